@@ -51,7 +51,6 @@ MAX_COST_IN_RICH_TEXTS = 5
 """No text costs more than so many texts of ordinary Markdown of the same length, sanitised."""
 SMALL_COST_IN_RICH_TEXTS = 0.5
 MEASUREMENTS = 4
-HOSTS = slack.LinkRules(frozenset({"example.com"}))
 TRUST = markdown.Trust(frozenset({"example.com"}))
 
 UNITS = [
@@ -125,10 +124,10 @@ FUNCTIONS: dict[str, Work] = {
         HttpAnswer(500, {}, json.dumps({"detail": f"500: {said}"}).encode()), "query"
     ),
     "redaction": Redaction(["a secret of ours"]).of,
-    "slack: markdown": lambda said: slack.markdown(said, HOSTS),
+    "slack: markdown": slack.markdown,
     "slack: plain": slack.plain,
-    "slack: parts": lambda said: slack.parts(said, HOSTS, 500),
-    "slack: content": lambda said: slack.content(said, HOSTS),
+    "slack: parts": lambda said: slack.parts(said, 500),
+    "slack: content": slack.content,
     "slack: plainly": slack.plainly,
     "slack: settled_length": slack.settled_length,
     "slack: mentioned": slack.mentioned_ids,

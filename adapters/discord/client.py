@@ -258,7 +258,6 @@ class DiscordClient(discord.Client):
         *,
         message_content: bool = False,
         proxy: str | None = None,
-        proxy_auth: aiohttp.BasicAuth | None = None,
         identify_wait: float = 5.0,
     ) -> None:
         super().__init__(
@@ -268,7 +267,6 @@ class DiscordClient(discord.Client):
             max_ratelimit_timeout=MAX_RATE_LIMIT_SECONDS,
             chunk_guilds_at_startup=False,
             proxy=proxy,
-            proxy_auth=proxy_auth,
             enable_debug_events=True,
         )
         self._events = events

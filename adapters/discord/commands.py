@@ -85,12 +85,24 @@ def make_tree(
         allowed_installs=app_commands.AppInstallationType(guild=True, user=True),
     )
     tree.error(on_error)
+
+    @app_commands.describe(prompt=PROMPT_DESCRIPTION, file=FILE_DESCRIPTION)
+    async def ask(
+        interaction: Interaction, prompt: str = "", file: discord.Attachment | None = None
+    ) -> None:
+        await handlers.ask(interaction, prompt, file)
+
+    async def ask_about(interaction: Interaction, message: discord.Message) -> None:
+        await handlers.ask_about(interaction, message)
+
     words = (
         _make_word(handlers, word, description) for word, description in WORD_DESCRIPTIONS.items()
     )
-    for command in (_make_ask(handlers), _make_quick(handlers), _make_undo(handlers), *words):
+    own: app_commands.Command[Any, Any, None]
+    own = app_commands.Command(name="ask", description=ASK_DESCRIPTION, callback=ask)
+    for command in (own, _make_quick(handlers), _make_undo(handlers), *words):
         tree.add_command(command)
-    tree.add_command(_make_menu(handlers))
+    tree.add_command(app_commands.ContextMenu(name=ASK_MENU, callback=ask_about))
     return tree
 
 
@@ -137,16 +149,6 @@ async def register(
     return True
 
 
-def _make_ask(handlers: DiscordHandlers) -> app_commands.Command[Any, Any, None]:
-    async def ask(
-        interaction: Interaction, prompt: str = "", file: discord.Attachment | None = None
-    ) -> None:
-        await handlers.ask(interaction, prompt, file)
-
-    app_commands.describe(prompt=PROMPT_DESCRIPTION, file=FILE_DESCRIPTION)(ask)
-    return app_commands.Command(name="ask", description=ASK_DESCRIPTION, callback=ask)
-
-
 def _make_quick(handlers: DiscordHandlers) -> app_commands.Command[Any, Any, None]:
     async def quick(
         interaction: Interaction,
@@ -185,13 +187,6 @@ def _make_word(
         await handlers.run_word(interaction, word)
 
     return app_commands.Command(name=word, description=description, callback=callback)
-
-
-def _make_menu(handlers: DiscordHandlers) -> app_commands.ContextMenu:
-    async def ask_about(interaction: Interaction, message: discord.Message) -> None:
-        await handlers.ask_about(interaction, message)
-
-    return app_commands.ContextMenu(name=ASK_MENU, callback=ask_about)
 
 
 def _autocomplete(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import discord
 import structlog
@@ -40,6 +40,7 @@ Found = tuple[Sequence[Quote], Sequence[Attachment], Sequence[str]]
 """Quotes, files, and sentences for the person on anything that could not be read."""
 
 
+@dataclass(frozen=True, slots=True)
 class DiscordContext:
     """The port `LoadContext`: reads quotes, earlier messages and files when a turn starts.
 
@@ -48,12 +49,9 @@ class DiscordContext:
     (events/gateway.mdx#message-content-intent). The answer then says that they were withheld.
     """
 
-    def __init__(
-        self, client: Callable[[], Awaitable[discord.Client]], state: DiscordState, may_read: bool
-    ) -> None:
-        self._client = client
-        self._state = state
-        self._may_read = may_read
+    client: Callable[[], Awaitable[discord.Client]]
+    state: DiscordState
+    may_read: bool
 
     async def __call__(self, message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
         """Return the message with its quotes, the earlier messages of its thread and their files.
@@ -95,14 +93,14 @@ class DiscordContext:
             files += [file for file in attached if _file_id(file) not in known]
             if quote.text and not attached:
                 untold.append(FILES_LOST)
-            elif not told.text and not (attached and self._may_read):
+            elif not told.text and not (attached and self.may_read):
                 untold.append(QUOTE_WITHHELD)
         return quotes, files, untold
 
     async def _fetch_quote(self, quote: Quote) -> tuple[Quote, Sequence[Attachment]]:
         """Return the quote and files of a referenced message. If it cannot be read, return the
         quote unchanged and no files."""
-        client = await self._client()
+        client = await self.client()
         me = own_id(client)
         channel, id = (int(part) for part in quote.reference.split("/"))
         location = client.get_partial_messageable(channel)
@@ -124,15 +122,15 @@ class DiscordContext:
         if not address.thread or not address.workspace or message.is_click:
             return (), (), ()
         thread, source = int(address.thread), int(message.reply_to.source)
-        there = self._state.threads.get(thread)
+        there = self.state.threads.get(thread)
         if there is None or thread == source:
             return (), (), ()
         since = there.hear(source)
         first = not since
-        self._state.note_change()
+        self.state.note_change()
         if there.people == [message.author.id] and not first:
             return (), (), ()
-        if not self._may_read:
+        if not self.may_read:
             return ([Quote("Discord", HISTORY_WITHHELD, is_note=True)] if first else ()), (), ()
         try:
             async with asyncio.timeout(participants.CONTEXT_SECONDS):
@@ -146,7 +144,7 @@ class DiscordContext:
     ) -> Found:
         """Read the messages between the ids `since` and `source` in a thread, and the message that
         it was created from if `since` is 0. Note who takes part in the thread."""
-        client = await self._client()
+        client = await self.client()
         me = own_id(client)
         location = client.get_partial_messageable(thread)
         newest = await history(location, before=discord.Object(source), limit=THREAD_PAGE_SIZE)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import discord
@@ -17,7 +17,7 @@ from discord import MessageType
 from adapters.discord.client import PLATFORM, Interaction, attempt
 from adapters.discord.files import all_attachments, file_name, files_of
 from adapters.discord.state import DiscordState, Location
-from core.chat.participants import AddressingSettings, FindAddressingSettings, find_no_settings
+from core.chat.participants import AddressingSettings, FindAddressingSettings
 from core.domain.messages import Address, Attachment, Message, Person, Quote, ReplyTo, turn_id
 from core.text import text
 
@@ -35,6 +35,7 @@ _CHANNEL = re.compile(r"<#(\d+)>")
 _EMOJI = re.compile(r"<a?(:\w+:)\d+>")
 
 
+@dataclass(frozen=True, slots=True)
 class Locations:
     """Finds the `Location` and the language of a message or interaction.
 
@@ -42,24 +43,18 @@ class Locations:
     Discord is called only for a channel that the SDK's cache lacks.
     """
 
-    def __init__(
-        self,
-        state: DiscordState,
-        locale: str = "en",
-        find_settings: FindAddressingSettings = find_no_settings,
-    ) -> None:
-        self._state = state
-        self._locale = locale
-        self._find_settings = find_settings
+    state: DiscordState
+    locale: str
+    find_settings: FindAddressingSettings
 
     def language_of(self, message: discord.Message) -> str:
         """Return the locale of a message's author, of their community server, or the default."""
-        return self._state.language_of(str(message.author.id), message.guild, self._locale)
+        return self.state.language_of(str(message.author.id), message.guild, self.locale)
 
     def learn_language(self, interaction: Interaction) -> str:
         """Return the locale of the person who used a command or button, and remember it for the
         messages that they write later."""
-        self._state.note_language(interaction.user.id, str(interaction.locale))
+        self.state.note_language(interaction.user.id, str(interaction.locale))
         return str(interaction.locale)
 
     async def of_message(self, client: discord.Client, message: discord.Message) -> Location:
@@ -71,13 +66,13 @@ class Locations:
             return Location(channel.id)
         # The cache lacks some channels, such as a thread that was archived when Ponte started.
         is_cached = not isinstance(channel, discord.PartialMessageable)
-        if not is_cached and channel.id not in self._state.parents:
+        if not is_cached and channel.id not in self.state.parents:
             fetched = await attempt(lambda: client.fetch_channel(channel.id))
             if isinstance(fetched, discord.Thread):
-                self._state.parents[channel.id] = fetched.parent_id
-                self._state.note_change()
+                self.state.parents[channel.id] = fetched.parent_id
+                self.state.note_change()
             else:
-                self._state.parents[channel.id] = 0
+                self.state.parents[channel.id] = 0
         return self._of_guild_channel(channel, guild)
 
     def of_interaction(self, interaction: Interaction) -> Location:
@@ -93,7 +88,7 @@ class Locations:
     def settings_of(self, location: Location) -> AddressingSettings:
         """Return the addressing settings of the channel. A thread has those of its parent
         channel."""
-        return self._find_settings(location.address())
+        return self.find_settings(location.address())
 
     def conversation_address(self, location: Location, person: int) -> Address:
         """Return the Address of the conversation that `person` has at a location.
@@ -104,16 +99,16 @@ class Locations:
         if location.guild and not location.thread and self.settings_of(location).threads is False:
             return location.address()
         alias = (
-            self._state.find_alias(location.channel, str(person)) if not location.thread else None
+            self.state.find_alias(location.channel, str(person)) if not location.thread else None
         )
         return location.address(person, alias or 0)
 
     def _of_guild_channel(self, channel: object, guild: int, id: int = 0) -> Location:
         if isinstance(channel, discord.Thread):
-            self._state.parents[channel.id] = channel.parent_id
+            self.state.parents[channel.id] = channel.parent_id
             return Location(channel.parent_id, guild, channel.id, is_shared=True)
         known = getattr(channel, "id", id)
-        parent = self._state.parents.get(known)
+        parent = self.state.parents.get(known)
         if parent:
             return Location(parent, guild, known, is_shared=True)
         return Location(known, guild, is_shared=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from typing import Final
 
 import discord
@@ -12,7 +13,7 @@ import structlog
 
 from adapters.discord.client import IN_DOUBT, THREAD_EXISTS, attempt, code_of
 from adapters.discord.state import DiscordState, Location
-from core.chat.participants import FindAddressingSettings, find_no_settings
+from core.chat.participants import FindAddressingSettings
 from core.domain.errors import PlatformBusy, Undeliverable
 from core.domain.messages import ReplyTo
 
@@ -26,20 +27,15 @@ THREAD_CREATION_SECONDS = 8.0
 """Timeout for the creation of a thread. After it, the answer is posted in the channel."""
 
 
+@dataclass(slots=True)
 class DiscordThreads:
     """Creates a thread for each mention in a server's channel, where that is enabled and
     permitted."""
 
-    def __init__(
-        self,
-        client: Callable[[], Awaitable[discord.Client]],
-        state: DiscordState,
-        find_settings: FindAddressingSettings = find_no_settings,
-    ) -> None:
-        self._client = client
-        self._state = state
-        self._find_settings = find_settings
-        self._opening: dict[int, asyncio.Task[bool]] = {}
+    client: Callable[[], Awaitable[discord.Client]]
+    state: DiscordState
+    find_settings: FindAddressingSettings
+    _opening: dict[int, asyncio.Task[bool]] = field(default_factory=dict, init=False)
 
     def should_open(self, message: discord.Message, place: Location) -> bool:
         """Return whether a message in a channel gets a thread. It does not if the settings or
@@ -48,9 +44,9 @@ class DiscordThreads:
         channel = message.channel
         if place.thread or not isinstance(channel, discord.TextChannel):
             return False
-        if self._find_settings(place.address()).threads is False:
+        if self.find_settings(place.address()).threads is False:
             return False
-        if self._state.find_alias(place.channel, str(message.author.id)):
+        if self.state.find_alias(place.channel, str(message.author.id)):
             return False
         may = channel.permissions_for(channel.guild.me)
         return may.create_public_threads and may.send_messages_in_threads
@@ -68,7 +64,7 @@ class DiscordThreads:
         """Return the id of the channel where the person looks now: the thread if it exists, else
         its parent."""
         thread = int(to.address.thread or 0)
-        return thread if thread in self._state.parents else int(to.address.channel)
+        return thread if thread in self.state.parents else int(to.address.channel)
 
     async def answer_channel(self, to: ReplyTo) -> int:
         """Return the id of the channel to post the answer in. The thread is created first if it
@@ -77,18 +73,18 @@ class DiscordThreads:
         if not address.thread:
             return int(address.channel)
         thread, channel = int(address.thread), int(address.channel)
-        if self._state.is_alias(thread):
+        if self.state.is_alias(thread):
             return channel
-        if thread in self._state.parents:
+        if thread in self.state.parents:
             return thread
         made = await asyncio.shield(self.open(channel, thread, to.asker.name))
         if not made:
-            await self._state.set_alias(channel, to.asker.id, thread)
+            await self.state.set_alias(channel, to.asker.id, thread)
         return thread if made else channel
 
     async def _create(self, channel: int, message: int, name: str) -> bool:
         """Create the thread and return whether it exists now."""
-        client = await self._client()
+        client = await self.client()
         title = re.sub(r"\s+", " ", name).strip()[:MAX_THREAD_NAME_CHARACTERS] or "Ponte"
         try:
             # The SDK's own method needs the server in its cache, which is empty after a restart.
@@ -103,8 +99,8 @@ class DiscordThreads:
             if code_of(error) != THREAD_EXISTS:
                 log.info("could not create a thread", message=message, error=str(error))
                 return False
-        self._state.parents[message] = channel
-        self._state.note_change()
+        self.state.parents[message] = channel
+        self.state.note_change()
         return True
 
     async def close(self) -> None:

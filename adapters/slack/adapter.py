@@ -12,13 +12,13 @@ from typing import Literal
 
 import structlog
 from slack_bolt.app.async_app import AsyncApp
+from slack_bolt.authorization import AuthorizeResult
 
 from adapters.slack import render
 from adapters.slack.channels import channel_name, direct_channel, find_member, is_member
-from adapters.slack.client import FAILURES, HISTORY, InDoubt, RateLimiter, SlackApi, SlackRefused
+from adapters.slack.client import FAILURES, HISTORY, InDoubt, SlackApi, SlackRefused
 from adapters.slack.connection import (
     SlackSocket,
-    authorize_result,
     build_app,
     dispatch,
     retry_until_answered,
@@ -30,7 +30,6 @@ from adapters.slack.intake import SlackIntake, SlackOptions
 from adapters.slack.interactions import SlackHandlers
 from adapters.slack.people import SlackPeople
 from adapters.slack.posts import PostLookup
-from adapters.slack.render import LinkRules
 from adapters.slack.setup import EVENTS_MARK, MEMBER_EVENTS, ONLY_MENTIONS, socket_url
 from adapters.slack.surface import NOT_A_MEMBER, SlackSurface
 from adapters.slack.threads import DirectThreads, ThreadParticipants
@@ -80,7 +79,7 @@ class SlackAdapter:
     def __init__(
         self, credentials: Credentials, ports: ChatPorts, *, api_url: str = "https://slack.com/api/",
         proxies: Proxies | None = None, options: SlackOptions | None = None,
-        links: LinkRules | None = None, home: Path | None = None,
+        home: Path | None = None,
     ) -> None:  # fmt: skip
         """Raises SettingsError without an app token and a signing secret: then no event could
         arrive."""
@@ -93,7 +92,7 @@ class SlackAdapter:
         self._home = home
         api = SlackApi(credentials.bot_token, api_url, self._proxies, ports.peers.pace)
         directory = SlackPeople(api, ports.directory, peers=ports.peers)
-        workspace = self._workspace = Workspace(api, directory, links or LinkRules())
+        workspace = self.workspace = Workspace(api, directory)
         self._downloads = FileDownloads(
             "slack", ports.files, SlackFiles(workspace).read, (InDoubt, SlackRefused)
         )
@@ -117,23 +116,9 @@ class SlackAdapter:
         self._app: AsyncApp | None = None
         self._socket: SlackSocket | None = None
         self._connecting: asyncio.Task[None] | None = None
-        self._open = False
+        self.is_open = False
+        """Whether the adapter accepts events."""
         self.failures = FailedEvents(self.name)
-
-    @property
-    def directory(self) -> SlackPeople:
-        """The people of the workspace."""
-        return self._workspace.directory
-
-    @property
-    def limiter(self) -> RateLimiter:
-        """The rate limits of the workspace."""
-        return self._workspace.api.limiter
-
-    @property
-    def is_open(self) -> bool:
-        """Return True if the adapter accepts events."""
-        return self._open
 
     def reply(self, to: ReplyTo, posts: PostJournal) -> GrowingReply:
         """Return the reply that posts an answer to `to`."""
@@ -142,7 +127,7 @@ class SlackAdapter:
     def surface(self, to: ReplyTo, resumed: bool = False) -> SlackSurface:
         """Return the surface on which `to` is answered. `resumed`: a former process may have begun
         the answer."""
-        return SlackSurface(self._workspace, self._ports.files, to, resumed)
+        return SlackSurface(self.workspace, self._ports.files, to, resumed)
 
     async def start(self, *, listens: bool = True) -> None:
         """Connect to Slack. Without `listens`, this process posts but receives no events.
@@ -151,7 +136,7 @@ class SlackAdapter:
         the call returns and the connection is retried in the background.
         """
         self._listens = listens
-        await asyncio.gather(self._workspace.api.open(), self._workspace.directory.open())
+        await asyncio.gather(self.workspace.api.open(), self.workspace.directory.open())
         connecting = asyncio.create_task(self._connect())
         await asyncio.wait({connecting}, timeout=SLACK_START_SECONDS)
         if connecting.done():
@@ -169,7 +154,7 @@ class SlackAdapter:
         """
         if not self._credentials.signing_secret:
             return 404, {}, b""
-        if self._app is None or not self._open:
+        if self._app is None or not self.is_open:
             return 503, {}, b""
         try:
             return await dispatch(self._app, self._credentials.signing_secret, headers, body)
@@ -183,18 +168,18 @@ class SlackAdapter:
         return self.failures.describe(self._connection_health())
 
     def _connection_health(self) -> Health:
-        scopes, limits = self._workspace.scopes, [self._workspace.flags.words]
+        scopes, limits = self.workspace.scopes, [self.workspace.flags.words]
         missing = [scope for scope in HISTORY if scope not in scopes]
         if scopes and missing and self._options.everything():
             limits.insert(0, say(ONLY_MENTIONS, scopes=", ".join(missing)))
         off = "; ".join(filter(None, limits))
-        if word := self._workspace.api.refused:
+        if word := self.workspace.api.refused:
             words = say(
                 "Slack rejected the token ({error}). Replies will be sent once this is fixed.",
                 error=word,
             )
             return Health("slack", "failing", words)
-        if word := self._workspace.directory.trouble:
+        if word := self.workspace.directory.trouble:
             words = say(
                 "users.info failed ({error}), so Ponte cannot tell members from guests", error=word
             )
@@ -205,7 +190,7 @@ class SlackAdapter:
         if self._socket is None and self._credentials.app_token:
             return Health("slack", "failing", say("Socket Mode: connecting"))
         if self._socket is None:
-            state: Literal["on", "failing"] = "on" if self._open else "failing"
+            state: Literal["on", "failing"] = "on" if self.is_open else "failing"
             return Health("slack", state, "; ".join(filter(None, ["HTTP, /slack/events", off])))
         silent = time.time() - self._socket.last_frame_at
         if not self._socket.is_connected:
@@ -228,46 +213,46 @@ class SlackAdapter:
     async def membership(self, person: Person, max_age: float) -> frozenset[str] | None:
         """Return the user groups of a person; None if Slack does not tell. The port
         `GroupLookup`."""
-        return await self._workspace.directory.membership(person, max_age)
+        return await self.workspace.directory.membership(person, max_age)
 
     async def forget(self, ids: frozenset[str]) -> None:
         """Remove these people from memory."""
-        self._workspace.directory.forget(ids)
+        self.workspace.directory.forget(ids)
 
     async def guest(self, person: Person, max_age: float) -> bool | None:
         """Return whether a person is a guest; None if Slack does not tell. The port
         `GuestLookup`."""
-        return await self._workspace.directory.guest(person, max_age)
+        return await self.workspace.directory.guest(person, max_age)
 
     async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
         """Return whether a person's account is deactivated or gone; None if Slack does not tell.
         The port `DepartureLookup`."""
-        return await self._workspace.directory.has_left(person)
+        return await self.workspace.directory.has_left(person)
 
     # Methods of the port `Messenger`.
 
     async def members(self, names: Collection[str]) -> Sequence[Person]:
         """Return the named people and the members of the named user groups. Raises PlatformBusy if
         Slack does not tell."""
-        await self._workspace.identify()
-        return await self._workspace.directory.people(names)
+        await self.workspace.identify()
+        return await self.workspace.directory.people(names)
 
     async def labels(self, names: Collection[str]) -> Mapping[str, DisplayName]:
         """Return the display names of people and user groups, as far as Slack returns them soon."""
-        return await self._workspace.directory.labels(names)
+        return await self.workspace.directory.labels(names)
 
     async def reads(self, person: Person, address: Address) -> bool | None:
         """Return whether a person is a member of a shared channel; False for a direct message, None
         if Slack does not tell."""
         if not address.is_shared:
             return False
-        return await is_member(self._workspace.api, address.channel, person.id)
+        return await is_member(self.workspace.api, address.channel, person.id)
 
     async def writes(self, person: Person, address: Address) -> bool | None:
         """Return whether a person can post in a channel, as its members do; None if Slack does not
         tell."""
         try:
-            return await find_member(self._workspace.api, address.channel, person.id)
+            return await find_member(self.workspace.api, address.channel, person.id)
         except SlackRefused as refused:
             return False if refused.error in NOT_A_MEMBER else None
         except FAILURES:
@@ -276,16 +261,16 @@ class SlackAdapter:
     async def writes_to(self, person: Person, other: Person, address: Address) -> bool | None:
         """Return whether both are members of our workspace and the person is no guest; None if
         Slack does not tell. Guests can write to few people, which Slack does not list."""
-        if person.workspace != self._workspace.team:
+        if person.workspace != self.workspace.team:
             return False
         outside = [await self.guest(person, MAX_CONFIRMED_AGE_SECONDS)]
-        outside.append(await self._workspace.directory.is_stranger(other.id))
+        outside.append(await self.workspace.directory.is_stranger(other.id))
         return False if True in outside else None if None in outside else True
 
     async def find_post(self, to: ReplyTo, key: str, text: str) -> str | None:
         """Return the id of our post with this key. Raises the errors of `SlackApi.call`."""
         source, channel = Source.read(to.source), to.address.channel
-        lookup = PostLookup(self._workspace, channel, source.thread, source.ts, to.turn)
+        lookup = PostLookup(self.workspace, channel, source.thread, source.ts, to.turn)
         until = f"{float(source.ts) + _CLOCK_DIFFERENCE_SECONDS + _POSTED_WITHIN_SECONDS:.6f}"
         found = await lookup.find_by_key(key, until)
         return f"{channel}:{found}" if found else None
@@ -293,7 +278,7 @@ class SlackAdapter:
     async def title(self, address: Address) -> str:
         """Return the name of a channel, as in `#general`; "" for a direct message, or if Slack does
         not tell."""
-        return await channel_name(self._workspace.api, address.channel) if address.is_shared else ""
+        return await channel_name(self.workspace.api, address.channel) if address.is_shared else ""
 
     async def direct(self, person: Person) -> tuple[ReplyTo, str]:
         """Return where to post into a direct message with a person, and their locale ("" if
@@ -301,10 +286,10 @@ class SlackAdapter:
 
         Raises SettingsError, Undeliverable, and the errors of `SlackApi.call`.
         """
-        await self._workspace.identify()
-        channel = await direct_channel(self._workspace.api, person.id)
-        where = Address("slack", channel, self._workspace.team)
-        profiles = await self._workspace.directory.profiles([person.id])
+        await self.workspace.identify()
+        channel = await direct_channel(self.workspace.api, person.id)
+        where = Address("slack", channel, self.workspace.team)
+        profiles = await self.workspace.directory.profiles([person.id])
         return self.into(where, person), profiles[person.id].locale
 
     def into(self, address: Address, person: Person) -> ReplyTo:
@@ -325,7 +310,7 @@ class SlackAdapter:
 
     async def stop_intake(self) -> None:
         """Accept no further events. Events in progress are stored and acknowledged first."""
-        self._open = False
+        self.is_open = False
         if self._connecting is not None:
             self._connecting.cancel()
             await asyncio.gather(self._connecting, return_exceptions=True)
@@ -334,25 +319,29 @@ class SlackAdapter:
 
     async def close(self) -> None:
         """Stop all tasks and close the connections to Slack."""
-        await self._workspace.tasks.close()
+        await self.workspace.tasks.close()
         await self._downloads.close()
-        await self._workspace.directory.close()
-        await self._workspace.api.close()
+        await self.workspace.directory.close()
+        await self.workspace.api.close()
 
     async def _connect(self) -> None:
         """Identify the workspace, start the directory and, if this process listens, accept
         events."""
-        identity = await retry_until_answered(self._workspace.identify)
-        self._workspace.directory.start()
+        identity = await retry_until_answered(self.workspace.identify)
+        self.workspace.directory.start()
         if not self._listens:
             return
         self._app = build_app(
-            await self._workspace.api.open(),
-            authorize_result(identity, self._credentials.bot_token),
+            await self.workspace.api.open(),
+            AuthorizeResult(
+                enterprise_id=identity.get("enterprise_id"), team_id=identity.get("team_id"),
+                bot_user_id=identity.get("user_id"), bot_id=identity.get("bot_id"),
+                bot_token=self._credentials.bot_token,
+            ),
             self._credentials.signing_secret, self._take, self._handlers, self.on_failure,
         )  # fmt: skip
         if token := self._credentials.app_token:
-            app_api = SlackApi(token, self._workspace.api.base_url, self._proxies)
+            app_api = SlackApi(token, self.workspace.api.base_url, self._proxies)
             try:
                 url = await retry_until_answered(lambda: socket_url(app_api))
             finally:
@@ -360,7 +349,7 @@ class SlackAdapter:
             proxy = self._proxies.for_url(url)
             self._socket = SlackSocket(self._app, token, proxy, self.on_failure)
             await self._socket.open(url)
-        self._open = True
+        self.is_open = True
 
     async def _take(self, body: Payload) -> None:
         """Handle one event. Raises NotStored if it could not be stored; another exception costs
@@ -379,7 +368,7 @@ class SlackAdapter:
         event = body.get("event") or body
         kind = event.get("type") if isinstance(event, Mapping) else "?"
         self.failures.note(error, kind or body.get("command"))
-        self._workspace.tasks.start(self._tell(body))
+        self.workspace.tasks.start(self._tell(body))
 
     async def _tell(self, body: Payload) -> None:
         """Tell a person, and nobody else, that what they sent could not be handled. Raise
@@ -387,17 +376,17 @@ class SlackAdapter:
         try:
             if url := body.get("response_url"):
                 words = {"text": say(EVENT_FAILED), "replace_original": False}
-                await self._workspace.api.respond(str(url), words)
+                await self.workspace.api.respond(str(url), words)
                 return
             event = body["event"]
             channel, user = str(event["channel"]), str(event["user"])
-            is_ours = is_direct(channel, event) or self._workspace.user in str(event.get("text"))
-            if is_ours and not event.get("bot_id") and user != self._workspace.user:
+            is_ours = is_direct(channel, event) or self.workspace.user in str(event.get("text"))
+            if is_ours and not event.get("bot_id") and user != self.workspace.user:
                 thread = event.get("thread_ts")
-                await self._workspace.api.call(
+                await self.workspace.api.call(
                     "chat.postEphemeral", channel=channel, user=user,
                     thread_ts=str(thread) if thread else None,
-                    text=say(EVENT_FAILED, self._workspace.directory.locale(user)),
+                    text=say(EVENT_FAILED, self.workspace.directory.locale(user)),
                 )  # fmt: skip
         except Exception as error:
             log.info("could not report a failed event", error=type(error).__name__)
@@ -406,26 +395,26 @@ class SlackAdapter:
         """Handle one event. Raises NotStored if it could not be stored."""
         if event.get("type") == "app_home_opened":
             if event.get("tab") == "home":
-                self._workspace.tasks.start(self._show_home(body, event))
+                self.workspace.tasks.start(self._show_home(body, event))
             return
         if event.get("type") in MEMBER_EVENTS:
             if self._home is not None:  # `ponte doctor` reads there that these events arrive
                 mark, self._home = self._home / EVENTS_MARK, None
                 with suppress(OSError):
                     await asyncio.to_thread(mark.touch, mode=0o600)
-            await self._workspace.directory.take_event(event.get("user"))
+            await self.workspace.directory.take_event(event.get("user"))
             return
         await self._intake.take(body)
 
     async def _show_home(self, body: Payload, event: Payload) -> None:
         """Publish the App Home tab for a person who opened it."""
-        user, team = str(event["user"]), self._workspace.team
-        profile = (await self._workspace.directory.profiles([user]))[user]
+        user, team = str(event["user"]), self.workspace.team
+        profile = (await self.workspace.directory.profiles([user]))[user]
         person = Person("slack", user, author_home(team, body, event), profile.name)
         where = Address("slack", str(event.get("channel", "")), team)
         with use_locale(profile.locale):
             shown = await render.home_view(self._ports.board, self._ports.policy, person, where)
         try:
-            await self._workspace.api.call("views.publish", user_id=user, view=shown)
+            await self.workspace.api.call("views.publish", user_id=user, view=shown)
         except FAILURES as error:
             log.warning("could not update the Home tab", error=str(error))

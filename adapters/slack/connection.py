@@ -216,14 +216,6 @@ async def dispatch(
     return answer.status, sent, str(answer.body or "").encode()
 
 
-def authorize_result(identity: Mapping[str, Any], token: str) -> AuthorizeResult:
-    """Return the response of auth.test in the form that Bolt expects."""
-    return AuthorizeResult(
-        enterprise_id=identity.get("enterprise_id"), team_id=identity.get("team_id"),
-        bot_user_id=identity.get("user_id"), bot_id=identity.get("bot_id"), bot_token=token,
-    )  # fmt: skip
-
-
 async def retry_until_answered(ask: Callable[[], Awaitable[T]]) -> T:
     """Call `ask` until Slack answers, and return the answer. Retries on InDoubt and PlatformBusy;
     any other error of `ask` is raised."""

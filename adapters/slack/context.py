@@ -16,7 +16,7 @@ from adapters.slack.threads import ThreadParticipants
 from adapters.slack.workspace import Workspace
 from core.chat import participants
 from core.domain.errors import NotFound, PlatformBusy, SettingsError
-from core.domain.messages import Address, Attachment, Message, Quote, turn_id
+from core.domain.messages import Attachment, Message, Quote, turn_id
 from core.domain.records import PlatformMember
 from core.runtime.tasks import run_together
 from core.store.turns import Journal
@@ -123,19 +123,14 @@ class SlackContext:
             return ReadMessages(before, meant)
         everything = bool(self.options.find_settings(where).answer_everything)
         self.taking_part.learn(where, message.author.id, before, everything)
-        heard = await self._find_in_conversation(where, before) if everything else frozenset[str]()
-        return ReadMessages(before, meant, heard)
-
-    async def _find_in_conversation(self, where: Address, posts: Sequence[Json]) -> frozenset[str]:
-        """Return the time stamps of the messages since our last post that the conversation already
-        contains. In such a place they need no mention to be for us."""
         heard: set[str] = set()
-        for post in self._since(posts, where.is_shared):
+        # Where everything is answered, the conversation contains messages that do not mention us.
+        for post in self._since(before, where.is_shared) if everything else ():
             with suppress(NotFound):
                 key = event_key(where.workspace, where.channel, str(post["ts"]))
                 await self.journal.history_entry(turn_id(key))
                 heard.add(str(post["ts"]))
-        return frozenset(heard)
+        return ReadMessages(before, meant, frozenset(heard))
 
     def _since(self, posts: Sequence[Json], shared: bool) -> Sequence[Json]:
         """Return the messages after our last post.

@@ -31,14 +31,9 @@ class SlackFiles:
 
     async def read(self, attachment: Attachment) -> tuple[Attachment, bytes] | None:
         """Return a file's description and bytes. Return None if it is larger than
-        MAX_ATTACHMENT_BYTES or refused. Raises the errors of `SlackApi.call`."""
+        MAX_ATTACHMENT_BYTES, not on one of Slack's hosts, or refused. Raises the errors of
+        `SlackApi.call`."""
         attachment, url = await self._complete(attachment)
-        data = await self._bytes(attachment, url)
-        return None if data is None else (attachment, data)
-
-    async def _bytes(self, attachment: Attachment, url: str) -> bytes | None:
-        """Download a file. Return None if it is too large, not on one of Slack's hosts, or
-        refused."""
         if attachment.size > MAX_ATTACHMENT_BYTES or not self._is_slack_file(url):
             return None
         async with self._workspace.api.download(url) as answer:
@@ -55,7 +50,7 @@ class SlackFiles:
                     return None
         # A login page is HTML as well. Only its length distinguishes it from an HTML file.
         html = attachment.type == "text/html"
-        return None if html and len(data) != attachment.size else bytes(data)
+        return None if html and len(data) != attachment.size else (attachment, bytes(data))
 
     async def _complete(self, attachment: Attachment) -> tuple[Attachment, str]:
         """Return the file's description and its private address.

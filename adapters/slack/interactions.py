@@ -164,17 +164,14 @@ class SlackInteraction:
         await self.show_privately(words)
 
 
+@dataclass(frozen=True, slots=True)
 class SlackHandlers:
     """The handlers of slash commands, shortcuts, forms and buttons."""
 
-    def __init__(
-        self, interactions: Interactions, workspace: Workspace, direct_threads: DirectThreads,
-        options: SlackOptions,
-    ) -> None:  # fmt: skip
-        self._interactions = interactions
-        self._workspace = workspace
-        self._direct_threads = direct_threads
-        self._options = options
+    interactions: Interactions
+    workspace: Workspace
+    direct_threads: DirectThreads
+    options: SlackOptions
 
     def register(self, app: AsyncApp) -> None:
         """Register these handlers with Bolt."""
@@ -190,7 +187,7 @@ class SlackHandlers:
 
     async def on_command(self, ack: AsyncAck, command: dict[str, Any]) -> None:
         """Handle `/quick-command SLUG …`. A form asks for missing inputs."""
-        home = events.home_of(self._workspace.team, [command.get("team_id")])
+        home = events.home_of(self.workspace.team, [command.get("team_id")])
         place = SlackPlace(
             command["user_id"], home, command["channel_id"], "", command["response_url"]
         )
@@ -198,7 +195,7 @@ class SlackHandlers:
         async def notify(words: str) -> None:
             await ack(text=words)
 
-        key = f"slack:{self._workspace.team}:{place.channel}:command:{command['trigger_id']}"
+        key = f"slack:{self.workspace.team}:{place.channel}:command:{command['trigger_id']}"
         interaction = self._interaction(place, key, ack, notify, has_notice=True)
         given = self._readable(command.get("text", ""))
         wanted = _parse_quick_command(f"quick-command {given}")
@@ -207,7 +204,7 @@ class SlackHandlers:
         is_incomplete = wanted and _find_missing(chosen, wanted)
         if not is_incomplete and (wanted or given):
             request = InteractionRequest(f"quick-command {given}", "spend")
-            await self._interactions.submit(interaction, request)
+            await self.interactions.submit(interaction, request)
             return
 
         async def show() -> str:
@@ -222,14 +219,14 @@ class SlackHandlers:
                 await ack()
             return words
 
-        await self._interactions.show_form(interaction, show)
+        await self.interactions.show_form(interaction, show)
 
     async def on_shortcut(self, ack: AsyncAck, shortcut: dict[str, Any]) -> None:
         """Open the form of a message shortcut."""
         about = shortcut.get("message") or {}
         channel = shortcut["channel"]["id"]
         thread = str(about.get("thread_ts") or "")
-        if not self._options.is_whole(self._workspace.team, channel):
+        if not self.options.is_whole(self.workspace.team, channel):
             thread = thread or str(about.get("ts") or shortcut.get("message_ts", ""))
         place = SlackPlace(
             shortcut["user"]["id"], self._home_of(shortcut), channel, thread,
@@ -239,9 +236,14 @@ class SlackHandlers:
 
         async def show() -> str:
             text = self._readable(events.text_of(about))
+            # A form carries only 3,000 characters, so a file has its id in place of its address.
+            files = [
+                [file.reference.partition(" ")[0], file.name[:60], file.type, file.size]
+                for file in events.files_of(about)[:_MAX_REMEMBERED_FILES]
+            ]
             memory = _memory(place) | {
                 "by": str(about.get("user") or about.get("username") or ""), "about": text,
-                "ts": str(about.get("ts") or ""), "files": _pack_files(events.files_of(about)),
+                "ts": str(about.get("ts") or ""), "files": files,
             }  # fmt: skip
             with use_locale(interaction.locale):
                 if shortcut["callback_id"] == render.ASK_FORM:
@@ -251,7 +253,7 @@ class SlackHandlers:
                     view = render.quick(list(known.values()), text, memory | {"about": ""})
                 return await self._open_form(shortcut["trigger_id"], view)
 
-        await self._interactions.show_form(interaction, show)
+        await self.interactions.show_form(interaction, show)
         await ack()
 
     async def on_form(self, ack: AsyncAck, body: dict[str, Any]) -> None:
@@ -267,11 +269,11 @@ class SlackHandlers:
         async def notify(words: str) -> None:
             await ack(**_field_error(field, words))
 
-        key = f"slack:{self._workspace.team}:{place.channel}:view:{view['id']}"
+        key = f"slack:{self.workspace.team}:{place.channel}:view:{view['id']}"
         interaction = self._interaction(place, key, ack, notify, has_notice=True)
         if view["callback_id"] == render.ASK_FORM:
             by = str(memory.get("by") or "?")
-            name = self._workspace.directory.cached_member(by).name or by
+            name = self.workspace.directory.cached_member(by).name or by
             quote = Quote(
                 name, str(memory.get("about", "")), is_replied_to=True,
                 reference=str(memory.get("ts", "")),
@@ -291,7 +293,7 @@ class SlackHandlers:
                 await ack(**update)
                 return
             request = InteractionRequest(render_command(command), "spend")
-        await self._interactions.submit(interaction, request)
+        await self.interactions.submit(interaction, request)
 
     async def on_click(self, ack: AsyncAck, body: dict[str, Any], action: dict[str, Any]) -> None:
         """Handle a click on a button of the bot's post. Without an acknowledgement Slack shows a
@@ -301,7 +303,7 @@ class SlackHandlers:
         place = SlackPlace(body["user"]["id"], self._home_of(body), channel, thread,
                            body.get("response_url", ""))  # fmt: skip
         pressed = f"{action['action_id']}:{action['action_ts']}"
-        key = f"slack:{self._workspace.team}:{channel}:{ts}:{pressed}:{place.user}"
+        key = f"slack:{self.workspace.team}:{channel}:{ts}:{pressed}:{place.user}"
         is_stop = action["action_id"] == render.STOP_ACTION
         word = "stop" if is_stop else action["action_id"].removeprefix(render.CARD_ACTION_PREFIX)
         text = word if is_stop else render_card_action(word, str(action.get("value", "")))
@@ -312,7 +314,7 @@ class SlackHandlers:
             log.error("could not store a click")
 
         interaction = self._interaction(place, key, ack, notify, source)
-        await self._interactions.submit(interaction, InteractionRequest(text))
+        await self.interactions.submit(interaction, InteractionRequest(text))
 
     async def ignore(self, ack: AsyncAck) -> None:
         """Acknowledge a button that does nothing here, such as a link, or a closed form."""
@@ -323,12 +325,12 @@ class SlackHandlers:
         has_notice: bool = False,
     ) -> SlackInteraction:  # fmt: skip
         return SlackInteraction(
-            self._workspace, self._direct_threads, self._options, place, key, ack, notify, source,
+            self.workspace, self.direct_threads, self.options, place, key, ack, notify, source,
             has_notice,
         )  # fmt: skip
 
     async def _find_quick_commands(self, interaction: SlackInteraction) -> dict[str, QuickCommand]:
-        known = await self._interactions.find_quick_commands(interaction, SLACK_FORM_SECONDS)
+        known = await self.interactions.find_quick_commands(interaction, SLACK_FORM_SECONDS)
         return {command.slug: command for command in known}
 
     def _read_quick_form(
@@ -365,7 +367,7 @@ class SlackHandlers:
     async def _open_form(self, trigger: str, view: Payload) -> str:
         """Open a form. If it is too late for that, return a sentence that says what to type."""
         try:
-            await self._workspace.api.call("views.open", trigger_id=trigger, view=view, patience=1)
+            await self.workspace.api.call("views.open", trigger_id=trigger, view=view, patience=1)
         except FAILURES as error:
             log.warning("could not open a modal", error=str(error))
             return say(_TYPE_IT)
@@ -377,19 +379,19 @@ class SlackHandlers:
             return
         body = {"text": words, "response_type": "ephemeral", "replace_original": False}
         try:
-            await self._workspace.api.respond(place.url, body)
+            await self.workspace.api.respond(place.url, body)
         except InDoubt:
             return
 
     def _home_of(self, payload: Payload) -> str:
         """Return the workspace of a person who filled in a form or pressed a button."""
         places = [(payload.get("team") or {}).get("id"), (payload.get("view") or {}).get("team_id")]
-        return events.home_of(self._workspace.team, [payload["user"].get("team_id")], places)
+        return events.home_of(self.workspace.team, [payload["user"].get("team_id")], places)
 
     def _readable(self, text: str) -> str:
-        known = self._workspace.directory.cached_member
+        known = self.workspace.directory.cached_member
         names = {id: name for id in mentioned_ids(text) if (name := known(id).name)}
-        return readable(text, names, self._workspace.user)
+        return readable(text, names, self.workspace.user)
 
 
 def _parse_quick_command(text: str) -> TypedCommand | None:
@@ -415,15 +417,6 @@ def _find_missing(command: QuickCommand | None, wanted: TypedCommand) -> str:
 def _memory(place: SlackPlace) -> dict[str, Any]:
     """Return the data that a form carries until it is submitted."""
     return {"channel": place.channel, "thread": place.thread, "url": place.url}
-
-
-def _pack_files(files: tuple[Attachment, ...]) -> list[list[Any]]:
-    """Return files in a short form, with the id in place of the address: a form carries only 3,000
-    characters."""
-    return [
-        [file.reference.partition(" ")[0], file.name[:60], file.type, file.size]
-        for file in files[:_MAX_REMEMBERED_FILES]
-    ]
 
 
 def _field_error(field: str, words: str) -> dict[str, Any]:

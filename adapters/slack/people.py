@@ -296,7 +296,10 @@ class SlackPeople:
         try:
             await self._api.limiter.turn("users.info", "", 0.0)
         except PlatformBusy:
-            self._ask_for_a_list()
+            if self._lists:
+                self._list_now.set()
+            else:
+                self._tasks.start(self._peers.notify(_LIST_SOON, ""))
             await self._api.limiter.turn("users.info", "", sys.float_info.max)
 
     async def ask(self, place: MemberKey) -> PlatformMember:
@@ -340,13 +343,6 @@ class SlackPeople:
             is_guest=bool(user.get("is_restricted") or user.get("is_ultra_restricted")),
             is_bot=bool(user.get("is_bot") or user.get("deleted")), belongs_to=frozenset(teams),
         )  # fmt: skip
-
-    def _ask_for_a_list(self) -> None:
-        """Ask the process that lists everybody for a new list."""
-        if self._lists:
-            self._list_now.set()
-        else:
-            self._tasks.start(self._peers.notify(_LIST_SOON, ""))
 
     async def _on_list_soon(self, _: str) -> None:
         self._list_now.set()
@@ -462,22 +458,16 @@ class SlackPeople:
         before, self._groups, self._groups_at = self._groups, groups, self._clock()
         if groups != before or self._clock() - self._groups_written_at > GROUPS_WRITE_SECONDS:
             self._groups_written_at = self._clock()
-            await self._keep_groups(before, groups)
-
-    async def _keep_groups(
-        self, before: Mapping[str, frozenset[str]], now: Mapping[str, frozenset[str]]
-    ) -> None:
-        """Store the user groups of each person. People who have left all groups get an empty
-        set."""
-        of: dict[str, set[str]] = {user: set() for users in before.values() for user in users}
-        for group, users in now.items():
-            for user in users:
-                of.setdefault(user, set()).add(group)
-        members = [
-            PlatformMember(
-                user, GROUPS, Person("slack", user, self.team).key, belongs_to=frozenset(groups),
-                confirmed_at=self._groups_at,
-            )
-            for user, groups in of.items()
-        ]  # fmt: skip
-        await self._members.write(members)
+            # People who have left all groups get an empty set.
+            of: dict[str, set[str]] = {user: set() for users in before.values() for user in users}
+            for group, users in groups.items():
+                for user in users:
+                    of.setdefault(user, set()).add(group)
+            members = [
+                PlatformMember(
+                    user, GROUPS, Person("slack", user, self.team).key,
+                    belongs_to=frozenset(own), confirmed_at=self._groups_at,
+                )
+                for user, own in of.items()
+            ]  # fmt: skip
+            await self._members.write(members)

@@ -345,7 +345,7 @@ class SlackPosts:
             if key not in made:
                 body = plainly(piece)
                 if number == len(rest) and cards:
-                    body = content(piece, self._workspace.links, cards)
+                    body = content(piece, cards)
                 await self._new(key, body)
 
     async def _new(self, key: str, body: Json) -> Json:

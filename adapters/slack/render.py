@@ -7,7 +7,6 @@ import json
 import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from html import unescape
 from typing import Any
 from urllib.parse import urlsplit
@@ -81,7 +80,6 @@ _LINK = re.compile(
     r"(?P<image>!?)\[(?P<label>[^\[\]\n]*)\]"
     r"\((?P<url>[^()\s]*(?:\([^()\s]*\)[^()\s]*)*)(?P<title>\s+\"[^\"\n]*\")?\)"
 )
-_BARE = re.compile(r"(?<![(\[<\w`])https?://[^\s<>\])]+")
 _ANGLED = re.compile(r"<(?P<url>(?:https?|ftp|mailto|tel|slack):[^\s<>|]+)(?:\|[^<>\n]*)?>")
 _BLOCK = re.compile(
     r"^[ \t]*(?P<mark>`{3,}(?!`)|~{3,}(?!~))[^\n]*\n.*?(?:^[ \t]*(?P=mark)[ \t]*$|\Z)", re.S | re.M
@@ -155,32 +153,7 @@ _FIELDS = 40
 (docs.slack.dev/reference/views), more than a person would fill in."""
 
 
-@dataclass(frozen=True, slots=True)
-class LinkRules:
-    """The hosts that links in an answer may lead to. `hosts` None allows all hosts; otherwise
-    subdomains of a listed host are allowed too.
-
-    A refused link stays readable and cannot be clicked. Images are always shown as links.
-    """
-
-    hosts: frozenset[str] | None = None
-
-    def allows(self, url: str) -> bool:
-        """Return whether a link may lead to this address. The scheme must be http, https or
-        mailto."""
-        try:
-            parts = urlsplit(url)
-            host = (parts.hostname or "").lower()
-        except ValueError:
-            return False
-        if parts.scheme not in _SCHEMES:
-            return False
-        if self.hosts is None:
-            return True
-        return any(host == known or host.endswith("." + known) for known in self.hosts)
-
-
-def markdown(text: str, links: LinkRules) -> str:
+def markdown(text: str) -> str:
     """Return the model's Markdown in a form that is safe to post. It notifies nobody and hides no
     link.
 
@@ -188,7 +161,7 @@ def markdown(text: str, links: LinkRules) -> str:
     (docs.slack.dev/reference/block-kit/blocks/markdown-block). Nothing is converted; only unsafe
     parts are removed.
     """
-    pieces = (text[start:end] if code else _prose(text[start:end], links)
+    pieces = (text[start:end] if code else _prose(text[start:end])
               for start, end, code in _pieces(text))  # fmt: skip
     return neutral_markdown("".join(pieces))
 
@@ -271,7 +244,7 @@ def find_mentions(text: str, names: Mapping[str, str], bot: str) -> tuple[tuple[
     return tuple(dict.fromkeys(found))
 
 
-def parts(text: str, links: LinkRules, most: int = ANSWER_PART_BYTES) -> tuple[str, ...]:
+def parts(text: str, most: int = ANSWER_PART_BYTES) -> tuple[str, ...]:
     """Split `text` into parts that each fit into one post after rendering. `markdown` can make a
     text longer."""
     fitting: list[str] = []
@@ -279,7 +252,7 @@ def parts(text: str, links: LinkRules, most: int = ANSWER_PART_BYTES) -> tuple[s
         limit = most
         pieces: tuple[str, ...] = (part,)
         while limit > MIN_PART_CHARACTERS * MAX_CHARACTER_SIZE and any(
-            size(markdown(piece, links)) > most for piece in pieces
+            size(markdown(piece)) > most for piece in pieces
         ):
             limit = max(limit // 2, MIN_PART_CHARACTERS * MAX_CHARACTER_SIZE)
             pieces = split_text(part, limit, size)
@@ -287,10 +260,10 @@ def parts(text: str, links: LinkRules, most: int = ANSWER_PART_BYTES) -> tuple[s
     return tuple(fitting)
 
 
-def content(part: str, links: LinkRules, shown: Sequence[Card] = (), stop: bool = False) -> Json:
+def content(part: str, shown: Sequence[Card] = (), stop: bool = False) -> Json:
     """Return `text` and `blocks` of a post or an edit: the Markdown, its cards, and a Stop button
     if `stop` is set."""
-    words = markdown(part, links)
+    words = markdown(part)
     blocks: list[Json] = [{"type": "markdown", "text": words}] if words.strip() else []
     blocks += all_blocks(shown, ALL_BLOCKS_BYTES - weight(blocks)) if shown else []
     if stop:
@@ -578,24 +551,29 @@ def _pieces(text: str) -> Iterator[tuple[int, int, bool]]:
         at = block[1]
 
 
-def _prose(text: str, links: LinkRules) -> str:
+def _prose(text: str) -> str:
     """Return Markdown outside code with its links checked. A refused link becomes text with its
-    address as code."""
+    address as code. Images are always shown as links."""
 
     def check_link(found: re.Match[str]) -> str:
         label, url = found["label"] or found["url"], found["url"]
-        if links.allows(url):
+        if _may_link(url):
             return f"[{label}]({url})"
         return f"{label} (`{url}`)" if url else label
 
     def check_angled_link(found: re.Match[str]) -> str:
         url = found["url"]
-        return f"<{url}>" if links.allows(url) else f"`{url}`"
+        return f"<{url}>" if _may_link(url) else f"`{url}`"
 
-    text = _ANGLED.sub(check_angled_link, _LINK.sub(check_link, text))
-    if links.hosts is None:
-        return text
-    return _BARE.sub(lambda f: f.group() if links.allows(f.group()) else f"`{f.group()}`", text)
+    return _ANGLED.sub(check_angled_link, _LINK.sub(check_link, text))
+
+
+def _may_link(url: str) -> bool:
+    """Return whether an address may be a link: its scheme is http, https or mailto."""
+    try:
+        return urlsplit(url).scheme in _SCHEMES
+    except ValueError:
+        return False
 
 
 def _without_ends(text: str, name: re.Pattern[str]) -> str:

@@ -77,7 +77,7 @@ class SlackSurface:
         self._source = Source.read(to.source)
         self._thread = self._source.thread
         self._presence = Presence(workspace, to, resumed)
-        self._rotation = Rotation(lambda text: parts(text, workspace.links, workspace.part))
+        self._rotation = Rotation(lambda text: parts(text, workspace.part))
         self._lookup = PostLookup(workspace, self._channel, self._thread, self._source.ts, to.turn)
         self._posts = SlackPosts(self._lookup)
         self._stream: SlackStream | None = None
@@ -216,12 +216,12 @@ class SlackSurface:
         shows its own."""
         stops = part.is_growing and not self._presence.native_stop
         cards = part.answer.cards if part.answer else ()
-        return content(part.text, self._workspace.links, cards, stops)
+        return content(part.text, cards, stops)
 
     async def _start_stream(self, key: str, part: str) -> str | None:
         """Start a stream, and return the id of its post. Return None if an ordinary post must be
         made instead."""
-        text = self._to_markdown(part[: settled_length(part)])
+        text = markdown(part[: settled_length(part)])
         if not text.strip() or not await self._claimed_stream():
             return None
         try:
@@ -263,7 +263,7 @@ class SlackSurface:
             if part.is_growing and not self._rotation.ends(part.text):
                 return await self._append(stream, part.text)
             self._stream = None
-            answer, text = part.answer, self._to_markdown(part.text)
+            answer, text = part.answer, markdown(part.text)
             room = STREAM_BYTES - size(text)
             cards = without_tables(all_blocks(answer.cards, room)) if answer else []
             if answer and answer.cards and room < _BYTES_FOR_CARDS:
@@ -278,7 +278,7 @@ class SlackSurface:
     async def _append(self, stream: SlackStream, part: str) -> bool:
         """Add the settled text to the stream. Return False if the stream can no longer show it; the
         stream is then closed."""
-        text = self._to_markdown(part[: settled_length(part)])
+        text = markdown(part[: settled_length(part)])
         spare = await self._api.limiter.spare("chat.appendStream")
         if not spare or await stream.append(text):
             return True
@@ -373,9 +373,6 @@ class SlackSurface:
         """Return whether the answer may be streamed: only in a thread of a direct message."""
         direct = not self._to.address.is_shared
         return direct and bool(self._thread) and self._workspace.flags.is_on("streams")
-
-    def _to_markdown(self, part: str) -> str:
-        return markdown(part, self._workspace.links)
 
     def _id(self, ts: str) -> str:
         return f"{self._channel}:{ts}"

@@ -18,7 +18,7 @@ from adapters.slack.client import (
     identity,
 )
 from adapters.slack.people import SlackPeople
-from adapters.slack.render import ANSWER_PART_BYTES, Json, LinkRules
+from adapters.slack.render import ANSWER_PART_BYTES, Json
 from core.chat.presence import WaitingMarks
 from core.domain.errors import PlatformBusy
 from core.domain.messages import ReplyTo
@@ -86,7 +86,6 @@ class Workspace:
 
     api: SlackApi
     directory: SlackPeople
-    links: LinkRules = field(default_factory=LinkRules)
     flags: FeatureFlags = field(default_factory=FeatureFlags)
     tasks: BackgroundTasks = field(default_factory=lambda: BackgroundTasks("slack"))
     team: str = ""

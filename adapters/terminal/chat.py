@@ -358,34 +358,20 @@ class TerminalChat:
             return PipeInput(stdin)
         from adapters.terminal.line_editor import LineEditor
 
-        past = await self._past_messages()
+        messages = await self._read_list("/conversations/main", "messages")
+        past = [one["text"] for one in messages if one["role"] == "user"]
         if not past:
-            self._suggestions = await self._first_messages()
-        return LineEditor(past, await self._quick_command_slugs())
+            self._suggestions = [
+                clean_text(one) for one in await self._read_list("/welcome", "tries")
+            ]
+        commands = await self._read_list("/quick-commands", "commands")
+        return LineEditor(past, [one["slug"] for one in commands])
 
-    async def _past_messages(self) -> list[str]:
-        """Return the messages of this conversation that the person wrote, oldest first. After
-        `forget` there are none."""
+    async def _read_list(self, path: str, field: str) -> list[Any]:
+        """Return a list in an answer of the API; an empty one if Ponte does not give it."""
         with suppress(HttpError):
-            read = await self._http.get_json(
-                f"{SOCKET_ORIGIN}/conversations/main", headers=self._headers
-            )
-            return [one["text"] for one in read["messages"] if one["role"] == "user"]
-        return []
-
-    async def _first_messages(self) -> list[str]:
-        """Return suggestions for the first message, as the page shows them."""
-        with suppress(HttpError):
-            read = await self._http.get_json(f"{SOCKET_ORIGIN}/welcome", headers=self._headers)
-            return [clean_text(one) for one in read["tries"]]
-        return []
-
-    async def _quick_command_slugs(self) -> list[str]:
-        with suppress(HttpError):
-            read = await self._http.get_json(
-                f"{SOCKET_ORIGIN}/quick-commands", headers=self._headers
-            )
-            return [one["slug"] for one in read["commands"]]
+            answer = await self._http.get_json(f"{SOCKET_ORIGIN}{path}", headers=self._headers)
+            return list(answer[field])
         return []
 
     async def talk(self, source: LineSource) -> None:
@@ -418,7 +404,10 @@ class TerminalChat:
         self._doing = say("is thinking…")
         counting = asyncio.create_task(self._show_elapsed_time())
         try:
-            await self.interrupts.run(self._send(text, uuid.uuid4().hex), self._stop_work)
+            await self.interrupts.run(
+                self._send(text, uuid.uuid4().hex),
+                lambda: self._stop(self._turn) if self._turn else None,
+            )
         finally:
             self._turn = ""
             counting.cancel()
@@ -463,10 +452,10 @@ class TerminalChat:
         except HttpError:
             raise Unreachable from None
 
-    async def _show_turn(self, body: Mapping[str, str], files: Sequence[FormFile]) -> None:
+    async def _show_turn(self, body: Mapping[str, str], uploads: Sequence[FormFile]) -> None:
         """Show one turn as it runs. Raise HttpError, also if the stream ends before the turn."""
         thinking, text = say("is thinking…"), ""
-        events = turn_stream(self._http, body, files, self._headers)
+        events = turn_stream(self._http, body, uploads, self._headers)
         async with aclosing(events):
             async for name, data in events:
                 match name:
@@ -477,21 +466,16 @@ class TerminalChat:
                         text = data["text"] if data.get("reset") else text + data["text"]
                         self._screen.show_text(text)
                     case "done":
-                        await self._show(data)
+                        self.has_failed = self.has_failed or data["status"] == "failed"
+                        downloads = self._downloads
+                        files = [await downloads.fetch(one, self._headers) for one in data["files"]]
+                        self._screen.show_answer(data, files)
                     case "error":
                         self._fail(data["message"])
 
     def _fail(self, words: str) -> None:
         self.has_failed = True
         self._screen.write_line(words)
-
-    async def _show(self, body: Mapping[str, Any]) -> None:
-        self.has_failed = self.has_failed or body["status"] == "failed"
-        files = [await self._downloads.fetch(file, self._headers) for file in body["files"]]
-        self._screen.show_answer(body, files)
-
-    def _stop_work(self) -> Coroutine[Any, Any, None] | None:
-        return self._stop(self._turn) if self._turn else None
 
     async def _stop(self, turn: str) -> None:
         self._update_progress(say("Stopping…"))

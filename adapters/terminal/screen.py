@@ -258,10 +258,13 @@ def split_rows(text: str, columns: int) -> list[str]:
     Terminals draw an emoji that is joined from several, or a flag, as one character or as its
     parts. No row is wider than the screen either way.
     """
+    from rich.cells import split_graphemes
+
     rows = []
     for line in text.split("\n"):
         start = at = width = 0
-        for piece in _split_graphemes(line):
+        for begin, end, _ in split_graphemes(line)[0]:
+            piece = line[begin:end]
             cells = max(cell_len(piece), sum(map(cell_len, piece)))
             if width + cells > columns:  # a wide character is not split over two rows
                 rows.append(line[start:at])
@@ -269,12 +272,6 @@ def split_rows(text: str, columns: int) -> list[str]:
             at, width = at + len(piece), width + cells
         rows.append(line[start:])
     return rows
-
-
-def _split_graphemes(line: str) -> list[str]:
-    from rich.cells import split_graphemes
-
-    return [line[start:end] for start, end, _ in split_graphemes(line)[0]]
 
 
 def wrap_text(text: str, columns: int) -> list[str]:

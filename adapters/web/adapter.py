@@ -224,7 +224,7 @@ class LiveConversation:
 class Follower:
     """One open stream of a visitor, in a conversation."""
 
-    def __init__(self, channel: LiveConversation, visitor: Visitor | None = None) -> None:
+    def __init__(self, channel: LiveConversation, visitor: Visitor) -> None:
         self.visitor = visitor
         self.seen_version = 0
         self.has_missed_turns = False
@@ -285,15 +285,15 @@ class Hub:
     def __init__(
         self,
         answer_of: Callable[[int], Awaitable[Answer]],
-        peers: Peers | None = None,
-        journal: Transcripts | None = None,
-        still: Callable[[Visitor], Awaitable[bool]] | None = None,
+        peers: Peers,
+        journal: Transcripts,
+        still: Callable[[Visitor], Awaitable[bool]],
     ) -> None:
         self._answer_of = answer_of
         self._is_still_allowed = still
         self._visitor_check_due = asyncio.Event()
         self._visitor_check: asyncio.Task[None] | None = None
-        self._peers = peers or Alone()
+        self._peers = peers
         self._journal = journal
         self._is_alone = isinstance(self._peers, Alone)
         self._shared_at: dict[str, float] = {}
@@ -313,7 +313,7 @@ class Hub:
             raise TooManyStreams
 
     @contextmanager
-    def follow(self, conversation: str, visitor: Visitor | None = None) -> Iterator[Follower]:
+    def follow(self, conversation: str, visitor: Visitor) -> Iterator[Follower]:
         """Yield a follower of the conversation, which is closed when its visitor is not allowed any
         more.
 
@@ -323,7 +323,7 @@ class Hub:
         channel = self._channels.setdefault(conversation, LiveConversation())
         follower = Follower(channel, visitor)
         channel.followers.add(follower)
-        if visitor and visitor.can_expire:
+        if visitor.can_expire:
             self.recheck_visitors()  # they were let in before this stream was known
             if self._visitor_check is None or self._visitor_check.done():
                 self._visitor_check = asyncio.create_task(
@@ -344,13 +344,11 @@ class Hub:
     async def _end_streams_of_departed(self) -> None:
         """Close the streams of visitors who are not allowed any more, while any stream has a
         visitor that can expire."""
-        while followers := [
-            one for one in self._followers if one.visitor and one.visitor.can_expire
-        ]:
+        while visitors := {one.visitor for one in self._followers if one.visitor.can_expire}:
             self._visitor_check_due.clear()
-            for visitor in {one.visitor for one in followers if one.visitor}:
+            for visitor in visitors:
                 with suppress(PonteError):
-                    if self._is_still_allowed is None or await self._is_still_allowed(visitor):
+                    if await self._is_still_allowed(visitor):
                         continue
                     for one in self._followers:
                         if one.visitor == visitor:
@@ -366,12 +364,12 @@ class Hub:
     @property
     def visitors(self) -> frozenset[Person]:
         """The people who have an open stream."""
-        return frozenset(one.visitor.person for one in self._followers if one.visitor)
+        return frozenset(one.visitor.person for one in self._followers)
 
     def wake(self, person: Person) -> None:
         """Let the person's streams write what is new beside the turns."""
         for one in self._followers:
-            if one.visitor and one.visitor.person == person:
+            if one.visitor.person == person:
                 one.wake(urgent=False)
 
     def watch(self, conversation: str, seq: int, message: Message) -> None:
@@ -432,7 +430,7 @@ class Hub:
 
     async def _find_turn(self, turn: str) -> HistoryEntry | None:
         try:
-            return await self._journal.history_entry(turn) if self._journal else None
+            return await self._journal.history_entry(turn)
         except PonteError:
             return None
 

@@ -202,8 +202,13 @@ class AdminView:
             for failed in (False, True)
         }  # fmt: skip
         turn_heads = (say("time"), say("person"), say("conversation"), say("state"), say("code"))
+        warning = ""
+        if await self._admin.check_config():
+            words = say("ponte.toml has errors. Ponte works with the version that it read before.")
+            link = f'<a href="/admin/config">{escape(say("Show the errors"))}</a>'
+            warning = f'<p class="notice bad">{escape(words)} {link}</p>'
         return "".join([
-            await self._config_warning(),
+            warning,
             _section(say("Connections"),
                      _table((say("part"), say("state"), say("details")), rows),
                      _hint("ponte status")),
@@ -222,14 +227,6 @@ class AdminView:
                      _table(turn_heads, listed[True], empty=say("No turn has failed lately.")),
                      _hint("ponte turns --failed")),
         ])  # fmt: skip
-
-    async def _config_warning(self) -> str:
-        """Return a notice if the file has errors, because it then cannot be reloaded."""
-        if not await self._admin.check_config():
-            return ""
-        words = say("ponte.toml has errors. Ponte works with the version that it read before.")
-        link = f'<a href="/admin/config">{escape(say("Show the errors"))}</a>'
-        return f'<p class="notice bad">{escape(words)} {link}</p>'
 
     async def _checks(self) -> str:
         found = await self._admin.findings()

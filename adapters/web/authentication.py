@@ -43,6 +43,8 @@ from core.ports.rights import OwnerNames, PageAccounts
 from core.rights.rules import OWNER_ID
 from core.store.page_accounts import API_TOKEN_PREFIX, hash_token
 
+WEB_PLATFORM = "web"
+"""The platform of people who sign in with a token."""
 SESSION_SECONDS = 30 * 86_400
 """How long a session lasts."""
 MAX_WRONG_TOKENS_OF_ADDRESS, MAX_WRONG_TOKENS = 10, 100
@@ -122,7 +124,6 @@ class TokenLogin:
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
         people: PageAccounts | None = None,
-        platform: str = "web",
         *,
         is_generated: bool = False,
         owner_name: OwnerNames | None = None,
@@ -138,7 +139,6 @@ class TokenLogin:
         self._clock = clock
         self._now = now
         self._people = people
-        self._platform = platform
         self._owner_name = owner_name
         self._tries: deque[tuple[float, str]] = deque()
 
@@ -189,7 +189,7 @@ class TokenLogin:
 
     @property
     def _owner(self) -> Visitor:
-        return owner_visitor(self._platform, self._owner_name)
+        return owner_visitor(WEB_PLATFORM, self._owner_name)
 
     async def _find_ended(self, offered: str) -> Refusal | None:
         """Return why this token let somebody in before and does not now, None if it never did."""
@@ -225,7 +225,7 @@ class TokenLogin:
             with suppress(NotStored):
                 await self._people.record_api_token_use(token.id, today)
         _, _, id = token.person.partition(":")
-        person = self._owner.person if id == OWNER_ID else Person(self._platform, id, name=id)
+        person = self._owner.person if id == OWNER_ID else Person(WEB_PLATFORM, id, name=id)
         return Visitor(replace(person, is_bot=True, api_token=token.id), digest, is_program=True)
 
     async def is_still_allowed(self, visitor: Visitor) -> bool:
@@ -273,7 +273,7 @@ class TokenLogin:
         """Return why a session is not valid. Only its cookie proves that the reader may know."""
         name = claim.split("-", 2)[2:]
         if name and self._people:
-            person = Person(self._platform, name[0])
+            person = Person(WEB_PLATFORM, name[0])
             with suppress(NotStored):
                 for token in await self._people.list_ended_tokens(person.key):
                     key = self._sealing_key(Visitor(person, token.token_hash))
@@ -320,7 +320,7 @@ class TokenLogin:
     async def _find_account(self, name: str) -> PageAccount | None:
         if self._people is None:
             return None
-        return await self._people.find(Person(self._platform, name).key)
+        return await self._people.find(Person(WEB_PLATFORM, name).key)
 
     def _visitor(self, account: PageAccount) -> Visitor:
         platform, _, name = account.person.partition(":")
@@ -399,7 +399,7 @@ class TokenAuthentication:
     connect from there.
     """
 
-    platform = "web"
+    platform = WEB_PLATFORM
 
     def __init__(
         self,
@@ -414,8 +414,7 @@ class TokenAuthentication:
         """`is_generated` says that Ponte generated the owner's token."""
         public = urlsplit(url)
         self._login = TokenLogin(
-            token, people=people, platform=self.platform, is_generated=is_generated,
-            owner_name=owner_name,
+            token, people=people, is_generated=is_generated, owner_name=owner_name,
         )  # fmt: skip
         self.cookie = self._login.cookie
         self.secure = public.scheme == "https"

@@ -272,7 +272,8 @@ class OpenAiRoutes(RouteGroup):
             return response
 
     async def _read_and_accept(self, request: Request) -> AcceptedTurn:
-        """Read the request and store its message. Its text and files do not stay in memory."""
+        """Read the request and store its message. Its text and files do not stay in memory while
+        the caller waits for the answer."""
         declared, size = request.headers.get("content-length", ""), MAX_COMPATIBLE_BODY_BYTES
         if declared.isdecimal():
             size = min(int(declared[:18]), size)

@@ -22,7 +22,6 @@ from adapters.web.adapter import Json
 from adapters.web.answers import (
     ApiTokenEntry,
     ApiTokenList,
-    CardState,
     ConversationList,
     ListedConversation,
     Me,
@@ -59,11 +58,10 @@ from adapters.web.stream import (
     stream_events,
 )
 from core.commands.grammar import TRANSLATED
-from core.domain.changes import PendingRequest
 from core.domain.errors import NotFound, NotStored
 from core.domain.messages import Address, Answer, Person
 from core.domain.notices import PersonNotice
-from core.domain.records import ApiToken, ConversationSummary, HistoryEntry, SearchHit
+from core.domain.records import ApiToken, ConversationSummary, HistoryEntry
 from core.integrations.integration import Operator
 from core.models.demo_tour import DRAW_SENTENCE, OVERDUE_SENTENCE, PAY_SENTENCE, QUICK_SENTENCE
 from core.ports.rights import PageAccounts
@@ -145,13 +143,20 @@ class ConversationRoutes(RouteGroup):
         own = self._site.address_person(visitor_of(request).person)
         words = clean_text(request.query_params.get("search", "")).strip()[:MAX_SEARCH_CHARS]
         hits = await journal.search(platform, words, own) if words else {}
-        return {
-            "conversations": [
-                _conversation_json(one, hits.get(one.conversation))
-                for one in await self._list_own(request)
-                if not words or one.conversation in hits
-            ]
-        }
+        conversations: list[ListedConversation] = []
+        for one in await self._list_own(request):
+            entry: ListedConversation = {
+                "id": one.first.address.channel,
+                "title": conversation_title(one),
+                "pinned": one.is_pinned,
+                "at": one.used_at,
+            }
+            if hit := hits.get(one.conversation):
+                entry["turn"] = hit.turn
+                entry["excerpt"] = {"before": hit.before, "match": hit.match, "after": hit.after}
+            if hit or not words:
+                conversations.append(entry)
+        return {"conversations": conversations}
 
     @endpoint("PATCH", "/conversations/{id}", refuses=(404,))
     async def mark(self, request: Request, body: ConversationMarks) -> StatusAnswer:
@@ -207,8 +212,12 @@ class ConversationRoutes(RouteGroup):
         for one in shown:
             messages.append(message_json(one.message, one.seq, one.created_at, one.state))
             if one.answer is not None:
-                answer = replace_cards(one.answer, changed)
-                messages.append(_answer_json(one, answer, rendered.get(one.turn)))
+                answer, html = replace_cards(one.answer, changed), rendered.get(one.turn)
+                # The fields of an answer are those of the event `done`.
+                body: Json = dict(answer_json(answer, address.channel, one.turn, html))
+                del body["response"], body["conversation"]
+                said = {"role": "assistant", "text": answer.text, "seq": one.seq}
+                messages.append(said | {"at": one.created_at} | body)
         cards = {card["id"]: card for one in messages for card in one.get("cards", [])}
         cards |= {id: card_json(card) for id, card in changed.items()}
         return {
@@ -247,8 +256,13 @@ class ConversationRoutes(RouteGroup):
         `conversation` is set if the request was made in a conversation that the reader can open.
         `POST /cards/{id}` decides on a card."""
         person = visitor_of(request).person
-        waiting = await self._site.requests.list_requests(person)
-        return {"approvals": [self._request_json(one, person) for one in waiting]}
+        approvals = []
+        for waiting in await self._site.requests.list_requests(person):
+            card, address = card_json(waiting.card), waiting.change.proposal.address
+            if self._site.owns(person, address.conversation):
+                card["conversation"] = address.channel
+            approvals.append(card)
+        return {"approvals": approvals}
 
     @endpoint("GET", "/files/{id}", media=(BYTES_TYPE,), refuses=(404,))
     async def file(self, request: Request) -> Response:
@@ -279,13 +293,6 @@ class ConversationRoutes(RouteGroup):
         receipt = await self._site.inbox.accept(said)
         self._site.hub.watch(said.address.conversation, receipt.seq, said)
         return await self._site.inbox.wait_for_answer(receipt.seq)
-
-    def _request_json(self, request: PendingRequest, person: Person) -> CardState:
-        body = card_json(request.card)
-        address = request.change.proposal.address
-        if self._site.owns(person, address.conversation):
-            body["conversation"] = address.channel
-        return body
 
     async def _list_own(self, request: Request) -> Sequence[ConversationSummary]:
         own = self._site.address_person(visitor_of(request).person)
@@ -507,19 +514,6 @@ def conversation_title(one: ConversationSummary) -> str:
     return one.title or first_words(one.first.text) or shorten_title(files[0].name if files else "")
 
 
-def _conversation_json(one: ConversationSummary, hit: SearchHit | None) -> ListedConversation:
-    body: ListedConversation = {
-        "id": one.first.address.channel,
-        "title": conversation_title(one),
-        "pinned": one.is_pinned,
-        "at": one.used_at,
-    }
-    if hit is not None:
-        body["turn"] = hit.turn
-        body["excerpt"] = {"before": hit.before, "match": hit.match, "after": hit.after}
-    return body
-
-
 def _export_entry(one: HistoryEntry) -> str:
     """Return one message and its answer in Markdown: author, time (UTC), text, names of files."""
     at = format_moment(datetime.fromtimestamp(one.created_at, UTC))
@@ -547,13 +541,6 @@ def _disposition(how: str, name: str) -> str:
     """Return the header Content-Disposition of a file with this name."""
     plain = re.sub(r'[^ -~]|["\\]', "_", name)
     return f"{how}; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}"
-
-
-def _answer_json(one: HistoryEntry, answer: Answer, html: str | None) -> Json:
-    """Return the answer as a message of the assistant. Its fields are those of the event `done`."""
-    body: Json = dict(answer_json(answer, one.message.address.channel, one.turn, html))
-    del body["response"], body["conversation"]
-    return {"role": "assistant", "text": answer.text, "seq": one.seq, "at": one.created_at} | body
 
 
 class ApiTokenRequest(RequestBody):

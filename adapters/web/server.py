@@ -87,7 +87,14 @@ class HttpConnection(H11Protocol):
         one."""
         super().connection_made(transport)
         self._enter("head", HEAD_TIMEOUT_SECONDS)
-        self._make_room()
+        strangers = [
+            one for one in self.connections
+            if isinstance(one, HttpConnection) and not one._is_closing
+            and not (one.scope and one.scope["state"].get(VISITOR_KEY))
+        ]  # fmt: skip
+        if len(strangers) > MAX_UNAUTHENTICATED_CONNECTIONS:
+            waiting = [one for one in strangers if one._phase != "answer"]
+            min(waiting or strangers, key=lambda one: one._since).transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Parse received bytes and restart the timers of the request."""
@@ -119,17 +126,6 @@ class HttpConnection(H11Protocol):
         if self._unread is not None:
             self._unread.cancel()
             self._unread = None
-
-    @property
-    def _is_stranger(self) -> bool:
-        return not (self.scope and self.scope["state"].get(VISITOR_KEY))
-
-    def _make_room(self) -> None:
-        strangers = [one for one in self.connections if isinstance(one, HttpConnection)]
-        strangers = [one for one in strangers if one._is_stranger and not one._is_closing]
-        if len(strangers) > MAX_UNAUTHENTICATED_CONNECTIONS:
-            waiting = [one for one in strangers if one._phase != "answer"]
-            min(waiting or strangers, key=lambda one: one._since).transport.abort()
 
     @property
     def _is_closing(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, MutableMapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 from core.domain.errors import Forgotten, NotStored
@@ -23,29 +24,26 @@ Mark = Callable[[str], Coroutine[Any, Any, None]]
 """Sets or removes the mark of the message at a place; raises nothing."""
 
 
+@dataclass(slots=True)
 class WaitingMarks:
     """Marks the messages that wait for their turn.
 
     `worn` maps each turn to its marked message. It is shared state, so that another process can
-    remove the mark; `changed` is called after each change of it.
+    remove the mark; `on_change` is called after each change of it. `patience`: seconds before a
+    message is marked; most turns begin earlier.
     """
 
-    def __init__(
-        self, tasks: BackgroundTasks, put_on: Mark, take_off: Mark, worn: MutableMapping[str, str],
-        changed: Callable[[], None] = lambda: None, patience: float = 0.0,
-    ) -> None:  # fmt: skip
-        """`patience`: seconds before a message is marked; most turns begin earlier."""
-        self._tasks = tasks
-        self._put_on = put_on
-        self._take_off = take_off
-        self._worn = worn
-        self._changed = changed
-        self._patience = patience
-        self._due: dict[str, asyncio.Task[object]] = {}
+    tasks: BackgroundTasks
+    put_on: Mark
+    take_off: Mark
+    worn: MutableMapping[str, str]
+    on_change: Callable[[], None] = lambda: None
+    patience: float = 0.0
+    _due: dict[str, asyncio.Task[object]] = field(default_factory=dict, init=False)
 
     def put(self, turn: str, place: str) -> None:
         """Mark the message of a turn, after the pause of `patience` seconds."""
-        if task := self._tasks.start(self._mark(turn, place)):
+        if task := self.tasks.start(self._mark(turn, place)):
             self._due[turn] = task
             task.add_done_callback(lambda _: self._due.pop(turn, None))
 
@@ -53,9 +51,9 @@ class WaitingMarks:
         """Remove the mark: the turn begins."""
         if waiting := self._due.pop(turn, None):
             waiting.cancel()
-        if place := self._worn.pop(turn, ""):
-            self._changed()
-            self._tasks.start(self._take_off(place))
+        if place := self.worn.pop(turn, ""):
+            self.on_change()
+            self.tasks.start(self.take_off(place))
 
     def close(self) -> None:
         """Mark no further messages."""
@@ -65,10 +63,10 @@ class WaitingMarks:
     async def _mark(self, turn: str, place: str) -> None:
         """Mark the message after the pause. The mark is noted first, so that it is removed in any
         case."""
-        await asyncio.sleep(self._patience)
-        self._worn[turn] = place
-        self._changed()
-        await self._put_on(place)
+        await asyncio.sleep(self.patience)
+        self.worn[turn] = place
+        self.on_change()
+        await self.put_on(place)
 
 
 async def mark_while_unknown(

@@ -254,7 +254,7 @@ async def test_the_first_post_of_an_answer_withdraws_the_notice(tmp_path: Path) 
         w.slack.command(w.alice, w.general, "/quick-command", "joke")
         await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.general.id))
         to = replace(inbox.messages[0].reply_to, turn="another")
-        pending = w.bot.slack._workspace.pending
+        pending = w.bot.slack.workspace.pending
         pending.begin(to.turn, to.token, "It takes its time.")
         await w.bot.slack.surface(to).post("key", AnswerPart(1, "The first part."))
         await run_ready()

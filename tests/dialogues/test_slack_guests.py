@@ -285,7 +285,7 @@ class Shelf:
 
 async def test_who_joins_and_who_becomes_a_guest_is_known_by_events(tmp_path: Path) -> None:
     async with workplace(tmp_path, setting()) as w:
-        await w.slack.wait_until(lambda: w.bot.slack.directory.is_complete)
+        await w.slack.wait_until(lambda: w.bot.slack.workspace.directory.is_complete)
         w.slack.api.faults.add("users.info", "missing_scope", 0)
         zoe = w.slack.join("Zoe")
         w.general.members.add(zoe.id)
@@ -305,7 +305,7 @@ async def test_answers_do_not_wait_for_refusals(tmp_path: Path) -> None:
         for eve in guests:
             w.slack.say(eve, w.general, f"{w.slack.bot} hello")
         await w.slack.wait_until(lambda: len(w.slack.ephemeral_posts(w.general.id)) == 8)
-        limiter = w.bot.slack.limiter
+        limiter = w.bot.slack.workspace.api.limiter
         for _ in range(5):
             await limiter.turn("chat.postMessage", w.general.id, 0.0)
 

@@ -299,7 +299,7 @@ async def test_a_post_that_somebody_deleted_cannot_be_deleted_again(tmp_path: Pa
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
         answer = await w.slack.wait_for_answer(said)
         surface = SlackSurface(
-            w.bot.slack._workspace, w.bot.engine.records.files, inbox.messages[0].reply_to
+            w.bot.slack.workspace, w.bot.engine.records.files, inbox.messages[0].reply_to
         )
         id = f"{w.general.id}:{answer.ts}"
         w.slack.api.faults.add("chat.delete", "cant_delete_message", 1)

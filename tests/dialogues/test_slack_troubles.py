@@ -172,7 +172,7 @@ async def test_a_token_that_was_revoked_and_comes_back_costs_no_answer(tmp_path:
         await w.slack.wait_until(lambda: model.asks)
         w.slack.api.revoked = True
         model.finish()
-        api = w.bot.slack._workspace.api
+        api = w.bot.slack.workspace.api
         await w.slack.wait_until(lambda: api.refused)
         health = await w.bot.slack.health()
         assert (health.state, "token_revoked" in health.words) == ("failing", True)

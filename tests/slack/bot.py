@@ -9,7 +9,6 @@ from pathlib import Path
 
 from adapters.slack.adapter import Credentials, SlackAdapter
 from adapters.slack.intake import SlackOptions
-from adapters.slack.render import LinkRules
 from bot.engine import Choices, Engine, Stores
 from core.integrations.integration import ChatPorts
 from core.ports.conversations import Inbox, StatusBoard
@@ -26,7 +25,6 @@ class Setting:
     model: Model | None = None
     http: bool = False
     options: SlackOptions | None = None
-    links: LinkRules | None = None
     chosen: Choices | None = None
     board: StatusBoard | None = None
     inbox: Callable[[Inbox], Inbox] = lambda inbox: inbox
@@ -95,7 +93,7 @@ async def running(slack: FakeSlack, home: Path, setting: Setting) -> AsyncIterat
     engine = await Engine.open(home, chosen, stores)
     adapter = SlackAdapter(
         credentials(slack, setting.http), ports(engine, chosen, setting.inbox),
-        api_url=slack.base_url, options=setting.options, links=setting.links, home=home,
+        api_url=slack.base_url, options=setting.options, home=home,
     )  # fmt: skip
     connect_adapter(engine, chosen, adapter)
     engine.start()

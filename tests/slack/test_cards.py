@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from adapters.slack.render import (
     ANSWER_PART_BYTES,
-    LinkRules,
     all_blocks,
     card_blocks,
     content,
@@ -53,15 +52,15 @@ def test_slack_takes_every_card(
                           ROWS.map(tuple)), max_size=14), WORDS)  # fmt: skip
 def test_slack_takes_as_many_as_there_are_beside_any_text(shown: list[Card], text: str) -> None:
     for part in (text, (text or "漢字 <b>& ") * (20_000 // (len(text) or 9))):
-        for piece in parts(part, LinkRules())[-1:] or ("",):
-            body = content(piece, LinkRules(), shown)["blocks"] or []
+        for piece in parts(part)[-1:] or ("",):
+            body = content(piece, shown)["blocks"] or []
             check_message(body, "chat.postMessage")
             check_message(without_tables(body), "chat.postMessage")
 
 
 def test_the_longest_answer_with_cards_fits_one_post() -> None:
     cards = [replace(CARD, id=f"abc23{n}", text="x" * 5000) for n in range(2, 4)]
-    body = content("word " * (ANSWER_PART_BYTES // 5), LinkRules(), cards)
+    body = content("word " * (ANSWER_PART_BYTES // 5), cards)
     check_message(body["blocks"], "chat.postMessage")
     assert len(body["text"].encode()) <= 4000
     assert all(f"abc23{n}" in str(body["blocks"]) for n in range(2, 4))
@@ -138,7 +137,7 @@ def test_cards_that_count_as_short_are_whole_beside_the_longest_answer(
         if not is_short([describe_whole(card) for card in cards]):
             break
         longest = length
-        blocks = content("word " * (ANSWER_PART_BYTES // 5), LinkRules(), cards)["blocks"]
+        blocks = content("word " * (ANSWER_PART_BYTES // 5), cards)["blocks"]
         assert str(blocks).count("ponte_card_approve") == count, length
     assert longest > 1
 

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from adapters.slack.render import (
     ANSWER_PART_BYTES,
-    LinkRules,
     escape_text,
     markdown,
     parts,
@@ -17,7 +16,6 @@ from adapters.slack.render import (
     settled_length,
 )
 
-ANY, OURS = LinkRules(), LinkRules(frozenset({"ponte.example"}))
 PIECES = st.lists(
     st.sampled_from([
         "word", " ", "\n", "`", "```", "\n```\n", "[a](https://x.y/z)", "![i](https://e.v)",
@@ -34,7 +32,7 @@ PIECES = st.lists(
      "```\n<!channel>\n```", "[<@U1>](https://x.y)", "@channel", "@here!", "<!HERE>"],
 )  # fmt: skip
 def test_nobody_is_notified(text: str) -> None:
-    for posted in (markdown(text, ANY), escape_text(text), plain(text)):
+    for posted in (markdown(text), escape_text(text), plain(text)):
         for mark in ("<!", "<@", "@channel", "@here"):
             assert mark not in posted
 
@@ -47,6 +45,7 @@ def test_nobody_is_notified(text: str) -> None:
         ("[a](https://x.y/z)", "[a](https://x.y/z)"),
         ("![logo](https://e.v/p.png?d=secret)", "[logo](https://e.v/p.png?d=secret)"),
         ("[a](javascript:alert)", "a (`javascript:alert`)"),
+        ("[a](https://[x.y/z)", "a (`https://[x.y/z`)"),
         ("<https://x.y|Your bank>", "<https://x.y>"),
         ("`[a](javascript:b)`", "`[a](javascript:b)`"),
         ("```\n<b>&</b>\n```", "```\n<b>&</b>\n```"),
@@ -54,23 +53,7 @@ def test_nobody_is_notified(text: str) -> None:
     ],
 )
 def test_markdown_stays_and_forgeries_go(text: str, posted: str) -> None:
-    assert markdown(text, ANY) == posted
-
-
-@pytest.mark.parametrize(
-    ("text", "posted"),
-    [
-        ("[a](https://evil.io/?q=1)", "a (`https://evil.io/?q=1`)"),
-        ("see https://evil.io/?q=1 now", "see `https://evil.io/?q=1` now"),
-        ("<https://evil.io>", "`https://evil.io`"),
-        ("[a](https://db.ponte.example/t)", "[a](https://db.ponte.example/t)"),
-        ("[a](https://ponte.example.evil.io)", "a (`https://ponte.example.evil.io`)"),
-        ("[a](https://[ponte.example/x)", "a (`https://[ponte.example/x`)"),
-        ("https://ponte.example/x", "https://ponte.example/x"),
-    ],
-)
-def test_links_lead_only_to_allowed_hosts(text: str, posted: str) -> None:
-    assert markdown(text, OURS) == posted
+    assert markdown(text) == posted
 
 
 @given(PIECES)
@@ -80,8 +63,8 @@ def test_what_was_streamed_stays_as_it_is(pieces: list[str]) -> None:
     if "`" in text:
         return
     for end in range(len(text) + 1):
-        shown = markdown(text[:end][: settled_length(text[:end])], ANY)
-        assert markdown(text, ANY).startswith(shown)
+        shown = markdown(text[:end][: settled_length(text[:end])])
+        assert markdown(text).startswith(shown)
 
 
 @given(st.text(max_size=200))
@@ -113,7 +96,7 @@ def test_plain_text_has_no_marks_and_fits() -> None:
 
 def test_a_part_that_grows_a_little_when_it_is_rendered_becomes_two() -> None:
     text = "@here " * (ANSWER_PART_BYTES // 6)
-    assert len(parts(text, LinkRules())) == 2
+    assert len(parts(text)) == 2
 
 
 def test_a_number_of_thousands_of_digits_is_no_entity() -> None:

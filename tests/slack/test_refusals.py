@@ -52,7 +52,9 @@ async def test_an_optional_call_that_is_refused_is_made_once_and_delays_no_answe
     async with workplace(tmp_path, Setting(chosen=chosen, options=options)) as w:
         w.slack.api.faults.add(method, how, 0)
         people_known = method == "users.list" or None
-        await w.slack.wait_until(lambda: people_known or w.bot.slack.directory.is_complete)
+        await w.slack.wait_until(
+            lambda: people_known or w.bot.slack.workspace.directory.is_complete
+        )
         place = w.slack.channel("asked", w.alice)
         w.slack.api.calls.clear()
         for number in range(3):
