@@ -27,7 +27,7 @@ import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any, Self, TypedDict, Unpack
 from urllib.parse import urlsplit
 
 from core.domain.errors import ToolError, WriteUnsure
@@ -157,6 +157,14 @@ class HttpAnswer(HttpError):
             return None
 
 
+class RequestOptions(TypedDict, total=False):
+    """Options of `HttpClient.get_json` and `post_json`, as `request_json` describes them."""
+
+    params: Mapping[str, str] | None
+    headers: Mapping[str, str] | None
+    timeout: float
+
+
 class HttpClient:
     """A pool of connections for one event loop. It opens itself at the first request.
 
@@ -195,30 +203,16 @@ class HttpClient:
     async def __aexit__(self, *error: object) -> None:
         await self.close()
 
-    async def get_json(
-        self,
-        url: str,
-        *,
-        params: Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout: float = 30.0,
-    ) -> Any:
+    async def get_json(self, url: str, **options: Unpack[RequestOptions]) -> Any:
         """Send a GET request and return the JSON of the response. See `request_json`."""
-        return await self.request_json("GET", url, params=params, headers=headers, timeout=timeout)
+        return await self.request_json("GET", url, **options)
 
-    async def post_json(
-        self,
-        url: str,
-        body: object,
-        *,
-        headers: Mapping[str, str] | None = None,
-        timeout: float = 30.0,
-    ) -> Any:
+    async def post_json(self, url: str, body: object, **options: Unpack[RequestOptions]) -> Any:
         """Send a POST request with a JSON body and return the JSON of the response.
 
         See `request_json`.
         """
-        return await self.request_json("POST", url, body=body, headers=headers, timeout=timeout)
+        return await self.request_json("POST", url, body=body, **options)
 
     async def request_json(
         self,

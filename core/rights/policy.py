@@ -216,8 +216,11 @@ class Rights:
         return decision
 
     def depends_on_name(self, right: str) -> bool:
-        """Return True if the right can differ between two things of its kind."""
-        return self.policy.depends_on_name(right)
+        """Return True if a rule names things of that right, as in `read:Customers`. So the right
+        can differ between two of them."""
+        book = self.policy.rule_book()
+        entries = (e for r in (*book.rules, *book.channels.values()) for e in (*r.allow, *r.deny))
+        return any(entry.startswith(f"{right}:") for entry in entries)
 
     @property
     def is_owner(self) -> bool:
@@ -356,12 +359,6 @@ class Policy:
         """
         decision = Rights(self, person, address, self._cached_facts(person)).decide(right, *names)
         return decision.verdict if decision.is_certain else None
-
-    def depends_on_name(self, right: str) -> bool:
-        """Return True if a rule names things of that right, as in `read:Customers`."""
-        rules = (*self.rule_book().rules, *self.rule_book().channels.values())
-        said = (each for rule in rules for each in (*rule.allow, *rule.deny))
-        return any(each.startswith(f"{right}:") for each in said)
 
     def list_names(self, right: str) -> Sequence[str]:
         """Return the names that rules allow for a right, as in `model:NAME`, without patterns.

@@ -38,13 +38,13 @@ from core.rights.usage import NANODOLLARS_PER_DOLLAR, PaidRun, Prices, context_w
 from core.store.database import (
     Database,
     SqlConnection,
+    SqlRow,
     SqlStore,
     query,
     select_value,
     select_values,
     transaction,
 )
-from core.store.database import SqlRow as SqlRow
 
 DailyCapLookup = Callable[[Person, Address], Awaitable[tuple[int, int]]]
 """Returns two caps of turns a day that apply to a person at an address: the person's own, and the

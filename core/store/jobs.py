@@ -105,7 +105,7 @@ class Jobs(TurnExecutor):
         self.pace = SharedPace(database)
         self.own = OwnProcess(database, self.process, takes=takes, works=works)
         self.notifications = Notifications(url, database)
-        self.notifications.on("ended", self._on_ended)
+        self.notifications.on("ended", lambda seq: self.wake(int(seq)))
         self.notifications.on("stop", self._on_stop)
         self.workers = QueueWorkers(url, self.process, self._run_job, self._wait_for_room)
         self._works = works
@@ -421,9 +421,6 @@ class Jobs(TurnExecutor):
         lost."""
         for seq in list(self._end_events):
             self.wake(seq)
-
-    def _on_ended(self, id: str) -> None:
-        self.wake(int(id))
 
     async def _on_stop(self, id: str) -> None:
         """Stop the turn if its row says so. The notification alone is not enough: any role that may

@@ -47,8 +47,8 @@ class KernelRows:
         return False
 
     async def record_end(self, thread: str) -> None:
-        # The row stays, because it records that the thread had a kernel.
-        return None
+        """Do nothing when the thread's kernel ends. The row stays, because it records that the
+        thread had one."""
 
     async def forget(self, thread: str) -> None:
         """Delete the thread's row."""

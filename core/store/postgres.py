@@ -15,8 +15,9 @@ import asyncio
 import functools
 import random
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
@@ -233,28 +234,20 @@ class PostgresDatabase:
     def _open(self) -> None:
         """Migrate the database, then open the pool. Blocking. Raises NotStored,
         DifferentSharedSchema."""
-        import psycopg
         from psycopg.rows import dict_row
         from psycopg_pool import ConnectionPool
 
-        options: dict[str, Any] = {"row_factory": dict_row, **CONNECTION_OPTIONS}
         self._pool = ConnectionPool(
             self._url,
             min_size=1,
             max_size=MAX_POOL_CONNECTIONS,
             timeout=POOL_TIMEOUT_SECONDS,
-            kwargs=options,
+            kwargs={"row_factory": dict_row, **CONNECTION_OPTIONS},
             open=False,
         )
-        try:
-            # Connects without the pool, because the pool does not raise the error of a wrong
-            # password or host.
-            with psycopg.connect(
-                self._url, connect_timeout=int(POSTGRES_TIMEOUT_SECONDS), **options
-            ) as connection:
-                self._migrate(connection)
-        except psycopg.Error as error:
-            raise _unusable_error(error) from None
+        # Without the pool, which does not raise the error of a wrong password or host.
+        with _connect(self._url) as connection:
+            self._migrate(connection)
         self._pool.open()
 
     def _migrate(self, connection: psycopg.Connection[Any]) -> None:
@@ -263,11 +256,13 @@ class PostgresDatabase:
         An advisory lock makes processes that start together do this one after the other. Raises
         DifferentSharedSchema if another version of Ponte wrote the database.
         """
+        from procrastinate.schema import SchemaManager
+
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK_KEY,))
         schema = self._schema
         if not _has_tables(connection):
             connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA_NAME}".encode())
-            connection.execute(_queue_schema())
+            connection.execute(SchemaManager.get_schema().encode())
             connection.execute(translate_schema(f"{schema.script};{schema.shared}"))
         else:
             pending = schema.find_pending(*_read_version(connection))
@@ -281,15 +276,9 @@ class PostgresDatabase:
 
     def _vacuum(self) -> None:
         """Remove deleted rows from the files of all tables with personal data. Raises NotStored."""
-        import psycopg
-
-        try:
-            # VACUUM cannot run inside a transaction.
-            with psycopg.connect(self._url, autocommit=True, **CONNECTION_OPTIONS) as connection:
-                for table in PERSONAL_TABLES:
-                    connection.execute(f"VACUUM {table.name}".encode())
-        except psycopg.Error as error:
-            raise _unusable_error(error) from None
+        with _connect(self._url, autocommit=True) as connection:  # VACUUM needs no transaction
+            for table in PERSONAL_TABLES:
+                connection.execute(f"VACUUM {table.name}".encode())
 
     def _transact(
         self, work: Callable[[SqlConnection], T], *, reads: bool = False, single: bool = False
@@ -385,28 +374,34 @@ def check_server(url: str, look: Callable[[SqlConnection], T]) -> tuple[str, int
     number is 0 and the result None if the database has no tables of Ponte. Blocking. Raises
     NotStored, and SettingsError if the server is older than MIN_SERVER_VERSION.
     """
+    with _connect(url) as connection:
+        connection.read_only = True
+        version = connection.info.server_version
+        if version < MIN_SERVER_VERSION * 10_000:
+            raise SettingsError(
+                "Postgres {found} is too old. Ponte needs {needed} or newer.",
+                found=version // 10_000, needed=MIN_SERVER_VERSION,
+            )  # fmt: skip
+        server_version = f"{version // 10_000}.{version % 10_000}"
+        if not _has_tables(connection):
+            return server_version, 0, None
+        number, _ = _read_version(connection)
+        return server_version, number, look(PostgresStatements(connection))
+
+
+@contextmanager
+def _connect(url: str, autocommit: bool = False) -> Iterator[psycopg.Connection[Any]]:
+    """Yield a connection that belongs to no pool. Errors of the server raise NotStored."""
     import psycopg
     from psycopg.rows import dict_row
 
-    options: dict[str, Any] = {
-        "row_factory": dict_row,
-        "connect_timeout": int(POSTGRES_TIMEOUT_SECONDS),
-        **CONNECTION_OPTIONS,
-    }
+    options: dict[str, Any] = {"row_factory": dict_row, **CONNECTION_OPTIONS}
+    timeout = int(POSTGRES_TIMEOUT_SECONDS)
     try:
-        with psycopg.connect(url, **options) as connection:
-            connection.read_only = True
-            version = connection.info.server_version
-            if version < MIN_SERVER_VERSION * 10_000:
-                raise SettingsError(
-                    "Postgres {found} is too old. Ponte needs {needed} or newer.",
-                    found=version // 10_000, needed=MIN_SERVER_VERSION,
-                )  # fmt: skip
-            told = f"{version // 10_000}.{version % 10_000}"
-            if not _has_tables(connection):
-                return told, 0, None
-            number, _ = _read_version(connection)
-            return told, number, look(PostgresStatements(connection))
+        with psycopg.connect(
+            url, autocommit=autocommit, connect_timeout=timeout, **options
+        ) as connection:
+            yield connection
     except psycopg.Error as error:
         raise _unusable_error(error) from None
 
@@ -441,13 +436,6 @@ async def end_each_statement(connection: psycopg.AsyncConnection[Any]) -> None:
     """Make each statement a transaction of its own. The job queue's transactions have only one, so
     this saves the BEGIN and the COMMIT."""
     await connection.set_autocommit(True)
-
-
-def _queue_schema() -> Any:
-    """Return the SQL with which Procrastinate creates its tables."""
-    from procrastinate.schema import SchemaManager
-
-    return SchemaManager.get_schema()
 
 
 def _is_transient(error: psycopg.Error) -> bool:

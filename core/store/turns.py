@@ -34,8 +34,15 @@ from core.domain.records import (
 )
 from core.ports.conversations import TransactionStep
 from core.store import budget, changes, threads
-from core.store.database import Database, SqlConnection, lock_key, query, select_value, transaction
-from core.store.database import SqlRow as SqlRow
+from core.store.database import (
+    Database,
+    SqlConnection,
+    SqlRow,
+    lock_key,
+    query,
+    select_value,
+    transaction,
+)
 from core.store.shared_statements import END_TURN_SQL, RECORD_RESPONSE_SQL
 from core.store.tables import IS_OPEN
 from core.store.threads import SqlThreads

@@ -68,7 +68,6 @@ def sums(home: Path) -> list[tuple[Any, ...]]:
                 "SELECT day, sum(is_counted), sum(input), sum(output), round(sum(cost), 9)"
                 " FROM usage GROUP BY day"
             ),
-            *connection.execute("SELECT sum(turns) FROM days WHERE person <> ''"),
             *connection.execute("SELECT count(*), round(sum(cost), 9) FROM spendings"),
         ]
 
