@@ -445,24 +445,19 @@ class ConversationRound:
         input = await server.input.build_items(
             self._items, preface=ask.preface, with_names=has_other_speakers(ask)
         )
-        await self._use_server_ids(input)
-        body = {**build_response_body(server, ask, input), "conversation": self._thread.remote}
-        return server.without_refused_fields(body)
-
-    async def _use_server_ids(self, input: Sequence[Json]) -> None:
-        """Give outputs the server's ids of their calls, unless the conversation has Ponte's.
-
-        Two outputs for one id cannot be told apart: then a new conversation gets Ponte's ids.
-        """
+        # Outputs get the server's ids of their calls, unless the conversation has Ponte's.
         sent = {item["call_id"] for item in input if item["type"] == "function_call"}
         outputs = [item for item in input if item["type"] == "function_call_output"]
         outputs = [item for item in outputs if item["call_id"] not in sent | self._held_calls]
-        known = self._server.input.server_call_ids(await self._transcript()) if outputs else {}
+        known = server.input.server_call_ids(await self._transcript()) if outputs else {}
         outputs = [item for item in outputs if item["call_id"] in known]
         for item in outputs:
             item["call_id"] = known[item["call_id"]]
         if len({item["call_id"] for item in outputs} - {""}) < len(outputs):
+            # Two outputs for one id cannot be told apart: a new conversation gets Ponte's ids.
             self._step = "anew"
+        body = {**build_response_body(server, ask, input), "conversation": self._thread.remote}
+        return server.without_refused_fields(body)
 
     async def _stream_response(
         self, body: Json, reader: ResponsesReader

@@ -183,11 +183,23 @@ def answer_step(step: TourStep, turn: DemoTurn) -> Decision | None:
     here."""
     match step:
         case "overdue" | "export" if turn.is_sample:
-            return _query_invoices(turn, step)
+            filters = [] if step == "export" else [_equals("Status", "Overdue")]
+            if (reply := turn.find_reply(QUERY_TOOL)) is None:
+                more = {"filters": filters, "limit": MAX_ROWS, "export": step == "export"}
+                return [PlannedCall(QUERY_TOOL, {**_INVOICES, **more})]
+            if not reply.error and not reply.rows:
+                return say(_NONE_OVERDUE)
+            answer = format_rows("Invoices", reply)
+            return answer if reply.error else _with_next(turn, step, answer)
         case "pay" if turn.is_sample:
             return _propose_payment(turn)
         case "undo":
-            return _explain_undo(turn)
+            outcomes = {m[1]: m[2] for note in turn.notes if (m := _CHANGE_NOTE.search(note))}
+            outcomes = {id: o for id, o in outcomes.items() if not o.startswith("Requested by")}
+            applied = [id for id, outcome in outcomes.items() if "Done." in outcome]
+            if not applied:
+                return say(_NO_UNDO, message=say(PAY_SENTENCE))
+            return _with_next(turn, "undo", say(_UNDO, id=applied[-1]))
         case "file":
             return _describe_file(turn)
         case "draw":
@@ -207,18 +219,6 @@ def _with_next(turn: DemoTurn, step: TourStep, decision: Decision) -> Decision:
         return decision
     following, _ = TOUR[steps[steps.index(step) + 1]]
     return f"{decision}\n\n{say('Next, try: `{message}`', message=say(following))}".strip()
-
-
-def _query_invoices(turn: DemoTurn, step: TourStep) -> Decision:
-    """Show the overdue invoices, or export all of them."""
-    filters = [] if step == "export" else [_equals("Status", "Overdue")]
-    args = {**_INVOICES, "filters": filters, "limit": MAX_ROWS, "export": step == "export"}
-    if (reply := turn.find_reply(QUERY_TOOL)) is None:
-        return [PlannedCall(QUERY_TOOL, args)]
-    if not reply.error and not reply.rows:
-        return say(_NONE_OVERDUE)
-    answer = format_rows("Invoices", reply)
-    return answer if reply.error else _with_next(turn, step, answer)
 
 
 def _propose_payment(turn: DemoTurn) -> Decision:
@@ -248,16 +248,6 @@ def _propose_payment(turn: DemoTurn) -> Decision:
 
 def _equals(field: str, value: str) -> Mapping[str, str]:
     return {"field": field, "op": "eq", "value": value}
-
-
-def _explain_undo(turn: DemoTurn) -> Decision:
-    """Name the command that undoes the newest approved change of this thread."""
-    outcomes = {m[1]: m[2] for note in turn.notes if (m := _CHANGE_NOTE.search(note))}
-    outcomes = {id: o for id, o in outcomes.items() if not o.startswith("Requested by")}
-    applied = [id for id, outcome in outcomes.items() if "Done." in outcome]
-    if not applied:
-        return say(_NO_UNDO, message=say(PAY_SENTENCE))
-    return _with_next(turn, "undo", say(_UNDO, id=applied[-1]))
 
 
 def _describe_file(turn: DemoTurn) -> Decision:

@@ -260,18 +260,16 @@ def _parse_output(output: str) -> ToolReply:
     if isinstance(value, dict):
         if value and set(value) <= _PROBLEM_KEYS:  # a row may have such a column, but not alone
             problem = value.get("error", value.get("detail"))
-            words = _describe_problem(problem) if isinstance(problem, dict) else problem
+            words = problem
+            if isinstance(problem, dict):
+                words, hint = str(problem.get("message") or ""), problem.get("hint") or ""
+                # The hint about an unknown name lists the known names.
+                if hint and str(problem.get("code")).startswith("unknown_"):
+                    words = f"{words} ({text_for_person(hint)})"
             return ToolReply(error=str(words or value.get("message") or output))
         if set(value) == {"result"}:
             value = value["result"]
     return ToolReply(value)
-
-
-def _describe_problem(problem: Mapping[str, Any]) -> str:
-    """Return a problem's message. For an unknown name, add the hint that lists the known names."""
-    message, hint = problem.get("message") or "", text_for_person(problem.get("hint") or "")
-    is_unknown = str(problem.get("code")).startswith("unknown_")
-    return f"{message} ({hint})" if is_unknown and hint else str(message)
 
 
 def _parse_json(text: str) -> Any:

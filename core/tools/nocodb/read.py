@@ -336,7 +336,19 @@ class QueryTools:
             known.at, str(id), fields=[each.id for each in known.fields]
         )
         check_titles(api, known, known.fields, [record])
-        whole = await self._with_links(known, record)
+        # A link cell holds only some of its rows, or their number.
+        many = [
+            link for link in known.links if not link.holds_one and record.fields.get(link.title)
+        ]
+        links = self.api.fetch_linked_rows
+        found = await run_together(
+            *(links(known.at, link.id, record.id) for link in many[:MAX_FOLLOWED_LINKS])
+        )
+        cells = {
+            link.title: tuple({"id": each.id, "fields": each.fields} for each in rows)
+            for link, rows in zip(many, found, strict=False)
+        }
+        whole = replace(record, fields={**record.fields, **cells})
         row = format_row(whole, known.fields, now.tzinfo, MAX_SINGLE_ROW_CELL_CHARACTERS)
         told = {
             "table": format_label(known.title),
@@ -346,21 +358,6 @@ class QueryTools:
         }
         sources = (describe_row_source(api, known, record.id, now),)
         return Outcome("ok", compact_json(told), sources=sources)
-
-    async def _with_links(self, table: TableDescription, record: NocoRecord) -> NocoRecord:
-        """Return the row with all linked rows. A cell holds only some of them, or their number."""
-        many = [
-            each for each in table.links if not each.holds_one and record.fields.get(each.title)
-        ]
-        links = self.api.fetch_linked_rows
-        found = await run_together(
-            *(links(table.at, each.id, record.id) for each in many[:MAX_FOLLOWED_LINKS])
-        )
-        cells: dict[str, Any] = {
-            field.title: tuple({"id": each.id, "fields": each.fields} for each in linked)
-            for field, linked in zip(many, found, strict=False)
-        }
-        return replace(record, fields={**record.fields, **cells})
 
 
 def _describe_time(now: datetime) -> dict[str, str]:

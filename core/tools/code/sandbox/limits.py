@@ -90,12 +90,15 @@ class DiskMeter:
     def too_much(self) -> str:
         held = self._measure()
         if held.moved and not self._find_excess(held):
-            with self._stopped_process():
+            self._signal(signal.SIGSTOP)
+            try:
                 for _ in range(MAX_LOOKS):
                     held = self._measure()
                     if not held.moved:
                         break
                     time.sleep(LOOK_PAUSE_SECONDS)
+            finally:
+                self._signal(signal.SIGCONT)
         return self._find_excess(held) or self._find_excess(
             _DiskUse(self.limits.entries + held.moved)
         )
@@ -162,15 +165,9 @@ class DiskMeter:
                 if path.startswith(below) and path.endswith(" (deleted)"):
                     yield int(fields[4])
 
-    @contextlib.contextmanager
-    def _stopped_process(self) -> Iterator[None]:
+    def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(OSError):  # it has ended
-            signal.pidfd_send_signal(self.process, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            with contextlib.suppress(OSError):
-                signal.pidfd_send_signal(self.process, signal.SIGCONT)
+            signal.pidfd_send_signal(self.process, number)
 
 
 async def watch_limits(running: RunningProgram, meter: Meter) -> None:
