@@ -201,7 +201,15 @@ def answer_step(step: TourStep, turn: DemoTurn) -> Decision | None:
                 return say(_NO_UNDO, message=say(PAY_SENTENCE))
             return _with_next(turn, "undo", say(_UNDO, id=applied[-1]))
         case "file":
-            return _describe_file(turn)
+            # The newest file of the thread.
+            exchanges = (*turn.earlier, turn.now)
+            names = [name for exchange in exchanges for name in exchange.files]
+            queries = [call for each in exchanges for call in each.calls_of(QUERY_TOOL)]
+            has_file = names or any(call.args.get("export") for call in queries)
+            if PYTHON_TOOL in turn.tools and not has_file:
+                return say(_NO_FILE, message=say(FILE_SENTENCE), export=say(EXPORT_SENTENCE))
+            name = turn.now.files[-1] if turn.now.files else (names or [""])[-1]
+            return _with_next(turn, "file", run_python(turn, make_file_code(name)))
         case "draw":
             output = run_python(turn, _DRAW_CODE)
             return _with_next(turn, "draw", "" if output == format_code_block("") else output)
@@ -248,19 +256,6 @@ def _propose_payment(turn: DemoTurn) -> Decision:
 
 def _equals(field: str, value: str) -> Mapping[str, str]:
     return {"field": field, "op": "eq", "value": value}
-
-
-def _describe_file(turn: DemoTurn) -> Decision:
-    """Run Python on the newest file of the thread."""
-    exchanges = (*turn.earlier, turn.now)
-    names = [name for exchange in exchanges for name in exchange.files]
-    has_export = any(
-        call.args.get("export") for each in exchanges for call in each.calls_of(QUERY_TOOL)
-    )
-    if PYTHON_TOOL in turn.tools and not names and not has_export:
-        return say(_NO_FILE, message=say(FILE_SENTENCE), export=say(EXPORT_SENTENCE))
-    name = turn.now.files[-1] if turn.now.files else (names or [""])[-1]
-    return _with_next(turn, "file", run_python(turn, make_file_code(name)))
 
 
 def make_file_code(name: str) -> str:

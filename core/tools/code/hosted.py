@@ -310,7 +310,7 @@ class CodeInterpreter:
         container.used, container.ran = self._containers.now(), True
         lost, self._reset_reason = self._reset_reason, ""
         ran = RunResult(
-            printed=execution.text_before_error,
+            printed=execution.printed,
             error=execution.error,
             output_files=tuple(taken.made),
             left_out=(*taken.left_out, *unsaid, *broken),

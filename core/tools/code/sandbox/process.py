@@ -57,7 +57,13 @@ class ProgramPipes:
 
     async def open(self) -> ProgramEnds:
         """Make all four; ours are `stdin`, `output`, `frames` and `life` from here on."""
-        self.stdin, stdin = await self._writer()
+        stdin, write = os.pipe()
+        loop = asyncio.get_running_loop()
+        transport, protocol = await loop.connect_write_pipe(
+            lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), os.fdopen(write, "wb", 0)
+        )
+        self._transports.append(transport)
+        self.stdin = asyncio.StreamWriter(transport, protocol, None, loop)
         self.output, output = await self._reader(_SMALL)
         self.frames, frames = await self._reader(MAX_FRAME_BYTES)
         self.life, life = await self._reader(_SMALL)
@@ -75,15 +81,6 @@ class ProgramPipes:
         for each in late:
             each.cancel()
         self.close()
-
-    async def _writer(self) -> tuple[asyncio.StreamWriter, int]:
-        read, write = os.pipe()
-        loop = asyncio.get_running_loop()
-        transport, protocol = await loop.connect_write_pipe(
-            lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), os.fdopen(write, "wb", 0)
-        )
-        self._transports.append(transport)
-        return asyncio.StreamWriter(transport, protocol, None, loop), read
 
     async def _reader(self, limit: int) -> tuple[asyncio.StreamReader, int]:
         read, write = os.pipe()
