@@ -24,7 +24,6 @@ from core.domain.records import (
     Remote,
     RemoteStored,
     ResponseStarted,
-    RoundCompleted,
     RoundRequest,
     TextWithdrawn,
 )
@@ -395,7 +394,17 @@ class ConversationRound:
                 await self._recover_or_raise(fault, body, reader)
                 if self._answer is None and reader.has_shown:
                     yield TextWithdrawn()
-        yield self._complete(self._answer, body)
+        self._history.on_answer()
+        answer = self._answer
+        upto = self._ask.previous_seq if answer.has_calls else self._ask.seq
+        if self._is_certain and not answer.cut_reason:
+            self._streams.uncertain.discard(self._thread.remote)
+        else:
+            upto = UNKNOWN_POSITION
+        thread = replace(self._thread, remote_upto=upto)
+        plain = tuple(item for item in answer.items if item.kind != "opaque")
+        answer = replace(answer, items=plain)
+        yield self._server.complete_round(self._ask, body, self._response_id, answer, thread)
 
     async def _compare_with_transcript(self) -> None:
         """Read the conversation's end and decide what to send; see `reconcile`."""
@@ -551,18 +560,6 @@ class ConversationRound:
         is_changed = self._history.leave_out(fault, transcript, body)
         self._step = "anew" if is_changed else self._step
         return is_changed
-
-    def _complete(self, found: ModelAnswer, body: Json) -> RoundCompleted:
-        self._history.on_answer()
-        upto = self._ask.previous_seq if found.has_calls else self._ask.seq
-        if self._is_certain and not found.cut_reason:
-            self._streams.uncertain.discard(self._thread.remote)
-        else:
-            upto = UNKNOWN_POSITION
-        plain = tuple(item for item in found.items if item.kind != "opaque")
-        thread = replace(self._thread, remote_upto=upto)
-        found = replace(found, items=plain)
-        return self._server.complete_round(self._ask, body, self._response_id, found, thread)
 
 
 class ConversationsApi:

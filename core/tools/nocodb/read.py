@@ -130,11 +130,10 @@ class RowReader:
             shown = every.records[start : start + size]
             return replace(every, records=shown)
         page = await self._fetch_page(selection, wish, number, size)
-        if not page.has_more and (page.records or number == 1):
-            return SelectedRows(page.records, (number - 1) * size + len(page.records))
-        return SelectedRows(
-            page.records, await self._api.count_rows(selection.table.at, selection.where.v3)
-        )
+        total = (number - 1) * size + len(page.records)
+        if page.has_more or (number > 1 and not page.records):
+            total = await self._api.count_rows(selection.table.at, selection.where.v3)
+        return SelectedRows(page.records, total)
 
     async def fetch_all(self, selection: RowSelection, wish: ColumnChoice) -> SelectedRows:
         """Return all matching rows among the first `max_rows` that NocoDB returns."""
@@ -146,23 +145,9 @@ class RowReader:
         ]
         read = [record for page in pages for record in page.records][: self.max_rows]
         fitting = tuple(record for record in read if selection.matches(record))
-        complete = asked <= self.max_rows
-        total = asked if selection.is_exact else len(fitting)
-        return SelectedRows(
-            fitting,
-            total,
-            is_counted=complete or selection.is_exact,
-            is_complete=complete,
-            read_count=len(read),
-        )
-
-    async def count_rows(self, selection: RowSelection) -> SelectedRows:
-        """Return the count, without rows if NocoDB can count them."""
-        if selection.is_exact:
-            return SelectedRows(
-                (), await self._api.count_rows(selection.table.at, selection.where.v3)
-            )
-        return await self.fetch_all(selection, ColumnChoice(selection.checked_fields))
+        is_exact, is_complete = selection.is_exact, asked <= self.max_rows
+        total = asked if is_exact else len(fitting)
+        return SelectedRows(fitting, total, is_complete or is_exact, is_complete, len(read))
 
     async def _fetch_page(
         self, selection: RowSelection, wish: ColumnChoice, number: int, size: int
@@ -293,12 +278,9 @@ class QueryTools:
         """
         names = [*fields, *(each.field for each in sort)]
         asked = await self.resolve_question(ctx, table, filters, match, names)
-        wish = ColumnChoice(
-            fields=tuple(asked.table.field(each) for each in fields),
-            sort=tuple(
-                SortField(asked.table.field(each.field).id, each.direction) for each in sort
-            ),
-        )
+        find = asked.table.field
+        order = tuple(SortField(find(each.field).id, each.direction) for each in sort)
+        wish = ColumnChoice(tuple(map(find, fields)), order)
         files: tuple[File, ...] = ()
         if export:
             if ctx.files is None:

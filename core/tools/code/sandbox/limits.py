@@ -121,27 +121,10 @@ class DiskMeter:
                 held.moved = True
             except OSError:  # a path of more than 4,096 bytes, or folders that we may not enter
                 held.count = self.limits.entries + 1
-        self._count_removed(held)
-        return held
-
-    def _count_entry(self, entry: os.DirEntry[str], held: _DiskUse, folders: list[str]) -> None:
-        try:
-            about = entry.stat(follow_symlinks=False)
-        except FileNotFoundError:
-            held.moved = True
-            return
-        held.count += 1
-        held.size += about.st_blocks * _BLOCK_BYTES
-        if stat.S_ISDIR(about.st_mode):
-            folders.append(entry.path)
-
-    def _count_removed(self, held: _DiskUse) -> None:
-        """Files without a name: those that are open, and those that are only mapped.
-
-        How large a mapped one is cannot be asked without rights of root
-        (https://man7.org/linux/man-pages/man5/proc_pid_map_files.5.html), so each counts as the
-        largest that there can be.
-        """
+        # Files without a name: those that are open, and those that are only mapped. How large a
+        # mapped one is cannot be asked without rights of root
+        # (https://man7.org/linux/man-pages/man5/proc_pid_map_files.5.html), so each counts as the
+        # largest that there can be.
         opened = set[int]()
         with contextlib.suppress(OSError):  # it has ended
             for number in os.listdir(f"/proc/{self.pid}/fd"):
@@ -154,6 +137,18 @@ class DiskMeter:
                     opened.add(about.st_ino)
                     held.size += about.st_blocks * _BLOCK_BYTES
             held.size += len(set(self._mapped_inodes()) - opened) * self.limits.file
+        return held
+
+    def _count_entry(self, entry: os.DirEntry[str], held: _DiskUse, folders: list[str]) -> None:
+        try:
+            about = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            held.moved = True
+            return
+        held.count += 1
+        held.size += about.st_blocks * _BLOCK_BYTES
+        if stat.S_ISDIR(about.st_mode):
+            folders.append(entry.path)
 
     def _mapped_inodes(self) -> Iterator[int]:
         """Yield the inodes of removed files that are mapped (proc_pid_maps(5): " (deleted)")."""

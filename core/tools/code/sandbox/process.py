@@ -239,7 +239,14 @@ class RunningProgram:
             if self.first is not None:
                 signal.pidfd_send_signal(self.first, signal.SIGKILL)
             else:
-                _kill_with_children(self._process.pid)
+                # bubblewrap's child has a session of its own a moment before it ends with
+                # bubblewrap, and would hold the pipe for life for ever. A stopped program cannot
+                # start another one meanwhile, nor make the id of a child free.
+                os.kill(self.pid, signal.SIGSTOP)
+                with contextlib.suppress(OSError):
+                    for child in children_of(self.pid):
+                        os.kill(child, signal.SIGKILL)
+                os.killpg(self.pid, signal.SIGKILL)
 
 
 class Sandbox(Protocol):
@@ -258,20 +265,6 @@ class Sandbox(Protocol):
         must be readable for other users of the machine where the bot runs as root (the program
         never does). Raises SandboxFailed where it cannot be started; never tries with less.
         """
-
-
-def _kill_with_children(pid: int) -> None:
-    """Kill a program, its group and its children. Raise ProcessLookupError if it has ended.
-
-    bubblewrap's child has a session of its own a moment before it ends with bubblewrap, and would
-    hold the pipe for life for ever. A stopped program cannot start another one meanwhile, nor make
-    the id of a child free.
-    """
-    os.kill(pid, signal.SIGSTOP)
-    with contextlib.suppress(OSError):
-        for child in children_of(pid):
-            os.kill(child, signal.SIGKILL)
-    os.killpg(pid, signal.SIGKILL)
 
 
 def children_of(pid: int) -> list[int]:
