@@ -170,9 +170,8 @@ def format_rows(name: str, reply: ToolReply) -> str:
         head = plural(*_SHOWN, total, name=title, shown=len(shown))
     columns = list(dict.fromkeys(key for row in shown for key in row if key != "fields"))
     if len(columns) > _MAX_COLUMNS:
-        head += " " + say(
-            "It has more than the {columns} columns shown here.", columns=_MAX_COLUMNS
-        )
+        more = say("It has more than the {columns} columns shown here.", columns=_MAX_COLUMNS)
+        head = f"{head} {more}"
     columns = columns[:_MAX_COLUMNS]
     if not columns:
         return head

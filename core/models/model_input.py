@@ -270,9 +270,8 @@ class ModelInput:
             )
         sendable = file_kind(kind, file.name) in self.kinds
         if not sendable or not taken or self._read is None:
-            return _text_part(
-                _describe_unseen_file(file, "" if sendable else ", of a kind that you cannot read")
-            )
+            why = "" if sendable else ", of a kind that you cannot read"
+            return _text_part(_describe_unseen_file(file, why))
         try:
             _, data = await self._read(file.id)
         except NotFound:
@@ -314,9 +313,8 @@ def estimate_max_tokens(body: object) -> int:
     if not isinstance(body, str):
         return 8
     if body.startswith("data:"):
-        return (
-            MAX_DOCUMENT_TOKENS if body.startswith(f"data:{DOCUMENT_TYPE}") else MAX_PICTURE_TOKENS
-        )
+        is_document = body.startswith(f"data:{DOCUMENT_TYPE}")
+        return MAX_DOCUMENT_TOKENS if is_document else MAX_PICTURE_TOKENS
     return len(body.encode(errors="replace"))
 
 
