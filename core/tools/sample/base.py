@@ -400,9 +400,8 @@ class SampleApi:
         await self._write(at, write)
 
     async def write_links(
-        self, at: TableId, field: str, row: str, ids: Sequence[str], *, by: str = "",
-        remove: bool = False,
-    ) -> None:  # fmt: skip
+        self, at: TableId, field: str, row: str, ids: Sequence[str], *, remove: bool, by: str = ""
+    ) -> None:
         def write(state: _Snapshot) -> None:
             table, link = state.find_link(at, field)
             id, other = state.row_id(table.id, row), _related_table(link)

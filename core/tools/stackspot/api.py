@@ -186,6 +186,7 @@ class StackSpotError(RemoteError):
 
     @property
     def after(self) -> float:
+        """The seconds that StackSpot asks us to wait."""
         return float(str(self.values.get("after", 0)))
 
 
