@@ -430,8 +430,17 @@ class AnswerReader:
         found = list(items.values())
         if not any(item.kind == "opaque" for item in found):
             found.sort(key=lambda item: item.kind == "call")
+        kinds = [item.kind for item in found]
+        # The first item gets the fields that the server wants back, the last message the sources.
+        if self._carried and found and ("call" in kinds or self._is_continued):
+            message = {name: _join_pieces(name, each) for name, each in self._carried.items()}
+            found[0] = replace(found[0], raw={**found[0].raw, "message": message})
+        if self._sources and "message" in kinds:
+            last = len(kinds) - 1 - kinds[::-1].index("message")
+            sources = [list(source) for source in self._sources.items()]
+            found[last] = replace(found[last], raw={**found[last].raw, "sources": sources})
         usage = parse_usage({"usage": self.usage})
-        return ModelAnswer(tuple(self._add_extras(found)), usage, cut, self.model, fault)
+        return ModelAnswer(tuple(found), usage, cut, self.model, fault)
 
     def _offered_name(self, name: str) -> str:
         """Return the name of the offered tool that is meant: `functions.tables:0` is `tables`."""
@@ -439,19 +448,6 @@ class AnswerReader:
         found = TOOL_NAME.fullmatch(name) if is_odd else None
         bare = found[1].lower() if found else ""
         return next((each for each in self._tool_names if each.lower() == bare), name)
-
-    def _add_extras(self, items: list[Item]) -> list[Item]:
-        """Return the items. The first one gets the fields that the server wants back, the last
-        message the sources."""
-        kinds = [item.kind for item in items]
-        if self._carried and items and ("call" in kinds or self._is_continued):
-            message = {name: _join_pieces(name, each) for name, each in self._carried.items()}
-            items[0] = replace(items[0], raw={**items[0].raw, "message": message})
-        if self._sources and "message" in kinds:
-            last = len(kinds) - 1 - kinds[::-1].index("message")
-            sources = [list(source) for source in self._sources.items()]
-            items[last] = replace(items[last], raw={**items[last].raw, "sources": sources})
-        return items
 
 
 def read_word(value: object) -> str:

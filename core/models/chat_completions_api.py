@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 from core.clients.openai import END_EVENT, Json, read_id
@@ -46,22 +47,19 @@ class ChatCompletionsReader(AnswerReader):
         for choice in read_objects(event.get("choices")):
             number = read_word(choice.get("index")) or "0"
             self._choice = self._choice or number
-            if number == self._choice:
-                events += self._read_choice(choice, event)
-        return events
-
-    def _read_choice(self, choice: Json, event: Json) -> Sequence[ModelEvent]:
-        message, delta = read_object(choice.get("message")), read_object(choice.get("delta"))
-        finish = read_word(choice.get("finish_reason")).lower()
-        events = list(self._read_pieces({"content": choice.get("text"), **delta}))
-        # Perplexity sends the whole message so far with each delta.
-        is_whole = not delta and event.get("object") == "chat.completion"
-        if message and (is_whole or (finish and self._is_whole(message))):
-            events += self.take_whole(lambda: self._read_pieces(message))
-        elif message and not delta:
-            events += self._read_pieces(message)
-        self.usage = choice.get("usage") or self.usage  # Moonshot
-        self.finish = self.finish if finish in ("", "null", "none") else finish
+            if number != self._choice:
+                continue
+            message, delta = read_object(choice.get("message")), read_object(choice.get("delta"))
+            finish = read_word(choice.get("finish_reason")).lower()
+            events += self._read_pieces({"content": choice.get("text"), **delta})
+            # Perplexity sends the whole message so far with each delta.
+            is_whole = not delta and event.get("object") == "chat.completion"
+            if message and (is_whole or (finish and self._is_whole(message))):
+                events += self.take_whole(functools.partial(self._read_pieces, message))
+            elif message and not delta:
+                events += self._read_pieces(message)
+            self.usage = choice.get("usage") or self.usage  # Moonshot
+            self.finish = self.finish if finish in ("", "null", "none") else finish
         return events
 
     def _is_whole(self, message: Json) -> bool:

@@ -24,7 +24,6 @@ from core.domain.records import (
     Remote,
     RemoteStored,
     ResponseStarted,
-    RoundCompleted,
     RoundRequest,
     TextWithdrawn,
 )
@@ -395,7 +394,17 @@ class ConversationRound:
                 await self._recover_or_raise(fault, body, reader)
                 if self._answer is None and reader.has_shown:
                     yield TextWithdrawn()
-        yield self._complete(self._answer, body)
+        self._history.on_answer()
+        answer = self._answer
+        upto = self._ask.previous_seq if answer.has_calls else self._ask.seq
+        if self._is_certain and not answer.cut_reason:
+            self._streams.uncertain.discard(self._thread.remote)
+        else:
+            upto = UNKNOWN_POSITION
+        thread = replace(self._thread, remote_upto=upto)
+        plain = tuple(item for item in answer.items if item.kind != "opaque")
+        answer = replace(answer, items=plain)
+        yield self._server.complete_round(self._ask, body, self._response_id, answer, thread)
 
     async def _compare_with_transcript(self) -> None:
         """Read the conversation's end and decide what to send; see `reconcile`."""
@@ -445,24 +454,19 @@ class ConversationRound:
         input = await server.input.build_items(
             self._items, preface=ask.preface, with_names=has_other_speakers(ask)
         )
-        await self._use_server_ids(input)
-        body = {**build_response_body(server, ask, input), "conversation": self._thread.remote}
-        return server.without_refused_fields(body)
-
-    async def _use_server_ids(self, input: Sequence[Json]) -> None:
-        """Give outputs the server's ids of their calls, unless the conversation has Ponte's.
-
-        Two outputs for one id cannot be told apart: then a new conversation gets Ponte's ids.
-        """
+        # Outputs get the server's ids of their calls, unless the conversation has Ponte's.
         sent = {item["call_id"] for item in input if item["type"] == "function_call"}
         outputs = [item for item in input if item["type"] == "function_call_output"]
         outputs = [item for item in outputs if item["call_id"] not in sent | self._held_calls]
-        known = self._server.input.server_call_ids(await self._transcript()) if outputs else {}
+        known = server.input.server_call_ids(await self._transcript()) if outputs else {}
         outputs = [item for item in outputs if item["call_id"] in known]
         for item in outputs:
             item["call_id"] = known[item["call_id"]]
         if len({item["call_id"] for item in outputs} - {""}) < len(outputs):
+            # Two outputs for one id cannot be told apart: a new conversation gets Ponte's ids.
             self._step = "anew"
+        body = {**build_response_body(server, ask, input), "conversation": self._thread.remote}
+        return server.without_refused_fields(body)
 
     async def _stream_response(
         self, body: Json, reader: ResponsesReader
@@ -556,18 +560,6 @@ class ConversationRound:
         is_changed = self._history.leave_out(fault, transcript, body)
         self._step = "anew" if is_changed else self._step
         return is_changed
-
-    def _complete(self, found: ModelAnswer, body: Json) -> RoundCompleted:
-        self._history.on_answer()
-        upto = self._ask.previous_seq if found.has_calls else self._ask.seq
-        if self._is_certain and not found.cut_reason:
-            self._streams.uncertain.discard(self._thread.remote)
-        else:
-            upto = UNKNOWN_POSITION
-        plain = tuple(item for item in found.items if item.kind != "opaque")
-        thread = replace(self._thread, remote_upto=upto)
-        found = replace(found, items=plain)
-        return self._server.complete_round(self._ask, body, self._response_id, found, thread)
 
 
 class ConversationsApi:

@@ -128,7 +128,15 @@ def _decide(turn: DemoTurn) -> Decision:
     kind, rest = _parse_message(turn)
     match kind:
         case "history":
-            return _list_history(turn)
+            if not turn.earlier:
+                return say("There are no earlier messages in this thread.")
+            lines = [say("Earlier messages in this thread:"), ""]
+            for exchange in turn.earlier[-_MAX_RECALLED:]:
+                name = escape_inline(exchange.name) or say("You")
+                lines.append(f"- **{name}**: {escape_inline(exchange.text)}")
+                if exchange.answer:
+                    lines.append(f"- **{say('I')}**: {escape_inline(exchange.answer)}")
+            return "\n".join(lines)
         case "tables":
             return _list_tables(turn)
         case "show":
@@ -176,18 +184,6 @@ def _introduce(turn: DemoTurn) -> str:
     parts.append("\n".join(f"- `{words}`: {say(meaning)}" for words, meaning in _UNDERSTOOD))
     parts.append(say("To use a real model, add this line to `.env` and restart Ponte:"))
     return "\n\n".join([*parts, format_code_block(KEY_LINE)])
-
-
-def _list_history(turn: DemoTurn) -> str:
-    if not turn.earlier:
-        return say("There are no earlier messages in this thread.")
-    lines = []
-    for exchange in turn.earlier[-_MAX_RECALLED:]:
-        name = escape_inline(exchange.name) or say("You")
-        lines.append(f"- **{name}**: {escape_inline(exchange.text)}")
-        if exchange.answer:
-            lines.append(f"- **{say('I')}**: {escape_inline(exchange.answer)}")
-    return "\n".join([say("Earlier messages in this thread:"), "", *lines])
 
 
 def _call_nocodb(turn: DemoTurn, rest: str) -> Decision:

@@ -183,13 +183,33 @@ def answer_step(step: TourStep, turn: DemoTurn) -> Decision | None:
     here."""
     match step:
         case "overdue" | "export" if turn.is_sample:
-            return _query_invoices(turn, step)
+            filters = [] if step == "export" else [_equals("Status", "Overdue")]
+            if (reply := turn.find_reply(QUERY_TOOL)) is None:
+                more = {"filters": filters, "limit": MAX_ROWS, "export": step == "export"}
+                return [PlannedCall(QUERY_TOOL, {**_INVOICES, **more})]
+            if not reply.error and not reply.rows:
+                return say(_NONE_OVERDUE)
+            answer = format_rows("Invoices", reply)
+            return answer if reply.error else _with_next(turn, step, answer)
         case "pay" if turn.is_sample:
             return _propose_payment(turn)
         case "undo":
-            return _explain_undo(turn)
+            outcomes = {m[1]: m[2] for note in turn.notes if (m := _CHANGE_NOTE.search(note))}
+            outcomes = {id: o for id, o in outcomes.items() if not o.startswith("Requested by")}
+            applied = [id for id, outcome in outcomes.items() if "Done." in outcome]
+            if not applied:
+                return say(_NO_UNDO, message=say(PAY_SENTENCE))
+            return _with_next(turn, "undo", say(_UNDO, id=applied[-1]))
         case "file":
-            return _describe_file(turn)
+            # The newest file of the thread.
+            exchanges = (*turn.earlier, turn.now)
+            names = [name for exchange in exchanges for name in exchange.files]
+            queries = [call for each in exchanges for call in each.calls_of(QUERY_TOOL)]
+            has_file = names or any(call.args.get("export") for call in queries)
+            if PYTHON_TOOL in turn.tools and not has_file:
+                return say(_NO_FILE, message=say(FILE_SENTENCE), export=say(EXPORT_SENTENCE))
+            name = turn.now.files[-1] if turn.now.files else (names or [""])[-1]
+            return _with_next(turn, "file", run_python(turn, make_file_code(name)))
         case "draw":
             output = run_python(turn, _DRAW_CODE)
             return _with_next(turn, "draw", "" if output == format_code_block("") else output)
@@ -207,18 +227,6 @@ def _with_next(turn: DemoTurn, step: TourStep, decision: Decision) -> Decision:
         return decision
     following, _ = TOUR[steps[steps.index(step) + 1]]
     return f"{decision}\n\n{say('Next, try: `{message}`', message=say(following))}".strip()
-
-
-def _query_invoices(turn: DemoTurn, step: TourStep) -> Decision:
-    """Show the overdue invoices, or export all of them."""
-    filters = [] if step == "export" else [_equals("Status", "Overdue")]
-    args = {**_INVOICES, "filters": filters, "limit": MAX_ROWS, "export": step == "export"}
-    if (reply := turn.find_reply(QUERY_TOOL)) is None:
-        return [PlannedCall(QUERY_TOOL, args)]
-    if not reply.error and not reply.rows:
-        return say(_NONE_OVERDUE)
-    answer = format_rows("Invoices", reply)
-    return answer if reply.error else _with_next(turn, step, answer)
 
 
 def _propose_payment(turn: DemoTurn) -> Decision:
@@ -248,29 +256,6 @@ def _propose_payment(turn: DemoTurn) -> Decision:
 
 def _equals(field: str, value: str) -> Mapping[str, str]:
     return {"field": field, "op": "eq", "value": value}
-
-
-def _explain_undo(turn: DemoTurn) -> Decision:
-    """Name the command that undoes the newest approved change of this thread."""
-    outcomes = {m[1]: m[2] for note in turn.notes if (m := _CHANGE_NOTE.search(note))}
-    outcomes = {id: o for id, o in outcomes.items() if not o.startswith("Requested by")}
-    applied = [id for id, outcome in outcomes.items() if "Done." in outcome]
-    if not applied:
-        return say(_NO_UNDO, message=say(PAY_SENTENCE))
-    return _with_next(turn, "undo", say(_UNDO, id=applied[-1]))
-
-
-def _describe_file(turn: DemoTurn) -> Decision:
-    """Run Python on the newest file of the thread."""
-    exchanges = (*turn.earlier, turn.now)
-    names = [name for exchange in exchanges for name in exchange.files]
-    has_export = any(
-        call.args.get("export") for each in exchanges for call in each.calls_of(QUERY_TOOL)
-    )
-    if PYTHON_TOOL in turn.tools and not names and not has_export:
-        return say(_NO_FILE, message=say(FILE_SENTENCE), export=say(EXPORT_SENTENCE))
-    name = turn.now.files[-1] if turn.now.files else (names or [""])[-1]
-    return _with_next(turn, "file", run_python(turn, make_file_code(name)))
 
 
 def make_file_code(name: str) -> str:

@@ -170,9 +170,8 @@ def format_rows(name: str, reply: ToolReply) -> str:
         head = plural(*_SHOWN, total, name=title, shown=len(shown))
     columns = list(dict.fromkeys(key for row in shown for key in row if key != "fields"))
     if len(columns) > _MAX_COLUMNS:
-        head += " " + say(
-            "It has more than the {columns} columns shown here.", columns=_MAX_COLUMNS
-        )
+        more = say("It has more than the {columns} columns shown here.", columns=_MAX_COLUMNS)
+        head = f"{head} {more}"
     columns = columns[:_MAX_COLUMNS]
     if not columns:
         return head
@@ -260,18 +259,16 @@ def _parse_output(output: str) -> ToolReply:
     if isinstance(value, dict):
         if value and set(value) <= _PROBLEM_KEYS:  # a row may have such a column, but not alone
             problem = value.get("error", value.get("detail"))
-            words = _describe_problem(problem) if isinstance(problem, dict) else problem
+            words = problem
+            if isinstance(problem, dict):
+                words, hint = str(problem.get("message") or ""), problem.get("hint") or ""
+                # The hint about an unknown name lists the known names.
+                if hint and str(problem.get("code")).startswith("unknown_"):
+                    words = f"{words} ({text_for_person(hint)})"
             return ToolReply(error=str(words or value.get("message") or output))
         if set(value) == {"result"}:
             value = value["result"]
     return ToolReply(value)
-
-
-def _describe_problem(problem: Mapping[str, Any]) -> str:
-    """Return a problem's message. For an unknown name, add the hint that lists the known names."""
-    message, hint = problem.get("message") or "", text_for_person(problem.get("hint") or "")
-    is_unknown = str(problem.get("code")).startswith("unknown_")
-    return f"{message} ({hint})" if is_unknown and hint else str(message)
 
 
 def _parse_json(text: str) -> Any:

@@ -409,7 +409,13 @@ class ModelServer:
         if is_too_long(fault) or fault.is_policy_refusal:
             return False
         if fault.code == "invalid_function_parameters":
-            return self._loosen_schema(fault, body)
+            # The tool is sent without a strict schema from now on.
+            for function in (tool.get("function", tool) for tool in body.get("tools", ())):
+                if f"'{function['name']}'" in fault.message and function.get("strict"):
+                    log.warning("model server rejected a strict tool schema", tool=function["name"])
+                    self._loose_tools.add(function["name"])
+                    return True
+            return False
         if names := find_refused_fields(fault, body) - self._refused_fields:
             # Learned once per process: other servers lack some of OpenAI's optional fields.
             log.info("model server rejected a request field", field=", ".join(sorted(names)))
@@ -525,16 +531,6 @@ class ModelServer:
         else:
             return False
         return True
-
-    def _loosen_schema(self, fault: ModelServerFault, body: Json) -> bool:
-        """Send a tool without a strict schema from now on, if the server refused the schema."""
-        for tool in body.get("tools", ()):
-            function = tool.get("function", tool)
-            if f"'{function['name']}'" in fault.message and function.get("strict"):
-                log.warning("model server rejected a strict tool schema", tool=function["name"])
-                self._loose_tools.add(function["name"])
-                return True
-        return False
 
 
 async def read_events(

@@ -115,7 +115,13 @@ class ServedModel:
 
     async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         """Ask one round and yield its events. Raise ModelError."""
-        level = await self._wait_for_level()
+        if self._level is None:
+            self.start()
+            if self._probing is not None:
+                await asyncio.shield(self._probing)
+        if self._level is None:
+            raise self._trouble or NoEndpoint()
+        level = self._level
         if ask.for_title and level == "conversations":
             level = "responses"
         while True:
@@ -177,17 +183,6 @@ class ServedModel:
             await asyncio.gather(self._probing, return_exceptions=True)
         await self._conversations.close()
         await self._client.close()
-
-    async def _wait_for_level(self) -> str:
-        """Return the level, after a probe if needed. Raise ModelError if the server cannot be
-        asked."""
-        if self._level is None:
-            self.start()
-            if self._probing is not None:
-                await asyncio.shield(self._probing)
-        if self._level is None:
-            raise self._trouble or NoEndpoint()
-        return self._level
 
     async def _probe(self, tries: Counter[str]) -> None:
         try:

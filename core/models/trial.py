@@ -104,24 +104,21 @@ class Trial:
                     yield DoctorFinding(RESULT, "failing", words)
         except PonteError as error:
             yield DoctorFinding(failing, "failing", error.words())
-        if self.usages:
-            yield self._describe_usage()
+        if any(usage.is_estimated for usage in self.usages):
+            words = "the server does not report token counts, so costs are upper estimates"
+            yield DoctorFinding(USAGE, "note", say(words))
+        elif self.usages:
+            words = say(
+                "the server counted {input} input tokens and {output} output tokens",
+                input=sum(usage.input for usage in self.usages),
+                output=sum(usage.output for usage in self.usages),
+            )
+            yield DoctorFinding(USAGE, "on", words)
 
     async def erase(self) -> None:
         """Erase what the server stores."""
         for remote in self.remotes:
             await self.model.erase(remote)
-
-    def _describe_usage(self) -> DoctorFinding:
-        if any(usage.is_estimated for usage in self.usages):
-            words = "the server does not report token counts, so costs are upper estimates"
-            return DoctorFinding(USAGE, "note", say(words))
-        words = say(
-            "the server counted {input} input tokens and {output} output tokens",
-            input=sum(usage.input for usage in self.usages),
-            output=sum(usage.output for usage in self.usages),
-        )
-        return DoctorFinding(USAGE, "on", words)
 
     async def _ask(
         self, *items: Item, turn: int, number: int = 1, tools: tuple[ToolSpec, ...] = ()

@@ -128,7 +128,14 @@ class SchemaCloser:
         """Return one schema in closed form. `inside` are the names of the definitions that contain
         it."""
         if "$ref" in schema:
-            return self._reference(schema, inside)
+            name = str(schema["$ref"]).rpartition("/")[2]
+            if name in inside:
+                raise UnfitSchema(f"{name} contains itself")
+            # The description of a definition is the docstring of its class, for programmers.
+            definition = self._definitions[name].items()
+            own = {key: each for key, each in definition if key != "description"}
+            beside = {key: each for key, each in schema.items() if key != "$ref"}
+            return self.node({**own, **beside}, (*inside, name))
         unknown = schema.keys() - _KEPT - _DROPPED - _NESTED
         if unknown or (self._strict and not schema.keys() & {"type", "anyOf", "oneOf", "enum"}):
             raise UnfitSchema(f"not a strict schema: {sorted(unknown) or 'any value'}")
@@ -151,17 +158,6 @@ class SchemaCloser:
         if schema.get("type") == "object":
             result.update(self._object(schema, inside))
         return result
-
-    def _reference(self, schema: Mapping[str, Any], inside: tuple[str, ...]) -> Schema:
-        """Return the referenced definition in closed form. Raise UnfitSchema if it contains
-        itself."""
-        name = str(schema["$ref"]).rpartition("/")[2]
-        if name in inside:
-            raise UnfitSchema(f"{name} contains itself")
-        beside = {key: value for key, value in schema.items() if key != "$ref"}
-        # The description of a definition is the docstring of its class, which is for programmers.
-        own = {key: each for key, each in self._definitions[name].items() if key != "description"}
-        return self.node({**own, **beside}, (*inside, name))
 
     def _object(self, schema: Mapping[str, Any], inside: tuple[str, ...]) -> Schema:
         """Return the keys of a closed object, or of an open map, which no strict schema has."""
@@ -360,11 +356,17 @@ class FunctionTool:
 
     async def run(self, ctx: ToolContext, arguments: str) -> Outcome:
         """Check the arguments, call the function, and return its outcome with a limited length.
-        Raise ToolError."""
+
+        Text becomes an outcome as it is, anything else as compact JSON. Raise ToolError.
+        """
         values = self._parameters.read(arguments)
         if self._parameters.ctx:
             values[self._parameters.ctx] = ctx
-        return cap_text(outcome_of(await self._function(**values)))
+        value = await self._function(**values)
+        if not isinstance(value, Outcome):
+            words = value if isinstance(value, str) else compact_json(value)
+            value = Outcome("ok", "Done." if value is None else words)
+        return cap_text(value)
 
 
 def offered_tools(tools: Sequence[Tool], message: Message) -> Sequence[Tool]:
@@ -418,16 +420,6 @@ MAX_OUTCOME_CHARACTERS = 16_000
 
 SOURCE_HEALTH_TIMEOUT_SECONDS = 10.0
 """Seconds that the health check of a source may take."""
-
-
-def outcome_of(value: object) -> Outcome:
-    """Return a tool's result as an outcome: an Outcome unchanged, text as text, anything else as
-    compact JSON."""
-    if isinstance(value, Outcome):
-        return value
-    if value is None:
-        return Outcome("ok", "Done.")
-    return Outcome("ok", value if isinstance(value, str) else compact_json(value))
 
 
 def outcome_of_error(error: ToolError) -> Outcome:

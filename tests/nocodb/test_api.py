@@ -233,10 +233,11 @@ async def test_links_are_read_to_the_end_added_and_removed(own_place: Place) -> 
     api, table = await customers(own_place)
     orders = await own_place.schemas().describe_table(Viewer(), "Orders")
     field, back = table.field("Orders").id, orders.field("Customers").id
-    await api.write_links(table.at, field, "2", [str(number) for number in range(1, 41)])
-    await api.write_links(table.at, field, "2", ["1"])
+    forty = [str(number) for number in range(1, 41)]
+    await api.write_links(table.at, field, "2", forty, remove=False)
+    await api.write_links(table.at, field, "2", ["1"], remove=False)
     linked = await api.fetch_linked_rows(table.at, field, "2")
-    assert [row.id for row in linked] == [str(number) for number in range(1, 41)]
+    assert [row.id for row in linked] == forty
     assert linked[0].fields == {"Title": "Order 01"}
     assert len((await api.fetch_record(table.at, "2")).fields["Orders"]) == 25
     assert await api.fetch_linked_rows(table.at, field, "1") == []
@@ -249,7 +250,8 @@ async def test_links_are_read_to_the_end_added_and_removed(own_place: Place) -> 
     )
     assert [row.id for row in await api.fetch_linked_rows(table.at, field, "2")] == ["1"]
     assert (await refusal(api.fetch_linked_rows(table.at, field, "999"))).code == "not_found"
-    assert (await refusal(api.write_links(table.at, field, "2", ["999"]))).code == "not_found"
+    unknown = api.write_links(table.at, field, "2", ["999"], remove=False)
+    assert (await refusal(unknown)).code == "not_found"
 
 
 async def test_a_new_row_may_bring_its_links(own_place: Place) -> None:

@@ -262,8 +262,7 @@ class CodeInterpreter:
                 await ctx.record_remote(Remote("response", response))
                 await ctx.record_handle(response)
 
-        healed = 0
-        while True:
+        for attempt in range(MAX_NEW_CONTAINERS + 1):
             try:
                 container = await self._get_container(ctx)
                 gone = await self._containers.upload_missing(container, given)
@@ -273,13 +272,9 @@ class CodeInterpreter:
                 )
                 break
             except ModelServerFault as fault:
-                if (
-                    not fault.is_container_gone
-                    or healed == MAX_NEW_CONTAINERS
-                    or self._is_forgotten
-                ):
+                is_final = attempt == MAX_NEW_CONTAINERS or self._is_forgotten
+                if is_final or not fault.is_container_gone:
                     raise
-                healed += 1
                 self._drop_container(CONTAINER_IDLE)
         execution = parse_execution(response)
         ran = await self._build_result(container, execution, prompt)
@@ -289,13 +284,10 @@ class CodeInterpreter:
         """Return the run that an earlier process started, once it is over. Starts nothing."""
         execution = parse_execution(await poll_response(self._client, handle))
         if self._container is None or self._container.id != execution.container:
-            self._container, self._earlier_id = (
-                self._containers.assume_alive(execution.container),
-                "",
-            )
-        return await self._build_result(
-            self._container, execution, prompt, since=execution.at
-        ), execution.text
+            self._container = self._containers.assume_alive(execution.container)
+            self._earlier_id = ""
+        ran = await self._build_result(self._container, execution, prompt, since=execution.at)
+        return ran, execution.text
 
     async def _build_result(
         self, container: Container, execution: HostedExecution, prompt: CodePrompt, since: int = 0
@@ -310,7 +302,7 @@ class CodeInterpreter:
         container.used, container.ran = self._containers.now(), True
         lost, self._reset_reason = self._reset_reason, ""
         ran = RunResult(
-            printed=execution.text_before_error,
+            printed=execution.printed,
             error=execution.error,
             output_files=tuple(taken.made),
             left_out=(*taken.left_out, *unsaid, *broken),

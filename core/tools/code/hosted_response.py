@@ -98,7 +98,10 @@ class HostedExecution:
     at: int
     codes: tuple[str, ...] = ()
     container: str = ""
-    logs: str = ""
+    printed: str = ""
+    """The output before the traceback, or all of it."""
+    error: str = ""
+    """The traceback, or ""."""
     pictures: tuple[str, ...] = ()
     cited: Mapping[str, str] = field(default_factory=dict)
     """Files of the container that the answer names: id to name."""
@@ -110,20 +113,6 @@ class HostedExecution:
     usage: Usage = field(default_factory=Usage)
     model: str = ""
     """The name under which the server answered."""
-
-    @property
-    def text_before_error(self) -> str:
-        """The output before the traceback, or all of it."""
-        return self.logs[: self._error_position()]
-
-    @property
-    def error(self) -> str:
-        """The traceback, or ""."""
-        return self.logs[self._error_position() :]
-
-    def _error_position(self) -> int:
-        starts = [found.start() for found in _TRACEBACK.finditer(self.logs)]
-        return starts[-1] if starts else len(self.logs)
 
 
 def parse_execution(response: Json) -> HostedExecution:
@@ -137,12 +126,16 @@ def parse_execution(response: Json) -> HostedExecution:
     notes = [note for part in parts for note in part.get("annotations") or ()]
     texts = [str(part["text"]) for part in parts if part.get("type") == "output_text"]
     reason = (response.get("incomplete_details") or {}).get("reason")
+    logs = "".join(str(out.get("logs") or "") for out in outputs if out.get("type") == "logs")
+    error_starts = [found.start() for found in _TRACEBACK.finditer(logs)]
+    output_end = error_starts[-1] if error_starts else len(logs)
     return HostedExecution(
         id=str(response.get("id", "")),
         at=int(response.get("created_at") or 0),
         codes=tuple(str(call.get("code") or "") for call in calls),
         container=next((str(call.get("container_id") or "") for call in calls), ""),
-        logs="".join(str(out.get("logs") or "") for out in outputs if out.get("type") == "logs"),
+        printed=logs[:output_end],
+        error=logs[output_end:],
         pictures=tuple(str(out.get("url")) for out in outputs if out.get("type") == "image"),
         cited={
             str(note.get("file_id", "")): str(note.get("filename", ""))

@@ -57,28 +57,22 @@ def format_for_model(ran: RunResult, files: Sequence[File]) -> str:
     """Return a result as plain text. Output is cut in its middle, so that everything else fits."""
     with use_locale("en"):
         limits = _describe_limits(ran)
-    parts = [f"[{STATE_RESET.format(why=ran.why_reset)}]" if ran.reset else ""]
-    parts.append(
-        f"[Different code ran instead of yours:]\n{ran.changed_code}" if ran.changed_code else ""
-    )
+    changed = f"[Different code ran instead of yours:]\n{ran.changed_code}"
+    parts = [f"[{STATE_RESET.format(why=ran.why_reset)}]"] if ran.reset else []
+    parts += [changed] if ran.changed_code else []
     after = [ran.value, ran.error, *(f"[{note}]" for note in limits)]
     if files:
         after.append(f"[The person has: {', '.join(file.name for file in files)}]")
-    room = (
-        MAX_OUTCOME_CHARACTERS - _RESERVED_CHARACTERS - sum(len(part) for part in (*parts, *after))
-    )
-    told = [*parts, cut_middle(ran.printed.strip("\n"), max(_RESERVED_CHARACTERS, room)), *after]
-    return _join_parts(told) or NOTHING_PRINTED
+    room = MAX_OUTCOME_CHARACTERS - _RESERVED_CHARACTERS - sum(map(len, (*parts, *after)))
+    printed = cut_middle(ran.printed.strip("\n"), max(_RESERVED_CHARACTERS, room))
+    return _join_parts([*parts, printed, *after]) or NOTHING_PRINTED
 
 
 def format_for_person(ran: RunResult, files: Sequence[File]) -> str:
     """Return a result as Markdown. All untrusted text is in code blocks."""
-    printed = text.clean_text(ran.printed).strip("\n")
-    blocks = [
-        cut_middle(printed, MAX_SHOWN_CHARACTERS),
-        text.truncate_with_note(text.clean_text(ran.value), MAX_SHOWN_CHARACTERS),
-    ]
-    blocks.append(text.truncate_with_note(text.clean_text(ran.error), MAX_SHOWN_CHARACTERS))
+    printed, value, error = map(text.clean_text, (ran.printed, ran.value, ran.error))
+    blocks = [cut_middle(printed.strip("\n"), MAX_SHOWN_CHARACTERS)]
+    blocks += [text.truncate_with_note(each, MAX_SHOWN_CHARACTERS) for each in (value, error)]
     parts = [*notices(ran), *(make_code_block(block) for block in blocks if block.strip())]
     parts += [f"_{note}_" for note in _describe_limits(ran)]
     return _join_parts(parts) or ("" if files else say(NOTHING_PRINTED))

@@ -413,9 +413,8 @@ class TableApi(Protocol):
         """Delete up to 10 rows."""
 
     async def write_links(
-        self, at: TableId, field: str, row: str, ids: Sequence[str], *, by: str = "",
-        remove: bool = False,
-    ) -> None:  # fmt: skip
+        self, at: TableId, field: str, row: str, ids: Sequence[str], *, remove: bool, by: str = ""
+    ) -> None:
         """Add rows to a link field (by id) of a row, or remove them from it."""
 
     async def set_attachments(
@@ -615,9 +614,8 @@ class NocoApi:
         await self._write("DELETE", f"{_data_path(at)}/records", body, by)
 
     async def write_links(
-        self, at: TableId, field: str, row: str, ids: Sequence[str], *, by: str = "",
-        remove: bool = False,
-    ) -> None:  # fmt: skip
+        self, at: TableId, field: str, row: str, ids: Sequence[str], *, remove: bool, by: str = ""
+    ) -> None:
         """Add up to 100 rows to a link field (by id) of a row, or remove them from it.
 
         Adding a row twice does no harm. Removed rows that are not linked are ignored.

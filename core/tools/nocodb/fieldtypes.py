@@ -591,6 +591,5 @@ def _format_cell(field: Field, cell: object, zone: tzinfo | None) -> str:
     """
     if field.kind == "moment" and (moment := parse_moment(cell, zone)):
         return format_moment(moment)
-    return clean_text(", ".join(cell_texts(cell))) + (
-        " …" if may_be_incomplete(field, cell) else ""
-    )
+    mark = " …" if may_be_incomplete(field, cell) else ""
+    return clean_text(", ".join(cell_texts(cell))) + mark

@@ -371,7 +371,12 @@ def date_condition(field: Field, op: Op, given: Sequence[object], now: datetime)
     }  # fmt: skip
 
     def holds(cell: object) -> bool:
-        at = _comparable_time(field, cell)
+        if field.kind == "day":
+            day = fieldtypes.parse_day(cell)
+            at = day.isoformat() if day else None
+        else:
+            moment = fieldtypes.parse_moment(cell, UTC)
+            at = _format_utc(moment) if moment else None
         if at is None:
             return op == "neq"
         within = start <= at < end
@@ -409,7 +414,14 @@ def build_condition(field: Field, op: Op, value: Value, now: datetime) -> Filter
     if field.kind == "check":
         return _checkbox_condition(field, _check_operator(field, op, _CHECK_OPS), given)
     if op in _BLANK_OPS or (given == [""] and op in ("eq", "neq")):
-        return _blank_condition(field, op in ("blank", "eq"))
+        is_wanted = op in ("blank", "eq")
+        op = "blank" if is_wanted else "notblank"
+        where = build_clause(field.id, op)
+        if fieldtypes.counts_rows(field):  # it is a number there, and never blank
+            where = build_clause(field.id, "eq" if is_wanted else "gt", "0")
+        return FilterCondition(
+            field, op, (), where, True, lambda cell: fieldtypes.is_blank(field, cell) == is_wanted
+        )
     if field.kind == "opaque":
         _check_operator(field, op, _BLANK_OPS)
     if field.is_time:
@@ -477,15 +489,6 @@ def _parse_span(text: str, now: datetime) -> TimeSpan | None:
 def _first_of_month(year: int, month: int) -> date:
     """Return the first day of a month. Months below 1 and above 12 belong to other years."""
     return date(year + (month - 1) // 12, (month - 1) % 12 + 1, 1)
-
-
-def _comparable_time(field: Field, cell: object) -> str | None:
-    """Return a cell in the form that NocoDB compares, in which texts sort like times."""
-    if field.kind == "day":
-        day = fieldtypes.parse_day(cell)
-        return day.isoformat() if day else None
-    moment = fieldtypes.parse_moment(cell, UTC)
-    return _format_utc(moment) if moment else None
 
 
 def _format_utc(moment: datetime) -> str:
@@ -559,16 +562,6 @@ def _check_operator(field: Field, op: Op, ops: Sequence[Op]) -> Op:
         code="bad_filter", hint=f"use one of {', '.join(ops)}",
         field=field.title, type=field.type, op=op,
     )  # fmt: skip
-
-
-def _blank_condition(field: Field, blank: bool) -> FilterCondition:
-    op: Op = "blank" if blank else "notblank"
-    where = build_clause(field.id, op)
-    if fieldtypes.counts_rows(field):  # it is a number there, and never blank
-        where = build_clause(field.id, "eq" if blank else "gt", "0")
-    return FilterCondition(
-        field, op, (), where, True, lambda cell: fieldtypes.is_blank(field, cell) == blank
-    )
 
 
 def _checkbox_condition(field: Field, op: Op, given: Sequence[object]) -> FilterCondition:

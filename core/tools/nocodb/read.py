@@ -130,11 +130,10 @@ class RowReader:
             shown = every.records[start : start + size]
             return replace(every, records=shown)
         page = await self._fetch_page(selection, wish, number, size)
-        if not page.has_more and (page.records or number == 1):
-            return SelectedRows(page.records, (number - 1) * size + len(page.records))
-        return SelectedRows(
-            page.records, await self._api.count_rows(selection.table.at, selection.where.v3)
-        )
+        total = (number - 1) * size + len(page.records)
+        if page.has_more or (number > 1 and not page.records):
+            total = await self._api.count_rows(selection.table.at, selection.where.v3)
+        return SelectedRows(page.records, total)
 
     async def fetch_all(self, selection: RowSelection, wish: ColumnChoice) -> SelectedRows:
         """Return all matching rows among the first `max_rows` that NocoDB returns."""
@@ -146,23 +145,9 @@ class RowReader:
         ]
         read = [record for page in pages for record in page.records][: self.max_rows]
         fitting = tuple(record for record in read if selection.matches(record))
-        complete = asked <= self.max_rows
-        total = asked if selection.is_exact else len(fitting)
-        return SelectedRows(
-            fitting,
-            total,
-            is_counted=complete or selection.is_exact,
-            is_complete=complete,
-            read_count=len(read),
-        )
-
-    async def count_rows(self, selection: RowSelection) -> SelectedRows:
-        """Return the count, without rows if NocoDB can count them."""
-        if selection.is_exact:
-            return SelectedRows(
-                (), await self._api.count_rows(selection.table.at, selection.where.v3)
-            )
-        return await self.fetch_all(selection, ColumnChoice(selection.checked_fields))
+        is_exact, is_complete = selection.is_exact, asked <= self.max_rows
+        total = asked if is_exact else len(fitting)
+        return SelectedRows(fitting, total, is_complete or is_exact, is_complete, len(read))
 
     async def _fetch_page(
         self, selection: RowSelection, wish: ColumnChoice, number: int, size: int
@@ -293,12 +278,9 @@ class QueryTools:
         """
         names = [*fields, *(each.field for each in sort)]
         asked = await self.resolve_question(ctx, table, filters, match, names)
-        wish = ColumnChoice(
-            fields=tuple(asked.table.field(each) for each in fields),
-            sort=tuple(
-                SortField(asked.table.field(each.field).id, each.direction) for each in sort
-            ),
-        )
+        find = asked.table.field
+        order = tuple(SortField(find(each.field).id, each.direction) for each in sort)
+        wish = ColumnChoice(tuple(map(find, fields)), order)
         files: tuple[File, ...] = ()
         if export:
             if ctx.files is None:
@@ -336,7 +318,19 @@ class QueryTools:
             known.at, str(id), fields=[each.id for each in known.fields]
         )
         check_titles(api, known, known.fields, [record])
-        whole = await self._with_links(known, record)
+        # A link cell holds only some of its rows, or their number.
+        many = [
+            link for link in known.links if not link.holds_one and record.fields.get(link.title)
+        ]
+        links = self.api.fetch_linked_rows
+        found = await run_together(
+            *(links(known.at, link.id, record.id) for link in many[:MAX_FOLLOWED_LINKS])
+        )
+        cells = {
+            link.title: tuple({"id": each.id, "fields": each.fields} for each in rows)
+            for link, rows in zip(many, found, strict=False)
+        }
+        whole = replace(record, fields={**record.fields, **cells})
         row = format_row(whole, known.fields, now.tzinfo, MAX_SINGLE_ROW_CELL_CHARACTERS)
         told = {
             "table": format_label(known.title),
@@ -346,21 +340,6 @@ class QueryTools:
         }
         sources = (describe_row_source(api, known, record.id, now),)
         return Outcome("ok", compact_json(told), sources=sources)
-
-    async def _with_links(self, table: TableDescription, record: NocoRecord) -> NocoRecord:
-        """Return the row with all linked rows. A cell holds only some of them, or their number."""
-        many = [
-            each for each in table.links if not each.holds_one and record.fields.get(each.title)
-        ]
-        links = self.api.fetch_linked_rows
-        found = await run_together(
-            *(links(table.at, each.id, record.id) for each in many[:MAX_FOLLOWED_LINKS])
-        )
-        cells: dict[str, Any] = {
-            field.title: tuple({"id": each.id, "fields": each.fields} for each in linked)
-            for field, linked in zip(many, found, strict=False)
-        }
-        return replace(record, fields={**record.fields, **cells})
 
 
 def _describe_time(now: datetime) -> dict[str, str]:

@@ -162,9 +162,9 @@ class RestDriver(TableDriver):
     ) -> None:
         for start in range(0, len(add), MAX_LINKS_PER_WRITE):
             part = add[start : start + MAX_LINKS_PER_WRITE]
-            await self._api.write_links(schema.at, field.id, id, part, by=by)
+            await self._api.write_links(schema.at, field.id, id, part, remove=False, by=by)
         if remove:
-            await self._api.write_links(schema.at, field.id, id, remove, by=by, remove=True)
+            await self._api.write_links(schema.at, field.id, id, remove, remove=True, by=by)
 
     async def fetch_linkable_rows(
         self, schema: TableSchema, field: Field, ids: Sequence[str]

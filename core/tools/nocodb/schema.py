@@ -175,8 +175,9 @@ def parse_table(
     `seen` holds the visible tables by id, `foreign` the ids of databases that NocoDB did not
     create. Links to hidden tables, and lookups through them, are not among the fields.
     """
-    columns = [column for column in told["fields"] if isinstance(column, Mapping)]
-    fields = [_parse_field(column, seen) for column in columns]
+    fields = [
+        _parse_field(column, seen) for column in told["fields"] if isinstance(column, Mapping)
+    ]
     concealed = tuple(f for f in fields if f.is_link and f.related_id and f.related_id not in seen)
     closed = {each.id for each in concealed}
     shown = [

@@ -262,7 +262,11 @@ class ReadTools(QueryTools):
         exact = can_aggregate(selection, wanted, exact=True)
         if wanted and not exact and not can_aggregate(selection, wanted, exact=False):
             return None
-        rows = await reading.count_rows(selection)
+        if selection.is_exact:
+            total = await self.api.count_rows(selection.table.at, selection.where.v3)
+            rows = SelectedRows((), total)
+        else:
+            rows = await reading.fetch_all(selection, ColumnChoice(selection.checked_fields))
         if wanted and not exact and rows.total <= reading.max_rows:
             return None
         figures = await fetch_figures(self.api, selection, wanted, asked.zone)
@@ -342,12 +346,8 @@ def _parse_aggregate(
 def _compute_figures(
     asked: TableQuestion, wanted: Sequence[Wanted], records: Sequence[NocoRecord]
 ) -> Sequence[Figure]:
-    return [
-        compute_figure(
-            field, fn, [record.fields.get(field.title) for record in records], asked.zone
-        )
-        for field, fn in wanted
-    ]
+    columns = {field: [record.fields.get(field.title) for record in records] for field, _ in wanted}
+    return [compute_figure(field, fn, columns[field], asked.zone) for field, fn in wanted]
 
 
 def _build_outcome(
@@ -377,9 +377,8 @@ def _build_outcome(
         }
         for label, each in summary.groups.items()
     ]
-    if any(
-        fieldtypes.may_be_incomplete(group, row.fields.get(group.title)) for row in rows.records
-    ):
+    cells = (row.fields.get(group.title) for row in rows.records)
+    if any(fieldtypes.may_be_incomplete(group, cell) for cell in cells):
         told["links"] = "NocoDB may not tell all that a row links to: groups may lack some rows"
     kept = rows_that_fit(rows_of, MAX_ROWS_CHARACTERS)
     if len(kept) < len(rows_of):

@@ -183,10 +183,9 @@ class _Snapshot:
                 linked = self.children(column).get(id, ())
                 return [self.linked_row(_related_table(column), each) for each in linked]
             case "LinkToAnotherRecord":
-                owner = row.cells.get(column["title"])
-                return (
-                    None if owner is None else self.linked_row(options["related_table_id"], owner)
-                )
+                if (owner := row.cells.get(column["title"])) is None:
+                    return None
+                return self.linked_row(_related_table(column), owner)
             case "Lookup":
                 link = table.field(options["related_field_id"])
                 if (owner := row.cells.get(link["title"])) is None:
@@ -401,9 +400,8 @@ class SampleApi:
         await self._write(at, write)
 
     async def write_links(
-        self, at: TableId, field: str, row: str, ids: Sequence[str], *, by: str = "",
-        remove: bool = False,
-    ) -> None:  # fmt: skip
+        self, at: TableId, field: str, row: str, ids: Sequence[str], *, remove: bool, by: str = ""
+    ) -> None:
         def write(state: _Snapshot) -> None:
             table, link = state.find_link(at, field)
             id, other = state.row_id(table.id, row), _related_table(link)

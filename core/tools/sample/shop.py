@@ -160,7 +160,17 @@ def make_shop(zone: str, now: datetime | None = None) -> Content:
         if order.cells["Status"] not in ("New", "Cancelled"):
             amount = round(sum(each.cells["Amount"] for each in items), 2)
             invoices.append(_make_invoice(len(invoices) + 1, number, order, amount, now))
-    customers = [_make_customer(number, now) for number in range(1, len(_PEOPLE) + 1)]
+    customers = []
+    for number, (name, city) in enumerate(_PEOPLE, 1):
+        since = now - timedelta(days=number * 37 % 700 + 160)
+        status = "Lead" if number % 5 == 4 else "Inactive" if number % 9 == 7 else "Active"
+        cells = {
+            "Name": name, "Email": fold_to_letters(name).replace(" ", ".") + "@example.com",
+            "City": city, "Country": "France" if city in _FRENCH_CITIES else "Brazil",
+            "Status": status, "Newsletter": number % 3 != 0, "Since": since.date().isoformat(),
+            "Notes": _NOTES[number % len(_NOTES)] or None,
+        }  # fmt: skip
+        customers.append(NewRow(cells, since))
     products = [
         NewRow(
             {"Name": name, "Category": kind, "Price": price, "Stock": stock, "Active": stock > 0},
@@ -174,20 +184,6 @@ def make_shop(zone: str, now: datetime | None = None) -> Content:
     }  # fmt: skip
 
 
-def _make_customer(number: int, now: datetime) -> NewRow:
-    name, city = _PEOPLE[number - 1]
-    mail = fold_to_letters(name).replace(" ", ".") + "@example.com"
-    since = now - timedelta(days=number * 37 % 700 + 160)
-    status = "Lead" if number % 5 == 4 else "Inactive" if number % 9 == 7 else "Active"
-    cells = {
-        "Name": name, "Email": mail, "City": city,
-        "Country": "France" if city in _FRENCH_CITIES else "Brazil", "Status": status,
-        "Newsletter": number % 3 != 0, "Since": since.date().isoformat(),
-        "Notes": _NOTES[number % len(_NOTES)] or None,
-    }  # fmt: skip
-    return NewRow(cells, since)
-
-
 def _make_order(number: int, now: datetime) -> NewRow:
     age = round((_ORDER_COUNT - number) * _DAYS_BETWEEN_ORDERS)
     clock = time(8 + number * 7 % 12, number * 13 % 60)
@@ -196,19 +192,17 @@ def _make_order(number: int, now: datetime) -> NewRow:
     status = next((name for name, days in steps if age < days), "Delivered")
     if number % 17 == 5:
         status = "Cancelled"
+    # Some customers order more often than others, and leads never.
+    customer = (number * 11 + number // 7 * 3) % len(_PEOPLE) + 1
+    if customer % 5 == 4:
+        customer = (customer + 1) % len(_PEOPLE) + 1
     cells = {
-        "Number": f"O-{1000 + number}", "Customer": _customer_of(number),
+        "Number": f"O-{1000 + number}", "Customer": customer,
         "Placed": placed.astimezone(UTC).isoformat(" ", "seconds"), "Status": status,
         "Delivery": (placed + timedelta(days=9 + number % 4)).date().isoformat(),
         "Gift": number % 6 == 1,
     }  # fmt: skip
     return NewRow(cells, placed)
-
-
-def _customer_of(order: int) -> int:
-    """Return a customer who is no lead. Some order more often than others."""
-    chosen = (order * 11 + order // 7 * 3) % len(_PEOPLE) + 1
-    return chosen if chosen % 5 != 4 else (chosen + 1) % len(_PEOPLE) + 1
 
 
 def _make_lines(order: int, row: NewRow) -> list[NewRow]:

@@ -186,6 +186,7 @@ class StackSpotError(RemoteError):
 
     @property
     def after(self) -> float:
+        """The seconds that StackSpot asks us to wait."""
         return float(str(self.values.get("after", 0)))
 
 
@@ -419,9 +420,8 @@ class StackSpotApi:
             lifetime = TOKEN_LIFETIME_SECONDS
         lifetime = lifetime if 0 < lifetime < math.inf else TOKEN_LIFETIME_SECONDS
         self._token = str(token)
-        self._token_valid_until = (
-            self._clock.now() + lifetime - min(TOKEN_MARGIN_SECONDS, lifetime / 2)
-        )
+        margin = min(TOKEN_MARGIN_SECONDS, lifetime / 2)
+        self._token_valid_until = self._clock.now() + lifetime - margin
         return self._token
 
     def _forget_request(self, task: asyncio.Task[str]) -> None:

@@ -396,27 +396,22 @@ class QuickCommandTool(FunctionTool):
 
     def effect_of(self, arguments: str) -> Effect:
         """Return the effect of a call. A command marked as writing is only proposed."""
-        command = self.listed.get(_slug_argument(arguments))
+        command = self.listed.get(_text_argument(arguments, "slug"))
         return "write" if command and command.effect == "write" else "spend"
 
     def only_proposes(self, arguments: str) -> bool:
         """Return whether the call needs an approval."""
-        return self.asks_first(_slug_argument(arguments))
+        return self.asks_first(_text_argument(arguments, "slug"))
 
     def estimate_cost(self, arguments: str) -> PaidRun | None:
         """Return what the call costs. A proposed command is paid for when it is approved."""
-        slug = _slug_argument(arguments)
+        slug = _text_argument(arguments, "slug")
         return None if self.asks_first(slug) else PaidRun("quick_commands", slug)
 
 
 def _describe_entry(title: str, description: str) -> str:
     words = ". ".join(each.strip().rstrip(".") for each in (title, description) if each.strip())
     return f": {to_one_line(words, _MAX_ABOUT_CHARACTERS)}" if words else ""
-
-
-def _slug_argument(arguments: str) -> str:
-    """Return the slug in a call's JSON arguments, or ""."""
-    return _text_argument(arguments, "slug")
 
 
 def _text_argument(arguments: str, name: str) -> str:

@@ -90,12 +90,15 @@ class DiskMeter:
     def too_much(self) -> str:
         held = self._measure()
         if held.moved and not self._find_excess(held):
-            with self._stopped_process():
+            self._signal(signal.SIGSTOP)
+            try:
                 for _ in range(MAX_LOOKS):
                     held = self._measure()
                     if not held.moved:
                         break
                     time.sleep(LOOK_PAUSE_SECONDS)
+            finally:
+                self._signal(signal.SIGCONT)
         return self._find_excess(held) or self._find_excess(
             _DiskUse(self.limits.entries + held.moved)
         )
@@ -118,7 +121,22 @@ class DiskMeter:
                 held.moved = True
             except OSError:  # a path of more than 4,096 bytes, or folders that we may not enter
                 held.count = self.limits.entries + 1
-        self._count_removed(held)
+        # Files without a name: those that are open, and those that are only mapped. How large a
+        # mapped one is cannot be asked without rights of root
+        # (https://man7.org/linux/man-pages/man5/proc_pid_map_files.5.html), so each counts as the
+        # largest that there can be.
+        opened = set[int]()
+        with contextlib.suppress(OSError):  # it has ended
+            for number in os.listdir(f"/proc/{self.pid}/fd"):
+                try:
+                    about = os.stat(f"/proc/{self.pid}/fd/{number}")
+                except FileNotFoundError:
+                    held.moved = True
+                    continue
+                if stat.S_ISREG(about.st_mode) and not about.st_nlink:
+                    opened.add(about.st_ino)
+                    held.size += about.st_blocks * _BLOCK_BYTES
+            held.size += len(set(self._mapped_inodes()) - opened) * self.limits.file
         return held
 
     def _count_entry(self, entry: os.DirEntry[str], held: _DiskUse, folders: list[str]) -> None:
@@ -132,26 +150,6 @@ class DiskMeter:
         if stat.S_ISDIR(about.st_mode):
             folders.append(entry.path)
 
-    def _count_removed(self, held: _DiskUse) -> None:
-        """Files without a name: those that are open, and those that are only mapped.
-
-        How large a mapped one is cannot be asked without rights of root
-        (https://man7.org/linux/man-pages/man5/proc_pid_map_files.5.html), so each counts as the
-        largest that there can be.
-        """
-        opened = set[int]()
-        with contextlib.suppress(OSError):  # it has ended
-            for number in os.listdir(f"/proc/{self.pid}/fd"):
-                try:
-                    about = os.stat(f"/proc/{self.pid}/fd/{number}")
-                except FileNotFoundError:
-                    held.moved = True
-                    continue
-                if stat.S_ISREG(about.st_mode) and not about.st_nlink:
-                    opened.add(about.st_ino)
-                    held.size += about.st_blocks * _BLOCK_BYTES
-            held.size += len(set(self._mapped_inodes()) - opened) * self.limits.file
-
     def _mapped_inodes(self) -> Iterator[int]:
         """Yield the inodes of removed files that are mapped (proc_pid_maps(5): " (deleted)")."""
         below = f"{self.folder.resolve()}/"
@@ -162,15 +160,9 @@ class DiskMeter:
                 if path.startswith(below) and path.endswith(" (deleted)"):
                     yield int(fields[4])
 
-    @contextlib.contextmanager
-    def _stopped_process(self) -> Iterator[None]:
+    def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(OSError):  # it has ended
-            signal.pidfd_send_signal(self.process, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            with contextlib.suppress(OSError):
-                signal.pidfd_send_signal(self.process, signal.SIGCONT)
+            signal.pidfd_send_signal(self.process, number)
 
 
 async def watch_limits(running: RunningProgram, meter: Meter) -> None:

@@ -21,7 +21,7 @@ from core.tools.code.sandbox.checks import ANSWER, CHECKS, Outside
 from core.tools.code.sandbox.inside import ruleset
 from core.tools.code.sandbox.inside.syscalls import ARCHITECTURES
 from core.tools.code.sandbox.landlock import Landlock
-from core.tools.code.sandbox.process import RunningProgram, Sandbox
+from core.tools.code.sandbox.process import Sandbox
 from core.tools.code.sandbox.runtime import RuntimeFolder
 from core.tools.code.sandbox.sandbox import (
     NO_LANDLOCK,
@@ -55,27 +55,20 @@ async def prove_sandbox(sandbox: Sandbox, python: Path, limits: SandboxLimits | 
     else:
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
-                return await _judge_answer(process, outside)
+                process.stdin.write(json.dumps(outside).encode() + b"\n")
+                printed = await process.output.readline()
+                results = json.loads(await process.frames.readline())
+            is_complete = isinstance(results, dict) and results.keys() == CHECKS.keys()
+            if printed != f"{ANSWER}\n".encode() or not is_complete:
+                return say(PROBE_SILENT, "en")
+            escapes = ", ".join(str(what) for what in results.values() if what)
+            return say(PROBE_ESCAPED, "en", what=escapes) if escapes else ""
         except (TimeoutError, ValueError, OSError):
             return say(PROBE_SILENT, "en")
         finally:
             await process.kill()
     finally:
         await asyncio.to_thread(shutil.rmtree, outside["folder"], ignore_errors=True)
-
-
-async def _judge_answer(process: RunningProgram, outside: Outside) -> str:
-    process.stdin.write(json.dumps(outside).encode() + b"\n")
-    printed = await process.output.readline()
-    came = json.loads(await process.frames.readline())
-    if (
-        printed != f"{ANSWER}\n".encode()
-        or not isinstance(came, dict)
-        or came.keys() != CHECKS.keys()
-    ):
-        return say(PROBE_SILENT, "en")
-    broken = [str(what) for what in came.values() if what]
-    return say(PROBE_ESCAPED, "en", what=", ".join(broken)) if broken else ""
 
 
 def _prepare_outside(limits: SandboxLimits) -> Outside:

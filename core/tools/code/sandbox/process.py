@@ -57,7 +57,13 @@ class ProgramPipes:
 
     async def open(self) -> ProgramEnds:
         """Make all four; ours are `stdin`, `output`, `frames` and `life` from here on."""
-        self.stdin, stdin = await self._writer()
+        stdin, write = os.pipe()
+        loop = asyncio.get_running_loop()
+        transport, protocol = await loop.connect_write_pipe(
+            lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), os.fdopen(write, "wb", 0)
+        )
+        self._transports.append(transport)
+        self.stdin = asyncio.StreamWriter(transport, protocol, None, loop)
         self.output, output = await self._reader(_SMALL)
         self.frames, frames = await self._reader(MAX_FRAME_BYTES)
         self.life, life = await self._reader(_SMALL)
@@ -75,15 +81,6 @@ class ProgramPipes:
         for each in late:
             each.cancel()
         self.close()
-
-    async def _writer(self) -> tuple[asyncio.StreamWriter, int]:
-        read, write = os.pipe()
-        loop = asyncio.get_running_loop()
-        transport, protocol = await loop.connect_write_pipe(
-            lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), os.fdopen(write, "wb", 0)
-        )
-        self._transports.append(transport)
-        return asyncio.StreamWriter(transport, protocol, None, loop), read
 
     async def _reader(self, limit: int) -> tuple[asyncio.StreamReader, int]:
         read, write = os.pipe()
@@ -242,7 +239,14 @@ class RunningProgram:
             if self.first is not None:
                 signal.pidfd_send_signal(self.first, signal.SIGKILL)
             else:
-                _kill_with_children(self._process.pid)
+                # bubblewrap's child has a session of its own a moment before it ends with
+                # bubblewrap, and would hold the pipe for life for ever. A stopped program cannot
+                # start another one meanwhile, nor make the id of a child free.
+                os.kill(self.pid, signal.SIGSTOP)
+                with contextlib.suppress(OSError):
+                    for child in children_of(self.pid):
+                        os.kill(child, signal.SIGKILL)
+                os.killpg(self.pid, signal.SIGKILL)
 
 
 class Sandbox(Protocol):
@@ -261,20 +265,6 @@ class Sandbox(Protocol):
         must be readable for other users of the machine where the bot runs as root (the program
         never does). Raises SandboxFailed where it cannot be started; never tries with less.
         """
-
-
-def _kill_with_children(pid: int) -> None:
-    """Kill a program, its group and its children. Raise ProcessLookupError if it has ended.
-
-    bubblewrap's child has a session of its own a moment before it ends with bubblewrap, and would
-    hold the pipe for life for ever. A stopped program cannot start another one meanwhile, nor make
-    the id of a child free.
-    """
-    os.kill(pid, signal.SIGSTOP)
-    with contextlib.suppress(OSError):
-        for child in children_of(pid):
-            os.kill(child, signal.SIGKILL)
-    os.killpg(pid, signal.SIGKILL)
 
 
 def children_of(pid: int) -> list[int]:

@@ -159,9 +159,7 @@ class RuntimeFolder:
 
     def sessions(self) -> list[str]:
         """Return the names of session folders that are not removed yet."""
-        return (
-            [] if self._folder is None else [each.name for each in self._folder.glob("session-*")]
-        )
+        return [each.name for each in self._folder.glob("session-*")] if self._folder else []
 
     def close(self) -> None:
         """Remove everything."""

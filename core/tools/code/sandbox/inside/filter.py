@@ -62,7 +62,8 @@ def build_filter(machine: str, pid: int) -> list[FilterStep]:
     column, architecture = ARCHITECTURES[machine]
     steps = [
         FilterStep(LOAD, 0, 0, ARCHITECTURE),
-        *_return_unless(JUMP_EQUAL, architecture, KILL),
+        FilterStep(JUMP_EQUAL, 1, 0, architecture),
+        FilterStep(RETURN, 0, 0, KILL),
         FilterStep(LOAD, 0, 0, NUMBER),
     ]
     for table, answer in _ANSWER_BY_TABLE:
@@ -135,10 +136,6 @@ def _masked_argument(index: int, mask: int) -> list[FilterStep]:
 
 def _return_if(value: int, answer: int) -> list[FilterStep]:
     return [FilterStep(JUMP_EQUAL, 0, 1, value), FilterStep(RETURN, 0, 0, answer)]
-
-
-def _return_unless(comparison: int, value: int, answer: int) -> list[FilterStep]:
-    return [FilterStep(comparison, 1, 0, value), FilterStep(RETURN, 0, 0, answer)]
 
 
 def _allow_if(load: list[FilterStep], values: tuple[int, ...], error: int) -> list[FilterStep]:
