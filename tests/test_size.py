@@ -11,8 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("bot", "adapters", "core")
-MAX_CODE_LINES = 54_587
-MAX_FILES = 303
+MAX_CODE_LINES = 53_509
+MAX_FILES = 311
 
 
 def count_code_lines(source: str) -> int:
