@@ -18,11 +18,11 @@ from adapters.web.authentication import SocketAuthentication, TokenAuthenticatio
 from core.chat.approval_notices import PersonNoticeService
 from core.domain.messages import Answer, Message, Person, Progress
 from core.domain.notices import PersonNotice
-from core.integrations.integration import Alone, Operator
+from core.integrations.integration import Operator
 from core.ports.conversations import PostJournal, Reply
 from core.rights.policy import Policy
-from core.store.jobs import SharedPace
-from core.store.kernels import KernelRows
+from core.store.jobs import Jobs
+from core.store.kernels import SharedKernelRows
 from core.store.remembered import RememberedState
 from tests.fakes.administration import MemoryAdministration
 from tests.fakes.memory import (
@@ -117,22 +117,20 @@ class MemoryPersonNotices(PersonNoticeService):
         return bool(found)
 
 
-class MemoryPeers(Alone):
+class MemoryPeers(Jobs):
     """The `Peers` port of all processes in memory. Each event reaches every process, its sender
     too, as a notification of Postgres does."""
 
-    pace: SharedPace | None = None
-
     def __init__(self) -> None:
-        self._handlers: dict[str, list[Callable[[str], Awaitable[None]]]] = {}
+        self._listeners: dict[str, list[Callable[[str], Awaitable[None]]]] = {}
         self._progress: dict[str, Progress] = {}
         self._tasks: list[asyncio.Future[None]] = []
 
     def on(self, word: str, handler: Callable[[str], Awaitable[None]]) -> None:
-        self._handlers.setdefault(word, []).append(handler)
+        self._listeners.setdefault(word, []).append(handler)
 
     async def notify(self, word: str, id: str) -> None:
-        self._tasks += [asyncio.ensure_future(one(id)) for one in self._handlers.get(word, ())]
+        self._tasks += [asyncio.ensure_future(one(id)) for one in self._listeners.get(word, ())]
 
     async def wait_for_handlers(self) -> None:
         """Wait until all events are handled. Raise the error of a handler."""
@@ -151,7 +149,7 @@ class MemoryPeers(Alone):
     def remembered_state(self, name: str, data: Callable[[], object]) -> RememberedState:
         raise AssertionError("the web adapter stores no state")
 
-    def kernel_places(self) -> KernelRows:
+    def kernel_places(self) -> SharedKernelRows:
         raise AssertionError("the web adapter runs no code")
 
 
