@@ -16,11 +16,11 @@ from bot import __version__
 from bot.administration import AdministrationService
 from bot.application import Application
 from bot.config import Config, LiveConfig
-from bot.engine import KINDS, Choices, Engine, Spending, Stores, load_parsers
+from bot.engine import Choices, Engine, Spending, Stores, load_parsers
 from bot.health import HealthBoard, OperatorService, summaries
 from bot.home import Home
 from bot.hooks import ConfiguredHooks
-from bot.integrations import Faces, canonical_person, collect_rights
+from bot.integrations import KINDS, Faces, canonical_person, collect_rights
 from bot.owner_name import OwnerName
 from bot.page_accounts import PageAccountService
 from bot.personal_data import PersonalDataService

@@ -19,7 +19,6 @@ from core.changes.apply import ChangeRunner
 from core.changes.approval import Approval
 from core.changes.cards import CardBuilder
 from core.changes.decide import Decisions
-from core.changes.kinds import Kind
 from core.changes.lifecycle import ChangeLifecycle
 from core.changes.ports import Applier
 from core.changes.propose import Proposals
@@ -78,9 +77,6 @@ from core.store.threads import erase_spare_remotes
 from core.store.turns import Journal
 from core.text import commonmark
 from core.tools.code.source import CodeRunner
-from core.tools.nocodb.row_kinds import ROW_KINDS
-from core.tools.posting.post_kind import PLACE_POST
-from core.tools.stackspot.run_kind import QUICK_COMMAND_RUN
 from core.tools.tool import Toolbox
 from core.webhooks.origin import WebhookOrigin
 
@@ -449,10 +445,6 @@ async def load_parsers() -> None:
     )
 
 
-KINDS: dict[str, Kind] = {
-    **ROW_KINDS, "run": QUICK_COMMAND_RUN, "post": PLACE_POST,
-}  # fmt: skip
-"""The kinds of change, by `Draft.kind`."""
 ORIGINS: dict[str, Callable[[Engine], Origin]] = {
     "person": lambda engine: PEOPLE,
     "program": lambda engine: PEOPLE,

@@ -1,4 +1,5 @@
-"""The list of all integrations. A new one is its package and a line here."""
+"""The lists of all integrations and of all kinds of change. A new one is its package and a line
+here."""
 
 from __future__ import annotations
 
@@ -10,13 +11,17 @@ from adapters.discord import DISCORD
 from adapters.slack import SLACK
 from adapters.terminal import TERMINAL
 from adapters.web import WEB
+from core.changes.kinds import Kind
 from core.integrations.integration import ChatIntegration, Integration
 from core.models import MODEL_INTEGRATION
 from core.rights.rules import OWNER_ID, PlatformRights
 from core.tools.code import CODE_INTEGRATION
 from core.tools.nocodb import NOCODB_INTEGRATION
+from core.tools.nocodb.row_kinds import ROW_KINDS
+from core.tools.posting.post_kind import PLACE_POST
 from core.tools.sample import SAMPLE_INTEGRATION
 from core.tools.stackspot import STACKSPOT
+from core.tools.stackspot.run_kind import QUICK_COMMAND_RUN
 
 Faces = Sequence[Integration[Any]]
 FACES: Faces = (
@@ -30,6 +35,11 @@ FACES: Faces = (
     STACKSPOT,
     CODE_INTEGRATION,
 )
+
+KINDS: dict[str, Kind] = {
+    **ROW_KINDS, "run": QUICK_COMMAND_RUN, "post": PLACE_POST,
+}  # fmt: skip
+"""The kinds of change, by `Draft.kind`."""
 
 
 def collect_rights(faces: Faces) -> Mapping[str, PlatformRights]:

@@ -1,8 +1,8 @@
 """What differs between changes by what they do.
 
-Each feature derives its kinds of change from `Kind`, and `bot.engine.KINDS` lists them by name.
-Cards, approval, applying, undo, notices and the audit log ask a change's kind, and know none by
-name.
+Each feature derives its kinds of change from `Kind`, and `bot.integrations.KINDS` lists them by
+name. Cards, approval, applying, undo, notices and the audit log ask a change's kind, and know none
+by name.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from core.domain.changes import OWN_ROWS, Change, Draft
 from core.domain.records import NOTE_TEMPLATE
 from core.rights.usage import PaidRun
 from core.text.i18n import say
-from core.text.text import to_one_line
+from core.text.text import clip_line, to_one_line
 
-MAX_TITLE_CHARACTERS = 120
 _ADMIN_ROWS = "{id} changes more than {rows} rows, so an admin must approve it."
 _OUTCOMES: Mapping[str, str] = {
     "applying": "In progress.",
@@ -78,7 +77,7 @@ class Kind:
 
     def build_title(self, change: Change) -> str:
         """Return what the change does, as one line."""
-        return say(self.title, title=to_one_line(change.draft.title, MAX_TITLE_CHARACTERS))
+        return say(self.title, title=clip_line(change.draft.title))
 
     def describe(self, change: Change) -> str:
         """Return the text that stands first on the card, "" for none. Who approves the change must
@@ -98,7 +97,7 @@ class Kind:
     def build_note(self, change: Change, outcome: str) -> str:
         """Return the note for the model's next turn: ids, counts, `outcome`, and the result of a
         run. It contains no other values."""
-        what = f"{change.draft.kind} {to_one_line(change.draft.title, MAX_TITLE_CHARACTERS)!r}"
+        what = f"{change.draft.kind} {clip_line(change.draft.title)!r}"
         return NOTE_TEMPLATE.format(words=f"Proposal {change.id} ({what}): {outcome}")
 
     def read_result(self, change: Change) -> str:

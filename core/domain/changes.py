@@ -111,7 +111,8 @@ class TargetView:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What a write tool proposes to do: with rows of a table, for example, or a run.
+    """A proposal's content, made by a write tool: the writes to rows of a table, for example, or
+    a run.
 
     - `kind`: the name of its kind (`core.changes.kinds`).
     - `target`: tells the applier where to write. Other code reads only its `view`.

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from bot.engine import KINDS
+from bot.integrations import KINDS
 from core.changes.apply import ChangeRunner
 from core.changes.cards import CardBuilder
 from core.changes.ports import Ledger

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bot.engine import KINDS
+from bot.integrations import KINDS
 from core.changes import card_rows, cards
 from core.domain.changes import Change, ChangeStep, Draft, Proposal, RowWrite, StepState
 from core.domain.messages import Address, Person

@@ -16,8 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from bot.engine import KINDS
-from bot.integrations import PLATFORM_RIGHTS
+from bot.integrations import KINDS, PLATFORM_RIGHTS
 from core.changes.apply import ChangeRunner
 from core.changes.approval import Approval
 from core.changes.cards import CardBuilder

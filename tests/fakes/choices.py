@@ -8,8 +8,8 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TypeVar
 
-from bot.engine import KINDS, Choices, Spending
-from bot.integrations import ADMINS, PLATFORM_RIGHTS, canonical_person
+from bot.engine import Choices, Spending
+from bot.integrations import ADMINS, KINDS, PLATFORM_RIGHTS, canonical_person
 from bot.quick_registry import QuickCommandRegistry
 from core.changes.approval import Approval, NamedApprovers, TableRules
 from core.changes.ports import Applier

@@ -18,7 +18,7 @@ from adapters.web.authentication import SocketAuthentication, TokenAuthenticatio
 from core.chat.approval_notices import PersonNoticeService
 from core.domain.messages import Answer, Message, Person, Progress
 from core.domain.notices import PersonNotice
-from core.integrations.integration import Operator
+from core.integrations.integration import Alone, Operator
 from core.ports.conversations import PostJournal, Reply
 from core.rights.policy import Policy
 from core.store.jobs import Jobs

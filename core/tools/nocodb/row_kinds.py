@@ -9,7 +9,7 @@ from core.changes.kinds import Kind
 from core.domain.changes import SAMPLE_APPLIER, WRITTEN_STATES, Change, ChangeStep, Draft
 from core.domain.records import NOTE_TEMPLATE
 from core.text.i18n import plural, say
-from core.text.text import to_one_line
+from core.text.text import clip_line, to_one_line
 
 MAX_LISTED_ROWS = 20
 """Rows named in one sentence."""
@@ -32,7 +32,7 @@ _ADMIN_DELETE = "{id} deletes rows, so an admin must approve it."
 
 
 class RowsKind(Kind):
-    """What all writes to rows share. `titles`: the titles of the card for one row, and for
+    """The base of all writes to rows. `titles`: the titles of the card for one row, and for
     several."""
 
     titles: tuple[str, str]
@@ -44,7 +44,7 @@ class RowsKind(Kind):
 
     def build_title(self, change: Change) -> str:
         """Return what happens to how many rows of which table."""
-        count, table = len(group_steps(change)), to_one_line(change.draft.title, 120)
+        count, table = len(group_steps(change)), clip_line(change.draft.title)
         if change.draft.applier == SAMPLE_APPLIER:
             table = say("{table} (sample)", table=table)
         return say(self.titles[count != 1], count=count, table=table)
@@ -61,9 +61,7 @@ class RowsKind(Kind):
     def build_note(self, change: Change, outcome: str) -> str:
         """Return the outcome, with the number of rows and the ids of new ones."""
         draft, ids = change.draft, _list_ids(change, change.written_steps)
-        what = (
-            f"{draft.kind} {len(group_steps(change))} row(s) in {to_one_line(draft.title, 120)!r}"
-        )
+        what = f"{draft.kind} {len(group_steps(change))} row(s) in {clip_line(draft.title)!r}"
         lines = [f"Proposal {change.id} ({what}): {outcome}"]
         lines += [f"Row ids: {ids}."] if ids and self is CREATE_ROWS else []
         return NOTE_TEMPLATE.format(words=" ".join(lines))

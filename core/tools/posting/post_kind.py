@@ -9,7 +9,7 @@ from core.changes.kinds import Kind
 from core.chat.elsewhere import NO_UNDO
 from core.domain.changes import Change, Draft
 from core.domain.records import NOTE_TEMPLATE
-from core.text.text import to_one_line
+from core.text.text import clip_line
 
 _OUTCOMES = {
     "applying": "In progress.",
@@ -40,7 +40,7 @@ class PlacePost(Kind):
 
     def build_note(self, change: Change, outcome: str) -> str:
         """Return the outcome with the name of the place."""
-        what = f"post in {to_one_line(change.draft.title, 120)!r}"
+        what = f"post in {clip_line(change.draft.title)!r}"
         return NOTE_TEMPLATE.format(words=f"Proposal {change.id} ({what}): {outcome}")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from core.changes.kinds import Kind
 from core.domain.changes import Change, Draft
 from core.rights.usage import PaidRun
-from core.text.text import clean_text, make_code_block, to_one_line, truncate_with_note
+from core.text.text import clean_text, clip_line, make_code_block, truncate_with_note
 
 MAX_NOTED_CHARACTERS = 6_000
 """Characters of a run's result that the model reads in its next turn."""
@@ -47,7 +47,7 @@ class QuickCommandRun(Kind):
 
     def build_note(self, change: Change, outcome: str) -> str:
         """Return the outcome, and the run's result in a code block."""
-        title = to_one_line(change.draft.title, 120)
+        title = clip_line(change.draft.title)
         note = _RUN_NOTE.format(id=change.id, title=title, outcome=outcome)
         if not (result := self.read_result(change)):
             return note
