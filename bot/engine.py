@@ -52,6 +52,8 @@ from core.rights.allowances import Allowance
 from core.rights.audit import AuditLog
 from core.rights.rules import OWNER_ID
 from core.rights.usage import Prices
+from core.schedules.applier import ScheduleApplier
+from core.schedules.kind import SCHEDULE_CHANGE, SCHEDULE_KIND
 from core.store import snapshot
 from core.store.audit import FileAuditLines, SqlPseudonyms, TableAuditLines
 from core.store.budget import (
@@ -286,7 +288,8 @@ class Engine:
         self._card_listeners: list[Callable[[], None]] = []
         ledger = SqlLedger(stores.database, *stores.claims)
         posts = PlacePosts(lambda: platforms.messengers)
-        appliers = {applier.name: applier for applier in (*choices.appliers, posts)}
+        schedules = ScheduleApplier(lambda: self.schedules.service)
+        appliers = {applier.name: applier for applier in (*choices.appliers, posts, schedules)}
         builder = CardBuilder(choices.approval.kinds)
         self.changes = ChangeService(
             ledger=ledger, applying=ChangeRunner(ledger, appliers, builder, choices.clock),
@@ -314,7 +317,6 @@ class Engine:
             inbox=records.inbox, journal=records.journal, threads=records.threads,
             files=records.files, model=choices.model, toolbox=choices.toolbox,
             policy=choices.policy, budget=records.budget, changes=self.changes, audit=records.audit,
-            schedules=lambda: self.schedules.commands,
         )  # fmt: skip
         tool_contexts = ToolContexts(
             records.journal, records.files, records.threads, platforms.fetch, choices.profile.zone,
@@ -326,6 +328,9 @@ class Engine:
             quick=QuickCommandHandler(services, choices.quick, tool_contexts),
             code=CodeCommand(services, tool_contexts, choices.code),
             why=Why(services),
+            answer_about_schedules=lambda turn, command: self.schedules.commands.answer(
+                turn, command
+            ),
             forgotten=self._on_forgotten,
             kept_days=choices.retention.of,
             remains=lambda: stores.database.remains_notice,
@@ -339,9 +344,8 @@ class Engine:
         self.schedules = ScheduleParts(
             stores.database, records.inbox, choices.policy, records.budget, records.audit,
             platforms.messengers, stores.peers, choices.schedule_limits,
-            lambda: choices.approval.admins, self.notices, records.journal,
-            self.redraw.replace_card, choices.clock,
-            is_shared=stores.jobs is not None,
+            lambda: choices.approval.admins, self.notices, self.changes, choices.clock,
+            is_demo=choices.model.level == "demo", is_shared=stores.jobs is not None,
         )  # fmt: skip
         maintenance = Maintenance(
             stores.database.scrub,
@@ -451,7 +455,7 @@ async def load_parsers() -> None:
 
 
 KINDS: dict[str, Kind] = {
-    **ROW_KINDS, "run": QUICK_COMMAND_RUN, "post": PLACE_POST,
+    **ROW_KINDS, "run": QUICK_COMMAND_RUN, "post": PLACE_POST, SCHEDULE_KIND: SCHEDULE_CHANGE,
 }  # fmt: skip
 """The kinds of change, by `Draft.kind`."""
 ORIGINS: dict[str, Callable[[Engine], Origin]] = {

@@ -124,7 +124,6 @@ PAGE_SENTENCES = {
     "approve": "Approve",
     "deny": "Deny",
     "undo": "Undo",
-    "start": "Start",
     "deciding": "One moment…",
     "expires": "Expires {when}",
     "state_open": "waiting for you",

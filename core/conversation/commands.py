@@ -254,6 +254,8 @@ class CommandService:
     quick: QuickCommandHandler
     code: CodeCommand
     why: Why
+    answer_about_schedules: Callable[[Turn, TypedCommand], Awaitable[Answer]]
+    """Carries out `schedules` and `schedule ID …`. The first call loads the modules."""
     forgotten: Callable[[], Awaitable[None]] = _tell_nobody
     """Called after each `forget`, so that objects on servers can be erased now."""
     kept_days: Callable[[Address], int] = lambda address: 0
@@ -289,12 +291,8 @@ class CommandService:
                 return Answer(await self._describe_usage(turn))
             case "approvals":
                 return await self._list_approvals(turn)
-            case "schedules":
-                is_demo = self.services.model.level == "demo"
-                schedules = self.services.schedules()
-                return await schedules.list_schedules(turn, int(command.id or 1), is_demo)
-            case "schedule":
-                return await self.services.schedules().answer(turn, command)
+            case "schedules" | "schedule":
+                return await self.answer_about_schedules(turn, command)
             case "why":
                 return Answer(await self.why.answer(turn, command.id), is_private=True)
             case "new":

@@ -27,17 +27,11 @@ if TYPE_CHECKING:
     from core.conversation.paying import TurnPayment
 
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
 from core.changes.service import ChangeService
 from core.ports.conversations import Files, Inbox, Journal, ThreadMap
 from core.ports.rights import Audit, Budget, Policy
 from core.ports.tools import Model
 from core.tools.tool import Toolbox
-
-if TYPE_CHECKING:
-    from core.conversation.schedule_commands import ScheduleCommands
 
 
 class ChannelSettings(Protocol):
@@ -210,5 +204,3 @@ class TurnServices:
     budget: Budget
     changes: ChangeService
     audit: Audit
-    schedules: Callable[[], ScheduleCommands]
-    """Returns the schedules as turns use them; their modules are loaded with the first call."""

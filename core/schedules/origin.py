@@ -17,8 +17,8 @@ from core.domain.records import Turn
 from core.domain.schedule_words import describe_date, local_time
 from core.domain.schedules import RunSkipped
 from core.ports.rights import Audit, Budget, Policy
-from core.ports.schedules import Schedules
 from core.runtime.retry import Backoff, retry
+from core.store.schedules import SqlSchedules
 from core.text.i18n import say
 
 UNKNOWN_STATUS_BACKOFF = Backoff(2.0, max_seconds=30.0)
@@ -35,11 +35,10 @@ class ScheduleOrigin(Origin):
         "asking back."
     )
     refers_to_others = False
-    may_propose_schedules = False
 
     def __init__(
         self,
-        schedules: Schedules,
+        schedules: SqlSchedules,
         policy: Policy,
         budget: Budget,
         audit: Audit,

@@ -12,8 +12,8 @@ from core.domain.messages import Person
 from core.domain.notices import PersonNotice
 from core.domain.schedule_words import local_time
 from core.domain.schedules import Schedule, ScheduleRun
-from core.ports.schedules import Schedules
 from core.rights.rules import OWNER_ID
+from core.store.schedules import SqlSchedules
 from core.text.text import to_one_line
 
 log = structlog.get_logger("schedules")
@@ -30,7 +30,7 @@ class ScheduleReports:
 
     def __init__(
         self,
-        schedules: Schedules,
+        schedules: SqlSchedules,
         messengers: Mapping[str, Messenger],
         admins: Callable[[], Collection[str]],
         canonical_person: Callable[[str], str],

@@ -17,8 +17,8 @@ from core.domain.errors import NotStored, PonteError
 from core.domain.schedule_rules import plan_due
 from core.domain.schedules import Schedule, ScheduleRun
 from core.ports.rights import Policy
-from core.ports.schedules import Schedules
 from core.runtime.tasks import run_together
+from core.store.schedules import SqlSchedules
 
 log = structlog.get_logger("schedules")
 MAX_SLEEP_SECONDS = 30.0
@@ -34,7 +34,7 @@ RUNS_STARTED_AT_ONCE = 20
 CLOCK_JUMP_SECONDS = 60.0
 """A clock that was set back by more than this makes due times be computed anew."""
 ENDED_DAYS = 30
-"""Days for which schedules that ended, or were never started, are kept."""
+"""Days for which schedules that ended are kept."""
 
 Report = Callable[[Schedule, ScheduleRun], Awaitable[None]]
 """Notifies the people concerned of a run that did not go well, once."""
@@ -45,7 +45,7 @@ class Scheduler:
 
     def __init__(
         self,
-        schedules: Schedules,
+        schedules: SqlSchedules,
         policy: Policy,
         report: Report,
         monotonic: Callable[[], float] = time.monotonic,
