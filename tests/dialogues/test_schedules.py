@@ -61,7 +61,7 @@ async def proposed_card(running_bot: RunningBot, key: str, **values: Any) -> Car
     return card
 
 
-async def started(running_bot: RunningBot, key: str, **values: Any) -> str:
+async def add_schedule(running_bot: RunningBot, key: str, **values: Any) -> str:
     """Return the id of a new schedule that its owner has approved."""
     card = await proposed_card(running_bot, key, **values)
     await says(running_bot, f"approve {card.id}", f"{key}-approve", clicked=True)
@@ -133,7 +133,7 @@ async def test_a_time_that_has_passed_or_a_full_list_leaves_the_card_open(
         assert (late.code, "has passed" in late.text) == ("bad_schedule", True)
         card = await proposed_card(running_bot, "k3")
         schedules = running_bot.engine.schedules
-        first = await started(running_bot, "k4")
+        first = await add_schedule(running_bot, "k4")
         object.__setattr__(schedules.service, "limits", lambda: ScheduleLimits(per_person=1))
         full = await says(running_bot, f"approve {card.id}", "k5", clicked=True)
         assert (full.code, "the limit for each person" in full.text) == ("bad_schedule", True)
@@ -148,7 +148,7 @@ async def test_a_time_that_has_passed_or_a_full_list_leaves_the_card_open(
 async def test_an_edit_waits_beside_the_running_version(bot_home: BotHome) -> None:
     async with open_bot(bot_home) as running_bot:
         store = running_bot.engine.schedules.store
-        id = await started(running_bot, "k1")
+        id = await add_schedule(running_bot, "k1")
         before = await store.get(id)
         edit = await proposed_card(running_bot, "k2", what="EVIL", when="10:00", replaces=id)
         assert edit.title == f"Change schedule {id}: Post: EVIL"
@@ -174,10 +174,10 @@ async def test_an_edit_waits_beside_the_running_version(bot_home: BotHome) -> No
 async def test_a_new_schedule_and_a_deletion_can_be_undone(bot_home: BotHome) -> None:
     async with open_bot(bot_home) as running_bot:
         store = running_bot.engine.schedules.store
-        id = await started(running_bot, "k1")
+        id = await add_schedule(running_bot, "k1")
         assert "Undone" in (await says(running_bot, f"undo {id}", "k2")).text
         assert await store.list_matching(ScheduleFilter()) == []
-        id = await started(running_bot, "k3")
+        id = await add_schedule(running_bot, "k3")
         before = await store.get(id)
         card = await proposed_card(running_bot, "k4", kind="delete", what="", replaces=id)
         assert card.title == f"Delete schedule {id}: Post: Post the *report*"
@@ -196,7 +196,7 @@ async def test_a_new_schedule_and_a_deletion_can_be_undone(bot_home: BotHome) ->
 async def test_an_edited_schedule_is_not_deleted_by_undo(bot_home: BotHome) -> None:
     async with open_bot(bot_home) as running_bot:
         store = running_bot.engine.schedules.store
-        id = await started(running_bot, "k1")
+        id = await add_schedule(running_bot, "k1")
         edit = await proposed_card(running_bot, "k2", when="10:00", replaces=id)
         await says(running_bot, f"approve {edit.id}", "k3", clicked=True)
         kept = await says(running_bot, f"undo {id}", "k4")
@@ -255,7 +255,7 @@ async def test_commands_manage_it(bot_home: BotHome) -> None:
             return (await says(running_bot, text, key, **more)).text
 
         assert "The demo model can't make one" in await read("schedules", "k0")
-        id = await started(running_bot, "k1")
+        id = await add_schedule(running_bot, "k1")
         assert f"`{id}` Post: Post the *report*" in await read("schedules", "k3")
         assert "Paused." in await read(f"schedule {id} pause", "k4")
         assert "Started." in await read(f"agendamento {id} resume", "k5")
@@ -304,7 +304,7 @@ async def test_an_edit_keeps_what_is_left_empty(bot_home: BotHome) -> None:
             ({}, {"zone": "UTC", "ends": "5"}, ("0 9 * * MON", "UTC", 5)),
             ({"when": f"{day}T08:00"}, {"when": "9:05"}, (f"{day} 09:05", "Europe/Paris", 0)),
         )):  # fmt: skip
-            id = await started(running_bot, f"a{number}", **first)
+            id = await add_schedule(running_bot, f"a{number}", **first)
             edit = await proposed_card(running_bot, f"b{number}", **empty | values, replaces=id)
             draft = await draft_of(running_bot, edit.id)
             zone = ZoneInfo(draft.time_zone)
@@ -365,7 +365,7 @@ async def test_a_word_approves_a_long_schedule_only_after_all_of_it(bot_home: Bo
 async def test_a_program_changes_no_schedule(bot_home: BotHome) -> None:
     async with open_bot(bot_home) as running_bot:
         store = running_bot.engine.schedules.store
-        id = await started(running_bot, "k1")
+        id = await add_schedule(running_bot, "k1")
         before = await store.get(id)
         program = replace(MEMBER, is_bot=True, api_token="t7")
         for replaced in (id, None):
