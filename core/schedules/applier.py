@@ -89,18 +89,22 @@ class _ScheduleBatch:
         """Write the schedule. Raise ToolError if it changed meanwhile, or must not be written."""
         (row,) = rows
         service, former = self._service, "" if row.before is None else self._target["revision"]
+        to = decode_json(ReplyTo, row.applier_data)
         try:
             if row.after is None:
                 await service.schedules.delete(row.id, former)
-                return rows
-            to = decode_json(ReplyTo, row.applier_data)
-            state: ScheduleState = "paused" if self._target["is_paused"] else "active"
-            schedule = Schedule(
-                row.id, to.asker, to, read_row(row.after), state, locale=self._target["locale"],
-                revision=self._change,
-            )  # fmt: skip
-            people, most = service.list_keys(to.asker.key), service.limits().per_person
-            await service.schedules.put(schedule, former, people, most)
+            else:
+                state: ScheduleState = "paused" if self._target["is_paused"] else "active"
+                schedule = Schedule(
+                    row.id, to.asker, to, read_row(row.after), state, locale=self._target["locale"],
+                    revision=self._change,
+                )  # fmt: skip
+                people, most = service.list_keys(to.asker.key), service.limits().per_person
+                await service.schedules.put(schedule, former, people, most)
         except (NotFound, BadSchedule) as error:
             raise ToolError("{why}", why=error) from error
+        event = "schedule-deleted" if row.after is None else "schedule-written"
+        service.audit.note(
+            event, to.asker, to.address, person=to.asker.key, schedule=row.id, change=self._change
+        )
         return rows

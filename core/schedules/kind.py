@@ -74,7 +74,8 @@ class ScheduleChange(Kind):
         step = change.steps[0]
         if step.state == "changed":
             return [say(SCHEDULE_CHANGED)]
-        if change.state == "done" and step.write.after is not None:
+        is_undo = bool(change.proposal.undone_change)
+        if change.state == "done" and step.write.after is not None and not is_undo:
             return [describe_management(step.write.id)]
         return super().describe_outcome(change, shows_names=shows_names)
 

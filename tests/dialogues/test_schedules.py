@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from core.changes.apply import ChangeRunner
+from core.changes.approval import Approvers, TableRules
 from core.domain.errors import Draining
 from core.domain.messages import Answer, Card, Person
 from core.domain.schedules import (
@@ -27,6 +28,7 @@ from core.domain.schedules import (
 from core.store.schedules import SqlSchedules
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.dialogues.decisions import BOSS, MEMBER, OTHER, RIGHTS, on_slack
+from tests.fakes.choices import ANA, allow_list, make_message
 from tests.fakes.schedules import LateScheduleSource, put_schedule
 
 WEEKLY = {
@@ -101,6 +103,51 @@ async def test_only_its_owner_approves_it(bot_home: BotHome) -> None:
         (stored,) = await store.list_matching(ScheduleFilter())
         assert (stored.id, stored.state, stored.owner.key) == (card.id, "active", MEMBER.key)
         assert stored.next_due_at
+
+
+async def test_neither_named_approvers_nor_a_guest_status_change_who_approves(
+    bot_home: BotHome,
+) -> None:
+    async def is_guest(person: Person, max_age: float) -> bool | None:
+        return person == MEMBER
+
+    policy = allow_list(frozenset({"slack:U1", "slack:U2"}), frozenset({"slack:U9"}))
+    policy.guests = {"slack": is_guest}
+    named = Approvers(frozenset({"slack:U2"}), 2)
+    source = LateScheduleSource()
+    rules = TableRules(tools={"schedule_propose": named})
+    async with bot_home.open(sources=[source], policy=policy, rules=rules) as running_bot:
+        source.engine = running_bot.engine
+        card = await proposed_card(running_bot, "k1")
+        for number, person in enumerate((OTHER, BOSS, replace(MEMBER, is_bot=True))):
+            word = f"approve {card.id}"
+            pressed = await says(
+                running_bot, word, f"p{number}", person, clicked=True, thread="tU1"
+            )
+            assert pressed.code == "forbidden", person
+            here = on_slack("", "x").address
+            assert not await running_bot.engine.changes.waiting_for(person, here), person
+        done = await says(running_bot, f"approve {card.id}", "k2", clicked=True)
+        assert [one.state for one in done.cards] == ["done"]
+
+
+async def test_the_owner_approves_on_the_page_what_they_asked_for_in_the_terminal(
+    bot_home: BotHome,
+) -> None:
+    owner = Person("terminal", "owner")
+    source = LateScheduleSource()
+    policy = allow_list(frozenset({"web", "terminal"}))
+    async with bot_home.open(sources=[source], policy=policy) as running_bot:
+        source.engine = running_bot.engine
+        call = f"call schedule_propose {json.dumps(WEEKLY)}"
+        asked = make_message(call, "t1", "main", owner, False)
+        (card,) = (await running_bot.ask_message(asked)).cards
+        for person in (ANA, replace(owner, platform="web")):
+            click = make_message(f"approve {card.id}", person.key, "C1", person, False)
+            answer = await running_bot.ask_message(replace(click, is_click=True))
+            assert (answer.status == "done") == (person.id == "owner"), person
+        (stored,) = await running_bot.engine.schedules.store.list_matching(ScheduleFilter())
+        assert (stored.id, stored.owner) == (card.id, owner)
 
 
 async def test_an_admin_can_deny_it(bot_home: BotHome) -> None:
