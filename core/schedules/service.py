@@ -80,11 +80,11 @@ class ScheduleService:
             schedule = await self._get_as_human(id, by, address)
         except NotFound:
             change = await self.changes.ledger.get(id)
-            draft = change.draft
             is_own = change.proposal.asker.key in self.list_keys(by.key)
-            if not is_own or draft.kind != SCHEDULE_KIND or change.kind != "proposal":
+            is_base = change.draft.kind == SCHEDULE_KIND and change.kind == "proposal"
+            if not is_own or not is_base or change.is_forgotten or change.has_lapsed:
                 raise
-            return draft
+            return change.draft
         if not self.is_owner(schedule, by):
             raise NotAllowed(_ONLY_OWNER, name=schedule.owner.name or schedule.owner.id)
         row = make_row(schedule.draft)

@@ -123,7 +123,7 @@ class ScheduleSource:
         outcome = await ctx.propose(
             replace(base, target=target, title=kind, rows=(replace(row, after=after),))
         )
-        if id and base.change_id:
+        if base.change_id:  # a proposal of the person that this one replaces
             await service.changes.withdraw(base.change_id)
         return outcome
 
