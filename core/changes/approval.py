@@ -485,9 +485,8 @@ class Approval:
 
     def needs_admin(self, change: Change) -> bool:
         """Return whether an admin must approve the change, because the asker cannot."""
-        if self.approvers(change.proposal).names or self.is_owner(change.proposal.asker):
-            return False
-        if self._is_personal(change):
+        names, asker = self.approvers(change.proposal).names, change.proposal.asker
+        if names or self.is_owner(asker) or self._is_personal(change):
             return False
         if not change.proposal.origin.is_by_person:
             return True
