@@ -64,10 +64,10 @@ from core.models.model_server import ModelOptions
 from core.observability import metrics, tracing
 from core.rights.policy import DepartureLookup, GroupLookup, GuestLookup, Policy
 from core.rights.rules import OWNER_ID, PlatformRights
+from core.schedules.tools import ScheduleSource
 from core.store.inbox import SenderLimits
 from core.store.owner_name import SqlOwnerName
 from core.tools.posting.source import PlacePostSource
-from core.tools.schedules.source import ScheduleSource
 from core.tools.tool import Toolbox
 
 CheckEverything = Callable[..., AsyncIterator[DoctorFinding]]
@@ -135,7 +135,8 @@ async def compose(
 
         tools = _build_tools(settings.faces, deps, quick, board, closing)
         posting = PlacePostSource(lambda: engine.platforms.messengers)
-        toolbox = Toolbox([*(each.source for each in tools), ScheduleSource(), posting])
+        schedules = ScheduleSource(lambda: engine.schedules.service)
+        toolbox = Toolbox([*(each.source for each in tools), schedules, posting])
         closing.push_async_callback(toolbox.close)
 
         async def read_file(id: str) -> tuple[File, bytes]:

@@ -54,6 +54,7 @@ from core.rights.audit import Audit
 from core.rights.policy import Policy
 from core.rights.rules import OWNER_ID
 from core.rights.usage import Prices
+from core.schedules.applier import ScheduleApplier
 from core.store import snapshot
 from core.store.audit import FileAuditLines, SqlPseudonyms, TableAuditLines
 from core.store.budget import (
@@ -275,7 +276,8 @@ class Engine:
         self._card_listeners: list[Callable[[], None]] = []
         ledger = SqlLedger(stores.database, *stores.claims)
         posts = PlacePosts(lambda: platforms.messengers)
-        appliers = {applier.name: applier for applier in (*choices.appliers, posts)}
+        schedules = ScheduleApplier(lambda: self.schedules.service)
+        appliers = {applier.name: applier for applier in (*choices.appliers, posts, schedules)}
         builder = CardBuilder(choices.approval.kinds)
         runner = ChangeRunner(ledger, appliers, builder, choices.clock)
         lifecycle = ChangeLifecycle(
@@ -310,7 +312,6 @@ class Engine:
             inbox=records.inbox, journal=records.journal, threads=records.threads,
             files=records.files, model=choices.model, toolbox=choices.toolbox,
             policy=choices.policy, budget=records.budget, changes=self.changes, audit=records.audit,
-            schedules=lambda: self.schedules.commands,
         )  # fmt: skip
         tool_contexts = ToolContexts(
             records.journal, records.files, records.threads, platforms.fetch, choices.profile.zone,
@@ -321,6 +322,9 @@ class Engine:
             services, choices.board,
             quick=QuickCommandHandler(services, choices.quick, tool_contexts),
             code=CodeCommand(services, tool_contexts, choices.code),
+            answer_about_schedules=lambda turn, command: self.schedules.commands.answer(
+                turn, command
+            ),
             forgotten=self._on_forgotten,
             kept_days=choices.retention.of,
             remains=lambda: stores.database.remains_notice,
@@ -334,9 +338,8 @@ class Engine:
         self.schedules = ScheduleParts(
             stores.database, records.inbox, choices.policy, records.budget, records.audit,
             platforms.messengers, stores.peers, choices.schedule_limits,
-            lambda: choices.approval.admins, self.notices, records.journal,
-            self.redraw.replace_card, choices.clock,
-            is_shared=stores.jobs is not None,
+            lambda: choices.approval.admins, self.notices, self.changes, choices.clock,
+            is_demo=choices.model.level == "demo", is_shared=stores.jobs is not None,
         )  # fmt: skip
         maintenance = Maintenance(
             stores.database.scrub,

@@ -15,6 +15,7 @@ from core.changes.kinds import Kind
 from core.integrations.integration import ChatIntegration, Integration
 from core.models import MODEL_INTEGRATION
 from core.rights.rules import OWNER_ID, PlatformRights
+from core.schedules.kind import SCHEDULE_CHANGE, SCHEDULE_KIND
 from core.tools.code import CODE_INTEGRATION
 from core.tools.nocodb import NOCODB_INTEGRATION
 from core.tools.nocodb.row_kinds import ROW_KINDS
@@ -37,7 +38,7 @@ FACES: Faces = (
 )
 
 KINDS: dict[str, Kind] = {
-    **ROW_KINDS, "run": QUICK_COMMAND_RUN, "post": PLACE_POST,
+    **ROW_KINDS, "run": QUICK_COMMAND_RUN, "post": PLACE_POST, SCHEDULE_KIND: SCHEDULE_CHANGE,
 }  # fmt: skip
 """The kinds of change, by `Draft.kind`."""
 

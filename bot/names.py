@@ -15,9 +15,9 @@ from bot.hooks import find_faults
 from bot.settings import Settings
 from core.integrations.integration import ToolIntegration
 from core.rights.rules import matches_pattern
+from core.schedules import SCHEDULE_TOOLS
 from core.text.i18n import say
 from core.text.text import fold_case
-from core.tools.schedules import SCHEDULE_TOOLS
 
 _NEAREST = ". Did you mean {name}?"
 _SENTENCES = {

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from bot.integrations import ADMINS, canonical_person
+from core.changes.service import ChangeService
 from core.chat.approval_notices import PersonNoticeService
 from core.chat.platform import Messenger
 from core.domain.errors import BadInput, NotStored
-from core.domain.messages import Card, Person, ReplyTo
+from core.domain.messages import Person, ReplyTo
 from core.domain.schedules import Schedule, ScheduleFilter, ScheduleLimits, ScheduleState
 from core.integrations.integration import Peers
 from core.rights.audit import OPERATOR, Audit
@@ -25,17 +26,16 @@ from core.runtime.tasks import BackgroundTasks
 from core.store.budget import Budget
 from core.store.database import Database, has_rows
 from core.store.inbox import SqlInbox
-from core.store.turns import Journal
 
 if TYPE_CHECKING:
-    from core.conversation.schedule_commands import ScheduleCommands
-    from core.conversation.scheduler import Scheduler
-    from core.conversation.schedules import ScheduleService
+    from core.schedules.commands import ScheduleCommands
     from core.schedules.origin import ScheduleOrigin
+    from core.schedules.scheduler import Scheduler
+    from core.schedules.service import ScheduleService
     from core.store.schedules import Schedules
 
 CHANGED = "schedules"
-"""The notification that a schedule was started or changed."""
+"""The notification that a schedule was created or changed."""
 AUDIT_EVENTS = {"pause": "paused", "resume": "resumed", "run": "run-requested", "delete": "deleted"}
 """The end of the name of the audit event, by action."""
 FIRST_LOOK_BACKOFF = Backoff(1.0, max_seconds=30.0)
@@ -78,9 +78,9 @@ class ScheduleParts:
     limits: Callable[[], ScheduleLimits]
     admins: Callable[[], Collection[str]]
     notices: PersonNoticeService
-    journal: Journal
-    redraw_card: Callable[[int, Card], Awaitable[None]]
+    changes: ChangeService
     clock: Callable[[], float] = time.time
+    is_demo: bool = False
     is_shared: bool = False
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: BackgroundTasks = field(default_factory=lambda: BackgroundTasks("schedules"))
@@ -100,18 +100,18 @@ class ScheduleParts:
     @cached_property
     def service(self) -> ScheduleService:
         """The use of schedules by people."""
-        from core.conversation.schedules import ScheduleService
+        from core.schedules.service import ScheduleService
 
         return ScheduleService(
-            self.store, self.policy, self.audit, self.limits, list_keys, self.clock
+            self.store, self.changes, self.policy, self.audit, self.limits, list_keys, self.clock
         )
 
     @cached_property
     def commands(self) -> ScheduleCommands:
         """Schedules as turns use them."""
-        from core.conversation.schedule_commands import ScheduleCommands
+        from core.schedules.commands import ScheduleCommands
 
-        return ScheduleCommands(self.service, self.journal, self.redraw_card, self.clock)
+        return ScheduleCommands(self.service, self.is_demo, self.clock)
 
     @cached_property
     def origin(self) -> ScheduleOrigin:
@@ -125,8 +125,8 @@ class ScheduleParts:
     @cached_property
     def scheduler(self) -> Scheduler:
         """The timer that starts runs."""
-        from core.conversation.schedule_reports import ScheduleReports
-        from core.conversation.scheduler import Scheduler
+        from core.schedules.reports import ScheduleReports
+        from core.schedules.scheduler import Scheduler
 
         reports = ScheduleReports(
             self.store, self.messengers, self.admins, canonical_person, self.notices.wake
@@ -157,7 +157,7 @@ class ScheduleParts:
         each with its last run, or a single one with its last runs. Raise NotFound, BadInput."""
         action, id = str(arguments.get("action", "")), str(arguments.get("id", "")).lower()
         if action == "list":
-            states: Sequence[ScheduleState] = ("proposed", "active", "paused", "ended")
+            states: Sequence[ScheduleState] = ("active", "paused", "ended")
             found = await self.store.list_matching(ScheduleFilter(states=tuple(states)))
             last = await self.store.find_last_runs() if found else {}
             return {

@@ -37,7 +37,7 @@ from adapters.discord.tokens import TOKEN_SECONDS, Acks, Token
 from core.chat.files import FileDownloads
 from core.chat.interactions import InteractionLimits, InteractionRequest, Interactions
 from core.commands import grammar
-from core.commands.grammar import TypedCommand, render_card_action
+from core.commands.grammar import TypedCommand
 from core.domain.messages import Address, Attachment, Message, Person, Quote, ReplyTo, turn_id
 from core.domain.records import Receipt
 from core.ports.conversations import StatusBoard
@@ -322,9 +322,8 @@ class DiscordHandlers:
         if interaction.message is None:
             return
         if found := render.CARD_BUTTON_ID.fullmatch(id):
-            request = InteractionRequest(
-                render_card_action(found["action"], found["card"] + (found["revision"] or ""))
-            )
+            press = found["card"] + (found["revision"] or "")
+            request = InteractionRequest(f"{found['action']} {press}")
             await self._submit(interaction, request)
             return
         found = render.STOP_BUTTON_ID.fullmatch(id)

@@ -18,8 +18,7 @@ import discord
 from adapters.discord.client import Interaction
 from core.changes.card_rows import NO_VALUE, CardRow, FieldChange, read_rows, tabulate
 from core.chat.card_redraw import LABELS, must_fit, without_approval
-from core.commands.grammar import render_card_action
-from core.domain.messages import Card, CardAction
+from core.domain.messages import Card, ChangeAction
 from core.domain.records import QuickCommand
 from core.text.i18n import plural, say
 from core.text.markdown import defang_for_discord, is_too_complex
@@ -75,15 +74,13 @@ DISCORD_CELL_CHARACTERS = 200
 """Characters of one cell on a card. A longer value is cut."""
 
 CARD_BUTTON_ID = re.compile(
-    rf"ponte:(?P<action>{'|'.join(LABELS)}):(?P<card>[a-z2-7]{{6}}(?:-\d{{1,4}})?)"
-    r"(?P<revision>\.\d{1,4})?"
+    rf"ponte:(?P<action>{'|'.join(LABELS)}):(?P<card>[a-z2-7]{{6}})(?P<revision>\.\d{{1,4}})?"
 )
 STOP_BUTTON_ID = re.compile(r"ponte:stop:(?P<asker>\d+)")
 
-_STYLES: Mapping[CardAction, discord.ButtonStyle] = {
+_STYLES: Mapping[ChangeAction, discord.ButtonStyle] = {
     "approve": discord.ButtonStyle.success,
     "deny": discord.ButtonStyle.danger,
-    "start": discord.ButtonStyle.success,
 }
 """The styles of buttons; all others are grey."""
 _AMBER, _GREEN, _GREY = 0xE0A030, 0x3BA55D, 0x80848E
@@ -330,7 +327,7 @@ def _most_description(room: int) -> int:
 
 
 def _decidable(card: Card, room: int) -> Card:
-    """Return the card; without its button to approve or start if not all of it fits and it
+    """Return the card; without its button to approve if not all of it fits and it
     must."""
     most = _most_description(room)
     fits = not must_fit(card) or len("\n".join(_body(card, most))) + _AFTER_ROWS <= most
@@ -343,7 +340,7 @@ def in_words(cards: Sequence[Card]) -> list[str]:
     cards = [without_approval(card) if must_fit(card) else card for card in cards]
     return [
         f"{_make_safe(card.title)}: "
-        + ", ".join(f"`{render_card_action(action, card.id)}`" for action in card.actions)
+        + ", ".join(f"`{action} {card.id}`" for action in card.actions)
         for card in cards
     ]
 

@@ -26,7 +26,7 @@ from adapters.slack.render import mentioned_ids, readable
 from adapters.slack.threads import DirectThreads
 from adapters.slack.workspace import Workspace
 from core.chat.interactions import InteractionLimits, InteractionRequest, Interactions
-from core.commands.grammar import TypedCommand, parse_command, render_card_action, render_command
+from core.commands.grammar import TypedCommand, parse_command, render_command
 from core.commands.quick_commands import check_inputs
 from core.domain.errors import BadInput, UnknownCommand
 from core.domain.messages import Address, Attachment, Message, Person, Quote
@@ -306,7 +306,7 @@ class SlackHandlers:
         key = f"slack:{self.workspace.team}:{channel}:{ts}:{pressed}:{place.user}"
         is_stop = action["action_id"] == render.STOP_ACTION
         word = "stop" if is_stop else action["action_id"].removeprefix(render.CARD_ACTION_PREFIX)
-        text = word if is_stop else render_card_action(word, str(action.get("value", "")))
+        text = word if is_stop else f"{word} {action.get('value', '')}"
         source = Source(ts, thread, "quiet" if is_stop else "card")
 
         async def notify(words: str) -> None:

@@ -22,7 +22,7 @@ from adapters.slack.row_blocks import (
 from core.changes.card_rows import MAX_CHANGE_ROWS_SHOWN
 from core.chat.card_redraw import LABELS, must_fit, without_approval
 from core.conversation.parts import describe_parts
-from core.domain.messages import Address, Card, CardAction, Person
+from core.domain.messages import Address, Card, ChangeAction, Person
 from core.domain.records import Action, Health, QuickCommand
 from core.ports.conversations import StatusBoard
 from core.rights.policy import Policy
@@ -115,7 +115,7 @@ _SHORT_ROWS = ((1, 30, None), (1, 30, 5), (1, 20, 2), (1, 12, 1))
 """Ever smaller forms of a card's first row: number of rows, maximum characters of a value, and
 number of fields (None for all)."""
 _HIDDEN = "…and {count} more. Type `changes` to list them."
-_STYLES: Mapping[CardAction, str] = {"approve": "primary", "deny": "danger", "start": "primary"}
+_STYLES: Mapping[ChangeAction, str] = {"approve": "primary", "deny": "danger"}
 
 _HEADER = 150
 """The maximum bytes of a header (docs.slack.dev/reference/block-kit/blocks/header-block)."""

@@ -17,7 +17,6 @@ from urllib.parse import quote
 from rich.cells import cell_len
 
 from core.changes.card_rows import CardTable, read_rows, tabulate
-from core.commands.grammar import render_card_action
 from core.text.i18n import format_moment, say
 from core.text.markdown import (
     defang_for_terminal,
@@ -206,16 +205,10 @@ class Screen:
             when = format_moment(datetime.fromtimestamp(expires, UTC).astimezone())
             self._card_line(4, say("Expires {when}.", when=when))
         if card["actions"]:
-            # Text after `ponte chat` is never a command, and no command of the shell starts a
-            # schedule.
-            is_shell = self._shows_shell_commands and card.get("kind") != "schedule"
-            before = "ponte changes " if is_shell else ""
-            hints = " · ".join(
-                before + render_card_action(action, card["id"]) for action in card["actions"]
-            )
-            in_chat = self._shows_shell_commands and not is_shell
-            words = "In `ponte chat`, type: {hints}" if in_chat else "Type: {hints}"
-            self._card_line(4, say(words, hints=hints))
+            # Text after `ponte chat` is never a command.
+            before = "ponte changes " if self._shows_shell_commands else ""
+            hints = " · ".join(f"{before}{action} {card['id']}" for action in card["actions"])
+            self._card_line(4, say("Type: {hints}", hints=hints))
 
     def _card_line(self, indent: int, text: str) -> None:
         """Write text of a card, indented by `indent` columns. A terminal gets more lines if the

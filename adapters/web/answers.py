@@ -6,7 +6,7 @@ from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict  # pydantic needs this one below Python 3.12
 
-from core.domain.messages import CardAction
+from core.domain.messages import ChangeAction
 
 
 class ErrorDetail(TypedDict):
@@ -53,11 +53,11 @@ class CardState(TypedDict):
     open it."""
 
     id: str
-    kind: Literal["proposal", "change", "schedule"]
+    kind: Literal["proposal", "change"]
     title: str
     text: str
     rows: list[dict[str, Any]]
-    actions: list[CardAction]
+    actions: list[ChangeAction]
     state: str
     expires_at: float | None
     is_whole: bool

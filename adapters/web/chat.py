@@ -43,9 +43,9 @@ from adapters.web.http_io import (
 from adapters.web.render import render
 from adapters.web.routing import RouteGroup, endpoint
 from adapters.web.stream import PageWriter, TurnEvents, answer_json, card_json, stream_events
-from core.commands.grammar import is_decision, render_card_action
+from core.commands.grammar import is_decision
 from core.domain.errors import Empty, Forgotten, NotFound
-from core.domain.messages import PROGRAM, Answer, CardAction, Message
+from core.domain.messages import PROGRAM, Answer, ChangeAction, Message
 from core.domain.records import FINAL_STATES, HistoryEntry, Receipt
 from core.text.i18n import say
 from core.text.text import clean_text
@@ -59,7 +59,7 @@ class CardDecision(RequestBody):
     """The body of `POST /cards/{id}`. `revision` is that of the card, `conversation` the one where
     it was shown. A repeated click with the same `event_key` counts once."""
 
-    action: CardAction
+    action: ChangeAction
     revision: int = Field(1, ge=1, le=9999)
     conversation: ConversationId = "main"
     event_key: EventKey | None = None
@@ -106,14 +106,15 @@ class ChatRoutes(RouteGroup):
 
     @endpoint("POST", "/cards/{id}", refuses=(404, 410, 503))
     async def decide(self, request: Request, body: CardDecision) -> DecisionResult | Response:
-        """Approve or deny a card, undo a change, or start, edit or cancel a schedule."""
+        """Approve or deny a card, or undo a change."""
         id = str(request.path_params["id"])
         if not _CARD.fullmatch(id):
             raise NotFound(what="card")
         press_id = id if body.revision == 1 else f"{id}.{body.revision}"
-        words = render_card_action(body.action, press_id)
-        answer = await self._click(request, words, body.conversation, body.event_key)
-        result = _decision_json(id, body.action, answer)
+        answer = await self._click(
+            request, f"{body.action} {press_id}", body.conversation, body.event_key
+        )
+        result = _decision_json(id, answer)
         if answer.status == "failed" and answer.code in STATUS_BY_CODE:
             error = {"code": answer.code, "message": answer.text}
             return JSONResponse({**result, "error": error}, STATUS_BY_CODE[answer.code])
@@ -282,11 +283,11 @@ class ChatRoutes(RouteGroup):
         return shown
 
 
-def _decision_json(id: str, action: str, answer: Answer) -> DecisionResult:
-    """Return the result of a click. `edit` explains how to change a card, and leaves it open."""
+def _decision_json(id: str, answer: Answer) -> DecisionResult:
+    """Return the result of a click."""
     card = next((one for one in answer.cards if one.id == id), None)
     change = next((one.id for one in answer.cards if one.kind == "change"), None)
-    state = card.state if card else "open" if action == "edit" else answer.status
+    state = card.state if card else answer.status
     body: DecisionResult = {"id": id, "state": state, "text": answer.text}
     if card:
         body["card"] = card_json(card)

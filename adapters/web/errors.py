@@ -124,7 +124,6 @@ PAGE_SENTENCES = {
     "approve": "Approve",
     "deny": "Deny",
     "undo": "Undo",
-    "start": "Start",
     "deciding": "One moment…",
     "expires": "Expires {when}",
     "state_open": "waiting for you",
@@ -138,9 +137,6 @@ PAGE_SENTENCES = {
     "state_applying": "in progress",
     "state_partial": "partly done",
     "state_withdrawn": "withdrawn",
-    "state_active": "active",
-    "state_paused": "paused",
-    "state_ended": "ended",
     "sign_in": "Sign in",
     "sign_in_why": (
         "Open the link you were given, or paste its token here. If you own this Ponte, run ponte "

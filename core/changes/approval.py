@@ -27,6 +27,7 @@ _NOT_ANY_MORE = (
     "{id} can no longer be applied: the person who requested it has lost the permission "
     "there (`{right}`)."
 )
+_ONLY_ASKER = "Only the person who requested {id} can approve it. Admins can deny it."
 _ASKER_LEFT = "{id} can no longer be applied: the person who requested it is no longer a member."
 ASKER_UNKNOWN = (
     "I couldn't check in time whether the person who requested {id} is still a member, so "
@@ -61,6 +62,8 @@ class Approvers:
 
 ANYBODY = Approvers()
 """The value for proposals without named approvers."""
+_ASKER_ALONE = Approvers(is_exclusive=True)
+"""The value for a kind of change that only its asker approves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +226,8 @@ class Approval:
         """Return the approvers that the operator named for the proposal's table, else for its tool,
         else for the channel in which it was asked for. The required number of approvals is the
         larger one of table and tool."""
+        if self.kinds[proposal.draft.kind].is_personal:
+            return _ASKER_ALONE
         table = self.rule_for(proposal.draft)
         tool = self.rules().tools.get(proposal.tool, ANYBODY)
         names = table.approvers or tool.names or self.channel_approvers(proposal.address)
@@ -247,6 +252,8 @@ class Approval:
 
     def _named_at(self, proposal: Proposal) -> str:
         """Return the place in ponte.toml that names the approvers; "" if none does."""
+        if not self.approvers(proposal).names:
+            return ""
         if self.rule_for(proposal.draft).approvers:
             return f"tables.{proposal.draft.title}.approvers"
         if self.rules().tools.get(proposal.tool, ANYBODY).names:
@@ -311,7 +318,7 @@ class Approval:
         """
         person, address = decision.person, decision.address
         there = change.proposal.address
-        if address.conversation == there.conversation or person.key == change.proposal.asker.key:
+        if address.conversation == there.conversation or self._is_asker(person, change):
             return True
         # The platform guarantees that a click comes from a place that shows the card. The
         # conversations can differ in one channel, because each person may have one of their own.
@@ -322,10 +329,10 @@ class Approval:
             return True
         if reached:
             return True
-        verdicts = [
-            await self.policy.may(person, address, "administer"),
-            await self.policy.may(person, address, *self.right_to_approve(change.draft)),
-        ]
+        verdicts = [await self.policy.may(person, address, "administer")]
+        if not self._is_personal(change):
+            right = self.right_to_approve(change.draft)
+            verdicts.append(await self.policy.may(person, address, *right))
         if any(verdict.allowed for verdict in verdicts):
             return True
         if await self._is_named(person, address, change):
@@ -381,6 +388,12 @@ class Approval:
         self, person: Person, address: Address, change: Change, reached: bool
     ) -> None:
         """Check that the person may decide on the change. Raise NotAllowed or StatusUnknown."""
+        if self._is_personal(change):
+            if person.is_bot:
+                raise NotAllowed(_BOTS, id=change.id)
+            if not self._is_asker(person, change):
+                raise NotAllowed(_ONLY_ASKER, id=change.id)
+            return
         await self._check_member(person, change)
         named = self.approvers(change.proposal)
         is_named = await self._is_named(person, address, change)
@@ -441,6 +454,10 @@ class Approval:
             return True
         return bool(names - {ASKER}) and await self.is_named(person, address, names - {ASKER})
 
+    def _is_personal(self, change: Change) -> bool:
+        """Return whether only the asker approves the change."""
+        return self.kinds[change.draft.kind].is_personal
+
     def _is_asker(self, person: Person, change: Change) -> bool:
         """Return whether the person asked for the change, with any of their accounts."""
         return self.canonical_person(person.key) == self.canonical_person(change.proposal.asker.key)
@@ -450,7 +467,13 @@ class Approval:
     ) -> None:
         """Check that the person may deny the change. Its asker always may, on the platform and in
         the workspace where they asked. Raise NotAllowed or StatusUnknown."""
-        if person.key != change.proposal.asker.key or not _same_place(address, change):
+        if self._is_personal(change) and not self._is_asker(person, change):
+            await self._check_member(person, change)
+            verdict = await self.policy.may(person, address, "administer")
+            if not verdict.allowed and not verdict.is_unknown:
+                raise NotAllowed(_ONLY_ASKER, id=change.id)
+            verdict.raise_if_denied()
+        elif person.key != change.proposal.asker.key or not _same_place(address, change):
             await self._check_person(person, address, change, reached)
 
     def is_decided_by_policy(self, proposal: Proposal) -> bool:
@@ -462,7 +485,8 @@ class Approval:
 
     def needs_admin(self, change: Change) -> bool:
         """Return whether an admin must approve the change, because the asker cannot."""
-        if self.approvers(change.proposal).names or self.is_owner(change.proposal.asker):
+        names, asker = self.approvers(change.proposal).names, change.proposal.asker
+        if names or self.is_owner(asker) or self._is_personal(change):
             return False
         if not change.proposal.origin.is_by_person:
             return True

@@ -9,7 +9,7 @@ from html import escape
 from core.changes.card_rows import read_rows
 from core.changes.kinds import Kind, Kinds
 from core.domain.changes import POLICY_PERSON, UNDO_LIFETIME_SECONDS, Change
-from core.domain.messages import Card, CardAction, ChangeAction
+from core.domain.messages import Card, ChangeAction
 from core.text.i18n import plural, say, use_locale
 from core.text.markdown import defang
 from core.text.text import clean_text, clip_line, make_code_block
@@ -45,7 +45,7 @@ class CardBuilder:
     def build(
         self,
         change: Change,
-        shown: tuple[CardAction, ...] | None = None,
+        shown: tuple[ChangeAction, ...] | None = None,
         deciders: str = "",
         needs_admin: bool = False,
         count: int = 1,

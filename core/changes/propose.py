@@ -30,6 +30,7 @@ _DONE_BEFORE = add_model_instruction(
     "proposed.",
     "tell the person so; only they can say that it is wanted twice",
 )
+_NOT_ATTENDED = "Only a person can ask for this, not a program, webhook or schedule."
 _NO_ROWS = "No row matches, so there is nothing to change."
 _TOO_MANY = "That is {count} rows. One request can have at most {most}."
 
@@ -51,6 +52,9 @@ class Proposals:
         if not 1 <= draft.row_count <= MAX_PROPOSAL_ROWS:
             sentence = _TOO_MANY if draft.rows else _NO_ROWS
             raise ToolError(sentence, code="rows", count=draft.row_count, most=MAX_PROPOSAL_ROWS)
+        is_attended = ctx.origin.is_attended and ctx.origin.is_by_person and not ctx.asker.is_bot
+        if self.approval.kinds[draft.kind].needs_attended_turn and not is_attended:
+            raise ToolError(_NOT_ATTENDED, code="not_allowed", hint="tell the person")
         await self.approval.check_draft(ctx.asker, ctx.address, draft)
         if ctx.is_repeat and (done := await self._find_done_before(ctx, draft)):
             return Outcome("ok", _DONE_BEFORE.format(id=done.id))
@@ -112,6 +116,12 @@ class Proposals:
             self.lifecycle.builder.build_note(change),
             proposal=change.id,
         )
+
+    async def withdraw(self, id: str) -> None:
+        """Withdraw a proposal if it is open, because another one replaces it."""
+        change = await self.lifecycle.ledger.get(id)
+        if change.state == "open":
+            await self.lifecycle.close(change, "withdrawn", None)
 
     async def withdraw_of(self, person: str) -> None:
         """Close all open proposals of the person with this key, who has left."""

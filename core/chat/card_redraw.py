@@ -15,7 +15,7 @@ from core.chat.approval_notices import ApprovalNotices
 from core.chat.turn_posts import TurnPosts
 from core.domain.changes import ApprovalNotice, Change
 from core.domain.errors import PlatformBusy, PonteError, Undeliverable
-from core.domain.messages import Answer, Card, CardAction
+from core.domain.messages import Answer, Card, ChangeAction
 from core.domain.records import FINAL_STATES, Turn
 from core.ports.conversations import ReplyFactory
 from core.runtime.retry import retry
@@ -25,15 +25,12 @@ from core.text.i18n import say, use_locale
 
 log = structlog.get_logger("cards")
 CARD_STATES = ("open", "approved", "applying", "done", "partial", "failed", "denied", "expired",
-          "withdrawn", "undone", "active", "paused", "ended")  # fmt: skip
+          "withdrawn", "undone")  # fmt: skip
 """The states that a card can show. `done` and `failed` can also be states of a post."""
-LABELS: Mapping[CardAction, str] = {
+LABELS: Mapping[ChangeAction, str] = {
     "approve": "Approve", "deny": "Deny", "undo": "Undo",
-    "start": "Start", "edit": "Edit", "cancel": "Cancel",
 }  # fmt: skip
 """The English labels of the buttons under a card; `say` translates them."""
-CONFIRMING_ACTIONS: frozenset[CardAction] = frozenset({"approve", "start"})
-"""The buttons by which a person confirms what the card shows."""
 _NOT_WHOLE = "There is no room here for all of it. To read it and to confirm it, type `{hint}`."
 REDRAW_RETRY_SECONDS = 20.0
 """Seconds before a failed redraw is retried."""
@@ -47,15 +44,13 @@ _POSTED_STATES = ("done", "stopped", "failed")
 
 def must_fit(card: Card) -> bool:
     """Return whether the card has a button that may only be shown beside all of its text."""
-    return card.is_whole and not CONFIRMING_ACTIONS.isdisjoint(card.actions)
+    return card.is_whole and "approve" in card.actions
 
 
 def without_approval(card: Card) -> Card:
-    """Return a card of which not everything fits: it says so and has no button to approve or
-    start."""
-    actions = tuple(action for action in card.actions if action not in CONFIRMING_ACTIONS)
-    hint = f"schedule {card.id} start" if card.kind == "schedule" else f"approve {card.id}"
-    words = say(_NOT_WHOLE, hint=hint)
+    """Return a card of which not everything fits: it says so and has no button to approve."""
+    actions = tuple(action for action in card.actions if action != "approve")
+    words = say(_NOT_WHOLE, hint=f"approve {card.id}")
     return replace(card, text=f"{words}\n\n{card.text}", actions=actions)
 
 
@@ -140,16 +135,6 @@ class CardRedraw:
                     return False
         await outbox.put(replace(listed, drawn_version=change.version))
         return True
-
-    async def replace_card(self, seq: int, card: Card) -> None:
-        """Redraw a card in the answer of the turn `seq`. A failure is logged and not retried: the
-        buttons of an outdated card say so."""
-        try:
-            turn = await self.journal.replace_cards(seq, [card])
-            if turn and turn.answer and turn.state in _POSTED_STATES:
-                await self._refresh(turn, turn.answer)
-        except Exception as error:
-            log.warning("could not update a card", change=card.id, error=repr(error))
 
     async def _refresh(self, turn: Turn, answer: Answer) -> None:
         """Edit the post with the cards. If the platform is busy, wait once and retry."""

@@ -56,18 +56,16 @@ RUN_PYTHON = "run-python"
 USAGE_OF_CHANNEL = "channel"
 """The argument of `usage` that asks for the usage of the channel."""
 _WITH_ID = frozenset({"approve", "deny", "undo"})
-SCHEDULE_ACTIONS = ("start", "edit", "cancel", "pause", "resume", "run", "delete", "show")
+SCHEDULE_ACTIONS = ("pause", "resume", "run", "delete", "show")
 """The words after `schedule ID`."""
 _ACTION_NAMES: Mapping[str, str] = {
     **{action: action for action in SCHEDULE_ACTIONS},
-    "iniciar": "start", "editar": "edit", "cancelar": "cancel", "pausar": "pause",
-    "retomar": "resume", "executar": "run", "excluir": "delete", "mostrar": "show",
-    "demarrer": "start", "modifier": "edit", "annuler": "cancel", "suspendre": "pause",
-    "reprendre": "resume", "executer": "run", "supprimer": "delete", "afficher": "show",
+    "pausar": "pause", "retomar": "resume", "executar": "run", "excluir": "delete",
+    "mostrar": "show",
+    "suspendre": "pause", "reprendre": "resume", "executer": "run", "supprimer": "delete",
+    "afficher": "show",
 }  # fmt: skip
-_SCHEDULE = re.compile(
-    r"(?P<id>[a-z2-7]{6}(?:-[0-9]{1,4}){0,2})\s+(?P<action>\w{3,12})", re.IGNORECASE
-)
+_SCHEDULE = re.compile(r"(?P<id>[a-z2-7]{6})\s+(?P<action>\w{3,12})", re.IGNORECASE)
 _PAGE = re.compile(r"[1-9][0-9]{0,3}", re.ASCII)
 _HEAD = re.compile(r"[/!]?([a-z]+(?:-command)?)(?=\s|$)", re.IGNORECASE)
 _WORD = re.compile(r"\S+")
@@ -172,11 +170,6 @@ def render_command(command: TypedCommand) -> str:
     words = [command.name, command.id, "yes" if command.confirmed else "", command.slug]
     words.append(render_input(command.input) if command.input != "" else "")
     return " ".join(word for word in words if word)
-
-
-def render_card_action(action: str, card: str) -> str:
-    """Return the command that a button of a card stands for."""
-    return f"schedule {card} {action}" if action in SCHEDULE_ACTIONS else f"{action} {card}"
 
 
 def _translate_name(text: str) -> str:

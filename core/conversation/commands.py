@@ -242,6 +242,8 @@ class CommandService:
     board: StatusBoard
     quick: QuickCommandHandler
     code: CodeCommand
+    answer_about_schedules: Callable[[Turn, TypedCommand], Awaitable[Answer]]
+    """Carries out `schedules` and `schedule ID …`. The first call loads the modules."""
     forgotten: Callable[[], Awaitable[None]]
     """Called after each `forget`, so that objects on servers can be erased now."""
     kept_days: Callable[[Address], int]
@@ -277,12 +279,8 @@ class CommandService:
                 return Answer(await self._describe_usage(turn))
             case "approvals":
                 return await self._list_approvals(turn)
-            case "schedules":
-                is_demo = self.services.model.level == "demo"
-                schedules = self.services.schedules()
-                return await schedules.list_schedules(turn, int(command.id or 1), is_demo)
-            case "schedule":
-                return await self.services.schedules().answer(turn, command)
+            case "schedules" | "schedule":
+                return await self.answer_about_schedules(turn, command)
             case "why":
                 words = await explain_right(self.services, turn, command.id)
                 return Answer(words, is_private=True)

@@ -133,6 +133,7 @@ class ToolContexts:
             zone=zone_of(message, self.zone),
             message_text=message.text,
             mentions=message.mentions,
+            reply_source=message.reply_to.source,
             files=TurnFiles(turn, thread.id, self, readable.files if readable else None),
             own_memory=readable.memory if readable else "",
             handle=call.handle,

@@ -28,7 +28,6 @@ class Origin:
     """The message may answer or quote other messages, or stand in a thread."""
     is_refusal_private = True
     """Only the author reads why something is refused; False if the readers of the place do."""
-    may_propose_schedules = True
 
     async def check_start(self, turn: Turn) -> str:
         """Raise RunSkipped if the turn must not begin. Return the id of an earlier proposal that

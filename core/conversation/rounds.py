@@ -43,7 +43,6 @@ from core.domain.records import (
     INTERRUPTED_TEXT,
     RIGHT_OF_EFFECT,
     Effect,
-    MakeDraft,
     Outcome,
     Remote,
     RemoteStored,
@@ -58,7 +57,6 @@ from core.domain.records import (
     Viewer,
     add_model_instruction,
 )
-from core.domain.schedules import ScheduleDraft
 from core.observability import metrics, tracing
 from core.ports.tools import Tool
 from core.rights.usage import PaidRun
@@ -95,8 +93,6 @@ _CALLS_USED_UP = add_model_instruction(
     "any more in it.",
     "answer now with what you have, and tell the person what is still to be done",
 )
-_SCHEDULE_PREPARED = "I've prepared this schedule. It runs only after you start it."
-_NO_SCHEDULES_HERE = "error: a run of a schedule or a webhook cannot propose schedules"
 _EARLIER_PROPOSAL = add_model_instruction(
     "error: not proposed. The proposal {id} of an earlier run of this schedule waits for a "
     "person's decision",
@@ -461,12 +457,7 @@ class Rounds:
         """Return the cards of this turn's proposals in their current state, in the order of its
         calls."""
         ids = [outcome.proposal for outcome in self._outcomes_in_order() if outcome.proposal]
-        schedules = [id for id in ids if "-" in id]
-        changes = [id for id in ids if "-" not in id]
-        cards = list(await self._services.changes.views.cards(changes)) if changes else []
-        if schedules:
-            cards += await self._services.schedules().cards(schedules)
-        return tuple(cards)
+        return tuple(await self._services.changes.views.cards(ids))
 
     async def _build_answer(self) -> Answer:
         """Return the answer. If proposals wait for a person, it consists of their cards, and the
@@ -475,11 +466,7 @@ class Rounds:
         waiting = [card for card in cards if card.id in self._waiting_proposals()]
         used_up = [f"_{self._calls.used_up}_"] if self._calls.used_up else []
         if waiting:
-            changes = [card for card in waiting if card.kind != "schedule"]
-            words = [describe_proposals(len(changes))] if changes else []
-            if len(changes) < len(waiting):
-                words.append(say(_SCHEDULE_PREPARED))
-            told = "\n\n".join([*words, *used_up])
+            told = "\n\n".join([describe_proposals(len(waiting)), *used_up])
             return Answer(text=told, cards=cards, files=files)
         said = self._text
         paying = self._briefing.paying
@@ -727,25 +714,7 @@ class Rounds:
                 return Outcome("error", _EARLIER_PROPOSAL.format(id=earlier))
             return await self._services.changes.proposals.propose(ctx, draft)
 
-        async def propose_schedule(make_draft: MakeDraft, replaces: str) -> Outcome:
-            if not self._run.origin.may_propose_schedules:
-                return Outcome("error", _NO_SCHEDULES_HERE)
-            schedules, written = self._services.schedules(), self._briefing.trust.written
-
-            def make_own_draft(before: ScheduleDraft | None) -> ScheduleDraft:
-                made = make_draft(before)
-                own = written.union(before.addresses if before else ())
-                own &= markdown.find_addresses(made.text)
-                return replace(made, addresses=tuple(sorted(own)))
-
-            return await schedules.propose(turn, call.call_id, make_own_draft, replaces)
-
-        async def list_schedules(page: int) -> str:
-            return await self._services.schedules().list_for_model(turn, page)
-
-        return replace(
-            ctx, propose=propose, propose_schedule=propose_schedule, list_schedules=list_schedules
-        )
+        return replace(ctx, propose=propose, written_addresses=self._briefing.trust.written)
 
     async def _record_remote(self, remote: Remote) -> None:
         """Journal an object that the model's server now stores. Put a container into the thread's

@@ -3,7 +3,7 @@ services that every turn uses."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -37,7 +37,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from core.conversation.paying import TurnPayment
-    from core.conversation.schedule_commands import ScheduleCommands
 
 
 class ChannelSettings(Protocol):
@@ -198,5 +197,3 @@ class TurnServices:
     budget: Budget
     changes: ChangeService
     audit: Audit
-    schedules: Callable[[], ScheduleCommands]
-    """Returns the schedules as turns use them; their modules are loaded with the first call."""

@@ -118,7 +118,8 @@ class Draft:
     - `target`: tells the applier where to write. Other code reads only its `view`.
     - `title`: the name of the table for people.
     - `note`: the English source of a remark for the people who decide.
-    - `asker_key`: the asker, for the system's own records; `Change.draft` sets it.
+    - `asker_key`, `change_id`: the asker and the change, for the system's own records;
+      `Change.draft` sets them.
     """
 
     applier: str
@@ -128,6 +129,7 @@ class Draft:
     rows: tuple[RowWrite, ...]
     note: str = ""
     asker_key: str = ""
+    change_id: str = ""
 
     @property
     def view(self) -> TargetView:
@@ -243,9 +245,11 @@ class Change:
 
     @property
     def draft(self) -> Draft:
-        """The draft, with the asker in `by`."""
+        """The draft, with the asker and the id of the change."""
         asker = self.proposal.asker
-        return replace(self.proposal.draft, asker_key=f"{asker.platform}:{asker.id}")
+        return replace(
+            self.proposal.draft, asker_key=f"{asker.platform}:{asker.id}", change_id=self.id
+        )
 
     @property
     def kind(self) -> CardKind:

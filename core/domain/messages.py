@@ -33,9 +33,8 @@ MAX_STORED_JSON_DEPTH = 100
 deeper value could be stored and not be read again."""
 _ADAPTERS: dict[object, TypeAdapter[Any]] = {}
 
-CardKind = Literal["proposal", "change", "schedule"]
+CardKind = Literal["proposal", "change"]
 ChangeAction = Literal["approve", "deny", "undo"]
-CardAction = ChangeAction | Literal["start", "edit", "cancel"]
 Status = Literal["done", "stopped", "failed"]
 
 
@@ -240,7 +239,7 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A proposal, a change or a schedule as people see it, built from stored data. Each of `rows`
+    """A proposal or a change as people see it, built from stored data. Each of `rows`
     has the keys "before" and "after"."""
 
     id: str
@@ -248,7 +247,7 @@ class Card:
     title: str
     text: str
     rows: tuple[dict[str, Any], ...] = ()
-    actions: tuple[CardAction, ...] = ()
+    actions: tuple[ChangeAction, ...] = ()
     state: str = "open"
     expires_at: float | None = None
     is_whole: bool = False

@@ -24,7 +24,6 @@ from core.domain.messages import (
     Post,
     Usage,
 )
-from core.domain.schedules import ScheduleDraft
 from core.text.i18n import LANGUAGE, say
 
 FINAL_STATES = ("done", "stopped", "failed", "undeliverable", "removed", "withdrawn")
@@ -450,19 +449,6 @@ async def _reject_proposal(_: Draft) -> Outcome:
     )
 
 
-MakeDraft = Callable[[ScheduleDraft | None], ScheduleDraft]
-"""Makes the draft of a schedule from the present one, None for a new schedule. Raises ToolError."""
-
-
-async def _reject_schedule(_: MakeDraft, replaces: str) -> Outcome:
-    """Raise ToolError: in this context, nothing can be scheduled."""
-    raise ToolError("Nothing can be scheduled here.", code="not_offered", hint="tell the person")
-
-
-async def _list_no_schedules(_: int) -> str:
-    return ""
-
-
 @dataclass(frozen=True, slots=True)
 class ToolContext:
     """The context of a tool call: the asker, the place, and what the tool may use.
@@ -480,16 +466,15 @@ class ToolContext:
     show_progress: Callable[[str], Awaitable[None]]
     propose: Callable[[Draft], Awaitable[Outcome]] = _reject_proposal
     """Called by a write tool with its draft. Raises ToolError."""
-    propose_schedule: Callable[[MakeDraft, str], Awaitable[Outcome]] = _reject_schedule
-    """Called with a function that makes the draft of a schedule, and the id of the schedule that it
-    replaces ("": none). The function gets the present draft of that one. Raises ToolError."""
-    list_schedules: Callable[[int], Awaitable[str]] = _list_no_schedules
-    """Returns one page of the schedules that the asker may see, as text. Pages count from 1."""
     zone: str = "UTC"
     message_text: str = ""
     """The text of the person's message."""
     mentions: Sequence[tuple[str, str]] = ()
     """The people and channels that the person's message mentions, as in `Message.mentions`."""
+    reply_source: str = ""
+    """The platform's id of the message to answer (`ReplyTo.source`)."""
+    written_addresses: frozenset[str] = frozenset()
+    """The addresses that the asker wrote in the conversation. A model may have written others."""
     files: ContextFiles | None = None
     handle: str = ""
     record_handle: Callable[[str], Awaitable[None]] = _ignore

@@ -20,7 +20,7 @@ _NTH_WEEKDAY = {
     5: "on the fifth {day} of a month at {times}",
 }
 STATE_SENTENCES = {
-    "proposed": "not started", "active": "active", "paused": "paused", "ended": "ended",
+    "active": "active", "paused": "paused", "ended": "ended",
 }  # fmt: skip
 REASON_SENTENCES = {
     "person": "somebody paused it",

@@ -5,16 +5,27 @@ Times are in seconds since the epoch; 0 means none. `core.domain.schedule_rules`
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from core.domain.errors import BadInput
-from core.domain.messages import Address, Message, MessageOrigin, Person, ReplyTo, turn_id
+from core.domain.messages import (
+    Address,
+    Message,
+    MessageOrigin,
+    Person,
+    ReplyTo,
+    decode_json,
+    encode_json,
+    turn_id,
+)
 
 ScheduleKind = Literal["ask", "post", "command"]
 """What a run does: ask the model (a turn with tools), post a text, or run a quick command. The last
 two call no model."""
-ScheduleState = Literal["proposed", "active", "paused", "ended"]
+ScheduleState = Literal["active", "paused", "ended"]
 RunState = Literal["queued", "done", "failed", "stopped", "skipped", "missed"]
 """The state of a run. `done`: its post is confirmed. `skipped`: it did not begin. `missed`: no
 process ran when it was due, and it was too old to be caught up."""
@@ -37,6 +48,7 @@ MAX_FAILED_RUNS = 3
 """Failed runs in a row that pause a schedule."""
 MAX_WHAT_LENGTH = 4_000
 """Maximum characters of the instruction, text or command of a schedule."""
+SCHEDULE_CHANGED = "Nothing was done, because this schedule was changed meanwhile."
 
 
 class RunSkipped(Exception):
@@ -53,12 +65,6 @@ class BadSchedule(BadInput):
 
     code = "bad_schedule"
     sentence = "This schedule is not valid."
-
-
-class VersionChanged(BadSchedule):
-    """A button or a typed word names a version of a schedule that is not its newest one."""
-
-    sentence = "Nothing was done, because this schedule was changed meanwhile."
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +96,14 @@ class ScheduleDraft:
     """The addresses in `what` that the owner wrote in the conversation. A model wrote the rest."""
 
 
-@dataclass(frozen=True, slots=True)
-class ScheduleEdit:
-    """A change of a schedule that waits until its owner starts it. `seq` is the turn whose answer
-    shows its card."""
+def make_row(draft: ScheduleDraft) -> dict[str, Any]:
+    """Return the draft as the row of a change."""
+    return dict(json.loads(encode_json(draft)))
 
-    draft: ScheduleDraft
-    revision: int
-    seq: int = 0
+
+def read_row(row: Mapping[str, Any]) -> ScheduleDraft:
+    """Return the draft in the row of a change."""
+    return decode_json(ScheduleDraft, json.dumps(row))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,37 +111,23 @@ class Schedule:
     """A stored schedule.
 
     `reply_to` has the place and everything that a reply there needs, without a token. `locale` is
-    the language of its owner. `revision` is the version of `draft`. Each edit gets the next number,
-    also if the one before was withdrawn.
+    the language of its owner. The schedule has the id of the change that created it, and `revision`
+    is the id of the change that wrote `draft`.
     """
 
     id: str
     owner: Person
     reply_to: ReplyTo
     draft: ScheduleDraft
-    state: ScheduleState = "proposed"
+    state: ScheduleState = "active"
     reason: PauseReason = ""
     locale: str = ""
     next_due_at: float = 0.0
     last_due_at: float = 0.0
     runs: int = 0
     failures: int = 0
-    revision: int = 0
+    revision: str = ""
     created_at: float = 0.0
-    seq: int = 0
-    """The turn whose answer shows the schedule's card."""
-    edit: ScheduleEdit | None = None
-    """The edit that waits for its start. Until then, `draft` runs as before."""
-
-    @property
-    def newest(self) -> Schedule:
-        """The schedule as it will be once its edit is started; without an edit, as it is."""
-        if self.edit is None:
-            return self
-        return replace(
-            self, draft=self.edit.draft, state="proposed", revision=self.edit.revision,
-            seq=self.edit.seq,
-        )  # fmt: skip
 
     @property
     def address(self) -> Address:
@@ -193,7 +185,7 @@ class ScheduleFilter:
 
     person: str = ""
     conversation: str = ""
-    states: tuple[ScheduleState, ...] = field(default=("proposed", "active", "paused"))
+    states: tuple[ScheduleState, ...] = field(default=("active", "paused"))
 
 
 def make_run_message(

@@ -37,7 +37,6 @@ class ScheduleOrigin(Origin):
         "asking back."
     )
     refers_to_others = False
-    may_propose_schedules = False
 
     def __init__(
         self,

@@ -13,7 +13,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from core.domain.changes import new_change_id
 from core.domain.errors import NotFound, OverBudget
 from core.domain.messages import Answer, Message, Person, ReplyTo, decode_json, encode_json
 from core.domain.notices import PersonNotice
@@ -22,18 +21,17 @@ from core.domain.schedule_rules import next_after
 from core.domain.schedules import (
     KEPT_RUNS,
     MAX_FAILED_RUNS,
+    SCHEDULE_CHANGED,
     BadSchedule,
     DuePlan,
     PauseReason,
     RunState,
     Schedule,
     ScheduleDraft,
-    ScheduleEdit,
     ScheduleFilter,
     ScheduleRule,
     ScheduleRun,
     SkipReason,
-    VersionChanged,
     make_run_message,
 )
 from core.store.database import Database, SqlConnection, SqlRow, lock_key
@@ -42,8 +40,6 @@ from core.store.outbox import put_person_notice
 from core.store.tables import OPEN_STATE_LIST
 
 T = TypeVar("T")
-_COUNTED_STATES = ("active", "paused")
-"""States of schedules that count toward the limit for each person."""
 _RUN_STATES: dict[str, RunState] = {
     "done": "done", "failed": "failed", "undeliverable": "failed", "stopped": "stopped",
     "removed": "stopped", "withdrawn": "stopped",
@@ -51,7 +47,6 @@ _RUN_STATES: dict[str, RunState] = {
 """The state of a run, by the final state of its turn."""
 assert _RUN_STATES.keys() == set(FINAL_STATES)  # noqa: S101
 _STATE_SENTENCES = {
-    "proposed": "This schedule has not been started yet.",
     "active": "This schedule is active already.",
     "paused": "This schedule is paused.",
     "ended": "This schedule has ended.",
@@ -70,7 +65,7 @@ _LAST_RUNS_SQL = (
     " (PARTITION BY schedule ORDER BY started_at DESC, due_at DESC) AS place"
     " FROM schedule_runs AS runs) AS ranked WHERE place = 1"
 )
-_OLD_SQL = "schedules WHERE state IN ('ended', 'proposed') AND updated_at < ?"
+_OLD_SQL = "schedules WHERE state = 'ended' AND updated_at < ?"
 _RUNNING_SQL = (
     "SELECT 1 FROM schedule_runs AS runs JOIN inbox ON inbox.seq = runs.seq"  # noqa: S608
     f" WHERE runs.schedule = ? AND runs.state = 'queued' AND inbox.state IN {OPEN_STATE_LIST}"
@@ -79,7 +74,11 @@ _RUNNING_SQL = (
 
 
 class Schedules:
-    """Stored schedules and their runs. `clock` returns the time in seconds since the epoch. With
+    """All schedules and their runs. Each method is one transaction, durable on return. Methods that
+    change a schedule raise NotFound, and BadSchedule if its state does not allow the change. They
+    check no rights.
+
+    `clock` returns the time in seconds since the epoch. With
     `shared_clock`, due times are compared with the clock of the database, because the processes on
     it may have different clocks. `destination` returns where a post that answers no message goes
     in the place of a schedule."""
@@ -100,39 +99,6 @@ class Schedules:
         self._find_destination = destination
         self.on_change: Callable[[], None] = lambda: None
         """Called after due times may have changed."""
-
-    async def propose(
-        self, origin: str, owner: Person, reply_to: ReplyTo, draft: ScheduleDraft, locale: str = ""
-    ) -> Schedule:
-        """Store a schedule that its owner has not started, once for each origin."""
-        now = self._clock()
-        to = ReplyTo(reply_to.address, owner, reply_to.source, "")
-
-        def write(connection: SqlConnection) -> Schedule:
-            while True:
-                id = new_change_id()
-                made = connection.execute(
-                    "INSERT INTO schedules (id, origin, person, owner, conversation, reply_to,"
-                    " kind, text, cron, run_at, time_zone, locale, state, catch_up_seconds,"
-                    " ends_at, max_runs, addresses, created_at,"
-                    " updated_at) VALUES (:id, :origin, :person, :owner, :conversation, :reply_to,"
-                    " :kind, :text, :cron, :run_at, :time_zone, :locale, 'proposed',"
-                    " :catch_up_seconds, :ends_at,"
-                    " :max_runs, :addresses, :now, :now) ON CONFLICT DO NOTHING",
-                    {
-                        "id": id, "origin": origin, "person": owner.key,
-                        "owner": encode_json(owner), "conversation": to.address.conversation,
-                        "reply_to": encode_json(to), "locale": locale, "now": now,
-                        **_draft_values(draft),
-                    },
-                ).rowcount  # fmt: skip
-                row = connection.execute(
-                    "SELECT * FROM schedules WHERE origin = ?", (origin,)
-                ).fetchone()
-                if made or row:  # otherwise the id was taken
-                    return _schedule_of(row)
-
-        return await self._database.write(write)
 
     async def get(self, id: str) -> Schedule:
         """Return the schedule. Raise NotFound."""
@@ -156,60 +122,49 @@ class Schedules:
 
         return await self._database.read(read)
 
-    async def start(
-        self, id: str, revision: int, people: Collection[str] = (), most: int = 0
+    async def put(
+        self, schedule: Schedule, former: str, people: Collection[str] = (), most: int = 0
     ) -> Schedule:
-        """Start a proposed schedule, or the edit of one, with the revision that its owner saw."""
+        """Store a new schedule, or replace the draft of the one that has the revision `former`. It
+        runs from now on, unless it is paused and stays so.
 
-        def work(connection: SqlConnection, schedule: Schedule) -> None:
-            newest, now = schedule.newest, self._clock()
-            if schedule.state == "active" and schedule.revision == revision:
-                return
-            if newest.revision != revision:
-                raise VersionChanged
-            if newest.state != "proposed":
-                raise _wrong_state(schedule)
-            if people and schedule.state not in _COUNTED_STATES:
-                _check_count(connection, people, most)
-            if schedule.edit:
-                _update(
-                    connection, id, now, **_draft_values(newest.draft), runs=0, edit="",
-                    revision=revision, seq=newest.seq,
-                )  # fmt: skip
-            _activate(connection, newest, now)
-
-        return await self._change(id, work)
-
-    async def edit(self, id: str, draft: ScheduleDraft, seq: int = 0) -> Schedule:
-        """Store an edit that waits for its start."""
-
-        def work(connection: SqlConnection, schedule: Schedule) -> None:
-            row = _find_row(connection, id)
-            edit = ScheduleEdit(draft, row["last_revision"] + 1, seq)
-            _update(
-                connection, id, self._clock(), edit=encode_json(edit), last_revision=edit.revision
-            )
-
-        return await self._change(id, work)
-
-    async def cancel(self, id: str, revision: int) -> Schedule:
-        """Withdraw the edit of a schedule, or delete a schedule that was never started."""
+        Raise BadSchedule if it has another revision, if it is never due again, or if these `people`
+        (all keys of the owner) have `most` active and paused schedules; without people, nothing is
+        counted.
+        """
+        id, draft, now = schedule.id, schedule.draft, self._clock()
 
         def write(connection: SqlConnection) -> Schedule:
-            schedule = _lock_schedule(connection, id)
-            if schedule.newest.revision != revision:
-                raise VersionChanged
-            if schedule.newest.state != "proposed":
-                raise BadSchedule(
-                    "This schedule was started. To end it, type `schedule {id} delete`.", id=id
+            before = _lock_schedule(connection, id) if former else None
+            if before and before.revision != former:
+                raise BadSchedule(SCHEDULE_CHANGED)
+            if people and (before is None or before.state == "ended"):
+                _check_count(connection, people, most)
+            if before:
+                _update(
+                    connection, id, now, runs=0, revision=schedule.revision, **_draft_values(draft)
                 )
-            if schedule.state == "proposed":
-                connection.execute("DELETE FROM schedules WHERE id = ?", (id,))
             else:
-                _update(connection, id, self._clock(), edit="")
-            return schedule.newest
+                values = {
+                    "id": id, "revision": schedule.revision, "person": schedule.owner.key,
+                    "owner": encode_json(schedule.owner),
+                    "conversation": schedule.address.conversation,
+                    "reply_to": encode_json(schedule.reply_to), "locale": schedule.locale,
+                    "state": "paused", "reason": "person", "created_at": now, "updated_at": now,
+                    **_draft_values(draft),
+                }  # fmt: skip
+                names = ", ".join(values)
+                marks = ", ".join(f":{name}" for name in values)
+                connection.execute(f"INSERT INTO schedules ({names}) VALUES ({marks})", values)  # noqa: S608
+            if schedule.state == "active" or (before and before.state != "paused"):
+                _activate(connection, schedule, now)
+            return _schedule_of(_find_row(connection, id))
 
         return await self._write_and_note(write)
+
+    async def check_count(self, people: Collection[str], most: int) -> None:
+        """Raise BadSchedule if these people (keys) have `most` active and paused schedules."""
+        await self._database.write(lambda connection: _check_count(connection, people, most))
 
     async def pause(self, id: str, reason: PauseReason) -> Schedule:
         """Pause an active schedule."""
@@ -235,12 +190,15 @@ class Schedules:
 
         return await self._change(id, work)
 
-    async def delete(self, id: str) -> Schedule:
+    async def delete(self, id: str, revision: str = "") -> Schedule:
         """Delete a schedule with its runs and the notices about them. A run that has not begun is
-        then not carried out."""
+        then not carried out. Raise BadSchedule if it has another revision than `revision`, if that
+        is set."""
 
         def write(connection: SqlConnection) -> Schedule:
             schedule = _lock_schedule(connection, id)
+            if revision not in ("", schedule.revision):
+                raise BadSchedule(SCHEDULE_CHANGED)
             _delete_runs(connection, "schedule = ?", (id,))
             connection.execute("DELETE FROM schedules WHERE id = ?", (id,))
             return schedule
@@ -267,14 +225,6 @@ class Schedules:
 
         run, _ = await self._database.write(write, then=self._enqueue)
         return run
-
-    async def set_card(self, id: str, seq: int) -> None:
-        """Record that the answer of the turn `seq` shows the schedule's card."""
-
-        def write(connection: SqlConnection) -> None:
-            connection.execute("UPDATE schedules SET seq = ? WHERE id = ?", (seq, id))
-
-        await self._database.write(write)
 
     async def read_clock(self) -> float:
         """Return the time by which schedules are due, in seconds since the epoch."""
@@ -488,8 +438,7 @@ class Schedules:
         await self._database.write(write)
 
     async def purge(self, before: float) -> int:
-        """Delete schedules that ended, or were proposed and never started, before that time. Return
-        how many there were."""
+        """Delete schedules that ended before that time. Return how many there were."""
 
         def write(connection: SqlConnection) -> int:
             _delete_runs(connection, f"schedule IN (SELECT id FROM {_OLD_SQL})", (before,))  # noqa: S608
@@ -722,9 +671,7 @@ def _schedule_of(row: SqlRow) -> Schedule:
     return Schedule(
         row["id"], decode_json(Person, row["owner"]), decode_json(ReplyTo, row["reply_to"]), draft,
         row["state"], row["reason"], row["locale"], row["next_due_at"], row["last_due_at"],
-        row["runs"],
-        row["failures"], row["revision"], row["created_at"],
-        row["seq"], decode_json(ScheduleEdit, row["edit"]) if row["edit"] else None,
+        row["runs"], row["failures"], row["revision"], row["created_at"],
     )  # fmt: skip
 
 

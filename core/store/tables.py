@@ -353,19 +353,16 @@ DECLARED_TABLES = (
         kept="until its owner deletes it",
         columns=(
             text("id"),
-            text("origin", unique=True),  # the turn and the call that proposed it
             text("person"), text("owner", json=True), text("conversation"),
             text("reply_to", json=True), text("kind"), text("text"), text("cron", default=""),
             Column("run_at", "REAL", 0), text("time_zone"), text("locale", default=""),
-            text("state"),  # proposed, active, paused or ended
+            text("state"),  # active, paused or ended
             text("reason", default=""), Column("next_due_at", "REAL", 0),
             Column("last_due_at", "REAL", 0), real("catch_up_seconds"),
             Column("ends_at", "REAL", 0), text("addresses", default=""), count("max_runs"),
-            count("runs"), count("failures"), count("revision"),
-            text("edit", default="", json=True),  # waits until the owner starts it
-            count("last_revision"),
+            count("runs"), count("failures"),
+            text("revision"),  # the change that wrote the draft
             real("created_at"), real("updated_at"),
-            count("seq"),  # the turn whose answer shows the card
         ),
         key=("id",),
         indexes=(

@@ -33,7 +33,6 @@ class WebhookOrigin(Origin):
     has_profile = False
     refers_to_others = False
     is_refusal_private = False
-    may_propose_schedules = False
 
     def __init__(self, budget: Budget, audit: Audit) -> None:
         self._budget = budget

@@ -1,4 +1,4 @@
-"""The port `Schedules` over both databases: due times, one run for each, states, results."""
+"""`Schedules` over both databases: due times, one run for each, states, results."""
 
 from __future__ import annotations
 
@@ -21,11 +21,9 @@ from core.domain.schedules import (
     DuePlan,
     Schedule,
     ScheduleDraft,
-    ScheduleEdit,
     ScheduleFilter,
     ScheduleRule,
     ScheduleRun,
-    VersionChanged,
 )
 from core.store.database import SqlConnection, has_rows
 from core.store.outbox import Outbox
@@ -35,6 +33,7 @@ from core.store.schedules import Schedules
 from tests.contract.engines import Embedded, Shared
 from tests.fakes.clock import Clock
 from tests.fakes.loop_clock import run_ready
+from tests.fakes.schedules import put_schedule
 
 MONDAY = datetime.fromisoformat("2027-06-07T08:00:00+00:00").timestamp()
 """An hour before the first due time of `DAILY`."""
@@ -53,15 +52,13 @@ class Book:
     engine: Embedded
     clock: Clock
     schedules: Schedules
-    proposed: int = 0
 
-    async def propose(self, draft: ScheduleDraft = DAILY, owner: Person = ANA) -> Schedule:
-        self.proposed += 1
-        return await self.schedules.propose(f"turn:{self.proposed}", owner, TO, draft, "pt-BR")
+    async def start(self, draft: ScheduleDraft = DAILY, owner: Person = ANA) -> Schedule:
+        return await put_schedule(self.schedules, replace(TO, asker=owner), draft, "pt-BR")
 
-    async def start(self, draft: ScheduleDraft = DAILY) -> Schedule:
-        one = await self.propose(draft)
-        return await self.schedules.start(one.id, 0)
+    async def edit(self, one: Schedule, revision: str, draft: ScheduleDraft) -> Schedule:
+        edited = replace(one, draft=draft, revision=revision, state="active")
+        return await self.schedules.put(edited, one.revision)
 
     async def advance(self, one: Schedule) -> ScheduleRun | None:
         plan = plan_due(one.draft, one.next_due_at, self.clock.now)
@@ -95,46 +92,30 @@ def book(database_engine: Embedded) -> Book:
     return Book(database_engine, clock, schedules)
 
 
-async def test_a_proposed_schedule_runs_only_after_its_start_and_each_edit_needs_a_new_one(
-    book: Book,
-) -> None:
+async def test_a_draft_replaces_the_revision_that_it_was_made_for(book: Book) -> None:
     schedules = book.schedules
     assert not await has_rows(book.engine.database, "schedules")
-    one = await book.propose()
-    again = await schedules.propose("turn:1", ANA, TO, DAILY)
-    assert one == again, "a call that a crash repeats proposes once"
-    assert (one.state, one.next_due_at, one.locale) == ("proposed", 0.0, "pt-BR")
+    assert await schedules.earliest_due() is None
+    one = await book.start()
+    assert (one.state, one.next_due_at, one.locale) == ("active", MONDAY + HOUR, "pt-BR")
     assert (one.reply_to.token, one.reply_to.asker) == ("", ANA)
     assert await has_rows(book.engine.database, "schedules")
-    assert await schedules.earliest_due() is None
-    for refused in (schedules.pause(one.id, "person"), schedules.resume(one.id),
-                    schedules.run_now(one.id, "x"), schedules.start(one.id, 1)):  # fmt: skip
-        with pytest.raises(BadSchedule):
+    evening = replace(DAILY, text="Good evening!", rule=ScheduleRule("0 18 * * *"))
+    edited = await book.edit(one, "change", evening)
+    assert (edited.draft, edited.revision, edited.state) == (evening, "change", "active")
+    assert edited.next_due_at == MONDAY + 10 * HOUR
+    for refused in (book.edit(one, "other", DAILY), schedules.delete(one.id, one.revision)):
+        with pytest.raises(BadSchedule, match="changed meanwhile"):
             await refused
-    started = await schedules.start(one.id, 0)
-    assert (started.state, started.next_due_at) == ("active", MONDAY + HOUR)
-    assert await schedules.start(one.id, 0) == started, "a second click"
-    assert await schedules.earliest_due() == MONDAY + HOUR
-    evening = replace(DAILY, text="Good evening!")
-    edited = await schedules.edit(one.id, evening, 7)
-    assert replace(edited, edit=None) == started, "an edit changes nothing before its start"
-    assert edited.edit == ScheduleEdit(evening, 1, 7)
-    assert await schedules.start(one.id, 0) == edited, "the old card starts what runs already"
-    for refused in (schedules.start(one.id, 2), schedules.cancel(one.id, 0)):
-        with pytest.raises(VersionChanged):
-            await refused
-    await schedules.cancel(one.id, 1)
-    with pytest.raises(VersionChanged):
-        await schedules.start(one.id, 1)
     await schedules.pause(one.id, "person")
-    await schedules.edit(one.id, evening, 8)
-    begun = await schedules.start(one.id, 2)
-    assert (begun.state, begun.draft, begun.revision, begun.seq, begun.edit) == (
-        "active", evening, 2, 8, None,
-    )  # fmt: skip
+    held = await schedules.put(replace(one, revision="third", state="paused"), "change")
+    assert (held.state, held.draft) == ("paused", DAILY), "it stays paused"
+    assert (await book.edit(held, "fourth", evening)).state == "active"
     await schedules.delete(one.id)
     with pytest.raises(NotFound):
         await schedules.get(one.id)
+    back = await schedules.put(replace(one, state="paused"), "")
+    assert (back.id, back.state, back.reason) == (one.id, "paused", "person")
 
 
 async def test_a_due_time_becomes_one_message_whoever_sees_it(book: Book) -> None:
@@ -213,9 +194,8 @@ async def test_a_schedule_ends_after_its_last_time_or_number_of_runs(book: Book)
         with pytest.raises(BadSchedule):
             await book.schedules.resume(one.id)
     assert await book.schedules.list_matching(ScheduleFilter()) == []
-    again = await book.schedules.edit(once.id, replace(once.draft, rule=ScheduleRule("0 9 * * *")))
-    assert again.state == "ended"
-    assert (await book.schedules.start(again.id, 1)).state == "active"
+    again = await book.edit(once, "change", replace(once.draft, rule=ScheduleRule("0 9 * * *")))
+    assert (again.state, again.runs) == ("active", 0)
 
 
 async def test_a_run_of_a_schedule_that_changed_before_it_began_is_not_carried_out(
@@ -229,9 +209,7 @@ async def test_a_run_of_a_schedule_that_changed_before_it_began_is_not_carried_o
         if change == "pause":
             await schedules.pause(one.id, "person")
         elif change == "edit":
-            await schedules.edit(one.id, DAILY)
-            assert await schedules.is_current(run.seq), "an edit that waits stops no run"
-            await schedules.start(one.id, 1)
+            await book.edit(one, "change", DAILY)
         else:
             await schedules.delete(one.id)
         assert not await schedules.is_current(run.seq), change
@@ -258,23 +236,20 @@ async def test_a_run_now_is_one_run_for_each_wish_and_leaves_the_due_times(book:
     assert (await book.schedules.get(one.id)).state == "paused"
 
 
-async def test_a_paused_schedule_is_not_started(book: Book) -> None:
-    one = await book.start()
-    await book.schedules.pause(one.id, "failures")
-    with pytest.raises(BadSchedule):
-        await book.schedules.start(one.id, 0)  # its first card has a button to start it
-    assert (await book.schedules.get(one.id)).state == "paused"
-
-
-async def test_a_schedule_whose_times_have_all_passed_is_not_started(book: Book) -> None:
-    once = replace(DAILY, rule=ScheduleRule(run_at=MONDAY + HOUR))
-    ends = replace(DAILY, ends_at=MONDAY + 2 * HOUR)
-    cards = [await book.propose(draft) for draft in (once, ends)]
-    book.clock.now = MONDAY + 3 * HOUR
-    for card in cards:
+async def test_a_schedule_whose_times_have_all_passed_is_not_stored(book: Book) -> None:
+    for draft in (replace(DAILY, rule=ScheduleRule(run_at=MONDAY - HOUR)),
+                  replace(DAILY, ends_at=MONDAY)):  # fmt: skip
         with pytest.raises(BadSchedule, match="have passed"):
-            await book.schedules.start(card.id, 0)
-        assert (await book.schedules.get(card.id)).state == "proposed"
+            await book.start(draft)
+    assert await book.schedules.list_matching(ScheduleFilter()) == []
+
+
+async def test_the_limit_for_each_person_holds_at_once(book: Book) -> None:
+    one = await book.start(owner=BO)
+    new = [replace(one, id=f"new{n}aa", revision=f"new{n}aa") for n in range(4)]
+    puts = (book.schedules.put(each, "", (BO.key,), 3) for each in new)
+    results = await asyncio.gather(*puts, return_exceptions=True)
+    assert sum(isinstance(result, BadSchedule) for result in results) == 2
 
 
 async def test_after_the_clock_was_set_back_nothing_runs_twice_or_stays_away(
@@ -307,21 +282,20 @@ async def test_only_the_newest_runs_are_kept(book: Book) -> None:
 
 async def test_after_a_restore_all_schedules_are_paused(book: Book) -> None:
     """A run that was under way in the backup is over, and nobody is notified of it."""
-    one, other = await book.start(), await book.propose()
+    one = await book.start()
     run = await book.run_due(one)
     await close_unfinished(book.engine.database)
     found = await book.schedules.list_matching(ScheduleFilter(conversation=PLACE.conversation))
     assert {(each.id, each.state, each.reason) for each in found} == {
-        (one.id, "paused", "restored"), (other.id, "proposed", ""),
-    }  # fmt: skip
+        (one.id, "paused", "restored")
+    }
     assert not await book.schedules.is_current(run.seq)
     assert (await book.schedules.settle_runs(), await book.schedules.list_unreported()) == (0, [])
     assert (await book.schedules.resume(one.id)).state == "active"
 
 
 async def test_erasing_a_person_ends_their_schedules(book: Book) -> None:
-    mine, theirs = await book.start(), await book.propose(owner=BO)
-    await book.schedules.start(theirs.id, 0)
+    mine, theirs = await book.start(), await book.start(owner=BO)
     run = await book.run_due(mine)
     await book.schedules.skip(run.seq, "rights", "rights")
     notice = PersonNotice.new(run.event_key, "schedule-rights", schedule="a", what="b", when="c")
@@ -367,7 +341,7 @@ async def test_the_first_schedule_wakes_the_other_processes(on_postgres: Shared)
         nothing: Any = None
         return ScheduleParts(
             engine.database, engine.inbox, nothing, nothing, nothing, {}, engine.jobs, nothing,
-            nothing, nothing, nothing, nothing, is_shared=True,
+            nothing, nothing, nothing, is_shared=True,
         )  # fmt: skip
 
     other = parts_of(await on_postgres.beside())
@@ -376,7 +350,6 @@ async def test_the_first_schedule_wakes_the_other_processes(on_postgres: Shared)
     await run_ready()
     assert not begun.is_set()
     store = parts_of(on_postgres).store
-    one = await store.propose("turn", ANA, TO, replace(DAILY, ends_at=0.0))
-    await store.start(one.id, 0)
+    await put_schedule(store, replace(TO, asker=ANA), DAILY)
     await begun.wait()
     await waiting

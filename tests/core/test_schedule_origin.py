@@ -15,8 +15,6 @@ import pytest
 
 from bot.engine import Engine
 from core.changes.approval import TableRule, TableRules
-from core.conversation.schedule_cards import build_schedule_card, describe_schedule
-from core.conversation.scheduler import UNKNOWN_OWNER_SECONDS, Scheduler
 from core.domain.changes import Draft, RowWrite
 from core.domain.errors import ModelDown, NotAllowed, NotFound, NotStored, PlatformBusy
 from core.domain.messages import Address, Answer, Item, Message, Person, ReplyTo, turn_id
@@ -36,6 +34,8 @@ from core.rights.rules import Rule, RuleBook
 from core.rights.usage import Price, Prices
 from core.runtime.retry import Backoff
 from core.schedules import origin
+from core.schedules.scheduler import UNKNOWN_OWNER_SECONDS, Scheduler
+from core.schedules.words import describe_schedule, describe_whole
 from core.tools.tool import FunctionTool
 from tests.core.test_turn import Scripted, Tools, Watched
 from tests.fakes.choices import allow_list, make_choices, make_spending
@@ -43,6 +43,7 @@ from tests.fakes.clock import Clock
 from tests.fakes.gate import Gate
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
+from tests.fakes.schedules import put_schedule
 
 ANA, BO = Person("web", "owner", name="Ana"), Person("web", "bo", name="Bo")
 PLACE = Address("web", "C1", is_shared=True)
@@ -58,17 +59,13 @@ class Bot:
     clock: Clock
     rules: list[Rule]
     reply: Watched
-    proposed: int = 0
 
     @property
     def store(self) -> Any:
         return self.engine.schedules.store
 
     async def start(self, draft: ScheduleDraft = DAILY, by: Person = ANA) -> Schedule:
-        self.proposed += 1
-        service = self.engine.schedules.service
-        one = await service.propose(f"turn:{self.proposed}", by, TO, draft)
-        return await service.start(one.id, 0, by, PLACE)
+        return await put_schedule(self.store, replace(TO, asker=by), draft)
 
     async def run(self, one: Schedule, late: float = 0.0) -> tuple[ScheduleRun, Answer]:
         """Go to its due time and return its run as it ended, with the answer."""
@@ -149,7 +146,9 @@ async def test_each_kind_of_run_answers_in_its_place(tmp_path: Path) -> None:
         assert (run.state, answer.code) == ("failed", "not_configured")
         assert len(model.asks) == 1
         with pytest.raises(BadSchedule):
-            await bot.start(replace(DAILY, kind="command", text="forget yes"))
+            await bot.engine.schedules.service.check(
+                replace(DAILY, kind="command", text="forget yes"), ANA, PLACE, is_new=True
+            )
 
 
 async def test_a_run_reads_its_own_message_and_people_read_the_run(tmp_path: Path) -> None:
@@ -291,36 +290,26 @@ async def test_a_run_with_an_undecided_card_of_an_earlier_run_proposes_nothing(
         assert "of an earlier run of this schedule waits" in told[-1]
 
 
-async def test_only_its_owner_starts_and_edits_and_admins_may_stop_it(tmp_path: Path) -> None:
+async def test_its_owner_and_admins_manage_a_schedule(tmp_path: Path) -> None:
     admin = Person("terminal", "owner", name="Ana")
     bo_here = Address("web", "C2", person="bo")
     async with open_bot(tmp_path, limits=ScheduleLimits(per_person=1)) as bot:
         service, to = bot.engine.schedules.service, replace(TO, address=bo_here)
-        one = await service.propose("t", BO, to, DAILY)
-        others = service.start(one.id, 0, ANA, PLACE), service.edit(one.id, DAILY, ANA, PLACE)
-        for refused in others:
-            with pytest.raises(NotAllowed):
-                await refused
-        await service.start(one.id, 0, BO, bo_here)
-        for program in (Person("hook", "ci", is_bot=True), replace(BO, is_bot=True)):
-            with pytest.raises(BadSchedule):
-                await service.propose("t3", program, to, DAILY)
-        two = await service.propose("t2", BO, to, DAILY)
-        with pytest.raises(BadSchedule):
-            await service.start(two.id, 0, BO, bo_here)
+        one, two = [await put_schedule(bot.store, replace(to, asker=BO), DAILY) for _ in range(2)]
+        with pytest.raises(NotAllowed):
+            await service.find_base(one.id, ANA, PLACE)
+        with pytest.raises(BadSchedule, match="limit"):
+            await service.check(DAILY, BO, bo_here, is_new=True)
         assert (await service.pause(one.id, admin, PLACE)).state == "paused"
         cy = Person("web", "cy")
         for hidden in (service.get(one.id, cy, PLACE), service.delete(one.id, cy, PLACE),
                        service.run_now(one.id, cy, PLACE, "x")):  # fmt: skip
             with pytest.raises(NotFound):
                 await hidden
-        with pytest.raises(NotAllowed):
-            await service.list_for(cy, PLACE, everywhere=True)
-        assert await service.list_for(BO, PLACE) == [], "others read this place"
-        assert len(await service.list_for(BO, bo_here)) == 2
-        assert len(await service.list_for(admin, PLACE, everywhere=True)) == 2
+        assert await service.list_page(BO, PLACE, 1) == ([], 0), "others read this place"
+        assert len((await service.list_page(BO, bo_here, 1))[0]) == 2
         await service.delete(one.id, admin, PLACE)
-        assert [left.id for left in await service.list_for(BO, bo_here)] == [two.id]
+        assert [left.id for left in (await service.list_page(BO, bo_here, 1))[0]] == [two.id]
 
 
 class Room:
@@ -395,12 +384,9 @@ async def test_strangers_own_no_schedules_unless_a_rule_names_them(tmp_path: Pat
     to = replace(TO, address=there, asker=stranger)
     async with open_bot(tmp_path) as bot:
         service = bot.engine.schedules.service
-        one = await bot.store.propose("old", stranger, to, DAILY)
-        for refused in (service.propose("t", stranger, to, DAILY),
-                        service.start(one.id, 0, stranger, there)):  # fmt: skip
-            with pytest.raises(NotAllowed):
-                await refused
-        await bot.store.start(one.id, 0)
+        one = await put_schedule(bot.store, to, DAILY)
+        with pytest.raises(NotAllowed):
+            await service.check(DAILY, stranger, there, is_new=True)
         bot.engine.platforms.replies["discord"] = lambda to, posts: bot.reply
         run, answer = await bot.run(one)
         assert (run.state, run.reason, answer.text) == ("skipped", "rights", "")
@@ -522,15 +508,12 @@ async def test_a_run_that_ended_is_reported_in_utc_once_its_time_zone_is_unknown
         assert listed.startswith(f"`{one.id}` ")
 
 
-async def test_the_card_of_a_paused_schedule_says_why(tmp_path: Path) -> None:
+async def test_a_paused_schedule_says_why(tmp_path: Path) -> None:
     async with open_bot(tmp_path) as bot:
         one = replace(await bot.start(), state="paused")
         reasons = [reason for reason in get_args(PauseReason) if reason]
-        cards = {
-            build_schedule_card(replace(one, reason=reason), bot.clock.now).text
-            for reason in reasons
-        }
-        assert len(cards) == len(reasons) == 4
+        words = {describe_whole(replace(one, reason=each), bot.clock.now) for each in reasons}
+        assert len(words) == len(reasons) == 4
 
 
 @pytest.mark.usefixtures("stops_scheduler")

@@ -11,13 +11,13 @@ import pytest
 
 from core.domain.messages import Address, Answer, Message, Person, ReplyTo, turn_id
 from core.models.served_model import Level
-from core.tools.schedules.source import ScheduleSource
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.openai import WITHOUT, open_served_bot
 from tests.dialogues.test_links import EVIL, Source
 from tests.fakes import linkers
 from tests.fakes.choices import allow_list
 from tests.fakes.openai import FakeOpenAI, Script
+from tests.fakes.schedules import LateScheduleSource
 
 on_each_engine = pytest.mark.parametrize("bot_home", ["home", "postgres"], indirect=True)
 levels = pytest.mark.parametrize("level", list(WITHOUT))
@@ -42,7 +42,7 @@ class Place:
         return await self.running_bot.ask_message(Message(key, text, ana, address, to))
 
     async def schedule(self, kind: str, what: str, said: str = "Do it every day") -> str:
-        """Ask for a schedule, start it, and return its id. The model calls a tool before it."""
+        """Ask for a schedule, approve it, and return its id. The model calls a tool before it."""
         draft = {"kind": kind, "what": what, "when": "0 9 * * *", "zone": "UTC", "ends": None,
                  "replaces": None}  # fmt: skip
         self.fake.say(
@@ -50,8 +50,8 @@ class Place:
             Script(calls=(("schedule_propose", json.dumps(draft)),), match="a row"),
         )
         (card,) = (await self.say(said)).cards
-        await self.say(f"schedule {card.id} start")
-        return card.id.split("-")[0]
+        await self.say(f"approve {card.id}")
+        return card.id
 
     async def run(self, id: str) -> Answer:
         """Run a schedule, and return the answer of the run."""
@@ -72,11 +72,12 @@ class Place:
 async def place(
     bot_home: BotHome, platform: str, level: Level = "conversations"
 ) -> AsyncIterator[Place]:
-    policy = allow_list(frozenset({"slack", "discord"}))
+    policy, source = allow_list(frozenset({"slack", "discord"})), LateScheduleSource()
     async with (
         FakeOpenAI(without=WITHOUT[level]) as fake,
-        open_served_bot(bot_home, fake, [ScheduleSource(), Source()], policy=policy) as running_bot,
+        open_served_bot(bot_home, fake, [source, Source()], policy=policy) as running_bot,
     ):
+        source.engine = running_bot.engine
         yield Place(running_bot, fake, platform)
 
 

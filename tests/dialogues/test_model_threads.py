@@ -14,6 +14,7 @@ from tests.dialogues.bot_home import BotHome
 from tests.dialogues.openai import WITHOUT, open_served_bot
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.script import LONG_ANSWER
+from tests.fakes.schedules import put_schedule
 
 levels = pytest.mark.parametrize("level", list(WITHOUT))
 BO = Person("web", "bo", name="Bo")
@@ -62,8 +63,7 @@ async def test_a_run_of_a_schedule_has_a_conversation_of_its_own(bot_home: BotHo
         (own,) = fake.conversations
         schedules = running_bot.engine.schedules
         draft = ScheduleDraft("ask", "Report on dogs", ScheduleRule("0 9 * * *"), "UTC")
-        one = await schedules.service.propose("o1", first.author, first.reply_to, draft)
-        await schedules.service.start(one.id, 0, first.author, first.address)
+        one = await put_schedule(schedules.store, first.reply_to, draft)
         for number in range(2):
             run = await schedules.store.run_now(one.id, str(number))
             answer = await running_bot.engine.records.inbox.wait_for_answer(run.seq)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from pathlib import Path
 from typing import Any
 
 from core.domain.schedules import ScheduleFilter
-from core.tools.schedules.source import ScheduleSource
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.world import Payload
 from tests.fakes.models import EchoModel
+from tests.fakes.schedules import LateScheduleSource
 from tests.fakes.slack import Post, SlackPerson
 from tests.slack.bot import Setting, workplace
 
@@ -28,8 +27,10 @@ def proposal(**values: Any) -> str:
 
 
 async def test_the_buttons_on_slack(tmp_path: Path) -> None:
-    chosen = make_choices(EchoModel(), [ScheduleSource()], allow_list(frozenset({"*"})))
+    source = LateScheduleSource()
+    chosen = make_choices(EchoModel(), [source], allow_list(frozenset({"*"})))
     async with workplace(tmp_path, Setting(chosen=chosen)) as work:
+        source.engine = work.bot.engine
         slack, alice, bob = work.slack, work.alice, work.bob
 
         async def ask(words: str) -> Post:
@@ -48,19 +49,16 @@ async def test_the_buttons_on_slack(tmp_path: Path) -> None:
             await slack.wait_until(is_there)
 
         card = await ask(proposal())
-        assert list(card.buttons) == ["Start", "Edit", "Cancel"]
-        id, _, _ = card.buttons["Start"]["value"].partition("-")
-        await press(bob, card, "Start", "Só Alice")
-        assert list(card.buttons) == ["Start", "Edit", "Cancel"], "nobody else starts it"
-        await press(alice, card, "Edit", f"schedule {id}")
-        old = copy.deepcopy(card)  # as somebody sees it who has not loaded the edit
+        assert list(card.buttons) == ["Approve", "Deny"]
+        id = card.buttons["Approve"]["value"]
+        await press(bob, card, "Approve", "Só a pessoa que solicitou")
+        assert list(card.buttons) == ["Approve", "Deny"], "nobody else approves it"
+        await press(alice, card, "Approve", "Started")
+        assert list(card.buttons) == ["Undo"]
         changed = await ask(proposal(replaces=id, when="10:00"))
-        await slack.wait_until(lambda: not card.buttons)
-        await press(alice, old, "Start", "changed")
-        await press(alice, changed, "Start", "Started")
-        assert "Start" not in changed.buttons
+        await press(alice, changed, "Approve", "Started")
         other = await ask(proposal(what="Lunch"))
-        await press(alice, other, "Cancel", "Deleted.")
+        await press(alice, other, "Deny", "Denied")
         assert not other.buttons
         (stored,) = await work.bot.engine.schedules.store.list_matching(ScheduleFilter())
         assert (stored.id, stored.state, stored.draft.rule.cron) == (id, "active", "0 10 * * *")
@@ -72,8 +70,10 @@ async def test_the_buttons_on_discord(discord: FakeDiscord, tmp_path: Path) -> N
     guild = discord.guild("Bolts", ana, rui)
     here = discord.text_channel(guild, "general")
     policy = allow_list(frozenset({"*"}), frozenset())
-    ponte.choices = make_choices(ponte.model, [ScheduleSource()], policy)
+    source = LateScheduleSource()
+    ponte.choices = make_choices(ponte.model, [source], policy)
     await ponte.open(threads=False)
+    source.engine = ponte.engine
 
     def own() -> list[Payload]:
         return discord.world.messages_by(discord.world.me.id, here.id)
@@ -98,18 +98,15 @@ async def test_the_buttons_on_discord(discord: FakeDiscord, tmp_path: Path) -> N
         await exchange.wait_until(lambda e: words in str(e.followups))
 
     card = await ask(proposal())
-    assert labels(card) == ["Start", "Edit", "Cancel"]
-    await press_in_vain(rui, card, "Start", "Only Ana")
-    assert labels(card) == ["Start", "Edit", "Cancel"], "nobody else starts it"
-    await press_in_vain(ana, card, "Edit", "change schedule")
-    old = copy.deepcopy(card)
+    assert labels(card) == ["Approve", "Deny"]
+    await press_in_vain(rui, card, "Approve", "can approve it")
+    assert labels(card) == ["Approve", "Deny"], "nobody else approves it"
+    await press(ana, card, "Approve", "Started")
     (stored,) = await ponte.engine.schedules.store.list_matching(ScheduleFilter())
     changed = await ask(proposal(replaces=stored.id, when="10:00"))
-    await discord.wait_until(lambda: not card["components"])
-    await press_in_vain(ana, old, "Start", "changed")
-    await press(ana, changed, "Start", "Started")
+    await press(ana, changed, "Approve", "Started")
     other = await ask(proposal(what="Lunch"))
-    await press(ana, other, "Cancel", "Deleted.")
+    await press(ana, other, "Deny", "Denied")
     (stored,) = await ponte.engine.schedules.store.list_matching(ScheduleFilter())
     assert (stored.state, stored.draft.rule.cron) == ("active", "0 10 * * *")
     await ponte.close()

@@ -57,8 +57,8 @@ TYPED: Mapping[str, tuple[str, str]] = {
     "undo": ("`undo ID`: undo a change, for 7 days", "anyone who can approve it"),
     "schedules": ("list your schedules and reminders, and those of this place; `schedules 2`: "
                   "the second page", "everyone"),
-    "schedule": ("`schedule ID ACTION`: `show`, `start`, `edit`, `cancel`, `pause`, `resume`, "
-                 "`run` or `delete` a schedule",
+    "schedule": ("`schedule ID ACTION`: `show`, `pause`, `resume`, `run` or `delete` "
+                 "a schedule",
                  "its owner; `pause`, `resume`, `run`, `delete`: admins too"),
     "why": ("`why ID`, `why TOOL`, `why RIGHT`: show which rule decides",
             "everyone, about themselves"),

@@ -170,10 +170,10 @@ class World:
 
     async def _describe_card(self, card: Card) -> str:
         """Return an open card as cases name it."""
-        if card.kind == "schedule":
-            schedule = await self._engine.schedules.store.get(card.id.partition("-")[0])
-            return f"schedule {schedule.draft.kind} {schedule.draft.rule.cron}"
         draft = (await self._engine.changes.ledger.get(card.id)).draft
+        if draft.kind == "schedule":
+            row = draft.rows[0].after or {"kind": "delete", "rule": {"cron": ""}}
+            return f"schedule {row['kind']} {row['rule']['cron']}"
         return f"{draft.kind} {draft.title} {len(draft.rows)}"
 
     async def read_audit(self) -> Sequence[Mapping[str, Any]]:

@@ -60,7 +60,7 @@ LATE_IMPORTS = {
     "tests.model.victim": (*_HTTP, *_OPENAI),
     "tests.real.machine": _PROGRAM,
     "tests.real.schedule_machine": ("babel.dates", "core.schedules.origin",
-                                    "core.conversation.schedule_reports", "core.store.schedules",
+                                    "core.schedules.reports", "core.store.schedules",
                                     "cronsim", "markdown_it", "nh3", "procrastinate",
                                     "psycopg_pool", "sqlitedict"),
     "tests.slack.victim": ("slack_bolt.async_app", "slack_bolt.listener_matcher.async_builtins",

@@ -1,20 +1,43 @@
-"""A schedule in a home's database."""
+"""Schedules in a database, and their tools in a bot that is opened later."""
 
 from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
+from bot.engine import Engine
+from core.domain.changes import new_change_id
 from core.domain.messages import Address, Person, ReplyTo, encode_json
+from core.domain.schedules import Schedule, ScheduleDraft
+from core.schedules.tools import ScheduleSource
+from core.store.schedules import Schedules
+
+
+class LateScheduleSource(ScheduleSource):
+    """The tools of schedules; `engine` is set once it is open."""
+
+    engine: Engine
+
+    def __init__(self) -> None:
+        super().__init__(lambda: self.engine.schedules.service)
+
+
+async def put_schedule(
+    store: Schedules, to: ReplyTo, draft: ScheduleDraft, locale: str = ""
+) -> Schedule:
+    """Store an active schedule of the asker, as an approved change does."""
+    id, to = new_change_id(), replace(to, turn="", token="", token_expires_at=0.0)
+    return await store.put(Schedule(id, to.asker, to, draft, locale=locale, revision=id), "")
 
 
 def add_schedule(home: Path) -> None:
-    """Store an active schedule of bob's, as its Start does."""
+    """Store an active schedule of bob's, as its approval does."""
     owner = Person("web", "bob", name="<b>Bob</b>")
     to = ReplyTo(Address("web", "main", person="bob"), owner, "m1", "")
     values = {
-        "id": "abc234", "origin": "o", "person": "web:bob", "owner": encode_json(owner),
+        "id": "abc234", "revision": "abc234", "person": "web:bob", "owner": encode_json(owner),
         "conversation": to.address.conversation, "reply_to": encode_json(to), "kind": "post",
         "text": "<i>Stand-up</i>", "cron": "0 9 LW * *", "time_zone": "Europe/Lisbon",
         "state": "active", "next_due_at": 4e9, "catch_up_seconds": 60.0, "created_at": 1.0,

@@ -1,4 +1,4 @@
-"""Schedules: proposed, started, edited, deleted, and their runs."""
+"""Schedules: proposed, approved, edited, deleted, and their runs."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ async def propose(s: Stage, who: str = "alice", **values: Any) -> str:
     match = f"schedule number {len(s.steps)}"
     s.model(match, "schedule_propose", **draft)
     await s.say(who, f"Make {match}, with https://ours.example/s")
-    return s.newest("schedules") if draft["what"] != NO_COMMAND else ""
+    return s.newest("changes") if draft["what"] != NO_COMMAND else ""
 
 
 async def start(s: Stage, **values: Any) -> str:
-    """Propose a schedule and start it."""
+    """Propose a schedule and approve it."""
     id = await propose(s, **values)
-    await s.press("alice", "Start")
+    await s.press("alice", "Approve")
     return id
 
 
@@ -151,21 +151,31 @@ async def a_schedule_is_deleted(s: Stage) -> None:
 @scene()
 async def a_schedule_is_edited(s: Stage) -> None:
     id = await start(s)
-    await s.say("alice", f"schedule {id} edit")
-    await propose(s, what="Sit down", replaces=id)
+    edit = await propose(s, what="Sit down", replaces=id)
     await s.wait_time(TO_NINE)
-    await s.press("alice", "Start")
-    await s.say("alice", f"schedule {id}-1 start")
+    await s.press("alice", "Approve")
+    await s.wait_time(DAY)
+    await s.say("alice", f"undo {edit}")
     await s.wait_time(DAY)
 
 
 @scene()
-async def a_card_of_a_schedule_is_cancelled(s: Stage) -> None:
+async def a_schedule_is_denied(s: Stage) -> None:
     id = await propose(s)
-    await s.say("bob", f"schedule {id} start")
-    await s.press("alice", "Cancel")
-    await s.say("alice", f"schedule {id} start")
+    await s.say("bob", f"approve {id}")
+    await s.press("alice", "Deny")
+    await s.say("alice", f"approve {id}")
     await s.wait_time(TO_NINE)
+
+
+@scene()
+async def the_deletion_of_a_schedule_is_undone(s: Stage) -> None:
+    id = await start(s)
+    deletion = await propose(s, kind="delete", what="", replaces=id)
+    await s.press("alice", "Approve")
+    await s.wait_time(TO_NINE)
+    await s.say("alice", f"undo {deletion}")
+    await s.wait_time(DAY)
 
 
 @scene()

@@ -371,7 +371,7 @@ def steady() -> Iterator[None]:
         mock.patch("core.chat.reply.POST_BACKOFF", Backoff(0.01, max_seconds=60.0)),
         mock.patch("core.conversation.admission.WAIT_SECONDS", 0.2),
         mock.patch("core.conversation.admission.CONFIRM_SECONDS", 0.1),
-        mock.patch("core.conversation.scheduler.UNKNOWN_OWNER_SECONDS", 0.2),
+        mock.patch("core.schedules.scheduler.UNKNOWN_OWNER_SECONDS", 0.2),
         mock.patch("core.schedules.origin.MAX_STATUS_WAIT_SECONDS", 0.1),
         mock.patch.dict(os.environ, {"GUARD_SECRET": PLAIN_SECRET, "LOGNAME": "owner"}),
     ):  # fmt: skip

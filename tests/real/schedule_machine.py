@@ -23,7 +23,6 @@ import structlog
 
 from bot.engine import Engine, Stores
 from core.chat.reply import GrowingReply
-from core.conversation import scheduler
 from core.domain.messages import Address, Person, ReplyTo
 from core.domain.schedule_rules import next_after
 from core.domain.schedules import (
@@ -34,11 +33,13 @@ from core.domain.schedules import (
     ScheduleRun,
 )
 from core.ports.conversations import PostJournal, Reply
+from core.schedules import scheduler
 from core.store import jobs, processes
 from core.store.database import SqlConnection
 from core.store.schedules import Schedules
 from tests.fakes.choices import make_choices
 from tests.fakes.recorder import RecordingSurface
+from tests.fakes.schedules import put_schedule
 
 BEGIN = 1_812_355_200.0
 """The virtual time at which schedules are started, on a full hour."""
@@ -152,8 +153,7 @@ async def add_schedules(machine: Machine, rules: list[str]) -> None:
         for number, cron in enumerate(rules):
             to = ReplyTo(Address("web", f"C{number}"), OWNER, f"s{number}", "")
             draft = ScheduleDraft("post", f"run of {number}", ScheduleRule(cron), "UTC")
-            one = await store.propose(f"origin {number}", OWNER, to, draft)
-            await store.start(one.id, 0)
+            await put_schedule(store, to, draft)
 
 
 async def run(machine: Machine) -> None:

@@ -178,11 +178,11 @@ def flatten(words: str) -> str:
     return "".join(words.replace("&gt; ", "").split())
 
 
-def test_a_long_schedule_is_whole_in_several_sections_or_cannot_be_started() -> None:
+def test_a_long_text_is_whole_in_several_sections_or_cannot_be_approved() -> None:
     words = ["\n> ".join(f"line {n} & <more>" for n in range(200)), "word& " * 660, "x" * 4000]
     for text in (*words, "漢" * 4000):
         card = Card(
-            "abc234-2", "schedule", "Ask", f"> {text}\n\nEND", actions=("start", "edit"),
+            "abc234", "proposal", "Ask", f"> {text}\n\nEND", actions=("approve", "deny"),
             is_whole=True,
         )  # fmt: skip
         blocks = all_blocks([card])
@@ -190,7 +190,7 @@ def test_a_long_schedule_is_whole_in_several_sections_or_cannot_be_started() -> 
         for shown in (blocks, replace_card(blocks, card) or []):
             said = "\n".join(map(block_text, shown))
             is_whole = flatten(escape_text(text)) in flatten(said)
-            assert is_whole == ("ponte_card_start" in str(shown)) == ("漢" not in text)
+            assert is_whole == ("ponte_card_approve" in str(shown)) == ("漢" not in text)
             assert is_whole or "no room" in said
             if is_whole:
                 quoted = said[said.index("&gt;") : said.index("END")].split("\n")

@@ -242,19 +242,6 @@ async def test_cards_say_what_to_type(ponte: WebPonte) -> None:
     ]
 
 
-async def test_a_pipe_is_told_where_a_schedule_can_be_started(ponte: WebPonte) -> None:
-    """No line of a pipe is a command, and no command of the shell starts a schedule."""
-    card = Card("abc234-1", "schedule", "Ask", "> Report", actions=("start", "cancel"))
-
-    async def script(turn: Turn) -> Answer:
-        return Answer("Shall I?", cards=(card,))
-
-    ponte.script = script
-    _, out = await run_piped(ponte, "every day\n")
-    hints = "schedule abc234-1 start · schedule abc234-1 cancel"
-    assert out.splitlines()[-1] == f"    In `ponte chat`, type: {hints}"
-
-
 @pytest.mark.parametrize("live", [True, False])
 async def test_code_that_ran_is_written_in_full(ponte: WebPonte, live: bool) -> None:
     async def script(turn: Turn) -> Answer:

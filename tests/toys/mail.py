@@ -28,7 +28,6 @@ class MailOrigin(Origin):
     has_profile = False
     refers_to_others = False
     is_refusal_private = False
-    may_propose_schedules = False
 
     def __init__(self) -> None:
         self.skipped: list[str] = []

@@ -53,7 +53,7 @@ function beyond(text, card) {
 }
 
 function draw(card, conversation) {
-  const forOthers = card.state === "open" && !["approve", "start"].some((action) => card.actions.includes(action));
+  const forOthers = card.state === "open" && !card.actions.includes("approve");
   const state = say(`state_${card.state}${forOthers ? "_for_others" : ""}`).replace(/^state_/, "");
   const note = make("p", { class: "note", role: "status", dir: "auto" });
   const buttons = make("div", { class: "actions" });

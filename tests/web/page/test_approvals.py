@@ -8,14 +8,14 @@ import pytest
 from playwright.async_api import Page, expect
 
 from core.domain.changes import Change, Draft, PendingRequest, Proposal
-from core.domain.messages import Address, Answer, Card, CardAction, Person
+from core.domain.messages import Address, Answer, Card, ChangeAction, Person
 from tests.fakes.card_rows import card_row
 from tests.web.page.browser import axe_source, findings, resize, visit
 from tests.web.web_ponte import Turn, WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-BOTH: tuple[CardAction, ...] = ("approve", "deny")
+BOTH: tuple[ChangeAction, ...] = ("approve", "deny")
 ROWS = (card_row({"Name": "Ann", "City": "Lisbon"}, {"Name": "Ann", "City": "Porto"}),)
 TITLES = {"abc234": "Change a row in Customers", "def567": "Delete a row in Orders"}
 

@@ -114,18 +114,16 @@ async def test_several_rows_share_a_table_and_nothing_is_said_twice(
     await expect(first.locator(".note")).to_have_text("To undo it, type undo abc234.")
 
 
-async def test_a_schedule_is_explained_and_started(ponte: WebPonte, page: Page) -> None:
+async def test_a_schedule_is_approved(ponte: WebPonte, page: Page) -> None:
     """While the click is on its way, no button can be pressed. The answer draws the card anew, and
     nothing that it says is said twice."""
-    asked = Card("abc234-1", "schedule", "Post: Hello", "When: daily.\nIt runs only after Start.",
-                 actions=("start", "edit", "cancel"))  # fmt: skip
+    asked = Card("abc234", "proposal", "Post: Hello", "When: daily.\nIt calls no model.",
+                 actions=("approve", "deny"))  # fmt: skip
     started = replace(asked, text="When: daily.\nStarted. Type `schedule abc234 pause`.",
-                      actions=(), state="active")  # fmt: skip
+                      actions=(), state="done")  # fmt: skip
     go = asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
-        if turn.message.text == "schedule abc234-1 edit":
-            return Answer("Say `change schedule abc234 to 10:00`.")
         if turn.message.is_click:
             await go.wait()
             return Answer(started.text, cards=(started,))
@@ -135,14 +133,12 @@ async def test_a_schedule_is_explained_and_started(ponte: WebPonte, page: Page) 
     await say(page, "post Hello daily")
     card = page.locator(".card")
     note, buttons = card.locator(".note"), card.get_by_role("button")
-    await buttons.get_by_text("Edit").click()
-    await expect(note).to_have_text("Say change schedule abc234 to 10:00.")
     await expect(card.locator(".state strong")).to_have_text("waiting for you")
-    await buttons.get_by_text("Start").click()
-    await expect(card.locator("button:disabled")).to_have_text(["Start", "Edit", "Cancel"])
+    await buttons.get_by_text("Approve").click()
+    await expect(card.locator("button:disabled")).to_have_text(["Approve", "Deny"])
     go.set()
     await expect(buttons).to_have_count(0)
-    await expect(card.locator(".state strong")).to_have_text("active")
+    await expect(card.locator(".state strong")).to_have_text("done")
     await expect(card.locator(".words code")).to_have_text("schedule abc234 pause")
     await expect(note).to_have_text("")
     await expect(page.locator(".answer:visible")).to_have_count(1)

@@ -34,7 +34,7 @@ RUNS_STARTED_AT_ONCE = 20
 CLOCK_JUMP_SECONDS = 60.0
 """A clock that was set back by more than this makes due times be computed anew."""
 ENDED_DAYS = 30
-"""Days for which schedules that ended, or were never started, are kept."""
+"""Days for which schedules that ended are kept."""
 
 Report = Callable[[Schedule, ScheduleRun], Awaitable[None]]
 """Notifies the people concerned of a run that did not go well, once."""

@@ -1,7 +1,8 @@
 """Schedules as people use them: who may do what, limits, and audit lines.
 
-Only its owner starts and edits a schedule, because it runs with their rights. Its owner and admins
-pause, resume, run and delete it. Everybody who reads its place can list it.
+A new schedule, its edit and its deletion by the model are changes (`core.schedules.kind`) that only
+its owner approves, because it runs with their rights. Its owner and admins pause, resume, run and
+delete it with commands. Everybody who reads its place can list it.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from core.changes.service import ChangeService
 from core.commands import grammar
+from core.domain.changes import Draft, RowWrite
 from core.domain.errors import NotAllowed, NotFound, StatusUnknown
-from core.domain.messages import Address, Person, ReplyTo
+from core.domain.messages import Address, Person, encode_json
 from core.domain.schedule_rules import check_draft
 from core.domain.schedules import (
     BadSchedule,
@@ -21,10 +24,14 @@ from core.domain.schedules import (
     ScheduleFilter,
     ScheduleLimits,
     ScheduleRun,
+    make_row,
 )
 from core.rights.audit import Audit
 from core.rights.policy import Policy
+from core.schedules.kind import SCHEDULE_APPLIER, SCHEDULE_KIND
 from core.store.schedules import Schedules
+
+SCHEDULES_PER_PAGE = 20
 
 _ONLY_OWNER = "Only {name}, who owns this schedule, can do that: it runs with their permissions."
 _OWNER_OR_ADMIN = "Only {name}, who owns this schedule, or an admin can do that."
@@ -37,14 +44,18 @@ class ScheduleService:
     `address` the place where they do."""
 
     schedules: Schedules
+    changes: ChangeService
     policy: Policy
     audit: Audit
     limits: Callable[[], ScheduleLimits]
     list_keys: Callable[[str], Sequence[str]] = lambda key: (key,)
     clock: Callable[[], float] = time.time
 
-    def check(self, draft: ScheduleDraft) -> ScheduleDraft:
-        """Return the draft as it would be stored. Raise BadSchedule for a wrong value."""
+    async def check(
+        self, draft: ScheduleDraft, owner: Person, address: Address, *, is_new: bool
+    ) -> ScheduleDraft:
+        """Return the draft as it is stored. Raise BadSchedule for a wrong value or a limit that is
+        reached, NotAllowed or StatusUnknown unless the person may own a schedule in this place."""
         checked = check_draft(draft, self.clock(), self.limits())
         if checked.kind == "command":
             command = grammar.parse_command(checked.text)
@@ -52,51 +63,38 @@ class ScheduleService:
                 raise BadSchedule(
                     "Only a quick command can be scheduled, as in `quick-command SLUG`."
                 )
+        (await self.policy.may(owner, address, "chat")).raise_if_denied()
+        if (is_stranger := await self.policy.is_stranger(owner, address)) is None:
+            raise StatusUnknown
+        if is_stranger:
+            raise NotAllowed(
+                "Only people whom a rule names can have schedules here. An admin can add one."
+            )
+        if is_new:
+            await self.schedules.check_count(self.list_keys(owner.key), self.limits().per_person)
         return checked
 
-    async def propose(
-        self, origin: str, owner: Person, reply_to: ReplyTo, draft: ScheduleDraft, locale: str = ""
-    ) -> Schedule:
-        """Store a schedule that does not run before its owner starts it. The same origin (the turn
-        and the call) returns the same schedule. Raise BadSchedule, NotAllowed."""
-        checked = self.check(draft)
-        await self._check_person(owner, reply_to.address)
-        schedule = await self.schedules.propose(origin, owner, reply_to, checked, locale)
-        self._note("schedule-proposed", schedule, owner, reply_to.address)
-        return schedule
-
-    async def start(self, id: str, revision: int, by: Person, address: Address) -> Schedule:
-        """Start a proposed schedule, or the edit of one. `revision` is the one that its owner saw.
-        Raise NotFound, NotAllowed, BadSchedule, VersionChanged."""
-        schedule = await self._get_own(id, by, address)
-        await self._check_person(by, schedule.address)
-        newest = schedule.newest
-        if newest.state == "proposed" and newest.revision == revision:
-            self.check(newest.draft)
-        keys, most = self.list_keys(schedule.owner.key), self.limits().per_person
-        started = await self.schedules.start(id, revision, keys, most)
-        if newest.state != "active":
-            self._note("schedule-started", started, by, address)
-        return started
-
-    async def edit(
-        self, id: str, draft: ScheduleDraft, by: Person, address: Address, seq: int = 0
-    ) -> Schedule:
-        """Store a change of a schedule that waits until its owner starts it. `seq` is the turn that
-        proposes it. Raise NotFound, NotAllowed, BadSchedule."""
-        schedule = await self._get_own(id, by, address)
-        await self._check_person(by, schedule.address)
-        edited = await self.schedules.edit(id, self.check(draft), seq)
-        self._note("schedule-edited", edited, by, address)
-        return edited
-
-    async def cancel(self, id: str, revision: int, by: Person, address: Address) -> Schedule:
-        """Withdraw an edit, or a schedule that was never started. Return what it was. Raise
-        NotFound, NotAllowed, BadSchedule, VersionChanged."""
-        await self._get_managed(id, by, address)
-        cancelled = await self.schedules.cancel(id, revision)
-        self._note("schedule-cancelled", cancelled, by, address)
-        return cancelled
+    async def find_base(self, id: str, by: Person, address: Address) -> Draft:
+        """Return a change that leaves a schedule of the person as it is, or their proposal with
+        this id, as the base of another one. Raise NotFound, NotAllowed."""
+        try:
+            schedule = await self._get_as_human(id, by, address)
+        except NotFound:
+            change = await self.changes.ledger.get(id)
+            is_own = change.proposal.asker.key in self.list_keys(by.key)
+            is_base = change.draft.kind == SCHEDULE_KIND and change.kind == "proposal"
+            if not is_own or not is_base or change.is_forgotten or change.has_lapsed:
+                raise
+            return change.draft
+        if not self.is_owner(schedule, by):
+            raise NotAllowed(_ONLY_OWNER, name=schedule.owner.name or schedule.owner.id)
+        row = make_row(schedule.draft)
+        target = {
+            "revision": schedule.revision, "locale": schedule.locale,
+            "is_paused": schedule.state == "paused",
+        }  # fmt: skip
+        write = RowWrite(id, row, row, encode_json(schedule.reply_to))
+        return Draft(SCHEDULE_APPLIER, SCHEDULE_KIND, target, schedule.draft.kind, (write,))
 
     async def pause(self, id: str, by: Person, address: Address) -> Schedule:
         """Pause the schedule until somebody resumes it. Raise NotFound, NotAllowed, BadSchedule."""
@@ -129,14 +127,11 @@ class ScheduleService:
         self._note("schedule-deleted", deleted, by, address)
         return deleted
 
-    async def list_for(
-        self, by: Person, address: Address, everywhere: bool = False
-    ) -> Sequence[Schedule]:
-        """Return the person's schedules and those of this place. With `everywhere`, return all
-        schedules, for admins only. Raise NotAllowed."""
-        if everywhere:
-            (await self.policy.may(by, address, "administer")).raise_if_denied()
-            return await self.schedules.list_matching(ScheduleFilter())
+    async def list_page(
+        self, by: Person, address: Address, page: int
+    ) -> tuple[Sequence[Schedule], int]:
+        """Return a page of the person's schedules and those of this place, and the number of pages.
+        Pages count from 1."""
         found = dict[str, Schedule]()
         for key in self.list_keys(by.key):
             for schedule in await self.schedules.list_matching(ScheduleFilter(person=key)):
@@ -146,9 +141,12 @@ class ScheduleService:
         here = ScheduleFilter(conversation=address.conversation)
         for schedule in await self.schedules.list_matching(here):
             found[schedule.id] = schedule
-        return sorted(
+        listed = sorted(
             found.values(), key=lambda one: (one.state != "active", one.next_due_at, one.id)
         )
+        first = (page - 1) * SCHEDULES_PER_PAGE
+        shown = listed[first : first + SCHEDULES_PER_PAGE] if page > 0 else ()
+        return shown, -(-len(listed) // SCHEDULES_PER_PAGE)
 
     async def get(self, id: str, by: Person, address: Address) -> Schedule:
         """Return a schedule that the person may see: their own, one of this channel, or any
@@ -172,13 +170,6 @@ class ScheduleService:
         """Return whether the person owns the schedule."""
         return schedule.owner.key in self.list_keys(by.key)
 
-    async def _get_own(self, id: str, by: Person, address: Address) -> Schedule:
-        """Return the person's own schedule. Raise NotFound, NotAllowed."""
-        schedule = await self._get_as_human(id, by, address)
-        if not self.is_owner(schedule, by):
-            raise NotAllowed(_ONLY_OWNER, name=schedule.owner.name or schedule.owner.id)
-        return schedule
-
     async def _get_managed(self, id: str, by: Person, address: Address) -> Schedule:
         """Return a schedule that the person owns or administers. Raise NotFound, NotAllowed,
         StatusUnknown."""
@@ -198,19 +189,6 @@ class ScheduleService:
             self._note("schedule-refused", schedule, by, address)
             raise NotAllowed("A program cannot start, change or delete a schedule.")
         return schedule
-
-    async def _check_person(self, by: Person, address: Address) -> None:
-        """Raise unless the person may own a schedule of that place: BadSchedule, NotAllowed,
-        StatusUnknown."""
-        if by.is_bot:
-            raise BadSchedule("A program cannot own a schedule.")
-        (await self.policy.may(by, address, "chat")).raise_if_denied()
-        if (is_stranger := await self.policy.is_stranger(by, address)) is None:
-            raise StatusUnknown
-        if is_stranger:
-            raise NotAllowed(
-                "Only people whom a rule names can have schedules here. An admin can add one."
-            )
 
     def _note(self, event: str, schedule: Schedule, by: Person, address: Address) -> None:
         """Write a line into the audit log."""

@@ -1,0 +1,83 @@
+"""A new schedule, its edit and its deletion as a kind of change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from core.changes.kinds import Kind
+from core.domain.changes import Change, Draft
+from core.domain.schedule_words import describe_rule
+from core.domain.schedules import SCHEDULE_CHANGED, read_row
+from core.schedules.words import (
+    build_schedule_title,
+    describe_cost,
+    describe_management,
+    describe_times,
+)
+from core.text.i18n import say
+from core.text.markdown import quote_inert
+
+SCHEDULE_KIND = "schedule"
+"""The name of the kind in drafts."""
+SCHEDULE_APPLIER = SCHEDULE_KIND
+"""The name of the applier in the ledger."""
+_EDIT = "Change schedule {id}: {what}"
+_DELETION = "Delete schedule {id}: {what}"
+
+
+class ScheduleChange(Kind):
+    """One schedule, whose draft before and after the change is the only row."""
+
+    can_be_undone = True
+    is_personal = True
+    needs_attended_turn = True
+
+    def rights_to_propose(self, draft: Draft) -> Sequence[tuple[str, ...]]:
+        """Return the right to chat, which each run needs too."""
+        return [("chat",)]
+
+    def build_title(self, change: Change) -> str:
+        """Return what the schedule does, and whether it is changed or deleted."""
+        write = change.steps[0].write
+        row = write.after or write.before
+        what = build_schedule_title(read_row(row)) if row else change.draft.title
+        if write.before is None:
+            return what
+        return say(_EDIT if write.after is not None else _DELETION, id=write.id, what=what)
+
+    def describe(self, change: Change) -> str:
+        """Return the whole text, the due times, and what a run costs. For an edit, also return what
+        holds until it is approved."""
+        write = change.steps[0].write
+        before, after = (read_row(row) if row else None for row in (write.before, write.after))
+        draft = after or before
+        if draft is None:
+            return ""
+        lines = describe_times(draft, change.proposal.created_at)
+        if after is None:
+            lines.append(say("The schedule is deleted with the list of its runs."))
+        else:
+            lines.append(describe_cost(draft))
+        if after and before and change.state == "open":
+            rule = f"{describe_rule(before)}, {before.time_zone}"
+            title = build_schedule_title(before)
+            lines.append(say("Until you approve it: {title} ({rule}).", title=title, rule=rule))
+        return f"{quote_inert(draft.text)}\n\n" + "\n".join(lines)
+
+    def build_rows(self, change: Change) -> tuple[dict[str, Any], ...]:
+        """Return no rows: the text says all."""
+        return ()
+
+    def describe_outcome(self, change: Change, *, shows_names: bool) -> list[str]:
+        """Return the result, and how to manage a schedule that runs now."""
+        step = change.steps[0]
+        if step.state == "changed":
+            return [say(SCHEDULE_CHANGED)]
+        is_undo = bool(change.proposal.undone_change)
+        if change.state == "done" and step.write.after is not None and not is_undo:
+            return [describe_management(step.write.id)]
+        return super().describe_outcome(change, shows_names=shows_names)
+
+
+SCHEDULE_CHANGE = ScheduleChange()

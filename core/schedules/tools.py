@@ -1,0 +1,173 @@
+"""The tools with which a model lists schedules and proposes to create, change or delete them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from core.domain.changes import Draft, RowWrite
+from core.domain.errors import BadInput, NotAllowed, NotFound, StatusUnknown, ToolError
+from core.domain.messages import ReplyTo, decode_json, encode_json
+from core.domain.records import Health, Outcome, ToolContext, Viewer
+from core.domain.schedules import ScheduleDraft, ScheduleRule, make_row, read_row
+from core.ports.tools import Tool
+from core.schedules.kind import SCHEDULE_APPLIER, SCHEDULE_KIND
+from core.schedules.words import describe_schedule
+from core.text.i18n import LANGUAGE, use_locale
+from core.text.markdown import find_addresses
+from core.tools.tool import FunctionTool
+
+if TYPE_CHECKING:
+    from core.schedules.service import ScheduleService
+
+_MANAGED_BY = "The person manages one by typing `schedule ID pause`, `resume`, `run` or `delete`."
+_CLOCK = re.compile(r"(\d{1,2}):(\d{2})", re.ASCII)
+
+
+class _ProposingTool(FunctionTool):
+    """A tool whose calls change nothing before a person confirms, so that they may run again."""
+
+    def only_proposes(self, arguments: str) -> bool:
+        """Return True."""
+        return True
+
+
+class ScheduleSource:
+    """The tools of schedules (the port `ToolSource`). `service` returns the service, which is built
+    when it is first used."""
+
+    name = "schedules"
+
+    def __init__(self, service: Callable[[], ScheduleService]) -> None:
+        self._service = service
+        self._tools: Sequence[Tool] = (
+            _ProposingTool(self.schedule_propose, effect="chat", doing="is preparing a schedule…"),
+            FunctionTool(self.schedule_list, effect="chat", doing="is looking at the schedules…"),
+        )
+
+    async def tools(self, viewer: Viewer) -> Sequence[Tool]:
+        """Return the tools."""
+        return self._tools
+
+    async def health(self) -> Health:
+        """Return "on"."""
+        return Health(self.name, "on", "")
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+    async def schedule_propose(
+        self,
+        ctx: ToolContext,
+        kind: Literal["post", "ask", "command", "delete"],
+        what: str,
+        when: str,
+        zone: str | None,
+        ends: str | None,
+        replaces: str | None,
+    ) -> Outcome:
+        """Propose a reminder or repeated task here, which the person approves on its card.
+
+        Args:
+            what: text to post, full instruction to yourself, or `quick-command SLUG input`
+            when: 2026-11-24T14:00, or cron 0 9 * * MON (day L: last, LW: last workday; weekday 5L:
+                last Friday, 1#1: first Monday)
+            zone: IANA; null: theirs
+            ends: last date, or number of runs; 0: never
+            replaces: ID of one to change or delete; empty values stay, when may be 10:00
+        """
+        service, id = self._service(), (replaces or "").strip().lower()
+        to = ReplyTo(ctx.address, ctx.asker, ctx.reply_source, "")
+        try:
+            base = Draft(
+                SCHEDULE_APPLIER, SCHEDULE_KIND, {"locale": LANGUAGE.get(), "is_paused": False},
+                kind, (RowWrite(applier_data=encode_json(to)),),
+            )  # fmt: skip
+            if id or kind == "delete":
+                base = await service.find_base(id, ctx.asker, ctx.address)
+            (row,) = base.rows
+            after = None
+            if kind != "delete":
+                former = read_row(row.after) if row.after else None
+                draft = former or ScheduleDraft(kind, what, ScheduleRule(), ctx.zone)
+                if what.strip():
+                    draft = replace(draft, kind=kind, text=what)
+                draft = replace(draft, time_zone=zone or draft.time_zone)
+                tz = _find_zone(draft.time_zone)
+                if when.strip() or not former:
+                    draft = replace(draft, rule=_read_rule(when.strip(), draft.rule, tz))
+                if ends and ends.isdecimal():
+                    draft = replace(draft, ends_at=0.0, max_runs=int(ends[:9]))
+                elif ends:
+                    end = _read_time(f"{ends[:10]}T23:59:59", tz)
+                    draft = replace(draft, ends_at=end, max_runs=0)
+                own = ctx.written_addresses.union(draft.addresses) & find_addresses(draft.text)
+                draft = replace(draft, addresses=tuple(sorted(own)))
+                to = decode_json(ReplyTo, row.applier_data)
+                after = make_row(
+                    await service.check(draft, to.asker, to.address, is_new=row.before is None)
+                )
+            elif row.before is None:
+                raise NotFound("There is no schedule {id}.", id=id)
+        except (BadInput, NotAllowed, NotFound, StatusUnknown) as error:
+            raise ToolError("{why}", why=error) from error
+        target = dict(base.target) | ({} if after is None else {"is_paused": False})
+        outcome = await ctx.propose(
+            replace(base, target=target, title=kind, rows=(replace(row, after=after),))
+        )
+        if base.change_id:  # a proposal of the person that this one replaces
+            await service.changes.proposals.withdraw(base.change_id)
+        return outcome
+
+    async def schedule_list(self, ctx: ToolContext, page: int) -> str:
+        """List the person's schedules and this place's, 20 a page."""
+        with use_locale("en"):
+            found, pages = await self._service().list_page(ctx.asker, ctx.address, page)
+            if not found:
+                return f"There are no schedules on page {page}."
+            last = f"Page {page} of {pages}. " if pages > 1 else ""
+            return "\n".join([*map(describe_schedule, found), f"{last}{_MANAGED_BY}"])
+
+
+def _find_zone(name: str) -> ZoneInfo:
+    """Return the time zone of this name. Raise ToolError."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ToolError("There is no time zone of this name.", hint="use an IANA name") from None
+
+
+def _read_rule(when: str, before: ScheduleRule, zone: ZoneInfo) -> ScheduleRule:
+    """Return the rule that `when` is: a rule with five fields, a local date and time, or a time of
+    day on the days of the rule `before`. Raise ToolError."""
+    if len(when.split()) > 2:  # a date and time has at most one space
+        return ScheduleRule(cron=when)
+    clock = _CLOCK.fullmatch(when)
+    if clock and before.cron:
+        days = before.cron.split()[2:]
+        return ScheduleRule(" ".join([str(int(clock[2])), str(int(clock[1])), *days]))
+    if clock and before.run_at:
+        day = datetime.fromtimestamp(before.run_at, zone).date()
+        when = f"{day}T{clock[1]:0>2}:{clock[2]}"
+    return ScheduleRule(run_at=_read_time(when, zone))
+
+
+def _read_time(words: str, zone: ZoneInfo) -> float:
+    """Return a local time as seconds since the epoch. Raise ToolError."""
+    try:
+        moment = datetime.fromisoformat(words)
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=zone)
+        at = moment.timestamp()
+    except (ValueError, OverflowError) as error:
+        raise ToolError(
+            "This is not a date and time.", hint=f"{error}; write it as 2026-11-24T14:00"
+        ) from None
+    if datetime.fromtimestamp(at, moment.tzinfo) != moment:
+        raise ToolError(
+            "This time does not exist: the clocks skip it on that day.", hint="ask for another one"
+        )
+    return at
