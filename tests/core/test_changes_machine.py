@@ -10,8 +10,8 @@ import itertools
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -47,6 +47,7 @@ from core.domain.changes import (
 from core.domain.errors import Expired, NotAllowed, ToolError, WriteUnsure
 from core.domain.messages import Address, ChangeAction, Person
 from core.store.changes import SqlLedger
+from core.store.database import SqlConnection
 from core.store.postgres import PostgresDatabase
 from core.store.schema import SCHEMA
 from tests.contract.engines import Embedded
@@ -180,15 +181,12 @@ class NoAudit:
 
 
 class Machine(RuleBasedStateMachine):
-    """The walks. `engines` opens the engine of a walk in a folder."""
+    """The walks on SQLite, each in a folder of its own."""
 
-    engines: Callable[[Path], Coroutine[Any, Any, Embedded]] = Embedded.open
     counts: ClassVar[Counter[str]] = Counter()
 
     def __init__(self) -> None:
         super().__init__()
-        self.runner = asyncio.Runner()
-        self.folder = tempfile.TemporaryDirectory()
         self.table = Table(self.check_write)
         self.words = (f"w{n}" for n in itertools.count())
         self.keys = (f"k{n}" for n in itertools.count())
@@ -199,9 +197,14 @@ class Machine(RuleBasedStateMachine):
         asked for it."""
         self.closed: set[int] = set()
         """The proposals that were denied or have expired."""
-        self.engine = self.run(type(self).engines(Path(self.folder.name)))
+        self.open()
         self.start()
         self.counts["walks"] += 1
+
+    def open(self) -> None:
+        self.runner = asyncio.Runner()
+        self.folder = tempfile.TemporaryDirectory()
+        self.engine = self.run(Embedded.open(Path(self.folder.name)))
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(work)
@@ -446,33 +449,48 @@ WALKS = {"sqlite": 15, "postgres": 4}
 
 
 class PostgresMachine(Machine):
-    """The walks on Postgres, in one database that each walk empties."""
+    """The walks on Postgres. All have one database, which each empties first."""
+
+    shared: ClassVar[tuple[asyncio.Runner, Embedded]]
+
+    def open(self) -> None:
+        self.runner, self.engine = self.shared
+
+        def empty(connection: SqlConnection) -> None:
+            for table in ("inbox", "changes", "steps", "notes", "consents", "conversations"):
+                connection.execute(f"DELETE FROM {table}").close()
+
+        self.run(self.engine.database.write(empty))
+
+    def teardown(self) -> None:
+        """Leave the database to the next walk."""
+
+
+@contextmanager
+def open_machine(engine: str, request: pytest.FixtureRequest) -> Iterator[type[Machine]]:
+    """Yield the machine of this engine."""
+    if engine == "sqlite":
+        yield Machine
+        return
+    with asyncio.Runner() as runner:
+        url = request.getfixturevalue("migrated_postgres")
+        database = runner.run(PostgresDatabase.open(url, SCHEMA))
+        PostgresMachine.shared = runner, Embedded(Path(), database)
+        yield PostgresMachine
+        runner.run(database.close())
 
 
 @pytest.mark.parametrize("engine", WALKS)
 @pytest.mark.timeout(0 if "PONTE_STORM" in os.environ else 240)
 def test_changes(engine: str, request: pytest.FixtureRequest) -> None:
-    if engine == "postgres":
-        url = request.getfixturevalue("migrated_postgres")
-
-        async def open_emptied(home: Path) -> Embedded:
-            database = await PostgresDatabase.open(url, SCHEMA)
-            await database.write(
-                lambda connection: connection.execute(
-                    "TRUNCATE inbox, changes, steps, notes, consents, conversations"
-                ).close()
-            )
-            return Embedded(home, database)
-
-        PostgresMachine.engines = open_emptied
-    machine = PostgresMachine if engine == "postgres" else Machine
+    walks = 1000 if "PONTE_STORM" in os.environ else WALKS[engine]
     Machine.counts.clear()
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=1000 if "PONTE_STORM" in os.environ else WALKS[engine],
-            stateful_step_count=20, deadline=None, database=None,
-            suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-        ),
-    )  # fmt: skip
+    with open_machine(engine, request) as machine:
+        run_state_machine_as_test(
+            machine,
+            settings=settings(
+                max_examples=walks, stateful_step_count=20, deadline=None, database=None,
+                suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+            ),
+        )  # fmt: skip
     print(engine, dict(Machine.counts))
