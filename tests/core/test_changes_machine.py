@@ -494,6 +494,7 @@ def test_changes(engine: str, request: pytest.FixtureRequest) -> None:
             machine,
             settings=settings(
                 max_examples=walks, stateful_step_count=20, deadline=None, database=None,
+                derandomize="PONTE_STORM" not in os.environ,
                 suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
             ),
         )  # fmt: skip
