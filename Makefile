@@ -27,9 +27,11 @@ FAULTS ?= 60
 SEED ?= 1
 ENGINE ?= embedded
 LONG_TESTS = PONTE_STORM=$(KILLS) $(BIN)/python -m pytest --timeout=0 -s
-STORM_embedded = $(LONG_TESTS) tests/real/test_storm.py tests/real/test_kill_applying.py
+WALKS = tests/core/test_changes_machine.py -k
+STORM_embedded = $(LONG_TESTS) tests/real/test_storm.py tests/real/test_kill_applying.py && \
+	$(LONG_TESTS) $(WALKS) sqlite
 STORM_postgres = $(BIN)/python -m tests.real.cluster_storm --kills $(KILLS) --seed $(SEED) && \
-	$(LONG_TESTS) tests/real/test_machines.py
+	$(LONG_TESTS) tests/real/test_machines.py && $(LONG_TESTS) $(WALKS) postgres
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Each test process compiles 800 files again where an environment turns __pycache__ off.
 unexport PYTHONDONTWRITEBYTECODE

@@ -53,6 +53,28 @@ SUBJECTS = (
         ),
         asked=(r"\borigin\.[a-z_]+\b", r"\.(is_authored|may_be_command)\b", r"\bstand_ins\b"),
     ),
+    Subject(
+        "kinds of change",
+        # The kinds, and the features that make and apply changes of one kind alone.
+        own=(
+            "core/changes/kinds.py", "core/tools/nocodb/", "core/tools/sample/",
+            "core/tools/stackspot/", "core/tools/posting/", "core/tools/schedules/",
+            "core/chat/elsewhere.py", "core/schedules/", "core/conversation/schedules.py",
+            "core/domain/schedules.py", "core/store/schedules.py", "bot/schedules.py",
+        ),
+        named=(
+            r"\bdraft\.kind (not in|in|==|!=) ", r"\bmatch draft\.kind\b",
+            r"\bkind (=|==|!=) [\"'](create|update|delete|run|post|schedule)\b",
+            r"\bkind=\"(create|update|delete|run|post|schedule)\"",
+            r"\bkinds\[\"", r"\b(TABLE_KINDS|WriteKind)\b",
+            r"\bget\(\"kind\"\) [!=]= \"", r"\bLiteral\[\"proposal\", \"change\", ",
+            r"\b(ROW_KINDS|QUICK_COMMAND_RUN|PLACE_POST|[A-Z]+_SCHEDULE)\b",
+        ),
+        asked=(
+            r"\bself\.kinds\[", r"\bkind\(change\)",
+            r"\bkind\.(is|has|can|no|may|needs|describe|build|paid|read|rule)_?[a-z_]*\b",
+        ),
+    ),
 )  # fmt: skip
 
 

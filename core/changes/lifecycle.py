@@ -132,8 +132,11 @@ class ChangeLifecycle:
             )
 
     async def settle_payment(self, change: Change, seq: int) -> None:
-        """Charge the reserved cost if this event began the run; otherwise release it."""
+        """Charge the reserved cost if this event began the run, or may have; otherwise release
+        it."""
         paid = self.builder.kind(change).paid_run(change.draft)
         if self.purse and paid:
-            begun = change.decision_seq == seq and any(step.write.id for step in change.steps)
+            begun = change.decision_seq == seq and any(
+                step.write.id or step.state == "unknown" for step in change.steps
+            )
             await self.purse.settle_run(seq, change.id, paid, begun)

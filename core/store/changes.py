@@ -155,12 +155,8 @@ class SqlLedger:
 
         def write(connection: SqlConnection) -> Change:
             lock_key(connection, proposal.address.conversation)
-            known = connection.execute(
-                "SELECT * FROM changes WHERE seq = ? AND call_id = ?",
-                (proposal.seq, proposal.call_id),
-            ).fetchone()
-            if known is not None:
-                return _change_of(connection, known)
+            if known := _find_of_call(connection, proposal):
+                return known
             row = connection.execute(
                 "SELECT generation FROM conversations WHERE conversation = ?",
                 (proposal.address.conversation,),
@@ -283,6 +279,9 @@ class SqlLedger:
             original = _get_locked(connection, proposal.undone_change)
             if original.undone_by:
                 return _get_change(connection, original.undone_by)
+            # This event began an undo that failed, and its process ended before its answer.
+            if known := _find_of_call(connection, proposal):
+                return known
             begun = _insert(
                 connection,
                 Change(
@@ -614,6 +613,14 @@ def _erase_rows(connection: SqlConnection, id: str) -> None:
         " WHERE change = ?",
         (id,),
     )
+
+
+def _find_of_call(connection: SqlConnection, proposal: Proposal) -> Change | None:
+    """Return the change that the proposal's call stored before; None if there is none."""
+    row = connection.execute(
+        "SELECT * FROM changes WHERE seq = ? AND call_id = ?", (proposal.seq, proposal.call_id)
+    ).fetchone()
+    return _change_of(connection, row) if row is not None else None
 
 
 def _change_of(connection: SqlConnection, row: SqlRow) -> Change:

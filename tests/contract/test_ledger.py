@@ -163,6 +163,9 @@ async def test_an_undo_that_did_not_do_all(ledger: Ledger, state: ChangeState) -
     after = await ledger.get(change.id)
     assert after.state == "done"
     assert bool(after.undone_by) == (state == "partial"), "one that did nothing may be repeated"
+    again = replace(proposal("undo", seq=9), id="other1", undone_change=change.id)
+    found = await ledger.undo(again, BOB, 190.0)
+    assert (found.id, found.state) == (undo.id, state), "by another event, not by the same one"
 
 
 async def test_the_newest_first_of_a_conversation_or_of_all(ledger: Ledger) -> None:
