@@ -11,6 +11,7 @@ import contextlib
 import functools
 import socket
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import h11
@@ -398,58 +399,48 @@ class DocumentRoutes(RouteGroup):
         return build_document([*self._described, *self.routes], self._signed)
 
 
-class MountedHandler:
-    """An ASGI application for one POST route whose handler authenticates its callers itself."""
-
-    def __init__(self, handler: HttpHandler) -> None:
-        self._handler = handler
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
-        try:
-            if request.method != "POST":
-                response = Response(status_code=405, headers={"allow": "POST"})
-            else:
-                body = await limit_body(request, MOUNTED_BODY_LIMIT_BYTES).body()
-                status, headers, answer = await self._handler(dict(request.headers.items()), body)
-                response = Response(answer, status, headers)
-        except TooLarge:
-            response = Response(status_code=413, headers={"connection": "close"})
-        except ClientDisconnect:  # half a body is none
-            return
-        await response(scope, receive, send)
+async def serve_mounted(handler: HttpHandler, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a POST request with a handler that authenticates its callers itself."""
+    request = Request(scope, receive)
+    try:
+        if request.method != "POST":
+            response = Response(status_code=405, headers={"allow": "POST"})
+        else:
+            body = await limit_body(request, MOUNTED_BODY_LIMIT_BYTES).body()
+            status, headers, answer = await handler(dict(request.headers.items()), body)
+            response = Response(answer, status, headers)
+    except TooLarge:
+        response = Response(status_code=413, headers={"connection": "close"})
+    except ClientDisconnect:  # half a body is none
+        return
+    await response(scope, receive, send)
 
 
+@dataclass(frozen=True, slots=True)
 class PathRouter:
-    """Routes other adapters' paths and webhooks to their applications, and everything else to
-    ours."""
+    """Routes other adapters' paths and webhooks to their handlers, and everything else to `own`."""
 
-    def __init__(
-        self,
-        site: Site,
-        mounted: Mapping[str, HttpHandler],
-        own: ASGIApp,
-        hooks: HookReceiver | None,
-    ) -> None:
-        self._site = site
-        self._mounted = {path: MountedHandler(handler) for path, handler in mounted.items()}
-        self._own = own
-        self._hooks = hooks
+    site: Site
+    mounted: Mapping[str, HttpHandler]
+    own: ASGIApp
+    hooks: HookReceiver | None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path, hooks = scope.get("path", ""), self._hooks
-        app = self._mounted.get(path, self._own)
+        path, hooks = scope.get("path", ""), self.hooks
+        handler = self.mounted.get(path)
         if hooks and hooks.is_used and path.startswith(HOOKS_PREFIX):
 
-            async def receive_hook(
+            async def handler(
                 headers: Mapping[str, str], body: bytes
             ) -> tuple[int, Mapping[str, str], bytes]:
-                if not self._site.is_accepting:
+                if not self.site.is_accepting:
                     return 503, {"retry-after": "5"}, b""
                 return await hooks.receive(path.removeprefix(HOOKS_PREFIX), headers, body)
 
-            app = MountedHandler(receive_hook)
-        await app(scope, receive, send)
+        if handler is None:
+            await self.own(scope, receive, send)
+        else:
+            await serve_mounted(handler, scope, receive, send)
 
 
 def _refuse(request: Request, error: Exception) -> Response:

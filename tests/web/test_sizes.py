@@ -18,7 +18,7 @@ from adapters.web.errors import BadRequest, TooManyRequests
 from adapters.web.http_io import MAX_JSON_DEPTH, MAX_JSON_VALUES, _parse_json
 from adapters.web.openai_api import ConcurrencyLimit
 from adapters.web.openai_requests import MAX_MESSAGES, MAX_OBJECT_FIELDS, CompletionRequest
-from adapters.web.server import MOUNTED_BODY_LIMIT_BYTES, MountedHandler
+from adapters.web.server import MOUNTED_BODY_LIMIT_BYTES, serve_mounted
 from core.domain.messages import Answer
 from core.text.text import check_json
 from tests.fakes.choices import allow_list
@@ -348,7 +348,7 @@ async def test_another_adapters_route_gets_its_whole_body_and_nothing_too_large(
             sent.append(event)
 
         sent.clear()
-        await MountedHandler(handler)(post, receive, send)
+        await serve_mounted(handler, post, receive, send)
         return int(sent[0]["status"])
 
     assert await ask(b"one ", b"two ", b"three") == 200
@@ -365,5 +365,5 @@ async def test_another_adapters_route_gets_its_whole_body_and_nothing_too_large(
         sent.append(event)
 
     sent.clear()
-    await MountedHandler(handler)(post, hang_up, note)
+    await serve_mounted(handler, post, hang_up, note)
     assert (received, sent) == ([b"one two three"], []), "half a body is none"
