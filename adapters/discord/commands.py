@@ -86,24 +86,48 @@ def make_tree(
     )
     tree.error(on_error)
 
+    @tree.command(name="ask", description=ASK_DESCRIPTION)
     @app_commands.describe(prompt=PROMPT_DESCRIPTION, file=FILE_DESCRIPTION)
     async def ask(
         interaction: Interaction, prompt: str = "", file: discord.Attachment | None = None
     ) -> None:
         await handlers.ask(interaction, prompt, file)
 
+    @tree.context_menu(name=ASK_MENU)
     async def ask_about(interaction: Interaction, message: discord.Message) -> None:
         await handlers.ask_about(interaction, message)
 
-    words = (
-        _make_word(handlers, word, description) for word, description in WORD_DESCRIPTIONS.items()
-    )
-    own: app_commands.Command[Any, Any, None]
-    own = app_commands.Command(name="ask", description=ASK_DESCRIPTION, callback=ask)
-    for command in (own, _make_quick(handlers), _make_undo(handlers), *words):
-        tree.add_command(command)
-    tree.add_command(app_commands.ContextMenu(name=ASK_MENU, callback=ask_about))
+    @tree.command(name="quick-command", description=QUICK_DESCRIPTION)
+    @app_commands.describe(slug=SLUG_DESCRIPTION, input=INPUT_DESCRIPTION, file=FILE_DESCRIPTION)
+    async def quick(
+        interaction: Interaction,
+        slug: app_commands.Range[str, 1, 100],
+        input: str = "",
+        file: discord.Attachment | None = None,
+    ) -> None:
+        await handlers.run_quick_command(interaction, slug, input, file)
+
+    @tree.command(name="undo", description=UNDO_DESCRIPTION)
+    @app_commands.describe(change=CHANGE_DESCRIPTION)
+    async def undo(interaction: Interaction, change: app_commands.Range[str, 6, 6]) -> None:
+        await handlers.undo(interaction, change)
+
+    quick.autocomplete("slug")(_autocomplete(handlers.find_slugs))
+    undo.autocomplete("change")(_autocomplete(handlers.find_undoable))
+    for word, description in WORD_DESCRIPTIONS.items():
+        tree.command(name=word, description=description)(_make_callback(handlers, word))
     return tree
+
+
+def _make_callback(
+    handlers: DiscordHandlers, word: str
+) -> Callable[[Interaction], Coroutine[Any, Any, None]]:
+    """Return the function that runs a command without options."""
+
+    async def run_word(interaction: Interaction) -> None:
+        await handlers.run_word(interaction, word)
+
+    return run_word
 
 
 async def report_failure(interaction: Interaction) -> None:
@@ -112,17 +136,6 @@ async def report_failure(interaction: Interaction) -> None:
     if not interaction.response.is_done():
         with suppress(discord.DiscordException, *IN_DOUBT):
             await interaction.response.send_message(words, ephemeral=True)
-
-
-async def make_payload(tree: app_commands.CommandTree[Any]) -> list[dict[str, Any]]:
-    """Return the commands and their translations in the form of Discord's API. The order is fixed,
-    so that a hash of the result shows a change."""
-    translator = tree.translator
-    if translator is None:
-        return [command.to_dict(tree) for command in tree.get_commands()]
-    return [
-        await command.get_translated_payload(tree, translator) for command in tree.get_commands()
-    ]
 
 
 async def register(
@@ -134,7 +147,9 @@ async def register(
     A refusal is logged. It is tried again only at the next start, because an app may create 200
     commands a day (interactions/application-commands.mdx#registering).
     """
-    body = json.dumps(await make_payload(tree), sort_keys=True)
+    commands = tree.get_commands()  # in a fixed order, so that a hash of them shows a change
+    payloads = [await one.get_translated_payload(tree, Translations()) for one in commands]
+    body = json.dumps(payloads, sort_keys=True)
     digest = hashlib.sha256(f"{application}\n{body}".encode()).hexdigest()
     if digest == state.commands:
         return False
@@ -145,48 +160,8 @@ async def register(
         return False
     state.commands = digest
     await state.flush()
-    log.info("slash commands registered", count=len(tree.get_commands()))
+    log.info("slash commands registered", count=len(commands))
     return True
-
-
-def _make_quick(handlers: DiscordHandlers) -> app_commands.Command[Any, Any, None]:
-    async def quick(
-        interaction: Interaction,
-        slug: app_commands.Range[str, 1, 100],
-        input: str = "",
-        file: discord.Attachment | None = None,
-    ) -> None:
-        await handlers.run_quick_command(interaction, slug, input, file)
-
-    app_commands.describe(slug=SLUG_DESCRIPTION, input=INPUT_DESCRIPTION, file=FILE_DESCRIPTION)(
-        quick
-    )
-    command: app_commands.Command[Any, Any, None]
-    command = app_commands.Command(
-        name="quick-command", description=QUICK_DESCRIPTION, callback=quick
-    )
-    command.autocomplete("slug")(_autocomplete(handlers.find_slugs))
-    return command
-
-
-def _make_undo(handlers: DiscordHandlers) -> app_commands.Command[Any, Any, None]:
-    async def undo(interaction: Interaction, change: app_commands.Range[str, 6, 6]) -> None:
-        await handlers.undo(interaction, change)
-
-    app_commands.describe(change=CHANGE_DESCRIPTION)(undo)
-    command: app_commands.Command[Any, Any, None]
-    command = app_commands.Command(name="undo", description=UNDO_DESCRIPTION, callback=undo)
-    command.autocomplete("change")(_autocomplete(handlers.find_undoable))
-    return command
-
-
-def _make_word(
-    handlers: DiscordHandlers, word: str, description: str
-) -> app_commands.Command[Any, Any, None]:
-    async def callback(interaction: Interaction) -> None:
-        await handlers.run_word(interaction, word)
-
-    return app_commands.Command(name=word, description=description, callback=callback)
 
 
 def _autocomplete(
@@ -198,14 +173,14 @@ def _autocomplete(
     async def complete(interaction: Interaction, typed: str) -> list[app_commands.Choice[str]]:
         try:
             async with asyncio.timeout(AUTOCOMPLETE_SECONDS):
-                found = await find_choices(interaction, typed)
+                choices = await find_choices(interaction, typed)
         except Exception as error:
             # Discord accepts an empty list. A late or invalid one looks like a failure of the app.
             log.warning("could not list choices for autocomplete", error=type(error).__name__)
             return []
         return [
             app_commands.Choice(name=name[:MAX_CHOICE_CHARACTERS] or value, value=value)
-            for name, value in found[:MAX_CHOICES]
+            for name, value in choices[:MAX_CHOICES]
             if value and len(value) <= MAX_CHOICE_CHARACTERS
         ]
 

@@ -10,10 +10,11 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import discord
+from pydantic import TypeAdapter
 
 from adapters.discord import DISCORD_STATE_NAME
 from adapters.discord.client import PLATFORM
@@ -21,9 +22,6 @@ from core.chat.participants import Participants
 from core.domain.messages import Address
 from core.integrations.integration import Alone, Peers
 from core.store.remembered import remove_ids
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 MAX_REMEMBERED, MAX_REMEMBERED_FORMS = 2000, 100
 """Largest number of entries of each kind, and of files for open forms. The oldest entries are
@@ -100,7 +98,35 @@ SHARE_AFTER_SECONDS = 0.2
 one."""
 
 
-class DiscordState:
+@dataclass
+class StoredState:
+    """The part of the state that is stored as JSON."""
+
+    commands: str = ""
+    """Hash of the slash commands that Discord has registered for us."""
+    channels: dict[int, SeenChannel] = field(default_factory=dict)
+    """Channel id → the last message that was processed there."""
+    parents: dict[int, int] = field(default_factory=dict)
+    """Thread id → id of its parent channel; 0 for a channel that is not a thread."""
+    threads: dict[int, ThreadState] = field(default_factory=dict)
+    """Thread id → who takes part in it."""
+    aliases: dict[str, tuple[int, float]] = field(default_factory=dict)
+    """`channel:person` → id of a thread that could not be created, and the time of that."""
+    hint_times: dict[str, float] = field(default_factory=dict)
+    """Key of a hint → when it was given last."""
+    hourglasses: dict[str, str] = field(default_factory=dict)
+    """Turn → the message that has an hourglass, as `channel:message`."""
+    form_files: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """Message id → its files, while a form about the message is open: a form cannot contain
+    them."""
+    languages: dict[str, str] = field(default_factory=dict)
+    """Person id → their language. Only interactions contain it."""
+
+
+_STORED_FORM = TypeAdapter(StoredState)
+
+
+class DiscordState(StoredState):
     """The state that the adapter keeps across restarts.
 
     If several processes share it, the one that `leads` holds the gateway and reads the changes that
@@ -108,30 +134,12 @@ class DiscordState:
     """
 
     def __init__(self, peers: Peers | None = None) -> None:
+        super().__init__()
         self._peers = peers or Alone()
         self._row = self._peers.remembered_state(DISCORD_STATE_NAME, self._data)
         self.leads = isinstance(self._peers, Alone)
         self._telling: asyncio.Task[None] | None = None
         self._peers.on("remembered", self._on_remembered)
-        self.commands = ""
-        """Hash of the slash commands that Discord has registered for us."""
-        self.channels: dict[int, SeenChannel] = {}
-        """Channel id → the last message that was processed there."""
-        self.parents: dict[int, int] = {}
-        """Thread id → id of its parent channel; 0 for a channel that is not a thread."""
-        self.threads: dict[int, ThreadState] = {}
-        """Thread id → who takes part in it."""
-        self.aliases: dict[str, tuple[int, float]] = {}
-        """`channel:person` → id of a thread that could not be created, and the time of that."""
-        self.hint_times: dict[str, float] = {}
-        """Key of a hint → when it was given last."""
-        self.form_files: dict[str, list[dict[str, Any]]] = {}
-        """Message id → its files, while a form about the message is open: a form cannot contain
-        them."""
-        self.hourglasses: dict[str, str] = {}
-        """Turn → the message that has an hourglass, as `channel:message`."""
-        self.languages: dict[str, str] = {}
-        """Person id → their language. Only interactions contain it."""
 
     async def open(self) -> None:
         """Read the stored state."""
@@ -144,15 +152,14 @@ class DiscordState:
         await self.flush()
 
     def _take(self, data: Mapping[str, Any]) -> None:
-        self.commands = str(data.get("commands", ""))
-        self.channels = {int(k): SeenChannel(**v) for k, v in data.get("channels", {}).items()}
-        self.parents = {int(k): int(v) for k, v in data.get("parents", {}).items()}
-        self.threads = {int(k): ThreadState(**v) for k, v in data.get("threads", {}).items()}
-        self.aliases = {k: (int(v[0]), float(v[1])) for k, v in data.get("aliases", {}).items()}
-        self.hint_times = {k: float(v) for k, v in data.get("hint_times", {}).items()}
-        self.hourglasses = {k: str(v) for k, v in data.get("hourglasses", {}).items()}
-        self.form_files = {str(k): list(v) for k, v in data.get("form_files", {}).items()}
-        self.languages = {str(k): str(v) for k, v in data.get("languages", {}).items()}
+        """Replace the stored part of the state. Its dictionaries stay, because others hold them."""
+        for name, value in vars(_STORED_FORM.validate_python(data)).items():
+            if isinstance(value, dict):
+                entries = getattr(self, name)
+                entries.clear()
+                entries.update(value)
+            else:
+                setattr(self, name, value)
 
     async def lead(self) -> None:
         """Store our own changes, read those of the former leader, and lead from now on."""
@@ -198,7 +205,7 @@ class DiscordState:
 
     def is_alias(self, thread: int) -> bool:
         """Return whether `thread` is the id of a thread that could not be created."""
-        return any(known == thread for known, _ in self.aliases.values())
+        return any(alias == thread for alias, _ in self.aliases.values())
 
     def note_language(self, person: int, language: str) -> None:
         """Remember the language of a person."""
@@ -209,10 +216,10 @@ class DiscordState:
     def language_of(self, person: str, guild: discord.Guild | None, otherwise: str) -> str:
         """Return the person's language, else that of a community server, else `otherwise`. Only
         community servers choose a language."""
-        if known := self.languages.get(person):
-            return known
-        chosen = guild is not None and "COMMUNITY" in guild.features
-        return str(guild.preferred_locale) if guild and chosen else otherwise
+        if language := self.languages.get(person):
+            return language
+        has_language = guild is not None and "COMMUNITY" in guild.features
+        return str(guild.preferred_locale) if guild and has_language else otherwise
 
     async def set_alias(self, channel: int, person: str, thread: int) -> None:
         """Remember durably that `thread` could not be created for this person in the channel."""
@@ -245,34 +252,18 @@ class DiscordState:
         await self.flush()
 
     def _data(self) -> object:
-        """Return the state as JSON to be stored."""
-        self._trim()
-        return {
-            "commands": self.commands,
-            "channels": {str(k): asdict(v) for k, v in self.channels.items()},
-            "parents": {str(k): v for k, v in self.parents.items()},
-            "threads": {str(k): asdict(v) for k, v in self.threads.items()},
-            "aliases": {k: list(v) for k, v in self.aliases.items()},
-            "hint_times": self.hint_times,
-            "hourglasses": self.hourglasses,
-            "form_files": self.form_files,
-            "languages": self.languages,
-        }
-
-    def _trim(self) -> None:
-        """Drop the oldest entries of each kind."""
+        """Return the state as JSON to be stored, without the oldest entries of each kind. A
+        dictionary has the order in which its keys were first set."""
         if len(self.channels) > MAX_REMEMBERED:
-            newest = sorted(self.channels.items(), key=lambda item: item[1].updated_at)[
-                -MAX_REMEMBERED:
-            ]
-            self.channels = dict(newest)
-        self.parents = _newest(self.parents)
-        self.threads = _newest(self.threads)
-        self.aliases = _newest(self.aliases)
-        self.hint_times = _newest(self.hint_times)
-        self.hourglasses = _newest(self.hourglasses)
-        self.form_files = _newest(self.form_files, MAX_REMEMBERED_FORMS)
-        self.languages = _newest(self.languages)
+            channels = sorted(self.channels.items(), key=lambda item: item[1].updated_at)
+            self.channels.clear()
+            self.channels.update(channels)
+        for kind in fields(StoredState):
+            if isinstance(entries := getattr(self, kind.name), dict):
+                most = MAX_REMEMBERED_FORMS if entries is self.form_files else MAX_REMEMBERED
+                for key in list(entries)[:-most]:
+                    del entries[key]
+        return _STORED_FORM.dump_python(self, mode="json")
 
 
 def catch_up(data: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -284,8 +275,3 @@ def catch_up(data: Mapping[str, Any]) -> Mapping[str, Any]:
         for channel, one in data.get("channels", {}).items()
     }
     return {**data, "channels": channels}
-
-
-def _newest(kept: dict[K, V], most: int = MAX_REMEMBERED) -> dict[K, V]:
-    """Return the `most` newest entries. A dict has the order in which its keys were first set."""
-    return dict(list(kept.items())[-most:]) if len(kept) > most else kept

@@ -117,7 +117,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
     async def build(
         self, deps: IntegrationDependencies[WebSettings], ports: ChatPorts, page: PagePorts
     ) -> Platform:
-        from adapters.web.adapter import ListenAddress, MountedHandler, Site, WebAdapter
+        from adapters.web.adapter import ListenAddress, Site, WebAdapter
         from adapters.web.authentication import TokenAuthentication
 
         own = deps.own
@@ -134,9 +134,8 @@ class WebIntegration(OwnerIntegration[WebSettings]):
             accounts=page.people, owner_name=page.owner_name, request_board=page.requests,
             administration=page.administration, notices=page.notices,
         )  # fmt: skip
-        extra = {path: MountedHandler(handler) for path, handler in page.routes.items()}
         listener = ListenAddress(own.ponte_web_host, own.ponte_web_port)
-        return WebAdapter(site, listener, extra, page.hooks)
+        return WebAdapter(site, listener, page.routes, page.hooks)
 
     def link(self, own: WebSettings, platform: Any, home: HomeFolder) -> tuple[str, str]:
         page = own.page_url(platform.address)

@@ -12,7 +12,7 @@ import asyncio
 import importlib
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -47,34 +47,8 @@ from core.ports.rights import OwnerNames, PageAccounts
 from core.rights.policy import Policy
 from core.rights.rules import DEFAULT_RULE, OWNER_ID
 
-Event = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Event]]
-Send = Callable[[Event], Awaitable[None]]
-Asgi = Callable[[Event, Receive, Send], Awaitable[None]]
-"""An ASGI application. The type is declared here because importing Starlette is slow."""
 HOOKS_PREFIX = "/hooks/"
 HOOKS_PATH = "/hooks/{name}"
-MOUNTED_BODY_LIMIT_BYTES = 1_000_000
-"""Largest body of a request to another adapter's route. Slack's requests have a few kilobytes."""
-
-
-class MountedHandler:
-    """An ASGI application for one POST route whose handler authenticates its callers itself."""
-
-    def __init__(self, handler: HttpHandler) -> None:
-        self._handler = handler
-
-    async def __call__(self, scope: Event, receive: Receive, send: Send) -> None:
-        if scope["method"] != "POST":
-            return await _send_response(send, 405, {"allow": "POST"}, b"")
-        try:
-            body = await _read_body(receive)
-        except ConnectionAbortedError:
-            return None
-        if body is None:
-            return await _send_response(send, 413, {"connection": "close"}, b"")
-        headers = {name.decode("latin-1"): v.decode("latin-1") for name, v in scope["headers"]}
-        return await _send_response(send, *await self._handler(headers, body))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +65,18 @@ class WebAdapter:
     With `TokenAuthentication` and a `ListenAddress` it is the platform "web". With
     `SocketAuthentication` and a listening Unix socket it is the platform "terminal".
 
-    `extra` are other adapters' ASGI applications by path; they authenticate their callers
-    themselves.
+    `routes` are the handlers of other adapters' POST routes by path. They authenticate their
+    callers themselves.
     """
 
     def __init__(
         self, site: Site, listener: ListenAddress | socket.socket,
-        extra: Mapping[str, Asgi] | None = None, hooks: HookReceiver | None = None,
+        routes: Mapping[str, HttpHandler] | None = None, hooks: HookReceiver | None = None,
     ) -> None:  # fmt: skip
         self.address = ""
         self._site = site
         self._listener = listener
-        self._extra = extra or {}
+        self._routes = routes or {}
         self._hooks = hooks
         self._server: Any = None
 
@@ -118,7 +92,7 @@ class WebAdapter:
         server = await asyncio.to_thread(importlib.import_module, "adapters.web.server")
         listening = await asyncio.to_thread(self._bind, server)
         self._server = server.HttpServer(
-            server.make_application(self._site, self._extra, self._hooks), listening
+            server.make_application(self._site, self._routes, self._hooks), listening
         )
         await self._server.start()
 
@@ -147,30 +121,6 @@ class WebAdapter:
         host, port = listening.getsockname()[:2]
         self.address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         return listening
-
-
-async def _read_body(receive: Receive) -> bytes | None:
-    """Return the whole body; None if it is too large. Raise ConnectionAbortedError if the sender
-    hangs up before its end."""
-    body = bytearray()
-    more = True
-    while more:
-        piece = await receive()
-        if piece["type"] == "http.disconnect":
-            raise ConnectionAbortedError
-        body += piece.get("body", b"")
-        more = piece.get("more_body", False)
-        if len(body) > MOUNTED_BODY_LIMIT_BYTES:
-            return None
-    return bytes(body)
-
-
-async def _send_response(send: Send, status: int, headers: Mapping[str, str], body: bytes) -> None:
-    pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    pairs.append((b"content-length", str(len(body)).encode()))
-    pairs = list(dict(pairs).items())
-    await send({"type": "http.response.start", "status": status, "headers": pairs})
-    await send({"type": "http.response.body", "body": body})
 
 
 PROGRESS_SHARE_INTERVAL_SECONDS = 0.25

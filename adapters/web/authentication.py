@@ -23,10 +23,6 @@ from urllib.parse import urlsplit
 
 from adapters.web.errors import (
     AccessRemoved,
-    ApiTokenElsewhere,
-    ApiTokenNeeded,
-    ApiTokenSignIn,
-    ExpiredApiToken,
     ForeignHost,
     ForeignOrigin,
     LinkRenewed,
@@ -142,7 +138,7 @@ class TokenLogin:
         self._owner_name = owner_name
         self._tries: deque[tuple[float, str]] = deque()
 
-    async def admit(self, headers: Mapping[str, str], address: str) -> Visitor:
+    async def find_visitor(self, headers: Mapping[str, str], address: str) -> Visitor:
         """Return the visitor of a session cookie or a bearer token.
 
         Raise Unauthorized, WrongToken, TooManyTries after too many wrong tokens, and NotStored.
@@ -160,9 +156,9 @@ class TokenLogin:
     async def check_token(self, offered: str, address: str) -> Visitor:
         """Return the person whose token that is.
 
-        Raise WrongToken; ExpiredApiToken; LinkRenewed and AccessRemoved for a token that the owner
-        ended; TooManyTries after too many wrong tokens; NotStored if the token is not the owner's
-        and accounts cannot be read.
+        Raise WrongToken; Unauthorized for an expired API token; LinkRenewed and AccessRemoved for a
+        token that the owner ended; TooManyTries after too many wrong tokens; NotStored if the token
+        is not the owner's and accounts cannot be read.
         """
         source, unread = _guess_source(address), None
         accounts: Sequence[PageAccount] = ()
@@ -175,11 +171,11 @@ class TokenLogin:
                 accounts = await self._people.list_all() if self._people else ()
             except NotStored as error:  # its owner still comes in, to see what is wrong
                 unread = error
-            if found := self._find_generated(offered, accounts):
-                await self._record_visit(found, accounts)
-                return found
-            if ended := await self._find_ended(offered):
-                raise ended
+            if visitor := self._find_generated(offered, accounts):
+                await self._record_visit(visitor, accounts)
+                return visitor
+            if refusal := await self._find_ended(offered):
+                raise refusal
         # Nothing waits from here on: many guesses at once are each counted before the next.
         self._check_tries(source)
         if not hmac.compare_digest(_bytes(offered), self._token):
@@ -199,17 +195,17 @@ class TokenLogin:
         return None
 
     def _find_generated(self, offered: str, accounts: Sequence[PageAccount]) -> Visitor | None:
-        found = None
+        visitor = None
         if hmac.compare_digest(_bytes(offered), self._token) and self._is_generated:
-            found = self._owner
+            visitor = self._owner
         digest = hash_token(offered)
         for account in accounts:
             if hmac.compare_digest(digest, account.token_hash):
-                found = self._visitor(account)
-        return found
+                visitor = self._visitor(account)
+        return visitor
 
     async def _find_program(self, offered: str) -> Visitor | None:
-        """Return the visitor of an API token. Raise ExpiredApiToken, NotStored.
+        """Return the visitor of an API token. Raise Unauthorized, NotStored.
 
         The author of its messages is marked as a program, so that no part of Ponte lets it decide
         or administer (`core.rights.policy`).
@@ -219,7 +215,9 @@ class TokenLogin:
         if self._people is None or token is None:
             return None
         if token.is_expired(self._now()):
-            raise ExpiredApiToken
+            raise Unauthorized(
+                "This API token has expired. Create a new one on the page or with `ponte people`."
+            )
         today = f"{datetime.fromtimestamp(self._now(), UTC):%Y-%m-%d}"
         if token.last_use < today:
             with suppress(NotStored):
@@ -229,7 +227,7 @@ class TokenLogin:
         return Visitor(replace(person, is_bot=True, api_token=token.id), digest, is_program=True)
 
     async def is_still_allowed(self, visitor: Visitor) -> bool:
-        """Return True if the visitor's session has not ended and their token is still valid."""
+        """Return whether the visitor's token and session are still valid. Raise NotStored."""
         if visitor.is_program:
             token = await self._people.find_api_token(visitor.token) if self._people else None
             return token is not None and not token.is_expired(self._now())
@@ -240,18 +238,19 @@ class TokenLogin:
 
     def new_session(self, visitor: Visitor | None = None) -> str:
         """Return the cookie value of a new session. It expires by itself and with a new token."""
-        said = f"{int(self._now()) + SESSION_SECONDS:x}-{secrets.token_hex(8)}"
+        claim = f"{int(self._now()) + SESSION_SECONDS:x}-{secrets.token_hex(8)}"
         if visitor and visitor.token:
-            said = f"{said}-{visitor.person.id}"
-        return f"{said}-{_seal(self._sealing_key(visitor or self._owner), said)}"
+            claim = f"{claim}-{visitor.person.id}"
+        return f"{claim}-{_seal(self._sealing_key(visitor or self._owner), claim)}"
 
     def form_token(self, visitor: Visitor) -> str:
-        """Return the value of the visitor's forms. It ends with their session and their token."""
+        """Return a value that only pages in this visitor's session have. It proves that a form was
+        not sent by another site. It ends with their session and their token."""
         return _seal(self._sealing_key(visitor), f"form {visitor.session}")
 
-    async def sign_out(self, headers: Mapping[str, str]) -> None:
-        """End the session of these headers. Raise NotStored."""
-        session, people = await self._read_session(headers), self._people
+    async def sign_out(self, visit: Visit) -> None:
+        """End the session of this request in all processes. Raise NotStored."""
+        session, people = await self._read_session(visit.headers), self._people
         if session and people and not await people.is_session_ended(session.visitor.session):
             await people.end_session(session.visitor.session, session.until)
 
@@ -286,21 +285,21 @@ class TokenLogin:
 
         Raise NotStored.
         """
-        said, seal = self._read_cookie(headers) or ("", "")
-        if not said:
+        claim, seal = self._read_cookie(headers) or ("", "")
+        if not claim:
             return None
         visitor, accounts = self._owner, list[PageAccount]()
-        if name := said.split("-", 2)[2:]:
+        if name := claim.split("-", 2)[2:]:
             account = await self._find_account(name[0])
             if account is None:
                 return None
             visitor, accounts = self._visitor(account), [account]
-        if not hmac.compare_digest(_bytes(seal), _bytes(_seal(self._sealing_key(visitor), said))):
+        if not hmac.compare_digest(_bytes(seal), _bytes(_seal(self._sealing_key(visitor), claim))):
             return None
-        until = int(said.partition("-")[0], 16)
+        until = int(claim.partition("-")[0], 16)
         if until <= self._now():
             return None
-        return BrowserSession(replace(visitor, session=hash_token(said)), until, accounts)
+        return BrowserSession(replace(visitor, session=hash_token(claim)), until, accounts)
 
     async def _is_ended(self, visitor: Visitor) -> bool:
         """Return whether the visitor signed out.
@@ -391,7 +390,7 @@ class SocketAuthentication:
         return ""
 
 
-class TokenAuthentication:
+class TokenAuthentication(TokenLogin):
     """Authentication on the port, for requests of the platform "web".
 
     `host` is the listen address, `url` the public origin behind a proxy, `token` the owner's token,
@@ -412,11 +411,8 @@ class TokenAuthentication:
         owner_name: OwnerNames | None = None,
     ) -> None:
         """`is_generated` says that Ponte generated the owner's token."""
+        super().__init__(token, people=people, is_generated=is_generated, owner_name=owner_name)
         public = urlsplit(url)
-        self._login = TokenLogin(
-            token, people=people, is_generated=is_generated, owner_name=owner_name,
-        )  # fmt: skip
-        self.cookie = self._login.cookie
         self.secure = public.scheme == "https"
         self._hosts = {host.lower(), (public.hostname or "").lower()} - {""}
         self.origin = f"{public.scheme}://{public.netloc}".lower() if public.netloc else ""
@@ -432,44 +428,36 @@ class TokenAuthentication:
         self._check_origin(visit)
         if visit.path in OPEN_PATHS or visit.path.startswith(ASSETS_PREFIX):
             return None
-        visitor = await self._login.admit(visit.headers, self._client_address(visit))
+        visitor = await self.find_visitor(visit.headers, self._client_address(visit))
         is_for_programs = visit.path.startswith(COMPATIBLE_PREFIX)
         if visitor.is_program and not is_for_programs:
-            raise ApiTokenElsewhere
+            raise Refusal("API tokens work only for `/v1`. Use the page for this.")
         if is_for_programs and not visitor.is_program:
-            raise ApiTokenNeeded
+            raise Refusal(
+                "Use an API token for `/v1`. Create one on the page or with `ponte people token`."
+            )
         return visitor
 
     async def identify(self, visit: Visit) -> Visitor | None:
         """Return the visitor on an open path, or None for a stranger."""
         try:
-            visitor = await self._login.admit(visit.headers, self._client_address(visit))
+            visitor = await self.find_visitor(visit.headers, self._client_address(visit))
         except (Refusal, NotStored):
             return None
         return None if visitor.is_program else visitor
 
-    async def is_still_allowed(self, visitor: Visitor) -> bool:
-        """Return whether the visitor's token and session are still valid. Raise NotStored."""
-        return await self._login.is_still_allowed(visitor)
-
     async def sign_in(self, token: str, visit: Visit) -> str:
         """Return the cookie value of a new session for the person whose token this is.
 
-        Raise WrongToken, TooManyTries, ApiTokenSignIn, NotStored.
+        Raise WrongToken, TooManyTries, NotStored, and Unauthorized for an API token.
         """
-        visitor = await self._login.check_token(token, self._client_address(visit))
+        visitor = await self.check_token(token, self._client_address(visit))
         if visitor.is_program:
-            raise ApiTokenSignIn
-        return self._login.new_session(visitor)
-
-    async def sign_out(self, visit: Visit) -> None:
-        """End the session of this request in all processes. Raise NotStored."""
-        await self._login.sign_out(visit.headers)
-
-    def form_token(self, visitor: Visitor) -> str:
-        """Return a value that only pages in this visitor's session have. It proves that a form was
-        not sent by another site."""
-        return self._login.form_token(visitor)
+            raise Unauthorized(
+                "This is an API token. It works only in programs that use `/v1`. Sign in with "
+                "your link to the page."
+            )
+        return self.new_session(visitor)
 
     def _client_address(self, visit: Visit) -> str:
         """Return the address whose wrong tokens are counted. A proxy on this machine appends its
@@ -479,8 +467,8 @@ class TokenAuthentication:
 
     def _check_host(self, visit: Visit) -> None:
         host = visit.headers.get("host", "")
-        found = _HOST.fullmatch(host.lower())
-        name = found.group(1).strip("[]") if found else ""
+        match = _HOST.fullmatch(host.lower())
+        name = match[1].strip("[]") if match else ""
         if not name or not (is_loopback(name) or name in self._hosts):
             raise ForeignHost(host=host[:100] or "?")
 
@@ -507,8 +495,8 @@ def _ended_refusal(token: EndedToken) -> Refusal:
     return AccessRemoved() if token.was_removed else LinkRenewed()
 
 
-def _seal(key: bytes, said: str) -> str:
-    return hmac.new(key, _bytes(said), hashlib.sha256).hexdigest()
+def _seal(key: bytes, claim: str) -> str:
+    return hmac.new(key, _bytes(claim), hashlib.sha256).hexdigest()
 
 
 def _bytes(text: str) -> bytes:

@@ -232,35 +232,6 @@ class WrongToken(Unauthorized):
     sentence = "Invalid token."
 
 
-class ExpiredApiToken(Unauthorized):
-    """The API token has expired (401)."""
-
-    sentence = "This API token has expired. Create a new one on the page or with `ponte people`."
-
-
-class ApiTokenSignIn(Unauthorized):
-    """Somebody tried to sign in to the page with an API token (401)."""
-
-    sentence = (
-        "This is an API token. It works only in programs that use `/v1`. Sign in with your link "
-        "to the page."
-    )
-
-
-class ApiTokenElsewhere(Refusal):
-    """An API token was sent with a request outside of `/v1` (403)."""
-
-    code = "forbidden"
-    sentence = "API tokens work only for `/v1`. Use the page for this."
-
-
-class ApiTokenNeeded(Refusal):
-    """A request to `/v1` has a token or a session of the page (403)."""
-
-    code = "forbidden"
-    sentence = "Use an API token for `/v1`. Create one on the page or with `ponte people token`."
-
-
 class ForeignHost(Refusal):
     """The Host header names another site. This prevents DNS rebinding."""
 
@@ -274,7 +245,6 @@ class ForeignHost(Refusal):
 class StaleForm(Refusal):
     """A form was not sent by the page in the visitor's session (403)."""
 
-    code = "forbidden"
     sentence = "This form is no longer valid. Open the page again and repeat the step."
 
 
@@ -328,30 +298,10 @@ class UnsupportedParameter(BadRequest):
     )
 
 
-class RemoteFile(BadRequest):
-    """A message of the OpenAI-compatible API refers to a file by a URL."""
-
-    sentence = (
-        "Ponte does not download files from links. Send the file itself as a base64 data: URL."
-    )
-
-
 class InvalidDataUrl(BadRequest):
     """A file of the OpenAI-compatible API is not a base64 `data:` URL."""
 
     sentence = "`{param}` is not a base64 data: URL."
-
-
-class TooManyFiles(BadRequest):
-    """A request has more files than Ponte accepts."""
-
-    sentence = "A request can have at most {limit} files."
-
-
-class LastMessageNotUsers(BadRequest):
-    """The messages of a completion request end with a message of another role."""
-
-    sentence = "The last message must have the role `user`."
 
 
 class DecisionOnPageOnly(BadRequest):
@@ -375,12 +325,6 @@ class NoSuchModel(BadInput):
 
     code = "model_not_found"
     sentence = "Model {model!r} not found. `GET /v1/models` lists the models you can use."
-
-
-class OwnerOnly(NotAllowed):
-    """A person other than the owner tried to change the owner's name."""
-
-    sentence = "Only the owner of this Ponte can change that name."
 
 
 class UnknownPath(BadInput):

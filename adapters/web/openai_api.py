@@ -36,11 +36,10 @@ from adapters.web.answers import (
 )
 from adapters.web.errors import (
     STATUS_BY_CODE,
+    BadRequest,
     CommandNotForPrograms,
     DecisionOnPageOnly,
-    LastMessageNotUsers,
     NoSuchModel,
-    TooManyFiles,
     TooManyRequests,
     openai_error,
     status_of,
@@ -333,13 +332,13 @@ class OpenAiRoutes(RouteGroup):
         if request.headers.get("x-ponte-conversation"):
             messages = await self._unknown_messages(messages, message.address.conversation)
         if not messages or messages[-1].role != "user":
-            raise LastMessageNotUsers
+            raise BadRequest("The last message must have the role `user`.")
         if (size := sum(len(one.text) for one in messages)) >= MAX_TEXT_BYTES:
             raise TooLarge(size=format_size(size), limit=format_size(MAX_TEXT_BYTES))
         text = await http_io.clean_message_text(messages[-1].text)
         files = [file for one in messages for file in one.files]
         if len(files) > MAX_FILES:
-            raise TooManyFiles(limit=MAX_FILES)
+            raise BadRequest("A request can have at most {limit} files.", limit=MAX_FILES)
         if not text.strip() and not messages[-1].files:
             raise Empty
         uploads = await asyncio.to_thread(lambda: [decode_file(*file) for file in files])

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.requests import Request
 
-from adapters.web.errors import BadRequest, InvalidDataUrl, RemoteFile, UnsupportedParameter
+from adapters.web.errors import BadRequest, InvalidDataUrl, UnsupportedParameter
 from adapters.web.http_io import MAX_FILE_BYTES, MAX_JSON_BODY_BYTES, UploadedFile, read_json
 from core.domain.errors import TooLarge
 from core.domain.messages import Quote
@@ -147,7 +147,7 @@ def _check_stops(stops: Sequence[str]) -> Sequence[str]:
 
 
 def _read_message(message: RequestMessage, param: str) -> PromptMessage:
-    """Return the text and files of a message. Raise UnsupportedParameter, RemoteFile."""
+    """Return the text and files of a message. Raise UnsupportedParameter."""
     if message.role not in (*INSTRUCTION_ROLES, "user", "assistant"):
         raise UnsupportedParameter(param=f"{param}.role: {clean_text(message.role)[:40]}")
     for name in ("tool_calls", "function_call"):
@@ -173,12 +173,16 @@ def _read_message(message: RequestMessage, param: str) -> PromptMessage:
 
 
 def decode_file(url: str, name: str, param: str) -> UploadedFile:
-    """Return the file in a data: URL or in bare base64. Raise RemoteFile, InvalidDataUrl,
-    TooLarge."""
+    """Return the file in a data: URL or in bare base64. Raise BadRequest for a link to a
+    file, InvalidDataUrl, TooLarge."""
     head = _DATA.match(url[:1000])
     if head is None and _SCHEME.match(url[:40]):
-        is_data_url = url[:5].lower() == "data:"
-        raise InvalidDataUrl(param=param) if is_data_url else RemoteFile(param=param)
+        if url[:5].lower() == "data:":
+            raise InvalidDataUrl(param=param)
+        raise BadRequest(
+            "Ponte does not download files from links. Send the file itself as a base64 data: URL.",
+            param=param,
+        )
     try:
         data = base64.b64decode(url[head.end() if head else 0 :], validate=True)
     except (binascii.Error, ValueError):

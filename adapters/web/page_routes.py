@@ -33,7 +33,7 @@ from adapters.web.answers import (
     Welcome,
 )
 from adapters.web.authentication import SESSION_SECONDS
-from adapters.web.errors import OwnerOnly, UnknownPath, translate_page
+from adapters.web.errors import UnknownPath, translate_page
 from adapters.web.http_io import (
     EVENT_STREAM_TYPE,
     HTML_QUERY,
@@ -58,7 +58,7 @@ from adapters.web.stream import (
     stream_events,
 )
 from core.commands.grammar import TRANSLATED
-from core.domain.errors import NotFound, NotStored
+from core.domain.errors import NotAllowed, NotFound, NotStored
 from core.domain.messages import Address, Answer, Person
 from core.domain.notices import PersonNotice
 from core.domain.records import ApiToken, ConversationSummary, HistoryEntry
@@ -428,10 +428,10 @@ class PageRoutes(RouteGroup):
     @endpoint("PATCH", "/me", refuses=(503,))
     async def rename(self, request: Request, body: OwnerNameRequest) -> StatusAnswer:
         """Change the owner's name. "" returns to the system user's name. Raises
-        OwnerOnly, NotStored."""
+        NotAllowed, NotStored."""
         names = self._site.owner_name
         if visitor_of(request).person.id != OWNER_ID or names is None:
-            raise OwnerOnly
+            raise NotAllowed("Only the owner of this Ponte can change that name.")
         await names.change(body.name)
         return {"status": "renamed", "text": names.current}
 

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import socket
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import h11
@@ -22,16 +23,23 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from adapters.web.adapter import HOOKS_PATH, HOOKS_PREFIX, Json, MountedHandler, Site
+from adapters.web.adapter import HOOKS_PATH, HOOKS_PREFIX, Json, Site
 from adapters.web.answers import PartList, Readiness, StatusAnswer
 from adapters.web.chat import ChatRoutes
 from adapters.web.errors import BadRequest, UnexpectedError, UnknownPath, WrongMethod
-from adapters.web.http_io import VISITOR_KEY, Guard, error_response, read_visit, visitor_of
+from adapters.web.http_io import (
+    VISITOR_KEY,
+    Guard,
+    error_response,
+    limit_body,
+    read_visit,
+    visitor_of,
+)
 from adapters.web.openai_api import OpenAiRoutes
 from adapters.web.page_routes import ApiTokenRoutes, ConversationRoutes, OperatorRoutes, PageRoutes
 from adapters.web.routing import DeclaredRoute, RouteGroup, endpoint
-from core.domain.errors import NotFound, PonteError, Refusal, SettingsError
-from core.integrations.integration import HookReceiver
+from core.domain.errors import NotFound, PonteError, Refusal, SettingsError, TooLarge
+from core.integrations.integration import HookReceiver, HttpHandler
 
 HEAD_TIMEOUT_SECONDS = 10.0
 """Time for the head of a request, from the connection or from its first byte."""
@@ -55,6 +63,8 @@ SHUTDOWN_GRACE_SECONDS = 2
 """How long requests may run after every event stream was closed."""
 MAX_DISCARDED_BODY_BYTES = 256 * 1024 * 1024
 """Bytes of a refused body that are still read."""
+MOUNTED_BODY_LIMIT_BYTES = 1_000_000
+"""Largest body of a request to another adapter's route. Slack's requests have a few kilobytes."""
 _LATE = (
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n"
     b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
@@ -339,11 +349,11 @@ class AdminRoutes(RouteGroup):
 
 
 def make_application(
-    site: Site, extra: Mapping[str, ASGIApp] | None = None, hooks: HookReceiver | None = None
+    site: Site, mounted: Mapping[str, HttpHandler] | None = None, hooks: HookReceiver | None = None
 ) -> ASGIApp:
     """Return the application with all routes of `site`.
 
-    `extra` are other adapters' applications by exact path, and `hooks` receives webhooks. They
+    `mounted` are other adapters' handlers by exact path, and `hooks` receives webhooks. They
     authenticate their callers by a signature, so they come before the guard.
     """
     groups = (
@@ -353,7 +363,7 @@ def make_application(
     routes = [route for group in groups for route in group.routes]
     if site.operator is not None:
         routes += OperatorRoutes(site.operator).routes
-    signed = [*(extra or ()), *([HOOKS_PATH] if hooks else [])]
+    signed = [*(mounted or ()), *([HOOKS_PATH] if hooks else [])]
     routes += DocumentRoutes(routes, signed).routes
     app = Starlette(
         routes=routes,
@@ -366,7 +376,7 @@ def make_application(
     )
     app.router.redirect_slashes = False
     guarded = Guard(app, site)
-    return PathRouter(site, extra or {}, guarded, hooks) if extra or hooks else guarded
+    return PathRouter(site, mounted or {}, guarded, hooks) if mounted or hooks else guarded
 
 
 class DocumentRoutes(RouteGroup):
@@ -389,32 +399,48 @@ class DocumentRoutes(RouteGroup):
         return build_document([*self._described, *self.routes], self._signed)
 
 
-class PathRouter:
-    """Routes other adapters' paths and webhooks to their applications, and everything else to
-    ours."""
+async def serve_mounted(handler: HttpHandler, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a POST request with a handler that authenticates its callers itself."""
+    request = Request(scope, receive)
+    try:
+        if request.method != "POST":
+            response = Response(status_code=405, headers={"allow": "POST"})
+        else:
+            body = await limit_body(request, MOUNTED_BODY_LIMIT_BYTES).body()
+            status, headers, answer = await handler(dict(request.headers.items()), body)
+            response = Response(answer, status, headers)
+    except TooLarge:
+        response = Response(status_code=413, headers={"connection": "close"})
+    except ClientDisconnect:  # half a body is none
+        return
+    await response(scope, receive, send)
 
-    def __init__(
-        self, site: Site, extra: Mapping[str, ASGIApp], own: ASGIApp, hooks: HookReceiver | None
-    ) -> None:
-        self._site = site
-        self._extra = extra
-        self._own = own
-        self._hooks = hooks
+
+@dataclass(frozen=True, slots=True)
+class PathRouter:
+    """Routes other adapters' paths and webhooks to their handlers, and everything else to `own`."""
+
+    site: Site
+    mounted: Mapping[str, HttpHandler]
+    own: ASGIApp
+    hooks: HookReceiver | None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path, hooks = scope.get("path", ""), self._hooks
-        app = self._extra.get(path, self._own)
+        path, hooks = scope.get("path", ""), self.hooks
+        handler = self.mounted.get(path)
         if hooks and hooks.is_used and path.startswith(HOOKS_PREFIX):
 
-            async def receive_hook(
+            async def handler(
                 headers: Mapping[str, str], body: bytes
             ) -> tuple[int, Mapping[str, str], bytes]:
-                if not self._site.is_accepting:
+                if not self.site.is_accepting:
                     return 503, {"retry-after": "5"}, b""
                 return await hooks.receive(path.removeprefix(HOOKS_PREFIX), headers, body)
 
-            app = MountedHandler(receive_hook)
-        await app(scope, receive, send)
+        if handler is None:
+            await self.own(scope, receive, send)
+        else:
+            await serve_mounted(handler, scope, receive, send)
 
 
 def _refuse(request: Request, error: Exception) -> Response:

@@ -6,13 +6,16 @@ import asyncio
 import sqlite3
 from contextlib import closing
 
+import discord
 import pytest
 
 from adapters.discord import DISCORD_STATE_NAME
+from adapters.discord.presence import waiting_marks
 from adapters.discord.state import DiscordState, SeenChannel
 from core.domain.errors import SettingsError
 from core.integrations.integration import Alone
 from core.runtime.retry import Backoff
+from core.runtime.tasks import BackgroundTasks
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.timeouts import HANG_TIMEOUT_SECONDS
@@ -360,3 +363,15 @@ async def test_notes_that_cannot_be_read_are_begun_anew(
     await ponte.open()
     await ana.say("hello")
     await ana.wait_for_text("You said: hello")
+
+
+async def test_hourglasses_after_the_start_belong_to_the_stored_state() -> None:
+    async def client() -> discord.Client:
+        raise AssertionError("no call is made")
+
+    state = DiscordState()
+    marks = waiting_marks(client, state, BackgroundTasks("discord"))
+    await state.open()
+    marks.worn["turn"] = "1:2"
+    assert state.hourglasses == {"turn": "1:2"}
+    await state.close()

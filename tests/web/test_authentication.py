@@ -205,7 +205,7 @@ class Guesses:
 
     async def offer(self, token: str, address: str) -> str:
         try:
-            await self.login.admit({"authorization": f"Bearer {token}"}, address)
+            await self.login.find_visitor({"authorization": f"Bearer {token}"}, address)
         except Refusal as refused:
             return type(refused).__name__
         return "in"
@@ -253,8 +253,8 @@ async def test_guesses_never_lock_out_who_is_signed_in() -> None:
     kept = {"cookie": f"{auth.login.cookie}={auth.login.new_session()}"}
     for n in range(2 * MAX_WRONG_TOKENS):
         await auth.offer("guess", f"10.0.0.{n % 20}")
-    await auth.login.admit(kept, "10.0.0.1")
-    await auth.login.admit(kept | {"authorization": "Bearer wrong"}, "10.0.0.1")
+    await auth.login.find_visitor(kept, "10.0.0.1")
+    await auth.login.find_visitor(kept | {"authorization": "Bearer wrong"}, "10.0.0.1")
 
 
 async def test_two_pontes_of_one_machine_keep_a_session_each(ponte: WebPonte) -> None:
@@ -278,7 +278,7 @@ async def test_a_session_ends_by_itself_and_with_a_new_token() -> None:
     value = auth.login.new_session()
     kept = {"cookie": f"{auth.login.cookie}={value}"}
     with pytest.raises(Unauthorized):
-        await TokenLogin("another-token-that-is-long").admit(kept, "")
+        await TokenLogin("another-token-that-is-long").find_visitor(kept, "")
     longer = f"{int(value.split('-')[0], 16) * 2:x}-{value.partition('-')[2]}"
     for forged in (
         longer,
@@ -290,10 +290,10 @@ async def test_a_session_ends_by_itself_and_with_a_new_token() -> None:
         "é-x-y",
     ):
         with pytest.raises(Unauthorized):
-            await auth.login.admit({"cookie": f"{auth.login.cookie}={forged}"}, "")
+            await auth.login.find_visitor({"cookie": f"{auth.login.cookie}={forged}"}, "")
     auth.time = SESSION_SECONDS + 1
     with pytest.raises(Unauthorized):
-        await auth.login.admit(kept, "")
+        await auth.login.find_visitor(kept, "")
 
 
 async def test_behind_a_proxy_here_its_visitors_are_counted_by_their_own_address() -> None:

@@ -36,7 +36,7 @@ class Doors:
 
     async def offer(self, token: str, address: str = HERE) -> str:
         try:
-            visitor = await self.login.admit({"authorization": f"Bearer {token}"}, address)
+            visitor = await self.login.find_visitor({"authorization": f"Bearer {token}"}, address)
         except Refusal as refused:
             return type(refused).__name__
         return visitor.person.key

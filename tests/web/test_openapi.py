@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from starlette.applications import Starlette
 
 from adapters.web import openapi
-from adapters.web.adapter import HOOKS_PATH, MountedHandler
+from adapters.web.adapter import HOOKS_PATH
 from adapters.web.answers import Error, OpenAiError
 from adapters.web.http_io import Guard
 from adapters.web.routing import DeclaredRoute
@@ -101,7 +101,7 @@ async def test_the_page_s_server_tells_what_it_serves(ponte: WebPonte) -> None:
     ) -> tuple[int, dict[str, str], bytes]:
         return 200, {}, b""
 
-    ponte.extra["/slack/events"] = MountedHandler(answer_empty)
+    ponte.extra["/slack/events"] = answer_empty
     await ponte.restart()
     told = await openapi_document(ponte)
     assert "/operator/link" not in told["paths"]

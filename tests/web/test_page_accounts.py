@@ -202,7 +202,7 @@ async def test_strangers_and_who_was_removed_get_nothing(
             assert said.status_code == 200, route
         else:
             assert (said.status_code, said.json()["error"]["code"]) == (401, "unauthorized"), route
-        ponte_with_people.ponte.web._site.auth._login._tries.clear()  # type: ignore[union-attr]
+        ponte_with_people.ponte.web._site.auth._tries.clear()  # type: ignore[union-attr]
     assert len(ponte_with_people.ponte.rows) == rows
 
 
@@ -468,7 +468,7 @@ async def test_who_has_an_ended_link_reads_why_it_ended() -> None:
             (session.replace("-ana-", "-bia-"), SessionEnded.sentence),
         ):  # fmt: skip
             with pytest.raises(SessionEnded) as refused:
-                await doors.login.admit(doors.session(value), "")
+                await doors.login.find_visitor(doors.session(value), "")
             assert refused.value.words() == sentence, value
     doors.people.add("ana")
     with pytest.raises(AccessRemoved):
@@ -485,7 +485,7 @@ class Doors:
         self.login = TokenLogin(TOKEN, lambda: self.time, lambda: self.time, self.people)
 
     async def offer(self, token: str, address: str = "10.0.0.1") -> str:
-        visitor = await self.login.admit({"authorization": f"Bearer {token}"}, address)
+        visitor = await self.login.find_visitor({"authorization": f"Bearer {token}"}, address)
         return visitor.person.key
 
     def session(self, value: str) -> dict[str, str]:
@@ -497,7 +497,7 @@ async def test_a_session_is_its_person_s_alone() -> None:
     ana = await doors.login.check_token(doors.people.add("ana"), "")
     bia = await doors.login.check_token(doors.people.add("bia"), "")
     kept = doors.login.new_session(ana)
-    assert (await doors.login.admit(doors.session(kept), "")).person == ana.person
+    assert (await doors.login.find_visitor(doors.session(kept), "")).person == ana.person
     theirs, owners = doors.login.new_session(bia), doors.login.new_session()
     head, _, seal = kept.rpartition("-")
     forged = [
@@ -508,13 +508,13 @@ async def test_a_session_is_its_person_s_alone() -> None:
     ]  # fmt: skip
     for value in forged:
         with pytest.raises(Unauthorized):
-            await doors.login.admit(doors.session(value), "")
+            await doors.login.find_visitor(doors.session(value), "")
     other = TokenLogin("another-token-that-is-long", people=doors.people)
     with pytest.raises(Unauthorized):
-        await other.admit({"cookie": f"{other.cookie}={kept}"}, "")
+        await other.find_visitor({"cookie": f"{other.cookie}={kept}"}, "")
     doors.time = SESSION_SECONDS + 1
     with pytest.raises(Unauthorized):
-        await doors.login.admit(doors.session(kept), "")
+        await doors.login.find_visitor(doors.session(kept), "")
 
 
 async def test_guesses_are_counted_for_all_tokens_together() -> None:
@@ -554,10 +554,10 @@ async def test_without_the_database_the_owner_comes_in() -> None:
     kept = doors.login.new_session(await doors.login.check_token(token, ""))
     doors.people.away = True
     assert await doors.offer(TOKEN) == "web:owner"
-    await doors.login.admit(doors.session(doors.login.new_session()), "")
+    await doors.login.find_visitor(doors.session(doors.login.new_session()), "")
     for headers in ({"authorization": f"Bearer {token}"}, doors.session(kept)):
         with pytest.raises(NotStored):
-            await doors.login.admit(headers, "")
+            await doors.login.find_visitor(headers, "")
 
 
 async def test_the_day_that_they_came_is_kept_once() -> None:
@@ -566,8 +566,8 @@ async def test_the_day_that_they_came_is_kept_once() -> None:
     kept = doors.session(doors.login.new_session(await doors.login.check_token(token, "")))
     assert doors.people.accounts["web:ana"].last_visit == "1970-01-01"
     read = doors.people.read
-    await doors.login.admit(kept, "")
+    await doors.login.find_visitor(kept, "")
     assert doors.people.read == read + 2, "who it is, whether they signed out, and no more"
     doors.time = 86_400
-    await doors.login.admit(kept, "")
+    await doors.login.find_visitor(kept, "")
     assert doors.people.accounts["web:ana"].last_visit == "1970-01-02"

@@ -14,11 +14,11 @@ import pytest
 from starlette.requests import Request
 
 from adapters.web import http_io, openai_api, openai_requests
-from adapters.web.adapter import MOUNTED_BODY_LIMIT_BYTES, MountedHandler
 from adapters.web.errors import BadRequest, TooManyRequests
 from adapters.web.http_io import MAX_JSON_DEPTH, MAX_JSON_VALUES, _parse_json
 from adapters.web.openai_api import ConcurrencyLimit
 from adapters.web.openai_requests import MAX_MESSAGES, MAX_OBJECT_FIELDS, CompletionRequest
+from adapters.web.server import MOUNTED_BODY_LIMIT_BYTES, serve_mounted
 from core.domain.messages import Answer
 from core.text.text import check_json
 from tests.fakes.choices import allow_list
@@ -329,6 +329,7 @@ def routes_of(ponte: WebPonte) -> openai_api.OpenAiRoutes:
 
 async def test_another_adapters_route_gets_its_whole_body_and_nothing_too_large() -> None:
     received, sent = list[bytes](), list[MutableMapping[str, Any]]()
+    post = {"type": "http", "method": "POST", "headers": []}
 
     async def handler(headers: object, body: bytes) -> tuple[int, dict[str, str], bytes]:
         received.append(body)
@@ -347,7 +348,7 @@ async def test_another_adapters_route_gets_its_whole_body_and_nothing_too_large(
             sent.append(event)
 
         sent.clear()
-        await MountedHandler(handler)({"method": "POST", "headers": []}, receive, send)
+        await serve_mounted(handler, post, receive, send)
         return int(sent[0]["status"])
 
     assert await ask(b"one ", b"two ", b"three") == 200
@@ -364,5 +365,5 @@ async def test_another_adapters_route_gets_its_whole_body_and_nothing_too_large(
         sent.append(event)
 
     sent.clear()
-    await MountedHandler(handler)({"method": "POST", "headers": []}, hang_up, note)
+    await serve_mounted(handler, post, hang_up, note)
     assert (received, sent) == ([b"one two three"], []), "half a body is none"

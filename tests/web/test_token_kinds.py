@@ -114,7 +114,7 @@ async def test_every_route_with_every_kind_of_token(
                 ids |= {"notice": "owner-0"}
                 ids |= {"turn": own.turn, "file": own.attachments[0].file, "token": owners[-1]}
             said = await ask(kinds[kind], ids)
-            login._login._tries.clear()
+            login._tries.clear()
             status = 200 if said.status_code == 201 else said.status_code
             assert status == expected, (route, kind, said.text)
             if kind != "owner" and route == ("GET", "/readyz"):
@@ -141,7 +141,7 @@ async def test_the_command_line_s_routes_are_on_the_socket_alone(
         for kind, status in zip(KINDS, (*STRANGERS, 403, 403, 404, 404), strict=True):
             said = await kinds[kind].request(method, path, json={})
             assert said.status_code == status, (route.path, kind)
-            ponte_with_people.ponte.web._site.auth._login._tries.clear()  # type: ignore[union-attr]
+            ponte_with_people.ponte.web._site.auth._tries.clear()  # type: ignore[union-attr]
 
 
 async def test_an_api_token_does_not_sign_in(ponte: WebPonte) -> None:

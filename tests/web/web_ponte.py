@@ -13,12 +13,12 @@ from typing import Any
 
 import httpx
 
-from adapters.web.adapter import Asgi, ListenAddress, Site, WebAdapter
+from adapters.web.adapter import ListenAddress, Site, WebAdapter
 from adapters.web.authentication import SocketAuthentication, TokenAuthentication
 from core.chat.approval_notices import PersonNoticeService
 from core.domain.messages import Answer, Message, Person, Progress
 from core.domain.notices import PersonNotice
-from core.integrations.integration import Alone, Operator
+from core.integrations.integration import Alone, HttpHandler, Operator
 from core.ports.conversations import PostJournal, Reply
 from core.rights.policy import Policy
 from core.store.jobs import Jobs
@@ -167,7 +167,7 @@ class WebPonte:
         self.policy: Policy | None = None
         self.rows: dict[int, InboxRow] = {}
         self.home = home
-        self.extra: dict[str, Asgi] = {}
+        self.extra: dict[str, HttpHandler] = {}
         self.operator: Operator | None = None
         self.host, self.url, self.token = "127.0.0.1", "", token
         self._port = 0
