@@ -17,7 +17,6 @@ from core.rights.audit import AuditPage
 from core.store.database import (
     SqlConnection,
     SqlStore,
-    lock_key,
     query,
     select_value,
     write_in_batches,
@@ -233,7 +232,7 @@ def _make_pseudonyms(connection: SqlConnection, people: Collection[str]) -> dict
     """Return the pseudonyms of all these people, and create those that are missing."""
     # Locked first, so that two processes never give one person two pseudonyms.
     for person in people:
-        lock_key(connection, f"audit:{person}")
+        connection.lock_key(f"audit:{person}")
     found = _find_pseudonyms(connection, people)
     for person in people:
         if person not in found:

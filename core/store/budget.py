@@ -597,44 +597,21 @@ def _add_to_counters(
 ) -> list[AllowanceCount]:
     """Add `spend` to the counter of each scope, and return the counts in the order of `scopes`.
     A new counter begins with earlier usage, except that of the turn `without`."""
-    periods = [scope.period_of(day) for scope in scopes]
-    if connection.is_shared:
-        rows: Sequence[SqlRow | None] = connection.execute(
-            "SELECT * FROM ponte_count(?::text[], ?::text[], ?, ?, ?)",
-            ([scope.key for scope in scopes], periods, spend.turns, spend.tokens, spend.money),
-        ).fetchall()
-    else:
-        rows = [
-            _add_to_counter(connection, scope.key, period, spend)
-            for scope, period in zip(scopes, periods, strict=True)
-        ]
-    counts = []
-    for scope, period, found in zip(scopes, periods, rows, strict=True):
-        row = found if found and found["turns"] is not None else None
-        if row is None:
+    counters = [(scope.key, scope.period_of(day)) for scope in scopes]
+    counts, amounts = [], (spend.turns, spend.tokens, spend.money)
+    rows = connection.add_to_counters(counters, *amounts)
+    for scope, (key, period), row in zip(scopes, counters, rows, strict=True):
+        if row["turns"] is None:
             past = _past_spend(connection, scope, period, without)
             # Another transaction may insert the row first. Then only the update below adds.
             connection.execute(
                 "INSERT INTO counters (scope, period, person, turns, tokens, money)"
                 " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (scope, period) DO NOTHING",
-                (scope.key, period, scope.person, past.turns, past.tokens, past.money),
+                (key, period, scope.person, past.turns, past.tokens, past.money),
             )
-            row = _add_to_counter(connection, scope.key, period, spend)
-        if row is not None:
-            counts.append(_count_of(scope, period, row))
+            [row] = connection.add_to_counters([(key, period)], *amounts)
+        counts.append(_count_of(scope, period, row))
     return counts
-
-
-def _add_to_counter(
-    connection: SqlConnection, scope: str, period: str, spend: Spend
-) -> SqlRow | None:
-    """Add `spend` to one counter and return its row, None if there is no row yet."""
-    row: SqlRow | None = connection.execute(
-        "UPDATE counters SET turns = turns + ?, tokens = tokens + ?, money = money + ?"
-        " WHERE scope = ? AND period = ? RETURNING turns, tokens, money, notices",
-        (spend.turns, spend.tokens, spend.money, scope, period),
-    ).fetchone()
-    return row
 
 
 def _count_of(scope: Scope, period: str, row: SqlRow) -> AllowanceCount:
@@ -698,8 +675,7 @@ def _release_hold(connection: SqlConnection, hold: SqlRow, real: Spend) -> None:
     connection.execute("DELETE FROM holds WHERE seq = ? AND part = ?", (hold["seq"], hold["part"]))
     more = real - Spend(0, int(hold["tokens"]), int(hold["money"]))
     if more != Spend():
-        for scope, period in json.loads(hold["scopes"]):
-            _add_to_counter(connection, scope, period, more)
+        connection.add_to_counters(json.loads(hold["scopes"]), more.turns, more.tokens, more.money)
 
 
 def _settle_as_estimate(connection: SqlConnection, hold: SqlRow) -> None:

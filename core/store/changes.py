@@ -42,7 +42,6 @@ from core.store.database import (
     Database,
     SqlConnection,
     area_condition,
-    lock_key,
     write_in_batches,
 )
 from core.store.database import SqlRow as SqlRow
@@ -154,7 +153,7 @@ class SqlLedger:
         conversation was forgotten meanwhile."""
 
         def write(connection: SqlConnection) -> Change:
-            lock_key(connection, proposal.address.conversation)
+            connection.lock_key(proposal.address.conversation)
             known = connection.execute(
                 "SELECT * FROM changes WHERE seq = ? AND call_id = ?",
                 (proposal.seq, proposal.call_id),
@@ -471,7 +470,7 @@ def _get_locked(connection: SqlConnection, id: str) -> Change:
     the read and the lock, the row is read again.
     """
     change = _get_change(connection, id)
-    if lock_key(connection, change.proposal.address.conversation):
+    if connection.lock_key(change.proposal.address.conversation):
         change = _get_change(connection, id)
     return change
 

@@ -31,13 +31,12 @@ from core.store.database import (
     SqlConnection,
     SqlStore,
     area_condition,
-    lock_key,
     select_value,
 )
 from core.store.jobs import Jobs
 from core.store.places import Sender
 from core.store.tables import purged_with
-from core.store.turn_runner import Admit, LocalRunner, get_locked_row, get_row
+from core.store.turn_runner import Admit, LocalRunner, get_row
 
 T = TypeVar("T")
 PURGED_MESSAGES_PER_TRANSACTION = 500
@@ -66,7 +65,7 @@ class SenderLimits:
             return f"fast:{self.per_minute}"
         if self.waiting:
             # On Postgres, messages that are stored at the same moment do not see each other.
-            lock_key(connection, f"waiting:{person}")
+            connection.lock_key(f"waiting:{person}")
             sql = (
                 "SELECT count(*) FROM inbox WHERE person = ? AND is_decision = 0 AND state = 'new'"
             )
@@ -127,13 +126,13 @@ class SqlInbox(SqlStore):
         sender = _sender_of(message)
         # Lock before the row gets its `seq`: on Postgres, sequence numbers do not follow the
         # order of commits. The lock is in FROM, which runs before a row is made.
-        lock = "ponte_lock(:conversation)" if connection.is_shared else "(SELECT 1)"
         is_limited = limits is not None and limits.has_any and not decision
         line_up = "0" if is_limited else self._runner.line_up_sql(decision)
         row = connection.execute(
             "INSERT INTO inbox (event_key, turn, conversation, channel, person, is_decision,"  # noqa: S608
             " message, created_at, updated_at) SELECT :event_key, :turn, :conversation, :channel,"
-            f" :person, :is_decision, :message, :now, :now FROM {lock} AS lock WHERE 1 = 1"
+            " :person, :is_decision, :message, :now, :now"
+            f" FROM {connection.lock_source} AS lock WHERE 1 = 1"
             f" ON CONFLICT DO NOTHING RETURNING seq, {line_up} AS turns_ahead",
             {
                 "event_key": message.event_key,
@@ -217,7 +216,7 @@ class SqlInbox(SqlStore):
         it was stopped."""
 
         def withdraw(connection: SqlConnection) -> bool:
-            row = get_locked_row(connection, seq)
+            row = connection.read_locked_message(seq)
             if row is None or row["state"] in FINAL_STATES:
                 return False
             if row["state"] != "new":
@@ -349,7 +348,7 @@ def _amend_message(
     """Store an edited message or withdraw it (None). Return its `seq` and the result. An edit older
     than what is stored is ignored, as is an edit of a withdrawn message."""
     found = select_value(connection, "SELECT seq FROM inbox WHERE event_key = ?", event_key)
-    row = get_locked_row(connection, found) if found else None
+    row = connection.read_locked_message(found) if found else None
     if row is None:
         return 0, "unknown"
     seq, state, known = row["seq"], row["state"], decode_json(Message, row["message"])

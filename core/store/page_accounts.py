@@ -21,7 +21,6 @@ from core.store.database import (
     SqlConnection,
     SqlRow,
     SqlStore,
-    lock_key,
     query,
     select_value,
     select_values,
@@ -184,7 +183,7 @@ class SqlPageAccounts(SqlStore):
         )  # fmt: skip
 
         def write(connection: SqlConnection) -> bool:
-            lock_key(connection, token.person)
+            connection.lock_key(token.person)
             connection.execute(
                 "DELETE FROM api_tokens WHERE person = ? AND expires_at > 0 AND expires_at <= ?",
                 (token.person, token.added_at),
