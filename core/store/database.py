@@ -252,19 +252,27 @@ def query(
     return read
 
 
+def in_batches(
+    method: Callable[Concatenate[Store, SqlConnection, P], int],
+) -> Callable[Concatenate[Store, P], Coroutine[Any, Any, int]]:
+    """Decorate a method that takes a connection, changes at most ROWS_PER_TRANSACTION rows and
+    returns their number. Callers await it without the connection. It runs in one transaction after
+    the other until it changes nothing. They get the number of all rows."""
+
+    @functools.wraps(method)
+    async def write(store: Store, /, *args: P.args, **options: P.kwargs) -> int:
+        total = 0
+        while changed := await store._database.write(lambda c: method(store, c, *args, **options)):
+            total += changed
+        return total
+
+    return write
+
+
 async def has_rows(database: Database, table: str) -> bool:
     """Return whether the table has any row. Raise NotStored."""
     sql = f"SELECT 1 FROM {table} LIMIT 1"  # noqa: S608 - a name of ours
     return await database.read(lambda c: c.execute(sql).fetchone() is not None, single=True)
-
-
-async def write_in_batches(database: Database, write: Callable[[SqlConnection], int]) -> int:
-    """Run `write` in one transaction after the other until it changes nothing. Return the number of
-    rows that it changed. Each transaction is to change at most ROWS_PER_TRANSACTION rows."""
-    total = 0
-    while changed := await database.write(write):
-        total += changed
-    return total
 
 
 class SqliteStatements:
