@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from core.domain.changes import (
@@ -142,7 +142,7 @@ class Ledger(Protocol):
         """Record these last steps and the end of the change. The model reads `note` in the thread's
         next turn. With steps, raise what `record` raises."""
 
-    async def list_waiting_runs(self, conversation: str) -> Sequence[int]:
+    async def list_waiting_runs(self, conversation: str, kinds: Collection[str]) -> Sequence[int]:
         """Return the events that wait for the end of a run that was proposed there, latest
         first."""
 

@@ -414,7 +414,9 @@ class CommandService:
         conversation = turn.message.address.conversation
         seq = await self.services.inbox.running_turn(conversation)
         if seq is None:
-            waiting = await self.services.changes.ledger.list_waiting_runs(conversation)
+            kinds = self.services.changes.approval.kinds
+            awaited = [name for name, kind in kinds.items() if kind.has_end]
+            waiting = await self.services.changes.ledger.list_waiting_runs(conversation, awaited)
             seq = next((each for each in waiting if not self.services.inbox.is_stopped(each)), None)
         if seq is None:
             return say("Nothing is running here.")

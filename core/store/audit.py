@@ -17,10 +17,9 @@ from core.rights.audit import AuditPage
 from core.store.database import (
     SqlConnection,
     SqlStore,
-    lock_key,
+    in_batches,
     query,
     select_value,
-    write_in_batches,
 )
 
 MAX_AUDIT_FILE_BYTES = 10_000_000
@@ -148,19 +147,16 @@ class TableAuditLines(SqlStore):
         lines = [row["line"] for row in found[:MAX_PAGE_LINES]]
         return AuditPage(lines, str(last["id"]) if more and last else "")
 
-    async def purge(self, is_old: Callable[[str], bool]) -> int:
+    @in_batches
+    def purge(self, connection: SqlConnection, is_old: Callable[[str], bool]) -> int:
         """Delete the old lines at the beginning of the log, and return how many there were."""
-
-        def write(connection: SqlConnection) -> int:
-            rows = connection.execute(
-                "SELECT id, line FROM audit ORDER BY id LIMIT ?", (MAX_SCANNED_LINES,)
-            ).fetchall()
-            old = [row["id"] for row in itertools.takewhile(lambda r: is_old(r["line"]), rows)]
-            if old:
-                connection.execute("DELETE FROM audit WHERE id <= ?", (old[-1],)).close()
-            return len(old)
-
-        return await write_in_batches(self._database, write)
+        rows = connection.execute(
+            "SELECT id, line FROM audit ORDER BY id LIMIT ?", (MAX_SCANNED_LINES,)
+        ).fetchall()
+        old = [row["id"] for row in itertools.takewhile(lambda r: is_old(r["line"]), rows)]
+        if old:
+            connection.execute("DELETE FROM audit WHERE id <= ?", (old[-1],)).close()
+        return len(old)
 
     async def close(self) -> None:
         """Do nothing: the owner of the database closes it."""
@@ -233,7 +229,7 @@ def _make_pseudonyms(connection: SqlConnection, people: Collection[str]) -> dict
     """Return the pseudonyms of all these people, and create those that are missing."""
     # Locked first, so that two processes never give one person two pseudonyms.
     for person in people:
-        lock_key(connection, f"audit:{person}")
+        connection.lock_key(f"audit:{person}")
     found = _find_pseudonyms(connection, people)
     for person in people:
         if person not in found:

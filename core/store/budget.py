@@ -159,8 +159,8 @@ class Budget(SqlStore):
         """Reserve one run that has a price, once for each call. Raise OverBudget."""
         message = turn.message
         zone = self.zone_of(message)
-        scopes = await self._scopes_of(message)
-        await self._reserve_run(message.author, scopes, turn.seq, call_id, paid, zone)
+        if scopes := _bounding_scopes(await self._scopes_of(message)):
+            await self._reserve_run(message.author, scopes, turn.seq, call_id, paid, zone)
 
     async def reserve_approved_run(
         self, person: Person, address: Address, seq: int, call_id: str, paid: PaidRun
@@ -174,35 +174,30 @@ class Budget(SqlStore):
             " VALUES (?, ?, ?, ?, ?, 0) ON CONFLICT (seq) DO NOTHING"
         )
         await self._execute(sql, seq, day, one, address.conversation, place)
-        scopes = await self.scopes(person, address)
-        await self._reserve_run(person, scopes, seq, call_id, paid, self.zone)
+        if scopes := _bounding_scopes(await self.scopes(person, address)):
+            await self._reserve_run(person, scopes, seq, call_id, paid, self.zone)
 
     async def settle_run(self, seq: int, call_id: str, paid: PaidRun, begun: bool) -> None:
         """Record the price of a run that includes no model call. If the run was not begun, release
         its reservation instead."""
-        price = self._prices().run_cost(paid) if begun else None
+        if not begun:
+            await self._database.write(lambda c: _release_part(c, seq, f"call:{call_id}"))
+        elif (price := self._prices().run_cost(paid)) is not None:
+            usage = Usage(cost=price)
+            await self._database.write(
+                lambda c: settle_call(c, seq, call_id, paid.report_name, usage)
+            )
 
-        def settle(connection: SqlConnection) -> None:
-            if not begun:
-                for hold in _read_holds(connection, seq):
-                    if hold["part"] == f"call:{call_id}":
-                        _release_hold(connection, hold, Spend())
-            elif price is not None:
-                settle_call(connection, seq, call_id, paid.report_name, Usage(cost=price))
-
-        if price is not None or not begun:
-            await self._database.write(settle)
-
-    async def _reserve_run(
-        self, asker: Person, scopes: Sequence[Scope], seq: int, call_id: str, paid: PaidRun,
-        zone: tzinfo,
+    @transaction
+    def _reserve_run(
+        self, connection: SqlConnection, asker: Person, scopes: Sequence[Scope], seq: int,
+        call_id: str, paid: PaidRun, zone: tzinfo,
     ) -> None:  # fmt: skip
         """Reserve the upper bound of a run, unless this call has a reservation or a cost already.
         Raise OverAllowance."""
-        scopes = _bounding_scopes(scopes)
-        if not scopes:
+        part, person = f"call:{call_id}", self._money_key(asker.key)
+        if _is_recorded(connection, seq, part):
             return
-        person = self._money_key(asker.key)
         price, tokens = self._prices().find(paid.model), paid.input + paid.output
         money = price.max_cost(paid.input, paid.output) if price and tokens else 0
         bound = Spend(
@@ -210,23 +205,13 @@ class Budget(SqlStore):
             tokens,
             money + round((self._prices().run_cost(paid) or 0.0) * NANODOLLARS_PER_DOLLAR),
         )
+        counts = _add_to_counters(connection, scopes, _day_of(connection, seq), bound)
+        self._check_limits(counts, bound, zone)
+        _insert_hold(connection, seq, part, person, "tool", paid.report_name, counts, bound)
 
-        def hold(connection: SqlConnection) -> None:
-            part = f"call:{call_id}"
-            if _is_recorded(connection, seq, part):
-                return
-            counts = _add_to_counters(connection, scopes, _day_of(connection, seq), bound)
-            self._check_limits(counts, bound, zone)
-            _insert_hold(connection, seq, part, person, "tool", paid.report_name, counts, bound)
-
-        await self._database.write(hold)
-
-    @transaction
-    def release(self, connection: SqlConnection, turn: Turn, part: str) -> None:
+    async def release(self, turn: Turn, part: str) -> None:
         """Release the reservation of a call that the server refused before it did anything."""
-        for hold in _read_holds(connection, turn.seq):
-            if hold["part"] == part:
-                _release_hold(connection, hold, Spend())
+        await self._database.write(lambda c: _release_part(c, turn.seq, part))
 
     @transaction
     def settle_model_call(
@@ -290,38 +275,30 @@ class Budget(SqlStore):
         """Return the current count of each allowance that applies to the person at that address.
         Reservations are included."""
         scopes, day = await self.scopes(person, address), self._today()
-
-        def read(connection: SqlConnection) -> list[AllowanceCount]:
-            return [_read_count(connection, scope, scope.period_of(day)) for scope in scopes]
-
-        return await self._database.read(read)
+        return await self._database.read(
+            lambda c: [_read_count(c, scope, scope.period_of(day)) for scope in scopes]
+        )
 
     async def list_counters(self, person: Person, address: Address) -> Sequence[AllowanceCount]:
         """Return all counters of the current periods that an allowance of ponte.toml has, after
         those that apply to the person at that address."""
         first, day = await self.list_counts(person, address), self._today()
-        shown, rules = {count.scope.key for count in first}, self.allowances()
-
-        def read(connection: SqlConnection) -> list[AllowanceCount]:
-            found = []
-            for row in connection.execute(
-                "SELECT scope, period, turns, tokens, money, notices FROM counters"
-                " WHERE period IN (?, ?) ORDER BY scope",
-                (day, day[:7]),
-            ).fetchall():
-                rule, _, counted = str(row["scope"]).partition(":")
-                for allowance in rules:
-                    person = counted if allowance.of == "each person" else ""
-                    place = "" if person else counted
-                    scope = Scope(row["scope"], allowance, person, place)
-                    if allowance.key != rule or scope.key in shown:
-                        continue
-                    if scope.period_of(day) == row["period"]:
-                        found.append(_count_of(scope, row["period"], row))
-                        break
-            return found
-
-        return [*first, *await self._database.read(read)]
+        shown, others = {count.scope.key for count in first}, list[AllowanceCount]()
+        sql = (
+            "SELECT scope, period, turns, tokens, money, notices FROM counters"
+            " WHERE period IN (?, ?) ORDER BY scope"
+        )
+        for row in await self._database.read(lambda c: c.execute(sql, (day, day[:7])).fetchall()):
+            rule, _, counted = str(row["scope"]).partition(":")
+            for allowance in self.allowances():
+                payer = counted if allowance.of == "each person" else ""
+                scope = Scope(row["scope"], allowance, payer, "" if payer else counted)
+                if allowance.key != rule or scope.key in shown:
+                    continue
+                if scope.period_of(day) == row["period"]:
+                    others.append(_count_of(scope, row["period"], row))
+                    break
+        return [*first, *others]
 
     @query
     def report(
@@ -597,44 +574,21 @@ def _add_to_counters(
 ) -> list[AllowanceCount]:
     """Add `spend` to the counter of each scope, and return the counts in the order of `scopes`.
     A new counter begins with earlier usage, except that of the turn `without`."""
-    periods = [scope.period_of(day) for scope in scopes]
-    if connection.is_shared:
-        rows: Sequence[SqlRow | None] = connection.execute(
-            "SELECT * FROM ponte_count(?::text[], ?::text[], ?, ?, ?)",
-            ([scope.key for scope in scopes], periods, spend.turns, spend.tokens, spend.money),
-        ).fetchall()
-    else:
-        rows = [
-            _add_to_counter(connection, scope.key, period, spend)
-            for scope, period in zip(scopes, periods, strict=True)
-        ]
-    counts = []
-    for scope, period, found in zip(scopes, periods, rows, strict=True):
-        row = found if found and found["turns"] is not None else None
-        if row is None:
+    counters = [(scope.key, scope.period_of(day)) for scope in scopes]
+    counts, amounts = [], (spend.turns, spend.tokens, spend.money)
+    rows = connection.add_to_counters(counters, *amounts)
+    for scope, (key, period), row in zip(scopes, counters, rows, strict=True):
+        if row["turns"] is None:
             past = _past_spend(connection, scope, period, without)
             # Another transaction may insert the row first. Then only the update below adds.
             connection.execute(
                 "INSERT INTO counters (scope, period, person, turns, tokens, money)"
                 " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (scope, period) DO NOTHING",
-                (scope.key, period, scope.person, past.turns, past.tokens, past.money),
+                (key, period, scope.person, past.turns, past.tokens, past.money),
             )
-            row = _add_to_counter(connection, scope.key, period, spend)
-        if row is not None:
-            counts.append(_count_of(scope, period, row))
+            [row] = connection.add_to_counters([(key, period)], *amounts)
+        counts.append(_count_of(scope, period, row))
     return counts
-
-
-def _add_to_counter(
-    connection: SqlConnection, scope: str, period: str, spend: Spend
-) -> SqlRow | None:
-    """Add `spend` to one counter and return its row, None if there is no row yet."""
-    row: SqlRow | None = connection.execute(
-        "UPDATE counters SET turns = turns + ?, tokens = tokens + ?, money = money + ?"
-        " WHERE scope = ? AND period = ? RETURNING turns, tokens, money, notices",
-        (spend.turns, spend.tokens, spend.money, scope, period),
-    ).fetchone()
-    return row
 
 
 def _count_of(scope: Scope, period: str, row: SqlRow) -> AllowanceCount:
@@ -693,13 +647,19 @@ def _read_holds(connection: SqlConnection, seq: int) -> list[SqlRow]:
     return connection.execute("SELECT * FROM holds WHERE seq = ? ORDER BY part", (seq,)).fetchall()
 
 
+def _release_part(connection: SqlConnection, seq: int, part: str) -> None:
+    """Release the reservation of a call, if there is one."""
+    for hold in _read_holds(connection, seq):
+        if hold["part"] == part:
+            _release_hold(connection, hold, Spend())
+
+
 def _release_hold(connection: SqlConnection, hold: SqlRow, real: Spend) -> None:
     """Delete a reservation, and replace its amounts in the counters with what was really spent."""
     connection.execute("DELETE FROM holds WHERE seq = ? AND part = ?", (hold["seq"], hold["part"]))
     more = real - Spend(0, int(hold["tokens"]), int(hold["money"]))
     if more != Spend():
-        for scope, period in json.loads(hold["scopes"]):
-            _add_to_counter(connection, scope, period, more)
+        connection.add_to_counters(json.loads(hold["scopes"]), more.turns, more.tokens, more.money)
 
 
 def _settle_as_estimate(connection: SqlConnection, hold: SqlRow) -> None:

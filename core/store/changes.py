@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from core.domain.changes import (
@@ -41,9 +41,12 @@ from core.store.database import (
     ROWS_PER_TRANSACTION,
     Database,
     SqlConnection,
+    SqlStore,
     area_condition,
-    lock_key,
-    write_in_batches,
+    in_batches,
+    query,
+    select_values,
+    transaction,
 )
 from core.store.database import SqlRow as SqlRow
 from core.store.tables import purged_with
@@ -136,7 +139,7 @@ def withdraw_proposals(connection: SqlConnection, seq: int) -> None:
         _set_state(connection, row["id"], "withdrawn", ended_at=time.time())
 
 
-class SqlLedger:
+class SqlLedger(SqlStore):
     """The `Ledger` port: every proposal, its decision, and the result of each row."""
 
     def __init__(
@@ -144,94 +147,84 @@ class SqlLedger:
     ) -> None:
         """Open the ledger of a process. `owner` is the process's id if several share the database.
         `is_alive` returns False once others may count it as dead."""
-        self._database = database
+        super().__init__(database)
         self._owner = owner
         self._is_alive = is_alive
 
-    async def propose(self, proposal: Proposal, *, asks_nobody: bool = False) -> Change:
+    @transaction
+    def propose(
+        self, connection: SqlConnection, proposal: Proposal, *, asks_nobody: bool = False
+    ) -> Change:
         """Store an open proposal and return it, or return the one that this call stored before.
         With `asks_nobody`, approvers get no first notice of it. Raise Superseded if the
         conversation was forgotten meanwhile."""
-
-        def write(connection: SqlConnection) -> Change:
-            lock_key(connection, proposal.address.conversation)
-            if known := _find_of_call(connection, proposal):
-                return known
-            row = connection.execute(
-                "SELECT generation FROM conversations WHERE conversation = ?",
-                (proposal.address.conversation,),
-            ).fetchone()
-            if row is not None and row["generation"] != proposal.generation:
-                raise Superseded
-            # 'never' suppresses all notices, 'asked' only the first one (core/store/outbox.py).
-            told = "never" if proposal.is_decided_by_policy else "asked" if asks_nobody else ""
-            return _insert(connection, Change(proposal), told)
-
-        return await self._database.write(write)
+        connection.lock_key(proposal.address.conversation)
+        if known := _find_of_call(connection, proposal):
+            return known
+        row = connection.execute(
+            "SELECT generation FROM conversations WHERE conversation = ?",
+            (proposal.address.conversation,),
+        ).fetchone()
+        if row is not None and row["generation"] != proposal.generation:
+            raise Superseded
+        # 'never' suppresses all notices, 'asked' only the first one (core/store/outbox.py).
+        told = "never" if proposal.is_decided_by_policy else "asked" if asks_nobody else ""
+        return _insert(connection, Change(proposal), told)
 
     async def get(self, id: str) -> Change:
         """Return a change by its id. Raise NotFound."""
         return await self._database.read(lambda c: _get_change(c, id))
 
-    async def claim(self, id: str, seq: int, decider: Person, now: float) -> Change:
+    @transaction
+    def claim(
+        self, connection: SqlConnection, id: str, seq: int, decider: Person, now: float
+    ) -> Change:
         """Begin to apply an open proposal for the event `seq`, or expire it if it is too old.
         Return the change. A second caller gets the change as the first one left it."""
+        change = _get_locked(connection, id)
+        if change.state == "open" and change.proposal.expires_at <= now:
+            _set_state(connection, id, "expired", ended_at=now)
+        elif change.state == "open":
+            _set_state(
+                connection, id, "applying", decision_seq=seq, **_decision_columns(decider, now)
+            )
+        return _get_change(connection, id)
 
-        def write(connection: SqlConnection) -> Change:
-            change = _get_locked(connection, id)
-            if change.state == "open" and change.proposal.expires_at <= now:
-                _set_state(connection, id, "expired", ended_at=now)
-            elif change.state == "open":
-                _set_state(
-                    connection, id, "applying", decision_seq=seq, **_decision_columns(decider, now)
-                )
-            return _get_change(connection, id)
-
-        return await self._database.write(write)
-
-    async def consent(self, id: str, consent: Consent) -> Change:
+    @transaction
+    def consent(self, connection: SqlConnection, id: str, consent: Consent) -> Change:
         """Store that a person approves an open proposal, in place of their earlier approval. Return
         the change. A decided or expired one stays as it is."""
+        change = _get_locked(connection, id)
+        late = change.proposal.expires_at <= consent.approved_at
+        if change.state == "open" and not late:
+            connection.execute(
+                "INSERT INTO consents (change, person, approver, address, approved_at)"
+                " VALUES (?, ?, ?, ?, ?) ON CONFLICT (change, person) DO UPDATE SET"
+                " approver = excluded.approver, address = excluded.address,"
+                " approved_at = excluded.approved_at",
+                (
+                    id,
+                    consent.person.key,
+                    encode_json(consent.person),
+                    encode_json(consent.address),
+                    consent.approved_at,
+                ),
+            )
+            _set_state(connection, id, "open")
+        return _get_change(connection, id)
 
-        def write(connection: SqlConnection) -> Change:
-            change = _get_locked(connection, id)
-            late = change.proposal.expires_at <= consent.approved_at
-            if change.state == "open" and not late:
-                connection.execute(
-                    "INSERT INTO consents (change, person, approver, address, approved_at)"
-                    " VALUES (?, ?, ?, ?, ?) ON CONFLICT (change, person) DO UPDATE SET"
-                    " approver = excluded.approver, address = excluded.address,"
-                    " approved_at = excluded.approved_at",
-                    (
-                        id,
-                        consent.person.key,
-                        encode_json(consent.person),
-                        encode_json(consent.address),
-                        consent.approved_at,
-                    ),
-                )
-                _set_state(connection, id, "open")
-            return _get_change(connection, id)
-
-        return await self._database.write(write)
-
-    async def withdraw_consents(self, id: str, people: Sequence[str]) -> None:
+    @transaction
+    def withdraw_consents(self, connection: SqlConnection, id: str, people: Sequence[str]) -> None:
         """Remove the approvals of these people (keys)."""
-
-        def write(connection: SqlConnection) -> None:
-            _get_locked(connection, id)
-            for person in people:
-                connection.execute(
-                    "DELETE FROM consents WHERE change = ? AND person = ?", (id, person)
-                )
-
-        await self._database.write(write)
+        _get_locked(connection, id)
+        for person in people:
+            connection.execute("DELETE FROM consents WHERE change = ? AND person = ?", (id, person))
 
     async def list_waiting_for_people(self) -> Sequence[Change]:
+        """Return the open proposals, oldest first."""
         # `state IN (...)` repeats the condition of the partial index `changes_open`. SQLite uses a
         # partial index only if the query contains its condition (sqlite.org/partialindex.html).
-        """Return the open proposals, oldest first."""
-        return await self._select(
+        return await self._select_changes(
             "SELECT * FROM changes WHERE state IN ('open', 'applying') AND state = 'open'"
             " ORDER BY created_at"
         )
@@ -246,92 +239,82 @@ class SqlLedger:
         )
         return {"open": 0, "applying": 0} | {row["state"]: int(row["n"]) for row in rows}
 
-    async def close(
-        self, id: str, state: ChangeState, decider: Person | None, note: str, now: float
+    @transaction
+    def close(
+        self,
+        connection: SqlConnection,
+        id: str,
+        state: ChangeState,
+        decider: Person | None,
+        note: str,
+        now: float,
     ) -> Change:
         """Give an open proposal this final state, and store `note` for the model's next turn.
         Return the change. Any other change stays as it is."""
+        change = _get_locked(connection, id)
+        if change.state == "open":
+            by = _decision_columns(decider, now) if decider else {}
+            _set_state(connection, id, state, ended_at=now, **by)
+            _add_note(connection, change, note)
+        return _get_change(connection, id)
 
-        def write(connection: SqlConnection) -> Change:
-            change = _get_locked(connection, id)
-            if change.state == "open":
-                by = _decision_columns(decider, now) if decider else {}
-                _set_state(connection, id, state, ended_at=now, **by)
-                _add_note(connection, change, note)
-            return _get_change(connection, id)
-
-        return await self._database.write(write)
-
-    async def release(self, id: str, seq: int) -> None:
+    @transaction
+    def release(self, connection: SqlConnection, id: str, seq: int) -> None:
         """Open a claimed proposal again, because nothing of it was begun."""
+        self._get_claimed(connection, id, seq)
+        _set_state(connection, id, "open", decision_seq=0, **_decision_columns(None, 0.0))
 
-        def write(connection: SqlConnection) -> None:
-            self._get_claimed(connection, id, seq)
-            _set_state(connection, id, "open", decision_seq=0, **_decision_columns(None, 0.0))
-
-        await self._database.write(write)
-
-    async def undo(self, proposal: Proposal, decider: Person, now: float) -> Change:
+    @transaction
+    def undo(
+        self, connection: SqlConnection, proposal: Proposal, decider: Person, now: float
+    ) -> Change:
         """Begin to undo the change `proposal.undoes`. Return the change that undoes it, or the one
         that an earlier call began."""
-
-        def write(connection: SqlConnection) -> Change:
-            original = _get_locked(connection, proposal.undone_change)
-            if original.undone_by:
-                return _get_change(connection, original.undone_by)
-            # This event began an undo that failed, and its process ended before its answer.
-            if known := _find_of_call(connection, proposal):
-                return known
-            begun = _insert(
-                connection,
-                Change(
-                    proposal, "applying", decider=decider, decided_at=now, decision_seq=proposal.seq
-                ),
-            )
-            _set_state(connection, original.id, original.state, undone_by=begun.id)
-            return begun
-
-        return await self._database.write(write)
+        original = _get_locked(connection, proposal.undone_change)
+        if original.undone_by:
+            return _get_change(connection, original.undone_by)
+        # This event began an undo that failed, and its process ended before its answer.
+        if known := _find_of_call(connection, proposal):
+            return known
+        begun = _insert(
+            connection,
+            Change(
+                proposal, "applying", decider=decider, decided_at=now, decision_seq=proposal.seq
+            ),
+        )
+        _set_state(connection, original.id, original.state, undone_by=begun.id)
+        return begun
 
     async def record(self, id: str, seq: int, steps: Sequence[ChangeStep]) -> None:
         """Store the state of these steps. Raise Superseded if the event `seq` does not have the
         claim, TakenOver if another process has that event."""
-
-        def write(connection: SqlConnection) -> None:
-            _put_steps(connection, self._get_claimed(connection, id, seq), steps)
-
-        await self._database.write(write)
+        await self._database.write(lambda c: _put_steps(c, self._get_claimed(c, id, seq), steps))
         if not self._is_alive():  # another process may have this event: the caller must not write
             raise TakenOver
 
-    async def finish(
-        self, id: str, seq: int, state: ChangeState, note: str, now: float,
-        steps: Sequence[ChangeStep] = (),
+    @transaction
+    def finish(
+        self, connection: SqlConnection, id: str, seq: int, state: ChangeState, note: str,
+        now: float, steps: Sequence[ChangeStep] = (),
     ) -> Change:  # fmt: skip
         """Store the last steps and the final state of a change that the event `seq` claims. `note`
         is stored for the model's next turn. With steps, raise what `record` raises."""
-
-        def write(connection: SqlConnection) -> Change:
-            change = (
-                self._get_claimed(connection, id, seq) if steps else _get_locked(connection, id)
-            )
-            _put_steps(connection, change, steps)
-            if change.state == "applying" and change.decision_seq == seq:
-                self._get_claimed(connection, id, seq)
-                _set_state(connection, id, state, ended_at=now)
-                _add_note(connection, change, note)
-                if change.proposal.undone_change:
-                    original = _get_change(connection, change.proposal.undone_change)
-                    if state == "failed":  # nothing is undone: the original can be undone again
-                        _set_state(connection, original.id, original.state, undone_by="")
-                    else:
-                        stands = "undone" if state == "done" else original.state
-                        _set_state(connection, original.id, stands)
-                if change.is_forgotten:
-                    _erase_contents(connection, id)
-            return _get_change(connection, id)
-
-        return await self._database.write(write)
+        change = self._get_claimed(connection, id, seq) if steps else _get_locked(connection, id)
+        _put_steps(connection, change, steps)
+        if change.state == "applying" and change.decision_seq == seq:
+            self._get_claimed(connection, id, seq)
+            _set_state(connection, id, state, ended_at=now)
+            _add_note(connection, change, note)
+            if change.proposal.undone_change:
+                original = _get_change(connection, change.proposal.undone_change)
+                if state == "failed":  # nothing is undone: the original can be undone again
+                    _set_state(connection, original.id, original.state, undone_by="")
+                else:
+                    stands = "undone" if state == "done" else original.state
+                    _set_state(connection, original.id, stands)
+            if change.is_forgotten:
+                _erase_contents(connection, id)
+        return _get_change(connection, id)
 
     def _get_claimed(self, connection: SqlConnection, id: str, seq: int) -> Change:
         """Return the change and lock its conversation. Raise Superseded if the event `seq` does not
@@ -348,27 +331,26 @@ class SqlLedger:
             raise TakenOver
         return change
 
-    async def list_waiting_runs(self, conversation: str) -> Sequence[int]:
-        """Return the `seq` of each event that waits for the end of a run proposed in that
-        conversation, the latest first."""
-
-        def read(connection: SqlConnection) -> Sequence[int]:
-            # `state IN ('open', 'applying')` as in `list_waiting_for_people`.
-            rows = connection.execute(
-                "SELECT decision_seq FROM changes WHERE conversation = ? AND kind = 'run'"
-                " AND state IN ('open', 'applying') AND state = 'applying'"
-                " AND decision_seq IN (SELECT seq FROM inbox WHERE state IN ('new', 'running',"
-                " 'answered', 'posting'))"
-                " ORDER BY decision_seq DESC",
-                (conversation,),
-            )
-            return [row["decision_seq"] for row in rows]
-
-        return await self._database.read(read)
+    @query
+    def list_waiting_runs(
+        self, connection: SqlConnection, conversation: str, kinds: Collection[str]
+    ) -> Sequence[int]:
+        """Return the `seq` of each event that waits for the end of a change of these kinds that was
+        proposed in that conversation, the latest first."""
+        # `state IN ('open', 'applying')` as in `list_waiting_for_people`.
+        rows = connection.execute(
+            "SELECT decision_seq, kind FROM changes WHERE conversation = ?"
+            " AND state IN ('open', 'applying') AND state = 'applying'"
+            " AND decision_seq IN (SELECT seq FROM inbox WHERE state IN ('new', 'running',"
+            " 'answered', 'posting'))"
+            " ORDER BY decision_seq DESC",
+            (conversation,),
+        )
+        return [row["decision_seq"] for row in rows if row["kind"] in kinds]
 
     async def list_of_conversation(self, conversation: str, limit: int) -> Sequence[Change]:
         """Return the newest changes of a conversation ("" for all), the newest first."""
-        return await self._select(
+        return await self._select_changes(
             "SELECT * FROM changes WHERE :conversation = '' OR conversation = :conversation"
             " ORDER BY created_at DESC, seq DESC, call_id DESC LIMIT :limit",
             conversation=conversation, limit=limit,
@@ -376,7 +358,7 @@ class SqlLedger:
 
     async def list_undrawn(self) -> Sequence[Change]:
         """Return the changes that have changed since their card was drawn, oldest first."""
-        found = await self._select("SELECT * FROM changes WHERE drawn_version < version")
+        found = await self._select_changes("SELECT * FROM changes WHERE drawn_version < version")
         return sorted(found, key=lambda change: change.proposal.created_at)
 
     async def record_drawn(self, change: Change) -> None:
@@ -391,7 +373,7 @@ class SqlLedger:
 
     async def list_overdue(self, now: float) -> Sequence[Change]:
         """Return the open proposals that have expired."""
-        return await self._select(
+        return await self._select_changes(
             "SELECT * FROM changes WHERE state IN ('open', 'applying') AND state = 'open'"
             " AND expires_at <= :now",
             now=now,
@@ -400,59 +382,52 @@ class SqlLedger:
     async def list_abandoned(self) -> Sequence[Change]:
         """Return changes in state `applying` whose event has ended or is deleted."""
         # `state IN ('open', 'applying')` as in `list_waiting_for_people`.
-        return await self._select(
+        return await self._select_changes(
             "SELECT * FROM changes WHERE state IN ('open', 'applying') AND state = 'applying' AND"
             " decision_seq NOT IN (SELECT seq FROM inbox"
             " WHERE state IN ('new', 'running', 'answered', 'posting'))"
         )
 
-    async def erase_old_rows(self, before: float) -> int:
+    @in_batches
+    def erase_old_rows(self, connection: SqlConnection, before: float) -> int:
         """Erase the row contents of changes that ended before `before`, and return how many changes
         there were. Who did what remains. A card that still offers undo is drawn again."""
+        ids = select_values(
+            connection,
+            "UPDATE changes SET erasure_reason = ?, version = version +"
+            " CASE WHEN undone_by = ''"
+            " AND state IN ('done', 'partial') THEN 1 ELSE 0 END WHERE id IN (SELECT id"
+            " FROM changes WHERE ended_at > 0 AND ended_at < ? AND erasure_reason = 0"
+            " LIMIT ?)"
+            " RETURNING id",
+            _LAPSED, before, ROWS_PER_TRANSACTION,
+        )  # fmt: skip
+        for id in ids:
+            _erase_rows(connection, id)
+        return len(ids)
 
-        def write(connection: SqlConnection) -> int:
-            ids = connection.execute(
-                "UPDATE changes SET erasure_reason = ?, version = version +"
-                " CASE WHEN undone_by = ''"
-                " AND state IN ('done', 'partial') THEN 1 ELSE 0 END WHERE id IN (SELECT id"
-                " FROM changes WHERE ended_at > 0 AND ended_at < ? AND erasure_reason = 0"
-                " LIMIT ?)"
-                " RETURNING id",
-                (_LAPSED, before, ROWS_PER_TRANSACTION),
-            ).fetchall()
-            for row in ids:
-                _erase_rows(connection, row["id"])
-            return len(ids)
-
-        return await write_in_batches(self._database, write)
-
-    async def purge(self, before: float, area: ConversationArea = ALL_CONVERSATIONS) -> int:
+    @in_batches
+    def purge(
+        self, connection: SqlConnection, before: float, area: ConversationArea = ALL_CONVERSATIONS
+    ) -> int:
         """Delete the area's changes that ended before `before`, with the rows that belong to them.
         Return how many there were."""
         there, values = area_condition(area)
         # All statements of a transaction find the same rows, because the rows go last.
         is_old = f"ended_at > 0 AND ended_at < ? AND {there}"
         old = f"SELECT id FROM changes WHERE {is_old} ORDER BY id LIMIT ?"  # noqa: S608
+        limited = (before, *values, ROWS_PER_TRANSACTION)
+        for table in purged_with("changes"):
+            connection.execute(f"DELETE FROM {table} WHERE change IN ({old})", limited)  # noqa: S608
+        sql = f"DELETE FROM changes WHERE id IN ({old})"  # noqa: S608
+        return connection.execute(sql, limited).rowcount
 
-        def write(connection: SqlConnection) -> int:
-            for table in purged_with("changes"):
-                connection.execute(
-                    f"DELETE FROM {table} WHERE change IN ({old})",  # noqa: S608
-                    (before, *values, ROWS_PER_TRANSACTION),
-                )
-            return connection.execute(
-                f"DELETE FROM changes WHERE id IN ({old})",  # noqa: S608
-                (before, *values, ROWS_PER_TRANSACTION),
-            ).rowcount
-
-        return await write_in_batches(self._database, write)
-
-    async def _select(self, statement: str, **values: str | float) -> Sequence[Change]:
-        def read(connection: SqlConnection) -> Sequence[Change]:
-            rows = connection.execute(statement, values).fetchall()
-            return [_change_of(connection, row) for row in rows]
-
-        return await self._database.read(read)
+    @query
+    def _select_changes(
+        self, connection: SqlConnection, /, statement: str, **values: str | float
+    ) -> Sequence[Change]:
+        rows = connection.execute(statement, values).fetchall()
+        return [_change_of(connection, row) for row in rows]
 
 
 def _get_change(connection: SqlConnection, id: str) -> Change:
@@ -470,7 +445,7 @@ def _get_locked(connection: SqlConnection, id: str) -> Change:
     the read and the lock, the row is read again.
     """
     change = _get_change(connection, id)
-    if lock_key(connection, change.proposal.address.conversation):
+    if connection.lock_key(change.proposal.address.conversation):
         change = _get_change(connection, id)
     return change
 

@@ -102,15 +102,43 @@ class SqlConnection(Protocol):
     """A connection inside a transaction. Its SQL must work on every engine, with `?` or `:name` for
     values. Rows are read by column name."""
 
-    @property
-    def is_shared(self) -> bool:
-        """Return whether other transactions can write at the same time."""
+    lock_source: str
+    """An expression for FROM that gives one row, and locks the conversation `:conversation`
+    first."""
+    row_lock: str
+    """The end of a SELECT whose rows are locked until the transaction ends."""
+    free_row_lock: str
+    """The end of a SELECT that leaves out rows that another transaction has locked, and locks the
+    others."""
 
     def execute(self, sql: str, parameters: Any = ..., /) -> SqlCursor:
         """Run a statement and return its result."""
 
     def executemany(self, sql: str, parameters: Iterable[Any], /) -> object:
         """Run a statement once for each of `parameters`."""
+
+    def lock_key(self, key: str) -> bool:
+        """Lock a conversation (or another key) until this transaction ends, so that no other
+        transaction changes it.
+
+        Return whether other transactions can write at the same time. If so, read again what was
+        read before the lock.
+        """
+
+    def read_locked_message(self, seq: int) -> SqlRow | None:
+        """Return the row of a message and lock its conversation. Return None if there is no such
+        row."""
+
+    def run_for_turn(self, steps: Sequence[str], values: Mapping[str, object]) -> SqlRow | None:
+        """Lock the conversation `:conversation`, and return the row of its turn `:seq` in
+        `current_turns`, None if there is none. Run `steps`, which can read that row as the table
+        `now`. A step may see the changes of those before it or not."""
+
+    def add_to_counters(
+        self, counters: Sequence[tuple[str, str]], turns: int, tokens: int, money: int
+    ) -> Sequence[SqlRow]:
+        """Add to each counter (its scope and period), one after the other. Return their new values
+        in the same order; `turns` of a counter without a row is None."""
 
 
 class Database(Protocol):
@@ -224,38 +252,35 @@ def query(
     return read
 
 
+def in_batches(
+    method: Callable[Concatenate[Store, SqlConnection, P], int],
+) -> Callable[Concatenate[Store, P], Coroutine[Any, Any, int]]:
+    """Decorate a method that takes a connection, changes at most ROWS_PER_TRANSACTION rows and
+    returns their number. Callers await it without the connection. It runs in one transaction after
+    the other until it changes nothing. They get the number of all rows."""
+
+    @functools.wraps(method)
+    async def write(store: Store, /, *args: P.args, **options: P.kwargs) -> int:
+        total = 0
+        while changed := await store._database.write(lambda c: method(store, c, *args, **options)):
+            total += changed
+        return total
+
+    return write
+
+
 async def has_rows(database: Database, table: str) -> bool:
     """Return whether the table has any row. Raise NotStored."""
     sql = f"SELECT 1 FROM {table} LIMIT 1"  # noqa: S608 - a name of ours
     return await database.read(lambda c: c.execute(sql).fetchone() is not None, single=True)
 
 
-async def write_in_batches(database: Database, write: Callable[[SqlConnection], int]) -> int:
-    """Run `write` in one transaction after the other until it changes nothing. Return the number of
-    rows that it changed. Each transaction is to change at most ROWS_PER_TRANSACTION rows."""
-    total = 0
-    while changed := await database.write(write):
-        total += changed
-    return total
-
-
-def lock_key(connection: SqlConnection, conversation: str) -> bool:
-    """Lock a conversation (or another key) until this transaction ends, so that no other
-    transaction changes it.
-
-    Return whether other transactions can write at the same time. If so, read again what was read
-    before the lock. SQLite has a single writer, so there is nothing to lock.
-    """
-    if connection.is_shared:
-        connection.execute("SELECT ponte_lock(?)", (conversation,)).close()
-    return connection.is_shared
-
-
 class SqliteStatements:
     """An `SqlConnection` over a connection of SQLite. It repairs texts that SQLite cannot encode
-    (`make_storable`)."""
+    (`make_storable`). SQLite has a single writer, so there is nothing to lock."""
 
-    is_shared = False
+    lock_source = "(SELECT 1)"
+    row_lock = free_row_lock = ""
 
     def __init__(self, raw: sqlite3.Connection) -> None:
         self.raw = raw
@@ -271,6 +296,36 @@ class SqliteStatements:
         """Run a statement once for each element of `parameters`."""
         for each in parameters:  # one by one, so that a repaired text repeats none of the others
             self.execute(sql, each).close()
+
+    def lock_key(self, key: str) -> bool:
+        """Return False: no other transaction can write."""
+        return False
+
+    def read_locked_message(self, seq: int) -> SqlRow | None:
+        """Return the row of a message, None if there is no such row."""
+        row: SqlRow | None = self.execute("SELECT * FROM inbox WHERE seq = ?", (seq,)).fetchone()
+        return row
+
+    def run_for_turn(self, steps: Sequence[str], values: Mapping[str, object]) -> SqlRow | None:
+        """Read the row of a turn, then run `steps` one after the other."""
+        now = "SELECT * FROM current_turns WHERE seq = :seq"
+        row: SqlRow | None = self.execute(now, values).fetchone()
+        for step in steps:
+            self.execute(f"WITH now AS ({now}) {step}", values).close()
+        return row
+
+    def add_to_counters(
+        self, counters: Sequence[tuple[str, str]], turns: int, tokens: int, money: int
+    ) -> Sequence[SqlRow]:
+        """Add to one counter after the other."""
+        sql = (
+            "UPDATE counters SET turns = turns + ?, tokens = tokens + ?, money = money + ?"
+            " WHERE scope = ? AND period = ? RETURNING turns, tokens, money, notices"
+        )
+        return [
+            self.execute(sql, (turns, tokens, money, *counter)).fetchone() or {"turns": None}
+            for counter in counters
+        ]
 
 
 @dataclass

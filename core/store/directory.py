@@ -14,7 +14,6 @@ from core.store.database import (
     SqlConnection,
     SqlRow,
     SqlStore,
-    lock_key,
     query,
     select_values,
     transaction,
@@ -80,7 +79,7 @@ class SqlDirectory(SqlStore):
     ) -> frozenset[str]:
         """Store these members, except people who were forgotten. Return the ids of the forgotten
         people. A row that was confirmed later than the member is not changed."""
-        lock_key(connection, _LOCK_KEY)
+        connection.lock_key(_LOCK_KEY)
         erased = self._find_erased(connection, platform, {member.id for member in members})
         rows = [_row(platform, each) for each in members if each.id not in erased]
         if rows:
@@ -94,7 +93,7 @@ class SqlDirectory(SqlStore):
     @transaction
     def forget(self, connection: SqlConnection, platform: str, ids: Collection[str]) -> None:
         """Delete the rows of these people, and let no later `put` bring them back."""
-        lock_key(connection, _LOCK_KEY)
+        connection.lock_key(_LOCK_KEY)
         for id in ids:
             connection.execute(
                 "INSERT INTO erased_people (pseudonym) VALUES (?) ON CONFLICT DO NOTHING",

@@ -9,9 +9,8 @@ Decisions (`stop`, `approve` and others) run at once.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TypeVar
 
 from core.commands import grammar
@@ -31,13 +30,13 @@ from core.store.database import (
     SqlConnection,
     SqlStore,
     area_condition,
-    lock_key,
     select_value,
+    transaction,
 )
 from core.store.jobs import Jobs
 from core.store.places import Sender
 from core.store.tables import purged_with
-from core.store.turn_runner import Admit, LocalRunner, get_locked_row, get_row
+from core.store.turn_runner import Admit, LocalRunner, get_row
 
 T = TypeVar("T")
 PURGED_MESSAGES_PER_TRANSACTION = 500
@@ -66,7 +65,7 @@ class SenderLimits:
             return f"fast:{self.per_minute}"
         if self.waiting:
             # On Postgres, messages that are stored at the same moment do not see each other.
-            lock_key(connection, f"waiting:{person}")
+            connection.lock_key(f"waiting:{person}")
             sql = (
                 "SELECT count(*) FROM inbox WHERE person = ? AND is_decision = 0 AND state = 'new'"
             )
@@ -97,9 +96,6 @@ class SqlInbox(SqlStore):
         limits = self._limits()
         waiting = 0
 
-        def store(connection: SqlConnection) -> tuple[Receipt, bool]:
-            return self.store_message(connection, message, decides, limits)
-
         def take(stored: tuple[Receipt, bool]) -> None:
             nonlocal waiting
             waiting = self.enqueue(message, *stored)
@@ -108,7 +104,9 @@ class SqlInbox(SqlStore):
         single = not limits.has_any and not message.origin.per_minute
         with metrics.store_seconds.labels(message.address.platform).time():
             try:
-                receipt, _ = await self._database.write(store, then=take, single=single)
+                receipt, _ = await self._database.write(
+                    lambda c: self.store_message(c, message, decides, limits), take, single=single
+                )
             except NotStored:
                 metrics.store_failures.inc()
                 raise
@@ -127,13 +125,13 @@ class SqlInbox(SqlStore):
         sender = _sender_of(message)
         # Lock before the row gets its `seq`: on Postgres, sequence numbers do not follow the
         # order of commits. The lock is in FROM, which runs before a row is made.
-        lock = "ponte_lock(:conversation)" if connection.is_shared else "(SELECT 1)"
         is_limited = limits is not None and limits.has_any and not decision
         line_up = "0" if is_limited else self._runner.line_up_sql(decision)
         row = connection.execute(
             "INSERT INTO inbox (event_key, turn, conversation, channel, person, is_decision,"  # noqa: S608
             " message, created_at, updated_at) SELECT :event_key, :turn, :conversation, :channel,"
-            f" :person, :is_decision, :message, :now, :now FROM {lock} AS lock WHERE 1 = 1"
+            " :person, :is_decision, :message, :now, :now"
+            f" FROM {connection.lock_source} AS lock WHERE 1 = 1"
             f" ON CONFLICT DO NOTHING RETURNING seq, {line_up} AS turns_ahead",
             {
                 "event_key": message.event_key,
@@ -193,19 +191,8 @@ class SqlInbox(SqlStore):
     async def wait_for_answer(self, seq: int) -> Answer:
         """Wait until the turn has ended and return its answer. Raise Forgotten if the message was
         withdrawn or erased."""
-
-        def read(connection: SqlConnection) -> Answer | None:
-            row = get_row(connection, seq)
-            if row is None or row["state"] == "withdrawn":
-                raise Forgotten
-            if row["state"] not in FINAL_STATES:
-                return None
-            if row["answer"]:
-                return decode_json(Answer, row["answer"])
-            return Answer("", status="stopped")  # ended before there was an answer
-
         return await self._runner.wait_until_ended(
-            seq, lambda: self._database.read(read, single=True)
+            seq, lambda: self._database.read(lambda c: _read_answer(c, seq), single=True)
         )
 
     async def run(self, handler: TurnHandler, platforms: Collection[str] = ()) -> None:
@@ -215,22 +202,24 @@ class SqlInbox(SqlStore):
     async def cancel(self, seq: int) -> bool:
         """Cancel the turn's handler if it runs, or withdraw the message if it waits. Return whether
         it was stopped."""
-
-        def withdraw(connection: SqlConnection) -> bool:
-            row = get_locked_row(connection, seq)
-            if row is None or row["state"] in FINAL_STATES:
-                return False
-            if row["state"] != "new":
-                return self._runner.request_stop(connection, row)
-            _withdraw_message(connection, seq, decode_json(Message, row["message"]), "new")
-            return True
-
         if self._runner.cancel(seq):
             return True
-        if await self._database.write(withdraw):
+        if await self._withdraw(seq):
             self._runner.wake(seq)
             return True
         return self._runner.cancel(seq)  # the turn began meanwhile
+
+    @transaction
+    def _withdraw(self, connection: SqlConnection, seq: int) -> bool:
+        """Withdraw a message that waits, or ask the process that runs its turn to stop. Return
+        whether one of both was done."""
+        row = connection.read_locked_message(seq)
+        if row is None or row["state"] in FINAL_STATES:
+            return False
+        if row["state"] != "new":
+            return self._runner.request_stop(connection, row)
+        _withdraw_message(connection, seq, decode_json(Message, row["message"]), "new")
+        return True
 
     def is_stopped(self, seq: int) -> bool:
         """Return whether a person's `cancel`, not a drain, cancelled the turn's handler."""
@@ -249,14 +238,10 @@ class SqlInbox(SqlStore):
         since 1970). Return None for any other turn."""
         if fetched := self._runner.fetched_message(seq):
             return decode_json(Message, fetched[0]), fetched[1]
-
-        def read(connection: SqlConnection) -> tuple[Message, float] | None:
-            row = get_row(connection, seq)
-            if row is None or row["state"] not in ("new", "running"):
-                return None
-            return decode_json(Message, row["message"]), row["created_at"]
-
-        return await self._database.read(read, single=True)
+        row = await self._database.read(lambda c: get_row(c, seq), single=True)
+        if row is None or row["state"] not in ("new", "running"):
+            return None
+        return decode_json(Message, row["message"]), row["created_at"]
 
     def leave_place(self, seq: int) -> None:
         """Give the turn's place to another turn. From now on it only waits, or posts."""
@@ -277,34 +262,36 @@ class SqlInbox(SqlStore):
     async def purge(self, before: float, area: ConversationArea = ALL_CONVERSATIONS) -> int:
         """Delete the area's finished messages that changed last before `before`, with the rows that
         belong to them. Return how many messages there were."""
-        there, values = area_condition(area)
-        old = "SELECT seq FROM inbox_finished WHERE updated_at < ?"
-        if area != ALL_CONVERSATIONS:
-            old += f" AND seq IN (SELECT seq FROM inbox WHERE {there})"  # noqa: S608
-
-        def delete(connection: SqlConnection, after: int) -> tuple[int, int]:
-            """Delete the oldest messages after that `seq`. Return the last one and their number."""
-            sql = f"SELECT max(seq) FROM ({old} AND seq > ? ORDER BY seq LIMIT ?) AS oldest"  # noqa: S608
-            limit = PURGED_MESSAGES_PER_TRANSACTION
-            last = select_value(connection, sql, before, *values, after, limit)
-            if last is None:
-                return 0, 0
-            for table in (*purged_with("inbox"), "inbox"):
-                gone = connection.execute(
-                    f"DELETE FROM {table} WHERE seq <= ? AND seq IN ({old} AND seq > ?)",  # noqa: S608
-                    (last, before, *values, after),
-                )
-            return last, gone.rowcount
-
         last = total = 0
         while True:
-            last, deleted = await self._database.write(partial(delete, after=last))
+            last, deleted = await self._purge_oldest(before, area, last)
             total += deleted
             if not last:
                 break
         if area.is_one_request:
-            await self._database.write(lambda c: _drop_conversations(c, before, there, values))
+            await self._database.write(lambda c: _drop_conversations(c, before, area))
         return total
+
+    @transaction
+    def _purge_oldest(
+        self, connection: SqlConnection, before: float, area: ConversationArea, after: int
+    ) -> tuple[int, int]:
+        """Delete the oldest messages after that `seq`. Return the last one and their number."""
+        there, values = area_condition(area)
+        old = "SELECT seq FROM inbox_finished WHERE updated_at < ?"
+        if area != ALL_CONVERSATIONS:
+            old += f" AND seq IN (SELECT seq FROM inbox WHERE {there})"  # noqa: S608
+        sql = f"SELECT max(seq) FROM ({old} AND seq > ? ORDER BY seq LIMIT ?) AS oldest"  # noqa: S608
+        limit = PURGED_MESSAGES_PER_TRANSACTION
+        last = select_value(connection, sql, before, *values, after, limit)
+        if last is None:
+            return 0, 0
+        for table in (*purged_with("inbox"), "inbox"):
+            gone = connection.execute(
+                f"DELETE FROM {table} WHERE seq <= ? AND seq IN ({old} AND seq > ?)",  # noqa: S608
+                (last, before, *values, after),
+            )
+        return last, gone.rowcount
 
 
 def _sender_of(message: Message) -> Sender:
@@ -313,12 +300,11 @@ def _sender_of(message: Message) -> Sender:
     return Sender(address.conversation, address.channel_key, message.author.key)
 
 
-def _drop_conversations(
-    connection: SqlConnection, before: float, there: str, values: Sequence[str | int]
-) -> None:
+def _drop_conversations(connection: SqlConnection, before: float, area: ConversationArea) -> None:
     """Delete the area's unused conversations without messages and items. Each single request has a
     conversation of its own, and nobody returns to it."""
-    left = (
+    there, values = area_condition(area)
+    unused = (
         f"SELECT conversation FROM conversations WHERE used_at < ? AND {there}"  # noqa: S608
         " AND NOT EXISTS (SELECT 1 FROM inbox"
         "  WHERE inbox.conversation = conversations.conversation)"
@@ -327,7 +313,7 @@ def _drop_conversations(
     )
     for table in ("threads", "conversations"):
         connection.execute(
-            f"DELETE FROM {table} WHERE conversation IN ({left})",  # noqa: S608
+            f"DELETE FROM {table} WHERE conversation IN ({unused})",  # noqa: S608
             (before, *values),
         )
 
@@ -343,13 +329,26 @@ def _count_this_minute(connection: SqlConnection, person: str, now: float) -> in
     return int(select_value(connection, sql, scope, minute, person))
 
 
+def _read_answer(connection: SqlConnection, seq: int) -> Answer | None:
+    """Return the answer of a turn, None if it has not ended. Raise Forgotten if the message was
+    withdrawn or erased."""
+    row = get_row(connection, seq)
+    if row is None or row["state"] == "withdrawn":
+        raise Forgotten
+    if row["state"] not in FINAL_STATES:
+        return None
+    if row["answer"]:
+        return decode_json(Answer, row["answer"])
+    return Answer("", status="stopped")  # ended before there was an answer
+
+
 def _amend_message(
     connection: SqlConnection, event_key: str, message: Message | None
 ) -> tuple[int, AmendResult]:
     """Store an edited message or withdraw it (None). Return its `seq` and the result. An edit older
     than what is stored is ignored, as is an edit of a withdrawn message."""
     found = select_value(connection, "SELECT seq FROM inbox WHERE event_key = ?", event_key)
-    row = get_locked_row(connection, found) if found else None
+    row = connection.read_locked_message(found) if found else None
     if row is None:
         return 0, "unknown"
     seq, state, known = row["seq"], row["state"], decode_json(Message, row["message"])

@@ -260,13 +260,14 @@ class Jobs(TurnExecutor):
         await cancel_all(self._worker_tasks)
         await self._side_tasks.close()
         await self.workers.close()
-
-        def leave(connection: SqlConnection) -> None:
-            connection.execute("DELETE FROM processes WHERE id = ?", (self.process,))
-            return_stranded(connection)
-
         with suppress(NotStored):
-            await self._database.write(leave)
+            await self._leave()
+
+    @transaction
+    def _leave(self, connection: SqlConnection) -> None:
+        """Remove this process's row, and return turns that only it could run to the queue."""
+        connection.execute("DELETE FROM processes WHERE id = ?", (self.process,))
+        return_stranded(connection)
 
     def _waiting_tasks(self) -> set[asyncio.Task[None]]:
         return set(self._worker_tasks)
@@ -378,18 +379,7 @@ class Jobs(TurnExecutor):
         began = time.monotonic()
         # After a long silence, other processes may have taken over turns of this one.
         doubtful = [] if self.own.is_alive() else list(self._current)
-
-        def write(connection: SqlConnection) -> tuple[list[int], list[int]]:
-            self.own.write_sign_of_life(connection)
-            self.workers.write_sign_of_life(connection)
-            stopped = select_values(connection, TURNS_TO_STOP_SQL, self.process)
-            return stopped, [
-                seq
-                for seq in doubtful
-                if select_values(connection, TAKEN_TURN_SQL, seq, self.process)
-            ]
-
-        stopped, lost = await self._database.write(write)
+        stopped, lost = await self._write_sign_of_life(doubtful)
         for seq in lost:
             log.warning("another process took over a turn", turn_seq=seq)
             self.stop_taken_over(seq)
@@ -397,6 +387,19 @@ class Jobs(TurnExecutor):
             self.cancel(seq)
         self.own.seen_at = began
         await self.own.export_metrics()
+
+    @transaction
+    def _write_sign_of_life(
+        self, connection: SqlConnection, doubtful: Sequence[int]
+    ) -> tuple[list[int], list[int]]:
+        """Write a sign of life. Return the turns of this process that somebody stopped, and those
+        of `doubtful` that another process has taken over."""
+        self.own.write_sign_of_life(connection)
+        self.workers.write_sign_of_life(connection)
+        stopped = select_values(connection, TURNS_TO_STOP_SQL, self.process)
+        return stopped, [
+            seq for seq in doubtful if select_values(connection, TAKEN_TURN_SQL, seq, self.process)
+        ]
 
     async def _keep_sweeping(self) -> None:
         while True:

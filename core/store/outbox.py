@@ -15,7 +15,6 @@ from core.store.database import (
     SqlConnection,
     SqlRow,
     SqlStore,
-    lock_key,
     query,
     select_value,
     transaction,
@@ -62,7 +61,7 @@ class Outbox(SqlStore):
         sql = "SELECT conversation FROM changes WHERE id = ?"
         if (conversation := select_value(connection, sql, change)) is None:
             return
-        lock_key(connection, conversation)
+        connection.lock_key(conversation)
         due = f"UPDATE changes SET last_notice = ? WHERE id = ? AND {_DUE_CONDITIONS[stage]}"  # noqa: S608 - ours
         # The UPDATE matches once, so only the first caller stores the notices of a stage.
         if connection.execute(due, (stage, change)).rowcount:
@@ -108,7 +107,7 @@ class Outbox(SqlStore):
             if outgoing.kind == "person":
                 _put_notice(connection, outgoing)
             return
-        lock_key(connection, conversation)
+        connection.lock_key(conversation)
         gone = select_value(connection, "SELECT erasure_reason FROM changes WHERE id = ?", id)
         _put_notice(connection, without_names(outgoing) if gone else outgoing)
 

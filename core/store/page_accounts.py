@@ -21,7 +21,6 @@ from core.store.database import (
     SqlConnection,
     SqlRow,
     SqlStore,
-    lock_key,
     query,
     select_value,
     select_values,
@@ -176,33 +175,30 @@ class SqlPageAccounts(SqlStore):
         """Return whether somebody signed out of this session. Raises NotStored."""
         return bool(await self._select("SELECT 1 FROM ended_sessions WHERE session = ?", session))
 
-    async def add_api_token(self, token: ApiToken, *, notifies: bool = False) -> None:
+    @transaction
+    def add_api_token(
+        self, connection: SqlConnection, token: ApiToken, *, notifies: bool = False
+    ) -> None:
         """Store an API token, and delete those of the person that have expired. `notifies`: store a
         notice to the person. Raises TooManyApiTokens."""
         columns = (
             token.id, token.person, token.token_hash, token.name, token.added_at, token.expires_at,
         )  # fmt: skip
-
-        def write(connection: SqlConnection) -> bool:
-            lock_key(connection, token.person)
-            connection.execute(
-                "DELETE FROM api_tokens WHERE person = ? AND expires_at > 0 AND expires_at <= ?",
-                (token.person, token.added_at),
-            ).close()
-            sql = "SELECT count(*) FROM api_tokens WHERE person = ?"
-            if select_value(connection, sql, token.person) >= MAX_API_TOKENS:
-                return False
-            connection.execute(
-                "INSERT INTO api_tokens (id, person, token, name, added_at, expires_at)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                columns,
-            ).close()
-            if notifies:
-                _notify(connection, token.person, "api-token-added", name=token.name or token.id)
-            return True
-
-        if not await self._database.write(write):
+        connection.lock_key(token.person)
+        connection.execute(
+            "DELETE FROM api_tokens WHERE person = ? AND expires_at > 0 AND expires_at <= ?",
+            (token.person, token.added_at),
+        ).close()
+        sql = "SELECT count(*) FROM api_tokens WHERE person = ?"
+        if select_value(connection, sql, token.person) >= MAX_API_TOKENS:
             raise TooManyApiTokens(name=_name_of(token.person), limit=MAX_API_TOKENS)
+        connection.execute(
+            "INSERT INTO api_tokens (id, person, token, name, added_at, expires_at)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            columns,
+        ).close()
+        if notifies:
+            _notify(connection, token.person, "api-token-added", name=token.name or token.id)
 
     @query
     def list_api_tokens(self, connection: SqlConnection, person: str = "") -> Sequence[ApiToken]:

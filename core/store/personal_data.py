@@ -31,7 +31,6 @@ from core.store.database import (
     SqlConnection,
     SqlRow,
     SqlStore,
-    lock_key,
     query,
     select_value,
     select_values,
@@ -323,7 +322,7 @@ class SqlPersonalData(SqlStore):
         places = _find_conversations(connection, who)
         # All locks are taken in one order, so that two erasures cannot deadlock.
         for conversation in sorted((*places.alone, *places.shared)):
-            lock_key(connection, conversation)
+            connection.lock_key(conversation)
         work = _ErasureWork(connection, who, self._shared, places)
         work.seqs = sorted(work.select_ids(_TURNS))
         work.gone = work.select_ids("SELECT id FROM changes WHERE person = :person")
@@ -689,7 +688,7 @@ def _remove_from_remembered(work: _ErasureWork) -> None:
     """Remove the person's entries from the JSON in the table `remembered`."""
     rows = work.connection.execute("SELECT name, data FROM remembered").fetchall()
     for row in rows:
-        lock_key(work.connection, row["name"])
+        work.connection.lock_key(row["name"])
         known = json.loads(row["data"])
         left = remove_ids(known, work.who.ids)
         if left != known:

@@ -2,7 +2,7 @@
 
 Each transaction runs in a worker thread, on its own connection of a pool (psycopg 3). Writes run at
 READ COMMITTED, the weakest isolation level of Postgres. That suffices for two reasons: every
-transaction that changes a conversation locks it first (`database.lock_key`), and counts are stored
+transaction that changes a conversation locks it first (`lock_key`), and counts are stored
 in rows that an upsert locks. Reads run at REPEATABLE READ, read only.
 
 A transaction is run again from its start in two cases: Postgres aborted it (a deadlock), or its
@@ -15,7 +15,7 @@ import asyncio
 import functools
 import random
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,7 +24,7 @@ import structlog
 
 from core.domain.errors import NotStored, SettingsError, Unstorable
 from core.runtime.retry import retry_blocking
-from core.store.database import SqlConnection
+from core.store.database import SqlConnection, SqlRow
 from core.store.queue_functions import LOCK_KEY
 from core.store.schema import DifferentSharedSchema, Schema
 from core.store.tables import PERSONAL_TABLES
@@ -107,7 +107,9 @@ class PostgresStatements:
     It translates placeholders and makes every value storable before the statement runs.
     """
 
-    is_shared = True
+    lock_source = "ponte_lock(:conversation)"
+    row_lock = " FOR UPDATE"
+    free_row_lock = " FOR UPDATE SKIP LOCKED"
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self.raw = connection
@@ -123,6 +125,35 @@ class PostgresStatements:
             self.raw.execute(translate_sql(sql), rows[0])
         else:
             self.raw.cursor().executemany(translate_sql(sql), rows)
+
+    def lock_key(self, key: str) -> bool:
+        """Lock a key until the transaction ends, and return True."""
+        self.execute("SELECT ponte_lock(?)", (key,)).close()
+        return True
+
+    def read_locked_message(self, seq: int) -> SqlRow | None:
+        """Return the row of a message as it is once its conversation is locked."""
+        return self.execute("SELECT * FROM ponte_locked_row(?)", (seq,)).fetchone()
+
+    def run_for_turn(self, steps: Sequence[str], values: Mapping[str, object]) -> SqlRow | None:
+        """Do everything in one statement. `now` is the turn's row as it is once the lock is held.
+
+        The rest of the statement still sees the tables as they were before the lock. So a step may
+        change only rows that it finds by key, or that nobody else writes.
+        """
+        parts = ["now AS (SELECT * FROM ponte_current_turn(:seq, :conversation))"]
+        parts += [f"step{number} AS ({step})" for number, step in enumerate(steps)]
+        return self.execute(f"WITH {', '.join(parts)} SELECT * FROM now", values).fetchone()  # noqa: S608
+
+    def add_to_counters(
+        self, counters: Sequence[tuple[str, str]], turns: int, tokens: int, money: int
+    ) -> Sequence[SqlRow]:
+        """Add to all counters in one statement."""
+        return self.execute(
+            "SELECT * FROM ponte_count(?::text[], ?::text[], ?, ?, ?)",
+            ([scope for scope, _ in counters], [period for _, period in counters],
+             turns, tokens, money),
+        ).fetchall()  # fmt: skip
 
 
 class PostgresDatabase:

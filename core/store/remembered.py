@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from core.domain.errors import NotStored
-from core.store.database import Database, SqlConnection, lock_key, select_value
+from core.store.database import Database, SqlConnection, select_value
 
 log = structlog.get_logger("adapter_state")
 GATHER_SECONDS = 1.0
@@ -117,7 +117,7 @@ class SharedRememberedState(RememberedState):
         ours, known = json.loads(text), self._known
 
         def write(connection: SqlConnection) -> None:
-            lock_key(connection, self.name)
+            connection.lock_key(self.name)
             whole = json.loads(read_text(connection, self.name) or "{}")
             for name, value in ours.items():
                 if isinstance(value, dict):
@@ -140,7 +140,7 @@ async def rewrite_remembered(
     """Replace the JSON of the row `name` by the result of `change`, if the row exists."""
 
     def write(connection: SqlConnection) -> None:
-        lock_key(connection, name)
+        connection.lock_key(name)
         if stored := read_text(connection, name):
             write_text(connection, name, json.dumps(change(json.loads(stored))))
 

@@ -34,7 +34,7 @@ from core.domain.schedules import (
     SkipReason,
     make_run_message,
 )
-from core.store.database import Database, SqlConnection, SqlRow, lock_key
+from core.store.database import Database, SqlConnection, SqlRow
 from core.store.inbox import SqlInbox
 from core.store.outbox import put_person_notice
 from core.store.tables import OPEN_STATE_LIST
@@ -54,7 +54,6 @@ _STATE_SENTENCES = {
 _CURRENT_SQL = (
     "SELECT * FROM schedules WHERE id = ? AND state = 'active' AND revision = ? AND next_due_at = ?"
 )
-_CURRENT_SHARED_SQL = f"{_CURRENT_SQL} FOR UPDATE SKIP LOCKED"
 _ENDED_RUNS_SQL = (
     "SELECT runs.seq, runs.schedule, inbox.state, inbox.answer FROM schedule_runs AS runs"  # noqa: S608
     " LEFT JOIN inbox ON inbox.seq = runs.seq WHERE runs.state = 'queued'"
@@ -287,7 +286,7 @@ class Schedules:
 
         def write(connection: SqlConnection) -> tuple[ScheduleRun | None, _Queued | None]:
             row = connection.execute(
-                _CURRENT_SHARED_SQL if connection.is_shared else _CURRENT_SQL,
+                _CURRENT_SQL + connection.free_row_lock,
                 (schedule.id, schedule.revision, schedule.next_due_at),
             ).fetchone()
             if row is None:
@@ -507,7 +506,7 @@ def _check_count(connection: SqlConnection, people: Collection[str], most: int) 
     """Raise BadSchedule if these people (keys) have `most` active and paused schedules. Other
     transactions that start a schedule of theirs wait until this one ends."""
     marks = ", ".join("?" for _ in people)
-    lock_key(connection, f"schedules:{min(people)}")
+    connection.lock_key(f"schedules:{min(people)}")
     found = connection.execute(
         f"SELECT count(*) AS n FROM schedules WHERE person IN ({marks})"  # noqa: S608
         " AND state IN ('active', 'paused')",
@@ -625,7 +624,7 @@ def _delete_runs(connection: SqlConnection, where: str, values: Sequence[object]
 
 
 def _find_row(connection: SqlConnection, id: str, lock: bool = False) -> SqlRow:
-    end = " FOR UPDATE" if lock and connection.is_shared else ""
+    end = connection.row_lock if lock else ""
     row: SqlRow | None = connection.execute(
         f"SELECT * FROM schedules WHERE id = ?{end}",  # noqa: S608
         (id,),

@@ -1,40 +1,9 @@
-"""SQL of a shared database (Postgres) that does in one statement what takes several on SQLite.
-
-A statement costs a process and the server more than the work in it, so a plain turn sends few.
-The statements here lock the turn's conversation in `ponte_current_turn`, which returns the turn as
-it is once the lock is held. The rest of such a statement still sees the tables as they were before
-the lock. That is why it changes only rows that it finds by key, or that nobody else writes.
-"""
+"""SQL functions of a shared database (Postgres) that do in one statement what takes several on
+SQLite. A statement costs a process and the server more than the work in it, so a plain turn sends
+few."""
 
 from __future__ import annotations
 
-from core.domain.records import FINAL_STATES
-
-_IS_CURRENT = (
-    "now.attempt = :attempt AND (now.is_decision = 1 OR now.generation = :generation)"
-    f" AND now.state NOT IN ({', '.join(repr(state) for state in sorted(FINAL_STATES))})"
-)
-"""The condition of `_read_current` in core/store/turns.py."""
-RECORD_RESPONSE_SQL = (
-    "WITH now AS (SELECT * FROM ponte_current_turn(:seq, :conversation)),"  # noqa: S608
-    " remote AS ({remotes}),"
-    " round AS (INSERT INTO rounds (seq, number, response) SELECT :seq, :number, :response FROM now"
-    f" WHERE {_IS_CURRENT} ON CONFLICT (seq, number) DO UPDATE SET response = excluded.response)"
-    " SELECT * FROM now"
-)
-"""Records a response's id and other remote objects (`{remotes}`, an INSERT) even if the turn is not
-current any more, so that they can be erased."""
-END_TURN_SQL = (
-    "WITH now AS (SELECT * FROM ponte_current_turn(:seq, :conversation)),"  # noqa: S608
-    " post AS (UPDATE posts SET post = :post, state = 'posted', updated_at = :at FROM now"
-    "  WHERE posts.seq = :seq AND posts.number = :number AND posts.state <> 'removed'"
-    "  AND now.attempt <= :attempt),"
-    " ended AS (UPDATE inbox SET state = :state, reason = :reason, updated_at = :at FROM now"
-    f" WHERE inbox.seq = :seq AND {_IS_CURRENT})"
-    " SELECT * FROM now"
-)
-"""Records the last post of a turn and the end of the turn. An older generation may record its post,
-too."""
 TURN_FUNCTIONS = """
 CREATE FUNCTION ponte_begin(
     of_seq bigint, of_conversation text, of_owner text, new_thread text, at double precision

@@ -15,10 +15,9 @@ from __future__ import annotations
 
 from core.domain.records import FINAL_STATES
 from core.store import processes
-from core.store.database import SqlConnection, lock_key, select_value, select_values
+from core.store.database import SqlConnection, select_value, select_values
 from core.store.places import CRASHES_BEFORE_ALONE
 from core.store.tables import OPEN_STATE_LIST
-from core.store.turn_runner import get_locked_row
 
 ALONE_PRIORITY, FIRST_PRIORITY, REFUSED_PRIORITY = 2, 1, -1
 """Priorities of jobs; the highest runs first. ALONE: a turn that runs alone. FIRST: another turn
@@ -96,7 +95,7 @@ def take_over(connection: SqlConnection, seq: int) -> bool:
     row = connection.execute(
         "SELECT conversation, attempt FROM inbox WHERE seq = ?", (seq,)
     ).fetchone()
-    lock_key(connection, row["conversation"])
+    connection.lock_key(row["conversation"])
     # Checked again under the lock, because another process may have taken the turn over.
     still = STALLED_TURNS_SQL.replace("WHERE", "WHERE inbox.seq = ? AND", 1)
     if not select_values(connection, still, seq, processes.LEASE_SECONDS):
@@ -117,7 +116,7 @@ def postpone(connection: SqlConnection, seq: int, priority: int, now: float) -> 
     `now` is in seconds since the epoch. The delay is half the turn's age, within the limits of
     FIRST_POSTPONED_SECONDS and MAX_POSTPONED_SECONDS. Return False if the turn has ended.
     """
-    found = get_locked_row(connection, seq)
+    found = connection.read_locked_message(seq)
     if found is None or found["state"] in FINAL_STATES:
         return False
     age = max(0.0, now - found["created_at"])
@@ -150,7 +149,7 @@ def hand_over(connection: SqlConnection, seq: int, priority: int, own_id: str) -
     row = connection.execute(KERNEL_HOLDER_SQL, (seq, own_id, processes.LEASE_SECONDS)).fetchone()
     if row is None:
         return ""
-    found = get_locked_row(connection, seq)
+    found = connection.read_locked_message(seq)
     if found is None or found["state"] in FINAL_STATES:
         return ""
     defer(connection, seq, max(FIRST_PRIORITY, priority), f"@{row['process']}")

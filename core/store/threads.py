@@ -34,7 +34,6 @@ from core.store.database import (
     SqlRow,
     SqlStore,
     area_condition,
-    lock_key,
     query,
     select_value,
     select_values,
@@ -255,7 +254,7 @@ class SqlThreads(SqlStore):
         it has not ended.
         """
         # The lock comes first, so that nobody can use the conversation after the check.
-        lock_key(connection, conversation)
+        connection.lock_key(conversation)
         if not list_idle_conversations(connection, since, conversation=conversation):
             return None
         return forget_conversation(connection, conversation)
@@ -464,7 +463,7 @@ def forget_conversation(connection: SqlConnection, conversation: str) -> ForgetR
     The conversation's generation rises, so that turns that still run can store nothing more. The
     caller cancels these (`ForgetResult.running`) and removes the bytes of the files.
     """
-    lock_key(connection, conversation)
+    connection.lock_key(conversation)
     # An unfinished decision is left out: it may be the `forget` that is being carried out.
     rows = connection.execute(
         "SELECT seq, state, message FROM inbox WHERE conversation = ?"

@@ -438,15 +438,6 @@ def get_row(connection: SqlConnection, seq: int) -> SqlRow | None:
     return row
 
 
-def get_locked_row(connection: SqlConnection, seq: int) -> SqlRow | None:
-    """Return the message's row and lock its conversation until this transaction ends. Return None
-    if there is no such row."""
-    if not connection.is_shared:
-        return get_row(connection, seq)
-    row: SqlRow | None = connection.execute("SELECT * FROM ponte_locked_row(?)", (seq,)).fetchone()
-    return row
-
-
 def begin_alone(connection: SqlConnection, seq: int) -> None:
     """Record that the turn runs alone from now on, or give it up after too many crashes.
 
@@ -454,7 +445,7 @@ def begin_alone(connection: SqlConnection, seq: int) -> None:
     answer is stored already, the turn ends as undeliverable. The person learns of it in the next
     turn.
     """
-    row = get_locked_row(connection, seq)
+    row = connection.read_locked_message(seq)
     if row is None or row["state"] in FINAL_STATES:
         return
     is_given_up = row["refusal"].startswith(CRASHED_REASON)

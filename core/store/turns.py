@@ -11,6 +11,7 @@ import secrets
 import time
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from core.domain.errors import Superseded, TakenOver
@@ -38,16 +39,13 @@ from core.store.database import (
     Database,
     SqlConnection,
     SqlRow,
-    lock_key,
     query,
     select_value,
     transaction,
 )
-from core.store.shared_statements import END_TURN_SQL, RECORD_RESPONSE_SQL
 from core.store.tables import IS_OPEN
 from core.store.threads import SqlThreads
 from core.store.turn_rows import read_items, read_turn, turn_begun_by_fetch
-from core.store.turn_runner import get_locked_row
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -58,6 +56,25 @@ MAX_SEARCHED_TURNS = 5_000
 _SUMMARY_COLUMNS = ("turn", "person", "conversation", "state", "reason", "created_at", "updated_at")
 LOST_CALL_TEXT = "error: interrupted, result unknown"
 """The output that the model reads for a tool call without a result when its turn was answered."""
+_IS_CURRENT = (
+    "now.attempt = :attempt AND (now.is_decision = 1 OR now.generation = :generation)"
+    f" AND now.state NOT IN ({', '.join(repr(state) for state in sorted(FINAL_STATES))})"
+)
+"""The condition of `_read_current` in a step of a turn (`SqlConnection.run_for_turn`)."""
+_ADD_RESPONSE_SQL = (
+    "INSERT INTO rounds (seq, number, response) SELECT :seq, :number, :response FROM now"  # noqa: S608
+    f" WHERE {_IS_CURRENT} ON CONFLICT (seq, number) DO UPDATE SET response = excluded.response"
+)
+_ADD_POST_SQL = (
+    "UPDATE posts SET post = :post, state = 'posted', updated_at = :at FROM now"
+    " WHERE posts.seq = :seq AND posts.number = :number AND posts.state <> 'removed'"
+    " AND now.attempt <= :attempt"
+)
+"""Records the platform's id of a post. An older generation may do so, too."""
+_END_TURN_SQL = (
+    "UPDATE inbox SET state = :state, reason = :reason, updated_at = :at FROM now"  # noqa: S608
+    f" WHERE inbox.seq = :seq AND {_IS_CURRENT}"
+)
 
 
 def _current_turn_transaction(
@@ -166,27 +183,17 @@ class Journal(SqlThreads):
         """
         remotes = (*others, Remote("response", response))
 
-        def write(connection: SqlConnection) -> bool:
-            if connection.is_shared:
-                insert, values = threads.insert_remotes(
-                    turn.thread, remotes,
-                    forgotten="NOT EXISTS (SELECT 1 FROM now WHERE generation = :generation)",
-                )  # fmt: skip
-                values |= {"response": response, "number": number}
-                sql = RECORD_RESPONSE_SQL.format(remotes=insert)
-                return _run_guarded(connection, turn, sql, values) is not None
-            threads.record_remotes(connection, turn.thread, remotes)
-            if _read_current(connection, turn) is None:
-                return False  # the id stays recorded, so that the response can be erased
-            connection.execute(
-                "INSERT INTO rounds (seq, number, response) VALUES (?, ?, ?)"
-                " ON CONFLICT (seq, number) DO UPDATE SET response = excluded.response",
-                (turn.seq, number, response),
-            )
-            return True
-
+        # The ids are recorded even if the turn is not current any more, so that they can be erased.
+        insert, values = threads.insert_remotes(
+            turn.thread, remotes,
+            forgotten="NOT EXISTS (SELECT 1 FROM now WHERE generation = :generation)",
+        )  # fmt: skip
+        steps = [step for step in (insert, _ADD_RESPONSE_SQL) if step]
+        values |= {"response": response, "number": number}
         try:
-            is_current = await self._database.write(write, single=True)
+            is_current = await self._database.write(
+                lambda c: _read_current(c, turn, steps, values) is not None, single=True
+            )
         except TakenOver:  # it rolled the transaction back, with the ids
             for remote in remotes:
                 await self.record_remote(turn.thread, remote)
@@ -332,43 +339,31 @@ class Journal(SqlThreads):
         If the turn is superseded, raises Superseded, but stores `posted`. If a later attempt
         exists, raises TakenOver and stores nothing.
         """
-
         has_token = bool(turn.message.reply_to.token)
-        ended = {"state": state, "reason": reason, "at": time.time()}
+        steps = [_END_TURN_SQL]
+        values: dict[str, object] = {"state": state, "reason": reason, "at": time.time()}
+        if posted is not None:
+            steps.insert(0, _ADD_POST_SQL)
+            values |= {"number": posted.number, "post": posted.id}
 
         def write(connection: SqlConnection) -> bool:
-            if connection.is_shared and posted and not has_token:
-                values = {**ended, "number": posted.number, "post": posted.id}
-                row = _run_guarded(connection, turn, END_TURN_SQL, values)
-                return row is not None
-            is_current = _read_current(connection, turn) is not None
-            if posted is not None:
-                _mark_posted(connection, turn, posted.number, posted.id)
-            if not is_current:
-                return False
-            if has_token:
+            if has_token and _read_current(connection, turn) is not None:
                 _erase_token(connection, turn)
-            connection.execute(
-                "UPDATE inbox SET state = :state, reason = :reason, updated_at = :at WHERE seq"
-                " = :seq",
-                {**ended, "seq": turn.seq},
-            )
-            return True
+            return _read_current(connection, turn, steps, values) is not None
 
         def note(is_current: bool) -> None:
             if is_current and self.on_end:
                 self.on_end(turn.seq)
 
-        single = posted is not None and not has_token
         # If a power failure undoes this, the next start finds the post and ends the turn again.
-        if not await self._database.write(write, note, single=single, repeatable=True):
+        if not await self._database.write(write, note, single=not has_token, repeatable=True):
             raise Superseded
 
     @transaction
     def abandon(self, connection: SqlConnection, seq: int, reason: str) -> None:
         """End a turn that can be neither read nor answered as undeliverable. The person learns of
         it in the next turn."""
-        row = get_locked_row(connection, seq)
+        row = connection.read_locked_message(seq)
         if row is not None and row["state"] not in FINAL_STATES:
             connection.execute(
                 "UPDATE inbox SET state = 'undeliverable', reason = ?, updated_at = ?"
@@ -394,7 +389,7 @@ class Journal(SqlThreads):
     @transaction
     def current_thread(self, connection: SqlConnection, conversation: str) -> Thread:
         """Return the current thread of a conversation; create it if there is none."""
-        lock_key(connection, conversation)
+        connection.lock_key(conversation)
         return threads.use_thread(connection, conversation)[0]
 
     async def provenance(self, thread: str, person: str, before: int) -> Provenance:
@@ -419,7 +414,7 @@ class Journal(SqlThreads):
 
         Return None if the turn does not exist or was withdrawn.
         """
-        row = get_locked_row(connection, seq)
+        row = connection.read_locked_message(seq)
         if row is None or row["state"] == "withdrawn":
             return None
         turn = read_turn(connection, row)
@@ -496,7 +491,7 @@ def _begin_turn(connection: SqlConnection, seq: int, owner: str) -> Turn | None:
     Return None if the turn does not exist or has ended. The attempt number rises unless `owner` has
     the turn already. A turn keeps the generation and thread of its first attempt.
     """
-    row = get_locked_row(connection, seq)
+    row = connection.read_locked_message(seq)
     if row is None or row["state"] in FINAL_STATES:
         return None
     again = row["owner"] == owner
@@ -561,30 +556,21 @@ def _start_call(connection: SqlConnection, turn: Turn, call: ToolCall) -> None:
     threads.mark_outside_text(connection, turn.thread)
 
 
-def _read_current(connection: SqlConnection, turn: Turn) -> SqlRow | None:
+def _read_current(
+    connection: SqlConnection, turn: Turn, steps: Sequence[str] = (),
+    values: Mapping[str, object] = MappingProxyType({}),
+) -> SqlRow | None:  # fmt: skip
     """Lock the conversation; return the turn's row of `current_turns` if this is the current
-    attempt of an unfinished turn, otherwise None.
+    attempt of an unfinished turn, otherwise None. Run `steps` with `values` in either case.
 
     The turn must also be of the conversation's current generation. The lock keeps the result valid
     until the transaction ends. Raises TakenOver if a later attempt exists.
     """
-    if connection.is_shared:
-        sql = "SELECT * FROM ponte_current_turn(:seq, :conversation)"
-    else:
-        sql = "SELECT * FROM current_turns WHERE seq = :seq"
-    return _run_guarded(connection, turn, sql, {})
-
-
-def _run_guarded(
-    connection: SqlConnection, turn: Turn, sql: str, values: Mapping[str, object]
-) -> SqlRow | None:
-    """Run a statement that returns the turn's row of `current_turns`. Return the row, None if the
-    turn is not current. Raises TakenOver if a later attempt exists."""
     guards = {
         "seq": turn.seq, "conversation": turn.message.address.conversation,
         "attempt": turn.attempt, "generation": turn.generation,
     }  # fmt: skip
-    row: SqlRow | None = connection.execute(sql, {**guards, **values}).fetchone()
+    row = connection.run_for_turn(steps, {**guards, **values})
     if row is not None and row["attempt"] > turn.attempt:
         raise TakenOver
     if row is None or row["attempt"] != turn.attempt:

@@ -16,7 +16,7 @@ from core.domain.messages import Answer
 from core.observability import metrics
 from core.store import jobs, processes
 from core.store.changes import SqlLedger
-from core.store.database import SqlConnection, SqlRow, lock_key
+from core.store.database import SqlConnection, SqlRow
 from core.store.outbox import Outbox
 from core.store.postgres import PostgresDatabase
 from tests.contract.engines import Shared, Worker
@@ -473,7 +473,7 @@ async def test_a_notice_that_is_stored_while_its_change_is_forgotten_keeps_no_wo
     forgets, may_end = threading.Event(), threading.Event()
 
     def forget(connection: SqlConnection) -> None:
-        lock_key(connection, change.proposal.address.conversation)
+        connection.lock_key(change.proposal.address.conversation)
         connection.execute("UPDATE changes SET erasure_reason = 1 WHERE id = ?", (change.id,))
         forgets.set()
         may_end.wait()

@@ -14,7 +14,7 @@ from core.domain.messages import Answer, Item, Person, Usage
 from core.domain.records import RoundOutput
 from core.store.budget import Budget
 from core.store.changes import SqlLedger
-from core.store.database import SqlConnection, lock_key
+from core.store.database import SqlConnection
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal import SAID, again, begin_turn
@@ -165,7 +165,7 @@ async def test_who_waits_for_a_lock_reads_what_the_other_wrote(two: Two) -> None
     turn = await begin_turn(two[0])
 
     def once(connection: SqlConnection) -> bool:
-        lock_key(connection, turn.message.address.conversation)
+        connection.lock_key(turn.message.address.conversation)
         rows = connection.execute("SELECT count(*) AS n FROM items").fetchone()["n"]
         if rows == 0:
             connection.execute(

@@ -50,7 +50,7 @@ async def waits(running_bot: RunningBot, seq: int, beside: int = 1) -> None:
     """Wait until that approval waits for its run, while `beside` others are under way."""
     changes, where = running_bot.engine.changes, make_message("", "").address.conversation
     for _ in itertools.count():
-        claimed = seq in await changes.ledger.list_waiting_runs(where)
+        claimed = seq in await changes.ledger.list_waiting_runs(where, ["run"])
         if claimed and len(changes.lifecycle.runner._flights) > beside:
             return
         await asyncio.sleep(0)
