@@ -49,6 +49,7 @@ export function tell(id, text) {
 
 /** What is said of a card, without what it says itself. */
 function beyond(text, card) {
+  if (card.text.endsWith(text)) return ""; // a card may begin with a text of its own
   return text.startsWith(card.text) ? text.slice(card.text.length).trim() : text;
 }
 

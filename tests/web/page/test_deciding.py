@@ -142,3 +142,18 @@ async def test_a_schedule_is_approved(ponte: WebPonte, page: Page) -> None:
     await expect(card.locator(".words code")).to_have_text("schedule abc234 pause")
     await expect(note).to_have_text("")
     await expect(page.locator(".answer:visible")).to_have_count(1)
+
+
+async def test_what_the_card_says_itself_is_said_once(ponte: WebPonte, page: Page) -> None:
+    async def script(turn: Turn) -> Answer:
+        if turn.message.is_click:
+            card = Card("abc234", "change", "Post", "> Hello\n\nApproved by Ana.", state="done")
+            return Answer("Approved by Ana.", cards=(card,))
+        asked = Card("abc234", "proposal", "Post", "> Hello", actions=("approve", "deny"))
+        return Answer("Shall I?", cards=(asked,))
+
+    ponte.script = script
+    await say(page, "post")
+    await page.get_by_role("button", name="Approve").click()
+    await expect(page.locator(".card .words")).to_contain_text("Approved by Ana.")
+    await expect(page.locator(".card .note")).to_be_empty()
