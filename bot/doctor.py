@@ -43,8 +43,6 @@ SILENT_SENTENCE = (
 NOT_RUNNING_SENTENCE = "not running with {home}; these are the settings of this folder"
 SILENCE_SECONDS = 5.0
 """Timeout of the first request to a running Ponte."""
-_CHECKS_SECONDS = 300.0
-"""Timeout of its checks, which start a sandbox and ask each service."""
 USAGE_DAYS = 30
 ESTIMATES_SENTENCE = (
     "in the last {days} days, the server did not report the usage of {estimates} of {calls} "
@@ -92,8 +90,8 @@ async def _check(start: Start, *model: ModelRequests) -> AsyncIterator[DoctorFin
         ponte = DoctorFinding("ponte", "failing", say(SILENT_SENTENCE, **values))
         with suppress(PonteError), home.address() as socket:
             async with connect(socket, start) as holder:
-                await holder.act_within(SILENCE_SECONDS, "names")
-                found = await holder.act_within(_CHECKS_SECONDS, "doctor", model=model)
+                await holder.run_operation("names", timeout=SILENCE_SECONDS)
+                found = await holder.run_operation("doctor", model=model)
             ponte = DoctorFinding("ponte", "on", say(RUNNING_SENTENCE, **values))
     if found is None and start.fault:
         raise start.fault
@@ -103,7 +101,7 @@ async def _check(start: Start, *model: ModelRequests) -> AsyncIterator[DoctorFin
         async for finding in check_everything(start, *model):
             yield finding
     else:
-        for one in found["findings"]:
+        for one in found:
             yield DoctorFinding(**one)
 
 

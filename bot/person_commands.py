@@ -9,7 +9,7 @@ import base64
 import datetime
 import json
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,16 +17,13 @@ from typing import Any, BinaryIO
 from bot import __version__
 from bot.cli_commands import ask_holder
 from bot.client import LocalClient
-from bot.text_table import format_table
 from core.domain.errors import PonteError
 from core.integrations.settings import describe_read_error
 from core.runtime.private_files import create_file, make_folder, open_folder
-from core.text.i18n import format_date, format_number, plural, say
+from core.text.i18n import plural, say
 from core.text.text import safe_file_name, to_one_line
 
 Json = Mapping[str, Any]
-FORGET_TIMEOUT_SECONDS = 900.0
-"""Forgetting rewrites the whole database (`VACUUM`)."""
 
 
 class NoFolder(PonteError):
@@ -43,49 +40,11 @@ class AlreadyThere(PonteError):
     )
 
 
-def person_list(*, as_json: bool = False) -> int:
-    """Run `ponte person list`. Return the exit code."""
-
-    async def ask(one: LocalClient) -> Sequence[Json]:
-        people: Sequence[Json] = (await one.act_within(FORGET_TIMEOUT_SECONDS, "person"))["people"]
-        return people
-
-    people = ask_holder(ask)
-    if as_json:
-        _print(json.dumps(people, ensure_ascii=False))
-    else:
-        for line in format_people(people):
-            _print(line)
-    return 0
-
-
-def format_people(people: Sequence[Json]) -> Iterator[str]:
-    """Yield headings and a line for each person: name, first and last seen (days, UTC), messages,
-    files, changes requested and decided, key."""
-    if not people:
-        yield say("Nobody has written to Ponte yet.")
-        return
-    rows = [
-        (
-            to_one_line(str(one["name"])) or "–", _format_day(one["first"]),
-            _format_day(one["last"]), format_number(one["messages"]), format_number(one["files"]),
-            format_number(one["changes"]), format_number(one["decisions"]),
-            to_one_line(str(one["person"])),
-        )
-        for one in people
-    ]  # fmt: skip
-    headings = (
-        say("name"), say("first seen"), say("last seen"), say("messages"), say("files"),
-        say("requests"), say("decisions"), say("person"),
-    )  # fmt: skip
-    yield from format_table(headings, rows, right={3, 4, 5, 6})
-
-
 def person_export(key: str, folder: Path | None) -> int:
     """Write the export to stdout, or with a `folder` into `person.json` there, with their files."""
 
     async def ask(one: LocalClient) -> None:
-        known = await one.act_within(FORGET_TIMEOUT_SECONDS, "person/counts", person=key)
+        known = await one.run_operation("person counts", person=key)
         if folder is None:
             async for piece in _export_pieces(one, known):
                 sys.stdout.write(piece)
@@ -111,17 +70,17 @@ def person_forget(key: str, confirm: Callable[[str], None] | None) -> int:
     """Forget that person. `confirm` asks whoever typed this, and raises if they decline; None asks
     nobody."""
 
-    def act(path: str, person: str) -> Any:
-        return ask_holder(lambda one: one.act_within(FORGET_TIMEOUT_SECONDS, path, person=person))
+    def run(name: str, person: str) -> Any:
+        return ask_holder(lambda one: one.run_operation(name, person=person))
 
-    known = act("person/counts", key)
+    known = run("person counts", key)
     person, names = str(known["person"]), ", ".join(map(str, known["names"]))
     if confirm is not None:
         _print(to_one_line(f"{person} {names}".strip()))
         for line in format_counts(known["counts"]):
             _print(line)
         confirm(say("Delete all of this permanently?"))
-    done = act("person/forget", person)
+    done = run("person forget", person)
     if left := done["left"]:
         names = ", ".join(f"{section} {count}" for section, count in left.items())
         raise PonteError(
@@ -194,9 +153,9 @@ async def _json_array(rows: AsyncIterator[Json]) -> AsyncIterator[str]:
 
 async def _fetch_rows(one: LocalClient, person: str, section: str) -> AsyncIterator[Json]:
     begin = 0
-    while rows := (await one.act("person/rows", person=person, section=section, begin=begin))[
-        "rows"
-    ]:
+    while rows := await one.run_operation(
+        "person rows", person=person, section=section, begin=begin
+    ):
         for row in rows:
             yield row
         begin += len(rows)
@@ -205,7 +164,7 @@ async def _fetch_rows(one: LocalClient, person: str, section: str) -> AsyncItera
 async def _fetch_audit_lines(one: LocalClient, person: str) -> AsyncIterator[Json]:
     after, more = "", True
     while more:
-        page = await one.act("audit", after=after, person=person)
+        page = await one.run_operation("audit", after=after, person=person)
         for line in page["lines"]:
             yield line
         after = str(page.get("next", ""))
@@ -232,7 +191,7 @@ async def _write_files(one: LocalClient, person: str, folder: Path, top: int) ->
 
 
 async def _fetch_file_piece(one: LocalClient, person: str, file: str, begin: int) -> bytes:
-    answer = await one.act("person/file", person=person, file=file, begin=begin)
+    answer = await one.run_operation("person file", person=person, file=file, begin=begin)
     return base64.b64decode(str(answer["data"]))
 
 
@@ -255,10 +214,6 @@ def _explain_folder_error(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise NoFolder(folder=folder, cause=describe_read_error(error)) from None
-
-
-def _format_day(at: float) -> str:
-    return format_date(datetime.datetime.fromtimestamp(at, datetime.UTC).date()) if at else "–"
 
 
 def _print(line: str) -> None:

@@ -34,7 +34,6 @@ from core.domain.messages import (
 )
 from core.domain.records import Action, ConversationSummary, Health, HistoryEntry, SearchHit
 from core.integrations.integration import (
-    Administration,
     Alone,
     HookReceiver,
     HttpHandler,
@@ -141,7 +140,7 @@ class WebAdapter:
         people: PageAccounts | None = None,
         owner_name: OwnerNames | None = None,
         requests: RequestBoard | None = None,
-        administration: Administration | None = None,
+        administration: Operator | None = None,
         notices: PersonNotices | None = None,
         hooks: HookReceiver | None = None,
     ) -> None:
@@ -704,7 +703,7 @@ class Site:
     """The owner's name, which they can change; None if it cannot be changed here."""
     accounts: PageAccounts | None = None
     """The accounts of the page, with their API tokens; None on the home's socket."""
-    administration: Administration | None = None
+    administration: Operator | None = None
     notices: PersonNotices | None = None
     """The services of the operator's page; None on the home's socket."""
 

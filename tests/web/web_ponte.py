@@ -21,7 +21,6 @@ from core.integrations.integration import KernelPlaces, Operator, Pace
 from core.ports.conversations import PostJournal, Reply
 from core.ports.rights import Policy
 from core.store.remembered import RememberedState
-from tests.fakes.administration import MemoryAdministration
 from tests.fakes.memory import (
     InboxRow,
     MemoryBoard,
@@ -29,6 +28,7 @@ from tests.fakes.memory import (
     MemoryInbox,
     MemoryPageAccounts,
 )
+from tests.fakes.operator import MemoryOperator
 
 
 class NoPosts:
@@ -260,7 +260,7 @@ class WebPonte:
             extra=self.extra if web else None, operator=None if web else self.operator,
             people=self.people if web else None, policy=self.policy,
             owner_name=self.owner_name if web else None, requests=self.board,
-            administration=MemoryAdministration() if web else None,
+            administration=MemoryOperator() if web else None,
             notices=self.notices, peers=self.peers,
         )  # fmt: skip
 
