@@ -26,7 +26,7 @@ _TALK_COMMANDS = (
     "chat", "ask", "quick-command", "link", "changes", "schedules", "threads", "usage",
 )  # fmt: skip
 _SETUP_COMMANDS = (
-    "run", "doctor", "slack-manifest", "sandbox", "sample", "people", "policy", "version",
+    "run", "doctor", "slack-manifest", "sandbox", "sample", "people", "policy", "hooks", "version",
 )  # fmt: skip
 _OPERATE_COMMANDS = (
     "status", "turns", "reload", "audit", "person", "backup", "restore", "serve", "work", "migrate",
@@ -63,17 +63,18 @@ cli = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-GROUPS = {
+COMMAND_GROUPS = {
     "threads": typer.Typer(help="List, show and delete conversations."),
     "changes": typer.Typer(help="List, approve, deny and undo changes to your data."),
     "schedules": typer.Typer(help="List, show, pause, resume, run and delete schedules."),
     "people": typer.Typer(help="Manage the people who can use the page besides its owner."),
     "person": typer.Typer(help="List, export and delete the data about one person."),
     "policy": typer.Typer(help="Show who can do what, and where."),
+    "hooks": typer.Typer(help="Try the webhooks of ponte.toml."),
     "sample": typer.Typer(help="Restore the sample tables."),
 }
 """The commands that have commands below them, by name."""
-for _name, _group in GROUPS.items():
+for _name, _group in COMMAND_GROUPS.items():
     cli.add_typer(_group, name=_name, no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
@@ -87,7 +88,7 @@ def add_operations() -> None:
         *above, name = each.name.split()
         group = cli
         if above:
-            group = GROUPS.setdefault(above[0], typer.Typer())
+            group = COMMAND_GROUPS.setdefault(above[0], typer.Typer())
             if group not in [one.typer_instance for one in cli.registered_groups]:
                 cli.add_typer(group, name=above[0], no_args_is_help=True)
         if name not in [one.name for one in group.registered_commands]:
@@ -148,7 +149,7 @@ def _make_completion(operation: str, field: str) -> Callable[[str], list[str]]:
 
 def _read_text_file(path: str) -> str:
     try:
-        return Path(path).read_text("utf-8")
+        return Path(path).read_text("utf-8") if path else ""
     except (OSError, UnicodeDecodeError) as error:
         raise typer.BadParameter(_say("Cannot read the file {file}.", file=path)) from error
 
@@ -351,7 +352,7 @@ def quick_command(
     return cli_commands.quick_command(slug, words or [], file, as_json=as_json)
 
 
-@GROUPS["person"].command("export")
+@COMMAND_GROUPS["person"].command("export")
 def person_export(
     key: PersonKey,
     files: Annotated[
@@ -367,7 +368,7 @@ def person_export(
     return person_commands.person_export(key, files)
 
 
-@GROUPS["person"].command("forget")
+@COMMAND_GROUPS["person"].command("forget")
 def person_forget(
     key: PersonKey,
     yes: Yes = False,
@@ -406,31 +407,31 @@ def usage(
     return cli_commands.run_operation("usage", arguments, as_json=as_json)
 
 
-@GROUPS["changes"].command("list", epilog="Example: ponte changes list")
+@COMMAND_GROUPS["changes"].command("list", epilog="Example: ponte changes list")
 def changes_list(as_json: AsJson = False) -> int:
     """List the latest changes with their IDs."""
     return _send("changes", as_json)
 
 
-@GROUPS["changes"].command("pending", epilog="Example: ponte changes pending")
+@COMMAND_GROUPS["changes"].command("pending", epilog="Example: ponte changes pending")
 def changes_pending(as_json: AsJson = False) -> int:
     """List the changes that wait for your approval."""
     return _send("approvals", as_json)
 
 
-@GROUPS["changes"].command("approve", epilog="Example: ponte changes approve abc234")
+@COMMAND_GROUPS["changes"].command("approve", epilog="Example: ponte changes approve abc234")
 def changes_approve(id: ChangeId, as_json: AsJson = False) -> int:
     """Approve one change, which is then made."""
     return _send(f"approve {id}", as_json)
 
 
-@GROUPS["changes"].command("deny", epilog="Example: ponte changes deny abc234")
+@COMMAND_GROUPS["changes"].command("deny", epilog="Example: ponte changes deny abc234")
 def changes_deny(id: ChangeId, as_json: AsJson = False) -> int:
     """Deny one change."""
     return _send(f"deny {id}", as_json)
 
 
-@GROUPS["changes"].command("undo", epilog="Example: ponte changes undo abc234")
+@COMMAND_GROUPS["changes"].command("undo", epilog="Example: ponte changes undo abc234")
 def changes_undo(id: ChangeId, as_json: AsJson = False) -> int:
     """Undo one change."""
     return _send(f"undo {id}", as_json)
@@ -525,7 +526,7 @@ def _translate_usage_error(words: str) -> str:
         r"Missing option (?P<name>.+)\.$": _say("Missing option {name}."),
         r"Missing command\.$": _say("Missing command."),
         r"No such command (?P<name>.+)\.$": _say("No such command {name}."),
-        r"No such option: (?P<name>\S+).*": _say("No such option: {name}."),
+        r"No such option: (?P<name>\S+)( .*|$)": _say("No such option: {name}."),
         r"Option (?P<name>.+) requires an argument\.$": _say("Option {name} requires an argument."),
         r"Got unexpected extra .* \((?P<name>.*)\)": _say("Unexpected arguments: {name}."),
         r"Invalid value for (?P<name>[^:]+): Input should be a valid integer.*": _say(

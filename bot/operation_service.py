@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -21,6 +21,7 @@ from bot.start import Start
 from core.domain.messages import Person
 from core.rights.audit import OPERATOR
 from core.rights.rules import OWNER_ID
+from core.text.i18n import say
 
 Json = Mapping[str, Any]
 _PLAIN_TEXT = ResultText(format_plainly)
@@ -59,6 +60,23 @@ class OperationService:
         names = await ponte.engine.find_names(sorted(keys)) if keys else {}
         view = View(ponte.zone, names, arguments)
         return describe_result(text, result, view, as_json=as_json)
+
+    def list_forms(self) -> Sequence[Json]:
+        """Return the forms of operations of the operator's page that are commands too."""
+        return [
+            {
+                "name": each.name, "help": say(each.help),
+                "fields": [
+                    {
+                        "name": name, "help": say(parameter.help), "long": parameter.is_file,
+                        "required": default is inspect.Parameter.empty,
+                    }
+                    for name, (kind, default) in each.parameters.items()
+                    for parameter in getattr(kind, "__metadata__", ())
+                ],
+            }
+            for each in OPERATIONS.values() if each.admin_page and each.in_shell
+        ]  # fmt: skip
 
     def _find(self, name: str) -> Operation:
         operation = OPERATIONS.get(name)

@@ -34,7 +34,7 @@ MAX_LISTED_TEXT_CHARACTERS = 40
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """For whom a result is described: their time zone, names of people by key, and the arguments.
+    """The circumstances of a text: the reader's time zone, names of people by key, the arguments.
     `is_running` is False if no Ponte runs and the settings alone gave the result."""
 
     zone: datetime.tzinfo
@@ -49,7 +49,7 @@ def _no_lines(result: Any, view: View) -> Iterable[str]:
 
 @dataclass(frozen=True, slots=True)
 class ResultText:
-    """How the result of an operation is printed.
+    """The text of an operation's result.
 
     `lines` go to standard output and `notes` to standard error, for `--json` too. `people` are
     fields that hold keys of people, whose names `View.names` then has. `json_values` returns what
@@ -353,6 +353,17 @@ def format_policy(result: Row, view: View) -> Iterator[str]:
         yield f"{shown}  {to_one_line(line['why'], 400)}".rstrip()
 
 
+def format_delivery(result: Row, view: View) -> Iterator[str]:
+    """Yield the place, the permissions with their rules, and the post or the request to the
+    model."""
+    yield say("place: {place}", place=result["post_to"])
+    rights = ", ".join(f"{right} ({rule})" for right, rule in result["rights"].items())
+    yield say("permissions: {rights}", rights=rights or "–")
+    yield say("Ponte would post:") if result["is_post"] else say("Ponte would ask the model:")
+    for text in (result["text"], result["body"]):
+        yield from (f"    {line}" for line in clean_text(text).splitlines())
+
+
 def describe_deleted_thread(result: Row, view: View) -> Iterator[str]:
     """Yield how many messages were deleted, and what remains on the model's server."""
     count, remains = int(result["messages"]), str(result["remains"])
@@ -446,6 +457,7 @@ TEXTS: Mapping[str, ResultText] = {
         notes=lambda result, view: result["misspelt"],
         json_values=lambda result: [result["lines"]],
     ),
+    "hooks test": ResultText(format_delivery),
     "sample reset": _sentence(
         "Restored the sample tables. Earlier changes to them can no longer be approved or undone."
     ),

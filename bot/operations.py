@@ -32,8 +32,8 @@ ERASE_TIMEOUT_SECONDS = 900.0
 
 
 @dataclass(frozen=True, slots=True)
-class Parameter:
-    """How a parameter is typed in the shell: as an option if it has a `flag`, else as an argument.
+class ShellParameter:
+    """A parameter that people type in the shell: an option if it has a `flag`, else an argument.
 
     `values` are the operation that lists possible values, and their field in its rows. With
     `is_file`, a file is named in the shell, and its text is the value.
@@ -109,17 +109,17 @@ def operation(name: str, **more: Any) -> Callable[[F], F]:
 
 PersonName = Annotated[
     str,
-    Parameter(
+    ShellParameter(
         help="Lowercase letters, digits, dots, hyphens and underscores, up to 32 characters.",
         values=("people list", "name"),
     ),
 ]
 ScheduleId = Annotated[
-    str, Parameter(help="The schedule's ID (six characters).", values=("schedules list", "id"))
+    str, ShellParameter(help="The schedule's ID (six characters).", values=("schedules list", "id"))
 ]
 Conversation = Annotated[
     str,
-    Parameter(
+    ShellParameter(
         help="The conversation's key, as shown by `threads list`.",
         values=("threads list", "conversation"),
     ),
@@ -135,7 +135,9 @@ async def list_parts(ponte: Ponte) -> Rows:
 @operation("turns", admin_page=True, example="ponte turns --failed")
 async def list_turns(
     ponte: Ponte,
-    failed: Annotated[bool, Parameter(help="Only turns that failed.", flag="--failed")] = False,
+    failed: Annotated[
+        bool, ShellParameter(help="Only turns that failed.", flag="--failed")
+    ] = False,
 ) -> Rows:
     """List the turns that run, wait or have failed, without their texts."""
     turns = await ponte.engine.records.journal.list_recent_turns()
@@ -202,18 +204,18 @@ async def read_audit_log(
     ponte: Ponte,
     since: Annotated[
         str,
-        Parameter(
+        ShellParameter(
             help="From this date or time on, for example 2026-11-01 or yesterday.", flag="--since"
         ),
     ] = "",
     until: Annotated[
-        str, Parameter(help="Up to the end of this date, or up to this time.", flag="--until")
+        str, ShellParameter(help="Up to the end of this date, or up to this time.", flag="--until")
     ] = "",
     person: Annotated[
-        str, Parameter(help="Only this person, for example slack:U1.", flag="--person")
+        str, ShellParameter(help="Only this person, for example slack:U1.", flag="--person")
     ] = "",
     event: Annotated[
-        str, Parameter(help="Only this event, for example change-approved.", flag="--event")
+        str, ShellParameter(help="Only this event, for example change-approved.", flag="--event")
     ] = "",
     after: str = "",
 ) -> Json:
@@ -233,23 +235,25 @@ async def read_audit_log(
 )  # fmt: skip
 async def check_policy(
     start: Start,
-    person: Annotated[str, Parameter(help="For example slack:U1 or web:ana.", flag="--person")],
+    person: Annotated[
+        str, ShellParameter(help="For example slack:U1 or web:ana.", flag="--person")
+    ],
     channel: Annotated[
         str,
-        Parameter(
+        ShellParameter(
             help="For example C2 or slack:T1:C2; if omitted, a direct message.", flag="--channel"
         ),
     ] = "",
     group: Annotated[
         Sequence[str],
-        Parameter(
+        ShellParameter(
             help="A user group or role of this person, for example slack:S1.", flag="--group"
         ),
     ] = (),
-    guest: Annotated[bool, Parameter(help="The person is a guest.", flag="--guest")] = False,
+    guest: Annotated[bool, ShellParameter(help="The person is a guest.", flag="--guest")] = False,
     right: Annotated[
         Sequence[str],
-        Parameter(
+        ShellParameter(
             help="Only this permission, for example read:Orders. Can be repeated.", flag="--right"
         ),
     ] = (),
@@ -258,6 +262,23 @@ async def check_policy(
     from bot.policy_check import check_rights
 
     return await check_rights(start, person, channel, groups=group, guest=guest, rights=right)
+
+
+@operation(
+    "hooks test", needs="settings", admin_page=True,
+    example="ponte hooks test deploys --body delivery.json",
+)  # fmt: skip
+async def preview_hook(
+    start: Start,
+    name: Annotated[str, ShellParameter(help="The webhook's name in ponte.toml.")],
+    body: Annotated[
+        str, ShellParameter(help="A file with the body of a request.", flag="--body", is_file=True)
+    ] = "",
+) -> Json:
+    """Show what a delivery of a webhook would post, and with which permissions. Posts nothing."""
+    from bot.policy_check import preview_delivery
+
+    return await preview_delivery(start, name, body)
 
 
 @operation(
@@ -346,10 +367,10 @@ async def create_api_token(
     ponte: Ponte,
     name: PersonName,
     label: Annotated[
-        str, Parameter(help="What the token is for, as in 'notebook'.", flag="--name")
+        str, ShellParameter(help="What the token is for, as in 'notebook'.", flag="--name")
     ] = "",
     days: Annotated[
-        int, Parameter(help="Days until the token expires; 0 for never.", flag="--days")
+        int, ShellParameter(help="Days until the token expires; 0 for never.", flag="--days")
     ] = 0,
     *,
     actor: Person,
@@ -372,7 +393,7 @@ def _token_json(token: ApiToken) -> Json:
 
 @operation("people tokens", admin_page=True, example="ponte people tokens ana")
 async def list_api_tokens(
-    ponte: Ponte, name: Annotated[str, Parameter(help="Only the tokens of this person.")] = ""
+    ponte: Ponte, name: Annotated[str, ShellParameter(help="Only the tokens of this person.")] = ""
 ) -> Rows:
     """List API tokens: id, person, what for, date added, expiry and last use."""
     person = ponte.accounts.person(name, owner=True).key if name else ""
@@ -384,7 +405,9 @@ async def revoke_api_token(
     ponte: Ponte,
     id: Annotated[
         str,
-        Parameter(help="The id that `ponte people tokens` lists.", values=("people tokens", "id")),
+        ShellParameter(
+            help="The id that `ponte people tokens` lists.", values=("people tokens", "id")
+        ),
     ],
     actor: Person,
 ) -> Json:

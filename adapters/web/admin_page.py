@@ -51,9 +51,14 @@ FORM_OPERATIONS = {
     "schedules run": "id", "schedules delete": "id",
 }  # fmt: skip
 """The operations behind the buttons, and the argument that a form's `name` is."""
+SHOWN_OPERATIONS = {
+    *FORM_OPERATIONS, "turns", "audit", "people list", "people tokens", "schedules list",
+}  # fmt: skip
+"""The operations that tabs show. The last tab has a form for each other one."""
 TAB_TITLES = {
     "": "Overview", "checks": "Checks", "usage": "Usage", "people": "People",
     "schedules": "Schedules", "audit": "Audit log", "config": "ponte.toml",
+    "operations": "Operations",
 }  # fmt: skip
 STATE_WORDS = {"on": "on", "off": "off", "note": "note", "failing": "failing"}
 CHECK_WORDS = {"on": "ok", "off": "off", "note": "note", "failing": "failing"}
@@ -121,6 +126,8 @@ class AdminView:
         UnknownPath, BadInput, SettingsError."""
         name, do = form.get("name", "").strip(), form.get("do", "")
         words = f"{tab} {do}" if tab != "config" else do
+        if tab == "operations":
+            return await self._run_form(do, form)
         if words not in FORM_OPERATIONS:
             raise UnknownPath
         arguments = {} if words == "reload" else {FORM_OPERATIONS[words]: name}
@@ -140,7 +147,7 @@ class AdminView:
         tabs = {
             "": self._overview, "checks": self._checks, "usage": self._usage,
             "people": self._people, "schedules": self._schedules, "audit": self._audit,
-            "config": self._config,
+            "config": self._config, "operations": self._operations,
         }  # fmt: skip
         if tab not in tabs:
             raise UnknownPath
@@ -476,6 +483,42 @@ class AdminView:
             f'<button class="approve">{escape(say("Reload"))}</button></form>'
         )
         return _section("ponte.toml", f"{state}<p>{escape(words)}</p>{form}", _hint("ponte reload"))
+
+    async def _operations(self) -> str:
+        """Return a form for each operation that no other tab shows."""
+        sections = []
+        for one in self._forms():
+            fields = ""
+            for field in one["fields"]:
+                name, label = f"argument-{field['name']}", escape(field["help"])
+                if field["long"]:
+                    fields += f'<label>{label}<textarea name="{name}" rows="6"></textarea></label>'
+                else:
+                    more = "required" if field["required"] else ""
+                    fields += _field(name, field["help"], "", "text", more)
+            form = (
+                '<form class="filter" method="post" action="/admin/operations">'
+                f"{self._hidden_fields(one['name'])}{fields}"
+                f"<button>{escape(say('Run'))}</button></form>"
+            )
+            words = f"<p>{escape(one['help'])}</p>"
+            sections.append(_section(one["name"], words + form, _hint(f"ponte {one['name']}")))
+        return "".join(sections)
+
+    async def _run_form(self, name: str, form: Mapping[str, str]) -> str:
+        """Run an operation of the last tab, and return its result as the shell prints it."""
+        found = [one for one in self._forms() if one["name"] == name]
+        if not found:
+            raise UnknownPath
+        sent = {each["name"]: form.get(f"argument-{each['name']}") for each in found[0]["fields"]}
+        arguments = {key: value for key, value in sent.items() if value}
+        done = await self._operator.describe(name, arguments, self._visitor.person)
+        lines = "\n".join([*done["notes"], *done["lines"]])
+        return f'<pre class="notice good" role="status">{escape(lines)}</pre>'
+
+    def _forms(self) -> Sequence[Json]:
+        forms = self._operator.list_forms()
+        return [one for one in forms if one["name"] not in SHOWN_OPERATIONS]
 
     async def _names(self, keys: Iterable[str]) -> Names:
         wanted = sorted({key for key in keys if key})

@@ -415,6 +415,10 @@ class Operator(Protocol):
     ) -> Mapping[str, Any]:  # fmt: skip
         """Run an operation. Return what the shell prints: `lines`, `notes`, `failed` and `next`."""
 
+    def list_forms(self) -> Sequence[Mapping[str, Any]]:
+        """Return `name`, `help` and `fields` of each operation that the operator's page shows as a
+        form. A field has a `name` and a `help`, and is `required` or `long`."""
+
 
 class HookReceiver(Protocol):
     """Answers requests to `POST /hooks/NAME`."""

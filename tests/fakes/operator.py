@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.domain.messages import Person
@@ -24,3 +24,6 @@ class MemoryOperator:
         as_json: bool = False,
     ) -> Mapping[str, Any]:  # fmt: skip
         raise AssertionError("no form of this page is sent")
+
+    def list_forms(self) -> Sequence[Mapping[str, Any]]:
+        return []
