@@ -189,7 +189,7 @@ def options(
     """Accept the options that come before a command."""
 
 
-@cli.command()
+@cli.command(epilog="Example: ponte run")
 def run() -> int:
     """Run everything that is configured, in one process."""
     return _run()
@@ -206,7 +206,7 @@ PromptFiles = Annotated[
 ]
 
 
-@cli.command()
+@cli.command(epilog="Example: ponte chat")
 def chat(words: PromptWords = None, files: PromptFiles = None) -> int:
     """Chat in this terminal (type exit or press Ctrl-D to quit) or through a pipe, one message per
     line. With TEXT, like `ponte ask`. Lines of a pipe are never commands. Exit code 1 if a message
@@ -220,7 +220,7 @@ def chat(words: PromptWords = None, files: PromptFiles = None) -> int:
     return cli_commands.chat()
 
 
-@cli.command()
+@cli.command(epilog="Example: git diff | ponte ask review this")
 def ask(words: PromptWords = None, files: PromptFiles = None) -> int:
     """Ask once and print the answer. TEXT and all of standard input are one prompt, and never a
     command. Exit code 1 if there is no answer.
@@ -232,27 +232,27 @@ def ask(words: PromptWords = None, files: PromptFiles = None) -> int:
     return cli_commands.ask(" ".join(words or ()), files or ())
 
 
-@cli.command()
-def link() -> int:
+@cli.command(epilog="Example: ponte link")
+def link(as_json: AsJson = False) -> int:
     """Print the page's link with its token. Anyone who opens it is signed in as the owner."""
     from bot import cli_commands
 
-    return cli_commands.link()
+    return cli_commands.link(as_json=as_json)
 
 
-@cli.command()
+@cli.command(epilog="Example: ponte serve")
 def serve() -> int:
     """Only receive events; `ponte work` answers them (DATABASE_URL)."""
     return _run(works=False)
 
 
-@cli.command()
+@cli.command(epilog="Example: ponte work")
 def work() -> int:
     """Only answer messages that `ponte serve` received (DATABASE_URL)."""
     return _run(takes=False)
 
 
-@cli.command()
+@cli.command(epilog="Example: DATABASE_URL=postgresql://db/ponte ponte migrate")
 def migrate() -> int:
     """Copy this data folder into the database of DATABASE_URL."""
     from bot import cli_commands
@@ -260,7 +260,7 @@ def migrate() -> int:
     return cli_commands.migrate()
 
 
-@cli.command()
+@cli.command(epilog="Example: ponte backup /backups --keep 7")
 def backup(
     file: Annotated[
         str, typer.Argument(help=("Where to write it: a file, a folder, or - for stdout."))
@@ -275,7 +275,7 @@ def backup(
     return cli_commands.backup(file, keep)
 
 
-@cli.command()
+@cli.command(epilog="Example: ponte restore ponte-2026-11-01.tar.gz")
 def restore(
     file: Annotated[str, typer.Argument(help="The file written by `ponte backup`; - for stdin.")],
     replace: Annotated[
@@ -297,7 +297,7 @@ def restore(
     return cli_commands.restore(file, replace=replace, resume=resume)
 
 
-@cli.command("slack-manifest")
+@cli.command("slack-manifest", epilog="Example: ponte slack-manifest --link")
 def slack_manifest(
     link: Annotated[bool, typer.Option("--link", help="Print a URL that creates the app.")] = False,
 ) -> int:
@@ -307,13 +307,14 @@ def slack_manifest(
     return cli_commands.slack_manifest(link=link)
 
 
-@cli.command()
+@cli.command(epilog="Example: ponte doctor --model")
 def doctor(
     model: Annotated[
         bool,
         typer.Option("--model", help="Also send the model three short requests, which cost money."),
     ] = False,
     yes: Yes = False,
+    as_json: AsJson = False,
 ) -> int:
     """Check every setting against the live services."""
     from bot import cli_commands
@@ -322,10 +323,10 @@ def doctor(
         if not yes and sys.stdin.isatty():  # a script has confirmed with --model
             typer.confirm(_say("Send them?"), abort=True)
 
-    return cli_commands.doctor(confirm if model else None)
+    return cli_commands.doctor(confirm if model else None, as_json=as_json)
 
 
-@cli.command()
+@cli.command(epilog="Example: ponte sandbox")
 def sandbox() -> int:
     """Install the sandbox's Python packages now, instead of on first use."""
     from bot import cli_commands
@@ -333,7 +334,7 @@ def sandbox() -> int:
     return cli_commands.sandbox()
 
 
-@cli.command("quick-command")
+@cli.command("quick-command", epilog="Example: ponte quick-command summarize days=7")
 def quick_command(
     slug: Annotated[str, typer.Argument(help="The quick command's name.")],
     words: Annotated[
@@ -352,7 +353,7 @@ def quick_command(
     return cli_commands.quick_command(slug, words or [], file, as_json=as_json)
 
 
-@COMMAND_GROUPS["person"].command("export")
+@COMMAND_GROUPS["person"].command("export", epilog="Example: ponte person export web:ana")
 def person_export(
     key: PersonKey,
     files: Annotated[
@@ -368,17 +369,14 @@ def person_export(
     return person_commands.person_export(key, files)
 
 
-@COMMAND_GROUPS["person"].command("forget")
-def person_forget(
-    key: PersonKey,
-    yes: Yes = False,
-) -> int:
+@COMMAND_GROUPS["person"].command("forget", epilog="Example: ponte person forget web:ana")
+def person_forget(key: PersonKey, yes: Yes = False, as_json: AsJson = False) -> int:
     """Delete all data about one person, here and on the model's server. This cannot be undone."""
     if not (yes or sys.stdin.isatty()):
         raise typer.BadParameter(_say("Add --yes to confirm."))
     from bot import person_commands
 
-    return person_commands.person_forget(key, None if yes else _confirm)
+    return person_commands.person_forget(key, None if yes else _confirm, as_json=as_json)
 
 
 @cli.command(epilog="Example: ponte usage --by model --since 2026-11-01")
@@ -443,7 +441,7 @@ def _send(typed: str, as_json: bool) -> int:
     return cli_commands.send_command(typed, as_json=as_json)
 
 
-@cli.command()
+@cli.command(epilog="Example: ponte version")
 def version() -> None:
     """Print the version of Ponte."""
     typer.echo(__version__)

@@ -124,32 +124,33 @@ def _read_standard_input(stdin: TextIO | None) -> str:
     return words
 
 
-def link() -> int:
+def link(*, as_json: bool = False) -> int:
     """Run `ponte link`. Return the exit code."""
     begun = start(quiet=True, asks_holder=True)
     settings, home = begun.settings, begun.home
     if settings.ponte_web == "off":
         raise PonteError("The page is turned off. Set PONTE_WEB=on to use it.")
     if home.is_served() and (known := ask_holder(lambda one: one.run_operation("link"))["link"]):
-        _print_all([known])
+        _print_all([json.dumps({"link": known}) if as_json else known])
         return 0
     token = plain_value(settings.ponte_web_token) or home.kept_web_token()
     if not token or not settings.ponte_web_port:
         raise PonteError("The page is not running yet. Start it with `ponte run`.")
-    _print_all([add_token(settings.page_url(settings.page_url()), token)])
+    known = add_token(settings.page_url(settings.page_url()), token)
+    _print_all([json.dumps({"link": known}) if as_json else known])
     sys.stderr.write("The page is not served now. Start it with `ponte run`.\n")
     return 0
 
 
-def doctor(try_model: Callable[[], None] | None) -> int:
+def doctor(try_model: Callable[[], None] | None, *, as_json: bool = False) -> int:
     """Run `ponte doctor`. `try_model` is called before paid requests are sent to the model; None
     sends none. Return the exit code."""
     from bot import doctor
 
     begun = start(quiet=True, asks_holder=True)
-    code = asyncio.run(doctor.examine(begun, print))
+    code = asyncio.run(doctor.examine(begun, print, as_json=as_json))
     if try_model is not None:
-        code |= asyncio.run(doctor.try_model(begun, print, try_model))
+        code |= asyncio.run(doctor.try_model(begun, print, try_model, as_json=as_json))
     return code
 
 

@@ -66,7 +66,7 @@ def person_export(key: str, folder: Path | None) -> int:
     return 0
 
 
-def person_forget(key: str, confirm: Callable[[str], None] | None) -> int:
+def person_forget(key: str, confirm: Callable[[str], None] | None, *, as_json: bool = False) -> int:
     """Forget that person. `confirm` asks whoever typed this, and raises if they decline; None asks
     nobody."""
 
@@ -87,8 +87,9 @@ def person_forget(key: str, confirm: Callable[[str], None] | None) -> int:
             "New data about {person} arrived during the deletion: {names}. Delete it again.",
             person=person, names=names,
         )  # fmt: skip
-    _print(say("Deleted: {person}.", person=person))
-    for line in (*format_counts(done["counts"]), *describe_remains(done)):
+    deleted = say("Deleted: {person}.", person=person)
+    lines = [deleted, *format_counts(done["counts"]), *describe_remains(done)]
+    for line in [json.dumps(done, ensure_ascii=False)] if as_json else lines:
         _print(line)
     return 0
 

@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
+from bot.cli import cli
 from tests.bot.conftest import RunningPonte, Shell
+from tests.fakes.schedules import add_schedule
 
 ROOT = Path(__file__).parents[2]
 HOOKS = """
@@ -102,3 +107,41 @@ def test_version_and_help_import_no_feature(words: list[str]) -> None:
         ["bot", "bot.cli", "bot.operations"],
         ["bot", "bot.cli", "bot.operations", "core.text.i18n", "core.text.owner_sentences"],
     )
+
+
+WITHOUT_JSON = {
+    "run", "serve", "work", "chat", "ask", "migrate", "backup", "restore", "sandbox", "version",
+    "slack-manifest", "person export",
+}  # fmt: skip
+"""Commands that run on, talk, or print JSON or a single word anyway."""
+
+
+def test_every_command_has_an_example_and_json() -> None:
+    def commands(command: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+        if under := getattr(command, "commands", {}):
+            for name, each in under.items():
+                yield from commands(each, f"{path} {name}".strip())
+        else:
+            yield path, command
+
+    for name, command in commands(typer.main.get_command(cli)):
+        options = {option for each in command.params for option in each.opts}
+        assert ("--json" in options) is (name not in WITHOUT_JSON), name
+        assert f"ponte {name}" in (command.epilog or ""), name
+
+
+async def test_json_of_commands_that_had_none(running_ponte: RunningPonte) -> None:
+    """They print the result of the operation, or what the chat answered."""
+    (line,) = await running_ponte.run("changes", "pending", "--json")
+    assert json.loads(line)["status"] == "done"
+    add_schedule(running_ponte.home)
+    (line,) = await running_ponte.run("schedules", "pause", "abc234", "--json")
+    assert json.loads(line)["state"] == "paused"
+    (line,) = await running_ponte.run("sample", "reset", "--yes", "--json")
+    assert json.loads(line) == {"withdrawn": 0}
+    (line,) = await running_ponte.run("audit", "--event", "sample-reset", "--json")
+    assert json.loads(line)["asker"] == "operator"
+    (line, *_) = await running_ponte.run("person", "list", "--json")
+    key = json.loads(line)[0]["person"]
+    (line,) = await running_ponte.run("person", "forget", key, "--yes", "--json")
+    assert json.loads(line)["person"] == key
