@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from bot import __version__
-from bot.operations import OPERATIONS, Operation
+from bot.operations import OPERATIONS, Operation, ShellArgument, ShellOption
 
 _TALK_COMMANDS = (
     "chat", "ask", "quick-command", "link", "changes", "schedules", "threads", "usage",
@@ -92,7 +92,7 @@ def add_operations() -> None:
             if group not in [one.typer_instance for one in cli.registered_groups]:
                 cli.add_typer(group, name=above[0], no_args_is_help=True)
         if name not in [one.name for one in group.registered_commands]:
-            example = f"Example: {each.example}" if each.example else None
+            example = f"Example: ponte {each.name} {each.example}".rstrip()
             group.command(name, epilog=example)(_make_command(each))
 
 
@@ -101,15 +101,10 @@ def _make_command(operation: Operation) -> Callable[..., int]:
     typed = dict[str, tuple[Any, Any]]()
     for name, (annotation, default) in operation.parameters.items():
         for parameter in getattr(annotation, "__metadata__", ()):
-            kind, more = annotation.__origin__, {"help": parameter.help}
-            if parameter.values:
-                more["autocompletion"] = _make_completion(*parameter.values)
-            if parameter.is_file:
-                more |= {"parser": _read_text_file, "metavar": "FILE"}
-            written = typer.Option(parameter.flag, **more) if parameter.flag else None
+            kind, written = annotation.__origin__, _make_typed(name, parameter)
             if kind == Sequence[str]:
                 kind, default = list[str] | None, None
-            typed[name] = (Annotated[kind, written or typer.Argument(**more)], default)
+            typed[name] = (Annotated[kind, written], default)
     if operation.confirm:
         typed["yes"] = (Yes, False)
     typed["as_json"] = (AsJson, False)
@@ -133,6 +128,17 @@ def _make_command(operation: Operation) -> Callable[..., int]:
         ]
     )
     return command
+
+
+def _make_typed(name: str, parameter: ShellArgument | ShellOption) -> Any:
+    """Return what Typer wants to know about a parameter."""
+    if isinstance(parameter, ShellArgument):
+        complete = _make_completion(*parameter.values) if parameter.values else None
+        return typer.Argument(help=parameter.help, autocompletion=complete)
+    file: dict[str, Any] = (
+        {"parser": _read_text_file, "metavar": "FILE"} if parameter.is_file else {}
+    )
+    return typer.Option(parameter.flag or f"--{name}", help=parameter.help, **file)
 
 
 def _make_completion(operation: str, field: str) -> Callable[[str], list[str]]:

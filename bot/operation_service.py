@@ -68,7 +68,8 @@ class OperationService:
                 "name": each.name, "help": say(each.help),
                 "fields": [
                     {
-                        "name": name, "help": say(parameter.help), "long": parameter.is_file,
+                        "name": name, "help": say(parameter.help),
+                        "long": getattr(parameter, "is_file", False),
                         "required": default is inspect.Parameter.empty,
                     }
                     for name, (kind, default) in each.parameters.items()

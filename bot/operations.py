@@ -32,17 +32,25 @@ ERASE_TIMEOUT_SECONDS = 900.0
 
 
 @dataclass(frozen=True, slots=True)
-class ShellParameter:
-    """A parameter that people type in the shell: an option if it has a `flag`, else an argument.
+class ShellArgument:
+    """A parameter that people type in the shell, with its help.
 
-    `values` are the operation that lists possible values, and their field in its rows. With
-    `is_file`, a file is named in the shell, and its text is the value.
+    `values` are the operation that lists possible values, and their field in its rows.
+    """
+
+    help: str
+    values: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ShellOption:
+    """A parameter that people type in the shell after its `flag`, by default its name.
+
+    With `is_file`, they name a file, and its text is the value.
     """
 
     help: str
     flag: str = ""
-    metavar: str = ""
-    values: tuple[str, str] | None = None
     is_file: bool = False
 
 
@@ -52,9 +60,9 @@ class Operation:
 
     `right`: an admin may do it, or only the owner (`own`). `in_shell`: it is a command as it is.
     `needs`: a running Ponte, any process that holds the home, or only the settings; then its first
-    parameter is a `Start`. `confirm` is asked in the shell before it runs. `event` is written to
-    the audit log before it runs, unless its service writes a line itself. `prepares`: the model's
-    server is checked if this command starts Ponte for itself.
+    parameter is a `Start`. `confirm` is asked in the shell before it runs. `example` has arguments
+    for its help. `event` is written to the audit log, unless its service writes a line itself.
+    `prepares`: the model's server is checked if this command starts Ponte for itself.
     """
 
     name: str
@@ -109,35 +117,32 @@ def operation(name: str, **more: Any) -> Callable[[F], F]:
 
 PersonName = Annotated[
     str,
-    ShellParameter(
-        help="Lowercase letters, digits, dots, hyphens and underscores, up to 32 characters.",
-        values=("people list", "name"),
+    ShellArgument(
+        "Lowercase letters, digits, dots, hyphens and underscores, up to 32 characters.",
+        ("people list", "name"),
     ),
 ]
 ScheduleId = Annotated[
-    str, ShellParameter(help="The schedule's ID (six characters).", values=("schedules list", "id"))
+    str, ShellArgument("The schedule's ID (six characters).", ("schedules list", "id"))
 ]
 Conversation = Annotated[
     str,
-    ShellParameter(
-        help="The conversation's key, as shown by `threads list`.",
-        values=("threads list", "conversation"),
+    ShellArgument(
+        "The conversation's key, as shown by `threads list`.", ("threads list", "conversation")
     ),
 ]
 
 
-@operation("status", prepares=True, example="ponte status --json")
+@operation("status", prepares=True, example="--json")
 async def list_parts(ponte: Ponte) -> Rows:
     """Show the state of each part of the running Ponte. Exit code 1 if one is failing."""
     return [asdict(part) for part in await ponte.board.health()]
 
 
-@operation("turns", admin_page=True, example="ponte turns --failed")
+@operation("turns", admin_page=True, example="--failed")
 async def list_turns(
     ponte: Ponte,
-    failed: Annotated[
-        bool, ShellParameter(help="Only turns that failed.", flag="--failed")
-    ] = False,
+    failed: Annotated[bool, ShellOption("Only turns that failed.")] = False,
 ) -> Rows:
     """List the turns that run, wait or have failed, without their texts."""
     turns = await ponte.engine.records.journal.list_recent_turns()
@@ -146,7 +151,7 @@ async def list_turns(
     ]
 
 
-@operation("reload", admin_page=True, needs="running", example="ponte reload")
+@operation("reload", admin_page=True, needs="running")
 async def reload_config(ponte: Ponte, actor: Person) -> Json:
     """Apply the current ponte.toml to the running Ponte, without interrupting any answer."""
     return await ponte.reloader.reload_for(actor)
@@ -199,24 +204,15 @@ async def list_limits(ponte: Ponte) -> Rows:
     return await report_limits(ponte.engine.records.budget)
 
 
-@operation("audit", admin_page=True, example="ponte audit --since yesterday --person slack:U1")
+@operation("audit", admin_page=True, example="--since yesterday --person slack:U1")
 async def read_audit_log(
     ponte: Ponte,
     since: Annotated[
-        str,
-        ShellParameter(
-            help="From this date or time on, for example 2026-11-01 or yesterday.", flag="--since"
-        ),
+        str, ShellOption("From this date or time on, for example 2026-11-01 or yesterday.")
     ] = "",
-    until: Annotated[
-        str, ShellParameter(help="Up to the end of this date, or up to this time.", flag="--until")
-    ] = "",
-    person: Annotated[
-        str, ShellParameter(help="Only this person, for example slack:U1.", flag="--person")
-    ] = "",
-    event: Annotated[
-        str, ShellParameter(help="Only this event, for example change-approved.", flag="--event")
-    ] = "",
+    until: Annotated[str, ShellOption("Up to the end of this date, or up to this time.")] = "",
+    person: Annotated[str, ShellOption("Only this person, for example slack:U1.")] = "",
+    event: Annotated[str, ShellOption("Only this event, for example change-approved.")] = "",
     after: str = "",
 ) -> Json:
     """Show who did what, which rule allowed it, and who approved it."""
@@ -230,32 +226,21 @@ async def read_audit_log(
 
 
 @operation(
-    "policy check", needs="settings",
-    example="ponte policy check --person slack:U1 --channel C2 --right read:Orders",
-)  # fmt: skip
+    "policy check", needs="settings", example="--person slack:U1 --channel C2 --right read:Orders"
+)
 async def check_policy(
     start: Start,
-    person: Annotated[
-        str, ShellParameter(help="For example slack:U1 or web:ana.", flag="--person")
-    ],
+    person: Annotated[str, ShellOption("For example slack:U1 or web:ana.")],
     channel: Annotated[
-        str,
-        ShellParameter(
-            help="For example C2 or slack:T1:C2; if omitted, a direct message.", flag="--channel"
-        ),
+        str, ShellOption("For example C2 or slack:T1:C2; if omitted, a direct message.")
     ] = "",
     group: Annotated[
-        Sequence[str],
-        ShellParameter(
-            help="A user group or role of this person, for example slack:S1.", flag="--group"
-        ),
+        Sequence[str], ShellOption("A user group or role of this person, for example slack:S1.")
     ] = (),
-    guest: Annotated[bool, ShellParameter(help="The person is a guest.", flag="--guest")] = False,
+    guest: Annotated[bool, ShellOption("The person is a guest.")] = False,
     right: Annotated[
         Sequence[str],
-        ShellParameter(
-            help="Only this permission, for example read:Orders. Can be repeated.", flag="--right"
-        ),
+        ShellOption("Only this permission, for example read:Orders. Can be repeated."),
     ] = (),
 ) -> Json:
     """Show a person's permissions in a channel, and which rule decides. Contacts no service."""
@@ -264,16 +249,11 @@ async def check_policy(
     return await check_rights(start, person, channel, groups=group, guest=guest, rights=right)
 
 
-@operation(
-    "hooks test", needs="settings", admin_page=True,
-    example="ponte hooks test deploys --body delivery.json",
-)  # fmt: skip
+@operation("hooks test", needs="settings", admin_page=True, example="deploys --body delivery.json")
 async def preview_hook(
     start: Start,
-    name: Annotated[str, ShellParameter(help="The webhook's name in ponte.toml.")],
-    body: Annotated[
-        str, ShellParameter(help="A file with the body of a request.", flag="--body", is_file=True)
-    ] = "",
+    name: Annotated[str, ShellArgument("The webhook's name in ponte.toml.")],
+    body: Annotated[str, ShellOption("A file with the body of a request.", is_file=True)] = "",
 ) -> Json:
     """Show what a delivery of a webhook would post, and with which permissions. Posts nothing."""
     from bot.policy_check import preview_delivery
@@ -282,9 +262,11 @@ async def preview_hook(
 
 
 @operation(
-    "sample reset", event="sample-reset", example="ponte sample reset --yes",
+    "sample reset",
+    event="sample-reset",
+    example="--yes",
     confirm="Restore the sample tables? All changes to them are lost.",
-)  # fmt: skip
+)
 async def reset_sample(ponte: Ponte) -> Json:
     """Restore the sample tables to their first rows. This cannot be undone."""
     return {"withdrawn": await ponte.reset_sample()}
@@ -296,7 +278,7 @@ async def find_link(ponte: Ponte) -> Json:
     return {"link": ponte.page_links()[1]}
 
 
-@operation("threads list", example="ponte threads list --json")
+@operation("threads list", example="--json")
 async def list_threads(ponte: Ponte) -> Rows:
     """List conversations with their number of messages, newest first."""
     journal = ponte.engine.records.journal
@@ -307,7 +289,7 @@ async def list_threads(ponte: Ponte) -> Rows:
     ]  # fmt: skip
 
 
-@operation("threads show", example="ponte threads show web:main")
+@operation("threads show", example="web:main")
 async def show_thread(ponte: Ponte, conversation: Conversation) -> Json:
     """Show the messages of one conversation, given by its key as `threads list` shows it."""
     messages = list[Json]()
@@ -321,10 +303,7 @@ async def show_thread(ponte: Ponte, conversation: Conversation) -> Json:
     return {"conversation": conversation, "messages": messages}
 
 
-@operation(
-    "threads forget", confirm="Delete {conversation} permanently?",
-    example="ponte threads forget web:main",
-)  # fmt: skip
+@operation("threads forget", confirm="Delete {conversation} permanently?", example="web:main")
 async def forget_thread(ponte: Ponte, conversation: Conversation, actor: Person) -> Json:
     """Delete one conversation. This cannot be undone."""
     entries, engine = await ponte.list_entries(conversation), ponte.engine
@@ -334,7 +313,7 @@ async def forget_thread(ponte: Ponte, conversation: Conversation, actor: Person)
     return {"messages": messages, "remains": engine.commands.remains()}
 
 
-@operation("people add", right="own", admin_page=True, example="ponte people add ana")
+@operation("people add", right="own", admin_page=True, example="ana")
 async def add_person(ponte: Ponte, name: PersonName, actor: Person) -> Json:
     """Let a person use the page. Prints their sign-in link once."""
     page = ponte.page_for_links()
@@ -342,7 +321,7 @@ async def add_person(ponte: Ponte, name: PersonName, actor: Person) -> Json:
     return ponte.sign_in_link(name, token, page) | {"conversations": conversations}
 
 
-@operation("people list", admin_page=True, example="ponte people list --json")
+@operation("people list", admin_page=True, example="--json")
 async def list_accounts(ponte: Ponte) -> Rows:
     """List the people who can sign in to the page, with date added, last visit and name."""
     return [
@@ -351,7 +330,7 @@ async def list_accounts(ponte: Ponte) -> Rows:
     ]
 
 
-@operation("people renew", right="own", admin_page=True, example="ponte people renew ana")
+@operation("people renew", right="own", admin_page=True, example="ana")
 async def renew_person(ponte: Ponte, name: PersonName, actor: Person) -> Json:
     """Create a new sign-in link for a person; the old link and its sessions stop working."""
     page = ponte.page_for_links()
@@ -359,19 +338,12 @@ async def renew_person(ponte: Ponte, name: PersonName, actor: Person) -> Json:
     return ponte.sign_in_link(name, token, page)
 
 
-@operation(
-    "people token", right="own", is_secret=True,
-    example="ponte people token ana --name notebook --days 30",
-)  # fmt: skip
+@operation("people token", right="own", is_secret=True, example="ana --name notebook --days 30")
 async def create_api_token(
     ponte: Ponte,
     name: PersonName,
-    label: Annotated[
-        str, ShellParameter(help="What the token is for, as in 'notebook'.", flag="--name")
-    ] = "",
-    days: Annotated[
-        int, ShellParameter(help="Days until the token expires; 0 for never.", flag="--days")
-    ] = 0,
+    label: Annotated[str, ShellOption("What the token is for, as in 'notebook'.", "--name")] = "",
+    days: Annotated[int, ShellOption("Days until the token expires; 0 for never.")] = 0,
     *,
     actor: Person,
 ) -> Json:
@@ -391,23 +363,20 @@ def _token_json(token: ApiToken) -> Json:
     }  # fmt: skip
 
 
-@operation("people tokens", admin_page=True, example="ponte people tokens ana")
+@operation("people tokens", admin_page=True, example="ana")
 async def list_api_tokens(
-    ponte: Ponte, name: Annotated[str, ShellParameter(help="Only the tokens of this person.")] = ""
+    ponte: Ponte, name: Annotated[str, ShellArgument("Only the tokens of this person.")] = ""
 ) -> Rows:
     """List API tokens: id, person, what for, date added, expiry and last use."""
     person = ponte.accounts.person(name, owner=True).key if name else ""
     return [_token_json(one) for one in await ponte.accounts.list_api_tokens(person)]
 
 
-@operation("people revoke", right="own", admin_page=True, example="ponte people revoke 1f0c9a2b")
+@operation("people revoke", right="own", admin_page=True, example="1f0c9a2b")
 async def revoke_api_token(
     ponte: Ponte,
     id: Annotated[
-        str,
-        ShellParameter(
-            help="The id that `ponte people tokens` lists.", values=("people tokens", "id")
-        ),
+        str, ShellArgument("The id that `ponte people tokens` lists.", ("people tokens", "id"))
     ],
     actor: Person,
 ) -> Json:
@@ -416,9 +385,12 @@ async def revoke_api_token(
 
 
 @operation(
-    "people remove", right="own", admin_page=True, confirm="Remove {name} from the page?",
-    example="ponte people remove ana",
-)  # fmt: skip
+    "people remove",
+    right="own",
+    admin_page=True,
+    confirm="Remove {name} from the page?",
+    example="ana",
+)
 async def remove_person(ponte: Ponte, name: PersonName, actor: Person) -> Json:
     """Remove a person from the page. Their sessions end and their running work stops."""
     person = ponte.accounts.person(name)
@@ -426,33 +398,33 @@ async def remove_person(ponte: Ponte, name: PersonName, actor: Person) -> Json:
     return {"name": name, "person": person.key}
 
 
-@operation("schedules list", admin_page=True, example="ponte schedules list --json")
+@operation("schedules list", admin_page=True, example="--json")
 async def list_schedules(ponte: Ponte) -> Rows:
     """List everybody's schedules."""
     return await ponte.engine.schedules.list_all()
 
 
-@operation("schedules show", example="ponte schedules show abc234")
+@operation("schedules show", example="abc234")
 async def show_schedule(ponte: Ponte, id: ScheduleId) -> Json:
     """Show one schedule and its last runs."""
     return await ponte.engine.schedules.show(id.lower())
 
 
-@operation("schedules pause", admin_page=True, example="ponte schedules pause abc234")
+@operation("schedules pause", admin_page=True, example="abc234")
 async def pause_schedule(ponte: Ponte, id: ScheduleId, actor: Person) -> Json:
     """Pause one schedule until somebody resumes it."""
     schedules = ponte.engine.schedules
     return schedules.note("paused", await schedules.store.pause(id.lower(), "person"), actor)
 
 
-@operation("schedules resume", admin_page=True, example="ponte schedules resume abc234")
+@operation("schedules resume", admin_page=True, example="abc234")
 async def resume_schedule(ponte: Ponte, id: ScheduleId, actor: Person) -> Json:
     """Resume one paused schedule. Runs that were due meanwhile are not made up for."""
     schedules = ponte.engine.schedules
     return schedules.note("resumed", await schedules.store.resume(id.lower()), actor)
 
 
-@operation("schedules run", admin_page=True, example="ponte schedules run abc234")
+@operation("schedules run", admin_page=True, example="abc234")
 async def run_schedule(ponte: Ponte, id: ScheduleId, once: str = "", *, actor: Person) -> Json:
     """Run one schedule now, with its owner's permissions. Its times stay as they are."""
     schedules = ponte.engine.schedules
@@ -463,16 +435,15 @@ async def run_schedule(ponte: Ponte, id: ScheduleId, once: str = "", *, actor: P
 
 
 @operation(
-    "schedules delete", admin_page=True, confirm="Delete the schedule {id}?",
-    example="ponte schedules delete abc234",
-)  # fmt: skip
+    "schedules delete", admin_page=True, confirm="Delete the schedule {id}?", example="abc234"
+)
 async def delete_schedule(ponte: Ponte, id: ScheduleId, actor: Person) -> Json:
     """Delete one schedule."""
     schedules = ponte.engine.schedules
     return schedules.note("deleted", await schedules.store.delete(id.lower()), actor)
 
 
-@operation("person list", timeout_seconds=ERASE_TIMEOUT_SECONDS, example="ponte person list")
+@operation("person list", timeout_seconds=ERASE_TIMEOUT_SECONDS)
 async def list_people(ponte: Ponte) -> Rows:
     """List everyone with stored data: first and last seen, amount, key and name."""
     return await ponte.engine.records.personal_data.list_people()

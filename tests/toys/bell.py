@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
-from bot.operations import ShellParameter, operation
+from bot.operations import ShellArgument, ShellOption, operation
 
 if TYPE_CHECKING:
     from bot.ponte import Ponte
@@ -20,12 +20,12 @@ async def list_bells(ponte: Ponte) -> Sequence[Mapping[str, Any]]:
 
 @operation(
     "bell ring", admin_page=True, event="bell-rung", confirm="Ring the {bell} bell?",
-    example="ponte bell ring front --times 2",
+    example="front --times 2",
 )  # fmt: skip
 async def ring(
     ponte: Ponte,
-    bell: Annotated[str, ShellParameter(help="Which bell.", values=("bell list", "bell"))],
-    times: Annotated[int, ShellParameter(help="How many times.", flag="--times")] = 1,
+    bell: Annotated[str, ShellArgument("Which bell.", ("bell list", "bell"))],
+    times: Annotated[int, ShellOption("How many times.")] = 1,
     *,
     actor: Person,
 ) -> Mapping[str, Any]:
