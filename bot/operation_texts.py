@@ -398,15 +398,6 @@ def describe_api_token(result: Row, view: View) -> Iterator[str]:
         yield say("The API's address is {url}.", url=result["url"])
 
 
-def describe_removed_person(result: Row, view: View) -> Iterator[str]:
-    """Yield what happens to the person's data."""
-    words = (
-        "{name} can no longer sign in. Their messages are kept. To delete them, run `ponte "
-        "person forget {person}`."
-    )
-    yield say(words, name=result["name"], person=result["person"])
-
-
 def describe_resumed(result: Row, view: View) -> Iterator[str]:
     """Yield when the schedule runs next."""
     when = _format_time(result["next_due_at"], view.zone) or "–"
@@ -474,7 +465,10 @@ TEXTS: Mapping[str, ResultText] = {
             say("Revoked the API token {id} of {name}.", id=result["id"], name=result["person"])
         ]
     ),
-    "people remove": ResultText(describe_removed_person),
+    "people remove": _sentence(
+        "{name} can no longer sign in. Their messages are kept. To delete them, run `ponte "
+        "person forget {person}`."
+    ),
     "schedules list": ResultText(format_schedules, people=("owner",)),
     "schedules show": ResultText(format_schedule, people=("owner",)),
     "schedules pause": _sentence("Paused {id}."),

@@ -464,10 +464,10 @@ async def read_rows(ponte: Ponte, person: str, section: str, begin: int = 0) -> 
 
 
 @operation("person file", in_shell=False)
-async def read_file(ponte: Ponte, person: str, file: str, begin: int = 0) -> Json:
+async def read_file(ponte: Ponte, person: str, file: str, begin: int = 0) -> str:
     """Return a piece of one of their files in base64, "" at its end. Raises NotFound."""
     data = await ponte.personal_data.read_file(person, file)
-    return {"data": base64.b64encode(data[begin : begin + FILE_PIECE_BYTES]).decode()}
+    return base64.b64encode(data[begin : begin + FILE_PIECE_BYTES]).decode()
 
 
 @operation("person forget", in_shell=False, timeout_seconds=ERASE_TIMEOUT_SECONDS)

@@ -12,7 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from bot import __version__
 from bot.cli_commands import ask_holder
@@ -50,7 +50,9 @@ def person_export(key: str, folder: Path | None) -> int:
                 sys.stdout.write(piece)
             return
         with _explain_folder_error(folder), open_folder(folder) as top:
-            with _create_file("person.json", top, folder) as out:
+            with _refuse_existing(folder / "person.json"):
+                out = create_file("person.json", top)
+            with out:
                 async for piece in _export_pieces(one, known):
                     out.write(piece.encode())
             count = await _write_files(one, str(known["person"]), folder, top)
@@ -184,21 +186,14 @@ async def _write_files(one: LocalClient, person: str, folder: Path, top: int) ->
                 out = create_file(f"{id}-{name}", inner)
             with out:
                 begin = 0
-                while piece := await _fetch_file_piece(one, person, id, begin):
-                    out.write(piece)
-                    begin += len(piece)
+                while piece := await one.run_operation(
+                    "person file", person=person, file=id, begin=begin
+                ):
+                    data = base64.b64decode(piece)
+                    out.write(data)
+                    begin += len(data)
             count += 1
     return count
-
-
-async def _fetch_file_piece(one: LocalClient, person: str, file: str, begin: int) -> bytes:
-    answer = await one.run_operation("person file", person=person, file=file, begin=begin)
-    return base64.b64decode(str(answer["data"]))
-
-
-def _create_file(name: str, top: int, folder: Path) -> BinaryIO:
-    with _refuse_existing(folder / name):
-        return create_file(name, top)
 
 
 @contextmanager
