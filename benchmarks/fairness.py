@@ -203,7 +203,7 @@ async def page_tokens(home: Path) -> Sequence[str]:
     tokens = list[str]()
     async with aiohttp.ClientSession("http://localhost", connector=connector) as operator:
         for number in range(PEOPLE + 1):
-            body = {"arguments": {"person": f"person{number}"}}
+            body = {"arguments": {"name": f"person{number}"}}
             async with operator.post("/operator/people/add", json=body) as answer:
                 tokens.append((await answer.json())["token"])
     return tokens

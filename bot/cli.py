@@ -6,10 +6,12 @@ so that `ponte version` and `--help` answer at once. Each command imports what i
 
 from __future__ import annotations
 
+import inspect
 import os
+import re
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,12 +20,13 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from bot import __version__
+from bot.operations import OPERATIONS, Operation, ShellArgument, ShellOption
 
 _TALK_COMMANDS = (
     "chat", "ask", "quick-command", "link", "changes", "schedules", "threads", "usage",
 )  # fmt: skip
 _SETUP_COMMANDS = (
-    "run", "doctor", "slack-manifest", "sandbox", "sample", "people", "policy", "version",
+    "run", "doctor", "slack-manifest", "sandbox", "sample", "people", "policy", "hooks", "version",
 )  # fmt: skip
 _OPERATE_COMMANDS = (
     "status", "turns", "reload", "audit", "person", "backup", "restore", "serve", "work", "migrate",
@@ -35,10 +38,12 @@ class _GroupedCommands(TyperGroup):
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the name and the whole description of each command."""
+        listed = {*_TALK_COMMANDS, *_SETUP_COMMANDS, *_OPERATE_COMMANDS}
+        added = tuple(name for name in self.commands if name not in listed)
         sections = (
             (_say("Talk"), _TALK_COMMANDS),
             (_say("Set up"), _SETUP_COMMANDS),
-            (_say("Operate"), _OPERATE_COMMANDS),
+            (_say("Operate"), _OPERATE_COMMANDS + added),
         )
         for title, names in sections:
             with formatter.section(title):
@@ -58,44 +63,118 @@ cli = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-threads = typer.Typer(help="List, show and delete conversations.", no_args_is_help=True)
-changes = typer.Typer(
-    help="List, approve, deny and undo changes to your data.", no_args_is_help=True
-)
-schedules = typer.Typer(
-    help="List, show, pause, resume, run and delete schedules.", no_args_is_help=True
-)
-people = typer.Typer(
-    help="Manage the people who can use the page besides its owner.", no_args_is_help=True
-)
-person = typer.Typer(
-    help="List, export and delete the data about one person.", no_args_is_help=True
-)
-sample = typer.Typer(help="Restore the sample tables.", no_args_is_help=True)
-policy = typer.Typer(help="Show who can do what, and where.", no_args_is_help=True)
-cli.add_typer(threads, name="threads")
-cli.add_typer(changes, name="changes")
-cli.add_typer(schedules, name="schedules")
-cli.add_typer(people, name="people")
-cli.add_typer(person, name="person")
-cli.add_typer(policy, name="policy")
-cli.add_typer(sample, name="sample")
+COMMAND_GROUPS = {
+    "threads": typer.Typer(help="List, show and delete conversations."),
+    "changes": typer.Typer(help="List, approve, deny and undo changes to your data."),
+    "schedules": typer.Typer(help="List, show, pause, resume, run and delete schedules."),
+    "people": typer.Typer(help="Manage the people who can use the page besides its owner."),
+    "person": typer.Typer(help="List, export and delete the data about one person."),
+    "policy": typer.Typer(help="Show who can do what, and where."),
+    "hooks": typer.Typer(help="Try the webhooks of ponte.toml."),
+    "sample": typer.Typer(help="Restore the sample tables."),
+}
+"""The commands that have commands below them, by name."""
+for _name, _group in COMMAND_GROUPS.items():
+    cli.add_typer(_group, name=_name, no_args_is_help=True)
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 
-PersonName = Annotated[
-    str,
-    typer.Argument(
-        help=("Lowercase letters, digits, dots, hyphens and underscores, up to 32 characters.")
-    ),
-]
+
+def add_operations() -> None:
+    """Add a command for each operation in the table that has none yet."""
+    for each in OPERATIONS.values():
+        if not each.in_shell:
+            continue
+        *above, name = each.name.split()
+        group = cli
+        if above:
+            group = COMMAND_GROUPS.setdefault(above[0], typer.Typer())
+            if group not in [one.typer_instance for one in cli.registered_groups]:
+                cli.add_typer(group, name=above[0], no_args_is_help=True)
+        if name not in [one.name for one in group.registered_commands]:
+            example = f"Example: ponte {each.name} {each.example}".rstrip()
+            group.command(name, epilog=example)(_make_command(each))
+
+
+def _make_command(operation: Operation) -> Callable[..., int]:
+    """Return a function with the typed parameters of an operation, as Typer wants it."""
+    typed = dict[str, tuple[Any, Any]]()
+    for name, (annotation, default) in operation.parameters.items():
+        for parameter in getattr(annotation, "__metadata__", ()):
+            kind, written = annotation.__origin__, _make_typed(name, parameter)
+            if kind == Sequence[str]:
+                kind, default = list[str] | None, None
+            typed[name] = (Annotated[kind, written], default)
+    if operation.confirm:
+        typed["yes"] = (Yes, False)
+    typed["as_json"] = (AsJson, False)
+
+    def command(**values: Any) -> int:
+        as_json, yes = values.pop("as_json"), values.pop("yes", True)
+        if not yes:
+            _confirm(_say(operation.confirm, **values))
+        from bot import cli_commands
+
+        arguments = {name: value for name, value in values.items() if value is not None}
+        return cli_commands.run_operation(operation.name, arguments, as_json=as_json)
+
+    own: Any = command
+    own.__doc__ = operation.help
+    own.__annotations__ = {name: kind for name, (kind, _) in typed.items()}
+    own.__signature__ = inspect.Signature(
+        [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=value)
+            for name, (kind, value) in typed.items()
+        ]
+    )
+    return command
+
+
+def _make_typed(name: str, parameter: ShellArgument | ShellOption) -> Any:
+    """Return what Typer wants to know about a parameter."""
+    if isinstance(parameter, ShellArgument):
+        complete = _make_completion(*parameter.values) if parameter.values else None
+        return typer.Argument(help=parameter.help, autocompletion=complete)
+    file: dict[str, Any] = (
+        {"parser": _read_text_file, "metavar": "FILE"} if parameter.is_file else {}
+    )
+    return typer.Option(parameter.flag or f"--{name}", help=parameter.help, **file)
+
+
+def _make_completion(operation: str, field: str) -> Callable[[str], list[str]]:
+    """Return a function that completes a value with those that an operation lists."""
+
+    def complete(incomplete: str) -> list[str]:
+        from bot import cli_commands
+
+        values = cli_commands.list_values(operation, field)
+        return [value for value in values if value.startswith(incomplete)]
+
+    return complete
+
+
+def _read_text_file(path: str) -> str:
+    try:
+        return Path(path).read_text("utf-8") if path else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(_say("Cannot read the file {file}.", file=path)) from error
+
+
+add_operations()
 PersonKey = Annotated[
     str,
     typer.Argument(
-        metavar="KEY", help=("For example slack:T1/U1 or web:ana; `person list` shows the keys.")
+        metavar="KEY",
+        help=("For example slack:T1/U1 or web:ana; `person list` shows the keys."),
+        autocompletion=_make_completion("person list", "person"),
     ),
 ]
-ChangeId = Annotated[str, typer.Argument(help="The change's ID (six characters).")]
-ScheduleId = Annotated[str, typer.Argument(help="The schedule's ID (six characters).")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+ChangeId = Annotated[
+    str,
+    typer.Argument(
+        help="The change's ID (six characters).", autocompletion=_make_completion("pending", "id")
+    ),
+]
 
 
 def _print_version(asked: bool) -> None:
@@ -116,7 +195,7 @@ def options(
     """Accept the options that come before a command."""
 
 
-@cli.command()
+@cli.command(epilog="Example: ponte run")
 def run() -> int:
     """Run everything that is configured, in one process."""
     return _run()
@@ -133,7 +212,7 @@ PromptFiles = Annotated[
 ]
 
 
-@cli.command()
+@cli.command(epilog="Example: ponte chat")
 def chat(words: PromptWords = None, files: PromptFiles = None) -> int:
     """Chat in this terminal (type exit or press Ctrl-D to quit) or through a pipe, one message per
     line. With TEXT, like `ponte ask`. Lines of a pipe are never commands. Exit code 1 if a message
@@ -147,7 +226,7 @@ def chat(words: PromptWords = None, files: PromptFiles = None) -> int:
     return cli_commands.chat()
 
 
-@cli.command()
+@cli.command(epilog="Example: git diff | ponte ask review this")
 def ask(words: PromptWords = None, files: PromptFiles = None) -> int:
     """Ask once and print the answer. TEXT and all of standard input are one prompt, and never a
     command. Exit code 1 if there is no answer.
@@ -159,27 +238,27 @@ def ask(words: PromptWords = None, files: PromptFiles = None) -> int:
     return cli_commands.ask(" ".join(words or ()), files or ())
 
 
-@cli.command()
-def link() -> int:
+@cli.command(epilog="Example: ponte link")
+def link(as_json: AsJson = False) -> int:
     """Print the page's link with its token. Anyone who opens it is signed in as the owner."""
     from bot import cli_commands
 
-    return cli_commands.link()
+    return cli_commands.link(as_json=as_json)
 
 
-@cli.command()
+@cli.command(epilog="Example: ponte serve")
 def serve() -> int:
     """Only receive events; `ponte work` answers them (DATABASE_URL)."""
     return _run(works=False)
 
 
-@cli.command()
+@cli.command(epilog="Example: ponte work")
 def work() -> int:
     """Only answer messages that `ponte serve` received (DATABASE_URL)."""
     return _run(takes=False)
 
 
-@cli.command()
+@cli.command(epilog="Example: DATABASE_URL=postgresql://db/ponte ponte migrate")
 def migrate() -> int:
     """Copy this data folder into the database of DATABASE_URL."""
     from bot import cli_commands
@@ -187,7 +266,7 @@ def migrate() -> int:
     return cli_commands.migrate()
 
 
-@cli.command()
+@cli.command(epilog="Example: ponte backup /backups --keep 7")
 def backup(
     file: Annotated[
         str, typer.Argument(help=("Where to write it: a file, a folder, or - for stdout."))
@@ -202,7 +281,7 @@ def backup(
     return cli_commands.backup(file, keep)
 
 
-@cli.command()
+@cli.command(epilog="Example: ponte restore ponte-2026-11-01.tar.gz")
 def restore(
     file: Annotated[str, typer.Argument(help="The file written by `ponte backup`; - for stdin.")],
     replace: Annotated[
@@ -224,15 +303,7 @@ def restore(
     return cli_commands.restore(file, replace=replace, resume=resume)
 
 
-@cli.command()
-def status(as_json: AsJson = False) -> int:
-    """Show the state of each part of the running Ponte. Exit code 1 if one is failing."""
-    from bot import cli_commands
-
-    return cli_commands.status(as_json=as_json)
-
-
-@cli.command("slack-manifest")
+@cli.command("slack-manifest", epilog="Example: ponte slack-manifest --link")
 def slack_manifest(
     link: Annotated[bool, typer.Option("--link", help="Print a URL that creates the app.")] = False,
 ) -> int:
@@ -242,13 +313,14 @@ def slack_manifest(
     return cli_commands.slack_manifest(link=link)
 
 
-@cli.command()
+@cli.command(epilog="Example: ponte doctor --model")
 def doctor(
     model: Annotated[
         bool,
         typer.Option("--model", help="Also send the model three short requests, which cost money."),
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
 ) -> int:
     """Check every setting against the live services."""
     from bot import cli_commands
@@ -257,10 +329,10 @@ def doctor(
         if not yes and sys.stdin.isatty():  # a script has confirmed with --model
             typer.confirm(_say("Send them?"), abort=True)
 
-    return cli_commands.doctor(confirm if model else None)
+    return cli_commands.doctor(confirm if model else None, as_json=as_json)
 
 
-@cli.command()
+@cli.command(epilog="Example: ponte sandbox")
 def sandbox() -> int:
     """Install the sandbox's Python packages now, instead of on first use."""
     from bot import cli_commands
@@ -268,26 +340,7 @@ def sandbox() -> int:
     return cli_commands.sandbox()
 
 
-@cli.command()
-def turns(
-    failed: Annotated[bool, typer.Option("--failed", help="Only turns that failed.")] = False,
-    as_json: AsJson = False,
-) -> int:
-    """List the turns that run, wait or have failed, without their texts."""
-    from bot import cli_commands
-
-    return cli_commands.turns(failed=failed, as_json=as_json)
-
-
-@cli.command()
-def reload() -> int:
-    """Apply the current ponte.toml to the running Ponte, without interrupting any answer."""
-    from bot import cli_commands
-
-    return cli_commands.reload()
-
-
-@cli.command("quick-command")
+@cli.command("quick-command", epilog="Example: ponte quick-command summarize days=7")
 def quick_command(
     slug: Annotated[str, typer.Argument(help="The quick command's name.")],
     words: Annotated[
@@ -306,122 +359,7 @@ def quick_command(
     return cli_commands.quick_command(slug, words or [], file, as_json=as_json)
 
 
-@threads.command("list")
-def threads_list(as_json: AsJson = False) -> int:
-    """List conversations with their number of messages, newest first."""
-    from bot import cli_commands
-
-    return cli_commands.threads_list(as_json=as_json)
-
-
-@threads.command("show")
-def threads_show(conversation: str, as_json: AsJson = False) -> int:
-    """Show the messages of one conversation, given by its key as `threads list` shows it."""
-    from bot import cli_commands
-
-    return cli_commands.threads_show(conversation, as_json=as_json)
-
-
-@threads.command("forget")
-def threads_forget(
-    conversation: Annotated[
-        str, typer.Argument(help=("The conversation's key, as shown by `threads list`."))
-    ],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
-) -> int:
-    """Delete one conversation. This cannot be undone."""
-    if not yes:
-        _confirm(_say("Delete {what} permanently?", what=conversation))
-    from bot import cli_commands
-
-    return cli_commands.threads_forget(conversation)
-
-
-@people.command("add")
-def people_add(name: PersonName, as_json: AsJson = False) -> int:
-    """Let a person use the page. Prints their sign-in link once."""
-    from bot import cli_commands
-
-    return cli_commands.people_add(name, as_json=as_json)
-
-
-@people.command("list")
-def people_list(as_json: AsJson = False) -> int:
-    """List the people who can sign in to the page, with date added, last visit and name."""
-    from bot import cli_commands
-
-    return cli_commands.people_list(as_json=as_json)
-
-
-@people.command("renew")
-def people_renew(name: PersonName, as_json: AsJson = False) -> int:
-    """Create a new sign-in link for a person; the old link and its sessions stop working."""
-    from bot import cli_commands
-
-    return cli_commands.people_renew(name, as_json=as_json)
-
-
-@people.command("token")
-def people_token(
-    name: PersonName,
-    label: Annotated[
-        str, typer.Option("--name", help="What the token is for, as in 'notebook'.")
-    ] = "",
-    days: Annotated[
-        int, typer.Option("--days", help="Days until the token expires; 0 for never.")
-    ] = 0,
-    as_json: AsJson = False,
-) -> int:
-    """Create an API token for a person, or for `owner`. It works only for programs that use /v1,
-    and is printed once."""
-    from bot import cli_commands
-
-    return cli_commands.people_token(name, label, days, as_json=as_json)
-
-
-@people.command("tokens")
-def people_tokens(
-    name: Annotated[str, typer.Argument(help="Only the tokens of this person.")] = "",
-    as_json: AsJson = False,
-) -> int:
-    """List API tokens: id, person, what for, date added, expiry and last use."""
-    from bot import cli_commands
-
-    return cli_commands.people_tokens(name, as_json=as_json)
-
-
-@people.command("revoke")
-def people_revoke(
-    id: Annotated[str, typer.Argument(help="The id that `ponte people tokens` lists.")],
-) -> int:
-    """Revoke an API token. Programs that use it are refused at once."""
-    from bot import cli_commands
-
-    return cli_commands.people_revoke(id)
-
-
-@people.command("remove")
-def people_remove(
-    name: PersonName,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
-) -> int:
-    """Remove a person from the page. Their sessions end and their running work stops."""
-    if not yes:
-        _confirm(_say("Remove {name} from the page?", name=name))
-    from bot import cli_commands
-
-    return cli_commands.people_remove(name)
-
-
-@person.command("list")
-def person_list(as_json: AsJson = False) -> int:
-    """List everyone with stored data: first and last seen, amount, key and name."""
-    from bot import person_commands
-
-    return person_commands.person_list(as_json=as_json)
-
-
-@person.command("export")
+@COMMAND_GROUPS["person"].command("export", epilog="Example: ponte person export web:ana")
 def person_export(
     key: PersonKey,
     files: Annotated[
@@ -437,155 +375,17 @@ def person_export(
     return person_commands.person_export(key, files)
 
 
-@person.command("forget")
-def person_forget(
-    key: PersonKey,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
-) -> int:
+@COMMAND_GROUPS["person"].command("forget", epilog="Example: ponte person forget web:ana")
+def person_forget(key: PersonKey, yes: Yes = False, as_json: AsJson = False) -> int:
     """Delete all data about one person, here and on the model's server. This cannot be undone."""
     if not (yes or sys.stdin.isatty()):
         raise typer.BadParameter(_say("Add --yes to confirm."))
     from bot import person_commands
 
-    return person_commands.person_forget(key, None if yes else _confirm)
+    return person_commands.person_forget(key, None if yes else _confirm, as_json=as_json)
 
 
-@sample.command("reset")
-def sample_reset(
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
-) -> int:
-    """Restore the sample tables to their first rows. This cannot be undone."""
-    if not yes:
-        _confirm(_say("Restore the sample tables? All changes to them are lost."))
-    from bot import cli_commands
-
-    return cli_commands.sample_reset()
-
-
-@policy.command("check")
-def policy_check(
-    person: Annotated[str, typer.Option("--person", help="For example slack:U1 or web:ana.")],
-    channel: Annotated[
-        str,
-        typer.Option(
-            "--channel", help=("For example C2 or slack:T1:C2; if omitted, a direct message.")
-        ),
-    ] = "",
-    group: Annotated[
-        list[str] | None,
-        typer.Option("--group", help="A user group or role of this person, for example slack:S1."),
-    ] = None,
-    guest: Annotated[bool, typer.Option("--guest", help="The person is a guest.")] = False,
-    right: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--right", help=("Only this permission, for example read:Orders. Can be repeated.")
-        ),
-    ] = None,
-    as_json: AsJson = False,
-) -> int:
-    """Show a person's permissions in a channel, and which rule decides. Contacts no service."""
-    from bot import cli_commands
-
-    return cli_commands.policy_check(
-        person, channel, group or [], right or [], guest=guest, as_json=as_json
-    )
-
-
-@changes.command("list")
-def changes_list() -> int:
-    """List the latest changes with their IDs."""
-    from bot import cli_commands
-
-    return cli_commands.send_command("changes")
-
-
-@changes.command("pending")
-def changes_pending() -> int:
-    """List the changes that wait for your approval."""
-    from bot import cli_commands
-
-    return cli_commands.send_command("approvals")
-
-
-@changes.command("approve")
-def changes_approve(id: ChangeId) -> int:
-    """Approve one change, which is then made."""
-    from bot import cli_commands
-
-    return cli_commands.decide("approve", id)
-
-
-@changes.command("deny")
-def changes_deny(id: ChangeId) -> int:
-    """Deny one change."""
-    from bot import cli_commands
-
-    return cli_commands.decide("deny", id)
-
-
-@changes.command("undo")
-def changes_undo(id: ChangeId) -> int:
-    """Undo one change."""
-    from bot import cli_commands
-
-    return cli_commands.decide("undo", id)
-
-
-@schedules.command("list")
-def schedules_list(as_json: AsJson = False) -> int:
-    """List everybody's schedules."""
-    from bot import schedule_commands
-
-    return schedule_commands.list_schedules(as_json=as_json)
-
-
-@schedules.command("show")
-def schedules_show(id: ScheduleId, as_json: AsJson = False) -> int:
-    """Show one schedule and its last runs."""
-    from bot import schedule_commands
-
-    return schedule_commands.show_schedule(id, as_json=as_json)
-
-
-@schedules.command("pause")
-def schedules_pause(id: ScheduleId) -> int:
-    """Pause one schedule until somebody resumes it."""
-    from bot import schedule_commands
-
-    return schedule_commands.change_schedule("pause", id)
-
-
-@schedules.command("resume")
-def schedules_resume(id: ScheduleId) -> int:
-    """Resume one paused schedule. Runs that were due meanwhile are not made up for."""
-    from bot import schedule_commands
-
-    return schedule_commands.change_schedule("resume", id)
-
-
-@schedules.command("run")
-def schedules_run(id: ScheduleId) -> int:
-    """Run one schedule now, with its owner's permissions. Its times stay as they are."""
-    from bot import schedule_commands
-
-    return schedule_commands.change_schedule("run", id)
-
-
-@schedules.command("delete")
-def schedules_delete(
-    id: ScheduleId,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
-) -> int:
-    """Delete one schedule."""
-    if not yes:
-        _confirm(_say("Delete the schedule {id}?", id=id))
-    from bot import schedule_commands
-
-    return schedule_commands.change_schedule("delete", id)
-
-
-@cli.command()
+@cli.command(epilog="Example: ponte usage --by model --since 2026-11-01")
 def usage(
     by: Annotated[
         str, typer.Option("--by", help="Group by person, channel, model, tool or day.")
@@ -605,33 +405,49 @@ def usage(
     """Show today's usage, or a report since a date (see the options)."""
     from bot import cli_commands
 
+    arguments: dict[str, Any] = {"by": by or "person", "since": since}
     if not (by or since or as_json):
-        return cli_commands.usage("person", "today", with_limits=True)
-    return cli_commands.usage(by or "person", since, as_json=as_json)
+        arguments |= {"since": "today", "with_limits": True}
+    return cli_commands.run_operation("usage", arguments, as_json=as_json)
 
 
-@cli.command()
-def audit(
-    since: Annotated[
-        str, typer.Option(help="From this date or time on, for example 2026-11-01 or yesterday.")
-    ] = "",
-    until: Annotated[
-        str, typer.Option(help="Up to the end of this date, or up to this time.")
-    ] = "",
-    person: Annotated[str, typer.Option(help="Only this person, for example slack:U1.")] = "",
-    event: Annotated[str, typer.Option(help="Only this event, for example change-approved.")] = "",
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object per line.")
-    ] = False,
-) -> int:
-    """Show who did what, which rule allowed it, and who approved it."""
+@COMMAND_GROUPS["changes"].command("list", epilog="Example: ponte changes list")
+def changes_list(as_json: AsJson = False) -> int:
+    """List the latest changes with their IDs."""
+    return _send("changes", as_json)
+
+
+@COMMAND_GROUPS["changes"].command("pending", epilog="Example: ponte changes pending")
+def changes_pending(as_json: AsJson = False) -> int:
+    """List the changes that wait for your approval."""
+    return _send("approvals", as_json)
+
+
+@COMMAND_GROUPS["changes"].command("approve", epilog="Example: ponte changes approve abc234")
+def changes_approve(id: ChangeId, as_json: AsJson = False) -> int:
+    """Approve one change, which is then made."""
+    return _send(f"approve {id}", as_json)
+
+
+@COMMAND_GROUPS["changes"].command("deny", epilog="Example: ponte changes deny abc234")
+def changes_deny(id: ChangeId, as_json: AsJson = False) -> int:
+    """Deny one change."""
+    return _send(f"deny {id}", as_json)
+
+
+@COMMAND_GROUPS["changes"].command("undo", epilog="Example: ponte changes undo abc234")
+def changes_undo(id: ChangeId, as_json: AsJson = False) -> int:
+    """Undo one change."""
+    return _send(f"undo {id}", as_json)
+
+
+def _send(typed: str, as_json: bool) -> int:
     from bot import cli_commands
 
-    asked = {"since": since, "until": until, "person": person, "event": event}
-    return cli_commands.audit(asked, as_json=as_json)
+    return cli_commands.send_command(typed, as_json=as_json)
 
 
-@cli.command()
+@cli.command(epilog="Example: ponte version")
 def version() -> None:
     """Print the version of Ponte."""
     typer.echo(__version__)
@@ -643,6 +459,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if typed and typed[0] in ("run", "serve", "work"):
         for number in (signal.SIGTERM, signal.SIGINT):  # loading the modules takes a second
             signal.signal(number, lambda *_: sys.exit(0))
+    add_operations()
     command = typer.main.get_command(cli)
     try:
         if _choose_language():
@@ -651,10 +468,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()  # here, where it can still be told that nobody reads
     except TyperException as error:
         words = error.format_message()
-        is_help = words.startswith("Usage:")  # asked for by giving no command at all
-        typer.echo(
-            words if is_help else f"ponte: {words} {_say('Run `ponte --help` for help.')}", err=True
-        )
+        if not words.startswith("Usage:"):  # asked for by giving no command at all
+            name = getattr(getattr(error, "ctx", None), "command_path", "ponte")
+            advice = _say("Run `{command} --help` for help.", command=name)
+            words = f"{name}: {_translate_usage_error(words)} {advice}"
+        typer.echo(words, err=True)
         return 2
     except (KeyboardInterrupt, typer.Abort):
         typer.echo(_say("Interrupted."), err=True)
@@ -696,11 +514,35 @@ def _choose_language() -> bool:
 def _translate(command: Any) -> None:
     """Translate the help texts of a command and of all commands below it."""
     command.help = _say(command.help or "")
+    if example := getattr(command, "epilog", None):
+        command.epilog = example.replace("Example:", _say("Example:"))
     for parameter in command.params:
         if help := getattr(parameter, "help", None):
             parameter.help = _say(help)
     for under in getattr(command, "commands", {}).values():
         _translate(under)
+
+
+def _translate_usage_error(words: str) -> str:
+    """Return an error of Typer, which is in English, in the reader's language."""
+    sentences = {
+        r"Missing argument (?P<name>.+)\.$": _say("Missing argument {name}."),
+        r"Missing option (?P<name>.+)\.$": _say("Missing option {name}."),
+        r"Missing command\.$": _say("Missing command."),
+        r"No such command (?P<name>.+)\.$": _say("No such command {name}."),
+        r"No such option: (?P<name>\S+)( .*|$)": _say("No such option: {name}."),
+        r"Option (?P<name>.+) requires an argument\.$": _say("Option {name} requires an argument."),
+        r"Got unexpected extra .* \((?P<name>.*)\)": _say("Unexpected arguments: {name}."),
+        r"Invalid value for (?P<name>[^:]+): Input should be a valid integer.*": _say(
+            "Invalid value for {name}: give a whole number."
+        ),
+        r"Invalid value for (?P<name>[^:]+): (?P<why>.*)": _say("Invalid value for {name}: {why}"),
+        r"Invalid value: (?P<why>.*)": _say("Invalid value: {why}"),
+    }
+    for pattern, sentence in sentences.items():
+        if found := re.fullmatch(pattern, words, re.DOTALL):
+            return sentence.format(**found.groupdict())
+    return words
 
 
 def _report_import_error(error: ImportError) -> int:

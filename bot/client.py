@@ -9,7 +9,6 @@ import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from typing import Any
-from urllib.parse import quote
 
 from adapters.terminal.chat import (
     RECONNECT_PAUSES_SECONDS,
@@ -23,6 +22,7 @@ from adapters.terminal.chat import (
     turn_stream,
 )
 from adapters.terminal.screen import DownloadedFile, Screen
+from bot.operations import OPERATIONS
 from bot.start import Start
 from core.clients.http import HttpAnswer, HttpClient, HttpDown, HttpError
 from core.domain.errors import PonteError, SettingsError
@@ -172,7 +172,8 @@ class LocalClient:
     async def say(self, message: str) -> Json:
         """Send a command that is answered at once. Return the body of `POST /chat`."""
         asked = {"message": message, "conversation": _CONVERSATION}
-        return await self._request("POST", "/chat", body=asked)
+        body: Json = await self._request("POST", "/chat", body=asked)
+        return body
 
     async def run(self, message: str, file: tuple[str, bytes] | None = None) -> Json:
         """Send a command that may take long, in a conversation of its own. `file` is a name and its
@@ -210,47 +211,31 @@ class LocalClient:
         except HttpError as error:
             raise PonteError("Cannot read the result file ({why}).", why=error.reason) from None
 
-    async def link(self) -> str:
-        """Return the page's address with its token; "" if no page is served."""
-        return str((await self._request("GET", "/operator/link")).get("link", ""))
-
-    async def status(self) -> list[Json]:
-        """Return the `name`, `state` (on, off, failing) and `words` of each part."""
-        return list((await self._request("GET", "/status"))["parts"])
-
-    async def threads(self) -> list[Json]:
-        """Return the current thread of every conversation, as `ponte threads list --json` prints
-        them."""
-        body = await self._request("GET", "/operator/threads")
-        return list(body["threads"])
-
-    async def thread(self, conversation: str) -> Json:
-        """Return one conversation with its messages, as `ponte threads show --json` prints it."""
-        path = f"/operator/threads/{quote(conversation, safe=':')}"
-        return await self._request("GET", path)
-
-    async def forget(self, conversation: str) -> Json:
-        """Erase a conversation."""
-        body = {"conversation": conversation}
-        return await self._request("POST", "/operator/forget", body=body)
-
-    async def act(self, name: str, **arguments: Any) -> Json:
-        """Run one of the holder's `Operator.acts` and return its result."""
-        return await self.act_within(_REQUEST_TIMEOUT_SECONDS, name, **arguments)
-
-    async def act_within(self, patience: float, name: str, /, **arguments: Any) -> Json:
-        """Run one of the holder's `Operator.acts` with a timeout of `patience` seconds."""
+    async def run_operation(
+        self, name: str, *, timeout: float | None = None, **arguments: Any
+    ) -> Any:
+        """Run one of OPERATIONS and return its result as JSON. `timeout` in seconds replaces that
+        of the operation."""
+        own = OPERATIONS[name]
         body = {"arguments": arguments}
-        return await self._request("POST", f"/operator/{name}", patience=patience, body=body)
+        patience = own.timeout_seconds if timeout is None else timeout
+        return await self._request("POST", f"/operator/{own.path}", patience=patience, body=body)
+
+    async def describe_operation(self, name: str, arguments: Json, output: str) -> Json:
+        """Run one of OPERATIONS. Return what the shell prints as text or JSON (`output`), as
+        `Operator.describe` does."""
+        own, body = OPERATIONS[name], {"arguments": arguments, "output": output}
+        path, patience = f"/operator/{own.path}", own.timeout_seconds
+        described: Json = await self._request("POST", path, patience=patience, body=body)
+        return described
 
     async def _request(
         self, method: str, path: str, *, patience: float = _REQUEST_TIMEOUT_SECONDS, **sent: Any
-    ) -> Json:
+    ) -> Any:
         with self._explain_errors():
-            body = await self._http.request_json(
+            return await self._http.request_json(
                 method, SOCKET_ORIGIN + path, headers=self._headers, timeout=patience, **sent
             )
-        return body if isinstance(body, Mapping) else {}
 
     @contextmanager
     def _explain_errors(self) -> Iterator[None]:

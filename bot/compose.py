@@ -13,23 +13,22 @@ from pydantic import SecretStr
 
 from adapters.web import WEB
 from bot import __version__
-from bot.administration import AdministrationService
 from bot.application import Application
 from bot.config import Config, LiveConfig
 from bot.engine import Choices, Engine, Spending, Stores, load_parsers
-from bot.health import HealthBoard, OperatorService, summaries
+from bot.health import HealthBoard, summaries
 from bot.home import Home
 from bot.hooks import ConfiguredHooks
 from bot.integrations import KINDS, Faces, canonical_person, collect_rights
+from bot.operation_service import OperationService
 from bot.owner_name import OwnerName
 from bot.page_accounts import PageAccountService
 from bot.personal_data import PersonalDataService
-from bot.policy_check import check_rights
+from bot.ponte import CheckEverything, Ponte
 from bot.quick_registry import QuickCommandRegistry
 from bot.reload import Reloader
-from bot.reports import report_limits, report_pending, report_turns, report_usage
 from bot.settings import Settings
-from bot.start import ModelRequests, Start
+from bot.start import Start
 from bot.surfaces import Surfaces
 from bot.tracing import Traces
 from core.changes.approval import Approval
@@ -40,7 +39,6 @@ from core.conversation import prompt
 from core.conversation.manager import Profile
 from core.conversation.run import CallLimits
 from core.conversation.upkeep import Retention
-from core.domain.changes import SAMPLE_APPLIER
 from core.domain.errors import NotStored, SettingsError
 from core.domain.messages import Address, File, Person
 from core.domain.records import DoctorFinding, Health, Remote
@@ -51,7 +49,6 @@ from core.integrations.integration import (
     HttpHandler,
     IntegrationDependencies,
     ModelIntegration,
-    OperatorAction,
     OperatorConfig,
     OwnerIntegration,
     PagePorts,
@@ -63,15 +60,13 @@ from core.integrations.settings import plain_value
 from core.models.model_server import ModelOptions
 from core.observability import metrics, tracing
 from core.rights.policy import DepartureLookup, GroupLookup, GuestLookup, Policy
-from core.rights.rules import OWNER_ID, PlatformRights
+from core.rights.rules import PlatformRights
 from core.schedules.tools import ScheduleSource
 from core.store.inbox import SenderLimits
 from core.store.owner_name import SqlOwnerName
 from core.tools.posting.source import PlacePostSource
 from core.tools.tool import Toolbox
 
-CheckEverything = Callable[..., AsyncIterator[DoctorFinding]]
-"""Runs the checks of `ponte doctor` on a `Start`. With `ModelRequests`, only those of the model."""
 NO_POSTGRES_SENTENCE = (
     "DATABASE_URL needs the package {name}. Install the extra postgres or "
     "requirements-postgres.txt (docs/guides/scaling.md)."
@@ -403,12 +398,6 @@ def _page_ports(
     ]
     personal_data = PersonalDataService(engine, accounts, served.chats, listing)
 
-    def page() -> str:
-        return served.page_links(settings, home)[0]
-
-    def link() -> str:
-        return served.page_links(settings, home)[1]
-
     async def readiness() -> Sequence[Health]:
         """Return the parts that `/readyz` checks. Ponte is ready without its tools, and works by
         the rules that it has read."""
@@ -423,70 +412,18 @@ def _page_ports(
             metrics.set_proposal_counts(await engine.changes.ledger.count_unfinished())
         return metrics.render_metrics()
 
-    async def doctor(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        return {"findings": await administration.findings(*arguments["model"])}
-
-    async def check_policy(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        return await check_rights(Start(settings, live.current, home), **arguments)
-
-    acts = {
-        **_operator_actions(engine), "reload": reloader.on_command,
-        "doctor": doctor, "policy/check": check_policy,
-        **accounts.acts(page), **personal_data.acts(),
-    }  # fmt: skip
     routes: dict[str, HttpHandler] = {f"/{chat.name}/events": chat.http for chat in served.chats}
-    threads = OperatorService(
-        engine.records.journal, engine.commands, link, acts, engine.records.audit
-    )
-
-    async def check_now(*model: ModelRequests) -> AsyncIterator[DoctorFinding]:
-        if not (model or settings.database_url):
-            part = await engine.stores.health()
-            yield DoctorFinding(part.name, part.state, part.words)
-        async for finding in check(Start(settings, live.current, home), *model):
-            yield finding
-
-    administration = AdministrationService(
-        engine, accounts, reloader, threads.acts, check_now, page
+    ponte = Ponte(
+        settings, live, home, engine, board, served, reloader, accounts, personal_data, check
     )
     hooks = ConfiguredHooks(
         settings, lambda: live.current, lambda: {chat.name: chat for chat in served.chats},
         records.inbox, records.audit,
     )  # fmt: skip
     return PagePorts(
-        routes, readiness, exposition, threads, accounts, owner_name, board,
-        administration, engine.notices, hooks,
+        routes, readiness, exposition, OperationService(ponte), accounts, owner_name, board,
+        OperationService(ponte, on_admin_page=True), engine.notices, hooks,
     )  # fmt: skip
-
-
-def _operator_actions(engine: Engine) -> Mapping[str, OperatorAction]:
-    """Return the reports and actions that the operator's page and the command line use."""
-
-    async def usage(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        return await report_usage(engine.records.budget, arguments)
-
-    async def limits(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        owner = Person(WEB.name, OWNER_ID)
-        return await report_limits(engine.records.budget, owner, Address(WEB.name, "main"))
-
-    async def turns(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        return await report_turns(engine.records.journal)
-
-    async def pending(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        return await report_pending(engine.changes)
-
-    async def sample_reset(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        return {"withdrawn": await engine.changes.proposals.withdraw_drafts_of(SAMPLE_APPLIER)}
-
-    async def names(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        return {"names": await engine.find_names([str(key) for key in arguments.get("keys", ())])}
-
-    return {
-        "usage": usage, "limits": limits,
-        "turns": turns, "names": names, "pending": pending,
-        "schedules": engine.schedules.on_command,
-        "sample/reset": sample_reset,
-    }  # fmt: skip
 
 
 def _mark_unserved(board: HealthBoard, faces: Faces, served: Surfaces, *, surfaces: bool) -> None:

@@ -4,9 +4,11 @@ findings."""
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Literal
@@ -43,8 +45,6 @@ SILENT_SENTENCE = (
 NOT_RUNNING_SENTENCE = "not running with {home}; these are the settings of this folder"
 SILENCE_SECONDS = 5.0
 """Timeout of the first request to a running Ponte."""
-_CHECKS_SECONDS = 300.0
-"""Timeout of its checks, which start a sandbox and ask each service."""
 USAGE_DAYS = 30
 ESTIMATES_SENTENCE = (
     "in the last {days} days, the server did not report the usage of {estimates} of {calls} "
@@ -56,29 +56,33 @@ _SAFETY_STATES: Mapping[str, Literal["on", "note", "failing"]] = {
 }  # fmt: skip
 
 
-async def examine(start: Start, write: Callable[[str], None]) -> int:
+async def examine(start: Start, write: Callable[[str], None], *, as_json: bool = False) -> int:
     """Write a line for each part. Return 1 if one fails or is unsafe, else 0."""
-    return int("failing" in await _write_findings(_check(start), write))
+    return int("failing" in await _write_findings(_check(start), write, as_json=as_json))
 
 
-async def try_model(start: Start, write: Callable[[str], None], confirm: Callable[[], None]) -> int:
+async def try_model(
+    start: Start, write: Callable[[str], None], confirm: Callable[[], None], *,
+    as_json: bool = False,
+) -> int:  # fmt: skip
     """Send the model three paid requests and write what works, after a line that tells this and
     `confirm`. Return 1 if something does not work, else 0."""
-    states = await _write_findings(_check(start, "announce"), write)
+    states = await _write_findings(_check(start, "announce"), write, as_json=as_json)
     if "note" in states:
         confirm()
-        states = await _write_findings(_check(start, "send"), write)
+        states = await _write_findings(_check(start, "send"), write, as_json=as_json)
     return int("failing" in states)
 
 
 async def _write_findings(
-    findings: AsyncIterator[DoctorFinding], write: Callable[[str], None]
+    findings: AsyncIterator[DoctorFinding], write: Callable[[str], None], *, as_json: bool
 ) -> set[str]:
-    """Write a line for each finding. Return their states."""
+    """Write a line for each finding, or a JSON object. Return their states."""
     states = set[str]()
     async for found in findings:
         states.add(found.state)
-        write(f"{_MARKS[found.state]:<4}  {found.part}: {found.words}")
+        line = f"{_MARKS[found.state]:<4}  {found.part}: {found.words}"
+        write(json.dumps(asdict(found), ensure_ascii=False) if as_json else line)
     return states
 
 
@@ -92,8 +96,8 @@ async def _check(start: Start, *model: ModelRequests) -> AsyncIterator[DoctorFin
         ponte = DoctorFinding("ponte", "failing", say(SILENT_SENTENCE, **values))
         with suppress(PonteError), home.address() as socket:
             async with connect(socket, start) as holder:
-                await holder.act_within(SILENCE_SECONDS, "names")
-                found = await holder.act_within(_CHECKS_SECONDS, "doctor", model=model)
+                await holder.run_operation("names", timeout=SILENCE_SECONDS)
+                found = await holder.run_operation("doctor", model=model)
             ponte = DoctorFinding("ponte", "on", say(RUNNING_SENTENCE, **values))
     if found is None and start.fault:
         raise start.fault
@@ -103,7 +107,7 @@ async def _check(start: Start, *model: ModelRequests) -> AsyncIterator[DoctorFin
         async for finding in check_everything(start, *model):
             yield finding
     else:
-        for one in found["findings"]:
+        for one in found:
             yield DoctorFinding(**one)
 
 

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
-from typing import Any
 
 from bot.settings import Settings
-from core.conversation.commands import CommandService
 from core.domain.changes import PendingRequest
-from core.domain.errors import NotFound
 from core.domain.messages import Address, Card, Person
-from core.domain.records import Health, HistoryEntry, QuickCommand, Viewer
-from core.integrations.integration import OperatorAction
+from core.domain.records import Health, QuickCommand, Viewer
 from core.ports.tools import QuickCommands
-from core.rights.audit import OPERATOR, Audit
 from core.rights.policy import Policy
-from core.store.turns import Journal
 from core.text.i18n import say, translate_word
 
 PART_TIMEOUT_SECONDS = 5.0
@@ -101,62 +95,3 @@ class HealthBoard:
                 return Health(part.name, "on", words)
             words = say("no response within {age} s", age=round(patience))
             return Health(part.name, "failing", words)
-
-
-Json = Mapping[str, Any]
-
-
-class OperatorService:
-    """The `Operator` port: conversations, forgetting, and other services' `acts`. `link` returns
-    the page's address with its token."""
-
-    def __init__(
-        self, journal: Journal, commands: CommandService, link: Callable[[], str],
-        acts: Mapping[str, OperatorAction], audit: Audit,
-    ) -> None:  # fmt: skip
-        self._journal = journal
-        self._commands = commands
-        self._audit = audit
-        self.link = link
-        self.acts = {"audit": self._read_audit_lines, **acts}
-
-    async def threads(self) -> Sequence[Json]:
-        return [
-            {"conversation": one.conversation, "thread": one.id, "used_at": one.used_at,
-             "messages": len(await self._journal.list_entries(one.conversation))}
-            for one in await self._journal.list_threads()
-        ]  # fmt: skip
-
-    async def thread(self, conversation: str) -> Json:
-        """Return the messages of a conversation. Raise NotFound."""
-        if not any(one.conversation == conversation for one in await self._journal.list_threads()):
-            raise NotFound(what="conversation")
-        exchanges = await self._journal.list_entries(conversation)
-        return {
-            "conversation": conversation,
-            "messages": [line for one in exchanges for line in _exchange_messages(one)],
-        }
-
-    async def forget(self, conversation: str) -> Json:
-        """Erase a conversation. Raise NotFound, and AuditRefused before anything is erased."""
-        if not any(one.conversation == conversation for one in await self._journal.list_threads()):
-            raise NotFound(what="conversation")
-        shown = await self._journal.list_entries(conversation)
-        where = shown[0].message.address if shown else None
-        await self._audit.write_note("conversation-forgotten", OPERATOR, where)
-        messages = await self._commands.forget(conversation)
-        return {"messages": messages, "remains": self._commands.remains()}
-
-    async def _read_audit_lines(self, asked: Json) -> Json:
-        """Return a page of the audit log and where the next one begins. Raise BadInput."""
-        wanted = {name: str(asked.get(name, "")) for name in ("since", "until", "person", "event")}
-        lines, after = await self._audit.read(str(asked.get("after", "")), **wanted)
-        return {"lines": lines, "next": after}
-
-
-def _exchange_messages(one: HistoryEntry) -> Sequence[Json]:
-    said = {"role": "user", "name": one.message.author.name, "text": one.message.text}
-    both = [said | {"state": one.state}]
-    if one.answer:
-        both.append({"role": "assistant", "name": "Ponte", "text": one.answer.text})
-    return [line | {"at": one.created_at, "turn": one.turn} for line in both]

@@ -22,6 +22,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from bot.settings import Settings, load
 from core.domain.errors import PonteError, SettingsError
+from core.text.i18n import say
 
 MASK = "[secret]"
 _MIN_SECRET_CHARS = 4
@@ -257,9 +258,10 @@ def _redaction() -> Redaction:
 
 def _describe_error(error: Exception) -> str:
     if isinstance(error, PonteError):
-        return str(error)
+        return error.words()
     what = " ".join(f"{type(error).__name__}: {error}".split())
-    return (
-        f"Ponte stopped because of a fault of its own ({what}). "
-        "Run it again with PONTE_LOG_LEVEL=debug to see where."
+    return say(
+        "Ponte stopped because of a fault of its own ({what}). Run it again with "
+        "PONTE_LOG_LEVEL=debug to see where.",
+        what=what,
     )

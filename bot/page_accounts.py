@@ -13,9 +13,9 @@ from adapters.web import WEB
 from core.domain.errors import BadInput, NotFound, PonteError
 from core.domain.messages import Address, Person
 from core.domain.records import ApiToken, EndedToken, PageAccount
-from core.integrations.integration import OperatorAction, Peers
+from core.integrations.integration import Peers
 from core.ports.conversations import Inbox
-from core.rights.audit import OPERATOR, Audit
+from core.rights.audit import Audit
 from core.rights.rules import OWNER_ID
 from core.store.page_accounts import SqlPageAccounts, hash_token, new_api_token, new_token
 from core.store.turns import Journal
@@ -191,45 +191,14 @@ class PageAccountService:
         """Call `heard` after each change of an account or session, also by another process."""
         self._listeners.append(heard)
 
-    def acts(self, page: Callable[[], str]) -> Mapping[str, OperatorAction]:
-        """Return the operator's actions. `page` returns the page's address, "" if there is none."""
-
-        async def list_people(arguments: Json) -> Json:
-            return {"people": [_account_json(account) for account in await self.list_all()]}
-
-        async def add(arguments: Json) -> Json:
-            token, kept = await self.add(named_person(arguments), OPERATOR)
-            return {"token": token, "page": page(), "conversations": kept}
-
-        async def renew(arguments: Json) -> Json:
-            return {"token": await self.renew(named_person(arguments), OPERATOR), "page": page()}
-
-        async def remove(arguments: Json) -> Json:
-            person = named_person(arguments)
-            await self.remove_account(person, OPERATOR)
-            return {"person": person.key}
-
-        async def list_tokens(arguments: Json) -> Json:
-            person = named_person(arguments, owner=True).key if arguments.get("person") else ""
-            return {"tokens": [api_token_json(one) for one in await self.list_api_tokens(person)]}
-
-        async def create_token(arguments: Json) -> Json:
-            person = named_person(arguments, owner=True)
-            name, days = str(arguments.get("label", "")), arguments.get("days", 0)
-            if not isinstance(days, int):
-                raise WrongTokenDays(limit=MAX_API_TOKEN_DAYS)
-            token, text = await self.create_api_token(person.key, name, days, OPERATOR)
-            return {"token": text, "page": page(), **api_token_json(token)}
-
-        async def revoke_token(arguments: Json) -> Json:
-            id = str(arguments.get("id", ""))
-            return api_token_json(await self.revoke_api_token(id, by=OPERATOR))
-
-        return {
-            "people": list_people, "people/add": add, "people/renew": renew,
-            "people/remove": remove, "people/tokens": list_tokens, "people/token": create_token,
-            "people/revoke": revoke_token,
-        }  # fmt: skip
+    def person(self, name: str, *, owner: bool = False) -> Person:
+        """Return the person of an account's name. `owner`: that may be the owner. Raise WrongName,
+        OwnersName."""
+        if name == OWNER_ID and not owner:
+            raise OwnersName
+        if not re.fullmatch(WEB.ids, name):
+            raise WrongName(name=repr(name[:40]))
+        return Person(WEB.name, name)
 
     async def _notify_all(self) -> None:
         await self._notify_listeners()
@@ -239,30 +208,3 @@ class PageAccountService:
     async def _notify_listeners(self, _: str = "") -> None:
         for heard in self._listeners:
             heard()
-
-
-def named_person(arguments: Json, *, owner: bool = False) -> Person:
-    """Return the person that the arguments name. `owner`: that may be the owner. Raise WrongName,
-    OwnersName."""
-    name = str(arguments.get("person", ""))
-    if name == OWNER_ID:
-        if owner:
-            return Person(WEB.name, name)
-        raise OwnersName
-    if not re.fullmatch(WEB.ids, name):
-        raise WrongName(name=repr(name[:40]))
-    return Person(WEB.name, name)
-
-
-def _account_json(account: PageAccount) -> Json:
-    name = account.person.partition(":")[2]
-    return {"name": name, "added": account.added_at, "seen": account.last_visit}
-
-
-def api_token_json(token: ApiToken) -> dict[str, Any]:
-    """Return what people may see of an API token. Times are in seconds since the epoch."""
-    person = token.person.partition(":")[2]
-    return {
-        "id": token.id, "person": person, "name": token.name, "added": token.added_at,
-        "expires": token.expires_at, "seen": token.last_use,
-    }  # fmt: skip

@@ -9,24 +9,21 @@ import base64
 import datetime
 import json
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from bot import __version__
 from bot.cli_commands import ask_holder
 from bot.client import LocalClient
-from bot.text_table import format_table
 from core.domain.errors import PonteError
 from core.integrations.settings import describe_read_error
 from core.runtime.private_files import create_file, make_folder, open_folder
-from core.text.i18n import format_date, format_number, plural, say
+from core.text.i18n import plural, say
 from core.text.text import safe_file_name, to_one_line
 
 Json = Mapping[str, Any]
-FORGET_TIMEOUT_SECONDS = 900.0
-"""Forgetting rewrites the whole database (`VACUUM`)."""
 
 
 class NoFolder(PonteError):
@@ -43,55 +40,19 @@ class AlreadyThere(PonteError):
     )
 
 
-def person_list(*, as_json: bool = False) -> int:
-    """Run `ponte person list`. Return the exit code."""
-
-    async def ask(one: LocalClient) -> Sequence[Json]:
-        people: Sequence[Json] = (await one.act_within(FORGET_TIMEOUT_SECONDS, "person"))["people"]
-        return people
-
-    people = ask_holder(ask)
-    if as_json:
-        _print(json.dumps(people, ensure_ascii=False))
-    else:
-        for line in format_people(people):
-            _print(line)
-    return 0
-
-
-def format_people(people: Sequence[Json]) -> Iterator[str]:
-    """Yield headings and a line for each person: name, first and last seen (days, UTC), messages,
-    files, changes requested and decided, key."""
-    if not people:
-        yield say("Nobody has written to Ponte yet.")
-        return
-    rows = [
-        (
-            to_one_line(str(one["name"])) or "–", _format_day(one["first"]),
-            _format_day(one["last"]), format_number(one["messages"]), format_number(one["files"]),
-            format_number(one["changes"]), format_number(one["decisions"]),
-            to_one_line(str(one["person"])),
-        )
-        for one in people
-    ]  # fmt: skip
-    headings = (
-        say("name"), say("first seen"), say("last seen"), say("messages"), say("files"),
-        say("requests"), say("decisions"), say("person"),
-    )  # fmt: skip
-    yield from format_table(headings, rows, right={3, 4, 5, 6})
-
-
 def person_export(key: str, folder: Path | None) -> int:
     """Write the export to stdout, or with a `folder` into `person.json` there, with their files."""
 
     async def ask(one: LocalClient) -> None:
-        known = await one.act_within(FORGET_TIMEOUT_SECONDS, "person/counts", person=key)
+        known = await one.run_operation("person counts", person=key)
         if folder is None:
             async for piece in _export_pieces(one, known):
                 sys.stdout.write(piece)
             return
         with _explain_folder_error(folder), open_folder(folder) as top:
-            with _create_file("person.json", top, folder) as out:
+            with _refuse_existing(folder / "person.json"):
+                out = create_file("person.json", top)
+            with out:
                 async for piece in _export_pieces(one, known):
                     out.write(piece.encode())
             count = await _write_files(one, str(known["person"]), folder, top)
@@ -107,29 +68,30 @@ def person_export(key: str, folder: Path | None) -> int:
     return 0
 
 
-def person_forget(key: str, confirm: Callable[[str], None] | None) -> int:
+def person_forget(key: str, confirm: Callable[[str], None] | None, *, as_json: bool = False) -> int:
     """Forget that person. `confirm` asks whoever typed this, and raises if they decline; None asks
     nobody."""
 
-    def act(path: str, person: str) -> Any:
-        return ask_holder(lambda one: one.act_within(FORGET_TIMEOUT_SECONDS, path, person=person))
+    def run(name: str, person: str) -> Any:
+        return ask_holder(lambda one: one.run_operation(name, person=person))
 
-    known = act("person/counts", key)
+    known = run("person counts", key)
     person, names = str(known["person"]), ", ".join(map(str, known["names"]))
     if confirm is not None:
         _print(to_one_line(f"{person} {names}".strip()))
         for line in format_counts(known["counts"]):
             _print(line)
         confirm(say("Delete all of this permanently?"))
-    done = act("person/forget", person)
+    done = run("person forget", person)
     if left := done["left"]:
         names = ", ".join(f"{section} {count}" for section, count in left.items())
         raise PonteError(
             "New data about {person} arrived during the deletion: {names}. Delete it again.",
             person=person, names=names,
         )  # fmt: skip
-    _print(say("Deleted: {person}.", person=person))
-    for line in (*format_counts(done["counts"]), *describe_remains(done)):
+    deleted = say("Deleted: {person}.", person=person)
+    lines = [deleted, *format_counts(done["counts"]), *describe_remains(done)]
+    for line in [json.dumps(done, ensure_ascii=False)] if as_json else lines:
         _print(line)
     return 0
 
@@ -194,9 +156,9 @@ async def _json_array(rows: AsyncIterator[Json]) -> AsyncIterator[str]:
 
 async def _fetch_rows(one: LocalClient, person: str, section: str) -> AsyncIterator[Json]:
     begin = 0
-    while rows := (await one.act("person/rows", person=person, section=section, begin=begin))[
-        "rows"
-    ]:
+    while rows := await one.run_operation(
+        "person rows", person=person, section=section, begin=begin
+    ):
         for row in rows:
             yield row
         begin += len(rows)
@@ -205,7 +167,7 @@ async def _fetch_rows(one: LocalClient, person: str, section: str) -> AsyncItera
 async def _fetch_audit_lines(one: LocalClient, person: str) -> AsyncIterator[Json]:
     after, more = "", True
     while more:
-        page = await one.act("audit", after=after, person=person)
+        page = await one.run_operation("audit", after=after, person=person)
         for line in page["lines"]:
             yield line
         after = str(page.get("next", ""))
@@ -224,21 +186,14 @@ async def _write_files(one: LocalClient, person: str, folder: Path, top: int) ->
                 out = create_file(f"{id}-{name}", inner)
             with out:
                 begin = 0
-                while piece := await _fetch_file_piece(one, person, id, begin):
-                    out.write(piece)
-                    begin += len(piece)
+                while piece := await one.run_operation(
+                    "person file", person=person, file=id, begin=begin
+                ):
+                    data = base64.b64decode(piece)
+                    out.write(data)
+                    begin += len(data)
             count += 1
     return count
-
-
-async def _fetch_file_piece(one: LocalClient, person: str, file: str, begin: int) -> bytes:
-    answer = await one.act("person/file", person=person, file=file, begin=begin)
-    return base64.b64decode(str(answer["data"]))
-
-
-def _create_file(name: str, top: int, folder: Path) -> BinaryIO:
-    with _refuse_existing(folder / name):
-        return create_file(name, top)
 
 
 @contextmanager
@@ -255,10 +210,6 @@ def _explain_folder_error(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise NoFolder(folder=folder, cause=describe_read_error(error)) from None
-
-
-def _format_day(at: float) -> str:
-    return format_date(datetime.datetime.fromtimestamp(at, datetime.UTC).date()) if at else "–"
 
 
 def _print(line: str) -> None:

@@ -8,7 +8,6 @@ then the rows in one transaction, and last the key of their lines in the audit l
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -19,8 +18,7 @@ import structlog
 from bot.page_accounts import PageAccountService
 from core.chat.platform import ChatPlatform
 from core.domain.errors import NotFound, PonteError
-from core.integrations.integration import OperatorAction
-from core.rights.audit import OPERATOR
+from core.domain.messages import Person
 from core.store.personal_data import Erasure, KnownPerson
 from core.store.remembered import FORGOTTEN_ID, select_ids
 from core.store.tables import EXPORTED
@@ -31,8 +29,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("personal_data")
 Json = Mapping[str, Any]
-FILE_PIECE_BYTES = 3_000_000
-"""Most bytes of a file in one response."""
 STEP_TIMEOUT_SECONDS = 10.0
 """How long to wait for stopped turns, for the model's server and for cards to be drawn."""
 TURN_POLL_SECONDS = 0.05
@@ -58,21 +54,10 @@ class PersonalDataService:
         self._accounts = people
         self._chats = chats
 
-    def acts(self) -> Mapping[str, OperatorAction]:
-        """Return the actions of `ponte person`, by their path under /operator/."""
-        return {
-            "person": self._list_people, "person/counts": self._count_rows,
-            "person/rows": self._read_rows, "person/file": self._read_file,
-            "person/forget": self._forget,
-        }  # fmt: skip
-
-    async def _list_people(self, arguments: Json) -> Json:
-        return {"people": await self._data.list_people()}
-
-    async def _count_rows(self, arguments: Json) -> Json:
+    async def count_rows(self, person: str) -> Json:
         """Return who a key means, how many rows each section has, and which conversations they
         share with others."""
-        who = await self._find_person(arguments)
+        who = await self._data.find(person)
         places = await self._data.find_conversations(who)
         return {
             "person": who.key, "names": sorted(who.names), "shared": places.shared,
@@ -81,31 +66,23 @@ class PersonalDataService:
             "remembered": await self._read_remembered(who),
         }  # fmt: skip
 
-    async def _read_rows(self, arguments: Json) -> Json:
-        """Return rows of a section from `begin` on; an empty list at its end."""
-        who, section = self._person_by_key(arguments), str(arguments.get("section", ""))
-        begin = int(arguments.get("begin", 0))
-        return {"rows": await self._data.read_rows(who, section, begin)}
-
-    async def _read_file(self, arguments: Json) -> Json:
-        """Return a piece of one of their files in base64, "" at its end. Raises NotFound."""
-        who, file = self._person_by_key(arguments), str(arguments.get("file", ""))
-        if not await self._data.owns_file(who, file):
+    async def read_file(self, person: str, file: str) -> bytes:
+        """Return the bytes of one of their files. Raise NotFound."""
+        if not await self._data.owns_file(self._data.by_key(person), file):
             raise NotFound(what="file")
-        begin = int(arguments.get("begin", 0))
         _, data = await self._engine.records.files.get(file)
-        return {"data": base64.b64encode(data[begin : begin + FILE_PIECE_BYTES]).decode()}
+        return data
 
-    async def _forget(self, arguments: Json) -> Json:
+    async def forget(self, person: str, actor: Person) -> Json:
         """Erase a person everywhere.
 
         Raise UnknownPerson, Ambiguous or AuditRefused before anything is erased, and StillApplying
         before rows are.
         """
-        who = await self._find_person(arguments)
+        who = await self._data.find(person)
         counts = await self._data.count_rows(who)
         shared = (await self._data.find_conversations(who)).shared
-        await self._engine.records.audit.write_note("person-forgotten", OPERATOR, person=who.key)
+        await self._engine.records.audit.write_note("person-forgotten", actor, person=who.key)
         if await self._accounts.find(who.key):
             await self._accounts.remove(who.key)
         else:
@@ -205,9 +182,3 @@ class PersonalDataService:
                 await work()
         except (TimeoutError, PonteError) as error:
             log.info("could not erase a person; retrying", error=repr(error))
-
-    def _person_by_key(self, arguments: Json) -> KnownPerson:
-        return self._data.by_key(str(arguments.get("person", "")))
-
-    async def _find_person(self, arguments: Json) -> KnownPerson:
-        return await self._data.find(str(arguments.get("person", "")))

@@ -14,7 +14,8 @@ from bot.integrations import collect_rights as platform_rights
 from bot.names import misspelt_names
 from bot.start import Start
 from core.changes.approval import Approval, TableRule
-from core.domain.errors import BadInput
+from core.domain.errors import BadInput, NotFound
+from core.domain.hooks import HOOK_PLATFORM, HOOK_RIGHTS
 from core.domain.messages import Address, Person
 from core.domain.records import Verdict
 from core.rights.policy import Policy
@@ -77,6 +78,33 @@ async def check_rights(
     return {
         "channel": where.channel, "file": str(config.path or ""), "misspelt": misspelt,
         "lines": lines,
+    }  # fmt: skip
+
+
+async def preview_delivery(start: Start, name: str, body: str) -> Mapping[str, Any]:
+    """Return where a delivery of a webhook would post, what it would post or ask the model, and the
+    rights that it would have. Raise NotFound."""
+    from core.chat.hooks import preview_delivery as preview
+
+    config, settings = start.config, start.settings
+    if name not in config.hooks:
+        raise NotFound(what=name)
+    hook = config.hooks[name].hook(name, settings.variable)
+    text, quoted = preview(hook, body.encode())
+    author = Person(HOOK_PLATFORM, name, is_bot=True)
+    place = Address(hook.platform, hook.channel, hook.workspace, is_shared=not hook.person)
+    policy = Policy(
+        platform_rights(settings.faces), settings.ponte_allow, settings.ponte_admins, {}, {},
+        rule_book=lambda: config.rule_book,
+    )  # fmt: skip
+    named = [each for each in _named_rights(config, policy) if each.split(":")[0] in HOOK_RIGHTS]
+    verdicts = [
+        await _decide(policy, config, author, place, right) for right in (*HOOK_RIGHTS, *named)
+    ]
+    return {
+        "name": name, "post_to": config.hooks[name].post_to, "is_post": bool(hook.template),
+        "text": text, "body": quoted,
+        "rights": {one.right: one.rule for one in verdicts if one.allowed},
     }  # fmt: skip
 
 

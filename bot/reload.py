@@ -84,12 +84,10 @@ class Reloader:
         """Return which file is in force."""
         return check_file(self._live.current, self._settings.ponte_config)
 
-    async def on_command(
-        self, arguments: Mapping[str, Any], by: Person = OPERATOR
-    ) -> Mapping[str, Any]:
-        """Handle `ponte reload`. Other processes read their own files."""
+    async def reload_for(self, actor: Person) -> Mapping[str, Any]:
+        """Reload, and write who did it in the audit log. Other processes read their own files."""
         later, file = self.reload(), self._settings.ponte_config
-        self._audit.note("config-reloaded", by, file=file.name)
+        self._audit.note("config-reloaded", actor, file=file.name)
         await self._peers.notify("reload", "")
         misspelt = misspelt_names(self._live.current, self._settings)
         return {"file": str(file), "later": later, "misspelt": misspelt}

@@ -3,27 +3,25 @@ people type."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
-from datetime import date, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any, cast, get_args
 
+from adapters.web import WEB
 from core.changes.service import ChangeService
 from core.domain.errors import BadInput
 from core.domain.messages import Address, Person
 from core.rights.allowances import COUNTED_WORDS, format_amount, period_end
-from core.rights.rules import place_names
+from core.rights.rules import OWNER_ID, place_names
 from core.store.budget import Budget, ReportRow
-from core.store.turns import Journal
 from core.text.i18n import format_moment, say
 
 
-async def report_usage(budget: Budget, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+async def report_usage(budget: Budget, by: str, since: str) -> Mapping[str, Any]:
     """Return the rows by `by` since the day `since`, by default the first of this month.
 
     Raises BadInput.
     """
-    by, since = str(arguments.get("by", "")), str(arguments.get("since", ""))
     if by not in get_args(ReportRow):
         known = ", ".join(get_args(ReportRow))
         raise BadInput("Cannot group by {by}. Choose one of: {known}.", by=by, known=known)
@@ -40,36 +38,29 @@ async def report_usage(budget: Budget, arguments: Mapping[str, Any]) -> Mapping[
     return {"by": by, "since": first.isoformat(), "rows": rows, "server_costs": models}
 
 
-async def report_turns(journal: Journal) -> Mapping[str, Any]:
-    """Return the turns that run, wait or have failed, each as its `TurnSummary` and `failed`."""
-    found = await journal.list_recent_turns()
-    return {"turns": [asdict(one) | {"failed": one.is_failed} for one in found]}
-
-
-async def report_pending(changes: ChangeService) -> Mapping[str, Any]:
+async def report_pending(changes: ChangeService) -> Sequence[Mapping[str, Any]]:
     """Return everybody's requests that wait for a decision, without their values."""
-    return {
-        "pending": [
-            {
-                "id": change.id, "title": changes.views.builder.build_title(change),
-                "asker": change.proposal.asker.key,
-                "place": place_names(change.proposal.address)[-1],
-                "created_at": change.proposal.created_at, "expires_at": change.proposal.expires_at,
-            }
-            for change in await changes.ledger.list_waiting_for_people()
-        ]
-    }  # fmt: skip
+    return [
+        {
+            "id": change.id, "title": changes.views.builder.build_title(change),
+            "asker": change.proposal.asker.key,
+            "place": place_names(change.proposal.address)[-1],
+            "created_at": change.proposal.created_at, "expires_at": change.proposal.expires_at,
+        }
+        for change in await changes.ledger.list_waiting_for_people()
+    ]  # fmt: skip
 
 
-async def report_limits(budget: Budget, owner: Person, address: Address) -> Mapping[str, Any]:
+async def report_limits(budget: Budget) -> Sequence[Mapping[str, Any]]:
     """Return each limit with what is used of it now: first those that apply to the owner, then the
     counters of other people and places.
 
     The keys are `name` (a person's or place's key, or words for all), `person`, `limit` and `used`
     in words, `share` (1.0 is all), `until` in words, and `source`.
     """
+    owner, page = Person(WEB.name, OWNER_ID), Address(WEB.name, "main")
     limits = []
-    for count in await budget.list_counters(owner, address):
+    for count in await budget.list_counters(owner, page):
         scope, allowance = count.scope, count.scope.allowance
         for unit, limit in allowance.limits():
             spent = getattr(count.spent, unit)
@@ -80,7 +71,7 @@ async def report_limits(budget: Budget, owner: Person, address: Address) -> Mapp
                 "until": format_moment(period_end(count.period, budget.zone)),
                 "source": allowance.source,
             })  # fmt: skip
-    return {"limits": limits}
+    return limits
 
 
 _DAYS_AGO = {
@@ -93,3 +84,25 @@ def parse_day_word(text: str, today: date) -> date | None:
     """Return the day that a word means, in English, Portuguese or French; None for other texts."""
     ago = _DAYS_AGO.get(text.strip().lower())
     return None if ago is None else today - timedelta(days=ago)
+
+
+def parse_moment(written: str, zone: tzinfo, *, end: bool = False) -> str:
+    """Return the moment in UTC as in the audit log. A day means its beginning, or its `end`.
+
+    Raise BadInput.
+    """
+    if not written:
+        return ""
+    try:
+        day = parse_day_word(written, datetime.now(zone).date())
+        written = day.isoformat() if day else written
+        moment = datetime.fromisoformat(written)
+        if end and len(written) <= len("2026-11-01"):
+            moment += timedelta(days=1)
+        known = moment if moment.tzinfo else moment.replace(tzinfo=zone)
+        return known.astimezone(UTC).isoformat(timespec="milliseconds")
+    except (ValueError, OverflowError):
+        raise BadInput(
+            "{word} is not a date. Write it as 2026-11-01 or 2026-11-01T14:30, or write yesterday.",
+            word=repr(written[:40]),
+        ) from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,11 +13,11 @@ from bot.integrations import ADMINS, canonical_person
 from core.changes.service import ChangeService
 from core.chat.approval_notices import PersonNoticeService
 from core.chat.platform import Messenger
-from core.domain.errors import BadInput, NotStored
+from core.domain.errors import NotStored
 from core.domain.messages import Person, ReplyTo
 from core.domain.schedules import Schedule, ScheduleFilter, ScheduleLimits, ScheduleState
 from core.integrations.integration import Peers
-from core.rights.audit import OPERATOR, Audit
+from core.rights.audit import Audit
 from core.rights.policy import Policy
 from core.rights.rules import OWNER_ID, place_names
 from core.runtime.retry import Backoff, retry
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
 
 CHANGED = "schedules"
 """The notification that a schedule was created or changed."""
-AUDIT_EVENTS = {"pause": "paused", "resume": "resumed", "run": "run-requested", "delete": "deleted"}
-"""The end of the name of the audit event, by action."""
 FIRST_LOOK_BACKOFF = Backoff(1.0, max_seconds=30.0)
 """Pauses between attempts to find out whether there is a schedule."""
 
@@ -149,45 +146,28 @@ class ScheduleParts:
             self._changed.clear()
         await self.scheduler.run()
 
-    async def on_command(
-        self, arguments: Mapping[str, Any], by: Person = OPERATOR
-    ) -> Mapping[str, Any]:
-        """Carry out `ponte schedules …` for the operator, who may do all but own a schedule. `once`
-        names the event that asks for a run: the same event starts one run. Return the schedules,
-        each with its last run, or a single one with its last runs. Raise NotFound, BadInput."""
-        action, id = str(arguments.get("action", "")), str(arguments.get("id", "")).lower()
-        if action == "list":
-            states: Sequence[ScheduleState] = ("active", "paused", "ended")
-            found = await self.store.list_matching(ScheduleFilter(states=tuple(states)))
-            last = await self.store.find_last_runs() if found else {}
-            return {
-                "schedules": [
-                    {**to_json(one), "last_run": asdict(last[one.id]) if one.id in last else None}
-                    for one in found
-                ]
-            }
-        schedule = await self.store.get(id)
-        match action:
-            case "show":
-                pass
-            case "pause":
-                schedule = await self.store.pause(id, "person")
-            case "resume":
-                schedule = await self.store.resume(id)
-            case "run":
-                await self.store.run_now(id, str(arguments.get("once") or secrets.token_hex(8)))
-            case "delete":
-                schedule = await self.store.delete(id)
-            case _:
-                raise BadInput(
-                    "Schedules have no action {action}. Use show, pause, resume, run or delete.",
-                    action=repr(action[:40]),
-                )
-        if action != "show":
-            event = f"schedule-{AUDIT_EVENTS[action]}"
-            self.audit.note(event, by, schedule.address, person=schedule.owner.key, schedule=id)
-        runs = [] if action == "delete" else await self.store.list_runs(id)
+    async def list_all(self) -> Sequence[Mapping[str, Any]]:
+        """Return everybody's schedules, each with its last run."""
+        states: Sequence[ScheduleState] = ("active", "paused", "ended")
+        found = await self.store.list_matching(ScheduleFilter(states=tuple(states)))
+        last = await self.store.find_last_runs() if found else {}
+        return [
+            {**to_json(one), "last_run": asdict(last[one.id]) if one.id in last else None}
+            for one in found
+        ]
+
+    async def show(self, id: str) -> Mapping[str, Any]:
+        """Return a schedule and its last runs. Raise NotFound."""
+        schedule, runs = await self.store.get(id), await self.store.list_runs(id)
         return {"schedules": [to_json(schedule)], "runs": [asdict(run) for run in runs]}
+
+    def note(self, event: str, schedule: Schedule, actor: Person) -> Mapping[str, Any]:
+        """Write in the audit log what happened to a schedule. Return it."""
+        self.audit.note(
+            f"schedule-{event}", actor, schedule.address, person=schedule.owner.key,
+            schedule=schedule.id,
+        )  # fmt: skip
+        return to_json(schedule)
 
     async def close(self) -> None:
         """End the notifications under way."""

@@ -35,7 +35,6 @@ from core.domain.messages import (
 )
 from core.domain.records import Action, ConversationSummary, Health, HistoryEntry, SearchHit
 from core.integrations.integration import (
-    Administration,
     Alone,
     HookReceiver,
     HttpHandler,
@@ -594,7 +593,7 @@ class Site:
     """The owner's name, which they can change; None if it cannot be changed here."""
     accounts: PageAccounts | None = None
     """The accounts of the page, with their API tokens; None on the home's socket."""
-    administration: Administration | None = None
+    administration: Operator | None = None
     notices: PersonNoticeService | None = None
     """The services of the operator's page; None on the home's socket."""
     request_board: RequestBoard | None = None

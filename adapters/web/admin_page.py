@@ -10,7 +10,7 @@ import hmac
 import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from html import escape
 from typing import Any
 from urllib.parse import parse_qs, urlencode
@@ -21,10 +21,10 @@ from starlette.responses import HTMLResponse, Response
 
 from adapters.web.adapter import Site
 from adapters.web.authentication import Visitor
-from adapters.web.errors import AccountsOwnerOnly, BadRequest, StaleForm, UnknownPath, status_of
+from adapters.web.errors import BadRequest, StaleForm, UnknownPath, status_of
 from adapters.web.http_io import HTML_SECURITY_POLICY, limit_body, visitor_of
 from core.domain.errors import BadInput, SettingsError
-from core.integrations.integration import Administration
+from core.integrations.integration import Operator
 from core.rights.allowances import describe_estimates, describe_server_costs
 from core.rights.audit import PERSON_FACTS
 from core.rights.rules import OWNER_ID
@@ -45,9 +45,20 @@ DEFAULT_AUDIT_DAYS = 7
 MAX_USAGE_ROWS = 50
 """Rows of each usage report. The most expensive come first; `ponte usage` prints all."""
 USAGE_GROUPS = ("person", "day", "channel", "model")
+FORM_OPERATIONS = {
+    "reload": "", "people add": "name", "people renew": "name", "people remove": "name",
+    "people revoke": "id", "schedules pause": "id", "schedules resume": "id",
+    "schedules run": "id", "schedules delete": "id",
+}  # fmt: skip
+"""The operations behind the buttons, and the argument that a form's `name` is."""
+SHOWN_OPERATIONS = {
+    *FORM_OPERATIONS, "turns", "audit", "people list", "people tokens", "schedules list",
+}  # fmt: skip
+"""The operations that tabs show. The last tab has a form for each other one."""
 TAB_TITLES = {
     "": "Overview", "checks": "Checks", "usage": "Usage", "people": "People",
     "schedules": "Schedules", "audit": "Audit log", "config": "ponte.toml",
+    "operations": "Operations",
 }  # fmt: skip
 STATE_WORDS = {"on": "on", "off": "off", "note": "note", "failing": "failing"}
 CHECK_WORDS = {"on": "ok", "off": "off", "note": "note", "failing": "failing"}
@@ -92,9 +103,9 @@ class AdminView:
     """The page for one visitor. `form_token` stands in each form and proves that this page, in the
     visitor's session, has sent it."""
 
-    def __init__(self, site: Site, admin: Administration, visitor: Visitor, query: Json) -> None:
+    def __init__(self, site: Site, operator: Operator, visitor: Visitor, query: Json) -> None:
         self._site = site
-        self._admin = admin
+        self._operator = operator
         self._visitor = visitor
         self._query = query
         self._zone = ZoneInfo(site.time_zone)
@@ -113,48 +124,30 @@ class AdminView:
     async def act(self, tab: str, form: Mapping[str, str]) -> str:
         """Do what a form asks for and return HTML about the result. Raise AccountsOwnerOnly,
         UnknownPath, BadInput, SettingsError."""
-        by = self._visitor.person
-        if tab == "config" and form.get("do") == "reload":
-            done = await self._admin.reload_config(by)
-            lines = [say("Reloaded {file}.", file=done["file"])]
-            if later := done.get("later"):
-                names = ", ".join(f"[{name}]" for name in later)
-                lines.append(say("Restart Ponte to apply: {names}.", names=names))
-            return _notice("good", *lines)
-        if tab == "schedules":
-            return _notice("good", await self._change_schedule(form))
-        if tab != "people":
+        name, do = form.get("name", "").strip(), form.get("do", "")
+        words = f"{tab} {do}" if tab != "config" else do
+        if tab == "operations":
+            return await self._run_form(do, form)
+        if words not in FORM_OPERATIONS:
             raise UnknownPath
-        if not self._is_owner:
-            raise AccountsOwnerOnly
-        name = form.get("name", "").strip()
-        match form.get("do"):
-            case "add":
-                return _link_notice(name, await self._admin.add_person(name, by))
-            case "renew":
-                return _link_notice(name, await self._admin.renew_person(name, by))
-            case "remove":
-                await self._admin.remove_person(name, by)
-                words = say(
-                    "{name} can no longer sign in. Their messages are kept. To delete them, run "
-                    "`ponte person forget {person}`.",
-                    name=name, person=f"web:{name}",
-                )  # fmt: skip
-                return _notice("good", words)
-            case "revoke":
-                token = await self._admin.revoke_api_token(name, by)
-                words = say(
-                    "Revoked the API token {id} of {name}.", id=token["id"], name=token["person"]
-                )
-                return _notice("good", words)
-        raise UnknownPath
+        arguments = {} if words == "reload" else {FORM_OPERATIONS[words]: name}
+        if words == "schedules run":
+            arguments["once"] = form.get("once", "")
+        actor = self._visitor.person
+        if words in ("people add", "people renew"):
+            return _link_notice(name, await self._operator.run(words, arguments, actor))
+        done = await self._operator.describe(words, arguments, actor)
+        return _notice("good", *done["lines"])
+
+    async def _run(self, operation: str, **arguments: Any) -> Any:
+        return await self._operator.run(operation, arguments, self._visitor.person)
 
     async def draw(self, tab: str, notice: str = "") -> str:
         """Return a tab as HTML, below a notice. Raise UnknownPath, BadInput."""
         tabs = {
             "": self._overview, "checks": self._checks, "usage": self._usage,
             "people": self._people, "schedules": self._schedules, "audit": self._audit,
-            "config": self._config,
+            "config": self._config, "operations": self._operations,
         }  # fmt: skip
         if tab not in tabs:
             raise UnknownPath
@@ -181,8 +174,8 @@ class AdminView:
         rows = [
             (part.name, _state(part.state), _rich(translate_word(part.words))) for part in parts
         ]
-        pending, turns = await self._admin.pending(), await self._admin.turns()
-        limits = [limit for limit in await self._admin.limits() if limit["share"] >= 0.8]
+        pending, turns = await self._run("pending"), await self._run("turns")
+        limits = [limit for limit in await self._run("limits") if limit["share"] >= 0.8]
         names = await self._names(
             [one["asker"] for one in pending]
             + [one["person"] for one in turns]
@@ -203,7 +196,7 @@ class AdminView:
         }  # fmt: skip
         turn_heads = (say("time"), say("person"), say("conversation"), say("state"), say("code"))
         warning = ""
-        if await self._admin.check_config():
+        if await self._run("config check"):
             words = say("ponte.toml has errors. Ponte works with the version that it read before.")
             link = f'<a href="/admin/config">{escape(say("Show the errors"))}</a>'
             warning = f'<p class="notice bad">{escape(words)} {link}</p>'
@@ -229,7 +222,7 @@ class AdminView:
         ])  # fmt: skip
 
     async def _checks(self) -> str:
-        found = await self._admin.findings()
+        found = await self._run("doctor")
         order = {"failing": 0, "note": 1, "on": 2, "off": 3}
         rows = [
             (_state(one["state"], CHECK_WORDS), one["part"], _rich(one["words"]))
@@ -241,11 +234,11 @@ class AdminView:
     async def _usage(self) -> str:
         since, problem = self._query.get("since", ""), ""
         try:
-            reports = [await self._admin.usage(by, since) for by in USAGE_GROUPS]
+            reports = [await self._run("usage", by=by, since=since) for by in USAGE_GROUPS]
         except BadInput as error:
             problem = _notice("bad", error.words())
-            since, reports = "", [await self._admin.usage(by, "") for by in USAGE_GROUPS]
-        limits = await self._admin.limits()
+            since, reports = "", [await self._run("usage", by=by) for by in USAGE_GROUPS]
+        limits = await self._run("limits")
         names = await self._names(
             [str(row["name"]) for row in reports[0]["rows"]] + [one["person"] for one in limits]
         )
@@ -292,11 +285,12 @@ class AdminView:
         return "".join(sections)
 
     async def _people(self) -> str:
-        rows = []
-        for one in await self._admin.people():
+        rows, tokens = [], await self._run("people tokens")
+        for one in await self._run("people list"):
             name, seen = str(one["name"]), str(one["seen"] or "")
             visited = format_date(datetime.fromisoformat(seen)) if seen else say("never")
-            cells = [name, self._moment(one["added"]), visited, format_number(one["tokens"])]
+            count = sum(token["person"] == name for token in tokens)
+            cells = [name, self._moment(one["added"]), visited, format_number(count)]
             if self._is_owner:
                 renew = self._form("renew", name, say("Create a new link"), say("New link"))
                 remove = self._form("remove", name, say("Remove {name}", name=name), say("Remove"))
@@ -307,9 +301,9 @@ class AdminView:
         table = _table(
             heads, rows, numbers={3}, empty=say("Nobody was added yet besides the owner.")
         )
-        tokens = await self._api_tokens()
+        api_tokens = self._api_tokens(tokens)
         if not self._is_owner:
-            return _section(say("People"), table, _hint("ponte people list")) + tokens
+            return _section(say("People"), table, _hint("ponte people list")) + api_tokens
         invite = (
             '<form class="filter" method="post" action="/admin/people">'
             + self._hidden_fields("add")
@@ -321,12 +315,12 @@ class AdminView:
             _section(say("Invite a person"), f"<p>{escape(note)}</p>{invite}",
                      _hint("ponte people add NAME"))
             + _section(say("People"), table, _hint("ponte people list"))
-            + tokens
+            + api_tokens
         )  # fmt: skip
 
-    async def _api_tokens(self) -> str:
+    def _api_tokens(self, tokens: Sequence[Json]) -> str:
         rows = []
-        for one in await self._admin.api_tokens():
+        for one in tokens:
             name, id = to_one_line(str(one["name"])) or "–", str(one["id"])
             seen, expires = str(one["seen"] or ""), float(one["expires"])
             cells = [
@@ -350,7 +344,7 @@ class AdminView:
         from core.domain.schedule_words import REASON_SENTENCES, STATE_SENTENCES, describe_rule
         from core.domain.schedules import ScheduleDraft, ScheduleRule
 
-        found = await self._admin.schedules()
+        found = await self._run("schedules list")
         names, rows = await self._names([one["owner"] for one in found]), []
         for one in found:
             rule = ScheduleRule(one["cron"], one["run_at"])
@@ -395,23 +389,6 @@ class AdminView:
         button = say("Delete {id}", id=one["id"])
         return Html(forms + self._form("delete", one["id"], button, say("Delete"), "schedules"))
 
-    async def _change_schedule(self, form: Mapping[str, str]) -> str:
-        """Do what a form of a schedule asks for, and return what was done."""
-        action, once = form.get("do", ""), form.get("once", "")
-        if action not in ("pause", "resume", "run", "delete"):
-            raise UnknownPath
-        name, by = form.get("name", ""), self._visitor.person
-        one = await self._admin.change_schedule(action, name, once, by)
-        match action:
-            case "pause":
-                return say("Paused {id}.", id=one["id"])
-            case "resume":
-                when = self._moment(one["next_due_at"])
-                return say("Resumed {id}. Its next run is on {when}.", id=one["id"], when=when)
-            case "run":
-                return say("Started a run of {id}. It answers in its place.", id=one["id"])
-        return say("Deleted {id}.", id=one["id"])
-
     def _form(self, action: str, name: str, button: str, summary: str, tab: str = "people") -> str:
         """Return a form that opens when somebody clicks on its summary, so that one click changes
         nothing."""
@@ -453,13 +430,9 @@ class AdminView:
             asked["since"] = first.isoformat()
         problem = ""
         try:
-            moments = {
-                "since": self._day_start(asked["since"]),
-                "until": self._day_start(asked["until"], following=True),
-            }
-            page = await self._admin.audit(asked | moments)
-        except (ValueError, OverflowError):
-            problem = _notice("bad", say("That is not a date. Write it as 2026-11-01."))
+            page = await self._run("audit", **asked)
+        except BadInput as error:
+            problem = _notice("bad", error.words())
             page = {"lines": [], "next": ""}
         lines = page["lines"]
         names = await self._names(
@@ -491,7 +464,7 @@ class AdminView:
         return problem + form + _section(say("Audit log"), table + more, _hint(command))
 
     async def _config(self) -> str:
-        faults = await self._admin.check_config()
+        faults = await self._run("config check")
         listed = "".join(f"<li><code>{escape(fault)}</code></li>" for fault in faults)
         state = (
             f'<ul class="faults">{listed}</ul>'
@@ -508,11 +481,47 @@ class AdminView:
         )
         return _section("ponte.toml", f"{state}<p>{escape(words)}</p>{form}", _hint("ponte reload"))
 
+    async def _operations(self) -> str:
+        """Return a form for each operation that no other tab shows."""
+        sections = []
+        for one in self._forms():
+            fields = ""
+            for field in one["fields"]:
+                name, label = f"argument-{field['name']}", escape(field["help"])
+                if field["long"]:
+                    fields += f'<label>{label}<textarea name="{name}" rows="6"></textarea></label>'
+                else:
+                    more = "required" if field["required"] else ""
+                    fields += _field(name, field["help"], "", "text", more)
+            form = (
+                '<form class="filter" method="post" action="/admin/operations">'
+                f"{self._hidden_fields(one['name'])}{fields}"
+                f"<button>{escape(say('Run'))}</button></form>"
+            )
+            words = f"<p>{escape(one['help'])}</p>"
+            sections.append(_section(one["name"], words + form, _hint(f"ponte {one['name']}")))
+        return "".join(sections)
+
+    async def _run_form(self, name: str, form: Mapping[str, str]) -> str:
+        """Run an operation of the last tab, and return its result as the shell prints it."""
+        found = [one for one in self._forms() if one["name"] == name]
+        if not found:
+            raise UnknownPath
+        sent = {each["name"]: form.get(f"argument-{each['name']}") for each in found[0]["fields"]}
+        arguments = {key: value for key, value in sent.items() if value}
+        done = await self._operator.describe(name, arguments, self._visitor.person)
+        lines = "\n".join([*done["notes"], *done["lines"]])
+        return f'<pre class="notice good" role="status">{escape(lines)}</pre>'
+
+    def _forms(self) -> Sequence[Json]:
+        forms = self._operator.list_forms()
+        return [one for one in forms if one["name"] not in SHOWN_OPERATIONS]
+
     async def _names(self, keys: Iterable[str]) -> Callable[[object], str]:
         """Return a function that says what to call a person with one of these keys: their name and
         key, or the key alone."""
         wanted = sorted({key for key in keys if key})
-        known = await self._admin.names(wanted) if wanted else {}
+        known = await self._run("names", keys=wanted) if wanted else {}
 
         def describe(key: object) -> str:
             name = known.get(str(key), "")
@@ -522,16 +531,6 @@ class AdminView:
 
     def _moment(self, at: float) -> str:
         return format_moment(datetime.fromtimestamp(at, self._zone))
-
-    def _day_start(self, day: str, *, following: bool = False) -> str:
-        """Return the beginning of a day, or of the following one, as in the lines of the audit log;
-        "" for no day. Raise ValueError."""
-        if not day:
-            return ""
-        first = datetime.fromisoformat(day).replace(tzinfo=self._zone)
-        if following:
-            first += timedelta(days=1)
-        return first.astimezone(UTC).isoformat(timespec="milliseconds")
 
 
 def _response(page: str, status: int = 200) -> Response:

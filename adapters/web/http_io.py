@@ -257,7 +257,7 @@ async def read_chat_request(
                 raise BadRequest(
                     why=f"a file must be sent as 'file', not {clean_text(name)[:40]!r}"
                 )
-        yield _validate(ChatRequest, fields), uploads
+        yield validate(ChatRequest, fields), uploads
     finally:
         await form.close()
 
@@ -434,10 +434,11 @@ def _parse_json(form: type[M], body: bytearray) -> M:
         data = parse_json(body)
     except ValueError:
         raise BadRequest(why="it is not JSON") from None
-    return _validate(form, data)
+    return validate(form, data)
 
 
-def _validate(form: type[M], data: Any) -> M:
+def validate(form: type[M], data: Any) -> M:
+    """Return the data as `form`. Raise BadRequest, which names the first invalid field."""
     try:
         return form.model_validate(data)
     except ValidationError as error:

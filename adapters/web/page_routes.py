@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 from urllib.parse import quote
 
 from pydantic import Field
@@ -25,7 +25,6 @@ from adapters.web.answers import (
     ConversationList,
     ListedConversation,
     Me,
-    PageLink,
     PageWords,
     RequestList,
     StatusAnswer,
@@ -117,16 +116,11 @@ class OwnerNameRequest(RequestBody):
     name: str = Field(max_length=1000)
 
 
-class ForgetRequest(RequestBody):
-    """The body of `POST /operator/forget`: a conversation's key, as in `slack:T1:C1:1718.9`."""
-
-    conversation: str
-
-
 class OperatorRequest(RequestBody):
-    """The body of an operator's command."""
+    """The body of an operation. With an `output`, the answer is what the shell prints."""
 
     arguments: dict[str, Any] = Field(default_factory=dict)
+    output: Literal["", "text", "json"] = ""
 
 
 class ConversationRoutes(RouteGroup):
@@ -478,33 +472,13 @@ class OperatorRoutes(RouteGroup):
     def __init__(self, operator: Operator) -> None:
         self._operator = operator
 
-    @endpoint("GET", "/operator/link")
-    async def link(self, request: Request) -> PageLink:
-        """The page's address with its token."""
-        return {"link": self._operator.link()}
-
-    @endpoint("GET", "/operator/threads")
-    async def threads(self, request: Request) -> Json:
-        """Every stored conversation."""
-        return {"threads": [dict(one) for one in await self._operator.threads()]}
-
-    @endpoint("GET", "/operator/threads/{conversation:path}", refuses=(404,))
-    async def thread(self, request: Request) -> Json:
-        """The messages of one conversation."""
-        return dict(await self._operator.thread(request.path_params["conversation"]))
-
-    @endpoint("POST", "/operator/forget", refuses=(404,))
-    async def forget(self, request: Request, body: ForgetRequest) -> Json:
-        """Delete a conversation."""
-        return dict(await self._operator.forget(body.conversation))
-
-    @endpoint("POST", "/operator/{act:path}", refuses=(404,))
-    async def act(self, request: Request, body: OperatorRequest) -> Json:
-        """Run a command of `ponte`: `reload`, `usage`, `audit`, `people` and others."""
-        act = self._operator.acts.get(request.path_params["act"])
-        if act is None:
-            raise UnknownPath
-        return dict(await act(body.arguments))
+    @endpoint("POST", "/operator/{operation:path}", refuses=(404,))
+    async def run(self, request: Request, body: OperatorRequest) -> Any:
+        """Run an operation of `ponte`: `reload`, `usage`, `people/add` and others."""
+        name = str(request.path_params["operation"]).replace("/", " ")
+        if not body.output:
+            return await self._operator.run(name, body.arguments)
+        return await self._operator.describe(name, body.arguments, as_json=body.output == "json")
 
 
 def conversation_title(one: ConversationSummary) -> str:

@@ -335,7 +335,7 @@ class AdminRoutes(RouteGroup):
     @endpoint("GET", "/admin/{tab}", media=("text/html",), refuses=(404,))
     async def show(self, request: Request) -> Response:
         """Return the operator's page in HTML, for the owner and admins: `checks`, `usage`,
-        `people`, `schedules`, `audit`, `config`."""
+        `people`, `schedules`, `audit`, `config`, `operations`."""
         from adapters.web.admin_page import show_admin_page
 
         return await show_admin_page(self._site, request, request.path_params.get("tab", ""))

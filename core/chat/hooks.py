@@ -163,16 +163,25 @@ def _build_message(
 ) -> Message:
     """Return the message of a delivery: the post itself, or the instruction with the body as a
     quote."""
-    said, context = hook.instruction, tuple[Quote, ...]()
-    if hook.template:
-        said = clean_text(fill_template(hook.template, parsed))
-    else:
-        context = (Quote(author.name, describe_body(parsed)),)
+    text, quoted = _fill(hook, parsed)
+    context = (Quote(author.name, quoted),) if quoted else ()
     origin = MessageOrigin(
         "webhook", hook.name, may_be_command=False, is_authored=False, is_by_person=False,
         is_attended=False, per_minute=hook.per_minute, data={"is_post": bool(hook.template)},
     )  # fmt: skip
-    return Message(key, said, author, to.address, to, context=context, sent_at=now, origin=origin)
+    return Message(key, text, author, to.address, to, context=context, sent_at=now, origin=origin)
+
+
+def preview_delivery(hook: Hook, body: bytes, content_type: str = "") -> tuple[str, str]:
+    """Return what a delivery with this body leads to: the text of the post and "", or the
+    instruction for the model and the body that it reads."""
+    return _fill(hook, _parse_body(body, content_type))
+
+
+def _fill(hook: Hook, parsed: Any) -> tuple[str, str]:
+    if hook.template:
+        return clean_text(fill_template(hook.template, parsed)), ""
+    return hook.instruction, describe_body(parsed)
 
 
 def _parse_body(body: bytes, content_type: str) -> Any:

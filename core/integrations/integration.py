@@ -28,6 +28,7 @@ from core.integrations.settings import SettingsPart, Switch
 from core.ports.conversations import Files, Inbox, RequestBoard, StatusBoard, ThreadMap
 from core.ports.rights import MemberStore, OwnerNames, PageAccounts
 from core.ports.tools import Model, QuickCommands, ToolSource
+from core.rights.audit import OPERATOR
 from core.rights.policy import Policy
 from core.rights.rules import OWNER_ID, DailyTurns, PlatformRights
 from core.rights.usage import Prices
@@ -311,103 +312,24 @@ class ChatIntegration(Integration[S]):
         """
 
 
-OperatorAction = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
-"""Run an operator's command: JSON in, JSON out. Raises PonteError."""
-
-
 class Operator(Protocol):
-    """Requests that are only allowed over the Unix socket of the home folder.
+    """Runs operations by name, for the Unix socket of the home folder or for the operator's page.
 
-    All values are JSON.
+    Callers check that the person may administer; the operations of the owner are checked here.
     """
 
-    @property
-    def acts(self) -> Mapping[str, OperatorAction]:
-        """Actions by their path under /operator/."""
+    async def run(self, name: str, arguments: Mapping[str, Any], actor: Person = OPERATOR) -> Any:
+        """Return the result as JSON. `actor` is written in the audit log. Raises PonteError."""
 
-    async def threads(self) -> Sequence[Mapping[str, Any]]:
-        """Return the current thread of every conversation."""
+    async def describe(
+        self, name: str, arguments: Mapping[str, Any], actor: Person = OPERATOR, *,
+        as_json: bool = False,
+    ) -> Mapping[str, Any]:  # fmt: skip
+        """Run an operation. Return what the shell prints: `lines`, `notes`, `failed` and `next`."""
 
-    async def thread(self, conversation: str) -> Mapping[str, Any]:
-        """Return one conversation with its messages. Raises NotFound."""
-
-    def link(self) -> str:
-        """Return the page's link with its token."""
-
-    async def forget(self, conversation: str) -> Mapping[str, Any]:
-        """Delete one conversation. Raises NotFound."""
-
-
-class Administration(Protocol):
-    """The services behind the operator's page. Each has its command in the shell.
-
-    All values are JSON. None has the text of a message, the value of a field, or a secret, except
-    the new token that `add_person` and `renew_person` return once. `by` is written in the audit
-    log. Callers check the rights.
-    """
-
-    async def findings(self) -> Sequence[Mapping[str, str]]:
-        """Check each part against its live service, as `ponte doctor` does. Return `part`, `state`
-        (on, off, note, failing) and `words`."""
-
-    async def pending(self) -> Sequence[Mapping[str, Any]]:
-        """Return `id`, `title`, `asker` (a key), `place`, `created` and `expires` of each request
-        that waits for a decision."""
-
-    async def turns(self) -> Sequence[Mapping[str, Any]]:
-        """Return `turn`, `person` (a key), `conversation`, `state`, `reason`, `created` and
-        `failed` of the turns that run, wait or have failed."""
-
-    async def schedules(self) -> Sequence[Mapping[str, Any]]:
-        """Return `id`, `state`, `reason`, `owner` (a key), `place`, `kind`, `what`, `cron`, `at`,
-        `time_zone`, `next_due_at` and `last_run` (None before the first) of everybody's
-        schedules."""
-
-    async def change_schedule(
-        self, action: str, id: str, once: str, by: Person
-    ) -> Mapping[str, Any]:
-        """Pause, resume, run or delete (`action`) a schedule, and return it. The same `once` starts
-        one run. Raises BadInput, NotFound."""
-
-    async def usage(self, by: str, since: str) -> Mapping[str, Any]:
-        """Return a usage report, as `ponte usage` prints it. Raises BadInput."""
-
-    async def limits(self) -> Sequence[Mapping[str, Any]]:
-        """Return what is used of each limit."""
-
-    async def names(self, keys: Collection[str]) -> Mapping[str, str]:
-        """Return the names of people by key, as far as they are known."""
-
-    async def audit(self, asked: Mapping[str, str]) -> Mapping[str, Any]:
-        """Return `lines` of the audit log and where the next page begins (`next`). `asked` has
-        `since`, `until`, `person`, `event` and `after`. Raises BadInput."""
-
-    async def people(self) -> Sequence[Mapping[str, Any]]:
-        """Return `name`, `added` and `seen` of each account of the page, and `tokens`: how many API
-        tokens it has."""
-
-    async def add_person(self, name: str, by: Person) -> Mapping[str, Any]:
-        """Create an account. Return its sign-in `link`. Raises BadInput."""
-
-    async def renew_person(self, name: str, by: Person) -> Mapping[str, Any]:
-        """Return a new sign-in `link`; the one before ends. Raises BadInput, NotFound."""
-
-    async def remove_person(self, name: str, by: Person) -> None:
-        """Remove an account. Raises BadInput, NotFound."""
-
-    async def api_tokens(self) -> Sequence[Mapping[str, Any]]:
-        """Return `id`, `person` (a name), `name`, `added`, `expires` (0 for never) and `seen` of
-        everybody's API tokens."""
-
-    async def revoke_api_token(self, id: str, by: Person) -> Mapping[str, Any]:
-        """Delete an API token and return it, as `api_tokens` does. Raises NotFound."""
-
-    async def check_config(self) -> Sequence[str]:
-        """Return the faults of ponte.toml as it is now, each with its line."""
-
-    async def reload_config(self, by: Person) -> Mapping[str, Any]:
-        """Apply ponte.toml. Return `file` and the sections that wait for a restart (`later`).
-        Raises SettingsError; then nothing changes."""
+    def list_forms(self) -> Sequence[Mapping[str, Any]]:
+        """Return `name`, `help` and `fields` of each operation that the operator's page shows as a
+        form. A field has a `name` and a `help`, and is `required` or `long`."""
 
 
 class HookReceiver(Protocol):
@@ -437,7 +359,7 @@ class PagePorts:
     people: PageAccounts | None = None
     owner_name: OwnerNames | None = None
     requests: RequestBoard | None = None
-    administration: Administration | None = None
+    administration: Operator | None = None
     notices: PersonNoticeService | None = None
     hooks: HookReceiver | None = None
 

@@ -97,7 +97,7 @@ def ponte(
 @pytest.fixture
 def fake_holder(monkeypatch: pytest.MonkeyPatch) -> FakeHolder:
     # They take from the real client what they need.
-    for name in ("cli_commands", "person_commands", "schedule_commands"):
+    for name in ("cli_commands", "person_commands"):
         importlib.import_module(f"bot.{name}")
     fake = FakeHolder()
     monkeypatch.setitem(sys.modules, "bot.app", fake.as_app())

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from bot.engine import Stores
+from bot.reports import parse_moment
 from core.domain.messages import Address, Person
 from tests.bot.conftest import Shell
 from tests.fakes.holder import FakeHolder
@@ -27,11 +28,18 @@ PAGE = {
 }  # fmt: skip
 
 
+@pytest.fixture
+def alone(ponte: Shell, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    """Without a sandbox, which would be made for it."""
+    monkeypatch.setenv("PONTE_CODE", "off")
+    return ponte
+
+
 def test_a_line_is_when_what_and_by_whom(
     ponte: Shell, fake_holder: FakeHolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake_holder.answers["POST /operator/audit"] = (200, PAGE)
-    fake_holder.answers["POST /operator/names"] = (200, {"names": {"slack:T1:U1": "Ana Lima"}})
+    fake_holder.results["audit"] = PAGE
+    fake_holder.names["slack:T1:U1"] = "Ana Lima"
     monkeypatch.setenv("PONTE_TIMEZONE", "Europe/Paris")
     assert ponte("audit").out.splitlines() == [
         "time                       event           details",
@@ -44,37 +52,23 @@ def test_a_line_is_when_what_and_by_whom(
 
 
 @pytest.mark.parametrize(
-    ("words", "since", "until"),
+    ("written", "is_end", "moment"),
     [
-        ([], "", ""),
-        (["--since", "2026-11-01"], "2026-11-01T03:00:00.000+00:00", ""),
-        (["--until", "2026-11-01"], "", "2026-11-02T03:00:00.000+00:00"),
-        (["--until", "2026-11-01T14:30"], "", "2026-11-01T17:30:00.000+00:00"),
-        (["--since", "2026-11-01T14:30+00:00"], "2026-11-01T14:30:00.000+00:00", ""),
+        ("", False, ""),
+        ("2026-11-01", False, "2026-11-01T03:00:00.000+00:00"),
+        ("2026-11-01", True, "2026-11-02T03:00:00.000+00:00"),
+        ("2026-11-01T14:30", True, "2026-11-01T17:30:00.000+00:00"),
+        ("2026-11-01T14:30+00:00", False, "2026-11-01T14:30:00.000+00:00"),
     ],
 )
-def test_days_are_those_of_the_operator(
-    ponte: Shell, fake_holder: FakeHolder, monkeypatch: pytest.MonkeyPatch,
-    words: list[str], since: str, until: str,
-) -> None:  # fmt: skip
-    fake_holder.answers["POST /operator/audit"] = (200, {"lines": [], "next": ""})
-    monkeypatch.setenv("PONTE_TIMEZONE", "America/Sao_Paulo")
-    ponte("audit", *words, "--person", "slack:U1", "--event", "change-done")
-    assert (ponte.code, ponte.out, ponte.err) == (0, "", "")
-    assert json.loads(fake_holder.asked[0][1])["arguments"] == {
-        "after": "", "since": since, "until": until, "person": "slack:U1", "event": "change-done"
-    }  # fmt: skip
+def test_days_are_those_of_the_operator(written: str, is_end: bool, moment: str) -> None:
+    assert parse_moment(written, ZoneInfo("America/Sao_Paulo"), end=is_end) == moment
 
 
 @pytest.mark.parametrize("word", ["yesterday", "Ontem", "hier"])
-def test_yesterday_is_a_day(
-    ponte: Shell, fake_holder: FakeHolder, monkeypatch: pytest.MonkeyPatch, word: str
-) -> None:
-    fake_holder.answers["POST /operator/audit"] = (200, {"lines": [], "next": ""})
-    monkeypatch.setenv("PONTE_TIMEZONE", "America/Sao_Paulo")
-    ponte("audit", "--since", word)
-    since = json.loads(fake_holder.asked[0][1])["arguments"]["since"]
+def test_yesterday_is_a_day(word: str) -> None:
     zone = ZoneInfo("America/Sao_Paulo")
+    since = parse_moment(word, zone)
     today = datetime.now(zone).date()
     first = datetime.fromisoformat(since).astimezone(zone).date()
     days = {first + timedelta(days=n) for n in (1, 2)}
@@ -82,17 +76,10 @@ def test_yesterday_is_a_day(
 
 
 @pytest.mark.parametrize("written", ["tomorrow", "2026-13-01", "0001-01-01T00:00+14:00"])
-def test_what_is_no_day_is_told(ponte: Shell, fake_holder: FakeHolder, written: str) -> None:
-    ponte("audit", "--since", written)
-    assert (ponte.code, ponte.out, fake_holder.asked) == (1, "", [])
+def test_what_is_no_day_is_told(alone: Shell, written: str) -> None:
+    ponte = alone("audit", "--since", written)
+    assert (ponte.code, ponte.out) == (1, "")
     assert ponte.err.startswith(f"{written!r} is not a date. Write it as 2026-11-01")
-
-
-@pytest.fixture
-def alone(ponte: Shell, monkeypatch: pytest.MonkeyPatch) -> Shell:
-    """Without a sandbox, which would be made for it."""
-    monkeypatch.setenv("PONTE_CODE", "off")
-    return ponte
 
 
 def test_what_was_done_at_the_machine_is_in_it(alone: Shell) -> None:

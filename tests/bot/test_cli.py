@@ -54,7 +54,7 @@ def test_status_is_one_line_a_part(
     ponte: Shell, fake_holder: FakeHolder, state: str, code: int
 ) -> None:
     parts = [{"name": "slack", "state": state, "words": "Socket Mode"}]
-    fake_holder.answers["GET /status"] = (200, {"parts": parts})
+    fake_holder.results["status"] = parts
     assert ponte("status").out == f"{state:<8} slack      Socket Mode\n", ponte.err
     assert ponte.code == code
     assert json.loads(ponte("status", "--json").out) == parts
@@ -78,8 +78,8 @@ def test_the_module_is_the_command(tmp_path: Path) -> None:
         ([], "Usage: ponte"),
         (["threads"], "Usage: ponte threads"),
         (["dance"], "ponte: No such command 'dance'. Run `ponte --help` for help."),
-        (["usage", "now"], "ponte: Got unexpected extra argument(s) (now)"),
-        (["quick-command"], "ponte: Missing argument 'slug'."),
+        (["usage", "now"], "ponte usage: Unexpected arguments: now. Run `ponte usage --help`"),
+        (["quick-command"], "ponte quick-command: Missing argument 'slug'."),
         (["threads", "forget", "c"], "Add --yes to confirm."),
         (["sample", "reset"], "Add --yes to confirm."),
         (["schedules", "delete", "abc234"], "Add --yes to confirm."),
@@ -273,19 +273,11 @@ def test_a_failure_is_one_line(ponte: Shell, fake_holder: FakeHolder) -> None:
 
 def test_threads_are_listed_shown_and_forgotten(ponte: Shell, fake_holder: FakeHolder) -> None:
     key = "slack:T1:C1:1.2"
-    fake_holder.answers = {
-        "GET /operator/threads": (
-            200,
-            {"threads": [{"conversation": key, "messages": 4, "used_at": 1795000000}]},
-        ),
-        f"GET /operator/threads/{key}": (
-            200,
-            {
-                "conversation": key,
-                "messages": [{"role": "user", "name": "Ana", "text": "Hi\nyou", "at": 1795000000}],
-            },
-        ),
-        "POST /operator/forget": (200, {"messages": 4}),
+    message = {"role": "user", "name": "Ana", "text": "Hi\nyou", "at": 1795000000}
+    fake_holder.results = {
+        "threads list": [{"conversation": key, "messages": 4, "used_at": 1795000000}],
+        "threads show": {"conversation": key, "messages": [message]},
+        "threads forget": {"messages": 4, "remains": ""},
     }
     assert ponte("threads", "list").out.split("\n")[:2] == [
         "last used               messages  conversation",
@@ -297,12 +289,12 @@ def test_threads_are_listed_shown_and_forgotten(ponte: Shell, fake_holder: FakeH
     assert json.loads(ponte("threads", "list", "--json").out)[0]["conversation"] == key
     assert json.loads(ponte("threads", "show", key, "--json").out)["conversation"] == key
     assert ponte("threads", "forget", key, "--yes").out == "Deleted 4 messages.\n"
-    assert json.loads(fake_holder.asked[-1][1]) == {"conversation": key}
+    assert json.loads(fake_holder.asked[-1][1])["arguments"] == {"conversation": key}
 
 
 def test_the_holders_refusal_is_told(ponte: Shell, fake_holder: FakeHolder) -> None:
     told = {"error": {"code": "not_found", "message": "Not found: {thread}."}}
-    fake_holder.answers["GET /operator/threads/x"] = (404, told)
+    fake_holder.answers["POST /operator/threads/show"] = (404, told)
     assert ponte("threads", "show", "x").code == 1
     assert ponte.err == "Not found: {thread}.\n"
 
@@ -356,7 +348,7 @@ def test_who_reads_a_list_may_hang_up(
 ) -> None:
     """As in `ponte status | head`. Short output is written at the end of the command."""
     parts = [{"name": "slack", "state": "on", "words": ""}]
-    fake_holder.answers["GET /status"] = (200, {"parts": parts})
+    fake_holder.results["status"] = parts
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write, "w") as pipe:
@@ -403,7 +395,7 @@ def test_the_page_s_link_is_asked_of_who_serves_it(
     with serving(ponte.home, {"link": "http://127.0.0.1:4711/#token=its-own"}) as asked:
         ponte("link")
     assert (ponte.code, ponte.out, ponte.err) == (0, "http://127.0.0.1:4711/#token=its-own\n", "")
-    assert asked == ["GET /operator/link"]
+    assert asked == ["POST /operator/link"]
 
 
 def test_the_page_s_link_while_nobody_serves_it(

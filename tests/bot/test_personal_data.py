@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import httpx
 import pytest
 import typer
 
-from bot.person_commands import format_people
+from bot.operation_texts import View, format_person_list
 from tests.bot.conftest import Shell
 from tests.bot.test_process import ROOT, Machine
 from tests.recorded.recorded_ponte import Json, put_home
@@ -242,7 +243,7 @@ def test_a_list_for_people(recorded_ponte: Shell) -> None:
 def test_a_day_on_which_nobody_was_seen_is_a_dash() -> None:
     numbers = {"messages": 1, "files": 0, "changes": 0, "decisions": 0}
     ana = {"name": "Ana", "first": 1e9, "last": 0.0, "person": "slack:T1:U1", **numbers}
-    _, line = format_people([ana])
+    _, line = format_person_list([ana], View(UTC))
     assert re.split(r" {2,}", line.strip())[:3] == ["Ana", "Sep 9, 2001", "–"]
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from datetime import UTC
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bot.cli_commands import format_people, format_threads, format_usage
+from bot.operation_texts import View, format_people, format_threads, format_usage
 from bot.text_table import format_table
 from core.text.i18n import use_locale
 from tests.bot.conftest import Shell
@@ -43,23 +44,26 @@ REPORT = {
 }
 
 
+def usage_lines(rows: Sequence[Any], by: str, names: Mapping[str, str] = {}) -> list[str]:
+    report = {"by": by, "since": "2026-11-01", "rows": rows}
+    return list(format_usage(report, View(UTC, names)))
+
+
 @pytest.mark.parametrize("locale", REPORT)
 def test_usage_has_headings_and_names_in_each_language(locale: str) -> None:
     with use_locale(locale):
-        assert list(format_usage(USAGE, "person", "2026-11-01", NAMES)) == REPORT[locale]
+        assert usage_lines(USAGE, "person", NAMES) == REPORT[locale]
 
 
 def test_two_people_of_one_name_are_told_apart() -> None:
-    lines = list(
-        format_usage(USAGE, "person", "", dict.fromkeys(("web:owner", "slack:T1:U1"), "A"))
-    )
-    assert [line.split("  ")[0] for line in lines[1:]] == ["A (web:owner)", "A (slack:T1:U1)"]
+    lines = usage_lines(USAGE, "person", dict.fromkeys(("web:owner", "slack:T1:U1"), "A"))
+    assert [line.split("  ")[0] for line in lines[2:]] == ["A (web:owner)", "A (slack:T1:U1)"]
 
 
 def test_days_are_written_as_dates() -> None:
     day = [{"name": "2026-11-18", "turns": 1, "calls": None, "input": 1, "output": 0, "cost": 0}]
     with use_locale("fr"):
-        assert list(format_usage(day, "day"))[1].startswith("18 nov. 2026  ")
+        assert usage_lines(day, "day")[2].startswith("18 nov. 2026  ")
 
 
 @pytest.mark.parametrize(
@@ -72,12 +76,12 @@ def test_days_are_written_as_dates() -> None:
 def test_people_and_threads_have_headings(locale: str, people: str, threads: str) -> None:
     with use_locale(locale):
         account = {"name": "ana", "added": 1795000000.0, "seen": "2027-01-23"}
-        head, line = format_people([account], UTC)
+        head, line = format_people([account], View(UTC))
         assert head.startswith(people)
         assert "2026" in line
         assert re.search("23.*2027$", line)
         thread = {"conversation": "web:main", "messages": 2, "used_at": 1795000000.0}
-        head, line = format_threads([thread], UTC)
+        head, line = format_threads([thread], View(UTC))
         assert head.startswith(threads)
         assert line.endswith("web:main")
 
@@ -89,8 +93,7 @@ def test_columns_are_aligned_also_with_wide_and_combining_characters() -> None:
 
 def test_json_keeps_the_keys(ponte: Shell, fake_holder: FakeHolder, tmp_path: Path) -> None:
     report = {"by": "person", "since": "2026-11-01", "rows": USAGE}
-    fake_holder.answers["POST /operator/usage"] = (200, report)
-    fake_holder.answers["POST /operator/names"] = (200, {"names": NAMES})
+    fake_holder.results["usage"], fake_holder.names = report, NAMES
     assert "Maya" in ponte("usage", "--by", "person").out
     assert json.loads(ponte("usage", "--by", "person", "--json").out) == report
 
@@ -104,19 +107,18 @@ def test_turns_that_run_or_failed_are_listed(ponte: Shell, fake_holder: FakeHold
         }  # fmt: skip
 
     turns = [summary("running", "", "web:owner"), summary("failed", "model", "slack:T1:U1")]
-    fake_holder.answers["POST /operator/turns"] = (200, {"turns": turns})
-    fake_holder.answers["POST /operator/names"] = (200, {"names": {"web:owner": "Maya\nReis"}})
+    fake_holder.results["turns"] = turns
+    fake_holder.names["web:owner"] = "Maya\nReis"
     split = re.compile("  +").split
     head, *lines = map(split, ponte("turns").out.splitlines())
     assert head == ["time", "state", "code", "person", "conversation"]
     failure = ["failed", "model", "slack:T1:U1", "web:main failed"]
     assert [line[1:] for line in lines] == [["running", "Maya Reis", "web:main running"], failure]
     assert all("2026" in line[0] for line in lines)
-    _, *lines = map(split, ponte("turns", "--failed").out.splitlines())
-    assert [line[1:] for line in lines] == [failure]
     assert json.loads(ponte("turns", "--json").out) == turns
-    assert json.loads(ponte("turns", "--failed", "--json").out) == turns[1:]
-    fake_holder.answers["POST /operator/turns"] = (200, {"turns": turns[:1]})
+    ponte("turns", "--failed")
+    assert json.loads(fake_holder.asked[-1][1])["arguments"] == {"failed": True}
+    fake_holder.results["turns"] = []
     assert (ponte("turns", "--failed").code, ponte.out) == (
         0, "No turn is running or has failed.\n",
     )  # fmt: skip

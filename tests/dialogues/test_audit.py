@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from bot.health import OperatorService
+from bot.operations import forget_thread
+from bot.ponte import Ponte
 from core.domain.errors import NotFound
 from core.domain.messages import Person
 from core.domain.records import Effect, Health, ModelEvent, Outcome, RoundRequest, Viewer
 from core.ports.tools import Tool
+from core.rights.audit import OPERATOR
 from core.rights.rules import Rule, RuleBook
 from core.tools.tool import FunctionTool
 from tests.dialogues.bot_home import BotHome, RunningBot
@@ -69,13 +71,6 @@ async def lines(running_bot: RunningBot, **wanted: str) -> list[Mapping[str, Any
 
 def audit_values(line: Mapping[str, Any], *names: str) -> tuple[Any, ...]:
     return tuple(line.get(name, "") for name in ("event", "asker", *names))
-
-
-def operators(running_bot: RunningBot) -> OperatorService:
-    engine = running_bot.engine
-    return OperatorService(
-        engine.records.journal, engine.commands, lambda: "", {}, engine.records.audit
-    )
 
 
 @pytest.mark.parametrize(("effect", "runs"), [("spend", 1), ("code", 1), ("read", 0)])
@@ -210,10 +205,22 @@ async def test_who_is_over_an_allowance_is_refused(bot_home: BotHome) -> None:
 
 async def test_the_operator_forgets_a_conversation(bot_home: BotHome) -> None:
     async with bot(bot_home, MemoryTable(), policy=ALLOWED) as running_bot:
-        operator = operators(running_bot)
+        nobody: Any = None
+        ponte = Ponte(
+            nobody,
+            nobody,
+            nobody,
+            running_bot.engine,
+            nobody,
+            nobody,
+            nobody,
+            nobody,
+            nobody,
+            nobody,
+        )
         card = await proposed_on_slack(running_bot, "k1", "table_create", rows=[ADA])
         await running_bot.ask_message(on_slack(f"approve {card.id}", "k2", BOSS))
-        await operator.forget("slack:T1:C1:tU1")
+        await forget_thread(ponte, "slack:T1:C1:tU1", OPERATOR)
         last = (await lines(running_bot))[-1]
         assert audit_values(last, "place") == (
             "conversation-forgotten",
@@ -222,7 +229,7 @@ async def test_the_operator_forgets_a_conversation(bot_home: BotHome) -> None:
         )
         assert (await lines(running_bot, person="slack:U1"))[0]["asker"] == MEMBER.key
         with pytest.raises(NotFound):
-            await operator.forget("slack:T1:C1:tU1")
+            await forget_thread(ponte, "slack:T1:C1:tU1", OPERATOR)
 
 
 async def test_what_is_forgotten_by_a_person_is_told(bot_home: BotHome) -> None:

@@ -16,6 +16,7 @@ from core.chat.platform import ChatPlatform
 from core.domain.errors import NotFound
 from core.domain.messages import Person
 from core.domain.records import RoundRequest
+from core.rights.audit import OPERATOR
 from core.store.remembered import FORGOTTEN_ID
 from core.store.turns import Journal
 from core.tools.code.source import CodeRunner
@@ -59,10 +60,6 @@ async def texts_of_cards(journal: Journal, conversation: str) -> list[str]:
     return [card.text for one in entries if one.answer for card in one.answer.cards]
 
 
-async def act(service: PersonalDataService, path: str, **arguments: str) -> Any:
-    return await service.acts()[path](arguments)
-
-
 async def test_of_a_shared_conversation_the_rest_goes_on_without_them(bot_home: BotHome) -> None:
     """Their files, the sandbox of the thread and what the model's server holds of it are deleted.
     No card and no note for the model names them any more."""
@@ -101,9 +98,9 @@ async def test_of_a_shared_conversation_the_rest_goes_on_without_them(bot_home: 
         slack, discord = RememberingChat("slack"), RememberingChat("discord")
         service = personal_data(running_bot, [discord, slack])
         with pytest.raises(NotFound):
-            await act(service, "person/file", person=OTHER.key, file=file.id)
-        assert (await act(service, "person/file", person=BEA.key, file=file.id))["data"]
-        done = await act(service, "person/forget", person=BEA.key)
+            await service.read_file(OTHER.key, file.id)
+        assert await service.read_file(BEA.key, file.id)
+        done = await service.forget(BEA.key, OPERATOR)
         assert (done["left"], done["shared"]) == ({}, [both])
 
         stored = [path for path in bot_home.home.rglob("*") if path.is_file()]
@@ -162,5 +159,5 @@ async def test_rows_are_deleted_after_their_running_turn_has_ended(
         await running_bot.ask_message(on_slack("hello", "k1", OTHER, thread="tU9"))
         await records.inbox.accept(on_slack("slow", "k2", BEA))
         await started.wait()
-        done = await act(personal_data(running_bot), "person/forget", person=BEA.key)
+        done = await personal_data(running_bot).forget(BEA.key, OPERATOR)
         assert (done["left"], order) == ({}, ["the turn ended", "rows are deleted"])

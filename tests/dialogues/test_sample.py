@@ -178,7 +178,7 @@ async def test_only_the_owner_is_offered_them(tmp_path: Path) -> None:
         assert ("sample", "on") in [(part["name"], part["state"]) for part in welcome["parts"]]
         operator = httpx.AsyncHTTPTransport(uds=str(tmp_path / "ponte.sock"))
         async with httpx.AsyncClient(transport=operator, base_url="http://ponte") as socket:
-            body = {"arguments": {"person": "bia"}}
+            body = {"arguments": {"name": "bia"}}
             added = (await socket.post("/operator/people/add", json=body)).json()
         token = added["token"]
         headers = {"Authorization": f"Bearer {token}"}
@@ -233,7 +233,7 @@ def reset_by_command(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     from bot import cli_commands
 
     monkeypatch.setattr(cli_commands, "start", lambda **_: _start(home))
-    assert cli_commands.sample_reset() == 0
+    assert cli_commands.run_operation("sample reset", {}, as_json=False) == 0
 
 
 def test_the_command_restores_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,4 +246,4 @@ def test_the_command_restores_them(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     )
     monkeypatch.setattr(cli_commands, "start", lambda **_: used)
     with pytest.raises(PonteError, match="no sample tables"):
-        cli_commands.sample_reset()
+        cli_commands.run_operation("sample reset", {}, as_json=False)

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from bot.config import Config
 from bot.home import Home
+from bot.operation_service import describe_result
+from bot.operation_texts import TEXTS, View
 from bot.settings import Settings
 from bot.start import Start
 
 
 @dataclass
 class FakeHolder:
-    """`answers` by "METHOD path": (status, JSON). `asked` lists the requests, with their bodies
-    as text."""
+    """`answers` by "METHOD path": (status, JSON). `results` are those of operations by name, and
+    `names` the people in them. `asked` lists the requests, with their bodies as text."""
 
     answers: dict[str, tuple[int, Any]] = field(default_factory=dict)
+    results: dict[str, Any] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
     typed: list[bool] = field(default_factory=list)
     """Whether each request says that a person typed its text."""
@@ -60,6 +66,8 @@ class FakeHolder:
         self.asked.append((route, body))
         self.typed.append("x-ponte-typed: true" in head.lower())
         status, answer = self.answers.get(route, (404, {}))
+        if (name := route.removeprefix("POST /operator/").replace("/", " ")) in self.results:
+            status, answer = 200, self._run_operation(name, json.loads(body))
         sent, kind = json.dumps(answer).encode(), "application/json"
         if status == 200 and "accept: text/event-stream" in head.lower():
             sent, kind = b"event: done\ndata: %b\n\n" % sent, "text/event-stream"
@@ -71,6 +79,15 @@ class FakeHolder:
         await writer.drain()
         writer.close()
         await writer.wait_closed()
+
+    def _run_operation(self, name: str, sent: Any) -> Any:
+        result = self.results[name]
+        if not sent.get("output"):
+            return result
+        view = View(
+            ZoneInfo(os.environ.get("PONTE_TIMEZONE", "UTC")), self.names, sent["arguments"]
+        )
+        return describe_result(TEXTS[name], result, view, as_json=sent["output"] == "json")
 
 
 def chat_answer(text: str, status: str = "done") -> tuple[int, Any]:

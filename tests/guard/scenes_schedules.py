@@ -209,7 +209,7 @@ async def the_owner_of_a_schedule_lost_the_right(s: Stage) -> None:
     s.toml += '[[rules]]\nwho = ["ALICE"]\ndeny = ["chat"]\n'
     await s.open_again()
     await s.wait_time(TO_NINE)
-    await s.operate("schedules", action="list")
+    await s.operate("schedules/list")
 
 
 @scene(("slack",))
@@ -243,7 +243,7 @@ async def a_run_of_a_schedule_is_stopped(s: Stage) -> None:
 async def the_operator_manages_a_schedule(s: Stage) -> None:
     id = await start(s)
     for action in ("pause", "resume", "run", "show", "delete"):
-        await s.operate("schedules", action=action, id=id)
+        await s.operate(f"schedules/{action}", id=id)
 
 
 @scene()

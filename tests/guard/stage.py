@@ -140,7 +140,7 @@ class Stage:
         accounts = "people/renew" if surface.clients else "people/add"
         surface.clients["bea"] = self.page
         for who in ("alice", "bob", "stan"):
-            body = {"arguments": {"person": who}}
+            body = {"arguments": {"name": who}}
             added = await self.terminal.post(f"/operator/{accounts}", json=body)
             added.raise_for_status()
             surface.clients[who] = await enter(self._client(added.json()["token"]))

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from adapters.web.errors import UnknownPath
 from adapters.web.server import bind_socket
-from core.domain.errors import NotFound, SettingsError
+from core.domain.errors import SettingsError
+from core.domain.messages import Person
 from core.domain.records import Health
-from core.integrations.integration import OperatorAction
+from core.rights.audit import OPERATOR
+from tests.fakes.operator import MemoryOperator
 from tests.web.web_ponte import WebPonte
 
 
@@ -64,54 +67,37 @@ def test_a_port_that_is_taken_is_told_to_the_operator() -> None:
     gc.collect()  # a socket that was left open would be a warning, and so an error
 
 
-class Threads:
-    def __init__(self) -> None:
-        self.forgotten: list[str] = []
-        self.acts: Mapping[str, OperatorAction] = {"echo": self._echo}
+class EchoOperator(MemoryOperator):
+    async def run(self, name: str, arguments: Mapping[str, Any], actor: Person = OPERATOR) -> Any:
+        if name != "bell ring":
+            raise UnknownPath
+        return arguments
 
-    async def _echo(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        return {"said": arguments["word"]}
-
-    async def threads(self) -> Sequence[Mapping[str, Any]]:
-        return [{"conversation": "slack:T1:C1:1.2"}]
-
-    async def thread(self, conversation: str) -> Mapping[str, Any]:
-        if conversation != "slack:T1:C1:1.2":
-            raise NotFound(what="thread")
-        return {"conversation": conversation, "messages": []}
-
-    def link(self) -> str:
-        return "http://127.0.0.1:8080/#token=t"
-
-    async def forget(self, conversation: str) -> Mapping[str, Any]:
-        self.forgotten.append(conversation)
-        return {"messages": 1}
+    async def describe(
+        self, name: str, arguments: Mapping[str, Any], actor: Person = OPERATOR, *,
+        as_json: bool = False,
+    ) -> Mapping[str, Any]:  # fmt: skip
+        return {"lines": [name, str(as_json)]}
 
 
 async def test_the_operator_s_routes_are_on_the_socket_alone(tmp_path: Path) -> None:
-    ponte, threads = WebPonte(home=tmp_path), Threads()
-    ponte.operator = threads
+    ponte = WebPonte(home=tmp_path)
+    ponte.operator = EchoOperator()
     await ponte.open()
     try:
         async with ponte.client() as web, ponte.terminal_client() as socket:
-            assert (await web.get("/operator/threads")).status_code == 404
-            assert (await web.get("/operator/link")).status_code == 404
-            assert (await socket.get("/operator/link")).json() == {"link": threads.link()}
-            listed = await socket.get("/operator/threads")
-            assert listed.json() == {"threads": [{"conversation": "slack:T1:C1:1.2"}]}
-            shown = await socket.get("/operator/threads/slack:T1:C1:1.2")
-            assert shown.json()["messages"] == []
-            assert (await socket.get("/operator/threads/nothing")).status_code == 404
-            assert (await socket.post("/operator/forget", json={})).status_code == 400
-            done = await socket.post("/operator/forget", json={"conversation": "slack:T1:C1:1.2"})
-            assert done.json() == {"messages": 1}
-            word = {"arguments": {"word": "so"}}
-            assert (await web.post("/operator/echo", json=word)).status_code == 404
-            assert (await socket.post("/operator/echo", json=word)).json() == {"said": "so"}
-            assert (await socket.post("/operator/other", json=word)).status_code == 404
+            sent = {"arguments": {"word": "so"}}
+            assert (await web.post("/operator/bell/ring", json=sent)).status_code == 404
+            assert (await socket.get("/operator/bell/ring")).status_code == 405
+            assert (await socket.post("/operator/bell/ring", json=sent)).json() == {"word": "so"}
+            for output in ("text", "json"):
+                answer = await socket.post("/operator/bell/ring", json=sent | {"output": output})
+                assert answer.json() == {"lines": ["bell ring", str(output == "json")]}
+            assert (await socket.post("/operator/other", json=sent)).status_code == 404
+            refused = await socket.post("/operator/bell/ring", json={"output": "html"})
+            assert refused.status_code == 400
     finally:
         await ponte.close()
-    assert threads.forgotten == ["slack:T1:C1:1.2"]
 
 
 async def test_routes_of_other_adapters_check_their_callers_themselves() -> None:

@@ -20,33 +20,16 @@ from adapters.web.http_io import Guard
 from adapters.web.routing import DeclaredRoute
 from adapters.web.server import make_application
 from core.domain.messages import Answer, Card
+from tests.fakes.operator import MemoryOperator
 from tests.web.web_ponte import Turn, WebPonte
 
 CARD = Card("abc234", "proposal", "Create 1 row", "In Customers.", (), ("approve", "deny"))
 
 
-class Silent:
-    """An operator, for the routes alone."""
-
-    acts: Mapping[str, Any] = {}
-
-    def link(self) -> str:
-        return "http://127.0.0.1/#token=x"
-
-    async def threads(self) -> list[Any]:
-        return []
-
-    async def thread(self, conversation: str) -> dict[str, Any]:
-        return {"conversation": conversation}
-
-    async def forget(self, conversation: str) -> dict[str, Any]:
-        return {"messages": 0}
-
-
 @pytest.fixture
 async def ponte(tmp_path: Path) -> Any:
     ponte = WebPonte(home=tmp_path)
-    ponte.operator = Silent()
+    ponte.operator = MemoryOperator()
 
     async def proposes(turn: Turn) -> Answer:
         return Answer("One change waits.", cards=(CARD,))
@@ -104,12 +87,12 @@ async def test_the_page_s_server_tells_what_it_serves(ponte: WebPonte) -> None:
     ponte.extra["/slack/events"] = answer_empty
     await ponte.restart()
     told = await openapi_document(ponte)
-    assert "/operator/link" not in told["paths"]
+    assert "/operator/{operation}" not in told["paths"]
     assert told["paths"]["/slack/events"]["post"]["security"] == []
     assert told["paths"]["/conversations/{id}"].keys() == {"get", "patch", "delete"}
     async with ponte.terminal_client() as client:
         by_socket = (await client.get("/openapi.json")).json()["paths"]
-    assert "/operator/threads/{conversation}" in by_socket
+    assert "/operator/{operation}" in by_socket
 
 
 def test_a_webhook_is_described_with_what_its_sender_gets() -> None:
@@ -168,7 +151,6 @@ async def test_answers_have_the_forms_that_are_promised(ponte: WebPonte) -> None
         template = path.partition("?")[0].replace("/work", "/{id}").replace("abc234", "{id}")
         template = template.replace("/models/ponte", "/models/{model:path}")
         template = re.sub(r"/turns/[a-z0-9]{16}", "/turns/{turn}", template)
-        template = template.replace("/operator/work", "/operator/{act:path}")
         answer = await client.request(method, path, **body)
         assert answer.status_code in (200, 201), answer.text
         check_form(forms[method, template], answer)
@@ -196,10 +178,6 @@ async def test_answers_have_the_forms_that_are_promised(ponte: WebPonte) -> None
         completion = {"messages": [{"role": "user", "content": "Hello"}]}
         await check(client, "POST", "/v1/chat/completions", json=completion)
         check_form(OpenAiError, await client.get("/v1/models/other"))
-    async with ponte.terminal_client() as client:
-        await check(client, "GET", "/operator/link")
-        await check(client, "GET", "/operator/threads")
-        await check(client, "POST", "/operator/forget", json={"conversation": "web:main"})
 
 
 async def test_a_route_s_words_are_those_of_its_handler(ponte: WebPonte) -> None:

@@ -24,7 +24,6 @@ from core.rights.policy import Policy
 from core.store.jobs import Jobs
 from core.store.kernels import SharedKernelRows
 from core.store.remembered import RememberedState
-from tests.fakes.administration import MemoryAdministration
 from tests.fakes.memory import (
     InboxRow,
     MemoryBoard,
@@ -32,6 +31,7 @@ from tests.fakes.memory import (
     MemoryInbox,
     MemoryPageAccounts,
 )
+from tests.fakes.operator import MemoryOperator
 
 
 class NoPosts:
@@ -261,7 +261,7 @@ class WebPonte:
             operator=None if web else self.operator,
             accounts=self.people if web else None, policy=self.policy,
             owner_name=self.owner_name if web else None, request_board=self.board,
-            administration=MemoryAdministration() if web else None,
+            administration=MemoryOperator() if web else None,
             notices=self.notices, peers=self.peers or Alone(),
         )  # fmt: skip
         return WebAdapter(site, listener, self.extra if web else None)

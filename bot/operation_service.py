@@ -1,0 +1,136 @@
+"""Runs operations by name: checks the arguments and the right, writes the audit line, and describes
+the result."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ConfigDict, create_model
+
+from adapters.web.errors import AccountsOwnerOnly, UnknownPath
+from bot.operation_texts import TEXTS, ResultText, View, format_plainly
+from bot.operations import OPERATIONS, Operation
+from bot.ponte import Ponte
+from bot.start import Start
+from core.domain.messages import Person
+from core.rights.audit import OPERATOR
+from core.rights.rules import OWNER_ID
+from core.text.i18n import say
+
+Json = Mapping[str, Any]
+_PLAIN_TEXT = ResultText(format_plainly)
+
+
+@dataclass(frozen=True, slots=True)
+class OperationService:
+    """The `Operator` port. `on_admin_page`: it reaches only operations with `admin_page`."""
+
+    ponte: Ponte
+    on_admin_page: bool = False
+
+    async def run(self, name: str, arguments: Json, actor: Person = OPERATOR) -> Any:
+        """Return the result as JSON. Raise UnknownPath, BadInput, NotAllowed, PonteError."""
+        operation = self._find(name)
+        if operation.right == "own" and actor.id not in (OPERATOR.id, OWNER_ID):
+            raise AccountsOwnerOnly
+        ponte = self.ponte
+        checked = _check_arguments(operation, arguments)
+        if "actor" in operation.function.__annotations__:
+            checked["actor"] = actor
+        subject = ponte.start if operation.needs == "settings" else ponte
+        result = await operation.function(subject, **checked)
+        if operation.event:
+            ponte.engine.records.audit.note(operation.event, actor)
+        return result
+
+    async def describe(
+        self, name: str, arguments: Json, actor: Person = OPERATOR, *, as_json: bool = False
+    ) -> Json:
+        """Run an operation and return its result as the shell prints it: `lines`, `notes` (for
+        standard error), `failed`, and `next`, where the following page begins."""
+        result = await self.run(name, arguments, actor)
+        text, ponte = TEXTS.get(name, _PLAIN_TEXT), self.ponte
+        keys = set(_find_values(result, text.people)) if text.people and not as_json else ()
+        names = await ponte.engine.find_names(sorted(keys)) if keys else {}
+        view = View(ponte.zone, names, arguments)
+        return describe_result(text, result, view, as_json=as_json)
+
+    def list_forms(self) -> Sequence[Json]:
+        """Return the forms of operations of the operator's page that are commands too."""
+        return [
+            {
+                "name": each.name, "help": say(each.help),
+                "fields": [
+                    {
+                        "name": name, "help": say(parameter.help),
+                        "long": getattr(parameter, "is_file", False),
+                        "required": default is inspect.Parameter.empty,
+                    }
+                    for name, (kind, default) in each.parameters.items()
+                    for parameter in getattr(kind, "__metadata__", ())
+                ],
+            }
+            for each in OPERATIONS.values() if each.admin_page and each.in_shell
+        ]  # fmt: skip
+
+    def _find(self, name: str) -> Operation:
+        operation = OPERATIONS.get(name)
+        if operation is None or (self.on_admin_page and not operation.admin_page):
+            raise UnknownPath
+        return operation
+
+
+async def describe_offline(
+    operation: Operation, start: Start, arguments: Json, *, as_json: bool
+) -> Json:
+    """Run an operation that needs only the settings, and return what `describe` returns."""
+    result = await operation.function(start, **arguments)
+    view = View(ZoneInfo(start.settings.ponte_timezone), {}, arguments, is_running=False)
+    return describe_result(TEXTS.get(operation.name, _PLAIN_TEXT), result, view, as_json=as_json)
+
+
+def _check_arguments(operation: Operation, arguments: Json) -> dict[str, Any]:
+    """Return the arguments with their types. Raise BadInput."""
+    from adapters.web.http_io import validate
+
+    model = validate(_arguments_model(operation), arguments)
+    return {name: getattr(model, name) for name in operation.parameters}
+
+
+def describe_result(text: ResultText, result: Any, view: View, *, as_json: bool) -> Json:
+    """Return a result as the shell prints it."""
+    values = text.json_values(result) if as_json else ()
+    lines = [json.dumps(value, ensure_ascii=False) for value in values]
+    return {
+        "lines": lines if as_json else list(text.lines(result, view)),
+        "notes": list(text.notes(result, view)),
+        "failed": text.has_failed(result),
+        "next": result.get("next", "") if isinstance(result, Mapping) else "",
+    }
+
+
+@functools.cache
+def _arguments_model(operation: Operation) -> type[BaseModel]:
+    fields: dict[str, Any] = {
+        name: (annotation, ... if default is inspect.Parameter.empty else default)
+        for name, (annotation, default) in operation.parameters.items()
+    }
+    return create_model("Arguments", __config__=ConfigDict(extra="forbid"), **fields)
+
+
+def _find_values(result: Any, fields: Any) -> Iterator[str]:
+    """Yield the values of these fields, at any depth."""
+    if isinstance(result, Mapping):
+        for name, value in result.items():
+            if name in fields and value:
+                yield str(value)
+            yield from _find_values(value, fields)
+    elif isinstance(result, list | tuple):
+        for one in result:
+            yield from _find_values(one, fields)

@@ -1,0 +1,147 @@
+"""Operations of the shell that have no file of their own: webhooks on trial, errors, imports."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from bot.cli import cli
+from tests.bot.conftest import RunningPonte, Shell
+from tests.fakes.schedules import add_schedule
+
+ROOT = Path(__file__).parents[2]
+HOOKS = """
+[groups]
+shipping = ["slack:U042"]
+[[rules]]
+who = ["shipping"]
+allow = ["read:Deploys"]
+[hooks.deploys]
+kind = "github"
+secret = "DEPLOYS_HOOK_SECRET"
+post_to = "slack:T1:C1"
+as = "shipping"
+template = "{sender.login} pushed: {message}"
+[hooks.orders]
+kind = "secret"
+secret = "ORDERS_HOOK_SECRET"
+header = "X-Hook-Secret"
+post_to = "slack:U042"
+as = "shipping"
+instruction = "Say what this order needs."
+"""
+
+
+def test_a_webhook_is_tried_without_a_post(
+    ponte: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its secret is not shown, fields of the body are escaped, and nothing is stored."""
+    monkeypatch.setenv("DEPLOYS_HOOK_SECRET", "a-secret-of-sixteen")
+    (tmp_path / "ponte.toml").write_text(HOOKS)
+    body = tmp_path / "body.json"
+    body.write_text('{"sender": {"login": "*ana*"}, "message": "one\\ntwo"}')
+    assert ponte("hooks", "test", "deploys", "--body", str(body)).code == 0, ponte.err
+    place, rights, *post = ponte.out.splitlines()
+    assert place == "place: slack:T1:C1"
+    assert "read:Deploys (ponte.toml:4)" in rights
+    assert "code" not in rights
+    assert post == ["Ponte would post:", r"    \*ana\* pushed: one two"]
+    assert ponte("hooks", "test", "orders", "--body", str(body), "--json").code == 0
+    told = json.loads(ponte.out)
+    assert (told["is_post"], told["text"]) == (False, "Say what this order needs.")
+    assert json.loads(told["body"]) == json.loads(body.read_text())
+    assert "sixteen" not in ponte.out
+    assert ponte("hooks", "test", "other").code == 1
+    assert ponte.err == "Not found: other.\n"
+    assert ponte("hooks", "test", "deploys", "--body", str(tmp_path / "none")).code == 2
+    assert "Cannot read the file" in ponte.err
+    assert not ponte.home.exists()
+
+
+async def test_a_running_ponte_tries_its_own_webhooks(
+    running_ponte: RunningPonte, tmp_path: Path
+) -> None:
+    (tmp_path / "ponte.toml").write_text(HOOKS)
+    await running_ponte.run("reload")
+    shown = await running_ponte.run("hooks", "test", "deploys")
+    assert [line.strip() for line in shown[2:]] == ["Ponte would post:", "pushed:"]
+
+
+def test_errors_are_in_the_reader_s_language(ponte: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PONTE_LOCALE", "fr")
+    assert ponte("people", "renew", "zoe").code == 1
+    assert ponte.err == "Introuvable\u00a0: zoe.\n"
+    assert ponte("link").code == 1
+    assert not ponte.err.startswith("The page"), ponte.err
+    assert ponte("people", "token", "ana", "--days", "x").code == 2
+    assert ponte.err.startswith(
+        "ponte people token: Valeur non valide pour '--days'\u00a0: indiquez"
+    )
+    assert ponte("usage", "--nope").code == 2
+    assert ponte.err.startswith(
+        "ponte usage: Option introuvable\u00a0: --nope. Exécutez `ponte usage"
+    )
+
+
+@pytest.mark.parametrize("words", [["version"], ["--help"], ["schedules", "pause", "--help"]])
+def test_version_and_help_import_no_feature(words: list[str]) -> None:
+    script = (
+        "import sys; from bot.cli import main\n"
+        f"try: main({words!r})\nexcept SystemExit: pass\n"
+        "own = [n for n in sys.modules if n.split('.')[0] in ('bot', 'core', 'adapters')]\n"
+        "print('loaded:', *sorted(own))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True,
+        env={"PATH": "/usr/bin:/bin", "LANG": "C"},
+    )  # fmt: skip
+    loaded = done.stdout.rsplit("loaded:", 1)[1].split()
+    assert [name for name in loaded if name not in ("core", "core.text")] in (
+        ["bot", "bot.cli", "bot.operations"],
+        ["bot", "bot.cli", "bot.operations", "core.text.i18n", "core.text.owner_sentences"],
+    )
+
+
+WITHOUT_JSON = {
+    "run", "serve", "work", "chat", "ask", "migrate", "backup", "restore", "sandbox", "version",
+    "slack-manifest", "person export",
+}  # fmt: skip
+"""Commands that run on, talk, or print JSON or a single word anyway."""
+
+
+def test_every_command_has_an_example_and_json() -> None:
+    def commands(command: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+        if under := getattr(command, "commands", {}):
+            for name, each in under.items():
+                yield from commands(each, f"{path} {name}".strip())
+        else:
+            yield path, command
+
+    for name, command in commands(typer.main.get_command(cli)):
+        options = {option for each in command.params for option in each.opts}
+        assert ("--json" in options) is (name not in WITHOUT_JSON), name
+        assert f"ponte {name}" in (command.epilog or ""), name
+
+
+async def test_json_of_commands_that_had_none(running_ponte: RunningPonte) -> None:
+    """They print the result of the operation, or what the chat answered."""
+    (line,) = await running_ponte.run("changes", "pending", "--json")
+    assert json.loads(line)["status"] == "done"
+    add_schedule(running_ponte.home)
+    (line,) = await running_ponte.run("schedules", "pause", "abc234", "--json")
+    assert json.loads(line)["state"] == "paused"
+    (line,) = await running_ponte.run("sample", "reset", "--yes", "--json")
+    assert json.loads(line) == {"withdrawn": 0}
+    (line,) = await running_ponte.run("audit", "--event", "sample-reset", "--json")
+    assert json.loads(line)["asker"] == "operator"
+    (line, *_) = await running_ponte.run("person", "list", "--json")
+    key = json.loads(line)[0]["person"]
+    (line,) = await running_ponte.run("person", "forget", key, "--yes", "--json")
+    assert json.loads(line)["person"] == key

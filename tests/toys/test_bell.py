@@ -1,0 +1,141 @@
+"""An operation of one file is in the shell, on the socket, in completion and on the operator's
+page."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from bot.operations import OPERATIONS, Operation, operation
+from tests.web.test_admin import open_desk
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def _bells() -> Iterator[None]:
+    """Put the bells into the table of this process for one test."""
+    before = dict(OPERATIONS)
+    sys.modules.pop("tests.toys.bell", None)
+    import tests.toys.bell  # noqa: F401
+
+    yield
+    OPERATIONS.clear()
+    OPERATIONS.update(before)
+
+
+def run(home: Path, *words: str, **more: str) -> tuple[int, str, str]:
+    """Run a command of `ponte` with the bells in a process of its own."""
+    script = "import sys, tests.toys.bell; from bot.cli import main; sys.exit(main())"
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PONTE_HOME": str(home),
+           "PONTE_CODE": "off", "LANG": "C.UTF-8", **more}  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", script, *words], env=env, cwd=home.parent, check=False,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_it_is_a_command_with_help_and_json(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    code, told, _ = run(home, "--help")
+    assert (code, len(re.findall(r"^  bell\b", told, re.M))) == (0, 1)
+    _, told, _ = run(home, "bell", "ring", "--help")
+    for words in ("Ring a bell.", "Which bell.", "--times", "--yes", "--json",
+                  "Example: ponte bell ring front --times 2"):  # fmt: skip
+        assert words in told, words
+    assert run(home, "bell", "list")[1].splitlines() == ["bell   tone", "front  440", "back   220"]
+    ring = ("bell", "ring", "front", "--yes")
+    assert run(home, *ring, "--times", "2") == (
+        0, "bell: front\nsound: ding ding\nby: operator\n", "",
+    )  # fmt: skip
+    assert json.loads(run(home, *ring, "--json")[1])["sound"] == "ding "
+    assert run(home, "bell", "ring", "front")[0] == 2, "nobody confirmed it"
+    assert "event" in run(home, "audit", "--event", "bell-rung")[1]
+    for locale, words in (
+        ("", "ponte bell ring: Missing argument 'bell'. Run `ponte bell ring --help` for help."),
+        (
+            "fr",
+            "ponte bell ring: Argument manquant\u00a0: 'bell'. Exécutez `ponte bell ring --help`",
+        ),
+        ("pt-BR", "ponte bell ring: Falta o argumento 'bell'. Execute `ponte bell ring --help`"),
+    ):
+        code, _, error = run(home, "bell", "ring", PONTE_LOCALE=locale)
+        assert (code, error.startswith(words)) == (2, True), error
+
+
+@pytest.mark.usefixtures("_bells")
+async def test_it_is_on_the_socket_and_the_page_and_completes_names(tmp_path: Path) -> None:
+    async with open_desk(tmp_path / "home") as desk:
+        assert (await desk.act("bell/list"))[0]["bell"] == "front"
+        missing = await desk.act("bell/ring")
+        assert missing["error"]["message"] == "Invalid request: `bell` is missing."
+        wrong = await desk["socket"].post(
+            "/operator/bell/ring", headers={"Accept-Language": "fr"},
+            json={"arguments": {"bell": "front", "times": "x"}},
+        )  # fmt: skip
+        assert (wrong.status_code, "`times`" in wrong.json()["error"]["message"]) == (400, True)
+        assert "Invalid" not in wrong.text
+        assert (await desk.act("bell/secret")) == {"key": "under the mat"}
+        page = await desk["ana"].get("/admin/operations")
+        assert "Ring a bell." in page.text
+        assert "bell secret" not in page.text
+        more = {"argument-bell": "<b>", "argument-times": "3"}
+        answer = await desk.send("ana", "bell ring", "operations", **more)
+        assert "bell: &lt;b&gt;\nsound: ding ding ding\nby: web:ana" in answer.text
+        assert "The bell" not in answer.text
+        for do in ("bell secret", "people add", "bell none"):
+            assert (await desk.send("ana", do, "operations")).status_code == 404, do
+        lines = (await desk.act("audit", event="bell-rung"))["lines"]
+        assert [line["asker"] for line in lines] == ["web:ana"]
+        typed = {"_PONTE_COMPLETE": "complete_bash", "COMP_WORDS": "ponte bell ring fr",
+                 "COMP_CWORD": "3"}  # fmt: skip
+        completed = await asyncio.to_thread(run, tmp_path / "home", **typed)
+        assert completed[1].split() == ["front"]
+
+
+def test_a_secret_is_never_on_the_page() -> None:
+    secret = {name for name, one in OPERATIONS.items() if one.is_secret}
+    assert secret == {"link", "people token"}
+    assert not any(OPERATIONS[name].admin_page for name in secret)
+    with pytest.raises(ValueError, match="must not show a secret"):
+        operation("x", is_secret=True, admin_page=True)(_nothing)
+
+
+async def _nothing(ponte: object) -> None: ...
+
+
+REACHED_OVER_TCP = {
+    "turns", "reload", "config check", "doctor", "names", "pending", "usage", "limits", "audit",
+    "hooks test", "people add", "people list", "people renew", "people tokens", "people revoke",
+    "people remove", "schedules list", "schedules pause", "schedules resume", "schedules run",
+    "schedules delete",
+}  # fmt: skip
+"""A new entry needs a reason: the page is reached from other machines."""
+OWNERS_ALONE = {"people add", "people renew", "people remove", "people revoke", "people token"}
+
+
+async def test_what_tcp_reaches_is_listed_here(tmp_path: Path) -> None:
+    def names(kind: str) -> set[str]:
+        return {one.name for one in OPERATIONS.values() if getattr(one, kind)}
+
+    assert names("admin_page") == REACHED_OVER_TCP
+    assert {one.name for one in OPERATIONS.values() if one.right == "own"} == OWNERS_ALONE
+    async with open_desk(tmp_path / "home") as desk:
+        for one in OPERATIONS.values():
+            for who in ("owner", "ana", "stranger"):
+                status = await _post(desk[who], one)
+                assert status in (401, 404), (one.name, who)
+
+
+async def _post(client: httpx.AsyncClient, one: Operation) -> int:
+    return (await client.post(f"/operator/{one.path}", json={})).status_code
