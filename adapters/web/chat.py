@@ -112,7 +112,9 @@ class ChatRoutes(RouteGroup):
             raise NotFound(what="card")
         press_id = id if body.revision == 1 else f"{id}.{body.revision}"
         words = render_card_action(body.action, press_id)
-        answer = await self._click(request, words, body.conversation, body.event_key)
+        answer = await http_io.send_click(
+            self._site, request, words, body.conversation, body.event_key
+        )
         result = _decision_json(id, body.action, answer)
         if answer.status == "failed" and answer.code in STATUS_BY_CODE:
             error = {"code": answer.code, "message": answer.text}
@@ -130,7 +132,9 @@ class ChatRoutes(RouteGroup):
             stopped = Answer(words, "stopped")
             self._site.hub.finish_turn(shown.message.address.conversation, shown.turn, stopped)
             return {"turn": shown.turn, "status": "stopped", "text": words}
-        answer = await self._click(request, "stop", shown.message.address.channel)
+        answer = await http_io.send_click(
+            self._site, request, "stop", shown.message.address.channel
+        )
         return {"turn": shown.turn, "status": "stopped", "text": answer.text}
 
     @endpoint("GET", "/turns/{turn}", query=HTML_QUERY, refuses=(404, 410))
@@ -259,16 +263,6 @@ class ChatRoutes(RouteGroup):
             writer = PageWriter(receipt.turn, said.address.channel, html, queued)
             events = TurnEvents(self._site, receipt.turn, writer)
             return EventStream(stream_events(follower, events), stack.pop_all())
-
-    async def _click(
-        self, request: Request, words: str, conversation: str, event_key: str | None = None
-    ) -> Answer:
-        """Send the words of a button as a message and return the answer."""
-        said = http_io.make_message(
-            self._site, request, words, conversation, event_key, clicked=True
-        )
-        receipt, _ = await http_io.accept_message(self._site, said)
-        return await self._site.inbox.wait_for_answer(receipt.seq)
 
     async def _find_own_turn(self, request: Request) -> HistoryEntry:
         """Return the turn of the path. Raise NotFound, also for a turn of another person or
