@@ -122,8 +122,8 @@ class SortField:
 
 @dataclass(frozen=True, slots=True)
 class PageQuery:
-    """Which rows of a table to read. Pages are counted from 1. `fields` holds ids or titles, and is
-    empty for all fields."""
+    """A request for one page of a table's rows. Pages are counted from 1. `fields` holds ids or
+    titles, and is empty for all fields."""
 
     fields: Sequence[str] = ()
     where: str = ""
