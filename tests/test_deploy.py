@@ -15,8 +15,8 @@ import pytest
 import typer.main
 import uvicorn
 
-from adapters.web.adapter import MOUNTED_BODY_LIMIT_BYTES
 from adapters.web.http_io import MAX_FORM_BODY_BYTES
+from adapters.web.server import MOUNTED_BODY_LIMIT_BYTES
 from adapters.web.stream import KEEP_ALIVE_SECONDS
 from bot.cli import cli
 from bot.settings import Settings
