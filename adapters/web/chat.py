@@ -124,18 +124,18 @@ class ChatRoutes(RouteGroup):
     @endpoint("POST", "/turns/{turn}/stop", refuses=(404, 410, 503))
     async def stop(self, request: Request) -> StopResult:
         """Stop a turn. One that has ended stays as it is; one that waits is withdrawn."""
-        shown = await self._find_own_turn(request)
-        if shown.state in FINAL_STATES:
-            return {"turn": shown.turn, "status": shown.state, "text": ""}
-        if shown.state == "new" and await self._site.inbox.cancel(shown.seq):
+        entry = await self._find_own_turn(request)
+        if entry.state in FINAL_STATES:
+            return {"turn": entry.turn, "status": entry.state, "text": ""}
+        if entry.state == "new" and await self._site.inbox.cancel(entry.seq):
             words = say("Stopped.")
             stopped = Answer(words, "stopped")
-            self._site.hub.finish_turn(shown.message.address.conversation, shown.turn, stopped)
-            return {"turn": shown.turn, "status": "stopped", "text": words}
+            self._site.hub.finish_turn(entry.message.address.conversation, entry.turn, stopped)
+            return {"turn": entry.turn, "status": "stopped", "text": words}
         answer = await http_io.send_click(
-            self._site, request, "stop", shown.message.address.channel
+            self._site, request, "stop", entry.message.address.channel
         )
-        return {"turn": shown.turn, "status": "stopped", "text": answer.text}
+        return {"turn": entry.turn, "status": "stopped", "text": answer.text}
 
     @endpoint("GET", "/turns/{turn}", query=HTML_QUERY, refuses=(404, 410))
     async def turn(self, request: Request) -> TurnText:

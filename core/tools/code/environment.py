@@ -271,13 +271,13 @@ async def _read_version(path: str) -> str:
 
 
 async def _read_output(
-    process: asyncio.subprocess.Process, seconds: float, given: bytes | None = None
+    process: asyncio.subprocess.Process, seconds: float, stdin_data: bytes | None = None
 ) -> bytes:
     """Return what a program prints until its end. It is killed after `seconds`, with a
     TimeoutError, and if the caller is cancelled."""
     try:
         async with asyncio.timeout(seconds):
-            output, _ = await process.communicate(given)
+            output, _ = await process.communicate(stdin_data)
             return output
     finally:
         if process.returncode is None:
@@ -294,7 +294,7 @@ def _environment_variables(folder: Path) -> Mapping[str, str]:
 
 
 async def _run_program(
-    command: Sequence[str], environment: Mapping[str, str] | None, given: bytes = b""
+    command: Sequence[str], environment: Mapping[str, str] | None, stdin_data: bytes = b""
 ) -> None:
     shell = ("/bin/sh", "-c", 'umask 022 && exec "$@"', "sh")
     process = await start_program(
@@ -303,7 +303,7 @@ async def _run_program(
         stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     try:
-        output = await _read_output(process, INSTALL_STEP_SECONDS, given)
+        output = await _read_output(process, INSTALL_STEP_SECONDS, stdin_data)
     except TimeoutError:
         raise InstallationFailed(f"it took longer than {INSTALL_STEP_SECONDS:.0f} s") from None
     if process.returncode:
