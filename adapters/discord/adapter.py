@@ -130,10 +130,7 @@ class DiscordAdapter:
             ports.board,
             state,
         )
-        self._catchup = CatchUp(
-            inbox=ports.inbox, state=state, locations=locations, intake=self._intake,
-            queues=queues, notices=notices, age=answer_age,
-        )  # fmt: skip
+        self._catchup = CatchUp(self._intake, answer_age)
 
     # The port `Platform`.
 

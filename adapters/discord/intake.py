@@ -218,12 +218,7 @@ class CatchUp:
     Messages that are older than `age` seconds are not answered; one message reports their number.
     """
 
-    inbox: Inbox
-    state: DiscordState
-    locations: Locations
     intake: DiscordIntake
-    queues: ChannelQueues
-    notices: Notices
     age: float
     gate: asyncio.Semaphore = field(
         default_factory=lambda: asyncio.Semaphore(CHANNELS_READ_AT_ONCE), init=False
@@ -232,9 +227,10 @@ class CatchUp:
     def start(self, client: discord.Client) -> None:
         """Queue the reading back of each known channel, before any live message of that channel."""
         fresh = time.time() - IDLE_CHANNEL_SECONDS
-        known = [(c, seen) for c, seen in self.state.channels.items() if seen.updated_at > fresh]
-        for channel, seen in sorted(known, key=lambda item: -item[1].last_message):
-            self._put(client, channel, seen.guild, seen.last_message)
+        channels = self.intake.state.channels.items()
+        recent = [(id, channel) for id, channel in channels if channel.updated_at > fresh]
+        for id, channel in sorted(recent, key=lambda item: -item[1].last_message):
+            self._put(client, id, channel.guild, channel.last_message)
 
     def _put(self, client: discord.Client, channel: int, guild: int, last: int) -> None:
         async def read_back() -> None:
@@ -244,7 +240,7 @@ class CatchUp:
             async with self.gate:
                 await self._read_back(client, channel, guild, last)
 
-        self.queues.put(channel, read_back)
+        self.intake.queues.put(channel, read_back)
 
     async def _read_back(self, client: discord.Client, channel: int, guild: int, last: int) -> None:
         """Read the missed messages of a channel and answer the recent ones. A channel that Discord
@@ -262,7 +258,7 @@ class CatchUp:
             )
         except Undeliverable as gone:
             log.info("no access to a channel any more", channel=channel, error=str(gone))
-            self.state.channels.pop(channel, None)
+            self.intake.state.channels.pop(channel, None)
             return
         except (PlatformBusy, *IN_DOUBT) as error:
             log.warning(
@@ -277,8 +273,8 @@ class CatchUp:
             elif await self._is_unanswered(client, message):
                 skipped.append(message)
         if skipped:
-            self.state.note_taken(channel, skipped[-1].id)
-            await self.notices.report_missed(skipped[-1], len(skipped))
+            self.intake.state.note_taken(channel, skipped[-1].id)
+            await self.intake.notices.report_missed(skipped[-1], len(skipped))
         if missed:
             log.info(
                 "loaded messages missed while offline",
@@ -290,13 +286,13 @@ class CatchUp:
     async def _is_unanswered(self, client: discord.Client, message: discord.Message) -> bool:
         """Return whether a message is addressed to Ponte and not in the inbox. It can be in the
         inbox, because the last second of the remembered state may be lost."""
-        me = own_id(client)
-        location = await self.locations.of_message(client, message)
-        ours = not location.guild or is_ours(message, me, self.locations.settings_of(location))
+        me, locations = own_id(client), self.intake.locations
+        location = await locations.of_message(client, message)
+        ours = not location.guild or is_ours(message, me, locations.settings_of(location))
         if not is_speech(message) or not ours:
             return False
-        said = to_message(message, location, self.locations, me)
-        return await self.inbox.amend(said.event_key, said) == "unknown"
+        core_message = to_message(message, location, locations, me)
+        return await self.intake.inbox.amend(core_message.event_key, core_message) == "unknown"
 
 
 class Notices:

@@ -27,6 +27,7 @@ from adapters.discord.client import (
 from adapters.discord.files import (
     DEFAULT_FILE_BYTES,
     Call,
+    Put,
     append_notes,
     put_files,
     send_with_sheets,
@@ -109,6 +110,19 @@ class DiscordSurface:
     async def end_activity(self) -> None:
         """Stop the typing indicator and the delayed work of this turn."""
         await self._deps.sign.end(self._to.turn)
+
+    async def _put_files(self, put: Put, files: Sequence[File], largest: int) -> str:
+        """Add the files to the answer's last post with `put`, and return the post's id."""
+        if self._last is None:
+            raise Undeliverable(reason="files before their answer")
+        post, part, answer = self._last
+        self._uploads += 1
+        sheets = (await self._renderer.rendering(answer)).sheets
+        await put_files(
+            put, post_content(part, answer), sheets, files,
+            store=self._deps.files, largest=largest, tries=self._uploads,
+        )  # fmt: skip
+        return post
 
 
 class ChannelSurface(DiscordSurface):
@@ -271,22 +285,14 @@ class ChannelSurface(DiscordSurface):
         repeated without a second post."""
         if self._last is None:
             raise Undeliverable(reason="files before their answer")
-        post, part, answer = self._last
-        message = message_at(await self._deps.client(), post)
-        self._uploads += 1
-        rendering = await self._renderer.rendering(answer)
-        await put_files(
-            lambda text, attached: message.edit(
-                content=text, attachments=attached, allowed_mentions=MENTION_NOBODY
+        message = message_at(await self._deps.client(), self._last[0])
+        return await self._put_files(
+            lambda text, attachments: message.edit(
+                content=text, attachments=attachments, allowed_mentions=MENTION_NOBODY
             ),
-            post_content(part, answer),
-            rendering.sheets,
             files,
-            store=self._deps.files,
-            largest=await self._largest(),
-            tries=self._uploads,
+            await self._largest(),
         )
-        return post
 
     async def _largest(self) -> int:
         """Return the largest size of one file in bytes. It depends on the server's boosts, which
@@ -434,20 +440,12 @@ class ResponseSurface(TokenSurface):
             await self.edit(post, AnswerPart(ORIGINAL_PARTS, part, answer, is_final=True))
         if over or self._last is None:
             return await self._channel.upload(key, files)
-        post, part, answer = self._last
-        self._uploads += 1
         original = await self._original()
-        rendering = await self._renderer.rendering(answer)
-        await put_files(
-            lambda text, attached: original.edit(content=text, attachments=attached),
-            post_content(part, answer),
-            rendering.sheets,
+        return await self._put_files(
+            lambda text, attachments: original.edit(content=text, attachments=attachments),
             files,
-            store=self._deps.files,
-            largest=self._token.max_file_bytes,
-            tries=self._uploads,
+            self._token.max_file_bytes,
         )
-        return post
 
     async def _over(self) -> bool:
         """Return whether the token cannot be used: it has expired, or Discord refused the

@@ -226,24 +226,13 @@ class Hub:
 
     Nothing is queued: a turn has one state, and each follower takes the newest one. A slow tab
     therefore delays nobody and costs no memory; it only skips steps.
-
-    `answer_of` waits for a turn's stored answer, also if another process gave it. `peers` report
-    the progress of turns in other processes. `still` says whether a visitor is still allowed.
     """
 
-    def __init__(
-        self,
-        answer_of: Callable[[int], Awaitable[Answer]],
-        peers: Peers,
-        journal: Transcripts,
-        still: Callable[[Visitor], Awaitable[bool]],
-    ) -> None:
-        self._answer_of = answer_of
-        self._is_still_allowed = still
+    def __init__(self, site: Site) -> None:
+        self._site = site
         self._visitor_check_due = asyncio.Event()
         self._visitor_check: asyncio.Task[None] | None = None
-        self._peers = peers
-        self._journal = journal
+        self._peers = site.peers
         self._is_alone = isinstance(self._peers, Alone)
         self._shared_at: dict[str, float] = {}
         self._peers.on("progress", self._on_peer_progress)
@@ -297,7 +286,7 @@ class Hub:
             self._visitor_check_due.clear()
             for visitor in visitors:
                 with suppress(PonteError):
-                    if await self._is_still_allowed(visitor):
+                    if await self._site.auth.is_still_allowed(visitor):
                         continue
                     for one in self._followers:
                         if one.visitor == visitor:
@@ -370,16 +359,16 @@ class Hub:
                     self.show_progress(conversation, turn, progress)
 
     async def _on_peer_message(self, turn: str) -> None:
-        if self._streams and (found := await self._find_turn(turn)):
-            self.watch(found.message.address.conversation, found.seq, found.message)
+        if self._streams and (entry := await self._find_turn(turn)):
+            self.watch(entry.message.address.conversation, entry.seq, entry.message)
 
     async def _on_peer_cards(self, turn: str) -> None:
-        if self._streams and (found := await self._find_turn(turn)) and found.answer:
-            self.redraw_cards(found.message.address.conversation, turn, found.answer.cards)
+        if self._streams and (entry := await self._find_turn(turn)) and entry.answer:
+            self.redraw_cards(entry.message.address.conversation, turn, entry.answer.cards)
 
     async def _find_turn(self, turn: str) -> HistoryEntry | None:
         try:
-            return await self._journal.history_entry(turn)
+            return await self._site.journal.history_entry(turn)
         except PonteError:
             return None
 
@@ -421,7 +410,7 @@ class Hub:
 
     async def _await_answer(self, conversation: str, live: LiveTurn) -> None:
         try:
-            outcome: Answer | PonteError = await self._answer_of(live.seq)
+            outcome: Answer | PonteError = await self._site.inbox.wait_for_answer(live.seq)
         except PonteError as error:
             outcome = error
         self.finish_turn(conversation, live.turn, outcome)
@@ -458,21 +447,18 @@ class RequestWatch:
     another platform's answer, and a stream must not wait for that.
     """
 
-    def __init__(self, board: RequestBoard | None, platform: str, hub: Hub) -> None:
-        self._board = board
-        self._platform = platform
-        self._hub = hub
-        if board is not None:
-            board.on_requests_change(self.refresh_all)
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        if site.request_board is not None:
+            site.request_board.on_requests_change(self.refresh_all)
         self._counts: dict[Person, tuple[str, ...]] = {}
         self._tasks: dict[Person, asyncio.Task[None]] = {}
         self._outdated: set[Person] = set()
 
     async def list_requests(self, person: Person) -> Sequence[PendingRequest]:
         """Return the requests that wait for the person now, oldest first. Raises NotStored."""
-        if self._board is None:
-            return ()
-        return await self._board.requests(person, address_of(self._platform, person, "main"))
+        board, place = self._site.request_board, self._site.address_of(person, "main")
+        return await board.requests(person, place) if board else ()
 
     def waiting_for(self, person: Person) -> tuple[str, ...]:
         """Return the ids of the requests that wait for the person, as last counted."""
@@ -488,7 +474,7 @@ class RequestWatch:
 
     def refresh_all(self) -> None:
         """Count again for everybody who has an open stream."""
-        for person in self._hub.visitors:
+        for person in self._site.hub.visitors:
             self.refresh(person)
 
     async def close(self) -> None:
@@ -505,9 +491,9 @@ class RequestWatch:
                 waiting = tuple(one.change.id for one in await self.list_requests(person))
                 if waiting != self.waiting_for(person):
                     self._counts[person] = waiting
-                    self._hub.wake(person)
-        for gone in self._counts.keys() - self._hub.visitors:
-            del self._counts[gone]
+                    self._site.hub.wake(person)
+        for visitor in self._counts.keys() - self._site.hub.visitors:
+            del self._counts[visitor]
 
 
 class WebReply:
@@ -602,10 +588,8 @@ class Site:
     requests: RequestWatch = field(init=False)
 
     def __post_init__(self) -> None:
-        self.hub = Hub(
-            self.inbox.wait_for_answer, self.peers, self.journal, self.auth.is_still_allowed
-        )
-        self.requests = RequestWatch(self.request_board, self.auth.platform, self.hub)
+        self.hub = Hub(self)
+        self.requests = RequestWatch(self)
         if self.accounts is not None:
             self.accounts.on_change(self.hub.recheck_visitors)
 
@@ -619,12 +603,12 @@ class Site:
         """Return the models that a rule of the operator gives this person by name."""
         if self.policy is None:
             return ()
-        place, found = self.address_of(person, "main"), []
+        place, models = self.address_of(person, "main"), []
         for name in self.policy.list_names("model"):
             verdict = await self.policy.may(person, place, "model", name)
             if verdict.allowed and verdict.rule != DEFAULT_RULE:
-                found.append(name)
-        return found
+                models.append(name)
+        return models
 
     async def check_is_operator(self, person: Person) -> None:
         """Raise NotAllowed unless the person is the owner or an admin."""
@@ -635,20 +619,13 @@ class Site:
     def address_of(self, person: Person, conversation: str) -> Address:
         """Return the address of the person's conversation of this name. Each person has their own
         conversations."""
-        return address_of(self.auth.platform, person, conversation)
+        return Address(self.auth.platform, conversation, person=self.address_person(person))
 
     def address_person(self, person: Person) -> str:
         """Return the `Address.person` of the person's conversations: "" for the owner."""
-        return address_of("", person, "").person
+        return "" if person.id == OWNER_ID else person.id
 
     def owns(self, person: Person, conversation: str) -> bool:
         """Return whether the conversation with this key is the person's."""
         place, _, own = conversation.partition(":@")
         return place.startswith(f"{self.auth.platform}:") and own == self.address_person(person)
-
-
-def address_of(platform: str, person: Person, conversation: str) -> Address:
-    """Return the address of the person's conversation of this name. The owner's have no person in
-    it."""
-    own = "" if person.id == OWNER_ID else person.id
-    return Address(platform, conversation, person=own)

@@ -111,8 +111,8 @@ class ChatRoutes(RouteGroup):
         if not _CARD.fullmatch(id):
             raise NotFound(what="card")
         press_id = id if body.revision == 1 else f"{id}.{body.revision}"
-        answer = await self._click(
-            request, f"{body.action} {press_id}", body.conversation, body.event_key
+        answer = await http_io.send_click(
+            self._site, request, f"{body.action} {press_id}", body.conversation, body.event_key
         )
         result = _decision_json(id, answer)
         if answer.status == "failed" and answer.code in STATUS_BY_CODE:
@@ -123,16 +123,18 @@ class ChatRoutes(RouteGroup):
     @endpoint("POST", "/turns/{turn}/stop", refuses=(404, 410, 503))
     async def stop(self, request: Request) -> StopResult:
         """Stop a turn. One that has ended stays as it is; one that waits is withdrawn."""
-        shown = await self._find_own_turn(request)
-        if shown.state in FINAL_STATES:
-            return {"turn": shown.turn, "status": shown.state, "text": ""}
-        if shown.state == "new" and await self._site.inbox.cancel(shown.seq):
+        entry = await self._find_own_turn(request)
+        if entry.state in FINAL_STATES:
+            return {"turn": entry.turn, "status": entry.state, "text": ""}
+        if entry.state == "new" and await self._site.inbox.cancel(entry.seq):
             words = say("Stopped.")
             stopped = Answer(words, "stopped")
-            self._site.hub.finish_turn(shown.message.address.conversation, shown.turn, stopped)
-            return {"turn": shown.turn, "status": "stopped", "text": words}
-        answer = await self._click(request, "stop", shown.message.address.channel)
-        return {"turn": shown.turn, "status": "stopped", "text": answer.text}
+            self._site.hub.finish_turn(entry.message.address.conversation, entry.turn, stopped)
+            return {"turn": entry.turn, "status": "stopped", "text": words}
+        answer = await http_io.send_click(
+            self._site, request, "stop", entry.message.address.channel
+        )
+        return {"turn": entry.turn, "status": "stopped", "text": answer.text}
 
     @endpoint("GET", "/turns/{turn}", query=HTML_QUERY, refuses=(404, 410))
     async def turn(self, request: Request) -> TurnText:
@@ -260,16 +262,6 @@ class ChatRoutes(RouteGroup):
             writer = PageWriter(receipt.turn, said.address.channel, html, queued)
             events = TurnEvents(self._site, receipt.turn, writer)
             return EventStream(stream_events(follower, events), stack.pop_all())
-
-    async def _click(
-        self, request: Request, words: str, conversation: str, event_key: str | None = None
-    ) -> Answer:
-        """Send the words of a button as a message and return the answer."""
-        said = http_io.make_message(
-            self._site, request, words, conversation, event_key, clicked=True
-        )
-        receipt, _ = await http_io.accept_message(self._site, said)
-        return await self._site.inbox.wait_for_answer(receipt.seq)
 
     async def _find_own_turn(self, request: Request) -> HistoryEntry:
         """Return the turn of the path. Raise NotFound, also for a turn of another person or

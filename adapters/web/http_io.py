@@ -44,7 +44,16 @@ from adapters.web.errors import (
     status_of,
 )
 from core.domain.errors import NotFound, PonteError, TooLarge
-from core.domain.messages import PERSON, PROGRAM, Attachment, Message, Person, ReplyTo, turn_id
+from core.domain.messages import (
+    PERSON,
+    PROGRAM,
+    Answer,
+    Attachment,
+    Message,
+    Person,
+    ReplyTo,
+    turn_id,
+)
 from core.domain.records import HistoryEntry, Receipt
 from core.rights.rules import OWNER_ID
 from core.text.i18n import LANGUAGE, READER_IS_OWNER, nearest_locale
@@ -339,31 +348,39 @@ async def find_accepted_turn(site: Site, event_key: str) -> HistoryEntry | None:
         return None
 
 
-async def accept_message(site: Site, said: Message) -> tuple[Receipt, Message]:
+async def accept_message(site: Site, message: Message) -> tuple[Receipt, Message]:
     """Store the message and show it to every tab of its conversation.
 
     If the event was accepted before, return its first message. Raise NotStored.
     """
     if not site.is_accepting:
         raise ServerStopping
-    receipt = await site.inbox.accept(said)
-    site.hub.watch(said.address.conversation, receipt.seq, said)
-    await site.hub.notify_peers("asked", said.turn)
-    first = None if receipt.is_new else await find_accepted_turn(site, said.event_key)
-    return receipt, first.message if first else said
+    receipt = await site.inbox.accept(message)
+    site.hub.watch(message.address.conversation, receipt.seq, message)
+    await site.hub.notify_peers("asked", message.turn)
+    first = None if receipt.is_new else await find_accepted_turn(site, message.event_key)
+    return receipt, first.message if first else message
+
+
+async def send_click(
+    site: Site, request: Request, words: str, conversation: str, event_key: str | None = None
+) -> Answer:
+    """Send the words of a button as a message and return the answer."""
+    message = make_message(site, request, words, conversation, event_key, clicked=True)
+    receipt, _ = await accept_message(site, message)
+    return await site.inbox.wait_for_answer(receipt.seq)
 
 
 async def store_uploads(
-    site: Site, uploads: list[UploadedFile], said: Message
+    site: Site, uploads: list[UploadedFile], message: Message
 ) -> tuple[Attachment, ...]:
     """Store the bytes of files before their message is accepted. Raise NotStored."""
-    kept = [
-        await site.files.put(
-            said.event_key, one.name, one.type, one.data, said.author, said.address.conversation
-        )
+    key, author, conversation = message.event_key, message.author, message.address.conversation
+    files = [
+        await site.files.put(key, one.name, one.type, one.data, author, conversation)
         for one in uploads
     ]
-    return tuple(Attachment(file.name, file.type, file.size, file.id) for file in kept)
+    return tuple(Attachment(file.name, file.type, file.size, file.id) for file in files)
 
 
 def requested_locale(headers: Mapping[str, str]) -> str:

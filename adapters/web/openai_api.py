@@ -320,7 +320,7 @@ class OpenAiRoutes(RouteGroup):
         return name
 
     async def _build_message(
-        self, request: Request, asked: ModelRequest, message: Message
+        self, request: Request, model_request: ModelRequest, message: Message
     ) -> Message:
         """Return `message` with the content of the request.
 
@@ -328,7 +328,7 @@ class OpenAiRoutes(RouteGroup):
         attached as data. In a conversation that Ponte remembers, only those are attached that came
         after its last answer or that it has not received yet.
         """
-        messages = list(asked.messages)
+        messages = list(model_request.messages)
         if request.headers.get("x-ponte-conversation"):
             messages = await self._unknown_messages(messages, message.address.conversation)
         if not messages or messages[-1].role != "user":
@@ -344,7 +344,7 @@ class OpenAiRoutes(RouteGroup):
         uploads = await asyncio.to_thread(lambda: [decode_file(*file) for file in files])
         message = replace(
             message, text=text, program_context=tuple(one.as_quote() for one in messages[:-1]),
-            model="" if asked.model == DEFAULT_MODEL_NAME else asked.model,
+            model="" if model_request.model == DEFAULT_MODEL_NAME else model_request.model,
         )  # fmt: skip
         self._check_command(request, message)
         if uploads:

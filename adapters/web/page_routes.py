@@ -40,8 +40,8 @@ from adapters.web.http_io import (
     INLINE_IMAGE_TYPES,
     EventStream,
     RequestBody,
-    make_message,
     read_visit,
+    send_click,
     visitor_of,
     wants_html,
 )
@@ -58,7 +58,7 @@ from adapters.web.stream import (
 )
 from core.commands.grammar import TRANSLATED
 from core.domain.errors import NotAllowed, NotFound, NotStored
-from core.domain.messages import Address, Answer, Person
+from core.domain.messages import Address, Person
 from core.domain.notices import PersonNotice
 from core.domain.records import ApiToken, ConversationSummary, HistoryEntry
 from core.integrations.integration import Operator
@@ -169,7 +169,7 @@ class ConversationRoutes(RouteGroup):
         address = self._address(request)
         if not await self._site.journal.list_entries(address.conversation):
             raise NotFound(what="conversation")
-        answer = await self._forget(request, address.channel)
+        answer = await send_click(self._site, request, "forget yes", address.channel)
         return {"status": "forgotten", "text": answer.text}
 
     @endpoint("GET", "/conversations/{id}/export", media=("text/markdown",), refuses=(404,))
@@ -281,12 +281,6 @@ class ConversationRoutes(RouteGroup):
             "Content-Security-Policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
         }
         return Response(data, headers=headers)
-
-    async def _forget(self, request: Request, conversation: str) -> Answer:
-        said = make_message(self._site, request, "forget yes", conversation, clicked=True)
-        receipt = await self._site.inbox.accept(said)
-        self._site.hub.watch(said.address.conversation, receipt.seq, said)
-        return await self._site.inbox.wait_for_answer(receipt.seq)
 
     async def _list_own(self, request: Request) -> Sequence[ConversationSummary]:
         own = self._site.address_person(visitor_of(request).person)

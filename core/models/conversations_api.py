@@ -113,13 +113,13 @@ async def fetch_response(server: ModelServer, id: str, wait_seconds: float) -> J
     pauses = iter(RESPONSE_BACKOFF)
     while True:
         try:
-            found = await server.client.get(f"/responses/{id}")
+            response = await server.client.get(f"/responses/{id}")
         except ModelServerFault as fault:
             if fault.status in (400, 404, 405, 501):
                 return None
             raise
-        if found.get("status") not in UNFINISHED_STATUSES:
-            return found
+        if response.get("status") not in UNFINISHED_STATUSES:
+            return response
         if waited >= wait_seconds:
             return None
         pause = next(pauses)
@@ -180,15 +180,15 @@ class BackgroundStream:
         return self
 
     async def __anext__(self) -> Json:
-        heard = await self._events.get()
+        event = await self._events.get()
         self._has_room.set()
-        if heard is None:
+        if event is None:
             raise StopAsyncIteration
-        if isinstance(heard, Exception):
-            raise heard
-        if heard.get("type") in START_EVENTS:
+        if isinstance(event, Exception):
+            raise event
+        if event.get("type") in START_EVENTS:
             self._unreported_id = ""
-        return heard
+        return event
 
     def stop_listening(self) -> None:
         """Discard further events. The stream is read for at most `grace` more seconds."""
@@ -331,16 +331,9 @@ class ConversationRound:
     read its end) or "anew" (create one from the transcript), and then "ready".
     """
 
-    def __init__(
-        self,
-        server: ModelServer,
-        streams: OpenStreams,
-        spares: SpareConversations,
-        ask: RoundRequest,
-    ) -> None:
-        self._server = server
-        self._spares = spares
-        self._streams = streams
+    def __init__(self, api: ConversationsApi, ask: RoundRequest) -> None:
+        server, streams = api.server, api.streams
+        self._server, self._streams, self._spares = server, streams, api.spares
         self._ask = ask
         self._thread = ask.thread
         limit = min(server.window_tokens, server.options.compact_tokens)
@@ -428,21 +421,21 @@ class ConversationRound:
     async def _create_conversation(self) -> RemoteStored:
         """Use a new conversation. It is created empty, so that a lost id loses no content."""
         spare = self._spares.take()
-        made = spare or str((await self._server.client.post("/conversations", {}))["id"])
+        id = spare or str((await self._server.client.post("/conversations", {}))["id"])
         log.info(
             "created a remote conversation",
             is_replacement=bool(self._thread.remote),
             is_spare_used=bool(spare),
         )
-        self._thread = replace(self._thread, remote=made, remote_upto=UNKNOWN_POSITION)
-        return RemoteStored(Remote("conversation", made), self._thread, is_listed=bool(spare))
+        self._thread = replace(self._thread, remote=id, remote_upto=UNKNOWN_POSITION)
+        return RemoteStored(Remote("conversation", id), self._thread, is_listed=bool(spare))
 
     async def _add_transcript(self) -> None:
         """Add everything before the current turn. The turn itself is sent as the question."""
-        kept = self._history.choose(await self._transcript())
-        turn = (find_turn_starts(kept) or [0])[-1]
-        await add_items(self._server, self._thread.remote, kept[:turn])
-        self._items, self._step = kept[turn:], "ready"
+        items = self._history.choose(await self._transcript())
+        turn = (find_turn_starts(items) or [0])[-1]
+        await add_items(self._server, self._thread.remote, items[:turn])
+        self._items, self._step = items[turn:], "ready"
 
     async def _transcript(self) -> Sequence[Item]:
         """Return the whole transcript without reasoning, which the conversation keeps itself."""
@@ -493,12 +486,12 @@ class ConversationRound:
         """Take the round's answer from a response that the server still has; return whether it had
         one."""
         try:
-            found = await fetch_response(self._server, response, patience)
-            if found is None:
+            answer = await fetch_response(self._server, response, patience)
+            if answer is None:
                 return False
-            remote = str((found.get("conversation") or {}).get("id") or self._thread.remote)
+            remote = str((answer.get("conversation") or {}).get("id") or self._thread.remote)
             self._thread = replace(self._thread, remote=remote, remote_upto=UNKNOWN_POSITION)
-            self._answer, self._is_certain = read_response(found), False
+            self._answer, self._is_certain = read_response(answer), False
         except ModelServerFault as fault:
             log.info("model response not found", error=str(fault))
             return False
@@ -569,26 +562,26 @@ class ConversationsApi:
     """
 
     def __init__(self, server: ModelServer) -> None:
-        self._server = server
-        self._streams = OpenStreams(server.options.silence_seconds, server.options.drain_seconds)
-        self._spares = SpareConversations(server)
+        self.server = server
+        self.streams = OpenStreams(server.options.silence_seconds, server.options.drain_seconds)
+        self.spares = SpareConversations(server)
 
     def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         """Ask one round and yield its events. Raise ModelError."""
-        return ConversationRound(self._server, self._streams, self._spares, ask).events()
+        return ConversationRound(self, ask).events()
 
     async def prepare_erasure(self, conversation: str) -> None:
         """Wait until no abandoned stream of that conversation is open.
 
         A stream that ends later would add items to a conversation that was just erased.
         """
-        await self._streams.wait_until_closed(conversation)
-        self._streams.uncertain.discard(conversation)
+        await self.streams.wait_until_closed(conversation)
+        self.streams.uncertain.discard(conversation)
 
     async def close(self) -> None:
         """Stop all background work of this level."""
-        await self._spares.close()
-        await self._streams.close()
+        await self.spares.close()
+        await self.streams.close()
 
 
 def _has_all_outputs(items: Sequence[Json]) -> bool:

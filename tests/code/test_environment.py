@@ -199,14 +199,14 @@ def test_what_pip_says_is_worded(said: str, cause: str) -> None:
 async def test_a_cancelled_version_check_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     started: asyncio.Queue[asyncio.subprocess.Process] = asyncio.Queue()
 
-    async def start_sleep(path: str) -> asyncio.subprocess.Process:
+    async def start_sleep(*command: str, **options: object) -> asyncio.subprocess.Process:
         process = await asyncio.create_subprocess_exec(
             "sleep", "600", stdout=asyncio.subprocess.PIPE
         )
         started.put_nowait(process)
         return process
 
-    monkeypatch.setattr(environment, "_start_version_check", start_sleep)
+    monkeypatch.setattr(environment, "start_program", start_sleep)
     check = asyncio.create_task(environment._read_version("python3"))
     process = await started.get()
     check.cancel()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import sys
@@ -66,10 +65,10 @@ async def test_landlock_next_and_why(proof_results: dict[str, str]) -> None:
 async def test_a_root_that_cannot_become_another_user_reads_that(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    async def refuse_start(path: str) -> asyncio.subprocess.Process:
+    async def refuse_start(path: str, *command: str, **options: object) -> None:
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), path)
 
-    monkeypatch.setattr(environment, "_start_version_check", refuse_start)
+    monkeypatch.setattr(environment, "start_program", refuse_start)
     kernels = Kernels(KernelRows(None), SandboxLimits(), 1)
     backend = LocalBackend(PythonEnvironment(tmp_path, Proxies()), kernels, SandboxLimits())
     assert not await backend.is_available()

@@ -16,6 +16,7 @@ from core.tools.nocodb.api import (
     NocoBase,
     NocoError,
     NocoRecord,
+    PageQuery,
     SortField,
     TableId,
 )
@@ -48,26 +49,27 @@ async def test_rows_come_in_pages_by_field_and_order(place: Place) -> None:
     api, table = await customers(place)
     name, value = table.field("Name").id, table.field("Value").id
     page = await api.fetch_page(
-        table.at, fields=[name, value], sort=[SortField(value, "desc"), SortField(name)], size=2
+        table.at,
+        PageQuery(fields=[name, value], sort=[SortField(value, "desc"), SortField(name)], size=2),
     )
     assert page.has_more
     assert page.records == (
         NocoRecord("30", {"Name": "Customer 30", "Value": 315}),
         NocoRecord("29", {"Name": "Customer 29", "Value": 304.5}),
     )
-    last = await api.fetch_page(table.at, page=3, size=10)
+    last = await api.fetch_page(table.at, PageQuery(page=3, size=10))
     assert ([row.id for row in last.records], last.has_more) == (
         [str(n) for n in range(21, 31)],
         False,
     )
-    assert (await refusal(api.fetch_page(table.at, page=4, size=10))).code == "bad_page"
+    assert (await refusal(api.fetch_page(table.at, PageQuery(page=4, size=10)))).code == "bad_page"
 
 
 async def test_a_page_holds_a_thousand_rows_at_most(place: Place) -> None:
     readings = await place.schemas().describe_table(Viewer(), "Readings")
-    page = await place.api().fetch_page(readings.at, size=5000)
+    page = await place.api().fetch_page(readings.at, PageQuery(size=5000))
     assert (len(page.records), page.has_more) == (MAX_PAGE_ROWS, True)
-    rest = await place.api().fetch_page(readings.at, size=MAX_PAGE_ROWS, page=2)
+    rest = await place.api().fetch_page(readings.at, PageQuery(size=MAX_PAGE_ROWS, page=2))
     assert (len(rest.records), rest.has_more) == (200, False)
     assert await place.api().count_rows(readings.at) == 1200
 
@@ -287,10 +289,16 @@ async def test_unknown_tokens_bases_and_tables_are_reported(place: Place) -> Non
     assert (wrong.code, "NOCODB_TOKEN" in str(wrong)) == ("nocodb_token", True)
     base = await refusal(api.list_tables("pnope"))
     assert (base.code, "NOCODB_BASE_ID" in str(base)) == ("wrong_base", True)
-    assert (await refusal(api.fetch_page(TableId(place.base, "mnope")))).code == "unknown_table"
-    assert (await refusal(api.fetch_page(TableId(place.other, table.id)))).code == "unknown_table"
-    assert (await refusal(api.fetch_page(table.at, fields=["Nope"]))).code == "unknown_field"
     assert (
-        await refusal(api.fetch_page(table.at, sort=[SortField("Nope")]))
+        await refusal(api.fetch_page(TableId(place.base, "mnope"), PageQuery()))
+    ).code == "unknown_table"
+    assert (
+        await refusal(api.fetch_page(TableId(place.other, table.id), PageQuery()))
+    ).code == "unknown_table"
+    assert (
+        await refusal(api.fetch_page(table.at, PageQuery(fields=["Nope"])))
+    ).code == "unknown_field"
+    assert (
+        await refusal(api.fetch_page(table.at, PageQuery(sort=[SortField("Nope")])))
     ).code == "unknown_field"
     assert api.drift_count == 4

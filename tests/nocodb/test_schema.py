@@ -11,7 +11,7 @@ import pytest
 from core.changes.approval import TableRule, TableRules
 from core.clients.http import HttpClient
 from core.domain.records import Viewer
-from core.tools.nocodb.api import NocoApi, NocoError
+from core.tools.nocodb.api import NocoApi, NocoError, PageQuery
 from core.tools.nocodb.fieldtypes import Field
 from core.tools.nocodb.schema import (
     DESCRIPTION_SECONDS,
@@ -80,7 +80,7 @@ async def test_the_times_of_a_row_can_be_asked_for(place: Place) -> None:
     created, updated = table.field("CreatedAt"), table.field("updatedat")
     where = f"({created.id},notblank)~and({updated.id},notblank)"
     assert await place.api().count_rows(table.at, where) == 1
-    page = await place.api().fetch_page(table.at, fields=[created.id], size=1)
+    page = await place.api().fetch_page(table.at, PageQuery(fields=[created.id], size=1))
     assert set(page.records[0].fields) == {"CreatedAt"}
 
 
@@ -254,7 +254,7 @@ async def test_what_nocodb_no_longer_knows_is_asked_anew(
         each for each in tables(fake)["Customers"].fields if each.title != "Email"
     ]
     assert (await schemas.describe_table(Viewer(), "Customers")) == before
-    await refusal(api.fetch_page(before.at, fields=[before.field("Email").id]))
+    await refusal(api.fetch_page(before.at, PageQuery(fields=[before.field("Email").id])))
     after = await schemas.describe_table(Viewer(), "Customers")
     assert after != before
     assert (after.fields[2].title, before.fields[2].title) == ("Status", "Email")

@@ -12,7 +12,7 @@ import pytest
 from core.clients.http import HttpClient
 from core.domain.errors import ToolError
 from core.domain.records import Viewer
-from core.tools.nocodb.api import MAX_ROWS_PER_WRITE, FieldAggregate, NocoApi
+from core.tools.nocodb.api import MAX_ROWS_PER_WRITE, FieldAggregate, NocoApi, PageQuery
 from core.tools.nocodb.filters import Filter, Match, Op, RowSelection, Value
 from core.tools.nocodb.schema import Schemas, TableDescription
 from tests.nocodb.reader import Reader
@@ -199,7 +199,9 @@ async def test_both_dialects_say_the_same(
         where = RowSelection.of(table, [Filter(*each) for each in filters], match, NOW).where
         assert where.v2 is not None
         value = table.field("Value")
-        rows = await api.fetch_page(table.at, fields=[value.id], where=where.v3, size=1000)
+        rows = await api.fetch_page(
+            table.at, PageQuery(fields=[value.id], where=where.v3, size=1000)
+        )
         told = await api.fetch_aggregates(table.at, [FieldAggregate(value.id, "sum")], where.v2)
         assert len(rows.records) == await api.count_rows(table.at, where.v3)
         assert told["Value"] == pytest.approx(sum(row.fields["Value"] for row in rows.records))

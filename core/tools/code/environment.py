@@ -126,7 +126,7 @@ async def make_bare(base: Path, folder: Path) -> None:
 async def install_libraries(folder: Path, proxies: Proxies) -> None:
     """Install the pinned libraries, by hash and only as wheels, so that no setup code runs."""
     environment = {"HTTPS_PROXY": proxies.https, "HTTP_PROXY": proxies.http, "NO_PROXY": proxies.no}
-    told = json.dumps({name: value for name, value in environment.items() if value})
+    proxy_settings = json.dumps({name: value for name, value in environment.items() if value})
     await _run_program(
         [
             sys.executable, "-c", _PIP, "--python", str(folder / "bin" / "python"), "install",
@@ -134,7 +134,7 @@ async def install_libraries(folder: Path, proxies: Proxies) -> None:
             "--requirement", str(REQUIREMENTS_FILE),
         ],
         None,
-        told.encode(),
+        proxy_settings.encode(),
     )  # fmt: skip
     for library in (folder / "lib").glob("python3*/site-packages"):
         await asyncio.to_thread(shutil.copyfile, FIGURES_FILE, library / "ponte_figures.py")
@@ -145,11 +145,11 @@ async def install_libraries(folder: Path, proxies: Proxies) -> None:
     )
 
 
-def find_cause(told: str) -> str:
+def find_cause(output: str) -> str:
     """Return a reason for people, from pip's output."""
-    known = (words for mark, words in _CAUSES if mark in told)
-    lines = told.strip().splitlines()
-    return next(known, lines[-1][:300] if lines else "pip ended without a word")
+    causes = (words for mark, words in _CAUSES if mark in output)
+    lines = output.strip().splitlines()
+    return next(causes, lines[-1][:300] if lines else "pip ended without a word")
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,33 +252,37 @@ class PythonEnvironment:
 async def _read_version(path: str) -> str:
     """Return the version, or "" if it is too old or a kernel's user cannot run it."""
     try:
-        process = await _start_version_check(path)
+        process = await start_program(
+            path, "-I", "-c", _VERSION_PROGRAM, cwd="/", env={},
+            user=_NOBODY_UID if os.geteuid() == 0 else None, stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+        output = await _read_output(process, _ANSWER_SECONDS)
+    except TimeoutError:
+        return ""
     except OSError as error:
         if error.errno in _CANNOT_CHANGE_USER:
             raise
         return ""
-    try:
-        async with asyncio.timeout(_ANSWER_SECONDS):
-            told, _ = await process.communicate()
-    except TimeoutError:
-        return ""
-    finally:  # also where the wait is cancelled
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    *numbers, tag = told.decode().split() or ("0", "")
+    *numbers, tag = output.decode().split() or ("0", "")
     if process.returncode or tuple(map(int, numbers)) < _MIN_VERSION:
         return ""
     return f"{'.'.join(numbers)} {tag}"
 
 
-async def _start_version_check(path: str) -> asyncio.subprocess.Process:
-    user = _NOBODY_UID if os.geteuid() == 0 else None
-    return await start_program(
-        path, "-I", "-c", _VERSION_PROGRAM, cwd="/", env={}, user=user,
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
+async def _read_output(
+    process: asyncio.subprocess.Process, seconds: float, stdin_data: bytes | None = None
+) -> bytes:
+    """Return what a program prints until its end. It is killed after `seconds`, with a
+    TimeoutError, and if the caller is cancelled."""
+    try:
+        async with asyncio.timeout(seconds):
+            output, _ = await process.communicate(stdin_data)
+            return output
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 def _environment_variables(folder: Path) -> Mapping[str, str]:
@@ -290,7 +294,7 @@ def _environment_variables(folder: Path) -> Mapping[str, str]:
 
 
 async def _run_program(
-    command: Sequence[str], environment: Mapping[str, str] | None, given: bytes = b""
+    command: Sequence[str], environment: Mapping[str, str] | None, stdin_data: bytes = b""
 ) -> None:
     shell = ("/bin/sh", "-c", 'umask 022 && exec "$@"', "sh")
     process = await start_program(
@@ -299,16 +303,11 @@ async def _run_program(
         stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     try:
-        async with asyncio.timeout(INSTALL_STEP_SECONDS):
-            told, _ = await process.communicate(given)
+        output = await _read_output(process, INSTALL_STEP_SECONDS, stdin_data)
     except TimeoutError:
         raise InstallationFailed(f"it took longer than {INSTALL_STEP_SECONDS:.0f} s") from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
     if process.returncode:
-        raise InstallationFailed(find_cause(told.decode(errors="replace")))
+        raise InstallationFailed(find_cause(output.decode(errors="replace")))
 
 
 @asynccontextmanager
@@ -328,9 +327,9 @@ async def _build_folder(whole: Path) -> AsyncIterator[Path]:
 def _open_to_all(folder: Path) -> None:
     """Make folders readable to other users, whatever the umask. Kernels can be other users."""
     for each in (folder.parent, folder):
-        made = not each.exists()
+        is_new = not each.exists()
         each.mkdir(exist_ok=True)
-        if made or each == folder:
+        if is_new or each == folder:
             each.chmod(0o755)
 
 

@@ -121,6 +121,18 @@ class SortField:
 
 
 @dataclass(frozen=True, slots=True)
+class PageQuery:
+    """A request for one page of a table's rows. Pages are counted from 1. `fields` holds ids or
+    titles, and is empty for all fields."""
+
+    fields: Sequence[str] = ()
+    where: str = ""
+    sort: Sequence[SortField] = ()
+    page: int = 1
+    size: int = 25
+
+
+@dataclass(frozen=True, slots=True)
 class FieldAggregate:
     """An aggregate that NocoDB computes: sum, avg, min, max and the like.
 
@@ -373,17 +385,8 @@ class TableApi(Protocol):
     async def describe_table(self, at: TableId) -> Json:
         """Return a table in NocoDB's form, for `schema.parse_table`."""
 
-    async def fetch_page(
-        self,
-        at: TableId,
-        *,
-        fields: Sequence[str] = (),
-        where: str = "",
-        sort: Sequence[SortField] = (),
-        page: int = 1,
-        size: int = 25,
-    ) -> RecordPage:
-        """Return one page of rows, counted from 1. `fields` are ids or titles; none means all."""
+    async def fetch_page(self, at: TableId, query: PageQuery) -> RecordPage:
+        """Return one page of rows."""
 
     async def fetch_record(self, at: TableId, id: str, *, fields: Sequence[str] = ()) -> NocoRecord:
         """Return one row. Raise NocoError `not_found`."""
@@ -509,30 +512,17 @@ class NocoApi:
             raise unreadable_answer()
         return told
 
-    async def fetch_page(
-        self,
-        at: TableId,
-        *,
-        fields: Sequence[str] = (),
-        where: str = "",
-        sort: Sequence[SortField] = (),
-        page: int = 1,
-        size: int = 25,
-    ) -> RecordPage:
-        """Return one page of rows; the first page is 1. Raise NocoError.
-
-        `fields` holds ids or titles, and is empty for all fields. A page after the last one raises
-        NocoError `bad_page`.
-        """
-        asked = {"page": str(page), "pageSize": str(min(size, MAX_PAGE_ROWS))}
-        if fields:
-            asked["fields"] = ",".join(fields)
-        if where:
-            asked["where"] = where
-        if sort:
-            order = [{"field": each.field, "direction": each.direction} for each in sort]
-            asked["sort"] = json.dumps(order)
-        return parse_page(await self._read(f"{_data_path(at)}/records", asked))
+    async def fetch_page(self, at: TableId, query: PageQuery) -> RecordPage:
+        """Return one page of rows. Raise NocoError `bad_page` for a page after the last one."""
+        parameters = {"page": str(query.page), "pageSize": str(min(query.size, MAX_PAGE_ROWS))}
+        if query.fields:
+            parameters["fields"] = ",".join(query.fields)
+        if query.where:
+            parameters["where"] = query.where
+        if query.sort:
+            order = [{"field": each.field, "direction": each.direction} for each in query.sort]
+            parameters["sort"] = json.dumps(order)
+        return parse_page(await self._read(f"{_data_path(at)}/records", parameters))
 
     async def fetch_record(self, at: TableId, id: str, *, fields: Sequence[str] = ()) -> NocoRecord:
         """Return one row. Raise NocoError `not_found`."""

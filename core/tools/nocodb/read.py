@@ -27,6 +27,7 @@ from core.tools.nocodb.api import (
     MAX_PAGE_ROWS,
     NocoError,
     NocoRecord,
+    PageQuery,
     RecordPage,
     SortField,
     TableApi,
@@ -153,21 +154,20 @@ class RowReader:
         self, selection: RowSelection, wish: ColumnChoice, number: int, size: int
     ) -> RecordPage:
         table = selection.table
-        asked = (*wish.columns(table), *selection.checked_fields)
+        fields = (*wish.columns(table), *selection.checked_fields)
         # Never without fields: NocoDB would add hidden columns. The key keeps equal rows in place.
-        ids = list(dict.fromkeys(each.id for each in asked))
+        ids = list(dict.fromkeys(each.id for each in fields))
         keys = [each.id for each in table.fields if each.type == "ID"][:1]
-        named = {each.field for each in wish.sort}
-        sort = [*wish.sort, *(SortField(key) for key in keys if key not in named)]
+        sorted_fields = {each.field for each in wish.sort}
+        sort = [*wish.sort, *(SortField(key) for key in keys if key not in sorted_fields)]
         try:
-            page = await self._api.fetch_page(
-                table.at, fields=ids, where=selection.where.v3, sort=sort, page=number, size=size
-            )
+            query = PageQuery(ids, selection.where.v3, sort, number, size)
+            page = await self._api.fetch_page(table.at, query)
         except NocoError as error:
             if error.code == "bad_page":  # NocoDB's word for a page past the end
                 return RecordPage(())
             raise
-        check_titles(self._api, table, asked, page.records)
+        check_titles(self._api, table, fields, page.records)
         return page
 
 

@@ -16,6 +16,7 @@ from core.tools.nocodb.api import (
     MAX_ROWS_PER_WRITE,
     NocoError,
     NocoRecord,
+    PageQuery,
     SortField,
     TableApi,
     TableId,
@@ -86,19 +87,18 @@ class RestDriver(TableDriver):
         self, schema: TableSchema, ids: Sequence[str], names: Collection[str] | None = None
     ) -> Mapping[str, RowImage]:
         wanted = [f for title, f in schema.fields.items() if names is None or title in names]
-        asked = [each.id for each in (*wanted, *([schema.key] if schema.key else []))]
+        field_ids = [each.id for each in (*wanted, *([schema.key] if schema.key else []))]
         unique = list(dict.fromkeys(ids))
         records: list[NocoRecord] = []
         if schema.key is None or not self._api.filters_rows:
-            found = await run_together(*(self._find_record(schema, id, asked) for id in unique))
-            records = [record for record in found if record is not None]
+            rows = await run_together(*(self._find_record(schema, id, field_ids) for id in unique))
+            records = [record for record in rows if record is not None]
         else:
             for start in range(0, len(unique), MAX_IDS_PER_READ):
                 part = unique[start : start + MAX_IDS_PER_READ]
                 where = build_clause(schema.key.id, "in", *part).v3
-                page = await self._api.fetch_page(
-                    schema.at, fields=asked, where=where, size=len(part)
-                )
+                query = PageQuery(field_ids, where, size=len(part))
+                page = await self._api.fetch_page(schema.at, query)
                 records += page.records
         snapshots = await run_together(
             *(self._build_image(schema, record, wanted) for record in records)
@@ -114,8 +114,11 @@ class RestDriver(TableDriver):
 
     async def fetch_newest(self, schema: TableSchema) -> Mapping[str, RowImage]:
         sort = [SortField(schema.key.id if schema.key else "CreatedAt", "desc")]
-        asked = [each.id for each in (*schema.own.values(), *([schema.key] if schema.key else []))]
-        page = await self._api.fetch_page(schema.at, fields=asked, sort=sort, size=MAX_NEWEST_ROWS)
+        field_ids = [
+            each.id for each in (*schema.own.values(), *([schema.key] if schema.key else []))
+        ]
+        query = PageQuery(field_ids, sort=sort, size=MAX_NEWEST_ROWS)
+        page = await self._api.fetch_page(schema.at, query)
         return {record.id: _stored_values(schema.own.values(), record) for record in page.records}
 
     async def create(self, schema: TableSchema, rows: Sequence[Row], by: str) -> Sequence[str]:

@@ -29,8 +29,8 @@ from core.tools.nocodb.api import (
     NocoBase,
     NocoError,
     NocoRecord,
+    PageQuery,
     RecordPage,
-    SortField,
     TableId,
 )
 from core.tools.nocodb.fieldtypes import parse_number
@@ -299,28 +299,19 @@ class SampleApi:
         """Raise NocoError `sample_reset` if the base was reset since it had this id."""
         (await self._read()).check_base(base)
 
-    async def fetch_page(
-        self,
-        at: TableId,
-        *,
-        fields: Sequence[str] = (),
-        where: str = "",
-        sort: Sequence[SortField] = (),
-        page: int = 1,
-        size: int = 25,
-    ) -> RecordPage:
-        _refuse_filter(where)
+    async def fetch_page(self, at: TableId, query: PageQuery) -> RecordPage:
+        _refuse_filter(query.where)
         state = await self._read()
         table = state.table(at)
         ids = sorted(state.rows.get(table.id, {}))
-        for each in reversed(sort):
+        for each in reversed(query.sort):
             ids.sort(
                 key=lambda id: state.sort_key(table, each.field, id),
                 reverse=each.direction == "desc",
             )
-        start = (page - 1) * size
-        shown = [state.record(table, id, fields) for id in ids[start : start + size]]
-        return RecordPage(tuple(shown), has_more=start + size < len(ids))
+        start, end = (query.page - 1) * query.size, query.page * query.size
+        records = [state.record(table, id, query.fields) for id in ids[start:end]]
+        return RecordPage(tuple(records), has_more=end < len(ids))
 
     async def fetch_record(self, at: TableId, id: str, *, fields: Sequence[str] = ()) -> NocoRecord:
         state = await self._read()

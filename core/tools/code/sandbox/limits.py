@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from core.text.i18n import say
 from core.tools.code.sandbox.process import RunningProgram
@@ -30,14 +29,6 @@ WATCH_PAUSE_SECONDS = 0.1
 """Seconds between two checks: 35 MB at the 350 MB/s of a laptop's disk."""
 
 
-class Meter(Protocol):
-    """Measures what a program uses."""
-
-    def too_much(self) -> str:
-        """Return which limit is exceeded, in English, or "". Blocking. Raise OSError after the
-        program's end."""
-
-
 @dataclass(frozen=True, slots=True)
 class EntryMeter:
     """Counts files and folders in the tmpfs of process `pid`, whose size option limits only
@@ -48,6 +39,8 @@ class EntryMeter:
     most: int
 
     def too_much(self) -> str:
+        """Return which limit is exceeded, in English, or "". Blocking. Raise OSError after the
+        program's end."""
         count = 0
         for folder in self.folders:
             about = os.statvfs(f"/proc/{self.pid}/root{folder}")
@@ -88,39 +81,40 @@ class DiskMeter:
     limits: SandboxLimits
 
     def too_much(self) -> str:
-        held = self._measure()
-        if held.moved and not self._find_excess(held):
+        """Return which limit is exceeded, in English, or ""."""
+        use = self._measure()
+        if use.moved and not self._find_excess(use):
             self._signal(signal.SIGSTOP)
             try:
                 for _ in range(MAX_LOOKS):
-                    held = self._measure()
-                    if not held.moved:
+                    use = self._measure()
+                    if not use.moved:
                         break
                     time.sleep(LOOK_PAUSE_SECONDS)
             finally:
                 self._signal(signal.SIGCONT)
-        return self._find_excess(held) or self._find_excess(
-            _DiskUse(self.limits.entries + held.moved)
+        return self._find_excess(use) or self._find_excess(
+            _DiskUse(self.limits.entries + use.moved)
         )
 
-    def _find_excess(self, held: _DiskUse) -> str:
+    def _find_excess(self, use: _DiskUse) -> str:
         most = self.limits.work + self.limits.temporary
-        if held.count > self.limits.entries:
+        if use.count > self.limits.entries:
             return say(TOO_MANY_FILES, "en", count=self.limits.entries)
-        return say(TOO_MANY_BYTES, "en", size=most // MiB) if held.size > most else ""
+        return say(TOO_MANY_BYTES, "en", size=most // MiB) if use.size > most else ""
 
     def _measure(self) -> _DiskUse:
-        held = _DiskUse()
+        use = _DiskUse()
         folders = [str(self.folder)]
-        while folders and held.count <= self.limits.entries:
+        while folders and use.count <= self.limits.entries:
             try:
                 with os.scandir(folders.pop()) as entries:
                     for entry in entries:
-                        self._count_entry(entry, held, folders)
+                        self._count_entry(entry, use, folders)
             except FileNotFoundError:
-                held.moved = True
+                use.moved = True
             except OSError:  # a path of more than 4,096 bytes, or folders that we may not enter
-                held.count = self.limits.entries + 1
+                use.count = self.limits.entries + 1
         # Files without a name: those that are open, and those that are only mapped. How large a
         # mapped one is cannot be asked without rights of root
         # (https://man7.org/linux/man-pages/man5/proc_pid_map_files.5.html), so each counts as the
@@ -131,22 +125,22 @@ class DiskMeter:
                 try:
                     about = os.stat(f"/proc/{self.pid}/fd/{number}")
                 except FileNotFoundError:
-                    held.moved = True
+                    use.moved = True
                     continue
                 if stat.S_ISREG(about.st_mode) and not about.st_nlink:
                     opened.add(about.st_ino)
-                    held.size += about.st_blocks * _BLOCK_BYTES
-            held.size += len(set(self._mapped_inodes()) - opened) * self.limits.file
-        return held
+                    use.size += about.st_blocks * _BLOCK_BYTES
+            use.size += len(set(self._mapped_inodes()) - opened) * self.limits.file
+        return use
 
-    def _count_entry(self, entry: os.DirEntry[str], held: _DiskUse, folders: list[str]) -> None:
+    def _count_entry(self, entry: os.DirEntry[str], use: _DiskUse, folders: list[str]) -> None:
         try:
             about = entry.stat(follow_symlinks=False)
         except FileNotFoundError:
-            held.moved = True
+            use.moved = True
             return
-        held.count += 1
-        held.size += about.st_blocks * _BLOCK_BYTES
+        use.count += 1
+        use.size += about.st_blocks * _BLOCK_BYTES
         if stat.S_ISDIR(about.st_mode):
             folders.append(entry.path)
 
@@ -165,7 +159,7 @@ class DiskMeter:
             signal.pidfd_send_signal(self.process, number)
 
 
-async def watch_limits(running: RunningProgram, meter: Meter) -> None:
+async def watch_limits(running: RunningProgram, meter: EntryMeter | DiskMeter) -> None:
     """End the program when it exceeds a limit."""
     while running.returncode is None:
         try:
