@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from core.changes.kinds import Kinds
@@ -77,7 +78,7 @@ class TableRule:
 _DEFAULT = TableRule()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TableRules:
     """The operator's rules for tables, by a table's id or title; case does not matter.
 
@@ -94,9 +95,12 @@ class TableRules:
     def of(self, *names: str) -> TableRule:
         """Return the rule of the table with one of these names; the default rule if there is
         none."""
-        rules = {fold_case(name): rule for name, rule in self.tables.items()}
-        found = (rules.get(fold_case(name)) for name in names)
+        found = (self._by_folded_name.get(fold_case(name)) for name in names)
         return next((rule for rule in found if rule), _DEFAULT)
+
+    @cached_property
+    def _by_folded_name(self) -> Mapping[str, TableRule]:
+        return {fold_case(name): rule for name, rule in self.tables.items()}
 
     def is_hidden(self, *names: str) -> bool:
         """Return whether nobody may know of this table."""
