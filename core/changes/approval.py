@@ -332,7 +332,8 @@ class Approval:
         ]
         if any(verdict.allowed for verdict in verdicts):
             return True
-        if await self._is_named(person, address, change):
+        names = self.approvers(change.proposal).names
+        if await self._is_named(person, address, change, names):
             return True
         if any(verdict.is_unknown for verdict in verdicts):
             raise StatusUnknown
@@ -387,7 +388,7 @@ class Approval:
         """Check that the person may decide on the change. Raise NotAllowed or StatusUnknown."""
         await self._check_member(person, change)
         named = self.approvers(change.proposal)
-        is_named = await self._is_named(person, address, change)
+        is_named = await self._is_named(person, address, change, named.names)
         if named.is_exclusive and not is_named:
             raise NotAllowed(_ONLY_NAMED, id=change.id)
         # If several people must approve, the asker counts only if the operator named them.
@@ -438,9 +439,10 @@ class Approval:
         if guest:
             raise NotAllowed(_GUESTS, id=change.id)
 
-    async def _is_named(self, person: Person, address: Address, change: Change) -> bool:
-        """Return whether the person is among the named approvers of the change."""
-        names = self.approvers(change.proposal).names
+    async def _is_named(
+        self, person: Person, address: Address, change: Change, names: frozenset[str]
+    ) -> bool:
+        """Return whether the person is among `names`, the named approvers of the change."""
         if ASKER in names and self._is_asker(person, change):
             return True
         return bool(names - {ASKER}) and await self.is_named(person, address, names - {ASKER})
