@@ -367,10 +367,10 @@ class Policy:
     def _rights_by(self, person: Person, address: Address, known: _PersonFacts) -> Rights:
         """Return the rights of a person at an address by these facts. The latest ones are cached
         with their decisions, because one event asks for the same rights several times."""
-        rights = self._rights.get((person, address, known))
+        place = replace(address, thread="", person="")  # no right depends on these
+        rights = self._rights.get((person, place, known))
         if rights is None:
-            rights = Rights(self, person, address, known)
-            self._rights[person, address, known] = rights
+            rights = self._rights[person, place, known] = Rights(self, person, place, known)
         return rights
 
     def list_names(self, right: str) -> Sequence[str]:
