@@ -233,7 +233,6 @@ class Hub:
         self._visitor_check_due = asyncio.Event()
         self._visitor_check: asyncio.Task[None] | None = None
         self._peers = site.peers
-        self._is_alone = isinstance(self._peers, Alone)
         self._shared_at: dict[str, float] = {}
         self._peers.on("progress", self._on_peer_progress)
         self._peers.on("asked", self._on_peer_message)
@@ -339,10 +338,7 @@ class Hub:
         """Send the progress to other processes, at most every PROGRESS_SHARE_INTERVAL_SECONDS for
         each turn."""
         now = time.monotonic()
-        if (
-            not self._is_alone
-            and now - self._shared_at.get(turn, 0.0) >= PROGRESS_SHARE_INTERVAL_SECONDS
-        ):
+        if now - self._shared_at.get(turn, 0.0) >= PROGRESS_SHARE_INTERVAL_SECONDS:
             self._shared_at = {
                 k: at
                 for k, at in self._shared_at.items()

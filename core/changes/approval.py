@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from core.changes.kinds import Kinds
@@ -80,7 +81,7 @@ class TableRule:
 _DEFAULT = TableRule()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TableRules:
     """The operator's rules for tables, by a table's id or title; case does not matter.
 
@@ -97,9 +98,12 @@ class TableRules:
     def of(self, *names: str) -> TableRule:
         """Return the rule of the table with one of these names; the default rule if there is
         none."""
-        rules = {fold_case(name): rule for name, rule in self.tables.items()}
-        found = (rules.get(fold_case(name)) for name in names)
+        found = (self._by_folded_name.get(fold_case(name)) for name in names)
         return next((rule for rule in found if rule), _DEFAULT)
+
+    @cached_property
+    def _by_folded_name(self) -> Mapping[str, TableRule]:
+        return {fold_case(name): rule for name, rule in self.tables.items()}
 
     def is_hidden(self, *names: str) -> bool:
         """Return whether nobody may know of this table."""
@@ -335,7 +339,8 @@ class Approval:
             verdicts.append(await self.policy.may(person, address, *right))
         if any(verdict.allowed for verdict in verdicts):
             return True
-        if await self._is_named(person, address, change):
+        names = self.approvers(change.proposal).names
+        if await self._is_named(person, address, change, names):
             return True
         if any(verdict.is_unknown for verdict in verdicts):
             raise StatusUnknown
@@ -396,7 +401,7 @@ class Approval:
             return
         await self._check_member(person, change)
         named = self.approvers(change.proposal)
-        is_named = await self._is_named(person, address, change)
+        is_named = await self._is_named(person, address, change, named.names)
         if named.is_exclusive and not is_named:
             raise NotAllowed(_ONLY_NAMED, id=change.id)
         # If several people must approve, the asker counts only if the operator named them.
@@ -447,9 +452,10 @@ class Approval:
         if guest:
             raise NotAllowed(_GUESTS, id=change.id)
 
-    async def _is_named(self, person: Person, address: Address, change: Change) -> bool:
-        """Return whether the person is among the named approvers of the change."""
-        names = self.approvers(change.proposal).names
+    async def _is_named(
+        self, person: Person, address: Address, change: Change, names: frozenset[str]
+    ) -> bool:
+        """Return whether the person is among `names`, the named approvers of the change."""
         if ASKER in names and self._is_asker(person, change):
             return True
         return bool(names - {ASKER}) and await self.is_named(person, address, names - {ASKER})

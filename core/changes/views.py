@@ -85,9 +85,11 @@ class ChangeViews:
                 for action in shown
                 if await self._may_use(action, change, viewer, address, reached)
             ])  # fmt: skip
+        if change.state != "open":
+            return self.builder.build(change, shown)
         is_named = bool(self.approval.named_deciders(change))
         deciders = ""
-        if change.state == "open" and (address.is_shared or is_named or "approve" not in shown):
+        if address.is_shared or is_named or "approve" not in shown:
             deciders = await self._deciders(change, viewer, address)
         count = self.approval.approvers(change.proposal).count
         # Where nobody is named, only admins can give the approvals of several people.

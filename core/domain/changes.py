@@ -11,6 +11,7 @@ import hashlib
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
 from core.domain.messages import PERSON, Address, Card, CardKind, MessageOrigin, Person, ReplyTo
@@ -109,7 +110,7 @@ class TargetView:
         )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Draft:
     """A proposal's content, made by a write tool: the writes to rows of a table, for example, or
     a run.
@@ -118,8 +119,8 @@ class Draft:
     - `target`: tells the applier where to write. Other code reads only its `view`.
     - `title`: the name of the table for people.
     - `note`: the English source of a remark for the people who decide.
-    - `asker_key`, `change_id`: the asker and the change, for the system's own records;
-      `Change.draft` sets them.
+    - `asker_key`, `change_id`: the asker and the change, for the system's own records; `Proposal`
+      sets them.
     """
 
     applier: str
@@ -131,7 +132,7 @@ class Draft:
     asker_key: str = ""
     change_id: str = ""
 
-    @property
+    @cached_property
     def view(self) -> TargetView:
         """The part of the target that Ponte itself reads."""
         return TargetView.from_target(self.target)
@@ -204,6 +205,11 @@ class Proposal:
     revision: int = 1
     """The number of the draft. An approval counts for one revision only."""
 
+    def __post_init__(self) -> None:
+        key = f"{self.asker.platform}:{self.asker.id}"
+        draft = replace(self.draft, asker_key=key, change_id=self.id)
+        object.__setattr__(self, "draft", draft)
+
 
 @dataclass(frozen=True, slots=True)
 class Consent:
@@ -245,11 +251,8 @@ class Change:
 
     @property
     def draft(self) -> Draft:
-        """The draft, with the asker and the id of the change."""
-        asker = self.proposal.asker
-        return replace(
-            self.proposal.draft, asker_key=f"{asker.platform}:{asker.id}", change_id=self.id
-        )
+        """The draft of the proposal."""
+        return self.proposal.draft
 
     @property
     def kind(self) -> CardKind:

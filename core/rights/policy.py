@@ -69,7 +69,7 @@ from core.rights.rules import (
     is_there,
     place_names,
 )
-from core.runtime.tasks import run_together
+from core.runtime.tasks import BoundedDict, run_together
 
 GroupLookup = Callable[[Person, float], Awaitable[frozenset[str] | None]]
 """Return the ids of a person's groups and roles, from data at most this many seconds old.
@@ -120,6 +120,8 @@ _CONFIRM_TIMEOUT_SECONDS = 0.3
 """
 _MAX_CACHED_PEOPLE = 10_000
 """Maximum number of people in the cache of groups."""
+_MAX_CACHED_RIGHTS, _MAX_CACHED_DECISIONS = 200, 500
+"""Maximum number of `Rights` that are cached, and of decisions in each."""
 MAX_RIGHT_NAME_CHARACTERS = 1_000
 """Maximum length of the name of a table, tool, command, agent or model in a request for a right.
 
@@ -183,14 +185,14 @@ class Rights:
     `RIGHTS_ON_STALE_DATA`.
     """
     _book: RuleBook | None = field(default=None, init=False)
-    _rules: tuple[Rule, ...] = field(default=(), init=False)
+    rules: tuple[Rule, ...] = field(default=(), init=False)
     """The rules that apply at the address, in order."""
     _fits: dict[tuple[frozenset[str], PlaceReading], bool | None] = field(
         default_factory=dict, init=False
     )
     """Cached results of `fits`. None: not known."""
-    _decisions: dict[tuple[str, tuple[str, ...]], _Decision] = field(
-        default_factory=dict, init=False
+    _decisions: BoundedDict[tuple[str, tuple[str, ...]], _Decision] = field(
+        default_factory=lambda: BoundedDict(_MAX_CACHED_DECISIONS), init=False
     )
 
     def may(self, right: str, *names: str) -> Verdict:
@@ -209,10 +211,10 @@ class Rights:
 
     def decide(self, right: str, *names: str) -> _Decision:
         """Return the decision by known data, with the results that unknown data could lead to."""
-        self.rules()
+        book = self.refresh()
         decision = self._decisions.get((right, names))
         if decision is None:
-            decision = self._decisions[right, names] = self.policy.decide(self, right, names)
+            decision = self._decisions[right, names] = self.policy.decide(self, book, right, names)
         return decision
 
     def depends_on_name(self, right: str) -> bool:
@@ -236,18 +238,16 @@ class Rights:
         decision = self.decide(right, *names)
         return decision.verdict.allowed and decision.is_certain
 
-    def rules(self) -> tuple[Rule, ...]:
-        """Return the rules that apply at the address, in order.
-
-        After a change of the rules, drop all cached decisions.
-        """
+    def refresh(self) -> RuleBook:
+        """Return the current rules of ponte.toml. After a change of them, drop all cached
+        decisions."""
         book = self.policy.rule_book()
         if book != self._book:
             self._book = book
-            self._rules = self.policy.rules_at(self.address)
+            self.rules = self.policy.rules_at(self.address)
             self._fits.clear()
             self._decisions.clear()
-        return self._rules
+        return book
 
     def fits(self, names: frozenset[str], reading: PlaceReading) -> bool | None:
         """Return True if one of the names matches the person. None: not known."""
@@ -286,6 +286,9 @@ class Policy:
     _lookups: dict[str, asyncio.Task[object]] = field(default_factory=dict, init=False)
     """Look-ups that nobody waits for, by the person's key."""
     _default_rules: tuple[Rule, ...] = field(default=(), init=False)
+    _rights: BoundedDict[tuple[Person, Address, _PersonFacts], Rights] = field(
+        default_factory=lambda: BoundedDict(_MAX_CACHED_RIGHTS), init=False
+    )
 
     def __post_init__(self) -> None:
         owners = {name for name, own in self.platforms.items() if own.has_one_owner}
@@ -318,14 +321,14 @@ class Policy:
         `_CONFIRM_TIMEOUT_SECONDS` for confirmed data. Then it also requests older data, which
         counts for `RIGHTS_ON_STALE_DATA`.
         """
-        rights = Rights(self, person, address, self._cached_facts(person))
+        rights = self._rights_by(person, address, self._cached_facts(person))
         if self._decides_everything(rights):
             return rights
         confirmed, _ = await self._look_up(
             person, MAX_CONFIRMED_AGE_SECONDS, _CONFIRM_TIMEOUT_SECONDS
         )
         if confirmed.is_whole:
-            return Rights(self, person, address, confirmed)
+            return self._rights_by(person, address, confirmed)
         known, _ = await self._look_up(person, MAX_STALE_SECONDS, _LOOKUP_TIMEOUT_SECONDS)
         return Rights(self, person, address, known, Rights(self, person, address, confirmed))
 
@@ -337,7 +340,7 @@ class Policy:
         Wait up to `seconds`. An answer that discloses nothing counts. Return False if an answer is
         missing. `confirmed`: require data of the last few minutes instead of the last day.
         """
-        if self._decides_everything(Rights(self, person, address, self._cached_facts(person))):
+        if self._decides_everything(self._rights_by(person, address, self._cached_facts(person))):
             return True
         max_age = MAX_CONFIRMED_AGE_SECONDS if confirmed else MAX_STALE_SECONDS
         _, answered = await self._look_up(person, max_age, seconds)
@@ -357,8 +360,18 @@ class Policy:
 
         Return None if the decision depends on data of the platform.
         """
-        decision = Rights(self, person, address, self._cached_facts(person)).decide(right, *names)
+        rights = self._rights_by(person, address, self._cached_facts(person))
+        decision = rights.decide(right, *names)
         return decision.verdict if decision.is_certain else None
+
+    def _rights_by(self, person: Person, address: Address, known: _PersonFacts) -> Rights:
+        """Return the rights of a person at an address by these facts. The latest ones are cached
+        with their decisions, because one event asks for the same rights several times."""
+        place = replace(address, thread="", person="")  # no right depends on these
+        rights = self._rights.get((person, place, known))
+        if rights is None:
+            rights = self._rights[person, place, known] = Rights(self, person, place, known)
+        return rights
 
     def list_names(self, right: str) -> Sequence[str]:
         """Return the names that rules allow for a right, as in `model:NAME`, without patterns.
@@ -442,18 +455,18 @@ class Policy:
         except TimeoutError:
             return None
 
-    def decide(self, rights: Rights, right: str, names: Sequence[str]) -> _Decision:
-        """Return the decision for the right by known data.
+    def decide(self, rights: Rights, book: RuleBook, right: str, names: Sequence[str]) -> _Decision:
+        """Return the decision for the right by known data and the rules of `book`.
 
         For `DECISION_RIGHTS`, deny programs and guests. If the guest status is not known, add a
         denial to `others`.
         """
         person = rights.person
         is_account = person.platform in self.platforms
-        programs = None if is_account else self.rule_book().stand_ins.get(person.platform)
+        programs = None if is_account else book.stand_ins.get(person.platform)
         if programs and (right not in programs.rights or person.id not in programs.groups):
             return _Decision(Verdict(False, STAND_IN_REASON, right=right))
-        decision = self._decide_by_rules(rights, right, names)
+        decision = self._decide_by_rules(rights, book, right, names)
         if right in DECISION_RIGHTS and decision.verdict.allowed and rights.person.is_bot:
             return _Decision(Verdict(False, PROGRAM_DECISION_REASON, right=decision.verdict.right))
         if (
@@ -468,16 +481,17 @@ class Policy:
             return replace(decision, others=decision.others | {False})
         return decision
 
-    def _decide_by_rules(self, rights: Rights, right: str, names: Sequence[str]) -> _Decision:
+    def _decide_by_rules(
+        self, rights: Rights, book: RuleBook, right: str, names: Sequence[str]
+    ) -> _Decision:
         if any(len(name) > MAX_RIGHT_NAME_CHARACTERS for name in names):
             return _Decision(Verdict(False, NAME_TOO_LONG, right=right))
         asked = f"{right}:{names[0]}" if names else right
-        channels = self.rule_book().channels
-        for place in place_names(rights.address) if channels else ():
-            if (rule := channels.get(place)) and not rule.leaves_right(right, names):
+        for place in place_names(rights.address) if book.channels else ():
+            if (rule := book.channels.get(place)) and not rule.leaves_right(right, names):
                 return _Decision(Verdict(False, RULE_REASONS[right], rule.source, asked))
         others: frozenset[bool] = frozenset()
-        for rule in rights.rules():
+        for rule in rights.rules:
             ruling = rule.decide(right, names)
             if ruling == "silent":
                 continue
@@ -491,7 +505,7 @@ class Policy:
                 return _Decision(Verdict(allows, reason, rule.source, asked), others)
             if fits is None:
                 others |= {allows}
-        may_chat = right == "chat" and rights.person.platform in self.rule_book().stand_ins
+        may_chat = right == "chat" and rights.person.platform in book.stand_ins
         if right in NAMED_RIGHTS or may_chat:
             return _Decision(Verdict(True, rule=DEFAULT_RULE, right=asked), others)
         reason = DEFAULT_REASONS[right]
@@ -595,10 +609,9 @@ class Policy:
 
     def _decides_everything(self, rights: Rights) -> bool:
         """Return True if the known data decides every right that a turn can use."""
-        person, address, known = rights.person, rights.address, rights.known
-        if known.is_whole:
+        if rights.known.is_whole:
             return True
-        if any(self.is_one(r.who, person, address, known) is None for r in self.rule_book().rules):
+        if any(rights.fits(rule.who, "members") is None for rule in rights.refresh().rules):
             return False
         return all(rights.decide(right).is_certain for right in (*BASIC_RIGHTS, "administer"))
 
@@ -621,7 +634,7 @@ class Policy:
         known = self._cached_facts(person, names)
         if not known.is_whole:
             known, _ = await self._look_up(person, max_age, _LOOKUP_TIMEOUT_SECONDS, names)
-        return Rights(self, person, address, known)
+        return self._rights_by(person, address, known)
 
     async def _look_up(
         self, person: Person, max_age: float, seconds: float, names: frozenset[str] = frozenset()

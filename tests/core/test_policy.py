@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -135,6 +136,17 @@ async def test_groups_are_asked_once_in_minutes() -> None:
     now[0] += 2
     assert not (await policy.may(ANA, CHANNEL, "propose")).allowed
     assert directory.asked == 2
+
+
+async def test_verdicts_count_in_all_threads_of_a_channel_until_the_rules_change() -> None:
+    policy = allow_list(frozenset({"slack:U1"}), frozenset())
+    assert (await policy.may(ANA, CHANNEL, "propose")).allowed
+    rights = await policy.rights(ANA, CHANNEL)
+    assert await policy.rights(ANA, replace(CHANNEL, thread="3.4")) is rights
+    denied = Rule("1", frozenset({"slack:U1"}), deny=("propose",))
+    policy.rule_book = supplier(RuleBook((denied,)))
+    assert not (await policy.may(ANA, CHANNEL, "propose")).allowed
+    assert not rights.may("propose").allowed
 
 
 async def test_the_groups_of_few_people_are_kept_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
