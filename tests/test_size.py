@@ -11,8 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("bot", "adapters", "core")
-MAX_CODE_LINES = 53_509
-MAX_FILES = 311
+MAX_CODE_LINES = 53_295
+MAX_FILES = 314
 
 
 def count_code_lines(source: str) -> int:

@@ -164,7 +164,7 @@ def _build_message(
     """Return the message of a delivery: the post itself, or the instruction with the body as a
     quote."""
     text, quoted = _fill(hook, parsed)
-    context = (Quote(author.name, quoted),) if quoted else ()
+    context = () if hook.template else (Quote(author.name, quoted),)
     origin = MessageOrigin(
         "webhook", hook.name, may_be_command=False, is_authored=False, is_by_person=False,
         is_attended=False, per_minute=hook.per_minute, data={"is_post": bool(hook.template)},

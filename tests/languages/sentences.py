@@ -233,6 +233,7 @@ def _helps(tree: ast.Module) -> Iterator[str]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and any(
             ".command(" in one or (one.startswith("operation(") and "in_shell=False" not in one)
             for one in map(ast.unparse, node.decorator_list)
+            if not one.startswith("tree.")  # a command of Discord
         ):
             yield ast.get_docstring(node) or ""
 
