@@ -451,7 +451,7 @@ async def test_a_schedule_of_a_private_place_is_not_shown_to_the_readers_of_a_ch
 ) -> None:
     async with open_bot(bot_home) as running_bot:
         call = f"call schedule_propose {json.dumps(WEEKLY | {'what': 'PRIVATE'})}"
-        place = {"channel": "D1", "thread": "", "shared": False}
+        place: dict[str, Any] = {"channel": "D1", "thread": "", "shared": False}
         (card,) = (await says(running_bot, call, "k1", **place)).cards
         replacing = await propose(running_bot, "k2", what="", when="10:00", replaces=card.id)
         await says(running_bot, f"approve {card.id}", "k3", clicked=True, **place)
