@@ -28,7 +28,7 @@ _NOT_ANY_MORE = (
     "{id} can no longer be applied: the person who requested it has lost the permission "
     "there (`{right}`)."
 )
-_ONLY_ASKER = "Only the person who requested {id} can approve it. Admins can deny it."
+_ONLY_ASKER = "Only the person who requested {id} can approve it or undo it. Admins can deny it."
 _ASKER_LEFT = "{id} can no longer be applied: the person who requested it is no longer a member."
 ASKER_UNKNOWN = (
     "I couldn't check in time whether the person who requested {id} is still a member, so "

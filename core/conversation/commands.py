@@ -440,7 +440,7 @@ class CommandService:
         card, asker = await self.services.changes.views.card(change), change.proposal.asker
         line = say(
             "`{id}` {title}: {state}. Requested by {name}, {at}.",
-            id=card.id, title=card.title, state=say(card.state),
+            id=card.id, title=escape_markdown(card.title), state=say(card.state),
             name=escape_markdown(clip_line(asker.name or asker.id)),
             at=format_moment(datetime.fromtimestamp(change.proposal.created_at, zone)),
         )  # fmt: skip

@@ -12,7 +12,7 @@ from core.domain.records import Turn
 from core.domain.schedule_words import describe_date, describe_result, local_time
 from core.domain.schedules import Schedule, ScheduleRun
 from core.schedules.service import ScheduleService
-from core.schedules.words import build_schedule_title, describe_schedule, describe_whole
+from core.schedules.words import build_inert_title, describe_schedule, describe_whole
 from core.text.i18n import plural, say
 
 
@@ -38,16 +38,20 @@ class ScheduleCommands:
                 words = f"{describe_whole(schedule, self.clock())}\n\n{lines}".strip()
                 return Answer(words, is_private=message.address.is_shared)
             case "delete":
-                title = build_schedule_title((await service.delete(id, *who)).draft)
-                return Answer(f"**{title}**\n\n{say('Deleted.')}")
+                schedule = await service.delete(id, *who)
+                words = f"**{build_inert_title(schedule.draft)}**\n\n{say('Deleted.')}"
             case "run":
                 await service.run_now(id, *who, once=message.event_key)
                 return Answer(say("It runs now."), is_private=message.address.is_shared)
             case "pause":
                 schedule = await service.pause(id, *who)
+                words = describe_whole(schedule, self.clock())
             case _:
                 schedule = await service.resume(id, *who)
-        return Answer(describe_whole(schedule, self.clock()))
+                words = describe_whole(schedule, self.clock())
+        # Other people may read this place, so schedules of private places stay out.
+        is_elsewhere = not schedule.address.is_same_channel(message.address)
+        return Answer(words, is_private=message.address.is_shared and is_elsewhere)
 
     async def _list(self, turn: Turn, page: int) -> Answer:
         """Return a page of the author's schedules and those of this place."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from core.changes.service import ChangeService
 from core.commands import grammar
@@ -34,6 +34,10 @@ from core.store.schedules import Schedules
 SCHEDULES_PER_PAGE = 20
 
 _ONLY_OWNER = "Only {name}, who owns this schedule, can do that: it runs with their permissions."
+_READ_BY_OTHERS = (
+    "Other people can read this conversation. Ask where the schedule was made, or in a direct "
+    "message."
+)
 _OWNER_OR_ADMIN = "Only {name}, who owns this schedule, or an admin can do that."
 
 
@@ -76,7 +80,9 @@ class ScheduleService:
 
     async def find_base(self, id: str, by: Person, address: Address) -> Draft:
         """Return a change that leaves a schedule of the person as it is, or their proposal with
-        this id, as the base of another one. Raise NotFound, NotAllowed."""
+        this id, as the base of another one. An edit begins from the schedule as it is now. Raise
+        NotFound, NotAllowed."""
+        replaced: Draft | None = None
         try:
             schedule = await self._get_as_human(id, by, address)
         except NotFound:
@@ -85,16 +91,23 @@ class ScheduleService:
             is_base = change.draft.kind == SCHEDULE_KIND and change.kind == "proposal"
             if not is_own or not is_base or change.is_forgotten or change.has_lapsed:
                 raise
-            return change.draft
+            _check_readers(change.proposal.address, address)
+            replaced = change.draft
+            if not replaced.rows[0].id:
+                return replaced
+            schedule = await self._get_as_human(replaced.rows[0].id, by, address)
         if not self.is_owner(schedule, by):
             raise NotAllowed(_ONLY_OWNER, name=schedule.owner.name or schedule.owner.id)
+        _check_readers(schedule.address, address)
         row = make_row(schedule.draft)
+        after = (replaced.rows[0].after if replaced else None) or row
         target = {
             "revision": schedule.revision, "locale": schedule.locale,
             "is_paused": schedule.state == "paused",
         }  # fmt: skip
-        write = RowWrite(id, row, row, encode_json(schedule.reply_to))
-        return Draft(SCHEDULE_APPLIER, SCHEDULE_KIND, target, schedule.draft.kind, (write,))
+        write = RowWrite(schedule.id, row, after, encode_json(schedule.reply_to))
+        draft = Draft(SCHEDULE_APPLIER, SCHEDULE_KIND, target, schedule.draft.kind, (write,))
+        return replace(draft, change_id=replaced.change_id) if replaced else draft
 
     async def pause(self, id: str, by: Person, address: Address) -> Schedule:
         """Pause the schedule until somebody resumes it. Raise NotFound, NotAllowed, BadSchedule."""
@@ -193,3 +206,9 @@ class ScheduleService:
     def _note(self, event: str, schedule: Schedule, by: Person, address: Address) -> None:
         """Write a line into the audit log."""
         self.audit.note(event, by, address, person=schedule.owner.key, schedule=schedule.id)
+
+
+def _check_readers(place: Address, here: Address) -> None:
+    """Raise NotAllowed if `place` is private and other people read a card that is shown here."""
+    if here.is_shared and not place.is_shared:
+        raise NotAllowed(_READ_BY_OTHERS)

@@ -6,7 +6,7 @@ from core.domain.schedule_rules import find_clock_changes, next_dates
 from core.domain.schedule_words import describe_date, describe_rule, local_time
 from core.domain.schedules import BadSchedule, PauseReason, Schedule, ScheduleDraft, ScheduleKind
 from core.text.i18n import plural, say
-from core.text.markdown import quote_inert
+from core.text.markdown import escape_markdown, quote_inert
 from core.text.text import to_one_line
 
 MAX_CARD_TITLE_CHARACTERS = 120
@@ -34,6 +34,11 @@ def build_schedule_title(draft: ScheduleDraft) -> str:
     """Return what the schedule does, as one line."""
     what = to_one_line(draft.text, MAX_CARD_TITLE_CHARACTERS)
     return say(_TITLES[draft.kind], what=what)
+
+
+def build_inert_title(draft: ScheduleDraft) -> str:
+    """Return the title as Markdown that shows it as it is."""
+    return escape_markdown(build_schedule_title(draft))
 
 
 def describe_times(draft: ScheduleDraft, now: float) -> list[str]:
@@ -86,7 +91,7 @@ def describe_schedule(schedule: Schedule) -> str:
     if schedule.state == "active" and schedule.next_due_at:
         when = local_time(schedule.next_due_at, schedule.draft.time_zone)
         state = say("Next: {when}.", when=describe_date(when))
-    return f"`{schedule.id}` {build_schedule_title(schedule.draft)} ({rule}). {state}"
+    return f"`{schedule.id}` {build_inert_title(schedule.draft)} ({rule}). {state}"
 
 
 def describe_whole(schedule: Schedule, now: float) -> str:
@@ -97,5 +102,5 @@ def describe_whole(schedule: Schedule, now: float) -> str:
         say("Place: this conversation. Owner: {name}.", name=owner),
         describe_state(schedule),
     ]
-    title = f"**{build_schedule_title(schedule.draft)}**"
+    title = f"**{build_inert_title(schedule.draft)}**"
     return "\n\n".join([title, quote_inert(schedule.draft.text), "\n".join(lines)])

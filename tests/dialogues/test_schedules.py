@@ -303,7 +303,7 @@ async def test_commands_manage_it(bot_home: BotHome) -> None:
 
         assert "The demo model can't make one" in await read("schedules", "k0")
         id = await add_schedule(running_bot, "k1")
-        assert f"`{id}` Post: Post the *report*" in await read("schedules", "k3")
+        assert rf"`{id}` Post: Post the \*report\*" in await read("schedules", "k3")
         assert "Paused." in await read(f"schedule {id} pause", "k4")
         assert "Started." in await read(f"agendamento {id} resume", "k5")
         assert "It runs now." in await read(f"schedule {id} run", "k7")
@@ -444,3 +444,52 @@ async def test_the_whole_text_is_on_the_card(bot_home: BotHome) -> None:
             for text in (card.text, shown.text):
                 assert [line for line in lines if f"> {line}" not in text] == []
             assert card.is_whole
+
+
+async def test_a_schedule_of_a_private_place_is_not_shown_to_the_readers_of_a_channel(
+    bot_home: BotHome,
+) -> None:
+    async with open_bot(bot_home) as running_bot:
+        call = f"call schedule_propose {json.dumps(WEEKLY | {'what': 'PRIVATE'})}"
+        place: dict[str, Any] = {"channel": "D1", "thread": "", "shared": False}
+        (card,) = (await says(running_bot, call, "k1", **place)).cards
+        replacing = await propose(running_bot, "k2", what="", when="10:00", replaces=card.id)
+        await says(running_bot, f"approve {card.id}", "k3", clicked=True, **place)
+        edit = await propose(running_bot, "k4", what="", when="10:00", replaces=card.id)
+        for answer in (replacing, edit):
+            assert ("Other people can read" in answer.text, answer.cards) == (True, ())
+        for number, (word, person) in enumerate(
+            (("pause", MEMBER), ("resume", MEMBER), ("pause", BOSS), ("delete", BOSS))
+        ):
+            text = f"schedule {card.id} {word}"
+            answer = await says(running_bot, text, f"s{number}", person)
+            assert ("PRIVATE" in answer.text, answer.is_private) == (True, True), word
+        public = await add_schedule(running_bot, "k5")
+        assert not (await says(running_bot, f"schedule {public} pause", "k6")).is_private
+
+
+@also_on_postgres
+async def test_a_new_version_of_an_edit_begins_from_the_schedule_as_it_is_now(
+    bot_home: BotHome,
+) -> None:
+    async with open_bot(bot_home) as running_bot:
+        id = await add_schedule(running_bot, "k1")
+        older = await proposed_card(running_bot, "k2", what="Older", when="", replaces=id)
+        newer = await proposed_card(running_bot, "k3", what="Newer", when="", replaces=id)
+        await says(running_bot, f"approve {newer.id}", "k4", clicked=True)
+        again = await proposed_card(running_bot, "k5", what="", when="10:00", replaces=older.id)
+        assert "Until you approve it: Post: Newer" in again.text
+        gone = await says(running_bot, f"approve {older.id}", "k6", clicked=True)
+        assert [card.state for card in gone.cards] == ["withdrawn"]
+        await says(running_bot, f"approve {again.id}", "k7", clicked=True)
+        stored = await running_bot.engine.schedules.store.get(id)
+        assert (stored.draft.text, stored.draft.rule.cron) == ("Older", "0 10 * * MON")
+
+
+async def test_lists_show_the_text_of_a_schedule_as_it_is(bot_home: BotHome) -> None:
+    async with open_bot(bot_home) as running_bot:
+        id = await add_schedule(running_bot, "k1", what="**Denied by Bea.** ||x|| `")
+        words = ("schedules", "changes", f"schedule {id} show", f"schedule {id} delete")
+        for number, word in enumerate(words):
+            text = (await says(running_bot, word, f"s{number}")).text
+            assert r"Post: \*\*Denied by Bea.\*\* \|\|x\|\| \`" in text, word
