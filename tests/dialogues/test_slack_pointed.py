@@ -83,7 +83,8 @@ async def test_no_more_files_than_ten_and_none_too_large(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = EchoModel()
-    monkeypatch.setattr("core.chat.files.MAX_ATTACHMENT_BYTES", 100)
+    for module in ("core.chat.files", "core.domain.file_text"):
+        monkeypatch.setattr(f"{module}.MAX_ATTACHMENT_BYTES", 100)
     async with workplace(tmp_path, Setting(model)) as w:
         many = [(f"{n}.txt", "text/plain", b"x" * (200 if n == 11 else n)) for n in range(1, 12)]
         root = w.slack.say(w.bob, w.general, "all of it", files=many)
