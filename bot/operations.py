@@ -256,9 +256,20 @@ async def preview_hook(
     body: Annotated[str, ShellOption("A file with the body of a request.", is_file=True)] = "",
 ) -> Json:
     """Show what a delivery of a webhook would post, and with which permissions. Posts nothing."""
-    from bot.policy_check import preview_delivery
+    from bot.policy_check import find_rights
+    from core.chat.hooks import preview_delivery
+    from core.domain.errors import NotFound
 
-    return await preview_delivery(start, name, body)
+    config = start.config
+    if name not in config.hooks:
+        raise NotFound(what=name)
+    hook = config.hooks[name].hook(name, start.settings.variable)
+    author, place, text, quoted = preview_delivery(hook, body.encode())
+    kinds = config.rule_book.stand_ins[author.platform].rights
+    return {
+        "name": name, "post_to": config.hooks[name].post_to, "is_post": bool(hook.template),
+        "text": text, "body": quoted, "rights": await find_rights(start, author, place, kinds),
+    }  # fmt: skip
 
 
 @operation(

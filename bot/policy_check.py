@@ -5,7 +5,7 @@ No service is asked: group memberships and guest status are arguments.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,8 +14,7 @@ from bot.integrations import collect_rights as platform_rights
 from bot.names import misspelt_names
 from bot.start import Start
 from core.changes.approval import Approval, TableRule
-from core.domain.errors import BadInput, NotFound
-from core.domain.hooks import HOOK_PLATFORM, HOOK_RIGHTS
+from core.domain.errors import BadInput
 from core.domain.messages import Address, Person
 from core.domain.records import Verdict
 from core.rights.policy import Policy
@@ -81,31 +80,18 @@ async def check_rights(
     }  # fmt: skip
 
 
-async def preview_delivery(start: Start, name: str, body: str) -> Mapping[str, Any]:
-    """Return where a delivery of a webhook would post, what it would post or ask the model, and the
-    rights that it would have. Raise NotFound."""
-    from core.chat.hooks import preview_delivery as preview
-
+async def find_rights(
+    start: Start, who: Person, where: Address, kinds: Collection[str]
+) -> Mapping[str, str]:
+    """Return the rights of these kinds that somebody has at a place, each with its rule."""
     config, settings = start.config, start.settings
-    if name not in config.hooks:
-        raise NotFound(what=name)
-    hook = config.hooks[name].hook(name, settings.variable)
-    text, quoted = preview(hook, body.encode())
-    author = Person(HOOK_PLATFORM, name, is_bot=True)
-    place = Address(hook.platform, hook.channel, hook.workspace, is_shared=not hook.person)
     policy = Policy(
         platform_rights(settings.faces), settings.ponte_allow, settings.ponte_admins, {}, {},
         rule_book=lambda: config.rule_book,
     )  # fmt: skip
-    named = [each for each in _named_rights(config, policy) if each.split(":")[0] in HOOK_RIGHTS]
-    verdicts = [
-        await _decide(policy, config, author, place, right) for right in (*HOOK_RIGHTS, *named)
-    ]
-    return {
-        "name": name, "post_to": config.hooks[name].post_to, "is_post": bool(hook.template),
-        "text": text, "body": quoted,
-        "rights": {one.right: one.rule for one in verdicts if one.allowed},
-    }  # fmt: skip
+    named = [each for each in _named_rights(config, policy) if each.split(":")[0] in kinds]
+    verdicts = [await _decide(policy, config, who, where, right) for right in (*kinds, *named)]
+    return {one.right: one.rule for one in verdicts if one.allowed}
 
 
 async def _decide(

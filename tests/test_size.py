@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("bot", "adapters", "core")
-MAX_CODE_LINES = 53_316
+MAX_CODE_LINES = 53_317
 MAX_FILES = 314
 
 

@@ -172,10 +172,12 @@ def _build_message(
     return Message(key, text, author, to.address, to, context=context, sent_at=now, origin=origin)
 
 
-def preview_delivery(hook: Hook, body: bytes, content_type: str = "") -> tuple[str, str]:
-    """Return what a delivery with this body leads to: the text of the post and "", or the
-    instruction for the model and the body that it reads."""
-    return _fill(hook, _parse_body(body, content_type))
+def preview_delivery(hook: Hook, body: bytes) -> tuple[Person, Address, str, str]:
+    """Return the author and the place of a delivery with this body, and what it leads to: the text
+    of the post and "", or the instruction for the model and the body that it reads."""
+    author = Person(HOOK_PLATFORM, hook.name, is_bot=True)
+    place = Address(hook.platform, hook.channel, hook.workspace, is_shared=not hook.person)
+    return author, place, *_fill(hook, _parse_body(body, ""))
 
 
 def _fill(hook: Hook, parsed: Any) -> tuple[str, str]:
