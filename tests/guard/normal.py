@@ -31,6 +31,9 @@ _CODE = re.compile(r"(?<=approve )(id-\d+|#)-\d{4}(?!\d)")
 """What is typed to approve exactly what was shown; its digits are random."""
 _SINCE = re.compile(r"(?<=since:)\d{17,20}(?!\d)")
 """An id of Discord that is a moment: two of them are equal if they were made in one millisecond."""
+_BLOCK = re.compile(r"(?<![A-Za-z0-9])b1\d{5}(?!\d)")
+"""The id that Slack's double gives to a block when somebody reads it. How often that happens
+depends on how fast a card is redrawn."""
 EPOCH_SECONDS = range(1_600_000_000, 2_000_000_000)
 
 
@@ -80,7 +83,8 @@ class Normal:
     def _replace(self, text: str, label: Any) -> str:
         for found, name in self._names:
             text = text.replace(found, name)
-        text = self._ids.sub(lambda match: label(match[0]), _SINCE.sub("time", text))
+        text = _BLOCK.sub("block", _SINCE.sub("time", text))
+        text = self._ids.sub(lambda match: label(match[0]), text)
         return _TIME.sub("time", _CODE.sub(r"\1-code", text))
 
     def _walk(self, value: Any, label: Any) -> Any:
