@@ -27,7 +27,7 @@ from core.domain.messages import Answer, Message, Post, Progress, encode_json
 from core.domain.records import Thread
 from core.ports.tools import ToolSource
 from core.store.thread_map import FileThreadMap
-from tests.fakes.choices import make_choices, make_message
+from tests.fakes.choices import make_choices, make_message, open_engine
 from tests.fakes.models import EchoModel
 
 CONVERSATIONS = 200
@@ -60,7 +60,7 @@ async def engine(
     model: EchoModel | None = None, sources: Sequence[ToolSource] = (), **options: Any
 ) -> AsyncIterator[Engine]:
     with tempfile.TemporaryDirectory() as folder:
-        opened = await Engine.open(Path(folder), replace(make_choices(model, sources), **options))
+        opened = await open_engine(Path(folder), replace(make_choices(model, sources), **options))
         opened.platforms.replies["web"] = lambda to, posts: NullReply()
         yield opened
         await opened.drain(1)
@@ -71,7 +71,9 @@ async def acceptance() -> None:
     """Light load: one event at a time. The floor is one synchronous INSERT + COMMIT, FULL."""
     async with engine() as opened:
         ours = [
-            await _measure_seconds(opened.records.inbox.accept(make_message("hello", f"k{n}")))
+            await _measure_seconds(
+                opened.conversations.inbox.accept(make_message("hello", f"k{n}"))
+            )
             for n in range(500)
         ]
     floor = await asyncio.to_thread(_bare_inserts, 500)
@@ -79,7 +81,9 @@ async def acceptance() -> None:
     _line("accept, one at a time, p99", _p(ours, 99) * 1e3, _p(floor, 99) * 1e3, "ms")
     async with engine() as opened:
         tasks = [
-            _measure_seconds(opened.records.inbox.accept(make_message("hello", f"k{n}", f"C{n}")))
+            _measure_seconds(
+                opened.conversations.inbox.accept(make_message("hello", f"k{n}", f"C{n}"))
+            )
             for n in range(200)
         ]
         at_once = await asyncio.gather(*tasks)
@@ -100,13 +104,13 @@ async def inbox_alone(count: int = 5000) -> None:
             if done == count:
                 all_done.set()
 
-        running = asyncio.create_task(opened.records.inbox.run(handler))
+        running = asyncio.create_task(opened.conversations.inbox.run(handler))
         messages = [make_message("hello", f"k{n}", f"C{n % CONVERSATIONS}") for n in range(count)]
         begun = time.perf_counter()
-        await asyncio.gather(*(opened.records.inbox.accept(one) for one in messages))
+        await asyncio.gather(*(opened.conversations.inbox.accept(one) for one in messages))
         await all_done.wait()
         took = time.perf_counter() - begun
-        await opened.records.inbox.drain(1)
+        await opened.conversations.inbox.drain(1)
         await running
     floor = await asyncio.to_thread(_bare_group, messages)
     _line("events/s through the inbox alone", count / took, count / floor, "/s")
@@ -118,8 +122,12 @@ async def whole_turns(count: int = 2000) -> None:
         opened.start()
         messages = [make_message("hello", f"k{n}", f"C{n % CONVERSATIONS}") for n in range(count)]
         cpu, begun = time.process_time(), time.perf_counter()
-        receipts = await asyncio.gather(*(opened.records.inbox.accept(one) for one in messages))
-        await asyncio.gather(*(opened.records.inbox.wait_for_answer(one.seq) for one in receipts))
+        receipts = await asyncio.gather(
+            *(opened.conversations.inbox.accept(one) for one in messages)
+        )
+        await asyncio.gather(
+            *(opened.conversations.inbox.wait_for_answer(one.seq) for one in receipts)
+        )
         took, cpu = time.perf_counter() - begun, time.process_time() - cpu
     floor = await asyncio.to_thread(_bare_group, messages)
     _line("whole turns/s over 200 conversations", count / took, count / floor, "/s")
@@ -133,8 +141,12 @@ async def hundred_people() -> None:
         opened.start()
         messages = [make_message("hello", f"k{n}", f"C{n}") for n in range(100)]
         begun = time.perf_counter()
-        receipts = await asyncio.gather(*(opened.records.inbox.accept(one) for one in messages))
-        await asyncio.gather(*(opened.records.inbox.wait_for_answer(one.seq) for one in receipts))
+        receipts = await asyncio.gather(
+            *(opened.conversations.inbox.accept(one) for one in messages)
+        )
+        await asyncio.gather(
+            *(opened.conversations.inbox.wait_for_answer(one.seq) for one in receipts)
+        )
         took = time.perf_counter() - begun
     _line(f"100 people at once ({model.most} calls in flight)", took, 1.0, "s")
 

@@ -37,7 +37,7 @@ SUBJECTS = (
             "core/domain/schedules.py", "core/domain/schedule_rules.py",
             "core/domain/schedule_words.py", "core/domain/hooks.py", "core/chat/hooks.py",
             "core/conversation/scheduled_turns.py", "core/store/schedules.py",
-            "adapters/web/openai_api.py", "bot/schedules.py", "bot/hook_config.py",
+            "adapters/web/openai_api.py", "bot/hook_config.py",
         ),
         named=(
             r"(?<!: MessageOrigin = )\bPERSON\b", r"\bPROGRAM\b", r"\bPEOPLE\b",
@@ -60,7 +60,7 @@ SUBJECTS = (
             "core/changes/kinds.py", "core/tools/nocodb/", "core/tools/sample/",
             "core/tools/stackspot/", "core/tools/posting/", "core/tools/schedules/",
             "core/chat/elsewhere.py", "core/schedules/", "core/conversation/schedules.py",
-            "core/domain/schedules.py", "core/store/schedules.py", "bot/schedules.py",
+            "core/domain/schedules.py", "core/store/schedules.py",
         ),
         named=(
             r"\bdraft\.kind (not in|in|==|!=) ", r"\bmatch draft\.kind\b",

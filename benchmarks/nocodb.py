@@ -101,8 +101,8 @@ async def times(place: Place, http: HttpClient, source: NocoSource) -> None:
             nonlocal number
             number += 1
             asked = make_message(f"call nocodb_query {QUERY}", f"k{number}", f"C{number}")
-            answer = await opened.records.inbox.wait_for_answer(
-                (await opened.records.inbox.accept(asked)).seq
+            answer = await opened.conversations.inbox.wait_for_answer(
+                (await opened.conversations.inbox.accept(asked)).seq
             )
             assert "Source: Orders" in answer.text
 

@@ -67,10 +67,10 @@ async def turns(allowances: Sequence[Allowance]) -> tuple[float, float]:
         opened.start()
         cpu, begun = time.process_time(), time.perf_counter()
         for number in range(TURNS):
-            receipt = await opened.records.inbox.accept(
+            receipt = await opened.conversations.inbox.accept(
                 make_message("hello", f"k{number}", f"C{number % 50}")
             )
-            await opened.records.inbox.wait_for_answer(receipt.seq)
+            await opened.conversations.inbox.wait_for_answer(receipt.seq)
         return (time.perf_counter() - begun) / TURNS, (time.process_time() - cpu) / TURNS
 
 

@@ -26,9 +26,10 @@ import structlog
 
 from benchmarks import process
 from benchmarks.engine import NullReply, engine
-from bot.engine import Engine, Stores
+from bot.engine import Engine
 from core.domain.messages import Message
-from tests.fakes.choices import make_choices, make_message
+from core.store.stores import Stores
+from tests.fakes.choices import make_choices, make_message, open_engine
 from tests.fakes.models import EchoModel
 from tests.real.postgres import Postgres, postgres
 
@@ -58,7 +59,7 @@ async def on(
 ) -> AsyncIterator[Engine]:
     with tempfile.TemporaryDirectory() as folder:
         stores = await Stores.open_shared(url, works=works)
-        opened = await Engine.open(Path(folder), make_choices(model), stores)
+        opened = await open_engine(Path(folder), make_choices(model), stores)
         opened.platforms.replies["web"] = lambda to, posts: NullReply()
         opened.start()
         try:
@@ -99,11 +100,11 @@ async def measure_accept(opened: Engine, name: str) -> tuple[list[float], float]
     light = []
     for one in make_messages(LIGHT, f"{name}-light"):
         began = time.perf_counter()
-        await opened.records.inbox.accept(one)
+        await opened.conversations.inbox.accept(one)
         light.append(time.perf_counter() - began)
     many = make_messages(TURNS, f"{name}-many")
     began = time.perf_counter()
-    await asyncio.gather(*(opened.records.inbox.accept(one) for one in many))
+    await asyncio.gather(*(opened.conversations.inbox.accept(one) for one in many))
     return light, TURNS / (time.perf_counter() - began)
 
 
@@ -111,9 +112,9 @@ async def turns(opened: Engine, name: str, count: int = TURNS) -> float:
     """A second, all asked at once."""
     began = time.perf_counter()
     receipts = await asyncio.gather(
-        *(opened.records.inbox.accept(one) for one in make_messages(count, name))
+        *(opened.conversations.inbox.accept(one) for one in make_messages(count, name))
     )
-    await asyncio.gather(*(opened.records.inbox.wait_for_answer(one.seq) for one in receipts))
+    await asyncio.gather(*(opened.conversations.inbox.wait_for_answer(one.seq) for one in receipts))
     return count / (time.perf_counter() - began)
 
 
@@ -122,10 +123,10 @@ async def serial(opened: Engine, name: str, count: int = 100) -> list[float]:
     took = []
     for number in range(count):
         began = time.perf_counter()
-        receipt = await opened.records.inbox.accept(
+        receipt = await opened.conversations.inbox.accept(
             make_message("hello", f"{name}{number}", f"S{number}")
         )
-        await opened.records.inbox.wait_for_answer(receipt.seq)
+        await opened.conversations.inbox.wait_for_answer(receipt.seq)
         took.append(time.perf_counter() - began)
     return took
 
@@ -137,14 +138,14 @@ async def handed_over(url: str) -> list[float]:
     async with on(url, model=model) as opened:
         lines = [
             [
-                await opened.records.inbox.accept(make_message("hello", f"h{c}-{n}", f"H{c}"))
+                await opened.conversations.inbox.accept(make_message("hello", f"h{c}-{n}", f"H{c}"))
                 for n in range(QUEUED)
             ]
             for c in range(40)
         ]
         for line in lines:
             for receipt in line:
-                await opened.records.inbox.wait_for_answer(receipt.seq)
+                await opened.conversations.inbox.wait_for_answer(receipt.seq)
         ends = await opened.stores.database.read(
             lambda c: {
                 r["turn"]: r["updated_at"] for r in c.execute("SELECT turn, updated_at FROM inbox")

@@ -38,8 +38,12 @@ async def _turns() -> float:
         opened.start()
         messages = [make_message("hello", f"k{n}", f"C{n % 200}") for n in range(TURNS)]
         began = time.process_time()
-        receipts = await asyncio.gather(*(opened.records.inbox.accept(one) for one in messages))
-        await asyncio.gather(*(opened.records.inbox.wait_for_answer(one.seq) for one in receipts))
+        receipts = await asyncio.gather(
+            *(opened.conversations.inbox.accept(one) for one in messages)
+        )
+        await asyncio.gather(
+            *(opened.conversations.inbox.wait_for_answer(one.seq) for one in receipts)
+        )
         return (time.process_time() - began) / TURNS
 
 

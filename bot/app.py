@@ -137,7 +137,7 @@ async def local(begun: Start, *, prepares: bool = False) -> AsyncIterator[Path]:
     """Yield the path of a socket of the process that holds the home.
 
     If none does, this process takes the home and serves the socket while the block runs; `prepares`
-    as in `Application.start`. Raise SettingsError if ponte.toml has errors then.
+    as in `Ponte.start`. Raise SettingsError if ponte.toml has errors then.
     """
     async with AsyncExitStack() as stack:
         with suppress(HomeTaken):

@@ -35,7 +35,6 @@ from bot.archive import (
     write_archive,
 )
 from bot.archive import extract_archive as unpacked
-from bot.engine import Stores
 from bot.home import ASIDE_PREFIX, Home, HomeUnusable, sync_folder
 from bot.integrations import FACES
 from bot.start import Start
@@ -47,6 +46,7 @@ from core.runtime.private_files import create_file
 from core.store import audit, snapshot
 from core.store.restored import ClosedCounts, close_unfinished
 from core.store.schema import SCHEMA, DifferentSchema, find_foreign_entry
+from core.store.stores import Stores
 from core.text.i18n import format_size, plural, say
 from core.tools.sample import SAMPLE_FILE
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from pydantic import SecretStr
 
 from adapters.web import WEB
 from bot import __version__
-from bot.application import Application
 from bot.config import Config, LiveConfig
-from bot.engine import Choices, Engine, Spending, Stores, load_parsers
+from bot.engine import Engine, Tools, load_parsers
 from bot.health import HealthBoard, summaries
 from bot.home import Home
 from bot.hooks import ConfiguredHooks
@@ -32,38 +31,38 @@ from bot.start import Start
 from bot.surfaces import Surfaces
 from bot.tracing import Traces
 from core.changes.approval import Approval
-from core.chat.platform import ChatPlatform
+from core.chat.people import People
 from core.clients.http import HttpClient
 from core.clients.openai import OPENAI_URL, ModelEndpoint, ModelServerClient
 from core.conversation import prompt
-from core.conversation.manager import Profile
-from core.conversation.run import CallLimits
-from core.conversation.upkeep import Retention
-from core.domain.errors import NotStored, SettingsError
-from core.domain.messages import Address, File, Person
-from core.domain.records import DoctorFinding, Health, Remote
+from core.conversation.retention import Retention
+from core.conversation.run import TurnConfig
+from core.domain.errors import SettingsError
+from core.domain.messages import Address, Person
+from core.domain.records import DoctorFinding
 from core.integrations.integration import (
-    Alone,
     ChatIntegration,
-    ChatPorts,
-    HttpHandler,
     IntegrationDependencies,
     ModelIntegration,
     OperatorConfig,
     OwnerIntegration,
-    PagePorts,
-    Peers,
-    ToolBundle,
     ToolIntegration,
 )
 from core.integrations.settings import plain_value
 from core.models.model_server import ModelOptions
 from core.observability import metrics, tracing
 from core.rights.policy import DepartureLookup, GroupLookup, GuestLookup, Policy
-from core.rights.rules import PlatformRights
 from core.schedules.tools import ScheduleSource
-from core.store.inbox import SenderLimits
+from core.store.budget import Budget
+from core.store.database import Database
+from core.store.directory import SqlDirectory
+from core.store.files import SqlFiles
 from core.store.owner_name import SqlOwnerName
+from core.store.page_accounts import SqlPageAccounts
+from core.store.peers import Alone, Peers
+from core.store.personal_data import SqlPersonalData
+from core.store.stores import Stores
+from core.store.turns import Journal
 from core.tools.posting.source import PlacePostSource
 from core.tools.tool import Toolbox
 
@@ -92,7 +91,7 @@ async def compose(
     on_secrets: Callable[[Secrets], None] | None = None,
     check: CheckEverything = check_nothing,
     now: Callable[[], float] = time.time,
-) -> Application:
+) -> Ponte:
     """Build every part that is configured, and start none.
 
     `accepts`: messages are accepted here. `runs_turns`: turns run here. `surfaces`: False serves
@@ -109,108 +108,123 @@ async def compose(
             _open_stores(settings, home, accepts=accepts, works=runs_turns), load_parsers()
         )
         closing.push_async_callback(stores.close)
+        database, peers, audit = stores.database, stores.peers, stores.audit
         if on_secrets and (secrets := _own_secrets(settings, home)):
             on_secrets(secrets)
 
         http, client = HttpClient(proxies=settings.proxies), model_client(settings)
-        live = LiveConfig(config, has_official_prices=client.place.is_official)
         closing.push_async_callback(http.close)
         closing.push_async_callback(client.close)
-        deps = dependencies(settings, live, home, http, client, stores.peers)
-        owner_name = OwnerName(SqlOwnerName(stores.database), stores.peers)
-        await owner_name.load()
-        people = PlatformPeople()
-        platform_rights = collect_rights(settings.faces)
-        policy = _access_policy(settings, live, platform_rights, people)
-        quick = QuickCommandRegistry(
-            lambda: live.current.quick_commands, policy.is_named, policy=policy
-        )
-        board = HealthBoard(summaries(settings), quick, policy)
-        board.live["database"] = stores.health
+        live = LiveConfig(
+            config, _turn_config(settings, now),
+            Retention(settings.ponte_retention_days, audit=settings.ponte_audit_days),
+            has_official_prices=client.place.is_official,
+        )  # fmt: skip
+        deps = dependencies(settings, live, home, http, client, peers)
 
-        tools = _build_tools(settings.faces, deps, quick, board, closing)
-        posting = PlacePostSource(lambda: engine.platforms.messengers)
-        schedules = ScheduleSource(lambda: engine.schedules.service)
-        toolbox = Toolbox([*(each.source for each in tools), schedules, posting])
+        memberships: dict[str, GroupLookup] = {}
+        guests: dict[str, GuestLookup] = {}
+        departures: dict[str, DepartureLookup] = {}
+        policy = Policy(
+            collect_rights(settings.faces), settings.ponte_allow, settings.ponte_admins,
+            memberships, guests, rule_book=lambda: live.current.rule_book, departures=departures,
+        )  # fmt: skip
+        approval = Approval(
+            policy, KINDS, lambda: live.table_rules, is_named=policy.is_named,
+            platforms=policy.platforms, rule_book=lambda: live.current.rule_book,
+            channel_approvers=lambda address: frozenset(live.channel(address).approvers),
+            admins=policy.admins, canonical_person=canonical_person,
+        )  # fmt: skip
+        owner = OwnerName(SqlOwnerName(database), peers)
+        await owner.load()
+        accounts = PageAccountService(SqlPageAccounts(database), peers, audit)
+        people = People(
+            policy, _budget(settings, live, policy, database), audit,
+            SqlDirectory(database, deps.pseudonym), accounts, owner,
+        )  # fmt: skip
+
+        quick = QuickCommandRegistry(live, policy.is_named, policy=policy)
+        tools = [
+            built for face in settings.faces
+            if isinstance(face, ToolIntegration) and (built := face.build(deps, quick))
+        ]  # fmt: skip
+        for each in reversed(tools):
+            closing.push_async_callback(each.close)
+        toolbox = Toolbox([each.source for each in tools])
         closing.push_async_callback(toolbox.close)
-
-        async def read_file(id: str) -> tuple[File, bytes]:
-            return await engine.records.files.get(id)
-
-        async def record_remote(thread: str, record_remote: Remote) -> None:
-            await engine.records.journal.record_remote(thread, record_remote)
-
         (model_face,) = [face for face in settings.faces if isinstance(face, ModelIntegration)]
-        model, start_model = model_face.build(deps, read_file, record_remote)
+        model, start_model = model_face.build(
+            deps, SqlFiles(database, stores.file_bytes).get, Journal(database).record_remote
+        )
         closing.push_async_callback(model.close)
-        board.live[model_face.name] = model.health
-        board.is_demo = model.level == "demo"
+
+        optional = [face.name for face in settings.faces if isinstance(face, ToolIntegration)]
+        board = HealthBoard(summaries(settings), quick, policy, (*optional, "config"))
+        engine = Engine(
+            stores, people, approval, model,
+            Tools(
+                toolbox, quick, [applier for each in tools for applier in each.appliers],
+                next((each.runner for each in tools if each.runner), None),
+            ),
+            board, live,
+        )  # fmt: skip
+        toolbox.add(ScheduleSource(engine.schedules))
+        toolbox.add(PlacePostSource(engine.platforms.messengers))
+        accounts.on_left = engine.end_work_of
+        departures[WEB.name] = accounts.has_left
+        board.views = engine.changes.views
+        engine.on_cards_change(board.announce_requests)
+        reloader = Reloader(settings, live, audit, peers)
 
         served = Surfaces(accepts)
         closing.push_async_callback(served.close)
-        engine = Engine(
-            stores,
-            Choices(
-                model=model,
-                toolbox=toolbox,
-                policy=policy,
-                approval=_approval(policy, live),
-                board=board,
-                quick=quick,
-                spending=_spending(settings, live, policy),
-                profile=replace(_profile(settings, live, platform_rights, served, home), now=now),
-                retention=Retention(
-                    settings.ponte_retention_days,
-                    lambda: live.current.retention,
-                    settings.ponte_audit_days,
-                ),
-                code=next((each.runner for each in tools if each.runner), None),
-                appliers=[applier for each in tools for applier in each.appliers],
-                pseudonym=deps.pseudonym,
-                owner_name=lambda: owner_name.current,
-                schedule_limits=lambda: live.current.schedules.limits,
-            ),
-        )
-        board.ledger = engine.changes.views.find_latest
-        board.pending = engine.changes.views.list_requests
-        engine.on_cards_change(board.announce_requests)
-        reloader = Reloader(settings, live, engine.records.audit, engine.stores.peers)
-        board.live["config"] = reloader.health
-
-        records = engine.records
-        ports = ChatPorts(
-            inbox=records.inbox, journal=records.journal, threads=records.threads,
-            files=records.files, board=board, policy=policy,
-            on_post_removed=engine.manager.on_post_removed,
-            peers=stores.peers, on_refused=engine.audit_refusal, directory=records.directory,
-        )  # fmt: skip
         used = [face for face in settings.faces if face.is_used(settings, settings)]
         for face in used:
             if surfaces and isinstance(face, ChatIntegration):
-                chat = await face.build(deps, ports)
+                chat = await face.build(deps, engine.conversations, people, board)
                 served.chats.append(chat)
-                people.add(chat)
+                memberships[chat.name], guests[chat.name] = chat.membership, chat.guest
+                departures[chat.name] = chat.has_left
                 engine.platforms.add(chat)
-        page = _page_ports(
-            settings, home, engine, board, reloader, served, people, owner_name, live, check
+
+        listing = [
+            face.name for face in settings.faces
+            if isinstance(face, ChatIntegration) and face.lists_people
+        ]  # fmt: skip
+        data = SqlPersonalData(database, canonical_person, shared=peers.is_shared)
+        ponte = Ponte(
+            settings, live, home, engine, board, served, reloader, accounts,
+            PersonalDataService(engine, data, accounts, served.chats, listing), check, runs_turns,
+            # The model's start loads a large package, so what answers people comes first.
+            (start_model, *(each.start for each in tools)), closing.pop_all(), traces,
+        )  # fmt: skip
+        closing.push_async_callback(ponte.closing.aclose)
+        hooks = ConfiguredHooks(
+            settings, live, engine.platforms.messengers, engine.conversations.inbox, audit
         )
+        routes = {f"/{chat.name}/events": chat.http for chat in served.chats}
         for face in used:
             if isinstance(face, OwnerIntegration) and (surfaces or face.always):
-                served.owned.append((face, await face.build(deps, ports, page)))
-        _mark_unserved(board, settings.faces, served, surfaces=surfaces)
+                operator = OperationService(ponte, on_admin_page=not face.always)
+                platform = await face.build(
+                    deps, engine.conversations, people, board, operator, engine.notices, routes,
+                    hooks,
+                )  # fmt: skip
+                served.owned.append((face, platform))
         for platform in served.all:
             engine.platforms.replies[platform.name] = platform.reply
-            board.live[platform.name] = platform.health
 
-        def prepare_parts() -> None:
-            start_model()  # loads a large package, so it comes after everything that answers people
-            for each in tools:
-                each.start()
-
-        return Application(
-            settings, live, home, engine, board, served, reloader, runs_turns, prepare_parts,
-            closing.pop_all(), traces,
-        )  # fmt: skip
+        board.live |= {each.source.name: each.source.health for each in tools}
+        board.live |= {platform.name: platform.health for platform in served.all}
+        board.live |= {model_face.name: model.health, "database": stores.health}
+        board.live["config"] = reloader.health
+        board.titles = next(
+            (titles for each in tools if (titles := getattr(each.source, "titles", None))), None
+        )
+        board.is_demo = model.level == "demo"
+        _mark_unserved(board, settings.faces, served, surfaces=surfaces)
+        closing.pop_all()
+        return ponte
 
 
 def model_client(settings: Settings) -> ModelServerClient:
@@ -237,21 +251,6 @@ def dependencies(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class PlatformPeople:
-    """Memberships, guests and departures of people, by the platform's name."""
-
-    memberships: dict[str, GroupLookup] = field(default_factory=dict)
-    guests: dict[str, GuestLookup] = field(default_factory=dict)
-    departures: dict[str, DepartureLookup] = field(default_factory=dict)
-
-    def add(self, chat: ChatPlatform) -> None:
-        """Register the lookups of a chat platform under its name."""
-        self.memberships[chat.name] = chat.membership
-        self.guests[chat.name] = chat.guest
-        self.departures[chat.name] = chat.has_left
-
-
 async def _open_stores(settings: Settings, home: Home, *, accepts: bool, works: bool) -> Stores:
     """Open the home's database, or the one that several processes share.
 
@@ -271,50 +270,6 @@ async def _open_stores(settings: Settings, home: Home, *, accepts: bool, works: 
     return stores
 
 
-def _access_policy(
-    settings: Settings,
-    live: LiveConfig,
-    platform_rights: Mapping[str, PlatformRights],
-    people: PlatformPeople,
-) -> Policy:
-    return Policy(
-        platform_rights, settings.ponte_allow, settings.ponte_admins, people.memberships,
-        people.guests, rule_book=lambda: live.current.rule_book, departures=people.departures,
-    )  # fmt: skip
-
-
-def _approval(policy: Policy, live: LiveConfig) -> Approval:
-    return Approval(
-        policy, KINDS, lambda: live.table_rules, is_named=policy.is_named,
-        platforms=policy.platforms,
-        rule_book=lambda: live.current.rule_book,
-        channel_approvers=lambda address: frozenset(live.channel(address).approvers),
-        admins=policy.admins, canonical_person=canonical_person,
-    )  # fmt: skip
-
-
-def _build_tools(
-    faces: Faces,
-    deps: IntegrationDependencies[Any],
-    quick: QuickCommandRegistry,
-    board: HealthBoard,
-    closing: AsyncExitStack,
-) -> Sequence[ToolBundle]:
-    """Build the tools of each integration that is on. Their health is shown on the board."""
-    tools = [
-        built
-        for face in faces
-        if isinstance(face, ToolIntegration) and (built := face.build(deps, quick))
-    ]
-    for each in reversed(tools):
-        closing.push_async_callback(each.close)
-    board.live |= {each.source.name: each.source.health for each in tools}
-    board.titles = next(
-        (titles for each in tools if (titles := getattr(each.source, "titles", None))), None
-    )
-    return tools
-
-
 def _own_secrets(settings: Settings, home: Home) -> Secrets:
     return {
         name: SecretStr(made)
@@ -324,106 +279,31 @@ def _own_secrets(settings: Settings, home: Home) -> Secrets:
     }
 
 
-def _spending(settings: Settings, live: LiveConfig, policy: Policy) -> Spending:
+def _budget(settings: Settings, live: LiveConfig, policy: Policy, database: Database) -> Budget:
     async def caps(person: Person, address: Address) -> tuple[int, int]:
         turns = await settings.daily_caps.cap_for(person, address, policy)
         return turns.person, turns.everybody
 
-    def intake() -> SenderLimits:
-        limits = live.current.limits
-        return SenderLimits(limits.messages_per_minute, limits.waiting_per_person)
-
-    return Spending(
-        caps, lambda: live.current.turn_allowances, lambda: live.price_list, policy.is_meant,
-        canonical_person, intake,
+    return Budget(
+        database, caps, ZoneInfo(settings.ponte_timezone), canonical_person,
+        allowances=lambda: live.current.turn_allowances, prices=lambda: live.price_list,
+        is_meant=policy.is_meant,
     )  # fmt: skip
 
 
-def _profile(
-    settings: Settings,
-    live: LiveConfig,
-    platform_rights: Mapping[str, PlatformRights],
-    served: Surfaces,
-    home: Home,
-) -> Profile:
+def _turn_config(settings: Settings, now: Callable[[], float]) -> TurnConfig:
+    platforms = collect_rights(settings.faces)
     urls = [value for _, value in settings if isinstance(value, str) and "://" in value]
-
-    def call_limits() -> CallLimits:
-        return CallLimits(live.current.limits.costly_calls, live.current.limits.tool_calls)
-
-    def own_addresses() -> frozenset[str]:
-        """Addresses that Ponte itself writes: its page, the services, the file of its rules."""
-        pages = [settings.page_url(), served.page_links(settings, home)[0]]
-        return frozenset([settings.ponte_config.name, *urls, *filter(None, pages)])
-
-    return Profile(
+    return TurnConfig(
         instructions=settings.ponte_instructions or prompt.INSTRUCTIONS,
         locale=settings.ponte_locale,
         zone=settings.ponte_timezone,
-        channel=live.channel,
-        link_hosts=lambda: live.current.links.hosts,
-        links_code=frozenset(name for name, own in platform_rights.items() if own.links_code),
-        links_schemes=frozenset(
-            name for name, own in platform_rights.items() if not own.links_names
-        ),
-        own_addresses=own_addresses,
-        limits=call_limits,
         titles=settings.ponte_titles == "on",
+        links_code=frozenset(name for name, own in platforms.items() if own.links_code),
+        links_schemes=frozenset(name for name, own in platforms.items() if not own.links_names),
+        own_addresses=frozenset([settings.ponte_config.name, settings.page_url(), *urls]),
+        now=now,
     )
-
-
-def _page_ports(
-    settings: Settings,
-    home: Home,
-    engine: Engine,
-    board: HealthBoard,
-    reloader: Reloader,
-    served: Surfaces,
-    people: PlatformPeople,
-    owner_name: OwnerName,
-    live: LiveConfig,
-    check: CheckEverything,
-) -> PagePorts:
-    """Return what the page and the home's Unix socket serve besides the chat."""
-    records = engine.records
-    accounts = PageAccountService(
-        records.page_accounts, records.journal, records.inbox, engine.stores.peers, records.audit,
-        engine.changes.proposals.withdraw_of,
-    )  # fmt: skip
-    people.departures[WEB.name] = accounts.has_left
-    listing = [
-        face.name
-        for face in settings.faces
-        if isinstance(face, ChatIntegration) and face.lists_people
-    ]
-    personal_data = PersonalDataService(engine, accounts, served.chats, listing)
-
-    async def readiness() -> Sequence[Health]:
-        """Return the parts that `/readyz` checks. Ponte is ready without its tools, and works by
-        the rules that it has read."""
-        others = [face.name for face in settings.faces if isinstance(face, ToolIntegration)]
-        return [part for part in await board.health() if part.name not in (*others, "config")]
-
-    async def exposition() -> str:
-        """Return the text of `/metrics`. A value that cannot be read now keeps its last state."""
-        parts = await board.health()
-        metrics.set_part_states({p.name: p.state == "on" for p in parts if p.state != "off"})
-        with suppress(NotStored):
-            metrics.set_proposal_counts(await engine.changes.ledger.count_unfinished())
-        return metrics.render_metrics()
-
-    routes: dict[str, HttpHandler] = {f"/{chat.name}/events": chat.http for chat in served.chats}
-    ponte = Ponte(
-        settings, live, home, engine, board, served, reloader, accounts, personal_data, check
-    )
-    hooks = ConfiguredHooks(
-        settings, lambda: live.current, lambda: {chat.name: chat for chat in served.chats},
-        records.inbox, records.audit,
-    )  # fmt: skip
-    return PagePorts(
-        routes, readiness, exposition, OperationService(ponte), accounts, owner_name, board,
-        OperationService(ponte, on_admin_page=True), engine.notices, hooks,
-    )  # fmt: skip
 
 
 def _mark_unserved(board: HealthBoard, faces: Faces, served: Surfaces, *, surfaces: bool) -> None:

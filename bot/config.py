@@ -30,6 +30,8 @@ from bot.integrations import FACES, Faces, is_place
 from bot.toml_lines import KeyPath, TomlLines, describe_toml_error
 from core.changes.approval import ASKER, REMIND_AFTER, Access, Approvers, TableRule, TableRules
 from core.commands.grammar import SLUG_PATTERN
+from core.conversation.retention import Retention
+from core.conversation.run import CallLimits, TurnConfig
 from core.domain.errors import BadInput, SettingsError
 from core.domain.hooks import HOOK_PLATFORM, HOOK_RIGHTS
 from core.domain.messages import Address
@@ -49,6 +51,7 @@ from core.rights.rules import (
     place_names,
 )
 from core.rights.usage import NANODOLLARS_PER_DOLLAR, Price, Prices
+from core.store.inbox import SenderLimits
 from core.text.i18n import LOCALES, nearest_locale
 
 GROUP_NAME_PATTERN = "[a-z][a-z0-9_-]{0,49}"
@@ -589,16 +592,47 @@ class Config:
 
 
 class LiveConfig:
-    """The `OperatorFile` port. `current` is ponte.toml as it was last read.
+    """The configuration that applies now: ponte.toml as it was last read (`current`), over what the
+    settings say. Nothing else changes while Ponte runs. `section` is read when Ponte starts.
 
-    Callers ask here each time, so that a reload takes effect. `section` and `links` are read when
-    Ponte starts. `has_official_prices` says that the model's server is OpenAI's, so that its price
-    list applies.
+    `has_official_prices`: the model's server is OpenAI's, so that its price list applies.
     """
 
-    def __init__(self, config: Config, *, has_official_prices: bool = True) -> None:
-        self.current = config
+    def __init__(
+        self, config: Config, turn: TurnConfig | None = None, retention: Retention | None = None, *,
+        has_official_prices: bool = True,
+    ) -> None:  # fmt: skip
+        """`turn` and `retention` are what applies where ponte.toml says nothing."""
+        self._turn = turn or TurnConfig()
+        self._retention = retention or Retention()
         self._has_official_prices = has_official_prices
+        self.current = config
+
+    @property
+    def turn(self) -> TurnConfig:
+        config = self.current
+        return replace(
+            self._turn, channel=config.channel, link_hosts=frozenset(config.links.hosts),
+            limits=CallLimits(config.limits.costly_calls, config.limits.tool_calls),
+        )  # fmt: skip
+
+    def add_own_addresses(self, *addresses: str) -> None:
+        """Add addresses that Ponte itself writes, such as that of its page."""
+        known = self._turn.own_addresses.union(filter(None, addresses))
+        self._turn = replace(self._turn, own_addresses=known)
+
+    @property
+    def retention(self) -> Retention:
+        return replace(self._retention, places=self.current.retention)
+
+    @property
+    def sender_limits(self) -> SenderLimits:
+        limits = self.current.limits
+        return SenderLimits(limits.messages_per_minute, limits.waiting_per_person)
+
+    @property
+    def schedule_limits(self) -> ScheduleLimits:
+        return self.current.schedules.limits
 
     @property
     def table_rules(self) -> TableRules:

@@ -1,15 +1,19 @@
-"""The state of each part (the board), and the operator's commands on the home's Unix socket."""
+"""The state of each part, as adapters and the operator's page show it."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from bot.settings import Settings
+from core.changes.views import ChangeViews
 from core.domain.changes import PendingRequest
+from core.domain.errors import NotStored
 from core.domain.messages import Address, Card, Person
 from core.domain.records import Health, QuickCommand, Viewer
+from core.observability import metrics
 from core.ports.tools import QuickCommands
 from core.rights.policy import Policy
 from core.text.i18n import say, translate_word
@@ -17,10 +21,6 @@ from core.text.i18n import say, translate_word
 PART_TIMEOUT_SECONDS = 5.0
 """How long one part may take to report its health."""
 ReportHealth = Callable[[], Awaitable[Health]]
-ListCards = Callable[[str], Awaitable[Sequence[Card]]]
-"""Returns the cards of a conversation."""
-ListRequests = Callable[[Person, Address], Awaitable[Sequence[PendingRequest]]]
-"""Returns the requests that wait for a person's decision."""
 
 
 def summaries(settings: Settings) -> tuple[Health, ...]:
@@ -35,18 +35,22 @@ class HealthBoard:
     """The `StatusBoard` port. A part that runs reports its own health; for others the settings say
     it."""
 
+    views: ChangeViews
+    """The changes that it lists. It is set before anything is listed."""
+
     def __init__(
-        self, summaries: Sequence[Health], quick: QuickCommands, policy: Policy | None = None
-    ) -> None:
+        self, summaries: Sequence[Health], quick: QuickCommands, policy: Policy | None = None,
+        optional: Collection[str] = (),
+    ) -> None:  # fmt: skip
+        """`optional`: names of parts without which Ponte is ready too."""
         self._lineup = tuple(summaries)
         self._quick = quick
         self._policy = policy
+        self._optional = optional
         self.live: dict[str, ReportHealth] = {}
-        self.ledger: ListCards | None = None
-        self.pending: ListRequests | None = None
         self._request_listeners: list[Callable[[], None]] = []
-        """None until the stores are open."""
         self.titles: Callable[[Viewer], Awaitable[Sequence[str]]] | None = None
+        """Returns the known tables; None if there is no base."""
         self.is_demo = False
 
     def mark_unserved(self, names: Collection[str], words: str) -> None:
@@ -59,6 +63,18 @@ class HealthBoard:
     async def health(self, patience: float = PART_TIMEOUT_SECONDS) -> Sequence[Health]:
         return await asyncio.gather(*(self._ask_part(part, patience) for part in self._lineup))
 
+    async def readiness(self) -> Sequence[Health]:
+        """Return the parts that `/readyz` checks."""
+        return [part for part in await self.health() if part.name not in self._optional]
+
+    async def metrics(self) -> str:
+        """Return the text of `/metrics`. A value that cannot be read now keeps its last state."""
+        parts = await self.health()
+        metrics.set_part_states({p.name: p.state == "on" for p in parts if p.state != "off"})
+        with suppress(NotStored):
+            metrics.set_proposal_counts(await self.views.ledger.count_unfinished())
+        return metrics.render_metrics()
+
     async def commands(self, person: Person, address: Address) -> Sequence[QuickCommand]:
         return await self._quick.list_commands(person, address)
 
@@ -69,10 +85,10 @@ class HealthBoard:
         return await self.titles(Viewer(rights))
 
     async def changes(self, conversation: str) -> Sequence[Card]:
-        return await self.ledger(conversation) if self.ledger else ()
+        return await self.views.find_latest(conversation)
 
     async def requests(self, person: Person, address: Address) -> Sequence[PendingRequest]:
-        return await self.pending(person, address) if self.pending else ()
+        return await self.views.list_requests(person, address)
 
     def on_requests_change(self, listener: Callable[[], None]) -> None:
         self._request_listeners.append(listener)

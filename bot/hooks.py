@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from bot.config import Config
+from bot.config import Config, LiveConfig
 from bot.logs import mask_also
 from bot.settings import Settings
 from core.chat.platform import Messenger
@@ -40,8 +40,8 @@ class ConfiguredHooks:
     def __init__(
         self,
         settings: Settings,
-        config: Callable[[], Config],
-        messengers: Callable[[], Mapping[str, Messenger]],
+        config: LiveConfig,
+        messengers: Mapping[str, Messenger],
         inbox: Inbox,
         audit: Audit,
     ) -> None:
@@ -55,7 +55,7 @@ class ConfiguredHooks:
     @property
     def is_used(self) -> bool:
         """True if ponte.toml has a webhook now."""
-        return bool(self._config().hooks)
+        return bool(self._config.current.hooks)
 
     async def receive(
         self, name: str, headers: Mapping[str, str], body: bytes
@@ -68,7 +68,7 @@ class ConfiguredHooks:
         return await self._intake.receive(name, headers, body)
 
     def _find(self, name: str) -> Hook | None:
-        found = self._config().hooks.get(name)
+        found = self._config.current.hooks.get(name)
         return found.hook(name, self._settings.variable) if found else None
 
 

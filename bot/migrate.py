@@ -17,7 +17,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bot.engine import Stores
 from bot.home import Home
 from bot.settings import Settings
 from core.domain.errors import NotFound, PonteError, SettingsError
@@ -26,6 +25,7 @@ from core.rights.audit import OPERATOR
 from core.store.audit import list_audit_files
 from core.store.database import Database, SqlConnection, SqlRow
 from core.store.files import FolderBytes
+from core.store.stores import Stores
 from core.store.tables import COPIED, TableDeclaration
 
 ROWS_PER_INSERT = 500

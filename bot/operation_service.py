@@ -43,10 +43,10 @@ class OperationService:
         checked = _check_arguments(operation, arguments)
         if "actor" in operation.function.__annotations__:
             checked["actor"] = actor
-        subject = ponte.start if operation.needs == "settings" else ponte
+        subject = ponte.begun if operation.needs == "settings" else ponte
         result = await operation.function(subject, **checked)
         if operation.event:
-            ponte.engine.records.audit.note(operation.event, actor)
+            ponte.engine.people.audit.note(operation.event, actor)
         return result
 
     async def describe(
@@ -57,7 +57,7 @@ class OperationService:
         result = await self.run(name, arguments, actor)
         text, ponte = TEXTS.get(name, _PLAIN_TEXT), self.ponte
         keys = set(_find_values(result, text.people)) if text.people and not as_json else ()
-        names = await ponte.engine.find_names(sorted(keys)) if keys else {}
+        names = await ponte.engine.people.find_names(sorted(keys)) if keys else {}
         view = View(ponte.zone, names, arguments)
         return describe_result(text, result, view, as_json=as_json)
 

@@ -145,7 +145,7 @@ async def list_turns(
     failed: Annotated[bool, ShellOption("Only turns that failed.")] = False,
 ) -> Rows:
     """List the turns that run, wait or have failed, without their texts."""
-    turns = await ponte.engine.records.journal.list_recent_turns()
+    turns = await ponte.engine.conversations.journal.list_recent_turns()
     return [
         asdict(turn) | {"failed": turn.is_failed} for turn in turns if turn.is_failed or not failed
     ]
@@ -174,7 +174,7 @@ async def check_parts(ponte: Ponte, model: Sequence[Literal["announce", "send"]]
 @operation("names", admin_page=True, in_shell=False)
 async def find_names(ponte: Ponte, keys: Sequence[str] = ()) -> Mapping[str, str]:
     """Return the names of people by key, as far as they are known."""
-    return await ponte.engine.find_names(keys)
+    return await ponte.engine.people.find_names(keys)
 
 
 @operation("pending", admin_page=True, in_shell=False)
@@ -192,7 +192,7 @@ async def report_usage(
     """Return a usage report since a day, by default the first of this month."""
     from bot import reports
 
-    report = await reports.report_usage(ponte.engine.records.budget, by, since)
+    report = await reports.report_usage(ponte.engine.people.budget, by, since)
     return {**report, "limits": await list_limits(ponte)} if with_limits else report
 
 
@@ -201,7 +201,7 @@ async def list_limits(ponte: Ponte) -> Rows:
     """Return what is used of each limit."""
     from bot.reports import report_limits
 
-    return await report_limits(ponte.engine.records.budget)
+    return await report_limits(ponte.engine.people.budget)
 
 
 @operation("audit", admin_page=True, example="--since yesterday --person slack:U1")
@@ -218,7 +218,7 @@ async def read_audit_log(
     """Show who did what, which rule allowed it, and who approved it."""
     from bot.reports import parse_moment
 
-    lines, following = await ponte.engine.records.audit.read(
+    lines, following = await ponte.engine.people.audit.read(
         after, since=parse_moment(since, ponte.zone),
         until=parse_moment(until, ponte.zone, end=True), person=person, event=event,
     )  # fmt: skip
@@ -286,13 +286,13 @@ async def reset_sample(ponte: Ponte) -> Json:
 @operation("link", is_secret=True, in_shell=False)
 async def find_link(ponte: Ponte) -> Json:
     """Return the page's address with its token; "" if no page is served."""
-    return {"link": ponte.page_links()[1]}
+    return {"link": ponte.links()[1]}
 
 
 @operation("threads list", example="--json")
 async def list_threads(ponte: Ponte) -> Rows:
     """List conversations with their number of messages, newest first."""
-    journal = ponte.engine.records.journal
+    journal = ponte.engine.conversations.journal
     return [
         {"conversation": one.conversation, "thread": one.id, "used_at": one.used_at,
          "messages": len(await journal.list_entries(one.conversation))}
@@ -319,17 +319,19 @@ async def forget_thread(ponte: Ponte, conversation: Conversation, actor: Person)
     """Delete one conversation. This cannot be undone."""
     entries, engine = await ponte.list_entries(conversation), ponte.engine
     where = entries[0].message.address if entries else None
-    await engine.records.audit.write_note("conversation-forgotten", actor, where)
-    messages = await engine.commands.forget(conversation)
-    return {"messages": messages, "remains": engine.commands.remains()}
+    await engine.people.audit.write_note("conversation-forgotten", actor, where)
+    messages = await engine.upkeep.forget(conversation)
+    return {"messages": messages, "remains": engine.upkeep.remains_notice}
 
 
 @operation("people add", right="own", admin_page=True, example="ana")
 async def add_person(ponte: Ponte, name: PersonName, actor: Person) -> Json:
     """Let a person use the page. Prints their sign-in link once."""
     page = ponte.page_for_links()
-    token, conversations = await ponte.accounts.add(ponte.accounts.person(name), actor)
-    return ponte.sign_in_link(name, token, page) | {"conversations": conversations}
+    person = ponte.accounts.person(name)
+    token = await ponte.accounts.add(person, actor)
+    earlier = await ponte.engine.conversations.journal.list_conversations_of(person.key)
+    return ponte.sign_in_link(name, token, page) | {"conversations": len(earlier)}
 
 
 @operation("people list", admin_page=True, example="--json")
@@ -457,7 +459,7 @@ async def delete_schedule(ponte: Ponte, id: ScheduleId, actor: Person) -> Json:
 @operation("person list", timeout_seconds=ERASE_TIMEOUT_SECONDS)
 async def list_people(ponte: Ponte) -> Rows:
     """List everyone with stored data: first and last seen, amount, key and name."""
-    return await ponte.engine.records.personal_data.list_people()
+    return await ponte.personal_data.data.list_people()
 
 
 @operation("person counts", in_shell=False, timeout_seconds=ERASE_TIMEOUT_SECONDS)
@@ -470,7 +472,7 @@ async def count_rows(ponte: Ponte, person: str) -> Json:
 @operation("person rows", in_shell=False)
 async def read_rows(ponte: Ponte, person: str, section: str, begin: int = 0) -> Rows:
     """Return rows of a section from `begin` on; an empty list at its end."""
-    data = ponte.engine.records.personal_data
+    data = ponte.personal_data.data
     return await data.read_rows(data.by_key(person), section, begin)
 
 

@@ -7,8 +7,8 @@ import pwd
 from contextlib import suppress
 
 from core.domain.errors import NotStored
-from core.integrations.integration import Peers
 from core.store.owner_name import SqlOwnerName
+from core.store.peers import Peers
 from core.text.text import to_one_line
 
 OWNER_RENAMED_TOPIC = "owner-name"

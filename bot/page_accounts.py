@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -13,12 +13,10 @@ from adapters.web import WEB
 from core.domain.errors import BadInput, NotFound, PonteError
 from core.domain.messages import Address, Person
 from core.domain.records import ApiToken, EndedToken, PageAccount
-from core.integrations.integration import Peers
-from core.ports.conversations import Inbox
 from core.rights.audit import Audit
 from core.rights.rules import OWNER_ID
 from core.store.page_accounts import SqlPageAccounts, hash_token, new_api_token, new_token
-from core.store.turns import Journal
+from core.store.peers import Peers
 from core.text.text import to_one_line
 
 ACCOUNTS_CHANGED_TOPIC = "people"
@@ -50,22 +48,22 @@ class OwnersName(BadInput):
     sentence = "`owner` is the person with the page's own token, which `ponte link` prints."
 
 
+async def _ignore_departure(person: str, turns: Sequence[int]) -> None:
+    return None
+
+
 class PageAccountService:
     """The `PageAccounts` port, with changes.
 
-    Every process is notified of each change. `left` is called with the key of each person whose
-    account is removed.
+    Every process is notified of each change.
     """
 
-    def __init__(
-        self, store: SqlPageAccounts, journal: Journal, inbox: Inbox, peers: Peers, audit: Audit,
-        left: Callable[[str], Awaitable[None]],
-    ) -> None:  # fmt: skip
+    def __init__(self, store: SqlPageAccounts, peers: Peers, audit: Audit) -> None:
         self._store = store
-        self._on_left = left
         self._audit = audit
-        self._journal = journal
-        self._inbox = inbox
+        self.on_left = _ignore_departure
+        """Called with the key of each person whose account is removed, and the turns that run for
+        them."""
         self._peers = peers
         self._listeners: list[Callable[[], None]] = []
         peers.on(ACCOUNTS_CHANGED_TOPIC, self._notify_listeners)
@@ -157,13 +155,12 @@ class PageAccountService:
         await self._audit.write_note("api-token-revoked", actor, person=token.person, api_token=id)
         return token
 
-    async def add(self, person: Person, by: Person) -> tuple[str, int]:
-        """Create an account. Return its token, and how many conversations an earlier person of that
-        name has left. Raise NameTaken, NotStored."""
+    async def add(self, person: Person, by: Person) -> str:
+        """Create an account and return its token. Raise NameTaken, NotStored."""
         token = new_token()
         await self._store.add(person.key, hash_token(token))
         await self._audit.write_note("person-added", by, person=person.key)
-        return token, len(await self._journal.list_conversations_of(person.key))
+        return token
 
     async def renew(self, person: Person, by: Person) -> str:
         """Return a new token; the one before and its sessions end. Raise NotFound."""
@@ -179,13 +176,10 @@ class PageAccountService:
         await self._audit.write_note("person-removed", by, person=person.key)
 
     async def remove(self, person: str) -> None:
-        """Delete an account, stop its person's turns and withdraw their proposals. Raise
-        NotFound."""
-        left = await self._store.remove(person)
+        """Delete an account and end what its person began. Raise NotFound."""
+        turns = await self._store.remove(person)
         await self._notify_all()
-        for seq in left:
-            await self._inbox.cancel(seq)
-        await self._on_left(person)
+        await self.on_left(person, turns)
 
     def on_change(self, heard: Callable[[], None]) -> None:
         """Call `heard` after each change of an account or session, also by another process."""

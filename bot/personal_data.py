@@ -19,7 +19,7 @@ from bot.page_accounts import PageAccountService
 from core.chat.platform import ChatPlatform
 from core.domain.errors import NotFound, PonteError
 from core.domain.messages import Person
-from core.store.personal_data import Erasure, KnownPerson
+from core.store.personal_data import Erasure, KnownPerson, SqlPersonalData
 from core.store.remembered import FORGOTTEN_ID, select_ids
 from core.store.tables import EXPORTED
 from core.text.i18n import say, use_locale
@@ -45,32 +45,32 @@ class PersonalDataService:
     """
 
     def __init__(
-        self, engine: Engine, people: PageAccountService, chats: Sequence[ChatPlatform],
-        listing: Collection[str] = (),
+        self, engine: Engine, data: SqlPersonalData, people: PageAccountService,
+        chats: Sequence[ChatPlatform], listing: Collection[str] = (),
     ) -> None:  # fmt: skip
         self._listing = listing
         self._engine = engine
-        self._data = engine.records.personal_data
+        self.data = data
         self._accounts = people
         self._chats = chats
 
     async def count_rows(self, person: str) -> Json:
         """Return who a key means, how many rows each section has, and which conversations they
         share with others."""
-        who = await self._data.find(person)
-        places = await self._data.find_conversations(who)
+        who = await self.data.find(person)
+        places = await self.data.find_conversations(who)
         return {
             "person": who.key, "names": sorted(who.names), "shared": places.shared,
-            "counts": await self._data.count_rows(who),
+            "counts": await self.data.count_rows(who),
             "sections": [*(table.section for table in EXPORTED), "decisions"],
             "remembered": await self._read_remembered(who),
         }  # fmt: skip
 
     async def read_file(self, person: str, file: str) -> bytes:
         """Return the bytes of one of their files. Raise NotFound."""
-        if not await self._data.owns_file(self._data.by_key(person), file):
+        if not await self.data.owns_file(self.data.by_key(person), file):
             raise NotFound(what="file")
-        _, data = await self._engine.records.files.get(file)
+        _, data = await self._engine.conversations.files.get(file)
         return data
 
     async def forget(self, person: str, actor: Person) -> Json:
@@ -79,10 +79,10 @@ class PersonalDataService:
         Raise UnknownPerson, Ambiguous or AuditRefused before anything is erased, and StillApplying
         before rows are.
         """
-        who = await self._data.find(person)
-        counts = await self._data.count_rows(who)
-        shared = (await self._data.find_conversations(who)).shared
-        await self._engine.records.audit.write_note("person-forgotten", actor, person=who.key)
+        who = await self.data.find(person)
+        counts = await self.data.count_rows(who)
+        shared = (await self.data.find_conversations(who)).shared
+        await self._engine.people.audit.write_note("person-forgotten", actor, person=who.key)
         if await self._accounts.find(who.key):
             await self._accounts.remove(who.key)
         else:
@@ -90,16 +90,16 @@ class PersonalDataService:
         await self._try_now(self._engine.redraw.once)
         platform = who.key.partition(":")[0]
         if platform in self._listing:  # before the rows go, so that no list brings them back
-            await self._engine.records.directory.forget(platform, [who.id])
+            await self._engine.people.directory.forget(platform, [who.id])
         left = await self._erase_all(who)
         await self._forget_at_platforms(who)
-        await self._engine.commands.forgotten()
+        await self._engine.upkeep.announce_forgotten()
         await self._try_now(self._engine.upkeep.erase)
-        await self._engine.scrub(whole=True)
+        await self._engine.stores.scrub(whole=True)
         if not left:
-            await self._engine.records.audit.forget(who.key)
-            await self._engine.scrub()
-        journal, remains = self._engine.records.journal, self._engine.commands.remains()
+            await self._engine.people.audit.forget(who.key)
+            await self._engine.stores.scrub()
+        journal, remains = self._engine.conversations.journal, self._engine.upkeep.remains_notice
         waiting = [*await journal.list_remotes_to_erase(), *await journal.list_unerasable_remotes()]
         return {
             "person": who.key, "counts": counts, "shared": shared, "left": left,
@@ -112,9 +112,9 @@ class PersonalDataService:
         left: Json = {}
         for _ in range(ERASE_ROUNDS):
             await self._clear_outside_tables(who)
-            erased = await self._data.erase(who, self._engine.at_work)
+            erased = await self.data.erase(who, self._engine.at_work)
             await self._redraw_cards(erased)
-            if not (left := await self._data.count_rows(who)):
+            if not (left := await self.data.count_rows(who)):
                 break
         return left
 
@@ -122,30 +122,31 @@ class PersonalDataService:
         """Stop their turns, and delete what their rows lead to: conversations of theirs alone,
         bytes of files, kernels, thread records."""
         engine = self._engine
-        for seq in await self._data.list_unfinished_turns(who):
-            await engine.records.inbox.cancel(seq)
-        places = await self._data.find_conversations(who)
+        for seq in await self.data.list_unfinished_turns(who):
+            await engine.conversations.inbox.cancel(seq)
+        places = await self.data.find_conversations(who)
         for conversation in places.alone:
-            await engine.commands.forget(conversation)
+            await engine.upkeep.forget(conversation)
         await self._until_quiet([*places.alone, *places.shared])
-        for file in await self._data.list_files(who):
-            await engine.records.files.discard(file)
+        for file in await self.data.list_files(who):
+            await engine.conversations.files.discard(file)
         for thread in places.threads:
-            await engine.commands.code.forget(thread)
+            await engine.assistant.forget(thread)
         for conversation in places.shared:
-            if record := await engine.records.threads.get(conversation):
+            if record := await engine.conversations.threads.get(conversation):
                 people = (FORGOTTEN_ID if one == who.key else one for one in record.participants)
                 bare = replace(record, remote="", container="", remote_upto=0)
-                await engine.records.threads.put(replace(bare, participants=tuple(people)))
-        for record in await engine.records.threads.items():
+                await engine.conversations.threads.put(replace(bare, participants=tuple(people)))
+        for record in await engine.conversations.threads.items():
             if record.id in places.decided_threads:
-                await engine.records.threads.put(replace(record, remote="", remote_upto=0))
+                await engine.conversations.threads.put(replace(record, remote="", remote_upto=0))
 
     async def _until_quiet(self, conversations: Sequence[str]) -> None:
         with suppress(TimeoutError):
+            running_turn = self._engine.conversations.inbox.running_turn
             async with asyncio.timeout(STEP_TIMEOUT_SECONDS):
                 for conversation in conversations:
-                    while await self._engine.records.inbox.running_turn(conversation) is not None:  # noqa: ASYNC110
+                    while await running_turn(conversation) is not None:  # noqa: ASYNC110
                         await asyncio.sleep(TURN_POLL_SECONDS)
 
     async def _redraw_cards(self, erased: Erasure) -> None:
@@ -156,7 +157,7 @@ class PersonalDataService:
                 change = await changes.ledger.get(id)
                 with use_locale(change.proposal.locale):
                     card = await changes.views.card(change)
-                await self._engine.records.journal.replace_cards(change.proposal.seq, [card])
+                await self._engine.conversations.journal.replace_cards(change.proposal.seq, [card])
         changes.lifecycle.on_change()
 
     async def _forget_at_platforms(self, who: KnownPerson) -> None:
@@ -167,11 +168,11 @@ class PersonalDataService:
             if chat.name == platform:
                 await chat.forget(who.ids)
         if platform not in {chat.name for chat in self._chats}:
-            for name in await self._data.read_remembered():
+            for name in await self.data.read_remembered():
                 await self._engine.stores.peers.notify("remembered", name)
 
     async def _read_remembered(self, who: KnownPerson) -> Json:
-        rows = await self._data.read_remembered()
+        rows = await self.data.read_remembered()
         found = {name: select_ids(data, who.ids) for name, data in rows.items()}
         return {name: data for name, data in found.items() if data}
 

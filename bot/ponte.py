@@ -1,14 +1,21 @@
-"""The running Ponte as operations use it: its parts by name."""
+"""The running Ponte: all its parts by name. It starts them in order, stops them in reverse, and
+reports what is on."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import structlog
+
 from adapters.web import add_token
+from bot import __version__
 from bot.config import LiveConfig
 from bot.engine import Engine
 from bot.health import HealthBoard
@@ -16,21 +23,38 @@ from bot.home import Home
 from bot.page_accounts import PageAccountService
 from bot.personal_data import PersonalDataService
 from bot.reload import Reloader
+from bot.safety import list_findings
 from bot.settings import Settings
 from bot.start import ModelRequests, Start
 from bot.surfaces import Surfaces
+from bot.tracing import Traces
 from core.domain.changes import SAMPLE_APPLIER
 from core.domain.errors import NotFound, PonteError
 from core.domain.records import DoctorFinding, HistoryEntry
+from core.observability import tracing
+from core.text.i18n import say
 from core.tools.sample import SAMPLE_INTEGRATION, open_sample_base
 
+log = structlog.get_logger("process")
 CheckEverything = Callable[..., AsyncIterator[DoctorFinding]]
 """Runs the checks of `ponte doctor` on a `Start`. With `ModelRequests`, only those of the model."""
+START_SCREEN_TIMEOUT_SECONDS = 0.3
+"""How long one part may take to report its health while the start screen is written."""
+
+READY_SENTENCE = "Ponte is ready"
+READY_TO_ACCEPT_SENTENCE = "Ponte is ready and receives messages; `ponte work` answers them"
+READY_TO_WORK_SENTENCE = "Ponte is ready and answers messages; `ponte serve` receives them"
+SETTINGS_READ_SENTENCE = "Settings: environment and {path}"
+SETTINGS_UNREAD_SENTENCE = "Settings: environment; {path} is not used ({why})"
 
 
 @dataclass(frozen=True, slots=True)
 class Ponte:
-    """All parts that operations use."""
+    """All parts of a running Ponte. Only operations, the shell and the operator's page take it.
+
+    `background_starts` begin checks and imports that run in the background. `closing` closes the
+    parts in the reverse order of their composition; traces are closed last.
+    """
 
     settings: Settings
     live: LiveConfig
@@ -42,10 +66,14 @@ class Ponte:
     accounts: PageAccountService
     personal_data: PersonalDataService
     check: CheckEverything
+    runs_turns: bool
+    background_starts: Sequence[Callable[[], None]]
+    closing: AsyncExitStack
+    traces: Traces | None = None
     _checking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
-    def start(self) -> Start:
+    def begun(self) -> Start:
         """The settings, the present ponte.toml and the home."""
         return Start(self.settings, self.live.current, self.home)
 
@@ -54,26 +82,104 @@ class Ponte:
         """The time zone of the installation."""
         return ZoneInfo(self.settings.ponte_timezone)
 
+    async def start(self, *, prepares: bool = True) -> None:
+        """Run turns and serve the platforms. Raises PonteError where one of them cannot start.
+
+        `prepares`: what only a turn needs is made ready now: the model's server is checked, and the
+        sandbox is proven. Else the first turn waits for it.
+        """
+        self.engine.start()
+        await self.surfaces.start()
+        self.live.add_own_addresses(self.page())
+        for start in self.background_starts if prepares else ():
+            start()
+
+    async def stop(self, hurry: asyncio.Event | None = None) -> None:
+        """Accept nothing more, let turns finish within PONTE_GRACE seconds or until `hurry` is set,
+        put the others back into the queue, and close all parts."""
+        deadline = time.monotonic() + self.settings.ponte_grace
+        await self.surfaces.stop_intake()
+        draining = asyncio.create_task(self.engine.drain(self.settings.ponte_grace))
+        hurrying = asyncio.create_task((hurry or asyncio.Event()).wait())
+        await asyncio.wait({draining, hurrying}, return_when=asyncio.FIRST_COMPLETED)
+        if not draining.done():
+            await self.engine.drain(0)
+        await draining
+        hurrying.cancel()
+        await self.closing.aclose()
+        if self.traces:
+            tracing.set_recorder(None)
+            is_hurried = hurry is not None and hurry.is_set()
+            await self.traces.close(0.0 if is_hurried else deadline - time.monotonic())
+
+    async def announce(self) -> None:
+        """Write what is on, what is off and why, and the page's address: on stdout, or as lines of
+        the log if that is JSON."""
+        settings, file = self.settings, self.settings.env_file
+        rows = [("failing", "settings", words) for words in settings.notes]
+        parts = await self.board.health(patience=START_SCREEN_TIMEOUT_SECONDS)
+        rows += [(part.state, part.name, part.words) for part in parts]
+        for found in list_findings(settings, self.live.current, self.home):
+            noted = found.topic in ("rights", "caps") and found.level == "note"
+            if found.level == "unsafe" or noted:
+                rows.append(("failing", found.topic, found.words))
+            elif found.topic == "rights":
+                rows.append(("on", found.topic, found.words))
+        page, link = self.links()
+        if settings.ponte_log == "json":
+            config = str(self.live.current.path or "")
+            log.info("started", version=__version__, config=config, address=page)
+            for state, name, words in rows:
+                write = log.warning if state == "failing" else log.info
+                write("part", name=name, state=state, words=words)
+            return
+        if file.path is not None:
+            sentence = SETTINGS_UNREAD_SENTENCE if file.why else SETTINGS_READ_SENTENCE
+            sys.stdout.write(say(sentence, path=file.path, why=file.why) + "\n")
+        marks = {"on": say("on"), "off": say("off"), "failing": "!!"}
+        for state, name, words in rows:
+            sys.stdout.write(f"  {marks[state]:<6} {name:<10} {words}\n")
+        # A log is kept and read by others, so the token is shown on a terminal only.
+        if page and not sys.stdout.isatty():
+            sys.stdout.write(say("`ponte link` prints the page's link with its token.") + "\n")
+        shown = link if sys.stdout.isatty() else page
+        opened = say(": open {address}", address=shown) if shown else ""
+        sys.stdout.write(f"{self._ready()}{opened}\n")
+        sys.stdout.flush()
+
+    def links(self) -> tuple[str, str]:
+        """Return the page's address without and with its token; "" for both if none is served."""
+        return self.surfaces.page_links(self.settings, self.home)
+
+    def page(self) -> str:
+        """Return the page's address; "" where no page is served."""
+        return self.links()[0]
+
+    def link(self) -> str:
+        """Return the page's address with the token that opens it; "" where no page is served."""
+        return self.links()[1]
+
+    def _ready(self) -> str:
+        if not self.runs_turns:
+            return say(READY_TO_ACCEPT_SENTENCE)
+        return say(READY_SENTENCE) if self.surfaces.accepts else say(READY_TO_WORK_SENTENCE)
+
     async def find_problems(self, *model: ModelRequests) -> Sequence[dict[str, Any]]:
         """Run the checks of `ponte doctor`, one caller after the other: they start a sandbox and
         ask each service."""
         async with self._checking:
-            found = [asdict(one) async for one in self.check(self.start, *model)]
+            found = [asdict(one) async for one in self.check(self.begun, *model)]
         if not (model or self.settings.database_url):
             part = await self.engine.stores.health()
             found.insert(0, {"part": part.name, "state": part.state, "words": part.words})
         return found
-
-    def page_links(self) -> tuple[str, str]:
-        """Return the page's address without and with its token; "" for both if none is served."""
-        return self.surfaces.page_links(self.settings, self.home)
 
     def page_for_links(self) -> str:
         """Return the page's address, also if it is not served now; "" if it has no fixed one. Raise
         PonteError if the page is turned off."""
         if self.settings.ponte_web == "off":
             raise PonteError("The page is turned off. Set PONTE_WEB=on to use it.")
-        page, _ = self.page_links()
+        page, _ = self.links()
         return page or (self.settings.page_url() if self.settings.ponte_web_port else "")
 
     def sign_in_link(self, name: str, token: str, page: str) -> dict[str, Any]:
@@ -82,7 +188,7 @@ class Ponte:
 
     async def list_entries(self, conversation: str) -> Sequence[HistoryEntry]:
         """Return the messages and answers of a stored conversation. Raise NotFound."""
-        journal = self.engine.records.journal
+        journal = self.engine.conversations.journal
         if not any(one.conversation == conversation for one in await journal.list_threads()):
             raise NotFound(what="conversation")
         return await journal.list_entries(conversation)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Protocol
 
 from bot.config import QuickCommandConfig, in_language
 from core.commands.grammar import check_slug
@@ -28,6 +28,14 @@ _NOT_HERE = "`{slug}` can't be run here. Its places are set in ponte.toml (`wher
 _NOT_YOU = "You don't have permission to run `{slug}`. Its users are set in ponte.toml (`by`)."
 
 
+class QuickCommandsConfig(Protocol):
+    """The configuration of quick commands, which can be reloaded."""
+
+    @property
+    def quick_commands(self) -> Mapping[str, QuickCommandConfig]:
+        """Return the quick commands of the file as it is now, by their slugs."""
+
+
 class QuickCommandRegistry:
     """The `QuickCommands` port. Without `run`, no command can be run.
 
@@ -37,14 +45,13 @@ class QuickCommandRegistry:
 
     def __init__(
         self,
-        commands: Callable[[], Mapping[str, QuickCommandConfig]],
+        config: QuickCommandsConfig,
         is_named: IsNamed,
         run: RunQuickCommand | None = None,
         *,
         policy: Policy | None = None,
     ) -> None:
-        self._commands = commands
-        """Return those of the file as it is now."""
+        self._config = config
         self._is_named = is_named
         self._policy = policy
         self._run = run
@@ -56,20 +63,20 @@ class QuickCommandRegistry:
     @property
     def everybodys(self) -> list[QuickCommand]:
         """The commands that are limited to no place and no person: those that a model may know."""
-        named = self._commands().items()
+        named = self._config.quick_commands.items()
         return [
             _public_record(slug, each) for slug, each in named if not each.where and not each.by
         ]
 
     def asks_first(self, slug: str) -> bool:
         """Return whether a model's call needs a person's approval before it runs."""
-        command = self._commands().get(slug)
+        command = self._config.quick_commands.get(slug)
         return command is None or command.effect != "read"
 
     async def list_commands(self, person: Person, address: Address) -> list[QuickCommand]:
         return [
             _public_record(slug, command)
-            for slug, command in self._commands().items()
+            for slug, command in self._config.quick_commands.items()
             if _may_run_here(command, address)
             and await self._is_known_as_theirs(command, person, address)
             and (await self._right(person, address, slug)).allowed
@@ -77,8 +84,8 @@ class QuickCommandRegistry:
 
     async def find(self, person: Person, address: Address, slug: str) -> QuickCommand:
         check_slug(slug)  # also one that a model made up, before any card about it
-        command = self._commands().get(slug)
-        if command is None and not self._commands():
+        command = self._config.quick_commands.get(slug)
+        if command is None and not self._config.quick_commands:
             (await self._right(person, address, slug)).raise_if_denied()
             return QuickCommand(slug, slug, effect="spend")
         if command is None:

@@ -15,8 +15,8 @@ from bot.settings import Settings
 from core.domain.errors import SettingsError
 from core.domain.messages import Person
 from core.domain.records import Health
-from core.integrations.integration import Peers
 from core.rights.audit import OPERATOR, Audit
+from core.store.peers import Peers
 from core.text.i18n import say
 
 log = structlog.get_logger("config")

@@ -13,12 +13,13 @@ from typing import Any, ClassVar
 
 from pydantic import SecretStr
 
+from core.chat.conversations import Conversations
+from core.chat.people import People
 from core.chat.platform import ChatPlatform
 from core.domain.records import Health
 from core.integrations.integration import (
     DAILY_TURNS_ADVICE,
     ChatIntegration,
-    ChatPorts,
     HomeFolder,
     IntegrationDependencies,
     SafetyFinding,
@@ -28,6 +29,7 @@ from core.integrations.integration import (
     list_answer_all_places,
 )
 from core.integrations.settings import SettingsPart, SocketUrl, Switch, Url, plain_value, setting
+from core.ports.conversations import StatusBoard
 from core.rights.rules import EVERYBODY_NAME, DailyTurns, PlatformRights
 from core.store.database import Database
 from core.store.remembered import rewrite_remembered
@@ -91,15 +93,19 @@ class Discord(ChatIntegration[DiscordSettings]):
         await rewrite_remembered(database, DISCORD_STATE_NAME, state.catch_up)
 
     async def build(
-        self, deps: IntegrationDependencies[DiscordSettings], ports: ChatPorts
-    ) -> ChatPlatform:
+        self, deps: IntegrationDependencies[DiscordSettings], conversations: Conversations,
+        people: People, board: StatusBoard,
+    ) -> ChatPlatform:  # fmt: skip
         """Return an adapter that is not started yet."""
         own = deps.own
         name = "adapters.discord.adapter"
         discord: Any = await asyncio.to_thread(importlib.import_module, name)
         adapter: ChatPlatform = discord.DiscordAdapter(
             plain_value(own.discord_token),
-            ports,
+            conversations,
+            people,
+            board,
+            deps.peers,
             api_url=own.discord_api_url,
             gateway_url=own.discord_gateway_url,
             proxies=deps.shared.proxies,

@@ -43,10 +43,12 @@ from adapters.discord.state import DiscordState
 from adapters.discord.surface import ChannelSurface, ClickSurface, ResponseSurface, SurfaceParts
 from adapters.discord.threads import DiscordThreads
 from adapters.discord.tokens import Acks, Token
+from core.chat.conversations import Conversations
 from core.chat.failed_events import EVENT_FAILED, FailedEvents
 from core.chat.files import FileDownloads
 from core.chat.interactions import Interactions
 from core.chat.participants import FindAddressingSettings, find_no_settings
+from core.chat.people import People
 from core.chat.platform import Surface
 from core.chat.reply import GrowingReply
 from core.clients.http import Proxies
@@ -54,8 +56,8 @@ from core.domain.changes import DisplayName
 from core.domain.errors import Undeliverable
 from core.domain.messages import Address, Attachment, File, Message, Person, ReplyTo
 from core.domain.records import Health
-from core.integrations.integration import Alone, ChatPorts
-from core.ports.conversations import PostJournal, Reply
+from core.ports.conversations import PostJournal, Reply, StatusBoard
+from core.store.peers import Peers
 from core.text.i18n import say
 
 log = structlog.get_logger("discord")
@@ -79,7 +81,8 @@ class DiscordAdapter:
     name = PLATFORM
 
     def __init__(
-        self, token: str, ports: ChatPorts, *, api_url: str = DISCORD_API_URL,
+        self, token: str, conversations: Conversations, people: People, board: StatusBoard,
+        peers: Peers, *, api_url: str = DISCORD_API_URL,
         gateway_url: str = DISCORD_GATEWAY_URL, proxies: Proxies | None = None,
         message_content: bool = False, locale: str = "en",
         answer_age: float = MAX_ANSWER_AGE_SECONDS, identify_wait: float = 5.0,
@@ -95,21 +98,21 @@ class DiscordAdapter:
         self._leading: asyncio.Task[None] | None = None
         self.connection = GatewayConnection(token, self.make_client, self.on_failure)
         client = self.connection.client
-        self._peers = ports.peers
-        state = self.state = DiscordState(ports.peers)
+        self._peers = peers
+        state = self.state = DiscordState(peers)
         self.failures = FailedEvents(PLATFORM)
         queues = self._queues = ChannelQueues(
             lambda error: self.failures.note(error, "channel event")
         )
-        shared = not isinstance(ports.peers, Alone)
-        roles = self.roles = Roles(client, ports.directory, shared=shared)
+        shared = peers.is_shared
+        roles = self.roles = Roles(client, people.directory, shared=shared)
         deps = self._deps = SurfaceParts(
             client, DiscordThreads(client, state, find_settings), TypingSign(),
-            waiting_marks(client, state, queues.tasks), Acks(), ports.files,
-            PostOwners(ports.journal),
+            waiting_marks(client, state, queues.tasks), Acks(), conversations.files,
+            PostOwners(conversations.journal),
         )  # fmt: skip
         fetch = self._fetch = FileDownloads(
-            "discord", ports.files, DiscordFiles(client).read, IN_DOUBT,
+            "discord", conversations.files, DiscordFiles(client).read, IN_DOUBT,
             lambda error: type(error).__name__,
         )  # fmt: skip
         self._context = DiscordContext(client, state, message_content)
@@ -117,17 +120,18 @@ class DiscordAdapter:
         self._locale = locale
         notices = self._notices = Notices(state, locations)
         self._intake = DiscordIntake(
-            inbox=ports.inbox, state=state, locations=locations, roles=roles,
+            inbox=conversations.inbox, state=state, locations=locations, roles=roles,
             threads=deps.threads, fetch=fetch, queues=queues, notices=notices,
-            sign=deps.sign, marks=deps.marks, removed=ports.on_post_removed, policy=ports.policy,
+            sign=deps.sign, marks=deps.marks, removed=conversations.withdraw_post,
+            policy=people.policy,
         )  # fmt: skip
         self._interactions = Interactions(
-            ports.inbox, ports.policy, ports.board, ports.on_refused, queues.tasks
+            conversations.inbox, people.policy, board, people.note_refusal, queues.tasks
         )
         self._handlers = DiscordHandlers(
             self._interactions,
             InteractionParts(locations, roles, deps.acks, fetch, queues.tasks),
-            ports.board,
+            board,
             state,
         )
         self._catchup = CatchUp(self._intake, answer_age)
@@ -161,7 +165,7 @@ class DiscordAdapter:
         logging.getLogger("discord").setLevel(logging.INFO)
         set_sdk_addresses(*self._urls)
         await self.state.open()
-        if isinstance(self._peers, Alone):
+        if not self._peers.is_shared:
             await self.connection.start(listens=listens)
             return
         await self.connection.start(listens=False)

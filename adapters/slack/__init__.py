@@ -10,12 +10,13 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, ConfigDict, SecretStr
 
+from core.chat.conversations import Conversations
+from core.chat.people import People
 from core.chat.platform import ChatPlatform
 from core.domain.records import Health
 from core.integrations.integration import (
     DAILY_TURNS_ADVICE,
     ChatIntegration,
-    ChatPorts,
     HomeFolder,
     IntegrationDependencies,
     SafetyFinding,
@@ -32,6 +33,7 @@ from core.integrations.settings import (
     plain_value,
     setting,
 )
+from core.ports.conversations import StatusBoard
 from core.rights.rules import EVERYBODY_NAME, PlatformRights
 from core.text.i18n import say
 
@@ -149,8 +151,9 @@ class Slack(ChatIntegration[SlackSettings]):
         return own.slack != "off"
 
     async def build(
-        self, deps: IntegrationDependencies[SlackSettings], ports: ChatPorts
-    ) -> ChatPlatform:
+        self, deps: IntegrationDependencies[SlackSettings], conversations: Conversations,
+        people: People, board: StatusBoard,
+    ) -> ChatPlatform:  # fmt: skip
         """Return the adapter, not yet started. Its module is imported in a thread."""
         own, config = deps.own, deps.config
         slack: Any = await asyncio.to_thread(importlib.import_module, "adapters.slack.adapter")
@@ -160,7 +163,10 @@ class Slack(ChatIntegration[SlackSettings]):
                 plain_value(own.slack_app_token),
                 plain_value(own.slack_signing_secret),
             ),
-            ports,
+            conversations,
+            people,
+            board,
+            deps.peers,
             api_url=own.slack_api_url,
             proxies=deps.shared.proxies,
             options=slack.SlackOptions(

@@ -34,18 +34,20 @@ from adapters.slack.setup import EVENTS_MARK, MEMBER_EVENTS, ONLY_MENTIONS, sock
 from adapters.slack.surface import NOT_A_MEMBER, SlackSurface
 from adapters.slack.threads import DirectThreads, ThreadParticipants
 from adapters.slack.workspace import Workspace
+from core.chat.conversations import Conversations
 from core.chat.failed_events import EVENT_FAILED, FailedEvents
 from core.chat.files import FileDownloads
 from core.chat.interactions import Interactions
+from core.chat.people import People
 from core.chat.reply import GrowingReply
 from core.clients.http import Proxies
 from core.domain.changes import DisplayName
 from core.domain.errors import NotStored, SettingsError
 from core.domain.messages import Address, Attachment, File, Message, Person, ReplyTo
 from core.domain.records import Health
-from core.integrations.integration import ChatPorts
-from core.ports.conversations import PostJournal
+from core.ports.conversations import PostJournal, StatusBoard
 from core.rights.policy import MAX_CONFIRMED_AGE_SECONDS
+from core.store.peers import Peers
 from core.text.i18n import say, use_locale
 
 log = structlog.get_logger("slack")
@@ -77,7 +79,8 @@ class SlackAdapter:
     name = "slack"
 
     def __init__(
-        self, credentials: Credentials, ports: ChatPorts, *, api_url: str = "https://slack.com/api/",
+        self, credentials: Credentials, conversations: Conversations, people: People,
+        board: StatusBoard, peers: Peers, *, api_url: str = "https://slack.com/api/",
         proxies: Proxies | None = None, options: SlackOptions | None = None,
         home: Path | None = None,
     ) -> None:  # fmt: skip
@@ -87,29 +90,33 @@ class SlackAdapter:
             raise SettingsError("Slack needs SLACK_APP_TOKEN (Socket Mode) or "
                                 "SLACK_SIGNING_SECRET (HTTP).")  # fmt: skip
         self._credentials = credentials
-        self._ports = ports
+        self._conversations = conversations
+        self._people = people
+        self._board = board
         self._proxies = proxies or Proxies()
         self._home = home
-        api = SlackApi(credentials.bot_token, api_url, self._proxies, ports.peers.pace)
-        directory = SlackPeople(api, ports.directory, peers=ports.peers)
+        api = SlackApi(credentials.bot_token, api_url, self._proxies, peers.pace)
+        directory = SlackPeople(api, people.directory, peers=peers)
         workspace = self.workspace = Workspace(api, directory)
         self._downloads = FileDownloads(
-            "slack", ports.files, SlackFiles(workspace).read, (InDoubt, SlackRefused)
+            "slack", conversations.files, SlackFiles(workspace).read, (InDoubt, SlackRefused)
         )
-        direct_threads = DirectThreads(workspace, ports.journal)
+        direct_threads = DirectThreads(workspace, conversations.journal)
         taking_part = ThreadParticipants(
-            workspace, ports.threads, lambda *said: self._intake.announce_mentions_only(*said)
+            workspace,
+            conversations.threads,
+            lambda *said: self._intake.announce_mentions_only(*said),
         )
         options = self._options = options or SlackOptions()
-        self._context_of = SlackContext(workspace, taking_part, ports.journal, options)
+        self._context_of = SlackContext(workspace, taking_part, conversations.journal, options)
         self._intake = SlackIntake(
-            workspace, ports.inbox, taking_part, direct_threads, self._downloads, options,
-            ports.on_post_removed, ports.policy,
+            workspace, conversations.inbox, taking_part, direct_threads, self._downloads, options,
+            conversations.withdraw_post, people.policy,
         )  # fmt: skip
         workspace.stopped = self._intake.stop
         self._handlers = SlackHandlers(
             Interactions(
-                ports.inbox, ports.policy, ports.board, ports.on_refused, workspace.tasks
+                conversations.inbox, people.policy, board, people.note_refusal, workspace.tasks
             ),
             workspace, direct_threads, options,
         )  # fmt: skip
@@ -127,7 +134,7 @@ class SlackAdapter:
     def surface(self, to: ReplyTo, resumed: bool = False) -> SlackSurface:
         """Return the surface on which `to` is answered. `resumed`: a former process may have begun
         the answer."""
-        return SlackSurface(self.workspace, self._ports.files, to, resumed)
+        return SlackSurface(self.workspace, self._conversations.files, to, resumed)
 
     async def start(self, *, listens: bool = True) -> None:
         """Connect to Slack. Without `listens`, this process posts but receives no events.
@@ -413,7 +420,7 @@ class SlackAdapter:
         person = Person("slack", user, author_home(team, body, event), profile.name)
         where = Address("slack", str(event.get("channel", "")), team)
         with use_locale(profile.locale):
-            shown = await render.home_view(self._ports.board, self._ports.policy, person, where)
+            shown = await render.home_view(self._board, self._people.policy, person, where)
         try:
             await self.workspace.api.call("views.publish", user_id=user, view=shown)
         except FAILURES as error:

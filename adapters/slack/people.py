@@ -27,10 +27,10 @@ from core.domain.changes import DisplayName
 from core.domain.errors import PlatformBusy
 from core.domain.messages import Person
 from core.domain.records import MemberKey, PlatformMember
-from core.integrations.integration import Alone, Peers
 from core.ports.rights import MemberStore as Rows
 from core.rights.policy import MAX_CONFIRMED_AGE_SECONDS, MAX_STALE_SECONDS
 from core.runtime.tasks import BackgroundTasks, BoundedDict
+from core.store.peers import Alone, Peers
 
 log = structlog.get_logger("slack")
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from core.chat.approval_notices import PersonNoticeService
+from core.chat.conversations import Conversations
+from core.chat.people import People
 from core.chat.platform import Platform
 from core.integrations.integration import (
-    ChatPorts,
     HomeFolder,
+    HookReceiver,
+    HttpHandler,
     IntegrationDependencies,
+    Operator,
+    OperatorBoard,
     OwnerIntegration,
-    PagePorts,
     SafetyFinding,
     SharedSettings,
 )
@@ -34,18 +39,20 @@ class TerminalIntegration(OwnerIntegration[SettingsPart]):
         return
 
     async def build(
-        self, deps: IntegrationDependencies[SettingsPart], ports: ChatPorts, page: PagePorts
-    ) -> Platform:
+        self, deps: IntegrationDependencies[SettingsPart], conversations: Conversations,
+        people: People, board: OperatorBoard, operator: Operator, notices: PersonNoticeService,
+        routes: Mapping[str, HttpHandler], hooks: HookReceiver,
+    ) -> Platform:  # fmt: skip
         """Return the web adapter, listening on the home's socket, that is not started yet."""
         from adapters.web.adapter import Site, WebAdapter
         from adapters.web.authentication import SocketAuthentication
 
         site = Site(
-            auth=SocketAuthentication(page.owner_name), operator=page.operator,
-            inbox=ports.inbox, journal=ports.journal, files=ports.files, board=ports.board,
-            readiness=page.readiness, metrics=page.metrics, locale=deps.shared.ponte_locale,
-            time_zone=deps.shared.ponte_timezone, peers=ports.peers, request_board=page.requests,
-            notices=page.notices,
+            auth=SocketAuthentication(people.owner), operator=operator,
+            inbox=conversations.inbox, journal=conversations.journal, files=conversations.files,
+            board=board, readiness=board.readiness, metrics=board.metrics,
+            locale=deps.shared.ponte_locale, time_zone=deps.shared.ponte_timezone,
+            peers=deps.peers, request_board=board, notices=notices,
         )  # fmt: skip
         return WebAdapter(site, deps.home.listen())
 

@@ -11,15 +11,20 @@ from urllib.parse import quote, urlsplit
 from pydantic import SecretStr, field_validator
 from pydantic_core.core_schema import ValidationInfo
 
+from core.chat.approval_notices import PersonNoticeService
+from core.chat.conversations import Conversations
+from core.chat.people import People
 from core.chat.platform import Platform
 from core.domain.errors import PonteError
 from core.domain.records import Health
 from core.integrations.integration import (
-    ChatPorts,
     HomeFolder,
+    HookReceiver,
+    HttpHandler,
     IntegrationDependencies,
+    Operator,
+    OperatorBoard,
     OwnerIntegration,
-    PagePorts,
     SafetyFinding,
     SharedSettings,
 )
@@ -115,8 +120,10 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         return Health("web", "on", own.page_url())
 
     async def build(
-        self, deps: IntegrationDependencies[WebSettings], ports: ChatPorts, page: PagePorts
-    ) -> Platform:
+        self, deps: IntegrationDependencies[WebSettings], conversations: Conversations,
+        people: People, board: OperatorBoard, operator: Operator, notices: PersonNoticeService,
+        routes: Mapping[str, HttpHandler], hooks: HookReceiver,
+    ) -> Platform:  # fmt: skip
         from adapters.web.adapter import ListenAddress, Site, WebAdapter
         from adapters.web.authentication import TokenAuthentication
 
@@ -125,17 +132,18 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         token = chosen or deps.home.web_token()
         site = Site(
             auth=TokenAuthentication(
-                own.ponte_web_host, token, own.ponte_web_url or "", page.people,
-                is_generated=not chosen and has_generated_form(token), owner_name=page.owner_name,
+                own.ponte_web_host, token, own.ponte_web_url or "", people.accounts,
+                is_generated=not chosen and has_generated_form(token), owner_name=people.owner,
             ),
-            inbox=ports.inbox, journal=ports.journal, files=ports.files, board=ports.board,
-            readiness=page.readiness, metrics=page.metrics, locale=deps.shared.ponte_locale,
-            time_zone=deps.shared.ponte_timezone, peers=ports.peers, policy=ports.policy,
-            accounts=page.people, owner_name=page.owner_name, request_board=page.requests,
-            administration=page.administration, notices=page.notices,
+            inbox=conversations.inbox, journal=conversations.journal, files=conversations.files,
+            board=board, readiness=board.readiness, metrics=board.metrics,
+            locale=deps.shared.ponte_locale, time_zone=deps.shared.ponte_timezone,
+            peers=deps.peers, policy=people.policy, accounts=people.accounts,
+            owner_name=people.owner, request_board=board, administration=operator,
+            notices=notices,
         )  # fmt: skip
         listener = ListenAddress(own.ponte_web_host, own.ponte_web_port)
-        return WebAdapter(site, listener, page.routes, page.hooks)
+        return WebAdapter(site, listener, routes, hooks)
 
     def link(self, own: WebSettings, platform: Any, home: HomeFolder) -> tuple[str, str]:
         page = own.page_url(platform.address)

@@ -34,17 +34,12 @@ from core.domain.messages import (
     Usage,
 )
 from core.domain.records import Action, ConversationSummary, Health, HistoryEntry, SearchHit
-from core.integrations.integration import (
-    Alone,
-    HookReceiver,
-    HttpHandler,
-    Operator,
-    Peers,
-)
+from core.integrations.integration import HookReceiver, HttpHandler, Operator
 from core.ports.conversations import Files, Inbox, PostJournal, Reply, RequestBoard, StatusBoard
 from core.ports.rights import OwnerNames, PageAccounts
 from core.rights.policy import Policy
 from core.rights.rules import DEFAULT_RULE, OWNER_ID
+from core.store.peers import Alone, Peers
 
 HOOKS_PREFIX = "/hooks/"
 HOOKS_PATH = "/hooks/{name}"

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from core.changes.approval import ASKER_UNKNOWN, Approval
 from core.changes.cards import CardBuilder
 from core.changes.ports import Ledger
+from core.chat.platforms import Platforms
 from core.domain.changes import Change, Consent, DecisionRequest, DisplayName, PendingRequest
 from core.domain.errors import NotAllowed, StatusUnknown
 from core.domain.messages import Address, Answer, Card, ChangeAction, Person
+from core.ports.rights import OwnerNames
 from core.rights.rules import NO_RIGHTS, OWNER_ID
+from core.store.outbox import Outbox
 from core.text.i18n import say
 from core.text.text import clip_line
 
@@ -31,16 +33,6 @@ _IN_PROGRESS = "`{id}` was already decided and is in progress."
 _UNDO_WITH = "To undo it, type `undo {id}`."
 
 
-async def _not_reached(change: str, person: str) -> bool:
-    """Return False: no direct messages with cards exist."""
-    return False
-
-
-async def _no_labels(names: Collection[str]) -> Mapping[str, DisplayName]:
-    """Return no names: no platform knows any."""
-    return {}
-
-
 @dataclass(frozen=True, slots=True)
 class ChangeViews:
     """Draws changes for people."""
@@ -48,15 +40,10 @@ class ChangeViews:
     ledger: Ledger
     approval: Approval
     builder: CardBuilder
-    clock: Callable[[], float] = time.time
-    reached: Callable[[str, str], Awaitable[bool]] = _not_reached
-    """Returns whether a direct message with the person of this key contains the card of this
-    change."""
-    labels: Callable[[Collection[str]], Awaitable[Mapping[str, DisplayName]]] = _no_labels
-    """Returns the display names of people and groups, by `platform:ID`. Unknown ones are left
-    out."""
-    owner_name: Callable[[], str] = str
-    """Returns the name of the owner of the page and the terminal; "" if it is not known."""
+    clock: Callable[[], float]
+    outbox: Outbox
+    platforms: Platforms
+    owner: OwnerNames
 
     async def cards(self, ids: Sequence[str]) -> Sequence[Card]:
         """Return the cards of these changes in their current state."""
@@ -112,7 +99,7 @@ class ChangeViews:
             given = {consent.person.key for consent in change.consents}
             if change.proposal.expires_at <= self.clock() or person.key in given:
                 continue
-            reached = await self.reached(change.id, person.key)
+            reached = await self.outbox.has_reached(change.id, person.key)
             with suppress(NotAllowed, StatusUnknown):
                 await self.approval.check_approval(person, address, change, reached)
                 found.append(change)
@@ -149,7 +136,7 @@ class ChangeViews:
         is shown, because a click checks them again."""
         if action == "approve" and viewer.key in [one.person.key for one in change.consents]:
             return False
-        reached = reached or await self.reached(change.id, viewer.key)
+        reached = reached or await self.outbox.has_reached(change.id, viewer.key)
         checks = {
             "approve": self.approval.check_approval,
             "deny": self.approval.check_denial,
@@ -172,7 +159,7 @@ class ChangeViews:
         """
         proposal = change.proposal
         named = sorted(self.approval.named_deciders(change))
-        labels = await self.labels([name for name in named if ":" in name])
+        labels = await self.platforms.labels([name for name in named if ":" in name])
         everywhere = self.approval.sees_all(viewer)
         known = [self._label(name, labels, "" if everywhere else address.platform)
                  for name in named]  # fmt: skip
@@ -204,7 +191,7 @@ class ChangeViews:
         reads_page = platforms.get(platform, NO_RIGHTS).has_one_owner or not platform
         if on_page:
             if id in ("", OWNER_ID):
-                return (self.owner_name() if reads_page else "") or say(_THE_OWNER)
+                return (self.owner.current if reads_page else "") or say(_THE_OWNER)
             return clip_line(id, _MAX_NAME_CHARS) if reads_page else say(_ON_THE_PAGE)
         if not id:
             return say(_IN_GROUP, group=clip_line(name, _MAX_NAME_CHARS))
@@ -230,7 +217,7 @@ class ChangeViews:
     async def counts(self, given: Consent, change: Change) -> bool | None:
         """Return whether this approval still counts; None if the platform does not report that
         now."""
-        reached = await self.reached(change.id, given.person.key)
+        reached = await self.outbox.has_reached(change.id, given.person.key)
         return await self.approval.counts(given, change, reached)
 
     async def describe_state(

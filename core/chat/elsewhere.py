@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import structlog
@@ -46,8 +46,8 @@ _UNREAD = "I couldn't read the messages there."
 _UNFINISHED = "The platform did not answer."
 TELL_HINT = "tell the person; do not look for another way"
 
-Messengers = Callable[[], Mapping[str, Messenger]]
-"""Returns the messengers by platform."""
+Messengers = Mapping[str, Messenger]
+"""The messengers by platform."""
 
 
 class PlacePosts:
@@ -65,13 +65,13 @@ class PlacePosts:
 
     def open(self, draft: Draft) -> Batch:
         """Return the batch that posts the draft's text."""
-        return _PostBatch(draft, self._messengers())
+        return _PostBatch(draft, self._messengers)
 
     async def check_asker(self, draft: Draft) -> None:
         """Check that the asker can write in the place now. Raise NotAllowed, also if that is not
         known."""
         try:
-            await _PostBatch(draft, self._messengers()).check_asker()
+            await _PostBatch(draft, self._messengers).check_asker()
         except ToolError as error:
             raise NotAllowed(error.sentence) from error
 

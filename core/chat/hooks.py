@@ -62,7 +62,7 @@ class HookIntake:
     """
 
     find: Callable[[str], Hook | None]
-    messengers: Callable[[], Mapping[str, Messenger]]
+    messengers: Mapping[str, Messenger]
     inbox: Inbox
     audit: Audit
     clock: Callable[[], float] = time.time
@@ -137,7 +137,7 @@ class HookIntake:
     async def _find_destination(self, hook: Hook, author: Person, key: str) -> ReplyTo:
         """Return where the answer goes. Raise Undeliverable if the platform is off, and the
         errors of `Messenger.direct`."""
-        messenger = self.messengers().get(hook.platform)
+        messenger = self.messengers.get(hook.platform)
         if messenger is None:
             raise Undeliverable(reason=f"{hook.platform} is off")
         turn = turn_id(key)

@@ -7,26 +7,29 @@ budget.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 from functools import partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
+from core.changes.service import ChangeService
 from core.changes.views import MAX_LISTED_CHANGES
+from core.chat.conversations import Conversations
+from core.chat.people import People
 from core.commands import grammar, quick_commands
 from core.commands.grammar import TypedCommand
 from core.commands.quick_commands import check_inputs, render_result
-from core.conversation.context import LEFT_OUT, Show, ToolContexts, TurnFiles
+from core.conversation.context import LEFT_OUT, Show, TurnFiles
 from core.conversation.parts import describe_parts
-from core.conversation.run import TurnServices
+from core.conversation.run import Assistant
+from core.conversation.upkeep import Upkeep
 from core.conversation.why import explain_right
 from core.domain.changes import ApprovalNotice, Change, DecisionRequest
 from core.domain.errors import NotAllowed, NotFound, PonteError
 from core.domain.messages import Address, Answer, ChangeAction, Person, Progress, Usage
 from core.domain.records import (
     Action,
-    ForgetResult,
     Outcome,
     PlaceRights,
     ToolCall,
@@ -35,12 +38,12 @@ from core.domain.records import (
 )
 from core.observability import metrics, tracing
 from core.ports.conversations import StatusBoard
-from core.ports.tools import QuickCommands
 from core.rights.allowances import describe_estimates, describe_remaining, describe_server_costs
 from core.rights.audit import Audit
 from core.rights.policy import Policy
 from core.rights.rules import place_names
 from core.rights.usage import PaidRun
+from core.store.turns import Journal
 from core.text import text
 from core.text.i18n import LANGUAGE, format_duration, format_moment, format_money, plural, say
 from core.text.markdown import escape_markdown
@@ -49,7 +52,6 @@ from core.tools.code.source import (
     RUN_PYTHON_TOOL,
     RUNNING_PYTHON,
     CodeRun,
-    CodeRunner,
     format_for_person,
 )
 from core.tools.tool import compact_json
@@ -101,11 +103,11 @@ class QuickCommandFailed(PonteError):
 
 @dataclass(frozen=True, slots=True)
 class CodeCommand:
-    """Runs Python that a person typed. `runner` is None if no sandbox is configured."""
+    """Runs Python that a person typed."""
 
-    services: TurnServices
-    tool_contexts: ToolContexts
-    runner: CodeRunner | None = None
+    journal: Journal
+    people: People
+    assistant: Assistant
 
     async def run(self, turn: Turn, code: str, show: Show, rights: PlaceRights | None) -> Answer:
         """Run the code and return its output as the answer. Raise NotAllowed, NotFound, OverBudget
@@ -113,31 +115,31 @@ class CodeCommand:
 
         Interrupted code is not run again. If its handle is known, the run is continued.
         """
-        rule = await _check_right(self.services.policy, turn, "code")
+        rule = await _check_right(self.people.policy, turn, "code")
         call = ToolCall(RUN_PYTHON_TOOL, RUN_PYTHON_TOOL, compact_json({"code": code}), "code")
         if turn.calls:
             call = turn.calls[0]
         outcome = call.outcome
         if outcome is None:
             if turn.calls and not call.handle:
-                _audit_run(self.services.audit, turn, RUN_PYTHON_TOOL, rule, "unknown")
+                _audit_run(self.people.audit, turn, RUN_PYTHON_TOOL, rule, "unknown")
                 return Answer(say(_CODE_LOST), status="failed", code="unknown")
-            if self.runner is None or not await self.runner.backend.is_available():
+            if self.assistant.code is None or not await self.assistant.code.backend.is_available():
                 raise NotFound(_NO_SANDBOX)
-            await self.services.budget.reserve(turn)
-            await self.services.journal.record_call_start(turn, call)
-            if costs := getattr(self.runner.backend, "costs", None):
-                await self.services.budget.reserve_run(turn, call.call_id, costs(call.arguments))
-            ctx = await self.tool_contexts.make_command_context(turn, call, show, rights)
+            await self.people.budget.reserve(turn)
+            await self.journal.record_call_start(turn, call)
+            if costs := getattr(self.assistant.code.backend, "costs", None):
+                await self.people.budget.reserve_run(turn, call.call_id, costs(call.arguments))
+            ctx = await self.assistant.contexts.make_command_context(turn, call, show, rights)
             await ctx.show_progress(say(RUNNING_PYTHON))
-            note = partial(_audit_run, self.services.audit, turn, RUN_PYTHON_TOOL, rule)
+            note = partial(_audit_run, self.people.audit, turn, RUN_PYTHON_TOOL, rule)
             try:
                 run = await _run_and_audit(
-                    RUN_PYTHON_TOOL, note, self.runner.run(ctx, code), _outcome_word
+                    RUN_PYTHON_TOOL, note, self.assistant.code.run(ctx, code), _outcome_word
                 )
             finally:
                 if ctx.own_memory:
-                    await self.forget(ctx.own_memory)
+                    await self.assistant.forget(ctx.own_memory)
             told = await text.run_off_loop(
                 lambda _: format_for_person(run.ran, run.files), run.ran.printed
             )
@@ -145,22 +147,17 @@ class CodeCommand:
             failed = run.ran.error or run.ran.fault
             files = (*run.files, run.code) if run.ran.changed_code and run.code else run.files
             outcome = Outcome("error" if failed else "ok", told, files, usage=run.ran.usage)
-            await self.services.journal.record_call_end(turn, call.call_id, outcome)
+            await self.journal.record_call_end(turn, call.call_id, outcome)
         return Answer(outcome.text, files=outcome.files)
-
-    async def forget(self, thread: str) -> None:
-        """Delete the sandbox state and the files of the thread with this id."""
-        if self.runner:
-            await self.runner.backend.forget(thread)
 
 
 @dataclass(frozen=True, slots=True)
 class QuickCommandHandler:
     """Runs a quick command that a person typed, in the system that offers it."""
 
-    services: TurnServices
-    known: QuickCommands
-    tool_contexts: ToolContexts
+    journal: Journal
+    people: People
+    assistant: Assistant
 
     async def run(
         self, turn: Turn, command: TypedCommand, show: Show, rights: PlaceRights | None
@@ -172,29 +169,29 @@ class QuickCommandHandler:
         interrupted command without a handle is not run again, because it may have happened.
         """
         message = turn.message
-        found = await self.known.find(message.author, message.address, command.slug)
+        found = await self.assistant.quick.find(message.author, message.address, command.slug)
         needed: tuple[Action, ...] = ("spend", "propose") if found.effect == "write" else ("spend",)
-        rule = await _check_right(self.services.policy, turn, *needed)
-        note = partial(_audit_run, self.services.audit, turn, f"command:{found.slug}", rule)
+        rule = await _check_right(self.people.policy, turn, *needed)
+        note = partial(_audit_run, self.people.audit, turn, f"command:{found.slug}", rule)
         call = ToolCall(QUICK_COMMAND_TOOL, found.slug, grammar.render_command(command), "spend")
         if turn.calls:
             call = turn.calls[0]
             if not call.handle:
                 note("unknown")
                 return Answer(say(_QUICK_LOST), status="failed", code="unknown")
-        ctx = await self.tool_contexts.make_command_context(turn, call, show, rights)
+        ctx = await self.assistant.contexts.make_command_context(turn, call, show, rights)
         inputs = command.input
         # With a handle, the run has already begun with its inputs.
         if not ctx.handle and ctx.files is not None:
-            attached = await self.tool_contexts.fetch_attachments(message)
+            attached = await self.assistant.contexts.fetch_attachments(message)
             whole = await quick_commands.collect_inputs(
                 found, inputs, message, attached, ctx.files.read
             )
             inputs = check_inputs(found, whole)
-        await self.services.budget.reserve(turn)
-        await self.services.journal.record_call_start(turn, call)
+        await self.people.budget.reserve(turn)
+        await self.journal.record_call_start(turn, call)
         paid = PaidRun("quick_commands", found.slug)
-        await self.services.budget.reserve_run(turn, call.call_id, paid)
+        await self.people.budget.reserve_run(turn, call.call_id, paid)
         await ctx.show_progress(say(_RUNNING))
         is_begun = bool(ctx.handle)
 
@@ -204,7 +201,9 @@ class QuickCommandHandler:
             is_begun = True
 
         try:
-            run = self.known.run(replace(ctx, record_handle=record_handle), found.slug, inputs)
+            run = self.assistant.quick.run(
+                replace(ctx, record_handle=record_handle), found.slug, inputs
+            )
             outcome = await _run_and_audit(
                 QUICK_COMMAND_TOOL, note, run, lambda outcome: outcome.status
             )
@@ -217,9 +216,9 @@ class QuickCommandHandler:
             return Answer(say(stopped, slug=found.slug), status="stopped")
         except PonteError:
             if not is_begun:
-                await self.services.budget.settle_run(turn.seq, call.call_id, paid, begun=False)
+                await self.people.budget.settle_run(turn.seq, call.call_id, paid, begun=False)
             raise
-        await self.services.budget.settle_run(turn.seq, call.call_id, paid, begun=True)
+        await self.people.budget.settle_run(turn.seq, call.call_id, paid, begun=True)
         if outcome.status != "ok":
             raise QuickCommandFailed(slug=found.slug, words=outcome.text)
         answer = Answer("", files=outcome.files)
@@ -228,34 +227,30 @@ class QuickCommandHandler:
     async def add_result(self, turn: Turn, answer: Answer, result: str, name: str) -> Answer:
         """Return `answer` with a command's result under it. A long result becomes a file called
         `name`."""
-        keep = TurnFiles(turn, turn.thread, self.tool_contexts).save
+        keep = TurnFiles(turn, turn.thread, self.assistant.contexts).save
         shown, files = await render_result(result, name, keep)
         text = f"{answer.text}\n\n{shown}".strip()
         return replace(answer, text=text, files=(*answer.files, *files))
+
+
+class ScheduleAnswers(Protocol):
+    """Answers `schedules` and `schedule ID …`. The first call loads the modules."""
+
+    async def answer(self, turn: Turn, command: TypedCommand, *, is_demo: bool) -> Answer:
+        """Carry out the command. Raise NotFound, NotAllowed, StatusUnknown or BadSchedule."""
 
 
 @dataclass(frozen=True, slots=True)
 class CommandService:
     """Runs every kind of typed command."""
 
-    services: TurnServices
+    stores: Conversations
+    people: People
+    changes: ChangeService
+    assistant: Assistant
     board: StatusBoard
-    quick: QuickCommandHandler
-    code: CodeCommand
-    answer_about_schedules: Callable[[Turn, TypedCommand], Awaitable[Answer]]
-    """Carries out `schedules` and `schedule ID …`. The first call loads the modules."""
-    forgotten: Callable[[], Awaitable[None]]
-    """Called after each `forget`, so that objects on servers can be erased now."""
-    kept_days: Callable[[Address], int]
-    """Returns after how many days without use the conversations of a place are forgotten; 0 for
-    never."""
-    names: Callable[[Collection[str]], Awaitable[Mapping[str, str]]]
-    """Returns the names of people by key. Unknown ones are left out."""
-    record_listed: Callable[[ApprovalNotice], Awaitable[None]]
-    """Stores that a card stands in an answer to `approvals`, so that it is redrawn."""
-    remains: Callable[[], str]
-    """Returns a sentence about places where forgotten data may still exist, such as backups; "" for
-    none."""
+    schedules: ScheduleAnswers
+    upkeep: Upkeep
 
     async def answer(
         self, turn: Turn, command: TypedCommand, show: Show, rights: PlaceRights | None
@@ -264,9 +259,10 @@ class CommandService:
         to the person, such as NotAllowed, NotFound or BadInput."""
         match command.name:
             case "quick-command":
-                return await self.quick.run(turn, command, show, rights)
+                return await self._quick.run(turn, command, show, rights)
             case grammar.RUN_PYTHON:
-                return await self.code.run(turn, command.code, show, rights)
+                code = CodeCommand(self.stores.journal, self.people, self.assistant)
+                return await code.run(turn, command.code, show, rights)
             case "approve" | "deny" | "undo":
                 return await self._decide(turn, command, show)
             case "help":
@@ -280,9 +276,13 @@ class CommandService:
             case "approvals":
                 return await self._list_approvals(turn)
             case "schedules" | "schedule":
-                return await self.answer_about_schedules(turn, command)
+                return await self.schedules.answer(
+                    turn, command, is_demo=self.assistant.model.level == "demo"
+                )
             case "why":
-                words = await explain_right(self.services, turn, command.id)
+                words = await explain_right(
+                    self.people.policy, self.changes, self.assistant.toolbox, turn, command.id
+                )
                 return Answer(words, is_private=True)
             case "new":
                 return Answer(await self._start_new_thread(turn))
@@ -292,6 +292,10 @@ class CommandService:
                 return Answer(await self._stop_turn(turn))
             case _:
                 return Answer(await self._list_changes(turn))
+
+    @property
+    def _quick(self) -> QuickCommandHandler:
+        return QuickCommandHandler(self.stores.journal, self.people, self.assistant)
 
     async def _describe_status(self, turn: Turn) -> str:
         """Return the state of each connected system, and the days after which conversations are
@@ -305,7 +309,7 @@ class CommandService:
             ]
         else:
             lines = [f"- {line}" for line in describe_parts(parts)]
-        if days := self.kept_days(turn.message.address):
+        if days := self.upkeep.kept_days(turn.message.address):
             kept = plural(
                 "Conversations here are deleted after {count} day without activity.",
                 "Conversations here are deleted after {count} days without activity.",
@@ -317,7 +321,7 @@ class CommandService:
     async def _describe_usage(self, turn: Turn) -> str:
         """Return today's usage of the person and the remainder of each allowance that applies to
         them. Admins also see the usage of everybody."""
-        message, budget = turn.message, self.services.budget
+        message, budget = turn.message, self.people.budget
         own = await budget.usage_today(message.author.key)
         lines = [say("Usage today:"), "- " + say("you: {what}", what=_describe_spending(own))]
         all_ = own
@@ -342,12 +346,12 @@ class CommandService:
     async def _describe_channel_usage(self, turn: Turn) -> str:
         """Return today's usage in this channel, by person. Raise NotAllowed for anyone but
         admins."""
-        await _check_right(self.services.policy, turn, "administer")
+        await _check_right(self.people.policy, turn, "administer")
         place = place_names(turn.message.address)[-1]
-        spent = await self.services.budget.usage_today(place=place)
+        spent = await self.people.budget.usage_today(place=place)
         lines = [say("Today in this channel: {what}", what=_describe_spending(spent))]
-        rows = await self.services.budget.report("person", place=place)
-        names = await self.names([str(row["name"]) for row in rows])
+        rows = await self.people.budget.report("person", place=place)
+        names = await self.people.find_names([str(row["name"]) for row in rows])
         for row in rows:
             name = names.get(row["name"])
             label = escape_markdown(clip_line(name)) if name else f"`{row['name']}`"
@@ -361,83 +365,58 @@ class CommandService:
     async def _start_new_thread(self, turn: Turn) -> str:
         """Begin a new thread in this conversation. The transcript of the old one stays readable."""
         conversation = turn.message.address.conversation
-        await self._check_owner(turn, await self.services.journal.owner(conversation))
-        await self.services.threads.put(await self.services.journal.new_thread(conversation))
+        await self._check_owner(turn, await self.stores.journal.owner(conversation))
+        await self.stores.threads.put(await self.stores.journal.new_thread(conversation))
         return say("New conversation started. I no longer see the earlier messages.")
 
     async def _forget_conversation(self, turn: Turn, command: TypedCommand) -> str:
         """Erase this conversation. In shared places, ask for a confirmation first."""
         conversation = turn.message.address.conversation
-        await self._check_owner(turn, await self.services.journal.owner(conversation))
+        await self._check_owner(turn, await self.stores.journal.owner(conversation))
         if turn.message.address.is_shared and not command.confirmed:
             return say(
                 "This deletes the conversation for everyone here. To confirm, type `forget yes`."
             )
-        forgot = await self.forget(conversation)
-        self.services.audit.note(
-            "conversation-forgotten", turn.message.author, turn.message.address
-        )
+        forgot = await self.upkeep.forget(conversation)
+        self.people.audit.note("conversation-forgotten", turn.message.author, turn.message.address)
         deleted = plural(
             "Deleted this conversation ({count} message).",
             "Deleted this conversation ({count} messages).",
             forgot,
         )
-        remains = self.remains()
+        remains = self.upkeep.remains_notice
         return f"{deleted} {say(remains)}" if remains else deleted
-
-    async def forget(self, conversation: str) -> int:
-        """Erase a conversation. Return how many messages it had."""
-        return await self._clean_up(conversation, await self.services.journal.forget(conversation))
-
-    async def forget_idle(self, conversation: str, since: float) -> int:
-        """Erase a conversation unless it was used since then (seconds since the epoch). Return how
-        many messages it had."""
-        forgot = await self.services.journal.forget_idle(conversation, since)
-        return await self._clean_up(conversation, forgot) if forgot else 0
-
-    async def _clean_up(self, conversation: str, forgot: ForgetResult) -> int:
-        """Delete what is left of a forgotten conversation outside the journal. Return its number of
-        messages."""
-        for seq in forgot.running:
-            await self.services.inbox.cancel(seq)
-        for file in forgot.files:
-            await self.services.files.discard(file)
-        for thread in forgot.threads:
-            await self.code.forget(thread)
-        await self.services.threads.delete(conversation)
-        await self.forgotten()
-        return forgot.messages
 
     async def _stop_turn(self, turn: Turn) -> str:
         """Stop the running turn of this conversation, or else the latest approved run that is
         waited for."""
         conversation = turn.message.address.conversation
-        seq = await self.services.inbox.running_turn(conversation)
+        seq = await self.stores.inbox.running_turn(conversation)
         if seq is None:
-            kinds = self.services.changes.approval.kinds
+            kinds = self.changes.approval.kinds
             awaited = [name for name, kind in kinds.items() if kind.has_end]
-            waiting = await self.services.changes.ledger.list_waiting_runs(conversation, awaited)
-            seq = next((each for each in waiting if not self.services.inbox.is_stopped(each)), None)
+            waiting = await self.changes.ledger.list_waiting_runs(conversation, awaited)
+            seq = next((each for each in waiting if not self.stores.inbox.is_stopped(each)), None)
         if seq is None:
             return say("Nothing is running here.")
-        await self._check_owner(turn, await self.services.journal.author(seq))
-        await self.services.inbox.cancel(seq)
+        await self._check_owner(turn, await self.stores.journal.author(seq))
+        await self.stores.inbox.cancel(seq)
         return say("Stopped.")
 
     async def _list_changes(self, turn: Turn) -> str:
         """List the latest changes of this conversation, or of all if the person may see all."""
         message = turn.message
-        all = self.services.changes.approval.sees_all(message.author)
+        all = self.changes.approval.sees_all(message.author)
         where = "" if all else message.address.conversation
-        found = await self.services.changes.ledger.list_of_conversation(where, MAX_LISTED_CHANGES)
+        found = await self.changes.ledger.list_of_conversation(where, MAX_LISTED_CHANGES)
         if not found:
             return say("No changes yet.")
-        zone = self.services.budget.zone_of(message)
+        zone = self.people.budget.zone_of(message)
         return "\n".join([say("Latest changes:"), *[await self._describe(c, zone) for c in found]])
 
     async def _describe(self, change: Change, zone: tzinfo) -> str:
         """Return the line of a change in a list. The date and time are in `zone`."""
-        card, asker = await self.services.changes.views.card(change), change.proposal.asker
+        card, asker = await self.changes.views.card(change), change.proposal.asker
         line = say(
             "`{id}` {title}: {state}. Requested by {name}, {at}.",
             id=card.id, title=escape_markdown(card.title), state=say(card.state),
@@ -451,17 +430,16 @@ class CommandService:
         cards with buttons. In shared places, list only those of the same channel and count the
         others."""
         person, here = turn.message.author, turn.message.address
-        changes = self.services.changes
-        found = await changes.views.waiting_for(person, here)
+        found = await self.changes.views.waiting_for(person, here)
         if not found:
             return Answer(say("No requests are waiting for you."), is_private=here.is_shared)
         listed = [
             one for one in found if not here.is_shared or one.proposal.address.is_same_channel(here)
         ]
         as_cards = () if here.is_shared else listed[:MAX_APPROVAL_CARDS]
-        drawn = tuple([await changes.views.card(one, person, here) for one in as_cards])
+        drawn = tuple([await self.changes.views.card(one, person, here) for one in as_cards])
         for one in as_cards:
-            await self.record_listed(ApprovalNotice(
+            await self.stores.outbox.put(ApprovalNotice(
                 one.id, "list", person, turn.message.reply_to, LANGUAGE.get(), str(turn.seq),
                 state="posted", drawn_version=one.version,
             ))  # fmt: skip
@@ -495,15 +473,17 @@ class CommandService:
 
     def _describe_request(self, change: Change, reader: Person, here: Address) -> str:
         """Return the line of a request in a list: id, title, asker, and the time left."""
-        changes = self.services.changes
+        views = self.changes.views
         values = {
             "id": change.id,
-            "title": escape_markdown(self.services.changes.views.builder.build_title(change)),
-            "left": format_duration(max(60, change.proposal.expires_at - changes.views.clock())),
+            "title": escape_markdown(views.builder.build_title(change)),
+            "left": format_duration(
+                max(60, change.proposal.expires_at - self.changes.views.clock())
+            ),
         }
         if change.proposal.asker.key == reader.key:
             return say("`{id}` {title}: requested by you, expires in {left}.", **values)
-        name = escape_markdown(changes.views.name_of_asker(change, reader, here))
+        name = escape_markdown(self.changes.views.name_of_asker(change, reader, here))
         return say("`{id}` {title}: requested by {name}, expires in {left}.", name=name, **values)
 
     async def _decide(self, turn: Turn, command: TypedCommand, show: Show) -> Answer:
@@ -520,8 +500,8 @@ class CommandService:
         decision = DecisionRequest(
             id, turn.seq, message.author, message.address, message.is_click, code, revision, doing
         )
-        answer = await self.services.changes.decisions.decide(_ACTIONS[command.name], decision)
-        result, title = await self.services.changes.decisions.result(id, turn.seq)
+        answer = await self.changes.decisions.decide(_ACTIONS[command.name], decision)
+        result, title = await self.changes.decisions.result(id, turn.seq)
         if not result:
             return answer
         if answer.is_private:  # decided in a shared place where others may not see the result
@@ -529,12 +509,12 @@ class CommandService:
         # After a click, the card is redrawn in its own post, and the result is a new post.
         if message.is_click:
             answer = replace(answer, cards=())
-        return await self.quick.add_result(turn, replace(answer, has_own_post=True), result, title)
+        return await self._quick.add_result(turn, replace(answer, has_own_post=True), result, title)
 
     async def _is_admin(self, turn: Turn) -> bool:
         """Return whether the author has the right `administer` at this place."""
         message = turn.message
-        policy = self.services.policy
+        policy = self.people.policy
         return (await policy.may(message.author, message.address, "administer")).allowed
 
     async def _check_owner(self, turn: Turn, owner: str) -> None:

@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from core.changes.approval import TableRules
+from core.changes.approval import Approval
+from core.chat.conversations import Conversations
 from core.domain.messages import Attachment, File, Item, Message, Progress
 from core.domain.records import (
     Need,
@@ -22,10 +23,9 @@ from core.domain.records import (
     Turn,
     Viewer,
 )
-from core.ports.conversations import FetchAttachment, Files, ThreadMap
+from core.ports.conversations import FetchAttachment
 from core.rights.policy import ANY_TABLE
 from core.runtime.tasks import run_together
-from core.store.turns import Journal
 from core.text import text
 
 Show = Callable[[Progress], Awaitable[None]]
@@ -51,22 +51,17 @@ class ReadableThread:
 class ToolContexts:
     """Builds the contexts of tool calls and commands.
 
-    `fetch` maps a platform to the function that downloads its files. `zone` is the time zone to use
-    if the asker's platform reports none.
+    `zone` is the time zone to use if the asker's platform reports none.
     """
 
-    journal: Journal
-    files: Files
-    threads: ThreadMap
+    stores: Conversations
     fetch: Mapping[str, FetchAttachment]
+    approval: Approval
     zone: str = "UTC"
-    stopped: Callable[[int], bool] = lambda seq: False
-    """Returns whether a person stopped the turn with this `seq` (`Inbox.is_stopped`)."""
-    table_rules: Callable[[], TableRules] = TableRules
 
     def may_know(self, rights: PlaceRights | None, needs: Collection[Need]) -> bool:
         """Return whether a person with these rights may read what needs `needs`."""
-        rules = self.table_rules()
+        rules = self.approval.rules()
         return all(
             (rights is None or rights.may_know(*need))
             and not (need[0] == "read" and rules.is_hidden(*need[1:]))
@@ -85,10 +80,10 @@ class ToolContexts:
         if all(self.may_know(rights, needs) for needs in known.needs):
             return None
         message, items = turn.message, list[Item]()
-        shown = await self.journal.list_entries(message.address.conversation, turn.thread)
+        shown = await self.stores.journal.list_entries(message.address.conversation, turn.thread)
         answers = {one.seq: one.answer.text for one in shown
                    if one.state in ("done", "stopped") and one.answer}  # fmt: skip
-        entries = await self.journal.transcript(turn.thread, before=turn.seq)
+        entries = await self.stores.journal.transcript(turn.thread, before=turn.seq)
         for seq, group in itertools.groupby(entries, key=lambda entry: entry.seq):
             of_turn = list(group)
             readable = [entry.item for entry in of_turn if self.may_know(rights, entry.needs)]
@@ -119,7 +114,7 @@ class ToolContexts:
         message = turn.message
 
         async def record_handle(handle: str) -> None:
-            await self.journal.record_call_handle(turn, call.call_id, handle)
+            await self.stores.journal.record_call_handle(turn, call.call_id, handle)
 
         return ToolContext(
             asker=message.author,
@@ -141,7 +136,7 @@ class ToolContexts:
             record_remote=record_remote,
             origin=message.origin,
             is_repeat=bool(message.replaced_turn),
-            is_stopped=lambda: self.stopped(turn.seq),
+            is_stopped=lambda: self.stores.inbox.is_stopped(turn.seq),
         )
 
     async def make_command_context(
@@ -153,14 +148,14 @@ class ToolContexts:
         async def show_words(words: str) -> None:
             await show(Progress(current_step=words))
 
-        known = await self.journal.provenance(turn.thread, turn.message.author.key, turn.seq)
+        known = await self.stores.journal.provenance(turn.thread, turn.message.author.key, turn.seq)
         readable = await self.find_readable_part(turn, known, rights)
         thread = await self.load_thread(turn, new=readable is not None)
 
         async def record_remote(remote: Remote) -> None:
-            await self.journal.record_remote(thread.id, remote)
+            await self.stores.journal.record_remote(thread.id, remote)
             if remote.kind == "container" and readable is None:
-                await self.threads.put(replace(thread, container=remote.id))
+                await self.stores.threads.put(replace(thread, container=remote.id))
 
         ctx = self.make_context(turn, thread, call, show_words, record_remote, readable)
         return replace(ctx, viewer=Viewer(rights))
@@ -169,7 +164,7 @@ class ToolContexts:
         """Return the thread's record, or a new one if it is lost or belongs to an older thread or
         generation. `new`: do not look for a record, because there is none yet."""
         conversation = turn.message.address.conversation
-        known = None if new else turn.thread_record or await self.threads.get(conversation)
+        known = None if new else turn.thread_record or await self.stores.threads.get(conversation)
         if known and (known.id, known.generation) == (turn.thread, turn.generation):
             return known
         return Thread(conversation, turn.thread, turn.generation, used_at=time.time())
@@ -179,7 +174,9 @@ class ToolContexts:
         stored yet are downloaded now."""
         if not message.attachments:
             return (), ()
-        kept = {(f.name, f.size): f for f in await self.files.list_of_event(message.event_key)}
+        kept = {
+            (f.name, f.size): f for f in await self.stores.files.list_of_event(message.event_key)
+        }
         had = await run_together(
             *(self._fetch_attachment(message, one, kept) for one in message.attachments)
         )
@@ -218,9 +215,9 @@ class TurnFiles:
     async def list_files(self) -> Sequence[File]:
         """Return the files of earlier turns of the thread and of this message, without
         duplicates."""
-        message, files = self.turn.message, self.tool_contexts.files
+        message, files = self.turn.message, self.tool_contexts.stores.files
         found: list[File] = []
-        for shown in await self.tool_contexts.journal.list_entries(
+        for shown in await self.tool_contexts.stores.journal.list_entries(
             message.address.conversation, self.thread
         ):
             answer, had = shown.answer, shown.message
@@ -238,13 +235,13 @@ class TurnFiles:
 
     async def read(self, file: File) -> bytes:
         """Return the bytes of a file. Raise NotFound."""
-        _, data = await self.tool_contexts.files.get(file.id)
+        _, data = await self.tool_contexts.stores.files.get(file.id)
         return data
 
     async def save(self, name: str, type: str, data: bytes) -> File:
         """Store a file for this turn's message and return it."""
         message = self.turn.message
-        return await self.tool_contexts.files.put(
+        return await self.tool_contexts.stores.files.put(
             message.event_key, name, type, data, message.author, message.address.conversation
         )
 

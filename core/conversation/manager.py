@@ -20,22 +20,25 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from types import MappingProxyType
 from typing import Any, TypeVar
 
 import structlog
 
+from core.changes.service import ChangeService
+from core.chat.conversations import Conversations
 from core.chat.files import describe_unread
+from core.chat.people import People
+from core.chat.platforms import Platforms
 from core.chat.turn_posts import TurnPosts
 from core.conversation import prompt
 from core.conversation.commands import CommandService
-from core.conversation.context import LEFT_OUT, ToolContexts
+from core.conversation.context import LEFT_OUT
 from core.conversation.origins import PEOPLE, Origin
 from core.conversation.paying import TurnPayment, count_briefing_tokens
 from core.conversation.rounds import Rounds
-from core.conversation.run import CallLimits, ChannelSettings, ModelBriefing, TurnRun, TurnServices
+from core.conversation.run import Assistant, ModelBriefing, TurnConfigs, TurnRun
 from core.conversation.storing import store_thread, until_stored
 from core.conversation.titles import TitleMaker
 from core.domain.errors import (
@@ -57,7 +60,7 @@ from core.domain.errors import (
     Undeliverable,
     Unstorable,
 )
-from core.domain.messages import Address, Answer, Message, Progress
+from core.domain.messages import Answer, Message, Progress
 from core.domain.records import (
     CRASHED_REASON,
     FINAL_STATES,
@@ -70,7 +73,7 @@ from core.domain.records import (
 )
 from core.domain.schedules import RunSkipped
 from core.observability import metrics, tracing
-from core.ports.conversations import LoadContext, ReplyFactory, TransactionStep
+from core.ports.conversations import TransactionStep
 from core.rights.allowances import (
     ADMIN_NOTICE,
     PERSON_NOTICE,
@@ -124,68 +127,35 @@ TOO_MANY: Mapping[str, type[OverBudget]] = {"fast": TooFast, "waiting": TooManyW
 """Maps the refusal that the inbox stored with a message (`core.store.inbox`) to its error."""
 
 
-@dataclass(frozen=True, slots=True)
-class DefaultSettings:
-    """The settings of a channel for which the owner of the installation configured nothing."""
-
-    instructions: str = ""
-    model: str = ""
-    language: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """The configuration of all turns and places. Each callable returns the value that applies now,
-    because the configuration can be reloaded."""
-
-    instructions: str = prompt.INSTRUCTIONS
-    locale: str = "en"
-    zone: str = "UTC"
-    channel: Callable[[Address], ChannelSettings] = lambda address: DefaultSettings()
-    link_hosts: Callable[[], Sequence[str]] = tuple
-    """Returns the hosts that links may lead to in a thread that contains text from outside."""
-    links_code: frozenset[str] = frozenset()
-    """Platforms that turn addresses into links even inside code."""
-    links_schemes: frozenset[str] = frozenset()
-    """Platforms that turn an address into a link only if it has a scheme."""
-    own_addresses: Callable[[], frozenset[str]] = frozenset
-    """Returns the addresses that Ponte itself writes, such as that of its page. They are never
-    disabled."""
-    limits: Callable[[], CallLimits] = CallLimits
-    titles: bool = False
-    """The model makes titles of conversations that are listed with one."""
-    now: Callable[[], float] = time.time
-    """Returns the time that the model is told, in seconds since the epoch."""
-
-
 class ConversationManager:
     """Answers stored messages, one turn per call of `handle`, which is the handler of the inbox.
 
-    `replies` and `look_up` map the name of a platform to its reply factory and its context loader.
     `origins` maps the name of an origin to a function that returns it, each time the same one; its
     modules are loaded with its first turn.
     """
 
     def __init__(
         self,
-        services: TurnServices,
+        conversations: Conversations,
+        people: People,
+        changes: ChangeService,
+        assistant: Assistant,
         commands: CommandService,
-        tool_contexts: ToolContexts,
-        replies: Mapping[str, ReplyFactory],
-        profile: Profile,
+        platforms: Platforms,
+        config: TurnConfigs,
         origins: Mapping[str, Callable[[], Origin]],
-        look_up: Mapping[str, LoadContext] = MappingProxyType({}),
     ) -> None:
-        self._services = services
-        self._titles = TitleMaker(services)
-        self._inbox = services.inbox
-        self._journal = services.journal
+        self._stores = conversations
+        self._inbox = conversations.inbox
+        self._journal = conversations.journal
+        self._people = people
+        self._changes = changes
+        self._assistant = assistant
+        self._titles = TitleMaker(conversations.journal, people.budget, assistant.model)
         self._commands = commands
-        self._tool_contexts = tool_contexts
-        self._replies = replies
-        self._look_up = look_up
+        self._platforms = platforms
+        self._config = config
         self._origins = origins
-        self._profile = profile
         self.background_tasks = BackgroundTasks("conversation")
         self._failures: BoundedDict[int, int] = BoundedDict(1000)
         """Number of attempts that failed unexpectedly, by the turn's `seq`."""
@@ -216,12 +186,13 @@ class ConversationManager:
             metrics.queue_wait_seconds.labels(platform).observe(max(0.0, waited))
         with structlog.contextvars.bound_contextvars(turn=turn.id), tracing.TurnTrace(turn):
             posts = TurnPosts(self._journal, turn)
-            reply = self._replies[platform](turn.message.reply_to, posts)
-            settings = self._profile.channel(turn.message.address)
+            reply = self._platforms.replies[platform](turn.message.reply_to, posts)
+            config = self._config.turn
+            settings = config.channel(turn.message.address)
             is_given_up = self._failures.get(seq, 0) >= MAX_FAILED_ATTEMPTS
             # The origin may be what fails.
             origin = PEOPLE if is_given_up else self._origins[turn.message.origin.name]()
-            run = TurnRun(turn, reply, posts, settings, self._profile.locale, origin)
+            run = TurnRun(turn, reply, posts, config, settings, origin)
             try:
                 await run.set_message(turn.message)
                 try:
@@ -279,7 +250,7 @@ class ConversationManager:
             last = run.rounds.last if run.rounds else None
             # The thread's record is only a cache, so both can be stored at the same time.
             record = self._changed_record(run)
-            threads = self._services.threads
+            threads = self._stores.threads
             step = threads.put_step(record) if record else None
             stored = self._store_answer(run.turn, answer, last, key, step)
             if record and step is None:
@@ -311,7 +282,7 @@ class ConversationManager:
                 turn.seq,
                 run_together(
                     self._look_up_context(run),
-                    self._services.policy.rights(turn.message.author, turn.message.address),
+                    self._people.policy.rights(turn.message.author, turn.message.address),
                 ),
             )
             await run.set_message(message)
@@ -350,7 +321,7 @@ class ConversationManager:
         their input may be the message that they reply to. A resumed turn with recorded items loads
         none, because the transcript has it.
         """
-        look_up = self._look_up.get(run.turn.message.address.platform)
+        look_up = self._platforms.look_up.get(run.turn.message.address.platform)
         if look_up is None or not run.origin.has_profile:
             return run.turn.message, ()
         is_quick = run.command is not None and run.command.name == "quick-command"
@@ -375,20 +346,19 @@ class ConversationManager:
 
     async def _answer_with_model(self, run: TurnRun) -> Answer:
         """Record the message and its files, reserve the cost of the answer, and ask the model."""
-        services, message, settings = self._services, run.turn.message, run.settings
-        tools = await services.toolbox.tools(run.rights) if run.rights else ()
+        message, config, settings = run.turn.message, run.config, run.settings
+        assistant, budget = self._assistant, self._people.budget
+        tools = await assistant.toolbox.tools(run.rights) if run.rights else ()
         tools = run.origin.offer(offered_tools(tools, message))
         chosen = message.model or settings.model
-        model = chosen or services.model.name
+        model = chosen or assistant.model.name
         if run.rights and model:
             run.rights.may("model", model).raise_if_denied()
-        preface = prompt.build_preface(
-            message, self._profile.now(), self._profile.zone, run.origin.preface
-        )
-        own, channel = self._profile.instructions, settings.instructions
+        preface = prompt.build_preface(message, config.now(), config.zone, run.origin.preface)
+        own, channel = config.instructions, settings.instructions
         instructions = f"{own}\n\n{channel}" if channel else own
         # The demo model costs nothing.
-        pays = services.budget.bounds_calls and services.model.level != "demo"
+        pays = budget.bounds_calls and assistant.model.level != "demo"
         most_told = count_briefing_tokens(instructions, preface, tools) if pays else 0
         first: Grant | None = None
         counts: Sequence[AllowanceCount] = ()
@@ -396,14 +366,14 @@ class ConversationManager:
         provenance: Provenance | None = None
         # A refused message does not wait for the download of its files.
         if run.turn.items or message.attachments:
-            await services.budget.reserve(run.turn)
+            await budget.reserve(run.turn)
         if not run.turn.items:  # no attempt has recorded the message yet
             heard = replace(message, text=await text.run_off_loop(text.clean_text, message.text))
-            files, missing = await self._tool_contexts.fetch_attachments(message)
+            files, missing = await assistant.contexts.fetch_attachments(message)
             if message.attachments:
-                unread_notes = await describe_unread(message, files, missing, services.files)
-            call = services.budget.model_call(1, model, most_told) if pays else None
-            reserve = await services.budget.make_reservation(run.turn, call)
+                unread_notes = await describe_unread(message, files, missing, self._stores.files)
+            call = budget.model_call(1, model, most_told) if pays else None
+            reserve = await budget.make_reservation(run.turn, call)
             said = prompt.build_items(heard, files, missing)
             recorded = await self._journal.record_user_message(run.turn, said, reserve)
             run.turn = replace(run.turn, items=recorded.items)
@@ -422,21 +392,23 @@ class ConversationManager:
         # For a message that is asked again, a new thread record makes the model's server start
         # without the earlier version of the message.
         is_new = not since or bool(message.replaced_turn)
-        thread = await self._tool_contexts.load_thread(
+        thread = await self._assistant.contexts.load_thread(
             run.turn, new=run.is_apart or (is_new and run.turn.attempt == 1)
         )
-        paying = TurnPayment(services.budget, run.turn, model, most_told, first) if pays else None
+        paying = TurnPayment(budget, run.turn, model, most_told, first) if pays else None
         briefing = ModelBriefing(
             thread, instructions, preface, tools, chosen, since, trust, outside,
-            self._profile.limits(), paying, counts,
+            config.limits, paying, counts,
         )  # fmt: skip
-        run.needs_title = self._profile.titles and message.has_conversation_title and not since
-        run.rounds = rounds = Rounds(run, briefing, services, self._tool_contexts)
+        run.needs_title = config.titles and message.has_conversation_title and not since
+        run.rounds = rounds = Rounds(
+            run, briefing, self._stores, self._people, self._changes, assistant
+        )
         try:
             answer = await rounds.answer()
         finally:
             if run.readable:
-                await self._commands.code.forget(run.readable.memory)
+                await assistant.forget(run.readable.memory)
         if not (answer.text or answer.cards or answer.files):
             return Answer(say("The model returned an empty answer. Ask again."))
         left_out = [say(LEFT_OUT)] if run.readable and message.origin.reads_history else []
@@ -451,7 +423,7 @@ class ConversationManager:
     async def _find_readable_part(self, run: TurnRun, known: Provenance) -> None:
         """Find what the asker may read of the thread now. Leave out results of this turn's own
         earlier attempts that they may not read any more."""
-        contexts, turn = self._tool_contexts, run.turn
+        contexts, turn = self._assistant.contexts, run.turn
         may_know = partial(contexts.may_know, run.rights)
         run.readable = await contexts.find_readable_part(turn, known, run.rights)
         lost = {call.call_id for call in turn.calls
@@ -470,7 +442,7 @@ class ConversationManager:
         that everybody shares."""
         counts = {count.scope.key: count for count in briefing.counts}
         counts |= {c.scope.key: c for c in briefing.paying.counts()} if briefing.paying else {}
-        budget, message = self._services.budget, run.turn.message
+        budget, message = self._people.budget, run.turn.message
         zone, sentences = budget.zone_of(message), list[str]()
         for count in counts.values():
             unit = count.scope.allowance.nearly_used_unit(count.spent)
@@ -518,16 +490,16 @@ class ConversationManager:
         """Return whether the turn's thread contains text from outside, and which links are allowed
         in that case: the configured hosts, Ponte's own addresses, and those that the asker wrote.
         """
-        message, profile = run.turn.message, self._profile
+        message, config = run.turn.message, run.config
         is_authored = message.origin.is_authored
         texts = [*known.asker_texts, *([message.text] if is_authored else ())]
         written = await text.run_off_loop(find_addresses, "\n".join(texts))
-        written = written | profile.own_addresses() | run.origin.addresses(message)
+        written = written | config.own_addresses | run.origin.addresses(message)
         platform = message.address.platform
         trust = Trust(
-            frozenset(profile.link_hosts()), written,
-            coded=platform not in profile.links_code,
-            bare=platform not in profile.links_schemes,
+            config.link_hosts, written,
+            coded=platform not in config.links_code,
+            bare=platform not in config.links_schemes,
             linked=message.is_answer_linkified,
         )  # fmt: skip
         return known.has_outside_text or not is_authored, trust
@@ -562,7 +534,7 @@ class ConversationManager:
             return None
         before, after = run.rounds.known_thread, run.rounds.thread
         people = tuple(dict.fromkeys((*after.participants, run.turn.message.author.key)))
-        level = self._services.model.level
+        level = self._assistant.model.level
         record = replace(after, participants=people, level=level, used_at=before.used_at)
         return replace(record, used_at=time.time()) if record != before else None
 
@@ -589,7 +561,7 @@ class ConversationManager:
             metrics.errors.labels(answer.code).inc()
         if answer.cards or state == "failed":
             # Cards of changes that were decided during the turn can be redrawn now.
-            self._services.changes.lifecycle.on_change()
+            self._changes.lifecycle.on_change()
 
     async def _finish(self, run: TurnRun, answer: Answer) -> None:
         """Post the answer until it is complete. A person's stop has no effect any more. If the
@@ -631,7 +603,7 @@ class ConversationManager:
                 str(error.values.get(name, "")) for name in ("right", "rule", "id")
             )
             message = run.turn.message
-            self._services.audit.note(
+            self._people.audit.note(
                 "action-refused", message.author, message.address,
                 right=right, reason="" if right else error.code, rule=rule, change=change,
             )  # fmt: skip
@@ -665,13 +637,6 @@ class ConversationManager:
         finally:
             asking.cancel()
             await asyncio.wait({asking})
-
-    async def on_post_removed(self, post: str) -> None:
-        """Record that a person deleted a post of Ponte, so that it is not posted again. Cancel the
-        turn that made the post."""
-        if (seq := await self._journal.seq_of_post(post)) is not None:
-            await self._journal.record_post_removal(post)
-            await self._inbox.cancel(seq)
 
     async def _give_way(self, run: TurnRun) -> None:
         """Wait until the process that took the turn over has finished it. Then correct the posts

@@ -19,9 +19,11 @@ from typing import Any, Literal
 import structlog
 
 from core.changes.cards import describe_proposals
+from core.changes.service import ChangeService
+from core.chat.conversations import Conversations
 from core.chat.files import describe_unread_kinds
-from core.conversation.context import ToolContexts
-from core.conversation.run import ModelBriefing, TurnRun, TurnServices
+from core.chat.people import People
+from core.conversation.run import Assistant, ModelBriefing, TurnRun
 from core.conversation.storing import store_thread, until_stored
 from core.domain.changes import Draft
 from core.domain.errors import (
@@ -61,6 +63,7 @@ from core.observability import metrics, tracing
 from core.ports.tools import Tool
 from core.rights.usage import PaidRun
 from core.runtime.tasks import run_together
+from core.store.turns import Journal
 from core.text import markdown, text
 from core.text.i18n import say, use_locale
 from core.tools.tool import cap_text, outcome_of_error, price_of_call
@@ -122,13 +125,14 @@ class ToolCalls:
         self,
         run: TurnRun,
         briefing: ModelBriefing,
-        services: TurnServices,
+        journal: Journal,
+        people: People,
         make_context: Callable[[ToolCall], ToolContext],
         show: Callable[[str], Awaitable[None]],
     ) -> None:
         self._run = run
-        self._services = services
-        self._journal = services.journal
+        self._journal = journal
+        self._people = people
         self._limits = briefing.limits
         self._tools = {tool.spec.name: tool for tool in briefing.tools}
         self._make_context = make_context
@@ -269,7 +273,7 @@ class ToolCalls:
             (RIGHT_OF_EFFECT[call.effect],),
             ("tool", call.name),
         ):  # checked at each call, because rights may change during a turn
-            verdict = await self._services.policy.may(message.author, message.address, *asked)
+            verdict = await self._people.policy.may(message.author, message.address, *asked)
             if verdict.is_unknown or not verdict.allowed:
                 if not verdict.is_unknown:
                     self._audit("action-refused", right=verdict.right, rule=verdict.rule)
@@ -280,7 +284,7 @@ class ToolCalls:
             return await self._attempt(tool, call)
         if paid := price_of_call(tool, call.arguments):
             try:
-                await self._services.budget.reserve_run(self._run.turn, call.call_id, paid)
+                await self._people.budget.reserve_run(self._run.turn, call.call_id, paid)
             except OverBudget as error:
                 metrics.limits.labels(error.limit).inc()
                 self._audit("action-refused", reason=error.code, tool=call.name)
@@ -301,7 +305,7 @@ class ToolCalls:
             outcome = replace(outcome, usage=replace(outcome.usage, is_estimated=True))
         begun = outcome.status != "error" or call.handle or call.call_id in self._running_elsewhere
         if begun and paid.kind != "container":
-            cost = self._services.budget.run_price(paid)
+            cost = self._people.budget.run_price(paid)
             outcome = replace(outcome, usage=replace(outcome.usage, cost=cost))
         return replace(outcome, paid=paid.report_name)
 
@@ -357,7 +361,7 @@ class ToolCalls:
     def _audit(self, event: str, **facts: str) -> None:
         """Write a line about this turn's message to the audit log."""
         message = self._run.turn.message
-        self._services.audit.note(event, message.author, message.address, **facts)
+        self._people.audit.note(event, message.author, message.address, **facts)
 
 
 class Rounds:
@@ -367,21 +371,24 @@ class Rounds:
         self,
         run: TurnRun,
         briefing: ModelBriefing,
-        services: TurnServices,
-        tool_contexts: ToolContexts,
+        conversations: Conversations,
+        people: People,
+        changes: ChangeService,
+        assistant: Assistant,
     ) -> None:
         self._run = run
         self._briefing = briefing
-        self._services = services
-        self._journal = services.journal
-        self._model = services.model
-        self._model_name = briefing.model or services.model.name
-        self._tool_contexts = tool_contexts
+        self._threads = conversations.threads
+        self._changes = changes
+        self._journal = conversations.journal
+        self._model = assistant.model
+        self._model_name = briefing.model or assistant.model.name
+        self._tool_contexts = assistant.contexts
         self._items = list(run.turn.items)
         self._file_kinds: frozenset[str] | None = None
         rounds = weakref.proxy(self)  # without a cycle, a turn's objects are freed when it ends
         self._calls = ToolCalls(
-            run, briefing, services, lambda call: rounds._tool_context(call),
+            run, briefing, conversations.journal, people, lambda call: rounds._tool_context(call),
             lambda doing: rounds._show_progress(doing),
         )  # fmt: skip
         self.known_thread = briefing.thread
@@ -457,7 +464,7 @@ class Rounds:
         """Return the cards of this turn's proposals in their current state, in the order of its
         calls."""
         ids = [outcome.proposal for outcome in self._outcomes_in_order() if outcome.proposal]
-        return tuple(await self._services.changes.views.cards(ids))
+        return tuple(await self._changes.views.cards(ids))
 
     async def _build_answer(self) -> Answer:
         """Return the answer. If proposals wait for a person, it consists of their cards, and the
@@ -712,7 +719,7 @@ class Rounds:
         async def propose(draft: Draft) -> Outcome:
             if earlier := self._run.earlier_proposal:
                 return Outcome("error", _EARLIER_PROPOSAL.format(id=earlier))
-            return await self._services.changes.proposals.propose(ctx, draft)
+            return await self._changes.proposals.propose(ctx, draft)
 
         return replace(ctx, propose=propose, written_addresses=self._briefing.trust.written)
 
@@ -723,4 +730,4 @@ class Rounds:
         if remote.kind == "container":
             self.thread = replace(self.thread, container=remote.id)
             if not self._run.is_apart:
-                await store_thread(self._services.threads, self.thread)
+                await store_thread(self._threads, self.thread)

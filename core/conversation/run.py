@@ -1,39 +1,32 @@
-"""The state of one attempt at a turn, the decisions made at its beginning, and the stores and
-services that every turn uses."""
+"""The state of one attempt at a turn, and the decisions and the configuration of its beginning."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
-from core.changes.service import ChangeService
+from core.changes.approval import TableRules
 from core.chat.turn_posts import TurnPosts
 from core.commands import grammar
 from core.commands.grammar import TypedCommand
-from core.conversation.context import ReadableThread
+from core.conversation import prompt
+from core.conversation.context import ReadableThread, ToolContexts
 from core.conversation.origins import Origin
+from core.conversation.retention import Retention
 from core.domain.errors import PonteError
-from core.domain.messages import Card, Message
+from core.domain.messages import Address, Card, Message
 from core.domain.records import PlaceRights, RoundOutput, Thread, Turn
-from core.ports.conversations import Files, Inbox, Reply, ThreadMap
-from core.ports.tools import Model, Tool
+from core.ports.conversations import Reply
+from core.ports.tools import Model, QuickCommands, Tool
 from core.rights.allowances import AllowanceCount
-from core.rights.audit import Audit
-from core.rights.policy import Policy
 from core.rights.rules import OWNER_ID
-from core.store.budget import Budget
-from core.store.turns import Journal
 from core.text import text
 from core.text.i18n import LANGUAGE, READER_IS_OWNER, nearest_locale
 from core.text.markdown import Trust
+from core.tools.code.source import CodeRunner
 from core.tools.tool import Toolbox
-
-if TYPE_CHECKING:
-    from core.conversation.paying import TurnPayment
-
-
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from core.conversation.paying import TurnPayment
@@ -63,6 +56,76 @@ class CallLimits:
 
     costly: int = 20
     total: int = 60
+
+
+@dataclass(frozen=True, slots=True)
+class DefaultSettings:
+    """The settings of a channel for which the owner of the installation configured nothing."""
+
+    instructions: str = ""
+    model: str = ""
+    language: str | None = None
+
+
+def _no_settings(address: Address) -> ChannelSettings:
+    return DefaultSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class TurnConfig:
+    """The configuration of turns. A turn keeps the one that it began with."""
+
+    instructions: str = prompt.INSTRUCTIONS
+    locale: str = "en"
+    zone: str = "UTC"
+    titles: bool = False
+    """The model makes titles of conversations that are listed with one."""
+    limits: CallLimits = CallLimits()
+    link_hosts: frozenset[str] = frozenset()
+    """The hosts that links may lead to in a thread that contains text from outside."""
+    links_code: frozenset[str] = frozenset()
+    """Platforms that turn addresses into links even inside code."""
+    links_schemes: frozenset[str] = frozenset()
+    """Platforms that turn an address into a link only if it has a scheme."""
+    own_addresses: frozenset[str] = frozenset()
+    """The addresses that Ponte itself writes, such as that of its page. They are never disabled."""
+    channel: Callable[[Address], ChannelSettings] = _no_settings
+    """Returns the settings of a place."""
+    now: Callable[[], float] = time.time
+    """Returns the time that the model is told, in seconds since the epoch."""
+
+
+class TurnConfigs(Protocol):
+    """The configuration, which can be reloaded."""
+
+    @property
+    def turn(self) -> TurnConfig:
+        """Return the configuration of the turns that begin now."""
+
+    @property
+    def table_rules(self) -> TableRules:
+        """Return the rules about tables that apply now."""
+
+    @property
+    def retention(self) -> Retention:
+        """Return how long conversations are stored now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assistant:
+    """What answers: the model, its tools, quick commands and the sandbox. `contexts` builds the
+    context of each call. `code` is None if no sandbox is configured."""
+
+    model: Model
+    toolbox: Toolbox
+    contexts: ToolContexts
+    quick: QuickCommands
+    code: CodeRunner | None = None
+
+    async def forget(self, thread: str) -> None:
+        """Delete the sandbox state and the files of the thread with this id."""
+        if self.code:
+            await self.code.backend.forget(thread)
 
 
 class ModelRounds(Protocol):
@@ -102,8 +165,8 @@ class TurnRun:
     turn: Turn
     reply: Reply
     posts: TurnPosts
+    config: TurnConfig
     settings: ChannelSettings
-    default_language: str
     origin: Origin
     command: TypedCommand | None = None
     command_error: PonteError | None = None
@@ -143,7 +206,7 @@ class TurnRun:
         language = (
             nearest_locale(message.locale)
             if message.locale
-            else self.settings.language or self.default_language
+            else self.settings.language or self.config.locale
         )
         LANGUAGE.set(language)
         READER_IS_OWNER.set(message.author.id == OWNER_ID and not message.address.is_shared)
@@ -180,20 +243,3 @@ class ModelBriefing:
     limits: CallLimits = field(default_factory=CallLimits)
     paying: TurnPayment | None = None
     counts: Sequence[AllowanceCount] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class TurnServices:
-    """The stores and services that the conversation manager, the typed commands and the upkeep
-    share."""
-
-    inbox: Inbox
-    journal: Journal
-    threads: ThreadMap
-    files: Files
-    model: Model
-    toolbox: Toolbox
-    policy: Policy
-    budget: Budget
-    changes: ChangeService
-    audit: Audit

@@ -12,13 +12,14 @@ from dataclasses import replace
 
 import structlog
 
-from core.conversation.run import TurnServices
 from core.domain.errors import PonteError
 from core.domain.messages import Answer, Item, Usage
 from core.domain.records import RoundCompleted, RoundRequest, Thread, Turn
 from core.observability import metrics
+from core.ports.tools import Model
 from core.rights.allowances import Grant
 from core.store.budget import Budget
+from core.store.turns import Journal
 from core.text.titles import clean_title
 
 log = structlog.get_logger("conversation")
@@ -40,8 +41,10 @@ TITLE_TIMEOUT_SECONDS = 60.0
 class TitleMaker:
     """Makes titles. `model` of the turn answers, and the asker's allowances pay."""
 
-    def __init__(self, services: TurnServices) -> None:
-        self._services = services
+    def __init__(self, journal: Journal, budget: Budget, model: Model) -> None:
+        self._journal = journal
+        self._budget = budget
+        self._model = model
 
     async def make_title(self, turn: Turn, answer: Answer, model: str) -> None:
         """Make and store the title of the turn's thread, unless it has one or was asked for one.
@@ -49,10 +52,10 @@ class TitleMaker:
         `model` is "" for the default. Failures and used-up allowances are only logged.
         """
         try:
-            if await self._services.journal.claim_title(turn.thread):
+            if await self._journal.claim_title(turn.thread):
                 async with asyncio.timeout(TITLE_TIMEOUT_SECONDS):
                     title = clean_title(await self._ask_model(turn, answer, model))
-                    await self._services.journal.set_title(turn.thread, title)
+                    await self._journal.set_title(turn.thread, title)
         except (PonteError, TimeoutError) as error:
             log.info(
                 "could not create a conversation title", error=str(error) or type(error).__name__
@@ -60,7 +63,7 @@ class TitleMaker:
 
     async def _ask_model(self, turn: Turn, answer: Answer, model: str) -> str:
         """Return the model's answer. Raise ModelError, OverBudget, NotStored."""
-        services, message = self._services, turn.message
+        message = turn.message
         said = "\n".join([message.text, *(file.name for file in message.attachments)])
         said, answered = (
             text[:MAX_TITLE_SOURCE_CHARACTERS].strip() for text in (said, answer.text)
@@ -70,8 +73,8 @@ class TitleMaker:
             Item(kind="message", role="assistant", text=answered or "–"),
             Item(kind="message", role="user", text=TITLE_REQUEST),
         ]
-        name = model or services.model.name
-        payment = TitlePayment(services.budget, turn, name)
+        name = model or self._model.name
+        payment = TitlePayment(self._budget, turn, name)
         request = RoundRequest(
             thread=Thread(message.address.conversation, turn.thread),
             turn=turn.id, number=TITLE_ROUND, input=tuple(items), history=_no_history,
@@ -80,7 +83,7 @@ class TitleMaker:
         )  # fmt: skip
         completed: RoundCompleted | None = None
         try:
-            async with aclosing(services.model.ask(request)) as events:
+            async with aclosing(self._model.ask(request)) as events:
                 async for event in events:
                     if isinstance(event, RoundCompleted):
                         completed = event

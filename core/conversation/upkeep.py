@@ -5,21 +5,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from core.conversation.run import TurnServices
+from core.changes.service import ChangeService
+from core.chat.conversations import Conversations
+from core.chat.people import People
+from core.conversation.run import Assistant, TurnConfigs
 from core.domain.changes import UNDO_LIFETIME_SECONDS
 from core.domain.errors import PonteError
-from core.domain.messages import ONE_REQUEST_PREFIX, Address
-from core.domain.records import ConversationArea
-from core.ports.rights import MemberStore
-from core.rights.audit import Audit
-from core.rights.rules import place_names
+from core.domain.messages import Address
+from core.domain.records import ForgetResult
+from core.store.database import Database
+from core.store.peers import Peers
 
 log = structlog.get_logger("upkeep")
 ROUND_INTERVAL_SECONDS = 3600.0
@@ -29,77 +30,64 @@ ORPHAN_AGE_SECONDS = 3600.0
 DAY_SECONDS = 86_400.0
 DIRECTORY_DAYS = 30
 """Days after which the row of a person is deleted if their platform has not confirmed it since."""
-ONCE_DAYS = 1
-"""Days after its last use until the conversation of a single request is forgotten."""
-
-
-@dataclass(frozen=True, slots=True)
-class Retention:
-    """Days after which unused conversations are forgotten; 0 for never.
-
-    `places` returns the places with a value of their own, by `platform`, `platform:WORKSPACE` or
-    `platform:WORKSPACE:CHANNEL`; the narrowest applies. It is called each time, because the
-    configuration can be reloaded. `audit`: days after which lines of the audit log are removed.
-    """
-
-    everywhere: int = 0
-    places: Callable[[], Mapping[str, int]] = dict
-    audit: int = 0
-
-    def of(self, address: Address) -> int:
-        """Return the number of days for the conversations of this place."""
-        if address.channel.startswith(ONE_REQUEST_PREFIX):
-            return ONCE_DAYS
-        own = self.places()
-        return next((own[p] for p in reversed(place_names(address)) if p in own), self.everywhere)
-
-    def areas(self) -> Iterator[tuple[ConversationArea, int]]:
-        """Yield areas of conversations, each with the number of days after which it is
-        forgotten."""
-        yield ConversationArea(is_one_request=True), ONCE_DAYS
-        own = self.places()
-        for place, days in {"": self.everywhere, **own}.items():
-            if days:
-                wide = place and f"{place}:"
-                inner = (each for each in own if each != place and f"{each}:".startswith(wide))
-                yield ConversationArea(place, tuple(inner)), days
-
-
-@dataclass(frozen=True, slots=True)
-class Maintenance:
-    """Duties of the store. `scrub` removes deleted data from the store's files for good. `settle`
-    ends the reservations of turns that are over, and returns their number. `tidy` removes old
-    copies of the database."""
-
-    scrub: Callable[[], Awaitable[None]]
-    settle: Callable[[], Awaitable[int]]
-    tidy: Callable[[], Awaitable[None]]
 
 
 class Upkeep:
-    """Runs the periodic duties of an installation.
-
-    `forget_idle` erases a conversation unless it was used since a time (seconds since the epoch),
-    and returns the number of its messages. With `audit` and `directory`, old audit lines and people
-    that platforms no longer confirm are removed, too.
-    """
+    """Forgets conversations, and runs the periodic duties of an installation."""
 
     def __init__(
         self,
-        services: TurnServices,
-        forget_idle: Callable[[str, float], Awaitable[int]],
-        retention: Retention,
-        maintenance: Maintenance | None = None,
-        audit: Audit | None = None,
-        directory: MemberStore | None = None,
+        conversations: Conversations,
+        people: People,
+        changes: ChangeService,
+        assistant: Assistant,
+        database: Database,
+        peers: Peers,
+        config: TurnConfigs,
     ) -> None:
-        self._services = services
-        self._forget_idle = forget_idle
-        self._retention = retention
-        self._maintenance = maintenance
-        self._audit = audit
-        self._directory = directory
+        self._conversations = conversations
+        self._people = people
+        self._changes = changes
+        self._assistant = assistant
+        self._database = database
+        self._peers = peers
+        self._config = config
         self._due = asyncio.Event()
+
+    def kept_days(self, address: Address) -> int:
+        """Return after how many days without use the conversations of a place are forgotten; 0 for
+        never."""
+        return self._config.retention.of(address)
+
+    @property
+    def remains_notice(self) -> str:
+        """A sentence about places where forgotten data may still exist, such as backups; "" for
+        none."""
+        return self._database.remains_notice
+
+    async def forget(self, conversation: str) -> int:
+        """Erase a conversation. Return how many messages it had."""
+        forgot = await self._conversations.journal.forget(conversation)
+        return await self._clean_up(conversation, forgot)
+
+    async def _clean_up(self, conversation: str, forgot: ForgetResult) -> int:
+        """Delete what is left of a forgotten conversation outside the journal. Return its number of
+        messages."""
+        stores = self._conversations
+        for seq in forgot.running:
+            await stores.inbox.cancel(seq)
+        for file in forgot.files:
+            await stores.files.discard(file)
+        for thread in forgot.threads:
+            await self._assistant.forget(thread)
+        await stores.threads.delete(conversation)
+        await self.announce_forgotten()
+        return forgot.messages
+
+    async def announce_forgotten(self) -> None:
+        """Erase objects on servers now, in whichever process has this duty."""
+        await self.request_round()
+        await self._peers.notify("forgotten", "")
 
     async def request_round(self, _: str = "") -> None:
         """Start a round now, because something was forgotten."""
@@ -111,8 +99,8 @@ class Upkeep:
             forgotten = self._due.is_set()
             self._due.clear()
             await self.once()
-            if forgotten and self._maintenance:
-                await self._run_duty(self._maintenance.scrub)
+            if forgotten:
+                await self._run_duty(self._database.scrub)
             with suppress(TimeoutError):
                 async with asyncio.timeout(ROUND_INTERVAL_SECONDS):
                     await self._due.wait()
@@ -137,47 +125,46 @@ class Upkeep:
 
     async def _forget_all_idle(self) -> None:
         """Forget the conversations that nobody has used for the days that apply to their place."""
-        services = self._services
-        for area, days in self._retention.areas():
+        stores = self._conversations
+        for area, days in self._config.retention.areas():
             since = time.time() - days * DAY_SECONDS
-            for conversation in await services.journal.list_idle_conversations(since, area):
-                if messages := await self._forget_idle(conversation, since):
+            for conversation in await stores.journal.list_idle_conversations(since, area):
+                if forgot := await stores.journal.forget_idle(conversation, since):
+                    messages = await self._clean_up(conversation, forgot)
                     log.info("deleted idle conversations", messages=messages)
-            await services.inbox.purge(since, area)
-            await services.changes.ledger.purge(since, area)
+            await stores.inbox.purge(since, area)
+            await self._changes.ledger.purge(since, area)
 
     async def _settle_reservations(self) -> None:
         """Settle reservations of turns that are over; their upper bounds are charged."""
-        if self._maintenance and (settled := await self._maintenance.settle()):
+        if settled := await self._people.budget.settle_ended_turns():
             log.info("settled open reservations at their maximum", count=settled)
 
     async def _drop_undo_images(self) -> None:
         """Erase the stored rows of changes that can no longer be undone."""
-        await self._services.changes.ledger.erase_old_rows(time.time() - UNDO_LIFETIME_SECONDS)
+        await self._changes.ledger.erase_old_rows(time.time() - UNDO_LIFETIME_SECONDS)
 
     async def _sweep_files(self) -> None:
         """Remove files of messages that were never accepted, and old copies of the database."""
-        await self._services.files.sweep(time.time() - ORPHAN_AGE_SECONDS)
-        if self._maintenance:
-            await self._maintenance.tidy()
+        await self._conversations.files.sweep(time.time() - ORPHAN_AGE_SECONDS)
+        await self._database.remove_old_copies()
 
     async def _purge_logs_and_people(self) -> None:
         """Remove old rows of people and old audit lines. Audit lines are removed by whole days
         (UTC), so that a file is rewritten at most once a day."""
-        if self._directory:
-            await self._directory.purge(time.time() - DIRECTORY_DAYS * DAY_SECONDS)
-        if self._audit and self._retention.audit:
+        await self._people.directory.purge(time.time() - DIRECTORY_DAYS * DAY_SECONDS)
+        if days := self._config.retention.audit:
             today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-            gone = await self._audit.purge(today - timedelta(days=self._retention.audit))
+            gone = await self._people.audit.purge(today - timedelta(days=days))
             if gone:
                 log.info("deleted old audit lines", count=gone)
 
     async def erase(self) -> None:
         """Erase objects that servers still store for forgotten conversations. Log those that cannot
         be erased."""
-        for remote in await self._services.journal.list_remotes_to_erase():
+        for remote in await self._conversations.journal.list_remotes_to_erase():
             try:
-                done = await self._services.model.erase(remote)
+                done = await self._assistant.model.erase(remote)
             except Exception as error:
                 log.info(
                     "could not delete data on the model server; retrying",
@@ -185,8 +172,8 @@ class Upkeep:
                     error=repr(error),
                 )
                 done = False
-            await self._services.journal.record_erasure(remote, done)
-        for remote in await self._services.journal.list_unerasable_remotes():
+            await self._conversations.journal.record_erasure(remote, done)
+        for remote in await self._conversations.journal.list_unerasable_remotes():
             log.warning(
                 "gave up deleting data on the model server", kind=remote.kind, remote_id=remote.id
             )

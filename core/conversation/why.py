@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from core.changes.approval import Approval
-from core.conversation.run import TurnServices
+from core.changes.service import ChangeService
 from core.domain.changes import Change, DecisionRequest
 from core.domain.errors import NotFound, ToolError
 from core.domain.records import RIGHT_OF_EFFECT, Turn
+from core.rights.policy import Policy
 from core.rights.reasons import explain
 from core.rights.rules import check_right_name, is_right
 from core.text.i18n import say
+from core.tools.tool import Toolbox
 
 _NOTHING = (
     "Not found. Give the ID of a change, the name of a tool, or a permission such as `read`, "
@@ -25,22 +27,23 @@ _DIFFERENT = "{count} different people must approve it."
 _APPROVES_ASKER = "The person who requested it or an admin can decide."
 
 
-async def explain_right(services: TurnServices, turn: Turn, subject: str) -> str:
+async def explain_right(
+    policy: Policy, changes: ChangeService, toolbox: Toolbox, turn: Turn, subject: str
+) -> str:
     """Return which rules apply to `subject`: the id of a change, the name of a tool, or a right.
     Raise NotFound, and BadInput for a right to one thing that is not given for one thing."""
     person, address = turn.message.author, turn.message.address
-    policy = services.policy
     if is_right(subject):
         right, _, name = subject.partition(":")
         if name and right == "approve":
-            approval = services.changes.approval
+            approval = changes.approval
             return explain(await approval.judge_approver(person, address, name))
         return explain(await policy.may(person, address, right, *((name,) if name else ())))
     check_right_name(subject)
     try:
-        tool = await services.toolbox.find(subject)
+        tool = await toolbox.find(subject)
     except ToolError:
-        return await _explain_change(services, turn, subject)
+        return await _explain_change(policy, changes, turn, subject)
     verdicts = [
         await policy.may(person, address, RIGHT_OF_EFFECT[tool.effect]),
         await policy.may(person, address, "tool", subject),
@@ -48,15 +51,15 @@ async def explain_right(services: TurnServices, turn: Turn, subject: str) -> str
     return "\n".join(f"- {explain(verdict)}" for verdict in verdicts)
 
 
-async def _explain_change(services: TurnServices, turn: Turn, id: str) -> str:
+async def _explain_change(policy: Policy, changes: ChangeService, turn: Turn, id: str) -> str:
     """Return who may decide on a change. Raise NotFound if there is none that they may see."""
-    message, changes, policy = turn.message, services.changes, services.policy
+    message = turn.message
     try:
         change = await changes.ledger.get(id)
     except NotFound:
         raise NotFound(_NOTHING) from None
     decision = DecisionRequest(id, turn.seq, message.author, message.address)
-    reached = await changes.views.reached(change.id, message.author.key)
+    reached = await changes.views.outbox.has_reached(change.id, message.author.key)
     if not await changes.approval.may_see(decision, change, reached):
         raise NotFound(_NOTHING)
     proposal = change.proposal

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
@@ -19,24 +19,21 @@ from pydantic import SecretStr
 from core.changes.approval import TableRules
 from core.changes.ports import Applier
 from core.chat.approval_notices import PersonNoticeService
+from core.chat.conversations import Conversations
+from core.chat.people import People
 from core.chat.platform import ChatPlatform, Platform
 from core.clients.http import HttpClient, Proxies
 from core.clients.openai import ModelServerClient
-from core.domain.messages import Address, File, Person, Progress
-from core.domain.records import Health, Outcome, Remote, ToolContext, Verdict
+from core.domain.messages import Address, File, Person
+from core.domain.records import Health, Outcome, Remote, ToolContext
 from core.integrations.settings import SettingsPart, Switch
-from core.ports.conversations import Files, Inbox, RequestBoard, StatusBoard, ThreadMap
-from core.ports.rights import MemberStore, OwnerNames, PageAccounts
+from core.ports.conversations import RequestBoard, StatusBoard
 from core.ports.tools import Model, QuickCommands, ToolSource
 from core.rights.audit import OPERATOR
-from core.rights.policy import Policy
 from core.rights.rules import OWNER_ID, DailyTurns, PlatformRights
 from core.rights.usage import Prices
 from core.store.database import Database
-from core.store.jobs import Jobs, SharedPace
-from core.store.kernels import KernelRows
-from core.store.remembered import RememberedState
-from core.store.turns import Journal
+from core.store.peers import Alone, Peers
 
 S = TypeVar("S", bound=SettingsPart)
 T = TypeVar("T")
@@ -219,75 +216,6 @@ class Integration(ABC, Generic[S]):
         return found is None or found.state == "on"
 
 
-class Alone:
-    """The `Peers` of a single process. Events and progress are for other processes only."""
-
-    pace: SharedPace | None = None
-    """None: the process paces its own calls."""
-
-    def __init__(self, database: Database | None = None) -> None:
-        """`database` stores state over restarts. None: state is not stored."""
-        self._database = database
-
-    def kernel_places(self) -> KernelRows:
-        """Return the record of kernels of this process."""
-        return KernelRows(self._database)
-
-    def remembered_state(self, name: str, data: Callable[[], object]) -> RememberedState:
-        """Return the durable state of a platform under that name."""
-        return RememberedState(self._database, name, data)
-
-    async def lead(self, role: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run `work` at once: no other process competes for the role."""
-        await work()
-
-    async def notify(self, word: str, id: str) -> None:
-        """Do nothing: there is no other process."""
-        return
-
-    def on(self, word: str, handler: Callable[[str], Awaitable[None]]) -> None:
-        """Do nothing: no other process sends events."""
-        return
-
-    async def save_progress(self, turn: str, progress: Progress) -> None:
-        """Do nothing: no other process reads it."""
-        return
-
-    async def read_progress(self, turn: str) -> Progress | None:
-        """Return None: nothing is stored."""
-        return None
-
-
-Peers = Alone | Jobs
-"""This process among those that share the database."""
-OnRefused = Callable[[Person, Address, Verdict], None]
-
-
-def _ignore_refusal(person: Person, address: Address, verdict: Verdict) -> None:
-    return None
-
-
-@dataclass(frozen=True, slots=True)
-class ChatPorts:
-    """The services that a chat platform uses.
-
-    `on_post_removed` receives the id of a post that a person deleted. `on_refused` receives clicks
-    and commands that were denied before they became a message.
-    """
-
-    inbox: Inbox
-    journal: Journal
-    threads: ThreadMap
-    files: Files
-    board: StatusBoard
-    policy: Policy
-    on_post_removed: Callable[[str], Awaitable[None]]
-    peers: Peers = field(default_factory=Alone)
-    on_refused: OnRefused = _ignore_refusal
-    directory: MemberStore | None = None
-    """Durable storage of people. None: not stored."""
-
-
 class ChatIntegration(Integration[S]):
     """A chat platform of a company.
 
@@ -302,7 +230,10 @@ class ChatIntegration(Integration[S]):
     lists_people: ClassVar[bool] = False
 
     @abstractmethod
-    async def build(self, deps: IntegrationDependencies[S], ports: ChatPorts) -> ChatPlatform:
+    async def build(
+        self, deps: IntegrationDependencies[S], conversations: Conversations, people: People,
+        board: StatusBoard,
+    ) -> ChatPlatform:  # fmt: skip
         """Build the platform without starting it."""
 
     async def prepare_restored(self, database: Database) -> None:
@@ -332,6 +263,16 @@ class Operator(Protocol):
         form. A field has a `name` and a `help`, and is `required` or `long`."""
 
 
+class OperatorBoard(StatusBoard, RequestBoard, Protocol):
+    """What the surfaces of the owner show of the state of Ponte."""
+
+    async def readiness(self) -> Sequence[Health]:
+        """Return the parts without which Ponte is not ready."""
+
+    async def metrics(self) -> str:
+        """Return the metrics in Prometheus' text format."""
+
+
 class HookReceiver(Protocol):
     """Answers requests to `POST /hooks/NAME`."""
 
@@ -343,25 +284,6 @@ class HookReceiver(Protocol):
         self, name: str, headers: Mapping[str, str], body: bytes
     ) -> tuple[int, Mapping[str, str], bytes]:
         """Return status, headers and body. `headers` have names in lower case."""
-
-
-@dataclass(frozen=True, slots=True)
-class PagePorts:
-    """The services that an owner's surface shows in addition to the chat.
-
-    `routes` are HTTP handlers of other platforms, by path. `people` are the named accounts.
-    """
-
-    routes: Mapping[str, HttpHandler]
-    readiness: Callable[[], Awaitable[Sequence[Health]]]
-    metrics: Callable[[], Awaitable[str]]
-    operator: Operator
-    people: PageAccounts | None = None
-    owner_name: OwnerNames | None = None
-    requests: RequestBoard | None = None
-    administration: Operator | None = None
-    notices: PersonNoticeService | None = None
-    hooks: HookReceiver | None = None
 
 
 class OwnerIntegration(Integration[S]):
@@ -377,9 +299,15 @@ class OwnerIntegration(Integration[S]):
 
     @abstractmethod
     async def build(
-        self, deps: IntegrationDependencies[S], ports: ChatPorts, page: PagePorts
-    ) -> Platform:
-        """Build the platform without starting it."""
+        self, deps: IntegrationDependencies[S], conversations: Conversations, people: People,
+        board: OperatorBoard, operator: Operator, notices: PersonNoticeService,
+        routes: Mapping[str, HttpHandler], hooks: HookReceiver,
+    ) -> Platform:  # fmt: skip
+        """Build the platform without starting it.
+
+        `operator` runs the operations that the surface offers. `routes` are HTTP handlers of other
+        platforms, by path.
+        """
 
     def secrets(self, own: S, home: HomeFolder) -> Mapping[str, str]:
         """Return the secrets that it generates at its first start.

@@ -6,9 +6,9 @@ crash, the schedule therefore shows whether the change was made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from core.changes.ports import Batch
 from core.domain.changes import Change, Draft, RowCheck, RowWrite
@@ -24,14 +24,22 @@ WRITE_TIMEOUT_SECONDS = 30.0
 """Seconds that a check or a write of a schedule may take."""
 
 
+class ScheduleServices(Protocol):
+    """Schedules as their tools and their applier use them."""
+
+    @property
+    def service(self) -> ScheduleService:
+        """Return the service. The first use builds it and loads its modules."""
+
+
 class ScheduleApplier:
     """The `Applier` of schedules (the port `CheckedApplier`)."""
 
     name = SCHEDULE_APPLIER
     patience = WRITE_TIMEOUT_SECONDS
 
-    def __init__(self, service: Callable[[], ScheduleService]) -> None:
-        self._service = service
+    def __init__(self, schedules: ScheduleServices) -> None:
+        self._schedules = schedules
 
     def batch(self, draft: Draft) -> int:
         """Return 1: each schedule is a batch."""
@@ -39,7 +47,7 @@ class ScheduleApplier:
 
     def open(self, draft: Draft) -> Batch:
         """Return the batch that writes the draft's schedule."""
-        return _ScheduleBatch(draft, self._service())
+        return _ScheduleBatch(draft, self._schedules.service)
 
     async def check_asker(self, draft: Draft) -> None:
         """Check that the asker may own this schedule, and that it is still due. Raise NotAllowed,
@@ -47,7 +55,7 @@ class ScheduleApplier:
         (row,) = draft.rows
         if row.after is not None:
             to = decode_json(ReplyTo, row.applier_data)
-            await self._service().check(
+            await self._schedules.service.check(
                 read_row(row.after), to.asker, to.address, is_new=row.before is None
             )
 
@@ -99,12 +107,15 @@ class _ScheduleBatch:
                     row.id, to.asker, to, read_row(row.after), state, locale=self._target["locale"],
                     revision=self._change,
                 )  # fmt: skip
-                people, most = service.list_keys(to.asker.key), service.limits().per_person
+                people, most = (
+                    service.people.list_keys(to.asker.key),
+                    service.config.schedule_limits.per_person,
+                )
                 await service.schedules.put(schedule, former, people, most)
         except (NotFound, BadSchedule) as error:
             raise ToolError("{why}", why=error) from error
         event = "schedule-deleted" if row.after is None else "schedule-written"
-        service.audit.note(
+        service.people.audit.note(
             event, to.asker, to.address, person=to.asker.key, schedule=row.id, change=self._change
         )
         return rows

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from core.chat.people import People
 from core.chat.platform import Messenger
 from core.commands.grammar import TypedCommand
 from core.conversation.origins import Origin
@@ -16,10 +17,7 @@ from core.domain.messages import Answer, Message
 from core.domain.records import Turn
 from core.domain.schedule_words import describe_date, local_time
 from core.domain.schedules import RunSkipped
-from core.rights.audit import Audit
-from core.rights.policy import Policy
 from core.runtime.retry import Backoff, retry
-from core.store.budget import Budget
 from core.store.schedules import Schedules
 from core.text.i18n import say
 
@@ -41,16 +39,12 @@ class ScheduleOrigin(Origin):
     def __init__(
         self,
         schedules: Schedules,
-        policy: Policy,
-        budget: Budget,
-        audit: Audit,
+        people: People,
         messengers: Mapping[str, Messenger],
         wake: Callable[[], None],
     ) -> None:
         self._schedules = schedules
-        self._policy = policy
-        self._budget = budget
-        self._audit = audit
+        self._people = people
         self._messengers = messengers
         self._wake = wake
 
@@ -75,7 +69,7 @@ class ScheduleOrigin(Origin):
         except StatusUnknown:
             raise RunSkipped("unknown") from None
         try:
-            await self._budget.reserve(turn)
+            await self._people.budget.reserve(turn)
         except OverBudget:
             raise RunSkipped("allowance") from None
 
@@ -83,11 +77,11 @@ class ScheduleOrigin(Origin):
         """Raise NotAllowed unless the owner may still have a schedule in this place and reads it.
         Raise StatusUnknown if the platform does not report that now."""
         person, address = message.author, message.address
-        (await self._policy.may(person, address, "chat")).raise_if_denied()
+        (await self._people.policy.may(person, address, "chat")).raise_if_denied()
         schedule = await self._schedules.get(message.origin.id)
         found = (
-            await self._policy.has_left(person, address, schedule.created_at),
-            await self._policy.is_stranger(person, address),
+            await self._people.policy.has_left(person, address, schedule.created_at),
+            await self._people.policy.is_stranger(person, address),
         )
         if any(found):
             raise NotAllowed
@@ -126,7 +120,7 @@ class ScheduleOrigin(Origin):
         """Record that the run is not carried out."""
         message = turn.message
         await self._schedules.skip(turn.seq, skipped.reason, skipped.pause)
-        self._audit.note(
+        self._people.audit.note(
             "schedule-run-skipped", message.author, message.address,
             schedule=message.origin.id, reason=skipped.reason,
         )  # fmt: skip

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
+from core.changes.approval import Approval
 from core.chat.platform import Messenger
 from core.domain.errors import PonteError
 from core.domain.messages import Person
@@ -24,22 +25,19 @@ MAX_ADMINS = 20
 
 
 class ScheduleReports:
-    """Stores the notices about a run. `messengers` are by platform. `admins` returns the keys of
-    admins. `canonical_person` returns the key under which a person is one on several surfaces.
-    `wake` makes the sender look for new notices."""
+    """Stores the notices about a run. `messengers` are by platform. `wake` makes the sender look
+    for new notices."""
 
     def __init__(
         self,
         schedules: Schedules,
         messengers: Mapping[str, Messenger],
-        admins: Callable[[], Collection[str]],
-        canonical_person: Callable[[str], str],
+        approval: Approval,
         wake: Callable[[], None],
     ) -> None:
         self._schedules = schedules
         self._messengers = messengers
-        self._admins = admins
-        self._canonical_person = canonical_person
+        self._approval = approval
         self._wake = wake
 
     async def report(self, schedule: Schedule, run: ScheduleRun) -> None:
@@ -64,7 +62,7 @@ class ScheduleReports:
 
     async def _find_admins(self) -> Sequence[Person]:
         """Return the admins, as far as their platforms report them now."""
-        found, names = list[Person](), sorted(self._admins())
+        found, names = list[Person](), sorted(self._approval.admins)
         for name in names:
             platform, _, id = name.partition(":")
             if id == OWNER_ID:
@@ -79,7 +77,7 @@ class ScheduleReports:
 
     def _canonical(self, person: Person) -> Person:
         """Return the person as the surface knows them that shows their notices."""
-        key = self._canonical_person(person.key)
+        key = self._approval.canonical_person(person.key)
         if key == person.key:
             return person
         platform, _, id = key.partition(":")

@@ -10,8 +10,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from core.changes.service import ChangeService
+from core.chat.people import People
 from core.commands import grammar
 from core.domain.changes import Draft, RowWrite
 from core.domain.errors import NotAllowed, NotFound, StatusUnknown
@@ -26,8 +28,6 @@ from core.domain.schedules import (
     ScheduleRun,
     make_row,
 )
-from core.rights.audit import Audit
-from core.rights.policy import Policy
 from core.schedules.kind import SCHEDULE_APPLIER, SCHEDULE_KIND
 from core.store.schedules import Schedules
 
@@ -41,18 +41,23 @@ _READ_BY_OTHERS = (
 _OWNER_OR_ADMIN = "Only {name}, who owns this schedule, or an admin can do that."
 
 
+class ScheduleConfig(Protocol):
+    """The configuration of schedules, which can be reloaded."""
+
+    @property
+    def schedule_limits(self) -> ScheduleLimits:
+        """Return the limits that apply now."""
+
+
 @dataclass(frozen=True, slots=True)
 class ScheduleService:
-    """The use of schedules by people. `list_keys` returns all keys under which a person is one on
-    several surfaces. `limits` returns the limits that apply now. `by` is the person who acts, and
-    `address` the place where they do."""
+    """The use of schedules by people. `by` is the person who acts, and `address` the place where
+    they do."""
 
     schedules: Schedules
     changes: ChangeService
-    policy: Policy
-    audit: Audit
-    limits: Callable[[], ScheduleLimits]
-    list_keys: Callable[[str], Sequence[str]] = lambda key: (key,)
+    people: People
+    config: ScheduleConfig
     clock: Callable[[], float] = time.time
 
     async def check(
@@ -60,22 +65,24 @@ class ScheduleService:
     ) -> ScheduleDraft:
         """Return the draft as it is stored. Raise BadSchedule for a wrong value or a limit that is
         reached, NotAllowed or StatusUnknown unless the person may own a schedule in this place."""
-        checked = check_draft(draft, self.clock(), self.limits())
+        checked = check_draft(draft, self.clock(), self.config.schedule_limits)
         if checked.kind == "command":
             command = grammar.parse_command(checked.text)
             if command is None or command.name != "quick-command":
                 raise BadSchedule(
                     "Only a quick command can be scheduled, as in `quick-command SLUG`."
                 )
-        (await self.policy.may(owner, address, "chat")).raise_if_denied()
-        if (is_stranger := await self.policy.is_stranger(owner, address)) is None:
+        (await self.people.policy.may(owner, address, "chat")).raise_if_denied()
+        if (is_stranger := await self.people.policy.is_stranger(owner, address)) is None:
             raise StatusUnknown
         if is_stranger:
             raise NotAllowed(
                 "Only people whom a rule names can have schedules here. An admin can add one."
             )
         if is_new:
-            await self.schedules.check_count(self.list_keys(owner.key), self.limits().per_person)
+            await self.schedules.check_count(
+                self.people.list_keys(owner.key), self.config.schedule_limits.per_person
+            )
         return checked
 
     async def find_base(self, id: str, by: Person, address: Address) -> Draft:
@@ -87,7 +94,7 @@ class ScheduleService:
             schedule = await self._get_as_human(id, by, address)
         except NotFound:
             change = await self.changes.ledger.get(id)
-            is_own = change.proposal.asker.key in self.list_keys(by.key)
+            is_own = change.proposal.asker.key in self.people.list_keys(by.key)
             is_base = change.draft.kind == SCHEDULE_KIND and change.kind == "proposal"
             if not is_own or not is_base or change.is_forgotten or change.has_lapsed:
                 raise
@@ -146,7 +153,7 @@ class ScheduleService:
         """Return a page of the person's schedules and those of this place, and the number of pages.
         Pages count from 1."""
         found = dict[str, Schedule]()
-        for key in self.list_keys(by.key):
+        for key in self.people.list_keys(by.key):
             for schedule in await self.schedules.list_matching(ScheduleFilter(person=key)):
                 # Other people may read this place, so schedules of private places stay out.
                 if not address.is_shared or schedule.address.is_same_channel(address):
@@ -168,7 +175,7 @@ class ScheduleService:
         is_here = schedule.address.is_same_channel(address)
         if is_here or self.is_owner(schedule, by):
             return schedule
-        if (await self.policy.may(by, address, "administer")).allowed:
+        if (await self.people.policy.may(by, address, "administer")).allowed:
             return schedule
         raise NotFound("There is no schedule {id}.", id=id)
 
@@ -181,7 +188,7 @@ class ScheduleService:
 
     def is_owner(self, schedule: Schedule, by: Person) -> bool:
         """Return whether the person owns the schedule."""
-        return schedule.owner.key in self.list_keys(by.key)
+        return schedule.owner.key in self.people.list_keys(by.key)
 
     async def _get_managed(self, id: str, by: Person, address: Address) -> Schedule:
         """Return a schedule that the person owns or administers. Raise NotFound, NotAllowed,
@@ -189,7 +196,7 @@ class ScheduleService:
         schedule = await self._get_as_human(id, by, address)
         if self.is_owner(schedule, by):
             return schedule
-        verdict = await self.policy.may(by, address, "administer")
+        verdict = await self.people.policy.may(by, address, "administer")
         if not verdict.allowed and not verdict.is_unknown:
             raise NotAllowed(_OWNER_OR_ADMIN, name=schedule.owner.name or schedule.owner.id)
         verdict.raise_if_denied()
@@ -205,7 +212,7 @@ class ScheduleService:
 
     def _note(self, event: str, schedule: Schedule, by: Person, address: Address) -> None:
         """Write a line into the audit log."""
-        self.audit.note(event, by, address, person=schedule.owner.key, schedule=schedule.id)
+        self.people.audit.note(event, by, address, person=schedule.owner.key, schedule=schedule.id)
 
 
 def _check_readers(place: Address, here: Address) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from core.domain.changes import Draft, RowWrite
@@ -15,14 +15,12 @@ from core.domain.messages import ReplyTo, decode_json, encode_json
 from core.domain.records import Health, Outcome, ToolContext, Viewer
 from core.domain.schedules import ScheduleDraft, ScheduleRule, make_row, read_row
 from core.ports.tools import Tool
+from core.schedules.applier import ScheduleServices
 from core.schedules.kind import SCHEDULE_APPLIER, SCHEDULE_KIND
 from core.schedules.words import describe_schedule
 from core.text.i18n import LANGUAGE, use_locale
 from core.text.markdown import find_addresses
 from core.tools.tool import FunctionTool
-
-if TYPE_CHECKING:
-    from core.schedules.service import ScheduleService
 
 _MANAGED_BY = "The person manages one by typing `schedule ID pause`, `resume`, `run` or `delete`."
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})", re.ASCII)
@@ -42,8 +40,8 @@ class ScheduleSource:
 
     name = "schedules"
 
-    def __init__(self, service: Callable[[], ScheduleService]) -> None:
-        self._service = service
+    def __init__(self, schedules: ScheduleServices) -> None:
+        self._schedules = schedules
         self._tools: Sequence[Tool] = (
             _ProposingTool(self.schedule_propose, effect="chat", doing="is preparing a schedule…"),
             FunctionTool(self.schedule_list, effect="chat", doing="is looking at the schedules…"),
@@ -80,7 +78,7 @@ class ScheduleSource:
             ends: last date, or number of runs; 0: never
             replaces: ID of one to change or delete; empty values stay, when may be 10:00
         """
-        service, id = self._service(), (replaces or "").strip().lower()
+        service, id = self._schedules.service, (replaces or "").strip().lower()
         to = ReplyTo(ctx.address, ctx.asker, ctx.reply_source, "")
         try:
             base = Draft(
@@ -126,7 +124,7 @@ class ScheduleSource:
     async def schedule_list(self, ctx: ToolContext, page: int) -> str:
         """List the person's schedules and this place's, 20 a page."""
         with use_locale("en"):
-            found, pages = await self._service().list_page(ctx.asker, ctx.address, page)
+            found, pages = await self._schedules.service.list_page(ctx.asker, ctx.address, page)
             if not found:
                 return f"There are no schedules on page {page}."
             last = f"Page {page} of {pages}. " if pages > 1 else ""

@@ -6,8 +6,9 @@ forgotten, so that no platform's list brings their rows back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
+from core.domain.messages import Message, decode_json
 from core.domain.records import MemberKey, PlatformMember
 from core.store.database import (
     Database,
@@ -15,6 +16,7 @@ from core.store.database import (
     SqlRow,
     SqlStore,
     query,
+    select_value,
     select_values,
     transaction,
 )
@@ -72,6 +74,22 @@ class SqlDirectory(SqlStore):
             )
             found += map(_member, rows)
         return [member for member in found if member.key in places]
+
+    @query
+    def find_names(self, connection: SqlConnection, keys: Collection[str]) -> Mapping[str, str]:
+        """Return the names of people by key, as their latest message or the platform's list of
+        members has them. People without a known name are left out."""
+        found = {}
+        for key in sorted(set(keys)):
+            row = connection.execute(
+                "SELECT message FROM inbox WHERE person = ? ORDER BY seq DESC LIMIT 1", (key,)
+            ).fetchone()
+            name = decode_json(Message, row["message"]).author.name if row else ""
+            if not name:
+                name = select_value(connection, "SELECT name FROM directory WHERE person = ?", key)
+            if name:
+                found[key] = name
+        return found
 
     @transaction
     def put(

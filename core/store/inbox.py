@@ -9,9 +9,9 @@ Decisions (`stop`, `approve` and others) run at once.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from core.commands import grammar
 from core.domain.errors import Forgotten, NotStored, TooManyDeliveries
@@ -74,26 +74,34 @@ class SenderLimits:
         return ""
 
 
+class SenderConfig(Protocol):
+    """The configuration of what one person may send, which can be reloaded."""
+
+    @property
+    def sender_limits(self) -> SenderLimits:
+        """Return the limits that apply now."""
+
+
 class SqlInbox(SqlStore):
     """The `Inbox` port. `runner` runs the turns, in this process or in all that share the database.
-    `limits` returns the current limits. A message over its sender's limit is stored as refused and
-    answered at once."""
+    `config` has the current limits; None: there are none. A message over its sender's limit is
+    stored as refused and answered at once."""
 
     def __init__(
         self,
         database: Database,
         runner: LocalRunner | Jobs | None = None,
-        limits: Callable[[], SenderLimits] = SenderLimits,
+        config: SenderConfig | None = None,
     ) -> None:
         super().__init__(database)
-        self._limits = limits
+        self._config = config
         self._runner = runner or LocalRunner(database)
 
     async def accept(self, message: Message) -> Receipt:
         """Store the message and queue it. It is durable on return. Raise NotStored or
         TooManyDeliveries if nothing was stored."""
         decides = grammar.is_decision(message)
-        limits = self._limits()
+        limits = self._config.sender_limits if self._config else SenderLimits()
         waiting = 0
 
         def take(stored: tuple[Receipt, bool]) -> None:

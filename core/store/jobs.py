@@ -88,6 +88,7 @@ class Jobs(TurnExecutor):
     """Runs turns in one of several processes on one database. `process` is the id of this process.
     If `takes`, it takes events in; if `works`, it runs turns."""
 
+    is_shared = True
     recheck = RECHECK_SECONDS
     """Seconds after which a caller that waits for a turn's end reads the row again."""
 

@@ -209,22 +209,6 @@ class SqlPersonalData(SqlStore):
         return sorted(people, key=lambda each: (-each["last"], each["person"]))
 
     @query
-    def find_names(self, connection: SqlConnection, keys: Collection[str]) -> Mapping[str, str]:
-        """Return the names of people by key, as their latest message or the platform's list of
-        members has them. People without a known name are left out."""
-        found = {}
-        for key in sorted(set(keys)):
-            row = connection.execute(
-                "SELECT message FROM inbox WHERE person = ? ORDER BY seq DESC LIMIT 1", (key,)
-            ).fetchone()
-            name = decode_json(Message, row["message"]).author.name if row else ""
-            if not name:
-                name = select_value(connection, "SELECT name FROM directory WHERE person = ?", key)
-            if name:
-                found[key] = name
-        return found
-
-    @query
     def find(self, connection: SqlConnection, written: str) -> KnownPerson:
         """Return the person with the key `slack:T1:U1`, also written `slack:T1/U1`.
 

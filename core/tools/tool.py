@@ -466,7 +466,11 @@ class Toolbox:
     them."""
 
     def __init__(self, sources: Sequence[ToolSource] = ()) -> None:
-        self._sources = tuple(sources)
+        self._sources = list(sources)
+
+    def add(self, source: ToolSource) -> None:
+        """Add a source. Its tools come after those of the others."""
+        self._sources.append(source)
 
     async def tools(self, rights: PlaceRights) -> Sequence[Tool]:
         """Return the tools that these rights allow, ordered by source. Some are restricted to their

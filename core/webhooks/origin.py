@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import structlog
 
+from core.chat.people import People
 from core.commands.grammar import TypedCommand
 from core.conversation.origins import Origin
 from core.domain.errors import OverBudget
@@ -14,8 +15,6 @@ from core.domain.records import Turn
 from core.domain.schedules import RunSkipped
 from core.observability import metrics
 from core.ports.tools import Tool
-from core.rights.audit import Audit
-from core.store.budget import Budget
 
 log = structlog.get_logger("webhooks")
 OFFERED_EFFECTS = ("read", "write")
@@ -34,9 +33,8 @@ class WebhookOrigin(Origin):
     refers_to_others = False
     is_refusal_private = False
 
-    def __init__(self, budget: Budget, audit: Audit) -> None:
-        self._budget = budget
-        self._audit = audit
+    def __init__(self, people: People) -> None:
+        self._people = people
 
     async def check_start(self, turn: Turn) -> str:
         """Raise RunSkipped if the webhook's allowance is used up. A refusal for each further
@@ -45,9 +43,9 @@ class WebhookOrigin(Origin):
         if message.origin.data["is_post"] or turn.answer is not None or turn.items:
             return ""
         try:
-            await self._budget.reserve(turn)
+            await self._people.budget.reserve(turn)
         except OverBudget as error:
-            self._audit.note(
+            self._people.audit.note(
                 "action-refused", message.author, message.address, reason=error.code,
                 right="", rule="", change="",
             )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from bot.application import Application
+from bot.ponte import Ponte
 
 
 class BusyEngine:
@@ -38,9 +38,10 @@ async def test_a_second_signal_skips_the_wait_for_running_turns(is_late: bool) -
     closing = AsyncExitStack()
     closing.callback(closed.append, "parts")
     unused = cast("Any", None)
-    app = Application(
+    app = Ponte(
         cast("Any", SimpleNamespace(ponte_grace=3600)), unused, unused, cast("Any", engine), unused,
-        cast("Any", SimpleNamespace(stop_intake=stop_intake)), unused, True, unused, closing,
+        cast("Any", SimpleNamespace(stop_intake=stop_intake)), unused, unused, unused, unused, True,
+        (), closing,
     )  # fmt: skip
     hurry = asyncio.Event()
     stopping = asyncio.create_task(app.stop(hurry))
@@ -64,11 +65,11 @@ async def test_the_last_traces_are_sent_within_the_rest_of_the_grace() -> None:
 
     hurry = asyncio.Event()
     for _ in range(2):
-        app = Application(
+        app = Ponte(
             cast("Any", SimpleNamespace(ponte_grace=3600)), unused, unused,
             cast("Any", SimpleNamespace(drain=drain)), unused,
-            cast("Any", SimpleNamespace(stop_intake=stop_intake)), unused, True, unused,
-            AsyncExitStack(), cast("Any", SimpleNamespace(close=close)),
+            cast("Any", SimpleNamespace(stop_intake=stop_intake)), unused, unused, unused, unused,
+            True, (), AsyncExitStack(), cast("Any", SimpleNamespace(close=close)),
         )  # fmt: skip
         await app.stop(hurry)
         hurry.set()

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from bot.application import Application
 from bot.compose import compose
 from bot.config import read_config
 from bot.home import Home
 from bot.integrations import FACES
+from bot.ponte import Ponte
 from bot.settings import load
 from bot.start import Start
 from core.domain.messages import Address, Answer, Message, Person, ReplyTo, turn_id
-from core.store.page_accounts import hash_token
+from core.store.page_accounts import SqlPageAccounts, hash_token
 from tests.dialogues.decisions import typed_code
 from tests.discord.discord_ponte import Speaker
 from tests.toys.shelf import Shelf, ShelfSource
@@ -33,7 +33,7 @@ NAMES = ("ana", "bia", "cleo", "dan")
 class Office:
     """The page's people, and a shelf whose changes two of them must approve."""
 
-    def __init__(self, app: Application, shelf: ShelfSource) -> None:
+    def __init__(self, app: Ponte, shelf: ShelfSource) -> None:
         self.engine, self.shelf = app.engine, shelf
         self._numbers = itertools.count()
 
@@ -41,8 +41,10 @@ class Office:
         person, address = Person("web", name, name=name), Address("web", "main", person=name)
         key = f"{name} {next(self._numbers)}"
         to = ReplyTo(address, person, key, turn_id(key))
-        receipt = await self.engine.records.inbox.accept(Message(key, text, person, address, to))
-        return await self.engine.records.inbox.wait_for_answer(receipt.seq)
+        receipt = await self.engine.conversations.inbox.accept(
+            Message(key, text, person, address, to)
+        )
+        return await self.engine.conversations.inbox.wait_for_answer(receipt.seq)
 
 
 @pytest.fixture
@@ -63,7 +65,7 @@ async def office(set_up: None, tmp_path: Path) -> AsyncIterator[Office]:
         app = await compose(begun.settings, begun.config, begun.home)
         await app.start()
         for name in NAMES:
-            await app.engine.records.page_accounts.add(f"web:{name}", hash_token(name))
+            await SqlPageAccounts(app.engine.stores.database).add(f"web:{name}", hash_token(name))
         yield Office(app, shelf)
         await app.stop()
 
@@ -87,9 +89,9 @@ async def test_the_approval_of_somebody_who_was_removed_does_not_count(
 ) -> None:
     """Nor where somebody else has the name now."""
     id = await proposed_and_approved_by_ana(office)
-    await office.engine.records.page_accounts.remove("web:ana")
+    await SqlPageAccounts(office.engine.stores.database).remove("web:ana")
     if comes_back:
-        await office.engine.records.page_accounts.add("web:ana", hash_token("another"))
+        await SqlPageAccounts(office.engine.stores.database).add("web:ana", hash_token("another"))
     told = await approve(office, "bia", id)
     assert "Some approvals are no longer valid" in told.text
     assert office.shelf.rows == {}
@@ -101,7 +103,7 @@ async def test_the_approval_of_somebody_who_was_removed_does_not_count(
 async def test_what_somebody_asked_for_who_was_removed_is_not_done(office: Office) -> None:
     """Also where the process died before it withdrew what they asked for."""
     id = await proposed_and_approved_by_ana(office)
-    await office.engine.records.page_accounts.remove("web:dan")
+    await SqlPageAccounts(office.engine.stores.database).remove("web:dan")
     refused = await office.says("bia", f"approve {id}")
     assert (refused.code, "no longer" in refused.text) == ("forbidden", True)
     assert office.shelf.rows == {}

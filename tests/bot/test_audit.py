@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from bot.engine import Stores
 from bot.reports import parse_moment
 from core.domain.messages import Address, Person
+from core.store.stores import Stores
 from tests.bot.conftest import Shell
 from tests.fakes.holder import FakeHolder
 

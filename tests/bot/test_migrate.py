@@ -12,7 +12,6 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
-from bot.engine import Stores
 from bot.home import Home
 from bot.migrate import NotTheSame, migrate
 from bot.settings import Settings
@@ -20,6 +19,7 @@ from core.domain.errors import SettingsError
 from core.domain.records import Thread
 from core.store.database import SqliteDatabase
 from core.store.schema import SCHEMA
+from core.store.stores import Stores
 from core.store.tables import COPIED, DECLARED_TABLES, Column
 from core.store.thread_map import FileThreadMap
 from tests.real.postgres import Postgres

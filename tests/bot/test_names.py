@@ -22,9 +22,10 @@ from bot.settings import Settings
 from core.clients.http import HttpClient
 from core.domain.errors import SettingsError
 from core.domain.records import Viewer
-from core.integrations.integration import Alone, ToolIntegration
+from core.integrations.integration import ToolIntegration
 from core.ports.tools import ToolSource
 from core.rights.audit import Audit
+from core.store.peers import Alone
 from core.tools.code.source import CodeSource
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from bot.config import QuickCommandConfig, QuickCommandInput
+from bot.config import Config, LiveConfig, QuickCommandConfig, QuickCommandInput
 from bot.quick_registry import QuickCommandRegistry
 from core.domain.errors import NotAllowed, ToolError, UnknownCommand
 from core.domain.messages import Address, Person
 from core.domain.records import Outcome, QuickCommand, ToolContext
 from core.text.i18n import use_locale
 from tests.core.tools.scene import ctx
-from tests.fakes.choices import allow_list, supplier
+from tests.fakes.choices import allow_list
 
 ANA, BOB = Person("slack", "U1", "T1", "Ana"), Person("slack", "U2", "T1", "Bob")
 WEB = Person("web", "owner")
@@ -45,7 +45,9 @@ async def unknown_groups(person: Person, max_age: float) -> None:
 
 def registry(**commands: QuickCommandConfig) -> QuickCommandRegistry:
     policy = allow_list(memberships={"slack": groups})
-    return QuickCommandRegistry(supplier(commands or COMMANDS), policy.is_named)
+    return QuickCommandRegistry(
+        LiveConfig(Config(quick_commands=commands or COMMANDS)), policy.is_named
+    )
 
 
 async def slugs(person: Person, address: Address) -> list[str]:
@@ -62,7 +64,7 @@ async def test_what_a_person_may_run_here() -> None:
 
 async def test_a_command_of_a_group_is_not_listed_while_the_group_is_unknown() -> None:
     policy = allow_list(memberships={"slack": unknown_groups})
-    known = QuickCommandRegistry(supplier(COMMANDS), policy.is_named)
+    known = QuickCommandRegistry(LiveConfig(Config(quick_commands=COMMANDS)), policy.is_named)
     assert [one.slug for one in await known.list_commands(BOB, C2)] == ["resumo"]
 
 
@@ -89,7 +91,7 @@ async def test_one_without_a_title_is_called_by_its_slug() -> None:
 
 @pytest.mark.parametrize("slug", ["../../oidc/x", "Sum Up", "", "a" * 101, "x\n"])
 async def test_a_slug_that_cannot_exist_is_refused(slug: str) -> None:
-    for known in (QuickCommandRegistry(dict, allow_list().is_named), registry()):
+    for known in (QuickCommandRegistry(LiveConfig(Config()), allow_list().is_named), registry()):
         with pytest.raises(UnknownCommand, match="is not a quick command's name"):
             await known.find(ANA, C1, slug)
 
@@ -119,14 +121,16 @@ async def test_it_is_run_where_it_is_known() -> None:
     async def run(ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> Outcome:
         return Outcome("ok", f"{slug}: {input}")
 
-    known = QuickCommandRegistry(supplier(COMMANDS), allow_list().is_named, run)
+    known = QuickCommandRegistry(
+        LiveConfig(Config(quick_commands=COMMANDS)), allow_list().is_named, run
+    )
     assert await known.run(ctx(), "resumo", {"day": "May"}) == Outcome(
         "ok", "resumo: {'day': 'May'}"
     )
 
 
 async def test_without_a_registry_any_slug_may_run_but_nothing_is_there_to_run_it() -> None:
-    empty = QuickCommandRegistry(dict, allow_list().is_named)
+    empty = QuickCommandRegistry(LiveConfig(Config()), allow_list().is_named)
     found = await empty.find(ANA, C1, "anything")
     assert found == QuickCommand("anything", "anything", effect="spend")
     assert await empty.list_commands(ANA, C1) == []

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from bot.engine import Engine
 from core.domain.errors import Forgotten, Superseded
 from core.domain.messages import ONE_REQUEST_PREFIX, Answer, Attachment, Item, Quote, Usage
 from core.domain.records import ConversationArea, Outcome, Remote, RoundOutput, ToolCall
@@ -19,7 +18,7 @@ from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal import again, begin_turn
 from tests.contract.test_journal_threads import ANA, BOB, talk
-from tests.fakes.choices import make_choices
+from tests.fakes.choices import make_choices, open_engine
 from tests.fakes.models import EchoModel
 
 CONTENT = {
@@ -266,12 +265,12 @@ async def test_a_spare_conversation_is_its_first_threads(database_engine: Embedd
 
 async def test_spares_of_a_former_process_are_erased(tmp_path: Path) -> None:
     left = Remote("conversation", "c1")
-    engine = await Engine.open(tmp_path, make_choices(EchoModel()))
-    await engine.records.journal.record_remote("", left)
-    assert await engine.records.journal.list_remotes_to_erase() == []
+    engine = await open_engine(tmp_path, make_choices(EchoModel()))
+    await engine.conversations.journal.record_remote("", left)
+    assert await engine.conversations.journal.list_remotes_to_erase() == []
     await engine.close()
-    heir = await Engine.open(tmp_path, make_choices(EchoModel()))
-    assert await heir.records.journal.list_remotes_to_erase() == [left]
+    heir = await open_engine(tmp_path, make_choices(EchoModel()))
+    assert await heir.conversations.journal.list_remotes_to_erase() == [left]
     await heir.close()
 
 

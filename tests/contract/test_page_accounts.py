@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -14,7 +15,6 @@ from core.domain.errors import BadInput, NotFound
 from core.domain.messages import Address, Answer, Message, Person
 from core.domain.notices import LINK_RENEWED, PersonNotice
 from core.domain.records import EndedToken
-from core.integrations.integration import Alone
 from core.rights.audit import OPERATOR, Audit
 from core.store.audit import FileAuditLines, SqlPseudonyms
 from core.store.outbox import Outbox, put_person_notice
@@ -26,6 +26,7 @@ from core.store.page_accounts import (
     hash_token,
     new_token,
 )
+from core.store.peers import Alone
 from tests.contract.engines import Embedded, Shared, Worker
 from tests.contract.test_inbox import says
 
@@ -132,15 +133,18 @@ def _message(text: str, place: Address) -> Message:
     return replace(said, event_key=key, address=place, author=ANA, reply_to=to)
 
 
-async def _ignore_person(person: str) -> None:
-    return None
-
-
 def make_service(engine: Embedded) -> PageAccountService:
     peers = engine.jobs if isinstance(engine, Shared) else Alone()
     audit = Audit(FileAuditLines(engine.home / "audit.log"), SqlPseudonyms(engine.database))
     store = SqlPageAccounts(engine.database)
-    return PageAccountService(store, engine.journal, engine.inbox, peers, audit, _ignore_person)
+    service = PageAccountService(store, peers, audit)
+
+    async def stop_turns(person: str, turns: Sequence[int]) -> None:
+        for seq in turns:
+            await engine.inbox.cancel(seq)
+
+    service.on_left = stop_turns
+    return service
 
 
 async def test_what_still_runs_for_who_is_removed_is_stopped(database_engine: Embedded) -> None:
@@ -255,7 +259,7 @@ async def test_a_person_is_notified_of_what_the_owner_does(database_engine: Embe
     service = make_service(database_engine)
     outbox = Outbox(database_engine.database)
     notices = PersonNoticeService(outbox, str, lambda: None)
-    first, _ = await service.add(ANA, OPERATOR)
+    first = await service.add(ANA, OPERATOR)
     await service.renew(ANA, OPERATOR)
     own, _ = await service.create_api_token(ANA.key, "hers", 0)
     await service.revoke_api_token(own.id, ANA.key)

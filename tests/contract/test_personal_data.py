@@ -25,7 +25,6 @@ from core.domain.changes import (
 from core.domain.errors import Superseded
 from core.domain.messages import Address, Answer, Card, Item, Message, Person, Quote, Usage
 from core.domain.records import Outcome, PlatformMember, Remote, RoundOutput, ToolCall, Turn
-from core.integrations.integration import Alone
 from core.store.audit import SqlPseudonyms
 from core.store.changes import SqlLedger
 from core.store.database import SqlConnection
@@ -33,6 +32,7 @@ from core.store.directory import SqlDirectory
 from core.store.files import SqlFiles
 from core.store.outbox import Outbox
 from core.store.page_accounts import SqlPageAccounts, hash_token
+from core.store.peers import Alone
 from core.store.personal_data import (
     FORGOTTEN_PERSON,
     AmbiguousPerson,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from bot.schedules import ScheduleParts
+from core.chat.platforms import Platforms
 from core.domain.errors import NotFound
 from core.domain.messages import Address, Message, Person, ReplyTo, decode_json
 from core.domain.notices import PersonNotice
@@ -25,6 +27,7 @@ from core.domain.schedules import (
     ScheduleRule,
     ScheduleRun,
 )
+from core.schedules.scheduling import Scheduling
 from core.store.database import SqlConnection, has_rows
 from core.store.outbox import Outbox
 from core.store.personal_data import SqlPersonalData
@@ -337,11 +340,15 @@ async def test_the_first_schedule_wakes_the_other_processes(on_postgres: Shared)
         async def run(self) -> None:
             begun.set()
 
-    def parts_of(engine: Any) -> ScheduleParts:
+    def parts_of(engine: Any) -> Scheduling:
         nothing: Any = None
-        return ScheduleParts(
-            engine.database, engine.inbox, nothing, nothing, nothing, {}, engine.jobs, nothing,
-            nothing, nothing, nothing, is_shared=True,
+        stores, changes = (
+            SimpleNamespace(inbox=engine.inbox),
+            SimpleNamespace(views=SimpleNamespace(clock=time.time)),
+        )
+        return Scheduling(
+            engine.database, cast(Any, stores), nothing, Platforms(), cast(Any, changes), nothing,
+            engine.jobs, nothing,
         )  # fmt: skip
 
     other = parts_of(await on_postgres.beside())

@@ -135,7 +135,7 @@ async def counted_bot(
     home = BotHome(tmp_path / "home", migrated_postgres)
 
     async def record_remote(thread: str, remote: Remote) -> None:
-        await running.engine.records.journal.record_remote(thread, remote)
+        await running.engine.conversations.journal.record_remote(thread, remote)
 
     async with FakeOpenAI() as fake:
         client = ModelServerClient(ModelEndpoint("sk-test", fake.base_url))

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar, TypeVar
 
 import pytest
@@ -34,6 +35,7 @@ from core.changes.decide import Decisions
 from core.changes.lifecycle import ChangeLifecycle
 from core.changes.undo import Undo
 from core.changes.views import ChangeViews
+from core.chat.platforms import Platforms
 from core.domain.changes import (
     Change,
     ChangeStep,
@@ -170,6 +172,10 @@ class Table(MemoryTable):
         self.late = []
 
 
+async def has_not_reached(change: str, person: str) -> bool:
+    return False
+
+
 class NoAudit(Audit):
     def __init__(self) -> None:
         pass
@@ -226,7 +232,10 @@ class Machine(RuleBasedStateMachine):
         approval = Approval(
             policy, KINDS, lambda: RULES, is_named=policy.is_named, platforms=PLATFORM_RIGHTS
         )
-        views = ChangeViews(self.ledger, approval, builder, self.clock)
+        nothing: Any = SimpleNamespace(current="", has_reached=has_not_reached)
+        views = ChangeViews(
+            self.ledger, approval, builder, self.clock, nothing, Platforms(), nothing
+        )
         self.decisions = Decisions(
             self.ledger, approval, views, self.lifecycle, appliers,
             Undo(views, self.lifecycle, appliers),

@@ -17,19 +17,19 @@ from core.domain.messages import Message, MessageOrigin, ReplyTo
 from core.ports.conversations import PostJournal, ReplyFactory
 from core.runtime.retry import Backoff
 from tests.core.test_turn import Watched
-from tests.fakes.choices import make_choices, make_message
+from tests.fakes.choices import make_choices, make_message, open_engine
 from tests.fakes.models import EchoModel
 
 UNKNOWN, WITHOUT_DATA = MessageOrigin("pigeon"), MessageOrigin("webhook", "x")
 
 
 @asynccontextmanager
-async def open_engine(
+async def open_failing(
     home: Path, reply: ReplyFactory, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[tuple[Engine, EchoModel]]:
     monkeypatch.setattr("core.store.turn_runner.TURN_BACKOFF", Backoff(0.0))
     model = EchoModel()
-    engine = await Engine.open(home, make_choices(model))
+    engine = await open_engine(home, make_choices(model))
     engine.platforms.replies["web"] = reply
     engine.start()
     yield engine, model
@@ -38,15 +38,15 @@ async def open_engine(
 
 
 async def send(engine: Engine, message: Message) -> int:
-    return (await engine.records.inbox.accept(message)).seq
+    return (await engine.conversations.inbox.accept(message)).seq
 
 
 @pytest.mark.parametrize("origin", [UNKNOWN, WITHOUT_DATA], ids=lambda one: one.name)
 async def test_an_origin_that_cannot_be_asked_ends_in_an_apology(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, origin: MessageOrigin
 ) -> None:
-    async with open_engine(tmp_path, lambda to, posts: Watched(), monkeypatch) as (engine, model):
-        inbox = engine.records.inbox
+    async with open_failing(tmp_path, lambda to, posts: Watched(), monkeypatch) as (engine, model):
+        inbox = engine.conversations.inbox
         first = await send(engine, replace(make_message("hello", "k1"), origin=origin))
         second = await send(engine, make_message("again", "k2"))
         answer = await inbox.wait_for_answer(first)
@@ -67,10 +67,10 @@ async def test_a_turn_that_cannot_even_apologise_ends(
             raise ValueError("not a place")
         return Watched()
 
-    async with open_engine(tmp_path, make_reply, monkeypatch) as (engine, _):
+    async with open_failing(tmp_path, make_reply, monkeypatch) as (engine, _):
         await send(engine, make_message("hello", "k1"))
         second = await send(engine, make_message("again", "k2"))
-        answer = await engine.records.inbox.wait_for_answer(second)
+        answer = await engine.conversations.inbox.wait_for_answer(second)
     assert answer.text.startswith("_I couldn't post my last answer here (internal).")
     assert answer.text.endswith("You said: again")
     assert len(attempts) == MAX_FAILED_ATTEMPTS + 1
@@ -80,16 +80,16 @@ async def test_a_message_that_cannot_be_read_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reply = Watched()
-    async with open_engine(tmp_path, lambda to, posts: reply, monkeypatch) as (engine, _):
+    async with open_failing(tmp_path, lambda to, posts: reply, monkeypatch) as (engine, _):
         # The turn waits until its message is damaged.
         go_on = asyncio.Event()
-        begin = engine.records.journal.begin
+        begin = engine.conversations.journal.begin
 
         async def begin_later(seq: int) -> Any:
             await go_on.wait()
             return await begin(seq)
 
-        monkeypatch.setattr(engine.records.journal, "begin", begin_later)
+        monkeypatch.setattr(engine.conversations.journal, "begin", begin_later)
         first = await send(engine, make_message("hello", "k1"))
         second = await send(engine, make_message("again", "k2"))
         await engine.stores.database.write(
@@ -98,5 +98,5 @@ async def test_a_message_that_cannot_be_read_ends(
             )
         )
         go_on.set()
-        answer = await engine.records.inbox.wait_for_answer(second)
+        answer = await engine.conversations.inbox.wait_for_answer(second)
     assert answer.text.endswith("You said: again")

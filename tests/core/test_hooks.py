@@ -94,7 +94,7 @@ class Desk:
         self.now, self.inbox, self.audit = NOW, Storing(), Noted()
         services: Any = ({"slack": Letters()}, self.inbox, self.audit)
         platforms, inbox, audit = services
-        self.intake = HookIntake(HOOKS.get, lambda: platforms, inbox, audit, lambda: self.now)
+        self.intake = HookIntake(HOOKS.get, platforms, inbox, audit, lambda: self.now)
 
     async def send(self, name: str, headers: Headers, body: bytes) -> tuple[int, Any]:
         status, self.headers, told = await self.intake.receive(name, headers, body)

@@ -203,7 +203,7 @@ async def automatic(desk: Desk) -> str:
 
 async def price(desk: Desk) -> str:
     await desk.approve()
-    cost = (await desk.bot.engine.records.budget.usage_today()).usage.cost
+    cost = (await desk.bot.engine.people.budget.usage_today()).usage.cost
     return "that of the command" if cost == 0.25 else "none"
 
 

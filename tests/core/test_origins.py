@@ -25,7 +25,7 @@ from core.schedules.origin import ScheduleOrigin
 from core.tools.tool import FunctionTool
 from core.webhooks.origin import WebhookOrigin
 from tests.core.test_turn import Tools, Watched
-from tests.fakes.choices import allow_list, make_choices, make_spending
+from tests.fakes.choices import allow_list, make_choices, make_spending, open_engine
 from tests.fakes.clock import Clock
 from tests.fakes.hook_senders import PLAIN_SECRET, encode_body, from_nocodb
 from tests.fakes.memory_table import MemoryTable
@@ -89,7 +89,7 @@ class Bench:
         right `deny` is taken away from everybody just before it arrives."""
         self.number += 1
         seq = await getattr(self, f"_from_{origin}")(text, late, quote, deny)
-        answer = await self.engine.records.inbox.wait_for_answer(seq)
+        answer = await self.engine.conversations.inbox.wait_for_answer(seq)
         if origin == "schedule":
             await self.engine.schedules.scheduler.start_due_runs()
         (found,) = await self.engine.stores.database.read(
@@ -97,7 +97,7 @@ class Bench:
                 "SELECT turn FROM inbox WHERE seq = ?", (seq,)
             ).fetchall()
         )
-        self.last = (await self.engine.records.journal.history_entry(found["turn"])).message
+        self.last = (await self.engine.conversations.journal.history_entry(found["turn"])).message
         return answer
 
     def _take(self, right: str) -> None:
@@ -130,16 +130,16 @@ class Bench:
     async def _from_webhook(self, text: str, late: float, quote: str, deny: str) -> int:
         self._take(deny)
         platforms: Any = {"web": Posting()}
-        records = self.engine.records
+        inbox, audit = self.engine.conversations.inbox, self.engine.people.audit
         hook = Hook(
             "ask", "secret", PLAIN_SECRET, "web", channel="webhook", instruction=text,
             header="X-Hook-Secret", id_field="id",
         )  # fmt: skip
-        intake = HookIntake({"ask": hook}.get, lambda: platforms, records.inbox, records.audit)
+        intake = HookIntake({"ask": hook}.get, platforms, inbox, audit)
         body = encode_body({"id": str(self.number), "quote": quote})
         status, _, told = await intake.receive("ask", from_nocodb(), body)
         assert status == 202
-        return (await records.journal.history_entry(json.loads(told)["turn"])).seq
+        return (await self.engine.conversations.journal.history_entry(json.loads(told)["turn"])).seq
 
     def _make(self, origin: str, text: str, late: float, quote: str) -> Message:
         key, author = f"{origin}-{self.number}", AUTHORS[origin]
@@ -150,7 +150,7 @@ class Bench:
         )
 
     async def _accept(self, message: Message) -> int:
-        return (await self.engine.records.inbox.accept(message)).seq
+        return (await self.engine.conversations.inbox.accept(message)).seq
 
 
 @asynccontextmanager
@@ -168,8 +168,8 @@ async def open_bench(home: Path, allowances: Sequence[Allowance]) -> AsyncIterat
         rules=TableRules({"people": TableRule("auto")}),
         spending=make_spending(allowances=allowances),
     )  # fmt: skip
-    engine = await Engine.open(home, replace(choices, clock=clock))
-    source.engine = engine
+    engine = await open_engine(home, replace(choices, clock=clock))
+    source.open(engine)
     bench = Bench(engine, model, clock, rules)
 
     async def look_up(message: Message, references: bool) -> tuple[Message, Sequence[str]]:
@@ -251,7 +251,7 @@ async def refusal_reader(bench: Bench, origin: str) -> str:
 
 async def audit(bench: Bench, origin: str) -> str:
     await bench.send(origin, "hello", deny="chat")
-    lines, _ = await bench.engine.records.audit.read()
+    lines, _ = await bench.engine.people.audit.read()
     mine = [line for line in lines if line["asker"] == bench.last.author.key]
     words = ("received", "refused", "skipped")
     events = [line["event"] for line in mine if line["event"].endswith(words)]

@@ -53,13 +53,15 @@ def _once(name: str = "order") -> Scripted:
 
 
 async def _ask(engine: Engine, one: Message) -> Answer:
-    receipt = await engine.records.inbox.accept(one)
-    return await engine.records.inbox.wait_for_answer(receipt.seq)
+    receipt = await engine.conversations.inbox.accept(one)
+    return await engine.conversations.inbox.wait_for_answer(receipt.seq)
 
 
 async def _with_file(engine: Engine, one: Message, name: str, data: bytes) -> Message:
     conversation = one.address.conversation
-    file = await engine.records.files.put(one.event_key, name, "text/csv", data, ANA, conversation)
+    file = await engine.conversations.files.put(
+        one.event_key, name, "text/csv", data, ANA, conversation
+    )
     return replace(one, attachments=(Attachment(name, "text/csv", len(data), file.id),))
 
 
@@ -127,7 +129,7 @@ async def test_a_run_that_goes_on_elsewhere_is_taken_up_after_a_restart(tmp_path
         return Outcome("ok", "unreachable")
 
     async with _bot(tmp_path, _once(), _spending(act)) as (engine, _):
-        await engine.records.inbox.accept(make_message("go", "k1"))
+        await engine.conversations.inbox.accept(make_message("go", "k1"))
         await waiting.wait()
         await engine.drain(0)  # does not wait for what goes on elsewhere
     async with _bot(tmp_path, _once(), _spending(act)) as (engine, _):
@@ -147,11 +149,11 @@ async def test_a_stop_comes_through_as_soon_as_the_handle_is_kept(tmp_path: Path
         return Outcome("ok", "unreachable")
 
     async with _bot(tmp_path, _once(), _spending(act)) as (engine, _):
-        receipt = await engine.records.inbox.accept(make_message("go", "k1"))
+        receipt = await engine.conversations.inbox.accept(make_message("go", "k1"))
         await begun.wait()
-        await engine.records.inbox.cancel(receipt.seq)
+        await engine.conversations.inbox.cancel(receipt.seq)
         created.set()
-        assert (await engine.records.inbox.wait_for_answer(receipt.seq)).status == "stopped"
+        assert (await engine.conversations.inbox.wait_for_answer(receipt.seq)).status == "stopped"
 
 
 class _Eraser(Scripted):
@@ -186,18 +188,18 @@ async def test_a_container_is_the_threads_and_is_erased_with_it(tmp_path: Path) 
 async def test_a_second_call_keeps_the_first_ones_handle(tmp_path: Path) -> None:
     async with _bot(tmp_path, Scripted(lambda ask: [_completed_with("ok")])) as (engine, _):
         await engine.drain(0)
-        receipt = await engine.records.inbox.accept(make_message("go", "k1"))
-        turn = await engine.records.journal.begin(receipt.seq)
+        receipt = await engine.conversations.inbox.accept(make_message("go", "k1"))
+        turn = await engine.conversations.journal.begin(receipt.seq)
         assert turn
         call = ToolCall("c0", "order", json.dumps({}), "spend")
-        await engine.records.journal.record_round(
+        await engine.conversations.journal.record_round(
             turn, RoundOutput(1, (Item("call", call_id="c0"),), RoundCompleted(()).usage, "m")
         )
-        await engine.records.journal.record_call_start(turn, call)
-        await engine.records.journal.record_call_handle(turn, "c0", "run-7")
-        await engine.records.journal.record_call_start(turn, call)
-        await engine.records.journal.put_back(turn)
-        again = await engine.records.journal.begin(receipt.seq)
+        await engine.conversations.journal.record_call_start(turn, call)
+        await engine.conversations.journal.record_call_handle(turn, "c0", "run-7")
+        await engine.conversations.journal.record_call_start(turn, call)
+        await engine.conversations.journal.put_back(turn)
+        again = await engine.conversations.journal.begin(receipt.seq)
         assert again
         assert again.calls == (replace(call, handle="run-7"),)
 

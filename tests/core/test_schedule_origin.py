@@ -38,7 +38,7 @@ from core.schedules.scheduler import UNKNOWN_OWNER_SECONDS, Scheduler
 from core.schedules.words import describe_schedule, describe_whole
 from core.tools.tool import FunctionTool
 from tests.core.test_turn import Scripted, Tools, Watched
-from tests.fakes.choices import allow_list, make_choices, make_spending
+from tests.fakes.choices import allow_list, make_choices, make_spending, open_engine
 from tests.fakes.clock import Clock
 from tests.fakes.gate import Gate
 from tests.fakes.memory_table import MemoryTable
@@ -73,7 +73,7 @@ class Bot:
         await self.engine.schedules.scheduler.start_due_runs()
         (run,) = await self.store.list_runs(one.id, 1)
         assert run.seq, run
-        answer = await self.engine.records.inbox.wait_for_answer(run.seq)
+        answer = await self.engine.conversations.inbox.wait_for_answer(run.seq)
         await self.engine.schedules.scheduler.start_due_runs()
         return (await self.store.list_runs(one.id, 1))[0], answer
 
@@ -116,7 +116,7 @@ async def open_bot(
         rules=tables,
     )
     found = limits or ScheduleLimits()
-    engine = await Engine.open(home, replace(choices, clock=clock, schedule_limits=lambda: found))
+    engine = await open_engine(home, replace(choices, clock=clock, schedule_limits=found))
     engine.platforms.replies["web"] = lambda to, posts: reply
     engine.start()
     yield Bot(engine, clock, rules, reply)
@@ -155,7 +155,7 @@ async def test_a_run_reads_its_own_message_and_people_read_the_run(tmp_path: Pat
     """Its cost does not grow with each run, and who asks about its answer is understood."""
     model = EchoModel()
     async with open_bot(tmp_path, model) as bot:
-        inbox, threads = bot.engine.records.inbox, bot.engine.records.threads
+        inbox, threads = bot.engine.conversations.inbox, bot.engine.conversations.threads
 
         async def say(text: str) -> None:
             message = Message(text, text, ANA, PLACE, replace(TO, turn=turn_id(text)))
@@ -184,7 +184,7 @@ async def test_a_schedule_never_runs_another_command_than_a_quick_command(tmp_pa
     """Not even if its stored text is another one, as after a change by hand."""
     async with open_bot(tmp_path) as bot:
         message = Message("k1", "hello", ANA, PLACE, replace(TO, turn=turn_id("k1")))
-        inbox, journal = bot.engine.records.inbox, bot.engine.records.journal
+        inbox, journal = bot.engine.conversations.inbox, bot.engine.conversations.journal
         await inbox.wait_for_answer((await inbox.accept(message)).seq)
         one = await bot.start(replace(DAILY, kind="command", text="quick-command nothing"))
         for what in ("forget yes", "hello"):
@@ -227,7 +227,7 @@ async def test_an_allowance_of_each_schedule_counts_its_runs_alone(tmp_path: Pat
         second = await bot.start(replace(DAILY, kind="ask", text="the other"))
         assert (await bot.run(first))[0].state == "done"
         (other,) = await bot.store.list_runs(second.id)
-        answer = await bot.engine.records.inbox.wait_for_answer(other.seq)
+        answer = await bot.engine.conversations.inbox.wait_for_answer(other.seq)
         assert answer.text == "You said: the other", "it has its own count"
         assert (await bot.run(first))[0].reason == "allowance"
 
@@ -338,7 +338,8 @@ async def test_who_left_the_place_has_no_runs_there_and_admins_are_notified(
     async with open_bot(tmp_path) as bot:
         room: Any = Room()
         bot.engine.platforms.messengers["web"] = room
-        bot.engine.schedules.admins = lambda: ["web:bo"]
+        admins = frozenset(["web:bo"])
+        object.__setattr__(bot.engine.changes.approval, "admins", admins)
         for is_reader, is_busy, state in (
             (None, False, "done"), (True, True, "unknown"), (True, False, "done"),
             (False, False, "rights"),
@@ -350,7 +351,7 @@ async def test_who_left_the_place_has_no_runs_there_and_admins_are_notified(
             assert (run.state, run.reason) == expected, is_reader
             (shown,) = [
                 entry
-                for entry in await bot.engine.records.journal.list_entries(PLACE.conversation)
+                for entry in await bot.engine.conversations.journal.list_entries(PLACE.conversation)
                 if entry.seq == run.seq
             ]
             assert shown.message.reply_to.source == "since:1", "it answers no message"
@@ -401,7 +402,8 @@ async def test_the_owner_of_page_and_terminal_is_one_person(tmp_path: Path) -> N
         room: Any = Room()
         room.is_reader = False
         bot.engine.platforms.messengers["web"] = room
-        bot.engine.schedules.admins = lambda: ["terminal:owner"]
+        admins = frozenset(["terminal:owner"])
+        object.__setattr__(bot.engine.changes.approval, "admins", admins)
         run, _ = await bot.run(await bot.start(by=owner))
         assert (run.state, run.reason) == ("skipped", "rights")
         for person in (owner, Person("web", "owner")):
@@ -437,7 +439,7 @@ async def test_the_owner_is_notified_of_missed_runs_and_of_one_that_an_earlier_r
         assert (skipped.state, skipped.reason, skipped.seq) == ("skipped", "busy", 0)
         assert await bot.notices() == ["schedule-busy"]
         gate.release()
-        await bot.engine.records.inbox.wait_for_answer(begun.seq)
+        await bot.engine.conversations.inbox.wait_for_answer(begun.seq)
         assert len(model.asks) == 1
 
 
@@ -448,7 +450,7 @@ async def test_a_run_that_waits_does_not_begin_after_its_schedule_was_paused(
     gate = Gate()
     model = EchoModel(gate=lambda ask: gate.wait())
     async with open_bot(tmp_path, model) as bot:
-        inbox = bot.engine.records.inbox
+        inbox = bot.engine.conversations.inbox
         ask = Message("k1", "hello", ANA, PLACE, replace(TO, turn=turn_id("k1")))
         first = await inbox.accept(ask)
         await gate.wait_until_reached()
@@ -483,7 +485,7 @@ async def test_a_schedule_whose_time_zone_is_unknown_now_pauses_and_others_run(
         paused = await bot.store.get(first.id)
         assert (paused.state, paused.reason) == ("paused", "failures")
         (run,) = await bot.store.list_runs(second.id)
-        assert (await bot.engine.records.inbox.wait_for_answer(run.seq)).status == "done"
+        assert (await bot.engine.conversations.inbox.wait_for_answer(run.seq)).status == "done"
 
 
 @pytest.mark.usefixtures("stops_scheduler")
@@ -499,7 +501,7 @@ async def test_a_run_that_ended_is_reported_in_utc_once_its_time_zone_is_unknown
         bot.clock.now = one.next_due_at
         await scheduler.start_due_runs()
         (run,) = await bot.store.list_runs(one.id)
-        await bot.engine.records.inbox.wait_for_answer(run.seq)
+        await bot.engine.conversations.inbox.wait_for_answer(run.seq)
         await bot.update(one, "time_zone", "Mars/Base")
         await scheduler.start_due_runs()
         (notice,) = await bot.engine.notices.list_waiting(ANA)
@@ -534,7 +536,7 @@ async def test_a_due_schedule_runs_once_its_store_works_again(
         assert (await bot.store.get(one.id)).state == "active", "it was not paused"
         await scheduler.start_due_runs()
         (run,) = await bot.store.list_runs(one.id)
-        assert (await bot.engine.records.inbox.wait_for_answer(run.seq)).status == "done"
+        assert (await bot.engine.conversations.inbox.wait_for_answer(run.seq)).status == "done"
 
 
 @pytest.mark.usefixtures("stops_scheduler")
@@ -559,7 +561,7 @@ async def test_a_run_waits_until_its_owner_is_known_and_nothing_is_looked_up_wit
         await scheduler.start_due_runs()
         (run,) = await bot.store.list_runs(one.id)
         assert (run.due_at, run.is_late) == (one.next_due_at, True)
-        await bot.engine.records.inbox.wait_for_answer(run.seq)
+        await bot.engine.conversations.inbox.wait_for_answer(run.seq)
         await bot.engine.schedules.service.pause(one.id, ANA, PLACE)
         await scheduler.start_due_runs()
         assert await scheduler.start_due_runs() is None, "it waits to be woken"

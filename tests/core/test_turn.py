@@ -48,7 +48,7 @@ from core.ports.tools import Model, Tool
 from core.rights.allowances import MAX_OUTPUT_TOKENS, Allowance
 from core.rights.usage import NANODOLLARS_PER_DOLLAR, PaidRun, Price, Prices
 from core.tools.tool import FunctionTool
-from tests.fakes.choices import make_choices, make_message, make_spending
+from tests.fakes.choices import make_choices, make_message, make_spending, open_engine
 from tests.fakes.models import EchoModel
 
 Script = Callable[[RoundRequest], Sequence[ModelEvent]]
@@ -141,7 +141,7 @@ async def _bot(
 ) -> AsyncIterator[tuple[Engine, Watched]]:  # fmt: skip
     spending = make_spending(allowances=allowances, prices=prices)
     chosen = make_choices(model, [Tools(*tools)], spending=spending)
-    engine, reply = await Engine.open(home, chosen), Watched()
+    engine, reply = await open_engine(home, chosen), Watched()
     engine.platforms.replies["web"] = lambda to, posts: reply
     engine.start()
     yield engine, reply
@@ -150,8 +150,8 @@ async def _bot(
 
 
 async def _answer(engine: Engine, text: str = "go", key: str = "k1") -> Answer:
-    receipt = await engine.records.inbox.accept(make_message(text, key))
-    return await engine.records.inbox.wait_for_answer(receipt.seq)
+    receipt = await engine.conversations.inbox.accept(make_message(text, key))
+    return await engine.conversations.inbox.wait_for_answer(receipt.seq)
 
 
 @pytest.mark.parametrize(
@@ -179,13 +179,13 @@ async def test_a_file_that_is_not_read_is_told(
         message, given = make_message("look", "k1"), []
         for name in names:
             kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-            file = await engine.records.files.put(
+            file = await engine.conversations.files.put(
                 "k1", name, kind, content.get(name, b"x"), message.author, "c"
             )
             given.append(Attachment(name, kind, file.size, file.id))
         message = replace(message, attachments=tuple(given))
-        receipt = await engine.records.inbox.accept(message)
-        answer = await engine.records.inbox.wait_for_answer(receipt.seq)
+        receipt = await engine.conversations.inbox.accept(message)
+        answer = await engine.conversations.inbox.wait_for_answer(receipt.seq)
     text = "text (such as CSV, JSON, Markdown, code)"
     notes = "\n\n".join(f"_{one.replace('TEXT', text)}_" for one in words)
     assert answer.text == (f"done\n\n{notes}" if notes else "done")
@@ -293,7 +293,7 @@ async def test_a_turn_that_resumes_has_spent_what_it_spent(tmp_path: Path) -> No
                 yield event
 
     async with _bot(tmp_path, Gated(script), _tool(spend, "spend")) as (engine, _):
-        await engine.records.inbox.accept(make_message("go", "k1"))
+        await engine.conversations.inbox.accept(make_message("go", "k1"))
         await reached.wait()
         await engine.drain(0)
     async with _bot(tmp_path, Scripted(script), _tool(spend, "spend")) as (engine, _):
@@ -366,7 +366,7 @@ async def test_a_container_run_without_a_known_end_costs_what_was_reserved(
     opened = _bot(tmp_path, model, tool, allowances=allowances, prices=prices)
     async with opened as (engine, _):
         assert (await _answer(engine)).text == "done"
-        spent = (await engine.records.budget.usage_today()).usage
+        spent = (await engine.people.budget.usage_today()).usage
     assert (spent.cost or 0.0) == pytest.approx(0.032 if fault else 0.0)
 
 
@@ -384,8 +384,8 @@ async def test_an_answer_that_was_broken_off_says_why_and_is_kept(tmp_path: Path
     model = Scripted(_then([TextDelta("So far"), RoundCompleted((item,), broken=NoQuota())]))
     async with _bot(tmp_path, model) as (engine, _):
         answer = await _answer(engine)
-        thread = await engine.records.journal.current_thread("web:C1")
-        stored = await engine.records.journal.transcript(thread.id)
+        thread = await engine.conversations.journal.current_thread("web:C1")
+        stored = await engine.conversations.journal.transcript(thread.id)
     assert answer.text == f"So far\n\n_I stopped here. {NoQuota().words()}_"
     assert (answer.status, answer.is_cut) == ("done", True)
     assert stored[-1].item.text == "So far"
@@ -525,16 +525,18 @@ async def test_an_interrupted_call_is_repeated_only_where_nothing_is_done_twice(
     call = _call("act")
     async with _bot(tmp_path, EchoModel(), _tool(act, effect)) as (engine, _):
         await engine.drain(0)
-        receipt = await engine.records.inbox.accept(make_message("go", "k1"))
-        turn = await engine.records.journal.begin(receipt.seq)
+        receipt = await engine.conversations.inbox.accept(make_message("go", "k1"))
+        turn = await engine.conversations.journal.begin(receipt.seq)
         assert turn
-        await engine.records.journal.record_user_message(
+        await engine.conversations.journal.record_user_message(
             turn, [Item("message", role="user", text="go")]
         )
-        await engine.records.journal.record_round(
+        await engine.conversations.journal.record_round(
             turn, RoundOutput(1, (call,), RoundCompleted(()).usage, "m")
         )
-        await engine.records.journal.record_call_start(turn, ToolCall("c0", "act", "{}", effect))
+        await engine.conversations.journal.record_call_start(
+            turn, ToolCall("c0", "act", "{}", effect)
+        )
 
     model = Scripted(lambda ask: [_completed_with(ask.input[-1].text)])
     async with _bot(tmp_path, model, _tool(act, effect)) as (engine, _):
@@ -555,8 +557,8 @@ async def test_the_demo_model_tells_a_person_of_python_that_was_killed(tmp_path:
     call = Item("call", call_id="c0", name="run_python", arguments='{"code": "1 + 1"}')
     async with _bot(tmp_path, DemoModel(), tool) as (engine, _):
         await engine.drain(0)
-        journal, said = engine.records.journal, "run python 1 + 1"
-        receipt = await engine.records.inbox.accept(make_message(said, "k1"))
+        journal, said = engine.conversations.journal, "run python 1 + 1"
+        receipt = await engine.conversations.inbox.accept(make_message(said, "k1"))
         turn = await journal.begin(receipt.seq)
         assert turn
         await journal.record_user_message(turn, [Item("message", role="user", text=said)])
@@ -581,14 +583,14 @@ async def test_what_a_tool_leaves_on_a_server_is_erased_with_the_conversation(
     async def compute(ctx: ToolContext) -> str:
         """Computes."""
         await ctx.record_remote(remote)
-        thread = await engine.records.threads.get("web:C1")
+        thread = await engine.conversations.threads.get("web:C1")
         return f"in {thread.container if thread else None}"
 
     model = Scripted(_then([RoundCompleted((_call("compute"),))], [_completed_with("42")]))
     async with _bot(tmp_path, model, _tool(compute)) as (engine, _):
         await _answer(engine)
         assert model.asks[-1].input[-1].text == "in cntr_1"
-        journal = engine.records.journal
+        journal = engine.conversations.journal
         assert await journal.list_remotes_to_erase() == []
         await journal.forget("web:C1")
         assert await journal.list_remotes_to_erase() == [remote]
@@ -614,7 +616,7 @@ async def test_a_turn_that_another_process_has_waits_for_its_answer_to_correct_l
     model, reply, polled = EchoModel(), Corrected(), asyncio.Event()
     async with _bot(tmp_path, model) as (engine, _):
         engine.platforms.replies["web"] = lambda to, posts: reply
-        journal = engine.records.journal
+        journal = engine.conversations.journal
         replace_cards = journal.replace_cards
 
         async def poll(seq: int, cards: Sequence[Card] = ()) -> Turn | None:
@@ -627,7 +629,7 @@ async def test_a_turn_that_another_process_has_waits_for_its_answer_to_correct_l
         with monkeypatch.context() as patch:
             patch.setattr(journal, "check_ownership", lose_ownership)
             patch.setattr(journal, "replace_cards", poll)
-            receipt = await engine.records.inbox.accept(make_message("go", "k1"))
+            receipt = await engine.conversations.inbox.accept(make_message("go", "k1"))
             await polled.wait()
         assert (model.asks, reply.answers) == ([], []), "the other process asks the model"
         turn = await journal.begin(receipt.seq)
@@ -642,13 +644,13 @@ async def test_typed_python_that_was_interrupted_is_not_run_again(tmp_path: Path
     async with _bot(tmp_path, EchoModel()) as (engine, _):
         await engine.drain(0)
         message = make_message("```python\nprint(1)\n```", "k1")
-        receipt = await engine.records.inbox.accept(message)
-        turn = await engine.records.journal.begin(receipt.seq)
+        receipt = await engine.conversations.inbox.accept(message)
+        turn = await engine.conversations.journal.begin(receipt.seq)
         assert turn
         call = ToolCall("run_python", "run_python", "{}", "code")
-        await engine.records.journal.record_call_start(turn, call)
+        await engine.conversations.journal.record_call_start(turn, call)
     async with _bot(tmp_path, EchoModel()) as (engine, _):
-        answer = await engine.records.inbox.wait_for_answer(receipt.seq)
+        answer = await engine.conversations.inbox.wait_for_answer(receipt.seq)
     assert (answer.status, answer.code) == ("failed", "unknown")
     assert answer.text.startswith("I was interrupted while this code ran")
     runs = [json.loads(line) for line in (tmp_path / "audit.log").read_text().splitlines()]
@@ -666,12 +668,13 @@ async def test_a_write_runs_to_its_record_when_the_turn_is_stopped(tmp_path: Pat
 
     model = Scripted(_then([RoundCompleted((_call("write"),))], [_completed_with("unreachable")]))
     async with _bot(tmp_path, model, _tool(write, "write")) as (engine, _):
-        receipt = await engine.records.inbox.accept(make_message("go", "k1"))
+        receipt = await engine.conversations.inbox.accept(make_message("go", "k1"))
         await begun.wait()
-        await engine.records.inbox.cancel(receipt.seq)
+        await engine.conversations.inbox.cancel(receipt.seq)
         go_on.set()
-        assert (await engine.records.inbox.wait_for_answer(receipt.seq)).status == "stopped"
-        current_thread = await engine.records.journal.current_thread("web:C1")
-        outputs = [e.item.text for e in await engine.records.journal.transcript(current_thread.id)
+        assert (await engine.conversations.inbox.wait_for_answer(receipt.seq)).status == "stopped"
+        current_thread = await engine.conversations.journal.current_thread("web:C1")
+        journal = engine.conversations.journal
+        outputs = [e.item.text for e in await journal.transcript(current_thread.id)
                    if e.item.kind == "output"]  # fmt: skip
     assert outputs == ["written"]

@@ -126,7 +126,7 @@ async def test_no_text_is_shown_before_its_response_is_recorded(
     script = _then([ResponseStarted("resp_1"), TextDelta("Hello."), _completed_with("Hello.")])
     at_record, recorded = list[str](), asyncio.Event()
     async with _bot(tmp_path, Scripted(script)) as (engine, reply):
-        record = engine.records.journal.record_response
+        record = engine.conversations.journal.record_response
 
         async def record_late(
             turn: Turn, number: int, response: str, others: Sequence[Remote]
@@ -137,7 +137,7 @@ async def test_no_text_is_shown_before_its_response_is_recorded(
             await record(turn, number, response, others)
             recorded.set()
 
-        monkeypatch.setattr(engine.records.journal, "record_response", record_late)
+        monkeypatch.setattr(engine.conversations.journal, "record_response", record_late)
         assert (await _answer(engine)).text == "Hello."
         await recorded.wait()
     assert not any(at_record)
@@ -167,14 +167,14 @@ async def test_nor_where_its_thread_could_not_be_remembered(
 ) -> None:
     model, refused = EchoModel(), [NotStored()]
     async with _bot(tmp_path, model) as (engine, _):
-        put = engine.records.threads.put
+        put = engine.conversations.threads.put
 
         async def refuse_once(thread: Thread) -> None:
             if refused:
                 raise refused.pop()
             await put(thread)
 
-        monkeypatch.setattr(engine.records.threads, "put", refuse_once)
+        monkeypatch.setattr(engine.conversations.threads, "put", refuse_once)
         answer = await _answer(engine)
     assert answer.text == "You said: go"
     assert len(model.asks) == 1

@@ -9,26 +9,34 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
+from unittest.mock import AsyncMock
+from zoneinfo import ZoneInfo
 
 import pytest
 from structlog.testing import capture_logs
 
-from core.conversation.run import TurnServices
-from core.conversation.upkeep import DAY_SECONDS, Retention, Upkeep
+from core.chat.conversations import Conversations
+from core.chat.people import People
+from core.conversation.retention import Retention
+from core.conversation.run import Assistant
+from core.conversation.upkeep import DAY_SECONDS, Upkeep
 from core.domain.changes import UNDO_LIFETIME_SECONDS
 from core.domain.errors import ModelDown, NotStored
 from core.domain.records import PlatformMember, Remote
 from core.rights.audit import Audit
 from core.store.audit import FileAuditLines, SqlPseudonyms
+from core.store.budget import Budget, no_daily_caps
 from core.store.changes import SqlLedger
 from core.store.directory import SqlDirectory
 from core.store.files import FolderBytes, SqlFiles
+from core.store.peers import Alone
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal_threads import ANA, talk
 from tests.contract.test_ledger import finish_change
 from tests.core.test_audit import DONE
+from tests.fakes.choices import FixedConfig
 from tests.fakes.models import EchoModel
 
 STAMPED = ("conversation.upkeep", "store.inbox", "store.turns", "store.threads")
@@ -67,32 +75,34 @@ class UpkeepSetup:
     engine: Embedded
     clock: Clock
     model: Eraser = field(default_factory=Eraser)
-    forgets: bool = True
 
     @property
     def files(self) -> SqlFiles:
         return SqlFiles(self.engine.database, FolderBytes(self.engine.home / "files"))
 
     def upkeep(self, days: int = 0, audit: Audit | None = None, audit_days: int = 0) -> Upkeep:
-        engine = self.engine
-        services = SimpleNamespace(
-            inbox=engine.inbox, journal=engine.journal, files=self.files, model=self.model,
-            changes=SimpleNamespace(ledger=SqlLedger(engine.database)),
-        )  # fmt: skip
+        engine, unused = self.engine, cast(Any, None)
+        threads = cast(Any, AsyncMock())
+        config = FixedConfig()
+        config.retention = Retention(days, audit=audit_days)
+        people = People(
+            unused,
+            Budget(engine.database, no_daily_caps, ZoneInfo("UTC")),
+            audit or unused,
+            self.directory,
+            unused,
+            unused,
+        )
         return Upkeep(
-            cast("TurnServices", services), self.forget_idle, Retention(days, audit=audit_days),
-            audit=audit, directory=self.directory,
+            Conversations(engine.inbox, engine.journal, threads, self.files, unused), people,
+            cast(Any, SimpleNamespace(ledger=SqlLedger(engine.database))),
+            Assistant(cast(Any, self.model), unused, unused, unused), engine.database, Alone(),
+            config,
         )  # fmt: skip
 
     @property
     def directory(self) -> SqlDirectory:
         return SqlDirectory(self.engine.database, str)
-
-    async def forget_idle(self, conversation: str, since: float) -> int:
-        if not self.forgets:
-            raise NotStored
-        forgot = await self.engine.journal.forget_idle(conversation, since)
-        return forgot.messages if forgot else 0
 
 
 @pytest.fixture
@@ -191,14 +201,19 @@ async def test_what_a_server_keeps_is_erased_when_it_can_be(setup: UpkeepSetup) 
     assert await setup.engine.journal.list_remotes_to_erase() == []
 
 
-async def test_one_duty_that_fails_does_not_keep_the_others(setup: UpkeepSetup) -> None:
+async def test_one_duty_that_fails_does_not_keep_the_others(
+    setup: UpkeepSetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object) -> None:
+        raise NotStored
+
     turn = await talk(setup.engine, "old")
     await setup.engine.journal.record_remote(turn.thread, Remote("conversation", "conv_1"))
     await setup.engine.journal.forget("web:C1")
     await talk(setup.engine, "old", "C2")
     await setup.files.put("never accepted", "a.txt", "text/plain", b"a", ANA, "web:C1")
     setup.clock.now += 4e9
-    setup.forgets = False
+    monkeypatch.setattr(setup.engine.journal, "list_idle_conversations", refuse)
     await setup.upkeep(days=30).once()
     assert await stored_texts(setup, "C2") == ["old"]
     assert setup.model.erased == ["conv_1"]

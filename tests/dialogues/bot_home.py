@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from bot.engine import Choices, Engine, Stores
+from bot.engine import Engine
 from bot.integrations import canonical_person
 from core.changes.approval import TableRules
 from core.changes.ports import Applier
 from core.chat.reply import GrowingReply
-from core.conversation.manager import Profile
+from core.conversation.run import TurnConfig
 from core.domain.messages import Answer, Message, Person, turn_id
 from core.domain.records import Receipt
 from core.ports.tools import Model, QuickCommands, ToolSource
@@ -26,8 +26,9 @@ from core.rights.usage import Prices
 from core.runtime.tasks import cancel_all
 from core.store.budget import DailyCapLookup, no_daily_caps
 from core.store.inbox import SenderLimits
+from core.store.stores import Stores
 from core.tools.code.source import CodeRunner
-from tests.fakes.choices import ANA, make_choices, make_message, make_spending
+from tests.fakes.choices import ANA, Choices, make_choices, make_message, make_spending, open_engine
 from tests.fakes.clock import Clock
 from tests.fakes.recorder import Recorder, RecordingSurface
 
@@ -51,27 +52,27 @@ class RunningBot:
         self, text: str, channel: str = "C1", person: Person = ANA, shared: bool = False
     ) -> tuple[Message, Receipt]:
         one = make_message(text, f"k{next(self._numbers)}", channel, person, shared)
-        return one, await self.engine.records.inbox.accept(one)
+        return one, await self.engine.conversations.inbox.accept(one)
 
     async def ask(
         self, text: str, channel: str = "C1", person: Person = ANA, shared: bool = False
     ) -> Answer:
         _, receipt = await self.send(text, channel, person, shared)
-        return await self.engine.records.inbox.wait_for_answer(receipt.seq)
+        return await self.engine.conversations.inbox.wait_for_answer(receipt.seq)
 
     async def click(self, text: str, at: Message) -> Answer:
         """Click on the answer to `at` as the person who asked; return the answer."""
         key = f"k{next(self._numbers)}"
         reply_to = replace(at.reply_to, source=key, turn=turn_id(key))
         clicked = replace(at, event_key=key, text=text, reply_to=reply_to, is_click=True)
-        return await self.wait_for_answer(await self.engine.records.inbox.accept(clicked))
+        return await self.wait_for_answer(await self.engine.conversations.inbox.accept(clicked))
 
     async def ask_message(self, one: Message) -> Answer:
         """Send a message that the test made; return its answer."""
-        return await self.wait_for_answer(await self.engine.records.inbox.accept(one))
+        return await self.wait_for_answer(await self.engine.conversations.inbox.accept(one))
 
     async def wait_for_answer(self, receipt: Receipt) -> Answer:
-        return await self.engine.records.inbox.wait_for_answer(receipt.seq)
+        return await self.engine.conversations.inbox.wait_for_answer(receipt.seq)
 
 
 class BotHome:
@@ -100,7 +101,7 @@ class BotHome:
         sources: Sequence[ToolSource] = (),
         policy: Policy | None = None,
         caps: DailyCapLookup = no_daily_caps,
-        profile: Profile | None = None,
+        profile: TurnConfig | None = None,
         quick: QuickCommands | None = None,
         appliers: Sequence[Applier] = (),
         rules: TableRules | None = None,
@@ -134,7 +135,7 @@ class BotHome:
         stores = None
         if self.database:
             stores = await Stores.open_shared(self.database, works=self._works)
-        engine = await Engine.open(self.home, replace(made, clock=self.clock), stores)
+        engine = await open_engine(self.home, replace(made, clock=self.clock), stores)
         for platform in ("web", "slack", "discord", "terminal"):
             engine.platforms.replies[platform] = lambda to, posts: GrowingReply(
                 RecordingSurface(self.recorder, to, self.recorder.limit), posts, to.turn

@@ -13,11 +13,11 @@ from zoneinfo import ZoneInfo
 
 from pydantic import SecretStr
 
-from bot.application import Application
 from bot.compose import compose
 from bot.config import Config
 from bot.doctor import check_everything
 from bot.home import Home
+from bot.ponte import Ponte
 from bot.settings import Settings
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
@@ -50,9 +50,7 @@ class Office:
     settings: Settings | None = None
 
     @asynccontextmanager
-    async def open(
-        self, config: Config | None = None, **settings: Any
-    ) -> AsyncIterator[Application]:
+    async def open(self, config: Config | None = None, **settings: Any) -> AsyncIterator[Ponte]:
         """As `ponte run` starts it, with these settings beside those of the two servers."""
         given = Settings(**{
             "openai_api_key": SecretStr("sk-test"), "openai_base_url": self.openai.base_url,

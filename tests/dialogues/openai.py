@@ -9,7 +9,7 @@ from typing import Protocol
 from core.changes.approval import TableRules
 from core.changes.ports import Applier
 from core.clients.openai import ModelEndpoint, ModelServerClient
-from core.conversation.manager import Profile
+from core.conversation.run import TurnConfig
 from core.domain.messages import File
 from core.domain.records import Remote
 from core.models.model_server import ModelOptions
@@ -49,7 +49,7 @@ async def open_served_bot(
     allowed: Sequence[Allowance] = (),
     prices: Prices | None = None,
     level: Level | None = None,
-    profile: Profile | None = None,
+    profile: TurnConfig | None = None,
     policy: Policy | None = None,
     code: CodeRunner | None = None,
     rules: TableRules | None = None,
@@ -58,10 +58,10 @@ async def open_served_bot(
     bots: list[RunningBot] = []
 
     async def read(file: str) -> tuple[File, bytes]:
-        return await bots[0].engine.records.files.get(file)
+        return await bots[0].engine.conversations.files.get(file)
 
     async def late(thread: str, remote: Remote) -> None:
-        await bots[0].engine.records.journal.record_remote(thread, remote)
+        await bots[0].engine.conversations.journal.record_remote(thread, remote)
 
     async def no_pause(_: float) -> None:
         return None

@@ -58,7 +58,7 @@ class Place:
         await self.say(f"schedule {id} run")
         store, inbox = (
             self.running_bot.engine.schedules.store,
-            self.running_bot.engine.records.inbox,
+            self.running_bot.engine.conversations.inbox,
         )
         return await inbox.wait_for_answer((await store.list_runs(id))[0].seq)
 
@@ -77,7 +77,7 @@ async def place(
         FakeOpenAI(without=WITHOUT[level]) as fake,
         open_served_bot(bot_home, fake, [source, Source()], policy=policy) as running_bot,
     ):
-        source.engine = running_bot.engine
+        source.open(running_bot.engine)
         yield Place(running_bot, fake, platform)
 
 

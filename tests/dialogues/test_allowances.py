@@ -59,7 +59,7 @@ async def read_counters(running_bot: RunningBot) -> list[tuple[int, int]]:
         rows = connection.execute("SELECT * FROM counters ORDER BY scope").fetchall()
         return [(r["tokens"], r["money"]) for r in rows if not r["scope"].startswith("cap")]
 
-    return await running_bot.engine.records.budget._database.read(read)
+    return await running_bot.engine.people.budget._database.read(read)
 
 
 def cost(fake: FakeOpenAI) -> int:
@@ -83,7 +83,7 @@ async def test_what_was_used_takes_the_place_of_what_was_held(
         for text in ("hello", "again"):
             assert (await running_bot.ask(text)).text.endswith(text)
         ((tokens, money),) = await read_counters(running_bot)
-        spent = (await running_bot.engine.records.budget.usage_today()).usage
+        spent = (await running_bot.engine.people.budget.usage_today()).usage
     assert tokens == sum(input + output for input, output in fake.used)
     assert tokens == spent.input + spent.output
     assert spent.cost is not None
@@ -119,7 +119,7 @@ async def test_what_does_not_fit_is_refused_before_it_is_asked(
         assert answer.text.endswith("The limit is set in ponte.toml:4.")
         assert await read_counters(running_bot) == [], "all of a refusal is undone"
         assert fake.request_bodies("/responses") == []
-        running_bot.engine.records.budget.allowances = tuple  # ponte.toml was changed
+        running_bot.engine.people.budget.allowances = tuple  # ponte.toml was changed
         assert (await running_bot.ask("hello")).text == "You said: hello"
 
 
@@ -199,7 +199,7 @@ async def test_what_the_server_refused_is_given_back_and_what_was_lost_is_not(
         assert (await running_bot.ask("two")).text.startswith("Hm, let")
         ((after, _),) = await read_counters(running_bot)
         assert after > tokens + MAX_OUTPUT_TOKENS, "the lost one counts as its bound"
-        spent = (await running_bot.engine.records.budget.usage_today()).usage
+        spent = (await running_bot.engine.people.budget.usage_today()).usage
         assert spent.input + spent.output == after
 
 

@@ -109,7 +109,7 @@ async def test_an_approver_is_asked_once_it_is_known_that_they_are_no_guest(
 
 async def test_what_was_decided_meanwhile_is_not_sent_to_an_approver(bot_home: BotHome) -> None:
     async with team(bot_home) as (running_bot, workspace):
-        id, outbox = await ask(running_bot), running_bot.engine.records.outbox
+        id, outbox = await ask(running_bot), running_bot.engine.conversations.outbox
         workspace.is_busy = True
         assert await running_bot.engine.redraw.once() == 1
         await deny(running_bot, id)
@@ -121,7 +121,7 @@ async def test_what_was_decided_meanwhile_is_not_sent_to_an_approver(bot_home: B
 
 async def test_nobody_is_reminded_of_a_card_that_they_do_not_have(bot_home: BotHome) -> None:
     async with team(bot_home) as (running_bot, _):
-        id, outbox = await ask(running_bot), running_bot.engine.records.outbox
+        id, outbox = await ask(running_bot), running_bot.engine.conversations.outbox
         await outbox.put(ApprovalNotice(id, "reminder", BOSS))
         assert await running_bot.engine.redraw.once() == 0
         assert [post.source for post in direct_posts(running_bot)] == ["direct"]
@@ -140,7 +140,9 @@ async def test_a_process_that_lost_its_lease_posts_no_notices(
 
     async with team(bot_home) as (running_bot, _):
         await ask(running_bot)
-        monkeypatch.setattr(running_bot.engine.records.journal, "check_ownership", check_ownership)
+        monkeypatch.setattr(
+            running_bot.engine.conversations.journal, "check_ownership", check_ownership
+        )
         with pytest.raises(TakenOver):
             await running_bot.engine.redraw.once()
         assert direct_posts(running_bot) == []
@@ -231,7 +233,7 @@ async def test_a_card_that_was_decided_while_its_list_was_posted_is_redrawn(
             return await make_post(channel, source, key, text)
 
         monkeypatch.setattr(recorder, "post", post)
-        await engine.records.inbox.accept(in_direct_message("approvals", "k2"))
+        await engine.conversations.inbox.accept(in_direct_message("approvals", "k2"))
         await gate.wait_until_reached()
         await deny(running_bot, id)
         assert await engine.redraw.once() == 0

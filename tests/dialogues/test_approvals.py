@@ -367,7 +367,7 @@ async def test_who_approved_is_checked_again_after_a_restart(
             await says(running_bot, f"approve {card.id}", "k2", CLERK)
         with monkeypatch.context() as patch:
             patch.setattr(running_bot.engine.changes.lifecycle.runner, "run", drain_at_once)
-            receipt = await running_bot.engine.records.inbox.accept(
+            receipt = await running_bot.engine.conversations.inbox.accept(
                 on_slack(f"approve {card.id}", "k3", CHIEF)
             )
             await begun.wait()
@@ -400,7 +400,7 @@ async def test_a_card_names_only_who_still_counts_after_a_restart(
         with monkeypatch.context() as patch:
             patch.setattr(running_bot.engine.changes.lifecycle.runner, "run", drain_at_once)
             last = on_slack(f"approve {id}", "k3", OTHER)
-            receipt = await running_bot.engine.records.inbox.accept(last)
+            receipt = await running_bot.engine.conversations.inbox.accept(last)
             await begun.wait()
     fewer = two("slack:U6", "slack:U2")
     async with bot(bot_home, table, policy=rights(), rules=fewer) as running_bot:

@@ -43,7 +43,7 @@ async def test_the_model_is_told_nothing_of_what_was_replaced(
         await running_bot.ask("What is my cat called?")
         heard = last_heard(fake)
         assert ("Ana" in heard, "Tobi" in heard, "Tibo" in heard) == (True, True, False)
-        shown = await running_bot.engine.records.journal.list_entries("web:C1")
+        shown = await running_bot.engine.conversations.journal.list_entries("web:C1")
         assert [one.message.text for one in shown] == [
             "My name is Ana.", "My cat is Tobi.", "What is my cat called?",
         ]  # fmt: skip
@@ -66,11 +66,12 @@ async def test_what_was_decided_stays_and_is_not_proposed_twice(bot_home: BotHom
         card = await propose(running_bot, "table_create", rows=[ADA])
         await running_bot.ask(f"approve {card.id}")
         [old] = [
-            one.message for one in await running_bot.engine.records.journal.list_entries("web:C1")
+            one.message
+            for one in await running_bot.engine.conversations.journal.list_entries("web:C1")
         ]
         answer = await again(running_bot, old, old.text, "again-1")
         assert answer.cards == ()
         assert "done already" in str(model.asks[-1].input), answer.text
-        shown = await running_bot.engine.records.journal.list_entries("web:C1")
+        shown = await running_bot.engine.conversations.journal.list_entries("web:C1")
         assert [one.turn for one in shown] == [old.turn, shown[-1].turn]
         assert table.rows == {"1": ADA}

@@ -63,7 +63,7 @@ WORK = 'call work {"secret": "hunter2"}'
 
 
 async def lines(running_bot: RunningBot, **wanted: str) -> list[Mapping[str, Any]]:
-    found, after = await running_bot.engine.records.audit.read(**wanted)
+    found, after = await running_bot.engine.people.audit.read(**wanted)
     assert not after
     assert not [line for line in found if "hunter2" in str(line)], "nothing that was said"
     return list(found)
@@ -86,7 +86,7 @@ async def test_a_tool_that_costs_is_a_run(bot_home: BotHome, effect: Effect, run
 async def test_a_run_that_was_stopped_is_told(bot_home: BotHome) -> None:
     machine = Machine("code", holds=True)
     async with bot_home.open(sources=[machine], policy=ALLOWED) as running_bot:
-        receipt = await running_bot.engine.records.inbox.accept(on_slack(WORK, "k1"))
+        receipt = await running_bot.engine.conversations.inbox.accept(on_slack(WORK, "k1"))
         await machine.begun.wait()
         await running_bot.ask_message(on_slack("stop", "k2"))
         await running_bot.wait_for_answer(receipt)
@@ -102,9 +102,9 @@ async def test_a_run_that_was_stopped_is_told(bot_home: BotHome) -> None:
 async def test_what_was_cut_off_is_told_when_it_is_known(bot_home: BotHome) -> None:
     machine = Machine("spend", holds=True)
     async with bot_home.open(sources=[machine], policy=ALLOWED) as running_bot:
-        receipt = await running_bot.engine.records.inbox.accept(on_slack(WORK, "k1"))
+        receipt = await running_bot.engine.conversations.inbox.accept(on_slack(WORK, "k1"))
         await machine.begun.wait()
-        running_bot.engine.records.audit.note = lambda *_, **__: None  # type: ignore[method-assign]  # kill -9
+        running_bot.engine.people.audit.note = lambda *_, **__: None  # type: ignore[method-assign]  # kill -9
         for task in asyncio.all_tasks():
             if getattr(task.get_coro(), "__name__", "") == "_recorded":
                 task.cancel()
@@ -217,6 +217,9 @@ async def test_the_operator_forgets_a_conversation(bot_home: BotHome) -> None:
             nobody,
             nobody,
             nobody,
+            nobody,
+            nobody,
+            nobody,
         )
         card = await proposed_on_slack(running_bot, "k1", "table_create", rows=[ADA])
         await running_bot.ask_message(on_slack(f"approve {card.id}", "k2", BOSS))
@@ -247,6 +250,6 @@ async def test_what_is_forgotten_by_a_person_is_told(bot_home: BotHome) -> None:
 async def test_what_was_noted_last_is_there_after_a_stop(bot_home: BotHome) -> None:
     async with bot_home.open(policy=ALLOWED) as running_bot:
         for number in range(20):
-            running_bot.engine.records.audit.note("tool-run", MEMBER, tool=f"t{number}")
+            running_bot.engine.people.audit.note("tool-run", MEMBER, tool=f"t{number}")
     async with bot_home.open(policy=ALLOWED) as running_bot:
         assert [line["tool"] for line in await lines(running_bot)] == [f"t{n}" for n in range(20)]

@@ -47,10 +47,12 @@ async def test_reads_of_the_same_round_still_run(bot_home: BotHome) -> None:
     async with bot(bot_home, table, model=model) as running_bot:
         await running_bot.ask('call table_delete {"ids": ["1"]}\ncall table_read {}')
         assert len(model.asks) == 1, "the turn ends there"
-        current_thread = await running_bot.engine.records.journal.current_thread("web:C1")
+        current_thread = await running_bot.engine.conversations.journal.current_thread("web:C1")
         items = [
             entry.item
-            for entry in await running_bot.engine.records.journal.transcript(current_thread.id)
+            for entry in await running_bot.engine.conversations.journal.transcript(
+                current_thread.id
+            )
         ]
         assert any(item.kind == "output" and "Ada" in item.text for item in items)
 

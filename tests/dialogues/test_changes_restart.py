@@ -30,7 +30,7 @@ async def test_the_card_is_redrawn_where_it_stands(bot_home: BotHome) -> None:
         await running_bot.ask(f"undo {card.id}")
         await running_bot.engine.redraw.once()
         assert post.text.endswith(f"⟦{card.id} undone ⟧")
-        shown = await running_bot.engine.records.journal.history_entry(turn_id("k1"))
+        shown = await running_bot.engine.conversations.journal.history_entry(turn_id("k1"))
         assert shown.answer
         assert [one.state for one in shown.answer.cards] == ["undone"], "the stored one too"
         edits = len(post.texts)

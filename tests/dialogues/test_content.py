@@ -67,7 +67,7 @@ async def read_budget(running_bot: RunningBot) -> tuple[int, int, int]:
         rows = connection.execute("SELECT * FROM counters WHERE scope NOT LIKE 'cap%'").fetchall()
         return (int(rows[0]["tokens"]), int(rows[0]["money"]), int(held)) if rows else (0, 0, 0)
 
-    return await running_bot.engine.records.budget._database.read(read)
+    return await running_bot.engine.people.budget._database.read(read)
 
 
 @also_on_postgres_with_history
@@ -219,7 +219,9 @@ async def test_an_answer_that_cannot_be_stored_ends_in_an_apology_and_is_paid_on
     assert calls_of_model(fake) == 2
     async with open_served_bot(bot_home, fake, level=level) as running_bot:
         assert (
-            await running_bot.wait_for_answer(await running_bot.engine.records.inbox.accept(one))
+            await running_bot.wait_for_answer(
+                await running_bot.engine.conversations.inbox.accept(one)
+            )
             == answer
         )
 
@@ -238,7 +240,7 @@ async def test_a_tools_result_that_cannot_be_stored_is_told_to_the_model(
     fake.say(Script(calls=(("buy", "{}"),)), "It is not known.")
     async with open_served_bot(bot_home, fake, [Source(buy)], level="chat") as running_bot:
         assert (await running_bot.ask("buy it")).text == "It is not known."
-        (call,) = await running_bot.engine.records.budget._database.read(
+        (call,) = await running_bot.engine.people.budget._database.read(
             lambda c: c.execute("SELECT outcome FROM calls").fetchall()
         )
         assert decode_json(Outcome, call["outcome"]).status == "unknown"
@@ -267,7 +269,7 @@ async def test_a_store_that_is_away_or_full_makes_the_turn_wait_and_asks_nothing
     refused, enough = 0, asyncio.Event()
     fake.say(Script(calls=(("look", "{}"),))) if calls else None
     async with open_served_bot(bot_home, fake, [Source(look)], level=level) as running_bot:
-        journal = running_bot.engine.records.journal
+        journal = running_bot.engine.conversations.journal
         name = "record_round" if calls else "record_answer"
         write = getattr(journal, name)
 
@@ -380,7 +382,7 @@ async def test_a_turn_of_which_not_even_the_apology_is_stored_ends(
     bot_home: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with open_served_bot(bot_home, fake, level="chat") as running_bot:
-        journal = running_bot.engine.records.journal
+        journal = running_bot.engine.conversations.journal
         answered = journal.record_answer
 
         async def refuse(turn: Turn, *given: Any) -> None:

@@ -13,11 +13,13 @@ import pytest
 import simcord
 
 from adapters.discord.adapter import DiscordAdapter
+from core.chat.conversations import Conversations
 from core.chat.participants import FixedAddressingSettings
+from core.chat.people import People
 from core.commands import grammar
 from core.domain.messages import Address, Answer, Card
-from core.integrations.integration import Alone, ChatPorts
 from core.store.database import Database, SqliteDatabase
+from core.store.peers import Alone
 from core.store.schema import SCHEMA
 from tests.fakes.choices import EmptyStatusBoard, allow_list
 from tests.fakes.memory import MemoryFiles, MemoryInbox
@@ -43,16 +45,10 @@ class SimcordSetup:
         unused: Any = None
         self.adapter = DiscordAdapter(
             "simulated",
-            ChatPorts(
-                self.inbox,
-                unused,
-                unused,
-                MemoryFiles(),
-                EmptyStatusBoard(),
-                allow_list(frozenset({"*"})),
-                unused,
-                peers=Alone(self.database),
-            ),
+            Conversations(self.inbox, unused, unused, MemoryFiles(), unused),
+            People(allow_list(frozenset({"*"})), unused, unused, unused, unused, unused),
+            EmptyStatusBoard(),
+            Alone(self.database),
             **options,
         )
         await self.adapter.state.open()

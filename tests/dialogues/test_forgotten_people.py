@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import pytest
 
-from bot.page_accounts import PageAccountService
 from bot.personal_data import PersonalDataService
 from core.changes.approval import TableRule, TableRules
 from core.chat.platform import ChatPlatform
@@ -17,12 +16,14 @@ from core.domain.errors import NotFound
 from core.domain.messages import Person
 from core.domain.records import RoundRequest
 from core.rights.audit import OPERATOR
+from core.store.personal_data import SqlPersonalData
 from core.store.remembered import FORGOTTEN_ID
 from core.store.turns import Journal
 from core.tools.code.source import CodeRunner
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import ADA, OTHER, on_slack, proposed_on_slack
 from tests.fakes.choices import allow_list, make_choices
+from tests.fakes.choices import personal_data as data_of
 from tests.fakes.code import FakeBackend
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
@@ -47,12 +48,9 @@ class RememberingChat:
 def personal_data(
     running_bot: RunningBot, chats: Sequence[RememberingChat] = ()
 ) -> PersonalDataService:
-    records, engine = running_bot.engine.records, running_bot.engine
-    accounts = PageAccountService(
-        records.page_accounts, records.journal, records.inbox, engine.stores.peers, records.audit,
-        engine.changes.proposals.withdraw_of,
-    )  # fmt: skip
-    return PersonalDataService(engine, accounts, cast("Sequence[ChatPlatform]", chats))
+    engine: Any = running_bot.engine
+    served = cast("Sequence[ChatPlatform]", chats)
+    return PersonalDataService(engine, data_of(engine), engine.people.accounts, served)
 
 
 async def texts_of_cards(journal: Journal, conversation: str) -> list[str]:
@@ -67,8 +65,11 @@ async def test_of_a_shared_conversation_the_rest_goes_on_without_them(bot_home: 
     rules = TableRules({"people": TableRule("ask", frozenset({"slack:S1"}), approvals=2)})
     made = make_choices(sources=[table], appliers=[table], policy=RIGHTS, rules=rules)
     async with bot_home.play(replace(made, code=CodeRunner(backend))) as running_bot:
-        threads, files = running_bot.engine.records.threads, running_bot.engine.records.files
-        journal = running_bot.engine.records.journal
+        threads, files = (
+            running_bot.engine.conversations.threads,
+            running_bot.engine.conversations.files,
+        )
+        journal = running_bot.engine.conversations.journal
         both = on_slack("", "k1", BEA).address.conversation
         others = on_slack("", "k1", OTHER).address.conversation
         await running_bot.ask_message(on_slack("hello", "k1", replace(BEA, name="  ")))
@@ -141,8 +142,8 @@ async def test_rows_are_deleted_after_their_running_turn_has_ended(
 
     made = replace(make_choices(EchoModel(gate=stop_slowly)), code=CodeRunner(FakeBackend()))
     async with bot_home.play(made) as running_bot:
-        records = running_bot.engine.records
-        find_running, erase = records.inbox.running_turn, records.personal_data.erase
+        inbox = running_bot.engine.conversations.inbox
+        find_running, erase = inbox.running_turn, SqlPersonalData.erase
 
         async def running_turn(conversation: str) -> int | None:
             if looks:
@@ -154,10 +155,10 @@ async def test_rows_are_deleted_after_their_running_turn_has_ended(
             order.append("rows are deleted")
             return await erase(*arguments)
 
-        monkeypatch.setattr(records.inbox, "running_turn", running_turn)
-        monkeypatch.setattr(records.personal_data, "erase", note_and_erase)
+        monkeypatch.setattr(inbox, "running_turn", running_turn)
+        monkeypatch.setattr(SqlPersonalData, "erase", note_and_erase)
         await running_bot.ask_message(on_slack("hello", "k1", OTHER, thread="tU9"))
-        await records.inbox.accept(on_slack("slow", "k2", BEA))
+        await inbox.accept(on_slack("slow", "k2", BEA))
         await started.wait()
         done = await personal_data(running_bot).forget(BEA.key, OPERATOR)
         assert (done["left"], order) == ({}, ["the turn ended", "rows are deleted"])

@@ -80,9 +80,9 @@ class Office:
         """Send a delivery, and return the answer of its turn."""
         status, _, told = await self.intake.receive(hook, from_nocodb(), encode_body(body))
         assert status == 202, told
-        records = self.running_bot.engine.records
-        entry = await records.journal.history_entry(json.loads(told)["turn"])
-        return await records.inbox.wait_for_answer(entry.seq)
+        stores = self.running_bot.engine.conversations
+        entry = await stores.journal.history_entry(json.loads(told)["turn"])
+        return await stores.inbox.wait_for_answer(entry.seq)
 
     async def decide(self, text: str, person: Person, number: int) -> Answer:
         said = on_slack(text, f"k{number}", person, thread="t1")
@@ -107,11 +107,11 @@ async def office(bot_home: BotHome, folder: Path) -> AsyncIterator[Office]:
             rules=config.table_rules, allowed=config.turn_allowances,
         )  # fmt: skip
         async with opened as running_bot:
-            records = running_bot.engine.records
+            inbox, audit = running_bot.engine.conversations.inbox, running_bot.engine.people.audit
             platform: Any = {"slack": Platform()}
             hooks = {name: own.hook(name, lambda _: PLAIN_SECRET)
                      for name, own in config.hooks.items()}  # fmt: skip
-            intake = HookIntake(hooks.get, lambda: platform, records.inbox, records.audit)
+            intake = HookIntake(hooks.get, platform, inbox, audit)
             yield Office(running_bot, nocodb, model, bought, intake, chosen)
 
 
@@ -139,7 +139,7 @@ async def test_a_wilful_model_gets_only_what_the_webhooks_group_may_read_and_pro
         approved = await there.decide(f"approve {typed_code(read)}", BOSS, 3)
         assert "approve" not in approved.text, approved.text
         assert [call.method for call in there.nocodb.calls if call.method != "GET"], approved.text
-        lines, _ = await there.running_bot.engine.records.audit.read()
+        lines, _ = await there.running_bot.engine.people.audit.read()
         assert [line["asker"] for line in lines if line["event"] == "webhook-received"] == [
             "hook:ask"
         ]
@@ -150,7 +150,7 @@ async def test_a_template_is_posted_without_a_model_and_a_model_runs_within_the_
     bot_home: BotHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with office(bot_home, tmp_path) as there:
-        budget, access = there.running_bot.engine.records.budget, there.access
+        budget, access = there.running_bot.engine.people.budget, there.access
         monkeypatch.setattr(budget, "_is_meant", access.is_meant)
         body = {"id": "abcde2", "link": "https://evil.example/x"}
         for _ in range(2):
@@ -164,7 +164,7 @@ async def test_a_template_is_posted_without_a_model_and_a_model_runs_within_the_
         posts = len(there.running_bot.recorder.posts)
         assert (await there.deliver("ask", {"id": "2"})).status == "stopped"
         assert len(there.running_bot.recorder.posts) == posts, "no refusals fill the channel"
-        lines, _ = await there.running_bot.engine.records.audit.read()
+        lines, _ = await there.running_bot.engine.people.audit.read()
         assert [one["asker"] for one in lines if one["event"] == "action-refused"][-1:] == [
             "hook:ask"
         ]

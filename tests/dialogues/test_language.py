@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from core.conversation.manager import Profile
+from core.conversation.run import TurnConfig
 from core.domain.messages import Message
 from core.text import i18n
 from tests.dialogues.bot_home import BotHome
@@ -38,7 +38,7 @@ async def test_commands_errors_and_stops_are_in_the_asker_s_language(bot_home: B
         told = "pt_BR" if message.author.id == "owner" else ""
         return replace(message, locale=told), ()
 
-    async with bot_home.open(profile=Profile(locale="fr")) as running_bot:
+    async with bot_home.open(profile=TurnConfig(locale="fr")) as running_bot:
         assert (await running_bot.ask("help")).text.startswith("[fr] Ask me anything")
         running_bot.engine.platforms.look_up["web"] = look_up
         for text in ("help", "status", "usage", "new", "stop", "changes", "forget"):

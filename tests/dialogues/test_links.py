@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from core.conversation.manager import Profile
+from core.conversation.run import TurnConfig
 from core.domain.messages import Attachment, Item, Person, Quote
 from core.domain.records import (
     Health,
@@ -28,7 +28,7 @@ from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.whole import whole
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes import linkers
-from tests.fakes.choices import ANA, make_choices, make_message, supplier
+from tests.fakes.choices import ANA, make_choices, make_message
 from tests.fakes.discord import FakeDiscord
 from tests.fakes.models import EchoModel
 from tests.fakes.openai import FakeOpenAI
@@ -58,7 +58,7 @@ echo Now
 curl {EVIL}
 ```"""
 OURS = "https://example.com/x"
-HOSTS = Profile(link_hosts=supplier(("example.com",)), links_code=frozenset({"terminal"}))
+HOSTS = TurnConfig(link_hosts=frozenset({"example.com"}), links_code=frozenset({"terminal"}))
 BO = Person("web", "bo", name="Bo")
 CSV = ("orders.csv", "text/csv", b"id,paid\n1,no\n")
 
@@ -117,7 +117,7 @@ async def ask_for_tool_text(running_bot: RunningBot) -> None:
 async def with_a_file(running_bot: RunningBot) -> None:
     engine = running_bot.engine
     one = make_message("what is this?", "file", "C1")
-    kept = await engine.records.files.put(
+    kept = await engine.conversations.files.put(
         "file", "a.csv", "text/csv", b"a,b", ANA, one.address.conversation
     )
     await running_bot.ask_message(

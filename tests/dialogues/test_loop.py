@@ -85,10 +85,10 @@ async def test_sqlite_is_never_called_on_the_loop(
     async with bot_home.open() as running_bot:
         for text in ("hello", "status", "new", "hello again", "usage", "forget"):
             await running_bot.ask(text)
-        file = await running_bot.engine.records.files.put(
+        file = await running_bot.engine.conversations.files.put(
             "k9", "a.txt", "text/plain", b"x", ANA, "web:C1"
         )
-        await running_bot.engine.records.files.get(file.id)
+        await running_bot.engine.conversations.files.get(file.id)
         await running_bot.engine.upkeep.once()
     assert threads, "it did see calls"
     assert threading.get_ident() not in threads
@@ -106,10 +106,10 @@ async def files_opened_on_loop(home: Path) -> list[str]:
         sys.addaudithook(watch)
         for text in ("hello", "word " * 100_000, "help", "status", "new", "usage"):
             await running_bot.ask(text)
-        file = await running_bot.engine.records.files.put(
+        file = await running_bot.engine.conversations.files.put(
             "k9", "a.txt", "text/plain", b"x", ANA, "web:C1"
         )
-        await running_bot.engine.records.files.get(file.id)
+        await running_bot.engine.conversations.files.get(file.id)
         await running_bot.ask("forget")
         return list(seen)
 

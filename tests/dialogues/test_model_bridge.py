@@ -42,7 +42,7 @@ async def test_the_tables_are_asked_by_function_calls(bot_home: BotHome, level: 
             source = BridgeSource(bridge.url, "", http)
             async with open_served_bot(bot_home, fake, [source]) as running_bot:
                 answer = await running_bot.ask("How many customers do we have?")
-                spent = await running_bot.engine.records.budget.usage_today()
+                spent = await running_bot.engine.people.budget.usage_today()
         assert answer.status == "done"
         assert answer.text == "Let me count them.\n\nYou have **30** customers."
         assert bridge.executed_tools == ["list_bases", "list_tables", "list_records"]

@@ -34,8 +34,8 @@ async def test_it_remembers_also_after_a_restart(bot_home: BotHome, level: Level
         async with open_served_bot(bot_home, fake) as running_bot:
             await running_bot.ask("What is my cat called?")
             assert "Tobi" in last_heard(fake)
-            record = (await running_bot.engine.records.journal.list_threads())[0]
-            kept = await running_bot.engine.records.threads.get(record.conversation)
+            record = (await running_bot.engine.conversations.journal.list_threads())[0]
+            kept = await running_bot.engine.conversations.threads.get(record.conversation)
             assert kept is not None
             assert kept.level == level
         assert len(fake.conversations) == (level == "conversations")
@@ -66,7 +66,7 @@ async def test_a_run_of_a_schedule_has_a_conversation_of_its_own(bot_home: BotHo
         one = await put_schedule(schedules.store, first.reply_to, draft)
         for number in range(2):
             run = await schedules.store.run_now(one.id, str(number))
-            answer = await running_bot.engine.records.inbox.wait_for_answer(run.seq)
+            answer = await running_bot.engine.conversations.inbox.wait_for_answer(run.seq)
             assert answer.text == "You said: Report on dogs"
             await schedules.store.settle_runs()
         others = [str(c.items) for id, c in fake.conversations.items() if id != own]
@@ -201,7 +201,7 @@ async def test_the_response_and_the_conversation_are_on_the_list(bot_home: BotHo
         }
         fake.ill = 503
         await running_bot.ask("forget")
-        assert set(await running_bot.engine.records.journal.list_remotes_to_erase()) == kept
+        assert set(await running_bot.engine.conversations.journal.list_remotes_to_erase()) == kept
         fake.ill = 0
         await running_bot.engine.upkeep.once()
-        assert await running_bot.engine.records.journal.list_remotes_to_erase() == []
+        assert await running_bot.engine.conversations.journal.list_remotes_to_erase() == []

@@ -101,7 +101,7 @@ async def test_all_rows_as_a_file(bot_home: BotHome) -> None:
     async with open_bot(bot_home, EchoModel()) as running_bot:
         answer = await running_bot.ask('call nocodb_query {"table": "Readings", "export": true}')
         (file,) = answer.files
-        _, data = await running_bot.engine.records.files.get(file.id)
+        _, data = await running_bot.engine.conversations.files.get(file.id)
         assert file.name == "Readings.csv"
         assert data.decode("utf-8-sig").splitlines()[-1] == "1200,r1200,1200"
         assert source(answer) == ("Readings", "1,200", "1,200")

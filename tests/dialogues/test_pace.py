@@ -9,6 +9,7 @@ import pytest
 from core.conversation import manager
 from core.domain.messages import Address, Person
 from core.rights.policy import Policy, Rights
+from core.store.inbox import SqlInbox
 from core.store.turn_runner import TurnExecutor
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.fakes.choices import allow_list
@@ -16,7 +17,9 @@ from tests.fakes.recorder import Recorder
 
 
 def only_one_works(running_bot: RunningBot) -> None:
-    runner = running_bot.engine.records.inbox._runner
+    inbox = running_bot.engine.conversations.inbox
+    assert isinstance(inbox, SqlInbox)
+    runner = inbox._runner
     assert isinstance(runner, TurnExecutor)
     runner.places.total = 1
 

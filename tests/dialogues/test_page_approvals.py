@@ -28,15 +28,12 @@ from tests.web.web_ponte import TOKEN, following, until
 async def page(running_bot: RunningBot) -> AsyncIterator[tuple[httpx.AsyncClient, ...]]:
     """Yield HTTP clients of the owner, Ana and Bia, on the page of this bot."""
     engine, people = running_bot.engine, MemoryPageAccounts()
-    board = HealthBoard([], running_bot.engine.commands.quick.known)
-    board.ledger, board.pending = (
-        engine.changes.views.find_latest,
-        engine.changes.views.list_requests,
-    )
+    board = HealthBoard([], running_bot.engine.assistant.quick)
+    board.views = engine.changes.views
     engine.on_cards_change(board.announce_requests)
     site = Site(
-        auth=TokenAuthentication("127.0.0.1", TOKEN, "", people), inbox=engine.records.inbox,
-        journal=engine.records.journal, files=engine.records.files, board=board,
+        auth=TokenAuthentication("127.0.0.1", TOKEN, "", people), inbox=engine.conversations.inbox,
+        journal=engine.conversations.journal, files=engine.conversations.files, board=board,
         request_board=board, policy=engine.changes.approval.policy,
     )  # fmt: skip
     web = WebAdapter(site, ListenAddress("127.0.0.1", 0))

@@ -93,7 +93,7 @@ class SlackPosting:
 async def posting_on_slack(home: Path) -> AsyncIterator[SlackPosting]:
     policy = allow_list(frozenset({"*"}))
     messengers: dict[str, Messenger] = {}
-    chosen = make_choices(EchoModel(), [PlacePostSource(lambda: messengers)], policy)
+    chosen = make_choices(EchoModel(), [PlacePostSource(messengers)], policy)
     async with workplace(home, Setting(chosen=chosen)) as work:
         messengers["slack"] = work.bot.slack
         yield SlackPosting(work, policy)
@@ -287,7 +287,7 @@ async def test_a_post_elsewhere_on_discord_is_found_after_a_lost_answer(
     here, sales = discord.text_channel(guild, "general"), discord.text_channel(guild, "sales")
     ponte.policy = allow_list(frozenset({"*"}), frozenset())
     messengers: dict[str, Messenger] = {}
-    ponte.choices = make_choices(ponte.model, [PlacePostSource(lambda: messengers)], ponte.policy)
+    ponte.choices = make_choices(ponte.model, [PlacePostSource(messengers)], ponte.policy)
     await ponte.open(threads=False)
     messengers["discord"] = ponte.adapter
 
@@ -417,7 +417,7 @@ def places(monkeypatch: pytest.MonkeyPatch) -> Places:
 async def test_a_post_that_the_platform_rejects_is_certainly_not_made(
     places: Places, faults: Faults, words: str
 ) -> None:
-    batch = PlacePosts(lambda: {"slack": cast(Messenger, places)}).open(make_post())
+    batch = PlacePosts({"slack": cast(Messenger, places)}).open(make_post())
     (checked,) = await batch.check(make_post().rows)
     places.recorder.faults = faults
     with pytest.raises(ToolError, match=words):
@@ -443,14 +443,14 @@ async def test_nothing_is_posted_to_a_person_who_cannot_be_written_to(
     places: Places, refusal: Exception, words: str
 ) -> None:
     draft, places.refusal = make_post(BOB), refusal
-    batch = PlacePosts(lambda: {"slack": cast(Messenger, places)}).open(draft)
+    batch = PlacePosts({"slack": cast(Messenger, places)}).open(draft)
     with pytest.raises(ToolError) as refused:
         await batch.check(draft.rows)
     assert (refused.value.words(), refused.value.code) == (words, "drift")
 
 
 async def test_a_post_on_a_platform_that_is_no_longer_connected_stays_undecided() -> None:
-    posts, draft = PlacePosts(dict), make_post()
+    posts, draft = PlacePosts({}), make_post()
     with pytest.raises(NotAllowed, match="couldn't check whether you can write there"):
         await posts.check_asker(draft)
     with pytest.raises(ToolError) as refused:
@@ -459,7 +459,7 @@ async def test_a_post_on_a_platform_that_is_no_longer_connected_stays_undecided(
 
 
 async def test_only_people_of_a_chat_platform_are_offered_the_tool() -> None:
-    (tool,) = await PlacePostSource(lambda: {"slack": cast("Messenger", None)}).tools(Viewer())
+    (tool,) = await PlacePostSource({"slack": cast("Messenger", None)}).tools(Viewer())
     message = make_message("Hi", "k1")
     ours, not_ours = PERSON, MessageOrigin("schedule", is_authored=False)
     for case, author, origin, is_offered in (
@@ -473,4 +473,4 @@ async def test_only_people_of_a_chat_platform_are_offered_the_tool() -> None:
     ):
         asked = replace(message, author=author, origin=origin)
         assert bool(offered_tools([tool], asked)) == is_offered, case
-    assert await PlacePostSource(dict).tools(Viewer()) == ()
+    assert await PlacePostSource({}).tools(Viewer()) == ()

@@ -97,10 +97,10 @@ async def test_one_that_was_interrupted_is_not_run_again(bot_home: BotHome) -> N
     async with bot_home.open(quick=quick) as running_bot:
         await running_bot.engine.drain(0)
         _, receipt = await running_bot.send("quick-command echo hi")
-        turn = await running_bot.engine.records.journal.begin(receipt.seq)
+        turn = await running_bot.engine.conversations.journal.begin(receipt.seq)
         assert turn
         call = ToolCall("quick-command", "echo", "hi", "spend")
-        await running_bot.engine.records.journal.record_call_start(turn, call)
+        await running_bot.engine.conversations.journal.record_call_start(turn, call)
     async with bot_home.open(quick=quick) as running_bot:
         answer = await running_bot.wait_for_answer(receipt)
         assert (answer.status, "I don't know whether it finished" in answer.text) == (

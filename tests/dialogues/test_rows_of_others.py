@@ -93,7 +93,7 @@ class Thread:
         self.policy.rule_book = supplier(deny_invoices(denied))
         reply_to = ReplyTo(address, author, key, turn_id(key))
         message = Message(key, text, author, address, reply_to)
-        return await self.running_bot.engine.records.inbox.accept(message)
+        return await self.running_bot.engine.conversations.inbox.accept(message)
 
     def last_heard(self) -> str:
         """Return all that the model had for its last answer: the request, and the conversation at
@@ -255,7 +255,7 @@ async def test_a_turn_that_resumes_gives_what_its_asker_may_read_by_then(
     model.gate = wait_after_the_tool
     async with bot_home.open(model, [shop], policy) as running_bot:
         call = " ".join(("call", *INVOICES))
-        receipt = await running_bot.engine.records.inbox.accept(on_slack(call, "k1", MEMBER))
+        receipt = await running_bot.engine.conversations.inbox.accept(on_slack(call, "k1", MEMBER))
         await reached.wait()
         assert INVOICE in model.asks[-1].input[-1].text
     model.gate = None

@@ -30,7 +30,7 @@ async def test_the_buttons_on_slack(tmp_path: Path) -> None:
     source = LateScheduleSource()
     chosen = make_choices(EchoModel(), [source], allow_list(frozenset({"*"})))
     async with workplace(tmp_path, Setting(chosen=chosen)) as work:
-        source.engine = work.bot.engine
+        source.open(work.bot.engine)
         slack, alice, bob = work.slack, work.alice, work.bob
 
         async def ask(words: str) -> Post:
@@ -73,7 +73,7 @@ async def test_the_buttons_on_discord(discord: FakeDiscord, tmp_path: Path) -> N
     source = LateScheduleSource()
     ponte.choices = make_choices(ponte.model, [source], policy)
     await ponte.open(threads=False)
-    source.engine = ponte.engine
+    source.open(ponte.engine)
 
     def own() -> list[Payload]:
         return discord.world.messages_by(discord.world.me.id, here.id)

@@ -41,7 +41,7 @@ WEEKLY = {
 async def open_bot(bot_home: BotHome) -> AsyncIterator[RunningBot]:
     source = LateScheduleSource()
     async with bot_home.open(sources=[source], policy=RIGHTS) as running_bot:
-        source.engine = running_bot.engine
+        source.open(running_bot.engine)
         yield running_bot
 
 
@@ -117,7 +117,7 @@ async def test_neither_named_approvers_nor_a_guest_status_change_who_approves(
     source = LateScheduleSource()
     rules = TableRules(tools={"schedule_propose": named})
     async with bot_home.open(sources=[source], policy=policy, rules=rules) as running_bot:
-        source.engine = running_bot.engine
+        source.open(running_bot.engine)
         card = await proposed_card(running_bot, "k1")
         for number, person in enumerate((OTHER, BOSS, replace(MEMBER, is_bot=True))):
             word = f"approve {card.id}"
@@ -138,7 +138,7 @@ async def test_the_owner_approves_on_the_page_what_they_asked_for_in_the_termina
     source = LateScheduleSource()
     policy = allow_list(frozenset({"web", "terminal"}))
     async with bot_home.open(sources=[source], policy=policy) as running_bot:
-        source.engine = running_bot.engine
+        source.open(running_bot.engine)
         call = f"call schedule_propose {json.dumps(WEEKLY)}"
         asked = make_message(call, "t1", "main", owner, False)
         (card,) = (await running_bot.ask_message(asked)).cards
@@ -181,7 +181,8 @@ async def test_a_time_that_has_passed_or_a_full_list_leaves_the_card_open(
         card = await proposed_card(running_bot, "k3")
         schedules = running_bot.engine.schedules
         first = await add_schedule(running_bot, "k4")
-        object.__setattr__(schedules.service, "limits", lambda: ScheduleLimits(per_person=1))
+        config: Any = schedules.config
+        config.schedule_limits = ScheduleLimits(per_person=1)
         full = await says(running_bot, f"approve {card.id}", "k5", clicked=True)
         assert (full.code, "the limit for each person" in full.text) == ("bad_schedule", True)
         for id in (soon.id, card.id):
@@ -285,7 +286,7 @@ async def test_a_crash_before_the_record_makes_one_schedule(
         monkeypatch.setattr(Schedules, "put", die)
         monkeypatch.setattr(ChangeRunner, "_read_back", hold)
         click = on_slack(f"approve {card.id}", "k2", clicked=True)
-        receipt = await running_bot.engine.records.inbox.accept(click)
+        receipt = await running_bot.engine.conversations.inbox.accept(click)
         await died.wait()
     monkeypatch.undo()
     async with open_bot(bot_home) as running_bot:
@@ -308,7 +309,7 @@ async def test_commands_manage_it(bot_home: BotHome) -> None:
         assert "Started." in await read(f"agendamento {id} resume", "k5")
         assert "It runs now." in await read(f"schedule {id} run", "k7")
         run = (await running_bot.engine.schedules.store.list_runs(id))[0]
-        answer = await running_bot.engine.records.inbox.wait_for_answer(run.seq)
+        answer = await running_bot.engine.conversations.inbox.wait_for_answer(run.seq)
         assert "Post the *report*" in answer.text
         assert "done" in await read(f"schedule {id} show", "k8")
         assert "Only Mia" in await read(f"schedule {id} delete", "k9", person=OTHER, thread="tU1")
@@ -429,7 +430,7 @@ async def test_a_program_changes_no_schedule(bot_home: BotHome) -> None:
             refused = await running_bot.ask_message(press)
             assert refused.status == "failed", action
         assert await store.get(id) == before
-        lines, _ = await running_bot.engine.records.audit.read(event="schedule-refused")
+        lines, _ = await running_bot.engine.people.audit.read(event="schedule-refused")
         assert [line["api_token"] for line in lines] == ["t7"] * 5
 
 

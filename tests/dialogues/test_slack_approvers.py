@@ -180,7 +180,7 @@ async def test_a_crash_before_the_record_does_not_post_twice(tmp_path: Path) -> 
     async with team(tmp_path) as t:
         await t.asks()
         await t.copies("Carol", "Dora")
-        outbox = t.w.bot.engine.records.outbox
+        outbox = t.w.bot.engine.conversations.outbox
         id = t.posts_to("Carol")[0].buttons["Approve"]["value"]
         while len(posted := await outbox.list_copies(id)) < 2:
             await t.until(lambda: True)
@@ -188,7 +188,7 @@ async def test_a_crash_before_the_record_does_not_post_twice(tmp_path: Path) -> 
             await outbox.put(replace(one, state="posting", post="", drawn_version=0))
         assert await outbox.list_copies(id) == []
         await t.w.restart()
-        again = t.w.bot.engine.records.outbox
+        again = t.w.bot.engine.conversations.outbox
         while [each.post for each in await again.list_copies(id)] != [each.post for each in posted]:
             await t.until(lambda: True)
         assert len(t.posts_to("Carol")) == len(t.posts_to("Dora")) == 1

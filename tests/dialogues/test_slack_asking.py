@@ -103,7 +103,7 @@ async def test_a_forgotten_person_who_writes_again_is_asked_for(tmp_path: Path) 
     setting = Setting(chosen=make_choices(model, policy=EVERYBODY))
     async with workplace(tmp_path, setting) as w:
         await w.slack.wait_for_answer(w.slack.say(w.bob, w.general, f"{w.slack.bot} hello"))
-        await w.bot.engine.records.directory.forget("slack", [w.bob.id])
+        await w.bot.engine.people.directory.forget("slack", [w.bob.id])
         await w.bot.slack.forget(frozenset({w.bob.id}))
         assert w.slack.api.calls["users.info"] == 0
         w.slack.change_person(w.bob, name="Roberto")

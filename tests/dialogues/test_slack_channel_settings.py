@@ -308,7 +308,9 @@ async def test_a_command_belongs_to_the_channels_conversation(tmp_path: Path) ->
         settings.of(w)
         w.slack.command(w.alice, w.general, "/quick-command", "sum-up these words")
         await w.slack.wait_until(lambda: top(w) or w.slack.ephemeral_posts(w.general.id))
-        shown = await w.bot.engine.records.journal.list_entries(f"slack:T0PONTE:{w.general.id}")
+        shown = await w.bot.engine.conversations.journal.list_entries(
+            f"slack:T0PONTE:{w.general.id}"
+        )
         assert [each.message.text for each in shown] == ["quick-command sum-up these words"]
 
 
@@ -357,7 +359,7 @@ async def test_the_files_of_another_turn_are_not_taken_for_its_own(
 
 
 async def answer_with_file(w: Workplace, words: str) -> Answer:
-    files = w.bot.engine.records.files
+    files = w.bot.engine.conversations.files
     name, who = f"{words}.csv", Person("slack", w.alice.id, "T0PONTE")
     file = await files.put(words, name, "text/csv", words.encode(), who, "slack:C1")
     return Answer(words, parts=(words,), files=(file,))

@@ -51,7 +51,7 @@ async def test_missing_inputs_are_asked_in_a_modal(tmp_path: Path) -> None:
         await sent.acked.wait()
         assert sent.response == {}
         await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.general.id))
-        turn = await w.bot.engine.records.journal.list_entries(
+        turn = await w.bot.engine.conversations.journal.list_entries(
             f"slack:T0PONTE:{w.general.id}:@{w.alice.id}"
         )
         assert turn[0].message.text == 'quick-command report month="May 2026"'

@@ -166,7 +166,7 @@ async def test_nothing_is_sent_to_a_stream_while_a_word_is_unfinished(tmp_path: 
     async with workplace(tmp_path, Setting(inbox=inbox.over)) as w:
         await w.slack.wait_for_answer(w.slack.say(w.alice, w.dm, "tell me"))
         surface = SlackSurface(
-            w.bot.slack.workspace, w.bot.engine.records.files, inbox.messages[0].reply_to
+            w.bot.slack.workspace, w.bot.engine.conversations.files, inbox.messages[0].reply_to
         )
         assert await surface.seconds_until_growth() == 0.0
         post = await surface.post("key:1", AnswerPart(1, "The bridge w", is_growing=True))

@@ -26,7 +26,7 @@ async def test_a_file_reaches_the_model(tmp_path: Path) -> None:
         await w.slack.wait_for_answer(said)
         files = model.asks[0].input[-1].files
         assert [(file.name, file.type) for file in files] == [CSV[:2], HTML[:2]]
-        _, data = await w.bot.engine.records.files.get(files[0].id)
+        _, data = await w.bot.engine.conversations.files.get(files[0].id)
         assert data == CSV[2]
         assert len(w.slack.finished_answers(said)) == 1
 
@@ -63,7 +63,7 @@ async def test_a_message_that_the_limit_refuses_does_not_wait_for_its_files(
     monkeypatch.setattr("core.conversation.context.FETCH_TIMEOUT_SECONDS", 600)
     async with workplace(tmp_path) as w:
         limits = (Allowance("each person", turns=1),)
-        w.bot.engine.records.budget.allowances = lambda: limits
+        w.bot.engine.people.budget.allowances = lambda: limits
         await w.slack.wait_for_answer(w.slack.say(w.alice, w.dm, "hello"))
         held = w.slack.api.close("download")
         refused = w.slack.say(w.alice, w.dm, "what is this?", files=[CSV])
@@ -85,7 +85,7 @@ async def test_our_token_goes_to_slack_alone(tmp_path: Path) -> None:
 
 
 async def store_files(w: Workplace, *names: str) -> tuple[File, ...]:
-    put = w.bot.engine.records.files.put
+    put = w.bot.engine.conversations.files.put
     owner = Person("slack", w.alice.id)
     return tuple([await put("made", name, "text/csv", name.encode(), owner, "c") for name in names])
 

@@ -100,7 +100,7 @@ async def test_a_guests_clicks_and_forms_and_commands_do_nothing(tmp_path: Path)
         }
         assert w.slack.workspace.views == []
         assert len(w.slack.workspace.by_bot(w.general.id)) == 2
-        refused, _ = await w.bot.engine.records.audit.read(event="action-refused")
+        refused, _ = await w.bot.engine.people.audit.read(event="action-refused")
         assert [line["right"] for line in refused] == ["chat"] * 4
         assert {line["asker"].rpartition(":")[2] for line in refused} == {eve.id}
         w.slack.open_home(eve)
@@ -138,7 +138,7 @@ async def test_where_slack_refuses_to_say_who_somebody_is_they_are_asked_to_try_
 
 
 async def no_refusal_is_noted(w: Workplace) -> None:
-    noted, _ = await w.bot.engine.records.audit.read(event="action-refused")
+    noted, _ = await w.bot.engine.people.audit.read(event="action-refused")
     assert list(noted) == []
 
 
@@ -190,7 +190,7 @@ async def test_a_stop_ends_the_wait_for_somebody_who_is_not_known(tmp_path: Path
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
         await w.slack.wait_until(lambda: inbox.messages)
         await w.slack.wait_until(lambda: w.slack.api.calls["users.info"])
-        assert await w.bot.engine.records.inbox.cancel(1)
+        assert await w.bot.engine.conversations.inbox.cancel(1)
         assert (await w.slack.wait_for_answer(said)).visible_text == "_Stopped._"
         held.release()
 

@@ -192,7 +192,7 @@ async def test_a_stop_where_nothing_runs_ends_the_session(tmp_path: Path) -> Non
     async with workplace(tmp_path) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
         await w.slack.wait_for_answer(said)
-        await w.bot.engine.records.inbox.wait_for_answer(1)  # posted, and ended
+        await w.bot.engine.conversations.inbox.wait_for_answer(1)  # posted, and ended
         w.slack.workspace.show_session(w.general.id, said.ts, "processing")  # left by a crash
         w.slack.stop(w.alice, w.general, said.ts)
         await w.slack.wait_until(
@@ -299,7 +299,7 @@ async def test_a_post_that_somebody_deleted_cannot_be_deleted_again(tmp_path: Pa
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
         answer = await w.slack.wait_for_answer(said)
         surface = SlackSurface(
-            w.bot.slack.workspace, w.bot.engine.records.files, inbox.messages[0].reply_to
+            w.bot.slack.workspace, w.bot.engine.conversations.files, inbox.messages[0].reply_to
         )
         id = f"{w.general.id}:{answer.ts}"
         w.slack.api.faults.add("chat.delete", "cant_delete_message", 1)

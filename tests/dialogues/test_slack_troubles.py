@@ -222,8 +222,8 @@ async def test_a_refusal_that_nobody_has_heard_of_ends_worded(tmp_path: Path, me
 async def wait_for_turn_end(w: Workplace, said: Post) -> None:
     """Until the turn of this message is over, however it ended."""
     turn = turn_id(f"slack:{TEAM}:{said.channel}:{said.ts}")
-    seq = (await w.bot.engine.records.journal.history_entry(turn)).seq
-    await w.bot.engine.records.inbox.wait_for_answer(seq)
+    seq = (await w.bot.engine.conversations.journal.history_entry(turn)).seq
+    await w.bot.engine.conversations.inbox.wait_for_answer(seq)
 
 
 @pytest.mark.parametrize("error", ["?the_moon_is_full", "ekm_access_denied"])

@@ -28,7 +28,7 @@ def bot(bot_home: BotHome, stackspot: FakeStackSpot) -> Bot:
 async def with_file(running_bot: RunningBot, text: str, name: str, data: bytes, key: str) -> Answer:
     said = make_message(text, key)
     where = said.address.conversation
-    file = await running_bot.engine.records.files.put(
+    file = await running_bot.engine.conversations.files.put(
         key, name, "text/plain", data, said.author, where
     )
     attached = Attachment(name, file.type, file.size, file.id)
@@ -57,7 +57,7 @@ async def test_the_result_is_text_code_or_a_file(bot: Bot) -> None:
         long = await running_bot.ask("quick-command explain b")
         assert "20,000 characters" in long.text
         assert [file.name for file in long.files] == ["explain.md"]
-        _, data = await running_bot.engine.records.files.get(long.files[0].id)
+        _, data = await running_bot.engine.conversations.files.get(long.files[0].id)
         assert data == (b"word " * 4000)
         assert "without a result" in (await running_bot.ask("quick-command explain c")).text
 
@@ -296,7 +296,7 @@ async def test_a_run_is_paid_for_before_it_is_begun(bot: Bot) -> None:
     async with bot.open(
         model, spending=make_spending(allowances=allowed, prices=prices)
     ) as running_bot:
-        budget = running_bot.engine.records.budget
+        budget = running_bot.engine.people.budget
         await running_bot.ask("quick-command explain x")
         assert (await budget.usage_today()).usage.cost == pytest.approx(0.2)
         said, receipt = await running_bot.send(asks("translate-all", "two"), "C2")
@@ -338,7 +338,7 @@ async def test_who_approves_a_moment_too_late_pays_nothing(
 
         monkeypatch.setattr(ledger, "claim", claim_second)
         await running_bot.click(f"approve {card.id}", said)
-        budget = running_bot.engine.records.budget
+        budget = running_bot.engine.people.budget
         held = await budget._database.read(lambda c: c.execute("SELECT * FROM holds").fetchall())
         assert (held, (await budget.usage_today()).usage.cost) == ([], None)
     assert bot.stackspot.count("create") == 0

@@ -57,7 +57,7 @@ async def waits(running_bot: RunningBot, seq: int, beside: int = 1) -> None:
 
 
 async def answer(running_bot: RunningBot, seq: int) -> Answer:
-    return await running_bot.engine.records.inbox.wait_for_answer(seq)
+    return await running_bot.engine.conversations.inbox.wait_for_answer(seq)
 
 
 @also_on_postgres
@@ -81,7 +81,7 @@ async def test_stop_ends_the_waiting_and_not_the_run(bot: Bot) -> None:
 async def test_the_stop_of_a_surface_leaves_it_too(bot: Bot) -> None:
     async with bot.open() as running_bot:
         seq = await approve_run(running_bot, bot)
-        assert await running_bot.engine.records.inbox.cancel(seq)
+        assert await running_bot.engine.conversations.inbox.cancel(seq)
         left = await answer(running_bot, seq)
         assert (left.status, LEFT in left.text) == ("done", True), left.text
 
@@ -128,7 +128,7 @@ async def test_only_who_approved_it_or_an_admin_stops_it(bot: Bot) -> None:
         (card,) = (
             await running_bot.ask_message(on_slack(asks("translate-all"), "k1", MEMBER))
         ).cards
-        receipt = await running_bot.engine.records.inbox.accept(
+        receipt = await running_bot.engine.conversations.inbox.accept(
             on_slack(f"approve {card.id}", "k2", MEMBER)
         )
         await bot.stackspot.wait_for_requests("status", 2)
@@ -147,7 +147,7 @@ async def test_a_proposal_whose_record_was_lost_is_still_one_card(
     bot.config = Config() if slug == "unlisted" else bot.config
     async with bot.open() as running_bot:
         place: object = (
-            running_bot.engine.records.journal if after else running_bot.engine.changes.ledger
+            running_bot.engine.conversations.journal if after else running_bot.engine.changes.ledger
         )
         name = "record_call_end" if after else "propose"
         whole, faults = getattr(place, name), [NotStored(cause="died")]

@@ -17,9 +17,9 @@ import pytest
 from adapters.terminal.chat import chat
 from adapters.web.adapter import Site, WebAdapter
 from adapters.web.authentication import SocketAuthentication
-from bot.engine import Engine
 from tests.dialogues.stackspot import asks
 from tests.fakes import forker
+from tests.fakes.choices import open_engine
 from tests.fakes.keyboard import Keyboard
 from tests.fakes.stackspot import FakeStackSpot, Look, Run
 from tests.fakes.stackspot.state import CLIENT, REALM, SECRET
@@ -164,10 +164,11 @@ async def test_a_chat_runs_one_asks_first_and_goes_on(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
         fake = await stack.enter_async_context(FakeStackSpot())
         chosen = await stack.enter_async_context(stackspot_choices(fake.url))
-        engine = await Engine.open(tmp_path, chosen)
+        engine = await open_engine(tmp_path, chosen)
         site = Site(
-            auth=SocketAuthentication(), inbox=engine.records.inbox,
-            journal=engine.records.journal, files=engine.records.files, board=chosen.board,
+            auth=SocketAuthentication(), inbox=engine.conversations.inbox,
+            journal=engine.conversations.journal, files=engine.conversations.files,
+            board=chosen.board,
         )  # fmt: skip
         auth = WebAdapter(site, unix_socket(tmp_path / "s"))
         engine.platforms.replies["terminal"] = auth.reply

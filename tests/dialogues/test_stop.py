@@ -47,7 +47,7 @@ async def test_stop_ends_the_turn_and_the_next_one_starts(bot_home: BotHome) -> 
         seq = await _begin_turn(running_bot, gate)
         _, next_ = await running_bot.send("next")
         assert (await running_bot.ask("stop")).text == "Stopped."
-        stopped = await running_bot.engine.records.inbox.wait_for_answer(seq)
+        stopped = await running_bot.engine.conversations.inbox.wait_for_answer(seq)
         assert (stopped.status, stopped.text) == ("stopped", "_Stopped._")
         gate.open.set()
         assert (await running_bot.wait_for_answer(next_)).text == "You said: next"
@@ -62,7 +62,9 @@ async def test_in_a_shared_place_only_the_asker_or_an_admin_stops(bot_home: BotH
         refused = await running_bot.ask("stop", person=BO, shared=True)
         assert (refused.status, refused.is_private) == ("failed", True)
         assert (await running_bot.ask("stop", shared=True)).text == "Stopped."
-        assert (await running_bot.engine.records.inbox.wait_for_answer(seq)).status == "stopped"
+        assert (
+            await running_bot.engine.conversations.inbox.wait_for_answer(seq)
+        ).status == "stopped"
 
 
 @also_on_postgres
@@ -74,11 +76,16 @@ async def test_an_edit_before_the_answer_counts_and_a_later_one_buys_none(
         await _begin_turn(running_bot, gate)
         queued, receipt = await running_bot.send("first wording")
         edited = replace(queued, text="second wording", sent_at=5)
-        assert await running_bot.engine.records.inbox.amend(queued.event_key, edited) == "unstarted"
+        assert (
+            await running_bot.engine.conversations.inbox.amend(queued.event_key, edited)
+            == "unstarted"
+        )
         gate.open.set()
         assert (await running_bot.wait_for_answer(receipt)).text == "You said: second wording"
         late = replace(queued, text="third wording", sent_at=6)
-        assert await running_bot.engine.records.inbox.amend(queued.event_key, late) == "started"
+        assert (
+            await running_bot.engine.conversations.inbox.amend(queued.event_key, late) == "started"
+        )
         assert bot_home.recorder.visible(queued.event_key) == ["You said: second wording"]
 
 
@@ -89,12 +96,15 @@ async def test_a_deleted_message_is_dropped_or_blanked(bot_home: BotHome) -> Non
     async with bot_home.open(model) as running_bot:
         await _begin_turn(running_bot, gate)
         queued, _ = await running_bot.send("a secret")
-        assert await running_bot.engine.records.inbox.amend(queued.event_key, None) == "unstarted"
+        assert (
+            await running_bot.engine.conversations.inbox.amend(queued.event_key, None)
+            == "unstarted"
+        )
         gate.open.set()
         wait_for_answer, receipt = await running_bot.send("another secret")
         await running_bot.wait_for_answer(receipt)
         assert (
-            await running_bot.engine.records.inbox.amend(wait_for_answer.event_key, None)
+            await running_bot.engine.conversations.inbox.amend(wait_for_answer.event_key, None)
             == "started"
         )
         await running_bot.ask("and now?")
@@ -112,8 +122,8 @@ async def test_a_post_that_a_person_removed_stays_away(bot_home: BotHome) -> Non
         await running_bot.wait_for_answer(receipt)
         post = bot_home.recorder.posts[0]
         bot_home.recorder.remove(post.id)
-        await running_bot.engine.manager.on_post_removed(post.id)
-        await running_bot.engine.records.inbox.accept(one)
+        await running_bot.engine.conversations.withdraw_post(post.id)
+        await running_bot.engine.conversations.inbox.accept(one)
     async with bot_home.open() as running_bot:
         await running_bot.ask("later")
     assert not bot_home.recorder.visible(one.event_key)
@@ -177,7 +187,7 @@ async def test_progress_under_way_when_the_store_fails_is_not_posted_twice(
 
     monkeypatch.setattr(bot_home.recorder, "post", slow)
     async with bot_home.open() as running_bot:
-        answered, refusals = running_bot.engine.records.journal.record_answer, [NotStored()]
+        answered, refusals = running_bot.engine.conversations.journal.record_answer, [NotStored()]
 
         async def refuse_once(turn: Turn, answer: Answer, *more: Any) -> None:
             if refusals:
@@ -185,7 +195,7 @@ async def test_progress_under_way_when_the_store_fails_is_not_posted_twice(
             again.set()
             await answered(turn, answer, *more)
 
-        monkeypatch.setattr(running_bot.engine.records.journal, "record_answer", refuse_once)
+        monkeypatch.setattr(running_bot.engine.conversations.journal, "record_answer", refuse_once)
         one, receipt = await running_bot.send("\n\n".join("x" * 150 for _ in range(6)))
         answer = await running_bot.wait_for_answer(receipt)
     assert bot_home.recorder.visible(one.event_key) == list(answer.parts)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from core.conversation.manager import Profile
+from core.conversation.run import TurnConfig
 from core.conversation.titles import MAX_TITLE_TOKENS, TITLE_INSTRUCTIONS, TITLE_REQUEST
 from core.domain.errors import ModelDown
 from core.domain.records import RoundRequest
@@ -106,7 +106,7 @@ async def test_a_title_is_paid_from_the_asker_s_allowances(
         return allowances
 
     async with FakeOpenAI() as fake, whole(tmp_path, fake, ponte_titles="on") as ponte:
-        budget = ponte.app.engine.records.budget
+        budget = ponte.app.engine.people.budget
         monkeypatch.setattr(budget, "allowances", fresh)
         allowances.append(Allowance("each person", "day", tokens=200_000))
         usage = {"input": 300, "output": 10}
@@ -147,7 +147,7 @@ class RefusesTitles(EchoModel):
 
 async def test_a_title_that_the_server_refused_costs_nothing(bot_home: BotHome) -> None:
     model, allowed = RefusesTitles(), [Allowance("each person", tokens=200_000)]
-    opened = bot_home.open(model, allowed=allowed, profile=Profile(titles=True))
+    opened = bot_home.open(model, allowed=allowed, profile=TurnConfig(titles=True))
     async with opened as running_bot:
         engine = running_bot.engine
         asked = replace(make_message("hello", "k1"), has_conversation_title=True)

@@ -66,7 +66,7 @@ async def test_an_edit_on_the_server_changes_a_waiting_message(worker: BotHome) 
         await gate.reached.wait()
         said, receipt = await server.send("wrong")
         gone, withdrawn = await server.send("never mind")
-        amend = server.engine.records.inbox.amend
+        amend = server.engine.conversations.inbox.amend
         assert await amend(said.event_key, replace(said, text="right")) == "unstarted"
         await amend(gone.event_key, None)
         gate.open.set()

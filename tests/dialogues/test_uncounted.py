@@ -86,7 +86,7 @@ async def test_money_only_ever_goes_down(bot_home: BotHome, fake: FakeOpenAI, le
             assert (await running_bot.ask("hello", channel=f"C{n}")).status == "done"
             ((_, money),) = await read_counters(running_bot)
             spent.append(money)
-        used = (await running_bot.engine.records.budget.usage_today()).usage
+        used = (await running_bot.engine.people.budget.usage_today()).usage
     output = round(
         MAX_OUTPUT_TOKENS * PRICES.models["gpt-6-luna"].output * NANODOLLARS_PER_DOLLAR / 10**6
     )
@@ -102,20 +102,20 @@ async def test_without_an_allowance_what_is_not_counted_is_estimated_from_its_le
     fake.say(Script(text="Hi. " * 100, counted="no"), Script(text="Hi."))
     async with open_served_bot(bot_home, fake, prices=PRICES, level=level) as running_bot:
         await running_bot.ask("hello")
-        spent = await running_bot.engine.records.budget.usage_today()
+        spent = await running_bot.engine.people.budget.usage_today()
         assert spent.estimates == 1
         assert spent.usage.output == 400
         assert fake.used[0][0] < spent.usage.input < 100_000
         assert spent.usage.cost
         await running_bot.ask("hello", channel="C2")
-        assert (await running_bot.engine.records.budget.usage_today()).estimates == 1
+        assert (await running_bot.engine.people.budget.usage_today()).estimates == 1
         channels = [
             (await running_bot.ask("usage channel", person=OWNER, channel=channel)).text
             for channel in ("C1", "C2")
         ]
         assert [describe_estimates(1) in text for text in channels] == [True, False]
         rows = {
-            by: await running_bot.engine.records.budget.report(by)
+            by: await running_bot.engine.people.budget.report(by)
             for by in ("person", "model", "day")
         }
     assert [row["estimated"] for found in rows.values() for row in found] == [1, 1, 1]
@@ -170,7 +170,7 @@ async def test_a_cost_that_the_server_names_is_shown_as_its_own(
             await running_bot.ask("hello")
             ((_, money),) = await read_counters(running_bot)
             told = (await running_bot.ask("usage")).text.replace("`", "")
-            budget = running_bot.engine.records.budget
+            budget = running_bot.engine.people.budget
             report = await report_usage(budget, "person", "today")
         assert money == round(cost * NANODOLLARS_PER_DOLLAR)
         assert report["server_costs"] == (["gpt-6-luna"] if is_named else [])
@@ -217,7 +217,7 @@ async def test_a_containers_price_is_counted_on_every_server(
         ((_, first),) = await read_counters(running_bot)
         assert (await running_bot.ask("again?")).text == "One."
         ((_, second),) = await read_counters(running_bot)
-        (row,) = await running_bot.engine.records.budget.report("tool")
+        (row,) = await running_bot.engine.people.budget.report("tool")
     assert first == TWO_ROUNDS + COST[1] + NANODOLLARS_PER_DOLLAR // 4
     assert second == 2 * (TWO_ROUNDS + COST[1]) + NANODOLLARS_PER_DOLLAR // 4, "the session goes on"
     assert (row["name"], row["cost"]) == (
@@ -263,7 +263,7 @@ async def test_a_run_that_nobody_counted_is_charged_what_was_reserved(
             LoopClock().skip(HOSTED_RUN_SECONDS)
         await running_bot.wait_for_answer(receipt)
         ((_, money),) = await read_counters(running_bot)
-        assert (await running_bot.engine.records.budget.usage_today()).estimates == 1
+        assert (await running_bot.engine.people.budget.usage_today()).estimates == 1
     held = (
         CHEAP.max_cost(RESERVED_INPUT_TOKENS, RESERVED_OUTPUT_TOKENS) + NANODOLLARS_PER_DOLLAR // 4
     )

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from core.conversation.upkeep import DAY_SECONDS, Retention, Upkeep
+from core.conversation.retention import Retention
+from core.conversation.upkeep import DAY_SECONDS, Upkeep
 from core.domain.errors import ModelDown, NotFound
 from core.domain.messages import ONE_REQUEST_PREFIX, Address
 from core.domain.records import ALL_CONVERSATIONS, ConversationArea, Remote
 from core.store.database import SqlConnection
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
-from tests.fakes.choices import ANA, make_choices
+from tests.fakes.choices import ANA, FixedConfig, make_choices
 from tests.fakes.models import EchoModel
 
 
@@ -40,9 +41,12 @@ class Erasing(EchoModel):
 
 def _upkeep(running_bot: RunningBot, model: EchoModel, days: int, **places: int) -> Upkeep:
     engine = running_bot.engine
-    kept = Retention(days, lambda: {name.replace("_", ":"): n for name, n in places.items()})
-    services = replace(engine.upkeep._services, model=model)
-    return Upkeep(services, engine.commands.forget_idle, kept)
+    config = FixedConfig()
+    config.retention = Retention(days, {name.replace("_", ":"): n for name, n in places.items()})
+    return Upkeep(
+        engine.conversations, engine.people, engine.changes, replace(engine.assistant, model=model),
+        engine.stores.database, engine.stores.peers, config,
+    )  # fmt: skip
 
 
 async def _grow_old(running_bot: RunningBot, channel: str, days: float) -> None:
@@ -64,10 +68,10 @@ async def test_idle_conversations_are_forgotten_and_others_kept(bot_home: BotHom
         await _grow_old(running_bot, "C1", days=31)
         await _grow_old(running_bot, "C2", days=29)
         await _upkeep(running_bot, model, days=0).once()
-        assert await running_bot.engine.records.journal.list_entries("web:C1"), "0 keeps all"
+        assert await running_bot.engine.conversations.journal.list_entries("web:C1"), "0 keeps all"
         await _upkeep(running_bot, model, days=30).once()
-        assert not await running_bot.engine.records.journal.list_entries("web:C1")
-        assert await running_bot.engine.records.journal.list_entries("web:C2")
+        assert not await running_bot.engine.conversations.journal.list_entries("web:C1")
+        assert await running_bot.engine.conversations.journal.list_entries("web:C2")
 
 
 @also_on_postgres
@@ -75,7 +79,7 @@ async def test_who_comes_back_while_others_are_forgotten_keeps_all(bot_home: Bot
     """The list of idle conversations was read before; each is looked at again when it is due."""
     model = EchoModel()
     async with bot_home.open(model) as running_bot:
-        journal = running_bot.engine.records.journal
+        journal = running_bot.engine.conversations.journal
         for channel in ("C1", "C2"):
             await running_bot.ask("old", channel=channel)
             await _grow_old(running_bot, channel, days=31)
@@ -103,7 +107,7 @@ async def test_a_place_has_its_own_days(bot_home: BotHome) -> None:
     model = EchoModel()
 
     async def remaining_conversations(running_bot: RunningBot) -> set[str]:
-        journal = running_bot.engine.records.journal
+        journal = running_bot.engine.conversations.journal
         return {c for c in ("C1", "C1:t1", "C2", "C10") if await journal.list_entries(f"web:{c}")}
 
     async with bot_home.open(model) as running_bot:
@@ -116,7 +120,7 @@ async def test_a_place_has_its_own_days(bot_home: BotHome) -> None:
         assert await remaining_conversations(running_bot) == {"C2", "C10"}, "C10 is no thread of C1"
         await _upkeep(running_bot, model, 1, web_C2=11, web=9).once()
         assert await remaining_conversations(running_bot) == {"C2"}
-        kept = Retention(30, lambda: {"web": 20, "web:W:C2": 5})
+        kept = Retention(30, {"web": 20, "web:W:C2": 5})
         places = [Address("web", "C2", "W", thread="t"), Address("web", "C3", "W")]
         assert [kept.of(where) for where in [*places, Address("terminal", "t")]] == [5, 20, 30]
 
@@ -129,13 +133,13 @@ async def test_what_was_one_request_s_is_gone_after_a_day(bot_home: BotHome) -> 
             await running_bot.ask("old", channel=channel)
         listed = [
             one.conversation
-            for one in await running_bot.engine.records.journal.list_conversations("web")
+            for one in await running_bot.engine.conversations.journal.list_conversations("web")
         ]
         assert listed == ["web:C1"]
         for channel in (once, "C1"):
             await _grow_old(running_bot, channel, days=1.1)
     async with bot_home.open(model) as running_bot:
-        journal = running_bot.engine.records.journal
+        journal = running_bot.engine.conversations.journal
         await _upkeep(running_bot, model, days=0).once()
         assert await journal.list_entries(f"web:{ONE_REQUEST_PREFIX}b")
         assert await journal.list_entries("web:C1")
@@ -164,7 +168,7 @@ def _gone_by(connection: SqlConnection) -> int:
 
 
 async def test_status_says_after_how_many_days(bot_home: BotHome) -> None:
-    kept = Retention(30, lambda: {"web": 1})
+    kept = Retention(30, {"web": 1})
     async with bot_home.play(replace(make_choices(), retention=kept)) as running_bot:
         told = await running_bot.ask("status")
         assert "Conversations here are deleted after 1 day without activity." in told.text
@@ -176,16 +180,20 @@ async def test_what_a_server_holds_is_erased_until_it_is_gone(bot_home: BotHome)
     conversation = Remote("conversation", "conv_1")
     async with bot_home.open(model) as running_bot:
         await running_bot.ask("hello")
-        current_thread = await running_bot.engine.records.journal.current_thread("web:C1")
-        await running_bot.engine.records.journal.record_remote(current_thread.id, conversation)
+        current_thread = await running_bot.engine.conversations.journal.current_thread("web:C1")
+        await running_bot.engine.conversations.journal.record_remote(
+            current_thread.id, conversation
+        )
         model.down = True
         await running_bot.ask("forget")
         await _upkeep(running_bot, model, 0).once()
-        assert await running_bot.engine.records.journal.list_remotes_to_erase() == [conversation]
+        assert await running_bot.engine.conversations.journal.list_remotes_to_erase() == [
+            conversation
+        ]
     model.down = False
     async with bot_home.open(model) as running_bot:
         await _upkeep(running_bot, model, 0).once()
-        assert not await running_bot.engine.records.journal.list_remotes_to_erase()
+        assert not await running_bot.engine.conversations.journal.list_remotes_to_erase()
     assert set(model.erased) == {conversation}
 
 
@@ -196,14 +204,14 @@ async def test_what_cannot_be_erased_is_listed(bot_home: BotHome) -> None:
     stubborn = Remote("conversation", "conv_1")
     async with bot_home.open(model) as running_bot:
         await running_bot.ask("hello")
-        current_thread = await running_bot.engine.records.journal.current_thread("web:C1")
-        await running_bot.engine.records.journal.record_remote(current_thread.id, stubborn)
+        current_thread = await running_bot.engine.conversations.journal.current_thread("web:C1")
+        await running_bot.engine.conversations.journal.record_remote(current_thread.id, stubborn)
         await running_bot.ask("forget")
-        while not await running_bot.engine.records.journal.list_unerasable_remotes():
+        while not await running_bot.engine.conversations.journal.list_unerasable_remotes():
             await _upkeep(running_bot, model, 0).once()
         with capture_logs() as logs:
             await _upkeep(running_bot, model, 0).once()
-        assert not await running_bot.engine.records.journal.list_remotes_to_erase(), (
+        assert not await running_bot.engine.conversations.journal.list_remotes_to_erase(), (
             "it is not tried for ever"
         )
     # Others log meanwhile, and the bot's own upkeep, which "forget" started, may list it too.
@@ -215,8 +223,8 @@ async def test_erasing_begins_when_a_conversation_is_forgotten(bot_home: BotHome
     model = Erasing()
     async with bot_home.open(model) as running_bot:
         await running_bot.ask("hello")
-        current_thread = await running_bot.engine.records.journal.current_thread("web:C1")
-        await running_bot.engine.records.journal.record_remote(
+        current_thread = await running_bot.engine.conversations.journal.current_thread("web:C1")
+        await running_bot.engine.conversations.journal.record_remote(
             current_thread.id, Remote("response", "resp_1")
         )
         await running_bot.ask("forget")
@@ -229,7 +237,7 @@ async def test_a_file_whose_message_never_came_is_swept(
     bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with bot_home.open() as running_bot:
-        files = running_bot.engine.records.files
+        files = running_bot.engine.conversations.files
         one, _ = await running_bot.send("with a file")
         kept = await files.put(one.event_key, "a.txt", "text/plain", b"a", ANA, "web:C1")
         lost = await files.put("never-accepted", "b.txt", "text/plain", b"b", ANA, "web:C1")

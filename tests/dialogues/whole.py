@@ -10,10 +10,10 @@ from typing import Any
 
 import httpx
 
-from bot.application import Application
 from bot.compose import compose
 from bot.config import Config
 from bot.home import Home
+from bot.ponte import Ponte
 from bot.settings import Settings
 from tests.fakes.link import parse_page_link
 from tests.fakes.openai import FakeOpenAI
@@ -25,7 +25,7 @@ Json = dict[str, Any]
 class Whole:
     """One process, and its page as a person's browser sees it."""
 
-    app: Application
+    app: Ponte
     web: httpx.AsyncClient
 
     async def ask(self, text: str, *, conversation: str = "c1", **files: bytes) -> Json:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from adapters.discord.adapter import DiscordAdapter
-from bot.engine import Choices, Engine, Stores
 from core.domain.messages import Item, Message
 from core.domain.records import (
     Health,
@@ -21,11 +21,11 @@ from core.domain.records import (
     ToolContext,
     Viewer,
 )
-from core.integrations.integration import ChatPorts
 from core.ports.conversations import Inbox
 from core.ports.tools import Tool
+from core.store.stores import Stores
 from core.tools.tool import FunctionTool
-from tests.fakes.choices import allow_list, make_choices
+from tests.fakes.choices import Choices, allow_list, make_choices, open_engine
 from tests.fakes.discord import FakeDiscord
 from tests.fakes.models import EchoModel
 
@@ -68,7 +68,7 @@ class Drawer:
     async def tools(self, viewer: Viewer) -> Sequence[Tool]:
         async def draw(ctx: ToolContext) -> Outcome:
             """Draw a plot."""
-            files = self._ponte.engine.records.files
+            files = self._ponte.engine.conversations.files
             kept = await files.put(
                 ctx.turn, self._name, "image/png", self._data, ctx.asker, ctx.thread.id
             )
@@ -112,8 +112,8 @@ class DiscordPonte:
         self.options |= options
         given = self.choices or make_choices(self.model, policy=self.policy)
         stores = await Stores.open_shared(self.postgres) if self.postgres else None
-        self.engine = await Engine.open(self.home, given, stores)
-        accept = self.engine.records.inbox.accept
+        self.engine = await open_engine(self.home, given, stores)
+        accept = self.engine.conversations.inbox.accept
 
         async def accept_and_record(message: Message) -> Receipt:
             receipt = await accept(message)
@@ -121,21 +121,13 @@ class DiscordPonte:
             await self.discord.world.notify()
             return receipt
 
-        self.engine.records.inbox.accept = accept_and_record  # type: ignore[method-assign]
+        self.engine.conversations.inbox.accept = accept_and_record  # type: ignore[method-assign]
         self.adapter = DiscordAdapter(
             self.discord.token,
-            ChatPorts(
-                self.inbox(self.engine.records.inbox),
-                self.engine.records.journal,
-                self.engine.records.threads,
-                self.engine.records.files,
-                given.board,
-                given.policy,
-                self.engine.manager.on_post_removed,
-                on_refused=self.engine.audit_refusal,
-                directory=self.engine.records.directory,
-                peers=self.engine.stores.peers,
-            ),
+            replace(self.engine.conversations, inbox=self.inbox(self.engine.conversations.inbox)),
+            self.engine.people,
+            given.board,
+            self.engine.stores.peers,
             api_url=self.discord.api_url,
             gateway_url=self.discord.gateway_url,
             **self.options,

@@ -295,7 +295,7 @@ async def test_an_answer_for_everybody_to_a_click_grows_in_a_post_with_its_files
     await (await ana.click(message, "Approve")).wait_for_ack()
     reply = await deciding.work("one")
     await ana.wait_for_text("one")
-    file = await ponte.engine.records.files.put(
+    file = await ponte.engine.conversations.files.put(
         "t", "plot.png", "image/png", b"png", Person("discord", str(ana.id)), "c"
     )
     await reply.finish(Answer("", parts=("one two",), files=(file,), has_own_post=True))
@@ -311,7 +311,7 @@ async def test_an_outcome_on_the_card_has_no_place_for_files(
 ) -> None:
     message = await post_cards(ponte, ana, OPEN)
     await (await ana.click(message, "Approve")).wait_for_ack()
-    file = await ponte.engine.records.files.put(
+    file = await ponte.engine.conversations.files.put(
         "t", "plot.png", "image/png", b"png", Person("discord", str(ana.id)), "c"
     )
     before = len(ana.dm.messages)

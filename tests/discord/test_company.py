@@ -204,7 +204,7 @@ async def test_a_person_who_is_forgotten_has_no_language_and_no_roles_in_memory(
     assert (await ponte.adapter.direct(person))[1] == "pt-BR"
     assert await ponte.adapter.membership(person, 3600.0) == frozenset({"77"})
     assert lookup not in discord.calls, "the command told her roles"
-    await ponte.engine.records.directory.forget("discord", [person.id])
+    await ponte.engine.people.directory.forget("discord", [person.id])
     await ponte.adapter.forget(frozenset({person.id}))
     assert (await ponte.adapter.direct(person))[1] == ""
     assert await ponte.adapter.membership(person, 3600.0) == frozenset({"77"})

@@ -57,7 +57,9 @@ async def test_a_reply_brings_the_text_and_the_files_of_what_it_replies_to(
     around, question = newest_input(ponte_with_content)
     assert "> 'Bob': the bolts are late\n> [with the files plot.png, sales.csv]" in around
     assert names(question) == ["plot.png", "sales.csv"]
-    assert (await ponte_with_content.engine.records.files.get(question.files[1].id))[1] == CSV[1]
+    assert (await ponte_with_content.engine.conversations.files.get(question.files[1].id))[
+        1
+    ] == CSV[1]
 
 
 @pytest.mark.parametrize("is_deleted", [False, True])

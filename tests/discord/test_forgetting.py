@@ -39,7 +39,7 @@ async def test_who_is_erased_is_no_longer_remembered(
     await ponte.adapter.state.flush()
     kept = read_remembered(ponte.home)
     assert (str(ana.id) in kept, str(bob.id) in kept) == (True, True)
-    await ponte.engine.records.directory.forget("discord", [str(ana.id)])
+    await ponte.engine.people.directory.forget("discord", [str(ana.id)])
     await ponte.adapter.forget(frozenset({str(ana.id)}))
     kept = read_remembered(ponte.home)
     assert (str(ana.id) in kept, str(bob.id) in kept) == (False, True)

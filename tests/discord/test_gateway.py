@@ -13,9 +13,9 @@ from adapters.discord import DISCORD_STATE_NAME
 from adapters.discord.presence import waiting_marks
 from adapters.discord.state import DiscordState, SeenChannel
 from core.domain.errors import SettingsError
-from core.integrations.integration import Alone
 from core.runtime.retry import Backoff
 from core.runtime.tasks import BackgroundTasks
+from core.store.peers import Alone
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.timeouts import HANG_TIMEOUT_SECONDS

@@ -31,15 +31,19 @@ async def test_a_webhook_posts_once_in_a_channel_and_once_to_a_person(
     }  # fmt: skip
     ponte.policy.rule_book = supplier(hook_rules(dict.fromkeys(hooks, "crew")))
     await ponte.open(threads=True)
-    records, platforms = ponte.engine.records, {"discord": ponte.adapter}
-    intake = HookIntake(hooks.get, lambda: platforms, records.inbox, records.audit)
+    inbox, audit, platforms = (
+        ponte.engine.conversations.inbox,
+        ponte.engine.people.audit,
+        {"discord": ponte.adapter},
+    )
+    intake = HookIntake(hooks.get, platforms, inbox, audit)
     discord.lose("POST", MESSAGES)  # the posts of each are made, and their answers lost
     body = encode_body({"id": "1", "text": "@everyone **hi** https://evil.example"})
     for name in ("ask", "tell", "ask", "tell"):
         status, _, told = await intake.receive(name, from_nocodb(), body)
         assert status == 202, told
-        turn = await records.journal.history_entry(json.loads(told)["turn"])
-        await records.inbox.wait_for_answer(turn.seq)
+        turn = await ponte.engine.conversations.journal.history_entry(json.loads(told)["turn"])
+        await inbox.wait_for_answer(turn.seq)
     world = discord.world
     await discord.wait_until(lambda: world.messages_by(world.me.id, ana.dm.id))
     (asked,) = world.messages_by(world.me.id, channel.id)
@@ -66,20 +70,26 @@ async def test_equal_posts_of_two_webhooks_are_both_made(
     await ponte.open()
 
     async def receive(id: str) -> int:
-        records, platforms = ponte.engine.records, {"discord": ponte.adapter}
-        intake = HookIntake({"tell": hook}.get, lambda: platforms, records.inbox, records.audit)
+        inbox, audit, platforms = (
+            ponte.engine.conversations.inbox,
+            ponte.engine.people.audit,
+            {"discord": ponte.adapter},
+        )
+        intake = HookIntake({"tell": hook}.get, platforms, inbox, audit)
         body = encode_body({"id": id, "text": "bolts"})
         _, _, reply = await intake.receive("tell", from_nocodb(), body)
-        return (await records.journal.history_entry(json.loads(reply)["turn"])).seq
+        return (
+            await ponte.engine.conversations.journal.history_entry(json.loads(reply)["turn"])
+        ).seq
 
-    await ponte.engine.records.inbox.wait_for_answer(await receive("1"))
+    await ponte.engine.conversations.inbox.wait_for_answer(await receive("1"))
     discord.refuse("POST", MESSAGES, 401)
     second = await receive("2")
     if is_restarted:
         await discord.wait_until(lambda: not discord.faults.waiting)
         await ponte.close(grace=0.0)
         await ponte.open()
-    await ponte.engine.records.inbox.wait_for_answer(second)
+    await ponte.engine.conversations.inbox.wait_for_answer(second)
     posts = discord.world.messages_by(discord.world.me.id, channel.id)
     assert [post["content"] for post in posts] == ["New: bolts"] * 2
     await ponte.close()

@@ -112,7 +112,7 @@ async def test_a_stranger_is_refused_in_words_and_alone(
     await exchange.wait_for_answer()
     assert (exchange.kind, exchange.ephemeral) == (SAID, True)
     assert "have permission to run quick commands here. An admin can allow it: " in exchange.text
-    ((line,), _) = await ponte.engine.records.audit.read()
+    ((line,), _) = await ponte.engine.people.audit.read()
     assert (line["event"], line["right"]) == ("action-refused", "spend")
     assert line["asker"] == f"discord:{ana.id}"
 
@@ -124,7 +124,7 @@ async def test_what_cannot_be_stored_is_said_at_once(
         await asyncio.Event().wait()
         raise AssertionError
 
-    monkeypatch.setattr(open_ponte.engine.records.inbox, "accept", stuck)
+    monkeypatch.setattr(open_ponte.engine.conversations.inbox, "accept", stuck)
     monkeypatch.setattr(interactions, "DISCORD_STORE_SECONDS", 0.05)
     exchange = await ana.slash("ask", prompt="hello")
     await exchange.wait_for_answer()
@@ -250,7 +250,7 @@ async def test_a_form_that_breaks_is_answered_too(
         raise RuntimeError("the inbox")
 
     opened = await (await ana.slash("ask")).wait_for_ack()
-    monkeypatch.setattr(open_ponte.engine.records.inbox, "accept", raise_error)
+    monkeypatch.setattr(open_ponte.engine.conversations.inbox, "accept", raise_error)
     sent = await ana.submit(opened, prompt="hello")
     await sent.wait_for_answer()
     assert sent.ephemeral
@@ -320,7 +320,7 @@ async def test_a_file_comes_with_a_command(open_ponte: DiscordPonte, ana: Discor
     exchange = await ana.slash("ask", prompt="look", file=("a.csv", b"a,b"))
     await exchange.wait_until(lambda e: e.text == "You said: look")
     (file,) = open_ponte.model.asks[0].input[-1].files
-    assert await open_ponte.engine.records.files.get(file.id) == (file, b"a,b")
+    assert await open_ponte.engine.conversations.files.get(file.id) == (file, b"a,b")
 
 
 async def test_a_file_of_a_command_that_cannot_be_downloaded_is_named(
@@ -365,7 +365,10 @@ async def test_a_private_answer_whose_ack_came_too_late_is_not_shown_to_others(
     discord.interactions.deadline = -1.0
     exchange = await ana.slash("status", channel)
     await ponte.wait_until_stored("status")
-    journal, turn = ponte.engine.records.journal, turn_id(f"discord:interaction:{exchange.id}")
+    journal, turn = (
+        ponte.engine.conversations.journal,
+        turn_id(f"discord:interaction:{exchange.id}"),
+    )
     # Status does not hold up the conversation, so the next turn could begin before its end.
     while (await journal.history_entry(turn)).state not in FINAL_STATES:
         pass
@@ -412,8 +415,8 @@ async def test_an_answer_that_replaced_the_response_is_not_posted_twice_after_a_
     discord.clock.advance(NONCE_SECONDS + 60)
     to, posts = replace(destinations[0], token_expires_at=1.0), KeptPosts()
     engine = open_ponte.engine
-    turn = await engine.records.journal.history_entry(to.turn)
-    await engine.records.inbox.wait_for_answer(turn.seq)
+    turn = await engine.conversations.journal.history_entry(to.turn)
+    await engine.conversations.inbox.wait_for_answer(turn.seq)
     await engine.stores.database.write(lambda c: c.execute("DELETE FROM posts").close())
     await posts.record_posting(1, f"{to.turn}:1")
     reply = open_ponte.adapter.reply(to, posts)
@@ -458,7 +461,7 @@ async def test_a_token_that_ends_before_the_files_are_attached_loses_no_file(
     ponte.give("plot.png", b"png")
     await ponte.open()
     await ponte.ready()
-    get, upload, now = ponte.engine.records.files.get, ResponseSurface.upload, time.time
+    get, upload, now = ponte.engine.conversations.files.get, ResponseSurface.upload, time.time
 
     async def get_late(id: str) -> tuple[File, bytes]:
         discord.clock.advance(3600)
@@ -471,7 +474,7 @@ async def test_a_token_that_ends_before_the_files_are_attached_loses_no_file(
     if is_expired_before:
         monkeypatch.setattr(ResponseSurface, "upload", upload_late)
     else:
-        monkeypatch.setattr(ponte.engine.records.files, "get", get_late)
+        monkeypatch.setattr(ponte.engine.conversations.files, "get", get_late)
     exchange = await ana.slash("ask", prompt="call draw {}")
     await exchange.wait_until(lambda e: e.original and e.text.startswith("You said: "))
     await discord.wait_until(lambda: exchange.original and exchange.original["attachments"])

@@ -209,7 +209,7 @@ async def test_what_cannot_be_stored_is_said_and_not_answered(
 ) -> None:
     await ponte.open()
     with monkeypatch.context() as full:
-        full.setattr(ponte.engine.records.inbox, "accept", refuse)
+        full.setattr(ponte.engine.conversations.inbox, "accept", refuse)
         await ana.say("hello")
         await ana.wait_for_text("I couldn't save your message")
     await ana.say("again")

@@ -177,7 +177,7 @@ async def reply_to_ana(ponte: DiscordPonte, ana: DiscordPerson) -> tuple[Growing
 
 
 async def store_files(ponte: DiscordPonte, *names: str) -> tuple[File, ...]:
-    put, ana = ponte.engine.records.files.put, Person("discord", "1")
+    put, ana = ponte.engine.conversations.files.put, Person("discord", "1")
     return tuple([await put("t", name, "image/png", name.encode()[:5], ana, "c") for name in names])
 
 

@@ -331,7 +331,7 @@ async def test_files_in_are_kept_by_their_own_name_and_the_large_one_is_not_read
     item = ponte.model.asks[0].input[-1]
     assert [file.name for file in item.files] == ["relatório.csv"]
     assert "film.mp4 could not be fetched" in item.text
-    _, data = await ponte.engine.records.files.get(item.files[0].id)
+    _, data = await ponte.engine.conversations.files.get(item.files[0].id)
     assert data == b"a,b\n1,2\n"
     assert discord.downloads == 1
 

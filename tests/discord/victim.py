@@ -14,12 +14,10 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 from adapters.discord.adapter import DiscordAdapter
-from bot.engine import Engine
 from core.chat.participants import FixedAddressingSettings
 from core.domain.messages import Item
 from core.domain.records import ModelEvent, RoundCompleted, RoundRequest, TextDelta
-from core.integrations.integration import ChatPorts
-from tests.fakes.choices import make_choices
+from tests.fakes.choices import make_choices, open_engine
 from tests.fakes.models import EchoModel
 
 LONG_ANSWER = "\n\n".join(f"paragraph {n} " + "x" * 900 for n in range(6))
@@ -54,19 +52,13 @@ async def main(
     done = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, done.set)
     given = make_choices(Model(hold))
-    engine = await Engine.open(home, given)
+    engine = await open_engine(home, given)
     adapter = DiscordAdapter(
         token,
-        ChatPorts(
-            engine.records.inbox,
-            engine.records.journal,
-            engine.records.threads,
-            engine.records.files,
-            given.board,
-            given.policy,
-            engine.manager.on_post_removed,
-            peers=engine.stores.peers,
-        ),
+        engine.conversations,
+        engine.people,
+        given.board,
+        engine.stores.peers,
         api_url=api,
         gateway_url=gateway,
         identify_wait=0.0,

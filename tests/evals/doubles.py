@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bot.integrations import FACES
+from core.chat.conversations import Conversations
+from core.chat.people import People
 from core.chat.platform import AnswerPart
 from core.chat.reply import GrowingReply
 from core.domain.changes import DisplayName
@@ -33,12 +35,10 @@ from core.domain.messages import (
 from core.domain.records import Health, ToolContext
 from core.integrations.integration import (
     ChatIntegration,
-    ChatPorts,
     IntegrationDependencies,
     ModelIntegration,
     OperatorConfig,
     OwnerIntegration,
-    PagePorts,
     QuickRegistry,
     RuleNames,
     SharedSettings,
@@ -46,7 +46,7 @@ from core.integrations.integration import (
     ToolIntegration,
 )
 from core.integrations.settings import SettingsPart
-from core.ports.conversations import PostJournal, Reply
+from core.ports.conversations import PostJournal, Reply, StatusBoard
 from core.text.text import split_text
 from core.tools.code import CodeSettings
 from core.tools.code.local import LOCAL_DESCRIPTION
@@ -159,10 +159,12 @@ def _draw(post: CasePost, answer: Answer | None) -> None:
 class CasePlatform:
     """A platform on which people of the cases write (the port `ChatPlatform`)."""
 
-    def __init__(self, name: str, board: PostBoard, ports: ChatPorts, files: Mapping[str, str]):
+    def __init__(
+        self, name: str, board: PostBoard, conversations: Conversations, files: Mapping[str, str]
+    ):
         self.name = name
         self._board = board
-        self._ports = ports
+        self._conversations = conversations
         self._files = files
         self._people = {each.id: each for each in PEOPLE.values() if each.platform == name}
 
@@ -183,7 +185,7 @@ class CasePlatform:
 
     async def fetch(self, message: Message, attachment: Attachment) -> File | None:
         data = self._files[attachment.name].encode()
-        return await self._ports.files.put(
+        return await self._conversations.files.put(
             message.event_key, attachment.name, attachment.type, data, message.author,
             message.address.conversation,
         )  # fmt: skip
@@ -265,8 +267,11 @@ class CaseChat(ChatIntegration[Any]):
     def summary(self, own: Any, shared: SharedSettings) -> Health:
         return Health(self.name, "on")
 
-    async def build(self, deps: IntegrationDependencies[Any], ports: ChatPorts) -> CasePlatform:
-        return CasePlatform(self.name, self._stage.board, ports, self._stage.files)
+    async def build(
+        self, deps: IntegrationDependencies[Any], conversations: Conversations, people: People,
+        board: StatusBoard,
+    ) -> CasePlatform:  # fmt: skip
+        return CasePlatform(self.name, self._stage.board, conversations, self._stage.files)
 
 
 class CaseOwnerSurface(OwnerIntegration[Any]):
@@ -284,9 +289,9 @@ class CaseOwnerSurface(OwnerIntegration[Any]):
         return None
 
     async def build(
-        self, deps: IntegrationDependencies[Any], ports: ChatPorts, page: PagePorts
+        self, deps: IntegrationDependencies[Any], conversations: Conversations, *parts: Any
     ) -> CasePlatform:
-        return CasePlatform(self.name, self._stage.board, ports, self._stage.files)
+        return CasePlatform(self.name, self._stage.board, conversations, self._stage.files)
 
 
 class CaseTables(ToolIntegration[SettingsPart]):

@@ -12,10 +12,10 @@ from unittest.mock import patch
 
 from pydantic import ConfigDict, SecretStr
 
-from bot.application import Application
 from bot.compose import compose
 from bot.config import AllowanceRule, Config, PriceTable, read_config
 from bot.home import Home
+from bot.ponte import Ponte
 from bot.settings import Settings
 from core.domain.messages import (
     ONE_REQUEST_PREFIX,
@@ -147,7 +147,7 @@ class SentStep:
 class World:
     """A running Ponte with the doubles of one case."""
 
-    def __init__(self, app: Application, stage: Stage, model: RecordingModel) -> None:
+    def __init__(self, app: Ponte, stage: Stage, model: RecordingModel) -> None:
         self.stage = stage
         self.model = model
         self._engine = app.engine
@@ -158,7 +158,7 @@ class World:
         self.model.step = number
         text = step.say.replace("{card}", self._card).replace("{change}", self._change)
         message = make_message(number, replace(step, say=text))
-        inbox = self._engine.records.inbox
+        inbox = self._engine.conversations.inbox
         answer = await inbox.wait_for_answer((await inbox.accept(message)).seq)
         cards = []
         for card in answer.cards:
@@ -178,12 +178,12 @@ class World:
 
     async def read_audit(self) -> Sequence[Mapping[str, Any]]:
         """Return the lines of the audit log."""
-        lines, _ = await self._engine.records.audit.read()
+        lines, _ = await self._engine.people.audit.read()
         return lines
 
     async def read_cost(self) -> float:
         """Return the cost of the case so far in US dollars, also of quick commands."""
-        report = await self._engine.records.budget.report("person", "2000-01-01")
+        report = await self._engine.people.budget.report("person", "2000-01-01")
         return sum(line["cost"] or 0.0 for line in report)
 
 

@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
+from zoneinfo import ZoneInfo
 
-from bot.engine import Choices, Spending
+from bot.config import Config, LiveConfig
+from bot.engine import Engine, Tools, load_parsers
 from bot.integrations import ADMINS, KINDS, PLATFORM_RIGHTS, canonical_person
+from bot.owner_name import OwnerName
+from bot.page_accounts import PageAccountService
 from bot.quick_registry import QuickCommandRegistry
 from core.changes.approval import Approval, NamedApprovers, TableRules
 from core.changes.ports import Applier
+from core.chat.people import People
+from core.conversation.retention import Retention
+from core.conversation.run import TurnConfig
 from core.domain.hooks import HOOK_PLATFORM, HOOK_RIGHTS
 from core.domain.messages import Address, Card, Message, Person, ReplyTo, turn_id
 from core.domain.records import Health, QuickCommand
-from core.ports.tools import Model, ToolSource
+from core.domain.schedules import ScheduleLimits
+from core.ports.conversations import StatusBoard
+from core.ports.tools import Model, QuickCommands, ToolSource
 from core.rights.allowances import Allowance
 from core.rights.policy import GroupLookup, GuestLookup, Policy
 from core.rights.rules import RuleBook, StandIns
 from core.rights.usage import Prices
-from core.store.budget import DailyCapLookup, no_daily_caps
+from core.store.budget import Budget, DailyCapLookup, IsMeant, means_everybody, no_daily_caps
+from core.store.directory import SqlDirectory
 from core.store.inbox import SenderLimits
+from core.store.owner_name import SqlOwnerName
+from core.store.page_accounts import SqlPageAccounts
+from core.store.personal_data import SqlPersonalData
+from core.store.stores import Stores
+from core.tools.code.source import CodeRunner
 from core.tools.tool import Toolbox
 from tests.fakes.models import EchoModel
 
@@ -62,6 +79,80 @@ def hook_rules(groups: Mapping[str, str]) -> RuleBook:
     return RuleBook(stand_ins={HOOK_PLATFORM: StandIns(HOOK_RIGHTS, groups)})
 
 
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """The limits of what people may use."""
+
+    caps: DailyCapLookup = no_daily_caps
+    allowances: Callable[[], Sequence[Allowance]] = tuple
+    prices: Callable[[], Prices] = Prices
+    is_meant: IsMeant = means_everybody
+    canonical_person: Callable[[str], str] = str
+    intake: SenderLimits = field(default_factory=SenderLimits)
+
+
+class FixedConfig(LiveConfig):
+    """A configuration without a file, with these values."""
+
+    sender_limits = SenderLimits()
+    schedule_limits = ScheduleLimits()
+    retention = Retention()
+    turn = TurnConfig()
+
+    def __init__(self) -> None:
+        super().__init__(Config())
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """The parts of an engine that a test chooses."""
+
+    model: Model
+    toolbox: Toolbox
+    policy: Policy
+    approval: Approval
+    board: StatusBoard
+    quick: QuickCommands
+    spending: Spending = field(default_factory=Spending)
+    profile: TurnConfig = field(default_factory=TurnConfig)
+    retention: Retention = field(default_factory=Retention)
+    code: CodeRunner | None = None
+    appliers: Sequence[Applier] = ()
+    clock: Callable[[], float] = time.time
+    schedule_limits: ScheduleLimits = field(default_factory=ScheduleLimits)
+
+
+async def open_engine(home: Path, made: Choices, stores: Stores | None = None) -> Engine:
+    """Return an engine of these parts, over `stores` or those of the home. It is not started."""
+    stores = stores or await Stores.open_in_home(home)
+    await load_parsers()
+    database, spending = stores.database, made.spending
+    owner = OwnerName(SqlOwnerName(database), stores.peers)
+    accounts = PageAccountService(SqlPageAccounts(database), stores.peers, stores.audit)
+    budget = Budget(
+        database, spending.caps, ZoneInfo(made.profile.zone), spending.canonical_person,
+        allowances=spending.allowances, prices=spending.prices, is_meant=spending.is_meant,
+    )  # fmt: skip
+    directory = SqlDirectory(database, lambda name: hashlib.sha256(name.encode()).hexdigest())
+    people = People(made.policy, budget, stores.audit, directory, accounts, owner)
+    config = FixedConfig()
+    config.sender_limits, config.schedule_limits = spending.intake, made.schedule_limits
+    config.retention, config.turn = made.retention, made.profile
+    tools = Tools(made.toolbox, made.quick, made.appliers, made.code)
+    engine = Engine(
+        stores, people, made.approval, made.model, tools, made.board, config, made.clock
+    )
+    accounts.on_left = engine.end_work_of
+    return engine
+
+
+def personal_data(engine: Engine) -> SqlPersonalData:
+    """Return the personal data of an engine."""
+    return SqlPersonalData(
+        engine.stores.database, canonical_person, shared=engine.stores.peers.is_shared
+    )
+
+
 def make_choices(
     model: Model | None = None,
     sources: Sequence[ToolSource] = (),
@@ -74,14 +165,20 @@ def make_choices(
 ) -> Choices:
     """`is_named` is how approvers that `rules` name are recognised."""
     policy = policy or allow_list()
-    approval = Approval(policy, KINDS, supplier(rules or TableRules()), platforms=PLATFORM_RIGHTS)
+    approval = Approval(
+        policy,
+        KINDS,
+        supplier(rules or TableRules()),
+        platforms=PLATFORM_RIGHTS,
+        canonical_person=canonical_person,
+    )
     return Choices(
         model=model or EchoModel(),
         toolbox=Toolbox(sources),
         policy=policy,
         approval=replace(approval, is_named=is_named) if is_named else approval,
         board=EmptyStatusBoard(),
-        quick=QuickCommandRegistry(dict, allow_list().is_named),
+        quick=QuickCommandRegistry(LiveConfig(Config()), allow_list().is_named),
         spending=spending or Spending(),
         appliers=appliers,
     )
@@ -101,7 +198,7 @@ def make_spending(
     """Return the limits of spending; persons are counted by their canonical key."""
     return Spending(
         caps, supplier(allowances), supplier(prices or Prices()), canonical_person=canonical_person,
-        intake=supplier(intake or SenderLimits()),
+        intake=intake or SenderLimits(),
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from core.integrations.integration import Alone
+from core.store.peers import Alone
 
 
 class ConnectedPeers(Alone):

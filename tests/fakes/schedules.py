@@ -6,22 +6,26 @@ import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 from bot.engine import Engine
 from core.domain.changes import new_change_id
 from core.domain.messages import Address, Person, ReplyTo, encode_json
 from core.domain.schedules import Schedule, ScheduleDraft
+from core.schedules.applier import ScheduleServices
 from core.schedules.tools import ScheduleSource
 from core.store.schedules import Schedules
 
 
 class LateScheduleSource(ScheduleSource):
-    """The tools of schedules; `engine` is set once it is open."""
-
-    engine: Engine
+    """The tools of schedules; `open` sets the engine."""
 
     def __init__(self) -> None:
-        super().__init__(lambda: self.engine.schedules.service)
+        super().__init__(cast(ScheduleServices, None))
+
+    def open(self, engine: Engine) -> None:
+        """Use the schedules of this engine."""
+        self._schedules = engine.schedules
 
 
 async def put_schedule(

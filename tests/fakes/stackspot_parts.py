@@ -11,8 +11,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from bot.compose import dependencies, model_client
-from bot.config import AgentConfig, Config, QuickCommandConfig, QuickCommandInput
-from bot.engine import Choices
+from bot.config import AgentConfig, Config, LiveConfig, QuickCommandConfig, QuickCommandInput
 from bot.health import HealthBoard
 from bot.home import Home
 from bot.quick_registry import QuickCommandRegistry
@@ -22,7 +21,7 @@ from core.ports.tools import Model
 from core.rights.policy import Policy
 from core.tools.stackspot import STACKSPOT
 from core.tools.stackspot.api import Clock
-from tests.fakes.choices import allow_list, make_choices
+from tests.fakes.choices import Choices, allow_list, make_choices
 from tests.fakes.stackspot.state import CLIENT, REALM, SECRET
 
 COMMANDS = {
@@ -81,7 +80,7 @@ async def stackspot_choices(
     async with HttpClient() as http:
         chosen = settings(url, **more)
         made = dependencies(chosen, config, Home(chosen.ponte_home), http, model_client(chosen))
-        quick = QuickCommandRegistry(lambda: config.quick_commands, named)
+        quick = QuickCommandRegistry(LiveConfig(config), named)
         tools = STACKSPOT.build(made, quick, StillClock())
         assert tools
         base = make_choices(model, [tools.source], policy, tools.appliers)

@@ -41,7 +41,7 @@ from core.rights.usage import Price, Prices
 from core.store.database import SqliteDatabase
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource
-from tests.fakes.choices import make_choices, make_spending
+from tests.fakes.choices import make_choices, make_spending, open_engine
 from tests.fakes.models import EchoModel
 from tests.fakes.recorder import RecordingSurface
 from tests.fakes.recorder_server import RemoteRecorder
@@ -86,7 +86,7 @@ class Intake:
     async def event(self, request: web.Request) -> web.Response:
         Fragile.events += 1
         try:
-            receipt = await self._engine.records.inbox.accept(
+            receipt = await self._engine.conversations.inbox.accept(
                 decode_json(Message, await request.read())
             )
         except NotStored:
@@ -97,11 +97,11 @@ class Intake:
         return web.json_response(receipt.seq)
 
     async def answer(self, request: web.Request) -> web.Response:
-        receipt = await self._engine.records.inbox.accept(
+        receipt = await self._engine.conversations.inbox.accept(
             decode_json(Message, await request.read())
         )
         return web.Response(
-            text=encode_json(await self._engine.records.inbox.wait_for_answer(receipt.seq))
+            text=encode_json(await self._engine.conversations.inbox.wait_for_answer(receipt.seq))
         )
 
 
@@ -151,7 +151,7 @@ async def main(
             if stackspot:
                 made = await stack.enter_async_context(stackspot_choices(stackspot, model=model))
             made = replace(made, spending=make_spending(allowances=ALLOWED, prices=PRICES))
-            engine = await Engine.open(home, made)
+            engine = await open_engine(home, made)
             engine.platforms.replies["web"] = reply
             intake = Intake(engine, die_after)
             engine.start()

@@ -29,7 +29,7 @@ UNSTEADY_METRICS = ("ponte_http", "ponte_commits", "ponte_loop", "ponte_message_
 async def dump_stage(stage: Stage) -> Sequence[str]:
     """Return the lines of a dialogue. Ponte still runs."""
     seen = await stage.surface.list_visible()
-    audit, _ = await stage.app.engine.records.audit.read()
+    audit, _ = await stage.app.engine.people.audit.read()
     lines = [dict(line) for line in audit]
     with closing(sqlite3.connect(stage.home / "ponte.db")) as connection:
         connection.row_factory = sqlite3.Row

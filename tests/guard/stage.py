@@ -19,8 +19,8 @@ import httpx
 import time_machine
 from pydantic import SecretStr
 
-from bot.application import Application
 from bot.config import read_config
+from bot.ponte import Ponte
 from core.observability import metrics
 from core.runtime.retry import Backoff
 from core.store.turns import Journal
@@ -86,7 +86,7 @@ class Stage:
     settings: Json
     clock: Any
     steps: list[Step] = field(default_factory=list)
-    app: Application = field(init=False)
+    app: Ponte = field(init=False)
     page: httpx.AsyncClient = field(init=False)
     """The owner's client of the page."""
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)

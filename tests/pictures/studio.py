@@ -19,10 +19,10 @@ from zoneinfo import ZoneInfo
 
 import time_machine
 
-from bot.application import Application
 from bot.compose import compose
 from bot.config import Config, QuickCommandConfig, QuickCommandInput
 from bot.home import Home
+from bot.ponte import Ponte
 from bot.settings import Settings
 from core.runtime.tasks import cancel_all
 from tests.code import sandboxed
@@ -158,7 +158,7 @@ Hello Ana! Here in #invoices I can
 class Studio:
     """`clock` is set before each scene, which begins with a conversation of its own."""
 
-    app: Application
+    app: Ponte
     clock: time_machine.Traveller
     slack: FakeSlack
     discord: FakeDiscord

@@ -11,12 +11,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bot.engine import Engine, Stores
+from bot.engine import Engine
 from core.chat.hooks import HookIntake
 from core.domain.hooks import Hook
 from core.domain.messages import Address, Message, Person, ReplyTo
 from core.domain.records import Receipt
-from tests.fakes.choices import make_choices
+from core.store.stores import Stores
+from tests.fakes.choices import make_choices, open_engine
 from tests.fakes.hook_senders import PLAIN_SECRET, encode_body, from_github
 
 HOOK = Hook("git", "github", PLAIN_SECRET, "web", channel="C1", template="Pushed: {ref}")
@@ -33,8 +34,8 @@ class Platform:
 async def deliver(engine: Engine) -> tuple[int, dict[str, str]]:
     """Send the delivery, as GitHub does again and again. Return status and body of the answer."""
     platform: Any = {"web": Platform()}
-    records = engine.records
-    intake = HookIntake({HOOK.name: HOOK}.get, lambda: platform, records.inbox, records.audit)
+    inbox, audit = engine.conversations.inbox, engine.people.audit
+    intake = HookIntake({HOOK.name: HOOK}.get, platform, inbox, audit)
     status, _, body = await intake.receive(HOOK.name, from_github(BODY, "delivery 1"), BODY)
     return status, json.loads(body)
 
@@ -42,15 +43,15 @@ async def deliver(engine: Engine) -> tuple[int, dict[str, str]]:
 async def die_after_storing(home: Path, url: str) -> None:
     """Receive the delivery, and be killed once it is stored."""
     stores = await (Stores.open_shared(url) if url else Stores.open_in_home(home))
-    engine = await Engine.open(home, make_choices(), stores)
-    accept = engine.records.inbox.accept
+    engine = await open_engine(home, make_choices(), stores)
+    accept = engine.conversations.inbox.accept
 
     async def accept_and_die(message: Message) -> Receipt:
         await accept(message)
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError
 
-    setattr(engine.records.inbox, "accept", accept_and_die)  # noqa: B010 - mypy: a method
+    setattr(engine.conversations.inbox, "accept", accept_and_die)  # noqa: B010 - mypy: a method
     await deliver(engine)
 
 

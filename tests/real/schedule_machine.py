@@ -21,7 +21,7 @@ from typing import Any
 
 import structlog
 
-from bot.engine import Engine, Stores
+from bot.engine import Engine
 from core.chat.reply import GrowingReply
 from core.domain.messages import Address, Person, ReplyTo
 from core.domain.schedule_rules import next_after
@@ -37,7 +37,8 @@ from core.schedules import scheduler
 from core.store import jobs, processes
 from core.store.database import SqlConnection
 from core.store.schedules import Schedules
-from tests.fakes.choices import make_choices
+from core.store.stores import Stores
+from tests.fakes.choices import make_choices, open_engine
 from tests.fakes.recorder import RecordingSurface
 from tests.fakes.schedules import put_schedule
 
@@ -128,13 +129,15 @@ def kill_at(dies: str) -> None:
 
 
 @asynccontextmanager
-async def open_engine(machine: Machine) -> AsyncIterator[Engine]:
+async def open_machine(machine: Machine) -> AsyncIterator[Engine]:
     """Open the engine by the machine's clock, without running it."""
     home = Path(machine.home)
     stores = await (Stores.open_shared(machine.url) if machine.url else Stores.open_in_home(home))
     choices = replace(make_choices(), clock=machine.clock)
-    engine = await Engine.open(home, choices, stores)
-    engine.schedules.is_shared = False  # the virtual clock counts, and not that of the database
+    engine = await open_engine(home, choices, stores)
+    engine.schedules.store._shared_clock = (
+        False  # the virtual clock counts, and not that of the database
+    )
     posts_of_all = FilePosts(home / "posts")
 
     def reply(to: ReplyTo, posts: PostJournal) -> Reply:
@@ -148,7 +151,7 @@ async def open_engine(machine: Machine) -> AsyncIterator[Engine]:
 
 async def add_schedules(machine: Machine, rules: list[str]) -> None:
     """Start a schedule for each rule, each in a conversation of its own."""
-    async with open_engine(replace(machine, until=machine.begin, speed=0.0)) as engine:
+    async with open_machine(replace(machine, until=machine.begin, speed=0.0)) as engine:
         store = engine.schedules.store
         for number, cron in enumerate(rules):
             to = ReplyTo(Address("web", f"C{number}"), OWNER, f"s{number}", "")
@@ -158,7 +161,7 @@ async def add_schedules(machine: Machine, rules: list[str]) -> None:
 
 async def run(machine: Machine) -> None:
     """Run everything that is due until `until`, and return when all of it has ended."""
-    async with open_engine(machine) as engine:
+    async with open_machine(machine) as engine:
         engine.start()
         while machine.clock() < machine.until or await _is_busy(engine, machine):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
@@ -186,7 +189,7 @@ async def count_results(machine: Machine) -> Counter[str]:
     posts = Counter(line["key"] for line in FilePosts(Path(machine.home) / "posts").read())
     found["doubled"] = sum(posts.values()) - len(posts)
     done = 0
-    async with open_engine(replace(machine, until=machine.until, speed=0.0)) as engine:
+    async with open_machine(replace(machine, until=machine.until, speed=0.0)) as engine:
         store = engine.schedules.store
         for schedule in await store.list_matching(ScheduleFilter()):
             wanted, listed = _due_times(schedule, machine), Counter[float]()

@@ -24,7 +24,10 @@ async def test_a_delivery_that_is_sent_again_after_a_kill_is_posted_once(
     assert await process.wait() == -signal.SIGKILL
     policy = replace(allow_list(), rule_book=lambda: hook_rules({HOOK.name: "pushers"}))
     async with BotHome(home, url).open(policy=policy) as running_bot:
-        journal, inbox = running_bot.engine.records.journal, running_bot.engine.records.inbox
+        journal, inbox = (
+            running_bot.engine.conversations.journal,
+            running_bot.engine.conversations.inbox,
+        )
         for _ in range(2):  # before and after its post
             status, told = await deliver(running_bot.engine)
             assert (status, told["status"]) == (202, "repeated")

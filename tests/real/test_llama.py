@@ -18,7 +18,7 @@ import aiohttp
 import pytest
 
 from core.clients.openai import ModelEndpoint, ModelServerClient
-from core.conversation.manager import Profile
+from core.conversation.run import TurnConfig
 from core.domain.errors import TooLong
 from core.domain.messages import Usage
 from core.domain.records import Health, TextDelta, Viewer
@@ -127,7 +127,7 @@ def open_bot(
 ) -> AbstractAsyncContextManager[RunningBot]:
     """A bot with instructions that are short: each token of a request takes time here."""
     defaults = {
-        "profile": Profile(instructions="Be short."), "model": "smollm2", "key": server.KEY,
+        "profile": TurnConfig(instructions="Be short."), "model": "smollm2", "key": server.KEY,
         "silence": 600.0,
     }  # fmt: skip
     return open_served_bot(home, place, level=level, **{**defaults, **options})
@@ -169,9 +169,9 @@ async def test_an_answer_is_posted_and_stored_once_with_its_tokens(
 ) -> None:
     async with open_bot(home, proxy, level) as running_bot:
         answer = await running_bot.ask("hello")
-        spent = await running_bot.engine.records.budget.usage_today()
-        thread = await running_bot.engine.records.journal.current_thread("web:C1")
-        transcript = await running_bot.engine.records.journal.transcript(thread.id)
+        spent = await running_bot.engine.people.budget.usage_today()
+        thread = await running_bot.engine.conversations.journal.current_thread("web:C1")
+        transcript = await running_bot.engine.conversations.journal.transcript(thread.id)
     (exchange,) = proxy.answers
     assert (answer.status, answer.text) == ("done", exchange.text)
     assert home.recorder.visible("k1") == [exchange.text]
@@ -196,7 +196,7 @@ async def test_a_call_runs_once_and_its_result_is_answered(
     codes, proxy.add_fields = Codes(), call_first
     async with open_bot(home, proxy, level, sources=[codes]) as running_bot:
         answer = await running_bot.ask("What is the code of Lisbon?")
-        spent = await running_bot.engine.records.budget.usage_today()
+        spent = await running_bot.engine.people.budget.usage_today()
         proxy.add_fields = answer_briefly
         later = await running_bot.ask("Thank you")
     first, second, third = proxy.answers

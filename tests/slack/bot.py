@@ -9,12 +9,15 @@ from pathlib import Path
 
 from adapters.slack.adapter import Credentials, SlackAdapter
 from adapters.slack.intake import SlackOptions
-from bot.engine import Choices, Engine, Stores
-from core.integrations.integration import ChatPorts
+from bot.engine import Engine
+from core.chat.conversations import Conversations
+from core.chat.people import People
 from core.ports.conversations import Inbox, StatusBoard
 from core.ports.tools import Model
 from core.rights.policy import Policy
-from tests.fakes.choices import make_choices
+from core.store.peers import Peers
+from core.store.stores import Stores
+from tests.fakes.choices import Choices, make_choices, open_engine
 from tests.fakes.slack import FakeSlack, Json, SlackChannel, SlackPerson
 
 
@@ -90,9 +93,9 @@ async def running(slack: FakeSlack, home: Path, setting: Setting) -> AsyncIterat
     if setting.board is not None:
         chosen = replace(chosen, board=setting.board)
     stores = await Stores.open_shared(setting.postgres) if setting.postgres else None
-    engine = await Engine.open(home, chosen, stores)
+    engine = await open_engine(home, chosen, stores)
     adapter = SlackAdapter(
-        credentials(slack, setting.http), ports(engine, chosen, setting.inbox),
+        credentials(slack, setting.http), *parts(engine, chosen, setting.inbox),
         api_url=slack.base_url, options=setting.options, home=home,
     )  # fmt: skip
     connect_adapter(engine, chosen, adapter)
@@ -126,16 +129,9 @@ def credentials(slack: FakeSlack, http: bool = False) -> Credentials:
     return Credentials(slack.bot_token, slack.app_token)
 
 
-def ports(engine: Engine, chosen: Choices, inbox: Callable[[Inbox], Inbox]) -> ChatPorts:
-    return ChatPorts(
-        inbox=inbox(engine.records.inbox),
-        journal=engine.records.journal,
-        threads=engine.records.threads,
-        files=engine.records.files,
-        board=chosen.board,
-        policy=chosen.policy,
-        on_post_removed=engine.manager.on_post_removed,
-        on_refused=engine.audit_refusal,
-        directory=engine.records.directory,
-        peers=engine.stores.peers,
-    )
+def parts(
+    engine: Engine, chosen: Choices, inbox: Callable[[Inbox], Inbox]
+) -> tuple[Conversations, People, StatusBoard, Peers]:
+    """What an adapter of this engine uses."""
+    stores = replace(engine.conversations, inbox=inbox(engine.conversations.inbox))
+    return stores, engine.people, chosen.board, engine.stores.peers

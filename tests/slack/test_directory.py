@@ -18,10 +18,10 @@ from core.domain.changes import DisplayName
 from core.domain.errors import PlatformBusy
 from core.domain.messages import Person
 from core.domain.records import PlatformMember
-from core.integrations.integration import Alone
 from core.rights.policy import MAX_CONFIRMED_AGE_SECONDS, MAX_STALE_SECONDS
 from core.store.database import SqliteDatabase
 from core.store.directory import SqlDirectory
+from core.store.peers import Alone
 from core.store.schema import SCHEMA
 from tests.fakes.loop_clock import LoopClock, run_ready
 from tests.fakes.slack import TEAM, FakeSlack, SlackPerson

@@ -11,20 +11,19 @@ from adapters.slack import adapter
 from adapters.slack.adapter import Credentials, SlackAdapter
 from adapters.slack.intake import SlackOptions
 from adapters.slack.setup import SCOPE_PURPOSES, check
-from bot.engine import Engine
 from core.clients.http import Proxies
 from core.domain.errors import SettingsError
-from tests.fakes.choices import make_choices
+from tests.fakes.choices import make_choices, open_engine
 from tests.fakes.slack import APP_TOKEN, BOT_TOKEN, FakeSlack
-from tests.slack.bot import Setting, ports, running, workplace
+from tests.slack.bot import Setting, parts, running, workplace
 from tests.slack.doubles import Speaker
 
 
 async def start_adapter(slack: FakeSlack, home: Path, credentials: Credentials) -> None:
     chosen = make_choices()
-    engine = await Engine.open(home, chosen)
+    engine = await open_engine(home, chosen)
     slack_ = SlackAdapter(
-        credentials, ports(engine, chosen, lambda inbox: inbox), api_url=slack.base_url
+        credentials, *parts(engine, chosen, lambda inbox: inbox), api_url=slack.base_url
     )
     try:
         await slack_.start()

@@ -19,14 +19,13 @@ import structlog
 from adapters.slack.adapter import Credentials, SlackAdapter
 from adapters.slack.intake import SlackOptions
 from adapters.slack.surface import SlackSurface
-from bot.engine import Engine
 from bot.home import Home
 from core.chat.participants import FixedAddressingSettings
 from core.domain.messages import Address, Item
 from core.domain.records import Health, ModelEvent, Remote, RoundCompleted, RoundRequest, TextDelta
-from tests.fakes.choices import make_choices
+from tests.fakes.choices import make_choices, open_engine
 from tests.fakes.slack import APP_TOKEN, BOT_TOKEN
-from tests.slack.bot import connect_adapter, ports
+from tests.slack.bot import connect_adapter, parts
 
 PAUSE = 0.001
 LINE = "line {number} of the story, which is long enough to fill a post before it ends\n"
@@ -72,9 +71,9 @@ async def main(home: Path, api_url: str, *more: str) -> None:
     SlackSurface.interval = 0.02
     chosen = make_choices(Storyteller())
     with Home(home).take():
-        engine = await Engine.open(home, chosen)
+        engine = await open_engine(home, chosen)
         slack = SlackAdapter(
-            Credentials(BOT_TOKEN, APP_TOKEN), ports(engine, chosen, lambda inbox: inbox),
+            Credentials(BOT_TOKEN, APP_TOKEN), *parts(engine, chosen, lambda inbox: inbox),
             api_url=api_url, home=home, options=SlackOptions(flat) if "flat" in more else None,
         )  # fmt: skip
         connect_adapter(engine, chosen, slack)

@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 
 from pydantic import ConfigDict, StrictInt
 
+from core.chat.conversations import Conversations
+from core.chat.people import People
 from core.chat.reply import GrowingReply
 from core.domain.changes import DisplayName
 from core.domain.errors import Undeliverable
@@ -16,12 +18,11 @@ from core.domain.messages import Address, Attachment, File, Message, Person, Quo
 from core.domain.records import Health
 from core.integrations.integration import (
     ChatIntegration,
-    ChatPorts,
     IntegrationDependencies,
     SharedSettings,
 )
 from core.integrations.settings import SettingsPart, setting
-from core.ports.conversations import PostJournal, Reply
+from core.ports.conversations import PostJournal, Reply, StatusBoard
 from core.rights.rules import PlatformRights
 from tests.fakes.recorder import Recorder, RecordingSurface
 
@@ -75,8 +76,15 @@ class Section:
 class CorkAdapter:
     name = "cork"
 
-    def __init__(self, board: CorkBoard, called: str, limit: int, ports: ChatPorts) -> None:
-        self._board, self._called, self._limit, self._ports = board, called, limit, ports
+    def __init__(
+        self, board: CorkBoard, called: str, limit: int, conversations: Conversations
+    ) -> None:
+        self._board, self._called, self._limit, self._conversations = (
+            board,
+            called,
+            limit,
+            conversations,
+        )
 
     def reply(self, to: ReplyTo, posts: PostJournal) -> Reply:
         return GrowingReply(RecordingSurface(self._board.posts, to, self._limit), posts, to.turn)
@@ -101,7 +109,9 @@ class CorkAdapter:
         address = Address("cork", "hall", "W1", note.author, is_shared=True)
         context = (Quote("", "", True, note.about),) if note.about else ()
         to = ReplyTo(address, author, note.id, turn_id(key))
-        await self._ports.inbox.accept(Message(key, text, author, address, to, context=context))
+        await self._conversations.inbox.accept(
+            Message(key, text, author, address, to, context=context)
+        )
 
     async def look_up(self, message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
         if not pointed or not message.context:
@@ -118,7 +128,7 @@ class CorkAdapter:
     async def fetch(self, message: Message, attachment: Attachment) -> File | None:
         note, number = attachment.reference.split()
         name, type, data = self._board.notes[note].files[int(number)]
-        return await self._ports.files.put(
+        return await self._conversations.files.put(
             message.event_key, name, type, data, message.author, message.address.conversation
         )
 
@@ -189,7 +199,8 @@ class Cork(ChatIntegration[CorkSettings]):
         return Health("cork", "off", "set CORK_NAME")
 
     async def build(
-        self, deps: IntegrationDependencies[CorkSettings], ports: ChatPorts
-    ) -> CorkAdapter:
+        self, deps: IntegrationDependencies[CorkSettings], conversations: Conversations,
+        people: People, board: StatusBoard,
+    ) -> CorkAdapter:  # fmt: skip
         limit = deps.config.section("cork").limit
-        return CorkAdapter(self.board, deps.own.cork_name or "", limit, ports)
+        return CorkAdapter(self.board, deps.own.cork_name or "", limit, conversations)

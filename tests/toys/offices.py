@@ -16,12 +16,12 @@ import httpx
 from adapters.terminal.chat import chat
 from adapters.web.adapter import Site, WebAdapter
 from adapters.web.authentication import SocketAuthentication
-from bot.engine import Choices, Engine
+from bot.engine import Engine
 from core.domain.messages import Address, Person, ReplyTo
 from tests.dialogues.bot_home import BotHome
 from tests.dialogues.test_page_approvals import page
 from tests.discord.discord_ponte import DiscordPonte, Speaker
-from tests.fakes.choices import allow_list
+from tests.fakes.choices import Choices, allow_list
 from tests.fakes.discord import FakeDiscord
 from tests.fakes.discord.addresses import sdk_addresses
 from tests.fakes.discord.world import Payload
@@ -185,7 +185,7 @@ class DiscordOffice(Office):
 
         await self.discord.wait_until(answers)
         seq = await self.last_seq()
-        await self.engine.records.inbox.wait_for_answer(seq)
+        await self.engine.conversations.inbox.wait_for_answer(seq)
         return str([(post["content"], post["embeds"]) for post in answers()])
 
 
@@ -228,7 +228,7 @@ class TerminalOffice(PageOffice):
 
     async def open(self) -> None:
         await super().open()
-        records = self.engine.records
+        records = self.engine.conversations
         self.socket = self.home / "ponte.sock"
         site = Site(
             auth=SocketAuthentication(), inbox=records.inbox, journal=records.journal,

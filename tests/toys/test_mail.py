@@ -45,10 +45,10 @@ class Mailroom:
 
     async def store(self, id: str, sender: str, text: str, *, is_spam: bool = False) -> int:
         mail = make_mail(id, sender, text, await self.office.find_place(), is_spam=is_spam)
-        return (await self.office.engine.records.inbox.accept(mail)).seq
+        return (await self.office.engine.conversations.inbox.accept(mail)).seq
 
     async def answer(self, seq: int) -> Answer:
-        return await self.office.engine.records.inbox.wait_for_answer(seq)
+        return await self.office.engine.conversations.inbox.wait_for_answer(seq)
 
     async def receive(self, id: str, sender: str, text: str, *, is_spam: bool = False) -> Answer:
         return await self.answer(await self.store(id, sender, text, is_spam=is_spam))
@@ -129,7 +129,7 @@ async def test_a_mail_has_the_rights_of_its_sender(room: Mailroom) -> None:
     assert (refused.code, refused.is_private) == ("forbidden", False)
     assert (await room.office.posts())[-1] == refused.text
     assert len(room.office.model.asks) == asked
-    lines, _ = await room.office.engine.records.audit.read()
+    lines, _ = await room.office.engine.people.audit.read()
     assert [one["asker"] for one in lines if one["event"] == "action-refused"] == [
         f"mail:{STRANGER}"
     ]

@@ -60,7 +60,7 @@ class PostRoom:
         return (await self.office.engine.changes.ledger.get(id)).state
 
     async def cost(self) -> float:
-        return (await self.office.engine.records.budget.usage_today()).usage.cost or 0.0
+        return (await self.office.engine.people.budget.usage_today()).usage.cost or 0.0
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ async def test_no_mail_is_sent_twice_if_the_process_is_lost_after_any_step(
         await office.close()
         process.restart()
         await office.open()
-        answer = await office.engine.records.inbox.wait_for_answer(seq)
+        answer = await office.engine.conversations.inbox.wait_for_answer(seq)
         is_lost_in_write = number == 2 and not was_sent
         assert await room.state(id) == ("partial" if is_lost_in_write else "done"), number
         assert (UNKNOWN if is_lost_in_write else "Done.") in answer.text, number

@@ -18,11 +18,12 @@ from adapters.web.authentication import SocketAuthentication, TokenAuthenticatio
 from core.chat.approval_notices import PersonNoticeService
 from core.domain.messages import Answer, Message, Person, Progress
 from core.domain.notices import PersonNotice
-from core.integrations.integration import Alone, HttpHandler, Operator
+from core.integrations.integration import HttpHandler, Operator
 from core.ports.conversations import PostJournal, Reply
 from core.rights.policy import Policy
 from core.store.jobs import Jobs
 from core.store.kernels import SharedKernelRows
+from core.store.peers import Alone
 from core.store.remembered import RememberedState
 from tests.fakes.memory import (
     InboxRow,

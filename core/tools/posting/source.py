@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from core.chat.elsewhere import (
     NO_MEMBER,
@@ -40,7 +41,7 @@ _NOT_MENTIONED = "Mention the channel or the person in your message, so that I k
 class _PostTool(FunctionTool):
     """A tool whose calls post nothing before a person approves, so that they may run again."""
 
-    messengers: Messengers = dict
+    messengers: Messengers = MappingProxyType({})
 
     def only_proposes(self, arguments: str) -> bool:
         """Return True."""
@@ -49,7 +50,7 @@ class _PostTool(FunctionTool):
     def is_offered(self, message: Message) -> bool:
         """Return whether a person of a chat platform wrote the message just now."""
         is_typed_now = message.origin.is_authored and not message.author.is_bot
-        return is_typed_now and message.author.platform in self.messengers()
+        return is_typed_now and message.author.platform in self.messengers
 
 
 class PlacePostSource:
@@ -65,7 +66,7 @@ class PlacePostSource:
 
     async def tools(self, viewer: Viewer) -> Sequence[Tool]:
         """Return the tool; nothing where no chat platform is on."""
-        return self._tools if self._messengers() else ()
+        return self._tools if self._messengers else ()
 
     async def health(self) -> Health:
         """Return "on"."""
@@ -82,9 +83,9 @@ class PlacePostSource:
             to: the channel or person as the asker's message mentions it, as #sales or @Ana.
             text: at most 1000 characters.
         """
-        messenger = self._messengers().get(ctx.asker.platform)
+        messenger = self._messengers.get(ctx.asker.platform)
         if messenger is None or ctx.asker.is_bot:
-            platforms = ", ".join(name.title() for name in self._messengers())
+            platforms = ", ".join(name.title() for name in self._messengers)
             raise ToolError(_NOT_HERE, platforms=platforms, hint=TELL_HINT)
         words, id = _find_mention(ctx, to)
         if id == ctx.address.channel:

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import pytest
 
-from core.changes.approval import Access, TableRule, TableRules
+from core.changes.approval import Access, Approval, TableRule, TableRules
 from core.clients.http import HttpClient
 from core.conversation.context import ToolContexts
 from core.domain.errors import ToolError
@@ -511,8 +511,8 @@ async def test_rows_of_a_table_whose_title_is_unknown_are_for_who_may_read_all()
             for access, may_know in (("hidden", False), ("read", True)):
                 rules = TableRules({"Customers": TableRule(cast(Access, access))})
                 anything = cast(Any, None)
-                contexts = ToolContexts(anything, anything, anything, {})
-                contexts = replace(contexts, table_rules=partial(TableRules, rules.tables))
+                approval = Approval(anything, {}, partial(TableRules, rules.tables))
+                contexts = ToolContexts(anything, {}, approval)
                 assert contexts.may_know(None, used) is may_know
 
 

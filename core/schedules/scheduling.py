@@ -1,49 +1,40 @@
-"""Composes the parts of schedules. Each part is built, and its module loaded, when first used."""
+"""The schedules of one process. Each part is built, and its module loaded, when first used."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from bot.integrations import ADMINS, canonical_person
 from core.changes.service import ChangeService
 from core.chat.approval_notices import PersonNoticeService
-from core.chat.platform import Messenger
+from core.chat.conversations import Conversations
+from core.chat.people import People
+from core.chat.platforms import Platforms
+from core.commands.grammar import TypedCommand
 from core.domain.errors import NotStored
-from core.domain.messages import Person, ReplyTo
-from core.domain.schedules import Schedule, ScheduleFilter, ScheduleLimits, ScheduleState
-from core.integrations.integration import Peers
-from core.rights.audit import Audit
-from core.rights.policy import Policy
-from core.rights.rules import OWNER_ID, place_names
+from core.domain.messages import Answer, Person, ReplyTo
+from core.domain.records import Turn
+from core.domain.schedules import Schedule, ScheduleFilter, ScheduleState
+from core.rights.rules import place_names
 from core.runtime.retry import Backoff, retry
 from core.runtime.tasks import BackgroundTasks
-from core.store.budget import Budget
 from core.store.database import Database, has_rows
 from core.store.inbox import SqlInbox
+from core.store.peers import Peers
 
 if TYPE_CHECKING:
-    from core.schedules.commands import ScheduleCommands
     from core.schedules.origin import ScheduleOrigin
     from core.schedules.scheduler import Scheduler
-    from core.schedules.service import ScheduleService
+    from core.schedules.service import ScheduleConfig, ScheduleService
     from core.store.schedules import Schedules
 
 CHANGED = "schedules"
 """The notification that a schedule was created or changed."""
 FIRST_LOOK_BACKOFF = Backoff(1.0, max_seconds=30.0)
 """Pauses between attempts to find out whether there is a schedule."""
-
-
-def list_keys(key: str) -> Sequence[str]:
-    """Return all keys of the person with this key: the page's owner is the terminal's owner too."""
-    if canonical_person(key) == canonical_person(f"{min(ADMINS)}:{OWNER_ID}"):
-        return [f"{name}:{OWNER_ID}" for name in sorted(ADMINS)]
-    return [key]
 
 
 def to_json(schedule: Schedule) -> Mapping[str, Any]:
@@ -61,26 +52,24 @@ def to_json(schedule: Schedule) -> Mapping[str, Any]:
 
 
 @dataclass
-class ScheduleParts:
-    """The parts of schedules in one process. `limits` returns the limits that apply now, `admins`
-    the keys of admins. `notices` sends notices to people."""
+class Scheduling:
+    """The schedules of one process. `notices` sends notices to people."""
 
     database: Database
-    inbox: SqlInbox
-    policy: Policy
-    budget: Budget
-    audit: Audit
-    messengers: Mapping[str, Messenger]
-    peers: Peers
-    limits: Callable[[], ScheduleLimits]
-    admins: Callable[[], Collection[str]]
-    notices: PersonNoticeService
+    conversations: Conversations
+    people: People
+    platforms: Platforms
     changes: ChangeService
-    clock: Callable[[], float] = time.time
-    is_demo: bool = False
-    is_shared: bool = False
+    notices: PersonNoticeService
+    peers: Peers
+    config: ScheduleConfig
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: BackgroundTasks = field(default_factory=lambda: BackgroundTasks("schedules"))
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """The clock by which proposals expire and runs are due."""
+        return self.changes.views.clock
 
     @cached_property
     def store(self) -> Schedules:
@@ -88,8 +77,8 @@ class ScheduleParts:
         from core.store.schedules import Schedules
 
         store = Schedules(
-            self.database, self.inbox, self.clock, shared_clock=self.is_shared,
-            destination=self._find_destination,
+            self.database, cast(SqlInbox, self.conversations.inbox), self.clock,
+            shared_clock=self.peers.is_shared, destination=self._find_destination,
         )  # fmt: skip
         store.on_change = self._note_change
         return store
@@ -99,25 +88,21 @@ class ScheduleParts:
         """The use of schedules by people."""
         from core.schedules.service import ScheduleService
 
-        return ScheduleService(
-            self.store, self.changes, self.policy, self.audit, self.limits, list_keys, self.clock
-        )
+        return ScheduleService(self.store, self.changes, self.people, self.config, self.clock)
 
-    @cached_property
-    def commands(self) -> ScheduleCommands:
-        """Schedules as turns use them."""
+    async def answer(self, turn: Turn, command: TypedCommand, *, is_demo: bool) -> Answer:
+        """Carry out a typed command about schedules. `is_demo`: the demo model answers. Raise
+        NotFound, NotAllowed, StatusUnknown or BadSchedule."""
         from core.schedules.commands import ScheduleCommands
 
-        return ScheduleCommands(self.service, self.is_demo, self.clock)
+        return await ScheduleCommands(self.service, is_demo, self.clock).answer(turn, command)
 
     @cached_property
     def origin(self) -> ScheduleOrigin:
         """The turns of runs."""
         from core.schedules.origin import ScheduleOrigin
 
-        return ScheduleOrigin(
-            self.store, self.policy, self.budget, self.audit, self.messengers, self.wake
-        )
+        return ScheduleOrigin(self.store, self.people, self.platforms.messengers, self.wake)
 
     @cached_property
     def scheduler(self) -> Scheduler:
@@ -126,9 +111,9 @@ class ScheduleParts:
         from core.schedules.scheduler import Scheduler
 
         reports = ScheduleReports(
-            self.store, self.messengers, self.admins, canonical_person, self.notices.wake
+            self.store, self.platforms.messengers, self.changes.approval, self.notices.wake
         )
-        return Scheduler(self.store, self.policy, reports.report)
+        return Scheduler(self.store, self.people.policy, reports.report)
 
     def wake(self) -> None:
         """Look for due schedules now, in this process."""
@@ -163,7 +148,7 @@ class ScheduleParts:
 
     def note(self, event: str, schedule: Schedule, actor: Person) -> Mapping[str, Any]:
         """Write in the audit log what happened to a schedule. Return it."""
-        self.audit.note(
+        self.people.audit.note(
             f"schedule-{event}", actor, schedule.address, person=schedule.owner.key,
             schedule=schedule.id,
         )  # fmt: skip
@@ -175,12 +160,12 @@ class ScheduleParts:
 
     def _find_destination(self, to: ReplyTo) -> ReplyTo:
         """Return where a run in the place of `to` posts. It answers no message there."""
-        messenger = self.messengers.get(to.address.platform)
+        messenger = self.platforms.messengers.get(to.address.platform)
         return messenger.after(to) if messenger else to
 
     def _note_change(self) -> None:
         self.wake()
-        if self.is_shared:
+        if self.peers.is_shared:
             self._tasks.start(self.peers.notify(CHANGED, ""))
 
     async def _on_change(self, _: str) -> None:

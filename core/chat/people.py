@@ -1,0 +1,51 @@
+"""The people who use Ponte: their rights, their names, what they used and what they did."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from core.domain.messages import Address, Person
+from core.domain.records import Verdict
+from core.ports.rights import OwnerNames, PageAccounts
+from core.rights.audit import Audit
+from core.rights.policy import Policy
+from core.rights.rules import NO_RIGHTS, OWNER_ID
+from core.store.budget import Budget
+from core.store.directory import SqlDirectory
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """The people of one installation. `budget` counts what each of them uses, `audit` logs what
+    they did, `directory` stores what platforms report about them, and `owner` is the name of the
+    owner of the page and the terminal."""
+
+    policy: Policy
+    budget: Budget
+    audit: Audit
+    directory: SqlDirectory
+    accounts: PageAccounts
+    owner: OwnerNames
+
+    def note_refusal(self, person: Person, address: Address, verdict: Verdict) -> None:
+        """Write in the audit log that a click or command was refused before it became a message."""
+        self.audit.note("action-refused", person, address, right=verdict.right, rule=verdict.rule)
+
+    async def find_names(self, keys: Collection[str]) -> Mapping[str, str]:
+        """Return the names of people by key; unknown ones are left out. Raise NotStored."""
+        found = dict(await self.directory.find_names(keys))
+        if name := self.owner.current:
+            found |= {key: name for key in keys if self._is_owner(key)}
+        return found
+
+    def list_keys(self, key: str) -> Sequence[str]:
+        """Return all keys of the person with this key: the page's owner is the terminal's owner
+        too."""
+        platforms = self.policy.platforms
+        owned = sorted(name for name, own in platforms.items() if own.has_one_owner)
+        return [f"{name}:{OWNER_ID}" for name in owned] if self._is_owner(key) else [key]
+
+    def _is_owner(self, key: str) -> bool:
+        platform, _, id = key.partition(":")
+        return id == OWNER_ID and self.policy.platforms.get(platform, NO_RIGHTS).has_one_owner

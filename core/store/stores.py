@@ -1,0 +1,105 @@
+"""The storage of one Ponte: in a home, or in a database that several processes share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.domain.records import Health
+from core.rights.audit import Audit
+from core.store import snapshot
+from core.store.audit import FileAuditLines, SqlPseudonyms, TableAuditLines
+from core.store.database import Database, SqlConnection, SqliteDatabase
+from core.store.files import FileBytes, FolderBytes, PieceBytes
+from core.store.peers import Alone, Peers
+from core.store.schema import SCHEMA
+from core.store.thread_map import FileThreadMap, SqlThreadMap
+from core.store.threads import erase_spare_remotes
+
+if TYPE_CHECKING:
+    from core.store.jobs import Jobs
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """The storage of one Ponte. `jobs` runs the turns of a shared database; None means that this
+    process runs all."""
+
+    database: Database
+    threads: FileThreadMap | SqlThreadMap
+    file_bytes: FileBytes
+    audit: Audit
+    health: Callable[[], Awaitable[Health]]
+    jobs: Jobs | None = None
+
+    @classmethod
+    async def open_in_home(cls, home: Path, *, keeps: bool = True) -> Stores:
+        """Open the stores in a home.
+
+        With `keeps`, the database of an older Ponte is copied before it is migrated. The caller
+        holds the home's lock. Raise NotStored, DifferentSchema, NoRoom.
+        """
+        if keeps:
+            await asyncio.to_thread(snapshot.snapshot_before_migration, home / "ponte.db", SCHEMA)
+        database, threads = await asyncio.gather(
+            SqliteDatabase.open(home / "ponte.db", SCHEMA), FileThreadMap.open(home / "threads.db")
+        )
+        await database.write(erase_spare_remotes)
+        lines, keys = FileAuditLines(home / "audit.log"), SqlPseudonyms(database)
+        return cls(
+            database, threads, FolderBytes(home / "files"), Audit(lines, keys), database.health
+        )
+
+    @classmethod
+    async def open_shared(cls, url: str, *, takes: bool = True, works: bool = True) -> Stores:
+        """Open the stores in a database that several processes share. Raise NotStored,
+        DifferentSchema."""
+        from core.store.jobs import Jobs
+        from core.store.postgres import PostgresDatabase
+
+        database = await PostgresDatabase.open(url, SCHEMA)
+        jobs = Jobs(url, database, takes=takes, works=works)
+        await jobs.start()
+        lines, keys = TableAuditLines(database), SqlPseudonyms(database)
+        threads, audit = SqlThreadMap(database), Audit(lines, keys)
+        return cls(database, threads, PieceBytes(database), audit, jobs.health, jobs)
+
+    @property
+    def claims(self) -> tuple[()] | tuple[str, Callable[[], bool]]:
+        """The values that mark rows of this process on a shared database: its id, and whether it
+        surely counts as alive."""
+        return (self.jobs.process, self.jobs.is_alive) if self.jobs else ()
+
+    @property
+    def peers(self) -> Peers:
+        """The processes that share this database."""
+        return self.jobs or Alone(self.database)
+
+    async def secret(self, name: str, own: bytes) -> bytes:
+        """Return the secret of this name that all processes share: the one that the first process
+        brought."""
+
+        def write(connection: SqlConnection) -> bytes:
+            connection.execute(
+                "INSERT INTO secrets (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING",
+                (name, own),
+            )
+            row = connection.execute("SELECT value FROM secrets WHERE name = ?", (name,))
+            return bytes(row.fetchone()["value"])
+
+        return await self.database.write(write)
+
+    async def close(self) -> None:
+        """Close all stores."""
+        await self.audit.close()
+        await self.threads.close()
+        await self.database.close()
+
+    async def scrub(self, *, whole: bool = False) -> None:
+        """Overwrite erased data in the database files. Raise NotStored."""
+        if whole:
+            await self.threads.scrub()
+        await self.database.scrub(whole=whole)
