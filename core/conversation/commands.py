@@ -276,9 +276,8 @@ class CommandService:
             case "approvals":
                 return await self._list_approvals(turn)
             case "schedules" | "schedule":
-                return await self.schedules.answer(
-                    turn, command, is_demo=self.assistant.model.level == "demo"
-                )
+                is_demo = self.assistant.model.level == "demo"
+                return await self.schedules.answer(turn, command, is_demo=is_demo)
             case "why":
                 words = await explain_right(
                     self.people.policy, self.changes, self.assistant.toolbox, turn, command.id

@@ -55,7 +55,8 @@ async def test_the_inbox_knows_which_events_it_stored(engine: Engine) -> None:
 
 
 async def test_messages_at_once_do_not_exceed_what_may_wait(database_engine: Embedded) -> None:
-    vars(database_engine.inbox)["_limits"] = lambda: SenderLimits(waiting=3)
+    config = SimpleNamespace(sender_limits=SenderLimits(waiting=3))
+    vars(database_engine.inbox)["_config"] = config
     sent = [database_engine.inbox.accept(says("hello", f"C{number}")) for number in range(10)]
     receipts = await asyncio.gather(*sent)
     assert sorted(receipt.refusal for receipt in receipts) == [""] * 3 + ["waiting:3"] * 7

@@ -120,6 +120,8 @@ class Choices:
     appliers: Sequence[Applier] = ()
     clock: Callable[[], float] = time.time
     schedule_limits: ScheduleLimits = field(default_factory=ScheduleLimits)
+    config: LiveConfig | None = None
+    """None: a configuration of the values above."""
 
 
 async def open_engine(home: Path, made: Choices, stores: Stores | None = None) -> Engine:
@@ -135,12 +137,19 @@ async def open_engine(home: Path, made: Choices, stores: Stores | None = None) -
     )  # fmt: skip
     directory = SqlDirectory(database, lambda name: hashlib.sha256(name.encode()).hexdigest())
     people = People(made.policy, budget, stores.audit, directory, accounts, owner)
-    config = FixedConfig()
-    config.sender_limits, config.schedule_limits = spending.intake, made.schedule_limits
-    config.retention, config.turn = made.retention, made.profile
+    fixed = FixedConfig()
+    fixed.sender_limits, fixed.schedule_limits = spending.intake, made.schedule_limits
+    fixed.retention, fixed.turn = made.retention, made.profile
     tools = Tools(made.toolbox, made.quick, made.appliers, made.code)
     engine = Engine(
-        stores, people, made.approval, made.model, tools, made.board, config, made.clock
+        stores,
+        people,
+        made.approval,
+        made.model,
+        tools,
+        made.board,
+        made.config or fixed,
+        made.clock,
     )
     accounts.on_left = engine.end_work_of
     return engine

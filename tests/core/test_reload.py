@@ -1,0 +1,76 @@
+"""A turn keeps the configuration that it began with. Its rights are checked at each call."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+from bot.config import ChannelConfig, Config, LiveConfig
+from bot.engine import Engine
+from core.conversation.run import TurnConfig
+from core.domain.messages import Answer, Person
+from core.domain.records import RoundRequest
+from core.rights.rules import Rule, RuleBook
+from core.tools.tool import FunctionTool
+from tests.core.test_turn import Tools, Watched
+from tests.fakes.choices import allow_list, make_choices, make_message, open_engine
+from tests.fakes.models import EchoModel
+
+TURNS = 20
+PEOPLE = [Person("web", f"p{number}", name=f"P{number}") for number in range(TURNS)]
+EVERYBODY = frozenset(person.key for person in PEOPLE)
+
+
+async def test_a_reload_under_load_changes_nothing_of_running_turns_but_rights(
+    tmp_path: Path,
+) -> None:
+    """Instructions, model, links and limits stay; who lost a right is refused at the next call."""
+    reloaded, used = asyncio.Event(), list[str]()
+
+    async def wait_for_reload(ask: RoundRequest) -> None:
+        if ask.number == 1:
+            await reloaded.wait()
+
+    async def use() -> str:
+        """Use it."""
+        used.append("used")
+        return "see https://old.example/a"
+
+    rules = list[Rule]()
+    policy = replace(allow_list(EVERYBODY), rule_book=lambda: RuleBook(tuple(rules)))
+    model = EchoModel(gate=wait_for_reload)
+    tool = FunctionTool(use, effect="spend", doing="…", name="use")
+    config = LiveConfig(
+        Config(channels={"web": ChannelConfig(model="old-model", instructions="Old channel.")}),
+        TurnConfig(instructions="Be brief."),
+    )
+    made = replace(make_choices(model, [Tools(tool)], policy), config=config)
+    engine = await open_engine(tmp_path, made)
+    engine.platforms.replies["web"] = lambda to, posts: Watched()
+    engine.start()
+    first = [await ask(engine, person, f"k{n}") for n, person in enumerate(PEOPLE)]
+    await model.until(2)
+    limits = replace(config.current.limits, tool_calls=0, costly_calls=0)
+    channel = ChannelConfig(model="new-model", instructions="New channel.")
+    config.current = Config(channels={"web": channel}, limits=limits)
+    rules.append(Rule("1", frozenset({PEOPLE[0].key}), deny=("spend",)))
+    reloaded.set()
+    answers = await asyncio.gather(*first)
+    begun = {one.turn for one in model.asks if one.number == 1 and "Old" in one.instructions}
+    for one in model.asks:
+        is_old = one.turn in begun
+        assert ("Old channel." in one.instructions, one.model) == (
+            is_old, "old-model" if is_old else "new-model"
+        ), one.number  # fmt: skip
+    assert len(begun) >= 2
+    assert "You don't have permission" in answers[0].text
+    assert len(used) == len(begun) - 1
+    await engine.drain(5)
+    await engine.close()
+
+
+async def ask(engine: Engine, person: Person, key: str) -> asyncio.Task[Answer]:
+    message = make_message("call use {}", key, channel=person.id, person=person)
+    receipt = await engine.conversations.inbox.accept(message)
+    return asyncio.create_task(engine.conversations.inbox.wait_for_answer(receipt.seq))
