@@ -276,7 +276,7 @@ def ask_holder(
     prepares: bool = False,
 ) -> T:
     """Return what `work` gets from the process that holds the home. If none does, this process
-    holds it for now; `prepares` as in `Application.start`."""
+    holds it for now; `prepares` as in `Ponte.start`."""
     from bot import app
 
     async def ask(begun: Start) -> T:

@@ -77,7 +77,7 @@ class PageAccountService:
         return await self._store.find(person)
 
     async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
-        """Return whether the person has left since then (the `HasLeft` port).
+        """Return whether the person has left since then (`DepartureLookup`).
 
         An account of the same name that was added later belongs to somebody else.
         """

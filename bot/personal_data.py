@@ -76,7 +76,7 @@ class PersonalDataService:
     async def forget(self, person: str, actor: Person) -> Json:
         """Erase a person everywhere.
 
-        Raise UnknownPerson, Ambiguous or AuditRefused before anything is erased, and StillApplying
+        Raise UnknownPerson, AmbiguousPerson or AuditRefused before anything is erased, and StillApplying
         before rows are.
         """
         who = await self.data.find(person)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import re
 import sys
 from collections import defaultdict
@@ -15,6 +16,14 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+OUTSIDE_NAMES = frozenset({
+    "attachment_size_limit", "TS", "UsersListArguments", "timeout_keep_alive", "sun_path", "1", "2",
+    "insufficient_quota", "abc234", "ponte_next", "synchronous_commit", "ponte_try_lock",
+    "ponte_has_room", "ponte_ended", "ponte_moved", "pt_PT", "pyx", "nocodb_http_server", "py",
+    "last_7_days",
+})  # fmt: skip
+"""Names of other programs, of fields that others send and of SQL functions that docstrings quote.
+"""
 PRODUCT = ("adapters", "bot", "core")
 EVERYTHING = (*PRODUCT, "benchmarks", "tests")
 
@@ -234,6 +243,31 @@ def find_docstring_problems(folders: Iterable[str] = PRODUCT) -> list[DocstringF
         for path, tree in trees.items()
         for finding in _find_in_scope(path, tree, "", classes)
     ]
+
+
+def find_unknown_names(folders: Iterable[str] = PRODUCT) -> list[str]:
+    """Return the names in backticks, and after "Raise", that nothing in the product has."""
+    texts = [(path, path.read_text()) for folder in folders
+             for path in sorted((ROOT / folder).rglob("*.py"))]  # fmt: skip
+    known = {*dir(builtins), *OUTSIDE_NAMES}
+    exceptions = {name for name in dir(builtins) if name[0].isupper()}
+    for path, text in texts:
+        code = re.sub(r'""".*?"""', "", text, flags=re.DOTALL)
+        known.update(re.findall(r"[A-Za-z_]\w*", code), path.parts, [path.stem])
+        exceptions.update(re.findall(r"^class (\w+)", code, re.MULTILINE))
+    found = []
+    for path, text in texts:
+        for node in ast.walk(ast.parse(text)):
+            if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
+                continue
+            words, place = str(node.value.value), f"{path.relative_to(ROOT)}:{node.lineno}"
+            quoted = re.findall(r"`([A-Za-z_][\w.]*)(?:\(\))?`", words)
+            found += [f"{place}: {name}" for name in quoted
+                      if any(part and part not in known for part in name.split("."))]  # fmt: skip
+            for group in re.findall(r"Raises? ((?:[A-Z]\w+(?:, or |, | or | and )?)+)", words):
+                found += [f"{place}: {name}" for name in re.findall(r"[A-Z]\w+", group)
+                          if name not in exceptions]  # fmt: skip
+    return found
 
 
 def _read_class(node: ast.ClassDef) -> ProductClass:

@@ -17,6 +17,7 @@ from tests.names import (
     find_docstring_problems,
     find_participles,
     find_repeated,
+    find_unknown_names,
     is_participle,
     read_definitions,
 )
@@ -64,6 +65,11 @@ def test_each_public_constant_of_the_product_is_defined_in_one_module() -> None:
 
 def test_each_public_class_and_function_of_the_product_has_a_docstring_that_stands_alone() -> None:
     assert [str(each) for each in find_docstring_problems()] == []
+
+
+def test_docstrings_name_only_what_exists() -> None:
+    """In backticks, and after "Raise"."""
+    assert find_unknown_names() == []
 
 
 def test_each_exception_is_still_needed() -> None:

@@ -72,7 +72,7 @@ THREADED_JSON_BYTES = 100_000
 """JSON of this size or more is parsed in a thread."""
 MAX_JSON_VALUES, MAX_JSON_DEPTH = 100_000, 32
 """Values in one JSON body, and how deep they may be nested. Each becomes an object in memory. The
-limit for a model's answer is as large (`core.clients.openai.PARTS`)."""
+limit for a model's answer is as large (`core.clients.openai.MAX_PARTS`)."""
 MAX_FORM_BODY_BYTES = 5 * MAX_FILE_BYTES + MAX_TEXT_BYTES
 EVENT_STREAM_TYPE = "text/event-stream"
 HTML_QUERY = {"html": "1: add sanitized HTML to each text"}

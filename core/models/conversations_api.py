@@ -94,7 +94,7 @@ class Reconciliation:
 
 async def add_items(server: ModelServer, conversation: str, items: Sequence[Item]) -> None:
     """Add items to a conversation, in batches of at most 20 that keep a call with its output where
-    possible. Raise Fault."""
+    possible. Raise ModelServerFault."""
     rest = await server.input.build_items(items)
     while rest:
         end = min(MAX_ITEMS_PER_CALL, len(rest))
@@ -104,7 +104,7 @@ async def add_items(server: ModelServer, conversation: str, items: Sequence[Item
 
 
 async def fetch_response(server: ModelServer, id: str, wait_seconds: float) -> Json | None:
-    """Return a stored response, or None if the server no longer has it. Raise Fault.
+    """Return a stored response, or None if the server no longer has it. Raise ModelServerFault.
 
     A response that is still running is waited for, up to `wait_seconds`; after that the result is
     None.

@@ -466,7 +466,7 @@ class ModelServer:
         return explain_fault(fault, self.options, models)
 
     async def list_models(self) -> Sequence[str]:
-        """Return the names of the models that the server lists. Raise Fault."""
+        """Return the names of the models that the server lists. Raise ModelServerFault."""
         listed = (await self.client.get("/models")).get("data") or ()
         return [str(each["id"]) for each in listed if isinstance(each, dict) and "id" in each]
 
@@ -536,7 +536,7 @@ class ModelServer:
 async def read_events(
     source: AsyncIterator[Json], silence: float, is_over: Callable[[], bool] = lambda: False
 ) -> AsyncGenerator[Json, None]:
-    """Yield the events of `source`. Raise Fault after `silence` seconds without a byte, or if there
+    """Yield the events of `source`. Raise ModelServerFault after `silence` seconds without a byte, or if there
     is no end.
 
     `is_over`: the answer is complete. Some servers then leave the connection open, so that what may

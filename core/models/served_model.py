@@ -58,7 +58,7 @@ async def probe_level(client: ModelServerClient, model: str) -> Level:
     """Return the level of a server, found out without paying for tokens.
 
     A 200 of `/responses` proves nothing: llama.cpp and others accept `conversation` there and
-    ignore it. A wrong key, an empty quota or a dead server say nothing about levels. Raise Fault
+    ignore it. A wrong key, an empty quota or a dead server say nothing about levels. Raise ModelServerFault
     while the server cannot be asked, NoKey without a key.
     """
     if await _supports_conversations(client):
@@ -199,7 +199,7 @@ class ServedModel:
             self._trouble = error
 
     async def _find_unlisted_model(self) -> UnknownModel | None:
-        """Return an error if OpenAI does not list the model. Raise Fault.
+        """Return an error if OpenAI does not list the model. Raise ModelServerFault.
 
         OpenAI lists every model that a key may use. Other servers may offer models that they do not
         list.

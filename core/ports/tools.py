@@ -27,7 +27,7 @@ SAMPLE_TABLES_PHRASE = "Ponte's sample base"
 class Model(Protocol):
     """Answers one round as a stream of events.
 
-    Raises a ModelError. `Completed` is always the last event.
+    Raises a ModelError. `RoundCompleted` is always the last event.
     """
 
     @property

@@ -321,7 +321,7 @@ class CodeInterpreter:
         return ran
 
     async def _get_container(self, ctx: ToolContext | None) -> Container:
-        """Return the container; create one if there is none. Raise Fault."""
+        """Return the container; create one if there is none. Raise ModelServerFault."""
         if self._container is None and self._earlier_id:
             self._container = await self._containers.find(self._earlier_id)
             self._reset_reason = self._reset_reason if self._container else CONTAINER_IDLE

@@ -124,7 +124,7 @@ class ContainerClient:
         self._deletions: set[asyncio.Task[None]] = set()
 
     async def make(self) -> Container:
-        """Create an empty container without network access. Raise Fault."""
+        """Create an empty container without network access. Raise ModelServerFault."""
         body: Json = {
             "name": "ponte",
             "expires_after": {"anchor": "last_active_at", "minutes": CONTAINER_IDLE_MINUTES},
@@ -142,7 +142,7 @@ class ContainerClient:
         return Container(id, self.now(), self.now() + CONTAINER_SESSION_SECONDS, ran=True)
 
     async def find(self, id: str) -> Container | None:
-        """Return a container of an earlier process, or None if it is gone. Raise Fault."""
+        """Return a container of an earlier process, or None if it is gone. Raise ModelServerFault."""
         container = self.assume_alive(id)
         try:
             told = await self._client.get(f"{CONTAINERS_PATH}/{id}")
@@ -237,7 +237,7 @@ class ContainerClient:
         await asyncio.gather(*self._deletions, return_exceptions=True)
 
     async def _list_files(self, container: Container) -> Sequence[Json]:
-        """Return all files in it, and remember them as known. Raise Fault."""
+        """Return all files in it, and remember them as known. Raise ModelServerFault."""
         files: list[Json] = []
         query: dict[str, object] = {"limit": 100, "order": "asc"}
         while True:

@@ -8,7 +8,7 @@ calls nothing of ours. It finds
 - file descriptor 0: what `RunningProgram.stdin` sends; 1 and 2: one pipe, `RunningProgram.output`;
 - the working directory: its work folder, empty, also `$HOME`; `$TMPDIR` another empty one. These
   two are all that it can write to (and `/dev/shm` under bubblewrap);
-- the environment of `ENVIRONMENT` and nothing else.
+- the environment of `KERNEL_ENVIRONMENT` and nothing else.
 
 What comes out of `frames` and `output` is untrusted: code in there can write to both.
 """
