@@ -43,7 +43,7 @@ class OperationService:
         checked = _check_arguments(operation, arguments)
         if "actor" in operation.function.__annotations__:
             checked["actor"] = actor
-        subject = ponte.begun if operation.needs == "settings" else ponte
+        subject = ponte.inputs if operation.needs == "settings" else ponte
         result = await operation.function(subject, **checked)
         if operation.event:
             ponte.engine.people.audit.note(operation.event, actor)

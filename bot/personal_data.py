@@ -76,8 +76,8 @@ class PersonalDataService:
     async def forget(self, person: str, actor: Person) -> Json:
         """Erase a person everywhere.
 
-        Raise UnknownPerson, AmbiguousPerson or AuditRefused before anything is erased, and StillApplying
-        before rows are.
+        Raise UnknownPerson, AmbiguousPerson or AuditRefused before anything is erased, and
+        StillApplying before rows are.
         """
         who = await self.data.find(person)
         counts = await self.data.count_rows(who)

@@ -73,7 +73,7 @@ class Ponte:
     _checking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
-    def begun(self) -> Start:
+    def inputs(self) -> Start:
         """The settings, the present ponte.toml and the home."""
         return Start(self.settings, self.live.current, self.home)
 
@@ -168,7 +168,7 @@ class Ponte:
         """Run the checks of `ponte doctor`, one caller after the other: they start a sandbox and
         ask each service."""
         async with self._checking:
-            found = [asdict(one) async for one in self.check(self.begun, *model)]
+            found = [asdict(one) async for one in self.check(self.inputs, *model)]
         if not (model or self.settings.database_url):
             part = await self.engine.stores.health()
             found.insert(0, {"part": part.name, "state": part.state, "words": part.words})

@@ -113,7 +113,7 @@ class TurnConfigs(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Assistant:
-    """What answers: the model, its tools, quick commands and the sandbox. `contexts` builds the
+    """The model, its tools, quick commands and the sandbox. `contexts` builds the
     context of each call. `code` is None if no sandbox is configured."""
 
     model: Model

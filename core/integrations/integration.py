@@ -264,7 +264,7 @@ class Operator(Protocol):
 
 
 class OperatorBoard(StatusBoard, RequestBoard, Protocol):
-    """What the surfaces of the owner show of the state of Ponte."""
+    """The state of Ponte, as the surfaces of the owner show it."""
 
     async def readiness(self) -> Sequence[Health]:
         """Return the parts without which Ponte is not ready."""

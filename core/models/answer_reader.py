@@ -171,11 +171,13 @@ class AnswerReader:
         self._characters = self._checked_characters = 0
 
     def read_event(self, event: Json) -> Sequence[ModelEvent]:
-        """Add an event of the server and return the events that it causes. Raise ModelServerFault."""
+        """Add an event of the server and return the events that it causes. Raise
+        ModelServerFault."""
         raise NotImplementedError
 
     def read_answer(self) -> ModelAnswer:
-        """Return the answer after a clean end. Raise ModelServerFault if it failed or is incomplete."""
+        """Return the answer after a clean end. Raise ModelServerFault if it failed or is
+        incomplete."""
         if self.error is not None or self.finish in ERROR_REASONS:
             fault = ModelServerFault("broken", body=self.error or {"message": self.finish})
             if kept := self.rescue(fault):

@@ -35,7 +35,8 @@ class ChatCompletionsReader(AnswerReader):
     _choice = ""
 
     def read_event(self, event: Json) -> Sequence[ModelEvent]:
-        """Add a chunk and return the events that it causes. Raise ModelServerFault for an oversized answer."""
+        """Add a chunk and return the events that it causes. Raise ModelServerFault for an oversized
+        answer."""
         if event is END_EVENT:
             self.finish = self.finish or END_OF_STREAM
             return ()

@@ -536,8 +536,8 @@ class ModelServer:
 async def read_events(
     source: AsyncIterator[Json], silence: float, is_over: Callable[[], bool] = lambda: False
 ) -> AsyncGenerator[Json, None]:
-    """Yield the events of `source`. Raise ModelServerFault after `silence` seconds without a byte, or if there
-    is no end.
+    """Yield the events of `source`. Raise ModelServerFault after `silence` seconds without a byte,
+    or if there is no end.
 
     `is_over`: the answer is complete. Some servers then leave the connection open, so that what may
     still come, such as token counts, is waited for only shortly.

@@ -52,7 +52,8 @@ class ResponsesReader(AnswerReader):
     _last: object = None
 
     def read_event(self, event: Json) -> Sequence[ModelEvent]:
-        """Add an event and return the events for the listener. Raise ModelServerFault for an error event."""
+        """Add an event and return the events for the listener. Raise ModelServerFault for an error
+        event."""
         kind = read_word(event.get("type"))
         number, item = self._number(event), read_object(event.get("item"))
         part = event.get("content_index", 0)
@@ -134,7 +135,8 @@ class ResponsesReader(AnswerReader):
 
 
 def read_response(response: Json) -> ModelAnswer:
-    """Return the answer in a stored response. Raise ModelServerFault if it failed or was cancelled."""
+    """Return the answer in a stored response. Raise ModelServerFault if it failed or was
+    cancelled."""
     reader = ResponsesReader()
     reader.read_event({"type": "response.done", "response": response})
     return reader.read_answer()

@@ -58,8 +58,8 @@ async def probe_level(client: ModelServerClient, model: str) -> Level:
     """Return the level of a server, found out without paying for tokens.
 
     A 200 of `/responses` proves nothing: llama.cpp and others accept `conversation` there and
-    ignore it. A wrong key, an empty quota or a dead server say nothing about levels. Raise ModelServerFault
-    while the server cannot be asked, NoKey without a key.
+    ignore it. A wrong key, an empty quota or a dead server say nothing about levels. Raise
+    ModelServerFault while the server cannot be asked, NoKey without a key.
     """
     if await _supports_conversations(client):
         return "conversations"

@@ -142,7 +142,8 @@ class ContainerClient:
         return Container(id, self.now(), self.now() + CONTAINER_SESSION_SECONDS, ran=True)
 
     async def find(self, id: str) -> Container | None:
-        """Return a container of an earlier process, or None if it is gone. Raise ModelServerFault."""
+        """Return a container of an earlier process, or None if it is gone. Raise
+        ModelServerFault."""
         container = self.assume_alive(id)
         try:
             told = await self._client.get(f"{CONTAINERS_PATH}/{id}")

@@ -72,7 +72,8 @@ async def ask_for_response(
 
 
 async def poll_response(client: ModelServerClient, name: str) -> Json:
-    """Return a response by its id once it is final, however long that takes. Raise ModelServerFault."""
+    """Return a response by its id once it is final, however long that takes. Raise
+    ModelServerFault."""
     pauses = iter(POLL_BACKOFF)
     while True:
         try:
