@@ -27,8 +27,8 @@ import structlog
 from benchmarks import process
 from benchmarks.engine import NullReply, engine
 from bot.engine import Engine
+from bot.stores import Stores
 from core.domain.messages import Message
-from core.store.stores import Stores
 from tests.fakes.choices import make_choices, make_message, open_engine
 from tests.fakes.models import EchoModel
 from tests.real.postgres import Postgres, postgres

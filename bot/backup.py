@@ -38,6 +38,8 @@ from bot.archive import extract_archive as unpacked
 from bot.home import ASIDE_PREFIX, Home, HomeUnusable, sync_folder
 from bot.integrations import FACES
 from bot.start import Start
+from bot.stores import Stores
+from bot.tables import SCHEMA
 from core.domain.errors import BadInput, HomeTaken, NotStored, PonteError
 from core.integrations.integration import ChatIntegration
 from core.integrations.settings import describe_read_error
@@ -45,8 +47,7 @@ from core.rights.audit import OPERATOR
 from core.runtime.private_files import create_file
 from core.store import audit, snapshot
 from core.store.restored import ClosedCounts, close_unfinished
-from core.store.schema import SCHEMA, DifferentSchema, find_foreign_entry
-from core.store.stores import Stores
+from core.store.schema import DifferentSchema, find_foreign_entry
 from core.text.i18n import format_size, plural, say
 from core.tools.sample import SAMPLE_FILE
 

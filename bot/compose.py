@@ -28,6 +28,7 @@ from bot.quick_registry import QuickCommandRegistry
 from bot.reload import Reloader
 from bot.settings import Settings
 from bot.start import Start
+from bot.stores import Stores
 from bot.surfaces import Surfaces
 from bot.tracing import Traces
 from core.changes.approval import Approval
@@ -61,7 +62,6 @@ from core.store.owner_name import SqlOwnerName
 from core.store.page_accounts import SqlPageAccounts
 from core.store.peers import Alone, Peers
 from core.store.personal_data import SqlPersonalData
-from core.store.stores import Stores
 from core.store.turns import Journal
 from core.tools.posting.source import PlacePostSource
 from core.tools.tool import Toolbox
@@ -191,7 +191,7 @@ async def compose(
             face.name for face in settings.faces
             if isinstance(face, ChatIntegration) and face.lists_people
         ]  # fmt: skip
-        data = SqlPersonalData(database, canonical_person, shared=peers.is_shared)
+        data = SqlPersonalData(database, canonical_person)
         ponte = Ponte(
             settings, live, home, engine, board, served, reloader, accounts,
             PersonalDataService(engine, data, accounts, served.chats, listing), check, runs_turns,

@@ -24,6 +24,7 @@ from bot.reload import check_file
 from bot.safety import list_findings
 from bot.settings import Settings
 from bot.start import ModelRequests, Start
+from bot.tables import SCHEMA
 from core.clients.http import HttpAnswer, HttpClient, HttpError
 from core.domain.errors import PonteError
 from core.domain.records import DoctorFinding, Health
@@ -31,7 +32,6 @@ from core.integrations.settings import plain_value
 from core.models import MODEL_INTEGRATION
 from core.store.budget import count_estimates
 from core.store.database import check_free_space, check_schema, inspect_file
-from core.store.schema import SCHEMA
 from core.text.i18n import say, translate_word
 
 NO_ANSWER_SENTENCE = "the server did not respond ({why})"

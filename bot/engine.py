@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import Protocol
 
+from bot.stores import Stores
 from core.changes.apply import ChangeRunner
 from core.changes.approval import Approval
 from core.changes.cards import CardBuilder
@@ -43,7 +44,6 @@ from core.store.changes import SqlLedger
 from core.store.files import SqlFiles
 from core.store.inbox import SenderConfig, SqlInbox
 from core.store.outbox import Outbox
-from core.store.stores import Stores
 from core.store.turns import Journal
 from core.text import commonmark
 from core.tools.code.source import CodeRunner

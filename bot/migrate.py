@@ -19,14 +19,15 @@ from typing import Any
 
 from bot.home import Home
 from bot.settings import Settings
+from bot.stores import Stores
+from bot.tables import SCHEMA
 from core.domain.errors import NotFound, PonteError, SettingsError
 from core.integrations.settings import plain_value
 from core.rights.audit import OPERATOR
 from core.store.audit import list_audit_files
 from core.store.database import Database, SqlConnection, SqlRow
 from core.store.files import FolderBytes
-from core.store.stores import Stores
-from core.store.tables import COPIED, TableDeclaration
+from core.store.tables import TableDeclaration
 
 ROWS_PER_INSERT = 500
 """Most rows in one transaction."""
@@ -58,7 +59,7 @@ async def migrate(settings: Settings, home: Home) -> int:
                 kept = await theirs.secret(name, own)
                 if kept != own:
                     sys.stdout.write(f"  {name}: the database has its own already, which stays\n")
-            for table in COPIED:
+            for table in SCHEMA.copied:
                 await _copy_table(ours.database, theirs.database, table)
             await _queue_waiting_turns(theirs)
             for thread in await ours.threads.items():
@@ -66,7 +67,7 @@ async def migrate(settings: Settings, home: Home) -> int:
                     await theirs.threads.put(thread)
             await _copy_bytes(ours, theirs)
             await _copy_audit_log(home.path, theirs.database)
-            for table in COPIED:
+            for table in SCHEMA.copied:
                 await _compare_counts(ours.database, theirs.database, table)
             await theirs.audit.write_note("data-migrated", OPERATOR)
     sys.stdout.write(f"Done. {home.path} stays as it was; start with DATABASE_URL set.\n")

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from bot.page_accounts import PageAccountService
+from bot.tables import SCHEMA
 from core.chat.platform import ChatPlatform
 from core.domain.errors import NotFound, PonteError
 from core.domain.messages import Person
 from core.store.personal_data import Erasure, KnownPerson, SqlPersonalData
 from core.store.remembered import FORGOTTEN_ID, select_ids
-from core.store.tables import EXPORTED
 from core.text.i18n import say, use_locale
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class PersonalDataService:
         return {
             "person": who.key, "names": sorted(who.names), "shared": places.shared,
             "counts": await self.data.count_rows(who),
-            "sections": [*(table.section for table in EXPORTED), "decisions"],
+            "sections": [*(table.section for table in SCHEMA.exported), "decisions"],
             "remembered": await self._read_remembered(who),
         }  # fmt: skip
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from bot.tables import SCHEMA
 from core.store import database
 from core.store.database import SqliteDatabase
-from core.store.schema import SCHEMA
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def quick_sqlite() -> Iterator[None]:
     def open_copy(self: SqliteDatabase) -> None:
         nonlocal created
         with lock:
-            is_new = self._schema is SCHEMA and not self.path.exists()
+            is_new = self.schema is SCHEMA and not self.path.exists()
             if is_new and created:
                 _write_like_sqlite(self.path, created)
         open_and_create(self)

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bot.tables import SCHEMA
 from core.store.database import SqlConnection, SqliteDatabase
-from core.store.schema import SCHEMA
 from tests.real.nocodb.seed import ReusedBase, Seeded, base_with_rows, call
 
 

@@ -49,7 +49,6 @@ from core.store.database import (
     transaction,
 )
 from core.store.database import SqlRow as SqlRow
-from core.store.tables import purged_with
 
 _FORGOTTEN, _LAPSED = 1, 2
 """Values of the column `erasure_reason`: why the row contents are erased. A person forgot the
@@ -417,7 +416,7 @@ class SqlLedger(SqlStore):
         is_old = f"ended_at > 0 AND ended_at < ? AND {there}"
         old = f"SELECT id FROM changes WHERE {is_old} ORDER BY id LIMIT ?"  # noqa: S608
         limited = (before, *values, ROWS_PER_TRANSACTION)
-        for table in purged_with("changes"):
+        for table in self._database.schema.purged_with("changes"):
             connection.execute(f"DELETE FROM {table} WHERE change IN ({old})", limited)  # noqa: S608
         sql = f"DELETE FROM changes WHERE id IN ({old})"  # noqa: S608
         return connection.execute(sql, limited).rowcount

@@ -28,6 +28,7 @@ from core.domain.messages import ONE_REQUEST_PREFIX
 from core.domain.records import ConversationArea, Health
 from core.store import snapshot
 from core.store.schema import DifferentSchema, Migration, Schema
+from core.store.tables import TableDeclaration
 from core.text.i18n import say
 from core.text.text import make_storable
 
@@ -148,6 +149,17 @@ class Database(Protocol):
     The database may run a function again from its start. So the function must not change anything
     in the process.
     """
+
+    is_shared: bool
+    """True if several processes can use it at once."""
+
+    @property
+    def schema(self) -> Schema:
+        """Return the schema that it was opened with."""
+
+    @property
+    def tables(self) -> Sequence[TableDeclaration]:
+        """Return the declarations of the tables that it has."""
 
     async def write(
         self,
@@ -361,9 +373,11 @@ class SqliteDatabase:
     """A database in one SQLite file, with a writer thread that commits in groups and a reader
     thread."""
 
+    is_shared = False
+
     def __init__(self, path: Path, schema: Schema) -> None:
         self.path = path
-        self._schema = schema
+        self.schema = schema
         self._writes: queue.SimpleQueue[_Write[Any] | None] = queue.SimpleQueue()
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="store-read")
         self._read_connection: sqlite3.Connection | None = None
@@ -382,6 +396,10 @@ class SqliteDatabase:
         await asyncio.to_thread(database._open)
         database._thread.start()
         return database
+
+    @property
+    def tables(self) -> Sequence[TableDeclaration]:
+        return [table for table in self.schema.declarations if not table.shared]
 
     @property
     def remains_notice(self) -> str:
@@ -475,7 +493,7 @@ class SqliteDatabase:
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         """Create or migrate the schema. A file with a different schema is left as it is."""
-        schema = self._schema
+        schema = self.schema
         is_new, pending = _find_pending(connection, schema, self.path)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={SYNCHRONOUS_MODE}")

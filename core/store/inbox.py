@@ -35,7 +35,6 @@ from core.store.database import (
 )
 from core.store.jobs import Jobs
 from core.store.places import Sender
-from core.store.tables import purged_with
 from core.store.turn_runner import Admit, LocalRunner, get_row
 
 T = TypeVar("T")
@@ -294,7 +293,7 @@ class SqlInbox(SqlStore):
         last = select_value(connection, sql, before, *values, after, limit)
         if last is None:
             return 0, 0
-        for table in (*purged_with("inbox"), "inbox"):
+        for table in (*self._database.schema.purged_with("inbox"), "inbox"):
             gone = connection.execute(
                 f"DELETE FROM {table} WHERE seq <= ? AND seq IN ({old} AND seq > ?)",  # noqa: S608
                 (last, before, *values, after),

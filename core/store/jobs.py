@@ -54,8 +54,8 @@ from core.store.stalled_turns import (
     return_stranded,
     take_over,
 )
-from core.store.tables import OPEN_STATE_LIST
 from core.store.turn_runner import TurnExecutor
+from core.store.turn_tables import OPEN_STATE_LIST
 from core.text.i18n import say
 
 log = structlog.get_logger("jobs")

@@ -8,6 +8,15 @@ from contextlib import suppress
 
 from core.domain.errors import NotStored
 from core.store.database import Database, SqlConnection, select_value
+from core.store.tables import TableDeclaration, text
+
+KERNELS = TableDeclaration(
+    name="kernels", whose="conversation",
+    not_exported="which process runs a thread's Python",
+    contents="which threads had a kernel; Postgres: which process runs a thread's Python",
+    kept="until the thread is forgotten",
+    columns=(text("thread"), text("process")), key=("thread",), deleted_by=("thread",),
+)  # fmt: skip
 
 
 class KernelRows:

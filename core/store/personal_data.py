@@ -37,7 +37,7 @@ from core.store.database import (
     transaction,
 )
 from core.store.remembered import FORGOTTEN_ID, remove_ids
-from core.store.tables import DECLARED_TABLES, EXPORTED, Column, Link, TableDeclaration, Whose
+from core.store.tables import Column, Link, TableDeclaration, Whose
 from core.text.text import clip_line
 
 FORGOTTEN_PERSON = Person(FORGOTTEN_ID, "", name="–")
@@ -140,16 +140,12 @@ class StillApplying(PonteError):
 class SqlPersonalData(SqlStore):
     """The personal data in one database.
 
-    `money_key` maps a person's key to the key under which their usage is counted. `shared` is True
-    if the database is Postgres, which has additional tables.
+    `money_key` maps a person's key to the key under which their usage is counted.
     """
 
-    def __init__(
-        self, database: Database, money_key: Callable[[str], str] = str, *, shared: bool = False
-    ) -> None:
+    def __init__(self, database: Database, money_key: Callable[[str], str] = str) -> None:
         super().__init__(database)
         self._money_key = money_key
-        self._shared = shared
 
     @query
     def list_people(self, connection: SqlConnection) -> Sequence[Mapping[str, Any]]:
@@ -186,7 +182,7 @@ class SqlPersonalData(SqlStore):
             each["messages"] = row["n"]
             stored = connection.execute("SELECT message FROM inbox WHERE seq = ?", (row["seq"],))
             each["name"] = decode_json(Message, stored.fetchone()["message"]).author.name
-        for table in DECLARED_TABLES:
+        for table in self._database.tables:
             if not table.seen_at or table.name == "inbox":
                 continue
             for row in connection.execute(
@@ -203,7 +199,7 @@ class SqlPersonalData(SqlStore):
             " AND decider <> person GROUP BY decider"
         ).fetchall():
             note_activity(row)["decisions"] = row["n"]
-        for key in _find_keys(connection, but=("directory",)):
+        for key in _find_keys(connection, self._database, but=("directory",)):
             get_entry(key)
         people = [each for key, each in found.items() if _is_person(key)]
         return sorted(people, key=lambda each: (-each["last"], each["person"]))
@@ -215,7 +211,7 @@ class SqlPersonalData(SqlStore):
         `slack:U1` suffices if it fits one person only. Raises UnknownPerson, AmbiguousPerson.
         """
         wanted = written.strip().replace("/", ":")
-        known = _find_keys(connection)
+        known = _find_keys(connection, self._database)
         if wanted not in known:
             parts = ((key, key.split(":")) for key in known)
             found = sorted(key for key, names in parts if f"{names[0]}:{names[-1]}" == wanted)
@@ -239,7 +235,10 @@ class SqlPersonalData(SqlStore):
     def count_rows(self, connection: SqlConnection, who: KnownPerson) -> Mapping[str, int]:
         """Return the number of rows in each section of the person's export. Empty sections are
         left out."""
-        origins = {t.section: f"FROM {t.name} WHERE {_condition(t)}" for t in EXPORTED}
+        origins = {
+            t.section: f"FROM {t.name} WHERE {_condition(t)}"
+            for t in self._database.schema.exported
+        }
         found = {
             section: int(
                 connection.execute(f"SELECT count(*) AS n {origin}", who.values).fetchone()["n"]
@@ -260,7 +259,7 @@ class SqlPersonalData(SqlStore):
         if section == "decisions":
             sql = f"SELECT id, kind, title, state, decided_at {_DECIDED} ORDER BY decided_at, id"
         else:
-            table = next(each for each in EXPORTED if each.section == section)
+            table = next(each for each in self._database.schema.exported if each.section == section)
             columns = table.columns
             sql = f"SELECT * FROM {table.name} WHERE {_condition(table)} ORDER BY 1, 2"  # noqa: S608
         rows = connection.execute(
@@ -307,7 +306,7 @@ class SqlPersonalData(SqlStore):
         # All locks are taken in one order, so that two erasures cannot deadlock.
         for conversation in sorted((*places.alone, *places.shared)):
             connection.lock_key(conversation)
-        work = _ErasureWork(connection, who, self._shared, places)
+        work = _ErasureWork(connection, self._database, who, places)
         work.seqs = sorted(work.select_ids(_TURNS))
         work.gone = work.select_ids("SELECT id FROM changes WHERE person = :person")
         work.decided = work.select_ids(f"SELECT id {_DECIDED}") | (
@@ -335,10 +334,12 @@ _DECIDED = "FROM changes WHERE decider = :person AND person <> :person"
 """The end of an SQL query for other people's changes that the person decided on."""
 
 
-def _find_keys(connection: SqlConnection, but: Collection[str] = ()) -> set[str]:
+def _find_keys(
+    connection: SqlConnection, database: Database, but: Collection[str] = ()
+) -> set[str]:
     """Return the keys of all people in the tables, except those only in the tables `but`."""
-    tables = [table.name for table in DECLARED_TABLES if table.has_person and table.name not in but]
-    selects = [f"SELECT person FROM {name}" for name in tables]  # noqa: S608 - ours
+    tables = [table.name for table in database.tables if table.has_person]
+    selects = [f"SELECT person FROM {name}" for name in tables if name not in but]  # noqa: S608 - ours
     rows = connection.execute(" UNION ".join([*selects, "SELECT decider AS person FROM changes"]))
     return {str(row["person"]) for row in rows if _is_person(str(row["person"]))}
 
@@ -474,8 +475,8 @@ class _ErasureWork:
     """
 
     connection: SqlConnection
+    database: Database
     who: KnownPerson
-    shared: bool
     places: PersonConversations = field(default_factory=PersonConversations)
     seqs: Sequence[int] = ()
     gone: frozenset[str] = frozenset()
@@ -520,11 +521,10 @@ def _delete_rows(work: _ErasureWork) -> None:
         ],
         "conversation": alone,
     }
-    for table in DECLARED_TABLES:
-        if work.shared or not table.shared:
-            for link in table.deleted_by:
-                work.run_for_each(f"DELETE FROM {table.name} WHERE {link} = ?", found[link])  # noqa: S608
-    if work.shared:
+    for table in work.database.tables:
+        for link in table.deleted_by:
+            work.run_for_each(f"DELETE FROM {table.name} WHERE {link} = ?", found[link])  # noqa: S608
+    if work.database.is_shared:
         work.run_for_each(
             "DELETE FROM procrastinate_jobs WHERE lock = ? AND status <> 'doing'", alone
         )

@@ -27,7 +27,7 @@ from core.runtime.retry import retry_blocking
 from core.store.database import SqlConnection, SqlRow
 from core.store.queue_functions import LOCK_KEY
 from core.store.schema import DifferentSharedSchema, Schema
-from core.store.tables import PERSONAL_TABLES
+from core.store.tables import TableDeclaration
 from core.text.text import in_whole_characters
 
 if TYPE_CHECKING:
@@ -162,6 +162,7 @@ class PostgresDatabase:
     `url` is a libpq connection string (postgresql.org/docs/current/libpq-connect.html).
     """
 
+    is_shared = True
     remains_notice = (
         "The database's write-ahead log and backups may still contain them until they are "
         "rotated. Ask whoever runs the database when that happens."
@@ -169,11 +170,15 @@ class PostgresDatabase:
 
     def __init__(self, url: str, schema: Schema) -> None:
         self._url = url
-        self._schema = schema
+        self.schema = schema
         self._threads = ThreadPoolExecutor(MAX_POOL_CONNECTIONS, thread_name_prefix="store")
         self._pool: ConnectionPool[Any]
         self._running: set[asyncio.Task[Any]] = set()
         self._closed = False
+
+    @property
+    def tables(self) -> Sequence[TableDeclaration]:
+        return self.schema.declarations
 
     @classmethod
     async def open(cls, url: str, schema: Schema) -> PostgresDatabase:
@@ -290,7 +295,7 @@ class PostgresDatabase:
         from procrastinate.schema import SchemaManager
 
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK_KEY,))
-        schema = self._schema
+        schema = self.schema
         if not _has_tables(connection):
             connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA_NAME}".encode())
             connection.execute(SchemaManager.get_schema().encode())
@@ -308,7 +313,7 @@ class PostgresDatabase:
     def _vacuum(self) -> None:
         """Remove deleted rows from the files of all tables with personal data. Raises NotStored."""
         with _connect(self._url, autocommit=True) as connection:  # VACUUM needs no transaction
-            for table in PERSONAL_TABLES:
+            for table in self.schema.personal:
                 connection.execute(f"VACUUM {table.name}".encode())
 
     def _transact(

@@ -21,7 +21,8 @@ usually empty, so Postgres has no statistics when many messages arrive at once. 
 settings, each fetch read all waiting jobs (4 s with 10,000 of them)."""
 _OPEN = "is_decision = 0 AND state IN ('new', 'running', 'answered', 'posting')"
 _FLOW = "(channel || ' ' || person)"
-"""The SQL of `IS_OPEN_TURN` and `SENDER_KEY` in core/store/tables.py, for the queue's functions."""
+"""The SQL of `IS_OPEN_TURN` and `SENDER_KEY` in core/store/turn_tables.py, for the functions of the
+queue."""
 
 QUEUE_FUNCTIONS = f"""
 CREATE INDEX ponte_jobs_lock ON procrastinate_jobs (lock) WHERE status IN ('todo', 'doing');

@@ -19,7 +19,7 @@ from core.domain.messages import Answer
 from core.store.changes import SqlLedger
 from core.store.database import Database, SqlConnection, select_values
 from core.store.schedules import close_schedules
-from core.store.tables import IS_OPEN
+from core.store.turn_tables import IS_OPEN
 from core.store.turns import Journal
 from core.text.i18n import use_locale
 

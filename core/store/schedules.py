@@ -37,7 +37,7 @@ from core.domain.schedules import (
 from core.store.database import Database, SqlConnection, SqlRow
 from core.store.inbox import SqlInbox
 from core.store.outbox import put_person_notice
-from core.store.tables import OPEN_STATE_LIST
+from core.store.turn_tables import OPEN_STATE_LIST
 
 T = TypeVar("T")
 _RUN_STATES: dict[str, RunState] = {

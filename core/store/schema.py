@@ -1,11 +1,11 @@
 """The schema of the database: how a new one is created, and how an older one is migrated.
 
-A new database is created from the declarations in `core/store/tables.py`, with the functions and
-triggers that only Postgres has. It is version 1, and each migration adds one. A fingerprint of the
-schema is stored in the database. Ponte refuses a database with another fingerprint.
+A new database is created from the declarations of all tables (`bot/tables.py`), with the functions
+and triggers that only Postgres has. It is version 1, and each migration adds one. A fingerprint of
+the schema is stored in the database. Ponte refuses a database with another fingerprint.
 
 To change the schema after a release, change the declarations and append a `Migration` to
-MIGRATIONS. Migrations run forward only, and a released migration is never edited.
+`MIGRATIONS` there. Migrations run forward only, and a released migration is never edited.
 tests/contract/test_migrations.py proves the mechanism on both engines.
 """
 
@@ -19,11 +19,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from core.domain.errors import PonteError
-from core.store.queue_functions import QUEUE_FUNCTIONS
-from core.store.shared_statements import TURN_FUNCTIONS
-from core.store.tables import create_script
+from core.store.tables import TableDeclaration, create_statements
 
 VERSION_TABLE = "CREATE TABLE database_schema (version INTEGER NOT NULL, fingerprint TEXT NOT NULL)"
 """The table with one row: the version and the fingerprint of the database's schema."""
@@ -75,6 +74,37 @@ class Schema:
     tables: str
     shared: str = ""
     migrations: Sequence[Migration] = ()
+    declarations: Sequence[TableDeclaration] = ()
+
+    @classmethod
+    def of(
+        cls, tables: Sequence[TableDeclaration], views: Sequence[str], functions: Sequence[str],
+        migrations: Sequence[Migration] = (),
+    ) -> Schema:  # fmt: skip
+        """Return the schema of these tables and views. `functions` is SQL that only Postgres
+        runs."""
+        both = (*create_statements(tables, shared=False), *views)
+        shared = ";\n".join(create_statements(tables, shared=True))
+        return cls(";\n".join(both), ";".join((shared, *functions)), migrations, tables)
+
+    @property
+    def exported(self) -> Sequence[TableDeclaration]:
+        """The tables that an export of a person contains."""
+        return [table for table in self.declarations if table.section]
+
+    @property
+    def copied(self) -> Sequence[TableDeclaration]:
+        """The tables that `ponte migrate` copies from SQLite to Postgres."""
+        return [table for table in self.declarations if table.copied and not table.shared]
+
+    @property
+    def personal(self) -> Sequence[TableDeclaration]:
+        """The tables with personal data. Postgres vacuums them after an erasure."""
+        return [table for table in self.declarations if table.whose != "nobody"]
+
+    def purged_with(self, name: Literal["inbox", "changes"]) -> Sequence[str]:
+        """Return the names of tables whose rows are deleted together with old rows of a table."""
+        return [table.name for table in self.declarations if table.purged_with == name]
 
     @property
     def script(self) -> str:
@@ -133,15 +163,6 @@ def hash_statements(statements: Iterable[str]) -> str:
 
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-MIGRATIONS: Sequence[Migration] = ()
-"""Changes since version 1."""
-SCHEMA = Schema(
-    create_script(shared=False),
-    f"{create_script(shared=True)};{QUEUE_FUNCTIONS};{TURN_FUNCTIONS}",
-    MIGRATIONS,
-)
 
 
 _NAME = re.compile(r"CREATE (TABLE|INDEX|VIEW) (\w+)")

@@ -17,7 +17,7 @@ from core.domain.records import FINAL_STATES
 from core.store import processes
 from core.store.database import SqlConnection, select_value, select_values
 from core.store.places import CRASHES_BEFORE_ALONE
-from core.store.tables import OPEN_STATE_LIST
+from core.store.turn_tables import OPEN_STATE_LIST
 
 ALONE_PRIORITY, FIRST_PRIORITY, REFUSED_PRIORITY = 2, 1, -1
 """Priorities of jobs; the highest runs first. ALONE: a turn that runs alone. FIRST: another turn

@@ -43,9 +43,9 @@ from core.store.database import (
     select_value,
     transaction,
 )
-from core.store.tables import IS_OPEN
 from core.store.threads import SqlThreads
 from core.store.turn_rows import read_items, read_turn, turn_begun_by_fetch
+from core.store.turn_tables import IS_OPEN
 
 T = TypeVar("T")
 P = ParamSpec("P")

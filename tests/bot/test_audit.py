@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from bot.reports import parse_moment
+from bot.stores import Stores
 from core.domain.messages import Address, Person
-from core.store.stores import Stores
 from tests.bot.conftest import Shell
 from tests.fakes.holder import FakeHolder
 

@@ -35,10 +35,10 @@ from bot.config import Config
 from bot.home import Home
 from bot.settings import Settings
 from bot.start import Start
+from bot.tables import SCHEMA
 from core.domain.errors import RESTORED_REASON
 from core.domain.messages import decode_json, encode_json
 from core.store import snapshot
-from core.store.schema import SCHEMA
 from tests.bot.conftest import Shell
 from tests.recorded.recorded_ponte import Json, put_home
 

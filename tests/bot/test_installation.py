@@ -155,7 +155,7 @@ def test_a_missing_driver_of_postgres_is_told(
     async def open_shared(*_: object, **__: object) -> None:
         raise ModuleNotFoundError(name="psycopg_pool")
 
-    monkeypatch.setattr("core.store.stores.Stores.open_shared", open_shared)
+    monkeypatch.setattr("bot.stores.Stores.open_shared", open_shared)
     monkeypatch.setenv("DATABASE_URL", "postgresql://ponte:hunter22@db.example.com/ponte")
     assert ponte("status").code == 2
     assert ponte.err == (

@@ -15,12 +15,12 @@ from pydantic import SecretStr
 from bot.home import Home
 from bot.migrate import NotTheSame, migrate
 from bot.settings import Settings
+from bot.stores import Stores
+from bot.tables import SCHEMA
 from core.domain.errors import SettingsError
 from core.domain.records import Thread
 from core.store.database import SqliteDatabase
-from core.store.schema import SCHEMA
-from core.store.stores import Stores
-from core.store.tables import COPIED, DECLARED_TABLES, Column
+from core.store.tables import Column
 from core.store.thread_map import FileThreadMap
 from tests.real.postgres import Postgres
 
@@ -32,7 +32,7 @@ async def test_each_table_arrives_whole(
     the database has already stays, and rows that it cannot take are told."""
     await (await SqliteDatabase.open(tmp_path / "ponte.db", SCHEMA)).close()
     with closing(sqlite3.connect(tmp_path / "ponte.db")) as home:
-        for table in COPIED:
+        for table in SCHEMA.copied:
             values = [_value(column) for column in table.columns if not column.shared]
             marks = ", ".join("?" * len(values))
             home.execute(f"INSERT INTO {table.name} VALUES ({marks})", values)
@@ -45,7 +45,7 @@ async def test_each_table_arrives_whole(
     assert "which stays" not in printed
     assert "  bytes of files: 1, 1 of which the home has no bytes any more\n" in printed
     with psycopg.connect(url, options="-c search_path=ponte") as there:
-        for table in COPIED:
+        for table in SCHEMA.copied:
             names = [column.name for column in table.columns if not column.shared]
             select = f"SELECT {', '.join(names)} FROM {table.name}"
             with closing(sqlite3.connect(tmp_path / "ponte.db")) as home:
@@ -108,8 +108,8 @@ async def test_the_thread_of_each_conversation_arrives(
 
 
 def test_what_is_not_copied_is_made_again_elsewhere() -> None:
-    left = {table.name for table in DECLARED_TABLES if not table.shared} - {
-        one.name for one in COPIED
+    left = {table.name for table in SCHEMA.declarations if not table.shared} - {
+        one.name for one in SCHEMA.copied
     }
     assert left == {"directory"}, "Slack and Discord list their people again"
 

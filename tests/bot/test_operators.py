@@ -21,9 +21,9 @@ from bot.doctor import examine
 from bot.home import Home
 from bot.settings import Settings
 from bot.start import Start
+from bot.tables import SCHEMA
 from core.clients.http import HttpAnswer
 from core.store.database import SqliteDatabase
-from core.store.schema import SCHEMA
 from tests.bot.conftest import Shell
 from tests.bot.test_client import PROGRESS, Server, run_over
 from tests.bot.test_process import ROOT, Machine, Process

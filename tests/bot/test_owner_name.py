@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from bot.owner_name import OwnerName, system_user_name
+from bot.tables import SCHEMA
 from core.store.database import SqliteDatabase
 from core.store.owner_name import SqlOwnerName
 from core.store.peers import Alone
-from core.store.schema import SCHEMA
 from core.text.i18n import READER_IS_OWNER, say, use_locale
 from core.text.owner_sentences import OWNER_SENTENCES
 from tests.fakes.peers import ConnectedPeers

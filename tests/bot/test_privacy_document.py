@@ -9,7 +9,7 @@ from contextlib import closing
 
 import pytest
 
-from core.store.tables import DECLARED_TABLES
+from bot.tables import SCHEMA
 from tests.bot.conftest import Shell
 from tests.bot.test_process import ROOT
 from tests.docs.privacy import with_tables
@@ -30,7 +30,7 @@ def test_it_has_the_declared_tables() -> None:
     """`make reference` writes them anew."""
     assert with_tables(TEXT) == TEXT
     told = {name: cells[1] for name, cells in rows("table").items()}
-    assert told == {table.name: table.whose for table in DECLARED_TABLES}
+    assert told == {table.name: table.whose for table in SCHEMA.declarations}
 
 
 def test_the_document_lists_every_file_of_a_home(

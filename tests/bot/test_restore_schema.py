@@ -19,8 +19,8 @@ from bot.config import Config
 from bot.home import Home
 from bot.settings import Settings
 from bot.start import Start
+from bot.tables import SCHEMA
 from core.store import snapshot
-from core.store.schema import SCHEMA
 from tests.bot.conftest import Shell
 from tests.bot.test_backup import names, rewritten
 from tests.recorded.recorded_ponte import Json, put_home

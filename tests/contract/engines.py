@@ -8,6 +8,7 @@ from datetime import UTC
 from pathlib import Path
 from typing import Protocol
 
+from bot.tables import SCHEMA
 from core.domain.messages import Answer, Message
 from core.domain.records import TurnState
 from core.ports.conversations import Inbox
@@ -17,7 +18,6 @@ from core.store.files import FileBytes, FolderBytes, PieceBytes
 from core.store.inbox import SqlInbox
 from core.store.jobs import Jobs
 from core.store.postgres import PostgresDatabase
-from core.store.schema import SCHEMA
 from core.store.turns import Journal
 from tests.fakes.memory import InboxRow, MemoryInbox
 

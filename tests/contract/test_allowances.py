@@ -26,7 +26,7 @@ from core.rights.usage import MAX_PICTURE_TOKENS, NANODOLLARS_PER_DOLLAR, PaidRu
 from core.store.budget import Budget, no_daily_caps
 from core.store.database import SqlConnection
 from core.store.personal_data import SqlPersonalData
-from tests.contract.engines import Embedded, Shared
+from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal import HELLO, SAID, again
 from tests.fakes.choices import supplier
@@ -173,7 +173,7 @@ async def test_erasing_a_person_charges_for_their_call_under_way(
     turn = await begin_turn(database_engine)
     grant = await record_question(database_engine, budget, turn)
     assert grant
-    people = SqlPersonalData(database_engine.database, shared=isinstance(database_engine, Shared))
+    people = SqlPersonalData(database_engine.database)
     await people.erase(people.by_key(ANA.key), ())
     counters, held, usage, spendings = await books(database_engine)
     assert (held, usage) == (0, spendings)

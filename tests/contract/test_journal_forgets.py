@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from bot.tables import SCHEMA
 from core.domain.errors import Forgotten, Superseded
 from core.domain.messages import ONE_REQUEST_PREFIX, Answer, Attachment, Item, Quote, Usage
 from core.domain.records import ConversationArea, Outcome, Remote, RoundOutput, ToolCall
 from core.store import threads
 from core.store.database import SqlConnection
-from core.store.tables import DECLARED_TABLES
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal import again, begin_turn
@@ -242,7 +242,9 @@ async def test_every_row_of_a_person_can_be_found_by_their_key(sqlite: Embedded)
         return {table: {column for name, column in pairs if name == table} for table, _ in pairs}
 
     indexed = await sqlite.database.read(first_columns)
-    of_people = {table.name for table in DECLARED_TABLES if table.has_person and not table.shared}
+    of_people = {
+        table.name for table in SCHEMA.declarations if table.has_person and not table.shared
+    }
     assert of_people >= CONTENT
     # The key of `people` is the person.
     assert {name for name in of_people if "person" not in indexed[name]} == set()

@@ -18,12 +18,12 @@ from typing import Any
 import psycopg
 import pytest
 
+from bot.tables import SCHEMA
 from core.domain.errors import NotStored
 from core.store import snapshot
 from core.store.database import SqliteDatabase
 from core.store.postgres import CONNECTION_OPTIONS, PostgresDatabase
 from core.store.schema import (
-    SCHEMA,
     DifferentSchema,
     DifferentSharedSchema,
     Migration,
@@ -138,7 +138,7 @@ async def test_sqlite_goes_on_after_a_kill_at_any_step(home_database: Path) -> N
         sqlite3.connect = connect_and_count  # type: ignore[assignment]
         snapshot.snapshot_before_migration(home_database, NEXT)
         database = SqliteDatabase.__new__(SqliteDatabase)
-        database.path, database._schema = home_database, NEXT
+        database.path, database.schema = home_database, NEXT
         database._open()
 
     while True:

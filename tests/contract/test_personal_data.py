@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from adapters.discord.state import DiscordState, ThreadState
+from bot.tables import SCHEMA
 from core.conversation.prompt import build_items
 from core.domain.changes import (
     ApprovalNotice,
@@ -42,7 +43,6 @@ from core.store.personal_data import (
     UnknownPerson,
 )
 from core.store.remembered import FORGOTTEN_ID, remove_ids, select_ids
-from core.store.tables import DECLARED_TABLES, EXPORTED
 from tests.contract.engines import Embedded, Shared
 from tests.contract.test_journal import again
 from tests.fakes.choices import make_message
@@ -58,7 +58,7 @@ ANAS_WORDS = ("aubergine", "UANA77", "Ana Lima", DIRECT)
 
 
 def persons_of(engine: Embedded) -> SqlPersonalData:
-    return SqlPersonalData(engine.database, shared=isinstance(engine, Shared))
+    return SqlPersonalData(engine.database)
 
 
 def address_of(channel: str) -> Address:
@@ -236,7 +236,7 @@ async def everything(engine: Embedded) -> str:
     shared = isinstance(engine, Shared)
 
     def read(connection: SqlConnection) -> str:
-        names = [table.name for table in DECLARED_TABLES if shared or not table.shared]
+        names = [table.name for table in SCHEMA.declarations if shared or not table.shared]
         names += ["procrastinate_jobs", "procrastinate_events"] if shared else []
         return "\n".join(
             f"{name} {dict(row)}"
@@ -272,21 +272,21 @@ async def test_every_table_and_column_is_declared(database_engine: Embedded) -> 
 
     declared = {
         table.name: {column.name for column in table.columns if shared or not column.shared}
-        for table in DECLARED_TABLES
+        for table in SCHEMA.declarations
         if shared or not table.shared
     }
     assert await database_engine.database.read(read) == declared
 
 
 def test_each_table_is_exported_or_says_why_not() -> None:
-    for table in DECLARED_TABLES:
+    for table in SCHEMA.declarations:
         assert bool(table.section) != bool(table.not_exported), table.name
-    assert len({table.section for table in EXPORTED}) == len(EXPORTED)
+    assert len({table.section for table in SCHEMA.exported}) == len(SCHEMA.exported)
 
 
 def test_each_table_with_data_of_people_is_erased() -> None:
     """By links that are columns of it, or in the way that it tells. Money stays, nameless."""
-    for table in DECLARED_TABLES:
+    for table in SCHEMA.declarations:
         assert {*table.deleted_by} <= {column.name for column in table.columns}, table.name
         is_erased = bool(table.deleted_by) or bool(table.erased)
         assert is_erased == (table.whose not in ("money", "nobody")), table.name

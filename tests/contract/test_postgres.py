@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from bot.tables import SCHEMA
 from core.domain.errors import NotStored, SettingsError
 from core.store import postgres
 from core.store.database import SqlConnection
@@ -21,7 +22,6 @@ from core.store.postgres import (
     check_server,
 )
 from core.store.processes import read_cluster
-from core.store.schema import SCHEMA
 from tests.real.postgres import Postgres
 
 

@@ -305,7 +305,7 @@ async def test_erasing_a_person_ends_their_schedules(book: Book) -> None:
     await book.schedules.record_reported(run.event_key, [(BO, notice)])
     outbox = Outbox(book.engine.database)
     assert len(await outbox.list_person_notices(BO.key)) == 1
-    people = SqlPersonalData(book.engine.database, str, shared=hasattr(book.engine, "jobs"))
+    people = SqlPersonalData(book.engine.database, str)
     who = people.by_key(ANA.key)
     counts = await people.count_rows(who)
     assert (counts["schedules"], counts["schedule_runs"]) == (1, 1)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from bot.tables import SCHEMA
 from core.domain.changes import POLICY_PERSON, Change, ChangeStep, Draft, Proposal, RowWrite
 from core.domain.errors import AuditRefused, NotStored
 from core.domain.messages import Address, Person
@@ -22,7 +23,6 @@ from core.rights.audit import OPERATOR, Audit, place_of
 from core.store import audit
 from core.store.audit import FileAuditLines, SqlPseudonyms
 from core.store.database import SqliteDatabase
-from core.store.schema import SCHEMA
 
 ANA = Person("slack", "U1", "T1", "Ana\nforged line")
 BIA = Person("slack", "U2", "T1", "Bia")

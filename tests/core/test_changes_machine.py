@@ -28,6 +28,7 @@ from hypothesis.stateful import (
 )
 
 from bot.integrations import KINDS, PLATFORM_RIGHTS
+from bot.tables import SCHEMA
 from core.changes.apply import ChangeRunner
 from core.changes.approval import ASKER, Approval, TableRule, TableRules
 from core.changes.cards import CardBuilder
@@ -51,7 +52,6 @@ from core.rights.audit import Audit
 from core.store.changes import SqlLedger
 from core.store.database import SqlConnection
 from core.store.postgres import PostgresDatabase
-from core.store.schema import SCHEMA
 from tests.contract.engines import Embedded
 from tests.fakes.choices import ANA, allow_list, make_message
 from tests.fakes.memory_table import MemoryTable

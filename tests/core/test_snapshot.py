@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from bot.stores import Stores
+from bot.tables import SCHEMA
 from core.domain.errors import NotStored
 from core.store import snapshot
 from core.store.database import SqliteDatabase
-from core.store.schema import SCHEMA
 from core.store.snapshot import NoRoom
-from core.store.stores import Stores
 from tests.contract.test_migrations import NEXT
 
 DAY = 86_400
@@ -42,7 +42,7 @@ async def home(tmp_path: Path) -> Path:
 @pytest.fixture
 def next_schema(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ponte has a migration."""
-    monkeypatch.setattr("core.store.stores.SCHEMA", NEXT)
+    monkeypatch.setattr("bot.stores.SCHEMA", NEXT)
 
 
 async def test_an_older_home_is_copied_before_it_is_changed(home: Path, next_schema: None) -> None:

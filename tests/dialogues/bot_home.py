@@ -13,6 +13,7 @@ import pytest
 
 from bot.engine import Engine
 from bot.integrations import canonical_person
+from bot.stores import Stores
 from core.changes.approval import TableRules
 from core.changes.ports import Applier
 from core.chat.reply import GrowingReply
@@ -26,7 +27,6 @@ from core.rights.usage import Prices
 from core.runtime.tasks import cancel_all
 from core.store.budget import DailyCapLookup, no_daily_caps
 from core.store.inbox import SenderLimits
-from core.store.stores import Stores
 from core.tools.code.source import CodeRunner
 from tests.fakes.choices import ANA, Choices, make_choices, make_message, make_spending, open_engine
 from tests.fakes.clock import Clock

@@ -13,6 +13,7 @@ import pytest
 import simcord
 
 from adapters.discord.adapter import DiscordAdapter
+from bot.tables import SCHEMA
 from core.chat.conversations import Conversations
 from core.chat.participants import FixedAddressingSettings
 from core.chat.people import People
@@ -20,7 +21,6 @@ from core.commands import grammar
 from core.domain.messages import Address, Answer, Card
 from core.store.database import Database, SqliteDatabase
 from core.store.peers import Alone
-from core.store.schema import SCHEMA
 from tests.fakes.choices import EmptyStatusBoard, allow_list
 from tests.fakes.memory import MemoryFiles, MemoryInbox
 from tests.fakes.posts import KeptPosts

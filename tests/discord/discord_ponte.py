@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adapters.discord.adapter import DiscordAdapter
+from bot.stores import Stores
 from core.domain.messages import Item, Message
 from core.domain.records import (
     Health,
@@ -23,7 +24,6 @@ from core.domain.records import (
 )
 from core.ports.conversations import Inbox
 from core.ports.tools import Tool
-from core.store.stores import Stores
 from core.tools.tool import FunctionTool
 from tests.fakes.choices import Choices, allow_list, make_choices, open_engine
 from tests.fakes.discord import FakeDiscord

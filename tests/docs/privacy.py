@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.store.tables import DECLARED_TABLES
+from bot.tables import SCHEMA
 from tests.docs.reference import ROOT
 
 PAGE = ROOT / "docs" / "explanation" / "privacy.md"
@@ -15,7 +15,7 @@ def with_tables(page: str) -> str:
     after = rest.partition("\n\n")[2]
     rows = "\n".join(
         f"| `{table.name}` | {table.contents} | {table.whose} | {table.kept} |"
-        for table in DECLARED_TABLES
+        for table in SCHEMA.declarations
     )
     return f"{before}{BEGIN}| --- | --- | --- | --- |\n{rows}\n\n{after}"
 

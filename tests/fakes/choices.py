@@ -17,6 +17,7 @@ from bot.integrations import ADMINS, KINDS, PLATFORM_RIGHTS, canonical_person
 from bot.owner_name import OwnerName
 from bot.page_accounts import PageAccountService
 from bot.quick_registry import QuickCommandRegistry
+from bot.stores import Stores
 from core.changes.approval import Approval, NamedApprovers, TableRules
 from core.changes.ports import Applier
 from core.chat.people import People
@@ -38,7 +39,6 @@ from core.store.inbox import SenderLimits
 from core.store.owner_name import SqlOwnerName
 from core.store.page_accounts import SqlPageAccounts
 from core.store.personal_data import SqlPersonalData
-from core.store.stores import Stores
 from core.tools.code.source import CodeRunner
 from core.tools.tool import Toolbox
 from tests.fakes.models import EchoModel
@@ -157,9 +157,7 @@ async def open_engine(home: Path, made: Choices, stores: Stores | None = None) -
 
 def personal_data(engine: Engine) -> SqlPersonalData:
     """Return the personal data of an engine."""
-    return SqlPersonalData(
-        engine.stores.database, canonical_person, shared=engine.stores.peers.is_shared
-    )
+    return SqlPersonalData(engine.stores.database, canonical_person)
 
 
 def make_choices(

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import aiohttp
 
+from bot.tables import SCHEMA
 from core.chat.reply import GrowingReply
 from core.chat.turn_posts import TurnPosts
 from core.store.database import SqliteDatabase
-from core.store.schema import SCHEMA
 from core.store.turns import Journal
 from tests.fakes.recorder import RecordingSurface
 from tests.fakes.recorder_server import RemoteRecorder

@@ -8,8 +8,8 @@ from contextlib import closing
 from itertools import groupby
 from typing import Any
 
+from bot.tables import SCHEMA
 from core.conversation import prompt
-from core.store.tables import DECLARED_TABLES
 from tests.guard.normal import Normal
 from tests.guard.services import NotedRequest
 from tests.guard.stage import Stage
@@ -39,7 +39,7 @@ async def dump_stage(stage: Stage) -> Sequence[str]:
         for line in lines:
             line.pop("at", None)
             found.append(normal.line(line))
-        for table in sorted(each.name for each in DECLARED_TABLES if not each.shared):
+        for table in sorted(each.name for each in SCHEMA.declarations if not each.shared):
             if table not in LEFT_OUT:
                 found += _dump_table(connection, table, normal)
     return [*found, "== seen", *map(normal.line, _sort_posts(seen, normal))]

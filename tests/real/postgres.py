@@ -15,8 +15,8 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
+from bot.tables import SCHEMA
 from core.store.postgres import CONNECTION_OPTIONS, PostgresDatabase
-from core.store.schema import SCHEMA
 
 SPEED = {
     "fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "autovacuum": "off",

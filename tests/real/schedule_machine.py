@@ -22,6 +22,7 @@ from typing import Any
 import structlog
 
 from bot.engine import Engine
+from bot.stores import Stores
 from core.chat.reply import GrowingReply
 from core.domain.messages import Address, Person, ReplyTo
 from core.domain.schedule_rules import next_after
@@ -37,7 +38,6 @@ from core.schedules import scheduler
 from core.store import jobs, processes
 from core.store.database import SqlConnection
 from core.store.schedules import Schedules
-from core.store.stores import Stores
 from tests.fakes.choices import make_choices, open_engine
 from tests.fakes.recorder import RecordingSurface
 from tests.fakes.schedules import put_schedule

@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from bot.tables import SCHEMA
 from core.domain.changes import Change
 from core.domain.messages import Message
 from core.store.changes import SqlLedger
 from core.store.database import SqliteDatabase
-from core.store.schema import SCHEMA
 from tests.fakes.choices import make_message
 from tests.real.victims import People, Victim
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from adapters.slack.adapter import Credentials, SlackAdapter
 from adapters.slack.intake import SlackOptions
 from bot.engine import Engine
+from bot.stores import Stores
 from core.chat.conversations import Conversations
 from core.chat.people import People
 from core.ports.conversations import Inbox, StatusBoard
 from core.ports.tools import Model
 from core.rights.policy import Policy
 from core.store.peers import Peers
-from core.store.stores import Stores
 from tests.fakes.choices import Choices, make_choices, open_engine
 from tests.fakes.slack import FakeSlack, Json, SlackChannel, SlackPerson
 

@@ -12,6 +12,7 @@ import pytest
 from adapters.slack import people
 from adapters.slack.client import REFUSAL_SECONDS, SlackApi
 from adapters.slack.people import GROUPS, SlackPeople
+from bot.tables import SCHEMA
 from core.chat import directory as members
 from core.clients.http import Proxies
 from core.domain.changes import DisplayName
@@ -22,7 +23,6 @@ from core.rights.policy import MAX_CONFIRMED_AGE_SECONDS, MAX_STALE_SECONDS
 from core.store.database import SqliteDatabase
 from core.store.directory import SqlDirectory
 from core.store.peers import Alone
-from core.store.schema import SCHEMA
 from tests.fakes.loop_clock import LoopClock, run_ready
 from tests.fakes.slack import TEAM, FakeSlack, SlackPerson
 

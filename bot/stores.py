@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bot.tables import SCHEMA
 from core.domain.records import Health
 from core.rights.audit import Audit
 from core.store import snapshot
@@ -15,7 +16,6 @@ from core.store.audit import FileAuditLines, SqlPseudonyms, TableAuditLines
 from core.store.database import Database, SqlConnection, SqliteDatabase
 from core.store.files import FileBytes, FolderBytes, PieceBytes
 from core.store.peers import Alone, Peers
-from core.store.schema import SCHEMA
 from core.store.thread_map import FileThreadMap, SqlThreadMap
 from core.store.threads import erase_spare_remotes
 
