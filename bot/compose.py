@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from pydantic import SecretStr
@@ -32,7 +32,6 @@ from bot.start import Start
 from bot.surfaces import Surfaces
 from bot.tracing import Traces
 from core.changes.approval import Approval
-from core.chat.platform import ChatPlatform
 from core.clients.http import HttpClient
 from core.clients.openai import OPENAI_URL, ModelEndpoint, ModelServerClient
 from core.conversation import prompt
@@ -59,7 +58,7 @@ from core.integrations.integration import (
 from core.integrations.settings import plain_value
 from core.models.model_server import ModelOptions
 from core.observability import metrics, tracing
-from core.rights.policy import DepartureLookup, GroupLookup, GuestLookup, Policy
+from core.rights.policy import PlatformPeople, Policy
 from core.rights.rules import PlatformRights
 from core.schedules.tools import ScheduleSource
 from core.store.inbox import SenderLimits
@@ -189,7 +188,7 @@ async def compose(
             if surfaces and isinstance(face, ChatIntegration):
                 chat = await face.build(deps, ports)
                 served.chats.append(chat)
-                people.add(chat)
+                people.add(chat.name, chat.membership, chat.guest, chat.has_left)
                 engine.platforms.add(chat)
         page = _page_ports(
             settings, home, engine, board, reloader, served, people, owner_name, live, check
@@ -237,21 +236,6 @@ def dependencies(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class PlatformPeople:
-    """Memberships, guests and departures of people, by the platform's name."""
-
-    memberships: dict[str, GroupLookup] = field(default_factory=dict)
-    guests: dict[str, GuestLookup] = field(default_factory=dict)
-    departures: dict[str, DepartureLookup] = field(default_factory=dict)
-
-    def add(self, chat: ChatPlatform) -> None:
-        """Register the lookups of a chat platform under its name."""
-        self.memberships[chat.name] = chat.membership
-        self.guests[chat.name] = chat.guest
-        self.departures[chat.name] = chat.has_left
-
-
 async def _open_stores(settings: Settings, home: Home, *, accepts: bool, works: bool) -> Stores:
     """Open the home's database, or the one that several processes share.
 
@@ -277,20 +261,11 @@ def _access_policy(
     platform_rights: Mapping[str, PlatformRights],
     people: PlatformPeople,
 ) -> Policy:
-    return Policy(
-        platform_rights, settings.ponte_allow, settings.ponte_admins, people.memberships,
-        people.guests, rule_book=lambda: live.current.rule_book, departures=people.departures,
-    )  # fmt: skip
+    return Policy(platform_rights, live, settings.ponte_allow, settings.ponte_admins, people)
 
 
 def _approval(policy: Policy, live: LiveConfig) -> Approval:
-    return Approval(
-        policy, KINDS, lambda: live.table_rules, is_named=policy.is_named,
-        platforms=policy.platforms,
-        rule_book=lambda: live.current.rule_book,
-        channel_approvers=lambda address: frozenset(live.channel(address).approvers),
-        admins=policy.admins, canonical_person=canonical_person,
-    )  # fmt: skip
+    return Approval(policy, KINDS, live, canonical_person)
 
 
 def _build_tools(
@@ -333,10 +308,7 @@ def _spending(settings: Settings, live: LiveConfig, policy: Policy) -> Spending:
         limits = live.current.limits
         return SenderLimits(limits.messages_per_minute, limits.waiting_per_person)
 
-    return Spending(
-        caps, lambda: live.current.turn_allowances, lambda: live.price_list, policy.is_meant,
-        canonical_person, intake,
-    )  # fmt: skip
+    return Spending(live, caps, policy.is_meant, canonical_person, intake)
 
 
 def _profile(

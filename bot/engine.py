@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+from bot.config import Config
 from bot.integrations import ADMINS
 from bot.schedules import ScheduleParts
 from core.changes.apply import ChangeRunner
@@ -49,11 +50,10 @@ from core.ports.conversations import (
     StatusBoard,
 )
 from core.ports.tools import Model, QuickCommands
-from core.rights.allowances import Allowance
+from core.rights.allowances import SpendingConfig
 from core.rights.audit import Audit
 from core.rights.policy import Policy
 from core.rights.rules import OWNER_ID
-from core.rights.usage import Prices
 from core.schedules.applier import ScheduleApplier
 from core.store import snapshot
 from core.store.audit import FileAuditLines, SqlPseudonyms, TableAuditLines
@@ -102,9 +102,8 @@ class Spending:
     has two budgets. `is_meant`: see `Budget`.
     """
 
+    config: SpendingConfig = field(default_factory=Config)
     caps: DailyCapLookup = no_daily_caps
-    allowances: Callable[[], Sequence[Allowance]] = tuple
-    prices: Callable[[], Prices] = Prices
     is_meant: IsMeant = means_everybody
     canonical_person: Callable[[str], str] = str
     intake: Callable[[], SenderLimits] = SenderLimits
@@ -232,8 +231,8 @@ class Records:
             database, spending.canonical_person, shared=jobs is not None
         )
         self.budget = Budget(
-            database, spending.caps, ZoneInfo(choices.profile.zone), spending.canonical_person,
-            allowances=spending.allowances, prices=spending.prices, is_meant=spending.is_meant,
+            database, spending.config, spending.caps, ZoneInfo(choices.profile.zone),
+            spending.canonical_person, is_meant=spending.is_meant,
         )  # fmt: skip
 
 
@@ -315,7 +314,7 @@ class Engine:
         )  # fmt: skip
         tool_contexts = ToolContexts(
             records.journal, records.files, records.threads, platforms.fetch, choices.profile.zone,
-            records.inbox.is_stopped, choices.approval.rules,
+            records.inbox.is_stopped, choices.approval.config,
         )  # fmt: skip
         self._owner_name = choices.owner_name
         self.commands = CommandService(
@@ -338,7 +337,7 @@ class Engine:
         self.schedules = ScheduleParts(
             stores.database, records.inbox, choices.policy, records.budget, records.audit,
             platforms.messengers, stores.peers, choices.schedule_limits,
-            lambda: choices.approval.admins, self.notices, self.changes, choices.clock,
+            lambda: choices.policy.admins, self.notices, self.changes, choices.clock,
             is_demo=choices.model.level == "demo", is_shared=stores.jobs is not None,
         )  # fmt: skip
         maintenance = Maintenance(

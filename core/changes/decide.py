@@ -136,7 +136,7 @@ class Decisions:
         is_here = asked.is_shared and asked.is_same_channel(here)
         if not (is_asker or is_here or reached or asked.conversation == here.conversation):
             return False
-        if self.approval.platforms.get(here.platform, NO_RIGHTS).has_room:
+        if self.approval.policy.platforms.get(here.platform, NO_RIGHTS).has_room:
             return True
         found = await self.ledger.list_of_conversation(asked.conversation, MAX_LISTED_CHANGES)
         beside = {one.id: one for one in [*found, change] if one.proposal.seq == proposal.seq}

@@ -199,7 +199,7 @@ class ChangeViews:
         """Return how a card names this person, group or set to readers on `platform` ("" for
         readers who may see the names of every platform); None if the name is not known."""
         home, _, id = name.partition(":")
-        platforms = self.approval.platforms
+        platforms = self.approval.policy.platforms
         on_page = platforms.get(home, NO_RIGHTS).has_one_owner
         reads_page = platforms.get(platform, NO_RIGHTS).has_one_owner or not platform
         if on_page:

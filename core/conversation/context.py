@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from core.changes.approval import TableRules
+from core.changes.approval import NO_TABLE_RULES, TableRulesConfig
 from core.domain.messages import Attachment, File, Item, Message, Progress
 from core.domain.records import (
     Need,
@@ -62,11 +62,11 @@ class ToolContexts:
     zone: str = "UTC"
     stopped: Callable[[int], bool] = lambda seq: False
     """Returns whether a person stopped the turn with this `seq` (`Inbox.is_stopped`)."""
-    table_rules: Callable[[], TableRules] = TableRules
+    config: TableRulesConfig = NO_TABLE_RULES
 
     def may_know(self, rights: PlaceRights | None, needs: Collection[Need]) -> bool:
         """Return whether a person with these rights may read what needs `needs`."""
-        rules = self.table_rules()
+        rules = self.config.table_rules
         return all(
             (rights is None or rights.may_know(*need))
             and not (need[0] == "read" and rules.is_hidden(*need[1:]))

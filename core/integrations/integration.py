@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from pydantic import SecretStr
 
-from core.changes.approval import TableRules
+from core.changes.approval import ApprovalConfig
 from core.changes.ports import Applier
 from core.chat.approval_notices import PersonNoticeService
 from core.chat.platform import ChatPlatform, Platform
@@ -31,7 +31,7 @@ from core.ports.tools import Model, QuickCommands, ToolSource
 from core.rights.audit import OPERATOR
 from core.rights.policy import Policy
 from core.rights.rules import OWNER_ID, DailyTurns, PlatformRights
-from core.rights.usage import Prices
+from core.rights.usage import PriceConfig
 from core.store.database import Database
 from core.store.jobs import Jobs, SharedPace
 from core.store.kernels import KernelRows
@@ -104,12 +104,8 @@ class SharedSettings(Protocol):
         """Return True if neither a chat platform nor Postgres is configured, not even partly."""
 
 
-class OperatorConfig(Protocol):
+class OperatorConfig(ApprovalConfig, PriceConfig, Protocol):
     """The contents of `ponte.toml`."""
-
-    @property
-    def table_rules(self) -> TableRules:
-        """Return the rules about which tables may be read and changed."""
 
     @property
     def quick_commands(self) -> Mapping[str, Any]:
@@ -122,13 +118,6 @@ class OperatorConfig(Protocol):
     @property
     def channels(self) -> Mapping[str, Any]:
         """The places with their own settings, by their names in the file."""
-
-    @property
-    def price_list(self) -> Prices:
-        """The configured prices. They follow changes of the file."""
-
-    def channel(self, address: Address) -> Any:
-        """Return the settings of a place."""
 
     def section(self, name: str) -> Any:
         """Return the section of that name, parsed into the integration's `section` class."""

@@ -47,7 +47,7 @@ from core.domain.records import Remote, RoundCompleted, RoundRequest, Thread, To
 from core.models.answer_reader import ModelAnswer
 from core.models.model_input import ModelInput, ReadFile, estimate_max_tokens, find_data_urls
 from core.rights.allowances import MAX_OUTPUT_TOKENS
-from core.rights.usage import Prices
+from core.rights.usage import DEFAULT_PRICES, PriceConfig
 from core.runtime.retry import Backoff
 from core.runtime.tasks import BoundedDict
 from core.text.text import make_storable
@@ -174,7 +174,7 @@ class ModelOptions:
     window_tokens: int = 200_000
     compact_tokens: int = 100_000
     spare_conversations: int = 0
-    prices: Callable[[], Prices] = Prices
+    config: PriceConfig = DEFAULT_PRICES
 
     def pseudonym(self, name: str) -> str:
         """Return a stable pseudonym: HMAC-SHA256, 64 characters (OpenAI accepts 64 to 128)."""
@@ -501,8 +501,7 @@ class ModelServer:
             usage = replace(usage, input=input, output=output, is_estimated=True)
         models = (ask.model or self.options.model, said.model)
         # Only OpenAI's prices are known: another server may ask anything for the same name.
-        known = self.options.prices()
-        prices = known if self.official else Prices(known.models, official=False)
+        prices = replace(self.options.config.price_list, official=self.official)
         costs = (prices.highest_cost(models, usage), usage.cost)
         cost = max((cost for cost in costs if cost is not None), default=None)
         usage = replace(usage, cost=cost)

@@ -26,7 +26,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from bot.integrations import KINDS, PLATFORM_RIGHTS
+from bot.integrations import KINDS
 from core.changes.apply import ChangeRunner
 from core.changes.approval import ASKER, Approval, TableRule, TableRules
 from core.changes.cards import CardBuilder
@@ -52,6 +52,7 @@ from core.store.postgres import PostgresDatabase
 from core.store.schema import SCHEMA
 from tests.contract.engines import Embedded
 from tests.fakes.choices import ANA, allow_list, make_message
+from tests.fakes.config import FixedConfig
 from tests.fakes.memory_table import MemoryTable
 
 T = TypeVar("T")
@@ -223,9 +224,7 @@ class Machine(RuleBasedStateMachine):
             self.ledger, runner, builder, NoAudit(), lambda: None, self.clock
         )
         policy = allow_list(KEYS)
-        approval = Approval(
-            policy, KINDS, lambda: RULES, is_named=policy.is_named, platforms=PLATFORM_RIGHTS
-        )
+        approval = Approval(policy, KINDS, FixedConfig(RULES))
         views = ChangeViews(self.ledger, approval, builder, self.clock)
         self.decisions = Decisions(
             self.ledger, approval, views, self.lifecycle, appliers,

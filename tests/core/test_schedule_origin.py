@@ -29,7 +29,7 @@ from core.domain.schedules import (
     ScheduleRun,
 )
 from core.rights.allowances import Allowance
-from core.rights.policy import DepartureLookup
+from core.rights.policy import DepartureLookup, PlatformPeople
 from core.rights.rules import Rule, RuleBook
 from core.rights.usage import Price, Prices
 from core.runtime.retry import Backoff
@@ -40,6 +40,7 @@ from core.tools.tool import FunctionTool
 from tests.core.test_turn import Scripted, Tools, Watched
 from tests.fakes.choices import allow_list, make_choices, make_spending
 from tests.fakes.clock import Clock
+from tests.fakes.config import FixedConfig
 from tests.fakes.gate import Gate
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
@@ -57,7 +58,7 @@ HOUR = 3600.0
 class Bot:
     engine: Engine
     clock: Clock
-    rules: list[Rule]
+    config: FixedConfig
     reply: Watched
 
     @property
@@ -102,8 +103,10 @@ async def open_bot(
     tables: TableRules | None = None,
     departures: Mapping[str, DepartureLookup] = MappingProxyType({}),
 ) -> AsyncIterator[Bot]:
-    clock, rules, reply = Clock(MONDAY), list[Rule](), Watched()
-    policy = replace(allow_list(), rule_book=lambda: RuleBook(tuple(rules)), departures=departures)
+    clock, config, reply = Clock(MONDAY), FixedConfig(), Watched()
+    policy = replace(
+        allow_list(), config=config, people=PlatformPeople(departures=dict(departures))
+    )
     spending = make_spending(
         allowances=allowances, prices=Prices({"echo": Price(1.0, 1.0, 1.0, 1.0)})
     )
@@ -119,7 +122,7 @@ async def open_bot(
     engine = await Engine.open(home, replace(choices, clock=clock, schedule_limits=lambda: found))
     engine.platforms.replies["web"] = lambda to, posts: reply
     engine.start()
-    yield Bot(engine, clock, rules, reply)
+    yield Bot(engine, clock, config, reply)
     await engine.drain(5)
     await engine.close()
 
@@ -208,13 +211,13 @@ async def test_lost_rights_pause_and_a_used_up_allowance_skips(tmp_path: Path) -
         assert (await bot.store.get(ask.id)).state == "active"
         assert await bot.notices() == ["schedule-allowance"]
         post = await bot.start()
-        bot.rules.append(Rule("rule", deny=("chat",)))
+        bot.config.rule_book = RuleBook((Rule("rule", deny=("chat",)),))
         run, answer = await bot.run(post)
         assert (run.state, run.reason, answer.text) == ("skipped", "rights", "")
         found = await bot.store.get(post.id)
         assert (found.state, found.reason) == ("paused", "rights")
         assert "schedule-rights" in await bot.notices()
-        bot.rules.clear()
+        bot.config.rule_book = RuleBook()
         await bot.engine.schedules.service.resume(post.id, ANA, PLACE)
         assert (await bot.run(post))[0].reason == "allowance", "posts count, too"
         assert len(model.asks) == 1
@@ -390,7 +393,9 @@ async def test_strangers_own_no_schedules_unless_a_rule_names_them(tmp_path: Pat
         bot.engine.platforms.replies["discord"] = lambda to, posts: bot.reply
         run, answer = await bot.run(one)
         assert (run.state, run.reason, answer.text) == ("skipped", "rights", "")
-        bot.rules.append(Rule("rule", who=frozenset({"discord:9"}), allow=("chat",)))
+        bot.config.rule_book = RuleBook(
+            (Rule("rule", who=frozenset({"discord:9"}), allow=("chat",)),)
+        )
         await bot.store.resume(one.id)
         assert (await bot.run(one))[0].state == "done"
 

@@ -140,7 +140,7 @@ class DiscordPonte:
             gateway_url=self.discord.gateway_url,
             **self.options,
         )
-        self.policy.memberships = {"discord": self.adapter.roles.roles_of}
+        self.policy.people.memberships = {"discord": self.adapter.roles.roles_of}
         self.engine.platforms.replies["discord"] = self.adapter.reply
         self.engine.platforms.look_up["discord"] = self.adapter.look_up
         self.engine.platforms.fetch["discord"] = self.adapter.fetch

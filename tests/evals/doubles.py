@@ -337,7 +337,7 @@ class CaseTableSource(TableSource):
 
     def __init__(self, api: SampleApi, config: OperatorConfig, now: Callable[[], float]) -> None:
         driver = CaseDriver(api)
-        super().__init__(api, driver, drafting=driver, rules=lambda: config.table_rules, now=now)
+        super().__init__(api, driver, drafting=driver, config=config, now=now)
 
 
 class CaseCommands(ToolIntegration[SettingsPart]):

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from types import MappingProxyType
 from typing import TypeVar
 
 from bot.engine import Choices, Spending
 from bot.integrations import ADMINS, KINDS, PLATFORM_RIGHTS, canonical_person
 from bot.quick_registry import QuickCommandRegistry
-from core.changes.approval import Approval, NamedApprovers, TableRules
+from core.changes.approval import Approval, TableRules
 from core.changes.ports import Applier
 from core.domain.hooks import HOOK_PLATFORM, HOOK_RIGHTS
 from core.domain.messages import Address, Card, Message, Person, ReplyTo, turn_id
 from core.domain.records import Health, QuickCommand
 from core.ports.tools import Model, ToolSource
 from core.rights.allowances import Allowance
-from core.rights.policy import GroupLookup, GuestLookup, Policy
+from core.rights.policy import GroupLookup, GuestLookup, PlatformPeople, Policy
 from core.rights.rules import RuleBook, StandIns
 from core.rights.usage import Prices
 from core.store.budget import DailyCapLookup, no_daily_caps
 from core.store.inbox import SenderLimits
 from core.tools.tool import Toolbox
+from tests.fakes.config import FixedConfig
 from tests.fakes.models import EchoModel
 
 T = TypeVar("T")
@@ -54,7 +54,8 @@ def allow_list(
     clock: Callable[[], float] = time.monotonic,
 ) -> Policy:
     """Return a policy over the rights of all platforms of Ponte."""
-    return Policy(PLATFORM_RIGHTS, allow, admins, memberships, guests, clock)
+    people = PlatformPeople(dict(memberships), dict(guests))
+    return Policy(PLATFORM_RIGHTS, FixedConfig(), allow, admins, people, clock)
 
 
 def hook_rules(groups: Mapping[str, str]) -> RuleBook:
@@ -70,16 +71,13 @@ def make_choices(
     *,
     rules: TableRules | None = None,
     spending: Spending | None = None,
-    is_named: NamedApprovers | None = None,
 ) -> Choices:
-    """`is_named` is how approvers that `rules` name are recognised."""
     policy = policy or allow_list()
-    approval = Approval(policy, KINDS, supplier(rules or TableRules()), platforms=PLATFORM_RIGHTS)
     return Choices(
         model=model or EchoModel(),
         toolbox=Toolbox(sources),
         policy=policy,
-        approval=replace(approval, is_named=is_named) if is_named else approval,
+        approval=Approval(policy, KINDS, FixedConfig(rules or TableRules())),
         board=EmptyStatusBoard(),
         quick=QuickCommandRegistry(dict, allow_list().is_named),
         spending=spending or Spending(),
@@ -99,10 +97,9 @@ def make_spending(
     intake: SenderLimits | None = None,
 ) -> Spending:
     """Return the limits of spending; persons are counted by their canonical key."""
-    return Spending(
-        caps, supplier(allowances), supplier(prices or Prices()), canonical_person=canonical_person,
-        intake=supplier(intake or SenderLimits()),
-    )  # fmt: skip
+    config = FixedConfig(turn_allowances=allowances, price_list=prices or Prices())
+    limits = supplier(intake or SenderLimits())
+    return Spending(config, caps, canonical_person=canonical_person, intake=limits)
 
 
 def fixed_caps(own: int = 0, everybody: int = 0) -> DailyCapLookup:

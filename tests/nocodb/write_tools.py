@@ -23,7 +23,7 @@ from core.tools.nocodb.schema import Schemas
 from core.tools.nocodb.write import TableWriter
 from core.tools.sample.base import SampleApi
 from core.tools.sample.source import SampleDriver
-from tests.fakes.choices import supplier
+from tests.fakes.config import FixedConfig
 from tests.nocodb.places import Place
 
 ANA = Person("slack", "U1", "T1", "Ana")
@@ -44,7 +44,7 @@ class WriteTools:
         sample: SampleApi | None = None,
     ) -> None:
         self.api: TableApi = sample or NocoApi(url, token, http, pauses=())
-        self.schemas = Schemas(self.api, base, rules=supplier(rules or TableRules()))
+        self.schemas = Schemas(self.api, base, config=FixedConfig(rules or TableRules()))
         self.rows = TableWriter(SampleDriver(sample) if sample else RestDriver(self.api))
         self.drafts: list[Draft] = []
         self._tools = {

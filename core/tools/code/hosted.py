@@ -29,7 +29,7 @@ from core.domain.errors import NoKey, NoQuota, RateLimited, ToolError, WrongKey
 from core.domain.messages import Usage
 from core.domain.records import Health, Remote, ToolContext
 from core.observability import metrics
-from core.rights.usage import PaidRun, Prices
+from core.rights.usage import DEFAULT_PRICES, PaidRun, PriceConfig
 from core.text import i18n
 from core.text.i18n import say
 from core.text.text import limit_combining_marks
@@ -126,7 +126,7 @@ class HostedOptions:
     effort: str = ""
     store: bool = True
     seconds: float = 240.0
-    prices: Callable[[], Prices] = Prices
+    config: PriceConfig = DEFAULT_PRICES
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,7 +354,7 @@ class CodeInterpreter:
 
         `model` is the name under which the server answered.
         """
-        prices = replace(self._choice.prices(), official=self._client.place.is_official)
+        prices = replace(self._choice.config.price_list, official=self._client.place.is_official)
         session = prices.container_session
         known = prices.highest_cost((self._choice.model, model), usage)
         costs = [] if known is None else [known]

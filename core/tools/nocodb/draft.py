@@ -416,7 +416,7 @@ class WriteTools:
         named = [known.field(each) for each in wanted]
         touched = [(known.title, known.id), *((f.related_title, f.related_id) for f in named)]
         for title, id in touched:
-            if id and self._schemas.rules().is_closed(viewer, title, id):
+            if id and self._schemas.config.table_rules.is_closed(viewer, title, id):
                 raise ToolError(
                     "The table {table} is read-only here. This is set in ponte.toml.",
                     code="read_only", hint="tell the person; do not look for another way",

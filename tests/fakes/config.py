@@ -1,0 +1,27 @@
+"""A configuration of ponte.toml that a test sets, and may change at any time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bot.config import ChannelConfig
+from core.changes.approval import TableRules
+from core.domain.messages import Address
+from core.rights.allowances import Allowance
+from core.rights.rules import RuleBook
+from core.rights.usage import Prices
+
+
+@dataclass
+class FixedConfig:
+    """`approvers` are those of a channel, by its id."""
+
+    table_rules: TableRules = field(default_factory=TableRules)
+    rule_book: RuleBook = field(default_factory=RuleBook)
+    turn_allowances: Sequence[Allowance] = ()
+    price_list: Prices = field(default_factory=Prices)
+    approvers: Mapping[str, Collection[str]] = field(default_factory=dict)
+
+    def channel(self, address: Address) -> ChannelConfig:
+        return ChannelConfig(approvers=tuple(self.approvers.get(address.channel, ())))
