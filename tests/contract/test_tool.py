@@ -53,7 +53,7 @@ async def echo(ctx: ToolContext, text: str, times: int = 1) -> str:
         text: what to say
         times: how often
     """
-    await ctx.show_progress("is repeating…")
+    await ctx.turn.show_progress("is repeating…")
     if times < 1:
         raise ToolError("Once is the least.", code="bad_arguments", hint="times >= 1")
     return text * times

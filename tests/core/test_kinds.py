@@ -80,7 +80,7 @@ class Double:
         Args:
             kind: its kind
         """
-        return await ctx.propose(DRAFTS[kind])
+        return await ctx.turn.propose(DRAFTS[kind])
 
     def batch(self, draft: Draft) -> int:
         return 1

@@ -251,7 +251,7 @@ async def test_a_run_changes_no_table_without_a_person(tmp_path: Path) -> None:
     async def write(ctx: ToolContext) -> Outcome:
         """Write."""
         row = RowWrite("", None, {"Value": 1})
-        return await ctx.propose(Draft("memory", "create", {}, "People", (row,)))
+        return await ctx.turn.propose(Draft("memory", "create", {}, "People", (row,)))
 
     def script(ask: RoundRequest) -> Any:
         call = Item("call", call_id="c1", name="write", arguments="{}")
@@ -272,7 +272,7 @@ async def test_a_run_with_an_undecided_card_of_an_earlier_run_proposes_nothing(
     async def write(ctx: ToolContext) -> Outcome:
         """Write."""
         row = RowWrite("1", {"Value": 1}, {"Value": 2})
-        return await ctx.propose(Draft("memory", "update", {}, "People", (row,)))
+        return await ctx.turn.propose(Draft("memory", "update", {}, "People", (row,)))
 
     call = Item("call", call_id="c1", name="write", arguments="{}")
     told: list[str] = []

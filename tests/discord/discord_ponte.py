@@ -70,7 +70,7 @@ class Drawer:
             """Draw a plot."""
             files = self._ponte.engine.records.files
             kept = await files.put(
-                ctx.turn, self._name, "image/png", self._data, ctx.asker, ctx.thread.id
+                ctx.message.turn, self._name, "image/png", self._data, ctx.asker, ctx.thread.id
             )
             return Outcome("ok", "drawn", (kept,))
 

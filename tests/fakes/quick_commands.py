@@ -56,5 +56,5 @@ class RegisteredCommands:
 
     async def run(self, ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> Outcome:
         self.ran.append((slug, input))
-        await ctx.show_progress("is running the quick command…")
+        await ctx.turn.show_progress("is running the quick command…")
         return self.outcome or Outcome("ok", f"{slug} ran with {input!r}")

@@ -15,6 +15,7 @@ from core.domain.records import Health, Need, Outcome, QuickCommand, ToolContext
 from core.tools.stackspot import StackSpot
 from core.tools.stackspot.client import StackSpotAgent
 from core.tools.stackspot.source import FILE_FROM_CHARACTERS, StackSpotCommands, StackSpotSource
+from tests.core.tools.scene import with_controls
 from tests.core.tools.strict import breaches
 from tests.fakes.quick_commands import CLOSE, ECHO, SUMMARY, RegisteredCommands
 from tests.fakes.stackspot import FakeStackSpot, Run, Trouble
@@ -141,7 +142,7 @@ async def test_one_that_writes_or_spends_asks_a_person_first(
     fake: FakeStackSpot, source: StackSpotSource, slug: str, effect: str
 ) -> None:
     proposals = Proposals()
-    ctx = replace(CommandScene().ctx(), propose=proposals.propose)
+    ctx = with_controls(CommandScene().ctx(), propose=proposals.propose)
     outcome = await command(source, ctx, slug, "now")
     running, _ = await source.tools(Viewer())
     assert running.effect_of(json.dumps({"slug": slug})) == effect

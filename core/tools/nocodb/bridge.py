@@ -444,7 +444,7 @@ class BridgeSource:
         else:
             cells = {id: _cells(row) for id, row in asked.items()}
             draft, _ = await self._drafts.draft_update(schema, cells, UTC)
-        return await ctx.propose(draft)
+        return await ctx.turn.propose(draft)
 
     async def nocodb_read(
         self, ctx: ToolContext, tool: str, args: Mapping[str, Any] = _NOTHING

@@ -117,10 +117,10 @@ class StackSpotCommands:
         The execution's id is journalled before waiting. If the context already has one, the run
         continues from there. Cancelling stops only the waiting.
         """
-        execution = ctx.handle or await self._start_run(ctx, slug, input)
+        execution = ctx.call.handle or await self._start_run(ctx, slug, input)
 
         async def on_progress(status: RunStatus) -> None:
-            await ctx.show_progress(describe_progress(status))
+            await ctx.turn.show_progress(describe_progress(status))
 
         result = await self._stackspot.wait(execution, on_progress=on_progress)
         bare = await run_off_loop(lambda _: result.without_fence, result.text)
@@ -135,7 +135,7 @@ class StackSpotCommands:
         async def begin() -> str:
             conversation = conversation_ulid(ctx)
             execution = await self._stackspot.create(slug, input, conversation_id=conversation)
-            await ctx.record_handle(execution)
+            await ctx.turn.record_handle(execution)
             return execution
 
         task = asyncio.create_task(begin())
@@ -348,7 +348,7 @@ class StackSpotSource:
             input: a text, or an object with its inputs by name
         """
         ctx.viewer.note_need("command", slug)
-        if ctx.handle:
+        if ctx.call.handle:
             return await self._run_command(ctx, slug, input)
         try:
             found = await self._commands.find(ctx.asker, ctx.address, slug)
@@ -357,7 +357,7 @@ class StackSpotSource:
             raise ToolError(error.sentence, code=error.code, hint="", **error.values) from None
         if found.effect == "read":
             return await self._run_command(ctx, slug, given)
-        return await ctx.propose(draft_run(ctx, found, given))
+        return await ctx.turn.propose(draft_run(ctx, found, given))
 
     async def stackspot_agent(self, ctx: ToolContext, agent: str, prompt: str) -> Outcome:
         """Ask an agent.
