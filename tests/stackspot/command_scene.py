@@ -11,7 +11,7 @@ import pytest
 from core.clients.http import HttpClient, Proxies
 from core.domain.records import Thread, ToolContext
 from core.tools.stackspot import StackSpot, StackSpotError
-from core.tools.stackspot.api import Clock
+from core.tools.stackspot.api import Clock, StackSpotUrls
 from tests.core.tools.scene import Seen, with_controls
 from tests.core.tools.scene import ctx as plain_scene
 from tests.fakes.scene_folder import MemoryContextFiles
@@ -29,7 +29,7 @@ def client(
     proxies: Proxies | None = None,
 ) -> StackSpot:
     return StackSpot(
-        CLIENT, secret, realm=realm, auth_url=url, api_url=url, agent_url=url,
+        CLIENT, secret, realm=realm, urls=StackSpotUrls(url, url, url),
         deadline=deadline, clock=clock, http=http, proxies=proxies,
     )  # fmt: skip
 

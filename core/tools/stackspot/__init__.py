@@ -23,7 +23,7 @@ from core.integrations.integration import (
 )
 from core.integrations.settings import SettingsPart, Url, plain_value, setting
 from core.text.i18n import say
-from core.tools.stackspot.api import Clock, StackSpotError, StillRunning
+from core.tools.stackspot.api import Clock, StackSpotError, StackSpotUrls, StillRunning
 from core.tools.stackspot.client import Result, StackSpot, StackSpotAgent
 
 __all__ = ["STACKSPOT", "Proxies", "Result", "StackSpot", "StackSpotError", "StillRunning"]
@@ -66,9 +66,10 @@ class StackSpotSettings(SettingsPart):
         """Return a client with these settings."""
         return StackSpot(
             self.stackspot_client_id or "", plain_value(self.stackspot_client_secret),
-            realm=self.stackspot_realm, auth_url=self.stackspot_auth_url,
-            api_url=self.stackspot_api_url, agent_url=self.stackspot_agent_url,
-            deadline=self.stackspot_deadline, http=http, clock=clock,
+            realm=self.stackspot_realm, deadline=self.stackspot_deadline, http=http, clock=clock,
+            urls=StackSpotUrls(
+                self.stackspot_auth_url, self.stackspot_api_url, self.stackspot_agent_url
+            ),
         )  # fmt: skip
 
 
