@@ -359,9 +359,7 @@ class CaseCommands(ToolIntegration[SettingsPart]):
         quick.connect(StackSpotCommands(client).run)
         if not deps.config.quick_commands:
             return None
-        source = StackSpotSource(
-            client, quick, listed=lambda: quick.everybodys, asks_first=quick.asks_first
-        )
+        source = StackSpotSource(client, quick, deps.config)
         return ToolBundle(source, [StackSpotRuns(client)])
 
     def rule_names(self, own: SettingsPart, config: OperatorConfig) -> RuleNames:

@@ -21,6 +21,7 @@ class FixedConfig:
     rule_book: RuleBook = field(default_factory=RuleBook)
     turn_allowances: Sequence[Allowance] = ()
     price_list: Prices = field(default_factory=Prices)
+    known_agents: Mapping[str, tuple[str, str, str]] = field(default_factory=dict)
     approvers: Mapping[str, Collection[str]] = field(default_factory=dict)
 
     def channel(self, address: Address) -> ChannelConfig:
