@@ -26,7 +26,7 @@ import structlog
 
 from core.changes.cards import CardBuilder
 from core.changes.kinds import Kind
-from core.changes.ports import Applier, Batch, Doing, Ledger, WatchedBatch
+from core.changes.ports import Applier, Batch, Doing, WatchedBatch
 from core.domain.changes import (
     PENDING_STATES,
     POLICY_PERSON,
@@ -38,6 +38,7 @@ from core.domain.changes import (
     StepState,
 )
 from core.domain.errors import Draining, ToolError, WriteUnsure
+from core.store.changes import SqlLedger
 
 log = structlog.get_logger("changes")
 _GONE = "The system for this change is no longer connected."
@@ -79,7 +80,7 @@ class ChangeRunner:
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: SqlLedger,
         appliers: Mapping[str, Applier],
         builder: CardBuilder,
         clock: Callable[[], float] = time.time,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from core.changes import cards
 from core.changes.approval import Approval
 from core.changes.lifecycle import ChangeLifecycle
-from core.changes.ports import Applier, CheckedApplier, Ledger
+from core.changes.ports import Applier, CheckedApplier
 from core.changes.undo import Undo
 from core.changes.views import MAX_LISTED_CHANGES, ChangeViews
 from core.domain.changes import (
@@ -22,6 +22,7 @@ from core.domain.changes import (
 from core.domain.errors import Expired, NotAllowed, NotFound, StatusUnknown
 from core.domain.messages import Answer, ChangeAction
 from core.rights.rules import NO_RIGHTS
+from core.store.changes import SqlLedger
 from core.text.i18n import say
 
 _READ_FIRST = "This is all of `{id}`. To approve exactly this, type `{hint}`."
@@ -41,7 +42,7 @@ _UNCOUNTED = (
 class Decisions:
     """Carries out what people decide: approve, deny or undo."""
 
-    ledger: Ledger
+    ledger: SqlLedger
     approval: Approval
     views: ChangeViews
     lifecycle: ChangeLifecycle

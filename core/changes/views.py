@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 
 from core.changes.approval import ASKER_UNKNOWN, Approval
 from core.changes.cards import CardBuilder
-from core.changes.ports import Ledger
 from core.domain.changes import Change, Consent, DecisionRequest, DisplayName, PendingRequest
 from core.domain.errors import NotAllowed, StatusUnknown
 from core.domain.messages import Address, Answer, Card, ChangeAction, Person
 from core.rights.rules import NO_RIGHTS, OWNER_ID
+from core.store.changes import SqlLedger
 from core.text.i18n import say
 from core.text.text import clip_line
 
@@ -45,7 +45,7 @@ async def _no_labels(names: Collection[str]) -> Mapping[str, DisplayName]:
 class ChangeViews:
     """Draws changes for people."""
 
-    ledger: Ledger
+    ledger: SqlLedger
     approval: Approval
     builder: CardBuilder
     clock: Callable[[], float] = time.time
