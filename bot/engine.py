@@ -284,7 +284,7 @@ class Engine:
             records.budget,
         )  # fmt: skip
         views = ChangeViews(
-            ledger, choices.approval, builder, choices.clock, records.outbox.has_reached,
+            ledger, choices.approval, builder, choices.clock, records.outbox,
             platforms.labels, choices.owner_name,
         )  # fmt: skip
         undo = Undo(views, lifecycle, appliers)

@@ -60,7 +60,7 @@ class Decisions:
         change = await self.ledger.get(decision.id)
         # An event that continues after a crash passed this check before.
         ours = change.decision_seq == decision.seq
-        reached = await self.views.reached(change.id, decision.person.key)
+        reached = await self.views.outbox.has_reached(change.id, decision.person.key)
         if not ours and not await self.approval.may_see(decision, change, reached):
             # The same words as for an unknown id, so that they do not reveal that it exists.
             raise NotFound(NO_PROPOSAL_SENTENCE, id=decision.id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from core.domain.errors import NotAllowed, StatusUnknown
 from core.domain.messages import Address, Answer, Card, ChangeAction, Person
 from core.rights.rules import NO_RIGHTS, OWNER_ID
 from core.store.changes import SqlLedger
+from core.store.outbox import Outbox
 from core.text.i18n import say
 from core.text.text import clip_line
 
@@ -31,16 +31,6 @@ _IN_PROGRESS = "`{id}` was already decided and is in progress."
 _UNDO_WITH = "To undo it, type `undo {id}`."
 
 
-async def _not_reached(change: str, person: str) -> bool:
-    """Return False: no direct messages with cards exist."""
-    return False
-
-
-async def _no_labels(names: Collection[str]) -> Mapping[str, DisplayName]:
-    """Return no names: no platform knows any."""
-    return {}
-
-
 @dataclass(frozen=True, slots=True)
 class ChangeViews:
     """Draws changes for people."""
@@ -48,11 +38,10 @@ class ChangeViews:
     ledger: SqlLedger
     approval: Approval
     builder: CardBuilder
-    clock: Callable[[], float] = time.time
-    reached: Callable[[str, str], Awaitable[bool]] = _not_reached
-    """Returns whether a direct message with the person of this key contains the card of this
-    change."""
-    labels: Callable[[Collection[str]], Awaitable[Mapping[str, DisplayName]]] = _no_labels
+    clock: Callable[[], float]
+    outbox: Outbox
+    """Knows which direct messages contain the card of a change."""
+    labels: Callable[[Collection[str]], Awaitable[Mapping[str, DisplayName]]]
     """Returns the display names of people and groups, by `platform:ID`. Unknown ones are left
     out."""
     owner_name: Callable[[], str] = str
@@ -112,7 +101,7 @@ class ChangeViews:
             given = {consent.person.key for consent in change.consents}
             if change.proposal.expires_at <= self.clock() or person.key in given:
                 continue
-            reached = await self.reached(change.id, person.key)
+            reached = await self.outbox.has_reached(change.id, person.key)
             with suppress(NotAllowed, StatusUnknown):
                 await self.approval.check_approval(person, address, change, reached)
                 found.append(change)
@@ -149,7 +138,7 @@ class ChangeViews:
         is shown, because a click checks them again."""
         if action == "approve" and viewer.key in [one.person.key for one in change.consents]:
             return False
-        reached = reached or await self.reached(change.id, viewer.key)
+        reached = reached or await self.outbox.has_reached(change.id, viewer.key)
         checks = {
             "approve": self.approval.check_approval,
             "deny": self.approval.check_denial,
@@ -230,7 +219,7 @@ class ChangeViews:
     async def counts(self, given: Consent, change: Change) -> bool | None:
         """Return whether this approval still counts; None if the platform does not report that
         now."""
-        reached = await self.reached(change.id, given.person.key)
+        reached = await self.outbox.has_reached(change.id, given.person.key)
         return await self.approval.counts(given, change, reached)
 
     async def describe_state(

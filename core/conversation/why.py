@@ -56,7 +56,7 @@ async def _explain_change(services: TurnServices, turn: Turn, id: str) -> str:
     except NotFound:
         raise NotFound(_NOTHING) from None
     decision = DecisionRequest(id, turn.seq, message.author, message.address)
-    reached = await changes.views.reached(change.id, message.author.key)
+    reached = await changes.views.outbox.has_reached(change.id, message.author.key)
     if not await changes.approval.may_see(decision, change, reached):
         raise NotFound(_NOTHING)
     proposal = change.proposal

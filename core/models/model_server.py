@@ -149,6 +149,12 @@ STOPPED_EARLY = "The model's server stopped before the end. Ask me to continue."
 EMPTY_ANSWER = "The model returned an empty answer. Ask again."
 OUTPUT_LIMIT_REACHED = "The model ran out of space before it could answer. Ask for less at a time."
 
+HISTORY_WINDOW_TOKENS = 200_000
+"""Tokens of history that are sent. Over 272,000 tokens gpt-6-luna doubles its price. Other servers
+refuse what does not fit; then less is sent."""
+COMPACT_TOKENS = 100_000
+"""Tokens of history from which on OpenAI compacts it itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelOptions:
@@ -158,10 +164,6 @@ class ModelOptions:
     - `secret`: the key for the pseudonyms of persons and threads.
     - `silence_seconds`: how long a stream may send nothing.
     - `drain_seconds`: how long a stream without a listener is read.
-    - `lock_seconds`: how long a locked conversation is waited for.
-    - `window_tokens`: history that is sent. Over 272,000 tokens gpt-6-luna doubles its price. Other
-      servers refuse what does not fit; then less is sent.
-    - `compact_tokens`: from here on OpenAI compacts the history itself.
     - `spare_conversations`: empty conversations that are created ahead.
     """
 
@@ -170,9 +172,6 @@ class ModelOptions:
     secret: bytes = field(default=b"", repr=False)
     silence_seconds: float = 120.0
     drain_seconds: float = 60.0
-    lock_seconds: float = 15.0
-    window_tokens: int = 200_000
-    compact_tokens: int = 100_000
     spare_conversations: int = 0
     config: PriceConfig = DEFAULT_PRICES
 
@@ -341,7 +340,7 @@ class ModelServer:
         self.record_remote = record_remote
         self.official = client.place.is_official
         self.input = ModelInput(read, client.place.host, self.official)
-        self.window_tokens = options.window_tokens
+        self.window_tokens = HISTORY_WINDOW_TOKENS
         self.thinking_models: set[str] = set()
         """Models whose last answer began with a thought that no tag opened."""
         self.takes_roles = True

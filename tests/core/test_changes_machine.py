@@ -10,7 +10,7 @@ import itertools
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -38,6 +38,7 @@ from core.domain.changes import (
     Change,
     ChangeStep,
     DecisionRequest,
+    DisplayName,
     Draft,
     Proposal,
     RowWrite,
@@ -48,6 +49,7 @@ from core.domain.messages import Address, ChangeAction, Person
 from core.rights.audit import Audit
 from core.store.changes import SqlLedger
 from core.store.database import SqlConnection
+from core.store.outbox import Outbox
 from core.store.postgres import PostgresDatabase
 from core.store.schema import SCHEMA
 from tests.contract.engines import Embedded
@@ -225,7 +227,12 @@ class Machine(RuleBasedStateMachine):
         )
         policy = allow_list(KEYS)
         approval = Approval(policy, KINDS, FixedConfig(RULES))
-        views = ChangeViews(self.ledger, approval, builder, self.clock)
+
+        async def no_labels(names: Collection[str]) -> Mapping[str, DisplayName]:
+            return {}
+
+        outbox = Outbox(self.engine.database)
+        views = ChangeViews(self.ledger, approval, builder, self.clock, outbox, no_labels)
         self.decisions = Decisions(
             self.ledger, approval, views, self.lifecycle, appliers,
             Undo(views, self.lifecycle, appliers),
