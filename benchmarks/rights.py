@@ -16,10 +16,11 @@ from benchmarks.engine import engine
 from bot.integrations import PLATFORM_RIGHTS
 from core.domain.messages import Address, Person
 from core.rights.allowances import Allowance
-from core.rights.policy import Policy
+from core.rights.policy import PlatformPeople, Policy
 from core.rights.rules import Rule, RuleBook
 from core.rights.usage import NANODOLLARS_PER_DOLLAR, Price, Prices
 from tests.fakes.choices import make_message, make_spending
+from tests.fakes.config import FixedConfig
 
 TIMES = 20_000
 RULES = 20
@@ -48,8 +49,8 @@ async def decisions() -> None:
     channels = {"slack:T1:C1": Rule("ponte.toml:99", deny=("read:Salaries",))}
     book = RuleBook(tuple(rules), channels)
     policy = Policy(
-        PLATFORM_RIGHTS, frozenset({"slack:U5"}), frozenset({"slack:U9"}), {"slack": _groups},
-        {"slack": _guest}, rule_book=lambda: book,
+        PLATFORM_RIGHTS, FixedConfig(rule_book=book), frozenset({"slack:U5"}),
+        frozenset({"slack:U9"}), PlatformPeople({"slack": _groups}, {"slack": _guest}),
     )  # fmt: skip
     address = Address("slack", "C1", "T1", thread="1.2", is_shared=True)
     rights = await policy.rights(Person("slack", "U1", "T1"), address)

@@ -52,7 +52,7 @@ from core.integrations.integration import (
 from core.integrations.settings import plain_value
 from core.models.model_server import ModelOptions
 from core.observability import metrics, tracing
-from core.rights.policy import DepartureLookup, GroupLookup, GuestLookup, Policy
+from core.rights.policy import PlatformPeople, Policy
 from core.schedules.tools import ScheduleSource
 from core.store.budget import Budget
 from core.store.database import Database
@@ -122,19 +122,11 @@ async def compose(
         )  # fmt: skip
         deps = dependencies(settings, live, home, http, client, peers)
 
-        memberships: dict[str, GroupLookup] = {}
-        guests: dict[str, GuestLookup] = {}
-        departures: dict[str, DepartureLookup] = {}
+        facts = PlatformPeople()
         policy = Policy(
-            collect_rights(settings.faces), settings.ponte_allow, settings.ponte_admins,
-            memberships, guests, rule_book=lambda: live.current.rule_book, departures=departures,
-        )  # fmt: skip
-        approval = Approval(
-            policy, KINDS, lambda: live.table_rules, is_named=policy.is_named,
-            platforms=policy.platforms, rule_book=lambda: live.current.rule_book,
-            channel_approvers=lambda address: frozenset(live.channel(address).approvers),
-            admins=policy.admins, canonical_person=canonical_person,
-        )  # fmt: skip
+            collect_rights(settings.faces), live, settings.ponte_allow, settings.ponte_admins, facts
+        )
+        approval = Approval(policy, KINDS, live, canonical_person)
         owner = OwnerName(SqlOwnerName(database), peers)
         await owner.load()
         accounts = PageAccountService(SqlPageAccounts(database), peers, audit)
@@ -171,7 +163,7 @@ async def compose(
         toolbox.add(ScheduleSource(engine.schedules))
         toolbox.add(PlacePostSource(engine.platforms.messengers))
         accounts.on_left = engine.end_work_of
-        departures[WEB.name] = accounts.has_left
+        facts.departures[WEB.name] = accounts.has_left
         board.views = engine.changes.views
         engine.on_cards_change(board.announce_requests)
         reloader = Reloader(settings, live, audit, peers)
@@ -183,8 +175,7 @@ async def compose(
             if surfaces and isinstance(face, ChatIntegration):
                 chat = await face.build(deps, engine.conversations, people, board)
                 served.chats.append(chat)
-                memberships[chat.name], guests[chat.name] = chat.membership, chat.guest
-                departures[chat.name] = chat.has_left
+                facts.add(chat.name, chat.membership, chat.guest, chat.has_left)
                 engine.platforms.add(chat)
 
         listing = [
@@ -285,8 +276,7 @@ def _budget(settings: Settings, live: LiveConfig, policy: Policy, database: Data
         return turns.person, turns.everybody
 
     return Budget(
-        database, caps, ZoneInfo(settings.ponte_timezone), canonical_person,
-        allowances=lambda: live.current.turn_allowances, prices=lambda: live.price_list,
+        database, live, caps, ZoneInfo(settings.ponte_timezone), canonical_person,
         is_meant=policy.is_meant,
     )  # fmt: skip
 

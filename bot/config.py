@@ -639,6 +639,14 @@ class LiveConfig:
         return self.current.table_rules
 
     @property
+    def rule_book(self) -> RuleBook:
+        return self.current.rule_book
+
+    @property
+    def turn_allowances(self) -> Sequence[Allowance]:
+        return self.current.turn_allowances
+
+    @property
     def price_list(self) -> Prices:
         return replace(self.current.price_list, official=self._has_official_prices)
 

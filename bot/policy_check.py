@@ -17,7 +17,7 @@ from core.changes.approval import Approval, TableRule
 from core.domain.errors import BadInput
 from core.domain.messages import Address, Person
 from core.domain.records import Verdict
-from core.rights.policy import Policy
+from core.rights.policy import PlatformPeople, Policy
 from core.rights.rules import NAMED_RIGHTS, RIGHT_KINDS, Rule, check_right_name, is_right
 
 UNKNOWN_WORKSPACE = "?"
@@ -66,10 +66,11 @@ async def check_rights(
     settings, config = begun.settings, begun.config
     platforms = platform_rights(settings.faces)
     policy = Policy(
-        platforms, settings.ponte_allow, settings.ponte_admins,
-        dict.fromkeys(platforms, membership),
-        {name: is_guest for name, own in platforms.items() if own.own_workspace},
-        rule_book=lambda: config.rule_book,
+        platforms, config, settings.ponte_allow, settings.ponte_admins,
+        PlatformPeople(
+            dict.fromkeys(platforms, membership),
+            {name: is_guest for name, own in platforms.items() if own.own_workspace},
+        ),
     )  # fmt: skip
     asked = dict.fromkeys(rights or (*PLAIN_RIGHTS, *_named_rights(config, policy)))
     lines = [asdict(await _decide(policy, config, who, where, right)) for right in asked]
@@ -86,9 +87,8 @@ async def find_rights(
     """Return the rights of these kinds that somebody has at a place, each with its rule."""
     config, settings = start.config, start.settings
     policy = Policy(
-        platform_rights(settings.faces), settings.ponte_allow, settings.ponte_admins, {}, {},
-        rule_book=lambda: config.rule_book,
-    )  # fmt: skip
+        platform_rights(settings.faces), config, settings.ponte_allow, settings.ponte_admins
+    )
     named = [each for each in _named_rights(config, policy) if each.split(":")[0] in kinds]
     verdicts = [await _decide(policy, config, who, where, right) for right in (*kinds, *named)]
     return {one.right: one.rule for one in verdicts if one.allowed}
@@ -103,7 +103,7 @@ async def _decide(
     if table.access == "hidden" or (table.access == "read" and right != "read"):
         return RightVerdict(asked, False, f"[tables] {name}", f"access = {table.access}")
     if right == "approve" and name:
-        approval = Approval(policy, {}, lambda: config.table_rules, policy.is_named)
+        approval = Approval(policy, {}, config)
         verdict = await approval.judge_approver(who, where, name)
         if verdict.rule.startswith("tables."):
             only = "only " if table.approvers_only else ""
@@ -115,7 +115,7 @@ async def _decide(
 
 
 def _explain(verdict: Verdict, policy: Policy) -> str:
-    book = policy.rule_book()
+    book = policy.config.rule_book
     for place, rule in book.channels.items():
         if rule.source == verdict.rule:
             return f"[channels] {place}: {_describe_rule(rule)}"

@@ -26,7 +26,7 @@ import structlog
 
 from core.changes.cards import CardBuilder
 from core.changes.kinds import Kind
-from core.changes.ports import Applier, Batch, Doing, Ledger, WatchedBatch
+from core.changes.ports import Applier, Batch, Doing, WatchedBatch
 from core.domain.changes import (
     PENDING_STATES,
     POLICY_PERSON,
@@ -38,6 +38,7 @@ from core.domain.changes import (
     StepState,
 )
 from core.domain.errors import Draining, ToolError, WriteUnsure
+from core.store.changes import SqlLedger
 
 log = structlog.get_logger("changes")
 _GONE = "The system for this change is no longer connected."
@@ -79,7 +80,7 @@ class ChangeRunner:
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: SqlLedger,
         appliers: Mapping[str, Applier],
         builder: CardBuilder,
         clock: Callable[[], float] = time.time,
@@ -110,16 +111,9 @@ class ChangeRunner:
         run: its steps are recorded as unknown, and the change is returned. A write continues until
         it is recorded.
         """
-        applier = self._appliers.get(change.draft.applier)
-        if applier is None:
+        run = self._open(change, doing)
+        if run is None:
             return await self._give_up(change)
-        run = _Run(
-            change,
-            self._builder.kind(change),
-            applier,
-            {step.number: step for step in change.steps},
-            doing=doing,
-        )
         while steps := run.next_batch():
             if self._held.is_set():
                 raise Draining
@@ -129,20 +123,22 @@ class ChangeRunner:
     async def settle(self, change: Change) -> Change:
         """End a change that nothing will continue, and return it. Rows that were being written are
         read to find out what happened."""
-        applier = self._appliers.get(change.draft.applier)
-        if applier is None:
+        run = self._open(change)
+        if run is None:
             return await self._give_up(change)
-        run = _Run(
-            change,
-            self._builder.kind(change),
-            applier,
-            {step.number: step for step in change.steps},
-        )
         run.repeated.update(run.steps)
         if writing := change.steps_in("writing"):
-            batch = applier.open(change.draft)
+            batch = run.applier.open(change.draft)
             await self._run_to_record(self._read_back(run, batch, writing, sure=False), run)
         return run.finished or await self._finish(run.change, run.steps, ())
+
+    def _open(self, change: Change, doing: Doing | None = None) -> _Run | None:
+        """Return the state of a change to apply; None if its system is no longer connected."""
+        applier = self._appliers.get(change.draft.applier)
+        steps = {step.number: step for step in change.steps}
+        if applier is None:
+            return None
+        return _Run(change, self._builder.kind(change), applier, steps, doing=doing)
 
     async def _run_to_record(self, work: Coroutine[Any, Any, None], run: _Run) -> None:
         """Await `work` in a task that the cancellation of the caller does not cancel.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 from core.changes.kinds import Kinds
 from core.domain.changes import OWN_ROWS, Change, Consent, DecisionRequest, Draft, Proposal
@@ -13,7 +13,7 @@ from core.domain.errors import NotAllowed, PlatformBusy, StatusUnknown, ToolErro
 from core.domain.messages import Address, Person
 from core.domain.records import PlaceRights, Verdict, Viewer
 from core.rights.policy import Policy
-from core.rights.rules import NO_RIGHTS, OWNER_ID, PlatformRights, RuleBook, place_names
+from core.rights.rules import NO_RIGHTS, OWNER_ID, place_names
 from core.text.text import fold_case
 
 _ELSEWHERE = "{id} was requested in another place. Decide on it there, or ask an admin."
@@ -39,9 +39,6 @@ _READ_ONLY = "This table can't be changed through Ponte. This is set in ponte.to
 Access = Literal["hidden", "read", "ask", "auto"]
 """The ways in which a table may be used. `hidden`: not even read. `read`: never changed. `ask`: a
 person approves each change. `auto`: like `ask`, but a create of one row needs no approval."""
-NamedApprovers = Callable[[Person, Address, frozenset[str]], Awaitable[bool]]
-"""Returns whether one of these names is the person's own, or that of a group, role or set that they
-belong to. Raises StatusUnknown."""
 _SOON = 20.0
 """Seconds after which an unknown status of a person is looked up again."""
 ASKER = "asker"
@@ -143,41 +140,47 @@ class TableRules:
         return [name for name in every if fold_case(name) not in there]
 
 
-async def _nobody(person: Person, address: Address, names: frozenset[str]) -> bool:
-    """Return False: no named approver is known."""
-    return False
+class TableRulesConfig(Protocol):
+    """The configuration of tables. It may change at any time."""
+
+    @property
+    def table_rules(self) -> TableRules:
+        """The rules about which tables may be read and changed, as they are now."""
 
 
-def _of_no_place(address: Address) -> frozenset[str]:
-    """Return no approvers for any channel."""
-    return frozenset()
+class ApprovalConfig(TableRulesConfig, Protocol):
+    """The configuration of who approves changes. It may change at any time."""
+
+    def channel(self, address: Address) -> Any:
+        """Return the settings of a place. `approvers` are those that it names."""
+
+
+class NoTableRules:
+    """The configuration without rules for tables."""
+
+    table_rules = TableRules()
+
+
+NO_TABLE_RULES = NoTableRules()
 
 
 @dataclass(frozen=True, slots=True)
 class Approval:
     """Decides who may approve, deny, see or undo a change.
 
-    `kinds` has each kind of change by its name. `rules` and `rule_book` return the current content
-    of ponte.toml. `channel_approvers` returns the approvers that the operator named for a channel.
-    `rule_book` and `admins` contain further people who may decide for others. `canonical_person`
-    maps a person's key to the key that all their accounts share, so that nobody counts as two
-    people.
+    `kinds` has each kind of change by its name. `canonical_person` maps a person's key to the key
+    that all their accounts share, so that nobody counts as two people.
     """
 
     policy: Policy
     kinds: Kinds
-    rules: Callable[[], TableRules] = TableRules
-    is_named: NamedApprovers = _nobody
-    platforms: Mapping[str, PlatformRights] = field(default_factory=dict)
-    channel_approvers: Callable[[Address], frozenset[str]] = _of_no_place
-    rule_book: Callable[[], RuleBook] = RuleBook
-    admins: frozenset[str] = frozenset()
+    config: ApprovalConfig
     canonical_person: Callable[[str], str] = str
 
     def rule_for(self, draft: Draft) -> TableRule:
         """Return the rule of the draft's table; the default rule for a draft that concerns no
         table."""
-        return self.rules().of(*reversed(self.kinds[draft.kind].rule_names(draft)))
+        return self.config.table_rules.of(*reversed(self.kinds[draft.kind].rule_names(draft)))
 
     def rights_to_propose(self, draft: Draft) -> Sequence[tuple[str, ...]]:
         """Return the rights that the asker needs for this draft."""
@@ -189,7 +192,7 @@ class Approval:
 
     def sees_all(self, person: Person) -> bool:
         """Return whether the person may see changes from all conversations."""
-        operator = self.platforms.get(person.platform, NO_RIGHTS).owner_is_operator
+        operator = self.policy.platforms.get(person.platform, NO_RIGHTS).owner_is_operator
         return operator and self.is_owner(person)
 
     async def check_draft(self, person: Person, address: Address, draft: Draft) -> None:
@@ -233,21 +236,21 @@ class Approval:
         if self.kinds[proposal.draft.kind].is_personal:
             return _ASKER_ALONE
         table = self.rule_for(proposal.draft)
-        tool = self.rules().tools.get(proposal.tool, ANYBODY)
-        names = table.approvers or tool.names or self.channel_approvers(proposal.address)
+        tool = self.config.table_rules.tools.get(proposal.tool, ANYBODY)
+        names = table.approvers or tool.names or self._channel_approvers(proposal)
         return Approvers(names, max(table.approvals, tool.count), table.approvers_only)
 
     async def judge_approver(self, person: Person, address: Address, table: str) -> Verdict:
         """Return whether the person may decide on what others propose for this table: by a right,
         or as one of its named approvers. Raise StatusUnknown."""
         verdict = await self.policy.may(person, address, "approve", table)
-        own = self.rules().of(table)
+        own = self.config.table_rules.of(table)
         names = own.approvers - {ASKER}
         if verdict.allowed and not own.approvers_only:
             return verdict
         if verdict.is_unknown or (verdict.rule and not verdict.allowed):
             return verdict
-        is_approver = bool(names) and await self.is_named(person, address, names)
+        is_approver = bool(names) and await self.policy.is_named(person, address, names)
         right = f"approve:{table}"
         if is_approver and not person.is_bot and await self.policy.is_guest(person) is False:
             return Verdict(True, rule=f"tables.{table}.approvers", right=right)
@@ -260,9 +263,13 @@ class Approval:
             return ""
         if self.rule_for(proposal.draft).approvers:
             return f"tables.{proposal.draft.title}.approvers"
-        if self.rules().tools.get(proposal.tool, ANYBODY).names:
+        if self.config.table_rules.tools.get(proposal.tool, ANYBODY).names:
             return f"tools.{proposal.tool}.approvers"
-        return "channels.approvers" if self.channel_approvers(proposal.address) else ""
+        return "channels.approvers" if self._channel_approvers(proposal) else ""
+
+    def _channel_approvers(self, proposal: Proposal) -> frozenset[str]:
+        """Return the approvers of the channel in which the change was asked for."""
+        return frozenset(self.config.channel(proposal.address).approvers)
 
     def names_approvers(self, proposal: Proposal) -> bool:
         """Return whether approvers other than the asker are named."""
@@ -276,7 +283,7 @@ class Approval:
         if named.is_exclusive:
             return names
         right, *things = self.right_to_approve(change.draft)
-        for rule in self.rule_book().rules:
+        for rule in self.policy.config.rule_book.rules:
             if rule.where and rule.where.isdisjoint(place_names(proposal.address)):
                 continue
             names |= rule.who if rule.decide(right, things) == "allow" else frozenset()
@@ -286,14 +293,16 @@ class Approval:
         """Return the names (`platform:ID`) of people and groups to ask for a decision; empty if the
         asker can decide alone. These are the deciders that the operator named, or else the admins.
         """
-        proposal, book = change.proposal, self.rule_book()
+        proposal, book = change.proposal, self.policy.config.rule_book
         names, named = self.named_deciders(change), self.approvers(proposal)
         needs_admin = self.needs_admin(change) or (named.count > 1 and not named.is_exclusive)
         if not names and needs_admin:
             names = frozenset({"admins"})
         found: frozenset[str] = frozenset()
         for name in names:
-            found |= self.admins if name == "admins" else book.groups.get(name, frozenset({name}))
+            found |= (
+                self.policy.admins if name == "admins" else book.groups.get(name, frozenset({name}))
+            )
         return frozenset(name for name in found if ":" in name)
 
     async def may_be_asked(self, person: Person, change: Change) -> bool:
@@ -458,7 +467,9 @@ class Approval:
         """Return whether the person is among `names`, the named approvers of the change."""
         if ASKER in names and self._is_asker(person, change):
             return True
-        return bool(names - {ASKER}) and await self.is_named(person, address, names - {ASKER})
+        return bool(names - {ASKER}) and await self.policy.is_named(
+            person, address, names - {ASKER}
+        )
 
     def _is_personal(self, change: Change) -> bool:
         """Return whether only the asker approves the change."""
@@ -500,7 +511,7 @@ class Approval:
 
     def is_owner(self, person: Person) -> bool:
         """Return whether the person owns a platform that has exactly one owner."""
-        held = self.platforms.get(person.platform, NO_RIGHTS).has_one_owner
+        held = self.policy.platforms.get(person.platform, NO_RIGHTS).has_one_owner
         return held and person.id == OWNER_ID
 
     def _changeable(self, draft: Draft) -> bool:

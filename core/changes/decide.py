@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from core.changes import cards
 from core.changes.approval import Approval
 from core.changes.lifecycle import ChangeLifecycle
-from core.changes.ports import Applier, CheckedApplier, Ledger
+from core.changes.ports import Applier, CheckedApplier
 from core.changes.undo import Undo
 from core.changes.views import MAX_LISTED_CHANGES, ChangeViews
 from core.domain.changes import (
@@ -22,6 +22,7 @@ from core.domain.changes import (
 from core.domain.errors import Expired, NotAllowed, NotFound, StatusUnknown
 from core.domain.messages import Answer, ChangeAction
 from core.rights.rules import NO_RIGHTS
+from core.store.changes import SqlLedger
 from core.text.i18n import say
 
 _READ_FIRST = "This is all of `{id}`. To approve exactly this, type `{hint}`."
@@ -41,7 +42,7 @@ _UNCOUNTED = (
 class Decisions:
     """Carries out what people decide: approve, deny or undo."""
 
-    ledger: Ledger
+    ledger: SqlLedger
     approval: Approval
     views: ChangeViews
     lifecycle: ChangeLifecycle
@@ -136,7 +137,7 @@ class Decisions:
         is_here = asked.is_shared and asked.is_same_channel(here)
         if not (is_asker or is_here or reached or asked.conversation == here.conversation):
             return False
-        if self.approval.platforms.get(here.platform, NO_RIGHTS).has_room:
+        if self.approval.policy.platforms.get(here.platform, NO_RIGHTS).has_room:
             return True
         found = await self.ledger.list_of_conversation(asked.conversation, MAX_LISTED_CHANGES)
         beside = {one.id: one for one in [*found, change] if one.proposal.seq == proposal.seq}

@@ -7,41 +7,25 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import structlog
 
 from core.changes.apply import ChangeRunner
 from core.changes.cards import CardBuilder
-from core.changes.ports import Doing, Ledger
+from core.changes.ports import Doing
 from core.domain.changes import Change, ChangeState
 from core.domain.errors import AuditRefused
-from core.domain.messages import Address, Person
+from core.domain.messages import Person
 from core.observability import metrics
 from core.rights.audit import Audit
-from core.rights.usage import PaidRun
+from core.store.budget import Budget
+from core.store.changes import SqlLedger
 from core.text.i18n import say
 
 log = structlog.get_logger("changes")
 SHOW_APPLYING_SECONDS = 1.0
 """Seconds after which the card shows that its change is being applied."""
 _UNAUDITED = "The audit log could not be written ({cause}). Contact the person who runs Ponte."
-
-
-class RunPayments(Protocol):
-    """Reserves and settles the cost of approved quick commands (implemented in
-    `core.store.budget`)."""
-
-    async def reserve_approved_run(
-        self, person: Person, address: Address, seq: int, call_id: str, paid: PaidRun
-    ) -> None:
-        """Reserve the cost of an approved quick command. `person` asked for it and pays for it.
-
-        `seq` is the event of the approval. Raises OverBudget.
-        """
-
-    async def settle_run(self, seq: int, call_id: str, paid: PaidRun, begun: bool) -> None:
-        """Record the price of a run. If it was not begun, release its reservation instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +36,13 @@ class ChangeLifecycle:
     None if runs cost nothing.
     """
 
-    ledger: Ledger
+    ledger: SqlLedger
     runner: ChangeRunner
     builder: CardBuilder
     audit: Audit
     on_change: Callable[[], None]
     clock: Callable[[], float] = time.time
-    purse: RunPayments | None = None
+    purse: Budget | None = None
 
     async def close(
         self, change: Change, state: ChangeState, decider: Person | None, rule: str = ""

@@ -52,11 +52,12 @@ class Proposals:
         if not 1 <= draft.row_count <= MAX_PROPOSAL_ROWS:
             sentence = _TOO_MANY if draft.rows else _NO_ROWS
             raise ToolError(sentence, code="rows", count=draft.row_count, most=MAX_PROPOSAL_ROWS)
-        is_attended = ctx.origin.is_attended and ctx.origin.is_by_person and not ctx.asker.is_bot
+        origin = ctx.message.origin
+        is_attended = origin.is_attended and origin.is_by_person and not ctx.asker.is_bot
         if self.approval.kinds[draft.kind].needs_attended_turn and not is_attended:
             raise ToolError(_NOT_ATTENDED, code="not_allowed", hint="tell the person")
         await self.approval.check_draft(ctx.asker, ctx.address, draft)
-        if ctx.is_repeat and (done := await self._find_done_before(ctx, draft)):
+        if ctx.message.replaced_turn and (done := await self._find_done_before(ctx, draft)):
             return Outcome("ok", _DONE_BEFORE.format(id=done.id))
         proposal = Proposal(
             id=new_change_id(),
@@ -64,14 +65,14 @@ class Proposals:
             asker=ctx.asker,
             address=ctx.address,
             seq=ctx.seq,
-            call_id=ctx.call_id,
+            call_id=ctx.call.call_id,
             thread=ctx.thread.id,
             generation=ctx.thread.generation,
             locale=LANGUAGE.get(),
             created_at=self.lifecycle.clock(),
             expires_at=self.lifecycle.clock() + PROPOSAL_LIFETIME_SECONDS,
-            tool=ctx.tool,
-            origin=ctx.origin,
+            tool=ctx.call.name,
+            origin=origin,
         )
         by_policy = self.approval.is_decided_by_policy(proposal)
         named = self.approval.names_approvers(proposal)

@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from core.changes.approval import Approval
 from core.changes.decide import Decisions
 from core.changes.lifecycle import ChangeLifecycle
-from core.changes.ports import Ledger
 from core.changes.propose import Proposals
 from core.changes.views import ChangeViews
+from core.store.changes import SqlLedger
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeService:
     """The parts that deal with changes, by subject."""
 
-    ledger: Ledger
+    ledger: SqlLedger
     approval: Approval
     views: ChangeViews
     lifecycle: ChangeLifecycle

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 
 from core.changes.approval import ASKER_UNKNOWN, Approval
 from core.changes.cards import CardBuilder
-from core.changes.ports import Ledger
 from core.chat.platforms import Platforms
 from core.domain.changes import Change, Consent, DecisionRequest, DisplayName, PendingRequest
 from core.domain.errors import NotAllowed, StatusUnknown
 from core.domain.messages import Address, Answer, Card, ChangeAction, Person
 from core.ports.rights import OwnerNames
 from core.rights.rules import NO_RIGHTS, OWNER_ID
+from core.store.changes import SqlLedger
 from core.store.outbox import Outbox
 from core.text.i18n import say
 from core.text.text import clip_line
@@ -37,7 +37,7 @@ _UNDO_WITH = "To undo it, type `undo {id}`."
 class ChangeViews:
     """Draws changes for people."""
 
-    ledger: Ledger
+    ledger: SqlLedger
     approval: Approval
     builder: CardBuilder
     clock: Callable[[], float]
@@ -186,7 +186,7 @@ class ChangeViews:
         """Return how a card names this person, group or set to readers on `platform` ("" for
         readers who may see the names of every platform); None if the name is not known."""
         home, _, id = name.partition(":")
-        platforms = self.approval.platforms
+        platforms = self.approval.policy.platforms
         on_page = platforms.get(home, NO_RIGHTS).has_one_owner
         reads_page = platforms.get(platform, NO_RIGHTS).has_one_owner or not platform
         if on_page:

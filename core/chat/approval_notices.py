@@ -120,7 +120,7 @@ class ApprovalNotices:
         """Send and redraw everything that is due. Return how many notices failed for now. Raise
         NotStored."""
         left = await self._each(self._ask, await self.outbox.list_due("asked", _FOREVER))
-        if after := self.changes.approval.rules().remind_after:
+        if after := self.changes.approval.config.table_rules.remind_after:
             before = self.changes.views.clock() - after
             left += await self._each(self._remind, await self.outbox.list_due("reminded", before))
         left += await self._each(

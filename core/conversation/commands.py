@@ -131,7 +131,7 @@ class CodeCommand:
             if costs := getattr(self.assistant.code.backend, "costs", None):
                 await self.people.budget.reserve_run(turn, call.call_id, costs(call.arguments))
             ctx = await self.assistant.contexts.make_command_context(turn, call, show, rights)
-            await ctx.show_progress(say(RUNNING_PYTHON))
+            await ctx.turn.show_progress(say(RUNNING_PYTHON))
             note = partial(_audit_run, self.people.audit, turn, RUN_PYTHON_TOOL, rule)
             try:
                 run = await _run_and_audit(
@@ -182,7 +182,7 @@ class QuickCommandHandler:
         ctx = await self.assistant.contexts.make_command_context(turn, call, show, rights)
         inputs = command.input
         # With a handle, the run has already begun with its inputs.
-        if not ctx.handle and ctx.files is not None:
+        if not ctx.call.handle and ctx.files is not None:
             attached = await self.assistant.contexts.fetch_attachments(message)
             whole = await quick_commands.collect_inputs(
                 found, inputs, message, attached, ctx.files.read
@@ -192,24 +192,23 @@ class QuickCommandHandler:
         await self.journal.record_call_start(turn, call)
         paid = PaidRun("quick_commands", found.slug)
         await self.people.budget.reserve_run(turn, call.call_id, paid)
-        await ctx.show_progress(say(_RUNNING))
-        is_begun = bool(ctx.handle)
+        await ctx.turn.show_progress(say(_RUNNING))
+        is_begun = bool(ctx.call.handle)
 
         async def record_handle(handle: str) -> None:
             nonlocal is_begun
-            await ctx.record_handle(handle)
+            await ctx.turn.record_handle(handle)
             is_begun = True
 
         try:
-            run = self.assistant.quick.run(
-                replace(ctx, record_handle=record_handle), found.slug, inputs
-            )
+            own = replace(ctx, turn=replace(ctx.turn, record_handle=record_handle))
+            run = self.assistant.quick.run(own, found.slug, inputs)
             outcome = await _run_and_audit(
                 QUICK_COMMAND_TOOL, note, run, lambda outcome: outcome.status
             )
         except asyncio.CancelledError:
             task = asyncio.current_task()
-            if not ctx.is_stopped() or task is None:
+            if not ctx.turn.is_stopped() or task is None:
                 raise
             task.uncancel()
             stopped = _LEFT if is_begun else _PERHAPS

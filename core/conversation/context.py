@@ -21,6 +21,7 @@ from core.domain.records import (
     ToolCall,
     ToolContext,
     Turn,
+    TurnControls,
     Viewer,
 )
 from core.ports.conversations import FetchAttachment
@@ -61,7 +62,7 @@ class ToolContexts:
 
     def may_know(self, rights: PlaceRights | None, needs: Collection[Need]) -> bool:
         """Return whether a person with these rights may read what needs `needs`."""
-        rules = self.approval.rules()
+        rules = self.approval.config.table_rules
         return all(
             (rights is None or rights.may_know(*need))
             and not (need[0] == "read" and rules.is_hidden(*need[1:]))
@@ -111,33 +112,19 @@ class ToolContexts:
         """Return the context of one call. Handles that the tool reports are journalled.
         `record_remote` journals the remote objects that it reports. `readable` is the part of the
         thread that the asker may read, None for all."""
-        message = turn.message
 
         async def record_handle(handle: str) -> None:
             await self.stores.journal.record_call_handle(turn, call.call_id, handle)
 
+        controls = TurnControls(
+            doing, record_handle=record_handle, record_remote=record_remote,
+            is_stopped=lambda: self.stores.inbox.is_stopped(turn.seq),
+        )  # fmt: skip
         return ToolContext(
-            asker=message.author,
-            address=message.address,
-            turn=turn.id,
-            seq=turn.seq,
-            call_id=call.call_id,
-            thread=thread,
-            show_progress=doing,
-            tool=call.name,
-            zone=zone_of(message, self.zone),
-            message_text=message.text,
-            mentions=message.mentions,
-            reply_source=message.reply_to.source,
+            turn.message, turn.seq, call, thread, controls, zone_of(turn.message, self.zone),
             files=TurnFiles(turn, thread.id, self, readable.files if readable else None),
             own_memory=readable.memory if readable else "",
-            handle=call.handle,
-            record_handle=record_handle,
-            record_remote=record_remote,
-            origin=message.origin,
-            is_repeat=bool(message.replaced_turn),
-            is_stopped=lambda: self.stores.inbox.is_stopped(turn.seq),
-        )
+        )  # fmt: skip
 
     async def make_command_context(
         self, turn: Turn, call: ToolCall, show: Show, rights: PlaceRights | None

@@ -329,13 +329,14 @@ class ToolCalls:
             ctx = self._make_context(call)
 
             async def record_handle(handle: str) -> None:
-                await ctx.record_handle(handle)
+                await ctx.turn.record_handle(handle)
                 self._running_elsewhere.add(call.call_id)
                 if self._is_stopping:
                     raise asyncio.CancelledError
 
             async with asyncio.timeout(tool.timeout_seconds):
-                own = replace(ctx, record_handle=record_handle, viewer=viewer)
+                controls = replace(ctx.turn, record_handle=record_handle)
+                own = replace(ctx, turn=controls, viewer=viewer)
                 return cap_text(await tool.run(own, call.arguments))
         except TimeoutError:
             # Any call but a read may have taken effect before the timeout.
@@ -721,7 +722,8 @@ class Rounds:
                 return Outcome("error", _EARLIER_PROPOSAL.format(id=earlier))
             return await self._changes.proposals.propose(ctx, draft)
 
-        return replace(ctx, propose=propose, written_addresses=self._briefing.trust.written)
+        controls = replace(ctx.turn, propose=propose)
+        return replace(ctx, turn=controls, written_addresses=self._briefing.trust.written)
 
     async def _record_remote(self, remote: Remote) -> None:
         """Journal an object that the model's server now stores. Put a container into the thread's

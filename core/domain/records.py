@@ -13,13 +13,11 @@ from typing import Any, Literal, Protocol
 from core.domain.changes import Draft
 from core.domain.errors import ModelError, NotAllowed, StatusUnknown, ToolError
 from core.domain.messages import (
-    PERSON,
     Address,
     Answer,
     File,
     Item,
     Message,
-    MessageOrigin,
     Person,
     Post,
     Usage,
@@ -450,52 +448,54 @@ async def _reject_proposal(_: Draft) -> Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class ToolContext:
-    """The context of a tool call: the asker, the place, and what the tool may use.
+class TurnControls:
+    """The functions by which a tool acts on its turn while it runs."""
 
-    `zone` is the asker's IANA time zone. `handle` is the value that `record_handle` got before a
-    crash: the tool then continues that run and begins no other.
-    """
-
-    asker: Person
-    address: Address
-    turn: str
-    seq: int
-    call_id: str
-    thread: Thread
     show_progress: Callable[[str], Awaitable[None]]
     propose: Callable[[Draft], Awaitable[Outcome]] = _reject_proposal
     """Called by a write tool with its draft. Raises ToolError."""
-    zone: str = "UTC"
-    message_text: str = ""
-    """The text of the person's message."""
-    mentions: Sequence[tuple[str, str]] = ()
-    """The people and channels that the person's message mentions, as in `Message.mentions`."""
-    reply_source: str = ""
-    """The platform's id of the message to answer (`ReplyTo.source`)."""
-    written_addresses: frozenset[str] = frozenset()
-    """The addresses that the asker wrote in the conversation. A model may have written others."""
-    files: ContextFiles | None = None
-    handle: str = ""
     record_handle: Callable[[str], Awaitable[None]] = _ignore
     """Called with the id of a run in another system, before the tool waits for the run. Durable on
     return."""
     record_remote: Callable[[Remote], Awaitable[None]] = _ignore
     """Called with an object that a server now stores for the thread, so that it is erased with the
     thread."""
-    origin: MessageOrigin = PERSON
-    """Where the message of the turn comes from."""
-    is_repeat: bool = False
-    """True if the person asks the same message again."""
     is_stopped: Callable[[], bool] = lambda: False
     """Returns whether the run is cancelled because a person stopped it, and not because the process
     ends."""
-    tool: str = ""
-    """The name of the tool."""
-    own_memory: str = ""
-    """See `memory_id`; "" for the memory of the thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolContext:
+    """The context of a tool call: the message that it helps to answer, and what the tool may use.
+
+    If `call` has a handle, `TurnControls.record_handle` got it before a crash: the tool then
+    continues that run and begins no other. `seq` is the turn. `zone` is the asker's IANA time zone.
+    """
+
+    message: Message
+    seq: int
+    call: ToolCall
+    thread: Thread
+    turn: TurnControls
+    zone: str = "UTC"
     viewer: Viewer = field(default_factory=lambda: Viewer())
     """The asker as a reader."""
+    files: ContextFiles | None = None
+    written_addresses: frozenset[str] = frozenset()
+    """The addresses that the asker wrote in the conversation. A model may have written others."""
+    own_memory: str = ""
+    """See `memory_id`; "" for the memory of the thread."""
+
+    @property
+    def asker(self) -> Person:
+        """The author of the message."""
+        return self.message.author
+
+    @property
+    def address(self) -> Address:
+        """The place of the message."""
+        return self.message.address
 
     @property
     def memory_id(self) -> str:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from pydantic import SecretStr
 
-from core.changes.approval import TableRules
+from core.changes.approval import ApprovalConfig
 from core.changes.ports import Applier
 from core.chat.approval_notices import PersonNoticeService
 from core.chat.conversations import Conversations
@@ -24,14 +24,14 @@ from core.chat.people import People
 from core.chat.platform import ChatPlatform, Platform
 from core.clients.http import HttpClient, Proxies
 from core.clients.openai import ModelServerClient
-from core.domain.messages import Address, File, Person
+from core.domain.messages import File, Person
 from core.domain.records import Health, Outcome, Remote, ToolContext
 from core.integrations.settings import SettingsPart, Switch
 from core.ports.conversations import RequestBoard, StatusBoard
 from core.ports.tools import Model, QuickCommands, ToolSource
 from core.rights.audit import OPERATOR
 from core.rights.rules import OWNER_ID, DailyTurns, PlatformRights
-from core.rights.usage import Prices
+from core.rights.usage import PriceConfig
 from core.store.database import Database
 from core.store.peers import Alone, Peers
 
@@ -101,12 +101,8 @@ class SharedSettings(Protocol):
         """Return True if neither a chat platform nor Postgres is configured, not even partly."""
 
 
-class OperatorConfig(Protocol):
+class OperatorConfig(ApprovalConfig, PriceConfig, Protocol):
     """The contents of `ponte.toml`."""
-
-    @property
-    def table_rules(self) -> TableRules:
-        """Return the rules about which tables may be read and changed."""
 
     @property
     def quick_commands(self) -> Mapping[str, Any]:
@@ -119,13 +115,6 @@ class OperatorConfig(Protocol):
     @property
     def channels(self) -> Mapping[str, Any]:
         """The places with their own settings, by their names in the file."""
-
-    @property
-    def price_list(self) -> Prices:
-        """The configured prices. They follow changes of the file."""
-
-    def channel(self, address: Address) -> Any:
-        """Return the settings of a place."""
 
     def section(self, name: str) -> Any:
         """Return the section of that name, parsed into the integration's `section` class."""

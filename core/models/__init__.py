@@ -196,7 +196,7 @@ def _serve_model(
         options,
         model=own.ponte_model,
         effort=own.ponte_model_effort or "",
-        prices=lambda: deps.config.price_list,
+        config=deps.config,
     )
     api = own.ponte_model_api
     level = None if api == "auto" or api == "demo" else api

@@ -36,6 +36,7 @@ from core.models.model_input import (
     user_text,
 )
 from core.models.model_server import (
+    COMPACT_TOKENS,
     ModelServer,
     has_unpaired_call,
     is_conversation_gone,
@@ -59,6 +60,8 @@ from core.runtime.retry import Backoff
 log = structlog.get_logger("model")
 LOCK_BACKOFF = Backoff(1.0)
 """Pauses while a conversation is locked: 1, 2, 4, 8 s."""
+CONVERSATION_LOCK_SECONDS = 15.0
+"""Seconds that a locked conversation is waited for."""
 RESPONSE_BACKOFF = Backoff(0.5, max_seconds=5.0)
 """Pauses between requests for a response that is still being generated."""
 SPARE_DELAY_SECONDS = 0.05
@@ -336,7 +339,7 @@ class ConversationRound:
         self._server, self._streams, self._spares = server, streams, api.spares
         self._ask = ask
         self._thread = ask.thread
-        limit = min(server.window_tokens, server.options.compact_tokens)
+        limit = min(server.window_tokens, COMPACT_TOKENS)
         self._history = RoundHistory(server, ask.thread.id, limit)
         remote = ask.thread.remote
         self._step: Literal["trusting", "looking", "anew", "ready"] = "trusting"
@@ -518,10 +521,10 @@ class ConversationRound:
     async def _prepare_retry(self, fault: ModelServerFault, body: Json) -> bool:
         remote = self._thread.remote
         if is_locked(fault):
-            # It is waited for up to `lock_seconds`; then a new one is used.
+            # After `CONVERSATION_LOCK_SECONDS`, a new one is used.
             self._tries["locked"] += 1
             wait = LOCK_BACKOFF.seconds_after(self._tries["locked"])
-            if 2 * wait - 1 > self._server.options.lock_seconds:
+            if 2 * wait - 1 > CONVERSATION_LOCK_SECONDS:
                 self._step = "anew"
             else:
                 await self._server.client.sleep(wait)

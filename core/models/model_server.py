@@ -47,7 +47,7 @@ from core.domain.records import Remote, RoundCompleted, RoundRequest, Thread, To
 from core.models.answer_reader import ModelAnswer
 from core.models.model_input import ModelInput, ReadFile, estimate_max_tokens, find_data_urls
 from core.rights.allowances import MAX_OUTPUT_TOKENS
-from core.rights.usage import Prices
+from core.rights.usage import DEFAULT_PRICES, PriceConfig
 from core.runtime.retry import Backoff
 from core.runtime.tasks import BoundedDict
 from core.text.text import make_storable
@@ -149,6 +149,12 @@ STOPPED_EARLY = "The model's server stopped before the end. Ask me to continue."
 EMPTY_ANSWER = "The model returned an empty answer. Ask again."
 OUTPUT_LIMIT_REACHED = "The model ran out of space before it could answer. Ask for less at a time."
 
+HISTORY_WINDOW_TOKENS = 200_000
+"""Tokens of history that are sent. Over 272,000 tokens gpt-6-luna doubles its price. Other servers
+refuse what does not fit; then less is sent."""
+COMPACT_TOKENS = 100_000
+"""Tokens of history from which on OpenAI compacts it itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelOptions:
@@ -158,10 +164,6 @@ class ModelOptions:
     - `secret`: the key for the pseudonyms of persons and threads.
     - `silence_seconds`: how long a stream may send nothing.
     - `drain_seconds`: how long a stream without a listener is read.
-    - `lock_seconds`: how long a locked conversation is waited for.
-    - `window_tokens`: history that is sent. Over 272,000 tokens gpt-6-luna doubles its price. Other
-      servers refuse what does not fit; then less is sent.
-    - `compact_tokens`: from here on OpenAI compacts the history itself.
     - `spare_conversations`: empty conversations that are created ahead.
     """
 
@@ -170,11 +172,8 @@ class ModelOptions:
     secret: bytes = field(default=b"", repr=False)
     silence_seconds: float = 120.0
     drain_seconds: float = 60.0
-    lock_seconds: float = 15.0
-    window_tokens: int = 200_000
-    compact_tokens: int = 100_000
     spare_conversations: int = 0
-    prices: Callable[[], Prices] = Prices
+    config: PriceConfig = DEFAULT_PRICES
 
     def pseudonym(self, name: str) -> str:
         """Return a stable pseudonym: HMAC-SHA256, 64 characters (OpenAI accepts 64 to 128)."""
@@ -341,7 +340,7 @@ class ModelServer:
         self.record_remote = record_remote
         self.official = client.place.is_official
         self.input = ModelInput(read, client.place.host, self.official)
-        self.window_tokens = options.window_tokens
+        self.window_tokens = HISTORY_WINDOW_TOKENS
         self.thinking_models: set[str] = set()
         """Models whose last answer began with a thought that no tag opened."""
         self.takes_roles = True
@@ -501,8 +500,7 @@ class ModelServer:
             usage = replace(usage, input=input, output=output, is_estimated=True)
         models = (ask.model or self.options.model, said.model)
         # Only OpenAI's prices are known: another server may ask anything for the same name.
-        known = self.options.prices()
-        prices = known if self.official else Prices(known.models, official=False)
+        prices = replace(self.options.config.price_list, official=self.official)
         costs = (prices.highest_cost(models, usage), usage.cost)
         cost = max((cost for cost in costs if cost is not None), default=None)
         usage = replace(usage, cost=cost)

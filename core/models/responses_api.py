@@ -27,7 +27,7 @@ from core.models.answer_reader import (
     read_word,
 )
 from core.models.model_input import estimate_max_tokens
-from core.models.model_server import ModelServer, read_events
+from core.models.model_server import COMPACT_TOKENS, ModelServer, read_events
 from core.models.round_history import RoundHistory
 
 RESPONSES_PATH = "/responses"
@@ -266,7 +266,7 @@ def build_response_body(server: ModelServer, ask: RoundRequest, input: Sequence[
         body["reasoning"] = {"effort": effort}
     if server.official:
         body["truncation"] = "auto"
-        compaction = {"type": "compaction", "compact_threshold": options.compact_tokens}
+        compaction = {"type": "compaction", "compact_threshold": COMPACT_TOKENS}
         body["context_management"] = [compaction]
         body["stream_options"] = {"include_obfuscation": False}
     return body

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta, tzinfo
-from typing import Literal
+from typing import Literal, Protocol
 
 from core.domain.errors import OverBudget
-from core.rights.usage import MAX_PICTURE_TOKENS, NANODOLLARS_PER_DOLLAR, Price
+from core.rights.usage import MAX_PICTURE_TOKENS, NANODOLLARS_PER_DOLLAR, Price, PriceConfig
 from core.text.i18n import format_moment, format_money, plural, say
 
 CountedBy = Literal[
@@ -165,6 +165,14 @@ class Allowance:
         """Return the limit with its period, as in `$5.00 a day`."""
         sentence = A_DAY if self.per == "day" else A_MONTH
         return say(sentence, what=format_amount(unit, getattr(self, unit)))
+
+
+class SpendingConfig(PriceConfig, Protocol):
+    """The configuration of what may be spent. It may change at any time."""
+
+    @property
+    def turn_allowances(self) -> Sequence[Allowance]:
+        """The allowances of ponte.toml as they are now."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,7 @@ from core.rights.rules import (
     NO_RIGHTS,
     OWNER_ID,
     PEOPLE_SETS,
+    AccessConfig,
     DailyTurns,
     PlaceReading,
     PlatformRights,
@@ -127,6 +128,26 @@ MAX_RIGHT_NAME_CHARACTERS = 1_000
 
 Titles in NocoDB have at most 255 characters, but people and models can send any text.
 """
+
+
+@dataclass(slots=True)
+class PlatformPeople:
+    """The lookups of people at their platforms, by the platform's name.
+
+    On a platform without a lookup nobody is in a group, a guest, or removed.
+    """
+
+    memberships: dict[str, GroupLookup] = field(default_factory=dict)
+    guests: dict[str, GuestLookup] = field(default_factory=dict)
+    departures: dict[str, DepartureLookup] = field(default_factory=dict)
+
+    def add(
+        self, platform: str, groups: GroupLookup, guest: GuestLookup, has_left: DepartureLookup
+    ) -> None:
+        """Register the lookups of a platform."""
+        self.memberships[platform] = groups
+        self.guests[platform] = guest
+        self.departures[platform] = has_left
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +241,7 @@ class Rights:
     def depends_on_name(self, right: str) -> bool:
         """Return True if a rule names things of that right, as in `read:Customers`. So the right
         can differ between two of them."""
-        book = self.policy.rule_book()
+        book = self.policy.config.rule_book
         entries = (e for r in (*book.rules, *book.channels.values()) for e in (*r.allow, *r.deny))
         return any(entry.startswith(f"{right}:") for entry in entries)
 
@@ -241,7 +262,7 @@ class Rights:
     def refresh(self) -> RuleBook:
         """Return the current rules of ponte.toml. After a change of them, drop all cached
         decisions."""
-        book = self.policy.rule_book()
+        book = self.policy.config.rule_book
         if book != self._book:
             self._book = book
             self.rules = self.policy.rules_at(self.address)
@@ -267,19 +288,15 @@ may read every table may read such a result."""
 class Policy:
     """Decides rights.
 
-    `rule_book` returns the current rules of ponte.toml. `allow` (PONTE_ALLOW) only adds to the
-    defaults of a platform.
+    `allow` (PONTE_ALLOW) only adds to the defaults of a platform.
     """
 
     platforms: Mapping[str, PlatformRights]
+    config: AccessConfig
     allow: frozenset[str] = frozenset()
     admins: frozenset[str] = frozenset()
-    memberships: Mapping[str, GroupLookup] = field(default_factory=dict)
-    guests: Mapping[str, GuestLookup] = field(default_factory=dict)
+    people: PlatformPeople = field(default_factory=PlatformPeople)
     clock: Callable[[], float] = time.monotonic
-    rule_book: Callable[[], RuleBook] = RuleBook
-    departures: Mapping[str, DepartureLookup] = field(default_factory=dict)
-    """One lookup for each platform. A platform without one never removes anybody."""
     _groups: dict[str, tuple[float, frozenset[str] | None]] = field(
         default_factory=dict, init=False
     )
@@ -378,7 +395,7 @@ class Policy:
 
         Sorted.
         """
-        given = (each.partition(":") for rule in self.rule_book().rules for each in rule.allow)
+        given = (each.partition(":") for rule in self.config.rule_book.rules for each in rule.allow)
         names = (name for kind, _, name in given if kind == right and name and "*" not in name)
         return sorted(set(names))
 
@@ -415,7 +432,7 @@ class Policy:
         The name of a group of theirs, or of this place, counts too. `PEOPLE_SETS` in rules do not.
         """
         rights = await self._look_up_rights(person, address)
-        ruled = (rule.who for rule in self.rule_book().rules if rule.allow)
+        ruled = (rule.who for rule in self.config.rule_book.rules if rule.allow)
         names = frozenset({"admins"}).union(
             self.allow, frozenset().union(*ruled) - set(PEOPLE_SETS)
         )
@@ -434,7 +451,7 @@ class Policy:
 
         None: the platform did not answer in time, or does not disclose it.
         """
-        if person.platform not in self.guests:
+        if person.platform not in self.people.guests:
             return False
         return (
             await self._look_up_guest(person, MAX_CONFIRMED_AGE_SECONDS, _LOOKUP_TIMEOUT_SECONDS)
@@ -446,7 +463,7 @@ class Policy:
         `since` is in Unix seconds. None: the platform did not answer in time, or does not disclose
         it.
         """
-        ask = self.departures.get(person.platform)
+        ask = self.people.departures.get(person.platform)
         if ask is None:
             return False
         try:
@@ -516,7 +533,7 @@ class Policy:
 
     def rules_at(self, address: Address) -> tuple[Rule, ...]:
         """Return the rules that apply at the address, in order."""
-        rules = (*self.rule_book().rules, *self._default_rules)
+        rules = (*self.config.rule_book.rules, *self._default_rules)
         return tuple(rule for rule in rules if is_there(rule.where, address))
 
     def is_one(
@@ -532,7 +549,7 @@ class Policy:
         An empty set of names matches everybody, except if `reading` is "people".
         """
         is_account = person.platform in self.platforms
-        if not is_account and (programs := self.rule_book().stand_ins.get(person.platform)):
+        if not is_account and (programs := self.config.rule_book.stand_ins.get(person.platform)):
             # What concerns everybody counts only where a rule denies or limits something.
             if not names.isdisjoint({person.key, programs.groups.get(person.id, "")}):
                 return True
@@ -560,7 +577,7 @@ class Policy:
         own = self.platforms.get(person.platform, NO_RIGHTS)
         if name == "admins":
             return self.is_one(self.admins, person, address, known, "people")
-        if (members := self.rule_book().groups.get(name)) is not None:
+        if (members := self.config.rule_book.groups.get(name)) is not None:
             return self.is_one(members, person, address, known, reading)
         if name in PEOPLE_SETS or name == EVERYBODY_NAME:
             return reading != "people" and self._matches_set(name, person, address, known)
@@ -625,7 +642,7 @@ class Policy:
         if self._groups_matter(person.platform, names):
             expires, kept = self._groups.get(person.key, (0.0, None))
             groups = kept if self.clock() < expires else None
-        return _PersonFacts(groups, None if person.platform in self.guests else False)
+        return _PersonFacts(groups, None if person.platform in self.people.guests else False)
 
     async def _look_up_rights(
         self, person: Person, address: Address, names: frozenset[str] = frozenset(), *,
@@ -656,20 +673,20 @@ class Policy:
     async def _look_up_guest(
         self, person: Person, max_age: float, seconds: float
     ) -> tuple[bool | None, bool]:
-        if person.platform not in self.guests:
+        if person.platform not in self.people.guests:
             return False, True
         try:
             async with asyncio.timeout(seconds):
-                return await self.guests[person.platform](person, max_age), True
+                return await self.people.guests[person.platform](person, max_age), True
         except TimeoutError:
             return None, False
 
     def _groups_matter(self, platform: str, names: frozenset[str]) -> bool:
         """Return True if any configured name may be that of a group of the platform."""
-        if platform not in self.memberships:
+        if platform not in self.people.memberships:
             return False
-        named = [names, self.admins, self.allow, *self.rule_book().groups.values()]
-        named += [rule.who for rule in self.rule_book().rules]
+        named = [names, self.admins, self.allow, *self.config.rule_book.groups.values()]
+        named += [rule.who for rule in self.config.rule_book.rules]
         return any(name.startswith(f"{platform}:") for names in named for name in names)
 
     async def _look_up_groups(
@@ -681,7 +698,7 @@ class Policy:
             return groups, True
         try:
             async with asyncio.timeout(seconds):
-                ids = await self.memberships[person.platform](person, max_age)
+                ids = await self.people.memberships[person.platform](person, max_age)
         except TimeoutError:
             return None, False
         if ids is None:

@@ -62,7 +62,7 @@ class ScheduleReports:
 
     async def _find_admins(self) -> Sequence[Person]:
         """Return the admins, as far as their platforms report them now."""
-        found, names = list[Person](), sorted(self._approval.admins)
+        found, names = list[Person](), sorted(self._approval.policy.admins)
         for name in names:
             platform, _, id = name.partition(":")
             if id == OWNER_ID:

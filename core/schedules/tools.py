@@ -79,7 +79,7 @@ class ScheduleSource:
             replaces: ID of one to change or delete; empty values stay, when may be 10:00
         """
         service, id = self._schedules.service, (replaces or "").strip().lower()
-        to = ReplyTo(ctx.address, ctx.asker, ctx.reply_source, "")
+        to = ReplyTo(ctx.address, ctx.asker, ctx.message.reply_to.source, "")
         try:
             base = Draft(
                 SCHEDULE_APPLIER, SCHEDULE_KIND, {"locale": LANGUAGE.get(), "is_paused": False},
@@ -114,7 +114,7 @@ class ScheduleSource:
         except (BadInput, NotAllowed, NotFound, StatusUnknown) as error:
             raise ToolError("{why}", why=error) from error
         target = dict(base.target) | ({} if after is None else {"is_paused": False})
-        outcome = await ctx.propose(
+        outcome = await ctx.turn.propose(
             replace(base, target=target, title=kind, rows=(replace(row, after=after),))
         )
         if base.change_id:  # a proposal of the person that this one replaces

@@ -30,11 +30,12 @@ from core.rights.allowances import (
     OverAllowance,
     Scope,
     Spend,
+    SpendingConfig,
     Unit,
     max_item_tokens,
 )
 from core.rights.rules import place_names
-from core.rights.usage import NANODOLLARS_PER_DOLLAR, PaidRun, Prices, context_window
+from core.rights.usage import NANODOLLARS_PER_DOLLAR, PaidRun, context_window
 from core.store.database import (
     Database,
     SqlConnection,
@@ -92,17 +93,16 @@ class SqlReservation:
 
 class Budget(SqlStore):
     """Counts and reserves usage before it is spent; the journal settles reservations when it stores
-    the results. `allowances` and `prices` return the current configuration at each call."""
+    the results."""
 
     def __init__(
         self,
         database: Database,
+        config: SpendingConfig,
         caps: DailyCapLookup,
         zone: tzinfo,
         money_key: Callable[[str], str] = str,
         *,
-        allowances: Callable[[], Sequence[Allowance]] = tuple,
-        prices: Callable[[], Prices] = Prices,
         is_meant: IsMeant = means_everybody,
     ) -> None:
         """`money_key` maps a person's key to the key under which all their accounts are counted.
@@ -113,17 +113,16 @@ class Budget(SqlStore):
         self._is_meant = is_meant
         self.zone = zone
         """The time zone in which days and months begin."""
-        self.allowances = allowances
-        self._prices = prices
+        self.config = config
 
     @property
     def bounds_calls(self) -> bool:
         """Return whether there is any allowance of money or tokens."""
-        return any(rule.bounds_calls for rule in self.allowances())
+        return any(rule.bounds_calls for rule in self.config.turn_allowances)
 
     def run_price(self, paid: PaidRun) -> float | None:
         """Return the price of one run in US dollars, None if it is not known."""
-        return self._prices().run_cost(paid)
+        return self.config.price_list.run_cost(paid)
 
     async def reserve(self, turn: Turn) -> None:
         """Count the turn, only once however often it resumes. Raise OverBudget."""
@@ -182,7 +181,7 @@ class Budget(SqlStore):
         its reservation instead."""
         if not begun:
             await self._database.write(lambda c: _release_part(c, seq, f"call:{call_id}"))
-        elif (price := self._prices().run_cost(paid)) is not None:
+        elif (price := self.config.price_list.run_cost(paid)) is not None:
             usage = Usage(cost=price)
             await self._database.write(
                 lambda c: settle_call(c, seq, call_id, paid.report_name, usage)
@@ -198,12 +197,12 @@ class Budget(SqlStore):
         part, person = f"call:{call_id}", self._money_key(asker.key)
         if _is_recorded(connection, seq, part):
             return
-        price, tokens = self._prices().find(paid.model), paid.input + paid.output
+        price, tokens = self.config.price_list.find(paid.model), paid.input + paid.output
         money = price.max_cost(paid.input, paid.output) if price and tokens else 0
         bound = Spend(
             0,
             tokens,
-            money + round((self._prices().run_cost(paid) or 0.0) * NANODOLLARS_PER_DOLLAR),
+            money + round((self.config.price_list.run_cost(paid) or 0.0) * NANODOLLARS_PER_DOLLAR),
         )
         counts = _add_to_counters(connection, scopes, _day_of(connection, seq), bound)
         self._check_limits(counts, bound, zone)
@@ -290,7 +289,7 @@ class Budget(SqlStore):
         )
         for row in await self._database.read(lambda c: c.execute(sql, (day, day[:7])).fetchall()):
             rule, _, counted = str(row["scope"]).partition(":")
-            for allowance in self.allowances():
+            for allowance in self.config.turn_allowances:
                 payer = counted if allowance.of == "each person" else ""
                 scope = Scope(row["scope"], allowance, payer, "" if payer else counted)
                 if allowance.key != rule or scope.key in shown:
@@ -353,7 +352,7 @@ class Budget(SqlStore):
     async def models_without_price(self, since: str = "") -> Sequence[str]:
         """Return the models that have a cost since that day (ISO; "" for today), but no price. The
         model's server named the cost."""
-        rows, prices = await self.report("model", since), self._prices()
+        rows, prices = await self.report("model", since), self.config.price_list
         return [
             row["name"] for row in rows if row["cost"] is not None and not prices.find(row["name"])
         ]
@@ -374,7 +373,7 @@ class Budget(SqlStore):
             "everybody", turns=all_ or None, source=DAILY_TURNS_SETTING, name="cap"
         )
         found = {s.key: s for s in (Scope(f"cap:{one}", capped, one), Scope("cap", together))}
-        for rule in self.allowances():
+        for rule in self.config.turn_allowances:
             if rule.where and rule.where.isdisjoint(place):
                 continue
             if rule.who and not await self._is_meant(person, address, rule.who):
@@ -416,7 +415,7 @@ class Budget(SqlStore):
             number,
             model,
             prompt_bytes,
-            price=self._prices().find(model),
+            price=self.config.price_list.find(model),
             window=context_window(model),
         )
 

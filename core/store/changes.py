@@ -139,7 +139,11 @@ def withdraw_proposals(connection: SqlConnection, seq: int) -> None:
 
 
 class SqlLedger(SqlStore):
-    """The `Ledger` port: every proposal, its decision, and the result of each row."""
+    """All proposals, their decisions, and the result of each row. Each method is one transaction.
+
+    Methods with an `id` raise NotFound. Methods with a `seq` act only for the event with that
+    `seq`.
+    """
 
     def __init__(
         self, database: Database, owner: str = "", is_alive: Callable[[], bool] = lambda: True

@@ -32,11 +32,11 @@ from core.tools.nocodb.source import NocoSource
 from core.tools.sample import open_sample_base
 from core.tools.sample.source import SampleSource
 from core.tools.stackspot import StackSpot
-from core.tools.stackspot.client import StackSpotAgent
 from core.tools.stackspot.source import StackSpotSource
 from tests.bot.conftest import Shell
 from tests.bot.test_process import Machine
 from tests.fakes.code import FakeBackend
+from tests.fakes.config import FixedConfig
 from tests.fakes.quick_commands import RegisteredCommands
 
 FILE = """
@@ -237,16 +237,14 @@ def test_a_reload_names_them(tmp_path: Path, commands: str) -> None:
 async def test_the_names_are_those_of_the_tools_that_are_offered(tmp_path: Path) -> None:
     async with HttpClient() as http:
         stackspot = StackSpot("id", "secret", http=http)
-        agents = {"reviewer": StackSpotAgent("01JAGENT", "", "")}
+        config = FixedConfig(known_agents={"reviewer": ("01JAGENT", "", "")})
         offered: dict[str, Sequence[ToolSource]] = {
             "nocodb": [
                 NocoSource("http://127.0.0.1:1", "t", http, pauses=()),
                 BridgeSource("http://127.0.0.1:1/execute", "t", http, pauses=()),
             ],
             "sample": [SampleSource(open_sample_base(tmp_path, "UTC"), "Shop", ())],
-            "stackspot": [
-                StackSpotSource(stackspot, RegisteredCommands(), agents=lambda: agents)
-            ],
+            "stackspot": [StackSpotSource(stackspot, RegisteredCommands(), config)],
             "code": [CodeSource(FakeBackend())],
         }  # fmt: skip
         for face in FACES:

@@ -11,7 +11,7 @@ from core.clients.openai import ModelEndpoint, ModelServerClient
 from core.domain.records import Remote, ToolContext
 from core.tools.code.hosted import HostedBackend, HostedOptions
 from core.tools.code.port import InputFile, RunResult
-from tests.core.tools.scene import ctx
+from tests.core.tools.scene import ctx, with_controls
 from tests.fakes.openai import FakeOpenAI
 from tests.fakes.openai.types import check, fits
 
@@ -45,14 +45,14 @@ class Bench:
         self._numbers = itertools.count(1)
 
     def ctx(self, thread: str = "t1", *, container: str = "", handle: str = "") -> ToolContext:
-        bare = ctx()
+        bare = with_controls(
+            ctx(), record_remote=self._keep, record_handle=self._known_as,
+            is_stopped=lambda: self.stopped,
+        )  # fmt: skip
         return replace(
             bare,
             thread=replace(bare.thread, id=thread, container=container),
-            handle=handle,
-            record_remote=self._keep,
-            record_handle=self._known_as,
-            is_stopped=lambda: self.stopped,
+            call=replace(bare.call, handle=handle),
         )
 
     async def run(

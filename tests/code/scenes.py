@@ -10,4 +10,5 @@ from tests.fakes.scene_folder import MemoryContextFiles
 
 
 def set_scene(folder: MemoryContextFiles, said: str = "", seen: Seen | None = None) -> ToolContext:
-    return replace(ctx(seen), files=folder, message_text=said)
+    scene = ctx(seen)
+    return replace(scene, files=folder, message=replace(scene.message, text=said))

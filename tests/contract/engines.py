@@ -19,6 +19,7 @@ from core.store.inbox import SqlInbox
 from core.store.jobs import Jobs
 from core.store.postgres import PostgresDatabase
 from core.store.turns import Journal
+from tests.fakes.config import FixedConfig
 from tests.fakes.memory import InboxRow, MemoryInbox
 
 
@@ -52,7 +53,7 @@ class Embedded:
         self.database = database
         self.inbox = SqlInbox(database)
         self.journal = Journal(database)
-        self.budget = Budget(database, no_daily_caps, UTC)
+        self.budget = Budget(database, FixedConfig(), no_daily_caps, UTC)
         self.runs: list[asyncio.Task[None]] = []
         self._others: list[Embedded] = []
 

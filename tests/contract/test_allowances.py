@@ -29,7 +29,7 @@ from core.store.personal_data import SqlPersonalData
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal import HELLO, SAID, again
-from tests.fakes.choices import supplier
+from tests.fakes.config import FixedConfig
 
 ANA = Person("web", "ana")
 PRICES = Prices(
@@ -44,7 +44,7 @@ PERSON_AND_CHANNEL_ALLOWANCES = (
 
 def budget_of(engine: Embedded, *rules: Allowance) -> Budget:
     return Budget(
-        engine.database, no_daily_caps, UTC, allowances=supplier(rules), prices=supplier(PRICES)
+        engine.database, FixedConfig(turn_allowances=rules, price_list=PRICES), no_daily_caps, UTC
     )
 
 
@@ -276,7 +276,7 @@ async def test_a_new_allowance_counts_what_was_spent_before_it(database_engine: 
         Allowance("each channel", tokens=10**6, where=frozenset({"web"})),
         Allowance("everybody", "month", tokens=10**6),
     )
-    budget.allowances = supplier(rules)
+    budget.config = FixedConfig(turn_allowances=rules)
     turn = await begin_turn(database_engine)
     standing = await budget.list_counts(ANA, turn.message.address)
     counted = {c.scope.allowance.of: c.spent for c in standing if c.scope.allowance in rules}

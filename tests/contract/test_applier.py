@@ -14,7 +14,7 @@ from core.clients.http import HttpClient
 from core.domain.changes import Draft, RowWrite
 from core.domain.errors import ToolError, WriteUnsure
 from core.domain.messages import Address
-from core.domain.records import Outcome, Thread, ToolContext, Viewer
+from core.domain.records import Outcome, Viewer
 from core.tools.nocodb.bridge import BridgeSource
 from tests.contract.applier_case import (
     ADA,
@@ -26,6 +26,7 @@ from tests.contract.applier_case import (
     the_bridge,
     the_sample_base,
 )
+from tests.core.tools.scene import make_tool_context, with_controls
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import CUSTOMERS
 from tests.fakes.choices import ANA
@@ -176,8 +177,8 @@ async def test_a_row_whose_empty_cell_was_filled_is_not_deleted_through_the_brid
         (row,) = bridge.api.rows[CUSTOMERS] = [{"Id": 1, **ADA, "Contract": None}]
         source = BridgeSource(bridge.url, "", http, pauses=(0, 0))
         (tool,) = await source.tools(Viewer())
-        thread = Thread("web:C1", "t1")
-        ctx = ToolContext(ANA, Address("web", "C1"), "turn1", 1, "call1", thread, show, propose)
+        scene = make_tool_context(ANA, Address("web", "C1"), show)
+        ctx = with_controls(scene, propose=propose)
         asked = {"tool": "delete_record", "args": {"table_id": CUSTOMERS, "record_id": "1"}}
         await tool.run(ctx, json.dumps(asked))
         (draft,) = drafts

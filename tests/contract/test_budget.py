@@ -18,6 +18,7 @@ from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal import again
 from tests.fakes import choices
+from tests.fakes.config import FixedConfig
 
 ANA, BOB = Person("web", "ana"), Person("web", "bob")
 LISBON = timezone(timedelta(hours=1))
@@ -40,7 +41,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def make_budget(engine: Embedded, own: int = 0, everybody: int = 0) -> Budget:
-    return Budget(engine.database, choices.fixed_caps(own, everybody), LISBON)
+    return Budget(engine.database, FixedConfig(), choices.fixed_caps(own, everybody), LISBON)
 
 
 async def begin_turn(engine: Embedded, person: Person = ANA) -> Turn:
@@ -131,7 +132,9 @@ async def test_what_was_used_is_still_counted_after_forgetting(database_engine: 
 
 async def test_who_comes_by_two_ways_is_counted_once(database_engine: Embedded) -> None:
     page, terminal = Person("web", "owner"), Person("terminal", "owner")
-    counting = Budget(database_engine.database, choices.fixed_caps(2, 0), LISBON, canonical_person)
+    counting = Budget(
+        database_engine.database, FixedConfig(), choices.fixed_caps(2, 0), LISBON, canonical_person
+    )
     for person in (page, terminal):
         await counting.reserve(await begin_turn(database_engine, person))
     with pytest.raises(OverBudget):

@@ -16,6 +16,7 @@ import pytest
 from core.rights.rules import Rule, RuleBook
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.choices import allow_list, make_choices
+from tests.fakes.config import FixedConfig
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.addresses import sdk_addresses
 from tests.fakes.discord.world import Channel
@@ -181,9 +182,9 @@ async def on_discord(home: Path, database: str) -> AsyncIterator[Crowd]:
         discord.faults.limit_members(30, 1.0)
         ponte = DiscordPonte(discord, home)
         ponte.postgres = database
-        ponte.policy.rule_book = lambda: RuleBook((
+        ponte.policy.config = FixedConfig(rule_book=RuleBook((
             Rule("1", frozenset({f"discord:{ROLE}"}), allow=("chat",)), Rule("2", deny=("chat",)),
-        ))  # fmt: skip
+        )))  # fmt: skip
         made = DiscordCrowd(discord, ponte)
         stack.push_async_callback(ponte.close)
         await ponte.open(threads=False)

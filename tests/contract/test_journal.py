@@ -19,6 +19,7 @@ from core.store.turns import Journal
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.fakes import choices
+from tests.fakes.config import FixedConfig
 
 HELLO = Item("message", role="user", text="hello")
 LOOK = Item("call", call_id="c1", name="look", arguments="{}")
@@ -375,7 +376,7 @@ async def test_a_turn_costs_the_same_however_much_went_before(sqlite: Embedded) 
 
     for do in (sqlite.database.write, sqlite.database.read):
         await do(watch)
-    budget = Budget(sqlite.database, choices.fixed_caps(5000, 5000), UTC)
+    budget = Budget(sqlite.database, FixedConfig(), choices.fixed_caps(5000, 5000), UTC)
 
     async def whole() -> int:
         nonlocal steps

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 
-from core.changes.ports import Ledger
 from core.domain.changes import (
     ApprovalNotice,
     Change,
@@ -33,7 +32,7 @@ ROWS = (RowWrite(after={"Name": "Ada"}), RowWrite("7", {"Name": "B"}, {"Name": "
 
 
 @pytest.fixture
-async def ledger(database_engine: Embedded) -> Ledger:
+async def ledger(database_engine: Embedded) -> SqlLedger:
     """Every ledger passes the same suite; a new one is added here."""
     return SqlLedger(database_engine.database)
 
@@ -53,11 +52,11 @@ def proposal(call: str = "c1", seq: int = 1, conversation: Address = HERE) -> Pr
     )
 
 
-async def open_(ledger: Ledger, call: str = "c1") -> Change:
+async def open_(ledger: SqlLedger, call: str = "c1") -> Change:
     return await ledger.propose(proposal(call))
 
 
-async def test_a_proposal_is_kept_whole(ledger: Ledger) -> None:
+async def test_a_proposal_is_kept_whole(ledger: SqlLedger) -> None:
     asked = replace(proposal(), origin=replace(PROGRAM, is_attended=False, per_minute=3))
     change = await ledger.propose(asked)
     assert change == await ledger.get(asked.id)
@@ -68,20 +67,20 @@ async def test_a_proposal_is_kept_whole(ledger: Ledger) -> None:
         await ledger.get("zzzzz2")
 
 
-async def test_a_call_proposes_once(ledger: Ledger) -> None:
+async def test_a_call_proposes_once(ledger: SqlLedger) -> None:
     first = await open_(ledger)
     assert await ledger.propose(replace(proposal(), draft=draft(ROWS[0]))) == first
     assert (await open_(ledger, "c2")).id != first.id
 
 
-async def test_an_id_is_never_given_twice(ledger: Ledger) -> None:
+async def test_an_id_is_never_given_twice(ledger: SqlLedger) -> None:
     first = await open_(ledger)
     second = await ledger.propose(replace(proposal("c2"), id=first.id))
     assert second.id != first.id
     assert (await ledger.get(first.id)).proposal == first.proposal
 
 
-async def test_one_event_claims_it(ledger: Ledger) -> None:
+async def test_one_event_claims_it(ledger: SqlLedger) -> None:
     id = (await open_(ledger)).id
     claims = await asyncio.gather(
         *(ledger.claim(id, seq, person, 150.0) for seq, person in ((8, ANA), (9, BOB)))
@@ -92,13 +91,13 @@ async def test_one_event_claims_it(ledger: Ledger) -> None:
     assert (await ledger.close(id, "denied", BOB, "", 151.0)).state == "applying"
 
 
-async def test_nobody_claims_what_has_expired(ledger: Ledger) -> None:
+async def test_nobody_claims_what_has_expired(ledger: SqlLedger) -> None:
     id = (await open_(ledger)).id
     assert (await ledger.claim(id, 8, ANA, 200.0)).state == "expired"
     assert (await ledger.claim(id, 8, ANA, 100.0)).state == "expired"
 
 
-async def test_what_is_denied_stays_denied(ledger: Ledger) -> None:
+async def test_what_is_denied_stays_denied(ledger: SqlLedger) -> None:
     id = (await open_(ledger)).id
     denied = await ledger.close(id, "denied", BOB, "", 150.0)
     assert (denied.state, denied.decider) == ("denied", BOB)
@@ -106,7 +105,7 @@ async def test_what_is_denied_stays_denied(ledger: Ledger) -> None:
     assert await ledger.close(id, "expired", None, "", 152.0) == denied
 
 
-async def test_steps_are_stored_while_a_change_is_applied(ledger: Ledger) -> None:
+async def test_steps_are_stored_while_a_change_is_applied(ledger: SqlLedger) -> None:
     change = await ledger.claim((await open_(ledger)).id, 8, ANA, 150.0)
     one, two = change.steps
     begun = replace(one, state="writing", write=replace(one.write, applier_data="[3]"))
@@ -125,7 +124,7 @@ async def test_steps_are_stored_while_a_change_is_applied(ledger: Ledger) -> Non
         await ledger.record(change.id, 8, [one])
 
 
-async def test_a_released_change_is_open_again(ledger: Ledger) -> None:
+async def test_a_released_change_is_open_again(ledger: SqlLedger) -> None:
     change = await ledger.claim((await open_(ledger)).id, 8, ANA, 150.0)
     with pytest.raises(Superseded):
         await ledger.release(change.id, 9)
@@ -135,13 +134,13 @@ async def test_a_released_change_is_open_again(ledger: Ledger) -> None:
     assert (await ledger.claim(change.id, 9, BOB, 150.0)).decider == BOB
 
 
-async def finish_change(ledger: Ledger, call: str = "c1") -> Change:
+async def finish_change(ledger: SqlLedger, call: str = "c1") -> Change:
     change = await ledger.claim((await open_(ledger, call)).id, 8, ANA, 150.0)
     await ledger.record(change.id, 8, [replace(step, state="done") for step in change.steps])
     return await ledger.finish(change.id, 8, "done", "", 160.0)
 
 
-async def test_a_change_is_undone_once(ledger: Ledger) -> None:
+async def test_a_change_is_undone_once(ledger: SqlLedger) -> None:
     change = await finish_change(ledger)
     undo = replace(proposal("undo", seq=9), undone_change=change.id)
     begun = await ledger.undo(undo, BOB, 170.0)
@@ -156,7 +155,7 @@ async def test_a_change_is_undone_once(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("state", ["partial", "failed"])
-async def test_an_undo_that_did_not_do_all(ledger: Ledger, state: ChangeState) -> None:
+async def test_an_undo_that_did_not_do_all(ledger: SqlLedger, state: ChangeState) -> None:
     change = await finish_change(ledger)
     undo = await ledger.undo(replace(proposal("undo", seq=9), undone_change=change.id), BOB, 170.0)
     await ledger.finish(undo.id, 9, state, "", 180.0)
@@ -168,21 +167,21 @@ async def test_an_undo_that_did_not_do_all(ledger: Ledger, state: ChangeState) -
     assert (found.id, found.state) == (undo.id, state), "by another event, not by the same one"
 
 
-async def test_the_newest_first_of_a_conversation_or_of_all(ledger: Ledger) -> None:
+async def test_the_newest_first_of_a_conversation_or_of_all(ledger: SqlLedger) -> None:
     ids = [(await open_(ledger, f"c{n}")).id for n in range(3)]
     other = await ledger.propose(proposal("x", conversation=Address("web", "C2")))
     assert [c.id for c in await ledger.list_of_conversation("web:C1", 2)] == [ids[2], ids[1]]
     assert [c.id for c in await ledger.list_of_conversation("", 9)] == [other.id, *reversed(ids)]
 
 
-async def test_expired_proposals_are_overdue(ledger: Ledger) -> None:
+async def test_expired_proposals_are_overdue(ledger: SqlLedger) -> None:
     open_id = (await open_(ledger)).id
     await ledger.close((await open_(ledger, "c2")).id, "denied", ANA, "", 150.0)
     assert [c.id for c in await ledger.list_overdue(200.0)] == [open_id]
     assert await ledger.list_overdue(199.0) == []
 
 
-async def test_a_card_is_to_be_drawn_when_it_moved(ledger: Ledger) -> None:
+async def test_a_card_is_to_be_drawn_when_it_moved(ledger: SqlLedger) -> None:
     change = await open_(ledger)
     assert await ledger.list_undrawn() == [], "the answer itself shows it"
     denied = await ledger.close(change.id, "denied", ANA, "", 150.0)
@@ -194,7 +193,7 @@ async def test_a_card_is_to_be_drawn_when_it_moved(ledger: Ledger) -> None:
 
 
 async def test_a_change_whose_event_ended_is_abandoned(
-    ledger: Ledger, database_engine: Embedded
+    ledger: SqlLedger, database_engine: Embedded
 ) -> None:
     event = (await database_engine.inbox.accept(says("approve abcde2"))).seq
     change = await ledger.claim((await open_(ledger)).id, event, ANA, 150.0)
@@ -204,7 +203,7 @@ async def test_a_change_whose_event_ended_is_abandoned(
 
 
 async def test_a_note_waits_for_the_threads_next_turn(
-    ledger: Ledger, database_engine: Embedded
+    ledger: SqlLedger, database_engine: Embedded
 ) -> None:
     turn = await talk(database_engine, "hello")
     for number, note in enumerate(("first", "second")):
@@ -218,7 +217,7 @@ async def test_a_note_waits_for_the_threads_next_turn(
     assert texts.count("first") == 1
 
 
-async def test_forgetting(ledger: Ledger, database_engine: Embedded) -> None:
+async def test_forgetting(ledger: SqlLedger, database_engine: Embedded) -> None:
     turn = await talk(database_engine, "hello")
     asked = replace(proposal("w"), thread=turn.thread)
     waiting, ended = await ledger.propose(asked), await finish_change(ledger)
@@ -238,7 +237,7 @@ async def test_forgetting(ledger: Ledger, database_engine: Embedded) -> None:
         await ledger.propose(replace(proposal("late"), thread=turn.thread))
 
 
-async def test_what_can_no_longer_be_undone_keeps_no_rows(ledger: Ledger) -> None:
+async def test_what_can_no_longer_be_undone_keeps_no_rows(ledger: SqlLedger) -> None:
     waiting, ended = await open_(ledger), await finish_change(ledger, "c2")
     await ledger.record_drawn(await ledger.get(ended.id))
     assert await ledger.erase_old_rows(160.0) == 0
@@ -255,7 +254,7 @@ async def test_what_can_no_longer_be_undone_keeps_no_rows(ledger: Ledger) -> Non
 
 
 async def test_old_changes_go_in_several_transactions(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.store.changes.ROWS_PER_TRANSACTION", 2)
     for number in range(5):
@@ -265,7 +264,7 @@ async def test_old_changes_go_in_several_transactions(
     assert await ledger.purge(161.0) == 0
 
 
-async def test_closed_changes_are_purged_by_age_and_area(ledger: Ledger) -> None:
+async def test_closed_changes_are_purged_by_age_and_area(ledger: SqlLedger) -> None:
     kept = (await open_(ledger)).id
     gone = (await finish_change(ledger, "c2")).id
     assert await ledger.purge(160.0) == 0
@@ -276,7 +275,7 @@ async def test_closed_changes_are_purged_by_age_and_area(ledger: Ledger) -> None
         await ledger.get(gone)
 
 
-async def test_each_person_approves_once(ledger: Ledger) -> None:
+async def test_each_person_approves_once(ledger: SqlLedger) -> None:
     id = (await open_(ledger)).id
     cleo = Person("web", "cleo", name="Cleo")
     await ledger.consent(id, Consent(ANA, HERE, 150.0))
@@ -295,7 +294,7 @@ async def test_each_person_approves_once(ledger: Ledger) -> None:
     assert await ledger.list_waiting_for_people() == []
 
 
-async def test_approvals_that_do_not_count_are_withdrawn(ledger: Ledger) -> None:
+async def test_approvals_that_do_not_count_are_withdrawn(ledger: SqlLedger) -> None:
     id, other = (await open_(ledger)).id, (await open_(ledger, "c2")).id
     for change in (id, other):
         for person in (ANA, BOB):
@@ -306,7 +305,7 @@ async def test_approvals_that_do_not_count_are_withdrawn(ledger: Ledger) -> None
 
 
 async def test_approvals_are_forgotten_and_go_with_their_change(
-    ledger: Ledger, database_engine: Embedded
+    ledger: SqlLedger, database_engine: Embedded
 ) -> None:
     change = await open_(ledger)
     await ledger.consent(change.id, Consent(BOB, HERE, 150.0))
@@ -326,7 +325,7 @@ def copy(change: Change, person: Person = BOB) -> ApprovalNotice:
     return ApprovalNotice(change.id, "copy", person)
 
 
-async def test_each_stage_is_told_once_and_in_order(ledger: Ledger, outbox: Outbox) -> None:
+async def test_each_stage_is_told_once_and_in_order(ledger: SqlLedger, outbox: Outbox) -> None:
     change = await open_(ledger)
     silent = await ledger.propose(replace(proposal("s"), is_decided_by_policy=True))
     assert (silent.proposal.is_decided_by_policy, change.proposal.is_decided_by_policy) == (
@@ -350,7 +349,7 @@ async def test_each_stage_is_told_once_and_in_order(ledger: Ledger, outbox: Outb
     assert await outbox.list_due("expired", 9e9) == []
 
 
-async def test_a_copy_is_known_where_it_stands(ledger: Ledger, outbox: Outbox) -> None:
+async def test_a_copy_is_known_where_it_stands(ledger: SqlLedger, outbox: Outbox) -> None:
     change = await open_(ledger)
     await outbox.record_notices(change.id, "asked", [copy(change)])
     (one,) = await outbox.list_unposted()
@@ -372,7 +371,7 @@ async def test_a_copy_is_known_where_it_stands(ledger: Ledger, outbox: Outbox) -
 
 
 async def test_what_is_forgotten_keeps_no_words(
-    ledger: Ledger, outbox: Outbox, database_engine: Embedded
+    ledger: SqlLedger, outbox: Outbox, database_engine: Embedded
 ) -> None:
     change = await open_(ledger)
     await outbox.record_notices(change.id, "asked", [copy(change), copy(change, ANA)])

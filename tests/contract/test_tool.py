@@ -20,7 +20,6 @@ from core.ports.tools import Tool
 from core.tools.code.source import CodeSource
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource
-from core.tools.stackspot.client import StackSpotAgent
 from core.tools.stackspot.source import StackSpotSource
 from core.tools.tool import MAX_OUTCOME_CHARACTERS, Toolbox, tool
 from tests.core.tools.scene import Seen, ctx
@@ -28,6 +27,7 @@ from tests.core.tools.strict import breaches
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import CUSTOMERS
 from tests.fakes.code import FakeBackend
+from tests.fakes.config import FixedConfig
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.fakes.quick_commands import RegisteredCommands
@@ -53,7 +53,7 @@ async def echo(ctx: ToolContext, text: str, times: int = 1) -> str:
         text: what to say
         times: how often
     """
-    await ctx.show_progress("is repeating…")
+    await ctx.turn.show_progress("is repeating…")
     if times < 1:
         raise ToolError("Once is the least.", code="bad_arguments", hint="times >= 1")
     return text * times
@@ -89,7 +89,9 @@ async def nocodb(name: str, good: str, bad: str) -> AsyncIterator[Case]:
 async def a_quick_command() -> AsyncIterator[Case]:
     clock = SteppedClock()
     async with FakeStackSpot(clock=clock.now) as fake, client(fake.url, clock) as stackspot:
-        (made,) = await StackSpotSource(stackspot, RegisteredCommands()).tools(Viewer())
+        (made,) = await StackSpotSource(stackspot, RegisteredCommands(), FixedConfig()).tools(
+            Viewer()
+        )
         yield Case(made, '{"slug":"echo","input":{"a":1}}', '{"slug":"daily-summary","input":{}}')
 
 
@@ -97,8 +99,8 @@ async def a_quick_command() -> AsyncIterator[Case]:
 async def an_agent() -> AsyncIterator[Case]:
     clock = SteppedClock()
     async with FakeStackSpot(clock=clock.now) as fake, client(fake.url, clock) as stackspot:
-        known = {"reviewer": StackSpotAgent("01AGENT")}
-        source = StackSpotSource(stackspot, RegisteredCommands(), agents=lambda: known)
+        config = FixedConfig(known_agents={"reviewer": ("01AGENT", "", "")})
+        source = StackSpotSource(stackspot, RegisteredCommands(), config)
         _, made = await source.tools(Viewer())
         fake.answer("agent", *[200] * 20, body={"message": "I am the agent."})
         yield Case(made, '{"agent":"reviewer","prompt":"Hm?"}', '{"agent":"a/b","prompt":"Hm?"}')

@@ -12,10 +12,10 @@ import pytest
 from bot.integrations import KINDS
 from core.changes.apply import ChangeRunner
 from core.changes.cards import CardBuilder
-from core.changes.ports import Ledger
 from core.domain.changes import Change, ChangeStep, Draft, Proposal, RowCheck, RowWrite
 from core.domain.errors import Draining, WriteUnsure
 from core.domain.messages import Address, Person
+from core.store.changes import SqlLedger
 from tests.fakes.gate import Gate
 from tests.fakes.null_ledger import NullLedger
 
@@ -96,7 +96,7 @@ def change(name: str, fields: list[str]) -> Change:
 async def test_a_row_that_two_changes_want_is_one_ones() -> None:
     table = OneRow()
     changes = (change("A", ["Name"]), change("B", ["Name", "Added since"]))
-    applying = ChangeRunner(cast(Ledger, NullLedger(*changes)), {"one": table}, CARDS)
+    applying = ChangeRunner(cast(SqlLedger, NullLedger(*changes)), {"one": table}, CARDS)
     first, second = await asyncio.gather(*(applying.run(each) for each in changes))
     assert (first.steps[0].state, second.steps[0].state) == ("done", "changed")
     assert table.value == "A"
@@ -108,7 +108,7 @@ async def test_a_write_without_an_answer_is_read_back_by_its_own_batch() -> None
     table.is_answer_lost = True
     wanted = change("A", ["Name"])
     done = await ChangeRunner(
-        cast(Ledger, NullLedger(wanted)), {"one": table}, CardBuilder(KINDS)
+        cast(SqlLedger, NullLedger(wanted)), {"one": table}, CardBuilder(KINDS)
     ).run(wanted)
     assert (done.steps[0].state, table.value, table.opened) == ("done", "A", 1)
 
@@ -119,7 +119,7 @@ async def test_a_write_that_takes_effect_after_the_row_was_read_back_is_done() -
     table.is_late = True
     wanted = change("A", ["Name"])
     ended = await ChangeRunner(
-        cast(Ledger, NullLedger(wanted)), {"one": table}, CardBuilder(KINDS)
+        cast(SqlLedger, NullLedger(wanted)), {"one": table}, CardBuilder(KINDS)
     ).run(wanted)
     assert (ended.state, ended.steps[0].state, table.value, table.written) == (
         "done",
@@ -132,12 +132,12 @@ async def test_a_write_that_takes_effect_after_the_row_was_read_back_is_done() -
 async def test_after_a_stop_no_further_batch_begins_and_the_next_process_goes_on() -> None:
     table, wanted = OneRow(), change("A", ["Name"])
     ledger = NullLedger(wanted)
-    stopped = ChangeRunner(cast(Ledger, ledger), {"one": table}, CARDS)
+    stopped = ChangeRunner(cast(SqlLedger, ledger), {"one": table}, CARDS)
     stopped.stop_batches()
     with pytest.raises(Draining):
         await stopped.run(wanted)
     assert (table.opened, table.value) == (0, "old")
-    ended = await ChangeRunner(cast(Ledger, ledger), {"one": table}, CARDS).run(wanted)
+    ended = await ChangeRunner(cast(SqlLedger, ledger), {"one": table}, CARDS).run(wanted)
     assert (ended.state, table.value) == ("done", "A")
 
 
@@ -145,7 +145,7 @@ async def test_a_stop_waits_for_the_record_of_a_write_that_nobody_waits_for_any_
     """A turn that is cancelled twice does not wait for its write."""
     table, wanted = OneRow(), change("A", ["Name"])
     table.gate = Gate()
-    applying = ChangeRunner(cast(Ledger, NullLedger(wanted)), {"one": table}, CARDS)
+    applying = ChangeRunner(cast(SqlLedger, NullLedger(wanted)), {"one": table}, CARDS)
     turn = asyncio.create_task(applying.run(wanted))
     await table.gate.wait_until_reached()
     for _ in range(2):
@@ -174,7 +174,7 @@ async def test_a_row_that_cannot_be_read_in_time_or_because_of_a_bug_is_not_writ
     table, wanted = OneRow(), change("A", ["Name"])
     table.fault, table.patience = fault, 0.0
     ended = await ChangeRunner(
-        cast(Ledger, NullLedger(wanted)), {"one": table}, CardBuilder(KINDS)
+        cast(SqlLedger, NullLedger(wanted)), {"one": table}, CardBuilder(KINDS)
     ).run(wanted)
     (step,) = ended.steps
     assert (ended.state, step.state, table.written) == ("failed", "failed", 0)

@@ -27,7 +27,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from bot.integrations import KINDS, PLATFORM_RIGHTS
+from bot.integrations import KINDS
 from bot.tables import SCHEMA
 from core.changes.apply import ChangeRunner
 from core.changes.approval import ASKER, Approval, TableRule, TableRules
@@ -54,6 +54,7 @@ from core.store.database import SqlConnection
 from core.store.postgres import PostgresDatabase
 from tests.contract.engines import Embedded
 from tests.fakes.choices import ANA, allow_list, make_message
+from tests.fakes.config import FixedConfig
 from tests.fakes.memory_table import MemoryTable
 
 T = TypeVar("T")
@@ -229,9 +230,7 @@ class Machine(RuleBasedStateMachine):
             self.ledger, runner, builder, NoAudit(), lambda: None, self.clock
         )
         policy = allow_list(KEYS)
-        approval = Approval(
-            policy, KINDS, lambda: RULES, is_named=policy.is_named, platforms=PLATFORM_RIGHTS
-        )
+        approval = Approval(policy, KINDS, FixedConfig(RULES))
         nothing: Any = SimpleNamespace(current="", has_reached=has_not_reached)
         views = ChangeViews(
             self.ledger, approval, builder, self.clock, nothing, Platforms(), nothing

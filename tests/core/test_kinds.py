@@ -28,7 +28,8 @@ from core.ports.tools import Tool
 from core.rights.usage import Prices
 from core.tools.tool import FunctionTool
 from tests.dialogues.bot_home import BotHome, RunningBot
-from tests.fakes.choices import allow_list, make_message, supplier
+from tests.fakes.choices import allow_list, make_message
+from tests.fakes.config import FixedConfig
 
 ADA, BEA = {"Name": "Ada"}, {"Name": "Bea"}
 DAILY = ScheduleDraft("post", "Hello", ScheduleRule("0 9 * * *"), "UTC")
@@ -79,7 +80,7 @@ class Double:
         Args:
             kind: its kind
         """
-        return await ctx.propose(DRAFTS[kind])
+        return await ctx.turn.propose(DRAFTS[kind])
 
     def batch(self, draft: Draft) -> int:
         return 1
@@ -242,8 +243,8 @@ async def note(desk: Desk) -> str:
 async def rule_names(desk: Desk) -> str:
     used = []
     for words, name in {**NAMES, "its title": desk.draft.title}.items():
-        rules = supplier(TableRules({name: TableRule("read")}))
-        if replace(desk.approval, rules=rules).rule_for(desk.draft).access == "read":
+        config = FixedConfig(TableRules({name: TableRule("read")}))
+        if replace(desk.approval, config=config).rule_for(desk.draft).access == "read":
             used.append(words)
     return ", ".join(used) or "none"
 

@@ -27,6 +27,7 @@ from core.webhooks.origin import WebhookOrigin
 from tests.core.test_turn import Tools, Watched
 from tests.fakes.choices import allow_list, make_choices, make_spending, open_engine
 from tests.fakes.clock import Clock
+from tests.fakes.config import FixedConfig
 from tests.fakes.hook_senders import PLAIN_SECRET, encode_body, from_nocodb
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
@@ -75,7 +76,7 @@ class Bench:
     engine: Engine
     model: EchoModel
     clock: Clock
-    rules: list[Rule]
+    config: FixedConfig
     number: int = 0
     references: list[bool] = field(default_factory=list)
     """For each message whose context was looked up: whether with what it refers to."""
@@ -101,7 +102,9 @@ class Bench:
         return answer
 
     def _take(self, right: str) -> None:
-        self.rules[1:] = [Rule("2", deny=(right,))] if right else []
+        book = self.config.rule_book
+        denied = (Rule("2", deny=(right,)),) if right else ()
+        self.config.rule_book = replace(book, rules=(book.rules[0], *denied))
 
     async def _from_person(self, text: str, late: float, quote: str, deny: str) -> int:
         self._take(deny)
@@ -157,9 +160,10 @@ class Bench:
 async def open_bench(home: Path, allowances: Sequence[Allowance]) -> AsyncIterator[Bench]:
     model, clock = EchoModel(), Clock(MONDAY)
     groups = StandIns(HOOK_RIGHTS, {"ask": "crew"})
-    rules = [Rule("1", frozenset({"crew"}), allow=("read", "propose", "spend", "code"))]
+    rule = Rule("1", frozenset({"crew"}), allow=("read", "propose", "spend", "code"))
     policy = allow_list(PEOPLE, PEOPLE)
-    policy.rule_book = lambda: RuleBook(tuple(rules), stand_ins={HOOK_PLATFORM: groups})
+    config = FixedConfig(rule_book=RuleBook((rule,), stand_ins={HOOK_PLATFORM: groups}))
+    policy.config = config
     table = MemoryTable({"1": {"Name": "Bea"}})
     source = LateScheduleSource()
     effects = Tools(*map(make_tool, ("read", "write", "spend", "code", "chat")))
@@ -170,7 +174,7 @@ async def open_bench(home: Path, allowances: Sequence[Allowance]) -> AsyncIterat
     )  # fmt: skip
     engine = await open_engine(home, replace(choices, clock=clock))
     source.open(engine)
-    bench = Bench(engine, model, clock, rules)
+    bench = Bench(engine, model, clock, config)
 
     async def look_up(message: Message, references: bool) -> tuple[Message, Sequence[str]]:
         bench.references.append(references)

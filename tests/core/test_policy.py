@@ -27,7 +27,8 @@ from core.rights.reasons import (
     UNKNOWN_STATUS_REASON,
 )
 from core.rights.rules import DailyTurns, Rule, RuleBook, matches_pattern
-from tests.fakes.choices import allow_list, supplier
+from tests.fakes.choices import allow_list
+from tests.fakes.config import FixedConfig
 
 ALL: frozenset[Action] = frozenset(get_args(Action))
 USE = ALL - {"administer", "approve"}
@@ -144,7 +145,7 @@ async def test_verdicts_count_in_all_threads_of_a_channel_until_the_rules_change
     rights = await policy.rights(ANA, CHANNEL)
     assert await policy.rights(ANA, replace(CHANNEL, thread="3.4")) is rights
     denied = Rule("1", frozenset({"slack:U1"}), deny=("propose",))
-    policy.rule_book = supplier(RuleBook((denied,)))
+    policy.config = FixedConfig(rule_book=RuleBook((denied,)))
     assert not (await policy.may(ANA, CHANNEL, "propose")).allowed
     assert not rights.may("propose").allowed
 
@@ -341,7 +342,7 @@ def test_a_star_stands_for_any_text(pattern: str, name: str, fits: bool) -> None
 @pytest.mark.parametrize("rule", [Rule("r", deny=("read:*hr*2025",)), Rule("r", allow=("read",))])
 async def test_a_name_that_is_too_long_is_refused_before_it_is_matched(rule: Rule) -> None:
     policy = allow_list()
-    policy.rule_book = lambda: RuleBook((rule,))
+    policy.config = FixedConfig(rule_book=RuleBook((rule,)))
     longest = await policy.may(ANA, CHANNEL, "read", "x" * MAX_RIGHT_NAME_CHARACTERS)
     assert longest.allowed
     longer = await policy.may(ANA, CHANNEL, "read", "Orders", "x" * (MAX_RIGHT_NAME_CHARACTERS + 1))
@@ -359,7 +360,7 @@ SLACK_DIRECT = Address("slack", "D1", "T1")
 
 def policy_with_rules(*rules: Rule, channels: Mapping[str, Rule] | None = None) -> Policy:
     policy = allow_list(guests={"slack": _only_eve})
-    policy.rule_book = supplier(RuleBook(rules, channels or {}))
+    policy.config = FixedConfig(rule_book=RuleBook(rules, channels or {}))
     return policy
 
 
@@ -491,7 +492,7 @@ async def test_only_what_a_place_allows_can_be_done_there(
     rule: Rule, asked: str, may: bool
 ) -> None:
     policy = allow_list(admins=ADMIN_ANA)
-    policy.rule_book = lambda: RuleBook(channels={"slack:T1:C1": rule})
+    policy.config = FixedConfig(rule_book=RuleBook(channels={"slack:T1:C1": rule}))
     right, _, name = asked.partition(":")
     names = [name] if name else []
     assert (await policy.may(ANA, CHANNEL, right, *names)).allowed is may

@@ -15,6 +15,7 @@ from core.rights.rules import Rule, RuleBook
 from core.tools.tool import FunctionTool
 from tests.core.test_turn import Tools, Watched
 from tests.fakes.choices import allow_list, make_choices, make_message, open_engine
+from tests.fakes.config import FixedConfig
 from tests.fakes.models import EchoModel
 
 TURNS = 20
@@ -37,8 +38,8 @@ async def test_a_reload_under_load_changes_nothing_of_running_turns_but_rights(
         used.append("used")
         return "see https://old.example/a"
 
-    rules = list[Rule]()
-    policy = replace(allow_list(EVERYBODY), rule_book=lambda: RuleBook(tuple(rules)))
+    rights = FixedConfig()
+    policy = replace(allow_list(EVERYBODY), config=rights)
     model = EchoModel(gate=wait_for_reload)
     tool = FunctionTool(use, effect="spend", doing="…", name="use")
     config = LiveConfig(
@@ -54,7 +55,7 @@ async def test_a_reload_under_load_changes_nothing_of_running_turns_but_rights(
     limits = replace(config.current.limits, tool_calls=0, costly_calls=0)
     channel = ChannelConfig(model="new-model", instructions="New channel.")
     config.current = Config(channels={"web": channel}, limits=limits)
-    rules.append(Rule("1", frozenset({PEOPLE[0].key}), deny=("spend",)))
+    rights.rule_book = RuleBook((Rule("1", frozenset({PEOPLE[0].key}), deny=("spend",)),))
     reloaded.set()
     answers = await asyncio.gather(*first)
     begun = {one.turn for one in model.asks if one.number == 1 and "Old" in one.instructions}

@@ -120,10 +120,10 @@ async def test_a_run_that_goes_on_elsewhere_is_taken_up_after_a_restart(tmp_path
     waiting, handles = asyncio.Event(), list[str]()
 
     async def act(ctx: ToolContext) -> Outcome:
-        handles.append(ctx.handle)
-        if ctx.handle:
-            return Outcome("ok", f"{ctx.handle} has ended")
-        await ctx.record_handle("run-7")
+        handles.append(ctx.call.handle)
+        if ctx.call.handle:
+            return Outcome("ok", f"{ctx.call.handle} has ended")
+        await ctx.turn.record_handle("run-7")
         waiting.set()
         await asyncio.Event().wait()
         return Outcome("ok", "unreachable")
@@ -144,7 +144,7 @@ async def test_a_stop_comes_through_as_soon_as_the_handle_is_kept(tmp_path: Path
     async def act(ctx: ToolContext) -> Outcome:
         begun.set()
         await created.wait()
-        await ctx.record_handle("run-7")
+        await ctx.turn.record_handle("run-7")
         await asyncio.Event().wait()
         return Outcome("ok", "unreachable")
 
@@ -173,7 +173,7 @@ async def test_a_container_is_the_threads_and_is_erased_with_it(tmp_path: Path) 
 
     async def act(ctx: ToolContext) -> Outcome:
         seen.append(ctx.thread.container)
-        await ctx.record_remote(Remote("container", "cntr_1"))
+        await ctx.turn.record_remote(Remote("container", "cntr_1"))
         return Outcome("ok", "done")
 
     model = _Eraser()

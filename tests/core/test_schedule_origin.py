@@ -29,7 +29,7 @@ from core.domain.schedules import (
     ScheduleRun,
 )
 from core.rights.allowances import Allowance
-from core.rights.policy import DepartureLookup
+from core.rights.policy import DepartureLookup, PlatformPeople
 from core.rights.rules import Rule, RuleBook
 from core.rights.usage import Price, Prices
 from core.runtime.retry import Backoff
@@ -40,6 +40,7 @@ from core.tools.tool import FunctionTool
 from tests.core.test_turn import Scripted, Tools, Watched
 from tests.fakes.choices import allow_list, make_choices, make_spending, open_engine
 from tests.fakes.clock import Clock
+from tests.fakes.config import FixedConfig
 from tests.fakes.gate import Gate
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
@@ -57,7 +58,7 @@ HOUR = 3600.0
 class Bot:
     engine: Engine
     clock: Clock
-    rules: list[Rule]
+    config: FixedConfig
     reply: Watched
 
     @property
@@ -102,8 +103,10 @@ async def open_bot(
     tables: TableRules | None = None,
     departures: Mapping[str, DepartureLookup] = MappingProxyType({}),
 ) -> AsyncIterator[Bot]:
-    clock, rules, reply = Clock(MONDAY), list[Rule](), Watched()
-    policy = replace(allow_list(), rule_book=lambda: RuleBook(tuple(rules)), departures=departures)
+    clock, config, reply = Clock(MONDAY), FixedConfig(), Watched()
+    policy = replace(
+        allow_list(), config=config, people=PlatformPeople(departures=dict(departures))
+    )
     spending = make_spending(
         allowances=allowances, prices=Prices({"echo": Price(1.0, 1.0, 1.0, 1.0)})
     )
@@ -119,7 +122,7 @@ async def open_bot(
     engine = await open_engine(home, replace(choices, clock=clock, schedule_limits=found))
     engine.platforms.replies["web"] = lambda to, posts: reply
     engine.start()
-    yield Bot(engine, clock, rules, reply)
+    yield Bot(engine, clock, config, reply)
     await engine.drain(5)
     await engine.close()
 
@@ -208,13 +211,13 @@ async def test_lost_rights_pause_and_a_used_up_allowance_skips(tmp_path: Path) -
         assert (await bot.store.get(ask.id)).state == "active"
         assert await bot.notices() == ["schedule-allowance"]
         post = await bot.start()
-        bot.rules.append(Rule("rule", deny=("chat",)))
+        bot.config.rule_book = RuleBook((Rule("rule", deny=("chat",)),))
         run, answer = await bot.run(post)
         assert (run.state, run.reason, answer.text) == ("skipped", "rights", "")
         found = await bot.store.get(post.id)
         assert (found.state, found.reason) == ("paused", "rights")
         assert "schedule-rights" in await bot.notices()
-        bot.rules.clear()
+        bot.config.rule_book = RuleBook()
         await bot.engine.schedules.service.resume(post.id, ANA, PLACE)
         assert (await bot.run(post))[0].reason == "allowance", "posts count, too"
         assert len(model.asks) == 1
@@ -248,7 +251,7 @@ async def test_a_run_changes_no_table_without_a_person(tmp_path: Path) -> None:
     async def write(ctx: ToolContext) -> Outcome:
         """Write."""
         row = RowWrite("", None, {"Value": 1})
-        return await ctx.propose(Draft("memory", "create", {}, "People", (row,)))
+        return await ctx.turn.propose(Draft("memory", "create", {}, "People", (row,)))
 
     def script(ask: RoundRequest) -> Any:
         call = Item("call", call_id="c1", name="write", arguments="{}")
@@ -269,7 +272,7 @@ async def test_a_run_with_an_undecided_card_of_an_earlier_run_proposes_nothing(
     async def write(ctx: ToolContext) -> Outcome:
         """Write."""
         row = RowWrite("1", {"Value": 1}, {"Value": 2})
-        return await ctx.propose(Draft("memory", "update", {}, "People", (row,)))
+        return await ctx.turn.propose(Draft("memory", "update", {}, "People", (row,)))
 
     call = Item("call", call_id="c1", name="write", arguments="{}")
     told: list[str] = []
@@ -339,7 +342,7 @@ async def test_who_left_the_place_has_no_runs_there_and_admins_are_notified(
         room: Any = Room()
         bot.engine.platforms.messengers["web"] = room
         admins = frozenset(["web:bo"])
-        object.__setattr__(bot.engine.changes.approval, "admins", admins)
+        bot.engine.people.policy.admins = admins
         for is_reader, is_busy, state in (
             (None, False, "done"), (True, True, "unknown"), (True, False, "done"),
             (False, False, "rights"),
@@ -391,7 +394,9 @@ async def test_strangers_own_no_schedules_unless_a_rule_names_them(tmp_path: Pat
         bot.engine.platforms.replies["discord"] = lambda to, posts: bot.reply
         run, answer = await bot.run(one)
         assert (run.state, run.reason, answer.text) == ("skipped", "rights", "")
-        bot.rules.append(Rule("rule", who=frozenset({"discord:9"}), allow=("chat",)))
+        bot.config.rule_book = RuleBook(
+            (Rule("rule", who=frozenset({"discord:9"}), allow=("chat",)),)
+        )
         await bot.store.resume(one.id)
         assert (await bot.run(one))[0].state == "done"
 
@@ -403,7 +408,7 @@ async def test_the_owner_of_page_and_terminal_is_one_person(tmp_path: Path) -> N
         room.is_reader = False
         bot.engine.platforms.messengers["web"] = room
         admins = frozenset(["terminal:owner"])
-        object.__setattr__(bot.engine.changes.approval, "admins", admins)
+        bot.engine.people.policy.admins = admins
         run, _ = await bot.run(await bot.start(by=owner))
         assert (run.state, run.reason) == ("skipped", "rights")
         for person in (owner, Person("web", "owner")):

@@ -582,7 +582,7 @@ async def test_what_a_tool_leaves_on_a_server_is_erased_with_the_conversation(
 
     async def compute(ctx: ToolContext) -> str:
         """Computes."""
-        await ctx.record_remote(remote)
+        await ctx.turn.record_remote(remote)
         thread = await engine.conversations.threads.get("web:C1")
         return f"in {thread.container if thread else None}"
 

@@ -36,7 +36,7 @@ from tests.contract.test_inbox import says
 from tests.contract.test_journal_threads import ANA, talk
 from tests.contract.test_ledger import finish_change
 from tests.core.test_audit import DONE
-from tests.fakes.choices import FixedConfig
+from tests.fakes.config import FixedConfig
 from tests.fakes.models import EchoModel
 
 STAMPED = ("conversation.upkeep", "store.inbox", "store.turns", "store.threads")
@@ -87,7 +87,7 @@ class UpkeepSetup:
         config.retention = Retention(days, audit=audit_days)
         people = People(
             unused,
-            Budget(engine.database, no_daily_caps, ZoneInfo("UTC")),
+            Budget(engine.database, config, no_daily_caps, ZoneInfo("UTC")),
             audit or unused,
             self.directory,
             unused,

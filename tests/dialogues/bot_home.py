@@ -113,11 +113,6 @@ class BotHome:
         spending = make_spending(caps, allowed, prices, intake)
         made = make_choices(model, sources, policy, appliers, rules=rules, spending=spending)
         approval = replace(made.approval, canonical_person=canonical_person)
-        if isinstance(known := made.policy, Policy):
-            approval = replace(
-                approval, is_named=known.is_named, rule_book=lambda: known.rule_book(),
-                admins=known.admins,
-            )  # fmt: skip
         made = replace(
             made,
             profile=profile or made.profile,

@@ -20,7 +20,7 @@ from core.rights.policy import Policy
 from core.rights.usage import Prices
 from core.tools.code.source import CodeRunner
 from tests.dialogues.bot_home import BotHome, RunningBot
-from tests.fakes.choices import supplier
+from tests.fakes.config import FixedConfig
 
 WITHOUT: dict[Level, set[str]] = {
     "conversations": set(),
@@ -73,7 +73,7 @@ async def open_served_bot(
             model=model,
             secret=b"a secret of the tests",
             silence_seconds=silence,
-            prices=supplier(priced),
+            config=FixedConfig(price_list=priced),
         ),
         level=level,
         read=read,

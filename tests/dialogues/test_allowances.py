@@ -18,6 +18,7 @@ from core.store.inbox import SenderLimits
 from core.tools.tool import tool
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.openai import open_served_bot
+from tests.fakes.config import FixedConfig
 from tests.fakes.gate import Gate
 from tests.fakes.models import EchoModel
 from tests.fakes.openai import FakeOpenAI, Script
@@ -119,7 +120,7 @@ async def test_what_does_not_fit_is_refused_before_it_is_asked(
         assert answer.text.endswith("The limit is set in ponte.toml:4.")
         assert await read_counters(running_bot) == [], "all of a refusal is undone"
         assert fake.request_bodies("/responses") == []
-        running_bot.engine.people.budget.allowances = tuple  # ponte.toml was changed
+        running_bot.engine.people.budget.config = FixedConfig()  # ponte.toml was changed
         assert (await running_bot.ask("hello")).text == "You said: hello"
 
 

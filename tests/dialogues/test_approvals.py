@@ -31,7 +31,8 @@ from tests.dialogues.decisions import (
     proposed_on_slack,
     typed_code,
 )
-from tests.fakes.choices import allow_list, make_choices, supplier
+from tests.fakes.choices import allow_list, make_choices
+from tests.fakes.config import FixedConfig
 from tests.fakes.memory_table import MemoryTable
 
 CLERK = Person("slack", "U5", "T1", "Cleo")
@@ -111,7 +112,7 @@ async def test_where_nobody_is_named_two_admins_approve(bot_home: BotHome, share
         assert (await ask).text.startswith("1 of 2 approvals, by Bea.")
         assert table.applied == []
         clerks = Rule("ponte.toml:1", frozenset({"slack:U5"}), allow=("approve:people",))
-        policy.rule_book = lambda: RuleBook((clerks,))
+        policy.config = FixedConfig(rule_book=RuleBook((clerks,)))
         asked = await running_bot.ask_message(on_slack(call, "k4", OTHER, shared=shared))
         assert asked.cards[0].text == "Requested by Otto. 2 different people must approve it."
 
@@ -120,7 +121,7 @@ async def test_only_the_named_approvers_of_a_table_decide(bot_home: BotHome) -> 
     """Administrators, and people whom a rule allows to approve, are not among them."""
     table, policy = MemoryTable({"1": dict(ADA)}), rights()
     others = Rule("ponte.toml:1", frozenset({"slack:U2"}), allow=("approve",))
-    policy.rule_book = lambda: RuleBook((others,))
+    policy.config = FixedConfig(rule_book=RuleBook((others,)))
     own = TableRule("ask", FINANCE, approvers_only=True)
     rules = TableRules({"people": own})
     async with bot(bot_home, table, policy=policy, rules=rules) as running_bot:
@@ -278,7 +279,7 @@ async def test_somebody_who_came_back_approves_anew(bot_home: BotHome) -> None:
     async def has_left(person: Person, address: Address, since: float) -> bool | None:
         return person == CLERK and any(since < left for left in gone)
 
-    policy.departures = {"slack": has_left}
+    policy.people.departures = {"slack": has_left}
     rules = two("slack:U5", "slack:U6", "slack:U2")
     async with bot(bot_home, table, policy=policy, rules=rules) as running_bot:
         id = (await proposed_on_slack(running_bot, "k1", "table_delete", ids=["1"])).id
@@ -305,7 +306,7 @@ async def test_the_approval_of_somebody_who_has_left_does_not_count(
         given.append(since)
         return gone.get(person, False)
 
-    policy.departures = {"slack": has_left}
+    policy.people.departures = {"slack": has_left}
     rules = two("slack:U5", "slack:U6", "slack:U2")
     async with bot(bot_home, table, policy=policy, rules=rules) as running_bot:
         card = await proposed_on_slack(running_bot, "k1", "table_delete", ids=["1"])
@@ -333,7 +334,7 @@ async def test_what_somebody_asked_for_who_has_left_is_not_done(
     async def has_left(person: Person, address: Address, since: float) -> bool | None:
         return left if person == MEMBER else False
 
-    policy.departures = {"slack": has_left}
+    policy.people.departures = {"slack": has_left}
     async with bot(bot_home, table, policy=policy) as running_bot:
         card = await proposed_on_slack(running_bot, "k1", "table_delete", ids=["1"])
         refused = await says(running_bot, f"approve {card.id}", "k2", BOSS)
@@ -571,12 +572,10 @@ async def test_a_card_names_few_deciders_and_no_other_platform_s_people(bot_home
 async def test_approvers_of_a_channel(bot_home: BotHome) -> None:
     """A table's own stand before them."""
     table, policy = MemoryTable({"1": dict(ADA)}), rights()
-
-    def of_place(address: Address) -> frozenset[str]:
-        return FINANCE if address.channel == "C1" else frozenset()
-
-    made = make_choices(None, [table], policy, [table], is_named=policy.is_named)
-    made = replace(made, approval=replace(made.approval, channel_approvers=of_place))
+    made = make_choices(None, [table], policy, [table])
+    made = replace(
+        made, approval=replace(made.approval, config=FixedConfig(approvers={"C1": FINANCE}))
+    )
     async with bot_home.play(made) as running_bot:
         card = await proposed_on_slack(running_bot, "k1", "table_update", rows={"1": {"Name": "A"}})
         assert card.text.endswith("A designated approver must approve it.")
@@ -587,7 +586,7 @@ async def test_approvers_of_a_channel(bot_home: BotHome) -> None:
         told = await running_bot.ask_message(on_slack(f"approve {card.id}", "k5", channel="C2"))
         assert "Approved by Mia" in told.text
     named = TableRules({"people": TableRule("ask", frozenset({"slack:U2"}))})
-    made = replace(made, approval=replace(made.approval, rules=supplier(named)))
+    made = replace(made, approval=replace(made.approval, config=FixedConfig(named)))
     async with bot_home.play(made) as running_bot:
         card = await proposed_on_slack(running_bot, "k6", "table_update", rows={"1": {"Name": "C"}})
         refused = await says(running_bot, f"approve {card.id}", "k7", CLERK)

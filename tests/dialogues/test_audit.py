@@ -21,6 +21,7 @@ from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import ADA, BOSS, MEMBER, OTHER, bot, on_slack, proposed_on_slack
 from tests.dialogues.decisions import RIGHTS as ALLOWED
 from tests.fakes.choices import allow_list, fixed_caps
+from tests.fakes.config import FixedConfig
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
 from tests.fakes.quick_commands import RegisteredCommands
@@ -132,7 +133,7 @@ async def test_each_refusal_says_which_right_and_which_rule(bot_home: BotHome) -
     policy = allow_list(frozenset({"slack:U1", "slack:U2"}), frozenset({"slack:U9"}))
     no_spending = Rule("ponte.toml:7", frozenset({"slack:U1"}), deny=("spend",))
     silent = Rule("ponte.toml:9", frozenset({"slack:U2"}), deny=("chat",))
-    policy.rule_book = lambda: RuleBook((no_spending, silent))
+    policy.config = FixedConfig(rule_book=RuleBook((no_spending, silent)))
     table = MemoryTable()
     async with bot(bot_home, table, policy=policy, quick=RegisteredCommands()) as running_bot:
         await running_bot.ask_message(on_slack("quick-command echo hi", "k1"))
@@ -169,7 +170,7 @@ async def test_a_right_that_went_while_the_model_thought_is_refused_at_the_call(
     class Slow(EchoModel):
         async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent]:
             denied = Rule("ponte.toml:3", frozenset({"slack:U1"}), deny=("tool:work",))
-            policy.rule_book = lambda: RuleBook((denied,))
+            policy.config = FixedConfig(rule_book=RuleBook((denied,)))
             async for event in super().ask(ask):
                 yield event
 
@@ -184,7 +185,7 @@ async def test_a_right_that_went_while_the_model_thought_is_refused_at_the_call(
 async def test_a_model_that_may_not_propose_leaves_a_line(bot_home: BotHome) -> None:
     policy = allow_list(frozenset({"slack:U1"}))
     denied = Rule("ponte.toml:3", frozenset({"slack:U1"}), deny=("propose:People",))
-    policy.rule_book = lambda: RuleBook((denied,))
+    policy.config = FixedConfig(rule_book=RuleBook((denied,)))
     async with bot(bot_home, MemoryTable(), policy=policy) as running_bot:
         await running_bot.ask_message(
             on_slack('call table_create {"rows": [{"Name": "hunter2"}]}', "k1")

@@ -28,6 +28,7 @@ from tests.dialogues.decisions import (
 from tests.dialogues.decisions import _call as call
 from tests.dialogues.test_page_people import ANA, OWNER, on_page
 from tests.fakes.choices import allow_list
+from tests.fakes.config import FixedConfig
 from tests.fakes.memory_table import MemoryTable
 
 CLERK = Person("slack", "U5", "T1", "Cleo")
@@ -129,7 +130,9 @@ async def test_a_card_names_the_approvers_of_its_table(bot_home: BotHome, shared
     """Sets of ponte.toml by their names there, people and groups as their platform calls them."""
     policy = rights()
     clerks = Rule("1", frozenset({"clerks"}), allow=("approve:people",))
-    policy.rule_book = lambda: RuleBook((clerks,), groups={"clerks": frozenset({"slack:U5"})})
+    policy.config = FixedConfig(
+        rule_book=RuleBook((clerks,), groups={"clerks": frozenset({"slack:U5"})})
+    )
     rules = TableRules({"people": TableRule("ask", frozenset({"slack:S1", "slack:U5", "asker"}))})
     table = MemoryTable({"1": dict(ADA)})
     async with bot(bot_home, table, policy=policy, rules=rules) as running_bot:
@@ -180,7 +183,7 @@ async def test_where_it_is_not_known_who_may_the_buttons_stay(bot_home: BotHome)
     async def is_guest(person: Person, max_age: float) -> bool | None:
         return False if told[0] else None
 
-    policy.guests = {"slack": is_guest}
+    policy.people.guests = {"slack": is_guest}
     async with bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=policy) as running_bot:
         id = (await in_slack(running_bot, DELETE, "k1", shared=False)).id
         told[0] = False

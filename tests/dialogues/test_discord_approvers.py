@@ -70,9 +70,7 @@ async def team(discord: FakeDiscord, tmp_path: Path) -> AsyncIterator[Team]:
     names = frozenset({f"discord:{cleo.id}", f"discord:{role}"})
     ponte.policy = allow_list(frozenset({"*"}), frozenset())
     rules = TableRules({"people": TableRule("ask", names)})
-    chosen = make_choices(
-        ponte.model, [table], ponte.policy, [table], rules=rules, is_named=ponte.policy.is_named
-    )
+    chosen = make_choices(ponte.model, [table], ponte.policy, [table], rules=rules)
     ponte.choices = replace(chosen, clock=clock)
     await ponte.open(threads=False)
     yield Team(discord, ponte, table, clock, ana, cleo, channel)
@@ -143,7 +141,7 @@ async def test_they_are_reminded_and_it_expires(team: Team) -> None:
 
 async def test_an_administrator_presses_in_vain_where_only_approvers_decide(team: Team) -> None:
     assert team.ponte.choices is not None
-    tables = cast(dict[str, TableRule], team.ponte.choices.approval.rules().tables)
+    tables = cast(dict[str, TableRule], team.ponte.choices.approval.config.table_rules.tables)
     tables["people"] = replace(tables["people"], approvers_only=True)
     team.ponte.policy.admins = frozenset({f"discord:{team.ana.id}"})
     card, copy = await team.asks(), await team.copy()

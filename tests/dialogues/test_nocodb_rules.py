@@ -14,7 +14,7 @@ from core.rights.policy import Policy
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import MEMBER, OTHER, RIGHTS, on_slack
-from tests.fakes.choices import supplier
+from tests.fakes.config import FixedConfig
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.fakes.nocodb.tables import FakeTable
@@ -45,7 +45,9 @@ async def team(
 ) -> AsyncIterator[Team]:
     rules = TableRules({table: TableRule(access, frozenset(approvers))})
     async with FakeNocoDB() as nocodb, HttpClient() as http:
-        source = NocoSource(nocodb.origin, filled.EDITOR, http, rules=supplier(rules), pauses=())
+        source = NocoSource(
+            nocodb.origin, filled.EDITOR, http, config=FixedConfig(rules), pauses=()
+        )
         opened = bot_home.open(sources=[source], appliers=[source.rows], rules=rules, policy=policy)
         async with opened as running_bot:
             yield Team(running_bot, nocodb)
@@ -110,7 +112,9 @@ async def test_a_rule_by_id_holds_after_the_table_was_renamed(bot_home: BotHome)
     rules = TableRules({orders.id: TableRule("read")})
     async with FakeNocoDB() as nocodb, HttpClient() as http:
         nocodb.world.bases[filled.CRM].tables[orders.id] = replace(orders, title="Bookings")
-        source = NocoSource(nocodb.origin, filled.EDITOR, http, rules=supplier(rules), pauses=())
+        source = NocoSource(
+            nocodb.origin, filled.EDITOR, http, config=FixedConfig(rules), pauses=()
+        )
         async with bot_home.open(
             sources=[source], appliers=[source.rows], rules=rules
         ) as running_bot:

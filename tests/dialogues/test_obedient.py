@@ -17,7 +17,7 @@ from core.tools.tool import FunctionTool
 from tests.dialogues.bot_home import BotHome
 from tests.dialogues.decisions import MEMBER, on_slack
 from tests.dialogues.test_rights import book, policy
-from tests.fakes.choices import supplier
+from tests.fakes.config import FixedConfig
 from tests.fakes.models import EchoModel
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
@@ -89,7 +89,7 @@ async def test_an_obedient_model_has_only_the_rights_of_the_asker(
     bot_home: BotHome, tmp_path: Path
 ) -> None:
     chosen, model, bought = policy(), Obedient(), Bought()
-    chosen.rule_book = supplier(book(RULES, tmp_path))
+    chosen.config = FixedConfig(rule_book=book(RULES, tmp_path))
     async with FakeNocoDB() as nocodb, HttpClient() as http:
         tables = nocodb.world.bases[filled.CRM].tables.values()
         customers = next(table for table in tables if table.title == "Customers")

@@ -33,7 +33,8 @@ from core.rights.rules import Rule, RuleBook
 from core.tools.posting.source import PlacePostSource
 from core.tools.tool import offered_tools
 from tests.discord.discord_ponte import DiscordPonte
-from tests.fakes.choices import allow_list, make_choices, make_message, supplier
+from tests.fakes.choices import allow_list, make_choices, make_message
+from tests.fakes.config import FixedConfig
 from tests.fakes.discord import FakeDiscord
 from tests.fakes.models import EchoModel
 from tests.fakes.recorder import Faults, Recorder, RecordingSurface
@@ -197,7 +198,7 @@ async def test_a_post_elsewhere_on_slack(tmp_path: Path, monkeypatch: pytest.Mon
             assert len(ponte.posts(target.id)) == made_posts, case
 
         book = RuleBook((Rule("rules 1", deny=(f"post:slack:*:{sales.id}",)),))
-        ponte.policy.rule_book = supplier(book)
+        ponte.policy.config = FixedConfig(rule_book=book)
         said = await ponte.ask(mention(sales), "No")
         assert "You don't have permission to post there" in said.visible_text
 

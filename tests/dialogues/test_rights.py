@@ -30,7 +30,8 @@ from tests.dialogues.decisions import (
 )
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import BASE, CUSTOMERS, ORDERS
-from tests.fakes.choices import allow_list, supplier
+from tests.fakes.choices import allow_list
+from tests.fakes.config import FixedConfig
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
 from tests.fakes.nocodb import filled
@@ -62,7 +63,7 @@ async def office(
 ) -> AsyncIterator[tuple[RunningBot, Policy, EchoModel]]:
     """A bot over the fake NocoDB."""
     chosen, model = policy(), EchoModel()
-    chosen.rule_book = supplier(book(text, folder))
+    chosen.config = FixedConfig(rule_book=book(text, folder))
     async with FakeNocoDB() as nocodb, HttpClient() as http:
         source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
         opened = bot_home.open(model, sources=[source], appliers=[source.rows], policy=chosen)
@@ -121,8 +122,8 @@ async def test_the_bridge_hides_it_too(bot_home: BotHome, tmp_path: Path) -> Non
 
             assert "Orders" in await executes("k1", "list_tables", base_id=BASE)
             assert "pageInfo" in await executes("k2", "list_records", table_id=ORDERS)
-            chosen.rule_book = supplier(
-                book('[channels.slack]\ndeny = ["read:Orders"]\n', tmp_path)
+            chosen.config = FixedConfig(
+                rule_book=book('[channels.slack]\ndeny = ["read:Orders"]\n', tmp_path)
             )
             assert "Orders" not in await executes("k3", "list_tables", base_id=BASE)
             assert "pageInfo" not in await executes("k4", "list_records", table_id=ORDERS)
@@ -172,7 +173,7 @@ async def test_the_model_is_offered_only_the_tools_that_the_asker_may_use(
     chosen, model = policy(), EchoModel()
     table = MemoryTable({"1": dict(ADA)})
     async with bot(bot_home, table, model=model, policy=chosen) as running_bot:
-        chosen.rule_book = supplier(book(TOOLS, tmp_path))
+        chosen.config = FixedConfig(rule_book=book(TOOLS, tmp_path))
         await running_bot.ask_message(on_slack("hello", "k1"))
         assert "table_delete" not in {tool.name for tool in model.asks[-1].tools}
         assert "table_update" in {tool.name for tool in model.asks[-1].tools}
@@ -194,7 +195,7 @@ async def test_rights_that_were_taken_away_meanwhile_count(
     table = MemoryTable({"1": dict(ADA)})
     async with bot(bot_home, table, policy=chosen) as running_bot:
         card = await proposed_on_slack(running_bot, "k1", "table_update", rows={"1": {"Name": "A"}})
-        chosen.rule_book = supplier(book(PROPOSES, tmp_path))
+        chosen.config = FixedConfig(rule_book=book(PROPOSES, tmp_path))
         refused = await running_bot.ask_message(on_slack(f"approve {card.id}", "k2", BOSS))
         assert refused.code == "forbidden"
         assert (
@@ -227,7 +228,7 @@ async def test_a_group_decides_for_others_and_one_not_even_their_own(
     chosen = policy()
     table = MemoryTable({"1": dict(ADA)})
     async with bot(bot_home, table, policy=chosen) as running_bot:
-        chosen.rule_book = supplier(book(APPROVES, tmp_path))
+        chosen.config = FixedConfig(rule_book=book(APPROVES, tmp_path))
         card = await proposed_on_slack(running_bot, "k1", "table_update", rows={"1": {"Name": "A"}})
         own = await running_bot.ask_message(on_slack(f"approve {card.id}", "k2", MEMBER))
         assert (own.code, own.is_private) == ("forbidden", True)
@@ -257,7 +258,7 @@ async def test_nobody_decides_in_a_channel_that_does_not_allow_it(
     chosen = policy()
     table = MemoryTable({"1": dict(ADA), "2": dict(ADA)})
     async with bot(bot_home, table, policy=chosen) as running_bot:
-        chosen.rule_book = supplier(book(NO_DECISIONS, tmp_path))
+        chosen.config = FixedConfig(rule_book=book(NO_DECISIONS, tmp_path))
         card = await proposed_on_slack(running_bot, "k1", "table_update", rows={"1": {"Name": "A"}})
         for number, person in enumerate((MEMBER, BOSS)):
             asked = on_slack(f"approve {card.id}", f"a{number}", person, thread="tU1")
@@ -273,7 +274,7 @@ async def test_nobody_decides_in_a_channel_that_does_not_allow_it(
         ).text == "Denied by Mia."
         own = await proposed_on_slack(running_bot, "k5", "table_update", rows={"2": {"Name": "C"}})
         allowed = NO_DECISIONS.replace('"read"', '"read", "approve:People"')
-        chosen.rule_book = supplier(book(allowed, tmp_path))
+        chosen.config = FixedConfig(rule_book=book(allowed, tmp_path))
         assert "Done." in (await running_bot.ask_message(on_slack(f"approve {own.id}", "k6"))).text
 
 
@@ -293,7 +294,7 @@ async def test_a_rule_for_a_platform_lets_no_guest_read_a_table(
 
     visitor = Person("slack", "U7", workspace, "Gus")
     async with office(bot_home, tmp_path, PLATFORM) as (running_bot, chosen, model):
-        chosen.guests = {"slack": is_guest}
+        chosen.people.guests = {"slack": is_guest}
         refused = await calls(running_bot, "k1", "nocodb_get", visitor, table="Orders", id="12")
         assert (refused.code, "Order 12" in refused.text, model.asks) == ("forbidden", False, [])
         member = await calls(running_bot, "k2", "nocodb_get", MEMBER, table="Orders", id="12")
@@ -317,14 +318,14 @@ async def test_the_command_why_names_the_rule(
 ) -> None:
     chosen = policy()
     async with bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=chosen) as running_bot:
-        chosen.rule_book = supplier(book(APPROVES, tmp_path))
+        chosen.config = FixedConfig(rule_book=book(APPROVES, tmp_path))
         assert words in (await running_bot.ask_message(on_slack(f"why {asked}", "k1"))).text
 
 
 async def test_why_of_a_name_that_is_too_long(bot_home: BotHome, tmp_path: Path) -> None:
     """It used to hold up every other conversation for seconds, and came back whole."""
     chosen = policy()
-    chosen.rule_book = supplier(book('[[rules]]\ndeny = ["read:*hr*2025"]\n', tmp_path))
+    chosen.config = FixedConfig(rule_book=book('[[rules]]\ndeny = ["read:*hr*2025"]\n', tmp_path))
     async with bot_home.open(policy=chosen) as running_bot:
         told = await running_bot.ask_message(on_slack(f"why read:{'hr' * 60_000}", "k1"))
         assert told.text.startswith("`read`: denied. That name is too long")
@@ -339,7 +340,7 @@ async def test_a_question_that_begins_with_why_is_for_the_model(bot_home: BotHom
 
 async def test_the_model_of_a_place_may_be_denied(bot_home: BotHome, tmp_path: Path) -> None:
     chosen, model = policy(), EchoModel()
-    chosen.rule_book = supplier(book('[channels.slack]\ndeny = ["model:*"]\n', tmp_path))
+    chosen.config = FixedConfig(rule_book=book('[channels.slack]\ndeny = ["model:*"]\n', tmp_path))
     async with bot_home.open(model, policy=chosen) as running_bot:
         refused = await running_bot.ask_message(on_slack("hello", "k1"))
         assert (refused.is_private, model.asks) == (True, [])

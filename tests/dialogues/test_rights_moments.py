@@ -15,7 +15,8 @@ from core.rights.policy import Policy
 from core.rights.rules import Rule, RuleBook
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import ADA, MEMBER, on_slack
-from tests.fakes.choices import allow_list, supplier
+from tests.fakes.choices import allow_list
+from tests.fakes.config import FixedConfig
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
 
@@ -74,12 +75,12 @@ async def test_only_permitted_tools_are_offered(bot_home: BotHome, person: Perso
         everything = await offered_tools("k0")
         assert {"table_read", "table_update", "table_delete"} <= everything
         for number, right in enumerate((*READING, *WRITING), 1):
-            policy.rule_book = supplier(without(person, right))
+            policy.config = FixedConfig(rule_book=without(person, right))
             there = await offered_tools(f"k{number}")
             gone = "table_read" if right in READING else "table_update"
             # Of a table alone the tool is still there for others.
             assert (gone in there) == (right == "propose:People"), right
-            policy.rule_book = lambda: RuleBook()
+            policy.config = FixedConfig(rule_book=RuleBook())
             assert await offered_tools(f"r{number}") == everything, "after the next reload"
 
 
@@ -91,7 +92,7 @@ async def test_a_right_is_checked_again_when_a_tool_is_called(
     policy = open_to_all()
 
     async def taken_away(ask: RoundRequest) -> None:
-        policy.rule_book = supplier(without(person, right))
+        policy.config = FixedConfig(rule_book=without(person, right))
 
     table = MemoryTable({"1": dict(ADA)})
     async with bot(bot_home, table, policy, EchoModel(gate=taken_away)) as running_bot:

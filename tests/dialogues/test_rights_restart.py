@@ -15,7 +15,7 @@ from tests.dialogues.test_rights_moments import (
     open_to_all,
     without,
 )
-from tests.fakes.choices import supplier
+from tests.fakes.config import FixedConfig
 from tests.fakes.memory_table import MemoryTable
 
 
@@ -28,15 +28,15 @@ async def test_a_right_is_checked_again_when_a_change_is_applied(
     policy, table = open_to_all(), MemoryTable({"1": dict(ADA)})
     async with bot(bot_home, table, policy) as running_bot:
         (card,) = (await running_bot.ask_message(make_platform_message(person, UPDATE, "k1"))).cards
-        policy.rule_book = supplier(without(person, right))
+        policy.config = FixedConfig(rule_book=without(person, right))
         refused = await running_bot.ask_message(on_slack(f"approve {card.id}", "k2", BOSS))
         assert (refused.code, table.applied) == ("forbidden", [])
     anew = open_to_all()
-    anew.rule_book = supplier(without(person, right))
+    anew.config = FixedConfig(rule_book=without(person, right))
     async with bot(bot_home, table, anew) as running_bot:
         refused = await running_bot.ask_message(on_slack(f"approve {card.id}", "k3", BOSS))
         assert (refused.code, table.applied) == ("forbidden", [])
-        anew.rule_book = lambda: RuleBook()
+        anew.config = FixedConfig(rule_book=RuleBook())
         alone = on_slack(f"approve {card.id}", "k4", BOSS, channel="D9", shared=False)
         done = await approve_after_reading(running_bot, alone)
         assert "Done." in done.text, "it was given back"

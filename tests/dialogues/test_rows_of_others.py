@@ -25,8 +25,9 @@ from core.tools.sample.source import SampleDriver
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import MEMBER, on_slack
 from tests.dialogues.openai import WITHOUT, open_served_bot
-from tests.fakes.choices import allow_list, supplier
+from tests.fakes.choices import allow_list
 from tests.fakes.code import FakeBackend
+from tests.fakes.config import FixedConfig
 from tests.fakes.models import EchoModel
 from tests.fakes.openai import FakeOpenAI, Script
 
@@ -90,7 +91,7 @@ class Thread:
             author = Person(self.platform, person, "T1", person)
             address = Address(self.platform, "C1", "T1", "thread", is_shared=True)
             denied = frozenset({f"{self.platform}:member"})
-        self.policy.rule_book = supplier(deny_invoices(denied))
+        self.policy.config = FixedConfig(rule_book=deny_invoices(denied))
         reply_to = ReplyTo(address, author, key, turn_id(key))
         message = Message(key, text, author, address, reply_to)
         return await self.running_bot.engine.conversations.inbox.accept(message)
@@ -121,14 +122,16 @@ async def thread(
 ) -> AsyncIterator[Thread]:
     """`book` are the rules until somebody asks. A second process has the `fake` of the first."""
     policy = allow_list(frozenset({"slack", "discord"}))
-    policy.rule_book = supplier(book or RuleBook())
+    policy.config = FixedConfig(rule_book=book or RuleBook())
     bot_home.home.mkdir(exist_ok=True)
     api = open_sample_base(bot_home.home, "UTC")
     driver = SampleDriver(api)
-    tables = supplier(rules or TableRules())
     sandbox = Sandbox()
     code = CodeSource(sandbox)
-    sources: list[ToolSource] = [Shop(api, driver, drafting=driver, rules=tables), code]
+    sources: list[ToolSource] = [
+        Shop(api, driver, drafting=driver, config=FixedConfig(rules or TableRules())),
+        code,
+    ]
     async with AsyncExitStack() as stack:
         if fake is None:
             fake = await stack.enter_async_context(FakeOpenAI(without=WITHOUT[level]))
@@ -259,7 +262,7 @@ async def test_a_turn_that_resumes_gives_what_its_asker_may_read_by_then(
         await reached.wait()
         assert INVOICE in model.asks[-1].input[-1].text
     model.gate = None
-    policy.rule_book = supplier(deny_invoices(frozenset({"slack:U1"})))
+    policy.config = FixedConfig(rule_book=deny_invoices(frozenset({"slack:U1"})))
     async with bot_home.open(model, [shop], policy) as running_bot:
         answer = await running_bot.wait_for_answer(receipt)
     assert (model.asks[-1].number, model.asks[-1].thread.remote) == (2, "")

@@ -112,7 +112,7 @@ async def test_neither_named_approvers_nor_a_guest_status_change_who_approves(
         return person == MEMBER
 
     policy = allow_list(frozenset({"slack:U1", "slack:U2"}), frozenset({"slack:U9"}))
-    policy.guests = {"slack": is_guest}
+    policy.people.guests = {"slack": is_guest}
     named = Approvers(frozenset({"slack:U2"}), 2)
     source = LateScheduleSource()
     rules = TableRules(tools={"schedule_propose": named})

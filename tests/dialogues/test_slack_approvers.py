@@ -84,9 +84,7 @@ async def team(
     )
     rules = replace(rules, remind_after=remind_after)
     policy = allow_list(frozenset({"*"}), frozenset())
-    chosen = make_choices(
-        EchoModel(), [table], policy, [table], rules=rules, is_named=policy.is_named
-    )
+    chosen = make_choices(EchoModel(), [table], policy, [table], rules=rules)
     chosen = replace(chosen, clock=clock, **options)
     async with workplace(home, Setting(chosen=chosen)) as w:
         slack = w.slack

@@ -17,6 +17,7 @@ from core.domain.records import QuickCommand
 from core.ports.conversations import Reply
 from core.rights.rules import Rule, RuleBook
 from tests.fakes.choices import allow_list, make_choices
+from tests.fakes.config import FixedConfig
 from tests.fakes.loop_clock import run_ready
 from tests.fakes.models import EchoModel
 from tests.fakes.slack import Json
@@ -73,7 +74,7 @@ async def test_an_empty_command_offers_the_known_ones(tmp_path: Path) -> None:
 async def test_a_rule_for_shared_places_holds_where_the_command_is_typed(tmp_path: Path) -> None:
     policy = allow_list()
     in_direct_messages_only = Rule("ponte.toml:7", where=frozenset({"shared"}), deny=("chat",))
-    policy.rule_book = lambda: RuleBook((in_direct_messages_only,))
+    policy.config = FixedConfig(rule_book=RuleBook((in_direct_messages_only,)))
     async with workplace(tmp_path, replace(KNOWN, chosen=make_choices(policy=policy))) as w:
         refused = w.slack.command(w.alice, w.general, "/quick-command", "")
         await refused.acked.wait()

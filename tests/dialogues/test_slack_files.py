@@ -10,6 +10,7 @@ from core.domain.errors import Undeliverable
 from core.domain.messages import Answer, File, Person
 from core.rights.allowances import Allowance
 from core.runtime.retry import Backoff
+from tests.fakes.config import FixedConfig
 from tests.fakes.models import EchoModel
 from tests.slack.bot import Setting, Workplace, workplace
 from tests.slack.doubles import NoPosts, WatchedInbox
@@ -63,7 +64,7 @@ async def test_a_message_that_the_limit_refuses_does_not_wait_for_its_files(
     monkeypatch.setattr("core.conversation.context.FETCH_TIMEOUT_SECONDS", 600)
     async with workplace(tmp_path) as w:
         limits = (Allowance("each person", turns=1),)
-        w.bot.engine.people.budget.allowances = lambda: limits
+        w.bot.engine.people.budget.config = FixedConfig(turn_allowances=limits)
         await w.slack.wait_for_answer(w.slack.say(w.alice, w.dm, "hello"))
         held = w.slack.api.close("download")
         refused = w.slack.say(w.alice, w.dm, "what is this?", files=[CSV])

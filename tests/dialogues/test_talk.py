@@ -17,6 +17,7 @@ from core.tools.nocodb.bridge import BridgeSource
 from tests.dialogues.bot_home import BotHome, also_on_postgres
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.choices import ANA, allow_list, fixed_caps, make_message
+from tests.fakes.config import FixedConfig
 from tests.fakes.models import EchoModel
 
 BO = Person("web", "bo", name="Bo")
@@ -127,7 +128,7 @@ async def test_control_characters_reach_nobody(bot_home: BotHome) -> None:
 async def test_who_may_not_is_told_why_and_alone(bot_home: BotHome) -> None:
     model, policy = EchoModel(), allow_list()
     nobody = Rule("ponte.toml:1", frozenset({f"web:{ANA.id}"}), deny=("chat",))
-    policy.rule_book = lambda: RuleBook((nobody,))
+    policy.config = FixedConfig(rule_book=RuleBook((nobody,)))
     async with bot_home.open(model, policy=policy) as running_bot:
         refused = await running_bot.ask("hello")
         assert refused.is_private

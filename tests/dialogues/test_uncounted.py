@@ -31,7 +31,8 @@ from core.tools.code.source import CodeSource
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.openai import open_served_bot
 from tests.dialogues.test_allowances import LEVELS, OWNER, PRICES, read_counters
-from tests.fakes.choices import ANA, supplier
+from tests.fakes.choices import ANA
+from tests.fakes.config import FixedConfig
 from tests.fakes.loop_clock import LoopClock
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.script import Run
@@ -192,7 +193,9 @@ async def hosted_bot(
 
     client = ModelServerClient(ModelEndpoint("sk-test", fake.base_url), sleep=no_pause)
     source = CodeSource(
-        HostedBackend(client, HostedOptions(prices=supplier(prices), seconds=HOSTED_RUN_SECONDS))
+        HostedBackend(
+            client, HostedOptions(config=FixedConfig(price_list=prices), seconds=HOSTED_RUN_SECONDS)
+        )
     )
     async with open_served_bot(
         bot_home, fake, [source], allowed=ROOM, prices=prices

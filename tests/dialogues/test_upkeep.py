@@ -18,7 +18,8 @@ from core.domain.messages import ONE_REQUEST_PREFIX, Address
 from core.domain.records import ALL_CONVERSATIONS, ConversationArea, Remote
 from core.store.database import SqlConnection
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
-from tests.fakes.choices import ANA, FixedConfig, make_choices
+from tests.fakes.choices import ANA, make_choices
+from tests.fakes.config import FixedConfig
 from tests.fakes.models import EchoModel
 
 

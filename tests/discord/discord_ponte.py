@@ -70,7 +70,7 @@ class Drawer:
             """Draw a plot."""
             files = self._ponte.engine.conversations.files
             kept = await files.put(
-                ctx.turn, self._name, "image/png", self._data, ctx.asker, ctx.thread.id
+                ctx.message.turn, self._name, "image/png", self._data, ctx.asker, ctx.thread.id
             )
             return Outcome("ok", "drawn", (kept,))
 
@@ -132,7 +132,7 @@ class DiscordPonte:
             gateway_url=self.discord.gateway_url,
             **self.options,
         )
-        self.policy.memberships = {"discord": self.adapter.roles.roles_of}
+        self.policy.people.memberships = {"discord": self.adapter.roles.roles_of}
         self.engine.platforms.replies["discord"] = self.adapter.reply
         self.engine.platforms.look_up["discord"] = self.adapter.look_up
         self.engine.platforms.fetch["discord"] = self.adapter.fetch

@@ -11,7 +11,8 @@ from core.chat.hooks import HookIntake
 from core.domain.hooks import Hook
 from tests.discord.discord_ponte import DiscordPonte
 from tests.discord.test_posting import MESSAGES
-from tests.fakes.choices import hook_rules, supplier
+from tests.fakes.choices import hook_rules
+from tests.fakes.config import FixedConfig
 from tests.fakes.discord import FakeDiscord
 from tests.fakes.hook_senders import PLAIN_SECRET, encode_body, from_nocodb
 
@@ -29,7 +30,7 @@ async def test_a_webhook_posts_once_in_a_channel_and_once_to_a_person(
         "tell": Hook("tell", "secret", PLAIN_SECRET, "discord", person=str(ana.id),
                      template="New: {text}", **secret),
     }  # fmt: skip
-    ponte.policy.rule_book = supplier(hook_rules(dict.fromkeys(hooks, "crew")))
+    ponte.policy.config = FixedConfig(rule_book=hook_rules(dict.fromkeys(hooks, "crew")))
     await ponte.open(threads=True)
     inbox, audit, platforms = (
         ponte.engine.conversations.inbox,
@@ -66,7 +67,7 @@ async def test_equal_posts_of_two_webhooks_are_both_made(
     channel = discord.text_channel(guild, "general")
     hook = Hook("tell", "secret", PLAIN_SECRET, "discord", str(guild.id), str(channel.id),
                 template="New: {text}", header="X-Hook-Secret", id_field="id")  # fmt: skip
-    ponte.policy.rule_book = supplier(hook_rules({"tell": "crew"}))
+    ponte.policy.config = FixedConfig(rule_book=hook_rules({"tell": "crew"}))
     await ponte.open()
 
     async def receive(id: str) -> int:

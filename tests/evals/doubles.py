@@ -342,7 +342,7 @@ class CaseTableSource(TableSource):
 
     def __init__(self, api: SampleApi, config: OperatorConfig, now: Callable[[], float]) -> None:
         driver = CaseDriver(api)
-        super().__init__(api, driver, drafting=driver, rules=lambda: config.table_rules, now=now)
+        super().__init__(api, driver, drafting=driver, config=config, now=now)
 
 
 class CaseCommands(ToolIntegration[SettingsPart]):
@@ -364,9 +364,7 @@ class CaseCommands(ToolIntegration[SettingsPart]):
         quick.connect(StackSpotCommands(client).run)
         if not deps.config.quick_commands:
             return None
-        source = StackSpotSource(
-            client, quick, listed=lambda: quick.everybodys, asks_first=quick.asks_first
-        )
+        source = StackSpotSource(client, quick, deps.config)
         return ToolBundle(source, [StackSpotRuns(client)])
 
     def rule_names(self, own: SettingsPart, config: OperatorConfig) -> RuleNames:

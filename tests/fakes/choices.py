@@ -5,20 +5,19 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
-from bot.config import Config, LiveConfig
-from bot.engine import Engine, Tools, load_parsers
+from bot.engine import Engine, EngineConfig, Tools, load_parsers
 from bot.integrations import ADMINS, KINDS, PLATFORM_RIGHTS, canonical_person
 from bot.owner_name import OwnerName
 from bot.page_accounts import PageAccountService
 from bot.quick_registry import QuickCommandRegistry
 from bot.stores import Stores
-from core.changes.approval import Approval, NamedApprovers, TableRules
+from core.changes.approval import Approval, TableRules
 from core.changes.ports import Applier
 from core.chat.people import People
 from core.conversation.retention import Retention
@@ -29,8 +28,8 @@ from core.domain.records import Health, QuickCommand
 from core.domain.schedules import ScheduleLimits
 from core.ports.conversations import StatusBoard
 from core.ports.tools import Model, QuickCommands, ToolSource
-from core.rights.allowances import Allowance
-from core.rights.policy import GroupLookup, GuestLookup, Policy
+from core.rights.allowances import Allowance, SpendingConfig
+from core.rights.policy import GroupLookup, GuestLookup, PlatformPeople, Policy
 from core.rights.rules import RuleBook, StandIns
 from core.rights.usage import Prices
 from core.store.budget import Budget, DailyCapLookup, IsMeant, means_everybody, no_daily_caps
@@ -41,6 +40,7 @@ from core.store.page_accounts import SqlPageAccounts
 from core.store.personal_data import SqlPersonalData
 from core.tools.code.source import CodeRunner
 from core.tools.tool import Toolbox
+from tests.fakes.config import FixedConfig
 from tests.fakes.models import EchoModel
 
 T = TypeVar("T")
@@ -71,7 +71,8 @@ def allow_list(
     clock: Callable[[], float] = time.monotonic,
 ) -> Policy:
     """Return a policy over the rights of all platforms of Ponte."""
-    return Policy(PLATFORM_RIGHTS, allow, admins, memberships, guests, clock)
+    people = PlatformPeople(dict(memberships), dict(guests))
+    return Policy(PLATFORM_RIGHTS, FixedConfig(), allow, admins, people, clock)
 
 
 def hook_rules(groups: Mapping[str, str]) -> RuleBook:
@@ -83,24 +84,11 @@ def hook_rules(groups: Mapping[str, str]) -> RuleBook:
 class Spending:
     """The limits of what people may use."""
 
+    config: SpendingConfig = field(default_factory=FixedConfig)
     caps: DailyCapLookup = no_daily_caps
-    allowances: Callable[[], Sequence[Allowance]] = tuple
-    prices: Callable[[], Prices] = Prices
     is_meant: IsMeant = means_everybody
     canonical_person: Callable[[str], str] = str
     intake: SenderLimits = field(default_factory=SenderLimits)
-
-
-class FixedConfig(LiveConfig):
-    """A configuration without a file, with these values."""
-
-    sender_limits = SenderLimits()
-    schedule_limits = ScheduleLimits()
-    retention = Retention()
-    turn = TurnConfig()
-
-    def __init__(self) -> None:
-        super().__init__(Config())
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +108,7 @@ class Choices:
     appliers: Sequence[Applier] = ()
     clock: Callable[[], float] = time.time
     schedule_limits: ScheduleLimits = field(default_factory=ScheduleLimits)
-    config: LiveConfig | None = None
+    config: EngineConfig | None = None
     """None: a configuration of the values above."""
 
 
@@ -132,14 +120,15 @@ async def open_engine(home: Path, made: Choices, stores: Stores | None = None) -
     owner = OwnerName(SqlOwnerName(database), stores.peers)
     accounts = PageAccountService(SqlPageAccounts(database), stores.peers, stores.audit)
     budget = Budget(
-        database, spending.caps, ZoneInfo(made.profile.zone), spending.canonical_person,
-        allowances=spending.allowances, prices=spending.prices, is_meant=spending.is_meant,
+        database, spending.config, spending.caps, ZoneInfo(made.profile.zone),
+        spending.canonical_person, is_meant=spending.is_meant,
     )  # fmt: skip
     directory = SqlDirectory(database, lambda name: hashlib.sha256(name.encode()).hexdigest())
     people = People(made.policy, budget, stores.audit, directory, accounts, owner)
-    fixed = FixedConfig()
-    fixed.sender_limits, fixed.schedule_limits = spending.intake, made.schedule_limits
-    fixed.retention, fixed.turn = made.retention, made.profile
+    fixed = FixedConfig(
+        turn=made.profile, retention=made.retention, sender_limits=spending.intake,
+        schedule_limits=made.schedule_limits,
+    )  # fmt: skip
     tools = Tools(made.toolbox, made.quick, made.appliers, made.code)
     engine = Engine(
         stores,
@@ -168,24 +157,15 @@ def make_choices(
     *,
     rules: TableRules | None = None,
     spending: Spending | None = None,
-    is_named: NamedApprovers | None = None,
 ) -> Choices:
-    """`is_named` is how approvers that `rules` name are recognised."""
     policy = policy or allow_list()
-    approval = Approval(
-        policy,
-        KINDS,
-        supplier(rules or TableRules()),
-        platforms=PLATFORM_RIGHTS,
-        canonical_person=canonical_person,
-    )
     return Choices(
         model=model or EchoModel(),
         toolbox=Toolbox(sources),
         policy=policy,
-        approval=replace(approval, is_named=is_named) if is_named else approval,
+        approval=Approval(policy, KINDS, FixedConfig(rules or TableRules()), canonical_person),
         board=EmptyStatusBoard(),
-        quick=QuickCommandRegistry(LiveConfig(Config()), allow_list().is_named),
+        quick=QuickCommandRegistry(FixedConfig(), allow_list().is_named),
         spending=spending or Spending(),
         appliers=appliers,
     )
@@ -203,10 +183,10 @@ def make_spending(
     intake: SenderLimits | None = None,
 ) -> Spending:
     """Return the limits of spending; persons are counted by their canonical key."""
+    config = FixedConfig(turn_allowances=allowances, price_list=prices or Prices())
     return Spending(
-        caps, supplier(allowances), supplier(prices or Prices()), canonical_person=canonical_person,
-        intake=intake or SenderLimits(),
-    )  # fmt: skip
+        config, caps, canonical_person=canonical_person, intake=intake or SenderLimits()
+    )
 
 
 def fixed_caps(own: int = 0, everybody: int = 0) -> DailyCapLookup:

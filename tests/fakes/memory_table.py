@@ -162,7 +162,7 @@ class MemoryTable:
         return await self._propose(ctx, "delete", writes)
 
     async def _propose(self, ctx: ToolContext, kind: str, rows: list[RowWrite]) -> Outcome:
-        return await ctx.propose(Draft(self.name, kind, {}, "People", tuple(rows)))
+        return await ctx.turn.propose(Draft(self.name, kind, {}, "People", tuple(rows)))
 
     def write(self, kind: str, row: RowWrite) -> RowWrite:
         if kind == "delete":

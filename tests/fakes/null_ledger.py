@@ -10,7 +10,7 @@ from core.domain.changes import Change, ChangeState, ChangeStep
 
 
 class NullLedger:
-    """The part of the `Ledger` port that `ChangeRunner` uses."""
+    """The part of `SqlLedger` that `ChangeRunner` uses."""
 
     def __init__(self, *changes: Change) -> None:
         self._changes = {change.id: change for change in changes}

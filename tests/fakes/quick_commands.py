@@ -38,6 +38,16 @@ class RegisteredCommands:
     outcome: Outcome | None = None
     ran: list[tuple[str, str | Mapping[str, Any]]] = field(default_factory=list)
 
+    @property
+    def everybodys(self) -> Sequence[QuickCommand]:
+        return self.commands
+
+    def asks_first(self, slug: str) -> bool:
+        return not any(one.slug == slug and one.effect == "read" for one in self.commands)
+
+    def connect(self, run: Any) -> None:
+        raise NotImplementedError
+
     async def list_commands(self, person: Person, address: Address) -> Sequence[QuickCommand]:
         return [one for one in self.commands if one.slug not in self.elsewhere]
 
@@ -56,5 +66,5 @@ class RegisteredCommands:
 
     async def run(self, ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> Outcome:
         self.ran.append((slug, input))
-        await ctx.show_progress("is running the quick command…")
+        await ctx.turn.show_progress("is running the quick command…")
         return self.outcome or Outcome("ok", f"{slug} ran with {input!r}")

@@ -21,6 +21,7 @@ from core.rights.usage import (
     Prices,
     parse_usage,
 )
+from tests.fakes.config import FixedConfig
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.model.conftest import Make
 from tests.model.talk import Talk
@@ -121,7 +122,7 @@ async def test_the_larger_cost_counts(
 ) -> None:
     """A server's text can make an answer dearer, never cheaper."""
     prices = Prices({"gpt-6-luna": price} if price else {})
-    talk = Talk(await make(level, prices=lambda: prices))
+    talk = Talk(await make(level, config=FixedConfig(price_list=prices)))
     ours = 0.011 if price else None
     for named, cost in ((0.5, 0.5), (0.001, ours or 0.001), (-1.0, ours)):
         fake.say(Script(text="Hello.", usage={**COUNTED, "cost": named}))

@@ -10,10 +10,10 @@ import pytest
 from bot.integrations import KINDS
 from core.changes.apply import ChangeRunner
 from core.changes.cards import CardBuilder
-from core.changes.ports import Ledger
 from core.clients.http import HttpClient
 from core.domain.changes import Change, ChangeStep, Draft, Proposal, RowWrite
 from core.domain.errors import ToolError, WriteUnsure
+from core.store.changes import SqlLedger
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.fakes.null_ledger import NullLedger
@@ -40,7 +40,7 @@ async def apply_draft(write_tools: WriteTools, draft: Draft) -> Sequence[ChangeS
     steps = tuple(ChangeStep(number, row) for number, row in enumerate(draft.rows, 1))
     change = Change(proposal, "applying", steps, ANA)
     applying = ChangeRunner(
-        cast(Ledger, NullLedger(change)),
+        cast(SqlLedger, NullLedger(change)),
         {write_tools.rows.name: write_tools.rows},
         CardBuilder(KINDS),
     )

@@ -25,8 +25,8 @@ from core.tools.nocodb.schema import (
     suggest_names,
 )
 from core.tools.nocodb.source import NocoSource
-from tests.fakes.choices import supplier
 from tests.fakes.clock import Clock
+from tests.fakes.config import FixedConfig
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.fakes.nocodb.tables import FakeField, FakeTable
@@ -264,7 +264,9 @@ async def test_a_hidden_table_is_as_one_that_is_not_there(
     fake: FakeNocoDB, http: HttpClient
 ) -> None:
     api = NocoApi(fake.origin, filled.OWNER, http, pauses=())
-    schemas = Schemas(api, filled.CRM, rules=supplier(TableRules({"Orders": TableRule("hidden")})))
+    schemas = Schemas(
+        api, filled.CRM, config=FixedConfig(TableRules({"Orders": TableRule("hidden")}))
+    )
     assert [each.title for each in await schemas.visible_tables(Viewer())] == [
         "Customers",
         "Readings",

@@ -17,8 +17,8 @@ from core.tools.nocodb import source as sources
 from core.tools.nocodb.schema import MAX_OUTLINED_TABLES
 from core.tools.nocodb.source import LOOK_INTERVAL_SECONDS, NocoSource
 from tests.core.tools.scene import ctx
-from tests.fakes.choices import supplier
 from tests.fakes.clock import Clock
+from tests.fakes.config import FixedConfig
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.fakes.nocodb.tables import FakeField, FakeTable
@@ -115,7 +115,7 @@ async def test_rules_hide_tables_and_keep_them_from_change(
     fake: FakeNocoDB, http: HttpClient
 ) -> None:
     rules = TableRules({"orders": TableRule("hidden"), "Readings": TableRule("read")})
-    source = NocoSource(fake.origin, filled.EDITOR, http, rules=supplier(rules))
+    source = NocoSource(fake.origin, filled.EDITOR, http, config=FixedConfig(rules))
     (tables, *_) = await source.tools(Viewer())
     assert "Tables: Customers, Readings." in tables.spec.description
     assert tables.spec.description.endswith("These tables can only be read: Readings.")
@@ -153,7 +153,7 @@ async def test_a_rule_that_no_table_goes_by_is_told_without_its_name(
 ) -> None:
     """Anybody can read `status`; `ponte doctor` names it."""
     rules = TableRules({"orders": TableRule("hidden"), "Salaries 2025": TableRule("hidden")})
-    health = await NocoSource(fake.origin, filled.EDITOR, http, rules=supplier(rules)).health()
+    health = await NocoSource(fake.origin, filled.EDITOR, http, config=FixedConfig(rules)).health()
     assert health.state == "failing"
     assert health.words.startswith("base CRM: 2 tables; role editor; some table rules ")
     assert "Salaries" not in health.words
@@ -161,7 +161,7 @@ async def test_a_rule_that_no_table_goes_by_is_told_without_its_name(
         fake.origin,
         filled.EDITOR,
         http,
-        rules=supplier(TableRules({"ORDERS": TableRule("hidden")})),
+        config=FixedConfig(TableRules({"ORDERS": TableRule("hidden")})),
     ).health()
     assert (health.state, health.words) == ("on", "base CRM: 2 tables; role editor")
 
@@ -196,15 +196,15 @@ async def test_the_tables_of_few_sets_of_rights_are_kept_in_memory(
 ) -> None:
     for module in (sources, schema):
         monkeypatch.setattr(module, "MAX_VISIBLE_SETS", 2)
-    rules = TableRules()
-    source = NocoSource(fake.origin, filled.EDITOR, http, rules=lambda: rules)
+    config = FixedConfig()
+    source = NocoSource(fake.origin, filled.EDITOR, http, config=config)
     for hidden, left in (
         (("Orders",), "Customers, Readings"),
         (("Readings",), "Customers, Orders"),
         (("Orders", "Readings"), "Customers"),
         ((), "Customers, Orders, Readings"),
     ):
-        rules = TableRules({name: TableRule("hidden") for name in hidden})
+        config.table_rules = TableRules({name: TableRule("hidden") for name in hidden})
         (tables, *_) = await source.tools(Viewer())
         assert f"Tables: {left}." in tables.spec.description
         await source.schemas.describe_table(Viewer(), "Customers")

@@ -14,7 +14,7 @@ from core.clients.http import HttpClient
 from core.domain.changes import Change, ChangeStep, Draft, Proposal, Row, RowCheck, RowWrite
 from core.domain.errors import ToolError
 from core.domain.messages import Address, Person
-from core.domain.records import Outcome, Thread, ToolContext, Viewer
+from core.domain.records import Outcome, Viewer
 from core.tools.nocodb import draft
 from core.tools.nocodb.api import NocoApi, TableApi
 from core.tools.nocodb.driver import TableSchema
@@ -23,7 +23,8 @@ from core.tools.nocodb.schema import Schemas
 from core.tools.nocodb.write import TableWriter
 from core.tools.sample.base import SampleApi
 from core.tools.sample.source import SampleDriver
-from tests.fakes.choices import supplier
+from tests.core.tools.scene import make_tool_context, with_controls
+from tests.fakes.config import FixedConfig
 from tests.nocodb.places import Place
 
 ANA = Person("slack", "U1", "T1", "Ana")
@@ -44,7 +45,7 @@ class WriteTools:
         sample: SampleApi | None = None,
     ) -> None:
         self.api: TableApi = sample or NocoApi(url, token, http, pauses=())
-        self.schemas = Schemas(self.api, base, rules=supplier(rules or TableRules()))
+        self.schemas = Schemas(self.api, base, config=FixedConfig(rules or TableRules()))
         self.rows = TableWriter(SampleDriver(sample) if sample else RestDriver(self.api))
         self.drafts: list[Draft] = []
         self._tools = {
@@ -58,10 +59,8 @@ class WriteTools:
 
     async def call_tool(self, tool: str, **arguments: Any) -> str:
         """What the model reads of its call."""
-        thread = Thread(HERE.conversation, "t1")
-        ctx = ToolContext(
-            ANA, HERE, "turn1", 1, "call1", thread, self._doing, self._propose, zone=ZONE
-        )
+        scene = make_tool_context(ANA, HERE, self._doing, ZONE)
+        ctx = with_controls(scene, propose=self._propose)
         return (await self._tools[tool].run(ctx, json.dumps(arguments))).text
 
     async def draft(self, tool: str, **arguments: Any) -> Draft:

@@ -119,8 +119,8 @@ def connect_adapter(engine: Engine, chosen: Choices, adapter: SlackAdapter) -> N
     engine.platforms.look_up["slack"] = adapter.look_up
     engine.platforms.messengers["slack"] = adapter
     if isinstance(chosen.policy, Policy):
-        chosen.policy.guests = {"slack": adapter.guest}
-        chosen.policy.memberships = {"slack": adapter.membership}
+        chosen.policy.people.guests = {"slack": adapter.guest}
+        chosen.policy.people.memberships = {"slack": adapter.membership}
 
 
 def credentials(slack: FakeSlack, http: bool = False) -> Credentials:

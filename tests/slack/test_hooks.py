@@ -14,7 +14,8 @@ from bot.home import Home
 from bot.settings import Settings
 from core.chat.hooks import HookIntake
 from core.domain.hooks import Hook
-from tests.fakes.choices import allow_list, hook_rules, make_choices, supplier
+from tests.fakes.choices import allow_list, hook_rules, make_choices
+from tests.fakes.config import FixedConfig
 from tests.fakes.hook_senders import PLAIN_SECRET, encode_body, from_github, from_nocodb
 from tests.fakes.models import EchoModel
 from tests.fakes.slack import TEAM, FakeSlack
@@ -117,7 +118,7 @@ async def test_whoever_asks_under_a_webhooks_post_is_answered_with_their_own_rig
     tmp_path: Path,
 ) -> None:
     model, access = EchoModel(), allow_list(frozenset({"*"}))
-    access.rule_book = supplier(hook_rules({"tell": "crew"}))
+    access.config = FixedConfig(rule_book=hook_rules({"tell": "crew"}))
     setting = Setting(chosen=make_choices(model, policy=access))
     async with workplace(tmp_path, setting) as there:
         inbox, audit, platforms = (

@@ -11,8 +11,8 @@ import pytest
 from core.clients.http import HttpClient, Proxies
 from core.domain.records import Thread, ToolContext
 from core.tools.stackspot import StackSpot, StackSpotError
-from core.tools.stackspot.api import Clock
-from tests.core.tools.scene import Seen
+from core.tools.stackspot.api import Clock, StackSpotUrls
+from tests.core.tools.scene import Seen, with_controls
 from tests.core.tools.scene import ctx as plain_scene
 from tests.fakes.scene_folder import MemoryContextFiles
 from tests.fakes.stackspot.state import CLIENT, REALM, SECRET
@@ -29,7 +29,7 @@ def client(
     proxies: Proxies | None = None,
 ) -> StackSpot:
     return StackSpot(
-        CLIENT, secret, realm=realm, auth_url=url, api_url=url, agent_url=url,
+        CLIENT, secret, realm=realm, urls=StackSpotUrls(url, url, url),
         deadline=deadline, clock=clock, http=http, proxies=proxies,
     )  # fmt: skip
 
@@ -55,13 +55,12 @@ class CommandScene:
         thread: str = "t1",
         known_as: Callable[[str], Awaitable[None]] | None = None,
     ) -> ToolContext:
-        ctx = plain_scene(self.seen)
+        ctx = with_controls(plain_scene(self.seen), record_handle=known_as or self._known_as)
         return replace(
             ctx,
             thread=Thread(ctx.address.conversation, thread),
             files=self.files,
-            handle=handle,
-            record_handle=known_as or self._known_as,
+            call=replace(ctx.call, handle=handle),
         )
 
     async def _known_as(self, handle: str) -> None:

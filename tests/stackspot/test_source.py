@@ -13,16 +13,17 @@ from core.domain.changes import Draft
 from core.domain.errors import ToolError
 from core.domain.records import Health, Need, Outcome, QuickCommand, ToolContext, Viewer
 from core.tools.stackspot import StackSpot
-from core.tools.stackspot.client import StackSpotAgent
 from core.tools.stackspot.source import FILE_FROM_CHARACTERS, StackSpotCommands, StackSpotSource
+from tests.core.tools.scene import with_controls
 from tests.core.tools.strict import breaches
+from tests.fakes.config import FixedConfig
 from tests.fakes.quick_commands import CLOSE, ECHO, SUMMARY, RegisteredCommands
 from tests.fakes.stackspot import FakeStackSpot, Run, Trouble
 from tests.fakes.stackspot.clock import SteppedClock
 from tests.stackspot.command_scene import CommandScene, client
 
 LEDGER = QuickCommand("ledger", "Ledger", effect="spend")
-AGENTS = {"legal": StackSpotAgent("01AGENT", "Legal", "Knows contracts")}
+AGENTS = FixedConfig(known_agents={"legal": ("01AGENT", "Legal", "Knows contracts")})
 
 
 @dataclass(slots=True)
@@ -51,7 +52,7 @@ class Proposals:
 def source(stackspot: StackSpot) -> StackSpotSource:
     commands = (SUMMARY, CLOSE, ECHO, LEDGER)
     registry = Running(commands, stackspot=StackSpotCommands(stackspot))
-    return StackSpotSource(stackspot, registry, listed=lambda: commands, agents=lambda: AGENTS)
+    return StackSpotSource(stackspot, registry, AGENTS)
 
 
 async def call(
@@ -92,11 +93,11 @@ async def test_the_model_is_told_of_the_commands_in_a_line_each(source: StackSpo
 
 async def test_without_a_registry_only_a_named_command_is_run(stackspot: StackSpot) -> None:
     many = [QuickCommand(f"c{n}", "x" * 500) for n in range(100)]
-    (alone,) = await StackSpotSource(stackspot, RegisteredCommands()).tools(Viewer())
+    (alone,) = await StackSpotSource(stackspot, RegisteredCommands(()), FixedConfig()).tools(
+        Viewer()
+    )
     assert "only where the person names it" in alone.spec.description
-    crowded, _ = await StackSpotSource(
-        stackspot, RegisteredCommands(), listed=lambda: many, agents=lambda: AGENTS
-    ).tools(Viewer())
+    crowded, _ = await StackSpotSource(stackspot, RegisteredCommands(many), AGENTS).tools(Viewer())
     assert "and 40 more" in crowded.spec.description
     assert len(crowded.spec.description) < 12_000
 
@@ -132,7 +133,7 @@ async def test_what_does_not_fit_is_told_before_anything_is_sent(
 async def test_one_that_is_not_for_this_place_is_refused(stackspot: StackSpot) -> None:
     registry = RegisteredCommands(elsewhere=frozenset({"echo"}))
     with pytest.raises(ToolError, match="can't be run here") as caught:
-        await command(StackSpotSource(stackspot, registry), CommandScene().ctx(), "echo")
+        await command(StackSpotSource(stackspot, registry, AGENTS), CommandScene().ctx(), "echo")
     assert caught.value.code == "forbidden"
 
 
@@ -141,7 +142,7 @@ async def test_one_that_writes_or_spends_asks_a_person_first(
     fake: FakeStackSpot, source: StackSpotSource, slug: str, effect: str
 ) -> None:
     proposals = Proposals()
-    ctx = replace(CommandScene().ctx(), propose=proposals.propose)
+    ctx = with_controls(CommandScene().ctx(), propose=proposals.propose)
     outcome = await command(source, ctx, slug, "now")
     running, _ = await source.tools(Viewer())
     assert running.effect_of(json.dumps({"slug": slug})) == effect
@@ -214,7 +215,7 @@ async def test_an_agent_is_asked_by_its_name(fake: FakeStackSpot, source: StackS
 async def test_an_agent_that_nobody_named_is_not_asked(
     fake: FakeStackSpot, stackspot: StackSpot, agent: str
 ) -> None:
-    source = StackSpotSource(stackspot, Running(), agents=lambda: AGENTS)
+    source = StackSpotSource(stackspot, Running(), AGENTS)
     with pytest.raises(ToolError) as caught:
         await call(source, CommandScene().ctx(), "stackspot_agent", agent=agent, prompt="Hm?")
     assert (caught.value.code, caught.value.hint) == (
@@ -226,8 +227,10 @@ async def test_an_agent_that_nobody_named_is_not_asked(
 
 async def test_health_says_whether_we_get_a_token(fake: FakeStackSpot, clock: SteppedClock) -> None:
     async with client(fake.url, clock) as stackspot:
-        assert await StackSpotSource(stackspot, Running()).health() == Health("stackspot", "on")
+        assert await StackSpotSource(stackspot, Running(), AGENTS).health() == Health(
+            "stackspot", "on"
+        )
     async with client(fake.url, clock, secret="wrong") as stackspot:
-        health = await StackSpotSource(stackspot, Running()).health()
+        health = await StackSpotSource(stackspot, Running(), AGENTS).health()
     assert health.state == "failing"
     assert health.words.startswith("StackSpot rejected the credentials.")

@@ -80,7 +80,7 @@ class MailOffice:
             to: its recipient
             text: its text
         """
-        return await ctx.propose(
+        return await ctx.turn.propose(
             Draft(self.name, "mail", {}, to, (RowWrite(after={"text": text}),))
         )
 

@@ -52,7 +52,7 @@ class ShelfSource(MemoryTable):
             things: each with its Name
         """
         rows = tuple(RowWrite(after=thing) for thing in things)
-        return await ctx.propose(Draft(self.name, "create", {}, "Shelf", rows))
+        return await ctx.turn.propose(Draft(self.name, "create", {}, "Shelf", rows))
 
 
 class ShelfSettings(SettingsPart):

@@ -16,6 +16,7 @@ from core.domain.messages import Answer
 from core.rights.rules import Rule, RuleBook
 from core.store.turns import Journal
 from tests.fakes.choices import allow_list, make_choices
+from tests.fakes.config import FixedConfig
 from tests.fakes.memory_table import MemoryTable
 from tests.toys.mail import PREFACE, MailOrigin, allow_senders, make_mail
 from tests.toys.offices import Office, Process, make_office
@@ -53,6 +54,10 @@ class Mailroom:
     async def receive(self, id: str, sender: str, text: str, *, is_spam: bool = False) -> Answer:
         return await self.answer(await self.store(id, sender, text, is_spam=is_spam))
 
+    async def count_answers(self) -> int:
+        """Return how many answers were posted. The admin also gets requests for approval."""
+        return len([post for post in await self.office.posts() if "_Mail m" in post])
+
 
 @pytest.fixture
 def process(monkeypatch: pytest.MonkeyPatch) -> Process:
@@ -78,7 +83,7 @@ async def room(
     async with make_office(request.param, tmp_path / "home", database) as office:
         room = Mailroom(office, MemoryTable())
         office.policy = allow_list(frozenset({office.first}), frozenset({office.first}))
-        office.policy.rule_book = lambda: RULES
+        office.policy.config = FixedConfig(rule_book=RULES)
         office.choices = make_choices(
             office.model, [room.table], office.policy, [room.table],
             rules=TableRules({"people": TableRule("auto")}),
@@ -147,7 +152,7 @@ async def test_nothing_happens_twice_if_the_process_is_lost_after_any_step(
     for number in range(len(steps) + 1):
         asks, posts, ended = (
             len(room.office.model.asks),
-            len(await room.office.posts()),
+            await room.count_answers(),
             mails.ended,
         )
         process.restart(ends_after=number)
@@ -164,7 +169,7 @@ async def test_nothing_happens_twice_if_the_process_is_lost_after_any_step(
         (card,) = answer.cards
         assert card.state == "open", lost_after
         assert len(room.office.model.asks) == asks + 1, lost_after
-        assert len(await room.office.posts()) == posts + 1, lost_after
+        assert await room.count_answers() == posts + 1, lost_after
         assert mails.ended == ended + (lost_after != "end_turn"), lost_after
     proposals = await room.office.engine.changes.ledger.list_of_conversation("", 100)
     assert len(proposals) == len(steps) + 2

@@ -83,7 +83,6 @@ async def room(
         rule = TableRule("ask", frozenset({ASKER, office.second}), approvals=2)
         office.choices = make_choices(
             office.model, [mails], office.policy, [mails], rules=TableRules({STAFF: rule}),
-            is_named=office.policy.is_named,
             spending=make_spending(prices=Prices(commands={"mail": PRICE})),
         )  # fmt: skip
         await office.open()

@@ -20,6 +20,7 @@ from core.rights.policy import Policy
 from core.rights.rules import Rule, RuleBook
 from tests.fakes.card_rows import card_row
 from tests.fakes.choices import allow_list
+from tests.fakes.config import FixedConfig
 from tests.web.web_ponte import Script, Turn, WebPonte
 
 HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
@@ -397,7 +398,7 @@ async def test_a_request_that_the_model_s_server_refused_is_a_502(ponte: WebPont
 async def test_models_are_ponte_and_those_that_a_rule_gives(ponte: WebPonte) -> None:
     rule = Rule("1", frozenset({"web:ana"}), allow=("model:gpt-6-sol", "model:gpt-5*"))
     assert isinstance(ponte.policy, Policy)
-    ponte.policy.rule_book = lambda: RuleBook((rule,))
+    ponte.policy.config = FixedConfig(rule_book=RuleBook((rule,)))
     async with speaking(ponte) as owner, speaking(ponte, ponte.people.add_api_token("ana")) as ana:
         assert [model.id for model in (await owner.models.list()).data] == ["ponte"]
         assert [model.id async for model in ana.models.list()] == ["ponte", "gpt-6-sol"]

@@ -88,7 +88,7 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
                     # Nothing is stored by who chose a level at which the model's server stores
                     # nothing.
                     store=shared.ponte_model_api in ("auto", "conversations"),
-                    prices=lambda: deps.config.price_list,
+                    config=deps.config,
                 )
                 return HostedBackend(deps.client, choice, pseudonym=deps.pseudonym)
 

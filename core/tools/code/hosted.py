@@ -29,7 +29,7 @@ from core.domain.errors import NoKey, NoQuota, RateLimited, ToolError, WrongKey
 from core.domain.messages import Usage
 from core.domain.records import Health, Remote, ToolContext
 from core.observability import metrics
-from core.rights.usage import PaidRun, Prices
+from core.rights.usage import DEFAULT_PRICES, PaidRun, PriceConfig
 from core.text import i18n
 from core.text.i18n import say
 from core.text.text import limit_combining_marks
@@ -126,7 +126,7 @@ class HostedOptions:
     effort: str = ""
     store: bool = True
     seconds: float = 240.0
-    prices: Callable[[], Prices] = Prices
+    config: PriceConfig = DEFAULT_PRICES
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,11 +228,11 @@ class CodeInterpreter:
     ) -> tuple[RunResult, str]:
         """Return the outcome and the model's own words. Raises ToolError."""
         async with self._lock:
-            self._is_forgotten, self._was_sent = False, bool(ctx and ctx.handle)
+            self._is_forgotten, self._was_sent = False, bool(ctx and ctx.call.handle)
             try:
                 async with asyncio.timeout(self._choice.seconds):
-                    if ctx and ctx.handle:
-                        return await self._resume_run(prompt, ctx.handle)
+                    if ctx and ctx.call.handle:
+                        return await self._resume_run(prompt, ctx.call.handle)
                     return await self._start_run(prompt, given, ctx, person)
             except TimeoutError:  # nothing of it goes on; what its tokens cost is not known
                 container = self._container
@@ -240,7 +240,7 @@ class CodeInterpreter:
                 unknown = self._add_cost(Usage(is_estimated=self._was_sent), container)
                 return RunResult(fault="timeout", is_state_lost=True, usage=unknown), ""
             except asyncio.CancelledError:
-                if ctx is None or ctx.is_stopped():
+                if ctx is None or ctx.turn.is_stopped():
                     self._delete_container(CONTAINER_STOPPED)
                 else:  # what goes on there is to be looked up before it is used again
                     self._earlier_id, self._container = self.container, None
@@ -259,8 +259,8 @@ class CodeInterpreter:
     ) -> tuple[RunResult, str]:
         async def record_id(response: str) -> None:
             if ctx and self._choice.store:
-                await ctx.record_remote(Remote("response", response))
-                await ctx.record_handle(response)
+                await ctx.turn.record_remote(Remote("response", response))
+                await ctx.turn.record_handle(response)
 
         for attempt in range(MAX_NEW_CONTAINERS + 1):
             try:
@@ -331,7 +331,7 @@ class CodeInterpreter:
         if self._container is None:
             made = await self._containers.make()
             if ctx:
-                await ctx.record_remote(Remote("container", made.id))
+                await ctx.turn.record_remote(Remote("container", made.id))
             self._container = made
         return self._container
 
@@ -354,7 +354,7 @@ class CodeInterpreter:
 
         `model` is the name under which the server answered.
         """
-        prices = replace(self._choice.prices(), official=self._client.place.is_official)
+        prices = replace(self._choice.config.price_list, official=self._client.place.is_official)
         session = prices.container_session
         known = prices.highest_cost((self._choice.model, model), usage)
         costs = [] if known is None else [known]

@@ -278,7 +278,7 @@ class LocalBackend:
 
     async def _run(self, ctx: ToolContext, code: str, given: Sequence[InputFile]) -> RunResult:
         async def tell(words: str) -> None:
-            await ctx.show_progress(say(words))
+            await ctx.turn.show_progress(say(words))
 
         choice = await self._wait_for_proof()
         if choice.sandbox is None:

@@ -164,7 +164,7 @@ class CodeSource:
         Args:
             code: the Python code; null runs the code block in the person's own message
         """
-        run = await self.runner.run(ctx, code, ctx.message_text)
+        run = await self.runner.run(ctx, code, ctx.message.text)
         ran = run.ran
         failed = bool(ran.error or ran.fault)
         files = run.files if run.code is None or failed else (*run.files, run.code)

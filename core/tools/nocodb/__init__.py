@@ -122,7 +122,7 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
         made = NocoSource if own.nocodb == "rest" else BridgeSource
         source = made(
             plain_value(own.nocodb_url), plain_value(own.nocodb_token), deps.http,
-            base_id=own.nocodb_base_id or "", rules=lambda: deps.config.table_rules,
+            base_id=own.nocodb_base_id or "", config=deps.config,
         )  # fmt: skip
         return ToolBundle(source, [source.rows])
 

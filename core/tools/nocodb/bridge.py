@@ -18,7 +18,7 @@ from datetime import UTC
 from types import MappingProxyType
 from typing import Any
 
-from core.changes.approval import TableRules
+from core.changes.approval import NO_TABLE_RULES, TableRulesConfig
 from core.clients.http import HttpClient
 from core.domain.changes import MAX_PROPOSAL_ROWS, Draft, Row
 from core.domain.errors import ToolError, WriteUnsure
@@ -280,7 +280,7 @@ class BridgeTableFilter:
     So only views that `list_views` returned for a visible table may be read.
     """
 
-    rules: Callable[[], TableRules]
+    config: TableRulesConfig
     tables: BridgeDriver
     _titles: dict[str, str] = field(default_factory=dict)
     _views: dict[str, str] = field(default_factory=dict)
@@ -292,7 +292,7 @@ class BridgeTableFilter:
         The error does not reveal whether that table exists.
         """
         table, view = (str(args.get(name, "")) for name in ("table_id", "view_id"))
-        if not self.rules().hides_some(viewer.rights):
+        if not self.config.table_rules.hides_some(viewer.rights):
             table = table or self._views.get(view, "")
             if table in self._titles:
                 viewer.note_need("read", self._titles[table], table)
@@ -314,7 +314,7 @@ class BridgeTableFilter:
     async def _check_table(self, viewer: Viewer, table: str, hidden: ToolError) -> None:
         if table not in self._titles:
             self._titles[table] = (await self.tables.describe_table(table)).title
-        if not self.rules().is_visible(viewer, self._titles[table], table):
+        if not self.config.table_rules.is_visible(viewer, self._titles[table], table):
             raise hidden
         viewer.note_need("read", self._titles[table], table)
 
@@ -331,7 +331,7 @@ class BridgeTableFilter:
             return result
         tables = result.get("list") if isinstance(result, dict) else result
         if not isinstance(tables, list):
-            if self.rules().hides_some(viewer.rights):
+            if self.config.table_rules.hides_some(viewer.rights):
                 raise ToolError(
                     "I couldn't read the bridge's list of tables, so I don't know which ones you "
                         "can see.",
@@ -343,11 +343,11 @@ class BridgeTableFilter:
 
     def _is_hidden(self, viewer: Viewer, table: Any) -> bool:
         if not isinstance(table, dict):
-            seen = isinstance(table, str) and self.rules().is_visible(viewer, table)
-            return self.rules().hides_some(viewer.rights) and not seen
+            seen = isinstance(table, str) and self.config.table_rules.is_visible(viewer, table)
+            return self.config.table_rules.hides_some(viewer.rights) and not seen
         id, title = str(table.get("id", "")), str(table.get("title", ""))
         self._titles[id] = title
-        if not self.rules().is_visible(viewer, title, id):
+        if not self.config.table_rules.is_visible(viewer, title, id):
             return True
         viewer.note_need("read", title, id)
         return False
@@ -368,7 +368,7 @@ class BridgeSource:
         http: HttpClient,
         *,
         base_id: str = "",
-        rules: Callable[[], TableRules] = TableRules,
+        config: TableRulesConfig = NO_TABLE_RULES,
         pauses: Sequence[float] = READ_PAUSES_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -377,8 +377,8 @@ class BridgeSource:
         self.rows = TableWriter(self._driver)
         """What does the writes that were approved."""
         self._drafts = DraftBuilder(self._driver)
-        self._rules = rules
-        self._hiding = BridgeTableFilter(self._rules, self._driver)
+        self._config = config
+        self._hiding = BridgeTableFilter(config, self._driver)
         self._base_id = base_id
         self._clock = clock
         self._known: Sequence[str] = ()
@@ -444,7 +444,7 @@ class BridgeSource:
         else:
             cells = {id: _cells(row) for id, row in asked.items()}
             draft, _ = await self._drafts.draft_update(schema, cells, UTC)
-        return await ctx.propose(draft)
+        return await ctx.turn.propose(draft)
 
     async def nocodb_read(
         self, ctx: ToolContext, tool: str, args: Mapping[str, Any] = _NOTHING
@@ -475,9 +475,9 @@ class BridgeSource:
                 await self.api.check_health()
         except BridgeError as error:
             return Health(self.name, "failing", error.words())
-        if self._rules().names_tables:
+        if self._config.table_rules.names_tables:
             tables = await list_table_names(self.api, self._base_id)
-            if tables is not None and self._rules().find_unknown(ids_and_titles(tables)):
+            if tables is not None and self._config.table_rules.find_unknown(ids_and_titles(tables)):
                 sight = _describe_tools(names)
                 return Health(self.name, "failing", say(UNKNOWN_TABLES, sight=sight))
         return Health(self.name, "on", _describe_tools(names))

@@ -301,7 +301,7 @@ class WriteTools:
         names = (name for row in rows for name in row)
         known = await self._find_writable_table(ctx.viewer, table, names)
         new = [parse_cells(known, row) for row in rows]
-        return await ctx.propose(
+        return await ctx.turn.propose(
             await self._drafts.draft_create(TableSchema.of(known), new, _zone(ctx))
         )
 
@@ -342,7 +342,7 @@ class WriteTools:
             }
         check_row_count(len(asked))
         draft, unchanged = await self._drafts.draft_update(TableSchema.of(known), asked, _zone(ctx))
-        outcome = await ctx.propose(draft)
+        outcome = await ctx.turn.propose(draft)
         if not unchanged:
             return outcome
         left = f" {unchanged} more rows hold these values already and are left out."
@@ -372,7 +372,7 @@ class WriteTools:
         known = await self._find_writable_table(ctx.viewer, table, [each.field for each in filters])
         named = _check_unique(ids) if ids else await self._find_row_ids(ctx, known, filters, match)
         check_row_count(len(named))
-        return await ctx.propose(await self._drafts.draft_delete(TableSchema.of(known), named))
+        return await ctx.turn.propose(await self._drafts.draft_delete(TableSchema.of(known), named))
 
     async def nocodb_link(
         self,
@@ -403,7 +403,7 @@ class WriteTools:
         check_row_count(len(new) + len(gone))
         if both := {*new} & {*gone}:
             raise _bad_call(f"row {min(both)} is both in `add` and in `remove`")
-        return await ctx.propose(
+        return await ctx.turn.propose(
             await self._drafts.draft_link(TableSchema.of(known), row, field, new, gone)
         )
 
@@ -416,7 +416,7 @@ class WriteTools:
         named = [known.field(each) for each in wanted]
         touched = [(known.title, known.id), *((f.related_title, f.related_id) for f in named)]
         for title, id in touched:
-            if id and self._schemas.rules().is_closed(viewer, title, id):
+            if id and self._schemas.config.table_rules.is_closed(viewer, title, id):
                 raise ToolError(
                     "The table {table} is read-only here. This is set in ponte.toml.",
                     code="read_only", hint="tell the person; do not look for another way",

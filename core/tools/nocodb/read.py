@@ -287,7 +287,7 @@ class QueryTools:
                 raise ToolError(
                     "Files can't be sent here.", code="no_files", hint="leave export out"
                 )
-            await ctx.show_progress(say("is reading rows for a file…"))
+            await ctx.turn.show_progress(say("is reading rows for a file…"))
             rows = await self.reading.fetch_all(asked.selection, wish)
             sent = rows.records
             if sent:

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from core.changes.approval import TableRules
+from core.changes.approval import NO_TABLE_RULES, TableRulesConfig
 from core.domain.records import ToolContext, Viewer, add_model_instruction
 from core.runtime.tasks import run_together
 from core.text.text import clean_text, find_character_boundary, fold_case, fold_to_letters
@@ -231,12 +231,12 @@ class Schemas:
         api: TableApi,
         base_id: str = "",
         *,
-        rules: Callable[[], TableRules] = TableRules,
+        config: TableRulesConfig = NO_TABLE_RULES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._api = api
         self._base_id = base_id
-        self.rules = rules
+        self.config = config
         self._clock = clock
         self._drifts = api.drift_count
         self.drop()
@@ -249,7 +249,7 @@ class Schemas:
     async def visible_tables(self, viewer: Viewer) -> Sequence[NamedTable]:
         """Return the tables that this person may see, in NocoDB's order."""
         every = await self.all_tables()
-        rules = self.rules()
+        rules = self.config.table_rules
         return tuple(each for each in every if rules.is_visible(viewer, each.title, each.id))
 
     async def all_tables(self) -> Sequence[NamedTable]:
@@ -441,7 +441,7 @@ def build_tables_tool(
         Args:
             tables: names of tables to see all columns of, at most 10; null for all tables in short
         """
-        viewer, rules = ctx.viewer, schemas.rules()
+        viewer, rules = ctx.viewer, schemas.config.table_rules
 
         def format_table(table: TableDescription, longest: int = SHORT_OUTLINE_CHARACTERS) -> str:
             read_only = rules.is_closed(viewer, table.title, table.id)

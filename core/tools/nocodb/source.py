@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from core.changes.approval import TableRules
+from core.changes.approval import NO_TABLE_RULES, TableRules, TableRulesConfig
 from core.clients.http import HttpClient
 from core.domain.changes import MAX_PROPOSAL_ROWS
 from core.domain.records import Health, Viewer
@@ -122,12 +122,12 @@ class TableSource:
         *,
         drafting: TableDriver | None = None,
         base_id: str = "",
-        rules: Callable[[], TableRules] = TableRules,
+        config: TableRulesConfig = NO_TABLE_RULES,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._rules = rules
-        self.schemas = Schemas(api, base_id, rules=rules, clock=clock)
+        self._config = config
+        self.schemas = Schemas(api, base_id, config=config, clock=clock)
         self.rows = TableWriter(driver)
         """What does the writes that were approved."""
         self._clock = clock
@@ -146,20 +146,20 @@ class TableSource:
             with suppress(NocoError, TimeoutError):
                 async with asyncio.timeout(NOCODB_LOOK_TIMEOUT_SECONDS):
                     self._overview = await fetch_overview(self._tables_api, self.schemas)
-        sight = self._overview.visible_part(self._rules(), viewer)
+        sight = self._overview.visible_part(self._config.table_rules, viewer)
         writing = () if sight.is_read_only else self._writing
         return [self._tables_tool(sight), *self._reading, *writing]
 
     async def titles(self, viewer: Viewer) -> Sequence[str]:
         """Return the titles of the tables that this person may see, as last read."""
         await self.tools(viewer)
-        return self._overview.visible_part(self._rules(), viewer).titles
+        return self._overview.visible_part(self._config.table_rules, viewer).titles
 
     async def health(self) -> Health:
         """Return the state of the base."""
         try:
             overview = await fetch_overview(self._tables_api, self.schemas)
-            now = overview.visible_part(self._rules(), Viewer())
+            now = overview.visible_part(self._config.table_rules, Viewer())
         except NocoError as error:
             return Health(self.name, "failing", error.words())
         if now.unknown_names:
@@ -199,13 +199,13 @@ class NocoSource(TableSource):
         http: HttpClient,
         *,
         base_id: str = "",
-        rules: Callable[[], TableRules] = TableRules,
+        config: TableRulesConfig = NO_TABLE_RULES,
         pauses: Sequence[float] = READ_PAUSES_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.api = NocoApi(url, token, http, pauses=pauses)
         driver = RestDriver(self.api.with_pauses(APPLYING_PAUSES_SECONDS))
-        super().__init__(self.api, driver, base_id=base_id, rules=rules, clock=clock)
+        super().__init__(self.api, driver, base_id=base_id, config=config, clock=clock)
 
 
 async def _fetch_role(api: TableApi, base: str) -> str:

@@ -116,7 +116,7 @@ class PlacePostSource:
         }  # fmt: skip
         row = RowWrite(after={"text": body})
         title = to_one_line(words, 80)
-        return await ctx.propose(Draft(POST_APPLIER, "post", target, title, (row,), NO_UNDO))
+        return await ctx.turn.propose(Draft(POST_APPLIER, "post", target, title, (row,), NO_UNDO))
 
 
 def _find_mention(ctx: ToolContext, to: str) -> tuple[str, str]:
@@ -126,7 +126,7 @@ def _find_mention(ctx: ToolContext, to: str) -> tuple[str, str]:
     written = to.strip().strip("<>").partition("|")[0]
     found = {
         (words[:1] + words.lstrip("#@!"), id)
-        for words, id in ctx.mentions
+        for words, id in ctx.message.mentions
         if fold_case(written).lstrip("#@!") in (fold_case(words).lstrip("#@!"), fold_case(id))
     }
     if len({id for _, id in found}) != 1:

@@ -70,7 +70,7 @@ class SampleIntegration(ToolIntegration[NocodbSettings]):
             open_sample_base(deps.home.path, deps.shared.ponte_timezone),
             BASE_TITLE,
             [NamedTable(each.id, each.title) for each in SHOP_TABLES],
-            lambda: deps.config.table_rules,
+            deps.config,
         )
         return ToolBundle(source, [source.rows])
 

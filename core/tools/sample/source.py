@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from core.changes.approval import TableRules
+from core.changes.approval import NO_TABLE_RULES, TableRulesConfig
 from core.domain.changes import SAMPLE_APPLIER
 from core.domain.records import Health, Viewer
 from core.ports.tools import SAMPLE_TABLES_PHRASE, Tool
@@ -50,10 +50,10 @@ class SampleSource(TableSource):
         api: SampleApi,
         title: str,
         tables: Sequence[NamedTable],
-        rules: Callable[[], TableRules] = TableRules,
+        config: TableRulesConfig = NO_TABLE_RULES,
     ) -> None:
         driver = SampleDriver(api)
-        super().__init__(api, driver, drafting=driver, rules=rules)
+        super().__init__(api, driver, drafting=driver, config=config)
         # The tables are known, so that a turn that uses none of them does not create the file.
         self._overview = BaseOverview(title, tuple(tables))
         self._until = float("inf")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 from pydantic import SecretStr
@@ -23,8 +23,8 @@ from core.integrations.integration import (
 )
 from core.integrations.settings import SettingsPart, Url, plain_value, setting
 from core.text.i18n import say
-from core.tools.stackspot.api import Clock, StackSpotError, StillRunning
-from core.tools.stackspot.client import Result, StackSpot, StackSpotAgent
+from core.tools.stackspot.api import Clock, StackSpotError, StackSpotUrls, StillRunning
+from core.tools.stackspot.client import Result, StackSpot
 
 __all__ = ["STACKSPOT", "Proxies", "Result", "StackSpot", "StackSpotError", "StillRunning"]
 
@@ -66,9 +66,10 @@ class StackSpotSettings(SettingsPart):
         """Return a client with these settings."""
         return StackSpot(
             self.stackspot_client_id or "", plain_value(self.stackspot_client_secret),
-            realm=self.stackspot_realm, auth_url=self.stackspot_auth_url,
-            api_url=self.stackspot_api_url, agent_url=self.stackspot_agent_url,
-            deadline=self.stackspot_deadline, http=http, clock=clock,
+            realm=self.stackspot_realm, deadline=self.stackspot_deadline, http=http, clock=clock,
+            urls=StackSpotUrls(
+                self.stackspot_auth_url, self.stackspot_api_url, self.stackspot_agent_url
+            ),
         )  # fmt: skip
 
 
@@ -105,14 +106,7 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
             return None
         client = deps.own.client(deps.http, clock)
         quick.connect(StackSpotCommands(client).run)
-
-        def agents() -> Mapping[str, StackSpotAgent]:
-            return {name: StackSpotAgent(*told) for name, told in deps.config.known_agents.items()}
-
-        source = StackSpotSource(
-            client, quick, listed=lambda: quick.everybodys, agents=agents,
-            asks_first=quick.asks_first,
-        )  # fmt: skip
+        source = StackSpotSource(client, quick, deps.config)
         return ToolBundle(source, [StackSpotRuns(client)], close=client.close)
 
     def rule_names(self, own: StackSpotSettings, config: OperatorConfig) -> RuleNames:

@@ -37,9 +37,6 @@ from core.text.text import to_one_line
 
 DEFAULT_REALM = "stackspot-freemium"
 """The realm of accounts without a contract. A company's portal shows the slug of its own realm."""
-STACKSPOT_AUTH_URL = "https://idm.stackspot.com"
-STACKSPOT_API_URL = "https://genai-code-buddy-api.stackspot.com"
-STACKSPOT_AGENT_URL = "https://genai-inference-app.stackspot.com"
 
 RETRY_PAUSES_SECONDS = (0.5, 2.0, 5.0)
 """Pauses before the second, third and fourth attempt."""
@@ -149,13 +146,25 @@ class Clock:
 
 
 @dataclass(frozen=True, slots=True)
+class StackSpotUrls:
+    """The URLs of StackSpot's services: sign-in, quick commands and agents."""
+
+    auth: str = "https://idm.stackspot.com"
+    api: str = "https://genai-code-buddy-api.stackspot.com"
+    agent: str = "https://genai-inference-app.stackspot.com"
+
+
+STACKSPOT_URLS = StackSpotUrls()
+
+
+@dataclass(frozen=True, slots=True)
 class StackSpotAccount:
     """A client's credentials in one realm. The portal calls the secret "client key"."""
 
     client_id: str = field(repr=False)
     client_secret: str = field(repr=False)
     realm: str = DEFAULT_REALM
-    auth_url: str = STACKSPOT_AUTH_URL
+    urls: StackSpotUrls = STACKSPOT_URLS
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,7 +413,7 @@ class StackSpotApi:
         account = self._account
         form = {"grant_type": "client_credentials", "client_id": account.client_id,
                 "client_secret": account.client_secret}  # fmt: skip
-        url = f"{account.auth_url.rstrip('/')}/{quote(account.realm, safe='')}/oidc/oauth/token"
+        url = f"{account.urls.auth.rstrip('/')}/{quote(account.realm, safe='')}/oidc/oauth/token"
         request = StackSpotRequest("token", "POST", url, subject=repr(account.realm), form=form)
         return str(await self._retry_request(self._request_token, request))
 

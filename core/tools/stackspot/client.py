@@ -29,14 +29,13 @@ from core.runtime.retry import Backoff
 from core.text.text import clean_text, in_whole_characters, to_one_line
 from core.tools.stackspot.api import (
     DEFAULT_REALM,
-    STACKSPOT_AGENT_URL,
-    STACKSPOT_API_URL,
-    STACKSPOT_AUTH_URL,
+    STACKSPOT_URLS,
     Clock,
     StackSpotAccount,
     StackSpotApi,
     StackSpotError,
     StackSpotRequest,
+    StackSpotUrls,
     StillRunning,
     explain_stackspot_error,
 )
@@ -254,9 +253,7 @@ class StackSpot:
         client_secret: str,
         *,
         realm: str = DEFAULT_REALM,
-        auth_url: str = STACKSPOT_AUTH_URL,
-        api_url: str = STACKSPOT_API_URL,
-        agent_url: str = STACKSPOT_AGENT_URL,
+        urls: StackSpotUrls = STACKSPOT_URLS,
         deadline: float = RUN_DEADLINE_SECONDS,
         http: HttpClient | None = None,
         proxies: Proxies | None = None,
@@ -265,10 +262,10 @@ class StackSpot:
         self._own_http = http is None
         self._http = http or HttpClient(proxies=proxies)
         self._clock = clock or Clock()
-        account = StackSpotAccount(client_id, client_secret, realm, auth_url)
+        account = StackSpotAccount(client_id, client_secret, realm, urls)
         self._api = StackSpotApi(account, self._http, self._clock)
-        self._commands = f"{api_url.rstrip('/')}/v1/quick-commands"
-        self._agents = f"{agent_url.rstrip('/')}/v1/agent"
+        self._commands = f"{urls.api.rstrip('/')}/v1/quick-commands"
+        self._agents = f"{urls.agent.rstrip('/')}/v1/agent"
         self.deadline = deadline
 
     async def check(self) -> None:

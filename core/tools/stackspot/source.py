@@ -9,14 +9,15 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from core.changes.ports import Doing
 from core.commands.quick_commands import Inputs, check_inputs
 from core.domain.changes import Change, Draft, RowCheck, RowWrite
 from core.domain.errors import BadInput, Refusal, ToolError
 from core.domain.records import Effect, Health, Outcome, QuickCommand, ToolContext, Viewer
-from core.ports.tools import QuickCommands, Tool
+from core.integrations.integration import QuickRegistry
+from core.ports.tools import Tool
 from core.rights.usage import PaidRun
 from core.runtime.tasks import BoundedDict
 from core.text.i18n import say
@@ -117,10 +118,10 @@ class StackSpotCommands:
         The execution's id is journalled before waiting. If the context already has one, the run
         continues from there. Cancelling stops only the waiting.
         """
-        execution = ctx.handle or await self._start_run(ctx, slug, input)
+        execution = ctx.call.handle or await self._start_run(ctx, slug, input)
 
         async def on_progress(status: RunStatus) -> None:
-            await ctx.show_progress(describe_progress(status))
+            await ctx.turn.show_progress(describe_progress(status))
 
         result = await self._stackspot.wait(execution, on_progress=on_progress)
         bare = await run_off_loop(lambda _: result.without_fence, result.text)
@@ -135,7 +136,7 @@ class StackSpotCommands:
         async def begin() -> str:
             conversation = conversation_ulid(ctx)
             execution = await self._stackspot.create(slug, input, conversation_id=conversation)
-            await ctx.record_handle(execution)
+            await ctx.turn.record_handle(execution)
             return execution
 
         task = asyncio.create_task(begin())
@@ -267,12 +268,18 @@ def draft_run(ctx: ToolContext, command: QuickCommand, given: Inputs) -> Draft:
     )
 
 
+class AgentListConfig(Protocol):
+    """The configuration of agents. It may change at any time."""
+
+    @property
+    def known_agents(self) -> Mapping[str, tuple[str, str, str]]:
+        """Id, title and description of each agent, by name."""
+
+
 class StackSpotSource:
     """The StackSpot tools.
 
-    `commands` checks and runs commands; `listed` returns those that models are told about. `agents`
-    are the operator's, by name. `asks_first` returns whether a person must approve a slug. The
-    caller owns the client.
+    `commands` checks and runs commands. The caller owns the client.
     """
 
     name = "stackspot"
@@ -280,24 +287,20 @@ class StackSpotSource:
     def __init__(
         self,
         stackspot: StackSpot,
-        commands: QuickCommands,
-        *,
-        listed: Callable[[], Sequence[QuickCommand]] = tuple,
-        agents: Callable[[], Mapping[str, StackSpotAgent]] = dict,
-        asks_first: Callable[[str], bool] = lambda slug: False,
+        commands: QuickRegistry,
+        config: AgentListConfig,
     ) -> None:
         self._stackspot = stackspot
         self._commands = commands
-        self._listed = listed
-        self._agents = agents
-        self._asks_first = asks_first
+        self._config = config
         self._conversations = AgentConversations(stackspot)
         self._patience = stackspot.deadline + _CALL_MARGIN_SECONDS
         self._tool_sets: dict[tuple[str, str], tuple[QuickCommandTool, FunctionTool]] = {}
 
     async def tools(self, viewer: Viewer) -> Sequence[Tool]:
         """Return the tools, also while StackSpot is down: a call then explains the failure."""
-        listed = tuple(each for each in self._listed() if viewer.may("command", each.slug))
+        everybodys = self._commands.everybodys
+        listed = tuple(each for each in everybodys if viewer.may("command", each.slug))
         agents = self._known_agents(viewer)
         told = (describe_commands(listed), describe_agents(agents))
         if told not in self._tool_sets:
@@ -308,7 +311,8 @@ class StackSpotSource:
         return [running, asking] if agents else [running]
 
     def _known_agents(self, viewer: Viewer) -> Mapping[str, StackSpotAgent]:
-        return {name: each for name, each in self._agents().items() if viewer.may("agent", name)}
+        listed = self._config.known_agents.items()
+        return {name: StackSpotAgent(*each) for name, each in listed if viewer.may("agent", name)}
 
     def _build_tools(
         self, listed: Sequence[QuickCommand], told: tuple[str, str]
@@ -318,7 +322,7 @@ class StackSpotSource:
             strict=False, description=told[0], patience=self._patience,
         )  # fmt: skip
         running.listed = {command.slug: command for command in listed}
-        running.asks_first = self._asks_first
+        running.asks_first = self._commands.asks_first
         running.costs = running.estimate_cost
         asking = FunctionTool(
             self.stackspot_agent, effect="spend", doing="is asking the agent…",
@@ -348,7 +352,7 @@ class StackSpotSource:
             input: a text, or an object with its inputs by name
         """
         ctx.viewer.note_need("command", slug)
-        if ctx.handle:
+        if ctx.call.handle:
             return await self._run_command(ctx, slug, input)
         try:
             found = await self._commands.find(ctx.asker, ctx.address, slug)
@@ -357,7 +361,7 @@ class StackSpotSource:
             raise ToolError(error.sentence, code=error.code, hint="", **error.values) from None
         if found.effect == "read":
             return await self._run_command(ctx, slug, given)
-        return await ctx.propose(draft_run(ctx, found, given))
+        return await ctx.turn.propose(draft_run(ctx, found, given))
 
     async def stackspot_agent(self, ctx: ToolContext, agent: str, prompt: str) -> Outcome:
         """Ask an agent.

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from core.domain.messages import Address, Person
-from core.domain.records import Thread, ToolContext
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+from core.domain.messages import Address, Message, Person, ReplyTo
+from core.domain.records import Thread, ToolCall, ToolContext, TurnControls
 
 ADA = Person("terminal", "ada", name="Ada")
 
@@ -19,6 +23,16 @@ class Seen:
 
 
 def ctx(seen: Seen | None = None) -> ToolContext:
-    address = Address("terminal", "c1")
-    thread = Thread(address.conversation, "t1")
-    return ToolContext(ADA, address, "turn1", 1, "call1", thread, (seen or Seen()).doing)
+    return make_tool_context(ADA, Address("terminal", "c1"), (seen or Seen()).doing)
+
+
+def make_tool_context(
+    asker: Person, address: Address, doing: Callable[[str], Awaitable[None]], zone: str = "UTC"
+) -> ToolContext:
+    message = Message("key1", "", asker, address, ReplyTo(address, asker, "", "turn1"))
+    call, thread = ToolCall("call1", "", "{}", "read"), Thread(address.conversation, "t1")
+    return ToolContext(message, 1, call, thread, TurnControls(doing), zone)
+
+
+def with_controls(ctx: ToolContext, **controls: Any) -> ToolContext:
+    return replace(ctx, turn=replace(ctx.turn, **controls))

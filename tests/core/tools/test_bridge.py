@@ -6,9 +6,8 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
-from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -25,8 +24,8 @@ from core.tools.tool import MAX_OUTCOME_CHARACTERS, outcome_of_error
 from tests.core.tools.scene import ctx
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import BASE, CUSTOMERS, ORDERS, VIEWS
-from tests.fakes.choices import supplier
 from tests.fakes.clock import Clock
+from tests.fakes.config import FixedConfig
 from tests.fakes.loop_clock import LoopClock, run_ready
 from tests.fakes.nocodb.server import FakeNocoDB
 
@@ -37,12 +36,12 @@ async def asking(
     base_id: str = "",
     token: str = "",
     clock: Clock | None = None,
-    rules: TableRules | Callable[[], TableRules] = TableRules,
+    config: FixedConfig | None = None,
 ) -> AsyncIterator[BridgeSource]:
     async with bridge, HttpClient() as http:
         yield BridgeSource(
             bridge.url, token, http, base_id=base_id, pauses=(0, 0), clock=clock or Clock(),
-            rules=supplier(rules) if isinstance(rules, TableRules) else rules,
+            config=config or FixedConfig(),
         )  # fmt: skip
 
 
@@ -112,7 +111,7 @@ async def test_who_may_only_read_is_offered_no_more() -> None:
 @pytest.mark.parametrize("name", ["customers", CUSTOMERS])
 async def test_a_hidden_table_is_not_there(name: str) -> None:
     rules = TableRules({name: TableRule("hidden")})
-    async with asking(FakeBridge(), rules=rules) as source:
+    async with asking(FakeBridge(), config=FixedConfig(rules)) as source:
         for tool, args in (
             ("get_table", {"base_id": BASE, "table_id": CUSTOMERS}),
             ("list_records", {"table_id": CUSTOMERS}),
@@ -130,7 +129,7 @@ async def test_a_hidden_table_is_not_there(name: str) -> None:
 async def test_a_hidden_table_stays_hidden_where_the_first_description_fails() -> None:
     """Its title, by which the rule hides it, is then known only from the answer."""
     bridge, rules = FakeBridge(), TableRules({"Customers": TableRule("hidden")})
-    async with asking(bridge, rules=rules) as source:
+    async with asking(bridge, config=FixedConfig(rules)) as source:
         await source.tools(Viewer())
         bridge.fail(1, 500, "503: 503 Server Error")
         told = await error_of_call(source, "get_table", base_id=BASE, table_id=CUSTOMERS)
@@ -282,9 +281,9 @@ CUSTOMERS_VIEW, ORDERS_VIEW = VIEWS
 @pytest.mark.parametrize("tool", ["list_filters", "list_sorts"])
 async def test_views_of_a_closed_table_are_not_read(tool: str) -> None:
     """They go by the view's id alone, and filters hold values."""
-    rules = TableRules({"Orders": TableRule("hidden")})
+    config = FixedConfig(TableRules({"Orders": TableRule("hidden")}))
     bridge = FakeBridge(has_views=True)
-    async with asking(bridge, rules=lambda: rules) as source:
+    async with asking(bridge, config=config) as source:
         closed = await error_of_call(source, tool, view_id=ORDERS_VIEW)
         unknown = await error_of_call(source, tool, view_id="vw9")
         assert closed == unknown, "not even that there is such a view"
@@ -295,7 +294,7 @@ async def test_views_of_a_closed_table_are_not_read(tool: str) -> None:
         await execute(source, "list_views", table_id=CUSTOMERS)
         shown = (await execute(source, tool, view_id=CUSTOMERS_VIEW))["list"]
         assert [one["fk_view_id"] for one in shown] == [CUSTOMERS_VIEW]
-        rules = TableRules({"Customers": TableRule("hidden")})
+        config.table_rules = TableRules({"Customers": TableRule("hidden")})
         assert await error_of_call(source, tool, view_id=CUSTOMERS_VIEW) == closed, (
             "closed meanwhile"
         )
@@ -430,14 +429,16 @@ async def test_a_bridge_that_is_away_is_not_asked_again_by_each_turn() -> None:
 
 
 async def test_a_rule_for_a_table_that_is_not_there_is_told_in_its_health() -> None:
-    rules = TableRules({"Custmers": TableRule("hidden")})
-    async with asking(FakeBridge(), rules=lambda: rules) as source:
+    config = FixedConfig(TableRules({"Custmers": TableRule("hidden")}))
+    async with asking(FakeBridge(), config=config) as source:
         health = await source.health()
         assert (health.state, "protect nothing" in health.words) == ("failing", True)
-        rules = TableRules({"Customers": TableRule("hidden"), ORDERS: TableRule("read")})
+        config.table_rules = TableRules(
+            {"Customers": TableRule("hidden"), ORDERS: TableRule("read")}
+        )
         assert (await source.health()).state == "on"
-    async with asking(FakeBridge(patched=False), rules=lambda: rules) as source:
-        rules = TableRules({"Custmers": TableRule("hidden")})
+    async with asking(FakeBridge(patched=False), config=config) as source:
+        config.table_rules = TableRules({"Custmers": TableRule("hidden")})
         assert (await source.health()).state == "on", "it cannot list its tables"
 
 
@@ -449,7 +450,7 @@ async def test_a_list_that_goes_on_is_no_whole_list(monkeypatch: pytest.MonkeyPa
         return {**whole(base_id), "pageInfo": {"isLastPage": False}}
 
     monkeypatch.setattr(bridge.api, "list_tables", first_page)
-    async with asking(bridge, rules=rules) as source:
+    async with asking(bridge, config=FixedConfig(rules)) as source:
         assert (await source.health()).state == "on"
 
 
@@ -457,19 +458,19 @@ async def test_a_list_that_goes_on_is_no_whole_list(monkeypatch: pytest.MonkeyPa
 async def test_a_list_of_tables_in_an_unknown_form_shows_no_hidden_one(
     monkeypatch: pytest.MonkeyPatch, listed: object
 ) -> None:
-    bridge, rules = FakeBridge(), TableRules({"Orders": TableRule("hidden")})
+    bridge, config = FakeBridge(), FixedConfig(TableRules({"Orders": TableRule("hidden")}))
     monkeypatch.setattr(bridge.api, "list_tables", lambda base_id: listed)
-    async with asking(bridge, rules=lambda: rules) as source:
+    async with asking(bridge, config=config) as source:
         told = await error_of_call(source, "list_tables", base_id=BASE)
         assert told["code"] == "bridge_unreadable"
-        rules = TableRules({})
+        config.table_rules = TableRules({})
         assert await execute(source, "list_tables", base_id=BASE) == listed
 
 
 async def test_a_list_of_bare_titles_shows_no_hidden_one(monkeypatch: pytest.MonkeyPatch) -> None:
     bridge, rules = FakeBridge(), TableRules({"orders": TableRule("hidden")})
     monkeypatch.setattr(bridge.api, "list_tables", lambda base_id: ["Customers", "Orders", 7])
-    async with asking(bridge, rules=rules) as source:
+    async with asking(bridge, config=FixedConfig(rules)) as source:
         assert await execute(source, "list_tables", base_id=BASE) == ["Customers"]
 
 
@@ -511,14 +512,14 @@ async def test_rows_of_a_table_whose_title_is_unknown_are_for_who_may_read_all()
             for access, may_know in (("hidden", False), ("read", True)):
                 rules = TableRules({"Customers": TableRule(cast(Access, access))})
                 anything = cast(Any, None)
-                approval = Approval(anything, {}, partial(TableRules, rules.tables))
+                approval = Approval(anything, {}, FixedConfig(rules))
                 contexts = ToolContexts(anything, {}, approval)
                 assert contexts.may_know(None, used) is may_know
 
 
 @pytest.mark.parametrize("rules", [TableRules(), TableRules({"other": TableRule("hidden")})])
 async def test_a_result_is_for_those_who_may_read_its_table(rules: TableRules) -> None:
-    async with asking(FakeBridge(has_views=True), rules=rules) as source:
+    async with asking(FakeBridge(has_views=True), config=FixedConfig(rules)) as source:
         for tool, args, needs in (
             ("list_tables", {"base_id": BASE}, {("Customers", CUSTOMERS), ("Orders", ORDERS)}),
             ("list_records", {"table_id": CUSTOMERS}, {("Customers", CUSTOMERS)}),

@@ -17,7 +17,7 @@ from core.domain.messages import Address
 from core.domain.records import Outcome, ToolContext, Viewer
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.bridge_api import BridgeError
-from tests.core.tools.scene import ADA, ctx
+from tests.core.tools.scene import ADA, ctx, with_controls
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import CUSTOMERS, ORDERS
 from tests.fakes.faulty import Trouble
@@ -51,7 +51,7 @@ class Asking:
             self.drafts.append(draft)
             return Outcome("proposed", "waits", proposal="abcde2")
 
-        return replace(ctx(), propose=propose)
+        return with_controls(ctx(), propose=propose)
 
 
 @contextlib.asynccontextmanager

@@ -51,7 +51,7 @@ async def query(
     Raises:
         ToolError: never shown to a model
     """
-    await ctx.show_progress(f"is reading {table}…")
+    await ctx.turn.show_progress(f"is reading {table}…")
     return {"table": table, "limit": limit, "match": match, "filters": filters, "fields": fields}
 
 

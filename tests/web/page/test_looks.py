@@ -14,6 +14,7 @@ from core.domain.records import Health
 from core.rights.rules import Rule, RuleBook
 from tests.fakes.card_rows import card_row
 from tests.fakes.choices import allow_list
+from tests.fakes.config import FixedConfig
 from tests.web.page.browser import axe_source, findings, resize, say, visit
 from tests.web.web_ponte import Turn, WebPonte
 
@@ -71,7 +72,9 @@ async def test_axe_finds_nothing_serious_and_nothing_overflows(
     source, page, themes = axe_source(), axe_tab, itertools.count(theme)
     policy = allow_list(frozenset({"web:owner"}))
     allowed = ("model:gpt-large",)
-    policy.rule_book = lambda: RuleBook((Rule("1", frozenset({"web:owner"}), allow=allowed),))
+    policy.config = FixedConfig(
+        rule_book=RuleBook((Rule("1", frozenset({"web:owner"}), allow=allowed),))
+    )
     ponte.policy = policy
     await ponte.restart()
 

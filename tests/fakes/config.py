@@ -1,0 +1,37 @@
+"""A configuration of ponte.toml that a test sets, and may change at any time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bot.config import ChannelConfig, QuickCommandConfig
+from core.changes.approval import TableRules
+from core.conversation.retention import Retention
+from core.conversation.run import TurnConfig
+from core.domain.messages import Address
+from core.domain.schedules import ScheduleLimits
+from core.rights.allowances import Allowance
+from core.rights.rules import RuleBook
+from core.rights.usage import Prices
+from core.store.inbox import SenderLimits
+
+
+@dataclass
+class FixedConfig:
+    """`approvers` are those of a channel, by its id."""
+
+    table_rules: TableRules = field(default_factory=TableRules)
+    rule_book: RuleBook = field(default_factory=RuleBook)
+    turn_allowances: Sequence[Allowance] = ()
+    price_list: Prices = field(default_factory=Prices)
+    known_agents: Mapping[str, tuple[str, str, str]] = field(default_factory=dict)
+    turn: TurnConfig = field(default_factory=TurnConfig)
+    retention: Retention = field(default_factory=Retention)
+    sender_limits: SenderLimits = field(default_factory=SenderLimits)
+    schedule_limits: ScheduleLimits = field(default_factory=ScheduleLimits)
+    quick_commands: Mapping[str, QuickCommandConfig] = field(default_factory=dict)
+    approvers: Mapping[str, Collection[str]] = field(default_factory=dict)
+
+    def channel(self, address: Address) -> ChannelConfig:
+        return ChannelConfig(approvers=tuple(self.approvers.get(address.channel, ())))
