@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from pydantic import SecretStr
 
 from core.chat.conversations import Conversations
+from core.chat.participants import list_answer_all_places
 from core.chat.people import People
 from core.chat.platform import ChatPlatform
 from core.domain.records import Health
@@ -26,7 +27,6 @@ from core.integrations.integration import (
     SharedSettings,
     describe_allowed,
     has_daily_turns,
-    list_answer_all_places,
 )
 from core.integrations.settings import SettingsPart, SocketUrl, Switch, Url, plain_value, setting
 from core.ports.conversations import StatusBoard
@@ -101,19 +101,12 @@ class Discord(ChatIntegration[DiscordSettings]):
         name = "adapters.discord.adapter"
         discord: Any = await asyncio.to_thread(importlib.import_module, name)
         adapter: ChatPlatform = discord.DiscordAdapter(
-            plain_value(own.discord_token),
-            conversations,
-            people,
-            board,
-            deps.peers,
-            api_url=own.discord_api_url,
-            gateway_url=own.discord_gateway_url,
-            proxies=deps.shared.proxies,
-            message_content=own.discord_message_content == "on",
-            locale=deps.shared.ponte_locale,
-            find_settings=deps.config.channel,
-            everything=lambda: list_answer_all_places(deps.config, "discord"),
-        )
+            plain_value(own.discord_token), conversations, people, board, deps.peers, deps.config,
+            discord.DiscordOptions(
+                own.discord_api_url, own.discord_gateway_url, deps.shared.proxies,
+                own.discord_message_content == "on", deps.shared.ponte_locale,
+            ),
+        )  # fmt: skip
         return adapter
 
     async def check(self, deps: IntegrationDependencies[DiscordSettings]) -> Sequence[Health]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import discord
 import structlog
 from discord.http import Route
 
-from adapters.discord import DISCORD_API_URL, DISCORD_GATEWAY_URL
 from adapters.discord.client import (
     IN_DOUBT,
     PLATFORM,
@@ -28,8 +27,8 @@ from adapters.discord.connection import MENTIONS_ONLY, GatewayConnection, set_sd
 from adapters.discord.context import DiscordContext
 from adapters.discord.events import Locations, mentions_us
 from adapters.discord.files import DiscordFiles
-from adapters.discord.intake import CatchUp, DiscordIntake, Notices
-from adapters.discord.interactions import DiscordHandlers, InteractionParts
+from adapters.discord.intake import CatchUp, DiscordIntake
+from adapters.discord.interactions import DiscordHandlers
 from adapters.discord.people import (
     Roles,
     can_read_channel,
@@ -38,16 +37,16 @@ from adapters.discord.people import (
     may_read_history,
 )
 from adapters.discord.posts import PostOwners, own_posts_since, posts_with_text
-from adapters.discord.presence import TypingSign, waiting_marks
+from adapters.discord.presence import DiscordSigns
 from adapters.discord.state import DiscordState
-from adapters.discord.surface import ChannelSurface, ClickSurface, ResponseSurface, SurfaceParts
+from adapters.discord.surface import ChannelSurface, ClickSurface, ResponseSurface
 from adapters.discord.threads import DiscordThreads
 from adapters.discord.tokens import Acks, Token
 from core.chat.conversations import Conversations
 from core.chat.failed_events import EVENT_FAILED, FailedEvents
 from core.chat.files import FileDownloads
 from core.chat.interactions import Interactions
-from core.chat.participants import FindAddressingSettings, find_no_settings
+from core.chat.participants import ConfiguredPlaces, list_answer_all_places
 from core.chat.people import People
 from core.chat.platform import Surface
 from core.chat.reply import GrowingReply
@@ -70,71 +69,66 @@ SINCE = "since:"
 cannot be older."""
 
 
-class DiscordAdapter:
-    """The `ChatPlatform` of Discord.
+@dataclass(frozen=True, slots=True)
+class DiscordOptions:
+    """Options of the Discord adapter.
 
-    `answer_age`: seconds; older missed messages are counted in a notice and not answered.
-    `find_settings` and `everything` return the settings of a channel, and the places where every
-    message is for Ponte, as in ponte.toml.
+    `message_content` requests that intent. `locale` is the default language. Missed messages that
+    are older than `answer_age` seconds are counted in a notice and not answered.
     """
+
+    api_url: str
+    gateway_url: str
+    proxies: Proxies = field(default_factory=Proxies)
+    message_content: bool = False
+    locale: str = "en"
+    answer_age: float = MAX_ANSWER_AGE_SECONDS
+    identify_wait: float = 5.0
+
+
+class DiscordAdapter:
+    """The `ChatPlatform` of Discord."""
 
     name = PLATFORM
 
     def __init__(
         self, token: str, conversations: Conversations, people: People, board: StatusBoard,
-        peers: Peers, *, api_url: str = DISCORD_API_URL,
-        gateway_url: str = DISCORD_GATEWAY_URL, proxies: Proxies | None = None,
-        message_content: bool = False, locale: str = "en",
-        answer_age: float = MAX_ANSWER_AGE_SECONDS, identify_wait: float = 5.0,
-        find_settings: FindAddressingSettings = find_no_settings,
-        everything: Callable[[], Sequence[str]] = tuple,
+        peers: Peers, places: ConfiguredPlaces, options: DiscordOptions,
     ) -> None:  # fmt: skip
-        self._urls = (api_url, gateway_url)
-        self._proxies = proxies or Proxies()
-        self._message_content = message_content
-        self._identify_wait = identify_wait
-        self._everything = everything
+        self._peers = peers
+        self._places = places
+        self._options = options
         self._tree: discord.app_commands.CommandTree[Any] | None = None
         self._leading: asyncio.Task[None] | None = None
         self.connection = GatewayConnection(token, self.make_client, self.on_failure)
         client = self.connection.client
-        self._peers = peers
         state = self.state = DiscordState(peers)
         self.failures = FailedEvents(PLATFORM)
         queues = self._queues = ChannelQueues(
             lambda error: self.failures.note(error, "channel event")
         )
-        shared = peers.is_shared
-        roles = self.roles = Roles(client, people.directory, shared=shared)
-        deps = self._deps = SurfaceParts(
-            client, DiscordThreads(client, state, find_settings), TypingSign(),
-            waiting_marks(client, state, queues.tasks), Acks(), conversations.files,
-            PostOwners(conversations.journal),
-        )  # fmt: skip
-        fetch = self._fetch = FileDownloads(
+        self.roles = Roles(client, people.directory, shared=peers.is_shared)
+        self._files = conversations.files
+        self._downloads = FileDownloads(
             "discord", conversations.files, DiscordFiles(client).read, IN_DOUBT,
             lambda error: type(error).__name__,
         )  # fmt: skip
-        self._context = DiscordContext(client, state, message_content)
-        locations = Locations(state, locale, find_settings)
-        self._locale = locale
-        notices = self._notices = Notices(state, locations)
+        self._context = DiscordContext(client, state, options.message_content)
+        locations = Locations(state, options.locale, places)
+        self._threads = DiscordThreads(client, locations)
+        self._signs = DiscordSigns(client, state, queues.tasks)
+        self._acks = Acks()
+        self._owners = PostOwners(conversations.journal)
         self._intake = DiscordIntake(
-            inbox=conversations.inbox, state=state, locations=locations, roles=roles,
-            threads=deps.threads, fetch=fetch, queues=queues, notices=notices,
-            sign=deps.sign, marks=deps.marks, removed=conversations.withdraw_post,
-            policy=people.policy,
+            conversations, people, locations, self.roles, self._threads, self._downloads, queues,
+            self._signs,
         )  # fmt: skip
-        self._interactions = Interactions(
-            conversations.inbox, people.policy, board, people.note_refusal, queues.tasks
-        )
+        self._interactions = Interactions(conversations.inbox, people, board, queues.tasks)
         self._handlers = DiscordHandlers(
-            self._interactions,
-            InteractionParts(locations, roles, deps.acks, fetch, queues.tasks),
-            board,
-            state,
-        )
-        self._catchup = CatchUp(self._intake, answer_age)
+            self._interactions, board, locations, self.roles, self._acks, self._downloads,
+            queues.tasks,
+        )  # fmt: skip
+        self._catchup = CatchUp(self._intake, options.answer_age)
 
     # The port `Platform`.
 
@@ -145,15 +139,16 @@ class DiscordAdapter:
     def surface(self, to: ReplyTo) -> Surface:
         """Return the surface on which `to` is answered. `to` is stored with the message, so any
         process can build the surface, also after a restart."""
-        token = Token.read(to)
-        if token is None and to.source.startswith(SINCE):
-            since = to.source.removeprefix(SINCE)
-            return ChannelSurface(replace(to, source=since), self._deps, None)
+        token, since = Token.read(to), to.source.startswith(SINCE)
+        to = replace(to, source=to.source.removeprefix(SINCE))
+        channel = ChannelSurface(
+            to, self._signs, self._files, self._threads, self._owners,
+            None if token or since else int(to.source),
+        )  # fmt: skip
         if token is None:
-            return ChannelSurface(to, self._deps, int(to.source))
-        if token.kind == "click":
-            return ClickSurface(to, token, self._deps)
-        return ResponseSurface(to, token, self._deps)
+            return channel
+        surface = ClickSurface if token.kind == "click" else ResponseSurface
+        return surface(to, token, self._acks, channel)
 
     async def start(self, *, listens: bool = True) -> None:
         """Connect to Discord, and to the gateway if the process `listens`.
@@ -163,7 +158,7 @@ class DiscordAdapter:
         """
         # At DEBUG the SDK logs the bodies of messages.
         logging.getLogger("discord").setLevel(logging.INFO)
-        set_sdk_addresses(*self._urls)
+        set_sdk_addresses(self._options.api_url, self._options.gateway_url)
         await self.state.open()
         if not self._peers.is_shared:
             await self.connection.start(listens=listens)
@@ -176,13 +171,15 @@ class DiscordAdapter:
         """Return the state of the connection, and how many events failed. It also says if settings
         require the content of all messages but the intent is off."""
         health = self.failures.describe(self.connection.health())
-        if health.state != "on" or self._message_content or not self._everything():
+        if health.state != "on" or self._options.message_content:
+            return health
+        if not list_answer_all_places(self._places, PLATFORM):
             return health
         return replace(health, words=f"{health.words}; {say(MENTIONS_ONLY)}")
 
     async def fetch(self, message: Message, attachment: Attachment) -> File | None:
         """Return a file of a message; None if it is too large, refused or deleted."""
-        return await self._fetch.fetch(message, attachment)
+        return await self._downloads.fetch(message, attachment)
 
     async def look_up(self, message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
         """Return the message with its quotes, earlier messages and files, and sentences on what
@@ -252,7 +249,7 @@ class DiscordAdapter:
         channel = client.get_partial_messageable(int(to.address.channel))
         since = int(to.source.removeprefix(SINCE))
         own = await own_posts_since(client, channel, since, is_certain=True)
-        found = await self._deps.owners.find(posts_with_text(own, text, None), to.turn)
+        found = await self._owners.find(posts_with_text(own, text, None), to.turn)
         if found is None and not may_read_history(client, to.address):
             raise Undeliverable(reason="no permission Read Message History")
         return found
@@ -295,11 +292,11 @@ class DiscordAdapter:
         if self._leading is not None:
             self._leading.cancel()
             await asyncio.gather(self._leading, return_exceptions=True)
-        self._deps.marks.close()
+        self._signs.marks.close()
         await self._queues.tasks.close(DRAIN_SECONDS)
-        await self._fetch.close()
-        await self._deps.threads.close()
-        await self._deps.sign.close()
+        await self._downloads.close()
+        await self._threads.close()
+        await self._signs.close()
         await self.roles.close()
         await self.connection.close()
         await self.state.close()
@@ -319,9 +316,9 @@ class DiscordAdapter:
         """Return a new client that sends its events to this adapter."""
         return DiscordClient(
             self,
-            message_content=self._message_content,
-            proxy=self._proxies.for_url(self._urls[0]),
-            identify_wait=self._identify_wait,
+            message_content=self._options.message_content,
+            proxy=self._options.proxies.for_url(self._options.api_url),
+            identify_wait=self._options.identify_wait,
         )
 
     async def on_login(self, client: DiscordClient) -> None:
@@ -409,5 +406,5 @@ class DiscordAdapter:
         """Reply to a message of a person that it could not be handled."""
         client = await self.connection.client()
         place = client.get_partial_messageable(channel).get_partial_message(message)
-        words = say(EVENT_FAILED, self.state.language_of(str(author), None, self._locale))
-        await self._notices.post(place, words, "failed")
+        words = say(EVENT_FAILED, self.state.language_of(str(author), None, self._options.locale))
+        await self._intake.notices.post(place, words, "failed")

@@ -17,7 +17,7 @@ from discord import MessageType
 from adapters.discord.client import PLATFORM, Interaction, attempt
 from adapters.discord.files import all_attachments, file_name, files_of
 from adapters.discord.state import DiscordState, Location
-from core.chat.participants import AddressingSettings, FindAddressingSettings
+from core.chat.participants import AddressingSettings, ConfiguredPlaces
 from core.domain.messages import Address, Attachment, Message, Person, Quote, ReplyTo, turn_id
 from core.text import text
 
@@ -39,13 +39,13 @@ _EMOJI = re.compile(r"<a?(:\w+:)\d+>")
 class Locations:
     """Finds the `Location` and the language of a message or interaction.
 
-    `find_settings` returns the addressing settings of a place; `locale` is the default language.
-    Discord is called only for a channel that the SDK's cache lacks.
+    `locale` is the default language. Discord is called only for a channel that the SDK's cache
+    lacks.
     """
 
     state: DiscordState
     locale: str
-    find_settings: FindAddressingSettings
+    places: ConfiguredPlaces
 
     def language_of(self, message: discord.Message) -> str:
         """Return the locale of a message's author, of their community server, or the default."""
@@ -88,7 +88,7 @@ class Locations:
     def settings_of(self, location: Location) -> AddressingSettings:
         """Return the addressing settings of the channel. A thread has those of its parent
         channel."""
-        return self.find_settings(location.address())
+        return self.places.channel(location.address())
 
     def conversation_address(self, location: Location, person: int) -> Address:
         """Return the Address of the conversation that `person` has at a location.

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -30,15 +29,14 @@ from adapters.discord.events import (
     to_message,
 )
 from adapters.discord.people import Roles
-from adapters.discord.presence import TypingSign
-from adapters.discord.state import DiscordState, Location, ThreadState
+from adapters.discord.presence import DiscordSigns
+from adapters.discord.state import Location, ThreadState
 from adapters.discord.threads import DiscordThreads
+from core.chat.conversations import Conversations
 from core.chat.files import FileDownloads
-from core.chat.presence import WaitingMarks, mark_while_unknown
+from core.chat.people import People
 from core.domain.errors import NotStored, PlatformBusy, PonteError, Undeliverable
 from core.domain.messages import turn_id
-from core.ports.conversations import Inbox
-from core.rights.policy import Policy
 from core.text.i18n import plural, say
 
 log = structlog.get_logger("discord")
@@ -71,26 +69,23 @@ MESSAGES_MISSED = (
 
 @dataclass(slots=True)
 class DiscordIntake:
-    """Decides for each message whether it is addressed to Ponte, and stores it in the inbox.
+    """Decides for each message whether it is addressed to Ponte, and stores it in the inbox. Edits
+    and deletions change or withdraw what was stored."""
 
-    Edits and deletions change or withdraw what was stored. `removed` is called with the id of a
-    deleted message that the inbox does not know, as `channel:message`: it may be a post of ours.
-    """
-
-    inbox: Inbox
-    state: DiscordState
+    conversations: Conversations
+    people: People
     locations: Locations
     roles: Roles
     threads: DiscordThreads
-    fetch: FileDownloads
+    downloads: FileDownloads
     queues: ChannelQueues
-    notices: Notices
-    sign: TypingSign
-    marks: WaitingMarks
-    removed: Callable[[str], Awaitable[None]]
-    policy: Policy
-    open: bool = True
+    signs: DiscordSigns
+    notices: Notices = field(init=False)
+    open: bool = field(default=True, init=False)
     """False once intake has stopped. Messages that arrive later are read back at the next start."""
+
+    def __post_init__(self) -> None:
+        self.notices = Notices(self.locations)
 
     async def on_message(self, client: discord.Client, message: discord.Message) -> bool:
         """Store a live or read-back message if it is addressed to Ponte. Return whether it is.
@@ -101,15 +96,15 @@ class DiscordIntake:
         location = await self.locations.of_message(client, message)
         guild = location.guild
         if not is_speech(message) or not await self._is_addressed(message, location, me):
-            self.state.note_taken(message.channel.id, message.id, guild, known_only=True)
+            self.locations.state.note_taken(message.channel.id, message.id, guild, known_only=True)
             return False
         await self.roles.note_roles(message.author)
         # Before the message is stored: a crash in between must not leave an unknown channel, which
         # is never read back.
-        await self.state.note_channel(message.channel.id, message.id, guild)
+        await self.locations.state.note_channel(message.channel.id, message.id, guild)
         await self._store(message, location, me)
         # Only now: after a crash before this line, the message is read back.
-        self.state.note_taken(message.channel.id, message.id, guild)
+        self.locations.state.note_taken(message.channel.id, message.id, guild)
         return True
 
     async def on_edit(self, client: discord.Client, message: discord.Message) -> None:
@@ -123,20 +118,20 @@ class DiscordIntake:
         if location.guild and is_withheld(message):
             # Discord withholds the content once our mention is edited out, so the message is no
             # longer for us.
-            await self.inbox.amend(key, None)
+            await self.conversations.inbox.amend(key, None)
             return
         changed = to_message(message, location, self.locations, me)
-        await self.inbox.amend(key, changed)
+        await self.conversations.inbox.amend(key, changed)
 
     async def on_delete(self, channel: int, messages: set[int]) -> None:
         """Withdraw deleted messages of people and stop their turns. Report each message that the
         inbox does not know, because it may be a post of ours."""
         for message in messages:
             key = event_key(channel, message)
-            if await self.inbox.amend(key, None) != "unknown":
-                self.sign.stop(turn_id(key))
+            if await self.conversations.inbox.amend(key, None) != "unknown":
+                self.signs.stop(turn_id(key))
             else:
-                await self.removed(f"{channel}:{message}")
+                await self.conversations.withdraw_post(f"{channel}:{message}")
 
     async def _is_addressed(self, message: discord.Message, location: Location, me: int) -> bool:
         """Return whether a message is for Ponte. If it is meant for Ponte but Discord withholds its
@@ -160,7 +155,7 @@ class DiscordIntake:
             return has_content
         channel = message.channel
         is_made_by_us = isinstance(channel, discord.Thread) and channel.owner_id == me
-        is_our_thread = is_made_by_us or location.thread in self.state.threads
+        is_our_thread = is_made_by_us or location.thread in self.locations.state.threads
         if not location.thread or not is_our_thread:
             return False
         # In a thread of ours a message needs no mention while only one person writes there.
@@ -169,14 +164,14 @@ class DiscordIntake:
             await self.notices.ask_for_mention(message)
             return False
         if there.note_notice_due():
-            self.state.note_change()
+            self.locations.state.note_change()
             await self.notices.announce_mentions_only(message)
         return not there.several
 
     def _join_thread(self, message: discord.Message, location: Location) -> ThreadState:
-        there = self.state.threads.setdefault(location.thread, ThreadState())
+        there = self.locations.state.threads.setdefault(location.thread, ThreadState())
         if there.join(str(message.author.id)):
-            self.state.note_change()
+            self.locations.state.note_change()
         return there
 
     async def _store(self, message: discord.Message, location: Location, me: int) -> None:
@@ -186,7 +181,7 @@ class DiscordIntake:
         thread = message.id if begins else 0
         said = to_message(message, location, self.locations, me, thread)
         try:
-            receipt = await self.inbox.accept(said)
+            receipt = await self.conversations.inbox.accept(said)
         except NotStored as error:
             log.error("could not store a message", channel=message.channel.id, error=str(error))
             # Not the words of `error`: they may tell only what is wrong with the database.
@@ -194,20 +189,15 @@ class DiscordIntake:
             return
         if not receipt.is_new:
             return
-        place = f"{message.channel.id}:{message.id}"
-        if receipt.turns_ahead:
-            self.marks.put(receipt.turn, place)
-        else:
-            self.queues.tasks.start(
-                mark_while_unknown(self.marks, self.policy, self.inbox, said, receipt, place)
-            )
+        place, inbox = f"{message.channel.id}:{message.id}", self.conversations.inbox
+        self.signs.marks.mark_stored(self.people.policy, inbox, said, receipt, place)
         if begins:
-            self.state.threads[message.id] = ThreadState(
+            self.locations.state.threads[message.id] = ThreadState(
                 [str(message.author.id)], last_message=message.id
             )
             self.threads.open(message.channel.id, message.id, said.text or said.author.name)
         if said.attachments:
-            self.queues.tasks.start(self.fetch.fetch_all(said))
+            self.queues.tasks.start(self.downloads.fetch_all(said))
         log.debug("message stored", turn=receipt.turn, delay_seconds=time.time() - said.sent_at)
 
 
@@ -227,7 +217,7 @@ class CatchUp:
     def start(self, client: discord.Client) -> None:
         """Queue the reading back of each known channel, before any live message of that channel."""
         fresh = time.time() - IDLE_CHANNEL_SECONDS
-        channels = self.intake.state.channels.items()
+        channels = self.intake.locations.state.channels.items()
         recent = [(id, channel) for id, channel in channels if channel.updated_at > fresh]
         for id, channel in sorted(recent, key=lambda item: -item[1].last_message):
             self._put(client, id, channel.guild, channel.last_message)
@@ -258,7 +248,7 @@ class CatchUp:
             )
         except Undeliverable as gone:
             log.info("no access to a channel any more", channel=channel, error=str(gone))
-            self.intake.state.channels.pop(channel, None)
+            self.intake.locations.state.channels.pop(channel, None)
             return
         except (PlatformBusy, *IN_DOUBT) as error:
             log.warning(
@@ -273,7 +263,7 @@ class CatchUp:
             elif await self._is_unanswered(client, message):
                 skipped.append(message)
         if skipped:
-            self.intake.state.note_taken(channel, skipped[-1].id)
+            self.intake.locations.state.note_taken(channel, skipped[-1].id)
             await self.intake.notices.report_missed(skipped[-1], len(skipped))
         if missed:
             log.info(
@@ -292,15 +282,16 @@ class CatchUp:
         if not is_speech(message) or not ours:
             return False
         core_message = to_message(message, location, locations, me)
-        return await self.intake.inbox.amend(core_message.event_key, core_message) == "unknown"
+        inbox = self.intake.conversations.inbox
+        return await inbox.amend(core_message.event_key, core_message) == "unknown"
 
 
 class Notices:
     """Posts short notices that nobody asked for, as replies. Each has a nonce, so that it appears
     once."""
 
-    def __init__(self, state: DiscordState, locations: Locations) -> None:
-        self._state = state
+    def __init__(self, locations: Locations) -> None:
+        self._state = locations.state
         self._language = locations.language_of
 
     async def ask_for_mention(self, message: discord.Message) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import discord
@@ -32,7 +32,6 @@ from adapters.discord.render import (
     filled_in,
     quick_form,
 )
-from adapters.discord.state import DiscordState
 from adapters.discord.tokens import TOKEN_SECONDS, Acks, Token
 from core.chat.files import FileDownloads
 from core.chat.interactions import InteractionLimits, InteractionRequest, Interactions
@@ -58,29 +57,25 @@ PRIVATE_WORDS = frozenset({"new", "status", "stop", "usage"})
 """Commands with an answer that only the person sees."""
 
 
-@dataclass(frozen=True, slots=True)
-class InteractionParts:
-    """The parts of the adapter that each interaction works with."""
-
-    locations: Locations
-    roles: Roles
-    acks: Acks
-    downloads: FileDownloads
-    tasks: BackgroundTasks
-
-
+@dataclass(slots=True)
 class DiscordInteraction:
     """The port `ChatInteraction` for one command, click or form of Discord.
 
     `asker` owns the conversation that a click is about, if it is not the person who clicked.
     """
 
-    def __init__(self, parts: InteractionParts, interaction: Interaction, asker: int = 0) -> None:
-        self._parts = parts
-        self._interaction = interaction
-        self._asker = asker
-        self._is_click = interaction.type is discord.InteractionType.component
-        self._message: Message | None = None
+    locations: Locations
+    roles: Roles
+    acks: Acks
+    downloads: FileDownloads
+    tasks: BackgroundTasks
+    interaction: Interaction
+    asker: int = 0
+    _message: Message | None = field(default=None, init=False)
+
+    @property
+    def _is_click(self) -> bool:
+        return self.interaction.type is discord.InteractionType.component
 
     @property
     def limits(self) -> InteractionLimits:
@@ -90,35 +85,34 @@ class DiscordInteraction:
     @property
     def person(self) -> Person:
         """The person who used the command, button or form."""
-        return person_of(self._interaction.user)
+        return person_of(self.interaction.user)
 
     @property
     def address(self) -> Address:
         """The address of that person's conversation in this place."""
-        locations = self._parts.locations
-        location = locations.of_interaction(self._interaction)
-        return locations.conversation_address(location, self._interaction.user.id)
+        location = self.locations.of_interaction(self.interaction)
+        return self.locations.conversation_address(location, self.interaction.user.id)
 
     @property
     def locale(self) -> str:
         """The language of the person's client, or the nearest one that we have."""
-        return nearest_locale(str(self._interaction.locale))
+        return nearest_locale(str(self.interaction.locale))
 
     async def learn_about_person(self) -> None:
         """Store the roles that the interaction carries, so that Discord need not be asked for
         them."""
-        await self._parts.roles.note_roles(self._interaction.user)
+        await self.roles.note_roles(self.interaction.user)
 
     async def make_message(self, request: InteractionRequest) -> Message:
         """Return the message, and make its answer wait for the acknowledgement."""
-        interaction, locations = self._interaction, self._parts.locations
+        interaction, locations = self.interaction, self.locations
         kind: Literal["click", "command"] = "click" if self._is_click else "command"
         token = Token.of(interaction, kind, request.is_private)
         post = interaction.message if self._is_click else None
         source = str(post.id if post else interaction.id)
         key, author = f"discord:interaction:{interaction.id}", self.person
         location = locations.of_interaction(interaction)
-        address = locations.conversation_address(location, self._asker or interaction.user.id)
+        address = locations.conversation_address(location, self.asker or interaction.user.id)
         expires_at = time.time() + TOKEN_SECONDS
         self._message = Message(
             event_key=key, text=clean_text(request.text), author=author, address=address,
@@ -127,7 +121,7 @@ class DiscordInteraction:
             locale=locations.learn_language(interaction),
             sent_at=interaction.created_at.timestamp(), is_click=self._is_click,
         )  # fmt: skip
-        self._parts.acks.expect(self._message.turn)
+        self.acks.expect(self._message.turn)
         return self._message
 
     async def acknowledge(self, receipt: Receipt, request: InteractionRequest) -> bool:
@@ -140,7 +134,7 @@ class DiscordInteraction:
             return False
         is_acknowledged = True
         try:
-            await self._interaction.response.defer(
+            await self.interaction.response.defer(
                 thinking=not self._is_click, ephemeral=request.is_private
             )
         except discord.HTTPException as refused:
@@ -152,17 +146,17 @@ class DiscordInteraction:
         except IN_DOUBT as error:
             # Discord may have accepted it. The first edit of the answer shows whether it did.
             log.info("outcome of an acknowledgement unknown", error=type(error).__name__)
-        self._parts.acks.settle(receipt.turn, is_acknowledged)
+        self.acks.settle(receipt.turn, is_acknowledged)
         if self._message is not None and self._message.attachments:
-            self._parts.tasks.start(self._parts.downloads.fetch_all(self._message))
+            self.tasks.start(self.downloads.fetch_all(self._message))
         return is_acknowledged
 
     async def notify(self, words: str) -> None:
         """Respond with words that only the person sees. A failure is only logged."""
         if self._message is not None:
-            self._parts.acks.settle(self._message.turn, False)
+            self.acks.settle(self._message.turn, False)
         try:
-            await self._interaction.response.send_message(words, ephemeral=True)
+            await self.interaction.response.send_message(words, ephemeral=True)
         except (discord.DiscordException, *IN_DOUBT) as error:
             log.info("could not respond to an interaction", error=type(error).__name__)
 
@@ -172,9 +166,12 @@ class DiscordHandlers:
     """Handles each command, click and filled-in form."""
 
     interactions: Interactions
-    parts: InteractionParts
     board: StatusBoard
-    state: DiscordState
+    locations: Locations
+    roles: Roles
+    acks: Acks
+    downloads: FileDownloads
+    tasks: BackgroundTasks
 
     async def handle(self, interaction: Interaction) -> None:
         """Handle a click or a submitted form. The SDK's command tree handles commands."""
@@ -205,8 +202,8 @@ class DiscordHandlers:
         me = interaction.client.user.id if interaction.client.user else 0
         files = files_of(message)
         if files:
-            self.state.form_files[str(message.id)] = [asdict(file) for file in files]
-            await self.state.flush()
+            self.locations.state.form_files[str(message.id)] = [asdict(file) for file in files]
+            await self.locations.state.flush()
         text = events.quote_of(message, me).text
         names = [file.name for file in files]
         with use_locale(str(interaction.locale)):
@@ -220,7 +217,7 @@ class DiscordHandlers:
         inputs."""
         if not input and file is None and QUICK_ID.fullmatch(f"ponte:quick:{slug}"):
             known = await self.interactions.find_quick_commands(
-                DiscordInteraction(self.parts, interaction), QUICK_COMMAND_LOOKUP_SECONDS
+                self._interaction(interaction), QUICK_COMMAND_LOOKUP_SECONDS
             )
             command = next((each for each in known if each.slug == slug), None)
             if command is None or command.inputs:
@@ -243,7 +240,7 @@ class DiscordHandlers:
     async def find_slugs(self, interaction: Interaction, typed: str) -> Sequence[tuple[str, str]]:
         """Return the quick commands whose slug or title contains `typed`, as (shown, slug)."""
         typed = typed.lower()
-        user = DiscordInteraction(self.parts, interaction)
+        user = self._interaction(interaction)
         known = await self.board.commands(user.person, user.address)
         with use_locale(str(interaction.locale)):
             titles = [(command.slug, command.title_and_description()[0]) for command in known]
@@ -258,18 +255,22 @@ class DiscordHandlers:
     ) -> Sequence[tuple[str, str]]:
         """Return the changes of this conversation that can be undone, as (shown, id)."""
         typed = typed.lower()
-        conversation = DiscordInteraction(self.parts, interaction).address.conversation
+        conversation = self._interaction(interaction).address.conversation
         return [
             (f"{card.id} – {card.title}", card.id)
             for card in await self.board.changes(conversation)
             if "undo" in card.actions and (typed in card.id or typed in card.title.lower())
         ]
 
+    def _interaction(self, interaction: Interaction, asker: int = 0) -> DiscordInteraction:
+        return DiscordInteraction(
+            self.locations, self.roles, self.acks, self.downloads, self.tasks, interaction, asker
+        )
+
     async def _submit(
         self, interaction: Interaction, request: InteractionRequest, asker: int = 0
     ) -> bool:
-        user = DiscordInteraction(self.parts, interaction, asker)
-        return await self.interactions.submit(user, request)
+        return await self.interactions.submit(self._interaction(interaction, asker), request)
 
     async def _show_form(self, interaction: Interaction, form: discord.ui.Modal) -> None:
         """Show a form. Nothing is sent before it, because a form must be the first response to an
@@ -279,7 +280,7 @@ class DiscordHandlers:
             await interaction.response.send_modal(form)
             return ""
 
-        await self.interactions.show_form(DiscordInteraction(self.parts, interaction), show)
+        await self.interactions.show_form(self._interaction(interaction), show)
 
     async def _handle_form(self, interaction: Interaction, id: str) -> None:
         """Handle a submitted form of ours: `/ask`, a question about a message, or a quick
@@ -312,7 +313,7 @@ class DiscordHandlers:
         remembered, return no files and the reference by which the turn can fetch them."""
         if not message:
             return (), ""
-        files = self.state.form_files.get(message)
+        files = self.locations.state.form_files.get(message)
         if files is None:
             return (), f"{interaction.channel_id}/{message}"
         return tuple(Attachment(**file) for file in files), ""

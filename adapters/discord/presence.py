@@ -26,37 +26,36 @@ STILL_TEXT_SECONDS = 5.0
 """After so many seconds without new text, the typing indicator is shown again."""
 
 
-def waiting_marks(
-    client: Callable[[], Awaitable[discord.Client]], state: DiscordState, tasks: BackgroundTasks
-) -> WaitingMarks:
-    """Return the marks that put an hourglass on waiting messages. Failures are ignored, because a
-    server may forbid reactions."""
+class DiscordSigns:
+    """Hourglasses on waiting messages (`marks`), and a typing indicator for each turn. It is
+    repeated while the answer shows no new text, until `end` is called for the turn."""
 
-    async def put_on(where: str) -> None:
-        message = message_at(await client(), where)
-        with suppress(PonteError, *IN_DOUBT):
-            await attempt(lambda: message.add_reaction(HOURGLASS), repeat=False)
-
-    async def take_off(where: str) -> None:
-        known = await client()
-        message = message_at(known, where)
-        with suppress(PonteError, *IN_DOUBT):
-            if me := known.user:
-                await attempt(lambda: message.remove_reaction(HOURGLASS, me))
-
-    return WaitingMarks(
-        tasks, put_on, take_off, state.hourglasses, state.note_change, HOURGLASS_AFTER_SECONDS
-    )
-
-
-class TypingSign:
-    """Typing indicators, one for each turn. They are repeated while the answer shows no new text,
-    until `end` is called for the turn."""
-
-    def __init__(self) -> None:
+    def __init__(
+        self, client: Callable[[], Awaitable[discord.Client]], state: DiscordState,
+        tasks: BackgroundTasks,
+    ) -> None:  # fmt: skip
+        self._client = client
+        self.marks = WaitingMarks(
+            tasks, self._mark, self._unmark, state.hourglasses, state.note_change,
+            HOURGLASS_AFTER_SECONDS,
+        )  # fmt: skip
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._later: dict[str, asyncio.Task[None]] = {}
         self._grew: dict[str, float] = {}
+
+    async def _mark(self, where: str) -> None:
+        """Put an hourglass on a message. A failure is ignored, because a server may forbid
+        reactions."""
+        message = message_at(await self._client(), where)
+        with suppress(PonteError, *IN_DOUBT):
+            await attempt(lambda: message.add_reaction(HOURGLASS), repeat=False)
+
+    async def _unmark(self, where: str) -> None:
+        client = await self._client()
+        message = message_at(client, where)
+        with suppress(PonteError, *IN_DOUBT):
+            if me := client.user:
+                await attempt(lambda: message.remove_reaction(HOURGLASS, me))
 
     def start(self, turn: str, sign: Callable[[], Awaitable[None]]) -> None:
         """Call `sign` soon, and then again and again until the turn ends."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -40,12 +40,11 @@ from adapters.discord.posts import (
     posts_answering,
     posts_with_text,
 )
-from adapters.discord.presence import TypingSign
+from adapters.discord.presence import DiscordSigns
 from adapters.discord.render import LIMIT, MAX_POSTS_OF_ANSWER, Sheet, inert, pages
 from adapters.discord.threads import DiscordThreads
 from adapters.discord.tokens import Acks, OriginalResponse, Token
 from core.chat.platform import AnswerPart
-from core.chat.presence import WaitingMarks
 from core.domain.errors import PlatformBusy, PonteError, PostRemoved, Undeliverable
 from core.domain.messages import Answer, Card, File, ReplyTo
 from core.ports.conversations import Files
@@ -58,19 +57,6 @@ ORIGINAL_PARTS = 1
 _redrawing: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
 """Message id → a lock that serializes the redraws of that message's cards. A redraw reads all
 cards, changes one, and writes all of them back; two at once would lose a change."""
-
-
-@dataclass(frozen=True, slots=True)
-class SurfaceParts:
-    """The parts of the adapter that every surface works with."""
-
-    client: Callable[[], Awaitable[discord.Client]]
-    threads: DiscordThreads
-    sign: TypingSign
-    marks: WaitingMarks
-    acks: Acks
-    files: Files
-    owners: PostOwners
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,20 +74,21 @@ class DiscordSurface:
     limit = LIMIT
     interval = EDIT_INTERVAL_SECONDS
     arrival_seconds = 0.0
+    max_posts = MAX_POSTS_OF_ANSWER
+    """The largest number of posts of an answer."""
 
-    def __init__(self, to: ReplyTo, deps: SurfaceParts, posts: int = MAX_POSTS_OF_ANSWER) -> None:
-        """`posts` is the largest number of posts of an answer."""
+    def __init__(self, to: ReplyTo, signs: DiscordSigns, files: Files) -> None:
         self._to = to
-        self._deps = deps
-        self._most = posts
-        self._renderer = Renderer(posts)
+        self.signs = signs
+        self.files = files
+        self._renderer = Renderer(self.max_posts)
         self._last: tuple[str, str, Answer] | None = None
         self._uploads = 0
 
     def split(self, text: str) -> tuple[str, ...]:
         """Return the text in parts that each fit into one message. A longer text is cut; the last
         part names the file that contains all of it."""
-        return pages(text, self._most).parts
+        return pages(text, self.max_posts).parts
 
     async def seconds_until_growth(self) -> float:
         """Return 0.0: growing text is never delayed here, because the SDK obeys the rate limits."""
@@ -109,7 +96,7 @@ class DiscordSurface:
 
     async def end_activity(self) -> None:
         """Stop the typing indicator and the delayed work of this turn."""
-        await self._deps.sign.end(self._to.turn)
+        await self.signs.end(self._to.turn)
 
     async def _put_files(self, put: Put, files: Sequence[File], largest: int) -> str:
         """Add the files to the answer's last post with `put`, and return the post's id."""
@@ -120,7 +107,7 @@ class DiscordSurface:
         sheets = (await self._renderer.rendering(answer)).sheets
         await put_files(
             put, post_content(part, answer), sheets, files,
-            store=self._deps.files, largest=largest, tries=self._uploads,
+            store=self.files, largest=largest, tries=self._uploads,
         )  # fmt: skip
         return post
 
@@ -135,8 +122,14 @@ class ChannelSurface(DiscordSurface):
     a command.
     """
 
-    def __init__(self, to: ReplyTo, deps: SurfaceParts, source: int | None) -> None:
-        super().__init__(to, deps)
+    def __init__(
+        self, to: ReplyTo, signs: DiscordSigns, files: Files, threads: DiscordThreads,
+        owners: PostOwners, source: int | None,
+    ) -> None:  # fmt: skip
+        super().__init__(to, signs, files)
+        self.client = threads.client
+        self._threads = threads
+        self._owners = owners
         self._source = source
         self._doubted: set[int] = set()
         self._shown: dict[str, ShownPost | None] = {}
@@ -147,14 +140,14 @@ class ChannelSurface(DiscordSurface):
     async def show_activity(self, doing: str) -> None:
         """Remove the hourglass from the message and start the typing indicator. `doing` is not
         shown."""
-        self._deps.marks.clear(self._to.turn)
-        self._deps.sign.start(self._to.turn, self.type)
+        self.signs.marks.clear(self._to.turn)
+        self.signs.start(self._to.turn, self.type)
 
     async def type(self) -> None:
         """Trigger the typing indicator once: in the thread if it exists already, else in the
         channel."""
-        client = await self._deps.client()
-        await client.get_partial_messageable(self._deps.threads.visible_channel(self._to)).typing()
+        client = await self.client()
+        await client.get_partial_messageable(self._threads.visible_channel(self._to)).typing()
 
     async def post(self, key: str, part: AnswerPart) -> str:
         """Post a part and return its id as `channel:message`.
@@ -166,11 +159,11 @@ class ChannelSurface(DiscordSurface):
         if self._refused is not None:
             # Discord restricts bots that repeat requests which it refuses, so no call is made.
             raise self._refused
-        self._deps.marks.clear(self._to.turn)
+        self.signs.marks.clear(self._to.turn)
         channel = await self._channel()
         if part.number in self._doubted:
             posts = posts_with_text(await self._own(channel), part.text, self._source)
-            if found := await self._deps.owners.find(posts, self._to.turn):
+            if found := await self._owners.find(posts, self._to.turn):
                 await self.edit(found, part)
                 return found
         answer = part.answer
@@ -183,12 +176,12 @@ class ChannelSurface(DiscordSurface):
             # The post is tried again. Until then the typing indicator shows that the turn goes on.
             await self.show_activity("")
             raise
-        self._deps.sign.note_growth(self._to.turn)
+        self.signs.note_growth(self._to.turn)
         post = f"{channel.id}:{message.id}"
-        self._deps.owners.claim(post, self._to.turn)
+        self._owners.claim(post, self._to.turn)
         self._shown[post] = ShownPost(form["content"])
         if answer is None:
-            self._deps.sign.do_later(self._to.turn, EDIT_INTERVAL_SECONDS, self._offer_stop)
+            self.signs.do_later(self._to.turn, EDIT_INTERVAL_SECONDS, self._offer_stop)
         await self._end_answer(post, part)
         return post
 
@@ -244,7 +237,7 @@ class ChannelSurface(DiscordSurface):
         had, self._shown[post] = self._shown.get(post), None
         plain = answer is None or (await self._renderer.rendering(answer)).plain
         if had != shown or not plain:
-            message = message_at(await self._deps.client(), post)
+            message = message_at(await self.client(), post)
             if shown.stop and not (had and had.stop):
                 form = form | {"view": render.stop_view(self._to.asker.id)}
             elif not shown.stop and (had is None or had.stop):
@@ -257,12 +250,12 @@ class ChannelSurface(DiscordSurface):
                 return await message.edit(**form | more, allowed_mentions=MENTION_NOBODY)
 
             await self._with_sheets(change, answer)
-            self._deps.sign.note_growth(self._to.turn)
+            self.signs.note_growth(self._to.turn)
         self._shown[post] = shown
 
     async def delete(self, post: str) -> None:
         """Delete a post of ours."""
-        message = message_at(await self._deps.client(), post)
+        message = message_at(await self.client(), post)
         self._shown.pop(post, None)
         await attempt(message.delete)
 
@@ -278,14 +271,14 @@ class ChannelSurface(DiscordSurface):
         channel = await self._channel()
         own = await self._own(channel)
         mine = posts_answering(own, None if channel.id == self._source else self._source)
-        return await self._deps.owners.find(mine, self._to.turn)
+        return await self._owners.find(mine, self._to.turn)
 
     async def upload(self, key: str, files: Sequence[File]) -> str:
         """Add the files to the answer's last post and return its id. This is an edit, so it can be
         repeated without a second post."""
         if self._last is None:
             raise Undeliverable(reason="files before their answer")
-        message = message_at(await self._deps.client(), self._last[0])
+        message = message_at(await self.client(), self._last[0])
         return await self._put_files(
             lambda text, attachments: message.edit(
                 content=text, attachments=attachments, allowed_mentions=MENTION_NOBODY
@@ -297,7 +290,7 @@ class ChannelSurface(DiscordSurface):
     async def _largest(self) -> int:
         """Return the largest size of one file in bytes. It depends on the server's boosts, which
         are fetched if the SDK does not have the server in its cache."""
-        client, id = await self._deps.client(), int(self._to.address.workspace or 0)
+        client, id = await self.client(), int(self._to.address.workspace or 0)
         if not id:
             return DEFAULT_FILE_BYTES
         guild = client.get_guild(id)
@@ -322,9 +315,9 @@ class ChannelSurface(DiscordSurface):
                 await self._change(other, ShownPost(shown.content if shown else ""), {})
 
     async def _channel(self) -> discord.PartialMessageable:
-        client = await self._deps.client()
+        client = await self.client()
         guild = int(self._to.address.workspace or 0) or None
-        where = await self._deps.threads.answer_channel(self._to)
+        where = await self._threads.answer_channel(self._to)
         return client.get_partial_messageable(where, guild_id=guild)
 
     def _answering(self, channel: int) -> dict[str, Any]:
@@ -339,25 +332,25 @@ class ChannelSurface(DiscordSurface):
 
     async def _own(self, channel: discord.PartialMessageable) -> Sequence[discord.Message]:
         since = self._source or int(self._to.source)
-        return await own_posts_since(await self._deps.client(), channel, since)
+        return await own_posts_since(await self.client(), channel, since)
 
 
 class TokenSurface(DiscordSurface):
     """A surface whose posts are made through the token of an interaction, or through `_channel`."""
 
-    def __init__(
-        self, to: ReplyTo, token: Token, deps: SurfaceParts, posts: int = MAX_POSTS_OF_ANSWER
-    ) -> None:
-        super().__init__(to, deps, posts)
+    def __init__(self, to: ReplyTo, token: Token, acks: Acks, channel: ChannelSurface) -> None:
+        super().__init__(to, channel.signs, channel.files)
+        self.client = channel.client
         self._token = token
-        self._channel = ChannelSurface(to, deps, None)
+        self._acks = acks
+        self._channel = channel
 
     @property
     def _where(self) -> int:
         return int(self._to.address.thread or self._to.address.channel)
 
     async def _original(self) -> OriginalResponse:
-        return OriginalResponse(await self._deps.client(), self._token, self._to.token_expires_at)
+        return OriginalResponse(await self.client(), self._token, self._to.token_expires_at)
 
 
 class ResponseSurface(TokenSurface):
@@ -368,15 +361,15 @@ class ResponseSurface(TokenSurface):
     it.
     """
 
-    def __init__(self, to: ReplyTo, token: Token, deps: SurfaceParts) -> None:
-        super().__init__(to, token, deps, ORIGINAL_PARTS)
-        self._lost = False
+    max_posts = ORIGINAL_PARTS
+    _lost = False
+    """Whether the token is known to be unusable."""
 
     async def show_activity(self, doing: str) -> None:
         """Write what is being done into the original response. Discord shows "thinking…" there from
         the acknowledgement on. Once the token has expired, a public answer shows the typing
         indicator instead."""
-        self._deps.sign.start(self._to.turn, self._type)
+        self.signs.start(self._to.turn, self._type)
         if doing and not await self._over():
             await self._edit(f"*{discord.utils.escape_markdown(inert(doing))}*", None)
 
@@ -452,7 +445,7 @@ class ResponseSurface(TokenSurface):
         acknowledgement."""
         if self._lost or time.time() > self._to.token_expires_at:
             return True
-        self._lost = await self._deps.acks.wait_for(self._to.turn) is False
+        self._lost = await self._acks.wait_for(self._to.turn) is False
         return self._lost
 
     async def _edit(self, part: str, answer: Answer | None) -> str:
@@ -480,7 +473,7 @@ class ResponseSurface(TokenSurface):
         """Return the id of the original response, found as the channel's message that names the
         interaction. None if it is not among the 100 messages after the command, or if history
         cannot be read."""
-        client = await self._deps.client()
+        client = await self.client()
         channel = client.get_partial_messageable(self._where)
         after = discord.Object(int(self._to.source))
         try:
@@ -502,9 +495,8 @@ class ClickSurface(TokenSurface):
     `has_own_post`. `to.source` is the id of the message that contains the card.
     """
 
-    def __init__(self, to: ReplyTo, token: Token, deps: SurfaceParts) -> None:
-        super().__init__(to, token, deps)
-        self._aloud = False
+    _aloud = False
+    """Whether the outcome has a post of its own."""
 
     async def show_activity(self, doing: str) -> None:
         """Start the typing indicator in the channel. After the acknowledgement of a click the
@@ -531,7 +523,7 @@ class ClickSurface(TokenSurface):
     async def _take(self, part: str, answer: Answer) -> None:
         """Redraw the answer's cards. Send the text as an ephemeral message if it is private,
         reports a failure, or comes without a card."""
-        await self._deps.acks.wait_for(self._to.turn)
+        await self._acks.wait_for(self._to.turn)
         for card in answer.cards:
             await self._redraw(card)
         if part and (answer.is_private or answer.status == "failed" or not answer.cards):
@@ -577,7 +569,7 @@ class ClickSurface(TokenSurface):
         await attempt(lambda: original.edit(embeds=embeds, view=view))
 
     async def _redraw_in_channel(self, card: Card) -> None:
-        client = await self._deps.client()
+        client = await self.client()
         channel = client.get_partial_messageable(self._where)
         message = await attempt(lambda: channel.fetch_message(int(self._to.source)))
         embeds, view = render.redrawn(message, card)

@@ -12,8 +12,8 @@ import discord
 import structlog
 
 from adapters.discord.client import IN_DOUBT, THREAD_EXISTS, attempt, code_of
-from adapters.discord.state import DiscordState, Location
-from core.chat.participants import FindAddressingSettings
+from adapters.discord.events import Locations
+from adapters.discord.state import Location
 from core.domain.errors import PlatformBusy, Undeliverable
 from core.domain.messages import ReplyTo
 
@@ -33,8 +33,7 @@ class DiscordThreads:
     permitted."""
 
     client: Callable[[], Awaitable[discord.Client]]
-    state: DiscordState
-    find_settings: FindAddressingSettings
+    locations: Locations
     _opening: dict[int, asyncio.Task[bool]] = field(default_factory=dict, init=False)
 
     def should_open(self, message: discord.Message, place: Location) -> bool:
@@ -44,9 +43,9 @@ class DiscordThreads:
         channel = message.channel
         if place.thread or not isinstance(channel, discord.TextChannel):
             return False
-        if self.find_settings(place.address()).threads is False:
+        if self.locations.settings_of(place).threads is False:
             return False
-        if self.state.find_alias(place.channel, str(message.author.id)):
+        if self.locations.state.find_alias(place.channel, str(message.author.id)):
             return False
         may = channel.permissions_for(channel.guild.me)
         return may.create_public_threads and may.send_messages_in_threads
@@ -64,7 +63,7 @@ class DiscordThreads:
         """Return the id of the channel where the person looks now: the thread if it exists, else
         its parent."""
         thread = int(to.address.thread or 0)
-        return thread if thread in self.state.parents else int(to.address.channel)
+        return thread if thread in self.locations.state.parents else int(to.address.channel)
 
     async def answer_channel(self, to: ReplyTo) -> int:
         """Return the id of the channel to post the answer in. The thread is created first if it
@@ -73,13 +72,13 @@ class DiscordThreads:
         if not address.thread:
             return int(address.channel)
         thread, channel = int(address.thread), int(address.channel)
-        if self.state.is_alias(thread):
+        if self.locations.state.is_alias(thread):
             return channel
-        if thread in self.state.parents:
+        if thread in self.locations.state.parents:
             return thread
         made = await asyncio.shield(self.open(channel, thread, to.asker.name))
         if not made:
-            await self.state.set_alias(channel, to.asker.id, thread)
+            await self.locations.state.set_alias(channel, to.asker.id, thread)
         return thread if made else channel
 
     async def _create(self, channel: int, message: int, name: str) -> bool:
@@ -99,8 +98,8 @@ class DiscordThreads:
             if code_of(error) != THREAD_EXISTS:
                 log.info("could not create a thread", message=message, error=str(error))
                 return False
-        self.state.parents[message] = channel
-        self.state.note_change()
+        self.locations.state.parents[message] = channel
+        self.locations.state.note_change()
         return True
 
     async def close(self) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, ConfigDict, SecretStr
 
 from core.chat.conversations import Conversations
+from core.chat.participants import list_answer_all_places
 from core.chat.people import People
 from core.chat.platform import ChatPlatform
 from core.domain.records import Health
@@ -23,7 +24,6 @@ from core.integrations.integration import (
     SharedSettings,
     describe_allowed,
     has_daily_turns,
-    list_answer_all_places,
 )
 from core.integrations.settings import (
     MIN_TOKEN_CHARACTERS,
@@ -163,18 +163,11 @@ class Slack(ChatIntegration[SlackSettings]):
                 plain_value(own.slack_app_token),
                 plain_value(own.slack_signing_secret),
             ),
-            conversations,
-            people,
-            board,
-            deps.peers,
-            api_url=own.slack_api_url,
-            proxies=deps.shared.proxies,
-            options=slack.SlackOptions(
-                find_settings=config.channel,
-                bots=frozenset(config.section("slack").bots),
-                everything=lambda: list_answer_all_places(config, "slack"),
+            conversations, people, board, deps.peers, config,
+            slack.SlackOptions(
+                own.slack_api_url, deps.shared.proxies, frozenset(config.section("slack").bots),
+                deps.home.path,
             ),
-            home=deps.home.path,
         )  # fmt: skip
         return adapter
 

@@ -26,18 +26,20 @@ from adapters.slack.connection import (
 from adapters.slack.context import SlackContext
 from adapters.slack.events import Payload, Source, author_home, is_direct
 from adapters.slack.files import SlackFiles
-from adapters.slack.intake import SlackIntake, SlackOptions
+from adapters.slack.intake import SlackIntake
 from adapters.slack.interactions import SlackHandlers
 from adapters.slack.people import SlackPeople
 from adapters.slack.posts import PostLookup
+from adapters.slack.presence import SlackSigns
 from adapters.slack.setup import EVENTS_MARK, MEMBER_EVENTS, ONLY_MENTIONS, socket_url
 from adapters.slack.surface import NOT_A_MEMBER, SlackSurface
-from adapters.slack.threads import DirectThreads, ThreadParticipants
+from adapters.slack.threads import SlackLocations, ThreadParticipants
 from adapters.slack.workspace import Workspace
 from core.chat.conversations import Conversations
 from core.chat.failed_events import EVENT_FAILED, FailedEvents
 from core.chat.files import FileDownloads
 from core.chat.interactions import Interactions
+from core.chat.participants import ConfiguredPlaces, list_answer_all_places
 from core.chat.people import People
 from core.chat.reply import GrowingReply
 from core.clients.http import Proxies
@@ -47,6 +49,7 @@ from core.domain.messages import Address, Attachment, File, Message, Person, Rep
 from core.domain.records import Health
 from core.ports.conversations import PostJournal, StatusBoard
 from core.rights.policy import MAX_CONFIRMED_AGE_SECONDS
+from core.runtime.tasks import BackgroundTasks
 from core.store.peers import Peers
 from core.text.i18n import say, use_locale
 
@@ -73,6 +76,20 @@ class Credentials:
     signing_secret: str = field(default="", repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class SlackOptions:
+    """Options of the Slack adapter.
+
+    `bots` are the ids (B…) of other bots that may talk with Ponte. `home` is the folder where a
+    file notes that events about members arrive.
+    """
+
+    api_url: str
+    proxies: Proxies = field(default_factory=Proxies)
+    bots: frozenset[str] = frozenset()
+    home: Path | None = None
+
+
 class SlackAdapter:
     """The `ChatPlatform` of Slack. It handles one workspace."""
 
@@ -80,9 +97,7 @@ class SlackAdapter:
 
     def __init__(
         self, credentials: Credentials, conversations: Conversations, people: People,
-        board: StatusBoard, peers: Peers, *, api_url: str = "https://slack.com/api/",
-        proxies: Proxies | None = None, options: SlackOptions | None = None,
-        home: Path | None = None,
+        board: StatusBoard, peers: Peers, places: ConfiguredPlaces, options: SlackOptions,
     ) -> None:  # fmt: skip
         """Raises SettingsError without an app token and a signing secret: then no event could
         arrive."""
@@ -93,32 +108,26 @@ class SlackAdapter:
         self._conversations = conversations
         self._people = people
         self._board = board
-        self._proxies = proxies or Proxies()
-        self._home = home
-        api = SlackApi(credentials.bot_token, api_url, self._proxies, peers.pace)
+        self._places = places
+        self._proxies = options.proxies
+        self._home = options.home
+        tasks = self._tasks = BackgroundTasks("slack")
+        api = SlackApi(credentials.bot_token, options.api_url, self._proxies, peers.pace)
         directory = SlackPeople(api, people.directory, peers=peers)
-        workspace = self.workspace = Workspace(api, directory)
+        workspace = self.workspace = Workspace(api, directory, options.bots)
+        self.signs = SlackSigns(workspace, tasks)
         self._downloads = FileDownloads(
-            "slack", conversations.files, SlackFiles(workspace).read, (InDoubt, SlackRefused)
+            "slack", conversations.files, SlackFiles(api).read, (InDoubt, SlackRefused)
         )
-        direct_threads = DirectThreads(workspace, conversations.journal)
-        taking_part = ThreadParticipants(
-            workspace,
-            conversations.threads,
-            lambda *said: self._intake.announce_mentions_only(*said),
-        )
-        options = self._options = options or SlackOptions()
-        self._context_of = SlackContext(workspace, taking_part, conversations.journal, options)
+        locations = SlackLocations(workspace, conversations.journal, places)
+        taking_part = ThreadParticipants(workspace, conversations.threads, tasks)
+        self._context_of = SlackContext(workspace, taking_part, conversations.journal, places)
         self._intake = SlackIntake(
-            workspace, conversations.inbox, taking_part, direct_threads, self._downloads, options,
-            conversations.withdraw_post, people.policy,
-        )  # fmt: skip
-        workspace.stopped = self._intake.stop
+            workspace, self.signs, conversations, people, taking_part, locations, self._downloads
+        )
         self._handlers = SlackHandlers(
-            Interactions(
-                conversations.inbox, people.policy, board, people.note_refusal, workspace.tasks
-            ),
-            workspace, direct_threads, options,
+            Interactions(conversations.inbox, people, board, tasks),
+            workspace, locations, self.signs.notices,
         )  # fmt: skip
         self._app: AsyncApp | None = None
         self._socket: SlackSocket | None = None
@@ -134,7 +143,7 @@ class SlackAdapter:
     def surface(self, to: ReplyTo, resumed: bool = False) -> SlackSurface:
         """Return the surface on which `to` is answered. `resumed`: a former process may have begun
         the answer."""
-        return SlackSurface(self.workspace, self._conversations.files, to, resumed)
+        return SlackSurface(self.workspace, self.signs, self._conversations, to, resumed)
 
     async def start(self, *, listens: bool = True) -> None:
         """Connect to Slack. Without `listens`, this process posts but receives no events.
@@ -177,7 +186,7 @@ class SlackAdapter:
     def _connection_health(self) -> Health:
         scopes, limits = self.workspace.scopes, [self.workspace.flags.words]
         missing = [scope for scope in HISTORY if scope not in scopes]
-        if scopes and missing and self._options.everything():
+        if scopes and missing and list_answer_all_places(self._places, self.name):
             limits.insert(0, say(ONLY_MENTIONS, scopes=", ".join(missing)))
         off = "; ".join(filter(None, limits))
         if word := self.workspace.api.refused:
@@ -326,7 +335,7 @@ class SlackAdapter:
 
     async def close(self) -> None:
         """Stop all tasks and close the connections to Slack."""
-        await self.workspace.tasks.close()
+        await self._tasks.close()
         await self._downloads.close()
         await self.workspace.directory.close()
         await self.workspace.api.close()
@@ -375,7 +384,7 @@ class SlackAdapter:
         event = body.get("event") or body
         kind = event.get("type") if isinstance(event, Mapping) else "?"
         self.failures.note(error, kind or body.get("command"))
-        self.workspace.tasks.start(self._tell(body))
+        self._tasks.start(self._tell(body))
 
     async def _tell(self, body: Payload) -> None:
         """Tell a person, and nobody else, that what they sent could not be handled. Raise
@@ -402,7 +411,7 @@ class SlackAdapter:
         """Handle one event. Raises NotStored if it could not be stored."""
         if event.get("type") == "app_home_opened":
             if event.get("tab") == "home":
-                self.workspace.tasks.start(self._show_home(body, event))
+                self._tasks.start(self._show_home(body, event))
             return
         if event.get("type") in MEMBER_EVENTS:
             if self._home is not None:  # `ponte doctor` reads there that these events arrive

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 
 from adapters.slack.client import InDoubt, SlackRefused, history
 from adapters.slack.events import Source, event_key, files_of, forwarded_messages, text_of
-from adapters.slack.intake import SlackOptions
 from adapters.slack.render import Json, mentioned_ids, readable
 from adapters.slack.threads import ThreadParticipants
 from adapters.slack.workspace import Workspace
 from core.chat import participants
+from core.chat.participants import ConfiguredPlaces
 from core.domain.errors import NotFound, PlatformBusy, SettingsError
 from core.domain.messages import Attachment, Message, Quote, turn_id
 from core.domain.records import PlatformMember
@@ -65,7 +65,7 @@ class SlackContext:
     workspace: Workspace
     taking_part: ThreadParticipants
     journal: Journal
-    options: SlackOptions
+    places: ConfiguredPlaces
 
     async def look_up(self, message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
         """Return the message with its context, and sentences about what could not be read. The port
@@ -121,7 +121,7 @@ class SlackContext:
         before = [post for post in posts if str(post["ts"]) < source.ts or post["ts"] == meant]
         if not reply:
             return ReadMessages(before, meant)
-        everything = bool(self.options.find_settings(where).answer_everything)
+        everything = bool(self.places.channel(where).answer_everything)
         self.taking_part.learn(where, message.author.id, before, everything)
         heard: set[str] = set()
         # Where everything is answered, the conversation contains messages that do not mention us.

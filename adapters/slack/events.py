@@ -242,20 +242,6 @@ def is_direct(channel: str, event: Payload) -> bool:
     return bool(kind == "im")
 
 
-def address_of(message: ParsedMessage, belongs_to_dm: bool, whole: bool = False) -> Address:
-    """Return the address of a message's conversation.
-
-    A conversation is a thread of a channel, a direct message, or a separate thread in one.
-    `belongs_to_dm` means that the thread holds an answer to a top-level message of the direct
-    message. `whole` means that the channel's top level is one conversation.
-    """
-    thread = message.thread if message.direct or whole else message.thread or message.ts
-    return Address(
-        platform="slack", workspace=message.team, channel=message.channel,
-        thread="" if message.direct and belongs_to_dm else thread, is_shared=not message.direct,
-    )  # fmt: skip
-
-
 def reply_to(where: Address, asker: Person, source: str, key: str, token: str = "",
              expires: float = 0.0) -> ReplyTo:  # fmt: skip
     """Return everything that any process needs to reply later. `token` is a response_url, valid
@@ -279,6 +265,16 @@ def to_message(
         reply_to=reply_to(where, author, str(source), heard.event_key), attachments=heard.files,
         context=context, locale=locale.replace("_", "-"), time_zone=zone,
         sent_at=max(heard.edited, float(heard.ts)), mentions=mentions,
+    )  # fmt: skip
+
+
+def stop_message(where: Address, author: Person, thread: str, at: str, stream: str) -> Message:
+    """Return the message `stop` for a press of Slack's own Stop button at the time `at`. The event
+    and the stream that report one press give one key."""
+    key = f"slack:{where.workspace}:{where.channel}:stopped:{stream}"
+    return Message(
+        event_key=key, text="stop", author=author, address=where, sent_at=float(at or 0),
+        reply_to=reply_to(where, author, str(Source(at, thread, "quiet")), key), is_click=True,
     )  # fmt: skip
 
 

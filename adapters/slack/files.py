@@ -11,7 +11,6 @@ import structlog
 from adapters.slack.client import InDoubt, SlackApi
 from adapters.slack.events import private_url
 from adapters.slack.render import Json
-from adapters.slack.workspace import Workspace
 from core.domain.file_text import MAX_ATTACHMENT_BYTES
 from core.domain.messages import Attachment, File
 from core.ports.conversations import Files
@@ -26,8 +25,8 @@ _HOSTS = ("slack.com", "slack-edge.com", "slack-files.com")
 class SlackFiles:
     """Downloads the files that people attach."""
 
-    def __init__(self, workspace: Workspace) -> None:
-        self._workspace = workspace
+    def __init__(self, api: SlackApi) -> None:
+        self._api = api
 
     async def read(self, attachment: Attachment) -> tuple[Attachment, bytes] | None:
         """Return a file's description and bytes. Return None if it is larger than
@@ -36,7 +35,7 @@ class SlackFiles:
         attachment, url = await self._complete(attachment)
         if attachment.size > MAX_ATTACHMENT_BYTES or not self._is_slack_file(url):
             return None
-        async with self._workspace.api.download(url) as answer:
+        async with self._api.download(url) as answer:
             page = answer.content_type == "text/html" and attachment.type != "text/html"
             if answer.status != 200 or page:  # without files:read Slack sends a login page
                 log.warning(
@@ -61,7 +60,7 @@ class SlackFiles:
         id, _, url = attachment.reference.partition(" ")
         if url:
             return attachment, url
-        told = (await self._workspace.api.call("files.info", file=id)).get("file", {})
+        told = (await self._api.call("files.info", file=id)).get("file", {})
         found = replace(
             attachment, name=str(told.get("name") or attachment.name),
             type=str(told.get("mimetype") or attachment.type),
@@ -72,7 +71,7 @@ class SlackFiles:
     def _is_slack_file(self, url: str) -> bool:
         """Return whether an address may receive our token. Only Slack's hosts and the configured
         API may, whatever address an event contains."""
-        parts, api = urlsplit(url), urlsplit(self._workspace.api.base_url)
+        parts, api = urlsplit(url), urlsplit(self._api.base_url)
         if (parts.scheme, parts.netloc) == (api.scheme, api.netloc):
             return True
         host = parts.hostname or ""

@@ -21,9 +21,8 @@ from slack_bolt.context.ack.async_ack import AsyncAck
 from adapters.slack import events, render
 from adapters.slack.client import FAILURES, InDoubt
 from adapters.slack.events import ParsedMessage, Payload, Source, is_direct, reply_to
-from adapters.slack.intake import SlackOptions
-from adapters.slack.render import mentioned_ids, readable
-from adapters.slack.threads import DirectThreads
+from adapters.slack.presence import CommandNotices
+from adapters.slack.threads import SlackLocations
 from adapters.slack.workspace import Workspace
 from core.chat.interactions import InteractionLimits, InteractionRequest, Interactions
 from core.commands.grammar import TypedCommand, parse_command, render_command
@@ -74,19 +73,18 @@ class SlackPlace:
 class SlackInteraction:
     """The port `ChatInteraction` for one command, shortcut, click or form of Slack.
 
-    `has_notice`: the person is notified of a slow answer, because nothing else shows that it is
+    With `notices`, the person is notified of a slow answer, because nothing else shows that it is
     under way.
     """
 
     workspace: Workspace
-    direct_threads: DirectThreads
-    options: SlackOptions
+    locations: SlackLocations
     place: SlackPlace
     key: str
     ack: Ack
     show_privately: Notify
     source: Source | None = None
-    has_notice: bool = False
+    notices: CommandNotices | None = None
 
     @property
     def limits(self) -> InteractionLimits:
@@ -133,10 +131,9 @@ class SlackInteraction:
             message = ParsedMessage(
                 team, place.channel, now, place.user, "", place.thread, direct=direct
             )
-            belongs_to_dm = await self.direct_threads.belongs_to_dm(message)
-            address = events.address_of(message, belongs_to_dm)
+            address = await self.locations.address_of(message)
         else:
-            whole = direct or self.options.is_whole(team, place.channel)
+            whole = direct or self.locations.is_whole(place.channel)
             person = "" if whole else place.user
             address = Address("slack", place.channel, team, person=person, is_shared=not direct)
         source = self.source or Source(now, place.thread, "command")
@@ -152,10 +149,10 @@ class SlackInteraction:
     async def acknowledge(self, receipt: Receipt, request: InteractionRequest) -> bool:
         """Acknowledge the interaction, and return whether it is new. It also schedules the notice
         for a command that takes long."""
-        if receipt.is_new and self.has_notice and not self.place.thread:
+        if receipt.is_new and self.notices and not self.place.thread:
             given = request.text.removeprefix("quick-command ")[:200]
             words = say(_ON_IT, self.locale, given=given)
-            self.workspace.pending.begin(receipt.turn, self.place.url, words)
+            self.notices.begin(receipt.turn, self.place.url, words)
         await self.ack()
         return receipt.is_new
 
@@ -170,8 +167,8 @@ class SlackHandlers:
 
     interactions: Interactions
     workspace: Workspace
-    direct_threads: DirectThreads
-    options: SlackOptions
+    locations: SlackLocations
+    notices: CommandNotices
 
     def register(self, app: AsyncApp) -> None:
         """Register these handlers with Bolt."""
@@ -196,8 +193,8 @@ class SlackHandlers:
             await ack(text=words)
 
         key = f"slack:{self.workspace.team}:{place.channel}:command:{command['trigger_id']}"
-        interaction = self._interaction(place, key, ack, notify, has_notice=True)
-        given = self._readable(command.get("text", ""))
+        interaction = self._interaction(place, key, ack, notify, notices=self.notices)
+        given = self.workspace.readable(command.get("text", ""))
         wanted = _parse_quick_command(f"quick-command {given}")
         known = await self._find_quick_commands(interaction)
         chosen = known.get(wanted.slug) if wanted else None
@@ -226,7 +223,7 @@ class SlackHandlers:
         about = shortcut.get("message") or {}
         channel = shortcut["channel"]["id"]
         thread = str(about.get("thread_ts") or "")
-        if not self.options.is_whole(self.workspace.team, channel):
+        if not self.locations.is_whole(channel):
             thread = thread or str(about.get("ts") or shortcut.get("message_ts", ""))
         place = SlackPlace(
             shortcut["user"]["id"], self._home_of(shortcut), channel, thread,
@@ -235,7 +232,7 @@ class SlackHandlers:
         interaction = self._interaction(place, "", ack, lambda words: self._respond(place, words))
 
         async def show() -> str:
-            text = self._readable(events.text_of(about))
+            text = self.workspace.readable(events.text_of(about))
             # A form carries only 3,000 characters, so a file has its id in place of its address.
             files = [
                 [file.reference.partition(" ")[0], file.name[:60], file.type, file.size]
@@ -270,7 +267,7 @@ class SlackHandlers:
             await ack(**_field_error(field, words))
 
         key = f"slack:{self.workspace.team}:{place.channel}:view:{view['id']}"
-        interaction = self._interaction(place, key, ack, notify, has_notice=True)
+        interaction = self._interaction(place, key, ack, notify, notices=self.notices)
         if view["callback_id"] == render.ASK_FORM:
             by = str(memory.get("by") or "?")
             name = self.workspace.directory.cached_member(by).name or by
@@ -322,12 +319,11 @@ class SlackHandlers:
 
     def _interaction(
         self, place: SlackPlace, key: str, ack: Ack, notify: Notify, source: Source | None = None,
-        has_notice: bool = False,
+        notices: CommandNotices | None = None,
     ) -> SlackInteraction:  # fmt: skip
         return SlackInteraction(
-            self.workspace, self.direct_threads, self.options, place, key, ack, notify, source,
-            has_notice,
-        )  # fmt: skip
+            self.workspace, self.locations, place, key, ack, notify, source, notices
+        )
 
     async def _find_quick_commands(self, interaction: SlackInteraction) -> dict[str, QuickCommand]:
         known = await self.interactions.find_quick_commands(interaction, SLACK_FORM_SECONDS)
@@ -387,11 +383,6 @@ class SlackHandlers:
         """Return the workspace of a person who filled in a form or pressed a button."""
         places = [(payload.get("team") or {}).get("id"), (payload.get("view") or {}).get("team_id")]
         return events.home_of(self.workspace.team, [payload["user"].get("team_id")], places)
-
-    def _readable(self, text: str) -> str:
-        known = self.workspace.directory.cached_member
-        names = {id: name for id in mentioned_ids(text) if (name := known(id).name)}
-        return readable(text, names, self.workspace.user)
 
 
 def _parse_quick_command(text: str) -> TypedCommand | None:

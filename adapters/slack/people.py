@@ -102,8 +102,9 @@ class SlackPeople:
         self._rows = rows or NoRows()
         self._peers = peers or Alone()
         self._clock = clock
-        shared = not isinstance(self._peers, Alone)
-        self._members = MemberDirectory("slack", self._rows, self, shared=shared, clock=clock)
+        self._members = MemberDirectory(
+            "slack", self._rows, self, shared=self._peers.is_shared, clock=clock
+        )
         self._tasks = BackgroundTasks("slack")
         self._refused: BoundedDict[str, float] = BoundedDict(_MOST_REFUSED)
         self._nobody: BoundedDict[str, bool] = BoundedDict(_MOST_REFUSED)

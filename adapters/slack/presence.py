@@ -4,18 +4,31 @@ reaction."""
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from typing import Any
 
-from adapters.slack.client import Feature, InDoubt, SlackRefused
+from adapters.slack.client import (
+    FAILURES,
+    SLACK_PLACE_SECONDS,
+    WAITING_REACTION,
+    Feature,
+    InDoubt,
+    SlackApi,
+    SlackRefused,
+)
 from adapters.slack.events import Source
 from adapters.slack.workspace import Workspace
-from core.chat.presence import SIGN_AFTER_SECONDS
+from core.chat.presence import SIGN_AFTER_SECONDS, WaitingMarks
 from core.domain.errors import PlatformBusy
 from core.domain.messages import ReplyTo
 from core.runtime.retry import retry, wait_after_each
+from core.runtime.tasks import BackgroundTasks, BoundedDict
 from core.text.i18n import say
 
+NOTICE_AFTER_SECONDS = 1.0
+"""Seconds after which the sender of a slash command is notified that it is in progress. A faster
+answer arrives without that notice."""
 STATUS_PERIOD_SECONDS = 90.0
 """Seconds after which the status line is set again. Slack shows it for two minutes."""
 NO_STOP_WARNING = "missing_agent_session_stopped_event_subscription"
@@ -30,6 +43,115 @@ _SIGN_TIMES, _SIGN_PATIENCE, _SIGN_PAUSE = 20, 2.0, 5.0
 two attempts."""
 
 
+class CommandNotices:
+    """Notices for slash commands that take long, visible only to the person who typed the command.
+
+    A slash command leaves no message that could carry a reaction. According to published reports, a
+    message sent to a `response_url` cannot be deleted (slackapi/bolt-js issue 2287,
+    langchain-ai/open-swe pull 2889). Ponte asks for the deletion anyway. At the latest, the message
+    disappears when the client restarts, like every ephemeral message
+    (docs.slack.dev/reference/methods/chat.postEphemeral).
+    """
+
+    def __init__(self, api: SlackApi, tasks: BackgroundTasks) -> None:
+        self._api = api
+        self._tasks = tasks
+        self._waiting: dict[str, asyncio.Event] = {}
+
+    def begin(self, turn: str, url: str, words: str) -> None:
+        """Schedule `words` at the `response_url` `url`, in case the answer to `turn` is not posted
+        within NOTICE_AFTER_SECONDS."""
+        if url and turn not in self._waiting:
+            self._waiting[turn] = asyncio.Event()
+            self._tasks.start(self._watch(turn, url, words))
+
+    def end(self, turn: str) -> None:
+        """Withdraw the notice of `turn`, because its answer is posted."""
+        if answered := self._waiting.get(turn):
+            answered.set()
+
+    async def _watch(self, turn: str, url: str, words: str) -> None:
+        """Show the notice if no answer arrives in time, and delete it after the answer."""
+        answered = self._waiting[turn]
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(NOTICE_AFTER_SECONDS):
+                    await answered.wait()
+                    return
+            await self._api.respond(url, {"text": words, "response_type": "ephemeral"})
+            await answered.wait()
+            await self._api.respond(url, {"delete_original": True})
+        except InDoubt:
+            return
+        finally:
+            self._waiting.pop(turn, None)
+
+
+class SlackSigns:
+    """The signs of all turns of a workspace: sessions, reactions and notices for slash commands.
+
+    `working` has for each thread (`CHANNEL:THREAD`) the turn that last set its session to
+    "processing". `titles` has for each turn the title of a session that it starts: the first words
+    of its message.
+    """
+
+    def __init__(self, workspace: Workspace, tasks: BackgroundTasks) -> None:
+        self._workspace = workspace
+        self.tasks = tasks
+        self.started = time.time()
+        """The start of this process, in Unix seconds."""
+        self.working: BoundedDict[str, str] = BoundedDict()
+        self.titles: BoundedDict[str, str] = BoundedDict()
+        self.notices = CommandNotices(workspace.api, tasks)
+        self.marks = WaitingMarks(tasks, self.mark, self.unmark, BoundedDict())
+
+    async def mark(self, place: str) -> None:
+        """Add the reaction for waiting to the message at CHANNEL:TS. Raises nothing that Slack
+        causes."""
+        await self._react("reactions.add", place, _SIGN_PATIENCE)
+
+    async def unmark(self, place: str) -> None:
+        """Remove the reaction for waiting from the message at CHANNEL:TS."""
+        await self._react("reactions.remove", place, SLACK_PLACE_SECONDS)
+
+    async def _react(self, method: str, place: str, patience: float) -> None:
+        channel, _, ts = place.rpartition(":")
+        await self.call(
+            "reactions", method, channel=channel, timestamp=ts, name=WAITING_REACTION,
+            patience=patience,
+        )  # fmt: skip
+
+    async def call(
+        self, feature: Feature, method: str, *, is_counted: bool = True, **arguments: Any
+    ) -> dict[str, Any] | None:
+        """Call a method of an optional feature. Its failure never affects the answer. `is_counted`:
+        a refusal says something about the feature.
+
+        Return the response; None if Slack refused or the feature is off; an empty dictionary if the
+        outcome is unknown.
+        """
+        flags = self._workspace.flags
+        if not flags.is_on(feature):
+            return None
+        try:
+            response = await self._workspace.api.call(method, **arguments)
+        except SlackRefused as refused:
+            if is_counted:
+                flags.note_refusal(feature, refused.error)
+            return None
+        except (InDoubt, PlatformBusy):
+            return {}
+        flags.note_success(feature)
+        return response
+
+    async def end_session(self, channel: str, thread: str) -> None:
+        """Set a thread's session to "active". Raises nothing that Slack causes."""
+        with suppress(*FAILURES):
+            await self._workspace.api.call(
+                _SESSION, channel_id=channel, thread_ts=thread, status="active"
+            )
+
+
 class Presence:
     """The signs of one turn in one thread. A message outside a thread gets a reaction, because
     Slack has no other place for signs there.
@@ -40,8 +162,11 @@ class Presence:
     (agentconnect-md/agentconnect pull 1483).
     """
 
-    def __init__(self, workspace: Workspace, to: ReplyTo, resumed: bool = False) -> None:
+    def __init__(
+        self, workspace: Workspace, signs: SlackSigns, to: ReplyTo, resumed: bool = False
+    ) -> None:
         self._workspace = workspace
+        self._signs = signs
         self._to = to
         self._resumed = resumed
         self._channel = to.address.channel
@@ -69,8 +194,8 @@ class Presence:
             return
         self._begun, self._posts = True, posts
         if self._is_left_over:
-            self._workspace.tasks.start(self._workspace.unmark(self._place))
-        self._workspace.marks.clear(self._to.turn)
+            self._signs.tasks.start(self._signs.unmark(self._place))
+        self._signs.marks.clear(self._to.turn)
         has_place = bool(self._thread) or self._source.kind == "message"
         if has_place and not self._ended:
             self._timer = asyncio.get_running_loop().call_later(SIGN_AFTER_SECONDS, self._begin)
@@ -86,7 +211,7 @@ class Presence:
     def streams(self) -> None:
         """Note that a stream has started. Slack then sets the thread's session to "processing" by
         itself."""
-        self._workspace.working[self._where] = self._to.turn
+        self._signs.working[self._where] = self._to.turn
 
     def clear_waiting_signs(self) -> None:
         """Stop the status line and remove the reaction, because an answer is posted. The session
@@ -95,13 +220,13 @@ class Presence:
             self._timer.cancel()
         if self._line is not None:
             self._line.cancel()
-        self._workspace.marks.clear(self._to.turn)
+        self._signs.marks.clear(self._to.turn)
 
     async def end(self, released: bool = False) -> None:
         """Remove all signs at the end of the turn. `released` means that its stream ended, which
         also ended the session."""
         self.clear_waiting_signs()
-        self._workspace.pending.end(self._to.turn)
+        self._signs.notices.end(self._to.turn)
         if self._ended:
             return
         self._ended = True
@@ -109,9 +234,9 @@ class Presence:
             await self._status("")
         if self._session is not None:
             await asyncio.wait({self._session}, timeout=_SIGN_PATIENCE)
-        self._released = self._workspace.working.get(self._where) == self._to.turn
+        self._released = self._signs.working.get(self._where) == self._to.turn
         if self._released and released:
-            del self._workspace.working[self._where]
+            del self._signs.working[self._where]
         elif self._released:
             await self._let_go()
 
@@ -122,7 +247,7 @@ class Presence:
             return
         self._released = True
         if not self._begun:
-            self._workspace.tasks.start(self._workspace.unmark(self._place))
+            self._signs.tasks.start(self._signs.unmark(self._place))
         if self._thread:
             await self._let_go()
 
@@ -133,7 +258,7 @@ class Presence:
 
     @property
     def _where(self) -> str:
-        """The key of the thread in `Workspace.working`."""
+        """The key of the thread in `SlackSigns.working`."""
         return f"{self._channel}:{self._thread}"
 
     @property
@@ -147,43 +272,43 @@ class Presence:
         the message is older than this process."""
         if self._source.kind != "message":
             return False
-        return self._resumed or float(self._source.ts) < self._workspace.started
+        return self._resumed or float(self._source.ts) < self._signs.started
 
     def _begin(self) -> None:
         """Show the sign that the place allows: a reaction, the status line or a session."""
         if not self._thread:
-            self._workspace.tasks.start(self._mark())
+            self._signs.tasks.start(self._mark())
             return
         if not self._workspace.flags.is_on("sessions"):
-            self._line = self._workspace.tasks.start(self._keep_line())
+            self._line = self._signs.tasks.start(self._keep_line())
             return
-        self._session = self._workspace.tasks.start(self._start_session())
+        self._session = self._signs.tasks.start(self._start_session())
 
     async def _mark(self) -> None:
         """Add the waiting reaction if the rate limit leaves a call to remove it."""
         spare = await self._workspace.api.limiter.spare("reactions.remove")
         if spare and not self._ended:  # without a spare call, it could not be removed again
-            self._workspace.marks.put(self._to.turn, self._place)
+            self._signs.marks.put(self._to.turn, self._place)
 
     async def _start_session(self) -> None:
         """Set the session to "processing". If Slack refuses, show the status line instead."""
         if not await self._workspace.api.limiter.reserve(_SESSION, 2):
             return  # a second place is needed to end the session
         self._reserved = True
-        self._workspace.working[self._where] = self._to.turn
-        title = self._workspace.titles.get(self._to.turn) or None
+        self._signs.working[self._where] = self._to.turn
+        title = self._signs.titles.get(self._to.turn) or None
         response = await self._try("sessions", _SESSION, status="processing", title=title,
                                claimed=True, **self._there)  # fmt: skip
         if response:
             self.native_stop = response.get("warning") != NO_STOP_WARNING
         elif response is None:
-            self._workspace.working.pop(self._where, None)
+            self._signs.working.pop(self._where, None)
             if not self._ended:
-                self._line = self._workspace.tasks.start(self._keep_line())
+                self._line = self._signs.tasks.start(self._keep_line())
 
     async def _let_go(self) -> None:
         """Set the session to "active" in the background, and wait up to 2 seconds for it."""
-        if releasing := self._workspace.tasks.start(self._release()):
+        if releasing := self._signs.tasks.start(self._release()):
             await asyncio.wait({releasing}, timeout=_SIGN_PATIENCE)
 
     async def _release(self) -> None:
@@ -194,7 +319,7 @@ class Presence:
         async def release() -> None:
             if not flags.is_on("sessions"):
                 return
-            if self._workspace.working.get(self._where, self._to.turn) != self._to.turn:
+            if self._signs.working.get(self._where, self._to.turn) != self._to.turn:
                 return  # another turn works in this thread now
             try:
                 await self._workspace.api.call(
@@ -205,7 +330,7 @@ class Presence:
             except (InDoubt, PlatformBusy):
                 self._reserved = False
                 raise
-            self._workspace.working.pop(self._where, None)
+            self._signs.working.pop(self._where, None)
 
         with suppress(InDoubt, PlatformBusy):
             pauses = [_SIGN_PAUSE] * (_SIGN_TIMES - 1)
@@ -222,23 +347,9 @@ class Presence:
         await self._try("status", method, status=words[:50], **self._there)
 
     async def _try(self, feature: Feature, method: str, **arguments: Any) -> dict[str, Any] | None:
-        """Call a method of an optional feature. Its failure never affects the answer.
-
-        Return the response; None if Slack refused or the feature is off; an empty dictionary if the
-        outcome is unknown.
-        """
-        flags = self._workspace.flags
-        if not flags.is_on(feature):
-            return None
-        try:
-            response = await self._workspace.api.call(method, patience=_SIGN_PATIENCE, **arguments)
-        except SlackRefused as refused:
-            # A command can be typed where the app is not a member. A refusal there says nothing
-            # about the feature.
-            if self._source.kind == "message":
-                flags.note_refusal(feature, refused.error)
-            return None
-        except (InDoubt, PlatformBusy):
-            return {}
-        flags.note_success(feature)
-        return response
+        # A command can be typed where the app is not a member. A refusal there says nothing about
+        # the feature.
+        is_counted = self._source.kind == "message"
+        return await self._signs.call(
+            feature, method, is_counted=is_counted, patience=_SIGN_PATIENCE, **arguments
+        )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 import structlog
 
 from adapters.slack.client import GONE, MESSAGE_TOO_LONG, STREAM_OVER, STREAM_STOPPED, SlackRefused
-from adapters.slack.events import Source
+from adapters.slack.events import Source, stop_message
 from adapters.slack.files import upload
 from adapters.slack.posts import (
     PostLookup,
@@ -19,7 +20,7 @@ from adapters.slack.posts import (
     post_metadata,
     stop_stream,
 )
-from adapters.slack.presence import Presence
+from adapters.slack.presence import Presence, SlackSigns
 from adapters.slack.render import (
     ANSWER_PART_BYTES,
     STREAM_BYTES,
@@ -34,12 +35,12 @@ from adapters.slack.render import (
 )
 from adapters.slack.row_blocks import without_tables
 from adapters.slack.workspace import Workspace
+from core.chat.conversations import Conversations
 from core.chat.platform import ARRIVAL_SECONDS, AnswerPart
 from core.chat.reply import FILES_NUMBER
 from core.domain import errors
-from core.domain.errors import PlatformBusy, PostRemoved, Undeliverable
+from core.domain.errors import NotStored, PlatformBusy, PostRemoved, Undeliverable
 from core.domain.messages import Answer, File, ReplyTo
-from core.ports.conversations import Files
 
 log = structlog.get_logger("slack")
 
@@ -67,16 +68,18 @@ class SlackSurface:
     arrival_seconds = ARRIVAL_SECONDS
 
     def __init__(
-        self, workspace: Workspace, files: Files, to: ReplyTo, resumed: bool = False
-    ) -> None:
+        self, workspace: Workspace, signs: SlackSigns, conversations: Conversations, to: ReplyTo,
+        resumed: bool = False,
+    ) -> None:  # fmt: skip
         self._workspace = workspace
+        self._signs = signs
         self._api = workspace.api
-        self._files = files
+        self._conversations = conversations
         self._to = to
         self._channel = to.address.channel
         self._source = Source.read(to.source)
         self._thread = self._source.thread
-        self._presence = Presence(workspace, to, resumed)
+        self._presence = Presence(workspace, signs, to, resumed)
         self._rotation = Rotation(lambda text: parts(text, workspace.part))
         self._lookup = PostLookup(workspace, self._channel, self._thread, self._source.ts, to.turn)
         self._posts = SlackPosts(self._lookup)
@@ -131,7 +134,7 @@ class SlackSurface:
         except SlackRefused as refused:
             id = await self._through_hook(refused, part)
         self._own_posts.add(id)
-        self._workspace.pending.end(self._to.turn)
+        self._signs.notices.end(self._to.turn)
         if part.answer is not None:
             await self._presence.end()
         return id
@@ -180,8 +183,11 @@ class SlackSurface:
     async def upload(self, key: str, files: Sequence[File]) -> str:
         """Upload an answer's files in one post, and return its id."""
         try:
-            return self._id(await upload(self._api, self._files, self._lookup.with_files, files,
-                                         self._channel, self._thread))  # fmt: skip
+            post = await upload(
+                self._api, self._conversations.files, self._lookup.with_files, files,
+                self._channel, self._thread,
+            )  # fmt: skip
+            return self._id(post)
         except SlackRefused as refused:
             raise _as_delivery_error(refused) from refused
 
@@ -301,7 +307,10 @@ class SlackSurface:
         press too, because its event may be lost."""
         if not self._stopped:
             self._stopped = True
-            await self._workspace.stopped(self._to, ts)
+            to, now = self._to, f"{time.time():.6f}"
+            message = stop_message(to.address, to.asker, self._thread, now, ts or to.turn)
+            with suppress(NotStored):
+                await self._conversations.inbox.accept(message)
 
     async def _update(self, post: str, part: AnswerPart) -> None:
         """Edit a post, unless it already shows this content. Optional edits are skipped if the rate

@@ -1,21 +1,24 @@
-"""Tracks who takes part in a thread, and which threads belong to a direct message."""
+"""Tracks who takes part in a thread, and which conversation a message belongs to."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 
 from adapters.slack.client import FAILURES, history
-from adapters.slack.events import ParsedMessage, event_key
+from adapters.slack.events import ParsedMessage, event_key, is_direct
 from adapters.slack.render import Json, mentioned_ids
 from adapters.slack.workspace import Workspace
-from core.chat.participants import Participants
+from core.chat.participants import AddressingSettings, ConfiguredPlaces, Participants
 from core.domain.errors import NotFound
 from core.domain.messages import Address, turn_id
 from core.ports.conversations import ThreadMap
-from core.runtime.tasks import BoundedDict
+from core.runtime.tasks import BackgroundTasks, BoundedDict
 from core.store.turns import Journal
+from core.text.i18n import say
 
+SLACK_WAITS_FOR_MENTION = "Several people are here now, so I only answer when you mention me."
 NOTICE_EVENT_TYPE = "ponte_notice"
 """The event type in the metadata of our notice that Ponte now waits for mentions."""
 THREAD_SECONDS = 1.0
@@ -31,15 +34,12 @@ class ThreadParticipants:
     with it.
 
     The data is kept in memory and read again from Slack, so nothing that others write is stored.
-    `join` is called with channel, thread and person when a second person joins.
     """
 
-    def __init__(
-        self, workspace: Workspace, threads: ThreadMap, join: Callable[[str, str, str], None]
-    ) -> None:
+    def __init__(self, workspace: Workspace, threads: ThreadMap, tasks: BackgroundTasks) -> None:
         self._workspace = workspace
         self._threads = threads
-        self._join = join
+        self._tasks = tasks
         self._known: BoundedDict[str, Participants] = BoundedDict()
         self._others: BoundedDict[str, bool] = BoundedDict()
         """For threads without a turn of ours: whether the first message addressed others."""
@@ -147,7 +147,20 @@ class ThreadParticipants:
         alone = len(there.people) == 1
         there.join(user)
         if alone and there.note_notice_due():
-            self._join(channel, thread, user)
+            self._tasks.start(self._announce_mentions_only(channel, thread, user))
+
+    async def _announce_mentions_only(self, channel: str, thread: str, user: str) -> None:
+        """Post the notice that Ponte now waits for mentions, in the language of the person who
+        joined."""
+        directory = self._workspace.directory
+        await directory.profiles([user])
+        with suppress(*FAILURES):
+            await self._workspace.api.call(
+                "chat.postMessage", channel=channel, thread_ts=thread,
+                text=say(SLACK_WAITS_FOR_MENTION, directory.locale(user)),
+                metadata={"event_type": NOTICE_EVENT_TYPE, "event_payload": {"kind": "company"}},
+                unfurl_links=False, unfurl_media=False,
+            )  # fmt: skip
 
     def _participants_in(self, posts: Sequence[Json]) -> Participants:
         """Return the people who wrote these messages, and whether the notice is among them."""
@@ -159,28 +172,47 @@ class ThreadParticipants:
         return [str(p["user"]) for p in posts if p.get("user") and not p.get("bot_id")]
 
 
-class DirectThreads:
-    """Decides for threads in direct messages if they belong to the direct message's conversation.
+class SlackLocations:
+    """Decides which conversation a message belongs to, and which settings its place has.
 
-    Our answer to a top-level message is posted in a thread under it. That thread belongs to the
-    direct message's conversation. Ponte recognises it by a turn of the thread's root in the
-    journal. Other threads are separate conversations.
+    Our answer to a top-level message of a direct message is posted in a thread under it. That
+    thread belongs to the direct message's conversation. Ponte recognises it by a turn of the
+    thread's root in the journal. Other threads are separate conversations.
     """
 
-    def __init__(self, workspace: Workspace, journal: Journal) -> None:
+    def __init__(self, workspace: Workspace, journal: Journal, places: ConfiguredPlaces) -> None:
         self._workspace = workspace
         self._journal = journal
+        self._places = places
         self._known: BoundedDict[str, bool] = BoundedDict()
+
+    def settings_of(self, where: Address) -> AddressingSettings:
+        """Return the settings of a place."""
+        return self._places.channel(where)
+
+    def is_whole(self, channel: str) -> bool:
+        """Return whether a channel's top level is one single conversation (`threads = false`)."""
+        where = Address("slack", channel, self._workspace.team, is_shared=True)
+        return not is_direct(channel, {}) and self.settings_of(where).threads is False
+
+    async def address_of(self, said: ParsedMessage) -> Address:
+        """Return the address of the conversation that a message belongs to: a thread of a channel,
+        a whole channel, a direct message, or a separate thread in one."""
+        is_flat = said.direct or self.is_whole(said.channel)
+        in_dm = said.direct and await self._belongs_to_dm(said)
+        thread = said.thread if is_flat else said.thread or said.ts
+        return Address("slack", said.channel, said.team, "" if in_dm else thread,
+                       is_shared=not said.direct)  # fmt: skip
 
     def took(self, said: ParsedMessage) -> None:
         """Note that a top-level message was accepted. Its thread will hold our answer."""
         if said.direct and not said.thread:
             self._known[said.event_key] = True
 
-    async def belongs_to_dm(self, said: ParsedMessage) -> bool:
-        """Return whether a message belongs to the direct message's own conversation; for a channel,
-        whether it is at the top level."""
-        if not said.direct or not said.thread or said.parent == self._workspace.user:
+    async def _belongs_to_dm(self, said: ParsedMessage) -> bool:
+        """Return whether a direct message belongs to the direct message's own conversation, not to
+        a separate thread."""
+        if not said.thread or said.parent == self._workspace.user:
             return not said.thread
         root = event_key(said.team, said.channel, said.thread)
         if root not in self._known:

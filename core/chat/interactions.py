@@ -13,18 +13,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from core.chat.people import People
 from core.domain.errors import NotStored
 from core.domain.messages import Address, Attachment, Message, Person, Quote
-from core.domain.records import Action, QuickCommand, Receipt, Verdict
+from core.domain.records import Action, QuickCommand, Receipt
 from core.ports.conversations import Inbox, StatusBoard
-from core.rights.policy import Policy
 from core.runtime.tasks import BackgroundTasks
 from core.text.i18n import say, use_locale
 
 RESTARTING = "I'm about to restart. Try again in a minute."
-
-NoteRefusal = Callable[[Person, Address, Verdict], None]
-"""Writes a refusal to the audit log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +91,11 @@ class Interactions:
     """Checks rights, stores, acknowledges and notifies, for the interactions of one platform."""
 
     def __init__(
-        self, inbox: Inbox, policy: Policy, board: StatusBoard, note_refusal: NoteRefusal,
-        tasks: BackgroundTasks,
-    ) -> None:  # fmt: skip
+        self, inbox: Inbox, people: People, board: StatusBoard, tasks: BackgroundTasks
+    ) -> None:
         self._inbox = inbox
-        self._policy = policy
+        self._people = people
         self._board = board
-        self._note_refusal = note_refusal
         self._tasks = tasks
         self.is_open = True
         """False once intake has stopped: everybody is then asked to try again."""
@@ -170,13 +165,13 @@ class Interactions:
         person, address = interaction.person, interaction.address
         try:
             async with asyncio.timeout(interaction.limits.rights_seconds):
-                verdict = await self._policy.may(person, address, action)
+                verdict = await self._people.policy.may(person, address, action)
         except TimeoutError:
             return while_unknown
         if verdict.is_unknown:
             return while_unknown
         if verdict.allowed:
             return ""
-        self._note_refusal(person, address, verdict)
+        self._people.note_refusal(person, address, verdict)
         with use_locale(interaction.locale):
             return verdict.words()

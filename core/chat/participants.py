@@ -6,7 +6,7 @@ person writes, only mentions are, and Ponte announces that once. A channel can h
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -37,23 +37,25 @@ class AddressingSettings(Protocol):
         thread that people open there is another one."""
 
 
-@dataclass(frozen=True, slots=True)
-class FixedAddressingSettings:
-    """Addressing settings that do not change; without arguments, the defaults."""
+class ConfiguredPlaces(Protocol):
+    """The places with settings of their own. They are read for each message, because the owner of
+    the installation may change them at any time."""
 
-    strict_mention: bool | None = None
-    answer_everything: bool | None = None
-    threads: bool | None = None
+    @property
+    def channels(self) -> Mapping[str, AddressingSettings]:
+        """The settings of places, by their names in ponte.toml."""
 
-
-FindAddressingSettings = Callable[[Address], AddressingSettings]
-"""Returns the settings of a place. It is called for each message, because the owner of the
-installation may change them at any time."""
+    def channel(self, address: Address) -> AddressingSettings:
+        """Return the settings of a place."""
 
 
-def find_no_settings(address: Address) -> AddressingSettings:
-    """Return the default settings for any place."""
-    return FixedAddressingSettings()
+def list_answer_all_places(places: ConfiguredPlaces, platform: str) -> Sequence[str]:
+    """Return the platform's places with `answer_everything`, by their names in ponte.toml."""
+    return [
+        place
+        for place, own in places.channels.items()
+        if own.answer_everything and place.partition(":")[0] == platform
+    ]
 
 
 @dataclass(slots=True)

@@ -47,6 +47,15 @@ class WaitingMarks:
             self._due[turn] = task
             task.add_done_callback(lambda _: self._due.pop(turn, None))
 
+    def mark_stored(
+        self, policy: Policy, inbox: Inbox, message: Message, receipt: Receipt, place: str
+    ) -> None:
+        """Mark a stored message if it waits for other turns, or while its author is unknown."""
+        if receipt.turns_ahead:
+            self.put(receipt.turn, place)
+        else:
+            self.tasks.start(self._mark_while_unknown(policy, inbox, message, receipt, place))
+
     def clear(self, turn: str) -> None:
         """Remove the mark: the turn begins."""
         if waiting := self._due.pop(turn, None):
@@ -68,18 +77,16 @@ class WaitingMarks:
         self.on_change()
         await self.put_on(place)
 
-
-async def mark_while_unknown(
-    marks: WaitingMarks, policy: Policy, inbox: Inbox, message: Message, receipt: Receipt,
-    place: str,
-) -> None:  # fmt: skip
-    """Mark a message while the platform has not identified its author. Remove the mark when it is
-    answered."""
-    known = await policy.prepare(
-        message.author, message.address, confirmed=False, seconds=UNKNOWN_MARK_SECONDS
-    )
-    if not known:
-        marks.put(receipt.turn, place)
-        with suppress(Forgotten, NotStored):
-            await inbox.wait_for_answer(receipt.seq)
-        marks.clear(receipt.turn)
+    async def _mark_while_unknown(
+        self, policy: Policy, inbox: Inbox, message: Message, receipt: Receipt, place: str
+    ) -> None:
+        """Mark a message while the platform has not identified its author. Remove the mark when it
+        is answered."""
+        known = await policy.prepare(
+            message.author, message.address, confirmed=False, seconds=UNKNOWN_MARK_SECONDS
+        )
+        if not known:
+            self.put(receipt.turn, place)
+            with suppress(Forgotten, NotStored):
+                await inbox.wait_for_answer(receipt.seq)
+            self.clear(receipt.turn)

@@ -391,15 +391,6 @@ def has_daily_turns(shared: SharedSettings) -> bool:
     return chosen is not None and bool(chosen.person or chosen.everybody)
 
 
-def list_answer_all_places(config: OperatorConfig, platform: str) -> Sequence[str]:
-    """Return the platform's places with `answer_everything`, by their names in ponte.toml."""
-    return [
-        place
-        for place, own in config.channels.items()
-        if own.answer_everything and place.partition(":")[0] == platform
-    ]
-
-
 def describe_allowed(allow: frozenset[str], platform: str) -> str:
     """Return the names in `allow` that belong to this platform, joined by commas; "" if none."""
     return ", ".join(sorted(name for name in allow if name.startswith(f"{platform}:")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 
 import pytest
 
@@ -10,6 +11,7 @@ from core.chat.interactions import InteractionLimits, InteractionRequest, Intera
 from core.domain.errors import NotStored
 from core.domain.messages import Address, Message, Person
 from core.domain.records import Receipt, Verdict
+from core.rights.policy import Policy
 from core.runtime.tasks import BackgroundTasks
 from tests.fakes.choices import EmptyStatusBoard, allow_list, make_message
 
@@ -39,6 +41,17 @@ class RecordedInbox:
         assert message is None
         self._events.append(f"withdrawn {event_key}")
         return "unstarted"
+
+
+@dataclass
+class RecordedPeople:
+    """The rights of people, and the refusals that were noted."""
+
+    policy: Policy
+    events: list[str]
+
+    def note_refusal(self, person: Person, address: Address, verdict: Verdict) -> None:
+        self.events.append("refusal noted")
 
 
 class RecordedInteraction:
@@ -72,14 +85,12 @@ class InteractionSetting:
     def __init__(self, allow: frozenset[str] = frozenset({"*"}), trouble: str = "") -> None:
         self.events: list[str] = []
         self.tasks = BackgroundTasks("test")
-        inbox, policy = RecordedInbox(self.events, trouble), allow_list(allow)
-        self.kit = Interactions(inbox, policy, EmptyStatusBoard(), self._note_refusal, self.tasks)  # type: ignore[arg-type]
+        people = RecordedPeople(allow_list(allow), self.events)
+        inbox = RecordedInbox(self.events, trouble)
+        self.kit = Interactions(inbox, people, EmptyStatusBoard(), self.tasks)  # type: ignore[arg-type]
 
     def interaction(self, limits: InteractionLimits) -> RecordedInteraction:
         return RecordedInteraction(self.events, limits)
-
-    def _note_refusal(self, person: Person, address: Address, verdict: Verdict) -> None:
-        self.events.append("refusal noted")
 
 
 LIMITS = InteractionLimits(60.0, 60.0)

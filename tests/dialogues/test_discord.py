@@ -12,17 +12,18 @@ import discord
 import pytest
 import simcord
 
-from adapters.discord.adapter import DiscordAdapter
+from adapters.discord import DISCORD_API_URL, DISCORD_GATEWAY_URL
+from adapters.discord.adapter import DiscordAdapter, DiscordOptions
 from bot.tables import SCHEMA
 from core.chat.conversations import Conversations
-from core.chat.participants import FixedAddressingSettings
 from core.chat.people import People
 from core.commands import grammar
-from core.domain.messages import Address, Answer, Card
+from core.domain.messages import Answer, Card
 from core.store.database import Database, SqliteDatabase
 from core.store.peers import Alone
 from tests.fakes.choices import EmptyStatusBoard, allow_list
 from tests.fakes.memory import MemoryFiles, MemoryInbox
+from tests.fakes.places import FixedAddressingSettings, FixedPlaces
 from tests.fakes.posts import KeptPosts
 
 CARD = Card("abcde2", "proposal", "Change 2 customers", "", (), ("approve", "deny"))
@@ -40,7 +41,9 @@ class SimcordSetup:
         self.files: list[str] = []
         self.long = ""
 
-    async def client(self, **options: Any) -> discord.Client:
+    async def client(
+        self, places: FixedPlaces | None = None, *, message_content: bool = False
+    ) -> discord.Client:
         """A new start of Ponte."""
         unused: Any = None
         self.adapter = DiscordAdapter(
@@ -49,7 +52,8 @@ class SimcordSetup:
             People(allow_list(frozenset({"*"})), unused, unused, unused, unused, unused),
             EmptyStatusBoard(),
             Alone(self.database),
-            **options,
+            places or FixedPlaces(),
+            DiscordOptions(DISCORD_API_URL, DISCORD_GATEWAY_URL, message_content=message_content),
         )
         await self.adapter.state.open()
         return self.adapter.make_client()
@@ -89,8 +93,7 @@ async def setup(tmp_path: Path) -> AsyncIterator[SimcordSetup]:
     await database.close()
 
 
-def no_threads(_: Address) -> FixedAddressingSettings:
-    return FixedAddressingSettings(threads=False)
+NO_THREADS = FixedPlaces(FixedAddressingSettings(threads=False))
 
 
 def bot_messages(env: simcord.Env, channel: Any) -> list[str]:
@@ -132,7 +135,7 @@ async def test_a_reply_that_mentions_ponte_is_answered(setup: SimcordSetup) -> N
 async def test_a_reply_to_what_is_withheld_is_answered_with_how_to_show_it(
     setup: SimcordSetup,
 ) -> None:
-    client = await setup.client(find_settings=no_threads)
+    client = await setup.client(NO_THREADS)
     async with simcord.run(client, approved_intents=discord.Intents.default()) as env:
         guild = env.create_guild()
         channel = guild.create_text_channel("general")
@@ -149,7 +152,7 @@ async def test_a_reply_to_what_is_withheld_is_answered_with_how_to_show_it(
 
 
 async def test_with_the_intent_a_reply_and_a_thread_are_read(setup: SimcordSetup) -> None:
-    client = await setup.client(find_settings=no_threads, message_content=True)
+    client = await setup.client(NO_THREADS, message_content=True)
     async with simcord.run(client) as env:
         guild = env.create_guild()
         channel = guild.create_text_channel("general")

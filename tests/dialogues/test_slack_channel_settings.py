@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
-from adapters.slack.intake import SlackOptions
-from core.chat.participants import FixedAddressingSettings
 from core.chat.reply import FILES_NUMBER
 from core.domain.messages import Address, Answer, Person, Post
 from core.domain.records import RoundRequest
 from tests.dialogues.test_slack_cards import ASKED, CARD
 from tests.fakes.models import EchoModel
+from tests.fakes.places import FixedAddressingSettings
 from tests.fakes.posts import KeptPosts
+from tests.fakes.slack import TEAM
 from tests.slack.bot import Setting, Workplace, workplace
 from tests.slack.doubles import NoPosts, WatchedInbox
 
@@ -31,15 +32,15 @@ class SettingsByChannel:
     now: FixedAddressingSettings
     places: set[str] = field(default_factory=set)
 
-    def __call__(self, address: Address) -> FixedAddressingSettings:
+    @property
+    def channels(self) -> Mapping[str, FixedAddressingSettings]:
+        return {f"slack:{TEAM}:{id}": self.now for id in self.places}
+
+    def channel(self, address: Address) -> FixedAddressingSettings:
         return self.now if address.channel in self.places else FixedAddressingSettings()
 
     def of(self, w: Workplace) -> None:
         self.places.add(w.general.id)
-
-    @property
-    def options(self) -> SlackOptions:
-        return SlackOptions(self, everything=lambda: sorted(self.places))
 
 
 def top(w: Workplace) -> list[str]:
@@ -54,7 +55,7 @@ async def reads(w: Workplace, *texts: str) -> None:
 
 async def test_everything_that_people_say_is_answered_in_its_thread(tmp_path: Path) -> None:
     settings = SettingsByChannel(EVERYTHING)
-    async with workplace(tmp_path, Setting(options=settings.options)) as w:
+    async with workplace(tmp_path, Setting(places=settings)) as w:
         settings.of(w)
         one = w.slack.say(w.alice, w.general, "how many bolts?")
         await w.slack.wait_for_answers(one, "You said: how many bolts?")
@@ -74,7 +75,7 @@ async def test_everything_that_people_say_is_answered_in_its_thread(tmp_path: Pa
 
 async def test_what_is_said_to_others_is_not_for_it_and_is_kept_nowhere(tmp_path: Path) -> None:
     settings, model = SettingsByChannel(EVERYTHING), EchoModel()
-    async with workplace(tmp_path, Setting(model, options=settings.options)) as w:
+    async with workplace(tmp_path, Setting(model, places=settings)) as w:
         settings.of(w)
         told = w.slack.say(w.alice, w.general, f"{w.bob.mention} the swordfish is ready")
         w.slack.say(w.alice, w.general, "<!subteam^S1> have a look at the swordfish")
@@ -93,7 +94,7 @@ async def test_what_is_said_to_others_is_not_for_it_and_is_kept_nowhere(tmp_path
 
 async def test_after_a_restart_a_thread_among_others_is_still_theirs(tmp_path: Path) -> None:
     settings = SettingsByChannel(EVERYTHING)
-    async with workplace(tmp_path, Setting(options=settings.options)) as w:
+    async with workplace(tmp_path, Setting(places=settings)) as w:
         settings.of(w)
         theirs = w.slack.say(w.alice, w.general, f"{w.bob.mention} can you?")
         ours = w.slack.say(w.alice, w.general, "can you?")
@@ -107,7 +108,7 @@ async def test_after_a_restart_a_thread_among_others_is_still_theirs(tmp_path: P
 
 async def test_a_thread_that_is_older_than_the_setting_is_answered_too(tmp_path: Path) -> None:
     settings = SettingsByChannel(EVERYTHING)
-    async with workplace(tmp_path, Setting(options=settings.options)) as w:
+    async with workplace(tmp_path, Setting(places=settings)) as w:
         older = w.slack.say(w.alice, w.general, "who has the key?")
         await w.slack.deliveries.wait_for_deliveries()
         settings.of(w)
@@ -117,7 +118,7 @@ async def test_a_thread_that_is_older_than_the_setting_is_answered_too(tmp_path:
 
 async def test_what_it_heard_already_is_not_told_to_the_model_again(tmp_path: Path) -> None:
     settings, model = SettingsByChannel(EVERYTHING), EchoModel()
-    async with workplace(tmp_path, Setting(model, options=settings.options)) as w:
+    async with workplace(tmp_path, Setting(model, places=settings)) as w:
         settings.of(w)
         alert = w.slack.alert(w.general, attachments=[{"title": "Disk is full"}])
         first = w.slack.say(w.alice, w.general, "what is this?", thread=alert)
@@ -133,7 +134,7 @@ async def test_what_it_heard_already_is_not_told_to_the_model_again(tmp_path: Pa
 
 async def test_what_was_said_to_others_meanwhile_is_told_to_the_model(tmp_path: Path) -> None:
     settings, model = SettingsByChannel(EVERYTHING), EchoModel()
-    async with workplace(tmp_path, Setting(model, options=settings.options)) as w:
+    async with workplace(tmp_path, Setting(model, places=settings)) as w:
         settings.of(w)
         said = w.slack.say(w.alice, w.general, "how many bolts?")
         await w.slack.wait_for_answer(said)
@@ -149,7 +150,7 @@ async def test_a_reply_is_answered_if_slack_does_not_say_how_its_thread_began(
     tmp_path: Path,
 ) -> None:
     settings = SettingsByChannel(EVERYTHING)
-    async with workplace(tmp_path, Setting(options=settings.options)) as w:
+    async with workplace(tmp_path, Setting(places=settings)) as w:
         settings.of(w)
         theirs = w.slack.say(w.alice, w.general, f"{w.bob.mention} can you?")
         await w.slack.deliveries.wait_for_deliveries()
@@ -162,7 +163,7 @@ async def test_a_reply_is_answered_if_slack_does_not_say_how_its_thread_began(
 
 async def test_bots_joins_and_its_own_posts_are_never_for_it(tmp_path: Path) -> None:
     settings = SettingsByChannel(BOTH)
-    async with workplace(tmp_path, Setting(options=settings.options)) as w:
+    async with workplace(tmp_path, Setting(places=settings)) as w:
         settings.of(w)
         robot = w.slack.person("Robot", is_bot=True)
         w.slack.say(robot, w.general, "beep")
@@ -179,15 +180,14 @@ async def test_a_bot_that_is_named_is_answered(tmp_path: Path) -> None:
     async with workplace(tmp_path) as w:
         settings.of(w)
         robot = w.slack.person("Robot", is_bot=True)
-        options = SlackOptions(settings, bots=frozenset({"B" + robot.id[1:]}))
-        await w.restart(Setting(options=options))
+        await w.restart(Setting(places=settings, bots=frozenset({"B" + robot.id[1:]})))
         w.slack.say(robot, w.general, "beep")
         await reads(w, "You said: beep")
 
 
 async def test_the_way_can_change_at_any_time(tmp_path: Path) -> None:
     settings = SettingsByChannel(FixedAddressingSettings())
-    async with workplace(tmp_path, Setting(options=settings.options)) as w:
+    async with workplace(tmp_path, Setting(places=settings)) as w:
         settings.of(w)
         w.slack.say(w.alice, w.general, "nobody?")
         await w.slack.deliveries.wait_for_deliveries()
@@ -208,7 +208,7 @@ async def test_the_way_can_change_at_any_time(tmp_path: Path) -> None:
 
 async def test_without_threads_the_channel_is_one_conversation(tmp_path: Path) -> None:
     settings, model = SettingsByChannel(FLAT), EchoModel()
-    async with workplace(tmp_path, Setting(model, options=settings.options)) as w:
+    async with workplace(tmp_path, Setting(model, places=settings)) as w:
         settings.of(w)
         one = w.slack.say(w.alice, w.general, f"{w.slack.bot} one")
         await reads(w, "You said: one")
@@ -231,7 +231,7 @@ async def test_without_threads_the_channel_is_one_conversation(tmp_path: Path) -
 async def test_a_reply_under_its_answer_brings_that_along(tmp_path: Path) -> None:
     """The answer was said in the channel's conversation, which the thread's does not know."""
     settings, model = SettingsByChannel(FLAT), EchoModel()
-    async with workplace(tmp_path, Setting(model, options=settings.options)) as w:
+    async with workplace(tmp_path, Setting(model, places=settings)) as w:
         settings.of(w)
         w.slack.say(w.alice, w.general, f"{w.slack.bot} 42 bolts")
         await reads(w, "You said: 42 bolts")
@@ -243,7 +243,7 @@ async def test_a_reply_under_its_answer_brings_that_along(tmp_path: Path) -> Non
 
 async def test_messages_of_the_channel_are_answered_in_order(tmp_path: Path) -> None:
     settings = SettingsByChannel(BOTH)
-    async with workplace(tmp_path, Setting(EchoModel(delay=0.02), options=settings.options)) as w:
+    async with workplace(tmp_path, Setting(EchoModel(delay=0.02), places=settings)) as w:
         settings.of(w)
         for number in range(5):
             w.slack.say((w.alice, w.bob)[number % 2], w.general, str(number))
@@ -255,7 +255,7 @@ async def test_an_edit_before_its_turn_counts_and_a_deleted_message_has_none(
     tmp_path: Path,
 ) -> None:
     settings, (model, go_on) = SettingsByChannel(BOTH), waiting()
-    async with workplace(tmp_path, Setting(model, options=settings.options)) as w:
+    async with workplace(tmp_path, Setting(model, places=settings)) as w:
         settings.of(w)
         w.slack.say(w.alice, w.general, "first")
         edited = w.slack.say(w.alice, w.general, "secnd")
@@ -272,7 +272,7 @@ async def test_an_edit_before_its_turn_counts_and_a_deleted_message_has_none(
 async def test_while_it_works_the_message_wears_a_mark(tmp_path: Path) -> None:
     """Slack's signs need a thread."""
     settings, (model, go_on) = SettingsByChannel(FLAT), waiting()
-    async with workplace(tmp_path, Setting(model, options=settings.options)) as w:
+    async with workplace(tmp_path, Setting(model, places=settings)) as w:
         settings.of(w)
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
         await w.slack.wait_until(lambda: said.reactions)
@@ -293,7 +293,7 @@ def waiting() -> tuple[EchoModel, asyncio.Event]:
 
 async def test_a_person_stops_it_with_a_word(tmp_path: Path) -> None:
     settings, (model, _) = SettingsByChannel(FLAT), waiting()
-    async with workplace(tmp_path, Setting(model, options=settings.options)) as w:
+    async with workplace(tmp_path, Setting(model, places=settings)) as w:
         settings.of(w)
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
         await w.slack.wait_until(lambda: said.reactions)
@@ -304,7 +304,7 @@ async def test_a_person_stops_it_with_a_word(tmp_path: Path) -> None:
 
 async def test_a_command_belongs_to_the_channels_conversation(tmp_path: Path) -> None:
     settings, model = SettingsByChannel(FLAT), EchoModel()
-    async with workplace(tmp_path, Setting(model, options=settings.options)) as w:
+    async with workplace(tmp_path, Setting(model, places=settings)) as w:
         settings.of(w)
         w.slack.command(w.alice, w.general, "/quick-command", "sum-up these words")
         await w.slack.wait_until(lambda: top(w) or w.slack.ephemeral_posts(w.general.id))
@@ -316,7 +316,7 @@ async def test_a_command_belongs_to_the_channels_conversation(tmp_path: Path) ->
 
 async def test_a_card_in_the_channel_is_decided_where_it_stands(tmp_path: Path) -> None:
     settings, inbox = SettingsByChannel(FLAT), WatchedInbox()
-    async with workplace(tmp_path, Setting(options=settings.options, inbox=inbox.over)) as w:
+    async with workplace(tmp_path, Setting(places=settings, inbox=inbox.over)) as w:
         settings.of(w)
         w.slack.say(w.alice, w.general, f"{w.slack.bot} pay order 1")
         await reads(w, "You said: pay order 1")
@@ -341,7 +341,7 @@ async def test_the_files_of_another_turn_are_not_taken_for_its_own(
     """Both stand in the channel. The second was asked before the first one's came, and it is not
     known whether its own did."""
     settings, inbox = SettingsByChannel(FLAT), WatchedInbox()
-    async with workplace(tmp_path, Setting(options=settings.options, inbox=inbox.over)) as w:
+    async with workplace(tmp_path, Setting(places=settings, inbox=inbox.over)) as w:
         settings.of(w)
         for words in ("one", "two"):
             w.slack.say(w.alice, w.general, f"{w.slack.bot} {words}")

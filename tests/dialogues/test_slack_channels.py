@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from adapters.slack.intake import SLACK_WAITS_FOR_MENTION, SlackOptions
-from core.chat.participants import FixedAddressingSettings
+from adapters.slack.threads import SLACK_WAITS_FOR_MENTION
 from core.text.i18n import say
 from tests.fakes.models import EchoModel
+from tests.fakes.places import FixedAddressingSettings, FixedPlaces
 from tests.slack.bot import Setting, workplace
 
 
@@ -83,10 +83,8 @@ async def test_after_a_restart_without_the_history_it_knows_who_asked(tmp_path: 
 
 
 async def test_strict_mention_wants_one_each_time(tmp_path: Path) -> None:
-    options = SlackOptions(
-        lambda address: FixedAddressingSettings(strict_mention=address.channel.startswith("C"))
-    )
-    async with workplace(tmp_path, Setting(options=options)) as w:
+    places = FixedPlaces(FixedAddressingSettings(strict_mention=True))
+    async with workplace(tmp_path, Setting(places=places)) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} one")
         await w.slack.wait_for_answer(said)
         w.slack.say(w.alice, w.general, "two", thread=said)

@@ -232,7 +232,7 @@ async def test_the_home_tab_says_what_is_connected_and_allowed(tmp_path: Path) -
 async def test_a_command_that_takes_its_time_says_so_to_who_typed_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("adapters.slack.workspace.NOTICE_AFTER_SECONDS", 0.1)
+    monkeypatch.setattr("adapters.slack.presence.NOTICE_AFTER_SECONDS", 0.1)
     async with workplace(tmp_path, KNOWN) as w:
         posts = w.slack.api.close("chat.postMessage")
         typed = w.slack.command(w.alice, w.general, "/quick-command", "joke about bridges")
@@ -255,17 +255,17 @@ async def test_the_first_post_of_an_answer_withdraws_the_notice(tmp_path: Path) 
         w.slack.command(w.alice, w.general, "/quick-command", "joke")
         await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.general.id))
         to = replace(inbox.messages[0].reply_to, turn="another")
-        pending = w.bot.slack.workspace.pending
-        pending.begin(to.turn, to.token, "It takes its time.")
+        notices = w.bot.slack.signs.notices
+        notices.begin(to.turn, to.token, "It takes its time.")
         await w.bot.slack.surface(to).post("key", AnswerPart(1, "The first part."))
         await run_ready()
-        assert to.turn not in pending._waiting
+        assert to.turn not in notices._waiting
 
 
 async def test_a_form_that_takes_its_time_says_so_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("adapters.slack.workspace.NOTICE_AFTER_SECONDS", 0.1)
+    monkeypatch.setattr("adapters.slack.presence.NOTICE_AFTER_SECONDS", 0.1)
     async with workplace(tmp_path, KNOWN) as w:
         await w.slack.command(w.bob, w.general, "/quick-command", "report").acked.wait()
         posts = w.slack.api.close("chat.postMessage")

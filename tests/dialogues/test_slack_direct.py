@@ -8,7 +8,6 @@ import pytest
 
 from adapters.slack import posts
 from adapters.slack.render import ANSWER_PART_BYTES
-from adapters.slack.surface import SlackSurface
 from core.chat.platform import AnswerPart
 from tests.fakes.models import EchoModel
 from tests.slack.bot import Setting, workplace
@@ -165,9 +164,7 @@ async def test_nothing_is_sent_to_a_stream_while_a_word_is_unfinished(tmp_path: 
     inbox = WatchedInbox()
     async with workplace(tmp_path, Setting(inbox=inbox.over)) as w:
         await w.slack.wait_for_answer(w.slack.say(w.alice, w.dm, "tell me"))
-        surface = SlackSurface(
-            w.bot.slack.workspace, w.bot.engine.conversations.files, inbox.messages[0].reply_to
-        )
+        surface = w.bot.slack.surface(inbox.messages[0].reply_to)
         assert await surface.seconds_until_growth() == 0.0
         post = await surface.post("key:1", AnswerPart(1, "The bridge w", is_growing=True))
         for text in ("The bridge wa", "The bridge was b"):

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from adapters.slack.surface import SlackSurface
 from core.domain.errors import PostRemoved
 from core.domain.messages import Answer, Progress
 from core.domain.records import RoundRequest
@@ -298,9 +297,7 @@ async def test_a_post_that_somebody_deleted_cannot_be_deleted_again(tmp_path: Pa
     async with workplace(tmp_path, Setting(inbox=inbox.over)) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
         answer = await w.slack.wait_for_answer(said)
-        surface = SlackSurface(
-            w.bot.slack.workspace, w.bot.engine.conversations.files, inbox.messages[0].reply_to
-        )
+        surface = w.bot.slack.surface(inbox.messages[0].reply_to)
         id = f"{w.general.id}:{answer.ts}"
         w.slack.api.faults.add("chat.delete", "cant_delete_message", 1)
         await surface.delete(id)

@@ -17,6 +17,7 @@ from core.rights.allowances import Allowance
 from tests.dialogues.bot_home import BotHome
 from tests.dialogues.whole import Json, Whole, whole
 from tests.fakes.choices import make_message
+from tests.fakes.config import FixedConfig
 from tests.fakes.models import EchoModel
 from tests.fakes.openai import FakeOpenAI, Script
 
@@ -101,13 +102,9 @@ async def test_a_title_is_paid_from_the_asker_s_allowances(
 ) -> None:
     """Its tokens are counted with the turn, and without any left the first words stay."""
     allowances: list[Allowance] = []
-
-    def fresh(*_: Any) -> list[Allowance]:
-        return allowances
-
     async with FakeOpenAI() as fake, whole(tmp_path, fake, ponte_titles="on") as ponte:
         budget = ponte.app.engine.people.budget
-        monkeypatch.setattr(budget, "allowances", fresh)
+        monkeypatch.setattr(budget, "config", FixedConfig(turn_allowances=allowances))
         allowances.append(Allowance("each person", "day", tokens=200_000))
         usage = {"input": 300, "output": 10}
         fake.say(Script("A title", match=TITLE_REQUEST, usage=usage))

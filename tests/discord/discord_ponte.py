@@ -8,8 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from adapters.discord.adapter import DiscordAdapter
+from adapters.discord.adapter import DiscordAdapter, DiscordOptions
+from bot.engine import Engine
 from bot.stores import Stores
+from core.chat.participants import ConfiguredPlaces
 from core.domain.messages import Item, Message
 from core.domain.records import (
     Health,
@@ -28,6 +30,7 @@ from core.tools.tool import FunctionTool
 from tests.fakes.choices import Choices, allow_list, make_choices, open_engine
 from tests.fakes.discord import FakeDiscord
 from tests.fakes.models import EchoModel
+from tests.fakes.places import FixedPlaces
 
 
 class Speaker(EchoModel):
@@ -83,6 +86,22 @@ class Drawer:
         return None
 
 
+def make_adapter(
+    engine: Engine, chosen: Choices, token: str, options: DiscordOptions,
+    places: ConfiguredPlaces, inbox: Callable[[Inbox], Inbox] = lambda inbox: inbox,
+) -> DiscordAdapter:  # fmt: skip
+    """The adapter of this engine, not started. `inbox` may wrap the engine's."""
+    return DiscordAdapter(
+        token,
+        replace(engine.conversations, inbox=inbox(engine.conversations.inbox)),
+        engine.people,
+        chosen.board,
+        engine.stores.peers,
+        places,
+        options,
+    )
+
+
 class DiscordPonte:
     def __init__(self, discord: FakeDiscord, home: Path) -> None:
         self.discord = discord
@@ -95,6 +114,7 @@ class DiscordPonte:
         self.choices: Choices | None = None
         self.postgres = ""
         """The URL of a migrated database that all is kept in; "" is `ponte.db` in the home."""
+        self.places: ConfiguredPlaces = FixedPlaces()
         self.options: dict[str, Any] = {"identify_wait": 0.0}
         self.taken: list[str] = []
         """What was said and is stored."""
@@ -122,15 +142,14 @@ class DiscordPonte:
             return receipt
 
         self.engine.conversations.inbox.accept = accept_and_record  # type: ignore[method-assign]
-        self.adapter = DiscordAdapter(
+        urls = self.discord.api_url, self.discord.gateway_url
+        self.adapter = make_adapter(
+            self.engine,
+            given,
             self.discord.token,
-            replace(self.engine.conversations, inbox=self.inbox(self.engine.conversations.inbox)),
-            self.engine.people,
-            given.board,
-            self.engine.stores.peers,
-            api_url=self.discord.api_url,
-            gateway_url=self.discord.gateway_url,
-            **self.options,
+            DiscordOptions(*urls, **self.options),
+            self.places,
+            self.inbox,
         )
         self.policy.people.memberships = {"discord": self.adapter.roles.roles_of}
         self.engine.platforms.replies["discord"] = self.adapter.reply

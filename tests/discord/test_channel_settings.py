@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from discord import Client, Intents
 from adapters.discord import intake
 from adapters.discord.people import Roles
 from adapters.discord.setup import check
-from core.chat.participants import FixedAddressingSettings
 from core.clients.http import Proxies
 from core.domain.changes import DisplayName
 from core.domain.messages import Address, Person
@@ -23,25 +21,12 @@ from tests.discord.process import Process
 from tests.discord.test_company import count, thread_of
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.world import Channel, Guild
+from tests.fakes.places import FixedAddressingSettings, FixedPlaces
 
 EVERYTHING = FixedAddressingSettings(answer_everything=True)
 FLAT = FixedAddressingSettings(threads=False)
 DAY = 86_400.0
 BOTH = FixedAddressingSettings(answer_everything=True, threads=False)
-
-
-@dataclass
-class SettingsByChannel:
-    """By channel; a test may change them while the bot runs."""
-
-    of: dict[int, FixedAddressingSettings] = field(default_factory=dict)
-
-    def __call__(self, address: Address) -> FixedAddressingSettings:
-        return self.of.get(int(address.channel), FixedAddressingSettings())
-
-    @property
-    def options(self) -> Mapping[str, Any]:
-        return {"find_settings": self, "everything": lambda: [f"discord:1:{id}" for id in self.of]}
 
 
 @dataclass
@@ -54,11 +39,12 @@ class Scene:
     bob: DiscordPerson
     guild: Guild
     general: Channel
-    settings: SettingsByChannel
+    settings: FixedPlaces
 
     async def open(self, own: FixedAddressingSettings, **options: Any) -> None:
-        self.settings.of[self.general.id] = own
-        await self.ponte.open(**self.settings.options, **{"message_content": True, **options})
+        self.settings.by_id[str(self.general.id)] = own
+        self.ponte.places = self.settings
+        await self.ponte.open(**{"message_content": True, **options})
 
     @property
     def model_inputs(self) -> list[str]:
@@ -75,7 +61,13 @@ def scene(discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson) -> Scen
     discord.grant_message_content()
     guild = discord.guild("Bolts", ana, bob, roles={77: "buyers"})
     return Scene(
-        discord, ponte, ana, bob, guild, discord.text_channel(guild, "general"), SettingsByChannel()
+        discord,
+        ponte,
+        ana,
+        bob,
+        guild,
+        discord.text_channel(guild, "general"),
+        FixedPlaces(prefix="discord:1:"),
     )
 
 
@@ -193,7 +185,7 @@ async def test_without_threads_a_channel_is_one_conversation_and_not_one_per_per
     await scene.ana.wait_for_text("You said: one", scene.general)
     channel = f"discord:{scene.guild.id}:{scene.general.id}"
     assert scene.conversations == [f"{channel}:@{scene.ana.id}"], "Ponte may not create threads"
-    scene.settings.of[scene.general.id] = FLAT
+    scene.settings.by_id[str(scene.general.id)] = FLAT
     await scene.ana.mention("two", scene.general)
     await scene.ana.wait_for_text("You said: two", scene.general)
     assert scene.conversations[-1] == channel

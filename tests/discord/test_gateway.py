@@ -10,7 +10,7 @@ import discord
 import pytest
 
 from adapters.discord import DISCORD_STATE_NAME
-from adapters.discord.presence import waiting_marks
+from adapters.discord.presence import DiscordSigns
 from adapters.discord.state import DiscordState, SeenChannel
 from core.domain.errors import SettingsError
 from core.runtime.retry import Backoff
@@ -370,7 +370,7 @@ async def test_hourglasses_after_the_start_belong_to_the_stored_state() -> None:
         raise AssertionError("no call is made")
 
     state = DiscordState()
-    marks = waiting_marks(client, state, BackgroundTasks("discord"))
+    marks = DiscordSigns(client, state, BackgroundTasks("discord")).marks
     await state.open()
     marks.worn["turn"] = "1:2"
     assert state.hourglasses == {"turn": "1:2"}

@@ -13,12 +13,13 @@ import signal
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
-from adapters.discord.adapter import DiscordAdapter
-from core.chat.participants import FixedAddressingSettings
+from adapters.discord.adapter import DiscordOptions
 from core.domain.messages import Item
 from core.domain.records import ModelEvent, RoundCompleted, RoundRequest, TextDelta
+from tests.discord.discord_ponte import make_adapter
 from tests.fakes.choices import make_choices, open_engine
 from tests.fakes.models import EchoModel
+from tests.fakes.places import FixedAddressingSettings, FixedPlaces
 
 LONG_ANSWER = "\n\n".join(f"paragraph {n} " + "x" * 900 for n in range(6))
 
@@ -44,26 +45,17 @@ class Model(EchoModel):
 async def main(
     home: Path, token: str, api: str, gateway: str, hold: bool, grace: float, flat: bool
 ) -> None:
-    own = (
-        FixedAddressingSettings(answer_everything=True, threads=False)
-        if flat
-        else FixedAddressingSettings()
-    )
+    own = FixedAddressingSettings(answer_everything=True, threads=False)
     done = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, done.set)
     given = make_choices(Model(hold))
     engine = await open_engine(home, given)
-    adapter = DiscordAdapter(
+    adapter = make_adapter(
+        engine,
+        given,
         token,
-        engine.conversations,
-        engine.people,
-        given.board,
-        engine.stores.peers,
-        api_url=api,
-        gateway_url=gateway,
-        identify_wait=0.0,
-        message_content=flat,
-        find_settings=lambda address: own,
+        DiscordOptions(api, gateway, identify_wait=0.0, message_content=flat),
+        FixedPlaces(own) if flat else FixedPlaces(),
     )
     engine.platforms.replies["discord"] = adapter.reply
     engine.platforms.look_up["discord"] = adapter.look_up

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from adapters.discord.adapter import DiscordAdapter
+from adapters.discord.adapter import DiscordOptions
 from adapters.slack.surface import SlackSurface
 from bot import cli
 from core.store import jobs, notifications, processes, procrastinate_adapter
@@ -30,7 +30,8 @@ def hurry() -> None:
     jobs.RECHECK_SECONDS = jobs.Jobs.recheck = 0.5
     notifications.RECONNECT_SECONDS = procrastinate_adapter.RESTART_SECONDS = 0.2
     SlackSurface.interval = 0.2
-    (DiscordAdapter.__init__.__kwdefaults__ or {})["identify_wait"] = 0.0
+    *others, _ = DiscordOptions.__init__.__defaults__ or ()
+    DiscordOptions.__init__.__defaults__ = (*others, 0.0)  # `identify_wait` is the last one
 
 
 def mortal(number: int, moment: str) -> None:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from adapters.slack.adapter import Credentials, SlackAdapter
-from adapters.slack.intake import SlackOptions
+from adapters.slack.adapter import Credentials, SlackAdapter, SlackOptions
 from bot.engine import Engine
 from bot.stores import Stores
-from core.chat.conversations import Conversations
-from core.chat.people import People
+from core.chat.participants import ConfiguredPlaces
 from core.ports.conversations import Inbox, StatusBoard
 from core.ports.tools import Model
 from core.rights.policy import Policy
-from core.store.peers import Peers
 from tests.fakes.choices import Choices, make_choices, open_engine
+from tests.fakes.places import FixedPlaces
 from tests.fakes.slack import FakeSlack, Json, SlackChannel, SlackPerson
 
 
@@ -27,7 +25,8 @@ class Setting:
 
     model: Model | None = None
     http: bool = False
-    options: SlackOptions | None = None
+    places: ConfiguredPlaces = field(default_factory=FixedPlaces)
+    bots: frozenset[str] = frozenset()
     chosen: Choices | None = None
     board: StatusBoard | None = None
     inbox: Callable[[Inbox], Inbox] = lambda inbox: inbox
@@ -94,10 +93,10 @@ async def running(slack: FakeSlack, home: Path, setting: Setting) -> AsyncIterat
         chosen = replace(chosen, board=setting.board)
     stores = await Stores.open_shared(setting.postgres) if setting.postgres else None
     engine = await open_engine(home, chosen, stores)
-    adapter = SlackAdapter(
-        credentials(slack, setting.http), *parts(engine, chosen, setting.inbox),
-        api_url=slack.base_url, options=setting.options, home=home,
-    )  # fmt: skip
+    options = SlackOptions(slack.base_url, bots=setting.bots, home=home)
+    adapter = make_adapter(
+        engine, chosen, credentials(slack, setting.http), options, setting.places, setting.inbox
+    )
     connect_adapter(engine, chosen, adapter)
     engine.start()
     try:
@@ -129,9 +128,17 @@ def credentials(slack: FakeSlack, http: bool = False) -> Credentials:
     return Credentials(slack.bot_token, slack.app_token)
 
 
-def parts(
-    engine: Engine, chosen: Choices, inbox: Callable[[Inbox], Inbox]
-) -> tuple[Conversations, People, StatusBoard, Peers]:
-    """What an adapter of this engine uses."""
-    stores = replace(engine.conversations, inbox=inbox(engine.conversations.inbox))
-    return stores, engine.people, chosen.board, engine.stores.peers
+def make_adapter(
+    engine: Engine, chosen: Choices, credentials: Credentials, options: SlackOptions,
+    places: ConfiguredPlaces | None = None, inbox: Callable[[Inbox], Inbox] = lambda inbox: inbox,
+) -> SlackAdapter:  # fmt: skip
+    """The adapter of this engine, not started. `inbox` may wrap the engine's."""
+    return SlackAdapter(
+        credentials,
+        replace(engine.conversations, inbox=inbox(engine.conversations.inbox)),
+        engine.people,
+        chosen.board,
+        engine.stores.peers,
+        places or FixedPlaces(),
+        options,
+    )

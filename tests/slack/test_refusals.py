@@ -10,11 +10,10 @@ import pytest
 
 from adapters.slack import people
 from adapters.slack.client import NEEDED_METHODS, REFUSAL_SECONDS, RateLimit, SlackApi, SlackRefused
-from adapters.slack.intake import SlackOptions
-from core.chat.participants import FixedAddressingSettings
 from core.clients.http import Proxies
 from core.domain.messages import Person
 from tests.fakes.choices import allow_list, make_choices
+from tests.fakes.places import FixedAddressingSettings, FixedPlaces
 from tests.fakes.slack import TEAM, FakeSlack, reference
 from tests.slack.bot import Setting, workplace
 from tests.test_size import ROOT
@@ -48,8 +47,8 @@ async def test_an_optional_call_that_is_refused_is_made_once_and_delays_no_answe
     monkeypatch.setattr(people, "GROUPS_RETRY_SECONDS", 3600.0)
     policy = allow_list(frozenset({"slack:S1", f"slack:{TEAM}"}))
     chosen = make_choices(policy=policy)
-    options = SlackOptions(lambda _: FixedAddressingSettings(answer_everything=True))
-    async with workplace(tmp_path, Setting(chosen=chosen, options=options)) as w:
+    places = FixedPlaces(FixedAddressingSettings(answer_everything=True))
+    async with workplace(tmp_path, Setting(chosen=chosen, places=places)) as w:
         w.slack.api.faults.add(method, how, 0)
         people_known = method == "users.list" or None
         await w.slack.wait_until(

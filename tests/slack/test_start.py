@@ -8,23 +8,21 @@ from pathlib import Path
 import pytest
 
 from adapters.slack import adapter
-from adapters.slack.adapter import Credentials, SlackAdapter
-from adapters.slack.intake import SlackOptions
+from adapters.slack.adapter import Credentials, SlackOptions
 from adapters.slack.setup import SCOPE_PURPOSES, check
 from core.clients.http import Proxies
 from core.domain.errors import SettingsError
 from tests.fakes.choices import make_choices, open_engine
+from tests.fakes.places import FixedAddressingSettings, FixedPlaces
 from tests.fakes.slack import APP_TOKEN, BOT_TOKEN, FakeSlack
-from tests.slack.bot import Setting, parts, running, workplace
+from tests.slack.bot import Setting, make_adapter, running, workplace
 from tests.slack.doubles import Speaker
 
 
 async def start_adapter(slack: FakeSlack, home: Path, credentials: Credentials) -> None:
     chosen = make_choices()
     engine = await open_engine(home, chosen)
-    slack_ = SlackAdapter(
-        credentials, *parts(engine, chosen, lambda inbox: inbox), api_url=slack.base_url
-    )
+    slack_ = make_adapter(engine, chosen, credentials, SlackOptions(slack.base_url))
     try:
         await slack_.start()
     finally:
@@ -170,7 +168,8 @@ async def test_where_it_cannot_hear_everything_doctor_and_status_say_so(tmp_path
     async with workplace(tmp_path) as w:
         for scopes, heard in ((SCOPE_PURPOSES, True), (["chat:write"], False)):
             w.slack.api.scopes = list(scopes)
-            await w.restart(Setting(options=SlackOptions(everything=lambda: everything)))
+            places = FixedPlaces(by_id={"C1": FixedAddressingSettings(answer_everything=True)})
+            await w.restart(Setting(places=places))
             told = await w.bot.slack.health()
             assert (told.state, "only sees messages that mention it" in told.words) == (
                 "on",

@@ -16,16 +16,15 @@ from pathlib import Path
 
 import structlog
 
-from adapters.slack.adapter import Credentials, SlackAdapter
-from adapters.slack.intake import SlackOptions
+from adapters.slack.adapter import Credentials, SlackOptions
 from adapters.slack.surface import SlackSurface
 from bot.home import Home
-from core.chat.participants import FixedAddressingSettings
-from core.domain.messages import Address, Item
+from core.domain.messages import Item
 from core.domain.records import Health, ModelEvent, Remote, RoundCompleted, RoundRequest, TextDelta
 from tests.fakes.choices import make_choices, open_engine
+from tests.fakes.places import FixedAddressingSettings, FixedPlaces
 from tests.fakes.slack import APP_TOKEN, BOT_TOKEN
-from tests.slack.bot import connect_adapter, parts
+from tests.slack.bot import connect_adapter, make_adapter
 
 PAUSE = 0.001
 LINE = "line {number} of the story, which is long enough to fill a post before it ends\n"
@@ -61,8 +60,7 @@ class Storyteller:
         return None
 
 
-def flat(address: Address) -> FixedAddressingSettings:
-    return FixedAddressingSettings(answer_everything=True, threads=False)
+FLAT = FixedPlaces(FixedAddressingSettings(answer_everything=True, threads=False))
 
 
 async def main(home: Path, api_url: str, *more: str) -> None:
@@ -72,9 +70,9 @@ async def main(home: Path, api_url: str, *more: str) -> None:
     chosen = make_choices(Storyteller())
     with Home(home).take():
         engine = await open_engine(home, chosen)
-        slack = SlackAdapter(
-            Credentials(BOT_TOKEN, APP_TOKEN), *parts(engine, chosen, lambda inbox: inbox),
-            api_url=api_url, home=home, options=SlackOptions(flat) if "flat" in more else None,
+        slack = make_adapter(
+            engine, chosen, Credentials(BOT_TOKEN, APP_TOKEN), SlackOptions(api_url, home=home),
+            FLAT if "flat" in more else None,
         )  # fmt: skip
         connect_adapter(engine, chosen, slack)
         engine.start()
