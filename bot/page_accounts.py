@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Any
 
 from adapters.web import WEB
 from core.domain.errors import BadInput, NotFound, PonteError
@@ -26,7 +25,6 @@ ACCOUNTS_CHANGED_TOPIC = "people"
 MAX_API_TOKEN_NAME_CHARACTERS = 60
 MAX_API_TOKEN_DAYS = 3660
 """The longest time for which an API token can be valid: ten years."""
-Json = Mapping[str, Any]
 
 
 class WrongName(BadInput):
@@ -157,26 +155,19 @@ class PageAccountService:
         await self._audit.write_note("api-token-revoked", actor, person=token.person, api_token=id)
         return token
 
-    async def add(self, person: Person, by: Person) -> tuple[str, int]:
+    async def add(self, person: Person) -> tuple[str, int]:
         """Create an account. Return its token, and how many conversations an earlier person of that
         name has left. Raise NameTaken, NotStored."""
         token = new_token()
         await self._store.add(person.key, hash_token(token))
-        await self._audit.write_note("person-added", by, person=person.key)
         return token, len(await self._journal.list_conversations_of(person.key))
 
-    async def renew(self, person: Person, by: Person) -> str:
+    async def renew(self, person: Person) -> str:
         """Return a new token; the one before and its sessions end. Raise NotFound."""
         token = new_token()
         await self._store.renew(person.key, hash_token(token))
         await self._notify_all()
-        await self._audit.write_note("person-link-renewed", by, person=person.key)
         return token
-
-    async def remove_account(self, person: Person, by: Person) -> None:
-        """Remove an account as `remove` does, and record who did it. Raise NotFound."""
-        await self.remove(person.key)
-        await self._audit.write_note("person-removed", by, person=person.key)
 
     async def remove(self, person: str) -> None:
         """Delete an account, stop its person's turns and withdraw their proposals. Raise

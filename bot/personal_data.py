@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from bot.operation_results import ForgottenPerson, PersonCounts
 from bot.page_accounts import PageAccountService
 from core.chat.platform import ChatPlatform
 from core.domain.errors import NotFound, PonteError
@@ -54,17 +55,15 @@ class PersonalDataService:
         self._accounts = people
         self._chats = chats
 
-    async def count_rows(self, person: str) -> Json:
+    async def count_rows(self, person: str) -> PersonCounts:
         """Return who a key means, how many rows each section has, and which conversations they
         share with others."""
         who = await self._data.find(person)
         places = await self._data.find_conversations(who)
-        return {
-            "person": who.key, "names": sorted(who.names), "shared": places.shared,
-            "counts": await self._data.count_rows(who),
-            "sections": [*(table.section for table in EXPORTED), "decisions"],
-            "remembered": await self._read_remembered(who),
-        }  # fmt: skip
+        return PersonCounts(
+            who.key, sorted(who.names), places.shared, await self._data.count_rows(who),
+            [*(table.section for table in EXPORTED), "decisions"], await self._read_remembered(who),
+        )  # fmt: skip
 
     async def read_file(self, person: str, file: str) -> bytes:
         """Return the bytes of one of their files. Raise NotFound."""
@@ -73,7 +72,7 @@ class PersonalDataService:
         _, data = await self._engine.records.files.get(file)
         return data
 
-    async def forget(self, person: str, actor: Person) -> Json:
+    async def forget(self, person: str, actor: Person) -> ForgottenPerson:
         """Erase a person everywhere.
 
         Raise UnknownPerson, Ambiguous or AuditRefused before anything is erased, and StillApplying
@@ -101,10 +100,8 @@ class PersonalDataService:
             await self._engine.scrub()
         journal, remains = self._engine.records.journal, self._engine.commands.remains()
         waiting = [*await journal.list_remotes_to_erase(), *await journal.list_unerasable_remotes()]
-        return {
-            "person": who.key, "counts": counts, "shared": shared, "left": left,
-            "waiting": len(waiting), "remains": say(remains) if remains else "",
-        }  # fmt: skip
+        remains = say(remains) if remains else ""
+        return ForgottenPerson(who.key, counts, shared, left, len(waiting), remains)
 
     async def _erase_all(self, who: KnownPerson) -> Json:
         """Erase until nothing is left, at most ERASE_ROUNDS times, since rows may arrive meanwhile.

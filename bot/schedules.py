@@ -14,7 +14,7 @@ from core.changes.service import ChangeService
 from core.chat.approval_notices import PersonNoticeService
 from core.chat.platform import Messenger
 from core.domain.errors import NotStored
-from core.domain.messages import Person, ReplyTo
+from core.domain.messages import ReplyTo
 from core.domain.schedules import Schedule, ScheduleFilter, ScheduleLimits, ScheduleState
 from core.integrations.integration import Peers
 from core.rights.audit import Audit
@@ -160,14 +160,6 @@ class ScheduleParts:
         """Return a schedule and its last runs. Raise NotFound."""
         schedule, runs = await self.store.get(id), await self.store.list_runs(id)
         return {"schedules": [to_json(schedule)], "runs": [asdict(run) for run in runs]}
-
-    def note(self, event: str, schedule: Schedule, actor: Person) -> Mapping[str, Any]:
-        """Write in the audit log what happened to a schedule. Return it."""
-        self.audit.note(
-            f"schedule-{event}", actor, schedule.address, person=schedule.owner.key,
-            schedule=schedule.id,
-        )  # fmt: skip
-        return to_json(schedule)
 
     async def close(self) -> None:
         """End the notifications under way."""

@@ -104,8 +104,15 @@ def test_version_and_help_import_no_feature(words: list[str]) -> None:
     )  # fmt: skip
     loaded = done.stdout.rsplit("loaded:", 1)[1].split()
     assert [name for name in loaded if name not in ("core", "core.text")] in (
-        ["bot", "bot.cli", "bot.operations"],
-        ["bot", "bot.cli", "bot.operations", "core.text.i18n", "core.text.owner_sentences"],
+        ["bot", "bot.cli", "bot.operation_results", "bot.operations"],
+        [
+            "bot",
+            "bot.cli",
+            "bot.operation_results",
+            "bot.operations",
+            "core.text.i18n",
+            "core.text.owner_sentences",
+        ],
     )
 
 
