@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from bot import __version__
-from bot.operations import OPERATIONS, Operation, ShellArgument, ShellOption
+from bot.operations import OPERATIONS, Operation, PersonKey, ShellArgument, ShellOption
 
 _TALK_COMMANDS = (
     "chat", "ask", "quick-command", "link", "changes", "schedules", "threads", "usage",
@@ -47,9 +47,8 @@ class _GroupedCommands(TyperGroup):
         )
         for title, names in sections:
             with formatter.section(title):
-                formatter.write_dl(
-                    [(name, (self.commands[name].help or "").split("\n\n")[0]) for name in names]
-                )
+                helps = ((name, self.commands[name].help or "") for name in names)
+                formatter.write_dl([(name, help.split("\n\n")[0]) for name, help in helps])
 
 
 cli = typer.Typer(
@@ -111,22 +110,24 @@ def _make_command(operation: Operation) -> Callable[..., int]:
 
     def command(**values: Any) -> int:
         as_json, yes = values.pop("as_json"), values.pop("yes", True)
-        if not yes:
-            _confirm(_say(operation.confirm, **values))
+        arguments = {name: value for name, value in values.items() if value is not None}
+        if not (yes or sys.stdin.isatty()):
+            raise typer.BadParameter(_say("Add --yes to confirm."))
         from bot import cli_commands
 
-        arguments = {name: value for name, value in values.items() if value is not None}
+        if not yes:
+            if operation.preview:
+                cli_commands.run_operation(operation.preview, arguments, as_json=False)
+            typer.confirm(_say(operation.confirm, **values), abort=True)
         return cli_commands.run_operation(operation.name, arguments, as_json=as_json)
 
     own: Any = command
     own.__doc__ = operation.help
     own.__annotations__ = {name: kind for name, (kind, _) in typed.items()}
-    own.__signature__ = inspect.Signature(
-        [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=value)
-            for name, (kind, value) in typed.items()
-        ]
-    )
+    own.__signature__ = inspect.Signature([
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=value)
+        for name, (kind, value) in typed.items()
+    ])  # fmt: skip
     return command
 
 
@@ -135,9 +136,7 @@ def _make_typed(name: str, parameter: ShellArgument | ShellOption) -> Any:
     if isinstance(parameter, ShellArgument):
         complete = _make_completion(*parameter.values) if parameter.values else None
         return typer.Argument(help=parameter.help, autocompletion=complete)
-    file: dict[str, Any] = (
-        {"parser": _read_text_file, "metavar": "FILE"} if parameter.is_file else {}
-    )
+    file: Any = {"parser": _read_text_file, "metavar": "FILE"} if parameter.is_file else {}
     return typer.Option(parameter.flag or f"--{name}", help=parameter.help, **file)
 
 
@@ -161,20 +160,7 @@ def _read_text_file(path: str) -> str:
 
 
 add_operations()
-PersonKey = Annotated[
-    str,
-    typer.Argument(
-        metavar="KEY",
-        help=("For example slack:T1/U1 or web:ana; `person list` shows the keys."),
-        autocompletion=_make_completion("person list", "person"),
-    ),
-]
-ChangeId = Annotated[
-    str,
-    typer.Argument(
-        help="The change's ID (six characters).", autocompletion=_make_completion("pending", "id")
-    ),
-]
+PersonKeyArgument = Annotated[str, _make_typed("key", PersonKey.__metadata__[0])]
 
 
 def _print_version(asked: bool) -> None:
@@ -185,13 +171,10 @@ def _print_version(asked: bool) -> None:
 
 @cli.callback()
 def options(
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version."
-        ),
-    ] = False,
-) -> None:
+    version: Annotated[bool, typer.Option(
+        "--version", callback=_print_version, is_eager=True, help="Print the version."
+    )] = False,
+) -> None:  # fmt: skip
     """Accept the options that come before a command."""
 
 
@@ -201,15 +184,12 @@ def run() -> int:
     return _run()
 
 
-PromptWords = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[TEXT ...]", help="The prompt. Put -- before a prompt that starts with a dash."
-    ),
-]
-PromptFiles = Annotated[
-    list[Path] | None, typer.Option("--file", help="Attach this file. Can be repeated.")
-]
+PromptWords = Annotated[list[str] | None, typer.Argument(
+    metavar="[TEXT ...]", help="The prompt. Put -- before a prompt that starts with a dash."
+)]  # fmt: skip
+PromptFiles = Annotated[list[Path] | None, typer.Option(
+    "--file", help="Attach this file. Can be repeated."
+)]  # fmt: skip
 
 
 @cli.command(epilog="Example: ponte chat")
@@ -268,39 +248,34 @@ def migrate() -> int:
 
 @cli.command(epilog="Example: ponte backup /backups --keep 7")
 def backup(
-    file: Annotated[
-        str, typer.Argument(help=("Where to write it: a file, a folder, or - for stdout."))
-    ],
-    keep: Annotated[
-        int, typer.Option("--keep", min=0, help="Keep only the newest backups in that folder.")
-    ] = 0,
-) -> int:
+    file: Annotated[str, typer.Argument(
+        help="Where to write it: a file, a folder, or - for stdout."
+    )],
+    keep: Annotated[int, typer.Option(
+        "--keep", min=0, help="Keep only the newest backups in that folder."
+    )] = 0,
+) -> int:  # fmt: skip
     """Back up this data folder to one file, even while Ponte is running."""
-    from bot import cli_commands
+    from bot import app, backup
 
-    return cli_commands.backup(file, keep)
+    return backup.backup(app.start(quiet=True), file, keep)
 
 
 @cli.command(epilog="Example: ponte restore ponte-2026-11-01.tar.gz")
 def restore(
     file: Annotated[str, typer.Argument(help="The file written by `ponte backup`; - for stdin.")],
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Move the current data aside and replace it.")
-    ] = False,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume",
-            help=(
-                "Continue the work that was in progress. Use this only if Ponte has not run since."
-            ),
-        ),
-    ] = False,
-) -> int:
+    replace: Annotated[bool, typer.Option(
+        "--replace", help="Move the current data aside and replace it."
+    )] = False,
+    resume: Annotated[bool, typer.Option(
+        "--resume",
+        help="Continue the work that was in progress. Use this only if Ponte has not run since.",
+    )] = False,
+) -> int:  # fmt: skip
     """Restore a backup into this data folder. Ponte must not be running."""
-    from bot import cli_commands
+    from bot import app, backup
 
-    return cli_commands.restore(file, replace=replace, resume=resume)
+    return backup.restore(app.start(quiet=True), file, replace=replace, resume=resume)
 
 
 @cli.command("slack-manifest", epilog="Example: ponte slack-manifest --link")
@@ -315,13 +290,12 @@ def slack_manifest(
 
 @cli.command(epilog="Example: ponte doctor --model")
 def doctor(
-    model: Annotated[
-        bool,
-        typer.Option("--model", help="Also send the model three short requests, which cost money."),
-    ] = False,
+    model: Annotated[bool, typer.Option(
+        "--model", help="Also send the model three short requests, which cost money."
+    )] = False,
     yes: Yes = False,
     as_json: AsJson = False,
-) -> int:
+) -> int:  # fmt: skip
     """Check every setting against the live services."""
     from bot import cli_commands
 
@@ -343,16 +317,13 @@ def sandbox() -> int:
 @cli.command("quick-command", epilog="Example: ponte quick-command summarize days=7")
 def quick_command(
     slug: Annotated[str, typer.Argument(help="The quick command's name.")],
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[TEXT | KEY=VALUE ...]",
-            help="Its input. Put -- before input that starts with a dash.",
-        ),
-    ] = None,
+    words: Annotated[list[str] | None, typer.Argument(
+        metavar="[TEXT | KEY=VALUE ...]",
+        help="Its input. Put -- before input that starts with a dash.",
+    )] = None,
     file: Annotated[Path | None, typer.Option("--file", help="Attach this file.")] = None,
     as_json: AsJson = False,
-) -> int:
+) -> int:  # fmt: skip
     """Run a quick command and print its result."""
     from bot import cli_commands
 
@@ -361,90 +332,15 @@ def quick_command(
 
 @COMMAND_GROUPS["person"].command("export", epilog="Example: ponte person export web:ana")
 def person_export(
-    key: PersonKey,
-    files: Annotated[
-        Path | None,
-        typer.Option(
-            "--files", metavar="FOLDER", help=("Write the export to this folder, with its files.")
-        ),
-    ] = None,
-) -> int:
+    key: PersonKeyArgument,
+    files: Annotated[Path | None, typer.Option(
+        "--files", metavar="FOLDER", help="Write the export to this folder, with its files."
+    )] = None,
+) -> int:  # fmt: skip
     """Export all data about one person as JSON."""
     from bot import person_commands
 
     return person_commands.person_export(key, files)
-
-
-@COMMAND_GROUPS["person"].command("forget", epilog="Example: ponte person forget web:ana")
-def person_forget(key: PersonKey, yes: Yes = False, as_json: AsJson = False) -> int:
-    """Delete all data about one person, here and on the model's server. This cannot be undone."""
-    if not (yes or sys.stdin.isatty()):
-        raise typer.BadParameter(_say("Add --yes to confirm."))
-    from bot import person_commands
-
-    return person_commands.person_forget(key, None if yes else _confirm, as_json=as_json)
-
-
-@cli.command(epilog="Example: ponte usage --by model --since 2026-11-01")
-def usage(
-    by: Annotated[
-        str, typer.Option("--by", help="Group by person, channel, model, tool or day.")
-    ] = "",
-    since: Annotated[
-        str,
-        typer.Option(
-            "--since",
-            help=(
-                "First day, for example 2026-11-01 or yesterday. Default: the first day of this "
-                "month."
-            ),
-        ),
-    ] = "",
-    as_json: AsJson = False,
-) -> int:
-    """Show today's usage, or a report since a date (see the options)."""
-    from bot import cli_commands
-
-    arguments: dict[str, Any] = {"by": by or "person", "since": since}
-    if not (by or since or as_json):
-        arguments |= {"since": "today", "with_limits": True}
-    return cli_commands.run_operation("usage", arguments, as_json=as_json)
-
-
-@COMMAND_GROUPS["changes"].command("list", epilog="Example: ponte changes list")
-def changes_list(as_json: AsJson = False) -> int:
-    """List the latest changes with their IDs."""
-    return _send("changes", as_json)
-
-
-@COMMAND_GROUPS["changes"].command("pending", epilog="Example: ponte changes pending")
-def changes_pending(as_json: AsJson = False) -> int:
-    """List the changes that wait for your approval."""
-    return _send("approvals", as_json)
-
-
-@COMMAND_GROUPS["changes"].command("approve", epilog="Example: ponte changes approve abc234")
-def changes_approve(id: ChangeId, as_json: AsJson = False) -> int:
-    """Approve one change, which is then made."""
-    return _send(f"approve {id}", as_json)
-
-
-@COMMAND_GROUPS["changes"].command("deny", epilog="Example: ponte changes deny abc234")
-def changes_deny(id: ChangeId, as_json: AsJson = False) -> int:
-    """Deny one change."""
-    return _send(f"deny {id}", as_json)
-
-
-@COMMAND_GROUPS["changes"].command("undo", epilog="Example: ponte changes undo abc234")
-def changes_undo(id: ChangeId, as_json: AsJson = False) -> int:
-    """Undo one change."""
-    return _send(f"undo {id}", as_json)
-
-
-def _send(typed: str, as_json: bool) -> int:
-    from bot import cli_commands
-
-    return cli_commands.send_command(typed, as_json=as_json)
 
 
 @cli.command(epilog="Example: ponte version")
@@ -564,12 +460,6 @@ def _say(sentence: str, **values: object) -> str:
     return say(sentence, **values)
 
 
-def _confirm(question: str) -> None:
-    if not sys.stdin.isatty():
-        raise typer.BadParameter(_say("Add --yes to confirm."))
-    typer.confirm(question, abort=True)
-
-
 def _show_start() -> None:
     """Tell a person at a terminal that the command has begun. To load it takes about a second."""
     if sys.stdin and sys.stdin.isatty() and sys.stdout.isatty():
@@ -578,8 +468,6 @@ def _show_start() -> None:
 
 
 def _close_stdout() -> int:
-    import os
-
     # Python flushes stdout once more at its end and would complain (docs of the signal module).
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1

@@ -6,20 +6,21 @@ import asyncio
 import json
 import re
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO, TypeVar
+from typing import BinaryIO, TextIO, TypeVar
 
 from adapters.web import add_token
 from bot.app import start
 from bot.client import Json, LocalClient, connect
 from bot.operations import OPERATIONS
 from bot.start import Start
-from core.commands.grammar import TypedCommand, check_slug, parse_command, render_command
+from core.commands.grammar import TypedCommand, check_slug, render_command
 from core.commands.quick_commands import Inputs, check_unique_names, parse_input
 from core.domain.errors import BadInput, PonteError, SettingsError
 from core.integrations.settings import describe_read_error, plain_value
 from core.text import i18n
+from core.text.i18n import say
 from core.text.markdown import to_plain_text
 from core.text.text import clean_text, to_one_line
 
@@ -30,7 +31,6 @@ _PAIR = re.compile(r"([^\W\d][\w.-]*)=(.*)", re.DOTALL)
 MAX_PROMPT_BYTES = 1_900_000
 """How much `ponte ask` reads from standard input. The server accepts a message of 2 MB
 (MAX_TEXT_BYTES in `adapters/web/http_io.py`), and the argument needs room too."""
-Row = Mapping[str, Any]
 T = TypeVar("T")
 
 
@@ -49,20 +49,6 @@ def migrate() -> int:
     from bot.migrate import migrate as move
 
     return asyncio.run(move(begun.settings, begun.home))
-
-
-def backup(file: str, keep: int) -> int:
-    """Run `ponte backup`. Return the exit code."""
-    from bot.backup import backup as keep_home
-
-    return keep_home(start(quiet=True), file, keep)
-
-
-def restore(file: str, *, replace: bool, resume: bool) -> int:
-    """Run `ponte restore`. Return the exit code."""
-    from bot.backup import restore as put_back
-
-    return put_back(start(quiet=True), file, replace=replace, resume=resume)
 
 
 def chat() -> int:
@@ -130,15 +116,14 @@ def link(*, as_json: bool = False) -> int:
     settings, home = begun.settings, begun.home
     if settings.ponte_web == "off":
         raise PonteError("The page is turned off. Set PONTE_WEB=on to use it.")
-    if home.is_served() and (known := ask_holder(lambda one: one.run_operation("link"))["link"]):
-        _print_all([json.dumps({"link": known}) if as_json else known])
-        return 0
-    token = plain_value(settings.ponte_web_token) or home.kept_web_token()
-    if not token or not settings.ponte_web_port:
-        raise PonteError("The page is not running yet. Start it with `ponte run`.")
-    known = add_token(settings.page_url(settings.page_url()), token)
+    found = ask_holder(lambda one: one.run_operation("link")) if home.is_served() else {"link": ""}
+    if not (known := found["link"]):
+        token = plain_value(settings.ponte_web_token) or home.kept_web_token()
+        if not token or not settings.ponte_web_port:
+            raise PonteError("The page is not running yet. Start it with `ponte run`.")
+        known = add_token(settings.page_url(settings.page_url()), token)
+        sys.stderr.write(say("The page is not served now. Start it with `ponte run`.") + "\n")
     _print_all([json.dumps({"link": known}) if as_json else known])
-    sys.stderr.write("The page is not served now. Start it with `ponte run`.\n")
     return 0
 
 
@@ -180,25 +165,6 @@ def slack_manifest(*, link: bool) -> int:
     return 0
 
 
-def send_command(message: str, *, as_json: bool = False) -> int:
-    """Send a typed command to the process that holds the home, and print the answer. Raise BadInput
-    for a malformed id, which would otherwise be a message for the model."""
-    from adapters.terminal.screen import Screen
-
-    _, _, id = message.partition(" ")
-    command = parse_command(message)
-    if command is None or (id and command.id != id.lower()):
-        raise BadInput(
-            "Change {id} not found. `ponte changes list` shows the IDs.", id=repr(id[:40])
-        )
-    body = ask_holder(lambda one: one.say(render_command(command)))
-    if as_json:
-        _print_all([json.dumps(body, ensure_ascii=False)])
-    else:
-        Screen(sys.stdout, shows_shell_commands=True).show_answer({"cards": (), **body})
-    return 0 if body.get("status") == "done" else 1
-
-
 def quick_command(
     slug: str, words: Sequence[str], file: Path | None, *, as_json: bool = False
 ) -> int:
@@ -224,6 +190,8 @@ def quick_command(
 def run_operation(name: str, arguments: Json, *, as_json: bool) -> int:
     """Run an operation in the process that holds the home, and print its result. Return the exit
     code."""
+    from adapters.terminal.screen import Screen
+
     begun, own = start(quiet=True, asks_holder=True), OPERATIONS[name]
     is_running = begun.home.is_served()
     if own.needs == "running" and not is_running and begun.settings.database_url is None:
@@ -237,16 +205,25 @@ def run_operation(name: str, arguments: Json, *, as_json: bool) -> int:
             raise begun.fault
         return _print_result(asyncio.run(describe_offline(own, begun, arguments, as_json=as_json)))
 
+    async def print_answer(one: LocalClient) -> int:
+        linked = sys.stdout.isatty()
+        body = await one.run_operation(name, **arguments, linked=linked)
+        if as_json:
+            _print_all([json.dumps(body, ensure_ascii=False)])
+        else:
+            Screen(sys.stdout, shows_shell_commands=True).show_answer(body)
+        return int(body["status"] != "done")
+
     async def print_pages(one: LocalClient) -> int:
         output, code, asked = "json" if as_json else "text", 0, dict(arguments)
         while True:
-            page = await one.describe_operation(name, asked, output)
+            page = await one.run_operation(name, output=output, **asked)
             code |= _print_result(page)
             if not page["next"]:
                 return code
             asked["after"] = page["next"]
 
-    return ask_holder(print_pages, begun, prepares=own.prepares)
+    return ask_holder(print_answer if own.is_chat else print_pages, begun, prepares=own.prepares)
 
 
 def list_values(name: str, field: str) -> Sequence[str]:

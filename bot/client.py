@@ -30,9 +30,6 @@ from core.runtime.retry import retry, wait_after_each
 from core.text.i18n import say
 
 Json = Mapping[str, Any]
-_CONVERSATION = "operator"
-_REQUEST_TIMEOUT_SECONDS = 30.0
-"""Timeout of a request that is answered without a turn of the model."""
 
 
 class TurnRefused(PonteError):
@@ -169,12 +166,6 @@ class LocalClient:
         self._start = start
         self._headers = headers_for(is_terminal=sys.stdout.isatty(), is_typed=True)
 
-    async def say(self, message: str) -> Json:
-        """Send a command that is answered at once. Return the body of `POST /chat`."""
-        asked = {"message": message, "conversation": _CONVERSATION}
-        body: Json = await self._request("POST", "/chat", body=asked)
-        return body
-
     async def run(self, message: str, file: tuple[str, bytes] | None = None) -> Json:
         """Send a command that may take long, in a conversation of its own. `file` is a name and its
         bytes."""
@@ -212,30 +203,18 @@ class LocalClient:
             raise PonteError("Cannot read the result file ({why}).", why=error.reason) from None
 
     async def run_operation(
-        self, name: str, *, timeout: float | None = None, **arguments: Any
+        self, name: str, /, *, output: str = "", timeout: float | None = None, **arguments: Any
     ) -> Any:
-        """Run one of OPERATIONS and return its result as JSON. `timeout` in seconds replaces that
-        of the operation."""
+        """Run one of OPERATIONS and return its result as JSON. With an `output` ("text" or "json"),
+        return what the shell prints, as `Operator.describe` does. `timeout` in seconds replaces
+        that of the operation."""
         own = OPERATIONS[name]
-        body = {"arguments": arguments}
-        patience = own.timeout_seconds if timeout is None else timeout
-        return await self._request("POST", f"/operator/{own.path}", patience=patience, body=body)
-
-    async def describe_operation(self, name: str, arguments: Json, output: str) -> Json:
-        """Run one of OPERATIONS. Return what the shell prints as text or JSON (`output`), as
-        `Operator.describe` does."""
-        own, body = OPERATIONS[name], {"arguments": arguments, "output": output}
-        path, patience = f"/operator/{own.path}", own.timeout_seconds
-        described: Json = await self._request("POST", path, patience=patience, body=body)
-        return described
-
-    async def _request(
-        self, method: str, path: str, *, patience: float = _REQUEST_TIMEOUT_SECONDS, **sent: Any
-    ) -> Any:
         with self._explain_errors():
             return await self._http.request_json(
-                method, SOCKET_ORIGIN + path, headers=self._headers, timeout=patience, **sent
-            )
+                "POST", f"{SOCKET_ORIGIN}/operator/{own.path}", headers=self._headers,
+                timeout=own.timeout_seconds if timeout is None else timeout,
+                body={"arguments": arguments, "output": output},
+            )  # fmt: skip
 
     @contextmanager
     def _explain_errors(self) -> Iterator[None]:

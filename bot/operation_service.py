@@ -12,6 +12,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, create_model
+from pydantic_core import to_jsonable_python
 
 from adapters.web.errors import AccountsOwnerOnly, UnknownPath
 from bot.operation_texts import TEXTS, ResultText, View, format_plainly
@@ -19,8 +20,10 @@ from bot.operations import OPERATIONS, Operation
 from bot.ponte import Ponte
 from bot.start import Start
 from core.domain.messages import Person
+from core.domain.schedules import Schedule
 from core.rights.audit import OPERATOR
 from core.rights.rules import OWNER_ID
+from core.schedules.scheduling import to_json as schedule_json
 from core.text.i18n import say
 
 Json = Mapping[str, Any]
@@ -46,14 +49,17 @@ class OperationService:
         subject = ponte.inputs if operation.needs == "settings" else ponte
         result = await operation.function(subject, **checked)
         if operation.event:
-            ponte.engine.people.audit.note(operation.event, actor)
-        return result
+            audit = ponte.engine.people.audit
+            await audit.write_note(operation.event, actor, **operation.facts(result))
+        return to_json(result)
 
     async def describe(
         self, name: str, arguments: Json, actor: Person = OPERATOR, *, as_json: bool = False
     ) -> Json:
         """Run an operation and return its result as the shell prints it: `lines`, `notes` (for
         standard error), `failed`, and `next`, where the following page begins."""
+        if not (as_json or any(arguments.values())):
+            arguments = self._find(name).overview or arguments
         result = await self.run(name, arguments, actor)
         text, ponte = TEXTS.get(name, _PLAIN_TEXT), self.ponte
         keys = set(_find_values(result, text.people)) if text.people and not as_json else ()
@@ -90,9 +96,14 @@ async def describe_offline(
     operation: Operation, start: Start, arguments: Json, *, as_json: bool
 ) -> Json:
     """Run an operation that needs only the settings, and return what `describe` returns."""
-    result = await operation.function(start, **arguments)
+    result = to_json(await operation.function(start, **arguments))
     view = View(ZoneInfo(start.settings.ponte_timezone), {}, arguments, is_running=False)
     return describe_result(TEXTS.get(operation.name, _PLAIN_TEXT), result, view, as_json=as_json)
+
+
+def to_json(result: Any) -> Any:
+    """Return the typed result of an operation as JSON, which users, texts and /admin read."""
+    return to_jsonable_python(schedule_json(result) if isinstance(result, Schedule) else result)
 
 
 def _check_arguments(operation: Operation, arguments: Json) -> dict[str, Any]:

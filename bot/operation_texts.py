@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import datetime
 import json
+import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from bot.text_table import COLUMN_GAP, format_table
 from core.domain.schedule_words import (
     REASON_SENTENCES,
     STATE_SENTENCES,
@@ -27,7 +27,7 @@ from core.text.markdown import to_plain_text
 from core.text.text import clean_text, to_one_line
 
 Row = Mapping[str, Any]
-_PERSON_COUNTS = ("messages", "files", "changes", "decisions")
+COLUMN_GAP = "  "
 MAX_LISTED_TEXT_CHARACTERS = 40
 """Characters of a schedule's text in the list."""
 
@@ -43,10 +43,6 @@ class View:
     is_running: bool = True
 
 
-def _no_lines(result: Any, view: View) -> Iterable[str]:
-    return ()
-
-
 @dataclass(frozen=True, slots=True)
 class ResultText:
     """The text of an operation's result.
@@ -58,202 +54,180 @@ class ResultText:
 
     lines: Callable[[Any, View], Iterable[str]]
     people: Collection[str] = ()
-    notes: Callable[[Any, View], Iterable[str]] = _no_lines
+    notes: Callable[[Any, View], Iterable[str]] = lambda result, view: ()
     json_values: Callable[[Any], Iterable[Any]] = lambda result: [result]
     has_failed: Callable[[Any], bool] = lambda result: False
 
 
-def format_threads(threads: Sequence[Row], view: View) -> Iterator[str]:
-    """Yield headings and a line for each conversation: its last use, its number of messages, its
-    key."""
-    if not threads:
-        yield say("No conversations yet.")
-        return
-    rows = [
-        (
-            _format_time(thread.get("used_at"), view.zone),
-            i18n.format_number(thread.get("messages", 0)),
-            to_one_line(str(thread.get("conversation", ""))),
-        )
-        for thread in threads
-    ]  # fmt: skip
-    headings = (say("last used"), say("messages"), say("conversation"))
-    yield from format_table(headings, rows, right={1})
+def format_table(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[int] = ()
+) -> Iterator[str]:
+    """Yield a line with the headings and a line for each row. The columns whose numbers are in
+    `right` are aligned to the right."""
+    lines = [list(headings), *(list(row) for row in rows)]
+    widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = [
+            " " * (width - _width(cell)) + cell
+            if n in right
+            else cell + " " * (width - _width(cell))
+            for n, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        yield COLUMN_GAP.join(cells).rstrip()
+
+
+def _width(text: str) -> int:
+    """Return the number of terminal columns of the text."""
+    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
+    return len(text) + wide - sum(unicodedata.combining(character) > 0 for character in text)
+
+
+Cell = Callable[[Any, View], str]
+"""Returns a value as a cell of a table."""
+
+
+def _text(value: Any, view: View) -> str:
+    return to_one_line(str(value))
+
+
+def _text_or_dash(value: Any, view: View) -> str:
+    return to_one_line(str(value)) or "–"
+
+
+def _person(key: Any, view: View) -> str:
+    return to_one_line(view.names.get(str(key), str(key)))
+
+
+def _number(count: Any, view: View) -> str:
+    return i18n.format_number(count or 0)
+
+
+def _time(at: Any, view: View) -> str:
+    """Return a date and time in the reader's zone; 0 (the epoch) is none."""
+    return i18n.format_moment(datetime.datetime.fromtimestamp(at, view.zone)) if at else "–"
+
+
+def _time_or_never(at: Any, view: View) -> str:
+    return _time(at, view) if at else say("never")
+
+
+def _day(at: Any, view: View) -> str:
+    """Return the day (UTC) of a time in seconds since the epoch; 0 is none."""
+    return i18n.format_date(datetime.datetime.fromtimestamp(at, datetime.UTC).date()) if at else "–"
+
+
+def _day_or_never(day: Any, view: View) -> str:
+    return i18n.format_date(datetime.date.fromisoformat(day)) if day else say("never")
+
+
+@dataclass(frozen=True, slots=True)
+class ListColumn:
+    """A column of a list: its heading, the field of each row ("" is the row), and its cells."""
+
+    heading: str
+    field: str
+    cell: Cell = _text
+
+
+def _list(empty: str, *columns: ListColumn) -> Callable[[Any, View], Iterable[str]]:
+    """Return a text of headings and a line for each row. No rows are the sentence `empty`."""
+
+    def lines(rows: Sequence[Row], view: View) -> Iterable[str]:
+        if not rows:
+            return [say(empty)] if empty else ()
+        headings = [say(column.heading) for column in columns]
+        right = {n for n, one in enumerate(columns) if one.cell in (_number, _tokens, _dollars)}
+        cells = [
+            [each.cell(row[each.field] if each.field else row, view) for each in columns]
+            for row in rows
+        ]
+        return format_table(headings, cells, right)
+
+    return lines
 
 
 def format_thread(thread: Row, view: View) -> Iterator[str]:
     """Yield each message: time and author in one line, then its text, indented."""
     for message in thread.get("messages", ()):
         who = message.get("name") or message.get("role", "")
-        yield f"{_format_time(message.get('at'), view.zone)}  {to_one_line(str(who))}"
+        yield f"{_time(message['at'], view)}  {to_one_line(str(who))}"
         text = clean_text(str(message.get("text", "")))
         is_answer = message.get("role") == "assistant"
         for line in (to_plain_text(text) if is_answer else text).splitlines():
             yield f"    {line}"
 
 
-def format_audit_lines(page: Row, view: View) -> Iterator[str]:
-    """Yield headings and a line for each entry: its time in `zone`, its event, and the rest as
-    `name=value`. `names` replace the keys of people."""
-    rows = []
-    for line in page["lines"]:
-        at = datetime.datetime.fromisoformat(str(line.get("at", ""))).astimezone(view.zone)
-        rest = {name: value for name, value in line.items() if name not in ("at", "event")}
-        facts = []
-        for name, value in rest.items():
+def _audit_time(at: Any, view: View) -> str:
+    moment = datetime.datetime.fromisoformat(at).astimezone(view.zone)
+    return i18n.format_moment(moment, None, "medium")
+
+
+def _audit_details(line: Any, view: View) -> str:
+    """Return the facts of a line as `name=value`, with names for keys of people."""
+    facts = []
+    for name, value in line.items():
+        if name not in ("at", "event"):
             shown = view.names.get(str(value), value) if name in PERSON_FACTS else value
             words = shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False)
             facts.append(f"{name}={to_one_line(words)}")
-        moment = i18n.format_moment(at, None, "medium")
-        rows.append((moment, to_one_line(str(line.get("event", ""))), COLUMN_GAP.join(facts)))
-    if rows:
-        headings = (say("time"), say("event"), say("details"))
-        yield from format_table(headings, rows)
+    return COLUMN_GAP.join(facts)
 
 
-def format_turns(turns: Sequence[Row], view: View) -> Iterator[str]:
-    """Yield headings and a line for each turn: its time, state, person, conversation and the code
-    of its failure. `names` replace the keys of people."""
-    if not turns:
-        yield say("No turn is running or has failed.")
-        return
-    rows = [
-        (
-            _format_time(turn["created_at"], view.zone), str(turn["state"]), str(turn["reason"]),
-            to_one_line(view.names.get(turn["person"], turn["person"])),
-            to_one_line(turn["conversation"]),
-        )
-        for turn in turns
-    ]  # fmt: skip
-    headings = (
-        say("time"), say("state"), say("code"), say("person"),
-        say("conversation"),
+_AUDIT = _list(
+    "", ListColumn("time", "at", _audit_time), ListColumn("event", "event"),
+    ListColumn("details", "", _audit_details),
+)  # fmt: skip
+_LIMITS = _list(
+    "", ListColumn("limit for", "name", _person), ListColumn("limit", "limit"),
+    ListColumn("used", "used"), ListColumn("until", "until"),
+)  # fmt: skip
+
+
+def _tokens(row: Any, view: View) -> str:
+    return i18n.format_number(int(row.get("input") or 0) + int(row.get("output") or 0))
+
+
+def _dollars(cost: Any, view: View) -> str:
+    return "–" if cost is None else i18n.format_money(float(cost))
+
+
+def _unique_person(key: Any, view: View) -> str:
+    """Return a person's name, with the key if somebody else has the same name."""
+    name = _person(key, view)
+    is_shared = sum(one == view.names.get(key) for one in view.names.values()) > 1
+    return f"{name} ({to_one_line(key)})" if is_shared else name
+
+
+def _usage_rows(name: ListColumn, times: ListColumn) -> Callable[[Any, View], Iterable[str]]:
+    return _list(
+        "Nothing was used yet.", name, times, ListColumn("tokens", "", _tokens),
+        ListColumn("US dollars", "cost", _dollars),
     )  # fmt: skip
-    yield from format_table(headings, rows)
 
 
-def format_people(people: Sequence[Row], view: View) -> Iterator[str]:
-    """Yield headings and a line for each account: its name, when it was added, the day of the last
-    visit."""
-    if not people:
-        yield say("Nobody was added yet. Run `ponte people add NAME`.")
-        return
-    rows = []
-    for one in people:
-        seen = str(one.get("seen") or "")
-        visited = i18n.format_date(datetime.date.fromisoformat(seen)) if seen else say("never")
-        rows.append((str(one.get("name", "")), _format_time(one.get("added"), view.zone), visited))
-    headings = (say("name"), say("added"), say("last visit"))
-    yield from format_table(headings, rows)
-
-
-def format_api_tokens(tokens: Sequence[Row], view: View) -> Iterator[str]:
-    """Yield headings and a line for each API token: id, person, name, when it was added, when it
-    expires, the day of its last use."""
-    if not tokens:
-        yield say("There are no API tokens. Run `ponte people token NAME`.")
-        return
-    rows = []
-    for one in tokens:
-        seen, expires = str(one.get("seen") or ""), one.get("expires")
-        used = i18n.format_date(datetime.date.fromisoformat(seen)) if seen else say("never")
-        rows.append(
-            (
-                str(one.get("id", "")), str(one.get("person", "")), str(one.get("name", "")) or "–",
-                _format_time(one.get("added"), view.zone),
-                _format_time(expires, view.zone) if expires else say("never"), used,
-            )
-        )  # fmt: skip
-    headings = (
-        say("id"), say("person"), say("name"), say("added"),
-        say("expires"), say("last use"),
-    )  # fmt: skip
-    yield from format_table(headings, rows)
-
-
-def _format_limits(limits: Sequence[Row], names: Mapping[str, str]) -> Iterator[str]:
-    """Yield headings and a line for each limit: for whom it counts, how much is used, until when.
-    `names` replace the keys of people."""
-    headings = (say("limit for"), say("limit"), say("used"), say("until"))
-    rows = []
-    for limit in limits:
-        name = names.get(str(limit["name"]), str(limit["name"]))
-        cells = (name, *(str(limit[key]) for key in ("limit", "used", "until")))
-        rows.append(tuple(map(to_one_line, cells)))
-    yield from format_table(headings, rows)
+_MESSAGES, _CALLS = ListColumn("messages", "turns", _number), ListColumn("calls", "calls", _number)
+_USAGE_ROWS = {
+    "person": _usage_rows(ListColumn("person", "name", _unique_person), _MESSAGES),
+    "channel": _usage_rows(ListColumn("channel", "name"), _MESSAGES),
+    "model": _usage_rows(ListColumn("model", "name"), _CALLS),
+    "tool": _usage_rows(ListColumn("tool", "name"), _CALLS),
+    "day": _usage_rows(ListColumn("day", "name", _day_or_never), _MESSAGES),
+}
 
 
 def format_usage(report: Row, view: View) -> Iterator[str]:
     """Yield the first day of the report, headings, and a line for each row: its name, messages or
     calls, tokens, US dollars; then the limits if the report has them."""
-    by, rows = str(report["by"]), report["rows"]
-    names = view.names if by == "person" else {}
-    day = i18n.format_date(datetime.date.fromisoformat(report["since"]))
-    yield say("Usage since {day}:", day=day)
-    yield from _format_usage_rows(rows, by, names)
+    yield say("Usage since {day}:", day=_day_or_never(report["since"], view))
+    names = {key: name for row in report["rows"] if (name := view.names.get(key := row["name"]))}
+    yield from _USAGE_ROWS[report["by"]](report["rows"], replace(view, names=names))
+    if estimated := sum(int(row.get("estimated") or 0) for row in report["rows"]):
+        yield describe_estimates(estimated)
     if models := report.get("server_costs"):
         yield describe_server_costs(map(str, models))
     if limits := report.get("limits"):
         yield ""
-        yield from _format_limits(limits, names)
-
-
-def _format_usage_rows(rows: Sequence[Row], by: str, names: Mapping[str, str]) -> Iterator[str]:
-    if not rows:
-        yield say("Nothing was used yet.")
-        return
-    labels = _label_rows([str(row.get("name", "")) for row in rows], by, names)
-    cells = []
-    for row, label in zip(rows, labels, strict=True):
-        times = row.get("turns") if row.get("turns") is not None else row.get("calls")
-        tokens = int(row.get("input") or 0) + int(row.get("output") or 0)
-        cost = row.get("cost")
-        dollars = "–" if cost is None else i18n.format_money(float(cost))
-        counted = i18n.format_number(int(times or 0))
-        cells.append((label, counted, i18n.format_number(tokens), dollars))
-    counted = say("calls") if by in ("model", "tool") else say("messages")
-    kinds = {
-        "person": say("person"), "channel": say("channel"), "model": say("model"),
-        "tool": say("tool"), "day": say("day"),
-    }  # fmt: skip
-    headings = (kinds.get(by, by), counted, say("tokens"), say("US dollars"))
-    yield from format_table(headings, cells, right={1, 2, 3})
-    if estimated := sum(int(row.get("estimated") or 0) for row in rows):
-        yield describe_estimates(estimated)
-
-
-def _label_rows(keys: Sequence[str], by: str, names: Mapping[str, str]) -> list[str]:
-    """Return what the rows are called: dates for days, names for people. Two people of one name
-    get their keys too."""
-    if by == "day":
-        return [i18n.format_date(datetime.date.fromisoformat(key)) for key in keys]
-    labels = [to_one_line(names.get(key, key)) for key in keys]
-    return [
-        f"{name} ({to_one_line(key)})" if labels.count(name) > 1 else name
-        for key, name in zip(keys, labels, strict=True)
-    ]
-
-
-def format_schedules(schedules: Sequence[Row], view: View) -> Iterator[str]:
-    """Yield headings and a line for each schedule: its id, state, rule, next run, owner, place and
-    text. `names` replace the keys of people."""
-    if not schedules:
-        yield say("There are no schedules.")
-        return
-    rows = [
-        (
-            str(one["id"]), say(STATE_SENTENCES[one["state"]]), _describe_rule(one),
-            _format_time(one["next_due_at"], view.zone) or "–",
-            to_one_line(view.names.get(one["owner"], one["owner"])), to_one_line(one["place"]),
-            to_one_line(one["text"])[:MAX_LISTED_TEXT_CHARACTERS],
-        )
-        for one in schedules
-    ]  # fmt: skip
-    headings = (
-        say("ID"), say("state"), say("rule"), say("next run"), say("owner"), say("place"),
-        say("text"),
-    )  # fmt: skip
-    yield from format_table(headings, rows)
+        yield from _LIMITS(limits, view)
 
 
 def format_schedule(result: Row, view: View) -> Iterator[str]:
@@ -263,9 +237,9 @@ def format_schedule(result: Row, view: View) -> Iterator[str]:
     facts = (
         (say("ID"), one["id"]),
         (say("state"), say(STATE_SENTENCES[one["state"]]) + (f": {say(reason)}" if reason else "")),
-        (say("rule"), f"{_describe_rule(one)} ({one['time_zone']})"),
-        (say("next run"), _format_time(one["next_due_at"], view.zone) or "–"),
-        (say("owner"), to_one_line(view.names.get(one["owner"], one["owner"]))),
+        (say("rule"), f"{_describe_rule(one, view)} ({one['time_zone']})"),
+        (say("next run"), _time(one["next_due_at"], view)),
+        (say("owner"), _person(one["owner"], view)),
         (say("place"), to_one_line(one["place"])),
     )
     width = max(len(name) for name, _ in facts)
@@ -273,56 +247,30 @@ def format_schedule(result: Row, view: View) -> Iterator[str]:
         yield f"{name:<{width}}  {value}".rstrip()
     for line in clean_text(one["text"]).splitlines():
         yield f"    {line}"
-    if not runs:
-        yield say("It has not run yet.")
-        return
-    rows = [
-        (
-            _format_time(run["due_at"], view.zone) or "–",
-            describe_result(run["state"], run["missed_count"], is_late=run["is_late"]),
-            str(run["reason"]),
-        )
-        for run in runs
-    ]
-    yield from format_table((say("due"), say("result"), say("reason")), rows)
+    yield from _RUNS(runs, view)
 
 
-def _describe_rule(one: Row) -> str:
+def _run_result(run: Any, view: View) -> str:
+    return describe_result(run["state"], run["missed_count"], is_late=run["is_late"])
+
+
+_RUNS = _list(
+    "It has not run yet.", ListColumn("due", "due_at", _time),
+    ListColumn("result", "", _run_result), ListColumn("reason", "reason"),
+)  # fmt: skip
+
+
+def _schedule_state(state: Any, view: View) -> str:
+    return say(STATE_SENTENCES[state])
+
+
+def _excerpt(text: Any, view: View) -> str:
+    return to_one_line(text)[:MAX_LISTED_TEXT_CHARACTERS]
+
+
+def _describe_rule(one: Row, view: View) -> str:
     rule = ScheduleRule(one["cron"], one["run_at"])
     return describe_rule(ScheduleDraft(one["kind"], one["text"], rule, one["time_zone"]))
-
-
-def format_person_list(people: Sequence[Row], view: View) -> Iterator[str]:
-    """Yield headings and a line for each person: name, first and last seen (days, UTC), messages,
-    files, changes requested and decided, key."""
-    if not people:
-        yield say("Nobody has written to Ponte yet.")
-        return
-    rows = [
-        (
-            to_one_line(str(one["name"])) or "–", _format_day(one["first"]),
-            _format_day(one["last"]),
-            *(i18n.format_number(one[key]) for key in _PERSON_COUNTS),
-            to_one_line(str(one["person"])),
-        )
-        for one in people
-    ]  # fmt: skip
-    headings = (
-        say("name"), say("first seen"), say("last seen"), say("messages"), say("files"),
-        say("requests"), say("decisions"), say("person"),
-    )  # fmt: skip
-    yield from format_table(headings, rows, right={3, 4, 5, 6})
-
-
-def _format_day(at: float) -> str:
-    return i18n.format_date(datetime.datetime.fromtimestamp(at, datetime.UTC).date()) if at else "–"
-
-
-def _format_time(at: object, zone: datetime.tzinfo) -> str:
-    """Return a date and time in `zone`; "" for none. `at` is in seconds since the epoch."""
-    if not isinstance(at, int | float) or not at:
-        return ""
-    return i18n.format_moment(datetime.datetime.fromtimestamp(at, zone))
 
 
 def format_parts(parts: Sequence[Row], view: View) -> Iterator[str]:
@@ -400,8 +348,44 @@ def describe_api_token(result: Row, view: View) -> Iterator[str]:
 
 def describe_resumed(result: Row, view: View) -> Iterator[str]:
     """Yield when the schedule runs next."""
-    when = _format_time(result["next_due_at"], view.zone) or "–"
+    when = _time(result["next_due_at"], view)
     yield say("Resumed {id}. Its next run is on {when}.", id=result["id"], when=when)
+
+
+def format_person_counts(result: Row, view: View) -> Iterator[str]:
+    """Yield the person with their names, and a line for each section of an export."""
+    names = ", ".join(map(str, result["names"]))
+    yield to_one_line(f"{result['person']} {names}".strip())
+    yield from _format_counts(result["counts"])
+
+
+def _format_counts(counts: Mapping[str, int]) -> Iterator[str]:
+    for section, count in counts.items():
+        yield f"{count:>8}  {section}"
+
+
+def describe_forgotten_person(result: Row, view: View) -> Iterator[str]:
+    """Yield what was deleted, and what is not erased yet or is not controlled by Ponte."""
+    yield say("Deleted: {person}.", person=result["person"])
+    yield from _format_counts(result["counts"])
+    if waiting := int(result["waiting"]):
+        yield i18n.plural(
+            "{count} deleted item is still on the model's server. Ponte tries to delete it "
+            "every hour.",
+            "{count} deleted items are still on the model's server. Ponte tries to delete "
+            "them every hour.",
+            waiting,
+        )
+    if shared := result["shared"]:
+        yield say(
+            "Other people also took part in these conversations. Their messages and answers "
+            "are kept and may mention this person. To delete a whole conversation, run "
+            "`ponte threads forget`:"
+        )
+        yield from (f"    {to_one_line(str(conversation))}" for conversation in shared)
+    yield say("Not deleted: posts on the platforms, rows in your tables, and earlier backups.")
+    if result["remains"]:
+        yield str(result["remains"])
 
 
 def _sentence(text: str) -> ResultText:
@@ -433,15 +417,49 @@ _LINK = ResultText(
     notes=describe_sign_in_link,
     json_values=lambda result: [{key: result[key] for key in ("name", "token", "link")}],
 )
+_TURNS = _list(
+    "No turn is running or has failed.", ListColumn("time", "created_at", _time),
+    ListColumn("state", "state"), ListColumn("code", "reason"),
+    ListColumn("person", "person", _person), ListColumn("conversation", "conversation"),
+)  # fmt: skip
+_THREADS = _list(
+    "No conversations yet.", ListColumn("last used", "used_at", _time),
+    ListColumn("messages", "messages", _number), ListColumn("conversation", "conversation"),
+)  # fmt: skip
+_ACCOUNTS = _list(
+    "Nobody was added yet. Run `ponte people add NAME`.", ListColumn("name", "name"),
+    ListColumn("added", "added", _time), ListColumn("last visit", "seen", _day_or_never),
+)  # fmt: skip
+_API_TOKENS = _list(
+    "There are no API tokens. Run `ponte people token NAME`.", ListColumn("id", "id"),
+    ListColumn("person", "person"), ListColumn("name", "name", _text_or_dash),
+    ListColumn("added", "added", _time), ListColumn("expires", "expires", _time_or_never),
+    ListColumn("last use", "seen", _day_or_never),
+)  # fmt: skip
+_SCHEDULES = _list(
+    "There are no schedules.", ListColumn("ID", "id"),
+    ListColumn("state", "state", _schedule_state), ListColumn("rule", "", _describe_rule),
+    ListColumn("next run", "next_due_at", _time), ListColumn("owner", "owner", _person),
+    ListColumn("place", "place"), ListColumn("text", "text", _excerpt),
+)  # fmt: skip
+_PEOPLE = _list(
+    "Nobody has written to Ponte yet.", ListColumn("name", "name", _text_or_dash),
+    ListColumn("first seen", "first", _day), ListColumn("last seen", "last", _day),
+    ListColumn("messages", "messages", _number), ListColumn("files", "files", _number),
+    ListColumn("requests", "changes", _number), ListColumn("decisions", "decisions", _number),
+    ListColumn("person", "person"),
+)  # fmt: skip
 TEXTS: Mapping[str, ResultText] = {
     "status": ResultText(
         format_parts, has_failed=lambda parts: any(one["state"] == "failing" for one in parts)
     ),
-    "turns": ResultText(format_turns, people=("person",)),
+    "turns": ResultText(_TURNS, people=("person",)),
     "reload": ResultText(describe_reload),
     "usage": ResultText(format_usage, people=("name", "person")),
     "audit": ResultText(
-        format_audit_lines, people=PERSON_FACTS, json_values=lambda page: page["lines"]
+        lambda page, view: _AUDIT(page["lines"], view),
+        people=PERSON_FACTS,
+        json_values=lambda page: page["lines"],
     ),
     "policy check": ResultText(
         format_policy,
@@ -452,29 +470,27 @@ TEXTS: Mapping[str, ResultText] = {
     "sample reset": _sentence(
         "Restored the sample tables. Earlier changes to them can no longer be approved or undone."
     ),
-    "threads list": ResultText(format_threads),
+    "threads list": ResultText(_THREADS),
     "threads show": ResultText(format_thread),
     "threads forget": ResultText(describe_deleted_thread),
     "people add": _LINK,
-    "people list": ResultText(format_people),
+    "people list": ResultText(_ACCOUNTS),
     "people renew": _LINK,
     "people token": ResultText(lambda result, view: [result["token"]], notes=describe_api_token),
-    "people tokens": ResultText(format_api_tokens),
-    "people revoke": ResultText(
-        lambda result, view: [
-            say("Revoked the API token {id} of {name}.", id=result["id"], name=result["person"])
-        ]
-    ),
+    "people tokens": ResultText(_API_TOKENS),
+    "people revoke": _sentence("Revoked the API token {id} of {person}."),
     "people remove": _sentence(
         "{name} can no longer sign in. Their messages are kept. To delete them, run `ponte "
         "person forget {person}`."
     ),
-    "schedules list": ResultText(format_schedules, people=("owner",)),
+    "schedules list": ResultText(_SCHEDULES, people=("owner",)),
     "schedules show": ResultText(format_schedule, people=("owner",)),
     "schedules pause": _sentence("Paused {id}."),
     "schedules resume": ResultText(describe_resumed),
     "schedules run": _sentence("Started a run of {id}. It answers in its place."),
     "schedules delete": _sentence("Deleted {id}."),
-    "person list": ResultText(format_person_list),
+    "person list": ResultText(_PEOPLE),
+    "person counts": ResultText(format_person_counts),
+    "person forget": ResultText(describe_forgotten_person),
 }
 """The texts of each operation by name."""

@@ -12,18 +12,22 @@ import base64
 import inspect
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
 
+from bot import operation_results as results
+from bot.operation_results import Json, Rows
+
 if TYPE_CHECKING:
+    from adapters.web.answers import ChatAnswer
     from bot.ponte import Ponte
     from bot.start import Start
     from core.domain.messages import Person
-    from core.domain.records import ApiToken
+    from core.domain.records import DoctorFinding, Health, TurnSummary
+    from core.domain.schedules import Schedule
 
-Json = Mapping[str, Any]
-Rows = Sequence[Json]
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
 FILE_PIECE_BYTES = 3_000_000
 """Most bytes of a file in one response."""
@@ -54,15 +58,18 @@ class ShellOption:
     is_file: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Operation:
     """One entry of the table.
 
     `right`: an admin may do it, or only the owner (`own`). `in_shell`: it is a command as it is.
     `needs`: a running Ponte, any process that holds the home, or only the settings; then its first
-    parameter is a `Start`. `confirm` is asked in the shell before it runs. `example` has arguments
-    for its help. `event` is written to the audit log, unless its service writes a line itself.
-    `prepares`: the model's server is checked if this command starts Ponte for itself.
+    parameter is a `Start`. `confirm` is asked in the shell before it runs, below the result of the
+    operation `preview` with the same arguments. `example` has arguments for its help. `event` is
+    written to the audit log once it is done, with the `facts` of its result; a service writes lines
+    that must come first, or that people cause too. `overview` are the arguments of a text for
+    somebody who gives none. `prepares`: the model's server is checked if this command starts Ponte
+    for itself. `is_chat`: its result is an answer, which the shell draws as in a chat.
     """
 
     name: str
@@ -73,9 +80,13 @@ class Operation:
     in_shell: bool = True
     needs: Literal["running", "home", "settings"] = "home"
     confirm: str = ""
+    preview: str = ""
     example: str = ""
     event: str = ""
+    facts: Callable[[Any], Json] = lambda result: {}
+    overview: Json = field(default_factory=dict)
     prepares: bool = False
+    is_chat: bool = False
     timeout_seconds: float = 30.0
 
     @property
@@ -92,10 +103,11 @@ class Operation:
     def parameters(self) -> Mapping[str, tuple[Any, Any]]:
         """The annotation and the default of each argument. The first parameter of the function is
         no argument, and `actor` is who asks."""
-        names = {"Ponte": Any, "Start": Any, "Person": Any}
-        hints = get_type_hints(self.function, localns=names, include_extras=True)
         _, *own = inspect.signature(self.function).parameters.values()
-        return {each.name: (hints[each.name], each.default) for each in own if each.name != "actor"}
+        own = [each for each in own if each.name != "actor"]
+        typed = SimpleNamespace(__annotations__={each.name: each.annotation for each in own})
+        hints = get_type_hints(typed, self.function.__globals__, include_extras=True)
+        return {each.name: (hints[each.name], each.default) for each in own}
 
 
 OPERATIONS: dict[str, Operation] = {}
@@ -107,54 +119,55 @@ def operation(name: str, **more: Any) -> Callable[[F], F]:
 
     def register(function: F) -> F:
         own = Operation(name, function, **more)
-        if own.is_secret and own.admin_page:
-            raise ValueError(f"{name}: the operator's page must not show a secret")
+        if own.is_secret and (own.admin_page or own.event):
+            raise ValueError(
+                f"{name}: the operator's page and the audit log must not show a secret"
+            )
         OPERATIONS[name] = own
         return function
 
     return register
 
 
-PersonName = Annotated[
-    str,
-    ShellArgument(
-        "Lowercase letters, digits, dots, hyphens and underscores, up to 32 characters.",
-        ("people list", "name"),
-    ),
-]
-ScheduleId = Annotated[
-    str, ShellArgument("The schedule's ID (six characters).", ("schedules list", "id"))
-]
-Conversation = Annotated[
-    str,
-    ShellArgument(
-        "The conversation's key, as shown by `threads list`.", ("threads list", "conversation")
-    ),
-]
+PersonName = Annotated[str, ShellArgument(
+    "Lowercase letters, digits, dots, hyphens and underscores, up to 32 characters.",
+    ("people list", "name"),
+)]  # fmt: skip
+ScheduleId = Annotated[str, ShellArgument(
+    "The schedule's ID (six characters).", ("schedules list", "id")
+)]  # fmt: skip
+PersonKey = Annotated[str, ShellArgument(
+    "For example slack:T1/U1 or web:ana; `person list` shows the keys.", ("person list", "person")
+)]  # fmt: skip
+ChangeId = Annotated[str, ShellArgument("The change's ID (six characters).", ("pending", "id"))]
+Conversation = Annotated[str, ShellArgument(
+    "The conversation's key, as shown by `threads list`.", ("threads list", "conversation")
+)]  # fmt: skip
 
 
 @operation("status", prepares=True, example="--json")
-async def list_parts(ponte: Ponte) -> Rows:
+async def list_parts(ponte: Ponte) -> Sequence[Health]:
     """Show the state of each part of the running Ponte. Exit code 1 if one is failing."""
-    return [asdict(part) for part in await ponte.board.health()]
+    return await ponte.board.health()
 
 
 @operation("turns", admin_page=True, example="--failed")
 async def list_turns(
     ponte: Ponte,
     failed: Annotated[bool, ShellOption("Only turns that failed.")] = False,
-) -> Rows:
+) -> Sequence[TurnSummary]:
     """List the turns that run, wait or have failed, without their texts."""
     turns = await ponte.engine.conversations.journal.list_recent_turns()
-    return [
-        asdict(turn) | {"failed": turn.is_failed} for turn in turns if turn.is_failed or not failed
-    ]
+    return [turn for turn in turns if turn.failed or not failed]
 
 
-@operation("reload", admin_page=True, needs="running")
-async def reload_config(ponte: Ponte, actor: Person) -> Json:
+@operation(
+    "reload", admin_page=True, needs="running", event="config-reloaded",
+    facts=lambda done: {"file": done.file.rpartition("/")[2]},
+)  # fmt: skip
+async def reload_config(ponte: Ponte) -> results.Reload:
     """Apply the current ponte.toml to the running Ponte, without interrupting any answer."""
-    return await ponte.reloader.reload_for(actor)
+    return await ponte.reloader.reload_everywhere()
 
 
 @operation("config check", admin_page=True, in_shell=False)
@@ -166,7 +179,9 @@ async def check_config(ponte: Ponte) -> Sequence[str]:
 
 
 @operation("doctor", admin_page=True, in_shell=False, timeout_seconds=300.0)
-async def check_parts(ponte: Ponte, model: Sequence[Literal["announce", "send"]] = ()) -> Rows:
+async def check_parts(
+    ponte: Ponte, model: Sequence[Literal["announce", "send"]] = ()
+) -> Sequence[DoctorFinding]:
     """Check each part against its live service."""
     return await ponte.find_problems(*model)
 
@@ -178,26 +193,68 @@ async def find_names(ponte: Ponte, keys: Sequence[str] = ()) -> Mapping[str, str
 
 
 @operation("pending", admin_page=True, in_shell=False)
-async def list_pending(ponte: Ponte) -> Rows:
+async def list_pending(ponte: Ponte) -> Sequence[results.PendingRequest]:
     """Return everybody's requests that wait for a decision, without their values."""
     from bot.reports import report_pending
 
     return await report_pending(ponte.engine.changes)
 
 
-@operation("usage", admin_page=True, in_shell=False)
+@operation("changes list", is_chat=True)
+async def list_changes(ponte: Ponte, linked: bool = True) -> ChatAnswer:
+    """List the latest changes with their IDs."""
+    return await ponte.run_command("changes", linked)
+
+
+@operation("changes pending", is_chat=True)
+async def list_approvals(ponte: Ponte, linked: bool = True) -> ChatAnswer:
+    """List the changes that wait for your approval."""
+    return await ponte.run_command("approvals", linked)
+
+
+@operation("changes approve", is_chat=True, example="abc234")
+async def approve_change(ponte: Ponte, id: ChangeId, linked: bool = True) -> ChatAnswer:
+    """Approve one change, which is then made."""
+    return await ponte.decide("approve", id, linked)
+
+
+@operation("changes deny", is_chat=True, example="abc234")
+async def deny_change(ponte: Ponte, id: ChangeId, linked: bool = True) -> ChatAnswer:
+    """Deny one change."""
+    return await ponte.decide("deny", id, linked)
+
+
+@operation("changes undo", is_chat=True, example="abc234")
+async def undo_change(ponte: Ponte, id: ChangeId, linked: bool = True) -> ChatAnswer:
+    """Undo one change."""
+    return await ponte.decide("undo", id, linked)
+
+
+@operation(
+    "usage", admin_page=True, example="--by model --since 2026-11-01",
+    overview={"by": "person", "since": "today", "with_limits": True},
+)  # fmt: skip
 async def report_usage(
-    ponte: Ponte, by: str = "person", since: str = "", with_limits: bool = False
-) -> Json:
-    """Return a usage report since a day, by default the first of this month."""
+    ponte: Ponte,
+    by: Annotated[str, ShellOption("Group by person, channel, model, tool or day.")] = "",
+    since: Annotated[str, ShellOption(
+        "First day, for example 2026-11-01 or yesterday. Default: the first day of this month."
+    )] = "",
+    with_limits: bool = False,
+) -> results.UsageReport:  # fmt: skip
+    """Show today's usage, or a report since a date (see the options)."""
     from bot import reports
 
-    report = await reports.report_usage(ponte.engine.people.budget, by, since)
-    return {**report, "limits": await list_limits(ponte)} if with_limits else report
+    budget = ponte.engine.people.budget
+    found = await reports.report_usage(budget, by or "person", since)
+    if not with_limits:
+        return found
+    limits = await reports.report_limits(budget)
+    return results.UsageOverview(found.by, found.since, found.rows, found.server_costs, limits)
 
 
 @operation("limits", admin_page=True, in_shell=False)
-async def list_limits(ponte: Ponte) -> Rows:
+async def list_limits(ponte: Ponte) -> Sequence[results.Limit]:
     """Return what is used of each limit."""
     from bot.reports import report_limits
 
@@ -214,15 +271,14 @@ async def read_audit_log(
     person: Annotated[str, ShellOption("Only this person, for example slack:U1.")] = "",
     event: Annotated[str, ShellOption("Only this event, for example change-approved.")] = "",
     after: str = "",
-) -> Json:
+) -> results.AuditEntries:
     """Show who did what, which rule allowed it, and who approved it."""
     from bot.reports import parse_moment
 
-    lines, following = await ponte.engine.people.audit.read(
+    return results.AuditEntries(*await ponte.engine.people.audit.read(
         after, since=parse_moment(since, ponte.zone),
         until=parse_moment(until, ponte.zone, end=True), person=person, event=event,
-    )  # fmt: skip
-    return {"lines": lines, "next": following}
+    ))  # fmt: skip
 
 
 @operation(
@@ -231,18 +287,17 @@ async def read_audit_log(
 async def check_policy(
     start: Start,
     person: Annotated[str, ShellOption("For example slack:U1 or web:ana.")],
-    channel: Annotated[
-        str, ShellOption("For example C2 or slack:T1:C2; if omitted, a direct message.")
-    ] = "",
-    group: Annotated[
-        Sequence[str], ShellOption("A user group or role of this person, for example slack:S1.")
-    ] = (),
+    channel: Annotated[str, ShellOption(
+        "For example C2 or slack:T1:C2; if omitted, a direct message."
+    )] = "",
+    group: Annotated[Sequence[str], ShellOption(
+        "A user group or role of this person, for example slack:S1."
+    )] = (),
     guest: Annotated[bool, ShellOption("The person is a guest.")] = False,
-    right: Annotated[
-        Sequence[str],
-        ShellOption("Only this permission, for example read:Orders. Can be repeated."),
-    ] = (),
-) -> Json:
+    right: Annotated[Sequence[str], ShellOption(
+        "Only this permission, for example read:Orders. Can be repeated."
+    )] = (),
+) -> results.PolicyCheck:  # fmt: skip
     """Show a person's permissions in a channel, and which rule decides. Contacts no service."""
     from bot.policy_check import check_rights
 
@@ -254,7 +309,7 @@ async def preview_hook(
     start: Start,
     name: Annotated[str, ShellArgument("The webhook's name in ponte.toml.")],
     body: Annotated[str, ShellOption("A file with the body of a request.", is_file=True)] = "",
-) -> Json:
+) -> results.HookPreview:
     """Show what a delivery of a webhook would post, and with which permissions. Posts nothing."""
     from bot.policy_check import find_rights
     from core.chat.hooks import preview_delivery
@@ -266,89 +321,95 @@ async def preview_hook(
     hook = config.hooks[name].hook(name, start.settings.variable)
     author, place, text, quoted = preview_delivery(hook, body.encode())
     kinds = config.rule_book.stand_ins[author.platform].rights
-    return {
-        "name": name, "post_to": config.hooks[name].post_to, "is_post": bool(hook.template),
-        "text": text, "body": quoted, "rights": await find_rights(start, author, place, kinds),
-    }  # fmt: skip
+    rights = await find_rights(start, author, place, kinds)
+    post_to, is_post = config.hooks[name].post_to, bool(hook.template)
+    return results.HookPreview(name, post_to, is_post, text, quoted, rights)
 
 
 @operation(
-    "sample reset",
-    event="sample-reset",
-    example="--yes",
+    "sample reset", event="sample-reset", example="--yes",
     confirm="Restore the sample tables? All changes to them are lost.",
-)
-async def reset_sample(ponte: Ponte) -> Json:
+)  # fmt: skip
+async def reset_sample(ponte: Ponte) -> results.SampleReset:
     """Restore the sample tables to their first rows. This cannot be undone."""
-    return {"withdrawn": await ponte.reset_sample()}
+    return results.SampleReset(await ponte.reset_sample())
 
 
 @operation("link", is_secret=True, in_shell=False)
-async def find_link(ponte: Ponte) -> Json:
-    """Return the page's address with its token; "" if no page is served."""
-    return {"link": ponte.links()[1]}
+async def find_link(ponte: Ponte) -> results.PageLink:
+    """Return the page's address with its token."""
+    return results.PageLink(ponte.links()[1])
 
 
 @operation("threads list", example="--json")
-async def list_threads(ponte: Ponte) -> Rows:
+async def list_threads(ponte: Ponte) -> Sequence[results.ListedThread]:
     """List conversations with their number of messages, newest first."""
     journal = ponte.engine.conversations.journal
     return [
-        {"conversation": one.conversation, "thread": one.id, "used_at": one.used_at,
-         "messages": len(await journal.list_entries(one.conversation))}
+        results.ListedThread(
+            one.conversation, one.id, one.used_at, len(await journal.list_entries(one.conversation))
+        )
         for one in await journal.list_threads()
-    ]  # fmt: skip
+    ]
 
 
 @operation("threads show", example="web:main")
-async def show_thread(ponte: Ponte, conversation: Conversation) -> Json:
+async def show_thread(ponte: Ponte, conversation: Conversation) -> results.ShownThread:
     """Show the messages of one conversation, given by its key as `threads list` shows it."""
-    messages = list[Json]()
+    messages = list[results.ThreadMessage]()
     for one in await ponte.list_entries(conversation):
-        facts = {"at": one.created_at, "turn": one.turn}
-        sent = {"role": "user", "name": one.message.author.name, "text": one.message.text}
-        messages.append(sent | {"state": one.state} | facts)
+        message, facts = one.message, (one.created_at, one.turn)
+        sent = results.SentMessage("user", message.author.name, message.text, *facts, one.state)
+        messages.append(sent)
         if one.answer:
-            answer = {"role": "assistant", "name": "Ponte", "text": one.answer.text}
-            messages.append(answer | facts)
-    return {"conversation": conversation, "messages": messages}
+            messages.append(results.ThreadMessage("assistant", "Ponte", one.answer.text, *facts))
+    return results.ShownThread(conversation, messages)
 
 
 @operation("threads forget", confirm="Delete {conversation} permanently?", example="web:main")
-async def forget_thread(ponte: Ponte, conversation: Conversation, actor: Person) -> Json:
+async def forget_thread(
+    ponte: Ponte, conversation: Conversation, actor: Person
+) -> results.ForgottenThread:
     """Delete one conversation. This cannot be undone."""
     entries, engine = await ponte.list_entries(conversation), ponte.engine
     where = entries[0].message.address if entries else None
     await engine.people.audit.write_note("conversation-forgotten", actor, where)
     messages = await engine.upkeep.forget(conversation)
-    return {"messages": messages, "remains": engine.upkeep.remains_notice}
+    return results.ForgottenThread(messages, engine.upkeep.remains_notice)
 
 
-@operation("people add", right="own", admin_page=True, example="ana")
-async def add_person(ponte: Ponte, name: PersonName, actor: Person) -> Json:
+_PERSON_FACT: Callable[[Any], Json] = lambda done: {"person": done.person}  # noqa: E731
+
+
+@operation(
+    "people add", right="own", admin_page=True, example="ana", event="person-added",
+    facts=_PERSON_FACT,
+)  # fmt: skip
+async def add_person(ponte: Ponte, name: PersonName) -> results.SignInLink:
     """Let a person use the page. Prints their sign-in link once."""
-    page = ponte.page_for_links()
-    person = ponte.accounts.person(name)
-    token = await ponte.accounts.add(person, actor)
+    page, person = ponte.page_for_links(), ponte.accounts.person(name)
+    token = await ponte.accounts.add(person)
     earlier = await ponte.engine.conversations.journal.list_conversations_of(person.key)
-    return ponte.sign_in_link(name, token, page) | {"conversations": len(earlier)}
+    return ponte.sign_in_link(person, page, token, len(earlier))
 
 
 @operation("people list", admin_page=True, example="--json")
-async def list_accounts(ponte: Ponte) -> Rows:
+async def list_accounts(ponte: Ponte) -> Sequence[results.ListedAccount]:
     """List the people who can sign in to the page, with date added, last visit and name."""
     return [
-        {"name": one.person.partition(":")[2], "added": one.added_at, "seen": one.last_visit}
+        results.ListedAccount(one.person.partition(":")[2], one.added_at, one.last_visit)
         for one in await ponte.accounts.list_all()
     ]
 
 
-@operation("people renew", right="own", admin_page=True, example="ana")
-async def renew_person(ponte: Ponte, name: PersonName, actor: Person) -> Json:
+@operation(
+    "people renew", right="own", admin_page=True, example="ana", event="person-link-renewed",
+    facts=_PERSON_FACT,
+)  # fmt: skip
+async def renew_person(ponte: Ponte, name: PersonName) -> results.SignInLink:
     """Create a new sign-in link for a person; the old link and its sessions stop working."""
-    page = ponte.page_for_links()
-    token = await ponte.accounts.renew(ponte.accounts.person(name), actor)
-    return ponte.sign_in_link(name, token, page)
+    page, person = ponte.page_for_links(), ponte.accounts.person(name)
+    return ponte.sign_in_link(person, page, await ponte.accounts.renew(person))
 
 
 @operation("people token", right="own", is_secret=True, example="ana --name notebook --days 30")
@@ -359,30 +420,22 @@ async def create_api_token(
     days: Annotated[int, ShellOption("Days until the token expires; 0 for never.")] = 0,
     *,
     actor: Person,
-) -> Json:
+) -> results.NewApiToken:
     """Create an API token for a person, or for `owner`. It works only for programs that use /v1,
     and is printed once."""
     page = ponte.page_for_links()
     person = ponte.accounts.person(name, owner=True)
     token, text = await ponte.accounts.create_api_token(person.key, label, days, actor)
-    return {"id": token.id, "name": name, "token": text, "url": f"{page}/v1" if page else ""}
-
-
-def _token_json(token: ApiToken) -> Json:
-    """Return what people may see of an API token. Times are in seconds since the epoch."""
-    return {
-        "id": token.id, "person": token.person.partition(":")[2], "name": token.name,
-        "added": token.added_at, "expires": token.expires_at, "seen": token.last_use,
-    }  # fmt: skip
+    return results.NewApiToken(token.id, name, text, f"{page}/v1" if page else "")
 
 
 @operation("people tokens", admin_page=True, example="ana")
 async def list_api_tokens(
     ponte: Ponte, name: Annotated[str, ShellArgument("Only the tokens of this person.")] = ""
-) -> Rows:
+) -> Sequence[results.ListedApiToken]:
     """List API tokens: id, person, what for, date added, expiry and last use."""
     person = ponte.accounts.person(name, owner=True).key if name else ""
-    return [_token_json(one) for one in await ponte.accounts.list_api_tokens(person)]
+    return [results.ListedApiToken.of(one) for one in await ponte.accounts.list_api_tokens(person)]
 
 
 @operation("people revoke", right="own", admin_page=True, example="1f0c9a2b")
@@ -392,23 +445,20 @@ async def revoke_api_token(
         str, ShellArgument("The id that `ponte people tokens` lists.", ("people tokens", "id"))
     ],
     actor: Person,
-) -> Json:
+) -> results.ListedApiToken:
     """Revoke an API token. Programs that use it are refused at once."""
-    return _token_json(await ponte.accounts.revoke_api_token(id, by=actor))
+    return results.ListedApiToken.of(await ponte.accounts.revoke_api_token(id, by=actor))
 
 
 @operation(
-    "people remove",
-    right="own",
-    admin_page=True,
-    confirm="Remove {name} from the page?",
-    example="ana",
-)
-async def remove_person(ponte: Ponte, name: PersonName, actor: Person) -> Json:
+    "people remove", right="own", admin_page=True, confirm="Remove {name} from the page?",
+    example="ana", event="person-removed", facts=_PERSON_FACT,
+)  # fmt: skip
+async def remove_person(ponte: Ponte, name: PersonName) -> results.RemovedPerson:
     """Remove a person from the page. Their sessions end and their running work stops."""
     person = ponte.accounts.person(name)
-    await ponte.accounts.remove_account(person, actor)
-    return {"name": name, "person": person.key}
+    await ponte.accounts.remove(person.key)
+    return results.RemovedPerson(name, person.key)
 
 
 @operation("schedules list", admin_page=True, example="--json")
@@ -423,37 +473,41 @@ async def show_schedule(ponte: Ponte, id: ScheduleId) -> Json:
     return await ponte.engine.schedules.show(id.lower())
 
 
-@operation("schedules pause", admin_page=True, example="abc234")
-async def pause_schedule(ponte: Ponte, id: ScheduleId, actor: Person) -> Json:
+_ON_SCHEDULE: Json = {
+    "admin_page": True, "example": "abc234",
+    "facts": lambda one: {"address": one.address, "person": one.owner.key, "schedule": one.id},
+}  # fmt: skip
+
+
+@operation("schedules pause", event="schedule-paused", **_ON_SCHEDULE)
+async def pause_schedule(ponte: Ponte, id: ScheduleId) -> Schedule:
     """Pause one schedule until somebody resumes it."""
-    schedules = ponte.engine.schedules
-    return schedules.note("paused", await schedules.store.pause(id.lower(), "person"), actor)
+    return await ponte.engine.schedules.store.pause(id.lower(), "person")
 
 
-@operation("schedules resume", admin_page=True, example="abc234")
-async def resume_schedule(ponte: Ponte, id: ScheduleId, actor: Person) -> Json:
+@operation("schedules resume", event="schedule-resumed", **_ON_SCHEDULE)
+async def resume_schedule(ponte: Ponte, id: ScheduleId) -> Schedule:
     """Resume one paused schedule. Runs that were due meanwhile are not made up for."""
-    schedules = ponte.engine.schedules
-    return schedules.note("resumed", await schedules.store.resume(id.lower()), actor)
+    return await ponte.engine.schedules.store.resume(id.lower())
 
 
-@operation("schedules run", admin_page=True, example="abc234")
-async def run_schedule(ponte: Ponte, id: ScheduleId, once: str = "", *, actor: Person) -> Json:
+@operation("schedules run", event="schedule-run-requested", **_ON_SCHEDULE)
+async def run_schedule(ponte: Ponte, id: ScheduleId, once: str = "") -> Schedule:
     """Run one schedule now, with its owner's permissions. Its times stay as they are."""
-    schedules = ponte.engine.schedules
-    schedule = await schedules.store.get(id.lower())
+    store = ponte.engine.schedules.store
+    schedule = await store.get(id.lower())
     # The same event, such as a form that is sent twice, starts one run.
-    await schedules.store.run_now(schedule.id, once or secrets.token_hex(8))
-    return schedules.note("run-requested", schedule, actor)
+    await store.run_now(schedule.id, once or secrets.token_hex(8))
+    return schedule
 
 
 @operation(
-    "schedules delete", admin_page=True, confirm="Delete the schedule {id}?", example="abc234"
-)
-async def delete_schedule(ponte: Ponte, id: ScheduleId, actor: Person) -> Json:
+    "schedules delete", event="schedule-deleted", confirm="Delete the schedule {id}?",
+    **_ON_SCHEDULE,
+)  # fmt: skip
+async def delete_schedule(ponte: Ponte, id: ScheduleId) -> Schedule:
     """Delete one schedule."""
-    schedules = ponte.engine.schedules
-    return schedules.note("deleted", await schedules.store.delete(id.lower()), actor)
+    return await ponte.engine.schedules.store.delete(id.lower())
 
 
 @operation("person list", timeout_seconds=ERASE_TIMEOUT_SECONDS)
@@ -463,10 +517,10 @@ async def list_people(ponte: Ponte) -> Rows:
 
 
 @operation("person counts", in_shell=False, timeout_seconds=ERASE_TIMEOUT_SECONDS)
-async def count_rows(ponte: Ponte, person: str) -> Json:
+async def count_rows(ponte: Ponte, key: str) -> results.PersonCounts:
     """Return who a key means, how many rows each section has, and which conversations they share
     with others."""
-    return await ponte.personal_data.count_rows(person)
+    return await ponte.personal_data.count_rows(key)
 
 
 @operation("person rows", in_shell=False)
@@ -483,7 +537,18 @@ async def read_file(ponte: Ponte, person: str, file: str, begin: int = 0) -> str
     return base64.b64encode(data[begin : begin + FILE_PIECE_BYTES]).decode()
 
 
-@operation("person forget", in_shell=False, timeout_seconds=ERASE_TIMEOUT_SECONDS)
-async def forget_person(ponte: Ponte, person: str, actor: Person) -> Json:
-    """Delete all data about one person."""
-    return await ponte.personal_data.forget(person, actor)
+@operation(
+    "person forget", preview="person counts", confirm="Delete all of this permanently?",
+    example="web:ana", timeout_seconds=ERASE_TIMEOUT_SECONDS,
+)  # fmt: skip
+async def forget_person(ponte: Ponte, key: PersonKey, actor: Person) -> results.ForgottenPerson:
+    """Delete all data about one person, here and on the model's server. This cannot be undone."""
+    done = await ponte.personal_data.forget(key, actor)
+    if done.left:
+        from core.domain.errors import PonteError
+
+        raise PonteError(
+            "New data about {person} arrived during the deletion: {names}. Delete it again.",
+            person=done.person, names=", ".join(f"{name} {n}" for name, n in done.left.items()),
+        )  # fmt: skip
+    return done

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
 
 from adapters.web import WEB
 from core.domain.errors import BadInput, NotFound, PonteError
@@ -24,7 +23,6 @@ ACCOUNTS_CHANGED_TOPIC = "people"
 MAX_API_TOKEN_NAME_CHARACTERS = 60
 MAX_API_TOKEN_DAYS = 3660
 """The longest time for which an API token can be valid: ten years."""
-Json = Mapping[str, Any]
 
 
 class WrongName(BadInput):
@@ -155,25 +153,18 @@ class PageAccountService:
         await self._audit.write_note("api-token-revoked", actor, person=token.person, api_token=id)
         return token
 
-    async def add(self, person: Person, by: Person) -> str:
+    async def add(self, person: Person) -> str:
         """Create an account and return its token. Raise NameTaken, NotStored."""
         token = new_token()
         await self._store.add(person.key, hash_token(token))
-        await self._audit.write_note("person-added", by, person=person.key)
         return token
 
-    async def renew(self, person: Person, by: Person) -> str:
+    async def renew(self, person: Person) -> str:
         """Return a new token; the one before and its sessions end. Raise NotFound."""
         token = new_token()
         await self._store.renew(person.key, hash_token(token))
         await self._notify_all()
-        await self._audit.write_note("person-link-renewed", by, person=person.key)
         return token
-
-    async def remove_account(self, person: Person, by: Person) -> None:
-        """Remove an account as `remove` does, and record who did it. Raise NotFound."""
-        await self.remove(person.key)
-        await self._audit.write_note("person-removed", by, person=person.key)
 
     async def remove(self, person: str) -> None:
         """Delete an account and end what its person began. Raise NotFound."""

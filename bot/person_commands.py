@@ -9,7 +9,7 @@ import base64
 import datetime
 import json
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ from bot.client import LocalClient
 from core.domain.errors import PonteError
 from core.integrations.settings import describe_read_error
 from core.runtime.private_files import create_file, make_folder, open_folder
-from core.text.i18n import plural, say
-from core.text.text import safe_file_name, to_one_line
+from core.text.i18n import plural
+from core.text.text import safe_file_name
 
 Json = Mapping[str, Any]
 
@@ -44,7 +44,7 @@ def person_export(key: str, folder: Path | None) -> int:
     """Write the export to stdout, or with a `folder` into `person.json` there, with their files."""
 
     async def ask(one: LocalClient) -> None:
-        known = await one.run_operation("person counts", person=key)
+        known = await one.run_operation("person counts", key=key)
         if folder is None:
             async for piece in _export_pieces(one, known):
                 sys.stdout.write(piece)
@@ -66,62 +66,6 @@ def person_export(key: str, folder: Path | None) -> int:
 
     ask_holder(ask)
     return 0
-
-
-def person_forget(key: str, confirm: Callable[[str], None] | None, *, as_json: bool = False) -> int:
-    """Forget that person. `confirm` asks whoever typed this, and raises if they decline; None asks
-    nobody."""
-
-    def run(name: str, person: str) -> Any:
-        return ask_holder(lambda one: one.run_operation(name, person=person))
-
-    known = run("person counts", key)
-    person, names = str(known["person"]), ", ".join(map(str, known["names"]))
-    if confirm is not None:
-        _print(to_one_line(f"{person} {names}".strip()))
-        for line in format_counts(known["counts"]):
-            _print(line)
-        confirm(say("Delete all of this permanently?"))
-    done = run("person forget", person)
-    if left := done["left"]:
-        names = ", ".join(f"{section} {count}" for section, count in left.items())
-        raise PonteError(
-            "New data about {person} arrived during the deletion: {names}. Delete it again.",
-            person=person, names=names,
-        )  # fmt: skip
-    deleted = say("Deleted: {person}.", person=person)
-    lines = [deleted, *format_counts(done["counts"]), *describe_remains(done)]
-    for line in [json.dumps(done, ensure_ascii=False)] if as_json else lines:
-        _print(line)
-    return 0
-
-
-def format_counts(counts: Mapping[str, int]) -> Iterator[str]:
-    """Yield a line for each section of an export."""
-    for section, count in counts.items():
-        yield f"{count:>8}  {section}"
-
-
-def describe_remains(done: Json) -> Iterator[str]:
-    """Yield lines about data that is not erased yet, or that Ponte does not control."""
-    if waiting := int(done["waiting"]):
-        yield plural(
-            "{count} deleted item is still on the model's server. Ponte tries to delete it "
-            "every hour.",
-            "{count} deleted items are still on the model's server. Ponte tries to delete "
-            "them every hour.",
-            waiting,
-        )
-    if shared := done["shared"]:
-        yield say(
-            "Other people also took part in these conversations. Their messages and answers "
-            "are kept and may mention this person. To delete a whole conversation, run "
-            "`ponte threads forget`:"
-        )
-        yield from (f"    {to_one_line(str(conversation))}" for conversation in shared)
-    yield say("Not deleted: posts on the platforms, rows in your tables, and earlier backups.")
-    if done["remains"]:
-        yield str(done["remains"])
 
 
 async def _export_pieces(one: LocalClient, known: Json) -> AsyncIterator[str]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from bot.operation_results import ForgottenPerson, PersonCounts
 from bot.page_accounts import PageAccountService
 from bot.tables import SCHEMA
 from core.chat.platform import ChatPlatform
@@ -54,17 +55,16 @@ class PersonalDataService:
         self._accounts = people
         self._chats = chats
 
-    async def count_rows(self, person: str) -> Json:
+    async def count_rows(self, person: str) -> PersonCounts:
         """Return who a key means, how many rows each section has, and which conversations they
         share with others."""
         who = await self.data.find(person)
         places = await self.data.find_conversations(who)
-        return {
-            "person": who.key, "names": sorted(who.names), "shared": places.shared,
-            "counts": await self.data.count_rows(who),
-            "sections": [*(table.section for table in SCHEMA.exported), "decisions"],
-            "remembered": await self._read_remembered(who),
-        }  # fmt: skip
+        return PersonCounts(
+            who.key, sorted(who.names), places.shared, await self.data.count_rows(who),
+            [*(table.section for table in SCHEMA.exported), "decisions"],
+            await self._read_remembered(who),
+        )  # fmt: skip
 
     async def read_file(self, person: str, file: str) -> bytes:
         """Return the bytes of one of their files. Raise NotFound."""
@@ -73,7 +73,7 @@ class PersonalDataService:
         _, data = await self._engine.conversations.files.get(file)
         return data
 
-    async def forget(self, person: str, actor: Person) -> Json:
+    async def forget(self, person: str, actor: Person) -> ForgottenPerson:
         """Erase a person everywhere.
 
         Raise UnknownPerson, AmbiguousPerson or AuditRefused before anything is erased, and
@@ -101,10 +101,8 @@ class PersonalDataService:
             await self._engine.stores.scrub()
         journal, remains = self._engine.conversations.journal, self._engine.upkeep.remains_notice
         waiting = [*await journal.list_remotes_to_erase(), *await journal.list_unerasable_remotes()]
-        return {
-            "person": who.key, "counts": counts, "shared": shared, "left": left,
-            "waiting": len(waiting), "remains": say(remains) if remains else "",
-        }  # fmt: skip
+        remains = say(remains) if remains else ""
+        return ForgottenPerson(who.key, counts, shared, left, len(waiting), remains)
 
     async def _erase_all(self, who: KnownPerson) -> Json:
         """Erase until nothing is left, at most ERASE_ROUNDS times, since rows may arrive meanwhile.

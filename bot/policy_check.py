@@ -6,12 +6,11 @@ No service is asked: group memberships and guest status are arguments.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
 
 from bot.config import Config
 from bot.integrations import collect_rights as platform_rights
 from bot.names import misspelt_names
+from bot.operation_results import PolicyCheck, RightVerdict
 from bot.start import Start
 from core.changes.approval import Approval, TableRule
 from core.domain.errors import BadInput
@@ -32,20 +31,10 @@ _FORM = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class RightVerdict:
-    """One right, whether the person has it, which rule decides, and how that rule reads."""
-
-    right: str
-    allowed: bool
-    rule: str
-    why: str
-
-
 async def check_rights(
     begun: Start, person: str, channel: str = "", *,
     groups: Sequence[str] = (), guest: bool = False, rights: Sequence[str] = (),
-) -> Mapping[str, Any]:  # fmt: skip
+) -> PolicyCheck:  # fmt: skip
     """Return the place, the file, its misspelt names, and a line with a verdict for each right.
 
     `rights` are the rights to check; by default all plain rights, and the rights to single things
@@ -73,12 +62,9 @@ async def check_rights(
         ),
     )  # fmt: skip
     asked = dict.fromkeys(rights or (*PLAIN_RIGHTS, *_named_rights(config, policy)))
-    lines = [asdict(await _decide(policy, config, who, where, right)) for right in asked]
-    misspelt = misspelt_names(config, settings)
-    return {
-        "channel": where.channel, "file": str(config.path or ""), "misspelt": misspelt,
-        "lines": lines,
-    }  # fmt: skip
+    lines = [await _decide(policy, config, who, where, right) for right in asked]
+    file = str(config.path or "")
+    return PolicyCheck(where.channel, file, misspelt_names(config, settings), lines)
 
 
 async def find_rights(

@@ -8,18 +8,21 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import structlog
 
+from adapters.terminal import TERMINAL
 from adapters.web import add_token
 from bot import __version__
 from bot.config import LiveConfig
 from bot.engine import Engine
 from bot.health import HealthBoard
 from bot.home import Home
+from bot.operation_results import SignInLink
 from bot.page_accounts import PageAccountService
 from bot.personal_data import PersonalDataService
 from bot.reload import Reloader
@@ -28,12 +31,18 @@ from bot.settings import Settings
 from bot.start import ModelRequests, Start
 from bot.surfaces import Surfaces
 from bot.tracing import Traces
+from core.commands.grammar import parse_command, render_command
 from core.domain.changes import SAMPLE_APPLIER
-from core.domain.errors import NotFound, PonteError
+from core.domain.errors import BadInput, NotFound, PonteError
+from core.domain.messages import Address, ChangeAction, Message, Person, ReplyTo, turn_id
 from core.domain.records import DoctorFinding, HistoryEntry
 from core.observability import tracing
-from core.text.i18n import say
+from core.rights.rules import OWNER_ID
+from core.text.i18n import LANGUAGE, say
 from core.tools.sample import SAMPLE_INTEGRATION, open_sample_base
+
+if TYPE_CHECKING:
+    from adapters.web.answers import ChatAnswer
 
 log = structlog.get_logger("process")
 CheckEverything = Callable[..., AsyncIterator[DoctorFinding]]
@@ -164,14 +173,14 @@ class Ponte:
             return say(READY_TO_ACCEPT_SENTENCE)
         return say(READY_SENTENCE) if self.surfaces.accepts else say(READY_TO_WORK_SENTENCE)
 
-    async def find_problems(self, *model: ModelRequests) -> Sequence[dict[str, Any]]:
+    async def find_problems(self, *model: ModelRequests) -> Sequence[DoctorFinding]:
         """Run the checks of `ponte doctor`, one caller after the other: they start a sandbox and
         ask each service."""
         async with self._checking:
-            found = [asdict(one) async for one in self.check(self.inputs, *model)]
+            found = [one async for one in self.check(self.inputs, *model)]
         if not (model or self.settings.database_url):
             part = await self.engine.stores.health()
-            found.insert(0, {"part": part.name, "state": part.state, "words": part.words})
+            found.insert(0, DoctorFinding(part.name, part.state, part.words))
         return found
 
     def page_for_links(self) -> str:
@@ -182,9 +191,45 @@ class Ponte:
         page, _ = self.links()
         return page or (self.settings.page_url() if self.settings.ponte_web_port else "")
 
-    def sign_in_link(self, name: str, token: str, page: str) -> dict[str, Any]:
-        """Return a new sign-in token of a person, and the page's link with it if there is one."""
-        return {"name": name, "token": token, "link": add_token(page, token) if page else ""}
+    def sign_in_link(self, person: Person, page: str, token: str, earlier: int = 0) -> SignInLink:
+        """Return a new sign-in token of a person, and the page's link with it if there is one.
+        `earlier` is the number of conversations of an earlier person of that name."""
+        link = add_token(page, token) if page else ""
+        return SignInLink(person.id, person.key, token, link, earlier)
+
+    async def decide(self, action: ChangeAction, id: str, linked: bool) -> ChatAnswer:
+        """Approve, deny or undo a change as the owner. Raise BadInput for an ID of another form,
+        which would make the command a message for the model."""
+        command = parse_command(f"{action} {id}")
+        if command is None or command.id != id.lower():
+            raise BadInput(
+                "Change {id} not found. `ponte changes list` shows the IDs.", id=repr(id[:40])
+            )
+        return await self.run_command(render_command(command), linked)
+
+    async def run_command(self, text: str, linked: bool) -> ChatAnswer:
+        """Run a typed command of the owner and return its answer. `linked`: the display turns
+        addresses into links. Raise BadInput if it is refused.
+
+        The command is stored like a message, so that a decision continues after a crash.
+        """
+        from adapters.web.chat import REFUSAL_CODES
+        from adapters.web.stream import answer_json
+
+        owner, inbox = Person(TERMINAL.name, OWNER_ID), self.engine.conversations.inbox
+        names = await self.engine.people.find_names([owner.key])
+        owner = replace(owner, name=names.get(owner.key, ""))
+        key = f"{owner.platform}:{uuid4().hex}"
+        address = Address(owner.platform, "operator")
+        message = Message(
+            key, text, owner, address, ReplyTo(address, owner, source=key, turn=turn_id(key)),
+            locale=LANGUAGE.get(), sent_at=time.time(), is_answer_linkified=linked,
+        )  # fmt: skip
+        receipt = await inbox.accept(message)
+        answer = await inbox.wait_for_answer(receipt.seq)
+        if answer.status == "failed" and answer.code in REFUSAL_CODES:
+            raise BadInput("{words}", words=answer.text)
+        return answer_json(answer, address.channel, message.turn)
 
     async def list_entries(self, conversation: str) -> Sequence[HistoryEntry]:
         """Return the messages and answers of a stored conversation. Raise NotFound."""

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import structlog
 
 from bot.config import Config, LiveConfig, read_config
 from bot.hooks import check_secrets
 from bot.names import misspelt_names
+from bot.operation_results import Reload
 from bot.settings import Settings
 from core.domain.errors import SettingsError
-from core.domain.messages import Person
 from core.domain.records import Health
 from core.rights.audit import OPERATOR, Audit
 from core.store.peers import Peers
@@ -84,13 +83,12 @@ class Reloader:
         """Return which file is in force."""
         return check_file(self._live.current, self._settings.ponte_config)
 
-    async def reload_for(self, actor: Person) -> Mapping[str, Any]:
-        """Reload, and write who did it in the audit log. Other processes read their own files."""
-        later, file = self.reload(), self._settings.ponte_config
-        self._audit.note("config-reloaded", actor, file=file.name)
+    async def reload_everywhere(self) -> Reload:
+        """Reload here, and have other processes read their own files. Raise SettingsError."""
+        later = self.reload()
         await self._peers.notify("reload", "")
         misspelt = misspelt_names(self._live.current, self._settings)
-        return {"file": str(file), "later": later, "misspelt": misspelt}
+        return Reload(str(self._settings.ponte_config), later, misspelt)
 
     async def _on_peer(self, _: str) -> None:
         self._try_to_reload()

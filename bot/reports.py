@@ -3,11 +3,12 @@ people type."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta, tzinfo
-from typing import Any, cast, get_args
+from typing import cast, get_args
 
 from adapters.web import WEB
+from bot.operation_results import Limit, PendingRequest, UsageReport
 from core.changes.service import ChangeService
 from core.domain.errors import BadInput
 from core.domain.messages import Address, Person
@@ -17,7 +18,7 @@ from core.store.budget import Budget, ReportRow
 from core.text.i18n import format_moment, say
 
 
-async def report_usage(budget: Budget, by: str, since: str) -> Mapping[str, Any]:
+async def report_usage(budget: Budget, by: str, since: str) -> UsageReport:
     """Return the rows by `by` since the day `since`, by default the first of this month.
 
     Raises BadInput.
@@ -35,42 +36,36 @@ async def report_usage(budget: Budget, by: str, since: str) -> Mapping[str, Any]
         ) from None
     rows = await budget.report(cast("ReportRow", by), first.isoformat())
     models = await budget.models_without_price(first.isoformat())
-    return {"by": by, "since": first.isoformat(), "rows": rows, "server_costs": models}
+    return UsageReport(by, first.isoformat(), rows, models)
 
 
-async def report_pending(changes: ChangeService) -> Sequence[Mapping[str, Any]]:
+async def report_pending(changes: ChangeService) -> Sequence[PendingRequest]:
     """Return everybody's requests that wait for a decision, without their values."""
+    found = [(one, one.proposal) for one in await changes.ledger.list_waiting_for_people()]
     return [
-        {
-            "id": change.id, "title": changes.views.builder.build_title(change),
-            "asker": change.proposal.asker.key,
-            "place": place_names(change.proposal.address)[-1],
-            "created_at": change.proposal.created_at, "expires_at": change.proposal.expires_at,
-        }
-        for change in await changes.ledger.list_waiting_for_people()
+        PendingRequest(
+            change.id, changes.views.builder.build_title(change), proposal.asker.key,
+            place_names(proposal.address)[-1], proposal.created_at, proposal.expires_at,
+        )
+        for change, proposal in found
     ]  # fmt: skip
 
 
-async def report_limits(budget: Budget) -> Sequence[Mapping[str, Any]]:
+async def report_limits(budget: Budget) -> Sequence[Limit]:
     """Return each limit with what is used of it now: first those that apply to the owner, then the
-    counters of other people and places.
-
-    The keys are `name` (a person's or place's key, or words for all), `person`, `limit` and `used`
-    in words, `share` (1.0 is all), `until` in words, and `source`.
-    """
+    counters of other people and places."""
     owner, page = Person(WEB.name, OWNER_ID), Address(WEB.name, "main")
     limits = []
     for count in await budget.list_counters(owner, page):
         scope, allowance = count.scope, count.scope.allowance
         for unit, limit in allowance.limits():
             spent = getattr(count.spent, unit)
-            limits.append({
-                "name": scope.person or scope.place or say(COUNTED_WORDS[allowance.of]),
-                "person": scope.person, "limit": allowance.describe_limit(unit),
-                "used": format_amount(unit, spent), "share": spent / limit if limit else 1.0,
-                "until": format_moment(period_end(count.period, budget.zone)),
-                "source": allowance.source,
-            })  # fmt: skip
+            limits.append(Limit(
+                scope.person or scope.place or say(COUNTED_WORDS[allowance.of]), scope.person,
+                allowance.describe_limit(unit), format_amount(unit, spent),
+                spent / limit if limit else 1.0,
+                format_moment(period_end(count.period, budget.zone)), allowance.source,
+            ))  # fmt: skip
     return limits
 
 

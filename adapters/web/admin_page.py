@@ -52,7 +52,7 @@ FORM_OPERATIONS = {
 }  # fmt: skip
 """The operations behind the buttons, and the argument that a form's `name` is."""
 SHOWN_OPERATIONS = {
-    *FORM_OPERATIONS, "turns", "audit", "people list", "people tokens", "schedules list",
+    *FORM_OPERATIONS, "turns", "usage", "audit", "people list", "people tokens", "schedules list",
 }  # fmt: skip
 """The operations that tabs show. The last tab has a form for each other one."""
 TAB_TITLES = {
@@ -134,9 +134,9 @@ class AdminView:
         if words == "schedules run":
             arguments["once"] = form.get("once", "")
         actor = self._visitor.person
-        if words in ("people add", "people renew"):
-            return _link_notice(name, await self._operator.run(words, arguments, actor))
         done = await self._operator.describe(words, arguments, actor)
+        if words in ("people add", "people renew"):
+            return _link_notice(name, done)
         return _notice("good", *done["lines"])
 
     async def _run(self, operation: str, **arguments: Any) -> Any:
@@ -269,12 +269,8 @@ class AdminView:
                  "–" if row.get("cost") is None else format_money(float(row["cost"])))
                 for row in rows[:MAX_USAGE_ROWS]
             ]  # fmt: skip
-            heads = (
-                say("day") if by == "day" else say("name"),
-                times,
-                say("tokens"),
-                say("US dollars"),
-            )
+            name = say("day") if by == "day" else say("name")
+            heads = (name, times, say("tokens"), say("US dollars"))
             estimated = sum(int(row.get("estimated") or 0) for row in rows)
             note = f"<p>{escape(describe_estimates(estimated))}</p>" if estimated else ""
             if by == "model" and (models := report.get("server_costs")):
@@ -565,27 +561,12 @@ def _notice(kind: str, *lines: str) -> str:
     return f'<p class="notice {kind}" role="status">{words}</p>'
 
 
-def _link_notice(name: str, made: Json) -> str:
-    words = [
-        say(
-            "Send this link to {name} privately. Anyone who has it can sign in as {name}. It "
-            "will not be shown again.",
-            name=name,
-        )
-    ]
-    if made.get("conversations"):
-        words.append(
-            say(
-                "{name} will be able to read the messages of an earlier person with this name. "
-                "To delete them first, run `ponte person forget web:{name}` and add {name} again.",
-                name=name,
-            )
-        )
+def _link_notice(name: str, done: Json) -> str:
     field = (
         f'<label>{escape(say("Link for {name}", name=name))}<input class="link" readonly'
-        f' value="{escape(str(made["link"]))}"></label>'
+        f' value="{escape(done["lines"][0])}"></label>'
     )
-    lines = "<br>".join(map(_rich, words))
+    lines = "<br>".join(map(_rich, done["notes"]))
     return f'<div class="notice good" role="status"><p>{lines}</p>{field}</div>'
 
 

@@ -704,11 +704,8 @@ class TurnSummary:
     reason: str
     created_at: float
     updated_at: float
-
-    @property
-    def is_failed(self) -> bool:
-        """Return whether the turn has ended without an answer."""
-        return self.state in ("failed", "undeliverable")
+    failed: bool
+    """True if the turn has ended without an answer."""
 
 
 @dataclass(frozen=True, slots=True)

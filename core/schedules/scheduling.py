@@ -15,7 +15,7 @@ from core.chat.people import People
 from core.chat.platforms import Platforms
 from core.commands.grammar import TypedCommand
 from core.domain.errors import NotStored
-from core.domain.messages import Answer, Person, ReplyTo
+from core.domain.messages import Answer, ReplyTo
 from core.domain.records import Turn
 from core.domain.schedules import Schedule, ScheduleFilter, ScheduleState
 from core.rights.rules import place_names
@@ -145,14 +145,6 @@ class Scheduling:
         """Return a schedule and its last runs. Raise NotFound."""
         schedule, runs = await self.store.get(id), await self.store.list_runs(id)
         return {"schedules": [to_json(schedule)], "runs": [asdict(run) for run in runs]}
-
-    def note(self, event: str, schedule: Schedule, actor: Person) -> Mapping[str, Any]:
-        """Write in the audit log what happened to a schedule. Return it."""
-        self.people.audit.note(
-            f"schedule-{event}", actor, schedule.address, person=schedule.owner.key,
-            schedule=schedule.id,
-        )  # fmt: skip
-        return to_json(schedule)
 
     async def close(self) -> None:
         """End the notifications under way."""

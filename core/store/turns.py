@@ -650,7 +650,8 @@ def _mark_posted(connection: SqlConnection, turn: Turn, number: int, post: str) 
 def _summary_of(row: SqlRow) -> TurnSummary:
     """Return a turn without its texts. `reason` of a failed one is the code of its answer, unless a
     reason is stored."""
-    summary = TurnSummary(*(row[name] for name in _SUMMARY_COLUMNS))
+    is_failed = row["state"] in ("failed", "undeliverable")
+    summary = TurnSummary(*[*(row[name] for name in _SUMMARY_COLUMNS), is_failed])
     if summary.state == "failed" and not summary.reason and row["answer"]:
         return replace(summary, reason=decode_json(Answer, row["answer"]).code)
     return summary

@@ -19,7 +19,7 @@ import typer
 
 from bot import __version__, cli
 from bot.home import Home
-from tests.bot.conftest import Shell
+from tests.bot.conftest import RunningPonte, Shell
 from tests.fakes.holder import FakeHolder, chat_answer
 
 ROOT = Path(__file__).parents[2]
@@ -147,18 +147,19 @@ def test_what_is_written_is_for_this_user_alone(ponte: Shell, fake_holder: FakeH
 
 
 def test_changes_are_asked_of_the_holder(ponte: Shell, fake_holder: FakeHolder) -> None:
-    fake_holder.answers["POST /chat"] = chat_answer("Used today:\n- you: 3\x1b[31m turns")
-    for words, message in [
-        (["changes", "list"], "changes"),
-        (["changes", "pending"], "approvals"),
-        (["changes", "approve", "abcde2"], "approve abcde2"),
-        (["changes", "deny", "ABCDE2"], "deny abcde2"),
-        (["changes", "undo", "abcde2"], "undo abcde2"),
-    ]:
-        ponte(*words)
-        assert (ponte.code, ponte.out) == (0, "Used today:\n- you: 3 turns\n")
+    """The answer is drawn as in a chat. The holder learns that a pipe makes no links."""
+    _, answer = chat_answer("Latest changes:\n- 3\x1b[31m rows")
+    for words in (["list"], ["pending"], ["approve", "abcde2"], ["deny", "ABCDE2"], ["undo", "x"]):
+        fake_holder.results[f"changes {words[0]}"] = answer
+        assert ponte("changes", *words).code == 0
+        assert ponte.out == "Latest changes:\n- 3 rows\n"
         route, body = fake_holder.asked.pop()
-        assert (route, json.loads(body)["message"]) == ("POST /chat", message)
+        assert route == f"POST /operator/changes/{words[0]}"
+        ids = {"id": words[1]} if words[1:] else {}
+        assert json.loads(body)["arguments"] == ids | {"linked": False}
+    fake_holder.results["changes list"] = {**answer, "status": "failed"}
+    assert ponte("changes", "list", "--json").code == 1
+    assert json.loads(ponte.out)["status"] == "failed"
 
 
 def test_a_running_ponte_is_asked_although_its_file_has_errors(
@@ -256,13 +257,12 @@ def test_what_is_no_input_is_named_as_it_was_given(ponte: Shell, fake_holder: Fa
     assert fake_holder.asked == []
 
 
-@pytest.mark.parametrize("id", ["abcdef", "abcde2 please", "all of it", ""])
-def test_what_is_no_change_is_never_said_to_the_model(
-    ponte: Shell, fake_holder: FakeHolder, id: str
-) -> None:
-    assert ponte("changes", "undo", id).code == 1
-    assert "`ponte changes list` shows the IDs" in ponte.err
-    assert fake_holder.asked == []
+async def test_what_is_no_change_is_never_said_to_the_model(running_ponte: RunningPonte) -> None:
+    for id in ("abcdef", "abcde2 please", "all of it", ""):
+        code, error = await running_ponte.fail("changes", "undo", id)
+        assert (code, "`ponte changes list` shows the IDs" in error) == (1, True)
+    assert await running_ponte.run("turns") == ["No turn is running or has failed."]
+    assert await running_ponte.run("threads", "list") == ["No conversations yet."]
 
 
 def test_a_failure_is_one_line(ponte: Shell, fake_holder: FakeHolder) -> None:

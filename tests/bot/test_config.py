@@ -25,7 +25,7 @@ from core.domain.errors import SettingsError
 from core.domain.messages import Address
 from core.domain.schedules import ScheduleLimits
 from core.rights.allowances import Allowance
-from core.rights.audit import OPERATOR, Audit
+from core.rights.audit import Audit
 from core.rights.rules import Rule
 from core.rights.usage import NANODOLLARS_PER_DOLLAR, PaidRun, Price
 from tests.fakes.peers import ConnectedPeers
@@ -487,6 +487,6 @@ async def test_a_reload_in_one_process_reaches_the_others(tmp_path: Path) -> Non
         reloaders.append(Reloader(settings, live[-1], audit, peers))
         file.write_text("[limits]\ntool_calls = 7\n" if number < 2 else "[limits]\nwhat = 7\n")
     before = live[2].current
-    await reloaders[0].reload_for(OPERATOR)
+    await reloaders[0].reload_everywhere()
     assert [one.current.limits.tool_calls for one in live[:2]] == [7, 7]
     assert live[2].current is before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -104,8 +105,15 @@ def test_version_and_help_import_no_feature(words: list[str]) -> None:
     )  # fmt: skip
     loaded = done.stdout.rsplit("loaded:", 1)[1].split()
     assert [name for name in loaded if name not in ("core", "core.text")] in (
-        ["bot", "bot.cli", "bot.operations"],
-        ["bot", "bot.cli", "bot.operations", "core.text.i18n", "core.text.owner_sentences"],
+        ["bot", "bot.cli", "bot.operation_results", "bot.operations"],
+        [
+            "bot",
+            "bot.cli",
+            "bot.operation_results",
+            "bot.operations",
+            "core.text.i18n",
+            "core.text.owner_sentences",
+        ],
     )
 
 
@@ -128,6 +136,28 @@ def test_every_command_has_an_example_and_json() -> None:
         options = {option for each in command.params for option in each.opts}
         assert ("--json" in options) is (name not in WITHOUT_JSON), name
         assert f"ponte {name}" in (command.epilog or ""), name
+
+
+async def test_the_table_writes_the_audit_lines(running_ponte: RunningPonte, ponte: Shell) -> None:
+    """Each has the facts of the result, and nothing of a secret."""
+    add_schedule(running_ponte.home)
+    for words in (
+        ["people", "add", "ana"], ["people", "renew", "ana"], ["people", "remove", "ana", "--yes"],
+        ["schedules", "pause", "ABC234"], ["schedules", "resume", "abc234"],
+        ["schedules", "run", "abc234"], ["schedules", "delete", "abc234", "--yes"],
+    ):  # fmt: skip
+        assert (await asyncio.to_thread(ponte, *words)).code == 0
+    lines = [json.loads(line) for line in await running_ponte.run("audit", "--json")]
+    events = [line["event"] for line in lines]
+    people = ["person-added", "person-link-renewed", "person-removed"]
+    schedules = ["paused", "resumed", "run-requested", "deleted"]
+    assert events == [*people, *(f"schedule-{event}" for event in schedules)]
+    assert {line["asker"] for line in lines} == {"operator"}
+    assert {line["person"] for line in lines[:3]} == {"web:ana"}
+    assert {(line["schedule"], line["place"]) for line in lines[3:]} == {("abc234", "web:direct")}
+    assert {key for line in lines for key in line} == {
+        "at", "event", "asker", "person", "schedule", "place",
+    }  # fmt: skip
 
 
 async def test_json_of_commands_that_had_none(running_ponte: RunningPonte) -> None:

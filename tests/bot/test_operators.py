@@ -246,9 +246,9 @@ def test_doctor_names_the_extra_of_a_driver_that_is_missing(
 def test_cards_are_printed_once_and_answers_without_markdown(
     ponte: Shell, fake_holder: FakeHolder
 ) -> None:
-    status, body = chat_answer("Approved by ana\\_b. _Done._ 3 \\< 4 (`abcde2`)")
-    fake_holder.answers["POST /chat"] = (status, {**body, "cards": [CARD]})
+    _, body = chat_answer("Approved by ana\\_b. _Done._ 3 \\< 4 (`abcde2`)")
     for words in (("pending",), ("approve", "abcde2"), ("undo", "abcde2")):
+        fake_holder.results[f"changes {words[0]}"] = {**body, "cards": [CARD]}
         assert ponte("changes", *words).out.splitlines() == [
             "Approved by ana_b. Done. 3 < 4 (abcde2)",
             "  # Change a row (done)",

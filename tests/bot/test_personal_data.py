@@ -21,8 +21,9 @@ import httpx
 import pytest
 import typer
 
-from bot.operation_texts import View, format_person_list
-from tests.bot.conftest import Shell
+from bot.operation_results import ForgottenPerson
+from bot.operation_texts import TEXTS, View
+from tests.bot.conftest import RunningPonte, Shell
 from tests.bot.test_process import ROOT, Machine
 from tests.recorded.recorded_ponte import Json, put_home
 
@@ -139,8 +140,7 @@ def test_before_it_forgets_it_shows_what_goes_and_asks(
 ) -> None:
     counts = {"person": "slack:T1:U1", "names": ["Ana"], "counts": {"messages": 12, "files": 1}}
     done = {**counts, "shared": ["slack:T1:C1:1.1"], "left": {}, "waiting": 2, "remains": ""}
-    fake_holder.answers["POST /operator/person/counts"] = (200, counts)
-    fake_holder.answers["POST /operator/person/forget"] = (200, done)
+    fake_holder.results = {"person counts": counts, "person forget": done}
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     asked = list[str]()
 
@@ -163,9 +163,17 @@ def test_before_it_forgets_it_shows_what_goes_and_asks(
         "    slack:T1:C1:1.1",
         "Not deleted: posts on the platforms, rows in your tables, and earlier backups.",
     ]  # fmt: skip
-    fake_holder.answers["POST /operator/person/forget"] = (200, done | {"left": {"messages": 1}})
-    assert ponte("person", "forget", "slack:T1/U1", "--yes").code == 1
-    assert "arrived during the deletion: messages 1. Delete it again." in ponte.err
+
+
+async def test_rows_that_arrive_during_a_deletion_make_it_fail(
+    running_ponte: RunningPonte, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def forget(*_: object) -> ForgottenPerson:
+        return ForgottenPerson("web:ana", {}, [], {"messages": 1}, 0, "")
+
+    monkeypatch.setattr("bot.personal_data.PersonalDataService.forget", forget)
+    code, error = await running_ponte.fail("person", "forget", "web:ana", "--yes")
+    assert (code, "during the deletion: messages 1. Delete it again." in error) == (1, True)
 
 
 KILLED = """
@@ -243,7 +251,7 @@ def test_a_list_for_people(recorded_ponte: Shell) -> None:
 def test_a_day_on_which_nobody_was_seen_is_a_dash() -> None:
     numbers = {"messages": 1, "files": 0, "changes": 0, "decisions": 0}
     ana = {"name": "Ana", "first": 1e9, "last": 0.0, "person": "slack:T1:U1", **numbers}
-    _, line = format_person_list([ana], View(UTC))
+    _, line = TEXTS["person list"].lines([ana], View(UTC))
     assert re.split(r" {2,}", line.strip())[:3] == ["Ana", "Sep 9, 2001", "–"]
 
 

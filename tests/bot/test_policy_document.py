@@ -49,7 +49,7 @@ async def test_an_example_means_what_stands_under_it(name: str, tmp_path: Path) 
         told = await check_rights(
             start, who, where or "", groups=groups, guest=known == "guest", rights=[right]
         )
-        (allowed,) = {line["allowed"] for line in told["lines"] if line["right"] == right}
+        (allowed,) = {line.allowed for line in told.lines if line.right == right}
         assert allowed == (may == "yes"), (who, where, right)
 
 

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from bot.operation_texts import View, format_people, format_threads, format_usage
-from bot.text_table import format_table
+from bot.operation_texts import TEXTS, View, format_table, format_usage
 from core.text.i18n import use_locale
 from tests.bot.conftest import Shell
 from tests.fakes.holder import FakeHolder
@@ -76,12 +75,12 @@ def test_days_are_written_as_dates() -> None:
 def test_people_and_threads_have_headings(locale: str, people: str, threads: str) -> None:
     with use_locale(locale):
         account = {"name": "ana", "added": 1795000000.0, "seen": "2027-01-23"}
-        head, line = format_people([account], View(UTC))
+        head, line = TEXTS["people list"].lines([account], View(UTC))
         assert head.startswith(people)
         assert "2026" in line
         assert re.search("23.*2027$", line)
         thread = {"conversation": "web:main", "messages": 2, "used_at": 1795000000.0}
-        head, line = format_threads([thread], View(UTC))
+        head, line = TEXTS["threads list"].lines([thread], View(UTC))
         assert head.startswith(threads)
         assert line.endswith("web:main")
 

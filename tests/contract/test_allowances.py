@@ -260,7 +260,7 @@ async def test_an_operator_sees_all_counters_and_turns(database_engine: Embedded
     assert sorted(shown[:2]) == [("each person", ANA.key, 1), ("everybody", "", 2)]
     await database_engine.journal.end_turn(turn, "failed", "model_down")
     turns = await database_engine.journal.list_recent_turns()
-    assert [(one.person, one.state, one.reason, one.is_failed) for one in turns] == [
+    assert [(one.person, one.state, one.reason, one.failed) for one in turns] == [
         (ANA.key, "running", "", False), ("web:bob", "failed", "model_down", True),
     ]  # fmt: skip
 

@@ -151,7 +151,7 @@ async def test_what_still_runs_for_who_is_removed_is_stopped(database_engine: Em
     worker = Worker(database_engine, held=True).start()
     service = make_service(database_engine)
     ana = service.person("ana")
-    await service.add(ana, OPERATOR)
+    await service.add(ana)
     place = Address("web", "main", person="ana")
     running = await database_engine.inbox.accept(_message("think", place))
     await worker.until_begun(1)
@@ -160,7 +160,7 @@ async def test_what_still_runs_for_who_is_removed_is_stopped(database_engine: Em
     )
     other = await database_engine.inbox.accept(says("another's", "C9"))
     await worker.until_begun(2)
-    await service.remove_account(ana, OPERATOR)
+    await service.remove(ana.key)
     assert (await database_engine.inbox.wait_for_answer(running.seq)).text == "stopped"
     worker.let_go()
     assert (await database_engine.inbox.wait_for_answer(other.seq)).text == "re: another's"
@@ -174,11 +174,11 @@ async def test_every_process_hears_of_it(on_postgres: Shared) -> None:
     ours.on_change(heard[0].set)
     theirs.on_change(heard[1].set)
     ana = ours.person("ana")
-    await ours.add(ana, OPERATOR)
-    for change in (ours.renew, ours.remove_account):
+    await ours.add(ana)
+    for change in (lambda: ours.renew(ana), lambda: ours.remove(ana.key)):
         for event in heard:
             event.clear()
-        await change(ana, OPERATOR)
+        await change()
         await heard[0].wait()
         await heard[1].wait()
     assert await theirs.find("web:ana") is None
@@ -212,7 +212,7 @@ async def test_api_tokens_come_and_go(database_engine: Embedded) -> None:
     service = make_service(database_engine)
     changes, ana = list[str](), service.person("ana")
     service.on_change(lambda: changes.append("told"))
-    await service.add(ana, OPERATOR)
+    await service.add(ana)
     _, hers = await service.create_api_token(ana.key, "a note\nbook", 30, OPERATOR)
     own, _ = await service.create_api_token("web:owner", "", 0, OPERATOR)
     found = await service.find_api_token(hash_token(hers))
@@ -231,7 +231,7 @@ async def test_api_tokens_come_and_go(database_engine: Embedded) -> None:
     with pytest.raises(NotFound):
         await service.revoke_api_token(own.id, by=OPERATOR)
     assert changes
-    await service.remove_account(ana, OPERATOR)
+    await service.remove(ana.key)
     assert await service.find_api_token(hash_token(hers)) is None, "hers go with her"
     assert not await database_engine.holds(hers), "only its hash was stored"
 
@@ -259,8 +259,8 @@ async def test_a_person_is_notified_of_what_the_owner_does(database_engine: Embe
     service = make_service(database_engine)
     outbox = Outbox(database_engine.database)
     notices = PersonNoticeService(outbox, str, lambda: None)
-    first = await service.add(ANA, OPERATOR)
-    await service.renew(ANA, OPERATOR)
+    first = await service.add(ANA)
+    await service.renew(ANA)
     own, _ = await service.create_api_token(ANA.key, "hers", 0)
     await service.revoke_api_token(own.id, ANA.key)
     given, _ = await service.create_api_token(ANA.key, "for the shop", 0, OPERATOR)
@@ -278,9 +278,9 @@ async def test_a_person_is_notified_of_what_the_owner_does(database_engine: Embe
     assert await notices.dismiss(ANA, waiting[1].id)
     assert not await notices.dismiss(ANA, waiting[1].id)
     assert [one.id for one in await notices.list_waiting(ANA)] == [waiting[0].id, waiting[2].id]
-    second = await service.renew(ANA, OPERATOR)
-    await service.remove_account(ANA, OPERATOR)
-    await service.add(ANA, OPERATOR)
+    second = await service.renew(ANA)
+    await service.remove(ANA.key)
+    await service.add(ANA)
     assert await notices.list_waiting(ANA) == [], "that is another person"
     ended = await service.find_ended_token(hash_token(second))
     assert ended == EndedToken(hash_token(second), was_removed=True)

@@ -102,7 +102,7 @@ async def test_of_a_shared_conversation_the_rest_goes_on_without_them(bot_home: 
             await service.read_file(OTHER.key, file.id)
         assert await service.read_file(BEA.key, file.id)
         done = await service.forget(BEA.key, OPERATOR)
-        assert (done["left"], done["shared"]) == ({}, [both])
+        assert (done.left, done.shared) == ({}, [both])
 
         stored = [path for path in bot_home.home.rglob("*") if path.is_file()]
         for word in (SECRET, "de Sá".encode()):
@@ -161,4 +161,4 @@ async def test_rows_are_deleted_after_their_running_turn_has_ended(
         await inbox.accept(on_slack("slow", "k2", BEA))
         await started.wait()
         done = await personal_data(running_bot).forget(BEA.key, OPERATOR)
-        assert (done["left"], order) == ({}, ["the turn ended", "rows are deleted"])
+        assert (done.left, order) == ({}, ["the turn ended", "rows are deleted"])

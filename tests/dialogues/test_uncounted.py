@@ -174,7 +174,7 @@ async def test_a_cost_that_the_server_names_is_shown_as_its_own(
             budget = running_bot.engine.people.budget
             report = await report_usage(budget, "person", "today")
         assert money == round(cost * NANODOLLARS_PER_DOLLAR)
-        assert report["server_costs"] == (["gpt-6-luna"] if is_named else [])
+        assert report.server_costs == (["gpt-6-luna"] if is_named else [])
         assert (describe_server_costs(["gpt-6-luna"]) in told) is is_named
         assert f"${cost:.2f}" in told
 

@@ -259,4 +259,4 @@ async def test_strangers_on_that_page_talk_and_no_more(tmp_path: Path) -> None:
     settings = Settings.model_validate({"ponte_home": tmp_path / "home"})
     start = Start(settings, read_config(tmp_path / "ponte.toml"), Home(tmp_path / "home"))
     found = await check_rights(start, "web:site", "")
-    assert {line["right"] for line in found["lines"] if line["allowed"]} == {"chat"}
+    assert {line.right for line in found.lines if line.allowed} == {"chat"}

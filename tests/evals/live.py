@@ -12,8 +12,8 @@ from dataclasses import replace
 
 from bot.compose import model_client
 from bot.config import ModelPrice, PriceTable
+from bot.operation_texts import format_table
 from bot.settings import Settings
-from bot.text_table import format_table
 from core.clients.openai import OPENAI_URL, ModelEndpoint, ModelServerFault
 from core.domain.errors import OverBudget, PonteError
 from core.models.model_server import ModelOptions, explain_fault

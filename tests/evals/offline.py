@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from bot.text_table import format_table
+from bot.operation_texts import format_table
 from tests.evals.case import Case, read_cases
 from tests.evals.models import MODELS, choose_model
 from tests.evals.score import CaseResult, find_ungrounded, run_case

@@ -7,13 +7,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
-from typing import TypeVar
+from types import MappingProxyType, SimpleNamespace
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from bot.engine import Engine, EngineConfig, Tools, load_parsers
 from bot.integrations import ADMINS, KINDS, PLATFORM_RIGHTS, canonical_person
-from bot.owner_name import OwnerName
 from bot.page_accounts import PageAccountService
 from bot.quick_registry import QuickCommandRegistry
 from bot.stores import Stores
@@ -35,7 +34,6 @@ from core.rights.usage import Prices
 from core.store.budget import Budget, DailyCapLookup, IsMeant, means_everybody, no_daily_caps
 from core.store.directory import SqlDirectory
 from core.store.inbox import SenderLimits
-from core.store.owner_name import SqlOwnerName
 from core.store.page_accounts import SqlPageAccounts
 from core.store.personal_data import SqlPersonalData
 from core.tools.code.source import CodeRunner
@@ -117,7 +115,7 @@ async def open_engine(home: Path, made: Choices, stores: Stores | None = None) -
     stores = stores or await Stores.open_in_home(home)
     await load_parsers()
     database, spending = stores.database, made.spending
-    owner = OwnerName(SqlOwnerName(database), stores.peers)
+    owner: Any = SimpleNamespace(current="")
     accounts = PageAccountService(SqlPageAccounts(database), stores.peers, stores.audit)
     budget = Budget(
         database, spending.config, spending.caps, ZoneInfo(made.profile.zone),

@@ -91,4 +91,4 @@ class FakeHolder:
 
 
 def chat_answer(text: str, status: str = "done") -> tuple[int, Any]:
-    return 200, {"response": text, "status": status, "conversation": "c", "turn": "t"}
+    return 200, {"response": text, "status": status, "conversation": "c", "turn": "t", "cards": []}

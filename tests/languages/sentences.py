@@ -86,6 +86,7 @@ PLACED = {
     "Health": 2,
     "ShellArgument": 0,
     "ShellOption": 0,
+    "ListColumn": 0,
     "mark_unserved": 1,
     "SafetyFinding": 1,
     "SandboxChoice": 1,
