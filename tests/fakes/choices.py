@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from bot.engine import Engine, EngineConfig, Tools, load_parsers
+from bot.health import HealthBoard
 from bot.integrations import ADMINS, KINDS, PLATFORM_RIGHTS, canonical_person
 from bot.page_accounts import PageAccountService
 from bot.quick_registry import QuickCommandRegistry
@@ -139,6 +140,8 @@ async def open_engine(home: Path, made: Choices, stores: Stores | None = None) -
         made.clock,
     )
     accounts.on_left = engine.end_work_of
+    if isinstance(made.board, HealthBoard):
+        made.board.views = engine.changes.views
     return engine
 
 
