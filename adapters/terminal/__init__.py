@@ -36,7 +36,6 @@ class TerminalIntegration(OwnerIntegration[SettingsPart]):
 
     def summary(self, own: SettingsPart, shared: SharedSettings) -> None:
         """Return None: the terminal has no state to show."""
-        return
 
     async def build(
         self, deps: IntegrationDependencies[SettingsPart], conversations: Conversations,
@@ -44,17 +43,13 @@ class TerminalIntegration(OwnerIntegration[SettingsPart]):
         routes: Mapping[str, HttpHandler], hooks: HookReceiver,
     ) -> Platform:  # fmt: skip
         """Return the web adapter, listening on the home's socket, that is not started yet."""
-        from adapters.web.adapter import Site, WebAdapter
-        from adapters.web.authentication import SocketAuthentication
+        from adapters.web.adapter import WebAdapter
+        from adapters.web.authentication import SocketAuthentication, Visitors
+        from adapters.web.hub import Hub
 
-        site = Site(
-            auth=SocketAuthentication(people.owner), operator=operator,
-            inbox=conversations.inbox, journal=conversations.journal, files=conversations.files,
-            board=board, readiness=board.readiness, metrics=board.metrics,
-            locale=deps.shared.ponte_locale, time_zone=deps.shared.ponte_timezone,
-            peers=deps.peers, request_board=board, notices=notices,
-        )  # fmt: skip
-        return WebAdapter(site, deps.home.listen())
+        visitors = Visitors(SocketAuthentication(people.owner), locale=deps.shared.ponte_locale)
+        hub = Hub(visitors, conversations, board, deps.peers)
+        return WebAdapter(hub, board, operator, notices, deps.home.listen())
 
     def safety(
         self, own: SettingsPart, shared: SharedSettings, home: HomeFolder

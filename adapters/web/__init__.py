@@ -124,26 +124,21 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         people: People, board: OperatorBoard, operator: Operator, notices: PersonNoticeService,
         routes: Mapping[str, HttpHandler], hooks: HookReceiver,
     ) -> Platform:  # fmt: skip
-        from adapters.web.adapter import ListenAddress, Site, WebAdapter
-        from adapters.web.authentication import TokenAuthentication
+        from adapters.web.adapter import ListenAddress, WebAdapter
+        from adapters.web.authentication import TokenAuthentication, Visitors
+        from adapters.web.hub import Hub
 
-        own = deps.own
+        own, shared = deps.own, deps.shared
         chosen = plain_value(own.ponte_web_token)
         token = chosen or deps.home.web_token()
-        site = Site(
-            auth=TokenAuthentication(
-                own.ponte_web_host, token, own.ponte_web_url or "", people.accounts,
-                is_generated=not chosen and has_generated_form(token), owner_name=people.owner,
-            ),
-            inbox=conversations.inbox, journal=conversations.journal, files=conversations.files,
-            board=board, readiness=board.readiness, metrics=board.metrics,
-            locale=deps.shared.ponte_locale, time_zone=deps.shared.ponte_timezone,
-            peers=deps.peers, policy=people.policy, accounts=people.accounts,
-            owner_name=people.owner, request_board=board, administration=operator,
-            notices=notices,
+        auth = TokenAuthentication(
+            own.ponte_web_host, token, own.ponte_web_url or "", people.accounts, people.owner,
+            is_generated=not chosen and has_generated_form(token),
         )  # fmt: skip
+        visitors = Visitors(auth, people.policy, shared.ponte_locale, shared.ponte_timezone)
+        hub = Hub(visitors, conversations, board, deps.peers)
         listener = ListenAddress(own.ponte_web_host, own.ponte_web_port)
-        return WebAdapter(site, listener, routes, hooks)
+        return WebAdapter(hub, board, operator, notices, listener, people, routes, hooks)
 
     def link(self, own: WebSettings, platform: Any, home: HomeFolder) -> tuple[str, str]:
         page = own.page_url(platform.address)

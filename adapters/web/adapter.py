@@ -1,9 +1,7 @@
 """The web adapter: a page and an HTTP API on a port, and the same API on a Unix socket for the
 terminal.
 
-`Site` holds what the routes of one server use. `Hub` tells each open stream which turns have
-changed. Routes of other adapters are served by the same server; those adapters import no web
-framework.
+Routes of other adapters are served by the same server; those adapters import no web framework.
 """
 
 from __future__ import annotations
@@ -11,35 +9,17 @@ from __future__ import annotations
 import asyncio
 import importlib
 import socket
-import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from adapters.web.authentication import Authentication, Visitor
-from adapters.web.errors import ServerStopping, TooManyStreams
+from adapters.web.hub import Hub
 from core.chat.approval_notices import PersonNoticeService
-from core.domain.changes import PendingRequest
-from core.domain.errors import PonteError
-from core.domain.messages import (
-    Address,
-    Answer,
-    Card,
-    Message,
-    Person,
-    Post,
-    Progress,
-    ReplyTo,
-    Usage,
-)
-from core.domain.records import Action, ConversationSummary, Health, HistoryEntry, SearchHit
-from core.integrations.integration import HookReceiver, HttpHandler, Operator
-from core.ports.conversations import Files, Inbox, PostJournal, Reply, RequestBoard, StatusBoard
-from core.ports.rights import OwnerNames, PageAccounts
-from core.rights.policy import Policy
-from core.rights.rules import DEFAULT_RULE, OWNER_ID
-from core.store.peers import Alone, Peers
+from core.chat.people import People
+from core.domain.messages import Answer, Post, Progress, ReplyTo
+from core.domain.records import Health
+from core.integrations.integration import HookReceiver, HttpHandler, Operator, OperatorBoard
+from core.ports.conversations import PostJournal, Reply
 
 HOOKS_PREFIX = "/hooks/"
 HOOKS_PATH = "/hooks/{name}"
@@ -56,38 +36,42 @@ class ListenAddress:
 class WebAdapter:
     """One HTTP server, and the platform that answers through it.
 
-    With `TokenAuthentication` and a `ListenAddress` it is the platform "web". With
-    `SocketAuthentication` and a listening Unix socket it is the platform "terminal".
+    With a `ListenAddress` and `people` it serves the page, the platform "web": their accounts may
+    sign in, and admins find the operations on `/admin`. With a listening Unix socket it is the
+    platform "terminal", which has the operations as routes.
 
     `routes` are the handlers of other adapters' POST routes by path. They authenticate their
     callers themselves.
     """
 
     def __init__(
-        self, site: Site, listener: ListenAddress | socket.socket,
+        self, hub: Hub, board: OperatorBoard, operator: Operator, notices: PersonNoticeService,
+        listener: ListenAddress | socket.socket, people: People | None = None,
         routes: Mapping[str, HttpHandler] | None = None, hooks: HookReceiver | None = None,
     ) -> None:  # fmt: skip
         self.address = ""
-        self._site = site
+        self.hub = hub
+        self._own = (board, operator, notices, people)
         self._listener = listener
-        self._routes = routes or {}
-        self._hooks = hooks
+        self._mounted = (routes or {}, hooks)
         self._server: Any = None
+        if people is not None:
+            people.accounts.on_change(hub.recheck_visitors)
 
     @property
     def name(self) -> str:
-        return self._site.auth.platform
+        return self.hub.visitors.auth.platform
 
     def reply(self, to: ReplyTo, posts: PostJournal) -> Reply:
-        return WebReply(self._site.hub, to)
+        return WebReply(self.hub, to)
 
     async def start(self) -> None:
         """Start to listen and set `address`. Raise SettingsError if the address cannot be used."""
         server = await asyncio.to_thread(importlib.import_module, "adapters.web.server")
         listening = await asyncio.to_thread(self._bind, server)
-        self._server = server.HttpServer(
-            server.make_application(self._site, self._routes, self._hooks), listening
-        )
+        routes = server.list_routes(self.hub, *self._own)
+        app = server.make_application(self.hub, routes, *self._mounted)
+        self._server = server.HttpServer(app, listening)
         await self._server.start()
 
     async def health(self) -> Health:
@@ -97,12 +81,10 @@ class WebAdapter:
 
     async def stop_intake(self) -> None:
         """Answer new messages with 503. Reading goes on."""
-        self._site.is_accepting = False
+        self.hub.is_accepting = False
 
     async def close(self) -> None:
-        self._site.is_accepting = False
-        await self._site.requests.close()
-        await self._site.hub.close()
+        await self.hub.close()
         if self._server is not None:
             await self._server.stop()
             self._server = None
@@ -115,376 +97,6 @@ class WebAdapter:
         host, port = listening.getsockname()[:2]
         self.address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         return listening
-
-
-PROGRESS_SHARE_INTERVAL_SECONDS = 0.25
-"""Shortest time between two notifications of other processes about the progress of one turn."""
-SHARED_PROGRESS_MAX_AGE_SECONDS = 3600.0
-"""How long the hub remembers when it last shared a turn's progress."""
-MAX_OPEN_STREAMS = 1000
-"""Event streams that may be open at once."""
-VISITOR_CHECK_INTERVAL_SECONDS = 5.0
-"""How often the hub checks whether visitors of open streams are still allowed. Notifications of
-changes may be lost, so it also checks without one."""
-MAX_ENDED_TURNS_IN_MEMORY = 64
-"""Ended turns that the hub holds for slow followers. A follower that missed more reads the journal.
-"""
-Json = dict[str, Any]
-
-
-@dataclass(slots=True)
-class LiveTurn:
-    """The present state of a turn.
-
-    `seq` is 0 while only another process knows it. With `cards`, the entry only says that these
-    cards of an ended turn have changed.
-    """
-
-    turn: str
-    seq: int = 0
-    message: Message | None = None
-    progress: Progress = field(default_factory=Progress)
-    answer: Answer | None = None
-    error: PonteError | None = None
-    cards: tuple[Card, ...] = ()
-    version: int = 0
-
-    @property
-    def is_ended(self) -> bool:
-        """Return True if the turn has an answer or an error."""
-        return self.answer is not None or self.error is not None or bool(self.cards)
-
-
-@dataclass(slots=True)
-class LiveConversation:
-    """The live turns and followers of one conversation."""
-
-    turns: dict[str, LiveTurn] = field(default_factory=dict)
-    followers: set[Follower] = field(default_factory=set)
-    version: int = 0
-    evicted: int = 0
-
-
-class Follower:
-    """One open stream of a visitor, in a conversation."""
-
-    def __init__(self, channel: LiveConversation, visitor: Visitor) -> None:
-        self.visitor = visitor
-        self.seen_version = 0
-        self.has_missed_turns = False
-        self.closed = False
-        self._channel = channel
-        self._has_changed = asyncio.Event()
-        self._urgent = asyncio.Event()
-        if channel.turns:
-            self._has_changed.set()
-
-    def wake(self, urgent: bool) -> None:
-        """Tell the stream that something changed. `urgent` ends its pause between two frames."""
-        self._has_changed.set()
-        if urgent:
-            self._urgent.set()
-
-    def close(self) -> None:
-        """End the stream at its next step."""
-        self.closed = True
-        self.wake(urgent=True)
-
-    async def next_changes(self) -> list[LiveTurn]:
-        """Wait for changes and return the turns that changed since the last call.
-
-        The list is empty once the follower is `closed`. `has_missed_turns` then says whether turns
-        ended unseen and were dropped from memory.
-        """
-        await self._has_changed.wait()
-        self._has_changed.clear()
-        self._urgent.clear()
-        if self.closed:
-            return []
-        news = [live for live in self._channel.turns.values() if live.version > self.seen_version]
-        self.has_missed_turns = self.seen_version < self._channel.evicted
-        self.seen_version = self._channel.version
-        return news
-
-    async def pause(self, seconds: float) -> None:
-        """Wait for `seconds`, so that several changes become one event, but no longer than until a
-        turn ends."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._urgent.wait()
-        except TimeoutError:
-            return
-
-
-class Hub:
-    """The state of live turns, and the streams that follow them.
-
-    Nothing is queued: a turn has one state, and each follower takes the newest one. A slow tab
-    therefore delays nobody and costs no memory; it only skips steps.
-    """
-
-    def __init__(self, site: Site) -> None:
-        self._site = site
-        self._visitor_check_due = asyncio.Event()
-        self._visitor_check: asyncio.Task[None] | None = None
-        self._peers = site.peers
-        self._shared_at: dict[str, float] = {}
-        self._peers.on("progress", self._on_peer_progress)
-        self._peers.on("asked", self._on_peer_message)
-        self._peers.on("cards", self._on_peer_cards)
-        self._channels: dict[str, LiveConversation] = {}
-        self._watches: dict[int, asyncio.Task[None]] = {}
-        self._streams = 0
-        self._closed = False
-
-    def check_capacity(self) -> None:
-        """Raise TooManyStreams if no more streams may open, and ServerStopping after `close`."""
-        if self._closed:
-            raise ServerStopping
-        if self._streams >= MAX_OPEN_STREAMS:
-            raise TooManyStreams
-
-    @contextmanager
-    def follow(self, conversation: str, visitor: Visitor) -> Iterator[Follower]:
-        """Yield a follower of the conversation, which is closed when its visitor is not allowed any
-        more.
-
-        Raise TooManyStreams, or ServerStopping after `close`.
-        """
-        self.check_capacity()
-        channel = self._channels.setdefault(conversation, LiveConversation())
-        follower = Follower(channel, visitor)
-        channel.followers.add(follower)
-        if visitor.can_expire:
-            self.recheck_visitors()  # they were let in before this stream was known
-            if self._visitor_check is None or self._visitor_check.done():
-                self._visitor_check = asyncio.create_task(
-                    self._end_streams_of_departed(), name="who may follow"
-                )
-        self._streams += 1
-        try:
-            yield follower
-        finally:
-            self._streams -= 1
-            channel.followers.discard(follower)
-            self._drop_ended_turns(conversation, channel)
-
-    def recheck_visitors(self) -> None:
-        """Check soon whether the visitors of open streams are still allowed."""
-        self._visitor_check_due.set()
-
-    async def _end_streams_of_departed(self) -> None:
-        """Close the streams of visitors who are not allowed any more, while any stream has a
-        visitor that can expire."""
-        while visitors := {one.visitor for one in self._followers if one.visitor.can_expire}:
-            self._visitor_check_due.clear()
-            for visitor in visitors:
-                with suppress(PonteError):
-                    if await self._site.auth.is_still_allowed(visitor):
-                        continue
-                    for one in self._followers:
-                        if one.visitor == visitor:
-                            one.close()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(VISITOR_CHECK_INTERVAL_SECONDS):
-                    await self._visitor_check_due.wait()
-
-    @property
-    def _followers(self) -> list[Follower]:
-        return [one for channel in self._channels.values() for one in channel.followers]
-
-    @property
-    def visitors(self) -> frozenset[Person]:
-        """The people who have an open stream."""
-        return frozenset(one.visitor.person for one in self._followers)
-
-    def wake(self, person: Person) -> None:
-        """Let the person's streams write what is new beside the turns."""
-        for one in self._followers:
-            if one.visitor.person == person:
-                one.wake(urgent=False)
-
-    def watch(self, conversation: str, seq: int, message: Message) -> None:
-        """Show this turn to all followers of the conversation until it has an answer."""
-        channel = self._channels.get(conversation)
-        if channel is None or seq in self._watches or self._closed:
-            return
-        live = channel.turns.setdefault(message.turn, LiveTurn(message.turn))
-        if not live.seq:
-            live.seq, live.message = seq, message
-            self._publish(channel, live)
-        task = asyncio.create_task(self._await_answer(conversation, live), name=f"watch {seq}")
-        self._watches[seq] = task
-        task.add_done_callback(lambda _: self._watches.pop(seq, None))
-
-    def show_progress(self, conversation: str, turn: str, progress: Progress) -> None:
-        """Store the progress of a turn and wake the streams of its conversation."""
-        channel = self._channels.setdefault(conversation, LiveConversation())
-        live = channel.turns.setdefault(turn, LiveTurn(turn))
-        live.progress = progress
-        self._publish(channel, live)
-
-    async def notify_peers(self, word: str, turn: str) -> None:
-        """Send the event `word` about a turn to the other processes. Failures are ignored."""
-        with suppress(PonteError):
-            await self._peers.notify(word, turn)
-
-    async def share_progress(self, turn: str, progress: Progress) -> None:
-        """Send the progress to other processes, at most every PROGRESS_SHARE_INTERVAL_SECONDS for
-        each turn."""
-        now = time.monotonic()
-        if now - self._shared_at.get(turn, 0.0) >= PROGRESS_SHARE_INTERVAL_SECONDS:
-            self._shared_at = {
-                k: at
-                for k, at in self._shared_at.items()
-                if now - at < SHARED_PROGRESS_MAX_AGE_SECONDS
-            } | {turn: now}
-            with suppress(PonteError):
-                await self._peers.save_progress(turn, progress)
-
-    async def _on_peer_progress(self, turn: str) -> None:
-        for conversation, channel in list(self._channels.items()):
-            if channel.followers and turn in channel.turns and turn not in self._shared_at:
-                progress = await self._peers.read_progress(turn)
-                if progress and turn in channel.turns and not channel.turns[turn].is_ended:
-                    self.show_progress(conversation, turn, progress)
-
-    async def _on_peer_message(self, turn: str) -> None:
-        if self._streams and (entry := await self._find_turn(turn)):
-            self.watch(entry.message.address.conversation, entry.seq, entry.message)
-
-    async def _on_peer_cards(self, turn: str) -> None:
-        if self._streams and (entry := await self._find_turn(turn)) and entry.answer:
-            self.redraw_cards(entry.message.address.conversation, turn, entry.answer.cards)
-
-    async def _find_turn(self, turn: str) -> HistoryEntry | None:
-        try:
-            return await self._site.journal.history_entry(turn)
-        except PonteError:
-            return None
-
-    def finish_turn(self, conversation: str, turn: str, outcome: Answer | PonteError) -> None:
-        """Store the outcome of a turn and wake the streams of its conversation.
-
-        A later outcome of that turn changes nothing.
-        """
-        channel = self._channels.get(conversation)
-        if channel is None:
-            return
-        live = channel.turns.setdefault(turn, LiveTurn(turn))
-        if not live.is_ended:
-            if isinstance(outcome, Answer):
-                live.answer = outcome
-            else:
-                live.error = outcome
-            self._publish(channel, live)
-        self._drop_ended_turns(conversation, channel)
-
-    def redraw_cards(self, conversation: str, turn: str, cards: Sequence[Card]) -> None:
-        """Send the present state of cards of an ended turn."""
-        channel = self._channels.get(conversation)
-        if channel is not None and cards:
-            live = channel.turns.setdefault(f"{turn} cards", LiveTurn(turn))
-            live.cards = tuple(cards)
-            self._publish(channel, live)
-            self._drop_ended_turns(conversation, channel)
-
-    async def close(self) -> None:
-        """Close every stream and wait for the hub's own tasks."""
-        self._closed = True
-        for follower in self._followers:
-            follower.close()
-        watches = [*self._watches.values(), *([self._visitor_check] if self._visitor_check else [])]
-        for task in watches:
-            task.cancel()
-        await asyncio.gather(*watches, return_exceptions=True)
-
-    async def _await_answer(self, conversation: str, live: LiveTurn) -> None:
-        try:
-            outcome: Answer | PonteError = await self._site.inbox.wait_for_answer(live.seq)
-        except PonteError as error:
-            outcome = error
-        self.finish_turn(conversation, live.turn, outcome)
-
-    def _publish(self, channel: LiveConversation, live: LiveTurn) -> None:
-        channel.version += 1
-        live.version = channel.version
-        for follower in channel.followers:
-            follower.wake(urgent=live.is_ended)
-
-    def _drop_ended_turns(self, conversation: str, channel: LiveConversation) -> None:
-        """Drop ended turns that all followers have seen, and the oldest above
-        MAX_ENDED_TURNS_IN_MEMORY."""
-        seen = min(
-            (follower.seen_version for follower in channel.followers), default=channel.version
-        )
-        ended = [key for key, live in channel.turns.items() if live.is_ended]
-        surplus = len(ended) - MAX_ENDED_TURNS_IN_MEMORY
-        for number, key in enumerate(ended):
-            live = channel.turns[key]
-            if live.version <= seen:
-                del channel.turns[key]
-            elif number < surplus:
-                channel.evicted = max(channel.evicted, live.version)
-                del channel.turns[key]
-        if not channel.followers and not channel.turns:
-            self._channels.pop(conversation, None)
-
-
-class RequestWatch:
-    """The number of requests for approval that wait for each person with an open stream.
-
-    It is counted again in a task after each change, because the rights of a person may depend on
-    another platform's answer, and a stream must not wait for that.
-    """
-
-    def __init__(self, site: Site) -> None:
-        self._site = site
-        if site.request_board is not None:
-            site.request_board.on_requests_change(self.refresh_all)
-        self._counts: dict[Person, tuple[str, ...]] = {}
-        self._tasks: dict[Person, asyncio.Task[None]] = {}
-        self._outdated: set[Person] = set()
-
-    async def list_requests(self, person: Person) -> Sequence[PendingRequest]:
-        """Return the requests that wait for the person now, oldest first. Raises NotStored."""
-        board, place = self._site.request_board, self._site.address_of(person, "main")
-        return await board.requests(person, place) if board else ()
-
-    def waiting_for(self, person: Person) -> tuple[str, ...]:
-        """Return the ids of the requests that wait for the person, as last counted."""
-        return self._counts.get(person, ())
-
-    def refresh(self, person: Person) -> None:
-        """Count the person's requests again, and wake their streams if the number differs."""
-        self._outdated.add(person)
-        if person not in self._tasks:
-            task = asyncio.create_task(self._count(person), name="count requests")
-            self._tasks[person] = task
-            task.add_done_callback(lambda _: self._tasks.pop(person, None))
-
-    def refresh_all(self) -> None:
-        """Count again for everybody who has an open stream."""
-        for person in self._site.hub.visitors:
-            self.refresh(person)
-
-    async def close(self) -> None:
-        """Cancel the tasks."""
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _count(self, person: Person) -> None:
-        while person in self._outdated:
-            self._outdated.discard(person)
-            with suppress(PonteError):
-                waiting = tuple(one.change.id for one in await self.list_requests(person))
-                if waiting != self.waiting_for(person):
-                    self._counts[person] = waiting
-                    self._site.hub.wake(person)
-        for visitor in self._counts.keys() - self._site.hub.visitors:
-            del self._counts[visitor]
 
 
 class WebReply:
@@ -517,106 +129,3 @@ class WebReply:
 
     async def correct_late_posts(self, answer: Answer, posts: Sequence[Post]) -> None:
         self._hub.finish_turn(self._conversation, self._turn, answer)
-
-
-class Transcripts(Protocol):
-    """The part of the journal that the web adapter reads."""
-
-    async def list_entries(self, conversation: str, thread: str = "") -> Sequence[HistoryEntry]:
-        """Return the messages and answers of the current thread (or of `thread`), oldest first."""
-
-    async def history_entry(self, turn: str) -> HistoryEntry:
-        """Return the message and answer of a turn, by its id. Raises NotFound."""
-
-    async def usage_of(self, seq: int) -> Usage:
-        """Return the usage of the turn's model calls so far."""
-
-    async def list_conversations(
-        self, platform: str, person: str = ""
-    ) -> Sequence[ConversationSummary]:
-        """Return the conversations of a platform: pinned ones first, then the last used ones."""
-
-    async def search(self, platform: str, words: str, person: str = "") -> Mapping[str, SearchHit]:
-        """Return, by conversation, its newest turn that contains all these words, ignoring
-        case."""
-
-    async def set_listing(self, conversation: str, title: str | None, pinned: bool | None) -> None:
-        """Set the title of a conversation, and pin or unpin it. None keeps a value. Raises
-        NotFound."""
-
-
-@dataclass(slots=True)
-class Site:
-    """Everything that the routes of one server use.
-
-    `is_accepting` is False once intake has stopped; new messages are then refused.
-    """
-
-    auth: Authentication
-    inbox: Inbox
-    journal: Transcripts
-    files: Files
-    board: StatusBoard
-    readiness: Callable[[], Awaitable[Sequence[Health]]] | None = None
-    """What `/readyz` reports; without it, the board's health."""
-    metrics: Callable[[], Awaitable[str]] | None = None
-    operator: Operator | None = None
-    locale: str = "en"
-    time_zone: str = "UTC"
-    is_accepting: bool = True
-    policy: Policy | None = None
-    """The access policy. Without one, every visitor may do everything."""
-    owner_name: OwnerNames | None = None
-    """The owner's name, which they can change; None if it cannot be changed here."""
-    accounts: PageAccounts | None = None
-    """The accounts of the page, with their API tokens; None on the home's socket."""
-    administration: Operator | None = None
-    notices: PersonNoticeService | None = None
-    """The services of the operator's page; None on the home's socket."""
-    request_board: RequestBoard | None = None
-    peers: Peers = field(default_factory=Alone)
-    hub: Hub = field(init=False)
-    requests: RequestWatch = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.hub = Hub(self)
-        self.requests = RequestWatch(self)
-        if self.accounts is not None:
-            self.accounts.on_change(self.hub.recheck_visitors)
-
-    async def may(self, person: Person, action: Action) -> bool:
-        """Return whether the person has the right `action` here."""
-        if self.policy is None:
-            return True
-        return (await self.policy.may(person, self.address_of(person, "main"), action)).allowed
-
-    async def list_models(self, person: Person) -> Sequence[str]:
-        """Return the models that a rule of the operator gives this person by name."""
-        if self.policy is None:
-            return ()
-        place, models = self.address_of(person, "main"), []
-        for name in self.policy.list_names("model"):
-            verdict = await self.policy.may(person, place, "model", name)
-            if verdict.allowed and verdict.rule != DEFAULT_RULE:
-                models.append(name)
-        return models
-
-    async def check_is_operator(self, person: Person) -> None:
-        """Raise NotAllowed unless the person is the owner or an admin."""
-        if self.policy is not None and person.id != OWNER_ID:
-            address = self.address_of(person, "main")
-            (await self.policy.may(person, address, "administer")).raise_if_denied()
-
-    def address_of(self, person: Person, conversation: str) -> Address:
-        """Return the address of the person's conversation of this name. Each person has their own
-        conversations."""
-        return Address(self.auth.platform, conversation, person=self.address_person(person))
-
-    def address_person(self, person: Person) -> str:
-        """Return the `Address.person` of the person's conversations: "" for the owner."""
-        return "" if person.id == OWNER_ID else person.id
-
-    def owns(self, person: Person, conversation: str) -> bool:
-        """Return whether the conversation with this key is the person's."""
-        place, _, own = conversation.partition(":@")
-        return place.startswith(f"{self.auth.platform}:") and own == self.address_person(person)

@@ -1,7 +1,9 @@
-"""The operator's page `/admin`: what runs, who asks for what, who may sign in, what was done.
+"""The operations of the owner and admins: the routes of the home's socket, and the page `/admin`.
+
+The page shows what runs, who asks for what, who may sign in, what was done.
 
 Only the owner and admins read it, and only the owner changes accounts. It is plain HTML without a
-script. `adapters.web.server` imports this module when somebody opens the page.
+script.
 """
 
 from __future__ import annotations
@@ -10,21 +12,24 @@ import hmac
 import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from html import escape
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qs, urlencode
 from zoneinfo import ZoneInfo
 
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from adapters.web.adapter import Site
-from adapters.web.authentication import Visitor
+from adapters.web.authentication import Visitor, Visitors
 from adapters.web.errors import BadRequest, StaleForm, UnknownPath, status_of
-from adapters.web.http_io import HTML_SECURITY_POLICY, limit_body, visitor_of
+from adapters.web.http_io import HTML_SECURITY_POLICY, RequestBody, limit_body, visitor_of
+from adapters.web.routing import RouteGroup, endpoint
 from core.domain.errors import BadInput, SettingsError
-from core.integrations.integration import Operator
+from core.integrations.integration import Operator, OperatorBoard
+from core.ports.conversations import StatusBoard
 from core.rights.allowances import describe_estimates, describe_server_costs
 from core.rights.audit import PERSON_FACTS
 from core.rights.rules import OWNER_ID
@@ -74,54 +79,126 @@ class Html(str):
     """Text that is HTML already. All other text is escaped."""
 
 
-async def show_admin_page(site: Site, request: Request, tab: str) -> Response:
-    """Return one tab. Raise NotAllowed for anyone but the owner and admins, UnknownPath."""
-    view = await AdminView.open(site, request)
-    return _response(await view.draw(tab))
+@dataclass(frozen=True)
+class AdminRoutes(RouteGroup):
+    """The routes of the operator's page."""
+
+    visitors: Visitors
+    board: OperatorBoard
+    operator: Operator
+
+    @endpoint("GET", "/admin", media=("text/html",), refuses=(404,))
+    @endpoint("GET", "/admin/{tab}", media=("text/html",), refuses=(404,))
+    async def show(self, request: Request) -> Response:
+        """Return the operator's page in HTML, for the owner and admins: `checks`, `usage`,
+        `people`, `schedules`, `audit`, `config`, `operations`."""
+        view = await self._open(request)
+        return await view.show(request.path_params.get("tab", ""))
+
+    @endpoint("POST", "/admin/{tab}", media=("text/html",), refuses=(404,))
+    async def act(self, request: Request) -> Response:
+        """Send a form of the operator's page. Accounts are changed by the owner only."""
+        view = await self._open(request)
+        return await view.submit(request, str(request.path_params["tab"]))
+
+    async def _open(self, request: Request) -> AdminView:
+        """Return the page for this visitor. Raise NotAllowed unless they are the owner or an
+        admin."""
+        visitor = visitor_of(request)
+        await self.visitors.check_is_operator(visitor.person)
+        return AdminView(self.visitors, self.board, self.operator, visitor, request.query_params)
 
 
-async def run_admin_action(site: Site, request: Request, tab: str) -> Response:
-    """Do what a form asks for, and return its tab with the result.
+class OperatorRequest(RequestBody):
+    """The body of an operation. With an `output`, the answer is what the shell prints."""
 
-    Raise NotAllowed, AccountsOwnerOnly, StaleForm for a form that is not of this visitor's session,
-    UnknownPath.
-    """
-    view = await AdminView.open(site, request)
-    form = await _read_form(request)
-    if not hmac.compare_digest(form.get("form", "").encode(), view.form_token.encode()):
-        raise StaleForm
-    status = 200
-    try:
-        notice = await view.act(tab, form)
-    except (BadInput, SettingsError) as error:
-        notice = _notice("bad", *error.words().splitlines())
-        status = status_of(error) if isinstance(error, BadInput) else 400
-    return _response(await view.draw(tab, notice), status)
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    output: Literal["", "text", "json"] = ""
+
+
+@dataclass(frozen=True)
+class OperatorRoutes(RouteGroup):
+    """The routes that only the home's Unix socket serves."""
+
+    operator: Operator
+
+    @endpoint("POST", "/operator/{operation:path}", refuses=(404,))
+    async def run(self, request: Request, body: OperatorRequest) -> Any:
+        """Run an operation of `ponte`: `reload`, `usage`, `people/add` and others."""
+        name = str(request.path_params["operation"]).replace("/", " ")
+        if not body.output:
+            return await self.operator.run(name, body.arguments)
+        return await self.operator.describe(name, body.arguments, as_json=body.output == "json")
 
 
 class AdminView:
-    """The page for one visitor. `form_token` stands in each form and proves that this page, in the
+    """The page for one visitor. `_form_token` stands in each form and proves that this page, in the
     visitor's session, has sent it."""
 
-    def __init__(self, site: Site, operator: Operator, visitor: Visitor, query: Json) -> None:
-        self._site = site
+    def __init__(
+        self, visitors: Visitors, board: StatusBoard, operator: Operator, visitor: Visitor,
+        query: Json,
+    ) -> None:  # fmt: skip
+        self._board = board
         self._operator = operator
         self._visitor = visitor
         self._query = query
-        self._zone = ZoneInfo(site.time_zone)
+        self._zone = ZoneInfo(visitors.time_zone)
         self._is_owner = visitor.person.id == OWNER_ID
-        self.form_token = site.auth.form_token(visitor)
+        self._form_token = visitors.auth.form_token(visitor)
 
-    @classmethod
-    async def open(cls, site: Site, request: Request) -> AdminView:
-        """Return the page for this visitor. Raise NotAllowed, and UnknownPath on the socket."""
-        visitor = visitor_of(request)
-        await site.check_is_operator(visitor.person)
-        if site.administration is None:
+    async def show(self, tab: str, notice: str = "", status: int = 200) -> Response:
+        """Return a tab as HTML, below a notice. Raise UnknownPath, BadInput."""
+        tabs = {
+            "": self._overview, "checks": self._checks, "usage": self._usage,
+            "people": self._people, "schedules": self._schedules, "audit": self._audit,
+            "config": self._config, "operations": self._operations,
+        }  # fmt: skip
+        if tab not in tabs:
             raise UnknownPath
-        return cls(site, site.administration, visitor, request.query_params)
+        body = await tabs[tab]()
+        title = f"{say('Administration')} – {say(TAB_TITLES[tab])}"
+        links = ""
+        for name, words in TAB_TITLES.items():
+            path = f"/admin/{name}" if name else "/admin"
+            here = ' aria-current="page"' if name == tab else ""
+            links += f'<li><a href="{path}"{here}>{escape(say(words))}</a></li>'
+        page = (
+            f'<!doctype html><html lang="{LANGUAGE.get()}"><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
+            f'<title>{escape(title)}</title><link rel="icon" href="/page/ponte.svg"'
+            ' type="image/svg+xml"><link rel="stylesheet" href="/page/ponte.css">'
+            '<link rel="stylesheet" href="/page/admin.css"><body class="admin">'
+            f'<header><h1>{escape(say("Administration"))}</h1><a href="/">Ponte</a></header>'
+            f'<nav aria-label="{escape(say("Administration"))}"><ul>{links}</ul></nav>'
+            f"<main>{notice}{body}</main></body></html>"
+        )
+        # With `no-referrer`, browsers send the forms of this page with `Origin: null` (Fetch
+        # standard, "append a request `Origin` header"), which is refused as another site's.
+        headers = {
+            "Content-Security-Policy": HTML_SECURITY_POLICY,
+            "Referrer-Policy": "same-origin",
+        }
+        return HTMLResponse(page, status, headers=headers)
 
-    async def act(self, tab: str, form: Mapping[str, str]) -> str:
+    async def submit(self, request: Request, tab: str) -> Response:
+        """Do what a form asks for, and return its tab with the result.
+
+        Raise AccountsOwnerOnly, StaleForm for a form that is not of this visitor's session,
+        UnknownPath.
+        """
+        form = await _read_form(request)
+        if not hmac.compare_digest(form.get("form", "").encode(), self._form_token.encode()):
+            raise StaleForm
+        status = 200
+        try:
+            notice = await self._act(tab, form)
+        except (BadInput, SettingsError) as error:
+            notice = _notice("bad", *error.words().splitlines())
+            status = status_of(error) if isinstance(error, BadInput) else 400
+        return await self.show(tab, notice, status)
+
+    async def _act(self, tab: str, form: Mapping[str, str]) -> str:
         """Do what a form asks for and return HTML about the result. Raise AccountsOwnerOnly,
         UnknownPath, BadInput, SettingsError."""
         name, do = form.get("name", "").strip(), form.get("do", "")
@@ -142,35 +219,8 @@ class AdminView:
     async def _run(self, operation: str, **arguments: Any) -> Any:
         return await self._operator.run(operation, arguments, self._visitor.person)
 
-    async def draw(self, tab: str, notice: str = "") -> str:
-        """Return a tab as HTML, below a notice. Raise UnknownPath, BadInput."""
-        tabs = {
-            "": self._overview, "checks": self._checks, "usage": self._usage,
-            "people": self._people, "schedules": self._schedules, "audit": self._audit,
-            "config": self._config, "operations": self._operations,
-        }  # fmt: skip
-        if tab not in tabs:
-            raise UnknownPath
-        body = await tabs[tab]()
-        title = f"{say('Administration')} – {say(TAB_TITLES[tab])}"
-        links = ""
-        for name, words in TAB_TITLES.items():
-            path = f"/admin/{name}" if name else "/admin"
-            here = ' aria-current="page"' if name == tab else ""
-            links += f'<li><a href="{path}"{here}>{escape(say(words))}</a></li>'
-        return (
-            f'<!doctype html><html lang="{LANGUAGE.get()}"><meta charset="utf-8">'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f'<title>{escape(title)}</title><link rel="icon" href="/page/ponte.svg"'
-            ' type="image/svg+xml"><link rel="stylesheet" href="/page/ponte.css">'
-            '<link rel="stylesheet" href="/page/admin.css"><body class="admin">'
-            f'<header><h1>{escape(say("Administration"))}</h1><a href="/">Ponte</a></header>'
-            f'<nav aria-label="{escape(say("Administration"))}"><ul>{links}</ul></nav>'
-            f"<main>{notice}{body}</main></body></html>"
-        )
-
     async def _overview(self) -> str:
-        parts = await self._site.board.health()
+        parts = await self._board.health()
         rows = [
             (part.name, _state(part.state), _rich(translate_word(part.words))) for part in parts
         ]
@@ -413,7 +463,7 @@ class AdminView:
     def _hidden_fields(self, action: str) -> str:
         return (
             f'<input type="hidden" name="do" value="{action}">'
-            f'<input type="hidden" name="form" value="{escape(self.form_token)}">'
+            f'<input type="hidden" name="form" value="{escape(self._form_token)}">'
         )
 
     async def _audit(self) -> str:
@@ -527,13 +577,6 @@ class AdminView:
 
     def _moment(self, at: float) -> str:
         return format_moment(datetime.fromtimestamp(at, self._zone))
-
-
-def _response(page: str, status: int = 200) -> Response:
-    # With `no-referrer`, browsers send the forms of this page with `Origin: null` (Fetch standard,
-    # "append a request `Origin` header"), which is refused as another site's.
-    headers = {"Content-Security-Policy": HTML_SECURITY_POLICY, "Referrer-Policy": "same-origin"}
-    return HTMLResponse(page, status, headers=headers)
 
 
 async def _read_form(request: Request) -> dict[str, str]:

@@ -8,6 +8,8 @@ from typing_extensions import TypedDict  # pydantic needs this one below Python 
 
 from core.domain.messages import ChangeAction
 
+Json = dict[str, Any]
+
 
 class ErrorDetail(TypedDict):
     """The code of an error and its words for the reader."""

@@ -32,11 +32,12 @@ from adapters.web.errors import (
     WrongToken,
 )
 from core.domain.errors import NotStored, Refusal
-from core.domain.messages import Person
-from core.domain.records import EndedToken, PageAccount
+from core.domain.messages import Address, Person
+from core.domain.records import Action, EndedToken, PageAccount
 from core.integrations.settings import has_generated_form
 from core.ports.rights import OwnerNames, PageAccounts
-from core.rights.rules import OWNER_ID
+from core.rights.policy import Policy
+from core.rights.rules import DEFAULT_RULE, OWNER_ID
 from core.store.page_accounts import API_TOKEN_PREFIX, hash_token
 
 WEB_PLATFORM = "web"
@@ -96,9 +97,9 @@ class BrowserSession:
     accounts: Sequence[PageAccount]
 
 
-def owner_visitor(platform: str, owner_name: OwnerNames | None) -> Visitor:
+def owner_visitor(platform: str, owner: OwnerNames) -> Visitor:
     """Return the owner under their current name."""
-    return Visitor(Person(platform, OWNER_ID, name=owner_name.current if owner_name else ""))
+    return Visitor(Person(platform, OWNER_ID, name=owner.current))
 
 
 class TokenLogin:
@@ -115,15 +116,9 @@ class TokenLogin:
     """
 
     def __init__(
-        self,
-        token: str,
-        clock: Callable[[], float] = time.monotonic,
-        now: Callable[[], float] = time.time,
-        people: PageAccounts | None = None,
-        *,
-        is_generated: bool = False,
-        owner_name: OwnerNames | None = None,
-    ) -> None:
+        self, token: str, people: PageAccounts, owner: OwnerNames, *, is_generated: bool = False,
+        clock: Callable[[], float] = time.monotonic, now: Callable[[], float] = time.time,
+    ) -> None:  # fmt: skip
         """`is_generated` says that Ponte generated the owner's token."""
         if not token:
             raise ValueError("the page needs a token")
@@ -135,7 +130,7 @@ class TokenLogin:
         self._clock = clock
         self._now = now
         self._people = people
-        self._owner_name = owner_name
+        self._owner_name = owner
         self._tries: deque[tuple[float, str]] = deque()
 
     async def find_visitor(self, headers: Mapping[str, str], address: str) -> Visitor:
@@ -168,7 +163,7 @@ class TokenLogin:
             return program
         if has_generated_form(offered):
             try:
-                accounts = await self._people.list_all() if self._people else ()
+                accounts = await self._people.list_all()
             except NotStored as error:  # its owner still comes in, to see what is wrong
                 unread = error
             if visitor := self._find_generated(offered, accounts):
@@ -190,7 +185,7 @@ class TokenLogin:
     async def _find_ended(self, offered: str) -> Refusal | None:
         """Return why this token let somebody in before and does not now, None if it never did."""
         with suppress(NotStored):
-            token = self._people and await self._people.find_ended_token(hash_token(offered))
+            token = await self._people.find_ended_token(hash_token(offered))
             return _ended_refusal(token) if token else None
         return None
 
@@ -211,8 +206,8 @@ class TokenLogin:
         or administer (`core.rights.policy`).
         """
         digest = hash_token(offered)
-        token = await self._people.find_api_token(digest) if self._people else None
-        if self._people is None or token is None:
+        token = await self._people.find_api_token(digest)
+        if token is None:
             return None
         if token.is_expired(self._now()):
             raise Unauthorized(
@@ -229,7 +224,7 @@ class TokenLogin:
     async def is_still_allowed(self, visitor: Visitor) -> bool:
         """Return whether the visitor's token and session are still valid. Raise NotStored."""
         if visitor.is_program:
-            token = await self._people.find_api_token(visitor.token) if self._people else None
+            token = await self._people.find_api_token(visitor.token)
             return token is not None and not token.is_expired(self._now())
         if await self._is_ended(visitor):
             return False
@@ -251,7 +246,7 @@ class TokenLogin:
     async def sign_out(self, visit: Visit) -> None:
         """End the session of this request in all processes. Raise NotStored."""
         session, people = await self._read_session(visit.headers), self._people
-        if session and people and not await people.is_session_ended(session.visitor.session):
+        if session and not await people.is_session_ended(session.visitor.session):
             await people.end_session(session.visitor.session, session.until)
 
     def _read_cookie(self, headers: Mapping[str, str]) -> tuple[str, str] | None:
@@ -271,7 +266,7 @@ class TokenLogin:
     async def _why_ended(self, claim: str, seal: str) -> Refusal:
         """Return why a session is not valid. Only its cookie proves that the reader may know."""
         name = claim.split("-", 2)[2:]
-        if name and self._people:
+        if name:
             person = Person(WEB_PLATFORM, name[0])
             with suppress(NotStored):
                 for token in await self._people.list_ended_tokens(person.key):
@@ -307,7 +302,7 @@ class TokenLogin:
         If this cannot be read, the owner is still let in, to see what is wrong; for others
         NotStored is raised.
         """
-        if not visitor.session or self._people is None:
+        if not visitor.session:
             return False
         try:
             return await self._people.is_session_ended(visitor.session)
@@ -317,8 +312,6 @@ class TokenLogin:
             return False
 
     async def _find_account(self, name: str) -> PageAccount | None:
-        if self._people is None:
-            return None
         return await self._people.find(Person(WEB_PLATFORM, name).key)
 
     def _visitor(self, account: PageAccount) -> Visitor:
@@ -339,7 +332,7 @@ class TokenLogin:
         """Store the day of the visit, once a day."""
         today = f"{datetime.fromtimestamp(self._now(), UTC):%Y-%m-%d}"
         for account in accounts:
-            if account.person == visitor.person.key and account.last_visit < today and self._people:
+            if account.person == visitor.person.key and account.last_visit < today:
                 with suppress(NotStored):
                     await self._people.record_visit(account.person, today)
 
@@ -363,8 +356,8 @@ class SocketAuthentication:
     origin = ""
     cookie = ""
 
-    def __init__(self, owner_name: OwnerNames | None = None) -> None:
-        self._owner_name = owner_name
+    def __init__(self, owner: OwnerNames) -> None:
+        self._owner_name = owner
 
     async def admit(self, visit: Visit) -> Visitor:
         """Return the owner."""
@@ -401,17 +394,11 @@ class TokenAuthentication(TokenLogin):
     platform = WEB_PLATFORM
 
     def __init__(
-        self,
-        host: str,
-        token: str,
-        url: str = "",
-        people: PageAccounts | None = None,
-        *,
+        self, host: str, token: str, url: str, people: PageAccounts, owner: OwnerNames, *,
         is_generated: bool = False,
-        owner_name: OwnerNames | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """`is_generated` says that Ponte generated the owner's token."""
-        super().__init__(token, people=people, is_generated=is_generated, owner_name=owner_name)
+        super().__init__(token, people, owner, is_generated=is_generated)
         public = urlsplit(url)
         self.secure = public.scheme == "https"
         self._hosts = {host.lower(), (public.hostname or "").lower()} - {""}
@@ -486,6 +473,61 @@ class TokenAuthentication(TokenLogin):
 
 
 Authentication = TokenAuthentication | SocketAuthentication
+
+
+@dataclass(frozen=True, slots=True)
+class Visitors:
+    """The visitors of one server. Without a policy, each of them may do everything.
+
+    `locale` and `time_zone` are those of the installation.
+    """
+
+    auth: Authentication
+    policy: Policy | None = None
+    locale: str = "en"
+    time_zone: str = "UTC"
+
+    async def may(self, person: Person, action: Action) -> bool:
+        """Return whether the person has the right `action` here."""
+        place = self.address_of(person, "main")
+        return not self.policy or (await self.policy.may(person, place, action)).allowed
+
+    async def list_models(self, person: Person) -> Sequence[str]:
+        """Return the models that a rule of the operator gives this person by name."""
+        if self.policy is None:
+            return ()
+        place, models = self.address_of(person, "main"), []
+        for name in self.policy.list_names("model"):
+            verdict = await self.policy.may(person, place, "model", name)
+            if verdict.allowed and verdict.rule != DEFAULT_RULE:
+                models.append(name)
+        return models
+
+    async def is_operator(self, person: Person) -> bool:
+        """Return whether the person is the owner or an admin."""
+        return person.id == OWNER_ID or await self.may(person, "administer")
+
+    async def check_is_operator(self, person: Person) -> None:
+        """Raise NotAllowed unless the person is the owner or an admin."""
+        if self.policy and person.id != OWNER_ID:
+            place = self.address_of(person, "main")
+            (await self.policy.may(person, place, "administer")).raise_if_denied()
+
+    def address_of(self, person: Person, conversation: str) -> Address:
+        """Return the address of the person's conversation of this name. Each person has their own
+        conversations."""
+        return Address(self.auth.platform, conversation, person=self.address_person(person))
+
+    def address_person(self, person: Person) -> str:
+        """Return the `Address.person` of the person's conversations: "" for the owner."""
+        return "" if person.id == OWNER_ID else person.id
+
+    def owns(self, person: Person, conversation: str) -> bool:
+        """Return whether the conversation with this key is the person's."""
+        place, _, own = conversation.partition(":@")
+        return place.startswith(f"{self.auth.platform}:") and own == self.address_person(person)
+
+
 """A way to find out who sends a request. `cookie` is the name of the session cookie ("" without
 sessions), `secure` whether cookies are sent over https only, and `origin` the page's public origin,
 without a path ("" if it has none of its own)."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from pydantic import Field
 from starlette.requests import Request
@@ -41,12 +41,13 @@ from adapters.web.http_io import (
     wants_html,
 )
 from adapters.web.render import render
-from adapters.web.routing import RouteGroup, endpoint
+from adapters.web.routing import MessageRoutes, endpoint
 from adapters.web.stream import PageWriter, TurnEvents, answer_json, card_json, stream_events
 from core.commands.grammar import is_decision
 from core.domain.errors import Empty, Forgotten, NotFound
 from core.domain.messages import PROGRAM, Answer, ChangeAction, Message
 from core.domain.records import FINAL_STATES, HistoryEntry, Receipt
+from core.ports.conversations import StatusBoard
 from core.text.i18n import say
 from core.text.text import clean_text
 
@@ -65,8 +66,11 @@ class CardDecision(RequestBody):
     event_key: EventKey | None = None
 
 
-class ChatRoutes(RouteGroup):
+@dataclass(frozen=True)
+class ChatRoutes(MessageRoutes):
     """Routes for sending messages, deciding on cards and stopping turns."""
+
+    board: StatusBoard
 
     @endpoint(
         "POST",
@@ -86,7 +90,7 @@ class ChatRoutes(RouteGroup):
         its turn."""
         streams = "text/event-stream" in request.headers.get("accept", "")
         if streams:
-            self._site.hub.check_capacity()
+            self.hub.check_capacity()
         async with http_io.read_chat_request(request) as (asked, uploads):
             receipt, said = await self._accept(request, asked, uploads)
         conversation = said.address.channel
@@ -96,7 +100,7 @@ class ChatRoutes(RouteGroup):
         if "respond-async" in request.headers.get("prefer", "") and not receipt.refusal:
             accepted = {"conversation": conversation, "turn": receipt.turn, "status": "accepted"}
             return JSONResponse(accepted, 202, {"Preference-Applied": "respond-async"})
-        answer = await self._site.inbox.wait_for_answer(receipt.seq)
+        answer = await self.conversations.inbox.wait_for_answer(receipt.seq)
         html = await render(answer.text) if wants_html(request) else None
         body = answer_json(answer, conversation, said.turn, html)
         if answer.status == "failed" and answer.code in REFUSAL_CODES:
@@ -111,8 +115,8 @@ class ChatRoutes(RouteGroup):
         if not _CARD.fullmatch(id):
             raise NotFound(what="card")
         press_id = id if body.revision == 1 else f"{id}.{body.revision}"
-        answer = await http_io.send_click(
-            self._site, request, f"{body.action} {press_id}", body.conversation, body.event_key
+        answer = await self.send_click(
+            request, f"{body.action} {press_id}", body.conversation, body.event_key
         )
         result = _decision_json(id, answer)
         if answer.status == "failed" and answer.code in STATUS_BY_CODE:
@@ -126,14 +130,12 @@ class ChatRoutes(RouteGroup):
         entry = await self._find_own_turn(request)
         if entry.state in FINAL_STATES:
             return {"turn": entry.turn, "status": entry.state, "text": ""}
-        if entry.state == "new" and await self._site.inbox.cancel(entry.seq):
+        if entry.state == "new" and await self.conversations.inbox.cancel(entry.seq):
             words = say("Stopped.")
             stopped = Answer(words, "stopped")
-            self._site.hub.finish_turn(entry.message.address.conversation, entry.turn, stopped)
+            self.hub.finish_turn(entry.message.address.conversation, entry.turn, stopped)
             return {"turn": entry.turn, "status": "stopped", "text": words}
-        answer = await http_io.send_click(
-            self._site, request, "stop", entry.message.address.channel
-        )
+        answer = await self.send_click(request, "stop", entry.message.address.channel)
         return {"turn": entry.turn, "status": "stopped", "text": answer.text}
 
     @endpoint("GET", "/turns/{turn}", query=HTML_QUERY, refuses=(404, 410))
@@ -155,7 +157,7 @@ class ChatRoutes(RouteGroup):
         """Tokens and cost of a turn's calls of the model. `cost` is in US dollars, null if the
         price is unknown; `estimated` says that the model's server reported no counts."""
         shown = await self._find_own_turn(request)
-        used = await self._site.journal.usage_of(shown.seq)
+        used = await self.conversations.journal.usage_of(shown.seq)
         return {
             "turn": shown.turn, "input": used.input, "cached": used.cached,
             "output": used.output, "reasoning": used.reasoning, "cost": used.cost,
@@ -173,8 +175,8 @@ class ChatRoutes(RouteGroup):
             raise NotFound(what="conversation")
         person = visitor_of(request).person
         commands: list[QuickCommandEntry] = []
-        place = self._site.address_of(person, conversation)
-        for command in await self._site.board.commands(person, place):
+        place = self.visitors.address_of(person, conversation)
+        for command in await self.board.commands(person, place):
             title, description = command.title_and_description()
             inputs: list[CommandInput] = [
                 {
@@ -198,26 +200,26 @@ class ChatRoutes(RouteGroup):
         carries."""
         own_key = asked.event_key or http_io.read_idempotency_key(request)
         key = http_io.make_event_key(visitor_of(request).person, own_key)
-        if own_key and (first := await http_io.find_accepted_turn(self._site, key)):
+        if own_key and (first := await self.find_accepted_turn(key)):
             return Receipt(first.seq, first.turn, False, refusal=first.refusal), first.message
         text = await http_io.clean_message_text(asked.message)
-        said = http_io.make_message(
-            self._site, request, text, asked.conversation, own_key,
+        said = self.make_message(
+            request, text, asked.conversation, own_key,
             time_zone=asked.time_zone, replaces=asked.replaces,
         )  # fmt: skip
-        said = replace(said, has_conversation_title=self._site.auth.platform == "web")
+        said = replace(said, has_conversation_title=self.visitors.auth.platform == "web")
         if asked.replaces:
             said = await self._take_over_replaced(said)
         if asked.model:
-            if asked.model not in await self._site.list_models(said.author):
+            if asked.model not in await self.visitors.list_models(said.author):
                 raise NoSuchModel(model=clean_text(asked.model)[:60])
             said = replace(said, model=asked.model)
         if not text.strip() and not uploads and not said.attachments:
             raise Empty
         if uploads:
-            kept = await http_io.store_uploads(self._site, uploads, said)
+            kept = await self.store_uploads(uploads, said)
             said = replace(said, attachments=(*said.attachments, *kept))
-        return await http_io.accept_message(self._site, said)
+        return await self.accept(said)
 
     async def _take_over_replaced(self, said: Message) -> Message:
         """Return `said` with the files of the message that is sent again, and with the same trust
@@ -225,7 +227,7 @@ class ChatRoutes(RouteGroup):
 
         Raise NotFound, and BadRequest if it is not the last message or is not answered yet.
         """
-        shown = list(await self._site.journal.list_entries(said.address.conversation))
+        shown = list(await self.conversations.journal.list_entries(said.address.conversation))
         if not any(one.turn == said.replaced_turn for one in shown):
             asked = await self._find_unlisted(said)
             shown = sorted([*shown, asked], key=lambda one: one.seq)
@@ -245,7 +247,7 @@ class ChatRoutes(RouteGroup):
     async def _find_unlisted(self, said: Message) -> HistoryEntry:
         """Return the message that `said` repeats, if the list of the conversation leaves it out: a
         typed command that runs at once, such as `help`, or a refused message. Raise NotFound."""
-        asked = await self._site.journal.history_entry(said.replaced_turn)
+        asked = await self.conversations.journal.history_entry(said.replaced_turn)
         old = asked.message
         is_unlisted = asked.refusal or is_decision(old)
         is_here = old.address.conversation == said.address.conversation
@@ -254,21 +256,21 @@ class ChatRoutes(RouteGroup):
         return asked
 
     def _stream(self, request: Request, receipt: Receipt, said: Message) -> Response:
-        key, hub = said.address.conversation, self._site.hub
+        key, hub = said.address.conversation, self.hub
         with ExitStack() as stack:
             follower = stack.enter_context(hub.follow(key, visitor_of(request)))
             hub.watch(key, receipt.seq, said)
             html, queued = wants_html(request), receipt.turns_ahead
             writer = PageWriter(receipt.turn, said.address.channel, html, queued)
-            events = TurnEvents(self._site, receipt.turn, writer)
+            events = TurnEvents(self.conversations.journal, receipt.turn, writer)
             return EventStream(stream_events(follower, events), stack.pop_all())
 
     async def _find_own_turn(self, request: Request) -> HistoryEntry:
         """Return the turn of the path. Raise NotFound, also for a turn of another person or
         platform, and Forgotten."""
-        shown = await self._site.journal.history_entry(str(request.path_params["turn"]))
+        shown = await self.conversations.journal.history_entry(str(request.path_params["turn"]))
         conversation = shown.message.address.conversation
-        if not self._site.owns(visitor_of(request).person, conversation):
+        if not self.visitors.owns(visitor_of(request).person, conversation):
             raise NotFound(what="turn")
         if shown.state == "withdrawn":
             raise Forgotten

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -24,16 +22,15 @@ from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingR
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.types import Message as Event
 
-from adapters.web.adapter import Site
 from adapters.web.authentication import (
     COMPATIBLE_PREFIX,
     WRONG_TOKEN_WINDOW_SECONDS,
     Visit,
     Visitor,
+    Visitors,
 )
 from adapters.web.errors import (
     BadRequest,
-    ServerStopping,
     TooManyRequests,
     TooManyTries,
     Unauthorized,
@@ -43,18 +40,10 @@ from adapters.web.errors import (
     openai_error,
     status_of,
 )
-from core.domain.errors import NotFound, PonteError, TooLarge
+from core.domain.errors import PonteError, TooLarge
 from core.domain.messages import (
-    PERSON,
-    PROGRAM,
-    Answer,
-    Attachment,
-    Message,
     Person,
-    ReplyTo,
-    turn_id,
 )
-from core.domain.records import HistoryEntry, Receipt
 from core.rights.rules import OWNER_ID
 from core.text.i18n import LANGUAGE, READER_IS_OWNER, nearest_locale
 from core.text.i18n import format_size as size_of
@@ -184,9 +173,9 @@ class Guard:
     """ASGI middleware before every route. It authenticates, sets the reader's language, and adds
     SECURITY_HEADERS to responses."""
 
-    def __init__(self, app: ASGIApp, site: Site) -> None:
+    def __init__(self, app: ASGIApp, visitors: Visitors) -> None:
         self._app = app
-        self._site = site
+        self._visitors = visitors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -200,9 +189,9 @@ class Guard:
             await send(event)
 
         visit = read_visit(scope)
-        LANGUAGE.set(nearest_locale(requested_locale(visit.headers) or self._site.locale))
+        LANGUAGE.set(nearest_locale(requested_locale(visit.headers) or self._visitors.locale))
         try:
-            visitor = await self._site.auth.admit(visit)
+            visitor = await self._visitors.auth.admit(visit)
             scope.setdefault("state", {})[VISITOR_KEY] = visitor
             READER_IS_OWNER.set(visitor is not None and visitor.person.id == OWNER_ID)
         except PonteError as error:
@@ -297,90 +286,10 @@ def read_idempotency_key(request: Request) -> str:
     return key
 
 
-def make_message(
-    site: Site,
-    request: Request,
-    text: str,
-    conversation: str,
-    event_key: str | None = None,
-    *,
-    time_zone: str = "",
-    clicked: bool = False,
-    replaces: str = "",
-) -> Message:
-    """Return the message of the authenticated person. Without the client's `event_key`, a random
-    one is made."""
-    visitor = visitor_of(request)
-    person = visitor.person
-    typed_default = "" if person.platform == "terminal" else "true"
-    is_typed = request.headers.get(TYPED_HEADER, typed_default) == "true"
-    key = make_event_key(person, event_key or uuid.uuid4().hex)
-    address = site.address_of(person, conversation)
-    return Message(
-        event_key=key,
-        text=text,
-        author=person,
-        address=address,
-        reply_to=ReplyTo(address, person, source=key, turn=turn_id(key)),
-        locale=requested_locale(request.headers) or site.locale,
-        time_zone=time_zone,
-        sent_at=time.time(),
-        is_click=clicked,
-        replaced_turn=replaces,
-        origin=PERSON if is_typed and not visitor.is_program else PROGRAM,
-        is_answer_linkified=not (
-            person.platform == "terminal" and prefers(request, NO_LINKS_PREFERENCE)
-        ),
-    )
-
-
 def prefers(request: Request, preference: str) -> bool:
     """Return whether the client states this preference (RFC 7240)."""
     asked = request.headers.get("prefer", "").split(",")
     return preference in [each.partition(";")[0].strip().lower() for each in asked]
-
-
-async def find_accepted_turn(site: Site, event_key: str) -> HistoryEntry | None:
-    """Return the turn of an event that was accepted before, or None."""
-    try:
-        return await site.journal.history_entry(turn_id(event_key))
-    except NotFound:
-        return None
-
-
-async def accept_message(site: Site, message: Message) -> tuple[Receipt, Message]:
-    """Store the message and show it to every tab of its conversation.
-
-    If the event was accepted before, return its first message. Raise NotStored.
-    """
-    if not site.is_accepting:
-        raise ServerStopping
-    receipt = await site.inbox.accept(message)
-    site.hub.watch(message.address.conversation, receipt.seq, message)
-    await site.hub.notify_peers("asked", message.turn)
-    first = None if receipt.is_new else await find_accepted_turn(site, message.event_key)
-    return receipt, first.message if first else message
-
-
-async def send_click(
-    site: Site, request: Request, words: str, conversation: str, event_key: str | None = None
-) -> Answer:
-    """Send the words of a button as a message and return the answer."""
-    message = make_message(site, request, words, conversation, event_key, clicked=True)
-    receipt, _ = await accept_message(site, message)
-    return await site.inbox.wait_for_answer(receipt.seq)
-
-
-async def store_uploads(
-    site: Site, uploads: list[UploadedFile], message: Message
-) -> tuple[Attachment, ...]:
-    """Store the bytes of files before their message is accepted. Raise NotStored."""
-    key, author, conversation = message.event_key, message.author, message.address.conversation
-    files = [
-        await site.files.put(key, one.name, one.type, one.data, author, conversation)
-        for one in uploads
-    ]
-    return tuple(Attachment(file.name, file.type, file.size, file.id) for file in files)
 
 
 def requested_locale(headers: Mapping[str, str]) -> str:

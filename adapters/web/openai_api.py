@@ -18,19 +18,19 @@ import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from adapters.web import http_io
-from adapters.web.adapter import Json, Site
 from adapters.web.answers import (
     Completion,
     CompletionChoice,
     CompletionHead,
     CompletionUsage,
+    Json,
     ModelEntry,
     ModelList,
 )
@@ -44,14 +44,6 @@ from adapters.web.errors import (
     openai_error,
     status_of,
 )
-from adapters.web.http_io import (
-    EVENT_STREAM_TYPE,
-    ID_PATTERN,
-    MAX_FILES,
-    MAX_TEXT_BYTES,
-    EventStream,
-    visitor_of,
-)
 from adapters.web.openai_requests import (
     DEFAULT_MODEL_NAME,
     INSTRUCTION_ROLES,
@@ -62,7 +54,7 @@ from adapters.web.openai_requests import (
     decode_file,
     read_completion,
 )
-from adapters.web.routing import RouteGroup, endpoint
+from adapters.web.routing import MessageRoutes, endpoint
 from adapters.web.stream import FRAME_INTERVAL_SECONDS, TurnEvents, stream_events
 from core.changes.card_rows import read_rows
 from core.commands import grammar
@@ -78,6 +70,8 @@ from core.domain.messages import (
     Usage,
 )
 from core.domain.records import Receipt
+from core.runtime.tasks import cancel_all
+from core.store.turns import Journal
 from core.text.i18n import format_size, say
 from core.text.markdown import defang_for_discord
 from core.text.text import clean_text, to_one_line
@@ -170,8 +164,8 @@ class CompletionWriter:
 
     interval_seconds = FRAME_INTERVAL_SECONDS
 
-    def __init__(self, site: Site, accepted: AcceptedTurn) -> None:
-        self._site = site
+    def __init__(self, journal: Journal, accepted: AcceptedTurn) -> None:
+        self._journal = journal
         self._accepted = accepted
         self._text = ""
 
@@ -197,7 +191,7 @@ class CompletionWriter:
             yield accepted.chunk({"content": rest})
         yield accepted.chunk({}, accepted.finish_reason(outcome))
         if accepted.request.includes_usage:
-            usage = usage_json(await self._site.journal.usage_of(accepted.receipt.seq))
+            usage = usage_json(await self._journal.usage_of(accepted.receipt.seq))
             yield accepted.format_chunk([], {"usage": usage})
         yield DONE_EVENT
 
@@ -226,32 +220,35 @@ class ConcurrencyLimit:
                 del self._count[person]
 
 
-class OpenAiRoutes(RouteGroup):
+@dataclass(frozen=True)
+class OpenAiRoutes(MessageRoutes):
     """The routes of OpenAI's API."""
 
-    def __init__(self, site: Site) -> None:
-        super().__init__(site)
-        self._requests = ConcurrencyLimit(MAX_REQUESTS, MAX_REQUESTS_OF_PERSON)
-        self._bytes = ConcurrencyLimit(MAX_UNSTORED_BYTES, MAX_UNSTORED_BYTES_OF_PERSON)
+    _requests: ConcurrencyLimit = field(
+        default_factory=lambda: ConcurrencyLimit(MAX_REQUESTS, MAX_REQUESTS_OF_PERSON)
+    )
+    _bytes: ConcurrencyLimit = field(
+        default_factory=lambda: ConcurrencyLimit(MAX_UNSTORED_BYTES, MAX_UNSTORED_BYTES_OF_PERSON)
+    )
 
     @endpoint("GET", "/v1/models")
     async def models(self, request: Request) -> ModelList:
         """List the models that the visitor may use."""
-        names = await self._model_names(visitor_of(request).person)
+        names = await self._model_names(http_io.visitor_of(request).person)
         return {"object": "list", "data": [_model_json(name) for name in names]}
 
     @endpoint("GET", "/v1/models/{model:path}", refuses=(404,))
     async def model(self, request: Request) -> ModelEntry:
         """Return one model by name. Raise NoSuchModel."""
         name = str(request.path_params["model"])
-        await self._check_model(visitor_of(request).person, name)
+        await self._check_model(http_io.visitor_of(request).person, name)
         return _model_json(name)
 
     @endpoint(
         "POST",
         "/v1/chat/completions",
         reads=CompletionRequest,
-        media=(EVENT_STREAM_TYPE,),
+        media=(http_io.EVENT_STREAM_TYPE,),
         refuses=(404, 413, 415, 422, 429, 500, 502, 503),
         headers={
             "X-Ponte-Conversation": "the id of one of your conversations. Without it, the request "
@@ -263,7 +260,7 @@ class OpenAiRoutes(RouteGroup):
         """Send a message in the format of OpenAI's Chat Completions. The answer is streamed or
         whole."""
         with ExitStack() as held:
-            held.enter_context(self._requests.hold(visitor_of(request).person.key))
+            held.enter_context(self._requests.hold(http_io.visitor_of(request).person.key))
             accepted = await self._read_and_accept(request)
             answer = self._answer_stream if accepted.request.streams else self._answer_whole
             response = await answer(request, accepted, held)
@@ -276,35 +273,33 @@ class OpenAiRoutes(RouteGroup):
         declared, size = request.headers.get("content-length", ""), MAX_COMPATIBLE_BODY_BYTES
         if declared.isdecimal():
             size = min(int(declared[:18]), size)
-        person = visitor_of(request).person.key
+        person = http_io.visitor_of(request).person.key
         with self._bytes.hold(person, size if size > SMALL_BODY_BYTES else 0):
             asked = await read_completion(request)
             if asked.streams:
-                self._site.hub.check_capacity()
+                self.hub.check_capacity()
             receipt, message = await self._accept(request, asked)
         is_once = message.address.channel.startswith(ONE_REQUEST_PREFIX)
         stops = is_once and not http_io.read_idempotency_key(request)
         return AcceptedTurn(
             receipt, message, replace(asked, messages=()), self._turn_url(request, message),
-            (lambda: self._site.inbox.cancel(receipt.seq)) if stops else _do_nothing,
+            (lambda: self.conversations.inbox.cancel(receipt.seq)) if stops else _do_nothing,
         )  # fmt: skip
 
     async def _accept(self, request: Request, asked: ModelRequest) -> tuple[Receipt, Message]:
         """Store the request as a message of its person. A repeat of an `Idempotency-Key` returns
         the first turn."""
-        site, person = self._site, visitor_of(request).person
+        person = http_io.visitor_of(request).person
         await self._check_model(person, asked.model)
         own_key = http_io.read_idempotency_key(request)
         key = API_KEY_PREFIX + (own_key or uuid.uuid4().hex)
         event_key = http_io.make_event_key(person, key)
-        first = await http_io.find_accepted_turn(site, event_key) if own_key else None
+        first = await self.find_accepted_turn(event_key) if own_key else None
         if first is not None:
             return Receipt(first.seq, first.turn, is_new=False), first.message
         channel = await self._choose_conversation(request, event_key)
-        message = http_io.make_message(site, request, "", channel, key)
-        return await http_io.accept_message(
-            site, await self._build_message(request, asked, message)
-        )
+        message = self.make_message(request, "", channel, key)
+        return await self.accept(await self._build_message(request, asked, message))
 
     async def _choose_conversation(self, request: Request, event_key: str) -> str:
         """Return the name of the request's conversation. Raise NotFound, also for another
@@ -312,9 +307,10 @@ class OpenAiRoutes(RouteGroup):
         name = request.headers.get("x-ponte-conversation", "")
         if not name:
             return ONE_REQUEST_PREFIX + hashlib.sha256(event_key.encode()).hexdigest()[:32]
-        key = self._site.address_of(visitor_of(request).person, name).conversation
-        if not ID_PATTERN.fullmatch(name) or (
-            name.startswith(ONE_REQUEST_PREFIX) and not await self._site.journal.list_entries(key)
+        key = self.visitors.address_of(http_io.visitor_of(request).person, name).conversation
+        if not http_io.ID_PATTERN.fullmatch(name) or (
+            name.startswith(ONE_REQUEST_PREFIX)
+            and not await self.conversations.journal.list_entries(key)
         ):
             raise NotFound(what="conversation")
         return name
@@ -333,12 +329,12 @@ class OpenAiRoutes(RouteGroup):
             messages = await self._unknown_messages(messages, message.address.conversation)
         if not messages or messages[-1].role != "user":
             raise BadRequest("The last message must have the role `user`.")
-        if (size := sum(len(one.text) for one in messages)) >= MAX_TEXT_BYTES:
-            raise TooLarge(size=format_size(size), limit=format_size(MAX_TEXT_BYTES))
+        if (size := sum(len(one.text) for one in messages)) >= http_io.MAX_TEXT_BYTES:
+            raise TooLarge(size=format_size(size), limit=format_size(http_io.MAX_TEXT_BYTES))
         text = await http_io.clean_message_text(messages[-1].text)
         files = [file for one in messages for file in one.files]
-        if len(files) > MAX_FILES:
-            raise BadRequest("A request can have at most {limit} files.", limit=MAX_FILES)
+        if len(files) > http_io.MAX_FILES:
+            raise BadRequest("A request can have at most {limit} files.", limit=http_io.MAX_FILES)
         if not text.strip() and not messages[-1].files:
             raise Empty
         uploads = await asyncio.to_thread(lambda: [decode_file(*file) for file in files])
@@ -348,14 +344,14 @@ class OpenAiRoutes(RouteGroup):
         )  # fmt: skip
         self._check_command(request, message)
         if uploads:
-            stored = await http_io.store_uploads(self._site, uploads, message)
+            stored = await self.store_uploads(uploads, message)
             message = replace(message, attachments=stored)
         return message
 
     async def _unknown_messages(
         self, messages: Sequence[PromptMessage], conversation: str
     ) -> list[PromptMessage]:
-        entries = await self._site.journal.list_entries(conversation)
+        entries = await self.conversations.journal.list_entries(conversation)
         known = {quote for entry in entries for quote in entry.message.program_context}
         last = max((n for n, one in enumerate(messages) if one.role == "assistant"), default=-1)
         return [
@@ -379,7 +375,9 @@ class OpenAiRoutes(RouteGroup):
     async def _answer_whole(
         self, request: Request, accepted: AcceptedTurn, held: ExitStack
     ) -> Response:
-        waiting = asyncio.ensure_future(self._site.inbox.wait_for_answer(accepted.receipt.seq))
+        waiting = asyncio.ensure_future(
+            self.conversations.inbox.wait_for_answer(accepted.receipt.seq)
+        )
         leaving = asyncio.ensure_future(_wait_for_disconnect(request))
         try:
             await asyncio.wait({waiting, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -388,9 +386,7 @@ class OpenAiRoutes(RouteGroup):
                 raise ClientDisconnect
             answer = waiting.result()
         finally:
-            for task in (waiting, leaving):
-                task.cancel()
-            await asyncio.gather(waiting, leaving, return_exceptions=True)
+            await cancel_all((waiting, leaving))
         if failure := _failure_response(answer):
             return failure
         text = accepted.visible_text(answer)
@@ -400,7 +396,7 @@ class OpenAiRoutes(RouteGroup):
             "logprobs": None,
             "finish_reason": accepted.finish_reason(answer),
         }
-        usage = usage_json(await self._site.journal.usage_of(accepted.receipt.seq))
+        usage = usage_json(await self.conversations.journal.usage_of(accepted.receipt.seq))
         completion: Completion = {
             **accepted.head(), "object": "chat.completion", "choices": [choice], "usage": usage,
         }  # fmt: skip
@@ -413,12 +409,12 @@ class OpenAiRoutes(RouteGroup):
 
         The stream takes over what the request holds in `held`.
         """
-        key, hub = accepted.message.address.conversation, self._site.hub
+        key, hub = accepted.message.address.conversation, self.hub
         with ExitStack() as stack:
-            follower = stack.enter_context(hub.follow(key, visitor_of(request)))
+            follower = stack.enter_context(hub.follow(key, http_io.visitor_of(request)))
             hub.watch(key, accepted.receipt.seq, accepted.message)
-            writer = CompletionWriter(self._site, accepted)
-            turn = TurnEvents(self._site, accepted.receipt.turn, writer)
+            writer = CompletionWriter(self.conversations.journal, accepted)
+            turn = TurnEvents(self.conversations.journal, accepted.receipt.turn, writer)
             events = stream_events(follower, turn)
             first = asyncio.ensure_future(anext(events, b""))
             await asyncio.wait({first}, timeout=EARLY_FAILURE_SECONDS)
@@ -439,11 +435,11 @@ class OpenAiRoutes(RouteGroup):
                     await accepted.on_client_left()
 
             stack.push(held.pop_all())
-            return EventStream(all_events(), stack.pop_all(), on_close)
+            return http_io.EventStream(all_events(), stack.pop_all(), on_close)
 
     def _turn_url(self, request: Request, message: Message) -> str:
         """Return the address of the turn on the page; "" if there is no page."""
-        auth = self._site.auth
+        auth = self.visitors.auth
         if not auth.cookie:
             return ""
         origin = auth.origin or f"http://{request.headers.get('host', '')}"
@@ -451,7 +447,7 @@ class OpenAiRoutes(RouteGroup):
 
     async def _model_names(self, person: Person) -> Sequence[str]:
         """Return our name, and the models that a rule of the operator gives this person by name."""
-        return [DEFAULT_MODEL_NAME, *await self._site.list_models(person)]
+        return [DEFAULT_MODEL_NAME, *await self.visitors.list_models(person)]
 
     async def _check_model(self, person: Person, name: str) -> None:
         """Raise NoSuchModel if the person may not use this model."""

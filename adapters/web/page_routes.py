@@ -1,5 +1,4 @@
-"""The routes for reading conversations and files, the page itself, and the routes of the operator's
-Unix socket."""
+"""The routes for reading conversations and files, the page itself, sign-in and accounts."""
 
 from __future__ import annotations
 
@@ -8,21 +7,22 @@ import hashlib
 import re
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar
 from urllib.parse import quote
 
 from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from adapters.web.adapter import Json
 from adapters.web.answers import (
     ApiTokenEntry,
     ApiTokenList,
     ConversationList,
+    Json,
     ListedConversation,
     Me,
     PageWords,
@@ -31,7 +31,7 @@ from adapters.web.answers import (
     Transcript,
     Welcome,
 )
-from adapters.web.authentication import SESSION_SECONDS
+from adapters.web.authentication import SESSION_SECONDS, Visitors
 from adapters.web.errors import UnknownPath, translate_page
 from adapters.web.http_io import (
     EVENT_STREAM_TYPE,
@@ -41,12 +41,11 @@ from adapters.web.http_io import (
     EventStream,
     RequestBody,
     read_visit,
-    send_click,
     visitor_of,
     wants_html,
 )
 from adapters.web.render import to_html
-from adapters.web.routing import RouteGroup, endpoint
+from adapters.web.routing import MessageRoutes, RouteGroup, endpoint
 from adapters.web.stream import (
     ConversationEvents,
     ReadCursor,
@@ -56,14 +55,15 @@ from adapters.web.stream import (
     replace_cards,
     stream_events,
 )
+from core.chat.approval_notices import PersonNoticeService
 from core.commands.grammar import TRANSLATED
 from core.domain.errors import NotAllowed, NotFound, NotStored
 from core.domain.messages import Address, Person
 from core.domain.notices import PersonNotice
 from core.domain.records import ApiToken, ConversationSummary, HistoryEntry
-from core.integrations.integration import Operator
 from core.models.demo_tour import DRAW_SENTENCE, OVERDUE_SENTENCE, PAY_SENTENCE, QUICK_SENTENCE
-from core.ports.rights import PageAccounts
+from core.ports.conversations import StatusBoard
+from core.ports.rights import OwnerNames, PageAccounts
 from core.rights.rules import OWNER_ID
 from core.text.i18n import LANGUAGE, LOCALES, format_moment, say, use_locale
 from core.text.text import Fence, clean_text, fence_after_line, safe_file_name, to_one_line
@@ -116,15 +116,11 @@ class OwnerNameRequest(RequestBody):
     name: str = Field(max_length=1000)
 
 
-class OperatorRequest(RequestBody):
-    """The body of an operation. With an `output`, the answer is what the shell prints."""
-
-    arguments: dict[str, Any] = Field(default_factory=dict)
-    output: Literal["", "text", "json"] = ""
-
-
-class ConversationRoutes(RouteGroup):
+@dataclass(frozen=True)
+class ConversationRoutes(MessageRoutes):
     """The routes of conversations and their files."""
+
+    board: StatusBoard
 
     @endpoint(
         "GET", "/conversations", query={"search": "only conversations that contain these words"}
@@ -133,8 +129,8 @@ class ConversationRoutes(RouteGroup):
         """Conversations that have a message, the pinned ones and then the last used first.
         `?search=` returns those with all these words, each with the newest `turn` that has them and
         an excerpt of it."""
-        platform, journal = self._site.auth.platform, self._site.journal
-        own = self._site.address_person(visitor_of(request).person)
+        platform, journal = self.visitors.auth.platform, self.conversations.journal
+        own = self.visitors.address_person(visitor_of(request).person)
         words = clean_text(request.query_params.get("search", "")).strip()[:MAX_SEARCH_CHARS]
         hits = await journal.search(platform, words, own) if words else {}
         conversations: list[ListedConversation] = []
@@ -160,23 +156,23 @@ class ConversationRoutes(RouteGroup):
             title = to_one_line(title, MAX_CONVERSATION_TITLE_CHARACTERS)
         key = self._address(request).conversation
         if title is not None or body.pinned is not None:
-            await self._site.journal.set_listing(key, title, body.pinned)
+            await self.conversations.journal.set_listing(key, title, body.pinned)
         return {"status": "marked"}
 
     @endpoint("DELETE", "/conversations/{id}", refuses=(404, 503))
     async def forget(self, request: Request) -> StatusAnswer:
         """Delete a conversation. The deletion is stored as a `forget` command before it runs."""
         address = self._address(request)
-        if not await self._site.journal.list_entries(address.conversation):
+        if not await self.conversations.journal.list_entries(address.conversation):
             raise NotFound(what="conversation")
-        answer = await send_click(self._site, request, "forget yes", address.channel)
+        answer = await self.send_click(request, "forget yes", address.channel)
         return {"status": "forgotten", "text": answer.text}
 
     @endpoint("GET", "/conversations/{id}/export", media=("text/markdown",), refuses=(404,))
     async def export(self, request: Request) -> Response:
         """Export a conversation as a Markdown file with the title that `list_all` gives it."""
         key = self._address(request).conversation
-        shown = await self._site.journal.list_entries(key)
+        shown = await self.conversations.journal.list_entries(key)
         listed = {one.conversation: one for one in await self._list_own(request)}
         if not shown or key not in listed:
             raise NotFound(what="conversation")
@@ -194,8 +190,8 @@ class ConversationRoutes(RouteGroup):
         """Messages and cards so far, oldest first. `events` continues from `cursor`."""
         address = self._address(request)
         key = address.conversation
-        shown = await self._site.journal.list_entries(key)
-        changed = {card.id: card for card in await self._site.board.changes(key)}
+        shown = await self.conversations.journal.list_entries(key)
+        changed = {card.id: card for card in await self.board.changes(key)}
         answers = {one.turn: one.answer.text for one in shown if one.answer is not None}
         rendered: dict[str, str] = {}
         if wants_html(request):  # a long conversation takes seconds
@@ -238,9 +234,9 @@ class ConversationRoutes(RouteGroup):
         last = request.headers.get("last-event-id", "") or request.query_params.get("after", "")
         person = visitor_of(request).person
         cursor = ReadCursor.parse(last)
-        events = ConversationEvents(self._site, address, cursor, wants_html(request), person)
+        events = ConversationEvents(self.hub, address, cursor, wants_html(request), person)
         with ExitStack() as stack:
-            follow = self._site.hub.follow(address.conversation, visitor_of(request))
+            follow = self.hub.follow(address.conversation, visitor_of(request))
             follower = stack.enter_context(follow)
             return EventStream(stream_events(follower, events), stack.pop_all())
 
@@ -251,9 +247,9 @@ class ConversationRoutes(RouteGroup):
         `POST /cards/{id}` decides on a card."""
         person = visitor_of(request).person
         approvals = []
-        for waiting in await self._site.requests.list_requests(person):
+        for waiting in await self.hub.requests.list_requests(person):
             card, address = card_json(waiting.card), waiting.change.proposal.address
-            if self._site.owns(person, address.conversation):
+            if self.visitors.owns(person, address.conversation):
                 card["conversation"] = address.channel
             approvals.append(card)
         return {"approvals": approvals}
@@ -265,14 +261,14 @@ class ConversationRoutes(RouteGroup):
         if not ID_PATTERN.fullmatch(id):
             raise NotFound(what="file")
         # Files of Slack and Discord are in no conversation of the reader's.
-        conversation = await self._site.files.conversation_of(id)
-        if not self._site.owns(visitor_of(request).person, conversation):
+        conversation = await self.conversations.files.conversation_of(id)
+        if not self.visitors.owns(visitor_of(request).person, conversation):
             raise NotFound(what="file")
         tag = f'"{id}"'
         headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
         if request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers=headers)
-        file, data = await self._site.files.get(id)
+        file, data = await self.conversations.files.get(id)
         is_picture = file.type in INLINE_IMAGE_TYPES
         how = "inline" if is_picture else "attachment"
         headers |= {
@@ -283,8 +279,8 @@ class ConversationRoutes(RouteGroup):
         return Response(data, headers=headers)
 
     async def _list_own(self, request: Request) -> Sequence[ConversationSummary]:
-        own = self._site.address_person(visitor_of(request).person)
-        return await self._site.journal.list_conversations(self._site.auth.platform, own)
+        own = self.visitors.address_person(visitor_of(request).person)
+        return await self.conversations.journal.list_conversations(self.visitors.auth.platform, own)
 
     def _address(self, request: Request) -> Address:
         """Return the address of the conversation in the path, which is one of the reader's. Raise
@@ -292,11 +288,15 @@ class ConversationRoutes(RouteGroup):
         id = str(request.path_params["id"])
         if not ID_PATTERN.fullmatch(id):
             raise NotFound(what="conversation")
-        return self._site.address_of(visitor_of(request).person, id)
+        return self.visitors.address_of(visitor_of(request).person, id)
 
 
+@dataclass(frozen=True)
 class PageRoutes(RouteGroup):
-    """The page, its sign-in, and what it shows before the first message."""
+    """The page, and what it shows before the first message."""
+
+    visitors: Visitors
+    board: StatusBoard
 
     @endpoint("GET", "/", media=("text/html",), is_static=True)
     async def page(self, request: Request) -> Response:
@@ -323,12 +323,12 @@ class PageRoutes(RouteGroup):
         The state of the parts is included for the owner and admins only.
         """
         person = visitor_of(request).person
-        here = self._site.address_of(person, "main")
-        may_read = await self._site.may(person, "read")
-        tables = await self._site.board.tables(person, here) if may_read else ()
-        commands = await self._site.board.commands(person, here)
-        operates = await self._site.may(person, "administer")
-        health = await self._site.board.health()
+        here = self.visitors.address_of(person, "main")
+        may_read = await self.visitors.may(person, "read")
+        tables = await self.board.tables(person, here) if may_read else ()
+        commands = await self.board.commands(person, here)
+        operates = await self.visitors.may(person, "administer")
+        health = await self.board.health()
         parts = health if operates else ()
         running = {part.name for part in health if part.state == "on"}
         is_sample = bool(tables) and "sample" in running
@@ -340,7 +340,7 @@ class PageRoutes(RouteGroup):
                 one.title_and_description()[0] or one.slug for one in commands[:MAX_WELCOME_NAMES]
             ],
             "parts": [{"name": p.name, "state": p.state, "words": p.words} for p in parts],
-            "demo": self._site.board.is_demo and operates,
+            "demo": self.board.is_demo and operates,
         }
 
     async def _suggestions(
@@ -348,89 +348,19 @@ class PageRoutes(RouteGroup):
     ) -> list[str]:
         """Return messages that will work here: four of the demo's tour over sample tables, else
         three. `running` are the names of the parts that are on."""
-        board, tries = self._site.board, list[str]()
+        board, tries = self.board, list[str]()
         if is_sample:
             tries += [say(OVERDUE_SENTENCE), say(PAY_SENTENCE)]
         elif board.is_demo:
             tries += [f"show {tables[0]}", "list tables"] if tables else []
         else:
             tries += [say(NEWEST_ROWS_SENTENCE, table=to_one_line(name, 60)) for name in tables[:1]]
-        runs_code = "code" in running and await self._site.may(person, "code")
+        runs_code = "code" in running and await self.visitors.may(person, "code")
         tries += [say(DRAW_SENTENCE)] if runs_code else []
         tries += [say(QUICK_SENTENCE)] if is_sample and board.is_demo else []
         own = {english: name for name, english in TRANSLATED.get(LANGUAGE.get(), {}).items()}
         commands = [own.get(name, name) for name in ("help", "status")]
         return [*tries, say("What can you do?"), *commands][: 4 if is_sample else 3]
-
-    @endpoint("POST", "/login", refuses=(413, 429))
-    async def login(self, request: Request, body: LoginRequest) -> StatusAnswer | Response:
-        """Sign in with a token: sets the session's cookie. Raises WrongToken, TooManyTries,
-        TooLarge."""
-        session = await self._site.auth.sign_in(body.token, read_visit(request.scope))
-        return self._with_session(JSONResponse({"status": "signed in"}), session, SESSION_SECONDS)
-
-    @endpoint("POST", "/logout")
-    async def logout(self, request: Request) -> StatusAnswer | Response:
-        """End the session and delete its cookie. Raises NotStored."""
-        await self._site.auth.sign_out(read_visit(request.scope))
-        return self._with_session(JSONResponse({"status": "signed out"}), "", 0)
-
-    @endpoint("GET", "/me")
-    async def me(self, request: Request) -> Me:
-        """Return the visitor's key (as in ponte.toml and `ponte usage`), name and permissions.
-
-        `operates` is true for the owner and admins, who see the state of all parts and everybody's
-        usage. `models` are those that the visitor can name in `POST /chat`. `notices` are sentences
-        that the visitor has not closed yet, such as that the owner replaced their sign-in link.
-        """
-        person = visitor_of(request).person
-        owner = person.id == OWNER_ID
-        operates = owner or await self._site.may(person, "administer")
-        name = (person.name or person.id) if owner else person.id
-        return {
-            "person": person.key,
-            "name": name,
-            "owner": owner,
-            "operates": operates,
-            "models": list(await self._site.list_models(person)),
-            "notices": [
-                {"id": one.id, "text": one.words(), "at": one.created_at}
-                for one in await self._list_notices(person)
-            ],
-        }
-
-    async def _list_notices(self, person: Person) -> Sequence[PersonNotice]:
-        """Return the waiting notices; none if they cannot be read now."""
-        with suppress(NotStored):
-            return await self._site.notices.list_waiting(person) if self._site.notices else ()
-        return ()
-
-    @endpoint("DELETE", "/me/notices/{id}", refuses=(404, 503))
-    async def dismiss(self, request: Request) -> StatusAnswer:
-        """Close a notice for good. Raises NotFound, NotStored."""
-        person, id = visitor_of(request).person, str(request.path_params["id"])
-        if not (self._site.notices and await self._site.notices.dismiss(person, id)):
-            raise NotFound(what="notice")
-        return {"status": "dismissed"}
-
-    @endpoint("PATCH", "/me", refuses=(503,))
-    async def rename(self, request: Request, body: OwnerNameRequest) -> StatusAnswer:
-        """Change the owner's name. "" returns to the system user's name. Raises
-        NotAllowed, NotStored."""
-        names = self._site.owner_name
-        if visitor_of(request).person.id != OWNER_ID or names is None:
-            raise NotAllowed("Only the owner of this Ponte can change that name.")
-        await names.change(body.name)
-        return {"status": "renamed", "text": names.current}
-
-    def _with_session(self, response: Response, session: str, age: int) -> Response:
-        auth = self._site.auth
-        if auth.cookie:
-            response.set_cookie(
-                auth.cookie, session, max_age=age, httponly=True, samesite="strict",
-                secure=auth.secure,
-            )  # fmt: skip
-        return response
 
     def _file(self, request: Request, name: str) -> Response:
         version, files = self._files
@@ -460,19 +390,67 @@ class PageRoutes(RouteGroup):
         return version, files | {"index.html": page}
 
 
-class OperatorRoutes(RouteGroup):
-    """The routes that only the home's Unix socket serves."""
+@dataclass(frozen=True)
+class SessionRoutes(RouteGroup):
+    """The visitor's sign-in, permissions and notices."""
 
-    def __init__(self, operator: Operator) -> None:
-        self._operator = operator
+    visitors: Visitors
+    notices: PersonNoticeService
 
-    @endpoint("POST", "/operator/{operation:path}", refuses=(404,))
-    async def run(self, request: Request, body: OperatorRequest) -> Any:
-        """Run an operation of `ponte`: `reload`, `usage`, `people/add` and others."""
-        name = str(request.path_params["operation"]).replace("/", " ")
-        if not body.output:
-            return await self._operator.run(name, body.arguments)
-        return await self._operator.describe(name, body.arguments, as_json=body.output == "json")
+    @endpoint("POST", "/login", refuses=(413, 429))
+    async def login(self, request: Request, body: LoginRequest) -> StatusAnswer | Response:
+        """Sign in with a token: sets the session's cookie. Raises WrongToken, TooManyTries,
+        TooLarge."""
+        session = await self.visitors.auth.sign_in(body.token, read_visit(request.scope))
+        return self._with_session(JSONResponse({"status": "signed in"}), session, SESSION_SECONDS)
+
+    @endpoint("POST", "/logout")
+    async def logout(self, request: Request) -> StatusAnswer | Response:
+        """End the session and delete its cookie. Raises NotStored."""
+        await self.visitors.auth.sign_out(read_visit(request.scope))
+        return self._with_session(JSONResponse({"status": "signed out"}), "", 0)
+
+    @endpoint("GET", "/me")
+    async def me(self, request: Request) -> Me:
+        """Return the visitor's key (as in ponte.toml and `ponte usage`), name and permissions.
+
+        `operates` is true for the owner and admins, who see the state of all parts and everybody's
+        usage. `models` are those that the visitor can name in `POST /chat`. `notices` are sentences
+        that the visitor has not closed yet, such as that the owner replaced their sign-in link.
+        """
+        person = visitor_of(request).person
+        owner = person.id == OWNER_ID
+        name = (person.name or person.id) if owner else person.id
+        notices: Sequence[PersonNotice] = ()
+        with suppress(NotStored):
+            notices = await self.notices.list_waiting(person)
+        return {
+            "person": person.key,
+            "name": name,
+            "owner": owner,
+            "operates": await self.visitors.is_operator(person),
+            "models": list(await self.visitors.list_models(person)),
+            "notices": [
+                {"id": one.id, "text": one.words(), "at": one.created_at} for one in notices
+            ],
+        }
+
+    @endpoint("DELETE", "/me/notices/{id}", refuses=(404, 503))
+    async def dismiss(self, request: Request) -> StatusAnswer:
+        """Close a notice for good. Raises NotFound, NotStored."""
+        person, id = visitor_of(request).person, str(request.path_params["id"])
+        if not await self.notices.dismiss(person, id):
+            raise NotFound(what="notice")
+        return {"status": "dismissed"}
+
+    def _with_session(self, response: Response, session: str, age: int) -> Response:
+        auth = self.visitors.auth
+        if auth.cookie:
+            response.set_cookie(
+                auth.cookie, session, max_age=age, httponly=True, samesite="strict",
+                secure=auth.secure,
+            )  # fmt: skip
+        return response
 
 
 def conversation_title(one: ConversationSummary) -> str:
@@ -518,33 +496,41 @@ class ApiTokenRequest(RequestBody):
     days: int = Field(0, ge=0, le=3660)
 
 
-class ApiTokenRoutes(RouteGroup):
-    """The visitor's own API tokens. An API token itself opens none of these routes."""
+@dataclass(frozen=True)
+class AccountRoutes(RouteGroup):
+    """The owner's name and the visitor's own API tokens. An API token itself opens none of these
+    routes."""
 
-    @property
-    def _accounts(self) -> PageAccounts:
-        if self._site.accounts is None:
-            raise UnknownPath
-        return self._site.accounts
+    accounts: PageAccounts
+    owner: OwnerNames
 
-    @endpoint("GET", "/me/tokens", refuses=(404,))
+    @endpoint("PATCH", "/me", refuses=(503,))
+    async def rename(self, request: Request, body: OwnerNameRequest) -> StatusAnswer:
+        """Change the owner's name. "" returns to the system user's name. Raises
+        NotAllowed, NotStored."""
+        if visitor_of(request).person.id != OWNER_ID:
+            raise NotAllowed("Only the owner of this Ponte can change that name.")
+        await self.owner.change(body.name)
+        return {"status": "renamed", "text": self.owner.current}
+
+    @endpoint("GET", "/me/tokens")
     async def list_all(self, request: Request) -> ApiTokenList:
         """List the visitor's API tokens, the oldest first."""
-        tokens = await self._accounts.list_api_tokens(visitor_of(request).person.key)
+        tokens = await self.accounts.list_api_tokens(visitor_of(request).person.key)
         return {"tokens": [_token_json(one) for one in tokens]}
 
-    @endpoint("POST", "/me/tokens", status=201, refuses=(404, 503))
+    @endpoint("POST", "/me/tokens", status=201, refuses=(503,))
     async def create(self, request: Request, body: ApiTokenRequest) -> ApiTokenEntry:
         """Create an API token. Only this answer contains its text."""
         key = visitor_of(request).person.key
-        token, text = await self._accounts.create_api_token(key, body.name, body.days)
+        token, text = await self.accounts.create_api_token(key, body.name, body.days)
         return {**_token_json(token), "token": text}
 
     @endpoint("DELETE", "/me/tokens/{id}", refuses=(404, 503))
     async def revoke(self, request: Request) -> StatusAnswer:
         """Revoke one of the visitor's API tokens. Raise NotFound, also for another person's."""
         key = visitor_of(request).person.key
-        await self._accounts.revoke_api_token(str(request.path_params["id"]), key)
+        await self.accounts.revoke_api_token(str(request.path_params["id"]), key)
         return {"status": "revoked"}
 
 

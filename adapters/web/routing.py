@@ -1,11 +1,14 @@
 """Declares each route once, on its handler. The application's routes, `GET /openapi.json` and the
 table in docs/reference/http.md are made from the declaration, the handler's docstring and its
-annotations."""
+annotations. `MessageRoutes` is the base of groups whose handlers send messages."""
 
 from __future__ import annotations
 
 import inspect
+import time
+import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, get_type_hints
 
@@ -15,8 +18,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from adapters.web.adapter import Site
-from adapters.web.http_io import read_json
+from adapters.web import http_io
+from adapters.web.authentication import Visitors
+from adapters.web.errors import ServerStopping
+from adapters.web.hub import Hub
+from core.chat.conversations import Conversations
+from core.domain.errors import NotFound
+from core.domain.messages import PERSON, PROGRAM, Answer, Attachment, Message, ReplyTo, turn_id
+from core.domain.records import HistoryEntry, Receipt
 
 Handler = Callable[..., Awaitable[Any]]
 H = TypeVar("H", bound=Handler)
@@ -75,7 +84,7 @@ class DeclaredRoute(Route):
 
         async def serve(request: Request) -> Response:
             if reads_body and self.body_model:
-                answer = await handler(request, await read_json(request, self.body_model))
+                answer = await handler(request, await http_io.read_json(request, self.body_model))
             else:
                 answer = await handler(request)
             if isinstance(answer, Response):
@@ -89,9 +98,6 @@ class DeclaredRoute(Route):
 class RouteGroup:
     """Handlers of one subject, whose routes are declared with `endpoint`."""
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
-
     @property
     def routes(self) -> list[DeclaredRoute]:
         """Return the routes in the order of their handlers."""
@@ -100,3 +106,80 @@ class RouteGroup:
             for name, handler in vars(type(self)).items()
             for declaration in getattr(handler, "endpoints", ())
         ]
+
+
+@dataclass(frozen=True)
+class MessageRoutes(RouteGroup):
+    """A group whose handlers send messages. `hub` shows them to the tabs of their conversations."""
+
+    visitors: Visitors
+    conversations: Conversations
+    hub: Hub
+
+    def make_message(
+        self, request: Request, text: str, conversation: str, event_key: str | None = None, *,
+        time_zone: str = "", clicked: bool = False, replaces: str = "",
+    ) -> Message:  # fmt: skip
+        """Return the message of the authenticated person. Without the client's `event_key`, a
+        random one is made."""
+        visitor = http_io.visitor_of(request)
+        person = visitor.person
+        typed_default = "" if person.platform == "terminal" else "true"
+        is_typed = request.headers.get(http_io.TYPED_HEADER, typed_default) == "true"
+        is_link_free = http_io.prefers(request, http_io.NO_LINKS_PREFERENCE)
+        key = http_io.make_event_key(person, event_key or uuid.uuid4().hex)
+        address = self.visitors.address_of(person, conversation)
+        return Message(
+            event_key=key,
+            text=text,
+            author=person,
+            address=address,
+            reply_to=ReplyTo(address, person, source=key, turn=turn_id(key)),
+            locale=http_io.requested_locale(request.headers) or self.visitors.locale,
+            time_zone=time_zone,
+            sent_at=time.time(),
+            is_click=clicked,
+            replaced_turn=replaces,
+            origin=PERSON if is_typed and not visitor.is_program else PROGRAM,
+            is_answer_linkified=not (person.platform == "terminal" and is_link_free),
+        )
+
+    async def find_accepted_turn(self, event_key: str) -> HistoryEntry | None:
+        """Return the turn of an event that was accepted before, or None."""
+        with suppress(NotFound):
+            return await self.conversations.journal.history_entry(turn_id(event_key))
+        return None
+
+    async def accept(self, message: Message) -> tuple[Receipt, Message]:
+        """Store the message and show it to every tab of its conversation.
+
+        If the event was accepted before, return its first message. Raise NotStored.
+        """
+        if not self.hub.is_accepting:
+            raise ServerStopping
+        receipt = await self.conversations.inbox.accept(message)
+        self.hub.watch(message.address.conversation, receipt.seq, message)
+        await self.hub.notify_peers("asked", message.turn)
+        first = None if receipt.is_new else await self.find_accepted_turn(message.event_key)
+        return receipt, first.message if first else message
+
+    async def send_click(
+        self, request: Request, words: str, conversation: str, event_key: str | None = None
+    ) -> Answer:
+        """Send the words of a button as a message and return the answer."""
+        message = self.make_message(request, words, conversation, event_key, clicked=True)
+        receipt, _ = await self.accept(message)
+        return await self.conversations.inbox.wait_for_answer(receipt.seq)
+
+    async def store_uploads(
+        self, uploads: list[http_io.UploadedFile], message: Message
+    ) -> tuple[Attachment, ...]:
+        """Store the bytes of files before their message is accepted. Raise NotStored."""
+        key, author, conversation = message.event_key, message.author, message.address.conversation
+        files = [
+            await self.conversations.files.put(
+                key, one.name, one.type, one.data, author, conversation
+            )
+            for one in uploads
+        ]
+        return tuple(Attachment(file.name, file.type, file.size, file.id) for file in files)

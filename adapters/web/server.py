@@ -23,8 +23,10 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from adapters.web.adapter import HOOKS_PATH, HOOKS_PREFIX, Json, Site
-from adapters.web.answers import PartList, Readiness, StatusAnswer
+from adapters.web.adapter import HOOKS_PATH, HOOKS_PREFIX
+from adapters.web.admin_page import AdminRoutes, OperatorRoutes
+from adapters.web.answers import Json, PartList, Readiness, StatusAnswer
+from adapters.web.authentication import Visitors
 from adapters.web.chat import ChatRoutes
 from adapters.web.errors import BadRequest, UnexpectedError, UnknownPath, WrongMethod
 from adapters.web.http_io import (
@@ -35,11 +37,14 @@ from adapters.web.http_io import (
     read_visit,
     visitor_of,
 )
+from adapters.web.hub import Hub
 from adapters.web.openai_api import OpenAiRoutes
-from adapters.web.page_routes import ApiTokenRoutes, ConversationRoutes, OperatorRoutes, PageRoutes
+from adapters.web.page_routes import AccountRoutes, ConversationRoutes, PageRoutes, SessionRoutes
 from adapters.web.routing import DeclaredRoute, RouteGroup, endpoint
-from core.domain.errors import NotFound, PonteError, Refusal, SettingsError, TooLarge
-from core.integrations.integration import HookReceiver, HttpHandler
+from core.chat.approval_notices import PersonNoticeService
+from core.chat.people import People
+from core.domain.errors import PonteError, SettingsError, TooLarge
+from core.integrations.integration import HookReceiver, HttpHandler, Operator, OperatorBoard
 
 HEAD_TIMEOUT_SECONDS = 10.0
 """Time for the head of a request, from the connection or from its first byte."""
@@ -276,8 +281,13 @@ def bind_socket(host: str, port: int) -> socket.socket:
     return listener
 
 
+@dataclass(frozen=True)
 class HealthRoutes(RouteGroup):
     """The routes for monitoring."""
+
+    hub: Hub
+    visitors: Visitors
+    board: OperatorBoard
 
     @endpoint("GET", "/healthz")
     async def alive(self, request: Request) -> StatusAnswer:
@@ -290,83 +300,67 @@ class HealthRoutes(RouteGroup):
 
         Only the owner and admins get the reasons.
         """
-        parts = await (self._site.readiness or self._site.board.health)()
+        parts = await self.board.readiness()
         failing = [part for part in parts if part.state == "failing"]
-        ready = self._site.is_accepting and not failing
+        ready = self.hub.is_accepting and not failing
         body: Readiness = {"status": "ready" if ready else "not ready"}
-        if await self._operates(request):
+        visitor = await self.visitors.auth.identify(read_visit(request.scope))
+        if visitor and await self.visitors.is_operator(visitor.person):
             body["reasons"] = [{"name": part.name, "words": part.words} for part in failing]
-            if not self._site.is_accepting:
+            if not self.hub.is_accepting:
                 body["reasons"].append({"name": "ponte", "words": "stopping"})
         return JSONResponse(body, 200 if ready else 503)
 
-    @endpoint("GET", "/metrics", media=("text/plain",), refuses=(404,))
+    @endpoint("GET", "/metrics", media=("text/plain",))
     async def metrics(self, request: Request) -> Response:
         """Return all metrics in Prometheus' text format, for the owner and admins."""
-        if self._site.metrics is None:
-            raise NotFound(what="metrics")
-        await self._site.check_is_operator(visitor_of(request).person)
+        await self.visitors.check_is_operator(visitor_of(request).person)
         return PlainTextResponse(
-            await self._site.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8"
+            await self.board.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8"
         )
 
     @endpoint("GET", "/status")
     async def status(self, request: Request) -> PartList:
         """Return the state of each part, for the owner and admins."""
-        await self._site.check_is_operator(visitor_of(request).person)
-        parts = await self._site.board.health()
+        await self.visitors.check_is_operator(visitor_of(request).person)
+        parts = await self.board.health()
         return {"parts": [{"name": p.name, "state": p.state, "words": p.words} for p in parts]}
 
-    async def _operates(self, request: Request) -> bool:
-        visitor = await self._site.auth.identify(read_visit(request.scope))
-        if visitor is None:
-            return False
-        try:
-            await self._site.check_is_operator(visitor.person)
-        except Refusal:
-            return False
-        return True
 
-
-class AdminRoutes(RouteGroup):
-    """The routes of the operator's page. Its module is imported when somebody opens it."""
-
-    @endpoint("GET", "/admin", media=("text/html",), refuses=(404,))
-    @endpoint("GET", "/admin/{tab}", media=("text/html",), refuses=(404,))
-    async def show(self, request: Request) -> Response:
-        """Return the operator's page in HTML, for the owner and admins: `checks`, `usage`,
-        `people`, `schedules`, `audit`, `config`, `operations`."""
-        from adapters.web.admin_page import show_admin_page
-
-        return await show_admin_page(self._site, request, request.path_params.get("tab", ""))
-
-    @endpoint("POST", "/admin/{tab}", media=("text/html",), refuses=(404,))
-    async def act(self, request: Request) -> Response:
-        """Send a form of the operator's page. Accounts are changed by the owner only."""
-        from adapters.web.admin_page import run_admin_action
-
-        return await run_admin_action(self._site, request, str(request.path_params["tab"]))
+def list_routes(
+    hub: Hub, board: OperatorBoard, operator: Operator, notices: PersonNoticeService,
+    people: People | None,
+) -> list[DeclaredRoute]:  # fmt: skip
+    """Return the routes of the page, or without `people` those of the home's socket."""
+    visitors, conversations = hub.visitors, hub.conversations
+    groups: list[RouteGroup] = [
+        PageRoutes(visitors, board),
+        SessionRoutes(visitors, notices),
+        HealthRoutes(hub, visitors, board),
+        ChatRoutes(visitors, conversations, hub, board),
+        ConversationRoutes(visitors, conversations, hub, board),
+        OpenAiRoutes(visitors, conversations, hub),
+    ]
+    if people:
+        accounts = AccountRoutes(people.accounts, people.owner)
+        groups += [accounts, AdminRoutes(visitors, board, operator)]
+    else:
+        groups.append(OperatorRoutes(operator))
+    return [route for group in groups for route in group.routes]
 
 
 def make_application(
-    site: Site, mounted: Mapping[str, HttpHandler] | None = None, hooks: HookReceiver | None = None
-) -> ASGIApp:
-    """Return the application with all routes of `site`.
+    hub: Hub, routes: Sequence[DeclaredRoute], mounted: Mapping[str, HttpHandler],
+    hooks: HookReceiver | None,
+) -> ASGIApp:  # fmt: skip
+    """Return the application with these routes and a description of them.
 
     `mounted` are other adapters' handlers by exact path, and `hooks` receives webhooks. They
     authenticate their callers by a signature, so they come before the guard.
     """
-    groups = (
-        PageRoutes(site), HealthRoutes(site), ChatRoutes(site),
-        ConversationRoutes(site), OpenAiRoutes(site), ApiTokenRoutes(site), AdminRoutes(site),
-    )  # fmt: skip
-    routes = [route for group in groups for route in group.routes]
-    if site.operator is not None:
-        routes += OperatorRoutes(site.operator).routes
-    signed = [*(mounted or ()), *([HOOKS_PATH] if hooks else [])]
-    routes += DocumentRoutes(routes, signed).routes
+    signed = [*mounted, *([HOOKS_PATH] if hooks else [])]
     app = Starlette(
-        routes=routes,
+        routes=[*routes, *DocumentRoutes(routes, signed).routes],
         exception_handlers={
             PonteError: _refuse,
             HTTPException: _refuse,
@@ -375,16 +369,16 @@ def make_application(
         },
     )
     app.router.redirect_slashes = False
-    guarded = Guard(app, site)
-    return PathRouter(site, mounted or {}, guarded, hooks) if mounted or hooks else guarded
+    guarded = Guard(app, hub.visitors)
+    return PathRouter(hub, mounted, hooks, guarded) if signed else guarded
 
 
+@dataclass(frozen=True)
 class DocumentRoutes(RouteGroup):
     """The route of the description of `described` and of other platforms' paths, `signed`."""
 
-    def __init__(self, described: list[DeclaredRoute], signed: Sequence[str]) -> None:
-        self._described = described
-        self._signed = signed
+    described: Sequence[DeclaredRoute]
+    signed: Sequence[str]
 
     @endpoint("GET", "/openapi.json")
     async def describe(self, request: Request) -> Json:
@@ -396,7 +390,7 @@ class DocumentRoutes(RouteGroup):
         # Built at the first request: its schemas take as long as everything else at the start.
         from adapters.web.openapi import build_document
 
-        return build_document([*self._described, *self.routes], self._signed)
+        return build_document([*self.described, *self.routes], self.signed)
 
 
 async def serve_mounted(handler: HttpHandler, scope: Scope, receive: Receive, send: Send) -> None:
@@ -420,10 +414,10 @@ async def serve_mounted(handler: HttpHandler, scope: Scope, receive: Receive, se
 class PathRouter:
     """Routes other adapters' paths and webhooks to their handlers, and everything else to `own`."""
 
-    site: Site
+    hub: Hub
     mounted: Mapping[str, HttpHandler]
-    own: ASGIApp
     hooks: HookReceiver | None
+    own: ASGIApp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, hooks = scope.get("path", ""), self.hooks
@@ -433,7 +427,7 @@ class PathRouter:
             async def handler(
                 headers: Mapping[str, str], body: bytes
             ) -> tuple[int, Mapping[str, str], bytes]:
-                if not self.site.is_accepting:
+                if not self.hub.is_accepting:
                     return 503, {"retry-after": "5"}, b""
                 return await hooks.receive(path.removeprefix(HOOKS_PREFIX), headers, body)
 

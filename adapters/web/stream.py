@@ -15,14 +15,15 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Protocol
 
-from adapters.web.adapter import Follower, Json, LiveTurn, Site
-from adapters.web.answers import CardState, ChatAnswer, StoredFile
+from adapters.web.answers import CardState, ChatAnswer, Json, StoredFile
+from adapters.web.hub import Follower, Hub, LiveTurn
 from adapters.web.render import GrowingHtml, render
 from core.changes.card_rows import read_rows
 from core.commands import grammar
 from core.domain.errors import BadInput, NotFound, PonteError
 from core.domain.messages import Address, Answer, Attachment, Card, File, Message, Person, Progress
 from core.domain.records import FINAL_STATES, HistoryEntry
+from core.store.turns import Journal
 from core.text.i18n import say
 
 KEEP_ALIVE_SECONDS = 15.0
@@ -69,26 +70,22 @@ class TurnWriter(Protocol):
     @property
     def interval_seconds(self) -> float:
         """Shortest time between two events of growing text."""
-        ...
 
     def begin(self) -> AsyncIterator[bytes]:
         """Yield the events that come before anything is known of the answer."""
-        ...
 
     def write_progress(self, progress: Progress) -> AsyncIterator[bytes]:
         """Yield what is new in `progress` since the last call."""
-        ...
 
     def write_outcome(self, outcome: Answer | PonteError) -> AsyncIterator[bytes]:
         """Yield the rest of the text and the events that end the turn."""
-        ...
 
 
 class TurnEvents:
     """The stream of one turn until its end, written by `writer`."""
 
-    def __init__(self, site: Site, turn: str, writer: TurnWriter) -> None:
-        self._site = site
+    def __init__(self, journal: Journal, turn: str, writer: TurnWriter) -> None:
+        self._journal = journal
         self._turn = turn
         self._writer = writer
         self.outcome: Answer | PonteError | None = None
@@ -104,19 +101,18 @@ class TurnEvents:
         """Return True if the outcome of the turn is known."""
         return self.outcome is not None
 
-    async def begin(self) -> AsyncIterator[bytes]:
+    def begin(self) -> AsyncIterator[bytes]:
         """Yield the first events of the stream."""
-        async for event in self._writer.begin():
-            yield event
+        return self._writer.begin()
 
     async def on_changes(self, turns: Sequence[LiveTurn], missed: bool) -> AsyncIterator[bytes]:
         """Yield the events for changes of the turn. `missed` says that some turns ended between
         two calls; the journal has them."""
         changed = (live for live in turns if live.turn == self._turn and not live.cards)
         live = next(changed, None)
-        self.outcome = (live.answer or live.error) if live else None
+        self.outcome = live.outcome if live else None
         if missed and self.outcome is None:
-            self.outcome = (await self._site.journal.history_entry(self._turn)).answer
+            self.outcome = (await self._journal.history_entry(self._turn)).answer
         if self.outcome is not None:
             async for event in self._writer.write_outcome(self.outcome):
                 yield event
@@ -260,14 +256,10 @@ class ConversationEvents:
     has_ended = False
 
     def __init__(
-        self,
-        site: Site,
-        address: Address,
-        cursor: ReadCursor | None,
-        has_html: bool,
-        person: Person,
+        self, hub: Hub, address: Address, cursor: ReadCursor | None, has_html: bool, person: Person
     ) -> None:
-        self._site = site
+        self._hub = hub
+        self._journal = hub.conversations.journal
         self._conversation = address.channel
         self._key = address.conversation
         self._skips_ended = cursor is None
@@ -284,7 +276,7 @@ class ConversationEvents:
             yield event
         ready = {"conversation": self._conversation}
         yield format_event("ready", ready, str(self._cursor))
-        self._site.requests.refresh(self._person)
+        self._hub.requests.refresh(self._person)
         async for event in self._write_requests():
             yield event
 
@@ -304,14 +296,14 @@ class ConversationEvents:
 
     async def _write_requests(self) -> AsyncIterator[bytes]:
         """Yield how many requests wait for the visitor, if other ones wait than before."""
-        waiting = self._site.requests.waiting_for(self._person)
+        waiting = self._hub.requests.waiting_for(self._person)
         if waiting != self._requests:
             self._requests = waiting
             yield format_event("requests", {"count": len(waiting)})
 
     async def _catch_up(self) -> AsyncIterator[bytes]:
         """Yield from the journal the turns that ended unseen, and watch those that run."""
-        for entry in await self._site.journal.list_entries(self._key):
+        for entry in await self._journal.list_entries(self._key):
             if _is_over(entry):
                 if self._skips_ended:
                     self._cursor.mark_ended(entry.seq)
@@ -320,7 +312,7 @@ class ConversationEvents:
                         yield event
             elif entry.turn not in self._writers:
                 self._cursor.mark_running(entry.seq)
-                self._site.hub.watch(self._key, entry.seq, entry.message)
+                self._hub.watch(self._key, entry.seq, entry.message)
         self._skips_ended = False
 
     async def _write_ended_turn(self, entry: HistoryEntry) -> AsyncIterator[bytes]:
@@ -340,7 +332,7 @@ class ConversationEvents:
             return
         if live.message is None:  # another process accepted it; the journal has its message
             try:
-                entry = await self._site.journal.history_entry(live.turn)
+                entry = await self._journal.history_entry(live.turn)
             except NotFound:
                 return
             live.seq, live.message = entry.seq, entry.message
@@ -352,7 +344,7 @@ class ConversationEvents:
             message = message_json(live.message, live.seq, live.message.sent_at)
             yield format_event("message", message)
         writer = self._writers[live.turn]
-        if outcome := live.answer or live.error:
+        if outcome := live.outcome:
             del self._writers[live.turn]
             self._cursor.mark_ended(live.seq)
             async for event in writer.write_end(outcome, str(self._cursor)):

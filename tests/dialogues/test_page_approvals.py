@@ -9,9 +9,6 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from adapters.web.adapter import ListenAddress, Site, WebAdapter
-from adapters.web.authentication import TokenAuthentication
-from bot.health import HealthBoard
 from core.changes.approval import TableRule, TableRules
 from core.domain.messages import Answer, decode_json
 from core.rights.rules import Rule, RuleBook
@@ -22,23 +19,15 @@ from tests.fakes.choices import allow_list
 from tests.fakes.config import FixedConfig
 from tests.fakes.memory import MemoryPageAccounts
 from tests.fakes.memory_table import MemoryTable
+from tests.fakes.web_surfaces import make_page
 from tests.web.web_ponte import TOKEN, following, until
 
 
 @asynccontextmanager
 async def page(running_bot: RunningBot) -> AsyncIterator[tuple[httpx.AsyncClient, ...]]:
     """Yield HTTP clients of the owner, Ana and Bia, on the page of this bot."""
-    engine, people = running_bot.engine, MemoryPageAccounts()
-    board = HealthBoard([], running_bot.engine.assistant.quick)
-    board.views = engine.changes.views
-    engine.on_cards_change(board.announce_requests)
-    site = Site(
-        auth=TokenAuthentication("127.0.0.1", TOKEN, "", people), inbox=engine.conversations.inbox,
-        journal=engine.conversations.journal, files=engine.conversations.files, board=board,
-        request_board=board, policy=engine.changes.approval.policy,
-    )  # fmt: skip
-    web = WebAdapter(site, ListenAddress("127.0.0.1", 0))
-    engine.platforms.replies["web"] = web.reply
+    people = MemoryPageAccounts()
+    web = make_page(running_bot.engine, TOKEN, people)
     await web.start()
     tokens = [TOKEN, people.add("ana"), people.add("bia")]
     clients = [

@@ -15,8 +15,6 @@ from pathlib import Path
 import pytest
 
 from adapters.terminal.chat import chat
-from adapters.web.adapter import Site, WebAdapter
-from adapters.web.authentication import SocketAuthentication
 from tests.dialogues.stackspot import asks
 from tests.fakes import forker
 from tests.fakes.choices import open_engine
@@ -24,6 +22,7 @@ from tests.fakes.keyboard import Keyboard
 from tests.fakes.stackspot import FakeStackSpot, Look, Run
 from tests.fakes.stackspot.state import CLIENT, REALM, SECRET
 from tests.fakes.stackspot_parts import stackspot_choices
+from tests.fakes.web_surfaces import make_terminal
 from tests.web.web_ponte import unix_socket
 
 ROOT = Path(__file__).parents[2]
@@ -165,15 +164,9 @@ async def test_a_chat_runs_one_asks_first_and_goes_on(tmp_path: Path) -> None:
         fake = await stack.enter_async_context(FakeStackSpot())
         chosen = await stack.enter_async_context(stackspot_choices(fake.url))
         engine = await open_engine(tmp_path, chosen)
-        site = Site(
-            auth=SocketAuthentication(), inbox=engine.conversations.inbox,
-            journal=engine.conversations.journal, files=engine.conversations.files,
-            board=chosen.board,
-        )  # fmt: skip
-        auth = WebAdapter(site, unix_socket(tmp_path / "s"))
-        engine.platforms.replies["terminal"] = auth.reply
+        terminal = make_terminal(engine, unix_socket(tmp_path / "s"))
         engine.start()
-        await auth.start()
+        await terminal.start()
         typed = f"quick-command explain a bridge\n{asks('translate-all', 'it')}\n"
         said = io.StringIO()
         await chat(tmp_path / "s", Keyboard(typed), said)
@@ -182,7 +175,7 @@ async def test_a_chat_runs_one_asks_first_and_goes_on(tmp_path: Path) -> None:
         (card,) = await engine.changes.views.find_latest("")
         await chat(tmp_path / "s", Keyboard(f"approve {card.id}\n"), said)
         assert "Done.\n\ntranslate-all: it\n" in said.getvalue()
-        await auth.stop_intake()
+        await terminal.stop_intake()
         await engine.drain(1)
-        await auth.close()
+        await terminal.close()
         await engine.close()

@@ -10,13 +10,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from adapters.web.adapter import ListenAddress, Site, WebAdapter
-from adapters.web.authentication import TokenAuthentication
+from adapters.web.adapter import WebAdapter
 from bot.engine import Engine
 from tests.dialogues.stackspot import asks
 from tests.fakes.choices import Choices, open_engine
 from tests.fakes.stackspot import FakeStackSpot, Look, Run
 from tests.fakes.stackspot_parts import stackspot_choices
+from tests.fakes.web_surfaces import make_page
 from tests.web.web_ponte import TOKEN, events
 
 
@@ -38,12 +38,7 @@ async def client(stackspot: FakeStackSpot, tmp_path: Path) -> AsyncIterator[http
 
 async def serve_web(home: Path, chosen: Choices) -> tuple[Engine, WebAdapter]:
     engine = await open_engine(home, chosen)
-    site = Site(
-        auth=TokenAuthentication("127.0.0.1", TOKEN), inbox=engine.conversations.inbox,
-        journal=engine.conversations.journal, files=engine.conversations.files, board=chosen.board,
-    )  # fmt: skip
-    web = WebAdapter(site, ListenAddress("127.0.0.1", 0))
-    engine.platforms.replies["web"] = web.reply
+    web = make_page(engine, TOKEN)
     engine.start()
     await web.start()
     return engine, web

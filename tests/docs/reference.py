@@ -17,22 +17,20 @@ from dataclasses import MISSING, fields, is_dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
-from unittest.mock import Mock
 
 import typer
 from pydantic import SecretStr
 
-from adapters.web.adapter import HOOKS_PATH, Site
+from adapters.web.adapter import HOOKS_PATH
 from adapters.web.authentication import COMPATIBLE_PREFIX
 from adapters.web.openapi import HOOK_SUMMARY, PLATFORM_SUMMARY, describe_handler, is_open
-from adapters.web.routing import DeclaredRoute
-from adapters.web.server import make_application
 from bot import config, config_types, hook_config
 from bot.cli import cli
 from bot.integrations import FACES
 from bot.settings import Settings
 from core.commands.grammar import COMMAND_NAMES, TRANSLATED
 from tests.docs.limits import limits
+from tests.fakes.web_surfaces import all_routes
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "reference"
@@ -320,17 +318,9 @@ def _in_language(name: str, locale: str) -> str:
     ) or "–"  # fmt: skip
 
 
-def routes() -> list[DeclaredRoute]:
-    """Of the page's server and of the home's socket."""
-    nobody: Any = Mock()
-    site = Site(nobody, nobody, nobody, nobody, nobody, operator=nobody)
-    guarded: Any = make_application(site)
-    return [one for one in guarded._app.routes if isinstance(one, DeclaredRoute)]
-
-
 def _http() -> Iterator[str]:
     rows: list[Row] = []
-    for route in routes():
+    for route in all_routes():
         who = "token"
         if is_open(route.path):
             who = "anyone"

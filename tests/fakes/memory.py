@@ -314,6 +314,16 @@ class MemoryFiles:
             raise NotFound(what="file") from None
 
 
+@dataclass
+class MemoryOwnerName:
+    """The `OwnerNames` port in memory."""
+
+    current: str = ""
+
+    async def change(self, name: str) -> None:
+        self.current = name
+
+
 class MemoryPageAccounts:
     """The port `PageAccounts`. `quiet`: a change is told to nobody; `away`: the database is."""
 
@@ -438,6 +448,12 @@ class MemoryBoard:
 
     async def health(self) -> Sequence[Health]:
         return self.parts
+
+    async def readiness(self) -> Sequence[Health]:
+        return self.parts
+
+    async def metrics(self) -> str:
+        return "ponte_up 1\n"
 
     async def commands(self, person: Person, address: Address) -> Sequence[QuickCommand]:
         return self.known

@@ -14,8 +14,6 @@ from typing import Any
 import httpx
 
 from adapters.terminal.chat import chat
-from adapters.web.adapter import Site, WebAdapter
-from adapters.web.authentication import SocketAuthentication
 from bot.engine import Engine
 from core.domain.messages import Address, Person, ReplyTo
 from tests.dialogues.bot_home import BotHome
@@ -27,6 +25,7 @@ from tests.fakes.discord.addresses import sdk_addresses
 from tests.fakes.discord.world import Payload
 from tests.fakes.keyboard import Keyboard
 from tests.fakes.slack import FakeSlack
+from tests.fakes.web_surfaces import make_terminal
 from tests.slack.bot import Setting, running
 from tests.web.web_ponte import unix_socket
 
@@ -228,14 +227,8 @@ class TerminalOffice(PageOffice):
 
     async def open(self) -> None:
         await super().open()
-        records = self.engine.conversations
         self.socket = self.home / "ponte.sock"
-        site = Site(
-            auth=SocketAuthentication(), inbox=records.inbox, journal=records.journal,
-            files=records.files, board=self.choices.board,
-        )  # fmt: skip
-        web = WebAdapter(site, unix_socket(self.socket))
-        self.engine.platforms.replies["terminal"] = web.reply
+        web = make_terminal(self.engine, unix_socket(self.socket))
         await web.start()
         self.stack.push_async_callback(web.close)
 

@@ -21,6 +21,7 @@ from adapters.web.authentication import (
 from adapters.web.errors import ForeignHost, ForeignOrigin, TooManyTries, Unauthorized
 from adapters.web.http_io import VISITOR_KEY, visitor_of
 from core.domain.errors import Refusal
+from tests.fakes.memory import MemoryOwnerName, MemoryPageAccounts
 from tests.web.web_ponte import TOKEN, WebPonte
 
 URL = "https://ponte.example"
@@ -60,7 +61,7 @@ async def test_names_of_this_machine_are_ours(client: httpx.AsyncClient, host: s
 
 
 async def test_the_listen_host_and_the_public_url_are_ours() -> None:
-    auth = TokenAuthentication("192.168.1.5", TOKEN, URL)
+    auth = TokenAuthentication("192.168.1.5", TOKEN, URL, MemoryPageAccounts(), MemoryOwnerName())
     for host in ("192.168.1.5:8080", "ponte.example", "Ponte.Example:443"):
         await auth.admit(Visit("/", {"host": host}))
     with pytest.raises(ForeignHost):
@@ -69,7 +70,7 @@ async def test_the_listen_host_and_the_public_url_are_ours() -> None:
 
 def test_a_page_without_a_token_is_not_opened() -> None:
     with pytest.raises(ValueError, match="needs a token"):
-        TokenAuthentication("127.0.0.1", "")
+        TokenAuthentication("127.0.0.1", "", "", MemoryPageAccounts(), MemoryOwnerName())
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
@@ -92,7 +93,7 @@ async def test_our_own_page_may_ask(ponte: WebPonte, client: httpx.AsyncClient) 
 
 
 async def test_our_page_behind_a_proxy_may_ask() -> None:
-    auth = TokenAuthentication("127.0.0.1", TOKEN, URL)
+    auth = TokenAuthentication("127.0.0.1", TOKEN, URL, MemoryPageAccounts(), MemoryOwnerName())
     await auth.admit(Visit("/chat", {"host": "127.0.0.1:8080", "origin": URL, **BEARER}))
     with pytest.raises(ForeignOrigin):
         await auth.admit(Visit("/chat", {"host": "ponte.example", "origin": f"{URL}.evil"}))
@@ -201,7 +202,13 @@ class Guesses:
 
     def __init__(self) -> None:
         self.time = 0.0
-        self.login = TokenLogin(TOKEN, clock=lambda: self.time, now=lambda: self.time)
+        self.login = TokenLogin(
+            TOKEN,
+            MemoryPageAccounts(),
+            MemoryOwnerName(),
+            clock=lambda: self.time,
+            now=lambda: self.time,
+        )
 
     async def offer(self, token: str, address: str) -> str:
         try:
@@ -277,8 +284,9 @@ async def test_a_session_ends_by_itself_and_with_a_new_token() -> None:
     auth = Guesses()
     value = auth.login.new_session()
     kept = {"cookie": f"{auth.login.cookie}={value}"}
+    other = TokenLogin("another-token-that-is-long", MemoryPageAccounts(), MemoryOwnerName())
     with pytest.raises(Unauthorized):
-        await TokenLogin("another-token-that-is-long").find_visitor(kept, "")
+        await other.find_visitor(kept, "")
     longer = f"{int(value.split('-')[0], 16) * 2:x}-{value.partition('-')[2]}"
     for forged in (
         longer,
@@ -297,7 +305,7 @@ async def test_a_session_ends_by_itself_and_with_a_new_token() -> None:
 
 
 async def test_behind_a_proxy_here_its_visitors_are_counted_by_their_own_address() -> None:
-    auth = TokenAuthentication("127.0.0.1", TOKEN, URL)
+    auth = TokenAuthentication("127.0.0.1", TOKEN, URL, MemoryPageAccounts(), MemoryOwnerName())
 
     async def offer(token: str, forwarded: str, peer: str = "127.0.0.1") -> str:
         headers = {"host": "ponte.example", "authorization": f"Bearer {token}",

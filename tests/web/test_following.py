@@ -10,7 +10,7 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from adapters.web import adapter, server
+from adapters.web import hub, server
 from core.domain.changes import PendingRequest
 from core.domain.messages import Address, Answer, Card, Person
 from tests.fakes.link import parse_page_link
@@ -228,7 +228,7 @@ async def test_a_tab_that_slept_through_many_turns_hears_of_each_once(
 ) -> None:
     async with following(client) as slow:
         await until(slow, "ready")
-        follower = next(iter(ponte.web._site.hub._channels["web:main"].followers))
+        follower = next(iter(ponte.web.hub._channels["web:main"].followers))
         follower.pause = lambda seconds: asyncio.sleep(0)  # type: ignore[method-assign]
         follower.wake = lambda urgent: None  # type: ignore[method-assign]
         for number in range(70):
@@ -245,14 +245,14 @@ async def test_a_turn_that_nobody_follows_is_not_kept_in_memory(
 
     async def script(turn: Turn) -> Answer:
         await turn.show("Good")
-        ponte.web._site.hub.redraw_cards("web:main", "an earlier turn", [card])
-        kept.extend(ponte.web._site.hub._channels["web:main"].turns)
+        ponte.web.hub.redraw_cards("web:main", "an earlier turn", [card])
+        kept.extend(ponte.web.hub._channels["web:main"].turns)
         return Answer("Good morning.")
 
     ponte.script, kept = script, list[str]()
     await client.post("/chat", json={"message": "hello"})
     assert kept == [ponte.rows[1].message.turn], "its own, which has not ended"
-    assert ponte.web._site.hub._channels == {}
+    assert ponte.web.hub._channels == {}
 
 
 async def test_new_and_forget_tell_tabs_to_read_again(
@@ -336,7 +336,7 @@ async def test_the_answer_of_a_process_that_took_the_turn_over_is_the_one_that_t
 async def test_one_stream_too_many_is_refused_and_its_message_is_not_stored(
     ponte: WebPonte, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(adapter, "MAX_OPEN_STREAMS", 2)
+    monkeypatch.setattr(hub, "MAX_OPEN_STREAMS", 2)
     headers = {"Accept": "text/event-stream"}
     async with following(client) as one, following(client, "other") as two:
         await until(one, "ready"), await until(two, "ready")
@@ -354,7 +354,7 @@ async def test_one_stream_too_many_is_refused_and_its_message_is_not_stored(
 async def test_a_server_that_stops_opens_no_stream(
     ponte: WebPonte, client: httpx.AsyncClient
 ) -> None:
-    await ponte.web._site.hub.close()  # the server itself still accepts connections for a moment
+    await ponte.web.hub.close()  # the server itself still accepts connections for a moment
     async with client.stream("GET", "/conversations/main/events") as refused:
         assert refused.status_code == 503
         assert json.loads(await refused.aread())["error"]["code"] == "not_stored"

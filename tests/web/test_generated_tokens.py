@@ -18,7 +18,7 @@ from bot.home import Home
 from core.domain.errors import Refusal
 from core.integrations.settings import has_generated_form
 from tests.bot.test_process import Machine
-from tests.fakes.memory import MemoryPageAccounts
+from tests.fakes.memory import MemoryOwnerName, MemoryPageAccounts
 
 CHOSEN = "correct horse battery staple".replace(" ", "-")
 HERE = "10.0.0.1"
@@ -31,7 +31,7 @@ class Doors:
         self.people = MemoryPageAccounts()
         self.ana = self.people.add("ana")
         self.login = TokenLogin(
-            token, clock=lambda: 0.0, people=self.people, is_generated=is_generated
+            token, self.people, MemoryOwnerName(), clock=lambda: 0.0, is_generated=is_generated
         )
 
     async def offer(self, token: str, address: str = HERE) -> str:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from core.domain.messages import Answer
-from tests.docs.reference import routes
+from tests.fakes.web_surfaces import all_routes
 from tests.web.web_ponte import Turn, WebPonte
 
 _DOCS = Path(__file__).parents[2] / "docs"
@@ -63,7 +63,7 @@ async def test_the_examples_do_what_they_say() -> None:
 
 def test_every_path_is_named() -> None:
     """Except those that only the page and the command line use."""
-    named = {route.path for route in routes()}
+    named = {route.path for route in all_routes()}
     named = {path for path in named if not path.startswith(("/page/", "/operator/"))}
     missing = [path for path in named if path.replace(":path", "") not in REFERENCE]
     assert not missing

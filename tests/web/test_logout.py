@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from adapters.web import adapter
+from adapters.web import hub
 from core.domain.errors import NotStored
 from tests.bot.test_process import Machine
 from tests.web.test_page_accounts import signed_in
@@ -66,7 +66,7 @@ async def test_its_event_streams_end(
     told: bool,
 ) -> None:
     """Where no notice comes, as from another process, it is found out."""
-    monkeypatch.setattr(adapter, "VISITOR_CHECK_INTERVAL_SECONDS", 60.0 if told else 0.05)
+    monkeypatch.setattr(hub, "VISITOR_CHECK_INTERVAL_SECONDS", 60.0 if told else 0.05)
     ponte.people.quiet = not told
     async with (
         signed_in(ponte, token) as other, following(other) as stays,

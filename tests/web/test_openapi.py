@@ -11,16 +11,12 @@ from typing import Any
 import httpx
 import pytest
 from pydantic import TypeAdapter
-from starlette.applications import Starlette
 
 from adapters.web import openapi
 from adapters.web.adapter import HOOKS_PATH
 from adapters.web.answers import Error, OpenAiError
-from adapters.web.http_io import Guard
-from adapters.web.routing import DeclaredRoute
-from adapters.web.server import make_application
 from core.domain.messages import Answer, Card
-from tests.fakes.operator import MemoryOperator
+from tests.fakes.web_surfaces import all_routes, served_routes
 from tests.web.web_ponte import Turn, WebPonte
 
 CARD = Card("abc234", "proposal", "Create 1 row", "In Customers.", (), ("approve", "deny"))
@@ -29,7 +25,6 @@ CARD = Card("abc234", "proposal", "Create 1 row", "In Customers.", (), ("approve
 @pytest.fixture
 async def ponte(tmp_path: Path) -> Any:
     ponte = WebPonte(home=tmp_path)
-    ponte.operator = MemoryOperator()
 
     async def proposes(turn: Turn) -> Answer:
         return Answer("One change waits.", cards=(CARD,))
@@ -57,23 +52,14 @@ def references(value: object) -> Iterator[str]:
             yield from references(each)
 
 
-def served_routes(ponte: WebPonte) -> list[DeclaredRoute]:
-    """Return the routes of the home's socket, which has all of them."""
-    assert ponte.terminal is not None
-    guarded = make_application(ponte.terminal._site)
-    assert isinstance(guarded, Guard)
-    assert isinstance(guarded._app, Starlette)
-    assert all(isinstance(one, DeclaredRoute) for one in guarded._app.routes)
-    return [one for one in guarded._app.routes if isinstance(one, DeclaredRoute)]
-
-
-async def test_the_document_has_every_route_and_nothing_else(ponte: WebPonte) -> None:
+@pytest.mark.parametrize("surface", ["page", "socket"])
+async def test_the_document_has_every_route_and_nothing_else(ponte: WebPonte, surface: str) -> None:
     served = [
         (one.declaration.method.lower(), one.path.replace(":path", ""))
-        for one in served_routes(ponte)
+        for one in served_routes(page=surface == "page")
     ]
     assert len(served) == len(set(served))
-    async with ponte.terminal_client() as client:
+    async with ponte.client() if surface == "page" else ponte.terminal_client() as client:
         paths = (await client.get("/openapi.json")).json()["paths"]
     assert set(served) == {(method, path) for path, each in paths.items() for method in each}
 
@@ -143,9 +129,7 @@ def check_form(form: Any, answer: httpx.Response) -> None:
 
 
 async def test_answers_have_the_forms_that_are_promised(ponte: WebPonte) -> None:
-    forms = {
-        (one.declaration.method, one.path): openapi.answer_type(one) for one in served_routes(ponte)
-    }
+    forms = {(one.declaration.method, one.path): openapi.answer_type(one) for one in all_routes()}
 
     async def check(client: httpx.AsyncClient, method: str, path: str, **body: Any) -> None:
         template = path.partition("?")[0].replace("/work", "/{id}").replace("abc234", "{id}")

@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
-from unittest.mock import ANY, Mock
+from unittest.mock import ANY
 
 import httpx
 import pytest
 
-from adapters.web import adapter
+from adapters.web import hub
 from adapters.web.authentication import (
     COMPATIBLE_PREFIX,
     MAX_WRONG_TOKENS_OF_ADDRESS,
@@ -28,13 +28,13 @@ from adapters.web.errors import (
     Unauthorized,
     WrongToken,
 )
-from adapters.web.server import make_application
 from bot.integrations import ADMINS
 from core.domain.errors import NotStored
 from core.domain.messages import Answer, Card, Person
 from core.domain.records import Health
 from tests.fakes.choices import allow_list
-from tests.fakes.memory import MemoryPageAccounts
+from tests.fakes.memory import MemoryOwnerName, MemoryPageAccounts
+from tests.fakes.web_surfaces import served_routes
 from tests.web.web_ponte import TOKEN, Turn, WebPonte, events, following, until
 
 CARD = Card("abc234", "proposal", "Create 1 row", "In Customers.", (), ("approve", "deny"))
@@ -177,16 +177,9 @@ OF_SOMEBODY = {
 
 
 def test_every_route_of_the_page_is_looked_at() -> None:
-    guarded: Any = make_application(bare_site())
-    known = {
-        (method, route.path) for route in guarded._app.routes for method in route.methods - {"HEAD"}
-    }
+    routes = served_routes(page=True)
+    known = {(route.declaration.method, route.path) for route in routes}
     assert known == ROUTES.keys()
-
-
-def bare_site() -> Any:
-    nobody: Any = Mock()
-    return adapter.Site(nobody, nobody, nobody, nobody, nobody)
 
 
 @pytest.mark.parametrize("who", ["stranger", "gone"])
@@ -202,7 +195,7 @@ async def test_strangers_and_who_was_removed_get_nothing(
             assert said.status_code == 200, route
         else:
             assert (said.status_code, said.json()["error"]["code"]) == (401, "unauthorized"), route
-        ponte_with_people.ponte.web._site.auth._tries.clear()  # type: ignore[union-attr]
+        ponte_with_people.ponte.web.hub.visitors.auth._tries.clear()  # type: ignore[union-attr]
     assert len(ponte_with_people.ponte.rows) == rows
 
 
@@ -222,7 +215,8 @@ async def test_a_person_reaches_only_their_own_data(ponte_with_people: Inhabited
 async def test_the_owner_reaches_the_operators_routes(
     ponte_with_people: Inhabited, admins: frozenset[str]
 ) -> None:
-    ponte_with_people.ponte.web._site.policy = allow_list(admins=admins)
+    ponte_with_people.ponte.policy = allow_list(admins=admins)
+    await ponte_with_people.ponte.restart()
     for route, ask in ROUTES.items():
         said = await ask(ponte_with_people.clients["owner"], ponte_with_people.theirs)
         if route == ("GET", "/readyz"):
@@ -234,7 +228,8 @@ async def test_the_owner_reaches_the_operators_routes(
 
 
 async def test_an_admin_reads_what_is_wrong(ponte_with_people: Inhabited) -> None:
-    ponte_with_people.ponte.web._site.policy = allow_list(admins=frozenset({"web:bia"}))
+    ponte_with_people.ponte.policy = allow_list(admins=frozenset({"web:bia"}))
+    await ponte_with_people.ponte.restart()
     bia = ponte_with_people.clients["bia"]
     for path in ("/metrics", "/status"):
         assert (await bia.get(path)).status_code == 200
@@ -398,7 +393,7 @@ async def test_streams_end_with_the_token(
     ponte: WebPonte, monkeypatch: pytest.MonkeyPatch, told: bool, how: str
 ) -> None:
     """Where no notice comes, it is found out."""
-    monkeypatch.setattr(adapter, "VISITOR_CHECK_INTERVAL_SECONDS", 60.0 if told else 0.05)
+    monkeypatch.setattr(hub, "VISITOR_CHECK_INTERVAL_SECONDS", 60.0 if told else 0.05)
     ponte.people.quiet = not told
     tokens = {name: ponte.people.add(name) for name in ("ana", "bia")}
     running = asyncio.Event()
@@ -482,7 +477,9 @@ class Doors:
     def __init__(self) -> None:
         self.time = 0.0
         self.people = MemoryPageAccounts()
-        self.login = TokenLogin(TOKEN, lambda: self.time, lambda: self.time, self.people)
+        self.login = TokenLogin(
+            TOKEN, self.people, MemoryOwnerName(), clock=lambda: self.time, now=lambda: self.time
+        )
 
     async def offer(self, token: str, address: str = "10.0.0.1") -> str:
         visitor = await self.login.find_visitor({"authorization": f"Bearer {token}"}, address)
@@ -509,7 +506,7 @@ async def test_a_session_is_its_person_s_alone() -> None:
     for value in forged:
         with pytest.raises(Unauthorized):
             await doors.login.find_visitor(doors.session(value), "")
-    other = TokenLogin("another-token-that-is-long", people=doors.people)
+    other = TokenLogin("another-token-that-is-long", doors.people, MemoryOwnerName())
     with pytest.raises(Unauthorized):
         await other.find_visitor({"cookie": f"{other.cookie}={kept}"}, "")
     doors.time = SESSION_SECONDS + 1

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
+from adapters.web.admin_page import OperatorRoutes
 from adapters.web.authentication import COMPATIBLE_PREFIX
-from adapters.web.page_routes import OperatorRoutes
 from core.domain.records import ApiToken
 from core.store.page_accounts import API_TOKEN_PREFIX
 from tests.web.test_page_accounts import ROUTES, Inhabited, ponte_with_people
@@ -97,7 +97,7 @@ async def test_every_route_with_every_kind_of_token(
     ponte_with_people: Inhabited, kinds: Mapping[str, httpx.AsyncClient]
 ) -> None:
     assert DECISIONS.keys() == ROUTES.keys(), "a route without a decision"
-    login: Any = ponte_with_people.ponte.web._site.auth
+    login: Any = ponte_with_people.ponte.web.hub.visitors.auth
     for route, ask in ROUTES.items():
         ids = dict(ponte_with_people.theirs)
         for kind, expected in zip(KINDS, ANSWERS[DECISIONS[route]], strict=True):
@@ -141,7 +141,7 @@ async def test_the_command_line_s_routes_are_on_the_socket_alone(
         for kind, status in zip(KINDS, (*STRANGERS, 403, 403, 404, 404), strict=True):
             said = await kinds[kind].request(method, path, json={})
             assert said.status_code == status, (route.path, kind)
-            ponte_with_people.ponte.web._site.auth._tries.clear()  # type: ignore[union-attr]
+            ponte_with_people.ponte.web.hub.visitors.auth._tries.clear()  # type: ignore[union-attr]
 
 
 async def test_an_api_token_does_not_sign_in(ponte: WebPonte) -> None:

@@ -13,9 +13,12 @@ from typing import Any
 
 import httpx
 
-from adapters.web.adapter import ListenAddress, Site, WebAdapter
-from adapters.web.authentication import SocketAuthentication, TokenAuthentication
+from adapters.web.adapter import ListenAddress, WebAdapter
+from adapters.web.authentication import SocketAuthentication, TokenAuthentication, Visitors
+from adapters.web.hub import Hub
 from core.chat.approval_notices import PersonNoticeService
+from core.chat.conversations import Conversations
+from core.chat.people import People
 from core.domain.messages import Answer, Message, Person, Progress
 from core.domain.notices import PersonNotice
 from core.integrations.integration import HttpHandler, Operator
@@ -30,6 +33,7 @@ from tests.fakes.memory import (
     MemoryBoard,
     MemoryFiles,
     MemoryInbox,
+    MemoryOwnerName,
     MemoryPageAccounts,
 )
 from tests.fakes.operator import MemoryOperator
@@ -68,10 +72,6 @@ class Turn:
 Script = Callable[[Turn], Awaitable[Answer]]
 
 
-async def _exposition() -> str:
-    return "ponte_up 1\n"
-
-
 async def echo(turn: Turn) -> Answer:
     return Answer(f"You said: {turn.message.text}")
 
@@ -85,16 +85,6 @@ def unix_socket(path: Path) -> socket.socket:
 
 
 TOKEN = "the-token-of-a-ponte-in-tests"
-
-
-@dataclass
-class MemoryOwnerName:
-    """The `OwnerNames` port in memory."""
-
-    current: str = ""
-
-    async def change(self, name: str) -> None:
-        self.current = name
 
 
 @dataclass
@@ -169,7 +159,7 @@ class WebPonte:
         self.rows: dict[int, InboxRow] = {}
         self.home = home
         self.extra: dict[str, HttpHandler] = {}
-        self.operator: Operator | None = None
+        self.operator: Operator = MemoryOperator()
         self.host, self.url, self.token = "127.0.0.1", "", token
         self._port = 0
 
@@ -246,26 +236,23 @@ class WebPonte:
         return [self.web, self.terminal] if self.terminal else [self.web]
 
     def _authentication(self) -> TokenAuthentication:
-        return TokenAuthentication(
-            self.host, self.token, self.url, self.people, owner_name=self.owner_name
-        )
+        return TokenAuthentication(self.host, self.token, self.url, self.people, self.owner_name)
 
     def _adapter(
         self,
         auth: TokenAuthentication | SocketAuthentication,
         listener: ListenAddress | socket.socket,
     ) -> WebAdapter:
-        web = isinstance(auth, TokenAuthentication)
-        site = Site(
-            auth=auth, inbox=self.inbox, journal=self.inbox,
-            files=self.files, board=self.board, metrics=_exposition,
-            operator=None if web else self.operator,
-            accounts=self.people if web else None, policy=self.policy,
-            owner_name=self.owner_name if web else None, request_board=self.board,
-            administration=MemoryOperator() if web else None,
-            notices=self.notices, peers=self.peers or Alone(),
-        )  # fmt: skip
-        return WebAdapter(site, listener, self.extra if web else None)
+        nowhere: Any = None
+        rows: Any = self.inbox
+        conversations = Conversations(rows, rows, nowhere, self.files, nowhere)
+        people = People(nowhere, nowhere, nowhere, nowhere, self.people, self.owner_name)
+        hub = Hub(Visitors(auth, self.policy), conversations, self.board, self.peers or Alone())
+        if auth.platform == "web":
+            return WebAdapter(
+                hub, self.board, self.operator, self.notices, listener, people, self.extra
+            )
+        return WebAdapter(hub, self.board, self.operator, self.notices, listener)
 
     async def _handle(self, seq: int) -> None:
         message = self.rows[seq].message

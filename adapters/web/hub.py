@@ -1,0 +1,383 @@
+"""The live turns of one server and the event streams that follow them.
+
+`Hub` tells each open stream which turns have changed. This module imports no web framework.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+from adapters.web.authentication import Visitor, Visitors
+from adapters.web.errors import ServerStopping, TooManyStreams
+from core.chat.conversations import Conversations
+from core.domain.changes import PendingRequest
+from core.domain.errors import PonteError
+from core.domain.messages import Answer, Card, Message, Person, Progress
+from core.domain.records import HistoryEntry
+from core.ports.conversations import RequestBoard
+from core.runtime.tasks import BoundedDict, cancel_all
+from core.store.peers import Peers
+
+PROGRESS_SHARE_INTERVAL_SECONDS = 0.25
+"""Shortest time between two notifications of other processes about the progress of one turn."""
+MAX_SHARED_TURNS_IN_MEMORY = 10_000
+"""Turns of which the hub remembers when it last shared their progress."""
+MAX_OPEN_STREAMS = 1000
+"""Event streams that may be open at once."""
+VISITOR_CHECK_INTERVAL_SECONDS = 5.0
+"""How often the hub checks whether visitors of open streams are still allowed. Notifications of
+changes may be lost, so it also checks without one."""
+MAX_ENDED_TURNS_IN_MEMORY = 64
+"""Ended turns that the hub holds for slow followers. A follower that missed more reads the journal.
+"""
+
+
+@dataclass(slots=True)
+class LiveTurn:
+    """The present state of a turn.
+
+    `seq` is 0 while only another process knows it. With `cards`, the entry only says that these
+    cards of an ended turn have changed.
+    """
+
+    turn: str
+    seq: int = 0
+    message: Message | None = None
+    progress: Progress = field(default_factory=Progress)
+    outcome: Answer | PonteError | None = None
+    cards: tuple[Card, ...] = ()
+    version: int = 0
+
+    @property
+    def is_ended(self) -> bool:
+        """Return True if the turn has an answer or an error."""
+        return self.outcome is not None or bool(self.cards)
+
+
+@dataclass(slots=True)
+class LiveConversation:
+    """The live turns and followers of one conversation."""
+
+    turns: dict[str, LiveTurn] = field(default_factory=dict)
+    followers: set[Follower] = field(default_factory=set)
+    version: int = 0
+    evicted: int = 0
+
+
+class Follower:
+    """One open stream of a visitor, in a conversation."""
+
+    def __init__(self, channel: LiveConversation, visitor: Visitor) -> None:
+        self.visitor = visitor
+        self.seen_version = 0
+        self.has_missed_turns = False
+        self.closed = False
+        self._channel = channel
+        self._has_changed = asyncio.Event()
+        self._urgent = asyncio.Event()
+        if channel.turns:
+            self._has_changed.set()
+
+    def wake(self, urgent: bool) -> None:
+        """Tell the stream that something changed. `urgent` ends its pause between two frames."""
+        self._has_changed.set()
+        if urgent:
+            self._urgent.set()
+
+    def close(self) -> None:
+        """End the stream at its next step."""
+        self.closed = True
+        self.wake(urgent=True)
+
+    async def next_changes(self) -> list[LiveTurn]:
+        """Wait for changes and return the turns that changed since the last call.
+
+        The list is empty once the follower is `closed`. `has_missed_turns` then says whether turns
+        ended unseen and were dropped from memory.
+        """
+        await self._has_changed.wait()
+        self._has_changed.clear()
+        self._urgent.clear()
+        if self.closed:
+            return []
+        news = [live for live in self._channel.turns.values() if live.version > self.seen_version]
+        self.has_missed_turns = self.seen_version < self._channel.evicted
+        self.seen_version = self._channel.version
+        return news
+
+    async def pause(self, seconds: float) -> None:
+        """Wait for `seconds`, so that several changes become one event, but no longer than until a
+        turn ends."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._urgent.wait()
+
+
+class Hub:
+    """The state of live turns, and the streams that follow them.
+
+    Nothing is queued: a turn has one state, and each follower takes the newest one. A slow tab
+    therefore delays nobody and costs no memory; it only skips steps.
+
+    `is_accepting` is False once intake has stopped; new messages are then refused.
+    """
+
+    def __init__(
+        self, visitors: Visitors, conversations: Conversations, board: RequestBoard, peers: Peers
+    ) -> None:
+        self.visitors = visitors
+        self.conversations = conversations
+        self.requests = RequestWatch(self, board)
+        self.is_accepting = True
+        self._visitor_check_due = asyncio.Event()
+        self._visitor_check: asyncio.Task[None] | None = None
+        self._peers = peers
+        self._shared_at = BoundedDict[str, float](MAX_SHARED_TURNS_IN_MEMORY)
+        self._peers.on("progress", self._on_peer_progress)
+        self._peers.on("asked", self._on_peer_message)
+        self._peers.on("cards", self._on_peer_cards)
+        self._channels: dict[str, LiveConversation] = {}
+        self._watches: dict[int, asyncio.Task[None]] = {}
+        self._streams = 0
+        self._closed = False
+
+    def check_capacity(self) -> None:
+        """Raise TooManyStreams if no more streams may open, and ServerStopping after `close`."""
+        if self._closed:
+            raise ServerStopping
+        if self._streams >= MAX_OPEN_STREAMS:
+            raise TooManyStreams
+
+    @contextmanager
+    def follow(self, conversation: str, visitor: Visitor) -> Iterator[Follower]:
+        """Yield a follower of the conversation, which is closed when its visitor is not allowed any
+        more.
+
+        Raise TooManyStreams, or ServerStopping after `close`.
+        """
+        self.check_capacity()
+        channel = self._channels.setdefault(conversation, LiveConversation())
+        follower = Follower(channel, visitor)
+        channel.followers.add(follower)
+        if visitor.can_expire:
+            self.recheck_visitors()  # they were let in before this stream was known
+            if self._visitor_check is None or self._visitor_check.done():
+                self._visitor_check = asyncio.create_task(
+                    self._end_streams_of_departed(), name="who may follow"
+                )
+        self._streams += 1
+        try:
+            yield follower
+        finally:
+            self._streams -= 1
+            channel.followers.discard(follower)
+            self._drop_ended_turns(conversation, channel)
+
+    def recheck_visitors(self) -> None:
+        """Check soon whether the visitors of open streams are still allowed."""
+        self._visitor_check_due.set()
+
+    async def _end_streams_of_departed(self) -> None:
+        """Close the streams of visitors who are not allowed any more, while any stream has a
+        visitor that can expire."""
+        while visitors := {one.visitor for one in self._followers if one.visitor.can_expire}:
+            self._visitor_check_due.clear()
+            for visitor in visitors:
+                with suppress(PonteError):
+                    if await self.visitors.auth.is_still_allowed(visitor):
+                        continue
+                    for one in self._followers:
+                        if one.visitor == visitor:
+                            one.close()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(VISITOR_CHECK_INTERVAL_SECONDS):
+                    await self._visitor_check_due.wait()
+
+    @property
+    def _followers(self) -> list[Follower]:
+        return [one for channel in self._channels.values() for one in channel.followers]
+
+    @property
+    def readers(self) -> frozenset[Person]:
+        """The people who have an open stream."""
+        return frozenset(one.visitor.person for one in self._followers)
+
+    def wake(self, person: Person) -> None:
+        """Let the person's streams write what is new beside the turns."""
+        for one in self._followers:
+            if one.visitor.person == person:
+                one.wake(urgent=False)
+
+    def watch(self, conversation: str, seq: int, message: Message) -> None:
+        """Show this turn to all followers of the conversation until it has an answer."""
+        channel = self._channels.get(conversation)
+        if channel is None or seq in self._watches or self._closed:
+            return
+        live = channel.turns.setdefault(message.turn, LiveTurn(message.turn))
+        if not live.seq:
+            live.seq, live.message = seq, message
+            self._publish(channel, live)
+        task = asyncio.create_task(self._await_answer(conversation, live), name=f"watch {seq}")
+        self._watches[seq] = task
+        task.add_done_callback(lambda _: self._watches.pop(seq, None))
+
+    def show_progress(self, conversation: str, turn: str, progress: Progress) -> None:
+        """Store the progress of a turn and wake the streams of its conversation."""
+        channel = self._channels.setdefault(conversation, LiveConversation())
+        live = channel.turns.setdefault(turn, LiveTurn(turn))
+        live.progress = progress
+        self._publish(channel, live)
+
+    async def notify_peers(self, word: str, turn: str) -> None:
+        """Send the event `word` about a turn to the other processes. Failures are ignored."""
+        with suppress(PonteError):
+            await self._peers.notify(word, turn)
+
+    async def share_progress(self, turn: str, progress: Progress) -> None:
+        """Send the progress to other processes, at most every PROGRESS_SHARE_INTERVAL_SECONDS for
+        each turn."""
+        now = time.monotonic()
+        if now - self._shared_at.get(turn, 0.0) >= PROGRESS_SHARE_INTERVAL_SECONDS:
+            self._shared_at[turn] = now
+            with suppress(PonteError):
+                await self._peers.save_progress(turn, progress)
+
+    async def _on_peer_progress(self, turn: str) -> None:
+        for conversation, channel in list(self._channels.items()):
+            if channel.followers and turn in channel.turns and turn not in self._shared_at:
+                progress = await self._peers.read_progress(turn)
+                if progress and turn in channel.turns and not channel.turns[turn].is_ended:
+                    self.show_progress(conversation, turn, progress)
+
+    async def _on_peer_message(self, turn: str) -> None:
+        if self._streams and (entry := await self._find_turn(turn)):
+            self.watch(entry.message.address.conversation, entry.seq, entry.message)
+
+    async def _on_peer_cards(self, turn: str) -> None:
+        if self._streams and (entry := await self._find_turn(turn)) and entry.answer:
+            self.redraw_cards(entry.message.address.conversation, turn, entry.answer.cards)
+
+    async def _find_turn(self, turn: str) -> HistoryEntry | None:
+        with suppress(PonteError):
+            return await self.conversations.journal.history_entry(turn)
+        return None
+
+    def finish_turn(self, conversation: str, turn: str, outcome: Answer | PonteError) -> None:
+        """Store the outcome of a turn and wake the streams of its conversation.
+
+        A later outcome of that turn changes nothing.
+        """
+        channel = self._channels.get(conversation)
+        if channel is None:
+            return
+        live = channel.turns.setdefault(turn, LiveTurn(turn))
+        if not live.is_ended:
+            live.outcome = outcome
+            self._publish(channel, live)
+        self._drop_ended_turns(conversation, channel)
+
+    def redraw_cards(self, conversation: str, turn: str, cards: Sequence[Card]) -> None:
+        """Send the present state of cards of an ended turn."""
+        channel = self._channels.get(conversation)
+        if channel is not None and cards:
+            live = channel.turns.setdefault(f"{turn} cards", LiveTurn(turn))
+            live.cards = tuple(cards)
+            self._publish(channel, live)
+            self._drop_ended_turns(conversation, channel)
+
+    async def close(self) -> None:
+        """Refuse new messages, close every stream and wait for the hub's own tasks."""
+        self.is_accepting, self._closed = False, True
+        await self.requests.close()
+        for follower in self._followers:
+            follower.close()
+        checks = [self._visitor_check] if self._visitor_check else []
+        await cancel_all([*self._watches.values(), *checks])
+
+    async def _await_answer(self, conversation: str, live: LiveTurn) -> None:
+        try:
+            outcome: Answer | PonteError = await self.conversations.inbox.wait_for_answer(live.seq)
+        except PonteError as error:
+            outcome = error
+        self.finish_turn(conversation, live.turn, outcome)
+
+    def _publish(self, channel: LiveConversation, live: LiveTurn) -> None:
+        channel.version += 1
+        live.version = channel.version
+        for follower in channel.followers:
+            follower.wake(urgent=live.is_ended)
+
+    def _drop_ended_turns(self, conversation: str, channel: LiveConversation) -> None:
+        """Drop ended turns that all followers have seen, and the oldest above
+        MAX_ENDED_TURNS_IN_MEMORY."""
+        seen = min(
+            (follower.seen_version for follower in channel.followers), default=channel.version
+        )
+        ended = [key for key, live in channel.turns.items() if live.is_ended]
+        surplus = len(ended) - MAX_ENDED_TURNS_IN_MEMORY
+        for number, key in enumerate(ended):
+            live = channel.turns[key]
+            if live.version <= seen:
+                del channel.turns[key]
+            elif number < surplus:
+                channel.evicted = max(channel.evicted, live.version)
+                del channel.turns[key]
+        if not channel.followers and not channel.turns:
+            self._channels.pop(conversation, None)
+
+
+class RequestWatch:
+    """The number of requests for approval that wait for each person with an open stream.
+
+    It is counted again in a task after each change, because the rights of a person may depend on
+    another platform's answer, and a stream must not wait for that.
+    """
+
+    def __init__(self, hub: Hub, board: RequestBoard) -> None:
+        self._hub = hub
+        self._board = board
+        board.on_requests_change(self.refresh_all)
+        self._counts: dict[Person, tuple[str, ...]] = {}
+        self._tasks: dict[Person, asyncio.Task[None]] = {}
+        self._outdated: set[Person] = set()
+
+    async def list_requests(self, person: Person) -> Sequence[PendingRequest]:
+        """Return the requests that wait for the person now, oldest first. Raises NotStored."""
+        place = self._hub.visitors.address_of(person, "main")
+        return await self._board.requests(person, place)
+
+    def waiting_for(self, person: Person) -> tuple[str, ...]:
+        """Return the ids of the requests that wait for the person, as last counted."""
+        return self._counts.get(person, ())
+
+    def refresh(self, person: Person) -> None:
+        """Count the person's requests again, and wake their streams if the number differs."""
+        self._outdated.add(person)
+        if person not in self._tasks:
+            task = asyncio.create_task(self._count(person), name="count requests")
+            self._tasks[person] = task
+            task.add_done_callback(lambda _: self._tasks.pop(person, None))
+
+    def refresh_all(self) -> None:
+        """Count again for everybody who has an open stream."""
+        for person in self._hub.readers:
+            self.refresh(person)
+
+    async def close(self) -> None:
+        """Cancel the tasks."""
+        await cancel_all(self._tasks.values())
+
+    async def _count(self, person: Person) -> None:
+        while person in self._outdated:
+            self._outdated.discard(person)
+            with suppress(PonteError):
+                waiting = tuple(one.change.id for one in await self.list_requests(person))
+                if waiting != self.waiting_for(person):
+                    self._counts[person] = waiting
+                    self._hub.wake(person)
+        for visitor in self._counts.keys() - self._hub.readers:
+            del self._counts[visitor]
