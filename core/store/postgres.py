@@ -25,8 +25,7 @@ import structlog
 from core.domain.errors import NotStored, SettingsError, Unstorable
 from core.runtime.retry import retry_blocking
 from core.store.database import SqlConnection, SqlRow
-from core.store.queue_functions import LOCK_KEY
-from core.store.schema import DifferentSharedSchema, Schema
+from core.store.schema import LOCK_KEY, DifferentSharedSchema, Schema
 from core.store.tables import TableDeclaration
 from core.text.text import in_whole_characters
 

@@ -10,19 +10,15 @@ from core.store.places import (
     MAX_PERSON_TURNS_IN_CHANNEL,
     POSITIONS_PER_ROUND,
 )
+from core.store.schema import LOCK_KEY
+from core.store.turn_tables import IS_OPEN_TURN, SENDER_KEY
 
-LOCK_KEY = 7_063_184
-"""The key of Ponte's advisory locks, so that processes create the schema one after the other and
-lock a conversation. The number is arbitrary; it must not be used by other programs."""
 _BY_INDEX = """SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
     SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off SET jit = off"""
 """Planner settings that leave Postgres only nested loops over indexes. The tables of the queue are
 usually empty, so Postgres has no statistics when many messages arrive at once. Without these
 settings, each fetch read all waiting jobs (4 s with 10,000 of them)."""
-_OPEN = "is_decision = 0 AND state IN ('new', 'running', 'answered', 'posting')"
-_FLOW = "(channel || ' ' || person)"
-"""The SQL of `IS_OPEN_TURN` and `SENDER_KEY` in core/store/turn_tables.py, for the functions of the
-queue."""
+_OPEN, _FLOW = IS_OPEN_TURN, SENDER_KEY
 
 QUEUE_FUNCTIONS = f"""
 CREATE INDEX ponte_jobs_lock ON procrastinate_jobs (lock) WHERE status IN ('todo', 'doing');

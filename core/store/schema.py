@@ -26,6 +26,9 @@ from core.store.tables import TableDeclaration, create_statements
 
 VERSION_TABLE = "CREATE TABLE database_schema (version INTEGER NOT NULL, fingerprint TEXT NOT NULL)"
 """The table with one row: the version and the fingerprint of the database's schema."""
+LOCK_KEY = 7_063_184
+"""The key of Ponte's advisory locks, so that processes create the schema one after the other and
+lock a conversation. The number is arbitrary; it must not be used by other programs."""
 _TABLE = re.compile(r"(CREATE TABLE [^(]*)\((.*)\)([^)]*)")
 _TOP_LEVEL_COMMA = re.compile(r",(?![^(]*\))")
 
