@@ -20,9 +20,9 @@ from pathlib import Path
 import structlog
 
 from benchmarks.process import proportional, resident
-from core.clients.http import Proxies
+from core.base.http import Proxies
 from core.domain.records import Outcome, Viewer
-from core.store.kernels import KernelRows
+from core.journal.kernels import KernelRows
 from core.tools.code.environment import PythonEnvironment, environments_folder
 from core.tools.code.local import Kernels, LocalBackend
 from core.tools.code.sandbox.sandbox import SandboxLimits

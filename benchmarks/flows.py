@@ -43,11 +43,11 @@ from unittest import mock
 import structlog
 from pydantic import SecretStr
 
-from bot.config import Config
+from bot.config.ponte_toml import Config
+from core.base import i18n
 from core.commands import grammar
-from core.rights.policy import Policy
-from core.rights.rules import Rule
-from core.text import i18n
+from core.people.policy import Policy
+from core.people.rules import Rule
 from tests.dialogues.bot_home import BotHome
 from tests.dialogues.decisions import on_slack
 from tests.dialogues.office import PAID, ZONE, Office, office

@@ -33,11 +33,11 @@ SUBJECTS = (
         "origins of turns",
         # The origins, and the files where messages of one alone are made.
         own=(
-            "core/schedules/", "core/webhooks/", "core/conversation/origins.py",
-            "core/domain/schedules.py", "core/domain/schedule_rules.py",
-            "core/domain/schedule_words.py", "core/domain/hooks.py", "core/chat/hooks.py",
-            "core/conversation/scheduled_turns.py", "core/store/schedules.py",
-            "adapters/web/openai_api.py", "bot/hook_config.py",
+            "core/schedules/", "core/webhooks/", "core/turn/origins.py",
+            "core/schedules/schedule.py", "core/schedules/rules.py",
+            "core/schedules/rule_words.py", "core/webhooks/hook.py", "core/webhooks/intake.py",
+            "core/conversation/scheduled_turns.py", "core/schedules/rows.py",
+            "adapters/web/api/openai_api.py", "bot/config/webhook_section.py",
         ),
         named=(
             r"(?<!: MessageOrigin = )\bPERSON\b", r"\bPROGRAM\b", r"\bPEOPLE\b",
@@ -59,8 +59,9 @@ SUBJECTS = (
         own=(
             "core/changes/kinds.py", "core/tools/nocodb/", "core/tools/sample/",
             "core/tools/stackspot/", "core/tools/posting/", "core/tools/schedules/",
-            "core/chat/elsewhere.py", "core/schedules/", "core/conversation/schedules.py",
-            "core/domain/schedules.py", "core/store/schedules.py",
+            "core/tools/posting/place_posts.py", "core/schedules/",
+            "core/conversation/schedules.py",
+            "core/schedules/schedule.py", "core/schedules/rows.py",
         ),
         named=(
             r"\bdraft\.kind (not in|in|==|!=) ", r"\bmatch draft\.kind\b",

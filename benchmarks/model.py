@@ -19,7 +19,7 @@ import aiohttp
 import structlog
 from openai import AsyncOpenAI, omit
 
-from core.clients.openai import ModelEndpoint, ModelServerClient
+from core.base.openai import ModelEndpoint, ModelServerClient
 from core.domain.messages import Item, Person
 from core.domain.records import Remote, RoundCompleted, RoundRequest, TextDelta, Thread
 from core.models.model_server import ModelOptions

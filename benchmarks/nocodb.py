@@ -22,7 +22,7 @@ from pathlib import Path
 import structlog
 
 from benchmarks.engine import engine
-from core.clients.http import HttpClient
+from core.base.http import HttpClient
 from core.domain.records import Viewer
 from core.tools.nocodb.schema import TableDescription, format_outline
 from core.tools.nocodb.source import NocoSource

@@ -15,10 +15,10 @@ import structlog
 from benchmarks.engine import engine
 from bot.integrations import PLATFORM_RIGHTS
 from core.domain.messages import Address, Person
-from core.rights.allowances import Allowance
-from core.rights.policy import PlatformPeople, Policy
-from core.rights.rules import Rule, RuleBook
-from core.rights.usage import NANODOLLARS_PER_DOLLAR, Price, Prices
+from core.money.allowances import Allowance
+from core.money.usage import NANODOLLARS_PER_DOLLAR, Price, Prices
+from core.people.policy import PlatformPeople, Policy
+from core.people.rules import Rule, RuleBook
 from tests.fakes.choices import make_message, make_spending
 from tests.fakes.config import FixedConfig
 

@@ -15,16 +15,16 @@ from pathlib import Path
 import structlog
 
 from bot.compose import Secrets, compose
-from bot.config import Config, read_config
+from bot.config.ponte_toml import Config, read_config
+from bot.config.webhooks import check_secrets
 from bot.home import Home
-from bot.hooks import check_secrets
 from bot.integrations import FACES, Faces
 from bot.logs import set_up_logging
 from bot.settings import Settings, load
 from bot.start import ModelRequests, Start
-from core.domain.errors import HomeTaken, SettingsError
+from core.base.errors import HomeTaken, SettingsError
+from core.base.i18n import LANGUAGE, READER_IS_OWNER
 from core.domain.records import DoctorFinding
-from core.text.i18n import LANGUAGE, READER_IS_OWNER
 
 log = structlog.get_logger("process")
 M_ARENA_MAX = -8
@@ -127,7 +127,7 @@ def _use_one_heap() -> None:
 
 def _check_everything(begun: Start, *model: ModelRequests) -> AsyncIterator[DoctorFinding]:
     """Run the checks of `ponte doctor`, for the operator's page and for `ponte doctor` itself."""
-    from bot.doctor import check_everything
+    from bot.doctor.checks import check_everything
 
     return check_everything(begun, *model)
 

@@ -13,34 +13,32 @@ from pydantic import SecretStr
 
 from adapters.web import WEB
 from bot import __version__
-from bot.config import Config, LiveConfig
+from bot.config.ponte_toml import Config, LiveConfig
+from bot.config.quick_registry import QuickCommandRegistry
+from bot.config.reload import Reloader
+from bot.config.webhooks import ConfiguredHooks
 from bot.engine import Engine, Tools, load_parsers
 from bot.health import HealthBoard, summaries
 from bot.home import Home
-from bot.hooks import ConfiguredHooks
 from bot.integrations import KINDS, Faces, canonical_person, collect_rights
 from bot.operation_service import OperationService
-from bot.owner_name import OwnerName
-from bot.page_accounts import PageAccountService
-from bot.personal_data import PersonalDataService
+from bot.people.owner_name import OwnerName
+from bot.people.page_accounts import PageAccountService
+from bot.people.personal_data import PersonalDataService
 from bot.ponte import CheckEverything, Ponte
-from bot.quick_registry import QuickCommandRegistry
-from bot.reload import Reloader
 from bot.settings import Settings
 from bot.start import Start
 from bot.stores import Stores
 from bot.surfaces import Surfaces
 from bot.tracing import Traces
+from core.base.errors import SettingsError
+from core.base.http import HttpClient
+from core.base.openai import OPENAI_URL, ModelEndpoint, ModelServerClient
 from core.changes.approval import Approval
 from core.chat.people import People
-from core.clients.http import HttpClient
-from core.clients.openai import OPENAI_URL, ModelEndpoint, ModelServerClient
-from core.conversation import prompt
-from core.conversation.retention import Retention
-from core.conversation.run import TurnConfig
-from core.domain.errors import SettingsError
 from core.domain.messages import Address, Person
 from core.domain.records import DoctorFinding
+from core.erasure.personal_data import SqlPersonalData
 from core.integrations.integration import (
     ChatIntegration,
     IntegrationDependencies,
@@ -50,21 +48,23 @@ from core.integrations.integration import (
     ToolIntegration,
 )
 from core.integrations.settings import plain_value
+from core.journal.journal import Journal
+from core.journal.peers import Alone, Peers
 from core.models.model_server import ModelOptions
+from core.money.budget import Budget
 from core.observability import metrics, tracing
-from core.rights.policy import PlatformPeople, Policy
+from core.people.directory_rows import SqlDirectory
+from core.people.owner_name import SqlOwnerName
+from core.people.page_accounts import SqlPageAccounts
+from core.people.policy import PlatformPeople, Policy
 from core.schedules.tools import ScheduleSource
-from core.store.budget import Budget
 from core.store.database import Database
-from core.store.directory import SqlDirectory
 from core.store.files import SqlFiles
-from core.store.owner_name import SqlOwnerName
-from core.store.page_accounts import SqlPageAccounts
-from core.store.peers import Alone, Peers
-from core.store.personal_data import SqlPersonalData
-from core.store.turns import Journal
 from core.tools.posting.source import PlacePostSource
 from core.tools.tool import Toolbox
+from core.turn import prompt
+from core.turn.retention import Retention
+from core.turn.run import TurnConfig
 
 NO_POSTGRES_SENTENCE = (
     "DATABASE_URL needs the package {name}. Install the extra postgres or "

@@ -8,15 +8,15 @@ from contextlib import suppress
 from dataclasses import replace
 
 from bot.settings import Settings
+from core.base.errors import NotStored
+from core.base.i18n import say, translate_word
 from core.changes.views import ChangeViews
 from core.domain.changes import PendingRequest
-from core.domain.errors import NotStored
 from core.domain.messages import Address, Card, Person
 from core.domain.records import Health, QuickCommand, Viewer
+from core.domain.tool_ports import QuickCommands
 from core.observability import metrics
-from core.ports.tools import QuickCommands
-from core.rights.policy import Policy
-from core.text.i18n import say, translate_word
+from core.people.policy import Policy
 
 PART_TIMEOUT_SECONDS = 5.0
 """How long one part may take to report its health."""

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import structlog
 
-from core.domain.errors import HomeTaken, PonteError, SettingsError
+from core.base.errors import HomeTaken, PonteError, SettingsError
 from core.integrations.settings import token_fault
 
 log = structlog.get_logger("home")

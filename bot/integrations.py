@@ -14,7 +14,7 @@ from adapters.web import WEB
 from core.changes.kinds import Kind
 from core.integrations.integration import ChatIntegration, Integration
 from core.models import MODEL_INTEGRATION
-from core.rights.rules import OWNER_ID, PlatformRights
+from core.people.rules import OWNER_ID, PlatformRights
 from core.schedules.kind import SCHEDULE_CHANGE, SCHEDULE_KIND
 from core.tools.code import CODE_INTEGRATION
 from core.tools.nocodb import NOCODB_INTEGRATION

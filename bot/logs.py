@@ -21,8 +21,8 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from bot.settings import Settings, load
-from core.domain.errors import PonteError, SettingsError
-from core.text.i18n import say
+from core.base.errors import PonteError, SettingsError
+from core.base.i18n import say
 
 MASK = "[secret]"
 _MIN_SECRET_CHARS = 4

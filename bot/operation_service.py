@@ -19,12 +19,12 @@ from bot.operation_texts import TEXTS, ResultText, View, format_plainly
 from bot.operations import OPERATIONS, Operation
 from bot.ponte import Ponte
 from bot.start import Start
+from core.base.i18n import say
 from core.domain.messages import Person
-from core.domain.schedules import Schedule
-from core.rights.audit import OPERATOR
-from core.rights.rules import OWNER_ID
+from core.people.audit import OPERATOR
+from core.people.rules import OWNER_ID
+from core.schedules.schedule import Schedule
 from core.schedules.scheduling import to_json as schedule_json
-from core.text.i18n import say
 
 Json = Mapping[str, Any]
 _PLAIN_TEXT = ResultText(format_plainly)

@@ -12,19 +12,19 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from core.domain.schedule_words import (
+from core.base import i18n
+from core.base.i18n import say
+from core.base.markdown import to_plain_text
+from core.base.text import clean_text, to_one_line
+from core.money.allowances import describe_estimates, describe_server_costs
+from core.people.audit import PERSON_FACTS
+from core.schedules.rule_words import (
     REASON_SENTENCES,
     STATE_SENTENCES,
     describe_result,
     describe_rule,
 )
-from core.domain.schedules import ScheduleDraft, ScheduleRule
-from core.rights.allowances import describe_estimates, describe_server_costs
-from core.rights.audit import PERSON_FACTS
-from core.text import i18n
-from core.text.i18n import say
-from core.text.markdown import to_plain_text
-from core.text.text import clean_text, to_one_line
+from core.schedules.schedule import ScheduleDraft, ScheduleRule
 
 Row = Mapping[str, Any]
 COLUMN_GAP = "  "

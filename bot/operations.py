@@ -21,12 +21,12 @@ from bot import operation_results as results
 from bot.operation_results import Json, Rows
 
 if TYPE_CHECKING:
-    from adapters.web.answers import ChatAnswer
+    from adapters.web.api.answers import ChatAnswer
     from bot.ponte import Ponte
     from bot.start import Start
     from core.domain.messages import Person
     from core.domain.records import DoctorFinding, Health, TurnSummary
-    from core.domain.schedules import Schedule
+    from core.schedules.schedule import Schedule
 
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
 FILE_PIECE_BYTES = 3_000_000
@@ -299,7 +299,7 @@ async def check_policy(
     )] = (),
 ) -> results.PolicyCheck:  # fmt: skip
     """Show a person's permissions in a channel, and which rule decides. Contacts no service."""
-    from bot.policy_check import check_rights
+    from bot.config.policy_check import check_rights
 
     return await check_rights(start, person, channel, groups=group, guest=guest, rights=right)
 
@@ -311,9 +311,9 @@ async def preview_hook(
     body: Annotated[str, ShellOption("A file with the body of a request.", is_file=True)] = "",
 ) -> results.HookPreview:
     """Show what a delivery of a webhook would post, and with which permissions. Posts nothing."""
-    from bot.policy_check import find_rights
-    from core.chat.hooks import preview_delivery
-    from core.domain.errors import NotFound
+    from bot.config.policy_check import find_rights
+    from core.base.errors import NotFound
+    from core.webhooks.intake import preview_delivery
 
     config = start.config
     if name not in config.hooks:
@@ -545,7 +545,7 @@ async def forget_person(ponte: Ponte, key: PersonKey, actor: Person) -> results.
     """Delete all data about one person, here and on the model's server. This cannot be undone."""
     done = await ponte.personal_data.forget(key, actor)
     if done.left:
-        from core.domain.errors import PonteError
+        from core.base.errors import PonteError
 
         raise PonteError(
             "New data about {person} arrived during the deletion: {names}. Delete it again.",

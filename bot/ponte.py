@@ -18,31 +18,31 @@ import structlog
 from adapters.terminal import TERMINAL
 from adapters.web import add_token
 from bot import __version__
-from bot.config import LiveConfig
+from bot.config.ponte_toml import LiveConfig
+from bot.config.reload import Reloader
+from bot.doctor.safety import list_findings
 from bot.engine import Engine
 from bot.health import HealthBoard
 from bot.home import Home
 from bot.operation_results import SignInLink
-from bot.page_accounts import PageAccountService
-from bot.personal_data import PersonalDataService
-from bot.reload import Reloader
-from bot.safety import list_findings
+from bot.people.page_accounts import PageAccountService
+from bot.people.personal_data import PersonalDataService
 from bot.settings import Settings
 from bot.start import ModelRequests, Start
 from bot.surfaces import Surfaces
 from bot.tracing import Traces
+from core.base.errors import BadInput, NotFound, PonteError
+from core.base.i18n import LANGUAGE, say
 from core.commands.grammar import parse_command, render_command
 from core.domain.changes import SAMPLE_APPLIER
-from core.domain.errors import BadInput, NotFound, PonteError
 from core.domain.messages import Address, ChangeAction, Message, Person, ReplyTo, turn_id
 from core.domain.records import DoctorFinding, HistoryEntry
 from core.observability import tracing
-from core.rights.rules import OWNER_ID
-from core.text.i18n import LANGUAGE, say
+from core.people.rules import OWNER_ID
 from core.tools.sample import SAMPLE_INTEGRATION, open_sample_base
 
 if TYPE_CHECKING:
-    from adapters.web.answers import ChatAnswer
+    from adapters.web.api.answers import ChatAnswer
 
 log = structlog.get_logger("process")
 CheckEverything = Callable[..., AsyncIterator[DoctorFinding]]
@@ -213,8 +213,8 @@ class Ponte:
 
         The command is stored like a message, so that a decision continues after a crash.
         """
-        from adapters.web.chat import REFUSAL_CODES
-        from adapters.web.stream import answer_json
+        from adapters.web.api.chat import REFUSAL_CODES
+        from adapters.web.api.stream import answer_json
 
         owner, inbox = Person(TERMINAL.name, OWNER_ID), self.engine.conversations.inbox
         names = await self.engine.people.find_names([owner.key])

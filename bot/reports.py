@@ -9,13 +9,13 @@ from typing import cast, get_args
 
 from adapters.web import WEB
 from bot.operation_results import Limit, PendingRequest, UsageReport
+from core.base.errors import BadInput
+from core.base.i18n import format_moment, say
 from core.changes.service import ChangeService
-from core.domain.errors import BadInput
 from core.domain.messages import Address, Person
-from core.rights.allowances import COUNTED_WORDS, format_amount, period_end
-from core.rights.rules import OWNER_ID, place_names
-from core.store.budget import Budget, ReportRow
-from core.text.i18n import format_moment, say
+from core.money.allowances import COUNTED_WORDS, format_amount, period_end
+from core.money.budget import Budget, ReportRow
+from core.people.rules import OWNER_ID, place_names
 
 
 async def report_usage(budget: Budget, by: str, since: str) -> UsageReport:

@@ -38,8 +38,9 @@ from adapters.discord import DiscordSettings
 from adapters.slack import SlackSettings
 from adapters.web import WebSettings
 from bot.integrations import ADMINS, FACES, Faces
-from core.clients.http import Proxies
-from core.domain.errors import SettingsError
+from core.base.errors import SettingsError
+from core.base.http import Proxies
+from core.base.i18n import nearest_locale, say
 from core.integrations.integration import ChatIntegration, OwnerIntegration
 from core.integrations.settings import (
     ProxyUrl,
@@ -50,9 +51,8 @@ from core.integrations.settings import (
     setting,
 )
 from core.models import ModelSettings
-from core.rights.policy import DailyCaps
-from core.rights.rules import EVERYBODY_NAME, DailyTurns
-from core.text.i18n import nearest_locale, say
+from core.people.policy import DailyCaps
+from core.people.rules import EVERYBODY_NAME, DailyTurns
 from core.tools.code import CodeSettings
 from core.tools.nocodb import NocodbSettings
 from core.tools.stackspot import StackSpotSettings

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from bot.config import Config
+from bot.config.ponte_toml import Config
 from bot.home import Home
 from bot.settings import Settings
-from core.domain.errors import SettingsError
+from core.base.errors import SettingsError
 
 ModelRequests = Literal["announce", "send"]
 """What `ponte doctor` does about paid requests to the model."""

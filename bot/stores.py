@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 from bot.tables import SCHEMA
 from core.domain.records import Health
-from core.rights.audit import Audit
+from core.journal.peers import Alone, Peers
+from core.journal.thread_map import FileThreadMap, SqlThreadMap
+from core.journal.threads import erase_spare_remotes
+from core.people.audit import Audit
+from core.people.audit_lines import FileAuditLines, SqlPseudonyms, TableAuditLines
 from core.store import snapshot
-from core.store.audit import FileAuditLines, SqlPseudonyms, TableAuditLines
 from core.store.database import Database, SqlConnection, SqliteDatabase
 from core.store.files import FileBytes, FolderBytes, PieceBytes
-from core.store.peers import Alone, Peers
-from core.store.thread_map import FileThreadMap, SqlThreadMap
-from core.store.threads import erase_spare_remotes
 
 if TYPE_CHECKING:
-    from core.store.jobs import Jobs
+    from core.journal.jobs import Jobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Stores:
     async def open_shared(cls, url: str, *, takes: bool = True, works: bool = True) -> Stores:
         """Open the stores in a database that several processes share. Raise NotStored,
         DifferentSchema."""
-        from core.store.jobs import Jobs
+        from core.journal.jobs import Jobs
         from core.store.postgres import PostgresDatabase
 
         database = await PostgresDatabase.open(url, SCHEMA)

@@ -8,9 +8,9 @@ from typing import Any
 
 from bot.home import Home
 from bot.settings import Settings
-from core.chat.platform import ChatPlatform, Platform
+from core.base.tasks import run_together
+from core.domain.platform import ChatPlatform, Platform
 from core.integrations.integration import OwnerIntegration
-from core.runtime.tasks import run_together
 
 
 @dataclass(slots=True)

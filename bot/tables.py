@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
-from core.schedules.tables import SCHEDULE_RUNS, SCHEDULES
-from core.store.change_tables import CHANGES, CONSENTS, NOTES, OUTBOX, STEPS
-from core.store.kernels import KERNELS
-from core.store.money_tables import COUNTERS, HOLDS, SPENDINGS, USAGE
-from core.store.own_tables import FILES, LEASES, PACES, PIECES, PROCESSES, REMEMBERED, SECRETS
-from core.store.people_tables import (
-    API_TOKENS,
-    AUDIT,
-    AUDIT_KEYS,
-    DIRECTORY,
-    ENDED_SESSIONS,
-    ERASED_PEOPLE,
-    PEOPLE,
-)
-from core.store.queue_functions import QUEUE_FUNCTIONS
-from core.store.schema import Migration, Schema
-from core.store.shared_statements import TURN_FUNCTIONS
-from core.store.turn_tables import (
+from core.changes.tables import CHANGES, CONSENTS, NOTES, OUTBOX, STEPS
+from core.journal.kernels import KERNELS
+from core.journal.queue_functions import QUEUE_FUNCTIONS
+from core.journal.shared_statements import TURN_FUNCTIONS
+from core.journal.tables import (
     CALLS,
     CONVERSATIONS,
     CURRENT_TURNS_VIEW,
@@ -33,6 +20,19 @@ from core.store.turn_tables import (
     THREAD_MAP,
     THREADS,
 )
+from core.money.tables import COUNTERS, HOLDS, SPENDINGS, USAGE
+from core.people.tables import (
+    API_TOKENS,
+    AUDIT,
+    AUDIT_KEYS,
+    DIRECTORY,
+    ENDED_SESSIONS,
+    ERASED_PEOPLE,
+    PEOPLE,
+)
+from core.schedules.tables import SCHEDULE_RUNS, SCHEDULES
+from core.store.own_tables import FILES, LEASES, PACES, PIECES, PROCESSES, REMEMBERED, SECRETS
+from core.store.schema import Migration, Schema
 
 TABLES = (
     INBOX, ITEMS, ROUNDS, CALLS, POSTS, FILES, CHANGES, STEPS, NOTES, CONSENTS, OUTBOX, SCHEDULES,

@@ -18,7 +18,7 @@ import structlog
 
 from bot import __version__
 from bot.settings import Settings
-from core.domain.errors import SettingsError
+from core.base.errors import SettingsError
 from core.integrations.settings import plain_value
 from core.observability import metrics
 from core.observability.tracing import Recording, SpanValue, root_span_id_of, trace_id_of

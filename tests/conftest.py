@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 
-from core.text.i18n import LANGUAGE, READER_IS_OWNER
+from core.base.i18n import LANGUAGE, READER_IS_OWNER
 from core.tools.code import environment
 from core.tools.tool import Parameters
 from tests import bytecode, databases, quick
@@ -46,7 +46,7 @@ quick.watch_processes()
 structlog.get_config()["processors"][-1].exception_formatter = structlog.dev.plain_traceback
 
 
-LOOKS_FOR_PROGRAMS = ("code", "pictures", "real/sandbox", "bot/test_doctor.py")
+LOOKS_FOR_PROGRAMS = ("code", "pictures", "real/sandbox", "bot/doctor/test_doctor.py")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

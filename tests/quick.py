@@ -15,9 +15,10 @@ import pytest
 
 TESTS = Path(__file__).parent
 QUICK = (
-    "bot/test_board.py", "bot/test_config.py", "bot/test_names.py", "bot/test_policy_document.py",
-    "bot/test_quick.py", "bot/test_safety.py", "bot/test_settings.py",
-    "bot/test_telemetry.py", "bot/test_toml_lines.py",
+    "bot/test_board.py", "bot/config/test_config.py", "bot/config/test_names.py",
+    "bot/config/test_policy_document.py",
+    "bot/config/test_quick.py", "bot/doctor/test_safety.py", "bot/test_settings.py",
+    "bot/test_telemetry.py", "bot/config/test_toml_lines.py",
     "contract",
     "core",
     "dialogues/test_approvals.py", "dialogues/test_changes.py", "dialogues/test_language.py",
@@ -39,8 +40,8 @@ QUICK = (
 NOT_QUICK = (
     "contract/test_code_backend.py", "contract/test_crowds.py", "contract/test_migrations.py",
     "contract/test_postgres.py",
-    "contract/test_processes.py", "contract/test_tool.py", "core/test_changes_machine.py",
-    "core/test_growing.py", "core/test_link_shapes.py", "slack/test_cards.py",
+    "contract/test_processes.py", "contract/test_tool.py", "core/changes/test_changes_machine.py",
+    "core/base/test_growing.py", "core/base/test_link_shapes.py", "slack/test_cards.py",
     "slack/test_kill.py", "slack/test_run.py",
 )  # fmt: skip
 """Files in those folders that start processes or take many seconds."""
@@ -59,7 +60,7 @@ _started: list[str] = []
 
 @functools.cache
 def place_of(file: Path) -> str:
-    """Return where a file with tests is, for example `core/test_text.py`."""
+    """Return where a file with tests is, for example `core/base/test_text.py`."""
     return file.relative_to(TESTS).as_posix()
 
 

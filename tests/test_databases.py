@@ -32,7 +32,7 @@ async def test_a_copy_equals_a_new_database(tmp_path: Path) -> None:
 
 
 async def test_no_test_waits_for_the_disk(tmp_path: Path) -> None:
-    """But for those that use `durable_sqlite`: tests/core/test_database.py."""
+    """But for those that use `durable_sqlite`: tests/core/store/test_database.py."""
 
     def synchronous(connection: SqlConnection) -> object:
         return connection.execute("PRAGMA synchronous").fetchone()[0]

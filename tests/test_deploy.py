@@ -15,13 +15,14 @@ import pytest
 import typer.main
 import uvicorn
 
+from adapters.web.api.stream import KEEP_ALIVE_SECONDS
 from adapters.web.http_io import MAX_FORM_BODY_BYTES
 from adapters.web.server import MOUNTED_BODY_LIMIT_BYTES
-from adapters.web.stream import KEEP_ALIVE_SECONDS
-from bot.cli import cli
+from bot.cli.main import cli
 from bot.settings import Settings
+from core.journal import procrastinate_adapter
 from core.observability.metrics import render_metrics
-from core.store import postgres, procrastinate_adapter
+from core.store import postgres
 
 ROOT = Path(__file__).parents[1]
 NAMES = (

@@ -19,14 +19,14 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("bot", "adapters", "core")
 
-PLACES = {
-    "httpx": "core/clients/http.py",
-    "openai": "core/clients/openai.py",
-    "sqlitedict": "core/store/thread_map.py",
-    "cronsim": "core/domain/schedule_rules.py",
+PLACES: dict[str, str | tuple[str, ...]] = {
+    "httpx": "core/base/http.py",
+    "openai": "core/base/openai.py",
+    "sqlitedict": "core/journal/thread_map.py",
+    "cronsim": "core/schedules/rules.py",
     "psycopg": "core/store/",
     "psycopg_pool": "core/store/postgres.py",
-    "procrastinate": "core/store/",
+    "procrastinate": ("core/store/", "core/journal/"),
     "prometheus_client": "core/observability/metrics.py",
     "requests": "bot/tracing.py",
     "slack_bolt": "adapters/slack/",
@@ -35,13 +35,13 @@ PLACES = {
     "starlette": "adapters/web/",
     "uvicorn": "adapters/web/",
     "opentelemetry": "bot/tracing.py",
-    "typer": "bot/cli.py",
+    "typer": "bot/cli/main.py",
     "pydantic_settings": "bot/settings.py",
     "platformdirs": "bot/settings.py",
 }
 FOLDERS = (
-    "runtime", "text", "domain", "rights", "ports", "clients", "observability", "commands", "store",
-    "changes", "chat", "integrations", "tools", "models", "conversation", "schedules", "webhooks",
+    "base", "domain", "observability", "store", "people", "commands", "money", "changes", "journal",
+    "chat", "integrations", "models", "tools", "turn", "schedules", "webhooks", "erasure",
 )  # fmt: skip
 """The folders of `core/`, from the one that imports no other to the one that nothing imports."""
 HEAVY = ("openai", "slack_bolt", "slack_sdk", "discord", "starlette", "uvicorn", "httpx", "aiohttp",
@@ -91,7 +91,7 @@ def importers(*modules: str, below: str = "") -> list[str]:
 
 
 def test_the_product_has_sources() -> None:
-    assert {"bot/settings.py", "core/ports/conversations.py"} <= set(sources())
+    assert {"bot/settings.py", "core/domain/conversation_ports.py"} <= set(sources())
 
 
 def test_packages_point_one_way() -> None:
@@ -103,11 +103,12 @@ def test_the_bot_names_its_integrations_in_one_list() -> None:
     """Beside it the settings declare their fields, and a command is Slack's own."""
     named = ("adapters.slack", "adapters.discord", "core.tools.nocodb", "core.tools.stackspot")
     assert importers(*named, below="bot/") == [
-        "bot/cli_commands.py",
+        "bot/cli/commands.py",
         "bot/integrations.py",
         "bot/settings.py",
     ]
-    faces = ("app", "doctor", "safety", "health", "engine", "quick_registry", "config")
+    faces = ("app", "doctor/checks", "doctor/safety", "health", "engine",
+             "config/quick_registry", "config/ponte_toml")  # fmt: skip
     names = {"slack", "discord", "web", "terminal", "nocodb", "stackspot", "model", "code"}
     for path in (f"bot/{name}.py" for name in faces):
         told = {n.value for n in ast.walk(sources()[path]) if isinstance(n, ast.Constant)}
@@ -140,12 +141,10 @@ def test_models_and_tools_do_not_know_each_other() -> None:
 
 
 def test_the_turn_and_what_stands_above_it_are_known_to_the_bot_alone() -> None:
-    for path in importers(
-        "core.conversation.rounds", "core.conversation.manager", "core.conversation.commands"
-    ):
+    for path in importers("core.turn.rounds", "core.turn.manager", "core.turn.commands"):
         assert path.startswith("bot/") or path in (
-            "core/conversation/rounds.py",
-            "core/conversation/manager.py",
+            "core/turn/rounds.py",
+            "core/turn/manager.py",
         ), path
 
 
@@ -229,7 +228,7 @@ def test_only_the_settings_read_the_environment() -> None:
     ]
     # `ponte --help` speaks the reader's language, before there are settings, and the terminal sends
     # the zone of the person's shell, which is not the server's.
-    assert set(reading) <= {"bot/settings.py", "bot/cli.py", "adapters/terminal/chat.py"}
+    assert set(reading) <= {"bot/settings.py", "bot/cli/main.py", "adapters/terminal/chat.py"}
 
 
 def _name(node: ast.Attribute | ast.Name) -> str:
@@ -246,7 +245,7 @@ def loaded_by(statement: str) -> set[str]:
 
 
 def test_version_imports_nothing_heavy() -> None:
-    loaded = loaded_by("from bot.cli import main; main(['version'])")
+    loaded = loaded_by("from bot.cli.main import main; main(['version'])")
     assert "typer" in loaded
     # typer 0.29 itself takes pydantic to check arguments with: 30 ms that stay.
     heavy = {*HEAVY, "pydantic_settings", "structlog", "rich", "asyncio", "sqlite3", "core"}
@@ -255,7 +254,7 @@ def test_version_imports_nothing_heavy() -> None:
 
 def test_heavy_libraries_are_imported_only_when_used() -> None:
     """Importing one takes up to half a second, which `ponte run` cannot wait for."""
-    loaded = loaded_by("import bot.app, bot.cli_commands, bot.doctor")
+    loaded = loaded_by("import bot.app, bot.cli.commands, bot.doctor.checks")
     assert loaded & set(HEAVY) == set()
 
 

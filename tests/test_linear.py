@@ -25,21 +25,21 @@ from adapters.discord import events as discord_events
 from adapters.discord import render as discord
 from adapters.slack import render as slack
 from adapters.terminal.chat import _WORD
-from adapters.web.render import to_html
+from adapters.web.page.render import to_html
 from bot.logs import Redaction
-from core.clients.http import HttpAnswer, withhold_secrets
-from core.commands import grammar, quick_commands
-from core.domain.errors import PonteError
-from core.models.thoughts import GrowingAnswer, remove_thoughts
-from core.text import markdown, text
-from core.text.markdown import (
+from core.base import markdown, text
+from core.base.errors import PonteError
+from core.base.http import HttpAnswer, withhold_secrets
+from core.base.markdown import (
     MAX_BRACKETS,
     MAX_LINES,
     MAX_MARKDOWN_CHARACTERS,
     escape_markdown,
     is_too_complex,
 )
-from core.text.text import redact
+from core.base.text import redact
+from core.commands import grammar, quick_commands
+from core.models.thoughts import GrowingAnswer, remove_thoughts
 from core.tools.code import hosted, hosted_response
 from core.tools.nocodb.bridge_api import explain_bridge_error
 from core.tools.stackspot.client import parse_json_text

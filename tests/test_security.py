@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from bot.integrations import PLATFORM_RIGHTS
-from core.conversation.rounds import MAX_ROUNDS
-from core.conversation.run import CallLimits
 from core.domain.messages import Address, Person
 from core.domain.records import Action
-from core.rights.policy import DailyCaps
+from core.people.policy import DailyCaps
+from core.turn.rounds import MAX_ROUNDS
+from core.turn.run import CallLimits
 from tests.fakes.choices import allow_list
 
 ROOT = Path(__file__).parents[1]

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from bot.cli import cli
+from bot.cli.main import cli
 from bot.settings import Settings
-from core.store.turn_runner import CANCELLED_TURN_SECONDS
+from core.journal.turn_runner import CANCELLED_TURN_SECONDS
 from tests.code.sandboxed import require
 
 DEPLOY = Path(__file__).parents[1] / "deploy"

@@ -58,7 +58,7 @@ def test_it_is_for_any_machine_and_says_what_it_needs(wheel: Path) -> None:
         info = f"ponte_bot-{__version__}.dist-info"
         metadata = opened.read(f"{info}/METADATA").decode()
         scripts = opened.read(f"{info}/entry_points.txt").decode()
-    assert "ponte = bot.cli:main" in scripts
+    assert "ponte = bot.cli.main:main" in scripts
     assert "Requires-Dist: starlette>=1.0" in metadata
     assert "Requires-Python: >=3.11" in metadata
     assert "Provides-Extra: postgres" in metadata

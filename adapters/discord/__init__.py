@@ -13,10 +13,11 @@ from typing import Any, ClassVar
 
 from pydantic import SecretStr
 
-from core.chat.conversations import Conversations
+from core.base.i18n import say
 from core.chat.participants import list_answer_all_places
 from core.chat.people import People
-from core.chat.platform import ChatPlatform
+from core.domain.conversation_ports import StatusBoard
+from core.domain.platform import ChatPlatform
 from core.domain.records import Health
 from core.integrations.integration import (
     DAILY_TURNS_ADVICE,
@@ -29,11 +30,10 @@ from core.integrations.integration import (
     has_daily_turns,
 )
 from core.integrations.settings import SettingsPart, SocketUrl, Switch, Url, plain_value, setting
-from core.ports.conversations import StatusBoard
-from core.rights.rules import EVERYBODY_NAME, DailyTurns, PlatformRights
+from core.journal.conversations import Conversations
+from core.people.rules import EVERYBODY_NAME, DailyTurns, PlatformRights
 from core.store.database import Database
 from core.store.remembered import rewrite_remembered
-from core.text.i18n import say
 
 DISCORD_API_URL = "https://discord.com/api/v10"
 DISCORD_GATEWAY_URL = "wss://gateway.discord.gg/"

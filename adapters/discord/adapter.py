@@ -42,22 +42,22 @@ from adapters.discord.state import DiscordState
 from adapters.discord.surface import ChannelSurface, ClickSurface, ResponseSurface
 from adapters.discord.threads import DiscordThreads
 from adapters.discord.tokens import Acks, Token
-from core.chat.conversations import Conversations
+from core.base.errors import Undeliverable
+from core.base.http import Proxies
+from core.base.i18n import say
 from core.chat.failed_events import EVENT_FAILED, FailedEvents
 from core.chat.files import FileDownloads
 from core.chat.interactions import Interactions
 from core.chat.participants import ConfiguredPlaces, list_answer_all_places
 from core.chat.people import People
-from core.chat.platform import Surface
 from core.chat.reply import GrowingReply
-from core.clients.http import Proxies
 from core.domain.changes import DisplayName
-from core.domain.errors import Undeliverable
+from core.domain.conversation_ports import PostJournal, Reply, StatusBoard
 from core.domain.messages import Address, Attachment, File, Message, Person, ReplyTo
+from core.domain.platform import Surface
 from core.domain.records import Health
-from core.ports.conversations import PostJournal, Reply, StatusBoard
-from core.store.peers import Peers
-from core.text.i18n import say
+from core.journal.conversations import Conversations
+from core.journal.peers import Peers
 
 log = structlog.get_logger("discord")
 MAX_ANSWER_AGE_SECONDS = 3600.0

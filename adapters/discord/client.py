@@ -22,10 +22,10 @@ import discord
 import structlog
 from discord.http import Route
 
-from core.clients.error_table import ErrorTable, on
-from core.domain.errors import PlatformBusy, PonteError, PostRemoved, Undeliverable
-from core.runtime.retry import retry, wait_after_each
-from core.runtime.tasks import BackgroundTasks, BoundedDict
+from core.base.error_table import ErrorTable, on
+from core.base.errors import PlatformBusy, PonteError, PostRemoved, Undeliverable
+from core.base.retry import retry, wait_after_each
+from core.base.tasks import BackgroundTasks, BoundedDict
 
 log = structlog.get_logger("discord")
 T = TypeVar("T")

@@ -19,7 +19,7 @@ from discord import app_commands
 from adapters.discord.client import IN_DOUBT, Interaction
 from adapters.discord.interactions import DiscordHandlers
 from adapters.discord.state import DiscordState
-from core.text.i18n import LOCALES, say
+from core.base.i18n import LOCALES, say
 
 log = structlog.get_logger("discord")
 

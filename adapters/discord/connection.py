@@ -18,10 +18,10 @@ from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
 from adapters.discord.client import IN_DOUBT, DiscordClient
-from core.domain.errors import SettingsError
+from core.base.errors import SettingsError
+from core.base.i18n import say
+from core.base.retry import Backoff, retry
 from core.domain.records import Health
-from core.runtime.retry import Backoff, retry
-from core.text.i18n import say
 
 log = structlog.get_logger("discord")
 

@@ -13,11 +13,11 @@ from adapters.discord.client import IN_DOUBT, attempt, history, own_id
 from adapters.discord.events import has_readable_content, is_in_conversation, is_speech, quote_of
 from adapters.discord.files import files_of
 from adapters.discord.state import DiscordState, ThreadState
+from core.base.errors import PonteError
+from core.base.i18n import say
 from core.chat import participants
-from core.domain.errors import PonteError
 from core.domain.file_text import MAX_ATTACHMENT_BYTES
 from core.domain.messages import Attachment, Message, Quote
-from core.text.i18n import say
 
 log = structlog.get_logger("discord")
 

@@ -17,9 +17,9 @@ from discord import MessageType
 from adapters.discord.client import PLATFORM, Interaction, attempt
 from adapters.discord.files import all_attachments, file_name, files_of
 from adapters.discord.state import DiscordState, Location
+from core.base import text
 from core.chat.participants import AddressingSettings, ConfiguredPlaces
 from core.domain.messages import Address, Attachment, Message, Person, Quote, ReplyTo, turn_id
-from core.text import text
 
 DISCORD_QUOTE_CHARACTERS = 4000
 """Largest number of characters of a quoted or forwarded message."""

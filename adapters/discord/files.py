@@ -9,12 +9,12 @@ import discord
 
 from adapters.discord.client import FilesTooLarge, attempt
 from adapters.discord.render import LIMIT, Sheet
-from core.domain.errors import NotFound, PonteError, PostRemoved, Undeliverable
+from core.base import text
+from core.base.errors import NotFound, PonteError, PostRemoved, Undeliverable
+from core.base.i18n import format_size as size_of
+from core.base.i18n import say
+from core.domain.conversation_ports import Files
 from core.domain.messages import Attachment, File
-from core.ports.conversations import Files
-from core.text import text
-from core.text.i18n import format_size as size_of
-from core.text.i18n import say
 
 FILE_DOWNLOAD_SECONDS = 120.0
 """Timeout of the download of one file."""

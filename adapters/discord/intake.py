@@ -32,12 +32,12 @@ from adapters.discord.people import Roles
 from adapters.discord.presence import DiscordSigns
 from adapters.discord.state import Location, ThreadState
 from adapters.discord.threads import DiscordThreads
-from core.chat.conversations import Conversations
+from core.base.errors import NotStored, PlatformBusy, PonteError, Undeliverable
+from core.base.i18n import plural, say
 from core.chat.files import FileDownloads
 from core.chat.people import People
-from core.domain.errors import NotStored, PlatformBusy, PonteError, Undeliverable
 from core.domain.messages import turn_id
-from core.text.i18n import plural, say
+from core.journal.conversations import Conversations
 
 log = structlog.get_logger("discord")
 

@@ -17,20 +17,20 @@ from adapters.discord.client import (
     attempt,
     code_of,
 )
-from core.chat.directory import (
+from core.base.errors import PonteError, Undeliverable
+from core.base.retry import retry
+from core.domain.changes import DisplayName
+from core.domain.messages import Address, Person
+from core.domain.records import MemberKey, PlatformMember
+from core.people.directory import (
     ASK_AGAIN_SECONDS,
     EVENT_WRITE_SECONDS,
     MemberDirectory,
+    MemberStore,
     NoMember,
     NoRows,
 )
-from core.domain.changes import DisplayName
-from core.domain.errors import PonteError, Undeliverable
-from core.domain.messages import Address, Person
-from core.domain.records import MemberKey, PlatformMember
-from core.ports.rights import MemberStore
-from core.rights.policy import MAX_CONFIRMED_AGE_SECONDS
-from core.runtime.retry import retry
+from core.people.policy import MAX_CONFIRMED_AGE_SECONDS
 
 log = structlog.get_logger("discord")
 
@@ -186,7 +186,7 @@ class Roles:
             return True if code_of(error) in NOBODY_THERE else None
         return False
 
-    # The port `core.chat.directory.Lookup`.
+    # The port `core.people.directory.Lookup`.
 
     async def wait_for_place(self) -> None:
         """Return at once: the SDK obeys Discord's rate limits."""

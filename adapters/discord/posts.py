@@ -13,12 +13,12 @@ from adapters.discord import render
 from adapters.discord.client import history, own_id
 from adapters.discord.files import append_notes
 from adapters.discord.render import Sheet, pages
-from core.domain.errors import Undeliverable
+from core.base.errors import Undeliverable
+from core.base.i18n import say
+from core.base.tasks import BoundedDict
+from core.base.text import run_off_loop
 from core.domain.messages import Answer
-from core.runtime.tasks import BoundedDict
-from core.store.turns import Journal
-from core.text.i18n import say
-from core.text.text import run_off_loop
+from core.journal.journal import Journal
 
 log = structlog.get_logger("discord")
 

@@ -12,9 +12,9 @@ import discord
 
 from adapters.discord.client import IN_DOUBT, attempt, message_at
 from adapters.discord.state import DiscordState
+from core.base.errors import PonteError
+from core.base.tasks import BackgroundTasks
 from core.chat.presence import SIGN_AFTER_SECONDS, WaitingMarks
-from core.domain.errors import PonteError
-from core.runtime.tasks import BackgroundTasks
 
 HOURGLASS = "⏳"
 HOURGLASS_AFTER_SECONDS = 1.0

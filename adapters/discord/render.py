@@ -16,13 +16,9 @@ from typing import Any
 import discord
 
 from adapters.discord.client import Interaction
-from core.changes.card_rows import NO_VALUE, CardRow, FieldChange, read_rows, tabulate
-from core.chat.card_redraw import LABELS, must_fit, without_approval
-from core.domain.messages import Card, ChangeAction
-from core.domain.records import QuickCommand
-from core.text.i18n import plural, say
-from core.text.markdown import defang_for_discord, is_too_complex
-from core.text.text import (
+from core.base.i18n import plural, say
+from core.base.markdown import defang_for_discord, is_too_complex
+from core.base.text import (
     Fence,
     change_outside_code,
     encode_csv,
@@ -33,6 +29,10 @@ from core.text.text import (
     to_one_line,
     truncate,
 )
+from core.changes.card_rows import NO_VALUE, CardRow, FieldChange, read_rows, tabulate
+from core.chat.card_redraw import LABELS, must_fit, without_approval
+from core.domain.messages import Card, ChangeAction
+from core.domain.records import QuickCommand
 
 LIMIT = 2000
 """Unicode code points in one message: resources/message.mdx#create-message-jsonform-params, and

@@ -14,9 +14,9 @@ from adapters.discord.connection import (
     MENTIONS_ONLY,
     set_sdk_addresses,
 )
-from core.clients.http import Proxies
+from core.base.http import Proxies
+from core.base.i18n import say
 from core.domain.records import Health
-from core.text.i18n import say
 
 PERMISSIONS = discord.Permissions(
     view_channel=True,

@@ -20,7 +20,7 @@ from adapters.discord import DISCORD_STATE_NAME
 from adapters.discord.client import PLATFORM
 from core.chat.participants import Participants
 from core.domain.messages import Address
-from core.store.peers import Alone, Peers
+from core.journal.peers import Alone, Peers
 from core.store.remembered import remove_ids
 
 MAX_REMEMBERED, MAX_REMEMBERED_FORMS = 2000, 100

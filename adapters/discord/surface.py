@@ -44,10 +44,10 @@ from adapters.discord.presence import DiscordSigns
 from adapters.discord.render import LIMIT, MAX_POSTS_OF_ANSWER, Sheet, inert, pages
 from adapters.discord.threads import DiscordThreads
 from adapters.discord.tokens import Acks, OriginalResponse, Token
-from core.chat.platform import AnswerPart
-from core.domain.errors import PlatformBusy, PonteError, PostRemoved, Undeliverable
+from core.base.errors import PlatformBusy, PonteError, PostRemoved, Undeliverable
+from core.domain.conversation_ports import Files
 from core.domain.messages import Answer, Card, File, ReplyTo
-from core.ports.conversations import Files
+from core.domain.platform import AnswerPart
 
 EDIT_INTERVAL_SECONDS = 1.3
 """Seconds between two edits of one post. Discord once allowed 5 messages and edits in 5 s (#20).

@@ -14,7 +14,7 @@ import structlog
 from adapters.discord.client import IN_DOUBT, THREAD_EXISTS, attempt, code_of
 from adapters.discord.events import Locations
 from adapters.discord.state import Location
-from core.domain.errors import PlatformBusy, Undeliverable
+from core.base.errors import PlatformBusy, Undeliverable
 from core.domain.messages import ReplyTo
 
 log = structlog.get_logger("discord")

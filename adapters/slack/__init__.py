@@ -10,10 +10,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, ConfigDict, SecretStr
 
-from core.chat.conversations import Conversations
+from core.base.i18n import say
 from core.chat.participants import list_answer_all_places
 from core.chat.people import People
-from core.chat.platform import ChatPlatform
+from core.domain.conversation_ports import StatusBoard
+from core.domain.platform import ChatPlatform
 from core.domain.records import Health
 from core.integrations.integration import (
     DAILY_TURNS_ADVICE,
@@ -33,9 +34,8 @@ from core.integrations.settings import (
     plain_value,
     setting,
 )
-from core.ports.conversations import StatusBoard
-from core.rights.rules import EVERYBODY_NAME, PlatformRights
-from core.text.i18n import say
+from core.journal.conversations import Conversations
+from core.people.rules import EVERYBODY_NAME, PlatformRights
 
 
 def _bot_token(value: SecretStr) -> SecretStr:

@@ -35,23 +35,23 @@ from adapters.slack.setup import EVENTS_MARK, MEMBER_EVENTS, ONLY_MENTIONS, sock
 from adapters.slack.surface import NOT_A_MEMBER, SlackSurface
 from adapters.slack.threads import SlackLocations, ThreadParticipants
 from adapters.slack.workspace import Workspace
-from core.chat.conversations import Conversations
+from core.base.errors import NotStored, SettingsError
+from core.base.http import Proxies
+from core.base.i18n import say, use_locale
+from core.base.tasks import BackgroundTasks
 from core.chat.failed_events import EVENT_FAILED, FailedEvents
 from core.chat.files import FileDownloads
 from core.chat.interactions import Interactions
 from core.chat.participants import ConfiguredPlaces, list_answer_all_places
 from core.chat.people import People
 from core.chat.reply import GrowingReply
-from core.clients.http import Proxies
 from core.domain.changes import DisplayName
-from core.domain.errors import NotStored, SettingsError
+from core.domain.conversation_ports import PostJournal, StatusBoard
 from core.domain.messages import Address, Attachment, File, Message, Person, ReplyTo
 from core.domain.records import Health
-from core.ports.conversations import PostJournal, StatusBoard
-from core.rights.policy import MAX_CONFIRMED_AGE_SECONDS
-from core.runtime.tasks import BackgroundTasks
-from core.store.peers import Peers
-from core.text.i18n import say, use_locale
+from core.journal.conversations import Conversations
+from core.journal.peers import Peers
+from core.people.policy import MAX_CONFIRMED_AGE_SECONDS
 
 log = structlog.get_logger("slack")
 SLACK_SILENCE_SECONDS = 90.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 
 from adapters.slack.client import FAILURES, SlackApi, SlackRefused
-from core.domain.errors import Undeliverable
+from core.base.errors import Undeliverable
 
 log = structlog.get_logger("slack")
 

@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import structlog
 
 from adapters.slack.render import Json
-from core.clients.http import Proxies, parse_retry_after
-from core.domain.errors import NotStored, PlatformBusy, SettingsError
-from core.runtime.retry import Backoff, retry
-from core.runtime.tasks import BoundedDict
-from core.store.jobs import SharedPace
+from core.base.errors import NotStored, PlatformBusy, SettingsError
+from core.base.http import Proxies, parse_retry_after
+from core.base.retry import Backoff, retry
+from core.base.tasks import BoundedDict
+from core.journal.jobs import SharedPace
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession

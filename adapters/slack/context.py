@@ -13,14 +13,14 @@ from adapters.slack.events import Source, event_key, files_of, forwarded_message
 from adapters.slack.render import Json, mentioned_ids, readable
 from adapters.slack.threads import ThreadParticipants
 from adapters.slack.workspace import Workspace
+from core.base.errors import NotFound, PlatformBusy, SettingsError
+from core.base.i18n import say
+from core.base.tasks import run_together
 from core.chat import participants
 from core.chat.participants import ConfiguredPlaces
-from core.domain.errors import NotFound, PlatformBusy, SettingsError
 from core.domain.messages import Attachment, Message, Quote, turn_id
 from core.domain.records import PlatformMember
-from core.runtime.tasks import run_together
-from core.store.turns import Journal
-from core.text.i18n import say
+from core.journal.journal import Journal
 
 ROOT_CHARACTERS = 4000
 """The characters of the message that a person refers to, such as a thread's root."""

@@ -24,12 +24,12 @@ from adapters.slack.presence import SlackSigns
 from adapters.slack.render import find_mentions
 from adapters.slack.threads import SlackLocations, ThreadParticipants
 from adapters.slack.workspace import Workspace
-from core.chat.conversations import Conversations
+from core.base import text
+from core.base.tasks import BoundedDict
 from core.chat.files import FileDownloads
 from core.chat.people import People
 from core.domain.messages import Address, Message, Person, Quote
-from core.runtime.tasks import BoundedDict
-from core.text import text
+from core.journal.conversations import Conversations
 
 OPEN_THERE = "[While writing this to you, the person has open: {what}]"
 _TITLE = 80

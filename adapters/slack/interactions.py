@@ -24,13 +24,13 @@ from adapters.slack.events import ParsedMessage, Payload, Source, is_direct, rep
 from adapters.slack.presence import CommandNotices
 from adapters.slack.threads import SlackLocations
 from adapters.slack.workspace import Workspace
+from core.base.errors import BadInput, UnknownCommand
+from core.base.i18n import nearest_locale, say, use_locale
 from core.chat.interactions import InteractionLimits, InteractionRequest, Interactions
 from core.commands.grammar import TypedCommand, parse_command, render_command
 from core.commands.quick_commands import check_inputs
-from core.domain.errors import BadInput, UnknownCommand
 from core.domain.messages import Address, Attachment, Message, Person, Quote
 from core.domain.records import QuickCommand, Receipt
-from core.text.i18n import nearest_locale, say, use_locale
 
 log = structlog.get_logger("slack")
 

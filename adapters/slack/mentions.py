@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from core.text.commonmark import parse_blocks
-from core.text.markdown import is_too_complex
-from core.text.text import change_outside_code
+from core.base.commonmark import parse_blocks
+from core.base.markdown import is_too_complex
+from core.base.text import change_outside_code
 
 _JOINER = "\u2060"  # word joiner: invisible, allows no line break; it disables control sequences
 _CONTROL = re.compile(r"<(?=!(?:channel|here|everyone|group|subteam|date)|@[A-Z]|#[A-Z])", re.I)

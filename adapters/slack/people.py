@@ -22,15 +22,15 @@ import structlog
 
 from adapters.slack.client import FAILURES, InDoubt, SlackApi, SlackRefused
 from adapters.slack.render import Json
-from core.chat.directory import EVENT_WRITE_SECONDS, MemberDirectory, NoMember, NoRows
+from core.base.errors import PlatformBusy
+from core.base.tasks import BackgroundTasks, BoundedDict
 from core.domain.changes import DisplayName
-from core.domain.errors import PlatformBusy
 from core.domain.messages import Person
 from core.domain.records import MemberKey, PlatformMember
-from core.ports.rights import MemberStore as Rows
-from core.rights.policy import MAX_CONFIRMED_AGE_SECONDS, MAX_STALE_SECONDS
-from core.runtime.tasks import BackgroundTasks, BoundedDict
-from core.store.peers import Alone, Peers
+from core.journal.peers import Alone, Peers
+from core.people.directory import EVENT_WRITE_SECONDS, MemberDirectory, NoMember, NoRows
+from core.people.directory import MemberStore as Rows
+from core.people.policy import MAX_CONFIRMED_AGE_SECONDS, MAX_STALE_SECONDS
 
 log = structlog.get_logger("slack")
 
@@ -287,7 +287,7 @@ class SlackPeople:
             member = replace(member, locale=known.locale)
         await self._members.take([member], unasked=True, write_again=EVENT_WRITE_SECONDS)
 
-    # Methods of the port `core.chat.directory.Lookup`.
+    # Methods of the port `core.people.directory.Lookup`.
 
     async def wait_for_place(self) -> None:
         """Wait until users.info may be called. If that takes time, ask for a new list of everybody,

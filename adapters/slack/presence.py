@@ -19,12 +19,12 @@ from adapters.slack.client import (
 )
 from adapters.slack.events import Source
 from adapters.slack.workspace import Workspace
+from core.base.errors import PlatformBusy
+from core.base.i18n import say
+from core.base.retry import retry, wait_after_each
+from core.base.tasks import BackgroundTasks, BoundedDict
 from core.chat.presence import SIGN_AFTER_SECONDS, WaitingMarks
-from core.domain.errors import PlatformBusy
 from core.domain.messages import ReplyTo
-from core.runtime.retry import retry, wait_after_each
-from core.runtime.tasks import BackgroundTasks, BoundedDict
-from core.text.i18n import say
 
 NOTICE_AFTER_SECONDS = 1.0
 """Seconds after which the sender of a slash command is notified that it is in progress. A faster

@@ -19,16 +19,9 @@ from adapters.slack.row_blocks import (
     with_one_table,
     without_tables,
 )
-from core.changes.card_rows import MAX_CHANGE_ROWS_SHOWN
-from core.chat.card_redraw import LABELS, must_fit, without_approval
-from core.conversation.parts import describe_parts
-from core.domain.messages import Address, Card, ChangeAction, Person
-from core.domain.records import Action, Health, QuickCommand
-from core.ports.conversations import StatusBoard
-from core.rights.policy import Policy
-from core.text.i18n import say
-from core.text.markdown import defang, length_before_open_address
-from core.text.text import (
+from core.base.i18n import say
+from core.base.markdown import defang, length_before_open_address
+from core.base.text import (
     MAX_CHARACTER_SIZE,
     MIN_PART_CHARACTERS,
     fence_after_text,
@@ -37,6 +30,13 @@ from core.text.text import (
     max_info_length,
     split_text,
 )
+from core.changes.card_rows import MAX_CHANGE_ROWS_SHOWN
+from core.chat.card_redraw import LABELS, must_fit, without_approval
+from core.domain.conversation_ports import StatusBoard
+from core.domain.messages import Address, Card, ChangeAction, Person
+from core.domain.records import Action, Health, QuickCommand
+from core.people.policy import Policy
+from core.turn.parts import describe_parts
 
 Json = dict[str, Any]
 

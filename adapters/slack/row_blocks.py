@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from adapters.slack.mentions import neutral
+from core.base.markdown import defang
+from core.base.text import to_one_line
 from core.changes.card_rows import NO_VALUE, CardRow, CardTable, FieldChange, read_rows, tabulate
 from core.domain.messages import Card
-from core.text.markdown import defang
-from core.text.text import to_one_line
 
 Json = dict[str, Any]
 

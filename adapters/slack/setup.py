@@ -12,10 +12,10 @@ from urllib.parse import quote
 
 from adapters.slack import render
 from adapters.slack.client import HISTORY, InDoubt, SlackApi, SlackRefused, TokenRefused, identity
-from core.clients.http import Proxies
-from core.domain.errors import PlatformBusy, SettingsError
+from core.base.errors import PlatformBusy, SettingsError
+from core.base.http import Proxies
+from core.base.i18n import say
 from core.domain.records import Health
-from core.text.i18n import say
 
 SCOPE_PURPOSES: Mapping[str, str] = {
     "app_mentions:read": "receive mentions",

@@ -35,12 +35,12 @@ from adapters.slack.render import (
 )
 from adapters.slack.row_blocks import without_tables
 from adapters.slack.workspace import Workspace
-from core.chat.conversations import Conversations
-from core.chat.platform import ARRIVAL_SECONDS, AnswerPart
+from core.base import errors
+from core.base.errors import NotStored, PlatformBusy, PostRemoved, Undeliverable
 from core.chat.reply import FILES_NUMBER
-from core.domain import errors
-from core.domain.errors import NotStored, PlatformBusy, PostRemoved, Undeliverable
 from core.domain.messages import Answer, File, ReplyTo
+from core.domain.platform import ARRIVAL_SECONDS, AnswerPart
+from core.journal.conversations import Conversations
 
 log = structlog.get_logger("slack")
 
@@ -60,7 +60,7 @@ class SlackSurface:
     """The posts of one reply: streams in direct messages, throttled edits in channels.
 
     A post's id is `CHANNEL:TS`, or begins with PRIVATE_PREFIX. All calls raise the errors that
-    `core.chat.platform.Surface` lists.
+    `core.domain.platform.Surface` lists.
     """
 
     limit = ANSWER_PART_BYTES

@@ -10,13 +10,13 @@ from adapters.slack.client import FAILURES, history
 from adapters.slack.events import ParsedMessage, event_key, is_direct
 from adapters.slack.render import Json, mentioned_ids
 from adapters.slack.workspace import Workspace
+from core.base.errors import NotFound
+from core.base.i18n import say
+from core.base.tasks import BackgroundTasks, BoundedDict
 from core.chat.participants import AddressingSettings, ConfiguredPlaces, Participants
-from core.domain.errors import NotFound
+from core.domain.conversation_ports import ThreadMap
 from core.domain.messages import Address, turn_id
-from core.ports.conversations import ThreadMap
-from core.runtime.tasks import BackgroundTasks, BoundedDict
-from core.store.turns import Journal
-from core.text.i18n import say
+from core.journal.journal import Journal
 
 SLACK_WAITS_FOR_MENTION = "Several people are here now, so I only answer when you mention me."
 NOTICE_EVENT_TYPE = "ponte_notice"

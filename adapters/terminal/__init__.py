@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from core.base.i18n import say
 from core.chat.approval_notices import PersonNoticeService
-from core.chat.conversations import Conversations
 from core.chat.people import People
-from core.chat.platform import Platform
+from core.domain.platform import Platform
 from core.integrations.integration import (
     HomeFolder,
     HookReceiver,
@@ -20,8 +20,8 @@ from core.integrations.integration import (
     SharedSettings,
 )
 from core.integrations.settings import SettingsPart
-from core.rights.rules import BASIC_RIGHTS, PlatformRights
-from core.text.i18n import say
+from core.journal.conversations import Conversations
+from core.people.rules import BASIC_RIGHTS, PlatformRights
 
 
 class TerminalIntegration(OwnerIntegration[SettingsPart]):
@@ -44,8 +44,8 @@ class TerminalIntegration(OwnerIntegration[SettingsPart]):
     ) -> Platform:  # fmt: skip
         """Return the web adapter, listening on the home's socket, that is not started yet."""
         from adapters.web.adapter import WebAdapter
-        from adapters.web.authentication import SocketAuthentication, Visitors
         from adapters.web.hub import Hub
+        from adapters.web.sign_in.authentication import SocketAuthentication, Visitors
 
         visitors = Visitors(SocketAuthentication(people.owner), locale=deps.shared.ponte_locale)
         hub = Hub(visitors, conversations, board, deps.peers)

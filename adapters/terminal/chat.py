@@ -23,12 +23,12 @@ from typing import Any, Protocol, TextIO, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from adapters.terminal.screen import DownloadedFile, Screen
-from core.clients.http import HttpAnswer, HttpClient, HttpError
-from core.domain.errors import PonteError, TooLarge
-from core.runtime.private_files import create_file, has_content, open_folder
-from core.runtime.retry import retry, wait_after_each
-from core.text.i18n import LANGUAGE, format_size, say
-from core.text.text import clean_text, fence_after_line, safe_file_name
+from core.base.errors import PonteError, TooLarge
+from core.base.http import HttpAnswer, HttpClient, HttpError
+from core.base.i18n import LANGUAGE, format_size, say
+from core.base.private_files import create_file, has_content, open_folder
+from core.base.retry import retry, wait_after_each
+from core.base.text import clean_text, fence_after_line, safe_file_name
 
 STOP_TIMEOUT_SECONDS = 1.0
 """How long the request that stops a turn may take before the terminal gives up."""

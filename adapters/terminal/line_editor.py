@@ -14,8 +14,8 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.shortcuts import CompleteStyle
 from prompt_toolkit.utils import get_cwidth
 
+from core.base.i18n import LANGUAGE, say
 from core.commands.grammar import COMMAND_NAMES, TRANSLATED
-from core.text.i18n import LANGUAGE, say
 
 HISTORY_SIZE = 200
 """Number of earlier messages that the arrow keys bring back. They are read from Ponte and not

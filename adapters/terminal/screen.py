@@ -16,15 +16,15 @@ from urllib.parse import quote
 
 from rich.cells import cell_len
 
-from core.changes.card_rows import CardTable, read_rows, tabulate
-from core.text.i18n import format_moment, say
-from core.text.markdown import (
+from core.base.i18n import format_moment, say
+from core.base.markdown import (
     defang_for_terminal,
     ended_blocks_length,
     is_too_complex,
     to_plain_text,
 )
-from core.text.text import clean_text, to_one_line
+from core.base.text import clean_text, to_one_line
+from core.changes.card_rows import CardTable, read_rows, tabulate
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -367,7 +367,7 @@ def render_markdown(text: str) -> str:
 def _markdown() -> MarkdownIt:
     from markdown_it import MarkdownIt
 
-    from adapters.web.markup import enable_markup
+    from adapters.web.page.markup import enable_markup
 
     markdown = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
     enable_markup(markdown)

@@ -11,11 +11,11 @@ from urllib.parse import quote, urlsplit
 from pydantic import SecretStr, field_validator
 from pydantic_core.core_schema import ValidationInfo
 
+from core.base.errors import PonteError
+from core.base.i18n import say
 from core.chat.approval_notices import PersonNoticeService
-from core.chat.conversations import Conversations
 from core.chat.people import People
-from core.chat.platform import Platform
-from core.domain.errors import PonteError
+from core.domain.platform import Platform
 from core.domain.records import Health
 from core.integrations.integration import (
     HomeFolder,
@@ -38,8 +38,8 @@ from core.integrations.settings import (
     setting,
     token_fault,
 )
-from core.rights.rules import BASIC_RIGHTS, PlatformRights
-from core.text.i18n import say
+from core.journal.conversations import Conversations
+from core.people.rules import BASIC_RIGHTS, PlatformRights
 
 _MIN_DIFFERENT_CHARACTERS = 8
 """Different characters that a token needs. `openssl rand -hex 16` gives fewer once in millions."""
@@ -125,8 +125,8 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         routes: Mapping[str, HttpHandler], hooks: HookReceiver,
     ) -> Platform:  # fmt: skip
         from adapters.web.adapter import ListenAddress, WebAdapter
-        from adapters.web.authentication import TokenAuthentication, Visitors
         from adapters.web.hub import Hub
+        from adapters.web.sign_in.authentication import TokenAuthentication, Visitors
 
         own, shared = deps.own, deps.shared
         chosen = plain_value(own.ponte_web_token)

@@ -6,9 +6,9 @@ import re
 from html import escape
 from pathlib import Path
 
-from core.domain.errors import BadInput, NotAllowed, NotStored, PonteError, Refusal
-from core.domain.notices import ACCESS_REMOVED, SENTENCES
-from core.text.i18n import LANGUAGE, say
+from core.base.errors import BadInput, NotAllowed, NotStored, PonteError, Refusal
+from core.base.i18n import LANGUAGE, say
+from core.people.notices import ACCESS_REMOVED, SENTENCES
 
 STATUS_BY_CODE = {
     "bad_request": 400,

@@ -22,13 +22,6 @@ from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingR
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.types import Message as Event
 
-from adapters.web.authentication import (
-    COMPATIBLE_PREFIX,
-    WRONG_TOKEN_WINDOW_SECONDS,
-    Visit,
-    Visitor,
-    Visitors,
-)
 from adapters.web.errors import (
     BadRequest,
     TooManyRequests,
@@ -40,14 +33,21 @@ from adapters.web.errors import (
     openai_error,
     status_of,
 )
-from core.domain.errors import PonteError, TooLarge
+from adapters.web.sign_in.authentication import (
+    COMPATIBLE_PREFIX,
+    WRONG_TOKEN_WINDOW_SECONDS,
+    Visit,
+    Visitor,
+    Visitors,
+)
+from core.base.errors import PonteError, TooLarge
+from core.base.i18n import LANGUAGE, READER_IS_OWNER, nearest_locale
+from core.base.i18n import format_size as size_of
+from core.base.text import check_json, clean_text, parse_json, safe_file_name
 from core.domain.messages import (
     Person,
 )
-from core.rights.rules import OWNER_ID
-from core.text.i18n import LANGUAGE, READER_IS_OWNER, nearest_locale
-from core.text.i18n import format_size as size_of
-from core.text.text import check_json, clean_text, parse_json, safe_file_name
+from core.people.rules import OWNER_ID
 
 MAX_TEXT_BYTES = 2_000_000
 """The text of one message must have fewer bytes."""
@@ -61,7 +61,7 @@ THREADED_JSON_BYTES = 100_000
 """JSON of this size or more is parsed in a thread."""
 MAX_JSON_VALUES, MAX_JSON_DEPTH = 100_000, 32
 """Values in one JSON body, and how deep they may be nested. Each becomes an object in memory. The
-limit for a model's answer is as large (`core.clients.openai.MAX_PARTS`)."""
+limit for a model's answer is as large (`core.base.openai.MAX_PARTS`)."""
 MAX_FORM_BODY_BYTES = 5 * MAX_FILE_BYTES + MAX_TEXT_BYTES
 EVENT_STREAM_TYPE = "text/event-stream"
 HTML_QUERY = {"html": "1: add sanitized HTML to each text"}

@@ -11,16 +11,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from adapters.web.authentication import Visitor, Visitors
 from adapters.web.errors import ServerStopping, TooManyStreams
-from core.chat.conversations import Conversations
+from adapters.web.sign_in.authentication import Visitor, Visitors
+from core.base.errors import PonteError
+from core.base.tasks import BoundedDict, cancel_all
 from core.domain.changes import PendingRequest
-from core.domain.errors import PonteError
+from core.domain.conversation_ports import RequestBoard
 from core.domain.messages import Answer, Card, Message, Person, Progress
 from core.domain.records import HistoryEntry
-from core.ports.conversations import RequestBoard
-from core.runtime.tasks import BoundedDict, cancel_all
-from core.store.peers import Peers
+from core.journal.conversations import Conversations
+from core.journal.peers import Peers
 
 PROGRESS_SHARE_INTERVAL_SECONDS = 0.25
 """Shortest time between two notifications of other processes about the progress of one turn."""

@@ -19,13 +19,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from adapters.web import http_io
-from adapters.web.authentication import Visitors
 from adapters.web.errors import ServerStopping
 from adapters.web.hub import Hub
-from core.chat.conversations import Conversations
-from core.domain.errors import NotFound
+from adapters.web.sign_in.authentication import Visitors
+from core.base.errors import NotFound
 from core.domain.messages import PERSON, PROGRAM, Answer, Attachment, Message, ReplyTo, turn_id
 from core.domain.records import HistoryEntry, Receipt
+from core.journal.conversations import Conversations
 
 Handler = Callable[..., Awaitable[Any]]
 H = TypeVar("H", bound=Handler)

@@ -24,10 +24,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from adapters.web.adapter import HOOKS_PATH, HOOKS_PREFIX
-from adapters.web.admin_page import AdminRoutes, OperatorRoutes
-from adapters.web.answers import Json, PartList, Readiness, StatusAnswer
-from adapters.web.authentication import Visitors
-from adapters.web.chat import ChatRoutes
+from adapters.web.admin.admin_page import AdminRoutes, OperatorRoutes
+from adapters.web.api.answers import Json, PartList, Readiness, StatusAnswer
+from adapters.web.api.chat import ChatRoutes
+from adapters.web.api.openai_api import OpenAiRoutes
 from adapters.web.errors import BadRequest, UnexpectedError, UnknownPath, WrongMethod
 from adapters.web.http_io import (
     VISITOR_KEY,
@@ -38,12 +38,12 @@ from adapters.web.http_io import (
     visitor_of,
 )
 from adapters.web.hub import Hub
-from adapters.web.openai_api import OpenAiRoutes
-from adapters.web.page_routes import AccountRoutes, ConversationRoutes, PageRoutes, SessionRoutes
+from adapters.web.page.routes import AccountRoutes, ConversationRoutes, PageRoutes, SessionRoutes
 from adapters.web.routing import DeclaredRoute, RouteGroup, endpoint
+from adapters.web.sign_in.authentication import Visitors
+from core.base.errors import PonteError, SettingsError, TooLarge
 from core.chat.approval_notices import PersonNoticeService
 from core.chat.people import People
-from core.domain.errors import PonteError, SettingsError, TooLarge
 from core.integrations.integration import HookReceiver, HttpHandler, Operator, OperatorBoard
 
 HEAD_TIMEOUT_SECONDS = 10.0
@@ -388,7 +388,7 @@ class DocumentRoutes(RouteGroup):
     @functools.cached_property
     def _document(self) -> Json:
         # Built at the first request: its schemas take as long as everything else at the start.
-        from adapters.web.openapi import build_document
+        from adapters.web.api.openapi import build_document
 
         return build_document([*self.described, *self.routes], self.signed)
 

@@ -24,8 +24,10 @@ from weakref import WeakValueDictionary
 
 import structlog
 
+from core.base.errors import Draining, ToolError, WriteUnsure
 from core.changes.cards import CardBuilder
 from core.changes.kinds import Kind
+from core.changes.ledger import SqlLedger
 from core.changes.ports import Applier, Batch, Doing, WatchedBatch
 from core.domain.changes import (
     PENDING_STATES,
@@ -37,8 +39,6 @@ from core.domain.changes import (
     RowCheck,
     StepState,
 )
-from core.domain.errors import Draining, ToolError, WriteUnsure
-from core.store.changes import SqlLedger
 
 log = structlog.get_logger("changes")
 _GONE = "The system for this change is no longer connected."

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, Protocol
 
+from core.base.errors import NotAllowed, PlatformBusy, StatusUnknown, ToolError
+from core.base.text import fold_case
 from core.changes.kinds import Kinds
 from core.domain.changes import OWN_ROWS, Change, Consent, DecisionRequest, Draft, Proposal
-from core.domain.errors import NotAllowed, PlatformBusy, StatusUnknown, ToolError
 from core.domain.messages import Address, Person
 from core.domain.records import PlaceRights, Verdict, Viewer
-from core.rights.policy import Policy
-from core.rights.rules import NO_RIGHTS, OWNER_ID, place_names
-from core.text.text import fold_case
+from core.people.policy import Policy
+from core.people.rules import NO_RIGHTS, OWNER_ID, place_names
 
 _ELSEWHERE = "{id} was requested in another place. Decide on it there, or ask an admin."
 _ADMIN = "An admin must approve {id}."

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import Any, Literal
 
+from core.base.i18n import format_date, format_moment, format_number, format_percent, plural, say
+from core.base.text import clean_text, redact, to_one_line, truncate
 from core.domain.changes import Change, ChangeStep, Row, TargetView
-from core.text.i18n import format_date, format_moment, format_number, format_percent, plural, say
-from core.text.text import clean_text, redact, to_one_line, truncate
 
 MAX_CHANGE_ROWS_SHOWN = 10
 """Rows on the card of a decided change; an open proposal shows all of them."""

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from core.base.i18n import plural, say, use_locale
+from core.base.markdown import defang
+from core.base.text import clean_text, clip_line, make_code_block
 from core.changes.card_rows import read_rows
 from core.changes.kinds import Kind, Kinds
 from core.domain.changes import POLICY_PERSON, UNDO_LIFETIME_SECONDS, Change
 from core.domain.messages import Card, ChangeAction
-from core.text.i18n import plural, say, use_locale
-from core.text.markdown import defang
-from core.text.text import clean_text, clip_line, make_code_block
 
 MAX_SHORT_CARDS, MAX_SHORT_BYTES = 2, 600
 """The cards, and their bytes together, that fit into any message: Slack leaves 2,400 bytes beside

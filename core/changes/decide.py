@@ -6,8 +6,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from core.base.errors import Expired, NotAllowed, NotFound, StatusUnknown
+from core.base.i18n import say
 from core.changes import cards
 from core.changes.approval import Approval
+from core.changes.ledger import SqlLedger
 from core.changes.lifecycle import ChangeLifecycle
 from core.changes.ports import Applier, CheckedApplier
 from core.changes.undo import Undo
@@ -19,11 +22,8 @@ from core.domain.changes import (
     DecisionRequest,
     confirmation_code,
 )
-from core.domain.errors import Expired, NotAllowed, NotFound, StatusUnknown
 from core.domain.messages import Answer, ChangeAction
-from core.rights.rules import NO_RIGHTS
-from core.store.changes import SqlLedger
-from core.text.i18n import say
+from core.people.rules import NO_RIGHTS
 
 _READ_FIRST = "This is all of `{id}`. To approve exactly this, type `{hint}`."
 _READ_ELSEWHERE = (

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from core.base.i18n import say
+from core.base.text import clip_line, to_one_line
 from core.changes.card_rows import build_rows
 from core.domain.changes import OWN_ROWS, Change, Draft
 from core.domain.records import NOTE_TEMPLATE
-from core.rights.usage import PaidRun
-from core.text.i18n import say
-from core.text.text import clip_line, to_one_line
+from core.money.usage import PaidRun
 
 _ADMIN_ROWS = "{id} changes more than {rows} rows, so an admin must approve it."
 _OUTCOMES: Mapping[str, str] = {

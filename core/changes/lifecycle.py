@@ -10,17 +10,17 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from core.base.errors import AuditRefused
+from core.base.i18n import say
 from core.changes.apply import ChangeRunner
 from core.changes.cards import CardBuilder
+from core.changes.ledger import SqlLedger
 from core.changes.ports import Doing
 from core.domain.changes import Change, ChangeState
-from core.domain.errors import AuditRefused
 from core.domain.messages import Person
+from core.money.budget import Budget
 from core.observability import metrics
-from core.rights.audit import Audit
-from core.store.budget import Budget
-from core.store.changes import SqlLedger
-from core.text.i18n import say
+from core.people.audit import Audit
 
 log = structlog.get_logger("changes")
 SHOW_APPLYING_SECONDS = 1.0

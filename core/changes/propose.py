@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from core.base.errors import ToolError
+from core.base.i18n import LANGUAGE
 from core.changes.approval import Approval
 from core.changes.lifecycle import ChangeLifecycle
 from core.changes.views import MAX_LISTED_CHANGES
@@ -17,9 +19,7 @@ from core.domain.changes import (
     Proposal,
     new_change_id,
 )
-from core.domain.errors import ToolError
 from core.domain.records import Outcome, ToolContext, add_model_instruction
-from core.text.i18n import LANGUAGE
 
 _PROPOSED = (
     "Proposed as {id}: nothing is changed yet. A person sees it as a card and decides; "

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from core.changes.approval import Approval
 from core.changes.decide import Decisions
+from core.changes.ledger import SqlLedger
 from core.changes.lifecycle import ChangeLifecycle
 from core.changes.propose import Proposals
 from core.changes.views import ChangeViews
-from core.store.changes import SqlLedger
 
 
 @dataclass(frozen=True, slots=True)

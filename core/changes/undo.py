@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from core.base.errors import ToolError
+from core.base.i18n import LANGUAGE, say
 from core.changes import cards
 from core.changes.lifecycle import ChangeLifecycle
 from core.changes.ports import Applier
 from core.changes.views import ChangeViews
 from core.domain.changes import UNDO_LIFETIME_SECONDS, Change, DecisionRequest, new_change_id
-from core.domain.errors import ToolError
 from core.domain.messages import Answer
-from core.text.i18n import LANGUAGE, say
 
 _UNDONE = "Undone (`{id}`)."
 _NOT_UNDONE = "Not undone: `{id}` is unchanged."

@@ -6,18 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from core.base.errors import NotAllowed, StatusUnknown
+from core.base.i18n import say
+from core.base.text import clip_line
 from core.changes.approval import ASKER_UNKNOWN, Approval
 from core.changes.cards import CardBuilder
-from core.chat.platforms import Platforms
+from core.changes.ledger import SqlLedger
 from core.domain.changes import Change, Consent, DecisionRequest, DisplayName, PendingRequest
-from core.domain.errors import NotAllowed, StatusUnknown
 from core.domain.messages import Address, Answer, Card, ChangeAction, Person
-from core.ports.rights import OwnerNames
-from core.rights.rules import NO_RIGHTS, OWNER_ID
-from core.store.changes import SqlLedger
-from core.store.outbox import Outbox
-from core.text.i18n import say
-from core.text.text import clip_line
+from core.domain.platforms import Platforms
+from core.people.outbox import Outbox
+from core.people.ports import OwnerNames
+from core.people.rules import NO_RIGHTS, OWNER_ID
 
 MAX_LISTED_CHANGES = 20
 """The largest number of changes that the command `changes` lists."""

@@ -15,18 +15,18 @@ from typing import Any
 
 import structlog
 
+from core.base.errors import NotFound, PlatformBusy, PostRemoved, TakenOver, Undeliverable
+from core.base.i18n import format_duration, nearest_locale, say, use_locale
+from core.base.markdown import escape_markdown
+from core.base.text import clip_line
 from core.changes.service import ChangeService
-from core.chat.platform import Messenger
 from core.domain.changes import ApprovalNotice, Change
-from core.domain.errors import NotFound, PlatformBusy, PostRemoved, TakenOver, Undeliverable
+from core.domain.conversation_ports import Reply, ReplyFactory
 from core.domain.messages import Answer, Card, Person, Post, ReplyTo, turn_id
-from core.domain.notices import ACCESS_REMOVED, SENTENCES, PersonNotice
-from core.ports.conversations import Reply, ReplyFactory
-from core.store.outbox import Outbox
-from core.store.turns import Journal
-from core.text.i18n import format_duration, nearest_locale, say, use_locale
-from core.text.markdown import escape_markdown
-from core.text.text import clip_line
+from core.domain.platform import Messenger
+from core.journal.journal import Journal
+from core.people.notices import ACCESS_REMOVED, SENTENCES, PersonNotice
+from core.people.outbox import Outbox
 
 log = structlog.get_logger("approvals")
 MAX_COPIES = 20

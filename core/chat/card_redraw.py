@@ -10,18 +10,18 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
+from core.base.errors import PlatformBusy, PonteError, Undeliverable
+from core.base.i18n import say, use_locale
+from core.base.retry import retry
 from core.changes.service import ChangeService
 from core.chat.approval_notices import ApprovalNotices
 from core.chat.turn_posts import TurnPosts
 from core.domain.changes import ApprovalNotice, Change
-from core.domain.errors import PlatformBusy, PonteError, Undeliverable
+from core.domain.conversation_ports import ReplyFactory
 from core.domain.messages import Answer, Card, ChangeAction
 from core.domain.records import FINAL_STATES, Turn
-from core.ports.conversations import ReplyFactory
-from core.runtime.retry import retry
-from core.store.outbox import Outbox
-from core.store.turns import Journal
-from core.text.i18n import say, use_locale
+from core.journal.journal import Journal
+from core.people.outbox import Outbox
 
 log = structlog.get_logger("cards")
 CARD_STATES = ("open", "approved", "applying", "done", "partial", "failed", "denied", "expired",

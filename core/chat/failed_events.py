@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import structlog
 
+from core.base.i18n import plural
 from core.domain.records import Health
 from core.observability import metrics
-from core.text.i18n import plural
 
 EVENT_FAILED = (
     "Something went wrong, and I couldn't handle this message. Try again, or send it as plain text."

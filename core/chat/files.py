@@ -10,7 +10,9 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 
 import structlog
 
-from core.domain.errors import PonteError
+from core.base.errors import PonteError
+from core.base.i18n import say
+from core.domain.conversation_ports import Files
 from core.domain.file_text import (
     MAX_ATTACHMENT_BYTES,
     MAX_FILE_TEXT_CHARACTERS,
@@ -21,8 +23,6 @@ from core.domain.file_text import (
     too_large,
 )
 from core.domain.messages import Attachment, File, Message
-from core.ports.conversations import Files
-from core.text.i18n import say
 
 FILES_NOT_READ = "I couldn't read {names}, so I answered without it."
 FILE_CUT = "`{name}` is long. I read its first {count} characters."

@@ -13,13 +13,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from core.base.errors import NotStored
+from core.base.i18n import say, use_locale
+from core.base.tasks import BackgroundTasks
 from core.chat.people import People
-from core.domain.errors import NotStored
+from core.domain.conversation_ports import Inbox, StatusBoard
 from core.domain.messages import Address, Attachment, Message, Person, Quote
 from core.domain.records import Action, QuickCommand, Receipt
-from core.ports.conversations import Inbox, StatusBoard
-from core.runtime.tasks import BackgroundTasks
-from core.text.i18n import say, use_locale
 
 RESTARTING = "I'm about to restart. Try again in a minute."
 

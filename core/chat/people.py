@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from core.domain.messages import Address, Person
 from core.domain.records import Verdict
-from core.ports.rights import OwnerNames, PageAccounts
-from core.rights.audit import Audit
-from core.rights.policy import Policy
-from core.rights.rules import NO_RIGHTS, OWNER_ID
-from core.store.budget import Budget
-from core.store.directory import SqlDirectory
+from core.money.budget import Budget
+from core.people.audit import Audit
+from core.people.directory_rows import SqlDirectory
+from core.people.policy import Policy
+from core.people.ports import OwnerNames, PageAccounts
+from core.people.rules import NO_RIGHTS, OWNER_ID
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from core.domain.errors import Forgotten, NotStored
+from core.base.errors import Forgotten, NotStored
+from core.base.tasks import BackgroundTasks
+from core.domain.conversation_ports import Inbox
 from core.domain.messages import Message
 from core.domain.records import Receipt
-from core.ports.conversations import Inbox
-from core.rights.policy import Policy
-from core.runtime.tasks import BackgroundTasks
+from core.people.policy import Policy
 
 UNKNOWN_MARK_SECONDS = 1.0
 """Seconds that the author of a message may be unknown before it is marked as waiting."""

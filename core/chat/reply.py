@@ -15,13 +15,13 @@ from typing import Any
 
 import structlog
 
-from core.chat.platform import AnswerPart, Surface
-from core.domain.errors import NotStored, PlatformBusy, PostRemoved, Superseded, Undeliverable
+from core.base import text
+from core.base.errors import NotStored, PlatformBusy, PostRemoved, Superseded, Undeliverable
+from core.base.retry import Backoff, retry
+from core.domain.conversation_ports import PostJournal
 from core.domain.messages import Answer, Post, Progress
+from core.domain.platform import AnswerPart, Surface
 from core.observability import metrics
-from core.ports.conversations import PostJournal
-from core.runtime.retry import Backoff, retry
-from core.text import text
 
 log = structlog.get_logger("posting")
 FILES_NUMBER = 0

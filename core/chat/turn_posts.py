@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from core.domain.messages import Post
 from core.domain.records import Turn
-from core.store.turns import Journal
+from core.journal.journal import Journal
 
 
 class TurnPosts:

@@ -13,11 +13,11 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from core.base.errors import BadInput, UnknownCommand
+from core.base.text import clean_text, fence_after_line, make_code_block
 from core.commands.quick_commands import Inputs, parse_input, render_input
-from core.domain.errors import BadInput, UnknownCommand
 from core.domain.messages import Message
-from core.rights.rules import RIGHT_KINDS
-from core.text.text import clean_text, fence_after_line, make_code_block
+from core.people.rules import RIGHT_KINDS
 
 IMMEDIATE_COMMANDS = frozenset(
     {"stop", "approve", "deny", "undo", "forget", "help", "status", "usage", "changes", "why"}

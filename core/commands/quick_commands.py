@@ -22,12 +22,12 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from core.domain.errors import BadInput, TooLarge
+from core.base.errors import BadInput, TooLarge
+from core.base.i18n import format_number, say
+from core.base.text import clean_text, make_code_block, run_off_loop, split_text
 from core.domain.file_text import too_large
 from core.domain.messages import File, Message
 from core.domain.records import QuickCommand
-from core.text.i18n import format_number, say
-from core.text.text import clean_text, make_code_block, run_off_loop, split_text
 
 MAX_INPUT_FILE_BYTES = 256_000
 """Bytes of a file that may be an input: about 64,000 tokens of English. StackSpot does not document

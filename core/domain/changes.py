@@ -302,7 +302,7 @@ class ApprovalNotice:
 
     - `kind`: `copy` is the card in a direct message with an approver, `reminder` a reminder of the
       open proposal, `expired` the notice that it has expired. `person` is a notice that is about no
-      change (`core.domain.notices`); `change` is then its own id. `list` is the card in the newest
+      change (`core.people.notices`); `change` is then its own id. `list` is the card in the newest
       answer to the person's command `approvals`; `text` is then the `seq` of that turn.
     - `reply_to`: where it is posted; None until that is known.
     - `text`: the text above the card.

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import codecs
 
-from core.domain.errors import TooLarge
+from core.base.errors import TooLarge
+from core.base.i18n import format_size
+from core.base.text import safe_file_name
 from core.domain.messages import Attachment
-from core.text.i18n import format_size
-from core.text.text import safe_file_name
 
 MAX_ATTACHMENT_BYTES = 20 * 1024 * 1024
 """The largest file that Ponte takes: a request to a model holds no more

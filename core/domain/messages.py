@@ -17,9 +17,9 @@ from typing import Any, Literal, TypeVar
 from pydantic import TypeAdapter
 from pydantic_core import PydanticSerializationError
 
-from core.domain.errors import Unstorable
-from core.text.markdown import Trust
-from core.text.text import clean_text, is_deeper, make_storable
+from core.base.errors import Unstorable
+from core.base.markdown import Trust
+from core.base.text import clean_text, is_deeper, make_storable
 
 T = TypeVar("T")
 CONTEXT_NAME, NOTE_NAME = "context", "note"
@@ -131,7 +131,7 @@ class MessageOrigin:
     """The origin of a message, and what follows from it wherever the message is handled. It is
     stored with the message, and with each change that the message's turn proposes.
 
-    - `name`: the origin that decides about the turn (`core.conversation.origins`).
+    - `name`: the origin that decides about the turn (`core.turn.origins`).
     - `id`: the schedule or the webhook; "" for people and programs.
     - `may_be_command`: the text can be a command. Clicks always are one.
     - `is_authored`: a person typed the text for this message, so its addresses may be links. A

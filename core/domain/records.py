@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from core.base.errors import ModelError, NotAllowed, StatusUnknown, ToolError
+from core.base.i18n import LANGUAGE, say
 from core.domain.changes import Draft
-from core.domain.errors import ModelError, NotAllowed, StatusUnknown, ToolError
 from core.domain.messages import (
     Address,
     Answer,
@@ -22,7 +23,6 @@ from core.domain.messages import (
     Post,
     Usage,
 )
-from core.text.i18n import LANGUAGE, say
 
 FINAL_STATES = ("done", "stopped", "failed", "undeliverable", "removed", "withdrawn")
 """States of a turn that has ended."""

@@ -16,24 +16,24 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from pydantic import SecretStr
 
+from core.base.http import HttpClient, Proxies
+from core.base.openai import ModelServerClient
 from core.changes.approval import ApprovalConfig
 from core.changes.ports import Applier
 from core.chat.approval_notices import PersonNoticeService
-from core.chat.conversations import Conversations
 from core.chat.people import People
-from core.chat.platform import ChatPlatform, Platform
-from core.clients.http import HttpClient, Proxies
-from core.clients.openai import ModelServerClient
+from core.domain.conversation_ports import RequestBoard, StatusBoard
 from core.domain.messages import File, Person
+from core.domain.platform import ChatPlatform, Platform
 from core.domain.records import Health, Outcome, Remote, ToolContext
+from core.domain.tool_ports import Model, QuickCommands, ToolSource
 from core.integrations.settings import SettingsPart, Switch
-from core.ports.conversations import RequestBoard, StatusBoard
-from core.ports.tools import Model, QuickCommands, ToolSource
-from core.rights.audit import OPERATOR
-from core.rights.rules import OWNER_ID, DailyTurns, PlatformRights
-from core.rights.usage import PriceConfig
+from core.journal.conversations import Conversations
+from core.journal.peers import Alone, Peers
+from core.money.usage import PriceConfig
+from core.people.audit import OPERATOR
+from core.people.rules import OWNER_ID, DailyTurns, PlatformRights
 from core.store.database import Database
-from core.store.peers import Alone, Peers
 
 S = TypeVar("S", bound=SettingsPart)
 T = TypeVar("T")

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import SecretStr
 
-from core.clients.http import HttpAnswer, HttpUnreadable
-from core.domain.errors import NoKey, PonteError
+from core.base.errors import NoKey, PonteError
+from core.base.http import HttpAnswer, HttpUnreadable
+from core.base.i18n import say
 from core.domain.records import DoctorFinding, Health, Remote
+from core.domain.tool_ports import Model
 from core.integrations.integration import (
     CHECK_TIMEOUT_SECONDS,
     IntegrationDependencies,
@@ -21,8 +23,6 @@ from core.integrations.integration import (
     start_nothing,
 )
 from core.integrations.settings import BaseUrl, Instructions, SettingsPart, plain_value, setting
-from core.ports.tools import Model
-from core.text.i18n import say
 
 if TYPE_CHECKING:
     from core.models.model_server import ModelOptions

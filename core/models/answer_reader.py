@@ -36,12 +36,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from core.clients.openai import Json, ModelServerFault
+from core.base.openai import Json, ModelServerFault
+from core.base.text import PieceJoiner
 from core.domain.messages import Item, Usage
 from core.domain.records import ModelEvent, ResponseStarted, TextDelta, TextWithdrawn
 from core.models.thoughts import GrowingAnswer, remove_thoughts
-from core.rights.usage import parse_usage
-from core.text.text import PieceJoiner
+from core.money.usage import parse_usage
 
 CutReason = Literal["", "length", "filter"]
 MAX_ANSWER_CHARACTERS = 1_000_000

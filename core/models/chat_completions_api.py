@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 
-from core.clients.openai import END_EVENT, Json, read_id
+from core.base.openai import END_EVENT, Json, read_id
 from core.domain.messages import Item
 from core.domain.records import ModelEvent, RoundRequest
 from core.models.answer_reader import (

@@ -16,8 +16,9 @@ from typing import Literal
 
 import structlog
 
-from core.clients.openai import Json, ModelServerFault, read_id
-from core.domain.errors import PonteError
+from core.base.errors import PonteError
+from core.base.openai import Json, ModelServerFault, read_id
+from core.base.retry import Backoff
 from core.domain.messages import Item
 from core.domain.records import (
     ModelEvent,
@@ -55,7 +56,6 @@ from core.models.responses_api import (
 )
 from core.models.round_history import RoundHistory
 from core.models.thoughts import remove_thoughts
-from core.runtime.retry import Backoff
 
 log = structlog.get_logger("model")
 LOCK_BACKOFF = Backoff(1.0)

@@ -12,6 +12,7 @@ import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Literal
 
+from core.base.i18n import say
 from core.domain.messages import Item
 from core.domain.records import Health, ModelEvent, Remote, RoundCompleted, RoundRequest, TextDelta
 from core.models.demo_tour import KEY_LINE, TOUR, TourStep, answer_step, find_tour_step, list_steps
@@ -30,7 +31,6 @@ from core.models.demo_turn import (
     format_rows,
     run_python,
 )
-from core.text.i18n import say
 
 TABLES_TOOL, NOCODB_PREFIX = "nocodb_tables", "nocodb_"
 _MAX_RECALLED = 20

@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from core.base.i18n import say
+from core.base.text import fold_to_letters
 from core.models.demo_turn import (
     MAX_ROWS,
     PYTHON_TOOL,
@@ -23,8 +25,6 @@ from core.models.demo_turn import (
     format_rows,
     run_python,
 )
-from core.text.i18n import say
-from core.text.text import fold_to_letters
 
 TourStep = Literal["overdue", "pay", "undo", "export", "file", "draw", "quick", "tables", "tour"]
 

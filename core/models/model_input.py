@@ -14,8 +14,8 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 
-from core.clients.openai import Json
-from core.domain.errors import NotFound
+from core.base.errors import NotFound
+from core.base.openai import Json
 from core.domain.file_text import (
     DOCUMENT_TYPE,
     MAX_FILE_TEXT_CHARACTERS,
@@ -25,8 +25,8 @@ from core.domain.file_text import (
     find_encoding,
 )
 from core.domain.messages import CONTEXT_NAME, NOTE_NAME, File, Item
-from core.rights.allowances import MAX_DOCUMENT_TOKENS
-from core.rights.usage import MAX_PICTURE_TOKENS
+from core.money.allowances import MAX_DOCUMENT_TOKENS
+from core.money.usage import MAX_PICTURE_TOKENS
 
 MAX_REQUEST_FILE_BYTES = 20 * 2**20
 """Bytes of files in one request, before base64. OpenAI accepts 50 MB in all; proxies accept less.

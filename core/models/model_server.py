@@ -21,17 +21,8 @@ from typing import Any
 
 import structlog
 
-from core.clients.error_table import ErrorTable, on
-from core.clients.openai import (
-    IDENTIFIER,
-    REQUEST_TIMEOUT_SECONDS,
-    SIGN_OF_LIFE,
-    Json,
-    ModelServerClient,
-    ModelServerFault,
-    seconds_before_retry,
-)
-from core.domain.errors import (
+from core.base.error_table import ErrorTable, on
+from core.base.errors import (
     ModelDown,
     ModelError,
     ModelRefused,
@@ -43,14 +34,23 @@ from core.domain.errors import (
     UnknownModel,
     WrongKey,
 )
+from core.base.openai import (
+    IDENTIFIER,
+    REQUEST_TIMEOUT_SECONDS,
+    SIGN_OF_LIFE,
+    Json,
+    ModelServerClient,
+    ModelServerFault,
+    seconds_before_retry,
+)
+from core.base.retry import Backoff
+from core.base.tasks import BoundedDict
+from core.base.text import make_storable
 from core.domain.records import Remote, RoundCompleted, RoundRequest, Thread, ToolSpec
 from core.models.answer_reader import ModelAnswer
 from core.models.model_input import ModelInput, ReadFile, estimate_max_tokens, find_data_urls
-from core.rights.allowances import MAX_OUTPUT_TOKENS
-from core.rights.usage import DEFAULT_PRICES, PriceConfig
-from core.runtime.retry import Backoff
-from core.runtime.tasks import BoundedDict
-from core.text.text import make_storable
+from core.money.allowances import MAX_OUTPUT_TOKENS
+from core.money.usage import DEFAULT_PRICES, PriceConfig
 
 log = structlog.get_logger("model")
 RecordRemote = Callable[[str, Remote], Awaitable[None]]

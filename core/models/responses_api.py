@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
-from core.clients.openai import END_EVENT, Json, ModelServerFault, read_id
+from core.base.openai import END_EVENT, Json, ModelServerFault, read_id
 from core.domain.messages import Item
 from core.domain.records import ModelEvent, RoundRequest, TextWithdrawn
 from core.models.answer_reader import (

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from core.clients.openai import Json, ModelServerFault
+from core.base.openai import Json, ModelServerFault
 from core.domain.messages import Item
 from core.models.model_input import (
     LEFT_OUT_NOTE,

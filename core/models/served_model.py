@@ -15,8 +15,9 @@ from typing import Literal
 
 import structlog
 
-from core.clients.openai import ModelServerClient, ModelServerFault
-from core.domain.errors import ModelError, NoKey, PonteError, UnknownModel
+from core.base.errors import ModelError, NoKey, PonteError, UnknownModel
+from core.base.i18n import say
+from core.base.openai import ModelServerClient, ModelServerFault
 from core.domain.records import Health, ModelEvent, Remote, RoundCompleted, RoundRequest
 from core.models.chat_completions_api import ChatCompletionsApi
 from core.models.conversations_api import ConversationsApi
@@ -30,7 +31,6 @@ from core.models.model_server import (
     unknown_model_error,
 )
 from core.models.responses_api import OwnHistoryApi, ResponsesApi
-from core.text.i18n import say
 
 log = structlog.get_logger("model")
 Level = Literal["conversations", "responses", "chat"]

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 
-from core.text.text import Fence, fence_after_line
+from core.base.text import Fence, fence_after_line
 
 _NAMES = ("think", "thinking", "thought", "thoughts", "reasoning", "seed:think")
 TAGS = {

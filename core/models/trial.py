@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from core.domain.errors import ModelDown, PonteError
+from core.base.errors import ModelDown, PonteError
+from core.base.i18n import say
 from core.domain.messages import Item, Person, Usage
 from core.domain.records import (
     DoctorFinding,
@@ -22,8 +23,7 @@ from core.domain.records import (
     Thread,
     ToolSpec,
 )
-from core.ports.tools import Model
-from core.text.i18n import say
+from core.domain.tool_ports import Model
 
 TRIAL_INSTRUCTIONS = "You take part in a test. Answer in English and as briefly as possible."
 TEXT_QUESTION = "Count from 1 to 20 in digits, with a space between two numbers."

@@ -17,7 +17,7 @@ import time
 from contextvars import ContextVar
 from typing import Protocol
 
-from core.domain.errors import PonteError
+from core.base.errors import PonteError
 from core.domain.messages import Usage
 from core.domain.records import Turn
 

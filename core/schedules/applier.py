@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
+from core.base.errors import NotFound, ToolError
 from core.changes.ports import Batch
 from core.domain.changes import Change, Draft, RowCheck, RowWrite
-from core.domain.errors import NotFound, ToolError
 from core.domain.messages import ReplyTo, decode_json
-from core.domain.schedules import BadSchedule, Schedule, ScheduleState, make_row, read_row
 from core.schedules.kind import SCHEDULE_APPLIER
+from core.schedules.schedule import BadSchedule, Schedule, ScheduleState, make_row, read_row
 
 if TYPE_CHECKING:
     from core.schedules.service import ScheduleService

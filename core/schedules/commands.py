@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from core.base.i18n import plural, say
 from core.commands.grammar import TypedCommand
 from core.domain.messages import Answer
 from core.domain.records import Turn
-from core.domain.schedule_words import describe_date, describe_result, local_time
-from core.domain.schedules import Schedule, ScheduleRun
+from core.schedules.rule_words import describe_date, describe_result, local_time
+from core.schedules.schedule import Schedule, ScheduleRun
 from core.schedules.service import ScheduleService
 from core.schedules.words import build_inert_title, describe_schedule, describe_whole
-from core.text.i18n import plural, say
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from core.base.i18n import say
+from core.base.markdown import quote_inert
 from core.changes.kinds import Kind
 from core.domain.changes import Change, Draft
-from core.domain.schedule_words import describe_rule
-from core.domain.schedules import SCHEDULE_CHANGED, read_row
+from core.schedules.rule_words import describe_rule
+from core.schedules.schedule import SCHEDULE_CHANGED, read_row
 from core.schedules.words import (
     build_schedule_title,
     describe_cost,
     describe_management,
     describe_times,
 )
-from core.text.i18n import say
-from core.text.markdown import quote_inert
 
 SCHEDULE_KIND = "schedule"
 """The name of the kind in drafts."""

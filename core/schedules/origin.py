@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from core.base.errors import BadInput, NotAllowed, OverBudget, PlatformBusy, StatusUnknown
+from core.base.i18n import say
+from core.base.retry import Backoff, retry
 from core.chat.people import People
-from core.chat.platform import Messenger
 from core.commands.grammar import TypedCommand
-from core.conversation.origins import Origin
-from core.domain.errors import BadInput, NotAllowed, OverBudget, PlatformBusy, StatusUnknown
 from core.domain.messages import Answer, Message
+from core.domain.platform import Messenger
 from core.domain.records import Turn
-from core.domain.schedule_words import describe_date, local_time
-from core.domain.schedules import RunSkipped
-from core.runtime.retry import Backoff, retry
-from core.store.schedules import Schedules
-from core.text.i18n import say
+from core.schedules.rows import Schedules
+from core.schedules.rule_words import describe_date, local_time
+from core.turn.origins import Origin, RunSkipped
 
 UNKNOWN_STATUS_BACKOFF = Backoff(2.0, max_seconds=30.0)
 """Pauses between questions for an owner's status that the platform does not report."""

@@ -6,16 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
+from core.base.errors import PonteError
+from core.base.text import to_one_line
 from core.changes.approval import Approval
-from core.chat.platform import Messenger
-from core.domain.errors import PonteError
 from core.domain.messages import Person
-from core.domain.notices import PersonNotice
-from core.domain.schedule_words import local_time
-from core.domain.schedules import Schedule, ScheduleRun
-from core.rights.rules import OWNER_ID
-from core.store.schedules import Schedules
-from core.text.text import to_one_line
+from core.domain.platform import Messenger
+from core.people.notices import PersonNotice
+from core.people.rules import OWNER_ID
+from core.schedules.rows import Schedules
+from core.schedules.rule_words import local_time
+from core.schedules.schedule import Schedule, ScheduleRun
 
 log = structlog.get_logger("schedules")
 MAX_WHAT_CHARACTERS = 80

@@ -13,12 +13,12 @@ from contextlib import suppress
 
 import structlog
 
-from core.domain.errors import NotStored, PonteError
-from core.domain.schedule_rules import plan_due
-from core.domain.schedules import Schedule, ScheduleRun
-from core.rights.policy import Policy
-from core.runtime.tasks import run_together
-from core.store.schedules import Schedules
+from core.base.errors import NotStored, PonteError
+from core.base.tasks import run_together
+from core.people.policy import Policy
+from core.schedules.rows import Schedules
+from core.schedules.rules import plan_due
+from core.schedules.schedule import Schedule, ScheduleRun
 
 log = structlog.get_logger("schedules")
 MAX_SLEEP_SECONDS = 30.0

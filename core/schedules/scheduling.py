@@ -8,28 +8,28 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
+from core.base.errors import NotStored
+from core.base.retry import Backoff, retry
+from core.base.tasks import BackgroundTasks
 from core.changes.service import ChangeService
 from core.chat.approval_notices import PersonNoticeService
-from core.chat.conversations import Conversations
 from core.chat.people import People
-from core.chat.platforms import Platforms
 from core.commands.grammar import TypedCommand
-from core.domain.errors import NotStored
 from core.domain.messages import Answer, ReplyTo
+from core.domain.platforms import Platforms
 from core.domain.records import Turn
-from core.domain.schedules import Schedule, ScheduleFilter, ScheduleState
-from core.rights.rules import place_names
-from core.runtime.retry import Backoff, retry
-from core.runtime.tasks import BackgroundTasks
+from core.journal.conversations import Conversations
+from core.journal.inbox import SqlInbox
+from core.journal.peers import Peers
+from core.people.rules import place_names
+from core.schedules.schedule import Schedule, ScheduleFilter, ScheduleState
 from core.store.database import Database, has_rows
-from core.store.inbox import SqlInbox
-from core.store.peers import Peers
 
 if TYPE_CHECKING:
     from core.schedules.origin import ScheduleOrigin
+    from core.schedules.rows import Schedules
     from core.schedules.scheduler import Scheduler
     from core.schedules.service import ScheduleConfig, ScheduleService
-    from core.store.schedules import Schedules
 
 CHANGED = "schedules"
 """The notification that a schedule was created or changed."""
@@ -74,7 +74,7 @@ class Scheduling:
     @cached_property
     def store(self) -> Schedules:
         """The stored schedules."""
-        from core.store.schedules import Schedules
+        from core.schedules.rows import Schedules
 
         store = Schedules(
             self.database, cast(SqlInbox, self.conversations.inbox), self.clock,

@@ -12,14 +12,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from core.base.errors import NotAllowed, NotFound, StatusUnknown
 from core.changes.service import ChangeService
 from core.chat.people import People
 from core.commands import grammar
 from core.domain.changes import Draft, RowWrite
-from core.domain.errors import NotAllowed, NotFound, StatusUnknown
 from core.domain.messages import Address, Person, encode_json
-from core.domain.schedule_rules import check_draft
-from core.domain.schedules import (
+from core.schedules.kind import SCHEDULE_APPLIER, SCHEDULE_KIND
+from core.schedules.rows import Schedules
+from core.schedules.rules import check_draft
+from core.schedules.schedule import (
     BadSchedule,
     Schedule,
     ScheduleDraft,
@@ -28,8 +30,6 @@ from core.domain.schedules import (
     ScheduleRun,
     make_row,
 )
-from core.schedules.kind import SCHEDULE_APPLIER, SCHEDULE_KIND
-from core.store.schedules import Schedules
 
 SCHEDULES_PER_PAGE = 20
 

@@ -9,17 +9,17 @@ from datetime import datetime
 from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from core.base.errors import BadInput, NotAllowed, NotFound, StatusUnknown, ToolError
+from core.base.i18n import LANGUAGE, use_locale
+from core.base.markdown import find_addresses
 from core.domain.changes import Draft, RowWrite
-from core.domain.errors import BadInput, NotAllowed, NotFound, StatusUnknown, ToolError
 from core.domain.messages import ReplyTo, decode_json, encode_json
 from core.domain.records import Health, Outcome, ToolContext, Viewer
-from core.domain.schedules import ScheduleDraft, ScheduleRule, make_row, read_row
-from core.ports.tools import Tool
+from core.domain.tool_ports import Tool
 from core.schedules.applier import ScheduleServices
 from core.schedules.kind import SCHEDULE_APPLIER, SCHEDULE_KIND
+from core.schedules.schedule import ScheduleDraft, ScheduleRule, make_row, read_row
 from core.schedules.words import describe_schedule
-from core.text.i18n import LANGUAGE, use_locale
-from core.text.markdown import find_addresses
 from core.tools.tool import FunctionTool
 
 _MANAGED_BY = "The person manages one by typing `schedule ID pause`, `resume`, `run` or `delete`."

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from core.domain.schedule_rules import find_clock_changes, next_dates
-from core.domain.schedule_words import describe_date, describe_rule, local_time
-from core.domain.schedules import BadSchedule, PauseReason, Schedule, ScheduleDraft, ScheduleKind
-from core.text.i18n import plural, say
-from core.text.markdown import escape_markdown, quote_inert
-from core.text.text import to_one_line
+from core.base.i18n import plural, say
+from core.base.markdown import escape_markdown, quote_inert
+from core.base.text import to_one_line
+from core.schedules.rule_words import describe_date, describe_rule, local_time
+from core.schedules.rules import find_clock_changes, next_dates
+from core.schedules.schedule import BadSchedule, Schedule, ScheduleDraft, ScheduleKind
+from core.turn.origins import PauseReason
 
 MAX_CARD_TITLE_CHARACTERS = 120
 _TITLES: dict[ScheduleKind, str] = {

@@ -23,14 +23,14 @@ from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
 import structlog
 
-from core.domain.errors import NotStored, Unstorable
+from core.base.errors import NotStored, Unstorable
+from core.base.i18n import say
+from core.base.text import make_storable
 from core.domain.messages import ONE_REQUEST_PREFIX
 from core.domain.records import ConversationArea, Health
 from core.store import snapshot
 from core.store.schema import DifferentSchema, Migration, Schema
 from core.store.tables import TableDeclaration
-from core.text.i18n import say
-from core.text.text import make_storable
 
 log = structlog.get_logger("store")
 T = TypeVar("T")

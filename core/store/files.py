@@ -12,7 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from core.domain.errors import NotFound, NotStored
+from core.base import text
+from core.base.errors import NotFound, NotStored
 from core.domain.messages import File, Person
 from core.store.database import (
     Database,
@@ -23,7 +24,6 @@ from core.store.database import (
     select_values,
     transaction,
 )
-from core.text import text
 
 PIECE_BYTES = 1 << 20
 """The number of bytes of a file in one row of the table `pieces`."""

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from core.runtime.retry import Backoff, retry
-from core.runtime.tasks import cancel_all
+from core.base.retry import Backoff, retry
+from core.base.tasks import cancel_all
 from core.store.database import SqlConnection
 from core.store.postgres import CONNECTION_OPTIONS, PostgresDatabase
 

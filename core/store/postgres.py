@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
-from core.domain.errors import NotStored, SettingsError, Unstorable
-from core.runtime.retry import retry_blocking
+from core.base.errors import NotStored, SettingsError, Unstorable
+from core.base.retry import retry_blocking
+from core.base.text import in_whole_characters
 from core.store.database import SqlConnection, SqlRow
 from core.store.schema import LOCK_KEY, DifferentSharedSchema, Schema
 from core.store.tables import TableDeclaration
-from core.text.text import in_whole_characters
 
 if TYPE_CHECKING:
     import psycopg

@@ -18,11 +18,11 @@ from typing import Any
 
 import structlog
 
-from core.domain.errors import NotStored
+from core.base.errors import NotStored
+from core.base.i18n import plural, say
 from core.observability import metrics
 from core.store.database import SqlConnection, SqlStore, transaction
 from core.store.postgres import PostgresDatabase
-from core.text.i18n import plural, say
 
 log = structlog.get_logger("jobs")
 BEAT_SECONDS = 3.0

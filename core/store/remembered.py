@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from core.domain.errors import NotStored
+from core.base.errors import NotStored
 from core.store.database import Database, SqlConnection, select_value
 
 log = structlog.get_logger("adapter_state")

@@ -21,7 +21,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from core.domain.errors import PonteError
+from core.base.errors import PonteError
 from core.store.tables import TableDeclaration, create_statements
 
 VERSION_TABLE = "CREATE TABLE database_schema (version INTEGER NOT NULL, fingerprint TEXT NOT NULL)"

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import structlog
 
-from core.domain.errors import NotStored, PonteError
+from core.base.errors import NotStored, PonteError
+from core.base.i18n import format_size, say
 from core.store.schema import Schema
-from core.text.i18n import format_size, say
 
 log = structlog.get_logger("store")
 SNAPSHOT_FOLDER = "snapshots"

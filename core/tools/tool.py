@@ -22,7 +22,9 @@ from typing import Any
 import pydantic_core
 from pydantic import TypeAdapter, ValidationError
 
-from core.domain.errors import SettingsError, ToolError
+from core.base.errors import SettingsError, ToolError
+from core.base.i18n import say
+from core.base.text import in_whole_characters, make_storable
 from core.domain.messages import Message, Usage
 from core.domain.records import (
     RIGHT_OF_EFFECT,
@@ -35,10 +37,8 @@ from core.domain.records import (
     ToolSpec,
     Viewer,
 )
-from core.ports.tools import Tool, ToolSource
-from core.rights.usage import PaidRun
-from core.text.i18n import say
-from core.text.text import in_whole_characters, make_storable
+from core.domain.tool_ports import Tool, ToolSource
+from core.money.usage import PaidRun
 
 _ENTRY = re.compile(r"(?P<name>\w+)\s*(?:\([^)]*\))?:\s+(?P<text>\S.*)")
 _HEADING = re.compile(r"(?:Args|Arguments|Returns|Raises|Yields|Note|Example|Examples):\s*$")
@@ -298,7 +298,7 @@ class Parameters:
 
 
 class FunctionTool:
-    """A tool (`core.ports.Tool`) that calls an async function.
+    """A tool (`core.domain.tool_ports.Tool`) that calls an async function.
 
     Its description and schema come from the function's docstring and type hints. `name` and
     `description` replace those of the function. Ponte passes the ToolContext to a parameter of that

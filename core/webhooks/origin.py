@@ -6,15 +6,14 @@ from collections.abc import Sequence
 
 import structlog
 
+from core.base.errors import OverBudget
 from core.chat.people import People
 from core.commands.grammar import TypedCommand
-from core.conversation.origins import Origin
-from core.domain.errors import OverBudget
 from core.domain.messages import Answer, Message
 from core.domain.records import Turn
-from core.domain.schedules import RunSkipped
+from core.domain.tool_ports import Tool
 from core.observability import metrics
-from core.ports.tools import Tool
+from core.turn.origins import Origin, RunSkipped
 
 log = structlog.get_logger("webhooks")
 OFFERED_EFFECTS = ("read", "write")

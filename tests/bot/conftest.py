@@ -21,7 +21,7 @@ import structlog
 import typer
 
 from bot import app
-from bot.cli import main
+from bot.cli.main import main
 from bot.settings import Settings
 from tests.fakes import uvicorn_pauses
 from tests.fakes.holder import FakeHolder
@@ -97,8 +97,8 @@ def ponte(
 @pytest.fixture
 def fake_holder(monkeypatch: pytest.MonkeyPatch) -> FakeHolder:
     # They take from the real client what they need.
-    for name in ("cli_commands", "person_commands"):
-        importlib.import_module(f"bot.{name}")
+    for name in ("commands", "person_commands"):
+        importlib.import_module(f"bot.cli.{name}")
     fake = FakeHolder()
     monkeypatch.setitem(sys.modules, "bot.app", fake.as_app())
     monkeypatch.setattr("bot.app", fake.as_app(), raising=False)

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from bot.compose import dependencies, model_client
-from bot.config import Config
+from bot.config.ponte_toml import Config
 from bot.home import Home
 from bot.settings import Settings
-from core.clients.http import HttpClient, Proxies
+from core.base.http import HttpClient, Proxies
 from core.tools.code import CODE_INTEGRATION, environment
 from core.tools.code.environment import InstallationFailed
 from core.tools.code.local import LocalBackend

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from bot.home import REPLACE_PLAN_FILE, Home, HomeUnusable
-from core.domain.errors import HomeTaken, SettingsError
+from core.base.errors import HomeTaken, SettingsError
 
 HOLD = """
 import sys

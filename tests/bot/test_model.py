@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from bot.compose import compose, dependencies, model_client
-from bot.config import Config
+from bot.config.ponte_toml import Config
 from bot.home import Home
 from bot.settings import Settings
-from core.clients.http import HttpClient
-from core.domain.errors import NoKey
+from core.base.errors import NoKey
+from core.base.http import HttpClient
 from core.domain.messages import File
 from core.domain.records import Remote
 from core.models import MODEL_INTEGRATION

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import typer
 
-from bot.cli import cli
+from bot.cli.main import cli
 from tests.bot.conftest import RunningPonte, Shell
 from tests.fakes.schedules import add_schedule
 
@@ -94,7 +94,7 @@ def test_errors_are_in_the_reader_s_language(ponte: Shell, monkeypatch: pytest.M
 @pytest.mark.parametrize("words", [["version"], ["--help"], ["schedules", "pause", "--help"]])
 def test_version_and_help_import_no_feature(words: list[str]) -> None:
     script = (
-        "import sys; from bot.cli import main\n"
+        "import sys; from bot.cli.main import main\n"
         f"try: main({words!r})\nexcept SystemExit: pass\n"
         "own = [n for n in sys.modules if n.split('.')[0] in ('bot', 'core', 'adapters')]\n"
         "print('loaded:', *sorted(own))"
@@ -104,15 +104,15 @@ def test_version_and_help_import_no_feature(words: list[str]) -> None:
         env={"PATH": "/usr/bin:/bin", "LANG": "C"},
     )  # fmt: skip
     loaded = done.stdout.rsplit("loaded:", 1)[1].split()
-    assert [name for name in loaded if name not in ("core", "core.text")] in (
-        ["bot", "bot.cli", "bot.operation_results", "bot.operations"],
+    assert [name for name in loaded if name not in ("core", "core.base")] in (
+        ["bot", "bot.cli.main", "bot.operation_results", "bot.operations"],
         [
             "bot",
-            "bot.cli",
+            "bot.cli.main",
             "bot.operation_results",
             "bot.operations",
-            "core.text.i18n",
-            "core.text.owner_sentences",
+            "core.base.i18n",
+            "core.base.owner_sentences",
         ],
     )
 

@@ -15,17 +15,17 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bot import client
-from bot.config import Config
-from bot.doctor import examine
+from bot.cli import client
+from bot.config.ponte_toml import Config
+from bot.doctor.checks import examine
 from bot.home import Home
 from bot.settings import Settings
 from bot.start import Start
 from bot.tables import SCHEMA
-from core.clients.http import HttpAnswer
+from core.base.http import HttpAnswer
 from core.store.database import SqliteDatabase
+from tests.bot.cli.test_client import PROGRESS, Server, run_over
 from tests.bot.conftest import Shell
-from tests.bot.test_client import PROGRESS, Server, run_over
 from tests.bot.test_process import ROOT, Machine, Process
 from tests.fakes.holder import FakeHolder, chat_answer
 
@@ -124,7 +124,7 @@ def test_without_a_running_ponte_they_say_whose_settings_they_judge(ponte: Shell
 async def test_a_ponte_that_does_not_respond_is_a_failure_and_the_rest_is_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bot.doctor.SILENCE_SECONDS", 0.1)
+    monkeypatch.setattr("bot.doctor.checks.SILENCE_SECONDS", 0.1)
     home, lines = Home(tmp_path), list[str]()
     settings = Settings.model_validate(
         {"ponte_web": "off", "ponte_code": "off", "ponte_home": tmp_path}

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bot.operation_texts import TEXTS, View, format_table, format_usage
-from core.text.i18n import use_locale
+from core.base.i18n import use_locale
 from tests.bot.conftest import Shell
 from tests.fakes.holder import FakeHolder
 

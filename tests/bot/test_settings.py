@@ -11,9 +11,9 @@ from pydantic import SecretStr, ValidationError
 
 from bot.integrations import FACES
 from bot.settings import EnvFile, Settings, load
-from core.domain.errors import SettingsError
+from core.base.errors import SettingsError
 from core.integrations.settings import plain_value
-from core.rights.rules import DailyTurns
+from core.people.rules import DailyTurns
 
 
 @pytest.fixture(autouse=True)

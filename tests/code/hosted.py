@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from core.clients.openai import ModelEndpoint, ModelServerClient
+from core.base.openai import ModelEndpoint, ModelServerClient
 from core.domain.records import Remote, ToolContext
 from core.tools.code.hosted import HostedBackend, HostedOptions
 from core.tools.code.port import InputFile, RunResult

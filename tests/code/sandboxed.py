@@ -15,9 +15,9 @@ from typing import NoReturn
 import pytest
 
 from bot.tables import SCHEMA
-from core.clients.http import Proxies
+from core.base.http import Proxies
+from core.journal.kernels import KernelRows
 from core.store.database import SqliteDatabase
-from core.store.kernels import KernelRows
 from core.tools.code.environment import PythonEnvironment, environments_folder
 from core.tools.code.local import Kernels, LocalBackend
 from core.tools.code.sandbox.bwrap import Bubblewrap

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from core.clients.http import Proxies
-from core.domain.errors import PonteError
+from core.base.errors import PonteError
+from core.base.http import Proxies
 from core.tools.code import CODE_INTEGRATION, environment
 from core.tools.code.environment import (
     INSTALL_RETRY_SECONDS,

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from aiohttp import web
 
-from core.domain.errors import ToolError
+from core.base.errors import ToolError
 from core.domain.records import Remote
 from tests.code.conftest import Make
 from tests.code.hosted import Bench

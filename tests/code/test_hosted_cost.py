@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from core.domain.errors import ToolError
+from core.base.errors import ToolError
 from core.observability import metrics
 from tests.code.conftest import Make
 from tests.fakes.loop_clock import LoopClock

@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from core.domain.errors import NotFound
+from core.base.errors import NotFound
 from core.tools.code.port import InputFile, OutputFile
 from tests.code.hosted import PNG, Bench
 from tests.fakes.openai import Script

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from core.clients.openai import ModelEndpoint, ModelServerClient
-from core.domain.errors import ToolError
+from core.base.errors import ToolError
+from core.base.openai import ModelEndpoint, ModelServerClient
 from core.tools.code.hosted import MAX_CODE_CHARACTERS, HostedBackend
 from tests.code.conftest import Make
 from tests.code.hosted import Bench, Official
@@ -193,7 +193,7 @@ def test_only_openais_own_address_is_official() -> None:
 async def test_more_than_we_take_says_nothing_of_whether_it_ran(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.clients.openai.MAX_STREAM_BYTES", 2**20)
+    monkeypatch.setattr("core.base.openai.MAX_STREAM_BYTES", 2**20)
     bench.fake.hostile = hostile.streams(hostile.endless_words)
     with pytest.raises(ToolError, match="don't know whether the code ran"):
         await bench.run("print(1)")

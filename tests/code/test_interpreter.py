@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from core.clients.openai import ModelEndpoint, ModelServerClient
-from core.domain.errors import ToolError
+from core.base.errors import ToolError
+from core.base.openai import ModelEndpoint, ModelServerClient
 from core.tools.code.hosted import (
     REQUEST_INSTRUCTIONS,
     VERBATIM_INSTRUCTIONS,

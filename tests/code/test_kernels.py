@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from bot.tables import SCHEMA
+from core.journal.kernels import KernelRows
 from core.store.database import Database, SqliteDatabase
-from core.store.kernels import KernelRows
 from core.tools.code.local import (
     KERNEL_EVICTED,
     KERNEL_IDLE_SECONDS,

@@ -10,9 +10,9 @@ from typing import Literal
 
 import pytest
 
-from core.clients.http import Proxies
-from core.store.kernels import KernelRows
-from core.text.i18n import say
+from core.base.http import Proxies
+from core.base.i18n import say
+from core.journal.kernels import KernelRows
 from core.tools.code import environment
 from core.tools.code.environment import PythonEnvironment
 from core.tools.code.local import Kernels, LocalBackend

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from core.domain.errors import ToolError
+from core.base.errors import ToolError
 from core.domain.messages import Usage
 from core.domain.records import Outcome, Viewer
 from core.tools.code.port import OutputFile, RunResult, find_python_block, strip_fence

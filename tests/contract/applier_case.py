@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from core.base.errors import WriteUnsure
+from core.base.http import HttpClient
 from core.changes.ports import Applier
-from core.clients.http import HttpClient
 from core.domain.changes import Change, ChangeStep, Draft, Proposal, RowWrite
-from core.domain.errors import WriteUnsure
 from core.domain.messages import Address
 from core.domain.records import Viewer
 from core.tools.nocodb.api import NocoApi, TableId

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from core.runtime.retry import Backoff
-from core.store import jobs, processes, procrastinate_adapter
+from core.base.retry import Backoff
+from core.journal import jobs, procrastinate_adapter
+from core.store import processes
 from tests.contract.engines import Embedded, Engine, InMemory, Shared
 
 
@@ -56,4 +57,4 @@ async def memory() -> AsyncIterator[Engine]:
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was put off is taken up again without a wait."""
-    monkeypatch.setattr("core.store.turn_runner.TURN_BACKOFF", Backoff(0.0))
+    monkeypatch.setattr("core.journal.turn_runner.TURN_BACKOFF", Backoff(0.0))

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Protocol
 
 from bot.tables import SCHEMA
+from core.domain.conversation_ports import Inbox
 from core.domain.messages import Answer, Message
 from core.domain.records import TurnState
-from core.ports.conversations import Inbox
-from core.store.budget import Budget, no_daily_caps
+from core.journal.inbox import SqlInbox
+from core.journal.jobs import Jobs
+from core.journal.journal import Journal
+from core.money.budget import Budget, no_daily_caps
 from core.store.database import Database, SqlConnection, SqliteDatabase
 from core.store.files import FileBytes, FolderBytes, PieceBytes
-from core.store.inbox import SqlInbox
-from core.store.jobs import Jobs
 from core.store.postgres import PostgresDatabase
-from core.store.turns import Journal
 from tests.fakes.config import FixedConfig
 from tests.fakes.memory import InboxRow, MemoryInbox
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from core.conversation import admission
-from core.conversation.admission import Admission
-from core.domain.errors import NotStored
+from core.base.errors import NotStored
 from core.domain.messages import Address, Message, Person
-from core.rights.policy import Policy
-from core.store import jobs, stalled_turns, turn_runner
-from core.store.kernels import SharedKernelRows
+from core.journal import jobs, stalled_turns, turn_runner
+from core.journal.kernels import SharedKernelRows
+from core.people.policy import Policy
+from core.turn import admission
+from core.turn.admission import Admission
 from tests.contract.engines import Embedded, Shared, Worker
 from tests.fakes.choices import make_message
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from core.domain.messages import Answer, File, Person, Usage, encode_json
 from core.domain.records import Outcome, RoundOutput, ToolCall, Turn
-from core.rights.allowances import (
+from core.erasure.personal_data import SqlPersonalData
+from core.money.allowances import (
     MAX_DOCUMENT_TOKENS,
     MAX_TEXT_FILE_BYTES,
     MIN_OUTPUT_TOKENS,
@@ -22,10 +23,9 @@ from core.rights.allowances import (
     OverAllowance,
     max_item_tokens,
 )
-from core.rights.usage import MAX_PICTURE_TOKENS, NANODOLLARS_PER_DOLLAR, PaidRun, Price, Prices
-from core.store.budget import Budget, no_daily_caps
+from core.money.budget import Budget, no_daily_caps
+from core.money.usage import MAX_PICTURE_TOKENS, NANODOLLARS_PER_DOLLAR, PaidRun, Price, Prices
 from core.store.database import SqlConnection
-from core.store.personal_data import SqlPersonalData
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal import HELLO, SAID, again

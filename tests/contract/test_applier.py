@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import pytest
 
-from core.clients.http import HttpClient
+from core.base.errors import ToolError, WriteUnsure
+from core.base.http import HttpClient
 from core.domain.changes import Draft, RowWrite
-from core.domain.errors import ToolError, WriteUnsure
 from core.domain.messages import Address
 from core.domain.records import Outcome, Viewer
 from core.tools.nocodb.bridge import BridgeSource

@@ -9,11 +9,11 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from bot.integrations import canonical_person
-from core.domain.errors import OverBudget
+from core.base.errors import OverBudget
 from core.domain.messages import Item, Person, Usage
 from core.domain.records import Outcome, RoundOutput, ToolCall, Turn, UsageTotal
-from core.store import budget
-from core.store.budget import Budget
+from core.money import budget
+from core.money.budget import Budget
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal import again

@@ -13,9 +13,9 @@ from typing import cast
 
 import pytest
 
-from core.clients.http import Proxies
-from core.clients.openai import ModelEndpoint, ModelServerClient
-from core.store.kernels import KernelRows
+from core.base.http import Proxies
+from core.base.openai import ModelEndpoint, ModelServerClient
+from core.journal.kernels import KernelRows
 from core.tools.code.environment import PythonEnvironment, SandboxPython, Tell
 from core.tools.code.hosted import HostedBackend
 from core.tools.code.local import Kernels, LocalBackend

@@ -10,9 +10,9 @@ import pytest
 
 from core.domain.messages import Answer
 from core.domain.records import CRASHED_REASON
-from core.store import turn_runner
-from core.store.places import CRASHES_BEFORE_ALONE
-from core.store.turn_runner import MAX_CRASHES_ALONE, TurnExecutor
+from core.journal import turn_runner
+from core.journal.places import CRASHES_BEFORE_ALONE
+from core.journal.turn_runner import MAX_CRASHES_ALONE, TurnExecutor
 from tests.contract.engines import Embedded, Worker
 from tests.contract.test_inbox import says
 

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import pytest
 
-from core.rights.rules import Rule, RuleBook
+from core.people.rules import Rule, RuleBook
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.config import FixedConfig

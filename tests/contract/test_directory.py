@@ -8,10 +8,10 @@ from collections.abc import Collection, Sequence
 
 import pytest
 
-from core.chat.directory import MemberDirectory, NoRows
-from core.domain.errors import NotStored, PlatformBusy
+from core.base.errors import NotStored, PlatformBusy
 from core.domain.records import MemberKey, PlatformMember
-from core.store.directory import SqlDirectory
+from core.people.directory import MemberDirectory, NoRows
+from core.people.directory_rows import SqlDirectory
 from tests.contract.engines import Embedded
 from tests.fakes.loop_clock import run_ready
 

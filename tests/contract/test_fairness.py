@@ -10,15 +10,15 @@ from dataclasses import replace
 import pytest
 
 from core.domain.messages import Address, Message, Person
-from core.store import places
-from core.store.places import (
+from core.journal import places
+from core.journal.places import (
     MAX_OVERTAKING_MESSAGES,
     MAX_PERSON_TURNS_IN_CHANNEL,
     Places,
     Sender,
     TurnQueue,
 )
-from core.store.turn_runner import LocalRunner, TurnExecutor
+from core.journal.turn_runner import LocalRunner, TurnExecutor
 from tests.contract.engines import Embedded, Shared, Worker
 from tests.contract.test_inbox import says as asks
 from tests.fakes.choices import make_message

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from core.domain.errors import NotFound, NotStored
+from core.base.errors import NotFound, NotStored
 from core.domain.messages import File, Person
 from core.store.files import PIECE_BYTES, SqlFiles
 from tests.contract.engines import Embedded, Shared

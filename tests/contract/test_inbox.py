@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from core.domain.errors import Forgotten, TooManyDeliveries
-from core.domain.hooks import HOOK_PLATFORM
+from core.base.errors import Forgotten, TooManyDeliveries
+from core.base.retry import Backoff
 from core.domain.messages import (
     Address,
     Message,
@@ -22,10 +22,10 @@ from core.domain.messages import (
     turn_id,
 )
 from core.domain.records import ConversationArea, Receipt
+from core.journal.inbox import SenderLimits
 from core.observability import metrics
-from core.runtime.retry import Backoff
 from core.store.database import SqlConnection
-from core.store.inbox import SenderLimits
+from core.webhooks.hook import HOOK_PLATFORM
 from tests.contract.engines import Embedded, Engine, Worker
 from tests.fakes.choices import make_message
 
@@ -66,7 +66,7 @@ async def test_deliveries_at_once_over_two_processes_do_not_exceed_the_webhook_s
     database_engine: Embedded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine, now = database_engine, time.time()
-    monkeypatch.setattr("core.store.inbox.time", SimpleNamespace(time=lambda: now))
+    monkeypatch.setattr("core.journal.inbox.time", SimpleNamespace(time=lambda: now))
     inboxes = [engine.inbox, (await engine.beside()).inbox]
 
     def deliver(number: int, name: str = "ci") -> Message:
@@ -165,7 +165,7 @@ async def test_a_person_is_told_how_many_wait_before_them(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "core.store.turn_runner.DECISIONS_FIRST_SECONDS", 0.0
+        "core.journal.turn_runner.DECISIONS_FIRST_SECONDS", 0.0
     )  # of decisions found at the start
     worker = Worker(engine, held=True).start()
     assert [(await engine.inbox.accept(says("hello"))).turns_ahead for _ in range(3)] == [0, 1, 2]
@@ -241,7 +241,7 @@ async def test_a_handler_that_raises_is_tried_again_in_its_place(database_engine
 async def test_what_is_put_off_holds_up_nobody_else(
     database_engine: Embedded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.store.turn_runner.TURN_BACKOFF", Backoff(3600.0))
+    monkeypatch.setattr("core.journal.turn_runner.TURN_BACKOFF", Backoff(3600.0))
     worker = Worker(database_engine, broken=1).start()
     first = await database_engine.inbox.accept(says("first"))
     await worker.until(lambda: first.seq in worker.began)

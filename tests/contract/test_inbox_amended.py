@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from core.domain.errors import Forgotten
+from core.base.errors import Forgotten
 from core.domain.messages import Attachment
 from tests.contract.engines import Embedded, Engine, Worker
 from tests.contract.test_inbox import says

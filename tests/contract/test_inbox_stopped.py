@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from core.domain.errors import Forgotten
+from core.base.errors import Forgotten
+from core.base.retry import Backoff
 from core.domain.messages import Address
 from core.domain.records import TurnState
-from core.runtime.retry import Backoff
 from tests.contract.engines import Embedded, Engine, Worker
 from tests.contract.test_inbox import says
 
@@ -109,7 +109,7 @@ async def test_a_handler_that_drops_a_stop_is_asked_again(database_engine: Embed
 async def test_a_stop_reaches_what_is_put_off(
     database_engine: Embedded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.store.turn_runner.TURN_BACKOFF", Backoff(0.05, max_seconds=30.0))
+    monkeypatch.setattr("core.journal.turn_runner.TURN_BACKOFF", Backoff(0.05, max_seconds=30.0))
     worker = Worker(database_engine, broken=1).start()
     seq = (await database_engine.inbox.accept(says("hello"))).seq
     await worker.until_begun(1)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import pytest
 
+from core.base.errors import NotStored
+from core.base.tasks import BackgroundTasks
 from core.chat.interactions import InteractionLimits, InteractionRequest, Interactions
-from core.domain.errors import NotStored
 from core.domain.messages import Address, Message, Person
 from core.domain.records import Receipt, Verdict
-from core.rights.policy import Policy
-from core.runtime.tasks import BackgroundTasks
+from core.people.policy import Policy
 from tests.fakes.choices import EmptyStatusBoard, allow_list, make_message
 
 ANA = Person("discord", "1")

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from core.domain.errors import NotFound, Superseded, TakenOver
+from core.base.errors import NotFound, Superseded, TakenOver
 from core.domain.messages import Answer, Attachment, Item, Post, Quote, Usage, encode_json
 from core.domain.records import Outcome, Provenance, Round, RoundOutput, ToolCall, Turn
-from core.store.budget import Budget
+from core.journal.journal import Journal
+from core.money.budget import Budget
 from core.store.database import SqlConnection
-from core.store.turns import Journal
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.fakes import choices

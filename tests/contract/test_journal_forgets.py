@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from bot.tables import SCHEMA
-from core.domain.errors import Forgotten, Superseded
+from core.base.errors import Forgotten, Superseded
 from core.domain.messages import ONE_REQUEST_PREFIX, Answer, Attachment, Item, Quote, Usage
 from core.domain.records import ConversationArea, Outcome, Remote, RoundOutput, ToolCall
-from core.store import threads
+from core.journal import threads
 from core.store.database import SqlConnection
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
@@ -121,7 +121,7 @@ async def test_older_threads_go_too_also_where_their_rows_were_purged(
 async def test_a_purge_deletes_in_several_transactions(
     database_engine: Embedded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.store.inbox.PURGED_MESSAGES_PER_TRANSACTION", 2)
+    monkeypatch.setattr("core.journal.inbox.PURGED_MESSAGES_PER_TRANSACTION", 2)
     for number in range(5):
         await talk(database_engine, f"{number}")
     waiting = await begin_turn(database_engine)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from core.domain.errors import NotFound
+from core.base.errors import NotFound
 from core.domain.messages import Answer, Item, Person, Usage
 from core.domain.records import Outcome, RoundOutput, SearchHit, ToolCall, Turn
 from tests.contract.engines import Embedded

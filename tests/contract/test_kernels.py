@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.store.kernels import KernelRows, SharedKernelRows
+from core.journal.kernels import KernelRows, SharedKernelRows
 from tests.contract.engines import Embedded
 
 

@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import pytest
 
+from core.base.errors import NotFound, Superseded, TakenOver
+from core.changes.ledger import SqlLedger
 from core.domain.changes import (
     ApprovalNotice,
     Change,
@@ -17,11 +19,9 @@ from core.domain.changes import (
     RowWrite,
     new_change_id,
 )
-from core.domain.errors import NotFound, Superseded, TakenOver
 from core.domain.messages import PROGRAM, Address, Person, ReplyTo
 from core.domain.records import ConversationArea
-from core.store.changes import SqlLedger
-from core.store.outbox import Outbox
+from core.people.outbox import Outbox
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal_threads import talk
@@ -256,7 +256,7 @@ async def test_what_can_no_longer_be_undone_keeps_no_rows(ledger: SqlLedger) -> 
 async def test_old_changes_go_in_several_transactions(
     ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.store.changes.ROWS_PER_TRANSACTION", 2)
+    monkeypatch.setattr("core.changes.ledger.ROWS_PER_TRANSACTION", 2)
     for number in range(5):
         await finish_change(ledger, f"c{number}")
     assert await ledger.erase_old_rows(161.0) == 5

@@ -19,7 +19,7 @@ import psycopg
 import pytest
 
 from bot.tables import SCHEMA
-from core.domain.errors import NotStored
+from core.base.errors import NotStored
 from core.store import snapshot
 from core.store.database import SqliteDatabase
 from core.store.postgres import CONNECTION_OPTIONS, PostgresDatabase

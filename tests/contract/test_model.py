@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from core.clients.openai import ModelEndpoint, ModelServerClient
+from core.base.openai import ModelEndpoint, ModelServerClient
 from core.domain.records import Remote, ResponseStarted, RoundCompleted, TextDelta, ToolSpec
+from core.domain.tool_ports import Model
 from core.models.demo_model import DemoModel
 from core.models.model_server import ModelOptions
 from core.models.served_model import Level, ServedModel
-from core.ports.tools import Model
 from tests.fakes.aimock import aimock, missing
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.model.talk import Talk

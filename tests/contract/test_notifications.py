@@ -8,9 +8,9 @@ import json
 import psycopg
 import pytest
 
-from core.domain.errors import NotStored
+from core.base.errors import NotStored
+from core.base.retry import Backoff
 from core.domain.messages import Progress
-from core.runtime.retry import Backoff
 from core.store import notifications
 from tests.contract.engines import Shared, Worker
 from tests.contract.test_inbox import says

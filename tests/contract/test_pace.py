@@ -6,8 +6,8 @@ import asyncio
 from typing import Any
 
 from adapters.slack.client import QUIET_SECONDS, SHARED_CHANNEL_BURST, TIERS, RateLimiter
-from core.domain.errors import PlatformBusy
-from core.store.jobs import SharedPace
+from core.base.errors import PlatformBusy
+from core.journal.jobs import SharedPace
 from tests.contract.engines import Shared
 from tests.fakes.clock import Clock
 

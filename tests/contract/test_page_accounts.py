@@ -9,16 +9,17 @@ from dataclasses import replace
 
 import pytest
 
-from bot.page_accounts import PageAccountService, WrongName
+from bot.people.page_accounts import PageAccountService, WrongName
+from core.base.errors import BadInput, NotFound
 from core.chat.approval_notices import PersonNoticeService
-from core.domain.errors import BadInput, NotFound
 from core.domain.messages import Address, Answer, Message, Person
-from core.domain.notices import LINK_RENEWED, PersonNotice
 from core.domain.records import EndedToken
-from core.rights.audit import OPERATOR, Audit
-from core.store.audit import FileAuditLines, SqlPseudonyms
-from core.store.outbox import Outbox, put_person_notice
-from core.store.page_accounts import (
+from core.journal.peers import Alone
+from core.people.audit import OPERATOR, Audit
+from core.people.audit_lines import FileAuditLines, SqlPseudonyms
+from core.people.notices import LINK_RENEWED, PersonNotice
+from core.people.outbox import Outbox, put_person_notice
+from core.people.page_accounts import (
     MAX_API_TOKENS,
     NameTaken,
     SqlPageAccounts,
@@ -26,7 +27,6 @@ from core.store.page_accounts import (
     hash_token,
     new_token,
 )
-from core.store.peers import Alone
 from tests.contract.engines import Embedded, Shared, Worker
 from tests.contract.test_inbox import says
 

@@ -12,7 +12,8 @@ import pytest
 
 from adapters.discord.state import DiscordState, ThreadState
 from bot.tables import SCHEMA
-from core.conversation.prompt import build_items
+from core.base.errors import Superseded
+from core.changes.ledger import SqlLedger
 from core.domain.changes import (
     ApprovalNotice,
     Change,
@@ -23,18 +24,9 @@ from core.domain.changes import (
     RowWrite,
     new_change_id,
 )
-from core.domain.errors import Superseded
 from core.domain.messages import Address, Answer, Card, Item, Message, Person, Quote, Usage
 from core.domain.records import Outcome, PlatformMember, Remote, RoundOutput, ToolCall, Turn
-from core.store.audit import SqlPseudonyms
-from core.store.changes import SqlLedger
-from core.store.database import SqlConnection
-from core.store.directory import SqlDirectory
-from core.store.files import SqlFiles
-from core.store.outbox import Outbox
-from core.store.page_accounts import SqlPageAccounts, hash_token
-from core.store.peers import Alone
-from core.store.personal_data import (
+from core.erasure.personal_data import (
     FORGOTTEN_PERSON,
     AmbiguousPerson,
     KnownPerson,
@@ -42,7 +34,15 @@ from core.store.personal_data import (
     StillApplying,
     UnknownPerson,
 )
+from core.journal.peers import Alone
+from core.people.audit_lines import SqlPseudonyms
+from core.people.directory_rows import SqlDirectory
+from core.people.outbox import Outbox
+from core.people.page_accounts import SqlPageAccounts, hash_token
+from core.store.database import SqlConnection
+from core.store.files import SqlFiles
 from core.store.remembered import FORGOTTEN_ID, remove_ids, select_ids
+from core.turn.prompt import build_items
 from tests.contract.engines import Embedded, Shared
 from tests.contract.test_journal import again
 from tests.fakes.choices import make_message
@@ -363,7 +363,7 @@ async def test_of_a_page_account_only_that_it_exists(database_engine: Embedded) 
 async def test_a_long_export_comes_in_pages(
     database_engine: Embedded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.store.personal_data.EXPORT_PAGE_ROWS", 2)
+    monkeypatch.setattr("core.erasure.personal_data.EXPORT_PAGE_ROWS", 2)
     for number in range(5):
         await database_engine.inbox.accept(says(f"number {number}", ANA, DIRECT))
     persons = persons_of(database_engine)
@@ -375,7 +375,7 @@ async def test_a_long_export_comes_in_pages(
 
 
 async def forget(engine: Embedded, key: str) -> KnownPerson:
-    """As `bot.personal_data` does it, as far as the database goes."""
+    """As `bot.people.personal_data` does it, as far as the database goes."""
     persons = persons_of(engine)
     who = await persons.find(key)
     for conversation in (await persons.find_conversations(who)).alone:

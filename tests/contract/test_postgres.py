@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from bot.tables import SCHEMA
-from core.domain.errors import NotStored, SettingsError
+from core.base.errors import NotStored, SettingsError
 from core.store import postgres
 from core.store.database import SqlConnection
 from core.store.postgres import (

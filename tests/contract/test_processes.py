@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from core.base.errors import Superseded
+from core.changes.ledger import SqlLedger
 from core.domain.changes import ApprovalNotice
-from core.domain.errors import Superseded
 from core.domain.messages import Answer
+from core.journal import jobs
 from core.observability import metrics
-from core.store import jobs, processes
-from core.store.changes import SqlLedger
+from core.people.outbox import Outbox
+from core.store import processes
 from core.store.database import SqlConnection, SqlRow
-from core.store.outbox import Outbox
 from core.store.postgres import PostgresDatabase
 from tests.contract.engines import Shared, Worker
 from tests.contract.test_inbox import says

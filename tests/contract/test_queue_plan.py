@@ -10,7 +10,7 @@ import pytest
 from procrastinate.schema import SchemaManager
 from psycopg.rows import TupleRow
 
-from core.store import queue_manager
+from core.journal import queue_manager
 from core.store.postgres import CONNECTION_OPTIONS
 
 MAX_PAGES_READ = 2000

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from procrastinate.exceptions import ConnectorException
 
-from core.runtime.tasks import cancel_all
-from core.store import procrastinate_adapter, queue_manager
+from core.base.tasks import cancel_all
+from core.journal import procrastinate_adapter, queue_manager
+from core.journal.queue_manager import TurnJobManager
 from core.store.database import SqlConnection
-from core.store.queue_manager import TurnJobManager
 from tests.contract.engines import Shared, Worker
 from tests.contract.test_inbox import says
 

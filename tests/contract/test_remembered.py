@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from core.domain.errors import NotStored
+from core.base.errors import NotStored
 from core.store.database import Database
 from core.store.remembered import (
     RememberedState,

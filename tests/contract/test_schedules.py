@@ -12,13 +12,17 @@ from typing import Any, cast
 
 import pytest
 
-from core.chat.platforms import Platforms
-from core.domain.errors import NotFound
+from bot.backup.restored import close_unfinished
+from core.base.errors import NotFound
 from core.domain.messages import Address, Message, Person, ReplyTo, decode_json
-from core.domain.notices import PersonNotice
+from core.domain.platforms import Platforms
 from core.domain.records import TurnState
-from core.domain.schedule_rules import plan_due
-from core.domain.schedules import (
+from core.erasure.personal_data import SqlPersonalData
+from core.people.notices import PersonNotice
+from core.people.outbox import Outbox
+from core.schedules.rows import Schedules
+from core.schedules.rules import plan_due
+from core.schedules.schedule import (
     BadSchedule,
     DuePlan,
     Schedule,
@@ -29,10 +33,6 @@ from core.domain.schedules import (
 )
 from core.schedules.scheduling import Scheduling
 from core.store.database import SqlConnection, has_rows
-from core.store.outbox import Outbox
-from core.store.personal_data import SqlPersonalData
-from core.store.restored import close_unfinished
-from core.store.schedules import Schedules
 from tests.contract.engines import Embedded, Shared
 from tests.fakes.clock import Clock
 from tests.fakes.loop_clock import run_ready

@@ -12,14 +12,15 @@ import psycopg
 import pytest
 
 from benchmarks.engine import NullReply
-from core.clients.openai import ModelEndpoint, ModelServerClient
+from core.base.openai import ModelEndpoint, ModelServerClient
+from core.domain.conversation_ports import PostJournal
 from core.domain.messages import Answer
 from core.domain.records import Remote
+from core.journal import procrastinate_adapter, queue_manager
+from core.journal.jobs import Jobs
 from core.models.model_server import ModelOptions
 from core.models.served_model import ServedModel
-from core.ports.conversations import PostJournal
-from core.store import processes, procrastinate_adapter, queue_manager
-from core.store.jobs import Jobs
+from core.store import processes
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.fakes.openai import FakeOpenAI
 from tests.real.postgres import Postgres

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from core.domain.errors import NotStored
+from core.base.errors import NotStored
+from core.domain.conversation_ports import ThreadMap
 from core.domain.records import Remote, Thread
-from core.ports.conversations import ThreadMap
-from core.store import thread_map
-from core.store.thread_map import FileThreadMap, SqlThreadMap
+from core.journal import thread_map
+from core.journal.thread_map import FileThreadMap, SqlThreadMap
 from tests.contract.engines import Embedded, Shared
 from tests.contract.test_journal_threads import talk
 

@@ -9,11 +9,11 @@ from datetime import UTC
 
 import pytest
 
-from core.domain.errors import OverBudget, Superseded
+from core.base.errors import OverBudget, Superseded
+from core.changes.ledger import SqlLedger
 from core.domain.messages import Answer, Item, Person, Usage
 from core.domain.records import RoundOutput
-from core.store.budget import Budget
-from core.store.changes import SqlLedger
+from core.money.budget import Budget
 from core.store.database import SqlConnection
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says

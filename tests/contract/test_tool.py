@@ -13,10 +13,10 @@ from functools import partial
 
 import pytest
 
-from core.clients.http import HttpClient
-from core.domain.errors import ToolError
+from core.base.errors import ToolError
+from core.base.http import HttpClient
 from core.domain.records import Outcome, ToolContext, Viewer
-from core.ports.tools import Tool
+from core.domain.tool_ports import Tool
 from core.tools.code.source import CodeSource
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource

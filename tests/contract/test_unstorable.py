@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from core.domain.errors import Unstorable
+from core.base.errors import Unstorable
 from core.domain.messages import Answer, Attachment, Card, Item, Person, Quote, ReplyTo, Usage
 from core.domain.records import Outcome, Remote, RoundOutput, ToolCall
 from core.store.database import SqlConnection

@@ -6,14 +6,14 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
-from bot.config import ChannelConfig, Config, LiveConfig
+from bot.config.ponte_toml import ChannelConfig, Config, LiveConfig
 from bot.engine import Engine
-from core.conversation.run import TurnConfig
 from core.domain.messages import Answer, Person
 from core.domain.records import RoundRequest
-from core.rights.rules import Rule, RuleBook
+from core.people.rules import Rule, RuleBook
 from core.tools.tool import FunctionTool
-from tests.core.test_turn import Tools, Watched
+from core.turn.run import TurnConfig
+from tests.core.turn.test_turn import Tools, Watched
 from tests.fakes.choices import allow_list, make_choices, make_message, open_engine
 from tests.fakes.config import FixedConfig
 from tests.fakes.models import EchoModel

@@ -14,20 +14,20 @@ import pytest
 from bot.engine import Engine
 from bot.integrations import canonical_person
 from bot.stores import Stores
+from core.base.tasks import cancel_all
 from core.changes.approval import TableRules
 from core.changes.ports import Applier
 from core.chat.reply import GrowingReply
-from core.conversation.run import TurnConfig
 from core.domain.messages import Answer, Message, Person, turn_id
 from core.domain.records import Receipt
-from core.ports.tools import Model, QuickCommands, ToolSource
-from core.rights.allowances import Allowance
-from core.rights.policy import Policy
-from core.rights.usage import Prices
-from core.runtime.tasks import cancel_all
-from core.store.budget import DailyCapLookup, no_daily_caps
-from core.store.inbox import SenderLimits
+from core.domain.tool_ports import Model, QuickCommands, ToolSource
+from core.journal.inbox import SenderLimits
+from core.money.allowances import Allowance
+from core.money.budget import DailyCapLookup, no_daily_caps
+from core.money.usage import Prices
+from core.people.policy import Policy
 from core.tools.code.source import CodeRunner
+from core.turn.run import TurnConfig
 from tests.fakes.choices import ANA, Choices, make_choices, make_message, make_spending, open_engine
 from tests.fakes.clock import Clock
 from tests.fakes.recorder import Recorder, RecordingSurface

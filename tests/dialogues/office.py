@@ -14,8 +14,8 @@ from zoneinfo import ZoneInfo
 from pydantic import SecretStr
 
 from bot.compose import compose
-from bot.config import Config
-from bot.doctor import check_everything
+from bot.config.ponte_toml import Config
+from bot.doctor.checks import check_everything
 from bot.home import Home
 from bot.ponte import Ponte
 from bot.settings import Settings

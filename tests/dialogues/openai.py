@@ -6,19 +6,19 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
 
+from core.base.openai import ModelEndpoint, ModelServerClient
 from core.changes.approval import TableRules
 from core.changes.ports import Applier
-from core.clients.openai import ModelEndpoint, ModelServerClient
-from core.conversation.run import TurnConfig
 from core.domain.messages import File
 from core.domain.records import Remote
+from core.domain.tool_ports import ToolSource
 from core.models.model_server import ModelOptions
 from core.models.served_model import Level, ServedModel
-from core.ports.tools import ToolSource
-from core.rights.allowances import Allowance
-from core.rights.policy import Policy
-from core.rights.usage import Prices
+from core.money.allowances import Allowance
+from core.money.usage import Prices
+from core.people.policy import Policy
 from core.tools.code.source import CodeRunner
+from core.turn.run import TurnConfig
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.fakes.config import FixedConfig
 

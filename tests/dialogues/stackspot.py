@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bot.config import Config
-from core.ports.tools import Model
-from core.rights.policy import Policy
+from bot.config.ponte_toml import Config
+from core.domain.tool_ports import Model
+from core.people.policy import Policy
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.fakes.stackspot import FakeStackSpot
 from tests.fakes.stackspot_parts import CONFIG, stackspot_choices

@@ -9,12 +9,12 @@ import pytest
 
 from core.domain.messages import Person
 from core.domain.records import Health, Viewer
+from core.domain.tool_ports import Tool
+from core.journal.inbox import SenderLimits
 from core.models.served_model import Level
-from core.ports.tools import Tool
-from core.rights.allowances import MAX_OUTPUT_TOKENS, MIN_OUTPUT_TOKENS, Allowance
-from core.rights.usage import NANODOLLARS_PER_DOLLAR, Price, Prices
+from core.money.allowances import MAX_OUTPUT_TOKENS, MIN_OUTPUT_TOKENS, Allowance
+from core.money.usage import NANODOLLARS_PER_DOLLAR, Price, Prices
 from core.store.database import SqlConnection
-from core.store.inbox import SenderLimits
 from core.tools.tool import tool
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.openai import open_served_bot

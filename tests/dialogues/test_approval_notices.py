@@ -10,13 +10,13 @@ from typing import cast
 
 import pytest
 
+from core.base.errors import PlatformBusy, TakenOver
 from core.changes.approval import TableRule, TableRules
 from core.chat import approval_notices, card_redraw
-from core.chat.platform import Messenger
 from core.domain.changes import ApprovalNotice, DisplayName
-from core.domain.errors import PlatformBusy, TakenOver
 from core.domain.messages import Address, Message, Person, ReplyTo
-from core.rights.policy import Policy
+from core.domain.platform import Messenger
+from core.people.policy import Policy
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import ADA, BOSS, bot, on_slack, proposed_on_slack
 from tests.fakes.choices import allow_list

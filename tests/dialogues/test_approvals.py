@@ -11,14 +11,14 @@ from typing import Any, cast
 
 import pytest
 
+from core.base.errors import Draining
 from core.changes.approval import Approvers, TableRule, TableRules
 from core.changes.views import MAX_NAMED_DECIDERS
-from core.chat.platform import Messenger
 from core.domain.changes import PROPOSAL_LIFETIME_SECONDS, Change, DisplayName
-from core.domain.errors import Draining
 from core.domain.messages import Address, Answer, Person
-from core.rights.policy import Policy
-from core.rights.rules import Rule, RuleBook
+from core.domain.platform import Messenger
+from core.people.policy import Policy
+from core.people.rules import Rule, RuleBook
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import (
     ADA,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bot.settings import Settings
-from core.text.markdown import to_plain_text
+from core.base.markdown import to_plain_text
 from tests.commands import Command
 from tests.dialogues.office import LEADS, LEADS_FOUND, PAID, Office, office
 

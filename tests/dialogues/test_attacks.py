@@ -18,7 +18,7 @@ from core.domain.messages import (
     ReplyTo,
     turn_id,
 )
-from core.rights.policy import Policy
+from core.people.policy import Policy
 from tests.dialogues.bot_home import BotHome, also_on_postgres
 from tests.dialogues.decisions import ADA, _call, bot, typed_code
 from tests.fakes.choices import allow_list

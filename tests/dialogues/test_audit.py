@@ -10,12 +10,12 @@ import pytest
 
 from bot.operations import forget_thread
 from bot.ponte import Ponte
-from core.domain.errors import NotFound
+from core.base.errors import NotFound
 from core.domain.messages import Person
 from core.domain.records import Effect, Health, ModelEvent, Outcome, RoundRequest, Viewer
-from core.ports.tools import Tool
-from core.rights.audit import OPERATOR
-from core.rights.rules import Rule, RuleBook
+from core.domain.tool_ports import Tool
+from core.people.audit import OPERATOR
+from core.people.rules import Rule, RuleBook
 from core.tools.tool import FunctionTool
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import ADA, BOSS, MEMBER, OTHER, bot, on_slack, proposed_on_slack

@@ -10,11 +10,11 @@ from typing import Any, cast
 import pytest
 
 from core.changes.approval import TableRule, TableRules
-from core.chat.platform import Messenger
 from core.domain.changes import Consent, DisplayName
 from core.domain.messages import Address, Card, Person
-from core.rights.policy import Policy
-from core.rights.rules import Rule, RuleBook
+from core.domain.platform import Messenger
+from core.people.policy import Policy
+from core.people.rules import Rule, RuleBook
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import (
     ADA,

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from core.base.errors import StatusUnknown
 from core.changes.approval import TableRule, TableRules
 from core.domain.changes import PROPOSAL_LIFETIME_SECONDS, DecisionRequest, confirmation_code
-from core.domain.errors import StatusUnknown
 from core.domain.messages import PROGRAM, Answer, ChangeAction, Person, turn_id
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.dialogues.decisions import (

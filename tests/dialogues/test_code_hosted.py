@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from core.domain.records import Turn
-from core.store.turns import Journal
+from core.journal.journal import Journal
 from tests.dialogues.whole import whole
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.script import Run

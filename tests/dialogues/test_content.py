@@ -9,20 +9,20 @@ from typing import Any
 
 import pytest
 
-from core.clients.http import HttpClient
-from core.conversation.manager import MAX_FAILED_ATTEMPTS, ConversationManager
-from core.conversation.run import TurnRun
-from core.domain.errors import NotStored, ToolError, Unstorable
+from core.base.errors import NotStored, ToolError, Unstorable
+from core.base.http import HttpClient
+from core.base.retry import Backoff
 from core.domain.messages import Answer, decode_json, encode_json
 from core.domain.records import Outcome, RoundOutput, Turn
+from core.journal import journal as turns
 from core.models.served_model import Level
-from core.rights.allowances import MAX_OUTPUT_TOKENS, Allowance
-from core.rights.usage import NANODOLLARS_PER_DOLLAR
-from core.runtime.retry import Backoff
-from core.store import turns
+from core.money.allowances import MAX_OUTPUT_TOKENS, Allowance
+from core.money.usage import NANODOLLARS_PER_DOLLAR
 from core.store.database import SqlConnection
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.tool import tool
+from core.turn.manager import MAX_FAILED_ATTEMPTS, ConversationManager
+from core.turn.run import TurnRun
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.dialogues.openai import open_served_bot
 from tests.dialogues.test_allowances import PRICES, Source
@@ -265,7 +265,7 @@ async def test_a_store_that_is_away_or_full_makes_the_turn_wait_and_asks_nothing
     calls: bool,
 ) -> None:
     """However often: it never counts as an attempt."""
-    monkeypatch.setattr("core.conversation.storing.STORE_BACKOFF", Backoff(0.0))
+    monkeypatch.setattr("core.turn.storing.STORE_BACKOFF", Backoff(0.0))
     refused, enough = 0, asyncio.Event()
     fake.say(Script(calls=(("look", "{}"),))) if calls else None
     async with open_served_bot(bot_home, fake, [Source(look)], level=level) as running_bot:
@@ -337,7 +337,7 @@ async def test_an_answer_that_cannot_be_prepared_ends_in_an_apology(
     bot_home: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its failures count as attempts, and the model is asked once."""
-    monkeypatch.setattr("core.store.turn_runner.TURN_BACKOFF", Backoff(0.0))
+    monkeypatch.setattr("core.journal.turn_runner.TURN_BACKOFF", Backoff(0.0))
     prepare, tried = ConversationManager._disarm_and_split, 0
 
     async def breaks(self: Any, run: TurnRun, answer: Answer) -> Answer:
@@ -361,7 +361,7 @@ async def test_an_answer_that_cannot_be_prepared_ends_in_an_apology(
 async def test_an_answer_is_not_given_up_while_the_store_is_unavailable(
     bot_home: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.store.turn_runner.TURN_BACKOFF", Backoff(0.0))
+    monkeypatch.setattr("core.journal.turn_runner.TURN_BACKOFF", Backoff(0.0))
     prepare, failures = ConversationManager._disarm_and_split, MAX_FAILED_ATTEMPTS + 1
 
     async def fail_to_read(self: Any, run: TurnRun, answer: Answer) -> Answer:

@@ -15,12 +15,12 @@ import simcord
 from adapters.discord import DISCORD_API_URL, DISCORD_GATEWAY_URL
 from adapters.discord.adapter import DiscordAdapter, DiscordOptions
 from bot.tables import SCHEMA
-from core.chat.conversations import Conversations
 from core.chat.people import People
 from core.commands import grammar
 from core.domain.messages import Answer, Card
+from core.journal.conversations import Conversations
+from core.journal.peers import Alone
 from core.store.database import Database, SqliteDatabase
-from core.store.peers import Alone
 from tests.fakes.choices import EmptyStatusBoard, allow_list
 from tests.fakes.memory import MemoryFiles, MemoryInbox
 from tests.fakes.places import FixedAddressingSettings, FixedPlaces

@@ -9,16 +9,16 @@ from typing import Any, cast
 
 import pytest
 
-from bot.personal_data import PersonalDataService
+from bot.people.personal_data import PersonalDataService
+from core.base.errors import NotFound
 from core.changes.approval import TableRule, TableRules
-from core.chat.platform import ChatPlatform
-from core.domain.errors import NotFound
 from core.domain.messages import Person
+from core.domain.platform import ChatPlatform
 from core.domain.records import RoundRequest
-from core.rights.audit import OPERATOR
-from core.store.personal_data import SqlPersonalData
+from core.erasure.personal_data import SqlPersonalData
+from core.journal.journal import Journal
+from core.people.audit import OPERATOR
 from core.store.remembered import FORGOTTEN_ID
-from core.store.turns import Journal
 from core.tools.code.source import CodeRunner
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import ADA, OTHER, on_slack, proposed_on_slack

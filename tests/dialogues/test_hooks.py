@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from bot.config import Config, read_config
-from core.chat.hooks import HookIntake
-from core.clients.http import HttpClient
+from bot.config.ponte_toml import Config, read_config
+from core.base.http import HttpClient
 from core.domain.messages import Address, Answer, Person, ReplyTo
-from core.rights.policy import Policy
+from core.people.policy import Policy
 from core.tools.nocodb.source import NocoSource
+from core.webhooks.intake import HookIntake
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.dialogues.decisions import BOSS, OTHER, on_slack, typed_code
 from tests.dialogues.test_obedient import EVIL, Bought, Obedient

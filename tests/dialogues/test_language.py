@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from core.conversation.run import TurnConfig
+from core.base import i18n
 from core.domain.messages import Message
-from core.text import i18n
+from core.turn.run import TurnConfig
 from tests.dialogues.bot_home import BotHome
 
 

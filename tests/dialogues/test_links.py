@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from core.conversation.run import TurnConfig
 from core.domain.messages import Attachment, Item, Person, Quote
 from core.domain.records import (
     Health,
@@ -22,8 +21,9 @@ from core.domain.records import (
     ToolContext,
     Viewer,
 )
-from core.ports.tools import Tool
+from core.domain.tool_ports import Tool
 from core.tools.tool import FunctionTool
+from core.turn.run import TurnConfig
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.whole import whole
 from tests.discord.discord_ponte import DiscordPonte

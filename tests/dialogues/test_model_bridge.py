@@ -9,7 +9,7 @@ import json
 
 import pytest
 
-from core.clients.http import HttpClient
+from core.base.http import HttpClient
 from core.models.served_model import Level
 from core.tools.nocodb.bridge import BridgeSource
 from tests.dialogues.bot_home import BotHome

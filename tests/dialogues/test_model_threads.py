@@ -8,8 +8,8 @@ import pytest
 
 from core.domain.messages import Person
 from core.domain.records import Remote
-from core.domain.schedules import ScheduleDraft, ScheduleRule
 from core.models.served_model import Level
+from core.schedules.schedule import ScheduleDraft, ScheduleRule
 from tests.dialogues.bot_home import BotHome
 from tests.dialogues.openai import WITHOUT, open_served_bot
 from tests.fakes.openai import FakeOpenAI, Script

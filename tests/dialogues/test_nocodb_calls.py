@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from core.clients.http import HttpClient
+from core.base.http import HttpClient
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.bot_home import BotHome
 from tests.fakes.nocodb import filled

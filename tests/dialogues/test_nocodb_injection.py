@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from core.clients.http import HttpClient
+from core.base.http import HttpClient
+from core.base.text import to_one_line
 from core.domain.messages import Answer
 from core.models.served_model import Level
-from core.text.text import to_one_line
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.openai import WITHOUT, open_served_bot

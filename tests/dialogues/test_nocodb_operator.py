@@ -10,7 +10,7 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
-from core.clients.http import HttpClient
+from core.base.http import HttpClient
 from core.domain.messages import Answer
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.bot_home import BotHome, RunningBot

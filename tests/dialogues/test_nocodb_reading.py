@@ -13,11 +13,11 @@ import pytest
 from adapters.discord.render import render as on_discord
 from adapters.slack.render import content
 from adapters.terminal.screen import Screen
-from adapters.web.render import to_html
-from core.clients.http import HttpClient
+from adapters.web.page.render import to_html
+from core.base.http import HttpClient
 from core.domain.messages import Answer
+from core.domain.tool_ports import Model
 from core.models.demo_model import DemoModel
-from core.ports.tools import Model
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.fakes.choices import make_message

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+from core.base.http import HttpClient
 from core.changes.approval import Access, TableRule, TableRules
-from core.clients.http import HttpClient
 from core.domain.messages import Answer
-from core.rights.policy import Policy
+from core.people.policy import Policy
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import MEMBER, OTHER, RIGHTS, on_slack

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from adapters.terminal import chat
-from core.text.markdown import to_plain_text
+from core.base.markdown import to_plain_text
 from tests.dialogues.office import (
     ATTACHED,
     DUPLICATES,

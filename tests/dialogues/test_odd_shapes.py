@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from core.models.served_model import Level
-from core.rights.allowances import MAX_OUTPUT_TOKENS
+from core.money.allowances import MAX_OUTPUT_TOKENS
 from core.tools.tool import tool
 from tests.dialogues.bot_home import BotHome
 from tests.dialogues.openai import open_served_bot

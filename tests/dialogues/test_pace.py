@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from core.conversation import manager
 from core.domain.messages import Address, Person
-from core.rights.policy import Policy, Rights
-from core.store.inbox import SqlInbox
-from core.store.turn_runner import TurnExecutor
+from core.journal.inbox import SqlInbox
+from core.journal.turn_runner import TurnExecutor
+from core.people.policy import Policy, Rights
+from core.turn import manager
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.fakes.choices import allow_list
 from tests.fakes.recorder import Recorder

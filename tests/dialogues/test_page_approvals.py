@@ -11,7 +11,7 @@ import pytest
 
 from core.changes.approval import TableRule, TableRules
 from core.domain.messages import Answer, decode_json
-from core.rights.rules import Rule, RuleBook
+from core.people.rules import Rule, RuleBook
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import ADA, MEMBER, bot, proposed_on_slack
 from tests.dialogues.test_page_people import ANA, DELETE, OWNER, UPDATE, on_page, propose, says
@@ -130,7 +130,7 @@ async def test_only_the_tabs_of_those_who_may_decide_are_told(
 ) -> None:
     """A new request, a decision, and nothing at all to anybody else."""
     # What is new is also written when a silent stream is kept alive, but then it comes late.
-    monkeypatch.setattr("adapters.web.stream.KEEP_ALIVE_SECONDS", 3600.0)
+    monkeypatch.setattr("adapters.web.api.stream.KEEP_ALIVE_SECONDS", 3600.0)
     async with (
         bot(bot_home, MemoryTable({"1": dict(ADA)})) as running_bot,
         page(running_bot) as (owner, _, bia),

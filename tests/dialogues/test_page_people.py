@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from core.domain.messages import Address, Answer, Message, Person, ReplyTo, turn_id
-from core.rights.rules import Rule, RuleBook
+from core.people.rules import Rule, RuleBook
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import ADA, approve_after_reading, bot
 from tests.dialogues.decisions import _call as call

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from adapters.slack.render import home_view
+from core.base.i18n import use_locale
+from core.base.markdown import defang
 from core.domain.messages import Address, Person
 from core.domain.records import Health
-from core.text.i18n import use_locale
-from core.text.markdown import defang
 from tests.dialogues.bot_home import BotHome
 from tests.dialogues.decisions import bot, on_slack
 from tests.fakes.choices import allow_list

@@ -14,12 +14,8 @@ from typing import Any, cast
 
 import pytest
 
-from core.chat import elsewhere
-from core.chat.elsewhere import PlacePosts
-from core.chat.platform import Messenger
+from core.base.errors import NotAllowed, PlatformBusy, ToolError, Undeliverable
 from core.domain.changes import Draft, RowWrite
-from core.domain.errors import NotAllowed, PlatformBusy, ToolError, Undeliverable
-from core.domain.hooks import HOOK_PLATFORM
 from core.domain.messages import (
     PERSON,
     Address,
@@ -28,10 +24,14 @@ from core.domain.messages import (
     ReplyTo,
     encode_json,
 )
+from core.domain.platform import Messenger
 from core.domain.records import Viewer
-from core.rights.rules import Rule, RuleBook
+from core.people.rules import Rule, RuleBook
+from core.tools.posting import place_posts as elsewhere
+from core.tools.posting.place_posts import PlacePosts
 from core.tools.posting.source import PlacePostSource
 from core.tools.tool import offered_tools
+from core.webhooks.hook import HOOK_PLATFORM
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.choices import allow_list, make_choices, make_message
 from tests.fakes.config import FixedConfig

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from bot.config import read_config
-from core.clients.http import HttpClient
+from bot.config.ponte_toml import read_config
+from core.base.http import HttpClient
 from core.domain.messages import Answer, Person
 from core.domain.records import ToolSpec
-from core.rights.policy import Policy
-from core.rights.rules import RuleBook
+from core.people.policy import Policy
+from core.people.rules import RuleBook
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.bot_home import BotHome, RunningBot

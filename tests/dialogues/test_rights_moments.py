@@ -11,8 +11,8 @@ import pytest
 
 from core.domain.messages import Address, Message, Person, ReplyTo, turn_id
 from core.domain.records import RoundRequest
-from core.rights.policy import Policy
-from core.rights.rules import Rule, RuleBook
+from core.people.policy import Policy
+from core.people.rules import Rule, RuleBook
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import ADA, MEMBER, on_slack
 from tests.fakes.choices import allow_list

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.rights.rules import RuleBook
+from core.people.rules import RuleBook
 from tests.dialogues.bot_home import BotHome
 from tests.dialogues.decisions import ADA, BOSS, approve_after_reading, on_slack
 from tests.dialogues.test_rights_moments import (

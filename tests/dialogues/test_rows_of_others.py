@@ -13,10 +13,10 @@ import pytest
 from core.changes.approval import TableRule, TableRules
 from core.domain.messages import Address, Answer, Message, Person, ReplyTo, turn_id
 from core.domain.records import Receipt, RoundRequest, ToolContext
+from core.domain.tool_ports import ToolSource
 from core.models.served_model import Level
-from core.ports.tools import ToolSource
-from core.rights.policy import Policy
-from core.rights.rules import Rule, RuleBook
+from core.people.policy import Policy
+from core.people.rules import Rule, RuleBook
 from core.tools.code.port import InputFile, RunResult
 from core.tools.code.source import CodeSource
 from core.tools.nocodb.source import TableSource

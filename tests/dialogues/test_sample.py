@@ -15,13 +15,13 @@ from typing import Any
 import httpx
 import pytest
 
-from bot.backup import backup, restore
+from bot.backup.backup import backup, restore
 from bot.compose import compose
-from bot.config import Config, read_config
+from bot.config.ponte_toml import Config, read_config
 from bot.home import Home
 from bot.settings import Settings
 from bot.start import Start
-from core.domain.errors import PonteError
+from core.base.errors import PonteError
 from core.tools.sample import SAMPLE_FILE, SAMPLE_INTEGRATION, open_sample_base
 from tests.fakes.link import parse_page_link
 
@@ -230,14 +230,14 @@ def _start(home: Path) -> Start:
 
 
 def reset_by_command(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
-    from bot import cli_commands
+    from bot.cli import commands as cli_commands
 
     monkeypatch.setattr(cli_commands, "start", lambda **_: _start(home))
     assert cli_commands.run_operation("sample reset", {}, as_json=False) == 0
 
 
 def test_the_command_restores_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bot import cli_commands
+    from bot.cli import commands as cli_commands
 
     reset_by_command(monkeypatch, tmp_path / "home")
     assert (tmp_path / "home" / SAMPLE_FILE).exists()

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from core.domain.schedules import ScheduleFilter
+from core.schedules.schedule import ScheduleFilter
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.discord import DiscordPerson, FakeDiscord

@@ -14,18 +14,18 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from core.base.errors import Draining
 from core.changes.apply import ChangeRunner
 from core.changes.approval import Approvers, TableRules
-from core.domain.errors import Draining
 from core.domain.messages import Answer, Card, Person
-from core.domain.schedules import (
+from core.schedules.rows import Schedules
+from core.schedules.schedule import (
     ScheduleDraft,
     ScheduleFilter,
     ScheduleLimits,
     ScheduleRule,
     read_row,
 )
-from core.store.schedules import Schedules
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.dialogues.decisions import BOSS, MEMBER, OTHER, RIGHTS, on_slack
 from tests.fakes.choices import ANA, allow_list, make_message

@@ -146,7 +146,7 @@ async def test_history_that_does_not_come_is_told_in_the_answer(
 async def test_a_file_that_does_not_come_is_told_in_the_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
 ) -> None:
-    monkeypatch.setattr("core.conversation.context.FETCH_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("core.turn.context.FETCH_TIMEOUT_SECONDS", 0.2)
     async with workplace(tmp_path) as w:
         downloads = w.slack.api.close("download") if trouble == "slow" else None
         if trouble != "slow":

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from adapters.slack.render import ANSWER_PART_BYTES
-from core.domain.errors import Undeliverable
+from core.base.errors import Undeliverable
 from core.domain.messages import Answer, Card
 from tests.fakes.card_rows import card_row
 from tests.fakes.slack import Post, blocks

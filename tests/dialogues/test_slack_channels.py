@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from adapters.slack.threads import SLACK_WAITS_FOR_MENTION
-from core.text.i18n import say
+from core.base.i18n import say
 from tests.fakes.models import EchoModel
 from tests.fakes.places import FixedAddressingSettings, FixedPlaces
 from tests.slack.bot import Setting, workplace

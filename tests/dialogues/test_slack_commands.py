@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from adapters.slack.surface import SlackSurface
-from core.chat.platform import AnswerPart
-from core.domain.errors import Undeliverable
+from core.base.errors import Undeliverable
+from core.domain.conversation_ports import Reply
 from core.domain.messages import Answer, Card, Progress
+from core.domain.platform import AnswerPart
 from core.domain.records import QuickCommand
-from core.ports.conversations import Reply
-from core.rights.rules import Rule, RuleBook
+from core.people.rules import Rule, RuleBook
 from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.config import FixedConfig
 from tests.fakes.loop_clock import run_ready

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from core.domain.errors import Undeliverable
+from core.base.errors import Undeliverable
+from core.base.retry import Backoff
 from core.domain.messages import Answer, File, Person
-from core.rights.allowances import Allowance
-from core.runtime.retry import Backoff
+from core.money.allowances import Allowance
 from tests.fakes.config import FixedConfig
 from tests.fakes.models import EchoModel
 from tests.slack.bot import Setting, Workplace, workplace
@@ -61,7 +61,7 @@ async def test_a_file_that_cannot_be_had_is_named_and_the_turn_goes_on(
 async def test_a_message_that_the_limit_refuses_does_not_wait_for_its_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.conversation.context.FETCH_TIMEOUT_SECONDS", 600)
+    monkeypatch.setattr("core.turn.context.FETCH_TIMEOUT_SECONDS", 600)
     async with workplace(tmp_path) as w:
         limits = (Allowance("each person", turns=1),)
         w.bot.engine.people.budget.config = FixedConfig(turn_allowances=limits)

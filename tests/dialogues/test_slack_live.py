@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from core.domain.errors import PostRemoved
+from core.base.errors import PostRemoved
 from core.domain.messages import Answer, Progress
 from core.domain.records import RoundRequest
 from tests.fakes.models import EchoModel

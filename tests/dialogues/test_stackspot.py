@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from bot.config import Config
+from bot.config.ponte_toml import Config
 from core.domain.changes import Change
 from core.domain.messages import Answer, Attachment, Message, Person, Quote
-from core.rights.allowances import Allowance
-from core.rights.usage import NANODOLLARS_PER_DOLLAR, Prices
+from core.money.allowances import Allowance
+from core.money.usage import NANODOLLARS_PER_DOLLAR, Prices
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import BOSS, MEMBER, RIGHTS, STRANGER, on_slack, typed_code
 from tests.dialogues.stackspot import Bot, asks

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from bot.config import Config
-from core.domain.errors import NotStored
+from bot.config.ponte_toml import Config
+from core.base.errors import NotStored
 from core.domain.messages import Answer, Message, Person
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.dialogues.decisions import BOSS, MEMBER, RIGHTS, STRANGER, on_slack

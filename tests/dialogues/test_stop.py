@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from core.domain.errors import NotStored
+from core.base.errors import NotStored
 from core.domain.messages import Answer, Person
 from core.domain.records import RoundRequest, Turn
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres

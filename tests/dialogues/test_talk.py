@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from core.clients.http import HttpClient
-from core.conversation.run import DefaultSettings, TurnConfig
-from core.domain.errors import Empty
+from core.base.errors import Empty
+from core.base.http import HttpClient
 from core.domain.messages import Person, Quote
 from core.domain.records import RoundRequest
 from core.models.demo_model import DemoModel
 from core.observability import metrics
-from core.rights.rules import Rule, RuleBook
+from core.people.rules import Rule, RuleBook
 from core.tools.nocodb.bridge import BridgeSource
+from core.turn.run import DefaultSettings, TurnConfig
 from tests.dialogues.bot_home import BotHome, also_on_postgres
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.choices import ANA, allow_list, fixed_caps, make_message

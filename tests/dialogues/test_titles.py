@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from core.conversation.run import TurnConfig
-from core.conversation.titles import MAX_TITLE_TOKENS, TITLE_INSTRUCTIONS, TITLE_REQUEST
-from core.domain.errors import ModelDown
+from core.base.errors import ModelDown
 from core.domain.records import RoundRequest
-from core.rights.allowances import Allowance
+from core.money.allowances import Allowance
+from core.turn.run import TurnConfig
+from core.turn.titles import MAX_TITLE_TOKENS, TITLE_INSTRUCTIONS, TITLE_REQUEST
 from tests.dialogues.bot_home import BotHome
 from tests.dialogues.whole import Json, Whole, whole
 from tests.fakes.choices import make_message

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from core.base.i18n import say, use_locale
 from core.models.demo_tour import (
     TOUR,
     TourStep,
     find_tour_step,
 )
-from core.text.i18n import say, use_locale
 from tests.dialogues.test_sample import owner
 
 WORDS = {

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from core.domain.errors import Forgotten
+from core.base.errors import Forgotten
 from core.domain.messages import Answer
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import ADA, propose

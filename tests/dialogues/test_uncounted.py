@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 
 from bot.reports import report_usage
-from core.clients.openai import ModelEndpoint, ModelServerClient
+from core.base.openai import ModelEndpoint, ModelServerClient
 from core.models.served_model import Level
-from core.rights.allowances import (
+from core.money.allowances import (
     MAX_OUTPUT_TOKENS,
     Allowance,
     describe_estimates,
     describe_server_costs,
 )
-from core.rights.usage import NANODOLLARS_PER_DOLLAR, Price, Prices
+from core.money.usage import NANODOLLARS_PER_DOLLAR, Price, Prices
 from core.tools.code.hosted import (
     RESERVED_INPUT_TOKENS,
     RESERVED_OUTPUT_TOKENS,

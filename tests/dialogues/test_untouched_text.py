@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from adapters.terminal import chat
-from core.conversation.run import TurnConfig
-from core.text import text as text_module
+from core.base import text as text_module
+from core.turn.run import TurnConfig
 from tests.dialogues.bot_home import BotHome
 from tests.dialogues.test_links import Author, Source, ask_for_tool_text
 from tests.dialogues.whole import whole

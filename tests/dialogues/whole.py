@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from bot.compose import compose
-from bot.config import Config
+from bot.config.ponte_toml import Config
 from bot.home import Home
 from bot.ponte import Ponte
 from bot.settings import Settings

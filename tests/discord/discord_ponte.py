@@ -12,6 +12,7 @@ from adapters.discord.adapter import DiscordAdapter, DiscordOptions
 from bot.engine import Engine
 from bot.stores import Stores
 from core.chat.participants import ConfiguredPlaces
+from core.domain.conversation_ports import Inbox
 from core.domain.messages import Item, Message
 from core.domain.records import (
     Health,
@@ -24,8 +25,7 @@ from core.domain.records import (
     ToolContext,
     Viewer,
 )
-from core.ports.conversations import Inbox
-from core.ports.tools import Tool
+from core.domain.tool_ports import Tool
 from core.tools.tool import FunctionTool
 from tests.fakes.choices import Choices, allow_list, make_choices, open_engine
 from tests.fakes.discord import FakeDiscord

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from core.base.retry import Backoff
 from core.chat.failed_events import EVENT_FAILED
 from core.observability.metrics import registry
-from core.runtime.retry import Backoff
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord, messages
 from tests.fakes.discord.gateway import DM_MESSAGES, GUILDS

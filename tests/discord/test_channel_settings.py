@@ -13,7 +13,7 @@ from discord import Client, Intents
 from adapters.discord import intake
 from adapters.discord.people import Roles
 from adapters.discord.setup import check
-from core.clients.http import Proxies
+from core.base.http import Proxies
 from core.domain.changes import DisplayName
 from core.domain.messages import Address, Person
 from tests.discord.discord_ponte import DiscordPonte
@@ -224,7 +224,7 @@ async def test_roles_that_discord_does_not_tell_are_not_the_same_as_none(
     monkeypatch.setattr("adapters.discord.client.DISCORD_REFUSAL_SECONDS", 0.0)
     scene.discord.refuse("GET", "/guilds/*/members/*", 403, 50001)
     assert await scene.ponte.adapter.membership(ana, DAY) is None
-    monkeypatch.setattr("core.chat.directory.ASK_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr("core.people.directory.ASK_AGAIN_SECONDS", 0.0)
     scene.discord.refuse("GET", "/guilds/*/members/*", 503, times=20)  # discord.py retries a 500
     assert await scene.ponte.adapter.membership(ana, DAY) == frozenset({"77"}), "asked again"
 

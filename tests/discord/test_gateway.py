@@ -12,10 +12,10 @@ import pytest
 from adapters.discord import DISCORD_STATE_NAME
 from adapters.discord.presence import DiscordSigns
 from adapters.discord.state import DiscordState, SeenChannel
-from core.domain.errors import SettingsError
-from core.runtime.retry import Backoff
-from core.runtime.tasks import BackgroundTasks
-from core.store.peers import Alone
+from core.base.errors import SettingsError
+from core.base.retry import Backoff
+from core.base.tasks import BackgroundTasks
+from core.journal.peers import Alone
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.timeouts import HANG_TIMEOUT_SECONDS

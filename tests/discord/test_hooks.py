@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from core.chat.hooks import HookIntake
-from core.domain.hooks import Hook
+from core.webhooks.hook import Hook
+from core.webhooks.intake import HookIntake
 from tests.discord.discord_ponte import DiscordPonte
 from tests.discord.test_posting import MESSAGES
 from tests.fakes.choices import hook_rules

@@ -13,11 +13,11 @@ import pytest
 from adapters.discord import interactions, tokens
 from adapters.discord.interactions import DISCORD_STORE_SECONDS
 from adapters.discord.surface import ResponseSurface
+from core.base.errors import Undeliverable
 from core.chat.reply import GrowingReply
-from core.domain.errors import Undeliverable
+from core.domain.conversation_ports import PostJournal, Reply
 from core.domain.messages import Address, Answer, Card, File, Message, Person, ReplyTo, turn_id
 from core.domain.records import FINAL_STATES, QuickCommand, Receipt, RoundRequest
-from core.ports.conversations import PostJournal, Reply
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.choices import EmptyStatusBoard, allow_list, make_choices
 from tests.fakes.discord import DiscordPerson, FakeDiscord

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from core.domain.errors import NotStored
+from core.base.errors import NotStored
 from core.domain.messages import Message
 from core.domain.records import Receipt
 from tests.discord.discord_ponte import DiscordPonte

@@ -9,10 +9,10 @@ import pytest
 
 from adapters.discord import client
 from adapters.discord.posts import own_posts_since
-from core.chat.platform import AnswerPart
+from core.base.errors import Undeliverable
 from core.chat.reply import GrowingReply
-from core.domain.errors import Undeliverable
 from core.domain.messages import Address, Answer, File, Person, ReplyTo, turn_id
+from core.domain.platform import AnswerPart
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.world import ATTACH, READ_HISTORY, Payload

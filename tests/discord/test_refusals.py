@@ -36,7 +36,7 @@ async def test_an_optional_call_that_is_refused_is_made_once_and_delays_no_answe
     method: str, path: str,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(client, "RETRY_LATER_SECONDS", 3600.0)
-    monkeypatch.setattr("core.chat.directory.ASK_AGAIN_SECONDS", 3600.0)
+    monkeypatch.setattr("core.people.directory.ASK_AGAIN_SECONDS", 3600.0)
     guild = discord.guild("Bolts", ana, roles={77: "buyers"})
     channel = discord.text_channel(guild, "general")
     ponte.policy = allow_list(frozenset({"discord:77", f"discord:{guild.id}"}))

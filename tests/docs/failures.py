@@ -18,20 +18,20 @@ from tests.languages.sentences import ROOT, Sources, parse_sources, walk_nodes
 TOLD = frozenset(
     {
         "adapters/discord/connection.py", "adapters/slack/adapter.py", "adapters/slack/setup.py",
-        "bot/client.py", "core/rights/allowances.py", "core/changes/approval.py",
-        "core/chat/files.py", "core/conversation/paying.py", "core/clients/http.py",
-        "core/rights/policy.py", "core/rights/reasons.py", "core/tools/code/local.py",
+        "bot/cli/client.py", "core/money/allowances.py", "core/changes/approval.py",
+        "core/chat/files.py", "core/turn/paying.py", "core/base/http.py",
+        "core/people/policy.py", "core/people/reasons.py", "core/tools/code/local.py",
         "core/tools/code/environment.py", "core/tools/code/sandbox/sandbox.py",
         "core/tools/nocodb/api.py", "core/tools/nocodb/bridge.py",
         "core/tools/nocodb/bridge_api.py", "core/tools/stackspot/api.py",
         "core/tools/stackspot/client.py", "core/tools/stackspot/source.py",
     }
 )  # fmt: skip
-TABLES = {"bot/names.py": {"_SENTENCES"}, "core/changes/cards.py": {"_FAULTS"}}
+TABLES = {"bot/config/names.py": {"_SENTENCES"}, "core/changes/cards.py": {"_FAULTS"}}
 """Of other modules only these constants."""
 _WORDED = re.compile(r"[^{].*[^{}](\.|\)|: .+)", re.DOTALL)
 _NEVER = {"PlatformBusy", "PostRemoved", "Superseded", "TakenOver", "Draining", "RefusedForNow"}
-"""Errors that nobody is shown (core/domain/errors.py)."""
+"""Errors that nobody is shown (core/base/errors.py)."""
 _FAILING = ("failing", "unsafe", "note")
 _NAMES = {"Health": 2, "SafetyFinding": 1}
 """How many arguments stand before the words."""

@@ -6,25 +6,25 @@ import importlib
 from collections.abc import Iterator
 
 from bot.settings import Settings
-from core.conversation.run import CallLimits
-from core.domain.schedules import ScheduleLimits
+from core.schedules.schedule import ScheduleLimits
+from core.turn.run import CallLimits
 
 Limit = tuple[str, str]
 """What is limited, and where the value is: `module:CONSTANT`, or a text as it is shown."""
 LIMITS: dict[str, list[Limit]] = {
     "Messages and turns": [
-        ("turns that one process runs at once", "core.store.turn_runner:MAX_WORKING_TURNS"),
+        ("turns that one process runs at once", "core.journal.turn_runner:MAX_WORKING_TURNS"),
         ("turns of one person under way in one channel",
-         "core.store.places:MAX_PERSON_TURNS_IN_CHANNEL"),
-        ("model calls in one turn", "core.conversation.rounds:MAX_ROUNDS"),
+         "core.journal.places:MAX_PERSON_TURNS_IN_CHANNEL"),
+        ("model calls in one turn", "core.turn.rounds:MAX_ROUNDS"),
         ("tool calls in one turn (`[limits] tool_calls`)", str(CallLimits().total)),
         ("tool calls that cost money in one turn (`[limits] costly_calls`)",
          str(CallLimits().costly)),
-        ("tool calls at once", "core.conversation.rounds:MAX_PARALLEL_TOOL_CALLS"),
+        ("tool calls at once", "core.turn.rounds:MAX_PARALLEL_TOOL_CALLS"),
         ("time for one tool call", "core.tools.tool:TOOL_TIMEOUT_SECONDS"),
         ("text that a tool returns to the model, in characters",
          "core.tools.tool:MAX_OUTCOME_CHARACTERS"),
-        ("wait for a platform to say who somebody is", "core.conversation.admission:WAIT_SECONDS"),
+        ("wait for a platform to say who somebody is", "core.turn.admission:WAIT_SECONDS"),
         ("time that running turns get when Ponte stops (`PONTE_GRACE`), in seconds",
          f"{Settings.model_fields['ponte_grace'].default:g}"),
         ("attempts to deliver a finished answer", "core.chat.reply:MAX_DELIVERY_SECONDS"),
@@ -50,11 +50,11 @@ LIMITS: dict[str, list[Limit]] = {
         ("shortest time between two runs, in minutes (`[schedules] shortest_minutes`)",
          str(ScheduleLimits().shortest_minutes)),
         ("schedules of one person (`[schedules] per_person`)", str(ScheduleLimits().per_person)),
-        ("failed runs in a row that pause a schedule", "core.domain.schedules:MAX_FAILED_RUNS"),
+        ("failed runs in a row that pause a schedule", "core.schedules.schedule:MAX_FAILED_RUNS"),
         ("age of a missed run that is caught up, unless its schedule says otherwise",
-         "core.domain.schedules:DEFAULT_CATCH_UP_SECONDS"),
-        ("characters of an instruction or text", "core.domain.schedules:MAX_WHAT_LENGTH"),
-        ("runs that are listed", "core.domain.schedules:KEPT_RUNS"),
+         "core.schedules.schedule:DEFAULT_CATCH_UP_SECONDS"),
+        ("characters of an instruction or text", "core.schedules.schedule:MAX_WHAT_LENGTH"),
+        ("runs that are listed", "core.schedules.schedule:KEPT_RUNS"),
     ],
     "Tables (NocoDB)": [
         ("filters in one query", "core.tools.nocodb.filters:MAX_FILTERS"),
@@ -101,7 +101,7 @@ LIMITS: dict[str, list[Limit]] = {
         ("one file", "adapters.web.http_io:MAX_FILE_BYTES"),
         ("files in one message", "adapters.web.http_io:MAX_FILES"),
         ("one form with files", "adapters.web.http_io:MAX_FORM_BODY_BYTES"),
-        ("a session on the page", "adapters.web.authentication:SESSION_SECONDS"),
+        ("a session on the page", "adapters.web.sign_in.authentication:SESSION_SECONDS"),
         ("open event streams", "adapters.web.hub:MAX_OPEN_STREAMS"),
         ("connections without a token", "adapters.web.server:MAX_UNAUTHENTICATED_CONNECTIONS"),
         ("time to send the head of a request", "adapters.web.server:HEAD_TIMEOUT_SECONDS"),
@@ -113,9 +113,9 @@ LIMITS: dict[str, list[Limit]] = {
     "Records": [
         ("snapshots before a migration", "core.store.snapshot:MAX_SNAPSHOTS"),
         ("age of a snapshot", "core.store.snapshot:SNAPSHOT_LIFETIME_SECONDS"),
-        ("one file of the audit log", "core.store.audit:MAX_AUDIT_FILE_BYTES"),
+        ("one file of the audit log", "core.people.audit_lines:MAX_AUDIT_FILE_BYTES"),
         ("age of remembered guests, groups and roles for chat and reads",
-         "core.rights.policy:MAX_STALE_SECONDS"),
+         "core.people.policy:MAX_STALE_SECONDS"),
     ],
 }  # fmt: skip
 

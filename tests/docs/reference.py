@@ -22,10 +22,12 @@ import typer
 from pydantic import SecretStr
 
 from adapters.web.adapter import HOOKS_PATH
-from adapters.web.authentication import COMPATIBLE_PREFIX
-from adapters.web.openapi import HOOK_SUMMARY, PLATFORM_SUMMARY, describe_handler, is_open
-from bot import config, config_types, hook_config
-from bot.cli import cli
+from adapters.web.api.openapi import HOOK_SUMMARY, PLATFORM_SUMMARY, describe_handler, is_open
+from adapters.web.sign_in.authentication import COMPATIBLE_PREFIX
+from bot.cli.main import cli
+from bot.config import number_types as config_types
+from bot.config import ponte_toml as config
+from bot.config import webhook_section as hook_config
 from bot.integrations import FACES
 from bot.settings import Settings
 from core.commands.grammar import COMMAND_NAMES, TRANSLATED

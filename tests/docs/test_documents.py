@@ -26,8 +26,8 @@ import pytest
 import typer
 from dotenv.parser import parse_stream
 
-from bot.cli import cli
-from bot.config import read_config
+from bot.cli.main import cli
+from bot.config.ponte_toml import read_config
 from bot.settings import Settings, load
 from tests.docs.conftest import ROOT, Machine
 from tests.docs.site import document_paths, parser

@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from bot.cli import cli
-from bot.config import read_config
+from bot.cli.main import cli
+from bot.config.policy_check import check_rights
+from bot.config.ponte_toml import read_config
 from bot.home import Home
-from bot.policy_check import check_rights
 from bot.settings import Settings
 from bot.start import Start
 from tests.docs.conftest import Machine

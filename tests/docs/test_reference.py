@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from bot.config import Config, read_config
+from bot.config.ponte_toml import Config, read_config
 from tests.docs import reference
 
 EXAMPLE = reference.ROOT / "ponte.toml.example"

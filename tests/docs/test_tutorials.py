@@ -12,8 +12,8 @@ import shlex
 import sys
 from pathlib import Path
 
+from core.base.errors import BadInput
 from core.commands.grammar import parse_command
-from core.domain.errors import BadInput
 from tests.dialogues.plotting import PNG, sandboxed_ponte
 from tests.docs.conftest import Machine, running_machine
 from tests.docs.test_documents import blocks

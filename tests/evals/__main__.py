@@ -10,7 +10,7 @@ import sys
 import structlog
 
 from bot.settings import load
-from core.domain.errors import PonteError
+from core.base.errors import PonteError
 from tests.evals import live, offline
 from tests.evals.case import read_cases
 

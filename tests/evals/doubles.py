@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bot.integrations import FACES
-from core.chat.conversations import Conversations
+from core.base.errors import Undeliverable
+from core.base.text import split_text
 from core.chat.people import People
-from core.chat.platform import AnswerPart
 from core.chat.reply import GrowingReply
 from core.domain.changes import DisplayName
-from core.domain.errors import Undeliverable
+from core.domain.conversation_ports import PostJournal, Reply, StatusBoard
 from core.domain.messages import (
     Address,
     Answer,
@@ -32,6 +32,7 @@ from core.domain.messages import (
     Person,
     ReplyTo,
 )
+from core.domain.platform import AnswerPart
 from core.domain.records import Health, ToolContext
 from core.integrations.integration import (
     ChatIntegration,
@@ -46,8 +47,7 @@ from core.integrations.integration import (
     ToolIntegration,
 )
 from core.integrations.settings import SettingsPart
-from core.ports.conversations import PostJournal, Reply, StatusBoard
-from core.text.text import split_text
+from core.journal.conversations import Conversations
 from core.tools.code import CodeSettings
 from core.tools.code.local import LOCAL_DESCRIPTION
 from core.tools.code.port import InputFile, RunResult

@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from bot.compose import model_client
-from bot.config import ModelPrice, PriceTable
+from bot.config.ponte_toml import ModelPrice, PriceTable
 from bot.operation_texts import format_table
 from bot.settings import Settings
-from core.clients.openai import OPENAI_URL, ModelEndpoint, ModelServerFault
-from core.domain.errors import OverBudget, PonteError
+from core.base.errors import OverBudget, PonteError
+from core.base.openai import OPENAI_URL, ModelEndpoint, ModelServerFault
 from core.models.model_server import ModelOptions, explain_fault
 from core.models.served_model import probe_level
-from core.rights.usage import Prices
+from core.money.usage import Prices
 from tests.evals.case import Case
 from tests.evals.score import CaseResult, run_case
 from tests.evals.world import ModelChoice

@@ -10,7 +10,7 @@ from typing import Any
 
 from core.domain.messages import Item, Usage
 from core.domain.records import Health, ModelEvent, Remote, RoundCompleted, RoundRequest, TextDelta
-from core.rights.usage import Prices
+from core.money.usage import Prices
 from tests.evals.case import Case, Round
 from tests.evals.world import ModelChoice
 

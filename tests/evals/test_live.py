@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from bot.settings import Settings
-from core.domain.errors import PonteError
+from core.base.errors import PonteError
 from tests.evals import live
 from tests.evals.case import read_cases
 from tests.fakes.openai import FakeOpenAI, Script

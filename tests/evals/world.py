@@ -13,7 +13,7 @@ from unittest.mock import patch
 from pydantic import ConfigDict, SecretStr
 
 from bot.compose import compose
-from bot.config import AllowanceRule, Config, PriceTable, read_config
+from bot.config.ponte_toml import AllowanceRule, Config, PriceTable, read_config
 from bot.home import Home
 from bot.ponte import Ponte
 from bot.settings import Settings
@@ -29,6 +29,7 @@ from core.domain.messages import (
     turn_id,
 )
 from core.domain.records import Health, ModelEvent, Remote, RoundCompleted, RoundRequest
+from core.domain.tool_ports import Model
 from core.integrations.integration import (
     IntegrationDependencies,
     ModelIntegration,
@@ -38,7 +39,6 @@ from core.integrations.integration import (
     start_nothing,
 )
 from core.models import MODEL_INTEGRATION, ModelSettings
-from core.ports.tools import Model
 from tests.evals.case import ADMIN_NAMES, ALLOWED_NAMES, PEOPLE, Case, Step
 from tests.evals.doubles import CASE_ZONE, Stage, as_person
 
@@ -202,7 +202,7 @@ async def open_world(case: Case, choice: ModelChoice, folder: Path) -> AsyncIter
     home = Home(settings.ponte_home)
     with home.take():
         config = _read_case_config(case, choice, folder, faces)
-        with patch("bot.owner_name.system_user_name", lambda: PEOPLE["owner"].name):
+        with patch("bot.people.owner_name.system_user_name", lambda: PEOPLE["owner"].name):
             app = await compose(settings, config, home, now=stage.now)
         try:
             await app.start()

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from core.domain.errors import ToolError
+from core.base.errors import ToolError
 from core.domain.messages import File, Item, Person, decode_json, encode_json
 from core.domain.records import RoundCompleted, RoundRequest, TextDelta, Thread
-from core.ports.tools import Model, Tool
+from core.domain.tool_ports import Model, Tool
 from core.tools.tool import outcome_of_error
 from tests.core.tools.scene import ctx
 

@@ -11,34 +11,34 @@ from types import MappingProxyType, SimpleNamespace
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
+from bot.config.quick_registry import QuickCommandRegistry
 from bot.engine import Engine, EngineConfig, Tools, load_parsers
 from bot.health import HealthBoard
 from bot.integrations import ADMINS, KINDS, PLATFORM_RIGHTS, canonical_person
-from bot.page_accounts import PageAccountService
-from bot.quick_registry import QuickCommandRegistry
+from bot.people.page_accounts import PageAccountService
 from bot.stores import Stores
 from core.changes.approval import Approval, TableRules
 from core.changes.ports import Applier
 from core.chat.people import People
-from core.conversation.retention import Retention
-from core.conversation.run import TurnConfig
-from core.domain.hooks import HOOK_PLATFORM, HOOK_RIGHTS
+from core.domain.conversation_ports import StatusBoard
 from core.domain.messages import Address, Card, Message, Person, ReplyTo, turn_id
 from core.domain.records import Health, QuickCommand
-from core.domain.schedules import ScheduleLimits
-from core.ports.conversations import StatusBoard
-from core.ports.tools import Model, QuickCommands, ToolSource
-from core.rights.allowances import Allowance, SpendingConfig
-from core.rights.policy import GroupLookup, GuestLookup, PlatformPeople, Policy
-from core.rights.rules import RuleBook, StandIns
-from core.rights.usage import Prices
-from core.store.budget import Budget, DailyCapLookup, IsMeant, means_everybody, no_daily_caps
-from core.store.directory import SqlDirectory
-from core.store.inbox import SenderLimits
-from core.store.page_accounts import SqlPageAccounts
-from core.store.personal_data import SqlPersonalData
+from core.domain.tool_ports import Model, QuickCommands, ToolSource
+from core.erasure.personal_data import SqlPersonalData
+from core.journal.inbox import SenderLimits
+from core.money.allowances import Allowance, SpendingConfig
+from core.money.budget import Budget, DailyCapLookup, IsMeant, means_everybody, no_daily_caps
+from core.money.usage import Prices
+from core.people.directory_rows import SqlDirectory
+from core.people.page_accounts import SqlPageAccounts
+from core.people.policy import GroupLookup, GuestLookup, PlatformPeople, Policy
+from core.people.rules import RuleBook, StandIns
+from core.schedules.schedule import ScheduleLimits
 from core.tools.code.source import CodeRunner
 from core.tools.tool import Toolbox
+from core.turn.retention import Retention
+from core.turn.run import TurnConfig
+from core.webhooks.hook import HOOK_PLATFORM, HOOK_RIGHTS
 from tests.fakes.config import FixedConfig
 from tests.fakes.models import EchoModel
 

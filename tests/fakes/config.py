@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from bot.config import ChannelConfig, QuickCommandConfig
+from bot.config.ponte_toml import ChannelConfig, QuickCommandConfig
 from core.changes.approval import TableRules
-from core.conversation.retention import Retention
-from core.conversation.run import TurnConfig
 from core.domain.messages import Address
-from core.domain.schedules import ScheduleLimits
-from core.rights.allowances import Allowance
-from core.rights.rules import RuleBook
-from core.rights.usage import Prices
-from core.store.inbox import SenderLimits
+from core.journal.inbox import SenderLimits
+from core.money.allowances import Allowance
+from core.money.usage import Prices
+from core.people.rules import RuleBook
+from core.schedules.schedule import ScheduleLimits
+from core.turn.retention import Retention
+from core.turn.run import TurnConfig
 
 
 @dataclass

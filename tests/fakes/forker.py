@@ -44,8 +44,8 @@ _WEB_SERVER = ("uvicorn.lifespan.off", "uvicorn.protocols.http.h11_impl")
 _OPENAI = ("openai.resources", "openai.types")
 _PROGRAM = (
     *_HTTP, *_OPENAI, *_WEB_SERVER, "adapters.discord.adapter", "adapters.slack.adapter",
-    "adapters.terminal.chat", "adapters.web.adapter", "adapters.web.server", "bot.app", "bot.cli",
-    "bot.cli_commands", "bot.doctor", "core.models.chat_completions_api",
+    "adapters.terminal.chat", "adapters.web.adapter", "adapters.web.server", "bot.app",
+    "bot.cli.main", "bot.cli.commands", "bot.doctor.checks", "core.models.chat_completions_api",
     "core.models.conversations_api", "core.models.demo_model", "core.models.responses_api",
     "core.models.served_model", "core.tools.code.local", "core.tools.nocodb.bridge",
     "core.tools.nocodb.source", "core.tools.stackspot.source", "discord", "markdown_it",
@@ -60,7 +60,7 @@ LATE_IMPORTS = {
     "tests.model.victim": (*_HTTP, *_OPENAI),
     "tests.real.machine": _PROGRAM,
     "tests.real.schedule_machine": ("babel.dates", "core.schedules.origin",
-                                    "core.schedules.reports", "core.store.schedules",
+                                    "core.schedules.reports", "core.schedules.rows",
                                     "cronsim", "markdown_it", "nh3", "procrastinate",
                                     "psycopg_pool", "sqlitedict"),
     "tests.slack.victim": ("slack_bolt.async_app", "slack_bolt.listener_matcher.async_builtins",
@@ -77,10 +77,11 @@ def build_once() -> None:
     parser of the command line, and the translations."""
     import typer.main
 
-    from bot import config, settings
-    from bot.cli import cli
+    from bot import settings
+    from bot.cli.main import cli
+    from bot.config import ponte_toml as config
     from bot.integrations import FACES
-    from core.text.i18n import LOCALES, catalogue
+    from core.base.i18n import LOCALES, catalogue
 
     settings._environment_class(FACES)
     config._file_adapter(config._list_sections(FACES))
@@ -92,7 +93,7 @@ def build_once() -> None:
 
 def read_once() -> None:
     """Read what each client of a server would read: the certificates, and the machine's name."""
-    from core.clients.http import load_tls_context
+    from core.base.http import load_tls_context
 
     load_tls_context()
     ssl.create_default_context = functools.cache(  # type: ignore[assignment]

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from bot.config import Config
+from bot.config.ponte_toml import Config
 from bot.home import Home
 from bot.operation_service import describe_result
 from bot.operation_texts import TEXTS, View

@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from core.base.errors import Forgotten, NotFound, NotStored
 from core.commands import grammar
 from core.domain.changes import PendingRequest
-from core.domain.errors import Forgotten, NotFound, NotStored
+from core.domain.conversation_ports import TurnHandler
 from core.domain.messages import (
     ONE_REQUEST_PREFIX,
     Address,
@@ -40,9 +41,8 @@ from core.domain.records import (
     SearchHit,
     TurnState,
 )
-from core.ports.conversations import TurnHandler
-from core.store.page_accounts import hash_token, new_api_token, new_token
-from core.store.threads import excerpt
+from core.journal.threads import excerpt
+from core.people.page_accounts import hash_token, new_api_token, new_token
 
 
 @dataclass(slots=True)

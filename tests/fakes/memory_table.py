@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from core.base.errors import ToolError, WriteUnsure
 from core.domain.changes import Change, Draft, RowCheck, RowWrite
-from core.domain.errors import ToolError, WriteUnsure
 from core.domain.records import Health, Outcome, ToolContext, Viewer
-from core.ports.tools import Tool
+from core.domain.tool_ports import Tool
 from core.tools.tool import FunctionTool
 
 Values = dict[str, Any]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.domain.messages import Person
-from core.rights.audit import OPERATOR
+from core.people.audit import OPERATOR
 
 
 class MemoryOperator:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from core.store.peers import Alone
+from core.journal.peers import Alone
 
 
 class ConnectedPeers(Alone):

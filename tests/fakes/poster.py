@@ -14,8 +14,8 @@ import aiohttp
 from bot.tables import SCHEMA
 from core.chat.reply import GrowingReply
 from core.chat.turn_posts import TurnPosts
+from core.journal.journal import Journal
 from core.store.database import SqliteDatabase
-from core.store.turns import Journal
 from tests.fakes.recorder import RecordingSurface
 from tests.fakes.recorder_server import RemoteRecorder
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from core.domain.errors import NotStored
+from core.base.errors import NotStored
 from core.domain.messages import Post
 
 

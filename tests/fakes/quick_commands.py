@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from core.domain.errors import NotAllowed, UnknownCommand
+from core.base.errors import NotAllowed, UnknownCommand
 from core.domain.messages import Address, Person
 from core.domain.records import Outcome, QuickCommand, ToolContext
 

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from core.chat.platform import AnswerPart
-from core.domain.errors import PlatformBusy, PostRemoved, Undeliverable
+from core.base.errors import PlatformBusy, PostRemoved, Undeliverable
+from core.base.text import split_text
 from core.domain.messages import Answer, File, ReplyTo
-from core.text.text import split_text
+from core.domain.platform import AnswerPart
 
 LIMIT = 200
 CARDS = "\n⟦"

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from core.domain.errors import PlatformBusy, PostRemoved, Undeliverable
+from core.base.errors import PlatformBusy, PostRemoved, Undeliverable
 from tests.fakes.recorder import AnswerLost, Recorder
 
 Gate = Callable[[str, int], Awaitable[None]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from core.domain.errors import NotFound
+from core.base.errors import NotFound
 from core.domain.messages import File
 
 

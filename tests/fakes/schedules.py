@@ -11,10 +11,10 @@ from typing import cast
 from bot.engine import Engine
 from core.domain.changes import new_change_id
 from core.domain.messages import Address, Person, ReplyTo, encode_json
-from core.domain.schedules import Schedule, ScheduleDraft
 from core.schedules.applier import ScheduleServices
+from core.schedules.rows import Schedules
+from core.schedules.schedule import Schedule, ScheduleDraft
 from core.schedules.tools import ScheduleSource
-from core.store.schedules import Schedules
 
 
 class LateScheduleSource(ScheduleSource):

@@ -11,14 +11,20 @@ from typing import Any
 from pydantic import SecretStr
 
 from bot.compose import dependencies, model_client
-from bot.config import AgentConfig, Config, LiveConfig, QuickCommandConfig, QuickCommandInput
+from bot.config.ponte_toml import (
+    AgentConfig,
+    Config,
+    LiveConfig,
+    QuickCommandConfig,
+    QuickCommandInput,
+)
+from bot.config.quick_registry import QuickCommandRegistry
 from bot.health import HealthBoard
 from bot.home import Home
-from bot.quick_registry import QuickCommandRegistry
 from bot.settings import Settings
-from core.clients.http import HttpClient
-from core.ports.tools import Model
-from core.rights.policy import Policy
+from core.base.http import HttpClient
+from core.domain.tool_ports import Model
+from core.people.policy import Policy
 from core.tools.stackspot import STACKSPOT
 from core.tools.stackspot.api import Clock
 from tests.fakes.choices import Choices, allow_list, make_choices

@@ -27,17 +27,17 @@ from aiohttp import web
 from bot import engine as engine_module
 from bot.engine import Engine
 from bot.home import Home
+from core.base.errors import NotStored
+from core.base.http import HttpClient
+from core.base.openai import ModelEndpoint, ModelServerClient
 from core.chat.reply import GrowingReply
-from core.clients.http import HttpClient
-from core.clients.openai import ModelEndpoint, ModelServerClient
-from core.domain.errors import NotStored
+from core.domain.conversation_ports import PostJournal, Reply
 from core.domain.messages import Message, ReplyTo, decode_json, encode_json
 from core.domain.records import Remote, RoundRequest
 from core.models.model_server import ModelOptions
 from core.models.served_model import ServedModel
-from core.ports.conversations import PostJournal, Reply
-from core.rights.allowances import Allowance
-from core.rights.usage import Price, Prices
+from core.money.allowances import Allowance
+from core.money.usage import Price, Prices
 from core.store.database import SqliteDatabase
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource

@@ -8,15 +8,15 @@ from typing import Any
 from unittest.mock import Mock
 
 from adapters.web.adapter import ListenAddress, WebAdapter
-from adapters.web.authentication import SocketAuthentication, TokenAuthentication, Visitors
 from adapters.web.hub import Hub
 from adapters.web.routing import DeclaredRoute
 from adapters.web.server import list_routes, make_application
+from adapters.web.sign_in.authentication import SocketAuthentication, TokenAuthentication, Visitors
 from bot.engine import Engine
 from bot.health import HealthBoard
 from core.chat.people import People
-from core.ports.rights import PageAccounts
-from core.store.peers import Alone
+from core.journal.peers import Alone
+from core.people.ports import PageAccounts
 from tests.fakes.memory import MemoryOwnerName, MemoryPageAccounts
 from tests.fakes.operator import MemoryOperator
 

@@ -19,11 +19,11 @@ import httpx
 import time_machine
 from pydantic import SecretStr
 
-from bot.config import read_config
+from bot.config.ponte_toml import read_config
 from bot.ponte import Ponte
+from core.base.retry import Backoff
+from core.journal.journal import Journal
 from core.observability import metrics
-from core.runtime.retry import Backoff
-from core.store.turns import Journal
 from tests.dialogues.office import Office, office
 from tests.fakes import uvicorn_pauses
 from tests.fakes.discord.addresses import sdk_addresses
@@ -369,8 +369,8 @@ def steady() -> Iterator[None]:
         mock.patch("adapters.discord.presence.SIGN_AFTER_SECONDS", 1000.0),
         mock.patch("adapters.discord.presence.HOURGLASS_AFTER_SECONDS", 1000.0),
         mock.patch("core.chat.reply.POST_BACKOFF", Backoff(0.01, max_seconds=60.0)),
-        mock.patch("core.conversation.admission.WAIT_SECONDS", 0.2),
-        mock.patch("core.conversation.admission.CONFIRM_SECONDS", 0.1),
+        mock.patch("core.turn.admission.WAIT_SECONDS", 0.2),
+        mock.patch("core.turn.admission.CONFIRM_SECONDS", 0.1),
         mock.patch("core.schedules.scheduler.UNKNOWN_OWNER_SECONDS", 0.2),
         mock.patch("core.schedules.origin.MAX_STATUS_WAIT_SECONDS", 0.1),
         mock.patch.dict(os.environ, {"GUARD_SECRET": PLAIN_SECRET, "LOGNAME": "owner"}),

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import CodeType
 from typing import cast
 
-from core.text import i18n
+from core.base import i18n
 from tests.languages.sentences import NO_WORDS
 
 ROOT = Path(__file__).parents[2]

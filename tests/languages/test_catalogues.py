@@ -10,8 +10,8 @@ from babel.messages.catalog import Catalog, Message
 
 from adapters.discord import commands
 from adapters.slack.setup import manifest
+from core.base.i18n import LANGUAGE, LOCALES, catalogue, say
 from core.commands.grammar import TRANSLATED, parse_command
-from core.text.i18n import LANGUAGE, LOCALES, catalogue, say
 from tests.languages.sentences import LANGUAGES, Key, read, sentences
 
 TERMS = {

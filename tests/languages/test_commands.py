@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from core.base.i18n import LOCALES, use_locale
 from core.commands.grammar import TypedCommand, is_decision, parse_command
-from core.text.i18n import LOCALES, use_locale
 from tests.fakes.choices import make_message
 
 WORDS = [

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from core.clients.openai import ModelEndpoint, ModelServerClient
+from core.base.openai import ModelEndpoint, ModelServerClient
+from core.domain.conversation_ports import Files
 from core.domain.records import Remote
 from core.models.model_server import ModelOptions
 from core.models.served_model import Level, ServedModel
-from core.ports.conversations import Files
 from tests.fakes.openai import FakeOpenAI
 from tests.fakes.openai.types import check, fits
 

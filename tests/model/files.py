@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from core.domain.errors import NotFound
+from core.base.errors import NotFound
 from core.domain.messages import File, Person
 
 

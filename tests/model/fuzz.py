@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from core.clients.openai import (
+from core.base.openai import (
     ModelEndpoint,
     ModelServerClient,
     ModelServerFault,

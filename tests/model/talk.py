@@ -1,6 +1,6 @@
 """A person's thread with a model, as the turn's loop keeps it: transcript, thread, remote ids.
 
-It plays the part of `core.conversation.rounds` and the journal as far as a model can see them.
+It plays the part of `core.turn.rounds` and the journal as far as a model can see them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from core.domain.records import (
     Thread,
     ToolSpec,
 )
-from core.ports.tools import Model
+from core.domain.tool_ports import Model
 
 ANA = Person(platform="web", id="ana", name="Ana")
 TABLES = ToolSpec(

@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from core.clients.http import MAX_ERROR_BODY_BYTES, Proxies
-from core.clients.openai import (
+from core.base.errors import NoKey
+from core.base.http import MAX_ERROR_BODY_BYTES, Proxies
+from core.base.openai import (
     ModelEndpoint,
     ModelServerClient,
     ModelServerFault,
     seconds_before_retry,
 )
-from core.domain.errors import NoKey
 from tests.fakes.openai import FakeOpenAI
 from tests.fakes.proxy import ForwardProxy
 
@@ -116,7 +116,7 @@ def test_the_import_does_not_stall_the_loop_and_is_complete_when_it_ends() -> No
     """
     script = """
 import asyncio, sys, time
-from core.clients.openai import ModelEndpoint, ModelServerClient
+from core.base.openai import ModelEndpoint, ModelServerClient
 async def main():
     longest, begun = 0.0, time.process_time()
     task = asyncio.ensure_future(ModelServerClient(ModelEndpoint("k", "http://127.0.0.1:9/v1")).load_sdk())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.domain.errors import (
+from core.base.errors import (
     ModelError,
     ModelRefused,
     NoKey,

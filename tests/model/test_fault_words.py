@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.clients.openai import ModelServerFault
-from core.domain.errors import (
+from core.base.errors import (
     ModelDown,
     ModelError,
     ModelRefused,
@@ -15,6 +14,7 @@ from core.domain.errors import (
     UnknownModel,
     WrongKey,
 )
+from core.base.openai import ModelServerFault
 from core.models.model_server import (
     BAD_CALL,
     MODEL_LOADING,

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from core.domain.errors import (
+from core.base.errors import (
     ModelDown,
     ModelError,
     ModelRefused,
@@ -23,8 +23,8 @@ from core.domain.errors import (
     WrongKey,
 )
 from core.domain.records import Thread, ToolSpec
+from core.domain.tool_ports import Model
 from core.models.served_model import Level
-from core.ports.tools import Model
 from tests.fakes.openai import FakeOpenAI, Script, errors
 from tests.fakes.openai.errors import GatewayError
 from tests.model.conftest import Make

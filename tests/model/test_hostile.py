@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from core.domain.errors import ModelDown, ModelError
+from core.base.errors import ModelDown, ModelError
 from core.domain.records import TextDelta
 from core.models import model_server as server
 from core.models.served_model import Level
@@ -202,10 +202,10 @@ async def test_a_slow_listener_holds_the_server_back(make: Make, fake: FakeOpenA
 CHILD = """
 import asyncio, json, resource, sys
 from dataclasses import replace
-from core.domain.errors import ModelError
+from core.base.errors import ModelError
 from core.models.model_server import ModelOptions
 from core.models.served_model import ServedModel
-from core.clients.openai import ModelEndpoint, ModelServerClient
+from core.base.openai import ModelEndpoint, ModelServerClient
 from tests.model.talk import Talk
 
 def peak():

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from core.domain.errors import ModelError, ModelRefused
+from core.base.errors import ModelError, ModelRefused
 from core.domain.messages import CONTEXT_NAME, File, Item, Person
 from core.domain.records import Thread, ToolSpec
 from core.models.model_input import estimate_max_tokens
 from core.models.served_model import Level
-from core.rights.allowances import MAX_DOCUMENT_TOKENS
-from core.rights.usage import MAX_PICTURE_TOKENS
+from core.money.allowances import MAX_DOCUMENT_TOKENS
+from core.money.usage import MAX_PICTURE_TOKENS
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.model.conftest import Make
 from tests.model.files import MemoryFiles

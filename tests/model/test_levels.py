@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from core.domain.errors import ModelDown, RateLimited, UnknownModel, WrongKey
+from core.base.errors import ModelDown, RateLimited, UnknownModel, WrongKey
 from core.models.served_model import Level
 from tests.fakes.aimock import aimock, missing
 from tests.fakes.openai import FakeOpenAI, Script

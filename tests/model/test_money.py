@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from core.domain.messages import Item, Usage
 from core.models.model_input import estimate_tokens, find_turn_starts, keep_newest_turns
 from core.models.served_model import Level
-from core.rights.usage import (
+from core.money.usage import (
     CONTAINER_SESSION_DOLLARS,
     MAX_PLAUSIBLE_TOKENS,
     NANODOLLARS_PER_DOLLAR,

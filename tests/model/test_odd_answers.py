@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import pytest
 from aiohttp import web
 
-from core.domain.errors import ModelError
+from core.base.errors import ModelError
 from core.domain.messages import Item
 from core.domain.records import RoundCompleted, TextDelta, TextWithdrawn
 from core.models.served_model import Level

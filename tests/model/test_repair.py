@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from core.domain.errors import ModelDown
+from core.base.errors import ModelDown
 from core.domain.messages import Item
 from core.models.model_input import INTERRUPTED_OUTPUT
 from tests.fakes.openai import FakeOpenAI, Script

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from core.clients.openai import Json
+from core.base.openai import Json
 from core.domain.messages import Item
 from core.domain.records import Remote, TextDelta
 from core.models.conversations_api import OpenStreams

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from core.domain.errors import ModelDown, ModelError, ModelRefused, ModelSilent, TooLong
+from core.base.errors import ModelDown, ModelError, ModelRefused, ModelSilent, TooLong
 from core.domain.records import ResponseStarted, RoundCompleted, TextDelta, TextWithdrawn
 from core.models.served_model import Level
 from tests.fakes.loop_clock import LoopClock

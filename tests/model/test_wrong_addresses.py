@@ -7,7 +7,7 @@ import json
 import pytest
 from aiohttp import web
 
-from core.domain.errors import ModelError
+from core.base.errors import ModelError
 from core.models.served_model import Level
 from tests.fakes.openai import FakeOpenAI
 from tests.model.conftest import Make

@@ -13,7 +13,7 @@ from dataclasses import asdict
 
 import structlog
 
-from core.clients.openai import ModelEndpoint, ModelServerClient
+from core.base.openai import ModelEndpoint, ModelServerClient
 from core.domain.records import Remote, RemoteStored, ResponseStarted, TextDelta, Thread
 from core.models.model_server import ModelOptions
 from core.models.served_model import ServedModel

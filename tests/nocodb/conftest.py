@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from core.clients.http import HttpClient
+from core.base.http import HttpClient
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.nocodb.places import Place

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.clients.http import HttpClient
+from core.base.http import HttpClient
 from core.tools.nocodb.api import NocoApi, TableApi
 from core.tools.nocodb.schema import Schemas
 from core.tools.sample.base import SampleApi

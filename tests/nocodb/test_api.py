@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from core.clients.http import HttpAnswer
-from core.domain.errors import ToolError
+from core.base.errors import ToolError
+from core.base.http import HttpAnswer
 from core.domain.records import Viewer
 from core.tools.nocodb.api import (
     MAX_PAGE_ROWS,

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from core.clients.http import HttpClient
-from core.domain.errors import ToolError, WriteUnsure
+from core.base.errors import ToolError, WriteUnsure
+from core.base.http import HttpClient
+from core.base.tasks import Pacer
 from core.domain.records import Viewer
-from core.runtime.tasks import Pacer
 from core.tools.nocodb.api import NocoApi, NocoError, NocoRecord, TableId, seconds_between_calls
 from core.tools.nocodb.schema import Schemas
 from tests.fakes.loop_clock import LoopClock

@@ -8,12 +8,12 @@ from typing import Any, cast
 import pytest
 
 from bot.integrations import KINDS
+from core.base.errors import ToolError, WriteUnsure
+from core.base.http import HttpClient
 from core.changes.apply import ChangeRunner
 from core.changes.cards import CardBuilder
-from core.clients.http import HttpClient
+from core.changes.ledger import SqlLedger
 from core.domain.changes import Change, ChangeStep, Draft, Proposal, RowWrite
-from core.domain.errors import ToolError, WriteUnsure
-from core.store.changes import SqlLedger
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.fakes.null_ledger import NullLedger

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from core.domain.errors import ToolError
+from core.base.errors import ToolError
 from core.tools.nocodb.api import NocoApi, NocoRecord
 from core.tools.nocodb.fieldtypes import Field
 from core.tools.nocodb.filters import FilterCondition, Op, TimeSpan, Value, build_condition

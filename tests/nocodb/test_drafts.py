@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from core.base.http import HttpClient
 from core.changes.approval import TableRule, TableRules
-from core.clients.http import HttpClient
 from core.domain.changes import Draft
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB

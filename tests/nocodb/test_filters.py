@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.domain.errors import ToolError
+from core.base.errors import ToolError
 from core.tools.nocodb.api import NocoRecord
 from core.tools.nocodb.filters import Filter, Op, RowSelection, Value, describe_selection
 from tests.fakes.nocodb.tables import FakeField, FakeTable

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from core.base.errors import ToolError
 from core.domain.changes import RowWrite
-from core.domain.errors import ToolError
 from core.tools.nocodb.api import MAX_ROWS_PER_WRITE
 from tests.nocodb.places import Place
 from tests.nocodb.write_tools import WriteTools

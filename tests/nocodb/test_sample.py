@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from core.clients.http import HttpClient
-from core.domain.errors import WriteUnsure
+from core.base.errors import WriteUnsure
+from core.base.http import HttpClient
 from core.tools.nocodb.api import NocoError, TableId
 from core.tools.sample.base import SampleApi
 from tests.nocodb.sample import make_sample_base

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
+from core.base.http import HttpClient
 from core.changes.approval import TableRule, TableRules
-from core.clients.http import HttpClient
 from core.domain.records import Viewer
 from core.tools.nocodb.api import NocoApi, NocoError, PageQuery
 from core.tools.nocodb.fieldtypes import Field

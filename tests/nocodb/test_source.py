@@ -7,11 +7,11 @@ from collections.abc import Collection
 
 import pytest
 
+from core.base.errors import ToolError
+from core.base.http import HttpClient
 from core.changes.approval import TableRule, TableRules
-from core.clients.http import HttpClient
-from core.domain.errors import ToolError
 from core.domain.records import Action, Viewer
-from core.ports.tools import Tool
+from core.domain.tool_ports import Tool
 from core.tools.nocodb import schema
 from core.tools.nocodb import source as sources
 from core.tools.nocodb.schema import MAX_OUTLINED_TABLES

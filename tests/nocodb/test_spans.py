@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from core.domain.errors import ToolError
+from core.base.errors import ToolError
 from core.tools.nocodb.filters import TimeSpan
 
 PARIS = ZoneInfo("Europe/Paris")

@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from core.clients.http import HttpClient
-from core.domain.errors import ToolError
+from core.base.errors import ToolError
+from core.base.http import HttpClient
 from core.domain.records import Viewer
 from core.tools.nocodb.api import NocoApi
 from core.tools.nocodb.schema import Schemas

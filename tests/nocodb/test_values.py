@@ -9,9 +9,9 @@ from decimal import Decimal
 
 import pytest
 
-from core.clients.http import HttpClient
+from core.base.http import HttpClient
+from core.base.text import redact
 from core.domain.messages import Person
-from core.text.text import redact
 from core.tools.nocodb.api import NocoApi, NocoRecord
 from core.tools.nocodb.fieldtypes import Field, format_row
 from core.tools.nocodb.read import (

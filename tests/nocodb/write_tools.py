@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from core.base.errors import ToolError
+from core.base.http import HttpClient
 from core.changes.approval import TableRules
-from core.clients.http import HttpClient
 from core.domain.changes import Change, ChangeStep, Draft, Proposal, Row, RowCheck, RowWrite
-from core.domain.errors import ToolError
 from core.domain.messages import Address, Person
 from core.domain.records import Outcome, Viewer
 from core.tools.nocodb import draft

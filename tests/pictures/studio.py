@@ -20,11 +20,11 @@ from zoneinfo import ZoneInfo
 import time_machine
 
 from bot.compose import compose
-from bot.config import Config, QuickCommandConfig, QuickCommandInput
+from bot.config.ponte_toml import Config, QuickCommandConfig, QuickCommandInput
 from bot.home import Home
 from bot.ponte import Ponte
 from bot.settings import Settings
-from core.runtime.tasks import cancel_all
+from core.base.tasks import cancel_all
 from tests.code import sandboxed
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.addresses import sdk_addresses
@@ -292,7 +292,7 @@ async def studio(folder: Path) -> AsyncIterator[Studio]:
             })  # fmt: skip
             owner = Home(home)
             with owner.take():
-                with patch("bot.owner_name.system_user_name", lambda: "Maya Duarte"):
+                with patch("bot.people.owner_name.system_user_name", lambda: "Maya Duarte"):
                     app = await compose(settings, Config(quick_commands=COMMANDS), owner)
                 await app.start()
                 # scenes call `redraw`: beside a click it would come first or last

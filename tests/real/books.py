@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from core.rights.usage import NANODOLLARS_PER_DOLLAR
+from core.money.usage import NANODOLLARS_PER_DOLLAR
 
 SUM = "SELECT coalesce(sum(input + output), 0), sum(cost) FROM"
 Query = Callable[[str], list[tuple[Any, ...]]]

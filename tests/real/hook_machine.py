@@ -13,10 +13,10 @@ from typing import Any
 
 from bot.engine import Engine
 from bot.stores import Stores
-from core.chat.hooks import HookIntake
-from core.domain.hooks import Hook
 from core.domain.messages import Address, Message, Person, ReplyTo
 from core.domain.records import Receipt
+from core.webhooks.hook import Hook
+from core.webhooks.intake import HookIntake
 from tests.fakes.choices import make_choices, open_engine
 from tests.fakes.hook_senders import PLAIN_SECRET, encode_body, from_github
 

@@ -14,8 +14,9 @@ from typing import Any
 
 from adapters.discord.adapter import DiscordOptions
 from adapters.slack.surface import SlackSurface
-from bot import cli
-from core.store import jobs, notifications, processes, procrastinate_adapter
+from bot.cli import main as cli
+from core.journal import jobs, procrastinate_adapter
+from core.store import notifications, processes
 from core.store.database import SqlConnection
 from core.store.postgres import PostgresDatabase
 

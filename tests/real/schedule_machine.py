@@ -24,20 +24,21 @@ import structlog
 from bot.engine import Engine
 from bot.stores import Stores
 from core.chat.reply import GrowingReply
+from core.domain.conversation_ports import PostJournal, Reply
 from core.domain.messages import Address, Person, ReplyTo
-from core.domain.schedule_rules import next_after
-from core.domain.schedules import (
+from core.journal import jobs
+from core.schedules import scheduler
+from core.schedules.rows import Schedules
+from core.schedules.rules import next_after
+from core.schedules.schedule import (
     Schedule,
     ScheduleDraft,
     ScheduleFilter,
     ScheduleRule,
     ScheduleRun,
 )
-from core.ports.conversations import PostJournal, Reply
-from core.schedules import scheduler
-from core.store import jobs, processes
+from core.store import processes
 from core.store.database import SqlConnection
-from core.store.schedules import Schedules
 from tests.fakes.choices import make_choices, open_engine
 from tests.fakes.recorder import RecordingSurface
 from tests.fakes.schedules import put_schedule

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from bot.tables import SCHEMA
+from core.changes.ledger import SqlLedger
 from core.domain.changes import Change
 from core.domain.messages import Message
-from core.store.changes import SqlLedger
 from core.store.database import SqliteDatabase
 from tests.fakes.choices import make_message
 from tests.real.victims import People, Victim

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 from bot.settings import Settings
-from core.domain.errors import RESTORED_REASON, Restored
+from core.base.errors import RESTORED_REASON, Restored
 from tests.fakes.choices import make_message
 from tests.fakes.forker import Process, start
 from tests.real.conftest import ToolContext

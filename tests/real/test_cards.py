@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from core.clients.http import HttpAnswer, HttpClient
+from core.base.http import HttpAnswer, HttpClient
 from tests.fakes import forker
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import CUSTOMERS

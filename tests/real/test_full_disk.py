@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from bot.settings import Settings
-from core.domain.errors import NotStored
+from core.base.errors import NotStored
 from tests.bot.test_process import ROOT
 from tests.fakes.choices import make_message
 from tests.fakes.recorder import Recorder

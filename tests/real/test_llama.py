@@ -17,15 +17,15 @@ from typing import Any, Literal
 import aiohttp
 import pytest
 
-from core.clients.openai import ModelEndpoint, ModelServerClient
-from core.conversation.run import TurnConfig
-from core.domain.errors import TooLong
+from core.base.errors import TooLong
+from core.base.openai import ModelEndpoint, ModelServerClient
 from core.domain.messages import Usage
 from core.domain.records import Health, TextDelta, Viewer
+from core.domain.tool_ports import Tool
 from core.models.model_server import ModelOptions
 from core.models.served_model import Level, ServedModel
-from core.ports.tools import Tool
 from core.tools.tool import FunctionTool
+from core.turn.run import TurnConfig
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.openai import HasBaseUrl, open_served_bot
 from tests.evals.told import read_requests

@@ -20,12 +20,12 @@ import aiohttp
 import psycopg
 import pytest
 
-from core.domain.errors import NotStored
-from core.runtime.retry import Backoff
+from core.base.errors import NotStored
+from core.base.retry import Backoff
+from core.journal.jobs import Jobs
+from core.journal.turn_runner import get_row
 from core.store import notifications
-from core.store.jobs import Jobs
 from core.store.postgres import PostgresDatabase
-from core.store.turn_runner import get_row
 from tests.contract.engines import Shared
 from tests.contract.test_inbox import says
 from tests.fakes.slack import Post

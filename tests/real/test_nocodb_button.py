@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bot.compose import compose
-from bot.config import read_config
+from bot.config.ponte_toml import read_config
 from bot.home import Home
 from bot.settings import Settings
 from tests.fakes.hook_senders import PLAIN_SECRET

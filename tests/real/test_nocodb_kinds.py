@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from core.clients.http import HttpClient
+from core.base.http import HttpClient
 from tests.nocodb.write_tools import WriteTools
 from tests.real.nocodb.seed import Base, ReusedBase, Seeded, call
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from core.clients.http import HttpClient
-from core.domain.errors import ToolError
+from core.base.errors import ToolError
+from core.base.http import HttpClient
 from core.domain.records import Viewer
 from core.tools.nocodb.api import MAX_ROWS_PER_WRITE, FieldAggregate, NocoApi, PageQuery
 from core.tools.nocodb.filters import Filter, Match, Op, RowSelection, Value

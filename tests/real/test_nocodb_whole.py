@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from core.clients.http import HttpClient
+from core.base.http import HttpClient
 from tests.real.nocodb.seed import Base, Seeded, base_with_rows, call
 from tests.real.test_whole import bearer_of, doctor, ponte
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from core.clients.http import HttpClient
+from core.base.http import HttpClient
 from core.domain.messages import Answer, Card
 from core.tools.nocodb.source import NocoSource
 from core.tools.nocodb.write import TableWriter

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from bot.backup import StoredInPostgres
+from bot.backup.backup import StoredInPostgres
 from bot.stores import Stores
 from core.domain.messages import Person
+from core.journal.inbox import SqlInbox
 from core.store.files import SqlFiles
-from core.store.inbox import SqlInbox
 from tests.fakes.choices import make_message
 from tests.real.postgres import Postgres, programs
 

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from adapters.slack.setup import SCOPE_PURPOSES
-from core.clients.http import HttpClient
+from core.base.http import HttpClient
 from tests.fakes import forker
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.discord.people import DiscordPerson

@@ -21,8 +21,8 @@ import httpx
 import psycopg
 from pydantic import SecretStr
 
+from bot.backup.migrate import migrate
 from bot.home import Home
-from bot.migrate import migrate
 from bot.settings import Settings
 from tests.dialogues.office import Office, office
 from tests.fakes.discord import DiscordPerson, FakeDiscord

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import time_machine
 
-from bot.backup import backup, restore
-from bot.config import Config
+from bot.backup.backup import backup, restore
+from bot.config.ponte_toml import Config
 from bot.home import Home
 from bot.settings import Settings
 from bot.start import Start
-from core.domain.errors import RESTORED_REASON, Restored
+from core.base.errors import RESTORED_REASON, Restored
 from tests.fakes.slack.records import BOT_USER
 from tests.recorded.record import HANGS
 from tests.recorded.recorded_ponte import (

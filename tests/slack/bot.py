@@ -11,9 +11,9 @@ from adapters.slack.adapter import Credentials, SlackAdapter, SlackOptions
 from bot.engine import Engine
 from bot.stores import Stores
 from core.chat.participants import ConfiguredPlaces
-from core.ports.conversations import Inbox, StatusBoard
-from core.ports.tools import Model
-from core.rights.policy import Policy
+from core.domain.conversation_ports import Inbox, StatusBoard
+from core.domain.tool_ports import Model
+from core.people.policy import Policy
 from tests.fakes.choices import Choices, make_choices, open_engine
 from tests.fakes.places import FixedPlaces
 from tests.fakes.slack import FakeSlack, Json, SlackChannel, SlackPerson

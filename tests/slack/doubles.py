@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
-from core.domain.errors import NotStored
+from core.base.errors import NotStored
+from core.domain.conversation_ports import Inbox
 from core.domain.messages import Card, Item, Message, Post
 from core.domain.records import (
     Health,
@@ -18,7 +19,6 @@ from core.domain.records import (
     RoundRequest,
     TextDelta,
 )
-from core.ports.conversations import Inbox
 from tests.fakes.choices import EmptyStatusBoard
 
 

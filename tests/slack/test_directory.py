@@ -13,16 +13,16 @@ from adapters.slack import people
 from adapters.slack.client import REFUSAL_SECONDS, SlackApi
 from adapters.slack.people import GROUPS, SlackPeople
 from bot.tables import SCHEMA
-from core.chat import directory as members
-from core.clients.http import Proxies
+from core.base.errors import PlatformBusy
+from core.base.http import Proxies
 from core.domain.changes import DisplayName
-from core.domain.errors import PlatformBusy
 from core.domain.messages import Person
 from core.domain.records import PlatformMember
-from core.rights.policy import MAX_CONFIRMED_AGE_SECONDS, MAX_STALE_SECONDS
+from core.journal.peers import Alone
+from core.people import directory as members
+from core.people.directory_rows import SqlDirectory
+from core.people.policy import MAX_CONFIRMED_AGE_SECONDS, MAX_STALE_SECONDS
 from core.store.database import SqliteDatabase
-from core.store.directory import SqlDirectory
-from core.store.peers import Alone
 from tests.fakes.loop_clock import LoopClock, run_ready
 from tests.fakes.slack import TEAM, FakeSlack, SlackPerson
 

@@ -9,11 +9,11 @@ import httpx
 import pytest
 
 from bot.compose import compose
-from bot.config import read_config
+from bot.config.ponte_toml import read_config
 from bot.home import Home
 from bot.settings import Settings
-from core.chat.hooks import HookIntake
-from core.domain.hooks import Hook
+from core.webhooks.hook import Hook
+from core.webhooks.intake import HookIntake
 from tests.fakes.choices import allow_list, hook_rules, make_choices
 from tests.fakes.config import FixedConfig
 from tests.fakes.hook_senders import PLAIN_SECRET, encode_body, from_github, from_nocodb

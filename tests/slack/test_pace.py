@@ -15,9 +15,9 @@ from adapters.slack.client import (
     RateLimiter,
     _failure,
 )
-from core.domain.errors import NotStored, PlatformBusy
+from core.base.errors import NotStored, PlatformBusy
+from core.journal.jobs import SharedPace
 from core.store.database import SqliteDatabase
-from core.store.jobs import SharedPace
 from tests.fakes.clock import Clock
 
 

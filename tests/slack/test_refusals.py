@@ -10,7 +10,7 @@ import pytest
 
 from adapters.slack import people
 from adapters.slack.client import NEEDED_METHODS, REFUSAL_SECONDS, RateLimit, SlackApi, SlackRefused
-from core.clients.http import Proxies
+from core.base.http import Proxies
 from core.domain.messages import Person
 from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.places import FixedAddressingSettings, FixedPlaces

@@ -10,8 +10,8 @@ import pytest
 from adapters.slack import adapter
 from adapters.slack.adapter import Credentials, SlackOptions
 from adapters.slack.setup import SCOPE_PURPOSES, check
-from core.clients.http import Proxies
-from core.domain.errors import SettingsError
+from core.base.errors import SettingsError
+from core.base.http import Proxies
 from tests.fakes.choices import make_choices, open_engine
 from tests.fakes.places import FixedAddressingSettings, FixedPlaces
 from tests.fakes.slack import APP_TOKEN, BOT_TOKEN, FakeSlack

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from core.clients.http import HttpClient
+from core.base.http import HttpClient
 from core.tools.stackspot import StackSpot
 from core.tools.stackspot.client import RunStatus
 from tests.fakes.stackspot import FakeStackSpot, Look, Run, Trouble

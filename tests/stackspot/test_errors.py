@@ -8,7 +8,7 @@ import traceback
 
 import pytest
 
-from core.clients.http import HttpAnswer, Proxies
+from core.base.http import HttpAnswer, Proxies
 from core.tools.stackspot import StackSpot
 from core.tools.stackspot.api import StackSpotAccount, error_details
 from tests.fakes.stackspot import SECRET, FakeStackSpot, Trouble

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from core.clients.http import HttpAnswer, HttpClient
+from core.base.http import HttpAnswer, HttpClient
 from tests.fakes.stackspot import SECRET, FakeStackSpot
 from tests.fakes.stackspot.clock import SteppedClock
 from tests.fakes.stackspot.state import CLIENT

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.text.text import make_code_block
+from core.base.text import make_code_block
 from core.tools.stackspot.client import Result, build_document, parse_json_text
 
 VALUES = st.recursive(

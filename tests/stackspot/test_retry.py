@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from core.clients.http import (
+from core.base.http import (
     HttpAnswer,
     HttpDown,
     HttpError,

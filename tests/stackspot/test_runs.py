@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from core.base.errors import ToolError, WriteUnsure
+from core.base.i18n import use_locale
 from core.changes.ports import WatchedBatch
 from core.domain.changes import Change, Draft, Proposal
-from core.domain.errors import ToolError, WriteUnsure
 from core.domain.records import QuickCommand
-from core.text.i18n import use_locale
 from core.tools.stackspot import StackSpot
 from core.tools.stackspot.source import RUN_MARGIN_SECONDS, StackSpotRuns, draft_run
 from tests.fakes.choices import ANA

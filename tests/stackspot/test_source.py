@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from core.base.errors import ToolError
 from core.domain.changes import Draft
-from core.domain.errors import ToolError
 from core.domain.records import Health, Need, Outcome, QuickCommand, ToolContext, Viewer
 from core.tools.stackspot import StackSpot
 from core.tools.stackspot.source import FILE_FROM_CHARACTERS, StackSpotCommands, StackSpotSource

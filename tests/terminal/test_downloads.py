@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from adapters.terminal.chat import DownloadFolder
-from core.clients.http import HttpClient
+from core.base.http import HttpClient
 
 
 class Plots:

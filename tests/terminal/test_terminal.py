@@ -16,9 +16,9 @@ from rich.cells import cell_len
 
 from adapters.terminal import chat
 from adapters.terminal.screen import DownloadedFile, Screen, render_markdown, split_rows
-from core.domain.errors import Forgotten
+from core.base.errors import Forgotten
+from core.base.i18n import use_locale
 from core.domain.messages import Answer, Card, File
-from core.text.i18n import use_locale
 from tests.fakes.card_rows import card_row
 from tests.fakes.keyboard import Keyboard
 from tests.web.web_ponte import Turn, WebPonte

@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 
 from pydantic import ConfigDict, StrictInt
 
-from core.chat.conversations import Conversations
+from core.base.errors import Undeliverable
 from core.chat.people import People
 from core.chat.reply import GrowingReply
 from core.domain.changes import DisplayName
-from core.domain.errors import Undeliverable
+from core.domain.conversation_ports import PostJournal, Reply, StatusBoard
 from core.domain.messages import Address, Attachment, File, Message, Person, Quote, ReplyTo, turn_id
 from core.domain.records import Health
 from core.integrations.integration import (
@@ -22,8 +22,8 @@ from core.integrations.integration import (
     SharedSettings,
 )
 from core.integrations.settings import SettingsPart, setting
-from core.ports.conversations import PostJournal, Reply, StatusBoard
-from core.rights.rules import PlatformRights
+from core.journal.conversations import Conversations
+from core.people.rules import PlatformRights
 from tests.fakes.recorder import Recorder, RecordingSurface
 
 BoardFile = tuple[str, str, bytes]

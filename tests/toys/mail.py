@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from core.conversation.origins import Origin
 from core.domain.messages import Message, MessageOrigin, Person, ReplyTo, turn_id
 from core.domain.records import Turn
-from core.domain.schedules import RunSkipped
-from core.ports.tools import Tool
-from core.rights.rules import StandIns
+from core.domain.tool_ports import Tool
+from core.people.rules import StandIns
+from core.turn.origins import Origin, RunSkipped
 
 MAIL_PLATFORM = "mail"
 MAIL_RIGHTS = ("chat", "read", "propose", "model", "tool")

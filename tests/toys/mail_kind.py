@@ -7,12 +7,12 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from core.base.errors import ToolError, WriteUnsure
 from core.changes.kinds import Kind
 from core.domain.changes import Change, Draft, RowCheck, RowWrite
-from core.domain.errors import ToolError, WriteUnsure
 from core.domain.records import Health, Outcome, ToolContext, Viewer
-from core.ports.tools import Tool
-from core.rights.usage import PaidRun
+from core.domain.tool_ports import Tool
+from core.money.usage import PaidRun
 from core.tools.tool import FunctionTool
 
 READ_ALREADY = "Somebody has read this mail."

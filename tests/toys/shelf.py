@@ -6,9 +6,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from core.base.errors import ToolError
 from core.domain.changes import Draft, RowWrite
-from core.domain.errors import ToolError
 from core.domain.records import Health, Outcome, ToolContext, Viewer
+from core.domain.tool_ports import Tool
 from core.integrations.integration import (
     IntegrationDependencies,
     OperatorConfig,
@@ -19,7 +20,6 @@ from core.integrations.integration import (
     ToolIntegration,
 )
 from core.integrations.settings import SettingsPart, Switch, setting
-from core.ports.tools import Tool
 from core.tools.tool import FunctionTool
 from tests.fakes.memory_table import MemoryTable
 

@@ -35,7 +35,7 @@ def _bells() -> Iterator[None]:
 
 def run(home: Path, *words: str, **more: str) -> tuple[int, str, str]:
     """Run a command of `ponte` with the bells in a process of its own."""
-    script = "import sys, tests.toys.bell; from bot.cli import main; sys.exit(main())"
+    script = "import sys, tests.toys.bell; from bot.cli.main import main; sys.exit(main())"
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PONTE_HOME": str(home),
            "PONTE_CODE": "off", "LANG": "C.UTF-8", **more}  # fmt: skip
     done = subprocess.run(

@@ -13,8 +13,8 @@ import pytest
 from bot.engine import ORIGINS
 from core.changes.approval import TableRule, TableRules
 from core.domain.messages import Answer
-from core.rights.rules import Rule, RuleBook
-from core.store.turns import Journal
+from core.journal.journal import Journal
+from core.people.rules import Rule, RuleBook
 from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.config import FixedConfig
 from tests.fakes.memory_table import MemoryTable

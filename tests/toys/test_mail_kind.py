@@ -14,9 +14,9 @@ import pytest
 
 from bot.integrations import KINDS
 from core.changes.approval import ASKER, TableRule, TableRules
+from core.changes.ledger import SqlLedger
 from core.domain.changes import Change
-from core.rights.usage import Prices
-from core.store.changes import SqlLedger
+from core.money.usage import Prices
 from tests.fakes.choices import make_choices, make_spending
 from tests.toys.mail_kind import READ_ALREADY, REFUSED, MailOffice, MailSending
 from tests.toys.offices import Office, Process, make_office

@@ -14,14 +14,15 @@ from typing import Any
 import pytest
 
 from bot.compose import compose
-from bot.config import read_config
-from bot.doctor import examine
+from bot.config.ponte_toml import read_config
+from bot.doctor.checks import examine
 from bot.home import Home
 from bot.integrations import FACES
 from bot.settings import Settings, load
 from bot.start import Start
-from core.domain.errors import SettingsError
+from core.base.errors import SettingsError
 from core.domain.records import Health, Viewer
+from core.domain.tool_ports import Model
 from core.integrations.integration import (
     IntegrationDependencies,
     ModelIntegration,
@@ -31,7 +32,6 @@ from core.integrations.integration import (
     start_nothing,
 )
 from core.models import ModelSettings
-from core.ports.tools import Model
 from tests.contract import test_applier, test_chat_platforms, test_tool
 from tests.contract.applier_case import ADA, BRUNO
 from tests.contract.applier_case import Case as ApplierCase

@@ -85,7 +85,7 @@ def _events(tree: ast.Module, path: str) -> Iterator[Event]:
             continue
         words = _constant(node.args[0])
         assert words, f"{path}:{node.lineno}: the words of a log's line are one constant"
-        if path != "core/runtime/tasks.py":  # its owners' names are told by `_owners`
+        if path != "core/base/tasks.py":  # its owners' names are told by `_owners`
             yield Event(logger, words, level)
 
 
@@ -99,7 +99,7 @@ def _logs(tree: ast.Module) -> Iterator[tuple[str, str]]:
 
 
 def _owners() -> set[str]:
-    """The logs of `core.runtime.tasks.BackgroundTasks`."""
+    """The logs of `core.base.tasks.BackgroundTasks`."""
     owners = set()
     for package in ("bot", "adapters", "core"):
         for path in (ROOT / package).rglob("*.py"):

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from bot.settings import Settings, load
 from bot.tracing import Traces
-from core.domain.errors import SettingsError
+from core.base.errors import SettingsError
 from core.observability import metrics, tracing
 
 if TYPE_CHECKING:

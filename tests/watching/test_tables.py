@@ -30,7 +30,7 @@ def test_a_new_line_of_log_is_found_and_what_is_said_of_the_others_stays() -> No
         assert other in made
 
 
-@pytest.mark.parametrize("name", ["core/observability/tracing.py", "core/conversation/rounds.py"])
+@pytest.mark.parametrize("name", ["core/observability/tracing.py", "core/turn/rounds.py"])
 def test_each_span_attribute_is_documented(name: str) -> None:
     code = (tables.ROOT / name).read_text()
     held = re.findall(r'"((?:gen_ai|ponte)\.[a-z_.]+)"', code)
@@ -43,8 +43,8 @@ def test_spans_that_are_told_are_made() -> None:
         (tables.ROOT / "core" / each).read_text()
         for each in (
             "observability/tracing.py",
-            "conversation/rounds.py",
-            "conversation/manager.py",
+            "turn/rounds.py",
+            "turn/manager.py",
         )
     )
     spans = PAGE[PAGE.index("## Traces") : PAGE.index("## Alerts")]

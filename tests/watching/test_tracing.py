@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from core.domain.errors import ModelDown
+from core.base.errors import ModelDown
 from core.domain.messages import Usage
 from core.domain.records import ModelEvent, RoundCompleted, RoundRequest, TextDelta
 from core.observability import tracing

@@ -13,11 +13,11 @@ from typing import Any
 import httpx
 import pytest
 
-from bot.config import Config
-from bot.doctor import check_everything
+from bot.config.ponte_toml import Config
+from bot.doctor.checks import check_everything
 from bot.home import Home
 from bot.start import Start
-from core.store.budget import Budget
+from core.money.budget import Budget
 from tests.dialogues.office import PAID, Office, office
 from tests.fakes.openai import Script
 from tests.fakes.schedules import add_schedule

@@ -9,7 +9,9 @@ import httpx
 import pytest
 from starlette.requests import Request
 
-from adapters.web.authentication import (
+from adapters.web.errors import ForeignHost, ForeignOrigin, TooManyTries, Unauthorized
+from adapters.web.http_io import VISITOR_KEY, visitor_of
+from adapters.web.sign_in.authentication import (
     MAX_WRONG_TOKENS,
     MAX_WRONG_TOKENS_OF_ADDRESS,
     SESSION_SECONDS,
@@ -18,9 +20,7 @@ from adapters.web.authentication import (
     TokenLogin,
     Visit,
 )
-from adapters.web.errors import ForeignHost, ForeignOrigin, TooManyTries, Unauthorized
-from adapters.web.http_io import VISITOR_KEY, visitor_of
-from core.domain.errors import Refusal
+from core.base.errors import Refusal
 from tests.fakes.memory import MemoryOwnerName, MemoryPageAccounts
 from tests.web.web_ponte import TOKEN, WebPonte
 

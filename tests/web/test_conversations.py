@@ -9,7 +9,7 @@ import httpx
 import pytest
 from markdown_it import MarkdownIt
 
-from adapters.web.page_routes import conversation_title
+from adapters.web.page.routes import conversation_title
 from core.domain.messages import PERSON, PROGRAM, Answer, Attachment
 from core.domain.records import ConversationSummary
 from tests.fakes.choices import make_message

@@ -13,9 +13,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from adapters.web.authentication import MAX_WRONG_TOKENS, MAX_WRONG_TOKENS_OF_ADDRESS, TokenLogin
+from adapters.web.sign_in.authentication import (
+    MAX_WRONG_TOKENS,
+    MAX_WRONG_TOKENS_OF_ADDRESS,
+    TokenLogin,
+)
 from bot.home import Home
-from core.domain.errors import Refusal
+from core.base.errors import Refusal
 from core.integrations.settings import has_generated_form
 from tests.bot.test_process import Machine
 from tests.fakes.memory import MemoryOwnerName, MemoryPageAccounts

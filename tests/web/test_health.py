@@ -12,10 +12,10 @@ import pytest
 
 from adapters.web.errors import UnknownPath
 from adapters.web.server import bind_socket
-from core.domain.errors import SettingsError
+from core.base.errors import SettingsError
 from core.domain.messages import Person
 from core.domain.records import Health
-from core.rights.audit import OPERATOR
+from core.people.audit import OPERATOR
 from tests.fakes.operator import MemoryOperator
 from tests.web.web_ponte import WebPonte
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from adapters.web import hub
-from core.domain.errors import NotStored
+from core.base.errors import NotStored
 from tests.bot.test_process import Machine
 from tests.web.test_page_accounts import signed_in
 from tests.web.web_ponte import WebPonte, following, until

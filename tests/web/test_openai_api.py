@@ -14,10 +14,10 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletionContentPartImageParam, ChatCompletionMessageParam
 
-from adapters.web import openai_api, openai_requests
+from adapters.web.api import openai_api, openai_requests
 from core.domain.messages import ONE_REQUEST_PREFIX, Answer, Card, File, Usage
-from core.rights.policy import Policy
-from core.rights.rules import Rule, RuleBook
+from core.people.policy import Policy
+from core.people.rules import Rule, RuleBook
 from tests.fakes.card_rows import card_row
 from tests.fakes.choices import allow_list
 from tests.fakes.config import FixedConfig

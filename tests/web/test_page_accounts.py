@@ -14,12 +14,6 @@ import httpx
 import pytest
 
 from adapters.web import hub
-from adapters.web.authentication import (
-    COMPATIBLE_PREFIX,
-    MAX_WRONG_TOKENS_OF_ADDRESS,
-    SESSION_SECONDS,
-    TokenLogin,
-)
 from adapters.web.errors import (
     AccessRemoved,
     LinkRenewed,
@@ -28,8 +22,14 @@ from adapters.web.errors import (
     Unauthorized,
     WrongToken,
 )
+from adapters.web.sign_in.authentication import (
+    COMPATIBLE_PREFIX,
+    MAX_WRONG_TOKENS_OF_ADDRESS,
+    SESSION_SECONDS,
+    TokenLogin,
+)
 from bot.integrations import ADMINS
-from core.domain.errors import NotStored
+from core.base.errors import NotStored
 from core.domain.messages import Answer, Card, Person
 from core.domain.records import Health
 from tests.fakes.choices import allow_list

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.web.render import GrowingHtml, render, to_html
-from core.text.markdown import MAX_MARKDOWN_CHARACTERS, Trust
+from adapters.web.page.render import GrowingHtml, render, to_html
+from core.base.markdown import MAX_MARKDOWN_CHARACTERS, Trust
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ async def test_what_has_ended_of_a_growing_text_is_not_rendered_again(
         rendered += len(piece)
         return to_html(piece)
 
-    monkeypatch.setattr("adapters.web.render.render", render_and_count)
+    monkeypatch.setattr("adapters.web.page.render.render", render_and_count)
     growing = GrowingHtml()
     for end in range(10, len(text), 10):
         assert await growing.render(text[:end]) == to_html(text[:end])

@@ -13,14 +13,15 @@ import httpx
 import pytest
 from starlette.requests import Request
 
-from adapters.web import http_io, openai_api, openai_requests
+from adapters.web import http_io
+from adapters.web.api import openai_api, openai_requests
+from adapters.web.api.openai_api import ConcurrencyLimit
+from adapters.web.api.openai_requests import MAX_MESSAGES, MAX_OBJECT_FIELDS, CompletionRequest
 from adapters.web.errors import BadRequest, TooManyRequests
 from adapters.web.http_io import MAX_JSON_DEPTH, MAX_JSON_VALUES, _parse_json
-from adapters.web.openai_api import ConcurrencyLimit
-from adapters.web.openai_requests import MAX_MESSAGES, MAX_OBJECT_FIELDS, CompletionRequest
 from adapters.web.server import MOUNTED_BODY_LIMIT_BYTES, serve_mounted
+from core.base.text import check_json
 from core.domain.messages import Answer
-from core.text.text import check_json
 from tests.fakes.choices import allow_list
 from tests.web.web_ponte import Turn, WebPonte
 

@@ -8,7 +8,7 @@ import re
 import httpx
 import pytest
 
-from adapters.web.page_routes import PAGE_FOLDER, PAGE_MEDIA_TYPES
+from adapters.web.page.routes import PAGE_FOLDER, PAGE_MEDIA_TYPES
 from tests.web.web_ponte import WebPonte
 
 GZIP = {"Accept-Encoding": "gzip"}

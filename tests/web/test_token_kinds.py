@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
-from adapters.web.admin_page import OperatorRoutes
-from adapters.web.authentication import COMPATIBLE_PREFIX
+from adapters.web.admin.admin_page import OperatorRoutes
+from adapters.web.sign_in.authentication import COMPATIBLE_PREFIX
 from core.domain.records import ApiToken
-from core.store.page_accounts import API_TOKEN_PREFIX
+from core.people.page_accounts import API_TOKEN_PREFIX
 from tests.web.test_page_accounts import ROUTES, Inhabited, ponte_with_people
 from tests.web.web_ponte import WebPonte
 

@@ -14,19 +14,19 @@ from typing import Any
 import httpx
 
 from adapters.web.adapter import ListenAddress, WebAdapter
-from adapters.web.authentication import SocketAuthentication, TokenAuthentication, Visitors
 from adapters.web.hub import Hub
+from adapters.web.sign_in.authentication import SocketAuthentication, TokenAuthentication, Visitors
 from core.chat.approval_notices import PersonNoticeService
-from core.chat.conversations import Conversations
 from core.chat.people import People
+from core.domain.conversation_ports import PostJournal, Reply
 from core.domain.messages import Answer, Message, Person, Progress
-from core.domain.notices import PersonNotice
 from core.integrations.integration import HttpHandler, Operator
-from core.ports.conversations import PostJournal, Reply
-from core.rights.policy import Policy
-from core.store.jobs import Jobs
-from core.store.kernels import SharedKernelRows
-from core.store.peers import Alone
+from core.journal.conversations import Conversations
+from core.journal.jobs import Jobs
+from core.journal.kernels import SharedKernelRows
+from core.journal.peers import Alone
+from core.people.notices import PersonNotice
+from core.people.policy import Policy
 from core.store.remembered import RememberedState
 from tests.fakes.memory import (
     InboxRow,

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
-from core.clients.http import Proxies
-from core.domain.errors import PonteError
+from core.base.errors import PonteError
+from core.base.http import Proxies
 from core.domain.records import Health
 from core.integrations.integration import (
     IntegrationDependencies,

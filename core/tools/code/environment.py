@@ -23,8 +23,8 @@ from pathlib import Path
 
 import structlog
 
-from core.clients.http import Proxies
-from core.domain.errors import PonteError
+from core.base.errors import PonteError
+from core.base.http import Proxies
 from core.tools.code.sandbox.process import as_sandbox_failure, start_program
 
 log = structlog.get_logger("code")

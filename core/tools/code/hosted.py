@@ -22,17 +22,17 @@ from typing import Literal
 
 import structlog
 
-from core.clients.error_table import ErrorTable, on
-from core.clients.http import RemoteError
-from core.clients.openai import Json, ModelServerClient, ModelServerFault
-from core.domain.errors import NoKey, NoQuota, RateLimited, ToolError, WrongKey
+from core.base import i18n
+from core.base.error_table import ErrorTable, on
+from core.base.errors import NoKey, NoQuota, RateLimited, ToolError, WrongKey
+from core.base.http import RemoteError
+from core.base.i18n import say
+from core.base.openai import Json, ModelServerClient, ModelServerFault
+from core.base.text import limit_combining_marks
 from core.domain.messages import Usage
 from core.domain.records import Health, Remote, ToolContext
+from core.money.usage import DEFAULT_PRICES, PaidRun, PriceConfig
 from core.observability import metrics
-from core.rights.usage import DEFAULT_PRICES, PaidRun, PriceConfig
-from core.text import i18n
-from core.text.i18n import say
-from core.text.text import limit_combining_marks
 from core.tools.code.hosted_containers import CONTAINER_IDLE_MINUTES, Container, ContainerClient
 from core.tools.code.hosted_response import (
     OUTPUTS_FIELD,

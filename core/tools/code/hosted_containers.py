@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from core.clients.openai import Json, ModelServerClient, ModelServerFault
-from core.domain.errors import NotFound
-from core.rights.usage import CONTAINER_SESSION_DOLLARS, CONTAINER_SESSION_SECONDS
-from core.text.text import safe_file_name
+from core.base.errors import NotFound
+from core.base.openai import Json, ModelServerClient, ModelServerFault
+from core.base.text import safe_file_name
+from core.money.usage import CONTAINER_SESSION_DOLLARS, CONTAINER_SESSION_SECONDS
 from core.tools.code.hosted_response import HostedExecution
 from core.tools.code.port import (
     MAX_OUTPUT_BYTES,

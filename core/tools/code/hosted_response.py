@@ -11,10 +11,10 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from core.clients.openai import Json, ModelServerClient, ModelServerFault
+from core.base.openai import Json, ModelServerClient, ModelServerFault
+from core.base.retry import Backoff
 from core.domain.messages import Usage
-from core.rights.usage import parse_usage
-from core.runtime.retry import Backoff
+from core.money.usage import parse_usage
 
 CODE_RESPONSES_PATH = "/responses"
 OUTPUTS_FIELD = "code_interpreter_call.outputs"

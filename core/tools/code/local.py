@@ -13,10 +13,10 @@ from typing import Literal
 
 import structlog
 
-from core.domain.errors import ToolError
+from core.base.errors import ToolError
+from core.base.i18n import say, translate_word
 from core.domain.records import Health, ToolContext
-from core.store.kernels import KernelRows
-from core.text.i18n import say, translate_word
+from core.journal.kernels import KernelRows
 from core.tools.code.environment import PythonEnvironment
 from core.tools.code.port import InputFile, RunResult, measure_run
 from core.tools.code.sandbox.probe import SandboxChoice, choose_sandbox

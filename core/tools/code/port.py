@@ -17,10 +17,10 @@ from typing import Literal, Protocol
 
 import structlog
 
-from core.domain.errors import ToolError
+from core.base.errors import ToolError
+from core.base.text import Fence, fence_after_line, safe_file_name
 from core.domain.messages import Usage
 from core.domain.records import Health, ToolContext
-from core.text.text import Fence, fence_after_line, safe_file_name
 
 log = structlog.get_logger("code")
 

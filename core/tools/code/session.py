@@ -25,8 +25,8 @@ from pydantic import (
     ValidationError,
 )
 
-from core.domain.errors import NotFound
-from core.text import text
+from core.base import text
+from core.base.errors import NotFound
 from core.tools.code.port import (
     MAX_OUTPUT_BYTES,
     MAX_OUTPUT_FILE_BYTES,

@@ -9,13 +9,13 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from core.domain.errors import ToolError
+from core.base import text
+from core.base.errors import ToolError
+from core.base.i18n import say, use_locale
+from core.base.text import make_code_block
 from core.domain.messages import File
 from core.domain.records import Health, Outcome, ToolContext, Viewer
-from core.ports.tools import Tool
-from core.text import text
-from core.text.i18n import say, use_locale
-from core.text.text import make_code_block
+from core.domain.tool_ports import Tool
 from core.tools.code.port import (
     CODE_TYPE,
     CodeBackend,

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, SecretStr, model_validator
 
-from core.domain.errors import PonteError
+from core.base.errors import PonteError
+from core.base.i18n import say
 from core.domain.records import Health, Viewer
 from core.integrations.integration import (
     CHECK_TIMEOUT_SECONDS,
@@ -23,7 +24,6 @@ from core.integrations.integration import (
     ToolIntegration,
 )
 from core.integrations.settings import SettingsPart, add_scheme, parse_url, plain_value, setting
-from core.text.i18n import say
 
 if TYPE_CHECKING:
     from core.tools.nocodb.api import NamedTable

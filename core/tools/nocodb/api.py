@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar
 from urllib.parse import quote, urlsplit
 
-from core.clients.error_table import SERVER_ERRORS, ErrorTable, on, was_sent
-from core.clients.http import (
+from core.base.error_table import SERVER_ERRORS, ErrorTable, on, was_sent
+from core.base.errors import WriteUnsure
+from core.base.http import (
     HttpAnswer,
     HttpClient,
     HttpDown,
@@ -27,9 +28,8 @@ from core.clients.http import (
     parse_retry_after,
     withhold_secrets,
 )
-from core.domain.errors import WriteUnsure
-from core.runtime.retry import Sleep, retry, wait_after_each
-from core.runtime.tasks import Pacer
+from core.base.retry import Sleep, retry, wait_after_each
+from core.base.tasks import Pacer
 
 READ_PAUSES_SECONDS = (0.3, 1.2)
 """Pauses before the second and third attempt of a read."""

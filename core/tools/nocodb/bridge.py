@@ -18,16 +18,16 @@ from datetime import UTC
 from types import MappingProxyType
 from typing import Any
 
+from core.base.errors import ToolError, WriteUnsure
+from core.base.http import HttpClient
+from core.base.i18n import say
+from core.base.tasks import run_together
+from core.base.text import redact, remove_signed_urls
 from core.changes.approval import NO_TABLE_RULES, TableRulesConfig
-from core.clients.http import HttpClient
 from core.domain.changes import MAX_PROPOSAL_ROWS, Draft, Row
-from core.domain.errors import ToolError, WriteUnsure
 from core.domain.records import Action, Effect, Health, ToolContext, Viewer
-from core.ports.tools import Tool
-from core.rights.policy import ANY_TABLE
-from core.runtime.tasks import run_together
-from core.text.i18n import say
-from core.text.text import redact, remove_signed_urls
+from core.domain.tool_ports import Tool
+from core.people.policy import ANY_TABLE
 from core.tools.nocodb.api import MAX_ROWS_PER_WRITE, READ_PAUSES_SECONDS, NamedTable, TableId
 from core.tools.nocodb.bridge_api import (
     BRIDGE_READ_TOOLS,

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from core.clients.error_table import ErrorTable, on, was_sent
-from core.clients.http import (
+from core.base.error_table import ErrorTable, on, was_sent
+from core.base.http import (
     HttpAnswer,
     HttpClient,
     HttpDown,
@@ -22,7 +22,7 @@ from core.clients.http import (
     RemoteError,
     withhold_secrets,
 )
-from core.runtime.retry import retry, wait_after_each
+from core.base.retry import retry, wait_after_each
 from core.tools.nocodb.api import AWAY_STATUSES, READ_PAUSES_SECONDS
 
 _LIST_ARGUMENTS = (

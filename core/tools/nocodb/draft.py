@@ -14,10 +14,10 @@ from datetime import datetime, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from core.base.errors import ToolError
 from core.domain.changes import MAX_PROPOSAL_ROWS, Draft, RowWrite
-from core.domain.errors import ToolError
 from core.domain.records import Outcome, ToolContext, Viewer
-from core.ports.tools import Tool
+from core.domain.tool_ports import Tool
 from core.tools.nocodb.api import NocoError, TableApi
 from core.tools.nocodb.driver import LinkableRow, RowImage, TableDriver, TableSchema
 from core.tools.nocodb.fieldtypes import Field, in_time_zone, linked_ids, parse_value, without_empty

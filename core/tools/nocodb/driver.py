@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from core.base.errors import ToolError
 from core.domain.changes import Draft, Row
-from core.domain.errors import ToolError
 from core.tools.nocodb.api import TableId
 from core.tools.nocodb.fieldtypes import Field
 from core.tools.nocodb.schema import TableDescription

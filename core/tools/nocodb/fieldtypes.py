@@ -18,8 +18,8 @@ from datetime import UTC, date, datetime, time, tzinfo
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
-from core.domain.errors import ToolError
-from core.text.text import clean_text, fold_to_letters, redact, to_one_line, truncate
+from core.base.errors import ToolError
+from core.base.text import clean_text, fold_to_letters, redact, to_one_line, truncate
 from core.tools.nocodb.api import NocoRecord
 
 MAX_CELL_CHARACTERS = 200

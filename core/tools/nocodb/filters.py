@@ -17,9 +17,9 @@ from urllib.parse import quote
 
 import pydantic
 
-from core.domain.errors import ToolError
-from core.text.i18n import say
-from core.text.text import fold_case, fold_to_letters, to_one_line
+from core.base.errors import ToolError
+from core.base.i18n import say
+from core.base.text import fold_case, fold_to_letters, to_one_line
 from core.tools.nocodb import fieldtypes
 from core.tools.nocodb.api import NocoRecord
 from core.tools.nocodb.fieldtypes import Field

@@ -16,13 +16,13 @@ from zoneinfo import ZoneInfo
 
 import pydantic
 
-from core.domain.errors import ToolError
+from core.base.errors import ToolError
+from core.base.i18n import LANGUAGE, format_moment, plural, say
+from core.base.markdown import escape_markdown
+from core.base.tasks import run_together
+from core.base.text import CSV_TYPE, encode_csv, redact, safe_file_name
 from core.domain.messages import File
 from core.domain.records import Outcome, ToolContext
-from core.runtime.tasks import run_together
-from core.text.i18n import LANGUAGE, format_moment, plural, say
-from core.text.markdown import escape_markdown
-from core.text.text import CSV_TYPE, encode_csv, redact, safe_file_name
 from core.tools.nocodb.api import (
     MAX_PAGE_ROWS,
     NocoError,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from core.base.i18n import plural, say
+from core.base.text import clip_line, to_one_line
 from core.changes.card_rows import group_steps, name_rows
 from core.changes.kinds import Kind
 from core.domain.changes import SAMPLE_APPLIER, WRITTEN_STATES, Change, ChangeStep, Draft
 from core.domain.records import NOTE_TEMPLATE
-from core.text.i18n import plural, say
-from core.text.text import clip_line, to_one_line
 
 MAX_LISTED_ROWS = 20
 """Rows named in one sentence."""

@@ -15,10 +15,10 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from core.base.tasks import run_together
+from core.base.text import clean_text, find_character_boundary, fold_case, fold_to_letters
 from core.changes.approval import NO_TABLE_RULES, TableRulesConfig
 from core.domain.records import ToolContext, Viewer, add_model_instruction
-from core.runtime.tasks import run_together
-from core.text.text import clean_text, find_character_boundary, fold_case, fold_to_letters
 from core.tools.nocodb.api import NamedTable, NocoBase, NocoError, NocoRecord, TableApi, TableId
 from core.tools.nocodb.fieldtypes import Field, format_label
 from core.tools.tool import FunctionTool

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from core.base.http import HttpClient
+from core.base.i18n import plural, say
+from core.base.tasks import run_together
 from core.changes.approval import NO_TABLE_RULES, TableRules, TableRulesConfig
-from core.clients.http import HttpClient
 from core.domain.changes import MAX_PROPOSAL_ROWS
 from core.domain.records import Health, Viewer
-from core.ports.tools import Tool
-from core.runtime.tasks import run_together
-from core.text.i18n import plural, say
+from core.domain.tool_ports import Tool
 from core.tools.nocodb.api import READ_PAUSES_SECONDS, NamedTable, NocoApi, NocoError, TableApi
 from core.tools.nocodb.draft import WriteTools
 from core.tools.nocodb.driver import TableDriver

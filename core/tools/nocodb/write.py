@@ -14,8 +14,8 @@ from typing import Any
 
 import structlog
 
+from core.base.errors import ToolError
 from core.domain.changes import Change, ChangeStep, Draft, RowCheck, RowWrite
-from core.domain.errors import ToolError
 from core.tools.nocodb.driver import (
     CONCEALED_LINK,
     EXCLUSIVE_RELATIONS,

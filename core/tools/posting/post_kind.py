@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from core.base.text import clip_line
 from core.changes.kinds import Kind
-from core.chat.elsewhere import NO_UNDO
 from core.domain.changes import Change, Draft
 from core.domain.records import NOTE_TEMPLATE
-from core.text.text import clip_line
+from core.tools.posting.place_posts import NO_UNDO
 
 _OUTCOMES = {
     "applying": "In progress.",

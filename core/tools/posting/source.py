@@ -7,7 +7,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
-from core.chat.elsewhere import (
+from core.base.errors import PlatformBusy, ToolError
+from core.base.i18n import say
+from core.base.markdown import escape_markdown, quote_inert
+from core.base.text import clean_text, fold_case, to_one_line
+from core.domain.changes import Draft, RowWrite
+from core.domain.messages import Address, Message, Person, encode_json
+from core.domain.platform import Messenger
+from core.domain.records import Health, Outcome, ToolContext, Viewer
+from core.domain.tool_ports import Tool
+from core.tools.posting.place_posts import (
     NO_MEMBER,
     NO_UNDO,
     NOT_KNOWN,
@@ -16,15 +25,6 @@ from core.chat.elsewhere import (
     Messengers,
     may_write,
 )
-from core.chat.platform import Messenger
-from core.domain.changes import Draft, RowWrite
-from core.domain.errors import PlatformBusy, ToolError
-from core.domain.messages import Address, Message, Person, encode_json
-from core.domain.records import Health, Outcome, ToolContext, Viewer
-from core.ports.tools import Tool
-from core.text.i18n import say
-from core.text.markdown import escape_markdown, quote_inert
-from core.text.text import clean_text, fold_case, to_one_line
 from core.tools.tool import FunctionTool
 
 MAX_POST_CHARACTERS = 1_200

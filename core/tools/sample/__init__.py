@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from core.base.i18n import plural, say
 from core.domain.records import Health
 from core.integrations.integration import (
     IntegrationDependencies,
@@ -19,7 +20,6 @@ from core.integrations.integration import (
     ToolBundle,
     ToolIntegration,
 )
-from core.text.i18n import plural, say
 from core.tools.nocodb import REST_TOOLS, NocodbSettings
 
 if TYPE_CHECKING:

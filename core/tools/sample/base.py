@@ -18,10 +18,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
-from core.domain.errors import WriteUnsure
+from core.base.errors import WriteUnsure
+from core.base.i18n import say
+from core.base.private_files import create_file
 from core.integrations.settings import describe_read_error
-from core.runtime.private_files import create_file
-from core.text.i18n import say
 from core.tools.nocodb.api import (
     FieldAggregate,
     Json,

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from core.text.text import fold_to_letters
+from core.base.text import fold_to_letters
 from core.tools.nocodb.api import Json
 from core.tools.sample.base import Content, NewRow, SampleTable
 

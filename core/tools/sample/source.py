@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from core.base.i18n import say
 from core.changes.approval import NO_TABLE_RULES, TableRulesConfig
 from core.domain.changes import SAMPLE_APPLIER
 from core.domain.records import Health, Viewer
-from core.ports.tools import SAMPLE_TABLES_PHRASE, Tool
-from core.text.i18n import say
+from core.domain.tool_ports import SAMPLE_TABLES_PHRASE, Tool
 from core.tools.nocodb.api import NamedTable
 from core.tools.nocodb.driver import TableSchema
 from core.tools.nocodb.rest import RestDriver

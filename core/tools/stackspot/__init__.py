@@ -8,8 +8,9 @@ from typing import ClassVar
 
 from pydantic import SecretStr
 
-from core.clients.http import HttpClient, Proxies
-from core.domain.errors import PonteError
+from core.base.errors import PonteError
+from core.base.http import HttpClient, Proxies
+from core.base.i18n import say
 from core.domain.records import Health
 from core.integrations.integration import (
     CHECK_TIMEOUT_SECONDS,
@@ -22,7 +23,6 @@ from core.integrations.integration import (
     ToolIntegration,
 )
 from core.integrations.settings import SettingsPart, Url, plain_value, setting
-from core.text.i18n import say
 from core.tools.stackspot.api import Clock, StackSpotError, StackSpotUrls, StillRunning
 from core.tools.stackspot.client import Result, StackSpot
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import quote
 
-from core.clients.error_table import SERVER_ERRORS, ErrorRow, ErrorTable, on, was_sent
-from core.clients.http import (
+from core.base.error_table import SERVER_ERRORS, ErrorRow, ErrorTable, on, was_sent
+from core.base.http import (
     HttpAnswer,
     HttpClient,
     HttpError,
@@ -31,9 +31,9 @@ from core.clients.http import (
     parse_retry_after,
     withhold_secrets,
 )
-from core.runtime.retry import retry
-from core.text.i18n import say
-from core.text.text import to_one_line
+from core.base.i18n import say
+from core.base.retry import retry
+from core.base.text import to_one_line
 
 DEFAULT_REALM = "stackspot-freemium"
 """The realm of accounts without a contract. A company's portal shows the slug of its own realm."""

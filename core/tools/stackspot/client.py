@@ -23,10 +23,10 @@ from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import quote
 
-from core.clients.http import HttpClient, HttpUnreadable, Proxies
+from core.base.http import HttpClient, HttpUnreadable, Proxies
+from core.base.retry import Backoff
+from core.base.text import clean_text, in_whole_characters, to_one_line
 from core.commands.grammar import SLUG_PATTERN
-from core.runtime.retry import Backoff
-from core.text.text import clean_text, in_whole_characters, to_one_line
 from core.tools.stackspot.api import (
     DEFAULT_REALM,
     STACKSPOT_URLS,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from core.base.text import clean_text, clip_line, make_code_block, truncate_with_note
 from core.changes.kinds import Kind
 from core.domain.changes import Change, Draft
-from core.rights.usage import PaidRun
-from core.text.text import clean_text, clip_line, make_code_block, truncate_with_note
+from core.money.usage import PaidRun
 
 MAX_NOTED_CHARACTERS = 6_000
 """Characters of a run's result that the model reads in its next turn."""

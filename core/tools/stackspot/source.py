@@ -11,17 +11,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
+from core.base.errors import BadInput, Refusal, ToolError
+from core.base.i18n import say
+from core.base.tasks import BoundedDict
+from core.base.text import run_off_loop, to_one_line, truncate_with_note
 from core.changes.ports import Doing
 from core.commands.quick_commands import Inputs, check_inputs
 from core.domain.changes import Change, Draft, RowCheck, RowWrite
-from core.domain.errors import BadInput, Refusal, ToolError
 from core.domain.records import Effect, Health, Outcome, QuickCommand, ToolContext, Viewer
+from core.domain.tool_ports import Tool
 from core.integrations.integration import QuickRegistry
-from core.ports.tools import Tool
-from core.rights.usage import PaidRun
-from core.runtime.tasks import BoundedDict
-from core.text.i18n import say
-from core.text.text import run_off_loop, to_one_line, truncate_with_note
+from core.money.usage import PaidRun
 from core.tools.stackspot.api import StackSpotError, StillRunning, derive_ulid
 from core.tools.stackspot.client import (
     OnProgress,

@@ -12,15 +12,15 @@ from typing import Any, cast
 
 import pytest
 
+from core.base.errors import ToolError
+from core.base.http import HttpClient
 from core.changes.approval import Access, Approval, TableRule, TableRules
-from core.clients.http import HttpClient
-from core.conversation.context import ToolContexts
-from core.domain.errors import ToolError
 from core.domain.records import Health, Need, Viewer
-from core.rights.policy import ANY_TABLE
+from core.people.policy import ANY_TABLE
 from core.tools.nocodb.bridge import TOOL_LIST_SECONDS, BridgeSource
 from core.tools.nocodb.bridge_api import BRIDGE_READ_TOOLS, BRIDGE_TOOLS, BridgeError
 from core.tools.tool import MAX_OUTCOME_CHARACTERS, outcome_of_error
+from core.turn.context import ToolContexts
 from tests.core.tools.scene import ctx
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import BASE, CUSTOMERS, ORDERS, VIEWS

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from core.clients.http import HttpClient
+from core.base.errors import ToolError, WriteUnsure
+from core.base.http import HttpClient
 from core.domain.changes import MAX_PROPOSAL_ROWS, Change, ChangeStep, Draft, Proposal
-from core.domain.errors import ToolError, WriteUnsure
 from core.domain.messages import Address
 from core.domain.records import Outcome, ToolContext, Viewer
 from core.tools.nocodb.bridge import BridgeSource

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field
 
-from core.domain.errors import ToolError
+from core.base.errors import ToolError
 from core.domain.records import Outcome, ToolContext
 from core.tools.tool import MAX_OUTCOME_CHARACTERS, FunctionTool, outcome_of_error, tool
 from tests.core.tools.scene import Seen, ctx

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from core.domain.errors import SettingsError, ToolError
+from core.base.errors import SettingsError, ToolError
 from core.domain.records import Effect, Health, Verdict, Viewer
-from core.ports.tools import Tool
+from core.domain.tool_ports import Tool
 from core.tools.tool import FunctionTool, Toolbox
 
 

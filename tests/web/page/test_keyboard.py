@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from core.domain.messages import Answer, Card, Person
-from core.domain.notices import LINK_RENEWED
+from core.people.notices import LINK_RENEWED
 from tests.fakes.card_rows import card_row
 from tests.web.page.browser import say
 from tests.web.page.test_approvals import decides, waits

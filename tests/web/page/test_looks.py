@@ -11,7 +11,7 @@ from playwright.async_api import Page, expect
 
 from core.domain.messages import Answer, Card
 from core.domain.records import Health
-from core.rights.rules import Rule, RuleBook
+from core.people.rules import Rule, RuleBook
 from tests.fakes.card_rows import card_row
 from tests.fakes.choices import allow_list
 from tests.fakes.config import FixedConfig

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from playwright.async_api import Page, expect
 
-from core.rights.rules import Rule, RuleBook
+from core.people.rules import Rule, RuleBook
 from tests.fakes.choices import allow_list
 from tests.fakes.config import FixedConfig
 from tests.web.page.browser import say, visit

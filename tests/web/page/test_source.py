@@ -7,7 +7,7 @@ import re
 
 from adapters.web import http_io
 from adapters.web.errors import PAGE_SENTENCES, translate_page
-from adapters.web.page_routes import PAGE_FOLDER, PAGE_MEDIA_TYPES
+from adapters.web.page.routes import PAGE_FOLDER, PAGE_MEDIA_TYPES
 
 LATER_FILES = {
     "math.js", "math.css", "temml.min.js", "tokens.js", "tokens.css", "naming.js", "options.js",

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.text.i18n import say
+from core.base.i18n import say
 from core.tools.code.sandbox.process import RunningProgram
 from core.tools.code.sandbox.sandbox import MiB, SandboxLimits
 

@@ -14,7 +14,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.text.i18n import say
+from core.base.i18n import say
 from core.tools.code.sandbox import checks
 from core.tools.code.sandbox.bwrap import Bubblewrap
 from core.tools.code.sandbox.checks import ANSWER, CHECKS, Outside

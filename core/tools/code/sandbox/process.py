@@ -15,8 +15,8 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
-from core.domain.errors import PonteError
-from core.text.i18n import say
+from core.base.errors import PonteError
+from core.base.i18n import say
 from core.tools.code.sandbox.inside import START_PROGRAM
 from core.tools.code.sandbox.inside.enter import FENCED_BYTE, Configuration, LandlockPaths
 from core.tools.code.sandbox.runtime import KERNEL_FILE

@@ -19,8 +19,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from core.domain.errors import ToolError
-from core.text.i18n import say
+from core.base.errors import ToolError
+from core.base.i18n import say
 
 NO_BWRAP = (
     "bubblewrap is not installed. Run `apt install bubblewrap` (or install your system's package)"

@@ -1,0 +1,663 @@
+"""The operations of the owner and admins: the routes of the home's socket, and the page `/admin`.
+
+The page shows what runs, who asks for what, who may sign in, what was done.
+
+Only the owner and admins read it, and only the owner changes accounts. It is plain HTML without a
+script.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from html import escape
+from typing import Any, Literal
+from urllib.parse import parse_qs, urlencode
+from zoneinfo import ZoneInfo
+
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from adapters.web.errors import BadRequest, StaleForm, UnknownPath, status_of
+from adapters.web.http_io import HTML_SECURITY_POLICY, RequestBody, limit_body, visitor_of
+from adapters.web.routing import RouteGroup, endpoint
+from adapters.web.sign_in.authentication import Visitor, Visitors
+from core.base.errors import BadInput, SettingsError
+from core.base.i18n import (
+    LANGUAGE,
+    format_date,
+    format_moment,
+    format_money,
+    format_number,
+    say,
+    translate_word,
+)
+from core.base.text import to_one_line
+from core.domain.conversation_ports import StatusBoard
+from core.integrations.integration import Operator, OperatorBoard
+from core.money.allowances import describe_estimates, describe_server_costs
+from core.people.audit import PERSON_FACTS
+from core.people.rules import OWNER_ID
+
+MAX_FORM_BYTES = 10_000
+DEFAULT_AUDIT_DAYS = 7
+"""Days of the audit log that are shown unless somebody asks for others."""
+MAX_USAGE_ROWS = 50
+"""Rows of each usage report. The most expensive come first; `ponte usage` prints all."""
+USAGE_GROUPS = ("person", "day", "channel", "model")
+FORM_OPERATIONS = {
+    "reload": "", "people add": "name", "people renew": "name", "people remove": "name",
+    "people revoke": "id", "schedules pause": "id", "schedules resume": "id",
+    "schedules run": "id", "schedules delete": "id",
+}  # fmt: skip
+"""The operations behind the buttons, and the argument that a form's `name` is."""
+SHOWN_OPERATIONS = {
+    *FORM_OPERATIONS, "turns", "usage", "audit", "people list", "people tokens", "schedules list",
+}  # fmt: skip
+"""The operations that tabs show. The last tab has a form for each other one."""
+TAB_TITLES = {
+    "": "Overview", "checks": "Checks", "usage": "Usage", "people": "People",
+    "schedules": "Schedules", "audit": "Audit log", "config": "ponte.toml",
+    "operations": "Operations",
+}  # fmt: skip
+STATE_WORDS = {"on": "on", "off": "off", "note": "note", "failing": "failing"}
+CHECK_WORDS = {"on": "ok", "off": "off", "note": "note", "failing": "failing"}
+TURN_WORDS = {
+    "new": "waiting", "running": "running", "answered": "being posted", "posting": "being posted",
+    "failed": "failed", "undeliverable": "could not be posted",
+}  # fmt: skip
+_CODE = re.compile(r"`([^`]+)`")
+Json = Mapping[str, Any]
+
+
+class Html(str):
+    """Text that is HTML already. All other text is escaped."""
+
+
+@dataclass(frozen=True)
+class AdminRoutes(RouteGroup):
+    """The routes of the operator's page."""
+
+    visitors: Visitors
+    board: OperatorBoard
+    operator: Operator
+
+    @endpoint("GET", "/admin", media=("text/html",), refuses=(404,))
+    @endpoint("GET", "/admin/{tab}", media=("text/html",), refuses=(404,))
+    async def show(self, request: Request) -> Response:
+        """Return the operator's page in HTML, for the owner and admins: `checks`, `usage`,
+        `people`, `schedules`, `audit`, `config`, `operations`."""
+        view = await self._open(request)
+        return await view.show(request.path_params.get("tab", ""))
+
+    @endpoint("POST", "/admin/{tab}", media=("text/html",), refuses=(404,))
+    async def act(self, request: Request) -> Response:
+        """Send a form of the operator's page. Accounts are changed by the owner only."""
+        view = await self._open(request)
+        return await view.submit(request, str(request.path_params["tab"]))
+
+    async def _open(self, request: Request) -> AdminView:
+        """Return the page for this visitor. Raise NotAllowed unless they are the owner or an
+        admin."""
+        visitor = visitor_of(request)
+        await self.visitors.check_is_operator(visitor.person)
+        return AdminView(self.visitors, self.board, self.operator, visitor, request.query_params)
+
+
+class OperatorRequest(RequestBody):
+    """The body of an operation. With an `output`, the answer is what the shell prints."""
+
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    output: Literal["", "text", "json"] = ""
+
+
+@dataclass(frozen=True)
+class OperatorRoutes(RouteGroup):
+    """The routes that only the home's Unix socket serves."""
+
+    operator: Operator
+
+    @endpoint("POST", "/operator/{operation:path}", refuses=(404,))
+    async def run(self, request: Request, body: OperatorRequest) -> Any:
+        """Run an operation of `ponte`: `reload`, `usage`, `people/add` and others."""
+        name = str(request.path_params["operation"]).replace("/", " ")
+        if not body.output:
+            return await self.operator.run(name, body.arguments)
+        return await self.operator.describe(name, body.arguments, as_json=body.output == "json")
+
+
+class AdminView:
+    """The page for one visitor. `_form_token` stands in each form and proves that this page, in the
+    visitor's session, has sent it."""
+
+    def __init__(
+        self, visitors: Visitors, board: StatusBoard, operator: Operator, visitor: Visitor,
+        query: Json,
+    ) -> None:  # fmt: skip
+        self._board = board
+        self._operator = operator
+        self._visitor = visitor
+        self._query = query
+        self._zone = ZoneInfo(visitors.time_zone)
+        self._is_owner = visitor.person.id == OWNER_ID
+        self._form_token = visitors.auth.form_token(visitor)
+
+    async def show(self, tab: str, notice: str = "", status: int = 200) -> Response:
+        """Return a tab as HTML, below a notice. Raise UnknownPath, BadInput."""
+        tabs = {
+            "": self._overview, "checks": self._checks, "usage": self._usage,
+            "people": self._people, "schedules": self._schedules, "audit": self._audit,
+            "config": self._config, "operations": self._operations,
+        }  # fmt: skip
+        if tab not in tabs:
+            raise UnknownPath
+        body = await tabs[tab]()
+        title = f"{say('Administration')} – {say(TAB_TITLES[tab])}"
+        links = ""
+        for name, words in TAB_TITLES.items():
+            path = f"/admin/{name}" if name else "/admin"
+            here = ' aria-current="page"' if name == tab else ""
+            links += f'<li><a href="{path}"{here}>{escape(say(words))}</a></li>'
+        page = (
+            f'<!doctype html><html lang="{LANGUAGE.get()}"><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
+            f'<title>{escape(title)}</title><link rel="icon" href="/page/ponte.svg"'
+            ' type="image/svg+xml"><link rel="stylesheet" href="/page/ponte.css">'
+            '<link rel="stylesheet" href="/page/admin.css"><body class="admin">'
+            f'<header><h1>{escape(say("Administration"))}</h1><a href="/">Ponte</a></header>'
+            f'<nav aria-label="{escape(say("Administration"))}"><ul>{links}</ul></nav>'
+            f"<main>{notice}{body}</main></body></html>"
+        )
+        # With `no-referrer`, browsers send the forms of this page with `Origin: null` (Fetch
+        # standard, "append a request `Origin` header"), which is refused as another site's.
+        headers = {
+            "Content-Security-Policy": HTML_SECURITY_POLICY,
+            "Referrer-Policy": "same-origin",
+        }
+        return HTMLResponse(page, status, headers=headers)
+
+    async def submit(self, request: Request, tab: str) -> Response:
+        """Do what a form asks for, and return its tab with the result.
+
+        Raise AccountsOwnerOnly, StaleForm for a form that is not of this visitor's session,
+        UnknownPath.
+        """
+        form = await _read_form(request)
+        if not hmac.compare_digest(form.get("form", "").encode(), self._form_token.encode()):
+            raise StaleForm
+        status = 200
+        try:
+            notice = await self._act(tab, form)
+        except (BadInput, SettingsError) as error:
+            notice = _notice("bad", *error.words().splitlines())
+            status = status_of(error) if isinstance(error, BadInput) else 400
+        return await self.show(tab, notice, status)
+
+    async def _act(self, tab: str, form: Mapping[str, str]) -> str:
+        """Do what a form asks for and return HTML about the result. Raise AccountsOwnerOnly,
+        UnknownPath, BadInput, SettingsError."""
+        name, do = form.get("name", "").strip(), form.get("do", "")
+        words = f"{tab} {do}" if tab != "config" else do
+        if tab == "operations":
+            return await self._run_form(do, form)
+        if words not in FORM_OPERATIONS:
+            raise UnknownPath
+        arguments = {} if words == "reload" else {FORM_OPERATIONS[words]: name}
+        if words == "schedules run":
+            arguments["once"] = form.get("once", "")
+        actor = self._visitor.person
+        done = await self._operator.describe(words, arguments, actor)
+        if words in ("people add", "people renew"):
+            return _link_notice(name, done)
+        return _notice("good", *done["lines"])
+
+    async def _run(self, operation: str, **arguments: Any) -> Any:
+        return await self._operator.run(operation, arguments, self._visitor.person)
+
+    async def _overview(self) -> str:
+        parts = await self._board.health()
+        rows = [
+            (part.name, _state(part.state), _rich(translate_word(part.words))) for part in parts
+        ]
+        pending, turns = await self._run("pending"), await self._run("turns")
+        limits = [limit for limit in await self._run("limits") if limit["share"] >= 0.8]
+        names = await self._names(
+            [one["asker"] for one in pending]
+            + [one["person"] for one in turns]
+            + [one["person"] for one in limits]
+        )
+        waiting = [
+            (one["id"], one["title"], names(one["asker"]), one["place"],
+             self._moment(one["created_at"]), self._moment(one["expires_at"]))
+            for one in pending
+        ]  # fmt: skip
+        listed = {
+            failed: [
+                (self._moment(one["created_at"]), names(one["person"]), one["conversation"],
+                 say(TURN_WORDS.get(one["state"], one["state"])), one["reason"])
+                for one in turns if one["failed"] is failed
+            ]
+            for failed in (False, True)
+        }  # fmt: skip
+        turn_heads = (say("time"), say("person"), say("conversation"), say("state"), say("code"))
+        warning = ""
+        if await self._run("config check"):
+            words = say("ponte.toml has errors. Ponte works with the version that it read before.")
+            link = f'<a href="/admin/config">{escape(say("Show the errors"))}</a>'
+            warning = f'<p class="notice bad">{escape(words)} {link}</p>'
+        return "".join([
+            warning,
+            _section(say("Connections"),
+                     _table((say("part"), say("state"), say("details")), rows),
+                     _hint("ponte status")),
+            _section(say("Requests that wait for approval"),
+                     _table((say("ID"), say("request"), say("requested by"), say("place"),
+                             say("time"), say("expires")), waiting,
+                            empty=say("No request is waiting.")),
+                     _hint("ponte changes pending")),
+            _section(say("Limits that are nearly used"), _limits_table(limits, names),
+                     _hint("ponte usage")) if limits else "",
+            _section(say("Running and waiting turns"),
+                     _table(turn_heads[:4], [row[:4] for row in listed[False]],
+                            empty=say("No turn is running.")),
+                     _hint("ponte turns")),
+            _section(say("Failed turns"),
+                     _table(turn_heads, listed[True], empty=say("No turn has failed lately.")),
+                     _hint("ponte turns --failed")),
+        ])  # fmt: skip
+
+    async def _checks(self) -> str:
+        found = await self._run("doctor")
+        order = {"failing": 0, "note": 1, "on": 2, "off": 3}
+        rows = [
+            (_state(one["state"], CHECK_WORDS), one["part"], _rich(one["words"]))
+            for one in sorted(found, key=lambda one: order[one["state"]])
+        ]
+        heads = (say("state"), say("part"), say("details"))
+        return _section(say("Checks"), _table(heads, rows), _hint("ponte doctor"))
+
+    async def _usage(self) -> str:
+        since, problem = self._query.get("since", ""), ""
+        try:
+            reports = [await self._run("usage", by=by, since=since) for by in USAGE_GROUPS]
+        except BadInput as error:
+            problem = _notice("bad", error.words())
+            since, reports = "", [await self._run("usage", by=by) for by in USAGE_GROUPS]
+        limits = await self._run("limits")
+        names = await self._names(
+            [str(row["name"]) for row in reports[0]["rows"]] + [one["person"] for one in limits]
+        )
+        first = str(reports[0]["since"])
+        sections = [
+            problem,
+            '<form class="filter" method="get" action="/admin/usage">'
+            + _field("since", say("First day"), first, "date")
+            + f"<button>{escape(say('Show'))}</button></form>",
+            _section(say("Limits"), _limits_table(limits, names), _hint("ponte usage")),
+        ]
+        labels = {
+            "person": say("By person"), "day": say("By day"), "channel": say("By channel"),
+            "model": say("By model"),
+        }  # fmt: skip
+        name_of: Mapping[str, Callable[[str], str]] = {
+            "person": names, "day": lambda day: format_date(date.fromisoformat(day)),
+        }  # fmt: skip
+        for report in reports:
+            by, rows = str(report["by"]), report["rows"]
+            if by == "day":  # the newest first
+                rows = rows[::-1]
+            times = say("calls") if by == "model" else say("messages")
+            cells = [
+                (name_of.get(by, str)(row["name"]),
+                 format_number(int(row.get("turns") or row.get("calls") or 0)),
+                 format_number(int(row.get("input") or 0) + int(row.get("output") or 0)),
+                 "–" if row.get("cost") is None else format_money(float(row["cost"])))
+                for row in rows[:MAX_USAGE_ROWS]
+            ]  # fmt: skip
+            name = say("day") if by == "day" else say("name")
+            heads = (name, times, say("tokens"), say("US dollars"))
+            estimated = sum(int(row.get("estimated") or 0) for row in rows)
+            note = f"<p>{escape(describe_estimates(estimated))}</p>" if estimated else ""
+            if by == "model" and (models := report.get("server_costs")):
+                note += f"<p>{escape(describe_server_costs(map(str, models)))}</p>"
+            table = _table(heads, cells, numbers={1, 2, 3}, empty=say("Nothing was used yet."))
+            command = f"ponte usage --by {by} --since {first}"
+            sections.append(_section(labels[by], table + note, _hint(command)))
+        return "".join(sections)
+
+    async def _people(self) -> str:
+        rows, tokens = [], await self._run("people tokens")
+        for one in await self._run("people list"):
+            name, seen = str(one["name"]), str(one["seen"] or "")
+            visited = format_date(datetime.fromisoformat(seen)) if seen else say("never")
+            count = sum(token["person"] == name for token in tokens)
+            cells = [name, self._moment(one["added"]), visited, format_number(count)]
+            if self._is_owner:
+                renew = self._form("renew", name, say("Create a new link"), say("New link"))
+                remove = self._form("remove", name, say("Remove {name}", name=name), say("Remove"))
+                cells.append(Html(renew + remove))
+            rows.append(cells)
+        heads = [say("name"), say("added"), say("last visit"), say("API tokens")]
+        heads += [say("actions")] if self._is_owner else []
+        table = _table(
+            heads, rows, numbers={3}, empty=say("Nobody was added yet besides the owner.")
+        )
+        api_tokens = self._api_tokens(tokens)
+        if not self._is_owner:
+            return _section(say("People"), table, _hint("ponte people list")) + api_tokens
+        invite = (
+            '<form class="filter" method="post" action="/admin/people">'
+            + self._hidden_fields("add")
+            + _field("name", say("Name"), "", "text", 'required maxlength="32" autocomplete="off"')
+            + f'<button class="approve">{escape(say("Invite"))}</button></form>'
+        )
+        note = say("Lowercase letters, digits, dots, hyphens and underscores.")
+        return (
+            _section(say("Invite a person"), f"<p>{escape(note)}</p>{invite}",
+                     _hint("ponte people add NAME"))
+            + _section(say("People"), table, _hint("ponte people list"))
+            + api_tokens
+        )  # fmt: skip
+
+    def _api_tokens(self, tokens: Sequence[Json]) -> str:
+        rows = []
+        for one in tokens:
+            name, id = to_one_line(str(one["name"])) or "–", str(one["id"])
+            seen, expires = str(one["seen"] or ""), float(one["expires"])
+            cells = [
+                str(one["person"]), name, id, self._moment(one["added"]),
+                format_date(datetime.fromisoformat(seen)) if seen else say("never"),
+                self._moment(expires) if expires else say("never"),
+            ]  # fmt: skip
+            if self._is_owner:
+                button = say("Revoke {name}", name=id)
+                cells.append(Html(self._form("revoke", id, button, say("Revoke"))))
+            rows.append(cells)
+        heads = [
+            say("person"), say("name"), say("ID"), say("added"), say("last use"), say("expires"),
+        ]  # fmt: skip
+        heads += [say("actions")] if self._is_owner else []
+        table = _table(heads, rows, empty=say("Nobody has an API token."))
+        return _section(say("API tokens"), table, _hint("ponte people tokens"))
+
+    async def _schedules(self) -> str:
+        """Return the list of everybody's schedules."""
+        from core.schedules.rule_words import REASON_SENTENCES, STATE_SENTENCES, describe_rule
+        from core.schedules.schedule import ScheduleDraft, ScheduleRule
+
+        found = await self._run("schedules list")
+        names, rows = await self._names([one["owner"] for one in found]), []
+        for one in found:
+            rule = ScheduleRule(one["cron"], one["run_at"])
+            draft = ScheduleDraft(one["kind"], one["text"], rule, one["time_zone"])
+            state, reason = say(STATE_SENTENCES[one["state"]]), REASON_SENTENCES.get(one["reason"])
+            rows.append((
+                one["id"], f"{state}: {say(reason)}" if reason else state,
+                f"{describe_rule(draft)} ({one['time_zone']})",
+                self._moment(one["next_due_at"]) if one["next_due_at"] else "–",
+                self._describe_last_run(one["last_run"]), names(one["owner"]), one["place"],
+                one["text"], self._schedule_forms(one),
+            ))  # fmt: skip
+        heads = (say("ID"), say("state"), say("rule"), say("next run"), say("last run"),
+                 say("owner"), say("place"), say("text"), say("actions"))  # fmt: skip
+        table = _table(heads, rows, empty=say("There are no schedules."))
+        section = _section(say("Schedules"), table, _hint("ponte schedules list"))
+        return f'<div class="wide">{section}</div>'
+
+    def _describe_last_run(self, run: Json | None) -> str:
+        """Return time and result of a run, with the code of a failure."""
+        if run is None:
+            return "–"
+        from core.schedules.rule_words import describe_result
+
+        result = describe_result(run["state"], run["missed_count"], is_late=run["is_late"])
+        reason = f" ({run['reason']})" if run["reason"] else ""
+        return f"{self._moment(run['due_at'])}: {result}{reason}"
+
+    def _schedule_forms(self, one: Json) -> Html:
+        """Return the buttons of a schedule. Delete opens first, so that one click deletes
+        nothing."""
+        words = {"pause": say("Pause"), "resume": say("Resume"), "run": say("Run now")}
+        actions = {"active": ("pause", "run"), "paused": ("resume", "run")}.get(one["state"], ())
+        once = f'<input type="hidden" name="once" value="{secrets.token_hex(8)}">'
+        forms = ""
+        for action in actions:
+            forms += (
+                f'<form method="post" action="/admin/schedules">{self._hidden_fields(action)}'
+                f'<input type="hidden" name="name" value="{one["id"]}">{once}'
+                f"<button>{escape(words[action])}</button></form>"
+            )
+        button = say("Delete {id}", id=one["id"])
+        return Html(forms + self._form("delete", one["id"], button, say("Delete"), "schedules"))
+
+    def _form(self, action: str, name: str, button: str, summary: str, tab: str = "people") -> str:
+        """Return a form that opens when somebody clicks on its summary, so that one click changes
+        nothing."""
+        style = "approve" if action == "renew" else "danger"
+        words = {
+            "renew": say(
+                "The link of {name} and the sessions that it began end. API tokens stay valid.",
+                name=name,
+            ),
+            "remove": say(
+                "{name} can no longer sign in, and their running work stops. Their messages are "
+                "kept.",
+                name=name,
+            ),
+            "revoke": say("Programs that use this token are refused at once."),
+            "delete": say("The schedule is deleted with the list of its runs."),
+        }  # fmt: skip
+        return (
+            f'<details><summary>{escape(summary)}</summary><form method="post"'
+            f' action="/admin/{tab}">{self._hidden_fields(action)}'
+            f'<input type="hidden" name="name" value="{escape(name)}">'
+            f'<p>{escape(words[action])}</p><button class="{style}">{escape(button)}</button>'
+            "</form></details>"
+        )
+
+    def _hidden_fields(self, action: str) -> str:
+        return (
+            f'<input type="hidden" name="do" value="{action}">'
+            f'<input type="hidden" name="form" value="{escape(self._form_token)}">'
+        )
+
+    async def _audit(self) -> str:
+        asked = {
+            key: str(self._query.get(key, "")).strip()[:100]
+            for key in ("since", "until", "person", "event", "after")
+        }
+        if not (asked["since"] or asked["until"]):
+            first = datetime.now(self._zone).date() - timedelta(days=DEFAULT_AUDIT_DAYS - 1)
+            asked["since"] = first.isoformat()
+        problem = ""
+        try:
+            page = await self._run("audit", **asked)
+        except BadInput as error:
+            problem = _notice("bad", error.words())
+            page = {"lines": [], "next": ""}
+        lines = page["lines"]
+        names = await self._names(
+            [str(line[fact]) for line in lines for fact in PERSON_FACTS if line.get(fact)]
+        )
+        rows = []
+        for line in lines:
+            facts = [
+                f"{key}={names(value) if key in PERSON_FACTS else value}"
+                for key, value in line.items() if key not in ("at", "event") and value != ""
+            ]  # fmt: skip
+            at = datetime.fromisoformat(str(line["at"])).astimezone(self._zone)
+            rows.append((format_moment(at, None, "medium"), str(line["event"]), "  ".join(facts)))
+        form = (
+            '<form class="filter" method="get" action="/admin/audit">'
+            + _field("since", say("First day"), asked["since"], "date")
+            + _field("until", say("Last day"), asked["until"], "date")
+            + _field("person", say("Person, for example slack:U1"), asked["person"])
+            + _field("event", say("Event, for example change-approved"), asked["event"])
+            + f"<button>{escape(say('Show'))}</button></form>"
+        )
+        more = ""
+        if page.get("next"):
+            query = urlencode({**asked, "after": page["next"]})
+            more = f'<p><a href="/admin/audit?{escape(query)}">{escape(say("Next page"))}</a></p>'
+        heads = (say("time"), say("event"), say("details"))
+        table = _table(heads, rows, empty=say("No entries."))
+        command = f"ponte audit --since {asked['since']}" if asked["since"] else "ponte audit"
+        return problem + form + _section(say("Audit log"), table + more, _hint(command))
+
+    async def _config(self) -> str:
+        faults = await self._run("config check")
+        listed = "".join(f"<li><code>{escape(fault)}</code></li>" for fault in faults)
+        state = (
+            f'<ul class="faults">{listed}</ul>'
+            if faults
+            else f"<p>{escape(say('The file has no errors.'))}</p>"
+        )
+        words = say(
+            "Rules, limits and prices are edited in the file only. Reload to apply it; a file with "
+            "errors changes nothing."
+        )
+        form = (
+            f'<form method="post" action="/admin/config">{self._hidden_fields("reload")}'
+            f'<button class="approve">{escape(say("Reload"))}</button></form>'
+        )
+        return _section("ponte.toml", f"{state}<p>{escape(words)}</p>{form}", _hint("ponte reload"))
+
+    async def _operations(self) -> str:
+        """Return a form for each operation that no other tab shows."""
+        sections = []
+        for one in self._forms():
+            fields = ""
+            for field in one["fields"]:
+                name, label = f"argument-{field['name']}", escape(field["help"])
+                if field["long"]:
+                    fields += f'<label>{label}<textarea name="{name}" rows="6"></textarea></label>'
+                else:
+                    more = "required" if field["required"] else ""
+                    fields += _field(name, field["help"], "", "text", more)
+            form = (
+                '<form class="filter" method="post" action="/admin/operations">'
+                f"{self._hidden_fields(one['name'])}{fields}"
+                f"<button>{escape(say('Run'))}</button></form>"
+            )
+            words = f"<p>{escape(one['help'])}</p>"
+            sections.append(_section(one["name"], words + form, _hint(f"ponte {one['name']}")))
+        return "".join(sections)
+
+    async def _run_form(self, name: str, form: Mapping[str, str]) -> str:
+        """Run an operation of the last tab, and return its result as the shell prints it."""
+        found = [one for one in self._forms() if one["name"] == name]
+        if not found:
+            raise UnknownPath
+        sent = {each["name"]: form.get(f"argument-{each['name']}") for each in found[0]["fields"]}
+        arguments = {key: value for key, value in sent.items() if value}
+        done = await self._operator.describe(name, arguments, self._visitor.person)
+        lines = "\n".join([*done["notes"], *done["lines"]])
+        return f'<pre class="notice good" role="status">{escape(lines)}</pre>'
+
+    def _forms(self) -> Sequence[Json]:
+        forms = self._operator.list_forms()
+        return [one for one in forms if one["name"] not in SHOWN_OPERATIONS]
+
+    async def _names(self, keys: Iterable[str]) -> Callable[[object], str]:
+        """Return a function that says what to call a person with one of these keys: their name and
+        key, or the key alone."""
+        wanted = sorted({key for key in keys if key})
+        known = await self._run("names", keys=wanted) if wanted else {}
+
+        def describe(key: object) -> str:
+            name = known.get(str(key), "")
+            return f"{to_one_line(name)} ({key})" if name and name != key else str(key)
+
+        return describe
+
+    def _moment(self, at: float) -> str:
+        return format_moment(datetime.fromtimestamp(at, self._zone))
+
+
+async def _read_form(request: Request) -> dict[str, str]:
+    """Return the fields of a form. Raise TooLarge, BadRequest. Other bodies have no fields."""
+    body = await limit_body(request, MAX_FORM_BYTES).body()
+    try:
+        fields = parse_qs(body.decode(errors="replace"), max_num_fields=20)
+    except ValueError:
+        raise BadRequest(why="it has too many fields") from None
+    return {name: values[0] for name, values in fields.items()}
+
+
+def _section(title: str, body: str, hint: str = "") -> str:
+    return f"<section><h2>{escape(title)}</h2>{body}{hint}</section>"
+
+
+def _hint(command: str) -> str:
+    """Return the note that names the command in the shell with the same result."""
+    words = escape(say("In a shell: {command}", command="\0"))
+    return f'<p class="hint">{words.replace(chr(0), f"<code>{escape(command)}</code>")}</p>'
+
+
+def _notice(kind: str, *lines: str) -> str:
+    words = "<br>".join(map(_rich, lines))
+    return f'<p class="notice {kind}" role="status">{words}</p>'
+
+
+def _link_notice(name: str, done: Json) -> str:
+    field = (
+        f'<label>{escape(say("Link for {name}", name=name))}<input class="link" readonly'
+        f' value="{escape(done["lines"][0])}"></label>'
+    )
+    lines = "<br>".join(map(_rich, done["notes"]))
+    return f'<div class="notice good" role="status"><p>{lines}</p>{field}</div>'
+
+
+def _field(name: str, label: str, value: str, type: str = "text", more: str = "") -> str:
+    return (
+        f'<label>{escape(label)}<input type="{type}" name="{name}" value="{escape(value)}" {more}>'
+        "</label>"
+    )
+
+
+def _state(state: str, words: Mapping[str, str] = STATE_WORDS) -> Html:
+    return Html(f'<span class="state {state}">{escape(say(words[state]))}</span>')
+
+
+def _rich(words: str) -> Html:
+    """Return a sentence as HTML, with commands between backticks as code."""
+    return Html(_CODE.sub(r"<code>\1</code>", escape(words)))
+
+
+def _limits_table(limits: Sequence[Json], names: Callable[[object], str]) -> str:
+    rows = [
+        (names(one["name"]), one["limit"], one["used"], f"{min(one['share'], 9.99):.0%}",
+         one["until"], one["source"])
+        for one in limits
+    ]  # fmt: skip
+    heads = (say("limit for"), say("limit"), say("used"), say("share"), say("until"), say("set in"))
+    return _table(heads, rows, numbers={3}, empty=say("No limits are set."))
+
+
+def _table(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Iterable[int] = (),
+    empty: str = "",
+) -> str:  # fmt: skip
+    """Return a table. Cells of type Html are used as they are. On a phone each cell shows its
+    heading."""
+    if not rows:
+        return f"<p>{escape(empty)}</p>"
+    right = frozenset(numbers)
+    head = "".join(f'<th scope="col">{escape(one)}</th>' for one in heads)
+    body = ""
+    for row in rows:
+        cells = ""
+        for n, cell in enumerate(row):
+            style = ' class="amount"' if n in right else ""
+            inner = cell if isinstance(cell, Html) else escape(str(cell))
+            cells += f'<td{style} data-head="{escape(heads[n])}">{inner}</td>'
+        body += f"<tr>{cells}</tr>"
+    return (
+        f'<div class="table" tabindex="0"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )

@@ -1,0 +1,551 @@
+"""OpenAI's API as far as a chat needs it: `POST /v1/chat/completions` and `GET /v1/models`.
+
+Existing clients can talk to Ponte with it. Each request is a message of a person, with the same
+rights, allowances and limits as on the page. A request that names no conversation gets one of its
+own (`ONE_REQUEST_PREFIX`). The messages that it brings reach the model as data of the person, also
+those with the role `system`.
+
+Source of the formats: developers.openai.com/api/reference (Chat Completions: "The chat completion
+object", "The chat completion chunk object").
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+
+from adapters.web import http_io
+from adapters.web.api.answers import (
+    Completion,
+    CompletionChoice,
+    CompletionHead,
+    CompletionUsage,
+    Json,
+    ModelEntry,
+    ModelList,
+)
+from adapters.web.api.openai_requests import (
+    DEFAULT_MODEL_NAME,
+    INSTRUCTION_ROLES,
+    MAX_COMPATIBLE_BODY_BYTES,
+    CompletionRequest,
+    ModelRequest,
+    PromptMessage,
+    decode_file,
+    read_completion,
+)
+from adapters.web.api.stream import FRAME_INTERVAL_SECONDS, TurnEvents, stream_events
+from adapters.web.errors import (
+    STATUS_BY_CODE,
+    BadRequest,
+    CommandNotForPrograms,
+    DecisionOnPageOnly,
+    NoSuchModel,
+    TooManyRequests,
+    openai_error,
+    status_of,
+)
+from adapters.web.routing import MessageRoutes, endpoint
+from core.base.errors import BadInput, Empty, NotFound, PonteError, TooLarge
+from core.base.i18n import format_size, say
+from core.base.markdown import defang_for_discord
+from core.base.tasks import cancel_all
+from core.base.text import clean_text, to_one_line
+from core.changes.card_rows import read_rows
+from core.commands import grammar
+from core.domain.messages import (
+    ONE_REQUEST_PREFIX,
+    Answer,
+    Card,
+    File,
+    Message,
+    Person,
+    Progress,
+    Usage,
+)
+from core.domain.records import Receipt
+from core.journal.journal import Journal
+
+EARLY_FAILURE_SECONDS = 2.0
+"""How long a stream waits before it answers 200: a turn that fails until then gets a status."""
+DECISION_COMMANDS = ("approve", "deny", "undo", "schedule")
+"""Commands that this API refuses: a program may send words that no person has read."""
+COMMANDS_NOT_FOR_PROGRAMS = ("forget", "approvals")
+"""More commands that this API refuses."""
+MAX_REQUESTS, MAX_REQUESTS_OF_PERSON = 500, 50
+"""Requests that are under way at once: of all people, and of one."""
+SMALL_BODY_BYTES = 1_000_000
+"""Bodies up to this size do not count for MAX_UNSTORED_BYTES."""
+MAX_UNSTORED_BYTES, MAX_UNSTORED_BYTES_OF_PERSON = (
+    2 * MAX_COMPATIBLE_BODY_BYTES,
+    MAX_COMPATIBLE_BODY_BYTES,
+)
+"""Bytes of bodies that are read at once: of all people, and of one. Until its text and files are
+stored, a body takes about three times its size in memory."""
+API_KEY_PREFIX = "v1/"
+"""The beginning of the event keys of messages that came over this API."""
+RETRY_AFTER_SECONDS = 60
+"""The Retry-After of a refused request."""
+STATUS_OF_FAILED_TURN = {
+    "rate_limited": 429, "too_long": 400, "refused": 400, "person_refused": 403, "no_key": 503,
+    "wrong_key": 503, "unknown_model": 503, "no_quota": 503, "model_down": 503,
+    "model_silent": 503, "model": 502,
+}  # fmt: skip
+"""HTTP status by the code of a failed turn, besides STATUS_BY_CODE. Other codes are a 500."""
+OPENAI_CODES = {"too_long": "context_length_exceeded"}
+"""Codes for which OpenAI's clients expect a name of their own."""
+DONE_EVENT = b"data: [DONE]\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedTurn:
+    """A stored turn of this API, and the request that asked for it. `page_url` is the address of
+    the turn on the page, "" without a page. `on_client_left` is awaited if the client disconnects
+    before the end."""
+
+    receipt: Receipt
+    message: Message
+    request: ModelRequest
+    page_url: str
+    on_client_left: Callable[[], Awaitable[object]]
+
+    def head(self) -> CompletionHead:
+        """Return the fields that an answer and each piece of it have."""
+        return {
+            "id": f"chatcmpl-{self.message.turn}", "created": int(self.message.sent_at),
+            "model": self.request.model, "service_tier": "default", "system_fingerprint": None,
+        }  # fmt: skip
+
+    def chunk(self, delta: Json, finish_reason: str | None = None) -> bytes:
+        """Return the event of a piece of a streamed answer."""
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        usage = {"usage": None} if self.request.includes_usage else {}
+        return self.format_chunk([choice], usage)
+
+    def format_chunk(self, choices: Sequence[Json], usage: Json) -> bytes:
+        """Return the event of a streamed answer with these choices, and its usage."""
+        kind = {"object": "chat.completion.chunk", "choices": choices}
+        return _format_event({**self.head(), **kind, **usage})
+
+    def visible_text(self, answer: Answer) -> str:
+        """Return the text of an answer up to the first stop sequence, then its cards, and where its
+        files are."""
+        parts = [cut_at_stop(answer.text, self.request.stops)]
+        parts += [card_text(card, self.page_url) for card in answer.cards]
+        parts.append(files_text(answer.files, self.page_url))
+        return "\n\n".join(filter(None, parts))
+
+    def finish_reason(self, answer: Answer) -> Literal["stop", "length"]:
+        """Return `length` if the answer ends at a limit, and not at a stop sequence before it."""
+        is_stopped = cut_at_stop(answer.text, self.request.stops) != answer.text
+        return "length" if answer.is_cut and not is_stopped else "stop"
+
+
+async def _do_nothing() -> None:
+    return None
+
+
+class CompletionWriter:
+    """Writes one turn as a stream of Chat Completions.
+
+    Text that was sent cannot be taken back. If the text is replaced, nothing more is sent until the
+    answer is complete; then all of it is sent after an empty line.
+    """
+
+    interval_seconds = FRAME_INTERVAL_SECONDS
+
+    def __init__(self, journal: Journal, accepted: AcceptedTurn) -> None:
+        self._journal = journal
+        self._accepted = accepted
+        self._text = ""
+
+    async def begin(self) -> AsyncIterator[bytes]:
+        # A turn that fails at once is answered with an HTTP status, so nothing may be sent before.
+        return
+        yield
+
+    async def write_progress(self, progress: Progress) -> AsyncIterator[bytes]:
+        text = without_begun_stop(progress.text, self._accepted.request.stops)
+        if text != self._text and text.startswith(self._text):
+            yield self._accepted.chunk({"content": text[len(self._text) :]})
+            self._text = text
+
+    async def write_outcome(self, outcome: Answer | PonteError) -> AsyncIterator[bytes]:
+        accepted = self._accepted
+        if isinstance(outcome, PonteError) or outcome.status == "failed":
+            yield _format_event({"error": _status_and_error(outcome)[1]})
+            yield DONE_EVENT
+            return
+        text, sent = accepted.visible_text(outcome), self._text
+        if rest := text[len(sent) :] if text.startswith(sent) else f"\n\n{text}":
+            yield accepted.chunk({"content": rest})
+        yield accepted.chunk({}, accepted.finish_reason(outcome))
+        if accepted.request.includes_usage:
+            usage = usage_json(await self._journal.usage_of(accepted.receipt.seq))
+            yield accepted.format_chunk([], {"usage": usage})
+        yield DONE_EVENT
+
+
+class ConcurrencyLimit:
+    """Counts what is under way, in all and for each person, and refuses more than `limit` or
+    `limit_of_person`."""
+
+    def __init__(self, limit: int, limit_of_person: int) -> None:
+        self._limit = limit
+        self._limit_of_person = limit_of_person
+        self._count: Counter[str] = Counter()
+
+    @contextmanager
+    def hold(self, person: str, count: int = 1) -> Iterator[None]:
+        """Count `count` more for the person while the block runs. Raise TooManyRequests."""
+        too_many = self._count.total() + count > self._limit
+        if too_many or self._count[person] + count > self._limit_of_person:
+            raise TooManyRequests
+        self._count[person] += count
+        try:
+            yield
+        finally:
+            self._count[person] -= count
+            if not self._count[person]:
+                del self._count[person]
+
+
+@dataclass(frozen=True)
+class OpenAiRoutes(MessageRoutes):
+    """The routes of OpenAI's API."""
+
+    _requests: ConcurrencyLimit = field(
+        default_factory=lambda: ConcurrencyLimit(MAX_REQUESTS, MAX_REQUESTS_OF_PERSON)
+    )
+    _bytes: ConcurrencyLimit = field(
+        default_factory=lambda: ConcurrencyLimit(MAX_UNSTORED_BYTES, MAX_UNSTORED_BYTES_OF_PERSON)
+    )
+
+    @endpoint("GET", "/v1/models")
+    async def models(self, request: Request) -> ModelList:
+        """List the models that the visitor may use."""
+        names = await self._model_names(http_io.visitor_of(request).person)
+        return {"object": "list", "data": [_model_json(name) for name in names]}
+
+    @endpoint("GET", "/v1/models/{model:path}", refuses=(404,))
+    async def model(self, request: Request) -> ModelEntry:
+        """Return one model by name. Raise NoSuchModel."""
+        name = str(request.path_params["model"])
+        await self._check_model(http_io.visitor_of(request).person, name)
+        return _model_json(name)
+
+    @endpoint(
+        "POST",
+        "/v1/chat/completions",
+        reads=CompletionRequest,
+        media=(http_io.EVENT_STREAM_TYPE,),
+        refuses=(404, 413, 415, 422, 429, 500, 502, 503),
+        headers={
+            "X-Ponte-Conversation": "the id of one of your conversations. Without it, the request "
+            "starts a conversation that is deleted after a day",
+            "Idempotency-Key": "a repeated request with this key returns the answer of the first",
+        },
+    )
+    async def complete(self, request: Request) -> Completion | Response:
+        """Send a message in the format of OpenAI's Chat Completions. The answer is streamed or
+        whole."""
+        with ExitStack() as held:
+            held.enter_context(self._requests.hold(http_io.visitor_of(request).person.key))
+            accepted = await self._read_and_accept(request)
+            answer = self._answer_stream if accepted.request.streams else self._answer_whole
+            response = await answer(request, accepted, held)
+            response.headers["X-Ponte-Conversation"] = accepted.message.address.channel
+            return response
+
+    async def _read_and_accept(self, request: Request) -> AcceptedTurn:
+        """Read the request and store its message. Its text and files do not stay in memory while
+        the caller waits for the answer."""
+        declared, size = request.headers.get("content-length", ""), MAX_COMPATIBLE_BODY_BYTES
+        if declared.isdecimal():
+            size = min(int(declared[:18]), size)
+        person = http_io.visitor_of(request).person.key
+        with self._bytes.hold(person, size if size > SMALL_BODY_BYTES else 0):
+            asked = await read_completion(request)
+            if asked.streams:
+                self.hub.check_capacity()
+            receipt, message = await self._accept(request, asked)
+        is_once = message.address.channel.startswith(ONE_REQUEST_PREFIX)
+        stops = is_once and not http_io.read_idempotency_key(request)
+        return AcceptedTurn(
+            receipt, message, replace(asked, messages=()), self._turn_url(request, message),
+            (lambda: self.conversations.inbox.cancel(receipt.seq)) if stops else _do_nothing,
+        )  # fmt: skip
+
+    async def _accept(self, request: Request, asked: ModelRequest) -> tuple[Receipt, Message]:
+        """Store the request as a message of its person. A repeat of an `Idempotency-Key` returns
+        the first turn."""
+        person = http_io.visitor_of(request).person
+        await self._check_model(person, asked.model)
+        own_key = http_io.read_idempotency_key(request)
+        key = API_KEY_PREFIX + (own_key or uuid.uuid4().hex)
+        event_key = http_io.make_event_key(person, key)
+        first = await self.find_accepted_turn(event_key) if own_key else None
+        if first is not None:
+            return Receipt(first.seq, first.turn, is_new=False), first.message
+        channel = await self._choose_conversation(request, event_key)
+        message = self.make_message(request, "", channel, key)
+        return await self.accept(await self._build_message(request, asked, message))
+
+    async def _choose_conversation(self, request: Request, event_key: str) -> str:
+        """Return the name of the request's conversation. Raise NotFound, also for another
+        person's."""
+        name = request.headers.get("x-ponte-conversation", "")
+        if not name:
+            return ONE_REQUEST_PREFIX + hashlib.sha256(event_key.encode()).hexdigest()[:32]
+        key = self.visitors.address_of(http_io.visitor_of(request).person, name).conversation
+        if not http_io.ID_PATTERN.fullmatch(name) or (
+            name.startswith(ONE_REQUEST_PREFIX)
+            and not await self.conversations.journal.list_entries(key)
+        ):
+            raise NotFound(what="conversation")
+        return name
+
+    async def _build_message(
+        self, request: Request, model_request: ModelRequest, message: Message
+    ) -> Message:
+        """Return `message` with the content of the request.
+
+        Its text is the last message, with the files of all messages. The messages before it are
+        attached as data. In a conversation that Ponte remembers, only those are attached that came
+        after its last answer or that it has not received yet.
+        """
+        messages = list(model_request.messages)
+        if request.headers.get("x-ponte-conversation"):
+            messages = await self._unknown_messages(messages, message.address.conversation)
+        if not messages or messages[-1].role != "user":
+            raise BadRequest("The last message must have the role `user`.")
+        if (size := sum(len(one.text) for one in messages)) >= http_io.MAX_TEXT_BYTES:
+            raise TooLarge(size=format_size(size), limit=format_size(http_io.MAX_TEXT_BYTES))
+        text = await http_io.clean_message_text(messages[-1].text)
+        files = [file for one in messages for file in one.files]
+        if len(files) > http_io.MAX_FILES:
+            raise BadRequest("A request can have at most {limit} files.", limit=http_io.MAX_FILES)
+        if not text.strip() and not messages[-1].files:
+            raise Empty
+        uploads = await asyncio.to_thread(lambda: [decode_file(*file) for file in files])
+        message = replace(
+            message, text=text, program_context=tuple(one.as_quote() for one in messages[:-1]),
+            model="" if model_request.model == DEFAULT_MODEL_NAME else model_request.model,
+        )  # fmt: skip
+        self._check_command(request, message)
+        if uploads:
+            stored = await self.store_uploads(uploads, message)
+            message = replace(message, attachments=stored)
+        return message
+
+    async def _unknown_messages(
+        self, messages: Sequence[PromptMessage], conversation: str
+    ) -> list[PromptMessage]:
+        entries = await self.conversations.journal.list_entries(conversation)
+        known = {quote for entry in entries for quote in entry.message.program_context}
+        last = max((n for n, one in enumerate(messages) if one.role == "assistant"), default=-1)
+        return [
+            one for n, one in enumerate(messages)
+            if (n > last and one.role == "user")
+            or (one.role in INSTRUCTION_ROLES and one.as_quote() not in known)
+        ]  # fmt: skip
+
+    def _check_command(self, request: Request, message: Message) -> None:
+        """Raise DecisionOnPageOnly if the message is a command that decides on a change, and
+        CommandNotForPrograms if it is another one that a program may not give."""
+        try:
+            command = grammar.parse_command(message.text)
+        except BadInput:
+            return  # the answer says what is wrong
+        if command and command.name in DECISION_COMMANDS:
+            raise DecisionOnPageOnly(url=self._turn_url(request, message) or f"/cards/{command.id}")
+        if command and command.name in COMMANDS_NOT_FOR_PROGRAMS:
+            raise CommandNotForPrograms(command=command.name)
+
+    async def _answer_whole(
+        self, request: Request, accepted: AcceptedTurn, held: ExitStack
+    ) -> Response:
+        waiting = asyncio.ensure_future(
+            self.conversations.inbox.wait_for_answer(accepted.receipt.seq)
+        )
+        leaving = asyncio.ensure_future(_wait_for_disconnect(request))
+        try:
+            await asyncio.wait({waiting, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not waiting.done():
+                await accepted.on_client_left()
+                raise ClientDisconnect
+            answer = waiting.result()
+        finally:
+            await cancel_all((waiting, leaving))
+        if failure := _failure_response(answer):
+            return failure
+        text = accepted.visible_text(answer)
+        choice: CompletionChoice = {
+            "index": 0,
+            "message": {"role": "assistant", "content": text, "refusal": None, "annotations": []},
+            "logprobs": None,
+            "finish_reason": accepted.finish_reason(answer),
+        }
+        usage = usage_json(await self.conversations.journal.usage_of(accepted.receipt.seq))
+        completion: Completion = {
+            **accepted.head(), "object": "chat.completion", "choices": [choice], "usage": usage,
+        }  # fmt: skip
+        return JSONResponse(completion)
+
+    async def _answer_stream(
+        self, request: Request, accepted: AcceptedTurn, held: ExitStack
+    ) -> Response:
+        """Stream the turn, or return its failure with an HTTP status if it fails at once.
+
+        The stream takes over what the request holds in `held`.
+        """
+        key, hub = accepted.message.address.conversation, self.hub
+        with ExitStack() as stack:
+            follower = stack.enter_context(hub.follow(key, http_io.visitor_of(request)))
+            hub.watch(key, accepted.receipt.seq, accepted.message)
+            writer = CompletionWriter(self.conversations.journal, accepted)
+            turn = TurnEvents(self.conversations.journal, accepted.receipt.turn, writer)
+            events = stream_events(follower, turn)
+            first = asyncio.ensure_future(anext(events, b""))
+            await asyncio.wait({first}, timeout=EARLY_FAILURE_SECONDS)
+            if failure := _failure_response(turn.outcome):
+                return failure
+
+            async def all_events() -> AsyncIterator[bytes]:
+                yield accepted.chunk({"role": "assistant", "content": "", "refusal": None})
+                if event := await first:
+                    yield event
+                async for event in events:
+                    yield event
+
+            async def on_close() -> None:
+                first.cancel()
+                # A client that disconnects early does not want the answer any more.
+                if not (turn.has_ended or follower.closed):
+                    await accepted.on_client_left()
+
+            stack.push(held.pop_all())
+            return http_io.EventStream(all_events(), stack.pop_all(), on_close)
+
+    def _turn_url(self, request: Request, message: Message) -> str:
+        """Return the address of the turn on the page; "" if there is no page."""
+        auth = self.visitors.auth
+        if not auth.cookie:
+            return ""
+        origin = auth.origin or f"http://{request.headers.get('host', '')}"
+        return f"{origin}/#{message.address.channel}/{message.turn}"
+
+    async def _model_names(self, person: Person) -> Sequence[str]:
+        """Return our name, and the models that a rule of the operator gives this person by name."""
+        return [DEFAULT_MODEL_NAME, *await self.visitors.list_models(person)]
+
+    async def _check_model(self, person: Person, name: str) -> None:
+        """Raise NoSuchModel if the person may not use this model."""
+        if name != DEFAULT_MODEL_NAME and name not in await self._model_names(person):
+            raise NoSuchModel(model=clean_text(name)[:60], param="model")
+
+
+def cut_at_stop(text: str, stops: Sequence[str]) -> str:
+    """Return the text up to the first stop sequence in it."""
+    found = [place for stop in stops if (place := text.find(stop)) >= 0]
+    return text[: min(found)] if found else text
+
+
+def without_begun_stop(text: str, stops: Sequence[str]) -> str:
+    """Return the text that can be shown while it grows: without an end that may become a stop
+    sequence."""
+    cut = cut_at_stop(text, stops)
+    longest = max((len(stop) for stop in stops), default=1) - 1
+    for size in range(min(longest, len(cut)), 0, -1):
+        if any(stop.startswith(cut[-size:]) for stop in stops):
+            return cut[:-size]
+    return cut
+
+
+def files_text(files: Sequence[File], page_url: str) -> str:
+    """Return where the files of an answer can be downloaded; "" if there are none.
+
+    A link to the file itself would fail, because browsers do not send the page's cookie with links
+    of other sites.
+    """
+    names = ", ".join(to_one_line(file.name) for file in files)
+    if names and page_url:
+        return say(
+            "Files: {names}. Sign in to the page to open them: {url}", names=names, url=page_url
+        )
+    return "\n".join(f"{to_one_line(file.name)}: /files/{file.id}" for file in files)
+
+
+def card_text(card: Card, page_url: str) -> str:
+    """Return a card as text: what would be done, and the page on which a person decides."""
+    rows = [
+        "- " + to_one_line(": ".join(filter(None, [row.name and f"**{row.name}**", row.text])))
+        for row in read_rows(card.rows)
+    ]
+    head = f"**{to_one_line(card.title)}** ({say(card.state)})"
+    body = defang_for_discord(
+        "\n".join(filter(None, [head, card.text and f"\n{card.text}", "", *rows]))
+    )
+    if not (card.actions and page_url):
+        return body.rstrip()
+    return f"{body.rstrip()}\n\n" + say("Decide on the page: {url}", url=page_url)
+
+
+def usage_json(usage: Usage) -> CompletionUsage:
+    """Return the tokens of a turn in the format of Chat Completions."""
+    return {
+        "prompt_tokens": usage.input, "completion_tokens": usage.output,
+        "total_tokens": usage.input + usage.output,
+        "prompt_tokens_details": {"cached_tokens": usage.cached, "audio_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning, "audio_tokens": 0},
+    }  # fmt: skip
+
+
+async def _wait_for_disconnect(request: Request) -> None:
+    """Return when the client has disconnected."""
+    while (await request.receive())["type"] != "http.disconnect":
+        continue
+
+
+def _status_and_error(outcome: Answer | PonteError) -> tuple[int, Mapping[str, object]]:
+    """Return the HTTP status and the error object of a failed turn."""
+    if isinstance(outcome, PonteError):
+        status = status_of(outcome)
+        return status, openai_error(outcome.code, outcome.words(), status)
+    status = STATUS_OF_FAILED_TURN.get(outcome.code) or STATUS_BY_CODE.get(outcome.code, 500)
+    code = OPENAI_CODES.get(outcome.code, outcome.code)
+    return status, openai_error(code, outcome.text, status)
+
+
+def _failure_response(outcome: Answer | PonteError | None) -> Response | None:
+    """Return the response for a failed turn, or None if it did not fail.
+
+    Clients repeat failed requests by themselves. The turn is over, so a repeat would be another
+    turn, and the response tells them not to.
+    """
+    if outcome is None or (isinstance(outcome, Answer) and outcome.status != "failed"):
+        return None
+    status, error = _status_and_error(outcome)
+    headers = {"x-should-retry": "false"}
+    if status in (429, 503):
+        headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return JSONResponse({"error": error}, status, headers)
+
+
+def _model_json(name: str) -> ModelEntry:
+    return {"id": name, "object": "model", "created": 0, "owned_by": DEFAULT_MODEL_NAME}
+
+
+def _format_event(data: Mapping[str, Any]) -> bytes:
+    """Return one server-sent event. JSON contains no line break, so one line is enough."""
+    return f"data: {json.dumps(data, ensure_ascii=False)}\n\n".encode(errors="replace")

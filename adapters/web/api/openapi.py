@@ -1,0 +1,178 @@
+"""Builds `GET /openapi.json` (OpenAPI 3.1) from the routes, their declarations and their handlers.
+
+A handler's docstring describes its route, and its annotations name the JSON that it reads and
+returns.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable, Sequence
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from pydantic import TypeAdapter
+from pydantic.json_schema import JsonSchemaMode
+from starlette.responses import Response
+
+from adapters.web.adapter import HOOKS_PATH
+from adapters.web.api.answers import Error, OpenAiError
+from adapters.web.routing import DeclaredRoute
+from adapters.web.sign_in.authentication import (
+    ASSETS_PREFIX,
+    COMPATIBLE_PREFIX,
+    HEALTH_PATHS,
+    OPEN_PATHS,
+)
+
+API_VERSION = "1"
+"""The version of the description. Names in it change only with a line in CHANGELOG.md."""
+Json = dict[str, Any]
+STATUS_MEANINGS = {
+    200: "done", 201: "created", 202: "stored, or stored before", 400: "invalid request",
+    401: "missing or invalid token or signature",
+    403: "request from another site, unknown host name, or missing permission",
+    404: "not found, or not yours", 410: "deleted or expired",
+    413: "too large", 415: "unsupported content type", 422: "empty message",
+    429: "too many messages, invalid tokens or open streams", 500: "the turn failed",
+    502: "the model's server refused the request",
+    503: "not saved: Ponte is stopping, or the disk or the model fails",
+}  # fmt: skip
+HOOK_SUMMARY = "Receive a webhook that `ponte.toml` configures"
+HOOK_STATUSES = (200, 202, 400, 401, 404, 413, 429, 503)
+PLATFORM_SUMMARY = "Receive the signed events of a chat platform"
+PLATFORM_STATUSES = (200, 401, 413)
+"""The routes without a handler of this adapter: what they do, and the statuses of their answers."""
+_PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
+_NOT_WORD = re.compile(r"\W+")
+_RAISES = re.compile(r"(?:^| )Raises? [A-Z].*")
+
+
+def build_document(routes: Sequence[DeclaredRoute], signed: Iterable[str] = ()) -> Json:
+    """Return the description of `routes`, and of the paths `signed`, which authenticate their
+    callers by a signature."""
+    forms: list[tuple[object, JsonSchemaMode, TypeAdapter[Any]]] = [
+        (kind, "serialization", TypeAdapter(kind)) for kind in (Error, OpenAiError)
+    ]
+    for route in routes:
+        if (answer := answer_type(route)) is not None:
+            forms.append((_operation_id(route), "serialization", TypeAdapter(answer)))
+        if route.body_model is not None:
+            forms.append((_operation_id(route), "validation", TypeAdapter(route.body_model)))
+    template = "#/components/schemas/{model}"
+    schemas, definitions = TypeAdapter.json_schemas(forms, ref_template=template)
+    paths: dict[str, Json] = {}
+    for route in routes:
+        path = _PARAMETER.sub(r"{\1}", route.path)
+        described = _describe_route(route, path, schemas)
+        paths.setdefault(path, {})[route.declaration.method.lower()] = described
+    paths |= {path: {"post": _describe_signed(path)} for path in sorted(signed)}
+    whose = "the token of the owner or of a person with an account; for /v1 an API token"
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Ponte", "version": API_VERSION},
+        "servers": [{"url": "/"}],
+        "security": [{"token": []}],
+        "paths": paths,
+        "components": {
+            "schemas": definitions["$defs"],
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer", "description": whose}
+            },
+        },
+    }
+
+
+def answer_type(route: DeclaredRoute) -> Any:
+    """Return the type of a route's JSON; None if it answers no JSON."""
+    returned = get_type_hints(route.handler)["return"]
+    kinds = get_args(returned) if get_origin(returned) in (Union, UnionType) else (returned,)
+    is_response = [inspect.isclass(kind) and issubclass(kind, Response) for kind in kinds]
+    return next((kind for kind, other in zip(kinds, is_response, strict=True) if not other), None)
+
+
+def describe_handler(route: DeclaredRoute) -> str:
+    """Return the text of the handler's docstring without the errors that it raises, in one line."""
+    return _RAISES.sub("", " ".join((route.handler.__doc__ or "").split()))
+
+
+def is_open(path: str) -> bool:
+    """Return whether requests for this path need no token."""
+    return path in OPEN_PATHS | HEALTH_PATHS or path.startswith(ASSETS_PREFIX)
+
+
+def _describe_route(route: DeclaredRoute, path: str, schemas: Any) -> Json:
+    own = route.declaration
+    summary, _, rest = describe_handler(route).partition(". ")
+    answers: Json = {kind: {"schema": {"type": "string"}} for kind in own.media}
+    if (schema := schemas.get((_operation_id(route), "serialization"))) is not None:
+        answers = {"application/json": {"schema": schema}} | answers
+    described: Json = {
+        "operationId": _operation_id(route),
+        "summary": summary.removesuffix("."),
+        "parameters": _parameters(path),
+        "responses": {str(own.status): _describe_answer(own.status, answers)},
+    }
+    if rest:
+        described["description"] = rest
+    for place, parameters in (("query", own.query), ("header", own.headers)):
+        described["parameters"] += [
+            {"name": name, "in": place, "description": words, "schema": {"type": "string"}}
+            for name, words in parameters.items()
+        ]
+    if (body := schemas.get((_operation_id(route), "validation"))) is not None:
+        content: Json = {"application/json": {"schema": body}}
+        if own.has_files:
+            content["multipart/form-data"] = {"schema": _form(body)}
+        described["requestBody"] = {"required": True, "content": content}
+    common = {400, 403} if is_open(route.path) else {400, 401, 403, 429}
+    if is_open(route.path):
+        described["security"] = []
+    error = OpenAiError if path.startswith(COMPATIBLE_PREFIX) else Error
+    for status in sorted(common | {*own.refuses}):
+        schema = schemas[error, "serialization"]
+        if path in HEALTH_PATHS and status == 503:
+            schema = schemas[_operation_id(route), "serialization"]
+        content = {"application/json": {"schema": schema}}
+        described["responses"][str(status)] = _describe_answer(status, content)
+    return described
+
+
+def _describe_signed(path: str) -> Json:
+    is_hook = path == HOOKS_PATH
+    return {
+        "operationId": f"post{_NOT_WORD.sub('_', path)}".rstrip("_"),
+        "summary": HOOK_SUMMARY if is_hook else PLATFORM_SUMMARY,
+        "security": [],
+        "parameters": _parameters(path),
+        "requestBody": {"content": {"*/*": {"schema": {}}}},
+        "responses": {
+            str(status): _describe_answer(status)
+            for status in (HOOK_STATUSES if is_hook else PLATFORM_STATUSES)
+        },
+    }
+
+
+def _operation_id(route: DeclaredRoute) -> str:
+    path = _PARAMETER.sub(r"\1", route.path)
+    return route.declaration.method.lower() + _NOT_WORD.sub("_", path).rstrip("_")
+
+
+def _parameters(path: str) -> list[Json]:
+    return [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in _PARAMETER.findall(path)
+    ]
+
+
+def _describe_answer(status: int, content: Json | None = None) -> Json:
+    described: Json = {"description": STATUS_MEANINGS[status]}
+    return described | {"content": content} if content else described
+
+
+def _form(body: Json) -> Json:
+    """Return the schema of a form with the fields of `body`, and with files."""
+    file = {"type": "string", "contentMediaType": "application/octet-stream"}
+    fields = {"file": {"type": "array", "items": file}}
+    return {"allOf": [body, {"type": "object", "properties": fields}]}

@@ -1,0 +1,452 @@
+"""Event streams (server-sent events of the HTML standard), and the JSON in them.
+
+`stream_events` is the loop of every stream. `ConversationEvents` sends a conversation to a tab,
+`TurnEvents` one turn to a script. A writer gives the events their format: `PageWriter` here, and
+`CompletionWriter` in `openai_api.py` for OpenAI's API.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Protocol
+
+from adapters.web.api.answers import CardState, ChatAnswer, Json, StoredFile
+from adapters.web.hub import Follower, Hub, LiveTurn
+from adapters.web.page.render import GrowingHtml, render
+from core.base.errors import BadInput, NotFound, PonteError
+from core.base.i18n import say
+from core.changes.card_rows import read_rows
+from core.commands import grammar
+from core.domain.messages import Address, Answer, Attachment, Card, File, Message, Person, Progress
+from core.domain.records import FINAL_STATES, HistoryEntry
+from core.journal.journal import Journal
+
+KEEP_ALIVE_SECONDS = 15.0
+"""Seconds of silence after which a comment is sent, so that no proxy closes the stream."""
+FRAME_INTERVAL_SECONDS = 0.03
+"""Shortest time between two events of growing text: a person reads no faster."""
+HTML_FRAME_INTERVAL_SECONDS = 0.1
+"""Shortest time between two events of growing text that also contain rendered HTML."""
+RECONNECT_FRAME = b"retry: 500\n\n"
+"""Tells a browser to reconnect after 500 ms. Chromium waits 3 s otherwise."""
+KEEP_ALIVE_FRAME = b": still here\n\n"
+TRANSCRIPT_RESETTING_COMMANDS = ("new", "forget")
+"""Commands after which the conversation has another transcript."""
+_CURSOR = re.compile(r"\d{1,18}(\+\d{1,18}){0,200}")
+
+
+async def stream_events(
+    follower: Follower, source: ConversationEvents | TurnEvents
+) -> AsyncIterator[bytes]:
+    """Yield the events of `source` until it or the follower ends, and keep-alives in between.
+
+    Every stream of the server runs in this loop: the page's, that of `POST /chat`, and OpenAI's.
+    """
+    async for event in source.begin():
+        yield event
+    while not source.has_ended:
+        try:
+            async with asyncio.timeout(KEEP_ALIVE_SECONDS):
+                turns = await follower.next_changes()
+        except TimeoutError:
+            yield KEEP_ALIVE_FRAME
+            turns = []
+        if follower.closed:
+            return
+        async for event in source.on_changes(turns, follower.has_missed_turns):
+            yield event
+        if not source.has_ended:
+            await follower.pause(source.interval_seconds)
+
+
+class TurnWriter(Protocol):
+    """Writes one turn as events in the format of its client."""
+
+    @property
+    def interval_seconds(self) -> float:
+        """Shortest time between two events of growing text."""
+
+    def begin(self) -> AsyncIterator[bytes]:
+        """Yield the events that come before anything is known of the answer."""
+
+    def write_progress(self, progress: Progress) -> AsyncIterator[bytes]:
+        """Yield what is new in `progress` since the last call."""
+
+    def write_outcome(self, outcome: Answer | PonteError) -> AsyncIterator[bytes]:
+        """Yield the rest of the text and the events that end the turn."""
+
+
+class TurnEvents:
+    """The stream of one turn until its end, written by `writer`."""
+
+    def __init__(self, journal: Journal, turn: str, writer: TurnWriter) -> None:
+        self._journal = journal
+        self._turn = turn
+        self._writer = writer
+        self.outcome: Answer | PonteError | None = None
+        """How the turn ended; None while it runs. It is set before the last events are written."""
+
+    @property
+    def interval_seconds(self) -> float:
+        """Shortest time between two calls of `on_changes`."""
+        return self._writer.interval_seconds
+
+    @property
+    def has_ended(self) -> bool:
+        """Return True if the outcome of the turn is known."""
+        return self.outcome is not None
+
+    def begin(self) -> AsyncIterator[bytes]:
+        """Yield the first events of the stream."""
+        return self._writer.begin()
+
+    async def on_changes(self, turns: Sequence[LiveTurn], missed: bool) -> AsyncIterator[bytes]:
+        """Yield the events for changes of the turn. `missed` says that some turns ended between
+        two calls; the journal has them."""
+        changed = (live for live in turns if live.turn == self._turn and not live.cards)
+        live = next(changed, None)
+        self.outcome = live.outcome if live else None
+        if missed and self.outcome is None:
+            self.outcome = (await self._journal.history_entry(self._turn)).answer
+        if self.outcome is not None:
+            async for event in self._writer.write_outcome(self.outcome):
+                yield event
+        elif live is not None:
+            async for event in self._writer.write_progress(live.progress):
+                yield event
+
+
+class PageWriter:
+    """Writes one turn as the page's events: `progress`, `delta`, `card`, `file`, `done`, `error`.
+
+    It remembers what it has written, so that each call yields only what is new.
+    """
+
+    def __init__(self, turn: str, conversation: str, has_html: bool, turns_before: int = 0) -> None:
+        """`has_html` adds rendered HTML to each text. `turns_before` is the number of turns of this
+        conversation that run first."""
+        self._turn = turn
+        self._conversation = conversation
+        self._has_html = has_html
+        self._turns_before = turns_before
+        self._text = ""
+        self._activity = ""
+        self._html = GrowingHtml()
+        self.interval_seconds = FRAME_INTERVAL_SECONDS
+
+    async def begin(self) -> AsyncIterator[bytes]:
+        """Yield a `progress` event with the number of queued messages before this one."""
+        count, text = self._turns_before, ""
+        if count:
+            text = say("Queued messages before this one: {count}.", count=count)
+        yield format_event("progress", {"turn": self._turn, "text": text})
+
+    async def write_progress(self, progress: Progress) -> AsyncIterator[bytes]:
+        """Yield the events for the difference to the progress that was written last."""
+        if progress.current_step != self._activity:
+            self._activity = progress.current_step
+            yield format_event("progress", {"turn": self._turn, "text": progress.current_step})
+        if progress.text != self._text:
+            yield format_event("delta", await self._text_change(progress.text))
+
+    async def write_outcome(self, outcome: Answer | PonteError) -> AsyncIterator[bytes]:
+        """Yield the rest of the text, the cards and files, and the end of the turn."""
+        # A script puts the pieces together, so the last one completes the text of the answer.
+        if isinstance(outcome, Answer) and outcome.text != self._text:
+            yield format_event("delta", await self._text_change(outcome.text))
+        async for event in self.write_end(outcome):
+            yield event
+
+    async def write_end(self, outcome: Answer | PonteError, id: str = "") -> AsyncIterator[bytes]:
+        """Yield the cards, the files and `done`, or `error`. The last event carries `id`."""
+        if isinstance(outcome, PonteError):
+            error = {"code": outcome.code, "message": outcome.words(), "turn": self._turn}
+            yield format_event("error", error, id)
+            return
+        for card in outcome.cards:
+            yield format_event("card", {**card_json(card), "turn": self._turn})
+        for file in outcome.files:
+            yield format_event("file", {**file_json(file), "turn": self._turn})
+        html = await render(outcome.text) if self._has_html else None
+        body = answer_json(outcome, self._conversation, self._turn, html)
+        yield format_event("done", body, id)
+
+    async def _text_change(self, text: str) -> Json:
+        """Return what was added to the text. `reset` is set if the new text replaces the old."""
+        is_continued = text.startswith(self._text)
+        data: Json = {"turn": self._turn, "text": text[len(self._text) :] if is_continued else text}
+        if not is_continued:
+            data["reset"] = True
+        self._text = text
+        if self._has_html:
+            # Rendering takes time that grows with the text: it may use an eighth of it.
+            began = time.perf_counter()
+            data["html"] = await self._html.render(text)
+            self.interval_seconds = max(
+                HTML_FRAME_INTERVAL_SECONDS, 8 * (time.perf_counter() - began)
+            )
+        return data
+
+
+class ReadCursor:
+    """The position up to which a tab has read: the `id:` of events and `Last-Event-ID`.
+
+    `12+14` means that the tab has seen the end of every turn up to seq 12, and of 14. Turn 13 still
+    runs: a decision overtakes the turn before it. A cursor holds no secret, and any process can
+    read it, also after a restart.
+    """
+
+    def __init__(self, base: int = 0, beyond: frozenset[int] = frozenset()) -> None:
+        self._base = base
+        self._ended = set(beyond)
+        self._open: set[int] = set()
+
+    @classmethod
+    def parse(cls, text: str) -> ReadCursor | None:
+        """Return the cursor that `text` stands for, or None if it is not one."""
+        if not _CURSOR.fullmatch(text):
+            return None
+        base, *beyond = (int(number) for number in text.split("+"))
+        return cls(base, frozenset(beyond))
+
+    @classmethod
+    def after(cls, entries: Sequence[HistoryEntry]) -> ReadCursor:
+        """Return the cursor of a tab that has read all of `entries`."""
+        cursor = cls()
+        for entry in entries:
+            if _is_over(entry):
+                cursor.mark_ended(entry.seq)
+            else:
+                cursor.mark_running(entry.seq)
+        return cursor
+
+    def has_seen(self, seq: int) -> bool:
+        """Return whether the end of this turn was sent."""
+        return seq in self._ended or (seq <= self._base and seq not in self._open)
+
+    def mark_running(self, seq: int) -> None:
+        """Note that the tab has seen the beginning of the turn `seq`."""
+        if not self.has_seen(seq):
+            self._open.add(seq)
+
+    def mark_ended(self, seq: int) -> None:
+        """Note that the tab has seen the end of the turn `seq`."""
+        self._open.discard(seq)
+        self._ended.add(seq)
+
+    def __str__(self) -> str:
+        highest = max(self._ended, default=0)
+        base = min(self._open) - 1 if self._open else max(self._base, highest)
+        beyond = sorted(seq for seq in self._ended if seq > base)
+        return "+".join(map(str, [base, *beyond[-200:]]))
+
+
+class ConversationEvents:
+    """The stream of one tab: what it missed since its cursor, then every turn as it happens.
+
+    A tab without a cursor starts now: turns that have already ended are not sent.
+    """
+
+    interval_seconds = FRAME_INTERVAL_SECONDS
+    has_ended = False
+
+    def __init__(
+        self, hub: Hub, address: Address, cursor: ReadCursor | None, has_html: bool, person: Person
+    ) -> None:
+        self._hub = hub
+        self._journal = hub.conversations.journal
+        self._conversation = address.channel
+        self._key = address.conversation
+        self._skips_ended = cursor is None
+        self._cursor = cursor or ReadCursor()
+        self._has_html = has_html
+        self._person = person
+        self._requests: tuple[str, ...] = ()
+        self._writers: dict[str, PageWriter] = {}
+
+    async def begin(self) -> AsyncIterator[bytes]:
+        """Yield the missed turns, then a `ready` event."""
+        yield RECONNECT_FRAME
+        async for event in self._catch_up():
+            yield event
+        ready = {"conversation": self._conversation}
+        yield format_event("ready", ready, str(self._cursor))
+        self._hub.requests.refresh(self._person)
+        async for event in self._write_requests():
+            yield event
+
+    async def on_changes(self, turns: Sequence[LiveTurn], missed: bool) -> AsyncIterator[bytes]:
+        """Yield the events for changed turns. `missed`: changes may have been lost, so the journal
+        is read again."""
+        if missed:
+            async for event in self._catch_up():
+                yield event
+        for live in turns:
+            async for event in self._write_turn(live):
+                yield event
+        async for event in self._write_requests():
+            yield event
+        intervals = (writer.interval_seconds for writer in self._writers.values())
+        self.interval_seconds = max(intervals, default=FRAME_INTERVAL_SECONDS)
+
+    async def _write_requests(self) -> AsyncIterator[bytes]:
+        """Yield how many requests wait for the visitor, if other ones wait than before."""
+        waiting = self._hub.requests.waiting_for(self._person)
+        if waiting != self._requests:
+            self._requests = waiting
+            yield format_event("requests", {"count": len(waiting)})
+
+    async def _catch_up(self) -> AsyncIterator[bytes]:
+        """Yield from the journal the turns that ended unseen, and watch those that run."""
+        for entry in await self._journal.list_entries(self._key):
+            if _is_over(entry):
+                if self._skips_ended:
+                    self._cursor.mark_ended(entry.seq)
+                elif not self._cursor.has_seen(entry.seq):
+                    async for event in self._write_ended_turn(entry):
+                        yield event
+            elif entry.turn not in self._writers:
+                self._cursor.mark_running(entry.seq)
+                self._hub.watch(self._key, entry.seq, entry.message)
+        self._skips_ended = False
+
+    async def _write_ended_turn(self, entry: HistoryEntry) -> AsyncIterator[bytes]:
+        if entry.turn not in self._writers:
+            message = message_json(entry.message, entry.seq, entry.created_at, entry.state)
+            yield format_event("message", message)
+        self._cursor.mark_ended(entry.seq)
+        writer = self._writers.pop(entry.turn, None) or self._new_writer(entry.turn)
+        if entry.answer is not None:
+            async for event in writer.write_end(entry.answer, str(self._cursor)):
+                yield event
+
+    async def _write_turn(self, live: LiveTurn) -> AsyncIterator[bytes]:
+        for card in live.cards:
+            yield format_event("card", {**card_json(card), "turn": live.turn})
+        if live.cards:
+            return
+        if live.message is None:  # another process accepted it; the journal has its message
+            try:
+                entry = await self._journal.history_entry(live.turn)
+            except NotFound:
+                return
+            live.seq, live.message = entry.seq, entry.message
+        if self._cursor.has_seen(live.seq):
+            return
+        self._cursor.mark_running(live.seq)
+        if live.turn not in self._writers:
+            self._writers[live.turn] = self._new_writer(live.turn)
+            message = message_json(live.message, live.seq, live.message.sent_at)
+            yield format_event("message", message)
+        writer = self._writers[live.turn]
+        if outcome := live.outcome:
+            del self._writers[live.turn]
+            self._cursor.mark_ended(live.seq)
+            async for event in writer.write_end(outcome, str(self._cursor)):
+                yield event
+            if resets_transcript(live.message):
+                yield format_event("reset", {"conversation": self._conversation})
+            return
+        async for event in writer.write_progress(live.progress):
+            yield event
+
+    def _new_writer(self, turn: str) -> PageWriter:
+        return PageWriter(turn, self._conversation, self._has_html)
+
+
+def _is_over(entry: HistoryEntry) -> bool:
+    return entry.answer is not None or entry.state in FINAL_STATES
+
+
+def resets_transcript(message: Message) -> bool:
+    """Return whether the turn of this message replaces or empties the transcript."""
+    try:
+        command = grammar.parse_message(message)
+    except BadInput:
+        return False
+    return bool(message.replaced_turn) or (
+        command is not None and command.name in TRANSCRIPT_RESETTING_COMMANDS
+    )
+
+
+def format_event(event: str, data: Mapping[str, object], id: str = "") -> bytes:
+    """Return one server-sent event. JSON contains no line break, so one `data:` line is enough."""
+    head = f"id: {id}\n" if id else ""
+    return f"event: {event}\n{head}data: {json.dumps(data, ensure_ascii=False)}\n\n".encode(
+        errors="replace"
+    )
+
+
+def file_json(file: File) -> StoredFile:
+    """Return a file of an answer as JSON. `size` is in bytes."""
+    return {"name": file.name, "url": f"/files/{file.id}", "type": file.type, "size": file.size}
+
+
+def attachment_json(attachment: Attachment) -> Json:
+    """Return a file that the person sent. `url` is missing while its bytes are not stored."""
+    body: Json = {"name": attachment.name, "type": attachment.type, "size": attachment.size}
+    return body | {"url": f"/files/{attachment.file}"} if attachment.file else body
+
+
+def card_json(card: Card) -> CardState:
+    """Return the body of a card. Each row has `before` and `after` as raw values, and its `name`,
+    `name_field` and `changes` (`field`, `before`, `after`) in words."""
+    rows = [
+        dict(row) | asdict(words)
+        for row, words in zip(card.rows, read_rows(card.rows), strict=True)
+    ]
+    return {
+        "id": card.id, "kind": card.kind, "title": card.title, "text": card.text, "rows": rows,
+        "actions": list(card.actions), "state": card.state, "expires_at": card.expires_at,
+        "is_whole": card.is_whole, "revision": card.revision,
+    }  # fmt: skip
+
+
+def answer_json(
+    answer: Answer, conversation: str, turn: str, html: str | None = None
+) -> ChatAnswer:
+    """Return the body of `POST /chat` and of the event `done`, with `html` if it is given."""
+    body: ChatAnswer = {
+        "response": answer.text,
+        "conversation": conversation,
+        "turn": turn,
+        "status": answer.status,
+        "files": [file_json(file) for file in answer.files],
+        "cards": [card_json(card) for card in answer.cards],
+    }
+    if answer.code:
+        body["code"] = answer.code
+    if answer.has_own_post:
+        body["aloud"] = True
+    if html is not None:
+        body["html"] = html
+    return body
+
+
+def message_json(message: Message, seq: int, at: float, state: str = "new") -> Json:
+    """Return a person's message with the `state` of its turn. `at` is in seconds since the epoch.
+
+    `event_key` is the one that the client sent: a tab recognizes a message that it already shows.
+    """
+    return {
+        "role": "user",
+        "turn": message.turn,
+        "event_key": message.event_key.partition(":")[2],
+        "seq": seq,
+        "text": message.text,
+        "files": [attachment_json(attachment) for attachment in message.attachments],
+        "clicked": message.is_click,
+        "replaces": message.replaced_turn,
+        "at": at,
+        "state": state,
+    }
+
+
+def replace_cards(answer: Answer, changed: Mapping[str, Card]) -> Answer:
+    """Return `answer` with its cards in their present state, which `changed` holds by their ids."""
+    return replace(answer, cards=tuple(changed.get(card.id, card) for card in answer.cards))

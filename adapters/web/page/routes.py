@@ -1,0 +1,544 @@
+"""The routes for reading conversations and files, the page itself, sign-in and accounts."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections.abc import Collection, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+from urllib.parse import quote
+
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from adapters.web.api.answers import (
+    ApiTokenEntry,
+    ApiTokenList,
+    ConversationList,
+    Json,
+    ListedConversation,
+    Me,
+    PageWords,
+    RequestList,
+    StatusAnswer,
+    Transcript,
+    Welcome,
+)
+from adapters.web.api.stream import (
+    ConversationEvents,
+    ReadCursor,
+    answer_json,
+    card_json,
+    message_json,
+    replace_cards,
+    stream_events,
+)
+from adapters.web.errors import UnknownPath, translate_page
+from adapters.web.http_io import (
+    EVENT_STREAM_TYPE,
+    HTML_QUERY,
+    ID_PATTERN,
+    INLINE_IMAGE_TYPES,
+    EventStream,
+    RequestBody,
+    read_visit,
+    visitor_of,
+    wants_html,
+)
+from adapters.web.page.render import to_html
+from adapters.web.routing import MessageRoutes, RouteGroup, endpoint
+from adapters.web.sign_in.authentication import SESSION_SECONDS, Visitors
+from core.base.errors import NotAllowed, NotFound, NotStored
+from core.base.i18n import LANGUAGE, LOCALES, format_moment, say, use_locale
+from core.base.text import Fence, clean_text, fence_after_line, safe_file_name, to_one_line
+from core.base.titles import MAX_CONVERSATION_TITLE_CHARACTERS, first_words, shorten_title
+from core.chat.approval_notices import PersonNoticeService
+from core.commands.grammar import TRANSLATED
+from core.domain.conversation_ports import StatusBoard
+from core.domain.messages import Address, Person
+from core.domain.records import ApiToken, ConversationSummary, HistoryEntry
+from core.models.demo_tour import DRAW_SENTENCE, OVERDUE_SENTENCE, PAY_SENTENCE, QUICK_SENTENCE
+from core.people.notices import PersonNotice
+from core.people.ports import OwnerNames, PageAccounts
+from core.people.rules import OWNER_ID
+
+PAGE_FOLDER = Path(__file__).parent
+"""The page's files. Those whose suffix is in PAGE_MEDIA_TYPES are served under their names."""
+PAGE_MEDIA_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".webmanifest": "application/manifest+json",
+}
+SERVICE_WORKER_FILE = "worker.js"
+PAGE_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; manifest-src 'self'; worker-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+"""What the page may load and connect to (Content-Security-Policy)."""
+BYTES_TYPE = "application/octet-stream"
+
+
+MAX_SEARCH_CHARS = 200
+NEWEST_ROWS_SENTENCE = "Show me the newest rows of {table}."
+MAX_WELCOME_NAMES = 12
+"""Names of tables, and of quick commands, on the welcome screen."""
+
+
+class ConversationMarks(RequestBody):
+    """The body of `PATCH /conversations/{id}`. A title of "" restores the one that the model made,
+    or else the one made from the first message."""
+
+    title: str | None = Field(None, max_length=1000)
+    pinned: bool | None = None
+
+
+class LoginRequest(RequestBody):
+    """The body of `POST /login`. Its sender is not authenticated yet, so it is small."""
+
+    max_bytes: ClassVar[int] = 4096
+
+    token: str = Field(max_length=1000)
+
+
+class OwnerNameRequest(RequestBody):
+    """The body of `PATCH /me`."""
+
+    name: str = Field(max_length=1000)
+
+
+@dataclass(frozen=True)
+class ConversationRoutes(MessageRoutes):
+    """The routes of conversations and their files."""
+
+    board: StatusBoard
+
+    @endpoint(
+        "GET", "/conversations", query={"search": "only conversations that contain these words"}
+    )
+    async def list_all(self, request: Request) -> ConversationList:
+        """Conversations that have a message, the pinned ones and then the last used first.
+        `?search=` returns those with all these words, each with the newest `turn` that has them and
+        an excerpt of it."""
+        platform, journal = self.visitors.auth.platform, self.conversations.journal
+        own = self.visitors.address_person(visitor_of(request).person)
+        words = clean_text(request.query_params.get("search", "")).strip()[:MAX_SEARCH_CHARS]
+        hits = await journal.search(platform, words, own) if words else {}
+        conversations: list[ListedConversation] = []
+        for one in await self._list_own(request):
+            entry: ListedConversation = {
+                "id": one.first.address.channel,
+                "title": conversation_title(one),
+                "pinned": one.is_pinned,
+                "at": one.used_at,
+            }
+            if hit := hits.get(one.conversation):
+                entry["turn"] = hit.turn
+                entry["excerpt"] = {"before": hit.before, "match": hit.match, "after": hit.after}
+            if hit or not words:
+                conversations.append(entry)
+        return {"conversations": conversations}
+
+    @endpoint("PATCH", "/conversations/{id}", refuses=(404,))
+    async def mark(self, request: Request, body: ConversationMarks) -> StatusAnswer:
+        """Rename, pin or unpin a conversation."""
+        title = body.title
+        if title is not None:
+            title = to_one_line(title, MAX_CONVERSATION_TITLE_CHARACTERS)
+        key = self._address(request).conversation
+        if title is not None or body.pinned is not None:
+            await self.conversations.journal.set_listing(key, title, body.pinned)
+        return {"status": "marked"}
+
+    @endpoint("DELETE", "/conversations/{id}", refuses=(404, 503))
+    async def forget(self, request: Request) -> StatusAnswer:
+        """Delete a conversation. The deletion is stored as a `forget` command before it runs."""
+        address = self._address(request)
+        if not await self.conversations.journal.list_entries(address.conversation):
+            raise NotFound(what="conversation")
+        answer = await self.send_click(request, "forget yes", address.channel)
+        return {"status": "forgotten", "text": answer.text}
+
+    @endpoint("GET", "/conversations/{id}/export", media=("text/markdown",), refuses=(404,))
+    async def export(self, request: Request) -> Response:
+        """Export a conversation as a Markdown file with the title that `list_all` gives it."""
+        key = self._address(request).conversation
+        shown = await self.conversations.journal.list_entries(key)
+        listed = {one.conversation: one for one in await self._list_own(request)}
+        if not shown or key not in listed:
+            raise NotFound(what="conversation")
+        title = conversation_title(listed[key])
+        text = "\n".join([f"# {title}", *(_export_entry(one) for one in shown)])
+        headers = {
+            "Content-Type": "text/markdown; charset=utf-8",
+            "Content-Disposition": _disposition("attachment", safe_file_name(f"{title}.md")),
+            "Cache-Control": "no-store",
+        }
+        return Response(f"{text}\n".encode(errors="replace"), headers=headers)
+
+    @endpoint("GET", "/conversations/{id}", query=HTML_QUERY, refuses=(404,))
+    async def show(self, request: Request) -> Transcript:
+        """Messages and cards so far, oldest first. `events` continues from `cursor`."""
+        address = self._address(request)
+        key = address.conversation
+        shown = await self.conversations.journal.list_entries(key)
+        changed = {card.id: card for card in await self.board.changes(key)}
+        answers = {one.turn: one.answer.text for one in shown if one.answer is not None}
+        rendered: dict[str, str] = {}
+        if wants_html(request):  # a long conversation takes seconds
+            rendered = await asyncio.to_thread(
+                lambda: {turn: to_html(text) for turn, text in answers.items()}
+            )
+        messages: list[Json] = []
+        for one in shown:
+            messages.append(message_json(one.message, one.seq, one.created_at, one.state))
+            if one.answer is not None:
+                answer, html = replace_cards(one.answer, changed), rendered.get(one.turn)
+                # The fields of an answer are those of the event `done`.
+                body: Json = dict(answer_json(answer, address.channel, one.turn, html))
+                del body["response"], body["conversation"]
+                said = {"role": "assistant", "text": answer.text, "seq": one.seq}
+                messages.append(said | {"at": one.created_at} | body)
+        cards = {card["id"]: card for one in messages for card in one.get("cards", [])}
+        cards |= {id: card_json(card) for id, card in changed.items()}
+        return {
+            "conversation": address.channel,
+            "messages": messages,
+            "cards": list(cards.values()),
+            "cursor": str(ReadCursor.after(shown)),
+        }
+
+    @endpoint(
+        "GET",
+        "/conversations/{id}/events",
+        media=(EVENT_STREAM_TYPE,),
+        refuses=(404, 429, 503),
+        query={"after": "a cursor; default: now", **HTML_QUERY},
+        headers={"Last-Event-ID": "a cursor; default: now"},
+    )
+    async def events(self, request: Request) -> Response:
+        """Stream the events of the conversation after `Last-Event-ID`. Browsers that cannot send
+        that header use `?after=`."""
+        address = self._address(request)
+        if request.method == "HEAD":
+            return Response(media_type="text/event-stream")
+        last = request.headers.get("last-event-id", "") or request.query_params.get("after", "")
+        person = visitor_of(request).person
+        cursor = ReadCursor.parse(last)
+        events = ConversationEvents(self.hub, address, cursor, wants_html(request), person)
+        with ExitStack() as stack:
+            follow = self.hub.follow(address.conversation, visitor_of(request))
+            follower = stack.enter_context(follow)
+            return EventStream(stream_events(follower, events), stack.pop_all())
+
+    @endpoint("GET", "/approvals", refuses=(503,))
+    async def approvals(self, request: Request) -> RequestList:
+        """The requests that wait for the reader's decision, oldest first, from every platform.
+        `conversation` is set if the request was made in a conversation that the reader can open.
+        `POST /cards/{id}` decides on a card."""
+        person = visitor_of(request).person
+        approvals = []
+        for waiting in await self.hub.requests.list_requests(person):
+            card, address = card_json(waiting.card), waiting.change.proposal.address
+            if self.visitors.owns(person, address.conversation):
+                card["conversation"] = address.channel
+            approvals.append(card)
+        return {"approvals": approvals}
+
+    @endpoint("GET", "/files/{id}", media=(BYTES_TYPE,), refuses=(404,))
+    async def file(self, request: Request) -> Response:
+        """Return the bytes of a file."""
+        id = str(request.path_params["id"])
+        if not ID_PATTERN.fullmatch(id):
+            raise NotFound(what="file")
+        # Files of Slack and Discord are in no conversation of the reader's.
+        conversation = await self.conversations.files.conversation_of(id)
+        if not self.visitors.owns(visitor_of(request).person, conversation):
+            raise NotFound(what="file")
+        tag = f'"{id}"'
+        headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=headers)
+        file, data = await self.conversations.files.get(id)
+        is_picture = file.type in INLINE_IMAGE_TYPES
+        how = "inline" if is_picture else "attachment"
+        headers |= {
+            "Content-Type": file.type if is_picture else BYTES_TYPE,
+            "Content-Disposition": _disposition(how, safe_file_name(file.name)),
+            "Content-Security-Policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
+        }
+        return Response(data, headers=headers)
+
+    async def _list_own(self, request: Request) -> Sequence[ConversationSummary]:
+        own = self.visitors.address_person(visitor_of(request).person)
+        return await self.conversations.journal.list_conversations(self.visitors.auth.platform, own)
+
+    def _address(self, request: Request) -> Address:
+        """Return the address of the conversation in the path, which is one of the reader's. Raise
+        NotFound."""
+        id = str(request.path_params["id"])
+        if not ID_PATTERN.fullmatch(id):
+            raise NotFound(what="conversation")
+        return self.visitors.address_of(visitor_of(request).person, id)
+
+
+@dataclass(frozen=True)
+class PageRoutes(RouteGroup):
+    """The page, and what it shows before the first message."""
+
+    visitors: Visitors
+    board: StatusBoard
+
+    @endpoint("GET", "/", media=("text/html",), is_static=True)
+    async def page(self, request: Request) -> Response:
+        """The page."""
+        return self._file(request, "index.html")
+
+    @endpoint("GET", "/page/words.json", query={"locale": "en, pt-BR or fr"}, is_static=True)
+    async def words(self, request: Request) -> PageWords:
+        """The page's sentences by key, in the locale that the browser asks for."""
+        asked = request.query_params.get("locale", "")
+        with use_locale(asked if asked in LOCALES else ""):
+            return {"locale": LANGUAGE.get(), "words": translate_page()}
+
+    @endpoint("GET", "/page/{name}", media=(BYTES_TYPE,), refuses=(404,), is_static=True)
+    @endpoint("GET", "/page/{version}/{name}", media=(BYTES_TYPE,), refuses=(404,), is_static=True)
+    async def asset(self, request: Request) -> Response:
+        """A script, style or picture of the page. Browsers keep one with the present `version`."""
+        return self._file(request, str(request.path_params["name"]))
+
+    @endpoint("GET", "/welcome")
+    async def welcome(self, request: Request) -> Welcome:
+        """Return suggestions for the first message, in the visitor's language.
+
+        The state of the parts is included for the owner and admins only.
+        """
+        person = visitor_of(request).person
+        here = self.visitors.address_of(person, "main")
+        may_read = await self.visitors.may(person, "read")
+        tables = await self.board.tables(person, here) if may_read else ()
+        commands = await self.board.commands(person, here)
+        operates = await self.visitors.may(person, "administer")
+        health = await self.board.health()
+        parts = health if operates else ()
+        running = {part.name for part in health if part.state == "on"}
+        is_sample = bool(tables) and "sample" in running
+        return {
+            "tries": await self._suggestions(person, tables, running, is_sample=is_sample),
+            "sample": is_sample,
+            "tables": list(tables[:MAX_WELCOME_NAMES]),
+            "commands": [
+                one.title_and_description()[0] or one.slug for one in commands[:MAX_WELCOME_NAMES]
+            ],
+            "parts": [{"name": p.name, "state": p.state, "words": p.words} for p in parts],
+            "demo": self.board.is_demo and operates,
+        }
+
+    async def _suggestions(
+        self, person: Person, tables: Sequence[str], running: Collection[str], *, is_sample: bool
+    ) -> list[str]:
+        """Return messages that will work here: four of the demo's tour over sample tables, else
+        three. `running` are the names of the parts that are on."""
+        board, tries = self.board, list[str]()
+        if is_sample:
+            tries += [say(OVERDUE_SENTENCE), say(PAY_SENTENCE)]
+        elif board.is_demo:
+            tries += [f"show {tables[0]}", "list tables"] if tables else []
+        else:
+            tries += [say(NEWEST_ROWS_SENTENCE, table=to_one_line(name, 60)) for name in tables[:1]]
+        runs_code = "code" in running and await self.visitors.may(person, "code")
+        tries += [say(DRAW_SENTENCE)] if runs_code else []
+        tries += [say(QUICK_SENTENCE)] if is_sample and board.is_demo else []
+        own = {english: name for name, english in TRANSLATED.get(LANGUAGE.get(), {}).items()}
+        commands = [own.get(name, name) for name in ("help", "status")]
+        return [*tries, say("What can you do?"), *commands][: 4 if is_sample else 3]
+
+    def _file(self, request: Request, name: str) -> Response:
+        version, files = self._files
+        if name not in files:
+            raise UnknownPath
+        tag, is_kept = f'"{version}"', request.path_params.get("version") == version
+        headers = {
+            "Content-Type": PAGE_MEDIA_TYPES[Path(name).suffix],
+            "ETag": tag,
+            "Cache-Control": "public, max-age=31536000, immutable" if is_kept else "no-cache",
+            "Content-Security-Policy": PAGE_SECURITY_POLICY,
+        }
+        if name == SERVICE_WORKER_FILE:
+            headers["Service-Worker-Allowed"] = "/"  # else it serves /page/ alone
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=headers)
+        return Response(files[name], headers=headers)
+
+    @cached_property
+    def _files(self) -> tuple[str, dict[str, bytes]]:
+        """Read the page's files once, about 250 kB in all. Return their version, which is a hash of
+        all of them, and name → bytes. The page loads files of its own version."""
+        paths = sorted(PAGE_FOLDER.iterdir())
+        files = {path.name: path.read_bytes() for path in paths if path.suffix in PAGE_MEDIA_TYPES}
+        version = hashlib.sha256(b"".join(files.values())).hexdigest()[:16]
+        page = files["index.html"].replace(b'"/page/', f'"/page/{version}/'.encode())
+        return version, files | {"index.html": page}
+
+
+@dataclass(frozen=True)
+class SessionRoutes(RouteGroup):
+    """The visitor's sign-in, permissions and notices."""
+
+    visitors: Visitors
+    notices: PersonNoticeService
+
+    @endpoint("POST", "/login", refuses=(413, 429))
+    async def login(self, request: Request, body: LoginRequest) -> StatusAnswer | Response:
+        """Sign in with a token: sets the session's cookie. Raises WrongToken, TooManyTries,
+        TooLarge."""
+        session = await self.visitors.auth.sign_in(body.token, read_visit(request.scope))
+        return self._with_session(JSONResponse({"status": "signed in"}), session, SESSION_SECONDS)
+
+    @endpoint("POST", "/logout")
+    async def logout(self, request: Request) -> StatusAnswer | Response:
+        """End the session and delete its cookie. Raises NotStored."""
+        await self.visitors.auth.sign_out(read_visit(request.scope))
+        return self._with_session(JSONResponse({"status": "signed out"}), "", 0)
+
+    @endpoint("GET", "/me")
+    async def me(self, request: Request) -> Me:
+        """Return the visitor's key (as in ponte.toml and `ponte usage`), name and permissions.
+
+        `operates` is true for the owner and admins, who see the state of all parts and everybody's
+        usage. `models` are those that the visitor can name in `POST /chat`. `notices` are sentences
+        that the visitor has not closed yet, such as that the owner replaced their sign-in link.
+        """
+        person = visitor_of(request).person
+        owner = person.id == OWNER_ID
+        name = (person.name or person.id) if owner else person.id
+        notices: Sequence[PersonNotice] = ()
+        with suppress(NotStored):
+            notices = await self.notices.list_waiting(person)
+        return {
+            "person": person.key,
+            "name": name,
+            "owner": owner,
+            "operates": await self.visitors.is_operator(person),
+            "models": list(await self.visitors.list_models(person)),
+            "notices": [
+                {"id": one.id, "text": one.words(), "at": one.created_at} for one in notices
+            ],
+        }
+
+    @endpoint("DELETE", "/me/notices/{id}", refuses=(404, 503))
+    async def dismiss(self, request: Request) -> StatusAnswer:
+        """Close a notice for good. Raises NotFound, NotStored."""
+        person, id = visitor_of(request).person, str(request.path_params["id"])
+        if not await self.notices.dismiss(person, id):
+            raise NotFound(what="notice")
+        return {"status": "dismissed"}
+
+    def _with_session(self, response: Response, session: str, age: int) -> Response:
+        auth = self.visitors.auth
+        if auth.cookie:
+            response.set_cookie(
+                auth.cookie, session, max_age=age, httponly=True, samesite="strict",
+                secure=auth.secure,
+            )  # fmt: skip
+        return response
+
+
+def conversation_title(one: ConversationSummary) -> str:
+    """Return its title, else the first words of its first message without Markdown, else the name
+    of that message's first file."""
+    files = one.first.attachments
+    return one.title or first_words(one.first.text) or shorten_title(files[0].name if files else "")
+
+
+def _export_entry(one: HistoryEntry) -> str:
+    """Return one message and its answer in Markdown: author, time (UTC), text, names of files."""
+    at = format_moment(datetime.fromtimestamp(one.created_at, UTC))
+    said = [
+        f"## {one.message.author.name or say('You')} · {at} UTC",
+        _close_code_block(one.message.text),
+    ]
+    said += [f"- {attached.name}" for attached in one.message.attachments]
+    if one.answer is not None:
+        said += ["## Ponte", _close_code_block(one.answer.text)]
+        said += [f"- {card.id}: {card.title} ({say(card.state)})" for card in one.answer.cards]
+        said += [f"- {file.name}" for file in one.answer.files]
+    return "\n\n".join(["", *filter(None, said)])
+
+
+def _close_code_block(text: str) -> str:
+    """Return the text with the closing line of a code block that it leaves open."""
+    fence: Fence | None = None
+    for line in text.split("\n"):
+        fence = fence_after_line(line, fence, len(line))
+    return f"{text}\n{fence.closing}" if fence else text
+
+
+def _disposition(how: str, name: str) -> str:
+    """Return the header Content-Disposition of a file with this name."""
+    plain = re.sub(r'[^ -~]|["\\]', "_", name)
+    return f"{how}; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}"
+
+
+class ApiTokenRequest(RequestBody):
+    """The body of `POST /me/tokens`. `days` is how long the token is valid; 0 means without end."""
+
+    name: str = Field("", max_length=1000)
+    days: int = Field(0, ge=0, le=3660)
+
+
+@dataclass(frozen=True)
+class AccountRoutes(RouteGroup):
+    """The owner's name and the visitor's own API tokens. An API token itself opens none of these
+    routes."""
+
+    accounts: PageAccounts
+    owner: OwnerNames
+
+    @endpoint("PATCH", "/me", refuses=(503,))
+    async def rename(self, request: Request, body: OwnerNameRequest) -> StatusAnswer:
+        """Change the owner's name. "" returns to the system user's name. Raises
+        NotAllowed, NotStored."""
+        if visitor_of(request).person.id != OWNER_ID:
+            raise NotAllowed("Only the owner of this Ponte can change that name.")
+        await self.owner.change(body.name)
+        return {"status": "renamed", "text": self.owner.current}
+
+    @endpoint("GET", "/me/tokens")
+    async def list_all(self, request: Request) -> ApiTokenList:
+        """List the visitor's API tokens, the oldest first."""
+        tokens = await self.accounts.list_api_tokens(visitor_of(request).person.key)
+        return {"tokens": [_token_json(one) for one in tokens]}
+
+    @endpoint("POST", "/me/tokens", status=201, refuses=(503,))
+    async def create(self, request: Request, body: ApiTokenRequest) -> ApiTokenEntry:
+        """Create an API token. Only this answer contains its text."""
+        key = visitor_of(request).person.key
+        token, text = await self.accounts.create_api_token(key, body.name, body.days)
+        return {**_token_json(token), "token": text}
+
+    @endpoint("DELETE", "/me/tokens/{id}", refuses=(404, 503))
+    async def revoke(self, request: Request) -> StatusAnswer:
+        """Revoke one of the visitor's API tokens. Raise NotFound, also for another person's."""
+        key = visitor_of(request).person.key
+        await self.accounts.revoke_api_token(str(request.path_params["id"]), key)
+        return {"status": "revoked"}
+
+
+def _token_json(token: ApiToken) -> ApiTokenEntry:
+    """Return what people may see of a token. Times are in seconds since the epoch; `expires` is 0
+    for never."""
+    is_expired = token.is_expired(datetime.now(UTC).timestamp())
+    return {
+        "id": token.id, "name": token.name, "added": token.added_at, "expires": token.expires_at,
+        "seen": token.last_use, "expired": is_expired,
+    }  # fmt: skip

@@ -1,0 +1,566 @@
+"""Authentication of HTTP requests: by a token or session on the page, by file permissions on the
+socket.
+
+A page of another site can make a browser send requests to 127.0.0.1, also under a host name that
+points there (DNS rebinding). So the Host must be one of ours, and the Origin our own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import re
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import urlsplit
+
+from adapters.web.errors import (
+    AccessRemoved,
+    ForeignHost,
+    ForeignOrigin,
+    LinkRenewed,
+    SessionEnded,
+    TooManyTries,
+    Unauthorized,
+    WrongToken,
+)
+from core.base.errors import NotStored, Refusal
+from core.domain.messages import Address, Person
+from core.domain.records import Action, EndedToken, PageAccount
+from core.integrations.settings import has_generated_form
+from core.people.page_accounts import API_TOKEN_PREFIX, hash_token
+from core.people.policy import Policy
+from core.people.ports import OwnerNames, PageAccounts
+from core.people.rules import DEFAULT_RULE, OWNER_ID
+
+WEB_PLATFORM = "web"
+"""The platform of people who sign in with a token."""
+SESSION_SECONDS = 30 * 86_400
+"""How long a session lasts."""
+MAX_WRONG_TOKENS_OF_ADDRESS, MAX_WRONG_TOKENS = 10, 100
+WRONG_TOKEN_WINDOW_SECONDS = 60.0
+HEALTH_PATHS = frozenset({"/healthz", "/readyz"})
+OPEN_PATHS = frozenset({"/", "/login", "/logout"})
+"""Paths that need no token, besides those under ASSETS_PREFIX. For HEALTH_PATHS the Host is not
+checked either."""
+ASSETS_PREFIX = "/page/"
+COMPATIBLE_PREFIX = "/v1/"
+"""The prefix of the paths that follow OpenAI's API, the only ones that an API token opens."""
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+?)\.?(:\d{1,5})?")
+"""A Host header: a name or an address in brackets, with a final dot and a port if it has them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One HTTP request before authentication. Header names are in lower case; `peer` is the
+    client's address."""
+
+    path: str
+    headers: Mapping[str, str]
+    peer: str = ""
+    method: str = "GET"
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """An authenticated person. `token` is the hash of the token that let them in ("" for the
+    owner's), `session` the hash of their session ("" with a bearer token).
+
+    `is_program`: the token is an API token, so the request is by a program that acts for the
+    person.
+    """
+
+    person: Person
+    token: str = ""
+    session: str = ""
+    is_program: bool = False
+
+    @property
+    def can_expire(self) -> bool:
+        """Return whether they may lose access while this process runs."""
+        return bool(self.token or self.session)
+
+
+@dataclass(frozen=True, slots=True)
+class BrowserSession:
+    """The session of a browser's cookie. `until` is in seconds since the epoch."""
+
+    visitor: Visitor
+    until: float
+    accounts: Sequence[PageAccount]
+
+
+def owner_visitor(platform: str, owner: OwnerNames) -> Visitor:
+    """Return the owner under their current name."""
+    return Visitor(Person(platform, OWNER_ID, name=owner.current))
+
+
+class TokenLogin:
+    """Checks the tokens of the page's owner and of the people with accounts, and seals sessions.
+
+    All tokens are compared, in constant time. Wrong tokens are counted, and above the limit nothing
+    is answered. A correct token that Ponte generated is accepted even then, since it cannot be
+    guessed; people's tokens are always generated. A token that a person chose is counted before it
+    is compared, so that an answer gives a guesser no information. Requests with a session are never
+    counted.
+
+    Sessions are sealed with a key that is derived from the token. A session ends with its token,
+    and when its person signs out.
+    """
+
+    def __init__(
+        self, token: str, people: PageAccounts, owner: OwnerNames, *, is_generated: bool = False,
+        clock: Callable[[], float] = time.monotonic, now: Callable[[], float] = time.time,
+    ) -> None:  # fmt: skip
+        """`is_generated` says that Ponte generated the owner's token."""
+        if not token:
+            raise ValueError("the page needs a token")
+        self._token = token.encode()
+        self._is_generated = is_generated
+        self._key = hmac.digest(self._token, b"ponte session", "sha256")
+        # Browsers keep cookies by host and not by port: two Pontes of one machine need two names.
+        self.cookie = f"ponte-{_seal(self._key, '')[:8]}"
+        self._clock = clock
+        self._now = now
+        self._people = people
+        self._owner_name = owner
+        self._tries: deque[tuple[float, str]] = deque()
+
+    async def find_visitor(self, headers: Mapping[str, str], address: str) -> Visitor:
+        """Return the visitor of a session cookie or a bearer token.
+
+        Raise Unauthorized, WrongToken, TooManyTries after too many wrong tokens, and NotStored.
+        """
+        session = await self._read_session(headers)
+        if session and not await self._is_ended(session.visitor):
+            await self._record_visit(session.visitor, session.accounts)
+            return session.visitor
+        scheme, _, offered = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            cookie = self._read_cookie(headers)
+            raise await self._why_ended(*cookie) if cookie else Unauthorized()
+        return await self.check_token(offered.strip(), address)
+
+    async def check_token(self, offered: str, address: str) -> Visitor:
+        """Return the person whose token that is.
+
+        Raise WrongToken; Unauthorized for an expired API token; LinkRenewed and AccessRemoved for a
+        token that the owner ended; TooManyTries after too many wrong tokens; NotStored if the token
+        is not the owner's and accounts cannot be read.
+        """
+        source, unread = _guess_source(address), None
+        accounts: Sequence[PageAccount] = ()
+        has_api_form = has_generated_form(offered.removeprefix(API_TOKEN_PREFIX))
+        is_api_token = offered.startswith(API_TOKEN_PREFIX) and has_api_form
+        if is_api_token and (program := await self._find_program(offered)):
+            return program
+        if has_generated_form(offered):
+            try:
+                accounts = await self._people.list_all()
+            except NotStored as error:  # its owner still comes in, to see what is wrong
+                unread = error
+            if visitor := self._find_generated(offered, accounts):
+                await self._record_visit(visitor, accounts)
+                return visitor
+            if refusal := await self._find_ended(offered):
+                raise refusal
+        # Nothing waits from here on: many guesses at once are each counted before the next.
+        self._check_tries(source)
+        if not hmac.compare_digest(_bytes(offered), self._token):
+            self._tries.append((self._clock(), source))
+            raise unread or WrongToken()
+        return self._owner
+
+    @property
+    def _owner(self) -> Visitor:
+        return owner_visitor(WEB_PLATFORM, self._owner_name)
+
+    async def _find_ended(self, offered: str) -> Refusal | None:
+        """Return why this token let somebody in before and does not now, None if it never did."""
+        with suppress(NotStored):
+            token = await self._people.find_ended_token(hash_token(offered))
+            return _ended_refusal(token) if token else None
+        return None
+
+    def _find_generated(self, offered: str, accounts: Sequence[PageAccount]) -> Visitor | None:
+        visitor = None
+        if hmac.compare_digest(_bytes(offered), self._token) and self._is_generated:
+            visitor = self._owner
+        digest = hash_token(offered)
+        for account in accounts:
+            if hmac.compare_digest(digest, account.token_hash):
+                visitor = self._visitor(account)
+        return visitor
+
+    async def _find_program(self, offered: str) -> Visitor | None:
+        """Return the visitor of an API token. Raise Unauthorized, NotStored.
+
+        The author of its messages is marked as a program, so that no part of Ponte lets it decide
+        or administer (`core.people.policy`).
+        """
+        digest = hash_token(offered)
+        token = await self._people.find_api_token(digest)
+        if token is None:
+            return None
+        if token.is_expired(self._now()):
+            raise Unauthorized(
+                "This API token has expired. Create a new one on the page or with `ponte people`."
+            )
+        today = f"{datetime.fromtimestamp(self._now(), UTC):%Y-%m-%d}"
+        if token.last_use < today:
+            with suppress(NotStored):
+                await self._people.record_api_token_use(token.id, today)
+        _, _, id = token.person.partition(":")
+        person = self._owner.person if id == OWNER_ID else Person(WEB_PLATFORM, id, name=id)
+        return Visitor(replace(person, is_bot=True, api_token=token.id), digest, is_program=True)
+
+    async def is_still_allowed(self, visitor: Visitor) -> bool:
+        """Return whether the visitor's token and session are still valid. Raise NotStored."""
+        if visitor.is_program:
+            token = await self._people.find_api_token(visitor.token)
+            return token is not None and not token.is_expired(self._now())
+        if await self._is_ended(visitor):
+            return False
+        account = await self._find_account(visitor.person.id) if visitor.token else None
+        return not visitor.token or bool(account and account.token_hash == visitor.token)
+
+    def new_session(self, visitor: Visitor | None = None) -> str:
+        """Return the cookie value of a new session. It expires by itself and with a new token."""
+        claim = f"{int(self._now()) + SESSION_SECONDS:x}-{secrets.token_hex(8)}"
+        if visitor and visitor.token:
+            claim = f"{claim}-{visitor.person.id}"
+        return f"{claim}-{_seal(self._sealing_key(visitor or self._owner), claim)}"
+
+    def form_token(self, visitor: Visitor) -> str:
+        """Return a value that only pages in this visitor's session have. It proves that a form was
+        not sent by another site. It ends with their session and their token."""
+        return _seal(self._sealing_key(visitor), f"form {visitor.session}")
+
+    async def sign_out(self, visit: Visit) -> None:
+        """End the session of this request in all processes. Raise NotStored."""
+        session, people = await self._read_session(visit.headers), self._people
+        if session and not await people.is_session_ended(session.visitor.session):
+            await people.end_session(session.visitor.session, session.until)
+
+    def _read_cookie(self, headers: Mapping[str, str]) -> tuple[str, str] | None:
+        """Return the claim of the session cookie and its seal, None without such a cookie.
+
+        The claim is the end in seconds, a random part and, except for the owner, the person's name.
+        """
+        try:
+            cookie = SimpleCookie(headers.get("cookie", "")).get(self.cookie)
+        except CookieError:
+            return None
+        if cookie is None:
+            return None
+        claim, _, seal = cookie.value.rpartition("-")
+        return claim, seal
+
+    async def _why_ended(self, claim: str, seal: str) -> Refusal:
+        """Return why a session is not valid. Only its cookie proves that the reader may know."""
+        name = claim.split("-", 2)[2:]
+        if name:
+            person = Person(WEB_PLATFORM, name[0])
+            with suppress(NotStored):
+                for token in await self._people.list_ended_tokens(person.key):
+                    key = self._sealing_key(Visitor(person, token.token_hash))
+                    if hmac.compare_digest(_bytes(seal), _bytes(_seal(key, claim))):
+                        return SessionEnded(_ended_refusal(token).sentence)
+        return SessionEnded()
+
+    async def _read_session(self, headers: Mapping[str, str]) -> BrowserSession | None:
+        """Return the session of the cookie if its seal is valid and it has not expired.
+
+        Raise NotStored.
+        """
+        claim, seal = self._read_cookie(headers) or ("", "")
+        if not claim:
+            return None
+        visitor, accounts = self._owner, list[PageAccount]()
+        if name := claim.split("-", 2)[2:]:
+            account = await self._find_account(name[0])
+            if account is None:
+                return None
+            visitor, accounts = self._visitor(account), [account]
+        if not hmac.compare_digest(_bytes(seal), _bytes(_seal(self._sealing_key(visitor), claim))):
+            return None
+        until = int(claim.partition("-")[0], 16)
+        if until <= self._now():
+            return None
+        return BrowserSession(replace(visitor, session=hash_token(claim)), until, accounts)
+
+    async def _is_ended(self, visitor: Visitor) -> bool:
+        """Return whether the visitor signed out.
+
+        If this cannot be read, the owner is still let in, to see what is wrong; for others
+        NotStored is raised.
+        """
+        if not visitor.session:
+            return False
+        try:
+            return await self._people.is_session_ended(visitor.session)
+        except NotStored:
+            if visitor.token:
+                raise
+            return False
+
+    async def _find_account(self, name: str) -> PageAccount | None:
+        return await self._people.find(Person(WEB_PLATFORM, name).key)
+
+    def _visitor(self, account: PageAccount) -> Visitor:
+        platform, _, name = account.person.partition(":")
+        return Visitor(Person(platform, name, name=name), account.token_hash)
+
+    def _sealing_key(self, visitor: Visitor) -> bytes:
+        """Return the key that seals this visitor's sessions.
+
+        It includes the owner's token, so that the stored hashes of tokens are not enough to make a
+        session.
+        """
+        if not visitor.token:
+            return self._key
+        return hmac.digest(self._key, visitor.token.encode(), "sha256")
+
+    async def _record_visit(self, visitor: Visitor, accounts: Sequence[PageAccount]) -> None:
+        """Store the day of the visit, once a day."""
+        today = f"{datetime.fromtimestamp(self._now(), UTC):%Y-%m-%d}"
+        for account in accounts:
+            if account.person == visitor.person.key and account.last_visit < today:
+                with suppress(NotStored):
+                    await self._people.record_visit(account.person, today)
+
+    def _check_tries(self, source: str) -> None:
+        """Raise TooManyTries after too many wrong tokens."""
+        tries, now = self._tries, self._clock()
+        while tries and tries[0][0] <= now - WRONG_TOKEN_WINDOW_SECONDS:
+            tries.popleft()
+        if (
+            len(tries) >= MAX_WRONG_TOKENS
+            or sum(one == source for _, one in tries) >= MAX_WRONG_TOKENS_OF_ADDRESS
+        ):
+            raise TooManyTries
+
+
+class SocketAuthentication:
+    """Authentication on the home's Unix socket: everybody who can open it is the owner."""
+
+    platform = "terminal"
+    secure = False
+    origin = ""
+    cookie = ""
+
+    def __init__(self, owner: OwnerNames) -> None:
+        self._owner_name = owner
+
+    async def admit(self, visit: Visit) -> Visitor:
+        """Return the owner."""
+        return owner_visitor(self.platform, self._owner_name)
+
+    async def identify(self, visit: Visit) -> Visitor:
+        """Return the owner."""
+        return owner_visitor(self.platform, self._owner_name)
+
+    async def is_still_allowed(self, visitor: Visitor) -> bool:
+        """Return True."""
+        return True
+
+    async def sign_in(self, token: str, visit: Visit) -> str:
+        """Return "": there are no sessions."""
+        return ""
+
+    async def sign_out(self, visit: Visit) -> None:
+        """Do nothing: there are no sessions."""
+
+    def form_token(self, visitor: Visitor) -> str:
+        """Return "": there are no forms."""
+        return ""
+
+
+class TokenAuthentication(TokenLogin):
+    """Authentication on the port, for requests of the platform "web".
+
+    `host` is the listen address, `url` the public origin behind a proxy, `token` the owner's token,
+    `people` the accounts. The token is needed on loopback too: every user of this machine can
+    connect from there.
+    """
+
+    platform = WEB_PLATFORM
+
+    def __init__(
+        self, host: str, token: str, url: str, people: PageAccounts, owner: OwnerNames, *,
+        is_generated: bool = False,
+    ) -> None:  # fmt: skip
+        """`is_generated` says that Ponte generated the owner's token."""
+        super().__init__(token, people, owner, is_generated=is_generated)
+        public = urlsplit(url)
+        self.secure = public.scheme == "https"
+        self._hosts = {host.lower(), (public.hostname or "").lower()} - {""}
+        self.origin = f"{public.scheme}://{public.netloc}".lower() if public.netloc else ""
+
+    async def admit(self, visit: Visit) -> Visitor | None:
+        """Return the visitor, or None on a path that is open to everybody.
+
+        Raise the Refusal that the visitor reads, or NotStored if accounts cannot be read.
+        """
+        if visit.path in HEALTH_PATHS:
+            return None
+        self._check_host(visit)
+        self._check_origin(visit)
+        if visit.path in OPEN_PATHS or visit.path.startswith(ASSETS_PREFIX):
+            return None
+        visitor = await self.find_visitor(visit.headers, self._client_address(visit))
+        is_for_programs = visit.path.startswith(COMPATIBLE_PREFIX)
+        if visitor.is_program and not is_for_programs:
+            raise Refusal("API tokens work only for `/v1`. Use the page for this.")
+        if is_for_programs and not visitor.is_program:
+            raise Refusal(
+                "Use an API token for `/v1`. Create one on the page or with `ponte people token`."
+            )
+        return visitor
+
+    async def identify(self, visit: Visit) -> Visitor | None:
+        """Return the visitor on an open path, or None for a stranger."""
+        try:
+            visitor = await self.find_visitor(visit.headers, self._client_address(visit))
+        except (Refusal, NotStored):
+            return None
+        return None if visitor.is_program else visitor
+
+    async def sign_in(self, token: str, visit: Visit) -> str:
+        """Return the cookie value of a new session for the person whose token this is.
+
+        Raise WrongToken, TooManyTries, NotStored, and Unauthorized for an API token.
+        """
+        visitor = await self.check_token(token, self._client_address(visit))
+        if visitor.is_program:
+            raise Unauthorized(
+                "This is an API token. It works only in programs that use `/v1`. Sign in with "
+                "your link to the page."
+            )
+        return self.new_session(visitor)
+
+    def _client_address(self, visit: Visit) -> str:
+        """Return the address whose wrong tokens are counted. A proxy on this machine appends its
+        client's address to X-Forwarded-For."""
+        forwarded = visit.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
+        return forwarded if self.origin and forwarded and is_loopback(visit.peer) else visit.peer
+
+    def _check_host(self, visit: Visit) -> None:
+        host = visit.headers.get("host", "")
+        match = _HOST.fullmatch(host.lower())
+        name = match[1].strip("[]") if match else ""
+        if not name or not (is_loopback(name) or name in self._hosts):
+            raise ForeignHost(host=host[:100] or "?")
+
+    def _check_origin(self, visit: Visit) -> None:
+        """Raise ForeignOrigin for requests of other sites. `Sec-Fetch-Site` marks those that carry
+        no Origin (fetch metadata)."""
+        origin = visit.headers.get("origin", "").lower()
+        host = visit.headers.get("host", "").lower()
+        if origin and origin not in {f"http://{host}", f"https://{host}", self.origin}:
+            raise ForeignOrigin(origin=origin[:100])
+        foreign = visit.headers.get("sec-fetch-site", "") in {"cross-site", "same-site"}
+        walks_in = visit.headers.get("sec-fetch-mode", "") == "navigate" and visit.method == "GET"
+        if foreign and not walks_in:  # a form of theirs navigates too, with a POST
+            raise ForeignOrigin(origin=origin[:100] or "?")
+
+
+Authentication = TokenAuthentication | SocketAuthentication
+
+
+@dataclass(frozen=True, slots=True)
+class Visitors:
+    """The visitors of one server. Without a policy, each of them may do everything.
+
+    `locale` and `time_zone` are those of the installation.
+    """
+
+    auth: Authentication
+    policy: Policy | None = None
+    locale: str = "en"
+    time_zone: str = "UTC"
+
+    async def may(self, person: Person, action: Action) -> bool:
+        """Return whether the person has the right `action` here."""
+        place = self.address_of(person, "main")
+        return not self.policy or (await self.policy.may(person, place, action)).allowed
+
+    async def list_models(self, person: Person) -> Sequence[str]:
+        """Return the models that a rule of the operator gives this person by name."""
+        if self.policy is None:
+            return ()
+        place, models = self.address_of(person, "main"), []
+        for name in self.policy.list_names("model"):
+            verdict = await self.policy.may(person, place, "model", name)
+            if verdict.allowed and verdict.rule != DEFAULT_RULE:
+                models.append(name)
+        return models
+
+    async def is_operator(self, person: Person) -> bool:
+        """Return whether the person is the owner or an admin."""
+        return person.id == OWNER_ID or await self.may(person, "administer")
+
+    async def check_is_operator(self, person: Person) -> None:
+        """Raise NotAllowed unless the person is the owner or an admin."""
+        if self.policy and person.id != OWNER_ID:
+            place = self.address_of(person, "main")
+            (await self.policy.may(person, place, "administer")).raise_if_denied()
+
+    def address_of(self, person: Person, conversation: str) -> Address:
+        """Return the address of the person's conversation of this name. Each person has their own
+        conversations."""
+        return Address(self.auth.platform, conversation, person=self.address_person(person))
+
+    def address_person(self, person: Person) -> str:
+        """Return the `Address.person` of the person's conversations: "" for the owner."""
+        return "" if person.id == OWNER_ID else person.id
+
+    def owns(self, person: Person, conversation: str) -> bool:
+        """Return whether the conversation with this key is the person's."""
+        place, _, own = conversation.partition(":@")
+        return place.startswith(f"{self.auth.platform}:") and own == self.address_person(person)
+
+
+"""A way to find out who sends a request. `cookie` is the name of the session cookie ("" without
+sessions), `secure` whether cookies are sent over https only, and `origin` the page's public origin,
+without a path ("" if it has none of its own)."""
+
+
+def _ended_refusal(token: EndedToken) -> Refusal:
+    return AccessRemoved() if token.was_removed else LinkRenewed()
+
+
+def _seal(key: bytes, claim: str) -> str:
+    return hmac.new(key, _bytes(claim), hashlib.sha256).hexdigest()
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="replace")
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether `host` is a name or address of this machine only (RFC 6761 for
+    `localhost`)."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _guess_source(address: str) -> str:
+    """Return the unit by which wrong tokens are counted. An IPv6 network of 64 bits belongs to one
+    household."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    return str(ipaddress.ip_network((ip, 64), strict=False)) if ip.version == 6 else address

@@ -1,0 +1,474 @@
+"""`ponte backup` and `ponte restore`: a home as it was at one moment, in one file.
+
+The moment is that of one read transaction on `ponte.db`. Files are written before their rows and
+removed after them, so they are linked right after the transaction. If one is missing, its
+conversation was forgotten meanwhile, and a new moment is taken. The audit log is copied last,
+because a line is written before the action that it describes. `threads.db` is left out (see
+`bot/backup/archive.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import re
+import shutil
+import sqlite3
+import stat
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from bot import __version__
+from bot.backup.archive import (
+    BACKUP_NAMES,
+    FORMAT_VERSION,
+    DamagedBackup,
+    DifferentBackup,
+    Manifest,
+    check,
+    members,
+    write_archive,
+)
+from bot.backup.archive import extract_archive as unpacked
+from bot.backup.restored import ClosedCounts, close_unfinished
+from bot.home import ASIDE_PREFIX, Home, HomeUnusable, sync_folder
+from bot.integrations import FACES
+from bot.start import Start
+from bot.stores import Stores
+from bot.tables import SCHEMA
+from core.base.errors import BadInput, HomeTaken, NotStored, PonteError
+from core.base.i18n import format_size, plural, say
+from core.base.private_files import create_file
+from core.integrations.integration import ChatIntegration
+from core.integrations.settings import describe_read_error
+from core.people import audit_lines as audit
+from core.people.audit import OPERATOR
+from core.store import snapshot
+from core.store.schema import DifferentSchema, find_foreign_entry
+from core.tools.sample import SAMPLE_FILE
+
+STANDARD_STREAM = "-"
+"""The file name that means stdout or stdin."""
+SNAPSHOT_ATTEMPTS = 5
+"""How many moments are tried if files disappear while they are linked."""
+_DATED_NAME = re.compile(r"ponte-\d{8}T\d{6}Z\.tar\.gz")
+"""The name of a backup in a folder."""
+_SMALL_FILES = ("pseudonyms.key", "web-token")
+
+
+class StoredInPostgres(PonteError):
+    """`ponte backup` cannot back up a Postgres database."""
+
+    sentence = (
+        "DATABASE_URL is set, so all data is in Postgres. Back it up with `umask 077; "
+        'pg_dump --format=custom --file=ponte.dump "$DATABASE_URL"`. Restore into an empty '
+        'database with `pg_restore --exit-on-error --dbname="$DATABASE_URL" ponte.dump` '
+        "(docs/guides/operations.md)."
+    )
+
+
+class OpenToOthers(PonteError):
+    """Standard output goes to a file that other users can read."""
+
+    sentence = (
+        "Other users can read the file that standard output goes to, and a backup contains "
+        "the page's token. Give a file name instead, for example `ponte backup ponte.tar.gz`."
+    )
+
+
+class HomeOfAnotherUser(PonteError):
+    """The data folder belongs to another user."""
+
+    sentence = "The folder {home} belongs to another user. Run this command as that user."
+
+
+class HomeIsEmpty(PonteError):
+    """There is nothing to back up."""
+
+    sentence = "{home} has no data yet."
+
+
+class NotWritten(PonteError):
+    """The backup file could not be written."""
+
+    sentence = "Cannot write {file} ({cause}). No backup was made."
+
+
+class ForeignSchema(PonteError):
+    """The database has tables or columns that Ponte did not create."""
+
+    code = "foreign_schema"
+    sentence = (
+        "The schema of {path} differs from the one Ponte created: {name}. A backup of it "
+        "could not be restored, so none was written. Undo that change in the database, then "
+        "try again."
+    )
+
+
+class HomeNotEmpty(PonteError):
+    """A restore would replace existing data, and `--replace` is not given."""
+
+    code = "not_empty"
+    sentence = (
+        "{home} already has data. To replace it with the backup, add --replace. The current "
+        "data is moved aside, not deleted."
+    )
+
+
+class NotStopped(PonteError):
+    """`--resume` is given, but the backup was made while Ponte was running."""
+
+    code = "not_stopped"
+    sentence = (
+        "{file} was made while Ponte was running, so some of its unfinished work may be done "
+        "already. Restore without --resume, so that nothing is done twice."
+    )
+
+
+def backup(begun: Start, file: str, keep: int = 0) -> int:
+    """Write a backup to `file`, to stdout for "-", or into a folder under a name with its moment.
+
+    In a folder, only the newest `keep` backups stay; 0 keeps all. Raise PonteError.
+    """
+    home = begun.home
+    if begun.settings.database_url is not None:
+        raise StoredInPostgres
+    if not (home.path / "ponte.db").exists():
+        raise HomeIsEmpty(home=home.path)
+    if home.path.stat().st_uid != os.geteuid():
+        raise HomeOfAnotherUser(home=home.path)
+    if file == STANDARD_STREAM:
+        _check_output_is_private(sys.stdout.fileno())
+    folder = Path(file) if file != STANDARD_STREAM and Path(file).is_dir() else None
+    if keep and folder is None:
+        raise BadInput("--keep works only with a folder of backups.")
+    now = datetime.now(UTC)
+    path = folder / f"ponte-{now:%Y%m%dT%H%M%SZ}.tar.gz" if folder else Path(file)
+    if file != STANDARD_STREAM and path.resolve().is_relative_to(home.path.resolve()):
+        raise BadInput("{file} is inside the data folder. Choose a place outside it.", file=path)
+    with _hold_if_stopped(home) as stopped, home.staging("backup") as staged:
+        manifest = _collect(home.path, staged, now, stopped=stopped)
+        if file == STANDARD_STREAM:
+            write_archive(staged, manifest, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+        else:
+            _write_backup(path, staged, manifest)
+    if folder and keep:
+        collected = [path for path in folder.iterdir() if _DATED_NAME.fullmatch(path.name)]
+        for old in sorted(collected, reverse=True)[keep:]:
+            old.unlink(missing_ok=True)
+    _report_backup(manifest, STANDARD_STREAM if file == STANDARD_STREAM else str(path))
+    return 0
+
+
+def restore(begun: Start, file: str, *, replace: bool, resume: bool) -> int:
+    """Replace the home by the backup in `file` ("-" for stdin).
+
+    `replace` moves what is there aside. `resume` continues turns that were running. Raise
+    PonteError; then the home is unchanged.
+    """
+    home = begun.home
+    if begun.settings.database_url is not None:
+        raise StoredInPostgres
+    name = say("the input from stdin") if file == STANDARD_STREAM else file
+    with ExitStack() as stack:
+        source = _open_source(stack, file)
+        stack.enter_context(home.take())
+        former = home.entries()
+        if former and not replace:
+            raise HomeNotEmpty(home=home.path)
+        staged = stack.enter_context(home.staging("restore"))
+
+        def begin(manifest: Manifest) -> None:
+            _check_manifest(manifest, name, resume=resume)
+            snapshot.check_room(home.path, 2 * manifest.size, say("a restored data folder"))
+
+        try:
+            manifest = unpacked(source, name, staged, begin)
+            _check_database(staged, manifest, name)
+        except OSError as error:
+            raise HomeUnusable(home=home.path, cause=describe_read_error(error)) from None
+        closed = asyncio.run(_close_unfinished_work(staged, manifest, resume=resume))
+        for each in [staged, *(one for one in staged.rglob("*") if one.is_dir())]:
+            sync_folder(each)
+        aside = f"{ASIDE_PREFIX}{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+        home.replace(staged, aside)
+    _report_restored(manifest, closed, home.path / aside if former else None)
+    return 0
+
+
+@contextmanager
+def _hold_if_stopped(home: Home) -> Iterator[bool]:
+    """Yield whether no Ponte runs on the home. If none does, none can start while the
+    block runs."""
+    with ExitStack() as stack:
+        stopped = True
+        try:
+            stack.enter_context(home.take())
+        except HomeTaken:
+            stopped = False
+        yield stopped
+
+
+def _collect(home: Path, staged: Path, now: datetime, *, stopped: bool) -> Manifest:
+    """Copy everything that is backed up into `staged`, from one moment."""
+    database = home / "ponte.db"
+    for tries in range(1, SNAPSHOT_ATTEMPTS + 1):
+        snapshot.check_room(home, snapshot.database_bytes(database), say("a backup"))
+        copy = staged / database.name
+        copy.unlink(missing_ok=True)
+        snapshot.copy_database(database, copy)
+        ids = _list_file_ids(copy)
+        gone = _link_files(home / "files", staged / "files", ids)
+        known = set(_list_file_ids(database)) if gone else set()
+        if not gone or known.issuperset(gone) or tries == SNAPSHOT_ATTEMPTS:
+            break
+    if (sample := home / SAMPLE_FILE).exists():
+        with suppress(NotStored):  # damaged sample tables must not prevent a backup
+            snapshot.copy_database(sample, staged / SAMPLE_FILE)
+    try:
+        _copy_small_files(home, staged)
+    except OSError as error:
+        raise NotWritten(file=staged, cause=describe_read_error(error)) from None
+    with closing(sqlite3.connect(copy)) as connection:
+        version, fingerprint = snapshot.read_schema_version(connection)
+    if SCHEMA.find_pending(version, fingerprint) is None:
+        raise DifferentSchema(path=database)
+    if name := find_foreign_entry(copy, SCHEMA):
+        raise ForeignSchema(path=database, name=name)
+    return Manifest(
+        FORMAT_VERSION, __version__, version, fingerprint, now.isoformat(timespec="seconds"),
+        stopped, snapshot.count_rows(copy), members(staged), tuple(sorted(gone)),
+    )  # fmt: skip
+
+
+def _list_file_ids(database: Path) -> Sequence[str]:
+    with closing(sqlite3.connect(database)) as connection:
+        return [id for (id,) in connection.execute("SELECT id FROM files")]
+
+
+def _link_files(home: Path, staged: Path, ids: Sequence[str]) -> set[str]:
+    """Link each file's bytes into `staged`. Return the ids of missing files.
+
+    Files are written once and never changed, so a second name for the same bytes is a copy.
+    """
+    shutil.rmtree(staged, ignore_errors=True)
+    gone = set()
+    for id in ids:
+        place = Path(id[:2]) / id
+        (staged / place).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            os.link(home / place, staged / place)
+        except FileNotFoundError:
+            gone.add(id)
+        except OSError:  # a file system without links
+            shutil.copyfile(home / place, staged / place)
+    return gone
+
+
+def _copy_small_files(home: Path, staged: Path) -> None:
+    """Copy the audit log and the small files.
+
+    The newest log file comes first. If the log is rotated meanwhile, the same file appears again
+    under its next name and is skipped.
+    """
+    seen = set()
+    for path in reversed(audit.list_audit_files(home / "audit.log")):
+        with path.open("rb") as file:
+            if (inode := os.fstat(file.fileno()).st_ino) not in seen:
+                seen.add(inode)
+                whole = file.read()
+                (staged / path.name).write_bytes(whole[: whole.rfind(b"\n") + 1])
+    for name in _SMALL_FILES:
+        with suppress(FileNotFoundError):
+            shutil.copyfile(home / name, staged / name)
+
+
+def _check_output_is_private(output: int) -> None:
+    """Raise OpenToOthers for a regular file that another user can read or owns.
+
+    The shell created it with its umask, and somebody may already have opened it, so changing its
+    mode now is too late.
+    """
+    found = os.fstat(output)
+    if stat.S_ISREG(found.st_mode) and (found.st_mode & 0o077 or found.st_uid != os.geteuid()):
+        raise OpenToOthers
+
+
+def _write_backup(path: Path, staged: Path, manifest: Manifest) -> None:
+    """Write the file, sync it, read it back, and only then give it its name."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        snapshot.check_room(path.parent, manifest.size, say("a backup"))
+        _remove_leftover(part)
+        with create_file(part) as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                write_archive(staged, manifest, file)
+                file.flush()
+                os.fsync(file.fileno())
+                file.seek(0)
+                if check(file, str(path)) != manifest:
+                    raise DamagedBackup(file=path, why=say("its list of contents is missing"))
+                part.replace(path)
+                sync_folder(path.parent)
+            except BaseException:
+                part.unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        raise NotWritten(file=path, cause=describe_read_error(error)) from None
+
+
+def _remove_leftover(part: Path) -> None:
+    """Remove the file of a killed backup: one of this user's that no living process has locked.
+
+    Raise BlockingIOError if a process has locked it, and other OSErrors.
+    """
+    try:
+        left = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        found = os.fstat(left)
+        is_plain = stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+        fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Another backup may have removed that file and begun its own before we had the lock.
+        is_same = os.path.samestat(found, part.lstat())
+        if is_plain and is_same and found.st_uid == os.geteuid():
+            part.unlink()
+    finally:
+        os.close(left)
+
+
+def _open_source(stack: ExitStack, file: str) -> BinaryIO:
+    if file == STANDARD_STREAM:
+        return sys.stdin.buffer
+    try:
+        return stack.enter_context(open(file, "rb"))
+    except OSError as error:
+        raise BadInput(
+            "Cannot read the file {file} ({cause}).", file=file, cause=describe_read_error(error)
+        ) from None
+
+
+def _check_manifest(manifest: Manifest, name: str, *, resume: bool) -> None:
+    """Raise DifferentBackup or NotStopped if this Ponte cannot restore the backup."""
+    if SCHEMA.find_pending(manifest.schema, manifest.fingerprint) is None:
+        raise DifferentBackup(file=name, version=manifest.version[:40])
+    if resume and not manifest.is_ponte_stopped:
+        raise NotStopped(file=name)
+
+
+def _check_database(staged: Path, manifest: Manifest, name: str) -> None:
+    """Raise DamagedBackup unless the database is intact, matches the manifest and has its files.
+
+    The schema is checked first: reading a table could otherwise run a view or a virtual table that
+    somebody put there.
+    """
+    database = staged / "ponte.db"
+    try:
+        if foreign := find_foreign_entry(database, SCHEMA):
+            why = say("its database has a different schema ({name})", name=repr(foreign[:80]))
+            raise DamagedBackup(file=name, why=why)
+        snapshot.check_integrity(database)
+        with closing(sqlite3.connect(database)) as connection:
+            stored = snapshot.read_schema_version(connection)
+        wanted = (manifest.schema, manifest.fingerprint)
+        same = stored == wanted and snapshot.count_rows(database) == manifest.rows
+        ids = _list_file_ids(database)
+        missing = {id for id in ids if not (staged / "files" / id[:2] / id).exists()} - set(
+            manifest.lost_files
+        )
+    except sqlite3.Error as error:
+        raise DamagedBackup(file=name, why=str(error)) from None
+    strange = any(not BACKUP_NAMES.fullmatch(f"files/{id[:2]}/{id}") for id in ids)
+    if not same or missing or strange:
+        raise DamagedBackup(file=name, why=say("its parts come from different backups"))
+
+
+async def _close_unfinished_work(staged: Path, manifest: Manifest, *, resume: bool) -> ClosedCounts:
+    """Open the staged home, which migrates it to the newest schema, and close what was
+    under way."""
+    stores = await Stores.open_in_home(staged, keeps=False)
+    try:
+        closed = ClosedCounts(0, 0) if resume else await close_unfinished(stores.database)
+        if not resume:
+            for face in FACES:
+                if isinstance(face, ChatIntegration):
+                    await face.prepare_restored(stores.database)
+        await stores.audit.write_note("backup-restored", OPERATOR, backup_time=manifest.created_at)
+    finally:
+        await stores.close()
+    return closed
+
+
+def _report_backup(manifest: Manifest, file: str) -> None:
+    """Write a report to stderr, since the backup itself may go to stdout."""
+    told = [_describe(manifest)]
+    if file == STANDARD_STREAM:
+        told.append(
+            say(
+                "To check that it arrived complete, run `ponte restore` with it in an empty data "
+                "folder."
+            )
+        )
+    else:
+        told.append(say("The backup was verified: {file}.", file=file))
+    if manifest.lost_files:
+        count = len(manifest.lost_files)
+        told.append(
+            plural(
+                "The content of {count} file was already missing in the data folder.",
+                "The content of {count} files was already missing in the data folder.",
+                count,
+            )
+        )
+    told.append(
+        say(
+            "Keep it as secret as the data folder. It does not contain .env, ponte.toml or the "
+            "sandbox's Python."
+        )
+    )
+    sys.stderr.write("".join(f"{line}\n" for line in told))
+
+
+def _describe(manifest: Manifest) -> str:
+    return say(
+        "Data folder at {at}: schema {schema}, messages: {count}, files: {total}, total "
+            "size: {size}.",
+        at=manifest.created_at, schema=manifest.schema, size=format_size(manifest.size),
+        count=manifest.rows.get("inbox", 0), total=manifest.rows.get("files", 0),
+    )  # fmt: skip
+
+
+def _report_restored(manifest: Manifest, closed: ClosedCounts, aside: Path | None) -> None:
+    told = [_describe(manifest), say("The backup was verified and restored.")]
+    if closed.turns or closed.proposals:
+        told.append(
+            say(
+                "Unfinished work was closed, because Ponte may have finished it after the "
+                    "backup. Messages without an answer: {turns}. Undecided requests: "
+                    "{proposals}.",
+                turns=closed.turns, proposals=closed.proposals,
+            )
+        )  # fmt: skip
+    told.append(
+        say(
+            "Data deleted after {at} is back, and people removed after that can sign in "
+            "again. Delete and remove them again.",
+            at=manifest.created_at,
+        )
+    )
+    if aside:
+        told.append(
+            say(
+                "The previous data folder is in {path}. Delete it when you no longer need it.",
+                path=aside,
+            )
+        )
+    sys.stdout.write("".join(f"{line}\n" for line in told))

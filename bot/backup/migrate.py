@@ -1,0 +1,193 @@
+"""`ponte migrate`: copies a home to the database of DATABASE_URL.
+
+It copies table by table in pieces and may be repeated: each row arrives once. The home is only
+read. At the end it compares the numbers of rows on both sides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import sqlite3
+import sys
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, closing
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from bot.home import Home
+from bot.settings import Settings
+from bot.stores import Stores
+from bot.tables import SCHEMA
+from core.base.errors import NotFound, PonteError, SettingsError
+from core.integrations.settings import plain_value
+from core.people.audit import OPERATOR
+from core.people.audit_lines import list_audit_files
+from core.store.database import Database, SqlConnection, SqlRow
+from core.store.files import FolderBytes
+from core.store.tables import TableDeclaration
+
+ROWS_PER_INSERT = 500
+"""Most rows in one transaction."""
+
+
+class NotTheSame(PonteError):
+    """The database has other row counts than the data folder after the copy."""
+
+    code = "not_the_same"
+    sentence = (
+        "After copying, {table} has {there} rows, but the data folder has {here}. Something "
+        "may have written at the same time. Stop all Ponte processes and run `ponte migrate` "
+        "again."
+    )
+
+
+async def migrate(settings: Settings, home: Home) -> int:
+    """Copy everything and return 0.
+
+    Raise SettingsError, HomeTaken (Ponte must be stopped), NotStored, NotTheSame.
+    """
+    if settings.database_url is None:
+        raise SettingsError("Set DATABASE_URL to the database to copy this data folder to.")
+    with home.take():
+        if not (home.path / "ponte.db").exists():
+            raise SettingsError("{path} has no data to copy.", path=home.path)
+        async with _open_both(home.path, plain_value(settings.database_url)) as (ours, theirs):
+            for name, own in home.secrets().items():
+                kept = await theirs.secret(name, own)
+                if kept != own:
+                    sys.stdout.write(f"  {name}: the database has its own already, which stays\n")
+            for table in SCHEMA.copied:
+                await _copy_table(ours.database, theirs.database, table)
+            await _queue_waiting_turns(theirs)
+            for thread in await ours.threads.items():
+                if await theirs.threads.get(thread.conversation) is None:
+                    await theirs.threads.put(thread)
+            await _copy_bytes(ours, theirs)
+            await _copy_audit_log(home.path, theirs.database)
+            for table in SCHEMA.copied:
+                await _compare_counts(ours.database, theirs.database, table)
+            await theirs.audit.write_note("data-migrated", OPERATOR)
+    sys.stdout.write(f"Done. {home.path} stays as it was; start with DATABASE_URL set.\n")
+    return 0
+
+
+@asynccontextmanager
+async def _open_both(home: Path, url: str) -> AsyncIterator[tuple[Stores, Stores]]:
+    """Open a copy of the home with the newest schema, and the database that it is copied to."""
+    with TemporaryDirectory() as copies:
+        await asyncio.to_thread(_copy_databases, home, Path(copies))
+        ours = replace(
+            await Stores.open_in_home(Path(copies), keeps=False),
+            file_bytes=FolderBytes(home / "files"),
+        )
+        async with _open_stores(ours, url) as both:
+            yield both
+
+
+def _copy_databases(home: Path, folder: Path) -> None:
+    for name in ("ponte.db", "threads.db"):
+        if (home / name).exists():
+            source, copy = sqlite3.connect(home / name), sqlite3.connect(folder / name)
+            with closing(source), closing(copy):
+                source.backup(copy)
+
+
+@asynccontextmanager
+async def _open_stores(ours: Stores, url: str) -> AsyncIterator[tuple[Stores, Stores]]:
+    try:
+        theirs = await Stores.open_shared(url, takes=False, works=False)
+        try:
+            yield ours, theirs
+        finally:
+            if theirs.jobs:
+                await theirs.jobs.drain(0)
+            await theirs.close()
+    finally:
+        await ours.close()
+
+
+async def _copy_table(ours: Database, theirs: Database, table: TableDeclaration) -> None:
+    select = f"SELECT * FROM {table.name} ORDER BY {', '.join(table.key)}"  # noqa: S608 - ours
+    rows = await ours.read(lambda c: [dict(row) for row in c.execute(select)])
+    for piece in _split_rows(rows):
+        await theirs.write(functools.partial(_insert_rows, table.name, piece))
+    if table.generates_key:
+        # The numbers that Postgres gives out begin above those that were copied.
+        (column,) = table.key
+        await theirs.write(
+            lambda c: c.execute(
+                f"SELECT setval(pg_get_serial_sequence('{table.name}', '{column}'),"  # noqa: S608
+                f" (SELECT coalesce(max({column}), 0) + 1 FROM {table.name}), false)"
+            ).close()
+        )
+    sys.stdout.write(f"  {table.name}: {len(rows)}\n")
+
+
+def _insert_rows(table: str, rows: Sequence[SqlRow], connection: SqlConnection) -> None:
+    names = list(rows[0])
+    values = ", ".join(f":{name}" for name in names)
+    connection.executemany(
+        f"INSERT INTO {table} ({', '.join(names)}) VALUES ({values}) ON CONFLICT DO NOTHING",  # noqa: S608
+        rows,
+    )
+
+
+def _split_rows(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for begin in range(0, len(rows), ROWS_PER_INSERT):
+        yield rows[begin : begin + ROWS_PER_INSERT]
+
+
+async def _queue_waiting_turns(theirs: Stores) -> None:
+    """Queue the messages that wait for an answer, before anything new arrives."""
+    await theirs.database.write(
+        lambda c: c.execute(
+            "UPDATE inbox SET owner = '' WHERE job = 0"
+            " AND state IN ('new', 'running', 'answered', 'posting')"
+        ).close()
+    )
+    if theirs.jobs:
+        await theirs.jobs.sweep()
+
+
+async def _copy_bytes(ours: Stores, theirs: Stores) -> None:
+    ids = await ours.database.read(
+        lambda c: [row["id"] for row in c.execute("SELECT id FROM files")]
+    )
+    lost = 0
+    for id in ids:
+        try:
+            await theirs.file_bytes.put(id, await ours.file_bytes.get(id))
+        except NotFound:
+            lost += 1
+    words = f", {lost} of which the home has no bytes any more" if lost else ""
+    sys.stdout.write(f"  bytes of files: {len(ids)}{words}\n")
+
+
+async def _copy_audit_log(home: Path, theirs: Database) -> None:
+    """Copy the audit log, oldest line first, unless the database has one."""
+    lines = await asyncio.to_thread(_read_audit_log, home)
+
+    def write(connection: SqlConnection) -> None:
+        if not connection.execute("SELECT 1 FROM audit LIMIT 1").fetchone():
+            connection.executemany("INSERT INTO audit (line) VALUES (?)", [(one,) for one in lines])
+
+    await theirs.write(write)
+    sys.stdout.write(f"  lines of the audit log: {len(lines)}\n")
+
+
+def _read_audit_log(home: Path) -> list[str]:
+    texts = (path.read_text(errors="replace") for path in list_audit_files(home / "audit.log"))
+    return [line for text in texts for line in text.split("\n") if line]
+
+
+async def _compare_counts(ours: Database, theirs: Database, table: TableDeclaration) -> None:
+    def count(connection: SqlConnection) -> int:
+        select = f"SELECT count(*) AS n FROM {table.name}"  # noqa: S608 - ours
+        return int(connection.execute(select).fetchone()["n"])
+
+    here, there = await ours.read(count), await theirs.read(count)
+    if there < here:
+        raise NotTheSame(table=table.name, here=here, there=there)

@@ -1,0 +1,252 @@
+"""The client of the process that holds the home: HTTP over its Unix socket, for the other
+commands."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import uuid
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from typing import Any
+
+from adapters.terminal.chat import (
+    RECONNECT_PAUSES_SECONDS,
+    SOCKET_ORIGIN,
+    DownloadFolder,
+    FormFile,
+    InterruptHandler,
+    Quit,
+    headers_for,
+    local_zone,
+    turn_stream,
+)
+from adapters.terminal.screen import DownloadedFile, Screen
+from bot.operations import OPERATIONS
+from bot.start import Start
+from core.base.errors import PonteError, SettingsError
+from core.base.http import HttpAnswer, HttpClient, HttpDown, HttpError
+from core.base.i18n import say
+from core.base.retry import retry, wait_after_each
+
+Json = Mapping[str, Any]
+
+
+class TurnRefused(PonteError):
+    """The turn ended in an error, which has these `words`."""
+
+    sentence = "{words}"
+
+
+class HolderLost(PonteError):
+    """The connection broke and could not be made again."""
+
+    code = "unreachable"
+    sentence = (
+        "Ponte stopped responding. The quick command is saved and continues when Ponte runs "
+        "again. Do not start it a second time."
+    )
+
+
+class HolderSilent(PonteError):
+    """The process that holds the home does not accept connections."""
+
+    code = "holder_silent"
+    sentence = (
+        "Ponte (process {pid}) is using {home} but does not respond. It may be starting or "
+        "stopping. Try again in a moment."
+    )
+
+
+class AnswerLost(HolderLost):
+    """The connection broke before a prompt was answered."""
+
+    sentence = (
+        "Ponte stopped responding. Your prompt is saved and is answered when Ponte runs again. "
+        "`ponte threads list` shows the conversation."
+    )
+
+
+class SingleTurn:
+    """One message in a conversation of its own, and its answer: a quick command or a prompt.
+
+    Progress is shown on `screen` if that is a terminal, and the growing answer on `answer`. Ctrl-C
+    stops the turn, whose partial result is then its answer; a second one stops waiting. A restart
+    of the holder is waited for. `lost` is raised if it takes too long.
+    """
+
+    def __init__(
+        self,
+        http: HttpClient,
+        screen: Screen,
+        answer: Screen | None = None,
+        lost: type[HolderLost] = HolderLost,
+    ) -> None:
+        self._http = http
+        self._screen = screen
+        self._answer = answer
+        self._lost = lost
+        self._headers: Mapping[str, str] = {}
+        self._interrupts = InterruptHandler()
+        self._turn = ""
+        self._turn_known = asyncio.Event()
+        """The turn is known."""
+
+    async def run(self, message: str, files: Sequence[FormFile], kind: str) -> Json:
+        """Return the body of `POST /chat`. The conversation's name begins with `kind`. The message
+        is a command only if that is "command". Raise HttpError, TurnRefused, HolderLost,
+        KeyboardInterrupt."""
+        key = uuid.uuid4().hex
+        self._headers = headers_for(is_terminal=sys.stdout.isatty(), is_typed=kind == "command")
+        asked = {
+            "message": message, "conversation": f"{kind}-{key[:12]}", "event_key": key,
+            "time_zone": local_zone(),
+        }  # fmt: skip
+        try:
+            with self._interrupts.catch_interrupts():
+                return await self._interrupts.run(self._ask_with_retries(asked, files), self._stop)
+        except Quit:
+            raise KeyboardInterrupt from None
+        finally:
+            self._screen.show_progress("")
+
+    async def _ask_with_retries(self, asked: Mapping[str, str], files: Sequence[FormFile]) -> Json:
+        """Send the message again with the same key after a lost connection, so that it
+        runs once."""
+
+        def is_lost(error: HttpError) -> bool:
+            if isinstance(error, HttpAnswer):
+                return error.status == 503
+            return bool(self._turn)  # without a turn nothing was taken; the caller says why
+
+        def wait(error: HttpError, pause: float) -> float | None:
+            return pause if is_lost(error) else None
+
+        try:
+            return await retry(
+                lambda: self._follow(asked, files), HttpError,
+                wait_after_each(RECONNECT_PAUSES_SECONDS, wait),
+            )  # fmt: skip
+        except HttpError:
+            if self._turn:  # else nothing was saved; the caller says why
+                raise self._lost from None
+            raise
+
+    async def _follow(self, asked: Mapping[str, str], files: Sequence[FormFile]) -> Json:
+        stream, text = turn_stream(self._http, asked, files, self._headers), ""
+        async with aclosing(stream):
+            async for name, data in stream:
+                if name == "progress":
+                    self._turn = data["turn"]
+                    self._turn_known.set()
+                    self._screen.show_progress(data["text"])
+                elif name == "delta" and self._answer is not None:
+                    text = data["text"] if data.get("reset") else text + data["text"]
+                    self._answer.show_text(text)
+                elif name == "error":
+                    raise TurnRefused(words=data["message"])
+                elif name == "done":
+                    return data
+        raise HttpError("the stream ended early")
+
+    async def _stop(self) -> None:
+        self._screen.show_progress(say("Stopping…"))
+        await self._turn_known.wait()
+        with suppress(HttpError):
+            await self._http.post_json(
+                f"{SOCKET_ORIGIN}/turns/{self._turn}/stop", {}, headers=self._headers
+            )
+
+
+class LocalClient:
+    """Calls of the holder's HTTP API. Every call raises PonteError with words for the operator."""
+
+    def __init__(self, http: HttpClient, start: Start) -> None:
+        self._http = http
+        self._start = start
+        self._headers = headers_for(is_terminal=sys.stdout.isatty(), is_typed=True)
+
+    async def run(self, message: str, file: tuple[str, bytes] | None = None) -> Json:
+        """Send a command that may take long, in a conversation of its own. `file` is a name and its
+        bytes."""
+        turn = SingleTurn(self._http, Screen(sys.stderr))
+        with self._explain_errors():
+            return await turn.run(message, [("file", file)] if file else [], "command")
+
+    async def ask(
+        self, prompt: str, files: Sequence[tuple[str, bytes]], answer: Screen, other: Screen
+    ) -> tuple[Json, Sequence[DownloadedFile]]:
+        """Send a prompt in a conversation of its own. Return the body of `POST /chat`, and the
+        files of the answer, which are saved.
+
+        `answer` shows the answer as it grows; progress goes there if it is a terminal, else to
+        `other`.
+        """
+        progress = answer if answer.live else other
+        turn = SingleTurn(self._http, progress, answer, AnswerLost)
+        with self._explain_errors():
+            body = await turn.run(prompt, [("file", file) for file in files], "ask")
+        downloads = DownloadFolder(self._http)
+        return body, [await downloads.fetch(file, self._headers) for file in body["files"]]
+
+    async def result(self, body: Json) -> str:
+        """Return the result of a run: its text, or the whole file if the result is a file
+        of text."""
+        files = [file for file in body.get("files", ()) if _is_text(str(file["type"]))]
+        if len(files) != 1:
+            return str(body.get("response", ""))
+        url = f"{SOCKET_ORIGIN}{files[0]['url']}"
+        try:
+            async with self._http.stream_lines("GET", url, headers=self._headers) as lines:
+                return "\n".join([line async for line in lines])
+        except HttpError as error:
+            raise PonteError("Cannot read the result file ({why}).", why=error.reason) from None
+
+    async def run_operation(
+        self, name: str, /, *, output: str = "", timeout: float | None = None, **arguments: Any
+    ) -> Any:
+        """Run one of OPERATIONS and return its result as JSON. With an `output` ("text" or "json"),
+        return what the shell prints, as `Operator.describe` does. `timeout` in seconds replaces
+        that of the operation."""
+        own = OPERATIONS[name]
+        with self._explain_errors():
+            return await self._http.request_json(
+                "POST", f"{SOCKET_ORIGIN}/operator/{own.path}", headers=self._headers,
+                timeout=own.timeout_seconds if timeout is None else timeout,
+                body={"arguments": arguments, "output": output},
+            )  # fmt: skip
+
+    @contextmanager
+    def _explain_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except HttpAnswer as error:
+            raise _holder_error(error) from None
+        except HttpDown as error:
+            home = self._start.home
+            raise HolderSilent(pid=home.holder() or "unknown", home=home.path) from error
+        except HttpError as error:
+            raise PonteError(
+                "Ponte sent an unexpected response ({why}).", why=error.reason
+            ) from None
+
+
+@asynccontextmanager
+async def connect(socket: str, start: Start) -> AsyncIterator[LocalClient]:
+    """Yield a client of the process that serves this socket."""
+    async with HttpClient(socket=socket) as http:
+        yield LocalClient(http, start)
+
+
+def _is_text(type: str) -> bool:
+    return type.startswith("text/") or type == "application/json"
+
+
+def _holder_error(error: HttpAnswer) -> PonteError:
+    """Return an error with the words of the response: `{"error": {"code", "message"}}`."""
+    body = error.json
+    told = body.get("error") if isinstance(body, dict) else None
+    if not isinstance(told, dict):
+        return PonteError(f"Ponte answered with HTTP {error.status}.")
+    kind = SettingsError if told.get("code") == SettingsError.code else PonteError
+    return kind("{words}", words=told.get("message"))

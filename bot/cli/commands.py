@@ -1,0 +1,304 @@
+"""The work of each command of `ponte`. Each function returns the exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import BinaryIO, TextIO, TypeVar
+
+from adapters.web import add_token
+from bot.app import start
+from bot.cli.client import Json, LocalClient, connect
+from bot.operations import OPERATIONS
+from bot.start import Start
+from core.base import i18n
+from core.base.errors import BadInput, PonteError, SettingsError
+from core.base.i18n import say
+from core.base.markdown import to_plain_text
+from core.base.text import clean_text, to_one_line
+from core.commands.grammar import TypedCommand, check_slug, render_command
+from core.commands.quick_commands import Inputs, check_unique_names, parse_input
+from core.integrations.settings import describe_read_error, plain_value
+
+_BLOCK = re.compile(
+    r"(?P<mark>`{3,})[^`\n]*\n(?P<code>(?:(?!\n(?P=mark)).)*)\n(?P=mark)", re.DOTALL
+)
+_PAIR = re.compile(r"([^\W\d][\w.-]*)=(.*)", re.DOTALL)
+MAX_PROMPT_BYTES = 1_900_000
+"""How much `ponte ask` reads from standard input. The server accepts a message of 2 MB
+(MAX_TEXT_BYTES in `adapters/web/http_io.py`), and the argument needs room too."""
+T = TypeVar("T")
+
+
+def run(*, takes: bool = True, works: bool = True) -> int:
+    """Run Ponte until a signal. Raise SettingsError, HomeTaken, HomeUnusable."""
+    begun = start()
+    from bot import app
+
+    work = app.run(begun.settings, begun.config, begun.home, takes=takes, works=works)
+    return asyncio.run(work)
+
+
+def migrate() -> int:
+    """Copy the home to the database. Raise SettingsError, HomeTaken, NotStored."""
+    begun = start()
+    from bot.backup.migrate import migrate as move
+
+    return asyncio.run(move(begun.settings, begun.home))
+
+
+def chat() -> int:
+    """Run `ponte chat`. Return the exit code."""
+    begun = start(quiet=True, asks_holder=True)
+    from adapters.terminal.chat import chat as converse
+    from bot import app
+
+    async def talk() -> int:
+        async with app.local(begun, prepares=True) as socket_path:
+            return await converse(socket_path, sys.stdin, sys.stdout)
+
+    return asyncio.run(talk())
+
+
+def ask(text: str, files: Sequence[Path] = ()) -> int:
+    """Run `ponte ask`: print the answer to `text` and all of standard input. Return the exit code.
+
+    Stdout gets nothing but the answer. Cards, files, progress and errors go to stderr. `@name` in
+    `text` attaches that file, as in `ponte chat`; on standard input it does not, because that may
+    be somebody else's text.
+    """
+    from adapters.terminal.chat import read_attachments
+    from adapters.terminal.screen import Screen
+
+    prompt = "\n\n".join(filter(None, (text.strip(), _read_standard_input(sys.stdin).strip())))
+    if not prompt and not files:
+        raise BadInput("The prompt is empty.")
+    attached = read_attachments(text) + [_read_attachment(file) for file in files]
+    answer, other = Screen(sys.stdout), Screen(sys.stderr, shows_shell_commands=True)
+    body, saved = ask_holder(lambda one: one.ask(prompt, attached, answer, other), prepares=True)
+    done = body["status"] == "done"
+    (answer if done or answer.live else other).show_answer({**body, "cards": ()})
+    other.show_extras(body["cards"], saved)
+    return 0 if done else 1
+
+
+def _read_standard_input(stdin: TextIO | None) -> str:
+    """Return all of standard input, "" if it is a terminal or closed. Raise BadInput unless it is
+    text of an acceptable size."""
+    if stdin is None or stdin.isatty():
+        return ""
+    source: BinaryIO = stdin.buffer
+    data = source.read(MAX_PROMPT_BYTES + 1)
+    if len(data) > MAX_PROMPT_BYTES:
+        raise BadInput(
+            "Standard input is larger than {limit}. Nothing was sent. Send it as a file with "
+            "--file, or send a part of it.",
+            limit=i18n.format_size(MAX_PROMPT_BYTES),
+        )
+    try:
+        words = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        words = "\0"
+    if "\0" in words:
+        raise BadInput(
+            "Standard input is not UTF-8 text. Nothing was sent. Send it as a file with --file."
+        )
+    return words
+
+
+def link(*, as_json: bool = False) -> int:
+    """Run `ponte link`. Return the exit code."""
+    begun = start(quiet=True, asks_holder=True)
+    settings, home = begun.settings, begun.home
+    if settings.ponte_web == "off":
+        raise PonteError("The page is turned off. Set PONTE_WEB=on to use it.")
+    found = ask_holder(lambda one: one.run_operation("link")) if home.is_served() else {"link": ""}
+    if not (known := found["link"]):
+        token = plain_value(settings.ponte_web_token) or home.kept_web_token()
+        if not token or not settings.ponte_web_port:
+            raise PonteError("The page is not running yet. Start it with `ponte run`.")
+        known = add_token(settings.page_url(settings.page_url()), token)
+        sys.stderr.write(say("The page is not served now. Start it with `ponte run`.") + "\n")
+    _print_all([json.dumps({"link": known}) if as_json else known])
+    return 0
+
+
+def doctor(try_model: Callable[[], None] | None, *, as_json: bool = False) -> int:
+    """Run `ponte doctor`. `try_model` is called before paid requests are sent to the model; None
+    sends none. Return the exit code."""
+    from bot.doctor import checks as doctor
+
+    begun = start(quiet=True, asks_holder=True)
+    code = asyncio.run(doctor.examine(begun, print, as_json=as_json))
+    if try_model is not None:
+        code |= asyncio.run(doctor.try_model(begun, print, try_model, as_json=as_json))
+    return code
+
+
+def sandbox() -> int:
+    """Install the sandbox's Python before its first use."""
+    begun = start(quiet=True)
+    from core.tools.code import CODE_INTEGRATION
+
+    begun.home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    asyncio.run(CODE_INTEGRATION.prepare(begun.home.path, begun.settings.proxies, print))
+    return 0
+
+
+def slack_manifest(*, link: bool) -> int:
+    """Run `ponte slack-manifest`. Return the exit code.
+
+    `link`: print a URL that creates the app instead of the manifest.
+    """
+    from adapters.slack import setup
+
+    settings = start(quiet=True).settings
+    url = f"{settings.ponte_web_url}/slack/events" if settings.slack == "http" else ""
+    if settings.slack == "http" and not settings.ponte_web_url:
+        raise SettingsError("PONTE_WEB_URL is not set. Slack needs it to send events.")
+    made = setup.manifest(request_url=url)
+    _print_all([setup.link(made) if link else json.dumps(made, indent=2, ensure_ascii=False)])
+    return 0
+
+
+def quick_command(
+    slug: str, words: Sequence[str], file: Path | None, *, as_json: bool = False
+) -> int:
+    """Run `ponte quick-command` with its input as `words`. Return the exit code."""
+    typed = _format_command(slug, words)
+    attached = _read_attachment(file) if file else None
+
+    async def ask(one: LocalClient) -> tuple[Json, str]:
+        body = await one.run(typed, attached)
+        return body, await one.result(body)
+
+    body, result = ask_holder(ask)
+    done = body.get("status") == "done"
+    if as_json:
+        _print_all([json.dumps(body, ensure_ascii=False)])
+        return 0 if done else 1
+    (sys.stdout if done else sys.stderr).write(
+        (clean_text(_without_fence(result)) if done else to_one_line(to_plain_text(result))) + "\n"
+    )
+    return 0 if done else 1
+
+
+def run_operation(name: str, arguments: Json, *, as_json: bool) -> int:
+    """Run an operation in the process that holds the home, and print its result. Return the exit
+    code."""
+    from adapters.terminal.screen import Screen
+
+    begun, own = start(quiet=True, asks_holder=True), OPERATIONS[name]
+    is_running = begun.home.is_served()
+    if own.needs == "running" and not is_running and begun.settings.database_url is None:
+        raise PonteError(
+            "Ponte is not running with {home}, so there is nothing to reload.", home=begun.home.path
+        )
+    if own.needs == "settings" and not is_running:
+        from bot.operation_service import describe_offline
+
+        if begun.fault:
+            raise begun.fault
+        return _print_result(asyncio.run(describe_offline(own, begun, arguments, as_json=as_json)))
+
+    async def print_answer(one: LocalClient) -> int:
+        linked = sys.stdout.isatty()
+        body = await one.run_operation(name, **arguments, linked=linked)
+        if as_json:
+            _print_all([json.dumps(body, ensure_ascii=False)])
+        else:
+            Screen(sys.stdout, shows_shell_commands=True).show_answer(body)
+        return int(body["status"] != "done")
+
+    async def print_pages(one: LocalClient) -> int:
+        output, code, asked = "json" if as_json else "text", 0, dict(arguments)
+        while True:
+            page = await one.run_operation(name, output=output, **asked)
+            code |= _print_result(page)
+            if not page["next"]:
+                return code
+            asked["after"] = page["next"]
+
+    return ask_holder(print_answer if own.is_chat else print_pages, begun, prepares=own.prepares)
+
+
+def list_values(name: str, field: str) -> Sequence[str]:
+    """Return the values of a field in the rows that an operation lists, for completion in the
+    shell; none if Ponte does not run."""
+    try:
+        begun = start(quiet=True, asks_holder=True)
+        if not begun.home.is_served():
+            return ()
+        rows = ask_holder(lambda one: one.run_operation(name), begun)
+        return [str(row[field]) for row in rows]
+    except PonteError:  # the shell shows no error while somebody types
+        return ()
+
+
+def _print_result(result: Json) -> int:
+    """Print what `Operator.describe` returned. Return the exit code."""
+    _print_all(result["lines"])
+    sys.stderr.writelines(f"{line}\n" for line in result["notes"])
+    return int(result["failed"])
+
+
+def ask_holder(
+    work: Callable[[LocalClient], Awaitable[T]],
+    begun: Start | None = None,
+    *,
+    prepares: bool = False,
+) -> T:
+    """Return what `work` gets from the process that holds the home. If none does, this process
+    holds it for now; `prepares` as in `Ponte.start`."""
+    from bot import app
+
+    async def ask(begun: Start) -> T:
+        async with (
+            app.local(begun, prepares=prepares) as socket_path,
+            connect(str(socket_path), begun) as one,
+        ):
+            return await work(one)
+
+    return asyncio.run(ask(begun or start(quiet=True, asks_holder=True)))
+
+
+def _format_command(slug: str, words: Sequence[str]) -> str:
+    """Return the line that a person would type in a chat. Raise BadInput, UnknownCommand.
+
+    The shell has already removed the quotes, so each argument is one value. If the first has the
+    form KEY=VALUE, each is one input, whatever spaces are in its value.
+    """
+    check_slug(slug)
+    pairs = [_PAIR.fullmatch(word) for word in words]
+    if not pairs or pairs[0] is None:
+        given: Inputs = parse_input(" ".join(words))
+    elif None in pairs:
+        stray = words[pairs.index(None)]
+        raise BadInput("{word} is not in the form KEY=VALUE.", word=repr(stray[:40]))
+    else:
+        given = check_unique_names((pair[1], clean_text(pair[2])) for pair in pairs if pair)
+    return render_command(TypedCommand("quick-command", slug=slug, input=given))
+
+
+def _without_fence(result: str) -> str:
+    """Return code or JSON without the fence around it, for programs that read it."""
+    block = _BLOCK.fullmatch(result.strip())
+    return block["code"] if block else result
+
+
+def _read_attachment(file: Path) -> tuple[str, bytes]:
+    try:
+        return file.name, file.read_bytes()
+    except OSError as error:
+        raise BadInput(
+            "Cannot read the file {file} ({cause}).", file=file, cause=describe_read_error(error)
+        ) from None
+
+
+def _print_all(lines: Iterable[str]) -> None:
+    for line in lines:
+        sys.stdout.write(line + "\n")

@@ -1,0 +1,824 @@
+"""`ponte.toml`: an operator's settings for channels, changes, rights, quick commands and costs.
+
+Unknown keys and wrong values are refused, with a line for each that names file and line number.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, make_dataclass, replace
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    StrictBool,
+    TypeAdapter,
+    ValidationError,
+)
+from pydantic_core import ErrorDetails
+from pydantic_core.core_schema import ValidationInfo
+
+from bot.config.number_types import STRICT, Count, Days, Dollars, Duration, Many, Positive
+from bot.config.toml_lines import KeyPath, TomlLines, describe_toml_error
+from bot.config.webhook_section import HookConfig, HookName
+from bot.integrations import FACES, Faces, is_place
+from core.base.errors import BadInput, SettingsError
+from core.base.i18n import LOCALES, nearest_locale
+from core.changes.approval import ASKER, REMIND_AFTER, Access, Approvers, TableRule, TableRules
+from core.commands.grammar import SLUG_PATTERN
+from core.domain.messages import Address
+from core.integrations.integration import ChatIntegration, OwnerIntegration
+from core.integrations.settings import describe_read_error, must_match
+from core.journal.inbox import SenderLimits
+from core.money.allowances import Allowance, CountedBy, PeriodLength
+from core.money.usage import NANODOLLARS_PER_DOLLAR, Price, Prices
+from core.people.rules import (
+    DECISION_RIGHTS,
+    PEOPLE_SETS,
+    RIGHT_KINDS,
+    Rule,
+    RuleBook,
+    StandIns,
+    check_right_name,
+    is_right,
+    place_names,
+)
+from core.schedules.schedule import ScheduleLimits
+from core.turn.retention import Retention
+from core.turn.run import CallLimits, TurnConfig
+from core.webhooks.hook import HOOK_PLATFORM, HOOK_RIGHTS
+
+GROUP_NAME_PATTERN = "[a-z][a-z0-9_-]{0,49}"
+"""The form of a group's name."""
+_A_PLACE = "a workspace, server or channel"
+_ERROR_WORDS = {
+    "missing": "is missing",
+    "string_type": "must be a text in quotes",
+    "bool_type": "must be true or false",
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "finite_number": "must be a number",
+    "greater_than_equal": "must not be negative",
+    "less_than_equal": "must be at most {le}",
+    "tuple_type": 'must be a list, as in ["a", "b"]',
+    "dict_type": "must be a table",
+    "dataclass_type": "must be a table",
+}
+
+
+def _platform_forms(info: ValidationInfo) -> tuple[list[str], list[str], list[str]]:
+    """Return the names of chat platforms, the patterns of people's keys, the names of the owner's
+    surfaces."""
+    faces: Faces = (info.context or {}).get("faces", FACES)
+    chats = [face for face in faces if isinstance(face, ChatIntegration)]
+    owners = [face for face in faces if isinstance(face, OwnerIntegration)]
+    forms = [f"{face.name}:({face.ids})" for face in chats]
+    forms += [f"{face.name}:({face.ids})" for face in owners]
+    return [face.name for face in chats], forms, [face.name for face in owners]
+
+
+def _check_place(value: str, info: ValidationInfo) -> str:
+    chats, _, owners = _platform_forms(info)
+    if not re.fullmatch(rf"{'|'.join(owners)}|({'|'.join(chats)})(:[A-Za-z0-9]+){{0,2}}", value):
+        form = f"{chats[0]}:WORKSPACE or {chats[0]}:WORKSPACE:CHANNEL"
+        raise ValueError(
+            f"write {', '.join(owners)}, {form} (the same form for {', '.join(chats[1:])})"
+        )
+    return value
+
+
+def _check_person(value: str, info: ValidationInfo) -> str:
+    chats, forms, owners = _platform_forms(info)
+    if value not in owners and not re.fullmatch("|".join(forms), value):
+        ids = " or ".join(f"{chat}:ID" for chat in chats)
+        own = f"{', '.join(owners)}, {owners[0]}:NAME (from `ponte people list`)"
+        raise ValueError(f"write {own}, {ids} (a person, user group or role)")
+    return value
+
+
+def _check_who(value: str, info: ValidationInfo) -> str:
+    chats, _, _ = _platform_forms(info)
+    if value in (*PEOPLE_SETS, *chats) or re.fullmatch(GROUP_NAME_PATTERN, value):
+        return value
+    try:
+        return _check_person(value, info)
+    except ValueError:
+        words = ", ".join(PEOPLE_SETS)
+        raise ValueError(f"write {words}, {chats[0]}:ID, or the name of a group") from None
+
+
+def _check_approver(value: str, info: ValidationInfo) -> str:
+    if value == ASKER or (re.fullmatch(GROUP_NAME_PATTERN, value) and value not in PEOPLE_SETS):
+        return value
+    try:
+        return _check_person(value, info)
+    except ValueError as error:
+        raise ValueError(f"{error}, the name of a group, or {ASKER}") from None
+
+
+def _check_where(value: str, info: ValidationInfo) -> str:
+    return value if value in ("direct", "shared") else _check_place(value, info)
+
+
+def _check_right(value: str) -> str:
+    try:
+        check_right_name(value)
+    except BadInput as error:
+        raise ValueError(error.words().removesuffix(".")) from None
+    if not is_right(value):
+        raise ValueError(
+            f"write {', '.join(RIGHT_KINDS[:7])}; read, propose or approve for one table as in "
+            "read:Orders; or tool:NAME, command:SLUG, agent:NAME, model:NAME, post:PLACE"
+        )
+    return value
+
+
+def _check_group_name(value: str, info: ValidationInfo) -> str:
+    chats, _, owners = _platform_forms(info)
+    if value in (*PEOPLE_SETS, ASKER, *chats, *owners) or not re.fullmatch(
+        GROUP_NAME_PATTERN, value
+    ):
+        raise ValueError(
+            "choose another name: lowercase letters, digits, hyphens and underscores, and not a "
+            "reserved word"
+        )
+    return value
+
+
+Place = Annotated[str, AfterValidator(_check_place)]
+"""`web`, `terminal`, a platform (`slack`), its workspace or server (`slack:T1`) or a channel of it
+(`slack:T1:C1`)."""
+PersonKey = Annotated[str, AfterValidator(_check_person)]
+"""A person, user group or role, as in `slack:U1`, `discord:42`, `web:ana`; `web`, `terminal`: the
+owner."""
+Approver = Annotated[str, AfterValidator(_check_approver)]
+"""A person, the name of a group, or `asker`."""
+Approvals = Literal[1, 2]
+Who = Annotated[str, AfterValidator(_check_who)]
+"""A person, the name of a group, a platform, or one of `everybody`, `members`, `guests`,
+`outsiders`, `admins`."""
+Where = Annotated[str, AfterValidator(_check_where)]
+"""A place, `direct` or `shared`."""
+Right = Annotated[str, AfterValidator(_check_right)]
+"""`chat`, `read`, `propose`, `approve`, `spend`, `code`, `administer`; `read`, `propose` or
+`approve` for one table (`read:Orders`); or `tool:NAME`, `command:SLUG`, `agent:NAME`,
+`model:NAME`, `post:PLACE`; `*` in a name is any text."""
+SetName = Annotated[str, AfterValidator(_check_group_name)]
+"""Lowercase letters, digits, hyphens and underscores; not a reserved word such as `members`."""
+Slug = Annotated[
+    str,
+    must_match(
+        SLUG_PATTERN, "a slug of up to 100 lowercase letters, digits, hyphens and underscores"
+    ),
+]
+"""Up to 100 lowercase letters, digits, hyphens and underscores."""
+AgentId = Annotated[
+    str, must_match(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", "the agent's ID from the portal")
+]
+"""The ID that StackSpot's portal shows."""
+PricedName = Annotated[
+    str,
+    must_match(
+        rf"\*|{SLUG_PATTERN}|[A-Za-z0-9][A-Za-z0-9_-]{{0,99}}", "a name, or * for all others"
+    ),
+]
+"""A slug or an agent's name; `*` is any other."""
+Host = Annotated[str, must_match(r"[a-z0-9-]+(\.[a-z0-9-]+)*", "a host name in lowercase letters")]
+"""A host name in lowercase letters."""
+Language = Annotated[str, must_match("|".join(LOCALES), "a language: " + ", ".join(LOCALES))]
+"""`en`, `pt-BR` or `fr`."""
+Texts = Annotated[
+    Mapping[Language, str],
+    BeforeValidator(lambda value: {"en": value} if isinstance(value, str) else value),
+]
+"""A text, or a table of texts by language, as in `{ en = "…", fr = "…" }`."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccessRule:
+    """A rule that allows or denies permissions to people in places (`core.people.rules`).
+
+    The first rule that covers the person, the place and the right decides.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    who: tuple[Who, ...] = ()
+    """people that the rule is about; left out: everybody"""
+    where: tuple[Where, ...] = ()
+    """places where it applies; left out: everywhere"""
+    allow: tuple[Right, ...] = ()
+    """rights that they have; `approve` and `administer` only for people and groups"""
+    deny: tuple[Right, ...] = ()
+    """rights that they do not have"""
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelConfig:
+    """The settings of a place: a channel, a workspace or server, or a platform. Each key comes from
+    the narrowest place that sets it."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    strict_mention: StrictBool | None = None
+    """answer only where mentioned, also in threads"""
+    instructions: str = ""
+    """added to the assistant's own instructions"""
+    answer_everything: StrictBool | None = None
+    """answer also where not mentioned; not together with `strict_mention`"""
+    threads: StrictBool | None = None
+    """false: answers are posted in the channel itself, which is one conversation"""
+    model: str = ""
+    """the model's name there; left out: PONTE_MODEL"""
+    language: Language | None = None
+    """the language of what Ponte says there; left out: each reader's own"""
+    allow: tuple[Right, ...] = ()
+    """the only rights that anyone has there; left out: everything"""
+    deny: tuple[Right, ...] = ()
+    """rights that nobody has there"""
+    approvers: tuple[Approver, ...] = ()
+    """people who decide there besides admins, instead of whoever asked"""
+    retention_days: Days = 0
+    """forget conversations that nobody used there for so many days; 0: as everywhere"""
+
+    def __post_init__(self) -> None:
+        if self.strict_mention and self.answer_everything:
+            raise ValueError("write strict_mention or answer_everything, not both")
+
+
+@dataclass(frozen=True, slots=True)
+class QuickCommandInput:
+    """An input of a quick command."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    type: Literal["text", "number", "boolean", "choice"] = "text"
+    """the kind of value"""
+    required: StrictBool = False
+    """whether the command is refused without it"""
+    choices: tuple[str, ...] = ()
+    """the values to choose from, with `type = "choice"` only"""
+
+    def __post_init__(self) -> None:
+        if bool(self.choices) != (self.type == "choice"):
+            raise ValueError('write choices = ["…"] with type = "choice", and only with it')
+
+
+@dataclass(frozen=True, slots=True)
+class QuickCommandConfig:
+    """A quick command of the registry."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    title: Texts = field(default_factory=dict)
+    """the name that people read; left out: the slug"""
+    description: Texts = field(default_factory=dict)
+    """what it does, for people and for the model"""
+    inputs: Mapping[str, QuickCommandInput] = field(default_factory=dict)
+    """its inputs by name; left out: a text, or any inputs"""
+    where: tuple[Place, ...] = ()
+    """where it may be run; left out: everywhere"""
+    by: tuple[PersonKey, ...] = ()
+    """people, user groups and roles that can run it; left out: everyone with `spend`"""
+    effect: Literal["read", "spend", "write"] = "spend"
+    """its effect: the model runs `read` by itself, and asks a person before the others"""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentConfig:
+    """An agent at StackSpot, under the name that models use for it."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    id: AgentId
+    """the agent's id in the portal"""
+    title: Texts = field(default_factory=dict)
+    """the name that people read; left out: its name"""
+    description: Texts = field(default_factory=dict)
+    """what it is for, for the model"""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangesConfig:
+    """Settings for all proposals."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    remind_after: Duration = REMIND_AFTER
+    """approvers are reminded after this time, once"""
+
+
+@dataclass(frozen=True, slots=True)
+class TableConfig:
+    """A team's table, by its title or id."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    access: Access = "ask"
+    """`hidden`: cannot be read; `read`: cannot be changed; `ask`: a person approves each change;
+    `auto`: as `ask`, but one new row at a time needs no approval; a schedule's or webhook's does"""
+    approvers: tuple[Approver, ...] = ()
+    """people who approve besides admins, instead of whoever asked"""
+    approvals: Approvals = 1
+    """how many different people must approve"""
+    approvers_only: StrictBool = False
+    """true: only `approvers` decide and undo, so admins do only if `approvers` names them"""
+
+    def __post_init__(self) -> None:
+        if self.approvers_only and (not self.approvers or self.access == "auto"):
+            raise ValueError('approvers_only needs approvers, and not access = "auto"')
+
+
+@dataclass(frozen=True, slots=True)
+class ToolConfig:
+    """A tool, by the name that models use for it: who approves its proposals, as for a table."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    approvers: tuple[Approver, ...] = ()
+    """people who approve besides admins, instead of whoever asked"""
+    approvals: Approvals = 1
+    """how many different people must approve"""
+
+
+@dataclass(frozen=True, slots=True)
+class LinksConfig:
+    """Hosts of links in a thread that contains text from outside."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    hosts: tuple[Host, ...] = ()
+    """hosts that links may lead to, with their subdomains; other addresses can be read there but
+    not clicked"""
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsConfig:
+    """Limits of one turn, and of the messages of one person."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    costly_calls: Count = 20
+    """tool calls of a turn that cost money: quick commands, agents, code"""
+    tool_calls: Count = 60
+    """all tool calls of a turn"""
+    messages_per_minute: Count = 0
+    """messages of one person; 0 is any number"""
+    waiting_per_person: Count = 0
+    """messages of one person whose turn has not begun; 0 is any number"""
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulesConfig:
+    """Limits of schedules and reminders."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    shortest_minutes: Positive = 15
+    """the shortest time between two runs of a schedule"""
+    per_person: Count = 20
+    """active and paused schedules of one person"""
+
+    @property
+    def limits(self) -> ScheduleLimits:
+        """The limits for `core`."""
+        return ScheduleLimits(self.shortest_minutes, self.per_person)
+
+
+@dataclass(frozen=True, slots=True)
+class AllowanceRule:
+    """A limit of what people may spend, counted for each of `of` (`core.money.allowances`).
+
+    At least one of `money`, `tokens`, `turns` is set.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    of: CountedBy
+    """who shares it: counted separately for each of them, or once for all"""
+    per: PeriodLength = "day"
+    """the period after which it starts again, in PONTE_TIMEZONE"""
+    who: tuple[Who, ...] = ()
+    """people that it is for; left out: everybody"""
+    where: tuple[Place, ...] = ()
+    """places; left out: everywhere"""
+    money: Dollars | None = None
+    """US dollars"""
+    tokens: Many | None = None
+    """tokens in and out"""
+    turns: Many | None = None
+    """turns"""
+
+    def __post_init__(self) -> None:
+        if self.money is None and self.tokens is None and self.turns is None:
+            raise ValueError("write money, tokens or turns")
+        if self.of == "together" and not self.who:
+            raise ValueError('add who shares it, or write of = "everybody"')
+
+    def allowance(self, location: str) -> Allowance:
+        """Return the rule as an `Allowance`. `location` is its place in the file."""
+        money = None if self.money is None else round(self.money * NANODOLLARS_PER_DOLLAR)
+        who, where = frozenset(self.who), frozenset(self.where)
+        return Allowance(self.of, self.per, money, self.tokens, self.turns, who, where, location)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPrice:
+    """The prices of a model in US dollars for a million tokens."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    input: Dollars
+    """tokens that are read"""
+    output: Dollars
+    """tokens that are written"""
+    cached: Dollars | None = None
+    """tokens read from the server's cache; left out: as `input`"""
+    written: Dollars | None = None
+    """tokens written to the server's cache; left out: as `input`"""
+
+    @property
+    def price(self) -> Price:
+        """Return the price for `core.money`. Missing cache prices equal the input price."""
+        cached = self.input if self.cached is None else self.cached
+        written = self.input if self.written is None else self.written
+        return Price(self.input, cached, written, self.output)
+
+
+@dataclass(frozen=True, slots=True)
+class PriceTable:
+    """Prices that take precedence over Ponte's own list."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    container: Dollars | None = None
+    """a session of hosted Python; left out: OpenAI's price, where the server is OpenAI's"""
+    models: Mapping[str, ModelPrice] = field(default_factory=dict)
+    """by the model's name"""
+    quick_commands: Mapping[PricedName, Dollars] = field(default_factory=dict)
+    """a run, by slug; `*`: any other"""
+    agents: Mapping[PricedName, Dollars] = field(default_factory=dict)
+    """a run, by name; `*`: any other"""
+
+
+@dataclass(frozen=True)
+class Config:
+    """The whole file. Without a file everything has its default. Integrations add sections."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    changes: ChangesConfig = field(default_factory=ChangesConfig)
+    """settings for all proposals"""
+    tables: Mapping[str, TableConfig] = field(default_factory=dict)
+    """a team's table, by its title or id"""
+    tools: Mapping[str, ToolConfig] = field(default_factory=dict)
+    """who approves the proposals of a tool, by the name that models use for it"""
+    groups: Mapping[SetName, tuple[PersonKey, ...]] = field(default_factory=dict)
+    """groups of people, by a name for rules and approvers"""
+    rules: tuple[AccessRule, ...] = ()
+    """who may do what, where; the first rule that applies decides"""
+    channels: Mapping[Place, ChannelConfig] = field(default_factory=dict)
+    """settings of a place, by channel, workspace or platform"""
+    quick_commands: Mapping[Slug, QuickCommandConfig] = field(default_factory=dict)
+    """the registry of quick commands, by slug"""
+    agents: Mapping[Slug, AgentConfig] = field(default_factory=dict)
+    """StackSpot's agents, by the name that models use for them"""
+    links: LinksConfig = field(default_factory=LinksConfig)
+    """hosts of links"""
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
+    """limits of a turn and of a person's messages"""
+    schedules: SchedulesConfig = field(default_factory=SchedulesConfig)
+    """limits of schedules and reminders"""
+    hooks: Mapping[HookName, HookConfig] = field(default_factory=dict)
+    """webhooks, by the name in their address"""
+    allowances: tuple[AllowanceRule, ...] = ()
+    """limits of what may be spent"""
+    prices: PriceTable = field(default_factory=PriceTable)
+    """prices"""
+    name: str = field(default="ponte.toml", init=False, compare=False)
+    path: Path | None = field(default=None, init=False, compare=False)
+    """The file that was read; None for none."""
+    lines: Any = field(default_factory=TomlLines, init=False, compare=False)
+
+    @cached_property
+    def table_rules(self) -> TableRules:
+        """The rules of tables and tools, for proposals and approvals."""
+        tables = {
+            name: TableRule(
+                table.access, frozenset(table.approvers), table.approvals, table.approvers_only
+            )
+            for name, table in self.tables.items()
+        }
+        tools = {
+            name: Approvers(frozenset(tool.approvers), tool.approvals)
+            for name, tool in self.tools.items()
+        }
+        said = [(r.allow, r.deny) for r in self.rules]
+        said += [(own.allow, own.deny) for own in self.channels.values()]
+        rights = (right for allow, deny in said for right in (*allow, *deny))
+        about = (right.partition(":") for right in rights if "*" not in right)
+        named = {name for kind, _, name in about if name and kind in ("read", "propose", "approve")}
+        return TableRules(tables, sorted(named), tools, self.changes.remind_after)
+
+    @cached_property
+    def rule_book(self) -> RuleBook:
+        """The rules for the `Policy`. Each is named by its line in the file."""
+        at = self.location
+        groups = {name: hook.as_ for name, hook in self.hooks.items()}
+        return RuleBook(
+            tuple(
+                Rule(at("rules", n), frozenset(r.who), frozenset(r.where), r.allow, r.deny)
+                for n, r in enumerate(self.rules)
+            ),
+            {
+                place: Rule(at("channels", place), allow=own.allow, deny=own.deny)
+                for place, own in self.channels.items()
+            },
+            {name: frozenset(people) for name, people in self.groups.items()},
+            {HOOK_PLATFORM: StandIns(HOOK_RIGHTS, groups)},
+        )
+
+    @cached_property
+    def turn_allowances(self) -> tuple[Allowance, ...]:
+        """The allowances for the `Budget`. Each is named by its line in the file."""
+        found = [
+            each.allowance(self.location("allowances", n)) for n, each in enumerate(self.allowances)
+        ]
+        hooks = self.hooks.items()
+        found += [hook.allowance(name, self.location("hooks", name)) for name, hook in hooks]
+        return tuple(found)
+
+    @cached_property
+    def price_list(self) -> Prices:
+        """The operator's prices."""
+        own = self.prices
+        models = {name: each.price for name, each in own.models.items()}
+        return Prices(models, own.container, own.quick_commands, own.agents)
+
+    def location(self, *path: object) -> str:
+        """Return where a key is, as in `ponte.toml:12`."""
+        return f"{self.name}:{self.lines.of(path)}"
+
+    def channel(self, address: Address) -> ChannelConfig:
+        """Return the settings of a place. Each key comes from its channel, workspace or platform,
+        whichever is the narrowest that sets it."""
+        written = tuple(place for place in place_names(address) if place in self.channels)
+        if written not in self._merged_channels:
+            self._merged_channels[written] = self._merge_channels(written)
+        return self._merged_channels[written]
+
+    def _merge_channels(self, written: Sequence[str]) -> ChannelConfig:
+        own: dict[str, Any] = {}
+        for each in (self.channels[place] for place in written):
+            own |= {f.name: v for f in fields(each) if (v := getattr(each, f.name)) != f.default}
+            if each.strict_mention or each.answer_everything:  # one of them, the narrower
+                own.pop("answer_everything" if each.strict_mention else "strict_mention", None)
+        return ChannelConfig(**own)
+
+    @cached_property
+    def _merged_channels(self) -> dict[tuple[str, ...], ChannelConfig]:
+        """The settings of each combination of places that was asked for."""
+        return {}
+
+    @property
+    def retention(self) -> Mapping[str, int]:
+        """Return the days of the places that have their own."""
+        return {place: n for place, own in self.channels.items() if (n := own.retention_days)}
+
+    def section(self, name: str) -> Any:
+        """Return an integration's section, or its defaults if no file was read."""
+        default = next((face.section for face in FACES if face.name == name), None)
+        return getattr(self, name, None) or (default and default())
+
+    @property
+    def known_agents(self) -> Mapping[str, tuple[str, str, str]]:
+        """Return id, title and description of each agent by name, in English or in the only
+        language given."""
+        return {
+            name: (one.id, in_language(one.title, "en"), in_language(one.description, "en"))
+            for name, one in self.agents.items()
+        }
+
+
+class LiveConfig:
+    """The configuration that applies now: ponte.toml as it was last read (`current`), over what the
+    settings say. Nothing else changes while Ponte runs. `section` is read when Ponte starts.
+
+    `has_official_prices`: the model's server is OpenAI's, so that its price list applies.
+    """
+
+    def __init__(
+        self, config: Config, turn: TurnConfig | None = None, retention: Retention | None = None, *,
+        has_official_prices: bool = True,
+    ) -> None:  # fmt: skip
+        """`turn` and `retention` are what applies where ponte.toml says nothing."""
+        self._turn = turn or TurnConfig()
+        self._retention = retention or Retention()
+        self._has_official_prices = has_official_prices
+        self.current = config
+
+    @property
+    def turn(self) -> TurnConfig:
+        config = self.current
+        return replace(
+            self._turn, channel=config.channel, link_hosts=frozenset(config.links.hosts),
+            limits=CallLimits(config.limits.costly_calls, config.limits.tool_calls),
+        )  # fmt: skip
+
+    def add_own_addresses(self, *addresses: str) -> None:
+        """Add addresses that Ponte itself writes, such as that of its page."""
+        known = self._turn.own_addresses.union(filter(None, addresses))
+        self._turn = replace(self._turn, own_addresses=known)
+
+    @property
+    def retention(self) -> Retention:
+        return replace(self._retention, places=self.current.retention)
+
+    @property
+    def sender_limits(self) -> SenderLimits:
+        limits = self.current.limits
+        return SenderLimits(limits.messages_per_minute, limits.waiting_per_person)
+
+    @property
+    def schedule_limits(self) -> ScheduleLimits:
+        return self.current.schedules.limits
+
+    @property
+    def table_rules(self) -> TableRules:
+        return self.current.table_rules
+
+    @property
+    def rule_book(self) -> RuleBook:
+        return self.current.rule_book
+
+    @property
+    def turn_allowances(self) -> Sequence[Allowance]:
+        return self.current.turn_allowances
+
+    @property
+    def price_list(self) -> Prices:
+        return replace(self.current.price_list, official=self._has_official_prices)
+
+    @property
+    def quick_commands(self) -> Mapping[str, QuickCommandConfig]:
+        return self.current.quick_commands
+
+    @property
+    def known_agents(self) -> Mapping[str, tuple[str, str, str]]:
+        return self.current.known_agents
+
+    def channel(self, address: Address) -> ChannelConfig:
+        return self.current.channel(address)
+
+    @property
+    def channels(self) -> Mapping[str, ChannelConfig]:
+        return self.current.channels
+
+    def section(self, name: str) -> Any:
+        return self.current.section(name)
+
+
+def in_language(texts: Texts, locale: str) -> str:
+    """Return the text in `locale`, else in English, else the first one, else ""."""
+    return texts.get(nearest_locale(locale)) or texts.get("en") or next(iter(texts.values()), "")
+
+
+def read_config(path: Path, *, required: bool = False, faces: Faces = FACES) -> Config:
+    """Read and check the file. A missing file is empty unless `required`.
+
+    Raise SettingsError, with one line for each fault.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        if not required:
+            return Config()
+        raise SettingsError("PONTE_CONFIG: file {path} not found.", path=path) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            "PONTE_CONFIG: cannot read {path} ({cause}).",
+            path=path,
+            cause=describe_read_error(error),
+        ) from None
+    adapter = _file_adapter(_list_sections(faces))
+    try:
+        config = adapter.validate_python(tomllib.loads(text), context={"faces": faces})
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError("{lines}", lines=describe_toml_error(path.name, text, error)) from None
+    except ValidationError as error:
+        found = [(_key_path(each["loc"]), _describe_error(each, faces)) for each in error.errors()]
+        raise _settings_error(path, TomlLines(text), found) from None
+    lines = TomlLines(text)
+    if found := [*_cross_check(config, faces)]:
+        raise _settings_error(path, lines, found)
+    for name, value in (("name", path.name), ("path", path), ("lines", lines)):
+        object.__setattr__(config, name, value)  # it is made, and frozen for who reads it
+    return config
+
+
+def _settings_error(
+    path: Path, lines: TomlLines, found: Sequence[tuple[KeyPath, str]]
+) -> SettingsError:
+    located = sorted((lines.of(keys), words) for keys, words in found)
+    all = "\n".join(f"{path.name}:{line}: {words}." for line, words in located)
+    return SettingsError("{lines}", lines=all)
+
+
+def _cross_check(config: Config, faces: Faces) -> Iterator[tuple[KeyPath, str]]:
+    """Yield faults between parts of the file: unknown groups, and rights that are given to
+    a place."""
+    surfaces = {face.name for face in faces}
+    chats = {face.name for face in faces if isinstance(face, ChatIntegration)}
+    there = ", ".join(config.groups) or "none is"
+    for section in ("tables", "tools", "channels"):
+        for key, own in getattr(config, section).items():
+            for name in own.approvers:
+                if ":" not in name and name not in {ASKER, *surfaces, *config.groups}:
+                    words = f"no group is called {name!r}; in [groups]: {there}"
+                    yield (section, key, "approvers"), f"'approvers': {words}"
+    named = [(("rules", str(n)), rule.who) for n, rule in enumerate(config.rules)]
+    named += [(("allowances", str(n)), each.who) for n, each in enumerate(config.allowances)]
+    for hook_name, hook in config.hooks.items():
+        if hook.as_ not in config.groups:
+            words = f"no group is called {hook.as_!r}; in [groups]: {there}"
+            yield ("hooks", hook_name, "as"), f"'as': {words}"
+    for where, who in named:
+        for name in who:
+            if ":" not in name and name not in {*PEOPLE_SETS, *surfaces, *config.groups}:
+                known = ", ".join(config.groups) or "none is"
+                yield (*where, "who"), f"'who': no group is called {name!r}; in [groups]: {known}"
+    known_places = _list_places(config)
+
+    def first_place(names: Iterable[str]) -> str:
+        """The first of these names, and of those in the groups among them, that is a place's."""
+        every = (one for name in names for one in config.groups.get(name, (name,)))
+        return next((name for name in every if name in known_places or is_place(name, faces)), "")
+
+    for section in ("tables", "tools", "channels"):
+        for key, own in getattr(config, section).items():
+            if place := first_place(own.approvers):
+                words = f"only people and groups approve, and {place} is {_A_PLACE}"
+                yield (section, key, "approvers"), f"'approvers': {words}"
+            for name in sorted(chats.intersection(own.approvers)):
+                words = f"only people and groups approve, and {name} is all of its people"
+                yield (section, key, "approvers"), f"'approvers': {words}"
+    for number, rule in enumerate(config.rules):
+        at = ("rules", str(number))
+        if not rule.allow and not rule.deny:
+            yield at, '\'rules\': write allow = ["…"] or deny = ["…"]'
+        decides = [right for right in rule.allow if right.partition(":")[0] in DECISION_RIGHTS]
+        if decides and (not rule.who or not {*PEOPLE_SETS, *surfaces}.isdisjoint(rule.who)):
+            yield (
+                (*at, "allow"),
+                f"'allow': {decides[0]} is given to people and groups alone, so name them in 'who'",
+            )
+        elif decides and (place := first_place(rule.who)):
+            words = f"{decides[0]} is given to people and groups alone, and {place} is {_A_PLACE}"
+            yield (*at, "allow"), f"'allow': {words}"
+
+
+def _list_places(config: Config) -> frozenset[str]:
+    """Return the names of the workspaces, servers and channels that the file uses as places. On
+    Discord an id alone does not say whether it is a place or a person."""
+    used = [*config.channels, *(place for rule in config.rules for place in rule.where)]
+    used += [place for each in config.allowances for place in each.where]
+    used += [place for command in config.quick_commands.values() for place in command.where]
+    parts = (place.split(":") for place in used)
+    return frozenset(f"{platform}:{id}" for platform, *ids in parts for id in ids)
+
+
+def _list_sections(faces: Faces) -> tuple[tuple[str, type[Any]], ...]:
+    """Return the name and the type of each section that integrations add to the file."""
+    return tuple((face.name, face.section) for face in faces if face.section)
+
+
+@cache
+def _file_adapter(sections: tuple[tuple[str, type[Any]], ...]) -> TypeAdapter[Config]:
+    """Return the validator of a file with these sections of integrations."""
+    fields = [(name, section, field(default_factory=section)) for name, section in sections]
+    whole = make_dataclass("File", fields, bases=(Config,), frozen=True, slots=True)
+    return TypeAdapter(whole)
+
+
+def _describe_error(error: ErrorDetails, faces: Faces) -> str:
+    path = tuple(part for part in error["loc"] if isinstance(part, str) and part != "[key]")
+    key = path[-1]
+    if error["type"] == "unexpected_keyword_argument":
+        return f"{key!r} is not known here; known are {', '.join(_known_keys(path[:-1], faces))}"
+    if error["type"] == "value_error":
+        return f"{key!r}: {error['ctx']['error']}"
+    if error["type"] == "literal_error":
+        return f"{key!r} must be one of {error['ctx']['expected']}"
+    words = _ERROR_WORDS.get(error["type"], "has a wrong value").format_map(error.get("ctx", {}))
+    return f"{key!r} {words}"
+
+
+def _key_path(loc: tuple[int | str, ...]) -> tuple[str, ...]:
+    """Return the path in the file, without the "[key]" that pydantic adds."""
+    return tuple(str(part) for part in loc if part != "[key]")
+
+
+def _known_keys(path: tuple[str, ...], faces: Faces) -> list[str]:
+    kinds = {0: Config, 2: QuickCommandConfig, 4: QuickCommandInput}
+    sections: dict[str, type[Any]] = {
+        "channels": ChannelConfig, "changes": ChangesConfig, "tables": TableConfig,
+        "agents": AgentConfig, "limits": LimitsConfig, "hooks": HookConfig, "rules": AccessRule,
+        "tools": ToolConfig, "allowances": AllowanceRule, "prices": PriceTable,
+    }  # fmt: skip
+    own = dict(_list_sections(faces))
+    if path[:2] == ("prices", "models"):
+        return [f.name for f in fields(ModelPrice)]
+    kind = (sections | own).get(path[0] if path else "") or kinds.get(len(path), Config)
+    # `as` is a keyword of Python, so the field of that key is `as_`.
+    return [f.name.rstrip("_") for f in fields(kind) if f.init] + ([] if path else [*own])

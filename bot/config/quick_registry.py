@@ -1,0 +1,152 @@
+"""The quick commands in `ponte.toml`: which exist, for whom and where."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
+from typing import Any, Protocol
+
+from bot.config.ponte_toml import QuickCommandConfig, in_language
+from core.base.errors import NotAllowed, StatusUnknown, ToolError, UnknownCommand
+from core.base.i18n import LOCALES
+from core.commands.grammar import check_slug
+from core.domain.messages import Address, Person
+from core.domain.records import Outcome, QuickCommand, ToolContext, Verdict
+from core.people.policy import Policy
+
+IsNamed = Callable[[Person, Address, frozenset[str]], Awaitable[bool]]
+"""Returns whether one of these names is the person's, or of a group or role of theirs. Raises
+StatusUnknown."""
+RunQuickCommand = Callable[[ToolContext, str, str | Mapping[str, Any]], Awaitable[Outcome]]
+"""Runs a quick command in the system that has it."""
+
+_UNKNOWN = "Quick command `{slug}` not found. Did you mean `{near}`?"
+_NO_SUCH = "Quick command `{slug}` not found. You can run these here: {known}."
+_NONE_HERE = "Quick command `{slug}` not found. There are none that you can run here."
+_NOT_HERE = "`{slug}` can't be run here. Its places are set in ponte.toml (`where`)."
+_NOT_YOU = "You don't have permission to run `{slug}`. Its users are set in ponte.toml (`by`)."
+
+
+class QuickCommandsConfig(Protocol):
+    """The configuration of quick commands, which can be reloaded."""
+
+    @property
+    def quick_commands(self) -> Mapping[str, QuickCommandConfig]:
+        """Return the quick commands of the file as it is now, by their slugs."""
+
+
+class QuickCommandRegistry:
+    """The `QuickCommands` port. Without `run`, no command can be run.
+
+    Without a registry in the file, any well-formed slug may be run. Its effect is unknown then, so
+    the model asks a person first.
+    """
+
+    def __init__(
+        self,
+        config: QuickCommandsConfig,
+        is_named: IsNamed,
+        run: RunQuickCommand | None = None,
+        *,
+        policy: Policy | None = None,
+    ) -> None:
+        self._config = config
+        self._is_named = is_named
+        self._policy = policy
+        self._run = run
+
+    def connect(self, run: RunQuickCommand | None) -> None:
+        """Set how commands are run."""
+        self._run = run
+
+    @property
+    def everybodys(self) -> list[QuickCommand]:
+        """The commands that are limited to no place and no person: those that a model may know."""
+        named = self._config.quick_commands.items()
+        return [
+            _public_record(slug, each) for slug, each in named if not each.where and not each.by
+        ]
+
+    def asks_first(self, slug: str) -> bool:
+        """Return whether a model's call needs a person's approval before it runs."""
+        command = self._config.quick_commands.get(slug)
+        return command is None or command.effect != "read"
+
+    async def list_commands(self, person: Person, address: Address) -> list[QuickCommand]:
+        return [
+            _public_record(slug, command)
+            for slug, command in self._config.quick_commands.items()
+            if _may_run_here(command, address)
+            and await self._is_known_as_theirs(command, person, address)
+            and (await self._right(person, address, slug)).allowed
+        ]  # fmt: skip
+
+    async def find(self, person: Person, address: Address, slug: str) -> QuickCommand:
+        check_slug(slug)  # also one that a model made up, before any card about it
+        command = self._config.quick_commands.get(slug)
+        if command is None and not self._config.quick_commands:
+            (await self._right(person, address, slug)).raise_if_denied()
+            return QuickCommand(slug, slug, effect="spend")
+        if command is None:
+            slugs = [each.slug for each in await self.list_commands(person, address)]
+            if near := difflib.get_close_matches(slug, slugs, 1):
+                raise UnknownCommand(_UNKNOWN, slug=slug, near=near[0])
+            if slugs:
+                raise UnknownCommand(_NO_SUCH, slug=slug, known=", ".join(slugs[:10]))
+            raise UnknownCommand(_NONE_HERE, slug=slug)
+        if not _may_run_here(command, address):
+            raise NotAllowed(_NOT_HERE, slug=slug, right=f"command:{slug}", rule="where")
+        if not await self._is_theirs(command, person, address):
+            raise NotAllowed(_NOT_YOU, slug=slug, right=f"command:{slug}", rule="by")
+        (await self._right(person, address, slug)).raise_if_denied()
+        return _public_record(slug, command)
+
+    async def run(self, ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> Outcome:
+        if self._run is not None:
+            return await self._run(ctx, slug, input)
+        raise ToolError(
+            "Quick commands are not set up. The person who runs Ponte must set "
+            "STACKSPOT_CLIENT_ID and STACKSPOT_CLIENT_SECRET.",
+            code="not_configured",
+        )
+
+    async def _right(self, person: Person, address: Address, slug: str) -> Verdict:
+        if self._policy is None:
+            return Verdict(True)
+        return await self._policy.may(person, address, "command", slug)
+
+    async def _is_known_as_theirs(
+        self, command: QuickCommandConfig, person: Person, address: Address
+    ) -> bool:
+        try:
+            return await self._is_theirs(command, person, address)
+        except StatusUnknown:
+            return False
+
+    async def _is_theirs(
+        self, command: QuickCommandConfig, person: Person, address: Address
+    ) -> bool:
+        return not command.by or await self._is_named(person, address, frozenset(command.by))
+
+
+def _may_run_here(command: QuickCommandConfig, address: Address) -> bool:
+    surface = (address.platform, address.workspace, address.channel)
+    places = {":".join(surface[:length]) for length in (1, 2, 3)}
+    return not command.where or bool(places & set(command.where))
+
+
+def _public_record(slug: str, command: QuickCommandConfig) -> QuickCommand:
+    title, description = command.title, command.description
+    return QuickCommand(
+        slug=slug,
+        title=in_language(title, "en") or slug,
+        description=in_language(description, "en"),
+        inputs={name: asdict(declared) for name, declared in command.inputs.items()},
+        translations={
+            locale: (in_language(title, locale) or slug, in_language(description, locale))
+            for locale in LOCALES
+            if locale in title or locale in description
+        },
+        effect=command.effect,
+    )

@@ -1,0 +1,108 @@
+"""The webhooks of ponte.toml. Nothing of them is loaded before the first request to one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from bot.config.ponte_toml import Config, LiveConfig
+from bot.logs import mask_also
+from bot.settings import Settings
+from core.base.errors import SettingsError
+from core.base.i18n import say
+from core.domain.conversation_ports import Inbox
+from core.domain.platform import Messenger
+from core.people.audit import Audit
+from core.webhooks.hook import Hook, unfillable_parts
+
+if TYPE_CHECKING:
+    from core.webhooks.intake import HookIntake
+
+_UNSET = "{where}: {variable} is not set, so the webhook {name} refuses every request"
+_SHORT = "{where}: {variable} is too short. Use at least 16 characters (openssl rand -hex 32)"
+_NOT_BASE64 = "{where}: {variable} is not base64, as a secret of Standard Webhooks is"
+_PLATFORM_OFF = "{where}: {platform} is off, so the webhook {name} cannot post"
+
+_NEVER_FILLED = "{where}: no request can fill {part} in the template of the webhook {name}"
+_REPEATS = (
+    "{where}: the webhook {name} handles an equal request again after the time in repeats_after. "
+    "Someone who recorded a request can then send it again, because it has no signed time."
+)
+_NO_REPEATS = (
+    "{where}: repeats_after of the webhook {name} has no effect, because each delivery of its kind "
+    "has an ID"
+)
+
+
+class ConfiguredHooks:
+    """The port `HookReceiver` over the present ponte.toml."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        config: LiveConfig,
+        messengers: Mapping[str, Messenger],
+        inbox: Inbox,
+        audit: Audit,
+    ) -> None:
+        self._settings = settings
+        self._config = config
+        self._messengers = messengers
+        self._inbox = inbox
+        self._audit = audit
+        self._intake: HookIntake | None = None
+
+    @property
+    def is_used(self) -> bool:
+        """True if ponte.toml has a webhook now."""
+        return bool(self._config.current.hooks)
+
+    async def receive(
+        self, name: str, headers: Mapping[str, str], body: bytes
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Answer one request."""
+        if self._intake is None:
+            from core.webhooks.intake import HookIntake
+
+            self._intake = HookIntake(self._find, self._messengers, self._inbox, self._audit)
+        return await self._intake.receive(name, headers, body)
+
+    def _find(self, name: str) -> Hook | None:
+        found = self._config.current.hooks.get(name)
+        return found.hook(name, self._settings.variable) if found else None
+
+
+def check_secrets(config: Config, settings: Settings) -> None:
+    """Mask the secrets of all webhooks in logs. Raise SettingsError for one that protects nothing,
+    with its line."""
+    if not config.hooks:
+        return
+    from core.webhooks.signatures import secret_fault
+
+    faults = []
+    for name, own in config.hooks.items():
+        hook, where = own.hook(name, settings.variable), config.location("hooks", name)
+        if hook.secret and (fault := secret_fault(hook.kind, hook.secret)):
+            words = _NOT_BASE64 if fault == "encoding" else _SHORT
+            faults.append(say(words, where=where, variable=own.secret))
+        else:
+            mask_also(hook.secret)
+    if faults:
+        raise SettingsError("{lines}", lines="\n".join(faults))
+
+
+def find_faults(config: Config, settings: Settings) -> Iterator[str]:
+    """Yield sentences about webhooks that cannot work as configured, or that have a risk, each with
+    its line."""
+    used = {face.name for face in settings.faces if face.is_used(settings, settings)}
+    for name, own in config.hooks.items():
+        hook, where = own.hook(name, settings.variable), config.location("hooks", name)
+        if not hook.secret:
+            yield say(_UNSET, where=where, variable=own.secret, name=name)
+        if hook.platform not in used:
+            yield say(_PLATFORM_OFF, where=where, platform=hook.platform, name=name)
+        for part in unfillable_parts(hook):
+            yield say(_NEVER_FILLED, where=where, part=part, name=name)
+        if hook.repeats_after:
+            words = _REPEATS if hook.kind == "secret" else _NO_REPEATS
+            yield say(words, where=where, name=name)

@@ -1,0 +1,283 @@
+"""`ponte doctor`: tests each part of the settings against the live service, and reports safety
+findings."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from bot.cli.client import connect
+from bot.compose import NO_POSTGRES_SENTENCE, dependencies, model_client
+from bot.config.reload import check_file
+from bot.doctor import installation
+from bot.doctor.safety import list_findings
+from bot.logs import Redaction
+from bot.settings import Settings
+from bot.start import ModelRequests, Start
+from bot.tables import SCHEMA
+from core.base.errors import PonteError
+from core.base.http import HttpAnswer, HttpClient, HttpError
+from core.base.i18n import say, translate_word
+from core.domain.records import DoctorFinding, Health
+from core.integrations.settings import plain_value
+from core.models import MODEL_INTEGRATION
+from core.money.budget import count_estimates
+from core.store.database import check_free_space, check_schema, inspect_file
+
+NO_ANSWER_SENTENCE = "the server did not respond ({why})"
+NO_ANSWER_AT_SENTENCE = "{address} did not respond ({why}). Check {setting} and the network."
+CHECK_FAILED_SENTENCE = "this check failed because of a bug in Ponte ({kind})"
+RUNNING_SENTENCE = "process {pid} is running with {home}; these are its settings"
+SILENT_SENTENCE = (
+    "process {pid} is running with {home} but does not respond; these are the settings of this "
+    "folder"
+)
+NOT_RUNNING_SENTENCE = "not running with {home}; these are the settings of this folder"
+SILENCE_SECONDS = 5.0
+"""Timeout of the first request to a running Ponte."""
+USAGE_DAYS = 30
+ESTIMATES_SENTENCE = (
+    "in the last {days} days, the server did not report the usage of {estimates} of {calls} "
+    "paid calls; their costs are upper estimates"
+)
+_MARKS = {"on": "ok", "off": "off", "note": "note", "failing": "FAIL"}
+_SAFETY_STATES: Mapping[str, Literal["on", "note", "failing"]] = {
+    "ok": "on", "note": "note", "unsafe": "failing",
+}  # fmt: skip
+
+
+async def examine(start: Start, write: Callable[[str], None], *, as_json: bool = False) -> int:
+    """Write a line for each part. Return 1 if one fails or is unsafe, else 0."""
+    return int("failing" in await _write_findings(_check(start), write, as_json=as_json))
+
+
+async def try_model(
+    start: Start, write: Callable[[str], None], confirm: Callable[[], None], *,
+    as_json: bool = False,
+) -> int:  # fmt: skip
+    """Send the model three paid requests and write what works, after a line that tells this and
+    `confirm`. Return 1 if something does not work, else 0."""
+    states = await _write_findings(_check(start, "announce"), write, as_json=as_json)
+    if "note" in states:
+        confirm()
+        states = await _write_findings(_check(start, "send"), write, as_json=as_json)
+    return int("failing" in states)
+
+
+async def _write_findings(
+    findings: AsyncIterator[DoctorFinding], write: Callable[[str], None], *, as_json: bool
+) -> set[str]:
+    """Write a line for each finding, or a JSON object. Return their states."""
+    states = set[str]()
+    async for found in findings:
+        states.add(found.state)
+        line = f"{_MARKS[found.state]:<4}  {found.part}: {found.words}"
+        write(json.dumps(asdict(found), ensure_ascii=False) if as_json else line)
+    return states
+
+
+async def _check(start: Start, *model: ModelRequests) -> AsyncIterator[DoctorFinding]:
+    """Yield what the running Ponte finds; if none responds, what the settings of this folder lead
+    to. Raise SettingsError."""
+    home, found = start.home, None
+    ponte = DoctorFinding("ponte", "off", say(NOT_RUNNING_SENTENCE, home=home.path))
+    if home.is_served():
+        values = {"pid": home.holder(), "home": home.path}
+        ponte = DoctorFinding("ponte", "failing", say(SILENT_SENTENCE, **values))
+        with suppress(PonteError), home.address() as socket:
+            async with connect(socket, start) as holder:
+                await holder.run_operation("names", timeout=SILENCE_SECONDS)
+                found = await holder.run_operation("doctor", model=model)
+            ponte = DoctorFinding("ponte", "on", say(RUNNING_SENTENCE, **values))
+    if found is None and start.fault:
+        raise start.fault
+    if not model:
+        yield ponte
+    if found is None:
+        async for finding in check_everything(start, *model):
+            yield finding
+    else:
+        for one in found:
+            yield DoctorFinding(**one)
+
+
+async def _check_model(start: Start, model: ModelRequests) -> AsyncIterator[DoctorFinding]:
+    """Yield what three paid requests to the model find out. With "announce", yield a note about
+    them instead, if there is anything to send."""
+    settings = start.settings
+    async with HttpClient(proxies=settings.proxies) as http:
+        deps = dependencies(settings, start.config, start.home, http, model_client(settings))
+        notice = MODEL_INTEGRATION.describe_requests(deps)
+        if model == "announce" and notice:
+            yield DoctorFinding("model requests", "note", notice)
+            return
+        async for finding in MODEL_INTEGRATION.send_requests(deps):
+            yield finding
+
+
+async def check_everything(start: Start, *model: ModelRequests) -> AsyncIterator[DoctorFinding]:
+    """Check each part against its live service, and yield what was found, without secrets. With
+    `model`, only make requests to the model, or announce them."""
+    for request in model:
+        async for finding in _check_model(start, request):
+            yield finding
+    if model:
+        return
+    settings = start.settings
+    redaction = Redaction(settings.secrets)
+    addresses = _addresses(settings)
+
+    async def run(name: str, check: Awaitable[Sequence[Health]]) -> Sequence[DoctorFinding]:
+        try:
+            told = await check
+        except (HttpError, PonteError) as error:
+            told = [Health(name, "failing", _describe_failure(error, addresses.get(name)))]
+        except OSError as error:
+            told = [Health(name, "failing", error.strerror or type(error).__name__)]
+        except ModuleNotFoundError as missing:
+            told = [Health(name, "failing", say(NO_POSTGRES_SENTENCE, name=missing.name))]
+        except Exception as error:
+            # Its text may hold an address or a key, so only its kind is told.
+            told = [Health(name, "failing", say(CHECK_FAILED_SENTENCE, kind=type(error).__name__))]
+        return [
+            DoctorFinding(part.name, part.state, redaction.of(translate_word(part.words)))
+            for part in told
+        ]
+
+    checks: list[tuple[str, Awaitable[Sequence[Health]]]] = [
+        ("packages", _check_packages(start)),
+        ("settings", _check_settings(start)),
+        ("config", _as_is(check_file(start.config, settings.ponte_config))),
+        ("home", _check_home(start)),
+    ]
+    if settings.database_url is not None:
+        checks.append(("database", _check_database(plain_value(settings.database_url))))
+    failing = set[str]()
+    for name, check in checks:
+        for finding in await run(name, check):
+            failing |= {name} if finding.state == "failing" else set()
+            yield finding
+    async with HttpClient(proxies=settings.proxies) as http:
+        parts = dependencies(settings, start.config, start.home, http, model_client(settings))
+        for face in settings.faces:
+            part = face.summary(settings, settings)
+            if part is not None:
+                asked = face.check(parts) if part.state == "on" else _as_is(part)
+                for finding in await run(part.name, asked):
+                    yield finding
+    if failing.isdisjoint(("home", "database")):
+        for finding in await run("usage", _check_usage(start)):
+            yield finding
+    for found in list_findings(settings, start.config, start.home):
+        state = _SAFETY_STATES[found.level]
+        yield DoctorFinding(f"safety {found.topic}", state, redaction.of(found.words))
+
+
+def _describe_failure(error: HttpError | PonteError, address: tuple[str, str] | None) -> str:
+    """Return what failed. If the server did not respond, name its address and the setting that
+    holds it, if one does; the words for a chat name neither."""
+    lost = error if isinstance(error, HttpError) else error.__cause__ or error.__context__
+    if isinstance(lost, HttpError) and not isinstance(lost, HttpAnswer) and address is not None:
+        server, setting = address
+        return say(NO_ANSWER_AT_SENTENCE, why=lost.reason, address=server, setting=setting)
+    if isinstance(error, HttpError):
+        return say(NO_ANSWER_SENTENCE, why=error.reason)
+    return error.words()
+
+
+def _addresses(settings: Settings) -> dict[str, tuple[str, str]]:
+    """Return the server of each integration whose address is set, and the setting that holds it.
+    Only host and port: the rest of an address may be secret, and a whole one would be redacted."""
+    found = {}
+    for face in settings.faces:
+        for setting in face.sent_to:
+            value = getattr(settings, setting, None)
+            parts = urlsplit(plain_value(value) if isinstance(value, str | SecretStr) else "")
+            if parts.hostname and face.name not in found:
+                port = f":{parts.port}" if parts.port else ""
+                found[face.name] = (f"{parts.hostname}{port}", setting.upper())
+    return found
+
+
+async def _check_packages(start: Start) -> Sequence[Health]:
+    """Report where Ponte is installed, and which packages are missing, too old or of another
+    distribution."""
+    settings = start.settings
+    asked = {"postgres": settings.database_url, "otel": settings.otel_exporter_otlp_endpoint}
+    extras = {extra for extra, value in asked.items() if value}
+    found = await asyncio.to_thread(installation.inspect_installation, extras)
+    words = installation.describe(found, say)
+    return [Health("packages", "on" if found.is_complete else "failing", words)]
+
+
+async def _check_settings(start: Start) -> Sequence[Health]:
+    """Report which file the settings come from when Ponte runs in this folder."""
+    file = start.settings.env_file
+    if file.path is None:
+        return [Health("settings", "on", say("environment; no .env file here"))]
+    if file.why:
+        words = say("environment; {path} is not used ({why})", path=file.path, why=file.why)
+        return [Health("settings", "failing", words)]
+    return [Health("settings", "on", say("environment and {path}", path=file.path))]
+
+
+async def _as_is(part: Health) -> Sequence[Health]:
+    return [part]
+
+
+async def _check_database(url: str) -> Sequence[Health]:
+    from core.store.postgres import check_server
+    from core.store.processes import read_cluster
+
+    version, schema, found = await asyncio.to_thread(check_server, url, read_cluster)
+    if found is None:
+        words = say(
+            "Postgres {version}, empty; Ponte creates its tables on first start", version=version
+        )
+        return [Health("database", "on", words)]
+    runs = found.words if found.takes or found.works else say("no Ponte process uses it now")
+    failing = bool(found.takes and not found.works)
+    words = say("Postgres {version}, schema {schema}", version=version, schema=schema)
+    return [Health("database", "failing" if failing else "on", f"{words}; {runs}")]
+
+
+async def _check_usage(start: Start) -> Sequence[Health]:
+    """Report how many amounts of the last days are estimates; nothing if all were counted."""
+    since = (datetime.now(UTC) - timedelta(days=USAGE_DAYS)).date().isoformat()
+    look = partial(count_estimates, since=since)
+    if start.settings.database_url is not None:
+        from core.store.postgres import check_server
+
+        *_, found = await asyncio.to_thread(
+            check_server, plain_value(start.settings.database_url), look
+        )
+    else:
+        found = await asyncio.to_thread(inspect_file, start.home.path / "ponte.db", look)
+    calls, estimates = found or (0, 0)
+    if not estimates:
+        return []
+    words = say(ESTIMATES_SENTENCE, days=USAGE_DAYS, calls=calls, estimates=estimates)
+    return [Health("usage", "on", words)]
+
+
+async def _check_home(start: Start) -> Sequence[Health]:
+    path = start.home.path
+    nearest = next(each for each in (path, *path.parents) if each.exists() or each.is_symlink())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise PonteError("cannot write to {path}; set PONTE_HOME to another folder", path=path)
+    await asyncio.to_thread(check_free_space, nearest)
+    if nearest != path:
+        return [Health("home", "on", say("{path} (will be created)", path=path))]
+    start.home.check()
+    await asyncio.to_thread(check_schema, path / "ponte.db", SCHEMA)
+    return [Health("home", "on", str(path))]

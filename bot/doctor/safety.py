@@ -1,0 +1,184 @@
+"""The safety findings of `ponte doctor`: who can reach what, and how to fix it.
+
+No service is asked, and nothing is changed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from bot.config.names import misspelt_names
+from bot.config.ponte_toml import Config
+from bot.home import PSEUDONYMS_FILE, WEB_TOKEN_FILE, Home
+from bot.integrations import is_place
+from bot.settings import Settings
+from core.base.i18n import plural, say
+from core.integrations.integration import SafetyFinding, has_daily_turns
+
+_SECRET_FILES = (WEB_TOKEN_FILE, PSEUDONYMS_FILE)
+_TOPICS = ("home", "settings", "token", "page", "rights", "caps")
+
+
+EVERYBODY_IN_RULES = "everybody"
+"""The word for everybody in the rules of ponte.toml."""
+UNKNOWN_PEOPLE = frozenset({EVERYBODY_IN_RULES, "guests", "outsiders"})
+"""Words in rules that include people whom the operator does not know one by one."""
+PEOPLE_WORDS = {EVERYBODY_IN_RULES: "everyone", "guests": "guests", "outsiders": "outsiders"}
+"""The names of these people in sentences."""
+NO_ADMINS = "admins: none, so no one can approve deletions"
+
+
+def list_findings(settings: Settings, config: Config, home: Home) -> list[SafetyFinding]:
+    """Return the findings by topic, each with its fix."""
+    found = [*_check_home(home), *_check_files(settings), *_check_rights_and_caps(settings, config)]
+    for face in settings.faces:
+        found += face.safety(settings, settings, home)
+    misspelt = misspelt_names(config, settings)
+    found += [
+        *(SafetyFinding("rights", words, "unsafe") for words in misspelt),
+        *_check_open_rules(config),
+        *_check_undecided_places(config),
+        *_check_automatic_changes(config),
+        *_check_exclusive_tables(config),
+    ]
+    return sorted(found, key=lambda one: _TOPICS.index(one.topic))
+
+
+def _check_rights_and_caps(settings: Settings, config: Config) -> Iterator[SafetyFinding]:
+    admins = ", ".join(sorted(settings.ponte_admins))
+    who = say("admins: {names}", names=admins) if admins else say(NO_ADMINS)
+    yield SafetyFinding("rights", who)
+    if places := sorted(n for n in settings.ponte_admins if is_place(n, settings.faces)):
+        words = "PONTE_ADMINS: {names} are workspaces or channels and make no one an admin"
+        yield SafetyFinding("rights", say(words, names=", ".join(places)), "note")
+    if rules := len(config.rule_book.rules) + len(config.rule_book.channels):
+        words = plural(
+            "{count} rule in ponte.toml applies first; `ponte policy check` shows who can do what",
+            "{count} rules in ponte.toml apply first; `ponte policy check` shows who can do what",
+            rules,
+        )
+        yield SafetyFinding("rights", words)
+    limits, chosen = config.limits, settings.ponte_daily_turns
+    words = (
+        "each message can make at most {costly} paid tool calls, and {total} tool calls in total"
+    )
+    yield SafetyFinding("caps", say(words, costly=limits.costly_calls, total=limits.tool_calls))
+    if any(each.money is not None for each in config.allowances):
+        words = plural("{count} limit", "{count} limits", len(config.allowances))
+        yield SafetyFinding("caps", words)
+    elif settings.openai_api_key:
+        words = "spending has no limit; set one with [[allowances]] in ponte.toml"
+        yield SafetyFinding("caps", say(words), "note")
+    if chosen is not None and has_daily_turns(settings):
+        each, all = (cap or say("no limit") for cap in (chosen.person, chosen.everybody))
+        words = "messages per day: {each} per person, {all} in total"
+        yield SafetyFinding("caps", say(words, each=each, all=all))
+
+
+def _check_open_rules(config: Config) -> Iterator[SafetyFinding]:
+    """Report rights of people whom the operator does not know one by one."""
+    for rule in config.rule_book.rules:
+        who = sorted(rule.who & UNKNOWN_PEOPLE) if rule.who else [EVERYBODY_IN_RULES]
+        if who and (rights := [right for right in rule.allow if right != "chat"]):
+            words = "{rule} gives {who} these permissions: {rights}"
+            told = say(
+                words,
+                who=", ".join(say(PEOPLE_WORDS[one]) for one in who),
+                rights=", ".join(rights),
+                rule=rule.source,
+            )
+            yield SafetyFinding("rights", told, "note")
+
+
+def _check_undecided_places(config: Config) -> Iterator[SafetyFinding]:
+    """Report places where changes can be proposed but nobody can decide on them."""
+    for place, rule in config.rule_book.channels.items():
+        allowed = {right.partition(":")[0] for right in rule.allow}
+        if "propose" in allowed and "approve" not in allowed:
+            words = (
+                "{place}: people can request changes but not decide on them, because `allow` "
+                "has no approve ({rule})"
+            )
+            yield SafetyFinding("rights", say(words, place=place, rule=rule.source), "note")
+
+
+def _check_exclusive_tables(config: Config) -> Iterator[SafetyFinding]:
+    """Report tables on which admins do not decide."""
+    for name, table in config.tables.items():
+        if table.approvers_only:
+            words = "{table}: only {names} can decide on changes, and no other admins ({rule})"
+            names, rule = ", ".join(sorted(table.approvers)), config.location("tables", name)
+            yield SafetyFinding("rights", say(words, table=name, names=names, rule=rule))
+
+
+def _check_automatic_changes(config: Config) -> Iterator[SafetyFinding]:
+    open_tables = [name for name, table in config.tables.items() if table.access == "auto"]
+    if open_tables:
+        words = "creating one row at a time needs no approval in {tables}"
+        yield SafetyFinding("rights", say(words, tables=", ".join(open_tables)), "note")
+
+
+def _check_home(home: Home) -> Iterator[SafetyFinding]:
+    try:
+        found = home.path.stat()
+    except FileNotFoundError:
+        yield SafetyFinding(
+            "home", say("{path} will be created for this user only", path=home.path)
+        )
+        return
+    except OSError as error:
+        words = say("cannot check {path} ({why})", path=home.path, why=error.strerror)
+        yield SafetyFinding("home", words, "note")
+        return
+    if found.st_uid != os.geteuid():
+        words = (
+            "{path} belongs to another user (uid {uid}). Run Ponte as that user, or set "
+            "PONTE_HOME to a folder of your own"
+        )
+        yield SafetyFinding("home", say(words, path=home.path, uid=found.st_uid), "unsafe")
+        return
+    opened = [home.path] if found.st_mode & 0o077 else []
+    opened += [path for name in _SECRET_FILES if _mode(path := home.path / name) & 0o077]
+    for path in opened:
+        mode = "700" if path == home.path else "600"
+        words = say("other users can open {path}. Run chmod {mode} {path}", path=path, mode=mode)
+        yield SafetyFinding("home", words, "unsafe")
+    if not opened:
+        yield SafetyFinding("home", say("other users cannot open {path}", path=home.path))
+
+
+def _check_files(settings: Settings) -> Iterator[SafetyFinding]:
+    """Report settings files that others can write or read. Whoever can write them controls
+    Ponte."""
+    env = settings.env_file
+    for words in settings.notes:
+        yield SafetyFinding("settings", words, "note")
+    if env.path is not None and env.why:
+        words = say("{path} is not used ({why})", path=env.path, why=env.why)
+        yield SafetyFinding("settings", words, "note")
+    read = [env.path] if env.path is not None and not env.why else []
+    for path in (*read, settings.ponte_config):
+        mode = _mode(path) if _is_reachable(path) else 0
+        if mode & 0o002:
+            words = say("other users can change {path}. Run chmod o-w {path}", path=path)
+            yield SafetyFinding("settings", words, "unsafe")
+        elif mode & 0o004 and path == env.path and env.secret:
+            words = "{path} contains secrets and other users can read it. Run chmod 600 {path}"
+            yield SafetyFinding("settings", say(words, path=path), "unsafe")
+        elif _mode(path):
+            yield SafetyFinding("settings", say("other users cannot read {path}", path=path))
+
+
+def _mode(path: Path) -> int:
+    """Return the file's permission bits; 0 if there is no file."""
+    try:
+        return path.stat().st_mode & 0o777
+    except OSError:
+        return 0
+
+
+def _is_reachable(path: Path) -> bool:
+    """Return whether others can reach the file: a closed folder above it protects it."""
+    return all(_mode(folder) & 0o001 for folder in path.parents)

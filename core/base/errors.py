@@ -1,0 +1,402 @@
+"""All errors of Ponte that are shown to people or handled by type.
+
+PonteError
+├── Refusal                the person may not do this, here and now
+│   ├── NotAllowed
+│   ├── OverBudget
+│   └── Forgotten          the conversation was erased
+├── StatusUnknown          the platform has not identified the person yet; they can try again
+├── BadInput               the person can correct the input
+│   ├── Empty
+│   ├── TooLarge
+│   ├── UnknownCommand
+│   ├── NotFound
+│   └── Expired            nobody decided on the proposal in time
+├── NotStored              the disk or database is unavailable or full: nothing was accepted
+├── Unstorable             the database rejects these values: a repetition cannot help
+├── AuditRefused           the audit log cannot be written: nothing was changed
+├── ModelError             the model cannot answer
+│   ├── NoKey · WrongKey · UnknownModel · NoQuota · RateLimited · ModelDown
+│   ├── ModelSilent · TooLong · ModelRefused · Interrupted · TooManyRounds
+│   └── PersonRefused      the model's server rejects this person (shown only to them)
+├── ToolError              a tool failed; the model reads the error, too
+│   └── WriteUnsure        the answer to a write was lost: it may have happened
+├── Undeliverable          the platform rejects the post for good
+│   ├── PostRemoved        a person deleted Ponte's post: it is never posted again
+│   └── Restored           it is unknown what happened to the answer since the backup
+├── PlatformBusy           the platform asks Ponte to wait (never shown)
+├── SettingsError          a setting is wrong: exit code 2
+├── HomeTaken              another process uses the home directory: exit code 1
+├── Superseded             an old attempt or generation may write nothing more (never shown)
+│   └── TakenOver          this process did not respond for so long that another one has the turn
+└── Draining               this process stops and puts the turn back into the queue (never shown)
+
+Each error is raised once, by the code that understands the failure. `sentence` is the
+English source text with `{placeholders}`. `words()` is the text for the person: what
+happened, what was stored, what to do.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from core.base.i18n import format_duration, say, translate_word, use_locale
+
+RESTORED_REASON = "restored"
+"""The reason recorded for a turn that was under way in a backup and ended without a post."""
+_TRANSLATED_VALUES = frozenset({"cause", "what", "why"})
+"""Names of values that may be translatable texts themselves."""
+
+
+class PonteError(Exception):
+    """The base class of all errors, with a stable `code` and a translatable sentence.
+
+    `values` fill the placeholders of the sentence. `{time}` stands for `seconds` in words.
+    """
+
+    code = "internal"
+    sentence = (
+        "Something went wrong. Your message is saved. Try again. If it keeps failing, give "
+        "this ID to the person who runs Ponte: {turn}."
+    )
+
+    def __init__(self, sentence: str = "", /, **values: object) -> None:
+        self.sentence = sentence or type(self).sentence
+        self.values = values
+        super().__init__(self.sentence)
+
+    def words(self) -> str:
+        """Return the sentence in the current language."""
+        told = {
+            name: translate_word(str(self.values[name]))
+            for name in _TRANSLATED_VALUES & self.values.keys()
+        }
+        if "{time}" in self.sentence:
+            told["time"] = format_duration(float(str(self.values["seconds"])))
+        return say(self.sentence, **{**self.values, **told})
+
+    def __str__(self) -> str:
+        try:
+            with use_locale("en"):
+                return self.words()
+        except (KeyError, IndexError):
+            return self.sentence
+
+
+class Refusal(PonteError):
+    """The person may not do this, here and now."""
+
+    code = "forbidden"
+
+
+class NotAllowed(Refusal):
+    """The person lacks a right."""
+
+    sentence = "You don't have permission to do that here. An admin can allow it."
+
+
+class OverBudget(Refusal):
+    """An allowance or a limit is used up. `limit` is its name in metrics."""
+
+    code = "too_many"
+    limit = "daily_turns"
+    sentence = "The daily limit of {limit} messages per person is reached. "
+
+
+class Forgotten(Refusal):
+    """The conversation was erased."""
+
+    code = "forgotten"
+    sentence = "This conversation was deleted."
+
+
+class StatusUnknown(PonteError):
+    """The platform has not reported in time who the person is."""
+
+    code = "status_unknown"
+    sentence = (
+        "I couldn't check in time whether you are a member, so nothing was done. Try again "
+        "in a minute. If it keeps failing, contact the person who runs Ponte."
+    )
+
+
+class BadInput(PonteError):
+    """The person can correct the input."""
+
+    code = "bad_request"
+
+
+class Empty(BadInput):
+    """The message has no text, file or quote."""
+
+    code = "empty"
+    sentence = "Your message is empty. Type a question, or `help`."
+
+
+class TooLarge(BadInput):
+    """A file or text exceeds its limit."""
+
+    code = "too_large"
+    sentence = (
+        "That is too large: {size}. The limit is {limit}. Send a smaller file, or send long text "
+        "as a file."
+    )
+
+
+class UnknownCommand(BadInput):
+    """No quick command that the person may run has this slug."""
+
+
+class NotFound(BadInput):
+    """There is no such object, or the person may not know of it."""
+
+    code = "not_found"
+    sentence = "Not found: {what}."
+
+
+class Expired(BadInput):
+    """Nobody decided on the proposal within 24 hours."""
+
+    code = "expired"
+    sentence = "{id} expired because no one approved it within 24 hours. Nothing was changed."
+
+
+class NotStored(PonteError):
+    """The disk or the database is unavailable or full. Nothing was accepted."""
+
+    code = "not_stored"
+    sentence = (
+        "I couldn't save your message. Send it again in a moment. If it keeps failing, "
+        "contact the person who runs Ponte."
+    )
+
+
+class TooManyDeliveries(PonteError):
+    """A webhook got more requests in this minute than it may. Nothing was stored."""
+
+
+class Unstorable(PonteError):
+    """The database works but rejects these values because of their encoding, range or size."""
+
+    code = "unstorable"
+    sentence = (
+        "I couldn't save this because it contains something that the database rejects. I "
+        "won't try again by myself. Ask in a different way, or contact the person who runs "
+        "Ponte."
+    )
+
+
+class ModelError(PonteError):
+    """The model cannot answer."""
+
+    code = "model"
+
+
+class NoKey(ModelError):
+    """No API key is configured."""
+
+    code = "no_key"
+    sentence = "No model is set up. Set OPENAI_API_KEY."
+
+
+class WrongKey(ModelError):
+    """The model's server rejects the API key."""
+
+    code = "wrong_key"
+    sentence = "The model's server rejected the API key. Check the setting OPENAI_API_KEY."
+
+
+class UnknownModel(ModelError):
+    """The model's server does not know the configured model."""
+
+    code = "unknown_model"
+    sentence = (
+        "The model's server does not have the model {model!r}. Check the setting PONTE_MODEL."
+    )
+
+
+class NoQuota(ModelError):
+    """The account has no credit left."""
+
+    code = "no_quota"
+    sentence = "The model account has no credit left. Add credit, then try again."
+
+
+class RateLimited(ModelError):
+    """The model's server limits the rate of requests."""
+
+    code = "rate_limited"
+    sentence = "The model's server is busy. Try again in {time}."
+
+
+class ModelDown(ModelError):
+    """The model's server does not respond, or ended the stream too early."""
+
+    code = "model_down"
+    sentence = "The model's server is not responding. Your message is saved. Try again in a minute."
+
+
+class ModelSilent(ModelError):
+    """The stream sent nothing for too long."""
+
+    code = "model_silent"
+    sentence = "The model did not respond for {time}, so I stopped waiting. Try again."
+
+
+class TooLong(ModelError):
+    """The conversation exceeds the model's context."""
+
+    code = "too_long"
+    sentence = "This conversation is too long for the model. Type `new` to start a new one."
+
+
+class ModelRefused(ModelError):
+    """The model or its server refused the request because of its content."""
+
+    code = "refused"
+    sentence = "The model declined to answer."
+
+
+class PersonRefused(ModelRefused):
+    """The model's server rejects this person because of earlier requests. Only they see this
+    error."""
+
+    code = "person_refused"
+    sentence = (
+        "The model's server won't answer you because of earlier requests under your name. "
+        "Contact the person who runs Ponte."
+    )
+
+
+class Interrupted(ModelError):
+    """The process died several times during this turn."""
+
+    code = "interrupted"
+    sentence = (
+        "I was interrupted {times} times while answering and stopped trying, so that nothing "
+        "is done twice. Some work may be half done. Check it, then ask again."
+    )
+
+
+class TooManyRounds(ModelError):
+    """The turn used the largest number of model calls without an answer."""
+
+    code = "too_many_rounds"
+    sentence = "I used tools {rounds} times without finishing, so I stopped."
+
+
+class ToolError(PonteError):
+    """A tool failed. The model reads the error as the outcome of its call.
+
+    `hint` tells the model what to try instead. `code` names the error for the model and for logs.
+    `usage` (a `core.domain.messages.Usage`) is the cost of the failed call.
+    """
+
+    code = "tool"
+
+    def __init__(
+        self, sentence: str, /, *, code: str = "tool", hint: str = "", **values: object
+    ) -> None:
+        super().__init__(sentence, **values)
+        self.code = code
+        self.hint = hint
+        self.usage: Any = None
+
+
+class WriteUnsure(ToolError):
+    """The applier cannot tell whether its write happened."""
+
+
+class Undeliverable(PonteError):
+    """The platform rejects the post for good. `reason` is the platform's own error code, for the
+    log."""
+
+    code = "undeliverable"
+    sentence = "I couldn't post my last answer here ({reason}). The answer is saved."
+
+
+class PostRemoved(Undeliverable):
+    """A person deleted Ponte's post. It is never posted again."""
+
+    code = "removed"
+    sentence = "Someone deleted the answer."
+
+
+class Restored(Undeliverable):
+    """A turn's answer may be missing because a backup was restored. The next answer in the
+    conversation mentions it, because a post of its own might appear next to an answer that was
+    given."""
+
+    code = RESTORED_REASON
+    sentence = (
+        "Ponte was restored from a backup made before your last message here was answered. "
+        "If you see no answer above, ask again."
+    )
+
+
+class PlatformBusy(PonteError):
+    """The platform asks Ponte to wait. `seconds` is the time from its Retry-After header."""
+
+    code = "platform_busy"
+    sentence = "The platform asks me to wait {seconds} s."
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds=seconds)
+        self.seconds = seconds
+
+
+class SettingsError(PonteError):
+    """A setting is wrong. The process exits with code 2."""
+
+    code = "settings"
+
+
+class HomeTaken(PonteError):
+    """Another process uses the home directory. The process exits with code 1."""
+
+    code = "home_taken"
+    sentence = (
+        "Another Ponte (process {pid}) is using {home}. Stop it, or set PONTE_HOME to another "
+        "folder."
+    )
+
+
+class Superseded(PonteError):
+    """An old attempt of a turn, or one of a forgotten conversation, tried to write."""
+
+    code = "superseded"
+    sentence = "An older attempt tried to save its result."
+
+
+class TakenOver(Superseded):
+    """Another process may be working on this turn, so this one must not write its result."""
+
+    code = "taken_over"
+    sentence = "Another process is handling this message, or may be."
+
+
+class Draining(PonteError):
+    """This process stops. The turn goes back into the queue, and the next process continues it."""
+
+    code = "draining"
+    sentence = "This process is stopping. The next one continues."
+
+
+REFUSALS = frozenset({NotAllowed.code, OverBudget.code, "not_allowed"})
+"""Codes of denials by a right or an allowance, including the code that a model reads."""
+
+
+def is_refusal(code: str) -> bool:
+    """Return whether an answer with this error code denies the person a right or an allowance, or
+    could not check it."""
+    return code in REFUSALS or code == StatusUnknown.code
+
+
+class AuditRefused(PonteError):
+    """The audit log cannot be written. `path` is its file, `cause` the error text of the system."""
+
+    code = "audit"
+    sentence = (
+        "I couldn't write the audit log ({cause}), so nothing was changed. Once {path} is "
+        "writable, decide again."
+    )

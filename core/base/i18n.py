@@ -1,0 +1,177 @@
+"""Translations. Every text that Ponte shows to people goes through `say` or `plural`.
+
+The English text is both the source and the key. Catalogues are gettext `.po` files under
+`core/locale`, which are read directly. `make languages` updates them from the code. `LANGUAGE` is
+the language of the current task: a turn, a request or an interaction sets it to that of its person.
+Text for other people, or text that is rendered later, is made within `use_locale`. Babel formats
+numbers, dates and money by CLDR.
+"""
+
+from __future__ import annotations
+
+import functools
+import gettext
+import io
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import date, datetime
+from pathlib import Path
+from typing import Literal
+
+from core.base.owner_sentences import OWNER_SENTENCES
+
+LOCALES = ("en", "pt-BR", "fr")
+"""The supported locales."""
+LANGUAGE: ContextVar[str] = ContextVar("language", default="en")
+"""The locale of the current task. Tasks that it starts inherit it."""
+READER_IS_OWNER: ContextVar[bool] = ContextVar("reader_is_owner", default=False)
+"""Whether the owner of this Ponte reads the text of the current task. `say` then uses
+`OWNER_SENTENCES`."""
+COUNT_PLACEHOLDERS = frozenset(
+    {"columns", "count", "days", "done", "rounds", "rows", "shown", "total"}
+)
+"""Placeholders for integers that get the thousands separators of the language."""
+_FOLDER = Path(__file__).parents[1] / "locale"
+
+
+@contextmanager
+def use_locale(locale: str) -> Iterator[None]:
+    """Set `LANGUAGE` within the block to the supported locale nearest to `locale` ("": no change).
+
+    An asynchronous generator must not yield within the block.
+    """
+    token = LANGUAGE.set(nearest_locale(locale) if locale else LANGUAGE.get())
+    try:
+        yield
+    finally:
+        LANGUAGE.reset(token)
+
+
+def say(text: str, locale: str | None = None, /, **values: object) -> str:
+    """Return `text` in `locale` (None: `LANGUAGE`), with `{name}` replaced by `values["name"]`."""
+    locale = LANGUAGE.get() if locale is None else locale
+    text = OWNER_SENTENCES.get(text, text) if READER_IS_OWNER.get() else text
+    return _fill(catalogue(nearest_locale(locale)).gettext(text), locale, values)
+
+
+def plural(one: str, many: str, count: int, locale: str | None = None, /, **values: object) -> str:
+    """Return `one` or `many` by the plural rules of the language; `{count}` becomes `count`."""
+    locale = LANGUAGE.get() if locale is None else locale
+    text = catalogue(nearest_locale(locale)).ngettext(one, many, count)
+    return _fill(text, locale, {"count": count, **values})
+
+
+def _fill(text: str, locale: str, values: Mapping[str, object]) -> str:
+    if not values:
+        return text
+    written = {
+        key: format_number(value) if key in COUNT_PLACEHOLDERS and isinstance(value, int) else value
+        for key, value in values.items()
+    }
+    return text.format(**written)
+
+
+def format_number(value: float, locale: str | None = None) -> str:
+    """Return a number with the separators of the language."""
+    if isinstance(value, int) and -1000 < value < 1000:
+        return str(value)
+    from babel.numbers import format_decimal
+
+    return format_decimal(value, locale=babel_locale(locale), decimal_quantization=False)
+
+
+def format_size(count: int, locale: str | None = None) -> str:
+    """Return the size of a file or text, as in `20 MiB`. Sizes under 100,000 bytes are in bytes."""
+    if count < 100_000:
+        return f"{format_number(count)} B"
+    mebibytes = round(count / 1024 / 1024, 1)
+    return f"{format_number(int(mebibytes) if mebibytes.is_integer() else mebibytes)} MiB"
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration in words, rounded up, as in `5 hours`."""
+    minutes = math.ceil(seconds / 60)
+    if seconds < 60:
+        return plural("{count} second", "{count} seconds", math.ceil(seconds))
+    if minutes < 90:
+        return plural("{count} minute", "{count} minutes", minutes)
+    if minutes <= 48 * 60:
+        return plural("{count} hour", "{count} hours", math.ceil(minutes / 60))
+    return plural("{count} day", "{count} days", math.ceil(minutes / 1440))
+
+
+def format_money(dollars: float, locale: str | None = None) -> str:
+    """Return an amount of US dollars. Amounts under 10 cents have four decimal places."""
+    from babel.numbers import format_currency
+
+    digits = "0.0000" if 0 < dollars < 0.1 else "#,##0.00"
+    whole = {"en": f"¤{digits}", "pt_BR": f"¤\u00a0{digits}", "fr": f"{digits}\u00a0¤"}
+    cldr = babel_locale(locale)
+    return format_currency(dollars, "USD", whole[cldr], locale=cldr, currency_digits=False)
+
+
+def format_moment(
+    when: datetime, locale: str | None = None, length: Literal["short", "medium"] = "short"
+) -> str:
+    """Return a date and time in the zone of `when`, as in `Nov 20, 2026, 2:30 PM`. With the
+    `length` "medium", the time has seconds."""
+    from babel.dates import format_date, format_time
+
+    cldr = babel_locale(locale)
+    return f"{format_date(when, 'medium', cldr)}, {format_time(when, length, locale=cldr)}"
+
+
+def format_date(day: date, locale: str | None = None) -> str:
+    """Return a date, as in `Nov 18, 2026`."""
+    from babel.dates import format_date as format_by_cldr
+
+    return format_by_cldr(day, "medium", babel_locale(locale))
+
+
+def format_percent(percent: float, locale: str | None = None) -> str:
+    """Return a percentage with its sign, as in `12.5%`."""
+    sign = "\u202f%" if babel_locale(locale) == "fr" else "%"
+    return f"{format_number(percent, locale)}{sign}"
+
+
+def nearest_locale(locale: str) -> str:
+    """Return the supported locale that best matches a platform's locale (`pt_PT`, `fr-CA`)."""
+    language = locale.replace("_", "-").split("-")[0].lower()
+    return next((ours for ours in LOCALES if ours.split("-")[0] == language), "en")
+
+
+def babel_locale(locale: str | None = None) -> str:
+    """Return the supported locale in Babel's form (`pt_BR`); None is `LANGUAGE`."""
+    return nearest_locale(LANGUAGE.get() if locale is None else locale).replace("-", "_")
+
+
+def translate_word(text: str, locale: str | None = None) -> str:
+    """Return the translation of `text`, or `text` itself if the catalogue does not contain it.
+
+    Used for text that an error quotes.
+    """
+    return _load_catalogue(nearest_locale(LANGUAGE.get() if locale is None else locale)).gettext(
+        text
+    )
+
+
+@functools.cache
+def _load_catalogue(locale: str) -> gettext.NullTranslations:
+    """Read the catalogue of one of `LOCALES`, once."""
+    if locale == "en":
+        return gettext.NullTranslations()
+    from babel.messages import mofile, pofile
+
+    path = _FOLDER / locale.replace("-", "_") / "LC_MESSAGES" / "ponte.po"
+    compiled = io.BytesIO()
+    with path.open("rb") as file:
+        mofile.write_mo(compiled, pofile.read_po(file, locale=locale.replace("-", "_")))
+    compiled.seek(0)
+    return gettext.GNUTranslations(compiled)
+
+
+def catalogue(locale: str) -> gettext.NullTranslations:
+    """Return the translations of one of `LOCALES`. Tests replace it to record sentences."""
+    return _load_catalogue(locale)

@@ -1,0 +1,677 @@
+"""Markdown from untrusted sources: escape it, and disable links that nobody allowed.
+
+A table's cell, a file or a quote can instruct the model to put secrets into an address. A person,
+or a platform's link preview, would then open it. So an address that nobody allowed is shown as
+code. Where not every platform reads code as code, its dots and colons are put in brackets
+(`https[:]//evil[.]test`), which is called defanging.
+
+An address is anything that any platform would link. Slack links bare domains and e-mail addresses.
+Discord links text that begins with http, and masked links. CommonMark links inline links, reference
+definitions, autolinks and images, with entities and escapes in them.
+
+Code is left as it is where every platform reads it as code. That is a block between two lines of
+three backticks, or a span of single backticks on one line.
+
+Text can come from an attacker, so every pattern is linear or bounded (`tests/test_linear.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from core.base.commonmark import (
+    StrayTicks,
+    find_code_lines,
+    find_targets,
+    normalize_url,
+    parse_blocks,
+    parse_link_target,
+    parser,
+    unescape,
+)
+from core.base.text import clean_text, to_one_line
+
+if TYPE_CHECKING:
+    from markdown_it.token import Token
+
+MAX_MARKDOWN_CHARACTERS, MAX_BRACKETS, MAX_LINES = 30_000, 2_000, 3_000
+"""Maximum characters, brackets and lines of a text that is parsed as Markdown.
+
+Parsers search for a link from each bracket, and for the end of emphasis from each star.
+"""
+_ADDRESS = re.compile(
+    r"((?:(?<![a-z0-9+.-])[0-9+.-]*[a-z][a-z0-9+.-]*://|\b(?:mailto:|www\.))[^\s<>()\[\]`\"']+)",
+    re.IGNORECASE,
+)
+_CHUNK = re.compile(r"[^\s<>\[\]`|]+")
+_WEB = re.compile(r"(?:https?://|www\.)[^\W_]", re.IGNORECASE)
+_EVERYBODY = re.compile(r"@(?=(?:everyone|here|channel)\b)", re.IGNORECASE)
+_MARKUP = re.compile(r"([\\`*_\[\]<>|~#])")
+_FORMULA = re.compile(
+    r"(?ms)\\\(.{1,2000}?\\\)|^ {0,3}\\\[|\$\$|\$(?![\s$])[^$\n]{1,1000}?(?<![\s\\])\$(?!\w)"
+)
+MAX_TRAILING_MARKS = 4
+"""Maximum of marks after an allowed address. More could carry data to the linked server."""
+_MAX_PASSES = 4
+"""Maximum passes over a text.
+
+Changes of the first pass, and unusual brackets, can require another.
+"""
+_FILE = re.compile(r"/files/[A-Za-z0-9_-]{1,64}|#[\w-]{0,64}")
+_HOST = re.compile(r"[a-z0-9.-]{1,253}")
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
+# Signs of an address: a dot before letters (including the dots that IDNA treats as a dot), or a
+# scheme.
+_HOT = re.compile(
+    r"[\w-][.\u3002\uff0e\uff61](?:[^\W\d_]{2}|xn--)"
+    r"|:[/\\]{2}"
+    r"|\b(?:mailto|tel|sms|sip|xmpp|javascript|data|vbscript|file|slack|discord):(?=[^\s:])"
+    r"|\d\.\d{1,3}(?::\d|/)",
+    re.IGNORECASE,
+)
+_TELLS_MORE = r"(?:callto|mailto|news|sip|sms|tel|xmpp):(?=[^\s:])"
+"""Schemes without slashes that begin an address, such as `mailto:`."""
+# Discord links addresses with a scheme, and invites.
+_HOT_ON_DISCORD = re.compile(
+    rf":[/\\]{{2}}|\b(?:{_TELLS_MORE})"
+    r"|\b(?:javascript|data|vbscript|file|slack|discord|steam):(?=[^\s:])"
+    r"|discord(?:app)?[.\u3002\uff0e\uff61](?:gg|com)",
+    re.IGNORECASE,
+)
+# Terminals link addresses with a scheme, and host names that begin with `www`.
+_HOT_IN_TERMINAL = re.compile(rf"://|\b(?:{_TELLS_MORE})|\bwww\.", re.IGNORECASE)
+_TERMINAL_CHUNK = re.compile(r"[^\s<>|]+")
+_NOT_IN_ADDRESS = re.compile(r"[\"'{}()\[\]^`,;\\]")
+_SCHEMED = re.compile(r":[/\\]{2}|\bwww\.|\bdiscord|\w:\S{0,100}@|\]\(|<[a-z]\w*:", re.IGNORECASE)
+_NEVER = re.compile(r"[\\`\[\]<>{}|^\"]")  # RFC 3986 allows none of these
+_UNUSUAL = re.compile(r"[^\w%/.?=&#+:-]")
+_SIMPLE = re.compile(r"[A-Za-z0-9._~:/?#@!$&*+,;=%()-]+")
+_TRAILING = ".,;:!?*_~`'\"”’»)]}|"
+_LEFT = frozenset("+-.%_@")
+_LINK = (
+    r"!?\[(?P<label>[^\[\]]{0,500})\]\([ \t]{0,9}"
+    r"(?P<target><[^<>]{0,2000}>|[^()\s<]{1,2000}(?:\([^()\s]{0,500}\)[^()\s]{0,500}){0,5})"
+    r"(?:[ \t]{1,9}(?:\"[^\"]{0,300}\"|'[^']{0,300}'|\([^()]{0,300}\)))?[ \t]{0,9}\)"
+)
+_PIECE = re.compile(
+    rf"(?P<link>{_LINK})|(?P<inline>\]\()|(?P<definition>\]:(?!//))"
+    r"|<(?P<angled>[^<>\s]{1,2000})>|(?P<chunk>[^\s<>\[\]]+)"
+)
+_FENCE = re.compile(r"^(?:[ \t>]|[-*+] |\d{1,9}[.)] ){0,99}```", re.MULTILINE)
+_GLUED = re.compile(r"[\[<]|[\]>](?![.,:;!?)]{0,3}(?:\s|$))")
+_TARGET = re.compile(r"[ \t]{0,9}(\S{1,2000})")
+_EMPHASIS = str.maketrans("", "", "*_~")
+_MARKS = str.maketrans("", "", "*_~`")
+_TAME = str.maketrans("`<>", "'‹›")
+_SUSPICIOUS = re.compile(r"[.:@&\\\u3002\uff0e\uff61]|\]\(")
+"""Every address and link contains one of these characters, and so does every way to hide one."""
+
+
+def is_too_complex(text: str) -> bool:
+    """Return True if a text exceeds the limits for Markdown, so that it is shown unformatted."""
+    return (
+        len(text) > MAX_MARKDOWN_CHARACTERS
+        or text.count("[") + text.count("]") > MAX_BRACKETS
+        or text.count("\n") >= MAX_LINES
+    )
+
+
+def escape_markdown(text: str) -> str:
+    """Return names and values on one line, with all Markdown escaped and addresses as code."""
+    pieces = _ADDRESS.split(to_one_line(text))
+    return "".join(
+        f"`{piece}`" if number % 2 else _MARKUP.sub(r"\\\1", piece)
+        for number, piece in enumerate(pieces)
+    )
+
+
+def to_plain_text(text: str) -> str:
+    """Return Markdown without its escapes and without the marks of emphasis, code spans and links.
+
+    Lists, tables and code blocks stay as they are, and so do paragraphs with a formula and the
+    marks of struck text, which would read as if it were valid. An answer in JSON stays complete,
+    because a program may read it.
+    """
+    if is_too_complex(text) or _is_json(text):
+        return text
+    lines = text.split("\n")
+    for token in parser().parse(text):
+        sources = token.content.split("\n")
+        results = _describe_inline(token.children or ()).split("\n")
+        # A code span over two lines becomes one line; then the paragraph stays as it is.
+        is_unclear = _FORMULA.search(token.content) or len(sources) != len(results)
+        if token.type != "inline" or not token.map or is_unclear:
+            continue
+        for number, (source, result) in enumerate(zip(sources, results, strict=True), token.map[0]):
+            in_cell = source.replace("|", r"\|")
+            lines[number] = lines[number].replace(source, result).replace(in_cell, result)
+    return "\n".join(lines)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _describe_inline(tokens: Sequence[Token]) -> str:
+    words, target, label_start = "", "", 0
+    for token in tokens:
+        words += "\n" if token.type in ("softbreak", "hardbreak") else token.content
+        if token.type in ("s_open", "s_close"):
+            words += token.markup
+        elif token.type == "link_open":
+            target, label_start = _describe_target(token), len(words)
+        elif token.type == "image":
+            words += f" ({_describe_target(token)})"
+        elif token.type == "link_close" and words[label_start:] != target:
+            words += f" ({target})"
+    return words
+
+
+def _describe_target(token: Token) -> str:
+    """Return the address of a link or an image, and its title in quotation marks."""
+    address, title = token.attrs.get("src") or token.attrs["href"], token.attrs.get("title")
+    return f'{address} "{title}"' if title else str(address)
+
+
+def find_addresses(text: str) -> frozenset[str]:
+    """Return the complete addresses in a text that a person wrote.
+
+    An address ends at a space or bracket. Marks that end a sentence are left out.
+    """
+    found = set[str]()
+    for chunk in _CHUNK.findall(text):
+        if (hot := _find_address(chunk)) is not None:
+            found.add(chunk[hot : _address_end(chunk, hot)])
+    return frozenset(found)
+
+
+def split_web_addresses(text: str) -> list[str]:
+    """Split a text without Markdown and without NUL. Every second piece is a web address.
+
+    They are the addresses that `Trust` allows or disables, to the same character.
+    """
+
+    def mark(found: re.Match[str]) -> str:
+        chunk, start = found[0], _find_address(found[0])
+        if start is None or not _WEB.match(chunk, start):
+            return chunk
+        end = _address_end(chunk, start)
+        return f"{chunk[:start]}\0{chunk[start:end]}\0{chunk[end:]}"
+
+    return _CHUNK.sub(mark, text).split("\0")
+
+
+def defang(text: str) -> str:
+    """Return `text` with all addresses defanged: readable, but not linked by any platform."""
+    return _NO_TRUST.defang(text)
+
+
+def quote_inert(text: str) -> str:
+    """Return all of a text as a quote in which no platform hides, links or mentions anything."""
+    words = defang(clean_text(text)).strip()
+    # `||` hides text on Discord. Characters of no width would be invisible on a card, so the marks
+    # of mentions are replaced by wide ones.
+    for mark, wide in (("||", "｜｜"), ("<!", "‹!"), ("<@", "‹@"), ("<#", "‹#")):
+        words = words.replace(mark, wide)
+    words = _EVERYBODY.sub("＠", words)
+    return "\n".join(f"> {line}".rstrip() for line in words.split("\n"))
+
+
+def defang_for_discord(text: str) -> str:
+    """Return `text` with the addresses defanged that Discord would link.
+
+    E-mail addresses and host names are left as they are.
+    """
+    return Trust(bare=False).defang(text) if _SCHEMED.search(text) else text
+
+
+def defang_for_terminal(text: str) -> str:
+    """Return `text` with the addresses defanged that a terminal would link."""
+    return Trust(coded=False).defang(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """The addresses that links may lead to, and what the platform links.
+
+    `hosts` are allowed with their subdomains. `written` are allowed addresses that the asker wrote
+    in this thread, or that belong to Ponte.
+
+    `bare`: the platform also links host names and e-mail addresses without a scheme. `coded`: it
+    links nothing inside code. False is a terminal, which knows no Markdown and links every address
+    with a scheme. `linked`: it links anything at all. False is a pipe or a file.
+    """
+
+    hosts: frozenset[str] = frozenset()
+    written: frozenset[str] = frozenset()
+    coded: bool = True
+    bare: bool = True
+    linked: bool = True
+
+    def allows(self, url: str) -> bool:
+        """Return True if the address is allowed.
+
+        Rejects what parsers read in different ways: a user name, a backslash, or a host with other
+        than plain letters. Also rejects text after the host that could begin another address.
+        """
+        if url in self.written:
+            return True
+        scheme = _SCHEME.match(url)
+        whole = url if scheme and "://" in url else f"https://{url}"
+        if _NEVER.search(whole) or whole.startswith(("https:///", "http:///")):
+            return False
+        try:
+            parts = urlsplit(whole)
+            host, _ = (parts.hostname or "").rstrip("."), parts.port
+        except ValueError:
+            return False
+        if parts.scheme.lower() not in ("https", "http") or not _HOST.fullmatch(host):
+            return False
+        if parts.netloc.lower().partition(":")[0].rstrip(".") != host:
+            return False
+        rest = whole[whole.find("://") + 3 + len(parts.netloc) :]
+        odd = _UNUSUAL.search(rest)
+        if odd and _HOT.search(rest, odd.start()):
+            return False
+        return any(host == known or host.endswith(f".{known}") for known in self.hosts)
+
+    def sanitize(self, text: str, astray: StrayTicks = 0) -> str:
+        """Return the text with all addresses disabled that are not allowed.
+
+        The function is idempotent.
+
+        `astray` is `CodeLines.astray` of the text before this one.
+        """
+        if not self.linked or not _may_hold_address(text):
+            return text
+        if not self.coded:
+            return self._sanitize_for_terminal(text, astray)
+        if is_too_complex(text):
+            return self.defang(text)
+        lines = before = text.replace("\r\n", "\n").replace("\r", "\n")
+        for _ in range(_MAX_PASSES):
+            said = "\n".join(self._sanitize_lines(before, astray))
+            if said == before:
+                break
+            before = said
+        if not self._has_only_allowed_targets(before):
+            return self.defang(lines)
+        return text if before == lines else before
+
+    def defang(self, text: str) -> str:
+        """Return the text with all addresses that are not allowed defanged, even inside code.
+
+        Links in Markdown syntax are broken too.
+        """
+        if not self.linked:
+            return text
+        if not self.coded:
+            return "\n".join(map(self._defang_terminal_line, text.split("\n")))
+        return "\n".join(
+            self._sanitize_prose(line, sure=False, whole=False) for line in text.split("\n")
+        )
+
+    def split_sanitized(
+        self, text: str, split: Callable[[str], Sequence[str]]
+    ) -> tuple[str, tuple[str, ...]]:
+        """Return the sanitized text, and the parts into which `split` divides it.
+
+        A cut through code or an address could create a link. If a part has a link that the whole
+        text did not have, use stricter methods.
+        """
+        said, parts = text, tuple[str, ...]()
+        for tame in (self.sanitize, self.defang, _NO_TRUST.defang):
+            said = tame(text)
+            parts = tuple(split(said))
+            if all(not _may_hold_address(part) or self.sanitize(part) == part for part in parts):
+                break
+        return said, parts
+
+    def _sanitize_lines(self, text: str, astray: StrayTicks) -> Iterator[str]:
+        lines = text.split("\n")
+        code = find_code_lines(text, lines, astray)
+        for at, line in enumerate(lines):
+            if at in code.lines:
+                yield line
+            elif code.astray or at in code.unsure:
+                yield self._sanitize_prose(line, sure=False)
+            else:  # all platforms see the same code spans
+                pieces = line.split("`")
+                last = len(pieces) - 1
+                for n in range(0, len(pieces), 2):
+                    pieces[n] = self._sanitize_prose(pieces[n], before=n > 0, after=n < last)
+                yield "`".join(pieces)
+
+    def _sanitize_for_terminal(self, text: str, astray: StrayTicks) -> str:
+        """Sanitize text for a terminal.
+
+        Code blocks are left as they are, so that people can copy them.
+        """
+        if is_too_complex(text):
+            return self.defang(text)
+        lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        code = find_code_lines("\n".join(lines), lines, astray).lines
+        said = [
+            line if at in code else self._defang_terminal_line(line)
+            for at, line in enumerate(lines)
+        ]
+        return text if said == lines else "\n".join(said)
+
+    def _defang_terminal_line(self, line: str) -> str:
+        return _TERMINAL_CHUNK.sub(lambda found: self._defang_terminal_chunk(found[0]), line)
+
+    def _defang_terminal_chunk(self, chunk: str) -> str:
+        """Defang a chunk without spaces.
+
+        Addresses count as written, and as they look once the chunk's Markdown is rendered.
+        """
+        if ":" not in chunk and "&" not in chunk and "www." not in chunk.lower():
+            return chunk
+        out, at = list[str](), 0
+        while found := _HOT_IN_TERMINAL.search(chunk, at):
+            start = _address_start(chunk, found.start(), at)
+            end = _address_end(chunk, start)
+            if self.allows(chunk[start:end]) and len(chunk) - end <= MAX_TRAILING_MARKS:
+                return "".join([*out, chunk[at:]])
+            if "&" in chunk[start:] or "\\" in chunk[start:]:
+                chunk = chunk[:start] + unescape(chunk[start:])
+            other = _NOT_IN_ADDRESS.search(chunk, max(found.end(), start + 1))
+            end = min(end, other.start()) if other else _address_end(chunk, start)
+            out += [chunk[at:start], _break_address(chunk[start:end])]
+            at = end
+        said = "".join([*out, chunk[at:]])
+        drawn = unescape(said).translate(_MARKS)
+        return said if drawn == said or self._links_only_allowed(drawn) else _break_address(drawn)
+
+    def _links_only_allowed(self, chunk: str) -> bool:
+        """Return True if a terminal would link only allowed addresses in the chunk."""
+        found = _HOT_IN_TERMINAL.search(chunk)
+        if found is None:
+            return True
+        start = _address_start(chunk, found.start())
+        end = _address_end(chunk, start)
+        return self.allows(chunk[start:end]) and len(chunk) - end <= MAX_TRAILING_MARKS
+
+    def _sanitize_prose(
+        self, text: str, sure: bool = True, before: bool = False, after: bool = False,
+        whole: bool = True,
+    ) -> str:  # fmt: skip
+        """Sanitize prose on one line.
+
+        `sure`: added code is read as code there. `before` and `after`: code is directly next to it.
+        `whole`: links in Markdown syntax may stay.
+        """
+        if not _may_hold_address(text):
+            return text
+        out, at = [""], 0
+        behind = f"{text}`" if after else text
+        while at < len(text) and (found := _PIECE.search(text, at)):
+            out.append(text[at : found.start()])
+            at = found.end()
+            beside = (before and found.start() == 0) or (after and at == len(text))
+            beside = beside or (out[-1] == "" and out[-2].endswith("`"))
+            escaped = text[max(0, found.start() - 1) : found.start()] in ("\\", "<")
+            code = sure and self.coded and not beside and not escaped
+            match found.lastgroup:
+                case "link":
+                    said, at = self._sanitize_link(found, code, sure, whole)
+                    out.append(said)
+                case "inline":
+                    end = self._allowed_target_end(text, at) if whole else 0
+                    out.append(text[found.start() : end] if end else "] (")
+                    at = end or at
+                case "definition":
+                    target = _TARGET.match(text, at)
+                    fine = whole and target and self._allows_target(_without_angles(target[1]))
+                    out.append("]:" if fine else "] :")
+                case "angled":
+                    glued = bool(_GLUED.match(behind, at - 1))
+                    out.append(self._sanitize_autolink(found["angled"], code, whole, glued))
+                case _:
+                    glued = (after and at == len(text)) or bool(_GLUED.match(behind, at))
+                    out.append(self._sanitize_chunk(found["chunk"], code, glued))
+        return "".join([*out, text[at:]])
+
+    def _sanitize_link(
+        self, found: re.Match[str], code: bool, sure: bool, whole: bool
+    ) -> tuple[str, int]:
+        """Return an inline link with a plain label, and where the search goes on.
+
+        A link that is not allowed becomes its label and its disabled address.
+        """
+        label = self._sanitize_prose(found["label"], sure, whole=whole)
+        image, target = found[0].startswith("!"), found["target"]
+        where = unescape(target[1:-1] if target.startswith("<") else target)
+        own = bool(_FILE.fullmatch(where))
+        if whole and self._allows_target(where) and (own or not image):
+            mark = "!" if image else ""
+            return f"{mark}[{label}{found[0][len(mark) + 1 + len(found['label']) :]}", found.end()
+        return f"{label} ({self._disable_address(where, code)})".strip(), found.end()
+
+    def _allowed_target_end(self, text: str, start: int) -> int:
+        """Return the end of an allowed link target that begins after `](`; 0 if there is none."""
+        while text[start : start + 1] in (" ", "\t"):
+            start += 1
+        found = parse_link_target(text, start)
+        if found is None or not self._allows_target(found[0]):
+            return 0
+        return found[1] if text[found[1] : found[1] + 1] in (")", " ") else 0
+
+    def _allows_target(self, target: str) -> bool:
+        return bool(_FILE.fullmatch(target)) or self.allows(target)
+
+    def _sanitize_autolink(self, inner: str, code: bool, whole: bool, glued: bool) -> str:
+        if _SCHEME.match(inner):
+            if whole and self.allows(inner):
+                return f"<{inner}>"
+            return (
+                self._disable_address(inner, code)
+                if _find_address(inner) is not None
+                else f"< {inner}>"
+            )
+        return f"<{self._sanitize_chunk(inner, False, glued)}>"
+
+    def _find_address(self, chunk: str) -> int | None:
+        return _find_address(chunk, _HOT if self.bare else _HOT_ON_DISCORD)
+
+    def _sanitize_chunk(self, chunk: str, code: bool, glued: bool) -> str:
+        """Sanitize a chunk without spaces.
+
+        `glued`: code or a bracket follows directly. Discord would include it in an address.
+        """
+        if not _may_hold_address(chunk):
+            return chunk
+        plain = unescape(chunk)
+        start = self._find_address(chunk)
+        if start is None or plain != chunk:
+            hidden = self._find_address(plain)
+            if hidden is None and self._find_address(plain.translate(_EMPHASIS)) is None:
+                return chunk
+            fine = hidden is not None and self.allows(plain[hidden : _address_end(plain, hidden)])
+            if start is None or not fine:
+                return self._sanitize_decoded(plain.translate(_TAME), hidden or 0, code)
+        end = _address_end(chunk, start)
+        address = chunk[start:end]
+        escaped = chunk[:start].endswith("\\")
+        if (
+            self.allows(address)
+            and not glued
+            and not escaped
+            and len(chunk) - end <= MAX_TRAILING_MARKS
+        ):
+            return chunk
+        code = code and not escaped
+        return chunk[:start] + self._disable_address(address, code) + chunk[end:]
+
+    def _sanitize_decoded(self, chunk: str, start: int, code: bool) -> str:
+        """Disable the address in a chunk after its entities and escapes are decoded.
+
+        Only simple marks around the address stay outside the code.
+        """
+        end = _address_end(chunk, start)
+        around = chunk[:start] + chunk[end:]
+        if around.strip("(),.;!?\"'"):
+            said = self._disable_address(chunk, code)
+        else:
+            said = chunk[:start] + self._disable_address(chunk[start:end], code) + chunk[end:]
+        return f" {said}" if said.startswith((":", "(")) else said
+
+    def _disable_address(self, address: str, code: bool) -> str:
+        if code and _SIMPLE.fullmatch(address):
+            return f"`{address}`"
+        return _break_address(address)
+
+    def _has_only_allowed_targets(self, text: str) -> bool:
+        """Return True if the CommonMark parser finds only allowed links."""
+        written = {normalize_url(url) for url in self.written}
+        return all(self._allows_target(where) or where in written for where in find_targets(text))
+
+
+_NO_TRUST = Trust()
+
+
+def _without_angles(target: str) -> str:
+    return target[1:-1] if target.startswith("<") and target.endswith(">") else target
+
+
+class GrowingMarkdown:
+    """Sanitizes a text that grows.
+
+    The end of the text is held back while it could still become another link. Finished blocks are
+    not parsed again.
+    """
+
+    def __init__(self) -> None:
+        self._trust = Trust()
+        self._source = ""
+        """The blocks that have ended. `_done` is their sanitized form."""
+        self._done = ""
+        self._astray: StrayTicks = 0
+        self._shown = ""
+        self._length = 0
+
+    def render(self, text: str, trust: Trust) -> str:
+        """Return the part of `text`, the whole so far, that can be shown.
+
+        If it does not continue the previous text, start again from its beginning.
+        """
+        if not trust.linked:
+            return text
+        if trust != self._trust or not text.startswith(self._source):
+            self._trust, self._source, self._done, self._astray = trust, "", "", 0
+            self._shown, self._length = "", 0
+        tail = text[len(self._source) :]
+        if self._length and abs(len(text) - self._length) < len(tail) // 20:
+            return self._shown
+        self._length = len(text)
+        if end := ended_blocks_length(tail) or self._last_line_start(tail):
+            block = tail[:end]
+            self._done += trust.sanitize(block, self._astray)
+            self._astray = find_code_lines(block, block.split("\n"), self._astray).astray
+            self._source += block
+            tail = tail[end:]
+        self._shown = self._done + trust.sanitize(tail[: settled_length(tail)], self._astray)
+        return self._shown
+
+    def _last_line_start(self, text: str) -> int:
+        """Return the start of the last line that is independent in its block, such as an item.
+
+        0: the text before it may still belong together with what follows.
+        """
+        end = text.rfind("\n", 0, max(0, len(text) - 1)) + 1
+        while end and text[end : end + 1].isspace():
+            end = text.rfind("\n", 0, end - 1) + 1
+        before = text[:end]
+        if not before or is_too_complex(before) or settled_length(before) < end:
+            return 0
+        code = find_code_lines(before, before.split("\n"), self._astray)
+        return 0 if code.astray or code.unsure else end
+
+
+def settled_length(text: str) -> int:
+    """Return the length of the beginning of a growing text that later text does not change.
+
+    It contains only whole words and whole links. In an open code block it ends before the first
+    address.
+    """
+    end = max(text.rfind(" "), text.rfind("\n")) + 1
+    block = text.rfind("\n\n", 0, end) + 1
+    if len(_FENCE.findall(text, 0, end)) % 2:
+        return length_before_open_address(text[: text.rfind("\n", 0, end) + 1])
+    opened = text.rfind("[", block, end)
+    if opened >= 0:
+        closed = text.find("]", opened, end)
+        if closed < 0 or (text[closed + 1 : closed + 2] == "(" and text.find(")", closed, end) < 0):
+            end = opened
+    if text.count("`", block, end) % 2:
+        end = text.rfind("`", block, end)
+    return end
+
+
+def length_before_open_address(text: str) -> int:
+    """Return the start of the line with the first address in a code block that is still open.
+
+    Return the length of the text if there is none.
+    """
+    fences = [found.start() for found in _FENCE.finditer(text)]
+    hot = _HOT.search(text, fences[-1]) if len(fences) % 2 else None
+    return text.rfind("\n", 0, hot.start()) + 1 if hot else len(text)
+
+
+def ended_blocks_length(text: str) -> int:
+    """Return the start of the last top-level block. Later text does not change the text before it.
+
+    An incomplete last line is ignored, because it can still change the structure.
+    """
+    text = text[: text.rfind("\n") + 1]
+    if is_too_complex(text):
+        return 0
+    starts = [t.map[0] for t in parse_blocks(text) if t.map and t.level == 0 and t.nesting >= 0]
+    if len(starts) < 2:
+        return 0
+    return sum(len(line) + 1 for line in text.split("\n")[: starts[-1]])
+
+
+def _may_hold_address(text: str) -> bool:
+    return _SUSPICIOUS.search(text) is not None
+
+
+def _find_address(chunk: str, hot: re.Pattern[str] = _HOT) -> int | None:
+    """Return the start of the first address in the chunk, or None."""
+    found = hot.search(chunk)
+    return None if found is None else _address_start(chunk, found.start())
+
+
+def _address_start(chunk: str, start: int, least: int = 0) -> int:
+    """Return the start of the address that was recognized at `start`."""
+    while start > least and (chunk[start - 1].isalnum() or chunk[start - 1] in _LEFT):
+        start -= 1
+    return start
+
+
+def _address_end(chunk: str, start: int) -> int:
+    """Return the end of the address that begins at `start`, before marks that end a sentence."""
+    end = len(chunk)
+    opened, closed = chunk.count("(", start), chunk.count(")", start)
+    while end > start and chunk[end - 1] in _TRAILING:
+        if chunk[end - 1] == ")":
+            if closed <= opened:
+                break
+            closed -= 1
+        end -= 1
+    return end
+
+
+def _break_address(address: str) -> str:
+    """Put each dot, colon and at-sign in brackets that could be part of an address."""
+    cut = re.sub(r"([.:@\u3002\uff0e\uff61])(?=[^\s\])(])", r"[\1]", address)
+    return cut.replace("](", "] (").replace("]:", "] :")

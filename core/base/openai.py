@@ -1,0 +1,730 @@
+"""The client of the model's server, and the only user of the `openai` package: JSON in, JSON out.
+
+Requests and responses stay JSON objects, because servers that only resemble OpenAI leave fields
+out. Every failure is a `ModelServerFault`. They go over aiohttp, with the SDK's headers: its layers
+double the processor time of a streamed answer. Files of containers go through the SDK.
+Ponte does its own retries. The SDK would repeat a request after `insufficient_quota`, and a create
+request after a lost response.
+
+The server is not trusted. Redirects are not followed, because 307 and 308 send the request body to
+another host. The size of each piece and of a whole response is limited.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import importlib
+import json
+import random
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from urllib.parse import urlsplit
+
+import structlog
+
+from core.base import http
+from core.base.errors import NoKey
+from core.base.fault_body import parse_fault_body
+from core.base.http import (
+    CONNECT_TIMEOUT_SECONDS,
+    MAX_ERROR_BODY_BYTES,
+    MAX_PARSED_RETRY_AFTER_SECONDS,
+    Proxies,
+    parse_retry_after,
+)
+from core.base.retry import Backoff, retry
+from core.base.text import in_whole_characters, make_storable
+
+if TYPE_CHECKING:
+    import ssl
+
+    import aiohttp
+    import openai
+
+log = structlog.get_logger("openai")
+Json = dict[str, Any]
+T = TypeVar("T")
+OPENAI_URL = "https://api.openai.com/v1"
+"""The base URL of OpenAI's own API."""
+MAX_ATTEMPTS = 3
+"""Maximum attempts of a call that may be repeated."""
+REQUEST_TIMEOUT_SECONDS = 30.0
+"""Timeout of such a call, and the longest Retry-After for which Ponte waits."""
+REQUEST_BACKOFF = Backoff(0.5, max_seconds=8.0)
+"""Pauses between attempts if the server sends no Retry-After."""
+MODEL_PAUSE_TIMEOUT_SECONDS = 600.0
+"""The longest pause within a stream."""
+MAX_CONNECTIONS, IDLE_CONNECTION_SECONDS = 1000, 5.0
+"""Connections to the server at once, and how long an unused one stays open."""
+ANSWER_DEADLINE_SECONDS, FILE_DEADLINE_SECONDS = 60.0, 300.0
+"""The maximum total time of such a call, and of a file transfer.
+
+Unlike the timeout, it also ends a response that arrives slowly without a pause.
+"""
+MEBIBYTE = 2**20
+MAX_EVENT_BYTES, MAX_STREAM_BYTES, MAX_ANSWER_BYTES = (4 * MEBIBYTE, 64 * MEBIBYTE, 16 * MEBIBYTE)
+"""Maximum sizes: one event or an answer in place of a stream, a stream of events, and another
+response.
+
+A stream has about 400 bytes for each token. The items of a conversation may contain pictures.
+"""
+MAX_PARTS = 100_000
+"""Maximum of commas and brackets in one event or response: each may become an object in memory."""
+MAX_ID_CHARACTERS = 512
+"""Maximum length of an id. OpenAI's ids have at most 64 characters."""
+IDENTITY_HEADERS = {"Accept-Encoding": "identity"}
+"""Ponte asks for no compression: a few compressed bytes could become gigabytes."""
+END_EVENT: Json = {"type": "[DONE]"}
+"""The event that stands for `[DONE]`, the end of a stream."""
+SIGN_OF_LIFE: Json = {}
+"""The event for bytes that complete no event: llama.cpp sends only comments while it reads a long
+prompt."""
+EVENT_FIELDS = (b"data", b"event", b"id", b"retry", b"")
+"""The fields of a stream of events. A comment has the empty name."""
+ANSWER_KEYS = {"choices", "output", "type", "id", "usage"}
+"""Keys of the events and answers of both APIs."""
+IDENTIFIER = re.compile(r"[a-z]+(_[a-z]+)*")
+"""An error code that may be shown and logged. Some servers send sentences as codes."""
+_UNKNOWN_MODEL = re.compile(
+    r"(?is)(models?|deployment)\b.{0,120}(not (be )?found|not exist|not available|no such"
+    r"|not supported|decommissioned|no longer)|(unknown|no such|invalid|unsupported|not a valid"
+    r"|access) model\b|no endpoints found for|model_(not|decommissioned)|DeploymentNotFound"
+)
+_CONTAINER_GONE = re.compile(r"(?is)container.*(expired|not found|not exist|deleted|no longer)")
+_POLICY = re.compile(
+    r"(?i)(?<!data )polic(y|ies)|moderation|content.?filter|invalid_prompt|safety(?!_identifier)"
+    r"|\bflagged\b|data_inspection|inappropriate|prohibited|\brisk\b|guardrail"
+)
+_QUOTA = re.compile(r"quota|credit|spend|billing|insufficient_funds|balance|arrear", re.IGNORECASE)
+_QUOTA_WORDS = re.compile(
+    r"(?i)insufficient (\w+ )?(balance|credit|fund)|credit balance|payment required"
+    r"|(out of|no|not enough|more) credits|(spend\w*|billing|budget) (hard )?(limit|cap)"
+)
+"""How servers say that the account has no credit, if they send no code."""
+_WRONG_KEY = re.compile(
+    r"(?i)(incorrect|invalid|wrong|missing|no|expired|unknown|revoked) (\w+ )?(api|access|auth\w*)"
+    r"[ _-]?(key|token|credential|header)|provide (an? )?(valid )?api.?key"
+    r"|(api|access)[ _-]?(key|token).{0,40}(not valid|invalid|expired|missing|incorrect"
+    r"|not found|revoked|required|disabled)|authentication (fail|error|required)|unauthori[sz]ed"
+    r"|api_key_invalid|invalid (authentication|credential)|not authenticated"
+)
+_BUSY = re.compile(
+    r"(?i)rate_?limit|overloaded|capacity_exceeded|resource_exhausted|too_many_requests|throttl"
+)
+"""Codes of servers that receive too many requests."""
+_NO_TOOLS = re.compile(
+    r"(?i)--jinja|--enable-auto-tool-choice|\b(tools?|functions?|tool.use|(tool|function).call(s|ing)?)"
+    r"\b[^.]{0,30}(not|n't) (be |currently )?(support|enabled|allowed)|that support tool"
+    r"|(n't|not|no) support(ed)? (for )?(tool|function)"
+)
+_LOADING = re.compile(
+    r"(?i)\bloading (the )?model|model\b.{0,200}\b(loading|being loaded|warming|starting)\b"
+)
+_NOT_LOADED = re.compile(
+    r"(?i)no models? (is |are )?(currently )?loaded|model\b.{0,80} (not|un) ?loaded"
+    r"|failed to load (the )?model|requires more (system )?memory"
+)
+_BAD_CALL = re.compile(
+    r"(?i)tool_use_failed|failed to (call a function|parse (the )?(input|tool|function))"
+    r"|tool call validation failed|malformed.?function.?call|could not be parsed"
+)
+_BAD_TEMPLATE = re.compile(r"(?i)template|jinja|\broles?\b|\bimage|mmproj|context (size|window)")
+"""Errors of the server's program that the same request always causes."""
+UNREPEATED_STATUSES = (501, 504, 505, 524)
+"""HTTP statuses from 500 on after which a repetition cannot help, or may be paid twice: a gateway
+waited too long, and the model may still have answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEndpoint:
+    """The address of the model's server. `key` is a secret; "" for a server that needs none."""
+
+    key: str = field(default="", repr=False)
+    base_url: str = OPENAI_URL
+    proxies: Proxies = field(default_factory=Proxies)
+
+    @property
+    def host(self) -> str:
+        """The host name of the server."""
+        return urlsplit(self.base_url).hostname or ""
+
+    @property
+    def is_official(self) -> bool:
+        """True for OpenAI's own server, the only one that knows all fields of its API."""
+        return self.host == "openai.com" or self.host.endswith(".openai.com")
+
+
+class ModelServerFault(Exception):
+    """A failed request to the model's server.
+
+    - `unsent`: the request never left.
+    - `lost`: the response is missing, and the request may have had its effect.
+    - `refused`: the server responded with an HTTP error status, or with an error in place of the
+      answer.
+    - `foreign`: the response is not one of OpenAI's API, such as a web page.
+    - `broken`: an error inside a stream.
+    - `silent`: no data arrived in time.
+    - `excess`: the response exceeds a limit, which `message` names.
+
+    `body` is the JSON or the text that the server sent. `wait` is the time in seconds that it asks
+    to wait, or None. `message` is its text. It may quote a person, so it is only parsed, never
+    shown or logged. `status` is 0 if the server names none.
+    """
+
+    def __init__(
+        self,
+        kind: Literal["unsent", "lost", "refused", "foreign", "broken", "silent", "excess"],
+        *,
+        status: int = 0,
+        body: object = None,
+        message: str = "",
+        request: str = "",
+        wait: float | None = None,
+    ) -> None:
+        found = parse_fault_body(body)
+        self.kind, self.request = kind, request
+        self.status = status or found.status
+        self.code, self.type, self.param = found.code, found.type, found.param
+        self.message = found.message or message
+        self.is_page = isinstance(body, str) and body.startswith("<")
+        """The body is HTML or XML, as web servers send it."""
+        wait = found.wait if wait is None else wait
+        self.wait = None if wait is None else min(wait, MAX_PARSED_RETRY_AFTER_SECONDS)
+        named = self.code or self.type
+        name = named if IDENTIFIER.fullmatch(named) else ""
+        super().__init__(f"{kind} {self.status or ''} {name} {request}".strip())
+
+    def _says(self, pattern: re.Pattern[str]) -> bool:
+        return pattern.search(f"{self.code} {self.type} {self.message}") is not None
+
+    @property
+    def is_quota_exhausted(self) -> bool:
+        """True if the account has no credit, so that a retry cannot help."""
+        named = self.status in (0, 400, 403, 429) and _QUOTA.search(f"{self.code} {self.type}")
+        in_words = self.status < 500 and _QUOTA_WORDS.search(self.message)
+        return self.status == 402 or bool(named or in_words)
+
+    @property
+    def is_wrong_key(self) -> bool:
+        """True if the server rejects the API key, or finds none."""
+        if self.code.startswith("model_"):  # the key works, but not for this model
+            return False
+        in_words = self.status in (0, 400, 404, 407, 422, 500) and self._says(_WRONG_KEY)
+        return self.status in (401, 403) or in_words
+
+    @property
+    def is_unknown_model(self) -> bool:
+        """True if the model does not exist, or not for this key."""
+        in_words = self.status in (400, 404) and self._says(_UNKNOWN_MODEL)
+        return self.code == "model_not_found" or (in_words and self.param in ("", "model"))
+
+    @property
+    def lacks_tools(self) -> bool:
+        """True if the model or its server cannot call tools."""
+        return 400 <= self.status <= 500 and self._says(_NO_TOOLS)
+
+    @property
+    def is_loading(self) -> bool:
+        """True if the server is loading the model."""
+        return self.status in (425, 429, 503) and self._says(_LOADING)
+
+    @property
+    def is_not_loaded(self) -> bool:
+        """True if the server has not loaded the model, and does not do so by itself."""
+        return 400 <= self.status <= 503 and self._says(_NOT_LOADED)
+
+    @property
+    def is_bad_call(self) -> bool:
+        """True if the model wrote a tool call that its server could not read. Another answer may
+        be better."""
+        return self._says(_BAD_CALL)
+
+    @property
+    def is_rate_limited(self) -> bool:
+        """True if the server receives too many requests now."""
+        in_words = self.status in (0, 400, 503) and "overloaded" in self.message.lower()
+        named = _BUSY.search(f"{self.code} {self.type}") is not None
+        return self.status in (429, 529) or named or in_words
+
+    @property
+    def is_container_gone(self) -> bool:
+        """True if the container expired or was deleted (text: community.openai.com/t/1321773)."""
+        is_named = _CONTAINER_GONE.search(self.message) is not None
+        return is_named and self.status in (0, 400, 404, 410)
+
+    @property
+    def is_policy_refusal(self) -> bool:
+        """True if the request violates the server's usage policies, or this person is blocked."""
+        in_words = self.status in (400, 403, 422, 451) and self._says(_POLICY)
+        return in_words or _POLICY.search(self.code) is not None
+
+    @property
+    def is_undone(self) -> bool:
+        """True if the server did not process the request, so that it costs nothing."""
+        return self.kind in ("unsent", "foreign") or (self.kind == "refused" and self.status < 500)
+
+    @property
+    def may_pass(self) -> bool:
+        """True if the request had no effect and may succeed a little later."""
+        if self.is_quota_exhausted or self.lacks_tools or self.is_not_loaded or self.is_bad_call:
+            return False
+        if self.status >= 500:
+            return self.status not in UNREPEATED_STATUSES and not self._says(_BAD_TEMPLATE)
+        if self.status not in (0, 400):
+            return self.status in (408, 409, 425, 429, 498)
+        return self.kind == "unsent" or self.code == "server_error" or self.is_rate_limited
+
+
+class ModelServerClient:
+    """The client of the model's server, one for each process. `sleep` waits between attempts."""
+
+    def __init__(
+        self, place: ModelEndpoint, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ) -> None:
+        self.place = place
+        self.sleep = sleep
+        proxy = place.proxies.for_url(place.base_url)
+        self._proxy = f"http://{proxy}" if proxy and "://" not in proxy else proxy
+        self._sdk: openai.AsyncOpenAI | None = None
+        self._tls: ssl.SSLContext | None = None
+        self._session: aiohttp.ClientSession | None = None
+        """Connections of all requests but those for files; None before the first."""
+        self._loading = asyncio.Lock()
+
+    async def load_sdk(self) -> openai.AsyncOpenAI:
+        """Return the SDK's own client. Raises NoKey."""
+        if not self.place.key and self.place.is_official:
+            raise NoKey
+        async with self._loading:
+            if self._sdk is None:
+                # In a thread: the import takes 0.4 to 7 s, and the TLS context some more.
+                found = await asyncio.to_thread(_make_sdk_client, self.place, self._proxy)
+                self._tls, self._sdk = found
+        return self._sdk
+
+    async def get(self, path: str, query: Mapping[str, Any] | None = None) -> Json:
+        """Send a GET request, with retries. Raises ModelServerFault."""
+        return await self.call_with_retries(
+            lambda: self._request("GET", path, query=query), lost=True
+        )
+
+    async def delete(self, path: str) -> None:
+        """Send a DELETE request, with retries. Raises ModelServerFault."""
+
+        async def delete() -> None:
+            async with self._send("DELETE", path):
+                pass
+
+        await self.call_with_retries(delete, lost=True)
+
+    async def post(self, path: str, body: Json) -> Json:
+        """Send a POST request, without retries. Raises ModelServerFault.
+
+        The caller decides how to treat a lost response, because the request may have had its
+        effect.
+        """
+        return await self._request("POST", path, body=body)
+
+    async def stream(self, path: str, body: Json) -> AsyncGenerator[Json, None]:
+        """Send a POST request and yield the server's events, one JSON object each, as they arrive,
+        and `SIGN_OF_LIFE` for bytes that complete no event.
+
+        Raises ModelServerFault.
+        """
+        pause = MODEL_PAUSE_TIMEOUT_SECONDS
+        async with self._send("POST", path, body=body, pause=pause, deadline=None) as response:
+            async for event in _read_events(_read_chunks(response.content)):
+                yield event
+
+    async def upload(self, container: str, name: str, type: str, data: bytes) -> Json:
+        """Upload a file into a code container, under /mnt/data. Raises ModelServerFault."""
+        sdk = await self.load_sdk()
+        files, found = sdk.containers.files.with_streaming_response, bytearray()
+        with _translate_errors():
+            async with (
+                asyncio.timeout(FILE_DEADLINE_SECONDS),
+                files.create(
+                    container, file=(name, data, type), timeout=REQUEST_TIMEOUT_SECONDS
+                ) as answer,
+            ):
+                async for piece in answer.iter_bytes():
+                    found += piece
+                    _check_size(len(found), MAX_ANSWER_BYTES)
+            return dict(_parse(found))
+
+    async def download(self, container: str, file: str, most: int) -> bytes | None:
+        """Return the bytes of a container's file. None: it has more than `most` bytes.
+
+        Raises ModelServerFault.
+        """
+        sdk = await self.load_sdk()
+        content, found = sdk.containers.files.content.with_streaming_response, bytearray()
+        with _translate_errors():
+            async with (
+                asyncio.timeout(FILE_DEADLINE_SECONDS),
+                content.retrieve(
+                    file, container_id=container, timeout=REQUEST_TIMEOUT_SECONDS
+                ) as answer,
+            ):
+                async for piece in answer.iter_bytes():
+                    found += piece
+                    if len(found) > most:
+                        return None
+        return bytes(found)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+        if self._sdk is not None:
+            await self._sdk.close()
+
+    async def call_with_retries(self, act: Callable[[], Awaitable[T]], *, lost: bool = False) -> T:
+        """Return the result of `act`, which is repeated after a fault that may pass.
+
+        `lost`: repeat it after a lost response too. Only for calls that may run twice.
+        """
+
+        def wait(fault: ModelServerFault, failed: int) -> float | None:
+            may_pass = fault.may_pass or (lost and fault.kind == "lost")
+            is_wait_too_long = (fault.wait or 0) > REQUEST_TIMEOUT_SECONDS
+            if failed == MAX_ATTEMPTS or not may_pass or is_wait_too_long:
+                return None
+            return seconds_before_retry(failed, fault)
+
+        return await retry(act, ModelServerFault, wait, sleep=self.sleep)
+
+    async def _request(self, method: str, path: str, **options: Any) -> Json:
+        """Return the JSON object of a response; {} if its body is empty."""
+        found = bytearray()
+        async with self._send(method, path, **options) as response:
+            async for chunk in response.content.iter_any():
+                found += chunk
+                _check_size(len(found), MAX_ANSWER_BYTES)
+            try:
+                answer = _parse(found) if found.strip() else {}
+            except ValueError:
+                raise ModelServerFault("foreign") from None
+            if not isinstance(answer, dict):
+                raise ModelServerFault("foreign")
+            if answer.get("error") and not {"id", "object"} & answer.keys():
+                raise _refusal(0, response.headers, answer)
+            return make_storable(answer)
+
+    @asynccontextmanager
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Json | None = None,
+        query: Mapping[str, Any] | None = None,
+        pause: float = REQUEST_TIMEOUT_SECONDS,
+        deadline: float | None = ANSWER_DEADLINE_SECONDS,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send a request and yield the response, whose body is not read yet.
+
+        `pause` is the longest pause within the response, `deadline` the longest time of all.
+        Raises ModelServerFault, also for errors inside the block, and for a status other than 2xx.
+        """
+        session = await self._open_session()
+        library = importlib.import_module("aiohttp")
+        base = urlsplit(self.place.base_url)
+        url = base._replace(path=base.path.rstrip("/") + path).geturl()
+        timeout = library.ClientTimeout(
+            connect=pause, sock_connect=min(pause, CONNECT_TIMEOUT_SECONDS), sock_read=pause
+        )
+        data = None
+        if body is not None:
+            words = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+            data = words.encode(errors="replace")
+        with _translate_errors():
+            async with (
+                asyncio.timeout(deadline),
+                session.request(
+                    method, url, allow_redirects=False, proxy=self._proxy, timeout=timeout,
+                    data=data, params=query,
+                ) as response,
+            ):  # fmt: skip
+                log.debug(
+                    "model server responded", method=method, path=response.url.path,
+                    http_status=response.status,
+                    request_id=response.headers.get("x-request-id", ""),
+                )  # fmt: skip
+                if response.status >= 300:
+                    raise await _read_refusal(
+                        response.status, response.headers, response.content.iter_any()
+                    )
+                _refuse_compression(response.headers)
+                yield response
+
+    async def _open_session(self) -> aiohttp.ClientSession:
+        """Return the connections, which the first request opens. Raises NoKey."""
+        sdk = await self.load_sdk()
+        if self._session is None:
+            library = importlib.import_module("aiohttp")
+            headers = {**sdk.auth_headers, **sdk.default_headers, **IDENTITY_HEADERS}
+            if "@" in urlsplit(self.place.base_url).netloc:  # its user name is sent instead
+                del headers["Authorization"]
+            self._session = library.ClientSession(
+                connector=library.TCPConnector(
+                    ssl=self._tls, limit=MAX_CONNECTIONS, keepalive_timeout=IDLE_CONNECTION_SECONDS
+                ),
+                headers={name: told for name, told in headers.items() if isinstance(told, str)},
+                cookie_jar=library.DummyCookieJar(),
+                auto_decompress=False,
+            )
+        return self._session
+
+
+def read_id(held: Json, field: str = "id") -> str:
+    """Return the id in a JSON object of the server; "" if it has none.
+
+    Raises ModelServerFault if the id is too long to be stored in an index.
+    """
+    found = held.get(field) or ""
+    id = in_whole_characters(str(found) if type(found) in (str, int) else "")
+    if len(id) > MAX_ID_CHARACTERS:
+        raise ModelServerFault("excess", message=f"{MAX_ID_CHARACTERS} characters in an id")
+    return id
+
+
+def seconds_before_retry(failed: int, fault: ModelServerFault) -> float:
+    """Return the seconds before the next attempt: Retry-After, or a growing pause with jitter."""
+    if fault.wait is not None:
+        return fault.wait
+    return REQUEST_BACKOFF.seconds_after(failed) * random.SystemRandom().uniform(1.0, 1.25)
+
+
+def _make_sdk_client(
+    place: ModelEndpoint, proxy: str | None
+) -> tuple[ssl.SSLContext, openai.AsyncOpenAI]:
+    """Return the SDK's client, and the TLS context that it uses. Runs in a thread."""
+    module = importlib.import_module("openai")
+    # Import httpx completely before the SDK's first request. The SDK accesses httpx if it is
+    # imported; a half-imported httpx raises AttributeError (openai 2, openai/_httpx2.py).
+    http.load_library()
+    importlib.import_module("aiohttp")
+    tls = http.load_tls_context()
+    web = module.DefaultAsyncHttpxClient(
+        proxy=proxy, verify=tls, trust_env=False, follow_redirects=False,
+        headers=IDENTITY_HEADERS, event_hooks={"response": [_check_response]},
+    )  # fmt: skip
+    client: openai.AsyncOpenAI = module.AsyncOpenAI(
+        api_key=place.key or "none", base_url=place.base_url, http_client=web, max_retries=0
+    )
+    return tls, client
+
+
+async def _check_response(response: Any) -> None:
+    """Raise ModelServerFault for a refusal or a compressed response that the SDK received."""
+    if response.status_code >= 300:
+        raise await _read_refusal(response.status_code, response.headers, response.aiter_raw())
+    _refuse_compression(response.headers)
+
+
+def _refuse_compression(headers: Mapping[str, str]) -> None:
+    # Ponte requests none, and its size is unknown.
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        raise ModelServerFault("excess", message="an answer that is not compressed")
+
+
+@contextmanager
+def _translate_errors() -> Iterator[None]:
+    """Convert errors of the HTTP libraries, the SDK and JSON to `ModelServerFault`."""
+    library = importlib.import_module("aiohttp")
+    try:
+        yield
+    except library.ClientError as error:
+        unsent = (library.ClientConnectorError, library.ConnectionTimeoutError,
+                  library.ClientHttpProxyError)  # fmt: skip
+        raise ModelServerFault("unsent" if isinstance(error, unsent) else "lost") from None
+    except importlib.import_module("openai").APIError as error:  # it may wrap a refusal
+        fault = error.__cause__
+        raise fault if isinstance(fault, ModelServerFault) else ModelServerFault("lost") from None
+    except (importlib.import_module("httpx2").HTTPError, TimeoutError):
+        raise ModelServerFault("lost") from None
+    except RecursionError:
+        raise ModelServerFault("excess", message="an answer that is not nested so deeply") from None
+    except ValueError:
+        raise ModelServerFault("broken", message="not JSON") from None
+
+
+async def _read_chunks(content: aiohttp.StreamReader) -> AsyncGenerator[bytes, None]:
+    """Yield the chunks of a body. Raise what aiohttp raises for a broken end, after the bytes that
+    arrived with it: aiohttp itself would drop these."""
+    try:
+        async for chunk in content.iter_any():
+            yield chunk
+    except Exception:
+        yield b"".join(content._buffer)
+        raise
+
+
+async def _read_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Json, None]:
+    """Yield the JSON objects of a stream of server-sent events
+    (html.spec.whatwg.org/multipage/server-sent-events.html), `END_EVENT` for `[DONE]`, and
+    `SIGN_OF_LIFE` for a chunk without any.
+
+    Each `data:` line that is JSON by itself is an event, because some servers leave out the empty
+    line after it. A body that begins with a bracket is JSON in place of a stream. What follows
+    `[DONE]` is read and dropped, so that the connection can be used again. Raises ModelServerFault
+    for an object with an error, for a body that has no event, and for an event that is cut off, and
+    ValueError.
+    """
+    waiting, parser, total = bytearray(), _EventParser(), 0
+    async for chunk in chunks:
+        total += len(chunk)
+        _check_size(total, MAX_STREAM_BYTES)
+        if parser.is_done:
+            continue
+        waiting += chunk
+        # Only the new bytes are searched. A "\r" at the end may be half of "\r\n".
+        searched = max(0, len(waiting) - len(chunk) - 1)
+        end = 1 + max(waiting.rfind(b"\n", searched), waiting.rfind(b"\r", searched, -1))
+        event = SIGN_OF_LIFE
+        for event in parser.read_lines(waiting[:end].splitlines()):
+            yield event
+        if event is SIGN_OF_LIFE:
+            yield event
+        del waiting[:end]
+        _check_size(len(waiting) + len(parser.data), MAX_EVENT_BYTES)
+    for event in parser.read_lines([*waiting.splitlines(), bytearray()]):
+        yield event
+    for event in parser.read_body():
+        yield event
+
+
+class _EventParser:
+    """Parses the lines of one event stream, or of a body of JSON in its place.
+
+    `is_done`: `[DONE]` came. `data` is what came of the next event, or of the body.
+    """
+
+    def __init__(self) -> None:
+        self.is_done, self.data = False, bytearray()
+        self._is_json: bool | None = None
+        """None: no line yet says what the body is."""
+        self._is_foreign = False
+        """Lines that belong to no stream came, and no event before them."""
+        self._name = ""
+        """The name of the event that the lines belong to."""
+
+    def read_lines(self, lines: list[bytearray]) -> Iterator[Json]:
+        """Yield the events that these lines complete, up to `[DONE]`."""
+        for line in lines:
+            if not self.is_done:
+                yield from self._read_line(line)
+
+    def _read_line(self, line: bytearray) -> Iterator[Json]:
+        if self._is_json is None and (line := line.removeprefix(codecs.BOM_UTF8).lstrip()):
+            self._is_json = line.startswith((b"{", b"["))
+        if self._is_json:
+            self.data += line + b"\n"
+            return
+        name, _, value = bytes(line).partition(b":")
+        value = value.strip()
+        if name == b"event":
+            self._name = value.decode(errors="replace")
+        elif name == b"data" and value.strip(b'"').startswith(b"[DONE]"):
+            self.is_done = True
+            yield END_EVENT
+        elif name == b"data" and not self.data and value.endswith(b"}"):
+            try:
+                yield from self._read_value(_parse(value))
+            except ValueError:  # its JSON has several lines
+                self.data += value + b"\n"
+        elif name == b"data":
+            self.data += value + b"\n"
+        elif not line:
+            data, self.data = self.data.strip(), bytearray()
+            if data.startswith((b"{", b"[")) or self._name == "error":
+                yield from self._read_value(_parse(data))
+            self._name = ""
+        elif name not in EVENT_FIELDS:
+            self._is_foreign = True
+
+    def read_body(self) -> Iterator[Json]:
+        """Yield the objects of a body of JSON: one object, a list of them, or one on each line."""
+        try:
+            values = [_parse(self.data)] if self._is_json else []
+        except ValueError:
+            values = [_parse(line) for line in self.data.splitlines() if line.strip()]
+        is_foreign = self._is_foreign or bool(self._is_json)
+        for event in (event for value in values for event in self._read_value(value)):
+            is_foreign = is_foreign and not ANSWER_KEYS & event.keys()
+            yield event
+        if is_foreign:
+            raise ModelServerFault("foreign")
+
+    def _read_value(self, value: Any) -> Iterator[Json]:
+        if isinstance(value, list):
+            for each in value:
+                yield from self._read_value(each)
+        if not isinstance(value, dict):
+            return
+        error, status = value.get("error"), value.get("base_resp")
+        if isinstance(status, dict) and status.get("status_code"):  # MiniMax
+            error = status
+        is_error = self._name == "error" or "error" in (value.get("type"), value.get("object"))
+        has_words = {"message", "msg", "detail", "errors", "error_msg"} & value.keys()
+        if error or is_error or (has_words and not ANSWER_KEYS & value.keys()):
+            body = error if isinstance(error, dict) else value
+            if not self._is_json:
+                raise ModelServerFault("broken", body=body)
+            if error or is_error:
+                raise _refusal(0, {}, body)
+            raise ModelServerFault("foreign", body=body)
+        self._is_foreign = False
+        # Some gateways name the type of an event only beside its data.
+        yield {"type": self._name, **value} if self._name.startswith("response.") else value
+
+
+def _parse(data: bytes | bytearray) -> Any:
+    """Return the value of a text of JSON. Bytes that are no UTF-8 are replaced. Raises
+    ModelServerFault if it has too many parts, and ValueError."""
+    if sum(map(data.count, b",[{")) > MAX_PARTS:
+        raise ModelServerFault("excess", message=f"{MAX_PARTS:,} parts in one answer")
+    return json.loads(data.decode("utf-8-sig", errors="replace"))
+
+
+def _check_size(size: int, most: int) -> None:
+    if size > most:
+        raise ModelServerFault("excess", message=f"{most // MEBIBYTE} MiB")
+
+
+async def _read_refusal(
+    status: int, headers: Mapping[str, str], chunks: AsyncIterator[bytes]
+) -> ModelServerFault:
+    """Return the fault for a response with an error status, whose body is read up to its cap."""
+    found = bytearray()
+    async for chunk in chunks:
+        found += chunk[: MAX_ERROR_BODY_BYTES - len(found)]
+        if len(found) >= MAX_ERROR_BODY_BYTES:
+            break
+    return _refusal(status, headers, found.decode(errors="replace").strip())
+
+
+def _refusal(status: int, headers: Mapping[str, str], body: object) -> ModelServerFault:
+    """Return the fault for a refused request. For an error in place of an answer, `status` is 0:
+    the body's own counts, or 400."""
+    request, wait = headers.get("x-request-id", ""), _retry_after(headers)
+    status = status or parse_fault_body(body).status or 400
+    fault = ModelServerFault("refused", status=status, body=body, request=request, wait=wait)
+    code = fault.code if IDENTIFIER.fullmatch(fault.code) else ""
+    log.info(
+        "model server rejected a request", http_status=fault.status, code=code, request_id=request
+    )
+    return fault
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return Retry-After in seconds. OpenAI also sends it in milliseconds, as `retry-after-ms`."""
+    try:
+        return max(0.0, float(headers["retry-after-ms"]) / 1000)
+    except (KeyError, ValueError):
+        return parse_retry_after(headers)

@@ -1,0 +1,134 @@
+"""Additions to asyncio and collections.
+
+Concurrent calls, background tasks with an owner, calls at a minimum interval, and a mapping with a
+maximum size.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, TypeVar, overload
+
+import structlog
+
+from core.base.retry import Sleep
+
+A = TypeVar("A")
+B = TypeVar("B")
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+@overload
+async def run_together(first: Awaitable[A], second: Awaitable[B], /) -> tuple[A, B]: ...
+
+
+@overload
+async def run_together(*asked: Awaitable[A]) -> tuple[A, ...]: ...
+
+
+async def run_together(*asked: Awaitable[Any]) -> tuple[Any, ...]:
+    """Run the awaitables concurrently and return their results in order.
+
+    If one fails, cancel the others and raise its error.
+    """
+    tasks = [asyncio.ensure_future(each) for each in asked]
+    try:
+        return tuple(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+RECANCEL_SECONDS = 3.0
+"""Seconds after which a task that is still running is cancelled again."""
+
+
+async def cancel_all(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel the tasks until all have ended.
+
+    One cancellation may not be enough. Before Python 3.12 `asyncio.wait_for`, which drivers use,
+    loses a cancellation that arrives together with its result (python/cpython#86296).
+    """
+    left = {task for task in tasks if not task.done()}
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=RECANCEL_SECONDS)
+
+
+class BackgroundTasks:
+    """The owner of background tasks: it holds a reference to each, and cancels them on `close`.
+
+    Unexpected errors go to the log with the given name. asyncio itself holds tasks only weakly.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._log = structlog.get_logger(name)
+        self._running: set[asyncio.Task[object]] = set()
+        self._closed = False
+
+    def start(self, work: Coroutine[Any, Any, object]) -> asyncio.Task[object] | None:
+        """Start a background task. After `close`, start nothing and return None."""
+        if self._closed:
+            work.close()
+            return None
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._on_done)
+        return task
+
+    async def close(self, grace_seconds: float = 0.0) -> None:
+        """Wait up to `grace_seconds` for running tasks, then cancel the rest."""
+        self._closed = True
+        if self._running and grace_seconds:
+            await asyncio.wait(self._running, timeout=grace_seconds)
+        await cancel_all(self._running)
+
+    def _on_done(self, task: asyncio.Task[object]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            self._log.error("background task failed", exc_info=error)
+
+
+class Pacer:
+    """Spaces calls at least `interval` seconds apart. An interval of 0 disables it."""
+
+    def __init__(
+        self,
+        interval: float,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self._interval = interval
+        self._clock = clock
+        self._sleep = sleep
+        self._due = 0.0
+
+    async def wait(self) -> None:
+        """Wait until the next call is due."""
+        if not self._interval:
+            return
+        now = self._clock()
+        due = max(now, self._due)
+        self._due = due + self._interval
+        if due > now:
+            await self._sleep(due - now)
+
+
+class BoundedDict(OrderedDict[K, V]):
+    """A dict of at most `most` entries. It drops the entry that was written longest ago."""
+
+    def __init__(self, most: int = 10_000) -> None:
+        super().__init__()
+        self._most = most
+
+    def __setitem__(self, key: K, value: V) -> None:
+        super().__setitem__(key, value)
+        self.move_to_end(key)
+        if len(self) > self._most:
+            self.popitem(last=False)

@@ -1,0 +1,780 @@
+"""Text utilities for untrusted text: cleaning, comparing, cutting, splitting into posts, redacting.
+
+- Cuts fall between characters as people see them. A code block that is split is closed, and opened
+  again in the next part.
+- Rows become CSV that a spreadsheet does not execute.
+- Secrets and signed URLs are removed before a model or a chat sees them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import csv
+import functools
+import io
+import json
+import re
+import unicodedata
+from collections import defaultdict, deque
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, fields, is_dataclass, replace
+from itertools import islice
+from typing import Any, TypeVar, cast
+
+from core.base.i18n import say
+
+T = TypeVar("T")
+_WIDE = codecs.lookup("utf-16-le")  # at import time, because the lookup imports a module
+_JOINER = "\u200d"
+_FLAGS = "".join(map(chr, range(0x1F1E6, 0x1F200)))  # regional indicators: two are one flag
+# Real characters are shorter. A longer stack of marks is cut inside.
+_LONGEST_CHARACTER = 64
+LONG_TEXT_CHARACTERS = 20_000
+"""Length from which text is processed in a thread: 2 MB take up to a second."""
+_MAX_RECLEANED_CHARACTERS = 1_000
+"""Characters of a growing text that may be cleaned again for each new piece."""
+MAX_FILE_NAME_CHARACTERS = 100
+"""Maximum length of a file name from `safe_file_name`."""
+_NAME_BYTES = 200  # file systems take 255 bytes (NAME_MAX); the rest is for prefixes
+MIN_PART_CHARACTERS = 32
+"""The smallest limit of a part that `split_text` accepts."""
+MAX_CHARACTER_SIZE = 5
+"""The largest size that a `SizeFunction` may give to one character."""
+_MAX_CUT_TRIES = 64  # places that are tried for a better cut
+TRUNCATION_NOTE = "[Cut: {shown} of {total} characters shown.]"
+"""The line after a truncated text."""
+_OPENING = re.compile(
+    r"(?P<indent>[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?)"
+    r"(?P<mark>`{3,}|~{3,})"
+    r"(?P<info>[^\n]*)"
+)
+_HALF = re.compile("[\ud800-\udfff]")
+_ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+# A string is one match, even if it never ends: JSON has no two strings without a comma between.
+_STRUCTURE = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{},]', re.DOTALL)
+_CLOSING_BRACKETS, _BEFORE_VALUES, _COMMA = b"]}", b"[{,", ord(",")
+_TICKS = re.compile("`+")
+_CLOSING = re.compile(r"[ \t]*(?P<mark>`{3,}|~{3,})[ \t]*")
+_SENTENCE = re.compile(r"[.!?…][\"'”’»)\]*_]*(?=[ \t])|[。！？]")
+_WORD = re.compile(r"(?<=\S)(?=[ \t])")
+_HEADING = re.compile(r" {0,3}#{1,6}[ \t]")
+_ROW = re.compile(r"[ \t]*\|")
+_BLANK_LINES = re.compile(r"(?:[ \t]*\n)*")
+_SPACES = re.compile(r"[ \t]*")
+_PLAIN = re.compile(r"[\n\t -~]*")
+_NEWLINE = re.compile(r"\r\n|[\r\v\f\x85\u2028\u2029]")
+# ECMA-48: CSI sequences, strings (OSC, DCS, SOS, PM, APC) up to their end, two-character escapes.
+_ESCAPE = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c|(?=\n)|$)"
+    r"|\x1b[ -/]*[0-~]"
+)
+_INTRODUCER = re.compile(r"[\x1b\x90\x98\x9b\x9d-\x9f]")
+# C0 and C1 controls except tab and newline; bidi embeddings, overrides and isolates; soft hyphen,
+# zero-width space, word joiner, invisible operators, byte order mark, annotation marks, invisible
+# fillers, noncharacters.
+_HIDDEN = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f"
+    r"\u202a-\u202e\u2066-\u2069"
+    r"\u00ad\u180e\u200b\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb\u3164\uffa0"
+    r"\ufdd0-\ufdef\ufffe\uffff]"
+)
+# After a black flag, tags spell the flags of England, Scotland and Wales. Elsewhere they can hide
+# text.
+_TAGS = re.compile(r"(\U0001f3f4[\U000e0020-\U000e007e]{1,8}\U000e007f)|[\U000e0000-\U000e007f]")
+# A character can have one variation selector; a sequence of them can hide bytes. Those of the
+# supplement (U+E0100..) apply only to ideographs.
+_SELECTORS = re.compile(
+    r"((?<=[^\s\u200c\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef])[\ufe00-\ufe0f]"
+    r"|(?<=[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])[\U000e0100-\U000e01ef])"
+    r"|[\ufe00-\ufe0f\U000e0100-\U000e01ef]"
+)
+# Joiners shape Arabic and Indic letters and combine emoji. After Latin letters they have no use
+# and can only hide content.
+_JOINERS = re.compile(
+    r"((?<=[\u0590-\u1fff\u203c-\U0003ffff])[\u200c\u200d])[\u200c\u200d]*|[\u200c\u200d]+"
+)
+_UNSAFE_IN_NAMES = re.compile(r"[\n\t\"<>:|?*]")
+
+SizeFunction = Callable[[str], int]
+"""Return the size of a text that counts against a limit.
+
+The size is the sum over its characters, each between 1 and `MAX_CHARACTER_SIZE`. The marks of a
+code fence count 1 each.
+"""
+
+
+def find_character_boundary(text: str, cut: int, start: int = 0) -> int:
+    """Return the last index up to `cut` that lies between two characters as people see them.
+
+    A short form of the rules of Unicode Standard Annex 29: enough for marks, emoji, flags, Hangul
+    jamo and surrogates, without its tables.
+
+    `start` is an index that is known to be such a boundary; text before it is ignored. Return `cut`
+    if there is no boundary within reach, so that callers always make progress.
+    """
+    if cut <= start or cut >= len(text):
+        return max(start, min(cut, len(text)))
+    for place in range(cut, max(start, cut - _LONGEST_CHARACTER), -1):
+        if not _is_inside_character(text, place, start):
+            return place
+    return cut
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """An open code block. `mark` is its run of backticks or tildes, `info` the text after it."""
+
+    indent: str
+    mark: str
+    info: str
+
+    @property
+    def opening(self) -> str:
+        """The line that opens the block."""
+        return f"{self.indent}{self.mark}{self.info}"
+
+    @property
+    def closing(self) -> str:
+        """The line that closes the block."""
+        return f"{self.indent}{self.mark}"
+
+    def continuation(self, room: int) -> Fence:
+        """Return the fence that continues the block in the next part.
+
+        It is not indented. The info string is dropped if the line would exceed `room` characters.
+        """
+        fence = replace(self, indent="")
+        return fence if len(fence.opening) <= room else replace(fence, info="")
+
+
+def fence_after_line(line: str, fence: Fence | None, longest: int) -> Fence | None:
+    """Return the fence that is open after `line`, given the one that is open before it.
+
+    Follows CommonMark 0.31, section 4.5, except that any indentation counts: a fence inside a list
+    item has the indentation of the item. A mark of more than `longest` characters is treated as
+    text, because no post could contain it twice.
+    """
+    if fence is not None:
+        return None if _closes(line, fence) else fence
+    match = _OPENING.fullmatch(line)
+    if match is None or len(match["mark"]) > longest:
+        return None
+    if match["mark"][0] == "`" and "`" in match["info"]:
+        return None
+    indent = " " * len(match["indent"].expandtabs(4))
+    return Fence(indent[:longest], match["mark"], match["info"].rstrip())
+
+
+def make_code_block(text: str, info: str = "") -> str:
+    """Return `text` as a code block. The fence is longer than any run of backticks in the text."""
+    longest = max((len(run) for run in _TICKS.findall(text)), default=0)
+    mark = "`" * max(3, longest + 1)
+    return f"{mark}{info}\n{text}\n{mark}"
+
+
+def find_code_spans(text: str) -> Iterator[tuple[int, int]]:
+    """Yield the start and end of each code span of a text that contains no code blocks.
+
+    A span goes from a run of backticks to the next run of equal length (CommonMark 0.31, section
+    6.1).
+    """
+    runs = [run.span() for run in _TICKS.finditer(text)]
+    places: defaultdict[int, deque[int]] = defaultdict(deque)
+    for start, end in runs:
+        places[end - start].append(start)
+    at = 0
+    for start, end in runs:
+        if start < at:
+            continue
+        same = places[end - start]
+        while same and same[0] <= start:
+            same.popleft()
+        if same:
+            at = same.popleft() + end - start
+            yield start, at
+
+
+def change_outside_code(
+    line: str, change: Callable[[str], str], in_code: Callable[[str], str] = str
+) -> str:
+    """Return a line with `change` applied to its text, and `in_code` to its code spans."""
+    said, at = "", 0
+    for start, end in find_code_spans(line):
+        said += change(line[at:start]) + in_code(line[start:end])
+        at = end
+    return said + change(line[at:])
+
+
+def fence_after_text(text: str, fence: Fence | None, longest: int) -> Fence | None:
+    """Return the fence that is open after all lines of `text`."""
+    for line in text.split("\n"):
+        fence = fence_after_line(line, fence, longest)
+    return fence
+
+
+def dedent_block(text: str, fence: Fence) -> str:
+    """Return the rest of an indented block, moved left to fit under `fence.continuation()`."""
+    lines = text.split("\n")
+    for number, line in enumerate(lines):
+        spaces = len(line) - len(line.lstrip(" "))
+        lines[number] = line[min(spaces, len(fence.indent)) :]
+        if _closes(line, fence):
+            break
+    return "\n".join(lines)
+
+
+def max_info_length(limit: int, size: SizeFunction = len) -> int:
+    """Return the maximum length of a code block's info string that is repeated in the next part."""
+    return limit // 4 if size is len else limit // 4 // MAX_CHARACTER_SIZE
+
+
+def split_text(text: str, limit: int, size: SizeFunction = len) -> tuple[str, ...]:
+    """Split `text` into parts of at most `limit` characters, including fences. () for empty text.
+
+    `size` measures text for platforms that do not count in characters. Cuts fall between paragraphs
+    if possible, else lines (so that table rows stay whole), sentences, words or characters. A code
+    block that is cut is closed, and opened again with its info string. Only white space at the cuts
+    is lost.
+
+    Raises ValueError for a `limit` under `MIN_PART_CHARACTERS`. With another `size` than `len`,
+    that minimum is multiplied by `MAX_CHARACTER_SIZE`.
+    """
+    smallest = MIN_PART_CHARACTERS if size is len else MIN_PART_CHARACTERS * MAX_CHARACTER_SIZE
+    if limit < smallest:
+        raise ValueError(f"a limit of {limit} characters is under {smallest}")
+    text = text.rstrip()
+    parts: list[str] = []
+    start, fence = _skip(_BLANK_LINES, text, 0), None
+    while start < len(text):
+        part, start, fence = _Part(text, start, fence, limit, size).next_part()
+        if part:
+            parts.append(part)
+    return tuple(parts)
+
+
+async def run_off_loop(work: Callable[[str], T], text: str) -> T:
+    """Return `work(text)`. Long texts are processed in a thread."""
+    return await asyncio.to_thread(work, text) if len(text) > LONG_TEXT_CHARACTERS else work(text)
+
+
+def in_whole_characters(text: str) -> str:
+    """Join the two halves of each surrogate pair, and replace single halves by U+FFFD.
+
+    JSON can escape such halves (RFC 8259, section 8.2); UTF-8 cannot encode them.
+    """
+    if text.isascii() or not _HALF.search(text):
+        return text
+    return _WIDE.decode(_WIDE.encode(text, "surrogatepass")[0], "replace")[0]
+
+
+def make_storable(value: T) -> T:
+    """Return a copy of `value` in which every text can be stored (see `in_whole_characters`).
+
+    Processes dicts, lists, tuples and dataclasses, at any depth. Raises RecursionError if the
+    nesting exceeds Python's stack.
+    """
+    return cast(T, _storable(value))
+
+
+def check_json(raw: bytes | bytearray, values: int, depth: int) -> str:
+    """Return "many" for JSON with more than `values` values, "deep" if nested deeper than `depth`.
+
+    Otherwise return "". Only counts brackets, commas and strings, builds no objects, and stops at
+    the limit.
+    """
+    found = open_brackets = 0
+    most = 4 * values + 2
+    for number, each in enumerate(_STRUCTURE.finditer(raw)):
+        sign = raw[each.start()]
+        if sign in _CLOSING_BRACKETS:
+            open_brackets -= 1
+        elif sign in _BEFORE_VALUES:
+            found += 1
+            open_brackets += sign != _COMMA
+            if open_brackets > depth:
+                return "deep"
+            if found > values:
+                return "many"
+        # A value has at most a comma or bracket, a name, a string and an end: more is not JSON.
+        if number > most:
+            return "many"
+    return ""
+
+
+def is_deeper(raw: bytes, depth: int) -> bool:
+    """Return True if the JSON is nested deeper than `depth` levels."""
+    return check_json(raw, len(raw), depth) == "deep"
+
+
+def parse_json(raw: str | bytes | bytearray) -> Any:
+    """Parse untrusted JSON into values that can be stored.
+
+    Raises ValueError, also if the nesting exceeds Python's stack, and for bytes that are not UTF-8.
+    `json.loads` would guess their encoding, but `check_json` counts bytes.
+    """
+    text = raw if isinstance(raw, str) else raw.decode("utf-8-sig", "surrogatepass")
+    halves = _ESCAPED_HALF.search(text) or (not text.isascii() and _HALF.search(text))
+    try:
+        parsed = json.loads(text)
+        return make_storable(parsed) if halves else parsed
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+class PieceJoiner:
+    """Joins characters that were split over two pieces of a stream.
+
+    Half of a surrogate pair at the end of a piece waits for the next piece.
+    """
+
+    def __init__(self) -> None:
+        self._half = ""
+
+    def add(self, piece: str) -> str:
+        """Return the text that is complete now, in whole characters."""
+        piece = self._half + piece
+        self._half = piece[-1:] if "\ud800" <= piece[-1:] <= "\udbff" else ""
+        return in_whole_characters(piece[: len(piece) - len(self._half)])
+
+
+def clean_text(text: str) -> str:
+    """Remove invisible characters and control sequences from `text`; newlines become \\n.
+
+    Untrusted text can hide content from a reader. It can contain terminal escapes, or characters
+    that change the direction of the text ("Trojan Source", CVE-2021-42574). Invisible letters can
+    contain instructions for a model.
+
+    Joiners in emoji, marks of right-to-left text and letters of every language remain. Half of a
+    surrogate pair becomes U+FFFD. The function is idempotent.
+    """
+    if _PLAIN.fullmatch(text):
+        return text
+    text = _ESCAPE.sub("", _NEWLINE.sub("\n", in_whole_characters(text)))
+    text = _TAGS.sub(r"\1", _HIDDEN.sub("", text))
+    return _JOINERS.sub(r"\1", _SELECTORS.sub(r"\1", text))
+
+
+class GrowingText:
+    """Cleans a text that grows, without processing the finished part again."""
+
+    def __init__(self) -> None:
+        self._source = ""
+        """The beginning of the text that is final. `_done` is its cleaned form."""
+        self._done = ""
+        self._shown = ""
+        self._length = 0
+
+    def clean(self, text: str) -> str:
+        """Return the cleaned form of `text`, which is the whole text so far.
+
+        If it does not continue the previous text, start again from its beginning.
+        """
+        if not text.startswith(self._source):
+            self._source = self._done = self._shown = ""
+            self._length = 0
+        tail = text[len(self._source) :]
+        if cut := _settled_length(tail):
+            self._done += clean_text(tail[:cut])
+            self._source, tail = text[: len(self._source) + cut], tail[cut:]
+        elif (
+            0 < len(text) - self._length < len(tail) // 20 and len(tail) > _MAX_RECLEANED_CHARACTERS
+        ):
+            return self._shown  # no final part yet: clean again only after it grew by 5 %
+        self._shown, self._length = self._done + clean_text(tail), len(text)
+        return self._shown
+
+
+def _settled_length(text: str) -> int:
+    """Return the length of the beginning that is final once cleaned, whatever text follows.
+
+    It ends before the last character that does not depend on the one before it, or before the line
+    in which an escape sequence begins.
+    """
+    if _INTRODUCER.search(text):
+        return text.rfind("\n") + 1
+    for place in range(len(text) - 1, max(0, len(text) - _LONGEST_CHARACTER), -1):
+        if unicodedata.category(text[place])[0] in "LNPSZ" and not _HIDDEN.match(text[place]):
+            return place
+    return 0
+
+
+def truncate_with_note(
+    text: str, limit: int, note: str = TRUNCATION_NOTE, locale: str = "en"
+) -> str:
+    """Return `text`, or its beginning and a line that says how much was cut.
+
+    The result has at most `limit` characters. `note` is an English source sentence; it may use
+    {shown} and {total}, in characters.
+    """
+    total = len(text)
+    if total <= limit:
+        return text
+    longest = len(say(note, shown=total, total=total)) + 1
+    shown = find_character_boundary(text, max(0, limit - longest))
+    line = say(note, shown=shown, total=total)
+    return f"{text[:shown]}\n{line}" if shown else line[:limit]
+
+
+def truncate(text: str, longest: int) -> str:
+    """Return `text`, or its beginning and "…", in at most `longest` characters."""
+    return (
+        text if len(text) <= longest else text[: find_character_boundary(text, longest - 1)] + "…"
+    )
+
+
+def clip_line(words: str, longest: int = 120) -> str:
+    """Return text from users or other systems on one line of at most `longest` characters."""
+    return to_one_line(words, longest)
+
+
+def to_one_line(text: str, longest: int | None = None) -> str:
+    """Return the cleaned text on one line, truncated to `longest` characters if that is given."""
+    line = " ".join(clean_text(text).split())
+    return line if longest is None else truncate(line, longest)
+
+
+def safe_file_name(name: str) -> str:
+    """Return a base name that is safe on any disk, in an HTTP header and in a chat. Never empty.
+
+    It has no separators, control characters or leading dots. It has at most 100 characters and
+    keeps its extension.
+    """
+    base = re.split(r"[/\\]", clean_text(name).rstrip("/\\ \n\t"))[-1]
+    base = _UNSAFE_IN_NAMES.sub("_", base).strip(". ").lstrip(".- ")
+    stem, dot, extension = base.rpartition(".")
+    if not stem or len(extension) > 16:
+        stem, dot, extension = base, "", ""
+    room = MAX_FILE_NAME_CHARACTERS - len(dot + extension)
+    stem = stem[: find_character_boundary(stem, room)]
+    while len(f"{stem}{dot}{extension}".encode()) > _NAME_BYTES:
+        stem = stem[: find_character_boundary(stem, len(stem) - 1)]
+    return f"{stem.rstrip()}{dot}{extension}" or "file"
+
+
+def fold_case(text: str) -> str:
+    """Return a form for comparison that ignores case and how an accent is encoded (Unicode NFC)."""
+    text = limit_combining_marks(text)
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+
+
+def limit_combining_marks(text: str) -> str:
+    """Keep at most 30 combining marks on a letter, as in Unicode's stream-safe format (UAX 15).
+
+    Normalization sorts the marks of a letter in time that grows with the square of their number.
+    """
+    if text.isascii():
+        return text
+    kept, height = list[str](), 0
+    for each in text:
+        height = height + 1 if unicodedata.category(each)[0] == "M" else 0
+        if height <= 30:
+            kept.append(each)
+    return "".join(kept)
+
+
+def fold_to_letters(text: str) -> str:
+    """Return a form for comparison: `fold_case`, on one line, without accents.
+
+    Invisible characters are removed too.
+    """
+    line = " ".join(fold_case(clean_text(text)).split())
+    letters = unicodedata.normalize("NFD", line)
+    return "".join(each for each in letters if unicodedata.category(each) != "Mn")
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """A place to cut: the part ends at `end` with `fence` open.
+
+    The next part starts at `next` within `goes_on`. `rank` is 0 between paragraphs, 1 between
+    lines, and 2 at a bad place.
+    """
+
+    end: int
+    next: int
+    fence: Fence | None
+    goes_on: Fence | None
+    rank: int = 2
+
+
+class _Part:
+    """One part of `text`. It begins at `start`, where `fence` is open."""
+
+    def __init__(
+        self, text: str, start: int, fence: Fence | None, limit: int, size: SizeFunction
+    ) -> None:
+        self.text, self.start, self.fence = text, start, fence
+        self.longest = max_info_length(limit, size)
+        self.held = fence.continuation(self.longest) if fence else None
+        self.head = f"{self.held.opening}\n" if self.held else ""
+        self.room = _fitting_length(text, start, limit - size(self.head), size)
+        self.stop = min(start + self.room, len(text))
+
+    def next_part(self) -> tuple[str, int, Fence | None]:
+        """Return the text of the part, and the start and open fence of the next one.
+
+        The text is "" for blank lines.
+        """
+        cut = self._rest_cut() or self._best_cut()
+        body = self.text[self.start : cut.end]
+        if self.fence:
+            body = dedent_block(body, self.fence)
+        part = f"{self.head}{body}{self._closing(cut.fence)}" if body.strip() else ""
+        if cut.goes_on:
+            return part, cut.next, cut.goes_on
+        return part.rstrip(), _skip(_BLANK_LINES, self.text, cut.next), None
+
+    def _rest_cut(self) -> _Cut | None:
+        end = len(self.text)
+        if end > self.stop or not self._fits(end, fence := self._open_at(end)):
+            return None
+        return _Cut(end, end, fence, None)
+
+    def _best_cut(self) -> _Cut:
+        cuts, line, fence = self._line_cuts()
+        third, half = self.start + self.room // 3, self.start + self.room // 2
+        prose = fence is None and not _ROW.match(self.text, line)
+        return (
+            _last_cut(cuts, 0, third)
+            or _last_cut(cuts, 1, half)
+            or (self._cut_within_line(_SENTENCE, line, fence, half) if prose else None)
+            or (self._cut_within_line(_WORD, line, fence, half) if prose else None)
+            or _last_cut(cuts, 2, self.start)
+            or self._cut_within_line(_WORD, line, fence, self.start)
+            or self._cut_anywhere(line, fence)
+        )
+
+    def _line_cuts(self) -> tuple[list[_Cut], int, Fence | None]:
+        """Return the possible cuts at ends of lines.
+
+        Also return the start of the first line that does not fit, and the fence that is open before
+        it.
+        """
+        cuts: list[_Cut] = []
+        line, fence, headed = self.start, self.fence, False
+        while (end := self.text.find("\n", line, self.stop + 1)) >= 0:
+            said = self.text[line:end]
+            now = fence_after_line(said, fence, self.longest)
+            headed = bool(_HEADING.match(said)) or (headed and not said.strip())
+            if self._fits(end, now) and (now is None or fence is not None):
+                cuts.append(self._cut_after(said, end, fence, now, headed))
+            line, fence = end + 1, now
+        return cuts, line, fence
+
+    def _cut_after(
+        self, said: str, end: int, before: Fence | None, now: Fence | None, headed: bool
+    ) -> _Cut:
+        """Return the cut after a line (`said`), which ends at `end`."""
+        following = self._line(end + 1)
+        opens = fence_after_line(following, now, self.longest)
+        if now:
+            if opens is None:  # the next line closes the block, and we add a closing fence
+                return _Cut(end, end + 1 + len(following), now, None, rank=0)
+            return _Cut(end, end + 1, now, now, rank=1)
+        loose = not said.strip() or not following.strip() or bool(_HEADING.match(following))
+        rank = 2 if headed else 0 if before or opens or loose else 1
+        return _Cut(end, end + 1, None, None, rank)
+
+    def _cut_within_line(
+        self, pattern: re.Pattern[str], line: int, fence: Fence | None, least: int
+    ) -> _Cut | None:
+        """Return the last cut at `pattern` in the line that does not fit.
+
+        Cuts outside code spans are preferred.
+        """
+        ends = [match.end() for match in pattern.finditer(self.text, line, self.stop)]
+        fitting = [end for end in reversed(ends) if end > least and self._fits(end, fence)]
+        cuts = (self._cut_at(end, fence) for end in fitting[:_MAX_CUT_TRIES])
+        tame = [cut for cut in cuts if self._keeps_fences(cut, fence)]
+        outside_code = (cut for cut in tame if self.text.count("`", line, cut.end) % 2 == 0)
+        return next(outside_code, tame[0] if tame else None)
+
+    def _cut_anywhere(self, line: int, fence: Fence | None) -> _Cut:
+        """Return the last cut between two characters that fits.
+
+        Cuts that create no fence are preferred.
+        """
+        fitting = self._possible_cuts()
+        last = next(fitting)
+        if last.end <= line or self._keeps_fences(last, fence):
+            return last
+        near = (cut for cut in islice(fitting, _MAX_CUT_TRIES) if cut.end > line)
+        return next((cut for cut in near if self._keeps_fences(cut, fence)), last)
+
+    def _possible_cuts(self) -> Iterator[_Cut]:
+        end = self.stop
+        while end > self.start:
+            place = find_character_boundary(self.text, end, self.start)
+            place = place if place > self.start else end
+            now = self._open_at(place)
+            if self._fits(place, now):
+                yield self._cut_at(place, now)
+            end = place - 1
+
+    def _cut_at(self, end: int, fence: Fence | None) -> _Cut:
+        start = end if fence else _skip(_SPACES, self.text, end)
+        return _Cut(end, start, fence, fence)
+
+    def _keeps_fences(self, cut: _Cut, fence: Fence | None) -> bool:
+        """Return True if neither side of the cut becomes a fence that the whole line was not."""
+        rest = self._line(cut.next)
+        return self._open_at(cut.end) == fence == fence_after_line(rest, fence, self.longest)
+
+    def _line(self, start: int) -> str:
+        """Return the line that starts there, as far as it could fit into one part."""
+        end = self.text.find("\n", start, start + self.room)
+        return self.text[start : end if end >= 0 else start + self.room]
+
+    def _open_at(self, end: int) -> Fence | None:
+        return fence_after_text(self.text[self.start : end], self.fence, self.longest)
+
+    def _fits(self, end: int, fence: Fence | None) -> bool:
+        return end - self.start + len(self._closing(fence)) <= self.room
+
+    def _closing(self, fence: Fence | None) -> str:
+        ours = self.held if fence is self.fence else fence
+        return f"\n{ours.closing}" if ours else ""
+
+
+def _storable(value: Any) -> Any:
+    if isinstance(value, str):
+        return in_whole_characters(value)
+    if isinstance(value, dict):
+        return {_storable(name): _storable(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_storable(each) for each in value]
+    if isinstance(value, tuple):
+        return tuple(_storable(each) for each in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        changed = {each.name: _storable(getattr(value, each.name)) for each in fields(value)}
+        return replace(value, **changed)
+    return value
+
+
+def _is_inside_character(text: str, place: int, start: int) -> bool:
+    before, after = text[place - 1], text[place]
+    if after < "\u0300":
+        return before == "\r" and after == "\n"
+    if before == _JOINER or after == _JOINER or _is_extender(after):
+        return True
+    if "\ud800" <= before <= "\udbff" and "\udc00" <= after <= "\udfff":
+        return True
+    flags = len(text[start:place]) - len(text[start:place].rstrip(_FLAGS))
+    return after in _FLAGS and flags % 2 == 1
+
+
+def _is_extender(char: str) -> bool:
+    """Return True for a character that continues the one before it.
+
+    That is a mark, a variation selector, an emoji skin tone, a tag, or a later jamo of a syllable.
+    """
+    return (
+        unicodedata.category(char) in ("Mn", "Mc", "Me")
+        or "\U0001f3fb" <= char <= "\U0001f3ff"
+        or "\U000e0020" <= char <= "\U000e007f"
+        or "\u1160" <= char <= "\u11ff"
+    )
+
+
+def _closes(line: str, fence: Fence) -> bool:
+    match = _CLOSING.fullmatch(line)
+    return match is not None and match["mark"].startswith(fence.mark)
+
+
+def _fitting_length(text: str, start: int, limit: int, size: SizeFunction) -> int:
+    """Return how many characters from `start` fit. Beyond the end of the text, each counts 1."""
+    if size is len:
+        return limit
+    fits, over = 0, min(limit, len(text) - start) + 1
+    while over - fits > 1:
+        middle = (fits + over) // 2
+        if size(text[start : start + middle]) <= limit:
+            fits = middle
+        else:
+            over = middle
+    if start + fits < len(text):
+        return fits
+    return fits + limit - size(text[start:])
+
+
+def _last_cut(cuts: list[_Cut], rank: int, least: int) -> _Cut | None:
+    return next((cut for cut in reversed(cuts) if cut.rank <= rank and cut.end > least), None)
+
+
+def _skip(pattern: re.Pattern[str], text: str, start: int) -> int:
+    match = pattern.match(text, start)
+    return match.end() if match else start
+
+
+CSV_TYPE = "text/csv"
+"""The media type of CSV."""
+
+# A spreadsheet treats a cell that begins with one of these as a formula
+# (https://owasp.org/www-community/attacks/CSV_Injection). A number may keep its sign.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_NUMBER = re.compile(r"[+-]?\d[\d.,\u00a0\u202f ]*(e[+-]?\d+)?%?", re.IGNORECASE)
+
+
+def encode_csv(rows: Iterable[Iterable[str]]) -> bytes:
+    """Encode rows as CSV (RFC 4180) in UTF-8 with a byte order mark.
+
+    Without the mark, Excel reads accents as ANSI. Each cell passes through `escape_formula`.
+    """
+    out = io.StringIO()
+    csv.writer(out).writerows([escape_formula(cell) for cell in row] for row in rows)
+    return out.getvalue().encode("utf-8-sig")
+
+
+def escape_formula(cell: str) -> str:
+    """Return `cell`, after an apostrophe if a spreadsheet would execute it as a formula."""
+    starts = cell.lstrip(" \n").startswith(_FORMULA)
+    return f"'{cell}" if starts and not is_number(cell) else cell
+
+
+def is_number(cell: str) -> bool:
+    """Return True for digits with an optional sign, separators, exponent or percent sign."""
+    return _NUMBER.fullmatch(cell) is not None
+
+
+_SIGNED_URL_NAMES = {"signedpath", "signedurl"}
+_SECRET_NAMES = {
+    *("password", "secret", "token", "authtoken", "accesstoken", "refreshtoken", "apitoken"),
+    *("apikey", "clientsecret", "privatekey", "xctoken", "xcauth", "authorization"),
+    *("passwd", "passphrase", "secretkey", "accesskey"),
+    *("senha", "segredo", "chaveapi", "chavedeapi"),  # Portuguese
+    *("motdepasse", "mdp", "cleapi", "contrasena"),  # French, Spanish
+}
+WITHHELD_MARK = "[withheld]"
+"""Replaces a secret in `redact`."""
+
+
+def redact(value: Any, secrets: Collection[str] = _SECRET_NAMES) -> Any:
+    """Return `value` without signed URLs, and with `WITHHELD_MARK` for secrets, at any depth.
+
+    `secrets` are the names of their fields. Field names are compared without case, accents, `_`,
+    `-` and spaces. Empty secrets remain.
+    """
+    if isinstance(value, list):
+        return [redact(each, secrets) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: WITHHELD_MARK if each and _fold_name(name) in secrets else redact(each, secrets)
+        for name, each in value.items()
+        if _fold_name(name) not in _SIGNED_URL_NAMES
+    }
+
+
+def remove_signed_urls(value: Any) -> Any:
+    """Return `value` without signed URLs, at any depth.
+
+    They differ each time that a row is read.
+    """
+    return redact(value, secrets=())
+
+
+@functools.lru_cache(4096)
+def _fold_name(name: str) -> str:
+    return fold_to_letters(name).replace("_", "").replace("-", "").replace(" ", "")

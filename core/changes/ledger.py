@@ -1,0 +1,676 @@
+"""Proposals and changes in the database. Each has one row, with one step for each table row that it
+writes.
+
+Each method is one transaction. A function that takes a connection is part of its caller's
+transaction.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from core.base.errors import NotFound, Superseded, TakenOver
+from core.domain.changes import (
+    NO_PROPOSAL_SENTENCE,
+    Change,
+    ChangeState,
+    ChangeStep,
+    Consent,
+    Draft,
+    Proposal,
+    Row,
+    RowWrite,
+    new_change_id,
+)
+from core.domain.messages import (
+    NOTE_NAME,
+    Address,
+    Answer,
+    Item,
+    MessageOrigin,
+    Person,
+    decode_json,
+    encode_json,
+)
+from core.domain.records import ALL_CONVERSATIONS, ConversationArea
+from core.people import outbox
+from core.store.database import (
+    ROWS_PER_TRANSACTION,
+    Database,
+    SqlConnection,
+    SqlStore,
+    area_condition,
+    in_batches,
+    query,
+    select_values,
+    transaction,
+)
+from core.store.database import SqlRow as SqlRow
+
+_FORGOTTEN, _LAPSED = 1, 2
+"""Values of the column `erasure_reason`: why the row contents are erased. A person forgot the
+conversation, or the contents became too old."""
+_UNCHANGED_COLUMNS = {"decision_seq": None, "decider": None, "decided_by": None, "decided_at": None,
+              "ended_at": None, "undone_by": None}  # fmt: skip
+"""The columns that `_set_state` can set. None leaves a column unchanged."""
+
+
+def take_notes(connection: SqlConnection, thread: str) -> Sequence[Item]:
+    """Delete and return the notes that the model of this thread has not read yet, oldest first."""
+    rows = connection.execute(
+        "DELETE FROM notes WHERE thread = ? RETURNING id, text", (thread,)
+    ).fetchall()
+    texts = [row["text"] for row in sorted(rows, key=lambda row: row["id"])]
+    return [Item(kind="message", role="user", text=text, name=NOTE_NAME) for text in texts]
+
+
+def forget_changes(connection: SqlConnection, conversation: str) -> None:
+    """Withdraw the conversation's open proposals and erase the row images of its changes.
+
+    A change that is being applied keeps its row images until it has finished.
+    """
+    rows = connection.execute(
+        "SELECT id, state, seq FROM changes WHERE conversation = ?", (conversation,)
+    ).fetchall()
+    if rows:
+        ids = {str(row["id"]) for row in rows}
+        _erase_listed_cards(connection, conversation, ids, min(row["seq"] for row in rows))
+    for row in rows:
+        if row["state"] == "open":
+            _set_state(connection, row["id"], "withdrawn", ended_at=time.time())
+        outbox.forget_notices(connection, row["id"])
+        connection.execute(
+            "UPDATE changes SET erasure_reason = ? WHERE id = ?", (_FORGOTTEN, row["id"])
+        )
+        if row["state"] != "applying":
+            _erase_contents(connection, row["id"])
+    connection.execute(
+        "DELETE FROM notes WHERE thread IN (SELECT id FROM threads WHERE conversation = ?)",
+        (conversation,),
+    )
+
+
+def _erase_listed_cards(
+    connection: SqlConnection, conversation: str, ids: set[str], since: int
+) -> None:
+    """Erase the rows of these changes from cards in answers of other conversations, where
+    `approvals` listed them or somebody decided on them. No such answer is older than `since`."""
+    rows = connection.execute(
+        "SELECT seq, answer FROM inbox WHERE seq > ? AND conversation <> ?"
+        " AND answer LIKE '%\"cards\"%'",
+        (since, conversation),
+    ).fetchall()
+    for row in rows:
+        answer = decode_json(Answer, row["answer"])
+        if ids.isdisjoint(card.id for card in answer.cards):
+            continue
+        shown = tuple(
+            replace(card, rows=(), actions=()) if card.id in ids else card for card in answer.cards
+        )
+        connection.execute(
+            "UPDATE inbox SET answer = ? WHERE seq = ?",
+            (encode_json(replace(answer, cards=shown)), row["seq"]),
+        )
+
+
+def has_irrevocable_work(connection: SqlConnection, seq: int) -> bool:
+    """Return whether the turn has a decided change or a call that cost money. Such a turn stays in
+    the transcript if its message is asked again."""
+    return bool(
+        connection.execute(
+            "SELECT 1 FROM changes WHERE seq = :seq AND state NOT IN ('open', 'expired',"
+            " 'withdrawn') UNION ALL SELECT 1 FROM calls WHERE seq = :seq"
+            " AND effect IN ('spend', 'code') LIMIT 1",
+            {"seq": seq},
+        ).fetchone()
+    )
+
+
+def withdraw_proposals(connection: SqlConnection, seq: int) -> None:
+    """Withdraw those proposals of the turn that nobody has decided."""
+    rows = connection.execute(
+        "SELECT id FROM changes WHERE seq = ? AND state = 'open'", (seq,)
+    ).fetchall()
+    for row in rows:
+        _set_state(connection, row["id"], "withdrawn", ended_at=time.time())
+
+
+class SqlLedger(SqlStore):
+    """All proposals, their decisions, and the result of each row. Each method is one transaction.
+
+    Methods with an `id` raise NotFound. Methods with a `seq` act only for the event with that
+    `seq`.
+    """
+
+    def __init__(
+        self, database: Database, owner: str = "", is_alive: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Open the ledger of a process. `owner` is the process's id if several share the database.
+        `is_alive` returns False once others may count it as dead."""
+        super().__init__(database)
+        self._owner = owner
+        self._is_alive = is_alive
+
+    @transaction
+    def propose(
+        self, connection: SqlConnection, proposal: Proposal, *, asks_nobody: bool = False
+    ) -> Change:
+        """Store an open proposal and return it, or return the one that this call stored before.
+        With `asks_nobody`, approvers get no first notice of it. Raise Superseded if the
+        conversation was forgotten meanwhile."""
+        connection.lock_key(proposal.address.conversation)
+        if known := _find_of_call(connection, proposal):
+            return known
+        row = connection.execute(
+            "SELECT generation FROM conversations WHERE conversation = ?",
+            (proposal.address.conversation,),
+        ).fetchone()
+        if row is not None and row["generation"] != proposal.generation:
+            raise Superseded
+        # 'never' suppresses all notices, 'asked' only the first one (core/people/outbox.py).
+        told = "never" if proposal.is_decided_by_policy else "asked" if asks_nobody else ""
+        return _insert(connection, Change(proposal), told)
+
+    async def get(self, id: str) -> Change:
+        """Return a change by its id. Raise NotFound."""
+        return await self._database.read(lambda c: _get_change(c, id))
+
+    @transaction
+    def claim(
+        self, connection: SqlConnection, id: str, seq: int, decider: Person, now: float
+    ) -> Change:
+        """Begin to apply an open proposal for the event `seq`, or expire it if it is too old.
+        Return the change. A second caller gets the change as the first one left it."""
+        change = _get_locked(connection, id)
+        if change.state == "open" and change.proposal.expires_at <= now:
+            _set_state(connection, id, "expired", ended_at=now)
+        elif change.state == "open":
+            _set_state(
+                connection, id, "applying", decision_seq=seq, **_decision_columns(decider, now)
+            )
+        return _get_change(connection, id)
+
+    @transaction
+    def consent(self, connection: SqlConnection, id: str, consent: Consent) -> Change:
+        """Store that a person approves an open proposal, in place of their earlier approval. Return
+        the change. A decided or expired one stays as it is."""
+        change = _get_locked(connection, id)
+        late = change.proposal.expires_at <= consent.approved_at
+        if change.state == "open" and not late:
+            connection.execute(
+                "INSERT INTO consents (change, person, approver, address, approved_at)"
+                " VALUES (?, ?, ?, ?, ?) ON CONFLICT (change, person) DO UPDATE SET"
+                " approver = excluded.approver, address = excluded.address,"
+                " approved_at = excluded.approved_at",
+                (
+                    id,
+                    consent.person.key,
+                    encode_json(consent.person),
+                    encode_json(consent.address),
+                    consent.approved_at,
+                ),
+            )
+            _set_state(connection, id, "open")
+        return _get_change(connection, id)
+
+    @transaction
+    def withdraw_consents(self, connection: SqlConnection, id: str, people: Sequence[str]) -> None:
+        """Remove the approvals of these people (keys)."""
+        _get_locked(connection, id)
+        for person in people:
+            connection.execute("DELETE FROM consents WHERE change = ? AND person = ?", (id, person))
+
+    async def list_waiting_for_people(self) -> Sequence[Change]:
+        """Return the open proposals, oldest first."""
+        # `state IN (...)` repeats the condition of the partial index `changes_open`. SQLite uses a
+        # partial index only if the query contains its condition (sqlite.org/partialindex.html).
+        return await self._select_changes(
+            "SELECT * FROM changes WHERE state IN ('open', 'applying') AND state = 'open'"
+            " ORDER BY created_at"
+        )
+
+    async def count_unfinished(self) -> Mapping[str, int]:
+        """Return how many changes are in each of the states `open` and `applying`."""
+        rows = await self._database.read(
+            lambda c: c.execute(
+                "SELECT state, count(*) AS n FROM changes WHERE state IN ('open', 'applying')"
+                " GROUP BY state"
+            ).fetchall()
+        )
+        return {"open": 0, "applying": 0} | {row["state"]: int(row["n"]) for row in rows}
+
+    @transaction
+    def close(
+        self,
+        connection: SqlConnection,
+        id: str,
+        state: ChangeState,
+        decider: Person | None,
+        note: str,
+        now: float,
+    ) -> Change:
+        """Give an open proposal this final state, and store `note` for the model's next turn.
+        Return the change. Any other change stays as it is."""
+        change = _get_locked(connection, id)
+        if change.state == "open":
+            by = _decision_columns(decider, now) if decider else {}
+            _set_state(connection, id, state, ended_at=now, **by)
+            _add_note(connection, change, note)
+        return _get_change(connection, id)
+
+    @transaction
+    def release(self, connection: SqlConnection, id: str, seq: int) -> None:
+        """Open a claimed proposal again, because nothing of it was begun."""
+        self._get_claimed(connection, id, seq)
+        _set_state(connection, id, "open", decision_seq=0, **_decision_columns(None, 0.0))
+
+    @transaction
+    def undo(
+        self, connection: SqlConnection, proposal: Proposal, decider: Person, now: float
+    ) -> Change:
+        """Begin to undo the change `proposal.undoes`. Return the change that undoes it, or the one
+        that an earlier call began."""
+        original = _get_locked(connection, proposal.undone_change)
+        if original.undone_by:
+            return _get_change(connection, original.undone_by)
+        # This event began an undo that failed, and its process ended before its answer.
+        if known := _find_of_call(connection, proposal):
+            return known
+        begun = _insert(
+            connection,
+            Change(
+                proposal, "applying", decider=decider, decided_at=now, decision_seq=proposal.seq
+            ),
+        )
+        _set_state(connection, original.id, original.state, undone_by=begun.id)
+        return begun
+
+    async def record(self, id: str, seq: int, steps: Sequence[ChangeStep]) -> None:
+        """Store the state of these steps. Raise Superseded if the event `seq` does not have the
+        claim, TakenOver if another process has that event."""
+        await self._database.write(lambda c: _put_steps(c, self._get_claimed(c, id, seq), steps))
+        if not self._is_alive():  # another process may have this event: the caller must not write
+            raise TakenOver
+
+    @transaction
+    def finish(
+        self, connection: SqlConnection, id: str, seq: int, state: ChangeState, note: str,
+        now: float, steps: Sequence[ChangeStep] = (),
+    ) -> Change:  # fmt: skip
+        """Store the last steps and the final state of a change that the event `seq` claims. `note`
+        is stored for the model's next turn. With steps, raise what `record` raises."""
+        change = self._get_claimed(connection, id, seq) if steps else _get_locked(connection, id)
+        _put_steps(connection, change, steps)
+        if change.state == "applying" and change.decision_seq == seq:
+            self._get_claimed(connection, id, seq)
+            _set_state(connection, id, state, ended_at=now)
+            _add_note(connection, change, note)
+            if change.proposal.undone_change:
+                original = _get_change(connection, change.proposal.undone_change)
+                if state == "failed":  # nothing is undone: the original can be undone again
+                    _set_state(connection, original.id, original.state, undone_by="")
+                else:
+                    stands = "undone" if state == "done" else original.state
+                    _set_state(connection, original.id, stands)
+            if change.is_forgotten:
+                _erase_contents(connection, id)
+        return _get_change(connection, id)
+
+    def _get_claimed(self, connection: SqlConnection, id: str, seq: int) -> Change:
+        """Return the change and lock its conversation. Raise Superseded if the event `seq` does not
+        have the claim, TakenOver if another process has that event."""
+        change = _get_locked(connection, id)
+        if change.state != "applying" or change.decision_seq != seq:
+            raise Superseded
+        elsewhere = connection.execute(
+            "SELECT 1 FROM inbox WHERE seq = ? AND owner NOT IN ('', ?)"
+            " AND state IN ('new', 'running', 'answered', 'posting')",
+            (seq, self._owner),
+        ).fetchone()
+        if self._owner and elsewhere:
+            raise TakenOver
+        return change
+
+    @query
+    def list_waiting_runs(
+        self, connection: SqlConnection, conversation: str, kinds: Collection[str]
+    ) -> Sequence[int]:
+        """Return the `seq` of each event that waits for the end of a change of these kinds that was
+        proposed in that conversation, the latest first."""
+        # `state IN ('open', 'applying')` as in `list_waiting_for_people`.
+        rows = connection.execute(
+            "SELECT decision_seq, kind FROM changes WHERE conversation = ?"
+            " AND state IN ('open', 'applying') AND state = 'applying'"
+            " AND decision_seq IN (SELECT seq FROM inbox WHERE state IN ('new', 'running',"
+            " 'answered', 'posting'))"
+            " ORDER BY decision_seq DESC",
+            (conversation,),
+        )
+        return [row["decision_seq"] for row in rows if row["kind"] in kinds]
+
+    async def list_of_conversation(self, conversation: str, limit: int) -> Sequence[Change]:
+        """Return the newest changes of a conversation ("" for all), the newest first."""
+        return await self._select_changes(
+            "SELECT * FROM changes WHERE :conversation = '' OR conversation = :conversation"
+            " ORDER BY created_at DESC, seq DESC, call_id DESC LIMIT :limit",
+            conversation=conversation, limit=limit,
+        )  # fmt: skip
+
+    async def list_undrawn(self) -> Sequence[Change]:
+        """Return the changes that have changed since their card was drawn, oldest first."""
+        found = await self._select_changes("SELECT * FROM changes WHERE drawn_version < version")
+        return sorted(found, key=lambda change: change.proposal.created_at)
+
+    async def record_drawn(self, change: Change) -> None:
+        """Record that this version of the change is on its card, or that nobody can see the card
+        any more."""
+        await self._database.write(
+            lambda c: c.execute(
+                "UPDATE changes SET drawn_version = ? WHERE id = ? AND drawn_version < ?",
+                (change.version, change.id, change.version),
+            ).close()
+        )
+
+    async def list_overdue(self, now: float) -> Sequence[Change]:
+        """Return the open proposals that have expired."""
+        return await self._select_changes(
+            "SELECT * FROM changes WHERE state IN ('open', 'applying') AND state = 'open'"
+            " AND expires_at <= :now",
+            now=now,
+        )
+
+    async def list_abandoned(self) -> Sequence[Change]:
+        """Return changes in state `applying` whose event has ended or is deleted."""
+        # `state IN ('open', 'applying')` as in `list_waiting_for_people`.
+        return await self._select_changes(
+            "SELECT * FROM changes WHERE state IN ('open', 'applying') AND state = 'applying' AND"
+            " decision_seq NOT IN (SELECT seq FROM inbox"
+            " WHERE state IN ('new', 'running', 'answered', 'posting'))"
+        )
+
+    @in_batches
+    def erase_old_rows(self, connection: SqlConnection, before: float) -> int:
+        """Erase the row contents of changes that ended before `before`, and return how many changes
+        there were. Who did what remains. A card that still offers undo is drawn again."""
+        ids = select_values(
+            connection,
+            "UPDATE changes SET erasure_reason = ?, version = version +"
+            " CASE WHEN undone_by = ''"
+            " AND state IN ('done', 'partial') THEN 1 ELSE 0 END WHERE id IN (SELECT id"
+            " FROM changes WHERE ended_at > 0 AND ended_at < ? AND erasure_reason = 0"
+            " LIMIT ?)"
+            " RETURNING id",
+            _LAPSED, before, ROWS_PER_TRANSACTION,
+        )  # fmt: skip
+        for id in ids:
+            _erase_rows(connection, id)
+        return len(ids)
+
+    @in_batches
+    def purge(
+        self, connection: SqlConnection, before: float, area: ConversationArea = ALL_CONVERSATIONS
+    ) -> int:
+        """Delete the area's changes that ended before `before`, with the rows that belong to them.
+        Return how many there were."""
+        there, values = area_condition(area)
+        # All statements of a transaction find the same rows, because the rows go last.
+        is_old = f"ended_at > 0 AND ended_at < ? AND {there}"
+        old = f"SELECT id FROM changes WHERE {is_old} ORDER BY id LIMIT ?"  # noqa: S608
+        limited = (before, *values, ROWS_PER_TRANSACTION)
+        for table in self._database.schema.purged_with("changes"):
+            connection.execute(f"DELETE FROM {table} WHERE change IN ({old})", limited)  # noqa: S608
+        sql = f"DELETE FROM changes WHERE id IN ({old})"  # noqa: S608
+        return connection.execute(sql, limited).rowcount
+
+    @query
+    def _select_changes(
+        self, connection: SqlConnection, /, statement: str, **values: str | float
+    ) -> Sequence[Change]:
+        rows = connection.execute(statement, values).fetchall()
+        return [_change_of(connection, row) for row in rows]
+
+
+def _get_change(connection: SqlConnection, id: str) -> Change:
+    """Return a change with its steps and approvals. Raise NotFound."""
+    row = connection.execute("SELECT * FROM changes WHERE id = ?", (id,)).fetchone()
+    if row is None:
+        raise NotFound(NO_PROPOSAL_SENTENCE, id=id)
+    return _change_of(connection, row)
+
+
+def _get_locked(connection: SqlConnection, id: str) -> Change:
+    """Return the change, and lock its conversation until the transaction ends. Raise NotFound.
+
+    The conversation is known only from the row. So if another transaction may have written between
+    the read and the lock, the row is read again.
+    """
+    change = _get_change(connection, id)
+    if connection.lock_key(change.proposal.address.conversation):
+        change = _get_change(connection, id)
+    return change
+
+
+def _insert(connection: SqlConnection, change: Change, told: str = "") -> Change:
+    """Store a new change and return it as stored. If its id is in use, the change gets another one.
+    `told` is the last notice that people need not get any more."""
+    while connection.execute("SELECT 1 FROM changes WHERE id = ?", (change.id,)).fetchone():
+        change = replace(change, proposal=replace(change.proposal, id=new_change_id()))
+    proposal, draft = change.proposal, change.draft
+    connection.execute(
+        "INSERT INTO changes (id, seq, call_id, person, asker, conversation, address, thread,"
+        " generation, locale, applier, kind, target, title, note, undone_change, state, created_at,"
+        " expires_at,"
+        " decision_seq, decider, decided_by, decided_at, has_named_approvers, tool, last_notice,"
+        " origin, revision)"
+        " VALUES (:id, :seq, :call_id, :person, :asker, :conversation, :address, :thread,"
+        " :generation, :locale, :applier,"
+        " :kind, :target, :title, :note, :undone_change, :state, :created_at, :expires_at,"
+        " :decision_seq, :decider, :decided_by, :decided_at, :has_named_approvers,"
+        " :tool, :last_notice, :origin, :revision)",
+        {
+            "id": proposal.id,
+            "seq": proposal.seq,
+            "call_id": proposal.call_id,
+            "person": proposal.asker.key,
+            "asker": encode_json(proposal.asker),
+            "conversation": proposal.address.conversation,
+            "address": encode_json(proposal.address),
+            "thread": proposal.thread,
+            "generation": proposal.generation,
+            "locale": proposal.locale,
+            "applier": draft.applier,
+            "kind": draft.kind,
+            "target": json.dumps(dict(draft.target)),
+            "title": draft.title,
+            "note": draft.note,
+            "undone_change": proposal.undone_change,
+            "state": change.state,
+            "created_at": proposal.created_at,
+            "expires_at": proposal.expires_at,
+            "decision_seq": change.decision_seq,
+            "revision": proposal.revision,
+            "has_named_approvers": proposal.has_named_approvers,
+            "tool": proposal.tool,
+            "last_notice": told,
+            "origin": encode_json(replace(proposal.origin, data={})),
+            **_decision_columns(change.decider, change.decided_at),
+        },
+    )
+    _put_steps(connection, change, [ChangeStep(n, row) for n, row in enumerate(draft.rows, 1)])
+    return _get_change(connection, change.id)
+
+
+def _put_steps(connection: SqlConnection, change: Change, steps: Iterable[ChangeStep]) -> None:
+    """Store the steps of a change, in place of earlier versions of these steps."""
+    now = time.time()
+    connection.executemany(
+        "INSERT INTO steps (change, number, person, row, before, after, applier_data, state,"
+        " current, explanation, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (change, number) DO UPDATE SET"
+        " row = excluded.row, applier_data = excluded.applier_data, state = excluded.state,"
+        " current = excluded.current, explanation = excluded.explanation,"
+        " updated_at = excluded.updated_at",
+        [
+            (
+                change.id,
+                step.number,
+                change.proposal.asker.key,
+                step.write.id,
+                _row_to_json(step.write.before),
+                _row_to_json(step.write.after),
+                step.write.applier_data,
+                step.state,
+                _row_to_json(step.current),
+                step.explanation,
+                now,
+            )
+            for step in steps
+        ],
+    )
+
+
+def _set_state(
+    connection: SqlConnection, id: str, state: ChangeState, **columns: str | int | float
+) -> None:
+    """Set the state and these columns, and raise the version so that the card is drawn again."""
+    connection.execute(
+        "UPDATE changes SET state = :state, version = version + 1,"
+        " decision_seq = coalesce(:decision_seq, decision_seq),"
+        " decider = coalesce(:decider, decider),"
+        " decided_by = coalesce(:decided_by, decided_by), decided_at = coalesce(:decided_at,"
+        " decided_at),"
+        " ended_at = coalesce(:ended_at, ended_at), undone_by = coalesce(:undone_by, undone_by)"
+        " WHERE id = :id",
+        _UNCHANGED_COLUMNS | {"id": id, "state": state, **columns},
+    )
+
+
+def _add_note(connection: SqlConnection, change: Change, note: str) -> None:
+    """Store a note for the model, unless it is empty or the thread was forgotten."""
+    if not note:
+        return
+    connection.execute(
+        "INSERT INTO notes (thread, change, person, text, created_at)"
+        " SELECT id, ?, ?, ?, ? FROM threads WHERE id = ?",
+        (change.id, change.proposal.asker.key, note, time.time(), change.proposal.thread),
+    )
+
+
+def _erase_contents(connection: SqlConnection, id: str) -> None:
+    """Erase row contents except their ids, and people's names except their keys."""
+    _erase_rows(connection, id)
+    row = connection.execute("SELECT asker, decided_by FROM changes WHERE id = ?", (id,)).fetchone()
+    connection.execute(
+        "UPDATE changes SET asker = ?, decided_by = ? WHERE id = ?",
+        (_without_name(row["asker"]), _without_name(row["decided_by"]), id),
+    )
+    for given in connection.execute("SELECT * FROM consents WHERE change = ?", (id,)).fetchall():
+        connection.execute(
+            "UPDATE consents SET approver = ? WHERE change = ? AND person = ?",
+            (_without_name(given["approver"]), id, given["person"]),
+        )
+
+
+def _decision_columns(decider: Person | None, at: float) -> dict[str, str | int | float]:
+    """Return the columns that record who decided and when. Without a decider they are empty."""
+    return {
+        "decider": decider.key if decider else "",
+        "decided_by": encode_json(decider) if decider else "",
+        "decided_at": at,
+    }
+
+
+def _erase_rows(connection: SqlConnection, id: str) -> None:
+    """Erase the row contents of all steps of a change, except the rows' ids."""
+    connection.execute(
+        "UPDATE steps SET before = NULL, after = NULL, current = NULL, applier_data = '',"
+        " explanation = ''"
+        " WHERE change = ?",
+        (id,),
+    )
+
+
+def _find_of_call(connection: SqlConnection, proposal: Proposal) -> Change | None:
+    """Return the change that the proposal's call stored before; None if there is none."""
+    row = connection.execute(
+        "SELECT * FROM changes WHERE seq = ? AND call_id = ?", (proposal.seq, proposal.call_id)
+    ).fetchone()
+    return _change_of(connection, row) if row is not None else None
+
+
+def _change_of(connection: SqlConnection, row: SqlRow) -> Change:
+    """Return the change of this row, with its steps and approvals."""
+    found = connection.execute("SELECT * FROM steps WHERE change = ? ORDER BY number", (row["id"],))
+    steps = tuple(
+        ChangeStep(
+            number=one["number"],
+            write=RowWrite(
+                one["row"],
+                _row_from_json(one["before"]),
+                _row_from_json(one["after"]),
+                one["applier_data"],
+            ),
+            state=one["state"],
+            current=_row_from_json(one["current"]),
+            explanation=one["explanation"],
+        )
+        for one in found
+    )
+    draft = Draft(
+        applier=row["applier"], kind=row["kind"], target=json.loads(row["target"]),
+        title=row["title"], rows=tuple(step.write for step in steps), note=row["note"],
+    )  # fmt: skip
+    proposal = Proposal(
+        id=row["id"],
+        draft=draft,
+        asker=decode_json(Person, row["asker"]),
+        address=decode_json(Address, row["address"]),
+        seq=row["seq"],
+        call_id=row["call_id"],
+        thread=row["thread"],
+        generation=row["generation"],
+        locale=row["locale"],
+        created_at=row["created_at"],
+        expires_at=row["expires_at"],
+        undone_change=row["undone_change"],
+        has_named_approvers=bool(row["has_named_approvers"]),
+        tool=row["tool"],
+        is_decided_by_policy=row["last_notice"] == "never",
+        origin=decode_json(MessageOrigin, row["origin"]),
+        revision=row["revision"],
+    )
+    given = connection.execute(
+        "SELECT * FROM consents WHERE change = ? ORDER BY approved_at, person", (row["id"],)
+    )
+    consents = tuple(
+        Consent(
+            decode_json(Person, one["approver"]),
+            decode_json(Address, one["address"]),
+            one["approved_at"],
+        )
+        for one in given
+    )
+    return Change(
+        proposal=proposal, state=row["state"], steps=steps,
+        decider=decode_json(Person, row["decided_by"]) if row["decided_by"] else None,
+        decided_at=row["decided_at"], decision_seq=row["decision_seq"], undone_by=row["undone_by"],
+        is_forgotten=row["erasure_reason"] == _FORGOTTEN,
+        has_lapsed=row["erasure_reason"] == _LAPSED,
+        version=row["version"], consents=consents,
+    )  # fmt: skip
+
+
+def _row_to_json(row: Row | None) -> str | None:
+    return None if row is None else json.dumps(dict(row), ensure_ascii=False)
+
+
+def _row_from_json(text: str | None) -> Row | None:
+    return None if text is None else dict(json.loads(text))
+
+
+def _without_name(person: str) -> str:
+    """Return a stored person without their name, "" for none."""
+    return encode_json(replace(decode_json(Person, person), name="")) if person else ""

@@ -1,0 +1,293 @@
+"""Protocols of a conversation: its messages, its files and the replies to it.
+
+Each protocol has one contract suite in `tests/contract`. Their arguments and results are in
+`core.domain.messages` (what people see) and `core.domain.records` (the rest). The protocols of
+platforms are in `core.domain.platform`, those of changes in `core.changes.ports`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from typing import Any, Protocol
+
+from core.domain.changes import PendingRequest
+from core.domain.messages import (
+    Address,
+    Answer,
+    Attachment,
+    Card,
+    File,
+    Message,
+    Person,
+    Post,
+    Progress,
+    ReplyTo,
+)
+from core.domain.records import (
+    ALL_CONVERSATIONS,
+    AmendResult,
+    ConversationArea,
+    Health,
+    QuickCommand,
+    Receipt,
+    Thread,
+)
+
+TransactionStep = Callable[[Any], None]
+"""Runs on a connection, as part of another store's transaction."""
+
+TurnHandler = Callable[[int], Coroutine[Any, Any, None]]
+"""Handles a stored message, given by its `seq`.
+
+If it raises, the message is handled again later.
+"""
+
+
+class Inbox(Protocol):
+    """A durable queue of messages, ordered within each conversation. Each event is stored once.
+
+    Decisions (`core.commands.grammar.is_decision`) run as soon as they are stored. All other
+    messages wait for their turn.
+    """
+
+    async def accept(self, message: Message) -> Receipt:
+        """Store the message; it is durable on return. Raise NotStored if nothing was stored."""
+
+    async def find_times(self, event_keys: Collection[str]) -> Mapping[str, float]:
+        """Return when the messages with these event keys were stored, without unknown ones."""
+
+    async def amend(self, event_key: str, message: Message | None) -> AmendResult:
+        """Apply an edit of a message, or its deletion (None).
+
+        A deletion withdraws the message and blanks it in the transcript. "unstarted": the turn will
+        use the new text, or never run. "started": too late for this turn. "unknown": no such event,
+        or an older version than the stored one.
+        """
+
+    async def wait_for_answer(self, seq: int) -> Answer:
+        """Wait for the answer and return it.
+
+        Raise Forgotten if the message was withdrawn or erased.
+        """
+
+    async def run(self, handler: TurnHandler, platforms: Collection[str] = ()) -> None:
+        """Handle the messages that a former process left, then all others in their turn.
+
+        Runs until `drain`. Only left messages of `platforms` are handled; the others wait for
+        another process. An empty collection means all platforms.
+        """
+
+    async def cancel(self, seq: int) -> bool:
+        """Cancel the handler of a running turn, or withdraw a waiting one.
+
+        Return whether it was stopped.
+        """
+
+    def is_stopped(self, seq: int) -> bool:
+        """Return True if a person's `cancel` cancelled the turn's handler.
+
+        A drain does not count.
+        """
+
+    def is_taken_over(self, seq: int) -> bool:
+        """Return True if the handler was cancelled because another process took the turn over."""
+
+    def leave_place(self, seq: int) -> None:
+        """Release the turn's place among the running turns.
+
+        Called when the turn only waits for its platform, or posts.
+        """
+
+    async def take_place(self, seq: int) -> None:
+        """Wait for a place among the running turns again, after `leave_place`."""
+
+    async def running_turn(self, conversation: str) -> int | None:
+        """Return the `seq` of the turn that now runs in that conversation, or None."""
+
+    async def drain(self, grace: float) -> None:
+        """Start no more turns, and let running turns finish for `grace` seconds.
+
+        Put the remaining turns back into the queue.
+        """
+
+    async def purge(self, before: float, area: ConversationArea = ALL_CONVERSATIONS) -> int:
+        """Delete finished rows of the area that are older than `before` (Unix seconds).
+
+        Return how many.
+        """
+
+
+class ThreadMap(Protocol):
+    """A map from conversation key to Thread. It is a cache that can be rebuilt from the journal."""
+
+    async def get(self, conversation: str) -> Thread | None:
+        """Return the thread of a conversation, or None."""
+
+    async def put(self, thread: Thread) -> None:
+        """Store the thread under its conversation."""
+
+    def put_step(self, thread: Thread) -> TransactionStep | None:
+        """Return the write of `put` as a step of the journal's transactions.
+
+        None if the map is stored elsewhere.
+        """
+
+    async def delete(self, conversation: str) -> None:
+        """Remove the conversation. A missing one is ignored."""
+
+    async def items(self) -> Sequence[Thread]:
+        """Return all stored threads."""
+
+
+class Files(Protocol):
+    """Stored files, each with the person and conversation that it belongs to."""
+
+    async def put(
+        self, event_key: str, name: str, type: str, data: bytes, owner: Person, conversation: str
+    ) -> File:
+        """Store a file. The same bytes for the same event are stored once. Raises NotStored."""
+
+    async def get(self, file: str) -> tuple[File, bytes]:
+        """Return a file and its bytes. Raises NotFound."""
+
+    async def delete(self, file: str) -> None:
+        """Delete a file with its record. A missing one is ignored."""
+
+    async def conversation_of(self, file: str) -> str:
+        """Return the key of the file's conversation. Raise NotFound."""
+
+    async def list_of_event(self, event_key: str) -> Sequence[File]:
+        """Return the files that were stored for an event."""
+
+    async def discard(self, file: str) -> None:
+        """Remove the bytes only. The record has already been deleted."""
+
+    async def sweep(self, before: float) -> int:
+        """Remove files older than `before` (Unix seconds) that no accepted event refers to.
+
+        Return how many.
+        """
+
+
+class PostJournal(Protocol):
+    """The journal's record of the posts of one turn, as a `Reply` uses it."""
+
+    @property
+    def is_resumed(self) -> bool:
+        """True if an earlier attempt may have posted something already."""
+
+    def check_ownership(self) -> None:
+        """Call `Journal.check_ownership`; required before each call of a platform.
+
+        Raises TakenOver.
+        """
+
+    async def list_posts(self) -> Sequence[Post]:
+        """Return the recorded posts of the turn, in order."""
+
+    async def record_posting(self, number: int, key: str) -> None:
+        """Record that post `number` is about to be sent under `key`."""
+
+    async def record_posted(self, number: int, post: str, last: bool = False) -> None:
+        """Record the id of a post.
+
+        `last`: it is the last post of the answer, so it may be stored together with the turn's end.
+        """
+
+    async def record_removed(self, number: int) -> None:
+        """Record that a person deleted the post."""
+
+
+class Reply(Protocol):
+    """Posts the answer of one turn where the message was sent."""
+
+    @property
+    def first_key(self) -> str:
+        """The key under which the first part will be journalled.
+
+        "" if it is journalled already, or if nothing will be posted.
+        """
+
+    def split(self, text: str) -> tuple[str, ...]:
+        """Return `text` in parts that each fit into one post of this platform."""
+
+    async def show(self, progress: Progress) -> None:
+        """Show the progress of the turn, throttled and without a guarantee.
+
+        May raise PostRemoved, which stops the turn. The first progress of a turn is empty and only
+        shows that work has begun.
+        """
+
+    async def wait_for_updates(self) -> None:
+        """Wait until all updates that `show` started have ended."""
+
+    async def finish(self, answer: Answer) -> None:
+        """Post the answer durably. Calling it again posts nothing twice.
+
+        Raises Undeliverable if the platform refuses for good; other failures are retried.
+        """
+
+    async def refresh(self, answer: Answer) -> None:
+        """Redraw the changed cards of a posted answer, once, in place.
+
+        Raises Undeliverable if the platform refuses for good, and other errors if a later retry can
+        help.
+        """
+
+    async def correct_late_posts(self, answer: Answer, posts: Sequence[Post]) -> None:
+        """Remove or correct posts that this process made after another one took over the turn.
+
+        `answer` and `posts` are what the other process posted while this one did not run.
+        """
+
+
+ReplyFactory = Callable[[ReplyTo, PostJournal], Reply]
+"""Build the `Reply` of one platform from stored data, in any process."""
+
+
+FetchAttachment = Callable[[Message, Attachment], Awaitable[File | None]]
+"""Download an attachment from its platform into `Files`. None: it could not be downloaded."""
+
+
+LoadContext = Callable[[Message, bool], Awaitable[tuple[Message, Sequence[str]]]]
+"""Load the context of a stored message from its platform, when its turn starts.
+
+The result has the author's name, language and time zone. If the flag is set, it also has the
+messages that it refers to (earlier messages of the thread, quotes, their files). The second result
+are sentences for the person about what could not be loaded. Raises nothing. Each adapter sets its
+own short deadlines.
+"""
+
+
+class StatusBoard(Protocol):
+    """Status information that adapters show."""
+
+    async def health(self) -> Sequence[Health]:
+        """Return the state of each part."""
+
+    async def commands(self, person: Person, address: Address) -> Sequence[QuickCommand]:
+        """Return the quick commands that the person may run at the address."""
+
+    async def tables(self, person: Person, address: Address) -> Sequence[str]:
+        """Return the names of the known tables that the person may read at the address."""
+
+    @property
+    def is_demo(self) -> bool:
+        """True if the demo model answers, which understands only a few forms of messages."""
+
+    async def changes(self, conversation: str) -> Sequence[Card]:
+        """Return the cards of proposals and changes, newest first.
+
+        `conversation` is a conversation key, or "" for all.
+        """
+
+
+class RequestBoard(Protocol):
+    """The requests for approval, as a platform lists them that is not a chat (the page)."""
+
+    async def requests(self, person: Person, address: Address) -> Sequence[PendingRequest]:
+        """Return the requests that wait for this person's decision, oldest first, as the person
+        sees them at the address."""
+
+    def on_requests_change(self, listener: Callable[[], None]) -> None:
+        """Call `listener` whenever the requests of anybody may have changed."""

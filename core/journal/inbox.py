@@ -1,0 +1,401 @@
+"""The inbox: it stores each message and runs its turn.
+
+A conversation has one turn at a time, in the order of its messages. Conversations run side by side.
+Decisions (`stop`, `approve` and others) run at once.
+
+`SqlInbox` stores messages, and `core.journal.turn_runner` runs their turns.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
+
+from core.base.errors import Forgotten, NotStored, TooManyDeliveries
+from core.commands import grammar
+from core.domain.conversation_ports import TurnHandler
+from core.domain.messages import Answer, Item, Message, decode_json, encode_json
+from core.domain.records import (
+    ALL_CONVERSATIONS,
+    FINAL_STATES,
+    AmendResult,
+    ConversationArea,
+    Receipt,
+)
+from core.journal.jobs import Jobs
+from core.journal.places import Sender
+from core.journal.turn_runner import Admit, LocalRunner, get_row
+from core.observability import metrics
+from core.store.database import (
+    Database,
+    SqlConnection,
+    SqlStore,
+    area_condition,
+    select_value,
+    transaction,
+)
+
+T = TypeVar("T")
+PURGED_MESSAGES_PER_TRANSACTION = 500
+"""Messages that one transaction of a purge deletes, so that it holds others up only briefly."""
+DELETED_MESSAGE_TEXT = "[deleted by its author]"
+"""Replaces the text of a deleted message in the transcript that the model reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class SenderLimits:
+    """Limits for each person: messages a minute, and waiting turns. 0 is no limit. Decisions are
+    never limited."""
+
+    per_minute: int = 0
+    waiting: int = 0
+
+    @property
+    def has_any(self) -> bool:
+        """Return whether there is a limit."""
+        return bool(self.per_minute or self.waiting)
+
+    def exceeded_limit(self, connection: SqlConnection, person: str, now: float) -> str:
+        """Return the limit that the message just stored exceeds, as in "fast:20" or "waiting:5".
+        Return "" if it exceeds none."""
+        if self.per_minute and _count_this_minute(connection, person, now) > self.per_minute:
+            return f"fast:{self.per_minute}"
+        if self.waiting:
+            # On Postgres, messages that are stored at the same moment do not see each other.
+            connection.lock_key(f"waiting:{person}")
+            sql = (
+                "SELECT count(*) FROM inbox WHERE person = ? AND is_decision = 0 AND state = 'new'"
+            )
+            if select_value(connection, sql, person) > self.waiting:
+                return f"waiting:{self.waiting}"
+        return ""
+
+
+class SenderConfig(Protocol):
+    """The configuration of what one person may send, which can be reloaded."""
+
+    @property
+    def sender_limits(self) -> SenderLimits:
+        """Return the limits that apply now."""
+
+
+class SqlInbox(SqlStore):
+    """The `Inbox` port. `runner` runs the turns, in this process or in all that share the database.
+    `config` has the current limits; None: there are none. A message over its sender's limit is
+    stored as refused and answered at once."""
+
+    def __init__(
+        self,
+        database: Database,
+        runner: LocalRunner | Jobs | None = None,
+        config: SenderConfig | None = None,
+    ) -> None:
+        super().__init__(database)
+        self._config = config
+        self._runner = runner or LocalRunner(database)
+
+    async def accept(self, message: Message) -> Receipt:
+        """Store the message and queue it. It is durable on return. Raise NotStored or
+        TooManyDeliveries if nothing was stored."""
+        decides = grammar.is_decision(message)
+        limits = self._config.sender_limits if self._config else SenderLimits()
+        waiting = 0
+
+        def take(stored: tuple[Receipt, bool]) -> None:
+            nonlocal waiting
+            waiting = self.enqueue(message, *stored)
+
+        # Without limits, and unless the message is known, this is one statement.
+        single = not limits.has_any and not message.origin.per_minute
+        with metrics.store_seconds.labels(message.address.platform).time():
+            try:
+                receipt, _ = await self._database.write(
+                    lambda c: self.store_message(c, message, decides, limits), take, single=single
+                )
+            except NotStored:
+                metrics.store_failures.inc()
+                raise
+        return replace(receipt, turns_ahead=receipt.turns_ahead + waiting)
+
+    def store_message(
+        self,
+        connection: SqlConnection,
+        message: Message,
+        decision: bool = False,
+        limits: SenderLimits | None = None,
+    ) -> tuple[Receipt, bool]:
+        """Store a message as a part of the caller's transaction. Return its receipt, and whether it
+        runs at once like a decision. Call `enqueue` with both once the transaction is committed."""
+        now, why = time.time(), ""
+        sender = _sender_of(message)
+        # Lock before the row gets its `seq`: on Postgres, sequence numbers do not follow the
+        # order of commits. The lock is in FROM, which runs before a row is made.
+        is_limited = limits is not None and limits.has_any and not decision
+        line_up = "0" if is_limited else self._runner.line_up_sql(decision)
+        row = connection.execute(
+            "INSERT INTO inbox (event_key, turn, conversation, channel, person, is_decision,"  # noqa: S608
+            " message, created_at, updated_at) SELECT :event_key, :turn, :conversation, :channel,"
+            " :person, :is_decision, :message, :now, :now"
+            f" FROM {connection.lock_source} AS lock WHERE 1 = 1"
+            f" ON CONFLICT DO NOTHING RETURNING seq, {line_up} AS turns_ahead",
+            {
+                "event_key": message.event_key,
+                "turn": message.turn,
+                **sender._asdict(),
+                "is_decision": decision,
+                "message": encode_json(message),
+                "now": now,
+            },
+        ).fetchone()
+        if row is not None:
+            seq, turns_ahead = row["seq"], row["turns_ahead"]
+            most = message.origin.per_minute
+            if most and _count_this_minute(connection, message.author.key, now) > most:
+                raise TooManyDeliveries
+            if limits is not None and is_limited:
+                if why := limits.exceeded_limit(connection, message.author.key, now):
+                    decision = True  # a refusal is answered at once, like a decision
+                    connection.execute(
+                        "UPDATE inbox SET is_decision = 1, refusal = ? WHERE seq = ?", (why, seq)
+                    )
+                sql = f"SELECT {self._runner.line_up_sql(decision)} FROM inbox WHERE seq = ?"  # noqa: S608
+                turns_ahead = select_value(connection, sql, seq)
+            return Receipt(seq, message.turn, True, int(turns_ahead), why), decision
+        row = connection.execute(
+            "SELECT seq, refusal FROM inbox WHERE event_key = ?", (message.event_key,)
+        ).fetchone()
+        receipt = Receipt(row["seq"], message.turn, is_new=False, refusal=row["refusal"])
+        return receipt, decision
+
+    def enqueue(self, message: Message, receipt: Receipt, decision: bool) -> int:
+        """Queue a message that `store_message` stored, after its transaction. Return how many turns
+        of its conversation come first, besides those in the receipt."""
+        if not receipt.is_new:
+            return 0
+        return self._runner.enqueue(receipt.seq, _sender_of(message), decision)
+
+    async def find_times(self, event_keys: Collection[str]) -> Mapping[str, float]:
+        """Return when the messages with these event keys were stored, without unknown ones."""
+        marks, keys = ", ".join("?" * len(event_keys)), tuple(event_keys)
+        sql = f"SELECT event_key, created_at FROM inbox WHERE event_key IN ({marks})"  # noqa: S608
+        rows = await self._database.read(lambda c: c.execute(sql, keys).fetchall(), single=True)
+        return {row["event_key"]: row["created_at"] for row in rows}
+
+    async def amend(self, event_key: str, message: Message | None) -> AmendResult:
+        """Store the edited text of a message, or withdraw a deleted one (None). Return whether its
+        turn had begun."""
+
+        def wake(amended: tuple[int, AmendResult]) -> None:
+            if message is None:
+                self._runner.wake(amended[0])
+
+        return (await self._database.write(lambda c: _amend_message(c, event_key, message), wake))[
+            1
+        ]
+
+    async def wait_for_answer(self, seq: int) -> Answer:
+        """Wait until the turn has ended and return its answer. Raise Forgotten if the message was
+        withdrawn or erased."""
+        return await self._runner.wait_until_ended(
+            seq, lambda: self._database.read(lambda c: _read_answer(c, seq), single=True)
+        )
+
+    async def run(self, handler: TurnHandler, platforms: Collection[str] = ()) -> None:
+        """Run the turns of these platforms (all if empty) with `handler`, until `drain`."""
+        await self._runner.run(handler, platforms)
+
+    async def cancel(self, seq: int) -> bool:
+        """Cancel the turn's handler if it runs, or withdraw the message if it waits. Return whether
+        it was stopped."""
+        if self._runner.cancel(seq):
+            return True
+        if await self._withdraw(seq):
+            self._runner.wake(seq)
+            return True
+        return self._runner.cancel(seq)  # the turn began meanwhile
+
+    @transaction
+    def _withdraw(self, connection: SqlConnection, seq: int) -> bool:
+        """Withdraw a message that waits, or ask the process that runs its turn to stop. Return
+        whether one of both was done."""
+        row = connection.read_locked_message(seq)
+        if row is None or row["state"] in FINAL_STATES:
+            return False
+        if row["state"] != "new":
+            return self._runner.request_stop(connection, row)
+        _withdraw_message(connection, seq, decode_json(Message, row["message"]), "new")
+        return True
+
+    def is_stopped(self, seq: int) -> bool:
+        """Return whether a person's `cancel`, not a drain, cancelled the turn's handler."""
+        return self._runner.is_stopped(seq)
+
+    def is_taken_over(self, seq: int) -> bool:
+        """Return whether another process has the turn now."""
+        return self._runner.is_taken_over(seq)
+
+    def set_admission(self, admit: Admit) -> None:
+        """Call `admit` before each turn from now on."""
+        self._runner.admit = admit
+
+    async def find_unstarted(self, seq: int) -> tuple[Message, float] | None:
+        """Return the message of a turn without a stored answer, and when it was stored (seconds
+        since 1970). Return None for any other turn."""
+        if fetched := self._runner.fetched_message(seq):
+            return decode_json(Message, fetched[0]), fetched[1]
+        row = await self._database.read(lambda c: get_row(c, seq), single=True)
+        if row is None or row["state"] not in ("new", "running"):
+            return None
+        return decode_json(Message, row["message"]), row["created_at"]
+
+    def leave_place(self, seq: int) -> None:
+        """Give the turn's place to another turn. From now on it only waits, or posts."""
+        self._runner.leave_place(seq)
+
+    async def take_place(self, seq: int) -> None:
+        """Wait for a place again after `leave_place`."""
+        await self._runner.take_place(seq)
+
+    async def running_turn(self, conversation: str) -> int | None:
+        """Return the `seq` of the turn that runs in that conversation, None if none runs."""
+        return await self._runner.running_turn(conversation)
+
+    async def drain(self, grace: float) -> None:
+        """Start nothing more, let turns finish for `grace` seconds, and put the rest back."""
+        await self._runner.drain(grace)
+
+    async def purge(self, before: float, area: ConversationArea = ALL_CONVERSATIONS) -> int:
+        """Delete the area's finished messages that changed last before `before`, with the rows that
+        belong to them. Return how many messages there were."""
+        last = total = 0
+        while True:
+            last, deleted = await self._purge_oldest(before, area, last)
+            total += deleted
+            if not last:
+                break
+        if area.is_one_request:
+            await self._database.write(lambda c: _drop_conversations(c, before, area))
+        return total
+
+    @transaction
+    def _purge_oldest(
+        self, connection: SqlConnection, before: float, area: ConversationArea, after: int
+    ) -> tuple[int, int]:
+        """Delete the oldest messages after that `seq`. Return the last one and their number."""
+        there, values = area_condition(area)
+        old = "SELECT seq FROM inbox_finished WHERE updated_at < ?"
+        if area != ALL_CONVERSATIONS:
+            old += f" AND seq IN (SELECT seq FROM inbox WHERE {there})"  # noqa: S608
+        sql = f"SELECT max(seq) FROM ({old} AND seq > ? ORDER BY seq LIMIT ?) AS oldest"  # noqa: S608
+        limit = PURGED_MESSAGES_PER_TRANSACTION
+        last = select_value(connection, sql, before, *values, after, limit)
+        if last is None:
+            return 0, 0
+        for table in (*self._database.schema.purged_with("inbox"), "inbox"):
+            gone = connection.execute(
+                f"DELETE FROM {table} WHERE seq <= ? AND seq IN ({old} AND seq > ?)",  # noqa: S608
+                (last, before, *values, after),
+            )
+        return last, gone.rowcount
+
+
+def _sender_of(message: Message) -> Sender:
+    """Return the keys by which the turns of this message are ordered."""
+    address = message.address
+    return Sender(address.conversation, address.channel_key, message.author.key)
+
+
+def _drop_conversations(connection: SqlConnection, before: float, area: ConversationArea) -> None:
+    """Delete the area's unused conversations without messages and items. Each single request has a
+    conversation of its own, and nobody returns to it."""
+    there, values = area_condition(area)
+    unused = (
+        f"SELECT conversation FROM conversations WHERE used_at < ? AND {there}"  # noqa: S608
+        " AND NOT EXISTS (SELECT 1 FROM inbox"
+        "  WHERE inbox.conversation = conversations.conversation)"
+        " AND NOT EXISTS (SELECT 1 FROM items JOIN threads ON threads.id = items.thread"
+        "  WHERE threads.conversation = conversations.conversation)"
+    )
+    for table in ("threads", "conversations"):
+        connection.execute(
+            f"DELETE FROM {table} WHERE conversation IN ({unused})",  # noqa: S608
+            (before, *values),
+        )
+
+
+def _count_this_minute(connection: SqlConnection, person: str, now: float) -> int:
+    """Count one more message of the person, and return how many there are in this minute."""
+    scope, minute = f"minute:{person}", str(int(now // 60))
+    connection.execute("DELETE FROM counters WHERE scope = ? AND period <> ?", (scope, minute))
+    sql = (
+        "INSERT INTO counters (scope, period, person, turns) VALUES (?, ?, ?, 1)"
+        " ON CONFLICT (scope, period) DO UPDATE SET turns = counters.turns + 1 RETURNING turns"
+    )
+    return int(select_value(connection, sql, scope, minute, person))
+
+
+def _read_answer(connection: SqlConnection, seq: int) -> Answer | None:
+    """Return the answer of a turn, None if it has not ended. Raise Forgotten if the message was
+    withdrawn or erased."""
+    row = get_row(connection, seq)
+    if row is None or row["state"] == "withdrawn":
+        raise Forgotten
+    if row["state"] not in FINAL_STATES:
+        return None
+    if row["answer"]:
+        return decode_json(Answer, row["answer"])
+    return Answer("", status="stopped")  # ended before there was an answer
+
+
+def _amend_message(
+    connection: SqlConnection, event_key: str, message: Message | None
+) -> tuple[int, AmendResult]:
+    """Store an edited message or withdraw it (None). Return its `seq` and the result. An edit older
+    than what is stored is ignored, as is an edit of a withdrawn message."""
+    found = select_value(connection, "SELECT seq FROM inbox WHERE event_key = ?", event_key)
+    row = connection.read_locked_message(found) if found else None
+    if row is None:
+        return 0, "unknown"
+    seq, state, known = row["seq"], row["state"], decode_json(Message, row["message"])
+    if message is None:
+        _withdraw_message(connection, seq, known, state)
+        return seq, "unstarted" if state in ("new", "withdrawn") else "started"
+    blank = state == "withdrawn" or not (known.text or known.attachments)
+    if blank or message.sent_at < known.sent_at:
+        return seq, "unknown"
+    text, files, at = message.text, message.attachments, message.sent_at
+    edited = replace(known, text=text, attachments=files, mentions=message.mentions, sent_at=at)
+    _rewrite_message(connection, seq, edited)
+    return seq, "unstarted" if state == "new" else "started"
+
+
+def _withdraw_message(connection: SqlConnection, seq: int, message: Message, state: str) -> None:
+    """Remove the message's text and files. If its turn has begun, replace its text in the
+    transcript, too."""
+    to = message.reply_to if state != "new" else replace(message.reply_to, token="")
+    bare = replace(
+        message, text="", attachments=(), context=(), program_context=(), mentions=(), reply_to=to
+    )
+    _rewrite_message(connection, seq, bare)
+    connection.execute("UPDATE inbox SET state = 'withdrawn' WHERE seq = ? AND state = 'new'",
+                       (seq,))  # fmt: skip
+    if state != "new":
+        for row in connection.execute(
+            "SELECT id, item FROM items WHERE seq = ?", (seq,)
+        ).fetchall():
+            item = decode_json(Item, row["item"])
+            if item.role == "user":
+                blank = encode_json(replace(item, text=DELETED_MESSAGE_TEXT, files=()))
+                connection.execute("UPDATE items SET item = ? WHERE id = ?", (blank, row["id"]))
+
+
+def _rewrite_message(connection: SqlConnection, seq: int, message: Message) -> None:
+    """Store the new content. An edit before the turn begins can also make the message a decision,
+    or a decision a message."""
+    connection.execute(
+        "UPDATE inbox SET message = ?, updated_at = ?,"
+        " is_decision = CASE state WHEN 'new' THEN ? ELSE is_decision END WHERE seq = ?",
+        (encode_json(message), time.time(), grammar.is_decision(message), seq),
+    )

@@ -1,0 +1,659 @@
+"""The journal of turns: the SQL that records every step of a turn, so that it survives a crash.
+
+Each method of `Journal` is one transaction. A write that continues a turn checks its attempt and
+generation in the same transaction. So a process that has lost a turn cannot continue it.
+"""
+
+from __future__ import annotations
+
+import functools
+import secrets
+import time
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from core.base.errors import Superseded, TakenOver
+from core.changes import ledger as changes
+from core.domain.conversation_ports import TransactionStep
+from core.domain.messages import Answer, Card, Item, Message, Post, Usage, decode_json, encode_json
+from core.domain.records import (
+    ALL_CONVERSATIONS,
+    FINAL_STATES,
+    ConversationArea,
+    ForgetResult,
+    Need,
+    Outcome,
+    Provenance,
+    RecordedMessage,
+    Remote,
+    RoundOutput,
+    Thread,
+    ToolCall,
+    Turn,
+    TurnState,
+    TurnSummary,
+)
+from core.journal import threads
+from core.journal.tables import IS_OPEN
+from core.journal.threads import SqlThreads
+from core.journal.turn_rows import read_items, read_turn, turn_begun_by_fetch
+from core.money import budget
+from core.store.database import (
+    Database,
+    SqlConnection,
+    SqlRow,
+    query,
+    select_value,
+    transaction,
+)
+
+T = TypeVar("T")
+P = ParamSpec("P")
+MAX_LISTED_TURNS = 50
+"""How many unfinished turns and how many failed ones an operator sees."""
+MAX_SEARCHED_TURNS = 5_000
+"""How many of the newest messages are searched for failed turns, because no index finds them."""
+_SUMMARY_COLUMNS = ("turn", "person", "conversation", "state", "reason", "created_at", "updated_at")
+LOST_CALL_TEXT = "error: interrupted, result unknown"
+"""The output that the model reads for a tool call without a result when its turn was answered."""
+_IS_CURRENT = (
+    "now.attempt = :attempt AND (now.is_decision = 1 OR now.generation = :generation)"
+    f" AND now.state NOT IN ({', '.join(repr(state) for state in sorted(FINAL_STATES))})"
+)
+"""The condition of `_read_current` in a step of a turn (`SqlConnection.run_for_turn`)."""
+_ADD_RESPONSE_SQL = (
+    "INSERT INTO rounds (seq, number, response) SELECT :seq, :number, :response FROM now"  # noqa: S608
+    f" WHERE {_IS_CURRENT} ON CONFLICT (seq, number) DO UPDATE SET response = excluded.response"
+)
+_ADD_POST_SQL = (
+    "UPDATE posts SET post = :post, state = 'posted', updated_at = :at FROM now"
+    " WHERE posts.seq = :seq AND posts.number = :number AND posts.state <> 'removed'"
+    " AND now.attempt <= :attempt"
+)
+"""Records the platform's id of a post. An older generation may do so, too."""
+_END_TURN_SQL = (
+    "UPDATE inbox SET state = :state, reason = :reason, updated_at = :at FROM now"  # noqa: S608
+    f" WHERE inbox.seq = :seq AND {_IS_CURRENT}"
+)
+
+
+def _current_turn_transaction(
+    method: Callable[Concatenate[Journal, SqlConnection, Turn, P], None],
+) -> Callable[Concatenate[Journal, Turn, P], Coroutine[Any, Any, None]]:
+    """Decorate a method that takes a connection. Callers await it without the connection, and it
+    runs as `_write_from` runs its `work`."""
+
+    @functools.wraps(method)
+    async def write(journal: Journal, turn: Turn, /, *args: P.args, **options: P.kwargs) -> None:
+        await journal._write_from(
+            turn, lambda connection, _: method(journal, connection, turn, *args, **options)
+        )
+
+    return write
+
+
+class Journal(SqlThreads):
+    """The durable record of turns and threads. Each method is one transaction, durable on return;
+    but a power failure may undo `begin` and `end_turn`, which the next start then repeats.
+
+    A Turn with an outdated attempt or generation raises Superseded. TakenOver means that the turn
+    belongs to another process now. A full disk raises NotStored.
+    """
+
+    def __init__(
+        self, database: Database, owner: str = "", is_alive: Callable[[], bool] | None = None
+    ) -> None:
+        """Create the journal of one process.
+
+        `owner` is the id of this process; a random one by default. `is_alive` returns False as soon
+        as other processes may count this one as dead and take over its turns; None for one process.
+        """
+        super().__init__(database)
+        self.on_end: Callable[[int], None] | None = None
+        """Called with the `seq` of each turn that `end_turn` ended."""
+        self.take_begun: Callable[[int], Mapping[str, Any] | None] | None = None
+        """Returns the result of `ponte_begin` if the turn began when it was fetched."""
+        self._is_alive = is_alive
+        self._owner = owner or secrets.token_hex(8)
+        """The id of this process. `begin` counts another attempt only if a different process has
+        the turn."""
+
+    def check_ownership(self) -> None:
+        """Raise TakenOver if other processes may count this one as dead."""
+        if self._is_alive and not self._is_alive():
+            raise TakenOver
+
+    async def begin(self, seq: int) -> Turn | None:
+        """Start an attempt of a turn and return the turn. Return None if the turn has ended.
+
+        The attempt counts even if the process is killed at once. After a power failure, it may not
+        count.
+        """
+        if self.take_begun and (begun := self.take_begun(seq)):
+            turn = turn_begun_by_fetch(seq, begun)
+            if not turn.message.replaced_turn:
+                return turn
+        return await self._database.write(
+            lambda c: _begin_turn(c, seq, self._owner), repeatable=True
+        )
+
+    async def record_user_message(
+        self, turn: Turn, items: Sequence[Item], reserve: TransactionStep | None = None
+    ) -> RecordedMessage:
+        """Add the person's message to the transcript, once. Return the turn's items, and the
+        origin of the texts in its thread.
+
+        Notes about changes that the thread has not received yet come first. `reserve` runs in the
+        same transaction; if it raises, nothing is stored. Raises Superseded.
+        """
+        message = turn.message
+        quoted = any(not quote.is_note for quote in message.context)
+        quoted = quoted or any(one.name == "assistant" for one in message.program_context)
+        is_outside = bool(message.attachments or quoted or not message.origin.is_authored)
+
+        def write(connection: SqlConnection, current: SqlRow) -> RecordedMessage:
+            stored = read_items(connection, turn.seq) if current["has_items"] else ()
+            if not stored:
+                person = message.author.key
+                has_notes = current["has_notes"]
+                notes = changes.take_notes(connection, turn.thread) if has_notes else ()
+                stored = _add_items(connection, turn, notes, "")
+                stored += _add_items(connection, turn, items, person)
+                if is_outside:
+                    threads.mark_outside_text(connection, turn.thread)
+            if turn.is_thread_new and not (is_outside or message.program_context):
+                provenance = Provenance(False)  # the message is all of it
+            else:
+                provenance = threads.read_provenance(
+                    connection, turn.thread, message.author.key, turn.seq
+                )
+            # Last, because other transactions wait for the counter that everybody shares.
+            if reserve is not None:
+                reserve(connection)
+            return RecordedMessage(stored, provenance)
+
+        return await self._write_from(turn, write)
+
+    async def record_response(
+        self, turn: Turn, number: int, response: str, others: Sequence[Remote] = ()
+    ) -> None:
+        """Record the id of a round's response, so that it can be erased, and `others` with it.
+
+        Raises Superseded, or TakenOver if a later attempt exists. The ids are kept all the same.
+        """
+        remotes = (*others, Remote("response", response))
+
+        # The ids are recorded even if the turn is not current any more, so that they can be erased.
+        insert, values = threads.insert_remotes(
+            turn.thread, remotes,
+            forgotten="NOT EXISTS (SELECT 1 FROM now WHERE generation = :generation)",
+        )  # fmt: skip
+        steps = [step for step in (insert, _ADD_RESPONSE_SQL) if step]
+        values |= {"response": response, "number": number}
+        try:
+            is_current = await self._database.write(
+                lambda c: _read_current(c, turn, steps, values) is not None, single=True
+            )
+        except TakenOver:  # it rolled the transaction back, with the ids
+            for remote in remotes:
+                await self.record_remote(turn.thread, remote)
+            raise
+        if not is_current:
+            raise Superseded
+
+    @_current_turn_transaction
+    def record_round(
+        self,
+        connection: SqlConnection,
+        turn: Turn,
+        said: RoundOutput,
+        started: ToolCall | None = None,
+    ) -> None:
+        """Record the model's output of a round.
+
+        `started` is the round's tool call that starts now, if the round has only one.
+        """
+        _add_round(connection, turn, said)
+        if started:
+            _start_call(connection, turn, started)
+
+    @_current_turn_transaction
+    def record_call_start(self, connection: SqlConnection, turn: Turn, call: ToolCall) -> None:
+        """Record that a tool call started. Raises Superseded."""
+        _start_call(connection, turn, call)
+
+    @_current_turn_transaction
+    def record_call_handle(
+        self, connection: SqlConnection, turn: Turn, call_id: str, handle: str
+    ) -> None:
+        """Record the handle by which another system knows a tool call. Raises Superseded."""
+        connection.execute(
+            "UPDATE calls SET handle = ? WHERE seq = ? AND call_id = ?",
+            (handle, turn.seq, call_id),
+        )
+
+    @_current_turn_transaction
+    def record_call_end(
+        self, connection: SqlConnection, turn: Turn, call_id: str, outcome: Outcome
+    ) -> None:
+        """Record the outcome of a tool call and settle its cost, unless it was recorded before.
+
+        If the transcript contains the call, append its output there.
+        """
+        changed = connection.execute(
+            "UPDATE calls SET outcome = ?, ended_at = ?"
+            " WHERE seq = ? AND call_id = ? AND outcome IS NULL RETURNING name",
+            (encode_json(outcome), time.time(), turn.seq, call_id),
+        ).fetchone()
+        if changed is None:
+            return
+        name = outcome.paid or changed["name"]
+        budget.settle_call(connection, turn.seq, call_id, name, outcome.usage)
+        # A command that a person typed has no call in the transcript.
+        items = read_items(connection, turn.seq)
+        if any(item.kind == "call" and item.call_id == call_id for item in items):
+            output = Item(kind="output", call_id=call_id, text=outcome.text, files=outcome.files)
+            _add_items(connection, turn, [output], "", turn.needs | outcome.needs)
+
+    async def record_answer(
+        self,
+        turn: Turn,
+        answer: Answer,
+        last: RoundOutput | None = None,
+        key: str = "",
+        also: TransactionStep | None = None,
+    ) -> None:
+        """Store the answer, record open tool calls as interrupted, and settle reserved costs.
+        `also` runs in the same transaction.
+
+        Do nothing if the turn has an answer already.
+        """
+
+        def write(connection: SqlConnection, current: SqlRow) -> None:
+            changed = connection.execute(
+                "UPDATE inbox SET state = ?, answer = ?, updated_at = ?"
+                " WHERE seq = ? AND state = 'running'",
+                ("posting" if key else "answered", encode_json(answer), time.time(), turn.seq),
+            )
+            if not changed.rowcount:
+                return
+            if also is not None:
+                also(connection)
+            unsettled = None
+            if last is not None:
+                unsettled = _add_round(connection, turn, last, has_holds=current["has_holds"])
+            if current["has_holds"]:
+                budget.settle_holds(connection, turn.seq, unsettled)
+            has_calls = last is None or last.number > 1 or any(i.kind == "call" for i in last.items)
+            # The first round has no calls before it, and most turns end with it.
+            items = (
+                read_items(connection, turn.seq) if has_calls or answer.status == "stopped" else ()
+            )
+            said = [
+                Item(kind="output", call_id=id, text=LOST_CALL_TEXT)
+                for id in sorted(_open_calls(items))
+            ]
+            if answer.status == "stopped" and items and answer.text:
+                said.append(Item(kind="message", role="assistant", text=answer.text))
+            _add_items(connection, turn, said, "", turn.needs)
+            if turn.undelivered_reason:
+                connection.execute(
+                    "UPDATE inbox SET is_notified = 1"
+                    " WHERE conversation = ? AND state = 'undeliverable' AND is_notified = 0",
+                    (turn.message.address.conversation,),
+                )
+            if key:
+                _insert_post(connection, turn, 1, key)
+
+        await self._write_from(turn, write)
+
+    @_current_turn_transaction
+    def record_posting(self, connection: SqlConnection, turn: Turn, number: int, key: str) -> None:
+        """Record that the part `number` of the answer is about to be posted under `key`."""
+        _insert_post(connection, turn, number, key)
+        connection.execute(
+            "UPDATE inbox SET state = 'posting' WHERE seq = ? AND state = 'answered'", (turn.seq,)
+        )
+
+    @transaction
+    def record_posted(self, connection: SqlConnection, turn: Turn, number: int, post: str) -> None:
+        """Record the platform's id of a post. An older generation may do so too, but not an older
+        attempt: that raises TakenOver."""
+        attempt = select_value(connection, "SELECT attempt FROM inbox WHERE seq = ?", turn.seq)
+        if (attempt or 0) > turn.attempt:
+            raise TakenOver
+        _mark_posted(connection, turn, number, post)
+
+    async def record_removed(self, turn: Turn, number: int) -> None:
+        """Record that a person deleted the post `number` of a turn."""
+        await self._execute(
+            "UPDATE posts SET state = 'removed', updated_at = ? WHERE seq = ? AND number = ?",
+            time.time(), turn.seq, number,
+        )  # fmt: skip
+
+    async def end_turn(
+        self, turn: Turn, state: TurnState, reason: str = "", posted: Post | None = None
+    ) -> None:
+        """Set the final state of a turn and erase its `reply_to` token.
+
+        If the turn is superseded, raises Superseded, but stores `posted`. If a later attempt
+        exists, raises TakenOver and stores nothing.
+        """
+        has_token = bool(turn.message.reply_to.token)
+        steps = [_END_TURN_SQL]
+        values: dict[str, object] = {"state": state, "reason": reason, "at": time.time()}
+        if posted is not None:
+            steps.insert(0, _ADD_POST_SQL)
+            values |= {"number": posted.number, "post": posted.id}
+
+        def write(connection: SqlConnection) -> bool:
+            if has_token and _read_current(connection, turn) is not None:
+                _erase_token(connection, turn)
+            return _read_current(connection, turn, steps, values) is not None
+
+        def note(is_current: bool) -> None:
+            if is_current and self.on_end:
+                self.on_end(turn.seq)
+
+        # If a power failure undoes this, the next start finds the post and ends the turn again.
+        if not await self._database.write(write, note, single=not has_token, repeatable=True):
+            raise Superseded
+
+    @transaction
+    def abandon(self, connection: SqlConnection, seq: int, reason: str) -> None:
+        """End a turn that can be neither read nor answered as undeliverable. The person learns of
+        it in the next turn."""
+        row = connection.read_locked_message(seq)
+        if row is not None and row["state"] not in FINAL_STATES:
+            connection.execute(
+                "UPDATE inbox SET state = 'undeliverable', reason = ?, updated_at = ?"
+                " WHERE seq = ?",
+                (reason, time.time(), seq),
+            )
+
+    @_current_turn_transaction
+    def put_back(self, connection: SqlConnection, turn: Turn) -> None:
+        """Return the turn to the queue with all its records, without counting this attempt."""
+        connection.execute(
+            "UPDATE inbox SET attempt = attempt - 1, owner = '',"
+            " state = CASE state WHEN 'running' THEN 'new' ELSE state END WHERE seq = ?",
+            (turn.seq,),
+        )
+
+    async def record_remote(self, thread: str, remote: Remote) -> None:
+        """Record an object on the model's server that must be erased with the thread."""
+        await self._database.write(
+            lambda c: threads.record_remotes(c, thread, [remote], self._owner), single=True
+        )
+
+    @transaction
+    def current_thread(self, connection: SqlConnection, conversation: str) -> Thread:
+        """Return the current thread of a conversation; create it if there is none."""
+        connection.lock_key(conversation)
+        return threads.use_thread(connection, conversation)[0]
+
+    async def provenance(self, thread: str, person: str, before: int) -> Provenance:
+        """Return the origin of a thread's texts, as seen by `person` (a key)."""
+        return await self._database.read(
+            lambda c: threads.read_provenance(c, thread, person, before)
+        )
+
+    @query
+    def usage_of(self, connection: SqlConnection, seq: int) -> Usage:
+        """Return the tokens and the cost of a turn as counted so far; zero if none are."""
+        row = connection.execute(
+            "SELECT input, cached, output, reasoning, cost FROM usage WHERE seq = ?", (seq,)
+        ).fetchone()
+        return Usage(**dict(row)) if row else Usage()
+
+    @transaction
+    def replace_cards(
+        self, connection: SqlConnection, seq: int, cards: Sequence[Card] = ()
+    ) -> Turn | None:
+        """Replace cards of the same ids in a turn's answer and return the turn.
+
+        Return None if the turn does not exist or was withdrawn.
+        """
+        row = connection.read_locked_message(seq)
+        if row is None or row["state"] == "withdrawn":
+            return None
+        turn = read_turn(connection, row)
+        if turn.answer is None or not cards:
+            return turn
+        newer = {card.id: card for card in cards}
+        shown = tuple(newer.get(card.id, card) for card in turn.answer.cards)
+        answer = replace(turn.answer, cards=shown)
+        connection.execute("UPDATE inbox SET answer = ? WHERE seq = ?", (encode_json(answer), seq))
+        return replace(turn, answer=answer)
+
+    @query
+    def seq_of_post(self, connection: SqlConnection, post: str) -> int | None:
+        """Return the `seq` of the turn that a post of Ponte belongs to, None if no turn has it.
+        `post` is the platform's id of the post."""
+        seq: int | None = select_value(connection, "SELECT seq FROM posts WHERE post = ?", post)
+        return seq
+
+    async def record_post_removal(self, post: str) -> None:
+        """Record that a person deleted a post, given by the platform's id."""
+        await self._execute(
+            "UPDATE posts SET state = 'removed', updated_at = ? WHERE post = ?", time.time(), post
+        )
+
+    async def forget(self, conversation: str) -> ForgetResult:
+        """Blank a conversation, raise its generation, and mark its remote objects for erasure."""
+        return await self._database.write(lambda c: threads.forget_conversation(c, conversation))
+
+    @query
+    def list_recent_turns(self, connection: SqlConnection) -> Sequence[TurnSummary]:
+        """Return the unfinished turns, the oldest first, then those of the newest messages that
+        failed, the latest first. Their texts are left out."""
+        rows = connection.execute(
+            f"SELECT * FROM inbox WHERE {IS_OPEN} ORDER BY seq LIMIT ?",  # noqa: S608
+            (MAX_LISTED_TURNS,),
+        ).fetchall()
+        rows += connection.execute(
+            "SELECT * FROM (SELECT * FROM inbox ORDER BY seq DESC LIMIT ?) AS newest"
+            " WHERE state IN ('failed', 'undeliverable') ORDER BY created_at DESC LIMIT ?",
+            (MAX_SEARCHED_TURNS, MAX_LISTED_TURNS),
+        ).fetchall()
+        return [_summary_of(row) for row in rows]
+
+    async def list_idle_conversations(
+        self, idle_since: float, area: ConversationArea = ALL_CONVERSATIONS
+    ) -> Sequence[str]:
+        """Return the keys of conversations in `area` that nobody used since `idle_since` (seconds
+        since the epoch)."""
+        return await self._database.read(
+            lambda c: threads.list_idle_conversations(c, idle_since, area)
+        )
+
+    async def _write_from(self, turn: Turn, work: Callable[[SqlConnection, SqlRow], T]) -> T:
+        """Run `work` in a transaction in which the turn is current, and return its result. `work`
+        gets the turn's row of `current_turns`.
+
+        Raises Superseded, or TakenOver if another process has the turn or may take it.
+        """
+
+        def write_if_current(connection: SqlConnection) -> T:
+            current = _read_current(connection, turn)
+            if current is None:
+                raise Superseded
+            return work(connection, current)
+
+        result = await self._database.write(write_if_current)
+        self.check_ownership()
+        return result
+
+
+def _begin_turn(connection: SqlConnection, seq: int, owner: str) -> Turn | None:
+    """Start an attempt of a turn and return the turn with all its records.
+
+    Return None if the turn does not exist or has ended. The attempt number rises unless `owner` has
+    the turn already. A turn keeps the generation and thread of its first attempt.
+    """
+    row = connection.read_locked_message(seq)
+    if row is None or row["state"] in FINAL_STATES:
+        return None
+    again = row["owner"] == owner
+    thread, is_thread_new = threads.use_thread(connection, row["conversation"])
+    attempt = max(1, row["attempt"] + (0 if again else 1))
+    state: TurnState = "running" if row["state"] == "new" else row["state"]
+    first = row["attempt"] == 0 and row["state"] == "new"
+    generation = thread.generation if first or not row["thread"] else row["generation"]
+    own_thread = row["thread"] or thread.id
+    connection.execute(
+        "UPDATE inbox SET state = ?, attempt = ?, generation = ?, thread = ?, owner = ?,"
+        " updated_at = ? WHERE seq = ?",
+        (state, attempt, generation, own_thread, owner, time.time(), seq),
+    )
+    # A turn that never began has no thread and no records. One that was put back has both.
+    turn = read_turn(connection, row, has_records=bool(row["thread"]))
+    if turn.message.replaced_turn:
+        _replace_earlier_turn(connection, turn)
+    return replace(
+        turn, attempt=attempt, generation=generation, thread=own_thread, state=state,
+        is_thread_new=is_thread_new and own_thread == thread.id,
+    )  # fmt: skip
+
+
+def _erase_token(connection: SqlConnection, turn: Turn) -> None:
+    """Erase the `reply_to` token of a turn."""
+    row = connection.execute("SELECT message FROM inbox WHERE seq = ?", (turn.seq,)).fetchone()
+    # Read again, because the person may have edited the message since the turn began.
+    present = decode_json(Message, row["message"])
+    bare = replace(present, reply_to=replace(turn.message.reply_to, token=""))
+    connection.execute("UPDATE inbox SET message = ? WHERE seq = ?", (encode_json(bare), turn.seq))
+
+
+def _replace_earlier_turn(connection: SqlConnection, turn: Turn) -> None:
+    """Hide the turn that this one replaces from the model, and withdraw its proposals.
+
+    Do nothing if somebody decided on one of its proposals or it has paid for something. The
+    replaced turn must have ended, and must be of the same person in the same conversation.
+    """
+    message = turn.message
+    old = connection.execute(
+        "SELECT seq FROM inbox WHERE turn = ? AND conversation = ? AND person = ? AND seq < ?"
+        " AND replaced_by = '' AND state NOT IN ('new', 'running', 'answered', 'posting')",
+        (message.replaced_turn, message.address.conversation, message.author.key, turn.seq),
+    ).fetchone()
+    if old is None or changes.has_irrevocable_work(connection, old["seq"]):
+        return
+    changes.withdraw_proposals(connection, old["seq"])
+    connection.execute("UPDATE inbox SET replaced_by = ? WHERE seq = ?", (turn.id, old["seq"]))
+    connection.execute("UPDATE items SET is_replaced = 1 WHERE seq = ?", (old["seq"],))
+
+
+def _start_call(connection: SqlConnection, turn: Turn, call: ToolCall) -> None:
+    """Record that a tool call started, and that its thread contains text from outside."""
+    connection.execute(
+        "INSERT INTO calls (seq, call_id, person, name, arguments, effect, started_at) VALUES"
+        " (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (seq, call_id) DO UPDATE"
+        " SET started_at = excluded.started_at",
+        (turn.seq, call.call_id, turn.message.author.key, call.name, call.arguments,
+         call.effect, time.time()),
+    )  # fmt: skip
+    threads.mark_outside_text(connection, turn.thread)
+
+
+def _read_current(
+    connection: SqlConnection, turn: Turn, steps: Sequence[str] = (),
+    values: Mapping[str, object] = MappingProxyType({}),
+) -> SqlRow | None:  # fmt: skip
+    """Lock the conversation; return the turn's row of `current_turns` if this is the current
+    attempt of an unfinished turn, otherwise None. Run `steps` with `values` in either case.
+
+    The turn must also be of the conversation's current generation. The lock keeps the result valid
+    until the transaction ends. Raises TakenOver if a later attempt exists.
+    """
+    guards = {
+        "seq": turn.seq, "conversation": turn.message.address.conversation,
+        "attempt": turn.attempt, "generation": turn.generation,
+    }  # fmt: skip
+    row = connection.run_for_turn(steps, {**guards, **values})
+    if row is not None and row["attempt"] > turn.attempt:
+        raise TakenOver
+    if row is None or row["attempt"] != turn.attempt:
+        return None
+    # A statement that runs alone is repeated if its connection broke. It may have ended the turn.
+    if row["state"] in FINAL_STATES and row["state"] != values.get("state"):
+        return None
+    # A decision may itself be the `forget` that raised the generation.
+    return row if row["is_decision"] or row["generation"] == turn.generation else None
+
+
+def _add_items(
+    connection: SqlConnection, turn: Turn, items: Sequence[Item], person: str,
+    needs: Collection[Need] = (),
+) -> tuple[Item, ...]:  # fmt: skip
+    """Append items to the transcript, and return them as they are stored. `person` is their
+    author's key, "" for Ponte; `needs` are the rights without which nobody may read them."""
+    now, stored, texts = time.time(), threads.encode_needs(needs), [*map(encode_json, items)]
+    if texts:
+        connection.executemany(
+            "INSERT INTO items (seq, thread, person, item, created_at, needs)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            [(turn.seq, turn.thread, person, item, now, stored) for item in texts],
+        )
+    return tuple(decode_json(Item, item) for item in texts)
+
+
+def _open_calls(items: Sequence[Item]) -> set[str]:
+    """Return the ids of the calls that have no output."""
+    ended = {item.call_id for item in items if item.kind == "output"}
+    return {item.call_id for item in items if item.kind == "call"} - ended
+
+
+def _add_round(
+    connection: SqlConnection, turn: Turn, said: RoundOutput, *, has_holds: bool = True
+) -> Sequence[SqlRow] | None:
+    """Record the model's output of a round and settle its cost, unless it was recorded before.
+    Return the reservations of the turn that are left, None if they were not read. `has_holds` is
+    False if it has no reservations."""
+    # The WHERE makes this idempotent: a complete round is not changed, and counts as 0 rows.
+    changed = connection.execute(
+        "INSERT INTO rounds (seq, number, is_complete, model) VALUES (?, ?, 1, ?)"
+        " ON CONFLICT (seq, number) DO UPDATE SET is_complete = 1, model = excluded.model"
+        " WHERE rounds.is_complete = 0",
+        (turn.seq, said.number, said.model),
+    )
+    if changed.rowcount:
+        _add_items(connection, turn, said.items, "", turn.needs)
+        return budget.settle_round(
+            connection, turn.seq, said.number, said.usage, said.model, has_holds=has_holds
+        )
+    return None
+
+
+def _insert_post(connection: SqlConnection, turn: Turn, number: int, key: str) -> None:
+    """Record that the part `number` of the answer is about to be posted under `key`.
+
+    A part that was posted or removed already does not change.
+    """
+    connection.execute(
+        "INSERT INTO posts (seq, number, person, key, state, updated_at)"
+        " VALUES (?, ?, ?, ?, 'posting', ?) ON CONFLICT (seq, number) DO UPDATE"
+        " SET key = excluded.key, updated_at = excluded.updated_at WHERE posts.state = 'posting'",
+        (turn.seq, number, turn.message.author.key, key, time.time()),
+    )
+
+
+def _mark_posted(connection: SqlConnection, turn: Turn, number: int, post: str) -> None:
+    """Record the platform's id of a post, unless a person has deleted the post."""
+    connection.execute(
+        "UPDATE posts SET post = ?, state = 'posted', updated_at = ?"
+        " WHERE seq = ? AND number = ? AND state != 'removed'",
+        (post, time.time(), turn.seq, number),
+    )
+
+
+def _summary_of(row: SqlRow) -> TurnSummary:
+    """Return a turn without its texts. `reason` of a failed one is the code of its answer, unless a
+    reason is stored."""
+    is_failed = row["state"] in ("failed", "undeliverable")
+    summary = TurnSummary(*[*(row[name] for name in _SUMMARY_COLUMNS), is_failed])
+    if summary.state == "failed" and not summary.reason and row["answer"]:
+        return replace(summary, reason=decode_json(Answer, row["answer"]).code)
+    return summary

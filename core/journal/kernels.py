@@ -1,0 +1,109 @@
+"""Records which threads have or had a kernel, the process that runs their Python. There is one row
+for each thread."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from core.base.errors import NotStored
+from core.store.database import Database, SqlConnection, select_value
+from core.store.tables import TableDeclaration, text
+
+KERNELS = TableDeclaration(
+    name="kernels", whose="conversation",
+    not_exported="which process runs a thread's Python",
+    contents="which threads had a kernel; Postgres: which process runs a thread's Python",
+    kept="until the thread is forgotten",
+    columns=(text("thread"), text("process")), key=("thread",), deleted_by=("thread",),
+)  # fmt: skip
+
+
+class KernelRows:
+    """The kernel rows of a process that works alone. They outlive the process. After a restart they
+    show that a thread's variables are lost.
+
+    If the database fails, Python still runs, but a thread does not learn of that loss. Without a
+    `database`, nothing is stored.
+    """
+
+    why = "Ponte was restarted"
+    """Why an earlier kernel of a thread is gone."""
+
+    def __init__(self, database: Database | None, process: str = "") -> None:
+        self._database = database
+        self._process = process
+
+    async def is_here(self, thread: str) -> bool:
+        """Return True: no other process can have the thread's kernel."""
+        return True
+
+    async def record_start(self, thread: str) -> bool:
+        """Record that this process has started a kernel for the thread. Return whether the thread
+        had one before."""
+
+        def write(connection: SqlConnection) -> bool:
+            had = connection.execute("SELECT 1 FROM kernels WHERE thread = ?", (thread,)).fetchone()
+            connection.execute(
+                "INSERT INTO kernels (thread, process) VALUES (?, ?)"
+                " ON CONFLICT (thread) DO UPDATE SET process = excluded.process",
+                (thread, self._process),
+            ).close()
+            return had is not None
+
+        with suppress(NotStored):
+            return self._database is not None and await self._database.write(write)
+        return False
+
+    async def record_end(self, thread: str) -> None:
+        """Do nothing when the thread's kernel ends. The row stays, because it records that the
+        thread had one."""
+
+    async def forget(self, thread: str) -> None:
+        """Delete the thread's row."""
+        await self._write("DELETE FROM kernels WHERE thread = ?", thread)
+
+    async def _write(self, statement: str, *values: str) -> None:
+        if self._database is not None:
+            with suppress(NotStored):
+                await self._database.write(lambda c: c.execute(statement, values).close())
+
+
+class SharedKernelRows(KernelRows):
+    """The kernel rows of several processes. A row also names the process that has the kernel now,
+    "" if none has."""
+
+    why = "its previous process ended"
+    """Why an earlier kernel of a thread is gone."""
+
+    def __init__(
+        self, database: Database, process: str, tell: Callable[[str, str], Awaitable[None]]
+    ) -> None:
+        """`tell` sends the word "kernel" and the thread's id to all processes, so that each ends
+        its kernel of that thread."""
+        super().__init__(database, process)
+        self._shared = database
+        self._tell = tell
+
+    async def is_here(self, thread: str) -> bool:
+        """Return whether this process has the thread's kernel. Return True if the database
+        fails."""
+        sql = "SELECT process FROM kernels WHERE thread = ?"
+        try:
+            holder = await self._shared.read(lambda c: select_value(c, sql, thread))
+            return bool(holder == self._process)
+        except NotStored:
+            return True
+
+    async def record_end(self, thread: str) -> None:
+        """Record that this process no longer has the thread's kernel."""
+        await self._write(
+            "UPDATE kernels SET process = '' WHERE thread = ? AND process = ?",
+            thread, self._process,
+        )  # fmt: skip
+
+    async def forget(self, thread: str) -> None:
+        """Delete the thread's row, and end its kernel in every process."""
+        await super().forget(thread)
+        with suppress(NotStored):
+            await self._tell("kernel", thread)

@@ -1,0 +1,211 @@
+"""Procrastinate's job manager with the workarounds of Ponte, imported only with a shared database.
+
+Each workaround names the upstream issue (github.com/procrastinate-org/procrastinate) or the test
+that shows why it is needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any
+
+import structlog
+from procrastinate import PsycopgConnector
+from procrastinate.exceptions import ConnectorException
+from procrastinate.jobs import Job, Status
+from procrastinate.manager import JobManager, get_channel_for_queues
+
+from core.journal.fetched_turns import FetchedTurns, WaitForRoom
+
+log = structlog.get_logger("jobs")
+FETCH_RETRY_SECONDS = 0.2
+"""Seconds before a worker looks again after an error, and at least before a job that is due."""
+RELISTEN_SECONDS = 1.0
+"""Seconds before a worker that lost its connection for notifications opens another one."""
+FETCH_JOB_SQL = (
+    "SELECT job.*, CASE WHEN job.message IS NOT NULL AND job.lock IS NOT NULL"
+    " AND NOT job.has_kernels"
+    " THEN ponte_begin((job.args ->> 'seq')::bigint, job.lock, %(owner)s, %(thread)s, %(now)s)"
+    " END AS begun FROM ponte_fetch(%(queues)s::varchar[], %(worker_id)s) AS job"
+)
+"""Procrastinate's query for a job, through `ponte_fetch`, which also begins the job's turn. That
+function keeps the query plan fast while the table has no statistics (issue 1242;
+tests/contract/test_queue_plan.py; core/journal/queue_functions.py). Where kernels run, the turn may
+have to begin in another process. A decision has no lock; it begins later."""
+ANNOUNCE_SQL = (
+    "SELECT pg_notify('procrastinate_queue_v1#' || queue_name, '{}') FROM procrastinate_jobs"
+    " WHERE lock = %(lock)s AND status = 'todo'"
+)
+"""Notifies workers of the jobs with a lock that became free, as Procrastinate does not (issue 213,
+closed without a change)."""
+
+
+class TurnJob(Job):
+    """A job without a description for Procrastinate's log, which builds one several times for each
+    job and is not written."""
+
+    def log_context(self) -> dict[str, Any]:
+        """Return nothing."""
+        return {}
+
+
+class TurnJobManager(JobManager):
+    """Procrastinate's job manager with workarounds for its handling of errors, and with fewer
+    looks for jobs."""
+
+    def __init__(
+        self, connector: PsycopgConnector, workers: FetchedTurns, until_room: WaitForRoom
+    ) -> None:
+        super().__init__(connector)
+        self._queue = connector
+        self._workers = workers
+        self._until_room = until_room
+        self._news: set[tuple[str, ...]] = set()
+        """Queues of a worker for which a notification came since the last fetch."""
+        self._without_more: set[int] = set()
+        """Workers whose last fetch found a job, and no other job that waits."""
+        self._looks: dict[tuple[str, ...], Callable[[], None]] = {}
+        """Functions that make a worker look for a job, by its queues."""
+
+    async def register_worker(self) -> int:
+        """Register a worker and remember its id."""
+        id = await super().register_worker()
+        self._workers.ids.append(id)
+        return id
+
+    async def unregister_worker(self, worker_id: int) -> None:
+        """Unregister a worker and drop its id."""
+        await super().unregister_worker(worker_id)
+        self._workers.ids.remove(worker_id)
+
+    async def update_heartbeat(self, worker_id: int) -> None:
+        """Do nothing: `write_sign_of_life` stores the heartbeat, together with the process's.
+
+        Procrastinate stops its own heartbeat as soon as a worker begins to stop, although its
+        jobs still run. Other processes would then take these jobs over (pull request 1585,
+        open; tests/contract/test_queue_workers.py).
+        """
+
+    async def list_jobs_to_abort_async(self, queue: str | None = None) -> Iterable[int]:
+        """Return none, without asking the database: Ponte never asks for the abortion of a job.
+
+        Procrastinate would ask every five seconds while a job runs. A person stops a turn by
+        `Inbox.cancel`.
+        """
+        return ()
+
+    async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
+        """Wait for room and fetch a job. An error counts as no job.
+
+        At an error, Procrastinate would wait for the worker's running jobs and then end the
+        worker. After a broken connection, the process would get no new turns until its longest
+        turn ends (tests/contract/test_queue_workers.py). Procrastinate also fetches until it
+        gets no job. `ponte_fetch` tells whether another one waits, so that most turns need one
+        fetch.
+        """
+        key = tuple(queues or ())
+        while await self._until_room(queues):
+            if worker_id in self._without_more:
+                self._without_more.discard(worker_id)
+                if key not in self._news:
+                    return None
+            self._news.discard(key)
+            try:
+                row = await self.connector.execute_query_one_async(
+                    query=FETCH_JOB_SQL, queues=queues, worker_id=worker_id,
+                    owner=self._workers.owner, thread=secrets.token_hex(8), now=time.time(),
+                )  # fmt: skip
+            except ConnectorException as error:
+                log.warning("could not fetch a job", error=repr(error.__cause__))
+                await self._queue.pool.check()
+                self._look_later(key, FETCH_RETRY_SECONDS)
+                return None
+            self._workers.has_kernels = row.pop("has_kernels")
+            look_in = row.pop("look_in")
+            message, stored_at = row.pop("message"), row.pop("created_at")
+            begun = row.pop("begun")
+            if row["id"] is not None:
+                seq = row["args"]["seq"]
+                if message is not None:
+                    self._workers.messages[seq] = message, stored_at
+                if begun is not None:
+                    self._workers.begun[seq] = begun
+                if look_in is None:
+                    self._without_more.add(worker_id)
+                return TurnJob.from_row(row)
+            # Procrastinate forgets a notification that comes during a fetch.
+            if key not in self._news:
+                if look_in is not None:
+                    self._look_later(key, max(look_in, FETCH_RETRY_SECONDS))
+                return None
+        return None
+
+    def _look_later(self, key: tuple[str, ...], seconds: float) -> None:
+        """Make the worker of these queues look for a job after that time, unless it ends before."""
+        asyncio.get_running_loop().call_later(seconds, self._look, key)
+
+    def _look(self, key: tuple[str, ...]) -> None:
+        if look := self._looks.get(key):
+            look()
+
+    async def listen_for_jobs(
+        self, *, on_notification: Any, queues: Iterable[str] | None = None
+    ) -> None:
+        """Look for a job at every notification, without reading its payload.
+
+        Procrastinate's own listener parses the payload. A malformed one would end the worker,
+        and anybody who may connect to the database could abort a job
+        (tests/contract/test_notifications.py). It would also end the worker if it cannot
+        connect again.
+        """
+        key = tuple(queues or ())
+        notification = {"type": "job_inserted"}
+
+        def look() -> None:
+            self._news.add(key)
+            task = asyncio.ensure_future(on_notification(channel="", notification=notification))
+            looking.add(task)
+            task.add_done_callback(looking.discard)
+
+        async def on_news(channel: str, payload: str) -> None:
+            self._news.add(key)
+            await on_notification(channel=channel, notification=notification)
+
+        looking: set[asyncio.Future[None]] = set()
+        self._looks[key] = look
+        try:
+            while True:
+                # Jobs may have come before the connection listens.
+                self._look_later(key, RELISTEN_SECONDS)
+                with suppress(ConnectorException):
+                    await self.connector.listen_notify(on_news, get_channel_for_queues(queues))
+                await asyncio.sleep(RELISTEN_SECONDS)
+        finally:
+            if self._looks.get(key) is look:
+                del self._looks[key]
+
+    async def retry_job(self, job: Job, *options: Any, **more: Any) -> None:
+        """Put a job back, and notify all processes of it."""
+        await super().retry_job(job, *options, **more)
+        await self.connector.execute_query_async(query=ANNOUNCE_SQL, lock=job.lock)
+
+    async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:
+        """Record the end of a job, unless the end of its turn has deleted it. If that fails,
+        the next sweep does it.
+
+        It fails if the database is unavailable, or if another process took the turn over and
+        cancelled the job (issue 511). Procrastinate would raise in a task that nobody awaits
+        (tests/contract/test_queue_workers.py).
+        """
+        if (seq := job.task_kwargs["seq"]) in self._workers.ended:
+            self._workers.ended.discard(seq)
+            return
+        try:
+            await super().finish_job(job, status, delete_job)
+            await self.connector.execute_query_async(query=ANNOUNCE_SQL, lock=job.lock)
+        except ConnectorException as error:
+            log.info("could not record the end of a job", error=repr(error.__cause__))

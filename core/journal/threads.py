@@ -1,0 +1,568 @@
+"""SQL for threads: the current thread of a conversation, its transcript, and objects on servers.
+
+A conversation has one current thread and may have older ones. Forgetting a conversation blanks its
+messages here, and lists the objects on the model's server (`remotes`) for later erasure.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+from core.base.errors import NotFound
+from core.base.text import fold_case, to_one_line, truncate
+from core.changes import ledger as changes
+from core.domain.messages import ONE_REQUEST_PREFIX, Answer, Item, Message, decode_json, encode_json
+from core.domain.records import (
+    ALL_CONVERSATIONS,
+    ConversationArea,
+    ConversationSummary,
+    ForgetResult,
+    HistoryEntry,
+    Need,
+    Provenance,
+    Remote,
+    SearchHit,
+    Thread,
+    TranscriptEntry,
+)
+from core.store.database import (
+    SqlConnection,
+    SqlRow,
+    SqlStore,
+    area_condition,
+    query,
+    select_value,
+    select_values,
+    transaction,
+)
+
+MAX_LISTED_CONVERSATIONS = 500
+"""Maximum conversations that `list_conversations` returns."""
+_HAS_CONTENT = (
+    "(EXISTS (SELECT 1 FROM inbox WHERE inbox.conversation = c.conversation"
+    " AND state != 'withdrawn') OR EXISTS (SELECT 1 FROM threads JOIN items"
+    " ON items.thread = threads.id WHERE threads.conversation = c.conversation))"
+)
+"""An SQL condition: the row `c` of `conversations` has a message or a transcript item."""
+MAX_SEARCHED_MESSAGES = 20_000
+MAX_SEARCHED_CHARS = 20_000
+EXCERPT_CHARS = 90
+"""Maximum messages that a search reads; it reads the newest ones."""
+MAX_ERASURE_TRIES = 20
+"""Failed attempts to erase an object on a server, after which it is listed as not erasable."""
+
+
+class SqlThreads(SqlStore):
+    """The conversations, their threads, and the objects on the model's server that are to be
+    erased. `Journal` adds the turns."""
+
+    @transaction
+    def new_thread(self, connection: SqlConnection, conversation: str) -> Thread:
+        """Create a thread, make it the conversation's current one, and return it. Older threads
+        stay readable."""
+        return _upsert_thread(connection, conversation, ", thread = excluded.thread")[0]
+
+    @query
+    def list_threads(self, connection: SqlConnection) -> Sequence[Thread]:
+        """Return the current thread of every conversation that has content, last used first.
+
+        Conversations that were forgotten and not used again are left out.
+        """
+        rows = connection.execute(
+            f"SELECT * FROM conversations AS c WHERE {_HAS_CONTENT} ORDER BY used_at DESC"  # noqa: S608
+        )
+        return [
+            Thread(row["conversation"], row["thread"], row["generation"], used_at=row["used_at"])
+            for row in rows
+        ]
+
+    @query
+    def transcript(
+        self, connection: SqlConnection, thread: str, before: int | None = None
+    ) -> Sequence[TranscriptEntry]:
+        """Return the items of a thread, oldest first, without those of replaced turns.
+
+        With `before`, return only items of turns with a smaller `seq`.
+        """
+        rows = connection.execute(
+            "SELECT seq, item, person, created_at, needs FROM items"
+            " WHERE thread = ? AND seq < ? AND is_replaced = 0"
+            " ORDER BY id",
+            (thread, before if before is not None else 1 << 62),
+        )
+        return [
+            TranscriptEntry(row["seq"], decode_json(Item, row["item"]), row["person"],
+                            row["created_at"], decode_needs(row["needs"]))
+            for row in rows
+        ]  # fmt: skip
+
+    @query
+    def list_entries(
+        self, connection: SqlConnection, conversation: str, thread: str = ""
+    ) -> Sequence[HistoryEntry]:
+        """Return the messages and answers of a thread ("" for the current one), oldest first.
+
+        A message whose turn has not begun counts as part of the current thread. A decision is
+        included only if its answer has a text of its own (`Answer.has_own_post`) besides the
+        redrawn card.
+        """
+        sql = "SELECT thread FROM conversations WHERE conversation = ?"
+        current = select_value(connection, sql, conversation) or ""
+        rows = connection.execute(
+            "SELECT * FROM inbox WHERE conversation = :conversation"
+            " AND (is_decision = 0 OR answer IS NOT NULL)"
+            " AND state != 'withdrawn' AND replaced_by = ''"
+            " AND coalesce(nullif(thread, ''), :current) = :thread ORDER BY seq",
+            {"conversation": conversation, "current": current, "thread": thread or current},
+        )
+        told = ((row["is_decision"], _history_entry_of(row)) for row in rows)
+        return [
+            said
+            for decision, said in told
+            if not decision or (said.answer and said.answer.has_own_post)
+        ]
+
+    @query
+    def list_conversations(
+        self, connection: SqlConnection, platform: str, person: str = ""
+    ) -> Sequence[ConversationSummary]:
+        """Return a platform's conversations with messages, pinned ones first, then the last used
+        first.
+
+        With `person`, return only that person's own conversations; without, only those that are not
+        one person's. Conversations of a single request are left out.
+        """
+        theirs, values = _owner_condition("c.conversation", platform, person)
+        rows = connection.execute(
+            "SELECT c.conversation, coalesce(nullif(c.title, ''), t.title, '') AS title,"  # noqa: S608
+            " c.is_pinned, c.used_at, first.message FROM conversations c"
+            " LEFT JOIN threads t ON t.id = c.thread"
+            " JOIN inbox first ON first.seq = (SELECT min(seq) FROM inbox"
+            "  WHERE inbox.conversation = c.conversation AND is_decision = 0"
+            "  AND state != 'withdrawn' AND replaced_by = ''"
+            "  AND coalesce(nullif(inbox.thread, ''), c.thread) = c.thread)"
+            f" WHERE {theirs} AND replace(c.conversation, ?, '') = c.conversation"
+            " ORDER BY c.is_pinned DESC, c.used_at DESC LIMIT ?",
+            (*values, f":{ONE_REQUEST_PREFIX}", MAX_LISTED_CONVERSATIONS),
+        )
+        return [
+            ConversationSummary(
+                row["conversation"], decode_json(Message, row["message"]), row["title"],
+                bool(row["is_pinned"]), row["used_at"],
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    @query
+    def search(
+        self, connection: SqlConnection, platform: str, words: str, person: str = ""
+    ) -> Mapping[str, SearchHit]:
+        """Return the conversations that contain all `words`, ignoring case, in a message and its
+        answer.
+
+        Each key of a conversation maps to its newest turn that contains the words. `platform` and
+        `person` select conversations as in `list_conversations`.
+        """
+        theirs, values = _owner_condition("conversation", platform, person)
+        rows = connection.execute(
+            f"SELECT conversation, turn, message, answer FROM inbox WHERE {theirs}"  # noqa: S608
+            " AND is_decision = 0 AND state != 'withdrawn' AND replaced_by = '' ORDER BY seq DESC"
+            " LIMIT ?",
+            (*values, MAX_SEARCHED_MESSAGES),
+        )
+        wanted, hits = fold_case(words).split(), dict[str, SearchHit]()
+        for row in rows:
+            if row["conversation"] in hits:
+                continue
+            said = decode_json(Message, row["message"]).text
+            answer = decode_json(Answer, row["answer"]).text if row["answer"] else ""
+            text = fold_case(f"{said}\n{answer}")
+            if wanted and all(word in text for word in wanted):
+                source = said if wanted[0] in fold_case(said) else answer
+                hits[row["conversation"]] = excerpt(row["turn"], source, wanted[0])
+        return hits
+
+    @transaction
+    def set_listing(
+        self, connection: SqlConnection, conversation: str, title: str | None, pinned: bool | None
+    ) -> None:
+        """Set the title and the pin of a conversation; None leaves a value unchanged.
+
+        Raises NotFound if the conversation is unknown.
+        """
+        changed = connection.execute(
+            "UPDATE conversations SET title = coalesce(?, title),"
+            " is_pinned = coalesce(?, is_pinned) WHERE conversation = ?",
+            (title, None if pinned is None else int(pinned), conversation),
+        )
+        if not changed.rowcount:
+            raise NotFound(what="conversation")
+
+    @transaction
+    def claim_title(self, connection: SqlConnection, thread: str) -> bool:
+        """Return whether the caller must make the title of this thread: only the first caller, and
+        only if no person gave the conversation a title."""
+        # The UPDATE tests the title itself, so only one of several callers changes the row.
+        claimed = connection.execute(
+            "UPDATE threads SET title = '' WHERE id = ? AND title IS NULL AND NOT EXISTS ("
+            "SELECT 1 FROM conversations AS c WHERE c.conversation = threads.conversation"
+            " AND c.title <> '')",
+            (thread,),
+        )
+        return bool(claimed.rowcount)
+
+    @transaction
+    def set_title(self, connection: SqlConnection, thread: str, title: str) -> None:
+        """Store the title that the model made. A thread that was forgotten meanwhile gets none."""
+        connection.execute("UPDATE threads SET title = ? WHERE id = ?", (title, thread))
+
+    @query
+    def history_entry(self, connection: SqlConnection, turn: str) -> HistoryEntry:
+        """Return the message and the answer of a turn, given by its id. Raises NotFound."""
+        row = connection.execute("SELECT * FROM inbox WHERE turn = ?", (turn,)).fetchone()
+        if row is None:
+            raise NotFound(what="turn")
+        return _history_entry_of(row)
+
+    @query
+    def author(self, connection: SqlConnection, seq: int) -> str:
+        """Return the key of the person who sent the message of a turn, "" if there is no such
+        turn."""
+        return select_value(connection, "SELECT person FROM inbox WHERE seq = ?", seq) or ""
+
+    @query
+    def owner(self, connection: SqlConnection, conversation: str) -> str:
+        """Return the key of the person who began the current thread, "" if it has no messages."""
+        sql = (
+            "SELECT items.person FROM items JOIN conversations USING (thread)"
+            " WHERE conversation = ? AND items.person != '' ORDER BY items.id LIMIT 1"
+        )
+        return select_value(connection, sql, conversation) or ""
+
+    @transaction
+    def forget_idle(
+        self, connection: SqlConnection, conversation: str, since: float
+    ) -> ForgetResult | None:
+        """Forget a conversation that nobody used since `since` (seconds since the epoch).
+
+        Return None and do nothing if somebody used it, if it has nothing to forget, or if a turn in
+        it has not ended.
+        """
+        # The lock comes first, so that nobody can use the conversation after the check.
+        connection.lock_key(conversation)
+        if not list_idle_conversations(connection, since, conversation=conversation):
+            return None
+        return forget_conversation(connection, conversation)
+
+    @query
+    def list_conversations_of(self, connection: SqlConnection, person: str) -> Sequence[str]:
+        """Return the keys of the conversations in which a person (a key) wrote or has a file."""
+        rows = connection.execute(
+            "SELECT conversation FROM inbox WHERE person = :person AND state != 'withdrawn'"
+            " UNION SELECT conversation FROM items JOIN threads ON threads.id = items.thread"
+            " WHERE person = :person UNION SELECT conversation FROM files WHERE person = :person"
+            " ORDER BY conversation",
+            {"person": person},
+        )
+        return [row["conversation"] for row in rows]
+
+    @query
+    def list_remotes_to_erase(self, connection: SqlConnection) -> Sequence[Remote]:
+        """Return objects on the model's server to erase, those with the fewest attempts first."""
+        rows = connection.execute(
+            "SELECT kind, id FROM remotes WHERE erasure = 1 ORDER BY attempts, created_at"
+        )
+        return [Remote(row["kind"], row["id"]) for row in rows]
+
+    @query
+    def list_unerasable_remotes(self, connection: SqlConnection) -> Sequence[Remote]:
+        """Return objects on the model's server that MAX_ERASURE_TRIES attempts could not erase."""
+        rows = connection.execute(
+            "SELECT kind, id FROM remotes WHERE erasure = 2 ORDER BY created_at"
+        )
+        return [Remote(row["kind"], row["id"]) for row in rows]
+
+    @transaction
+    def record_erasure(self, connection: SqlConnection, remote: Remote, done: bool) -> None:
+        """Record an attempt to erase an object on the model's server.
+
+        `done` deletes its row. Otherwise the object is tried again, and after MAX_ERASURE_TRIES
+        failed attempts it is only listed for the operator (`erasure` = 2).
+        """
+        key = (remote.kind, remote.id)
+        if done:
+            connection.execute("DELETE FROM remotes WHERE kind = ? AND id = ?", key)
+            return
+        connection.execute(
+            "UPDATE remotes SET attempts = attempts + 1,"
+            " erasure = CASE WHEN attempts + 1 >= ? THEN 2 ELSE 1 END"
+            " WHERE kind = ? AND id = ?",
+            (MAX_ERASURE_TRIES, *key),
+        )
+
+
+def use_thread(connection: SqlConnection, conversation: str) -> tuple[Thread, bool]:
+    """Return the conversation's current thread, and whether it was created because there was none.
+
+    This sets the conversation's `used_at` to now. The caller has locked the conversation.
+    """
+    return _upsert_thread(connection, conversation, "")
+
+
+def _upsert_thread(
+    connection: SqlConnection, conversation: str, change: str
+) -> tuple[Thread, bool]:
+    """Store the conversation with a new thread, or apply `change` to its row. Return its thread,
+    and whether that is the new one."""
+    now, thread = time.time(), secrets.token_hex(8)
+    row = connection.execute(
+        "INSERT INTO conversations (conversation, thread, used_at) VALUES (?, ?, ?)"  # noqa: S608
+        f" ON CONFLICT (conversation) DO UPDATE SET used_at = excluded.used_at{change}"
+        " RETURNING thread, generation",
+        (conversation, thread, now),
+    ).fetchone()
+    is_new = row["thread"] == thread
+    if is_new:
+        connection.execute(
+            "INSERT INTO threads (id, conversation, generation, started_at) VALUES (?, ?, ?, ?)",
+            (thread, conversation, row["generation"], now),
+        )
+    return Thread(conversation, row["thread"], row["generation"], used_at=now), is_new
+
+
+def record_remotes(
+    connection: SqlConnection, thread: str, remotes: Sequence[Remote], owner: str = ""
+) -> None:
+    """Record the ids of objects on the model's server. Empty ids are ignored.
+
+    If the thread was forgotten meanwhile, mark the object for erasure. An object made in advance
+    has no thread (""), and `owner` is the id of the process that made it. It becomes the object of
+    the first thread that uses it; an object that has a thread keeps it.
+    """
+    sql, values = insert_remotes(thread, remotes, owner)
+    if sql:
+        connection.execute(sql, values)
+
+
+def insert_remotes(
+    thread: str,
+    remotes: Sequence[Remote],
+    owner: str = "",
+    forgotten: str = "NOT EXISTS (SELECT 1 FROM threads WHERE id = :thread)",
+) -> tuple[str, dict[str, object]]:
+    """Return the statement of `record_remotes` and its values; "" if there is nothing to record.
+    `forgotten` is the SQL condition that the thread was forgotten."""
+    known = list(dict.fromkeys(remote for remote in remotes if remote.id))
+    values: dict[str, object] = {"thread": thread, "at": time.time(), "owner": owner}
+    rows = []
+    for number, remote in enumerate(known):
+        values |= {f"kind{number}": remote.kind, f"id{number}": remote.id}
+        rows.append(
+            f"(:kind{number}, :id{number}, :thread, :at, :owner, CASE WHEN :thread != ''"
+            f" AND {forgotten} THEN 1 ELSE 0 END)"
+        )
+    sql = (
+        "INSERT INTO remotes (kind, id, thread, created_at, owner, erasure)"  # noqa: S608
+        f" VALUES {', '.join(rows)}"
+        " ON CONFLICT (kind, id) DO UPDATE SET thread = excluded.thread,"
+        " erasure = excluded.erasure WHERE remotes.thread = ''"
+    )
+    return sql if rows else "", values
+
+
+def erase_spare_remotes(connection: SqlConnection) -> None:
+    """Mark all objects without a thread for erasure.
+
+    An earlier process made them in advance. Nobody knows whether it was about to use one, so they
+    are not used again.
+    """
+    connection.execute("UPDATE remotes SET erasure = 1 WHERE thread = '' AND erasure = 0")
+
+
+def excerpt(turn: str, text: str, word: str) -> SearchHit:
+    """Return the place of `word` (in folded case) in the text, with some words around it."""
+    line = to_one_line(text, MAX_SEARCHED_CHARS)
+    folded = fold_case(line)
+    at = folded.find(word)
+    if at < 0 or len(folded) != len(line):  # folding moved the letters: find it as it is written
+        found = re.search(re.escape(word), line, re.IGNORECASE)
+        at = found.start() if found else -1
+    if at < 0:
+        return SearchHit(turn, "", "", truncate(line, EXCERPT_CHARS))
+    end, begin = at + len(word), max(0, at - EXCERPT_CHARS // 3)
+    before = line[begin:at]
+    if begin:
+        before = f"…{before.partition(' ')[2] or before}"
+    return SearchHit(turn, before, line[at:end], truncate(line[end:], EXCERPT_CHARS))
+
+
+def _owner_condition(key: str, platform: str, person: str) -> tuple[str, tuple[object, ...]]:
+    """Return an SQL condition on conversation keys, and the values for its placeholders.
+
+    `key` is the column or expression with the key. The conversation must be of `platform`, and
+    must be `person`'s own, or no one person's if `person` is "". The key of a personal conversation
+    ends in `:@` and the person (`Address.conversation`).
+    """
+    begins, values = f"substr({key}, 1, ?) = ?", (len(platform) + 1, f"{platform}:")
+    if not person:
+        return f"{begins} AND {key} NOT LIKE '%:@%'", values
+    own = f":@{person}"
+    ends = f"substr({key}, length({key}) - ? + 1) = ?"
+    return f"{begins} AND {ends}", (*values, len(own), own)
+
+
+def mark_outside_text(connection: SqlConnection, thread: str) -> None:
+    """Record that the thread contains text that its people did not write. This is never undone."""
+    connection.execute("UPDATE threads SET has_outside_text = 1 WHERE id = ?", (thread,))
+
+
+def read_provenance(connection: SqlConnection, thread: str, person: str, before: int) -> Provenance:
+    """Return the origin of a thread's texts, as seen by `person` (a key).
+
+    An unknown thread counts as one with text from outside.
+    """
+    # The caller only looks for addresses in these texts. Texts that cannot have one are left out.
+    rows = connection.execute(
+        "SELECT has_outside_text = 1 OR EXISTS (SELECT 1 FROM items WHERE thread = :thread"
+        " AND person NOT IN ('', :person)) AS has_outside_text, (SELECT max(seq) FROM items"
+        " WHERE thread = :thread AND seq < :before AND is_replaced = 0) AS since,"
+        " CASE WHEN written.needs = '' THEN written.item END AS item, written.needs"
+        " FROM threads LEFT JOIN items AS written ON written.thread = threads.id"
+        " AND (written.needs <> '' OR (written.person = :person AND written.is_replaced = 0"
+        " AND (written.item LIKE '%.%' OR written.item LIKE '%://%'"
+        " OR written.item LIKE '%mailto:%' OR written.item LIKE '%tel:%')))"
+        " WHERE threads.id = :thread ORDER BY written.id",
+        {"thread": thread, "person": person, "before": before},
+    ).fetchall()
+    if not rows:
+        return Provenance(True)
+    items = [decode_json(Item, row["item"]) for row in rows if row["item"]]
+    texts = tuple(item.text for item in items if item.is_authored)
+    needs = frozenset(decode_needs(each) for each in {row["needs"] for row in rows} if each)
+    return Provenance(bool(rows[0]["has_outside_text"]), texts, rows[0]["since"] or 0, needs)
+
+
+def encode_needs(needs: Collection[Need]) -> str:
+    """Return the text in which the needs of an item are stored, "" for none."""
+    return json.dumps(sorted(needs)) if needs else ""
+
+
+def decode_needs(text: str) -> frozenset[Need]:
+    """Return the needs that `encode_needs` wrote."""
+    return frozenset(map(tuple, json.loads(text))) if text else frozenset()
+
+
+def forget_conversation(connection: SqlConnection, conversation: str) -> ForgetResult:
+    """Blank all messages of a conversation, delete its transcript and files, and return counts.
+
+    The conversation's generation rises, so that turns that still run can store nothing more. The
+    caller cancels these (`ForgetResult.running`) and removes the bytes of the files.
+    """
+    connection.lock_key(conversation)
+    # An unfinished decision is left out: it may be the `forget` that is being carried out.
+    rows = connection.execute(
+        "SELECT seq, state, message FROM inbox WHERE conversation = ?"
+        " AND (is_decision = 0 OR state NOT IN ('new', 'running', 'answered', 'posting'))",
+        (conversation,),
+    ).fetchall()
+    for row in rows:
+        _erase_message(connection, row["seq"], decode_json(Message, row["message"]))
+    connection.execute(
+        "DELETE FROM items WHERE thread IN (SELECT id FROM threads WHERE conversation = ?)",
+        (conversation,),
+    )  # also of turns whose row was purged
+    changes.forget_changes(connection, conversation)
+    threads = select_values(
+        connection, "SELECT id FROM threads WHERE conversation = ?", conversation
+    )
+    generation = _raise_generation(connection, conversation, threads)
+    files = select_values(
+        connection, "DELETE FROM files WHERE conversation = ? RETURNING id", conversation
+    )
+    return ForgetResult(
+        generation=generation,
+        messages=sum(row["state"] != "withdrawn" for row in rows),
+        running=tuple(r["seq"] for r in rows if r["state"] in ("running", "answered", "posting")),
+        files=tuple(files),
+        threads=tuple(threads),
+    )
+
+
+def list_idle_conversations(
+    connection: SqlConnection,
+    since: float,
+    area: ConversationArea = ALL_CONVERSATIONS,
+    conversation: str = "",
+) -> Sequence[str]:
+    """Return the keys of conversations in `area` that nobody used since `since`.
+
+    `since` is in seconds since the epoch. Only conversations with content and without unfinished
+    turns are returned. With `conversation`, only that one is considered.
+    """
+    there, values = area_condition(area)
+    if conversation:
+        there, values = f"{there} AND conversation = ?", [*values, conversation]
+    return select_values(
+        connection,
+        "SELECT conversation FROM conversations AS c WHERE used_at < ? AND NOT EXISTS ("  # noqa: S608
+        " SELECT 1 FROM inbox WHERE inbox.conversation = c.conversation"
+        f" AND state IN ('new', 'running', 'answered', 'posting')) AND {_HAS_CONTENT} AND {there}",
+        since,
+        *values,
+    )
+
+
+def _history_entry_of(row: SqlRow) -> HistoryEntry:
+    """Return the entry of an `inbox` row."""
+    answer = decode_json(Answer, row["answer"]) if row["answer"] else None
+    message = decode_json(Message, row["message"])
+    return HistoryEntry(
+        row["seq"], row["turn"], row["state"], message, answer, row["created_at"], row["refusal"]
+    )
+
+
+def _erase_message(connection: SqlConnection, seq: int, message: Message) -> None:
+    """Blank a message and its answer, delete its tool calls, and set its state to `withdrawn`.
+
+    The row itself stays, so that a repeated delivery of the same event is still recognised.
+    """
+    bare = replace(message, text="", attachments=(), context=(), program_context=(), mentions=(),
+                   author=replace(message.author, name=""),
+                   reply_to=replace(message.reply_to, token=""))  # fmt: skip
+    answer = encode_json(Answer(text="", code="forgotten"))
+    connection.execute(
+        "UPDATE inbox SET message = ?, reason = '', thread = '',"
+        " answer = CASE WHEN answer IS NULL THEN NULL ELSE ? END,"
+        " state = 'withdrawn', updated_at = ? WHERE seq = ?",
+        (encode_json(bare), answer, time.time(), seq),
+    )
+    connection.execute("DELETE FROM calls WHERE seq = ?", (seq,))
+
+
+def _raise_generation(connection: SqlConnection, conversation: str, threads: Sequence[str]) -> int:
+    """Replace a conversation's `threads` with an empty one of the next generation; return its
+    number.
+
+    Objects of the old threads on the model's server are marked for erasure. Return 0 if the
+    conversation is unknown.
+    """
+    for thread in threads:
+        connection.execute("UPDATE remotes SET erasure = 1 WHERE thread = ?", (thread,))
+    connection.execute("DELETE FROM threads WHERE conversation = ?", (conversation,))
+    row = connection.execute(
+        "UPDATE conversations SET generation = generation + 1, thread = ?, used_at = ?,"
+        " title = '', is_pinned = 0 WHERE conversation = ? RETURNING generation, thread",
+        (secrets.token_hex(8), time.time(), conversation),
+    ).fetchone()
+    if row is None:
+        return 0
+    connection.execute(
+        "INSERT INTO threads (id, conversation, generation, started_at) VALUES (?, ?, ?, ?)",
+        (row["thread"], conversation, row["generation"], time.time()),
+    )
+    return int(row["generation"])

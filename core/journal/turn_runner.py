@@ -1,0 +1,485 @@
+"""Runs the turns of a process: places, retries, cancelling, and turns that crash the process.
+
+`TurnExecutor` runs handlers in this process. `LocalRunner` is the executor of a process that has a
+database of its own; `Jobs` (core/journal/jobs.py) is that of one of several processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Awaitable, Callable, Collection, Coroutine
+from contextlib import suppress
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
+
+import structlog
+
+from core.base.errors import NotStored
+from core.base.retry import Backoff, retry
+from core.domain.conversation_ports import TurnHandler
+from core.domain.records import CRASHED_REASON, FINAL_STATES
+from core.journal.places import CRASHES_BEFORE_ALONE, Places, Sender, TurnQueue
+from core.observability import metrics
+from core.store.database import Database, SqlConnection, SqlRow, SqlStore
+
+log = structlog.get_logger("inbox")
+T = TypeVar("T")
+MAX_WORKING_TURNS = 300
+"""The number of turns that work at the same time in a process with a database of its own. Other
+turns wait."""
+TURN_BACKOFF = Backoff(0.2, max_seconds=30.0)
+"""Pauses before Ponte runs a turn again because its outcome could not be recorded."""
+KEEP_PLACE_SECONDS = 0.05
+"""Seconds that a turn keeps its place while Ponte looks up its author. The look-up of a known
+author takes a few milliseconds."""
+DECISIONS_FIRST_SECONDS = 30.0
+"""Seconds for which unfinished decisions of an earlier process run before turns start beside
+them."""
+CANCELLED_TURN_SECONDS = 5.0
+"""Seconds that a cancelled turn has to record its progress."""
+MAX_CRASHES_ALONE = 2
+"""Crashes of the process while the turn runs alone, after which Ponte gives the turn up."""
+MAX_CRASHES_ALONE_WITH_OTHERS = 5
+"""The value of MAX_CRASHES_ALONE if other turns crashed alone, too. Then something outside may end
+the process, such as an operator or the kernel when memory runs out."""
+RUN_ALONE_SECONDS = 60.0
+"""Seconds that other turns wait for a turn that runs alone, and that it waits for those under way.
+After that they run side by side, and a crash is not blamed on it."""
+Admit = Callable[[int, float], Awaitable[bool]]
+"""Takes a turn's `seq` and a number of seconds. Waits at most that long until the turn may begin,
+and returns whether it may."""
+
+
+class _NotEnded(Exception):
+    """Raised when a turn's handler ended before the turn did."""
+
+
+class TurnExecutor(SqlStore):
+    """Runs the handlers of turns in this process. It cancels them, waits for them, and runs them
+    again if their turn has not ended."""
+
+    recheck: float | None = None
+    """Seconds after which a caller that waits for a turn's end reads the row again. None if all
+    turns run in this process: then `wake` is reliable."""
+
+    def __init__(self, database: Database, turns: int) -> None:
+        """`turns` is how many turns may work at the same time."""
+        super().__init__(database)
+        self.places = Places(turns)
+        self._one_alone = asyncio.Lock()
+        self.admit: Admit | None = None
+        """Called before each turn. None: every turn may begin at once."""
+        self._handler: TurnHandler | None = None
+        self._admitting: dict[int, asyncio.Task[Any]] = {}
+        """Tasks of turns that wait to be admitted or to run alone, by `seq`. These turns hold
+        nothing that another turn needs."""
+        self._current: dict[int, asyncio.Task[None] | None] = {}
+        """Turns of this process by `seq`, each with the task of its handler. None between two
+        attempts."""
+        self._stopped: set[int] = set()
+        self._taken_over: set[int] = set()
+        self._end_events: WeakValueDictionary[int, asyncio.Event] = WeakValueDictionary()
+        self._draining = asyncio.Event()
+
+    def fetched_message(self, seq: int) -> tuple[str, float] | None:
+        """Return None: the message is read from the database."""
+        return None
+
+    def leave_place(self, seq: int) -> None:
+        """Give the turn's place to another turn. From now on it only waits, or posts."""
+        self.places.leave(seq)
+
+    async def take_place(self, seq: int) -> None:
+        """Wait for a place again after `leave_place`."""
+        await self.places.come_back(seq)
+
+    def cancel(self, seq: int) -> bool:
+        """Cancel the turn's handler once, if the turn is in this process now. Return whether it is.
+
+        If the handler ends before it has recorded the stop, it runs again. Then `is_stopped`
+        returns True, so it knows what to do.
+        """
+        if seq not in self._current:
+            return False
+        if seq not in self._stopped:
+            self._stopped.add(seq)
+            self._cancel(seq)
+        return True
+
+    def stop_taken_over(self, seq: int) -> None:
+        """Cancel the handler of a turn that another process has now. It is not run again here."""
+        if seq in self._current:
+            self._taken_over.add(seq)
+            self._cancel(seq)
+
+    def _cancel(self, seq: int) -> None:
+        if task := self._current[seq] or self._admitting.get(seq):
+            task.cancel()
+
+    def is_taken_over(self, seq: int) -> bool:
+        """Return whether another process has the turn now."""
+        return seq in self._taken_over
+
+    def is_stopped(self, seq: int) -> bool:
+        """Return whether `cancel`, not a drain, cancelled the turn's handler."""
+        return seq in self._stopped
+
+    def wake(self, seq: int) -> None:
+        """Wake all callers that wait for the turn's end, so that they read its row again."""
+        if event := self._end_events.pop(seq, None):
+            event.set()
+
+    async def wait_until_ended(self, seq: int, look: Callable[[], Awaitable[T | None]]) -> T:
+        """Return the first result of `look` that is not None. Call `look` now, each time the turn
+        is woken, and every `recheck` seconds."""
+        while True:
+            # The event exists before `look` runs, so that an end in between is not missed.
+            ended = self._end_events.setdefault(seq, asyncio.Event())
+            if (found := await look()) is not None:
+                return found
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.recheck):
+                    await ended.wait()
+
+    async def drain(self, grace: float) -> None:
+        """Start nothing more, let handlers finish for `grace` seconds, then cancel them. Cancelled
+        handlers get CANCELLED_TURN_SECONDS to record their progress."""
+        self._draining.set()
+        for waiting in self._admitting.values():
+            waiting.cancel()
+        if running := self._handlers():
+            await asyncio.wait(running, timeout=grace)
+        for task in self._handlers():
+            task.cancel()
+        if pending := self._handlers() | self._waiting_tasks():
+            await asyncio.wait(pending, timeout=CANCELLED_TURN_SECONDS)
+
+    def _waiting_tasks(self) -> set[asyncio.Task[None]]:
+        """Return other tasks that end by themselves once the handlers have ended."""
+        return set()
+
+    def _handlers(self) -> set[asyncio.Task[None]]:
+        """Return the tasks of the handlers that run now."""
+        return {task for task in self._current.values() if task}
+
+    async def run_turn(self, seq: int) -> bool:
+        """Run the turn until it has ended, or until another process has taken it over. Return False
+        if a drain came first."""
+        self._current[seq] = None
+        await self._wait_until_admitted(seq)
+
+        async def run_unless_over() -> bool:
+            if self._draining.is_set() or seq in self._taken_over:
+                return False
+            await self._run_handler(seq)
+            return True
+
+        handled = await retry(
+            run_unless_over, _NotEnded, TURN_BACKOFF, sleep=self._sleep_unless_draining
+        )
+        handled = handled or seq in self._taken_over
+        del self._current[seq]
+        self._stopped.discard(seq)
+        self._taken_over.discard(seq)
+        self.wake(seq)
+        return handled
+
+    async def run_turn_alone(self, seq: int) -> bool:
+        """Run a turn with no other turn beside it, and return what `run_turn` returns.
+
+        It is for turns that were under way at CRASHES_BEFORE_ALONE crashes of their process. A
+        further crash then shows which turn causes it. Other turns wait at most RUN_ALONE_SECONDS.
+        """
+        self._current.setdefault(seq, None)
+        async with self._one_alone:
+            self.places.shut()
+            try:
+                is_alone = await self._wait_until_quiet(seq) and await self._try_to_record(
+                    begin_alone, seq
+                )
+                log.info("turn runs alone" if is_alone else "turn does not run alone", turn_seq=seq)
+                self.places.begin(seq)
+                work = asyncio.ensure_future(self.run_turn(seq))
+                await asyncio.wait({work}, timeout=RUN_ALONE_SECONDS)
+                if is_alone:
+                    await self._try_to_record(end_alone, seq)
+            finally:
+                self.places.open()
+            self.leave_place(seq)
+        return await work
+
+    async def _wait_until_quiet(self, seq: int) -> bool:
+        """Wait until no turn is under way, and return whether that came within RUN_ALONE_SECONDS. A
+        stop or a drain ends the wait, too."""
+        task = self._admitting[seq] = asyncio.ensure_future(self.places.wait_until_quiet())
+        if self._draining.is_set() or seq in self._stopped:
+            task.cancel()
+        try:
+            await asyncio.wait({task}, timeout=RUN_ALONE_SECONDS)
+        finally:
+            del self._admitting[seq]
+            task.cancel()
+        return task.done() and not task.cancelled()
+
+    async def _try_to_record(self, write: Callable[[SqlConnection, int], None], seq: int) -> bool:
+        """Record a fact about the turn, and return whether it is stored. An unavailable database
+        must not cost the turn its answer."""
+        try:
+            await self._database.write(lambda connection: write(connection, seq))
+        except NotStored:
+            return False
+        return True
+
+    async def _wait_until_admitted(self, seq: int) -> None:
+        """Wait until the turn may begin. If that takes longer than KEEP_PLACE_SECONDS, the turn
+        gives up its place meanwhile. A stop, a drain, or another process that takes the turn over
+        ends the wait, too."""
+        if self.admit is None or self._draining.is_set():
+            return
+        task = self._admitting[seq] = asyncio.ensure_future(self.admit(seq, math.inf))
+        try:
+            await asyncio.wait({task}, timeout=KEEP_PLACE_SECONDS)
+            if not task.done():
+                self.leave_place(seq)
+                await asyncio.wait({task})
+                if not self._draining.is_set():
+                    await self.take_place(seq)
+        finally:
+            del self._admitting[seq]
+            task.cancel()
+        if not task.cancelled() and (error := task.exception()):
+            log.error("waiting for a turn failed", turn_seq=seq, error=repr(error))
+
+    async def _sleep_unless_draining(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._draining.wait()
+
+    async def _run_handler(self, seq: int) -> None:
+        """Run the turn's handler once. Raise _NotEnded if it was cancelled or failed: then the turn
+        has not ended."""
+        if self._handler is None:
+            raise RuntimeError("the runner has no handler yet")
+        task = self._current[seq] = asyncio.create_task(self._handler(seq))
+        metrics.running.inc()
+        try:
+            await asyncio.wait({task})
+        finally:
+            self._current[seq] = None
+            metrics.running.dec()
+        if task.cancelled():
+            raise _NotEnded
+        if error := task.exception():
+            log.error("could not record a turn; retrying", turn_seq=seq, exc_info=error)
+            raise _NotEnded
+
+
+class LocalRunner(TurnExecutor):
+    """Runs all turns of a database that no other process uses."""
+
+    def __init__(self, database: Database, turns: int = MAX_WORKING_TURNS) -> None:
+        super().__init__(database, turns)
+        self._open = False
+        self._early_decisions: set[int] = set()
+        """Unfinished decisions of an earlier process that run now. Turns begin after them. A
+        decision leaves the set once it only waits for its author or its platform."""
+        self._early_decisions_done = asyncio.Event()
+        self._queue = TurnQueue()
+        self._decisions: list[int] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._suspects: set[int] = set()
+        """Turns that were under way at CRASHES_BEFORE_ALONE crashes of a process. They run
+        alone."""
+        self._known: set[int] = set()
+        """Messages that are queued or under way. `run` also reads from the database what `accept`
+        has already queued."""
+        self._turns: dict[str, int] = {}
+        """The `seq` of the turn that runs in a conversation, by conversation."""
+        self._since: dict[int, tuple[float, Sender]] = {}
+        """For each waiting turn: when its message was stored (seconds since 1970), and its
+        sender."""
+
+    def line_up_sql(self, decision: bool) -> str:
+        """Return "0". Here, `enqueue` counts the turns ahead."""
+        return "0"
+
+    def request_stop(self, connection: SqlConnection, row: SqlRow) -> bool:
+        """Return False: no other process could have the turn. Runs in a transaction."""
+        return False
+
+    def enqueue(self, seq: int, sender: Sender, decision: bool, since: float | None = None) -> int:
+        """Queue a stored message, once. Return how many turns of its conversation come first.
+        `since` is when it was stored (seconds since 1970), None for now."""
+        if seq in self._known:
+            return 0
+        self._known.add(seq)
+        if decision:
+            self._decisions.append(seq)
+            self._start_decisions()
+            return 0
+        before = self._queue.add(seq, sender)
+        self._since[seq] = (time.time() if since is None else since, sender)
+        metrics.queued.inc()
+        self._start_turns()
+        return before
+
+    async def run(self, handler: TurnHandler, platforms: Collection[str]) -> None:
+        """Take up what an earlier process left, then run each message in its turn until `drain`.
+
+        Unfinished decisions come before any turn, for at most DECISIONS_FIRST_SECONDS. Turns that
+        crashed the process while they ran alone come after those that did not.
+        """
+        # The maximum of `alone` orders whole conversations, so each keeps the order of its turns.
+        unfinished = await self._database.read(
+            lambda c: c.execute(
+                "SELECT seq, conversation, channel, person, is_decision, created_at, attempt,"
+                " max(solo_crashes) OVER (PARTITION BY conversation) AS solo_crashes FROM inbox"
+                " WHERE state IN ('new', 'running', 'answered', 'posting')"
+                " ORDER BY is_decision DESC, solo_crashes, seq"
+            ).fetchall()
+        )
+        self._suspects = {
+            row["seq"] for row in unfinished if row["attempt"] >= CRASHES_BEFORE_ALONE
+        }
+        # Messages that were accepted since the start come after older ones.
+        early, self._since, self._queue = self._since, {}, TurnQueue()
+        self._known -= early.keys()
+        metrics.queued.dec(len(early))
+        for row in unfinished:
+            if not platforms or row["conversation"].split(":")[0] in platforms:
+                sender = Sender(row["conversation"], row["channel"], row["person"])
+                self.enqueue(row["seq"], sender, bool(row["is_decision"]), row["created_at"])
+        for seq, (since, sender) in sorted(early.items()):
+            self.enqueue(seq, sender, False, since)
+        self._handler = handler
+        metrics.set_queue_age(self._queue_age)
+        self._early_decisions = set(self._decisions)
+        self._start_decisions()
+        if self._early_decisions:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(DECISIONS_FIRST_SECONDS):
+                    await self._early_decisions_done.wait()
+        self._open = True
+        self._start_turns()
+        await self._draining.wait()
+
+    async def running_turn(self, conversation: str) -> int | None:
+        """Return the `seq` of the turn that runs in that conversation, None if none runs."""
+        return self._turns.get(conversation)
+
+    def _queue_age(self) -> float:
+        """Return the age of the oldest waiting turn in seconds, 0 if none waits."""
+        if not self._since:
+            return 0.0
+        return max(0.0, time.time() - min(at for at, _ in self._since.values()))
+
+    def _waiting_tasks(self) -> set[asyncio.Task[None]]:
+        return set(self._tasks)
+
+    def _start_decisions(self) -> None:
+        while self._handler and self._decisions and not self._draining.is_set():
+            self._start(self._take_decision(self._decisions.pop(0)))
+
+    async def _take_decision(self, seq: int) -> None:
+        await self._run(seq)
+        self._known.discard(seq)
+        self._end_early_decision(seq)
+
+    def _end_early_decision(self, seq: int) -> None:
+        self._early_decisions.discard(seq)
+        if not self._early_decisions:
+            self._early_decisions_done.set()
+
+    async def _run(self, seq: int) -> bool:
+        return await (self.run_turn_alone(seq) if seq in self._suspects else self.run_turn(seq))
+
+    def _start_turns(self) -> None:
+        """Start waiting turns while there are free places."""
+        while self._open and not self._draining.is_set() and self.places.is_free:
+            if (seq := self._queue.next()) is None:
+                return
+            _, sender = self._since.pop(seq)
+            metrics.queued.dec()
+            if seq in self._suspects:
+                # Its task starts later. No other turn may begin until then.
+                self.places.shut()
+            else:
+                self.places.begin(seq)
+            self._turns[sender.conversation] = seq
+            self._start(self._take_turn(seq, sender.conversation))
+
+    async def _take_turn(self, seq: int, conversation: str) -> None:
+        try:
+            await self._run(seq)
+        finally:
+            del self._turns[conversation]
+            self.places.end(seq)
+            self._known.discard(seq)
+            self._queue.end(seq)
+        self._start_turns()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def leave_place(self, seq: int) -> None:
+        """Give the turn's place to another turn, and stop counting it as an early decision."""
+        super().leave_place(seq)
+        self._end_early_decision(seq)
+        self._start_turns()
+
+
+def get_row(connection: SqlConnection, seq: int) -> SqlRow | None:
+    """Return the row of the message `seq`, without a lock; None if there is none."""
+    row: SqlRow | None = connection.execute("SELECT * FROM inbox WHERE seq = ?", (seq,)).fetchone()
+    return row
+
+
+def begin_alone(connection: SqlConnection, seq: int) -> None:
+    """Record that the turn runs alone from now on, or give it up after too many crashes.
+
+    A turn that is given up gets an apology. If the apology crashes the process as well, or an
+    answer is stored already, the turn ends as undeliverable. The person learns of it in the next
+    turn.
+    """
+    row = connection.read_locked_message(seq)
+    if row is None or row["state"] in FINAL_STATES:
+        return
+    is_given_up = row["refusal"].startswith(CRASHED_REASON)
+    deaths = row["solo_crashes"]
+    # Other turns that crashed their process alone since this message arrived.
+    others = connection.execute(
+        "SELECT 1 FROM inbox WHERE solo_crashes > 0 AND seq <> ? AND updated_at >= ? LIMIT 1",
+        (seq, row["created_at"]),
+    ).fetchone()
+    # `alone` counts this run in advance. `end_alone` lowers it if the process survives.
+    if deaths < (MAX_CRASHES_ALONE_WITH_OTHERS if others else MAX_CRASHES_ALONE):
+        connection.execute("UPDATE inbox SET solo_crashes = solo_crashes + 1 WHERE seq = ?", (seq,))
+    elif row["state"] in ("answered", "posting") or (
+        is_given_up and deaths >= MAX_CRASHES_ALONE_WITH_OTHERS + MAX_CRASHES_ALONE
+    ):
+        connection.execute(
+            "UPDATE inbox SET state = 'undeliverable', reason = ?, updated_at = ? WHERE seq = ?",
+            (CRASHED_REASON, time.time(), seq),
+        )
+    else:
+        # `alone` is above both limits now, and counts the crashes during the apology.
+        connection.execute(
+            "UPDATE inbox SET solo_crashes = ?, refusal = ? WHERE seq = ?",
+            (
+                max(deaths, MAX_CRASHES_ALONE_WITH_OTHERS) + 1,
+                f"{CRASHED_REASON}:{row['attempt']}",
+                seq,
+            ),
+        )
+
+
+def end_alone(connection: SqlConnection, seq: int) -> None:
+    """Record that the process survived the time in which the turn ran alone."""
+    connection.execute(
+        "UPDATE inbox SET solo_crashes = solo_crashes - 1 WHERE seq = ? AND solo_crashes > 0",
+        (seq,),
+    )

@@ -1,0 +1,391 @@
+"""Allowances: limits on turns, tokens and money for a person, place or group in a period.
+
+This module also writes the messages about exceeded and nearly used allowances. Money is counted in
+billionths of a US dollar (`core.money.usage.NANODOLLARS_PER_DOLLAR`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, time, timedelta, tzinfo
+from typing import Literal, Protocol
+
+from core.base.errors import OverBudget
+from core.base.i18n import format_moment, format_money, plural, say
+from core.money.usage import MAX_PICTURE_TOKENS, NANODOLLARS_PER_DOLLAR, Price, PriceConfig
+
+CountedBy = Literal[
+    "each person", "each channel", "each workspace", "each schedule", "together", "everybody"
+]  # fmt: skip
+"""Which usage an allowance adds up: one counter for each person, channel, workspace or group.
+
+"each schedule" counts runs of schedules only. "together" is one counter for the people of `who`;
+"everybody" is one for all people.
+"""
+PeriodLength = Literal["day", "month"]
+Unit = Literal["turns", "tokens", "money"]
+UNITS: tuple[Unit, ...] = ("turns", "tokens", "money")
+MIN_OUTPUT_TOKENS = 1_000
+"""Minimum of output tokens for a model call. Ponte makes no call if an allowance has less left."""
+MAX_OUTPUT_TOKENS = 16_000
+"""Maximum tokens of one answer, including reasoning, where an allowance limits money or tokens."""
+NEARLY_USED_SHARE = 0.8
+"""The used share of an allowance at which the person gets a notice, once in a period."""
+MAX_DOCUMENT_TOKENS = 1_000_000
+"""Tokens that are reserved for a PDF: no model takes more in one request."""
+MAX_TEXT_FILE_BYTES = 400_000
+"""Maximum bytes of a text file that the model receives (`core.models.model_input`)."""
+_MESSAGE_OVERHEAD_TOKENS, _ITEM_OVERHEAD_TOKENS = 500, 50
+"""Tokens added to a user message (for its date, name and language), and to any other item."""
+MIN_TURNS_FOR_NOTICE = 5
+"""The smallest limit of turns for which a "nearly used" notice is sent."""
+DAILY_TURNS_SETTING = "PONTE_DAILY_TURNS"
+"""The `source` of allowances that come from this setting instead of ponte.toml."""
+
+LEFT = {
+    "each person": "Your limit is {limit}. What is left ({left}) is not enough. ",
+    "each channel": ("This channel's limit is {limit}. What is left ({left}) is not enough. "),
+    "each workspace": ("This workspace's limit is {limit}. What is left ({left}) is not enough. "),
+    "each schedule": ("This schedule's limit is {limit}. What is left ({left}) is not enough. "),
+    "together": ("Your group's limit is {limit}. What is left ({left}) is not enough. "),
+    "everybody": (
+        "The limit for everyone together is {limit}. What is left ({left}) is not enough. "
+    ),
+}
+"""The message when an allowance has too little left, by `CountedBy`. `ANEW` follows it."""
+ANEW = "It resets on {when}. The limit is set in {where}."
+ALL_CAPPED = "The daily limit of {limit} messages for everyone together is reached. "
+NEARLY = {
+    "each person": "You have used {used} of your limit of {limit}. It resets on {when}.",
+    "each channel": ("This channel has used {used} of its limit of {limit}. It resets on {when}."),
+    "each workspace": (
+        "This workspace has used {used} of its limit of {limit}. It resets on {when}."
+    ),
+    "each schedule": (
+        "This schedule has used {used} of its limit of {limit}. It resets on {when}."
+    ),
+    "together": ("Your group has used {used} of its limit of {limit}. It resets on {when}."),
+    "everybody": (
+        "Everyone together has used {used} of the limit of {limit}. It resets on {when}."
+    ),
+}
+"""The notice that most of an allowance is used, by `CountedBy`."""
+STANDING = {
+    "each person": "you, {limit}: {left} left until {when}",
+    "each channel": "this channel, {limit}: {left} left until {when}",
+    "each workspace": "this workspace, {limit}: {left} left until {when}",
+    "each schedule": "this schedule, {limit}: {left} left until {when}",
+    "together": "your group, {limit}: {left} left until {when}",
+    "everybody": "everyone together, {limit}: {left} left until {when}",
+}
+"""The phrase about what an allowance has left, by `CountedBy`."""
+A_DAY, A_MONTH = "{what} a day", "{what} a month"
+
+
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """An amount of usage: turns, tokens (input and output), and billionths of a US dollar."""
+
+    turns: int = 0
+    tokens: int = 0
+    money: int = 0
+
+    def __add__(self, other: Spend) -> Spend:
+        return Spend(self.turns + other.turns, self.tokens + other.tokens, self.money + other.money)
+
+    def __sub__(self, other: Spend) -> Spend:
+        return self + Spend(-other.turns, -other.tokens, -other.money)
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """One allowance of ponte.toml, or of PONTE_DAILY_TURNS.
+
+    `source` describes where it is written. Empty `who` and `where` match everybody and every place.
+    A limit of None means no limit. `name` is set only for an allowance that is not from ponte.toml.
+    """
+
+    of: CountedBy
+    per: PeriodLength = "day"
+    money: int | None = None
+    tokens: int | None = None
+    turns: int | None = None
+    who: frozenset[str] = frozenset()
+    where: frozenset[str] = frozenset()
+    source: str = "ponte.toml"
+    name: str = ""
+
+    @property
+    def key(self) -> str:
+        """A stable key of what the allowance counts.
+
+        It does not depend on the amounts: after a change of a limit, the same count continues.
+        """
+        units = [unit for unit, _ in self.limits()]
+        about = [self.of, self.per, sorted(self.who), sorted(self.where), units]
+        return self.name or hashlib.sha256(json.dumps(about).encode()).hexdigest()[:12]
+
+    @property
+    def bounds_calls(self) -> bool:
+        """True if the allowance limits money or tokens, so that each model call must be bounded."""
+        return self.money is not None or self.tokens is not None
+
+    def merge_stricter(self, other: Allowance) -> Allowance:
+        """Return the lower limit of each unit, from two allowances that count the same thing."""
+        lower = {unit: min(limit, getattr(other, unit)) for unit, limit in self.limits()}
+        told = other.source if lower == dict(other.limits()) else self.source
+        return replace(self, source=told, **lower)
+
+    def limits(self) -> Iterator[tuple[Unit, int]]:
+        """Yield the unit and amount of each limit that is set."""
+        for unit in UNITS:
+            if (limit := getattr(self, unit)) is not None:
+                yield unit, limit
+
+    def exceeded_unit(self, spent: Spend) -> Unit | None:
+        """Return the first unit with a limit that this usage exceeds."""
+        return next((unit for unit, limit in self.limits() if getattr(spent, unit) > limit), None)
+
+    def nearly_used_unit(self, spent: Spend) -> Unit | None:
+        """Return the first unit of which at least `NEARLY_USED_SHARE` is used.
+
+        Limits of fewer than `MIN_TURNS_FOR_NOTICE` turns are skipped.
+        """
+        for unit, limit in self.limits():
+            few = unit == "turns" and limit < MIN_TURNS_FOR_NOTICE
+            if getattr(spent, unit) >= limit * NEARLY_USED_SHARE and not few:
+                return unit
+        return None
+
+    def describe_limit(self, unit: Unit) -> str:
+        """Return the limit with its period, as in `$5.00 a day`."""
+        sentence = A_DAY if self.per == "day" else A_MONTH
+        return say(sentence, what=format_amount(unit, getattr(self, unit)))
+
+
+class SpendingConfig(PriceConfig, Protocol):
+    """The configuration of what may be spent. It may change at any time."""
+
+    @property
+    def turn_allowances(self) -> Sequence[Allowance]:
+        """The allowances of ponte.toml as they are now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """One counter of an allowance: the allowance, applied to one person, place or group.
+
+    `key` is the key of its row. `person` is the key of the person, if each person has a counter.
+    `place` is the channel or workspace, if each of them has one. `counts_past_usage`: usage from
+    before the counter existed counts too.
+    """
+
+    key: str
+    allowance: Allowance
+    person: str = ""
+    place: str = ""
+    counts_past_usage: bool = True
+
+    def period_of(self, day: str) -> str:
+        """Return the period of an ISO date: the date itself, or its month (`2026-11`)."""
+        return day if self.allowance.per == "day" else day[:7]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCall:
+    """A model call before it is made, with the data that bounds its cost.
+
+    `number` is the round of the turn. `prompt_bytes` is the size of the instructions, tools and
+    other input besides the thread. `request_bytes` is the size of the whole request, where it is
+    known. `window` is the model's maximum of input tokens. `max_output` is the largest number of
+    output tokens that is asked for. `has_thread`: the model gets the thread.
+    """
+
+    number: int
+    model: str
+    prompt_bytes: int = 0
+    request_bytes: int = 0
+    price: Price | None = None
+    window: int | None = None
+    max_output: int = MAX_OUTPUT_TOKENS
+    has_thread: bool = True
+
+    def max_input_tokens(self, thread: int) -> int:
+        """Return an upper bound of the input tokens: one for each byte, capped by `window`.
+
+        `thread` is the bound for the items of the thread.
+        """
+        thread = thread if self.has_thread else 0
+        most = max(self.prompt_bytes + thread, self.request_bytes)
+        return min(most, self.window) if self.window else most
+
+    def max_spend(self, input: int, output: int) -> Spend:
+        """Return the maximum usage of a call with these input and output tokens."""
+        return Spend(0, input + output, self.price.max_cost(input, output) if self.price else 0)
+
+    def remaining_output_tokens(self, allowance: Allowance, spent: Spend, input: int) -> int:
+        """Return how many output tokens an allowance still covers, at most `max_output`.
+
+        `spent` is the used part of the allowance. The result can be negative.
+        """
+        left = self.max_output
+        if allowance.tokens is not None:
+            left = min(left, allowance.tokens - spent.tokens - input)
+        if allowance.money is not None and self.price:
+            left = min(left, self.price.affordable_output(allowance.money - spent.money, input))
+        return left
+
+
+@dataclass(frozen=True, slots=True)
+class AllowanceCount:
+    """The row of one counter in one period.
+
+    `notices` has the bits `PERSON_NOTICE` and `ADMIN_NOTICE` for notices already sent.
+    """
+
+    scope: Scope
+    period: str
+    spent: Spend
+    notices: int = 0
+
+
+PERSON_NOTICE, ADMIN_NOTICE = 1, 2
+"""Bits of `AllowanceCount.notices`: a notice to the person, and one to an admin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The reservation for one model call, stored as a row of holds.
+
+    `output` is the maximum of output tokens. `is_lowered`: it was reduced to what an allowance has
+    left. `counts` are the counters after the reservation.
+    """
+
+    part: str
+    input: int
+    output: int
+    bound: Spend
+    is_lowered: bool = False
+    counts: tuple[AllowanceCount, ...] = ()
+
+
+class OverAllowance(OverBudget):
+    """Raised when an allowance has too little left.
+
+    `left` is the rest of the exceeded limit. `zone` is the asker's time zone. `operators` is the
+    time zone in which periods begin.
+    """
+
+    def __init__(
+        self, count: AllowanceCount, unit: Unit, left: int, zone: tzinfo, operators: tzinfo
+    ) -> None:
+        allowance = count.scope.allowance
+        super().__init__(limit=getattr(allowance, unit))
+        self.allowance = allowance
+        self.unit = unit
+        self.limit = (
+            "daily_turns" if allowance.source == DAILY_TURNS_SETTING else f"allowance_{unit}"
+        )
+        self.left = left
+        self.resets = period_end(count.period, operators).astimezone(zone)
+
+    def words(self) -> str:
+        """Return the message for the person, with the time at which the next period begins."""
+        allowance = self.allowance
+        anew = say(ANEW, when=format_moment(self.resets), where=allowance.source)
+        if allowance.source == DAILY_TURNS_SETTING:
+            capped = OverBudget.sentence if allowance.of == "each person" else ALL_CAPPED
+            return say(capped, limit=allowance.turns) + anew
+        left = format_amount(self.unit, max(0, self.left))
+        limit = allowance.describe_limit(self.unit)
+        return say(LEFT[allowance.of], limit=limit, left=left) + anew
+
+
+def format_amount(unit: Unit, count: int) -> str:
+    """Return an amount in words, as in `$0.25`, `1,200 tokens` or `3 turns`."""
+    if unit == "money":
+        return format_money(math.floor(count / NANODOLLARS_PER_DOLLAR * 10_000) / 10_000)
+    if unit == "tokens":
+        return plural("{count} token", "{count} tokens", count)
+    return plural("{count} message", "{count} messages", count)
+
+
+def describe_nearly_used(count: AllowanceCount, unit: Unit, zone: tzinfo, operators: tzinfo) -> str:
+    """Return the notice for the person that most of an allowance is used."""
+    allowance = count.scope.allowance
+    when = period_end(count.period, operators).astimezone(zone)
+    used = format_amount(unit, getattr(count.spent, unit))
+    limit = allowance.describe_limit(unit)
+    return say(NEARLY[allowance.of], used=used, limit=limit, when=format_moment(when))
+
+
+def describe_remaining(count: AllowanceCount, unit: Unit, zone: tzinfo, operators: tzinfo) -> str:
+    """Return a phrase for the person that says how much of one limit is left."""
+    allowance = count.scope.allowance
+    when = format_moment(period_end(count.period, operators).astimezone(zone))
+    left = max(0, getattr(allowance, unit) - getattr(count.spent, unit))
+    limit = allowance.describe_limit(unit)
+    return say(STANDING[allowance.of], limit=limit, left=format_amount(unit, left), when=when)
+
+
+COUNTED_WORDS = {
+    "each person": "each person", "each channel": "each channel",
+    "each workspace": "each workspace", "each schedule": "each schedule", "together": "a group",
+    "everybody": "everyone together",
+}  # fmt: skip
+"""The name of what an allowance counts, by `CountedBy`."""
+
+
+def max_item_tokens(item: str) -> int:
+    """Return an upper bound of the tokens of a transcript item, including its files.
+
+    `item` is JSON. Its text counts one token for each byte, plus an overhead. A picture counts
+    `MAX_PICTURE_TOKENS`. A PDF counts `MAX_DOCUMENT_TOKENS`, because its number of pages is not
+    known. A text file counts its first `MAX_TEXT_FILE_BYTES` bytes, because the rest is not sent.
+    """
+    most = len(item.encode()) + (
+        _MESSAGE_OVERHEAD_TOKENS if '"role":"user"' in item else _ITEM_OVERHEAD_TOKENS
+    )
+    files = json.loads(item).get("files", ()) if '"files"' in item else ()
+    for file in files:
+        kind = str(file.get("type", ""))
+        if kind.startswith("image/"):
+            most += MAX_PICTURE_TOKENS
+        elif kind.startswith("application/pdf"):
+            most += MAX_DOCUMENT_TOKENS
+        else:
+            most += min(int(file.get("size", 0)), MAX_TEXT_FILE_BYTES) + _MESSAGE_OVERHEAD_TOKENS
+    return most
+
+
+def describe_estimates(count: int) -> str:
+    """Return a sentence that says that the amounts of this many calls are estimates."""
+    return plural(
+        "The cost of {count} call is an upper estimate: the model's server did not report "
+        "its usage, or the call was interrupted.",
+        "The costs of {count} calls are upper estimates: the model's server did not report "
+        "their usage, or the calls were interrupted.",
+        count,
+    )
+
+
+def describe_server_costs(models: Iterable[str]) -> str:
+    """Return a sentence that says that the costs of these models are the server's figures."""
+    return say(
+        "ponte.toml has no price for {models}. The costs are those that the model's server named.",
+        models=", ".join(models),
+    )
+
+
+def period_end(period: str, zone: tzinfo) -> datetime:
+    """Return the end of a day (`2026-11-21`) or a month (`2026-11`) in a time zone."""
+    if len(period) == len("2026-11"):
+        first = date.fromisoformat(f"{period}-01")
+        following = (first + timedelta(days=32)).replace(day=1)
+    else:
+        following = date.fromisoformat(period) + timedelta(days=1)
+    return datetime.combine(following, time(), zone)

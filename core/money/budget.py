@@ -1,0 +1,697 @@
+"""Usage and allowances in the database: turns, calls that cost, and what is left of each allowance.
+
+Before anything that costs begins, Ponte adds its upper bound to the counters of all allowances that
+apply (table `holds`). The real cost replaces the bound once it is known (table `spendings`). A
+counter is the sum of its spendings and its holds.
+
+A transaction changes the counters in one order (`Budget.scopes`) and compares them with the
+limits after that. So of two transactions at the same time, the second sees what the first reserved.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, tzinfo
+from typing import Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from core.domain.messages import PERSON, Address, Message, MessageOrigin, Person, Usage
+from core.domain.records import Turn, UsageTotal
+from core.money.allowances import (
+    DAILY_TURNS_SETTING,
+    MIN_OUTPUT_TOKENS,
+    Allowance,
+    AllowanceCount,
+    Grant,
+    ModelCall,
+    OverAllowance,
+    Scope,
+    Spend,
+    SpendingConfig,
+    Unit,
+    max_item_tokens,
+)
+from core.money.usage import NANODOLLARS_PER_DOLLAR, PaidRun, context_window
+from core.people.rules import place_names
+from core.store.database import (
+    Database,
+    SqlConnection,
+    SqlRow,
+    SqlStore,
+    query,
+    select_value,
+    select_values,
+    transaction,
+)
+
+DailyCapLookup = Callable[[Person, Address], Awaitable[tuple[int, int]]]
+"""Returns two caps of turns a day that apply to a person at an address: the person's own, and the
+one for everybody together. 0 is no cap."""
+IsMeant = Callable[[Person, Address, frozenset[str]], Awaitable[bool]]
+"""Returns whether these names of ponte.toml include the person who writes at that address."""
+
+
+async def no_daily_caps(person: Person, address: Address) -> tuple[int, int]:
+    """Return two zeros: there is no cap."""
+    return 0, 0
+
+
+async def means_everybody(person: Person, address: Address, names: frozenset[str]) -> bool:
+    """Return True: names include everybody."""
+    return True
+
+
+ReportRow = Literal["person", "channel", "model", "tool", "day"]
+"""The kind of thing that each row of a usage report sums up."""
+_SUMS = (
+    "sum({t}.input) AS input, sum({t}.cached) AS cached, sum({t}.output) AS output,"
+    " sum({t}.reasoning) AS reasoning, sum({t}.cost) AS cost"
+)
+
+
+class SqlReservation:
+    """A transaction step that counts a turn and reserves its first model call. It runs in the
+    transaction that stores the user's message. If that transaction runs again, `grant` and `counts`
+    are those of the last run."""
+
+    def __init__(
+        self, work: Callable[[SqlConnection], tuple[tuple[AllowanceCount, ...], Grant | None]]
+    ) -> None:
+        self._work = work
+        self.grant: Grant | None = None
+        """The reservation of the first model call. None if no allowance bounds the call."""
+        self.counts: tuple[AllowanceCount, ...] = ()
+        """The count of each allowance with this turn in it. Empty if the turn was counted
+        before."""
+
+    def __call__(self, connection: SqlConnection) -> None:
+        self.counts, self.grant = self._work(connection)
+
+
+class Budget(SqlStore):
+    """Counts and reserves usage before it is spent; the journal settles reservations when it stores
+    the results."""
+
+    def __init__(
+        self,
+        database: Database,
+        config: SpendingConfig,
+        caps: DailyCapLookup,
+        zone: tzinfo,
+        money_key: Callable[[str], str] = str,
+        *,
+        is_meant: IsMeant = means_everybody,
+    ) -> None:
+        """`money_key` maps a person's key to the key under which all their accounts are counted.
+        Periods begin at midnight in `zone`."""
+        super().__init__(database)
+        self._caps = caps
+        self._money_key = money_key
+        self._is_meant = is_meant
+        self.zone = zone
+        """The time zone in which days and months begin."""
+        self.config = config
+
+    @property
+    def bounds_calls(self) -> bool:
+        """Return whether there is any allowance of money or tokens."""
+        return any(rule.bounds_calls for rule in self.config.turn_allowances)
+
+    def run_price(self, paid: PaidRun) -> float | None:
+        """Return the price of one run in US dollars, None if it is not known."""
+        return self.config.price_list.run_cost(paid)
+
+    async def reserve(self, turn: Turn) -> None:
+        """Count the turn, only once however often it resumes. Raise OverBudget."""
+        await self._database.write(await self.make_reservation(turn))
+
+    async def make_reservation(self, turn: Turn, call: ModelCall | None = None) -> SqlReservation:
+        """Return a transaction step that counts the turn and reserves its first model call, if
+        `call` is given. The step raises OverBudget."""
+        scopes = await self._scopes_of(turn.message)
+        zone, person, day = self.zone_of(turn.message), self._payer(turn), self._today()
+
+        def work(connection: SqlConnection) -> tuple[tuple[AllowanceCount, ...], Grant | None]:
+            counts = self._count_turn(connection, turn, person, day, scopes, zone)
+            held = (
+                self._reserve_call(connection, turn, person, scopes, call, zone) if call else None
+            )
+            return tuple(counts), held
+
+        return SqlReservation(work)
+
+    async def reserve_model_call(self, turn: Turn, call: ModelCall) -> Grant | None:
+        """Reserve one more model call. Return None if no allowance bounds it. Raise OverBudget if
+        not even a short answer fits."""
+        scopes = _bounding_scopes(await self._scopes_of(turn.message))
+        if not scopes:
+            return None
+        zone, person = self.zone_of(turn.message), self._payer(turn)
+        return await self._database.write(
+            lambda c: self._reserve_call(c, turn, person, scopes, call, zone)
+        )
+
+    async def reserve_run(self, turn: Turn, call_id: str, paid: PaidRun) -> None:
+        """Reserve one run that has a price, once for each call. Raise OverBudget."""
+        message = turn.message
+        zone = self.zone_of(message)
+        if scopes := _bounding_scopes(await self._scopes_of(message)):
+            await self._reserve_run(message.author, scopes, turn.seq, call_id, paid, zone)
+
+    async def reserve_approved_run(
+        self, person: Person, address: Address, seq: int, call_id: str, paid: PaidRun
+    ) -> None:
+        """Reserve a run that somebody approved in the event `seq`. `person` is the one who asked
+        for the run, and who pays for it. Raise OverBudget."""
+        one, day, place = self._money_key(person.key), self._today(), place_names(address)[-1]
+        # `_day_of` reads this row. `counted` is 0, so that it adds no turn to the reports.
+        sql = (
+            "INSERT INTO usage (seq, day, person, conversation, place, is_counted)"
+            " VALUES (?, ?, ?, ?, ?, 0) ON CONFLICT (seq) DO NOTHING"
+        )
+        await self._execute(sql, seq, day, one, address.conversation, place)
+        if scopes := _bounding_scopes(await self.scopes(person, address)):
+            await self._reserve_run(person, scopes, seq, call_id, paid, self.zone)
+
+    async def settle_run(self, seq: int, call_id: str, paid: PaidRun, begun: bool) -> None:
+        """Record the price of a run that includes no model call. If the run was not begun, release
+        its reservation instead."""
+        if not begun:
+            await self._database.write(lambda c: _release_part(c, seq, f"call:{call_id}"))
+        elif (price := self.config.price_list.run_cost(paid)) is not None:
+            usage = Usage(cost=price)
+            await self._database.write(
+                lambda c: settle_call(c, seq, call_id, paid.report_name, usage)
+            )
+
+    @transaction
+    def _reserve_run(
+        self, connection: SqlConnection, asker: Person, scopes: Sequence[Scope], seq: int,
+        call_id: str, paid: PaidRun, zone: tzinfo,
+    ) -> None:  # fmt: skip
+        """Reserve the upper bound of a run, unless this call has a reservation or a cost already.
+        Raise OverAllowance."""
+        part, person = f"call:{call_id}", self._money_key(asker.key)
+        if _is_recorded(connection, seq, part):
+            return
+        price, tokens = self.config.price_list.find(paid.model), paid.input + paid.output
+        money = price.max_cost(paid.input, paid.output) if price and tokens else 0
+        bound = Spend(
+            0,
+            tokens,
+            money + round((self.config.price_list.run_cost(paid) or 0.0) * NANODOLLARS_PER_DOLLAR),
+        )
+        counts = _add_to_counters(connection, scopes, _day_of(connection, seq), bound)
+        self._check_limits(counts, bound, zone)
+        _insert_hold(connection, seq, part, person, "tool", paid.report_name, counts, bound)
+
+    async def release(self, turn: Turn, part: str) -> None:
+        """Release the reservation of a call that the server refused before it did anything."""
+        await self._database.write(lambda c: _release_part(c, turn.seq, part))
+
+    @transaction
+    def settle_model_call(
+        self, connection: SqlConnection, turn: Turn, number: int, model: str, usage: Usage
+    ) -> None:
+        """Record the usage of a call beside the turn's rounds, which the journal settles."""
+        settle_round(connection, turn.seq, number, usage, model)
+
+    @transaction
+    def settle_ended_turns(self, connection: SqlConnection) -> int:
+        """Settle reservations of turns that make no more calls: answered, ended or deleted ones.
+        Their real usage is unknown, so they count with their upper bounds. Return how many there
+        were."""
+        left = connection.execute(
+            "SELECT DISTINCT seq FROM holds WHERE NOT EXISTS (SELECT 1 FROM inbox"
+            " WHERE inbox.seq = holds.seq AND state IN ('new', 'running')) ORDER BY seq"
+        ).fetchall()
+        return sum(settle_holds(connection, row["seq"]) for row in left)
+
+    @transaction
+    def claim_notice(self, connection: SqlConnection, count: AllowanceCount, bit: int) -> bool:
+        """Return whether the caller must send this notice now. `bit` is the kind of notice. Only
+        the first caller in a period gets True, in whatever process."""
+        # The UPDATE tests the bit itself, so only one of several callers changes the row.
+        return bool(
+            connection.execute(
+                "UPDATE counters SET notices = notices + ? WHERE scope = ? AND period = ?"
+                " AND (notices & ?) = 0",
+                (bit, count.scope.key, count.period, bit),
+            ).rowcount
+        )
+
+    @query
+    def usage_today(
+        self, connection: SqlConnection, person: str | None = None, place: str = ""
+    ) -> UsageTotal:
+        """Return the usage of today, of one person (a key) or of all. With `place`, return only the
+        usage there."""
+        there = (
+            "day = :day AND (:person = '' OR usage.person = :person)"
+            " AND (:place = '' OR place = :place)"
+        )
+        payer = "" if person is None else self._money_key(person)
+        values = {"day": self._today(), "person": payer, "place": place}
+        row = connection.execute(
+            f"SELECT sum(is_counted) AS turns, {_SUMS.format(t='usage')} FROM usage WHERE {there}",  # noqa: S608
+            values,
+        ).fetchone()
+        lost = connection.execute(
+            "SELECT count(*) AS n FROM usage JOIN spendings ON spendings.seq = usage.seq"  # noqa: S608
+            f" WHERE is_upper_bound = 1 AND {there}",
+            values,
+        ).fetchone()
+        usage = Usage(
+            input=int(row["input"] or 0), cached=int(row["cached"] or 0),
+            output=int(row["output"] or 0), reasoning=int(row["reasoning"] or 0), cost=row["cost"],
+        )  # fmt: skip
+        return UsageTotal(int(row["turns"] or 0), usage, int(lost["n"]))
+
+    async def list_counts(self, person: Person, address: Address) -> Sequence[AllowanceCount]:
+        """Return the current count of each allowance that applies to the person at that address.
+        Reservations are included."""
+        scopes, day = await self.scopes(person, address), self._today()
+        return await self._database.read(
+            lambda c: [_read_count(c, scope, scope.period_of(day)) for scope in scopes]
+        )
+
+    async def list_counters(self, person: Person, address: Address) -> Sequence[AllowanceCount]:
+        """Return all counters of the current periods that an allowance of ponte.toml has, after
+        those that apply to the person at that address."""
+        first, day = await self.list_counts(person, address), self._today()
+        shown, others = {count.scope.key for count in first}, list[AllowanceCount]()
+        sql = (
+            "SELECT scope, period, turns, tokens, money, notices FROM counters"
+            " WHERE period IN (?, ?) ORDER BY scope"
+        )
+        for row in await self._database.read(lambda c: c.execute(sql, (day, day[:7])).fetchall()):
+            rule, _, counted = str(row["scope"]).partition(":")
+            for allowance in self.config.turn_allowances:
+                payer = counted if allowance.of == "each person" else ""
+                scope = Scope(row["scope"], allowance, payer, "" if payer else counted)
+                if allowance.key != rule or scope.key in shown:
+                    continue
+                if scope.period_of(day) == row["period"]:
+                    others.append(_count_of(scope, row["period"], row))
+                    break
+        return [*first, *others]
+
+    @query
+    def report(
+        self, connection: SqlConnection, by: ReportRow, since: str = "", place: str = ""
+    ) -> Sequence[Mapping[str, Any]]:
+        """Return the usage since that day (ISO; "" for today), one mapping for each person,
+        channel, model, tool or day.
+
+        The keys are `name`, `turns`, `calls`, `input`, `cached`, `output`, `reasoning`, `cost` and
+        `estimated`. `turns` is None by model and tool, `calls` by person, channel and day. `cost`
+        is in US dollars, None if no price is known. `estimated` counts calls whose amounts are
+        estimates.
+
+        The most expensive come first; days are in order. With `place`, return only the usage there.
+        """
+        if by in ("model", "tool"):
+            sql = (
+                "SELECT spendings.name AS name, NULL AS turns, count(*) AS calls,"  # noqa: S608
+                f" sum(is_upper_bound) AS estimated, {_SUMS.format(t='spendings')} FROM spendings"
+                " JOIN usage ON usage.seq = spendings.seq"
+                " WHERE usage.day >= :since AND spendings.kind = :kind"
+                " AND (:place = '' OR usage.place = :place) GROUP BY spendings.name"
+            )
+        else:
+            column = {"person": "person", "channel": "place", "day": "day"}[by]
+            sql = (
+                f"SELECT {column} AS name, sum(is_counted) AS turns, NULL AS calls,"  # noqa: S608
+                " sum((SELECT sum(is_upper_bound) FROM spendings WHERE spendings.seq = usage.seq))"
+                " AS estimated,"
+                f" {_SUMS.format(t='usage')} FROM usage WHERE day >= :since"
+                f" AND (:place = '' OR place = :place) GROUP BY {column}"
+            )
+        rows = connection.execute(
+            sql, {"since": since or self._today(), "kind": by, "place": place}
+        ).fetchall()
+        found = [
+            {
+                "name": str(row["name"]),
+                **{k: None if row[k] is None else int(row[k]) for k in ("turns", "calls", "input",
+                   "cached", "output", "reasoning")},
+                "cost": None if row["cost"] is None else float(row["cost"]),
+                "estimated": int(row["estimated"] or 0),
+            }
+            for row in rows
+        ]  # fmt: skip
+        if by == "day":
+            return sorted(found, key=lambda row: str(row["name"]))
+        return sorted(
+            found, key=lambda row: (-(row["cost"] or 0.0), -(row["input"] or 0), row["name"])
+        )
+
+    async def models_without_price(self, since: str = "") -> Sequence[str]:
+        """Return the models that have a cost since that day (ISO; "" for today), but no price. The
+        model's server named the cost."""
+        rows, prices = await self.report("model", since), self.config.price_list
+        return [
+            row["name"] for row in rows if row["cost"] is not None and not prices.find(row["name"])
+        ]
+
+    async def _scopes_of(self, message: Message) -> tuple[Scope, ...]:
+        """Return the counters that apply to the turn of a message."""
+        return await self.scopes(message.author, message.address, message.origin)
+
+    async def scopes(
+        self, person: Person, address: Address, origin: MessageOrigin = PERSON
+    ) -> tuple[Scope, ...]:
+        """Return the counters that apply to the person at that address, in the order in which
+        transactions lock them."""
+        one, place = self._money_key(person.key), place_names(address)
+        own, all_ = await self._caps(person, address)
+        capped = Allowance("each person", turns=own or None, source=DAILY_TURNS_SETTING, name="cap")
+        together = Allowance(
+            "everybody", turns=all_ or None, source=DAILY_TURNS_SETTING, name="cap"
+        )
+        found = {s.key: s for s in (Scope(f"cap:{one}", capped, one), Scope("cap", together))}
+        for rule in self.config.turn_allowances:
+            if rule.where and rule.where.isdisjoint(place):
+                continue
+            if rule.who and not await self._is_meant(person, address, rule.who):
+                continue
+            match rule.of:
+                case "each person":
+                    scope = Scope(f"{rule.key}:{one}", rule, one)
+                case "each channel":
+                    scope = Scope(f"{rule.key}:{place[-1]}", rule, place=place[-1])
+                case "each schedule":
+                    if rule.of != f"each {origin.name}":
+                        continue
+                    scope = Scope(f"{rule.key}:{origin.id}", rule, place=origin.id)
+                case "each workspace":
+                    scope = Scope(f"{rule.key}:{place[1]}", rule, place=place[1])
+                case _:
+                    scope = Scope(rule.key, rule)
+            if rule.who and rule.of != "each person":
+                scope = replace(scope, counts_past_usage=False)
+            if same := found.get(scope.key):
+                scope = replace(scope, allowance=rule.merge_stricter(same.allowance))
+            found[scope.key] = scope
+        # Sorted, so that all transactions lock the counters' rows in one order. Rows that many
+        # people share come last, because a row stays locked until the commit.
+        return tuple(sorted(found.values(), key=lambda scope: (not scope.person, scope.key)))
+
+    def zone_of(self, message: Message) -> tzinfo:
+        """Return the time zone of the message's author if the platform reports it, otherwise
+        `zone`."""
+        try:
+            return ZoneInfo(message.time_zone) if message.time_zone else self.zone
+        except (ZoneInfoNotFoundError, ValueError):
+            return self.zone
+
+    def model_call(self, number: int, model: str, prompt_bytes: int) -> ModelCall:
+        """Return a call of that model, with its price and its context window. `number` is the
+        round, `prompt_bytes` the size of the prompt beside the thread."""
+        return ModelCall(
+            number,
+            model,
+            prompt_bytes,
+            price=self.config.price_list.find(model),
+            window=context_window(model),
+        )
+
+    def _payer(self, turn: Turn) -> str:
+        return self._money_key(turn.message.author.key)
+
+    def _today(self) -> str:
+        return datetime.fromtimestamp(time.time(), self.zone).date().isoformat()
+
+    def _count_turn(
+        self, connection: SqlConnection, turn: Turn, person: str, day: str,
+        scopes: Sequence[Scope], zone: tzinfo,
+    ) -> Sequence[AllowanceCount]:  # fmt: skip
+        """Count the turn in these scopes and return their counts. Return an empty sequence if it
+        was counted before. Raise OverAllowance."""
+        address = turn.message.address
+        is_new = connection.execute(
+            "INSERT INTO usage (seq, day, person, conversation, place) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT (seq) DO NOTHING",
+            (turn.seq, day, person, address.conversation, place_names(address)[-1]),
+        ).rowcount
+        if not is_new:
+            return ()
+        counts = _add_to_counters(connection, scopes, day, Spend(1), without=turn.seq)
+        self._check_limits(counts, Spend(1), zone)
+        return counts
+
+    def _reserve_call(
+        self, connection: SqlConnection, turn: Turn, person: str, scopes: Sequence[Scope],
+        call: ModelCall, zone: tzinfo,
+    ) -> Grant | None:  # fmt: skip
+        """Reserve a call with its `max_output`, or with fewer tokens if an allowance has less left.
+        Raise OverAllowance if fewer than MIN_OUTPUT_TOKENS are left."""
+        scopes = _bounding_scopes(scopes)
+        if not scopes:
+            return None
+        input, output = call.max_input_tokens(_input_tokens(connection, turn)), call.max_output
+        bound, day = call.max_spend(input, output), _day_of(connection, turn.seq)
+        counts = _add_to_counters(connection, scopes, day, bound)
+        if any(count.scope.allowance.exceeded_unit(count.spent) for count in counts):
+            # A full answer does not fit. Reserve one with the output that is left.
+            before = [(count, count.spent - bound) for count in counts]
+            output = min(
+                call.remaining_output_tokens(c.scope.allowance, spent, input) for c, spent in before
+            )
+            least = min(MIN_OUTPUT_TOKENS, call.max_output)
+            lower = call.max_spend(input, max(output, least))
+            counts = _add_to_counters(connection, scopes, day, lower - bound)
+            bound = lower
+            self._check_limits(counts, bound, zone)
+        part = f"r{call.number}.{_count_attempts(connection, turn.seq, call.number) + 1}"
+        _insert_hold(connection, turn.seq, part, person, "model", call.model, counts, bound)
+        return Grant(part, input, output, bound, output < call.max_output, tuple(counts))
+
+    def _check_limits(self, counts: Iterable[AllowanceCount], bound: Spend, zone: tzinfo) -> None:
+        """Raise OverAllowance if a count exceeds its limit. The counts include `bound` already."""
+        for count in counts:
+            allowance = count.scope.allowance
+            unit: Unit | None = allowance.exceeded_unit(count.spent)
+            if unit is not None:
+                before: int = getattr(count.spent, unit) - getattr(bound, unit)
+                left = getattr(allowance, unit) - before
+                raise OverAllowance(count, unit, left, zone, self.zone)
+
+
+def settle_round(
+    connection: SqlConnection, seq: int, number: int, usage: Usage, model: str, *,
+    has_holds: bool = True,
+) -> list[SqlRow]:  # fmt: skip
+    """Replace the reservation of a round's last call with what the round really used. Earlier calls
+    of the round were lost, so they count with their upper bounds. Return the turn's other
+    reservations."""
+    holds = _read_holds(connection, seq) if has_holds else []
+    held = [hold for hold in holds if hold["part"].startswith(f"r{number}.")]
+    others = [hold for hold in holds if hold not in held]
+    held.sort(key=lambda hold: int(hold["part"].partition(".")[2]))
+    for lost in held[:-1]:
+        _settle_as_estimate(connection, lost)
+    part = held[-1]["part"] if held else f"r{number}.0"
+    _settle(connection, seq, part, held[-1] if held else None, "model", model, usage)
+    return others
+
+
+def settle_call(connection: SqlConnection, seq: int, call_id: str, name: str, usage: Usage) -> None:
+    """Replace the reservation of a tool call with what the call really cost."""
+    part = f"call:{call_id}"
+    hold = next((hold for hold in _read_holds(connection, seq) if hold["part"] == part), None)
+    if hold is not None or usage != Usage():
+        _settle(connection, seq, part, hold, "tool", name, usage)
+
+
+def count_estimates(connection: SqlConnection, since: str) -> tuple[int, int]:
+    """Return how many calls were paid for since that day (ISO), and how many of them have estimated
+    amounts."""
+    row = connection.execute(
+        "SELECT count(*) AS calls, sum(is_upper_bound) AS estimates FROM usage"
+        " JOIN spendings ON spendings.seq = usage.seq WHERE usage.day >= ?",
+        (since,),
+    ).fetchone()
+    return int(row["calls"]), int(row["estimates"] or 0)
+
+
+def settle_holds(connection: SqlConnection, seq: int, known: Sequence[SqlRow] | None = None) -> int:
+    """Settle all reservations of a turn that is over, each with its upper bound. Return how many
+    there were. `known` are those reservations, if they were read already."""
+    held = _read_holds(connection, seq) if known is None else known
+    for hold in held:
+        _settle_as_estimate(connection, hold)
+    return len(held)
+
+
+def _bounding_scopes(scopes: Sequence[Scope]) -> list[Scope]:
+    return [scope for scope in scopes if scope.allowance.bounds_calls]
+
+
+def _day_of(connection: SqlConnection, seq: int) -> str:
+    """Return the day (ISO) on which the turn and all that it uses are counted."""
+    return str(select_value(connection, "SELECT day FROM usage WHERE seq = ?", seq))
+
+
+def _input_tokens(connection: SqlConnection, turn: Turn) -> int:
+    """Return an upper bound of the tokens in the transcript that the turn reads: that of its
+    thread, or its own."""
+    sql = "SELECT item FROM items WHERE thread = ? AND is_replaced = 0"
+    values: list[object] = [turn.thread]
+    if not turn.message.origin.reads_history:
+        sql, values = f"{sql} AND seq = ?", [turn.thread, turn.seq]
+    return sum(map(max_item_tokens, select_values(connection, sql, *values)))
+
+
+def _is_recorded(connection: SqlConnection, seq: int, part: str) -> bool:
+    """Return whether this part of the turn has a reservation or a cost."""
+    found = connection.execute(
+        "SELECT 1 FROM holds WHERE seq = :seq AND part = :part UNION ALL"
+        " SELECT 1 FROM spendings WHERE seq = :seq AND part = :part LIMIT 1",
+        {"seq": seq, "part": part},
+    )
+    return found.fetchone() is not None
+
+
+def _count_attempts(connection: SqlConnection, seq: int, number: int) -> int:
+    """Return the number of the last call of that round that was reserved or paid for, in any
+    process. Return 0 if there was none."""
+    rows = connection.execute(
+        "SELECT part FROM holds WHERE seq = :seq UNION ALL"
+        " SELECT part FROM spendings WHERE seq = :seq",
+        {"seq": seq},
+    )
+    parts = [str(row["part"]).partition(".") for row in rows]
+    return max((int(tried) for name, _, tried in parts if name == f"r{number}"), default=0)
+
+
+def _add_to_counters(
+    connection: SqlConnection, scopes: Sequence[Scope], day: str, spend: Spend, without: int = 0
+) -> list[AllowanceCount]:
+    """Add `spend` to the counter of each scope, and return the counts in the order of `scopes`.
+    A new counter begins with earlier usage, except that of the turn `without`."""
+    counters = [(scope.key, scope.period_of(day)) for scope in scopes]
+    counts, amounts = [], (spend.turns, spend.tokens, spend.money)
+    rows = connection.add_to_counters(counters, *amounts)
+    for scope, (key, period), row in zip(scopes, counters, rows, strict=True):
+        if row["turns"] is None:
+            past = _past_spend(connection, scope, period, without)
+            # Another transaction may insert the row first. Then only the update below adds.
+            connection.execute(
+                "INSERT INTO counters (scope, period, person, turns, tokens, money)"
+                " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (scope, period) DO NOTHING",
+                (key, period, scope.person, past.turns, past.tokens, past.money),
+            )
+            [row] = connection.add_to_counters([(key, period)], *amounts)
+        counts.append(_count_of(scope, period, row))
+    return counts
+
+
+def _count_of(scope: Scope, period: str, row: SqlRow) -> AllowanceCount:
+    spent = Spend(int(row["turns"]), int(row["tokens"]), int(row["money"]))
+    return AllowanceCount(scope, period, spent, int(row["notices"]))
+
+
+def _read_count(connection: SqlConnection, scope: Scope, period: str) -> AllowanceCount:
+    row = connection.execute(
+        "SELECT turns, tokens, money, notices FROM counters WHERE scope = ? AND period = ?",
+        (scope.key, period),
+    ).fetchone()
+    if row is not None:
+        return _count_of(scope, period, row)
+    return AllowanceCount(scope, period, _past_spend(connection, scope, period))
+
+
+def _past_spend(connection: SqlConnection, scope: Scope, period: str, without: int = 0) -> Spend:
+    """Return what was spent in that period before the allowance had a counter, except by the turn
+    `without`. The first count of a new allowance begins with it."""
+    if not scope.counts_past_usage:
+        return Spend()
+    month = len(period) == len("2026-11")
+    rows = connection.execute(
+        "SELECT place, sum(is_counted) AS turns, sum(input + output) AS tokens, sum(cost) AS cost"
+        " FROM usage WHERE day >= :first AND day <= :last AND (:person = '' OR person = :person)"
+        " AND seq <> :without GROUP BY place",
+        {"first": f"{period}-01" if month else period, "last": f"{period}-31" if month else period,
+         "person": scope.person, "without": without},
+    )  # fmt: skip
+    past = Spend()
+    for row in rows:
+        parts = str(row["place"]).split(":", 2)
+        names = {":".join(parts[:length]) for length in (1, 2, 3)}
+        where = scope.allowance.where
+        if (where and where.isdisjoint(names)) or (scope.place and scope.place not in names):
+            continue
+        money = round(float(row["cost"] or 0) * NANODOLLARS_PER_DOLLAR)
+        past += Spend(int(row["turns"]), int(row["tokens"]), money)
+    return past
+
+
+def _insert_hold(
+    connection: SqlConnection, seq: int, part: str, person: str, kind: str, name: str,
+    counts: Iterable[AllowanceCount], bound: Spend,
+) -> None:  # fmt: skip
+    scopes = json.dumps([[count.scope.key, count.period] for count in counts])
+    connection.execute(
+        "INSERT INTO holds (seq, part, person, kind, name, scopes, tokens, money, created_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (seq, part, person, kind, name, scopes, bound.tokens, bound.money, time.time()),
+    )
+
+
+def _read_holds(connection: SqlConnection, seq: int) -> list[SqlRow]:
+    return connection.execute("SELECT * FROM holds WHERE seq = ? ORDER BY part", (seq,)).fetchall()
+
+
+def _release_part(connection: SqlConnection, seq: int, part: str) -> None:
+    """Release the reservation of a call, if there is one."""
+    for hold in _read_holds(connection, seq):
+        if hold["part"] == part:
+            _release_hold(connection, hold, Spend())
+
+
+def _release_hold(connection: SqlConnection, hold: SqlRow, real: Spend) -> None:
+    """Delete a reservation, and replace its amounts in the counters with what was really spent."""
+    connection.execute("DELETE FROM holds WHERE seq = ? AND part = ?", (hold["seq"], hold["part"]))
+    more = real - Spend(0, int(hold["tokens"]), int(hold["money"]))
+    if more != Spend():
+        connection.add_to_counters(json.loads(hold["scopes"]), more.turns, more.tokens, more.money)
+
+
+def _settle_as_estimate(connection: SqlConnection, hold: SqlRow) -> None:
+    """Record a reservation's upper bound as its cost. The call may have been made, and its real
+    usage is unknown."""
+    kind, name, unknown = hold["kind"], hold["name"], Usage(is_estimated=True)
+    _settle(connection, hold["seq"], hold["part"], hold, kind, name, unknown)
+
+
+def _settle(
+    connection: SqlConnection, seq: int, part: str, hold: SqlRow | None, kind: str, name: str,
+    usage: Usage,
+) -> None:  # fmt: skip
+    """Record what a call used in place of its reservation. If the usage is an estimate, record the
+    amounts of the reservation."""
+    if hold is not None and usage.is_estimated:
+        cost = max(hold["money"] / NANODOLLARS_PER_DOLLAR, usage.cost or 0.0)
+        usage = Usage(input=int(hold["tokens"]), cost=cost or None, is_estimated=True)
+    real = Spend(0, usage.input + usage.output, round((usage.cost or 0.0) * NANODOLLARS_PER_DOLLAR))
+    if hold is not None:
+        _release_hold(connection, hold, real)
+    recorded = connection.execute(
+        "INSERT INTO spendings (seq, part, person, kind, name, input, cached, output, reasoning,"
+        " cost, is_upper_bound) SELECT seq, ?, person, ?, ?, ?, ?, ?, ?, ?, ? FROM usage"
+        " WHERE seq = ?"
+        " ON CONFLICT (seq, part) DO NOTHING",
+        (part, kind, name, usage.input, usage.cached, usage.output, usage.reasoning, usage.cost,
+         int(usage.is_estimated), seq),
+    )  # fmt: skip
+    # A part is recorded once, so the totals grow only with a new row.
+    if recorded.rowcount:
+        connection.execute(
+            "UPDATE usage SET input = input + ?, cached = cached + ?, output = output + ?,"
+            " reasoning = reasoning + ?, cost = coalesce(cost + ?, cost, ?) WHERE seq = ?",
+            (usage.input, usage.cached, usage.output, usage.reasoning, usage.cost, usage.cost, seq),
+        )

@@ -1,0 +1,352 @@
+"""The people of a platform: cached in memory, stored as rows, looked up on the platform if unknown.
+
+Code that needs a person waits until the platform has described them. The description comes as the
+response to a lookup, in a list of all people, or in an event. Callers limit the wait. There is one
+lookup for each person, in the order of the requests and within the platform's rate limits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import structlog
+
+from core.base.errors import NotStored, PlatformBusy
+from core.base.tasks import BackgroundTasks, BoundedDict
+from core.domain.records import MemberKey, PlatformMember
+
+
+class MemberStore(Protocol):
+    """A durable store of what platforms report about people.
+
+    It has a row for each person and scope.
+    """
+
+    async def list_newest(self, platform: str, scope: str, most: int) -> Sequence[PlatformMember]:
+        """Return the `most` members that were confirmed last, the oldest of them first."""
+
+    async def find(self, platform: str, places: Collection[MemberKey]) -> Sequence[PlatformMember]:
+        """Return the members with these keys. Missing ones are left out."""
+
+    async def put(self, platform: str, members: Sequence[PlatformMember]) -> frozenset[str]:
+        """Store the members, except forgotten people. Return the ids of those people."""
+
+    async def remove(self, platform: str, ids: Collection[str]) -> None:
+        """Delete the rows of these people, who left the platform."""
+
+    async def forget(self, platform: str, ids: Collection[str]) -> None:
+        """Delete the rows of these people, and prevent a later `put` from storing them again."""
+
+    async def purge(self, before: float) -> int:
+        """Delete the rows that no platform has confirmed since `before`. Return how many."""
+
+
+log = structlog.get_logger("directory")
+MAX_MEMBERS_IN_MEMORY = 10_000
+"""People in memory; the rows hold all people."""
+WRITE_AGAIN_SECONDS = 60.0
+"""Seconds after which the row of an unchanged person is written again, to update `confirmed_at`."""
+ASK_AGAIN_SECONDS = 2.0
+"""Seconds before a lookup without a response is repeated."""
+EVENT_WRITE_SECONDS = 3600.0
+"""Seconds after which an event without changes writes its person's row again."""
+READ_AGAIN_SECONDS = 1.0
+"""Seconds between two reads of rows that another process may have written."""
+
+
+class NoMember(Exception):
+    """The platform does not reveal this person, or knows nobody with that id."""
+
+
+class Lookup(Protocol):
+    """Looks people up on one platform."""
+
+    async def wait_for_place(self) -> None:
+        """Wait until the rate limits allow one more lookup."""
+
+    async def ask(self, place: MemberKey) -> PlatformMember:
+        """Look one person up. Raise NoMember; any other exception means that it must be tried
+        later."""
+
+
+class NoRows:
+    """A `MemberStore` that stores nothing, so that everything is lost when the process ends."""
+
+    async def list_newest(self, platform: str, scope: str, most: int) -> Sequence[PlatformMember]:
+        return ()
+
+    async def find(self, platform: str, places: Collection[MemberKey]) -> Sequence[PlatformMember]:
+        return ()
+
+    async def put(self, platform: str, members: Sequence[PlatformMember]) -> frozenset[str]:
+        return frozenset()
+
+    async def remove(self, platform: str, ids: Collection[str]) -> None: ...
+
+    async def forget(self, platform: str, ids: Collection[str]) -> None: ...
+
+    async def purge(self, before: float) -> int:
+        return 0
+
+
+@dataclass(slots=True)
+class _Known:
+    """A person in memory, and the time when their row was written."""
+
+    member: PlatformMember
+    written_at: float
+
+
+@dataclass(slots=True)
+class _Wait:
+    """The wait for one person. `told` is set when the wait is over. `refused`: the platform gives
+    no information, and repeating the lookup would not help."""
+
+    told: asyncio.Event = field(default_factory=asyncio.Event)
+    waiting: int = 0
+    refused: bool = False
+
+
+class MemberDirectory:
+    """The people of one platform. `shared`: other processes write the same rows.
+
+    Errors of the platform and the store are logged and never raised.
+    """
+
+    def __init__(
+        self, platform: str, rows: MemberStore, lookup: Lookup, *, shared: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:  # fmt: skip
+        self._platform = platform
+        self._rows = rows
+        self._lookup = lookup
+        self._shared = shared
+        self._clock = clock
+        self._known: BoundedDict[MemberKey, _Known] = BoundedDict(MAX_MEMBERS_IN_MEMORY)
+        self._waits: dict[MemberKey, _Wait] = {}
+        self._wanted: dict[MemberKey, None] = {}
+        """People to look up, in order."""
+        self._asked: set[MemberKey] = set()
+        """People with a lookup under way."""
+        self._asking: asyncio.Task[object] | None = None
+        self._reading: asyncio.Task[object] | None = None
+        self.resolved_count = 0
+        """The number of people that were waited for and then described."""
+        self._tasks = BackgroundTasks("directory")
+
+    async def open(self, *scopes: str) -> None:
+        """Load the most recently confirmed rows of these scopes into memory."""
+        for scope in scopes:
+            for member in await self.newest(scope):
+                self._known[member.key] = _Known(member, member.confirmed_at)
+
+    async def newest(self, scope: str) -> Sequence[PlatformMember]:
+        """Return the members with the most recently confirmed rows, the oldest of them first."""
+        try:
+            return await self._rows.list_newest(self._platform, scope, MAX_MEMBERS_IN_MEMORY)
+        except NotStored as error:
+            log.warning("could not load users", error=str(error))
+            return ()
+
+    async def close(self) -> None:
+        """Stop all lookups."""
+        await self._tasks.close()
+
+    @property
+    def waiting(self) -> int:
+        """The number of people that are waited for."""
+        return len(self._waits)
+
+    def cached_member(self, id: str, scope: str = "") -> PlatformMember | None:
+        """Return the person from memory, however old the data is; None if they are not there."""
+        known = self._known.get((scope, id))
+        return known.member if known else None
+
+    async def find(self, id: str, max_age: float, scope: str = "") -> PlatformMember | None:
+        """Return the person if their data was confirmed within `max_age` seconds, in memory or in a
+        row."""
+        place = (scope, id)
+        known = self._known.get(place)
+        if known and self._is_fresh(known.member, max_age):
+            return known.member
+        if known is None or self._shared:
+            await self._read([place])
+        known = self._known.get(place)
+        return known.member if known and self._is_fresh(known.member, max_age) else None
+
+    async def resolve(self, id: str, max_age: float, scope: str = "") -> PlatformMember | None:
+        """Return the person with data that the platform confirmed within `max_age` seconds. Wait
+        for it as long as it takes; None if the platform refuses."""
+        place = (scope, id)
+        while (member := await self.find(id, max_age, scope)) is None:
+            self.want(id, scope)
+            wait = self._waits[place]
+            wait.waiting += 1
+            try:
+                await wait.told.wait()
+            finally:
+                wait.waiting -= 1
+            if wait.refused:
+                return None
+        return member
+
+    def want(self, id: str, scope: str = "") -> None:
+        """Begin to look a person up, without waiting."""
+        place = (scope, id)
+        self._waits.setdefault(place, _Wait())
+        if place not in self._asked:
+            self._wanted[place] = None
+        if self._asking is None or self._asking.done():
+            self._asking = self._tasks.start(self._ask_all())
+        if self._shared and (self._reading is None or self._reading.done()):
+            self._reading = self._tasks.start(self._follow_rows())
+
+    async def take(
+        self, members: Sequence[PlatformMember], *, unasked: bool = False,
+        write_again: float = WRITE_AGAIN_SECONDS,
+    ) -> None:  # fmt: skip
+        """Store data that the platform reported just now.
+
+        `unasked`: the data concerns everybody, so people who were forgotten are left out. Otherwise
+        memory is updated before the rows, so that those who wait for a lookup do not wait for the
+        store.
+        """
+        now = self._clock()
+        fresh = [replace(member, confirmed_at=now) for member in members]
+        changed = [member for member in fresh if self._is_to_be_written(member, now, write_again)]
+        if not unasked:
+            self._remember_all(fresh, changed)
+        erased: frozenset[str] = frozenset()
+        is_written = True
+        if changed:
+            try:
+                erased = await self._rows.put(self._platform, changed)
+            except NotStored as error:
+                log.warning("could not save users", error=str(error))
+                is_written = False
+        if unasked:
+            # A list of everybody must not displace the people who use Ponte.
+            kept = (
+                member for member in fresh
+                if member.id not in erased
+                and (member.key in self._known or member.key in self._waits
+                     or len(self._known) < MAX_MEMBERS_IN_MEMORY)
+            )  # fmt: skip
+            self._remember_all(kept, changed)
+        if not is_written:
+            for member in changed:
+                if known := self._known.get(member.key):
+                    known.written_at = 0.0
+
+    async def write(self, members: Sequence[PlatformMember]) -> None:
+        """Write rows only; the caller has updated memory."""
+        try:
+            await self._rows.put(self._platform, members)
+        except NotStored as error:
+            log.warning("could not save users", error=str(error))
+
+    async def remove(self, ids: Collection[str]) -> None:
+        """Remove people who left the platform from memory and from the rows."""
+        self.forget(ids)
+        try:
+            await self._rows.remove(self._platform, ids)
+        except NotStored as error:
+            log.warning("could not save users", error=str(error))
+
+    def forget(self, ids: Collection[str]) -> None:
+        """Remove these people from memory, in all scopes. The store deletes their rows."""
+        for place in [place for place in self._known if place[1] in ids]:
+            del self._known[place]
+
+    def _is_fresh(self, member: PlatformMember, max_age: float) -> bool:
+        """Return whether the data was confirmed within `max_age` seconds."""
+        return self._clock() - member.confirmed_at <= max_age
+
+    def _is_to_be_written(self, member: PlatformMember, now: float, write_again: float) -> bool:
+        """Return whether the row must be written: the data changed, or the row is too old."""
+        known = self._known.get(member.key)
+        if known is None or now - known.written_at > write_again:
+            return True
+        return replace(known.member, confirmed_at=member.confirmed_at) != member
+
+    def _remember_all(
+        self, members: Iterable[PlatformMember], written: Collection[PlatformMember]
+    ) -> None:
+        """Put these people into memory. The rows of those in `written` have the same data, or will
+        have it soon."""
+        places = {member.key for member in written}
+        for member in members:
+            known = None if member.key in places else self._known.get(member.key)
+            self._remember(_Known(member, known.written_at if known else member.confirmed_at))
+
+    def _remember(self, known: _Known) -> None:
+        """Put one person into memory and end the wait for them."""
+        place = known.member.key
+        self._known[place] = known
+        self._wanted.pop(place, None)
+        if wait := self._waits.pop(place, None):
+            self.resolved_count += 1
+            wait.told.set()
+
+    async def _read(self, places: Iterable[MemberKey]) -> None:
+        """Load the rows of these people if they are newer than the data in memory."""
+        try:
+            members = await self._rows.find(self._platform, frozenset(places))
+        except NotStored as error:
+            log.warning("could not load users", error=str(error))
+            return
+        for member in members:
+            known = self._known.get(member.key)
+            if known is None or known.member.confirmed_at < member.confirmed_at:
+                self._remember(_Known(member, member.confirmed_at))
+
+    async def _ask_all(self) -> None:
+        """Look up all people in `_wanted`, each when the rate limits allow it."""
+        while self._wanted:
+            await self._lookup.wait_for_place()
+            if self._wanted:
+                place = next(iter(self._wanted))
+                del self._wanted[place]
+                self._asked.add(place)
+                self._tasks.start(self._ask(place))
+
+    async def _ask(self, place: MemberKey) -> None:
+        """Look one person up and store the result, or try again later."""
+        try:
+            member = await self._lookup.ask(place)
+        except NoMember:
+            self._asked.discard(place)
+            if wait := self._waits.pop(place, None):
+                wait.refused = True
+                wait.told.set()
+        except Exception as error:
+            seconds = error.seconds if isinstance(error, PlatformBusy) else ASK_AGAIN_SECONDS
+            log.info("could not look up a user; retrying", error=repr(error), delay_seconds=seconds)
+            await self._ask_again(place, seconds)
+        else:
+            self._asked.discard(place)
+            await self.take([member])
+
+    async def _ask_again(self, place: MemberKey, seconds: float) -> None:
+        """Look the person up again after a pause, if anybody still waits for them then."""
+        if wait := self._waits.get(place):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await wait.told.wait()
+        self._asked.discard(place)
+        wait = self._waits.get(place)
+        if wait is not None and wait.waiting:
+            self.want(place[1], place[0])
+        else:
+            self._waits.pop(place, None)
+
+    async def _follow_rows(self) -> None:
+        """While anybody waits, read the rows for data that another process received."""
+        while self._waits:
+            await asyncio.sleep(READ_AGAIN_SECONDS)
+            await self._read(self._waits)

@@ -1,0 +1,265 @@
+"""Accounts of the web page, each with its own token; the sessions that people signed out of; and
+the tokens of programs that act for people over `/v1`.
+
+Only the SHA-256 of a token is stored. That suffices because a token is 256 random bits. Passwords
+need a slow hash because people choose guessable ones; a random token cannot be guessed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Sequence
+
+from core.base.errors import BadInput, NotFound
+from core.domain.messages import Person
+from core.domain.records import FINAL_STATES, ApiToken, EndedToken, PageAccount
+from core.people.notices import ACCESS_REMOVED, LINK_RENEWED, PersonNotice
+from core.people.outbox import put_person_notice
+from core.people.rules import OWNER_ID
+from core.store.database import (
+    SqlConnection,
+    SqlRow,
+    SqlStore,
+    query,
+    select_value,
+    select_values,
+    transaction,
+)
+
+_TOKEN_BYTES = 32
+API_TOKEN_PREFIX = "ponte-api-"  # noqa: S105 - no secret
+"""The beginning of every API token. It tells people, and programs that search for leaked secrets,
+what the token is."""
+MAX_API_TOKENS = 20
+"""The largest number of API tokens of one person."""
+_SELECT_API_TOKENS = (
+    "SELECT id, person, token, name, added_at, expires_at, last_use FROM api_tokens"
+)
+_FINAL = ", ".join(f"'{state}'" for state in FINAL_STATES)
+
+
+class NameTaken(BadInput):
+    """An account with this name exists already."""
+
+    sentence = "{name} already exists. `ponte people renew {name}` creates a new link."
+
+
+class TooManyApiTokens(BadInput):
+    """The person has as many API tokens as one person may have."""
+
+    sentence = "{name} already has {limit} API tokens. Revoke one first."
+
+
+def new_api_token() -> str:
+    """Return a random API token: API_TOKEN_PREFIX and 43 characters."""
+    return API_TOKEN_PREFIX + new_token()
+
+
+def new_token() -> str:
+    """Return a random token of 43 characters that are safe in a URL."""
+    return secrets.token_urlsafe(_TOKEN_BYTES)
+
+
+def hash_token(token: str) -> str:
+    """Return the token's SHA-256 in hexadecimal, as it is stored."""
+    return hashlib.sha256(token.encode(errors="replace")).hexdigest()
+
+
+class SqlPageAccounts(SqlStore):
+    """The accounts of the page, by the key of their person. Each method is one transaction."""
+
+    async def add(self, person: str, token: str) -> None:
+        """Add an account. `token` is the hash of its token. Raises NameTaken."""
+        sql = "INSERT INTO people (person, token, added_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+        if not await self._execute(sql, person, token, time.time()):
+            raise NameTaken(name=_name_of(person))
+
+    @transaction
+    def renew(self, connection: SqlConnection, person: str, token: str) -> None:
+        """Replace the token of an account, and store a notice to its person. `token` is the new
+        token's hash. Raises NotFound."""
+        ended = _read_token(connection, person)
+        if not ended:
+            raise NotFound(what=_name_of(person))
+        connection.execute("UPDATE people SET token = ? WHERE person = ?", (token, person)).close()
+        _notify(connection, person, LINK_RENEWED, id=ended)
+
+    async def remove(self, person: str) -> Sequence[int]:
+        """Delete an account with its API tokens and waiting notices. Who has its token can read
+        that the access was removed. Return the `seq` of its unfinished turns, the latest first.
+
+        Raises NotFound.
+        """
+
+        def write(connection: SqlConnection) -> Sequence[int] | None:
+            ended = _read_token(connection, person)
+            connection.execute("DELETE FROM people WHERE person = ?", (person,)).close()
+            connection.execute("DELETE FROM api_tokens WHERE person = ?", (person,)).close()
+            if ended:
+                connection.execute(
+                    "DELETE FROM outbox WHERE person = ? AND kind = 'person'", (person,)
+                ).close()
+                _notify(connection, person, ACCESS_REMOVED, id=ended)
+            unfinished = (
+                "SELECT seq FROM inbox WHERE person = ? AND is_decision = 0"  # noqa: S608
+                f" AND state NOT IN ({_FINAL}) ORDER BY seq DESC"
+            )
+            return select_values(connection, unfinished, person) if ended else None
+
+        if (turns := await self._database.write(write)) is None:
+            raise NotFound(what=_name_of(person))
+        return turns
+
+    async def list_ended_tokens(self, person: str) -> Sequence[EndedToken]:
+        """Return the sign-in tokens of a person that were replaced or removed lately, as far as
+        their notices are stored."""
+        return await self._select_ended("person = ?", person)
+
+    async def find_ended_token(self, token: str) -> EndedToken | None:
+        """Return the sign-in token with this hash if it was replaced or removed lately."""
+        return next(iter(await self._select_ended("change = ?", token)), None)
+
+    @query
+    def _select_ended(
+        self, connection: SqlConnection, where: str, value: str
+    ) -> Sequence[EndedToken]:
+        statement = f"SELECT change, text FROM outbox WHERE {where} AND kind = 'person'"  # noqa: S608
+        notices = [
+            PersonNotice.read(row["change"], row["text"], 0.0)
+            for row in connection.execute(statement, (value,))
+        ]
+        return [
+            EndedToken(one.id, one.kind == ACCESS_REMOVED)
+            for one in notices
+            if one.kind in (LINK_RENEWED, ACCESS_REMOVED)
+        ]
+
+    @query
+    def list_all(self, connection: SqlConnection) -> Sequence[PageAccount]:
+        """Return all accounts, sorted by the key of their person."""
+        rows = connection.execute("SELECT person, token, added_at, last_visit FROM people")
+        return sorted(map(_account_of, rows), key=lambda one: one.person)
+
+    @query
+    def find(self, connection: SqlConnection, person: str) -> PageAccount | None:
+        """Return the account of a person, None if there is none."""
+        row = connection.execute(
+            "SELECT person, token, added_at, last_visit FROM people WHERE person = ?", (person,)
+        ).fetchone()
+        return _account_of(row) if row else None
+
+    async def record_visit(self, person: str, day: str) -> None:
+        """Record that a person signed in on `day` (UTC, as in 2026-11-21), unless a later day is
+        recorded."""
+        sql = "UPDATE people SET last_visit = ? WHERE person = ? AND last_visit < ?"
+        await self._execute(sql, day, person, day)
+
+    @transaction
+    def end_session(self, connection: SqlConnection, session: str, until: float) -> None:
+        """Record that a person signed out of a session, and delete records of expired sessions.
+
+        `session` is the SHA-256 of the session, `until` the time at which it would have expired
+        (seconds since the epoch). Raises NotStored.
+        """
+        connection.execute(
+            "DELETE FROM ended_sessions WHERE expires_at < ?", (time.time(),)
+        ).close()
+        connection.execute(
+            "INSERT INTO ended_sessions (session, expires_at) VALUES (?, ?) ON CONFLICT DO NOTHING",
+            (session, until),
+        ).close()
+
+    async def is_session_ended(self, session: str) -> bool:
+        """Return whether somebody signed out of this session. Raises NotStored."""
+        return bool(await self._select("SELECT 1 FROM ended_sessions WHERE session = ?", session))
+
+    @transaction
+    def add_api_token(
+        self, connection: SqlConnection, token: ApiToken, *, notifies: bool = False
+    ) -> None:
+        """Store an API token, and delete those of the person that have expired. `notifies`: store a
+        notice to the person. Raises TooManyApiTokens."""
+        columns = (
+            token.id, token.person, token.token_hash, token.name, token.added_at, token.expires_at,
+        )  # fmt: skip
+        connection.lock_key(token.person)
+        connection.execute(
+            "DELETE FROM api_tokens WHERE person = ? AND expires_at > 0 AND expires_at <= ?",
+            (token.person, token.added_at),
+        ).close()
+        sql = "SELECT count(*) FROM api_tokens WHERE person = ?"
+        if select_value(connection, sql, token.person) >= MAX_API_TOKENS:
+            raise TooManyApiTokens(name=_name_of(token.person), limit=MAX_API_TOKENS)
+        connection.execute(
+            "INSERT INTO api_tokens (id, person, token, name, added_at, expires_at)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            columns,
+        ).close()
+        if notifies:
+            _notify(connection, token.person, "api-token-added", name=token.name or token.id)
+
+    @query
+    def list_api_tokens(self, connection: SqlConnection, person: str = "") -> Sequence[ApiToken]:
+        """Return the API tokens of a person, or of everybody, sorted by person and age."""
+        rows = connection.execute(f"{_SELECT_API_TOKENS} WHERE ? IN (person, '')", (person,))
+        return sorted(map(_api_token_of, rows), key=lambda one: (one.person, one.added_at, one.id))
+
+    @query
+    def find_api_token(self, connection: SqlConnection, token_hash: str) -> ApiToken | None:
+        """Return the API token with this hash, None if there is none."""
+        statement = f"{_SELECT_API_TOKENS} WHERE token = ?"
+        row = connection.execute(statement, (token_hash,)).fetchone()
+        return _api_token_of(row) if row else None
+
+    @transaction
+    def revoke_api_token(
+        self, connection: SqlConnection, id: str, person: str = "", *, notifies: bool = False
+    ) -> ApiToken:
+        """Delete an API token, of that person if one is given, and return it. `notifies`: store a
+        notice to its person. Raises NotFound."""
+        theirs = "id = ? AND ? IN (person, '')"
+        select = f"{_SELECT_API_TOKENS} WHERE {theirs}"
+        if (row := connection.execute(select, (id, person)).fetchone()) is None:
+            raise NotFound(what="API token")
+        connection.execute(f"DELETE FROM api_tokens WHERE {theirs}", (id, person)).close()  # noqa: S608
+        if notifies:
+            name = row["name"] or row["id"]
+            _notify(connection, row["person"], "api-token-revoked", name=name)
+        return _api_token_of(row)
+
+    async def record_api_token_use(self, id: str, day: str) -> None:
+        """Record that an API token was used on `day` (UTC), unless a later day is recorded."""
+        sql = "UPDATE api_tokens SET last_use = ? WHERE id = ? AND last_use < ?"
+        await self._execute(sql, day, id, day)
+
+
+def _read_token(connection: SqlConnection, person: str) -> str:
+    """Return the hash of an account's token, "" if there is no such account."""
+    return select_value(connection, "SELECT token FROM people WHERE person = ?", person) or ""
+
+
+def _notify(
+    connection: SqlConnection, person: str, kind: str, *, id: str = "", **values: str
+) -> None:
+    """Store a notice to the person of an account. The owner, who does these things, gets none."""
+    platform, _, name = person.partition(":")
+    if name != OWNER_ID:
+        notice = PersonNotice.new(id or secrets.token_hex(8), kind, **values)
+        put_person_notice(connection, Person(platform, name), notice)
+
+
+def _api_token_of(row: SqlRow) -> ApiToken:
+    return ApiToken(
+        row["id"], row["person"], row["token"], row["name"], row["added_at"], row["expires_at"],
+        row["last_use"],
+    )  # fmt: skip
+
+
+def _account_of(row: SqlRow) -> PageAccount:
+    return PageAccount(row["person"], row["token"], row["added_at"], row["last_visit"])
+
+
+def _name_of(person: str) -> str:
+    return person.rpartition(":")[2]

@@ -1,0 +1,733 @@
+"""Access rights: who may do what, and where.
+
+Rules of ponte.toml come first, then PONTE_ADMINS, PONTE_ALLOW and the defaults of each platform.
+
+Rules are read from the top. The first rule that matches the person and the place, and that mentions
+the right, decides, as in a firewall. A channel can have its own rule, which can only restrict: a
+right needs the person's permission *and* the channel's. This holds for admins too.
+
+Names have the form `platform:ID`. The ID is that of a person, group, role, channel or workspace. A
+platform alone means all its people. `EVERYBODY_NAME`, `PEOPLE_SETS` and the groups of ponte.toml
+are further names.
+
+Groups, roles and guest status come from the platform (`GroupLookup`, `GuestLookup`). Ponte requests
+them only where a decision depends on them. For `RIGHTS_ON_STALE_DATA` (such as `chat` and `read`),
+data up to a day old is enough. All other rights need data that the platform confirmed within five
+minutes. Unknown status never allows anything. It is not a refusal either: `Verdict.is_unknown` is
+set, and Ponte asks the person to try again.
+
+A guest does not count as a member:
+
+- A platform's defaults, and rights given to the name of a platform or workspace, do not apply to
+  guests.
+- Rights given to the guest by name, to a group of theirs, to the channel or to `everybody` apply.
+- What the name of a platform or workspace denies or limits applies to its guests too (see
+  `PlaceReading`).
+- Guests never have any of `DECISION_RIGHTS`, whatever a rule says.
+
+An author that is no person (`StandIns`), such as a webhook, has only the rights of its kind, and of
+these what rules give to its group by name. Rules for everybody, places or PONTE_ALLOW give it
+nothing, but what they deny, it lacks too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from core.base.errors import StatusUnknown
+from core.base.tasks import BoundedDict, run_together
+from core.domain.messages import Address, Person
+from core.domain.records import Verdict
+from core.people.reasons import (
+    DEFAULT_REASONS,
+    GUEST_DECISION_REASON,
+    GUEST_REASON,
+    NAME_TOO_LONG,
+    PROGRAM_DECISION_REASON,
+    RULE_REASONS,
+    STAND_IN_REASON,
+    UNKNOWN_STATUS_REASON,
+)
+from core.people.rules import (
+    ADMINS_RULE,
+    ALLOW_RULE,
+    BASIC_RIGHTS,
+    DECISION_RIGHTS,
+    DEFAULT_RULE,
+    EVERYBODY_NAME,
+    NAMED_RIGHTS,
+    NO_RIGHTS,
+    OWNER_ID,
+    PEOPLE_SETS,
+    AccessConfig,
+    DailyTurns,
+    PlaceReading,
+    PlatformRights,
+    Rule,
+    RuleBook,
+    is_there,
+    place_names,
+)
+
+GroupLookup = Callable[[Person, float], Awaitable[frozenset[str] | None]]
+"""Return the ids of a person's groups and roles, from data at most this many seconds old.
+
+None: the platform does not disclose them. The lookup has no timeout of its own and raises nothing.
+"""
+GuestLookup = Callable[[Person, float], Awaitable[bool | None]]
+"""Return True if the person is a guest in the workspace that they write in.
+
+The second argument is the maximum age of the data in seconds. None: the platform does not disclose
+it. The lookup has no timeout of its own and raises nothing.
+"""
+DepartureLookup = Callable[[Person, Address, float], Awaitable[bool | None]]
+"""Return True if a person has been removed from the workspace, server or page since a moment.
+
+The arguments are the person, the address where they were active, and the moment (Unix seconds).
+None: the platform does not disclose it. Raises nothing.
+"""
+
+
+_GROUP_CACHE_SECONDS = (
+    60.0  # an empty answer may mean "unresolved", so it is cached for a shorter time
+)
+_EMPTY_GROUP_CACHE_SECONDS = 30.0
+"""Seconds that an empty list of groups is cached."""
+MAX_CONFIRMED_AGE_SECONDS = 240.0
+"""Maximum age in seconds of a platform's own cached groups and guest status.
+
+With the cache of this module (60 seconds) the total is five minutes.
+"""
+MAX_STALE_SECONDS = 86_340.0
+"""Maximum age in seconds of platform data for `RIGHTS_ON_STALE_DATA`.
+
+With the cache of this module (60 seconds) the total is one day.
+"""
+RIGHTS_ON_STALE_DATA = frozenset({"chat", "read", "model", "tool"})
+"""Rights that stay available while the platform does not respond.
+
+`tool` is included because the effect of a tool is checked as a separate right. `model` is
+included because the cost of the model is not covered by the `spend` right.
+"""
+_LOOKUP_TIMEOUT_SECONDS = 5.0
+"""Timeout in seconds of a lookup at the platform."""
+_CONFIRM_TIMEOUT_SECONDS = 0.3
+"""Timeout in seconds to confirm cached data when a turn starts.
+
+`prepare` waits longer, before the turn starts.
+"""
+_MAX_CACHED_PEOPLE = 10_000
+"""Maximum number of people in the cache of groups."""
+_MAX_CACHED_RIGHTS, _MAX_CACHED_DECISIONS = 200, 500
+"""Maximum number of `Rights` that are cached, and of decisions in each."""
+MAX_RIGHT_NAME_CHARACTERS = 1_000
+"""Maximum length of the name of a table, tool, command, agent or model in a request for a right.
+
+Titles in NocoDB have at most 255 characters, but people and models can send any text.
+"""
+
+
+@dataclass(slots=True)
+class PlatformPeople:
+    """The lookups of people at their platforms, by the platform's name.
+
+    On a platform without a lookup nobody is in a group, a guest, or removed.
+    """
+
+    memberships: dict[str, GroupLookup] = field(default_factory=dict)
+    guests: dict[str, GuestLookup] = field(default_factory=dict)
+    departures: dict[str, DepartureLookup] = field(default_factory=dict)
+
+    def add(
+        self, platform: str, groups: GroupLookup, guest: GuestLookup, has_left: DepartureLookup
+    ) -> None:
+        """Register the lookups of a platform."""
+        self.memberships[platform] = groups
+        self.guests[platform] = guest
+        self.departures[platform] = has_left
+
+
+@dataclass(frozen=True, slots=True)
+class _PersonFacts:
+    """A person's groups and guest status.
+
+    None: not requested yet, or the platform does not disclose it.
+    """
+
+    groups: frozenset[str] | None = None
+    guest: bool | None = None
+
+    @property
+    def is_member(self) -> bool | None:
+        """True if the person is not a guest. None: not known."""
+        return None if self.guest is None else not self.guest
+
+    @property
+    def is_whole(self) -> bool:
+        """True if both facts are known."""
+        return self.groups is not None and self.guest is not None
+
+
+@dataclass(frozen=True, slots=True)
+class _Decision:
+    """The result of the rules for one right.
+
+    `others` are the results of earlier rules that may match the person, depending on data that is
+    not known yet (True: allow).
+    """
+
+    verdict: Verdict
+    others: frozenset[bool] = frozenset()
+
+    @property
+    def is_certain(self) -> bool:
+        """Return True if the unknown data cannot change the result."""
+        return self.others <= {self.verdict.allowed}
+
+
+@dataclass(slots=True)
+class Rights:
+    """The rights of one person in one place, from the data that is known now. Does no I/O.
+
+    Each right is decided once, and again after the rules of ponte.toml have changed.
+    """
+
+    policy: Policy
+    person: Person
+    address: Address
+    known: _PersonFacts
+    confirmed: Rights | None = None
+    """The rights by data that the platform confirmed within minutes.
+
+    Set only if that is less than `known`. It then decides every right except
+    `RIGHTS_ON_STALE_DATA`.
+    """
+    _book: RuleBook | None = field(default=None, init=False)
+    rules: tuple[Rule, ...] = field(default=(), init=False)
+    """The rules that apply at the address, in order."""
+    _fits: dict[tuple[frozenset[str], PlaceReading], bool | None] = field(
+        default_factory=dict, init=False
+    )
+    """Cached results of `fits`. None: not known."""
+    _decisions: BoundedDict[tuple[str, tuple[str, ...]], _Decision] = field(
+        default_factory=lambda: BoundedDict(_MAX_CACHED_DECISIONS), init=False
+    )
+
+    def may(self, right: str, *names: str) -> Verdict:
+        """Decide the right and return which rule decided.
+
+        `names` of a table are its title and its id. A verdict that depends on unknown data is a
+        denial with `is_unknown` set.
+        """
+        if self.confirmed is not None and right not in RIGHTS_ON_STALE_DATA:
+            return self.confirmed.may(right, *names)
+        decision = self.decide(right, *names)
+        verdict = decision.verdict
+        if False in decision.others or (decision.others and not verdict.allowed):
+            return replace(verdict, allowed=False, reason=UNKNOWN_STATUS_REASON, is_unknown=True)
+        return verdict
+
+    def decide(self, right: str, *names: str) -> _Decision:
+        """Return the decision by known data, with the results that unknown data could lead to."""
+        book = self.refresh()
+        decision = self._decisions.get((right, names))
+        if decision is None:
+            decision = self._decisions[right, names] = self.policy.decide(self, book, right, names)
+        return decision
+
+    def depends_on_name(self, right: str) -> bool:
+        """Return True if a rule names things of that right, as in `read:Customers`. So the right
+        can differ between two of them."""
+        book = self.policy.config.rule_book
+        entries = (e for r in (*book.rules, *book.channels.values()) for e in (*r.allow, *r.deny))
+        return any(entry.startswith(f"{right}:") for entry in entries)
+
+    @property
+    def is_owner(self) -> bool:
+        """True for the person who runs this Ponte, on their page or terminal."""
+        own = self.policy.platforms.get(self.person.platform)
+        return own is not None and own.has_one_owner and self.person.id == OWNER_ID
+
+    def may_know(self, right: str, *names: str) -> bool:
+        """Return True if the person may read what somebody got with this right.
+
+        This is reading, so data of the platform that is up to a day old is enough for all rights.
+        """
+        decision = self.decide(right, *names)
+        return decision.verdict.allowed and decision.is_certain
+
+    def refresh(self) -> RuleBook:
+        """Return the current rules of ponte.toml. After a change of them, drop all cached
+        decisions."""
+        book = self.policy.config.rule_book
+        if book != self._book:
+            self._book = book
+            self.rules = self.policy.rules_at(self.address)
+            self._fits.clear()
+            self._decisions.clear()
+        return book
+
+    def fits(self, names: frozenset[str], reading: PlaceReading) -> bool | None:
+        """Return True if one of the names matches the person. None: not known."""
+        if (names, reading) not in self._fits:
+            self._fits[names, reading] = self.policy.is_one(
+                names, self.person, self.address, self.known, reading
+            )
+        return self._fits[names, reading]
+
+
+ANY_TABLE = "*"
+"""The name of a table that is not known in the rights that a result needs. Only people who
+may read every table may read such a result."""
+
+
+@dataclass(slots=True)
+class Policy:
+    """Decides rights.
+
+    `allow` (PONTE_ALLOW) only adds to the defaults of a platform.
+    """
+
+    platforms: Mapping[str, PlatformRights]
+    config: AccessConfig
+    allow: frozenset[str] = frozenset()
+    admins: frozenset[str] = frozenset()
+    people: PlatformPeople = field(default_factory=PlatformPeople)
+    clock: Callable[[], float] = time.monotonic
+    _groups: dict[str, tuple[float, frozenset[str] | None]] = field(
+        default_factory=dict, init=False
+    )
+    _lookups: dict[str, asyncio.Task[object]] = field(default_factory=dict, init=False)
+    """Look-ups that nobody waits for, by the person's key."""
+    _default_rules: tuple[Rule, ...] = field(default=(), init=False)
+    _rights: BoundedDict[tuple[Person, Address, _PersonFacts], Rights] = field(
+        default_factory=lambda: BoundedDict(_MAX_CACHED_RIGHTS), init=False
+    )
+
+    def __post_init__(self) -> None:
+        owners = {name for name, own in self.platforms.items() if own.has_one_owner}
+        self.admins = frozenset(f"{n}:{OWNER_ID}" if n in owners else n for n in self.admins if n)
+        everything = tuple(sorted(BASIC_RIGHTS))
+        last = [Rule(ADMINS_RULE, frozenset({"admins"}), allow=(*everything, *DECISION_RIGHTS))]
+        if named := self.allow - {""}:
+            last.append(Rule(ALLOW_RULE, named, allow=everything))
+        for platform, own in self.platforms.items():
+            who = frozenset({"members" if own.own_workspace else platform})
+            allow = tuple(sorted(own.default_rights))
+            last.append(Rule(DEFAULT_RULE, who, frozenset({platform}), allow=allow))
+        self._default_rules = tuple(last)
+
+    async def may(self, person: Person, address: Address, right: str, *names: str) -> Verdict:
+        """Decide the right. A denial has a reason that says who can change it.
+
+        Waits for the platform up to `_LOOKUP_TIMEOUT_SECONDS` if the decision depends on its data.
+        """
+        known = self.decide_locally(person, address, right, *names)
+        if known:
+            return known
+        max_age = MAX_STALE_SECONDS if right in RIGHTS_ON_STALE_DATA else MAX_CONFIRMED_AGE_SECONDS
+        return (await self._look_up_rights(person, address, max_age=max_age)).may(right, *names)
+
+    async def rights(self, person: Person, address: Address) -> Rights:
+        """Return the rights of a person at an address, for one turn.
+
+        Requests data from the platform only where a decision depends on it. Waits up to
+        `_CONFIRM_TIMEOUT_SECONDS` for confirmed data. Then it also requests older data, which
+        counts for `RIGHTS_ON_STALE_DATA`.
+        """
+        rights = self._rights_by(person, address, self._cached_facts(person))
+        if self._decides_everything(rights):
+            return rights
+        confirmed, _ = await self._look_up(
+            person, MAX_CONFIRMED_AGE_SECONDS, _CONFIRM_TIMEOUT_SECONDS
+        )
+        if confirmed.is_whole:
+            return self._rights_by(person, address, confirmed)
+        known, _ = await self._look_up(person, MAX_STALE_SECONDS, _LOOKUP_TIMEOUT_SECONDS)
+        return Rights(self, person, address, known, Rights(self, person, address, confirmed))
+
+    async def prepare(
+        self, person: Person, address: Address, *, confirmed: bool, seconds: float
+    ) -> bool:
+        """Wait until the platform has answered the lookups that the person's rights depend on.
+
+        Wait up to `seconds`. An answer that discloses nothing counts. Return False if an answer is
+        missing. `confirmed`: require data of the last few minutes instead of the last day.
+        """
+        if self._decides_everything(self._rights_by(person, address, self._cached_facts(person))):
+            return True
+        max_age = MAX_CONFIRMED_AGE_SECONDS if confirmed else MAX_STALE_SECONDS
+        _, answered = await self._look_up(person, max_age, seconds)
+        if not answered and not seconds and person.key not in self._lookups:
+            # The platform was hardly asked. A later call finds the answer in the cache.
+            task = asyncio.create_task(
+                self._look_up(person, MAX_CONFIRMED_AGE_SECONDS, _LOOKUP_TIMEOUT_SECONDS)
+            )
+            self._lookups[person.key] = task
+            task.add_done_callback(lambda _: self._lookups.pop(person.key))
+        return answered
+
+    def decide_locally(
+        self, person: Person, address: Address, right: str, *names: str
+    ) -> Verdict | None:
+        """Decide the right without I/O.
+
+        Return None if the decision depends on data of the platform.
+        """
+        rights = self._rights_by(person, address, self._cached_facts(person))
+        decision = rights.decide(right, *names)
+        return decision.verdict if decision.is_certain else None
+
+    def _rights_by(self, person: Person, address: Address, known: _PersonFacts) -> Rights:
+        """Return the rights of a person at an address by these facts. The latest ones are cached
+        with their decisions, because one event asks for the same rights several times."""
+        place = replace(address, thread="", person="")  # no right depends on these
+        rights = self._rights.get((person, place, known))
+        if rights is None:
+            rights = self._rights[person, place, known] = Rights(self, person, place, known)
+        return rights
+
+    def list_names(self, right: str) -> Sequence[str]:
+        """Return the names that rules allow for a right, as in `model:NAME`, without patterns.
+
+        Sorted.
+        """
+        given = (each.partition(":") for rule in self.config.rule_book.rules for each in rule.allow)
+        names = (name for kind, _, name in given if kind == right and name and "*" not in name)
+        return sorted(set(names))
+
+    async def is_named(self, person: Person, address: Address, names: frozenset[str]) -> bool:
+        """Return True if one of the names is the person, or a group, role or set that has them.
+
+        Names of places do not match. The name of a platform matches only its owner. Raises
+        StatusUnknown.
+        """
+        known = self._cached_facts(person, names)
+        if self.is_one(names, person, address, known, "people") is None:
+            known = (
+                await self._look_up_rights(
+                    person, address, names, max_age=MAX_CONFIRMED_AGE_SECONDS
+                )
+            ).known
+        is_one = self.is_one(names, person, address, known, "people")
+        if is_one is None:
+            raise StatusUnknown
+        return is_one
+
+    async def is_meant(self, person: Person, address: Address, names: frozenset[str]) -> bool:
+        """Return True if a limit for these names applies to the person at the address.
+
+        A limit also applies if the person's status is not known.
+        """
+        rights = await self._look_up_rights(person, address, names)
+        return self.is_one(names, person, address, rights.known, "all") is not False
+
+    async def is_named_anywhere(self, person: Person, address: Address) -> bool | None:
+        """Return True if PONTE_ALLOW, PONTE_ADMINS or an allowing rule names the person; None if
+        the platform does not report their groups now.
+
+        The name of a group of theirs, or of this place, counts too. `PEOPLE_SETS` in rules do not.
+        """
+        rights = await self._look_up_rights(person, address)
+        ruled = (rule.who for rule in self.config.rule_book.rules if rule.allow)
+        names = frozenset({"admins"}).union(
+            self.allow, frozenset().union(*ruled) - set(PEOPLE_SETS)
+        )
+        return self.is_one(names, person, address, rights.known)
+
+    async def is_stranger(self, person: Person, address: Address) -> bool | None:
+        """Return True if the platform is open to everybody and no rule names the person; None if
+        the platform does not report their groups now."""
+        if self.platforms.get(person.platform, NO_RIGHTS).stranger_cap == DailyTurns():
+            return False
+        named = await self.is_named_anywhere(person, address)
+        return None if named is None else not named
+
+    async def is_guest(self, person: Person) -> bool | None:
+        """Return True if the person is a guest in the workspace that they write in.
+
+        None: the platform did not answer in time, or does not disclose it.
+        """
+        if person.platform not in self.people.guests:
+            return False
+        return (
+            await self._look_up_guest(person, MAX_CONFIRMED_AGE_SECONDS, _LOOKUP_TIMEOUT_SECONDS)
+        )[0]
+
+    async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
+        """Return True if a person who was active there at `since` has been removed after it.
+
+        `since` is in Unix seconds. None: the platform did not answer in time, or does not disclose
+        it.
+        """
+        ask = self.people.departures.get(person.platform)
+        if ask is None:
+            return False
+        try:
+            async with asyncio.timeout(_LOOKUP_TIMEOUT_SECONDS):
+                return await ask(person, address, since)
+        except TimeoutError:
+            return None
+
+    def decide(self, rights: Rights, book: RuleBook, right: str, names: Sequence[str]) -> _Decision:
+        """Return the decision for the right by known data and the rules of `book`.
+
+        For `DECISION_RIGHTS`, deny programs and guests. If the guest status is not known, add a
+        denial to `others`.
+        """
+        person = rights.person
+        is_account = person.platform in self.platforms
+        programs = None if is_account else book.stand_ins.get(person.platform)
+        if programs and (right not in programs.rights or person.id not in programs.groups):
+            return _Decision(Verdict(False, STAND_IN_REASON, right=right))
+        decision = self._decide_by_rules(rights, book, right, names)
+        if right in DECISION_RIGHTS and decision.verdict.allowed and rights.person.is_bot:
+            return _Decision(Verdict(False, PROGRAM_DECISION_REASON, right=decision.verdict.right))
+        if (
+            right in DECISION_RIGHTS
+            and decision.verdict.allowed
+            and rights.known.guest is not False
+        ):
+            if rights.known.guest:
+                return _Decision(
+                    Verdict(False, GUEST_DECISION_REASON, right=decision.verdict.right)
+                )
+            return replace(decision, others=decision.others | {False})
+        return decision
+
+    def _decide_by_rules(
+        self, rights: Rights, book: RuleBook, right: str, names: Sequence[str]
+    ) -> _Decision:
+        if any(len(name) > MAX_RIGHT_NAME_CHARACTERS for name in names):
+            return _Decision(Verdict(False, NAME_TOO_LONG, right=right))
+        asked = f"{right}:{names[0]}" if names else right
+        for place in place_names(rights.address) if book.channels else ():
+            if (rule := book.channels.get(place)) and not rule.leaves_right(right, names):
+                return _Decision(Verdict(False, RULE_REASONS[right], rule.source, asked))
+        others: frozenset[bool] = frozenset()
+        for rule in rights.rules:
+            ruling = rule.decide(right, names)
+            if ruling == "silent":
+                continue
+            allows = ruling == "allow"
+            reading: PlaceReading = (
+                "all" if not allows else "people" if right in DECISION_RIGHTS else "members"
+            )
+            fits = rights.fits(rule.who, reading)
+            if fits:
+                reason = "" if allows else RULE_REASONS[right]
+                return _Decision(Verdict(allows, reason, rule.source, asked), others)
+            if fits is None:
+                others |= {allows}
+        may_chat = right == "chat" and rights.person.platform in book.stand_ins
+        if right in NAMED_RIGHTS or may_chat:
+            return _Decision(Verdict(True, rule=DEFAULT_RULE, right=asked), others)
+        reason = DEFAULT_REASONS[right]
+        if rights.known.guest:
+            member = replace(rights, known=replace(rights.known, guest=False))
+            reason = GUEST_REASON if member.may(right, *names).allowed else reason
+        return _Decision(Verdict(False, reason, right=asked), others)
+
+    def rules_at(self, address: Address) -> tuple[Rule, ...]:
+        """Return the rules that apply at the address, in order."""
+        rules = (*self.config.rule_book.rules, *self._default_rules)
+        return tuple(rule for rule in rules if is_there(rule.where, address))
+
+    def is_one(
+        self,
+        names: frozenset[str],
+        person: Person,
+        address: Address,
+        known: _PersonFacts,
+        reading: PlaceReading = "members",
+    ) -> bool | None:
+        """Return True if one of the names matches the person at the address. None: not known.
+
+        An empty set of names matches everybody, except if `reading` is "people".
+        """
+        is_account = person.platform in self.platforms
+        if not is_account and (programs := self.config.rule_book.stand_ins.get(person.platform)):
+            # What concerns everybody counts only where a rule denies or limits something.
+            if not names.isdisjoint({person.key, programs.groups.get(person.id, "")}):
+                return True
+            everybody = {EVERYBODY_NAME, "everybody", "members"}
+            return reading == "all" and (not names or not names.isdisjoint(everybody))
+        if not names:
+            return reading != "people"
+        found: bool | None = False
+        for name in names:
+            fits = self._matches(name, person, address, known, reading)
+            if fits:
+                return True
+            found = None if fits is None else found
+        return found
+
+    def _matches(
+        self,
+        name: str,
+        person: Person,
+        address: Address,
+        known: _PersonFacts,
+        reading: PlaceReading,
+    ) -> bool | None:
+        platform, _, id = name.partition(":")
+        own = self.platforms.get(person.platform, NO_RIGHTS)
+        if name == "admins":
+            return self.is_one(self.admins, person, address, known, "people")
+        if (members := self.config.rule_book.groups.get(name)) is not None:
+            return self.is_one(members, person, address, known, reading)
+        if name in PEOPLE_SETS or name == EVERYBODY_NAME:
+            return reading != "people" and self._matches_set(name, person, address, known)
+        if platform != person.platform:
+            return False
+        if not id:
+            if reading == "people":
+                return own.has_one_owner and person.id == OWNER_ID
+            return reading == "all" or self._is_home_member(person, address, known)
+        if id == person.id:
+            return True
+        if reading != "people":
+            if id == address.channel and not own.has_one_owner:
+                return True
+            if own.open_workspace and id == address.workspace:
+                return True
+            if person.workspace and id == person.workspace:
+                return reading == "all" or known.is_member
+        return None if known.groups is None else name in known.groups
+
+    def _matches_set(
+        self, name: str, person: Person, address: Address, known: _PersonFacts
+    ) -> bool | None:
+        own = self.platforms.get(person.platform, NO_RIGHTS)
+        if name == "outsiders":
+            return not self._is_home(person, address)
+        if name == "guests":
+            return known.guest
+        if name == "members":
+            if own.open_workspace and not address.workspace:
+                return False
+            return self._is_home_member(person, address, known)
+        return True
+
+    def _is_home(self, person: Person, address: Address) -> bool:
+        """Return True if the person belongs to the workspace of the place.
+
+        Also True on platforms without workspaces.
+        """
+        if not self.platforms.get(person.platform, NO_RIGHTS).own_workspace:
+            return True
+        return bool(person.workspace) and person.workspace == address.workspace
+
+    def _is_home_member(self, person: Person, address: Address, known: _PersonFacts) -> bool | None:
+        return known.is_member if self._is_home(person, address) else False
+
+    def _decides_everything(self, rights: Rights) -> bool:
+        """Return True if the known data decides every right that a turn can use."""
+        if rights.known.is_whole:
+            return True
+        if any(rights.fits(rule.who, "members") is None for rule in rights.refresh().rules):
+            return False
+        return all(rights.decide(right).is_certain for right in (*BASIC_RIGHTS, "administer"))
+
+    def _cached_facts(self, person: Person, names: frozenset[str] = frozenset()) -> _PersonFacts:
+        """Return the person's facts that are known without a lookup.
+
+        Groups count as an empty set if neither a rule nor `names` refers to a group of the
+        platform.
+        """
+        groups: frozenset[str] | None = frozenset()
+        if self._groups_matter(person.platform, names):
+            expires, kept = self._groups.get(person.key, (0.0, None))
+            groups = kept if self.clock() < expires else None
+        return _PersonFacts(groups, None if person.platform in self.people.guests else False)
+
+    async def _look_up_rights(
+        self, person: Person, address: Address, names: frozenset[str] = frozenset(), *,
+        max_age: float = MAX_STALE_SECONDS,
+    ) -> Rights:  # fmt: skip
+        known = self._cached_facts(person, names)
+        if not known.is_whole:
+            known, _ = await self._look_up(person, max_age, _LOOKUP_TIMEOUT_SECONDS, names)
+        return self._rights_by(person, address, known)
+
+    async def _look_up(
+        self, person: Person, max_age: float, seconds: float, names: frozenset[str] = frozenset()
+    ) -> tuple[_PersonFacts, bool]:
+        """Look up the person's groups and guest status, waiting up to `seconds`.
+
+        `max_age` is the maximum age of the data in seconds. Return the facts, and True if the
+        platform answered. An answer that discloses nothing counts.
+        """
+        if not self._groups_matter(person.platform, names):
+            guest, told = await self._look_up_guest(person, max_age, seconds)
+            return _PersonFacts(frozenset(), guest), told
+        (groups, told), (guest, told_too) = await run_together(
+            self._look_up_groups(person, max_age, seconds),
+            self._look_up_guest(person, max_age, seconds),
+        )
+        return _PersonFacts(groups, guest), told and told_too
+
+    async def _look_up_guest(
+        self, person: Person, max_age: float, seconds: float
+    ) -> tuple[bool | None, bool]:
+        if person.platform not in self.people.guests:
+            return False, True
+        try:
+            async with asyncio.timeout(seconds):
+                return await self.people.guests[person.platform](person, max_age), True
+        except TimeoutError:
+            return None, False
+
+    def _groups_matter(self, platform: str, names: frozenset[str]) -> bool:
+        """Return True if any configured name may be that of a group of the platform."""
+        if platform not in self.people.memberships:
+            return False
+        named = [names, self.admins, self.allow, *self.config.rule_book.groups.values()]
+        named += [rule.who for rule in self.config.rule_book.rules]
+        return any(name.startswith(f"{platform}:") for names in named for name in names)
+
+    async def _look_up_groups(
+        self, person: Person, max_age: float, seconds: float
+    ) -> tuple[frozenset[str] | None, bool]:
+        now = self.clock()
+        expires, groups = self._groups.get(person.key, (0.0, None))
+        if now < expires:
+            return groups, True
+        try:
+            async with asyncio.timeout(seconds):
+                ids = await self.people.memberships[person.platform](person, max_age)
+        except TimeoutError:
+            return None, False
+        if ids is None:
+            return None, True
+        prefix = f"{person.platform}:"
+        groups = frozenset(id if id.startswith(prefix) else prefix + id for id in ids)
+        if max_age <= MAX_CONFIRMED_AGE_SECONDS:
+            if len(self._groups) >= _MAX_CACHED_PEOPLE:
+                self._groups.clear()
+            self._groups[person.key] = (
+                now + (_GROUP_CACHE_SECONDS if groups else _EMPTY_GROUP_CACHE_SECONDS),
+                groups,
+            )
+        return groups, True
+
+
+@dataclass(frozen=True, slots=True)
+class DailyCaps:
+    """The daily caps of turns. `chosen` is PONTE_DAILY_TURNS; None uses each platform's default."""
+
+    chosen: DailyTurns | None = None
+
+    async def cap_for(self, person: Person, address: Address, named: Policy) -> DailyTurns:
+        """Return the cap of turns for the person at the address.
+
+        A platform's default cap does not apply to people that `is_named_anywhere` finds.
+        """
+        if self.chosen is not None:
+            return self.chosen
+        if await named.is_stranger(person, address) is False:
+            return DailyTurns()
+        return named.platforms[person.platform].stranger_cap

@@ -1,0 +1,262 @@
+"""The rules of access: the rights that exist, what a rule says, and which places it names.
+
+`core.people.policy` decides with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal, Protocol
+
+from core.base.errors import BadInput
+from core.base.text import fold_case
+from core.domain.messages import Address
+from core.domain.records import Action
+
+EVERYBODY_NAME = "*"
+"""The name that matches every person. `everybody` has the same meaning."""
+OWNER_ID = "owner"
+"""The id of the owner on a platform that has `has_one_owner`."""
+BASIC_RIGHTS: frozenset[Action] = frozenset({"chat", "read", "propose", "spend", "code"})
+"""Rights that need no admin or approver role."""
+DECISION_RIGHTS = ("approve", "administer")
+"""Rights that only the names of people and groups can give.
+
+The name of a channel, workspace or platform gives none of them.
+"""
+NAMED_RIGHTS = ("tool", "command", "agent", "model", "post")
+"""Rights to one thing by its name, in addition to the plain right. Allowed unless a rule denies."""
+PEOPLE_SETS = ("everybody", "members", "guests", "outsiders", "admins")
+"""Predefined sets of people that a rule can name.
+
+`outsiders` belong to another workspace than the channel.
+"""
+RIGHT_KINDS = ("chat", "read", "propose", "spend", "code", *DECISION_RIGHTS, *NAMED_RIGHTS)
+"""All rights, without names of things."""
+PlaceReading = Literal["people", "members", "all"]
+"""Which people the name of a platform or workspace matches.
+
+- "people": nobody. Used for rights that only people and groups can be given.
+- "members": its members. Used where a rule gives something.
+- "all": its members and guests. Used where a rule denies or limits something.
+"""
+_NAMEABLE_RIGHTS = ("read", "propose", "approve", *NAMED_RIGHTS)
+"""Rights that can be followed by a name, as in `read:Customers`."""
+_NO_NAME = "{right}: write {kind}, because this permission is not given for one thing."
+ADMINS_RULE, ALLOW_RULE, DEFAULT_RULE = "PONTE_ADMINS", "PONTE_ALLOW", "default"
+"""The `source` of rules that do not come from ponte.toml."""
+
+
+@dataclass(frozen=True, slots=True)
+class DailyTurns:
+    """A daily cap of turns, for one person and for everybody together. 0 means no cap."""
+
+    person: int = 0
+    everybody: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformRights:
+    """The default rights of a platform's people, and the meaning of its names.
+
+    `default_rights` apply to people that no rule names. `own_workspace` limits them to people of
+    the workspace that the place belongs to.
+
+    `has_one_owner`: the platform belongs to one person (`OWNER_ID`). Its name means that owner
+    where a rule needs people. The owner decides on all proposals there. Each person creates their
+    own channels, so the name of a channel gives no right. `owner_is_operator`: the owner also runs
+    Ponte and sees changes from all platforms.
+
+    `open_workspace`: people do not belong to a workspace, so its name matches everyone who writes
+    there. `stranger_cap` is the daily cap of each person that PONTE_ALLOW does not name.
+    `links_code`: the platform turns addresses inside code into links. `links_names`: the platform
+    links host names and e-mail addresses that have no scheme. `has_room`: a card has room for
+    any number of rows and characters.
+    """
+
+    default_rights: frozenset[Action] = frozenset()
+    has_one_owner: bool = False
+    owner_is_operator: bool = False
+    own_workspace: bool = False
+    open_workspace: bool = False
+    stranger_cap: DailyTurns = DailyTurns()
+    links_code: bool = False
+    links_names: bool = True
+    has_room: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StandIns:
+    """Programs that ponte.toml configures and that are the authors of their own messages, such as
+    webhooks.
+
+    They have only `rights`, and of these what rules give to their own name or group. `groups` has
+    the group of each by its id. One that is not in `groups` may do nothing; the others may chat.
+    """
+
+    rights: tuple[str, ...]
+    groups: Mapping[str, str]
+
+
+NO_RIGHTS = PlatformRights()
+"""The rights on an unknown platform."""
+Ruling = Literal["allow", "deny", "silent"]
+"""The effect of one rule on a right."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule of ponte.toml, PONTE_ADMINS, PONTE_ALLOW or a platform's defaults.
+
+    `source` describes where the rule is written. Empty `who` and `where` match everybody and every
+    place. `allow` and `deny` list rights such as `read` or `read:Customers`. A `*` in a name
+    matches any text.
+    """
+
+    source: str
+    who: frozenset[str] = frozenset()
+    where: frozenset[str] = frozenset()
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+
+    def decide(self, right: str, names: Sequence[str]) -> Ruling:
+        """Return whether this rule allows or denies the right for one of these names.
+
+        A denial takes precedence. Without names, a rule that allows the right for any name allows
+        it.
+        """
+        denied = self._deny_patterns.get(right)
+        if denied and denied.covers(names):
+            return "deny"
+        allowed = self._allow_patterns.get(right)
+        if allowed and (not names or allowed.covers(names)):
+            return "allow"
+        return "silent"
+
+    def leaves_right(self, right: str, names: Sequence[str]) -> bool:
+        """Return True if a place with this rule does not restrict the right.
+
+        A place with an `allow` list leaves only the listed rights. It also leaves a right in
+        `NAMED_RIGHTS` if the list contains no entry of its kind.
+        """
+        ruling = self.decide(right, names)
+        if ruling != "silent":
+            return ruling == "allow"
+        return right not in self._allow_patterns if right in NAMED_RIGHTS else not self.allow
+
+    @cached_property
+    def _allow_patterns(self) -> Mapping[str, _NamePatterns]:
+        return _patterns_by_right(self.allow)
+
+    @cached_property
+    def _deny_patterns(self) -> Mapping[str, _NamePatterns]:
+        return _patterns_by_right(self.deny)
+
+
+@dataclass(frozen=True, slots=True)
+class _NamePatterns:
+    """The names for which a rule allows or denies one right. `is_whole`: all names."""
+
+    is_whole: bool
+    patterns: tuple[str, ...]
+
+    def covers(self, names: Sequence[str]) -> bool:
+        """Return True if a pattern matches one of the names. Without names, require `is_whole`."""
+        if self.is_whole:
+            return True
+        wanted = [fold_case(name) for name in names]
+        return any(matches_pattern(pattern, name) for pattern in self.patterns for name in wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class RuleBook:
+    """The rules of ponte.toml.
+
+    `groups` are named sets of people. `channels` are the rules of places, keyed by `platform`,
+    `platform:WORKSPACE` or `platform:WORKSPACE:CHANNEL`.
+    """
+
+    rules: tuple[Rule, ...] = ()
+    channels: Mapping[str, Rule] = field(default_factory=dict)
+    groups: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    stand_ins: Mapping[str, StandIns] = field(default_factory=dict)
+    """The rights of authors that are no people, by their platform (`Person.platform`)."""
+
+
+class AccessConfig(Protocol):
+    """The configuration of access rights. It may change at any time."""
+
+    @property
+    def rule_book(self) -> RuleBook:
+        """The rules of ponte.toml as they are now."""
+
+
+def is_right(text: str) -> bool:
+    """Return True if the text is a right that a rule may contain.
+
+    `NAMED_RIGHTS` need a name, `_NAMEABLE_RIGHTS` may have one, other rights must not.
+    """
+    kind, colon, name = text.partition(":")
+    if kind not in RIGHT_KINDS or (colon and not name.strip()):
+        return False
+    return kind in _NAMEABLE_RIGHTS if colon else kind not in NAMED_RIGHTS
+
+
+def check_right_name(text: str) -> None:
+    """Raise BadInput for a name after a right that has none, as in `code:Orders`."""
+    kind, colon, _ = text.partition(":")
+    if colon and kind in RIGHT_KINDS and kind not in _NAMEABLE_RIGHTS:
+        raise BadInput(_NO_NAME, right=text[:80], kind=kind)
+
+
+def place_names(address: Address) -> tuple[str, ...]:
+    """Return the names of the address, the widest first: platform, workspace, channel.
+
+    A thread has the names of its channel.
+    """
+    platform, workspace, channel = address.platform, address.workspace, address.channel
+    home = f"{platform}:{workspace}"
+    return platform, home, f"{home}:{channel}"
+
+
+def is_there(where: frozenset[str], address: Address) -> bool:
+    """Return True if a rule with this `where` applies at the address."""
+    if not where:
+        return True
+    kind = "shared" if address.is_shared else "direct"
+    return kind in where or not where.isdisjoint(place_names(address))
+
+
+def _patterns_by_right(written: Sequence[str]) -> Mapping[str, _NamePatterns]:
+    """Return the name patterns by right, from entries such as `read` and `read:Customers`."""
+    names: dict[str, list[str]] = {}
+    for each in written:
+        right, _, name = each.partition(":")
+        names.setdefault(right, []).append(name)
+    return {
+        right: _NamePatterns("" in of_right, tuple(map(fold_case, filter(None, of_right))))
+        for right, of_right in names.items()
+    }
+
+
+def matches_pattern(pattern: str, name: str) -> bool:
+    """Return True if `name` matches `pattern`. Each `*` in the pattern matches any text.
+
+    Each `*` takes the shortest text that works. The search never goes back, so it takes linear
+    time.
+    """
+    first, *others = pattern.split("*")
+    if not others:
+        return name == first
+    *middle, last = others
+    at, end = len(first), len(name) - len(last)
+    if at > end or not name.startswith(first) or not name.endswith(last):
+        return False
+    for part in middle:
+        found = name.find(part, at, end)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return True

@@ -1,0 +1,680 @@
+"""Schedules and their runs, as rows.
+
+A due schedule becomes a message of the inbox in one transaction, which also moves its due time on
+(`Schedules.advance`). The key of that message contains the due time, so no due time can be
+stored twice, whatever crashes. From there on, the run is a turn like any other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from core.base.errors import NotFound, OverBudget
+from core.domain.messages import Answer, Message, Person, ReplyTo, decode_json, encode_json
+from core.domain.records import FINAL_STATES, Receipt
+from core.journal.inbox import SqlInbox
+from core.journal.tables import OPEN_STATE_LIST
+from core.people.notices import PersonNotice
+from core.people.outbox import put_person_notice
+from core.schedules.rules import next_after
+from core.schedules.schedule import (
+    KEPT_RUNS,
+    MAX_FAILED_RUNS,
+    SCHEDULE_CHANGED,
+    BadSchedule,
+    DuePlan,
+    RunState,
+    Schedule,
+    ScheduleDraft,
+    ScheduleFilter,
+    ScheduleRule,
+    ScheduleRun,
+    make_run_message,
+)
+from core.store.database import Database, SqlConnection, SqlRow
+from core.turn.origins import PauseReason, SkipReason
+
+T = TypeVar("T")
+_RUN_STATES: dict[str, RunState] = {
+    "done": "done", "failed": "failed", "undeliverable": "failed", "stopped": "stopped",
+    "removed": "stopped", "withdrawn": "stopped",
+}  # fmt: skip
+"""The state of a run, by the final state of its turn."""
+assert _RUN_STATES.keys() == set(FINAL_STATES)  # noqa: S101
+_STATE_SENTENCES = {
+    "active": "This schedule is active already.",
+    "paused": "This schedule is paused.",
+    "ended": "This schedule has ended.",
+}
+_CURRENT_SQL = (
+    "SELECT * FROM schedules WHERE id = ? AND state = 'active' AND revision = ? AND next_due_at = ?"
+)
+_ENDED_RUNS_SQL = (
+    "SELECT runs.seq, runs.schedule, inbox.state, inbox.answer FROM schedule_runs AS runs"  # noqa: S608
+    " LEFT JOIN inbox ON inbox.seq = runs.seq WHERE runs.state = 'queued'"
+    f" AND (inbox.state IS NULL OR NOT inbox.state IN {OPEN_STATE_LIST}) ORDER BY runs.seq"
+)
+_LAST_RUNS_SQL = (
+    "SELECT * FROM (SELECT runs.*, row_number() OVER"
+    " (PARTITION BY schedule ORDER BY started_at DESC, due_at DESC) AS place"
+    " FROM schedule_runs AS runs) AS ranked WHERE place = 1"
+)
+_OLD_SQL = "schedules WHERE state = 'ended' AND updated_at < ?"
+_RUNNING_SQL = (
+    "SELECT 1 FROM schedule_runs AS runs JOIN inbox ON inbox.seq = runs.seq"  # noqa: S608
+    f" WHERE runs.schedule = ? AND runs.state = 'queued' AND inbox.state IN {OPEN_STATE_LIST}"
+    " LIMIT 1"
+)
+
+
+class Schedules:
+    """All schedules and their runs. Each method is one transaction, durable on return. Methods that
+    change a schedule raise NotFound, and BadSchedule if its state does not allow the change. They
+    check no rights.
+
+    `clock` returns the time in seconds since the epoch. With
+    `shared_clock`, due times are compared with the clock of the database, because the processes on
+    it may have different clocks. `destination` returns where a post that answers no message goes
+    in the place of a schedule."""
+
+    def __init__(
+        self,
+        database: Database,
+        inbox: SqlInbox,
+        clock: Callable[[], float] = time.time,
+        *,
+        shared_clock: bool = False,
+        destination: Callable[[ReplyTo], ReplyTo] = lambda to: to,
+    ) -> None:
+        self._database = database
+        self._inbox = inbox
+        self._clock = clock
+        self._shared_clock = shared_clock
+        self._find_destination = destination
+        self.on_change: Callable[[], None] = lambda: None
+        """Called after due times may have changed."""
+
+    async def get(self, id: str) -> Schedule:
+        """Return the schedule. Raise NotFound."""
+        return await self._database.read(lambda c: _schedule_of(_find_row(c, id)))
+
+    async def list_matching(self, wanted: ScheduleFilter) -> Sequence[Schedule]:
+        """Return these schedules: active ones by their due time, then the others by their age."""
+        marks = ", ".join("?" for _ in wanted.states)
+        where, values = f"state IN ({marks})", list[str](wanted.states)
+        for column in ("person", "conversation"):
+            if value := getattr(wanted, column):
+                where += f" AND {column} = ?"
+                values.append(value)
+        sql = (
+            f"SELECT * FROM schedules WHERE {where}"  # noqa: S608
+            " ORDER BY CASE state WHEN 'active' THEN 0 ELSE 1 END, next_due_at, created_at, id"
+        )
+
+        def read(connection: SqlConnection) -> Sequence[Schedule]:
+            return [_schedule_of(row) for row in connection.execute(sql, values).fetchall()]
+
+        return await self._database.read(read)
+
+    async def put(
+        self, schedule: Schedule, former: str, people: Collection[str] = (), most: int = 0
+    ) -> Schedule:
+        """Store a new schedule, or replace the draft of the one that has the revision `former`. It
+        runs from now on, unless it is paused and stays so.
+
+        Raise BadSchedule if it has another revision, if it is never due again, or if these `people`
+        (all keys of the owner) have `most` active and paused schedules; without people, nothing is
+        counted.
+        """
+        id, draft, now = schedule.id, schedule.draft, self._clock()
+
+        def write(connection: SqlConnection) -> Schedule:
+            before = _lock_schedule(connection, id) if former else None
+            if before and before.revision != former:
+                raise BadSchedule(SCHEDULE_CHANGED)
+            if people and (before is None or before.state == "ended"):
+                _check_count(connection, people, most)
+            if before:
+                _update(
+                    connection, id, now, runs=0, revision=schedule.revision, **_draft_values(draft)
+                )
+            else:
+                values = {
+                    "id": id, "revision": schedule.revision, "person": schedule.owner.key,
+                    "owner": encode_json(schedule.owner),
+                    "conversation": schedule.address.conversation,
+                    "reply_to": encode_json(schedule.reply_to), "locale": schedule.locale,
+                    "state": "paused", "reason": "person", "created_at": now, "updated_at": now,
+                    **_draft_values(draft),
+                }  # fmt: skip
+                names = ", ".join(values)
+                marks = ", ".join(f":{name}" for name in values)
+                connection.execute(f"INSERT INTO schedules ({names}) VALUES ({marks})", values)  # noqa: S608
+            if schedule.state == "active" or (before and before.state != "paused"):
+                _activate(connection, schedule, now)
+            return _schedule_of(_find_row(connection, id))
+
+        return await self._write_and_note(write)
+
+    async def check_count(self, people: Collection[str], most: int) -> None:
+        """Raise BadSchedule if these people (keys) have `most` active and paused schedules."""
+        await self._database.write(lambda connection: _check_count(connection, people, most))
+
+    async def pause(self, id: str, reason: PauseReason) -> Schedule:
+        """Pause an active schedule."""
+
+        def work(connection: SqlConnection, schedule: Schedule) -> None:
+            if schedule.state == "paused":
+                return
+            if schedule.state != "active":
+                raise _wrong_state(schedule)
+            _pause(connection, id, reason, self._clock())
+
+        return await self._change(id, work)
+
+    async def resume(self, id: str) -> Schedule:
+        """Let a paused schedule run again. Due times during the pause are not caught up."""
+
+        def work(connection: SqlConnection, schedule: Schedule) -> None:
+            if schedule.state == "active":
+                return
+            if schedule.state != "paused":
+                raise _wrong_state(schedule)
+            _activate(connection, schedule, self._clock())
+
+        return await self._change(id, work)
+
+    async def delete(self, id: str, revision: str = "") -> Schedule:
+        """Delete a schedule with its runs and the notices about them. A run that has not begun is
+        then not carried out. Raise BadSchedule if it has another revision than `revision`, if that
+        is set."""
+
+        def write(connection: SqlConnection) -> Schedule:
+            schedule = _lock_schedule(connection, id)
+            if revision not in ("", schedule.revision):
+                raise BadSchedule(SCHEDULE_CHANGED)
+            _delete_runs(connection, "schedule = ?", (id,))
+            connection.execute("DELETE FROM schedules WHERE id = ?", (id,))
+            return schedule
+
+        return await self._write_and_note(write)
+
+    async def run_now(self, id: str, once: str) -> ScheduleRun:
+        """Queue a run now, once for each event that asks for it."""
+        now = self._clock()
+        event_key = f"schedule:{id}:now:{hashlib.sha256(once.encode()).hexdigest()[:16]}"
+
+        def write(connection: SqlConnection) -> tuple[ScheduleRun, _Queued | None]:
+            schedule = _lock_schedule(connection, id)
+            if schedule.state not in ("active", "paused"):
+                raise _wrong_state(schedule)
+            found = connection.execute(
+                "SELECT * FROM schedule_runs WHERE event_key = ?", (event_key,)
+            ).fetchone()
+            if found:
+                return _run_of(found), None
+            if _is_running(connection, id):
+                raise BadSchedule("A run of this schedule has not ended yet. Try again later.")
+            return self._queue_run(connection, schedule, now, event_key, False)
+
+        run, _ = await self._database.write(write, then=self._enqueue)
+        return run
+
+    async def read_clock(self) -> float:
+        """Return the time by which schedules are due, in seconds since the epoch."""
+        if not self._shared_clock:
+            return self._clock()
+        sql = "SELECT extract(epoch FROM clock_timestamp()) AS now"
+        row = await self._database.read(lambda c: c.execute(sql).fetchone(), single=True)
+        return float(row["now"])
+
+    async def realign(self) -> int:
+        """Compute the due times of all active schedules that are not due yet anew, and return how
+        many differ. They differ after the clock was set back, or after an update of the time zones.
+        """
+        now, moved = await self.read_clock(), 0
+        for schedule in await self.list_matching(ScheduleFilter(states=("active",))):
+            try:
+                due = next_after(schedule.draft.rule, schedule.draft.time_zone, now)
+            except BadSchedule:
+                continue  # for example an unknown time zone; the scheduler pauses it when it is due
+            if due is None or schedule.next_due_at <= now or due == schedule.next_due_at:
+                continue
+            sql = (
+                "UPDATE schedules SET next_due_at = ?"
+                " WHERE id = ? AND revision = ? AND next_due_at = ?"
+            )
+            values = (due, schedule.id, schedule.revision, schedule.next_due_at)
+            moved += await self._database.write(partial(_count_changed, sql=sql, values=values))
+        return moved
+
+    async def list_due(self, now: float, most: int = 1000) -> Sequence[Schedule]:
+        """Return active schedules that are due, the longest due first."""
+
+        def read(connection: SqlConnection) -> Sequence[Schedule]:
+            rows = connection.execute(
+                "SELECT * FROM schedules WHERE state = 'active' AND next_due_at <= ?"
+                " ORDER BY next_due_at LIMIT ?",
+                (now, most),
+            )
+            return [_schedule_of(row) for row in rows.fetchall()]
+
+        return await self._database.read(read)
+
+    async def earliest_due(self) -> float | None:
+        """Return the earliest due time of all active schedules, None if there is none."""
+
+        def read(connection: SqlConnection) -> float | None:
+            row = connection.execute(
+                "SELECT min(next_due_at) AS due FROM schedules WHERE state = 'active'"
+            ).fetchone()
+            return None if row["due"] is None else float(row["due"])
+
+        return await self._database.read(read, single=True)
+
+    async def advance(self, schedule: Schedule, plan: DuePlan) -> ScheduleRun | None:
+        """Move the due time on and queue the run, in one transaction.
+
+        The condition on `next_due_at` lets only one process succeed. On Postgres, a row that
+        another process works on is skipped instead of waited for.
+        """
+
+        def write(connection: SqlConnection) -> tuple[ScheduleRun | None, _Queued | None]:
+            row = connection.execute(
+                _CURRENT_SQL + connection.free_row_lock,
+                (schedule.id, schedule.revision, schedule.next_due_at),
+            ).fetchone()
+            if row is None:
+                return None, None
+            now, current = self._clock(), _schedule_of(row)
+            if plan.missed_count:
+                _insert_run(
+                    connection, current, f"schedule:{current.id}:missed:{plan.first_missed_at:.0f}",
+                    plan.first_missed_at, now, "missed", missed=plan.missed_count,
+                )  # fmt: skip
+            run, queued = None, None
+            key = f"schedule:{current.id}:{plan.due_at:.0f}"
+            # The key exists only if the machine's clock was set back.
+            if plan.due_at and not _has_key(connection, key):
+                if _is_running(connection, current.id):
+                    run = _insert_run(
+                        connection, current, key, plan.due_at, now, "skipped", reason="busy"
+                    )
+                else:
+                    run, queued = self._queue_run(
+                        connection, current, plan.due_at, key, plan.is_late
+                    )
+            runs = current.runs + (1 if queued else 0)
+            is_over = not plan.next_due_at or (
+                current.draft.max_runs and runs >= current.draft.max_runs
+            )
+            _update(
+                connection, current.id, now, next_due_at=0 if is_over else plan.next_due_at,
+                state="ended" if is_over else "active", runs=runs,
+                last_due_at=plan.due_at or current.last_due_at,
+            )  # fmt: skip
+            _delete_old_runs(connection, current.id)
+            return run, queued
+
+        run, _ = await self._database.write(write, then=self._enqueue)
+        return run
+
+    async def skip(self, seq: int, reason: SkipReason, pause: PauseReason = "") -> None:
+        """Record that the run of the turn `seq` is not carried out. With `pause`, pause its
+        schedule."""
+
+        def write(connection: SqlConnection) -> None:
+            now = self._clock()
+            row = connection.execute(
+                "UPDATE schedule_runs SET state = 'skipped', reason = ?, ended_at = ?"
+                " WHERE seq = ? AND state = 'queued' RETURNING schedule",
+                (reason, now, seq),
+            ).fetchone()
+            if row and pause:
+                _pause(connection, row["schedule"], pause, now)
+
+        await self._write_and_note(write)
+
+    async def is_current(self, seq: int) -> bool:
+        """Return whether the run of the turn `seq` may still begin."""
+
+        def read(connection: SqlConnection) -> bool:
+            row = connection.execute(
+                "SELECT runs.event_key, runs.state AS run_state, schedules.state, revision,"
+                " message FROM schedule_runs AS runs JOIN schedules ON schedules.id = schedule"
+                " JOIN inbox ON inbox.seq = runs.seq WHERE runs.seq = ?",
+                (seq,),
+            ).fetchone()
+            if row is None or row["run_state"] != "queued":
+                return False
+            is_manual = ":now:" in row["event_key"]
+            states = ("active", "paused") if is_manual else ("active", "ended")
+            run = decode_json(Message, row["message"]).origin.data
+            return run["revision"] == row["revision"] and row["state"] in states
+
+        return await self._database.read(read)
+
+    async def find_open_card(self, id: str, before: int) -> str:
+        """Return the id of an undecided proposal of an earlier run, "" if there is none."""
+
+        def read(connection: SqlConnection) -> str:
+            row = connection.execute(
+                "SELECT changes.id FROM schedule_runs AS runs JOIN changes USING (seq)"
+                " WHERE runs.schedule = ? AND runs.seq <> ? AND changes.state IN ('open',"
+                " 'applying') ORDER BY changes.created_at LIMIT 1",
+                (id, before),
+            ).fetchone()
+            return row["id"] if row else ""
+
+        return await self._database.read(read)
+
+    async def settle_runs(self) -> int:
+        """Record the results of runs whose turns have ended. Pause schedules that failed
+        MAX_FAILED_RUNS times in a row."""
+
+        ended = await self._database.read(lambda c: c.execute(_ENDED_RUNS_SQL).fetchall())
+        if not ended:
+            return 0
+
+        def write(connection: SqlConnection) -> int:
+            return sum(_settle_run(connection, row, self._clock()) for row in ended)
+
+        return await self._write_and_note(write)
+
+    async def list_runs(self, id: str, most: int = 10) -> Sequence[ScheduleRun]:
+        """Return the last runs of a schedule, the newest first."""
+
+        def read(connection: SqlConnection) -> Sequence[ScheduleRun]:
+            rows = connection.execute(
+                "SELECT * FROM schedule_runs WHERE schedule = ?"
+                " ORDER BY started_at DESC, due_at DESC LIMIT ?",
+                (id, most),
+            )
+            return [_run_of(row) for row in rows.fetchall()]
+
+        return await self._database.read(read)
+
+    async def find_last_runs(self) -> Mapping[str, ScheduleRun]:
+        """Return the newest run of each schedule, by the schedule's id."""
+
+        def read(connection: SqlConnection) -> Mapping[str, ScheduleRun]:
+            return {row["schedule"]: _run_of(row) for row in connection.execute(_LAST_RUNS_SQL)}
+
+        return await self._database.read(read)
+
+    async def list_unreported(self, most: int = 50) -> Sequence[tuple[Schedule, ScheduleRun]]:
+        """Return runs that were skipped, missed or failed and that nobody was notified of, with
+        their schedules."""
+
+        def read(connection: SqlConnection) -> Sequence[tuple[Schedule, ScheduleRun]]:
+            rows = connection.execute(
+                "SELECT * FROM schedule_runs WHERE is_notified = 0 AND state <> 'queued'"
+                " AND state IN ('skipped', 'missed', 'failed') ORDER BY started_at, due_at LIMIT ?",
+                (most,),
+            ).fetchall()
+            return [(_schedule_of(_find_row(connection, r["schedule"])), _run_of(r)) for r in rows]
+
+        return await self._database.read(read)
+
+    async def record_reported(
+        self, event_key: str, notices: Sequence[tuple[Person, PersonNotice]] = ()
+    ) -> None:
+        """Store the notices about a run, and record that they are stored, once."""
+
+        def write(connection: SqlConnection) -> None:
+            if connection.execute(
+                "UPDATE schedule_runs SET is_notified = 1 WHERE event_key = ? AND is_notified = 0",
+                (event_key,),
+            ).rowcount:
+                for person, notice in notices:
+                    put_person_notice(connection, person, notice)
+
+        await self._database.write(write)
+
+    async def purge(self, before: float) -> int:
+        """Delete schedules that ended before that time. Return how many there were."""
+
+        def write(connection: SqlConnection) -> int:
+            _delete_runs(connection, f"schedule IN (SELECT id FROM {_OLD_SQL})", (before,))  # noqa: S608
+            return connection.execute(f"DELETE FROM {_OLD_SQL}", (before,)).rowcount  # noqa: S608
+
+        return await self._database.write(write)
+
+    def _queue_run(
+        self, connection: SqlConnection, schedule: Schedule, due: float, key: str, is_late: bool
+    ) -> tuple[ScheduleRun, _Queued]:
+        """Store the message and the row of a run, in the caller's transaction."""
+        to = self._find_destination(schedule.reply_to)
+        message = make_run_message(schedule, to, due, key, is_late)
+        receipt, _ = self._inbox.store_message(connection, message)
+        run = _insert_run(
+            connection, schedule, key, due, self._clock(), "queued", receipt.seq, is_late=is_late
+        )
+        return run, (message, receipt)
+
+    def _enqueue(self, written: tuple[ScheduleRun | None, _Queued | None]) -> None:
+        """Queue the turn of a run, after its transaction."""
+        if written[1]:
+            self._inbox.enqueue(*written[1], False)
+
+    async def _change(self, id: str, work: Callable[[SqlConnection, Schedule], None]) -> Schedule:
+        """Lock the schedule, let `work` change it, and return it as it is then."""
+
+        def write(connection: SqlConnection) -> Schedule:
+            work(connection, _lock_schedule(connection, id))
+            return _schedule_of(_find_row(connection, id))
+
+        return await self._write_and_note(write)
+
+    async def _write_and_note(self, work: Callable[[SqlConnection], T]) -> T:
+        """Run `work` in a transaction. Then call `on_change`."""
+        return await self._database.write(work, then=lambda _: self.on_change())
+
+
+_Queued = tuple[Message, Receipt]
+"""A stored message and its receipt, to be queued after the transaction."""
+
+
+def _count_changed(connection: SqlConnection, sql: str, values: Sequence[object]) -> int:
+    """Run a statement and return how many rows it changed."""
+    return connection.execute(sql, values).rowcount
+
+
+def close_schedules(connection: SqlConnection, now: float) -> int:
+    """Pause all active schedules of a restored database, and record that runs under way are
+    stopped. Nobody is notified of them. Return how many schedules were paused."""
+    connection.execute(
+        "UPDATE schedule_runs SET state = 'stopped', reason = 'restored', ended_at = ?"
+        " WHERE state = 'queued'",
+        (now,),
+    )
+    connection.execute("UPDATE schedule_runs SET is_notified = 1 WHERE is_notified = 0")
+    return connection.execute(
+        "UPDATE schedules SET state = 'paused', reason = 'restored', next_due_at = 0,"
+        " updated_at = ?"
+        " WHERE state = 'active'",
+        (now,),
+    ).rowcount
+
+
+def _check_count(connection: SqlConnection, people: Collection[str], most: int) -> None:
+    """Raise BadSchedule if these people (keys) have `most` active and paused schedules. Other
+    transactions that start a schedule of theirs wait until this one ends."""
+    marks = ", ".join("?" for _ in people)
+    connection.lock_key(f"schedules:{min(people)}")
+    found = connection.execute(
+        f"SELECT count(*) AS n FROM schedules WHERE person IN ({marks})"  # noqa: S608
+        " AND state IN ('active', 'paused')",
+        [*people],
+    ).fetchone()
+    if found["n"] >= most:
+        raise BadSchedule(
+            "You have {count} schedules, the limit for each person. Delete one first.", count=most
+        )
+
+
+def _activate(connection: SqlConnection, schedule: Schedule, now: float) -> None:
+    """Make the schedule active, from now on. Raise BadSchedule if it is never due again."""
+    due = next_after(schedule.draft.rule, schedule.draft.time_zone, now)
+    if due is None or (schedule.draft.ends_at and due > schedule.draft.ends_at):
+        raise BadSchedule("All times of this schedule have passed. Edit it to choose a later one.")
+    _update(connection, schedule.id, now, state="active", reason="", next_due_at=due, failures=0)
+
+
+def _pause(connection: SqlConnection, id: str, reason: PauseReason, now: float) -> None:
+    """Pause the schedule if it is active or paused."""
+    connection.execute(
+        "UPDATE schedules SET state = 'paused', reason = ?, next_due_at = 0, updated_at = ?"
+        " WHERE id = ? AND state IN ('active', 'paused')",
+        (reason, now, id),
+    )
+
+
+def _settle_run(connection: SqlConnection, row: SqlRow, now: float) -> bool:
+    """Record the result of one run whose turn has ended. Return False if another process did."""
+    state = _RUN_STATES.get(row["state"] or "", "stopped")
+    code = decode_json(Answer, row["answer"]).code if row["answer"] else ""
+    reason = "" if state == "done" else code or (row["state"] or "erased")
+    if code == OverBudget.code:
+        state, reason = "skipped", "allowance"
+    needs_no_report = int(state in ("done", "stopped"))
+    if not connection.execute(
+        "UPDATE schedule_runs SET state = ?, reason = ?, ended_at = ?, is_notified = ? WHERE"
+        " seq = ?"
+        " AND state = 'queued'",
+        (state, reason, now, needs_no_report, row["seq"]),
+    ).rowcount:
+        return False
+    if state == "done":
+        connection.execute("UPDATE schedules SET failures = 0 WHERE id = ?", (row["schedule"],))
+    elif state == "failed":
+        failed = connection.execute(
+            "UPDATE schedules SET failures = failures + 1 WHERE id = ? RETURNING failures, state",
+            (row["schedule"],),
+        ).fetchone()
+        if failed and failed["failures"] >= MAX_FAILED_RUNS and failed["state"] == "active":
+            _pause(connection, row["schedule"], "failures", now)
+    return True
+
+
+def _is_running(connection: SqlConnection, id: str) -> bool:
+    """Return whether a run of the schedule has a turn that has not ended."""
+    return connection.execute(_RUNNING_SQL, (id,)).fetchone() is not None
+
+
+def _has_key(connection: SqlConnection, key: str) -> bool:
+    """Return whether there was a run or a message with this key."""
+    return any(
+        connection.execute(f"SELECT 1 FROM {table} WHERE event_key = ?", (key,)).fetchone()  # noqa: S608
+        for table in ("schedule_runs", "inbox")
+    )
+
+
+def _insert_run(
+    connection: SqlConnection,
+    schedule: Schedule,
+    key: str,
+    due: float,
+    now: float,
+    state: RunState,
+    seq: int = 0,
+    *,
+    reason: str = "",
+    is_late: bool = False,
+    missed: int = 1,
+) -> ScheduleRun:
+    """Store the row of a run."""
+    ended = 0.0 if state == "queued" else now
+    connection.execute(
+        "INSERT INTO schedule_runs (event_key, schedule, person, due_at, seq, state, reason,"
+        " is_late, missed_count, started_at, ended_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT DO NOTHING",
+        (
+            key, schedule.id, schedule.owner.key, due, seq, state, reason, int(is_late), missed,
+            now, ended,
+        ),
+    )  # fmt: skip
+    return ScheduleRun(key, schedule.id, due, state, seq, reason, is_late, missed, now, ended)
+
+
+def _delete_old_runs(connection: SqlConnection, id: str) -> None:
+    """Delete all but the newest ended runs of a schedule."""
+    _delete_runs(
+        connection,
+        "schedule = ? AND state <> 'queued' AND event_key NOT IN (SELECT event_key"
+        " FROM schedule_runs WHERE schedule = ? ORDER BY started_at DESC, due_at DESC LIMIT ?)",
+        (id, id, KEPT_RUNS),
+    )
+
+
+def _delete_runs(connection: SqlConnection, where: str, values: Sequence[object]) -> None:
+    """Delete these runs, and the notices about them. Nothing else says whose runs those were, so
+    the erasure of a person could not find the notices later."""
+    connection.execute(
+        "DELETE FROM outbox WHERE kind = 'person' AND change IN"  # noqa: S608
+        f" (SELECT event_key FROM schedule_runs WHERE {where})",
+        values,
+    )
+    connection.execute(f"DELETE FROM schedule_runs WHERE {where}", values)  # noqa: S608
+
+
+def _find_row(connection: SqlConnection, id: str, lock: bool = False) -> SqlRow:
+    end = connection.row_lock if lock else ""
+    row: SqlRow | None = connection.execute(
+        f"SELECT * FROM schedules WHERE id = ?{end}",  # noqa: S608
+        (id,),
+    ).fetchone()
+    if row is None:
+        raise NotFound("There is no schedule {id}.", id=id)
+    return row
+
+
+def _lock_schedule(connection: SqlConnection, id: str) -> Schedule:
+    """Return the schedule, and lock its row until the transaction ends."""
+    return _schedule_of(_find_row(connection, id, lock=True))
+
+
+def _update(connection: SqlConnection, id: str, now: float, **values: object) -> None:
+    """Set these columns of a schedule."""
+    columns = ", ".join(f"{name} = :{name}" for name in values)
+    connection.execute(
+        f"UPDATE schedules SET {columns}, updated_at = :now WHERE id = :id",  # noqa: S608
+        {**values, "now": now, "id": id},
+    )
+
+
+def _wrong_state(schedule: Schedule) -> BadSchedule:
+    """Return the error for a change that the schedule's state does not allow."""
+    return BadSchedule(_STATE_SENTENCES[schedule.state])
+
+
+def _draft_values(draft: ScheduleDraft) -> dict[str, Any]:
+    return {
+        "kind": draft.kind, "text": draft.text, "cron": draft.rule.cron,
+        "run_at": draft.rule.run_at, "time_zone": draft.time_zone,
+        "catch_up_seconds": draft.catch_up_seconds, "ends_at": draft.ends_at,
+        "max_runs": draft.max_runs, "addresses": " ".join(draft.addresses),
+    }  # fmt: skip
+
+
+def _schedule_of(row: SqlRow) -> Schedule:
+    draft = ScheduleDraft(
+        row["kind"], row["text"], ScheduleRule(row["cron"], row["run_at"]), row["time_zone"],
+        row["catch_up_seconds"], row["ends_at"], row["max_runs"], tuple(row["addresses"].split()),
+    )  # fmt: skip
+    return Schedule(
+        row["id"], decode_json(Person, row["owner"]), decode_json(ReplyTo, row["reply_to"]), draft,
+        row["state"], row["reason"], row["locale"], row["next_due_at"], row["last_due_at"],
+        row["runs"], row["failures"], row["revision"], row["created_at"],
+    )  # fmt: skip
+
+
+def _run_of(row: SqlRow) -> ScheduleRun:
+    return ScheduleRun(
+        row["event_key"], row["schedule"], row["due_at"], row["state"], row["seq"], row["reason"],
+        bool(row["is_late"]), row["missed_count"], row["started_at"], row["ended_at"],
+    )  # fmt: skip

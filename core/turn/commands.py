@@ -1,0 +1,577 @@
+"""Runs typed and clicked commands, including quick commands and blocks of Python.
+
+Commands never reach the model. Each command checks the rights and, before it costs anything, the
+budget.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, tzinfo
+from functools import partial
+from typing import Protocol, TypeVar
+
+from core.base import text
+from core.base.errors import NotAllowed, NotFound, PonteError
+from core.base.i18n import LANGUAGE, format_duration, format_moment, format_money, plural, say
+from core.base.markdown import escape_markdown
+from core.base.text import clip_line
+from core.changes.service import ChangeService
+from core.changes.views import MAX_LISTED_CHANGES
+from core.chat.people import People
+from core.commands import grammar, quick_commands
+from core.commands.grammar import TypedCommand
+from core.commands.quick_commands import check_inputs, render_result
+from core.domain.changes import ApprovalNotice, Change, DecisionRequest
+from core.domain.conversation_ports import StatusBoard
+from core.domain.messages import Address, Answer, ChangeAction, Person, Progress, Usage
+from core.domain.records import (
+    Action,
+    Outcome,
+    PlaceRights,
+    ToolCall,
+    Turn,
+    UsageTotal,
+)
+from core.journal.conversations import Conversations
+from core.journal.journal import Journal
+from core.money.allowances import describe_estimates, describe_remaining, describe_server_costs
+from core.money.usage import PaidRun
+from core.observability import metrics, tracing
+from core.people.audit import Audit
+from core.people.policy import Policy
+from core.people.rules import place_names
+from core.tools.code.source import (
+    RUN_PYTHON_TOOL,
+    RUNNING_PYTHON,
+    CodeRun,
+    format_for_person,
+)
+from core.tools.tool import compact_json
+from core.turn.context import LEFT_OUT, Show, TurnFiles
+from core.turn.parts import describe_parts
+from core.turn.run import Assistant
+from core.turn.upkeep import Upkeep
+from core.turn.why import explain_right
+
+T = TypeVar("T")
+HELP = """Ask me anything. You can also type one of these commands:
+- `help`: show this help; `status`: show what is connected; `usage`: show today's usage
+- `new`: start a new conversation (the old one can still be read)
+- `forget`: delete this conversation everywhere (in shared places: `forget yes`)
+- `stop`: stop what I am doing
+- `changes`: list changes; `approve ID`, `deny ID`, `undo ID`: decide on a change
+- `approvals`: list the requests that wait for you
+- `schedules`: list schedules and reminders; `schedule ID pause`, `schedule ID delete`: manage one
+- `quick-command SLUG …`: run a quick command
+- `why ID`: show which rule decides on a change, a tool or a permission"""
+HEALTH_WORDS = {"on": "on", "off": "off", "failing": "FAILING"}
+MAX_APPROVAL_CARDS = 5
+"""Cards with buttons that `approvals` shows; others are lines. Five fit under one message of
+Discord, which has five rows of buttons."""
+QUICK_COMMAND_TOOL = "quick-command"
+"""The name under which journal and metrics count a quick command that a person typed."""
+_ACTIONS: dict[str, ChangeAction] = {"approve": "approve", "deny": "deny", "undo": "undo"}
+_RESULT_THERE = "Its result is available only in the conversation where it was requested."
+_NO_SANDBOX = "I can't run code: no sandbox is available. Type `status` for the reason."
+_CODE_LOST = (
+    "I was interrupted while this code ran, so its effects are unknown. I won't run it again "
+    "by myself. Send it again if you need it."
+)
+_NO_PRICE = (
+    "The price of this model is unknown, so its cost is not counted. Set the price in "
+    "ponte.toml (prices)."
+)
+_RUNNING = "is running the quick command…"
+_QUICK_LOST = (
+    "I was interrupted while this ran, so I don't know whether it finished. I won't run it "
+    "again by myself. Check first, then ask again if you need it."
+)
+_LEFT = "_Stopped waiting for `{slug}`. StackSpot started it and may still finish it._"
+_PERHAPS = "_Stopped while `{slug}` was starting. StackSpot may still run it._"
+
+
+class QuickCommandFailed(PonteError):
+    """A quick command ended with an error. `words` are the other system's own and are not
+    translated."""
+
+    code = "tool"
+    sentence = "The quick command `{slug}` failed: {words}"
+
+
+@dataclass(frozen=True, slots=True)
+class CodeCommand:
+    """Runs Python that a person typed."""
+
+    journal: Journal
+    people: People
+    assistant: Assistant
+
+    async def run(self, turn: Turn, code: str, show: Show, rights: PlaceRights | None) -> Answer:
+        """Run the code and return its output as the answer. Raise NotAllowed, NotFound, OverBudget
+        or ToolError.
+
+        Interrupted code is not run again. If its handle is known, the run is continued.
+        """
+        rule = await _check_right(self.people.policy, turn, "code")
+        call = ToolCall(RUN_PYTHON_TOOL, RUN_PYTHON_TOOL, compact_json({"code": code}), "code")
+        if turn.calls:
+            call = turn.calls[0]
+        outcome = call.outcome
+        if outcome is None:
+            if turn.calls and not call.handle:
+                _audit_run(self.people.audit, turn, RUN_PYTHON_TOOL, rule, "unknown")
+                return Answer(say(_CODE_LOST), status="failed", code="unknown")
+            if self.assistant.code is None or not await self.assistant.code.backend.is_available():
+                raise NotFound(_NO_SANDBOX)
+            await self.people.budget.reserve(turn)
+            await self.journal.record_call_start(turn, call)
+            if costs := getattr(self.assistant.code.backend, "costs", None):
+                await self.people.budget.reserve_run(turn, call.call_id, costs(call.arguments))
+            ctx = await self.assistant.contexts.make_command_context(turn, call, show, rights)
+            await ctx.turn.show_progress(say(RUNNING_PYTHON))
+            note = partial(_audit_run, self.people.audit, turn, RUN_PYTHON_TOOL, rule)
+            try:
+                run = await _run_and_audit(
+                    RUN_PYTHON_TOOL, note, self.assistant.code.run(ctx, code), _outcome_word
+                )
+            finally:
+                if ctx.own_memory:
+                    await self.assistant.forget(ctx.own_memory)
+            told = await text.run_off_loop(
+                lambda _: format_for_person(run.ran, run.files), run.ran.printed
+            )
+            told += f"\n\n_{say(LEFT_OUT)}_" if ctx.own_memory else ""
+            failed = run.ran.error or run.ran.fault
+            files = (*run.files, run.code) if run.ran.changed_code and run.code else run.files
+            outcome = Outcome("error" if failed else "ok", told, files, usage=run.ran.usage)
+            await self.journal.record_call_end(turn, call.call_id, outcome)
+        return Answer(outcome.text, files=outcome.files)
+
+
+@dataclass(frozen=True, slots=True)
+class QuickCommandHandler:
+    """Runs a quick command that a person typed, in the system that offers it."""
+
+    journal: Journal
+    people: People
+    assistant: Assistant
+
+    async def run(
+        self, turn: Turn, command: TypedCommand, show: Show, rights: PlaceRights | None
+    ) -> Answer:
+        """Run a quick command and return its result as the answer. Raise NotAllowed,
+        UnknownCommand, BadInput, OverBudget or QuickCommandFailed.
+
+        A command that is marked as changing data also needs the right to propose changes. An
+        interrupted command without a handle is not run again, because it may have happened.
+        """
+        message = turn.message
+        found = await self.assistant.quick.find(message.author, message.address, command.slug)
+        needed: tuple[Action, ...] = ("spend", "propose") if found.effect == "write" else ("spend",)
+        rule = await _check_right(self.people.policy, turn, *needed)
+        note = partial(_audit_run, self.people.audit, turn, f"command:{found.slug}", rule)
+        call = ToolCall(QUICK_COMMAND_TOOL, found.slug, grammar.render_command(command), "spend")
+        if turn.calls:
+            call = turn.calls[0]
+            if not call.handle:
+                note("unknown")
+                return Answer(say(_QUICK_LOST), status="failed", code="unknown")
+        ctx = await self.assistant.contexts.make_command_context(turn, call, show, rights)
+        inputs = command.input
+        # With a handle, the run has already begun with its inputs.
+        if not ctx.call.handle and ctx.files is not None:
+            attached = await self.assistant.contexts.fetch_attachments(message)
+            whole = await quick_commands.collect_inputs(
+                found, inputs, message, attached, ctx.files.read
+            )
+            inputs = check_inputs(found, whole)
+        await self.people.budget.reserve(turn)
+        await self.journal.record_call_start(turn, call)
+        paid = PaidRun("quick_commands", found.slug)
+        await self.people.budget.reserve_run(turn, call.call_id, paid)
+        await ctx.turn.show_progress(say(_RUNNING))
+        is_begun = bool(ctx.call.handle)
+
+        async def record_handle(handle: str) -> None:
+            nonlocal is_begun
+            await ctx.turn.record_handle(handle)
+            is_begun = True
+
+        try:
+            own = replace(ctx, turn=replace(ctx.turn, record_handle=record_handle))
+            run = self.assistant.quick.run(own, found.slug, inputs)
+            outcome = await _run_and_audit(
+                QUICK_COMMAND_TOOL, note, run, lambda outcome: outcome.status
+            )
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not ctx.turn.is_stopped() or task is None:
+                raise
+            task.uncancel()
+            stopped = _LEFT if is_begun else _PERHAPS
+            return Answer(say(stopped, slug=found.slug), status="stopped")
+        except PonteError:
+            if not is_begun:
+                await self.people.budget.settle_run(turn.seq, call.call_id, paid, begun=False)
+            raise
+        await self.people.budget.settle_run(turn.seq, call.call_id, paid, begun=True)
+        if outcome.status != "ok":
+            raise QuickCommandFailed(slug=found.slug, words=outcome.text)
+        answer = Answer("", files=outcome.files)
+        return await self.add_result(turn, answer, outcome.text, found.slug)
+
+    async def add_result(self, turn: Turn, answer: Answer, result: str, name: str) -> Answer:
+        """Return `answer` with a command's result under it. A long result becomes a file called
+        `name`."""
+        keep = TurnFiles(turn, turn.thread, self.assistant.contexts).save
+        shown, files = await render_result(result, name, keep)
+        text = f"{answer.text}\n\n{shown}".strip()
+        return replace(answer, text=text, files=(*answer.files, *files))
+
+
+class ScheduleAnswers(Protocol):
+    """Answers `schedules` and `schedule ID …`. The first call loads the modules."""
+
+    async def answer(self, turn: Turn, command: TypedCommand, *, is_demo: bool) -> Answer:
+        """Carry out the command. Raise NotFound, NotAllowed, StatusUnknown or BadSchedule."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandService:
+    """Runs every kind of typed command."""
+
+    stores: Conversations
+    people: People
+    changes: ChangeService
+    assistant: Assistant
+    board: StatusBoard
+    schedules: ScheduleAnswers
+    upkeep: Upkeep
+
+    async def answer(
+        self, turn: Turn, command: TypedCommand, show: Show, rights: PlaceRights | None
+    ) -> Answer:
+        """Run the command and return its answer. Raise errors that the conversation manager shows
+        to the person, such as NotAllowed, NotFound or BadInput."""
+        match command.name:
+            case "quick-command":
+                return await self._quick.run(turn, command, show, rights)
+            case grammar.RUN_PYTHON:
+                code = CodeCommand(self.stores.journal, self.people, self.assistant)
+                return await code.run(turn, command.code, show, rights)
+            case "approve" | "deny" | "undo":
+                return await self._decide(turn, command, show)
+            case "help":
+                return Answer(say(HELP))
+            case "status":
+                return Answer(await self._describe_status(turn))
+            case "usage" if command.slug:
+                return Answer(await self._describe_channel_usage(turn), is_private=True)
+            case "usage":
+                return Answer(await self._describe_usage(turn))
+            case "approvals":
+                return await self._list_approvals(turn)
+            case "schedules" | "schedule":
+                is_demo = self.assistant.model.level == "demo"
+                return await self.schedules.answer(turn, command, is_demo=is_demo)
+            case "why":
+                words = await explain_right(
+                    self.people.policy, self.changes, self.assistant.toolbox, turn, command.id
+                )
+                return Answer(words, is_private=True)
+            case "new":
+                return Answer(await self._start_new_thread(turn))
+            case "forget":
+                return Answer(await self._forget_conversation(turn, command))
+            case "stop":
+                return Answer(await self._stop_turn(turn))
+            case _:
+                return Answer(await self._list_changes(turn))
+
+    @property
+    def _quick(self) -> QuickCommandHandler:
+        return QuickCommandHandler(self.stores.journal, self.people, self.assistant)
+
+    async def _describe_status(self, turn: Turn) -> str:
+        """Return the state of each connected system, and the days after which conversations are
+        forgotten. Only admins see addresses and causes of failures."""
+        parts = await self.board.health()
+        if await self._is_admin(turn):
+            lines = [
+                f"- **{part.name}**: {say(HEALTH_WORDS[part.state])}"
+                + (f" – {part.words}" if part.words else "")
+                for part in parts
+            ]
+        else:
+            lines = [f"- {line}" for line in describe_parts(parts)]
+        if days := self.upkeep.kept_days(turn.message.address):
+            kept = plural(
+                "Conversations here are deleted after {count} day without activity.",
+                "Conversations here are deleted after {count} days without activity.",
+                days,
+            )
+            lines += ["", kept]
+        return "\n".join([say("Connections:"), *lines])
+
+    async def _describe_usage(self, turn: Turn) -> str:
+        """Return today's usage of the person and the remainder of each allowance that applies to
+        them. Admins also see the usage of everybody."""
+        message, budget = turn.message, self.people.budget
+        own = await budget.usage_today(message.author.key)
+        lines = [say("Usage today:"), "- " + say("you: {what}", what=_describe_spending(own))]
+        all_ = own
+        if await self._is_admin(turn):
+            all_ = await budget.usage_today()
+            lines.append("- " + say("everyone: {what}", what=_describe_spending(all_)))
+        zone = budget.zone_of(message)
+        left = [
+            "- " + describe_remaining(count, unit, zone, budget.zone)
+            for count in await budget.list_counts(message.author, message.address)
+            for unit, _ in count.scope.allowance.limits()
+        ]
+        lines += ["", say("Remaining:"), *left] if left else []
+        if all_.usage.cost is None and all_.usage.input:
+            lines += ["", say(_NO_PRICE)]
+        if all_.usage.cost and (models := await budget.models_without_price()):
+            lines += ["", describe_server_costs(models)]
+        if all_.estimates:
+            lines += ["", describe_estimates(all_.estimates)]
+        return "\n".join(lines)
+
+    async def _describe_channel_usage(self, turn: Turn) -> str:
+        """Return today's usage in this channel, by person. Raise NotAllowed for anyone but
+        admins."""
+        await _check_right(self.people.policy, turn, "administer")
+        place = place_names(turn.message.address)[-1]
+        spent = await self.people.budget.usage_today(place=place)
+        lines = [say("Today in this channel: {what}", what=_describe_spending(spent))]
+        rows = await self.people.budget.report("person", place=place)
+        names = await self.people.find_names([str(row["name"]) for row in rows])
+        for row in rows:
+            name = names.get(row["name"])
+            label = escape_markdown(clip_line(name)) if name else f"`{row['name']}`"
+            tokens = Usage(row["input"], output=row["output"], cost=row["cost"])
+            what = _describe_spending(UsageTotal(row["turns"], tokens))
+            lines.append("- " + say("{name}: {what}", name=label, what=what))
+        if spent.estimates:
+            lines += ["", describe_estimates(spent.estimates)]
+        return "\n".join(lines)
+
+    async def _start_new_thread(self, turn: Turn) -> str:
+        """Begin a new thread in this conversation. The transcript of the old one stays readable."""
+        conversation = turn.message.address.conversation
+        await self._check_owner(turn, await self.stores.journal.owner(conversation))
+        await self.stores.threads.put(await self.stores.journal.new_thread(conversation))
+        return say("New conversation started. I no longer see the earlier messages.")
+
+    async def _forget_conversation(self, turn: Turn, command: TypedCommand) -> str:
+        """Erase this conversation. In shared places, ask for a confirmation first."""
+        conversation = turn.message.address.conversation
+        await self._check_owner(turn, await self.stores.journal.owner(conversation))
+        if turn.message.address.is_shared and not command.confirmed:
+            return say(
+                "This deletes the conversation for everyone here. To confirm, type `forget yes`."
+            )
+        forgot = await self.upkeep.forget(conversation)
+        self.people.audit.note("conversation-forgotten", turn.message.author, turn.message.address)
+        deleted = plural(
+            "Deleted this conversation ({count} message).",
+            "Deleted this conversation ({count} messages).",
+            forgot,
+        )
+        remains = self.upkeep.remains_notice
+        return f"{deleted} {say(remains)}" if remains else deleted
+
+    async def _stop_turn(self, turn: Turn) -> str:
+        """Stop the running turn of this conversation, or else the latest approved run that is
+        waited for."""
+        conversation = turn.message.address.conversation
+        seq = await self.stores.inbox.running_turn(conversation)
+        if seq is None:
+            kinds = self.changes.approval.kinds
+            awaited = [name for name, kind in kinds.items() if kind.has_end]
+            waiting = await self.changes.ledger.list_waiting_runs(conversation, awaited)
+            seq = next((each for each in waiting if not self.stores.inbox.is_stopped(each)), None)
+        if seq is None:
+            return say("Nothing is running here.")
+        await self._check_owner(turn, await self.stores.journal.author(seq))
+        await self.stores.inbox.cancel(seq)
+        return say("Stopped.")
+
+    async def _list_changes(self, turn: Turn) -> str:
+        """List the latest changes of this conversation, or of all if the person may see all."""
+        message = turn.message
+        all = self.changes.approval.sees_all(message.author)
+        where = "" if all else message.address.conversation
+        found = await self.changes.ledger.list_of_conversation(where, MAX_LISTED_CHANGES)
+        if not found:
+            return say("No changes yet.")
+        zone = self.people.budget.zone_of(message)
+        return "\n".join([say("Latest changes:"), *[await self._describe(c, zone) for c in found]])
+
+    async def _describe(self, change: Change, zone: tzinfo) -> str:
+        """Return the line of a change in a list. The date and time are in `zone`."""
+        card, asker = await self.changes.views.card(change), change.proposal.asker
+        line = say(
+            "`{id}` {title}: {state}. Requested by {name}, {at}.",
+            id=card.id, title=escape_markdown(card.title), state=say(card.state),
+            name=escape_markdown(clip_line(asker.name or asker.id)),
+            at=format_moment(datetime.fromtimestamp(change.proposal.created_at, zone)),
+        )  # fmt: skip
+        return f"- {line}"
+
+    async def _list_approvals(self, turn: Turn) -> Answer:
+        """List the changes that the person can approve. Where nobody else reads, the oldest are
+        cards with buttons. In shared places, list only those of the same channel and count the
+        others."""
+        person, here = turn.message.author, turn.message.address
+        found = await self.changes.views.waiting_for(person, here)
+        if not found:
+            return Answer(say("No requests are waiting for you."), is_private=here.is_shared)
+        listed = [
+            one for one in found if not here.is_shared or one.proposal.address.is_same_channel(here)
+        ]
+        as_cards = () if here.is_shared else listed[:MAX_APPROVAL_CARDS]
+        drawn = tuple([await self.changes.views.card(one, person, here) for one in as_cards])
+        for one in as_cards:
+            await self.stores.outbox.put(ApprovalNotice(
+                one.id, "list", person, turn.message.reply_to, LANGUAGE.get(), str(turn.seq),
+                state="posted", drawn_version=one.version,
+            ))  # fmt: skip
+        said = [
+            plural(
+                "{count} request is waiting for you.",
+                "{count} requests are waiting for you.",
+                len(found),
+            )
+        ] if drawn else []  # fmt: skip
+        lines = [
+            f"- {self._describe_request(change, person, here)}"
+            for change in listed[len(drawn) : MAX_LISTED_CHANGES]
+        ]
+        said += ["\n".join(lines)] if lines else []
+        if more := len(found) - len(drawn) - len(lines):
+            said.append(
+                plural(
+                    "{count} more request is waiting for you.",
+                    "{count} more requests are waiting for you.",
+                    more,
+                )
+                if not here.is_shared
+                else plural(
+                    "{count} more request is waiting for you. Ask me in a direct message.",
+                    "{count} more requests are waiting for you. Ask me in a direct message.",
+                    more,
+                )
+            )
+        return Answer("\n\n".join(said), cards=drawn, is_private=here.is_shared)
+
+    def _describe_request(self, change: Change, reader: Person, here: Address) -> str:
+        """Return the line of a request in a list: id, title, asker, and the time left."""
+        views = self.changes.views
+        values = {
+            "id": change.id,
+            "title": escape_markdown(views.builder.build_title(change)),
+            "left": format_duration(
+                max(60, change.proposal.expires_at - self.changes.views.clock())
+            ),
+        }
+        if change.proposal.asker.key == reader.key:
+            return say("`{id}` {title}: requested by you, expires in {left}.", **values)
+        name = escape_markdown(self.changes.views.name_of_asker(change, reader, here))
+        return say("`{id}` {title}: requested by {name}, expires in {left}.", name=name, **values)
+
+    async def _decide(self, turn: Turn, command: TypedCommand, show: Show) -> Answer:
+        """Approve, deny or undo a change and return the answer, with the result of an approved
+        run."""
+
+        async def doing(words: str) -> None:
+            await show(Progress(current_step=words))
+
+        message = turn.message
+        id, revision, code = grammar.split_change_id(command.id)
+        if message.is_click and not revision:
+            revision = 1
+        decision = DecisionRequest(
+            id, turn.seq, message.author, message.address, message.is_click, code, revision, doing
+        )
+        answer = await self.changes.decisions.decide(_ACTIONS[command.name], decision)
+        result, title = await self.changes.decisions.result(id, turn.seq)
+        if not result:
+            return answer
+        if answer.is_private:  # decided in a shared place where others may not see the result
+            return replace(answer, text=f"{answer.text} {say(_RESULT_THERE)}")
+        # After a click, the card is redrawn in its own post, and the result is a new post.
+        if message.is_click:
+            answer = replace(answer, cards=())
+        return await self._quick.add_result(turn, replace(answer, has_own_post=True), result, title)
+
+    async def _is_admin(self, turn: Turn) -> bool:
+        """Return whether the author has the right `administer` at this place."""
+        message = turn.message
+        policy = self.people.policy
+        return (await policy.may(message.author, message.address, "administer")).allowed
+
+    async def _check_owner(self, turn: Turn, owner: str) -> None:
+        """In shared places, raise NotAllowed unless the person is the owner or an admin."""
+        message = turn.message
+        if not message.address.is_shared or owner in ("", message.author.key):
+            return
+        if not await self._is_admin(turn):
+            raise NotAllowed(
+                "Only the person who asked or an admin can do that here.", right="administer"
+            )
+
+
+async def _check_right(policy: Policy, turn: Turn, *actions: Action) -> str:
+    """Check that the author may do all of these actions at this place. Return the rule that allows
+    the first one. Raise NotAllowed."""
+    message = turn.message
+    verdicts = [await policy.may(message.author, message.address, action) for action in actions]
+    for verdict in verdicts:
+        verdict.raise_if_denied()
+    return verdicts[0].rule
+
+
+def _audit_run(audit: Audit, turn: Turn, name: str, rule: str, outcome: str) -> None:
+    """Write a run and its outcome to the audit log."""
+    message = turn.message
+    audit.note("tool-run", message.author, message.address, tool=name, rule=rule, outcome=outcome)
+
+
+async def _run_and_audit(
+    name: str, note: Callable[[str], None], run: Awaitable[T], how: Callable[[T], str]
+) -> T:
+    """Await a run and return its result. `note` is called with its outcome, which `how` takes from
+    the result. The run counts as a call of the tool `name` in metrics and traces."""
+    outcome = "interrupted"
+    with tracing.tool_call(name) as span, metrics.tool_seconds.labels(name).time():
+        try:
+            ended = await run
+            outcome = how(ended)
+            return ended
+        except PonteError:
+            outcome = "error"
+            raise
+        finally:
+            note(outcome)
+            metrics.tool_calls.labels(name, outcome).inc()
+            span.note("ponte.tool.outcome", outcome)
+            if outcome == "error":
+                span.fail(outcome)
+
+
+def _outcome_word(run: CodeRun) -> str:
+    """Return "error" or "ok" for the outcome of a run of code."""
+    return "error" if run.ran.error or run.ran.fault else "ok"
+
+
+def _describe_spending(spent: UsageTotal) -> str:
+    """Return turns, tokens and, if known, the cost, as text."""
+    words = [plural("{count} message", "{count} messages", spent.turns)]
+    words.append(plural("{count} token", "{count} tokens", spent.usage.input + spent.usage.output))
+    cost = spent.usage.cost
+    return ", ".join(words if cost is None else [*words, format_money(cost)])

@@ -1,0 +1,243 @@
+"""Builds the context objects of tools and typed commands: asker, place, files and journal."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from core.base import text
+from core.base.tasks import run_together
+from core.changes.approval import Approval
+from core.domain.conversation_ports import FetchAttachment
+from core.domain.messages import Attachment, File, Item, Message, Progress
+from core.domain.records import (
+    Need,
+    PlaceRights,
+    Provenance,
+    Remote,
+    Thread,
+    ToolCall,
+    ToolContext,
+    Turn,
+    TurnControls,
+    Viewer,
+)
+from core.journal.conversations import Conversations
+from core.people.policy import ANY_TABLE
+
+Show = Callable[[Progress], Awaitable[None]]
+LEFT_OUT = "I left out earlier results in this conversation that you can't read."
+"""The sentence for the person if `ReadableThread` lacks something."""
+FETCH_TIMEOUT_SECONDS = 10.0
+"""Seconds that a turn waits for each of its files; all of them are downloaded at the same time."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadableThread:
+    """The earlier part of a thread that the asker of a turn may read, if that is not all of it.
+
+    `files` are the ids of its files. `memory` is the turn's own `ToolContext.memory_id`.
+    """
+
+    items: Sequence[Item]
+    files: frozenset[str]
+    memory: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolContexts:
+    """Builds the contexts of tool calls and commands.
+
+    `zone` is the time zone to use if the asker's platform reports none.
+    """
+
+    stores: Conversations
+    fetch: Mapping[str, FetchAttachment]
+    approval: Approval
+    zone: str = "UTC"
+
+    def may_know(self, rights: PlaceRights | None, needs: Collection[Need]) -> bool:
+        """Return whether a person with these rights may read what needs `needs`."""
+        rules = self.approval.config.table_rules
+        return all(
+            (rights is None or rights.may_know(*need))
+            and not (need[0] == "read" and rules.is_hidden(*need[1:]))
+            and not (ANY_TABLE in need and rules.hides_some(rights))
+            for need in needs
+        )
+
+    async def find_readable_part(
+        self, turn: Turn, known: Provenance, rights: PlaceRights | None
+    ) -> ReadableThread | None:
+        """Return what the asker may read of the turn's thread; None if they may read all of it.
+
+        Of a turn with anything else, they may read the answer as it was posted. Items that only the
+        model's server can read (reasoning, summaries) may hold anything and are all left out.
+        """
+        if all(self.may_know(rights, needs) for needs in known.needs):
+            return None
+        message, items = turn.message, list[Item]()
+        shown = await self.stores.journal.list_entries(message.address.conversation, turn.thread)
+        answers = {one.seq: one.answer.text for one in shown
+                   if one.state in ("done", "stopped") and one.answer}  # fmt: skip
+        entries = await self.stores.journal.transcript(turn.thread, before=turn.seq)
+        for seq, group in itertools.groupby(entries, key=lambda entry: entry.seq):
+            of_turn = list(group)
+            readable = [entry.item for entry in of_turn if self.may_know(rights, entry.needs)]
+            is_whole = len(readable) == len(of_turn)
+            ended = {item.call_id for item in readable if item.kind == "output"}
+            items += [
+                item for item in readable
+                if not (item.kind == "opaque" or (item.kind == "call" and item.call_id not in ended)
+                        or (item.role == "assistant" and not is_whole))
+            ]  # fmt: skip
+            if not is_whole and answers.get(seq):
+                items.append(Item(kind="message", role="assistant", text=answers[seq]))
+        files = frozenset(file.id for item in items for file in item.files)
+        return ReadableThread(items, files, f"{turn.thread}.{turn.id}")
+
+    def make_context(
+        self,
+        turn: Turn,
+        thread: Thread,
+        call: ToolCall,
+        doing: Callable[[str], Awaitable[None]],
+        record_remote: Callable[[Remote], Awaitable[None]],
+        readable: ReadableThread | None,
+    ) -> ToolContext:
+        """Return the context of one call. Handles that the tool reports are journalled.
+        `record_remote` journals the remote objects that it reports. `readable` is the part of the
+        thread that the asker may read, None for all."""
+
+        async def record_handle(handle: str) -> None:
+            await self.stores.journal.record_call_handle(turn, call.call_id, handle)
+
+        controls = TurnControls(
+            doing, record_handle=record_handle, record_remote=record_remote,
+            is_stopped=lambda: self.stores.inbox.is_stopped(turn.seq),
+        )  # fmt: skip
+        return ToolContext(
+            turn.message, turn.seq, call, thread, controls, zone_of(turn.message, self.zone),
+            files=TurnFiles(turn, thread.id, self, readable.files if readable else None),
+            own_memory=readable.memory if readable else "",
+        )  # fmt: skip
+
+    async def make_command_context(
+        self, turn: Turn, call: ToolCall, show: Show, rights: PlaceRights | None
+    ) -> ToolContext:
+        """Return the context of a command that a person typed or clicked. It also stores a
+        container in the thread's record."""
+
+        async def show_words(words: str) -> None:
+            await show(Progress(current_step=words))
+
+        known = await self.stores.journal.provenance(turn.thread, turn.message.author.key, turn.seq)
+        readable = await self.find_readable_part(turn, known, rights)
+        thread = await self.load_thread(turn, new=readable is not None)
+
+        async def record_remote(remote: Remote) -> None:
+            await self.stores.journal.record_remote(thread.id, remote)
+            if remote.kind == "container" and readable is None:
+                await self.stores.threads.put(replace(thread, container=remote.id))
+
+        ctx = self.make_context(turn, thread, call, show_words, record_remote, readable)
+        return replace(ctx, viewer=Viewer(rights))
+
+    async def load_thread(self, turn: Turn, new: bool = False) -> Thread:
+        """Return the thread's record, or a new one if it is lost or belongs to an older thread or
+        generation. `new`: do not look for a record, because there is none yet."""
+        conversation = turn.message.address.conversation
+        known = None if new else turn.thread_record or await self.stores.threads.get(conversation)
+        if known and (known.id, known.generation) == (turn.thread, turn.generation):
+            return known
+        return Thread(conversation, turn.thread, turn.generation, used_at=time.time())
+
+    async def fetch_attachments(self, message: Message) -> tuple[Sequence[File], Sequence[str]]:
+        """Return the message's files and the names of those that are missing. Files that are not
+        stored yet are downloaded now."""
+        if not message.attachments:
+            return (), ()
+        kept = {
+            (f.name, f.size): f for f in await self.stores.files.list_of_event(message.event_key)
+        }
+        had = await run_together(
+            *(self._fetch_attachment(message, one, kept) for one in message.attachments)
+        )
+        found = [file for file in had if file is not None]
+        pairs = zip(message.attachments, had, strict=True)
+        return found, [text.safe_file_name(one.name) for one, file in pairs if file is None]
+
+    async def _fetch_attachment(
+        self, message: Message, attachment: Attachment, kept: Mapping[tuple[str, int], File]
+    ) -> File | None:
+        """Return one file, stored or downloaded; None if it cannot be had in time."""
+        name = text.safe_file_name(attachment.name)
+        if attachment.file:
+            return File(attachment.file, name, attachment.type, attachment.size)
+        known = kept.get((name, attachment.size))
+        fetch = self.fetch.get(message.address.platform)
+        if known is not None or fetch is None:
+            return known
+        try:
+            async with asyncio.timeout(FETCH_TIMEOUT_SECONDS):
+                return await fetch(message, attachment)
+        except TimeoutError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class TurnFiles:
+    """The files that one turn may use (the port `ContextFiles`)."""
+
+    turn: Turn
+    thread: str
+    tool_contexts: ToolContexts
+    readable: frozenset[str] | None = None
+    """The ids of the files of earlier turns that the asker may have; None for all."""
+
+    async def list_files(self) -> Sequence[File]:
+        """Return the files of earlier turns of the thread and of this message, without
+        duplicates."""
+        message, files = self.turn.message, self.tool_contexts.stores.files
+        found: list[File] = []
+        for shown in await self.tool_contexts.stores.journal.list_entries(
+            message.address.conversation, self.thread
+        ):
+            answer, had = shown.answer, shown.message
+            # In shared places, a message may come with files of earlier messages by others.
+            some = bool(had.attachments or had.address.is_shared or (answer and answer.files))
+            if some and shown.seq < self.turn.seq:
+                found.extend(await files.list_of_event(shown.message.event_key))
+        made = await files.list_of_event(message.event_key)
+        if self.readable is not None:
+            found = [file for file in found if file.id in self.readable]
+            made = () if self.turn.attempt > 1 else made  # an earlier attempt may have read more
+        attached, _ = await self.tool_contexts.fetch_attachments(message)
+        found.extend([*made, *attached])
+        return tuple({file.id: file for file in found}.values())
+
+    async def read(self, file: File) -> bytes:
+        """Return the bytes of a file. Raise NotFound."""
+        _, data = await self.tool_contexts.stores.files.get(file.id)
+        return data
+
+    async def save(self, name: str, type: str, data: bytes) -> File:
+        """Store a file for this turn's message and return it."""
+        message = self.turn.message
+        return await self.tool_contexts.stores.files.put(
+            message.event_key, name, type, data, message.author, message.address.conversation
+        )
+
+
+def zone_of(message: Message, zone: str) -> str:
+    """Return the message's time zone if it is valid, else `zone`, else "UTC"."""
+    for name in filter(None, (message.time_zone, zone)):
+        try:
+            return ZoneInfo(name).key
+        except (ZoneInfoNotFoundError, ValueError):
+            continue
+    return "UTC"

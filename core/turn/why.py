@@ -1,0 +1,88 @@
+"""The command `why`: explains which rule allows or denies something."""
+
+from __future__ import annotations
+
+from core.base.errors import NotFound, ToolError
+from core.base.i18n import say
+from core.changes.approval import Approval
+from core.changes.service import ChangeService
+from core.domain.changes import Change, DecisionRequest
+from core.domain.records import RIGHT_OF_EFFECT, Turn
+from core.people.policy import Policy
+from core.people.reasons import explain
+from core.people.rules import check_right_name, is_right
+from core.tools.tool import Toolbox
+
+_NOTHING = (
+    "Not found. Give the ID of a change, the name of a tool, or a permission such as `read`, "
+    "`propose:TABLE` or `command:SLUG`."
+)
+_ASKED = "Requested by:"
+_DECIDED = "Decided by:"
+_BY_POLICY = "The policy approved it automatically."
+_APPROVES_NAMED = "An admin or a designated approver can decide."
+_APPROVES_ONLY = "Only a designated approver can decide."
+_APPROVES_ADMIN = "An admin decides, because it deletes rows or changes many."
+_DIFFERENT = "{count} different people must approve it."
+_APPROVES_ASKER = "The person who requested it or an admin can decide."
+
+
+async def explain_right(
+    policy: Policy, changes: ChangeService, toolbox: Toolbox, turn: Turn, subject: str
+) -> str:
+    """Return which rules apply to `subject`: the id of a change, the name of a tool, or a right.
+    Raise NotFound, and BadInput for a right to one thing that is not given for one thing."""
+    person, address = turn.message.author, turn.message.address
+    if is_right(subject):
+        right, _, name = subject.partition(":")
+        if name and right == "approve":
+            approval = changes.approval
+            return explain(await approval.judge_approver(person, address, name))
+        return explain(await policy.may(person, address, right, *((name,) if name else ())))
+    check_right_name(subject)
+    try:
+        tool = await toolbox.find(subject)
+    except ToolError:
+        return await _explain_change(policy, changes, turn, subject)
+    verdicts = [
+        await policy.may(person, address, RIGHT_OF_EFFECT[tool.effect]),
+        await policy.may(person, address, "tool", subject),
+    ]
+    return "\n".join(f"- {explain(verdict)}" for verdict in verdicts)
+
+
+async def _explain_change(policy: Policy, changes: ChangeService, turn: Turn, id: str) -> str:
+    """Return who may decide on a change. Raise NotFound if there is none that they may see."""
+    message = turn.message
+    try:
+        change = await changes.ledger.get(id)
+    except NotFound:
+        raise NotFound(_NOTHING) from None
+    decision = DecisionRequest(id, turn.seq, message.author, message.address)
+    reached = await changes.views.outbox.has_reached(change.id, message.author.key)
+    if not await changes.approval.may_see(decision, change, reached):
+        raise NotFound(_NOTHING)
+    proposal = change.proposal
+    lines = [say(_ASKED)]
+    for needed in changes.approval.rights_to_propose(change.draft):
+        verdict = await policy.may(proposal.asker, proposal.address, *needed)
+        lines.append(f"- {explain(verdict)}")
+    lines.append(say(_who_decides(changes.approval, change)))
+    if (count := changes.approval.approvers(proposal).count) > 1:
+        lines.append(say(_DIFFERENT, count=count))
+    if change.decider and change.decider.platform == "policy":
+        lines.append(say(_BY_POLICY))
+    elif change.decider:
+        right = changes.approval.right_to_approve(change.draft)
+        verdict = await policy.may(change.decider, proposal.address, *right)
+        lines += [say(_DECIDED), f"- {explain(verdict)}"]
+    return "\n".join(lines)
+
+
+def _who_decides(approval: Approval, change: Change) -> str:
+    """Return the sentence about who may approve the change."""
+    if approval.approvers(change.proposal).is_exclusive:
+        return _APPROVES_ONLY
+    if approval.names_approvers(change.proposal):
+        return _APPROVES_NAMED
+    return _APPROVES_ADMIN if approval.needs_admin(change) else _APPROVES_ASKER

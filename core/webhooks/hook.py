@@ -1,0 +1,113 @@
+"""Webhooks: requests of other programs that lead to a post or to a turn of the model.
+
+The operator configures each one in `[hooks.NAME]` of ponte.toml.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+from unicodedata import normalize
+
+from core.base.markdown import escape_markdown
+from core.base.text import truncate, truncate_with_note
+
+HOOK_PLATFORM = "hook"
+"""The platform of a `Person` that stands for a webhook. Its id is the webhook's name."""
+HOOK_RIGHTS = ("chat", "read", "propose", "model", "tool")
+"""The only rights that a webhook can have. It cannot run code or quick commands, and cannot
+decide."""
+HookKind = Literal["github", "stripe", "standard", "secret"]
+"""How a webhook proves who sent it (`core.webhooks.signatures`)."""
+MAX_BODY_CHARACTERS = 20_000
+"""Characters of a body that a model reads."""
+MAX_FIELD_CHARACTERS = 1_000
+"""Characters of one field in a post."""
+EVENT_FIELD = "x_github_event"
+"""The field that holds the kind of GitHub's event, which is not in the body."""
+_FIELD = re.compile(r"\{([^{}\n]{1,200})\}")
+_NEVER_FILLED = re.compile(r"\s*(?:$|\$?\.)|.*(?:\.\.|\[\d+\](?!\[\D))")
+"""Paths that no body has: an empty one, one that begins with a dot or has two of them in a row, and
+numbers in brackets at their end or before a dot. Forms have names such as `items[0][name]`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """The configuration of one webhook.
+
+    - `secret`: its secret, "" if the variable of the environment is not set. Then nobody passes.
+    - `platform`, `workspace`, `channel`: the place of its posts; or `person`, who gets a direct
+      message.
+    - `template`: the post, with fields of the body in braces; or `instruction` for the model.
+    - `header`, `id_field`: for the kind "secret", the header with the secret, and the field of the
+      body with the id of a delivery.
+    - `repeats_after`: seconds after which an equal body without an id is another delivery; 0.0:
+      never.
+    """
+
+    name: str
+    kind: HookKind
+    secret: str
+    platform: str
+    workspace: str = ""
+    channel: str = ""
+    person: str = ""
+    template: str = ""
+    instruction: str = ""
+    header: str = ""
+    id_field: str = ""
+    per_minute: int = 60
+    repeats_after: float = 0.0
+
+
+def find_field(body: Any, path: str) -> Any:
+    """Return the value at a path such as `data.rows.0.Unit Price`; None if there is none.
+
+    A name may contain dots. Accents match however they are composed.
+    """
+    keys = normalize("NFC", path.strip()).split(".")
+    if isinstance(body, list):
+        body = {str(number): value for number, value in enumerate(body)}
+    if not isinstance(body, Mapping):
+        return None
+    names = {normalize("NFC", str(name)): value for name, value in body.items()}
+    for length in range(1, len(keys) + 1):
+        value, rest = names.get(".".join(keys[:length])), ".".join(keys[length:])
+        found = find_field(value, rest) if rest else value
+        if found is not None:
+            return found
+    return None
+
+
+def unfillable_parts(hook: Hook) -> Iterator[str]:
+    """Yield the parts of a webhook's template that look like fields and that no body can fill."""
+    for found in _FIELD.finditer(hook.template):
+        first = found[1].strip().partition(".")[0]
+        # The kind of event is GitHub's, and Ponte reads what is inside its form field `payload`.
+        is_foreign = first == ("payload" if hook.kind == "github" else EVENT_FIELD)
+        if is_foreign or _NEVER_FILLED.match(found[1]):
+            yield found[0]
+    yield from re.findall(r"\{[^{}]{0,40}|\}", _FIELD.sub("", hook.template))
+
+
+def fill_template(template: str, body: Any) -> str:
+    """Return the template with its fields filled from the body. Each value is one line, at most
+    MAX_FIELD_CHARACTERS long, with its Markdown escaped. A missing field is empty."""
+
+    def fill(found: re.Match[str]) -> str:
+        value = find_field(body, found[1])
+        if value is None:
+            return ""
+        said = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        return escape_markdown(truncate(said, MAX_FIELD_CHARACTERS))
+
+    return _FIELD.sub(fill, template)
+
+
+def describe_body(body: Any) -> str:
+    """Return the body as text for the model, at most MAX_BODY_CHARACTERS of it."""
+    said = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)
+    return truncate_with_note(said, MAX_BODY_CHARACTERS)

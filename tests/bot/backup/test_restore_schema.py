@@ -1,0 +1,192 @@
+"""`ponte restore` takes a database only with the schema that Ponte itself made for that version."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.backup.archive import ArchiveMember, Manifest
+from bot.backup.backup import backup
+from bot.config.ponte_toml import Config
+from bot.home import Home
+from bot.settings import Settings
+from bot.start import Start
+from bot.tables import SCHEMA
+from core.store import snapshot
+from tests.bot.backup.test_backup import names, rewritten
+from tests.bot.conftest import Shell
+from tests.recorded.recorded_ponte import Json, put_home
+
+FOREIGN = {
+    "trigger": (
+        "CREATE TRIGGER evil AFTER INSERT ON inbox BEGIN"
+        " UPDATE people SET token = 'mine'; END"
+    ),
+    "view": "CREATE VIEW evil AS SELECT * FROM people",
+    "table": "CREATE TABLE evil (what TEXT)",
+    "virtual table": "CREATE VIRTUAL TABLE evil USING rtree(id, low, high)",
+    "index": "CREATE INDEX evil ON people (token)",
+    "index over an expression": "CREATE INDEX evil ON people (lower(token))",
+    "column": "ALTER TABLE people ADD COLUMN evil TEXT NOT NULL DEFAULT ''",
+    "generated column": "ALTER TABLE people ADD COLUMN evil TEXT AS (lower(token))",
+    "table that is missing": "DROP TABLE audit_keys",
+    "index that is missing": "DROP INDEX inbox_person",
+    "view of another text": (
+        "DROP VIEW inbox_finished;"
+        " CREATE VIEW inbox_finished AS SELECT seq, updated FROM inbox WHERE updated > 0"
+    ),
+    "view in the place of a table": (
+        "ALTER TABLE files RENAME TO held; CREATE VIEW files AS SELECT * FROM held"
+    ),
+    "index of another text": (
+        "DROP INDEX inbox_person; CREATE INDEX inbox_person ON inbox (seq)"
+    ),
+    "statistics for the planner": "ANALYZE",
+}  # fmt: skip
+
+
+def change_database(file: Path, folder: Path, script: str) -> None:
+    """Run `script` on the archive's database; sizes, checksums and counts agree with it."""
+    database = folder / "changed.db"
+
+    def change(manifest: Manifest, entries: list[tuple[Any, bytes]]) -> Manifest:
+        (at,) = [n for n, (entry, _) in enumerate(entries) if entry.name == "ponte.db"]
+        database.write_bytes(entries[at][1])
+        with closing(sqlite3.connect(database)) as connection:
+            connection.executescript(script)
+        data = database.read_bytes()
+        entries[at][0].size = len(data)
+        entries[at] = (entries[at][0], data)
+        member = ArchiveMember(len(data), hashlib.sha256(data).hexdigest())
+        return replace(
+            manifest,
+            rows=snapshot.count_rows(database),
+            members={**manifest.members, "ponte.db": member},
+        )
+
+    rewritten(file, change)
+
+
+@pytest.fixture(scope="module")
+def made_archive(tmp_path_factory: pytest.TempPathFactory, recorded_today: Json) -> Path:
+    folder = tmp_path_factory.mktemp("recorded")
+    home = Home(folder / "home")
+    put_home(recorded_today["home"], home.path)
+    file = folder / "made.tar.gz"
+    assert backup(Start(Settings(ponte_home=home.path), Config(), home), str(file)) == 0
+    return file
+
+
+@pytest.fixture
+def archive(made_archive: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(made_archive, tmp_path))
+
+
+@pytest.mark.parametrize("script", FOREIGN.values(), ids=FOREIGN.keys())
+def test_a_database_with_another_schema_is_refused(
+    ponte: Shell, archive: Path, tmp_path: Path, script: str
+) -> None:
+    change_database(archive, tmp_path, script)
+    assert ponte("restore", str(archive)).code == 1
+    assert ponte.err.startswith(f"{archive} is damaged or is not a Ponte backup: ")
+    assert names(ponte.home) == {"ponte.lock"}
+
+
+@pytest.mark.parametrize("change", [
+    ("seq INTEGER PRIMARY KEY AUTOINCREMENT", "seq INTEGER PRIMARY KEY CHECK (seq < 9e9)"),
+    ("token TEXT NOT NULL", "token TEXT NOT NULL DEFAULT 'mine'"),
+    ("token TEXT NOT NULL", "token TEXT NOT NULL COLLATE NOCASE"),
+    ("token TEXT NOT NULL", "token TEXT NOT NULL UNIQUE ON CONFLICT REPLACE"),
+    ("token TEXT NOT NULL", "token TEXT NOT NULL REFERENCES inbox ON DELETE CASCADE"),
+])  # fmt: skip
+def test_a_table_with_other_constraints_is_refused(
+    ponte: Shell, archive: Path, tmp_path: Path, change: tuple[str, str]
+) -> None:
+    before, after = (words.replace("'", "''") for words in change)
+    change_database(
+        archive, tmp_path,
+        "PRAGMA writable_schema=ON;"
+        f"UPDATE sqlite_master SET sql = replace(sql, '{before}', '{after}')"
+        " WHERE name IN ('inbox', 'people') AND type = 'table'",
+    )  # fmt: skip
+    assert ponte("restore", str(archive)).code == 1
+    assert "its database has a different schema" in ponte.err
+    assert names(ponte.home) == {"ponte.lock"}
+
+
+def test_a_view_that_never_ends_is_not_read(ponte: Shell, archive: Path, tmp_path: Path) -> None:
+    """The schema is compared before anything is asked of the tables."""
+    change_database(archive, tmp_path, "ALTER TABLE files RENAME TO held")
+    endless = (
+        "CREATE VIEW files AS WITH RECURSIVE more(id) AS"
+        " (SELECT 'a' UNION ALL SELECT id FROM more) SELECT id FROM more"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(snapshot, "count_rows", lambda database: {})  # it would not end here either
+        change_database(archive, tmp_path, endless)
+    assert ponte("restore", str(archive)).code == 1
+    assert "its database has a different schema" in ponte.err
+
+
+@pytest.mark.parametrize("stored", [("version", 0), ("version", 2), ("fingerprint", "other")])
+def test_a_database_that_says_another_version_than_the_manifest_is_refused(
+    ponte: Shell, archive: Path, tmp_path: Path, stored: tuple[str, object]
+) -> None:
+    change_database(archive, tmp_path, f"UPDATE database_schema SET {stored[0]} = '{stored[1]}'")
+    assert ponte("restore", str(archive)).code == 1
+    assert "its parts come from different backups" in ponte.err
+
+
+def test_a_backup_of_another_version_is_refused(ponte: Shell, archive: Path) -> None:
+    rewritten(
+        archive, lambda manifest, entries: replace(manifest, fingerprint="other", version="0.0.9")
+    )
+    assert ponte("restore", str(archive)).code == 1
+    assert ponte.err == (
+        f"{archive} was made by another version of Ponte (0.0.9), and this version cannot use it. "
+        "Nothing was changed. Install that version, then restore the backup with it.\n"
+    )
+    assert names(ponte.home) == {"ponte.lock"}
+
+
+def test_every_kind_of_entry_is_tried() -> None:
+    """The schema has tables, indexes and views, so that each kind is refused above."""
+    made = set(re.findall(r"CREATE (?:UNIQUE )?(\w+)", SCHEMA.script))
+    assert made == {"TABLE", "INDEX", "VIEW"}
+
+
+@pytest.mark.parametrize("id", ["../../web-token", "/etc/passwd", "aa/../../web-token", ""])
+def test_a_file_whose_id_is_a_path_is_refused(
+    ponte: Shell, archive: Path, tmp_path: Path, id: str
+) -> None:
+    change_database(
+        archive, tmp_path,
+        "INSERT INTO files"
+        " (id, event_key, sha256, name, type, size, person, conversation, created_at)"
+        f" VALUES ('{id}', 'e', 's', 'n', 't', 1, 'p', 'c', 0)",
+    )  # fmt: skip
+    rewritten(archive, lambda manifest, entries: replace(manifest, lost_files=(id,)))
+    assert ponte("restore", str(archive)).code == 1
+    assert "its parts come from different backups" in ponte.err
+
+
+def test_a_backup_that_could_not_be_restored_is_not_written(
+    ponte: Shell, archive: Path, tmp_path: Path
+) -> None:
+    assert ponte("restore", str(archive)).code == 0, ponte.err
+    with closing(sqlite3.connect(ponte.home / "ponte.db")) as connection:
+        connection.executescript(FOREIGN["trigger"])
+    file = tmp_path / "new.tar.gz"
+    assert ponte("backup", str(file)).code == 1
+    assert ponte.err.startswith(
+        f"The schema of {ponte.home / 'ponte.db'} differs from the one Ponte created: evil."
+    )
+    assert not file.exists()

@@ -1,0 +1,474 @@
+"""An operator types `ponte …`: what comes out, on which stream, with which exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from bot import __version__
+from bot.cli import main as cli
+from bot.home import Home
+from tests.bot.conftest import RunningPonte, Shell
+from tests.fakes.holder import FakeHolder, chat_answer
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_version_is_the_projects(ponte: Shell) -> None:
+    assert ponte("version").out == f"{__version__}\n"
+    assert f'\nversion = "{__version__}"\n' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_version_is_an_option_too(ponte: Shell) -> None:
+    assert ponte("--version").out == f"{__version__}\n"
+    assert ponte.code == 0
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"), [("ponte th", ["threads"]), ("ponte threads f", ["forget"])]
+)
+def test_a_shell_completes_it(tmp_path: Path, typed: str, offered: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from bot.cli.main import main; main()"],
+        env=os.environ
+        | {"PYTHONPATH": str(ROOT), "_PONTE_COMPLETE": "complete_bash", "COMP_WORDS": typed,
+           "COMP_CWORD": str(len(typed.split()) - 1)},
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout.split() == offered
+
+
+@pytest.mark.parametrize(("state", "code"), [("on", 0), ("off", 0), ("failing", 1)])
+def test_status_is_one_line_a_part(
+    ponte: Shell, fake_holder: FakeHolder, state: str, code: int
+) -> None:
+    parts = [{"name": "slack", "state": state, "words": "Socket Mode"}]
+    fake_holder.results["status"] = parts
+    assert ponte("status").out == f"{state:<8} slack      Socket Mode\n", ponte.err
+    assert ponte.code == code
+    assert json.loads(ponte("status", "--json").out) == parts
+
+
+def test_the_module_is_the_command(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bot", "version"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"{__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "Usage: ponte"),
+        (["threads"], "Usage: ponte threads"),
+        (["dance"], "ponte: No such command 'dance'. Run `ponte --help` for help."),
+        (["usage", "now"], "ponte usage: Unexpected arguments: now. Run `ponte usage --help`"),
+        (["quick-command"], "ponte quick-command: Missing argument 'slug'."),
+        (["threads", "forget", "c"], "Add --yes to confirm."),
+        (["sample", "reset"], "Add --yes to confirm."),
+        (["schedules", "delete", "abc234"], "Add --yes to confirm."),
+    ],
+)
+def test_wrong_usage_is_2(ponte: Shell, words: list[str], told: str) -> None:
+    ponte(*words)
+    assert (ponte.code, ponte.out) == (2, "")
+    assert told in ponte.err
+
+
+@pytest.mark.parametrize("command", ["serve", "work", "migrate"])
+def test_what_needs_a_database_says_so(ponte: Shell, command: str) -> None:
+    ponte(command)
+    assert (ponte.code, ponte.out) == (2, "")
+    assert "DATABASE_URL" in ponte.err
+
+
+@pytest.mark.parametrize("command", ["run", "chat", "doctor", "usage"])
+def test_wrong_settings_are_2_for_every_command(
+    ponte: Shell, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("PONTE_GRACE", "soon")
+    monkeypatch.setenv("PONTE_LOCALE", "de")
+    ponte(command)
+    assert (ponte.code, ponte.out) == (2, "")
+    assert [line.split(":")[0] for line in ponte.err.splitlines()] == [
+        "PONTE_LOCALE",
+        "PONTE_GRACE",
+    ]
+    assert not ponte.home.exists()
+
+
+def test_a_wrong_config_file_is_2(ponte: Shell, tmp_path: Path) -> None:
+    (tmp_path / "ponte.toml").write_text("\nhue = 1\n")
+    assert ponte("usage").code == 2
+    assert ponte.err.startswith("ponte.toml:2: 'hue' is not known here")
+
+
+def test_a_config_file_that_was_asked_for_must_be_there(
+    ponte: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PONTE_CONFIG", "other.toml")
+    assert ponte("usage").code == 2
+    assert ponte.err.startswith("PONTE_CONFIG: file ")
+    assert ponte.err.endswith("other.toml not found.\n")
+
+
+def test_a_held_home_is_1(ponte: Shell, fake_holder: FakeHolder) -> None:
+    with Home(ponte.home).take():
+        ponte("run")
+    assert ponte.code == 1
+    assert ponte.err == (
+        f"Another Ponte (process {os.getpid()}) is using {ponte.home}. "
+        "Stop it, or set PONTE_HOME to another folder.\n"
+    )
+    assert ponte("run").code == 0
+    assert fake_holder.asked == [("run", "gpt-6-luna")]
+
+
+def test_what_is_written_is_for_this_user_alone(ponte: Shell, fake_holder: FakeHolder) -> None:
+    ponte("run")
+    (ponte.home / "file").write_text("")
+    assert (ponte.home / "file").stat().st_mode & 0o077 == 0
+
+
+def test_changes_are_asked_of_the_holder(ponte: Shell, fake_holder: FakeHolder) -> None:
+    """The answer is drawn as in a chat. The holder learns that a pipe makes no links."""
+    _, answer = chat_answer("Latest changes:\n- 3\x1b[31m rows")
+    for words in (["list"], ["pending"], ["approve", "abcde2"], ["deny", "ABCDE2"], ["undo", "x"]):
+        fake_holder.results[f"changes {words[0]}"] = answer
+        assert ponte("changes", *words).code == 0
+        assert ponte.out == "Latest changes:\n- 3 rows\n"
+        route, body = fake_holder.asked.pop()
+        assert route == f"POST /operator/changes/{words[0]}"
+        ids = {"id": words[1]} if words[1:] else {}
+        assert json.loads(body)["arguments"] == ids | {"linked": False}
+    fake_holder.results["changes list"] = {**answer, "status": "failed"}
+    assert ponte("changes", "list", "--json").code == 1
+    assert json.loads(ponte.out)["status"] == "failed"
+
+
+def test_a_running_ponte_is_asked_although_its_file_has_errors(
+    ponte: Shell, fake_holder: FakeHolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Only without a running one must the file be right, because the command then reads it."""
+    file = tmp_path / "wrong.toml"
+    file.write_text("[limits]\nwhat = 3\n")
+    monkeypatch.setenv("PONTE_CONFIG", str(file))
+    asking = [
+        ["turns"], ["people", "add", "ana"], ["person", "list"],
+        ["schedules", "list"],
+    ]  # fmt: skip
+    for words in asking:
+        fake_holder.asked.clear()
+        ponte(*words)
+        assert (bool(fake_holder.asked), "wrong.toml" in ponte.err) == (True, False), words
+    monkeypatch.undo()
+    monkeypatch.setenv("PONTE_CONFIG", str(file))
+    monkeypatch.setenv("PONTE_HOME", str(ponte.home))
+    for words in (["turns"], ["doctor"]):
+        ponte(*words)
+        assert (ponte.code, "wrong.toml:2: " in ponte.err) == (2, True), words
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["sum-up"], "quick-command sum-up"),
+        (["sum-up", "the", "day"], "quick-command sum-up the day"),
+        (["sum-up", "the  whole day"], "quick-command sum-up the  whole day"),
+        (["sum-up", "is", "a=b", "right?"], "quick-command sum-up is a=b right?"),
+        (["sum-up", "day=1 b=2"], 'quick-command sum-up day="1 b=2"'),
+        (["sum-up", 'day=say "hi"\nand go'], 'quick-command sum-up day="say \\"hi\\"\nand go"'),
+        (["sum-up", "day=2026-11-20", "tone=two words"], None),
+        (["sum-up", '{"day": 1}'], 'quick-command sum-up {"day": 1}'),
+    ],
+)
+def test_a_quick_command_is_typed_as_in_a_chat(
+    ponte: Shell, fake_holder: FakeHolder, words: list[str], message: str | None
+) -> None:
+    fake_holder.answers["POST /chat"] = chat_answer("Done.")
+    assert ponte("quick-command", *words).out == "Done.\n"
+    typed = json.loads(fake_holder.asked[0][1])["message"]
+    assert typed == (message or 'quick-command sum-up day="2026-11-20" tone="two words"')
+
+
+def test_a_quick_commands_result_as_json_and_its_failure(
+    ponte: Shell, fake_holder: FakeHolder
+) -> None:
+    fake_holder.answers["POST /chat"] = chat_answer("It did not work.", "failed")
+    ponte("quick-command", "sum-up", "--json")
+    assert ponte.code == 1
+    assert json.loads(ponte.out)["status"] == "failed"
+
+
+def test_a_result_file_that_cannot_be_read_is_told(ponte: Shell, fake_holder: FakeHolder) -> None:
+    status, body = chat_answer("It is in the file.")
+    file = {"name": "result.csv", "type": "text/csv", "size": 4, "url": "/files/f1/result.csv"}
+    fake_holder.answers["POST /chat"] = status, body | {"files": [file]}
+    assert ponte("quick-command", "sum-up").code == 1
+    assert (ponte.out, ponte.err) == ("", "Cannot read the result file (HTTP 404).\n")
+
+
+def test_a_file_goes_along(ponte: Shell, fake_holder: FakeHolder, tmp_path: Path) -> None:
+    fake_holder.answers["POST /chat"] = chat_answer("Read.")
+    (tmp_path / "a.csv").write_text("x,y\n1,2\n")
+    assert ponte("quick-command", "sum-up", "--file", "a.csv").out == "Read.\n"
+    body = fake_holder.asked[0][1]
+    assert 'filename="a.csv"' in body
+    assert "x,y\n1,2" in body
+    assert ponte("quick-command", "sum-up", "--file", "b.csv").code == 1
+    assert ponte.err == "Cannot read the file b.csv (No such file or directory).\n"
+
+
+def test_an_input_that_is_given_twice_is_told(ponte: Shell, fake_holder: FakeHolder) -> None:
+    assert ponte("quick-command", "sum-up", "day=1", "day=2").code == 1
+    assert ponte.err == "day appears twice. Give it once.\n"
+    assert fake_holder.asked == []
+
+
+@pytest.mark.parametrize("slug", ["Sum Up", "sum up", "../../oidc/x", "", "-"])
+def test_a_slug_that_is_none_is_told_before_anything_is_asked(
+    ponte: Shell, fake_holder: FakeHolder, slug: str
+) -> None:
+    assert ponte("quick-command", slug).code == 1
+    assert "is not a quick command's name" in ponte.err
+    assert ponte.err.count("\n") == 1
+    assert fake_holder.asked == []
+
+
+def test_what_is_no_input_is_named_as_it_was_given(ponte: Shell, fake_holder: FakeHolder) -> None:
+    assert ponte("quick-command", "sum-up", "day=two words", "and more").code == 1
+    assert ponte.err == "'and more' is not in the form KEY=VALUE.\n"
+    assert fake_holder.asked == []
+
+
+async def test_what_is_no_change_is_never_said_to_the_model(running_ponte: RunningPonte) -> None:
+    for id in ("abcdef", "abcde2 please", "all of it", ""):
+        code, error = await running_ponte.fail("changes", "undo", id)
+        assert (code, "`ponte changes list` shows the IDs" in error) == (1, True)
+    assert await running_ponte.run("turns") == ["No turn is running or has failed."]
+    assert await running_ponte.run("threads", "list") == ["No conversations yet."]
+
+
+def test_a_failure_is_one_line(ponte: Shell, fake_holder: FakeHolder) -> None:
+    fake_holder.answers["POST /chat"] = chat_answer("It did\n\nnot work.", "failed")
+    assert ponte("quick-command", "sum-up").code == 1
+    assert (ponte.out, ponte.err) == ("", "It did not work.\n")
+
+
+def test_threads_are_listed_shown_and_forgotten(ponte: Shell, fake_holder: FakeHolder) -> None:
+    key = "slack:T1:C1:1.2"
+    message = {"role": "user", "name": "Ana", "text": "Hi\nyou", "at": 1795000000}
+    fake_holder.results = {
+        "threads list": [{"conversation": key, "messages": 4, "used_at": 1795000000}],
+        "threads show": {"conversation": key, "messages": [message]},
+        "threads forget": {"messages": 4, "remains": ""},
+    }
+    assert ponte("threads", "list").out.split("\n")[:2] == [
+        "last used               messages  conversation",
+        f"Nov 18, 2026, 11:06\u202fAM         4  {key}",
+    ]
+    assert ponte("threads", "show", key).out == (
+        "Nov 18, 2026, 11:06\u202fAM  Ana\n    Hi\n    you\n"
+    )
+    assert json.loads(ponte("threads", "list", "--json").out)[0]["conversation"] == key
+    assert json.loads(ponte("threads", "show", key, "--json").out)["conversation"] == key
+    assert ponte("threads", "forget", key, "--yes").out == "Deleted 4 messages.\n"
+    assert json.loads(fake_holder.asked[-1][1])["arguments"] == {"conversation": key}
+
+
+def test_the_holders_refusal_is_told(ponte: Shell, fake_holder: FakeHolder) -> None:
+    told = {"error": {"code": "not_found", "message": "Not found: {thread}."}}
+    fake_holder.answers["POST /operator/threads/show"] = (404, told)
+    assert ponte("threads", "show", "x").code == 1
+    assert ponte.err == "Not found: {thread}.\n"
+
+
+def test_a_holder_that_does_not_answer_is_told(ponte: Shell, fake_holder: FakeHolder) -> None:
+    fake_holder.silent = True
+    assert ponte("usage").code == 1
+    assert ponte.err == (
+        f"Ponte (process {os.getpid()}) is using {ponte.home} but does not respond. "
+        "It may be starting or stopping. Try again in a moment.\n"
+    )
+
+
+def test_a_fault_of_our_own_is_one_line_without_a_secret(
+    ponte: Shell, fake_holder: FakeHolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raise_error(*_: object, **__: object) -> None:
+        raise RuntimeError("no luck with hunter2-hunter2\nat all")
+
+    monkeypatch.setenv("OPENAI_API_KEY", "hunter2-hunter2")
+    monkeypatch.setattr(sys.modules["bot.app"], "local", raise_error)
+    monkeypatch.setattr("bot.app.local", raise_error)
+    assert ponte("usage").code == 1
+    assert ponte.err.startswith(
+        "Ponte stopped because of a fault of its own (RuntimeError: no luck with [secret] at all)."
+    )
+    assert ponte.err.count("\n") == 1
+    monkeypatch.setenv("PONTE_LOG_LEVEL", "debug")
+    ponte("usage")
+    assert "Traceback (most recent call last)" in ponte.err
+    assert "hunter2" not in ponte.err
+
+
+def test_who_reads_us_may_hang_up(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "bot", "version"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        stdout=write,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_who_reads_a_list_may_hang_up(
+    ponte: Shell, fake_holder: FakeHolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in `ponte status | head`. Short output is written at the end of the command."""
+    parts = [{"name": "slack", "state": "on", "words": ""}]
+    fake_holder.results["status"] = parts
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as pipe:
+        monkeypatch.setattr("sys.stdout", pipe)
+        assert cli.main(["status"]) == 1
+        pipe.flush()  # as Python does when it ends
+    monkeypatch.undo()
+    assert ponte.capture.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("reads_here", "words"), [(True, "Starting Ponte…\n"), (False, "")])
+def test_a_person_reads_at_once_that_the_chat_is_starting(
+    ponte: Shell, monkeypatch: pytest.MonkeyPatch, reads_here: bool, words: str
+) -> None:
+    monkeypatch.setattr("bot.cli.commands.chat", lambda: 0)
+    for stream in ("stdin", "stdout"):
+        monkeypatch.setattr(f"sys.{stream}.isatty", lambda: reads_here, raising=False)
+    assert (ponte("chat").out, ponte.code) == (words, 0)
+
+
+def test_the_slack_manifest_is_json_to_paste(ponte: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    ponte("slack-manifest")
+    assert json.loads(ponte.out)["settings"]["socket_mode_enabled"] is True
+    ponte("slack-manifest", "--link")
+    assert ponte.out.startswith("https://api.slack.com/apps?new_app=1&manifest_json=%7B")
+    monkeypatch.setenv("SLACK_BOT_TOKEN", "xoxb-1")
+    monkeypatch.setenv("SLACK_SIGNING_SECRET", "hush")
+    ponte("slack-manifest")
+    assert (ponte.code, "PONTE_WEB_URL" in ponte.err) == (2, True)
+    monkeypatch.setenv("PONTE_WEB_URL", "https://ponte.example.com")
+    monkeypatch.setenv("PONTE_WEB_TOKEN", "a-long-random-text-2")
+    ponte("slack-manifest")
+    url = json.loads(ponte.out)["settings"]["event_subscriptions"]["request_url"]
+    assert url == "https://ponte.example.com/slack/events"
+
+
+TOKEN = "a-long-random-text-2"
+
+
+def test_the_page_s_link_is_asked_of_who_serves_it(
+    ponte: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever token that process was given, and at whatever port it listens."""
+    with serving(ponte.home, {"link": "http://127.0.0.1:4711/#token=its-own"}) as asked:
+        ponte("link")
+    assert (ponte.code, ponte.out, ponte.err) == (0, "http://127.0.0.1:4711/#token=its-own\n", "")
+    assert asked == ["POST /operator/link"]
+
+
+def test_the_page_s_link_while_nobody_serves_it(
+    ponte: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ponte("link")
+    assert (ponte.code, ponte.err) == (
+        1,
+        "The page is not running yet. Start it with `ponte run`.\n",
+    )
+    assert not ponte.home.exists()
+    with Home(ponte.home).take():
+        made = Home(ponte.home).web_token()
+    assert ponte("link").out == f"http://127.0.0.1:8080/#token={made}\n"
+    assert (ponte.code, ponte.err[:28]) == (0, "The page is not served now. ")
+    monkeypatch.setenv("PONTE_WEB_TOKEN", f"{TOKEN}&+/")
+    monkeypatch.setenv("PONTE_WEB_HOST", "0.0.0.0")
+    assert ponte("link").out == f"http://127.0.0.1:8080/#token={TOKEN}%26%2B%2F\n"
+    monkeypatch.setenv("PONTE_WEB_URL", "https://ponte.example.com")
+    assert ponte("link").out.startswith("https://ponte.example.com/#token=")
+    monkeypatch.setenv("PONTE_WEB", "off")
+    assert (ponte("link").code, ponte.err) == (
+        1, "The page is turned off. Set PONTE_WEB=on to use it.\n",
+    )  # fmt: skip
+
+
+def test_a_short_token_is_wrong_settings(ponte: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    ponte.home.mkdir(mode=0o700)
+    (ponte.home / "web-token").write_text("short")
+    for words in ("link", "run"):
+        assert ponte(words).code == 2
+        assert "web-token: write at least 20 random letters and digits" in ponte.err
+    monkeypatch.setenv("PONTE_WEB_TOKEN", "short")
+    assert (ponte("run").code, ponte.err.count("\n")) == (2, 1)
+    assert ponte.err.startswith("PONTE_WEB_TOKEN: write at least 20 random letters and digits")
+
+
+@contextmanager
+def serving(home: Path, answer: Any) -> Iterator[list[str]]:
+    """A process that holds the home and gives this answer once; what it was asked for."""
+    asked: list[str] = []
+    body = json.dumps(answer).encode()
+
+    def serve(listening: socket.socket) -> None:
+        while True:
+            served, _ = listening.accept()
+            with served:
+                head = served.recv(65_536).decode()
+                if not head:
+                    continue  # whoever looked whether we are here
+                asked.append(head.split(" HTTP/")[0])
+                served.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+                               b"Connection: close\r\nContent-Length: %d\r\n\r\n%b"
+                               % (len(body), body))  # fmt: skip
+                return
+
+    with Home(home).take(), Home(home).listen() as listening:
+        listening.setblocking(True)
+        thread = threading.Thread(target=serve, args=[listening])
+        thread.start()
+        yield asked
+        thread.join()
+
+
+def test_help_has_sections_with_every_command_and_cuts_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert cli.main(["--help"]) == 0
+    told = capsys.readouterr().out
+    assert re.findall(r"^(\w[\w ]*):$", told, re.M) == ["Options", "Talk", "Set up", "Operate"]
+    assert "..." not in told.replace("[ARGS]...", "")
+    listed = set(re.findall(r"^  ([a-z][a-z-]*)  ", told, re.M))
+    group = typer.main.get_command(cli.cli)
+    assert listed == set(getattr(group, "commands", {}))

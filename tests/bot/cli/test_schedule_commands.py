@@ -1,0 +1,102 @@
+"""An operator types `ponte schedules …` while Ponte runs: with its real engine and store."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+import typer
+
+from tests.bot.conftest import RunningPonte
+from tests.fakes.schedules import add_schedule
+
+RULE = "on the last working day (Monday to Friday) of each month at 9:00\u202fAM"
+DUE = "Oct 2, 2096, 7:06\u202fAM"
+"""The `next_due_at` of the schedule that `add_schedule` stores, in UTC."""
+
+
+async def test_schedules_are_listed_and_shown(running_ponte: RunningPonte) -> None:
+    """For people with names, as JSON with keys. No text of a person forges a line."""
+    assert await running_ponte.run("schedules", "list") == ["There are no schedules."]
+    assert await running_ponte.run("schedules", "list", "--json") == ["[]"]
+    add_schedule(running_ponte.home)
+    text = "First \x1b[31mline\nand a second line that is long"
+    running_ponte.write("UPDATE schedules SET text = ?", text)
+    listed = [re.split("  +", line) for line in await running_ponte.run("schedules", "list")]
+    assert listed == [
+        ["ID", "state", "rule", "next run", "owner", "place", "text"],
+        ["abc234", "active", RULE, DUE, "web:bob", "web::main",
+         "First line and a second line that is lon"],
+    ]  # fmt: skip
+    facts = [
+        "ID        abc234", "state     active", f"rule      {RULE} (Europe/Lisbon)",
+        f"next run  {DUE}", "owner     Bob Reis", "place     web::main",
+        "    First line", "    and a second line that is long",
+    ]  # fmt: skip
+    row = "INSERT INTO directory VALUES ('web', '', 'bob', 'web:bob', ?, '', '', 0, 0, '', 1e12)"
+    running_ponte.write(row, "Bob\nReis")
+    assert await running_ponte.run("schedules", "show", "ABC234") == [*facts, "It has not run yet."]
+    assert "  Bob Reis  web::main  " in (await running_ponte.run("schedules", "list"))[1]
+    runs = (
+        ("r1", 86_400.0, "missed", "", 0, 3), ("r2", 172_800.0, "failed", "loop", 1, 1),
+    )  # fmt: skip
+    for key, due, state, reason, late, missed in runs:
+        running_ponte.write(
+            "INSERT INTO schedule_runs (event_key, schedule, person, due_at, seq, state, reason,"
+            " is_late, missed_count, started_at, ended_at, is_notified)"
+            " VALUES (?, 'abc234', 'web:bob', ?, 0, ?, ?, ?, ?, 1, 2, 1)",
+            key, due, state, reason, late, missed,
+        )  # fmt: skip
+    running_ponte.write(
+        "UPDATE schedules SET state = 'paused', reason = 'failures', next_due_at = 0"
+    )
+    shown = await running_ponte.run("schedules", "show", "abc234")
+    assert shown == [
+        facts[0], "state     paused: several of its runs failed", facts[2], "next run  –",
+        *facts[4:],
+        f"{'due':21}  {'result':13}  reason",
+        "Jan 3, 1970, 12:00\u202fAM  failed, late   loop",
+        "Jan 2, 1970, 12:00\u202fAM  missed 3 runs",
+    ]  # fmt: skip
+    (line,) = await running_ponte.run("schedules", "show", "abc234", "--json")
+    found = json.loads(line)
+    assert [one["owner"] for one in found["schedules"]] == ["web:bob"]
+    assert [run["event_key"] for run in found["runs"]] == ["r2", "r1"]
+    (line,) = await running_ponte.run("schedules", "list", "--json")
+    assert [(one["id"], one["text"]) for one in json.loads(line)] == [("abc234", text)]
+
+
+async def test_schedules_are_paused_resumed_run_and_deleted(
+    running_ponte: RunningPonte, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_schedule(running_ponte.home)
+    assert await running_ponte.run("schedules", "pause", "ABC234") == ["Paused abc234."]
+    (shown,) = await running_ponte.run("schedules", "list", "--json")
+    (one,) = json.loads(shown)
+    assert (one["state"], one["reason"]) == ("paused", "person")
+    (resumed,) = await running_ponte.run("schedules", "resume", "abc234")
+    assert resumed.startswith("Resumed abc234. Its next run is on ")
+    assert resumed.endswith("AM.")
+    words = ["Started a run of abc234. It answers in its place."]
+    assert await running_ponte.run("schedules", "run", "abc234") == words
+    (shown,) = await running_ponte.run("schedules", "show", "abc234", "--json")
+    assert len(json.loads(shown)["runs"]) == 1
+
+    delete = ("schedules", "delete", "abc234")
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    asked = list[str]()
+
+    def decline(question: str, abort: bool) -> None:
+        asked.append(question)
+        raise typer.Abort
+
+    monkeypatch.setattr("bot.cli.main.typer.confirm", decline)
+    assert await running_ponte.fail(*delete) == (1, "Interrupted.\n")
+    assert asked == ["Delete the schedule abc234?"]
+    assert (await running_ponte.run("schedules", "list"))[1].startswith("abc234  ")
+    assert await running_ponte.run(*delete, "--yes") == ["Deleted abc234."]
+    assert await running_ponte.run("schedules", "list") == ["There are no schedules."]
+    for action in (["show"], ["pause"], ["delete", "--yes"]):
+        _, error = await running_ponte.fail("schedules", action[0], "abc234", *action[1:])
+        assert error == "There is no schedule abc234.\n", action

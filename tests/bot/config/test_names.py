@@ -1,0 +1,258 @@
+"""Names in ponte.toml that nothing goes by are told, with the nearest that there is."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import pytest
+import structlog
+
+from bot.config.names import misspelt_names
+from bot.config.ponte_toml import Config, LiveConfig, read_config
+from bot.config.reload import Reloader
+from bot.doctor.safety import list_findings
+from bot.home import Home
+from bot.integrations import FACES
+from bot.logs import set_up_logging
+from bot.settings import Settings
+from core.base.errors import SettingsError
+from core.base.http import HttpClient
+from core.domain.records import Viewer
+from core.domain.tool_ports import ToolSource
+from core.integrations.integration import ToolIntegration
+from core.journal.peers import Alone
+from core.people.audit import Audit
+from core.tools.code.source import CodeSource
+from core.tools.nocodb.bridge import BridgeSource
+from core.tools.nocodb.source import NocoSource
+from core.tools.sample import open_sample_base
+from core.tools.sample.source import SampleSource
+from core.tools.stackspot import StackSpot
+from core.tools.stackspot.source import StackSpotSource
+from tests.bot.conftest import Shell
+from tests.bot.test_process import Machine
+from tests.fakes.code import FakeBackend
+from tests.fakes.config import FixedConfig
+from tests.fakes.quick_commands import RegisteredCommands
+
+FILE = """
+[quick_commands.fix-java]
+[agents.reviewer]
+id = "01JAGENT"
+
+[tools.nocodb_delte]
+approvers = ["slack:U1"]
+
+[tools.nocodb_update]
+approvers = ["slack:U1"]
+
+[[rules]]
+who = ["members"]
+allow = ["agent:reviewr"]
+deny = ["tool:run_pyton", "command:fix-jva", "tool:nocodb_*", "tool:xyz_*", "model:any", "read:Any"]
+
+[channels.slack]
+allow = ["chat", "command:Fix-Java", "command:other"]
+
+[prices.quick_commands]
+fix_java = 0.1
+"*" = 0.2
+"""
+TOLD = [
+    "ponte.toml:6: tool nocodb_delte not found, so this line has no effect. Did you mean "
+    "nocodb_delete?",
+    "ponte.toml:14: agent reviewr not found, so this line has no effect. Did you mean reviewer?",
+    "ponte.toml:15: tool run_pyton not found, so this line has no effect. Did you mean run_python?",
+    "ponte.toml:15: command fix-jva not found, so this line has no effect. Did you mean fix-java?",
+    "ponte.toml:15: tool xyz_* not found, so this line has no effect",
+    "ponte.toml:18: command other not found, so this line has no effect",
+    "ponte.toml:21: command fix_java not found, so this line has no effect. Did you mean fix-java?",
+]
+
+
+def find_misspelt_names(folder: Path, text: str, **given: str) -> Sequence[str]:
+    path = folder / "ponte.toml"
+    path.write_text(text)
+    settings = Settings.model_validate({"ponte_home": folder / "home", **given})
+    return misspelt_names(read_config(path), settings)
+
+
+def test_each_name_is_told_with_its_line_and_the_nearest(tmp_path: Path) -> None:
+    assert find_misspelt_names(tmp_path, FILE) == TOLD
+
+
+HOOK = """
+[groups]
+crew = []
+[hooks.x]
+kind = "{kind}"
+secret = "HOOK_OF_TESTS"
+post_to = "slack:T1:C1"
+as = "crew"
+template = "t"
+"""
+
+
+def test_without_a_registry_any_command_may_be_named(tmp_path: Path) -> None:
+    rule = '[[rules]]\nallow = ["spend", "command:deploy"]\n[prices.quick_commands]\ndeploy = 0.1\n'
+    assert find_misspelt_names(tmp_path, rule) == []
+    registry = '[quick_commands.summary]\ntitle = "x"\n'
+    assert len(find_misspelt_names(tmp_path, rule + registry)) == 2
+
+
+def test_a_webhook_that_cannot_work_is_told_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on = {"slack_bot_token": "xoxb-1", "slack_app_token": "xapp-1"}
+    off = "ponte.toml:4: slack is off, so the webhook x cannot post"
+    unset = "ponte.toml:4: HOOK_OF_TESTS is not set, so the webhook x refuses every request"
+    assert find_misspelt_names(tmp_path, HOOK.format(kind="github")) == [unset, off]
+    monkeypatch.setenv("HOOK_OF_TESTS", "a secret that is long")
+    assert find_misspelt_names(tmp_path, HOOK.format(kind="github"), **on) == []
+
+
+def test_a_template_that_never_fills_and_the_risk_of_repeats_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOOK_OF_TESTS", "a secret that is long")
+    on = {"slack_bot_token": "xoxb-1", "slack_app_token": "xapp-1"}
+
+    def find_faults(kind: str, template: str, more: str = "") -> Sequence[str]:
+        text = HOOK.format(kind=kind).replace('"t"', f'"{template}"') + more
+        return find_misspelt_names(tmp_path, text, **on)
+
+    assert find_faults("secret", "{data.rows.0.Unit Price} {Preço}") == []
+    assert find_faults("secret", "{rows[0].Name} {{a}}") == [
+        f"ponte.toml:4: no request can fill {part} in the template of the webhook x"
+        for part in ("{rows[0].Name}", "{", "}")
+    ]
+    (risk,) = find_faults("secret", "t", 'repeats_after = "1h"\n')
+    assert risk.endswith("can then send it again, because it has no signed time.")
+    (none,) = find_faults("github", "t", 'repeats_after = "30m"\n')
+    assert none.endswith("has no effect, because each delivery of its kind has an ID")
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "words"),
+    [
+        ("abc-123", "github", "HOOK_OF_TESTS is too short."),
+        ("a secret that is long", "standard", "HOOK_OF_TESTS is not base64"),
+    ],
+)
+def test_a_secret_that_protects_nothing_is_refused_with_its_line(
+    ponte: Shell, monkeypatch: pytest.MonkeyPatch, value: str, kind: str, words: str
+) -> None:
+    Path("ponte.toml").write_text(HOOK.format(kind=kind))
+    monkeypatch.setenv("HOOK_OF_TESTS", value)
+    told = ponte("doctor")
+    assert told.code == 2
+    assert told.err.startswith(f"ponte.toml:4: {words}")
+    assert value not in told.err
+
+
+def test_secrets_of_webhooks_are_masked_in_logs(
+    ponte: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("ponte.toml").write_text(HOOK.format(kind="github"))
+    monkeypatch.setenv("HOOK_OF_TESTS", "a secret that is long")
+    ponte("policy", "check", "--person", "slack:U1")
+    log = io.StringIO()
+    set_up_logging(Settings(), stream=log)
+    structlog.get_logger("x").warning("it was a secret that is long")
+    assert "it was [secret]" in log.getvalue()
+
+
+def test_a_reload_refuses_such_a_secret_and_keeps_the_former_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "ponte.toml"
+    file.write_text(HOOK.format(kind="github"))
+    monkeypatch.setenv("HOOK_OF_TESTS", "abc-123")
+    settings = Settings(ponte_config=file)
+    live = LiveConfig(Config())
+    reloader = Reloader(settings, live, cast(Audit, None), Alone())
+    before = live.current
+    with pytest.raises(SettingsError, match="HOOK_OF_TESTS is too short"):
+        reloader.reload()
+    assert live.current is before
+    assert "HOOK_OF_TESTS is too short" in str(reloader.check())
+
+
+@pytest.mark.parametrize(
+    ("url", "tool", "words"),
+    [
+        ("https://n.test", "nocodb_update", []),
+        ("https://n.test", "nocodb_execute", ["tool nocodb_execute not found"]),
+        ("https://n.test/execute", "nocodb_execute", []),
+        ("https://n.test/execute", "nocodb_update", ["tool nocodb_update not found"]),
+        ("", "nocodb_update", []),
+        ("", "nocodb_execute", []),
+    ],
+)
+def test_the_tools_are_those_of_the_nocodb_that_is_set(
+    tmp_path: Path, url: str, tool: str, words: list[str]
+) -> None:
+    given = {"nocodb_url": url, "nocodb_token": "t"} if url else {}
+    found = find_misspelt_names(tmp_path, f"[tools.{tool}]\napprovals = 2\n", **given)
+    assert len(found) == len(words)
+    assert all(word in line for word, line in zip(words, found, strict=True))
+
+
+def test_the_doctor_fails_for_them(tmp_path: Path) -> None:
+    path = tmp_path / "ponte.toml"
+    path.write_text(FILE)
+    settings = Settings.model_validate({"ponte_home": tmp_path / "home"})
+    found = list_findings(settings, read_config(path), Home(tmp_path / "home"))
+    unsafe = [one.words for one in found if one.level == "unsafe" and one.topic == "rights"]
+    assert unsafe == TOLD
+
+
+def test_policy_check_names_them_beside_its_answer(ponte: Shell) -> None:
+    Path("ponte.toml").write_text(FILE)
+    ponte("policy", "check", "--person", "slack:U1", "--json")
+    assert ponte.code == 0
+    assert json.loads(ponte.out)
+    assert ponte.err.splitlines() == TOLD
+
+
+def test_a_reload_names_them(tmp_path: Path, commands: str) -> None:
+    machine = Machine(tmp_path, tmp_path / "home", commands)
+    with machine.start("run") as running:
+        assert running.stdout is not None
+        for line in running.stdout:
+            if line.startswith("Ponte is ready"):
+                break
+        (tmp_path / "ponte.toml").write_text(FILE)
+        code, out, _ = machine.ponte("reload")
+        assert (code, out.splitlines()) == (0, [f"Reloaded {tmp_path}/ponte.toml.", *TOLD])
+        running.terminate()
+        _, err = running.communicate()
+        assert "config contains unknown names" in err
+
+
+async def test_the_names_are_those_of_the_tools_that_are_offered(tmp_path: Path) -> None:
+    async with HttpClient() as http:
+        stackspot = StackSpot("id", "secret", http=http)
+        config = FixedConfig(known_agents={"reviewer": ("01JAGENT", "", "")})
+        offered: dict[str, Sequence[ToolSource]] = {
+            "nocodb": [
+                NocoSource("http://127.0.0.1:1", "t", http, pauses=()),
+                BridgeSource("http://127.0.0.1:1/execute", "t", http, pauses=()),
+            ],
+            "sample": [SampleSource(open_sample_base(tmp_path, "UTC"), "Shop", ())],
+            "stackspot": [StackSpotSource(stackspot, RegisteredCommands(), config)],
+            "code": [CodeSource(FakeBackend())],
+        }  # fmt: skip
+        for face in FACES:
+            if isinstance(face, ToolIntegration):
+                tools = [
+                    tool for source in offered[face.name] for tool in await source.tools(Viewer())
+                ]
+                settings = Settings.model_validate({})
+                known = face.rule_names(settings, Config())["tool"]
+                assert sorted(known or ()) == sorted(tool.spec.name for tool in tools)
+        await stackspot.close()

@@ -1,0 +1,227 @@
+"""`ponte policy check`: an operator asks who may do what, where, and why."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bot.config.ponte_toml import read_config
+from bot.doctor.safety import list_findings
+from bot.home import Home
+from bot.settings import Settings
+from core.changes.approval import TableRules
+from tests.bot.conftest import Shell
+
+FILE = """
+[groups]
+finance = ["slack:S1"]
+
+[[rules]]
+who = ["finance"]
+allow = ["read:Orders", "approve:Orders"]
+
+[[rules]]
+who = ["everybody"]
+where = ["shared"]
+deny = ["read:Orders"]
+
+[channels."slack:T1:C9"]
+deny = ["code"]
+
+[tables.Salaries]
+access = "hidden"
+
+[quick_commands.resumo]
+title = "Summary"
+"""
+
+
+ANAS = """
+[groups]
+finance = ["web:ana"]
+
+[[rules]]
+who = ["finance"]
+allow = ["read:Orders"]
+"""
+
+
+def rights(ponte: Shell, *words: str) -> dict[str, tuple[bool, str]]:
+    """Each right: whether, and by which rule."""
+    Path("ponte.toml").write_text(FILE)
+    told = ponte("policy", "check", *words, "--json")
+    assert told.code == 0, told.err
+    return {line["right"]: (line["allowed"], line["rule"]) for line in json.loads(told.out)}
+
+
+def test_what_somebody_may_do_and_which_rule_says_so(ponte: Shell) -> None:
+    there = rights(ponte, "--person", "slack:U1", "--channel", "C2")
+    assert there["chat"] == (True, "default")
+    assert there["propose"] == (False, "none")
+    assert there["read:Orders"] == (False, "ponte.toml:9")
+    assert there["read:Salaries"] == (False, "[tables] Salaries")
+    assert there["command:resumo"] == (True, "default")
+    group = ("--group", "slack:S1")
+    of_finance = rights(ponte, "--person", "slack:U1", "--channel", "C2", *group)
+    assert of_finance["read:Orders"] == of_finance["approve:Orders"] == (True, "ponte.toml:5")
+    closed = rights(ponte, "--person", "slack:T1:U1", "--channel", "slack:T1:C9", *group)
+    assert (closed["code"], closed["read"][0]) == ((False, "ponte.toml:14"), True)
+    assert rights(ponte, "--person", "slack:U1", "--channel", "C2", "--guest")["chat"][0] is False
+    assert rights(ponte, "--person", "slack:U1")["read:Orders"] == (True, "default")
+    assert rights(ponte, "--person", "terminal:owner")["administer"] == (True, "PONTE_ADMINS")
+    outsider = rights(ponte, "--person", "slack:T2:U1", "--channel", "slack:T1:C2")
+    assert outsider["chat"] == (False, "none")
+
+
+def test_each_line_explains_itself(ponte: Shell) -> None:
+    Path("ponte.toml").write_text(FILE)
+    told = ponte("policy", "check", "--person", "slack:U1", "--channel", "C2").out
+    lines = [line.split(maxsplit=3) for line in told.splitlines()]
+    assert " ".join(lines[0]) == (
+        f"slack:U1 in C2, by {Path.cwd()}/ponte.toml, settings of this folder,"
+        " because no Ponte is running:"
+    )
+    why = {line[0]: line[3] for line in lines[1:] if len(line) == 4}
+    assert why["read:Orders"] == "who everybody; where shared; deny read:Orders"
+    assert why["propose"].startswith("You don't have permission to change data here")
+
+
+def test_what_decides_alone_needs_is_asked_for_too(ponte: Shell) -> None:
+    """A rule that means her settles all that a turn uses, and who her groups are is not asked."""
+    Path("ponte.toml").write_text(ANAS)
+    told = ponte("policy", "check", "--person", "web:ana").out
+    assert "approve no none Only an admin" in " ".join(told.split())
+
+
+def test_a_right_can_be_asked_for_that_no_rule_names(ponte: Shell) -> None:
+    words = ("--person", "slack:U1", "--channel", "C2", "--right", "read:Customers",
+             "--right", "propose:Customers", "--right", "code")  # fmt: skip
+    there = rights(ponte, *words)
+    assert there == {
+        "read:Customers": (True, "default"), "propose:Customers": (False, "none"),
+        "code": (True, "default"),
+    }  # fmt: skip
+    assert rights(ponte, *words[:4], "--right", "read:Salaries") == {
+        "read:Salaries": (False, "[tables] Salaries")
+    }
+    told = ponte("policy", "check", *words[:4], "--right", "reed:Customers")
+    assert (told.code, told.out) == (1, "")
+    assert "reed:Customers" in told.err
+    assert "read:TABLE" in told.err
+
+
+GUESTS = """
+[[rules]]
+who = ["slack:U1"]
+allow = ["chat", "read", "approve", "administer"]
+
+[tables.Orders]
+approvers = ["slack:U1"]
+"""
+
+
+def test_what_is_told_of_a_guest_is_what_a_click_of_theirs_does(ponte: Shell) -> None:
+    Path("ponte.toml").write_text(GUESTS)
+    asked = ("--person", "slack:U1", "--right", "approve", "--right", "approve:Orders",
+             "--right", "administer", "--right", "read:Orders")  # fmt: skip
+
+    def check_rights(*more: str) -> dict[str, bool]:
+        lines = json.loads(ponte("policy", "check", *asked, "--json", *more).out)
+        return {line["right"]: line["allowed"] for line in lines}
+
+    assert set(check_rights().values()) == {True}
+    assert check_rights("--guest") == {
+        "approve": False, "approve:Orders": False, "administer": False, "read:Orders": True,
+    }  # fmt: skip
+
+
+APPROVERS = """
+[groups]
+finance = ["slack:S1"]
+
+[tables.Orders]
+approvers = ["finance", "slack:U7"]
+
+[[rules]]
+who = ["slack:U7"]
+deny = ["approve:Orders"]
+"""
+
+
+def test_whoever_a_table_names_may_approve_there(ponte: Shell) -> None:
+    def check_approver(person: str, *more: str) -> tuple[bool, str]:
+        Path("ponte.toml").write_text(APPROVERS)
+        asked = ("--person", person, "--right", "approve:Orders", "--json", *more)
+        (line,) = json.loads(ponte("policy", "check", *asked).out)
+        return line["allowed"], line["rule"]
+
+    assert check_approver("slack:U1") == (False, "none")
+    assert check_approver("slack:U1", "--group", "slack:S1") == (True, "[tables] Orders")
+    assert check_approver("slack:U1", "--group", "slack:S1", "--guest") == (False, "none")
+    assert check_approver("slack:U7") == (False, "ponte.toml:8"), "a rule keeps them from it"
+
+
+def test_administrators_are_told_apart_from_the_only_approvers(ponte: Shell) -> None:
+    def check_approver(person: str, *more: str) -> tuple[bool, str]:
+        words = '"slack:U7"]\napprovers_only = true'
+        Path("ponte.toml").write_text(APPROVERS.replace('"slack:U7"]\n\n', f"{words}\n\n"))
+        asked = ("--person", person, "--right", "approve:Orders", "--json", *more)
+        (line,) = json.loads(ponte("policy", "check", *asked).out)
+        assert ("only" in line["why"]) is (line["rule"] == "[tables] Orders")
+        return line["allowed"], line["rule"]
+
+    assert check_approver("terminal:owner") == (False, "[tables] Orders")
+    assert check_approver("slack:U1", "--group", "slack:S1") == (True, "[tables] Orders")
+    assert check_approver("slack:U1") == (False, "[tables] Orders")
+    assert check_approver("slack:U7") == (False, "ponte.toml:9"), "a rule keeps them from it"
+    told = " ".join(ponte("doctor").out.split())
+    assert (
+        "Orders: only finance, slack:U7 can decide on changes, and no other admins (ponte.toml:5)"
+        in told
+    )
+
+
+@pytest.mark.parametrize("right", ["administer", "spend", "code"])
+def test_a_right_that_is_not_for_one_table_is_told_so(ponte: Shell, right: str) -> None:
+    words = f"{right}:Orders: write {right}, because this permission is not given for one thing"
+    told = ponte("policy", "check", "--person", "slack:U1", "--right", f"{right}:Orders")
+    assert (told.code, told.err.strip()) == (1, f"{words}.")
+    Path("ponte.toml").write_text(f'[[rules]]\nwho = ["slack:U1"]\nallow = ["{right}:Orders"]')
+    told = ponte("doctor")
+    assert (told.code, told.err.strip()) == (2, f"ponte.toml:3: 'allow': {words}.")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--person", "Ana"), ("--person", "slak:U1"), ("--person", "slack:T1:U1:x"),
+     ("--person", "slack:U1", "--channel", "discord:1:2"),
+     ("--person", "slack:U1", "--channel", "slack:C1")],
+)  # fmt: skip
+def test_what_is_not_understood_is_told_with_its_form(ponte: Shell, words: list[str]) -> None:
+    told = ponte("policy", "check", *words)
+    assert (told.code, told.out) == (1, "")
+    assert "Write --person as platform:ID (slack:U1 or slack:T1:U1)" in told.err
+
+
+def test_what_rules_leave_open_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "ponte.toml"
+    path.write_text(
+        '[[rules]]\nwho = ["guests"]\nallow = ["chat", "read:Menu"]\n'
+        '[[rules]]\nallow = ["code"]\n[[rules]]\nwho=["slack:U1"]\nallow=["code"]\n'
+    )
+    settings = Settings.model_validate({"ponte_home": tmp_path / "home"})
+    found = list_findings(settings, read_config(path), Home(tmp_path / "home"))
+    notes = [one.words for one in found if one.topic == "rights" and one.level == "note"]
+    assert notes == [
+        "ponte.toml:1 gives guests these permissions: read:Menu",
+        "ponte.toml:4 gives everyone these permissions: code",
+    ]
+
+
+def test_a_right_to_a_table_that_is_not_there_protects_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "ponte.toml"
+    path.write_text('[[rules]]\nallow = ["read:Orders", "propose:Salries", "read:x*"]\n')
+    rules: TableRules = read_config(path).table_rules
+    assert rules.find_unknown({"Orders", "Salaries"}) == ["Salries"]

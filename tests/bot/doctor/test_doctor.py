@@ -1,0 +1,393 @@
+"""`ponte doctor`: an operator asks whether what is set works, and is told part by part."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from aiohttp import web
+
+from bot.config.ponte_toml import Config, TableConfig
+from bot.doctor.checks import examine
+from bot.home import Home
+from bot.settings import Settings
+from bot.start import Start
+from core.domain.messages import Usage
+from core.models import MODEL_INTEGRATION
+from core.store.postgres import CONNECTION_OPTIONS
+from tests.bot.conftest import Shell
+from tests.code import sandboxed
+from tests.contract.engines import Embedded
+from tests.contract.test_allowances import begin_turn, budget_of, record_answer, record_question
+from tests.fakes.bridge import FakeBridge
+from tests.fakes.bridge_tables import BASE, ORDERS
+from tests.fakes.nocodb import filled
+from tests.fakes.nocodb.server import FakeNocoDB
+from tests.real.postgres import Postgres
+
+
+@dataclass
+class Told:
+    code: int
+    parts: dict[str, str]
+
+
+async def doctor(home: Path, config: Config | None = None, /, **given: object) -> Told:
+    """Examine a Ponte of which only `given` is on. (To prove a sandbox takes half a second.)"""
+    lines: list[str] = []
+    off = {"ponte_web": "off", "ponte_code": "off"}
+    settings = Settings.model_validate({**off, "ponte_home": home, **given})
+    code = await examine(Start(settings, config or Config(), Home(home)), lines.append)
+    return Told(code, {line[6:].split(":")[0]: line for line in lines})
+
+
+class ModelServer:
+    """Lists models for who has the key."""
+
+    def __init__(self) -> None:
+        self.listed: Any = {"data": [{"id": "gpt-6-luna"}, {"id": "llama3:latest"}]}
+        self.status = 200
+        self.url = ""
+
+    async def models(self, request: web.Request) -> web.Response:
+        if request.headers.get("Authorization") != "Bearer sk-right":
+            return web.json_response({"error": {"message": "no"}}, status=401)
+        if isinstance(self.listed, str):
+            return web.Response(text=self.listed, content_type="text/html")
+        return web.json_response(self.listed, status=self.status)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ModelServer]:
+    server = ModelServer()
+    app = web.Application()
+    app.router.add_get("/v1/models", server.models)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    server.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+    yield server
+    await runner.cleanup()
+
+
+def test_doctor_passes_without_any_settings(ponte: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PONTE_WEB_PORT", "0")
+    ponte("doctor")
+    assert (ponte.code, ponte.err) == (0, "")
+    assert f"ok    home: {ponte.home} (will be created)\n" in ponte.out
+    assert "ok    model: the demo model; set OPENAI_API_KEY to use a real one\n" in ponte.out
+    assert "off   nocodb: set NOCODB_URL\n" in ponte.out
+    assert not ponte.home.exists()
+
+
+async def test_the_model_is_asked_for(tmp_path: Path, server: ModelServer) -> None:
+    given = {"openai_base_url": server.url, "openai_api_key": "sk-right"}
+    found = await doctor(tmp_path, **given)
+    assert found.parts["model"] == "ok    model: gpt-6-luna is available"
+    assert (await doctor(tmp_path, **given, ponte_model="llama3")).code == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"openai_api_key": "sk-wrong"}, "the server rejected OPENAI_API_KEY (HTTP 401)"),
+        (
+            {"openai_api_key": "sk-right", "ponte_model": "gpt-9"},
+            "the server does not have PONTE_MODEL=gpt-9. It has: gpt-6-luna, llama3:latest",
+        ),
+        (
+            {"openai_base_url": "http://127.0.0.1:1/v1"},
+            "127.0.0.1:1 did not respond (ConnectError). Check OPENAI_BASE_URL and the network.",
+        ),
+    ],
+)
+async def test_a_model_that_would_not_answer_is_told(
+    tmp_path: Path, server: ModelServer, given: dict[str, str], words: str
+) -> None:
+    told = await doctor(tmp_path, **{"openai_base_url": server.url, **given})
+    assert (told.code, told.parts["model"]) == (1, f"FAIL  model: {words}")
+
+
+async def test_a_server_that_is_ill_is_told(tmp_path: Path, server: ModelServer) -> None:
+    given = {"openai_base_url": server.url, "openai_api_key": "sk-right"}
+    server.status = 404
+    told = (await doctor(tmp_path, **given)).parts["model"]
+    assert "has no OpenAI API at this URL (HTTP 404). Check OPENAI_BASE_URL" in told
+    server.status = 503
+    assert (await doctor(tmp_path, **given)).parts["model"].endswith("responded with HTTP 503")
+    for server.listed in (["not", "a", "list of models"], "<html><body>Welcome</body></html>"):
+        server.status = 200
+        told = (await doctor(tmp_path, **given)).parts["model"]
+        assert told.startswith("FAIL")
+        assert "has no OpenAI API at this URL (HTTP 200)" in told
+    server.listed = {"data": None}
+    assert (await doctor(tmp_path, **given)).code == 0
+
+
+async def test_llama_cpp_answers_under_any_name(tmp_path: Path, server: ModelServer) -> None:
+    """Unless it serves several models, as its router does."""
+    given = {"openai_base_url": server.url, "openai_api_key": "sk-right"}
+    own = {"id": "/models/qwen3.gguf", "object": "model", "owned_by": "llamacpp"}
+    server.listed = {"object": "list", "data": [own]}
+    assert (await doctor(tmp_path, **given)).parts[
+        "model"
+    ] == "ok    model: gpt-6-luna is available"
+    server.listed["data"].append({**own, "id": "/models/gemma.gguf"})
+    assert (await doctor(tmp_path, **given)).parts["model"].startswith("FAIL")
+
+
+async def test_the_bridge_is_asked_and_its_url_is_not_shown(tmp_path: Path) -> None:
+    async with FakeBridge() as bridge:
+        told = await doctor(tmp_path, nocodb_url=bridge.url)
+        assert told.parts["nocodb"].startswith("ok    nocodb: the bridge responds; tools: ")
+        bridge_url = bridge.url
+    told = await doctor(tmp_path, nocodb_url=bridge_url)
+    assert told.code == 1
+    assert told.parts["nocodb"].startswith("FAIL  nocodb: ")
+    assert bridge_url not in told.parts["nocodb"]
+
+
+async def test_a_bridge_that_does_not_list_its_tools_is_asked_whether_it_lives(
+    tmp_path: Path,
+) -> None:
+    async with FakeBridge(lists_tools=False) as bridge:
+        told = await doctor(tmp_path, nocodb_url=bridge.url)
+        assert told.parts["nocodb"].endswith("the bridge responds, but does not list its tools")
+
+
+async def test_nocodb_is_asked_for_its_base_and_the_role_there(tmp_path: Path) -> None:
+    async with FakeNocoDB() as nocodb:
+        given = {"nocodb_url": nocodb.origin, "nocodb_token": filled.VIEWER}
+        told = await doctor(tmp_path, **given)
+        assert told.parts["nocodb"] == (
+            "ok    nocodb: NocoDB responds; base CRM: 3 tables; role viewer; read-only"
+        )
+        told = await doctor(tmp_path, **given, nocodb_base_id=filled.ARCHIVE)
+        assert "Ponte's NocoDB user does not have access to this" in told.parts["nocodb"]
+        given["nocodb_token"] = filled.OWNER
+        told = await doctor(tmp_path, **given)
+        assert told.code == 1
+        assert f"NOCODB_BASE_ID to one of: {filled.CRM} (CRM)" in told.parts["nocodb"]
+        told = await doctor(tmp_path, **given, nocodb_base_id=filled.CRM)
+        assert told.parts["nocodb"].endswith("base CRM: 3 tables; role owner")
+        given["nocodb_token"] = "wrong-token"
+        told = await doctor(tmp_path, **given)
+        assert "Check the setting NOCODB_TOKEN" in told.parts["nocodb"]
+    told = await doctor(tmp_path, **given)
+    assert "Check NOCODB_URL and the network." in told.parts["nocodb"]
+    assert "wrong-token" not in told.parts["nocodb"]
+
+
+async def test_a_rule_for_a_table_that_is_not_there_is_told(tmp_path: Path) -> None:
+    async with FakeNocoDB() as nocodb:
+        config = Config(
+            tables={"customers": TableConfig("read"), "Salaries": TableConfig("hidden")}
+        )
+        told = await doctor(tmp_path, config, nocodb_url=nocodb.origin, nocodb_token=filled.VIEWER)
+    assert told.code == 1
+    assert told.parts["nocodb"].endswith("do not exist and so protect nothing: Salaries")
+
+
+async def test_a_misspelt_table_is_told_with_the_nearest(tmp_path: Path) -> None:
+    async with FakeNocoDB() as nocodb:
+        config = Config(
+            tables={"Custmers": TableConfig("hidden"), "Salaries": TableConfig("hidden")}
+        )
+        told = await doctor(tmp_path, config, nocodb_url=nocodb.origin, nocodb_token=filled.VIEWER)
+    assert told.parts["nocodb"].endswith(
+        "do not exist and so protect nothing: Custmers (did you mean Customers?), Salaries"
+    )
+
+
+@pytest.mark.parametrize("base", ["", BASE])
+async def test_over_a_bridge_a_misspelt_table_is_told_too(tmp_path: Path, base: str) -> None:
+    async with FakeBridge() as bridge:
+        given = {"nocodb_url": bridge.url, "nocodb_base_id": base or None}
+        config = Config(tables={"Custmers": TableConfig("hidden"), ORDERS: TableConfig("read")})
+        told = await doctor(tmp_path, config, **given)
+        assert told.code == 1
+        assert told.parts["nocodb"].endswith(
+            "do not exist and so protect nothing: Custmers (did you mean Customers?)"
+        )
+        told = await doctor(tmp_path, Config(tables={"customers": TableConfig("hidden")}), **given)
+        assert (told.code, told.parts["nocodb"][:4]) == (0, "ok  ")
+
+
+async def test_a_bridge_that_does_not_list_its_tables_says_so(tmp_path: Path) -> None:
+    async with FakeBridge(patched=False) as bridge:
+        config = Config(tables={"Custmers": TableConfig("hidden")})
+        told = await doctor(tmp_path, config, nocodb_url=bridge.url)
+        assert (told.code, told.parts["nocodb"][:4]) == (0, "ok  ")
+        assert told.parts["nocodb"].endswith(
+            "it does not list its tables, so table names in ponte.toml cannot be checked; a "
+            "misspelled name protects nothing"
+        )
+        told = await doctor(tmp_path, Config(), nocodb_url=bridge.url)
+        assert "cannot be checked" not in told.parts["nocodb"]
+
+
+async def test_the_page_needs_its_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bot.doctor.checks.SILENCE_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        page: dict[str, object] = {"ponte_web": "on", "ponte_web_port": port}
+        told = await doctor(tmp_path, **page)
+        assert told.code == 1
+        assert f"another program uses port {port}" in told.parts["web"]
+        home = Home(tmp_path)
+        with home.take(), home.listen():
+            told = await doctor(tmp_path, **page)
+            assert told.parts["web"][:4] == "ok  "
+            assert told.parts["web"].endswith("is in use by the running Ponte")
+
+
+async def test_an_address_of_another_machine_is_told(tmp_path: Path) -> None:
+    page: dict[str, object] = {"ponte_web": "on", "ponte_web_host": "192.0.2.1"}
+    told = await doctor(tmp_path, **page, ponte_web_token="a-long-random-text-2", ponte_web_port=0)
+    assert told.parts["web"] == "FAIL  web: Cannot assign requested address"
+
+
+async def test_a_home_that_is_a_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("")
+    told = await doctor(tmp_path / "home")
+    assert told.code == 1
+    words = f"cannot write to {tmp_path / 'home'}; set PONTE_HOME to another folder"
+    assert words in told.parts["home"]
+
+
+@pytest.mark.parametrize(
+    ("given", "part", "words"),
+    [
+        ({"stackspot_client_id": "id"}, "stackspot", "incomplete: STACKSPOT_CLIENT_SECRET is"),
+        ({"stackspot_client_secret": "s"}, "stackspot", "incomplete: STACKSPOT_CLIENT_ID is"),
+        ({"ponte_code": "off"}, "code", "PONTE_CODE is off"),
+        ({"ponte_web": "off"}, "web", "PONTE_WEB is off"),
+    ],
+)
+async def test_what_is_half_set_is_off_and_says_why(
+    tmp_path: Path, given: dict[str, str], part: str, words: str
+) -> None:
+    told = await doctor(tmp_path, **given)
+    assert told.code == 0
+    assert told.parts[part].startswith(f"off   {part}: {words}")
+
+
+@pytest.mark.parametrize(
+    ("given", "part", "words"),
+    [
+        (
+            {"slack_bot_token": "xoxb-1"},
+            "slack",
+            "SLACK_BOT_TOKEN is set, but SLACK_APP_TOKEN is missing",
+        ),
+        ({"slack_app_token": "xapp-1"}, "slack", "SLACK_BOT_TOKEN is missing. Set it too."),
+        ({"slack_signing_secret": "s"}, "slack", "SLACK_BOT_TOKEN is missing. Set it too."),
+        ({"nocodb_url": "https://tables.example.com"}, "nocodb", "NOCODB_TOKEN is missing"),
+    ],
+)
+async def test_a_half_set_service_is_a_failure(
+    tmp_path: Path, given: dict[str, str], part: str, words: str
+) -> None:
+    told = await doctor(tmp_path, **given)
+    assert told.code == 1
+    assert told.parts[part].startswith(f"FAIL  {part}: {words}")
+
+
+@pytest.mark.parametrize(
+    ("ponte_code", "code", "mark"), [("auto", 0, "off "), ("local", 1, "FAIL")]
+)
+async def test_a_machine_without_a_sandbox_fails_only_who_asked_for_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ponte_code: str, code: int, mark: str
+) -> None:
+    monkeypatch.setattr("core.tools.code.sandbox.probe._find_obstacle", lambda: "this is no Linux")
+    told = await doctor(tmp_path / "home", ponte_code=ponte_code)
+    assert (told.code, told.parts["code"]) == (code, f"{mark}  code: local: this is no Linux")
+    assert not (tmp_path / "home").exists()
+
+
+async def test_the_sandbox_is_proved(tmp_path: Path) -> None:
+    async with sandboxed.local(tmp_path):
+        told = await doctor(tmp_path, ponte_code="auto")
+    assert told.parts["code"].startswith("ok    code: local: ")
+    assert "all checks passed" in told.parts["code"]
+
+
+def test_the_file_of_settings_is_named(ponte: Shell) -> None:
+    ponte("doctor")
+    assert "ok    settings: environment; no .env file here\n" in ponte.out
+    (Path.cwd() / ".env").write_text("PONTE_WEB=off\n")
+    (Path.cwd() / ".env").chmod(0o600)
+    ponte("doctor")
+    assert f"ok    settings: environment and {Path.cwd() / '.env'}\n" in ponte.out
+    assert "off   web: PONTE_WEB is off\n" in ponte.out
+
+
+async def test_a_look_that_breaks_is_a_line_like_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def raise_error(*_: object) -> None:
+        raise RuntimeError("with a secret in it")
+
+    monkeypatch.setattr(type(MODEL_INTEGRATION), "check", raise_error)
+    told = await doctor(tmp_path, openai_api_key="sk-right")
+    assert (told.code, told.parts["model"]) == (
+        1, "FAIL  model: this check failed because of a bug in Ponte (RuntimeError)",
+    )  # fmt: skip
+    assert "nocodb" in told.parts
+
+
+async def test_amounts_that_are_estimates_are_told(tmp_path: Path) -> None:
+    """Also while another process has the database open; without one nothing is made."""
+    assert "usage" not in (await doctor(tmp_path / "none")).parts
+    assert not (tmp_path / "none").exists()
+    engine = await Embedded.open(tmp_path)
+    budget = budget_of(engine)
+    for number, counted in enumerate((True, False, False)):
+        turn = await begin_turn(engine, channel=f"C{number}")
+        await record_question(engine, budget, turn)
+        assert "usage" not in (await doctor(tmp_path)).parts or number == 2
+        await record_answer(engine, turn, Usage(100, 0, 10, is_estimated=not counted))
+    told = await doctor(tmp_path)
+    assert told.parts["usage"] == (
+        "ok    usage: in the last 30 days, the server did not report the usage of 2 of 3 "
+        "paid calls; their costs are upper estimates"
+    )
+    assert told.code == 0
+    await engine.close()
+
+
+async def test_the_processes_of_a_shared_database_are_told(
+    migrated_postgres: str, real_postgres: Postgres, tmp_path: Path
+) -> None:
+    """It fails only where messages are received that no process answers."""
+    database = real_postgres.database()
+    empty = await doctor(tmp_path, database_url=real_postgres.url(database))
+    real_postgres.execute(f"DROP DATABASE {database}")
+    version = empty.parts["database"].removeprefix("ok    database: ").partition(",")[0]
+    assert (empty.code, empty.parts["database"]) == (
+        0, f"ok    database: {version}, empty; Ponte creates its tables on first start",
+    )  # fmt: skip
+    assert version.startswith("Postgres 1")
+    with psycopg.connect(migrated_postgres, autocommit=True, **CONNECTION_OPTIONS) as connection:
+        for takes, works, mark, words in (
+            (0, 0, "ok  ", "no Ponte process uses it now"),
+            (0, 1, "ok  ", "processes that receive events: 0, that answer messages: 1"),
+            (1, 1, "ok  ", "processes that receive events: 1, that answer messages: 1"),
+            (1, 0, "FAIL", "processes that receive events: 1, that answer messages: 0; "
+                           "no messages are answered until `ponte work` runs"),
+        ):  # fmt: skip
+            connection.execute("DELETE FROM processes")
+            connection.execute(
+                "INSERT INTO processes (id, name, has_intake, has_workers, started_at, seen_at)"
+                " VALUES ('p1', 'host 1', %s, %s, 0, extract(epoch FROM now()))",
+                (takes, works),
+            )
+            told = await doctor(tmp_path, database_url=migrated_postgres)
+            assert told.parts["database"].startswith(f"{mark}  database: {version}, schema ")
+            assert told.parts["database"].partition("; ")[2] == words
+            assert told.code == (mark == "FAIL")

@@ -1,0 +1,174 @@
+"""`ponte doctor --model`: three paid requests tell an operator whether the model works."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+import typer
+
+from bot.config.ponte_toml import Config
+from bot.doctor.checks import try_model
+from bot.home import Home
+from bot.settings import Settings
+from bot.start import Start
+from core.models.trial import CODE_WORD, TEXT_QUESTION, TOOL_QUESTION, TRIAL_TOOL
+from tests.bot.conftest import Shell
+from tests.fakes.openai import FakeOpenAI, Script
+
+COUNTS = Script("1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20", match=TEXT_QUESTION)
+CALLS = Script(calls=((TRIAL_TOOL.name, '{"city":"Lisbon"}'),), match=TOOL_QUESTION)
+ANSWERS = Script(f"It is **{CODE_WORD.title()}**.", match=CODE_WORD)
+
+
+def count_paid(fake: FakeOpenAI) -> int:
+    """Return the number of questions. To find out the level, Ponte sends one without an input."""
+    return sum(r.method == "POST" and bool(r.body.get("stream")) for r in fake.requests)
+
+
+async def check(home: Path, fake: FakeOpenAI, *scripts: Script, **given: str) -> list[str]:
+    """Return the exit code and the lines after the notice."""
+    fake.say(*scripts)
+    settings = Settings.model_validate({
+        "openai_api_key": "sk-right", "openai_base_url": fake.base_url, "ponte_home": home, **given,
+    })  # fmt: skip
+    lines: list[str] = []
+    confirmed: list[str] = []
+    start = Start(settings, Config(), Home(home))
+    code = await try_model(start, lines.append, lambda: confirmed.extend(lines))
+    assert confirmed == lines[:1]
+    assert "three short requests to gpt-6-luna at 127.0.0.1" in lines[0]
+    return [str(code), *lines[1:]]
+
+
+@pytest.mark.parametrize(
+    ("without", "level"),
+    [
+        ({"containers"}, "conversations stored there and here"),
+        ({"conversations"}, "Responses API, history stored only here"),
+        ({"conversations", "responses"}, "Chat Completions API, history stored only here"),
+    ],
+)
+async def test_a_model_that_can_answer_turns_passes(
+    tmp_path: Path, without: set[str], level: str
+) -> None:
+    async with FakeOpenAI(without=without) as fake:
+        found = await check(tmp_path / "home", fake, COUNTS, CALLS, ANSWERS)
+        assert count_paid(fake) == 3
+        assert fake.conversations == {}
+        read, written = (sum(count) for count in zip(*fake.used, strict=True))
+    assert found == [
+        "0",
+        "ok    model stream: the text arrives in 7 pieces",
+        f"ok    model level: gpt-6-luna at 127.0.0.1: {level}",
+        "ok    model tool call: the model called the test tool",
+        "ok    model tool result: the answer contains the test tool's result",
+        f"ok    model usage: the server counted {read} input tokens and {written} output tokens",
+    ]
+
+
+NO_TOOLS = Script(status=400, message="gemma has no tools.")
+REFUSED = "The model's server rejected the request (HTTP 400)."
+TOOLLESS = (
+    "the model answered without calling the test tool; without tool calls it cannot use tables, "
+    "quick commands or Python"
+)
+WRONG_CALL = "the model called a tool that does not exist, or with wrong arguments"
+
+
+@pytest.mark.parametrize(
+    ("changed", "paid", "part", "words"),
+    [
+        ({"call": NO_TOOLS, "answer": NO_TOOLS}, 3, "tool call", REFUSED),
+        ({"call": Script("I have no tools.")}, 2, "tool call", TOOLLESS),
+        ({"call": Script(calls=((TRIAL_TOOL.name, "Lisbon"),))}, 2, "tool call", WRONG_CALL),
+        ({"call": Script(calls=((TRIAL_TOOL.name, "{}"),))}, 2, "tool call", WRONG_CALL),
+        ({"call": Script(calls=(("search", '{"city":"Lisbon"}'),))}, 2, "tool call", WRONG_CALL),
+        (
+            {"answer": Script("I don't know.")}, 3, "tool result",
+            "the answer does not contain the test tool's result",
+        ),
+        ({"text": Script(fail="no_terminal")}, 1, "stream", "The model's server is not resp"),
+        ({"text": Script()}, 1, "stream", "The model returned an empty answer."),
+    ],
+)  # fmt: skip
+async def test_what_does_not_work_is_told_as_in_a_turn(
+    tmp_path: Path, changed: Mapping[str, Script], paid: int, part: str, words: str
+) -> None:
+    scripts = {"text": COUNTS, "call": CALLS, "answer": ANSWERS, **changed}
+    async with FakeOpenAI(without={"conversations", "responses"}) as fake:
+        code, *lines = await check(tmp_path / "home", fake, *scripts.values())
+        assert count_paid(fake) == paid
+    assert code == "1"
+    (failing,) = [line for line in lines if line.startswith("FAIL")]
+    assert failing.startswith(f"FAIL  model {part}: {words}")
+
+
+async def test_what_people_would_notice_is_no_failure(tmp_path: Path) -> None:
+    scripts = [
+        Script("1 2 3", piece=100, match=TEXT_QUESTION, counted="no"),
+        CALLS,
+        ANSWERS,
+    ]
+    async with FakeOpenAI(without={"conversations", "responses"}) as fake:
+        found = await check(tmp_path / "home", fake, *scripts)
+    assert found[0] == "0"
+    assert found[1] == (
+        "note  model stream: the text arrives in one piece, so people see an answer only when it "
+        "is complete"
+    )
+    assert found[-1] == (
+        "note  model usage: the server does not report token counts, so costs are upper estimates"
+    )
+
+
+async def test_a_wrong_key_pays_for_nothing(tmp_path: Path) -> None:
+    async with FakeOpenAI(key="sk-another") as fake:
+        found = await check(tmp_path / "home", fake)
+        assert count_paid(fake) == 0
+    words = "The model's server rejected the API key. Check the setting OPENAI_API_KEY."
+    assert found == ["1", f"FAIL  model stream: {words}"]
+
+
+def test_the_demo_model_has_nothing_to_check(ponte: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PONTE_WEB_PORT", "0")
+    monkeypatch.setenv("PONTE_CODE", "off")
+    ponte("doctor", "--model")
+    assert (ponte.code, ponte.err) == (0, "")
+    assert ponte.out.splitlines()[-1] == (
+        "off   model requests: there is nothing to check, because the demo model answers. Set "
+        "OPENAI_API_KEY or OPENAI_BASE_URL"
+    )
+    assert "model requests" not in ponte("doctor").out
+
+
+@pytest.mark.parametrize(
+    ("words", "is_terminal", "is_asked"),
+    [((), True, True), (("--yes",), True, False), ((), False, False)],
+)
+def test_a_person_at_a_terminal_is_asked_first(
+    ponte: Shell,
+    monkeypatch: pytest.MonkeyPatch,
+    words: Sequence[str],
+    is_terminal: bool,
+    is_asked: bool,
+) -> None:
+    """There is no key, so that the requests fail before they are sent."""
+    for name, value in {
+        "PONTE_CODE": "off", "PONTE_MODEL_API": "chat", "PONTE_WEB_PORT": "0",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: is_terminal, raising=False)
+    questions = list[str]()
+
+    def decline(question: str, abort: bool) -> None:
+        questions.append(question)
+        raise typer.Abort
+
+    monkeypatch.setattr("bot.cli.main.typer.confirm", decline)
+    ponte("doctor", "--model", *words)
+    assert ponte.code == 1
+    assert questions == ["Send them?"] * is_asked
+    assert "Ponte will send three short requests to gpt-6-luna at api.openai.com" in ponte.out
+    assert ("FAIL  model stream: No model is set up." in ponte.out) is not is_asked

@@ -1,0 +1,174 @@
+"""`ponte people …`, by the process that holds the home and by the command itself."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import httpx
+import pytest
+
+from core.people.page_accounts import hash_token
+from tests.bot.conftest import Shell
+from tests.bot.test_process import Machine
+from tests.fakes.holder import FakeHolder
+
+LINK = re.compile(r"(http://127\.0\.0\.1:\d+)/#token=([A-Za-z0-9_-]{43})\n")
+
+
+@pytest.fixture(autouse=True)
+def without_a_sandbox(nothing_set: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its proof would run, and be broken off, with each command that takes the home."""
+    monkeypatch.setenv("PONTE_CODE", "off")
+
+
+def token_of(link: str) -> str:
+    found = LINK.fullmatch(link)
+    assert found, link
+    return found[2]
+
+
+def stored_tokens(home: Path) -> dict[str, str]:
+    with closing(sqlite3.connect(home / "ponte.db")) as connection:
+        return dict(connection.execute("SELECT person, token FROM people"))
+
+
+def test_people_come_and_go(ponte: Shell) -> None:
+    """Nobody serves the home: the command takes it for a moment."""
+    assert (ponte("people", "list").code, ponte.out) == (
+        0, "Nobody was added yet. Run `ponte people add NAME`.\n",
+    )  # fmt: skip
+    first = token_of(ponte("people", "add", "ana").out)
+    assert "Send this link to ana privately" in ponte.err
+    assert first not in ponte.err
+    assert stored_tokens(ponte.home) == {"web:ana": hash_token(first)}
+    assert first.encode() not in b"".join(
+        path.read_bytes() for path in ponte.home.rglob("*") if path.is_file()
+    )
+    assert (ponte("people", "add", "ana").code, ponte.out) == (1, "")
+    assert ponte.err == "ana already exists. `ponte people renew ana` creates a new link.\n"
+    told = json.loads(ponte("people", "renew", "ana", "--json").out)
+    assert (told["name"], token_of(told["link"] + "\n")) == ("ana", told["token"])
+    assert stored_tokens(ponte.home) == {"web:ana": hash_token(told["token"])}
+    table = r"name  added +last visit\nana   \w{3} \d+, \d{4}, \d+:\d\d\u202f[AP]M  never\n"
+    assert re.fullmatch(table, ponte("people", "list").out)
+    (listed,) = json.loads(ponte("people", "list", "--json").out)
+    assert (listed["name"], listed["seen"], listed.keys()) == (
+        "ana", "", {"name", "seen", "added"},
+    )  # fmt: skip
+    ponte("audit", "--person", "web:ana", "--json")
+    events = [json.loads(line)["event"] for line in ponte.out.splitlines()]
+    assert events == ["person-added", "person-link-renewed"]
+    assert ponte("people", "remove", "ana").code == 2
+    assert stored_tokens(ponte.home) != {}
+    assert "Add --yes" in ponte.err
+    assert ponte("people", "remove", "ana", "--yes").out == (
+        "ana can no longer sign in. Their messages are kept. To delete them, run `ponte "
+        "person forget web:ana`.\n"
+    )
+    assert stored_tokens(ponte.home) == {}
+    for act in (["renew"], ["remove", "--yes"]):
+        assert ponte("people", act[0], "ana", *act[1:]).code == 1
+        assert ponte.err == "Not found: ana.\n"
+
+
+def test_api_tokens_are_made_listed_and_revoked(ponte: Shell) -> None:
+    assert ponte("people", "tokens").out == (
+        "There are no API tokens. Run `ponte people token NAME`.\n"
+    )
+    assert (ponte("people", "token", "ana").code, ponte.err) == (1, "Not found: ana.\n")
+    made = json.loads(ponte("people", "token", "owner", "--name", "script", "--json").out)
+    assert made["token"].startswith("ponte-api-")
+    assert made["url"].endswith("/v1")
+    assert "acts for owner over `/v1`" in ponte.err
+    assert made["token"] not in ponte.err
+    assert made["token"].encode() not in b"".join(
+        path.read_bytes() for path in ponte.home.rglob("*") if path.is_file()
+    )
+    assert re.fullmatch(r"ponte-api-[\w-]{43}\n", ponte("people", "token", "owner").out)
+    lines = ponte("people", "tokens", "owner").out.splitlines()
+    assert lines[0].split("  ")[0] == "id"
+    assert (len(lines), made["id"] in lines[1], "script" in lines[1]) == (3, True, True)
+    assert ponte("people", "revoke", made["id"]).out == (
+        f"Revoked the API token {made['id']} of owner.\n"
+    )
+    assert (ponte("people", "revoke", made["id"]).code, ponte.err) == (
+        1, "Not found: API token.\n",
+    )  # fmt: skip
+    ponte("audit", "--json")
+    events = [json.loads(line)["event"] for line in ponte.out.splitlines()]
+    assert events == ["api-token-added", "api-token-added", "api-token-revoked"]
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("Ana", "is not a valid name"), ("owner", "`ponte link`")]
+)
+def test_reserved_and_invalid_account_names_are_refused(ponte: Shell, name: str, why: str) -> None:
+    assert (ponte("people", "add", name).code, ponte.out) == (1, "")
+    assert why in ponte.err
+
+
+def test_without_a_page_nobody_is_let_in(ponte: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PONTE_WEB", "off")
+    for command in ("add", "token"):
+        assert ponte("people", command, "ana").code == 1
+        assert ponte.err.startswith("The page is turned off"), command
+    assert ponte("people", "list").code == 0
+
+
+def test_the_address_is_the_one_that_others_use(
+    ponte: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PONTE_WEB_URL", "https://ponte.example")
+    monkeypatch.setenv("PONTE_WEB_TOKEN", "a-long-random-text-2")
+    link = ponte("people", "add", "ana").out
+    assert re.fullmatch(r"https://ponte\.example/#token=[\w-]{43}\n", link)
+    monkeypatch.delenv("PONTE_WEB_URL")
+    monkeypatch.setenv("PONTE_WEB_PORT", "0")
+    link = ponte("people", "renew", "ana").out
+    assert re.fullmatch(r"[\w-]{43}\n", link), "where it will be is not known"
+
+
+def test_a_warning_tells_that_somebody_had_the_name_before(
+    ponte: Shell, fake_holder: FakeHolder
+) -> None:
+    link = {"name": "ana", "token": "t", "link": "http://ponte/#token=t"}
+    fake_holder.results["people add"] = link | {"conversations": 2}
+    assert json.loads(ponte("people", "add", "ana", "--json").out) == link
+    assert json.loads(fake_holder.asked[-1][1])["arguments"] == {"name": "ana"}
+    assert "To delete them first, run `ponte person forget web:ana` and add ana" in ponte.err
+
+
+def test_a_running_ponte_lets_them_in_and_out(tmp_path: Path, commands: str) -> None:
+    machine = Machine(tmp_path, tmp_path / "home", commands)
+    with machine.start("run") as running:
+        assert running.stdout
+        for line in running.stdout:
+            if line.startswith("Ponte is ready"):
+                break
+        code, link, _ = machine.ponte("people", "add", "ana")
+        token = token_of(link)
+        page = LINK.fullmatch(link)
+        assert (code, bool(page)) == (0, True)
+        with httpx.Client(
+            base_url=page[1] if page else "", headers={"Authorization": f"Bearer {token}"},
+            timeout=None,
+        ) as ana:  # fmt: skip
+            said = ana.post("/chat", json={"message": "remember the apples"})
+            assert said.status_code == 200
+            assert ana.get("/status").status_code == 403
+            with ana.stream("GET", "/conversations/main/events") as stream:
+                lines = stream.iter_lines()
+                assert any(line == "event: ready" for line in lines)
+                assert machine.ponte("people", "remove", "ana", "--yes")[0] == 0
+                assert "event: done" not in list(lines), "and it ends"
+            assert ana.get("/me").status_code == 401
+        assert "web:main:@ana" in machine.ponte("threads", "list")[1]
+        assert machine.ponte("person", "forget", "web:ana", "--yes")[0] == 0
+        assert "web:main:@ana" not in machine.ponte("threads", "list")[1]
+        running.terminate()
+        out, err = running.communicate()
+        assert token not in out + err

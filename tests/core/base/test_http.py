@@ -1,0 +1,292 @@
+"""The HTTP client against real sockets: what it takes, what it refuses, what it never tells."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sys
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.base.http import (
+    HttpAnswer,
+    HttpClient,
+    HttpDown,
+    HttpError,
+    HttpTimeout,
+    HttpTooLarge,
+    HttpUnreadable,
+    Proxies,
+)
+from tests.fakes.loop_clock import LoopClock
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@contextlib.asynccontextmanager
+async def server(serve: Serve, socket: str = "") -> AsyncIterator[str]:
+    """A server of raw bytes; gives its URL."""
+
+    served: list[asyncio.Task[None]] = []
+
+    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            try:
+                await serve(reader, writer)
+            finally:
+                writer.close()
+            await writer.wait_closed()
+
+    def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.append(asyncio.create_task(one(reader, writer)))
+
+    if socket:
+        listening = await asyncio.start_unix_server(begin, socket)
+        url = "http://ponte"
+    else:
+        listening = await asyncio.start_server(begin, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    try:
+        yield url
+    finally:
+        listening.close()
+        await asyncio.gather(*served)
+
+
+def says(status: str, body: bytes, *headers: str) -> tuple[Serve, list[str]]:
+    """A server with one answer, and the list of request heads that it gets."""
+    heads: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
+        lines = [f"HTTP/1.1 {status}", "Connection: close", *headers, "", ""]
+        writer.write("\r\n".join(lines).encode() + body)
+        await writer.drain()
+
+    return serve, heads
+
+
+async def test_json_there_and_back_under_our_name() -> None:
+    serve, heads = says("200 OK", b'{"list": [1]}')
+    async with server(serve) as url, HttpClient() as http:
+        assert await http.post_json(f"{url}/execute", {"tool": "x"}) == {"list": [1]}
+        assert await http.get_json(url, params={"a": "b c"}, headers={"X-Token": "t"}) == {
+            "list": [1]
+        }
+    assert heads[0].startswith("POST /execute HTTP/1.1\r\n")
+    assert "User-Agent: ponte-bot/" in heads[0]
+    assert "Content-Type: application/json" in heads[0]
+    assert heads[1].startswith("GET /?a=b+c HTTP/1.1\r\n")
+    assert "X-Token: t" in heads[1]
+
+
+@pytest.mark.parametrize("part", ["body", "form", "params"])
+async def test_half_an_emoji_is_sent_as_a_whole_character(part: str) -> None:
+    serve, heads = says("200 OK", b"{}", "Content-Type: application/json", "Content-Length: 2")
+    async with server(serve) as url, HttpClient() as http:
+        sent: Any = {part: {"name": "no \ud83d"}}
+        assert await http.request_json("POST", url, **sent) == {}
+    assert len(heads) == 1
+
+
+async def test_a_refusal_is_an_error_with_its_status_and_body() -> None:
+    serve, _ = says("404 Not Found", b'{"detail": "no"}', "Retry-After: 3")
+    async with server(serve) as url, HttpClient() as http:
+        with pytest.raises(HttpAnswer) as caught:
+            await http.get_json(url)
+    assert (caught.value.status, caught.value.json) == (404, {"detail": "no"})
+    assert caught.value.headers["retry-after"] == "3"
+    assert str(caught.value) == "HTTP 404"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "kind"),
+    [
+        ("302 Found", b"", ["Location: http://127.0.0.1:1/"], HttpAnswer),
+        ("200 OK", b"<html>", [], HttpUnreadable),
+        ("200 OK", b"[" * 100_000, [], HttpUnreadable),
+        ("200 OK", b"not gzip", ["Content-Encoding: gzip"], HttpUnreadable),
+        ("200 OK", b"[" + b"1," * 600_000 + b"1]", [], HttpTooLarge),
+        ("200 OK", b"[", ["Content-Length: 9"], HttpDown),
+        ("nonsense", b"", [], HttpDown),
+    ],
+)
+async def test_what_is_not_a_good_answer(
+    status: str, body: bytes, headers: list[str], kind: type[HttpError]
+) -> None:
+    serve, _ = says(status, body, *headers)
+    async with server(serve) as url, HttpClient(cap=1_000_000) as http:
+        with pytest.raises(kind) as caught:
+            await http.get_json(url)
+        assert caught.value.sent
+
+
+async def test_a_body_may_be_as_long_as_the_limit() -> None:
+    serve, _ = says("200 OK", b"[1, 2]")
+    async with server(serve) as url:
+        async with HttpClient(cap=6) as http:
+            assert await http.get_json(url) == [1, 2]
+        async with HttpClient(cap=5) as http:
+            with pytest.raises(HttpTooLarge):
+                await http.get_json(url)
+
+
+async def test_an_empty_body_is_nothing() -> None:
+    serve, _ = says("200 OK", b"")
+    async with server(serve) as url, HttpClient() as http:
+        assert await http.get_json(url) is None
+
+
+async def test_a_silent_server_and_a_slow_one_are_given_up(tmp_path: Path) -> None:
+    """On a Unix socket, where what one side writes is at once there for the other."""
+    clock = LoopClock()
+
+    async def read_request(reader: asyncio.StreamReader) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(len(b"{}") if head.startswith(b"POST") else 0)
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        while not reader.at_eof():
+            clock.skip(0.1)
+            await asyncio.sleep(0)
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        while not reader.at_eof():
+            writer.write(b" ")
+            await writer.drain()
+            clock.skip(0.1)
+            await asyncio.sleep(0)
+
+    path = str(tmp_path / "socket")
+    for serve, reason in ((silent, "ReadTimeout"), (slow, "deadline")):
+        async with server(serve, path) as url, HttpClient(socket=path) as http:
+            for call in (
+                http.post_json(url, {}, timeout=100.0), http.get_bytes(url, timeout=100.0)
+            ):  # fmt: skip
+                with pytest.raises(HttpTimeout, match=reason) as caught:
+                    await call
+                assert caught.value.sent
+                assert caught.value.__suppress_context__
+
+
+async def test_no_server_is_told_without_its_address(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    serve, _ = says("200 OK", b"{}")
+    async with server(serve) as url, HttpClient() as http:
+        await http.get_json(f"{url}/secret-path")
+    for place, reason in (
+        ("http://secret-name.invalid/secret-path", "ConnectError"),
+        ("ftp://secret-name.invalid/", "UnsupportedProtocol"),
+        ("http://secret-name.invalid:port/", "InvalidURL"),
+    ):
+        async with HttpClient() as http:
+            with pytest.raises(HttpDown, match=reason) as caught:
+                await http.get_json(place)
+        assert not caught.value.sent
+        assert "secret" not in "".join(traceback.format_exception(caught.value))
+    assert "secret" not in caplog.text
+
+
+async def test_lines_come_as_they_are_sent() -> None:
+    written = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\ndata: a\xe2\x80\xa8b\r\n\ndat")
+        await written.wait()
+        writer.write(b"a: c\nend")
+
+    async with (
+        server(serve) as url,
+        HttpClient() as http,
+        http.stream_lines("POST", url, body={"message": "hi"}) as lines,
+    ):
+        assert [await anext(lines), await anext(lines)] == ["data: a\u2028b", ""]
+        written.set()
+        assert [line async for line in lines] == ["data: c", "end"]
+
+
+async def test_a_broken_stream_and_an_endless_line_are_errors() -> None:
+    cut, _ = says("200 OK", b"data: a\n", "Content-Length: 99")
+    endless, _ = says("200 OK", b"x" * 2_000)
+    refused, _ = says("503 Busy", b'{"error": {"code": "not_stored"}}')
+    for serve, kind in ((cut, HttpDown), (endless, HttpTooLarge), (refused, HttpAnswer)):
+        async with server(serve) as url, HttpClient(cap=1_000) as http:
+            with pytest.raises(kind):
+                await read(http, url)
+
+
+async def read(http: HttpClient, url: str) -> list[str]:
+    async with http.stream_lines("GET", url) as lines:
+        return [line async for line in lines]
+
+
+async def test_a_unix_socket_serves_whatever_the_host(tmp_path: Path) -> None:
+    path = str(tmp_path / "ponte.sock")
+    serve, heads = says("200 OK", b"1")
+    async with server(serve, path) as url, HttpClient(socket=path) as http:
+        assert await http.get_json(f"{url}/readyz") == 1
+    assert heads[0].startswith("GET /readyz")
+    async with HttpClient(socket=str(tmp_path / "gone.sock")) as http:
+        with pytest.raises(HttpDown) as caught:
+            await http.get_json("http://ponte/readyz")
+        assert not caught.value.sent
+
+
+async def test_a_proxy_is_asked_except_for_named_hosts() -> None:
+    proxy, asked = says("200 OK", b'"by proxy"')
+    origin, _ = says("200 OK", b'"direct"')
+    async with server(proxy) as by, server(origin) as url:
+        async with HttpClient(proxies=Proxies(http=by, no="example.org, 127.0.0.1")) as http:
+            assert await http.get_json("http://db.example/execute") == "by proxy"
+            assert await http.get_json(url) == "direct"
+        async with HttpClient(proxies=Proxies(http=by.removeprefix("http://"))) as http:
+            assert await http.get_json(url) == "by proxy"
+    assert asked[0].startswith("GET http://db.example/execute ")
+
+
+async def test_the_environment_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    serve, _ = says("200 OK", b'"direct"')
+    async with server(serve) as url, HttpClient() as http:
+        assert await http.get_json(url) == "direct"
+
+
+async def test_requests_are_logged_by_their_callers_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The library logs whole addresses, which can contain secrets."""
+    caplog.set_level(logging.DEBUG)
+    for library in ("httpx", "httpcore"):
+        caplog.set_level(logging.NOTSET, library)
+    serve, _ = says("200 OK", b"{}", "Content-Type: application/json")
+    async with server(serve) as url, HttpClient() as http:
+        await http.get_json(url, params={"token": "secret"})
+    assert "secret" not in caplog.text
+
+
+def test_no_proxy_becomes_routes_without_a_proxy() -> None:
+    assert Proxies(https="p:3128", no="*").routes() == {}
+    proxies = Proxies(https="p:3128", no=".corp.example,::1, 10.0.0.1:80")
+    assert proxies.routes() == {
+        "all://*corp.example": "",
+        "all://[::1]": "",
+        "all://10.0.0.1:80": "",
+        "https://": "http://p:3128",
+    }
+    assert "p:3128" not in repr(proxies)
+
+
+@pytest.mark.starts_process
+async def test_the_library_is_imported_by_nobody_before_the_first_request() -> None:
+    code = "import core.base.http, sys; assert not {'httpx', 'httpcore'} & sys.modules.keys()"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code)
+    assert await process.wait() == 0

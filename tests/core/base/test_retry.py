@@ -1,0 +1,145 @@
+"""One module repeats calls that failed: how long it waits, when it gives up; no other one does."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core.base.retry import Backoff, retry, retry_blocking, wait_after_each
+
+ROOT = Path(__file__).parents[3]
+PERIODIC = {
+    "core/journal/jobs.py": {"_keep_beating", "_keep_sweeping"},
+    "core/store/notifications.py": {"run"},
+    "core/tools/code/sandbox/limits.py": {"watch_limits"},
+    "core/tools/code/session.py": {"_read_frames"},
+    "adapters/slack/people.py": {"_keep_listing"},
+}
+"""Loops that do something every few seconds, and go on after a failure."""
+POLLS = {
+    "core/models/conversations_api.py": {"fetch_response"},
+    "core/tools/code/hosted_response.py": {"poll_response"},
+    "core/tools/stackspot/client.py": {"wait"},
+}
+"""Loops that ask whether something has ended."""
+
+
+class Sleeper:
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+
+    async def __call__(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+
+class Failing:
+    """Raises an error `times` times, then returns how often it was called."""
+
+    def __init__(self, times: int, error: Exception) -> None:
+        self.times, self.error, self.calls = times, error, 0
+
+    async def __call__(self) -> int:
+        return self.now()
+
+    def now(self) -> int:
+        self.calls += 1
+        if self.calls <= self.times:
+            raise self.error
+        return self.calls
+
+
+def test_pauses_grow_up_to_the_longest() -> None:
+    assert list(itertools.islice(Backoff(0.5, max_seconds=3.0), 5)) == [0.5, 1, 2, 3, 3]
+    assert Backoff(1.0, max_seconds=8.0, factor=1.5).seconds_after(3) == 2.25
+    assert Backoff(1.0, max_seconds=60.0).seconds_after(10_000) == 60.0
+
+
+async def test_a_call_is_repeated_until_it_succeeds() -> None:
+    sleep = Sleeper()
+    assert await retry(Failing(3, OSError()), OSError, Backoff(1.0), sleep=sleep) == 4
+    assert sleep.slept == [1, 2, 4]
+
+
+@pytest.mark.parametrize("failed", [1, 3])
+async def test_the_last_error_is_raised_after_the_last_pause(failed: int) -> None:
+    sleep, failing = Sleeper(), Failing(9, OSError("away"))
+    pauses = [0.5] * failed
+    with pytest.raises(OSError, match="away"):
+        await retry(failing, OSError, wait_after_each(pauses), sleep=sleep)
+    assert (failing.calls, sleep.slept) == (failed + 1, pauses)
+
+
+async def test_other_errors_and_a_wait_of_none_end_it() -> None:
+    sleep = Sleeper()
+    with pytest.raises(KeyError):
+        await retry(Failing(1, KeyError()), (OSError, ValueError), Backoff(1.0), sleep=sleep)
+    with pytest.raises(OSError):
+        await retry(
+            Failing(1, OSError()), OSError, wait_after_each([1.0], lambda *_: None), sleep=sleep
+        )
+    assert sleep.slept == []
+
+
+async def test_all_pauses_together_are_limited() -> None:
+    sleep = Sleeper()
+    with pytest.raises(OSError):
+        await retry(Failing(9, OSError()), OSError, Backoff(1.0), max_wait_seconds=7.0, sleep=sleep)
+    assert sleep.slept == [1, 2, 4]
+
+
+async def test_a_cancellation_ends_the_pause() -> None:
+    paused = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        paused.set()
+        await asyncio.Event().wait()
+
+    failing = Failing(9, OSError())
+    task = asyncio.create_task(retry(failing, OSError, Backoff(1.0), sleep=sleep))
+    await paused.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert failing.calls == 1
+
+
+def test_a_thread_repeats_in_the_same_way() -> None:
+    slept: list[float] = []
+    failing = Failing(2, OSError())
+    assert retry_blocking(failing.now, OSError, Backoff(1.0), sleep=slept.append) == 3
+    assert slept == [1, 2]
+    with pytest.raises(OSError):
+        retry_blocking(
+            Failing(9, OSError()).now, OSError, wait_after_each([1.0]), sleep=slept.append
+        )
+    assert slept == [1, 2, 1]
+
+
+def test_no_other_loop_sleeps_and_repeats_what_failed() -> None:
+    found: dict[str, set[str]] = {}
+    for path, function in _loops_that_sleep_after_errors():
+        found.setdefault(path, set()).add(function)
+    assert found == {"core/base/retry.py": {"retry", "retry_blocking"}, **PERIODIC, **POLLS}
+
+
+def _loops_that_sleep_after_errors() -> Iterator[tuple[str, str]]:
+    for path in (p for top in ("core", "adapters", "bot") for p in (ROOT / top).rglob("*.py")):
+        for function in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                loops = [n for n in ast.walk(function) if isinstance(n, ast.While | ast.For)]
+                if any(_sleeps(loop) and _handles_errors(loop) for loop in loops):
+                    yield str(path.relative_to(ROOT)), function.name
+
+
+def _sleeps(loop: ast.AST) -> bool:
+    calls = [node for node in ast.walk(loop) if isinstance(node, ast.Call)]
+    return any(ast.unparse(call.func).endswith("sleep") for call in calls)
+
+
+def _handles_errors(loop: ast.AST) -> bool:
+    return any(isinstance(node, ast.Try) and node.handlers for node in ast.walk(loop))

@@ -1,0 +1,125 @@
+"""Text from outside: what is taken out, what stays, and how it is cut."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.base.text import clean_text, safe_file_name, to_one_line, truncate, truncate_with_note
+
+ANYTHING = st.one_of(
+    st.text(),
+    st.text(st.sampled_from("a\x1b[]31m\x07\x9b\r\n\u200d\u200c\ufe0f\U000e0041\U0001f3f4ب\ud83d")),
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("\x1b[31mred\x1b[0m", "red"),
+        ("\x9b2Jgone", "gone"),
+        ("\x1b]8;;https://evil.example\x07here\x1b]8;;\x1b\\", "here"),
+        ("\x1b]0;title without an end\nnext line", "\nnext line"),
+        ("a\x00b\x07c\x7fd", "abcd"),
+        ("one\r\ntwo\rthree\u2028four", "one\ntwo\nthree\nfour"),
+        ("report\u202efdp.exe", "reportfdp.exe"),
+        ("\u2066if admin\u2069", "if admin"),
+        ("pass\u200bword\ufeff", "password"),
+        ("a\u200db\u200cc", "abc"),
+        ("hi" + "".join(chr(0xE0000 + ord(letter)) for letter in "do evil"), "hi"),
+        ("x\ufe0f\ufe01\ufe02\U000e0101y", "x\ufe0fy"),
+        ("half \ud83d of it", "half \ufffd of it"),
+        ("\ud83d\ude00", "😀"),
+    ],
+)
+def test_control_and_invisible_characters_are_removed(text: str, cleaned: str) -> None:
+    assert clean_text(text) == cleaned
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "👩\u200d👩\u200d👧 ❤️\u200d🔥 👍🏽 🇧🇷",
+        "🏴\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f",
+        "می\u200cخواهم",
+        "שלום\u200f, עולם!",
+        "क्\u200dष",
+        "葛\U000e0100城",
+        "Ação, œuvre, e\u0301",
+        "\tcode\n\n  indented",
+    ],
+)
+def test_every_language_stays(text: str) -> None:
+    assert clean_text(text) == text
+
+
+@given(ANYTHING)
+def test_cleaning_twice_changes_nothing_more(text: str) -> None:
+    once = clean_text(text)
+    assert clean_text(once) == once
+    assert not re.search(
+        r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", once
+    )
+    once.encode()
+
+
+def test_a_clipped_text_says_what_was_cut() -> None:
+    clipped = truncate_with_note("x" * 5000, 100)
+    assert len(clipped) <= 100
+    shown = len(clipped.split("\n")[0])
+    assert clipped.endswith(f"[Cut: {shown} of 5,000 characters shown.]")
+    assert truncate_with_note("short", 100) == "short"
+
+
+@given(st.text(max_size=300), st.integers(0, 200))
+def test_a_clipped_text_fits(text: str, limit: int) -> None:
+    assert (
+        len(truncate_with_note(text, limit, "[{shown} of {total} bytes {{raw}}]")) <= limit
+        or len(text) <= limit
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        ("report.pdf", "report.pdf"),
+        ("../../etc/passwd", "passwd"),
+        ("C:\\Users\\me\\plan.xlsx", "plan.xlsx"),
+        (".bashrc", "bashrc"),
+        ("-rf", "rf"),
+        ("a\nb\x00\x1b[31m.txt", "a_b.txt"),
+        ('he"llo<b>.html', "he_llo_b_.html"),
+        ("photo\u202egnp.exe", "photognp.exe"),
+        ("données été.csv", "données été.csv"),
+        ("...", "file"),
+        ("", "file"),
+        ("/", "file"),
+        ("x" * 300 + ".tar.gz", "x" * 93 + ".tar.gz"[:7]),
+    ],
+)
+def test_file_names(name: str, safe: str) -> None:
+    if len(name) > 100:
+        assert len(safe_file_name(name)) == 100
+        assert safe_file_name(name).endswith(".gz")
+    else:
+        assert safe_file_name(name) == safe
+
+
+@given(ANYTHING)
+def test_any_file_name_is_safe(name: str) -> None:
+    safe = safe_file_name(name)
+    assert 0 < len(safe) <= 100
+    assert len(safe.encode()) <= 200
+    assert not safe.startswith(".")
+    assert not re.search(r"[/\\\x00-\x1f]", safe)
+    assert safe_file_name(safe) == safe
+
+
+def test_words_on_one_line_are_clean_and_end_in_a_dot_where_they_are_cut() -> None:
+    assert to_one_line(" a\n\u202e b\tc ") == "a b c"
+    assert to_one_line("abcdef", 4) == "abc…"
+    assert truncate("abcd", 4) == "abcd"
+    assert truncate("ab👩‍🚀cd", 4) == "ab…", "an emoji is not torn"

@@ -1,0 +1,206 @@
+"""The grammar as people meet it: what they type, and whether it is a command."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.base.errors import BadInput, UnknownCommand
+from core.base.text import clean_text
+from core.commands.grammar import (
+    COMMAND_NAMES,
+    RUN_PYTHON,
+    TypedCommand,
+    is_decision,
+    parse_command,
+    render_command,
+)
+from tests.fakes.choices import make_message
+
+TRICKY = st.text(st.sampled_from("ab=\"'\\{}[]:,1 \n“”`~"), max_size=60)
+
+
+def is_decision_text(text: str) -> bool:
+    return is_decision(make_message(text, "k1"))
+
+
+TEXTS = st.one_of(st.text(max_size=80), TRICKY).map(clean_text)
+CODE = TEXTS.filter(lambda code: bool(code.strip()))
+VALUES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-(10**9), 10**9), st.just(1.5), TEXTS),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(TEXTS, inner, max_size=3)),
+    max_leaves=6,
+)
+COMMANDS = st.one_of(
+    st.sampled_from(["help", "status", "new", "forget", "stop", "usage", "changes"]).map(
+        TypedCommand
+    ),
+    st.builds(
+        TypedCommand,
+        st.sampled_from(["approve", "deny", "undo"]),
+        st.from_regex(r"[a-z2-7]{5}[2-7]", fullmatch=True),
+    ),
+    st.just(TypedCommand("forget", confirmed=True)),
+    st.just(TypedCommand("schedules", id="3")),
+    st.just(TypedCommand("schedule", id="abc234", slug="pause")),
+    CODE.map(lambda code: TypedCommand(RUN_PYTHON, code=code)),
+    st.builds(
+        lambda slug, given: TypedCommand("quick-command", slug=slug, input=given),
+        st.from_regex(r"[a-z0-9][a-z0-9_-]{0,20}", fullmatch=True),
+        st.one_of(
+            TEXTS,
+            st.dictionaries(st.from_regex(r"[a-z_][a-z0-9_.-]{0,8}", fullmatch=True), TEXTS),
+            st.dictionaries(TEXTS, VALUES, max_size=4),
+        ),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "command"),
+    [
+        ("help", TypedCommand("help")),
+        ("  /help \n", TypedCommand("help")),
+        ("!Stop", TypedCommand("stop")),
+        ("NEW", TypedCommand("new")),
+        ("\u200bstatus", TypedCommand("status")),
+        ("schedules 2", TypedCommand("schedules", id="2")),
+        ("agendamento abc234 Retomar", TypedCommand("schedule", id="abc234", slug="resume")),
+        ("planification abc234 exécuter", TypedCommand("schedule", id="abc234", slug="run")),
+        ("schedule abc234 pause it", None),
+        ("schedule abc234 start", None),
+        ("schedules 0", None),
+        ("forget", TypedCommand("forget")),
+        ("forget Yes", TypedCommand("forget", confirmed=True)),
+        ("approve abc234", TypedCommand("approve", id="abc234")),
+        ("/Deny ABC234", TypedCommand("deny", id="abc234")),
+        ("undo  zzzzz7", TypedCommand("undo", id="zzzzz7")),
+        ("approve please", None),
+        ("quick-command explain", TypedCommand("quick-command", slug="explain")),
+        (
+            "/quick-command a-1_b hello there",
+            TypedCommand("quick-command", slug="a-1_b", input="hello there"),
+        ),
+        (
+            'quick-command report day=monday tone="very dry" empty=',
+            TypedCommand(
+                "quick-command",
+                slug="report",
+                input={"day": "monday", "tone": "very dry", "empty": ""},
+            ),
+        ),
+        (
+            'quick-command report {"rows": [1, 2.5], "deep": {"a": null}}',
+            TypedCommand(
+                "quick-command", slug="report", input={"rows": [1, 2.5], "deep": {"a": None}}
+            ),
+        ),
+        ("```python\nprint(1)\n```", TypedCommand(RUN_PYTHON, code="print(1)")),
+        ("~~~~py\nif x:\n    ```\n~~~~\n", TypedCommand(RUN_PYTHON, code="if x:\n    ```")),
+    ],
+)
+def test_a_typed_command_is_parsed(text: str, command: TypedCommand) -> None:
+    assert parse_command(text) == command
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "   ",
+        "stop doing that please",
+        "help me with the orders",
+        "help!",
+        "new table for customers",
+        "forget it",
+        "approve",
+        "approve abc23",
+        "approve abc239",
+        "approve abc234 now",
+        "status?",
+        "/ help",
+        "//help",
+        "please stop",
+        "quick-commands are nice",
+        "run-python",
+        "```\nprint(1)\n```",
+        "```js\nalert(1)\n```",
+        "```python\n```",
+        "```python\nprint(1)\n```\nwhy does it fail?",
+        "```python\na\n```\n```python\nb\n```",
+        "```python\nnever closed",
+    ],
+)
+def test_a_message_for_the_model(text: str) -> None:
+    assert parse_command(text) is None
+    assert not is_decision_text(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "at_once"),
+    [
+        ("stop", True),
+        ("/approve abc234", True),
+        ("deny abc234", True),
+        ("undo abc234", True),
+        ("forget", True),
+        ("forget yes", True),
+        ("help", True),
+        ("status", True),
+        ("usage", True),
+        ("changes", True),
+        ("new", False),
+        ("quick-command explain x", False),
+        ("quick-command Not!", False),
+        ("quick-command explain x=1 and", False),
+        ("```python\n1\n```", False),
+        ("stop" + " " * 5000, True),
+    ],
+)
+def test_decisions_never_wait(text: str, at_once: bool) -> None:
+    assert is_decision_text(text) is at_once
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("quick-command", "Name a quick command"),
+        ("/quick-command Explain x", "'Explain' is not a quick command's name"),
+        ("quick-command ../../etc x", "'../../etc' is not a quick command's name"),
+        ("quick-command -x", "'-x' is not a quick command's name"),
+        ("quick-command " + "a" * 101, "up to 100 lowercase letters"),
+    ],
+)
+def test_a_wrong_slug_is_told(text: str, words: str) -> None:
+    with pytest.raises(UnknownCommand) as told:
+        parse_command(text)
+    assert words in told.value.words()
+    assert len(told.value.words()) < 300
+
+
+@given(COMMANDS)
+def test_what_is_rendered_is_read_back(command: TypedCommand) -> None:
+    assert parse_command(render_command(command)) == command
+
+
+@given(
+    st.sampled_from([*sorted(COMMAND_NAMES), "quick-command a", ""]), st.one_of(st.text(), TRICKY)
+)
+def test_any_text_is_read_or_told(head: str, rest: str) -> None:
+    try:
+        command = parse_command(f"{head} {rest}")
+    except BadInput as error:
+        error.words()
+    else:
+        assert command is None or parse_command(render_command(command)) == command
+
+
+def test_a_decision_has_at_most_64_characters() -> None:
+    assert is_decision_text(f"{'approve':58}abc234")
+    assert not is_decision_text(f"{'approve':59}abc234")
+
+
+def test_two_megabytes_are_no_decision() -> None:
+    assert not is_decision_text("stop " * 400_000)
+    assert parse_command("stop " * 400_000) is None

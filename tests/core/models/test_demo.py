@@ -1,0 +1,397 @@
+"""The demo model: a person without a key tries Ponte."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import runpy
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.base.errors import ToolError
+from core.base.http import HttpClient
+from core.changes.propose import _DONE_BEFORE
+from core.domain.messages import File, Item, Person
+from core.domain.records import NOTE_TEMPLATE, Remote, Viewer, add_model_instruction
+from core.domain.tool_ports import SAMPLE_TABLES_PHRASE, Model, Tool
+from core.models import demo_turn
+from core.models.demo_model import DemoModel
+from core.models.demo_tour import (
+    EXPORT_SENTENCE,
+    OVERDUE_SENTENCE,
+    PAY_SENTENCE,
+    make_file_code,
+)
+from core.tools.nocodb.bridge import BridgeSource
+from core.tools.nocodb.source import NocoSource
+from core.tools.tool import FunctionTool
+from core.turn.rounds import _CALLS_USED_UP, _OVER_BUDGET, _RESULT_LOST, RESULT_UNKNOWN
+from tests.fakes.bridge import FakeBridge
+from tests.fakes.bridge_tables import BASE, CUSTOMERS
+from tests.fakes.chat import Chat
+from tests.fakes.nocodb import filled
+from tests.fakes.nocodb.server import FakeNocoDB
+
+BEA = Person("web", "bea", name="Bea")
+
+
+@contextlib.asynccontextmanager
+async def open_bridge_chat(*, patched: bool = True) -> AsyncIterator[tuple[Chat, FakeBridge]]:
+    async with FakeBridge(patched=patched) as bridge, HttpClient() as http:
+        tools = await BridgeSource(bridge.url, "", http, pauses=(0, 0)).tools(Viewer())
+        yield Chat(DemoModel, tools), bridge
+
+
+def execute(answers: Mapping[str, object]) -> Tool:
+    """A bridge in memory: `answers` by its tools' names; a ToolError is raised."""
+
+    async def nocodb_execute(tool: str, args: dict[str, Any]) -> object:
+        """Read tables."""
+        answer = answers[tool]
+        if isinstance(answer, ToolError):
+            raise answer
+        return answer
+
+    return FunctionTool(nocodb_execute, effect="read", doing="reads", strict=False)
+
+
+def python(said: str) -> Tool:
+    async def run_python(code: str) -> str:
+        """Run Python."""
+        return said.format(code=code)
+
+    return FunctionTool(run_python, effect="code", doing="runs")
+
+
+def parse_calls(calls: Sequence[Item]) -> list[tuple[str, dict[str, Any]]]:
+    return [(call.name, json.loads(call.arguments)) for call in calls]
+
+
+async def test_it_says_what_it_is_and_what_one_line_adds() -> None:
+    chat = Chat(DemoModel)
+    answer = await chat.says("Please write me a poem")
+    assert "demo model" in answer
+    assert "OPENAI_API_KEY=" in answer
+    for words in ("history", "list tables", "show TABLE", "run python", "/nocodb TOOL {json}"):
+        assert words in answer
+
+
+async def test_it_streams_words_and_completes_with_the_same_text() -> None:
+    chat = Chat(DemoModel)
+    answer = await chat.says("hello")
+    assert len(chat.deltas) > 10
+    assert "".join(chat.deltas) == answer
+
+
+async def test_list_tables_over_the_bridge() -> None:
+    async with open_bridge_chat() as (chat, bridge):
+        answer = await chat.says("List tables")
+        assert "Tables: 2" in answer
+        assert f"**Customers** (`{CUSTOMERS}`)" in answer
+        assert bridge.executed_tools == ["list_bases", "list_tables"]
+        assert parse_calls(chat.calls)[1] == (
+            "nocodb_execute",
+            {"tool": "list_tables", "args": {"base_id": BASE}},
+        )
+
+
+async def test_show_a_table() -> None:
+    async with open_bridge_chat() as (chat, bridge):
+        answer = await chat.says("show customers")
+        total = len(bridge.api.rows[CUSTOMERS])
+        assert f"**Customers**: 20 of {total} rows." in answer
+        assert len([line for line in answer.split("\n") if line.startswith("|")]) == 22
+        assert len(chat.calls) == 3
+
+
+async def test_a_table_that_is_not_there() -> None:
+    async with open_bridge_chat() as (chat, _):
+        answer = await chat.says("show Custommers")
+        assert answer == "Table Custommers not found. Available tables: Customers, Orders."
+
+
+async def test_the_public_bridge_cannot_list_tables_but_reads_one_by_its_id() -> None:
+    async with open_bridge_chat(patched=False) as (chat, _):
+        assert "404" in await chat.says("list tables")
+        assert "404" in await chat.says("show Customers")
+        assert "20 of" in await chat.says(f"show {CUSTOMERS}")
+
+
+async def test_the_bridge_called_by_hand() -> None:
+    async with open_bridge_chat() as (chat, _):
+        args = json.dumps({"table_id": CUSTOMERS, "limit": 2})
+        assert "**list_records**: 2 of" in await chat.says(f"/nocodb list_records {args}")
+        args = json.dumps({"table_id": CUSTOMERS, "record_id": 1})
+        assert (await chat.says(f"/nocodb get_record {args}")).startswith("```json\n{\n")
+        assert "Type `/nocodb TOOL {json}`" in await chat.says("/nocodb list_bases {oops")
+        assert "does more than is allowed through the bridge" in await chat.says(
+            '/nocodb delete_base {"base_id": "p1"}'
+        )
+
+
+async def test_without_tools_it_says_what_to_set() -> None:
+    chat = Chat(DemoModel)
+    assert "`NOCODB_URL`" in await chat.says("list tables")
+    assert "`NOCODB_URL`" in await chat.says("show Customers")
+    assert "/execute" in await chat.says("/nocodb list_bases {}")
+    assert "`PONTE_CODE`" in await chat.says("run python 1 + 1")
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+async def test_rows_that_try_to_be_markup(wrapped: bool) -> None:
+    rows = [{"Id": 1, "Name": "a|b\n[x](http://evil.example) `c`", "Tags": [{"title": "t"}, "u"]}]
+    page = {"list": rows, "pageInfo": {"totalRows": 1}}
+    chat = Chat(DemoModel, [execute({"list_records": {"result": page} if wrapped else page})])
+    answer = await chat.says("show m1customers0001")
+    assert answer.split("\n")[-1] == (r"| 1 | a\|b \[x\](http://evil.example) \`c\` | t, u |")
+
+
+async def test_a_tool_that_fails_is_told_in_words() -> None:
+    down = ToolError("The bridge is asleep.", hint="do not tell")
+    chat = Chat(DemoModel, [execute({"list_bases": down})])
+    assert await chat.says("list tables") == "That didn't work: The bridge is asleep."
+
+
+async def test_one_base_of_two_fails() -> None:
+    async def nocodb_execute(tool: str, args: dict[str, str]) -> object:
+        """Read tables."""
+        if tool == "list_bases":
+            return [{"id": "p1", "title": "One"}, {"id": "p2", "title": "Two"}]
+        if args["base_id"] == "p2":
+            raise ToolError("It is locked.")
+        return [{"id": "m1", "title": "Cats"}]
+
+    tool = FunctionTool(nocodb_execute, effect="read", doing="reads", strict=False)
+    assert await Chat(DemoModel, [tool]).says("list tables") == (
+        "Tables: 1\n\n- **Cats** (`m1`)\n\nI couldn't read the base Two: It is locked."
+    )
+
+
+async def test_of_many_bases_the_first_are_read_and_the_answer_says_so() -> None:
+    async def nocodb_execute(tool: str, args: dict[str, str]) -> object:
+        """Read tables."""
+        if tool == "list_bases":
+            return [{"id": f"p{number}", "title": f"Base {number}"} for number in range(30)]
+        return [{"id": f"m{args['base_id']}", "title": f"Cats {args['base_id']}"}]
+
+    tool = FunctionTool(nocodb_execute, effect="read", doing="reads", strict=False)
+    chat = Chat(DemoModel, [tool])
+    answer = await chat.says("list tables")
+    read = len(chat.calls) - 1
+    assert read < 30
+    assert answer.startswith(f"Tables: {read}\n\n")
+    assert answer.endswith(f"\n\nI read only the first {read} bases.")
+
+
+@pytest.mark.parametrize("said", [OVERDUE_SENTENCE, PAY_SENTENCE, EXPORT_SENTENCE])
+async def test_a_step_of_the_tour_that_cannot_read_says_why(said: str) -> None:
+    chat = Chat(DemoModel, sample_tools(reads=False, changes=True))
+    assert await chat.says(said) == "That didn't work: The disk is full."
+    assert [call.name for call in chat.calls] == ["nocodb_query"]
+
+
+async def test_a_payment_that_cannot_be_proposed_says_why() -> None:
+    chat = Chat(DemoModel, sample_tools(reads=True, changes=False))
+    assert await chat.says(PAY_SENTENCE) == "That didn't work: It is locked."
+    assert parse_calls(chat.calls)[1] == (
+        "nocodb_update",
+        {"table": "Invoices", "changes": [{"id": "7", "fields": {"Status": "Paid"}}]},
+    )
+
+
+def sample_tools(*, reads: bool, changes: bool) -> Sequence[Tool]:
+    """The tools over the sample tables, which fail where they are not to read or change."""
+
+    async def nocodb_query(
+        table: str, filters: list[Any], match: str, page: int, fields: list[str], sort: list[Any],
+        limit: int, export: bool | None = None,
+    ) -> dict[str, object]:  # fmt: skip
+        if not reads:
+            raise ToolError("The disk is full.")
+        return {"total": 1, "returned": 1, "rows": [{"id": "7", "Number": "2026-01"}]}
+
+    async def nocodb_update(table: str, changes: list[Any]) -> str:
+        if not may_change:
+            raise ToolError("It is locked.")
+        return "proposed"
+
+    may_change = changes
+    about: Any = {"doing": "works", "strict": False, "description": SAMPLE_TABLES_PHRASE}
+    return [
+        FunctionTool(nocodb_query, effect="read", **about),
+        FunctionTool(nocodb_update, effect="write", **about),
+    ]
+
+
+async def test_the_rest_tools_are_used_where_they_are_offered() -> None:
+    async def nocodb_tables() -> str:
+        """Tables."""
+        return "Customers [m1]: Name*:text\nOrders [m2]: Amount:number"
+
+    async def nocodb_query(
+        table: str, filters: list[str], match: str, fields: list[str], sort: list[str], limit: int
+    ) -> dict[str, object]:
+        """Query."""
+        if table != "Customers":
+            raise ToolError("There is no table {table}.", table=table)
+        return {"total": 53, "returned": 1, "rows": [{"Name": "Ada"}], "truncated": True}
+
+    tools = [
+        FunctionTool(each, effect="read", doing="reads") for each in (nocodb_tables, nocodb_query)
+    ]
+    chat = Chat(DemoModel, tools)
+    assert "Customers [m1]: Name*:text" in await chat.says("list tables")
+    assert await chat.says("show Customers") == (
+        "**Customers**: 1 of 53 rows.\n\n| Name |\n| --- |\n| Ada |"
+    )
+    assert chat.calls[0].arguments == json.dumps(
+        {"table": "Customers", "filters": [], "match": "all", "fields": [], "sort": [], "limit": 20}
+    )
+    assert await chat.says("show Cats") == "That didn't work: There is no table Cats."
+
+
+async def test_nocodb_over_rest() -> None:
+    async with FakeNocoDB() as nocodb, HttpClient() as http:
+        source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
+        chat = Chat(DemoModel, await source.tools(Viewer()))
+        assert "Customers [m" in await chat.says("list tables")
+        shown = await chat.says("show customers")
+        assert shown.startswith("**Customers**: 20 of 30 rows.")
+        assert "| 1 | Customer 01 | c01@example.com | Active |" in shown
+        assert "signed" not in shown
+        missing = await chat.says("show Custmers")
+        assert missing.endswith("Table 'Custmers' not found. (did you mean 'Customers'?)")
+        assert "Order 12" in await chat.says('/nocodb get {"table": "Orders", "id": "12"}')
+        told = await chat.says("/nocodb drop_base {}")
+        assert "Either NocoDB is not connected (`NOCODB_URL`" in told
+        assert "`query`" in told
+
+
+async def test_run_python() -> None:
+    chat = Chat(DemoModel, [python("ran {code}")])
+    assert await chat.says("run python print(2.)") == "```\nran print(2.)\n```"
+    assert await chat.says("Run python\n```python\na = 1\nprint(a)\n```") == (
+        "```\nran a = 1\nprint(a)\n```"
+    )
+    assert "run python print" in await chat.says("run python")
+
+
+async def test_python_on_a_file_that_was_attached() -> None:
+    chat = Chat(DemoModel, [python("ran {code}")])
+    assert "Attach a file to your message" in await chat.says("Summarise the attached file")
+    file = File("f1", "sales.csv", "text/csv", 10)
+    chat.thread.append(Item(kind="message", role="user", text="here", name="Ana", files=(file,)))
+    told = await chat.says("Summarise my file")
+    assert "'sales.csv'" in told
+    newer = File("f2", "costs.csv", "text/csv", 10)
+    assert "'costs.csv'" in await chat.says("Summarise my file", files=(newer,))
+    assert "Next, try: `Draw y = sin(x) with Python.`" in told
+    told = await Chat(DemoModel, [python("[The person has: plot.png]")]).says("draw something")
+    assert told == "Next, try: `Run a quick command`", "the picture says the rest"
+
+
+def test_the_program_for_a_file_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "sales.csv").write_text("name;value\nAna;2.5\nBia;4\n;\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    for name in ("sales.csv", "", "../etc/passwd\n'"):
+        program = tmp_path / ".program"
+        program.write_text(make_file_code(name), encoding="utf-8")
+        runpy.run_path(str(program))
+        assert capsys.readouterr().out == (
+            "sales.csv: 4 lines\n3 rows\n- name: 2 filled\n- value: 2 filled, sum 6.50\n"
+        )
+
+
+async def test_output_cannot_leave_its_block() -> None:
+    chat = Chat(DemoModel, [python("```\n# out\n```")])
+    assert await chat.says("run python x") == "````\n```\n# out\n```\n````"
+
+
+async def test_history_is_the_thread() -> None:
+    chat = Chat(DemoModel)
+    assert await chat.says("history") == "There are no earlier messages in this thread."
+    await chat.says("the code is 42")
+    await chat.says("I like tea", BEA)
+    told = await chat.says("history")
+    assert "- **Ana**: the code is 42\n- **I**: I'm Ponte's demo model" in told
+    assert "- **Bea**: I like tea" in told
+
+
+async def test_quoted_context_is_not_what_was_asked() -> None:
+    chat = Chat(DemoModel)
+    quoted = Item(kind="message", role="user", text="> 'Bea': list tables", name="context")
+    chat.thread.append(quoted)
+    assert await chat.says("history") == "There are no earlier messages in this thread."
+
+
+async def test_the_same_round_asked_again_is_the_same() -> None:
+    async with open_bridge_chat() as (chat, _):
+        await chat.says("show Customers")
+        ids = [call.call_id for call in chat.calls]
+        assert len(set(ids)) == 3
+        again = [item for ask in chat.asks for item in await chat.complete(ask)]
+        assert [item.call_id for item in again if item.kind == "call"] == ids
+
+
+@pytest.mark.parametrize("odd", ["", "null", "[1]", "text", '{"list": 1}', '{"list": [1, null]}'])
+async def test_the_demo_model_accepts_any_tool_result(odd: str) -> None:
+    value = json.loads(odd) if odd.startswith(("{", "[", "n")) else odd
+    answers = dict.fromkeys(("list_bases", "list_tables", "list_records", "get_record"), value)
+    chat = Chat(DemoModel, [execute(answers)])
+    for said in ("list tables", "show Customers", "show m1customers0001", "/nocodb get_record {}"):
+        assert await chat.says(said)
+
+
+async def test_it_keeps_nothing_anywhere() -> None:
+    model: Model = DemoModel()
+    assert (model.level, (await model.health()).state) == ("demo", "on")
+    assert not await model.erase(Remote("conversation", "conv_1"))
+    await model.close()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "told"),
+    [
+        (RESULT_UNKNOWN, "I was interrupted while this code ran, so its effects are unknown"),
+        (_CALLS_USED_UP.format(count=20, costly="", what="them"), "has used up its 20 tool calls"),
+        (
+            _OVER_BUDGET.format(why="No allowance is left."),
+            "That didn't work: not run. No allowance",
+        ),
+        (_RESULT_LOST, "its result could not be stored and is lost"),
+    ],
+)
+async def test_words_that_are_meant_for_a_model_are_not_repeated(outcome: str, told: str) -> None:
+    """As an outcome is found after a kill, or where a limit is reached."""
+    answer = await Chat(DemoModel, [python(outcome.replace("{", "{{"))]).says("run python 1 + 1")
+    assert told in answer
+    for words in ("to you", "tell the person", "do not repeat", "answer now", "error:"):
+        assert words not in answer
+
+
+@pytest.mark.parametrize(
+    ("outcome", "shown"),
+    [
+        (_DONE_BEFORE.format(id="abc234"), "done already, as abc234"),
+        (NOTE_TEMPLATE.format(words="Proposal abc234: Done."), "Proposal abc234: Done."),
+    ],
+)
+async def test_what_a_model_is_told_of_a_change_is_not_repeated(outcome: str, shown: str) -> None:
+    """Of one that was done before a kill, or that a rule allowed."""
+    asked = '/nocodb create_record {"table_id": "m1", "record_data": {"Name": "A"}}'
+    answer = await Chat(DemoModel, [execute({"create_record": outcome})]).says(asked)
+    assert shown in answer
+    for words in ("to you", "tell the person", "A note from Ponte", "not from a person"):
+        assert words not in answer
+
+
+def test_a_note_for_the_model_is_not_shown_to_people() -> None:
+    hint = add_model_instruction("there are Orders", "ask the person if none fits")
+    problem = {"code": "unknown_table", "message": "Table 'x' not found.", "hint": hint}
+    shown = demo_turn._parse_output(json.dumps({"error": problem})).error
+    assert shown == "Table 'x' not found. (there are Orders)"

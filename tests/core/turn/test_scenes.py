@@ -1,0 +1,217 @@
+"""What a tool is given to run with: files, a time zone, and a handle to go on by after a crash."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bot.engine import Engine
+from core.domain.messages import Answer, Attachment, Item, Message
+from core.domain.records import (
+    ModelEvent,
+    Outcome,
+    Remote,
+    RoundCompleted,
+    RoundOutput,
+    RoundRequest,
+    ToolCall,
+    ToolContext,
+)
+from core.tools.tool import FunctionTool
+from core.turn.context import zone_of
+from tests.core.turn.test_turn import Scripted, _bot, _call, _completed_with, _then
+from tests.fakes.choices import ANA, make_message
+
+Act = Callable[[ToolContext], Awaitable[Outcome]]
+
+
+def _spending(act: Act) -> FunctionTool:
+    async def order(ctx: ToolContext) -> Outcome:
+        """Orders."""
+        return await act(ctx)
+
+    return FunctionTool(order, effect="spend", doing="", name="order")
+
+
+def _once(name: str = "order") -> Scripted:
+    """Calls the tool, then says what came of it."""
+
+    def script(ask: RoundRequest) -> Sequence[ModelEvent]:
+        last = ask.input[-1]
+        return (
+            [_completed_with(last.text)]
+            if last.kind == "output"
+            else [RoundCompleted((_call(name),))]
+        )
+
+    return Scripted(script)
+
+
+async def _ask(engine: Engine, one: Message) -> Answer:
+    receipt = await engine.conversations.inbox.accept(one)
+    return await engine.conversations.inbox.wait_for_answer(receipt.seq)
+
+
+async def _with_file(engine: Engine, one: Message, name: str, data: bytes) -> Message:
+    conversation = one.address.conversation
+    file = await engine.conversations.files.put(
+        one.event_key, name, "text/csv", data, ANA, conversation
+    )
+    return replace(one, attachments=(Attachment(name, "text/csv", len(data), file.id),))
+
+
+async def test_a_tool_reads_what_was_attached_and_what_was_made(tmp_path: Path) -> None:
+    given: list[list[tuple[str, bytes]]] = []
+
+    async def act(ctx: ToolContext) -> Outcome:
+        assert ctx.files
+        files = await ctx.files.list_files()
+        given.append([(file.name, await ctx.files.read(file)) for file in files])
+        made = await ctx.files.save(f"made-{len(given)}.txt", "text/plain", b"made")
+        return Outcome("ok", "done", files=(made,))
+
+    async with _bot(tmp_path, _once(), _spending(act)) as (engine, _):
+        one = await _with_file(engine, make_message("go", "k1"), "a.csv", b"1")
+        answer = await _ask(engine, one)
+        assert [file.name for file in answer.files] == ["made-1.txt"]
+        await _ask(engine, await _with_file(engine, make_message("go", "k2"), "b.csv", b"2"))
+        await _ask(engine, make_message("new", "k3"))
+        await _ask(engine, make_message("go", "k4"))
+    first, second, fresh = given
+    assert first == [("a.csv", b"1")]
+    assert second == [("a.csv", b"1"), ("made-1.txt", b"made"), ("b.csv", b"2")]
+    assert fresh == []
+
+
+async def test_sources_stand_once_under_the_answer(tmp_path: Path) -> None:
+    lines = iter([("_Orders_",), ("_Orders_", "_Customers_")])
+
+    async def look() -> Outcome:
+        """Looks."""
+        return Outcome("ok", "rows", sources=next(lines))
+
+    model = Scripted(
+        _then([RoundCompleted((_call("look", 1), _call("look", 2)))], [_completed_with("12 rows")])
+    )
+    tool = FunctionTool(look, effect="read", doing="")
+    async with _bot(tmp_path, model, tool) as (engine, _):
+        answer = await _ask(engine, make_message("go", "k1"))
+    assert answer.text == "12 rows\n\n_Orders_\n\n_Customers_"
+
+
+async def test_an_empty_answer_is_no_answer_because_it_has_a_source(tmp_path: Path) -> None:
+    async def look() -> Outcome:
+        """Looks."""
+        return Outcome("ok", "rows", sources=("_Orders_",))
+
+    model = Scripted(_then([RoundCompleted((_call("look"),))], [_completed_with("")]))
+    tool = FunctionTool(look, effect="read", doing="")
+    async with _bot(tmp_path, model, tool) as (engine, _):
+        answer = await _ask(engine, make_message("go", "k1"))
+    assert answer.text == "The model returned an empty answer. Ask again."
+
+
+async def test_a_run_that_goes_on_elsewhere_is_taken_up_after_a_restart(tmp_path: Path) -> None:
+    waiting, handles = asyncio.Event(), list[str]()
+
+    async def act(ctx: ToolContext) -> Outcome:
+        handles.append(ctx.call.handle)
+        if ctx.call.handle:
+            return Outcome("ok", f"{ctx.call.handle} has ended")
+        await ctx.turn.record_handle("run-7")
+        waiting.set()
+        await asyncio.Event().wait()
+        return Outcome("ok", "unreachable")
+
+    async with _bot(tmp_path, _once(), _spending(act)) as (engine, _):
+        await engine.conversations.inbox.accept(make_message("go", "k1"))
+        await waiting.wait()
+        await engine.drain(0)  # does not wait for what goes on elsewhere
+    async with _bot(tmp_path, _once(), _spending(act)) as (engine, _):
+        answer = await _ask(engine, make_message("go", "k1"))
+    assert answer.text == "run-7 has ended"
+    assert handles == ["", "run-7"]
+
+
+async def test_a_stop_comes_through_as_soon_as_the_handle_is_kept(tmp_path: Path) -> None:
+    begun, created = asyncio.Event(), asyncio.Event()
+
+    async def act(ctx: ToolContext) -> Outcome:
+        begun.set()
+        await created.wait()
+        await ctx.turn.record_handle("run-7")
+        await asyncio.Event().wait()
+        return Outcome("ok", "unreachable")
+
+    async with _bot(tmp_path, _once(), _spending(act)) as (engine, _):
+        receipt = await engine.conversations.inbox.accept(make_message("go", "k1"))
+        await begun.wait()
+        await engine.conversations.inbox.cancel(receipt.seq)
+        created.set()
+        assert (await engine.conversations.inbox.wait_for_answer(receipt.seq)).status == "stopped"
+
+
+class _Eraser(Scripted):
+    """Calls the tool each time; `erased` is what it was told to erase."""
+
+    def __init__(self) -> None:
+        super().__init__(_once()._script)
+        self.erased = asyncio.Queue[Remote]()
+
+    async def erase(self, remote: Remote) -> bool:
+        self.erased.put_nowait(remote)
+        return True
+
+
+async def test_a_container_is_the_threads_and_is_erased_with_it(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    async def act(ctx: ToolContext) -> Outcome:
+        seen.append(ctx.thread.container)
+        await ctx.turn.record_remote(Remote("container", "cntr_1"))
+        return Outcome("ok", "done")
+
+    model = _Eraser()
+    async with _bot(tmp_path, model, _spending(act)) as (engine, _):
+        await _ask(engine, make_message("go", "k1"))
+        await _ask(engine, make_message("go", "k2"))
+        await _ask(engine, make_message("forget", "k3"))
+        assert await model.erased.get() == Remote("container", "cntr_1")
+    assert seen == ["", "cntr_1"]
+
+
+async def test_a_second_call_keeps_the_first_ones_handle(tmp_path: Path) -> None:
+    async with _bot(tmp_path, Scripted(lambda ask: [_completed_with("ok")])) as (engine, _):
+        await engine.drain(0)
+        receipt = await engine.conversations.inbox.accept(make_message("go", "k1"))
+        turn = await engine.conversations.journal.begin(receipt.seq)
+        assert turn
+        call = ToolCall("c0", "order", json.dumps({}), "spend")
+        await engine.conversations.journal.record_round(
+            turn, RoundOutput(1, (Item("call", call_id="c0"),), RoundCompleted(()).usage, "m")
+        )
+        await engine.conversations.journal.record_call_start(turn, call)
+        await engine.conversations.journal.record_call_handle(turn, "c0", "run-7")
+        await engine.conversations.journal.record_call_start(turn, call)
+        await engine.conversations.journal.put_back(turn)
+        again = await engine.conversations.journal.begin(receipt.seq)
+        assert again
+        assert again.calls == (replace(call, handle="run-7"),)
+
+
+@pytest.mark.parametrize(
+    ("told", "default", "zone"),
+    [
+        ("America/Sao_Paulo", "Europe/Paris", "America/Sao_Paulo"),
+        ("", "Europe/Paris", "Europe/Paris"),
+        ("No/Where", "Europe/Paris", "Europe/Paris"),
+        ("../etc/passwd", "No/Where", "UTC"),
+    ],
+)
+def test_the_time_zone_is_the_askers(told: str, default: str, zone: str) -> None:
+    assert zone_of(replace(make_message("x", "k"), time_zone=told), default) == zone

@@ -1,0 +1,680 @@
+"""The rounds between model and tools: parallel calls, caps, faults, and going on after a crash."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import mimetypes
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from bot.engine import Engine
+from core.base.errors import ModelDown, NoQuota, TakenOver, ToolError
+from core.domain.messages import (
+    Answer,
+    Attachment,
+    Card,
+    Item,
+    Post,
+    Progress,
+    Usage,
+)
+from core.domain.records import (
+    Effect,
+    Health,
+    ModelEvent,
+    Outcome,
+    Remote,
+    RoundCompleted,
+    RoundOutput,
+    RoundRequest,
+    TextDelta,
+    TextWithdrawn,
+    ToolCall,
+    ToolContext,
+    Turn,
+    Viewer,
+)
+from core.domain.tool_ports import Model, Tool
+from core.models.demo_model import DemoModel
+from core.money.allowances import MAX_OUTPUT_TOKENS, Allowance
+from core.money.usage import NANODOLLARS_PER_DOLLAR, PaidRun, Price, Prices
+from core.tools.tool import FunctionTool
+from core.turn import manager
+from core.turn.rounds import MAX_ROUNDS, MAX_SHOWN_SOURCES
+from tests.fakes.choices import make_choices, make_message, make_spending, open_engine
+from tests.fakes.models import EchoModel
+
+Script = Callable[[RoundRequest], Sequence[ModelEvent]]
+Fn = Callable[..., Coroutine[Any, Any, Any]]
+
+
+class Scripted(EchoModel):
+    """Each round answers what `script` says."""
+
+    def __init__(self, script: Script) -> None:
+        super().__init__()
+        self._script = script
+
+    async def ask(self, ask: RoundRequest) -> Any:
+        self.asks.append(ask)
+        for event in self._script(ask):
+            yield event
+
+
+class Tools:
+    name = "tests"
+
+    def __init__(self, *tools: Tool) -> None:
+        self._tools = tools
+
+    async def tools(self, viewer: Viewer) -> Sequence[Tool]:
+        return self._tools
+
+    async def health(self) -> Health:
+        return Health("tests", "on")
+
+    async def close(self) -> None:
+        return None
+
+
+class Watched:
+    """A reply that keeps what was shown."""
+
+    def __init__(self) -> None:
+        self.shown: list[Progress] = []
+
+    first_key = ""
+
+    def split(self, text: str) -> tuple[str, ...]:
+        return (text,)
+
+    async def show(self, progress: Progress) -> None:
+        self.shown.append(progress)
+
+    async def wait_for_updates(self) -> None:
+        return None
+
+    async def finish(self, answer: Answer) -> None:
+        return None
+
+    async def refresh(self, answer: Answer) -> None:
+        return None
+
+    async def correct_late_posts(self, answer: Answer, posts: Sequence[Post]) -> None:
+        return None
+
+
+def _tool(fn: Fn, effect: Effect = "read", name: str = "") -> Tool:
+    return FunctionTool(fn, effect=effect, doing="is looking…", name=name or fn.__name__)
+
+
+def _call(name: str, number: int = 0, **arguments: object) -> Item:
+    return Item("call", call_id=f"c{number}", name=name, arguments=json.dumps(arguments))
+
+
+def _completed_with(text: str) -> RoundCompleted:
+    return RoundCompleted((Item("message", role="assistant", text=text),))
+
+
+def _then(*rounds: Sequence[ModelEvent]) -> Script:
+    return lambda ask: rounds[ask.number - 1]
+
+
+ALLOWANCES = (
+    Allowance("each person", tokens=10**9),
+    Allowance("each channel", "month", tokens=10**9),
+    Allowance("everybody", "month", tokens=10**9),
+)
+
+
+@asynccontextmanager
+async def _bot(
+    home: Path, model: Model, *tools: Tool, allowances: Sequence[Allowance] = (),
+    prices: Prices | None = None,
+) -> AsyncIterator[tuple[Engine, Watched]]:  # fmt: skip
+    spending = make_spending(allowances=allowances, prices=prices)
+    chosen = make_choices(model, [Tools(*tools)], spending=spending)
+    engine, reply = await open_engine(home, chosen), Watched()
+    engine.platforms.replies["web"] = lambda to, posts: reply
+    engine.start()
+    yield engine, reply
+    await engine.drain(5)
+    await engine.close()
+
+
+async def _answer(engine: Engine, text: str = "go", key: str = "k1") -> Answer:
+    receipt = await engine.conversations.inbox.accept(make_message(text, key))
+    return await engine.conversations.inbox.wait_for_answer(receipt.seq)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "names", "words"),
+    [
+        ({"text"}, ["a.pdf"], ["I can't read `a.pdf`. I read TEXT."]),
+        ({"text", "picture"}, ["b.xlsx", "c.png", "d.ogg"],
+         ["I can't read `b.xlsx`, `d.ogg`. I read TEXT, pictures (PNG, JPEG, WebP, GIF)."]),
+        ({"text", "picture", "pdf"}, ["a.pdf", "c.png", "e.csv"], []),
+        ({"text", "pdf"}, ["c.png", "f.zip", "g.heic"],
+         ["I can't read `c.png`, `f.zip`, `g.heic`. I read TEXT, PDF."]),
+        ({"text"}, ["latin.csv"], ["`latin.csv` isn't UTF-8. I read it as Windows-1252. If letters "
+         "are wrong, send it as UTF-8."]),
+        ({"text"}, ["zip.txt"], ["I couldn't read `zip.txt`, so I answered without it."]),
+        (None, ["a.pdf"], []),
+    ],
+)  # fmt: skip
+async def test_a_file_that_is_not_read_is_told(
+    tmp_path: Path, kinds: set[str] | None, names: Sequence[str], words: Sequence[str]
+) -> None:
+    content = {"latin.csv": "Ação;Ł".encode("cp1250", "replace"), "zip.txt": b"PK\x03\x04\0\0"}
+    known = frozenset(kinds) if kinds else None
+    model = Scripted(_then([replace(_completed_with("done"), file_kinds=known)]))
+    async with _bot(tmp_path, model) as (engine, _):
+        message, given = make_message("look", "k1"), []
+        for name in names:
+            kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+            file = await engine.conversations.files.put(
+                "k1", name, kind, content.get(name, b"x"), message.author, "c"
+            )
+            given.append(Attachment(name, kind, file.size, file.id))
+        message = replace(message, attachments=tuple(given))
+        receipt = await engine.conversations.inbox.accept(message)
+        answer = await engine.conversations.inbox.wait_for_answer(receipt.seq)
+    text = "text (such as CSV, JSON, Markdown, code)"
+    notes = "\n\n".join(f"_{one.replace('TEXT', text)}_" for one in words)
+    assert answer.text == (f"done\n\n{notes}" if notes else "done")
+
+
+async def test_the_calls_of_a_round_run_side_by_side(tmp_path: Path) -> None:
+    together = asyncio.Barrier(3)
+
+    async def meet() -> str:
+        """Waits for the others."""
+        await together.wait()
+        return "met"
+
+    calls = tuple(_call("meet", number) for number in range(3))
+    model = Scripted(_then([RoundCompleted(calls)], [_completed_with("done")]))
+    async with _bot(tmp_path, model, _tool(meet)) as (engine, reply):
+        assert (await _answer(engine)).text == "done"
+    assert [item.call_id for item in model.asks[1].input] == ["c0", "c1", "c2"]
+    assert {item.text for item in model.asks[1].input} == {"met"}
+    assert "is looking…" in {progress.current_step for progress in reply.shown}
+
+
+async def test_a_round_cap_ends_a_loop_with_words(tmp_path: Path) -> None:
+    async def again() -> str:
+        """Never enough."""
+        return "more"
+
+    model = Scripted(lambda ask: [RoundCompleted((_call("again", ask.number),))])
+    async with _bot(tmp_path, model, _tool(again)) as (engine, _):
+        answer = await _answer(engine)
+    assert answer.code == "too_many_rounds"
+    assert len(model.asks) == MAX_ROUNDS
+
+
+@pytest.mark.parametrize(
+    ("effect", "most", "costly"), [("spend", 20, True), ("code", 20, True), ("read", 60, False)]
+)
+async def test_a_turn_cannot_spend_without_end(
+    tmp_path: Path, effect: Effect, most: int, costly: bool
+) -> None:
+    """More calls are not run, however many rounds ask for them; model and person are told."""
+    ran: list[int] = []
+
+    async def spend(n: int) -> str:
+        """Costs."""
+        ran.append(n)
+        return "spent"
+
+    rounds = [
+        [RoundCompleted(tuple(_call("spend", n, n=n) for n in range(begun, begun + 35)))]
+        for begun in (0, 35)
+    ]
+    model = Scripted(_then(*rounds, [_completed_with("I did what I could.")]))
+    async with _bot(tmp_path, model, _tool(spend, effect)) as (engine, _):
+        answer = await _answer(engine)
+    assert sorted(ran) == list(range(most))
+    told = [item.text for one in model.asks[1:] for item in one.input]
+    assert told[:most] == ["spent"] * most
+    assert all(text.startswith("error: not run. This turn has used up its") for text in told[most:])
+    assert answer.text.startswith("I did what I could.\n\n_I stopped after ")
+    paid = "paid " if costly else ""
+    assert f"after {most} {paid}tool calls" in answer.text
+
+
+async def test_calls_that_only_propose_cost_nothing(tmp_path: Path) -> None:
+    async def propose(n: int) -> str:
+        """Proposes."""
+        return "proposed"
+
+    class Proposing(FunctionTool):
+        def only_proposes(self, arguments: str) -> bool:
+            return True
+
+    tool = Proposing(propose, effect="spend", doing="", name="propose")
+    calls = tuple(_call("propose", n, n=n) for n in range(25))
+    model = Scripted(_then([RoundCompleted(calls)], [_completed_with("Done.")]))
+    async with _bot(tmp_path, model, tool) as (engine, _):
+        assert (await _answer(engine)).text == "Done."
+
+
+async def test_a_turn_that_resumes_has_spent_what_it_spent(tmp_path: Path) -> None:
+    ran: list[int] = []
+    reached, never = asyncio.Event(), asyncio.Event()
+
+    async def spend(n: int) -> str:
+        """Costs."""
+        ran.append(n)
+        return "spent"
+
+    def script(ask: RoundRequest) -> Sequence[ModelEvent]:
+        if ask.number == 3:
+            return [_completed_with("So far.")]
+        first = 15 * (ask.number - 1)
+        return [RoundCompleted(tuple(_call("spend", n, n=n) for n in range(first, first + 15)))]
+
+    async def gate(ask: RoundRequest) -> None:
+        if ask.number == 2:
+            reached.set()
+            await never.wait()
+
+    class Gated(Scripted):
+        async def ask(self, ask: RoundRequest) -> Any:
+            await gate(ask)
+            async for event in super().ask(ask):
+                yield event
+
+    async with _bot(tmp_path, Gated(script), _tool(spend, "spend")) as (engine, _):
+        await engine.conversations.inbox.accept(make_message("go", "k1"))
+        await reached.wait()
+        await engine.drain(0)
+    async with _bot(tmp_path, Scripted(script), _tool(spend, "spend")) as (engine, _):
+        answer = await _answer(engine)
+    assert sorted(ran) == list(range(20))
+    assert "after 20 paid tool calls" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (ToolError("No such table.", code="no_table", hint="try Customers"), "try Customers"),
+        (RuntimeError("secret inside"), "the tool broke"),
+    ],
+)
+async def test_the_model_is_told_of_a_tools_fault_and_goes_on(
+    tmp_path: Path, fault: Exception, told: str
+) -> None:
+    async def look() -> str:
+        """Fails."""
+        raise fault
+
+    model = Scripted(_then([RoundCompleted((_call("look"),))], [_completed_with("I could not.")]))
+    async with _bot(tmp_path, model, _tool(look)) as (engine, _):
+        assert (await _answer(engine)).text == "I could not."
+    heard = model.asks[1].input[0].text
+    assert told in heard
+    assert "secret inside" not in heard
+
+
+@pytest.mark.parametrize(
+    ("effect", "status"),
+    [("read", "error"), ("write", "unknown"), ("spend", "unknown"), ("code", "unknown")],
+)
+async def test_a_call_that_takes_too_long_may_have_happened_unless_it_only_reads(
+    tmp_path: Path, effect: Effect, status: str
+) -> None:
+    async def hang() -> str:
+        """Never ends."""
+        await asyncio.Event().wait()
+        return ""
+
+    tool = FunctionTool(hang, effect=effect, doing="", patience=0.0)
+    model = Scripted(_then([RoundCompleted((_call("hang"),))], [_completed_with("sorry")]))
+    with capture_logs() as logs:
+        async with _bot(tmp_path, model, tool) as (engine, _):
+            assert (await _answer(engine)).text == "sorry"
+    assert model.asks[1].input[0].text.startswith("error: no answer within 0 s")
+    assert [log["status"] for log in logs if log["event"] == "tool call ended"] == [status]
+
+
+@pytest.mark.parametrize("fault", ["hangs", "breaks", ""])
+async def test_a_container_run_without_a_known_end_costs_what_was_reserved(
+    tmp_path: Path, fault: str
+) -> None:
+    async def compute() -> str:
+        """Computes."""
+        if fault == "breaks":
+            raise RuntimeError("a bug")
+        if fault == "hangs":
+            await asyncio.Event().wait()
+        return "42"
+
+    patience = 0.0 if fault == "hangs" else 60.0
+    tool = FunctionTool(compute, effect="code", doing="", patience=patience)
+    tool.costs = lambda arguments: PaidRun("container", "", "echo", 1000, 500)
+    model = Scripted(_then([RoundCompleted((_call("compute"),))], [_completed_with("done")]))
+    allowances = [Allowance("each person", money=NANODOLLARS_PER_DOLLAR)]
+    prices = Prices({"echo": Price(1.0, 1.0, 1.0, 2.0)}, container=0.03)
+    opened = _bot(tmp_path, model, tool, allowances=allowances, prices=prices)
+    async with opened as (engine, _):
+        assert (await _answer(engine)).text == "done"
+        spent = (await engine.people.budget.usage_today()).usage
+    assert (spent.cost or 0.0) == pytest.approx(0.032 if fault else 0.0)
+
+
+async def test_an_answer_that_ends_without_its_end_is_told_as_incomplete(tmp_path: Path) -> None:
+    model = Scripted(_then([TextDelta("So far")]))
+    async with _bot(tmp_path, model) as (engine, _):
+        answer = await _answer(engine)
+    assert answer.text == f"So far\n\n{ModelDown().words()}"
+    assert (answer.status, answer.code) == ("failed", "model_down")
+
+
+async def test_an_answer_that_was_broken_off_says_why_and_is_kept(tmp_path: Path) -> None:
+    """Its note is not part of the transcript, so that the model can go on."""
+    item = Item("message", role="assistant", text="So far")
+    model = Scripted(_then([TextDelta("So far"), RoundCompleted((item,), broken=NoQuota())]))
+    async with _bot(tmp_path, model) as (engine, _):
+        answer = await _answer(engine)
+        thread = await engine.conversations.journal.current_thread("web:C1")
+        stored = await engine.conversations.journal.transcript(thread.id)
+    assert answer.text == f"So far\n\n_I stopped here. {NoQuota().words()}_"
+    assert (answer.status, answer.is_cut) == ("done", True)
+    assert stored[-1].item.text == "So far"
+
+
+async def test_text_that_a_model_withdraws_is_shown_no_more(tmp_path: Path) -> None:
+    script: Sequence[ModelEvent]
+    script = [TextDelta("A thought."), TextWithdrawn(), TextDelta("Hel"), _completed_with("Hello")]
+    async with _bot(tmp_path, Scripted(_then(script))) as (engine, reply):
+        assert (await _answer(engine)).text == "Hello"
+    assert [each.text for each in reply.shown if each.text] == ["A thought.", "Hel"]
+
+
+async def test_sources_are_listed_under_the_answer_after_the_rules_for_links(
+    tmp_path: Path,
+) -> None:
+    sources = [["https://evil.test/?q=secret", "A [title](https://b.test)"]]
+    sources += [[f"https://evil.test/{n}", ""] for n in range(20)]
+    text = "Two [1], see https://evil.test/x."
+    item = Item("message", role="assistant", text=text, raw={"sources": sources})
+    async with _bot(tmp_path, Scripted(_then([RoundCompleted((item,))]))) as (engine, _):
+        answer = await _answer(engine)
+    said, _, heading, _, first, *others = answer.text.split("\n")
+    assert said == "Two [1], see `https://evil.test/x`."
+    assert heading == "Sources:"
+    assert "](" not in first.replace("\\](", "")
+    assert first.endswith("`https://evil.test/?q=secret`")
+    assert others[0] == "2. `https://evil.test/0`"
+    assert len(others) == MAX_SHOWN_SOURCES - 1
+
+
+class Paying(Scripted):
+    """A model whose requests cost something; each has `tokens` input tokens."""
+
+    level = "chat"
+
+    def __init__(self, script: Script, tokens: int) -> None:
+        super().__init__(script)
+        self.tokens = tokens
+        self.holds: list[list[int]] = []
+        """The tokens of the reservations that each request finds."""
+        self.read_holds: Callable[[], Coroutine[Any, Any, list[int]]] | None = None
+
+    async def ask(self, ask: RoundRequest) -> Any:
+        assert ask.payment
+        await ask.payment(self.tokens)
+        if self.read_holds:
+            self.holds.append(await self.read_holds())
+        async for event in super().ask(ask):
+            yield event
+
+
+async def test_without_any_text_a_used_up_allowance_is_the_answer(tmp_path: Path) -> None:
+    """It was used up between two rounds of one turn."""
+
+    async def look() -> str:
+        """Looks."""
+        return "nothing"
+
+    spent = RoundCompleted((_call("look"),), Usage(input=49_000, output=900))
+    model = Paying(_then([spent]), 1000)
+    allowances = [Allowance("each person", tokens=50_000)]
+    async with _bot(tmp_path, model, _tool(look), allowances=allowances) as (engine, _):
+        answer = await _answer(engine)
+    assert (answer.status, answer.code) == ("failed", "too_many")
+    assert "50,000" in answer.text, answer.text
+    assert len(model.asks) == 1
+
+
+async def test_a_request_that_is_longer_than_was_reserved_gets_another_reservation(
+    tmp_path: Path,
+) -> None:
+    model = Paying(_then([_completed_with("hello")]), 60_000)
+    allowances = [Allowance("each person", tokens=200_000)]
+    async with _bot(tmp_path, model, allowances=allowances) as (engine, _):
+
+        def read(connection: Any) -> list[int]:
+            return [row["tokens"] for row in connection.execute("SELECT * FROM holds").fetchall()]
+
+        model.read_holds = lambda: engine.stores.database.read(read)
+        assert (await _answer(engine)).text == "hello"
+    assert model.holds == [[60_000 + MAX_OUTPUT_TOKENS]], "the first one was released"
+
+
+async def test_a_tool_that_is_not_there_and_arguments_that_are_wrong(tmp_path: Path) -> None:
+    async def look(table: str) -> str:
+        """Looks."""
+        return table
+
+    calls = (_call("drop_all", 1), _call("look", 2, tble="x"))
+    model = Scripted(_then([RoundCompleted(calls)], [_completed_with("sorry")]))
+    async with _bot(tmp_path, model, _tool(look)) as (engine, _):
+        await _answer(engine)
+    unknown, wrong = model.asks[1].input
+    assert "no tool 'drop_all'" in unknown.text
+    assert "table" in wrong.text
+
+
+async def test_what_a_tool_gives_is_capped(tmp_path: Path) -> None:
+    async def flood() -> str:
+        """Too much."""
+        return "x" * 100_000
+
+    model = Scripted(_then([RoundCompleted((_call("flood"),))], [_completed_with("done")]))
+    async with _bot(tmp_path, model, _tool(flood)) as (engine, _):
+        await _answer(engine)
+    assert len(model.asks[1].input[0].text) <= 16_000
+
+
+async def test_a_fault_in_mid_answer_keeps_what_was_said(tmp_path: Path) -> None:
+    def script(ask: RoundRequest) -> Sequence[ModelEvent]:
+        if ask.number == 1:
+            return [
+                TextDelta("So far"),
+                RoundCompleted((Item("message", role="assistant", text="So far"), _call("nope"))),
+            ]
+        raise ModelDown
+
+    async with _bot(tmp_path, Scripted(script)) as (engine, _):
+        answer = await _answer(engine)
+    assert answer.text == f"So far\n\n{ModelDown().words()}"
+    assert (answer.status, answer.code) == ("failed", "model_down")
+
+
+@pytest.mark.parametrize(("effect", "runs"), [("read", 1), ("write", 1), ("spend", 0), ("code", 0)])
+async def test_an_interrupted_call_is_repeated_only_where_nothing_is_done_twice(
+    tmp_path: Path, effect: Effect, runs: int
+) -> None:
+    """A crash after the call's start: its outcome is unknown. A write only proposes, once."""
+    ran: list[str] = []
+
+    async def act() -> str:
+        """Acts."""
+        ran.append("again")
+        return "acted"
+
+    call = _call("act")
+    async with _bot(tmp_path, EchoModel(), _tool(act, effect)) as (engine, _):
+        await engine.drain(0)
+        receipt = await engine.conversations.inbox.accept(make_message("go", "k1"))
+        turn = await engine.conversations.journal.begin(receipt.seq)
+        assert turn
+        await engine.conversations.journal.record_user_message(
+            turn, [Item("message", role="user", text="go")]
+        )
+        await engine.conversations.journal.record_round(
+            turn, RoundOutput(1, (call,), RoundCompleted(()).usage, "m")
+        )
+        await engine.conversations.journal.record_call_start(
+            turn, ToolCall("c0", "act", "{}", effect)
+        )
+
+    model = Scripted(lambda ask: [_completed_with(ask.input[-1].text)])
+    async with _bot(tmp_path, model, _tool(act, effect)) as (engine, _):
+        answer = await _answer(engine)
+    assert len(ran) == runs
+    assert ("acted" if runs else "unknown") in answer.text
+    assert [ask.number for ask in model.asks] == [2], "the finished round is not asked again"
+
+
+async def test_the_demo_model_tells_a_person_of_python_that_was_killed(tmp_path: Path) -> None:
+    """In words for a person, and not in those that tell a model what to do."""
+
+    async def run_python(code: str) -> str:
+        """Run Python."""
+        raise AssertionError("it is not run again")
+
+    tool = _tool(run_python, "code")
+    call = Item("call", call_id="c0", name="run_python", arguments='{"code": "1 + 1"}')
+    async with _bot(tmp_path, DemoModel(), tool) as (engine, _):
+        await engine.drain(0)
+        journal, said = engine.conversations.journal, "run python 1 + 1"
+        receipt = await engine.conversations.inbox.accept(make_message(said, "k1"))
+        turn = await journal.begin(receipt.seq)
+        assert turn
+        await journal.record_user_message(turn, [Item("message", role="user", text=said)])
+        usage = RoundCompleted(()).usage
+        await journal.record_round(turn, RoundOutput(1, (call,), usage, "demo"))
+        begun = ToolCall("c0", "run_python", call.arguments, "code")
+        await journal.record_call_start(turn, begun)
+    async with _bot(tmp_path, DemoModel(), tool) as (engine, _):
+        answer = await _answer(engine)
+    assert answer.text == (
+        "I was interrupted while this code ran, so its effects are unknown. I won't run it "
+        "again by myself. Send it again if you need it."
+    )
+
+
+async def test_what_a_tool_leaves_on_a_server_is_erased_with_the_conversation(
+    tmp_path: Path,
+) -> None:
+    """The thread has it before the call ends, so that a process that takes over goes on in it."""
+    remote = Remote("container", "cntr_1")
+
+    async def compute(ctx: ToolContext) -> str:
+        """Computes."""
+        await ctx.turn.record_remote(remote)
+        thread = await engine.conversations.threads.get("web:C1")
+        return f"in {thread.container if thread else None}"
+
+    model = Scripted(_then([RoundCompleted((_call("compute"),))], [_completed_with("42")]))
+    async with _bot(tmp_path, model, _tool(compute)) as (engine, _):
+        await _answer(engine)
+        assert model.asks[-1].input[-1].text == "in cntr_1"
+        journal = engine.conversations.journal
+        assert await journal.list_remotes_to_erase() == []
+        await journal.forget("web:C1")
+        assert await journal.list_remotes_to_erase() == [remote]
+
+
+class Corrected(Watched):
+    """A reply that notes with which answer its late posts are corrected."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers: list[str] = []
+        self.was_corrected = asyncio.Event()
+
+    async def correct_late_posts(self, answer: Answer, posts: Sequence[Post]) -> None:
+        self.answers.append(answer.text)
+        self.was_corrected.set()
+
+
+async def test_a_turn_that_another_process_has_waits_for_its_answer_to_correct_late_posts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manager, "TAKEOVER_POLL_SECONDS", 0.0)
+    model, reply, polled = EchoModel(), Corrected(), asyncio.Event()
+    async with _bot(tmp_path, model) as (engine, _):
+        engine.platforms.replies["web"] = lambda to, posts: reply
+        journal = engine.conversations.journal
+        replace_cards = journal.replace_cards
+
+        async def poll(seq: int, cards: Sequence[Card] = ()) -> Turn | None:
+            polled.set()
+            return await replace_cards(seq, cards)
+
+        def lose_ownership() -> None:
+            raise TakenOver
+
+        with monkeypatch.context() as patch:
+            patch.setattr(journal, "check_ownership", lose_ownership)
+            patch.setattr(journal, "replace_cards", poll)
+            receipt = await engine.conversations.inbox.accept(make_message("go", "k1"))
+            await polled.wait()
+        assert (model.asks, reply.answers) == ([], []), "the other process asks the model"
+        turn = await journal.begin(receipt.seq)
+        assert turn
+        await journal.record_answer(turn, Answer("from the other process"))
+        await journal.end_turn(turn, "done")
+        await reply.was_corrected.wait()
+    assert reply.answers == ["from the other process"]
+
+
+async def test_typed_python_that_was_interrupted_is_not_run_again(tmp_path: Path) -> None:
+    async with _bot(tmp_path, EchoModel()) as (engine, _):
+        await engine.drain(0)
+        message = make_message("```python\nprint(1)\n```", "k1")
+        receipt = await engine.conversations.inbox.accept(message)
+        turn = await engine.conversations.journal.begin(receipt.seq)
+        assert turn
+        call = ToolCall("run_python", "run_python", "{}", "code")
+        await engine.conversations.journal.record_call_start(turn, call)
+    async with _bot(tmp_path, EchoModel()) as (engine, _):
+        answer = await engine.conversations.inbox.wait_for_answer(receipt.seq)
+    assert (answer.status, answer.code) == ("failed", "unknown")
+    assert answer.text.startswith("I was interrupted while this code ran")
+    runs = [json.loads(line) for line in (tmp_path / "audit.log").read_text().splitlines()]
+    assert [(run["event"], run["outcome"]) for run in runs] == [("tool-run", "unknown")]
+
+
+async def test_a_write_runs_to_its_record_when_the_turn_is_stopped(tmp_path: Path) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def write() -> Outcome:
+        """Writes."""
+        begun.set()
+        await go_on.wait()
+        return Outcome("ok", "written")
+
+    model = Scripted(_then([RoundCompleted((_call("write"),))], [_completed_with("unreachable")]))
+    async with _bot(tmp_path, model, _tool(write, "write")) as (engine, _):
+        receipt = await engine.conversations.inbox.accept(make_message("go", "k1"))
+        await begun.wait()
+        await engine.conversations.inbox.cancel(receipt.seq)
+        go_on.set()
+        assert (await engine.conversations.inbox.wait_for_answer(receipt.seq)).status == "stopped"
+        current_thread = await engine.conversations.journal.current_thread("web:C1")
+        journal = engine.conversations.journal
+        outputs = [e.item.text for e in await journal.transcript(current_thread.id)
+                   if e.item.kind == "output"]  # fmt: skip
+    assert outputs == ["written"]
