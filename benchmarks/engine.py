@@ -24,9 +24,9 @@ import structlog
 
 from bot.engine import Engine
 from core.domain.messages import Answer, Message, Post, Progress, encode_json
+from core.domain.ports import ToolSource
 from core.domain.records import Thread
-from core.domain.tool_ports import ToolSource
-from core.journal.thread_map import FileThreadMap
+from core.journal.threads import FileThreadMap
 from tests.fakes.choices import make_choices, make_message, open_engine
 from tests.fakes.models import EchoModel
 

@@ -34,8 +34,8 @@ SUBJECTS = (
         # The origins, and the files where messages of one alone are made.
         own=(
             "core/schedules/", "core/webhooks/", "core/turn/origins.py",
-            "core/schedules/schedule.py", "core/schedules/rules.py",
-            "core/schedules/rule_words.py", "core/webhooks/hook.py", "core/webhooks/intake.py",
+            "core/schedules/schedule.py", "core/schedules/schedule.py",
+            "core/schedules/words.py", "core/webhooks/hook.py", "core/webhooks/intake.py",
             "core/conversation/scheduled_turns.py", "core/schedules/rows.py",
             "adapters/web/api/openai_api.py", "bot/config/webhook_section.py",
         ),
@@ -59,7 +59,7 @@ SUBJECTS = (
         own=(
             "core/changes/kinds.py", "core/tools/nocodb/", "core/tools/sample/",
             "core/tools/stackspot/", "core/tools/posting/", "core/tools/schedules/",
-            "core/tools/posting/place_posts.py", "core/schedules/",
+            "core/tools/posting.py", "core/schedules/",
             "core/conversation/schedules.py",
             "core/schedules/schedule.py", "core/schedules/rows.py",
         ),

@@ -22,14 +22,11 @@ from bot.health import HealthBoard, summaries
 from bot.home import Home
 from bot.integrations import KINDS, Faces, canonical_person, collect_rights
 from bot.operation_service import OperationService
-from bot.people.owner_name import OwnerName
-from bot.people.page_accounts import PageAccountService
-from bot.people.personal_data import PersonalDataService
-from bot.ponte import CheckEverything, Ponte
+from bot.people import OwnerName, PageAccountService, PersonalDataService
+from bot.ponte import CheckEverything, Ponte, Surfaces
 from bot.settings import Settings
 from bot.start import Start
 from bot.stores import Stores
-from bot.surfaces import Surfaces
 from bot.tracing import Traces
 from core.base.errors import SettingsError
 from core.base.http import HttpClient
@@ -53,18 +50,16 @@ from core.journal.peers import Alone, Peers
 from core.models.model_server import ModelOptions
 from core.money.budget import Budget
 from core.observability import metrics, tracing
-from core.people.directory_rows import SqlDirectory
-from core.people.owner_name import SqlOwnerName
-from core.people.page_accounts import SqlPageAccounts
+from core.people.directory import SqlDirectory
+from core.people.page_accounts import SqlOwnerName, SqlPageAccounts
 from core.people.policy import PlatformPeople, Policy
 from core.schedules.tools import ScheduleSource
 from core.store.database import Database
 from core.store.files import SqlFiles
-from core.tools.posting.source import PlacePostSource
+from core.tools.posting import PlacePostSource
 from core.tools.tool import Toolbox
-from core.turn import prompt
-from core.turn.retention import Retention
-from core.turn.run import TurnConfig
+from core.turn import context as prompt
+from core.turn.run import Retention, TurnConfig
 
 NO_POSTGRES_SENTENCE = (
     "DATABASE_URL needs the package {name}. Install the extra postgres or "

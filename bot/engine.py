@@ -11,41 +11,33 @@ from typing import Protocol
 
 from bot.stores import Stores
 from core.base import commonmark
-from core.changes.apply import ChangeRunner
+from core.changes.apply import ChangeLifecycle, ChangeRunner
 from core.changes.approval import Approval
-from core.changes.cards import CardBuilder
-from core.changes.decide import Decisions
+from core.changes.cards import CardBuilder, ChangeViews
+from core.changes.kinds import Applier
 from core.changes.ledger import SqlLedger
-from core.changes.lifecycle import ChangeLifecycle
-from core.changes.ports import Applier
-from core.changes.propose import Proposals
-from core.changes.service import ChangeService
-from core.changes.undo import Undo
-from core.changes.views import ChangeViews
-from core.chat.approval_notices import ApprovalNotices, PersonNoticeService
-from core.chat.card_redraw import CardRedraw
+from core.changes.service import ChangeService, Decisions, Proposals, Undo
+from core.chat.approval_notices import ApprovalNotices, CardRedraw, PersonNoticeService
 from core.chat.people import People
-from core.domain.conversation_ports import StatusBoard
 from core.domain.messages import Answer, Item, Message, prepare_codecs
 from core.domain.platforms import Platforms
+from core.domain.ports import Model, QuickCommands, StatusBoard
 from core.domain.records import Outcome, Thread
-from core.domain.tool_ports import Model, QuickCommands
 from core.journal.conversations import Conversations
 from core.journal.inbox import SenderConfig, SqlInbox
 from core.journal.journal import Journal
-from core.people.outbox import Outbox
+from core.people.notices import Outbox
 from core.schedules.applier import ScheduleApplier
 from core.schedules.scheduling import Scheduling
 from core.schedules.service import ScheduleConfig
 from core.store.files import SqlFiles
 from core.tools.code.source import CodeRunner
-from core.tools.posting.place_posts import PlacePosts
+from core.tools.posting import PlacePosts
 from core.tools.tool import Toolbox
-from core.turn.admission import Admission
 from core.turn.commands import CommandService
 from core.turn.context import ToolContexts
 from core.turn.manager import ConversationManager
-from core.turn.origins import PEOPLE, Origin
+from core.turn.origins import PEOPLE, Admission, Origin
 from core.turn.run import Assistant, TurnConfigs
 from core.turn.upkeep import Upkeep
 from core.webhooks.origin import WebhookOrigin

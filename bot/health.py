@@ -10,11 +10,11 @@ from dataclasses import replace
 from bot.settings import Settings
 from core.base.errors import NotStored
 from core.base.i18n import say, translate_word
-from core.changes.views import ChangeViews
+from core.changes.cards import ChangeViews
 from core.domain.changes import PendingRequest
 from core.domain.messages import Address, Card, Person
+from core.domain.ports import QuickCommands
 from core.domain.records import Health, QuickCommand, Viewer
-from core.domain.tool_ports import QuickCommands
 from core.observability import metrics
 from core.people.policy import Policy
 

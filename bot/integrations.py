@@ -19,7 +19,7 @@ from core.schedules.kind import SCHEDULE_CHANGE, SCHEDULE_KIND
 from core.tools.code import CODE_INTEGRATION
 from core.tools.nocodb import NOCODB_INTEGRATION
 from core.tools.nocodb.row_kinds import ROW_KINDS
-from core.tools.posting.post_kind import PLACE_POST
+from core.tools.posting import PLACE_POST
 from core.tools.sample import SAMPLE_INTEGRATION
 from core.tools.stackspot import STACKSPOT
 from core.tools.stackspot.run_kind import QUICK_COMMAND_RUN

@@ -18,13 +18,13 @@ from core.base.markdown import to_plain_text
 from core.base.text import clean_text, to_one_line
 from core.money.allowances import describe_estimates, describe_server_costs
 from core.people.audit import PERSON_FACTS
-from core.schedules.rule_words import (
+from core.schedules.schedule import ScheduleDraft, ScheduleRule
+from core.schedules.words import (
     REASON_SENTENCES,
     STATE_SENTENCES,
     describe_result,
     describe_rule,
 )
-from core.schedules.schedule import ScheduleDraft, ScheduleRule
 
 Row = Mapping[str, Any]
 COLUMN_GAP = "  "

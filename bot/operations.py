@@ -299,7 +299,7 @@ async def check_policy(
     )] = (),
 ) -> results.PolicyCheck:  # fmt: skip
     """Show a person's permissions in a channel, and which rule decides. Contacts no service."""
-    from bot.config.policy_check import check_rights
+    from bot.reports import check_rights
 
     return await check_rights(start, person, channel, groups=group, guest=guest, rights=right)
 
@@ -311,7 +311,7 @@ async def preview_hook(
     body: Annotated[str, ShellOption("A file with the body of a request.", is_file=True)] = "",
 ) -> results.HookPreview:
     """Show what a delivery of a webhook would post, and with which permissions. Posts nothing."""
-    from bot.config.policy_check import find_rights
+    from bot.reports import find_rights
     from core.base.errors import NotFound
     from core.webhooks.intake import preview_delivery
 

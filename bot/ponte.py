@@ -1,5 +1,6 @@
-"""The running Ponte: all its parts by name. It starts them in order, stops them in reverse, and
-reports what is on."""
+"""The running Ponte: all its parts by name, and the platforms that it serves. It starts them in
+order, stops them in reverse, and reports what is on.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 from zoneinfo import ZoneInfo
 
@@ -25,24 +26,72 @@ from bot.engine import Engine
 from bot.health import HealthBoard
 from bot.home import Home
 from bot.operation_results import SignInLink
-from bot.people.page_accounts import PageAccountService
-from bot.people.personal_data import PersonalDataService
+from bot.people import PageAccountService, PersonalDataService
 from bot.settings import Settings
 from bot.start import ModelRequests, Start
-from bot.surfaces import Surfaces
 from bot.tracing import Traces
 from core.base.errors import BadInput, NotFound, PonteError
 from core.base.i18n import LANGUAGE, say
+from core.base.tasks import run_together
 from core.commands.grammar import parse_command, render_command
 from core.domain.changes import SAMPLE_APPLIER
 from core.domain.messages import Address, ChangeAction, Message, Person, ReplyTo, turn_id
+from core.domain.platforms import ChatPlatform, Platform
 from core.domain.records import DoctorFinding, HistoryEntry
+from core.integrations.integration import OwnerIntegration
 from core.observability import tracing
 from core.people.rules import OWNER_ID
 from core.tools.sample import SAMPLE_INTEGRATION, open_sample_base
 
 if TYPE_CHECKING:
     from adapters.web.api.answers import ChatAnswer
+
+
+@dataclass(slots=True)
+class Surfaces:
+    """The platforms of one process.
+
+    `chats` are chat platforms. `owned` are the page and the terminal with their integrations.
+    `accepts` says whether this process accepts messages; one that does not only posts answers.
+    """
+
+    accepts: bool = True
+    chats: list[ChatPlatform] = field(default_factory=list)
+    owned: list[tuple[OwnerIntegration[Any], Platform]] = field(default_factory=list)
+
+    @property
+    def all(self) -> Sequence[Platform]:
+        """Return all platforms, the owner's first."""
+        return [*(platform for _, platform in self.owned), *self.chats]
+
+    async def start(self) -> None:
+        """Start all platforms. Raise PonteError if one cannot be served."""
+        await run_together(*(self._start(platform) for platform in self.all))
+
+    async def _start(self, platform: Platform) -> None:
+        always = [own for face, own in self.owned if face.always]
+        if self.accepts or platform in always:
+            await platform.start()
+        elif platform in self.chats:
+            await platform.start(listens=False)
+
+    async def stop_intake(self) -> None:
+        """Stop accepting messages on every platform."""
+        for platform in self.all:
+            await platform.stop_intake()
+
+    async def close(self) -> None:
+        """Close every platform, in reverse order."""
+        for platform in reversed(self.all):
+            await platform.close()
+
+    def page_links(self, settings: Settings, home: Home) -> tuple[str, str]:
+        """Return the page's address without and with its token; "" for both if no page is
+        served."""
+        served = [each for each in self.owned if self.accepts or each[0].always]
+        links = (face.link(settings, own, home) for face, own in served)
+        return next((both for both in links if both[0]), ("", ""))
+
 
 log = structlog.get_logger("process")
 CheckEverything = Callable[..., AsyncIterator[DoctorFinding]]

@@ -1,21 +1,38 @@
-"""The reports of `ponte usage`, `ponte turns` and the page /admin, and the words for days that
-people type."""
+"""What `ponte usage`, `ponte turns`, `ponte policy check` and the page /admin report.
+
+No service is asked: group memberships and guest status are arguments.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import cast, get_args
 
 from adapters.web import WEB
-from bot.operation_results import Limit, PendingRequest, UsageReport
+from bot.config.ponte_toml import Config
+from bot.config.reload import misspelt_names
+from bot.integrations import collect_rights as platform_rights
+from bot.operation_results import Limit, PendingRequest, PolicyCheck, RightVerdict, UsageReport
+from bot.start import Start
 from core.base.errors import BadInput
 from core.base.i18n import format_moment, say
+from core.changes.approval import Approval, TableRule
 from core.changes.service import ChangeService
 from core.domain.messages import Address, Person
+from core.domain.records import Verdict
 from core.money.allowances import COUNTED_WORDS, format_amount, period_end
 from core.money.budget import Budget, ReportRow
-from core.people.rules import OWNER_ID, place_names
+from core.people.policy import PlatformPeople, Policy
+from core.people.rules import (
+    NAMED_RIGHTS,
+    OWNER_ID,
+    RIGHT_KINDS,
+    Rule,
+    check_right_name,
+    is_right,
+    place_names,
+)
 
 
 async def report_usage(budget: Budget, by: str, since: str) -> UsageReport:
@@ -101,3 +118,128 @@ def parse_moment(written: str, zone: tzinfo, *, end: bool = False) -> str:
             "{word} is not a date. Write it as 2026-11-01 or 2026-11-01T14:30, or write yesterday.",
             word=repr(written[:40]),
         ) from None
+
+
+UNKNOWN_WORKSPACE = "?"
+"""Stands for a workspace that was not named. Person and place are in the same one."""
+PLAIN_RIGHTS = tuple(kind for kind in RIGHT_KINDS if kind not in NAMED_RIGHTS)
+_NO_RIGHT = (
+    "{right} is not a permission. Use {known}, some of these for a single table (read:TABLE), "
+    "or tool:NAME, command:SLUG, agent:NAME, model:NAME, post:PLACE."
+)
+_FORM = (
+    "Write --person as platform:ID (slack:U1 or slack:T1:U1) and --channel as an ID or slack:T1:C1."
+)
+
+
+async def check_rights(
+    begun: Start, person: str, channel: str = "", *,
+    groups: Sequence[str] = (), guest: bool = False, rights: Sequence[str] = (),
+) -> PolicyCheck:  # fmt: skip
+    """Return the place, the file, its misspelt names, and a line with a verdict for each right.
+
+    `rights` are the rights to check; by default all plain rights, and the rights to single things
+    that the file names. Raise BadInput.
+    """
+    who, where = _parse_person_and_place(person, channel, begun)
+    for right in rights:
+        check_right_name(right)
+        if not is_right(right):
+            raise BadInput(_NO_RIGHT, right=repr(right[:80]), known=", ".join(PLAIN_RIGHTS))
+
+    async def membership(_: Person, max_age: float) -> frozenset[str]:
+        return frozenset(groups)
+
+    async def is_guest(_: Person, max_age: float) -> bool:
+        return guest
+
+    settings, config = begun.settings, begun.config
+    platforms = platform_rights(settings.faces)
+    policy = Policy(
+        platforms, config, settings.ponte_allow, settings.ponte_admins,
+        PlatformPeople(
+            dict.fromkeys(platforms, membership),
+            {name: is_guest for name, own in platforms.items() if own.own_workspace},
+        ),
+    )  # fmt: skip
+    asked = dict.fromkeys(rights or (*PLAIN_RIGHTS, *_named_rights(config, policy)))
+    lines = [await _decide(policy, config, who, where, right) for right in asked]
+    file = str(config.path or "")
+    return PolicyCheck(where.channel, file, misspelt_names(config, settings), lines)
+
+
+async def find_rights(
+    start: Start, who: Person, where: Address, kinds: Collection[str]
+) -> Mapping[str, str]:
+    """Return the rights of these kinds that somebody has at a place, each with its rule."""
+    config, settings = start.config, start.settings
+    policy = Policy(
+        platform_rights(settings.faces), config, settings.ponte_allow, settings.ponte_admins
+    )
+    named = [each for each in _named_rights(config, policy) if each.split(":")[0] in kinds]
+    verdicts = [await _decide(policy, config, who, where, right) for right in (*kinds, *named)]
+    return {one.right: one.rule for one in verdicts if one.allowed}
+
+
+async def _decide(
+    policy: Policy, config: Config, who: Person, where: Address, asked: str
+) -> RightVerdict:
+    right, _, name = asked.partition(":")
+    of_table = bool(name) and right in ("read", "propose", "approve")
+    table = config.table_rules.of(name) if of_table else TableRule()
+    if table.access == "hidden" or (table.access == "read" and right != "read"):
+        return RightVerdict(asked, False, f"[tables] {name}", f"access = {table.access}")
+    if right == "approve" and name:
+        approval = Approval(policy, {}, config)
+        verdict = await approval.judge_approver(who, where, name)
+        if verdict.rule.startswith("tables."):
+            only = "only " if table.approvers_only else ""
+            why = f"{only}approvers {', '.join(sorted(table.approvers))}"
+            return RightVerdict(asked, verdict.allowed, f"[tables] {name}", why)
+    else:
+        verdict = await policy.may(who, where, right, *([name] if name else []))
+    return RightVerdict(asked, verdict.allowed, verdict.rule or "none", _explain(verdict, policy))
+
+
+def _explain(verdict: Verdict, policy: Policy) -> str:
+    book = policy.config.rule_book
+    for place, rule in book.channels.items():
+        if rule.source == verdict.rule:
+            return f"[channels] {place}: {_describe_rule(rule)}"
+    found = next((rule for rule in book.rules if rule.source == verdict.rule), None)
+    return _describe_rule(found) if found else verdict.words() if not verdict.allowed else ""
+
+
+def _describe_rule(rule: Rule) -> str:
+    parts = {
+        "who": sorted(rule.who), "where": sorted(rule.where),
+        "allow": rule.allow, "deny": rule.deny,
+    }  # fmt: skip
+    return "; ".join(f"{key} {', '.join(each)}" for key, each in parts.items() if each)
+
+
+def _named_rights(config: Config, policy: Policy) -> Iterator[str]:
+    """Return the rights to single things that are in the file."""
+    known: dict[str, None] = {}
+    for name in config.tables:
+        known |= dict.fromkeys(f"{kind}:{name}" for kind in ("read", "propose", "approve"))
+    known |= dict.fromkeys(f"command:{slug}" for slug in config.quick_commands)
+    known |= dict.fromkeys(f"agent:{name}" for name in config.agents)
+    for rule in (*config.rule_book.rules, *config.rule_book.channels.values()):
+        known |= dict.fromkeys(each for each in (*rule.allow, *rule.deny) if ":" in each)
+    return (each for each in known if "*" not in each)
+
+
+def _parse_person_and_place(person: str, channel: str, begun: Start) -> tuple[Person, Address]:
+    platforms = platform_rights(begun.settings.faces)
+    platform, *ids = person.split(":")
+    if platform not in platforms or not 1 <= len(ids) <= 2 or not all(ids):
+        raise BadInput(_FORM)
+    place = channel.split(":") if channel else []
+    if len(place) not in (0, 1, 3) or not all(place) or (place[1:] and place[0] != platform):
+        raise BadInput(_FORM)
+    has_home = platforms[platform].own_workspace
+    named = ids[0] if len(ids) == 2 else ""
+    workspace = place[1] if len(place) == 3 else named or (UNKNOWN_WORKSPACE if has_home else "")
+    where = Address(platform, place[-1] if place else "", workspace, is_shared=bool(place))
+    return Person(platform, ids[-1], (named or workspace) if has_home else ""), where

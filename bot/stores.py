@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING
 from bot.tables import SCHEMA
 from core.domain.records import Health
 from core.journal.peers import Alone, Peers
-from core.journal.thread_map import FileThreadMap, SqlThreadMap
-from core.journal.threads import erase_spare_remotes
-from core.people.audit import Audit
-from core.people.audit_lines import FileAuditLines, SqlPseudonyms, TableAuditLines
+from core.journal.threads import FileThreadMap, SqlThreadMap, erase_spare_remotes
+from core.people.audit import Audit, FileAuditLines, SqlPseudonyms, TableAuditLines
 from core.store import snapshot
 from core.store.database import Database, SqlConnection, SqliteDatabase
 from core.store.files import FileBytes, FolderBytes, PieceBytes

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from core.changes.tables import CHANGES, CONSENTS, NOTES, OUTBOX, STEPS
 from core.journal.kernels import KERNELS
-from core.journal.queue_functions import QUEUE_FUNCTIONS
-from core.journal.shared_statements import TURN_FUNCTIONS
+from core.journal.shared_functions import QUEUE_FUNCTIONS, TURN_FUNCTIONS
 from core.journal.tables import (
     CALLS,
     CONVERSATIONS,
@@ -31,8 +30,8 @@ from core.people.tables import (
     PEOPLE,
 )
 from core.schedules.tables import SCHEDULE_RUNS, SCHEDULES
-from core.store.own_tables import FILES, LEASES, PACES, PIECES, PROCESSES, REMEMBERED, SECRETS
 from core.store.schema import Migration, Schema
+from core.store.tables import FILES, LEASES, PACES, PIECES, PROCESSES, REMEMBERED, SECRETS
 
 TABLES = (
     INBOX, ITEMS, ROUNDS, CALLS, POSTS, FILES, CHANGES, STEPS, NOTES, CONSENTS, OUTBOX, SCHEDULES,

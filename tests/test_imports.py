@@ -22,8 +22,8 @@ PACKAGES = ("bot", "adapters", "core")
 PLACES: dict[str, str | tuple[str, ...]] = {
     "httpx": "core/base/http.py",
     "openai": "core/base/openai.py",
-    "sqlitedict": "core/journal/thread_map.py",
-    "cronsim": "core/schedules/rules.py",
+    "sqlitedict": "core/journal/threads.py",
+    "cronsim": "core/schedules/schedule.py",
     "psycopg": "core/store/",
     "psycopg_pool": "core/store/postgres.py",
     "procrastinate": ("core/store/", "core/journal/"),
@@ -91,7 +91,7 @@ def importers(*modules: str, below: str = "") -> list[str]:
 
 
 def test_the_product_has_sources() -> None:
-    assert {"bot/settings.py", "core/domain/conversation_ports.py"} <= set(sources())
+    assert {"bot/settings.py", "core/domain/ports.py"} <= set(sources())
 
 
 def test_packages_point_one_way() -> None:

@@ -39,8 +39,9 @@ from core.base.markdown import (
 )
 from core.base.text import redact
 from core.commands import grammar, quick_commands
-from core.models.thoughts import GrowingAnswer, remove_thoughts
-from core.tools.code import hosted, hosted_response
+from core.models.answer_reader import GrowingAnswer, remove_thoughts
+from core.tools.code import hosted
+from core.tools.code import hosted_api as hosted_response
 from core.tools.nocodb.bridge_api import explain_bridge_error
 from core.tools.stackspot.client import parse_json_text
 

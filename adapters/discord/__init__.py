@@ -14,10 +14,10 @@ from typing import Any, ClassVar
 from pydantic import SecretStr
 
 from core.base.i18n import say
-from core.chat.participants import list_answer_all_places
+from core.chat.incoming import list_answer_all_places
 from core.chat.people import People
-from core.domain.conversation_ports import StatusBoard
-from core.domain.platform import ChatPlatform
+from core.domain.platforms import ChatPlatform
+from core.domain.ports import StatusBoard
 from core.domain.records import Health
 from core.integrations.integration import (
     DAILY_TURNS_ADVICE,

@@ -38,23 +38,26 @@ from adapters.discord.people import (
 )
 from adapters.discord.posts import PostOwners, own_posts_since, posts_with_text
 from adapters.discord.presence import DiscordSigns
-from adapters.discord.state import DiscordState
+from adapters.discord.state import Acks, DiscordState, Token
 from adapters.discord.surface import ChannelSurface, ClickSurface, ResponseSurface
 from adapters.discord.threads import DiscordThreads
-from adapters.discord.tokens import Acks, Token
 from core.base.errors import Undeliverable
 from core.base.http import Proxies
 from core.base.i18n import say
-from core.chat.failed_events import EVENT_FAILED, FailedEvents
-from core.chat.files import FileDownloads
+from core.chat.incoming import (
+    EVENT_FAILED,
+    ConfiguredPlaces,
+    FailedEvents,
+    FileDownloads,
+    list_answer_all_places,
+)
 from core.chat.interactions import Interactions
-from core.chat.participants import ConfiguredPlaces, list_answer_all_places
 from core.chat.people import People
 from core.chat.reply import GrowingReply
 from core.domain.changes import DisplayName
-from core.domain.conversation_ports import PostJournal, Reply, StatusBoard
 from core.domain.messages import Address, Attachment, File, Message, Person, ReplyTo
-from core.domain.platform import Surface
+from core.domain.platforms import Surface
+from core.domain.ports import PostJournal, Reply, StatusBoard
 from core.domain.records import Health
 from core.journal.conversations import Conversations
 from core.journal.peers import Peers

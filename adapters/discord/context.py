@@ -15,9 +15,8 @@ from adapters.discord.files import files_of
 from adapters.discord.state import DiscordState, ThreadState
 from core.base.errors import PonteError
 from core.base.i18n import say
-from core.chat import participants
-from core.domain.file_text import MAX_ATTACHMENT_BYTES
-from core.domain.messages import Attachment, Message, Quote
+from core.chat import incoming as participants
+from core.domain.messages import MAX_ATTACHMENT_BYTES, Attachment, Message, Quote
 
 log = structlog.get_logger("discord")
 

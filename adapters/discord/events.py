@@ -18,7 +18,7 @@ from adapters.discord.client import PLATFORM, Interaction, attempt
 from adapters.discord.files import all_attachments, file_name, files_of
 from adapters.discord.state import DiscordState, Location
 from core.base import text
-from core.chat.participants import AddressingSettings, ConfiguredPlaces
+from core.chat.incoming import AddressingSettings, ConfiguredPlaces
 from core.domain.messages import Address, Attachment, Message, Person, Quote, ReplyTo, turn_id
 
 DISCORD_QUOTE_CHARACTERS = 4000

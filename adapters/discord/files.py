@@ -13,8 +13,8 @@ from core.base import text
 from core.base.errors import NotFound, PonteError, PostRemoved, Undeliverable
 from core.base.i18n import format_size as size_of
 from core.base.i18n import say
-from core.domain.conversation_ports import Files
 from core.domain.messages import Attachment, File
+from core.domain.ports import Files
 
 FILE_DOWNLOAD_SECONDS = 120.0
 """Timeout of the download of one file."""

@@ -34,7 +34,7 @@ from adapters.discord.state import Location, ThreadState
 from adapters.discord.threads import DiscordThreads
 from core.base.errors import NotStored, PlatformBusy, PonteError, Undeliverable
 from core.base.i18n import plural, say
-from core.chat.files import FileDownloads
+from core.chat.incoming import FileDownloads
 from core.chat.people import People
 from core.domain.messages import turn_id
 from core.journal.conversations import Conversations

@@ -32,16 +32,16 @@ from adapters.discord.render import (
     filled_in,
     quick_form,
 )
-from adapters.discord.tokens import TOKEN_SECONDS, Acks, Token
+from adapters.discord.state import TOKEN_SECONDS, Acks, Token
 from core.base.i18n import nearest_locale, use_locale
 from core.base.tasks import BackgroundTasks
 from core.base.text import clean_text
-from core.chat.files import FileDownloads
+from core.chat.incoming import FileDownloads
 from core.chat.interactions import InteractionLimits, InteractionRequest, Interactions
 from core.commands import grammar
 from core.commands.grammar import TypedCommand
-from core.domain.conversation_ports import StatusBoard
 from core.domain.messages import Address, Attachment, Message, Person, Quote, ReplyTo, turn_id
+from core.domain.ports import StatusBoard
 from core.domain.records import Receipt
 
 log = structlog.get_logger("discord")

@@ -14,7 +14,7 @@ from adapters.discord.client import IN_DOUBT, attempt, message_at
 from adapters.discord.state import DiscordState
 from core.base.errors import PonteError
 from core.base.tasks import BackgroundTasks
-from core.chat.presence import SIGN_AFTER_SECONDS, WaitingMarks
+from core.chat.incoming import SIGN_AFTER_SECONDS, WaitingMarks
 
 HOURGLASS = "⏳"
 HOURGLASS_AFTER_SECONDS = 1.0

@@ -30,7 +30,7 @@ from core.base.text import (
     truncate,
 )
 from core.changes.card_rows import NO_VALUE, CardRow, FieldChange, read_rows, tabulate
-from core.chat.card_redraw import LABELS, must_fit, without_approval
+from core.chat.approval_notices import LABELS, must_fit, without_approval
 from core.domain.messages import Card, ChangeAction
 from core.domain.records import QuickCommand
 

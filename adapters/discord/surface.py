@@ -42,12 +42,12 @@ from adapters.discord.posts import (
 )
 from adapters.discord.presence import DiscordSigns
 from adapters.discord.render import LIMIT, MAX_POSTS_OF_ANSWER, Sheet, inert, pages
+from adapters.discord.state import Acks, OriginalResponse, Token
 from adapters.discord.threads import DiscordThreads
-from adapters.discord.tokens import Acks, OriginalResponse, Token
 from core.base.errors import PlatformBusy, PonteError, PostRemoved, Undeliverable
-from core.domain.conversation_ports import Files
 from core.domain.messages import Answer, Card, File, ReplyTo
-from core.domain.platform import AnswerPart
+from core.domain.platforms import AnswerPart
+from core.domain.ports import Files
 
 EDIT_INTERVAL_SECONDS = 1.3
 """Seconds between two edits of one post. Discord once allowed 5 messages and edits in 5 s (#20).

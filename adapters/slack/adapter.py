@@ -15,7 +15,6 @@ from slack_bolt.app.async_app import AsyncApp
 from slack_bolt.authorization import AuthorizeResult
 
 from adapters.slack import render
-from adapters.slack.channels import channel_name, direct_channel, find_member, is_member
 from adapters.slack.client import FAILURES, HISTORY, InDoubt, SlackApi, SlackRefused
 from adapters.slack.connection import (
     SlackSocket,
@@ -28,7 +27,7 @@ from adapters.slack.events import Payload, Source, author_home, is_direct
 from adapters.slack.files import SlackFiles
 from adapters.slack.intake import SlackIntake
 from adapters.slack.interactions import SlackHandlers
-from adapters.slack.people import SlackPeople
+from adapters.slack.people import SlackPeople, channel_name, direct_channel, find_member, is_member
 from adapters.slack.posts import PostLookup
 from adapters.slack.presence import SlackSigns
 from adapters.slack.setup import EVENTS_MARK, MEMBER_EVENTS, ONLY_MENTIONS, socket_url
@@ -39,15 +38,19 @@ from core.base.errors import NotStored, SettingsError
 from core.base.http import Proxies
 from core.base.i18n import say, use_locale
 from core.base.tasks import BackgroundTasks
-from core.chat.failed_events import EVENT_FAILED, FailedEvents
-from core.chat.files import FileDownloads
+from core.chat.incoming import (
+    EVENT_FAILED,
+    ConfiguredPlaces,
+    FailedEvents,
+    FileDownloads,
+    list_answer_all_places,
+)
 from core.chat.interactions import Interactions
-from core.chat.participants import ConfiguredPlaces, list_answer_all_places
 from core.chat.people import People
 from core.chat.reply import GrowingReply
 from core.domain.changes import DisplayName
-from core.domain.conversation_ports import PostJournal, StatusBoard
 from core.domain.messages import Address, Attachment, File, Message, Person, ReplyTo
+from core.domain.ports import PostJournal, StatusBoard
 from core.domain.records import Health
 from core.journal.conversations import Conversations
 from core.journal.peers import Peers

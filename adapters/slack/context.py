@@ -16,8 +16,8 @@ from adapters.slack.workspace import Workspace
 from core.base.errors import NotFound, PlatformBusy, SettingsError
 from core.base.i18n import say
 from core.base.tasks import run_together
-from core.chat import participants
-from core.chat.participants import ConfiguredPlaces
+from core.chat import incoming as participants
+from core.chat.incoming import ConfiguredPlaces
 from core.domain.messages import Attachment, Message, Quote, turn_id
 from core.domain.records import PlatformMember
 from core.journal.journal import Journal

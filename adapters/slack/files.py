@@ -11,9 +11,8 @@ import structlog
 from adapters.slack.client import InDoubt, SlackApi
 from adapters.slack.events import private_url
 from adapters.slack.render import Json
-from core.domain.conversation_ports import Files
-from core.domain.file_text import MAX_ATTACHMENT_BYTES
-from core.domain.messages import Attachment, File
+from core.domain.messages import MAX_ATTACHMENT_BYTES, Attachment, File
+from core.domain.ports import Files
 
 log = structlog.get_logger("slack")
 Find = Callable[[frozenset[str]], Awaitable[str | None]]

@@ -26,7 +26,7 @@ from adapters.slack.threads import SlackLocations, ThreadParticipants
 from adapters.slack.workspace import Workspace
 from core.base import text
 from core.base.tasks import BoundedDict
-from core.chat.files import FileDownloads
+from core.chat.incoming import FileDownloads
 from core.chat.people import People
 from core.domain.messages import Address, Message, Person, Quote
 from core.journal.conversations import Conversations

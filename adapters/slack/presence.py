@@ -23,7 +23,7 @@ from core.base.errors import PlatformBusy
 from core.base.i18n import say
 from core.base.retry import retry, wait_after_each
 from core.base.tasks import BackgroundTasks, BoundedDict
-from core.chat.presence import SIGN_AFTER_SECONDS, WaitingMarks
+from core.chat.incoming import SIGN_AFTER_SECONDS, WaitingMarks
 from core.domain.messages import ReplyTo
 
 NOTICE_AFTER_SECONDS = 1.0

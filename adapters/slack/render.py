@@ -31,12 +31,12 @@ from core.base.text import (
     split_text,
 )
 from core.changes.card_rows import MAX_CHANGE_ROWS_SHOWN
-from core.chat.card_redraw import LABELS, must_fit, without_approval
-from core.domain.conversation_ports import StatusBoard
+from core.chat.approval_notices import LABELS, must_fit, without_approval
 from core.domain.messages import Address, Card, ChangeAction, Person
+from core.domain.ports import StatusBoard
 from core.domain.records import Action, Health, QuickCommand
 from core.people.policy import Policy
-from core.turn.parts import describe_parts
+from core.turn.explanations import describe_parts
 
 Json = dict[str, Any]
 

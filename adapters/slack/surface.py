@@ -39,7 +39,7 @@ from core.base import errors
 from core.base.errors import NotStored, PlatformBusy, PostRemoved, Undeliverable
 from core.chat.reply import FILES_NUMBER
 from core.domain.messages import Answer, File, ReplyTo
-from core.domain.platform import ARRIVAL_SECONDS, AnswerPart
+from core.domain.platforms import ARRIVAL_SECONDS, AnswerPart
 from core.journal.conversations import Conversations
 
 log = structlog.get_logger("slack")
@@ -60,7 +60,7 @@ class SlackSurface:
     """The posts of one reply: streams in direct messages, throttled edits in channels.
 
     A post's id is `CHANNEL:TS`, or begins with PRIVATE_PREFIX. All calls raise the errors that
-    `core.domain.platform.Surface` lists.
+    `core.domain.platforms.Surface` lists.
     """
 
     limit = ANSWER_PART_BYTES

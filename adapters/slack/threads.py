@@ -13,9 +13,9 @@ from adapters.slack.workspace import Workspace
 from core.base.errors import NotFound
 from core.base.i18n import say
 from core.base.tasks import BackgroundTasks, BoundedDict
-from core.chat.participants import AddressingSettings, ConfiguredPlaces, Participants
-from core.domain.conversation_ports import ThreadMap
+from core.chat.incoming import AddressingSettings, ConfiguredPlaces, Participants
 from core.domain.messages import Address, turn_id
+from core.domain.ports import ThreadMap
 from core.journal.journal import Journal
 
 SLACK_WAITS_FOR_MENTION = "Several people are here now, so I only answer when you mention me."

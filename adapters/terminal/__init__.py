@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from core.base.i18n import say
 from core.chat.approval_notices import PersonNoticeService
 from core.chat.people import People
-from core.domain.platform import Platform
+from core.domain.platforms import Platform
 from core.integrations.integration import (
     HomeFolder,
     HookReceiver,

@@ -367,7 +367,7 @@ def render_markdown(text: str) -> str:
 def _markdown() -> MarkdownIt:
     from markdown_it import MarkdownIt
 
-    from adapters.web.page.markup import enable_markup
+    from adapters.web.page.render import enable_markup
 
     markdown = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
     enable_markup(markdown)

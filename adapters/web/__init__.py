@@ -15,7 +15,7 @@ from core.base.errors import PonteError
 from core.base.i18n import say
 from core.chat.approval_notices import PersonNoticeService
 from core.chat.people import People
-from core.domain.platform import Platform
+from core.domain.platforms import Platform
 from core.domain.records import Health
 from core.integrations.integration import (
     HomeFolder,

@@ -16,8 +16,8 @@ from typing import Any
 from adapters.web.hub import Hub
 from core.chat.approval_notices import PersonNoticeService
 from core.chat.people import People
-from core.domain.conversation_ports import PostJournal, Reply
 from core.domain.messages import Answer, Post, Progress, ReplyTo
+from core.domain.ports import PostJournal, Reply
 from core.domain.records import Health
 from core.integrations.integration import HookReceiver, HttpHandler, Operator, OperatorBoard
 

@@ -16,8 +16,8 @@ from adapters.web.sign_in.authentication import Visitor, Visitors
 from core.base.errors import PonteError
 from core.base.tasks import BoundedDict, cancel_all
 from core.domain.changes import PendingRequest
-from core.domain.conversation_ports import RequestBoard
 from core.domain.messages import Answer, Card, Message, Person, Progress
+from core.domain.ports import RequestBoard
 from core.domain.records import HistoryEntry
 from core.journal.conversations import Conversations
 from core.journal.peers import Peers

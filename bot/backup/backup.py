@@ -5,6 +5,14 @@ removed after them, so they are linked right after the transaction. If one is mi
 conversation was forgotten meanwhile, and a new moment is taken. The audit log is copied last,
 because a line is written before the action that it describes. `threads.db` is left out (see
 `bot/backup/archive.py`).
+
+A backup shows one moment. Work that was unfinished then has most likely ended since: the message
+was answered, the proposal approved. Continuing it would do it a second time, so all of it is
+closed.
+
+Closing posts nothing. The author of a message is notified with their next message in that
+conversation, and cards stay as they are in their channels. The rows of a partly applied change are
+recorded as unknown.
 """
 
 from __future__ import annotations
@@ -17,8 +25,10 @@ import shutil
 import sqlite3
 import stat
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -35,22 +45,103 @@ from bot.backup.archive import (
     write_archive,
 )
 from bot.backup.archive import extract_archive as unpacked
-from bot.backup.restored import ClosedCounts, close_unfinished
 from bot.home import ASIDE_PREFIX, Home, HomeUnusable, sync_folder
 from bot.integrations import FACES
 from bot.start import Start
 from bot.stores import Stores
 from bot.tables import SCHEMA
-from core.base.errors import BadInput, HomeTaken, NotStored, PonteError
-from core.base.i18n import format_size, plural, say
+from core.base.errors import (
+    RESTORED_REASON,
+    BadInput,
+    HomeTaken,
+    NotStored,
+    PonteError,
+    Restored,
+    Superseded,
+)
+from core.base.i18n import format_size, plural, say, use_locale
 from core.base.private_files import create_file
+from core.changes.ledger import SqlLedger
+from core.domain.messages import Answer
 from core.integrations.integration import ChatIntegration
 from core.integrations.settings import describe_read_error
-from core.people import audit_lines as audit
+from core.journal.journal import Journal
+from core.journal.tables import IS_OPEN
+from core.people import audit
 from core.people.audit import OPERATOR
+from core.schedules.rows import close_schedules
 from core.store import snapshot
+from core.store.database import Database, SqlConnection, select_values
 from core.store.schema import DifferentSchema, find_foreign_entry
 from core.tools.sample import SAMPLE_FILE
+
+_RESTORED = (
+    "The proposal {id} does not count any more: this system was set back to a backup in which "
+    "nobody had decided on it. Whether it was carried out since is not known here; read the rows "
+    "before you propose it again."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedCounts:
+    """The numbers of unfinished turns and open proposals that were closed."""
+
+    turns: int
+    proposals: int
+
+
+async def close_unfinished(database: Database) -> ClosedCounts:
+    """Close all unfinished turns, open proposals and changes that are being applied.
+
+    Call it before anything else uses the database. Raises NotStored.
+    """
+    journal, ledger = Journal(database), SqlLedger(database)
+    open_turns = await database.read(
+        lambda c: select_values(c, f"SELECT seq FROM inbox WHERE {IS_OPEN} ORDER BY seq")  # noqa: S608
+    )
+    for seq in open_turns:
+        await _close_turn(database, journal, seq)
+    waiting = await ledger.list_waiting_for_people()
+    for change in waiting:
+        note = _RESTORED.format(id=change.id)
+        await ledger.record_drawn(
+            await ledger.close(change.id, "withdrawn", None, note, time.time())
+        )
+    await database.write(_mark_unknown)
+    # Since the backup, runs may have taken place, and schedules may have been deleted.
+    await database.write(lambda c: close_schedules(c, time.time()))
+    return ClosedCounts(len(open_turns), len(waiting))
+
+
+async def _close_turn(database: Database, journal: Journal, seq: int) -> None:
+    """End a turn as undeliverable, with an apology as its answer if it has none."""
+    try:
+        if turn := await journal.begin(seq):
+            if turn.answer is None:
+                with use_locale(turn.message.locale):
+                    words = Restored().words()
+                answer = Answer(words, status="failed", code=RESTORED_REASON)
+                await journal.record_answer(turn, answer, None, "")
+            await journal.end_turn(turn, "undeliverable", RESTORED_REASON)
+    except Superseded:  # its conversation was forgotten while it ran
+        await database.write(
+            lambda c: c.execute(
+                "UPDATE inbox SET state = 'withdrawn' WHERE seq = ?", (seq,)
+            ).close()
+        )
+
+
+def _mark_unknown(connection: SqlConnection) -> None:
+    """Mark unwritten rows of partly applied changes as unknown, and drop pending notifications.
+
+    Since the backup, these rows may have been written and these notifications sent.
+    """
+    connection.execute(
+        "UPDATE steps SET state = 'unknown' WHERE state IN ('waiting', 'writing')"
+        " AND change IN (SELECT id FROM changes WHERE state = 'applying')"
+    )
+    connection.execute("UPDATE outbox SET state = 'refused' WHERE state IN ('new', 'posting')")
+
 
 STANDARD_STREAM = "-"
 """The file name that means stdout or stdin."""

@@ -23,8 +23,7 @@ from bot.stores import Stores
 from bot.tables import SCHEMA
 from core.base.errors import NotFound, PonteError, SettingsError
 from core.integrations.settings import plain_value
-from core.people.audit import OPERATOR
-from core.people.audit_lines import list_audit_files
+from core.people.audit import OPERATOR, list_audit_files
 from core.store.database import Database, SqlConnection, SqlRow
 from core.store.files import FolderBytes
 from core.store.tables import TableDeclaration

@@ -340,7 +340,7 @@ def person_export(
     )] = None,
 ) -> int:  # fmt: skip
     """Export all data about one person as JSON."""
-    from bot.cli import person_commands
+    from bot.cli import commands as person_commands
 
     return person_commands.person_export(key, files)
 

@@ -24,8 +24,18 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from pydantic_core.core_schema import ValidationInfo
 
-from bot.config.number_types import STRICT, Count, Days, Dollars, Duration, Many, Positive
-from bot.config.toml_lines import KeyPath, TomlLines, describe_toml_error
+from bot.config.toml_values import (
+    STRICT,
+    Count,
+    Days,
+    Dollars,
+    Duration,
+    KeyPath,
+    Many,
+    Positive,
+    TomlLines,
+    describe_toml_error,
+)
 from bot.config.webhook_section import HookConfig, HookName
 from bot.integrations import FACES, Faces, is_place
 from core.base.errors import BadInput, SettingsError
@@ -50,8 +60,7 @@ from core.people.rules import (
     place_names,
 )
 from core.schedules.schedule import ScheduleLimits
-from core.turn.retention import Retention
-from core.turn.run import CallLimits, TurnConfig
+from core.turn.run import CallLimits, Retention, TurnConfig
 from core.webhooks.hook import HOOK_PLATFORM, HOOK_RIGHTS
 
 GROUP_NAME_PATTERN = "[a-z][a-z0-9_-]{0,49}"

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, ConfigDict, Field
 from pydantic_core.core_schema import ValidationInfo
 
-from bot.config.number_types import STRICT, Dollars, Duration, Many, Positive
+from bot.config.toml_values import STRICT, Dollars, Duration, Many, Positive
 from bot.integrations import FACES, Faces
 from core.integrations.integration import ChatIntegration
 from core.integrations.settings import must_match

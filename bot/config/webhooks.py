@@ -10,8 +10,8 @@ from bot.logs import mask_also
 from bot.settings import Settings
 from core.base.errors import SettingsError
 from core.base.i18n import say
-from core.domain.conversation_ports import Inbox
-from core.domain.platform import Messenger
+from core.domain.platforms import Messenger
+from core.domain.ports import Inbox
 from core.people.audit import Audit
 from core.webhooks.hook import Hook, unfillable_parts
 
@@ -77,7 +77,7 @@ def check_secrets(config: Config, settings: Settings) -> None:
     with its line."""
     if not config.hooks:
         return
-    from core.webhooks.signatures import secret_fault
+    from core.webhooks.intake import secret_fault
 
     faults = []
     for name, own in config.hooks.items():

@@ -9,8 +9,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from bot.config.names import misspelt_names
 from bot.config.ponte_toml import Config
+from bot.config.reload import misspelt_names
 from bot.home import PSEUDONYMS_FILE, WEB_TOKEN_FILE, Home
 from bot.integrations import is_place
 from bot.settings import Settings

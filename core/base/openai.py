@@ -28,7 +28,6 @@ import structlog
 
 from core.base import http
 from core.base.errors import NoKey
-from core.base.fault_body import parse_fault_body
 from core.base.http import (
     CONNECT_TIMEOUT_SECONDS,
     MAX_ERROR_BODY_BYTES,
@@ -36,6 +35,7 @@ from core.base.http import (
     Proxies,
     parse_retry_after,
 )
+from core.base.http_errors import parse_fault_body
 from core.base.retry import Backoff, retry
 from core.base.text import in_whole_characters, make_storable
 

@@ -36,7 +36,7 @@ from core.domain.messages import (
     encode_json,
 )
 from core.domain.records import ALL_CONVERSATIONS, ConversationArea
-from core.people import outbox
+from core.people import notices as outbox
 from core.store.database import (
     ROWS_PER_TRANSACTION,
     Database,
@@ -170,7 +170,7 @@ class SqlLedger(SqlStore):
         ).fetchone()
         if row is not None and row["generation"] != proposal.generation:
             raise Superseded
-        # 'never' suppresses all notices, 'asked' only the first one (core/people/outbox.py).
+        # 'never' suppresses all notices, 'asked' only the first one (core/people/notices.py).
         told = "never" if proposal.is_decided_by_policy else "asked" if asks_nobody else ""
         return _insert(connection, Change(proposal), told)
 

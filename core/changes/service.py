@@ -1,4 +1,5 @@
-"""All writes to other systems: proposed by tools, decided by people, applied, undone and shown.
+"""What people and tools do with changes: propose, approve, decline, cancel, undo.  A person's
+decision is an event of its own: it claims the proposal, which is then applied.
 
 A write tool only stores a proposal, and its turn ends with a card. A person's decision is an event
 of its own.
@@ -6,14 +7,452 @@ of its own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from core.base.errors import Expired, NotAllowed, NotFound, StatusUnknown, ToolError
+from core.base.i18n import LANGUAGE, say
+from core.changes import cards
+from core.changes.apply import ChangeLifecycle
 from core.changes.approval import Approval
-from core.changes.decide import Decisions
+from core.changes.cards import MAX_LISTED_CHANGES, ChangeViews
+from core.changes.kinds import Applier, CheckedApplier
 from core.changes.ledger import SqlLedger
-from core.changes.lifecycle import ChangeLifecycle
-from core.changes.propose import Proposals
-from core.changes.views import ChangeViews
+from core.domain.changes import (
+    MAX_PROPOSAL_ROWS,
+    NO_PROPOSAL_SENTENCE,
+    POLICY_PERSON,
+    PONTE_PERSON,
+    PROPOSAL_LIFETIME_SECONDS,
+    UNDO_LIFETIME_SECONDS,
+    Change,
+    Consent,
+    DecisionRequest,
+    Draft,
+    Proposal,
+    confirmation_code,
+    new_change_id,
+)
+from core.domain.messages import Answer, ChangeAction
+from core.domain.records import Outcome, ToolContext, add_model_instruction
+from core.people.rules import NO_RIGHTS
+
+_PROPOSED = (
+    "Proposed as {id}: nothing is changed yet. A person sees it as a card and decides; "
+    "you are told on their next message."
+)
+_DONE_BEFORE = add_model_instruction(
+    "This very change was done already, as {id}, when it was asked before: nothing new is "
+    "proposed.",
+    "tell the person so; only they can say that it is wanted twice",
+)
+_NOT_ATTENDED = "Only a person can ask for this, not a program, webhook or schedule."
+_NO_ROWS = "No row matches, so there is nothing to change."
+_TOO_MANY = "That is {count} rows. One request can have at most {most}."
+
+
+@dataclass(frozen=True, slots=True)
+class Proposals:
+    """Stores and withdraws proposals."""
+
+    approval: Approval
+    lifecycle: ChangeLifecycle
+
+    async def propose(self, ctx: ToolContext, draft: Draft) -> Outcome:
+        """Store the draft as a proposal and return the outcome of the write tool's call.
+
+        A change that the operator's policy allows is applied at once. A repeated message does not
+        propose a change that its thread has already applied. Raise ToolError, Superseded, and what
+        `_apply` raises.
+        """
+        if not 1 <= draft.row_count <= MAX_PROPOSAL_ROWS:
+            sentence = _TOO_MANY if draft.rows else _NO_ROWS
+            raise ToolError(sentence, code="rows", count=draft.row_count, most=MAX_PROPOSAL_ROWS)
+        origin = ctx.message.origin
+        is_attended = origin.is_attended and origin.is_by_person and not ctx.asker.is_bot
+        if self.approval.kinds[draft.kind].needs_attended_turn and not is_attended:
+            raise ToolError(_NOT_ATTENDED, code="not_allowed", hint="tell the person")
+        await self.approval.check_draft(ctx.asker, ctx.address, draft)
+        if ctx.message.replaced_turn and (done := await self._find_done_before(ctx, draft)):
+            return Outcome("ok", _DONE_BEFORE.format(id=done.id))
+        proposal = Proposal(
+            id=new_change_id(),
+            draft=draft,
+            asker=ctx.asker,
+            address=ctx.address,
+            seq=ctx.seq,
+            call_id=ctx.call.call_id,
+            thread=ctx.thread.id,
+            generation=ctx.thread.generation,
+            locale=LANGUAGE.get(),
+            created_at=self.lifecycle.clock(),
+            expires_at=self.lifecycle.clock() + PROPOSAL_LIFETIME_SECONDS,
+            tool=ctx.call.name,
+            origin=origin,
+        )
+        by_policy = self.approval.is_decided_by_policy(proposal)
+        named = self.approval.names_approvers(proposal)
+        proposal = replace(proposal, has_named_approvers=named, is_decided_by_policy=by_policy)
+        asks_nobody = not self.approval.to_be_asked(Change(proposal))
+        change = await self.lifecycle.ledger.propose(proposal, asks_nobody=asks_nobody)
+        if change.proposal.created_at == proposal.created_at:
+            rule = await self.approval.rule_of_draft(ctx.asker, ctx.address, draft)
+            await self.lifecycle.record_event("proposed", change, rule)
+        if by_policy:
+            return await self._apply_by_policy(change, ctx.seq)
+        return Outcome("proposed", _PROPOSED.format(id=change.id), proposal=change.id)
+
+    async def _find_done_before(self, ctx: ToolContext, draft: Draft) -> Change | None:
+        """Return an earlier change of this thread with the same writes that was applied, at least
+        in part, and not undone; None if there is none."""
+        found = await self.lifecycle.ledger.list_of_conversation(
+            ctx.address.conversation, MAX_LISTED_CHANGES
+        )
+        return next(
+            (
+                change for change in found
+                if change.proposal.thread == ctx.thread.id and change.kind == "change"
+                and change.state != "undone" and change.written_steps
+                and _intended_write(change.draft) == _intended_write(draft)
+            ),
+            None,
+        )  # fmt: skip
+
+    async def _apply_by_policy(self, change: Change, seq: int) -> Outcome:
+        """Apply a change that the operator's policy approves, with no person's decision. It uses
+        the ledger like any other change."""
+        change = await self.lifecycle.ledger.claim(
+            change.id, seq, POLICY_PERSON, self.lifecycle.clock()
+        )
+        if change.state == "applying" and change.decision_seq == seq:
+            rule = self.approval.rule_of_policy(change.draft)
+            change, _ = await self.lifecycle.apply(change, rule)
+        done = change.state == "done"
+        return Outcome(
+            "ok" if done else "error",
+            self.lifecycle.builder.build_note(change),
+            proposal=change.id,
+        )
+
+    async def withdraw(self, id: str) -> None:
+        """Withdraw a proposal if it is open, because another one replaces it."""
+        change = await self.lifecycle.ledger.get(id)
+        if change.state == "open":
+            await self.lifecycle.close(change, "withdrawn", None)
+
+    async def withdraw_of(self, person: str) -> None:
+        """Close all open proposals of the person with this key, who has left."""
+        for change in await self.lifecycle.ledger.list_waiting_for_people():
+            if change.proposal.asker.key == person:
+                await self.lifecycle.close(change, "denied", PONTE_PERSON)
+
+    async def withdraw_drafts_of(self, applier: str) -> int:
+        """Withdraw the open proposals for a system whose data was replaced. Return how many."""
+        drafted = [
+            change
+            for change in await self.lifecycle.ledger.list_waiting_for_people()
+            if change.draft.applier == applier
+        ]
+        for change in drafted:
+            await self.lifecycle.close(change, "withdrawn", None)
+        return len(drafted)
+
+
+def _intended_write(draft: Draft) -> object:
+    """Return what the draft writes, without the old values, to compare two drafts."""
+    rows = [(row.id if row.before else "", row.after) for row in draft.rows]
+    return draft.applier, draft.kind, draft.title, draft.view.place, rows
+
+
+_UNDONE = "Undone (`{id}`)."
+_NOT_UNDONE = "Not undone: `{id}` is unchanged."
+_UNDONE_ALREADY = "`{id}` was already undone (`{undo}`)."
+_NOTHING_DONE = "There is nothing to undo."
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """Takes applied changes back."""
+
+    views: ChangeViews
+    lifecycle: ChangeLifecycle
+    appliers: Mapping[str, Applier]
+
+    async def undo(self, change: Change, decision: DecisionRequest, reached: bool) -> Answer:
+        """Take an applied change back, as a new change, and return the answer."""
+        if change.state == "applying":
+            return await self.views.describe_state(change, decision)
+        undo = await self.views.ledger.get(change.undone_by) if change.undone_by else None
+        if undo is None and self.views.builder.is_undoable(change):
+            if change.decided_at + UNDO_LIFETIME_SECONDS <= self.views.clock():
+                return await self.views.build_answer([cards.describe_lapse()], [change], decision)
+            undo = await self._begin_undo(change, decision, reached)
+        if undo is None or undo.decision_seq != decision.seq:
+            return await self._not_undone(change, undo, decision)
+        unaudited = ""
+        if undo.state == "applying":
+            undo, unaudited = await self.lifecycle.apply(undo, "")
+        change = await self.views.ledger.get(change.id)
+        sentence = _NOT_UNDONE if undo.state == "failed" else _UNDONE
+        id = change.id if undo.state == "failed" else undo.id
+        words = [say(sentence, id=id)]
+        if undo.state == "done":  # the card of `change` says the rest
+            return await self.views.build_answer([*words, unaudited], [change], decision)
+        words.append(self.views.builder.describe_outcome(undo))
+        return await self.views.build_answer([*words, unaudited], [undo, change], decision)
+
+    async def _begin_undo(self, change: Change, decision: DecisionRequest, reached: bool) -> Change:
+        """Check the rights, write the audit log, and store the change that takes `change` back."""
+        await self.views.approval.check(decision.person, decision.address, change, reached)
+        applier = self.appliers.get(change.draft.applier)
+        if applier is None:
+            raise ToolError("The system where it was done is no longer connected.")
+        draft = applier.revert(change)
+        rule = await self.views.approval.rule_of(decision.person, decision.address, change)
+        await self.lifecycle.audit.write("change-undo-started", change, rule, decision.person)
+        now = self.views.clock()
+        proposal = replace(
+            change.proposal,
+            id=new_change_id(),
+            draft=draft,
+            asker=decision.person,
+            seq=decision.seq,
+            call_id="undo",
+            locale=LANGUAGE.get(),
+            created_at=now,
+            expires_at=now,
+            undone_change=change.id,
+            revision=1,
+        )
+        return await self.views.ledger.undo(proposal, decision.person, now)
+
+    async def _not_undone(
+        self, change: Change, undo: Change | None, decision: DecisionRequest
+    ) -> Answer:
+        """Return the answer that explains why nothing was taken back by this event."""
+        if undo is not None:
+            words = [
+                say(_UNDONE_ALREADY, id=change.id, undo=undo.id),
+                self.views.builder.describe_outcome(undo),
+            ]
+            return await self.views.build_answer(words, [undo, change], decision)
+        if change.written_steps and change.is_forgotten:
+            return await self.views.build_answer([say(cards.ERASED)], [change], decision)
+        if change.written_steps and change.has_lapsed:
+            return await self.views.build_answer([cards.describe_lapse()], [change], decision)
+        kind = self.views.builder.kind(change)
+        is_final = change.written_steps and not kind.can_be_undone
+        sentence = kind.no_undo if is_final else _NOTHING_DONE
+        words = [say(sentence), self.views.builder.describe_outcome(change)]
+        return await self.views.build_answer(words, [change], decision)
+
+
+_READ_FIRST = "This is all of `{id}`. To approve exactly this, type `{hint}`."
+_READ_ELSEWHERE = (
+    "Not everybody here may read all of `{id}`. Type `approve {id}` where it was requested, or in "
+    "a direct message."
+)
+_REPLACED = "This version was replaced, so nothing was done. See the newest one."
+_ONE_MORE = "Your approval is counted. Someone else must approve it too."
+_UNCOUNTED = (
+    "Some approvals are no longer valid. Each must come from a different person who can "
+    "approve now."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """Carries out what people decide: approve, deny or undo."""
+
+    ledger: SqlLedger
+    approval: Approval
+    views: ChangeViews
+    lifecycle: ChangeLifecycle
+    appliers: Mapping[str, Applier]
+    undo: Undo
+
+    async def decide(self, action: ChangeAction, decision: DecisionRequest) -> Answer:
+        """Approve, deny or undo a change and return the answer for the person.
+
+        Raise NotFound (also if the person may not see the card), NotAllowed, Expired, AuditRefused,
+        ToolError, Draining or NotStored.
+        """
+        if action == "approve":  # before the change is read, so that the answer reveals nothing
+            self.approval.check_no_program(decision)
+        change = await self.ledger.get(decision.id)
+        # An event that continues after a crash passed this check before.
+        ours = change.decision_seq == decision.seq
+        reached = await self.views.outbox.has_reached(change.id, decision.person.key)
+        if not ours and not await self.approval.may_see(decision, change, reached):
+            # The same words as for an unknown id, so that they do not reveal that it exists.
+            raise NotFound(NO_PROPOSAL_SENTENCE, id=decision.id)
+        if decision.revision not in (0, change.proposal.revision):
+            return await self.views.build_answer([say(_REPLACED)], [change], decision)
+        is_others = change.state == "applying" and change.decision_seq != decision.seq
+        if is_others and change.id in [one.id for one in await self.ledger.list_abandoned()]:
+            change = await self.lifecycle.end_abandoned(change)
+        # Expiry is checked here, too, because the periodic check may not have run yet.
+        if change.state == "open" and change.proposal.expires_at <= self.lifecycle.clock():
+            change = await self.lifecycle.close(change, "expired", None)
+        if change.state == "expired" and action != "undo":
+            raise Expired(id=change.id)
+        try:
+            match action:
+                case "approve":
+                    return await self._approve(change, decision, reached)
+                case "deny":
+                    return await self._deny(change, decision, reached)
+                case "undo":
+                    return await self.undo.undo(change, decision, reached)
+        except NotAllowed as error:
+            error.values.setdefault("right", "approve")
+            raise
+
+    async def _approve(self, change: Change, decision: DecisionRequest, reached: bool) -> Answer:
+        """Record the approval. Claim and apply the change once enough people have approved it."""
+        if change.is_untouched and change.decision_seq == decision.seq:
+            await self._check_again(change, decision, reached)
+        if change.state == "open":
+            await self.approval.check_approval(decision.person, decision.address, change, reached)
+            if not decision.is_click and not await self._is_seen(change, decision, reached):
+                return await self._show_whole(change, decision, reached)
+            applier = self.appliers.get(change.draft.applier)
+            if isinstance(applier, CheckedApplier):
+                await applier.check_asker(change.draft)
+            count = self.approval.approvers(change.proposal).count
+            if count > 1 or change.consents:
+                before = await self.views.without_void(change)
+                change = await self._consent(change, decision)
+                counted = await self._count_consents(change, decision)
+                if change.state == "open" and len(counted) < count:
+                    known = [consent.person.key for consent in before.consents]
+                    words = _ONE_MORE if decision.person.key in known else ""
+                    words = words if len(counted) == len(change.consents) else _UNCOUNTED
+                    return await self.views.describe_state(
+                        change, decision, say(words) if words else ""
+                    )
+                if change.state == "open":
+                    await self._withdraw_others(change, counted)
+        if change.state == "open":
+            # Reserve before the claim: if the budget refuses, the proposal stays open.
+            await self.lifecycle.reserve_payment(change, decision.seq)
+            change = await self.ledger.claim(
+                change.id, decision.seq, decision.person, self.lifecycle.clock()
+            )
+            if change.decision_seq != decision.seq:  # another event claimed it first
+                await self.lifecycle.settle_payment(change, decision.seq)
+        unaudited = ""
+        if change.state == "applying" and change.decision_seq == decision.seq:
+            rule = await self.approval.rule_of(decision.person, decision.address, change)
+            change, unaudited = await self.lifecycle.apply(change, rule, decision.show_progress)
+            await self.lifecycle.settle_payment(change, decision.seq)
+        return await self.views.describe_state(change, decision, unaudited)
+
+    async def _is_seen(self, change: Change, decision: DecisionRequest, reached: bool) -> bool:
+        """Return whether the person who typed `approve` can have seen all of the change where they
+        typed it. A button is only under a card that shows everything."""
+        proposal, here, asked = change.proposal, decision.address, change.proposal.address
+        if decision.code:
+            return decision.code == _code(change, decision)
+        # What a program asked for with a token of theirs, they need not have seen.
+        is_asker = not proposal.asker.is_bot and proposal.asker.key == decision.person.key
+        is_here = asked.is_shared and asked.is_same_channel(here)
+        if not (is_asker or is_here or reached or asked.conversation == here.conversation):
+            return False
+        if self.approval.policy.platforms.get(here.platform, NO_RIGHTS).has_room:
+            return True
+        found = await self.ledger.list_of_conversation(asked.conversation, MAX_LISTED_CHANGES)
+        beside = {one.id: one for one in [*found, change] if one.proposal.seq == proposal.seq}
+        shown = [await self.views.card(one) for one in beside.values()]
+        return cards.is_short([cards.describe_whole(card) for card in shown])
+
+    async def _show_whole(self, change: Change, decision: DecisionRequest, reached: bool) -> Answer:
+        """Return the answer with all of the change and the words that confirm it. Values are not
+        shown to the readers of another place."""
+        here = decision.address
+        if here.is_shared and not here.is_same_channel(change.proposal.address):
+            return Answer(say(_READ_ELSEWHERE, id=change.id), "failed", is_private=True)
+        card = await self.views.card(change, decision.person, here, reached)
+        hint = f"approve {change.id}-{_code(change, decision)}"
+        words = say(_READ_FIRST, id=change.id, hint=hint)
+        return Answer(f"{words}\n\n{cards.describe_whole(card)}", "failed")
+
+    async def _consent(self, change: Change, decision: DecisionRequest) -> Change:
+        """Record one of several approvals. The audit log is written first: if that fails, raise
+        AuditRefused and record nothing."""
+        consent = Consent(decision.person, decision.address, self.lifecycle.clock())
+        if decision.person.key not in [one.person.key for one in change.consents]:
+            with_theirs = replace(change, decider=decision.person, decision_seq=decision.seq)
+            rule = await self.approval.rule_of(decision.person, decision.address, change)
+            await self.lifecycle.audit.write("change-consent-added", with_theirs, rule)
+        change = await self.ledger.consent(change.id, consent)
+        self.lifecycle.on_change()
+        return change
+
+    async def _count_consents(self, change: Change, decision: DecisionRequest) -> Sequence[Consent]:
+        """Return the approvals that count now, one for each person, including that of the person
+        who decides. Accounts that belong to one person count once."""
+        own = self.approval.canonical_person(decision.person.key)
+        counted = {}
+        for given in change.consents:
+            key = self.approval.canonical_person(given.person.key)
+            if key not in counted and (
+                given.person.key == decision.person.key
+                or (key != own and await self.views.counts(given, change))
+            ):
+                counted[key] = given
+        return list(counted.values())
+
+    async def _withdraw_others(self, change: Change, counted: Sequence[Consent]) -> None:
+        """Remove the approvals that did not count, so that the card names only the people who
+        approved it."""
+        keys = [given.person.key for given in counted]
+        others = [one.person.key for one in change.consents if one.person.key not in keys]
+        if others:
+            await self.ledger.withdraw_consents(change.id, others)
+
+    async def _check_again(self, change: Change, decision: DecisionRequest, reached: bool) -> None:
+        """Check the rights again for a claimed change of which nothing was written before a crash.
+
+        Rights may have changed since the claim. If they no longer suffice, reopen the change and
+        raise NotAllowed or StatusUnknown.
+        """
+        try:
+            await self.approval.check_approval(decision.person, decision.address, change, reached)
+            needed = self.approval.approvers(change.proposal).count
+            if needed > 1:
+                counted = await self._count_consents(change, decision)
+                if len(counted) < needed:
+                    raise NotAllowed(_UNCOUNTED)
+                await self._withdraw_others(change, counted)
+        except (NotAllowed, StatusUnknown):
+            await self.ledger.release(change.id, change.decision_seq)
+            await self.lifecycle.settle_payment(await self.ledger.get(change.id), decision.seq)
+            self.lifecycle.on_change()
+            raise
+
+    async def _deny(self, change: Change, decision: DecisionRequest, reached: bool) -> Answer:
+        """Deny an open proposal and return the answer."""
+        if change.state == "open":
+            await self.approval.check_denial(decision.person, decision.address, change, reached)
+            rule = await self.approval.rule_of(decision.person, decision.address, change)
+            change = await self.lifecycle.close(change, "denied", decision.person, rule)
+        return await self.views.describe_state(change, decision)
+
+    async def result(self, id: str, seq: int) -> tuple[str, str]:
+        """Return the result and the title of the run that the event `seq` approved; two empty
+        strings for any other change."""
+        change = await self.ledger.get(id)
+        if change.decision_seq != seq:
+            return "", ""
+        return self.views.builder.kind(change).read_result(change), change.draft.title
+
+
+def _code(change: Change, decision: DecisionRequest) -> str:
+    """Return the code by which this person confirms the change."""
+    return confirmation_code(
+        change.id, decision.person, change.proposal.created_at, change.proposal.revision
+    )
 
 
 @dataclass(frozen=True, slots=True)

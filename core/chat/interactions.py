@@ -17,8 +17,8 @@ from core.base.errors import NotStored
 from core.base.i18n import say, use_locale
 from core.base.tasks import BackgroundTasks
 from core.chat.people import People
-from core.domain.conversation_ports import Inbox, StatusBoard
 from core.domain.messages import Address, Attachment, Message, Person, Quote
+from core.domain.ports import Inbox, StatusBoard
 from core.domain.records import Action, QuickCommand, Receipt
 
 RESTARTING = "I'm about to restart. Try again in a minute."

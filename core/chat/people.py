@@ -9,9 +9,9 @@ from core.domain.messages import Address, Person
 from core.domain.records import Verdict
 from core.money.budget import Budget
 from core.people.audit import Audit
-from core.people.directory_rows import SqlDirectory
+from core.people.directory import SqlDirectory
+from core.people.page_accounts import OwnerNames, PageAccounts
 from core.people.policy import Policy
-from core.people.ports import OwnerNames, PageAccounts
 from core.people.rules import NO_RIGHTS, OWNER_ID
 
 

@@ -25,8 +25,7 @@ from typing import Any
 from core.base.errors import BadInput, TooLarge
 from core.base.i18n import format_number, say
 from core.base.text import clean_text, make_code_block, run_off_loop, split_text
-from core.domain.file_text import too_large
-from core.domain.messages import File, Message
+from core.domain.messages import File, Message, too_large
 from core.domain.records import QuickCommand
 
 MAX_INPUT_FILE_BYTES = 256_000

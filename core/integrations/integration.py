@@ -19,14 +19,13 @@ from pydantic import SecretStr
 from core.base.http import HttpClient, Proxies
 from core.base.openai import ModelServerClient
 from core.changes.approval import ApprovalConfig
-from core.changes.ports import Applier
+from core.changes.kinds import Applier
 from core.chat.approval_notices import PersonNoticeService
 from core.chat.people import People
-from core.domain.conversation_ports import RequestBoard, StatusBoard
 from core.domain.messages import File, Person
-from core.domain.platform import ChatPlatform, Platform
+from core.domain.platforms import ChatPlatform, Platform
+from core.domain.ports import Model, QuickCommands, RequestBoard, StatusBoard, ToolSource
 from core.domain.records import Health, Outcome, Remote, ToolContext
-from core.domain.tool_ports import Model, QuickCommands, ToolSource
 from core.integrations.settings import SettingsPart, Switch
 from core.journal.conversations import Conversations
 from core.journal.peers import Alone, Peers

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.domain.conversation_ports import Files, Inbox, ThreadMap
+from core.domain.ports import Files, Inbox, ThreadMap
 from core.journal.journal import Journal
-from core.people.outbox import Outbox
+from core.people.notices import Outbox
 
 
 @dataclass(frozen=True, slots=True)

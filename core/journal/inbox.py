@@ -15,8 +15,8 @@ from typing import Protocol, TypeVar
 
 from core.base.errors import Forgotten, NotStored, TooManyDeliveries
 from core.commands import grammar
-from core.domain.conversation_ports import TurnHandler
 from core.domain.messages import Answer, Item, Message, decode_json, encode_json
+from core.domain.ports import TurnHandler
 from core.domain.records import (
     ALL_CONVERSATIONS,
     FINAL_STATES,

@@ -16,8 +16,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from core.base.errors import Superseded, TakenOver
 from core.changes import ledger as changes
-from core.domain.conversation_ports import TransactionStep
 from core.domain.messages import Answer, Card, Item, Message, Post, Usage, decode_json, encode_json
+from core.domain.ports import TransactionStep
 from core.domain.records import (
     ALL_CONVERSATIONS,
     FINAL_STATES,

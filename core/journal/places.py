@@ -11,7 +11,7 @@ Each waiting turn has a number, its `position`; the smallest one runs first. Its
   messages have arrived, the turn's round becomes the present one.
 
 `TurnQueue` keeps this order in memory, for a process with a database of its own. If processes share
-a database, `ponte_line_up` and `ponte_next` implement it in SQL (core/journal/queue_functions.py).
+a database, `ponte_line_up` and `ponte_next` implement it in SQL (core/journal/shared_functions.py).
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from core.journal.fetched_turns import FetchedTurns, WaitForRoom
+from core.journal.turn_rows import FetchedTurns, WaitForRoom
 from core.store.database import SqlConnection
 from core.store.postgres import CONNECTION_OPTIONS, create_statement_pool, end_each_statement
 

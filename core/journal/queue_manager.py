@@ -19,7 +19,7 @@ from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Job, Status
 from procrastinate.manager import JobManager, get_channel_for_queues
 
-from core.journal.fetched_turns import FetchedTurns, WaitForRoom
+from core.journal.turn_rows import FetchedTurns, WaitForRoom
 
 log = structlog.get_logger("jobs")
 FETCH_RETRY_SECONDS = 0.2
@@ -34,8 +34,8 @@ FETCH_JOB_SQL = (
 )
 """Procrastinate's query for a job, through `ponte_fetch`, which also begins the job's turn. That
 function keeps the query plan fast while the table has no statistics (issue 1242;
-tests/contract/test_queue_plan.py; core/journal/queue_functions.py). Where kernels run, the turn may
-have to begin in another process. A decision has no lock; it begins later."""
+tests/contract/test_queue_plan.py; core/journal/shared_functions.py). Where kernels run, the turn
+may have to begin in another process. A decision has no lock; it begins later."""
 ANNOUNCE_SQL = (
     "SELECT pg_notify('procrastinate_queue_v1#' || queue_name, '{}') FROM procrastinate_jobs"
     " WHERE lock = %(lock)s AND status = 'todo'"

@@ -45,7 +45,7 @@ INBOX = TableDeclaration(
               "state = 'undeliverable' AND is_notified = 0"),
         Index("inbox_waiting", "person", "is_decision = 0 AND state = 'new'"),
         Index("inbox_owner", "owner", "is_stop_requested = 1", shared=True),
-        # Each lookup of the queue (core/journal/queue_functions.py) needs one of these indexes.
+        # Each lookup of the queue (core/journal/shared_functions.py) needs one of these indexes.
         # It is the only one in the order of the lookup. So the query plan does
         # not depend on statistics, which Postgres lacks when a burst of messages arrives.
         Index("inbox_flow", f"{SENDER_KEY}, position", IS_OPEN_TURN, shared=True),

@@ -1,8 +1,10 @@
-"""Turns as the journal reads them from their rows."""
+"""Turns as the journal reads them from their rows, and what the workers of a process know of the
+turns whose jobs they fetched.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from core.domain.messages import Answer, Item, Message, Post, decode_json
@@ -48,7 +50,7 @@ def read_turn(connection: SqlConnection, row: SqlRow, *, has_records: bool = Tru
 
 
 def turn_begun_by_fetch(seq: int, begun: Mapping[str, Any]) -> Turn:
-    """Return the turn of a result of `ponte_begin` (core.journal.shared_statements.py)."""
+    """Return the turn of a result of `ponte_begin` (core.journal.shared_functions.py)."""
     refusal, _, limit = begun["refusal"].partition(":")
     record = begun["record"]
     return Turn(
@@ -65,3 +67,28 @@ def read_items(connection: SqlConnection, seq: int) -> tuple[Item, ...]:
     """Return the transcript items of a turn, oldest first."""
     rows = connection.execute("SELECT item FROM items WHERE seq = ? ORDER BY id", (seq,))
     return tuple(decode_json(Item, row["item"]) for row in rows)
+
+
+WaitForRoom = Callable[[Iterable[str] | None], Awaitable[bool]]
+"""Waits until a job of these queues may begin. Returns False if the worker must fetch no more."""
+
+
+class FetchedTurns:
+    """The state that the job manager writes (core/journal/queue_manager.py) and `Jobs` reads.
+    `owner` is the id of the process, for which fetched turns begin."""
+
+    def __init__(self, owner: str) -> None:
+        self.owner = owner
+        self.ids: list[int] = []
+        """The ids of the running workers, as in the table `procrastinate_workers`."""
+        self.ended: set[int] = set()
+        """The `seq` of turns that this process ended. The transaction that ended a turn also
+        deleted its job."""
+        self.messages: dict[int, tuple[str, float]] = {}
+        """The messages of fetched turns that had not begun, as JSON, and when they were stored
+        (seconds since 1970), by `seq`."""
+        self.begun: dict[int, dict[str, Any]] = {}
+        """What `ponte_begin` returned of turns that began with the fetch, by `seq`, until a handler
+        takes it."""
+        self.has_kernels = False
+        """Whether any process may have had a kernel at the last fetch."""

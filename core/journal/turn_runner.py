@@ -18,7 +18,7 @@ import structlog
 
 from core.base.errors import NotStored
 from core.base.retry import Backoff, retry
-from core.domain.conversation_ports import TurnHandler
+from core.domain.ports import TurnHandler
 from core.domain.records import CRASHED_REASON, FINAL_STATES
 from core.journal.places import CRASHES_BEFORE_ALONE, Places, Sender, TurnQueue
 from core.observability import metrics

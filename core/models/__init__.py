@@ -11,8 +11,8 @@ from pydantic import SecretStr
 from core.base.errors import NoKey, PonteError
 from core.base.http import HttpAnswer, HttpUnreadable
 from core.base.i18n import say
+from core.domain.ports import Model
 from core.domain.records import DoctorFinding, Health, Remote
-from core.domain.tool_ports import Model
 from core.integrations.integration import (
     CHECK_TIMEOUT_SECONDS,
     IntegrationDependencies,

@@ -28,7 +28,7 @@ from core.domain.records import (
     RoundRequest,
     TextWithdrawn,
 )
-from core.models.answer_reader import ModelAnswer, read_object
+from core.models.answer_reader import ModelAnswer, read_object, remove_thoughts
 from core.models.model_input import (
     estimate_max_tokens,
     find_turn_starts,
@@ -44,18 +44,17 @@ from core.models.model_server import (
     is_locked,
     read_events,
 )
-from core.models.responses_api import (
+from core.models.own_history import (
     END_EVENTS,
     MAX_OUTPUT_FIELD,
     RESPONSES_PATH,
     START_EVENTS,
     ResponsesReader,
+    RoundHistory,
     build_response_body,
     has_other_speakers,
     read_response,
 )
-from core.models.round_history import RoundHistory
-from core.models.thoughts import remove_thoughts
 
 log = structlog.get_logger("model")
 LOCK_BACKOFF = Backoff(1.0)

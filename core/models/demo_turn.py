@@ -11,8 +11,8 @@ from typing import Any
 from core.base.i18n import plural, say
 from core.base.text import clean_text, make_code_block, to_one_line, truncate_with_note
 from core.domain.messages import CONTEXT_NAME, NOTE_NAME, Item
+from core.domain.ports import SAMPLE_TABLES_PHRASE
 from core.domain.records import INTERRUPTED_TEXT, RoundRequest, text_for_person
-from core.domain.tool_ports import SAMPLE_TABLES_PHRASE
 
 PYTHON_TOOL, QUERY_TOOL, BRIDGE_TOOL = "run_python", "nocodb_query", "nocodb_execute"
 MAX_ROWS = 20

@@ -16,15 +16,18 @@ from dataclasses import replace
 
 from core.base.errors import NotFound
 from core.base.openai import Json
-from core.domain.file_text import (
+from core.domain.messages import (
+    CONTEXT_NAME,
     DOCUMENT_TYPE,
     MAX_FILE_TEXT_CHARACTERS,
+    NOTE_NAME,
     PICTURE_TYPES,
+    File,
+    Item,
     decode_file_text,
     file_kind,
     find_encoding,
 )
-from core.domain.messages import CONTEXT_NAME, NOTE_NAME, File, Item
 from core.money.allowances import MAX_DOCUMENT_TOKENS
 from core.money.usage import MAX_PICTURE_TOKENS
 

@@ -21,7 +21,6 @@ from typing import Any
 
 import structlog
 
-from core.base.error_table import ErrorTable, on
 from core.base.errors import (
     ModelDown,
     ModelError,
@@ -34,6 +33,7 @@ from core.base.errors import (
     UnknownModel,
     WrongKey,
 )
+from core.base.http_errors import ErrorTable, on
 from core.base.openai import (
     IDENTIFIER,
     REQUEST_TIMEOUT_SECONDS,

@@ -19,7 +19,6 @@ from core.base.errors import ModelError, NoKey, PonteError, UnknownModel
 from core.base.i18n import say
 from core.base.openai import ModelServerClient, ModelServerFault
 from core.domain.records import Health, ModelEvent, Remote, RoundCompleted, RoundRequest
-from core.models.chat_completions_api import ChatCompletionsApi
 from core.models.conversations_api import ConversationsApi
 from core.models.model_input import ReadFile
 from core.models.model_server import (
@@ -30,7 +29,7 @@ from core.models.model_server import (
     lacks_endpoint,
     unknown_model_error,
 )
-from core.models.responses_api import OwnHistoryApi, ResponsesApi
+from core.models.own_history import ChatCompletionsApi, OwnHistoryApi, ResponsesApi
 
 log = structlog.get_logger("model")
 Level = Literal["conversations", "responses", "chat"]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from core.base.errors import ModelDown, PonteError
 from core.base.i18n import say
 from core.domain.messages import Item, Person, Usage
+from core.domain.ports import Model
 from core.domain.records import (
     DoctorFinding,
     Remote,
@@ -23,7 +24,6 @@ from core.domain.records import (
     Thread,
     ToolSpec,
 )
-from core.domain.tool_ports import Model
 
 TRIAL_INSTRUCTIONS = "You take part in a test. Answer in English and as briefly as possible."
 TEXT_QUESTION = "Count from 1 to 20 in digits, with a space between two numbers."

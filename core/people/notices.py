@@ -1,13 +1,26 @@
-"""Notices to one person that answer no message, as that their sign-in link was replaced."""
+"""Notices to people, and the outbox that stores them until they are sent: copies of cards for their
+approvers, reminders, notices of expiry, and notices to one person.
+"""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from core.base.i18n import say
+from core.domain.changes import ApprovalNotice, NoticeKind, NoticeStage
+from core.domain.messages import Person, ReplyTo, decode_json, encode_json
+from core.store.database import (
+    SqlConnection,
+    SqlRow,
+    SqlStore,
+    query,
+    select_value,
+    transaction,
+)
 
 LINK_RENEWED, ACCESS_REMOVED = "link-renewed", "access-removed"
 """Kinds of notices whose id is the SHA-256 of the sign-in token that ended."""
@@ -86,3 +99,175 @@ class PersonNotice:
         shows it. Raise KeyError for a kind that only a newer version knows."""
         values = {name: escape(value) for name, value in self.values.items()}
         return say(SENTENCES[self.kind], **values)
+
+
+_DUE_CONDITIONS: dict[NoticeStage, str] = {
+    "asked": "state IN ('open', 'applying') AND state = 'open' AND last_notice = ''",
+    "reminded": "state IN ('open', 'applying') AND state = 'open' AND last_notice = 'asked'",
+    "expired": "state = 'expired' AND last_notice <> 'expired' AND last_notice <> 'never'",
+}
+"""The SQL condition for the changes that need the notice of a stage next, by stage.
+
+`state IN (...)` repeats the condition of the partial index `changes_open`. SQLite uses a partial
+index only if the query contains its condition (sqlite.org/partialindex.html).
+"""
+
+
+PERSON_NOTICE_SECONDS = 90 * 86_400.0
+"""How long a notice to a person waits for them. The first one after that time deletes it."""
+
+
+class Outbox(SqlStore):
+    """Notices that Ponte sends unasked, each stored before it is posted."""
+
+    async def list_due(self, stage: NoticeStage, created_before: float) -> Sequence[str]:
+        """Return the ids of the changes made before `created_before` that need the notice of this
+        stage next, oldest first."""
+        sql = (
+            f"SELECT id FROM changes WHERE {_DUE_CONDITIONS[stage]} AND created_at < ?"  # noqa: S608 - ours
+            " ORDER BY created_at"
+        )
+        return await self._select(sql, created_before)
+
+    @transaction
+    def record_notices(
+        self,
+        connection: SqlConnection,
+        change: str,
+        stage: NoticeStage,
+        outgoing: Sequence[ApprovalNotice],
+    ) -> None:
+        """Store the notices of a stage for a change, once: a second call for the stage stores
+        nothing."""
+        sql = "SELECT conversation FROM changes WHERE id = ?"
+        if (conversation := select_value(connection, sql, change)) is None:
+            return
+        connection.lock_key(conversation)
+        due = f"UPDATE changes SET last_notice = ? WHERE id = ? AND {_DUE_CONDITIONS[stage]}"  # noqa: S608 - ours
+        # The UPDATE matches once, so only the first caller stores the notices of a stage.
+        if connection.execute(due, (stage, change)).rowcount:
+            for one in outgoing:
+                _put_notice(connection, one)
+
+    async def list_unposted(self) -> Sequence[ApprovalNotice]:
+        """Return the notices that are not posted yet, oldest first."""
+        return await self._select_notices("state IN ('new', 'posting') ORDER BY created_at")
+
+    async def list_copies(self, change: str) -> Sequence[ApprovalNotice]:
+        """Return the posted copies of the change's card."""
+        return await self._select_notices(
+            "change = :change AND kind = 'copy' AND state = 'posted' ORDER BY person", change=change
+        )
+
+    async def has_reached(self, change: str, person: str) -> bool:
+        """Return whether a copy of the change's card was posted to that person (a key), or may have
+        been."""
+        found = await self._select_notices(
+            "change = :change AND kind = 'copy' AND person = :person"
+            " AND state IN ('posting', 'posted', 'removed')",
+            change=change, person=person,
+        )  # fmt: skip
+        return bool(found)
+
+    async def list_outdated(self, kind: NoticeKind = "copy") -> Sequence[ApprovalNotice]:
+        """Return the posted copies, or cards in lists, that show an older version of their change,
+        oldest first."""
+        return await self._select_notices(
+            "kind = :kind AND state = 'posted'"
+            " AND drawn_version < (SELECT version FROM changes WHERE id = change) ORDER BY"
+            " created_at",
+            kind=kind,
+        )
+
+    @transaction
+    def put(self, connection: SqlConnection, outgoing: ApprovalNotice) -> None:
+        """Store the notice. If its change was forgotten meanwhile, store it without its text and
+        names."""
+        sql, id = "SELECT conversation FROM changes WHERE id = ?", outgoing.change
+        if (conversation := select_value(connection, sql, id)) is None:
+            if outgoing.kind == "person":
+                _put_notice(connection, outgoing)
+            return
+        connection.lock_key(conversation)
+        gone = select_value(connection, "SELECT erasure_reason FROM changes WHERE id = ?", id)
+        _put_notice(connection, without_names(outgoing) if gone else outgoing)
+
+    @query
+    def list_person_notices(self, connection: SqlConnection, person: str) -> Sequence[PersonNotice]:
+        """Return the notices that wait for this person (a key), oldest first."""
+        rows = connection.execute(
+            "SELECT change, text, created_at FROM outbox WHERE person = ? AND kind = 'person'"
+            " AND state = 'new' ORDER BY created_at",
+            (person,),
+        )
+        return [PersonNotice.read(row["change"], row["text"], row["created_at"]) for row in rows]
+
+    async def remove_person_notice(self, person: str, id: str) -> bool:
+        """Delete a notice that the person has got. Return False if there is none."""
+        sql = "DELETE FROM outbox WHERE change = ? AND kind = 'person' AND person = ?"
+        return bool(await self._execute(sql, id, person))
+
+    @query
+    def _select_notices(
+        self, connection: SqlConnection, /, where: str, **values: str
+    ) -> Sequence[ApprovalNotice]:
+        statement = f"SELECT * FROM outbox WHERE {where}"  # noqa: S608 - one of the above
+        return [_notice_of(row) for row in connection.execute(statement, values)]
+
+
+def put_person_notice(connection: SqlConnection, person: Person, notice: PersonNotice) -> None:
+    """Store a notice to a person, and delete those that nobody fetched for a long time."""
+    connection.execute(
+        "DELETE FROM outbox WHERE kind = 'person' AND created_at < ?",
+        (notice.created_at - PERSON_NOTICE_SECONDS,),
+    ).close()
+    _put_notice(connection, ApprovalNotice(notice.id, "person", person, text=notice.stored_text))
+
+
+def forget_notices(connection: SqlConnection, change: str) -> None:
+    """Delete the change's notices that are not begun yet, and remove the texts and names from the
+    others."""
+    connection.execute("DELETE FROM outbox WHERE change = ? AND state = 'new'", (change,))
+    for row in connection.execute("SELECT * FROM outbox WHERE change = ?", (change,)).fetchall():
+        _put_notice(connection, without_names(_notice_of(row)))
+
+
+def without_names(one: ApprovalNotice) -> ApprovalNotice:
+    """Return the notice without its text and without people's names."""
+    person = replace(one.person, name="")
+    to = replace(one.reply_to, asker=replace(one.reply_to.asker, name="")) if one.reply_to else None
+    return replace(one, person=person, reply_to=to, text="")
+
+
+def _put_notice(connection: SqlConnection, one: ApprovalNotice) -> None:
+    connection.execute(
+        "INSERT INTO outbox (change, kind, person, recipient, reply_to, locale, text, post, state,"
+        " drawn_version, created_at) VALUES (:change, :kind, :person, :recipient, :reply_to,"
+        " :locale, :text, :post, :state, :drawn_version, :created_at)"
+        " ON CONFLICT (change, kind, person) DO UPDATE SET"
+        " recipient = excluded.recipient, reply_to = excluded.reply_to, locale = excluded.locale,"
+        " text = excluded.text, post = excluded.post, state = excluded.state,"
+        " drawn_version = excluded.drawn_version",
+        {
+            "change": one.change,
+            "kind": one.kind,
+            "person": one.person.key,
+            "recipient": encode_json(one.person),
+            "reply_to": encode_json(one.reply_to) if one.reply_to else "",
+            "locale": one.locale,
+            "text": one.text,
+            "post": one.post,
+            "state": one.state,
+            "drawn_version": one.drawn_version,
+            "created_at": time.time(),
+        },
+    )
+
+
+def _notice_of(row: SqlRow) -> ApprovalNotice:
+    values: dict[str, Any] = {name: row[name] for name in ("change", "kind", "locale", "text")}
+    return ApprovalNotice(
+        **values, person=decode_json(Person, row["recipient"]),
+        reply_to=decode_json(ReplyTo, row["reply_to"]) if row["reply_to"] else None,
+        post=row["post"], state=row["state"], drawn_version=row["drawn_version"],
+    )  # fmt: skip

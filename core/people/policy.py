@@ -41,27 +41,25 @@ from core.base.errors import StatusUnknown
 from core.base.tasks import BoundedDict, run_together
 from core.domain.messages import Address, Person
 from core.domain.records import Verdict
-from core.people.reasons import (
-    DEFAULT_REASONS,
-    GUEST_DECISION_REASON,
-    GUEST_REASON,
-    NAME_TOO_LONG,
-    PROGRAM_DECISION_REASON,
-    RULE_REASONS,
-    STAND_IN_REASON,
-    UNKNOWN_STATUS_REASON,
-)
 from core.people.rules import (
     ADMINS_RULE,
     ALLOW_RULE,
     BASIC_RIGHTS,
     DECISION_RIGHTS,
+    DEFAULT_REASONS,
     DEFAULT_RULE,
     EVERYBODY_NAME,
+    GUEST_DECISION_REASON,
+    GUEST_REASON,
+    NAME_TOO_LONG,
     NAMED_RIGHTS,
     NO_RIGHTS,
     OWNER_ID,
     PEOPLE_SETS,
+    PROGRAM_DECISION_REASON,
+    RULE_REASONS,
+    STAND_IN_REASON,
+    UNKNOWN_STATUS_REASON,
     AccessConfig,
     DailyTurns,
     PlaceReading,

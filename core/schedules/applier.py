@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from core.base.errors import NotFound, ToolError
-from core.changes.ports import Batch
+from core.changes.kinds import Batch
 from core.domain.changes import Change, Draft, RowCheck, RowWrite
 from core.domain.messages import ReplyTo, decode_json
 from core.schedules.kind import SCHEDULE_APPLIER

@@ -9,12 +9,12 @@ from core.base.i18n import say
 from core.base.markdown import quote_inert
 from core.changes.kinds import Kind
 from core.domain.changes import Change, Draft
-from core.schedules.rule_words import describe_rule
 from core.schedules.schedule import SCHEDULE_CHANGED, read_row
 from core.schedules.words import (
     build_schedule_title,
     describe_cost,
     describe_management,
+    describe_rule,
     describe_times,
 )
 

@@ -18,9 +18,7 @@ from core.domain.messages import Answer, Message, Person, ReplyTo, decode_json, 
 from core.domain.records import FINAL_STATES, Receipt
 from core.journal.inbox import SqlInbox
 from core.journal.tables import OPEN_STATE_LIST
-from core.people.notices import PersonNotice
-from core.people.outbox import put_person_notice
-from core.schedules.rules import next_after
+from core.people.notices import PersonNotice, put_person_notice
 from core.schedules.schedule import (
     KEPT_RUNS,
     MAX_FAILED_RUNS,
@@ -34,6 +32,7 @@ from core.schedules.schedule import (
     ScheduleRule,
     ScheduleRun,
     make_run_message,
+    next_after,
 )
 from core.store.database import Database, SqlConnection, SqlRow
 from core.turn.origins import PauseReason, SkipReason

@@ -26,9 +26,8 @@ from core.schedules.schedule import Schedule, ScheduleFilter, ScheduleState
 from core.store.database import Database, has_rows
 
 if TYPE_CHECKING:
-    from core.schedules.origin import ScheduleOrigin
     from core.schedules.rows import Schedules
-    from core.schedules.scheduler import Scheduler
+    from core.schedules.runs import ScheduleOrigin, Scheduler
     from core.schedules.service import ScheduleConfig, ScheduleService
 
 CHANGED = "schedules"
@@ -93,22 +92,21 @@ class Scheduling:
     async def answer(self, turn: Turn, command: TypedCommand, *, is_demo: bool) -> Answer:
         """Carry out a typed command about schedules. `is_demo`: the demo model answers. Raise
         NotFound, NotAllowed, StatusUnknown or BadSchedule."""
-        from core.schedules.commands import ScheduleCommands
+        from core.schedules.service import ScheduleCommands
 
         return await ScheduleCommands(self.service, is_demo, self.clock).answer(turn, command)
 
     @cached_property
     def origin(self) -> ScheduleOrigin:
         """The turns of runs."""
-        from core.schedules.origin import ScheduleOrigin
+        from core.schedules.runs import ScheduleOrigin
 
         return ScheduleOrigin(self.store, self.people, self.platforms.messengers, self.wake)
 
     @cached_property
     def scheduler(self) -> Scheduler:
         """The timer that starts runs."""
-        from core.schedules.reports import ScheduleReports
-        from core.schedules.scheduler import Scheduler
+        from core.schedules.runs import Scheduler, ScheduleReports
 
         reports = ScheduleReports(
             self.store, self.platforms.messengers, self.changes.approval, self.notices.wake

@@ -14,8 +14,8 @@ from core.base.i18n import LANGUAGE, use_locale
 from core.base.markdown import find_addresses
 from core.domain.changes import Draft, RowWrite
 from core.domain.messages import ReplyTo, decode_json, encode_json
+from core.domain.ports import Tool
 from core.domain.records import Health, Outcome, ToolContext, Viewer
-from core.domain.tool_ports import Tool
 from core.schedules.applier import ScheduleServices
 from core.schedules.kind import SCHEDULE_APPLIER, SCHEDULE_KIND
 from core.schedules.schedule import ScheduleDraft, ScheduleRule, make_row, read_row

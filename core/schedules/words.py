@@ -1,14 +1,228 @@
-"""Words that show schedules to people: titles, due times and states."""
+"""Schedules in words, in the language of the current task: their titles, rules, due times and
+states.
+"""
 
 from __future__ import annotations
 
-from core.base.i18n import plural, say
+import re
+from calendar import monthrange
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, time
+
+from core.base.i18n import babel_locale, plural, say
 from core.base.markdown import escape_markdown, quote_inert
 from core.base.text import to_one_line
-from core.schedules.rule_words import describe_date, describe_rule, local_time
-from core.schedules.rules import find_clock_changes, next_dates
-from core.schedules.schedule import BadSchedule, Schedule, ScheduleDraft, ScheduleKind
+from core.schedules.schedule import (
+    MONTHS,
+    WEEKDAYS,
+    BadSchedule,
+    Schedule,
+    ScheduleDraft,
+    ScheduleKind,
+    ScheduleRule,
+    find_clock_changes,
+    get_zone,
+    is_twice,
+    next_dates,
+    parse_field_number,
+)
 from core.turn.origins import PauseReason
+
+_WORKING_DAYS = (1, 2, 3, 4, 5)
+_NTH_WEEKDAY = {
+    1: "on the first {day} of each month at {times}",
+    2: "on the second {day} of each month at {times}",
+    3: "on the third {day} of each month at {times}",
+    4: "on the fourth {day} of each month at {times}",
+    5: "on the fifth {day} of a month at {times}",
+}
+STATE_SENTENCES = {
+    "active": "active", "paused": "paused", "ended": "ended",
+}  # fmt: skip
+REASON_SENTENCES = {
+    "person": "somebody paused it",
+    "rights": "its owner has no permission for it in its place",
+    "failures": "several of its runs failed",
+    "restored": "this Ponte was restored from a backup",
+    "owner": "its new owner has not accepted it yet",
+}
+"""Why a schedule is paused, by its reason."""
+RUN_SENTENCES = {
+    "queued": "in progress", "done": "done", "failed": "failed", "stopped": "stopped",
+    "skipped": "skipped", "missed": "missed",
+}  # fmt: skip
+"""The result of a run, by its state."""
+MAX_TIMES_IN_WORDS = 6
+"""A rule with more times of day than this is shown as its five fields."""
+
+
+def describe_rule(draft: ScheduleDraft) -> str:
+    """Return when the schedule runs, as in `every day at 9:00 AM`. The time zone is not included.
+    A rule that no sentence covers is shown as its five fields."""
+    if draft.rule.run_at:
+        when = local_time(draft.rule.run_at, draft.time_zone)
+        return say("once, on {when}", when=describe_date(when))
+    return _describe_cron(draft.rule) or say(
+        "by the rule {rule} (minute, hour, day, month, weekday)", rule=f"`{draft.rule.cron}`"
+    )
+
+
+def local_time(at: float, zone: str) -> datetime:
+    """Return a time in a schedule's zone; in UTC if this machine no longer knows the zone."""
+    try:
+        return datetime.fromtimestamp(at, get_zone(zone))
+    except BadSchedule:
+        return datetime.fromtimestamp(at, UTC)
+
+
+def describe_result(state: str, missed: int, *, is_late: bool) -> str:
+    """Return the result of a run, as in `done, late`. `missed` is the number of due times that a
+    row of missed runs stands for."""
+    result = say(RUN_SENTENCES[state])
+    if state == "missed":
+        result = plural("missed {count} run", "missed {count} runs", missed)
+    return f"{result}, {say('late')}" if is_late else result
+
+
+def describe_date(when: datetime) -> str:
+    """Return a date with its weekday and time, as in `Monday, November 23, 2026, 9:00 AM`. A time
+    that comes twice on that day has its offset."""
+    from babel.dates import format_date, get_timezone_gmt
+
+    words = f"{format_date(when, 'full', babel_locale())}, {_format_time(when.time())}"
+    return f"{words} ({get_timezone_gmt(when, locale=babel_locale())})" if is_twice(when) else words
+
+
+def _describe_cron(rule: ScheduleRule) -> str:
+    """Return the rule in words, "" if no sentence covers it."""
+    minute, hour, day, month, weekday = rule.cron.split()
+    if (day, month, weekday) == ("*", "*", "*") and hour == "*":
+        if step := re.fullmatch(r"\*/(\d+)", minute):
+            if 60 % int(step[1]):
+                return ""
+            return plural("every minute", "every {count} minutes", int(step[1]))
+        if minute == "0":
+            return say("every hour, on the hour")
+        if minute.isdigit():
+            return plural(
+                "every hour, {count} minute past", "every hour, {count} minutes past", int(minute)
+            )
+        return ""
+    hours, minutes = _parse_list(hour, ()), _parse_list(minute, ())
+    if not hours or not minutes or len(hours) * len(minutes) > MAX_TIMES_IN_WORDS:
+        return ""
+    times = _join([_format_time(time(h, m)) for h in hours for m in minutes])
+    told = (day, month, weekday, times)
+    return _describe_weekly(*told) or _describe_monthly(*told) or _describe_yearly(*told)
+
+
+def _describe_weekly(day: str, month: str, weekday: str, times: str) -> str:
+    if (day, month) != ("*", "*"):
+        return ""
+    if weekday == "*":
+        return say("every day at {times}", times=times)
+    found = sorted({each % 7 for each in _parse_list(weekday, WEEKDAYS)})
+    if tuple(found) == _WORKING_DAYS:
+        return say("Monday to Friday at {times}", times=times)
+    if not found:
+        return ""
+    # A week begins on Monday where people read these sentences.
+    days = _join([_weekday_name(each) for each in sorted(found, key=lambda one: (one - 1) % 7)])
+    return say("every week on {days} at {times}", days=days, times=times)
+
+
+def _describe_monthly(day: str, month: str, weekday: str, times: str) -> str:
+    if month != "*":
+        return ""
+    if day == "LW" and weekday == "*":
+        return say(
+            "on the last working day (Monday to Friday) of each month at {times}", times=times
+        )
+    if day == "L" and weekday == "*":
+        return say("on the last day of each month at {times}", times=times)
+    if day == "*" and (last := re.fullmatch(r"([0-7])L", weekday)):
+        return say(
+            "on the last {day} of each month at {times}",
+            day=_weekday_name(int(last[1])), times=times,
+        )  # fmt: skip
+    if day == "*" and (nth := re.fullmatch(r"(\w+)#([1-5])", weekday)):
+        named = _parse_list(nth[1], WEEKDAYS)
+        sentence = _NTH_WEEKDAY[int(nth[2])]
+        return say(sentence, day=_weekday_name(named[0]), times=times) if named else ""
+    days = _parse_list(day, ()) if weekday == "*" else ()
+    if not days:
+        return ""
+    listed = _join([str(each) for each in days])
+    words = say("on day {day} of each month at {times}", day=listed, times=times)
+    if len(days) > 1:
+        words = say("on days {listed} of each month at {times}", listed=listed, times=times)
+    return words + _describe_missing_days(days, range(1, 13))
+
+
+def _describe_yearly(day: str, month: str, weekday: str, times: str) -> str:
+    from babel.dates import format_skeleton
+
+    months = _parse_list(month, MONTHS)
+    if weekday != "*" or not day.isdigit() or not months:
+        return ""
+    # 2024 is a leap year, so that 29 February exists.
+    dates = [datetime(2024, each, int(day)) for each in months if _exists(each, int(day))]  # noqa: DTZ001
+    listed = _join([format_skeleton("MMMMd", each, locale=babel_locale()) for each in dates])
+    words = say("every year on {days} at {times}", days=listed, times=times) if dates else ""
+    return words and words + _describe_missing_days([int(day)], months)
+
+
+def _describe_missing_days(days: Sequence[int], months: Sequence[int]) -> str:
+    """Return which of the months lack one of the days, in brackets; "" if none does."""
+    from babel.dates import format_skeleton, get_month_names
+
+    names = get_month_names("wide", "stand-alone", babel_locale())
+    notes = [
+        say("no day {day} in {months}", day=day, months=_join([names[month] for month in missing]))
+        for day in days
+        if (missing := [month for month in months if not _exists(month, day)])
+    ]
+    if 29 in days and 2 in months:
+        date = format_skeleton("MMMMd", datetime(2024, 2, 29), locale=babel_locale())  # noqa: DTZ001
+        notes.append(say("{date} only in leap years", date=date))
+    return f" ({'; '.join(notes)})" if notes else ""
+
+
+def _exists(month: int, day: int) -> bool:
+    return day <= monthrange(2024, month)[1]
+
+
+def _parse_list(field: str, names: Sequence[str]) -> list[int]:
+    """Return the numbers of a field such as `1,15` or `MON-WED`; none if it has another form."""
+    found = list[int]()
+    for part in field.split(","):
+        first, _, last = part.partition("-")
+        ends = [parse_field_number(each, names) for each in (first, last or first)]
+        if ends[0] is None or ends[1] is None:
+            return []
+        found += range(ends[0], ends[1] + 1)
+    return sorted({*found})
+
+
+def _weekday_name(number: int) -> str:
+    from babel.dates import get_day_names
+
+    name: str = get_day_names("wide", locale=babel_locale())[(number - 1) % 7]
+    return name
+
+
+def _format_time(when: time) -> str:
+    from babel.dates import format_time
+
+    return format_time(when, "short", locale=babel_locale())
+
+
+def _join(words: Sequence[str]) -> str:
+    from babel.lists import format_list
+
+    join: Callable[..., str] = format_list
+    return join(list(words), locale=babel_locale())
+
 
 MAX_CARD_TITLE_CHARACTERS = 120
 _TITLES: dict[ScheduleKind, str] = {

@@ -26,6 +26,7 @@ from core.base.errors import SettingsError, ToolError
 from core.base.i18n import say
 from core.base.text import in_whole_characters, make_storable
 from core.domain.messages import Message, Usage
+from core.domain.ports import Tool, ToolSource
 from core.domain.records import (
     RIGHT_OF_EFFECT,
     Action,
@@ -37,7 +38,6 @@ from core.domain.records import (
     ToolSpec,
     Viewer,
 )
-from core.domain.tool_ports import Tool, ToolSource
 from core.money.usage import PaidRun
 
 _ENTRY = re.compile(r"(?P<name>\w+)\s*(?:\([^)]*\))?:\s+(?P<text>\S.*)")
@@ -298,7 +298,7 @@ class Parameters:
 
 
 class FunctionTool:
-    """A tool (`core.domain.tool_ports.Tool`) that calls an async function.
+    """A tool (`core.domain.ports.Tool`) that calls an async function.
 
     Its description and schema come from the function's docstring and type hints. `name` and
     `description` replace those of the function. Ponte passes the ToolContext to a parameter of that

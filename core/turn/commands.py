@@ -18,15 +18,15 @@ from core.base.errors import NotAllowed, NotFound, PonteError
 from core.base.i18n import LANGUAGE, format_duration, format_moment, format_money, plural, say
 from core.base.markdown import escape_markdown
 from core.base.text import clip_line
+from core.changes.cards import MAX_LISTED_CHANGES
 from core.changes.service import ChangeService
-from core.changes.views import MAX_LISTED_CHANGES
 from core.chat.people import People
 from core.commands import grammar, quick_commands
 from core.commands.grammar import TypedCommand
 from core.commands.quick_commands import check_inputs, render_result
 from core.domain.changes import ApprovalNotice, Change, DecisionRequest
-from core.domain.conversation_ports import StatusBoard
 from core.domain.messages import Address, Answer, ChangeAction, Person, Progress, Usage
+from core.domain.ports import StatusBoard
 from core.domain.records import (
     Action,
     Outcome,
@@ -51,10 +51,9 @@ from core.tools.code.source import (
 )
 from core.tools.tool import compact_json
 from core.turn.context import LEFT_OUT, Show, TurnFiles
-from core.turn.parts import describe_parts
+from core.turn.explanations import describe_parts, explain_right
 from core.turn.run import Assistant
 from core.turn.upkeep import Upkeep
-from core.turn.why import explain_right
 
 T = TypeVar("T")
 HELP = """Ask me anything. You can also type one of these commands:

@@ -51,12 +51,12 @@ from core.base.markdown import Trust, find_addresses
 from core.base.tasks import BackgroundTasks, BoundedDict, run_together
 from core.base.text import make_storable
 from core.changes.service import ChangeService
-from core.chat.files import describe_unread
+from core.chat.incoming import describe_unread
 from core.chat.people import People
-from core.chat.turn_posts import TurnPosts
-from core.domain.conversation_ports import TransactionStep
+from core.chat.reply import TurnPosts
 from core.domain.messages import Answer, Message, Progress
 from core.domain.platforms import Platforms
+from core.domain.ports import TransactionStep
 from core.domain.records import (
     CRASHED_REASON,
     FINAL_STATES,
@@ -77,14 +77,21 @@ from core.money.allowances import (
 )
 from core.observability import metrics, tracing
 from core.tools.tool import offered_tools
-from core.turn import prompt
+from core.turn import context as prompt
 from core.turn.commands import CommandService
 from core.turn.context import LEFT_OUT
 from core.turn.origins import PEOPLE, Origin, RunSkipped
-from core.turn.paying import TurnPayment, count_briefing_tokens
 from core.turn.rounds import Rounds
-from core.turn.run import Assistant, ModelBriefing, TurnConfigs, TurnRun
-from core.turn.storing import store_thread, until_stored
+from core.turn.run import (
+    Assistant,
+    ModelBriefing,
+    TurnConfigs,
+    TurnPayment,
+    TurnRun,
+    count_briefing_tokens,
+    store_thread,
+    until_stored,
+)
 from core.turn.titles import TitleMaker
 
 log = structlog.get_logger("conversation")

@@ -36,11 +36,11 @@ from core.base.i18n import say, use_locale
 from core.base.tasks import run_together
 from core.changes.cards import describe_proposals
 from core.changes.service import ChangeService
-from core.chat.files import describe_unread_kinds
+from core.chat.incoming import describe_unread_kinds
 from core.chat.people import People
 from core.domain.changes import Draft
-from core.domain.file_text import file_kind
-from core.domain.messages import Answer, Card, File, Item, Progress
+from core.domain.messages import Answer, Card, File, Item, Progress, file_kind
+from core.domain.ports import Tool
 from core.domain.records import (
     INTERRUPTED_TEXT,
     RIGHT_OF_EFFECT,
@@ -59,14 +59,12 @@ from core.domain.records import (
     Viewer,
     add_model_instruction,
 )
-from core.domain.tool_ports import Tool
 from core.journal.conversations import Conversations
 from core.journal.journal import Journal
 from core.money.usage import PaidRun
 from core.observability import metrics, tracing
 from core.tools.tool import cap_text, outcome_of_error, price_of_call
-from core.turn.run import Assistant, ModelBriefing, TurnRun
-from core.turn.storing import store_thread, until_stored
+from core.turn.run import Assistant, ModelBriefing, TurnRun, store_thread, until_stored
 
 log = structlog.get_logger("turn")
 MAX_ROUNDS = 12

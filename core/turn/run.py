@@ -1,35 +1,205 @@
-"""The state of one attempt at a turn, and the decisions and the configuration of its beginning."""
+"""The state of one attempt at a turn: the decisions made at its beginning, the stores and services
+that every turn uses, the cost that it reserves, and writes that outlast a failure of the store.
+"""
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol, TypeVar
+
+import structlog
 
 from core.base import text
-from core.base.errors import PonteError
+from core.base.errors import NotStored, PonteError
 from core.base.i18n import LANGUAGE, READER_IS_OWNER, nearest_locale
 from core.base.markdown import Trust
+from core.base.retry import Backoff, retry
 from core.changes.approval import TableRules
-from core.chat.turn_posts import TurnPosts
+from core.chat.reply import TurnPosts
 from core.commands import grammar
 from core.commands.grammar import TypedCommand
-from core.domain.conversation_ports import Reply
-from core.domain.messages import Address, Card, Message
-from core.domain.records import PlaceRights, RoundOutput, Thread, Turn
-from core.domain.tool_ports import Model, QuickCommands, Tool
-from core.money.allowances import AllowanceCount
-from core.people.rules import OWNER_ID
+from core.domain.messages import ONE_REQUEST_PREFIX, Address, Card, Message, Usage
+from core.domain.ports import Model, QuickCommands, Reply, ThreadMap, Tool
+from core.domain.records import ConversationArea, PlaceRights, RoundOutput, Thread, Turn
+from core.money.allowances import AllowanceCount, Grant, Spend
+from core.money.budget import Budget
+from core.money.usage import NANODOLLARS_PER_DOLLAR
+from core.people.rules import OWNER_ID, place_names
 from core.tools.code.source import CodeRunner
 from core.tools.tool import Toolbox
-from core.turn import prompt
+from core.turn import context as prompt
 from core.turn.context import ReadableThread, ToolContexts
 from core.turn.origins import Origin
-from core.turn.retention import Retention
 
-if TYPE_CHECKING:
-    from core.turn.paying import TurnPayment
+ONCE_DAYS = 1
+"""Days after its last use until the conversation of a single request is forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """Days after which unused conversations are forgotten; 0 for never.
+
+    `places` are the places with a value of their own, by `platform`, `platform:WORKSPACE` or
+    `platform:WORKSPACE:CHANNEL`; the narrowest applies. `audit`: days after which lines of the
+    audit log are removed.
+    """
+
+    everywhere: int = 0
+    places: Mapping[str, int] = field(default_factory=dict)
+    audit: int = 0
+
+    def of(self, address: Address) -> int:
+        """Return the number of days for the conversations of this place."""
+        if address.channel.startswith(ONE_REQUEST_PREFIX):
+            return ONCE_DAYS
+        own = self.places
+        return next((own[p] for p in reversed(place_names(address)) if p in own), self.everywhere)
+
+    def areas(self) -> Iterator[tuple[ConversationArea, int]]:
+        """Yield areas of conversations, each with the number of days after which it is
+        forgotten."""
+        yield ConversationArea(is_one_request=True), ONCE_DAYS
+        own = self.places
+        for place, days in {"": self.everywhere, **own}.items():
+            if days:
+                wide = place and f"{place}:"
+                inner = (each for each in own if each != place and f"{each}:".startswith(wide))
+                yield ConversationArea(place, tuple(inner)), days
+
+
+log = structlog.get_logger("store")
+T = TypeVar("T")
+STORE_BACKOFF = Backoff(0.2, max_seconds=30.0)
+"""Pauses between attempts to write while the store is unavailable: 0.2 to 30 seconds."""
+
+
+async def until_stored(write: Callable[[], Awaitable[T]]) -> T:
+    """Await `write` and return its result. Repeat it while it raises NotStored (the store is
+    unavailable or full), without a limit. Any other error is raised."""
+
+    def wait(error: NotStored, failed: int) -> float:
+        log.warning("database write failed; retrying", error=str(error), failed_attempts=failed)
+        return STORE_BACKOFF.seconds_after(failed)
+
+    return await retry(write, NotStored, wait)
+
+
+async def store_thread(threads: ThreadMap, record: Thread) -> None:
+    """Store a thread's record. It is a cache of the journal, so a failure is only logged: after a
+    crash, a new remote conversation begins."""
+    try:
+        await threads.put(record)
+    except NotStored as error:
+        log.warning("could not save the thread", error=str(error))
+
+
+_TOKENS_AROUND_EACH = 100  # tokens of the request's format around each text
+
+
+class TurnPayment:
+    """Reserves and settles the model calls of one turn (the protocol `RequestPayment`).
+
+    `told`: the largest number of input tokens beside the thread. `first`: the reservation that was
+    made when the message was recorded; None if the turn is resumed or has no limit.
+    """
+
+    def __init__(
+        self, budget: Budget, turn: Turn, model: str, told: int, first: Grant | None
+    ) -> None:
+        self._budget = budget
+        self._turn = turn
+        self._model = model
+        self._told = told
+        self._number = 0
+        self._grant = first
+        self._unused = first is not None
+        self._later = False
+        self._counts: dict[str, AllowanceCount] = {}
+
+    @property
+    def is_lowered(self) -> bool:
+        """True if the last answer had to be shorter, because little of an allowance was left."""
+        return self._grant is not None and self._grant.is_lowered
+
+    async def begin(self, number: int, *, asked: bool) -> None:
+        """Prepare the first request of a round. Raise OverBudget.
+
+        `asked`: the round was requested before a crash. Its response may still exist, so a new
+        reservation is made only if the request is sent again.
+        """
+        self._number, self._later = number, asked
+        if asked:
+            self._grant, self._unused = None, False
+        elif not (self._unused and self._grant and self._grant.part.startswith(f"r{number}.")):
+            self._grant = None
+            await self._reserve(0)
+
+    async def __call__(self, tokens: int) -> int | None:
+        """Reserve a request with at most `tokens` input tokens. Return how many tokens its answer
+        may have, None for any number.
+
+        A request that was lost keeps its reservation, and the next request gets its own.
+        """
+        if self._grant is None and not self._later:
+            return None
+        if self._unused and self._grant and tokens > self._grant.input:
+            await self.give_back()
+        if not self._unused:
+            await self._reserve(tokens)
+        self._unused = self._later = False
+        return self._grant.output if self._grant else None
+
+    def on_refused_request(self) -> None:
+        """Keep the reservation for the next request: the server rejected the last one
+        unprocessed."""
+        self._unused = self._grant is not None
+
+    async def give_back(self) -> None:
+        """Release a reservation that no request used."""
+        if self._grant and self._unused:
+            self._unused = False
+            await self._budget.release(self._turn, self._grant.part)
+
+    def record_usage(self, usage: Usage) -> None:
+        """Replace the reservation by the real usage of the round in this turn's counts. Reasoning
+        tokens are added to the input of the next round."""
+        self._told += usage.reasoning
+        if self._grant is None:
+            return
+        real = Spend(
+            0, usage.input + usage.output, round((usage.cost or 0.0) * NANODOLLARS_PER_DOLLAR)
+        )
+        if usage.is_estimated:
+            real = replace(self._grant.bound, money=max(self._grant.bound.money, real.money))
+        for count in self._grant.counts:
+            spent = count.spent - self._grant.bound + real
+            self._counts[count.scope.key] = replace(count, spent=spent)
+        self._unused = False
+
+    def counts(self) -> tuple[AllowanceCount, ...]:
+        """Return the state of each allowance, as far as this turn knows it."""
+        return tuple(self._counts.values())
+
+    async def _reserve(self, body: int) -> None:
+        """Reserve the next request of this round. `body` is the largest number of its input tokens,
+        0 if the request is not known yet."""
+        call = self._budget.model_call(self._number, self._model, self._told)
+        self._grant = await self._budget.reserve_model_call(
+            self._turn, replace(call, request_bytes=body)
+        )
+        self._unused = self._grant is not None
+
+
+def count_briefing_tokens(instructions: str, preface: str, tools: Sequence[Tool]) -> int:
+    """Return an upper bound of the input tokens beside the thread: one token for each byte of the
+    instructions, the preface and the descriptions of tools."""
+    told = [instructions, preface]
+    for tool in tools:
+        told += [tool.spec.name, tool.spec.description, json.dumps(dict(tool.spec.parameters))]
+    return sum(len(each.encode()) + _TOKENS_AROUND_EACH for each in told)
 
 
 class ChannelSettings(Protocol):

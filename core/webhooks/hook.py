@@ -21,7 +21,7 @@ HOOK_RIGHTS = ("chat", "read", "propose", "model", "tool")
 """The only rights that a webhook can have. It cannot run code or quick commands, and cannot
 decide."""
 HookKind = Literal["github", "stripe", "standard", "secret"]
-"""How a webhook proves who sent it (`core.webhooks.signatures`)."""
+"""How a webhook proves who sent it (`core.webhooks.intake`)."""
 MAX_BODY_CHARACTERS = 20_000
 """Characters of a body that a model reads."""
 MAX_FIELD_CHARACTERS = 1_000

@@ -10,8 +10,8 @@ from core.base.errors import OverBudget
 from core.chat.people import People
 from core.commands.grammar import TypedCommand
 from core.domain.messages import Answer, Message
+from core.domain.ports import Tool
 from core.domain.records import Turn
-from core.domain.tool_ports import Tool
 from core.observability import metrics
 from core.turn.origins import Origin, RunSkipped
 

@@ -97,8 +97,7 @@ def ponte(
 @pytest.fixture
 def fake_holder(monkeypatch: pytest.MonkeyPatch) -> FakeHolder:
     # They take from the real client what they need.
-    for name in ("commands", "person_commands"):
-        importlib.import_module(f"bot.cli.{name}")
+    importlib.import_module("bot.cli.commands")
     fake = FakeHolder()
     monkeypatch.setitem(sys.modules, "bot.app", fake.as_app())
     monkeypatch.setattr("bot.app", fake.as_app(), raising=False)

@@ -112,7 +112,6 @@ def test_version_and_help_import_no_feature(words: list[str]) -> None:
             "bot.operation_results",
             "bot.operations",
             "core.base.i18n",
-            "core.base.owner_sentences",
         ],
     )
 

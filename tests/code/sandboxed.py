@@ -20,9 +20,7 @@ from core.journal.kernels import KernelRows
 from core.store.database import SqliteDatabase
 from core.tools.code.environment import PythonEnvironment, environments_folder
 from core.tools.code.local import Kernels, LocalBackend
-from core.tools.code.sandbox.bwrap import Bubblewrap
-from core.tools.code.sandbox.landlock import Landlock
-from core.tools.code.sandbox.probe import prove_sandbox
+from core.tools.code.sandbox.barriers import Bubblewrap, Landlock, prove_sandbox
 from core.tools.code.sandbox.process import Sandbox
 from core.tools.code.sandbox.runtime import RuntimeFolder
 from core.tools.code.sandbox.sandbox import PROBE_ESCAPED, PROBE_SILENT, SandboxLimits

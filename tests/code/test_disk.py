@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from core.tools.code.sandbox.limits import DiskMeter
+from core.tools.code.sandbox.process import DiskMeter
 from core.tools.code.sandbox.sandbox import MiB, SandboxLimits
 
 LIMITS = SandboxLimits(work=2 * MiB, temporary=MiB, entries=50, file=4 * MiB)

@@ -106,7 +106,7 @@ async def test_files_over_the_caps_are_left_out(bench: Bench) -> None:
 async def test_files_beyond_the_total_size_are_left_out(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.tools.code.hosted_containers.MAX_OUTPUT_BYTES", 2 << 20)
+    monkeypatch.setattr("core.tools.code.hosted_api.MAX_OUTPUT_BYTES", 2 << 20)
     files = tuple((f"{n}.bin", bytes([n]) * 2**20) for n in range(3))
     bench.fake.runs(Script(runs=(Run(logs="", files=(*files, ("s.bin", b""))),)))
     ran = await bench.run("1")

@@ -13,7 +13,7 @@ from core.tools.code.hosted import (
     VERBATIM_INSTRUCTIONS,
     CodeInterpreter,
 )
-from core.tools.code.hosted_response import without_container_links
+from core.tools.code.hosted_api import without_container_links
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.script import Run
 

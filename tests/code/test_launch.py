@@ -16,7 +16,7 @@ import pytest
 
 from core.base.http import Proxies
 from core.tools.code.environment import PythonEnvironment, _read_version, _run_program
-from core.tools.code.sandbox.landlock import _watch_disk
+from core.tools.code.sandbox.barriers import _watch_disk
 from core.tools.code.sandbox.process import (
     ProgramEnds,
     ProgramPipes,
@@ -177,7 +177,7 @@ async def test_a_program_that_cannot_be_watched_is_ended(
     def refuse(pid: int) -> int:
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr("core.tools.code.sandbox.landlock.os.pidfd_open", refuse)
+    monkeypatch.setattr("core.tools.code.sandbox.barriers.os.pidfd_open", refuse)
     with pytest.raises(OSError, match="Too many open files"):
         await _watch_disk(cast(RunningProgram, Program()), tmp_path, SandboxLimits())
     assert process.returncode is not None

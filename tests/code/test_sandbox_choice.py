@@ -16,9 +16,10 @@ from core.journal.kernels import KernelRows
 from core.tools.code import environment
 from core.tools.code.environment import PythonEnvironment
 from core.tools.code.local import Kernels, LocalBackend
-from core.tools.code.sandbox import checks, probe
+from core.tools.code.sandbox import barriers as probe
+from core.tools.code.sandbox import checks
+from core.tools.code.sandbox.barriers import NEITHER, choose_sandbox
 from core.tools.code.sandbox.inside import ruleset
-from core.tools.code.sandbox.probe import NEITHER, choose_sandbox
 from core.tools.code.sandbox.process import RunningProgram, Sandbox
 from core.tools.code.sandbox.runtime import RuntimeFolder
 from core.tools.code.sandbox.sandbox import (

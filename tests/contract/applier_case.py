@@ -14,13 +14,13 @@ from typing import Any
 
 from core.base.errors import WriteUnsure
 from core.base.http import HttpClient
-from core.changes.ports import Applier
+from core.changes.kinds import Applier
 from core.domain.changes import Change, ChangeStep, Draft, Proposal, RowWrite
 from core.domain.messages import Address
 from core.domain.records import Viewer
 from core.tools.nocodb.api import NocoApi, TableId
 from core.tools.nocodb.bridge import BridgeSource
-from core.tools.nocodb.rest import RestDriver
+from core.tools.nocodb.driver import RestDriver
 from core.tools.nocodb.write import TableWriter
 from core.tools.sample.base import NewRow, SampleApi, SampleTable
 from core.tools.sample.source import SampleDriver

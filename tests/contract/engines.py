@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from bot.tables import SCHEMA
-from core.domain.conversation_ports import Inbox
 from core.domain.messages import Answer, Message
+from core.domain.ports import Inbox
 from core.domain.records import TurnState
 from core.journal.inbox import SqlInbox
 from core.journal.jobs import Jobs

@@ -10,11 +10,12 @@ import pytest
 
 from core.base.errors import NotStored
 from core.domain.messages import Address, Message, Person
-from core.journal import jobs, stalled_turns, turn_runner
+from core.journal import jobs, turn_runner
+from core.journal import jobs as stalled_turns
 from core.journal.kernels import SharedKernelRows
 from core.people.policy import Policy
-from core.turn import admission
-from core.turn.admission import Admission
+from core.turn import origins as admission
+from core.turn.origins import Admission
 from tests.contract.engines import Embedded, Shared, Worker
 from tests.fakes.choices import make_message
 

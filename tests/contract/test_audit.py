@@ -11,9 +11,16 @@ import pytest
 
 from core.base.errors import AuditRefused
 from core.domain.messages import Address, Person
-from core.people import audit_lines as audit
-from core.people.audit import OPERATOR, Audit, AuditLines
-from core.people.audit_lines import FileAuditLines, SqlPseudonyms, TableAuditLines, list_audit_files
+from core.people import audit
+from core.people.audit import (
+    OPERATOR,
+    Audit,
+    AuditLines,
+    FileAuditLines,
+    SqlPseudonyms,
+    TableAuditLines,
+    list_audit_files,
+)
 from tests.contract.engines import Embedded, Shared
 
 ANA, BIA = Person("slack", "U1", "T1", "Ana"), Person("slack", "U2", "T1", "Bia")

@@ -10,8 +10,7 @@ import pytest
 
 from core.base.errors import NotStored, PlatformBusy
 from core.domain.records import MemberKey, PlatformMember
-from core.people.directory import MemberDirectory, NoRows
-from core.people.directory_rows import SqlDirectory
+from core.people.directory import MemberDirectory, NoRows, SqlDirectory
 from tests.contract.engines import Embedded
 from tests.fakes.loop_clock import run_ready
 

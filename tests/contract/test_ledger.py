@@ -21,7 +21,7 @@ from core.domain.changes import (
 )
 from core.domain.messages import PROGRAM, Address, Person, ReplyTo
 from core.domain.records import ConversationArea
-from core.people.outbox import Outbox
+from core.people.notices import Outbox
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal_threads import talk

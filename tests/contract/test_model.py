@@ -10,8 +10,8 @@ import pytest
 import pytest_asyncio
 
 from core.base.openai import ModelEndpoint, ModelServerClient
+from core.domain.ports import Model
 from core.domain.records import Remote, ResponseStarted, RoundCompleted, TextDelta, ToolSpec
-from core.domain.tool_ports import Model
 from core.models.demo_model import DemoModel
 from core.models.model_server import ModelOptions
 from core.models.served_model import Level, ServedModel

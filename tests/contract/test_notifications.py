@@ -11,7 +11,7 @@ import pytest
 from core.base.errors import NotStored
 from core.base.retry import Backoff
 from core.domain.messages import Progress
-from core.store import notifications
+from core.store import processes as notifications
 from tests.contract.engines import Shared, Worker
 from tests.contract.test_inbox import says
 from tests.contract.test_processes import Two, two

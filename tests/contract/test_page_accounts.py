@@ -9,16 +9,14 @@ from dataclasses import replace
 
 import pytest
 
-from bot.people.page_accounts import PageAccountService, WrongName
+from bot.people import PageAccountService, WrongName
 from core.base.errors import BadInput, NotFound
 from core.chat.approval_notices import PersonNoticeService
 from core.domain.messages import Address, Answer, Message, Person
 from core.domain.records import EndedToken
 from core.journal.peers import Alone
-from core.people.audit import OPERATOR, Audit
-from core.people.audit_lines import FileAuditLines, SqlPseudonyms
-from core.people.notices import LINK_RENEWED, PersonNotice
-from core.people.outbox import Outbox, put_person_notice
+from core.people.audit import OPERATOR, Audit, FileAuditLines, SqlPseudonyms
+from core.people.notices import LINK_RENEWED, Outbox, PersonNotice, put_person_notice
 from core.people.page_accounts import (
     MAX_API_TOKENS,
     NameTaken,

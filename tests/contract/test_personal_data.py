@@ -35,14 +35,14 @@ from core.erasure.personal_data import (
     UnknownPerson,
 )
 from core.journal.peers import Alone
-from core.people.audit_lines import SqlPseudonyms
-from core.people.directory_rows import SqlDirectory
-from core.people.outbox import Outbox
+from core.people.audit import SqlPseudonyms
+from core.people.directory import SqlDirectory
+from core.people.notices import Outbox
 from core.people.page_accounts import SqlPageAccounts, hash_token
 from core.store.database import SqlConnection
 from core.store.files import SqlFiles
 from core.store.remembered import FORGOTTEN_ID, remove_ids, select_ids
-from core.turn.prompt import build_items
+from core.turn.context import build_items
 from tests.contract.engines import Embedded, Shared
 from tests.contract.test_journal import again
 from tests.fakes.choices import make_message
@@ -375,7 +375,7 @@ async def test_a_long_export_comes_in_pages(
 
 
 async def forget(engine: Embedded, key: str) -> KnownPerson:
-    """As `bot.people.personal_data` does it, as far as the database goes."""
+    """As `bot.people` does it, as far as the database goes."""
     persons = persons_of(engine)
     who = await persons.find(key)
     for conversation in (await persons.find_conversations(who)).alone:

@@ -16,7 +16,7 @@ from core.domain.changes import ApprovalNotice
 from core.domain.messages import Answer
 from core.journal import jobs
 from core.observability import metrics
-from core.people.outbox import Outbox
+from core.people.notices import Outbox
 from core.store import processes
 from core.store.database import SqlConnection, SqlRow
 from core.store.postgres import PostgresDatabase

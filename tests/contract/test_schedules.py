@@ -12,16 +12,14 @@ from typing import Any, cast
 
 import pytest
 
-from bot.backup.restored import close_unfinished
+from bot.backup.backup import close_unfinished
 from core.base.errors import NotFound
 from core.domain.messages import Address, Message, Person, ReplyTo, decode_json
 from core.domain.platforms import Platforms
 from core.domain.records import TurnState
 from core.erasure.personal_data import SqlPersonalData
-from core.people.notices import PersonNotice
-from core.people.outbox import Outbox
+from core.people.notices import Outbox, PersonNotice
 from core.schedules.rows import Schedules
-from core.schedules.rules import plan_due
 from core.schedules.schedule import (
     BadSchedule,
     DuePlan,
@@ -30,6 +28,7 @@ from core.schedules.schedule import (
     ScheduleFilter,
     ScheduleRule,
     ScheduleRun,
+    plan_due,
 )
 from core.schedules.scheduling import Scheduling
 from core.store.database import SqlConnection, has_rows

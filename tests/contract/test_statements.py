@@ -13,8 +13,8 @@ import pytest
 
 from benchmarks.engine import NullReply
 from core.base.openai import ModelEndpoint, ModelServerClient
-from core.domain.conversation_ports import PostJournal
 from core.domain.messages import Answer
+from core.domain.ports import PostJournal
 from core.domain.records import Remote
 from core.journal import procrastinate_adapter, queue_manager
 from core.journal.jobs import Jobs

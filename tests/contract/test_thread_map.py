@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from core.base.errors import NotStored
-from core.domain.conversation_ports import ThreadMap
+from core.domain.ports import ThreadMap
 from core.domain.records import Remote, Thread
-from core.journal import thread_map
-from core.journal.thread_map import FileThreadMap, SqlThreadMap
+from core.journal import threads as thread_map
+from core.journal.threads import FileThreadMap, SqlThreadMap
 from tests.contract.engines import Embedded, Shared
 from tests.contract.test_journal_threads import talk
 

@@ -15,8 +15,8 @@ import pytest
 
 from core.base.errors import ToolError
 from core.base.http import HttpClient
+from core.domain.ports import Tool
 from core.domain.records import Outcome, ToolContext, Viewer
-from core.domain.tool_ports import Tool
 from core.tools.code.source import CodeSource
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource

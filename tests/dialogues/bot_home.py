@@ -16,11 +16,11 @@ from bot.integrations import canonical_person
 from bot.stores import Stores
 from core.base.tasks import cancel_all
 from core.changes.approval import TableRules
-from core.changes.ports import Applier
+from core.changes.kinds import Applier
 from core.chat.reply import GrowingReply
 from core.domain.messages import Answer, Message, Person, turn_id
+from core.domain.ports import Model, QuickCommands, ToolSource
 from core.domain.records import Receipt
-from core.domain.tool_ports import Model, QuickCommands, ToolSource
 from core.journal.inbox import SenderLimits
 from core.money.allowances import Allowance
 from core.money.budget import DailyCapLookup, no_daily_caps

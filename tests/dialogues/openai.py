@@ -8,10 +8,10 @@ from typing import Protocol
 
 from core.base.openai import ModelEndpoint, ModelServerClient
 from core.changes.approval import TableRules
-from core.changes.ports import Applier
+from core.changes.kinds import Applier
 from core.domain.messages import File
+from core.domain.ports import ToolSource
 from core.domain.records import Remote
-from core.domain.tool_ports import ToolSource
 from core.models.model_server import ModelOptions
 from core.models.served_model import Level, ServedModel
 from core.money.allowances import Allowance

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bot.config.ponte_toml import Config
-from core.domain.tool_ports import Model
+from core.domain.ports import Model
 from core.people.policy import Policy
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.fakes.stackspot import FakeStackSpot

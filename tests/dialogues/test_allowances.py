@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import pytest
 
 from core.domain.messages import Person
+from core.domain.ports import Tool
 from core.domain.records import Health, Viewer
-from core.domain.tool_ports import Tool
 from core.journal.inbox import SenderLimits
 from core.models.served_model import Level
 from core.money.allowances import MAX_OUTPUT_TOKENS, MIN_OUTPUT_TOKENS, Allowance

@@ -12,10 +12,11 @@ import pytest
 
 from core.base.errors import PlatformBusy, TakenOver
 from core.changes.approval import TableRule, TableRules
-from core.chat import approval_notices, card_redraw
+from core.chat import approval_notices
+from core.chat import approval_notices as card_redraw
 from core.domain.changes import ApprovalNotice, DisplayName
 from core.domain.messages import Address, Message, Person, ReplyTo
-from core.domain.platform import Messenger
+from core.domain.platforms import Messenger
 from core.people.policy import Policy
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import ADA, BOSS, bot, on_slack, proposed_on_slack

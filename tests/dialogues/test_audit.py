@@ -12,8 +12,8 @@ from bot.operations import forget_thread
 from bot.ponte import Ponte
 from core.base.errors import NotFound
 from core.domain.messages import Person
+from core.domain.ports import Tool
 from core.domain.records import Effect, Health, ModelEvent, Outcome, RoundRequest, Viewer
-from core.domain.tool_ports import Tool
 from core.people.audit import OPERATOR
 from core.people.rules import Rule, RuleBook
 from core.tools.tool import FunctionTool

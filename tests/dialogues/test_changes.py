@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from core.changes.approval import TableRule, TableRules
 from core.domain.changes import PROPOSAL_LIFETIME_SECONDS
+from core.domain.ports import Tool
 from core.domain.records import Health, Viewer
-from core.domain.tool_ports import Tool
 from core.tools.tool import FunctionTool
 from tests.dialogues.bot_home import BotHome, also_on_postgres
 from tests.dialogues.decisions import ADA, BRUNO, bot, propose, summary

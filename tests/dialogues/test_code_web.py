@@ -153,7 +153,9 @@ async def test_switched_off_it_is_not_offered_and_says_so(tmp_path: Path, fake: 
 async def test_where_no_sandbox_holds_nothing_runs(
     tmp_path: Path, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.tools.code.sandbox.probe._find_obstacle", lambda: "this is no Linux")
+    monkeypatch.setattr(
+        "core.tools.code.sandbox.barriers._find_obstacle", lambda: "this is no Linux"
+    )
     home = await sandboxed.home(tmp_path / "home")
     async with whole(home, fake, ponte_code="local") as ponte:
         status = (await ponte.ask("status"))["response"]

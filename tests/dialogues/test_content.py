@@ -265,7 +265,7 @@ async def test_a_store_that_is_away_or_full_makes_the_turn_wait_and_asks_nothing
     calls: bool,
 ) -> None:
     """However often: it never counts as an attempt."""
-    monkeypatch.setattr("core.turn.storing.STORE_BACKOFF", Backoff(0.0))
+    monkeypatch.setattr("core.turn.run.STORE_BACKOFF", Backoff(0.0))
     refused, enough = 0, asyncio.Event()
     fake.say(Script(calls=(("look", "{}"),))) if calls else None
     async with open_served_bot(bot_home, fake, [Source(look)], level=level) as running_bot:

@@ -9,11 +9,11 @@ from typing import Any, cast
 
 import pytest
 
-from bot.people.personal_data import PersonalDataService
+from bot.people import PersonalDataService
 from core.base.errors import NotFound
 from core.changes.approval import TableRule, TableRules
 from core.domain.messages import Person
-from core.domain.platform import ChatPlatform
+from core.domain.platforms import ChatPlatform
 from core.domain.records import RoundRequest
 from core.erasure.personal_data import SqlPersonalData
 from core.journal.journal import Journal

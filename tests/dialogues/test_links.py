@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from core.domain.messages import Attachment, Item, Person, Quote
+from core.domain.ports import Tool
 from core.domain.records import (
     Health,
     ModelEvent,
@@ -21,7 +22,6 @@ from core.domain.records import (
     ToolContext,
     Viewer,
 )
-from core.domain.tool_ports import Tool
 from core.tools.tool import FunctionTool
 from core.turn.run import TurnConfig
 from tests.dialogues.bot_home import BotHome, RunningBot

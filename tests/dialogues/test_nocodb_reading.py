@@ -16,7 +16,7 @@ from adapters.terminal.screen import Screen
 from adapters.web.page.render import to_html
 from core.base.http import HttpClient
 from core.domain.messages import Answer
-from core.domain.tool_ports import Model
+from core.domain.ports import Model
 from core.models.demo_model import DemoModel
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.bot_home import BotHome, RunningBot

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from core.base.http import HttpClient
 from core.domain.messages import Item, Quote
+from core.domain.ports import Tool
 from core.domain.records import Effect, Health, ModelEvent, RoundCompleted, RoundRequest, Viewer
-from core.domain.tool_ports import Tool
 from core.tools.nocodb.source import NocoSource
 from core.tools.tool import FunctionTool
 from tests.dialogues.bot_home import BotHome

@@ -24,12 +24,11 @@ from core.domain.messages import (
     ReplyTo,
     encode_json,
 )
-from core.domain.platform import Messenger
+from core.domain.platforms import Messenger
 from core.domain.records import Viewer
 from core.people.rules import Rule, RuleBook
-from core.tools.posting import place_posts as elsewhere
-from core.tools.posting.place_posts import PlacePosts
-from core.tools.posting.source import PlacePostSource
+from core.tools import posting as elsewhere
+from core.tools.posting import PlacePosts, PlacePostSource
 from core.tools.tool import offered_tools
 from core.webhooks.hook import HOOK_PLATFORM
 from tests.discord.discord_ponte import DiscordPonte

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from core.domain.file_text import MAX_ATTACHMENT_BYTES
-from core.domain.messages import Attachment, File, Person
+from core.domain.messages import MAX_ATTACHMENT_BYTES, Attachment, File, Person
 from core.domain.records import Outcome, ToolCall
 from tests.dialogues.bot_home import BotHome
 from tests.dialogues.decisions import RIGHTS, STRANGER, on_slack

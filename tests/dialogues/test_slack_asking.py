@@ -129,7 +129,7 @@ async def test_a_turn_of_a_listed_person_asks_for_the_thread_alone(tmp_path: Pat
 async def test_history_that_does_not_come_is_told_in_the_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.chat.participants.CONTEXT_SECONDS", 0.2)
+    monkeypatch.setattr("core.chat.incoming.CONTEXT_SECONDS", 0.2)
     async with workplace(tmp_path) as w:
         root = w.slack.say(w.bob, w.general, "The build is red")
         reads = w.slack.api.close("conversations.replies")

@@ -11,9 +11,9 @@ import pytest
 
 from adapters.slack.surface import SlackSurface
 from core.base.errors import Undeliverable
-from core.domain.conversation_ports import Reply
 from core.domain.messages import Answer, Card, Progress
-from core.domain.platform import AnswerPart
+from core.domain.platforms import AnswerPart
+from core.domain.ports import Reply
 from core.domain.records import QuickCommand
 from core.people.rules import Rule, RuleBook
 from tests.fakes.choices import allow_list, make_choices

@@ -13,9 +13,9 @@ import pytest
 from adapters.slack.client import WAITING_REACTION
 from adapters.slack.people import SlackPeople
 from core.domain.messages import Answer, Card
+from core.domain.ports import Tool
 from core.domain.records import Effect, Health, Outcome, QuickCommand, ToolContext, Viewer
-from core.domain.tool_ports import Tool
-from core.people.reasons import GUEST_REASON, UNKNOWN_STATUS_REASON
+from core.people.rules import GUEST_REASON, UNKNOWN_STATUS_REASON
 from core.tools.tool import FunctionTool
 from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.models import EchoModel
@@ -145,7 +145,7 @@ async def no_refusal_is_noted(w: Workplace) -> None:
 async def test_who_is_not_known_yet_waits_and_sees_that_they_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.chat.presence.UNKNOWN_MARK_SECONDS", 0.0)
+    monkeypatch.setattr("core.chat.incoming.UNKNOWN_MARK_SECONDS", 0.0)
     async with workplace(tmp_path, replace(setting(), listed=False)) as w:
         held = w.slack.api.hold("users.info")
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
@@ -172,7 +172,7 @@ async def test_a_slack_that_does_not_answer_is_waited_for(
 async def test_who_is_not_known_in_time_is_asked_to_try_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.turn.admission.WAIT_SECONDS", 0.2)
+    monkeypatch.setattr("core.turn.origins.WAIT_SECONDS", 0.2)
     monkeypatch.setattr("core.people.policy._LOOKUP_TIMEOUT_SECONDS", 0.2)
     async with workplace(tmp_path, replace(setting(), listed=False)) as w:
         held = w.slack.api.hold("users.info")
@@ -237,10 +237,10 @@ async def test_while_slack_is_silent_members_go_on_and_are_offered_no_code(
         ask = f"{w.slack.bot} hello"
         await w.slack.wait_for_answer(w.slack.say(w.alice, w.general, ask))
         # Slack answers no question from here on, so none of these deadlines cuts an answer off.
-        monkeypatch.setattr("core.turn.admission.CONFIRM_SECONDS", 0.05)
+        monkeypatch.setattr("core.turn.origins.CONFIRM_SECONDS", 0.05)
         monkeypatch.setattr("core.people.policy._CONFIRM_TIMEOUT_SECONDS", 0.05)
         monkeypatch.setattr("core.people.policy._LOOKUP_TIMEOUT_SECONDS", 0.05)
-        monkeypatch.setattr("core.turn.admission.WAIT_SECONDS", 0.2)
+        monkeypatch.setattr("core.turn.origins.WAIT_SECONDS", 0.2)
         for method in ("users.info", "users.list"):
             w.slack.api.faults.add(method, "429", 0, retry_after=60)
         now[0] += 23 * 3600

@@ -15,7 +15,7 @@ from core.base.errors import ModelDown, NotFound
 from core.domain.messages import ONE_REQUEST_PREFIX, Address
 from core.domain.records import ALL_CONVERSATIONS, ConversationArea, Remote
 from core.store.database import SqlConnection
-from core.turn.retention import Retention
+from core.turn.run import Retention
 from core.turn.upkeep import DAY_SECONDS, Upkeep
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.fakes.choices import ANA, make_choices

@@ -20,7 +20,7 @@ PAUSES = {
     "adapters.discord.surface.ResponseSurface.interval": 0.1,
     "adapters.discord.presence.SIGN_AFTER_SECONDS": 0.02,
     "core.chat.reply.POST_BACKOFF": Backoff(0.01, max_seconds=60.0),
-    "core.chat.presence.SIGN_AFTER_SECONDS": 0.02,
+    "core.chat.incoming.SIGN_AFTER_SECONDS": 0.02,
 }
 DEADLINES = {
     "adapters.discord.commands.AUTOCOMPLETE_SECONDS": 60.0,

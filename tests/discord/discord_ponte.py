@@ -11,9 +11,9 @@ from typing import Any
 from adapters.discord.adapter import DiscordAdapter, DiscordOptions
 from bot.engine import Engine
 from bot.stores import Stores
-from core.chat.participants import ConfiguredPlaces
-from core.domain.conversation_ports import Inbox
+from core.chat.incoming import ConfiguredPlaces
 from core.domain.messages import Item, Message
+from core.domain.ports import Inbox, Tool
 from core.domain.records import (
     Health,
     ModelEvent,
@@ -25,7 +25,6 @@ from core.domain.records import (
     ToolContext,
     Viewer,
 )
-from core.domain.tool_ports import Tool
 from core.tools.tool import FunctionTool
 from tests.fakes.choices import Choices, allow_list, make_choices, open_engine
 from tests.fakes.discord import FakeDiscord

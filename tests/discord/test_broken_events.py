@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from core.base.retry import Backoff
-from core.chat.failed_events import EVENT_FAILED
+from core.chat.incoming import EVENT_FAILED
 from core.observability.metrics import registry
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord, messages

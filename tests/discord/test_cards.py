@@ -14,10 +14,10 @@ from adapters.discord.posts import Renderer
 from adapters.discord.render import CARD_BUTTON_ID, DISCORD_CARD_ROWS, embed, embeds, in_words, view
 from core.base.errors import Undeliverable
 from core.changes.cards import describe_whole, is_short
-from core.chat.card_redraw import LABELS
+from core.chat.approval_notices import LABELS
 from core.chat.reply import GrowingReply
-from core.domain.conversation_ports import Inbox, Reply
 from core.domain.messages import Address, Answer, Card, Message, Person, Progress, ReplyTo, turn_id
+from core.domain.ports import Inbox, Reply
 from core.domain.records import Receipt
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.card_rows import card_row

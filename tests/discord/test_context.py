@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from core.chat import participants
+from core.chat import incoming as participants
 from core.domain.messages import Item
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord

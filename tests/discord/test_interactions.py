@@ -10,13 +10,14 @@ from dataclasses import replace
 
 import pytest
 
-from adapters.discord import interactions, tokens
+from adapters.discord import interactions
+from adapters.discord import state as tokens
 from adapters.discord.interactions import DISCORD_STORE_SECONDS
 from adapters.discord.surface import ResponseSurface
 from core.base.errors import Undeliverable
 from core.chat.reply import GrowingReply
-from core.domain.conversation_ports import PostJournal, Reply
 from core.domain.messages import Address, Answer, Card, File, Message, Person, ReplyTo, turn_id
+from core.domain.ports import PostJournal, Reply
 from core.domain.records import FINAL_STATES, QuickCommand, Receipt, RoundRequest
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.choices import EmptyStatusBoard, allow_list, make_choices

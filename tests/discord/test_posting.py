@@ -12,7 +12,7 @@ from adapters.discord.posts import own_posts_since
 from core.base.errors import Undeliverable
 from core.chat.reply import GrowingReply
 from core.domain.messages import Address, Answer, File, Person, ReplyTo, turn_id
-from core.domain.platform import AnswerPart
+from core.domain.platforms import AnswerPart
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.world import ATTACH, READ_HISTORY, Payload

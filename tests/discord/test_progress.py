@@ -8,7 +8,7 @@ import pytest
 
 from adapters.discord import presence, surface
 from adapters.discord.threads import DiscordThreads
-from core.chat.presence import SIGN_AFTER_SECONDS
+from core.chat.incoming import SIGN_AFTER_SECONDS
 from core.chat.reply import GrowingReply
 from core.domain.messages import Post, ReplyTo
 from core.domain.records import RoundRequest

@@ -19,15 +19,15 @@ TOLD = frozenset(
     {
         "adapters/discord/connection.py", "adapters/slack/adapter.py", "adapters/slack/setup.py",
         "bot/cli/client.py", "core/money/allowances.py", "core/changes/approval.py",
-        "core/chat/files.py", "core/turn/paying.py", "core/base/http.py",
-        "core/people/policy.py", "core/people/reasons.py", "core/tools/code/local.py",
+        "core/chat/incoming.py", "core/turn/run.py", "core/base/http.py",
+        "core/people/policy.py", "core/people/rules.py", "core/tools/code/local.py",
         "core/tools/code/environment.py", "core/tools/code/sandbox/sandbox.py",
         "core/tools/nocodb/api.py", "core/tools/nocodb/bridge.py",
         "core/tools/nocodb/bridge_api.py", "core/tools/stackspot/api.py",
         "core/tools/stackspot/client.py", "core/tools/stackspot/source.py",
     }
 )  # fmt: skip
-TABLES = {"bot/config/names.py": {"_SENTENCES"}, "core/changes/cards.py": {"_FAULTS"}}
+TABLES = {"bot/config/reload.py": {"_SENTENCES"}, "core/changes/cards.py": {"_FAULTS"}}
 """Of other modules only these constants."""
 _WORDED = re.compile(r"[^{].*[^{}](\.|\)|: .+)", re.DOTALL)
 _NEVER = {"PlatformBusy", "PostRemoved", "Superseded", "TakenOver", "Draining", "RefusedForNow"}

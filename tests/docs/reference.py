@@ -25,8 +25,8 @@ from adapters.web.adapter import HOOKS_PATH
 from adapters.web.api.openapi import HOOK_SUMMARY, PLATFORM_SUMMARY, describe_handler, is_open
 from adapters.web.sign_in.authentication import COMPATIBLE_PREFIX
 from bot.cli.main import cli
-from bot.config import number_types as config_types
 from bot.config import ponte_toml as config
+from bot.config import toml_values as config_types
 from bot.config import webhook_section as hook_config
 from bot.integrations import FACES
 from bot.settings import Settings

@@ -19,9 +19,9 @@ import pytest
 import typer.main
 
 from bot.cli.main import cli
-from bot.config.policy_check import check_rights
 from bot.config.ponte_toml import read_config
 from bot.home import Home
+from bot.reports import check_rights
 from bot.settings import Settings
 from bot.start import Start
 from tests.docs.conftest import Machine

@@ -21,7 +21,6 @@ from core.base.text import split_text
 from core.chat.people import People
 from core.chat.reply import GrowingReply
 from core.domain.changes import DisplayName
-from core.domain.conversation_ports import PostJournal, Reply, StatusBoard
 from core.domain.messages import (
     Address,
     Answer,
@@ -32,7 +31,8 @@ from core.domain.messages import (
     Person,
     ReplyTo,
 )
-from core.domain.platform import AnswerPart
+from core.domain.platforms import AnswerPart
+from core.domain.ports import PostJournal, Reply, StatusBoard
 from core.domain.records import Health, ToolContext
 from core.integrations.integration import (
     ChatIntegration,

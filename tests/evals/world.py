@@ -28,8 +28,8 @@ from core.domain.messages import (
     ReplyTo,
     turn_id,
 )
+from core.domain.ports import Model
 from core.domain.records import Health, ModelEvent, Remote, RoundCompleted, RoundRequest
-from core.domain.tool_ports import Model
 from core.integrations.integration import (
     IntegrationDependencies,
     ModelIntegration,
@@ -202,7 +202,7 @@ async def open_world(case: Case, choice: ModelChoice, folder: Path) -> AsyncIter
     home = Home(settings.ponte_home)
     with home.take():
         config = _read_case_config(case, choice, folder, faces)
-        with patch("bot.people.owner_name.system_user_name", lambda: PEOPLE["owner"].name):
+        with patch("bot.people.system_user_name", lambda: PEOPLE["owner"].name):
             app = await compose(settings, config, home, now=stage.now)
         try:
             await app.start()

@@ -15,29 +15,27 @@ from bot.config.quick_registry import QuickCommandRegistry
 from bot.engine import Engine, EngineConfig, Tools, load_parsers
 from bot.health import HealthBoard
 from bot.integrations import ADMINS, KINDS, PLATFORM_RIGHTS, canonical_person
-from bot.people.page_accounts import PageAccountService
+from bot.people import PageAccountService
 from bot.stores import Stores
 from core.changes.approval import Approval, TableRules
-from core.changes.ports import Applier
+from core.changes.kinds import Applier
 from core.chat.people import People
-from core.domain.conversation_ports import StatusBoard
 from core.domain.messages import Address, Card, Message, Person, ReplyTo, turn_id
+from core.domain.ports import Model, QuickCommands, StatusBoard, ToolSource
 from core.domain.records import Health, QuickCommand
-from core.domain.tool_ports import Model, QuickCommands, ToolSource
 from core.erasure.personal_data import SqlPersonalData
 from core.journal.inbox import SenderLimits
 from core.money.allowances import Allowance, SpendingConfig
 from core.money.budget import Budget, DailyCapLookup, IsMeant, means_everybody, no_daily_caps
 from core.money.usage import Prices
-from core.people.directory_rows import SqlDirectory
+from core.people.directory import SqlDirectory
 from core.people.page_accounts import SqlPageAccounts
 from core.people.policy import GroupLookup, GuestLookup, PlatformPeople, Policy
 from core.people.rules import RuleBook, StandIns
 from core.schedules.schedule import ScheduleLimits
 from core.tools.code.source import CodeRunner
 from core.tools.tool import Toolbox
-from core.turn.retention import Retention
-from core.turn.run import TurnConfig
+from core.turn.run import Retention, TurnConfig
 from core.webhooks.hook import HOOK_PLATFORM, HOOK_RIGHTS
 from tests.fakes.config import FixedConfig
 from tests.fakes.models import EchoModel

@@ -13,8 +13,7 @@ from core.money.allowances import Allowance
 from core.money.usage import Prices
 from core.people.rules import RuleBook
 from core.schedules.schedule import ScheduleLimits
-from core.turn.retention import Retention
-from core.turn.run import TurnConfig
+from core.turn.run import Retention, TurnConfig
 
 
 @dataclass

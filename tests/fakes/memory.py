@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from core.base.errors import Forgotten, NotFound, NotStored
 from core.commands import grammar
 from core.domain.changes import PendingRequest
-from core.domain.conversation_ports import TurnHandler
 from core.domain.messages import (
     ONE_REQUEST_PREFIX,
     Address,
@@ -25,6 +24,7 @@ from core.domain.messages import (
     Person,
     Usage,
 )
+from core.domain.ports import TurnHandler
 from core.domain.records import (
     ALL_CONVERSATIONS,
     FINAL_STATES,

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from core.base.errors import ToolError, WriteUnsure
 from core.domain.changes import Change, Draft, RowCheck, RowWrite
+from core.domain.ports import Tool
 from core.domain.records import Health, Outcome, ToolContext, Viewer
-from core.domain.tool_ports import Tool
 from core.tools.tool import FunctionTool
 
 Values = dict[str, Any]

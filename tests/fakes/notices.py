@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from bot.engine import Engine
 from core.domain.messages import Person
-from core.people.notices import PersonNotice
-from core.people.outbox import put_person_notice
+from core.people.notices import PersonNotice, put_person_notice
 
 
 async def notify(engine: Engine, person: Person, kind: str, **values: str) -> None:

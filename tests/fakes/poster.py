@@ -12,8 +12,7 @@ from pathlib import Path
 import aiohttp
 
 from bot.tables import SCHEMA
-from core.chat.reply import GrowingReply
-from core.chat.turn_posts import TurnPosts
+from core.chat.reply import GrowingReply, TurnPosts
 from core.journal.journal import Journal
 from core.store.database import SqliteDatabase
 from tests.fakes.recorder import RecordingSurface

@@ -23,7 +23,7 @@ from bot.health import HealthBoard
 from bot.home import Home
 from bot.settings import Settings
 from core.base.http import HttpClient
-from core.domain.tool_ports import Model
+from core.domain.ports import Model
 from core.people.policy import Policy
 from core.tools.stackspot import STACKSPOT
 from core.tools.stackspot.api import Clock

@@ -31,8 +31,8 @@ from core.base.errors import NotStored
 from core.base.http import HttpClient
 from core.base.openai import ModelEndpoint, ModelServerClient
 from core.chat.reply import GrowingReply
-from core.domain.conversation_ports import PostJournal, Reply
 from core.domain.messages import Message, ReplyTo, decode_json, encode_json
+from core.domain.ports import PostJournal, Reply
 from core.domain.records import Remote, RoundRequest
 from core.models.model_server import ModelOptions
 from core.models.served_model import ServedModel

@@ -16,7 +16,7 @@ from bot.engine import Engine
 from bot.health import HealthBoard
 from core.chat.people import People
 from core.journal.peers import Alone
-from core.people.ports import PageAccounts
+from core.people.page_accounts import PageAccounts
 from tests.fakes.memory import MemoryOwnerName, MemoryPageAccounts
 from tests.fakes.operator import MemoryOperator
 

@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from bot.tables import SCHEMA
-from core.turn import prompt
+from core.turn import context as prompt
 from tests.guard.normal import Normal
 from tests.guard.services import NotedRequest
 from tests.guard.stage import Stage

@@ -369,10 +369,10 @@ def steady() -> Iterator[None]:
         mock.patch("adapters.discord.presence.SIGN_AFTER_SECONDS", 1000.0),
         mock.patch("adapters.discord.presence.HOURGLASS_AFTER_SECONDS", 1000.0),
         mock.patch("core.chat.reply.POST_BACKOFF", Backoff(0.01, max_seconds=60.0)),
-        mock.patch("core.turn.admission.WAIT_SECONDS", 0.2),
-        mock.patch("core.turn.admission.CONFIRM_SECONDS", 0.1),
-        mock.patch("core.schedules.scheduler.UNKNOWN_OWNER_SECONDS", 0.2),
-        mock.patch("core.schedules.origin.MAX_STATUS_WAIT_SECONDS", 0.1),
+        mock.patch("core.turn.origins.WAIT_SECONDS", 0.2),
+        mock.patch("core.turn.origins.CONFIRM_SECONDS", 0.1),
+        mock.patch("core.schedules.runs.UNKNOWN_OWNER_SECONDS", 0.2),
+        mock.patch("core.schedules.runs.MAX_STATUS_WAIT_SECONDS", 0.1),
         mock.patch.dict(os.environ, {"GUARD_SECRET": PLAIN_SECRET, "LOGNAME": "owner"}),
     ):  # fmt: skip
         yield

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from core.base.openai import ModelEndpoint, ModelServerClient
-from core.domain.conversation_ports import Files
+from core.domain.ports import Files
 from core.domain.records import Remote
 from core.models.model_server import ModelOptions
 from core.models.served_model import Level, ServedModel

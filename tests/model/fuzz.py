@@ -22,9 +22,8 @@ from core.base.openai import (
 )
 from core.domain.records import Remote, ResponseStarted, TextDelta, TextWithdrawn
 from core.models.answer_reader import AnswerReader, ModelAnswer
-from core.models.chat_completions_api import ChatCompletionsReader
 from core.models.model_server import ModelOptions
-from core.models.responses_api import ResponsesReader
+from core.models.own_history import ChatCompletionsReader, ResponsesReader
 from core.models.served_model import Level, ServedModel
 from tests.fakes.openai import FakeOpenAI, Script, chat, events, odd
 from tests.model.talk import TABLES, Talk

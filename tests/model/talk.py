@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from core.domain.messages import File, Item, Person
+from core.domain.ports import Model
 from core.domain.records import (
     ModelEvent,
     Remote,
@@ -23,7 +24,6 @@ from core.domain.records import (
     Thread,
     ToolSpec,
 )
-from core.domain.tool_ports import Model
 
 ANA = Person(platform="web", id="ana", name="Ana")
 TABLES = ToolSpec(

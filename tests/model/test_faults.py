@@ -22,8 +22,8 @@ from core.base.errors import (
     TooLong,
     WrongKey,
 )
+from core.domain.ports import Model
 from core.domain.records import Thread, ToolSpec
-from core.domain.tool_ports import Model
 from core.models.served_model import Level
 from tests.fakes.openai import FakeOpenAI, Script, errors
 from tests.fakes.openai.errors import GatewayError

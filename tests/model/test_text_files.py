@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from core.domain.file_text import decode_file_text, find_encoding, is_text
+from core.domain.messages import decode_file_text, find_encoding, is_text
 from core.models.served_model import Level
 from tests.fakes.openai import FakeOpenAI
 from tests.model.conftest import Make

@@ -8,8 +8,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from core.domain.ports import Tool
 from core.domain.records import Outcome, ToolContext
-from core.domain.tool_ports import Tool
 from core.tools.nocodb.api import TableApi
 from core.tools.nocodb.schema import Schemas
 from core.tools.nocodb.summarize import build_read_tools

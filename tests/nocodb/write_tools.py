@@ -17,8 +17,7 @@ from core.domain.messages import Address, Person
 from core.domain.records import Outcome, Viewer
 from core.tools.nocodb import draft
 from core.tools.nocodb.api import NocoApi, TableApi
-from core.tools.nocodb.driver import TableSchema
-from core.tools.nocodb.rest import RestDriver
+from core.tools.nocodb.driver import RestDriver, TableSchema
 from core.tools.nocodb.schema import Schemas
 from core.tools.nocodb.write import TableWriter
 from core.tools.sample.base import SampleApi

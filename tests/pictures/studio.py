@@ -292,7 +292,7 @@ async def studio(folder: Path) -> AsyncIterator[Studio]:
             })  # fmt: skip
             owner = Home(home)
             with owner.take():
-                with patch("bot.people.owner_name.system_user_name", lambda: "Maya Duarte"):
+                with patch("bot.people.system_user_name", lambda: "Maya Duarte"):
                     app = await compose(settings, Config(quick_commands=COMMANDS), owner)
                 await app.start()
                 # scenes call `redraw`: beside a click it would come first or last

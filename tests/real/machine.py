@@ -16,7 +16,8 @@ from adapters.discord.adapter import DiscordOptions
 from adapters.slack.surface import SlackSurface
 from bot.cli import main as cli
 from core.journal import jobs, procrastinate_adapter
-from core.store import notifications, processes
+from core.store import processes
+from core.store import processes as notifications
 from core.store.database import SqlConnection
 from core.store.postgres import PostgresDatabase
 

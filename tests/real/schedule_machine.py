@@ -24,18 +24,18 @@ import structlog
 from bot.engine import Engine
 from bot.stores import Stores
 from core.chat.reply import GrowingReply
-from core.domain.conversation_ports import PostJournal, Reply
 from core.domain.messages import Address, Person, ReplyTo
+from core.domain.ports import PostJournal, Reply
 from core.journal import jobs
-from core.schedules import scheduler
+from core.schedules import runs as scheduler
 from core.schedules.rows import Schedules
-from core.schedules.rules import next_after
 from core.schedules.schedule import (
     Schedule,
     ScheduleDraft,
     ScheduleFilter,
     ScheduleRule,
     ScheduleRun,
+    next_after,
 )
 from core.store import processes
 from core.store.database import SqlConnection

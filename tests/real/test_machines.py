@@ -24,7 +24,7 @@ from core.base.errors import NotStored
 from core.base.retry import Backoff
 from core.journal.jobs import Jobs
 from core.journal.turn_runner import get_row
-from core.store import notifications
+from core.store import processes as notifications
 from core.store.postgres import PostgresDatabase
 from tests.contract.engines import Shared
 from tests.contract.test_inbox import says

@@ -10,9 +10,8 @@ from pathlib import Path
 from adapters.slack.adapter import Credentials, SlackAdapter, SlackOptions
 from bot.engine import Engine
 from bot.stores import Stores
-from core.chat.participants import ConfiguredPlaces
-from core.domain.conversation_ports import Inbox, StatusBoard
-from core.domain.tool_ports import Model
+from core.chat.incoming import ConfiguredPlaces
+from core.domain.ports import Inbox, Model, StatusBoard
 from core.people.policy import Policy
 from tests.fakes.choices import Choices, make_choices, open_engine
 from tests.fakes.places import FixedPlaces

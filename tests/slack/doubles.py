@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from core.base.errors import NotStored
-from core.domain.conversation_ports import Inbox
 from core.domain.messages import Card, Item, Message, Post
+from core.domain.ports import Inbox
 from core.domain.records import (
     Health,
     ModelEvent,

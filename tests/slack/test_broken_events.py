@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from core.chat.failed_events import EVENT_FAILED
+from core.chat.incoming import EVENT_FAILED
 from core.observability.metrics import registry
 from tests.fakes.slack import Json
 from tests.fakes.wrong_json import wrong_versions

@@ -20,7 +20,7 @@ from core.domain.messages import Person
 from core.domain.records import PlatformMember
 from core.journal.peers import Alone
 from core.people import directory as members
-from core.people.directory_rows import SqlDirectory
+from core.people.directory import SqlDirectory
 from core.people.policy import MAX_CONFIRMED_AGE_SECONDS, MAX_STALE_SECONDS
 from core.store.database import SqliteDatabase
 from tests.fakes.loop_clock import LoopClock, run_ready

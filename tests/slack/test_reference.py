@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from adapters.slack import channels, client, people, posts, setup, surface
+from adapters.slack import client, people, posts, setup, surface
+from adapters.slack import people as channels
 from adapters.slack.client import TIERS, InDoubt, NotNow, SlackRefused, TokenRefused, meaning
 from tests.fakes.slack import reference
 from tests.fakes.slack.api import REACTIONS, READS, WRITES

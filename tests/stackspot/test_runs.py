@@ -8,7 +8,7 @@ import pytest
 
 from core.base.errors import ToolError, WriteUnsure
 from core.base.i18n import use_locale
-from core.changes.ports import WatchedBatch
+from core.changes.kinds import WatchedBatch
 from core.domain.changes import Change, Draft, Proposal
 from core.domain.records import QuickCommand
 from core.tools.stackspot import StackSpot

@@ -13,8 +13,8 @@ from core.base.errors import Undeliverable
 from core.chat.people import People
 from core.chat.reply import GrowingReply
 from core.domain.changes import DisplayName
-from core.domain.conversation_ports import PostJournal, Reply, StatusBoard
 from core.domain.messages import Address, Attachment, File, Message, Person, Quote, ReplyTo, turn_id
+from core.domain.ports import PostJournal, Reply, StatusBoard
 from core.domain.records import Health
 from core.integrations.integration import (
     ChatIntegration,

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from core.domain.messages import Message, MessageOrigin, Person, ReplyTo, turn_id
+from core.domain.ports import Tool
 from core.domain.records import Turn
-from core.domain.tool_ports import Tool
 from core.people.rules import StandIns
 from core.turn.origins import Origin, RunSkipped
 

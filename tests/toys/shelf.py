@@ -8,8 +8,8 @@ from typing import Any
 
 from core.base.errors import ToolError
 from core.domain.changes import Draft, RowWrite
+from core.domain.ports import Tool
 from core.domain.records import Health, Outcome, ToolContext, Viewer
-from core.domain.tool_ports import Tool
 from core.integrations.integration import (
     IntegrationDependencies,
     OperatorConfig,

@@ -21,8 +21,8 @@ from bot.integrations import FACES
 from bot.settings import Settings, load
 from bot.start import Start
 from core.base.errors import SettingsError
+from core.domain.ports import Model
 from core.domain.records import Health, Viewer
-from core.domain.tool_ports import Model
 from core.integrations.integration import (
     IntegrationDependencies,
     ModelIntegration,

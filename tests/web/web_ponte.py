@@ -18,8 +18,8 @@ from adapters.web.hub import Hub
 from adapters.web.sign_in.authentication import SocketAuthentication, TokenAuthentication, Visitors
 from core.chat.approval_notices import PersonNoticeService
 from core.chat.people import People
-from core.domain.conversation_ports import PostJournal, Reply
 from core.domain.messages import Answer, Message, Person, Progress
+from core.domain.ports import PostJournal, Reply
 from core.integrations.integration import HttpHandler, Operator
 from core.journal.conversations import Conversations
 from core.journal.jobs import Jobs

@@ -38,7 +38,7 @@ from core.base.i18n import (
     translate_word,
 )
 from core.base.text import to_one_line
-from core.domain.conversation_ports import StatusBoard
+from core.domain.ports import StatusBoard
 from core.integrations.integration import Operator, OperatorBoard
 from core.money.allowances import describe_estimates, describe_server_costs
 from core.people.audit import PERSON_FACTS
@@ -387,8 +387,8 @@ class AdminView:
 
     async def _schedules(self) -> str:
         """Return the list of everybody's schedules."""
-        from core.schedules.rule_words import REASON_SENTENCES, STATE_SENTENCES, describe_rule
         from core.schedules.schedule import ScheduleDraft, ScheduleRule
+        from core.schedules.words import REASON_SENTENCES, STATE_SENTENCES, describe_rule
 
         found = await self._run("schedules list")
         names, rows = await self._names([one["owner"] for one in found]), []
@@ -413,7 +413,7 @@ class AdminView:
         """Return time and result of a run, with the code of a failure."""
         if run is None:
             return "–"
-        from core.schedules.rule_words import describe_result
+        from core.schedules.words import describe_result
 
         result = describe_result(run["state"], run["missed_count"], is_late=run["is_late"])
         reason = f" ({run['reason']})" if run["reason"] else ""

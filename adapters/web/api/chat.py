@@ -47,8 +47,8 @@ from core.base.errors import Empty, Forgotten, NotFound
 from core.base.i18n import say
 from core.base.text import clean_text
 from core.commands.grammar import is_decision
-from core.domain.conversation_ports import StatusBoard
 from core.domain.messages import PROGRAM, Answer, ChangeAction, Message
+from core.domain.ports import StatusBoard
 from core.domain.records import FINAL_STATES, HistoryEntry, Receipt
 
 REFUSAL_CODES = ("forbidden", "too_many", "forgotten")

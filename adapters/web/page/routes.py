@@ -58,16 +58,16 @@ from adapters.web.sign_in.authentication import SESSION_SECONDS, Visitors
 from core.base.errors import NotAllowed, NotFound, NotStored
 from core.base.i18n import LANGUAGE, LOCALES, format_moment, say, use_locale
 from core.base.text import Fence, clean_text, fence_after_line, safe_file_name, to_one_line
-from core.base.titles import MAX_CONVERSATION_TITLE_CHARACTERS, first_words, shorten_title
 from core.chat.approval_notices import PersonNoticeService
 from core.commands.grammar import TRANSLATED
-from core.domain.conversation_ports import StatusBoard
 from core.domain.messages import Address, Person
+from core.domain.ports import StatusBoard
 from core.domain.records import ApiToken, ConversationSummary, HistoryEntry
-from core.models.demo_tour import DRAW_SENTENCE, OVERDUE_SENTENCE, PAY_SENTENCE, QUICK_SENTENCE
+from core.models.demo_model import DRAW_SENTENCE, OVERDUE_SENTENCE, PAY_SENTENCE, QUICK_SENTENCE
 from core.people.notices import PersonNotice
-from core.people.ports import OwnerNames, PageAccounts
+from core.people.page_accounts import OwnerNames, PageAccounts
 from core.people.rules import OWNER_ID
+from core.turn.titles import MAX_CONVERSATION_TITLE_CHARACTERS, first_words, shorten_title
 
 PAGE_FOLDER = Path(__file__).parent
 """The page's files. Those whose suffix is in PAGE_MEDIA_TYPES are served under their names."""

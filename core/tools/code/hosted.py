@@ -23,9 +23,9 @@ from typing import Literal
 import structlog
 
 from core.base import i18n
-from core.base.error_table import ErrorTable, on
 from core.base.errors import NoKey, NoQuota, RateLimited, ToolError, WrongKey
 from core.base.http import RemoteError
+from core.base.http_errors import ErrorTable, on
 from core.base.i18n import say
 from core.base.openai import Json, ModelServerClient, ModelServerFault
 from core.base.text import limit_combining_marks
@@ -33,9 +33,11 @@ from core.domain.messages import Usage
 from core.domain.records import Health, Remote, ToolContext
 from core.money.usage import DEFAULT_PRICES, PaidRun, PriceConfig
 from core.observability import metrics
-from core.tools.code.hosted_containers import CONTAINER_IDLE_MINUTES, Container, ContainerClient
-from core.tools.code.hosted_response import (
+from core.tools.code.hosted_api import (
+    CONTAINER_IDLE_MINUTES,
     OUTPUTS_FIELD,
+    Container,
+    ContainerClient,
     HostedExecution,
     ask_for_response,
     parse_execution,

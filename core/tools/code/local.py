@@ -19,7 +19,7 @@ from core.domain.records import Health, ToolContext
 from core.journal.kernels import KernelRows
 from core.tools.code.environment import PythonEnvironment
 from core.tools.code.port import InputFile, RunResult, measure_run
-from core.tools.code.sandbox.probe import SandboxChoice, choose_sandbox
+from core.tools.code.sandbox.barriers import SandboxChoice, choose_sandbox
 from core.tools.code.sandbox.process import Sandbox
 from core.tools.code.sandbox.runtime import RuntimeFolder
 from core.tools.code.sandbox.sandbox import (

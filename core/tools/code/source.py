@@ -14,8 +14,8 @@ from core.base.errors import ToolError
 from core.base.i18n import say, use_locale
 from core.base.text import make_code_block
 from core.domain.messages import File
+from core.domain.ports import Tool
 from core.domain.records import Health, Outcome, ToolContext, Viewer
-from core.domain.tool_ports import Tool
 from core.tools.code.port import (
     CODE_TYPE,
     CodeBackend,

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar
 from urllib.parse import quote, urlsplit
 
-from core.base.error_table import SERVER_ERRORS, ErrorTable, on, was_sent
 from core.base.errors import WriteUnsure
 from core.base.http import (
     HttpAnswer,
@@ -28,6 +27,7 @@ from core.base.http import (
     parse_retry_after,
     withhold_secrets,
 )
+from core.base.http_errors import SERVER_ERRORS, ErrorTable, on, was_sent
 from core.base.retry import Sleep, retry, wait_after_each
 from core.base.tasks import Pacer
 

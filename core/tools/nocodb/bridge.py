@@ -25,8 +25,8 @@ from core.base.tasks import run_together
 from core.base.text import redact, remove_signed_urls
 from core.changes.approval import NO_TABLE_RULES, TableRulesConfig
 from core.domain.changes import MAX_PROPOSAL_ROWS, Draft, Row
+from core.domain.ports import Tool
 from core.domain.records import Action, Effect, Health, ToolContext, Viewer
-from core.domain.tool_ports import Tool
 from core.people.policy import ANY_TABLE
 from core.tools.nocodb.api import MAX_ROWS_PER_WRITE, READ_PAUSES_SECONDS, NamedTable, TableId
 from core.tools.nocodb.bridge_api import (

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from core.base.error_table import ErrorTable, on, was_sent
 from core.base.http import (
     HttpAnswer,
     HttpClient,
@@ -22,6 +21,7 @@ from core.base.http import (
     RemoteError,
     withhold_secrets,
 )
+from core.base.http_errors import ErrorTable, on, was_sent
 from core.base.retry import retry, wait_after_each
 from core.tools.nocodb.api import AWAY_STATUSES, READ_PAUSES_SECONDS
 

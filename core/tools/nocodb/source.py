@@ -13,12 +13,11 @@ from core.base.i18n import plural, say
 from core.base.tasks import run_together
 from core.changes.approval import NO_TABLE_RULES, TableRules, TableRulesConfig
 from core.domain.changes import MAX_PROPOSAL_ROWS
+from core.domain.ports import Tool
 from core.domain.records import Health, Viewer
-from core.domain.tool_ports import Tool
 from core.tools.nocodb.api import READ_PAUSES_SECONDS, NamedTable, NocoApi, NocoError, TableApi
 from core.tools.nocodb.draft import WriteTools
-from core.tools.nocodb.driver import TableDriver
-from core.tools.nocodb.rest import APPLYING_PAUSES_SECONDS, RestDriver
+from core.tools.nocodb.driver import APPLYING_PAUSES_SECONDS, RestDriver, TableDriver
 from core.tools.nocodb.schema import (
     MAX_VISIBLE_SETS,
     UNKNOWN_TABLES,

@@ -15,8 +15,8 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from core.base.errors import ToolError
+from core.domain.ports import Tool
 from core.domain.records import Outcome, ToolContext
-from core.domain.tool_ports import Tool
 from core.tools.nocodb import fieldtypes
 from core.tools.nocodb.api import FieldAggregate, NocoRecord, TableApi
 from core.tools.nocodb.fieldtypes import Field, format_label, format_moment

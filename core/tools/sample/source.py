@@ -8,11 +8,10 @@ from typing import Any
 from core.base.i18n import say
 from core.changes.approval import NO_TABLE_RULES, TableRulesConfig
 from core.domain.changes import SAMPLE_APPLIER
+from core.domain.ports import SAMPLE_TABLES_PHRASE, Tool
 from core.domain.records import Health, Viewer
-from core.domain.tool_ports import SAMPLE_TABLES_PHRASE, Tool
 from core.tools.nocodb.api import NamedTable
-from core.tools.nocodb.driver import TableSchema
-from core.tools.nocodb.rest import RestDriver
+from core.tools.nocodb.driver import RestDriver, TableSchema
 from core.tools.nocodb.source import BaseOverview, TableSource
 from core.tools.sample import SAMPLE_SENTENCE
 from core.tools.sample.base import SampleApi

@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import quote
 
-from core.base.error_table import SERVER_ERRORS, ErrorRow, ErrorTable, on, was_sent
 from core.base.http import (
     HttpAnswer,
     HttpClient,
@@ -31,6 +30,7 @@ from core.base.http import (
     parse_retry_after,
     withhold_secrets,
 )
+from core.base.http_errors import SERVER_ERRORS, ErrorRow, ErrorTable, on, was_sent
 from core.base.i18n import say
 from core.base.retry import retry
 from core.base.text import to_one_line

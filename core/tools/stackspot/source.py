@@ -15,11 +15,11 @@ from core.base.errors import BadInput, Refusal, ToolError
 from core.base.i18n import say
 from core.base.tasks import BoundedDict
 from core.base.text import run_off_loop, to_one_line, truncate_with_note
-from core.changes.ports import Doing
+from core.changes.kinds import Doing
 from core.commands.quick_commands import Inputs, check_inputs
 from core.domain.changes import Change, Draft, RowCheck, RowWrite
+from core.domain.ports import Tool
 from core.domain.records import Effect, Health, Outcome, QuickCommand, ToolContext, Viewer
-from core.domain.tool_ports import Tool
 from core.integrations.integration import QuickRegistry
 from core.money.usage import PaidRun
 from core.tools.stackspot.api import StackSpotError, StillRunning, derive_ulid

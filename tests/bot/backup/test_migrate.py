@@ -19,7 +19,7 @@ from bot.stores import Stores
 from bot.tables import SCHEMA
 from core.base.errors import SettingsError
 from core.domain.records import Thread
-from core.journal.thread_map import FileThreadMap
+from core.journal.threads import FileThreadMap
 from core.store.database import SqliteDatabase
 from core.store.tables import Column
 from tests.real.postgres import Postgres

@@ -11,9 +11,8 @@ from typing import cast
 import pytest
 import structlog
 
-from bot.config.names import misspelt_names
 from bot.config.ponte_toml import Config, LiveConfig, read_config
-from bot.config.reload import Reloader
+from bot.config.reload import Reloader, misspelt_names
 from bot.doctor.safety import list_findings
 from bot.home import Home
 from bot.integrations import FACES
@@ -21,8 +20,8 @@ from bot.logs import set_up_logging
 from bot.settings import Settings
 from core.base.errors import SettingsError
 from core.base.http import HttpClient
+from core.domain.ports import ToolSource
 from core.domain.records import Viewer
-from core.domain.tool_ports import ToolSource
 from core.integrations.integration import ToolIntegration
 from core.journal.peers import Alone
 from core.people.audit import Audit

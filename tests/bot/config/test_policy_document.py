@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bot.config.policy_check import check_rights
 from bot.config.ponte_toml import read_config
 from bot.home import Home
+from bot.reports import check_rights
 from bot.settings import Settings
 from bot.start import Start
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.config.toml_lines import TomlLines
+from bot.config.toml_values import TomlLines
 
 TEXT = '''\
 top = 1

@@ -304,7 +304,9 @@ async def test_a_half_set_service_is_a_failure(
 async def test_a_machine_without_a_sandbox_fails_only_who_asked_for_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ponte_code: str, code: int, mark: str
 ) -> None:
-    monkeypatch.setattr("core.tools.code.sandbox.probe._find_obstacle", lambda: "this is no Linux")
+    monkeypatch.setattr(
+        "core.tools.code.sandbox.barriers._find_obstacle", lambda: "this is no Linux"
+    )
     told = await doctor(tmp_path / "home", ponte_code=ponte_code)
     assert (told.code, told.parts["code"]) == (code, f"{mark}  code: local: this is no Linux")
     assert not (tmp_path / "home").exists()

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from bot.people.owner_name import OwnerName, system_user_name
+from bot.people import OwnerName, system_user_name
 from bot.tables import SCHEMA
-from core.base.i18n import READER_IS_OWNER, say, use_locale
-from core.base.owner_sentences import OWNER_SENTENCES
+from core.base.i18n import OWNER_SENTENCES, READER_IS_OWNER, say, use_locale
 from core.journal.peers import Alone
-from core.people.owner_name import SqlOwnerName
+from core.people.page_accounts import SqlOwnerName
 from core.store.database import SqliteDatabase
 from tests.fakes.peers import ConnectedPeers
 from tests.languages.sentences import sentences
@@ -73,7 +72,7 @@ def test_the_owner_is_not_sent_to_the_person_who_runs_ponte() -> None:
     assert everyones
     for sentence in everyones:
         assert sentence in OWNER_SENTENCES, sentence
-        assert sentences()[sentence] - {"core/base/owner_sentences.py"}, sentence
+        assert sentences()[sentence] - {"core/base/i18n.py"}, sentence
     token = READER_IS_OWNER.set(True)
     try:
         for locale, word in (("en", "who runs"), ("pt-BR", "responsável"), ("fr", "responsable")):

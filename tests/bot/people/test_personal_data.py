@@ -171,7 +171,7 @@ async def test_rows_that_arrive_during_a_deletion_make_it_fail(
     async def forget(*_: object) -> ForgottenPerson:
         return ForgottenPerson("web:ana", {}, [], {"messages": 1}, 0, "")
 
-    monkeypatch.setattr("bot.people.personal_data.PersonalDataService.forget", forget)
+    monkeypatch.setattr("bot.people.PersonalDataService.forget", forget)
     code, error = await running_ponte.fail("person", "forget", "web:ana", "--yes")
     assert (code, "during the deletion: messages 1. Delete it again." in error) == (1, True)
 

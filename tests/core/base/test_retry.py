@@ -15,15 +15,15 @@ from core.base.retry import Backoff, retry, retry_blocking, wait_after_each
 ROOT = Path(__file__).parents[3]
 PERIODIC = {
     "core/journal/jobs.py": {"_keep_beating", "_keep_sweeping"},
-    "core/store/notifications.py": {"run"},
-    "core/tools/code/sandbox/limits.py": {"watch_limits"},
+    "core/store/processes.py": {"run"},
+    "core/tools/code/sandbox/process.py": {"watch_limits"},
     "core/tools/code/session.py": {"_read_frames"},
     "adapters/slack/people.py": {"_keep_listing"},
 }
 """Loops that do something every few seconds, and go on after a failure."""
 POLLS = {
     "core/models/conversations_api.py": {"fetch_response"},
-    "core/tools/code/hosted_response.py": {"poll_response"},
+    "core/tools/code/hosted_api.py": {"poll_response"},
     "core/tools/stackspot/client.py": {"wait"},
 }
 """Loops that ask whether something has ended."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.base.titles import MAX_CONVERSATION_TITLE_CHARACTERS, clean_title, first_words
+from core.turn.titles import MAX_CONVERSATION_TITLE_CHARACTERS, clean_title, first_words
 
 SUGGESTED = {
     "Overdue invoices": "Overdue invoices",

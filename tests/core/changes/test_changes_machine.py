@@ -30,14 +30,11 @@ from hypothesis.stateful import (
 from bot.integrations import KINDS
 from bot.tables import SCHEMA
 from core.base.errors import Expired, NotAllowed, ToolError, WriteUnsure
-from core.changes.apply import ChangeRunner
+from core.changes.apply import ChangeLifecycle, ChangeRunner
 from core.changes.approval import ASKER, Approval, TableRule, TableRules
-from core.changes.cards import CardBuilder
-from core.changes.decide import Decisions
+from core.changes.cards import CardBuilder, ChangeViews
 from core.changes.ledger import SqlLedger
-from core.changes.lifecycle import ChangeLifecycle
-from core.changes.undo import Undo
-from core.changes.views import ChangeViews
+from core.changes.service import Decisions, Undo
 from core.domain.changes import (
     Change,
     ChangeStep,

@@ -22,8 +22,8 @@ from core.changes.approval import Access, Approval, TableRule, TableRules
 from core.changes.card_rows import read_rows
 from core.domain.changes import Change, Draft, Proposal, RowCheck, RowWrite
 from core.domain.messages import PROGRAM, Address, Answer, Card, Person
+from core.domain.ports import Tool
 from core.domain.records import Health, Outcome, ToolContext, Viewer
-from core.domain.tool_ports import Tool
 from core.money.usage import Prices
 from core.schedules.schedule import ScheduleDraft, ScheduleRule, make_row
 from core.tools.tool import FunctionTool

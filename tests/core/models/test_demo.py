@@ -13,16 +13,16 @@ import pytest
 
 from core.base.errors import ToolError
 from core.base.http import HttpClient
-from core.changes.propose import _DONE_BEFORE
+from core.changes.service import _DONE_BEFORE
 from core.domain.messages import File, Item, Person
+from core.domain.ports import SAMPLE_TABLES_PHRASE, Model, Tool
 from core.domain.records import NOTE_TEMPLATE, Remote, Viewer, add_model_instruction
-from core.domain.tool_ports import SAMPLE_TABLES_PHRASE, Model, Tool
 from core.models import demo_turn
-from core.models.demo_model import DemoModel
-from core.models.demo_tour import (
+from core.models.demo_model import (
     EXPORT_SENTENCE,
     OVERDUE_SENTENCE,
     PAY_SENTENCE,
+    DemoModel,
     make_file_code,
 )
 from core.tools.nocodb.bridge import BridgeSource

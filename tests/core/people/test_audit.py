@@ -19,9 +19,8 @@ from bot.tables import SCHEMA
 from core.base.errors import AuditRefused, NotStored
 from core.domain.changes import POLICY_PERSON, Change, ChangeStep, Draft, Proposal, RowWrite
 from core.domain.messages import Address, Person
-from core.people import audit_lines as audit
-from core.people.audit import OPERATOR, Audit, place_of
-from core.people.audit_lines import FileAuditLines, SqlPseudonyms
+from core.people import audit
+from core.people.audit import OPERATOR, Audit, FileAuditLines, SqlPseudonyms, place_of
 from core.store.database import SqliteDatabase
 
 ANA = Person("slack", "U1", "T1", "Ana\nforged line")

@@ -19,14 +19,17 @@ from core.people.policy import (
     DailyCaps,
     Policy,
 )
-from core.people.reasons import (
+from core.people.rules import (
     DEFAULT_REASONS,
     GUEST_DECISION_REASON,
     GUEST_REASON,
     NAME_TOO_LONG,
     UNKNOWN_STATUS_REASON,
+    DailyTurns,
+    Rule,
+    RuleBook,
+    matches_pattern,
 )
-from core.people.rules import DailyTurns, Rule, RuleBook, matches_pattern
 from tests.fakes.choices import allow_list
 from tests.fakes.config import FixedConfig
 

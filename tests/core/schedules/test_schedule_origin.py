@@ -24,7 +24,8 @@ from core.money.allowances import Allowance
 from core.money.usage import Price, Prices
 from core.people.policy import DepartureLookup, PlatformPeople
 from core.people.rules import Rule, RuleBook
-from core.schedules import origin
+from core.schedules import runs as origin
+from core.schedules.runs import UNKNOWN_OWNER_SECONDS, Scheduler
 from core.schedules.schedule import (
     BadSchedule,
     Schedule,
@@ -33,7 +34,6 @@ from core.schedules.schedule import (
     ScheduleRule,
     ScheduleRun,
 )
-from core.schedules.scheduler import UNKNOWN_OWNER_SECONDS, Scheduler
 from core.schedules.words import describe_schedule, describe_whole
 from core.tools.tool import FunctionTool
 from core.turn.origins import PauseReason

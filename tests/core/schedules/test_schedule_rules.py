@@ -10,21 +10,19 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from core.base.i18n import use_locale
-from core.schedules.rule_words import describe_rule
-from core.schedules.rules import (
-    check_draft,
-    find_clock_changes,
-    next_after,
-    next_dates,
-    plan_due,
-)
 from core.schedules.schedule import (
     BadSchedule,
     DuePlan,
     ScheduleDraft,
     ScheduleLimits,
     ScheduleRule,
+    check_draft,
+    find_clock_changes,
+    next_after,
+    next_dates,
+    plan_due,
 )
+from core.schedules.words import describe_rule
 
 HOUR = 3600.0
 NEW_YORK, LISBON, SAO_PAULO, LORD_HOWE = (

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import pytest
 
 from core.base.errors import SettingsError, ToolError
+from core.domain.ports import Tool
 from core.domain.records import Effect, Health, Verdict, Viewer
-from core.domain.tool_ports import Tool
 from core.tools.tool import FunctionTool, Toolbox
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from bot.engine import Engine
 from core.base.retry import Backoff
-from core.domain.conversation_ports import PostJournal, ReplyFactory
 from core.domain.messages import Message, MessageOrigin, ReplyTo
+from core.domain.ports import PostJournal, ReplyFactory
 from core.turn.manager import MAX_FAILED_ATTEMPTS
 from tests.core.turn.test_turn import Watched
 from tests.fakes.choices import make_choices, make_message, open_engine

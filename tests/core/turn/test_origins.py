@@ -18,7 +18,7 @@ from core.changes.approval import TableRule, TableRules
 from core.domain.messages import PROGRAM, Address, Answer, Message, Person, Quote, ReplyTo, turn_id
 from core.money.allowances import Allowance
 from core.people.rules import Rule, RuleBook, StandIns
-from core.schedules.origin import ScheduleOrigin
+from core.schedules.runs import ScheduleOrigin
 from core.schedules.schedule import ScheduleDraft, ScheduleFilter, ScheduleRule
 from core.tools.tool import FunctionTool
 from core.webhooks.hook import HOOK_PLATFORM, HOOK_RIGHTS, Hook

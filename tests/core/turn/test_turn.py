@@ -25,6 +25,7 @@ from core.domain.messages import (
     Progress,
     Usage,
 )
+from core.domain.ports import Model, Tool
 from core.domain.records import (
     Effect,
     Health,
@@ -41,7 +42,6 @@ from core.domain.records import (
     Turn,
     Viewer,
 )
-from core.domain.tool_ports import Model, Tool
 from core.models.demo_model import DemoModel
 from core.money.allowances import MAX_OUTPUT_TOKENS, Allowance
 from core.money.usage import NANODOLLARS_PER_DOLLAR, PaidRun, Price, Prices

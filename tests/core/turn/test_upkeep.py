@@ -24,12 +24,10 @@ from core.domain.records import PlatformMember, Remote
 from core.journal.conversations import Conversations
 from core.journal.peers import Alone
 from core.money.budget import Budget, no_daily_caps
-from core.people.audit import Audit
-from core.people.audit_lines import FileAuditLines, SqlPseudonyms
-from core.people.directory_rows import SqlDirectory
+from core.people.audit import Audit, FileAuditLines, SqlPseudonyms
+from core.people.directory import SqlDirectory
 from core.store.files import FolderBytes, SqlFiles
-from core.turn.retention import Retention
-from core.turn.run import Assistant
+from core.turn.run import Assistant, Retention
 from core.turn.upkeep import DAY_SECONDS, Upkeep
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says

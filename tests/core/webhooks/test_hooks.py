@@ -21,8 +21,7 @@ from core.webhooks.hook import (
     find_field,
     unfillable_parts,
 )
-from core.webhooks.intake import MAX_DEPTH, HookIntake
-from core.webhooks.signatures import is_genuine, secret_fault
+from core.webhooks.intake import MAX_DEPTH, HookIntake, is_genuine, secret_fault
 from tests.fakes.hook_senders import (
     PLAIN_SECRET,
     STANDARD_SECRET,

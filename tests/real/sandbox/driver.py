@@ -14,9 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FunctionType, ModuleType
 
-from core.tools.code.sandbox.bwrap import Bubblewrap
-from core.tools.code.sandbox.landlock import Landlock
-from core.tools.code.sandbox.probe import prove_sandbox
+from core.tools.code.sandbox.barriers import Bubblewrap, Landlock, prove_sandbox
 from core.tools.code.sandbox.process import Sandbox
 from core.tools.code.sandbox.runtime import RuntimeFolder
 from tests.real.sandbox.attacks import endings, files, memory, network, processes, secrets, system

@@ -15,7 +15,7 @@ import json
 import os
 from pathlib import Path
 
-from core.tools.code.sandbox.bwrap import Bubblewrap
+from core.tools.code.sandbox.barriers import Bubblewrap, Landlock, choose_sandbox, prove_sandbox
 from core.tools.code.sandbox.inside.filter import (
     ALLOW,
     AND,
@@ -34,8 +34,6 @@ from core.tools.code.sandbox.inside.syscalls import (
     REFUSED_CALLS,
     parse_numbers,
 )
-from core.tools.code.sandbox.landlock import Landlock
-from core.tools.code.sandbox.probe import choose_sandbox, prove_sandbox
 from core.tools.code.sandbox.process import Sandbox
 from core.tools.code.sandbox.runtime import RuntimeFolder
 

@@ -17,9 +17,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from core.tools.code.sandbox.bwrap import Bubblewrap
-from core.tools.code.sandbox.landlock import Landlock
-from core.tools.code.sandbox.probe import prove_sandbox
+from core.tools.code.sandbox.barriers import Bubblewrap, Landlock, prove_sandbox
 from core.tools.code.sandbox.process import Sandbox
 from core.tools.code.sandbox.runtime import RUNTIME_PREFIX, RuntimeFolder
 from tests.real.sandbox.attacks import endings

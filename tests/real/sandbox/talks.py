@@ -15,9 +15,7 @@ from unittest.mock import patch
 
 from core.tools.code import session as sessions
 from core.tools.code.port import RunResult
-from core.tools.code.sandbox.bwrap import Bubblewrap
-from core.tools.code.sandbox.landlock import Landlock
-from core.tools.code.sandbox.probe import prove_sandbox
+from core.tools.code.sandbox.barriers import Bubblewrap, Landlock, prove_sandbox
 from core.tools.code.sandbox.process import Sandbox
 from core.tools.code.sandbox.runtime import RuntimeFolder
 from core.tools.code.sandbox.sandbox import MiB

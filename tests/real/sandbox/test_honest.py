@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.tools.code.port import RunResult
-from core.tools.code.sandbox.bwrap import Bubblewrap
-from core.tools.code.sandbox.landlock import Landlock
-from core.tools.code.sandbox.probe import prove_sandbox
+from core.tools.code.sandbox.barriers import Bubblewrap, Landlock, prove_sandbox
 from core.tools.code.sandbox.process import Sandbox
 from core.tools.code.sandbox.runtime import RuntimeFolder
 from core.tools.code.sandbox.sandbox import SandboxLimits

@@ -1,16 +1,21 @@
-"""The command `why`: explains which rule allows or denies something."""
+"""Sentences that explain: which rule allows or denies something (`why`), and which parts are
+connected.
+
+Addresses, causes of failures and names of packages are for administrators only.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from core.base.errors import NotFound, ToolError
 from core.base.i18n import say
 from core.changes.approval import Approval
 from core.changes.service import ChangeService
 from core.domain.changes import Change, DecisionRequest
-from core.domain.records import RIGHT_OF_EFFECT, Turn
+from core.domain.records import RIGHT_OF_EFFECT, Health, Turn
 from core.people.policy import Policy
-from core.people.reasons import explain
-from core.people.rules import check_right_name, is_right
+from core.people.rules import check_right_name, explain, is_right
 from core.tools.tool import Toolbox
 
 _NOTHING = (
@@ -86,3 +91,23 @@ def _who_decides(approval: Approval, change: Change) -> str:
     if approval.names_approvers(change.proposal):
         return _APPROVES_NAMED
     return _APPROVES_ADMIN if approval.needs_admin(change) else _APPROVES_ASKER
+
+
+PART_NAMES = {
+    "model": "Answers",
+    "nocodb": "Tables",
+    "stackspot": "Quick commands and agents",
+    "code": "Code",
+}
+"""The parts that a member uses, in the order of the list, and their names for members."""
+
+
+def describe_parts(parts: Sequence[Health]) -> list[str]:
+    """Return a line for each part that a member uses, as in `Code: available`."""
+    states = {part.name: part.state for part in parts}
+    return [
+        say("{name}: available" if states[name] == "on" else "{name}: not available",
+            name=say(PART_NAMES[name]))
+        for name in PART_NAMES
+        if name in states
+    ]  # fmt: skip

@@ -1,0 +1,431 @@
+"""People of this Ponte: who may sign in to the page, the owner's name, and what is stored of a
+person.
+
+Forgetting deletes in an order that keeps the person findable after a crash, so that the same
+command finishes it: first what the rows lead to (running turns, files, kernels, thread records),
+then the rows in one transaction, and last the key of their lines in the audit log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from adapters.web import WEB
+from bot.operation_results import ForgottenPerson, PersonCounts
+from bot.tables import SCHEMA
+from core.base.errors import BadInput, NotFound, NotStored, PonteError
+from core.base.i18n import say, use_locale
+from core.base.text import to_one_line
+from core.domain.messages import Address, Person
+from core.domain.platforms import ChatPlatform
+from core.domain.records import ApiToken, EndedToken, PageAccount
+from core.erasure.personal_data import Erasure, KnownPerson, SqlPersonalData
+from core.journal.peers import Peers
+from core.people.audit import Audit
+from core.people.page_accounts import (
+    SqlOwnerName,
+    SqlPageAccounts,
+    hash_token,
+    new_api_token,
+    new_token,
+)
+from core.people.rules import OWNER_ID
+from core.store.remembered import FORGOTTEN_ID, select_ids
+
+if TYPE_CHECKING:
+    from bot.engine import Engine
+
+ACCOUNTS_CHANGED_TOPIC = "people"
+"""The notification between processes that an account or a session has changed."""
+MAX_API_TOKEN_NAME_CHARACTERS = 60
+MAX_API_TOKEN_DAYS = 3660
+"""The longest time for which an API token can be valid: ten years."""
+
+
+class WrongName(BadInput):
+    """The name of a page account contains characters that are not allowed, or is too long."""
+
+    sentence = (
+        "{name} is not a valid name. Use up to 32 lowercase letters, digits, dots, hyphens "
+        "and underscores, starting with a letter or digit."
+    )
+
+
+class WrongTokenDays(BadInput):
+    """An API token cannot be valid for this number of days."""
+
+    sentence = "Give a number of days from 1 to {limit}, or 0 for a token that does not expire."
+
+
+class OwnersName(BadInput):
+    """The name `owner` cannot be given to another person."""
+
+    sentence = "`owner` is the person with the page's own token, which `ponte link` prints."
+
+
+async def _ignore_departure(person: str, turns: Sequence[int]) -> None:
+    return None
+
+
+class PageAccountService:
+    """The `PageAccounts` port, with changes.
+
+    Every process is notified of each change.
+    """
+
+    def __init__(self, store: SqlPageAccounts, peers: Peers, audit: Audit) -> None:
+        self._store = store
+        self._audit = audit
+        self.on_left = _ignore_departure
+        """Called with the key of each person whose account is removed, and the turns that run for
+        them."""
+        self._peers = peers
+        self._listeners: list[Callable[[], None]] = []
+        peers.on(ACCOUNTS_CHANGED_TOPIC, self._notify_listeners)
+
+    async def list_all(self) -> Sequence[PageAccount]:
+        """Return all accounts."""
+        return await self._store.list_all()
+
+    async def find(self, person: str) -> PageAccount | None:
+        """Return the account of a person (a key), or None."""
+        return await self._store.find(person)
+
+    async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
+        """Return whether the person has left since then (`DepartureLookup`).
+
+        An account of the same name that was added later belongs to somebody else.
+        """
+        if person.id == OWNER_ID:
+            return False
+        account = await self._store.find(person.key)
+        return account is None or account.added_at > since
+
+    async def record_visit(self, person: str, day: str) -> None:
+        """Store `day` (YYYY-MM-DD) as the last day on which the person used the page."""
+        await self._store.record_visit(person, day)
+
+    async def end_session(self, session: str, until: float) -> None:
+        """End a browser's session in every process. It would expire at `until` (Unix seconds)."""
+        await self._store.end_session(session, until)
+        await self._notify_all()
+
+    async def is_session_ended(self, session: str) -> bool:
+        """Return True if the session was ended by its user."""
+        return await self._store.is_session_ended(session)
+
+    async def find_ended_token(self, token_hash: str) -> EndedToken | None:
+        """Return the sign-in token with this hash if it was replaced or removed lately."""
+        return await self._store.find_ended_token(token_hash)
+
+    async def list_ended_tokens(self, person: str) -> Sequence[EndedToken]:
+        """Return the sign-in tokens of a person that were replaced or removed lately."""
+        return await self._store.list_ended_tokens(person)
+
+    async def find_api_token(self, token_hash: str) -> ApiToken | None:
+        """Return the API token with this hash, or None."""
+        return await self._store.find_api_token(token_hash)
+
+    async def record_api_token_use(self, id: str, day: str) -> None:
+        """Store `day` (YYYY-MM-DD) as the last day on which the API token was used."""
+        await self._store.record_api_token_use(id, day)
+
+    async def list_api_tokens(self, person: str = "") -> Sequence[ApiToken]:
+        """Return the API tokens of a person, or of everybody."""
+        return await self._store.list_api_tokens(person)
+
+    async def create_api_token(
+        self, person: str, name: str, days: int, by: Person | None = None
+    ) -> tuple[ApiToken, str]:
+        """Create an API token for the owner or a person with an account (a key).
+
+        `by` is the owner who does it for them; they get a notice. None: they do it themselves.
+        Return the token's record and its text. Raise NotFound, TooManyApiTokens, WrongTokenDays.
+        """
+        platform, _, id = person.partition(":")
+        if id != OWNER_ID and await self._store.find(person) is None:
+            raise NotFound(what=id)
+        if not 0 <= days <= MAX_API_TOKEN_DAYS:
+            raise WrongTokenDays(limit=MAX_API_TOKEN_DAYS)
+        text, now = new_api_token(), time.time()
+        name = to_one_line(name, MAX_API_TOKEN_NAME_CHARACTERS)
+        expires = now + 86_400 * days if days else 0.0
+        token = ApiToken(secrets.token_hex(4), person, hash_token(text), name, now, expires)
+        await self._store.add_api_token(token, notifies=by is not None)
+        actor = by or Person(platform, id)
+        await self._audit.write_note("api-token-added", actor, person=person, api_token=token.id)
+        return token, text
+
+    async def revoke_api_token(
+        self, id: str, person: str = "", by: Person | None = None
+    ) -> ApiToken:
+        """Delete an API token, of that person if one is given. `by` is as in `create_api_token`.
+
+        Requests that it began end. Raise NotFound.
+        """
+        token = await self._store.revoke_api_token(id, person, notifies=by is not None)
+        await self._notify_all()
+        platform, _, name = token.person.partition(":")
+        actor = by or Person(platform, name)
+        await self._audit.write_note("api-token-revoked", actor, person=token.person, api_token=id)
+        return token
+
+    async def add(self, person: Person) -> str:
+        """Create an account and return its token. Raise NameTaken, NotStored."""
+        token = new_token()
+        await self._store.add(person.key, hash_token(token))
+        return token
+
+    async def renew(self, person: Person) -> str:
+        """Return a new token; the one before and its sessions end. Raise NotFound."""
+        token = new_token()
+        await self._store.renew(person.key, hash_token(token))
+        await self._notify_all()
+        return token
+
+    async def remove(self, person: str) -> None:
+        """Delete an account and end what its person began. Raise NotFound."""
+        turns = await self._store.remove(person)
+        await self._notify_all()
+        await self.on_left(person, turns)
+
+    def on_change(self, heard: Callable[[], None]) -> None:
+        """Call `heard` after each change of an account or session, also by another process."""
+        self._listeners.append(heard)
+
+    def person(self, name: str, *, owner: bool = False) -> Person:
+        """Return the person of an account's name. `owner`: that may be the owner. Raise WrongName,
+        OwnersName."""
+        if name == OWNER_ID and not owner:
+            raise OwnersName
+        if not re.fullmatch(WEB.ids, name):
+            raise WrongName(name=repr(name[:40]))
+        return Person(WEB.name, name)
+
+    async def _notify_all(self) -> None:
+        await self._notify_listeners()
+        with suppress(PonteError):  # the others look by themselves, a little later
+            await self._peers.notify(ACCOUNTS_CHANGED_TOPIC, "")
+
+    async def _notify_listeners(self, _: str = "") -> None:
+        for heard in self._listeners:
+            heard()
+
+
+OWNER_RENAMED_TOPIC = "owner-name"
+"""The notification between processes that the owner changed their name."""
+MAX_OWNER_NAME_CHARS = 60
+
+
+class OwnerName:
+    """The `OwnerNames` port. The name from the page is used first, then the name of the system
+    user."""
+
+    def __init__(self, store: SqlOwnerName, peers: Peers) -> None:
+        self._default = _clean_name(system_user_name())
+        self._store = store
+        self._peers = peers
+        self._stored = ""
+        peers.on(OWNER_RENAMED_TOPIC, self._on_renamed)
+
+    @property
+    def current(self) -> str:
+        """The owner's name; "" only if the system user has no name either."""
+        return self._stored or self._default
+
+    async def load(self) -> None:
+        """Read the stored name. Raise NotStored."""
+        self._stored = _clean_name(await self._store.read())
+
+    async def change(self, name: str) -> None:
+        """Store a name; "" returns to the default. Raise NotStored."""
+        await self._store.write(_clean_name(name))
+        await self.load()
+        with suppress(NotStored):  # the other processes read it at their next start
+            await self._peers.notify(OWNER_RENAMED_TOPIC, "")
+
+    async def _on_renamed(self, _: str) -> None:
+        with suppress(NotStored):
+            await self.load()
+
+
+def system_user_name() -> str:
+    """Return the full name of the system user that runs this process, else the login name; ""
+    if the system has no entry for this user, as in some containers."""
+    try:
+        user = pwd.getpwuid(os.geteuid())
+    except KeyError:
+        return ""
+    # The first field of GECOS is the full name; "&" in it stands for the login name (passwd(5)).
+    full = user.pw_gecos.partition(",")[0].replace("&", user.pw_name.capitalize())
+    return full.strip() or user.pw_name
+
+
+def _clean_name(name: str) -> str:
+    return to_one_line(name, MAX_OWNER_NAME_CHARS).strip()
+
+
+log = structlog.get_logger("personal_data")
+Json = Mapping[str, Any]
+STEP_TIMEOUT_SECONDS = 10.0
+"""How long to wait for stopped turns, for the model's server and for cards to be drawn."""
+TURN_POLL_SECONDS = 0.05
+"""How often to check whether a stopped turn has ended. It may run in another process."""
+ERASE_ROUNDS = 3
+"""How often to erase rows again that arrived while a person was erased."""
+
+
+class PersonalDataService:
+    """The work of `ponte person`.
+
+    `chats` are the platforms that this process serves. `listing` are the names of platforms that
+    list people who never wrote to us.
+    """
+
+    def __init__(
+        self, engine: Engine, data: SqlPersonalData, people: PageAccountService,
+        chats: Sequence[ChatPlatform], listing: Collection[str] = (),
+    ) -> None:  # fmt: skip
+        self._listing = listing
+        self._engine = engine
+        self.data = data
+        self._accounts = people
+        self._chats = chats
+
+    async def count_rows(self, person: str) -> PersonCounts:
+        """Return who a key means, how many rows each section has, and which conversations they
+        share with others."""
+        who = await self.data.find(person)
+        places = await self.data.find_conversations(who)
+        return PersonCounts(
+            who.key, sorted(who.names), places.shared, await self.data.count_rows(who),
+            [*(table.section for table in SCHEMA.exported), "decisions"],
+            await self._read_remembered(who),
+        )  # fmt: skip
+
+    async def read_file(self, person: str, file: str) -> bytes:
+        """Return the bytes of one of their files. Raise NotFound."""
+        if not await self.data.owns_file(self.data.by_key(person), file):
+            raise NotFound(what="file")
+        _, data = await self._engine.conversations.files.get(file)
+        return data
+
+    async def forget(self, person: str, actor: Person) -> ForgottenPerson:
+        """Erase a person everywhere.
+
+        Raise UnknownPerson, AmbiguousPerson or AuditRefused before anything is erased, and
+        StillApplying before rows are.
+        """
+        who = await self.data.find(person)
+        counts = await self.data.count_rows(who)
+        shared = (await self.data.find_conversations(who)).shared
+        await self._engine.people.audit.write_note("person-forgotten", actor, person=who.key)
+        if await self._accounts.find(who.key):
+            await self._accounts.remove(who.key)
+        else:
+            await self._engine.changes.proposals.withdraw_of(who.key)
+        await self._try_now(self._engine.redraw.once)
+        platform = who.key.partition(":")[0]
+        if platform in self._listing:  # before the rows go, so that no list brings them back
+            await self._engine.people.directory.forget(platform, [who.id])
+        left = await self._erase_all(who)
+        await self._forget_at_platforms(who)
+        await self._engine.upkeep.announce_forgotten()
+        await self._try_now(self._engine.upkeep.erase)
+        await self._engine.stores.scrub(whole=True)
+        if not left:
+            await self._engine.people.audit.forget(who.key)
+            await self._engine.stores.scrub()
+        journal, remains = self._engine.conversations.journal, self._engine.upkeep.remains_notice
+        waiting = [*await journal.list_remotes_to_erase(), *await journal.list_unerasable_remotes()]
+        remains = say(remains) if remains else ""
+        return ForgottenPerson(who.key, counts, shared, left, len(waiting), remains)
+
+    async def _erase_all(self, who: KnownPerson) -> Json:
+        """Erase until nothing is left, at most ERASE_ROUNDS times, since rows may arrive meanwhile.
+        Return how many rows are left by section."""
+        left: Json = {}
+        for _ in range(ERASE_ROUNDS):
+            await self._clear_outside_tables(who)
+            erased = await self.data.erase(who, self._engine.at_work)
+            await self._redraw_cards(erased)
+            if not (left := await self.data.count_rows(who)):
+                break
+        return left
+
+    async def _clear_outside_tables(self, who: KnownPerson) -> None:
+        """Stop their turns, and delete what their rows lead to: conversations of theirs alone,
+        bytes of files, kernels, thread records."""
+        engine = self._engine
+        for seq in await self.data.list_unfinished_turns(who):
+            await engine.conversations.inbox.cancel(seq)
+        places = await self.data.find_conversations(who)
+        for conversation in places.alone:
+            await engine.upkeep.forget(conversation)
+        await self._until_quiet([*places.alone, *places.shared])
+        for file in await self.data.list_files(who):
+            await engine.conversations.files.discard(file)
+        for thread in places.threads:
+            await engine.assistant.forget(thread)
+        for conversation in places.shared:
+            if record := await engine.conversations.threads.get(conversation):
+                people = (FORGOTTEN_ID if one == who.key else one for one in record.participants)
+                bare = replace(record, remote="", container="", remote_upto=0)
+                await engine.conversations.threads.put(replace(bare, participants=tuple(people)))
+        for record in await engine.conversations.threads.items():
+            if record.id in places.decided_threads:
+                await engine.conversations.threads.put(replace(record, remote="", remote_upto=0))
+
+    async def _until_quiet(self, conversations: Sequence[str]) -> None:
+        with suppress(TimeoutError):
+            running_turn = self._engine.conversations.inbox.running_turn
+            async with asyncio.timeout(STEP_TIMEOUT_SECONDS):
+                for conversation in conversations:
+                    while await running_turn(conversation) is not None:  # noqa: ASYNC110
+                        await asyncio.sleep(TURN_POLL_SECONDS)
+
+    async def _redraw_cards(self, erased: Erasure) -> None:
+        """Store the cards that named them without their name, and have them drawn again."""
+        changes = self._engine.changes
+        for id in erased.decided:
+            with suppress(NotFound):
+                change = await changes.ledger.get(id)
+                with use_locale(change.proposal.locale):
+                    card = await changes.views.card(change)
+                await self._engine.conversations.journal.replace_cards(change.proposal.seq, [card])
+        changes.lifecycle.on_change()
+
+    async def _forget_at_platforms(self, who: KnownPerson) -> None:
+        """Forget them in what platforms remember: in memory here, and in the processes that hold
+        it. The rows are without them already."""
+        platform = who.key.partition(":")[0]
+        for chat in self._chats:
+            if chat.name == platform:
+                await chat.forget(who.ids)
+        if platform not in {chat.name for chat in self._chats}:
+            for name in await self.data.read_remembered():
+                await self._engine.stores.peers.notify("remembered", name)
+
+    async def _read_remembered(self, who: KnownPerson) -> Json:
+        rows = await self.data.read_remembered()
+        found = {name: select_ids(data, who.ids) for name, data in rows.items()}
+        return {name: data for name, data in found.items() if data}
+
+    async def _try_now(self, work: Callable[[], Awaitable[object]]) -> None:
+        """Run `work`, which is tried again later if it fails now."""
+        try:
+            async with asyncio.timeout(STEP_TIMEOUT_SECONDS):
+                await work()
+        except (TimeoutError, PonteError) as error:
+            log.info("could not erase a person; retrying", error=repr(error))

@@ -1,0 +1,353 @@
+"""Messages that arrive: which of a thread's are for Ponte, the marks that show that one was
+received, the download of their files, and the events that could not be handled.
+
+While only one person writes in a thread with Ponte, every message there is for Ponte. Once a second
+person writes, only mentions are, and Ponte announces that once. A channel can have other settings.
+
+A download begins when its message is stored, or when the turn needs the file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import structlog
+
+from core.base.errors import Forgotten, NotStored, PonteError
+from core.base.i18n import plural, say
+from core.base.tasks import BackgroundTasks
+from core.domain.messages import (
+    MAX_ATTACHMENT_BYTES,
+    MAX_FILE_TEXT_CHARACTERS,
+    UNSURE_ENCODING,
+    Address,
+    Attachment,
+    File,
+    Message,
+    decode_file_text,
+    file_kind,
+    find_encoding,
+    too_large,
+)
+from core.domain.ports import Files, Inbox
+from core.domain.records import Health, Receipt
+from core.observability import metrics
+from core.people.policy import Policy
+
+MAX_EARLIER_MESSAGES, EARLIER_MESSAGE_CHARACTERS, MAX_CONTEXT_FILES = 30, 500, 10
+"""Limits of a turn's context: earlier messages of the thread, characters of each of them, and the
+newest files."""
+CONTEXT_SECONDS = 10.0
+"""Seconds that a turn waits for the messages that its own message quotes, and for earlier ones."""
+THREAD_UNREAD = "I couldn't read the earlier messages in this thread, so I answered without them."
+
+
+class AddressingSettings(Protocol):
+    """The settings of a channel on who is answered where; None means the default."""
+
+    @property
+    def strict_mention(self) -> bool | None:
+        """True if only mentions of Ponte are answered."""
+
+    @property
+    def answer_everything(self) -> bool | None:
+        """True if every message is answered, except those that mention others and not Ponte."""
+
+    @property
+    def threads(self) -> bool | None:
+        """True if an answer opens a thread. False: the channel itself is one conversation, and each
+        thread that people open there is another one."""
+
+
+class ConfiguredPlaces(Protocol):
+    """The places with settings of their own. They are read for each message, because the owner of
+    the installation may change them at any time."""
+
+    @property
+    def channels(self) -> Mapping[str, AddressingSettings]:
+        """The settings of places, by their names in ponte.toml."""
+
+    def channel(self, address: Address) -> AddressingSettings:
+        """Return the settings of a place."""
+
+
+def list_answer_all_places(places: ConfiguredPlaces, platform: str) -> Sequence[str]:
+    """Return the platform's places with `answer_everything`, by their names in ponte.toml."""
+    return [
+        place
+        for place, own in places.channels.items()
+        if own.answer_everything and place.partition(":")[0] == platform
+    ]
+
+
+@dataclass(slots=True)
+class Participants:
+    """The people who write in a thread. `people` are their ids. `is_announced`: Ponte has
+    announced that it now answers only mentions."""
+
+    people: list[str] = field(default_factory=list)
+    is_announced: bool = False
+
+    @property
+    def several(self) -> bool:
+        """True if more than one person writes in the thread."""
+        return len(self.people) > 1
+
+    def join(self, *people: str) -> bool:
+        """Add people, and return whether one of them is new in the thread."""
+        new = [person for person in dict.fromkeys(people) if person not in self.people]
+        self.people += new
+        return bool(new)
+
+    def note_notice_due(self) -> bool:
+        """Return True once, as soon as several people write: Ponte must then announce that it
+        answers only mentions. Later calls return False."""
+        due = self.several and not self.is_announced
+        self.is_announced = self.is_announced or due
+        return due
+
+
+UNKNOWN_MARK_SECONDS = 1.0
+"""Seconds that the author of a message may be unknown before it is marked as waiting."""
+SIGN_AFTER_SECONDS = 0.4
+"""Seconds before a turn shows that it is under way. A faster answer needs no sign."""
+
+Mark = Callable[[str], Coroutine[Any, Any, None]]
+"""Sets or removes the mark of the message at a place; raises nothing."""
+
+
+@dataclass(slots=True)
+class WaitingMarks:
+    """Marks the messages that wait for their turn.
+
+    `worn` maps each turn to its marked message. It is shared state, so that another process can
+    remove the mark; `on_change` is called after each change of it. `patience`: seconds before a
+    message is marked; most turns begin earlier.
+    """
+
+    tasks: BackgroundTasks
+    put_on: Mark
+    take_off: Mark
+    worn: MutableMapping[str, str]
+    on_change: Callable[[], None] = lambda: None
+    patience: float = 0.0
+    _due: dict[str, asyncio.Task[object]] = field(default_factory=dict, init=False)
+
+    def put(self, turn: str, place: str) -> None:
+        """Mark the message of a turn, after the pause of `patience` seconds."""
+        if task := self.tasks.start(self._mark(turn, place)):
+            self._due[turn] = task
+            task.add_done_callback(lambda _: self._due.pop(turn, None))
+
+    def mark_stored(
+        self, policy: Policy, inbox: Inbox, message: Message, receipt: Receipt, place: str
+    ) -> None:
+        """Mark a stored message if it waits for other turns, or while its author is unknown."""
+        if receipt.turns_ahead:
+            self.put(receipt.turn, place)
+        else:
+            self.tasks.start(self._mark_while_unknown(policy, inbox, message, receipt, place))
+
+    def clear(self, turn: str) -> None:
+        """Remove the mark: the turn begins."""
+        if waiting := self._due.pop(turn, None):
+            waiting.cancel()
+        if place := self.worn.pop(turn, ""):
+            self.on_change()
+            self.tasks.start(self.take_off(place))
+
+    def close(self) -> None:
+        """Mark no further messages."""
+        for waiting in self._due.values():
+            waiting.cancel()
+
+    async def _mark(self, turn: str, place: str) -> None:
+        """Mark the message after the pause. The mark is noted first, so that it is removed in any
+        case."""
+        await asyncio.sleep(self.patience)
+        self.worn[turn] = place
+        self.on_change()
+        await self.put_on(place)
+
+    async def _mark_while_unknown(
+        self, policy: Policy, inbox: Inbox, message: Message, receipt: Receipt, place: str
+    ) -> None:
+        """Mark a message while the platform has not identified its author. Remove the mark when it
+        is answered."""
+        known = await policy.prepare(
+            message.author, message.address, confirmed=False, seconds=UNKNOWN_MARK_SECONDS
+        )
+        if not known:
+            self.put(receipt.turn, place)
+            with suppress(Forgotten, NotStored):
+                await inbox.wait_for_answer(receipt.seq)
+            self.clear(receipt.turn)
+
+
+FILES_NOT_READ = "I couldn't read {names}, so I answered without it."
+FILE_CUT = "`{name}` is long. I read its first {count} characters."
+ENCODING_UNSURE = (
+    "`{name}` isn't UTF-8. I read it as Windows-1252. If letters are wrong, send it as UTF-8."
+)
+KIND_NOT_READ = "I can't read {names}. I read {kinds}."
+FILE_KINDS = {
+    "text": "text (such as CSV, JSON, Markdown, code)",
+    "picture": "pictures (PNG, JPEG, WebP, GIF)",
+    "pdf": "PDF",
+}
+"""What a model can read, by kind (`core.domain.messages.file_kind`)."""
+
+Read = Callable[[Attachment], Awaitable[tuple[Attachment, bytes] | None]]
+"""Downloads a file from its platform. Returns its description and its bytes; None if it is
+refused."""
+
+
+class FileDownloads:
+    """Downloads files, each of them once: callers that ask during a download wait for its result.
+
+    An error of a type in `failures` is logged with the text that `why` returns.
+    """
+
+    def __init__(
+        self, platform: str, files: Files, read: Read, failures: tuple[type[Exception], ...] = (),
+        why: Callable[[Exception], str] = repr,
+    ) -> None:  # fmt: skip
+        self._log = structlog.get_logger(platform)
+        self._files = files
+        self._read = read
+        self._failures: tuple[type[Exception], ...] = (PonteError, *failures)
+        self._why = why
+        self._under_way: dict[tuple[str, str], asyncio.Task[File | None]] = {}
+
+    def begin(self, message: Message) -> None:
+        """Start to download all files of a message at once."""
+        for attachment in message.attachments:
+            self._task(message, attachment)
+
+    async def fetch(self, message: Message, attachment: Attachment) -> File | None:
+        """Return a file; None if it is too large, refused or deleted. Implements the port
+        `FetchAttachment`."""
+        return await asyncio.shield(self._task(message, attachment))
+
+    async def fetch_all(self, message: Message) -> None:
+        """Download all files of a message, one after the other."""
+        for attachment in message.attachments:
+            await self.fetch(message, attachment)
+
+    async def close(self) -> None:
+        """Cancel all downloads."""
+        tasks = list(self._under_way.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _task(self, message: Message, attachment: Attachment) -> asyncio.Task[File | None]:
+        """Return the task that downloads the file. Start it if the file is not being downloaded."""
+        key = (message.event_key, attachment.reference)
+        task = self._under_way.get(key)
+        if task is None:
+            task = self._under_way[key] = asyncio.create_task(self._get(message, attachment))
+            task.add_done_callback(lambda _: self._under_way.pop(key, None))
+        return task
+
+    async def _get(self, message: Message, attachment: Attachment) -> File | None:
+        """Download one file and store it. Return None if it is too large, refused, or the download
+        fails."""
+        if attachment.size > MAX_ATTACHMENT_BYTES:
+            self._log.info("file too large to download", file_bytes=attachment.size)
+            return None
+        try:
+            found = await self._read(attachment)
+            if found is None or len(found[1]) > MAX_ATTACHMENT_BYTES:
+                return None
+            known, data = found
+            return await self._files.put(
+                message.event_key, known.name, known.type, data, message.author,
+                message.address.conversation,
+            )  # fmt: skip
+        except self._failures as error:
+            self._log.warning(
+                "could not download a file", turn=message.turn, error=self._why(error)
+            )
+            return None
+
+
+async def describe_unread(
+    message: Message,
+    files: Sequence[File],
+    missing: Sequence[str],
+    stored: Files,
+) -> list[str]:
+    """Return a sentence for each file that was not read, or not to its end.
+
+    `files` are those that were downloaded, `missing` the names of the others. Raises NotFound.
+    """
+    refused = [large for one in message.attachments if (large := too_large(one))]
+    left = [name for name in missing if name not in {large.values["name"] for large in refused}]
+    told = [large.words() for large in refused]
+    for file in files:
+        if file_kind(file.type, file.name) == "text":
+            _, data = await stored.get(file.id)
+            encoding = find_encoding(data)
+            if not encoding:
+                left.append(file.name)
+            elif encoding == UNSURE_ENCODING:
+                told.append(say(ENCODING_UNSURE, name=file.name))
+            if encoding and len(decode_file_text(data)) > MAX_FILE_TEXT_CHARACTERS:
+                told.append(say(FILE_CUT, name=file.name, count=MAX_FILE_TEXT_CHARACTERS))
+    if left:
+        told.append(say(FILES_NOT_READ, names=", ".join(f"`{name}`" for name in left)))
+    return told
+
+
+def describe_unread_kinds(names: Sequence[str], kinds: Collection[str]) -> str:
+    """Return the sentence on files of other kinds than the `kinds` that the model reads."""
+    read = ", ".join(say(words) for kind, words in FILE_KINDS.items() if kind in kinds)
+    return say(KIND_NOT_READ, names=", ".join(f"`{name}`" for name in names), kinds=read)
+
+
+EVENT_FAILED = (
+    "Something went wrong, and I couldn't handle this message. Try again, or send it as plain text."
+)
+"""The sentence for the person whose message could not be handled."""
+_COUNT = (
+    "{count} event failed (last: {error}); see the log",
+    "{count} events failed (last: {error}); see the log",
+)
+
+
+class FailedEvents:
+    """The events of one platform whose handling raised an exception, since the process started."""
+
+    def __init__(self, platform: str) -> None:
+        self._platform = platform
+        self._log = structlog.get_logger(platform)
+        self._count = 0
+        self._last = ""
+
+    def note(self, error: BaseException, event: object) -> None:
+        """Log and count an event of this type, which caused `error`."""
+        self._count, self._last = self._count + 1, type(error).__name__
+        metrics.failed_events.labels(self._platform).inc()
+        self._log.error(
+            "event failed", event_type=str(event)[:100], error=self._last, exc_info=error
+        )
+
+    def describe(self, health: Health) -> Health:
+        """Return the state of the platform with the number of failed events."""
+        if not self._count:
+            return health
+        words = plural(*_COUNT, self._count, error=self._last)
+        return replace(health, words=f"{health.words}; {words}")

@@ -1,0 +1,560 @@
+"""Levels 2 and 3, where Ponte sends the history itself: the part of a thread that one round sends,
+`POST /responses` without storage at the server (the private mode), and `POST /chat/completions`.
+
+A model's server can refuse a request for something in it: its length, a file, calls in a shape that
+the server does not take back, or a text. Each refusal leaves more out, and the model reads a note
+about it. So the number of requests is bounded, and the next message is answered.
+
+Level 1 shares `ResponsesReader`, which reads a Responses stream. Level 3 shares `OwnHistoryApi`,
+which sends the transcript with every question.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+from core.base.openai import END_EVENT, Json, ModelServerFault, read_id
+from core.domain.messages import Item
+from core.domain.records import ModelEvent, RoundRequest, TextWithdrawn
+from core.models.answer_reader import (
+    CUT_REASONS,
+    END_OF_STREAM,
+    ERROR_REASONS,
+    AnswerReader,
+    ModelAnswer,
+    dump_arguments,
+    read_arguments,
+    read_list,
+    read_object,
+    read_objects,
+    read_text,
+    read_word,
+)
+from core.models.model_input import (
+    LEFT_OUT_NOTE,
+    describe_calls,
+    drop_unanswered_turns,
+    estimate_max_tokens,
+    estimate_tokens,
+    find_turn_starts,
+    keep_newest_turns,
+    pair_calls,
+    shorten_outputs,
+)
+from core.models.model_server import (
+    COMPACT_TOKENS,
+    OUTPUT_LIMIT_FIELDS,
+    ModelServer,
+    is_against_policy,
+    is_too_long,
+    is_unexplained,
+    read_events,
+)
+
+CALLS, FAILED_TURNS, FILES, EARLIER_TURNS = 1, 2, 3, 4
+"""What is left out, the least loss first. `CALLS`: calls and outputs are told in words."""
+MAX_HALVINGS = 4
+"""Times that a round halves a history that is too long, before it sends the last turn alone."""
+MAX_SHORTENINGS = 9
+"""Requests that one round makes because the one before was too long."""
+MIN_OUTPUT_CHARACTERS = 2_000
+"""Characters of an output that are not shortened further."""
+ANSWER_LIMIT_PATTERN = re.compile(r"completion|output tokens|max_\w*tokens|to generate", re.I)
+"""How servers say that the answer's limit counts as part of what is too long."""
+
+
+class RoundHistory:
+    """Chooses what one round sends of a transcript. `limit` is in tokens."""
+
+    def __init__(self, server: ModelServer, thread: str, limit: int) -> None:
+        self.limit = limit
+        self._server = server
+        self._thread = thread
+        self.omission = server.omissions.get(thread, 0)
+        """What else than old turns is left out: 0, or the last of the steps above."""
+        self._output_characters = 0
+        self._shortenings = 0
+        self._refused_files: set[int] = set()
+
+    def choose(self, transcript: Sequence[Item]) -> Sequence[Item]:
+        """Return the items to send."""
+        items: Sequence[Item] = pair_calls(transcript)
+        if self.omission >= EARLIER_TURNS:
+            last = keep_newest_turns(items, 0)
+            items = [LEFT_OUT_NOTE, *last] if len(last) < len(items) else items
+        elif self.omission >= FAILED_TURNS:
+            items = drop_unanswered_turns(items)
+        if self.omission:
+            items = describe_calls(items)
+        if self._output_characters:
+            items = shorten_outputs(items, self._output_characters)
+        return keep_newest_turns(items, self.limit)
+
+    def leave_out(self, fault: ModelServerFault, transcript: Sequence[Item], body: Json) -> bool:
+        """Leave more out after a refusal. Return whether that changes the request."""
+        if is_too_long(fault):
+            return self._shorten(fault, self.choose(transcript), body)
+        steps: Sequence[int] = range(CALLS, EARLIER_TURNS + 1) if is_unexplained(fault) else ()
+        if is_against_policy(fault):
+            steps = (FAILED_TURNS,)
+        before = list(self.choose(transcript))
+        for step in [step for step in steps if step > self.omission]:
+            self.omission = step
+            if step == FILES and self._refuse_files(body):
+                return True
+            if list(self.choose(transcript)) != before:
+                return True
+        # Leaving these files out did not help.
+        self._server.input.refused_files -= self._refused_files
+        return False
+
+    def on_answer(self) -> None:
+        """Remember what helped, for the thread's next requests."""
+        if self.omission:
+            self._server.omissions[self._thread] = min(self.omission, FAILED_TURNS)
+
+    def _shorten(self, fault: ModelServerFault, kept: Sequence[Item], body: Json) -> bool:
+        self._shortenings += 1
+        longest = max((len(item.text) for item in kept if item.kind == "output"), default=0)
+        answer = max(body.get(field, 0) for field in OUTPUT_LIMIT_FIELDS)
+        if self._shortenings > MAX_SHORTENINGS:
+            return False
+        if answer > MIN_OUTPUT_CHARACTERS and ANSWER_LIMIT_PATTERN.search(fault.message):
+            self._server.max_output_tokens = answer // 4
+        elif len(find_turn_starts(kept)) > 1:
+            half = min(self.limit, estimate_tokens(kept)) // 2
+            self.limit = half if self._shortenings <= MAX_HALVINGS else 0
+        elif longest > MIN_OUTPUT_CHARACTERS:
+            self._output_characters = max(longest // 4, MIN_OUTPUT_CHARACTERS)
+        else:
+            return self._refuse_files(body)
+        return True
+
+    def _refuse_files(self, body: Json) -> bool:
+        refused = self._server.input.refuse_files(body)
+        self._refused_files |= refused
+        return bool(refused)
+
+
+RESPONSES_PATH = "/responses"
+MAX_OUTPUT_FIELD = "max_output_tokens"
+MIN_WINDOW_TOKENS = 1_000
+"""Tokens of history that each server takes. What is less was refused for another reason, such as
+one long message, and says nothing about other conversations."""
+START_EVENTS = ("response.created", "response.queued", "response.in_progress")
+END_EVENTS = (
+    "response.completed", "response.incomplete", "response.failed", "response.cancelled",
+    "response.done",
+)  # fmt: skip
+
+
+class ResponsesReader(AnswerReader):
+    """Reads a Responses stream, or the whole response in place of a stream.
+
+    The text of a refusal is shown like any other text, because it is the model's answer. Events
+    without a number and an item's id belong to the last item.
+    """
+
+    _last: object = None
+
+    def read_event(self, event: Json) -> Sequence[ModelEvent]:
+        """Add an event and return the events for the listener. Raise ModelServerFault for an error
+        event."""
+        kind = read_word(event.get("type"))
+        number, item = self._number(event), read_object(event.get("item"))
+        part = event.get("content_index", 0)
+        if event is END_EVENT:
+            self.finish = self.finish or END_OF_STREAM
+        elif not kind and "choices" in event:  # a gateway that has only Chat Completions
+            raise ModelServerFault("refused", status=404)
+        elif kind in START_EVENTS:
+            return self.add_start(read_id(read_object(event.get("response"))))
+        elif kind in END_EVENTS or (not kind and "output" in event):
+            return self._read_response(read_object(event.get("response")) or event, kind)
+        elif kind in ("response.output_text.delta", "response.refusal.delta"):
+            return self.add_text(read_text(event.get("delta")), number, part)
+        elif kind in ("response.output_text.done", "response.refusal.done"):
+            return self._read_part(event, number, part)
+        elif kind == "response.content_part.done":
+            return self._read_part(event.get("part"), number, part)
+        elif kind == "response.output_text.annotation.added":
+            self.add_sources({"annotations": [event.get("annotation")]})
+        elif kind == "response.output_item.added" and item.get("type") == "function_call":
+            id, name = read_id(item, "call_id"), read_word(item.get("name"))
+            self.add_call(number, id, name, item.get("arguments"))
+        elif kind == "response.function_call_arguments.delta":
+            self.add_call(number, arguments=event.get("delta"))
+        elif kind == "response.function_call_arguments.done":
+            if not any(call.arguments for call in self.calls if call.index == number):
+                self.add_call(number, arguments=event.get("arguments"))
+        elif kind == "response.output_item.done":
+            return self._read_item(item, number)
+        return ()
+
+    def _number(self, event: Json) -> object:
+        """Return the number of the item to which an event belongs, or its id; None if unknown."""
+        item = read_object(event.get("item"))
+        ids = (event.get("output_index"), event.get("item_id"), item.get("id"))
+        number = next((word for id in ids if (word := read_word(id))), None)
+        if number or item:
+            self._last = number
+        return self._last
+
+    def _read_response(self, response: Json, kind: str) -> Sequence[ModelEvent]:
+        status = read_word(response.get("status")) or kind.removeprefix("response.")
+        reason = read_word(read_object(response.get("incomplete_details")).get("reason"))
+        self.finish = "stop"
+        if status == "incomplete":
+            self.finish = reason if reason in CUT_REASONS else "length"
+        elif status in ERROR_REASONS:
+            self.finish, self.error = status, read_object(response.get("error")) or {"code": status}
+        self.has_ended = True
+        self.model, self.usage = read_word(response.get("model")), response.get("usage")
+        events = list(self.add_start(read_id(response)))
+        output = response.get("output") or response.get("output_text")
+        output = {"content": output} if isinstance(output, str) else output
+
+        def read_output() -> Sequence[ModelEvent]:
+            pairs = enumerate(read_objects(output))
+            return [event for n, item in pairs for event in self._read_item(item, str(n))]
+
+        return [*events, *self.take_whole(read_output)]
+
+    def _read_item(self, item: Json, number: object) -> Sequence[ModelEvent]:
+        """Take a whole item."""
+        kind, content = item.get("type", "message"), item.get("content")
+        if kind == "message" and item.get("role", "assistant") == "assistant":
+            self.phases[number] = read_word(item.get("phase"))
+            parts = [content] if isinstance(content, str) else read_list(content)
+            pairs = enumerate(parts)
+            return [event for n, part in pairs for event in self._read_part(part, number, n)]
+        if kind == "function_call":
+            id = read_id(item, "call_id") or read_id(item)
+            self.add_whole_call(number, id, read_word(item.get("name")), item.get("arguments"))
+        elif kind in ("reasoning", "compaction") and item.get("encrypted_content"):
+            self.add_opaque(item)
+        return ()
+
+    def _read_part(self, part: object, number: object, index: object) -> Sequence[ModelEvent]:
+        self.add_sources(read_object(part))
+        return self.add_whole_text(read_text(part), number, index)
+
+
+def read_response(response: Json) -> ModelAnswer:
+    """Return the answer in a stored response. Raise ModelServerFault if it failed or was
+    cancelled."""
+    reader = ResponsesReader()
+    reader.read_event({"type": "response.done", "response": response})
+    return reader.read_answer()
+
+
+class OwnHistoryApi:
+    """Asks rounds of an API to which Ponte sends the whole history. Two APIs are derived from it.
+
+    `max_tokens_field` is the field that limits the tokens of the answer, `new_reader` makes the
+    reader of an answer.
+    """
+
+    path: str
+    max_tokens_field: str
+    new_reader: type[AnswerReader]
+
+    def __init__(self, server: ModelServer) -> None:
+        self._server = server
+
+    async def build_body(self, ask: RoundRequest, items: Sequence[Item]) -> Json:
+        """Return the request's JSON body."""
+        raise NotImplementedError
+
+    async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
+        """Ask one round and yield its events. Raise ModelError.
+
+        A lost answer is asked for once more: the server keeps nothing, so a second request costs
+        only money.
+        """
+        server, tries = self._server, Counter[str]()
+        transcript = [*await ask.history(), *ask.input]
+        history = RoundHistory(server, ask.thread.id, server.window_tokens)
+        while True:
+            items = history.choose(transcript)
+            body = server.without_refused_fields(await self.build_body(ask, items))
+            if ask.payment and (most := await ask.payment(estimate_max_tokens(body))) is not None:
+                server.limit_output(body, self.max_tokens_field, most)
+            model = body["model"]
+            reader = self.new_reader(
+                [tool.name for tool in ask.tools],
+                holds_start=model in server.thinking_models,
+                is_continued=ask.number > 1,
+            )
+            try:
+                async with aclosing(self._events(body, reader)) as events:
+                    async for event in events:
+                        yield event
+                said = reader.read_answer()
+                break
+            except ModelServerFault as fault:
+                if rescued := reader.rescue(fault):
+                    said = rescued
+                    break
+                if reader.has_shown:
+                    yield TextWithdrawn()
+                if ask.payment and server.is_unpaid(fault, bool(reader.parts)):
+                    ask.payment.on_refused_request()
+                # Each of the first two changes what is sent, so that the loop ends.
+                if not (
+                    server.adapt_to_refusal(fault, body)
+                    or history.leave_out(fault, transcript, body)
+                    or await server.wait_before_retry(fault, tries)
+                ):
+                    raise await server.explain_fault(fault) from None
+        (server.thinking_models.add if any(text.growing.is_unopened for text in reader.texts) else
+         server.thinking_models.discard)(model)  # fmt: skip
+        history.on_answer()
+        if MIN_WINDOW_TOKENS <= history.limit < server.window_tokens and not server.official:
+            server.window_tokens = history.limit
+        yield server.complete_round(ask, body, reader.response, said)
+
+    async def _events(self, body: Json, reader: AnswerReader) -> AsyncGenerator[ModelEvent, None]:
+        client, silence = self._server.client, self._server.options.silence_seconds
+        async with aclosing(client.stream(self.path, body)) as source:
+            async for event in read_events(source, silence, lambda: bool(reader.finish)):
+                for told in reader.read_event(event):
+                    yield told
+                if reader.has_ended:
+                    return
+
+
+class ResponsesApi(OwnHistoryApi):
+    """Asks rounds over `POST /responses`.
+
+    Encrypted reasoning arrives with each answer and is sent back with the next question.
+    """
+
+    path = RESPONSES_PATH
+    max_tokens_field = MAX_OUTPUT_FIELD
+    new_reader = ResponsesReader
+
+    async def build_body(self, ask: RoundRequest, items: Sequence[Item]) -> Json:
+        """Return the request's JSON body."""
+        input = self._server.input
+        told = await input.build_items(
+            input.drop_compacted(items), preface=ask.preface, with_names=has_other_speakers(ask)
+        )
+        body = build_response_body(self._server, ask, told)
+        body["store"] = False
+        if self._server.official:
+            body["include"] = ["reasoning.encrypted_content"]
+        return body
+
+
+def has_other_speakers(ask: RoundRequest) -> bool:
+    """Return whether anybody other than the asker takes part in this thread."""
+    return any(person != ask.asker.key for person in ask.thread.participants)
+
+
+def build_response_body(server: ModelServer, ask: RoundRequest, input: Sequence[Json]) -> Json:
+    """Return the body of `POST /responses`, without the fields that say where its history is.
+
+    Fields that only OpenAI knows are sent only to OpenAI: other servers refuse or ignore them.
+    """
+    options = server.options
+    body: Json = {
+        "model": ask.model or options.model,
+        "instructions": ask.instructions,
+        "input": list(input),
+        "stream": True,
+        **server.user_pseudonyms(ask),
+    }
+    if ask.tools:
+        definitions = [server.tool_definition(tool) for tool in ask.tools]
+        body["tools"] = [{"type": "function", "strict": False, **each} for each in definitions]
+    if effort := server.reasoning_effort(ask):
+        body["reasoning"] = {"effort": effort}
+    if server.official:
+        body["truncation"] = "auto"
+        compaction = {"type": "compaction", "compact_threshold": COMPACT_TOKENS}
+        body["context_management"] = [compaction]
+        body["stream_options"] = {"include_obfuscation": False}
+    return body
+
+
+FUNCTION_CALL = "function_call"
+"""The index of the only call of the older kind."""
+
+
+class ChatCompletionsReader(AnswerReader):
+    """Reads the chunks of a chat completion, or the whole one in place of a stream.
+
+    Some servers call the pieces of a chunk `message` instead of `delta`, and repeat the whole
+    message at the end. Only the first choice counts.
+    """
+
+    _choice = ""
+
+    def read_event(self, event: Json) -> Sequence[ModelEvent]:
+        """Add a chunk and return the events that it causes. Raise ModelServerFault for an oversized
+        answer."""
+        if event is END_EVENT:
+            self.finish = self.finish or END_OF_STREAM
+            return ()
+        self.model = read_word(event.get("model")) or self.model
+        groq = read_object(event.get("x_groq"))
+        self.usage = event.get("usage") or groq.get("usage") or self.usage
+        self.add_sources(event)
+        events = list(self.add_start(read_id(event)))
+        for choice in read_objects(event.get("choices")):
+            number = read_word(choice.get("index")) or "0"
+            self._choice = self._choice or number
+            if number != self._choice:
+                continue
+            message, delta = read_object(choice.get("message")), read_object(choice.get("delta"))
+            finish = read_word(choice.get("finish_reason")).lower()
+            events += self._read_pieces({"content": choice.get("text"), **delta})
+            # Perplexity sends the whole message so far with each delta.
+            is_whole = not delta and event.get("object") == "chat.completion"
+            if message and (is_whole or (finish and self._is_whole(message))):
+                events += self.take_whole(functools.partial(self._read_pieces, message))
+            elif message and not delta:
+                events += self._read_pieces(message)
+            self.usage = choice.get("usage") or self.usage  # Moonshot
+            self.finish = self.finish if finish in ("", "null", "none") else finish
+        return events
+
+    def _is_whole(self, message: Json) -> bool:
+        """Return whether a message at the end repeats the pieces before it."""
+        calls = read_calls(message.get("tool_calls"))
+        functions = [read_object(call.get("function")) for call in calls]
+        whole = [(each.get("name"), dump_arguments(each.get("arguments"))) for each in functions]
+        known = [(call.name, call.arguments) for call in self.calls]
+        is_same = not known or known == whole[: len(known)]
+        return is_same and self.starts_with_known_text(read_text(message.get("content")))
+
+    def _read_pieces(self, delta: Json) -> Sequence[ModelEvent]:
+        self.add_carried(delta)
+        self.add_sources(delta)
+        events = self.add_text(read_text(delta.get("content")) + read_text(delta.get("refusal")))
+        calls = read_calls(delta.get("tool_calls"))
+        for number, piece in enumerate(calls):
+            function = read_object(piece.get("function")) or piece
+            index = read_word(piece.get("index")) or (str(number) if len(calls) > 1 else None)
+            name = read_word(function.get("name"))
+            call = self.add_call(index, read_id(piece), name, read_arguments(function))
+            call.carried |= self.carried_fields(piece)
+        # Before tools, and at some gateways, which may send both.
+        function = read_object(delta.get("function_call"))
+        if function and all(call.index == FUNCTION_CALL for call in self.calls):
+            name = read_word(function.get("name"))
+            self.add_call(FUNCTION_CALL, "", name, read_arguments(function))
+        return events
+
+
+class ChatCompletionsApi(OwnHistoryApi):
+    """Asks rounds over `POST /chat/completions`."""
+
+    path = "/chat/completions"
+    new_reader = ChatCompletionsReader
+
+    def __init__(self, server: ModelServer) -> None:
+        super().__init__(server)
+        # `max_tokens` is deprecated at OpenAI, and not known to its reasoning models (types of the
+        # openai package); others know nothing else.
+        self.max_tokens_field = "max_completion_tokens" if server.official else "max_tokens"
+
+    async def build_body(self, ask: RoundRequest, items: Sequence[Item]) -> Json:
+        """Return the request's JSON body."""
+        server, model = self._server, ask.model or self._server.options.model
+        input = await server.input.build_items(
+            items, preface=ask.preface, with_names=has_other_speakers(ask), with_carried=True
+        )
+        messages = build_chat_messages(ask.instructions, input)
+        body: Json = {
+            "model": model,
+            "messages": messages if server.takes_roles else merge_roles(messages),
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            **server.user_pseudonyms(ask),
+        }
+        if ask.tools:
+            functions = [server.tool_definition(tool) for tool in ask.tools]
+            body["tools"] = [{"type": "function", "function": each} for each in functions]
+        # gpt-6-luna accepts function tools over this API only without reasoning (its model page).
+        takes_none = bool(ask.tools) and model.startswith("gpt-6")
+        if effort := "none" if takes_none else server.reasoning_effort(ask):
+            body["reasoning_effort"] = effort
+        return body
+
+
+def build_chat_messages(instructions: str, input: Sequence[Json]) -> list[Json]:
+    """Return chat messages for Responses input.
+
+    The only system message comes first, because some servers' chat templates demand that.
+    """
+    chat: list[Json] = [{"role": "system", "content": instructions}]
+    for item in input:
+        if item["type"] == "message" and item["role"] == "user":
+            chat.append({"role": "user", "content": _message_content(item["content"])})
+        elif item["type"] == "message":
+            chat.append({"role": "assistant", "content": item["content"]})
+        elif item["type"] == "function_call":
+            if chat[-1]["role"] != "assistant":
+                chat.append({"role": "assistant", "content": None})
+            function = {"name": item["name"], "arguments": item["arguments"]}
+            call = {"id": item["call_id"], "type": "function", "function": function}
+            carried = item.get("carried", {}).get("call", {})
+            chat[-1].setdefault("tool_calls", []).append({**carried, **call})
+        elif item["type"] == "function_call_output":
+            output = {"tool_call_id": item["call_id"], "content": item["output"]}
+            chat.append({"role": "tool", **output})
+        if carried := item.get("carried", {}).get("message"):
+            chat[-1] = {**carried, **chat[-1]}
+    return chat
+
+
+def merge_roles(messages: Sequence[Json]) -> list[Json]:
+    """Return chat messages without a system message, with one message of a role in a row: some
+    chat templates take nothing else."""
+    merged: list[Json] = []
+    for message in messages:
+        role = "user" if message["role"] == "system" else message["role"]
+        last = merged[-1] if merged else {}
+        if role != "tool" and role == last.get("role") and message["content"]:
+            parts = [*_as_parts(last["content"]), *_as_parts(message["content"])]
+            is_text = all(part["type"] == "text" for part in parts)
+            texts = "\n\n".join(part.get("text", "") for part in parts)
+            last |= {**message, "role": role, "content": texts if is_text else parts}
+        else:
+            merged.append({**message, "role": role})
+    return merged
+
+
+def _as_parts(content: str | list[Json] | None) -> list[Json]:
+    if isinstance(content, list):
+        return content
+    return [{"type": "text", "text": content}] if content else []
+
+
+def read_calls(value: object) -> Sequence[Json]:
+    """Return the pieces of calls in a delta: a list, one object, or objects by their numbers."""
+    if isinstance(value, dict) and not {"function", "name"} & value.keys():
+        return read_objects(list(value.values()))
+    return read_objects(value)
+
+
+def _message_content(parts: Sequence[Json]) -> str | list[Json]:
+    """Return plain text if there is only text, because small servers accept nothing else."""
+    if all(part["type"] == "input_text" for part in parts):
+        return "\n\n".join(part["text"] for part in parts)
+    return [_content_part(part) for part in parts]
+
+
+def _content_part(part: Json) -> Json:
+    if part["type"] == "input_image":
+        return {"type": "image_url", "image_url": {"url": part["image_url"], "detail": "auto"}}
+    if part["type"] == "input_file":
+        named = {"filename": part["filename"], "file_data": part["file_data"]}
+        return {"type": "file", "file": named}
+    return {"type": "text", "text": part["text"]}

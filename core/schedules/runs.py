@@ -1,0 +1,344 @@
+"""Runs of schedules: they start when they are due, take their turn, and are reported if they did
+not go well.
+
+Any process may do it: the store lets only one of them start each run. Without an active schedule,
+this only waits to be woken.
+
+A run has the rights of its schedule's owner in its place, at the moment when it begins. If they
+lost them, the schedule pauses. If an allowance is used up, the run is skipped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+
+import structlog
+
+from core.base.errors import (
+    BadInput,
+    NotAllowed,
+    NotStored,
+    OverBudget,
+    PlatformBusy,
+    PonteError,
+    StatusUnknown,
+)
+from core.base.i18n import say
+from core.base.retry import Backoff, retry
+from core.base.tasks import run_together
+from core.base.text import to_one_line
+from core.changes.approval import Approval
+from core.chat.people import People
+from core.commands.grammar import TypedCommand
+from core.domain.messages import Answer, Message, Person
+from core.domain.platforms import Messenger
+from core.domain.records import Turn
+from core.people.notices import PersonNotice
+from core.people.policy import Policy
+from core.people.rules import OWNER_ID
+from core.schedules.rows import Schedules
+from core.schedules.schedule import Schedule, ScheduleRun, plan_due
+from core.schedules.words import describe_date, local_time
+from core.turn.origins import Origin, RunSkipped
+
+log = structlog.get_logger("schedules")
+MAX_SLEEP_SECONDS = 30.0
+"""Seconds between two looks while there are active schedules. A timer is late after the machine was
+suspended, and a notification can be lost."""
+MIN_SLEEP_SECONDS = 0.2
+"""Seconds between two looks at least, for example while another process starts a run."""
+UNKNOWN_OWNER_SECONDS = 10.0
+"""Seconds until Ponte asks again for an owner whose status the platform has not reported."""
+STORE_RETRY_SECONDS = 5.0
+"""Seconds until the next look if the store is unavailable."""
+RUNS_STARTED_AT_ONCE = 20
+CLOCK_JUMP_SECONDS = 60.0
+"""A clock that was set back by more than this makes due times be computed anew."""
+ENDED_DAYS = 30
+"""Days for which schedules that ended are kept."""
+
+Report = Callable[[Schedule, ScheduleRun], Awaitable[None]]
+"""Notifies the people concerned of a run that did not go well, once."""
+
+
+class Scheduler:
+    """Starts due runs, records results of ended ones, and has failures reported."""
+
+    def __init__(
+        self,
+        schedules: Schedules,
+        policy: Policy,
+        report: Report,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._schedules = schedules
+        self._policy = policy
+        self._report = report
+        self._monotonic = monotonic
+        self._changed = asyncio.Event()
+        self._drift: float | None = None
+        """The difference between the wall clock and the monotonic clock at the last look."""
+
+    def wake(self) -> None:
+        """Look for due schedules now."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Start due runs until cancelled."""
+        while True:
+            self._changed.clear()
+            try:
+                seconds = await self.start_due_runs()
+            except NotStored as error:
+                log.warning("could not start scheduled runs; retrying", error=str(error))
+                seconds = STORE_RETRY_SECONDS
+            except Exception:
+                log.exception("starting scheduled runs failed unexpectedly")
+                seconds = MAX_SLEEP_SECONDS
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._changed.wait()
+
+    async def start_due_runs(self) -> float | None:
+        """Do everything that is due. Return the seconds until the next look, None if nothing can be
+        due before a schedule changes. Raise NotStored."""
+        schedules = self._schedules
+        now = await schedules.read_clock()
+        drift = now - self._monotonic()
+        if self._drift is None or drift < self._drift - CLOCK_JUMP_SECONDS:
+            # The first look of a process, too: the data of time zones may be newer than the row.
+            if moved := await schedules.realign():
+                log.info("recalculated due times of schedules", count=moved)
+            await schedules.purge(now - ENDED_DAYS * 86_400)
+        self._drift = drift
+        waiting, due = False, await schedules.list_due(now)
+        # Several at once, because the database commits them together.
+        for first in range(0, len(due), RUNS_STARTED_AT_ONCE):
+            batch = due[first : first + RUNS_STARTED_AT_ONCE]
+            begun = await run_together(*(self._start_run(each, now) for each in batch))
+            waiting = waiting or not all(begun)
+        open_runs = await schedules.settle_runs()
+        for schedule, run in await schedules.list_unreported():
+            await self._report(schedule, run)
+        earliest = await schedules.earliest_due()
+        if earliest is None:
+            return MAX_SLEEP_SECONDS if open_runs else None
+        # A schedule that could not start because its owner is not known yet is still due.
+        least = UNKNOWN_OWNER_SECONDS if waiting else MIN_SLEEP_SECONDS
+        return min(MAX_SLEEP_SECONDS, max(least, earliest - await schedules.read_clock()))
+
+    async def _start_run(self, schedule: Schedule, now: float) -> bool:
+        """Start the run of a due schedule. Return False if its owner is not known yet. Then it is
+        still due, until it is too old to be caught up."""
+        try:
+            plan = plan_due(schedule.draft, schedule.next_due_at, now)
+            if plan.due_at and not await self._policy.prepare(
+                schedule.owner, schedule.address, confirmed=False, seconds=0.0
+            ):
+                return False
+            run = await self._schedules.advance(schedule, plan)
+        except NotStored:
+            raise
+        except PonteError as error:
+            # For example a time zone that this machine no longer knows.
+            log.warning("paused an invalid schedule", schedule=schedule.id, error=str(error))
+            await self._schedules.pause(schedule.id, "failures")
+            return True
+        if run:
+            log.info(
+                "scheduled run started", schedule=schedule.id, state=run.state, is_late=run.is_late
+            )
+        return True
+
+
+UNKNOWN_STATUS_BACKOFF = Backoff(2.0, max_seconds=30.0)
+"""Pauses between questions for an owner's status that the platform does not report."""
+MAX_STATUS_WAIT_SECONDS = 180.0
+"""Seconds that a run waits for its owner's status. Then it is skipped."""
+
+
+class ScheduleOrigin(Origin):
+    """A run of a schedule. `messengers` are by platform. `wake` is called when a run has ended."""
+
+    preface = (
+        "A schedule of the asker sent this message now; nobody typed it. Do what it says without "
+        "asking back."
+    )
+    refers_to_others = False
+
+    def __init__(
+        self,
+        schedules: Schedules,
+        people: People,
+        messengers: Mapping[str, Messenger],
+        wake: Callable[[], None],
+    ) -> None:
+        self._schedules = schedules
+        self._people = people
+        self._messengers = messengers
+        self._wake = wake
+
+    async def check_start(self, turn: Turn) -> str:
+        """Raise RunSkipped unless the run may begin. A run whose answer is stored already may
+        always end. Return the id of an undecided proposal of an earlier run."""
+        if turn.answer is None:
+            await self._check_run(turn)
+        return await self._schedules.find_open_card(turn.message.origin.id, turn.seq)
+
+    async def _check_run(self, turn: Turn) -> None:
+        message = turn.message
+        if not await self._schedules.is_current(turn.seq):
+            raise RunSkipped("changed")
+        try:
+            await retry(
+                lambda: self._check_owner(message), StatusUnknown,
+                UNKNOWN_STATUS_BACKOFF, max_wait_seconds=MAX_STATUS_WAIT_SECONDS,
+            )  # fmt: skip
+        except NotAllowed:
+            raise RunSkipped("rights", "rights") from None
+        except StatusUnknown:
+            raise RunSkipped("unknown") from None
+        try:
+            await self._people.budget.reserve(turn)
+        except OverBudget:
+            raise RunSkipped("allowance") from None
+
+    async def _check_owner(self, message: Message) -> None:
+        """Raise NotAllowed unless the owner may still have a schedule in this place and reads it.
+        Raise StatusUnknown if the platform does not report that now."""
+        person, address = message.author, message.address
+        (await self._people.policy.may(person, address, "chat")).raise_if_denied()
+        schedule = await self._schedules.get(message.origin.id)
+        found = (
+            await self._people.policy.has_left(person, address, schedule.created_at),
+            await self._people.policy.is_stranger(person, address),
+        )
+        if any(found):
+            raise NotAllowed
+        if None in found:
+            raise StatusUnknown
+        messenger = self._messengers.get(address.platform)
+        if messenger is None or not address.is_shared:
+            return
+        try:
+            # None does not count: Slack never reports all members of a large channel.
+            if await messenger.reads(person, address) is False:
+                raise NotAllowed
+        except PlatformBusy:
+            raise StatusUnknown from None
+
+    def answer_directly(self, message: Message, command: TypedCommand | None) -> Answer | None:
+        """Return the text of a schedule that posts. Raise BadInput for a command that is no quick
+        command."""
+        kind = message.origin.data["kind"]
+        if kind == "command" and (command is None or command.name != "quick-command"):
+            raise BadInput("This schedule has no quick command. Edit it.")
+        return Answer(message.text) if kind == "post" else None
+
+    def addresses(self, message: Message) -> frozenset[str]:
+        """Return the addresses that the owner wrote into the schedule."""
+        return frozenset(message.origin.data["addresses"])
+
+    def notes(self, message: Message) -> Sequence[str]:
+        """Return a sentence for a run that is late."""
+        if not message.origin.data["is_late"]:
+            return ()
+        due = local_time(message.origin.data["due_at"], message.time_zone or "UTC")
+        return [say("This is late: it was due on {when}.", when=describe_date(due))]
+
+    async def on_skip(self, turn: Turn, skipped: RunSkipped) -> None:
+        """Record that the run is not carried out."""
+        message = turn.message
+        await self._schedules.skip(turn.seq, skipped.reason, skipped.pause)
+        self._people.audit.note(
+            "schedule-run-skipped", message.author, message.address,
+            schedule=message.origin.id, reason=skipped.reason,
+        )  # fmt: skip
+
+    def on_end(self) -> None:
+        """Wake the scheduler, which records the result of the run."""
+        self._wake()
+
+
+MAX_WHAT_CHARACTERS = 80
+"""Characters of a schedule's text in a notice."""
+MAX_ADMINS = 20
+"""The largest number of admins that are notified of one run."""
+
+
+class ScheduleReports:
+    """Stores the notices about a run. `messengers` are by platform. `wake` makes the sender look
+    for new notices."""
+
+    def __init__(
+        self,
+        schedules: Schedules,
+        messengers: Mapping[str, Messenger],
+        approval: Approval,
+        wake: Callable[[], None],
+    ) -> None:
+        self._schedules = schedules
+        self._messengers = messengers
+        self._approval = approval
+        self._wake = wake
+
+    async def report(self, schedule: Schedule, run: ScheduleRun) -> None:
+        """Store the notices about a run, once. Raise NotStored."""
+        kind, for_admins = _kind_of(schedule, run)
+        people = {}
+        if kind:
+            found = [schedule.owner, *(await self._find_admins() if for_admins else ())]
+            people = {one.key: one for one in map(self._canonical, found)}
+        due = local_time(run.due_at, schedule.draft.time_zone)
+        values = {
+            "schedule": schedule.id, "what": to_one_line(schedule.draft.text)[:MAX_WHAT_CHARACTERS],
+            "when": f"{due:%Y-%m-%d %H:%M} ({due.tzinfo})",
+        }  # fmt: skip
+        notices = [
+            (person, PersonNotice.new(run.event_key, kind, **values)) for person in people.values()
+        ]
+        await self._schedules.record_reported(run.event_key, notices)
+        if notices:
+            log.info("reported a scheduled run", schedule=schedule.id, report=kind)
+            self._wake()
+
+    async def _find_admins(self) -> Sequence[Person]:
+        """Return the admins, as far as their platforms report them now."""
+        found, names = list[Person](), sorted(self._approval.policy.admins)
+        for name in names:
+            platform, _, id = name.partition(":")
+            if id == OWNER_ID:
+                found.append(Person(platform, id))
+        for platform, messenger in self._messengers.items():
+            own = [name for name in names if name.startswith(f"{platform}:")]
+            try:
+                found += await messenger.members(own) if own else ()
+            except PonteError as error:
+                log.warning("could not notify admins", platform=platform, error=str(error))
+        return found[:MAX_ADMINS]
+
+    def _canonical(self, person: Person) -> Person:
+        """Return the person as the surface knows them that shows their notices."""
+        key = self._approval.canonical_person(person.key)
+        if key == person.key:
+            return person
+        platform, _, id = key.partition(":")
+        return Person(platform, id)
+
+
+def _kind_of(schedule: Schedule, run: ScheduleRun) -> tuple[str, bool]:
+    """Return the kind of notice about a run ("" for none), and whether admins get it too."""
+    if run.state == "missed":
+        return "schedule-missed", False
+    if run.state == "failed":
+        if schedule.state == "paused" and schedule.reason == "failures":
+            return "schedule-failures", True
+        return "schedule-failed", False
+    if run.reason == "rights":
+        return "schedule-rights", True
+    if run.reason == "allowance":
+        return "schedule-allowance", True
+    return (f"schedule-{run.reason}" if run.reason in ("busy", "unknown") else ""), False

@@ -1,0 +1,303 @@
+"""The two barriers of the sandbox (bubblewrap's namespaces, or Landlock), and which of them works
+on this machine.
+
+Each is proven by starting it and trying what it must prevent.
+
+The machine's files stay visible by path but cannot be opened. The program writes to its own folders
+on disk, which are measured ten times a second and removed afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import mimetypes
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from core.base.i18n import say
+from core.tools.code.sandbox import checks
+from core.tools.code.sandbox import runtime as trees
+from core.tools.code.sandbox.checks import ANSWER, CHECKS, Outside
+from core.tools.code.sandbox.inside import ruleset
+from core.tools.code.sandbox.inside.enter import LandlockPaths
+from core.tools.code.sandbox.inside.syscalls import ARCHITECTURES
+from core.tools.code.sandbox.process import (
+    DiskMeter,
+    EntryMeter,
+    ProgramEnds,
+    RunningProgram,
+    Sandbox,
+    as_sandbox_failure,
+    children_of,
+    command,
+    launch,
+    running_threads,
+    watch_limits,
+)
+from core.tools.code.sandbox.runtime import USERS, RuntimeFolder, remove
+from core.tools.code.sandbox.sandbox import (
+    KERNEL_ENVIRONMENT,
+    NO_LANDLOCK,
+    NO_TABLE,
+    NOT_LINUX,
+    PROBE_ESCAPED,
+    PROBE_SILENT,
+    MiB,
+    SandboxFailed,
+    SandboxLimits,
+    explain_start_failure,
+)
+
+PROGRAM_FOLDER = Path("/ponte")
+USER_INSIDE = 1000
+"""The user and group that the program sees itself as."""
+WORK, TEMPORARY, MEMORY = "/work", "/tmp", "/dev/shm"  # noqa: S108 - the sandbox's own
+SHARED_MEMORY_BYTES = 64 * MiB
+
+_NAMESPACES = (
+    "--unshare-all",
+    # By itself --unshare-all goes on without a user namespace where it cannot have one.
+    "--unshare-user",
+    "--disable-userns",
+    *("--cap-drop", "ALL"),
+    *("--uid", str(USER_INSIDE), "--gid", str(USER_INSIDE)),
+    *("--hostname", "sandbox"),
+    # bwrap's own first process would be the same user's, without filter or limits, and /proc/1/mem
+    # the door into it.
+    "--as-pid-1",
+    "--die-with-parent",
+    # No terminal to type into: CVE-2017-5226.
+    "--new-session",
+    "--clearenv",
+)
+
+
+class Bubblewrap:
+    """Implements Sandbox. `bwrap` is the program's path."""
+
+    name: Literal["bubblewrap"] = "bubblewrap"
+
+    def __init__(self, runtime: RuntimeFolder, bwrap: str = "bwrap") -> None:
+        self._runtime = runtime
+        self._bwrap = bwrap
+
+    async def start(
+        self, kernel: Path, python: Path, limits: SandboxLimits | None = None
+    ) -> RunningProgram:
+        """Start a program. Raise SandboxFailed."""
+        limits = limits or SandboxLimits()
+        with as_sandbox_failure():
+            async with contextlib.AsyncExitStack() as tidy:
+                program = await asyncio.to_thread(self._runtime.program, kernel)
+                user = USERS.take()
+                tidy.callback(USERS.give_back, user)
+
+                def of(ends: ProgramEnds) -> list[str]:
+                    inner = command(python, PROGRAM_FOLDER, ends, limits)
+                    files = mount_arguments(program, python, limits)
+                    return [self._bwrap, *_NAMESPACES, *files, "--", *inner]
+
+                running = await launch(of, environment={}, folder=Path("/"), user=user)
+                running.tidy = tidy.pop_all().aclose
+            try:
+                # The program's own process. Ended first, it is collected by bwrap; an orphan would
+                # be left to process 1, which in a container can be the bot.
+                child = next(iter(children_of(running.pid)), None)
+                if child is None:
+                    raise ProcessLookupError("it has ended")
+                running.first = os.pidfd_open(child)
+                # bwrap's tmpfs limits bytes but not the number of files: counted from outside.
+                entries = EntryMeter(child, (MEMORY, TEMPORARY, WORK), limits.entries)
+                await asyncio.to_thread(entries.too_much)
+            except BaseException:
+                await running.kill()
+                raise
+        running.watch = asyncio.create_task(watch_limits(running, entries), name="code-files")
+        return running
+
+
+def mount_arguments(program: Path, python: Path, limits: SandboxLimits) -> Iterator[str]:
+    """Yield the arguments for the file system: what Python reads, and three small writable
+    tmpfs."""
+    system, own = trees.system_folders(), trees.python_folders(python)
+    hidden = trees.find_hidden((*system, *own))
+    for tree in system:
+        yield from ("--ro-bind", str(tree), str(tree))
+    for link in trees.SYSTEM_LINKS:
+        if link.is_symlink():
+            yield from ("--symlink", str(link.readlink()), str(link))
+        elif link.is_dir():
+            yield from ("--ro-bind", str(link), str(link))
+    yield from ("--ro-bind-try", str(trees.LOADER), str(trees.LOADER))
+    yield from ("--proc", "/proc", "--dev", "/dev")
+    for folder, size in (
+        (MEMORY, SHARED_MEMORY_BYTES),
+        (TEMPORARY, limits.temporary),
+        (WORK, limits.work),
+    ):
+        yield from ("--size", str(size), "--tmpfs", folder)
+    for tree in own:
+        yield from ("--ro-bind", str(tree), str(tree))
+    for tree in hidden:
+        yield from ("--size", "4096", "--tmpfs", str(tree), "--remount-ro", str(tree))
+    yield from ("--ro-bind", str(program), str(PROGRAM_FOLDER))
+    for name, value in {**KERNEL_ENVIRONMENT, "HOME": WORK, "TMPDIR": TEMPORARY}.items():
+        yield from ("--setenv", name, value)
+    # Both are memories of half the machine's, and writable, as bwrap makes them.
+    yield from ("--remount-ro", "/dev", "--remount-ro", "/", "--chdir", WORK)
+
+
+_DEVICES = ["/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"]
+
+
+class Landlock:
+    """Implements Sandbox."""
+
+    name: Literal["landlock"] = "landlock"
+
+    def __init__(self, runtime: RuntimeFolder) -> None:
+        self._runtime = runtime
+
+    async def start(
+        self, kernel: Path, python: Path, limits: SandboxLimits | None = None
+    ) -> RunningProgram:
+        """Start a program. Raise SandboxFailed."""
+        limits = limits or SandboxLimits()
+        with as_sandbox_failure():
+            async with contextlib.AsyncExitStack() as tidy:
+                program = await asyncio.to_thread(self._runtime.program, kernel)
+                user = USERS.take()
+                tidy.callback(USERS.give_back, user)
+                session = await asyncio.to_thread(self._runtime.session, user)
+                tidy.push_async_callback(asyncio.to_thread, remove, session)
+                beside = 0 if user is not None else await asyncio.to_thread(running_threads)
+                fence = await asyncio.to_thread(landlock_rules, program, python, session)
+
+                def of(ends: ProgramEnds) -> list[str]:
+                    return command(python, program, ends, limits, fence, beside)
+
+                work, tmp = session / "work", session / "tmp"
+                environment = {**KERNEL_ENVIRONMENT, "HOME": str(work), "TMPDIR": str(tmp)}
+                running = await launch(of, environment=environment, folder=work, user=user)
+                running.tidy = tidy.pop_all().aclose
+            return await _watch_disk(running, session, limits)
+
+
+async def _watch_disk(
+    running: RunningProgram, session: Path, limits: SandboxLimits
+) -> RunningProgram:
+    try:
+        process = os.pidfd_open(running.pid)
+    except BaseException:
+        await running.kill()
+        raise
+    running.first = process
+    disk = DiskMeter(session, running.pid, process, limits)
+    running.watch = asyncio.create_task(watch_limits(running, disk), name="code-disk")
+    return running
+
+
+def landlock_rules(program: Path, python: Path, session: Path) -> LandlockPaths:
+    """Return the paths that the program may use. Blocking.
+
+    Python reads the lists of file types if it sees them, and fails if that is refused; so they are
+    readable.
+    """
+    roots = [*trees.system_folders(), *trees.python_folders(python), program]
+    hidden = trees.find_hidden(roots)
+    pieces = [piece for root in roots for piece in trees.split_around(root, hidden)]
+    read = [*(piece for piece, whole in pieces if whole), *trees.SYSTEM_LINKS, trees.LOADER]
+    return {
+        "read": [*map(str, read), *_DEVICES, *map(str, mimetypes.knownfiles)],
+        "list": [str(piece) for piece, whole in pieces if not whole],
+        "own": [str(session / "work"), str(session / "tmp")],
+        "write": ["/dev/null"],
+    }
+
+
+PROBE_PROGRAM = Path(checks.__file__)
+PROBE_TIMEOUT_SECONDS = 20.0
+"""Seconds for all checks, which take about 50 ms."""
+
+BUBBLEWRAP = "bubblewrap: all checks passed"
+LANDLOCK = "Landlock {version}: all checks passed (no bubblewrap: {reason})"
+NEITHER = "no sandbox is available. bubblewrap: {bubblewrap}. Landlock: {landlock}"
+
+
+async def prove_sandbox(sandbox: Sandbox, python: Path, limits: SandboxLimits | None = None) -> str:
+    """Return why the sandbox must not be used, in English for the operator, or "" if every check
+    passed. A machine that lacks it gives a reason, not an exception."""
+    limits = limits or SandboxLimits()
+    outside = await asyncio.to_thread(_prepare_outside, limits)
+    try:
+        process = await sandbox.start(PROBE_PROGRAM, python, limits)
+    except SandboxFailed as failed:
+        return explain_start_failure(failed.cause)
+    else:
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
+                process.stdin.write(json.dumps(outside).encode() + b"\n")
+                printed = await process.output.readline()
+                results = json.loads(await process.frames.readline())
+            is_complete = isinstance(results, dict) and results.keys() == CHECKS.keys()
+            if printed != f"{ANSWER}\n".encode() or not is_complete:
+                return say(PROBE_SILENT, "en")
+            escapes = ", ".join(str(what) for what in results.values() if what)
+            return say(PROBE_ESCAPED, "en", what=escapes) if escapes else ""
+        except (TimeoutError, ValueError, OSError):
+            return say(PROBE_SILENT, "en")
+        finally:
+            await process.kill()
+    finally:
+        await asyncio.to_thread(shutil.rmtree, outside["folder"], ignore_errors=True)
+
+
+def _prepare_outside(limits: SandboxLimits) -> Outside:
+    """Return a file and a folder that everybody but the sandbox may write to."""
+    folder = Path(tempfile.mkdtemp(prefix="ponte-probe-"))
+    folder.chmod(0o777)
+    file = folder / "file"
+    file.write_text("outside")
+    file.chmod(0o666)
+    return {"file": str(file), "folder": str(folder), "bot": os.getpid(), "memory": limits.memory}
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxChoice:
+    """The chosen sandbox, or None. `words` explain the choice for `status` and doctor."""
+
+    sandbox: Sandbox | None
+    words: str
+
+
+async def choose_sandbox(
+    python: Path, runtime: RuntimeFolder, limits: SandboxLimits | None = None
+) -> SandboxChoice:
+    """Prove each sandbox in turn. Takes tens of milliseconds; the result is not cached."""
+    if reason := _find_obstacle():
+        return SandboxChoice(None, reason)
+    bubblewrap = Bubblewrap(runtime)
+    reason = await prove_sandbox(bubblewrap, python, limits)
+    if not reason:
+        return SandboxChoice(bubblewrap, say(BUBBLEWRAP, "en"))
+    version, lacks = ruleset.version(), say(NO_LANDLOCK, "en")
+    landlock = Landlock(runtime)
+    if version and not (lacks := await prove_sandbox(landlock, python, limits)):
+        return SandboxChoice(landlock, say(LANDLOCK, "en", version=version, reason=reason))
+    return SandboxChoice(None, say(NEITHER, "en", bubblewrap=reason, landlock=lacks))
+
+
+def _find_obstacle() -> str:
+    """Return why this machine cannot have any sandbox, or ""."""
+    if sys.platform != "linux":
+        return say(NOT_LINUX, "en", system=sys.platform)
+    machine = os.uname().machine
+    return "" if machine in ARCHITECTURES else say(NO_TABLE, "en", machine=machine)

@@ -1,0 +1,377 @@
+"""Posts in another channel, or to another person: the model proposes one, and a person approves its
+text before it is posted.
+
+The tool writes the whole text into its draft, and the card shows it. The applier chooses the key of
+the post and the start of the search when it begins, and the ledger stores both before the post is
+made. After a crash the platform is asked for that post, twice, because the dead process's request
+may still take effect. Only a post that is not there then is made again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+import structlog
+
+from core.base.errors import (
+    NotAllowed,
+    PlatformBusy,
+    PonteError,
+    ToolError,
+    Undeliverable,
+    WriteUnsure,
+)
+from core.base.i18n import say
+from core.base.markdown import escape_markdown, quote_inert
+from core.base.retry import retry
+from core.base.text import clean_text, clip_line, fold_case, to_one_line
+from core.changes.kinds import Batch, Kind
+from core.domain.changes import Change, Draft, RowCheck, RowWrite
+from core.domain.messages import (
+    Address,
+    Answer,
+    Message,
+    Person,
+    ReplyTo,
+    decode_json,
+    encode_json,
+    turn_id,
+)
+from core.domain.platforms import ARRIVAL_SECONDS, AnswerPart, Messenger
+from core.domain.ports import Tool
+from core.domain.records import NOTE_TEMPLATE, Health, Outcome, ToolContext, Viewer
+from core.tools.tool import FunctionTool
+
+log = structlog.get_logger("posting")
+POST_APPLIER = "post"
+"""The name of the applier in the ledger."""
+PLACE_CHECK_SECONDS = 10.0
+"""Seconds that the platform may take to report who can write in a place."""
+BUSY_POST_SECONDS = 30.0
+"""Seconds for which a post is tried again while the platform's rate limit delays it."""
+POST_TIMEOUT_SECONDS = 60.0
+"""Seconds that a check or a post may take."""
+NO_UNDO = "Posts can't be undone."
+NO_MEMBER = "You can only post where you can write yourself, and I must be there too."
+NOT_KNOWN = "I couldn't check whether you can write there. Try again later."
+_BUSY = "The platform takes no posts at the moment. Ask again later."
+_UNREAD = "I couldn't read the messages there."
+_UNFINISHED = "The platform did not answer."
+TELL_HINT = "tell the person; do not look for another way"
+
+Messengers = Mapping[str, Messenger]
+"""The messengers by platform."""
+
+
+class PlacePosts:
+    """The `Applier` of posts (the port `CheckedApplier`)."""
+
+    name = POST_APPLIER
+    patience = POST_TIMEOUT_SECONDS
+
+    def __init__(self, messengers: Messengers) -> None:
+        self._messengers = messengers
+
+    def batch(self, draft: Draft) -> int:
+        """Return 1: each post is a batch."""
+        return 1
+
+    def open(self, draft: Draft) -> Batch:
+        """Return the batch that posts the draft's text."""
+        return _PostBatch(draft, self._messengers)
+
+    async def check_asker(self, draft: Draft) -> None:
+        """Check that the asker can write in the place now. Raise NotAllowed, also if that is not
+        known."""
+        try:
+            await _PostBatch(draft, self._messengers).check_asker()
+        except ToolError as error:
+            raise NotAllowed(error.sentence) from error
+
+    def revert(self, change: Change) -> Draft:
+        """Raise ToolError: a post cannot be undone."""
+        raise ToolError(NO_UNDO)
+
+
+class _PostBatch:
+    """The `Batch` of one post."""
+
+    def __init__(self, draft: Draft, messengers: Mapping[str, Messenger]) -> None:
+        target = draft.target
+        self._asker = decode_json(Person, str(target["asker"]))
+        self._address = decode_json(Address, str(target["address"]))
+        self._person = decode_json(Person, str(target["person"])) if target["person"] else None
+        self._platform = messengers.get(self._address.platform)
+        self._may_arrive = False
+        """True if this process began the post and got no answer, so it may be made later."""
+
+    @property
+    def _messenger(self) -> Messenger:
+        if self._platform is None:
+            raise ToolError(NOT_KNOWN, code="drift")
+        return self._platform
+
+    async def check_asker(self) -> None:
+        """Check that the asker can write in the place. Raise ToolError, also if that is not
+        known."""
+        may = await may_write(self._messenger, self._asker, self._address, self._person)
+        if not may:
+            raise ToolError(NOT_KNOWN if may is None else NO_MEMBER)
+
+    async def check(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
+        """Return "after" for a row whose post was made, else "before", with the key of the post.
+        Raise ToolError if that is not known."""
+        (row,) = rows
+        if not row.applier_data:
+            return [
+                RowCheck(
+                    "before", replace(row, applier_data=encode_json(await self._choose_place()))
+                )
+            ]
+        id = row.id or await self._find(row)
+        if not id and self._may_arrive:
+            raise ToolError(_UNFINISHED)
+        if not id:
+            await asyncio.sleep(ARRIVAL_SECONDS)
+            id = await self._find(row)
+        if not id:
+            return [RowCheck("before", row)]
+        return [RowCheck("after", replace(row, id=id), dict(row.after or {}))]
+
+    async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
+        """Make the post. Return its row with the id of the post. Raise ToolError if nothing was
+        posted, WriteUnsure if that is not known."""
+        (row,) = rows
+        await self.check_asker()
+        to, text = self._read(row)
+        part = AnswerPart(1, text, Answer(text, parts=(text,)), is_final=True)
+        surface = self._messenger.surface(to)
+        self._may_arrive = True
+        try:
+            post = await retry(
+                lambda: surface.post(_key(to), part), PlatformBusy,
+                lambda busy, failed: busy.seconds, max_wait_seconds=BUSY_POST_SECONDS,
+            )  # fmt: skip
+        except (PlatformBusy, Undeliverable) as refused:
+            self._may_arrive = False
+            log.info("platform refused a post", error=str(refused))
+            raise ToolError(_BUSY if isinstance(refused, PlatformBusy) else NO_MEMBER) from refused
+        except Exception as error:
+            raise WriteUnsure(_UNFINISHED) from error
+        return [replace(row, id=post)]
+
+    async def _find(self, row: RowWrite) -> str:
+        """Return the id of the row's post; "" if there is certainly none. Raise ToolError if that
+        is not known."""
+        to, text = self._read(row)
+        try:
+            return await self._messenger.find_post(to, _key(to), text) or ""
+        except Exception as error:
+            log.info("could not search for an earlier post", error=repr(error))
+            raise ToolError(_UNREAD) from error
+
+    def _read(self, row: RowWrite) -> tuple[ReplyTo, str]:
+        """Return the destination of the row's post, and its text as the platform posts it."""
+        to = decode_json(ReplyTo, row.applier_data)
+        return to, self._messenger.surface(to).split(str((row.after or {})["text"]))[0]
+
+    async def _choose_place(self) -> ReplyTo:
+        """Return the destination of the post with a key of its own. Raise ToolError."""
+        turn = turn_id(f"post:{secrets.token_hex(16)}")
+        if self._person is None:
+            return replace(self._messenger.into(self._address, self._asker), turn=turn)
+        try:
+            to, _ = await self._messenger.direct(self._person)
+        except PonteError as error:
+            is_refused = isinstance(error, Undeliverable)
+            raise ToolError(NO_MEMBER if is_refused else NOT_KNOWN, code="drift") from error
+        return replace(to, turn=turn)
+
+
+def _key(to: ReplyTo) -> str:
+    """Return the key of the post."""
+    return f"{to.turn}:1"
+
+
+async def may_write(
+    messenger: Messenger, person: Person, address: Address, other: Person | None
+) -> bool | None:
+    """Return whether the person can write at the address, or to the `other` person if there is one;
+    None if that is not known soon."""
+    try:
+        async with asyncio.timeout(PLACE_CHECK_SECONDS):
+            if other is not None:
+                return await messenger.writes_to(person, other, address)
+            return await messenger.writes(person, address)
+    except (PlatformBusy, TimeoutError):
+        return None
+
+
+MAX_POST_CHARACTERS = 1_200
+"""Characters of the longest post, with its quote marks and its last line. A card of Slack or
+Discord shows all of it."""
+MAX_POST_BYTES = 2_200
+"""Bytes of the longest post, after `&`, `<` and `>` are escaped. Slack's card has 2,900 bytes."""
+_NOT_HERE = "Posts to another place can only be asked for on {platforms}."
+_TOO_LONG = "This text is too long to post in another place: its card must show all of it."
+_HERE = "This is the current conversation."
+_NOT_MENTIONED = "Mention the channel or the person in your message, so that I know where to post."
+
+
+class _PostTool(FunctionTool):
+    """A tool whose calls post nothing before a person approves, so that they may run again."""
+
+    messengers: Messengers = MappingProxyType({})
+
+    def only_proposes(self, arguments: str) -> bool:
+        """Return True."""
+        return True
+
+    def is_offered(self, message: Message) -> bool:
+        """Return whether a person of a chat platform wrote the message just now."""
+        is_typed_now = message.origin.is_authored and not message.author.is_bot
+        return is_typed_now and message.author.platform in self.messengers
+
+
+class PlacePostSource:
+    """The tool `post_message` (the port `ToolSource`), offered on chat platforms."""
+
+    name = "posting"
+
+    def __init__(self, messengers: Messengers) -> None:
+        self._messengers = messengers
+        tool = _PostTool(self.post_message, effect="write", doing="is preparing a post…")
+        tool.messengers = messengers
+        self._tools: Sequence[Tool] = (tool,)
+
+    async def tools(self, viewer: Viewer) -> Sequence[Tool]:
+        """Return the tool; nothing where no chat platform is on."""
+        return self._tools if self._messengers else ()
+
+    async def health(self) -> Health:
+        """Return "on"."""
+        return Health(self.name, "on", "")
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+    async def post_message(self, ctx: ToolContext, to: str, text: str) -> Outcome:
+        """Propose to post a text in another channel, or to a person, if the asker wants that.
+        Nothing is posted before they approve it on a card.
+
+        Args:
+            to: the channel or person as the asker's message mentions it, as #sales or @Ana.
+            text: at most 1000 characters.
+        """
+        messenger = self._messengers.get(ctx.asker.platform)
+        if messenger is None or ctx.asker.is_bot:
+            platforms = ", ".join(name.title() for name in self._messengers)
+            raise ToolError(_NOT_HERE, platforms=platforms, hint=TELL_HINT)
+        words, id = _find_mention(ctx, to)
+        if id == ctx.address.channel:
+            raise ToolError(_HERE, hint="answer here")
+        body = _write_body(text, ctx.asker)
+        if (
+            len(body) > MAX_POST_CHARACTERS
+            or len(html.escape(body, quote=False).encode()) > MAX_POST_BYTES
+        ):
+            raise ToolError(_TOO_LONG, hint="write at most 1000 characters")
+        address = Address(ctx.address.platform, id, ctx.address.workspace, is_shared=True)
+        person = await _find_person(messenger, address) if words.startswith("@") else None
+        may = await may_write(messenger, ctx.asker, address, person)
+        if may is False:
+            raise ToolError(NO_MEMBER, hint=TELL_HINT)
+        # The name of a channel is shown only to its members. If it is not known whether the asker
+        # is one, that is asked again before the post is made.
+        if person is not None:
+            words = f"@{person.name or id}"
+        elif may:
+            words = await messenger.title(address) or words
+        place = (
+            f"{address.platform}:{id}" if person else f"{address.platform}:{address.workspace}:{id}"
+        )
+        target = {
+            "asker": encode_json(replace(ctx.asker, name="")), "address": encode_json(address),
+            "person": encode_json(replace(person, name="")) if person else "", "place": place,
+        }  # fmt: skip
+        row = RowWrite(after={"text": body})
+        title = to_one_line(words, 80)
+        return await ctx.turn.propose(Draft(POST_APPLIER, "post", target, title, (row,), NO_UNDO))
+
+
+def _find_mention(ctx: ToolContext, to: str) -> tuple[str, str]:
+    """Return the words and the id of a channel or person that the asker's own message mentions.
+    Raise ToolError. Only mentions that the platform reports count. Text, also the display name of
+    a person who is mentioned, can therefore not choose where a model posts."""
+    written = to.strip().strip("<>").partition("|")[0]
+    found = {
+        (words[:1] + words.lstrip("#@!"), id)
+        for words, id in ctx.message.mentions
+        if fold_case(written).lstrip("#@!") in (fold_case(words).lstrip("#@!"), fold_case(id))
+    }
+    if len({id for _, id in found}) != 1:
+        raise ToolError(_NOT_MENTIONED, hint=TELL_HINT)
+    return min(found)
+
+
+async def _find_person(messenger: Messenger, address: Address) -> Person:
+    """Return the person whose id is that of `address`. Raise ToolError for a bot, a group, or a
+    person who is not known."""
+    try:
+        people = await messenger.members([f"{address.platform}:{address.channel}"])
+    except PlatformBusy as error:
+        raise ToolError(NOT_KNOWN) from error
+    if len(people) != 1 or people[0].id != address.channel:
+        raise ToolError(NO_MEMBER, hint=TELL_HINT)
+    return people[0]
+
+
+def _write_body(text: str, asker: Person) -> str:
+    """Return the text as it is posted: a quote, so that no line of it can be taken for the last
+    line, which names the asker. Raise ToolError for an empty text."""
+    if not clean_text(text).strip():
+        raise ToolError("The text is empty.")
+    name = escape_markdown(to_one_line(asker.name or asker.id, 80)).replace("@", "＠")
+    return f"{quote_inert(text)}\n\n{say('Requested by {name}.', name=name)}"
+
+
+_OUTCOMES = {
+    "applying": "In progress.",
+    "done": "Posted.",
+    "failed": "Not posted. {words}",
+    "partial": "The result is unknown. Look there before you ask again. {words}",
+}
+
+
+class PlacePost(Kind):
+    """A text for another channel or person, as the only row."""
+
+    title = "Post to {title}"
+    outcomes = _OUTCOMES
+    no_undo = NO_UNDO
+
+    def rights_to_propose(self, draft: Draft) -> Sequence[tuple[str, ...]]:
+        """Return the rights to propose and to post in the place."""
+        return [("propose",), ("post", draft.view.place)]
+
+    def describe(self, change: Change) -> str:
+        """Return the whole text of the post."""
+        return str((change.steps[0].write.after or {}).get("text", ""))
+
+    def build_rows(self, change: Change) -> tuple[dict[str, Any], ...]:
+        """Return no rows: the text says all."""
+        return ()
+
+    def build_note(self, change: Change, outcome: str) -> str:
+        """Return the outcome with the name of the place."""
+        what = f"post in {clip_line(change.draft.title)!r}"
+        return NOTE_TEMPLATE.format(words=f"Proposal {change.id} ({what}): {outcome}")
+
+
+PLACE_POST = PlacePost()
