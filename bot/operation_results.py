@@ -36,7 +36,7 @@ class Reload:
 
 
 @dataclass(frozen=True, slots=True)
-class PendingRequest:
+class OpenRequest:
     """A request that waits for a decision. `asker` is a person's key."""
 
     id: str
@@ -194,7 +194,7 @@ class NewApiToken:
 
 @dataclass(frozen=True, slots=True)
 class ListedApiToken:
-    """What people may see of an API token. `expires` is 0 for never, and `seen` a day or ""."""
+    """An API token as people may see it. `expires` is 0 for never, and `seen` a day or ""."""
 
     id: str
     person: str
@@ -233,8 +233,8 @@ class PersonCounts:
 
 @dataclass(frozen=True, slots=True)
 class ForgottenPerson:
-    """What was deleted, and what is left: rows that arrived meanwhile, items that wait on the
-    model's server, and a sentence about places where data may remain, or ""."""
+    """The rows that were deleted, and what is left: rows that arrived meanwhile, items that wait on
+    the model's server, and a sentence about places where data may remain, or ""."""
 
     person: str
     counts: Mapping[str, int]
@@ -245,7 +245,7 @@ class ForgottenPerson:
 
 
 @dataclass(frozen=True, slots=True)
-class PageLink:
+class OwnerLink:
     """The page's address with its token; "" if no page is served."""
 
     link: str

@@ -193,7 +193,7 @@ async def find_names(ponte: Ponte, keys: Sequence[str] = ()) -> Mapping[str, str
 
 
 @operation("pending", admin_page=True, in_shell=False)
-async def list_pending(ponte: Ponte) -> Sequence[results.PendingRequest]:
+async def list_pending(ponte: Ponte) -> Sequence[results.OpenRequest]:
     """Return everybody's requests that wait for a decision, without their values."""
     from bot.reports import report_pending
 
@@ -336,9 +336,9 @@ async def reset_sample(ponte: Ponte) -> results.SampleReset:
 
 
 @operation("link", is_secret=True, in_shell=False)
-async def find_link(ponte: Ponte) -> results.PageLink:
+async def find_link(ponte: Ponte) -> results.OwnerLink:
     """Return the page's address with its token."""
-    return results.PageLink(ponte.links()[1])
+    return results.OwnerLink(ponte.links()[1])
 
 
 @operation("threads list", example="--json")

@@ -310,7 +310,7 @@ class PersonalDataService:
         places = await self.data.find_conversations(who)
         return PersonCounts(
             who.key, sorted(who.names), places.shared, await self.data.count_rows(who),
-            [*(table.section for table in SCHEMA.exported), "decisions"],
+            [*(table.section for table in SCHEMA.export_tables), "decisions"],
             await self._read_remembered(who),
         )  # fmt: skip
 

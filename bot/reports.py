@@ -13,7 +13,7 @@ from adapters.web import WEB
 from bot.config.ponte_toml import Config
 from bot.config.reload import misspelt_names
 from bot.integrations import collect_rights as platform_rights
-from bot.operation_results import Limit, PendingRequest, PolicyCheck, RightVerdict, UsageReport
+from bot.operation_results import Limit, OpenRequest, PolicyCheck, RightVerdict, UsageReport
 from bot.start import Start
 from core.base.errors import BadInput
 from core.base.i18n import format_moment, say
@@ -56,11 +56,11 @@ async def report_usage(budget: Budget, by: str, since: str) -> UsageReport:
     return UsageReport(by, first.isoformat(), rows, models)
 
 
-async def report_pending(changes: ChangeService) -> Sequence[PendingRequest]:
+async def report_pending(changes: ChangeService) -> Sequence[OpenRequest]:
     """Return everybody's requests that wait for a decision, without their values."""
     found = [(one, one.proposal) for one in await changes.ledger.list_waiting_for_people()]
     return [
-        PendingRequest(
+        OpenRequest(
             change.id, changes.views.builder.build_title(change), proposal.asker.key,
             place_names(proposal.address)[-1], proposal.created_at, proposal.expires_at,
         )

@@ -58,7 +58,7 @@ async def migrate(settings: Settings, home: Home) -> int:
                 kept = await theirs.secret(name, own)
                 if kept != own:
                     sys.stdout.write(f"  {name}: the database has its own already, which stays\n")
-            for table in SCHEMA.copied:
+            for table in SCHEMA.copy_tables:
                 await _copy_table(ours.database, theirs.database, table)
             await _queue_waiting_turns(theirs)
             for thread in await ours.threads.items():
@@ -66,7 +66,7 @@ async def migrate(settings: Settings, home: Home) -> int:
                     await theirs.threads.put(thread)
             await _copy_bytes(ours, theirs)
             await _copy_audit_log(home.path, theirs.database)
-            for table in SCHEMA.copied:
+            for table in SCHEMA.copy_tables:
                 await _compare_counts(ours.database, theirs.database, table)
             await theirs.audit.write_note("data-migrated", OPERATOR)
     sys.stdout.write(f"Done. {home.path} stays as it was; start with DATABASE_URL set.\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from core.store.tables import Column, Index, TableDeclaration, count, integer, real, text
 
-CHANGES = TableDeclaration(
+CHANGES_TABLE = TableDeclaration(
     name="changes", whose="person", section="changes", seen_at="created_at",
     contents="what somebody asked to have changed, who decided", kept="as `inbox`",
     columns=(
@@ -35,7 +35,7 @@ CHANGES = TableDeclaration(
     ),
     deleted_by=("person",),
 )  # fmt: skip
-STEPS = TableDeclaration(
+STEPS_TABLE = TableDeclaration(
     name="steps", whose="change", section="changed_rows",
     contents="the rows before and after",
     kept="their contents 7 days after the change, when it can no longer be undone, else as "
@@ -49,7 +49,7 @@ STEPS = TableDeclaration(
     key=("change", "number"), indexes=(Index("steps_person", "person"),),
     deleted_by=("change",), purged_with="changes",
 )  # fmt: skip
-NOTES = TableDeclaration(
+NOTES_TABLE = TableDeclaration(
     name="notes", whose="person", section="notes",
     contents="notes to the model about a change", kept="until the model got them",
     columns=(
@@ -60,7 +60,7 @@ NOTES = TableDeclaration(
     indexes=(Index("notes_thread", "thread, id"), Index("notes_person", "person")),
     deleted_by=("person", "change", "thread"),
 )  # fmt: skip
-CONSENTS = TableDeclaration(
+CONSENTS_TABLE = TableDeclaration(
     name="consents", whose="person", section="approvals", seen_at="approved_at",
     contents="who approved as one of several", kept="as `changes`",
     columns=(
@@ -70,7 +70,7 @@ CONSENTS = TableDeclaration(
     key=("change", "person"), indexes=(Index("consents_person", "person"),),
     deleted_by=("person", "change"), purged_with="changes",
 )  # fmt: skip
-OUTBOX = TableDeclaration(
+OUTBOX_TABLE = TableDeclaration(
     name="outbox", whose="person", section="cards_sent", seen_at="created_at",
     contents="copies of cards that approvers were sent; notices to a person, for example that "
              "their sign-in link was replaced",

@@ -237,7 +237,7 @@ class SqlPersonalData(SqlStore):
         left out."""
         origins = {
             t.section: f"FROM {t.name} WHERE {_condition(t)}"
-            for t in self._database.schema.exported
+            for t in self._database.schema.export_tables
         }
         found = {
             section: int(
@@ -259,7 +259,9 @@ class SqlPersonalData(SqlStore):
         if section == "decisions":
             sql = f"SELECT id, kind, title, state, decided_at {_DECIDED} ORDER BY decided_at, id"
         else:
-            table = next(each for each in self._database.schema.exported if each.section == section)
+            table = next(
+                each for each in self._database.schema.export_tables if each.section == section
+            )
             columns = table.columns
             sql = f"SELECT * FROM {table.name} WHERE {_condition(table)} ORDER BY 1, 2"  # noqa: S608
         rows = connection.execute(

@@ -10,7 +10,7 @@ from core.base.errors import NotStored
 from core.store.database import Database, SqlConnection, select_value
 from core.store.tables import TableDeclaration, text
 
-KERNELS = TableDeclaration(
+KERNELS_TABLE = TableDeclaration(
     name="kernels", whose="conversation",
     not_exported="which process runs a thread's Python",
     contents="which threads had a kernel; Postgres: which process runs a thread's Python",

@@ -15,7 +15,7 @@ SENDER_KEY = "(channel || ' ' || person)"
 """An SQL expression for the sender of a message: the key of a channel and a person."""
 EXPORTED_ELSEWHERE = "its rows of theirs are in the sections above"
 
-INBOX = TableDeclaration(
+INBOX_TABLE = TableDeclaration(
     name="inbox", whose="person", section="messages", seen_at="created_at",
     contents="each message: text, name, place, language, time zone, names of files, what it "
              "quotes; the answer",
@@ -62,7 +62,7 @@ INBOX = TableDeclaration(
     ),
     deleted_by=("person", "conversation"),
 )  # fmt: skip
-ITEMS = TableDeclaration(
+ITEMS_TABLE = TableDeclaration(
     name="items", whose="turn", section="transcript", seen_at="created_at",
     contents="the transcript that the model gets, with thoughts that its server wants back",
     kept="as `inbox`",
@@ -77,7 +77,7 @@ ITEMS = TableDeclaration(
     ),
     deleted_by=("seq", "thread"),
 )  # fmt: skip
-ROUNDS = TableDeclaration(
+ROUNDS_TABLE = TableDeclaration(
     name="rounds", whose="turn", section="model_calls",
     contents="ids and name of the model's answers", kept="as `inbox`",
     columns=(
@@ -86,7 +86,7 @@ ROUNDS = TableDeclaration(
     ),
     key=("seq", "number"), deleted_by=("seq",), purged_with="inbox",
 )  # fmt: skip
-CALLS = TableDeclaration(
+CALLS_TABLE = TableDeclaration(
     name="calls", whose="person", section="tool_calls",
     contents="what tools were asked and said", kept="as `inbox`",
     columns=(
@@ -97,7 +97,7 @@ CALLS = TableDeclaration(
     key=("seq", "call_id"), indexes=(Index("calls_person", "person"),),
     deleted_by=("person", "seq"), purged_with="inbox",
 )  # fmt: skip
-POSTS = TableDeclaration(
+POSTS_TABLE = TableDeclaration(
     name="posts", whose="person", section="posts",
     contents="ids of Ponte's posts on the platform", kept="as `inbox`",
     columns=(
@@ -108,7 +108,7 @@ POSTS = TableDeclaration(
     indexes=(Index("posts_post", "post"), Index("posts_person", "person")),
     deleted_by=("person", "seq"), purged_with="inbox",
 )  # fmt: skip
-CONVERSATIONS = TableDeclaration(
+CONVERSATIONS_TABLE = TableDeclaration(
     name="conversations", whose="conversation", not_exported=EXPORTED_ELSEWHERE,
     contents="a conversation's key, title and last use; in direct messages the key names its "
              "person",
@@ -120,7 +120,7 @@ CONVERSATIONS = TableDeclaration(
     key=("conversation",), deleted_by=("conversation",),
     indexes=(Index("conversations_used", "is_pinned, used_at"),),
 )  # fmt: skip
-THREADS = TableDeclaration(
+THREADS_TABLE = TableDeclaration(
     name="threads", whose="conversation", not_exported=EXPORTED_ELSEWHERE,
     contents="ids of threads, and the title that the model made", kept="as `inbox`",
     columns=(
@@ -132,7 +132,7 @@ THREADS = TableDeclaration(
     key=("id",), indexes=(Index("threads_conversation", "conversation"),),
     deleted_by=("conversation",),
 )  # fmt: skip
-REMOTES = TableDeclaration(
+REMOTES_TABLE = TableDeclaration(
     name="remotes", whose="conversation",
     not_exported="ids on the model's server; what stands there is in the sections above",
     erased="deleted once the model's server has erased it",
@@ -148,14 +148,14 @@ REMOTES = TableDeclaration(
         Index("remotes_thread", "thread"), Index("remotes_erasure", "erasure", "erasure = 1"),
     ),
 )  # fmt: skip
-THREAD_MAP = TableDeclaration(
+THREAD_MAP_TABLE = TableDeclaration(
     name="thread_map", whose="conversation", shared=True,
     not_exported="a cache of the transcript",
     contents="Postgres: a cache of each thread, with its participants", kept="as `inbox`",
     columns=(text("conversation"), text("record")),
     key=("conversation",), deleted_by=("conversation",),
 )  # fmt: skip
-PROGRESS = TableDeclaration(
+PROGRESS_TABLE = TableDeclaration(
     name="progress", whose="turn", shared=True, unlogged=True,
     not_exported="what shows while a turn runs",
     contents="Postgres: what a turn shows while it runs", kept="until it ends",

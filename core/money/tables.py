@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from core.store.tables import Index, TableDeclaration, count, integer, real, text
 
-USAGE = TableDeclaration(
+USAGE_TABLE = TableDeclaration(
     name="usage", whose="money", section="usage",
     contents="money, tokens, place and day of each turn",
     kept="for ever; nobody's once the person is forgotten",
@@ -15,7 +15,7 @@ USAGE = TableDeclaration(
     ),
     key=("seq",), indexes=(Index("usage_day", "day, person"), Index("usage_person", "person")),
 )  # fmt: skip
-SPENDINGS = TableDeclaration(
+SPENDINGS_TABLE = TableDeclaration(
     name="spendings", whose="money", section="spendings",
     contents="what each call cost", kept="as `usage`",
     columns=(
@@ -26,7 +26,7 @@ SPENDINGS = TableDeclaration(
     ),
     key=("seq", "part"), indexes=(Index("spendings_person", "person"),),
 )  # fmt: skip
-COUNTERS = TableDeclaration(
+COUNTERS_TABLE = TableDeclaration(
     name="counters", whose="money", section="allowances", rows="person IN (:person, :one)",
     contents="what is used of an allowance", kept="as `usage`",
     columns=(
@@ -35,7 +35,7 @@ COUNTERS = TableDeclaration(
     ),
     key=("scope", "period"), indexes=(Index("counters_person", "person"),),
 )  # fmt: skip
-HOLDS = TableDeclaration(
+HOLDS_TABLE = TableDeclaration(
     name="holds", whose="money", section="reserved",
     contents="what is reserved for a call under way", kept="until it ends",
     columns=(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from core.store.tables import Index, TableDeclaration, integer, real, text
 
-PEOPLE = TableDeclaration(
+PEOPLE_TABLE = TableDeclaration(
     name="people", whose="person", section="page_account", seen_at="added_at",
     contents="page: name, SHA-256 of the token, when they were added, the last day that they "
              "came",
@@ -15,7 +15,7 @@ PEOPLE = TableDeclaration(
     ),
     key=("person",), deleted_by=("person",),
 )  # fmt: skip
-API_TOKENS = TableDeclaration(
+API_TOKENS_TABLE = TableDeclaration(
     name="api_tokens", whose="person", section="api_tokens", seen_at="added_at",
     contents="page: name and SHA-256 of each token for programs, when it was made, when it "
              "expires, the last day that it was used",
@@ -26,7 +26,7 @@ API_TOKENS = TableDeclaration(
     ),
     key=("id",), indexes=(Index("api_tokens_person", "person"),), deleted_by=("person",),
 )  # fmt: skip
-ENDED_SESSIONS = TableDeclaration(
+ENDED_SESSIONS_TABLE = TableDeclaration(
     name="ended_sessions", whose="nobody",
     not_exported="hashes of sessions that were signed out of, which lead to nobody",
     contents="page: the SHA-256 of each session that somebody signed out of, and when it would "
@@ -34,7 +34,7 @@ ENDED_SESSIONS = TableDeclaration(
     kept="until then, at most 30 days",
     columns=(text("session"), real("expires_at")), key=("session",),
 )  # fmt: skip
-DIRECTORY = TableDeclaration(
+DIRECTORY_TABLE = TableDeclaration(
     name="directory", whose="person", section="platform_profile",
     contents="what Slack and Discord report about a person: id, name, language, time zone, "
              "whether they are a guest or a bot, their workspaces, user groups, or roles. For "
@@ -55,7 +55,7 @@ DIRECTORY = TableDeclaration(
     deleted_by=("person",),
     copied=False,  # each platform lists its people again
 )  # fmt: skip
-ERASED_PEOPLE = TableDeclaration(
+ERASED_PEOPLE_TABLE = TableDeclaration(
     name="erased_people", whose="nobody",
     not_exported="keyed hashes of people who were forgotten, which name nobody",
     contents="a keyed hash of the id of each Slack person who was forgotten, so that the list "
@@ -63,7 +63,7 @@ ERASED_PEOPLE = TableDeclaration(
     kept="for ever",
     columns=(text("pseudonym"),), key=("pseudonym",),
 )  # fmt: skip
-AUDIT_KEYS = TableDeclaration(
+AUDIT_KEYS_TABLE = TableDeclaration(
     name="audit_keys", whose="person",
     not_exported="the section `audit` has the lines that it leads to",
     erased="deleted last: until then the person can be found again",
@@ -71,7 +71,7 @@ AUDIT_KEYS = TableDeclaration(
     columns=(text("pseudonym"), text("person")),
     key=("pseudonym",), indexes=(Index("audit_keys_person", "person"),),
 )  # fmt: skip
-AUDIT = TableDeclaration(
+AUDIT_TABLE = TableDeclaration(
     name="audit", whose="person", shared=True,
     not_exported="the section `audit` has the lines",
     erased="its lines name nobody once their `audit_keys` are deleted",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from core.store.tables import Column, Index, TableDeclaration, count, real, text
 
-SCHEDULES = TableDeclaration(
+SCHEDULES_TABLE = TableDeclaration(
     name="schedules", whose="person", section="schedules", seen_at="created_at",
     contents="each schedule: what it does and where, when it is due, the time zone, who owns "
              "it",
@@ -30,7 +30,7 @@ SCHEDULES = TableDeclaration(
     ),
     deleted_by=("person",),
 )  # fmt: skip
-SCHEDULE_RUNS = TableDeclaration(
+SCHEDULE_RUNS_TABLE = TableDeclaration(
     name="schedule_runs", whose="person", section="schedule_runs", seen_at="started_at",
     contents="when a schedule ran or should have run, and how that ended",
     kept="the newest 50 of each schedule",

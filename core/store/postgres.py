@@ -312,7 +312,7 @@ class PostgresDatabase:
     def _vacuum(self) -> None:
         """Remove deleted rows from the files of all tables with personal data. Raises NotStored."""
         with _connect(self._url, autocommit=True) as connection:  # VACUUM needs no transaction
-            for table in self.schema.personal:
+            for table in self.schema.personal_tables:
                 connection.execute(f"VACUUM {table.name}".encode())
 
     def _transact(

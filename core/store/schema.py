@@ -91,17 +91,17 @@ class Schema:
         return cls(";\n".join(both), ";".join((shared, *functions)), migrations, tables)
 
     @property
-    def exported(self) -> Sequence[TableDeclaration]:
+    def export_tables(self) -> Sequence[TableDeclaration]:
         """The tables that an export of a person contains."""
         return [table for table in self.declarations if table.section]
 
     @property
-    def copied(self) -> Sequence[TableDeclaration]:
+    def copy_tables(self) -> Sequence[TableDeclaration]:
         """The tables that `ponte migrate` copies from SQLite to Postgres."""
         return [table for table in self.declarations if table.copied and not table.shared]
 
     @property
-    def personal(self) -> Sequence[TableDeclaration]:
+    def personal_tables(self) -> Sequence[TableDeclaration]:
         """The tables with personal data. Postgres vacuums them after an erasure."""
         return [table for table in self.declarations if table.whose != "nobody"]
 

@@ -177,7 +177,7 @@ def _create_table(table: TableDeclaration) -> str:
     return f"CREATE {kind} {table.name} (\n    " + ",\n    ".join(parts) + f"\n{end}"
 
 
-FILES = TableDeclaration(
+FILES_TABLE = TableDeclaration(
     name="files", whose="person", section="files", seen_at="created_at",
     contents="names, sizes and hashes of files; the bytes are in `files/` of the data "
              "folder, or in `pieces`",
@@ -193,14 +193,14 @@ FILES = TableDeclaration(
     ),
     deleted_by=("person",),
 )  # fmt: skip
-PIECES = TableDeclaration(
+PIECES_TABLE = TableDeclaration(
     name="pieces", whose="person", shared=True,
     not_exported="the bytes of the files: `--files`",
     contents="Postgres: the bytes of files", kept="as `files`",
     columns=(text("file"), integer("number"), real("created_at"), blob("data")),
     key=("file", "number"), deleted_by=("file",),
 )  # fmt: skip
-REMEMBERED = TableDeclaration(
+REMEMBERED_TABLE = TableDeclaration(
     name="remembered", whose="person",
     not_exported="the section `remembered` has it", erased="the person's entries are removed",
     contents="what is remembered of Discord: a person's language, threads that they take part "
@@ -208,7 +208,7 @@ REMEMBERED = TableDeclaration(
     kept="the newest 2,000 of each; the owner's name until they change it",
     columns=(text("name"), text("data")), key=("name",),
 )  # fmt: skip
-PROCESSES = TableDeclaration(
+PROCESSES_TABLE = TableDeclaration(
     name="processes", whose="nobody", shared=True, not_exported="which processes there are",
     contents="–", kept="–",
     columns=(
@@ -217,18 +217,18 @@ PROCESSES = TableDeclaration(
     ),
     key=("id",),
 )  # fmt: skip
-LEASES = TableDeclaration(
+LEASES_TABLE = TableDeclaration(
     name="leases", whose="nobody", shared=True, not_exported="who leads a role",
     contents="–", kept="–",
     columns=(text("role"), text("process"), real("expires_at")), key=("role",),
 )  # fmt: skip
-PACES = TableDeclaration(
+PACES_TABLE = TableDeclaration(
     name="paces", whose="nobody", shared=True, unlogged=True,
     not_exported="when calls of a kind are due",
     contents="Postgres: ids of Slack channels in which much was posted", kept="an hour",
     columns=(text("name"), real("due_at")), key=("name",),
 )  # fmt: skip
-SECRETS = TableDeclaration(
+SECRETS_TABLE = TableDeclaration(
     name="secrets", whose="nobody", shared=True, not_exported="keys of the Ponte itself",
     contents="–", kept="–",
     columns=(text("name"), blob("value")), key=("name",),

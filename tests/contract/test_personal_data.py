@@ -281,7 +281,7 @@ async def test_every_table_and_column_is_declared(database_engine: Embedded) -> 
 def test_each_table_is_exported_or_says_why_not() -> None:
     for table in SCHEMA.declarations:
         assert bool(table.section) != bool(table.not_exported), table.name
-    assert len({table.section for table in SCHEMA.exported}) == len(SCHEMA.exported)
+    assert len({table.section for table in SCHEMA.export_tables}) == len(SCHEMA.export_tables)
 
 
 def test_each_table_with_data_of_people_is_erased() -> None:

@@ -32,7 +32,7 @@ async def test_each_table_arrives_whole(
     the database has already stays, and rows that it cannot take are told."""
     await (await SqliteDatabase.open(tmp_path / "ponte.db", SCHEMA)).close()
     with closing(sqlite3.connect(tmp_path / "ponte.db")) as home:
-        for table in SCHEMA.copied:
+        for table in SCHEMA.copy_tables:
             values = [_value(column) for column in table.columns if not column.shared]
             marks = ", ".join("?" * len(values))
             home.execute(f"INSERT INTO {table.name} VALUES ({marks})", values)
@@ -45,7 +45,7 @@ async def test_each_table_arrives_whole(
     assert "which stays" not in printed
     assert "  bytes of files: 1, 1 of which the home has no bytes any more\n" in printed
     with psycopg.connect(url, options="-c search_path=ponte") as there:
-        for table in SCHEMA.copied:
+        for table in SCHEMA.copy_tables:
             names = [column.name for column in table.columns if not column.shared]
             select = f"SELECT {', '.join(names)} FROM {table.name}"
             with closing(sqlite3.connect(tmp_path / "ponte.db")) as home:
@@ -109,7 +109,7 @@ async def test_the_thread_of_each_conversation_arrives(
 
 def test_what_is_not_copied_is_made_again_elsewhere() -> None:
     left = {table.name for table in SCHEMA.declarations if not table.shared} - {
-        one.name for one in SCHEMA.copied
+        one.name for one in SCHEMA.copy_tables
     }
     assert left == {"directory"}, "Slack and Discord list their people again"
 
