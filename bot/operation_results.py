@@ -220,7 +220,7 @@ class RemovedPerson:
 
 @dataclass(frozen=True, slots=True)
 class PersonCounts:
-    """Who a key means, how many rows each section has, all sections, the keys of conversations that
+    """A person by key, how many rows each section has, all sections, the keys of conversations that
     they share with others, and what platforms remember of them."""
 
     person: str
