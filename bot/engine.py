@@ -18,12 +18,10 @@ from core.changes.kinds import Applier
 from core.changes.ledger import SqlLedger
 from core.changes.service import ChangeService, Decisions, Proposals, Undo
 from core.chat.approval_notices import ApprovalNotices, CardRedraw, PersonNoticeService
-from core.chat.people import People
+from core.chat.people import Conversations, People
 from core.domain.messages import Answer, Item, Message, prepare_codecs
-from core.domain.platforms import Platforms
-from core.domain.ports import Model, QuickCommands, StatusBoard
+from core.domain.ports import Model, Platforms, QuickCommands, StatusBoard
 from core.domain.records import Outcome, Thread
-from core.journal.conversations import Conversations
 from core.journal.inbox import SenderConfig, SqlInbox
 from core.journal.journal import Journal
 from core.people.notices import Outbox

@@ -23,12 +23,12 @@ import structlog
 
 from adapters.web import WEB
 from bot.operation_results import ForgottenPerson, PersonCounts
-from bot.tables import SCHEMA
+from bot.stores import SCHEMA
 from core.base.errors import BadInput, NotFound, NotStored, PonteError
 from core.base.i18n import say, use_locale
 from core.base.text import to_one_line
 from core.domain.messages import Address, Person
-from core.domain.platforms import ChatPlatform
+from core.domain.ports import ChatPlatform
 from core.domain.records import ApiToken, EndedToken, PageAccount
 from core.erasure.personal_data import Erasure, KnownPerson, SqlPersonalData
 from core.journal.peers import Peers

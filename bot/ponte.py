@@ -36,7 +36,7 @@ from core.base.tasks import run_together
 from core.commands.grammar import parse_command, render_command
 from core.domain.changes import SAMPLE_APPLIER
 from core.domain.messages import Address, ChangeAction, Message, Person, ReplyTo, turn_id
-from core.domain.platforms import ChatPlatform, Platform
+from core.domain.ports import ChatPlatform, Platform
 from core.domain.records import DoctorFinding, HistoryEntry
 from core.integrations.integration import OwnerIntegration
 from core.observability import tracing

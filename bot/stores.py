@@ -1,4 +1,6 @@
-"""The storage of one Ponte: in a home, or in a database that several processes share."""
+"""All tables of the database in one list, the schema that they make, and the storage of one Ponte:
+in a home, or in a database that several processes share.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +10,75 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bot.tables import SCHEMA
+from core.changes.ledger import (
+    CHANGES_TABLE,
+    CONSENTS_TABLE,
+    NOTES_TABLE,
+    OUTBOX_TABLE,
+    STEPS_TABLE,
+)
 from core.domain.records import Health
+from core.journal.kernels import KERNELS_TABLE
 from core.journal.peers import Alone, Peers
+from core.journal.shared_functions import QUEUE_FUNCTIONS, TURN_FUNCTIONS
 from core.journal.threads import FileThreadMap, SqlThreadMap, erase_spare_remotes
+from core.journal.turn_rows import (
+    CALLS_TABLE,
+    CONVERSATIONS_TABLE,
+    CURRENT_TURNS_VIEW,
+    FINISHED_VIEW,
+    INBOX_TABLE,
+    ITEMS_TABLE,
+    POSTS_TABLE,
+    PROGRESS_TABLE,
+    REMOTES_TABLE,
+    ROUNDS_TABLE,
+    THREAD_MAP_TABLE,
+    THREADS_TABLE,
+)
+from core.money.budget import COUNTERS_TABLE, HOLDS_TABLE, SPENDINGS_TABLE, USAGE_TABLE
 from core.people.audit import Audit, FileAuditLines, SqlPseudonyms, TableAuditLines
+from core.people.tables import (
+    API_TOKENS_TABLE,
+    AUDIT_KEYS_TABLE,
+    AUDIT_TABLE,
+    DIRECTORY_TABLE,
+    ENDED_SESSIONS_TABLE,
+    ERASED_PEOPLE_TABLE,
+    PEOPLE_TABLE,
+)
+from core.schedules.schedule import SCHEDULE_RUNS_TABLE, SCHEDULES_TABLE
 from core.store import snapshot
 from core.store.database import Database, SqlConnection, SqliteDatabase
 from core.store.files import FileBytes, FolderBytes, PieceBytes
+from core.store.schema import Migration, Schema
+from core.store.tables import (
+    FILES_TABLE,
+    LEASES_TABLE,
+    PACES_TABLE,
+    PIECES_TABLE,
+    PROCESSES_TABLE,
+    REMEMBERED_TABLE,
+    SECRETS_TABLE,
+)
 
 if TYPE_CHECKING:
     from core.journal.jobs import Jobs
+
+TABLES = (
+    INBOX_TABLE, ITEMS_TABLE, ROUNDS_TABLE, CALLS_TABLE, POSTS_TABLE, FILES_TABLE, CHANGES_TABLE,
+    STEPS_TABLE, NOTES_TABLE, CONSENTS_TABLE, OUTBOX_TABLE, SCHEDULES_TABLE, SCHEDULE_RUNS_TABLE,
+    PEOPLE_TABLE, API_TOKENS_TABLE, DIRECTORY_TABLE, ERASED_PEOPLE_TABLE, USAGE_TABLE,
+    SPENDINGS_TABLE, COUNTERS_TABLE, HOLDS_TABLE, CONVERSATIONS_TABLE, THREADS_TABLE, REMOTES_TABLE,
+    AUDIT_KEYS_TABLE, THREAD_MAP_TABLE, KERNELS_TABLE, PROGRESS_TABLE, PIECES_TABLE,
+    REMEMBERED_TABLE, AUDIT_TABLE, ENDED_SESSIONS_TABLE, PROCESSES_TABLE, LEASES_TABLE, PACES_TABLE,
+    SECRETS_TABLE,
+)  # fmt: skip
+"""In the order in which a new database creates them."""
+VIEWS = (FINISHED_VIEW, CURRENT_TURNS_VIEW)
+MIGRATIONS: tuple[Migration, ...] = ()
+"""Changes since version 1."""
+SCHEMA = Schema.of(TABLES, VIEWS, (QUEUE_FUNCTIONS, TURN_FUNCTIONS), MIGRATIONS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.tables import SCHEMA
+from bot.stores import SCHEMA
 from core.store import database
 from core.store.database import SqliteDatabase
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bot.tables import SCHEMA
+from bot.stores import SCHEMA
 from core.store.database import SqlConnection, SqliteDatabase
 from tests.real.nocodb.seed import ReusedBase, Seeded, base_with_rows, call
 

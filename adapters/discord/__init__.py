@@ -15,9 +15,8 @@ from pydantic import SecretStr
 
 from core.base.i18n import say
 from core.chat.incoming import list_answer_all_places
-from core.chat.people import People
-from core.domain.platforms import ChatPlatform
-from core.domain.ports import StatusBoard
+from core.chat.people import Conversations, People
+from core.domain.ports import ChatPlatform, StatusBoard
 from core.domain.records import Health
 from core.integrations.integration import (
     DAILY_TURNS_ADVICE,
@@ -30,7 +29,6 @@ from core.integrations.integration import (
     has_daily_turns,
 )
 from core.integrations.settings import SettingsPart, SocketUrl, Switch, Url, plain_value, setting
-from core.journal.conversations import Conversations
 from core.people.rules import EVERYBODY_NAME, DailyTurns, PlatformRights
 from core.store.database import Database
 from core.store.remembered import rewrite_remembered

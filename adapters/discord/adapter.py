@@ -22,13 +22,18 @@ from adapters.discord.client import (
     own_id,
     snowflake,
 )
-from adapters.discord.commands import Translations, make_tree, register, report_failure
 from adapters.discord.connection import MENTIONS_ONLY, GatewayConnection, set_sdk_addresses
 from adapters.discord.context import DiscordContext
 from adapters.discord.events import Locations, mentions_us
 from adapters.discord.files import DiscordFiles
-from adapters.discord.intake import CatchUp, DiscordIntake
-from adapters.discord.interactions import DiscordHandlers
+from adapters.discord.intake import CatchUp, DiscordIntake, DiscordThreads
+from adapters.discord.interactions import (
+    DiscordHandlers,
+    Translations,
+    make_tree,
+    register,
+    report_failure,
+)
 from adapters.discord.people import (
     Roles,
     can_read_channel,
@@ -36,11 +41,9 @@ from adapters.discord.people import (
     find_people,
     may_read_history,
 )
-from adapters.discord.posts import PostOwners, own_posts_since, posts_with_text
-from adapters.discord.presence import DiscordSigns
+from adapters.discord.posts import DiscordSigns, PostOwners, own_posts_since, posts_with_text
 from adapters.discord.state import Acks, DiscordState, Token
 from adapters.discord.surface import ChannelSurface, ClickSurface, ResponseSurface
-from adapters.discord.threads import DiscordThreads
 from core.base.errors import Undeliverable
 from core.base.http import Proxies
 from core.base.i18n import say
@@ -49,17 +52,15 @@ from core.chat.incoming import (
     ConfiguredPlaces,
     FailedEvents,
     FileDownloads,
+    Interactions,
     list_answer_all_places,
 )
-from core.chat.interactions import Interactions
-from core.chat.people import People
+from core.chat.people import Conversations, People
 from core.chat.reply import GrowingReply
 from core.domain.changes import DisplayName
 from core.domain.messages import Address, Attachment, File, Message, Person, ReplyTo
-from core.domain.platforms import Surface
-from core.domain.ports import PostJournal, Reply, StatusBoard
+from core.domain.ports import PostJournal, Reply, StatusBoard, Surface
 from core.domain.records import Health
-from core.journal.conversations import Conversations
 from core.journal.peers import Peers
 
 log = structlog.get_logger("discord")

@@ -23,7 +23,7 @@ import structlog
 from discord.http import Route
 
 from core.base.errors import PlatformBusy, PonteError, PostRemoved, Undeliverable
-from core.base.http_errors import ErrorTable, on
+from core.base.http import ErrorTable, on
 from core.base.retry import retry, wait_after_each
 from core.base.tasks import BackgroundTasks, BoundedDict
 

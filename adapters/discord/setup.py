@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import discord
 
 from adapters.discord.client import IN_DOUBT, intents
-from adapters.discord.commands import ASK_MENU
 from adapters.discord.connection import (
     INTENT_REFUSED,
     LOGIN_REFUSED,
     MENTIONS_ONLY,
     set_sdk_addresses,
 )
+from adapters.discord.interactions import ASK_MENU
 from core.base.http import Proxies
 from core.base.i18n import say
 from core.domain.records import Health

@@ -32,7 +32,9 @@ from adapters.discord.files import (
     put_files,
     send_with_sheets,
 )
+from adapters.discord.intake import DiscordThreads
 from adapters.discord.posts import (
+    DiscordSigns,
     PostOwners,
     Renderer,
     own_posts_since,
@@ -40,14 +42,11 @@ from adapters.discord.posts import (
     posts_answering,
     posts_with_text,
 )
-from adapters.discord.presence import DiscordSigns
 from adapters.discord.render import LIMIT, MAX_POSTS_OF_ANSWER, Sheet, inert, pages
 from adapters.discord.state import Acks, OriginalResponse, Token
-from adapters.discord.threads import DiscordThreads
 from core.base.errors import PlatformBusy, PonteError, PostRemoved, Undeliverable
 from core.domain.messages import Answer, Card, File, ReplyTo
-from core.domain.platforms import AnswerPart
-from core.domain.ports import Files
+from core.domain.ports import AnswerPart, Files
 
 EDIT_INTERVAL_SECONDS = 1.3
 """Seconds between two edits of one post. Discord once allowed 5 messages and edits in 5 s (#20).

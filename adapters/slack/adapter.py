@@ -25,15 +25,13 @@ from adapters.slack.connection import (
 from adapters.slack.context import SlackContext
 from adapters.slack.events import Payload, Source, author_home, is_direct
 from adapters.slack.files import SlackFiles
-from adapters.slack.intake import SlackIntake
+from adapters.slack.intake import SlackIntake, SlackLocations, ThreadParticipants
 from adapters.slack.interactions import SlackHandlers
 from adapters.slack.people import SlackPeople, channel_name, direct_channel, find_member, is_member
 from adapters.slack.posts import PostLookup
-from adapters.slack.presence import SlackSigns
+from adapters.slack.presence import SlackSigns, Workspace
 from adapters.slack.setup import EVENTS_MARK, MEMBER_EVENTS, ONLY_MENTIONS, socket_url
 from adapters.slack.surface import NOT_A_MEMBER, SlackSurface
-from adapters.slack.threads import SlackLocations, ThreadParticipants
-from adapters.slack.workspace import Workspace
 from core.base.errors import NotStored, SettingsError
 from core.base.http import Proxies
 from core.base.i18n import say, use_locale
@@ -43,16 +41,15 @@ from core.chat.incoming import (
     ConfiguredPlaces,
     FailedEvents,
     FileDownloads,
+    Interactions,
     list_answer_all_places,
 )
-from core.chat.interactions import Interactions
-from core.chat.people import People
+from core.chat.people import Conversations, People
 from core.chat.reply import GrowingReply
 from core.domain.changes import DisplayName
 from core.domain.messages import Address, Attachment, File, Message, Person, ReplyTo
 from core.domain.ports import PostJournal, StatusBoard
 from core.domain.records import Health
-from core.journal.conversations import Conversations
 from core.journal.peers import Peers
 from core.people.policy import MAX_CONFIRMED_AGE_SECONDS
 

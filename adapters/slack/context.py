@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 
 from adapters.slack.client import InDoubt, SlackRefused, history
 from adapters.slack.events import Source, event_key, files_of, forwarded_messages, text_of
+from adapters.slack.intake import ThreadParticipants
+from adapters.slack.presence import Workspace
 from adapters.slack.render import Json, mentioned_ids, readable
-from adapters.slack.threads import ThreadParticipants
-from adapters.slack.workspace import Workspace
 from core.base.errors import NotFound, PlatformBusy, SettingsError
 from core.base.i18n import say
 from core.base.tasks import run_together

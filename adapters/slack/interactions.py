@@ -1,7 +1,7 @@
 """Handles commands, shortcuts, forms and clicks on Slack.
 
 Slack sends each of them once, and shows the person an error unless the acknowledgement arrives
-within three seconds. `SlackInteraction` adapts one of them to `core.chat.interactions`. No method
+within three seconds. `SlackInteraction` adapts one of them to `core.chat.incoming`. No method
 of Slack is called before it is stored, except to open a form, because the form is the answer.
 People who may not chat see no form.
 """
@@ -21,12 +21,11 @@ from slack_bolt.context.ack.async_ack import AsyncAck
 from adapters.slack import events, render
 from adapters.slack.client import FAILURES, InDoubt
 from adapters.slack.events import ParsedMessage, Payload, Source, is_direct, reply_to
-from adapters.slack.presence import CommandNotices
-from adapters.slack.threads import SlackLocations
-from adapters.slack.workspace import Workspace
+from adapters.slack.intake import SlackLocations
+from adapters.slack.presence import CommandNotices, Workspace
 from core.base.errors import BadInput, UnknownCommand
 from core.base.i18n import nearest_locale, say, use_locale
-from core.chat.interactions import InteractionLimits, InteractionRequest, Interactions
+from core.chat.incoming import InteractionLimits, InteractionRequest, Interactions
 from core.commands.grammar import TypedCommand, parse_command, render_command
 from core.commands.quick_commands import check_inputs
 from core.domain.messages import Address, Attachment, Message, Person, Quote

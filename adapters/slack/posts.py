@@ -20,6 +20,7 @@ from adapters.slack.client import (
     SlackRefused,
     history,
 )
+from adapters.slack.presence import Workspace
 from adapters.slack.render import (
     BLOCK_BYTES,
     MESSAGE_TEXT_BYTES,
@@ -35,7 +36,6 @@ from adapters.slack.render import (
     weight,
 )
 from adapters.slack.row_blocks import has_table, without_tables
-from adapters.slack.workspace import Workspace
 from core.domain.messages import Card, ReplyTo
 
 STREAM_SECONDS = 240.0

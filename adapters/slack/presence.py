@@ -1,11 +1,13 @@
-"""Shows that a turn is in progress: Slack's session with its Stop button, the status line, or a
-reaction."""
+"""Who Ponte is in the workspace, and the signs of its work: sessions, reactions, and notices for
+slash commands.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 from adapters.slack.client import (
@@ -13,18 +15,65 @@ from adapters.slack.client import (
     SLACK_PLACE_SECONDS,
     WAITING_REACTION,
     Feature,
+    FeatureFlags,
     InDoubt,
     SlackApi,
     SlackRefused,
+    identity,
 )
 from adapters.slack.events import Source
-from adapters.slack.workspace import Workspace
+from adapters.slack.people import SlackPeople
+from adapters.slack.render import ANSWER_PART_BYTES, Json, mentioned_ids, readable
 from core.base.errors import PlatformBusy
 from core.base.i18n import say
 from core.base.retry import retry, wait_after_each
 from core.base.tasks import BackgroundTasks, BoundedDict
 from core.chat.incoming import SIGN_AFTER_SECONDS, WaitingMarks
 from core.domain.messages import ReplyTo
+
+
+@dataclass(slots=True)
+class Workspace:
+    """The workspace of the token.
+
+    `bots` are the ids (B…) of other bots that may talk with Ponte. `team` is the workspace's id and
+    `user` the bot's user id; both are "" until `identify` has returned.
+    """
+
+    api: SlackApi
+    directory: SlackPeople
+    bots: frozenset[str] = frozenset()
+    flags: FeatureFlags = field(default_factory=FeatureFlags, init=False)
+    part: int = field(default=ANSWER_PART_BYTES, init=False)
+    """The maximum bytes of an answer's text in one post. It shrinks if Slack refuses that many."""
+    team: str = field(default="", init=False)
+    user: str = field(default="", init=False)
+    scopes: frozenset[str] = field(default=frozenset(), init=False)
+    """The scopes of the token; empty if Slack does not return them."""
+    _identity: Json = field(default_factory=dict, init=False)
+    _asking: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+
+    async def identify(self) -> Json:
+        """Return the response of auth.test, requested once. Raises the errors of `client.identity`.
+
+        Resumed turns may call it before the adapter has started.
+        """
+        async with self._asking:
+            if not self.user:
+                self._identity, self.scopes = await identity(self.api)
+                self.directory.team = self._identity["team_id"]
+                self.team, self.user = self._identity["team_id"], self._identity["user_id"]
+        return self._identity
+
+    def known_names(self, text: str) -> dict[str, str]:
+        """Return the known names of the people that a text from Slack mentions, by their ids."""
+        known = self.directory.cached_member
+        return {id: name for id in mentioned_ids(text) if (name := known(id).name)}
+
+    def readable(self, text: str) -> str:
+        """Return a text from Slack with names in place of ids, as far as they are known."""
+        return readable(text, self.known_names(text) | {self.user: "Ponte"}, self.user)
+
 
 NOTICE_AFTER_SECONDS = 1.0
 """Seconds after which the sender of a slash command is notified that it is in progress. A faster

@@ -20,7 +20,7 @@ from adapters.slack.posts import (
     post_metadata,
     stop_stream,
 )
-from adapters.slack.presence import Presence, SlackSigns
+from adapters.slack.presence import Presence, SlackSigns, Workspace
 from adapters.slack.render import (
     ANSWER_PART_BYTES,
     STREAM_BYTES,
@@ -34,13 +34,12 @@ from adapters.slack.render import (
     size,
 )
 from adapters.slack.row_blocks import without_tables
-from adapters.slack.workspace import Workspace
 from core.base import errors
 from core.base.errors import NotStored, PlatformBusy, PostRemoved, Undeliverable
+from core.chat.people import Conversations
 from core.chat.reply import FILES_NUMBER
 from core.domain.messages import Answer, File, ReplyTo
-from core.domain.platforms import ARRIVAL_SECONDS, AnswerPart
-from core.journal.conversations import Conversations
+from core.domain.ports import ARRIVAL_SECONDS, AnswerPart
 
 log = structlog.get_logger("slack")
 
@@ -60,7 +59,7 @@ class SlackSurface:
     """The posts of one reply: streams in direct messages, throttled edits in channels.
 
     A post's id is `CHANNEL:TS`, or begins with PRIVATE_PREFIX. All calls raise the errors that
-    `core.domain.platforms.Surface` lists.
+    `core.domain.ports.Surface` lists.
     """
 
     limit = ANSWER_PART_BYTES

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from core.base.i18n import say
 from core.chat.approval_notices import PersonNoticeService
-from core.chat.people import People
-from core.domain.platforms import Platform
+from core.chat.people import Conversations, People
+from core.domain.ports import Platform
 from core.integrations.integration import (
     HomeFolder,
     HookReceiver,
@@ -20,7 +20,6 @@ from core.integrations.integration import (
     SharedSettings,
 )
 from core.integrations.settings import SettingsPart
-from core.journal.conversations import Conversations
 from core.people.rules import BASIC_RIGHTS, PlatformRights
 
 
@@ -43,8 +42,7 @@ class TerminalIntegration(OwnerIntegration[SettingsPart]):
         routes: Mapping[str, HttpHandler], hooks: HookReceiver,
     ) -> Platform:  # fmt: skip
         """Return the web adapter, listening on the home's socket, that is not started yet."""
-        from adapters.web.adapter import WebAdapter
-        from adapters.web.hub import Hub
+        from adapters.web.hub import Hub, WebAdapter
         from adapters.web.sign_in.authentication import SocketAuthentication, Visitors
 
         visitors = Visitors(SocketAuthentication(people.owner), locale=deps.shared.ponte_locale)

@@ -356,7 +356,7 @@ class TerminalChat:
         """Return the source of lines. At a terminal it has editing, history and completion."""
         if not (self._screen.live and stdin.isatty()):
             return PipeInput(stdin)
-        from adapters.terminal.line_editor import LineEditor
+        from adapters.terminal.screen import LineEditor
 
         messages = await self._read_list("/conversations/main", "messages")
         past = [one["text"] for one in messages if one["role"] == "user"]

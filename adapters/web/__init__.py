@@ -14,8 +14,8 @@ from pydantic_core.core_schema import ValidationInfo
 from core.base.errors import PonteError
 from core.base.i18n import say
 from core.chat.approval_notices import PersonNoticeService
-from core.chat.people import People
-from core.domain.platforms import Platform
+from core.chat.people import Conversations, People
+from core.domain.ports import Platform
 from core.domain.records import Health
 from core.integrations.integration import (
     HomeFolder,
@@ -38,7 +38,6 @@ from core.integrations.settings import (
     setting,
     token_fault,
 )
-from core.journal.conversations import Conversations
 from core.people.rules import BASIC_RIGHTS, PlatformRights
 
 _MIN_DIFFERENT_CHARACTERS = 8
@@ -124,8 +123,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         people: People, board: OperatorBoard, operator: Operator, notices: PersonNoticeService,
         routes: Mapping[str, HttpHandler], hooks: HookReceiver,
     ) -> Platform:  # fmt: skip
-        from adapters.web.adapter import ListenAddress, WebAdapter
-        from adapters.web.hub import Hub
+        from adapters.web.hub import Hub, ListenAddress, WebAdapter
         from adapters.web.sign_in.authentication import TokenAuthentication, Visitors
 
         own, shared = deps.own, deps.shared

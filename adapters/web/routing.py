@@ -23,9 +23,9 @@ from adapters.web.errors import ServerStopping
 from adapters.web.hub import Hub
 from adapters.web.sign_in.authentication import Visitors
 from core.base.errors import NotFound
+from core.chat.people import Conversations
 from core.domain.messages import PERSON, PROGRAM, Answer, Attachment, Message, ReplyTo, turn_id
 from core.domain.records import HistoryEntry, Receipt
-from core.journal.conversations import Conversations
 
 Handler = Callable[..., Awaitable[Any]]
 H = TypeVar("H", bound=Handler)

@@ -23,7 +23,6 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from adapters.web.adapter import HOOKS_PATH, HOOKS_PREFIX
 from adapters.web.admin.admin_page import AdminRoutes, OperatorRoutes
 from adapters.web.api.answers import Json, PartList, Readiness, StatusAnswer
 from adapters.web.api.chat import ChatRoutes
@@ -37,7 +36,7 @@ from adapters.web.http_io import (
     read_visit,
     visitor_of,
 )
-from adapters.web.hub import Hub
+from adapters.web.hub import HOOKS_PATH, HOOKS_PREFIX, Hub
 from adapters.web.page.routes import AccountRoutes, ConversationRoutes, PageRoutes, SessionRoutes
 from adapters.web.routing import DeclaredRoute, RouteGroup, endpoint
 from adapters.web.sign_in.authentication import Visitors

@@ -48,8 +48,7 @@ from bot.backup.archive import extract_archive as unpacked
 from bot.home import ASIDE_PREFIX, Home, HomeUnusable, sync_folder
 from bot.integrations import FACES
 from bot.start import Start
-from bot.stores import Stores
-from bot.tables import SCHEMA
+from bot.stores import SCHEMA, Stores
 from core.base.errors import (
     RESTORED_REASON,
     BadInput,
@@ -66,7 +65,7 @@ from core.domain.messages import Answer
 from core.integrations.integration import ChatIntegration
 from core.integrations.settings import describe_read_error
 from core.journal.journal import Journal
-from core.journal.tables import IS_OPEN
+from core.journal.turn_rows import IS_OPEN
 from core.people import audit
 from core.people.audit import OPERATOR
 from core.schedules.rows import close_schedules

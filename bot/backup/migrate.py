@@ -19,8 +19,7 @@ from typing import Any
 
 from bot.home import Home
 from bot.settings import Settings
-from bot.stores import Stores
-from bot.tables import SCHEMA
+from bot.stores import SCHEMA, Stores
 from core.base.errors import NotFound, PonteError, SettingsError
 from core.integrations.settings import plain_value
 from core.people.audit import OPERATOR, list_audit_files

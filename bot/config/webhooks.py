@@ -10,8 +10,7 @@ from bot.logs import mask_also
 from bot.settings import Settings
 from core.base.errors import SettingsError
 from core.base.i18n import say
-from core.domain.platforms import Messenger
-from core.domain.ports import Inbox
+from core.domain.ports import Inbox, Messenger
 from core.people.audit import Audit
 from core.webhooks.hook import Hook, unfillable_parts
 

@@ -24,7 +24,7 @@ from bot.doctor.safety import list_findings
 from bot.logs import Redaction
 from bot.settings import Settings
 from bot.start import ModelRequests, Start
-from bot.tables import SCHEMA
+from bot.stores import SCHEMA
 from core.base.errors import PonteError
 from core.base.http import HttpAnswer, HttpClient, HttpError
 from core.base.i18n import say, translate_word

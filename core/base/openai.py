@@ -33,9 +33,9 @@ from core.base.http import (
     MAX_ERROR_BODY_BYTES,
     MAX_PARSED_RETRY_AFTER_SECONDS,
     Proxies,
+    parse_fault_body,
     parse_retry_after,
 )
-from core.base.http_errors import parse_fault_body
 from core.base.retry import Backoff, retry
 from core.base.text import in_whole_characters, make_storable
 

@@ -27,7 +27,7 @@ from core.domain.changes import (
     PendingRequest,
 )
 from core.domain.messages import Address, Answer, Card, ChangeAction, Person
-from core.domain.platforms import Platforms
+from core.domain.ports import Platforms
 from core.people.notices import Outbox
 from core.people.page_accounts import OwnerNames
 from core.people.rules import NO_RIGHTS, OWNER_ID

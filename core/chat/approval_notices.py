@@ -32,8 +32,7 @@ from core.changes.service import ChangeService
 from core.chat.reply import TurnPosts
 from core.domain.changes import ApprovalNotice, Change
 from core.domain.messages import Answer, Card, ChangeAction, Person, Post, ReplyTo, turn_id
-from core.domain.platforms import Messenger
-from core.domain.ports import Reply, ReplyFactory
+from core.domain.ports import Messenger, Reply, ReplyFactory
 from core.domain.records import FINAL_STATES, Turn
 from core.journal.journal import Journal
 from core.people.notices import ACCESS_REMOVED, SENTENCES, Outbox, PersonNotice

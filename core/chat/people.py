@@ -1,4 +1,6 @@
-"""The people who use Ponte: their rights, their names, what they used and what they did."""
+"""The people and the stored conversations of one installation, as platforms and features share
+them.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +8,34 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from core.domain.messages import Address, Person
+from core.domain.ports import Files, Inbox, ThreadMap
 from core.domain.records import Verdict
+from core.journal.journal import Journal
 from core.money.budget import Budget
 from core.people.audit import Audit
 from core.people.directory import SqlDirectory
+from core.people.notices import Outbox
 from core.people.page_accounts import OwnerNames, PageAccounts
 from core.people.policy import Policy
 from core.people.rules import NO_RIGHTS, OWNER_ID
+
+
+@dataclass(frozen=True, slots=True)
+class Conversations:
+    """The stores of conversations over one database. `outbox` stores notices to people."""
+
+    inbox: Inbox
+    journal: Journal
+    threads: ThreadMap
+    files: Files
+    outbox: Outbox
+
+    async def withdraw_post(self, post: str) -> None:
+        """Record that a person deleted a post of Ponte (an id), so that it is not posted again.
+        Cancel the turn that made the post."""
+        if (seq := await self.journal.seq_of_post(post)) is not None:
+            await self.journal.record_post_removal(post)
+            await self.inbox.cancel(seq)
 
 
 @dataclass(frozen=True, slots=True)

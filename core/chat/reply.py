@@ -19,8 +19,7 @@ from core.base import text
 from core.base.errors import NotStored, PlatformBusy, PostRemoved, Superseded, Undeliverable
 from core.base.retry import Backoff, retry
 from core.domain.messages import Answer, Post, Progress
-from core.domain.platforms import AnswerPart, Surface
-from core.domain.ports import PostJournal
+from core.domain.ports import AnswerPart, PostJournal, Surface
 from core.domain.records import Turn
 from core.journal.journal import Journal
 from core.observability import metrics

@@ -21,13 +21,19 @@ from core.base.openai import ModelServerClient
 from core.changes.approval import ApprovalConfig
 from core.changes.kinds import Applier
 from core.chat.approval_notices import PersonNoticeService
-from core.chat.people import People
+from core.chat.people import Conversations, People
 from core.domain.messages import File, Person
-from core.domain.platforms import ChatPlatform, Platform
-from core.domain.ports import Model, QuickCommands, RequestBoard, StatusBoard, ToolSource
+from core.domain.ports import (
+    ChatPlatform,
+    Model,
+    Platform,
+    QuickCommands,
+    RequestBoard,
+    StatusBoard,
+    ToolSource,
+)
 from core.domain.records import Health, Outcome, Remote, ToolContext
 from core.integrations.settings import SettingsPart, Switch
-from core.journal.conversations import Conversations
 from core.journal.peers import Alone, Peers
 from core.money.usage import PriceConfig
 from core.people.audit import OPERATOR

@@ -25,8 +25,7 @@ from core.domain.records import (
     Receipt,
 )
 from core.journal.jobs import Jobs
-from core.journal.places import Sender
-from core.journal.turn_runner import Admit, LocalRunner, get_row
+from core.journal.turn_runner import Admit, LocalRunner, Sender, get_row
 from core.observability import metrics
 from core.store.database import (
     Database,

@@ -39,10 +39,9 @@ from core.domain.messages import Progress, decode_json, encode_json
 from core.domain.ports import TurnHandler
 from core.domain.records import FINAL_STATES, Health
 from core.journal.kernels import SharedKernelRows
-from core.journal.places import CRASHES_BEFORE_ALONE, Places, Sender
 from core.journal.procrastinate_adapter import QueueWorkers
-from core.journal.tables import OPEN_STATE_LIST
-from core.journal.turn_runner import TurnExecutor
+from core.journal.turn_rows import OPEN_STATE_LIST
+from core.journal.turn_runner import CRASHES_BEFORE_ALONE, Places, Sender, TurnExecutor
 from core.store import processes
 from core.store.database import (
     SqlConnection,

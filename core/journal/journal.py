@@ -36,9 +36,8 @@ from core.domain.records import (
     TurnSummary,
 )
 from core.journal import threads
-from core.journal.tables import IS_OPEN
 from core.journal.threads import SqlThreads
-from core.journal.turn_rows import read_items, read_turn, turn_begun_by_fetch
+from core.journal.turn_rows import IS_OPEN, read_items, read_turn, turn_begun_by_fetch
 from core.money import budget
 from core.store.database import (
     Database,

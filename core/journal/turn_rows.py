@@ -1,6 +1,4 @@
-"""Turns as the journal reads them from their rows, and what the workers of a process know of the
-turns whose jobs they fetched.
-"""
+"""The tables of conversations, and turns as the journal reads them."""
 
 from __future__ import annotations
 
@@ -10,6 +8,179 @@ from typing import Any
 from core.domain.messages import Answer, Item, Message, Post, decode_json
 from core.domain.records import Outcome, Round, Thread, ToolCall, Turn
 from core.store.database import SqlConnection, SqlRow
+from core.store.tables import Index, TableDeclaration, count, integer, real, text
+
+OPEN_STATE_LIST = "('new', 'running', 'answered', 'posting')"
+"""The states of turns that have not ended, as an SQL list. Queries must use this text, or a
+condition that implies it, to match the partial indexes below."""
+IS_OPEN = f"state IN {OPEN_STATE_LIST}"
+IS_OPEN_TURN = f"is_decision = 0 AND {IS_OPEN}"
+"""An SQL condition for rows of `inbox` that are unfinished turns. Decisions are not turns: they do
+not wait in the queue."""
+SENDER_KEY = "(channel || ' ' || person)"
+"""An SQL expression for the sender of a message: the key of a channel and a person."""
+EXPORTED_ELSEWHERE = "its rows of theirs are in the sections above"
+
+INBOX_TABLE = TableDeclaration(
+    name="inbox", whose="person", section="messages", seen_at="created_at",
+    contents="each message: text, name, place, language, time zone, names of files, what it "
+             "quotes; the answer",
+    kept="`PONTE_RETENTION_DAYS`, `retention_days` of a place; 0, the default, is for ever",
+    columns=(
+        integer("seq"), text("event_key", unique=True), text("turn", unique=True),
+        text("conversation"), text("person"), integer("is_decision"),
+        text("state", default="new"),
+        count("attempt"), count("generation"), text("thread", default=""),
+        text("message", json=True), text("answer", null=True, json=True),
+        text("reason", default=""), count("is_notified"), real("created_at"),
+        real("updated_at"),
+        text("owner", default=""),
+        # The id of the turn that replaces this one; the model no longer reads its items.
+        text("replaced_by", default=""),
+        text("refusal", default=""), text("channel", default=""),
+        count("solo_crashes"),  # how many times the process crashed while it ran only this turn
+        count("job", shared=True), count("is_stop_requested", shared=True),
+        count("position", shared=True),
+    ),
+    key=("seq",), generates_key=True, never_reuses_keys=True,
+    indexes=(
+        Index("inbox_open", "is_decision, conversation, seq", IS_OPEN),
+        Index("inbox_conversation", "conversation, seq"),
+        Index("inbox_person", "person"),
+        Index("inbox_unnotified", "conversation, is_notified, seq",
+              "state = 'undeliverable' AND is_notified = 0"),
+        Index("inbox_waiting", "person", "is_decision = 0 AND state = 'new'"),
+        Index("inbox_owner", "owner", "is_stop_requested = 1", shared=True),
+        # Each lookup of the queue (core/journal/shared_functions.py) needs one of these indexes.
+        # It is the only one in the order of the lookup. So the query plan does
+        # not depend on statistics, which Postgres lacks when a burst of messages arrives.
+        Index("inbox_flow", f"{SENDER_KEY}, position", IS_OPEN_TURN, shared=True),
+        Index("inbox_conversation_position", "conversation, position, seq", IS_OPEN_TURN,
+              shared=True),
+        Index("inbox_person_position", "person, position", IS_OPEN_TURN, shared=True),
+        Index("inbox_channel_position", "channel, position", IS_OPEN_TURN, shared=True),
+        Index("inbox_begun_position", "position",
+              "is_decision = 0 AND state IN ('running', 'answered', 'posting')", shared=True),
+        Index("inbox_ready", "job", "is_decision = 0 AND state = 'new' AND job > 0",
+              shared=True),
+        Index("inbox_without_job", f"{SENDER_KEY}, position", "state = 'new' AND job = 0",
+              shared=True),
+    ),
+    deleted_by=("person", "conversation"),
+)  # fmt: skip
+ITEMS_TABLE = TableDeclaration(
+    name="items", whose="turn", section="transcript", seen_at="created_at",
+    contents="the transcript that the model gets, with thoughts that its server wants back",
+    kept="as `inbox`",
+    columns=(
+        integer("id"), integer("seq"), text("thread"), text("person"), text("item", json=True),
+        real("created_at"), count("is_replaced"), text("needs", default=""),
+    ),
+    key=("id",), generates_key=True,
+    indexes=(
+        Index("items_thread", "thread, id"), Index("items_seq", "seq"),
+        Index("items_person", "person, thread"),
+    ),
+    deleted_by=("seq", "thread"),
+)  # fmt: skip
+ROUNDS_TABLE = TableDeclaration(
+    name="rounds", whose="turn", section="model_calls",
+    contents="ids and name of the model's answers", kept="as `inbox`",
+    columns=(
+        integer("seq"), integer("number"), text("response", default=""), count("is_complete"),
+        text("model", default=""),
+    ),
+    key=("seq", "number"), deleted_by=("seq",), purged_with="inbox",
+)  # fmt: skip
+CALLS_TABLE = TableDeclaration(
+    name="calls", whose="person", section="tool_calls",
+    contents="what tools were asked and said", kept="as `inbox`",
+    columns=(
+        integer("seq"), text("call_id"), text("person"), text("name"),
+        text("arguments", json=True), text("effect"), text("outcome", null=True, json=True),
+        real("started_at"), real("ended_at", null=True), text("handle", default=""),
+    ),
+    key=("seq", "call_id"), indexes=(Index("calls_person", "person"),),
+    deleted_by=("person", "seq"), purged_with="inbox",
+)  # fmt: skip
+POSTS_TABLE = TableDeclaration(
+    name="posts", whose="person", section="posts",
+    contents="ids of Ponte's posts on the platform", kept="as `inbox`",
+    columns=(
+        integer("seq"), integer("number"), text("person"), text("key"),
+        text("post", default=""), text("state"), real("updated_at"),
+    ),
+    key=("seq", "number"),
+    indexes=(Index("posts_post", "post"), Index("posts_person", "person")),
+    deleted_by=("person", "seq"), purged_with="inbox",
+)  # fmt: skip
+CONVERSATIONS_TABLE = TableDeclaration(
+    name="conversations", whose="conversation", not_exported=EXPORTED_ELSEWHERE,
+    contents="a conversation's key, title and last use; in direct messages the key names its "
+             "person",
+    kept="as `inbox`",
+    columns=(
+        text("conversation"), count("generation"), text("thread"), real("used_at"),
+        text("title", default=""), count("is_pinned"),
+    ),
+    key=("conversation",), deleted_by=("conversation",),
+    indexes=(Index("conversations_used", "is_pinned, used_at"),),
+)  # fmt: skip
+THREADS_TABLE = TableDeclaration(
+    name="threads", whose="conversation", not_exported=EXPORTED_ELSEWHERE,
+    contents="ids of threads, and the title that the model made", kept="as `inbox`",
+    columns=(
+        text("id"), text("conversation"), integer("generation"), real("started_at"),
+        count("has_outside_text"),  # 1: it contains text that its people did not write
+        # The model's title; NULL until it is asked for one, which happens once.
+        text("title", null=True),
+    ),
+    key=("id",), indexes=(Index("threads_conversation", "conversation"),),
+    deleted_by=("conversation",),
+)  # fmt: skip
+REMOTES_TABLE = TableDeclaration(
+    name="remotes", whose="conversation",
+    not_exported="ids on the model's server; what stands there is in the sections above",
+    erased="deleted once the model's server has erased it",
+    contents="ids of what the model's server holds", kept="until it is erased there",
+    columns=(
+        text("kind"), text("id"), text("thread"), real("created_at"),
+        count("erasure"),  # 0: keep it, 1: erase it, 2: it could not be erased
+        count("attempts"),
+        text("owner", default=""),
+    ),
+    key=("kind", "id"),
+    indexes=(
+        Index("remotes_thread", "thread"), Index("remotes_erasure", "erasure", "erasure = 1"),
+    ),
+)  # fmt: skip
+THREAD_MAP_TABLE = TableDeclaration(
+    name="thread_map", whose="conversation", shared=True,
+    not_exported="a cache of the transcript",
+    contents="Postgres: a cache of each thread, with its participants", kept="as `inbox`",
+    columns=(text("conversation"), text("record")),
+    key=("conversation",), deleted_by=("conversation",),
+)  # fmt: skip
+PROGRESS_TABLE = TableDeclaration(
+    name="progress", whose="turn", shared=True, unlogged=True,
+    not_exported="what shows while a turn runs",
+    contents="Postgres: what a turn shows while it runs", kept="until it ends",
+    columns=(text("turn"), text("progress"), real("updated_at")), key=("turn",),
+    deleted_by=("turn",),
+)  # fmt: skip
+FINISHED_VIEW = (
+    "CREATE VIEW inbox_finished AS SELECT seq, updated_at FROM inbox"  # noqa: S608 - ours
+    f" WHERE state NOT IN {OPEN_STATE_LIST}"
+)
+CURRENT_TURNS_VIEW = (
+    "CREATE VIEW current_turns AS SELECT inbox.seq, inbox.attempt, inbox.state, inbox.is_decision,"
+    " conversations.generation,"
+    " EXISTS (SELECT 1 FROM items WHERE items.seq = inbox.seq) AS has_items,"
+    " EXISTS (SELECT 1 FROM notes WHERE notes.thread = inbox.thread) AS has_notes,"
+    " EXISTS (SELECT 1 FROM holds WHERE holds.seq = inbox.seq) AS has_holds"
+    " FROM inbox JOIN conversations ON conversations.conversation = inbox.conversation"
+)
+"""What each write of a turn checks first, and whether there are rows that it would read next."""
 
 
 def read_turn(connection: SqlConnection, row: SqlRow, *, has_records: bool = True) -> Turn:

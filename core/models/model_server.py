@@ -33,7 +33,7 @@ from core.base.errors import (
     UnknownModel,
     WrongKey,
 )
-from core.base.http_errors import ErrorTable, on
+from core.base.http import ErrorTable, on
 from core.base.openai import (
     IDENTIFIER,
     REQUEST_TIMEOUT_SECONDS,

@@ -34,7 +34,7 @@ from core.changes.approval import Approval
 from core.chat.people import People
 from core.commands.grammar import TypedCommand
 from core.domain.messages import Answer, Message, Person
-from core.domain.platforms import Messenger
+from core.domain.ports import Messenger
 from core.domain.records import Turn
 from core.people.notices import PersonNotice
 from core.people.policy import Policy

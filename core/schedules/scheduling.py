@@ -13,12 +13,11 @@ from core.base.retry import Backoff, retry
 from core.base.tasks import BackgroundTasks
 from core.changes.service import ChangeService
 from core.chat.approval_notices import PersonNoticeService
-from core.chat.people import People
+from core.chat.people import Conversations, People
 from core.commands.grammar import TypedCommand
 from core.domain.messages import Answer, ReplyTo
-from core.domain.platforms import Platforms
+from core.domain.ports import Platforms
 from core.domain.records import Turn
-from core.journal.conversations import Conversations
 from core.journal.inbox import SqlInbox
 from core.journal.peers import Peers
 from core.people.rules import place_names

@@ -1,6 +1,6 @@
 """The schema of the database: how a new one is created, and how an older one is migrated.
 
-A new database is created from the declarations of all tables (`bot/tables.py`), with the functions
+A new database is created from the declarations of all tables (`bot/stores.py`), with the functions
 and triggers that only Postgres has. It is version 1, and each migration adds one. A fingerprint of
 the schema is stored in the database. Ponte refuses a database with another fingerprint.
 

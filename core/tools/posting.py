@@ -43,8 +43,7 @@ from core.domain.messages import (
     encode_json,
     turn_id,
 )
-from core.domain.platforms import ARRIVAL_SECONDS, AnswerPart, Messenger
-from core.domain.ports import Tool
+from core.domain.ports import ARRIVAL_SECONDS, AnswerPart, Messenger, Tool
 from core.domain.records import NOTE_TEMPLATE, Health, Outcome, ToolContext, Viewer
 from core.tools.tool import FunctionTool
 

@@ -20,7 +20,7 @@ from core.base.markdown import escape_markdown
 from core.base.text import clip_line
 from core.changes.cards import MAX_LISTED_CHANGES
 from core.changes.service import ChangeService
-from core.chat.people import People
+from core.chat.people import Conversations, People
 from core.commands import grammar, quick_commands
 from core.commands.grammar import TypedCommand
 from core.commands.quick_commands import check_inputs, render_result
@@ -35,7 +35,6 @@ from core.domain.records import (
     Turn,
     UsageTotal,
 )
-from core.journal.conversations import Conversations
 from core.journal.journal import Journal
 from core.money.allowances import describe_estimates, describe_remaining, describe_server_costs
 from core.money.usage import PaidRun

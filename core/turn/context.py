@@ -20,6 +20,7 @@ from core.base.i18n import LANGUAGE
 from core.base.tasks import run_together
 from core.base.text import to_one_line
 from core.changes.approval import Approval
+from core.chat.people import Conversations
 from core.domain.messages import (
     CONTEXT_NAME,
     Attachment,
@@ -42,7 +43,6 @@ from core.domain.records import (
     TurnControls,
     Viewer,
 )
-from core.journal.conversations import Conversations
 from core.people.policy import ANY_TABLE
 
 Show = Callable[[Progress], Awaitable[None]]

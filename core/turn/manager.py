@@ -52,11 +52,10 @@ from core.base.tasks import BackgroundTasks, BoundedDict, run_together
 from core.base.text import make_storable
 from core.changes.service import ChangeService
 from core.chat.incoming import describe_unread
-from core.chat.people import People
+from core.chat.people import Conversations, People
 from core.chat.reply import TurnPosts
 from core.domain.messages import Answer, Message, Progress
-from core.domain.platforms import Platforms
-from core.domain.ports import TransactionStep
+from core.domain.ports import Platforms, TransactionStep
 from core.domain.records import (
     CRASHED_REASON,
     FINAL_STATES,
@@ -67,7 +66,6 @@ from core.domain.records import (
     Turn,
     TurnState,
 )
-from core.journal.conversations import Conversations
 from core.money.allowances import (
     ADMIN_NOTICE,
     PERSON_NOTICE,

@@ -37,7 +37,7 @@ from core.base.tasks import run_together
 from core.changes.cards import describe_proposals
 from core.changes.service import ChangeService
 from core.chat.incoming import describe_unread_kinds
-from core.chat.people import People
+from core.chat.people import Conversations, People
 from core.domain.changes import Draft
 from core.domain.messages import Answer, Card, File, Item, Progress, file_kind
 from core.domain.ports import Tool
@@ -59,7 +59,6 @@ from core.domain.records import (
     Viewer,
     add_model_instruction,
 )
-from core.journal.conversations import Conversations
 from core.journal.journal import Journal
 from core.money.usage import PaidRun
 from core.observability import metrics, tracing

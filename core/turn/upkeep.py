@@ -13,11 +13,10 @@ import structlog
 
 from core.base.errors import PonteError
 from core.changes.service import ChangeService
-from core.chat.people import People
+from core.chat.people import Conversations, People
 from core.domain.changes import UNDO_LIFETIME_SECONDS
 from core.domain.messages import Address
 from core.domain.records import ForgetResult
-from core.journal.conversations import Conversations
 from core.journal.peers import Peers
 from core.store.database import Database
 from core.turn.run import Assistant, TurnConfigs

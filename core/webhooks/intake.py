@@ -40,8 +40,7 @@ import structlog
 from core.base.errors import PonteError, TooManyDeliveries, Undeliverable
 from core.base.text import check_json, clean_text, parse_json
 from core.domain.messages import Address, Message, MessageOrigin, Person, Quote, ReplyTo, turn_id
-from core.domain.platforms import Messenger
-from core.domain.ports import Inbox
+from core.domain.ports import Inbox, Messenger
 from core.observability import metrics
 from core.people.audit import Audit
 from core.webhooks.hook import (

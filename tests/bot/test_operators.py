@@ -21,7 +21,7 @@ from bot.doctor.checks import examine
 from bot.home import Home
 from bot.settings import Settings
 from bot.start import Start
-from bot.tables import SCHEMA
+from bot.stores import SCHEMA
 from core.base.http import HttpAnswer
 from core.store.database import SqliteDatabase
 from tests.bot.cli.test_client import PROGRESS, Server, run_over

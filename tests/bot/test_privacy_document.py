@@ -9,7 +9,7 @@ from contextlib import closing
 
 import pytest
 
-from bot.tables import SCHEMA
+from bot.stores import SCHEMA
 from tests.bot.conftest import Shell
 from tests.bot.test_process import ROOT
 from tests.docs.privacy import with_tables

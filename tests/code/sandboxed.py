@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import pytest
 
-from bot.tables import SCHEMA
+from bot.stores import SCHEMA
 from core.base.http import Proxies
 from core.journal.kernels import KernelRows
 from core.store.database import SqliteDatabase

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.tables import SCHEMA
+from bot.stores import SCHEMA
 from core.journal.kernels import KernelRows
 from core.store.database import Database, SqliteDatabase
 from core.tools.code.local import (

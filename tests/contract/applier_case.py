@@ -22,8 +22,7 @@ from core.tools.nocodb.api import NocoApi, TableId
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.driver import RestDriver
 from core.tools.nocodb.write import TableWriter
-from core.tools.sample.base import NewRow, SampleApi, SampleTable
-from core.tools.sample.source import SampleDriver
+from core.tools.sample.base import NewRow, SampleApi, SampleDriver, SampleTable
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import CUSTOMERS
 from tests.fakes.choices import ANA

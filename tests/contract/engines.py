@@ -8,7 +8,7 @@ from datetime import UTC
 from pathlib import Path
 from typing import Protocol
 
-from bot.tables import SCHEMA
+from bot.stores import SCHEMA
 from core.domain.messages import Answer, Message
 from core.domain.ports import Inbox
 from core.domain.records import TurnState

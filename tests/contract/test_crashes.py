@@ -11,8 +11,7 @@ import pytest
 from core.domain.messages import Answer
 from core.domain.records import CRASHED_REASON
 from core.journal import turn_runner
-from core.journal.places import CRASHES_BEFORE_ALONE
-from core.journal.turn_runner import MAX_CRASHES_ALONE, TurnExecutor
+from core.journal.turn_runner import CRASHES_BEFORE_ALONE, MAX_CRASHES_ALONE, TurnExecutor
 from tests.contract.engines import Embedded, Worker
 from tests.contract.test_inbox import says
 

@@ -10,15 +10,16 @@ from dataclasses import replace
 import pytest
 
 from core.domain.messages import Address, Message, Person
-from core.journal import places
-from core.journal.places import (
+from core.journal import turn_runner as places
+from core.journal.turn_runner import (
     MAX_OVERTAKING_MESSAGES,
     MAX_PERSON_TURNS_IN_CHANNEL,
+    LocalRunner,
     Places,
     Sender,
+    TurnExecutor,
     TurnQueue,
 )
-from core.journal.turn_runner import LocalRunner, TurnExecutor
 from tests.contract.engines import Embedded, Shared, Worker
 from tests.contract.test_inbox import says as asks
 from tests.fakes.choices import make_message

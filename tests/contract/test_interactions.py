@@ -9,7 +9,7 @@ import pytest
 
 from core.base.errors import NotStored
 from core.base.tasks import BackgroundTasks
-from core.chat.interactions import InteractionLimits, InteractionRequest, Interactions
+from core.chat.incoming import InteractionLimits, InteractionRequest, Interactions
 from core.domain.messages import Address, Message, Person
 from core.domain.records import Receipt, Verdict
 from core.people.policy import Policy

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.tables import SCHEMA
+from bot.stores import SCHEMA
 from core.base.errors import Forgotten, Superseded
 from core.domain.messages import ONE_REQUEST_PREFIX, Answer, Attachment, Item, Quote, Usage
 from core.domain.records import ConversationArea, Outcome, Remote, RoundOutput, ToolCall

@@ -18,7 +18,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from bot.tables import SCHEMA
+from bot.stores import SCHEMA
 from core.base.errors import NotStored
 from core.store import snapshot
 from core.store.database import SqliteDatabase

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from adapters.discord.state import DiscordState, ThreadState
-from bot.tables import SCHEMA
+from bot.stores import SCHEMA
 from core.base.errors import Superseded
 from core.changes.ledger import SqlLedger
 from core.domain.changes import (

@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from bot.tables import SCHEMA
+from bot.stores import SCHEMA
 from core.base.errors import NotStored, SettingsError
 from core.store import postgres
 from core.store.database import SqlConnection

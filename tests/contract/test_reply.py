@@ -15,7 +15,7 @@ from core.base.retry import Backoff
 from core.chat import reply
 from core.chat.reply import GrowingReply, TurnPosts
 from core.domain.messages import Answer, File, Person, Progress, ReplyTo, decode_json, encode_json
-from core.domain.platforms import AnswerPart
+from core.domain.ports import AnswerPart
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal import again, begin_turn

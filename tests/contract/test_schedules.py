@@ -15,7 +15,7 @@ import pytest
 from bot.backup.backup import close_unfinished
 from core.base.errors import NotFound
 from core.domain.messages import Address, Message, Person, ReplyTo, decode_json
-from core.domain.platforms import Platforms
+from core.domain.ports import Platforms
 from core.domain.records import TurnState
 from core.erasure.personal_data import SqlPersonalData
 from core.people.notices import Outbox, PersonNotice

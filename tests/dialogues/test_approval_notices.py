@@ -16,7 +16,7 @@ from core.chat import approval_notices
 from core.chat import approval_notices as card_redraw
 from core.domain.changes import ApprovalNotice, DisplayName
 from core.domain.messages import Address, Message, Person, ReplyTo
-from core.domain.platforms import Messenger
+from core.domain.ports import Messenger
 from core.people.policy import Policy
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import ADA, BOSS, bot, on_slack, proposed_on_slack

@@ -16,7 +16,7 @@ from core.changes.approval import Approvers, TableRule, TableRules
 from core.changes.cards import MAX_NAMED_DECIDERS
 from core.domain.changes import PROPOSAL_LIFETIME_SECONDS, Change, DisplayName
 from core.domain.messages import Address, Answer, Person
-from core.domain.platforms import Messenger
+from core.domain.ports import Messenger
 from core.people.policy import Policy
 from core.people.rules import Rule, RuleBook
 from tests.dialogues.bot_home import BotHome, RunningBot

@@ -12,7 +12,7 @@ import pytest
 from core.changes.approval import TableRule, TableRules
 from core.domain.changes import Consent, DisplayName
 from core.domain.messages import Address, Card, Person
-from core.domain.platforms import Messenger
+from core.domain.ports import Messenger
 from core.people.policy import Policy
 from core.people.rules import Rule, RuleBook
 from tests.dialogues.bot_home import BotHome, RunningBot

@@ -14,11 +14,10 @@ import simcord
 
 from adapters.discord import DISCORD_API_URL, DISCORD_GATEWAY_URL
 from adapters.discord.adapter import DiscordAdapter, DiscordOptions
-from bot.tables import SCHEMA
-from core.chat.people import People
+from bot.stores import SCHEMA
+from core.chat.people import Conversations, People
 from core.commands import grammar
 from core.domain.messages import Answer, Card
-from core.journal.conversations import Conversations
 from core.journal.peers import Alone
 from core.store.database import Database, SqliteDatabase
 from tests.fakes.choices import EmptyStatusBoard, allow_list

@@ -13,7 +13,7 @@ from bot.people import PersonalDataService
 from core.base.errors import NotFound
 from core.changes.approval import TableRule, TableRules
 from core.domain.messages import Person
-from core.domain.platforms import ChatPlatform
+from core.domain.ports import ChatPlatform
 from core.domain.records import RoundRequest
 from core.erasure.personal_data import SqlPersonalData
 from core.journal.journal import Journal

@@ -24,7 +24,7 @@ from core.domain.messages import (
     ReplyTo,
     encode_json,
 )
-from core.domain.platforms import Messenger
+from core.domain.ports import Messenger
 from core.domain.records import Viewer
 from core.people.rules import Rule, RuleBook
 from core.tools import posting as elsewhere

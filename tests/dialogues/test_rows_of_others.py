@@ -21,7 +21,7 @@ from core.tools.code.port import InputFile, RunResult
 from core.tools.code.source import CodeSource
 from core.tools.nocodb.source import TableSource
 from core.tools.sample import open_sample_base
-from core.tools.sample.source import SampleDriver
+from core.tools.sample.base import SampleDriver
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import MEMBER, on_slack
 from tests.dialogues.openai import WITHOUT, open_served_bot

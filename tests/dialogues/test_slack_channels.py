@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.slack.threads import SLACK_WAITS_FOR_MENTION
+from adapters.slack.intake import SLACK_WAITS_FOR_MENTION
 from core.base.i18n import say
 from tests.fakes.models import EchoModel
 from tests.fakes.places import FixedAddressingSettings, FixedPlaces

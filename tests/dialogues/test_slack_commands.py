@@ -12,8 +12,7 @@ import pytest
 from adapters.slack.surface import SlackSurface
 from core.base.errors import Undeliverable
 from core.domain.messages import Answer, Card, Progress
-from core.domain.platforms import AnswerPart
-from core.domain.ports import Reply
+from core.domain.ports import AnswerPart, Reply
 from core.domain.records import QuickCommand
 from core.people.rules import Rule, RuleBook
 from tests.fakes.choices import allow_list, make_choices

@@ -8,7 +8,7 @@ import pytest
 
 from adapters.slack import posts
 from adapters.slack.render import ANSWER_PART_BYTES
-from core.domain.platforms import AnswerPart
+from core.domain.ports import AnswerPart
 from tests.fakes.models import EchoModel
 from tests.slack.bot import Setting, workplace
 from tests.slack.doubles import Speaker, WatchedInbox

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from adapters.web.adapter import WebAdapter
+from adapters.web.hub import WebAdapter
 from bot.engine import Engine
 from tests.dialogues.stackspot import asks
 from tests.fakes.choices import Choices, open_engine

@@ -18,16 +18,16 @@ PAUSES = {
     "adapters.discord.surface.ChannelSurface.interval": 0.1,
     "adapters.discord.surface.ClickSurface.interval": 0.1,
     "adapters.discord.surface.ResponseSurface.interval": 0.1,
-    "adapters.discord.presence.SIGN_AFTER_SECONDS": 0.02,
+    "adapters.discord.posts.SIGN_AFTER_SECONDS": 0.02,
     "core.chat.reply.POST_BACKOFF": Backoff(0.01, max_seconds=60.0),
     "core.chat.incoming.SIGN_AFTER_SECONDS": 0.02,
 }
 DEADLINES = {
-    "adapters.discord.commands.AUTOCOMPLETE_SECONDS": 60.0,
+    "adapters.discord.interactions.AUTOCOMPLETE_SECONDS": 60.0,
     "adapters.discord.interactions.QUICK_COMMAND_LOOKUP_SECONDS": 60.0,
     "adapters.discord.interactions.DISCORD_RIGHTS_SECONDS": 60.0,
     "adapters.discord.interactions.DISCORD_STORE_SECONDS": 60.0,
-    "adapters.discord.threads.THREAD_CREATION_SECONDS": 60.0,
+    "adapters.discord.intake.THREAD_CREATION_SECONDS": 60.0,
 }
 
 

@@ -12,7 +12,7 @@ from adapters.discord.posts import own_posts_since
 from core.base.errors import Undeliverable
 from core.chat.reply import GrowingReply
 from core.domain.messages import Address, Answer, File, Person, ReplyTo, turn_id
-from core.domain.platforms import AnswerPart
+from core.domain.ports import AnswerPart
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.world import ATTACH, READ_HISTORY, Payload
@@ -92,7 +92,7 @@ async def test_a_rate_limit_that_was_not_announced_is_waited_out(
 async def test_a_rate_limit_of_more_than_a_minute_is_waited_out_with_one_call(
     discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("adapters.discord.presence.SIGN_AFTER_SECONDS", 600.0)
+    monkeypatch.setattr("adapters.discord.posts.SIGN_AFTER_SECONDS", 600.0)
     monkeypatch.setattr("core.chat.reply.WHOLE_ANSWER_SECONDS", 600.0)  # posted whole
     monkeypatch.setattr("adapters.discord.surface.ChannelSurface.interval", 600.0)
     await ponte.open()

@@ -15,7 +15,7 @@ LIMITS: dict[str, list[Limit]] = {
     "Messages and turns": [
         ("turns that one process runs at once", "core.journal.turn_runner:MAX_WORKING_TURNS"),
         ("turns of one person under way in one channel",
-         "core.journal.places:MAX_PERSON_TURNS_IN_CHANNEL"),
+         "core.journal.turn_runner:MAX_PERSON_TURNS_IN_CHANNEL"),
         ("model calls in one turn", "core.turn.rounds:MAX_ROUNDS"),
         ("tool calls in one turn (`[limits] tool_calls`)", str(CallLimits().total)),
         ("tool calls that cost money in one turn (`[limits] costly_calls`)",

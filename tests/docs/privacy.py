@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bot.tables import SCHEMA
+from bot.stores import SCHEMA
 from tests.docs.reference import ROOT
 
 PAGE = ROOT / "docs" / "explanation" / "privacy.md"

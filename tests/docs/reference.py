@@ -21,8 +21,8 @@ from typing import Any, get_args, get_type_hints
 import typer
 from pydantic import SecretStr
 
-from adapters.web.adapter import HOOKS_PATH
 from adapters.web.api.openapi import HOOK_SUMMARY, PLATFORM_SUMMARY, describe_handler, is_open
+from adapters.web.hub import HOOKS_PATH
 from adapters.web.sign_in.authentication import COMPATIBLE_PREFIX
 from bot.cli.main import cli
 from bot.config import ponte_toml as config

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from bot.integrations import FACES
 from core.base.errors import Undeliverable
 from core.base.text import split_text
-from core.chat.people import People
+from core.chat.people import Conversations, People
 from core.chat.reply import GrowingReply
 from core.domain.changes import DisplayName
 from core.domain.messages import (
@@ -31,8 +31,7 @@ from core.domain.messages import (
     Person,
     ReplyTo,
 )
-from core.domain.platforms import AnswerPart
-from core.domain.ports import PostJournal, Reply, StatusBoard
+from core.domain.ports import AnswerPart, PostJournal, Reply, StatusBoard
 from core.domain.records import Health, ToolContext
 from core.integrations.integration import (
     ChatIntegration,
@@ -47,16 +46,14 @@ from core.integrations.integration import (
     ToolIntegration,
 )
 from core.integrations.settings import SettingsPart
-from core.journal.conversations import Conversations
 from core.tools.code import CodeSettings
 from core.tools.code.local import LOCAL_DESCRIPTION
 from core.tools.code.port import InputFile, RunResult
 from core.tools.code.source import CodeSource
 from core.tools.nocodb import REST_TOOLS
 from core.tools.nocodb.source import NocoSource, TableSource
-from core.tools.sample.base import Cells, Content, NewRow, SampleApi, SampleTable
+from core.tools.sample.base import Cells, Content, NewRow, SampleApi, SampleDriver, SampleTable
 from core.tools.sample.shop import BASE_TITLE, SHOP_TABLES, make_shop
-from core.tools.sample.source import SampleDriver
 from core.tools.stackspot.client import AgentAnswer, OnProgress, Result, StackSpot
 from core.tools.stackspot.source import StackSpotCommands, StackSpotRuns, StackSpotSource
 from tests.evals.case import PEOPLE, Case, PersonInCase

@@ -44,7 +44,7 @@ _WEB_SERVER = ("uvicorn.lifespan.off", "uvicorn.protocols.http.h11_impl")
 _OPENAI = ("openai.resources", "openai.types")
 _PROGRAM = (
     *_HTTP, *_OPENAI, *_WEB_SERVER, "adapters.discord.adapter", "adapters.slack.adapter",
-    "adapters.terminal.chat", "adapters.web.adapter", "adapters.web.server", "bot.app",
+    "adapters.terminal.chat", "adapters.web.hub", "adapters.web.server", "bot.app",
     "bot.cli.main", "bot.cli.commands", "bot.doctor.checks", "core.models.own_history",
     "core.models.conversations_api", "core.models.demo_model", "core.models.own_history",
     "core.models.served_model", "core.tools.code.local", "core.tools.nocodb.bridge",
@@ -65,7 +65,7 @@ LATE_IMPORTS = {
                                     "psycopg_pool", "sqlitedict"),
     "tests.slack.victim": ("slack_bolt.async_app", "slack_bolt.listener_matcher.async_builtins",
                            "sqlitedict"),
-    "tests.terminal.talk": (*_HTTP, "adapters.terminal.line_editor", "concurrent.futures.thread",
+    "tests.terminal.talk": (*_HTTP, "adapters.terminal.screen", "concurrent.futures.thread",
                             "prompt_toolkit.input.vt100", "rich.markdown"),
 }  # fmt: skip
 """Modules that a program imports when it first needs them. Importing them takes longer than the

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import aiohttp
 
-from bot.tables import SCHEMA
+from bot.stores import SCHEMA
 from core.chat.reply import GrowingReply, TurnPosts
 from core.journal.journal import Journal
 from core.store.database import SqliteDatabase

@@ -14,7 +14,7 @@ from typing import Protocol
 from core.base.errors import PlatformBusy, PostRemoved, Undeliverable
 from core.base.text import split_text
 from core.domain.messages import Answer, File, ReplyTo
-from core.domain.platforms import AnswerPart
+from core.domain.ports import AnswerPart
 
 LIMIT = 200
 CARDS = "\n⟦"

@@ -7,8 +7,7 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import Mock
 
-from adapters.web.adapter import ListenAddress, WebAdapter
-from adapters.web.hub import Hub
+from adapters.web.hub import Hub, ListenAddress, WebAdapter
 from adapters.web.routing import DeclaredRoute
 from adapters.web.server import list_routes, make_application
 from adapters.web.sign_in.authentication import SocketAuthentication, TokenAuthentication, Visitors

@@ -8,7 +8,7 @@ from contextlib import closing
 from itertools import groupby
 from typing import Any
 
-from bot.tables import SCHEMA
+from bot.stores import SCHEMA
 from core.turn import context as prompt
 from tests.guard.normal import Normal
 from tests.guard.services import NotedRequest

@@ -8,7 +8,7 @@ import string
 import pytest
 from babel.messages.catalog import Catalog, Message
 
-from adapters.discord import commands
+from adapters.discord import interactions as commands
 from adapters.slack.setup import manifest
 from core.base.i18n import LANGUAGE, LOCALES, catalogue, say
 from core.commands.grammar import TRANSLATED, parse_command

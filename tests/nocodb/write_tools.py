@@ -20,8 +20,7 @@ from core.tools.nocodb.api import NocoApi, TableApi
 from core.tools.nocodb.driver import RestDriver, TableSchema
 from core.tools.nocodb.schema import Schemas
 from core.tools.nocodb.write import TableWriter
-from core.tools.sample.base import SampleApi
-from core.tools.sample.source import SampleDriver
+from core.tools.sample.base import SampleApi, SampleDriver
 from tests.core.tools.scene import make_tool_context, with_controls
 from tests.fakes.config import FixedConfig
 from tests.nocodb.places import Place

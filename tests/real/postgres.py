@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from bot.tables import SCHEMA
+from bot.stores import SCHEMA
 from core.store.postgres import CONNECTION_OPTIONS, PostgresDatabase
 
 SPEED = {

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from bot.tables import SCHEMA
+from bot.stores import SCHEMA
 from core.changes.ledger import SqlLedger
 from core.domain.changes import Change
 from core.domain.messages import Message

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from core.journal.places import CRASHES_BEFORE_ALONE
-from core.journal.turn_runner import MAX_CRASHES_ALONE
+from core.journal.turn_runner import CRASHES_BEFORE_ALONE, MAX_CRASHES_ALONE
 from tests.fakes.bridge_tables import CUSTOMERS
 from tests.fakes.choices import make_message
 from tests.real.conftest import ToolContext

@@ -12,7 +12,7 @@ import pytest
 from adapters.slack import people
 from adapters.slack.client import REFUSAL_SECONDS, SlackApi
 from adapters.slack.people import GROUPS, SlackPeople
-from bot.tables import SCHEMA
+from bot.stores import SCHEMA
 from core.base.errors import PlatformBusy
 from core.base.http import Proxies
 from core.domain.changes import DisplayName

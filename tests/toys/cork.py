@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict, StrictInt
 
 from core.base.errors import Undeliverable
-from core.chat.people import People
+from core.chat.people import Conversations, People
 from core.chat.reply import GrowingReply
 from core.domain.changes import DisplayName
 from core.domain.messages import Address, Attachment, File, Message, Person, Quote, ReplyTo, turn_id
@@ -22,7 +22,6 @@ from core.integrations.integration import (
     SharedSettings,
 )
 from core.integrations.settings import SettingsPart, setting
-from core.journal.conversations import Conversations
 from core.people.rules import PlatformRights
 from tests.fakes.recorder import Recorder, RecordingSurface
 

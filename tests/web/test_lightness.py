@@ -10,7 +10,7 @@ HEAVY = ("starlette", "uvicorn", "markdown_it", "nh3", "multipart", "httpx")
 
 def test_the_adapter_s_own_import_is_light() -> None:
     code = (
-        "import sys, adapters.web.adapter, adapters.terminal.chat;"
+        "import sys, adapters.web.hub, adapters.terminal.chat;"
         f"print([name for name in {HEAVY!r} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -14,7 +14,8 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletionContentPartImageParam, ChatCompletionMessageParam
 
-from adapters.web.api import openai_api, openai_requests
+from adapters.web.api import openai_api
+from adapters.web.api import openai_api as openai_requests
 from core.domain.messages import ONE_REQUEST_PREFIX, Answer, Card, File, Usage
 from core.people.policy import Policy
 from core.people.rules import Rule, RuleBook

@@ -12,9 +12,9 @@ import httpx
 import pytest
 from pydantic import TypeAdapter
 
-from adapters.web.adapter import HOOKS_PATH
 from adapters.web.api import openapi
 from adapters.web.api.answers import Error, OpenAiError
+from adapters.web.hub import HOOKS_PATH
 from core.domain.messages import Answer, Card
 from tests.fakes.web_surfaces import all_routes, served_routes
 from tests.web.web_ponte import Turn, WebPonte

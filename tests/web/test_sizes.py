@@ -14,9 +14,14 @@ import pytest
 from starlette.requests import Request
 
 from adapters.web import http_io
-from adapters.web.api import openai_api, openai_requests
-from adapters.web.api.openai_api import ConcurrencyLimit
-from adapters.web.api.openai_requests import MAX_MESSAGES, MAX_OBJECT_FIELDS, CompletionRequest
+from adapters.web.api import openai_api
+from adapters.web.api import openai_api as openai_requests
+from adapters.web.api.openai_api import (
+    MAX_MESSAGES,
+    MAX_OBJECT_FIELDS,
+    CompletionRequest,
+    ConcurrencyLimit,
+)
 from adapters.web.errors import BadRequest, TooManyRequests
 from adapters.web.http_io import MAX_JSON_DEPTH, MAX_JSON_VALUES, _parse_json
 from adapters.web.server import MOUNTED_BODY_LIMIT_BYTES, serve_mounted

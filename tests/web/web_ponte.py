@@ -13,15 +13,13 @@ from typing import Any
 
 import httpx
 
-from adapters.web.adapter import ListenAddress, WebAdapter
-from adapters.web.hub import Hub
+from adapters.web.hub import Hub, ListenAddress, WebAdapter
 from adapters.web.sign_in.authentication import SocketAuthentication, TokenAuthentication, Visitors
 from core.chat.approval_notices import PersonNoticeService
-from core.chat.people import People
+from core.chat.people import Conversations, People
 from core.domain.messages import Answer, Message, Person, Progress
 from core.domain.ports import PostJournal, Reply
 from core.integrations.integration import HttpHandler, Operator
-from core.journal.conversations import Conversations
 from core.journal.jobs import Jobs
 from core.journal.kernels import SharedKernelRows
 from core.journal.peers import Alone

@@ -16,8 +16,8 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 from starlette.responses import Response
 
-from adapters.web.adapter import HOOKS_PATH
 from adapters.web.api.answers import Error, OpenAiError
+from adapters.web.hub import HOOKS_PATH
 from adapters.web.routing import DeclaredRoute
 from adapters.web.sign_in.authentication import (
     ASSETS_PREFIX,

@@ -24,8 +24,7 @@ import structlog
 
 from core.base import i18n
 from core.base.errors import NoKey, NoQuota, RateLimited, ToolError, WrongKey
-from core.base.http import RemoteError
-from core.base.http_errors import ErrorTable, on
+from core.base.http import ErrorTable, RemoteError, on
 from core.base.i18n import say
 from core.base.openai import Json, ModelServerClient, ModelServerFault
 from core.base.text import limit_combining_marks

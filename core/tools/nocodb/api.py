@@ -16,6 +16,8 @@ from urllib.parse import quote, urlsplit
 
 from core.base.errors import WriteUnsure
 from core.base.http import (
+    SERVER_ERRORS,
+    ErrorTable,
     HttpAnswer,
     HttpClient,
     HttpDown,
@@ -24,10 +26,11 @@ from core.base.http import (
     HttpTooLarge,
     HttpUnreadable,
     RemoteError,
+    on,
     parse_retry_after,
+    was_sent,
     withhold_secrets,
 )
-from core.base.http_errors import SERVER_ERRORS, ErrorTable, on, was_sent
 from core.base.retry import Sleep, retry, wait_after_each
 from core.base.tasks import Pacer
 

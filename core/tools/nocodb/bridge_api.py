@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from core.base.http import (
+    ErrorTable,
     HttpAnswer,
     HttpClient,
     HttpDown,
@@ -19,9 +20,10 @@ from core.base.http import (
     HttpTimeout,
     HttpTooLarge,
     RemoteError,
+    on,
+    was_sent,
     withhold_secrets,
 )
-from core.base.http_errors import ErrorTable, on, was_sent
 from core.base.retry import retry, wait_after_each
 from core.tools.nocodb.api import AWAY_STATUSES, READ_PAUSES_SECONDS
 

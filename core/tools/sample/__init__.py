@@ -63,8 +63,8 @@ class SampleIntegration(ToolIntegration[NocodbSettings]):
         if not self.is_used(deps.own, deps.shared):
             return None
         from core.tools.nocodb.api import NamedTable
+        from core.tools.sample.base import SampleSource
         from core.tools.sample.shop import BASE_TITLE, SHOP_TABLES
-        from core.tools.sample.source import SampleSource
 
         source = SampleSource(
             open_sample_base(deps.home.path, deps.shared.ponte_timezone),

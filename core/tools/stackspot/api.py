@@ -20,6 +20,9 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from core.base.http import (
+    SERVER_ERRORS,
+    ErrorRow,
+    ErrorTable,
     HttpAnswer,
     HttpClient,
     HttpError,
@@ -27,10 +30,11 @@ from core.base.http import (
     HttpTooLarge,
     HttpUnreadable,
     RemoteError,
+    on,
     parse_retry_after,
+    was_sent,
     withhold_secrets,
 )
-from core.base.http_errors import SERVER_ERRORS, ErrorRow, ErrorTable, on, was_sent
 from core.base.i18n import say
 from core.base.retry import retry
 from core.base.text import to_one_line

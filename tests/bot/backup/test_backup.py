@@ -35,7 +35,7 @@ from bot.config.ponte_toml import Config
 from bot.home import Home
 from bot.settings import Settings
 from bot.start import Start
-from bot.tables import SCHEMA
+from bot.stores import SCHEMA
 from core.base.errors import RESTORED_REASON
 from core.domain.messages import decode_json, encode_json
 from core.store import snapshot

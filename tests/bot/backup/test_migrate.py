@@ -15,8 +15,7 @@ from pydantic import SecretStr
 from bot.backup.migrate import NotTheSame, migrate
 from bot.home import Home
 from bot.settings import Settings
-from bot.stores import Stores
-from bot.tables import SCHEMA
+from bot.stores import SCHEMA, Stores
 from core.base.errors import SettingsError
 from core.domain.records import Thread
 from core.journal.threads import FileThreadMap

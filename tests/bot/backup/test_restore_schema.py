@@ -19,7 +19,7 @@ from bot.config.ponte_toml import Config
 from bot.home import Home
 from bot.settings import Settings
 from bot.start import Start
-from bot.tables import SCHEMA
+from bot.stores import SCHEMA
 from core.store import snapshot
 from tests.bot.backup.test_backup import names, rewritten
 from tests.bot.conftest import Shell

@@ -29,7 +29,7 @@ from core.tools.code.source import CodeSource
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource
 from core.tools.sample import open_sample_base
-from core.tools.sample.source import SampleSource
+from core.tools.sample.base import SampleSource
 from core.tools.stackspot import StackSpot
 from core.tools.stackspot.source import StackSpotSource
 from tests.bot.conftest import Shell

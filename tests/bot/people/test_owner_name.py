@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bot.people import OwnerName, system_user_name
-from bot.tables import SCHEMA
+from bot.stores import SCHEMA
 from core.base.i18n import OWNER_SENTENCES, READER_IS_OWNER, say, use_locale
 from core.journal.peers import Alone
 from core.people.page_accounts import SqlOwnerName

@@ -28,7 +28,7 @@ from hypothesis.stateful import (
 )
 
 from bot.integrations import KINDS
-from bot.tables import SCHEMA
+from bot.stores import SCHEMA
 from core.base.errors import Expired, NotAllowed, ToolError, WriteUnsure
 from core.changes.apply import ChangeLifecycle, ChangeRunner
 from core.changes.approval import ASKER, Approval, TableRule, TableRules
@@ -45,7 +45,7 @@ from core.domain.changes import (
     new_change_id,
 )
 from core.domain.messages import Address, ChangeAction, Person
-from core.domain.platforms import Platforms
+from core.domain.ports import Platforms
 from core.people.audit import Audit
 from core.store.database import SqlConnection
 from core.store.postgres import PostgresDatabase

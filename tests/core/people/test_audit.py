@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from bot.tables import SCHEMA
+from bot.stores import SCHEMA
 from core.base.errors import AuditRefused, NotStored
 from core.domain.changes import POLICY_PERSON, Change, ChangeStep, Draft, Proposal, RowWrite
 from core.domain.messages import Address, Person

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.stores import Stores
-from bot.tables import SCHEMA
+from bot.stores import SCHEMA, Stores
 from core.base.errors import NotStored
 from core.store import snapshot
 from core.store.database import SqliteDatabase

@@ -18,10 +18,9 @@ from structlog.testing import capture_logs
 
 from core.base.errors import ModelDown, NotStored
 from core.changes.ledger import SqlLedger
-from core.chat.people import People
+from core.chat.people import Conversations, People
 from core.domain.changes import UNDO_LIFETIME_SECONDS
 from core.domain.records import PlatformMember, Remote
-from core.journal.conversations import Conversations
 from core.journal.peers import Alone
 from core.money.budget import Budget, no_daily_caps
 from core.people.audit import Audit, FileAuditLines, SqlPseudonyms
