@@ -43,7 +43,7 @@ class TerminalIntegration(OwnerIntegration[SettingsPart]):
     ) -> Platform:  # fmt: skip
         """Return the web adapter, listening on the home's socket, that is not started yet."""
         from adapters.web.hub import Hub, WebAdapter
-        from adapters.web.sign_in.authentication import SocketAuthentication, Visitors
+        from adapters.web.sign_in import SocketAuthentication, Visitors
 
         visitors = Visitors(SocketAuthentication(people.owner), locale=deps.shared.ponte_locale)
         hub = Hub(visitors, conversations, board, deps.peers)

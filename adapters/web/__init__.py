@@ -124,7 +124,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         routes: Mapping[str, HttpHandler], hooks: HookReceiver,
     ) -> Platform:  # fmt: skip
         from adapters.web.hub import Hub, ListenAddress, WebAdapter
-        from adapters.web.sign_in.authentication import TokenAuthentication, Visitors
+        from adapters.web.sign_in import TokenAuthentication, Visitors
 
         own, shared = deps.own, deps.shared
         chosen = plain_value(own.ponte_web_token)

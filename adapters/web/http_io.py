@@ -33,7 +33,7 @@ from adapters.web.errors import (
     openai_error,
     status_of,
 )
-from adapters.web.sign_in.authentication import (
+from adapters.web.sign_in import (
     COMPATIBLE_PREFIX,
     WRONG_TOKEN_WINDOW_SECONDS,
     Visit,

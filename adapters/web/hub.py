@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from adapters.web.errors import ServerStopping, TooManyStreams
-from adapters.web.sign_in.authentication import Visitor, Visitors
+from adapters.web.sign_in import Visitor, Visitors
 from core.base.errors import PonteError
 from core.base.tasks import BoundedDict, cancel_all
 from core.chat.approval_notices import PersonNoticeService

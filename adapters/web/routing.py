@@ -21,7 +21,7 @@ from starlette.routing import Route
 from adapters.web import http_io
 from adapters.web.errors import ServerStopping
 from adapters.web.hub import Hub
-from adapters.web.sign_in.authentication import Visitors
+from adapters.web.sign_in import Visitors
 from core.base.errors import NotFound
 from core.chat.people import Conversations
 from core.domain.messages import PERSON, PROGRAM, Answer, Attachment, Message, ReplyTo, turn_id

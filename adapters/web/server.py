@@ -23,7 +23,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from adapters.web.admin.admin_page import AdminRoutes, OperatorRoutes
+from adapters.web.admin import AdminRoutes, OperatorRoutes
 from adapters.web.api.answers import Json, PartList, Readiness, StatusAnswer
 from adapters.web.api.chat import ChatRoutes
 from adapters.web.api.openai_api import OpenAiRoutes
@@ -39,7 +39,7 @@ from adapters.web.http_io import (
 from adapters.web.hub import HOOKS_PATH, HOOKS_PREFIX, Hub
 from adapters.web.page.routes import AccountRoutes, ConversationRoutes, PageRoutes, SessionRoutes
 from adapters.web.routing import DeclaredRoute, RouteGroup, endpoint
-from adapters.web.sign_in.authentication import Visitors
+from adapters.web.sign_in import Visitors
 from core.base.errors import PonteError, SettingsError, TooLarge
 from core.chat.approval_notices import PersonNoticeService
 from core.chat.people import People

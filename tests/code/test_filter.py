@@ -6,25 +6,23 @@ import errno
 
 import pytest
 
-from core.tools.code.sandbox.inside.filter import (
+from core.tools.code.sandbox.inside.seccomp import (
     ALLOW,
+    ALLOWED_CALLS,
     AND,
+    ARCHITECTURES,
+    CHECKED_CALLS,
     ERRNO,
+    IGNORED_CALLS,
     JUMP_EQUAL,
     KILL,
     LOAD,
+    REFUSED_CALLS,
     RETURN,
+    UNSUPPORTED_CALLS,
     FilterStep,
     UnknownMachine,
     build_filter,
-)
-from core.tools.code.sandbox.inside.syscalls import (
-    ALLOWED_CALLS,
-    ARCHITECTURES,
-    CHECKED_CALLS,
-    IGNORED_CALLS,
-    REFUSED_CALLS,
-    UNSUPPORTED_CALLS,
     parse_numbers,
 )
 

@@ -101,7 +101,7 @@ LIMITS: dict[str, list[Limit]] = {
         ("one file", "adapters.web.http_io:MAX_FILE_BYTES"),
         ("files in one message", "adapters.web.http_io:MAX_FILES"),
         ("one form with files", "adapters.web.http_io:MAX_FORM_BODY_BYTES"),
-        ("a session on the page", "adapters.web.sign_in.authentication:SESSION_SECONDS"),
+        ("a session on the page", "adapters.web.sign_in:SESSION_SECONDS"),
         ("open event streams", "adapters.web.hub:MAX_OPEN_STREAMS"),
         ("connections without a token", "adapters.web.server:MAX_UNAUTHENTICATED_CONNECTIONS"),
         ("time to send the head of a request", "adapters.web.server:HEAD_TIMEOUT_SECONDS"),

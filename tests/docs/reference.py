@@ -23,7 +23,7 @@ from pydantic import SecretStr
 
 from adapters.web.api.openapi import HOOK_SUMMARY, PLATFORM_SUMMARY, describe_handler, is_open
 from adapters.web.hub import HOOKS_PATH
-from adapters.web.sign_in.authentication import COMPATIBLE_PREFIX
+from adapters.web.sign_in import COMPATIBLE_PREFIX
 from bot.cli.main import cli
 from bot.config import ponte_toml as config
 from bot.config import toml_values as config_types

@@ -10,7 +10,7 @@ from unittest.mock import Mock
 from adapters.web.hub import Hub, ListenAddress, WebAdapter
 from adapters.web.routing import DeclaredRoute
 from adapters.web.server import list_routes, make_application
-from adapters.web.sign_in.authentication import SocketAuthentication, TokenAuthentication, Visitors
+from adapters.web.sign_in import SocketAuthentication, TokenAuthentication, Visitors
 from bot.engine import Engine
 from bot.health import HealthBoard
 from core.chat.people import People

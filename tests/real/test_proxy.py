@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from adapters.web.http_io import MAX_FILE_BYTES
-from adapters.web.sign_in.authentication import MAX_WRONG_TOKENS_OF_ADDRESS
+from adapters.web.sign_in import MAX_WRONG_TOKENS_OF_ADDRESS
 from bot.settings import Settings
 from tests.real import nginx
 from tests.real.nginx import HOST, Nginx

@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from adapters.web.errors import ForeignHost, ForeignOrigin, TooManyTries, Unauthorized
 from adapters.web.http_io import VISITOR_KEY, visitor_of
-from adapters.web.sign_in.authentication import (
+from adapters.web.sign_in import (
     MAX_WRONG_TOKENS,
     MAX_WRONG_TOKENS_OF_ADDRESS,
     SESSION_SECONDS,

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from adapters.web.sign_in.authentication import (
+from adapters.web.sign_in import (
     MAX_WRONG_TOKENS,
     MAX_WRONG_TOKENS_OF_ADDRESS,
     TokenLogin,

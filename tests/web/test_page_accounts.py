@@ -22,7 +22,7 @@ from adapters.web.errors import (
     Unauthorized,
     WrongToken,
 )
-from adapters.web.sign_in.authentication import (
+from adapters.web.sign_in import (
     COMPATIBLE_PREFIX,
     MAX_WRONG_TOKENS_OF_ADDRESS,
     SESSION_SECONDS,

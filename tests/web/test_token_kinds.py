@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from adapters.web.admin.admin_page import OperatorRoutes
-from adapters.web.sign_in.authentication import COMPATIBLE_PREFIX
+from adapters.web.admin import OperatorRoutes
+from adapters.web.sign_in import COMPATIBLE_PREFIX
 from core.domain.records import ApiToken
 from core.people.page_accounts import API_TOKEN_PREFIX
 from tests.web.test_page_accounts import ROUTES, Inhabited, ponte_with_people

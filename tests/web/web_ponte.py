@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from adapters.web.hub import Hub, ListenAddress, WebAdapter
-from adapters.web.sign_in.authentication import SocketAuthentication, TokenAuthentication, Visitors
+from adapters.web.sign_in import SocketAuthentication, TokenAuthentication, Visitors
 from core.chat.approval_notices import PersonNoticeService
 from core.chat.people import Conversations, People
 from core.domain.messages import Answer, Message, Person, Progress

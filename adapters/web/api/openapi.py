@@ -19,7 +19,7 @@ from starlette.responses import Response
 from adapters.web.api.answers import Error, OpenAiError
 from adapters.web.hub import HOOKS_PATH
 from adapters.web.routing import DeclaredRoute
-from adapters.web.sign_in.authentication import (
+from adapters.web.sign_in import (
     ASSETS_PREFIX,
     COMPATIBLE_PREFIX,
     HEALTH_PATHS,

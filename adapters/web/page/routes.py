@@ -54,7 +54,7 @@ from adapters.web.http_io import (
 )
 from adapters.web.page.render import to_html
 from adapters.web.routing import MessageRoutes, RouteGroup, endpoint
-from adapters.web.sign_in.authentication import SESSION_SECONDS, Visitors
+from adapters.web.sign_in import SESSION_SECONDS, Visitors
 from core.base.errors import NotAllowed, NotFound, NotStored
 from core.base.i18n import LANGUAGE, LOCALES, format_moment, say, use_locale
 from core.base.text import Fence, clean_text, fence_after_line, safe_file_name, to_one_line

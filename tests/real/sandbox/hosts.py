@@ -16,22 +16,20 @@ import os
 from pathlib import Path
 
 from core.tools.code.sandbox.barriers import Bubblewrap, Landlock, choose_sandbox, prove_sandbox
-from core.tools.code.sandbox.inside.filter import (
+from core.tools.code.sandbox.inside.seccomp import (
     ALLOW,
     AND,
+    ARCHITECTURES,
+    CHECKED_CALLS,
     ERRNO,
     JUMP_EQUAL,
     LOAD,
     NEW_NAMESPACES,
     NUMBER,
+    REFUSED_CALLS,
     RETURN,
     FilterStep,
-)
-from core.tools.code.sandbox.inside.seccomp import load
-from core.tools.code.sandbox.inside.syscalls import (
-    ARCHITECTURES,
-    CHECKED_CALLS,
-    REFUSED_CALLS,
+    load,
     parse_numbers,
 )
 from core.tools.code.sandbox.process import Sandbox

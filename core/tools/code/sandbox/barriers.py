@@ -28,7 +28,7 @@ from core.tools.code.sandbox import runtime as trees
 from core.tools.code.sandbox.checks import ANSWER, CHECKS, Outside
 from core.tools.code.sandbox.inside import ruleset
 from core.tools.code.sandbox.inside.enter import LandlockPaths
-from core.tools.code.sandbox.inside.syscalls import ARCHITECTURES
+from core.tools.code.sandbox.inside.seccomp import ARCHITECTURES
 from core.tools.code.sandbox.process import (
     DiskMeter,
     EntryMeter,

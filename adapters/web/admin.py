@@ -26,7 +26,7 @@ from starlette.responses import HTMLResponse, Response
 from adapters.web.errors import BadRequest, StaleForm, UnknownPath, status_of
 from adapters.web.http_io import HTML_SECURITY_POLICY, RequestBody, limit_body, visitor_of
 from adapters.web.routing import RouteGroup, endpoint
-from adapters.web.sign_in.authentication import Visitor, Visitors
+from adapters.web.sign_in import Visitor, Visitors
 from core.base.errors import BadInput, SettingsError
 from core.base.i18n import (
     LANGUAGE,
