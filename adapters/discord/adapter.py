@@ -41,7 +41,8 @@ from adapters.discord.people import (
     find_people,
     may_read_history,
 )
-from adapters.discord.posts import DiscordSigns, PostOwners, own_posts_since, posts_with_text
+from adapters.discord.posts import PostOwners, own_posts_since, posts_with_text
+from adapters.discord.presence import DiscordSigns
 from adapters.discord.state import Acks, DiscordState, Token
 from adapters.discord.surface import ChannelSurface, ClickSurface, ResponseSurface
 from core.base.errors import Undeliverable

@@ -41,7 +41,7 @@ from adapters.discord.events import (
     to_message,
 )
 from adapters.discord.people import Roles
-from adapters.discord.posts import DiscordSigns
+from adapters.discord.presence import DiscordSigns
 from adapters.discord.state import Location, ThreadState
 from core.base.errors import NotStored, PlatformBusy, PonteError, Undeliverable
 from core.base.i18n import plural, say

@@ -34,7 +34,6 @@ from adapters.discord.files import (
 )
 from adapters.discord.intake import DiscordThreads
 from adapters.discord.posts import (
-    DiscordSigns,
     PostOwners,
     Renderer,
     own_posts_since,
@@ -42,6 +41,7 @@ from adapters.discord.posts import (
     posts_answering,
     posts_with_text,
 )
+from adapters.discord.presence import DiscordSigns
 from adapters.discord.render import LIMIT, MAX_POSTS_OF_ANSWER, Sheet, inert, pages
 from adapters.discord.state import Acks, OriginalResponse, Token
 from core.base.errors import PlatformBusy, PonteError, PostRemoved, Undeliverable

@@ -10,7 +10,7 @@ import discord
 import pytest
 
 from adapters.discord import DISCORD_STATE_NAME
-from adapters.discord.posts import DiscordSigns
+from adapters.discord.presence import DiscordSigns
 from adapters.discord.state import DiscordState, SeenChannel
 from core.base.errors import SettingsError
 from core.base.retry import Backoff

@@ -1,0 +1,117 @@
+"""The signs that a turn is under way: the typing indicator, and an hourglass on a waiting
+message."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import discord
+
+from adapters.discord.client import IN_DOUBT, attempt, message_at
+from adapters.discord.state import DiscordState
+from core.base.errors import PonteError
+from core.base.tasks import BackgroundTasks
+from core.chat.incoming import SIGN_AFTER_SECONDS, WaitingMarks
+
+HOURGLASS = "⏳"
+HOURGLASS_AFTER_SECONDS = 1.0
+"""Seconds until a waiting message gets an hourglass. Most turns end sooner."""
+TYPING_PERIOD_SECONDS = 8.0
+"""Seconds between two typing calls. The indicator lasts for 10
+(resources/channel.mdx#trigger-typing-indicator)."""
+STILL_TEXT_SECONDS = 5.0
+"""After so many seconds without new text, the typing indicator is shown again."""
+
+
+class DiscordSigns:
+    """Hourglasses on waiting messages (`marks`), and a typing indicator for each turn. It is
+    repeated while the answer shows no new text, until `end` is called for the turn."""
+
+    def __init__(
+        self, client: Callable[[], Awaitable[discord.Client]], state: DiscordState,
+        tasks: BackgroundTasks,
+    ) -> None:  # fmt: skip
+        self._client = client
+        self.marks = WaitingMarks(
+            tasks, self._mark, self._unmark, state.hourglasses, state.note_change,
+            HOURGLASS_AFTER_SECONDS,
+        )  # fmt: skip
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._later: dict[str, asyncio.Task[None]] = {}
+        self._grew: dict[str, float] = {}
+
+    async def _mark(self, where: str) -> None:
+        """Put an hourglass on a message. A failure is ignored, because a server may forbid
+        reactions."""
+        message = message_at(await self._client(), where)
+        with suppress(PonteError, *IN_DOUBT):
+            await attempt(lambda: message.add_reaction(HOURGLASS), repeat=False)
+
+    async def _unmark(self, where: str) -> None:
+        client = await self._client()
+        message = message_at(client, where)
+        with suppress(PonteError, *IN_DOUBT):
+            if me := client.user:
+                await attempt(lambda: message.remove_reaction(HOURGLASS, me))
+
+    def start(self, turn: str, sign: Callable[[], Awaitable[None]]) -> None:
+        """Call `sign` soon, and then again and again until the turn ends."""
+        if turn not in self._tasks:
+            self._tasks[turn] = asyncio.create_task(self._repeat(turn, sign))
+
+    def note_growth(self, turn: str) -> None:
+        """Note that new text was shown just now. It replaces the typing indicator for a while."""
+        if turn in self._tasks:
+            self._grew[turn] = time.monotonic()
+
+    def do_later(self, turn: str, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        """Run `work` after so many seconds, unless the turn ends before. Only one such work is
+        pending for a turn."""
+        if turn not in self._later:
+            task = asyncio.create_task(_do_after(seconds, work))
+            self._later[turn] = task
+            task.add_done_callback(lambda _: self._later.pop(turn, None))
+
+    def stop(self, turn: str) -> None:
+        """Stop the typing indicator of a turn."""
+        self._grew.pop(turn, None)
+        task = self._tasks.pop(turn, None)
+        if task is not None:
+            task.cancel()
+
+    async def end(self, turn: str) -> None:
+        """Stop the typing indicator and the delayed work of a turn, and wait until that has
+        stopped."""
+        self.stop(turn)
+        later = self._later.pop(turn, None)
+        if later is not None:
+            later.cancel()
+            await asyncio.wait({later})
+
+    async def _repeat(self, turn: str, sign: Callable[[], Awaitable[None]]) -> None:
+        await asyncio.sleep(SIGN_AFTER_SECONDS)
+        while True:
+            still = time.monotonic() - self._grew.get(turn, 0.0)
+            if still < STILL_TEXT_SECONDS:
+                await asyncio.sleep(STILL_TEXT_SECONDS - still)
+                continue
+            # A failure is ignored: it is only an indicator, and the answer reports the fault.
+            with suppress(PonteError, *IN_DOUBT):
+                await attempt(sign, repeat=False, deadline=TYPING_PERIOD_SECONDS)
+            await asyncio.sleep(TYPING_PERIOD_SECONDS)
+
+    async def close(self) -> None:
+        """Stop all indicators and all delayed work."""
+        tasks = [*self._tasks.values(), *self._later.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _do_after(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    await asyncio.sleep(seconds)
+    with suppress(PonteError, *IN_DOUBT):
+        await work()
