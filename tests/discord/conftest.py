@@ -18,7 +18,7 @@ PAUSES = {
     "adapters.discord.surface.ChannelSurface.interval": 0.1,
     "adapters.discord.surface.ClickSurface.interval": 0.1,
     "adapters.discord.surface.ResponseSurface.interval": 0.1,
-    "adapters.discord.posts.SIGN_AFTER_SECONDS": 0.02,
+    "adapters.discord.presence.SIGN_AFTER_SECONDS": 0.02,
     "core.chat.reply.POST_BACKOFF": Backoff(0.01, max_seconds=60.0),
     "core.chat.incoming.SIGN_AFTER_SECONDS": 0.02,
 }

@@ -92,7 +92,7 @@ async def test_a_rate_limit_that_was_not_announced_is_waited_out(
 async def test_a_rate_limit_of_more_than_a_minute_is_waited_out_with_one_call(
     discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("adapters.discord.posts.SIGN_AFTER_SECONDS", 600.0)
+    monkeypatch.setattr("adapters.discord.presence.SIGN_AFTER_SECONDS", 600.0)
     monkeypatch.setattr("core.chat.reply.WHOLE_ANSWER_SECONDS", 600.0)  # posted whole
     monkeypatch.setattr("adapters.discord.surface.ChannelSurface.interval", 600.0)
     await ponte.open()

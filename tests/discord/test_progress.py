@@ -6,8 +6,7 @@ import asyncio
 
 import pytest
 
-from adapters.discord import posts as presence
-from adapters.discord import surface
+from adapters.discord import presence, surface
 from adapters.discord.intake import DiscordThreads
 from core.chat.incoming import SIGN_AFTER_SECONDS
 from core.chat.reply import GrowingReply
