@@ -18,12 +18,11 @@ from bot.config.quick_registry import QuickCommandRegistry
 from bot.config.reload import Reloader
 from bot.config.webhooks import ConfiguredHooks
 from bot.engine import Engine, Tools, load_parsers
-from bot.health import HealthBoard, summaries
 from bot.home import Home
 from bot.integrations import KINDS, Faces, canonical_person, collect_rights
 from bot.operation_service import OperationService
 from bot.people import OwnerName, PageAccountService, PersonalDataService
-from bot.ponte import CheckEverything, Ponte, Surfaces
+from bot.ponte import CheckEverything, HealthBoard, Ponte, Surfaces, summaries
 from bot.settings import Settings
 from bot.start import Start
 from bot.stores import Stores
@@ -43,8 +42,8 @@ from core.integrations.integration import (
     OperatorConfig,
     OwnerIntegration,
     ToolIntegration,
+    plain_value,
 )
-from core.integrations.settings import plain_value
 from core.journal.journal import Journal
 from core.journal.peers import Alone, Peers
 from core.models.model_server import ModelOptions

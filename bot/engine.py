@@ -38,7 +38,7 @@ from core.turn.manager import ConversationManager
 from core.turn.origins import PEOPLE, Admission, Origin
 from core.turn.run import Assistant, TurnConfigs
 from core.turn.upkeep import Upkeep
-from core.webhooks.origin import WebhookOrigin
+from core.webhooks.hook import WebhookOrigin
 
 
 class EngineConfig(TurnConfigs, ScheduleConfig, SenderConfig, Protocol):

@@ -17,7 +17,7 @@ from pathlib import Path
 import structlog
 
 from core.base.errors import HomeTaken, PonteError, SettingsError
-from core.integrations.settings import token_fault
+from core.integrations.integration import token_fault
 
 log = structlog.get_logger("home")
 LOCK_FILE = "ponte.lock"

@@ -41,8 +41,9 @@ from bot.integrations import ADMINS, FACES, Faces
 from core.base.errors import SettingsError
 from core.base.http import Proxies
 from core.base.i18n import nearest_locale, say
-from core.integrations.integration import ChatIntegration, OwnerIntegration
-from core.integrations.settings import (
+from core.integrations.integration import (
+    ChatIntegration,
+    OwnerIntegration,
     ProxyUrl,
     SettingsPart,
     Url,

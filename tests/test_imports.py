@@ -107,7 +107,7 @@ def test_the_bot_names_its_integrations_in_one_list() -> None:
         "bot/integrations.py",
         "bot/settings.py",
     ]
-    faces = ("app", "doctor/checks", "doctor/safety", "health", "engine",
+    faces = ("app", "doctor/checks", "doctor/safety", "engine",
              "config/quick_registry", "config/ponte_toml")  # fmt: skip
     names = {"slack", "discord", "web", "terminal", "nocodb", "stackspot", "model", "code"}
     for path in (f"bot/{name}.py" for name in faces):

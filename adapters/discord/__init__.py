@@ -24,11 +24,16 @@ from core.integrations.integration import (
     HomeFolder,
     IntegrationDependencies,
     SafetyFinding,
+    SettingsPart,
     SharedSettings,
+    SocketUrl,
+    Switch,
+    Url,
     describe_allowed,
     has_daily_turns,
+    plain_value,
+    setting,
 )
-from core.integrations.settings import SettingsPart, SocketUrl, Switch, Url, plain_value, setting
 from core.people.rules import EVERYBODY_NAME, DailyTurns, PlatformRights
 from core.store.database import Database
 from core.store.remembered import rewrite_remembered

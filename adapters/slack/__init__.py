@@ -17,18 +17,16 @@ from core.domain.ports import ChatPlatform, StatusBoard
 from core.domain.records import Health
 from core.integrations.integration import (
     DAILY_TURNS_ADVICE,
+    MIN_TOKEN_CHARACTERS,
     ChatIntegration,
     HomeFolder,
     IntegrationDependencies,
     SafetyFinding,
+    SettingsPart,
     SharedSettings,
+    Url,
     describe_allowed,
     has_daily_turns,
-)
-from core.integrations.settings import (
-    MIN_TOKEN_CHARACTERS,
-    SettingsPart,
-    Url,
     must_match,
     plain_value,
     setting,

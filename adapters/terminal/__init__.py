@@ -17,9 +17,9 @@ from core.integrations.integration import (
     OperatorBoard,
     OwnerIntegration,
     SafetyFinding,
+    SettingsPart,
     SharedSettings,
 )
-from core.integrations.settings import SettingsPart
 from core.people.rules import BASIC_RIGHTS, PlatformRights
 
 

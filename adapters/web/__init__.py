@@ -24,13 +24,11 @@ from core.integrations.integration import (
     IntegrationDependencies,
     Operator,
     OperatorBoard,
+    Origin,
     OwnerIntegration,
     SafetyFinding,
-    SharedSettings,
-)
-from core.integrations.settings import (
-    Origin,
     SettingsPart,
+    SharedSettings,
     Switch,
     has_generated_form,
     is_loopback,

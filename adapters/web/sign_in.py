@@ -34,7 +34,7 @@ from adapters.web.errors import (
 from core.base.errors import NotStored, Refusal
 from core.domain.messages import Address, Person
 from core.domain.records import Action, EndedToken, PageAccount
-from core.integrations.settings import has_generated_form
+from core.integrations.integration import has_generated_form
 from core.people.page_accounts import API_TOKEN_PREFIX, OwnerNames, PageAccounts, hash_token
 from core.people.policy import Policy
 from core.people.rules import DEFAULT_RULE, OWNER_ID

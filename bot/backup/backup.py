@@ -62,8 +62,7 @@ from core.base.i18n import format_size, plural, say, use_locale
 from core.base.private_files import create_file
 from core.changes.ledger import SqlLedger
 from core.domain.messages import Answer
-from core.integrations.integration import ChatIntegration
-from core.integrations.settings import describe_read_error
+from core.integrations.integration import ChatIntegration, describe_read_error
 from core.journal.journal import Journal
 from core.journal.turn_rows import IS_OPEN
 from core.people import audit

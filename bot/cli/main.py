@@ -446,7 +446,7 @@ def _translate_usage_error(words: str) -> str:
 def _report_import_error(error: ImportError) -> int:
     """Report that a package is missing, too old or of another distribution, after checking all of
     them."""
-    from bot.doctor import installation
+    from bot.doctor import safety as installation
 
     found = installation.inspect_installation()
     words = str(error) if found.is_complete else installation.describe(found, _say)

@@ -30,21 +30,26 @@ from bot.config.toml_values import (
     Days,
     Dollars,
     Duration,
+    HookConfig,
+    HookName,
     KeyPath,
     Many,
     Positive,
     TomlLines,
     describe_toml_error,
 )
-from bot.config.webhook_section import HookConfig, HookName
 from bot.integrations import FACES, Faces, is_place
 from core.base.errors import BadInput, SettingsError
 from core.base.i18n import LOCALES, nearest_locale
 from core.changes.approval import ASKER, REMIND_AFTER, Access, Approvers, TableRule, TableRules
 from core.commands.grammar import SLUG_PATTERN
 from core.domain.messages import Address
-from core.integrations.integration import ChatIntegration, OwnerIntegration
-from core.integrations.settings import describe_read_error, must_match
+from core.integrations.integration import (
+    ChatIntegration,
+    OwnerIntegration,
+    describe_read_error,
+    must_match,
+)
 from core.journal.inbox import SenderLimits
 from core.money.allowances import Allowance, CountedBy, PeriodLength
 from core.money.usage import NANODOLLARS_PER_DOLLAR, Price, Prices

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from bot.cli.client import connect
 from bot.compose import NO_POSTGRES_SENTENCE, dependencies, model_client
 from bot.config.reload import check_file
-from bot.doctor import installation
+from bot.doctor import safety as installation
 from bot.doctor.safety import list_findings
 from bot.logs import Redaction
 from bot.settings import Settings
@@ -29,7 +29,7 @@ from core.base.errors import PonteError
 from core.base.http import HttpAnswer, HttpClient, HttpError
 from core.base.i18n import say, translate_word
 from core.domain.records import DoctorFinding, Health
-from core.integrations.settings import plain_value
+from core.integrations.integration import plain_value
 from core.models import MODEL_INTEGRATION
 from core.money.budget import count_estimates
 from core.store.database import check_free_space, check_schema, inspect_file

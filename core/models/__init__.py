@@ -15,14 +15,18 @@ from core.domain.ports import Model
 from core.domain.records import DoctorFinding, Health, Remote
 from core.integrations.integration import (
     CHECK_TIMEOUT_SECONDS,
+    BaseUrl,
+    Instructions,
     IntegrationDependencies,
     ModelIntegration,
     ReadFile,
     RecordLateRemote,
+    SettingsPart,
     SharedSettings,
+    plain_value,
+    setting,
     start_nothing,
 )
-from core.integrations.settings import BaseUrl, Instructions, SettingsPart, plain_value, setting
 
 if TYPE_CHECKING:
     from core.models.model_server import ModelOptions
@@ -168,7 +172,7 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
             yield DoctorFinding("model requests", "off", say(NOTHING_TO_CHECK))
             return
         from core.models.model_server import ModelOptions
-        from core.models.trial import Trial
+        from core.models.served_model import Trial
 
         async def record_remote(thread: str, remote: Remote) -> None:
             trial.remotes.append(remote)

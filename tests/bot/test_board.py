@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from bot.health import HealthBoard
+from bot.ponte import HealthBoard
 from core.domain.records import Health
 from tests.fakes.loop_clock import LoopClock
 from tests.fakes.quick_commands import RegisteredCommands

@@ -105,7 +105,7 @@ def test_version_and_help_import_no_feature(words: list[str]) -> None:
     )  # fmt: skip
     loaded = done.stdout.rsplit("loaded:", 1)[1].split()
     assert [name for name in loaded if name not in ("core", "core.base")] in (
-        ["bot", "bot.cli.main", "bot.operation_results", "bot.operations"],
+        ["bot", "bot.cli", "bot.cli.main", "bot.operation_results", "bot.operations"],
         [
             "bot",
             "bot.cli.main",

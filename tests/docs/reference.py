@@ -27,7 +27,7 @@ from adapters.web.sign_in import COMPATIBLE_PREFIX
 from bot.cli.main import cli
 from bot.config import ponte_toml as config
 from bot.config import toml_values as config_types
-from bot.config import webhook_section as hook_config
+from bot.config import toml_values as hook_config
 from bot.integrations import FACES
 from bot.settings import Settings
 from core.commands.grammar import COMMAND_NAMES, TRANSLATED

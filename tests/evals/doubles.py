@@ -41,11 +41,11 @@ from core.integrations.integration import (
     OwnerIntegration,
     QuickRegistry,
     RuleNames,
+    SettingsPart,
     SharedSettings,
     ToolBundle,
     ToolIntegration,
 )
-from core.integrations.settings import SettingsPart
 from core.tools.code import CodeSettings
 from core.tools.code.local import LOCAL_DESCRIPTION
 from core.tools.code.port import InputFile, RunResult

@@ -13,9 +13,9 @@ from zoneinfo import ZoneInfo
 
 from bot.config.quick_registry import QuickCommandRegistry
 from bot.engine import Engine, EngineConfig, Tools, load_parsers
-from bot.health import HealthBoard
 from bot.integrations import ADMINS, KINDS, PLATFORM_RIGHTS, canonical_person
 from bot.people import PageAccountService
+from bot.ponte import HealthBoard
 from bot.stores import Stores
 from core.changes.approval import Approval, TableRules
 from core.changes.kinds import Applier

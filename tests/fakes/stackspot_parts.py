@@ -19,8 +19,8 @@ from bot.config.ponte_toml import (
     QuickCommandInput,
 )
 from bot.config.quick_registry import QuickCommandRegistry
-from bot.health import HealthBoard
 from bot.home import Home
+from bot.ponte import HealthBoard
 from bot.settings import Settings
 from core.base.http import HttpClient
 from core.domain.ports import Model

@@ -12,7 +12,7 @@ from adapters.web.routing import DeclaredRoute
 from adapters.web.server import list_routes, make_application
 from adapters.web.sign_in import SocketAuthentication, TokenAuthentication, Visitors
 from bot.engine import Engine
-from bot.health import HealthBoard
+from bot.ponte import HealthBoard
 from core.chat.people import People
 from core.journal.peers import Alone
 from core.people.page_accounts import PageAccounts

@@ -19,9 +19,10 @@ from core.domain.records import Health
 from core.integrations.integration import (
     ChatIntegration,
     IntegrationDependencies,
+    SettingsPart,
     SharedSettings,
+    setting,
 )
-from core.integrations.settings import SettingsPart, setting
 from core.people.rules import PlatformRights
 from tests.fakes.recorder import Recorder, RecordingSurface
 

@@ -15,11 +15,13 @@ from core.integrations.integration import (
     OperatorConfig,
     QuickRegistry,
     RuleNames,
+    SettingsPart,
     SharedSettings,
+    Switch,
     ToolBundle,
     ToolIntegration,
+    setting,
 )
-from core.integrations.settings import SettingsPart, Switch, setting
 from core.tools.tool import FunctionTool
 from tests.fakes.memory_table import MemoryTable
 

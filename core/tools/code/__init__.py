@@ -12,15 +12,17 @@ from core.base.errors import PonteError
 from core.base.http import Proxies
 from core.domain.records import Health
 from core.integrations.integration import (
+    Instructions,
     IntegrationDependencies,
     OperatorConfig,
     QuickRegistry,
     RuleNames,
+    SettingsPart,
     SharedSettings,
     ToolBundle,
     ToolIntegration,
+    setting,
 )
-from core.integrations.settings import Instructions, SettingsPart, setting
 
 if TYPE_CHECKING:
     from core.tools.code.local import LocalBackend

@@ -19,11 +19,15 @@ from core.integrations.integration import (
     OperatorConfig,
     QuickRegistry,
     RuleNames,
+    SettingsPart,
     SharedSettings,
     ToolBundle,
     ToolIntegration,
+    add_scheme,
+    parse_url,
+    plain_value,
+    setting,
 )
-from core.integrations.settings import SettingsPart, add_scheme, parse_url, plain_value, setting
 
 if TYPE_CHECKING:
     from core.tools.nocodb.api import NamedTable

@@ -18,11 +18,14 @@ from core.integrations.integration import (
     OperatorConfig,
     QuickRegistry,
     RuleNames,
+    SettingsPart,
     SharedSettings,
     ToolBundle,
     ToolIntegration,
+    Url,
+    plain_value,
+    setting,
 )
-from core.integrations.settings import SettingsPart, Url, plain_value, setting
 from core.tools.stackspot.api import Clock, StackSpotError, StackSpotUrls, StillRunning
 from core.tools.stackspot.client import Result, StackSpot
 

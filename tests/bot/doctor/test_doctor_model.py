@@ -13,7 +13,7 @@ from bot.doctor.checks import try_model
 from bot.home import Home
 from bot.settings import Settings
 from bot.start import Start
-from core.models.trial import CODE_WORD, TEXT_QUESTION, TOOL_QUESTION, TRIAL_TOOL
+from core.models.served_model import CODE_WORD, TEXT_QUESTION, TOOL_QUESTION, TRIAL_TOOL
 from tests.bot.conftest import Shell
 from tests.fakes.openai import FakeOpenAI, Script
 

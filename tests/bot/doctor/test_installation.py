@@ -13,8 +13,8 @@ from types import ModuleType
 import pytest
 
 from bot import __version__
-from bot.doctor import installation
-from bot.doctor.installation import (
+from bot.doctor import safety as installation
+from bot.doctor.safety import (
     DISTRIBUTION,
     INSTALL_FOLDER,
     Installation,

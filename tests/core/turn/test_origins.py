@@ -21,9 +21,8 @@ from core.people.rules import Rule, RuleBook, StandIns
 from core.schedules.runs import ScheduleOrigin
 from core.schedules.schedule import ScheduleDraft, ScheduleFilter, ScheduleRule
 from core.tools.tool import FunctionTool
-from core.webhooks.hook import HOOK_PLATFORM, HOOK_RIGHTS, Hook
+from core.webhooks.hook import HOOK_PLATFORM, HOOK_RIGHTS, Hook, WebhookOrigin
 from core.webhooks.intake import HookIntake
-from core.webhooks.origin import WebhookOrigin
 from tests.core.turn.test_turn import Tools, Watched
 from tests.fakes.choices import allow_list, make_choices, make_spending, open_engine
 from tests.fakes.clock import Clock
