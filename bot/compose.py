@@ -44,7 +44,6 @@ from core.integrations.integration import (
     ToolIntegration,
     plain_value,
 )
-from core.journal.journal import Journal
 from core.journal.peers import Alone, Peers
 from core.models.model_server import ModelOptions
 from core.money.budget import Budget
@@ -54,7 +53,6 @@ from core.people.page_accounts import SqlOwnerName, SqlPageAccounts
 from core.people.policy import PlatformPeople, Policy
 from core.schedules.tools import ScheduleSource
 from core.store.database import Database
-from core.store.files import SqlFiles
 from core.tools.posting import PlacePostSource
 from core.tools.tool import Toolbox
 from core.turn import context as prompt
@@ -139,9 +137,7 @@ async def compose(
         toolbox = Toolbox([each.source for each in tools])
         closing.push_async_callback(toolbox.close)
         (model_face,) = [face for face in settings.faces if isinstance(face, ModelIntegration)]
-        model, start_model = model_face.build(
-            deps, SqlFiles(database, stores.file_bytes).get, Journal(database).record_remote
-        )
+        model, start_model = model_face.build(deps, stores.files.get, stores.journal.record_remote)
         closing.push_async_callback(model.close)
 
         optional = [face.name for face in settings.faces if isinstance(face, ToolIntegration)]

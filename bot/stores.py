@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from core.changes.ledger import (
     STEPS_TABLE,
 )
 from core.domain.records import Health
+from core.journal.journal import Journal
 from core.journal.kernels import KERNELS_TABLE
 from core.journal.peers import Alone, Peers
 from core.journal.shared_functions import QUEUE_FUNCTIONS, TURN_FUNCTIONS
@@ -50,7 +51,7 @@ from core.people.tables import (
 from core.schedules.schedule import SCHEDULE_RUNS_TABLE, SCHEDULES_TABLE
 from core.store import snapshot
 from core.store.database import Database, SqlConnection, SqliteDatabase
-from core.store.files import FileBytes, FolderBytes, PieceBytes
+from core.store.files import FileBytes, FolderBytes, PieceBytes, SqlFiles
 from core.store.schema import Migration, Schema
 from core.store.tables import (
     FILES_TABLE,
@@ -81,10 +82,10 @@ MIGRATIONS: tuple[Migration, ...] = ()
 SCHEMA = Schema.of(TABLES, VIEWS, (QUEUE_FUNCTIONS, TURN_FUNCTIONS), MIGRATIONS)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Stores:
     """The storage of one Ponte. `jobs` runs the turns of a shared database; None means that this
-    process runs all."""
+    process runs all. `peers` are the processes that share the database."""
 
     database: Database
     threads: FileThreadMap | SqlThreadMap
@@ -92,6 +93,16 @@ class Stores:
     audit: Audit
     health: Callable[[], Awaitable[Health]]
     jobs: Jobs | None = None
+    peers: Peers = field(init=False)
+    files: SqlFiles = field(init=False)
+    journal: Journal = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.peers = self.jobs or Alone(self.database)
+        self.files = SqlFiles(self.database, self.file_bytes)
+        self.journal = Journal(self.database, *self.claims)
+        if self.jobs:
+            self.journal.on_end, self.journal.take_begun = self.jobs.note_end, self.jobs.take_begun
 
     @classmethod
     async def open_in_home(cls, home: Path, *, keeps: bool = True) -> Stores:
@@ -130,11 +141,6 @@ class Stores:
         """The values that mark rows of this process on a shared database: its id, and whether it
         surely counts as alive."""
         return (self.jobs.process, self.jobs.is_alive) if self.jobs else ()
-
-    @property
-    def peers(self) -> Peers:
-        """The processes that share this database."""
-        return self.jobs or Alone(self.database)
 
     async def secret(self, name: str, own: bytes) -> bytes:
         """Return the secret of this name that all processes share: the one that the first process
