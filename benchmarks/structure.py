@@ -1,8 +1,7 @@
 """The shape of the product in numbers: `python -m benchmarks.structure [--list NAME] [FOLDER]`.
 
 FOLDER is another checkout to compare with. `--list` prints the lines, files or names behind one
-number. The numbers come from reading the source. How a message runs through it, `benchmarks.flows`
-counts.
+number. The numbers come from reading the source; `benchmarks.flows` counts what runs.
 
 - lines that ask for an origin or a kind: lines that name one case or compare with one, in files
   that are not about that case. They have to change if a case is added. Lines that ask a case for a
