@@ -68,6 +68,7 @@ NO_SETTINGS = {"PONTE_STORM", "PONTE_TOKEN", "PONTE_URL"}
 """Names that look like settings, and are those of tests and of others' programs."""
 BEFORE = {";", "|", "&&", "||", "sudo"}
 """After these a command begins."""
+MAX_ARCHITECTURE_WORDS = 1_800
 _SETTING = re.compile(r"(?:PONTE|OPENAI|SLACK|DISCORD|NOCODB|STACKSPOT)_[A-Z_]*[A-Z]")
 _PATH = re.compile(r"(?:adapters|benchmarks|bot|core|deploy|docs|tests)/[\w./-]+(?:::\w+)?")
 _TARGET = re.compile(r"^([a-z-]+):", re.MULTILINE)
@@ -297,3 +298,8 @@ def test_the_workflow_of_ci_runs_the_script_and_cannot_write() -> None:
     assert "permissions:\n  contents: read\n" in text
     assert all(re.search(r"@[0-9a-f]{40} ", line) for line in text.splitlines() if "uses:" in line)
     assert (ROOT / ".ci/run").stat().st_mode & 0o100
+
+
+def test_the_architecture_can_be_read_in_one_sitting() -> None:
+    words = (ROOT / "docs/dev/architecture.md").read_text("utf-8").split()
+    assert len(words) <= MAX_ARCHITECTURE_WORDS
