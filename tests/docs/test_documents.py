@@ -33,6 +33,7 @@ from tests.docs.conftest import ROOT, Machine
 from tests.docs.site import document_paths, parser
 
 DOCUMENTS = [path for path in document_paths() if path != "CHANGELOG.md"]
+DOUBLES = "docs/dev/doubles.md"
 HISTORY = {"docs/dev/decisions.md"}
 """Names what was there on its day."""
 OWN = {
@@ -175,6 +176,16 @@ def read_python(block: Block) -> None:
         node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)
     ]
     exec(compile(ast.Module(imports, []), str(block), "exec"), {})
+
+
+@pytest.mark.parametrize(
+    "block",
+    [one for one in blocks() if one.document == DOUBLES and one.language == "python"],
+    ids=str,
+)
+async def test_the_examples_of_the_doubles_run(block: Block) -> None:
+    code = compile(block.text, str(block), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    await eval(code, {})
 
 
 @of("env")
