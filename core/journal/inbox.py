@@ -102,9 +102,9 @@ class SqlInbox(SqlStore):
         limits = self._config.sender_limits if self._config else SenderLimits()
         waiting = 0
 
-        def take(stored: tuple[Receipt, bool]) -> None:
+        def take(receipt_and_decision: tuple[Receipt, bool]) -> None:
             nonlocal waiting
-            waiting = self.enqueue(message, *stored)
+            waiting = self.enqueue(message, *receipt_and_decision)
 
         # Without limits, and unless the message is known, this is one statement.
         single = not limits.has_any and not message.origin.per_minute
@@ -293,11 +293,11 @@ class SqlInbox(SqlStore):
         if last is None:
             return 0, 0
         for table in (*self._database.schema.purged_with("inbox"), "inbox"):
-            gone = connection.execute(
+            deletion = connection.execute(
                 f"DELETE FROM {table} WHERE seq <= ? AND seq IN ({old} AND seq > ?)",  # noqa: S608
                 (last, before, *values, after),
             )
-        return last, gone.rowcount
+        return last, deletion.rowcount
 
 
 def _sender_of(message: Message) -> Sender:
@@ -353,19 +353,19 @@ def _amend_message(
 ) -> tuple[int, AmendResult]:
     """Store an edited message or withdraw it (None). Return its `seq` and the result. An edit older
     than what is stored is ignored, as is an edit of a withdrawn message."""
-    found = select_value(connection, "SELECT seq FROM inbox WHERE event_key = ?", event_key)
-    row = connection.read_locked_message(found) if found else None
+    seq = select_value(connection, "SELECT seq FROM inbox WHERE event_key = ?", event_key)
+    row = connection.read_locked_message(seq) if seq else None
     if row is None:
         return 0, "unknown"
-    seq, state, known = row["seq"], row["state"], decode_json(Message, row["message"])
+    seq, state, before = row["seq"], row["state"], decode_json(Message, row["message"])
     if message is None:
-        _withdraw_message(connection, seq, known, state)
+        _withdraw_message(connection, seq, before, state)
         return seq, "unstarted" if state in ("new", "withdrawn") else "started"
-    blank = state == "withdrawn" or not (known.text or known.attachments)
-    if blank or message.sent_at < known.sent_at:
+    blank = state == "withdrawn" or not (before.text or before.attachments)
+    if blank or message.sent_at < before.sent_at:
         return seq, "unknown"
     text, files, at = message.text, message.attachments, message.sent_at
-    edited = replace(known, text=text, attachments=files, mentions=message.mentions, sent_at=at)
+    edited = replace(before, text=text, attachments=files, mentions=message.mentions, sent_at=at)
     _rewrite_message(connection, seq, edited)
     return seq, "unstarted" if state == "new" else "started"
 

@@ -153,10 +153,10 @@ def postpone(connection: SqlConnection, seq: int, priority: int, now: float) -> 
     `now` is in seconds since the epoch. The delay is half the turn's age, within the limits of
     FIRST_POSTPONED_SECONDS and MAX_POSTPONED_SECONDS. Return False if the turn has ended.
     """
-    found = connection.read_locked_message(seq)
-    if found is None or found["state"] in FINAL_STATES:
+    row = connection.read_locked_message(seq)
+    if row is None or row["state"] in FINAL_STATES:
         return False
-    age = max(0.0, now - found["created_at"])
+    age = max(0.0, now - row["created_at"])
     wait = min(max(FIRST_POSTPONED_SECONDS, age / 2), MAX_POSTPONED_SECONDS)
     defer(connection, seq, max(FIRST_PRIORITY, priority))
     connection.execute(
@@ -186,8 +186,8 @@ def hand_over(connection: SqlConnection, seq: int, priority: int, own_id: str) -
     row = connection.execute(KERNEL_HOLDER_SQL, (seq, own_id, processes.LEASE_SECONDS)).fetchone()
     if row is None:
         return ""
-    found = connection.read_locked_message(seq)
-    if found is None or found["state"] in FINAL_STATES:
+    message_row = connection.read_locked_message(seq)
+    if message_row is None or message_row["state"] in FINAL_STATES:
         return ""
     defer(connection, seq, max(FIRST_PRIORITY, priority), f"@{row['process']}")
     return str(row["process"])
@@ -339,8 +339,8 @@ class Jobs(TurnExecutor):
     @query
     def read_progress(self, connection: SqlConnection, turn: str) -> Progress | None:
         """Return the last stored progress of a turn, None if there is none."""
-        stored = select_value(connection, "SELECT progress FROM progress WHERE turn = ?", turn)
-        return decode_json(Progress, stored) if stored else None
+        progress = select_value(connection, "SELECT progress FROM progress WHERE turn = ?", turn)
+        return decode_json(Progress, progress) if progress else None
 
     async def start(self) -> None:
         """Begin to write signs of life and to receive notifications. Wait at most LEASE_SECONDS for
@@ -357,8 +357,8 @@ class Jobs(TurnExecutor):
         message its job if it may begin, and a decision always. Its value is the number of turns
         that come first in the conversation."""
         if decision:
-            refused = f"CASE refusal WHEN '' THEN 0 ELSE {REFUSED_PRIORITY} END"
-            return f"CASE WHEN ponte_defer(seq, NULL, {refused}) IS NULL THEN 0 ELSE 0 END"
+            priority = f"CASE refusal WHEN '' THEN 0 ELSE {REFUSED_PRIORITY} END"
+            return f"CASE WHEN ponte_defer(seq, NULL, {priority}) IS NULL THEN 0 ELSE 0 END"
         return "ponte_line_up(seq)"
 
     def enqueue(self, seq: int, sender: Sender, decision: bool) -> int:
@@ -540,11 +540,11 @@ class Jobs(TurnExecutor):
         began = time.monotonic()
         # After a long silence, other processes may have taken over turns of this one.
         doubtful = [] if self.own.is_alive() else list(self._current)
-        stopped, lost = await self._write_sign_of_life(doubtful)
-        for seq in lost:
+        turns_to_stop, turns_elsewhere = await self._write_sign_of_life(doubtful)
+        for seq in turns_elsewhere:
             log.warning("another process took over a turn", turn_seq=seq)
             self.stop_taken_over(seq)
-        for seq in stopped:
+        for seq in turns_to_stop:
             self.cancel(seq)
         self.own.seen_at = began
         await self.own.export_metrics()
@@ -557,8 +557,8 @@ class Jobs(TurnExecutor):
         of `doubtful` that another process has taken over."""
         self.own.write_sign_of_life(connection)
         self.workers.write_sign_of_life(connection)
-        stopped = select_values(connection, TURNS_TO_STOP_SQL, self.process)
-        return stopped, [
+        turns_to_stop = select_values(connection, TURNS_TO_STOP_SQL, self.process)
+        return turns_to_stop, [
             seq for seq in doubtful if select_values(connection, TAKEN_TURN_SQL, seq, self.process)
         ]
 
@@ -619,8 +619,8 @@ class SharedPace(SqlStore):
             ).fetchone()
             # clock_timestamp() is the time at which the row was locked, not that of BEGIN.
             due[name], now = row["due_at"], float(row["now"])
-        kept, result = work([due[name] for name in names], now)
-        for name, at in zip(names, kept, strict=True):
+        new_due, result = work([due[name] for name in names], now)
+        for name, at in zip(names, new_due, strict=True):
             if at != due[name]:
                 connection.execute("UPDATE paces SET due_at = ? WHERE name = ?", (at, name))
         return result

@@ -130,8 +130,8 @@ class Journal(SqlThreads):
         The attempt counts even if the process is killed at once. After a power failure, it may not
         count.
         """
-        if self.take_begun and (begun := self.take_begun(seq)):
-            turn = turn_begun_by_fetch(seq, begun)
+        if self.take_begun and (turn_facts := self.take_begun(seq)):
+            turn = turn_begun_by_fetch(seq, turn_facts)
             if not turn.message.replaced_turn:
                 return turn
         return await self._database.write(
@@ -153,13 +153,13 @@ class Journal(SqlThreads):
         is_outside = bool(message.attachments or quoted or not message.origin.is_authored)
 
         def write(connection: SqlConnection, current: SqlRow) -> RecordedMessage:
-            stored = read_items(connection, turn.seq) if current["has_items"] else ()
-            if not stored:
+            stored_items = read_items(connection, turn.seq) if current["has_items"] else ()
+            if not stored_items:
                 person = message.author.key
                 has_notes = current["has_notes"]
                 notes = changes.take_notes(connection, turn.thread) if has_notes else ()
-                stored = _add_items(connection, turn, notes, "")
-                stored += _add_items(connection, turn, items, person)
+                stored_items = _add_items(connection, turn, notes, "")
+                stored_items += _add_items(connection, turn, items, person)
                 if is_outside:
                     threads.mark_outside_text(connection, turn.thread)
             if turn.is_thread_new and not (is_outside or message.program_context):
@@ -171,7 +171,7 @@ class Journal(SqlThreads):
             # Last, because other transactions wait for the counter that everybody shares.
             if reserve is not None:
                 reserve(connection)
-            return RecordedMessage(stored, provenance)
+            return RecordedMessage(stored_items, provenance)
 
         return await self._write_from(turn, write)
 
@@ -207,14 +207,14 @@ class Journal(SqlThreads):
         self,
         connection: SqlConnection,
         turn: Turn,
-        said: RoundOutput,
+        output: RoundOutput,
         started: ToolCall | None = None,
     ) -> None:
         """Record the model's output of a round.
 
         `started` is the round's tool call that starts now, if the round has only one.
         """
-        _add_round(connection, turn, said)
+        _add_round(connection, turn, output)
         if started:
             _start_call(connection, turn, started)
 
@@ -290,13 +290,13 @@ class Journal(SqlThreads):
             items = (
                 read_items(connection, turn.seq) if has_calls or answer.status == "stopped" else ()
             )
-            said = [
+            items_of_end = [
                 Item(kind="output", call_id=id, text=LOST_CALL_TEXT)
                 for id in sorted(_open_calls(items))
             ]
             if answer.status == "stopped" and items and answer.text:
-                said.append(Item(kind="message", role="assistant", text=answer.text))
-            _add_items(connection, turn, said, "", turn.needs)
+                items_of_end.append(Item(kind="message", role="assistant", text=answer.text))
+            _add_items(connection, turn, items_of_end, "", turn.needs)
             if turn.undelivered_reason:
                 connection.execute(
                     "UPDATE inbox SET is_notified = 1"
@@ -422,8 +422,8 @@ class Journal(SqlThreads):
         if turn.answer is None or not cards:
             return turn
         newer = {card.id: card for card in cards}
-        shown = tuple(newer.get(card.id, card) for card in turn.answer.cards)
-        answer = replace(turn.answer, cards=shown)
+        cards_now = tuple(newer.get(card.id, card) for card in turn.answer.cards)
+        answer = replace(turn.answer, cards=cards_now)
         connection.execute("UPDATE inbox SET answer = ? WHERE seq = ?", (encode_json(answer), seq))
         return replace(turn, answer=answer)
 
@@ -589,12 +589,12 @@ def _add_items(
 ) -> tuple[Item, ...]:  # fmt: skip
     """Append items to the transcript, and return them as they are stored. `person` is their
     author's key, "" for Ponte; `needs` are the rights without which nobody may read them."""
-    now, stored, texts = time.time(), threads.encode_needs(needs), [*map(encode_json, items)]
+    now, needs_text, texts = time.time(), threads.encode_needs(needs), [*map(encode_json, items)]
     if texts:
         connection.executemany(
             "INSERT INTO items (seq, thread, person, item, created_at, needs)"
             " VALUES (?, ?, ?, ?, ?, ?)",
-            [(turn.seq, turn.thread, person, item, now, stored) for item in texts],
+            [(turn.seq, turn.thread, person, item, now, needs_text) for item in texts],
         )
     return tuple(decode_json(Item, item) for item in texts)
 
@@ -606,7 +606,7 @@ def _open_calls(items: Sequence[Item]) -> set[str]:
 
 
 def _add_round(
-    connection: SqlConnection, turn: Turn, said: RoundOutput, *, has_holds: bool = True
+    connection: SqlConnection, turn: Turn, output: RoundOutput, *, has_holds: bool = True
 ) -> Sequence[SqlRow] | None:
     """Record the model's output of a round and settle its cost, unless it was recorded before.
     Return the reservations of the turn that are left, None if they were not read. `has_holds` is
@@ -616,12 +616,12 @@ def _add_round(
         "INSERT INTO rounds (seq, number, is_complete, model) VALUES (?, ?, 1, ?)"
         " ON CONFLICT (seq, number) DO UPDATE SET is_complete = 1, model = excluded.model"
         " WHERE rounds.is_complete = 0",
-        (turn.seq, said.number, said.model),
+        (turn.seq, output.number, output.model),
     )
     if changed.rowcount:
-        _add_items(connection, turn, said.items, "", turn.needs)
+        _add_items(connection, turn, output.items, "", turn.needs)
         return budget.settle_round(
-            connection, turn.seq, said.number, said.usage, said.model, has_holds=has_holds
+            connection, turn.seq, output.number, output.usage, output.model, has_holds=has_holds
         )
     return None
 

@@ -101,12 +101,12 @@ class Schedules:
         """Return the schedule. Raise NotFound."""
         return await self._database.read(lambda c: _schedule_of(_find_row(c, id)))
 
-    async def list_matching(self, wanted: ScheduleFilter) -> Sequence[Schedule]:
+    async def list_matching(self, filter: ScheduleFilter) -> Sequence[Schedule]:
         """Return these schedules: active ones by their due time, then the others by their age."""
-        marks = ", ".join("?" for _ in wanted.states)
-        where, values = f"state IN ({marks})", list[str](wanted.states)
+        marks = ", ".join("?" for _ in filter.states)
+        where, values = f"state IN ({marks})", list[str](filter.states)
         for column in ("person", "conversation"):
-            if value := getattr(wanted, column):
+            if value := getattr(filter, column):
                 where += f" AND {column} = ?"
                 values.append(value)
         sql = (
@@ -211,11 +211,11 @@ class Schedules:
             schedule = _lock_schedule(connection, id)
             if schedule.state not in ("active", "paused"):
                 raise _wrong_state(schedule)
-            found = connection.execute(
+            schedule_row = connection.execute(
                 "SELECT * FROM schedule_runs WHERE event_key = ?", (event_key,)
             ).fetchone()
-            if found:
-                return _run_of(found), None
+            if schedule_row:
+                return _run_of(schedule_row), None
             if _is_running(connection, id):
                 raise BadSchedule("A run of this schedule has not ended yet. Try again later.")
             return self._queue_run(connection, schedule, now, event_key, False)
@@ -505,12 +505,12 @@ def _check_count(connection: SqlConnection, people: Collection[str], most: int) 
     transactions that start a schedule of theirs wait until this one ends."""
     marks = ", ".join("?" for _ in people)
     connection.lock_key(f"schedules:{min(people)}")
-    found = connection.execute(
+    counts = connection.execute(
         f"SELECT count(*) AS n FROM schedules WHERE person IN ({marks})"  # noqa: S608
         " AND state IN ('active', 'paused')",
         [*people],
     ).fetchone()
-    if found["n"] >= most:
+    if counts["n"] >= most:
         raise BadSchedule(
             "You have {count} schedules, the limit for each person. Delete one first.", count=most
         )

@@ -118,8 +118,8 @@ class Scheduler:
         # Several at once, because the database commits them together.
         for first in range(0, len(due), RUNS_STARTED_AT_ONCE):
             batch = due[first : first + RUNS_STARTED_AT_ONCE]
-            begun = await run_together(*(self._start_run(each, now) for each in batch))
-            waiting = waiting or not all(begun)
+            starts = await run_together(*(self._start_run(each, now) for each in batch))
+            waiting = waiting or not all(starts)
         open_runs = await schedules.settle_runs()
         for schedule, run in await schedules.list_unreported():
             await self._report(schedule, run)
@@ -212,13 +212,13 @@ class ScheduleOrigin(Origin):
         person, address = message.author, message.address
         (await self._people.policy.may(person, address, "chat")).raise_if_denied()
         schedule = await self._schedules.get(message.origin.id)
-        found = (
+        doubts = (
             await self._people.policy.has_left(person, address, schedule.created_at),
             await self._people.policy.is_stranger(person, address),
         )
-        if any(found):
+        if any(doubts):
             raise NotAllowed
-        if None in found:
+        if None in doubts:
             raise StatusUnknown
         messenger = self._messengers.get(address.platform)
         if messenger is None or not address.is_shared:
@@ -290,8 +290,8 @@ class ScheduleReports:
         kind, for_admins = _kind_of(schedule, run)
         people = {}
         if kind:
-            found = [schedule.owner, *(await self._find_admins() if for_admins else ())]
-            people = {one.key: one for one in map(self._canonical, found)}
+            people_to_notify = [schedule.owner, *(await self._find_admins() if for_admins else ())]
+            people = {one.key: one for one in map(self._canonical, people_to_notify)}
         due = local_time(run.due_at, schedule.draft.time_zone)
         values = {
             "schedule": schedule.id, "what": to_one_line(schedule.draft.text)[:MAX_WHAT_CHARACTERS],
@@ -307,18 +307,18 @@ class ScheduleReports:
 
     async def _find_admins(self) -> Sequence[Person]:
         """Return the admins, as far as their platforms report them now."""
-        found, names = list[Person](), sorted(self._approval.policy.admins)
+        admins, names = list[Person](), sorted(self._approval.policy.admins)
         for name in names:
             platform, _, id = name.partition(":")
             if id == OWNER_ID:
-                found.append(Person(platform, id))
+                admins.append(Person(platform, id))
         for platform, messenger in self._messengers.items():
             own = [name for name in names if name.startswith(f"{platform}:")]
             try:
-                found += await messenger.members(own) if own else ()
+                admins += await messenger.members(own) if own else ()
             except PonteError as error:
                 log.warning("could not notify admins", platform=platform, error=str(error))
-        return found[:MAX_ADMINS]
+        return admins[:MAX_ADMINS]
 
     def _canonical(self, person: Person) -> Person:
         """Return the person as the surface knows them that shows their notices."""

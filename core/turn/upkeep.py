@@ -154,24 +154,24 @@ class Upkeep:
         await self._people.directory.purge(time.time() - DIRECTORY_DAYS * DAY_SECONDS)
         if days := self._config.retention.audit:
             today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-            gone = await self._people.audit.purge(today - timedelta(days=days))
-            if gone:
-                log.info("deleted old audit lines", count=gone)
+            line_count = await self._people.audit.purge(today - timedelta(days=days))
+            if line_count:
+                log.info("deleted old audit lines", count=line_count)
 
     async def erase(self) -> None:
         """Erase objects that servers still store for forgotten conversations. Log those that cannot
         be erased."""
         for remote in await self._conversations.journal.list_remotes_to_erase():
             try:
-                done = await self._assistant.model.erase(remote)
+                is_erased = await self._assistant.model.erase(remote)
             except Exception as error:
                 log.info(
                     "could not delete data on the model server; retrying",
                     kind=remote.kind,
                     error=repr(error),
                 )
-                done = False
-            await self._conversations.journal.record_erasure(remote, done)
+                is_erased = False
+            await self._conversations.journal.record_erasure(remote, is_erased)
         for remote in await self._conversations.journal.list_unerasable_remotes():
             log.warning(
                 "gave up deleting data on the model server", kind=remote.kind, remote_id=remote.id
