@@ -80,23 +80,19 @@ class _Run:
         return (writing or waiting)[: self.applier.batch(self.change.draft)]
 
 
+@dataclass
 class ChangeRunner:
     """Makes all calls that write. A call is never cancelled: its result is always recorded."""
 
-    def __init__(
-        self,
-        ledger: SqlLedger,
-        appliers: Mapping[str, Applier],
-        builder: CardBuilder,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._ledger = ledger
-        self._appliers = appliers
-        self._builder = builder
-        self._clock = clock
-        self._held = asyncio.Event()
-        self._flights: set[asyncio.Task[None]] = set()
-        self._tables: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+    ledger: SqlLedger
+    appliers: Mapping[str, Applier]
+    builder: CardBuilder
+    clock: Callable[[], float] = time.time
+    _held: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _flights: set[asyncio.Task[None]] = field(default_factory=set, init=False)
+    _tables: WeakValueDictionary[str, asyncio.Lock] = field(
+        default_factory=WeakValueDictionary, init=False
+    )
 
     def stop_batches(self) -> None:
         """Begin no further batch and stop waiting for runs. The next process continues the
@@ -139,11 +135,11 @@ class ChangeRunner:
 
     def _open(self, change: Change, doing: Doing | None = None) -> _Run | None:
         """Return the state of a change to apply; None if its system is no longer connected."""
-        applier = self._appliers.get(change.draft.applier)
+        applier = self.appliers.get(change.draft.applier)
         steps = {step.number: step for step in change.steps}
         if applier is None:
             return None
-        return _Run(change, self._builder.kind(change), applier, steps, doing=doing)
+        return _Run(change, self.builder.kind(change), applier, steps, doing=doing)
 
     async def _run_to_record(self, work: Coroutine[Any, Any, None], run: _Run) -> None:
         """Await `work` in a task that the cancellation of the caller does not cancel.
@@ -284,7 +280,7 @@ class ChangeRunner:
         transaction."""
         all_steps = run.steps | {step.number: step for step in steps}
         if any(step.state in PENDING_STATES for step in all_steps.values()):
-            await self._ledger.record(run.change.id, run.change.decision_seq, steps)
+            await self.ledger.record(run.change.id, run.change.decision_seq, steps)
         else:
             run.finished = await self._finish(run.change, all_steps, steps)
         run.steps = all_steps
@@ -297,9 +293,9 @@ class ChangeRunner:
         state = _state_of(all_steps.values())
         ended = replace(change, state=state, steps=tuple(all_steps.values()))
         # The model needs no note if the policy decided: it reads the outcome of its call.
-        note = "" if change.decider == POLICY_PERSON else self._builder.build_note(ended)
-        return await self._ledger.finish(
-            change.id, change.decision_seq, state, note, self._clock(), steps
+        note = "" if change.decider == POLICY_PERSON else self.builder.build_note(ended)
+        return await self.ledger.finish(
+            change.id, change.decision_seq, state, note, self.clock(), steps
         )
 
     async def _give_up(self, change: Change) -> Change:

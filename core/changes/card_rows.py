@@ -89,7 +89,10 @@ def build_rows(change: Change) -> tuple[dict[str, Any], ...]:
 
 def read_rows(rows: Sequence[Mapping[str, Any]]) -> list[CardRow]:
     """Return the rows of a card."""
-    return [_read_row(row) for row in rows]
+    return [
+        CardRow(row["name"], row["name_field"], tuple(FieldChange(**c) for c in row["changes"]))
+        for row in rows
+    ]
 
 
 def tabulate(rows: Sequence[CardRow]) -> CardTable | None:
@@ -171,11 +174,6 @@ def _build_row(
         "after": after,
         "changes": [asdict(change) for change in _compare(before, after, field, view)],
     }
-
-
-def _read_row(row: Mapping[str, Any]) -> CardRow:
-    changes = (FieldChange(each["field"], each["before"], each["after"]) for each in row["changes"])
-    return CardRow(str(row["name"]), str(row["name_field"]), tuple(changes))
 
 
 def _name_field(before: Cells | None, after: Cells | None, view: TargetView) -> str:

@@ -548,46 +548,36 @@ def _insert(connection: SqlConnection, change: Change, last_notice: str = "") ->
     while connection.execute("SELECT 1 FROM changes WHERE id = ?", (change.id,)).fetchone():
         change = replace(change, proposal=replace(change.proposal, id=new_change_id()))
     proposal, draft = change.proposal, change.draft
-    connection.execute(
-        "INSERT INTO changes (id, seq, call_id, person, asker, conversation, address, thread,"
-        " generation, locale, applier, kind, target, title, note, undone_change, state, created_at,"
-        " expires_at,"
-        " decision_seq, decider, decided_by, decided_at, has_named_approvers, tool, last_notice,"
-        " origin, revision)"
-        " VALUES (:id, :seq, :call_id, :person, :asker, :conversation, :address, :thread,"
-        " :generation, :locale, :applier,"
-        " :kind, :target, :title, :note, :undone_change, :state, :created_at, :expires_at,"
-        " :decision_seq, :decider, :decided_by, :decided_at, :has_named_approvers,"
-        " :tool, :last_notice, :origin, :revision)",
-        {
-            "id": proposal.id,
-            "seq": proposal.seq,
-            "call_id": proposal.call_id,
-            "person": proposal.asker.key,
-            "asker": encode_json(proposal.asker),
-            "conversation": proposal.address.conversation,
-            "address": encode_json(proposal.address),
-            "thread": proposal.thread,
-            "generation": proposal.generation,
-            "locale": proposal.locale,
-            "applier": draft.applier,
-            "kind": draft.kind,
-            "target": json.dumps(dict(draft.target)),
-            "title": draft.title,
-            "note": draft.note,
-            "undone_change": proposal.undone_change,
-            "state": change.state,
-            "created_at": proposal.created_at,
-            "expires_at": proposal.expires_at,
-            "decision_seq": change.decision_seq,
-            "revision": proposal.revision,
-            "has_named_approvers": proposal.has_named_approvers,
-            "tool": proposal.tool,
-            "last_notice": last_notice,
-            "origin": encode_json(replace(proposal.origin, data={})),
-            **_decision_columns(change.decider, change.decided_at),
-        },
-    )
+    values = {
+        "id": proposal.id,
+        "seq": proposal.seq,
+        "call_id": proposal.call_id,
+        "person": proposal.asker.key,
+        "asker": encode_json(proposal.asker),
+        "conversation": proposal.address.conversation,
+        "address": encode_json(proposal.address),
+        "thread": proposal.thread,
+        "generation": proposal.generation,
+        "locale": proposal.locale,
+        "applier": draft.applier,
+        "kind": draft.kind,
+        "target": json.dumps(dict(draft.target)),
+        "title": draft.title,
+        "note": draft.note,
+        "undone_change": proposal.undone_change,
+        "state": change.state,
+        "created_at": proposal.created_at,
+        "expires_at": proposal.expires_at,
+        "decision_seq": change.decision_seq,
+        "revision": proposal.revision,
+        "has_named_approvers": proposal.has_named_approvers,
+        "tool": proposal.tool,
+        "last_notice": last_notice,
+        "origin": encode_json(replace(proposal.origin, data={})),
+        **_decision_columns(change.decider, change.decided_at),
+    }
+    names, marks = ", ".join(values), ", ".join(f":{name}" for name in values)
+    connection.execute(f"INSERT INTO changes ({names}) VALUES ({marks})", values)  # noqa: S608
     _put_steps(connection, change, [ChangeStep(n, row) for n, row in enumerate(draft.rows, 1)])
     return _get_change(connection, change.id)
 

@@ -301,7 +301,12 @@ class Decisions:
                 case "approve":
                     return await self._approve(change, decision, reached)
                 case "deny":
-                    return await self._deny(change, decision, reached)
+                    if change.state == "open":
+                        person, address = decision.person, decision.address
+                        await self.approval.check_denial(person, address, change, reached)
+                        rule = await self.approval.rule_of(person, address, change)
+                        change = await self.lifecycle.close(change, "denied", person, rule)
+                    return await self.views.describe_state(change, decision)
                 case "undo":
                     return await self.undo.undo(change, decision, reached)
         except NotAllowed as error:
@@ -432,14 +437,6 @@ class Decisions:
             await self.lifecycle.settle_payment(await self.ledger.get(change.id), decision.seq)
             self.lifecycle.on_change()
             raise
-
-    async def _deny(self, change: Change, decision: DecisionRequest, reached: bool) -> Answer:
-        """Deny an open proposal and return the answer."""
-        if change.state == "open":
-            await self.approval.check_denial(decision.person, decision.address, change, reached)
-            rule = await self.approval.rule_of(decision.person, decision.address, change)
-            change = await self.lifecycle.close(change, "denied", decision.person, rule)
-        return await self.views.describe_state(change, decision)
 
     async def result(self, id: str, seq: int) -> tuple[str, str]:
         """Return the result and the title of the run that the event `seq` approved; two empty

@@ -151,8 +151,9 @@ class ApprovalNotices:
             if isinstance(error, TakenOver):
                 raise error
             if not isinstance(error, NotFound):  # NotFound: the change was purged meanwhile
-                tell = log.info if isinstance(error, PlatformBusy) else log.warning
-                tell("not said yet", what=act.__name__.strip("_"), why=repr(error))
+                write_line = log.info if isinstance(error, PlatformBusy) else log.warning
+                step = act.__name__.strip("_")
+                write_line("approval notice postponed", step=step, error=repr(error))
         return len([one for one in failed if not isinstance(one, NotFound)])
 
     async def _ask(self, id: str) -> None:
@@ -474,7 +475,8 @@ class CardRedraw:
             try:
                 await self._refresh(turn, turn.answer)
             except Exception as error:
-                return await self._note_failure(change, error)
+                if not self._give_up(change.id, error):
+                    return False
         await self.changes.ledger.record_drawn(change)
         return True
 
@@ -515,13 +517,6 @@ class CardRedraw:
                 await retry(lambda: reply.refresh(answer), PlatformBusy, wait)
         except Undeliverable as gone:
             cards_log.info("card cannot be updated any more", turn=turn.id, error=str(gone))
-
-    async def _note_failure(self, change: Change, error: Exception) -> bool:
-        """Count a failed redraw. Return True if the card is given up."""
-        if not self._give_up(change.id, error):
-            return False
-        await self.changes.ledger.record_drawn(change)
-        return True
 
     def _give_up(self, key: str, error: Exception) -> bool:
         """Count a failed redraw of a card. Return True after too many."""

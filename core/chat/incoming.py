@@ -433,18 +433,16 @@ class ChatInteraction(Protocol):
         nothing."""
 
 
+@dataclass
 class Interactions:
     """Checks rights, stores, acknowledges and notifies, for the interactions of one platform."""
 
-    def __init__(
-        self, inbox: Inbox, people: People, board: StatusBoard, tasks: BackgroundTasks
-    ) -> None:
-        self._inbox = inbox
-        self._people = people
-        self._board = board
-        self._tasks = tasks
-        self.is_open = True
-        """False once intake has stopped: everybody is then asked to try again."""
+    inbox: Inbox
+    people: People
+    board: StatusBoard
+    tasks: BackgroundTasks
+    is_open: bool = field(default=True, init=False)
+    """False once intake has stopped: everybody is then asked to try again."""
 
     async def show_form(
         self, interaction: ChatInteraction, show: Callable[[], Awaitable[str]]
@@ -474,7 +472,7 @@ class Interactions:
         try:
             async with asyncio.timeout_at(deadline):
                 message = await interaction.make_message(request)
-                receipt = await self._inbox.accept(message)
+                receipt = await self.inbox.accept(message)
         except NotStored as error:
             with use_locale(interaction.locale):
                 await interaction.notify(error.words())
@@ -483,7 +481,7 @@ class Interactions:
             if message is not None:
                 # The store may still complete it. The person is notified that it does not count,
                 # so it must not be answered later.
-                self._tasks.start(self._inbox.amend(message.event_key, None))
+                self.tasks.start(self.inbox.amend(message.event_key, None))
             with use_locale(interaction.locale):
                 await interaction.notify(NotStored().words())
             return False
@@ -496,7 +494,7 @@ class Interactions:
         within `seconds`."""
         try:
             async with asyncio.timeout(seconds):
-                return await self._board.commands(interaction.person, interaction.address)
+                return await self.board.commands(interaction.person, interaction.address)
         except TimeoutError:
             return ()
 
@@ -511,13 +509,13 @@ class Interactions:
         person, address = interaction.person, interaction.address
         try:
             async with asyncio.timeout(interaction.limits.rights_seconds):
-                verdict = await self._people.policy.may(person, address, action)
+                verdict = await self.people.policy.may(person, address, action)
         except TimeoutError:
             return while_unknown
         if verdict.is_unknown:
             return while_unknown
         if verdict.allowed:
             return ""
-        self._people.note_refusal(person, address, verdict)
+        self.people.note_refusal(person, address, verdict)
         with use_locale(interaction.locale):
             return verdict.words()

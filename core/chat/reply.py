@@ -95,6 +95,7 @@ class GrowingReply:
         self._surface = surface
         self._posts = posts
         self._turn = turn
+        self.split = surface.split
         self._known: dict[int, Post] = {}
         """The journalled posts by number, once `_load` has read them."""
         self._is_loaded = False
@@ -124,10 +125,6 @@ class GrowingReply:
     def first_key(self) -> str:
         """The key to journal for the first post; "" if that post is journalled already."""
         return "" if 1 in self._known else self._key(1)
-
-    def split(self, text: str) -> tuple[str, ...]:
-        """Return the text in parts that each fit into one post."""
-        return self._surface.split(text)
 
     async def show(self, progress: Progress) -> None:
         """Show progress when the platform takes the next edit. Newer progress replaces what still

@@ -16,7 +16,6 @@ from typing import Protocol, TypeVar
 from core.base.errors import Forgotten, NotStored, TooManyDeliveries
 from core.commands import grammar
 from core.domain.messages import Answer, Item, Message, decode_json, encode_json
-from core.domain.ports import TurnHandler
 from core.domain.records import (
     ALL_CONVERSATIONS,
     FINAL_STATES,
@@ -93,7 +92,10 @@ class SqlInbox(SqlStore):
     ) -> None:
         super().__init__(database)
         self._config = config
-        self._runner = runner or LocalRunner(database)
+        self._runner = runner = runner or LocalRunner(database)
+        self.run, self.drain, self.running_turn = runner.run, runner.drain, runner.running_turn
+        self.leave_place, self.take_place = runner.leave_place, runner.take_place
+        self.is_stopped, self.is_taken_over = runner.is_stopped, runner.is_taken_over
 
     async def accept(self, message: Message) -> Receipt:
         """Store the message and queue it. It is durable on return. Raise NotStored or
@@ -201,10 +203,6 @@ class SqlInbox(SqlStore):
             seq, lambda: self._database.read(lambda c: _read_answer(c, seq), single=True)
         )
 
-    async def run(self, handler: TurnHandler, platforms: Collection[str] = ()) -> None:
-        """Run the turns of these platforms (all if empty) with `handler`, until `drain`."""
-        await self._runner.run(handler, platforms)
-
     async def cancel(self, seq: int) -> bool:
         """Cancel the turn's handler if it runs, or withdraw the message if it waits. Return whether
         it was stopped."""
@@ -227,14 +225,6 @@ class SqlInbox(SqlStore):
         _withdraw_message(connection, seq, decode_json(Message, row["message"]), "new")
         return True
 
-    def is_stopped(self, seq: int) -> bool:
-        """Return whether a person's `cancel`, not a drain, cancelled the turn's handler."""
-        return self._runner.is_stopped(seq)
-
-    def is_taken_over(self, seq: int) -> bool:
-        """Return whether another process has the turn now."""
-        return self._runner.is_taken_over(seq)
-
     def set_admission(self, admit: Admit) -> None:
         """Call `admit` before each turn from now on."""
         self._runner.admit = admit
@@ -248,22 +238,6 @@ class SqlInbox(SqlStore):
         if row is None or row["state"] not in ("new", "running"):
             return None
         return decode_json(Message, row["message"]), row["created_at"]
-
-    def leave_place(self, seq: int) -> None:
-        """Give the turn's place to another turn. From now on it only waits, or posts."""
-        self._runner.leave_place(seq)
-
-    async def take_place(self, seq: int) -> None:
-        """Wait for a place again after `leave_place`."""
-        await self._runner.take_place(seq)
-
-    async def running_turn(self, conversation: str) -> int | None:
-        """Return the `seq` of the turn that runs in that conversation, None if none runs."""
-        return await self._runner.running_turn(conversation)
-
-    async def drain(self, grace: float) -> None:
-        """Start nothing more, let turns finish for `grace` seconds, and put the rest back."""
-        await self._runner.drain(grace)
 
     async def purge(self, before: float, area: ConversationArea = ALL_CONVERSATIONS) -> int:
         """Delete the area's finished messages that changed last before `before`, with the rows that

@@ -25,7 +25,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -273,25 +273,9 @@ class Jobs(TurnExecutor):
         self._decision_places = Places(MAX_WORKER_DECISIONS)
         self._has_kernels = False
         self._side_tasks = BackgroundTasks("jobs")
+        self.is_alive, self.lead = self.own.is_alive, self.own.lead
+        self.on, self.notify = self.notifications.on, self.notifications.send
         self._worker_tasks: list[asyncio.Task[None]] = []
-
-    def is_alive(self) -> bool:
-        """Return whether this process wrote its last sign of life so recently that no other process
-        counts it as dead."""
-        return self.own.is_alive()
-
-    def on(self, word: str, handler: Callable[[str], Awaitable[None]]) -> None:
-        """Call `handler` with the id of every notification that begins with `word`."""
-        self.notifications.on(word, handler)
-
-    async def notify(self, word: str, id: str) -> None:
-        """Notify every process, this one too. A notification may be lost, so what must not be
-        missed is also stored in a table. Raise NotStored."""
-        await self.notifications.send(word, id)
-
-    async def lead(self, role: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run `work` while this process has the role's lease (`OwnProcess.lead`)."""
-        await self.own.lead(role, work)
 
     async def health(self) -> Health:
         """Return the health of the database and of all processes on it."""
@@ -394,7 +378,7 @@ class Jobs(TurnExecutor):
         )
         return seq
 
-    async def run(self, handler: TurnHandler, platforms: Collection[str]) -> None:
+    async def run(self, handler: TurnHandler, platforms: Collection[str] = ()) -> None:
         """Run the turns of these platforms (all if empty) with `handler`, until `drain`. Without
         `works`, only take stalled turns over and tidy the queue."""
         self._handler = handler

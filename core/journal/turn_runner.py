@@ -560,7 +560,7 @@ class LocalRunner(TurnExecutor):
         self._start_turns()
         return before
 
-    async def run(self, handler: TurnHandler, platforms: Collection[str]) -> None:
+    async def run(self, handler: TurnHandler, platforms: Collection[str] = ()) -> None:
         """Take up what an earlier process left, then run each message in its turn until `drain`.
 
         Unfinished decisions come before any turn, for at most DECISIONS_FIRST_SECONDS. Turns that

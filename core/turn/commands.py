@@ -45,7 +45,6 @@ from core.people.rules import place_names
 from core.tools.code.source import (
     RUN_PYTHON_TOOL,
     RUNNING_PYTHON,
-    CodeRun,
     format_for_person,
 )
 from core.tools.tool import compact_json
@@ -133,8 +132,9 @@ class CodeCommand:
             note = partial(_audit_run, self.people.audit, turn, RUN_PYTHON_TOOL, rule)
             try:
                 run = await _run_and_audit(
-                    RUN_PYTHON_TOOL, note, self.assistant.code.run(ctx, code), _outcome_word
-                )
+                    RUN_PYTHON_TOOL, note, self.assistant.code.run(ctx, code),
+                    lambda run: "error" if run.ran.error or run.ran.fault else "ok",
+                )  # fmt: skip
             finally:
                 if ctx.own_memory:
                     await self.assistant.forget(ctx.own_memory)
@@ -570,11 +570,6 @@ async def _run_and_audit(
             span.note("ponte.tool.outcome", outcome)
             if outcome == "error":
                 span.fail(outcome)
-
-
-def _outcome_word(run: CodeRun) -> str:
-    """Return "error" or "ok" for the outcome of a run of code."""
-    return "error" if run.ran.error or run.ran.fault else "ok"
 
 
 def _describe_spending(spent: UsageTotal) -> str:

@@ -233,9 +233,8 @@ class TurnFiles:
         own_files = await files.list_of_event(message.event_key)
         if self.readable is not None:
             files_by_age = [file for file in files_by_age if file.id in self.readable]
-            own_files = (
-                () if self.turn.attempt > 1 else own_files
-            )  # an earlier attempt may have read more
+            if self.turn.attempt > 1:  # an earlier attempt may have read more
+                own_files = ()
         attached, _ = await self.tool_contexts.fetch_attachments(message)
         files_by_age.extend([*own_files, *attached])
         return tuple({file.id: file for file in files_by_age}.values())

@@ -237,10 +237,6 @@ class DefaultSettings:
     language: str | None = None
 
 
-def _no_settings(address: Address) -> ChannelSettings:
-    return DefaultSettings()
-
-
 @dataclass(frozen=True, slots=True)
 class TurnConfig:
     """The configuration of turns. A turn keeps the one that it began with."""
@@ -259,7 +255,7 @@ class TurnConfig:
     """Platforms that turn an address into a link only if it has a scheme."""
     own_addresses: frozenset[str] = frozenset()
     """The addresses that Ponte itself writes, such as that of its page. They are never disabled."""
-    channel: Callable[[Address], ChannelSettings] = _no_settings
+    channel: Callable[[Address], ChannelSettings] = lambda address: DefaultSettings()
     """Returns the settings of a place."""
     now: Callable[[], float] = time.time
     """Returns the time that the model is told, in seconds since the epoch."""
