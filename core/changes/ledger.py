@@ -85,8 +85,7 @@ CHANGES_TABLE = TableDeclaration(
 STEPS_TABLE = TableDeclaration(
     name="steps", whose="change", section="changed_rows",
     contents="the rows before and after",
-    kept="their contents 7 days after the change, when it can no longer be undone, else as "
-         "`inbox`",
+    kept="their contents 7 days after the change, when it can no longer be undone, else as `inbox`",
     columns=(
         text("change"), integer("number"), text("person"), text("row"),
         text("before", null=True, json=True), text("after", null=True, json=True),
@@ -434,8 +433,7 @@ class SqlLedger(SqlStore):
             "SELECT decision_seq, kind FROM changes WHERE conversation = ?"
             " AND state IN ('open', 'applying') AND state = 'applying'"
             " AND decision_seq IN (SELECT seq FROM inbox WHERE state IN ('new', 'running',"
-            " 'answered', 'posting'))"
-            " ORDER BY decision_seq DESC",
+            " 'answered', 'posting')) ORDER BY decision_seq DESC",
             (conversation,),
         )
         return [row["decision_seq"] for row in rows if row["kind"] in kinds]
@@ -486,11 +484,9 @@ class SqlLedger(SqlStore):
         there were. Who did what remains. A card that still offers undo is drawn again."""
         ids = select_values(
             connection,
-            "UPDATE changes SET erasure_reason = ?, version = version +"
-            " CASE WHEN undone_by = ''"
+            "UPDATE changes SET erasure_reason = ?, version = version + CASE WHEN undone_by = ''"
             " AND state IN ('done', 'partial') THEN 1 ELSE 0 END WHERE id IN (SELECT id"
-            " FROM changes WHERE ended_at > 0 AND ended_at < ? AND erasure_reason = 0"
-            " LIMIT ?)"
+            " FROM changes WHERE ended_at > 0 AND ended_at < ? AND erasure_reason = 0 LIMIT ?)"
             " RETURNING id",
             _LAPSED, before, ROWS_PER_TRANSACTION,
         )  # fmt: skip
@@ -666,8 +662,7 @@ def _erase_rows(connection: SqlConnection, id: str) -> None:
     """Erase the row contents of all steps of a change, except the rows' ids."""
     connection.execute(
         "UPDATE steps SET before = NULL, after = NULL, current = NULL, applier_data = '',"
-        " explanation = ''"
-        " WHERE change = ?",
+        " explanation = '' WHERE change = ?",
         (id,),
     )
 

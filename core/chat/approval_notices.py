@@ -266,10 +266,7 @@ class ApprovalNotices:
         """Record that the platform rejects the notice for good."""
         one = posts.outgoing
         log.warning(
-            "could not send an approval notice",
-            change=one.change,
-            kind=one.kind,
-            error=str(error),
+            "could not send an approval notice", change=one.change, kind=one.kind, error=str(error)
         )
         await posts.put(state="refused", text="")
 

@@ -297,10 +297,7 @@ class FileDownloads:
 
 
 async def describe_unread(
-    message: Message,
-    files: Sequence[File],
-    missing: Sequence[str],
-    store: Files,
+    message: Message, files: Sequence[File], missing: Sequence[str], store: Files
 ) -> list[str]:
     """Return a sentence for each file that was not read, or not to its end.
 

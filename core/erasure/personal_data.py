@@ -388,8 +388,7 @@ def _find_conversations(connection: SqlConnection, who: KnownPerson) -> PersonCo
     rows = connection.execute(
         "SELECT conversation FROM inbox WHERE person = :person"
         " UNION SELECT threads.conversation FROM items JOIN threads ON threads.id = items.thread"
-        " WHERE items.person = :person"
-        " UNION SELECT conversation FROM files WHERE person = :person"
+        " WHERE items.person = :person UNION SELECT conversation FROM files WHERE person = :person"
         " UNION SELECT conversation FROM changes WHERE person = :person"
         " UNION SELECT conversation FROM conversations"
         " WHERE substr(conversation, length(conversation) - :long + 1) = :own"

@@ -39,14 +39,7 @@ from core.journal import threads
 from core.journal.threads import SqlThreads
 from core.journal.turn_rows import IS_OPEN, read_items, read_turn, turn_begun_by_fetch
 from core.money import budget
-from core.store.database import (
-    Database,
-    SqlConnection,
-    SqlRow,
-    query,
-    select_value,
-    transaction,
-)
+from core.store.database import Database, SqlConnection, SqlRow, query, select_value, transaction
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -243,8 +236,7 @@ class Journal(SqlThreads):
     ) -> None:
         """Record the handle by which another system knows a tool call. Raises Superseded."""
         connection.execute(
-            "UPDATE calls SET handle = ? WHERE seq = ? AND call_id = ?",
-            (handle, turn.seq, call_id),
+            "UPDATE calls SET handle = ? WHERE seq = ? AND call_id = ?", (handle, turn.seq, call_id)
         )
 
     @_current_turn_transaction

@@ -251,8 +251,7 @@ class SqlThreads(SqlStore):
         """
         rows = connection.execute(
             "SELECT seq, item, person, created_at, needs FROM items"
-            " WHERE thread = ? AND seq < ? AND is_replaced = 0"
-            " ORDER BY id",
+            " WHERE thread = ? AND seq < ? AND is_replaced = 0 ORDER BY id",
             (thread, before if before is not None else 1 << 62),
         )
         return [
@@ -460,8 +459,7 @@ class SqlThreads(SqlStore):
             return
         connection.execute(
             "UPDATE remotes SET attempts = attempts + 1,"
-            " erasure = CASE WHEN attempts + 1 >= ? THEN 2 ELSE 1 END"
-            " WHERE kind = ? AND id = ?",
+            " erasure = CASE WHEN attempts + 1 >= ? THEN 2 ELSE 1 END WHERE kind = ? AND id = ?",
             (MAX_ERASURE_TRIES, *key),
         )
 
@@ -528,8 +526,7 @@ def insert_remotes(
         )
     sql = (
         "INSERT INTO remotes (kind, id, thread, created_at, owner, erasure)"  # noqa: S608
-        f" VALUES {', '.join(rows)}"
-        " ON CONFLICT (kind, id) DO UPDATE SET thread = excluded.thread,"
+        f" VALUES {', '.join(rows)} ON CONFLICT (kind, id) DO UPDATE SET thread = excluded.thread,"
         " erasure = excluded.erasure WHERE remotes.thread = ''"
     )
     return sql if rows else "", values

@@ -472,8 +472,7 @@ def close_schedules(connection: SqlConnection, now: float) -> int:
     connection.execute("UPDATE schedule_runs SET is_notified = 1 WHERE is_notified = 0")
     return connection.execute(
         "UPDATE schedules SET state = 'paused', reason = 'restored', next_due_at = 0,"
-        " updated_at = ?"
-        " WHERE state = 'active'",
+        " updated_at = ? WHERE state = 'active'",
         (now,),
     ).rowcount
 
@@ -521,8 +520,7 @@ def _settle_run(connection: SqlConnection, row: SqlRow, now: float) -> bool:
     needs_no_report = int(state in ("done", "stopped"))
     if not connection.execute(
         "UPDATE schedule_runs SET state = ?, reason = ?, ended_at = ?, is_notified = ? WHERE"
-        " seq = ?"
-        " AND state = 'queued'",
+        " seq = ? AND state = 'queued'",
         (state, reason, now, needs_no_report, row["seq"]),
     ).rowcount:
         return False

@@ -432,8 +432,7 @@ def _check_interval(rule: ScheduleRule, minutes: int) -> None:
 
 SCHEDULES_TABLE = TableDeclaration(
     name="schedules", whose="person", section="schedules", seen_at="created_at",
-    contents="each schedule: what it does and where, when it is due, the time zone, who owns "
-             "it",
+    contents="each schedule: what it does and where, when it is due, the time zone, who owns it",
     kept="until its owner deletes it",
     columns=(
         text("id"),

@@ -27,14 +27,7 @@ from core.commands.quick_commands import check_inputs, render_result
 from core.domain.changes import ApprovalNotice, Change, DecisionRequest
 from core.domain.messages import Address, Answer, ChangeAction, Person, Progress, Usage
 from core.domain.ports import StatusBoard
-from core.domain.records import (
-    Action,
-    Outcome,
-    PlaceRights,
-    ToolCall,
-    Turn,
-    UsageTotal,
-)
+from core.domain.records import Action, Outcome, PlaceRights, ToolCall, Turn, UsageTotal
 from core.journal.journal import Journal
 from core.money.allowances import describe_estimates, describe_remaining, describe_server_costs
 from core.money.usage import PaidRun
@@ -42,11 +35,7 @@ from core.observability import metrics, tracing
 from core.people.audit import Audit
 from core.people.policy import Policy
 from core.people.rules import place_names
-from core.tools.code.source import (
-    RUN_PYTHON_TOOL,
-    RUNNING_PYTHON,
-    format_for_person,
-)
+from core.tools.code.source import RUN_PYTHON_TOOL, RUNNING_PYTHON, format_for_person
 from core.tools.tool import compact_json
 from core.turn.context import LEFT_OUT, Show, TurnFiles
 from core.turn.explanations import describe_parts, explain_right

@@ -479,8 +479,7 @@ class ConversationManager:
         else:
             turn = run.turn
             outside, trust = await self._trust(
-                run,
-                await self._journal.provenance(turn.thread, turn.message.author.key, turn.seq),
+                run, await self._journal.provenance(turn.thread, turn.message.author.key, turn.seq)
             )
         if not outside and run.is_for_model:
             return replace(answer, text=cleaned, parts=await text.run_off_loop(split, cleaned))
