@@ -227,7 +227,8 @@ def withdraw_proposals(connection: SqlConnection, seq: int) -> None:
 
 
 class SqlLedger(SqlStore):
-    """All proposals, their decisions, and the result of each row. Each method is one transaction.
+    """The stored proposals, their decisions, and the result of each row. Each method is one
+    transaction.
 
     Methods with an `id` raise NotFound. Methods with a `seq` act only for the event with that
     `seq`.

@@ -1,8 +1,7 @@
-"""What people and tools do with changes: propose, approve, decline, cancel, undo.  A person's
-decision is an event of its own: it claims the proposal, which is then applied.
+"""What people and tools do with changes: propose, approve, decline, cancel, undo.
 
 A write tool only stores a proposal, and its turn ends with a card. A person's decision is an event
-of its own.
+of its own: it claims the proposal, which is then applied.
 """
 
 from __future__ import annotations

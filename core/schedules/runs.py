@@ -156,7 +156,8 @@ MAX_STATUS_WAIT_SECONDS = 180.0
 
 @dataclass
 class ScheduleOrigin(Origin):
-    """A run of a schedule. `messengers` are by platform. `wake` is called when a run has ended."""
+    """The origin of a schedule's runs. `messengers` are by platform. `wake` is called when a run
+    has ended."""
 
     preface = (
         "A schedule of the asker sent this message now; nobody typed it. Do what it says without "

@@ -156,17 +156,11 @@ class QuickCommandHandler:
         interrupted command without a handle is not run again, because it may have happened.
         """
         message = turn.message
-        quick_command = await self.assistant.quick.find(
-            message.author, message.address, command.slug
-        )
-        needed: tuple[Action, ...] = (
-            ("spend", "propose") if quick_command.effect == "write" else ("spend",)
-        )
+        quick = await self.assistant.quick.find(message.author, message.address, command.slug)
+        needed: tuple[Action, ...] = ("spend", "propose") if quick.effect == "write" else ("spend",)
         rule = await _check_right(self.people.policy, turn, *needed)
-        note = partial(_audit_run, self.people.audit, turn, f"command:{quick_command.slug}", rule)
-        call = ToolCall(
-            QUICK_COMMAND_TOOL, quick_command.slug, grammar.render_command(command), "spend"
-        )
+        note = partial(_audit_run, self.people.audit, turn, f"command:{quick.slug}", rule)
+        call = ToolCall(QUICK_COMMAND_TOOL, quick.slug, grammar.render_command(command), "spend")
         if turn.calls:
             call = turn.calls[0]
             if not call.handle:
@@ -178,12 +172,12 @@ class QuickCommandHandler:
         if not ctx.call.handle and ctx.files is not None:
             attached = await self.assistant.contexts.fetch_attachments(message)
             whole = await quick_commands.collect_inputs(
-                quick_command, inputs, message, attached, ctx.files.read
+                quick, inputs, message, attached, ctx.files.read
             )
-            inputs = check_inputs(quick_command, whole)
+            inputs = check_inputs(quick, whole)
         await self.people.budget.reserve(turn)
         await self.journal.record_call_start(turn, call)
-        paid = PaidRun("quick_commands", quick_command.slug)
+        paid = PaidRun("quick_commands", quick.slug)
         await self.people.budget.reserve_run(turn, call.call_id, paid)
         await ctx.turn.show_progress(say(_RUNNING))
         is_begun = bool(ctx.call.handle)
@@ -195,7 +189,7 @@ class QuickCommandHandler:
 
         try:
             own = replace(ctx, turn=replace(ctx.turn, record_handle=record_handle))
-            run = self.assistant.quick.run(own, quick_command.slug, inputs)
+            run = self.assistant.quick.run(own, quick.slug, inputs)
             outcome = await _run_and_audit(
                 QUICK_COMMAND_TOOL, note, run, lambda outcome: outcome.status
             )
@@ -205,16 +199,16 @@ class QuickCommandHandler:
                 raise
             task.uncancel()
             notice = _LEFT if is_begun else _PERHAPS
-            return Answer(say(notice, slug=quick_command.slug), status="stopped")
+            return Answer(say(notice, slug=quick.slug), status="stopped")
         except PonteError:
             if not is_begun:
                 await self.people.budget.settle_run(turn.seq, call.call_id, paid, begun=False)
             raise
         await self.people.budget.settle_run(turn.seq, call.call_id, paid, begun=True)
         if outcome.status != "ok":
-            raise QuickCommandFailed(slug=quick_command.slug, words=outcome.text)
+            raise QuickCommandFailed(slug=quick.slug, words=outcome.text)
         answer = Answer("", files=outcome.files)
-        return await self.add_result(turn, answer, outcome.text, quick_command.slug)
+        return await self.add_result(turn, answer, outcome.text, quick.slug)
 
     async def add_result(self, turn: Turn, answer: Answer, result: str, name: str) -> Answer:
         """Return `answer` with a command's result under it. A long result becomes a file called

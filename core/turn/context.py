@@ -182,11 +182,11 @@ class ToolContexts:
         stored_files = {
             (f.name, f.size): f for f in await self.stores.files.list_of_event(message.event_key)
         }
-        had = await run_together(
+        downloads = await run_together(
             *(self._fetch_attachment(message, one, stored_files) for one in message.attachments)
         )
-        files = [file for file in had if file is not None]
-        pairs = zip(message.attachments, had, strict=True)
+        files = [file for file in downloads if file is not None]
+        pairs = zip(message.attachments, downloads, strict=True)
         return files, [text.safe_file_name(one.name) for one, file in pairs if file is None]
 
     async def _fetch_attachment(
@@ -225,9 +225,11 @@ class TurnFiles:
         for entry in await self.tool_contexts.stores.journal.list_entries(
             message.address.conversation, self.thread
         ):
-            answer, had = entry.answer, entry.message
+            answer, earlier = entry.answer, entry.message
             # In shared places, a message may come with files of earlier messages by others.
-            some = bool(had.attachments or had.address.is_shared or (answer and answer.files))
+            some = bool(
+                earlier.attachments or earlier.address.is_shared or (answer and answer.files)
+            )
             if some and entry.seq < self.turn.seq:
                 files_by_age.extend(await files.list_of_event(entry.message.event_key))
         own_files = await files.list_of_event(message.event_key)

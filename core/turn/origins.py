@@ -46,8 +46,8 @@ class RunSkipped(Exception):
 
 
 class Origin:
-    """A message that a person or their program sent just now. Other origins derive from this class
-    and override what differs."""
+    """The origin of a message that a person or their program sent just now. Other origins derive
+    from this class and override what differs."""
 
     preface = ""
     """A sentence for the model about where the message comes from."""
