@@ -433,9 +433,8 @@ class ChangeViews:
             count = self.approval.approvers(change.proposal).count
             words = [self.builder.describe_outcome(await self.without_void(change), count)]
         answer = await self.build_answer([*words, unaudited], [change], decision)
-        if (
-            self.builder.is_undoable(change) and not answer.cards
-        ):  # a card says itself how to undo it
+        # A card says itself how to undo it.
+        if not answer.cards and self.builder.is_undoable(change):
             return replace(answer, text=f"{answer.text} {say(_UNDO_WITH, id=change.id)}")
         return answer
 

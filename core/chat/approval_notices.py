@@ -76,10 +76,8 @@ class OutgoingPosts:
 
     async def list_posts(self) -> Sequence[Post]:
         """Return the notice's post, if it has one that is posted, removed, or being posted."""
-        one, key = (
-            self.outgoing,
-            f"{self.outgoing.reply_to.turn if self.outgoing.reply_to else ''}:1",
-        )
+        one = self.outgoing
+        key = f"{one.reply_to.turn if one.reply_to else ''}:1"
         match one.state:
             case "posting":
                 return [Post(1, key)]

@@ -466,9 +466,7 @@ class CommandService:
         values = {
             "id": change.id,
             "title": escape_markdown(views.builder.build_title(change)),
-            "left": format_duration(
-                max(60, change.proposal.expires_at - self.changes.views.clock())
-            ),
+            "left": format_duration(max(60, change.proposal.expires_at - views.clock())),
         }
         if change.proposal.asker.key == reader.key:
             return say("`{id}` {title}: requested by you, expires in {left}.", **values)
