@@ -295,7 +295,7 @@ async def proposes_schedule(bench: Bench, origin: str) -> str:
 
 async def follows(bench: Bench, origin: str) -> str:
     woken: list[str] = []
-    vars(bench.engine.schedules.origin)["_wake"] = lambda: woken.append(origin)
+    vars(bench.engine.schedules.origin)["wake"] = lambda: woken.append(origin)
     await bench.send(origin, "hello")
     return "the scheduler is woken" if woken else "nothing"
 
