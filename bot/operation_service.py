@@ -50,7 +50,7 @@ class OperationService:
         result = await operation.function(subject, **checked)
         if operation.event:
             audit, facts = ponte.engine.people.audit, operation.facts(result)
-            if operation.right == "own":  # nobody signs in for the first time without its line
+            if operation.right == "own":  # who may sign in: the owner hears of a missing line
                 await audit.write_note(operation.event, actor, **facts)
             else:  # it is done, so a line that is refused does not make it fail
                 audit.note(operation.event, actor, **facts)
