@@ -384,15 +384,15 @@ class ServedModel:
 
 async def _supports_conversations(client: ModelServerClient) -> bool:
     try:
-        made = await client.post("/conversations", {})
+        body = await client.post("/conversations", {})
     except ModelServerFault as fault:
         if fault.status == 400 and fault.is_page:
             raise NoEndpoint from None
         if fault.status in (*NOT_FOUND_STATUSES, 400, 422):
             return False
         raise
-    id = str(made.get("id") or "")
-    if not id or made.get("object") != "conversation":
+    id = str(body.get("id") or "")
+    if not id or body.get("object") != "conversation":
         return False
     try:
         await client.delete(f"/conversations/{id}")

@@ -308,15 +308,15 @@ def _find_mention(ctx: ToolContext, to: str) -> tuple[str, str]:
     """Return the words and the id of a channel or person that the asker's own message mentions.
     Raise ToolError. Only mentions that the platform reports count. Text, also the display name of
     a person who is mentioned, can therefore not choose where a model posts."""
-    written = to.strip().strip("<>").partition("|")[0]
-    found = {
+    name = to.strip().strip("<>").partition("|")[0]
+    matches = {
         (words[:1] + words.lstrip("#@!"), id)
         for words, id in ctx.message.mentions
-        if fold_case(written).lstrip("#@!") in (fold_case(words).lstrip("#@!"), fold_case(id))
+        if fold_case(name).lstrip("#@!") in (fold_case(words).lstrip("#@!"), fold_case(id))
     }
-    if len({id for _, id in found}) != 1:
+    if len({id for _, id in matches}) != 1:
         raise ToolError(_NOT_MENTIONED, hint=TELL_HINT)
-    return min(found)
+    return min(matches)
 
 
 async def _find_person(messenger: Messenger, address: Address) -> Person:

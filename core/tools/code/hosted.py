@@ -175,20 +175,20 @@ class CodeInterpreter:
         """Return True if code is running."""
         return self._lock.locked()
 
-    async def execute_code(self, prompt: str, given: Sequence[InputFile] = ()) -> Executed:
+    async def execute_code(self, prompt: str, files: Sequence[InputFile] = ()) -> Executed:
         """Run Python code, bare or fenced, or a request in words.
 
         Raise ToolError: no prompt, refused code, server down.
         """
-        wanted = CodePrompt.of(prompt, words=True)
-        ran, said = await self._execute(wanted, given)
+        code_prompt = CodePrompt.of(prompt, words=True)
+        ran, text = await self._execute(code_prompt, files)
         printed = "\n".join(filter(None, (ran.printed, ran.error))).strip()
-        return Executed(printed if wanted.verbatim else said or printed, ran)
+        return Executed(printed if code_prompt.verbatim else text or printed, ran)
 
     async def run(
         self,
         code: str,
-        given: Sequence[InputFile] = (),
+        files: Sequence[InputFile] = (),
         ctx: ToolContext | None = None,
         person: str = "",
     ) -> RunResult:
@@ -199,7 +199,7 @@ class CodeInterpreter:
         the container, so that nothing in it continues. `person` is the asker's pseudonym
         (`safety_identifier`), or "".
         """
-        ran, _ = await self._execute(CodePrompt.of(code), given, ctx, person)
+        ran, _ = await self._execute(CodePrompt.of(code), files, ctx, person)
         return ran
 
     async def forget(self) -> None:
@@ -223,7 +223,7 @@ class CodeInterpreter:
     async def _execute(
         self,
         prompt: CodePrompt,
-        given: Sequence[InputFile],
+        files: Sequence[InputFile],
         ctx: ToolContext | None = None,
         person: str = "",
     ) -> tuple[RunResult, str]:
@@ -234,7 +234,7 @@ class CodeInterpreter:
                 async with asyncio.timeout(self._choice.seconds):
                     if ctx and ctx.call.handle:
                         return await self._resume_run(prompt, ctx.call.handle)
-                    return await self._start_run(prompt, given, ctx, person)
+                    return await self._start_run(prompt, files, ctx, person)
             except TimeoutError:  # nothing of it goes on; what its tokens cost is not known
                 container = self._container
                 self._delete_container("")
@@ -256,7 +256,7 @@ class CodeInterpreter:
                 raise ToolError(NoKey.sentence, code="no_key") from None
 
     async def _start_run(
-        self, prompt: CodePrompt, given: Sequence[InputFile], ctx: ToolContext | None, person: str
+        self, prompt: CodePrompt, files: Sequence[InputFile], ctx: ToolContext | None, person: str
     ) -> tuple[RunResult, str]:
         async def record_id(response: str) -> None:
             if ctx and self._choice.store:
@@ -266,7 +266,7 @@ class CodeInterpreter:
         for attempt in range(MAX_NEW_CONTAINERS + 1):
             try:
                 container = await self._get_container(ctx)
-                gone = await self._containers.upload_missing(container, given)
+                not_uploaded = await self._containers.upload_missing(container, files)
                 self._was_sent = True
                 response = await ask_for_response(
                     self._client, self._build_body(container, prompt, person), record_id
@@ -279,7 +279,7 @@ class CodeInterpreter:
                 self._drop_container(CONTAINER_IDLE)
         execution = parse_execution(response)
         ran = await self._build_result(container, execution, prompt)
-        return replace(ran, left_out=(*gone, *ran.left_out)), execution.text
+        return replace(ran, left_out=(*not_uploaded, *ran.left_out)), execution.text
 
     async def _resume_run(self, prompt: CodePrompt, handle: str) -> tuple[RunResult, str]:
         """Return the run that an earlier process started, once it is over. Starts nothing."""
@@ -297,18 +297,18 @@ class CodeInterpreter:
         if why := explain_no_run(execution):
             why.usage = self._add_cost(execution.usage, container, execution.model)
             raise why
-        taken = await self._containers.fetch_outputs(container, execution, since=since)
+        outputs = await self._containers.fetch_outputs(container, execution, since=since)
         unsaid = [CODE_UNKNOWN] if "" in execution.codes else []
         broken = [RUN_BROKEN] if execution.broken else []
         container.used, container.ran = self._containers.now(), True
-        lost, self._reset_reason = self._reset_reason, ""
+        reset_reason, self._reset_reason = self._reset_reason, ""
         ran = RunResult(
             printed=execution.printed,
             error=execution.error,
-            output_files=tuple(taken.made),
-            left_out=(*taken.left_out, *unsaid, *broken),
-            reset=bool(lost),
-            why_reset=lost,
+            output_files=tuple(outputs.made),
+            left_out=(*outputs.left_out, *unsaid, *broken),
+            reset=bool(reset_reason),
+            why_reset=reset_reason,
             changed_code=prompt.find_changed_code(execution.codes),
             usage=self._add_cost(execution.usage, container, execution.model),
         )
@@ -330,10 +330,10 @@ class CodeInterpreter:
         if self._container and self._containers.now() - self._container.used >= REUSE_SECONDS:
             self._drop_container(CONTAINER_IDLE)
         if self._container is None:
-            made = await self._containers.make()
+            container = await self._containers.make()
             if ctx:
-                await ctx.turn.record_remote(Remote("container", made.id))
-            self._container = made
+                await ctx.turn.record_remote(Remote("container", container.id))
+            self._container = container
         return self._container
 
     def _drop_container(self, why: str) -> None:
@@ -357,8 +357,8 @@ class CodeInterpreter:
         """
         prices = replace(self._choice.config.price_list, official=self._client.place.is_official)
         session = prices.container_session
-        known = prices.highest_cost((self._choice.model, model), usage)
-        costs = [] if known is None else [known]
+        cost = prices.highest_cost((self._choice.model, model), usage)
+        costs = [] if cost is None else [cost]
         if container and session is not None:
             costs.append(container.charge_session(self._containers.now(), session))
         return replace(usage, cost=sum(costs) if costs else None)
@@ -421,7 +421,7 @@ class HostedBackend:
         """Return whether there is a key. Servers other than OpenAI may need none."""
         return bool(self._client.place.key) or not self._client.place.is_official
 
-    async def run(self, ctx: ToolContext, code: str, given: Sequence[InputFile]) -> RunResult:
+    async def run(self, ctx: ToolContext, code: str, files: Sequence[InputFile]) -> RunResult:
         """Run code. Raise ToolError if it could not be run."""
         interpreter = self._threads.pop(ctx.memory_id, None) or CodeInterpreter(
             self._client,
@@ -433,7 +433,7 @@ class HostedBackend:
         for id in [id for id, each in self._threads.items() if not each.busy][:-MAX_KNOWN_THREADS]:
             del self._threads[id]
         person = self._pseudonym(f"person {ctx.asker.key}")
-        running = interpreter.run(code, given, ctx, person)
+        running = interpreter.run(code, files, ctx, person)
         try:
             ran = await measure_run(self.name, running)
         except ToolError as error:
@@ -471,20 +471,20 @@ class CodePrompt:
     verbatim: bool = True
 
     @classmethod
-    def of(cls, said: object, *, words: bool = False) -> CodePrompt:
-        """Return the prompt in `said`. Raise ToolError if it is empty or too long.
+    def of(cls, prompt: object, *, words: bool = False) -> CodePrompt:
+        """Return the checked prompt. Raise ToolError if it is empty or too long.
 
         With `words`, text that is not Python is a request.
         """
-        text = said if isinstance(said, str) else ""
-        found = _FENCED_CODE.fullmatch(text)
-        text = found[1] if found else text
+        text = prompt if isinstance(prompt, str) else ""
+        block = _FENCED_CODE.fullmatch(text)
+        text = block[1] if block else text
         if not text.strip():
             raise ToolError(NO_PROMPT, code="no_code")
         if len(text) > MAX_CODE_CHARACTERS:
             size, limit = i18n.format_number(len(text)), i18n.format_number(MAX_CODE_CHARACTERS)
             raise ToolError(CODE_TOO_LONG, code="too_long", size=size, limit=limit)
-        if not words or found:
+        if not words or block:
             return cls(text)
         # The parser puts the combining marks of a name in their order.
         if limit_combining_marks(text) != text:
@@ -544,7 +544,7 @@ def explain_no_run(execution: HostedExecution) -> ToolError | None:
         return ToolError(POLICY_REFUSAL, code="refused", hint=NO_DETOUR)
     if execution.ended:
         return ToolError(CODE_CUT, code="too_long")
-    said = (execution.refusal or execution.text)[:500]
+    hint = (execution.refusal or execution.text)[:500]
     if execution.refusal:
-        return ToolError(DECLINED, code="refused", hint=said)
-    return ToolError(NOT_RUN, code="not_run", hint=said)
+        return ToolError(DECLINED, code="refused", hint=hint)
+    return ToolError(NOT_RUN, code="not_run", hint=hint)

@@ -144,9 +144,9 @@ class PrintedOutput:
         data = self._pending + chunk
         before, mark, self.rest = data.partition(self._mark)
         # The end may be the beginning of the mark.
-        held = b"" if mark else before[-len(self._mark) :]
-        self._pending = held
-        data = before[: len(before) - len(held)]
+        partial_mark = b"" if mark else before[-len(self._mark) :]
+        self._pending = partial_mark
+        data = before[: len(before) - len(partial_mark)]
         self.total += len(data)
         self._kept += data[: MAX_KEPT_BYTES - len(self._kept)]
         return bool(mark)
@@ -155,8 +155,8 @@ class PrintedOutput:
     def text(self) -> str:
         """The kept output so far."""
         room = MAX_KEPT_BYTES - len(self._kept)
-        kept = bytes(self._kept) + self._pending[:room]
-        return kept.decode(errors="replace")
+        output = bytes(self._kept) + self._pending[:room]
+        return output.decode(errors="replace")
 
     @property
     def discarded_bytes(self) -> int:
@@ -182,7 +182,7 @@ class KernelRun:
         """Add a frame. Raise BrokenFrame for one that no honest kernel sends now."""
         match came:
             case FileMade(file=name, data=data):
-                total = len(data) + sum(len(made.data) for made in self.made)
+                total = len(data) + sum(len(file.data) for file in self.made)
                 if len(self.made) >= MAX_OUTPUT_FILES or total > MAX_OUTPUT_BYTES:
                     raise BrokenFrame
                 self.made.append(OutputFile(name, detect_type(name, data), data))
@@ -204,7 +204,7 @@ class KernelRun:
             raise FloodedOut
         return ended
 
-    def build_result(self, fault: Fault, *, lost: bool) -> RunResult:
+    def build_result(self, fault: Fault, *, is_state_lost: bool) -> RunResult:
         """Return the result of the run."""
         left_out = list(self.left_out)
         if self._left_out_count > _MAX_NAMED_LEFT_OUT:
@@ -219,7 +219,7 @@ class KernelRun:
             output_files=tuple(self.made),
             left_out=tuple(left_out),
             fault=fault,
-            is_state_lost=lost,
+            is_state_lost=is_state_lost,
         )
 
 
@@ -252,8 +252,8 @@ class KernelSession:
         if isinstance(first, KernelReady):
             return cls(process)
         await process.kill()
-        said = (await process.output.read(_CHUNK)).decode(errors="replace").strip()
-        raise SandboxFailed(f"the kernel program did not start: {said[-300:]}")
+        output = (await process.output.read(_CHUNK)).decode(errors="replace").strip()
+        raise SandboxFailed(f"the kernel program did not start: {output[-300:]}")
 
     @property
     def alive(self) -> bool:
@@ -264,11 +264,11 @@ class KernelSession:
         """End the kernel."""
         await self._process.kill()
 
-    async def run(self, code: str, given: Sequence[InputFile]) -> RunResult:
+    async def run(self, code: str, files: Sequence[InputFile]) -> RunResult:
         """Run code. This ends soon after `RUN_SECONDS` whatever the code does; sooner if
         cancelled."""
         run = KernelRun(secrets.token_hex(8), self._early_output)
-        following = asyncio.create_task(self._follow_run(run, code, given))
+        following = asyncio.create_task(self._follow_run(run, code, files))
         fault: Fault = ""
         try:
             await asyncio.wait({following}, timeout=RUN_SECONDS)
@@ -286,10 +286,10 @@ class KernelSession:
         self._early_output = run.printed.rest
         if overran := self._process.overran:
             run.left_out.append(f"the sandbox ended it: {overran}")
-        for made in run.made:
-            name = text.safe_file_name(made.name)
-            self._contents.add((name, hashlib.sha256(made.data).digest()))
-        return run.build_result(fault or following.result(), lost=not self.alive)
+        for file in run.made:
+            name = text.safe_file_name(file.name)
+            self._contents.add((name, hashlib.sha256(file.data).digest()))
+        return run.build_result(fault or following.result(), is_state_lost=not self.alive)
 
     async def _interrupt(self, run: KernelRun, following: asyncio.Task[Fault]) -> None:
         """Ask the code to end, and wait a moment."""
@@ -297,12 +297,12 @@ class KernelSession:
             self._process.stdin.write(_request_line(interrupt=run.name))
         await asyncio.wait({following}, timeout=INTERRUPT_GRACE_SECONDS)
 
-    async def _follow_run(self, run: KernelRun, code: str, given: Sequence[InputFile]) -> Fault:
+    async def _follow_run(self, run: KernelRun, code: str, files: Sequence[InputFile]) -> Fault:
         """Wait until the kernel reports the end of the run, or fails."""
         fault: Fault = ""
         try:
             async with asyncio.TaskGroup() as parts:
-                parts.create_task(self._send_run(run, code, given))
+                parts.create_task(self._send_run(run, code, files))
                 parts.create_task(self._read_frames(run))
                 parts.create_task(self._read_output(run))
         except* FloodedOut:
@@ -312,10 +312,10 @@ class KernelSession:
             await self._read_last_output(run)
         return fault
 
-    async def _send_run(self, run: KernelRun, code: str, given: Sequence[InputFile]) -> None:
+    async def _send_run(self, run: KernelRun, code: str, files: Sequence[InputFile]) -> None:
         """Put missing files into the work folder, then send the code."""
         stdin = self._process.stdin
-        for each in given:
+        for each in files:
             if (each.id, each.name) in self._put:
                 continue
             self._put.add((each.id, each.name))

@@ -108,7 +108,7 @@ class BridgeDriver(TableDriver):
     """The `TableDriver` of a bridge.
 
     The public bridge fails to update and delete (its paths are 404 in NocoDB); the person sees that
-    error. `offered` returns the names of the bridge's known tools.
+    error. `tool_names` returns the names of the bridge's known tools.
     """
 
     name = "nocodb-bridge"
@@ -117,11 +117,11 @@ class BridgeDriver(TableDriver):
     refilled = ""
 
     def __init__(
-        self, api: BridgeApi, base_id: str, offered: Callable[[], Collection[str]]
+        self, api: BridgeApi, base_id: str, tool_names: Callable[[], Collection[str]]
     ) -> None:
         self._api = api
         self._base_id = base_id
-        self._offered = offered
+        self._offered = tool_names
         self._gate = asyncio.Semaphore(MAX_PARALLEL_BRIDGE_CALLS)
 
     def batch(self, draft: Draft) -> int:
@@ -138,11 +138,11 @@ class BridgeDriver(TableDriver):
         """Return a table as the bridge describes it, else as its rows suggest. Raise
         BridgeError."""
         try:
-            asked = {"base_id": self._base_id, "table_id": id}
-            told = await self._api.call_with_retries("get_table", asked)
+            args = {"base_id": self._base_id, "table_id": id}
+            description = await self._api.call_with_retries("get_table", args)
         except BridgeError:
-            told = None
-        columns = told.get("columns") if isinstance(told, dict) else None
+            description = None
+        columns = description.get("columns") if isinstance(description, dict) else None
         if not isinstance(columns, list) or not columns:
             sample = {"table_id": id, "limit": SAMPLE_ROWS}
             page = await self._api.call_with_retries("list_records", sample)
@@ -153,7 +153,7 @@ class BridgeDriver(TableDriver):
         key = next((name for name, column in named.items() if column.get("pk")), "")
         computed = {name for name, column in named.items() if column.get("uidt") in _COMPUTED}
         return BridgeTable(
-            id=id, title=str(told.get("title") or id), key=key or _key_name(named),
+            id=id, title=str(description.get("title") or id), key=key or _key_name(named),
             fields=frozenset(named), computed=frozenset(computed),
         )  # fmt: skip
 
@@ -161,8 +161,8 @@ class BridgeDriver(TableDriver):
         self, schema: TableSchema, ids: Sequence[str], names: Collection[str] | None = None
     ) -> Mapping[str, RowImage]:
         """Return whole rows by id, without signed addresses, which differ at each reading."""
-        found = await run_together(*(self._fetch_row(schema.at.table, id) for id in ids))
-        return {id: row for id, row in zip(ids, found, strict=True) if row is not None}
+        records = await run_together(*(self._fetch_row(schema.at.table, id) for id in ids))
+        return {id: row for id, row in zip(ids, records, strict=True) if row is not None}
 
     def missing_rows_error(self, schema: TableSchema, ids: Sequence[str]) -> ToolError:
         return ToolError(
@@ -176,16 +176,16 @@ class BridgeDriver(TableDriver):
         info = page.get("pageInfo") if isinstance(page, dict) else None
         total = info.get("totalRows") if isinstance(info, dict) else None
         offset = max(0, total - MAX_NEWEST_ROWS) if isinstance(total, int) else 0
-        asked = {"table_id": table, "limit": MAX_NEWEST_ROWS, "offset": offset}
-        rows = _list_rows(await self._api.call_with_retries("list_records", asked))
+        args = {"table_id": table, "limit": MAX_NEWEST_ROWS, "offset": offset}
+        rows = _list_rows(await self._api.call_with_retries("list_records", args))
         return {_row_id(row, schema): row for row in reversed(rows)}
 
     async def create(self, schema: TableSchema, rows: Sequence[Row], by: str) -> Sequence[str]:
         # The public bridge makes several rows of a list here; its bulk path is a 404.
         data: Any = [dict(row) for row in rows] if len(rows) > 1 else dict(rows[0])
         result = await self._write_once("create_record", schema, record_data=data)
-        made = result if isinstance(result, list) else [result]
-        ids = [_row_id(one, schema) for one in made if isinstance(one, dict)]
+        new_rows = result if isinstance(result, list) else [result]
+        ids = [_row_id(one, schema) for one in new_rows if isinstance(one, dict)]
         if len(ids) != len(rows) or not all(ids):
             raise WriteUnsure("The bridge did not report which rows it created.")
         return ids
@@ -208,8 +208,8 @@ class BridgeDriver(TableDriver):
         else:
             await self._write_once("delete_record", schema, record_id=native[0])
 
-    def holds_value(self, wanted: Any, found: Any) -> bool:
-        return is_same_value(wanted, found)
+    def holds_value(self, expected: Any, actual: Any) -> bool:
+        return is_same_value(expected, actual)
 
     def is_unchanged(self, before: Any, now: Any) -> bool:
         return bool(now == remove_signed_urls(before))
@@ -338,13 +338,13 @@ class BridgeTableFilter:
                     code="bridge_unreadable", hint="ask for a table by its id",
                 )  # fmt: skip
             return result
-        kept = [table for table in tables if not self._is_hidden(viewer, table)]
-        return {**result, "list": kept} if isinstance(result, dict) else kept
+        visible_tables = [table for table in tables if not self._is_hidden(viewer, table)]
+        return {**result, "list": visible_tables} if isinstance(result, dict) else visible_tables
 
     def _is_hidden(self, viewer: Viewer, table: Any) -> bool:
         if not isinstance(table, dict):
-            seen = isinstance(table, str) and self.config.table_rules.is_visible(viewer, table)
-            return self.config.table_rules.hides_some(viewer.rights) and not seen
+            visible = isinstance(table, str) and self.config.table_rules.is_visible(viewer, table)
+            return self.config.table_rules.hides_some(viewer.rights) and not visible
         id, title = str(table.get("id", "")), str(table.get("title", ""))
         self._titles[id] = title
         if not self.config.table_rules.is_visible(viewer, title, id):
@@ -401,20 +401,20 @@ class BridgeSource:
 
     async def _find_tools(self) -> Sequence[Tool]:
         """Return the tools, and list them anew if the list is old."""
-        offered = self._offered
+        tool_names = self._offered
         if self._clock() >= self._until:
             # Set before the look, so that no other turn waits for it too.
             self._until = self._clock() + TOOL_LIST_SECONDS / 10
             with suppress(BridgeError):
                 names = await self.api.list_tools()
                 self._until = self._clock() + TOOL_LIST_SECONDS
-                offered = tuple(each for each in _OURS if names is None or each in names)
-                self._known = offered
-        if self._tool is None or offered != self._offered:
-            self._offered = offered
+                tool_names = tuple(each for each in _OURS if names is None or each in names)
+                self._known = tool_names
+        if self._tool is None or tool_names != self._offered:
+            self._offered = tool_names
             self._tool = self._build_tool(self.nocodb_execute, _OURS)
             self._tool.read_only_tool = self._build_tool(self.nocodb_read, BRIDGE_READ_TOOLS)
-        return [self._tool] if offered else []
+        return [self._tool] if tool_names else []
 
     async def nocodb_execute(
         self, ctx: ToolContext, tool: str, args: Mapping[str, Any] = _NOTHING
@@ -425,24 +425,24 @@ class BridgeSource:
             tool: name of the bridge's tool, as list_records
             args: its arguments, as {"table_id": "m…", "limit": 25}
         """
-        known = self._find_permitted(tool, "write")
-        if known.effect != "write":
+        entry = self._find_permitted(tool, "write")
+        if entry.effect != "write":
             return await self.nocodb_read(ctx, tool, args)
         await self._hiding.check(ctx.viewer, tool, args)
         kind = next(each for each in _KINDS if each in tool)
-        asked = _parse_write(known, kind, args)
+        write = _parse_write(entry, kind, args)
         table = await self._driver.describe_table(str(args["table_id"]))
         target = {"table_id": table.id, "key": table.key, "computed": sorted(table.computed)}
         key = Field("", table.key, "ID")
         schema = TableSchema(TableId("", table.id), table.title, key=key, target=target)
-        for data in asked.values() if isinstance(asked, dict) else asked:
+        for data in write.values() if isinstance(write, dict) else write:
             _check_fields(table, data)
-        if not isinstance(asked, dict):
-            draft = await self._drafts.draft_create(schema, [_cells(row) for row in asked], UTC)
+        if not isinstance(write, dict):
+            draft = await self._drafts.draft_create(schema, [_cells(row) for row in write], UTC)
         elif kind == "delete":
-            draft = await self._drafts.draft_delete(schema, list(asked))
+            draft = await self._drafts.draft_delete(schema, list(write))
         else:
-            cells = {id: _cells(row) for id, row in asked.items()}
+            cells = {id: _cells(row) for id, row in write.items()}
             draft, _ = await self._drafts.draft_update(schema, cells, UTC)
         return await ctx.turn.propose(draft)
 
@@ -455,13 +455,13 @@ class BridgeSource:
             tool: name of the bridge's tool, as list_records
             args: its arguments, as {"table_id": "m…", "limit": 25}
         """
-        known = self._find_permitted(tool, "read")
-        if self._base_id and "base_id" in known.argument_names and not args.get("base_id"):
+        entry = self._find_permitted(tool, "read")
+        if self._base_id and "base_id" in entry.argument_names and not args.get("base_id"):
             args = {**args, "base_id": self._base_id}
         for name, value in args.items():
             if name.endswith("_id") and not BRIDGE_ID_PATTERN.fullmatch(_id_text(value)):
                 raise ToolError(
-                    "`{name}` is not an ID.", code="bad_arguments", hint=str(known), name=name[:64]
+                    "`{name}` is not an ID.", code="bad_arguments", hint=str(entry), name=name[:64]
                 )
         await self._hiding.check(ctx.viewer, tool, args)
         result = await self.api.call_with_retries(tool, args)
@@ -487,11 +487,11 @@ class BridgeSource:
 
     def _build_tool(self, function: Function, names: Sequence[str]) -> ExecuteTool:
         """Return the tool, with a description of those of `names` that the bridge offers."""
-        offered = [each for each in self._offered if each in names]
-        writing = ", ".join(each for each in offered if each in BRIDGE_WRITE_TOOLS)
+        usable_names = [each for each in self._offered if each in names]
+        writing = ", ".join(each for each in usable_names if each in BRIDGE_WRITE_TOOLS)
         description = _DESCRIPTION.format(
             what="Read, and propose changes of," if writing else "Read",
-            tools="\n".join(f"- {BRIDGE_TOOLS[name]}" for name in offered),
+            tools="\n".join(f"- {BRIDGE_TOOLS[name]}" for name in usable_names),
             base=" (its base_id may be left out)" if self._base_id else "",
             writing=_PROPOSES.format(tools=writing) if writing else _READS_ONLY,
         )
@@ -505,19 +505,19 @@ class BridgeSource:
 
         Only known names are ever sent: the public code would run any of its own methods by name.
         """
-        known = BRIDGE_TOOLS.get(tool)
-        if known is None:
+        entry = BRIDGE_TOOLS.get(tool)
+        if entry is None:
             near = difflib.get_close_matches(tool, self._offered, 1)
             hint = f"did you mean {BRIDGE_TOOLS[near[0]]}?" if near else ", ".join(self._offered)
             raise ToolError(
                 "The bridge has no tool with this name, or it is not allowed here.",
                 code="unknown_tool", hint=hint,
             )  # fmt: skip
-        if known.effect not in ("read", most):
+        if entry.effect not in ("read", most):
             raise _not_offered("{tool} does more than is allowed through the bridge.", tool=tool)
         if tool not in self._offered:
             raise _not_offered("This bridge does not have the tool {tool}.", tool=tool)
-        return known
+        return entry
 
 
 class ExecuteTool(FunctionTool):
@@ -604,14 +604,14 @@ def _fit_page(result: Any) -> Any:
     if not isinstance(page, dict) or len(compact_json(result)) <= MAX_OUTCOME_CHARACTERS:
         return result
     rows = page.get("list")
-    kept = rows_that_fit(rows, MAX_OUTCOME_CHARACTERS - 1_000) if isinstance(rows, list) else []
-    if not kept:
+    head = rows_that_fit(rows, MAX_OUTCOME_CHARACTERS - 1_000) if isinstance(rows, list) else []
+    if not head:
         return result
     cut = (
-        f"only the first {len(kept)} of these {len(rows or [])} rows fit; "
-        f"go on at offset + {len(kept)}, or ask for fewer fields"
+        f"only the first {len(head)} of these {len(rows or [])} rows fit; "
+        f"go on at offset + {len(head)}, or ask for fewer fields"
     )
-    return {"cut": cut, **page, "list": kept}
+    return {"cut": cut, **page, "list": head}
 
 
 def _cells(data: Data) -> Cells:
@@ -628,10 +628,10 @@ def _parse_write(tool: BridgeTool, kind: str, args: Data) -> dict[str, Data] | l
         raise _bad_call(tool, "table")
     many = tool.name.startswith("bulk_")
     if kind == "create":
-        given = args["records"] if many else args["record_data"]
-        rows = given if isinstance(given, list) else [given]
+        records = args["records"] if many else args["record_data"]
+        rows = records if isinstance(records, list) else [records]
         _check_count(tool, rows)
-        return [_check_row_data(tool, row) for row in rows]
+        return [_parse_row_data(tool, row) for row in rows]
     if many:
         listed = args["records" if kind == "update" else "record_ids"]
         if not isinstance(listed, list):
@@ -642,28 +642,28 @@ def _parse_write(tool: BridgeTool, kind: str, args: Data) -> dict[str, Data] | l
             if kind == "delete":
                 id = one.get("id", one.get("Id")) if isinstance(one, dict) else one
             else:
-                data = _check_row_data(tool, one)
+                data = _parse_row_data(tool, one)
                 id = data.get("id", data.get("Id"))
                 rest = {name: value for name, value in data.items() if name not in ("id", "Id")}
-                _check_row_data(tool, rest)
-            pairs.append((_check_row_id(tool, id), rest))
+                _parse_row_data(tool, rest)
+            pairs.append((_parse_row_id(tool, id), rest))
     else:
-        data = _check_row_data(tool, args["record_data"]) if kind == "update" else {}
-        pairs = [(_check_row_id(tool, args["record_id"]), data)]
+        data = _parse_row_data(tool, args["record_data"]) if kind == "update" else {}
+        pairs = [(_parse_row_id(tool, args["record_id"]), data)]
     _check_count(tool, pairs)
     if len(dict(pairs)) < len(pairs):
         raise _bad_call(tool, "twice")
     return dict(pairs)
 
 
-def _check_row_id(tool: BridgeTool, value: Any) -> str:
+def _parse_row_id(tool: BridgeTool, value: Any) -> str:
     text = _id_text(value)
     if not BRIDGE_ID_PATTERN.fullmatch(text):
         raise _bad_call(tool, "row")
     return text
 
 
-def _check_row_data(tool: BridgeTool, value: Any) -> Data:
+def _parse_row_data(tool: BridgeTool, value: Any) -> Data:
     if not isinstance(value, dict) or not value:
         raise _bad_call(tool, "data")
     return value
@@ -685,13 +685,13 @@ def _check_count(tool: BridgeTool, rows: Sequence[Any]) -> None:
 def _check_fields(table: BridgeTable, data: Data) -> None:
     """Raise ToolError for unknown or computed fields. NocoDB ignores unknown fields without an
     error."""
-    known = table.fields
-    unknown = next((name for name in data if known and name not in known), None)
+    fields = table.fields
+    unknown = next((name for name in data if fields and name not in fields), None)
     if unknown is not None:
-        near = difflib.get_close_matches(unknown, known, 1) or [
-            name for name in known if name.lower() == unknown.lower()
+        near = difflib.get_close_matches(unknown, fields, 1) or [
+            name for name in fields if name.lower() == unknown.lower()
         ]
-        hint = f"did you mean {near[0]!r}?" if near else ", ".join(sorted(known)[:30])
+        hint = f"did you mean {near[0]!r}?" if near else ", ".join(sorted(fields)[:30])
         raise ToolError(
             "Field {name!r} not found in this table.",
             code="unknown_field",

@@ -125,8 +125,8 @@ def _malformed_fields(answer: HttpAnswer) -> str:
 
 
 def _nocodb_status(answer: HttpAnswer) -> int:
-    found = _LEADING_STATUS.match(_error_detail(answer))
-    return int(found["status"]) if found else 0
+    match = _LEADING_STATUS.match(_error_detail(answer))
+    return int(match["status"]) if match else 0
 
 
 def _nocodb_answered(*statuses: int) -> Callable[[HttpAnswer], bool]:
@@ -135,8 +135,8 @@ def _nocodb_answered(*statuses: int) -> Callable[[HttpAnswer], bool]:
 
 def _wrong_arguments(answer: HttpAnswer) -> str:
     """Return what Python says of arguments that do not fit a tool; "" for other failures."""
-    found = _PYTHON_SIGNATURE.search(_error_detail(answer))
-    return withhold_secrets(found[1]) if found else ""
+    match = _PYTHON_SIGNATURE.search(_error_detail(answer))
+    return withhold_secrets(match[1]) if match else ""
 
 
 BRIDGE_ERRORS = ErrorTable(

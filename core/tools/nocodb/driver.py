@@ -78,7 +78,7 @@ class TableSchema:
         }
         links = {each.title: each for each in (*table.links, *table.concealed)}
         key = next((each for each in table.fields if each.type == "ID"), None)
-        shown = table.display_field
+        display = table.display_field
         target = {
             "base": table.base,
             "table_id": table.id,
@@ -89,10 +89,10 @@ class TableSchema:
             "system_fields": [
                 each.title for each in table.fields if each.field_type.differs_by_row
             ],
-            "display_field": shown.title if shown else "",
+            "display_field": display.title if display else "",
             "formats": {each.title: CARD_FORMATS.get(each.type, "") for each in table.fields},
         }
-        name = shown if shown and shown.title in own else None
+        name = display if display and display.title in own else None
         return cls(table.at, table.title, own, links, key, name, target)
 
     @property
@@ -118,29 +118,29 @@ class TableSchema:
 
     def changed_fields(self, target: Mapping[str, Any], names: Iterable[str]) -> frozenset[str]:
         """Return those of these fields that differ from the draft's description."""
-        known, fields = target.get("fields", {}), self.fields
+        hashes, fields = target.get("fields", {}), self.fields
         return frozenset(
             name
             for name in names
-            if name in known and (name not in fields or _fingerprint(fields[name]) != known[name])
+            if name in hashes and (name not in fields or _fingerprint(fields[name]) != hashes[name])
         )
 
     def check_unchanged(self, target: Mapping[str, Any], names: Iterable[str]) -> None:
         """Raise ToolError `drift` if one of these fields differs from the draft's description."""
         if moved := self.changed_fields(target, names):
-            told = {CONCEALED_LINK if name in target["hidden_fields"] else name for name in moved}
+            titles = {CONCEALED_LINK if name in target["hidden_fields"] else name for name in moved}
             raise ToolError(
                 "The table {table} changed after this request ({names}). Ask for it again.",
-                code="drift", table=self.title, names=", ".join(sorted(told)[:5]),
+                code="drift", table=self.title, names=", ".join(sorted(titles)[:5]),
             )  # fmt: skip
 
 
 def _fingerprint(field: Field) -> str:
     """Return a hash that changes when the field is replaced or accepts other values."""
-    told = repr(
+    text = repr(
         (field.id, field.title, field.type, field.options, field.relation, field.related_id)
     )
-    return hashlib.sha256(told.encode()).hexdigest()[:8]
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +197,7 @@ class TableDriver(Protocol):
     async def delete(self, schema: TableSchema, ids: Sequence[str], by: str) -> None:
         """Delete rows."""
 
-    def holds_value(self, wanted: Any, found: Any) -> bool:
+    def holds_value(self, expected: Any, actual: Any) -> bool:
         """Return whether a cell holds the value that was to be written."""
 
     def is_unchanged(self, before: Any, now: Any) -> bool:
@@ -273,8 +273,8 @@ class RestDriver(TableDriver):
     async def rows(
         self, schema: TableSchema, ids: Sequence[str], names: Collection[str] | None = None
     ) -> Mapping[str, RowImage]:
-        wanted = [f for title, f in schema.fields.items() if names is None or title in names]
-        field_ids = [each.id for each in (*wanted, *([schema.key] if schema.key else []))]
+        fields = [f for title, f in schema.fields.items() if names is None or title in names]
+        field_ids = [each.id for each in (*fields, *([schema.key] if schema.key else []))]
         unique = list(dict.fromkeys(ids))
         records: list[NocoRecord] = []
         if schema.key is None or not self._api.filters_rows:
@@ -288,7 +288,7 @@ class RestDriver(TableDriver):
                 page = await self._api.fetch_page(schema.at, query)
                 records += page.records
         snapshots = await run_together(
-            *(self._build_image(schema, record, wanted) for record in records)
+            *(self._build_image(schema, record, fields) for record in records)
         )
         return {record.id: snapshot for record, snapshot in zip(records, snapshots, strict=True)}
 
@@ -327,8 +327,8 @@ class RestDriver(TableDriver):
     async def delete(self, schema: TableSchema, ids: Sequence[str], by: str) -> None:
         await self._api.delete_rows(schema.at, ids, by=by)
 
-    def holds_value(self, wanted: Any, found: Any) -> bool:
-        return is_same_entry(wanted, found)
+    def holds_value(self, expected: Any, actual: Any) -> bool:
+        return is_same_entry(expected, actual)
 
     def is_unchanged(self, before: Any, now: Any) -> bool:
         return is_same_entry(before, now)
@@ -391,25 +391,25 @@ class RestDriver(TableDriver):
         return None
 
     async def _find_record(
-        self, schema: TableSchema, id: str, asked: Sequence[str]
+        self, schema: TableSchema, id: str, field_ids: Sequence[str]
     ) -> NocoRecord | None:
         try:
-            return await self._api.fetch_record(schema.at, id, fields=asked)
+            return await self._api.fetch_record(schema.at, id, fields=field_ids)
         except NocoError as error:
             if error.code == "not_found":
                 return None
             raise
 
     async def _build_image(
-        self, schema: TableSchema, record: NocoRecord, wanted: Sequence[Field]
+        self, schema: TableSchema, record: NocoRecord, fields: Sequence[Field]
     ) -> RowImage:
         """Return a row's image with all its links.
 
         In a one-to-one relation, NocoDB 0.301.3 lists no rows under the link; only the row's cell
         has them.
         """
-        snapshot = _stored_values([each for each in wanted if not each.is_link], record)
-        for each in wanted:
+        snapshot = _stored_values([each for each in fields if not each.is_link], record)
+        for each in fields:
             if each.is_link:
                 rows = _complete_links(each, record.fields.get(each.title))
                 if rows is None:

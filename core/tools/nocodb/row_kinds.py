@@ -52,8 +52,8 @@ class RowsKind(Kind):
     def describe_outcome(self, change: Change, *, shows_names: bool) -> list[str]:
         """Return whether all rows were written, and a sentence for each kind of failure."""
         groups = group_steps(change)
-        done = sum(all(step.state in WRITTEN_STATES for step in steps) for steps in groups)
-        outcome = say(_OUTCOMES[change.state], done=done, count=len(groups), undo=change.undone_by)
+        whole = sum(all(step.state in WRITTEN_STATES for step in steps) for steps in groups)
+        outcome = say(_OUTCOMES[change.state], done=whole, count=len(groups), undo=change.undone_by)
         if change.state == "applying":
             return [outcome]
         return [outcome, *_describe_faults(change, _list_names if shows_names else _list_ids)]

@@ -83,13 +83,13 @@ class BaseOverview:
 
     def visible_part(self, rules: TableRules, viewer: Viewer) -> VisibleBase:
         """Return what this person may see."""
-        seen = [each for each in self.all_tables if rules.is_visible(viewer, each.title, each.id)]
+        part = [each for each in self.all_tables if rules.is_visible(viewer, each.title, each.id)]
         return VisibleBase(
             base=self.title,
-            titles=tuple(each.title for each in seen),
+            titles=tuple(each.title for each in part),
             role=self.role,
             read_only_titles=tuple(
-                each.title for each in seen if rules.is_closed(viewer, each.title, each.id)
+                each.title for each in part if rules.is_closed(viewer, each.title, each.id)
             ),
             unknown_names=tuple(rules.find_unknown(ids_and_titles(self.all_tables))),
             may_propose=viewer.may("propose"),

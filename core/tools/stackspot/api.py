@@ -306,11 +306,11 @@ def seconds_to_wait(answer: HttpAnswer) -> float:
 def error_details(answer: HttpAnswer) -> str:
     """Return status, code and details on one line, without addresses and tokens."""
     body = answer.json
-    told = [f"status {answer.status}"]
+    parts = [f"status {answer.status}"]
     if isinstance(body, Mapping):
-        found = [body.get("code") or body.get("error"), body.get("details") or body.get("message")]
-        told += [each for each in found if isinstance(each, str) and each]
-    return withhold_secrets(to_one_line(": ".join(told)))[:200]
+        texts = [body.get("code") or body.get("error"), body.get("details") or body.get("message")]
+        parts += [each for each in texts if isinstance(each, str) and each]
+    return withhold_secrets(to_one_line(": ".join(parts)))[:200]
 
 
 def seconds_before_retry(error: HttpError, attempt: int, kind: Kind) -> float | None:

@@ -83,8 +83,8 @@ def describe_commands(commands: Sequence[QuickCommand]) -> str:
         inputs = []
         for name, about in command.inputs.items():
             choices = about.get("choices")
-            told = "|".join(map(str, choices)) if isinstance(choices, list | tuple) else ""
-            inputs.append(f"{name}{'' if about.get('required') else '?'}{told and f'={told}'}")
+            enum = "|".join(map(str, choices)) if isinstance(choices, list | tuple) else ""
+            inputs.append(f"{name}{'' if about.get('required') else '?'}{enum and f'={enum}'}")
         line = f"- {command.slug} [{', '.join(inputs)}]" if inputs else f"- {command.slug}"
         line += _describe_entry(command.title, command.description)
         if command.effect != "read":
@@ -159,8 +159,8 @@ def describe_progress(status: RunStatus) -> str:
     """Return a run's progress in words: "is running the quick command… 42 % · Summarise"."""
     share = "" if status.share is None else f"{status.share * 100:.0f} %"
     doing = say(_WAITING if status.state == "CREATED" else _RUNNING)
-    told = " · ".join(each for each in (share, status.step) if each)
-    return f"{doing} {told}".strip()
+    details = " · ".join(each for each in (share, status.step) if each)
+    return f"{doing} {details}".strip()
 
 
 class AgentConversations:
@@ -232,9 +232,9 @@ class RunBatch:
         (row,) = rows
         target, after = self._draft.target, dict(row.after or {})
         try:
-            given = str(after[_FREE_TEXT_INPUT]) if target.get("is_plain_text") else after
+            inputs = str(after[_FREE_TEXT_INPUT]) if target.get("is_plain_text") else after
             execution = await self._stackspot.create(
-                str(target["slug"]), given, conversation_id=str(target.get("conversation", ""))
+                str(target["slug"]), inputs, conversation_id=str(target.get("conversation", ""))
             )
         except StackSpotError as error:
             raise error.as_write_error() from None
@@ -256,12 +256,12 @@ class RunBatch:
         )
 
 
-def draft_run(ctx: ToolContext, command: QuickCommand, given: Inputs) -> Draft:
+def draft_run(ctx: ToolContext, command: QuickCommand, inputs: Inputs) -> Draft:
     """Return the proposal to run `command` in the thread's conversation at StackSpot."""
-    plain = isinstance(given, str)
+    plain = isinstance(inputs, str)
     target = {"slug": command.slug, "effect": command.effect, "is_plain_text": plain,
               "conversation": conversation_ulid(ctx), "key": "execution"}  # fmt: skip
-    row: Mapping[str, Any] = {_FREE_TEXT_INPUT: given} if isinstance(given, str) else given
+    row: Mapping[str, Any] = {_FREE_TEXT_INPUT: inputs} if isinstance(inputs, str) else inputs
     title, _ = command.title_and_description()
     return Draft(
         STACKSPOT_NAME, "run", target, title or command.slug, (RowWrite(after=row),), NO_WAY_BACK
@@ -302,12 +302,12 @@ class StackSpotSource:
         everybodys = self._commands.everybodys
         listed = tuple(each for each in everybodys if viewer.may("command", each.slug))
         agents = self._known_agents(viewer)
-        told = (describe_commands(listed), describe_agents(agents))
-        if told not in self._tool_sets:
+        descriptions = (describe_commands(listed), describe_agents(agents))
+        if descriptions not in self._tool_sets:
             if len(self._tool_sets) >= _MAX_TOOL_SETS:
                 self._tool_sets.clear()
-            self._tool_sets[told] = self._build_tools(listed, told)
-        running, asking = self._tool_sets[told]
+            self._tool_sets[descriptions] = self._build_tools(listed, descriptions)
+        running, asking = self._tool_sets[descriptions]
         return [running, asking] if agents else [running]
 
     def _known_agents(self, viewer: Viewer) -> Mapping[str, StackSpotAgent]:
@@ -315,18 +315,18 @@ class StackSpotSource:
         return {name: StackSpotAgent(*each) for name, each in listed if viewer.may("agent", name)}
 
     def _build_tools(
-        self, listed: Sequence[QuickCommand], told: tuple[str, str]
+        self, listed: Sequence[QuickCommand], descriptions: tuple[str, str]
     ) -> tuple[QuickCommandTool, FunctionTool]:
         running = QuickCommandTool(
             self.stackspot_quick_command, effect="spend", doing="is running the quick command…",
-            strict=False, description=told[0], patience=self._patience,
+            strict=False, description=descriptions[0], patience=self._patience,
         )  # fmt: skip
         running.listed = {command.slug: command for command in listed}
         running.asks_first = self._commands.asks_first
         running.costs = running.estimate_cost
         asking = FunctionTool(
             self.stackspot_agent, effect="spend", doing="is asking the agent…",
-            description=told[1], patience=self._patience,
+            description=descriptions[1], patience=self._patience,
         )  # fmt: skip
         asking.costs = lambda arguments: PaidRun("agents", _text_argument(arguments, "agent"))
         return running, asking
@@ -355,13 +355,13 @@ class StackSpotSource:
         if ctx.call.handle:
             return await self._run_command(ctx, slug, input)
         try:
-            found = await self._commands.find(ctx.asker, ctx.address, slug)
-            given = check_inputs(found, input)
+            command = await self._commands.find(ctx.asker, ctx.address, slug)
+            inputs = check_inputs(command, input)
         except (BadInput, Refusal) as error:
             raise ToolError(error.sentence, code=error.code, hint="", **error.values) from None
-        if found.effect == "read":
-            return await self._run_command(ctx, slug, given)
-        return await ctx.turn.propose(draft_run(ctx, found, given))
+        if command.effect == "read":
+            return await self._run_command(ctx, slug, inputs)
+        return await ctx.turn.propose(draft_run(ctx, command, inputs))
 
     async def stackspot_agent(self, ctx: ToolContext, agent: str, prompt: str) -> Outcome:
         """Ask an agent.
@@ -371,18 +371,18 @@ class StackSpotSource:
             prompt: the question, with all that it needs to know
         """
         ctx.viewer.note_need("agent", agent)
-        known = self._known_agents(ctx.viewer).get(agent)
-        if known is None:
+        entry = self._known_agents(ctx.viewer).get(agent)
+        if entry is None:
             raise ToolError(
                 "Agent {agent} not found.",
                 code="unknown_agent", agent=repr(agent[:40]),
                 hint=f"these may be asked: {', '.join(self._known_agents(ctx.viewer))}",
             )  # fmt: skip
         try:
-            said = await self._conversations.ask(ctx, known.id, prompt)
+            reply = await self._conversations.ask(ctx, entry.id, prompt)
         except StackSpotError as error:
             return _error_outcome(error)
-        return await _with_file(ctx, said, agent)
+        return await _with_file(ctx, reply, agent)
 
     async def _run_command(self, ctx: ToolContext, slug: str, input: Inputs) -> Outcome:
         try:
@@ -433,10 +433,10 @@ def _error_outcome(error: StackSpotError) -> Outcome:
     return Outcome("unknown", outcome.text) if error.unsure else outcome
 
 
-async def _with_file(ctx: ToolContext, said: str, stem: str) -> Outcome:
+async def _with_file(ctx: ToolContext, reply: str, stem: str) -> Outcome:
     """Return the text for the model, and a long one also as a file for the person."""
-    if len(said) <= FILE_FROM_CHARACTERS or ctx.files is None:
-        return Outcome("ok", said)
-    document = await run_off_loop(lambda text: build_document(text, stem), said)
+    if len(reply) <= FILE_FROM_CHARACTERS or ctx.files is None:
+        return Outcome("ok", reply)
+    document = await run_off_loop(lambda text: build_document(text, stem), reply)
     file = await ctx.files.save(document.name, document.type, document.data)
-    return Outcome("ok", f"[The person gets all of it as the file {file.name}.]\n{said}", (file,))
+    return Outcome("ok", f"[The person gets all of it as the file {file.name}.]\n{reply}", (file,))

@@ -94,9 +94,9 @@ class Frames:
             self._restore(self._output, handle)
 
     def _write_all(self, pipe: int, data: bytes) -> None:
-        left = memoryview(data)
-        while left:
-            left = left[self._write(pipe, left) :]
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._write(pipe, rest) :]
 
 
 class WorkFolder:
@@ -125,26 +125,26 @@ class WorkFolder:
 
     def list_changed(self) -> Iterator[tuple[str, str]]:
         """Name and path of each regular file that is new or other than before."""
-        found = {}
+        stamps = {}
         for path in self._walk():
             try:
                 entry = os.lstat(path)
             except OSError:  # a thread of the person's has just removed it
                 continue
             if stat.S_ISREG(entry.st_mode):
-                found[path] = _stamp(entry)
-        before, self._seen = self._seen, found
-        for path, stamp in found.items():
+                stamps[path] = _stamp(entry)
+        before, self._seen = self._seen, stamps
+        for path, stamp in stamps.items():
             if before.get(path) != stamp:
                 yield os.path.relpath(path, self.path).replace(os.sep, "_"), path
 
     def _walk(self) -> Iterator[str]:
-        left = MAX_FILES_SEEN
+        room = MAX_FILES_SEEN
         for folder, folders, files in os.walk(self.path):
             folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
             for name in sorted(files):
-                if left and not name.startswith("."):
-                    left -= 1
+                if room and not name.startswith("."):
+                    room -= 1
                     yield os.path.join(folder, name)
 
 
@@ -281,20 +281,20 @@ class Interpreter:
 
     def _format_error(self, error: BaseException) -> str:
         try:
-            told = traceback.TracebackException.from_exception(error)
-            self._trim_traceback(told, set())
-            return _clip("".join(told.format()).rstrip(), ERROR_CHARS)
+            trace = traceback.TracebackException.from_exception(error)
+            self._trim_traceback(trace, set())
+            return _clip("".join(trace.format()).rstrip(), ERROR_CHARS)
         except BaseException:  # its own __str__ may raise anything
             return type(error).__name__
 
-    def _trim_traceback(self, told: traceback.TracebackException | None, seen: set[int]) -> None:
+    def _trim_traceback(self, node: traceback.TracebackException | None, ids: set[int]) -> None:
         """Leave the lines that the person's code holds, in what caused it too."""
-        if told is None or id(told) in seen:
+        if node is None or id(node) in ids:
             return
-        seen.add(id(told))
-        told.stack[:] = [line for line in told.stack if line.filename in self._sources]
-        for other in (told.__cause__, told.__context__, *(getattr(told, "exceptions", None) or ())):
-            self._trim_traceback(other, seen)
+        ids.add(id(node))
+        node.stack[:] = [line for line in node.stack if line.filename in self._sources]
+        for other in (node.__cause__, node.__context__, *(getattr(node, "exceptions", None) or ())):
+            self._trim_traceback(other, ids)
 
 
 def _display(*values: object) -> None:

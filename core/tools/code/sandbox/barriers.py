@@ -37,7 +37,7 @@ from core.tools.code.sandbox.process import (
     Sandbox,
     as_sandbox_failure,
     children_of,
-    command,
+    kernel_command_line,
     launch,
     running_threads,
     watch_limits,
@@ -101,7 +101,7 @@ class Bubblewrap:
                 tidy.callback(USERS.give_back, user)
 
                 def of(ends: ProgramEnds) -> list[str]:
-                    inner = command(python, PROGRAM_FOLDER, ends, limits)
+                    inner = kernel_command_line(python, PROGRAM_FOLDER, ends, limits)
                     files = mount_arguments(program, python, limits)
                     return [self._bwrap, *_NAMESPACES, *files, "--", *inner]
 
@@ -182,7 +182,7 @@ class Landlock:
                 fence = await asyncio.to_thread(landlock_rules, program, python, session)
 
                 def of(ends: ProgramEnds) -> list[str]:
-                    return command(python, program, ends, limits, fence, beside)
+                    return kernel_command_line(python, program, ends, limits, fence, beside)
 
                 work, tmp = session / "work", session / "tmp"
                 environment = {**KERNEL_ENVIRONMENT, "HOME": str(work), "TMPDIR": str(tmp)}
@@ -214,9 +214,9 @@ def landlock_rules(program: Path, python: Path, session: Path) -> LandlockPaths:
     roots = [*trees.system_folders(), *trees.python_folders(python), program]
     hidden = trees.find_hidden(roots)
     pieces = [piece for root in roots for piece in trees.split_around(root, hidden)]
-    read = [*(piece for piece, whole in pieces if whole), *trees.SYSTEM_LINKS, trees.LOADER]
+    readable = [*(piece for piece, whole in pieces if whole), *trees.SYSTEM_LINKS, trees.LOADER]
     return {
-        "read": [*map(str, read), *_DEVICES, *map(str, mimetypes.knownfiles)],
+        "read": [*map(str, readable), *_DEVICES, *map(str, mimetypes.knownfiles)],
         "list": [str(piece) for piece, whole in pieces if not whole],
         "own": [str(session / "work"), str(session / "tmp")],
         "write": ["/dev/null"],

@@ -88,14 +88,14 @@ class ProgramPipes:
         self.close()
 
     async def _reader(self, limit: int) -> tuple[asyncio.StreamReader, int]:
-        read, write = os.pipe()
+        read_end, write_end = os.pipe()
         reader = asyncio.StreamReader(limit)
         transport, protocol = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: _Reading(reader), os.fdopen(read, "rb", 0)
+            lambda: _Reading(reader), os.fdopen(read_end, "rb", 0)
         )
         self._transports.append(transport)
         self._reading.append(protocol)
-        return reader, write
+        return reader, write_end
 
 
 class _Reading(asyncio.StreamReaderProtocol):
@@ -108,7 +108,7 @@ class _Reading(asyncio.StreamReaderProtocol):
         self.ended.set()
 
 
-def command(
+def kernel_command_line(
     python: Path,
     program: Path,
     ends: ProgramEnds,
@@ -465,7 +465,7 @@ class DiskMeter:
         # mapped one is cannot be asked without rights of root
         # (https://man7.org/linux/man-pages/man5/proc_pid_map_files.5.html), so each counts as the
         # largest that there can be.
-        opened = set[int]()
+        open_inodes = set[int]()
         with contextlib.suppress(OSError):  # it has ended
             for number in os.listdir(f"/proc/{self.pid}/fd"):
                 try:
@@ -474,9 +474,9 @@ class DiskMeter:
                     use.moved = True
                     continue
                 if stat.S_ISREG(about.st_mode) and not about.st_nlink:
-                    opened.add(about.st_ino)
+                    open_inodes.add(about.st_ino)
                     use.size += about.st_blocks * _BLOCK_BYTES
-            use.size += len(set(self._mapped_inodes()) - opened) * self.limits.file
+            use.size += len(set(self._mapped_inodes()) - open_inodes) * self.limits.file
         return use
 
     def _count_entry(self, entry: os.DirEntry[str], use: _DiskUse, folders: list[str]) -> None:

@@ -57,8 +57,8 @@ def python_folders(python: Path) -> tuple[Path, ...]:
     """Return the folders of a Python environment and its base, if they are not below /usr."""
     environment = python.parent.parent
     base = python.resolve().parent.parent
-    wanted = dict.fromkeys((environment, environment.resolve(), base))
-    return tuple(each for each in wanted if not each.is_relative_to("/usr"))
+    folders = dict.fromkeys((environment, environment.resolve(), base))
+    return tuple(each for each in folders if not each.is_relative_to("/usr"))
 
 
 def find_hidden(trees: Iterable[Path]) -> tuple[Path, ...]:

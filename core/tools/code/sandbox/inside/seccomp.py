@@ -31,13 +31,13 @@ ARCHITECTURES: Mapping[str, tuple[int, int]] = {
 
 def parse_numbers(table: str, column: int) -> dict[str, int]:
     """Return name and number of each call in `table` that exists on the machine of `column`."""
-    found = {}
+    numbers = {}
     for entry in table.split():
         name, both = entry.split("=")
         number = both.split("/")[column]
         if number != "-":
-            found[name] = int(number)
-    return found
+            numbers[name] = int(number)
+    return numbers
 
 
 ALLOWED_CALLS = """
