@@ -282,7 +282,7 @@ class TextPart:
 
 @dataclass(slots=True)
 class CallPart:
-    """A call whose pieces arrive.
+    """A tool call whose pieces arrive.
 
     `is_whole`: the server sent it whole. `is_repeated`: it has the id and the index of the call
     before it. `may_be_two`: it came twice. `carried`: fields that the server wants back.

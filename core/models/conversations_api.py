@@ -342,11 +342,10 @@ class ConversationRound:
         self._history = RoundHistory(server, ask.thread.id, limit)
         remote = ask.thread.remote
         self._step: Literal["trusting", "looking", "anew", "ready"] = "trusting"
+        is_behind = ask.thread.remote_upto < ask.previous_seq
         if not remote or self._history.omission or streams.is_draining(remote):
             self._step = "anew"
-        elif (
-            ask.response or ask.thread.remote_upto < ask.previous_seq or remote in streams.uncertain
-        ):
+        elif ask.response or is_behind or remote in streams.uncertain:
             self._step = "looking"
         self._items: Sequence[Item] = ask.input
         self._tries = Counter[str]()
@@ -615,9 +614,8 @@ def _reconcile_rest(
         answer = read_response({"output": list(extra)})
         return Reconciliation(answer_items=answer.items) if was_asked else None
     if all(item["type"] == "function_call" for item in extra):
-        return Reconciliation(
-            missing_items=(*interrupted_outputs(str(item["call_id"]) for item in extra), *missing)
-        )
+        outputs = interrupted_outputs(str(item["call_id"]) for item in extra)
+        return Reconciliation(missing_items=(*outputs, *missing))
     return None
 
 

@@ -162,9 +162,8 @@ def find_tour_step(text: str) -> TourStep | None:
     if len(text) > _MAX_SENTENCE_CHARACTERS:
         return None
     plain = fold_to_letters(text)
-    return next(
-        (step for step, pattern in _PATTERNS if re.search(rf"\b(?:{pattern})\b", plain)), None
-    )
+    steps = (step for step, words in _PATTERNS if re.search(rf"\b(?:{words})\b", plain))
+    return next(steps, None)
 
 
 def find_invoice(text: str) -> str:
@@ -354,9 +353,8 @@ class DemoModel:
 
     async def health(self) -> Health:
         """Return the demo model's state, which is always "on"."""
-        return Health(
-            "model", "on", say("the demo model; add OPENAI_API_KEY to .env to use a real one")
-        )
+        words = say("the demo model; add OPENAI_API_KEY to .env to use a real one")
+        return Health("model", "on", words)
 
     async def erase(self, remote: Remote) -> bool:
         """Return False: the demo model stores nothing, and it cannot erase what another model

@@ -54,9 +54,7 @@ class ToolReply:
         if not isinstance(value, list):
             return []
         rows = [row for row in value if isinstance(row, dict)]
-        return [
-            {**row, **row["fields"]} if isinstance(row.get("fields"), dict) else row for row in rows
-        ]
+        return [{**row, **f} if isinstance(f := row.get("fields"), dict) else row for row in rows]
 
     @property
     def total(self) -> int | None:

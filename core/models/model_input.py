@@ -210,12 +210,8 @@ class ModelInput:
 
         The server says that older items may be dropped (developers.openai.com, Compaction).
         """
-        packed = [
-            n
-            for n, item in enumerate(items)
-            if item.raw.get("host") == self._host
-            and item.raw.get("item", {}).get("type") == "compaction"
-        ]
+        own = [n for n, item in enumerate(items) if item.raw.get("host") == self._host]
+        packed = [n for n in own if items[n].raw.get("item", {}).get("type") == "compaction"]
         return pair_calls(items[packed[-1] :]) if packed and self.takes_opaque_items else items
 
     async def build_items(

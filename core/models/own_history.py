@@ -285,11 +285,9 @@ class OwnHistoryApi:
             if ask.payment and (most := await ask.payment(estimate_max_tokens(body))) is not None:
                 server.limit_output(body, self.max_tokens_field, most)
             model = body["model"]
-            reader = self.new_reader(
-                [tool.name for tool in ask.tools],
-                holds_start=model in server.thinking_models,
-                is_continued=ask.number > 1,
-            )
+            tool_names = [tool.name for tool in ask.tools]
+            holds_start = model in server.thinking_models
+            reader = self.new_reader(tool_names, holds_start, is_continued=ask.number > 1)
             try:
                 async with aclosing(self._events(body, reader)) as events:
                     async for event in events:
@@ -311,8 +309,10 @@ class OwnHistoryApi:
                     or await server.wait_before_retry(fault, tries)
                 ):
                     raise await server.explain_fault(fault) from None
-        (server.thinking_models.add if any(text.growing.is_unopened for text in reader.texts) else
-         server.thinking_models.discard)(model)  # fmt: skip
+        if any(text.growing.is_unopened for text in reader.texts):
+            server.thinking_models.add(model)
+        else:
+            server.thinking_models.discard(model)
         history.on_answer()
         if MIN_WINDOW_TOKENS <= history.limit < server.window_tokens and not server.official:
             server.window_tokens = history.limit

@@ -89,7 +89,7 @@ class OnePayment:
 
 @dataclass
 class Trial:
-    """A short thread with the model. `remotes` are what the server stores for it."""
+    """A short test thread with the model. `remotes` are what the server stores for it."""
 
     model: Model
     thread: Thread = field(default_factory=lambda: Thread("doctor", "doctor"))
@@ -182,9 +182,8 @@ def _judge_calls(calls: Sequence[Item]) -> DoctorFinding:
         )
         return DoctorFinding(CALL, "failing", say(words))
     try:
-        cities = [
-            json.loads(call.arguments)["city"] for call in calls if call.name == TRIAL_TOOL.name
-        ]
+        mine = [call for call in calls if call.name == TRIAL_TOOL.name]
+        cities = [json.loads(call.arguments)["city"] for call in mine]
     except (ValueError, KeyError, TypeError):
         cities = []
     if not cities:

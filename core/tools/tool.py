@@ -7,16 +7,16 @@ it. This module also formats and shortens outcomes for the model.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import difflib
 import functools
 import inspect
 import itertools
+import json
 import re
 import textwrap
 import typing
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pydantic_core
@@ -407,12 +407,18 @@ def _parse_arguments(arguments: str) -> Mapping[str, Any]:
             "The call's arguments are not valid JSON.", code="bad_json", hint=str(error)[:200]
         ) from None
     if not isinstance(values, dict):
-        raise ToolError(
-            "The call's arguments are not a JSON object.",
-            code="bad_json",
-            hint=f"it is {_KINDS.get(type(values), 'something else')}",
-        )
+        hint = f"it is {_KINDS.get(type(values), 'something else')}"
+        raise ToolError("The call's arguments are not a JSON object.", code="bad_json", hint=hint)
     return values
+
+
+def read_text_argument(arguments: str, name: str) -> str:
+    """Return a text argument of a call that is not checked yet; "" if it is missing."""
+    try:
+        value = json.loads(arguments).get(name)
+    except (ValueError, AttributeError, RecursionError):
+        return ""
+    return value if isinstance(value, str) else ""
 
 
 MAX_OUTCOME_CHARACTERS = 16_000
@@ -429,17 +435,18 @@ def outcome_of_error(error: ToolError) -> Outcome:
     return Outcome("error", words, usage=error.usage or Usage())
 
 
-def cap_text(outcome: Outcome, cap: int = MAX_OUTCOME_CHARACTERS) -> Outcome:
-    """Return the outcome with at most `cap` characters of text and without half surrogate pairs,
-    which cannot be stored. A shortened text ends in a note."""
-    outcome = dataclasses.replace(outcome, text=in_whole_characters(outcome.text))
+def cap_text(outcome: Outcome) -> Outcome:
+    """Return the outcome with at most `MAX_OUTCOME_CHARACTERS` of text and without half surrogate
+    pairs, which cannot be stored. A shortened text ends in a note."""
+    outcome = replace(outcome, text=in_whole_characters(outcome.text))
+    cap = MAX_OUTCOME_CHARACTERS
     if len(outcome.text) <= cap:
         return outcome
     cut = (
         f"\n[Cut: this is the beginning, {cap:,} of {len(outcome.text):,} characters. "
         "Ask for less at a time.]"
     )
-    return dataclasses.replace(outcome, text=outcome.text[: max(0, cap - len(cut))] + cut)
+    return replace(outcome, text=outcome.text[: max(0, cap - len(cut))] + cut)
 
 
 def rows_that_fit(rows: list[Any], cap: int) -> list[Any]:
@@ -491,11 +498,8 @@ class Toolbox:
         if name in tools:
             return tools[name]
         near = difflib.get_close_matches(name, tools, 1)
-        raise ToolError(
-            "Tool not found.",
-            code="unknown_tool",
-            hint=f"did you mean `{near[0]}`?" if near else "",
-        )
+        hint = f"did you mean `{near[0]}`?" if near else ""
+        raise ToolError("Tool not found.", code="unknown_tool", hint=hint)
 
     async def health(self) -> Sequence[Health]:
         """Return the state of each source. A source that raises an error or does not respond is

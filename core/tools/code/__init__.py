@@ -105,12 +105,9 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
         limits, home = SandboxLimits(), deps.home.path
         kernels = Kernels(deps.peers.kernel_places(), limits, max_kernels(limits))
         deps.peers.on("kernel", kernels.drop_forgotten)
-        return LocalBackend(
-            PythonEnvironment(folder or environments_folder(home), deps.shared.proxies),
-            kernels,
-            limits,
-            is_required=deps.own.ponte_code == "local",
-        )
+        environment = PythonEnvironment(folder or environments_folder(home), deps.shared.proxies)
+        is_required = deps.own.ponte_code == "local"
+        return LocalBackend(environment, kernels, limits, is_required=is_required)
 
     def build(
         self, deps: IntegrationDependencies[CodeSettings], quick: QuickRegistry

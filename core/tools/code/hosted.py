@@ -91,14 +91,7 @@ NO_PROMPT = "There is no code to run. Write Python code, or describe what it sho
 CODE_TOO_LONG = "The code is too long: {size} characters. The limit is {limit}."
 HOSTED_DEFAULT_WAIT_SECONDS = 20.0
 """Seconds that a person is asked to wait if the server names no time."""
-SERVER_ERROR_CODES = (
-    "no_key",
-    "wrong_key",
-    "no_quota",
-    "unknown_model",
-    "no_containers",
-    "unfit_model",
-)
+SERVER_CODES = ("no_key", "wrong_key", "no_quota", "unknown_model", "no_containers", "unfit_model")
 """Errors that concern the server and not one run."""
 UNKNOWN_CODE_MODEL = (
     "The model's server does not have the model {model!r}. Check the setting PONTE_CODE_MODEL."
@@ -117,7 +110,8 @@ CODE_CUT = "The code is too long to run at once. Run it in smaller parts."
 
 @dataclass(frozen=True, slots=True)
 class HostedOptions:
-    """The operator's choices. `effort` "" means "low" at OpenAI. `seconds` limits one run.
+    """The operator's choices for hosted Python. `effort` "" means "low" at OpenAI. `seconds` limits
+    one run.
 
     `store`: OpenAI keeps the response, so that a run can be found after a crash. False keeps only
     the container there.
@@ -211,9 +205,8 @@ class CodeInterpreter:
         id = self.container
         self._container, self._earlier_id, self._reset_reason = None, "", ""
         if id:
-            await asyncio.wait(
-                {self._containers.discard(id)}, timeout=CONTAINER_FORGET_TIMEOUT_SECONDS
-            )
+            deletion = self._containers.discard(id)
+            await asyncio.wait({deletion}, timeout=CONTAINER_FORGET_TIMEOUT_SECONDS)
 
     async def close(self) -> None:
         """Delete the container of a single interpreter."""
@@ -268,9 +261,8 @@ class CodeInterpreter:
                 container = await self._get_container(ctx)
                 not_uploaded = await self._containers.upload_missing(container, files)
                 self._was_sent = True
-                response = await ask_for_response(
-                    self._client, self._build_body(container, prompt, person), record_id
-                )
+                body = self._build_body(container, prompt, person)
+                response = await ask_for_response(self._client, body, record_id)
                 break
             except ModelServerFault as fault:
                 is_final = attempt == MAX_NEW_CONTAINERS or self._is_forgotten
@@ -412,10 +404,8 @@ class HostedBackend:
         """Return the largest cost of a call: a container session, and the model that runs the
         code."""
         code = len(arguments.encode())
-        model = self._choice.model
-        return PaidRun(
-            "container", "", model, RESERVED_INPUT_TOKENS + 2 * code, RESERVED_OUTPUT_TOKENS + code
-        )
+        input, output = RESERVED_INPUT_TOKENS + 2 * code, RESERVED_OUTPUT_TOKENS + code
+        return PaidRun("container", "", self._choice.model, input, output)
 
     async def is_available(self) -> bool:
         """Return whether there is a key. Servers other than OpenAI may need none."""
@@ -424,20 +414,16 @@ class HostedBackend:
     async def run(self, ctx: ToolContext, code: str, files: Sequence[InputFile]) -> RunResult:
         """Run code. Raise ToolError if it could not be run."""
         interpreter = self._threads.pop(ctx.memory_id, None) or CodeInterpreter(
-            self._client,
-            self._choice,
-            container=ctx.thread.container,
-            containers=self._containers,
+            self._client, self._choice, container=ctx.thread.container, containers=self._containers
         )
         self._threads[ctx.memory_id] = interpreter
         for id in [id for id, each in self._threads.items() if not each.busy][:-MAX_KNOWN_THREADS]:
             del self._threads[id]
         person = self._pseudonym(f"person {ctx.asker.key}")
-        running = interpreter.run(code, files, ctx, person)
         try:
-            ran = await measure_run(self.name, running)
+            ran = await measure_run(self.name, interpreter.run(code, files, ctx, person))
         except ToolError as error:
-            if error.code in SERVER_ERROR_CODES:
+            if error.code in SERVER_CODES:
                 self._trouble = error
             raise
         self._trouble = None

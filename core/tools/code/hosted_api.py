@@ -108,7 +108,7 @@ async def poll_response(client: ModelServerClient, name: str) -> Json:
 
 @dataclass(frozen=True, slots=True)
 class HostedExecution:
-    """One parsed response. `codes` are what ran, "" where the server does not say.
+    """One parsed response to a run. `codes` are what ran, "" where the server does not say.
 
     `at` is when it began, in the server's seconds. `text` holds the model's own words without links
     into the container. `ended` says why they end early.
@@ -242,7 +242,7 @@ class OutputCollection:
 
 @dataclass(slots=True)
 class Container:
-    """A container. `used`, and `paid` (until when it is paid), are seconds of our clock.
+    """A container at OpenAI. `used`, and `paid` (until when it is paid), are seconds of our clock.
 
     `put` holds ids and names of files that were uploaded, `made` names and digests of those that
     came from it, `seen` the server's ids of all known files. `ran`: it holds state.
@@ -310,9 +310,7 @@ class ContainerClient:
             return None
         return container
 
-    async def upload_missing(
-        self, container: Container, files: Sequence[InputFile]
-    ) -> Sequence[str]:
+    async def upload_missing(self, container: Container, files: Sequence[InputFile]) -> list[str]:
         """Upload files that the container lacks. Return sentences about missing files.
 
         Raise ModelServerFault.

@@ -22,11 +22,7 @@ from core.tools.code.port import InputFile, RunResult, measure_run
 from core.tools.code.sandbox.barriers import SandboxChoice, choose_sandbox
 from core.tools.code.sandbox.process import Sandbox
 from core.tools.code.sandbox.runtime import RuntimeFolder
-from core.tools.code.sandbox.sandbox import (
-    SandboxFailed,
-    SandboxLimits,
-    explain_start_failure,
-)
+from core.tools.code.sandbox.sandbox import SandboxFailed, SandboxLimits, explain_start_failure
 from core.tools.code.session import KernelSession
 
 log = structlog.get_logger("code")
@@ -284,9 +280,8 @@ class LocalBackend:
         if choice.sandbox is None:
             raise SandboxFailed(choice.words)
         python = await self._environment.python(tell)
-        ran = await self._kernels.run(
-            ctx.memory_id, choice.sandbox, python.path, code, files, ctx.zone
-        )
+        thread, sandbox = ctx.memory_id, choice.sandbox
+        ran = await self._kernels.run(thread, sandbox, python.path, code, files, ctx.zone)
         if not python.lacks or "ModuleNotFoundError" not in ran.error:
             return ran
         note = f"the libraries of the sandbox are not there: {python.lacks}"

@@ -79,7 +79,7 @@ class BrokenFrame(Exception):
 
 
 class FloodedOut(Exception):
-    """The code prints without end."""
+    """The code printed more than `MAX_PRINTED_BYTES`."""
 
 
 class _Frame(BaseModel):

@@ -137,12 +137,9 @@ class CodeSource:
     def __init__(self, backend: CodeBackend, description: str = "") -> None:
         self.runner = CodeRunner(backend)
         self.backend = backend
+        words = description or backend.description
         self._tool = FunctionTool(
-            self._run,
-            name=RUN_PYTHON_TOOL,
-            effect="code",
-            doing=RUNNING_PYTHON,
-            description=description or backend.description,
+            self._run, name=RUN_PYTHON_TOOL, effect="code", doing=RUNNING_PYTHON, description=words
         )
         self._tool.costs = getattr(backend, "costs", None)
 
@@ -168,9 +165,7 @@ class CodeSource:
         ran = run.ran
         failed = bool(ran.error or ran.fault)
         files = run.files if run.code is None or failed else (*run.files, run.code)
-        words = await text.run_off_loop(
-            lambda printed: format_for_model(ran, run.files), ran.printed
-        )
+        words = await text.run_off_loop(lambda _: format_for_model(ran, run.files), ran.printed)
         return Outcome(
             "error" if failed else "ok", words, files=files, sources=notices(ran), usage=ran.usage
         )

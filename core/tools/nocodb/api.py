@@ -154,7 +154,7 @@ def seconds_between_calls(url: str) -> float:
 
 
 class NocoError(RemoteError):
-    """`reason` is NocoDB's own code ("" where it told none).
+    """A failure of NocoDB. `reason` is NocoDB's own code, or "".
 
     NocoDB tells errors as `{"error": CODE, "message": TEXT}`, older parts of it `{"msg": TEXT}`
     (https://nocodb.com/docs/apis/errors, and as 0.301.3 answers). Most things that are missing are
@@ -354,9 +354,8 @@ def parse_record(answer: object) -> NocoRecord:
 def parse_page(answer: object) -> RecordPage:
     """Return the page in {"records": […], "next": address or null}. Raise NocoError."""
     answer = require_object(answer)
-    return RecordPage(
-        tuple(map(parse_record, _object_list(answer, "records"))), has_more=bool(answer.get("next"))
-    )
+    records = tuple(map(parse_record, _object_list(answer, "records")))
+    return RecordPage(records, has_more=bool(answer.get("next")))
 
 
 class TableApi(Protocol):
@@ -479,10 +478,10 @@ class NocoApi:
         bases = []
         for one in _object_list(await self._read("/api/v2/meta/bases"), "list"):
             sources = one.get("sources")
+            listed = sources if isinstance(sources, list) else []
+            databases = [each for each in listed if isinstance(each, Mapping)]
             foreign = frozenset(
-                str(each.get("id"))
-                for each in (sources if isinstance(sources, list) else [])
-                if isinstance(each, Mapping) and not (each.get("is_meta") or each.get("is_local"))
+                str(d.get("id")) for d in databases if not (d.get("is_meta") or d.get("is_local"))
             )
             bases.append(NocoBase(str(one.get("id") or ""), str(one.get("title") or ""), foreign))
         return bases
@@ -508,9 +507,8 @@ class NocoApi:
     async def describe_table(self, at: TableId) -> Json:
         """Return NocoDB's description of a table; `schema.parse_table` parses it. Raise
         NocoError, also if it has no id or no fields, so that no such description is cached."""
-        description = await self._read(
-            f"/api/v3/meta/bases/{_quote_step(at.base)}/tables/{_quote_step(at.table)}"
-        )
+        path = f"/api/v3/meta/bases/{_quote_step(at.base)}/tables/{_quote_step(at.table)}"
+        description = await self._read(path)
         if not isinstance(description.get("fields"), list) or not description.get("id"):
             raise unreadable_answer()
         return description
@@ -591,10 +589,8 @@ class NocoApi:
 
         One missing id fails the whole call. Link fields are written by `write_links`.
         """
-        body = [
-            {"id": row.id, "fields": dict(row.fields)}
-            for row in _require_batch(rows, MAX_ROWS_PER_WRITE)
-        ]
+        batch = _require_batch(rows, MAX_ROWS_PER_WRITE)
+        body = [{"id": row.id, "fields": dict(row.fields)} for row in batch]
         return await self._write_rows("PATCH", at, body, by)
 
     async def delete_rows(self, at: TableId, ids: Sequence[str], *, by: str = "") -> None:
@@ -635,11 +631,9 @@ class NocoApi:
             rows = parse_page(answer).records
         except NocoError:
             rows = ()
-        if len(rows) != len(body):
-            raise WriteUnsure(
-                "NocoDB did not report which rows it saved.", code="nocodb_unreadable"
-            )
-        return rows
+        if len(rows) == len(body):
+            return rows
+        raise WriteUnsure("NocoDB did not report which rows it saved.", code="nocodb_unreadable")
 
     async def _read(self, path: str, query: Mapping[str, str] | None = None) -> Json:
         try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-import json
 import re
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -21,10 +20,10 @@ from typing import Any
 from core.base.errors import ToolError, WriteUnsure
 from core.base.http import HttpClient
 from core.base.i18n import say
-from core.base.tasks import run_together
+from core.base.tasks import BoundedDict, run_together
 from core.base.text import redact, remove_signed_urls
 from core.changes.approval import NO_TABLE_RULES, TableRulesConfig
-from core.domain.changes import MAX_PROPOSAL_ROWS, Draft, Row
+from core.domain.changes import Draft, Row
 from core.domain.ports import Tool
 from core.domain.records import Action, Effect, Health, ToolContext, Viewer
 from core.people.policy import ANY_TABLE
@@ -38,7 +37,7 @@ from core.tools.nocodb.bridge_api import (
     BridgeError,
     BridgeTool,
 )
-from core.tools.nocodb.draft import Cells, DraftBuilder
+from core.tools.nocodb.draft import Cells, DraftBuilder, check_most_rows
 from core.tools.nocodb.driver import MAX_NEWEST_ROWS, RowImage, TableDriver, TableSchema
 from core.tools.nocodb.fieldtypes import FIELD_TYPES, Field, is_same_value, without_empty
 from core.tools.nocodb.schema import UNKNOWN_TABLES, ids_and_titles
@@ -48,6 +47,7 @@ from core.tools.tool import (
     Function,
     FunctionTool,
     compact_json,
+    read_text_argument,
     rows_that_fit,
 )
 
@@ -57,8 +57,6 @@ MAX_PARALLEL_BRIDGE_CALLS = 4
 """Calls under way at the same time."""
 LISTING_TIMEOUT_SECONDS = 3.0
 """Timeout of each call that lists bases or tables to check the names in rules."""
-_MAX_VIEWS = 10_000
-"""Views for which the table is remembered."""
 
 # The bridge puts ids into NocoDB's path as they are, so they must not be able to leave their step.
 BRIDGE_ID_PATTERN = re.compile(r"(?!\.{1,2}$)[^/\\?#%\x00-\x1f\x7f]{1,200}")
@@ -165,9 +163,8 @@ class BridgeDriver(TableDriver):
         return {id: row for id, row in zip(ids, records, strict=True) if row is not None}
 
     def missing_rows_error(self, schema: TableSchema, ids: Sequence[str]) -> ToolError:
-        return ToolError(
-            "Row {ids} not found in this table.", code="not_found", ids=", ".join(ids[:5])
-        )
+        some = ", ".join(ids[:5])
+        return ToolError("Row {ids} not found in this table.", code="not_found", ids=some)
 
     async def fetch_newest(self, schema: TableSchema) -> Mapping[str, RowImage]:
         """Return the last rows in the table's own order, in which new rows come last."""
@@ -224,11 +221,10 @@ class BridgeDriver(TableDriver):
         } or None
 
     async def _fetch_row(self, table: str, id: str) -> RowImage | None:
+        args = {"table_id": table, "record_id": id}
         async with self._gate:
             try:
-                row = await self._api.call_with_retries(
-                    "get_record", {"table_id": table, "record_id": id}
-                )
+                row = await self._api.call_with_retries("get_record", args)
             except BridgeError as error:
                 if error.code == "not_found":
                     return None
@@ -283,7 +279,7 @@ class BridgeTableFilter:
     config: TableRulesConfig
     tables: BridgeDriver
     _titles: dict[str, str] = field(default_factory=dict)
-    _views: dict[str, str] = field(default_factory=dict)
+    _views: BoundedDict[str, str] = field(default_factory=BoundedDict)
     """A view's id → its table's."""
 
     async def check(self, viewer: Viewer, tool: str, args: Mapping[str, Any]) -> None:
@@ -322,8 +318,6 @@ class BridgeTableFilter:
         """Return `result` without hidden tables. Raise ToolError if it is one."""
         if tool == "list_views":
             table = str(args.get("table_id", ""))
-            if len(self._views) >= _MAX_VIEWS:
-                self._views.clear()
             self._views |= {str(view["id"]): table for view in _list_rows(result) if view.get("id")}
         if tool == "get_table" and isinstance(result, dict) and self._is_hidden(viewer, result):
             raise _no_such_table()
@@ -528,11 +522,8 @@ class ExecuteTool(FunctionTool):
 
     def effect_of(self, arguments: str) -> Effect:
         """Return the effect of a call with these JSON arguments."""
-        try:
-            name = json.loads(arguments).get("tool")
-        except (ValueError, AttributeError, RecursionError):
-            return "read"
-        return "write" if isinstance(name, str) and name in BRIDGE_WRITE_TOOLS else "read"
+        name = read_text_argument(arguments, "tool")
+        return "write" if name in BRIDGE_WRITE_TOOLS else "read"
 
     def restrict_to(self, allowed: Collection[Action]) -> Tool | None:
         """Return the tool that a person with these rights may use, or None."""
@@ -572,10 +563,8 @@ def _describe_tools(names: Collection[str] | None) -> str:
     """Return a line for the operator. None means that the bridge does not list its tools."""
     if names is None:
         return say("bridge; it does not list its tools")
-    readable = len(set(names).intersection(BRIDGE_READ_TOOLS))
-    return say(
-        "bridge; {shown} of its {total} tools are read-only", total=len(names), shown=readable
-    )
+    count = len(set(names).intersection(BRIDGE_READ_TOOLS))
+    return say("bridge; {shown} of its {total} tools are read-only", total=len(names), shown=count)
 
 
 def _no_such_table() -> ToolError:
@@ -672,14 +661,7 @@ def _parse_row_data(tool: BridgeTool, value: Any) -> Data:
 def _check_count(tool: BridgeTool, rows: Sequence[Any]) -> None:
     if not rows:
         raise _bad_call(tool, "empty")
-    if len(rows) > MAX_PROPOSAL_ROWS:
-        raise ToolError(
-            "That is {count} rows. One request can have at most {most}.",
-            code="too_many_rows",
-            hint="propose them in parts",
-            count=len(rows),
-            most=MAX_PROPOSAL_ROWS,
-        )
+    check_most_rows(len(rows), hint="propose them in parts")
 
 
 def _check_fields(table: BridgeTable, data: Data) -> None:
@@ -688,9 +670,8 @@ def _check_fields(table: BridgeTable, data: Data) -> None:
     fields = table.fields
     unknown = next((name for name in data if fields and name not in fields), None)
     if unknown is not None:
-        near = difflib.get_close_matches(unknown, fields, 1) or [
-            name for name in fields if name.lower() == unknown.lower()
-        ]
+        alike = [name for name in fields if name.lower() == unknown.lower()]
+        near = difflib.get_close_matches(unknown, fields, 1) or alike
         hint = f"did you mean {near[0]!r}?" if near else ", ".join(sorted(fields)[:30])
         raise ToolError(
             "Field {name!r} not found in this table.",

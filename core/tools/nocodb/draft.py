@@ -86,14 +86,13 @@ class DraftBuilder:
         """Return a draft that updates these rows, and how many rows need no change."""
         titles = {field.title for cells in changes.values() for field, _ in cells}
         snapshots = await self._fetch_existing(schema, list(changes), titles)
+        holds_value = self._driver.holds_value
         writes: list[RowWrite] = []
         unchanged = 0
         for id, cells in changes.items():
             snapshot, of_row = snapshots[id], list[RowWrite]()
             after = {f.title: self._parse_value(f, v, zone) for f, v in cells if not f.is_link}
-            after = {
-                n: v for n, v in after.items() if not self._driver.holds_value(v, snapshot.get(n))
-            }
+            after = {n: v for n, v in after.items() if not holds_value(v, snapshot.get(n))}
             if after:
                 before = {f.title: in_time_zone(f, snapshot.get(f.title), zone)
                           for f, _ in cells if f.title in after}  # fmt: skip
@@ -227,14 +226,16 @@ def check_row_count(count: int) -> None:
     """Raise ToolError for no rows, or for more rows than one proposal may have."""
     if not count:
         raise _bad_call("no row is given")
+    check_most_rows(count, hint="propose a part, and say so")
+
+
+def check_most_rows(count: int, *, hint: str) -> None:
+    """Raise ToolError for more rows than one proposal may have."""
     if count > MAX_PROPOSAL_ROWS:
         raise ToolError(
             "That is {count} rows. One request can have at most {most}.",
-            code="too_many_rows",
-            hint="propose a part, and say so",
-            count=count,
-            most=MAX_PROPOSAL_ROWS,
-        )
+            code="too_many_rows", hint=hint, count=count, most=MAX_PROPOSAL_ROWS,
+        )  # fmt: skip
 
 
 def parse_cells(table: TableDescription, values: Mapping[str, Any]) -> Cells:
@@ -284,10 +285,8 @@ class WriteTools:
              f"table. {_PROPOSES}"),
         )  # fmt: skip
         return [
-            FunctionTool(
-                function, effect="write", doing=_DOING, strict=strict, description=description
-            )
-            for function, strict, description in functions
+            FunctionTool(function, effect="write", doing=_DOING, strict=strict, description=text)
+            for function, strict, text in functions
         ]
 
     async def nocodb_create(self, ctx: ToolContext, table: str, rows: Sequence[Values]) -> Outcome:
@@ -301,9 +300,8 @@ class WriteTools:
         names = (name for row in rows for name in row)
         layout = await self._find_writable_table(ctx.viewer, table, names)
         new = [parse_cells(layout, row) for row in rows]
-        return await ctx.turn.propose(
-            await self._drafts.draft_create(TableSchema.of(layout), new, _zone(ctx))
-        )
+        draft = await self._drafts.draft_create(TableSchema.of(layout), new, _zone(ctx))
+        return await ctx.turn.propose(draft)
 
     async def nocodb_update(
         self,
@@ -329,17 +327,15 @@ class WriteTools:
                     "of a table at once.", code="bad_arguments",
             )  # fmt: skip
         names = [name for change in changes for name in change.fields]
-        layout = await self._find_writable_table(
-            ctx.viewer, table, [*names, *(set or ()), *(f.field for f in filters)]
-        )
+        names += [*(set or ()), *(each.field for each in filters)]
+        layout = await self._find_writable_table(ctx.viewer, table, names)
         if set:
             ids = await self._find_row_ids(ctx, layout, filters, match)
             cells = dict.fromkeys(ids, parse_cells(layout, set))
         else:
             ids = _parse_unique([change.id for change in changes])
-            cells = {
-                id: parse_cells(layout, one.fields) for id, one in zip(ids, changes, strict=True)
-            }
+            rows = [parse_cells(layout, change.fields) for change in changes]
+            cells = dict(zip(ids, rows, strict=True))
         check_row_count(len(cells))
         schema = TableSchema.of(layout)
         draft, unchanged = await self._drafts.draft_update(schema, cells, _zone(ctx))
@@ -406,9 +402,8 @@ class WriteTools:
         check_row_count(len(new) + len(old))
         if both := {*new} & {*old}:
             raise _bad_call(f"row {min(both)} is both in `add` and in `remove`")
-        return await ctx.turn.propose(
-            await self._drafts.draft_link(TableSchema.of(layout), row, field, new, old)
-        )
+        draft = await self._drafts.draft_link(TableSchema.of(layout), row, field, new, old)
+        return await ctx.turn.propose(draft)
 
     async def _find_writable_table(
         self, viewer: Viewer, name: str, fields: Iterable[str]

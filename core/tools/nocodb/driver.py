@@ -73,9 +73,7 @@ class TableSchema:
     @classmethod
     def of(cls, table: TableDescription) -> TableSchema:
         """Return the schema for writes to a described table."""
-        own = {
-            each.title: each for each in table.fields if not each.is_computed and not each.is_link
-        }
+        own = {each.title: each for each in table.fields if not (each.is_computed or each.is_link)}
         links = {each.title: each for each in (*table.links, *table.concealed)}
         key = next((each for each in table.fields if each.type == "ID"), None)
         display = table.display_field
@@ -86,9 +84,7 @@ class TableSchema:
             "fields": {title: _fingerprint(each) for title, each in {**own, **links}.items()},
             "link_fields": sorted(links),
             "hidden_fields": sorted(each.title for each in table.concealed),
-            "system_fields": [
-                each.title for each in table.fields if each.field_type.differs_by_row
-            ],
+            "system_fields": [f.title for f in table.fields if f.field_type.differs_by_row],
             "display_field": display.title if display else "",
             "formats": {each.title: CARD_FORMATS.get(each.type, "") for each in table.fields},
         }
@@ -137,9 +133,8 @@ class TableSchema:
 
 def _fingerprint(field: Field) -> str:
     """Return a hash that changes when the field is replaced or accepts other values."""
-    text = repr(
-        (field.id, field.title, field.type, field.options, field.relation, field.related_id)
-    )
+    relation = field.relation, field.related_id
+    text = repr((field.id, field.title, field.type, field.options, *relation))
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
@@ -166,9 +161,9 @@ class TableDriver(Protocol):
     """As drafts keep it."""
     typed: bool
     recreated: str
-    """What a person should know of rows that would be created again,"""
+    """The note on a change whose undo would create rows again."""
     refilled: str
-    """and of those that were deleted and are."""
+    """The note on a change that creates deleted rows again."""
 
     def batch(self, draft: Draft) -> int:
         """Return how many rows one call writes."""
@@ -287,9 +282,8 @@ class RestDriver(TableDriver):
                 query = PageQuery(field_ids, where, size=len(part))
                 page = await self._api.fetch_page(schema.at, query)
                 records += page.records
-        snapshots = await run_together(
-            *(self._build_image(schema, record, fields) for record in records)
-        )
+        images = (self._build_image(schema, record, fields) for record in records)
+        snapshots = await run_together(*images)
         return {record.id: snapshot for record, snapshot in zip(records, snapshots, strict=True)}
 
     def missing_rows_error(self, schema: TableSchema, ids: Sequence[str]) -> NocoError:
@@ -301,9 +295,8 @@ class RestDriver(TableDriver):
 
     async def fetch_newest(self, schema: TableSchema) -> Mapping[str, RowImage]:
         sort = [SortField(schema.key.id if schema.key else "CreatedAt", "desc")]
-        field_ids = [
-            each.id for each in (*schema.own.values(), *([schema.key] if schema.key else []))
-        ]
+        keys = [schema.key] if schema.key else []
+        field_ids = [each.id for each in (*schema.own.values(), *keys)]
         query = PageQuery(field_ids, sort=sort, size=MAX_NEWEST_ROWS)
         page = await self._api.fetch_page(schema.at, query)
         return {record.id: _stored_values(schema.own.values(), record) for record in page.records}
@@ -337,9 +330,8 @@ class RestDriver(TableDriver):
         return without_empty(before or {})
 
     async def attach(self, schema: TableSchema, id: str, files: Row, by: str) -> None:
-        await self._api.set_attachments(
-            schema.at, id, schema.key.title if schema.key else "Id", files, by=by
-        )
+        key = schema.key.title if schema.key else "Id"
+        await self._api.set_attachments(schema.at, id, key, files, by=by)
 
     async def link(
         self,
@@ -367,7 +359,7 @@ class RestDriver(TableDriver):
             and each.related_id == schema.at.table
             and each.holds_one
         ]
-        names = [*([other.name.title] if other.name else []), *(back.title for back in backs)]
+        names = [each.title for each in (other.name, *backs) if each]
         owned: dict[str, LinkableRow] = {}
         for id, snapshot in (await self.rows(other, ids, names)).items():
             title = str(snapshot.get(other.name.title) or id) if other.name else id

@@ -206,7 +206,7 @@ Operand = str | bool | Decimal | TimeSpan
 
 @dataclass(frozen=True, slots=True)
 class FilterCondition:
-    """One checked condition.
+    """One condition of a filter, checked against the table.
 
     `where` finds every matching row, and more rows if it is not `is_exact`; None finds all rows.
     `matches` says whether NocoDB would consider a cell a match.
@@ -260,9 +260,7 @@ class RowSelection:
                 "That is {count} filters. One call can have at most {most}.",
                 code="bad_filter", count=len(filters), most=MAX_FILTERS,
             )  # fmt: skip
-        conditions = [
-            build_condition(table.field(each.field), each.op, each.value, now) for each in filters
-        ]
+        conditions = (build_condition(table.field(f.field), f.op, f.value, now) for f in filters)
         return cls(table, tuple(conditions), match, is_sent)
 
     @property
@@ -309,10 +307,8 @@ def build_clause(field: str, op: str, *values: str, word: str = "") -> WhereClau
     if not all(marks):
         raise ValueError("a value that no quotes can hold")
     quoted = [f"{mark}{value}{mark}" for mark, value in zip(marks, values, strict=True)]
-    sayable_bare = all(
-        _BARE_VALUE.fullmatch(value) and value.lower() not in _RESERVED for value in values
-    )
-    bare = f"({','.join([*head, *values])})" if sayable_bare else None
+    fits_bare = all(_BARE_VALUE.fullmatch(v) and v.lower() not in _RESERVED for v in values)
+    bare = f"({','.join([*head, *values])})" if fits_bare else None
     return WhereClause(f"({','.join([*head, *quoted])})", bare)
 
 
@@ -583,9 +579,8 @@ def _number_condition(field: Field, op: Op, values: Sequence[object]) -> FilterC
         raise filter_error(f"{field.title} holds numbers; write one as 1234.5")
     operands = [format(each, "f") for each in numbers]
     if op == "between":
-        where = all_of(
-            [build_clause(field.id, "gte", operands[0]), build_clause(field.id, "lte", operands[1])]
-        )
+        least, most = operands
+        where = all_of([build_clause(field.id, "gte", least), build_clause(field.id, "lte", most)])
     else:
         where = build_clause(field.id, op, *operands)
 

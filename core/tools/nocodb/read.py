@@ -65,7 +65,8 @@ Number = Annotated[int, pydantic.Field(ge=1, le=1_000_000)]
 
 @dataclass(frozen=True, slots=True)
 class SelectedRows:
-    """Rows that match. `total` is how many match in all; unless `is_counted`, there are more.
+    """The rows that match a selection. `total` is how many match in all; unless `is_counted`, there
+    are more.
 
     `is_complete`: all rows were read. `read_count` is how many rows were read to find these.
     """
@@ -128,8 +129,7 @@ class RowReader:
         if not selection.is_exact:
             every = await self.fetch_all(selection, wish)
             start = (number - 1) * size
-            page_rows = every.records[start : start + size]
-            return replace(every, records=page_rows)
+            return replace(every, records=every.records[start : start + size])
         page = await self._fetch_page(selection, wish, number, size)
         total = (number - 1) * size + len(page.records)
         if page.has_more or (number > 1 and not page.records):
@@ -141,9 +141,7 @@ class RowReader:
         at, where = selection.table.at, selection.where.v3
         match_count = await self._api.count_rows(at, where)
         numbers = range(1, -(-min(match_count, self.max_rows) // MAX_PAGE_ROWS) + 1)
-        pages = [
-            await self._fetch_page(selection, wish, number, MAX_PAGE_ROWS) for number in numbers
-        ]
+        pages = [await self._fetch_page(selection, wish, n, MAX_PAGE_ROWS) for n in numbers]
         records = [record for page in pages for record in page.records][: self.max_rows]
         fitting = tuple(record for record in records if selection.matches(record))
         is_exact, is_complete = selection.is_exact, match_count <= self.max_rows
@@ -221,7 +219,7 @@ def check_not_withheld(field: Field) -> None:
 
 @dataclass(frozen=True, slots=True)
 class QueryTools:
-    """The methods that become tools; `clock` returns seconds since the epoch."""
+    """The methods that become the tools for rows. `clock` returns seconds since the epoch."""
 
     api: TableApi
     schemas: Schemas
@@ -314,18 +312,16 @@ class QueryTools:
         """
         api, now = self.api, self.current_time(ctx)
         layout = await self.schemas.describe_table(ctx.viewer, table)
-        record = await api.fetch_record(
-            layout.at, str(id), fields=[each.id for each in layout.fields]
-        )
+        field_ids = [each.id for each in layout.fields]
+        record = await api.fetch_record(layout.at, str(id), fields=field_ids)
         check_titles(api, layout, layout.fields, [record])
         # A link cell holds only some of its rows, or their number.
         many = [
             link for link in layout.links if not link.holds_one and record.fields.get(link.title)
         ]
-        links = self.api.fetch_linked_rows
-        linked_rows = await run_together(
-            *(links(layout.at, link.id, record.id) for link in many[:MAX_FOLLOWED_LINKS])
-        )
+        links = api.fetch_linked_rows
+        calls = (links(layout.at, link.id, record.id) for link in many[:MAX_FOLLOWED_LINKS])
+        linked_rows = await run_together(*calls)
         cells = {
             link.title: tuple({"id": each.id, "fields": each.fields} for each in rows)
             for link, rows in zip(many, linked_rows, strict=False)

@@ -68,7 +68,7 @@ class RowsKind(Kind):
 
 
 class CreateRows(RowsKind):
-    """New rows."""
+    """The kind of change that creates rows."""
 
     titles = ("Create a row in {table}", "Create {count} rows in {table}")
     is_repeatable = False
@@ -79,13 +79,13 @@ class CreateRows(RowsKind):
 
 
 class UpdateRows(RowsKind):
-    """New values, links and files of rows."""
+    """The kind of change that writes values, links and files of existing rows."""
 
     titles = ("Change a row in {table}", "Change {count} rows in {table}")
 
 
 class DeleteRows(RowsKind):
-    """Rows that are deleted."""
+    """The kind of change that deletes rows."""
 
     titles = ("Delete a row in {table}", "Delete {count} rows in {table}")
 

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from core.base.tasks import run_together
+from core.base.tasks import BoundedDict, run_together
 from core.base.text import clean_text, find_character_boundary, fold_case, fold_to_letters
 from core.changes.approval import NO_TABLE_RULES, TableRulesConfig
 from core.domain.records import ToolContext, Viewer, add_model_instruction
@@ -175,9 +175,7 @@ def parse_table(
     `by_id` holds the visible tables by id, `foreign` the ids of databases that NocoDB did not
     create. Links to hidden tables, and lookups through them, are not among the fields.
     """
-    fields = [
-        _parse_field(column, by_id) for column in body["fields"] if isinstance(column, Mapping)
-    ]
+    fields = [_parse_field(each, by_id) for each in body["fields"] if isinstance(each, Mapping)]
     concealed = tuple(f for f in fields if f.is_link and f.related_id and f.related_id not in by_id)
     hidden = {each.id for each in concealed}
     usable = [
@@ -203,19 +201,18 @@ class _RawDescription:
     """A table's JSON description, and its parsed forms by visible tables."""
 
     base: NocoBase
-    told: Mapping[str, Any]
-    _seen: dict[Sequence[NamedTable], TableDescription] = field(default_factory=dict)
+    body: Mapping[str, Any]
+    _parsed: BoundedDict[Sequence[NamedTable], TableDescription] = field(
+        default_factory=lambda: BoundedDict(MAX_VISIBLE_SETS)
+    )
 
     def visible_to(self, names: Sequence[NamedTable]) -> TableDescription:
         """Return the table for somebody who may see these tables."""
-        if names not in self._seen:
-            if len(self._seen) >= MAX_VISIBLE_SETS:
-                self._seen.clear()
+        if names not in self._parsed:
             by_id = {each.id: each for each in names}
-            self._seen[names] = parse_table(
-                self.base.id, self.told, by_id, self.base.foreign_sources
-            )
-        return self._seen[names]
+            foreign = self.base.foreign_sources
+            self._parsed[names] = parse_table(self.base.id, self.body, by_id, foreign)
+        return self._parsed[names]
 
 
 class Schemas:
@@ -310,9 +307,8 @@ class Schemas:
         """Return a table as this person may see it. All share the cached description."""
         self._drop_after_drift()
         if named.id not in self._tables:
-            self._tables[named.id] = CachedValue(
-                functools.partial(self._fetch_description, named), self._clock
-            )
+            fetch = functools.partial(self._fetch_description, named)
+            self._tables[named.id] = CachedValue(fetch, self._clock)
         described = await self._tables[named.id].value()
         table = described.visible_to(await self.visible_tables(viewer))
         viewer.note_need("read", named.title, named.id)
@@ -450,10 +446,8 @@ def build_tables_tool(
         if tables:
             names = tables[:MAX_TABLES_PER_CALL]
             descriptions = [await schemas.describe_table(viewer, name) for name in names]
-            outlines = [
-                format_table(each, LONG_OUTLINE_CHARACTERS) for each in dict.fromkeys(descriptions)
-            ]
-            return "\n".join(outlines)
+            unique = dict.fromkeys(descriptions)
+            return "\n".join(format_table(each, LONG_OUTLINE_CHARACTERS) for each in unique)
         visible = await schemas.visible_tables(viewer)
         if not visible:
             return "There are no tables in this base."
@@ -464,12 +458,11 @@ def build_tables_tool(
         listed = "\n".join(f"{format_title(each.title)} [{each.id}]" for each in visible)
         return f"{len(visible)} tables; ask for columns with `tables`.\n{listed}"
 
-    named = [format_title(title) for title in titles[:MAX_OUTLINED_TABLES]]
+    names = [format_title(title) for title in titles[:MAX_OUTLINED_TABLES]]
     if len(titles) > MAX_OUTLINED_TABLES:
-        named.append(f"and {len(titles) - MAX_OUTLINED_TABLES} more")
-    description = _DESCRIPTION.format(
-        what=what, tables=", ".join(named) or _UNKNOWN, writing=writing
-    )
+        names.append(f"and {len(titles) - MAX_OUTLINED_TABLES} more")
+    listing = ", ".join(names) or _UNKNOWN
+    description = _DESCRIPTION.format(what=what, tables=listing, writing=writing)
     return FunctionTool(
         nocodb_tables,
         effect="read", doing="is reading the tables…", description=description.strip(),

@@ -90,7 +90,8 @@ class RequestedFigure:
 
 @dataclass(frozen=True, slots=True)
 class RowSummary:
-    """Figures. `whole` holds those over all rows, `groups` the rows of each group by label."""
+    """The figures over a selection. `whole` holds those over all rows, `groups` the rows of each
+    group by label."""
 
     rows: SelectedRows
     whole: Sequence[Figure]
@@ -209,7 +210,7 @@ async def fetch_figures(
 
 
 class ReadTools(QueryTools):
-    """The methods that become tools: those for rows, and one for figures."""
+    """The methods that become the read tools: those for rows, and one for figures."""
 
     async def nocodb_summarize(
         self,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import structlog
@@ -61,9 +62,7 @@ class TableWriter:
             draft = replace(draft, target={**draft.target, CELL_BY_CELL: True})
         match draft.kind:
             case "create":
-                rows = [
-                    RowWrite(one.write.id, before=one.current or one.write.after) for one in steps
-                ]
+                rows = [RowWrite(s.write.id, before=s.current or s.write.after) for s in steps]
                 return replace(draft, kind="delete", rows=tuple(rows), note=self.driver.recreated)
             case "update":
                 if self.driver.typed:
@@ -76,9 +75,8 @@ class TableWriter:
                     raise ToolError(_NOTHING_TO_UNDO, code="not_undone")
                 return replace(draft, rows=tuple(rows), note="")
             case "delete":
-                images = [
-                    self.driver.restorable_values(draft.target, one.write.before) for one in steps
-                ]
+                restore = partial(self.driver.restorable_values, draft.target)
+                images = [restore(step.write.before) for step in steps]
                 rows = [RowWrite(after=row) for row in images if row is not None]
                 if not any(row.after for row in rows):
                     raise ToolError(_ROWS_UNKNOWN, code="not_undone")
@@ -87,7 +85,8 @@ class TableWriter:
 
 
 class TableBatch:
-    """The `Batch` port. It reads the table's description once, when a call first needs it."""
+    """The `Batch` that writes rows of one table. It reads the table's description once, when a call
+    first needs it."""
 
     def __init__(self, driver: TableDriver, draft: Draft) -> None:
         self._driver = driver
@@ -103,9 +102,8 @@ class TableBatch:
             schema.check_unchanged(draft.target, names)
         if draft.kind == "create":
             if not all(row.id for row in rows):
-                rows = self._find_created(
-                    await self._driver.fetch_newest(schema), rows, schema.links
-                )
+                newest = await self._driver.fetch_newest(schema)
+                rows = self._find_created(newest, rows, schema.links)
             now = await self._driver.rows(schema, [row.id for row in rows if row.id])
             unseen = draft.target.get("hidden_fields", ())
             return [
@@ -136,9 +134,8 @@ class TableBatch:
             case "create":
                 names = {name for row in rows for name in _field_names(row)}
                 schema = schema.without(schema.changed_fields(draft.target, names))
-                new_ids = await self._driver.create(
-                    schema, [row.after or {} for row in rows], draft.asker_key
-                )
+                values = [row.after or {} for row in rows]
+                new_ids = await self._driver.create(schema, values, draft.asker_key)
                 rows = [replace(row, id=id) for row, id in zip(rows, new_ids, strict=True)]
                 for row in rows:
                     try:
@@ -223,9 +220,7 @@ class TableBatch:
             return RowCheck("other", write)
         reads, stands = self._driver.holds_value, self._driver.is_unchanged
         before, after = dict(write.before or {}), dict(write.after or {})
-        cells = {
-            name: _relevant_rows(write, name, now.get(name), schema) for name in {**before, **after}
-        }
+        cells = {n: _relevant_rows(write, n, now.get(n), schema) for n in {**before, **after}}
         missing = tuple(name for name, value in after.items() if not reads(value, cells[name]))
         if not missing:
             return RowCheck("after", write, now)
@@ -263,11 +258,8 @@ class TableBatch:
         if now is None:
             return RowCheck("other", write)
         after = dict(write.after or {})
-        missing = {
-            n: value
-            for n, value in after.items()
-            if not self._driver.holds_value(value, now.get(n))
-        }
+        holds_value = self._driver.holds_value
+        missing = {n: v for n, v in after.items() if not holds_value(v, now.get(n))}
         differs = tuple(
             CONCEALED_LINK if name in unseen else _describe_missing(name, value, now.get(name))
             for name, value in missing.items()
@@ -290,9 +282,7 @@ class TableBatch:
             likes = [
                 id
                 for id, one in newest.items()
-                if all(
-                    self._driver.holds_value(value, one.get(name)) for name, value in own.items()
-                )
+                if all(self._driver.holds_value(v, one.get(n)) for n, v in own.items())
             ]
             if row.id:
                 marked.append(row)

@@ -353,15 +353,13 @@ class SampleApi:
     ) -> Sequence[NocoRecord]:
         def write(state: _Snapshot) -> Sequence[NocoRecord]:
             table = state.table(at)
-            (last,) = state.connection.execute(
-                "SELECT id FROM last_ids WHERE table_id = ?", (table.id,)
-            ).fetchone()
+            query = "SELECT id FROM last_ids WHERE table_id = ?"
+            (last,) = state.connection.execute(query, (table.id,)).fetchone()
             ids = range(last + 1, last + 1 + len(rows))
             for id, cells in zip(ids, rows, strict=True):
                 boxes = {f["title"]: False for f in table.fields if f["type"] == "Checkbox"}
-                row = _StoredRow(
-                    boxes | _stored_cells(table, cells), _format_utc(datetime.now(UTC))
-                )
+                moment = _format_utc(datetime.now(UTC))
+                row = _StoredRow(boxes | _stored_cells(table, cells), moment)
                 state.rows.setdefault(table.id, {})[id] = row
                 _save_row(state.connection, table.id, id, row)
             state.connection.execute(
@@ -474,9 +472,8 @@ class SampleApi:
             self.drift_count += 1
         self._base = base
         state = _Snapshot(connection, self._tables, base)
-        rows = connection.execute(
-            "SELECT table_id, id, created_at, updated_at, cells FROM table_rows"
-        ).fetchall()
+        query = "SELECT table_id, id, created_at, updated_at, cells FROM table_rows"
+        rows = connection.execute(query).fetchall()
         # Parsing all rows at once takes half the time of parsing each.
         parsed = json.loads(f"[{','.join(row[-1] for row in rows)}]")
         for (table, id, created, updated, _), cells in zip(rows, parsed, strict=True):
@@ -493,9 +490,8 @@ class SampleApi:
             rows = content.get(table, ())
             connection.execute("INSERT INTO last_ids VALUES (?, ?)", (table, len(rows)))
             for id, row in enumerate(rows, 1):
-                _save_row(
-                    connection, table, id, _StoredRow(dict(row.cells), _format_utc(row.created_at))
-                )
+                stored_row = _StoredRow(dict(row.cells), _format_utc(row.created_at))
+                _save_row(connection, table, id, stored_row)
 
     def _commit(self, connection: sqlite3.Connection) -> None:
         """Commit. Raise WriteUnsure if that fails, because the rows may be on the disk by then."""

@@ -173,7 +173,8 @@ class StackSpotAccount:
 
 @dataclass(frozen=True, slots=True)
 class StackSpotRequest:
-    """One request. `subject` names its topic in error messages: a realm, a slug or an agent's id.
+    """One request to StackSpot. `subject` names its topic in error messages: a realm, a slug or an
+    agent's id.
 
     `timeout` is in seconds.
     """
@@ -330,7 +331,7 @@ def seconds_before_retry(error: HttpError, attempt: int, kind: Kind) -> float | 
 
 
 class StackSpotApi:
-    """A client of the API. All callers share the connections and the token."""
+    """A client of StackSpot's API. All callers share the connections and the token."""
 
     def __init__(self, account: StackSpotAccount, http: HttpClient, clock: Clock) -> None:
         self._account = account

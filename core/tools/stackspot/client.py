@@ -337,11 +337,9 @@ class StackSpot:
             pause = max(next(pauses), least_pause)
             await self._clock.sleep(min(pause * self._clock.jitter(), seconds))
             least_pause = 0.0
-            patience = min(
-                POLL_TIMEOUT_SECONDS, max(end - self._clock.now(), MIN_POLL_TIMEOUT_SECONDS)
-            )
+            patience = max(end - self._clock.now(), MIN_POLL_TIMEOUT_SECONDS)
             try:
-                status = await self.status(execution, timeout=patience)
+                status = await self.status(execution, timeout=min(POLL_TIMEOUT_SECONDS, patience))
             except StackSpotError as error:
                 misses += 1
                 if not error.passing or misses > MAX_FAILED_POLLS:

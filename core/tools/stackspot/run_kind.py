@@ -28,7 +28,7 @@ _RESULT = (
 
 
 class QuickCommandRun(Kind):
-    """One run of a quick command, with its input as the only row."""
+    """The kind of change that runs a quick command once. The command's input is its only row."""
 
     title = "Run {title}"
     outcomes = _OUTCOMES

@@ -43,11 +43,8 @@ import traceback
 import types
 from collections.abc import Callable, Iterator
 
-KERNEL_MAX_OUTPUT_FILES, KERNEL_MAX_OUTPUT_FILE_BYTES, KERNEL_MAX_OUTPUT_BYTES = (
-    20,
-    8 << 20,
-    32 << 20,
-)
+KERNEL_MAX_OUTPUT_FILES = 20
+KERNEL_MAX_OUTPUT_FILE_BYTES, KERNEL_MAX_OUTPUT_BYTES = 8 << 20, 32 << 20
 """What one run may hand out: files, bytes of one, bytes of all."""
 VALUE_CHARS, ERROR_CHARS = 20_000, 8_000
 CPU_SECONDS = 60
@@ -71,7 +68,7 @@ Stamp = tuple[int, int, int]
 
 
 class Frames:
-    """Writes frames, whole, one after another."""
+    """Writes frames to the pipe to the bot, one line after another."""
 
     def __init__(self, pipe: int, output: int) -> None:
         self._pipe = pipe
@@ -89,7 +86,7 @@ class Frames:
         self._write_all(self._output, f"\0{run}\0".encode())
 
     def restore_output(self) -> None:
-        """stdout and stderr, where user code closed them."""
+        """Open stdout and stderr again, in case user code closed them."""
         for handle in (1, 2):
             self._restore(self._output, handle)
 
@@ -100,14 +97,14 @@ class Frames:
 
 
 class WorkFolder:
-    """The folder that user code works in, and what of it was seen before."""
+    """The folder in which user code works, with a record of the files that were seen before."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self._seen: dict[str, Stamp] = {}
 
     def put(self, name: str, data: bytes) -> bool:
-        """False where it does not fit, or something of the code's own bears its name."""
+        """Write a file. Return False if it does not fit, or if its name is a link or a folder."""
         path = os.path.join(self.path, os.path.basename(name))
         try:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
@@ -124,7 +121,7 @@ class WorkFolder:
         return True
 
     def list_changed(self) -> Iterator[tuple[str, str]]:
-        """Name and path of each regular file that is new or other than before."""
+        """Yield name and path of each regular file that is new or changed since the last call."""
         stamps = {}
         for path in self._walk():
             try:
@@ -149,7 +146,7 @@ class WorkFolder:
 
 
 class OutputSender:
-    """Hands out what one run made, within the caps."""
+    """Sends the files and figures that one run created, within the limits."""
 
     def __init__(self, frames: Frames) -> None:
         self._frames = frames
@@ -187,7 +184,7 @@ class OutputSender:
 
 
 class Interpreter:
-    """One conversation's Python: its variables, and what each run came to."""
+    """Runs the code of one conversation, whose variables it keeps."""
 
     def __init__(self, frames: Frames, work: WorkFolder) -> None:
         self._frames = frames
@@ -202,7 +199,7 @@ class Interpreter:
         vars(self._main)["display"] = _display
 
     def run(self, name: str, code: str, zone: str) -> None:
-        """Ends with the frame "done", whatever the code does."""
+        """Run code and send its results. The last frame is "done", whatever the code does."""
         _allow_cpu()
         signal.signal(signal.SIGINT, self._on_interrupt)
         value, error = self._run_part(name, lambda: self._interpret(code, zone))
@@ -298,7 +295,7 @@ class Interpreter:
 
 
 def _display(*values: object) -> None:
-    """As notebooks have it; models write it from habit."""
+    """Print values. Notebooks have this function, and models write it from habit."""
     for value in values:
         sys.stdout.write(f"{value if isinstance(value, str) else repr(value)}\n")
 
@@ -308,7 +305,7 @@ def _stamp(entry: os.stat_result) -> Stamp:
 
 
 def _replace_surrogates(value: object) -> object:
-    """A text without halves of surrogate pairs, as the names of files may hold them (PEP 383)."""
+    """Replace halves of surrogate pairs, which names of files may contain (PEP 383)."""
     return value.encode(errors="replace").decode() if isinstance(value, str) else value
 
 
@@ -321,7 +318,7 @@ def _stream(handle: int) -> io.TextIOWrapper:
 
 
 def _allow_cpu() -> None:
-    """Past it the kernel ends the process (setrlimit(2), RLIMIT_CPU)."""
+    """Allow the next run its processor time. Linux ends a process that uses more (setrlimit(2))."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     soft = int(used.ru_utime + used.ru_stime) + CPU_SECONDS
@@ -331,7 +328,7 @@ def _allow_cpu() -> None:
 
 
 def _listen(pipe: int, requests: queue.SimpleQueue[Frame | None], running: Interpreter) -> None:
-    """In a thread of its own, so that an interrupt is heard while code runs."""
+    """Queue the bot's requests, and interrupt the code that runs. This needs its own thread."""
     main = threading.main_thread().ident or 0
     with open(pipe, "rb") as lines:
         for line in lines:
@@ -370,7 +367,7 @@ def _prepare_matplotlib() -> None:
 
 
 def _own(handle: int) -> int:
-    """Another number for `handle`, which user code finds at its end (0) or does not close (1)."""
+    """Return a copy of `handle` that user code does not know. It reads an empty stdin (0)."""
     own = os.dup(handle)
     if handle == 0:
         ended, writing = os.pipe()
@@ -388,7 +385,7 @@ def _hide_modules() -> None:
 
 
 def main() -> None:
-    """Until the requests' pipe is closed."""
+    """Answer requests until their pipe is closed."""
     _hide_modules()
     _prepare_matplotlib()
     requests, work = _own(0), WorkFolder(os.getcwd())

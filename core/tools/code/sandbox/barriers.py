@@ -81,19 +81,15 @@ _NAMESPACES = (
 
 
 class Bubblewrap:
-    """Implements Sandbox. `bwrap` is the program's path."""
+    """A `Sandbox` that uses bubblewrap."""
 
     name: Literal["bubblewrap"] = "bubblewrap"
 
-    def __init__(self, runtime: RuntimeFolder, bwrap: str = "bwrap") -> None:
+    def __init__(self, runtime: RuntimeFolder) -> None:
         self._runtime = runtime
-        self._bwrap = bwrap
 
-    async def start(
-        self, kernel: Path, python: Path, limits: SandboxLimits | None = None
-    ) -> RunningProgram:
+    async def start(self, kernel: Path, python: Path, limits: SandboxLimits) -> RunningProgram:
         """Start a program. Raise SandboxFailed."""
-        limits = limits or SandboxLimits()
         with as_sandbox_failure():
             async with contextlib.AsyncExitStack() as tidy:
                 program = await asyncio.to_thread(self._runtime.program, kernel)
@@ -103,7 +99,7 @@ class Bubblewrap:
                 def of(ends: ProgramEnds) -> list[str]:
                     inner = kernel_command_line(python, PROGRAM_FOLDER, ends, limits)
                     files = mount_arguments(program, python, limits)
-                    return [self._bwrap, *_NAMESPACES, *files, "--", *inner]
+                    return ["bwrap", *_NAMESPACES, *files, "--", *inner]
 
                 running = await launch(of, environment={}, folder=Path("/"), user=user)
                 running.tidy = tidy.pop_all().aclose
@@ -138,11 +134,8 @@ def mount_arguments(program: Path, python: Path, limits: SandboxLimits) -> Itera
             yield from ("--ro-bind", str(link), str(link))
     yield from ("--ro-bind-try", str(trees.LOADER), str(trees.LOADER))
     yield from ("--proc", "/proc", "--dev", "/dev")
-    for folder, size in (
-        (MEMORY, SHARED_MEMORY_BYTES),
-        (TEMPORARY, limits.temporary),
-        (WORK, limits.work),
-    ):
+    sizes = {MEMORY: SHARED_MEMORY_BYTES, TEMPORARY: limits.temporary, WORK: limits.work}
+    for folder, size in sizes.items():
         yield from ("--size", str(size), "--tmpfs", folder)
     for tree in own:
         yield from ("--ro-bind", str(tree), str(tree))
@@ -159,18 +152,15 @@ _DEVICES = ["/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"]
 
 
 class Landlock:
-    """Implements Sandbox."""
+    """A `Sandbox` that uses Landlock, for machines without bubblewrap."""
 
     name: Literal["landlock"] = "landlock"
 
     def __init__(self, runtime: RuntimeFolder) -> None:
         self._runtime = runtime
 
-    async def start(
-        self, kernel: Path, python: Path, limits: SandboxLimits | None = None
-    ) -> RunningProgram:
+    async def start(self, kernel: Path, python: Path, limits: SandboxLimits) -> RunningProgram:
         """Start a program. Raise SandboxFailed."""
-        limits = limits or SandboxLimits()
         with as_sandbox_failure():
             async with contextlib.AsyncExitStack() as tidy:
                 program = await asyncio.to_thread(self._runtime.program, kernel)

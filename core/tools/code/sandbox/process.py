@@ -41,7 +41,7 @@ NOT_STARTED_IN_TIME = "it did not start within {seconds:.0f} s"
 
 
 class ProgramEnds(NamedTuple):
-    """File descriptors for the program's side, closed here once it has them."""
+    """The program's ends of its four pipes. The bot closes them once the program has them."""
 
     stdin: int
     output: int
@@ -135,16 +135,8 @@ def kernel_command_line(
         },
         "landlock": landlock,
     }
-    return [
-        str(python),
-        "-I",
-        "-B",
-        "-u",
-        "-c",
-        START_PROGRAM,
-        str(program),
-        json.dumps(configuration),
-    ]
+    options = ("-I", "-B", "-u", "-c")
+    return [str(python), *options, START_PROGRAM, str(program), json.dumps(configuration)]
 
 
 class RunningProgram:
@@ -261,9 +253,7 @@ class Sandbox(Protocol):
     def name(self) -> Literal["bubblewrap", "landlock"]:
         """The name of the sandbox."""
 
-    async def start(
-        self, kernel: Path, python: Path, limits: SandboxLimits | None = None
-    ) -> RunningProgram:
+    async def start(self, kernel: Path, python: Path, limits: SandboxLimits) -> RunningProgram:
         """Start the file `kernel` with the interpreter of the environment that holds `python`.
 
         `python` is `…/bin/python` of a virtual environment; its tree and its base interpreter's
@@ -439,9 +429,9 @@ class DiskMeter:
                     time.sleep(LOOK_PAUSE_SECONDS)
             finally:
                 self._signal(signal.SIGCONT)
-        return self._find_excess(use) or self._find_excess(
-            _DiskUse(self.limits.entries + use.moved)
-        )
+        # Files that still move count as too many.
+        moving = _DiskUse(self.limits.entries + use.moved)
+        return self._find_excess(use) or self._find_excess(moving)
 
     def _find_excess(self, use: _DiskUse) -> str:
         most = self.limits.work + self.limits.temporary

@@ -35,9 +35,7 @@ SYSTEM_FOLDERS = tuple(
     )
 )
 """System folders that kernels can read."""
-SYSTEM_LINKS = tuple(
-    Path(each) for each in ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
-)
+SYSTEM_LINKS = tuple(map(Path, ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")))
 LOADER = Path("/etc/ld.so.cache")
 """Where the loader finds libraries outside its standard folders; it contains only names of
 libraries."""

@@ -69,12 +69,8 @@ def restrict(
     size = 24 if scopes else 16 if network else 8
     attributes = _Ruleset(handled, network, scopes)
     rules = call(CREATE, _address(attributes), size, 0)
-    for paths, rights in (
-        (read, READ),
-        (list, READ_DIR),
-        (own, OWN),
-        (write, READ_FILE | WRITE_FILE),
-    ):
+    groups = ((read, READ), (list, READ_DIR), (own, OWN), (write, READ_FILE | WRITE_FILE))
+    for paths, rights in groups:
         for path in paths:
             _allow(rules, path, rights & handled)
     prctl(PR_SET_NO_NEW_PRIVS, 1)
