@@ -170,7 +170,7 @@ class PythonEnvironment:
         self._clock = clock
         self._base: BasePython | None = None
         self._installation: asyncio.Task[None] | None = None
-        self._tried = -INSTALL_RETRY_SECONDS
+        self._failed_at = -INSTALL_RETRY_SECONDS
         self.lacks = ""
         """Why the libraries are not there, as the last try found."""
 
@@ -182,7 +182,7 @@ class PythonEnvironment:
         """
         with as_sandbox_failure():
             base, whole = await self._base_and_folder()
-            is_due = self._clock() - self._tried >= INSTALL_RETRY_SECONDS
+            is_due = self._clock() - self._failed_at >= INSTALL_RETRY_SECONDS
             if is_due and not _python_in(whole).exists():
                 await tell(SETTING_UP)
                 with suppress(TimeoutError):
@@ -231,7 +231,7 @@ class PythonEnvironment:
             log.info("installed the sandbox libraries", seconds=round(self._clock() - began))
             await asyncio.to_thread(_remove_older, whole)
         except (InstallationFailed, OSError) as error:
-            self._tried = self._clock()
+            self._failed_at = self._clock()
             self.lacks = str(error)
             if isinstance(error, OSError):
                 why = error.strerror or type(error).__name__

@@ -1,8 +1,8 @@
 """Python hosted by OpenAI: a container for each thread, behind the port of code backends.
 
-interpreter = CodeInterpreter(Client(Place(key)))
+interpreter = CodeInterpreter(ModelServerClient(ModelEndpoint(key)))
 executed = await interpreter.execute_code("print(6 * 7)")
-print(executed.text, [file.name for file in executed.ran.made])
+print(executed.text, [file.name for file in executed.ran.output_files])
 await interpreter.close()
 
 One run is one Responses call with the code interpreter, from its request to its last state, also
@@ -292,12 +292,12 @@ class CodeInterpreter:
         outputs = await self._containers.fetch_outputs(container, execution, since=since)
         unsaid = [CODE_UNKNOWN] if "" in execution.codes else []
         broken = [RUN_BROKEN] if execution.broken else []
-        container.used, container.ran = self._containers.now(), True
+        container.used_at, container.holds_state = self._containers.now(), True
         reset_reason, self._reset_reason = self._reset_reason, ""
         ran = RunResult(
             printed=execution.printed,
             error=execution.error,
-            output_files=tuple(outputs.made),
+            output_files=tuple(outputs.files),
             left_out=(*outputs.left_out, *unsaid, *broken),
             reset=bool(reset_reason),
             why_reset=reset_reason,
@@ -319,7 +319,7 @@ class CodeInterpreter:
             self._container = await self._containers.find(self._earlier_id)
             self._reset_reason = self._reset_reason if self._container else CONTAINER_IDLE
             self._earlier_id = ""
-        if self._container and self._containers.now() - self._container.used >= REUSE_SECONDS:
+        if self._container and self._containers.now() - self._container.used_at >= REUSE_SECONDS:
             self._drop_container(CONTAINER_IDLE)
         if self._container is None:
             container = await self._containers.make()
@@ -330,7 +330,7 @@ class CodeInterpreter:
 
     def _drop_container(self, why: str) -> None:
         """Record that the container is gone. The next run reports `why` if state was lost."""
-        if self._earlier_id or (self._container and self._container.ran):
+        if self._earlier_id or (self._container and self._container.holds_state):
             self._reset_reason = why
         self._container, self._earlier_id = None, ""
 

@@ -199,13 +199,13 @@ class OutputCollection:
     """
 
     def __init__(self) -> None:
-        self.made: list[OutputFile] = []
+        self.files: list[OutputFile] = []
         self.left_out: list[str] = []
         self._total = 0
 
     def has_room(self, name: str) -> bool:
         """Return whether another file is allowed; otherwise record that it was left out."""
-        if len(self.made) < MAX_OUTPUT_FILES:
+        if len(self.files) < MAX_OUTPUT_FILES:
             return True
         self.leave_out(name, f"one run gives {MAX_OUTPUT_FILES} files at most")
         return False
@@ -214,20 +214,20 @@ class OutputCollection:
         """Add a file. `data` None means that it is larger than the limit."""
         if data is None or len(data) > MAX_OUTPUT_FILE_BYTES:
             self.leave_out(name, f"a file may have {MAX_OUTPUT_FILE_BYTES >> 20} MiB")
-        elif data in [file.data for file in self.made]:
+        elif data in [file.data for file in self.files]:
             return
         elif self._total + len(data) > MAX_OUTPUT_BYTES:
             self.leave_out(name, f"the files of one run may have {MAX_OUTPUT_BYTES >> 20} MiB")
         else:
             self._total += len(data)
-            self.made.append(OutputFile(name, detect_type(name, data), data))
+            self.files.append(OutputFile(name, detect_type(name, data), data))
 
     def add_picture(self, number: int, url: str) -> None:
         """Add a picture that the answer contains. No address is opened (pydantic-ai issue 2391)."""
         match = _PICTURE.fullmatch(url)
         name = f"figure-{number}.{match[1] if match else 'png'}"
         if match is None:
-            if not any(file.type.startswith("image/") for file in self.made):
+            if not any(file.type.startswith("image/") for file in self.files):
                 self.leave_out(name, "it is only an address")
         elif self.has_room(name):
             try:
@@ -242,25 +242,25 @@ class OutputCollection:
 
 @dataclass(slots=True)
 class Container:
-    """A container at OpenAI. `used`, and `paid` (until when it is paid), are seconds of our clock.
+    """A container at OpenAI. `used_at` and `paid_until` are seconds of Ponte's clock.
 
-    `put` holds ids and names of files that were uploaded, `made` names and digests of those that
-    came from it, `seen` the server's ids of all known files. `ran`: it holds state.
+    `uploads` holds ids and names of files that were uploaded, `output_digests` names and digests of
+    files that the code created, `known_files` the server's ids of all files that were listed.
     """
 
     id: str
-    used: float
-    paid: float = 0.0
-    ran: bool = False
-    put: set[tuple[str, str]] = field(default_factory=set)
-    made: set[tuple[str, bytes]] = field(default_factory=set)
-    seen: set[str] = field(default_factory=set)
+    used_at: float
+    paid_until: float = 0.0
+    holds_state: bool = False
+    uploads: set[tuple[str, str]] = field(default_factory=set)
+    output_digests: set[tuple[str, bytes]] = field(default_factory=set)
+    known_files: set[str] = field(default_factory=set)
 
     def charge_session(self, now: float, price: float = CONTAINER_SESSION_DOLLARS) -> float:
         """Return the US dollars that using it now adds: a new session, if the last one is over."""
-        if now < self.paid:
+        if now < self.paid_until:
             return 0.0
-        self.paid = now + CONTAINER_SESSION_SECONDS
+        self.paid_until = now + CONTAINER_SESSION_SECONDS
         return price
 
 
@@ -289,11 +289,11 @@ class ContainerClient:
             lambda: self._client.post(CONTAINERS_PATH, body)
         )
         log.info("created a container", container_id=str(answer.get("id")))
-        return Container(str(answer["id"]), self.now(), paid=self.now())
+        return Container(str(answer["id"]), self.now(), paid_until=self.now())
 
     def assume_alive(self, id: str) -> Container:
         """Return a container that an earlier process used; it may have expired."""
-        return Container(id, self.now(), self.now() + CONTAINER_SESSION_SECONDS, ran=True)
+        return Container(id, self.now(), self.now() + CONTAINER_SESSION_SECONDS, holds_state=True)
 
     async def find(self, id: str) -> Container | None:
         """Return a container of an earlier process, or None if it is gone. Raise
@@ -317,17 +317,17 @@ class ContainerClient:
         """
         left_out = []
         for file in files:
-            if (file.id, file.name) in container.put:
+            if (file.id, file.name) in container.uploads:
                 continue
             try:
                 data = await file.read()
             except NotFound:
                 left_out.append(f"{file.name!r} is gone and was not put into the work folder")
                 continue
-            if (file.name, await _digest(data)) not in container.made:
+            if (file.name, await _digest(data)) not in container.output_digests:
                 kind = file.type or mimetypes.guess_type(file.name)[0] or "application/octet-stream"
                 await self._client.upload(container.id, file.name, kind, data)
-            container.put.add((file.id, file.name))
+            container.uploads.add((file.id, file.name))
         return left_out
 
     async def fetch_outputs(
@@ -340,7 +340,7 @@ class ContainerClient:
         outputs = OutputCollection()
         new = {id: name for id, name in execution.cited.items() if id}
         try:
-            before = set(container.seen)
+            before = set(container.known_files)
             for file in await self._list_files(container):
                 fresh = str(file["id"]) not in before and int(file.get("created_at") or 0) >= since
                 if fresh and file.get("source") == "assistant":
@@ -364,8 +364,8 @@ class ContainerClient:
                         container_id=container.id,
                     )
                     outputs.leave_out(name, "OpenAI did not hand it out")
-        for output in outputs.made:
-            container.made.add((safe_file_name(output.name), await _digest(output.data)))
+        for output in outputs.files:
+            container.output_digests.add((safe_file_name(output.name), await _digest(output.data)))
         for number, url in enumerate(execution.pictures, 1):
             outputs.add_picture(number, url)
         return outputs
@@ -399,7 +399,7 @@ class ContainerClient:
             if not page.get("has_more") or not files:
                 break
             query["after"] = files[-1]["id"]
-        container.seen.update(str(file["id"]) for file in files)
+        container.known_files.update(str(file["id"]) for file in files)
         return files
 
 

@@ -134,7 +134,7 @@ class PrintedOutput:
 
     def __init__(self, mark: bytes, before: bytes = b"") -> None:
         self._mark = mark
-        self._kept = bytearray()
+        self._output = bytearray()
         self._pending = before
         self.total = 0
         self.rest = b""
@@ -148,20 +148,20 @@ class PrintedOutput:
         self._pending = partial_mark
         data = before[: len(before) - len(partial_mark)]
         self.total += len(data)
-        self._kept += data[: MAX_KEPT_BYTES - len(self._kept)]
+        self._output += data[: MAX_KEPT_BYTES - len(self._output)]
         return bool(mark)
 
     @property
     def text(self) -> str:
         """The kept output so far."""
-        room = MAX_KEPT_BYTES - len(self._kept)
-        output = bytes(self._kept) + self._pending[:room]
+        room = MAX_KEPT_BYTES - len(self._output)
+        output = bytes(self._output) + self._pending[:room]
         return output.decode(errors="replace")
 
     @property
     def discarded_bytes(self) -> int:
         """The number of bytes that were not kept."""
-        return max(0, self.total - len(self._kept))
+        return max(0, self.total - len(self._output))
 
 
 class KernelRun:
@@ -173,7 +173,7 @@ class KernelRun:
     def __init__(self, name: str, printed_before: bytes = b"") -> None:
         self.name = name
         self.printed = PrintedOutput(f"\0{name}\0".encode(), printed_before)
-        self.made: list[OutputFile] = []
+        self.files: list[OutputFile] = []
         self.left_out: list[str] = []
         self.done: Done | None = None
         self._left_out_count = 0
@@ -182,10 +182,10 @@ class KernelRun:
         """Add a frame. Raise BrokenFrame for one that no honest kernel sends now."""
         match came:
             case FileMade(file=name, data=data):
-                total = len(data) + sum(len(file.data) for file in self.made)
-                if len(self.made) >= MAX_OUTPUT_FILES or total > MAX_OUTPUT_BYTES:
+                total = len(data) + sum(len(file.data) for file in self.files)
+                if len(self.files) >= MAX_OUTPUT_FILES or total > MAX_OUTPUT_BYTES:
                     raise BrokenFrame
-                self.made.append(OutputFile(name, detect_type(name, data), data))
+                self.files.append(OutputFile(name, detect_type(name, data), data))
             case LeftOut(left=name, why=why) if (
                 why in _LEFT_OUT_REASONS and self._left_out_count < MAX_LEFT_OUT_FILES
             ):
@@ -216,7 +216,7 @@ class KernelRun:
             printed=self.printed.text,
             value=self.done.value if self.done else "",
             error=self.done.error if self.done else "",
-            output_files=tuple(self.made),
+            output_files=tuple(self.files),
             left_out=tuple(left_out),
             fault=fault,
             is_state_lost=is_state_lost,
@@ -228,7 +228,7 @@ class KernelSession:
 
     def __init__(self, process: RunningProgram) -> None:
         self._process = process
-        self._put: set[tuple[str, str]] = set()
+        self._uploads: set[tuple[str, str]] = set()
         """Ids and names of the files that were sent to the work folder, each once."""
         self._contents: set[tuple[str, bytes]] = set()
         """Names and digests of the files that the code made. They are not sent back."""
@@ -286,7 +286,7 @@ class KernelSession:
         self._early_output = run.printed.rest
         if overran := self._process.overran:
             run.left_out.append(f"the sandbox ended it: {overran}")
-        for file in run.made:
+        for file in run.files:
             name = text.safe_file_name(file.name)
             self._contents.add((name, hashlib.sha256(file.data).digest()))
         return run.build_result(fault or following.result(), is_state_lost=not self.alive)
@@ -316,9 +316,9 @@ class KernelSession:
         """Put missing files into the work folder, then send the code."""
         stdin = self._process.stdin
         for each in files:
-            if (each.id, each.name) in self._put:
+            if (each.id, each.name) in self._uploads:
                 continue
-            self._put.add((each.id, each.name))
+            self._uploads.add((each.id, each.name))
             if each.size > MAX_WORK_FILE_BYTES or self._sent_bytes + each.size > MAX_INPUT_BYTES:
                 run.left_out.append(f"{each.name!r} is too large to be put into the work folder")
                 continue

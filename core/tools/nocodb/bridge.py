@@ -119,12 +119,12 @@ class BridgeDriver(TableDriver):
     ) -> None:
         self._api = api
         self._base_id = base_id
-        self._offered = tool_names
+        self._tool_names = tool_names
         self._gate = asyncio.Semaphore(MAX_PARALLEL_BRIDGE_CALLS)
 
     def batch(self, draft: Draft) -> int:
         """Return 10 if the bridge has the bulk tool, otherwise 1."""
-        bulk = draft.kind == "create" or f"bulk_{draft.kind}_records" in self._offered()
+        bulk = draft.kind == "create" or f"bulk_{draft.kind}_records" in self._tool_names()
         return MAX_ROWS_PER_WRITE if bulk else 1
 
     async def describe(self, target: Mapping[str, Any]) -> TableSchema:
@@ -367,7 +367,7 @@ class BridgeSource:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.api = BridgeApi(url, token, http, pauses=pauses)
-        self._driver = BridgeDriver(self.api, base_id, lambda: self._known)
+        self._driver = BridgeDriver(self.api, base_id, lambda: self._listed_names)
         self.rows = TableWriter(self._driver)
         """What does the writes that were approved."""
         self._drafts = DraftBuilder(self._driver)
@@ -375,9 +375,9 @@ class BridgeSource:
         self._hiding = BridgeTableFilter(config, self._driver)
         self._base_id = base_id
         self._clock = clock
-        self._known: Sequence[str] = ()
+        self._listed_names: Sequence[str] = ()
         """The tools that the bridge has listed."""
-        self._offered: Sequence[str] = _OURS
+        self._tool_names: Sequence[str] = _OURS
         """The tools that the model may call: all of `_OURS` until the bridge has listed its own. A
         call of one that it lacks then fails with the bridge's error."""
         self._until = 0.0
@@ -395,7 +395,7 @@ class BridgeSource:
 
     async def _find_tools(self) -> Sequence[Tool]:
         """Return the tools, and list them anew if the list is old."""
-        tool_names = self._offered
+        tool_names = self._tool_names
         if self._clock() >= self._until:
             # Set before the look, so that no other turn waits for it too.
             self._until = self._clock() + TOOL_LIST_SECONDS / 10
@@ -403,9 +403,9 @@ class BridgeSource:
                 names = await self.api.list_tools()
                 self._until = self._clock() + TOOL_LIST_SECONDS
                 tool_names = tuple(each for each in _OURS if names is None or each in names)
-                self._known = tool_names
-        if self._tool is None or tool_names != self._offered:
-            self._offered = tool_names
+                self._listed_names = tool_names
+        if self._tool is None or tool_names != self._tool_names:
+            self._tool_names = tool_names
             self._tool = self._build_tool(self.nocodb_execute, _OURS)
             self._tool.read_only_tool = self._build_tool(self.nocodb_read, BRIDGE_READ_TOOLS)
         return [self._tool] if tool_names else []
@@ -481,7 +481,7 @@ class BridgeSource:
 
     def _build_tool(self, function: Function, names: Sequence[str]) -> ExecuteTool:
         """Return the tool, with a description of those of `names` that the bridge offers."""
-        usable_names = [each for each in self._offered if each in names]
+        usable_names = [each for each in self._tool_names if each in names]
         writing = ", ".join(each for each in usable_names if each in BRIDGE_WRITE_TOOLS)
         description = _DESCRIPTION.format(
             what="Read, and propose changes of," if writing else "Read",
@@ -501,15 +501,15 @@ class BridgeSource:
         """
         entry = BRIDGE_TOOLS.get(tool)
         if entry is None:
-            near = difflib.get_close_matches(tool, self._offered, 1)
-            hint = f"did you mean {BRIDGE_TOOLS[near[0]]}?" if near else ", ".join(self._offered)
+            near = difflib.get_close_matches(tool, self._tool_names, 1)
+            hint = f"did you mean {BRIDGE_TOOLS[near[0]]}?" if near else ", ".join(self._tool_names)
             raise ToolError(
                 "The bridge has no tool with this name, or it is not allowed here.",
                 code="unknown_tool", hint=hint,
             )  # fmt: skip
         if entry.effect not in ("read", most):
             raise _not_offered("{tool} does more than is allowed through the bridge.", tool=tool)
-        if tool not in self._offered:
+        if tool not in self._tool_names:
             raise _not_offered("This bridge does not have the tool {tool}.", tool=tool)
         return entry
 

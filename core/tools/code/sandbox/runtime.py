@@ -98,7 +98,7 @@ class Users:
     """
 
     first: int = field(default_factory=os.getpid)
-    _taken: set[int] = field(default_factory=set)
+    _busy_uids: set[int] = field(default_factory=set)
 
     def take(self) -> int | None:
         """Reserve a user id. None if Ponte is not root; then the kernel is Ponte's own user."""
@@ -106,14 +106,14 @@ class Users:
             return None
         for turn in range(UID_COUNT):
             number = FIRST_UID + (self.first + turn) % UID_COUNT
-            if number not in self._taken:
-                self._taken.add(number)
+            if number not in self._busy_uids:
+                self._busy_uids.add(number)
                 return number
         raise SandboxFailed(NO_FREE_UID)
 
     def give_back(self, number: int | None) -> None:
         """Release a user id."""
-        self._taken.discard(number or 0)
+        self._busy_uids.discard(number or 0)
 
 
 USERS = Users()
