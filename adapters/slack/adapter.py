@@ -27,7 +27,13 @@ from adapters.slack.events import Payload, Source, author_home, is_direct
 from adapters.slack.files import SlackFiles
 from adapters.slack.intake import SlackIntake, SlackLocations, ThreadParticipants
 from adapters.slack.interactions import SlackHandlers
-from adapters.slack.people import SlackPeople, channel_name, direct_channel, find_member, is_member
+from adapters.slack.people import (
+    SlackPeople,
+    check_membership,
+    find_channel_name,
+    is_member,
+    open_direct_channel,
+)
 from adapters.slack.posts import PostLookup
 from adapters.slack.presence import SlackSigns, Workspace
 from adapters.slack.setup import EVENTS_MARK, MEMBER_EVENTS, ONLY_MENTIONS, socket_url
@@ -268,7 +274,7 @@ class SlackAdapter:
         """Return whether a person can post in a channel, as its members do; None if Slack does not
         tell."""
         try:
-            return await find_member(self.workspace.api, address.channel, person.id)
+            return await check_membership(self.workspace.api, address.channel, person.id)
         except SlackRefused as refused:
             return False if refused.error in NOT_A_MEMBER else None
         except FAILURES:
@@ -288,13 +294,17 @@ class SlackAdapter:
         source, channel = Source.read(to.source), to.address.channel
         lookup = PostLookup(self.workspace, channel, source.thread, source.ts, to.turn)
         until = f"{float(source.ts) + _CLOCK_DIFFERENCE_SECONDS + _POSTED_WITHIN_SECONDS:.6f}"
-        found = await lookup.find_by_key(key, until)
-        return f"{channel}:{found}" if found else None
+        ts = await lookup.find_by_key(key, until)
+        return f"{channel}:{ts}" if ts else None
 
     async def title(self, address: Address) -> str:
         """Return the name of a channel, as in `#general`; "" for a direct message, or if Slack does
         not tell."""
-        return await channel_name(self.workspace.api, address.channel) if address.is_shared else ""
+        return (
+            await find_channel_name(self.workspace.api, address.channel)
+            if address.is_shared
+            else ""
+        )
 
     async def direct(self, person: Person) -> tuple[ReplyTo, str]:
         """Return where to post into a direct message with a person, and their locale ("" if
@@ -303,7 +313,7 @@ class SlackAdapter:
         Raises SettingsError, Undeliverable, and the errors of `SlackApi.call`.
         """
         await self.workspace.identify()
-        channel = await direct_channel(self.workspace.api, person.id)
+        channel = await open_direct_channel(self.workspace.api, person.id)
         where = Address("slack", channel, self.workspace.team)
         profiles = await self.workspace.directory.profiles([person.id])
         return self.into(where, person), profiles[person.id].locale
@@ -372,7 +382,17 @@ class SlackAdapter:
         only this event, and its author is told."""
         event = body.get("event") or {}
         try:
-            await self._handle_event(body, event)
+            if event.get("type") == "app_home_opened":
+                if event.get("tab") == "home":
+                    self._tasks.start(self._show_home(body, event))
+            elif event.get("type") in MEMBER_EVENTS:
+                if self._home is not None:  # `ponte doctor` reads there that these events arrive
+                    mark, self._home = self._home / EVENTS_MARK, None
+                    with suppress(OSError):
+                        await asyncio.to_thread(mark.touch, mode=0o600)
+                await self.workspace.directory.take_event(event.get("user"))
+            else:
+                await self._intake.take(body)
         except NotStored:
             raise
         except Exception as error:
@@ -407,21 +427,6 @@ class SlackAdapter:
         except Exception as error:
             log.info("could not report a failed event", error=type(error).__name__)
 
-    async def _handle_event(self, body: Payload, event: Payload) -> None:
-        """Handle one event. Raises NotStored if it could not be stored."""
-        if event.get("type") == "app_home_opened":
-            if event.get("tab") == "home":
-                self._tasks.start(self._show_home(body, event))
-            return
-        if event.get("type") in MEMBER_EVENTS:
-            if self._home is not None:  # `ponte doctor` reads there that these events arrive
-                mark, self._home = self._home / EVENTS_MARK, None
-                with suppress(OSError):
-                    await asyncio.to_thread(mark.touch, mode=0o600)
-            await self.workspace.directory.take_event(event.get("user"))
-            return
-        await self._intake.take(body)
-
     async def _show_home(self, body: Payload, event: Payload) -> None:
         """Publish the App Home tab for a person who opened it."""
         user, team = str(event["user"]), self.workspace.team
@@ -429,8 +434,8 @@ class SlackAdapter:
         person = Person("slack", user, author_home(team, body, event), profile.name)
         where = Address("slack", str(event.get("channel", "")), team)
         with use_locale(profile.locale):
-            shown = await render.home_view(self._board, self._people.policy, person, where)
+            view = await render.home_view(self._board, self._people.policy, person, where)
         try:
-            await self.workspace.api.call("views.publish", user_id=user, view=shown)
+            await self.workspace.api.call("views.publish", user_id=user, view=view)
         except FAILURES as error:
             log.warning("could not update the Home tab", error=str(error))

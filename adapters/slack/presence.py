@@ -23,7 +23,7 @@ from adapters.slack.client import (
 )
 from adapters.slack.events import Source
 from adapters.slack.people import SlackPeople
-from adapters.slack.render import ANSWER_PART_BYTES, Json, mentioned_ids, readable
+from adapters.slack.render import ANSWER_PART_BYTES, Json, mentioned_ids, to_readable
 from core.base.errors import PlatformBusy
 from core.base.i18n import say
 from core.base.retry import retry, wait_after_each
@@ -67,12 +67,12 @@ class Workspace:
 
     def known_names(self, text: str) -> dict[str, str]:
         """Return the known names of the people that a text from Slack mentions, by their ids."""
-        known = self.directory.cached_member
-        return {id: name for id in mentioned_ids(text) if (name := known(id).name)}
+        names = {id: self.directory.cached_member(id).name for id in mentioned_ids(text)}
+        return {id: name for id, name in names.items() if name}
 
     def readable(self, text: str) -> str:
         """Return a text from Slack with names in place of ids, as far as they are known."""
-        return readable(text, self.known_names(text) | {self.user: "Ponte"}, self.user)
+        return to_readable(text, self.known_names(text) | {self.user: "Ponte"}, self.user)
 
 
 NOTICE_AFTER_SECONDS = 1.0

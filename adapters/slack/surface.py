@@ -16,8 +16,8 @@ from adapters.slack.posts import (
     SlackPosts,
     SlackStream,
     StoppedByUser,
-    card_in_place,
     post_metadata,
+    replace_card_in_post,
     stop_stream,
 )
 from adapters.slack.presence import Presence, SlackSigns, Workspace
@@ -26,12 +26,12 @@ from adapters.slack.render import (
     STREAM_BYTES,
     Json,
     Rotation,
-    all_blocks,
-    content,
-    markdown,
-    parts,
+    cards_blocks,
+    escaped_size,
+    message_content,
+    safe_markdown,
     settled_length,
-    size,
+    split_answer,
 )
 from adapters.slack.row_blocks import without_tables
 from core.base import errors
@@ -79,7 +79,7 @@ class SlackSurface:
         self._source = Source.read(to.source)
         self._thread = self._source.thread
         self._presence = Presence(workspace, signs, to, resumed)
-        self._rotation = Rotation(lambda text: parts(text, workspace.part))
+        self._rotation = Rotation(lambda text: split_answer(text, workspace.part))
         self._lookup = PostLookup(workspace, self._channel, self._thread, self._source.ts, to.turn)
         self._posts = SlackPosts(self._lookup)
         self._stream: SlackStream | None = None
@@ -172,12 +172,12 @@ class SlackSurface:
         A streamed post that was never stopped has no key and is found too.
         """
         if number == FILES_NUMBER:
-            found = await self._lookup.with_files()
+            ts = await self._lookup.with_files()
         else:
-            found = await self._lookup.find_by_key(key)
-            if found is None and self._may_stream():
-                found = await self._lookup.find_without_key(key)
-        return self._id(found) if found else None
+            ts = await self._lookup.find_by_key(key)
+            if ts is None and self._may_stream():
+                ts = await self._lookup.find_without_key(key)
+        return self._id(ts) if ts else None
 
     async def upload(self, key: str, files: Sequence[File]) -> str:
         """Upload an answer's files in one post, and return its id."""
@@ -196,10 +196,10 @@ class SlackSurface:
         if part.is_private or (part.is_final and self._source.kind == "quiet"):
             thread = self._thread if self._thread != self._source.ts else ""
             refusal = errors.is_refusal(answer.code if answer else "")
-            shown = await self._posts.post_privately(
+            ts = await self._posts.post_privately(
                 self._to.asker.id, thread, self._content(part), part.text, refusal=refusal
             )
-            return PRIVATE_PREFIX + shown
+            return PRIVATE_PREFIX + ts
         if answer is not None and self._source.kind == "card" and await self._in_place(answer):
             return f"{PRIVATE_PREFIX}card"
         if part.is_growing and (started := await self._start_stream(key, part.text)):
@@ -221,13 +221,13 @@ class SlackSurface:
         shows its own."""
         stops = part.is_growing and not self._presence.native_stop
         cards = part.answer.cards if part.answer else ()
-        return content(part.text, cards, stops)
+        return message_content(part.text, cards, stops)
 
     async def _start_stream(self, key: str, part: str) -> str | None:
         """Start a stream, and return the id of its post. Return None if an ordinary post must be
         made instead."""
-        text = markdown(part[: settled_length(part)])
-        if not text.strip() or not await self._claimed_stream():
+        text = safe_markdown(part[: settled_length(part)])
+        if not text.strip() or not await self._claim_stream():
             return None
         try:
             self._stream = await SlackStream.start(
@@ -247,7 +247,7 @@ class SlackSurface:
         self._keyless[id] = key
         return id
 
-    async def _claimed_stream(self) -> bool:
+    async def _claim_stream(self) -> bool:
         """Return whether the calls of a stream are reserved. `seconds_until_growth` reserves those
         of the first stream; each further stream reserves its own here."""
         if "chat.startStream" in self._claims:
@@ -268,11 +268,11 @@ class SlackSurface:
             if part.is_growing and not self._rotation.ends(part.text):
                 return await self._append(stream, part.text)
             self._stream = None
-            answer, text = part.answer, markdown(part.text)
-            room = STREAM_BYTES - size(text)
-            cards = without_tables(all_blocks(answer.cards, room)) if answer else []
+            answer, text = part.answer, safe_markdown(part.text)
+            room = STREAM_BYTES - escaped_size(text)
+            cards = without_tables(cards_blocks(answer.cards, room)) if answer else []
             if answer and answer.cards and room < _BYTES_FOR_CARDS:
-                await self._stop_stream(stream, stream.sent, [], goes_on=False)
+                await self._stop_stream(stream, stream.sent_text, [], goes_on=False)
                 return False
             return await self._stop_stream(stream, text, cards, answer is None)
         except StoppedByUser:
@@ -283,12 +283,12 @@ class SlackSurface:
     async def _append(self, stream: SlackStream, part: str) -> bool:
         """Add the settled text to the stream. Return False if the stream can no longer show it; the
         stream is then closed."""
-        text = markdown(part[: settled_length(part)])
+        text = safe_markdown(part[: settled_length(part)])
         spare = await self._api.limiter.spare("chat.appendStream")
         if not spare or await stream.append(text):
             return True
         self._stream = None
-        await self._stop_stream(stream, stream.sent, [], goes_on=True)
+        await self._stop_stream(stream, stream.sent_text, [], goes_on=True)
         return False
 
     async def _stop_stream(
@@ -348,22 +348,24 @@ class SlackSurface:
         """Replace the decided cards in the post that holds them. Return False if they are not
         there."""
         place = self._channel, self._source.ts, self._thread
-        done = [await card_in_place(self._workspace, *place, c) for c in answer.cards]
-        return any(done)
+        replacements = [
+            await replace_card_in_post(self._workspace, *place, c) for c in answer.cards
+        ]
+        return any(replacements)
 
-    async def _through_hook(self, refused: SlackRefused, part: AnswerPart) -> str:
+    async def _through_hook(self, refusal: SlackRefused, part: AnswerPart) -> str:
         """Post a part of the final answer to the command's `response_url` if the bot is not a
         member of the channel. Raises PostRemoved or Undeliverable if that is impossible."""
         to = self._to
         alive = to.token and time.time() < to.token_expires_at
-        if refused.error not in NOT_A_MEMBER or not alive:
-            raise _as_delivery_error(refused) from refused
+        if refusal.error not in NOT_A_MEMBER or not alive:
+            raise _as_delivery_error(refusal) from refusal
         if not part.is_final:
-            raise Undeliverable(reason=refused.error) from refused
+            raise Undeliverable(reason=refusal.error) from refusal
         kind = "ephemeral" if part.is_private else "in_channel"
         body = self._content(part)
         if not await self._posts.respond(to.token, kind, body, part.text):
-            raise Undeliverable(reason="response_url is used up") from refused
+            raise Undeliverable(reason="response_url is used up") from refusal
         return f"{PRIVATE_PREFIX}hook"
 
     async def _close_stream(self) -> None:
@@ -373,7 +375,7 @@ class SlackSurface:
         if stream is None:
             return
         try:
-            await self._stop_stream(stream, stream.sent, [], goes_on=True)
+            await self._stop_stream(stream, stream.sent_text, [], goes_on=True)
         except StoppedByUser:
             await self._stop_turn(stream.ts)
 
@@ -391,8 +393,8 @@ def _ts(post: str) -> str:
     return post.rpartition(":")[2]
 
 
-def _as_delivery_error(refused: SlackRefused) -> Exception:
+def _as_delivery_error(refusal: SlackRefused) -> Exception:
     """Return PostRemoved for a deleted post, and Undeliverable for any other refusal."""
-    if refused.error in GONE:
+    if refusal.error in GONE:
         return PostRemoved()
-    return Undeliverable(reason=refused.error)
+    return Undeliverable(reason=refusal.error)

@@ -10,7 +10,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from adapters.discord.render import pages
-from adapters.slack.render import content, markdown, parts, plainly, settled_length
+from adapters.slack.render import (
+    message_content,
+    plain_message,
+    safe_markdown,
+    settled_length,
+    split_answer,
+)
 from adapters.web.page.render import render
 from core.base.markdown import GrowingMarkdown, Trust, defang, find_addresses
 from core.base.text import clean_text, split_text
@@ -90,8 +96,8 @@ async def find_links(text: str) -> list[str]:
     said = TRUST.split_sanitized(text, lambda whole: (whole,))[0]
     found = [("page", link) for link in linkers.page(await render(said))]
     found += [("piece", link) for link in linkers.piece(said)]
-    for part in TRUST.split_sanitized(text, lambda whole: parts(whole))[1]:
-        for body in (content(part), plainly(part)):
+    for part in TRUST.split_sanitized(text, lambda whole: split_answer(whole))[1]:
+        for body in (message_content(part), plain_message(part)):
             found += [("slack", link) for link in linkers.slack_post(body["text"], body["blocks"])]
     for part in TRUST.split_sanitized(text, lambda whole: pages(whole).parts)[1]:
         found += [("discord", link) for link in linkers.discord(part)]
@@ -148,10 +154,10 @@ def _find_links_while_it_grows(shape: str) -> list[str]:
         if shown == before:
             continue  # it has been checked
         before = shown
-        (*_, part) = TRUST.split_sanitized(shown, lambda whole: parts(whole))[1] or ("",)
+        (*_, part) = TRUST.split_sanitized(shown, lambda whole: split_answer(whole))[1] or ("",)
         links += [
             *linkers.piece(shown),
-            *linkers.slack(markdown(part[: settled_length(part)])),
+            *linkers.slack(safe_markdown(part[: settled_length(part)])),
         ]
         for part in TRUST.split_sanitized(shown, lambda whole: pages(whole).parts)[1]:
             links += linkers.discord(part)

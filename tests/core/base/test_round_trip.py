@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.discord.render import pages, render
-from adapters.slack.render import markdown
+from adapters.slack.render import safe_markdown
 from adapters.terminal.screen import render_markdown
 from adapters.web.page.render import to_html
 
@@ -114,7 +114,7 @@ def test_slack_gets_the_markdown_itself_and_nothing_invisible_in_code(
     document: tuple[str, list[str]],
 ) -> None:
     text, _ = document
-    posted = markdown(text)
+    posted = safe_markdown(text)
     assert posted.replace(JOINER, "") == text
     for piece in re.findall(r"^(`{3,}|~{3})[^\n]*\n(.*?)^\1$|`[^`\n|]+`", posted, re.M | re.S):
         assert JOINER not in "".join(piece), text
@@ -155,7 +155,7 @@ def test_what_only_discord_reads_as_markup_is_shown(text: str, posted: str) -> N
     "``@here ` x``",
 ])  # fmt: skip
 def test_code_arrives_on_slack_as_it_was_written(text: str) -> None:
-    assert markdown(text) == text
+    assert safe_markdown(text) == text
 
 
 @pytest.mark.parametrize("text", [
@@ -165,6 +165,6 @@ def test_code_arrives_on_slack_as_it_was_written(text: str) -> None:
     "``` a`b\n@here",
 ])  # fmt: skip
 def test_outside_code_nobody_is_notified_on_slack(text: str) -> None:
-    posted = markdown(text)
+    posted = safe_markdown(text)
     for mark in ("<!", "<@", "@channel", "@here"):
         assert mark not in posted
