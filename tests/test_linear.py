@@ -134,10 +134,10 @@ FUNCTIONS: dict[str, Work] = {
     "slack: mentioned": slack.mentioned_ids,
     "slack: readable": lambda said: slack.to_readable(said, {"U2": "Ana"}, "U1"),
     "slack: fit": lambda said: slack.cut_unescaped(said, 500),
-    "discord: pages": lambda said: discord.pages(said),
-    "discord: render": discord.render,
-    "discord: inert": discord.inert,
-    "discord: columns": discord.columns_of,
+    "discord: pages": lambda said: discord.paginate(said),
+    "discord: render": discord.to_discord,
+    "discord: inert": discord.disable_markup,
+    "discord: columns": discord.count_columns,
     "discord: emoji": lambda said: discord_events._EMOJI.sub("", said),
     "web: html": to_html.__wrapped__,
     "terminal: files": _WORD.findall,
@@ -254,4 +254,4 @@ def test_longer_text_and_too_many_brackets_are_shown_plain() -> None:
     assert is_too_complex("-\n" * MAX_LINES)
     long = "**a** " * MAX_MARKDOWN_CHARACTERS
     assert to_html(long) == f'<pre tabindex="0" dir="auto">{long}</pre>'
-    assert discord.render(long).text == long
+    assert discord.to_discord(long).text == long

@@ -285,7 +285,7 @@ class RateLimit:
         """Let no call leave before `until`, the time that Slack gave in Retry-After."""
         self.due = max(self.due, until + (self.burst - 1) * self.interval)
 
-    def spare(self, now: float) -> bool:
+    def has_spare(self, now: float) -> bool:
         """Return whether at least half of the burst is free, which is enough for an optional
         call."""
         return self.due - now <= self.burst * self.interval / 2
@@ -356,16 +356,18 @@ class RateLimiter:
             [line], lambda lines, now: lines[0].hold(now + seconds), lambda _: False
         )
 
-    async def spare(self, method: str) -> bool:
+    async def has_spare(self, method: str) -> bool:
         """Return whether an optional call of this method may be made. It takes no place."""
-        return await self._on_lines([method], lambda lines, now: lines[0].spare(now), _is_refused)
+        return await self._on_lines(
+            [method], lambda lines, now: lines[0].has_spare(now), _is_refused
+        )
 
     async def claim(self, *methods: str) -> bool:
         """Take one place for each method, for calls that follow later. Return False and take none
         unless every method has places to spare."""
 
         def take(lines: Sequence[RateLimit], now: float) -> bool:
-            if not all(line.spare(now) for line in lines):
+            if not all(line.has_spare(now) for line in lines):
                 return False
             for line in lines:
                 line.take(now)

@@ -222,8 +222,8 @@ async def retry_until_answered(ask: Callable[[], Awaitable[T]]) -> T:
 
     def wait(error: Exception, failed: int) -> float:
         seconds = SLACK_CONNECT_BACKOFF.seconds_after(failed)
-        tell = log.warning if failed == 1 else log.debug  # later failures show in `status`
-        tell("slack does not answer", why=str(error), wait=seconds)
+        write = log.warning if failed == 1 else log.debug  # later failures show in `status`
+        write("could not reach Slack; retrying", error=str(error), delay_seconds=seconds)
         return seconds
 
     return await retry(ask, (InDoubt, PlatformBusy), wait)

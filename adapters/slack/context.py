@@ -16,7 +16,7 @@ from adapters.slack.render import Json, mentioned_ids, to_readable
 from core.base.errors import NotFound, PlatformBusy, SettingsError
 from core.base.i18n import say
 from core.base.tasks import run_together
-from core.chat import incoming as participants
+from core.chat import incoming
 from core.chat.incoming import ConfiguredPlaces
 from core.domain.messages import Attachment, Message, Quote, turn_id
 from core.domain.records import PlatformMember
@@ -58,7 +58,7 @@ class SlackContext:
     """Loads the context of a message at the start of its turn, with all lookups at once.
 
     Names, languages and time zones are optional, so the turn hardly waits for them. Referenced
-    messages and their files get up to `participants.CONTEXT_SECONDS`. The answer mentions what
+    messages and their files get up to `incoming.CONTEXT_SECONDS`. The answer mentions what
     could not be read.
     """
 
@@ -103,14 +103,14 @@ class SlackContext:
             return ReadMessages()
         channel, thread = where.channel, source.thread or reference
         try:
-            async with asyncio.timeout(participants.CONTEXT_SECONDS):
-                seconds = participants.CONTEXT_SECONDS
+            async with asyncio.timeout(incoming.CONTEXT_SECONDS):
+                seconds = incoming.CONTEXT_SECONDS
                 pages = history(self.workspace.api, channel, thread, "0", seconds)
                 posts = [post async for post in pages]
         except PlatformBusy:
             return ReadMessages(reference=reference, failure=_LIMITED)
         except (SlackRefused, InDoubt, TimeoutError):
-            failure = _ONLY_TEXT if reference else participants.THREAD_UNREAD
+            failure = _ONLY_TEXT if reference else incoming.THREAD_UNREAD
             return ReadMessages(reference=reference, failure=failure)
         before = [post for post in posts if str(post["ts"]) < source.ts or post["ts"] == reference]
         if not is_reply:
@@ -154,10 +154,10 @@ class SlackContext:
         notes = [say(earlier.failure, locale)] if earlier.failure else []
         if earlier.failure and not earlier.reference:
             quotes = [Quote("Slack", HISTORY_UNREAD, is_note=True)]
-        if len(files) > participants.MAX_CONTEXT_FILES:
-            notes.append(say(_MORE_FILES, locale, count=participants.MAX_CONTEXT_FILES))
+        if len(files) > incoming.MAX_CONTEXT_FILES:
+            notes.append(say(_MORE_FILES, locale, count=incoming.MAX_CONTEXT_FILES))
         own_ids = {_file_id(file) for file in message.attachments}
-        newest = files[-participants.MAX_CONTEXT_FILES :]
+        newest = files[-incoming.MAX_CONTEXT_FILES :]
         more = [file for file in newest if _file_id(file) not in own_ids]
         complete = replace(
             message,
@@ -185,7 +185,7 @@ class SlackContext:
             post
             for post in self._since(posts, shared)
             if f"<@{bot}" not in str(post.get("text", "")) and post["ts"] not in earlier.known_ts
-        ][-participants.MAX_EARLIER_MESSAGES :]
+        ][-incoming.MAX_EARLIER_MESSAGES :]
         if earlier.reference:
             new_posts = [
                 post for post in posts if post in new_posts or post["ts"] == earlier.reference
@@ -209,7 +209,7 @@ class SlackContext:
         words = to_readable("\n".join(filter(None, lines)), names, self.workspace.user)
         return Quote(
             name,
-            words[: ROOT_CHARACTERS if is_reference else participants.EARLIER_MESSAGE_CHARACTERS],
+            words[: ROOT_CHARACTERS if is_reference else incoming.EARLIER_MESSAGE_CHARACTERS],
             is_replied_to=is_reference,
         )
 

@@ -221,12 +221,12 @@ def parse_message(
     channel, ts = str(event.get("channel", "")), str(event.get("ts", ""))
     thread = str(event.get("thread_ts") or "")
     shared = forwarded_messages(event)
-    there = [file for _, _, attachment in shared for file in files_of(attachment)]
+    forwarded_files = [file for _, _, attachment in shared for file in files_of(attachment)]
     direct = is_direct(channel, event)
     return ParsedMessage(
         team=ours, channel=channel, ts=ts, user=user, text=author_text(event),
         thread=thread if thread != ts else "", parent=str(event.get("parent_user_id") or ""),
-        direct=direct, files=(*files_of(event), *there),
+        direct=direct, files=(*files_of(event), *forwarded_files),
         edited=float((event.get("edited") or {}).get("ts") or 0.0),
         home=author_home(ours, body, event), robot=bool(event.get("bot_id")),
         shared=(*((who, words) for who, words, _ in shared),

@@ -13,17 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
+from adapters.slack import events
 from adapters.slack.client import FAILURES, history
-from adapters.slack.events import (
-    ParsedMessage,
-    Payload,
-    author_home,
-    event_key,
-    is_direct,
-    parse_message,
-    stop_message,
-    to_message,
-)
+from adapters.slack.events import ParsedMessage, Payload
 from adapters.slack.presence import SlackSigns, Workspace
 from adapters.slack.render import Json, find_mentions, mentioned_ids
 from core.base import text
@@ -58,7 +50,7 @@ class ThreadParticipants:
         self._workspace = workspace
         self._threads = threads
         self._tasks = tasks
-        self._known: BoundedDict[str, Participants] = BoundedDict()
+        self._participants: BoundedDict[str, Participants] = BoundedDict()
         self._others: BoundedDict[str, bool] = BoundedDict()
         """For threads without a turn of ours: whether the first message addressed others."""
 
@@ -75,23 +67,23 @@ class ThreadParticipants:
             return ours
         if not message.thread:
             self._others[conversation] = not ours
-            if ours and conversation not in self._known:  # Slack may report it twice
-                self._known[conversation] = Participants([message.user])
+            if ours and conversation not in self._participants:  # Slack may report it twice
+                self._participants[conversation] = Participants([message.user])
             return ours
         if mentions:
             self._others[conversation] = False
         if ours and not mentions and await self._to_others(message, conversation):
             return False
         if not ours:
-            self._known.pop(conversation, None)  # the next turn reads the thread again
-        elif there := self._known.get(conversation):
-            there.join(message.user)
+            self._participants.pop(conversation, None)  # the next turn reads the thread again
+        elif participants := self._participants.get(conversation):
+            participants.join(message.user)
         return ours
 
     async def _to_others(self, message: ParsedMessage, conversation: str) -> bool:
         """Return whether the thread's first message addressed others; False if Slack does not
         answer in time."""
-        if conversation in self._known or await self._threads.get(conversation) is not None:
+        if conversation in self._participants or await self._threads.get(conversation) is not None:
             return False
         if conversation not in self._others:
             try:
@@ -110,11 +102,13 @@ class ThreadParticipants:
 
     async def is_follow_up(self, message: ParsedMessage, conversation: str) -> bool:
         """Return whether a reply without a mention in a channel's thread is for Ponte."""
-        there = self._known.get(conversation) or await self._read(message, conversation)
-        if there is None:
+        participants = self._participants.get(conversation) or await self._read(
+            message, conversation
+        )
+        if participants is None:
             return False
-        self._enter(there, message.channel, message.thread, message.user)
-        return not there.several
+        self._enter(participants, message.channel, message.thread, message.user)
+        return not participants.several
 
     def note_mention(self, message: ParsedMessage, where: Address) -> None:
         """Note the person who mentioned us. An unknown thread is read when the turn starts, which
@@ -122,27 +116,27 @@ class ThreadParticipants:
         conversation = where.conversation
         if not where.thread:
             return
-        if not message.thread and conversation not in self._known:
-            self._known[conversation] = Participants()
-        if there := self._known.get(conversation):
-            self._enter(there, message.channel, message.thread or message.ts, message.user)
+        if not message.thread and conversation not in self._participants:
+            self._participants[conversation] = Participants()
+        if participants := self._participants.get(conversation):
+            self._enter(participants, message.channel, message.thread or message.ts, message.user)
 
     def is_alone(self, conversation: str, user: str) -> bool:
         """Return whether this person is known to be the only one in the thread."""
-        there = self._known.get(conversation)
-        return there is not None and there.people == [user]
+        participants = self._participants.get(conversation)
+        return participants is not None and participants.people == [user]
 
     def learn(self, where: Address, user: str, posts: Sequence[Json], quiet: bool) -> None:
         """Note the people in a thread, from its messages before one of `user`. `quiet` suppresses
         the notice."""
         conversation = where.conversation
-        entry = self._known.get(conversation)
-        there = entry or self._participants_in(posts)
+        entry = self._participants.get(conversation)
+        participants = entry or self._participants_in(posts)
         takes_part = any(post.get("user") == self._workspace.user for post in posts)
         if entry is None and takes_part and not quiet:
-            self._enter(there, where.channel, where.thread, user)
-        there.join(*self._people(posts), user)
-        self._known[conversation] = there
+            self._enter(participants, where.channel, where.thread, user)
+        participants.join(*self._people(posts), user)
+        self._participants[conversation] = participants
 
     async def _read(self, message: ParsedMessage, conversation: str) -> Participants | None:
         """Return the people in a thread; None for a thread without a conversation of ours."""
@@ -154,17 +148,19 @@ class ThreadParticipants:
                 api = self._workspace.api
                 pages = history(api, message.channel, message.thread, "0", THREAD_SECONDS)
                 posts = [post async for post in pages]
-            there = self._participants_in([post for post in posts if str(post["ts"]) < message.ts])
+            participants = self._participants_in(
+                [post for post in posts if str(post["ts"]) < message.ts]
+            )
         except (*FAILURES, TimeoutError):
-            there = Participants([key.rpartition(":")[2] for key in record.participants])
-        self._known[conversation] = there
-        return there
+            participants = Participants([key.rpartition(":")[2] for key in record.participants])
+        self._participants[conversation] = participants
+        return participants
 
-    def _enter(self, there: Participants, channel: str, thread: str, user: str) -> None:
+    def _enter(self, participants: Participants, channel: str, thread: str, user: str) -> None:
         """Add a person. If they are the second one in the thread, post the notice once."""
-        alone = len(there.people) == 1
-        there.join(user)
-        if alone and there.note_notice_due():
+        alone = len(participants.people) == 1
+        participants.join(user)
+        if alone and participants.note_notice_due():
             self._tasks.start(self._announce_mentions_only(channel, thread, user))
 
     async def _announce_mentions_only(self, channel: str, thread: str, user: str) -> None:
@@ -204,12 +200,12 @@ class SlackLocations:
         self._workspace = workspace
         self._journal = journal
         self.places = places
-        self._known: BoundedDict[str, bool] = BoundedDict()
+        self._roots: BoundedDict[str, bool] = BoundedDict()
 
     def is_whole(self, channel: str) -> bool:
         """Return whether a channel's top level is one single conversation (`threads = false`)."""
         where = Address("slack", channel, self._workspace.team, is_shared=True)
-        return not is_direct(channel, {}) and self.places.channel(where).threads is False
+        return not events.is_direct(channel, {}) and self.places.channel(where).threads is False
 
     async def address_of(self, message: ParsedMessage) -> Address:
         """Return the address of the conversation that a message belongs to: a thread of a channel,
@@ -223,21 +219,21 @@ class SlackLocations:
     def note_accepted(self, message: ParsedMessage) -> None:
         """Note that a top-level message was accepted. Its thread will hold our answer."""
         if message.direct and not message.thread:
-            self._known[message.event_key] = True
+            self._roots[message.event_key] = True
 
     async def _belongs_to_dm(self, message: ParsedMessage) -> bool:
         """Return whether a direct message belongs to the direct message's own conversation, not to
         a separate thread."""
         if not message.thread or message.parent == self._workspace.user:
             return not message.thread
-        root = event_key(message.team, message.channel, message.thread)
-        if root not in self._known:
+        root = events.event_key(message.team, message.channel, message.thread)
+        if root not in self._roots:
             try:
                 await self._journal.history_entry(turn_id(root))
-                self._known[root] = True
+                self._roots[root] = True
             except NotFound:
-                self._known[root] = False
-        return self._known[root]
+                self._roots[root] = False
+        return self._roots[root]
 
 
 OPEN_THERE = "[While writing this to you, the person has open: {what}]"
@@ -260,7 +256,7 @@ class SlackIntake:
     _places: WeakValueDictionary[str, asyncio.Lock] = field(
         default_factory=WeakValueDictionary, init=False
     )
-    _stored: BoundedDict[str, bool] = field(default_factory=BoundedDict, init=False)
+    _stored_keys: BoundedDict[str, bool] = field(default_factory=BoundedDict, init=False)
 
     async def take(self, body: Payload) -> None:
         """Handle one event. Raises NotStored; the caller must then not acknowledge the event, so
@@ -274,7 +270,8 @@ class SlackIntake:
                 async with self._in_order(event, event.get("previous_message") or {}):
                     await self._take_deletion(event, str(event.get("deleted_ts") or ""))
             case (("message" | "app_mention"), _):
-                message = parse_message(self.workspace.team, body, event, self.workspace.bots)
+                team, bots = self.workspace.team, self.workspace.bots
+                message = events.parse_message(team, body, event, bots)
                 if message and message.user != self.workspace.user:
                     async with self._in_order(event, event):
                         where = await self.locations.address_of(message)
@@ -288,7 +285,7 @@ class SlackIntake:
         although some wait for Slack. An edit is stored after the message that it changes."""
         channel = str(event.get("channel", ""))
         root = str(message.get("thread_ts") or message.get("ts") or "")
-        whole = is_direct(channel, event) or self.locations.is_whole(channel)
+        whole = events.is_direct(channel, event) or self.locations.is_whole(channel)
         place = channel if whole else f"{channel}:{root}"
         return self._places.setdefault(place, asyncio.Lock())
 
@@ -311,12 +308,12 @@ class SlackIntake:
         """Store a message once. Slack reports most mentions twice, as `turn_message` and as
         `app_mention`."""
         more = bool(message.files or message.shared)
-        if message.event_key in self._stored and not more:
+        if message.event_key in self._stored_keys and not more:
             return
         turn_message = self._message(message, where)
         receipt = await self.conversations.inbox.accept(turn_message)
         # Only after the commit, so that a second report of a message that was not stored is tried.
-        self._stored[message.event_key] = True
+        self._stored_keys[message.event_key] = True
         self.locations.note_accepted(message)
         if not receipt.is_new and more:
             # app_mention may have arrived first, and it may lack the files.
@@ -343,7 +340,7 @@ class SlackIntake:
         names = self.workspace.known_names(message.text)
         words = self.workspace.readable(message.text)
         mentions = find_mentions(message.text, names, self.workspace.user)
-        return to_message(
+        return events.to_message(
             message,
             where,
             author,
@@ -368,7 +365,7 @@ class SlackIntake:
             "channel": event.get("channel"),
             "channel_type": event.get("channel_type"),
         }
-        message = parse_message(self.workspace.team, body, edited_event, self.workspace.bots)
+        message = events.parse_message(self.workspace.team, body, edited_event, self.workspace.bots)
         if message is None or message.user == self.workspace.user:
             return
         await self.conversations.inbox.amend(
@@ -382,7 +379,8 @@ class SlackIntake:
         if previous.get("user") == self.workspace.user:
             await self.conversations.withdraw_post(f"{channel}:{ts}")
         elif ts:
-            await self.conversations.inbox.amend(event_key(self.workspace.team, channel, ts), None)
+            key = events.event_key(self.workspace.team, channel, ts)
+            await self.conversations.inbox.amend(key, None)
 
     async def _take_stop(self, body: Payload, event: Payload) -> None:
         """Store a press of Slack's own Stop button as the message `stop` of that person.
@@ -395,11 +393,11 @@ class SlackIntake:
         at = str(event.get("event_ts", ""))
         stream = next(iter(event.get("streaming_message_ts") or ()), at)
         pressed = ParsedMessage(team, channel, at, user, "stop", thread,
-                       direct=is_direct(channel, event))  # fmt: skip
+                       direct=events.is_direct(channel, event))  # fmt: skip
         where = await self.locations.address_of(pressed)
-        author = Person("slack", user, author_home(team, body, event))
+        author = Person("slack", user, events.author_home(team, body, event))
         inbox = self.conversations.inbox
-        await inbox.accept(stop_message(where, author, thread, at, str(stream)))
+        await inbox.accept(events.stop_message(where, author, thread, at, str(stream)))
         works = f"{channel}:{thread}" in self.signs.working  # its turn sets the session itself
         if not works or not await inbox.running_turn(where.conversation):
             self.signs.tasks.start(self.signs.end_session(channel, thread))

@@ -175,9 +175,8 @@ class SlackHandlers:
         app.shortcut(render.ASK_FORM)(self.on_shortcut)
         app.shortcut(render.QUICK_COMMAND_FORM)(self.on_shortcut)
         app.view(re.compile("^ponte_"))(self.on_form)
-        app.action(re.compile(f"^(?:{render.CARD_ACTION_PREFIX}|{render.STOP_ACTION}$)"))(
-            self.on_click
-        )
+        card_or_stop = f"^(?:{render.CARD_ACTION_PREFIX}|{render.STOP_ACTION}$)"
+        app.action(re.compile(card_or_stop))(self.on_click)
         app.action(re.compile(".*"))(self.ignore)
         app.view_closed(re.compile(".*"))(self.ignore)
 
@@ -345,9 +344,8 @@ class SlackHandlers:
             field = next(iter(values), render.FIELD_PREFIX)
         else:
             inputs, field = values.get(render.INPUT_BLOCK, ""), render.INPUT_BLOCK
-        typed_command = _parse_quick_command(
-            render_command(TypedCommand("quick-command", slug=slug, input=inputs))
-        )
+        command_words = TypedCommand("quick-command", slug=slug, input=inputs)
+        typed_command = _parse_quick_command(render_command(command_words))
         if typed_command is None or typed_command.slug != slug:
             error = UnknownCommand("Quick command {slug!r} not found.", slug=slug)
             response = _field_error(render.SLUG_BLOCK, error.words())

@@ -107,8 +107,8 @@ class SlackPeople:
             "slack", self._rows, self, shared=self._peers.is_shared, clock=clock
         )
         self._tasks = BackgroundTasks("slack")
-        self._refused: BoundedDict[str, float] = BoundedDict(_MOST_REFUSED)
-        self._nobody: BoundedDict[str, bool] = BoundedDict(_MOST_REFUSED)
+        self._refusal_times: BoundedDict[str, float] = BoundedDict(_MOST_REFUSED)
+        self._unknown_ids: BoundedDict[str, bool] = BoundedDict(_MOST_REFUSED)
         """Ids of deactivated accounts, and ids that Slack does not know."""
         self._groups: dict[str, frozenset[str]] = {}
         self._group_names: dict[str, str] = {}
@@ -173,16 +173,16 @@ class SlackPeople:
         These lookups leave most of the rate limit of users.info to questions of rights.
         """
         user_ids = set(users)
-        members = await asyncio.gather(
-            *(self._members.find(u, MAX_STALE_SECONDS) for u in user_ids)
-        )
+        lookups = (self._members.find(user, MAX_STALE_SECONDS) for user in user_ids)
+        members = await asyncio.gather(*lookups)
         missing = [
             user
             for user, member in zip(user_ids, members, strict=True)
-            if member is None and self._clock() - self._refused.get(user, _NEVER) > REFUSED_SECONDS
+            if member is None
+            and self._clock() - self._refusal_times.get(user, _NEVER) > REFUSED_SECONDS
         ]
         room = max(0, COURTESIES_AT_ONCE - self._members.waiting)
-        if not await self._api.limiter.spare("users.info"):
+        if not await self._api.limiter.has_spare("users.info"):
             room = 0
         tasks = [
             asyncio.ensure_future(self._members.resolve(user, MAX_STALE_SECONDS))
@@ -217,7 +217,7 @@ class SlackPeople:
         waits as long as Slack takes."""
         if await self._members.resolve(person.id, MAX_CONFIRMED_AGE_SECONDS) is not None:
             return False
-        return True if person.id in self._nobody else None
+        return True if person.id in self._unknown_ids else None
 
     async def membership(self, person: Person, max_age: float) -> frozenset[str] | None:
         """Return the user groups of a person as `slack:ID` (scope usergroups:read); None if Slack
@@ -268,7 +268,7 @@ class SlackPeople:
             raise PlatformBusy(REFUSED_SECONDS) from None
         people = []
         for user, member in zip(users_named, members, strict=True):
-            if member is None and user not in self._nobody:
+            if member is None and user not in self._unknown_ids:
                 raise PlatformBusy(REFUSED_SECONDS)
             if member is not None and not member.is_bot:
                 people.append(Person("slack", user, self.team, member.name))
@@ -315,9 +315,9 @@ class SlackPeople:
                 "users.info", user=user, include_locale=True, patience=0.0, claimed=True
             )
         except SlackRefused as refused:
-            self._refused[user] = self._clock()
+            self._refusal_times[user] = self._clock()
             if refused.error == "user_not_found":
-                self._nobody[user] = True
+                self._unknown_ids[user] = True
             else:
                 if refused.error != self.trouble:
                     log.warning("Slack refused to look up users", error=refused.error)
@@ -325,10 +325,10 @@ class SlackPeople:
             raise NoMember from None
         self.trouble = ""
         if response.get("user", {}).get("deleted"):
-            self._nobody[user] = True
+            self._unknown_ids[user] = True
             await self._members.remove([user])
             raise NoMember
-        self._nobody.pop(user, None)
+        self._unknown_ids.pop(user, None)
         return self._member(response.get("user", {}))
 
     def _member(self, user: Mapping[str, Any]) -> PlatformMember:

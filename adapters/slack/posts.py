@@ -7,34 +7,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from adapters.slack import render
-from adapters.slack.client import (
-    MESSAGE_TOO_LONG,
-    REFUSAL_LINE,
-    SHAPE_REFUSED,
-    SLACK_PLACE_SECONDS,
-    STREAM_OVER,
-    STREAM_STOPPED,
-    InDoubt,
-    SlackApi,
-    SlackRefused,
-    history,
-)
+from adapters.slack import client, render
+from adapters.slack.client import InDoubt, SlackApi, SlackRefused
 from adapters.slack.presence import Workspace
-from adapters.slack.render import (
-    BLOCK_BYTES,
-    MESSAGE_TEXT_BYTES,
-    SHORT_TEXT_BYTES,
-    STREAM_BYTES,
-    Json,
-    blocks_size,
-    cut_escaped,
-    escaped_size,
-    message_content,
-    plain_message,
-    shorten_text,
-    split_smaller,
-)
+from adapters.slack.render import Json
 from adapters.slack.row_blocks import has_table, without_tables
 from core.domain.messages import Card, ReplyTo
 
@@ -83,7 +59,7 @@ class SlackStream:
         return cls(api, channel, str(began["ts"]), key, text)
 
     @property
-    def old(self) -> bool:
+    def is_old(self) -> bool:
         """Return True if the stream has been open for longer than STREAM_SECONDS."""
         return time.monotonic() - self.began > STREAM_SECONDS
 
@@ -114,7 +90,10 @@ class SlackStream:
         "active". Raises StoppedByUser and the errors of `SlackApi.call`.
         """
         follows = text.startswith(self.sent_text)
-        fits = escaped_size(text) + BLOCK_BYTES + blocks_size(blocks) <= STREAM_BYTES
+        fits = (
+            render.escaped_size(text) + render.BLOCK_BYTES + render.blocks_size(blocks)
+            <= render.STREAM_BYTES
+        )
         rest = text[len(self.sent_text) :] if follows else ""
         is_accepted = await self._try(
             "chat.stopStream", chunks=_chunks(rest), metadata=post_metadata(self._key),
@@ -129,9 +108,9 @@ class SlackStream:
         try:
             await self._api.call(method, channel=self._channel, ts=self.ts, **arguments)
         except SlackRefused as refused:
-            if refused.error in STREAM_STOPPED:
+            if refused.error in client.STREAM_STOPPED:
                 raise StoppedByUser from None
-            if refused.error in STREAM_OVER or refused.error in MESSAGE_TOO_LONG:
+            if refused.error in client.STREAM_OVER or refused.error in client.MESSAGE_TOO_LONG:
                 return False
             raise
         except InDoubt:
@@ -202,7 +181,7 @@ class PostLookup:
         Slack refuses to list them."""
         await self.workspace.identify()
         try:
-            async for post in history(
+            async for post in client.history(
                 self.workspace.api, self.channel, self.thread, self.since, until=until
             ):
                 if post.get("user") == self.workspace.user and post["ts"] > self.since:
@@ -253,7 +232,7 @@ class SlackPosts:
         """
         responses: list[Json] = []
         if refusal:
-            await self._api.limiter.turn(REFUSAL_LINE, "", SLACK_PLACE_SECONDS)
+            await self._api.limiter.turn(client.REFUSAL_LINE, "", client.SLACK_PLACE_SECONDS)
 
         async def post(variant: Json) -> None:
             response = await self._api.call(
@@ -263,7 +242,7 @@ class SlackPosts:
             responses.append(response)
 
         for piece in await self._in_some_variant(post, body, part):
-            await post(plain_message(piece))
+            await post(render.plain_message(piece))
         return str(responses[0].get("message_ts", ""))
 
     async def respond(self, url: str, kind: str, body: Json, part: str) -> bool:
@@ -292,7 +271,7 @@ class SlackPosts:
         try:
             rest = await self._in_some_variant(update, body, part, cards, grows)
         except SlackRefused as refused:
-            if grows and refused.error in MESSAGE_TOO_LONG:
+            if grows and refused.error in client.MESSAGE_TOO_LONG:
                 return
             raise
         await self._follow(ts, rest, cards, await self._lookup.keys() if rest else frozenset())
@@ -310,17 +289,17 @@ class SlackPosts:
         if not self._workspace.flags.is_on("tables"):
             body = body | {"blocks": without_tables(body["blocks"])}
         attempts: list[tuple[Json, int, tuple[str, ...]]] = []
-        if grows or escaped_size(part) <= most or not part.strip():
+        if grows or render.escaped_size(part) <= most or not part.strip():
             attempts = [(variant, most, ()) for variant in _variants(body, part, cards)]
         if not grows:
-            attempts += [(plain_message(first), limit, tuple(rest))
-                         for limit, (first, *rest) in split_smaller(part, most)]  # fmt: skip
+            attempts += [(render.plain_message(first), limit, tuple(rest))
+                         for limit, (first, *rest) in render.split_smaller(part, most)]  # fmt: skip
         last_refusal: SlackRefused | None = None
         for variant, limit, rest in attempts:
             # Slack refused these blocks already; only a form with other blocks can succeed.
             if (
                 last_refusal
-                and last_refusal.error in SHAPE_REFUSED
+                and last_refusal.error in client.SHAPE_REFUSED
                 and variant["blocks"] == body["blocks"]
             ):
                 continue
@@ -332,9 +311,9 @@ class SlackPosts:
                 return rest
             except SlackRefused as error:
                 last_refusal = error
-                if error.error in SHAPE_REFUSED and has_table(variant["blocks"]):
+                if error.error in client.SHAPE_REFUSED and has_table(variant["blocks"]):
                     self._workspace.flags.note_refusal("tables", error.error)
-                if error.error not in MESSAGE_TOO_LONG | SHAPE_REFUSED:
+                if error.error not in client.MESSAGE_TOO_LONG | client.SHAPE_REFUSED:
                     raise
         raise last_refusal or ValueError("nothing to post")
 
@@ -349,9 +328,9 @@ class SlackPosts:
         for number, piece in enumerate(rest, 1):
             key = f"{self._lookup.turn}:{ts}+{number}"
             if key not in existing_keys:
-                body = plain_message(piece)
+                body = render.plain_message(piece)
                 if number == len(rest) and cards:
-                    body = message_content(piece, cards)
+                    body = render.message_content(piece, cards)
                 await self._new(key, body)
 
     async def _new(self, key: str, body: Json) -> Json:
@@ -404,17 +383,21 @@ async def replace_card_in_post(
         blocks = without_tables(blocks)
     text = str(post.get("text") or render.card_text(card))
     plain = without_tables(blocks)
-    variants = [(blocks, MESSAGE_TEXT_BYTES), (blocks, SHORT_TEXT_BYTES)]
-    variants += [(plain, SHORT_TEXT_BYTES)] if plain != blocks else []
+    variants = [(blocks, render.MESSAGE_TEXT_BYTES), (blocks, render.SHORT_TEXT_BYTES)]
+    variants += [(plain, render.SHORT_TEXT_BYTES)] if plain != blocks else []
     for variant, limit in variants:
         try:
             await workspace.api.call("chat.update", channel=channel, ts=ts, blocks=variant,
-                                     text=cut_escaped(text, limit))  # fmt: skip
+                                     text=render.cut_escaped(text, limit))  # fmt: skip
             return True
         except SlackRefused as refused:
-            if refused.error not in MESSAGE_TOO_LONG | SHAPE_REFUSED:
+            if refused.error not in client.MESSAGE_TOO_LONG | client.SHAPE_REFUSED:
                 raise
-            if refused.error in SHAPE_REFUSED and has_table(variant) and limit != SHORT_TEXT_BYTES:
+            if (
+                refused.error in client.SHAPE_REFUSED
+                and has_table(variant)
+                and limit != render.SHORT_TEXT_BYTES
+            ):
                 workspace.flags.note_refusal("tables", refused.error)
     return False  # the caller then posts the outcome as a message
 
@@ -427,8 +410,8 @@ def _variants(body: Json, part: str, cards: tuple[Card, ...]) -> Iterator[Json]:
     """Yield forms of one message: complete, with a shorter `text`, without tables, and as plain
     sections. A message with cards has no plain form, because it would lose them."""
     yield body
-    yield shorten_text(body)
+    yield render.shorten_text(body)
     if (blocks := without_tables(body["blocks"])) != body["blocks"]:
         yield body | {"blocks": blocks}
     if part.strip() and not cards:
-        yield plain_message(part)
+        yield render.plain_message(part)

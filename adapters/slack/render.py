@@ -11,14 +11,9 @@ from html import unescape
 from typing import Any
 from urllib.parse import urlsplit
 
+from adapters.slack import row_blocks
 from adapters.slack.mentions import neutral, neutral_markdown
-from adapters.slack.row_blocks import (
-    CARD_BLOCK,
-    MAX_ROW_CELL_CHARACTERS,
-    build_rows_block,
-    with_one_table,
-    without_tables,
-)
+from adapters.slack.row_blocks import CARD_BLOCK
 from core.base.i18n import say
 from core.base.markdown import defang, length_before_open_address
 from core.base.text import (
@@ -132,7 +127,7 @@ _MAY: tuple[tuple[Action, str], ...] = (
 ASK_FORM, QUICK_COMMAND_FORM, INPUTS_FORM = "ponte_ask", "ponte_quick", "ponte_inputs"
 """The callback ids of the forms. The first two are also those of the message shortcuts."""
 QUESTION_BLOCK, SLUG_BLOCK, INPUT_BLOCK = "question", "slug", "input"
-"""The block ids of the input fields, by which `filled_values` returns their values."""
+"""The block ids of the input fields, by which `read_form_values` returns their values."""
 FIELD_PREFIX = "field:"
 """The prefix of the block ids of a quick command's own inputs."""
 _ELEMENT = "value"
@@ -190,10 +185,9 @@ def to_plain_text(text: str) -> str:
     words = _WORD.sub(
         lambda match: match[0] if match[0] in original_words else defang(match[0]), words
     )
-    short = (
-        words if len(words) <= PLAIN_TEXT_CHARACTERS else words[: PLAIN_TEXT_CHARACTERS - 1] + "…"
-    )
-    return escape_text(short) or "…"
+    if len(words) > PLAIN_TEXT_CHARACTERS:
+        words = words[: PLAIN_TEXT_CHARACTERS - 1] + "…"
+    return escape_text(words) or "…"
 
 
 def without_links_in_code(text: str) -> str:
@@ -270,9 +264,8 @@ def message_content(part: str, cards: Sequence[Card] = (), stop: bool = False) -
     blocks += cards_blocks(cards, ALL_BLOCKS_BYTES - blocks_size(blocks)) if cards else []
     if stop:
         blocks.append(stop_button())
-    spoken = (
-        to_plain_text(part) if part.strip() else "\n".join(card_text(card) for card in cards) or "…"
-    )
+    cards_text = "\n".join(card_text(card) for card in cards)
+    spoken = to_plain_text(part) if part.strip() else cards_text or "…"
     return {"text": cut_escaped(spoken, MESSAGE_TEXT_BYTES), "blocks": blocks}
 
 
@@ -322,7 +315,7 @@ def card_blocks(card: Card, room: int = ALL_BLOCKS_BYTES) -> list[Json]:
         pieces = enumerate(_split_words(words))
         whole = [_card_section(card, f"text{n}", piece) for n, piece in pieces]
         if card.rows:
-            whole.append(build_rows_block(card, len(card.rows), None))
+            whole.append(row_blocks.build_rows_block(card, len(card.rows), None))
         fits = _weight_in_any_form([*whole, *under]) <= room
         return [*whole, *under] if fits else card_blocks(without_approval(card), room)
     room = min(room, _ROOM)
@@ -341,7 +334,9 @@ def cards_blocks(cards: Sequence[Card], room: int = ALL_BLOCKS_BYTES) -> list[Js
     """
     most = min(_CARDS, max(1, room // _LEAST))
     level = _fair_share([_weight_in_any_form(card_blocks(card)) for card in cards[:most]], room)
-    blocks = with_one_table([b for card in cards[:most] for b in card_blocks(card, level)])
+    blocks = row_blocks.with_one_table(
+        [b for card in cards[:most] for b in card_blocks(card, level)]
+    )
     if len(cards) > most:
         hidden = say(_HIDDEN, count=len(cards) - most)
         blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": hidden}]})
@@ -357,9 +352,8 @@ def replace_card(message: Sequence[Json], card: Card) -> list[Json] | None:
         return None
     other_blocks = [block for n, block in enumerate(message) if n not in places]
     room = max(_LEAST, ALL_BLOCKS_BYTES - blocks_size(other_blocks))
-    return with_one_table(
-        [*other_blocks[: places[0]], *card_blocks(card, room), *other_blocks[places[0] :]]
-    )
+    before, after = other_blocks[: places[0]], other_blocks[places[0] :]
+    return row_blocks.with_one_table([*before, *card_blocks(card, room), *after])
 
 
 def card_text(card: Card) -> str:
@@ -647,9 +641,9 @@ def _fit_rows(card: Card, room: int) -> tuple[list[Json], str]:
     if not card.rows:
         return [], ""
     most = min(len(card.rows), MAX_CHANGE_ROWS_SHOWN)
-    forms = [(count, MAX_ROW_CELL_CHARACTERS, None) for count in range(most, 0, -1)]
+    forms = [(count, row_blocks.MAX_ROW_CELL_CHARACTERS, None) for count in range(most, 0, -1)]
     for count, characters, fields in [*forms, *_SHORT_ROWS]:
-        block = build_rows_block(card, count, characters, fields)
+        block = row_blocks.build_rows_block(card, count, characters, fields)
         if _weight_in_any_form([block]) <= room:
             break
     return [block], f"… +{len(card.rows) - count}" if count < len(card.rows) else ""
@@ -658,7 +652,7 @@ def _fit_rows(card: Card, room: int) -> tuple[list[Json], str]:
 def _weight_in_any_form(blocks: Sequence[Json]) -> int:
     """Return the bytes of these blocks with their table or without it, whichever is more. Slack
     may refuse the table later, and then lines take its place."""
-    return max(blocks_size(blocks), blocks_size(without_tables(blocks)))
+    return max(blocks_size(blocks), blocks_size(row_blocks.without_tables(blocks)))
 
 
 def _note(card: Card) -> str:

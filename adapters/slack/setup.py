@@ -130,7 +130,7 @@ def manifest(name: str = "Ponte", request_url: str = "") -> dict[str, Any]:
     }
 
 
-def create_app_url(app_manifest: Mapping[str, Any]) -> str:
+def link(app_manifest: Mapping[str, Any]) -> str:
     """Return the address that opens Slack's page for a new app with this manifest
     (docs.slack.dev/app-manifests)."""
     return f"https://api.slack.com/apps?new_app=1&manifest_json={quote(json.dumps(app_manifest))}"

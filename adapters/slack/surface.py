@@ -8,31 +8,13 @@ from contextlib import suppress
 
 import structlog
 
+from adapters.slack import posts, render
 from adapters.slack.client import GONE, MESSAGE_TOO_LONG, STREAM_OVER, STREAM_STOPPED, SlackRefused
 from adapters.slack.events import Source, stop_message
 from adapters.slack.files import upload
-from adapters.slack.posts import (
-    PostLookup,
-    SlackPosts,
-    SlackStream,
-    StoppedByUser,
-    post_metadata,
-    replace_card_in_post,
-    stop_stream,
-)
+from adapters.slack.posts import PostLookup, SlackPosts, SlackStream, StoppedByUser
 from adapters.slack.presence import Presence, SlackSigns, Workspace
-from adapters.slack.render import (
-    ANSWER_PART_BYTES,
-    STREAM_BYTES,
-    Json,
-    Rotation,
-    cards_blocks,
-    escaped_size,
-    message_content,
-    safe_markdown,
-    settled_length,
-    split_answer,
-)
+from adapters.slack.render import Json
 from adapters.slack.row_blocks import without_tables
 from core.base import errors
 from core.base.errors import NotStored, PlatformBusy, PostRemoved, Undeliverable
@@ -62,7 +44,7 @@ class SlackSurface:
     `core.domain.ports.Surface` lists.
     """
 
-    limit = ANSWER_PART_BYTES
+    limit = render.ANSWER_PART_BYTES
     interval = 1.0
     arrival_seconds = ARRIVAL_SECONDS
 
@@ -79,7 +61,7 @@ class SlackSurface:
         self._source = Source.read(to.source)
         self._thread = self._source.thread
         self._presence = Presence(workspace, signs, to, resumed)
-        self._rotation = Rotation(lambda text: split_answer(text, workspace.part))
+        self._rotation = render.Rotation(lambda text: render.split_answer(text, workspace.part))
         self._lookup = PostLookup(workspace, self._channel, self._thread, self._source.ts, to.turn)
         self._posts = SlackPosts(self._lookup)
         self._stream: SlackStream | None = None
@@ -87,12 +69,12 @@ class SlackSurface:
         self._claims: set[str] = set()
         self._own_posts: set[str] = set()
         self._keyless: dict[str, str] = {}
-        self._shown: dict[str, Json] = {}
+        self._post_blocks: dict[str, Json] = {}
 
     def split(self, text: str) -> tuple[str, ...]:
         """Return the text in parts that each fit into one post. If the open stream is too old, its
         part ends at the text so far."""
-        if self._stream is not None and self._stream.old:
+        if self._stream is not None and self._stream.is_old:
             self._rotation.turn(text)
         return self._rotation.split(text)
 
@@ -115,13 +97,13 @@ class SlackSurface:
     async def show_activity(self, doing: str) -> None:
         """Show that the turn is in progress, and what it is `doing`."""
         if self._source.kind != "quiet":
-            self._presence.soon(posts=self._source.kind != "card")
+            self._presence.show_soon(posts=self._source.kind != "card")
         await self._presence.show(doing)
 
     async def end_activity(self) -> None:
         """Remove the signs of a turn in progress, also those that a former process left."""
         await self._presence.end()
-        await self._presence.tidy()
+        await self._presence.remove_old_signs()
 
     async def post(self, key: str, part: AnswerPart) -> str:
         """Post a part of the answer, and return the id of the post. If the bot is not a member of
@@ -213,7 +195,7 @@ class SlackSurface:
             # (slack-go/slack issue 1571), where everybody would see an answer without a question.
             await self.delete(id)
             raise Undeliverable(reason="thread_not_found")
-        self._shown[id] = body["blocks"]
+        self._post_blocks[id] = body["blocks"]
         return id
 
     def _content(self, part: AnswerPart) -> Json:
@@ -221,18 +203,17 @@ class SlackSurface:
         shows its own."""
         stops = part.is_growing and not self._presence.native_stop
         cards = part.answer.cards if part.answer else ()
-        return message_content(part.text, cards, stops)
+        return render.message_content(part.text, cards, stops)
 
     async def _start_stream(self, key: str, part: str) -> str | None:
         """Start a stream, and return the id of its post. Return None if an ordinary post must be
         made instead."""
-        text = safe_markdown(part[: settled_length(part)])
+        text = render.safe_markdown(part[: render.settled_length(part)])
         if not text.strip() or not await self._claim_stream():
             return None
         try:
-            self._stream = await SlackStream.start(
-                self._api, self._to, self._thread, key, text, self._workspace.team
-            )
+            api, to, team = self._api, self._to, self._workspace.team
+            self._stream = await SlackStream.start(api, to, self._thread, key, text, team)
         except PlatformBusy:
             return None
         except SlackRefused as refused:
@@ -242,7 +223,7 @@ class SlackSurface:
                 self._workspace.flags.note_refusal("streams", refused.error)
             return None
         self._workspace.flags.note_success("streams")
-        self._presence.streams()
+        self._presence.note_stream()
         id = self._id(self._stream.ts)
         self._keyless[id] = key
         return id
@@ -268,9 +249,9 @@ class SlackSurface:
             if part.is_growing and not self._rotation.ends(part.text):
                 return await self._append(stream, part.text)
             self._stream = None
-            answer, text = part.answer, safe_markdown(part.text)
-            room = STREAM_BYTES - escaped_size(text)
-            cards = without_tables(cards_blocks(answer.cards, room)) if answer else []
+            answer, text = part.answer, render.safe_markdown(part.text)
+            room = render.STREAM_BYTES - render.escaped_size(text)
+            cards = without_tables(render.cards_blocks(answer.cards, room)) if answer else []
             if answer and answer.cards and room < _BYTES_FOR_CARDS:
                 await self._stop_stream(stream, stream.sent_text, [], goes_on=False)
                 return False
@@ -283,8 +264,8 @@ class SlackSurface:
     async def _append(self, stream: SlackStream, part: str) -> bool:
         """Add the settled text to the stream. Return False if the stream can no longer show it; the
         stream is then closed."""
-        text = safe_markdown(part[: settled_length(part)])
-        spare = await self._api.limiter.spare("chat.appendStream")
+        text = render.safe_markdown(part[: render.settled_length(part)])
+        spare = await self._api.limiter.has_spare("chat.appendStream")
         if not spare or await stream.append(text):
             return True
         self._stream = None
@@ -315,26 +296,28 @@ class SlackSurface:
         """Edit a post, unless it already shows this content. Optional edits are skipped if the rate
         limit has none to spare."""
         body = self._content(part)
-        if self._shown.get(post) == body["blocks"]:
+        if self._post_blocks.get(post) == body["blocks"]:
             return
-        if part.is_growing and (self._stopped or not await self._api.limiter.spare("chat.update")):
+        if part.is_growing and (
+            self._stopped or not await self._api.limiter.has_spare("chat.update")
+        ):
             return
         if post not in self._own_posts and self._may_stream():
-            await stop_stream(self._api, self._channel, _ts(post))
+            await posts.stop_stream(self._api, self._channel, _ts(post))
             self._own_posts.add(post)
         try:
             await self._send_edit(post, body, part)
         except SlackRefused as refused:
             if refused.error not in STREAM_OVER:
                 raise
-            await stop_stream(self._api, self._channel, _ts(post))
+            await posts.stop_stream(self._api, self._channel, _ts(post))
             await self._send_edit(post, body, part)
-        self._shown[post] = body["blocks"]
+        self._post_blocks[post] = body["blocks"]
 
     async def _send_edit(self, post: str, body: Json, part: AnswerPart) -> None:
         """Edit a post with its metadata and cards, and use the reserved call for the final edit."""
         key = self._keyless.get(post)
-        metadata = post_metadata(key) if key else None
+        metadata = posts.post_metadata(key) if key else None
         answer = part.answer
         claimed = answer is not None and "chat.update" in self._claims
         if claimed:
@@ -349,7 +332,7 @@ class SlackSurface:
         there."""
         place = self._channel, self._source.ts, self._thread
         replacements = [
-            await replace_card_in_post(self._workspace, *place, c) for c in answer.cards
+            await posts.replace_card_in_post(self._workspace, *place, c) for c in answer.cards
         ]
         return any(replacements)
 

@@ -176,7 +176,7 @@ def slack_manifest(*, link: bool) -> int:
     if settings.slack == "http" and not settings.ponte_web_url:
         raise SettingsError("PONTE_WEB_URL is not set. Slack needs it to send events.")
     made = setup.manifest(request_url=url)
-    _print_all([setup.create_app_url(made) if link else json.dumps(made, indent=2, ensure_ascii=False)])
+    _print_all([setup.link(made) if link else json.dumps(made, indent=2, ensure_ascii=False)])
     return 0
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from adapters.discord.render import render as on_discord
+from adapters.discord.render import to_discord as on_discord
 from adapters.slack.render import message_content
 from adapters.terminal.screen import Screen
 from adapters.web.page.render import to_html

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 from adapters.slack import client
 from adapters.slack.interactions import QUICK_COMMAND
 from adapters.slack.render import ASK_FORM, QUICK_COMMAND_FORM
-from adapters.slack.setup import EVENTS, SCOPE_PURPOSES, create_app_url, manifest
+from adapters.slack.setup import EVENTS, SCOPE_PURPOSES, link, manifest
 
 FOLDER = Path(client.__file__).parent
 NEEDS = {
@@ -77,7 +77,7 @@ def test_commands_and_shortcuts_are_those_that_are_listened_to() -> None:
 
 
 def test_the_link_begins_a_new_app_with_it() -> None:
-    query = parse_qs(urlsplit(create_app_url(manifest())).query)
+    query = parse_qs(urlsplit(link(manifest())).query)
     assert json.loads(query["manifest_json"][0]) == manifest()
 
 

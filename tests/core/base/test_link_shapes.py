@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from adapters.discord.render import pages
+from adapters.discord.render import paginate
 from adapters.slack.render import (
     message_content,
     plain_message,
@@ -99,7 +99,7 @@ async def find_links(text: str) -> list[str]:
     for part in TRUST.split_sanitized(text, lambda whole: split_answer(whole))[1]:
         for body in (message_content(part), plain_message(part)):
             found += [("slack", link) for link in linkers.slack_post(body["text"], body["blocks"])]
-    for part in TRUST.split_sanitized(text, lambda whole: pages(whole).parts)[1]:
+    for part in TRUST.split_sanitized(text, lambda whole: paginate(whole).parts)[1]:
         found += [("discord", link) for link in linkers.discord(part)]
     plain = Trust(TRUST.hosts, TRUST.written, coded=False).sanitize(text)
     found += [("terminal", link) for link in linkers.terminal(plain)]
@@ -123,7 +123,7 @@ async def test_every_shape_is_linked_where_nothing_checks_it() -> None:
     """Else the shapes prove nothing."""
 
     async def is_linked(text: str) -> bool:
-        parts = pages(text).parts
+        parts = paginate(text).parts
         return bool(
             linkers.piece(text)
             or linkers.page(await render(text))
@@ -159,7 +159,7 @@ def _find_links_while_it_grows(shape: str) -> list[str]:
             *linkers.piece(shown),
             *linkers.slack(safe_markdown(part[: settled_length(part)])),
         ]
-        for part in TRUST.split_sanitized(shown, lambda whole: pages(whole).parts)[1]:
+        for part in TRUST.split_sanitized(shown, lambda whole: paginate(whole).parts)[1]:
             links += linkers.discord(part)
     return [link for link in links if not fine(link)]
 

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from adapters.discord.render import pages
+from adapters.discord.render import paginate
 from adapters.slack.render import message_content, split_answer
 from adapters.terminal.screen import render_markdown
 from adapters.web.page.render import render
@@ -112,7 +112,7 @@ def live(text: str, trust: Trust) -> list[str]:
     for part in pieces:
         body = message_content(part)
         links += linkers.slack_post(body["text"], body["blocks"])
-    for part in trust.split_sanitized(text, lambda whole: pages(whole).parts)[1]:
+    for part in trust.split_sanitized(text, lambda whole: paginate(whole).parts)[1]:
         links += linkers.discord(part)
     return [link for link in links if not fine(link)]
 
@@ -141,7 +141,7 @@ def test_no_link_shape_becomes_a_link_on_discord(around: str) -> None:
     alive = []
     for shape in (*SHAPES, *CAUTIOUS, *IN_CODE, *HIDDEN):
         text = clean_text(around.format(shape))
-        for part in DISCORD.split_sanitized(text, lambda whole: pages(whole).parts)[1]:
+        for part in DISCORD.split_sanitized(text, lambda whole: paginate(whole).parts)[1]:
             alive += [(shape, link) for link in linkers.discord(part) if not fine(link)]
     assert alive == []
 
