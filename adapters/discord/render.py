@@ -282,7 +282,7 @@ def build_embeds(cards: Sequence[Card]) -> list[discord.Embed]:
 def build_embed(card: Card, room: int = MAX_EMBEDS_CHARACTERS) -> discord.Embed:
     """Return a card as an embed of at most `room` characters. The caller divides the limit of a
     message between its cards."""
-    card, most = _check_approval_fits(card, room), _most_description(room)
+    card, most = _drop_unfit_approval(card, room), _most_description(room)
     lines = _card_lines(card, most)
     if len(card.rows) > DISCORD_CARD_ROWS and not must_fit(card):
         more = len(card.rows) - DISCORD_CARD_ROWS
@@ -320,7 +320,7 @@ def _most_description(room: int) -> int:
     return min(MAX_EMBED_DESCRIPTION_CHARACTERS, room - MAX_EMBED_TITLE_CHARACTERS - 40)
 
 
-def _check_approval_fits(card: Card, room: int) -> Card:
+def _drop_unfit_approval(card: Card, room: int) -> Card:
     """Return the card; without its button to approve if not all of it fits and it
     must."""
     most = _most_description(room)
@@ -342,7 +342,7 @@ def describe_cards(cards: Sequence[Card]) -> list[str]:
 def build_buttons(cards: Sequence[Card]) -> discord.ui.View:
     """Return the buttons of the first MAX_CARDS cards, in a row for each card."""
     room = _characters_for_each(min(len(cards), MAX_CARDS))
-    rows = enumerate(_check_approval_fits(card, room) for card in cards[:MAX_CARDS])
+    rows = enumerate(_drop_unfit_approval(card, room) for card in cards[:MAX_CARDS])
     return _build_view(button for row, card in rows for button in _buttons(card, row))
 
 
@@ -360,7 +360,7 @@ def redraw_card(
     ids = [(old.footer.text or "").split(" ")[0] for old in message.embeds]
     mine = [at for at, id in enumerate(ids) if id == card.id]
     card_embeds = list(message.embeds)
-    card = _check_approval_fits(card, _characters_for_each(len(card_embeds)))
+    card = _drop_unfit_approval(card, _characters_for_each(len(card_embeds)))
     fresh = build_embed(card, _characters_for_each(len(card_embeds)))
     for at in mine:
         card_embeds[at] = fresh

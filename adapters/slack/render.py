@@ -156,7 +156,7 @@ def safe_markdown(text: str) -> str:
     (docs.slack.dev/reference/block-kit/blocks/markdown-block). Nothing is converted; only unsafe
     parts are removed.
     """
-    pieces = (text[start:end] if code else _check_links(text[start:end])
+    pieces = (text[start:end] if code else _replace_unsafe_links(text[start:end])
               for start, end, code in _split_code(text))  # fmt: skip
     return neutral_markdown("".join(pieces))
 
@@ -555,21 +555,21 @@ def _split_code(text: str) -> Iterator[tuple[int, int, bool]]:
         at = block[1]
 
 
-def _check_links(text: str) -> str:
+def _replace_unsafe_links(text: str) -> str:
     """Return Markdown outside code with its links checked. A refused link becomes text with its
     address as code. Images are always shown as links."""
 
-    def check_link(match: re.Match[str]) -> str:
+    def render_link(match: re.Match[str]) -> str:
         label, url = match["label"] or match["url"], match["url"]
         if _may_link(url):
             return f"[{label}]({url})"
         return f"{label} (`{url}`)" if url else label
 
-    def check_angled_link(match: re.Match[str]) -> str:
+    def render_angled_link(match: re.Match[str]) -> str:
         url = match["url"]
         return f"<{url}>" if _may_link(url) else f"`{url}`"
 
-    return _ANGLED.sub(check_angled_link, _LINK.sub(check_link, text))
+    return _ANGLED.sub(render_angled_link, _LINK.sub(render_link, text))
 
 
 def _may_link(url: str) -> bool:

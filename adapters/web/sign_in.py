@@ -137,9 +137,9 @@ class TokenLogin:
         if scheme.lower() != "bearer":
             cookie = self._read_cookie(headers)
             raise await self._why_ended(*cookie) if cookie else Unauthorized()
-        return await self.check_token(token.strip(), address)
+        return await self.find_token_visitor(token.strip(), address)
 
-    async def check_token(self, token: str, address: str) -> Visitor:
+    async def find_token_visitor(self, token: str, address: str) -> Visitor:
         """Return the person whose token that is.
 
         Raise WrongToken; Unauthorized for an expired API token; LinkRenewed and AccessRemoved for a
@@ -428,7 +428,7 @@ class TokenAuthentication(TokenLogin):
 
         Raise WrongToken, TooManyTries, NotStored, and Unauthorized for an API token.
         """
-        visitor = await self.check_token(token, self._client_address(visit))
+        visitor = await self.find_token_visitor(token, self._client_address(visit))
         if visitor.is_program:
             raise Unauthorized(
                 "This is an API token. It works only in programs that use `/v1`. Sign in with "
