@@ -125,19 +125,19 @@ FUNCTIONS: dict[str, Work] = {
         HttpAnswer(500, {}, json.dumps({"detail": f"500: {said}"}).encode()), "query"
     ),
     "redaction": Redaction(["a secret of ours"]).of,
-    "slack: markdown": slack.markdown,
-    "slack: plain": slack.plain,
-    "slack: parts": lambda said: slack.parts(said, 500),
-    "slack: content": slack.content,
-    "slack: plainly": slack.plainly,
+    "slack: markdown": slack.safe_markdown,
+    "slack: plain": slack.to_plain_text,
+    "slack: parts": lambda said: slack.split_answer(said, 500),
+    "slack: content": slack.message_content,
+    "slack: plainly": slack.plain_message,
     "slack: settled_length": slack.settled_length,
     "slack: mentioned": slack.mentioned_ids,
-    "slack: readable": lambda said: slack.readable(said, {"U2": "Ana"}, "U1"),
-    "slack: fit": lambda said: slack.fit(said, 500),
-    "discord: pages": lambda said: discord.pages(said),
-    "discord: render": discord.render,
-    "discord: inert": discord.inert,
-    "discord: columns": discord.columns_of,
+    "slack: readable": lambda said: slack.to_readable(said, {"U2": "Ana"}, "U1"),
+    "slack: fit": lambda said: slack.cut_unescaped(said, 500),
+    "discord: pages": lambda said: discord.paginate(said),
+    "discord: render": discord.to_discord,
+    "discord: inert": discord.disable_markup,
+    "discord: columns": discord.count_columns,
     "discord: emoji": lambda said: discord_events._EMOJI.sub("", said),
     "web: html": to_html.__wrapped__,
     "terminal: files": _WORD.findall,
@@ -254,4 +254,4 @@ def test_longer_text_and_too_many_brackets_are_shown_plain() -> None:
     assert is_too_complex("-\n" * MAX_LINES)
     long = "**a** " * MAX_MARKDOWN_CHARACTERS
     assert to_html(long) == f'<pre tabindex="0" dir="auto">{long}</pre>'
-    assert discord.render(long).text == long
+    assert discord.to_discord(long).text == long

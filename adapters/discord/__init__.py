@@ -116,12 +116,12 @@ class Discord(ChatIntegration[DiscordSettings]):
         """Return the findings of `ponte doctor`; see `setup.check`."""
         own = deps.own
         setup: Any = await asyncio.to_thread(importlib.import_module, "adapters.discord.setup")
-        found: Sequence[Health] = await setup.check(
+        results: Sequence[Health] = await setup.check(
             plain_value(own.discord_token), own.discord_api_url, own.discord_gateway_url,
             own.discord_message_content == "on", deps.shared.proxies,
             list_answer_all_places(deps.config, "discord"),
         )  # fmt: skip
-        return found
+        return results
 
     def safety(
         self, own: DiscordSettings, shared: SharedSettings, home: HomeFolder

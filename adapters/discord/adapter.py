@@ -12,6 +12,8 @@ import discord
 import structlog
 from discord.http import Route
 
+from adapters.discord import interactions
+from adapters.discord import people as discord_people
 from adapters.discord.client import (
     IN_DOUBT,
     PLATFORM,
@@ -27,20 +29,8 @@ from adapters.discord.context import DiscordContext
 from adapters.discord.events import Locations, mentions_us
 from adapters.discord.files import DiscordFiles
 from adapters.discord.intake import CatchUp, DiscordIntake, DiscordThreads
-from adapters.discord.interactions import (
-    DiscordHandlers,
-    Translations,
-    make_tree,
-    register,
-    report_failure,
-)
-from adapters.discord.people import (
-    Roles,
-    can_read_channel,
-    find_labels,
-    find_people,
-    may_read_history,
-)
+from adapters.discord.interactions import DiscordHandlers
+from adapters.discord.people import Roles
 from adapters.discord.posts import PostOwners, own_posts_since, posts_with_text
 from adapters.discord.presence import DiscordSigns
 from adapters.discord.state import Acks, DiscordState, Token
@@ -48,14 +38,7 @@ from adapters.discord.surface import ChannelSurface, ClickSurface, ResponseSurfa
 from core.base.errors import Undeliverable
 from core.base.http import Proxies
 from core.base.i18n import say
-from core.chat.incoming import (
-    EVENT_FAILED,
-    ConfiguredPlaces,
-    FailedEvents,
-    FileDownloads,
-    Interactions,
-    list_answer_all_places,
-)
+from core.chat import incoming
 from core.chat.people import Conversations, People
 from core.chat.reply import GrowingReply
 from core.domain.changes import DisplayName
@@ -98,7 +81,7 @@ class DiscordAdapter:
 
     def __init__(
         self, token: str, conversations: Conversations, people: People, board: StatusBoard,
-        peers: Peers, places: ConfiguredPlaces, options: DiscordOptions,
+        peers: Peers, places: incoming.ConfiguredPlaces, options: DiscordOptions,
     ) -> None:  # fmt: skip
         self._peers = peers
         self._places = places
@@ -108,13 +91,12 @@ class DiscordAdapter:
         self.connection = GatewayConnection(token, self.make_client, self.on_failure)
         client = self.connection.client
         state = self.state = DiscordState(peers)
-        self.failures = FailedEvents(PLATFORM)
-        queues = self._queues = ChannelQueues(
-            lambda error: self.failures.note(error, "channel event")
-        )
+        self.failures = incoming.FailedEvents(PLATFORM)
+        queues = ChannelQueues(lambda error: self.failures.note(error, "channel event"))
+        self._queues = queues
         self.roles = Roles(client, people.directory, shared=peers.is_shared)
         self._files = conversations.files
-        self._downloads = FileDownloads(
+        self._downloads = incoming.FileDownloads(
             "discord", conversations.files, DiscordFiles(client).read, IN_DOUBT,
             lambda error: type(error).__name__,
         )  # fmt: skip
@@ -128,7 +110,7 @@ class DiscordAdapter:
             conversations, people, locations, self.roles, self._threads, self._downloads, queues,
             self._signs,
         )  # fmt: skip
-        self._interactions = Interactions(conversations.inbox, people, board, queues.tasks)
+        self._interactions = incoming.Interactions(conversations.inbox, people, board, queues.tasks)
         self._handlers = DiscordHandlers(
             self._interactions, board, locations, self.roles, self._acks, self._downloads,
             queues.tasks,
@@ -178,7 +160,7 @@ class DiscordAdapter:
         health = self.failures.describe(self.connection.health())
         if health.state != "on" or self._options.message_content:
             return health
-        if not list_answer_all_places(self._places, PLATFORM):
+        if not incoming.list_answer_all_places(self._places, PLATFORM):
             return health
         return replace(health, words=f"{health.words}; {say(MENTIONS_ONLY)}")
 
@@ -219,16 +201,17 @@ class DiscordAdapter:
 
     async def members(self, names: Collection[str]) -> Sequence[Person]:
         """Return the people with these names (`discord:ID`); see `find_people`."""
-        return await find_people(await self.connection.client(), names)
+        return await discord_people.find_people(await self.connection.client(), names)
 
     async def labels(self, names: Collection[str]) -> Mapping[str, DisplayName]:
         """Return the display names of people and roles by their names (`discord:ID`)."""
-        return await find_labels(await self.connection.client(), names)
+        return await discord_people.find_labels(await self.connection.client(), names)
 
     async def reads(self, person: Person, address: Address) -> bool | None:
         """Return whether the person can read the channel of `address`; None if that is not
         known."""
-        return await can_read_channel(await self.connection.client(), person, address)
+        client = await self.connection.client()
+        return await discord_people.can_read_channel(client, person, address)
 
     async def writes(self, person: Person, address: Address) -> bool | None:
         """Return whether the person can read the channel and post there; None if not known. False
@@ -236,15 +219,15 @@ class DiscordAdapter:
         if not (address.workspace and address.channel.isdecimal()):
             return False
         client = await self.connection.client()
-        return await can_read_channel(client, person, address, posts=True)
+        return await discord_people.can_read_channel(client, person, address, posts=True)
 
     async def writes_to(self, person: Person, other: Person, address: Address) -> bool | None:
         """Return whether the other person is a member of the server of `address`, where the person
         writes; None if Discord does not tell. False in a direct message, which has no server."""
         if not address.workspace:
             return False
-        left = await self.roles.has_left(other, address)
-        return None if left is None else not left
+        has_left = await self.roles.has_left(other, address)
+        return None if has_left is None else not has_left
 
     async def find_post(self, to: ReplyTo, key: str, text: str) -> str | None:
         """Return the id of our post with this text, which was made for `to` in a channel; None if
@@ -254,10 +237,10 @@ class DiscordAdapter:
         channel = client.get_partial_messageable(int(to.address.channel))
         since = int(to.source.removeprefix(SINCE))
         own = await own_posts_since(client, channel, since, is_certain=True)
-        found = await self._owners.find(posts_with_text(own, text, None), to.turn)
-        if found is None and not may_read_history(client, to.address):
+        post = await self._owners.find(posts_with_text(own, text, None), to.turn)
+        if post is None and not discord_people.may_read_history(client, to.address):
             raise Undeliverable(reason="no permission Read Message History")
-        return found
+        return post
 
     async def title(self, address: Address) -> str:
         """Return the channel and server as people know them, such as `#general (Acme)`; "" if not
@@ -271,9 +254,9 @@ class DiscordAdapter:
         """Open a direct message with the person. Return where to post in it, and the person's
         locale ("" if not known). Raise as `attempt` does."""
         client = await self.connection.client()
-        opened = await attempt(lambda: client.create_dm(discord.Object(int(person.id))))
-        await self.state.note_channel(opened.id, snowflake(), 0)
-        to = self.into(Address(PLATFORM, str(opened.id)), person)
+        channel = await attempt(lambda: client.create_dm(discord.Object(int(person.id))))
+        await self.state.note_channel(channel.id, snowflake(), 0)
+        to = self.into(Address(PLATFORM, str(channel.id)), person)
         return to, self.state.language_of(person.id, None, "")
 
     def into(self, address: Address, person: Person) -> ReplyTo:
@@ -328,12 +311,11 @@ class DiscordAdapter:
 
     async def on_login(self, client: DiscordClient) -> None:
         """Register the slash commands, in a task, and use the client from now on."""
-        self._tree = make_tree(client, self._handlers, self._on_command_error)
-        await self._tree.set_translator(Translations())
+        self._tree = interactions.make_tree(client, self._handlers, self._on_command_error)
+        await self._tree.set_translator(interactions.Translations())
         self.connection.adopt(client)
         application = client.application_id or 0
-        tree = self._tree
-        self._queues.tasks.start(register(tree, application, self.state))
+        self._queues.tasks.start(interactions.register(self._tree, application, self.state))
 
     async def on_connect(self) -> None:
         """Start to read missed messages back, because a new session replays nothing."""
@@ -376,16 +358,16 @@ class DiscordAdapter:
         """Note the exception of a command, click or form, and tell the person, so that they do not
         wait for an answer."""
         self.failures.note(getattr(error, "original", error), "interaction")
-        await report_failure(interaction)
+        await interactions.report_failure(interaction)
 
     def on_failure(self, error: Exception, event: str, data: Any = None) -> None:
         """Note an event that caused an exception. If the SDK could not read a message or an
         interaction of a person, tell the person."""
         self.failures.note(error, event)
         if event in ("MESSAGE_CREATE", "INTERACTION_CREATE") and isinstance(data, dict):
-            self._queues.tasks.start(self._tell(event, data))
+            self._queues.tasks.start(self._report_failed_event(event, data))
 
-    async def _tell(self, event: str, data: Mapping[str, Any]) -> None:
+    async def _report_failed_event(self, event: str, data: Mapping[str, Any]) -> None:
         """Tell the author of an unreadable event about it. `data` is its JSON, in which every field
         may be missing or of another type. Raise nothing."""
         try:
@@ -394,9 +376,9 @@ class DiscordAdapter:
                     client = await self.connection.client()
                     route = Route("POST", "/interactions/{id}/{token}/callback",
                                   id=data["id"], token=data["token"])  # fmt: skip
-                    words = say(EVENT_FAILED, str(data["locale"]))
-                    said = {"content": words, "flags": 64, "allowed_mentions": {"parse": []}}
-                    body = {"type": 4, "data": said}
+                    words = say(incoming.EVENT_FAILED, str(data["locale"]))
+                    reply = {"content": words, "flags": 64, "allowed_mentions": {"parse": []}}
+                    body = {"type": 4, "data": reply}
                     await attempt(lambda: client.http.request(route, json=body), repeat=False)
                 return
             me, author = str(own_id(await self.connection.client())), data["author"]
@@ -411,5 +393,7 @@ class DiscordAdapter:
         """Reply to a message of a person that it could not be handled."""
         client = await self.connection.client()
         place = client.get_partial_messageable(channel).get_partial_message(message)
-        words = say(EVENT_FAILED, self.state.language_of(str(author), None, self._options.locale))
+        words = say(
+            incoming.EVENT_FAILED, self.state.language_of(str(author), None, self._options.locale)
+        )
         await self._intake.notices.post(place, words, "failed")

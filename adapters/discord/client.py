@@ -217,11 +217,11 @@ def message_at(client: discord.Client, where: str) -> discord.PartialMessage:
 
 def has_code(*codes: int) -> Callable[[discord.HTTPException], bool]:
     """Return a condition on a refusal: Discord's code is one of these; 0 means that it has none."""
-    return lambda refused: refused.code in codes
+    return lambda refusal: refusal.code in codes
 
 
-def _reason_values(refused: discord.HTTPException) -> Mapping[str, object]:
-    return {"reason": f"Discord {refused.status}/{refused.code}: {refused.text}"[:200]}
+def _reason_values(refusal: discord.HTTPException) -> Mapping[str, object]:
+    return {"reason": f"Discord {refusal.status}/{refusal.code}: {refusal.text}"[:200]}
 
 
 DISCORD_ERRORS = ErrorTable(

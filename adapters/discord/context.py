@@ -15,7 +15,7 @@ from adapters.discord.files import files_of
 from adapters.discord.state import DiscordState, ThreadState
 from core.base.errors import PonteError
 from core.base.i18n import say
-from core.chat import incoming as participants
+from core.chat import incoming
 from core.domain.messages import MAX_ATTACHMENT_BYTES, Attachment, Message, Quote
 
 log = structlog.get_logger("discord")
@@ -66,20 +66,17 @@ class DiscordContext:
         if any(quote.is_replied_to for quote in quotes):
             before = [replace(quote, is_replied_to=False) for quote in before]
         attached = (*message.attachments, *files)
-        known = {_file_id(file) for file in attached}
-        more = [file for file in more if _file_id(file) not in known]
-        newest = (
-            more[-max(0, participants.MAX_CONTEXT_FILES - len(attached)) :]
-            if len(attached) < participants.MAX_CONTEXT_FILES
-            else ()
-        )
+        own_ids = {_file_id(file) for file in attached}
+        more = [file for file in more if _file_id(file) not in own_ids]
+        room = max(0, incoming.MAX_CONTEXT_FILES - len(attached))
+        newest = more[-room:] if room else ()
         whole = replace(message, context=(*before, *quotes), attachments=(*attached, *newest))
         return whole, [say(each, message.locale) for each in (*untold, *unread)]
 
     async def _complete_quotes(self, message: Message) -> Found:
         """Fetch the quotes that the message event did not contain. Return all quotes, the files of
         fetched ones, and sentences on what could not be read."""
-        known = {_file_id(file) for file in message.attachments}
+        own_ids = {_file_id(file) for file in message.attachments}
         quotes: list[Quote] = []
         files: list[Attachment] = []
         untold: list[str] = []
@@ -87,12 +84,12 @@ class DiscordContext:
             if not quote.reference:
                 quotes.append(quote)
                 continue
-            told, attached = await self._fetch_quote(quote)
-            quotes += [told] if told.text else []
-            files += [file for file in attached if _file_id(file) not in known]
+            full_quote, attached = await self._fetch_quote(quote)
+            quotes += [full_quote] if full_quote.text else []
+            files += [file for file in attached if _file_id(file) not in own_ids]
             if quote.text and not attached:
                 untold.append(FILES_LOST)
-            elif not told.text and not (attached and self.may_read):
+            elif not full_quote.text and not (attached and self.may_read):
                 untold.append(QUOTE_WITHHELD)
         return quotes, files, untold
 
@@ -104,14 +101,14 @@ class DiscordContext:
         channel, id = (int(part) for part in quote.reference.split("/"))
         location = client.get_partial_messageable(channel)
         try:
-            async with asyncio.timeout(participants.CONTEXT_SECONDS):
-                found = await attempt(lambda: location.fetch_message(id))
+            async with asyncio.timeout(incoming.CONTEXT_SECONDS):
+                message = await attempt(lambda: location.fetch_message(id))
         except (PonteError, *IN_DOUBT) as error:
             log.info("could not load the quoted message", error=repr(error)[:200])
             return quote, ()
         if quote.text:
-            return quote, files_of(found)
-        return replace(quote_of(found, me), is_replied_to=quote.is_replied_to), files_of(found)
+            return quote, files_of(message)
+        return replace(quote_of(message, me), is_replied_to=quote.is_replied_to), files_of(message)
 
     async def _read_earlier_messages(self, message: Message) -> Found:
         """Return the messages of the thread that are new to the conversation and were not addressed
@@ -121,25 +118,27 @@ class DiscordContext:
         if not address.thread or not address.workspace or message.is_click:
             return (), (), ()
         thread, source = int(address.thread), int(message.reply_to.source)
-        there = self.state.threads.get(thread)
-        if there is None or thread == source:
+        thread_state = self.state.threads.get(thread)
+        if thread_state is None or thread == source:
             return (), (), ()
-        since = there.hear(source)
+        since = thread_state.hear(source)
         first = not since
         self.state.note_change()
-        if there.people == [message.author.id] and not first:
+        if thread_state.people == [message.author.id] and not first:
             return (), (), ()
         if not self.may_read:
             return ([Quote("Discord", HISTORY_WITHHELD, is_note=True)] if first else ()), (), ()
         try:
-            async with asyncio.timeout(participants.CONTEXT_SECONDS):
-                return await self._read_thread(int(address.channel), thread, since, source, there)
+            async with asyncio.timeout(incoming.CONTEXT_SECONDS):
+                return await self._read_thread(
+                    int(address.channel), thread, since, source, thread_state
+                )
         except (PonteError, *IN_DOUBT) as error:
             log.info("could not load the messages of a thread", error=repr(error)[:200])
-            return (), (), (participants.THREAD_UNREAD,)
+            return (), (), (incoming.THREAD_UNREAD,)
 
     async def _read_thread(
-        self, channel: int, thread: int, since: int, source: int, there: ThreadState
+        self, channel: int, thread: int, since: int, source: int, thread_state: ThreadState
     ) -> Found:
         """Read the messages between the ids `since` and `source` in a thread, and the message that
         it was created from if `since` is 0. Note who takes part in the thread."""
@@ -147,21 +146,19 @@ class DiscordContext:
         me = own_id(client)
         location = client.get_partial_messageable(thread)
         newest = await history(location, before=discord.Object(source), limit=THREAD_PAGE_SIZE)
-        said = [m for m in reversed(newest) if m.id > since]
-        there.join(*(str(m.author.id) for m in said if is_speech(m)))
-        unheard = [m for m in said if has_readable_content(m) and not is_in_conversation(m, me)][
-            -participants.MAX_EARLIER_MESSAGES :
+        earlier = [m for m in reversed(newest) if m.id > since]
+        thread_state.join(*(str(m.author.id) for m in earlier if is_speech(m)))
+        unheard = [m for m in earlier if has_readable_content(m) and not is_in_conversation(m, me)][
+            -incoming.MAX_EARLIER_MESSAGES :
         ]
         root = None if since else await self._find_root(client, channel, thread)
         quotes = [
-            quote_of(m, me, participants.EARLIER_MESSAGE_CHARACTERS)
-            for m in unheard
-            if m.id != thread
+            quote_of(m, me, incoming.EARLIER_MESSAGE_CHARACTERS) for m in unheard if m.id != thread
         ]
-        kept = [f for m in ([root] if root else []) + unheard for f in files_of(m)]
+        files = [f for m in ([root] if root else []) + unheard for f in files_of(m)]
         if root is not None and has_readable_content(root):
             quotes.insert(0, replace(quote_of(root, me), is_replied_to=True))
-        return quotes, [file for file in kept if file.size <= MAX_ATTACHMENT_BYTES], ()
+        return quotes, [file for file in files if file.size <= MAX_ATTACHMENT_BYTES], ()
 
     async def _find_root(
         self, client: discord.Client, channel: int, thread: int

@@ -98,20 +98,19 @@ class Locations:
         """
         if location.guild and not location.thread and self.settings_of(location).threads is False:
             return location.address()
-        alias = (
-            self.state.find_alias(location.channel, str(person)) if not location.thread else None
-        )
-        return location.address(person, alias or 0)
+        alias = 0
+        if not location.thread:
+            alias = self.state.find_alias(location.channel, str(person)) or 0
+        return location.address(person, alias)
 
     def _of_guild_channel(self, channel: object, guild: int, id: int = 0) -> Location:
         if isinstance(channel, discord.Thread):
             self.state.parents[channel.id] = channel.parent_id
             return Location(channel.parent_id, guild, channel.id, is_shared=True)
-        known = getattr(channel, "id", id)
-        parent = self.state.parents.get(known)
-        if parent:
-            return Location(parent, guild, known, is_shared=True)
-        return Location(known, guild, is_shared=True)
+        channel_id = getattr(channel, "id", id)
+        if parent := self.state.parents.get(channel_id):
+            return Location(parent, guild, channel_id, is_shared=True)
+        return Location(channel_id, guild, is_shared=True)
 
 
 def person_of(user: discord.abc.User) -> Person:
@@ -153,17 +152,17 @@ def names_others(message: discord.Message, me: int) -> bool:
     """Return whether the message mentions other people or roles, or replies to a person with the
     mention on. A reply to another app is a mention of it too, but may still be meant for Ponte, so
     it does not count."""
-    written = {int(id) for id in _USER.findall(message.content)} - {me}
+    mentioned_ids = {int(id) for id in _USER.findall(message.content)} - {me}
     people = any(user.id != me and not user.bot for user in message.mentions)
-    return bool(written or people or {r.id for r in message.role_mentions} - own_roles(message, me))
+    roles = {role.id for role in message.role_mentions} - own_roles(message, me)
+    return bool(mentioned_ids or people or roles)
 
 
 def is_ours(message: discord.Message, me: int, settings: AddressingSettings) -> bool:
     """Return whether the message is for us, however many people take part: it mentions us, or the
     channel's settings say that everything is for us and it names nobody else."""
-    return mentions_us(message, me) or (
-        bool(settings.answer_everything) and not names_others(message, me)
-    )
+    is_for_us = bool(settings.answer_everything) and not names_others(message, me)
+    return is_for_us or mentions_us(message, me)
 
 
 def own_roles(message: discord.Message, me: int) -> set[int]:
@@ -193,16 +192,15 @@ def to_message(
     """Convert a message into the core's Message. `me` is our user id; `thread` is the id of a
     thread that will be created from this message, or 0."""
     key = event_key(message.channel.id, message.id)
-    address = (
-        location.address("", thread)
-        if thread
-        else locations.conversation_address(location, message.author.id)
-    )
+    address = locations.conversation_address(location, message.author.id)
+    if thread:
+        address = location.address("", thread)
     author = person_of(message.author)
     at = message.edited_at or message.created_at
     # `message.mentions` also has the author of the message that this one replies to.
-    written = {int(id) for id in _USER.findall(message.content)} - {me}
-    people = [(f"@{user.display_name}", user.id) for user in message.mentions if user.id in written]
+    mentioned_ids = {int(id) for id in _USER.findall(message.content)} - {me}
+    mentioned = [user for user in message.mentions if user.id in mentioned_ids]
+    people = [(f"@{user.display_name}", user.id) for user in mentioned]
     names = {channel.id: channel.name for channel in message.channel_mentions}
     channels = [(f"#{names.get(id, id)}", id) for id in message.raw_channel_mentions]
     return Message(
@@ -227,9 +225,9 @@ def text_of(message: discord.Message, me: int) -> str:
     roles |= dict.fromkeys(own_roles(message, me), "")
     channels = {channel.id: channel.name for channel in message.channel_mentions}
 
-    def user(found: re.Match[str]) -> str:
-        id = int(found[1])
-        return "" if id == me else f"@{people[id]}" if id in people else found[0]
+    def user(match: re.Match[str]) -> str:
+        id = int(match[1])
+        return "" if id == me else f"@{people[id]}" if id in people else match[0]
 
     content = _USER.sub(user, message.content)
     content = _ROLE.sub(lambda m: roles.get(int(m[1]), f"@{m[1]}"), content)
@@ -246,33 +244,32 @@ def quotes_of(message: discord.Message, me: int) -> tuple[Quote, ...]:
     it may take such a post as its input. If the event does not contain the quoted message, the
     quote has a `reference` by which the turn fetches it.
     """
-    found: list[Quote] = []
+    quotes: list[Quote] = []
     replied = _replied_message(message)
     if replied is None and message.type is MessageType.reply and message.reference:
         # "The backend did not attempt to fetch the message": resources/message.mdx#message-object.
         target = message.reference
         if not isinstance(target.resolved, discord.DeletedReferencedMessage):
             where = f"{target.channel_id}/{target.message_id}"
-            found.append(Quote("somebody", "", is_replied_to=True, reference=where))
+            quotes.append(Quote("somebody", "", is_replied_to=True, reference=where))
     elif replied is not None and (replied.author.id != me or _is_command(message, me)):
         quoted = replace(quote_of(replied, me), is_replied_to=True)
-        told = quoted.text or not replied.guild or replied.type not in SPEECH_AND_APP_ANSWERS
-        if not told and replied.author.id != me:
+        is_readable = quoted.text or not replied.guild or replied.type not in SPEECH_AND_APP_ANSWERS
+        if not is_readable and replied.author.id != me:
             quoted = replace(quoted, reference=f"{replied.channel.id}/{replied.id}")
-        found += [quoted] if quoted.text or quoted.reference else []
+        quotes += [quoted] if quoted.text or quoted.reference else []
     if message.message_snapshots:
-        found.append(
-            Quote("a forwarded message", _forwarded_text(message)[:DISCORD_QUOTE_CHARACTERS])
-        )
-    return tuple(one for one in found if one.text or one.reference)
+        words = _forwarded_text(message)[:DISCORD_QUOTE_CHARACTERS]
+        quotes.append(Quote("a forwarded message", words))
+    return tuple(one for one in quotes if one.text or one.reference)
 
 
 def quote_of(message: discord.Message, me: int, most: int = DISCORD_QUOTE_CHARACTERS) -> Quote:
     """Return a message as a quote: its text, what it forwards, embeds, components, poll, and the
     names of its files. The text has at most `most` characters."""
-    told = [text_of(message, me), _forwarded_text(message), *map(_embed_text, message.embeds)]
-    told += map(text.clean_text, _component_texts(message.components))
-    words = "\n".join(filter(None, told))
+    texts = [text_of(message, me), _forwarded_text(message), *map(_embed_text, message.embeds)]
+    texts += map(text.clean_text, _component_texts(message.components))
+    words = "\n".join(filter(None, texts))
     names = ", ".join(file_name(file) for file in all_attachments(message))
     files = f"[with the files {names}]" if names and words else ""
     return Quote(
@@ -282,11 +279,12 @@ def quote_of(message: discord.Message, me: int, most: int = DISCORD_QUOTE_CHARAC
 
 
 def _forwarded_text(message: discord.Message) -> str:
-    told = [s.content for s in message.message_snapshots]
-    told += [_embed_text(e) for s in message.message_snapshots for e in s.embeds]
-    told += [f"[{sticker.name}]" for s in message.message_snapshots for sticker in s.stickers]
-    told += [said for s in message.message_snapshots for said in _component_texts(s.components)]
-    return text.clean_text("\n".join(filter(None, told)))
+    snapshots = message.message_snapshots
+    texts = [snapshot.content for snapshot in snapshots]
+    texts += [_embed_text(embed) for snapshot in snapshots for embed in snapshot.embeds]
+    texts += [f"[{sticker.name}]" for snapshot in snapshots for sticker in snapshot.stickers]
+    texts += [words for each in snapshots for words in _component_texts(each.components)]
+    return text.clean_text("\n".join(filter(None, texts)))
 
 
 def _embed_text(embed: discord.Embed) -> str:

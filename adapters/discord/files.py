@@ -61,11 +61,11 @@ class DiscordFiles:
     async def _address(self, client: discord.Client, where: str) -> str | None:
         """Return a fresh address of a file from its message. The address in an event expires within
         a day."""
-        channel, message, _ = where.split("/")
+        channel, id, _ = where.split("/")
         place = client.get_partial_messageable(int(channel))
-        found = await attempt(lambda: place.fetch_message(int(message)))
-        told = (one.reference for one in files_of(found))
-        return next((r.split(" ")[1] for r in told if r.startswith(where + " ")), None)
+        message = await attempt(lambda: place.fetch_message(int(id)))
+        references = (file.reference for file in files_of(message))
+        return next((r.split(" ")[1] for r in references if r.startswith(where + " ")), None)
 
 
 async def send_with_sheets(call: Call, sheets: Sequence[Sheet]) -> discord.Message:

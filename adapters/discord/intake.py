@@ -21,6 +21,7 @@ from typing import Final
 import discord
 import structlog
 
+from adapters.discord import events
 from adapters.discord.client import (
     IN_DOUBT,
     THREAD_EXISTS,
@@ -30,16 +31,7 @@ from adapters.discord.client import (
     history,
     own_id,
 )
-from adapters.discord.events import (
-    Locations,
-    answers_us,
-    event_key,
-    is_ours,
-    is_speech,
-    is_withheld,
-    mentions_us,
-    to_message,
-)
+from adapters.discord.events import Locations
 from adapters.discord.people import Roles
 from adapters.discord.presence import DiscordSigns
 from adapters.discord.state import Location, ThreadState
@@ -108,10 +100,10 @@ class DiscordThreads:
             return channel
         if thread in self.locations.state.parents:
             return thread
-        made = await asyncio.shield(self.open(channel, thread, to.asker.name))
-        if not made:
+        thread_exists = await asyncio.shield(self.open(channel, thread, to.asker.name))
+        if not thread_exists:
             await self.locations.state.set_alias(channel, to.asker.id, thread)
-        return thread if made else channel
+        return thread if thread_exists else channel
 
     async def _create(self, channel: int, message: int, name: str) -> bool:
         """Create the thread and return whether it exists now."""
@@ -193,7 +185,7 @@ class DiscordIntake:
         me = own_id(client)
         location = await self.locations.of_message(client, message)
         guild = location.guild
-        if not is_speech(message) or not await self._is_addressed(message, location, me):
+        if not events.is_speech(message) or not await self._is_addressed(message, location, me):
             self.locations.state.note_taken(message.channel.id, message.id, guild, known_only=True)
             return False
         await self.roles.note_roles(message.author)
@@ -208,24 +200,24 @@ class DiscordIntake:
     async def on_edit(self, client: discord.Client, message: discord.Message) -> None:
         """Store the new text of a message that is not answered yet. A link preview that Discord
         adds is not an edit: `edited_at` is None then."""
-        if not self.open or message.edited_at is None or not is_speech(message):
+        if not self.open or message.edited_at is None or not events.is_speech(message):
             return
         me = own_id(client)
         location = await self.locations.of_message(client, message)
-        key = event_key(message.channel.id, message.id)
-        if location.guild and is_withheld(message):
+        key = events.event_key(message.channel.id, message.id)
+        if location.guild and events.is_withheld(message):
             # Discord withholds the content once our mention is edited out, so the message is no
             # longer for us.
             await self.conversations.inbox.amend(key, None)
             return
-        changed = to_message(message, location, self.locations, me)
+        changed = events.to_message(message, location, self.locations, me)
         await self.conversations.inbox.amend(key, changed)
 
     async def on_delete(self, channel: int, messages: set[int]) -> None:
         """Withdraw deleted messages of people and stop their turns. Report each message that the
         inbox does not know, because it may be a post of ours."""
         for message in messages:
-            key = event_key(channel, message)
+            key = events.event_key(channel, message)
             if await self.conversations.inbox.amend(key, None) != "unknown":
                 self.signs.stop(turn_id(key))
             else:
@@ -236,18 +228,22 @@ class DiscordIntake:
         content, post a hint and return False."""
         if not location.guild:
             return True
-        has_content, settings = not is_withheld(message), self.locations.settings_of(location)
-        if is_ours(message, me, settings):
+        has_content, settings = (
+            not events.is_withheld(message),
+            self.locations.settings_of(location),
+        )
+        if events.is_ours(message, me, settings):
             if has_content and location.thread:
                 self._join_thread(message, location)
-            elif not has_content and mentions_us(message, me):
-                await self.notices.explain_role_mention(message)
+            elif not has_content and events.mentions_us(message, me):
+                # Said each time: without it the person would get no answer at all.
+                await self.notices.post_sentence(message, ROLE_MENTIONED, "role")
             elif not has_content:
                 await self.notices.ask_for_mention(message)
             return has_content
         if settings.answer_everything or settings.strict_mention:
             return False
-        if answers_us(message, me):
+        if events.answers_us(message, me):
             if not has_content:
                 await self.notices.ask_for_mention(message)
             return has_content
@@ -257,29 +253,29 @@ class DiscordIntake:
         if not location.thread or not is_our_thread:
             return False
         # In a thread of ours a message needs no mention while only one person writes there.
-        there = self._join_thread(message, location)
+        thread_state = self._join_thread(message, location)
         if not has_content:
             await self.notices.ask_for_mention(message)
             return False
-        if there.note_notice_due():
+        if thread_state.note_notice_due():
             self.locations.state.note_change()
-            await self.notices.announce_mentions_only(message)
-        return not there.several
+            await self.notices.post_sentence(message, DISCORD_WAITS_FOR_MENTION, "waits")
+        return not thread_state.several
 
     def _join_thread(self, message: discord.Message, location: Location) -> ThreadState:
-        there = self.locations.state.threads.setdefault(location.thread, ThreadState())
-        if there.join(str(message.author.id)):
+        thread_state = self.locations.state.threads.setdefault(location.thread, ThreadState())
+        if thread_state.join(str(message.author.id)):
             self.locations.state.note_change()
-        return there
+        return thread_state
 
     async def _store(self, message: discord.Message, location: Location, me: int) -> None:
         """Store a message. If it is new, mark it while it waits, create its thread and download its
         files. If it cannot be stored, tell the person."""
         begins = self.threads.should_open(message, location)
         thread = message.id if begins else 0
-        said = to_message(message, location, self.locations, me, thread)
+        core_message = events.to_message(message, location, self.locations, me, thread)
         try:
-            receipt = await self.conversations.inbox.accept(said)
+            receipt = await self.conversations.inbox.accept(core_message)
         except NotStored as error:
             log.error("could not store a message", channel=message.channel.id, error=str(error))
             # Not the words of `error`: they may tell only what is wrong with the database.
@@ -288,15 +284,18 @@ class DiscordIntake:
         if not receipt.is_new:
             return
         place, inbox = f"{message.channel.id}:{message.id}", self.conversations.inbox
-        self.signs.marks.mark_stored(self.people.policy, inbox, said, receipt, place)
+        self.signs.marks.mark_stored(self.people.policy, inbox, core_message, receipt, place)
         if begins:
-            self.locations.state.threads[message.id] = ThreadState(
-                [str(message.author.id)], last_message=message.id
-            )
-            self.threads.open(message.channel.id, message.id, said.text or said.author.name)
-        if said.attachments:
-            self.queues.tasks.start(self.downloads.fetch_all(said))
-        log.debug("message stored", turn=receipt.turn, delay_seconds=time.time() - said.sent_at)
+            participants = [str(message.author.id)]
+            threads = self.locations.state.threads
+            threads[message.id] = ThreadState(participants, last_message=message.id)
+            name = core_message.text or core_message.author.name
+            self.threads.open(message.channel.id, message.id, name)
+        if core_message.attachments:
+            self.queues.tasks.start(self.downloads.fetch_all(core_message))
+        log.debug(
+            "message stored", turn=receipt.turn, delay_seconds=time.time() - core_message.sent_at
+        )
 
 
 @dataclass(slots=True)
@@ -334,16 +333,13 @@ class CatchUp:
         """Read the missed messages of a channel and answer the recent ones. A channel that Discord
         refuses for good is forgotten; after any other failure it is read in the next session."""
         cached = client.get_channel(channel) if guild else None
-        location = (
-            cached
-            if isinstance(cached, discord.abc.Messageable)
-            else client.get_partial_messageable(channel, guild_id=guild or None)
-        )
-        after = discord.Object(last)
+        location: discord.abc.Messageable
+        location = client.get_partial_messageable(channel, guild_id=guild or None)
+        if isinstance(cached, discord.abc.Messageable):
+            location = cached
+        after, limit = discord.Object(last), MAX_MESSAGES_READ_BACK
         try:
-            missed = await history(
-                location, after=after, limit=MAX_MESSAGES_READ_BACK, oldest_first=True
-            )
+            missed = await history(location, after=after, limit=limit, oldest_first=True)
         except Undeliverable as gone:
             log.info("no access to a channel any more", channel=channel, error=str(gone))
             self.intake.locations.state.channels.pop(channel, None)
@@ -362,24 +358,23 @@ class CatchUp:
                 skipped.append(message)
         if skipped:
             self.intake.locations.state.note_taken(channel, skipped[-1].id)
-            await self.intake.notices.report_missed(skipped[-1], len(skipped))
+            # The notice is a reply to the newest of them.
+            language = self.intake.locations.language_of(skipped[-1])
+            words = plural(*MESSAGES_MISSED, len(skipped), language)
+            await self.intake.notices.post(skipped[-1], words, "away")
         if missed:
-            log.info(
-                "loaded messages missed while offline",
-                channel=channel,
-                messages=len(missed),
-                skipped_messages=len(skipped),
-            )
+            counts = {"messages": len(missed), "skipped_messages": len(skipped)}
+            log.info("loaded messages missed while offline", channel=channel, **counts)
 
     async def _is_unanswered(self, client: discord.Client, message: discord.Message) -> bool:
         """Return whether a message is addressed to Ponte and not in the inbox. It can be in the
         inbox, because the last second of the remembered state may be lost."""
         me, locations = own_id(client), self.intake.locations
         location = await locations.of_message(client, message)
-        ours = not location.guild or is_ours(message, me, locations.settings_of(location))
-        if not is_speech(message) or not ours:
+        ours = not location.guild or events.is_ours(message, me, locations.settings_of(location))
+        if not events.is_speech(message) or not ours:
             return False
-        core_message = to_message(message, location, locations, me)
+        core_message = events.to_message(message, location, locations, me)
         inbox = self.intake.conversations.inbox
         return await inbox.amend(core_message.event_key, core_message) == "unknown"
 
@@ -396,20 +391,11 @@ class Notices:
         """Ask for a mention, once a day in each channel. The message was meant for Ponte, but
         Discord withholds its content without the message content intent."""
         if self._state.is_first_notice(f"mention:{message.channel.id}", HINT_PERIOD_SECONDS):
-            await self.post(message, say(MENTION_NEEDED, self._language(message)), "mention")
+            await self.post_sentence(message, MENTION_NEEDED, "mention")
 
-    async def explain_role_mention(self, message: discord.Message) -> None:
-        """Explain that a message mentioned Ponte's role and not Ponte. This is said each time:
-        without it the person would get no answer at all."""
-        await self.post(message, say(ROLE_MENTIONED, self._language(message)), "role")
-
-    async def announce_mentions_only(self, message: discord.Message) -> None:
-        """Say that Ponte now waits to be mentioned, because several people write in this thread."""
-        await self.post(message, say(DISCORD_WAITS_FOR_MENTION, self._language(message)), "waits")
-
-    async def report_missed(self, newest: discord.Message, count: int) -> None:
-        """Say how many older messages were left unanswered, as a reply to the newest of them."""
-        await self.post(newest, plural(*MESSAGES_MISSED, count, self._language(newest)), "away")
+    async def post_sentence(self, message: discord.Message, sentence: str, about: str) -> None:
+        """Post a sentence as `post` does, in the language of the message's author."""
+        await self.post(message, say(sentence, self._language(message)), about)
 
     async def post(
         self, message: discord.Message | discord.PartialMessage, words: str, about: str

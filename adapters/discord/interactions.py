@@ -26,18 +26,6 @@ from adapters.discord.client import ALREADY_ACKNOWLEDGED, IN_DOUBT, UNKNOWN_INTE
 from adapters.discord.events import Locations, person_of
 from adapters.discord.files import files_of, given_file
 from adapters.discord.people import Roles
-from adapters.discord.render import (
-    ABOUT_ID,
-    ASK_ID,
-    INPUT_FIELD,
-    PROMPT_FIELD,
-    QUICK_ID,
-    QUOTE_FIELD,
-    about_form,
-    ask_form,
-    filled_in,
-    quick_form,
-)
 from adapters.discord.state import TOKEN_SECONDS, Acks, DiscordState, Token
 from core.base.i18n import LOCALES, nearest_locale, say, use_locale
 from core.base.tasks import BackgroundTasks
@@ -193,7 +181,7 @@ class DiscordHandlers:
         """Handle `/ask`. Without a prompt and a file, show a form with room for several lines."""
         if not prompt and file is None:
             with use_locale(str(interaction.locale)):
-                form = ask_form()
+                form = render.ask_form()
             await self._show_form(interaction, form)
         else:
             await self._submit(interaction, InteractionRequest(prompt, files=_as_files(file)))
@@ -212,7 +200,7 @@ class DiscordHandlers:
         text = events.quote_of(message, me).text
         names = [file.name for file in files]
         with use_locale(str(interaction.locale)):
-            form = about_form(text, message.id if files else 0, names)
+            form = render.about_form(text, message.id if files else 0, names)
         await self._show_form(interaction, form)
 
     async def run_quick_command(
@@ -220,14 +208,14 @@ class DiscordHandlers:
     ) -> None:
         """Handle `/quick-command`. Without input, show a form that asks for the command's
         inputs."""
-        if not input and file is None and QUICK_ID.fullmatch(f"ponte:quick:{slug}"):
-            known = await self.interactions.find_quick_commands(
+        if not input and file is None and render.QUICK_ID.fullmatch(f"ponte:quick:{slug}"):
+            commands = await self.interactions.find_quick_commands(
                 self._interaction(interaction), QUICK_COMMAND_LOOKUP_SECONDS
             )
-            command = next((each for each in known if each.slug == slug), None)
+            command = next((each for each in commands if each.slug == slug), None)
             if command is None or command.inputs:
                 with use_locale(str(interaction.locale)):
-                    form = quick_form(slug, command)
+                    form = render.quick_form(slug, command)
                 await self._show_form(interaction, form)
                 return
         text = _quick_command_text(slug, input)
@@ -246,9 +234,9 @@ class DiscordHandlers:
         """Return the quick commands whose slug or title contains `typed`, as (shown, slug)."""
         typed = typed.lower()
         user = self._interaction(interaction)
-        known = await self.board.commands(user.person, user.address)
+        commands = await self.board.commands(user.person, user.address)
         with use_locale(str(interaction.locale)):
-            titles = [(command.slug, command.title_and_description()[0]) for command in known]
+            titles = [(command.slug, command.title_and_description()[0]) for command in commands]
         return [
             (f"{slug} – {title}" if title else slug, slug)
             for slug, title in titles
@@ -290,25 +278,25 @@ class DiscordHandlers:
     async def _handle_form(self, interaction: Interaction, id: str) -> None:
         """Handle a submitted form of ours: `/ask`, a question about a message, or a quick
         command."""
-        values = filled_in(interaction)
-        prompt = values.get(PROMPT_FIELD, "")
-        if id == ASK_ID:
+        values = render.read_form_values(interaction)
+        prompt = values.get(render.PROMPT_FIELD, "")
+        if id == render.ASK_ID:
             await self._submit(interaction, InteractionRequest(prompt))
-        elif found := ABOUT_ID.fullmatch(id):
-            files, reference = self._recall_files(interaction, found["message"])
-            quoted = values.get(QUOTE_FIELD, "") or ("[no words, but files]" if reference else "")
+        elif match := render.ABOUT_ID.fullmatch(id):
+            files, reference = self._recall_files(interaction, match["message"])
+            quoted = values.get(render.QUOTE_FIELD, "") or (
+                "[no words, but files]" if reference else ""
+            )
             quote = Quote("the message asked about", quoted, reference=reference)
             context = (quote,) if quoted else ()
-            await self._submit(
-                interaction, InteractionRequest(prompt, context=context, files=files)
-            )
-        elif found := QUICK_ID.fullmatch(id):
-            text = _quick_command_text(found["slug"], values.get(INPUT_FIELD, ""))
-            if found["named"]:
+            request = InteractionRequest(prompt, context=context, files=files)
+            await self._submit(interaction, request)
+        elif match := render.QUICK_ID.fullmatch(id):
+            text = _quick_command_text(match["slug"], values.get(render.INPUT_FIELD, ""))
+            if match["named"]:
                 inputs = {name: value for name, value in values.items() if value}
-                text = grammar.render_command(
-                    TypedCommand("quick-command", slug=found["slug"], input=inputs)
-                )
+                command = TypedCommand("quick-command", slug=match["slug"], input=inputs)
+                text = grammar.render_command(command)
             await self._submit(interaction, InteractionRequest(text, "spend"))
 
     def _recall_files(
@@ -327,14 +315,14 @@ class DiscordHandlers:
         """Handle a button of ours. Buttons with other ids are ignored."""
         if interaction.message is None:
             return
-        if found := render.CARD_BUTTON_ID.fullmatch(id):
-            press = found["card"] + (found["revision"] or "")
-            request = InteractionRequest(f"{found['action']} {press}")
+        if match := render.CARD_BUTTON_ID.fullmatch(id):
+            press = match["card"] + (match["revision"] or "")
+            request = InteractionRequest(f"{match['action']} {press}")
             await self._submit(interaction, request)
             return
-        found = render.STOP_BUTTON_ID.fullmatch(id)
+        match = render.STOP_BUTTON_ID.fullmatch(id)
         request = InteractionRequest("stop")
-        if found and await self._submit(interaction, request, int(found["asker"])):
+        if match and await self._submit(interaction, request, int(match["asker"])):
             # If the post does not grow any more, no later edit removes the button.
             view = render.without_stop(interaction.message)
             with suppress(discord.HTTPException, *IN_DOUBT):

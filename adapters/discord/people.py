@@ -47,7 +47,7 @@ async def find_people(client: discord.Client, names: Collection[str]) -> Sequenc
     privileged intent (resources/guild.mdx#list-guild-members). Raise PlatformBusy if Discord does
     not answer now.
     """
-    found = []
+    people = []
     for id in sorted({name.removeprefix(f"{PLATFORM}:") for name in names}):
         if not id.isdecimal() or any(guild.get_role(int(id)) for guild in client.guilds):
             continue
@@ -59,27 +59,26 @@ async def find_people(client: discord.Client, names: Collection[str]) -> Sequenc
         except IN_DOUBT as doubt:
             raise RefusedForNow(reason=type(doubt).__name__) from doubt
         if not user.bot:
-            found.append(Person(PLATFORM, id, name=user.display_name))
-    return found
+            people.append(Person(PLATFORM, id, name=user.display_name))
+    return people
 
 
 async def find_labels(client: discord.Client, names: Collection[str]) -> Mapping[str, DisplayName]:
     """Return the display names of people and roles by their names (`discord:ID`). Those that cannot
     be found now are left out. Raise nothing."""
-    found: dict[str, DisplayName] = {}
+    labels: dict[str, DisplayName] = {}
     for name in names:
         id = name.removeprefix(f"{PLATFORM}:")
         roles = (guild.get_role(int(id)) for guild in client.guilds) if id.isdecimal() else ()
         if role := next(filter(None, roles), None):
-            found[name] = DisplayName(role.name, is_group=True)
+            labels[name] = DisplayName(role.name, is_group=True)
     try:
-        unknown = [name for name in names if name not in found]
-        found |= {
-            one.key: DisplayName(one.name) for one in await find_people(client, unknown) if one.name
-        }
+        unknown = [name for name in names if name not in labels]
+        people = await find_people(client, unknown)
+        labels |= {one.key: DisplayName(one.name) for one in people if one.name}
     except (PonteError, *IN_DOUBT) as error:
         log.info("could not look up the names of users", error=type(error).__name__)
-    return found
+    return labels
 
 
 async def can_read_channel(
@@ -133,7 +132,7 @@ class Roles:
             PLATFORM, rows or NoRows(), self, shared=shared, clock=clock
         )
         self._places = asyncio.Semaphore(MAX_LOOKUPS_AT_ONCE)
-        self._asked: tuple[float, Sequence[int]] = (0.0, ())
+        self._listed_guilds: tuple[float, Sequence[int]] = (0.0, ())
 
     async def close(self) -> None:
         """Stop the look-ups that are under way."""
@@ -162,11 +161,10 @@ class Roles:
         guilds = await retry(
             lambda: self._guilds(client, max_age), ServersNotTold, lambda *_: ASK_AGAIN_SECONDS
         )
-        found = await asyncio.gather(
-            *(self._members.resolve(person.id, max_age, str(guild)) for guild in guilds)
-        )
-        known = [member.belongs_to for member in found if member is not None]
-        return frozenset[str]().union(*known) if len(known) == len(found) else None
+        lookups = (self._members.resolve(person.id, max_age, str(guild)) for guild in guilds)
+        members = await asyncio.gather(*lookups)
+        roles = [member.belongs_to for member in members if member is not None]
+        return frozenset[str]().union(*roles) if len(roles) == len(members) else None
 
     async def has_left(self, person: Person, address: Address) -> bool | None:
         """Return whether the person is no longer a member of the server of `address`.
@@ -198,15 +196,14 @@ class Roles:
         async with self._places:
             client = await self._client()
             try:
-                told = await attempt(
-                    lambda: client.http.get_member(int(guild), int(user)), repeat=False
-                )
+                get_member = client.http.get_member
+                response = await attempt(lambda: get_member(int(guild), int(user)), repeat=False)
             except Undeliverable as refused:
                 if code_of(refused) in NOBODY_THERE:
                     return _make_member(guild, user, ())
                 log.warning("could not look up a server member", server=guild, error=str(refused))
                 raise NoMember from None
-        return _make_member(guild, user, map(str, told["roles"]))
+        return _make_member(guild, user, map(str, response["roles"]))
 
     async def _guilds(self, client: discord.Client, max_age: float) -> Sequence[int]:
         """Return the ids of our servers, at most MAX_SERVERS.
@@ -217,14 +214,14 @@ class Roles:
         """
         if client.is_ready():
             return sorted(guild.id for guild in client.guilds)[:MAX_SERVERS]
-        if not self._asked[0] or time.monotonic() - self._asked[0] > max_age:
+        if not self._listed_guilds[0] or time.monotonic() - self._listed_guilds[0] > max_age:
             try:
-                told = await attempt(lambda: client.http.get_guilds(200), repeat=False)
+                response = await attempt(lambda: client.http.get_guilds(200), repeat=False)
             except (PonteError, *IN_DOUBT) as error:
                 log.info("could not list servers", error=type(error).__name__)
                 raise ServersNotTold from error
-            self._asked = time.monotonic(), sorted(int(guild["id"]) for guild in told)
-        return self._asked[1][:MAX_SERVERS]
+            self._listed_guilds = time.monotonic(), sorted(int(guild["id"]) for guild in response)
+        return self._listed_guilds[1][:MAX_SERVERS]
 
 
 def _make_member(guild: str, user: str, roles: Iterable[str]) -> PlatformMember:

@@ -12,7 +12,7 @@ import structlog
 from adapters.discord import render
 from adapters.discord.client import history, own_id
 from adapters.discord.files import append_notes
-from adapters.discord.render import Sheet, pages
+from adapters.discord.render import Sheet, paginate
 from core.base.errors import Undeliverable
 from core.base.i18n import say
 from core.base.tasks import BoundedDict
@@ -48,15 +48,16 @@ class Renderer:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._made: tuple[Answer, Rendering] | None = None
+        self._last_rendering: tuple[Answer, Rendering] | None = None
 
     async def rendering(self, answer: Answer) -> Rendering:
         """Return the embeds, buttons and files of an answer's last post."""
-        if self._made is None or self._made[0] is not answer:
-            made = await run_off_loop(lambda text: pages(text, self._most), answer.text)
-            view = render.view(answer.cards) if answer.cards else None
-            self._made = answer, Rendering(render.embeds(answer.cards), view, made.sheets)
-        return self._made[1]
+        if self._last_rendering is None or self._last_rendering[0] is not answer:
+            pages = await run_off_loop(lambda text: paginate(text, self._most), answer.text)
+            view = render.build_buttons(answer.cards) if answer.cards else None
+            embeds = render.build_embeds(answer.cards)
+            self._last_rendering = answer, Rendering(embeds, view, pages.sheets)
+        return self._last_rendering[1]
 
     async def make_form(self, part: str, answer: Answer | None) -> dict[str, Any]:
         """Return the arguments of a post or an edit, without its files. `answer` is None while it
@@ -80,14 +81,14 @@ async def own_posts_since(
     """
     after = discord.Object(since)
     try:
-        found = await history(channel, after=after, limit=MAX_POSTS_SEARCHED, oldest_first=True)
+        messages = await history(channel, after=after, limit=MAX_POSTS_SEARCHED, oldest_first=True)
     except Undeliverable as refused:
         if is_certain:
             raise
         log.info("could not read the channel history", error=str(refused))
         return []
     me = own_id(client)
-    return [m for m in found if m.author.id == me and m.interaction_metadata is None]
+    return [m for m in messages if m.author.id == me and m.interaction_metadata is None]
 
 
 def posts_answering(
@@ -138,7 +139,7 @@ def post_content(part: str, answer: Answer | None) -> str:
     refuses an empty message, so a post without text names its files or says that there is nothing
     to say."""
     if answer and len(answer.cards) > render.MAX_CARDS:
-        part = append_notes(part, render.in_words(answer.cards[render.MAX_CARDS :])).strip()
+        part = append_notes(part, render.describe_cards(answer.cards[render.MAX_CARDS :])).strip()
     if part or (answer and answer.cards):
         return part
     names = ", ".join(f"`{file.name}`" for file in answer.files) if answer else ""

@@ -41,7 +41,7 @@ class DiscordSigns:
         )  # fmt: skip
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._later: dict[str, asyncio.Task[None]] = {}
-        self._grew: dict[str, float] = {}
+        self._growth_times: dict[str, float] = {}
 
     async def _mark(self, where: str) -> None:
         """Put an hourglass on a message. A failure is ignored, because a server may forbid
@@ -65,7 +65,7 @@ class DiscordSigns:
     def note_growth(self, turn: str) -> None:
         """Note that new text was shown just now. It replaces the typing indicator for a while."""
         if turn in self._tasks:
-            self._grew[turn] = time.monotonic()
+            self._growth_times[turn] = time.monotonic()
 
     def do_later(self, turn: str, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         """Run `work` after so many seconds, unless the turn ends before. Only one such work is
@@ -77,7 +77,7 @@ class DiscordSigns:
 
     def stop(self, turn: str) -> None:
         """Stop the typing indicator of a turn."""
-        self._grew.pop(turn, None)
+        self._growth_times.pop(turn, None)
         task = self._tasks.pop(turn, None)
         if task is not None:
             task.cancel()
@@ -94,7 +94,7 @@ class DiscordSigns:
     async def _repeat(self, turn: str, sign: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(SIGN_AFTER_SECONDS)
         while True:
-            still = time.monotonic() - self._grew.get(turn, 0.0)
+            still = time.monotonic() - self._growth_times.get(turn, 0.0)
             if still < STILL_TEXT_SECONDS:
                 await asyncio.sleep(STILL_TEXT_SECONDS - still)
                 continue

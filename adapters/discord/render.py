@@ -60,12 +60,8 @@ MAX_CARDS = 5
 (components/reference.mdx#legacy-message-component-behavior)."""
 # resources/message.mdx#embed-object-embed-limits: a title of 256 characters, a description of 4096,
 # 6000 in all embeds, including their footers; and up to 10 embeds.
-MAX_EMBED_TITLE_CHARACTERS, MAX_EMBED_DESCRIPTION_CHARACTERS, MAX_EMBEDS_CHARACTERS, MAX_EMBEDS = (
-    256,
-    4096,
-    5500,
-    10,
-)
+MAX_EMBED_TITLE_CHARACTERS, MAX_EMBED_DESCRIPTION_CHARACTERS = 256, 4096
+MAX_EMBEDS_CHARACTERS, MAX_EMBEDS = 5500, 10
 DISCORD_CARD_ROWS = 10
 """Changed rows that a card shows. The others are counted."""
 _AFTER_ROWS = 120
@@ -112,12 +108,8 @@ _MENTION = re.compile(
 )
 
 # components/reference.mdx: #text-input-text-input-structure, #label-label-structure.
-MAX_INPUT_CHARACTERS, MAX_LABEL_CHARACTERS, MAX_HINT_CHARACTERS, MAX_FIELD_ID_CHARACTERS = (
-    4000,
-    45,
-    100,
-    100,
-)
+MAX_INPUT_CHARACTERS, MAX_LABEL_CHARACTERS = 4000, 45
+MAX_HINT_CHARACTERS, MAX_FIELD_ID_CHARACTERS = 100, 100
 # interactions/receiving-and-responding.mdx#interaction-response-object-modal
 MAX_FORM_TITLE_CHARACTERS, MAX_FORM_FIELDS = 45, 5
 
@@ -146,7 +138,7 @@ class TextTable:
     def widths(self) -> list[int]:
         """The width of each column in columns of a monospaced font."""
         columns = zip(self.header, *self.rows, strict=True)
-        return [max(columns_of(_bare(cell)) for cell in column) for column in columns]
+        return [max(count_columns(_strip_ticks(cell)) for cell in column) for column in columns]
 
     @property
     def is_narrow(self) -> bool:
@@ -186,7 +178,7 @@ class TextTable:
 
     def csv(self) -> bytes:
         """Return the table as the bytes of a CSV file."""
-        return encode_csv([tuple(map(_bare, row)) for row in (self.header, *self.rows)])
+        return encode_csv([tuple(map(_strip_ticks, row)) for row in (self.header, *self.rows)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +206,7 @@ class DiscordPages:
     sheets: tuple[Sheet, ...] = ()
 
 
-def render(markdown: str) -> Rendered:
+def to_discord(markdown: str) -> Rendered:
     """Return Markdown in Discord's format. Tables that are too long become files. Text that is too
     complex to be read as Markdown stays unchanged, without link previews and mentions."""
     if is_too_complex(markdown):
@@ -226,52 +218,54 @@ def render(markdown: str) -> Rendered:
     at = 0
     while at < len(lines):
         line = lines[at]
-        opened = fence_after_line(line, fence, _LONGEST_MARK)
-        if fence is None and opened is None and at + 1 < len(lines):
+        next_fence = fence_after_line(line, fence, _LONGEST_MARK)
+        if fence is None and next_fence is None and at + 1 < len(lines):
             end = _table_end(lines, at)
             if end:
-                out.append(_table(lines[at:end], sheets))
+                out.append(_convert_table(lines[at:end], sheets))
                 at = end
                 continue
-        out.append(_code_line(line, fence, opened) if fence or opened else _plain_line(line))
-        fence = opened
+        out.append(
+            _code_line(line, fence, next_fence) if fence or next_fence else _plain_line(line)
+        )
+        fence = next_fence
         at += 1
     return Rendered("\n".join(out), tuple(sheets))
 
 
-def inert(text: str) -> str:
+def disable_markup(text: str) -> str:
     """Return text in which nothing mentions anybody and nothing is hidden. It is meant for text
     outside code."""
     text = _OWN_MARKUP.sub(lambda m: m[1] or f"\\{m[0]}", text)
     return _MENTION.sub(lambda m: m[0] + "\u200b", text)
 
 
-def pages(markdown: str, most: int = MAX_POSTS_OF_ANSWER) -> DiscordPages:
+def paginate(markdown: str, most: int = MAX_POSTS_OF_ANSWER) -> DiscordPages:
     """Return an answer as at least one and at most `most` parts. If it needs more, the last part
     names the file that contains the whole answer. The only part of an empty text is empty."""
-    rendered = render(markdown)
+    rendered = to_discord(markdown)
     parts = split_text(rendered.text, LIMIT)
     if len(parts) <= most:
         return DiscordPages(parts or ("",), rendered.sheets)
     note = say("*The full answer is in {name}.*", name=f"`{WHOLE}`")
     # The last part is cut again, to make room for the note.
     last = split_text(parts[most - 1], LIMIT - _NOTE_ROOM)[0]
-    shown = (*parts[: most - 1], f"{last}\n\n{note}")
-    return DiscordPages(shown, (*rendered.sheets, Sheet(WHOLE, markdown.encode())))
+    visible_parts = (*parts[: most - 1], f"{last}\n\n{note}")
+    return DiscordPages(visible_parts, (*rendered.sheets, Sheet(WHOLE, markdown.encode())))
 
 
 def read_table(lines: list[str]) -> TextTable | None:
     """Return the pipe table that the lines (header, delimiter, rows) are, or None."""
     if len(lines) < 2 or "|" not in lines[0] or not _DELIMITER.fullmatch(lines[1].strip()):
         return None
-    header = _cells(lines[0])
-    if len(_cells(lines[1])) != len(header) or len(header) > MAX_TEXT_TABLE_COLUMNS:
+    header = _split_cells(lines[0])
+    if len(_split_cells(lines[1])) != len(header) or len(header) > MAX_TEXT_TABLE_COLUMNS:
         return None
-    rows = tuple(_fit_row(_cells(line), len(header)) for line in lines[2:])
+    rows = tuple(_fit_row(_split_cells(line), len(header)) for line in lines[2:])
     return TextTable(header, rows)
 
 
-def columns_of(text: str) -> int:
+def count_columns(text: str) -> int:
     """Return how many columns of a monospaced font a text takes. Wide East Asian characters take
     two."""
     wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
@@ -279,17 +273,17 @@ def columns_of(text: str) -> int:
     return len(text) + wide - marks
 
 
-def embeds(cards: Sequence[Card]) -> list[discord.Embed]:
+def build_embeds(cards: Sequence[Card]) -> list[discord.Embed]:
     """Return an embed for each of the first MAX_CARDS cards. Together they fit into one message."""
-    shown = cards[:MAX_CARDS]
-    return [embed(card, _room(len(shown))) for card in shown]
+    visible_cards = cards[:MAX_CARDS]
+    return [build_embed(card, _characters_for_each(len(visible_cards))) for card in visible_cards]
 
 
-def embed(card: Card, room: int = MAX_EMBEDS_CHARACTERS) -> discord.Embed:
+def build_embed(card: Card, room: int = MAX_EMBEDS_CHARACTERS) -> discord.Embed:
     """Return a card as an embed of at most `room` characters. The caller divides the limit of a
     message between its cards."""
-    card, most = _decidable(card, room), _most_description(room)
-    lines = _body(card, most)
+    card, most = _drop_unfit_approval(card, room), _most_description(room)
+    lines = _card_lines(card, most)
     if len(card.rows) > DISCORD_CARD_ROWS and not must_fit(card):
         more = len(card.rows) - DISCORD_CARD_ROWS
         lines.append(plural("…and {count} more row.", "…and {count} more rows.", more))
@@ -297,26 +291,26 @@ def embed(card: Card, room: int = MAX_EMBEDS_CHARACTERS) -> discord.Embed:
         # Discord shows the moment in the reader's own language and time zone.
         when = f"<t:{int(card.expires_at)}:R>"
         lines.append(say("Expires {when}.", when=when))
-    made = discord.Embed(
+    card_embed = discord.Embed(
         title=_make_safe(card.title)[:MAX_EMBED_TITLE_CHARACTERS],
         description="\n".join(lines).strip()[:most],
         colour=_COLOURS.get(card.state, _GREY),
     )
-    return made.set_footer(text=f"{card.id} · {say(card.state)}")
+    return card_embed.set_footer(text=f"{card.id} · {say(card.state)}")
 
 
-def _body(card: Card, most: int) -> list[str]:
+def _card_lines(card: Card, most: int) -> list[str]:
     """Return the lines with a card's text and rows; those of an open proposal uncut."""
     lines = [_make_safe(card.text)] if card.text else []
     # A cut code block would show the rest of the card as code.
-    left = most - sum(len(line) + 1 for line in lines) - _AFTER_ROWS
+    free_characters = most - sum(len(line) + 1 for line in lines) - _AFTER_ROWS
     longest = None if must_fit(card) else DISCORD_CELL_CHARACTERS
-    shown = card.rows[:DISCORD_CARD_ROWS] if longest else card.rows
-    rows = _card_rows(read_rows(shown), left, longest)
+    visible_rows = card.rows[:DISCORD_CARD_ROWS] if longest else card.rows
+    rows = _card_rows(read_rows(visible_rows), free_characters, longest)
     return [*lines, "", *rows, ""] if lines and rows else lines + rows  # set off by blank lines
 
 
-def _room(cards: int) -> int:
+def _characters_for_each(cards: int) -> int:
     """Return the characters of each of so many cards of a message."""
     return MAX_EMBEDS_CHARACTERS // max(1, cards)
 
@@ -326,15 +320,15 @@ def _most_description(room: int) -> int:
     return min(MAX_EMBED_DESCRIPTION_CHARACTERS, room - MAX_EMBED_TITLE_CHARACTERS - 40)
 
 
-def _decidable(card: Card, room: int) -> Card:
+def _drop_unfit_approval(card: Card, room: int) -> Card:
     """Return the card; without its button to approve if not all of it fits and it
     must."""
     most = _most_description(room)
-    fits = not must_fit(card) or len("\n".join(_body(card, most))) + _AFTER_ROWS <= most
+    fits = not must_fit(card) or len("\n".join(_card_lines(card, most))) + _AFTER_ROWS <= most
     return card if fits else without_approval(card)
 
 
-def in_words(cards: Sequence[Card]) -> list[str]:
+def describe_cards(cards: Sequence[Card]) -> list[str]:
     """Return a line for each card that lists the commands to type. It is for cards that do not fit
     under the message with buttons."""
     cards = [without_approval(card) if must_fit(card) else card for card in cards]
@@ -345,39 +339,40 @@ def in_words(cards: Sequence[Card]) -> list[str]:
     ]
 
 
-def view(cards: Sequence[Card]) -> discord.ui.View:
+def build_buttons(cards: Sequence[Card]) -> discord.ui.View:
     """Return the buttons of the first MAX_CARDS cards, in a row for each card."""
-    room = _room(min(len(cards), MAX_CARDS))
-    rows = enumerate(_decidable(card, room) for card in cards[:MAX_CARDS])
+    room = _characters_for_each(min(len(cards), MAX_CARDS))
+    rows = enumerate(_drop_unfit_approval(card, room) for card in cards[:MAX_CARDS])
     return _build_view(button for row, card in rows for button in _buttons(card, row))
 
 
-def stop_view(asker: str) -> discord.ui.View:
+def build_stop_view(asker: str) -> discord.ui.View:
     """Return the button that stops the turn of the conversation that the user `asker` (an id) owns
     here."""
-    label = say("Stop")
-    return _build_view([discord.ui.Button(label=label, custom_id=f"ponte:stop:{asker}")])
+    return _build_view([discord.ui.Button(label=say("Stop"), custom_id=f"ponte:stop:{asker}")])
 
 
-def redrawn(message: discord.Message, card: Card) -> tuple[list[discord.Embed], discord.ui.View]:
+def redraw_card(
+    message: discord.Message, card: Card
+) -> tuple[list[discord.Embed], discord.ui.View]:
     """Return the embeds and buttons of `message` with `card` in its current state. All other cards
     stay unchanged."""
     ids = [(old.footer.text or "").split(" ")[0] for old in message.embeds]
     mine = [at for at, id in enumerate(ids) if id == card.id]
-    shown = list(message.embeds)
-    card = _decidable(card, _room(len(shown)))
-    fresh = embed(card, _room(len(shown)))
+    card_embeds = list(message.embeds)
+    card = _drop_unfit_approval(card, _characters_for_each(len(card_embeds)))
+    fresh = build_embed(card, _characters_for_each(len(card_embeds)))
     for at in mine:
-        shown[at] = fresh
+        card_embeds[at] = fresh
     if not mine:
-        shown.append(fresh)
-    return shown[:MAX_EMBEDS], _view_with(message, card)
+        card_embeds.append(fresh)
+    return card_embeds[:MAX_EMBEDS], _view_with(message, card)
 
 
 def without_stop(message: discord.Message) -> discord.ui.View:
     """Return the buttons of `message` without the stop button."""
     return _build_view(
-        _copy(button, number)
+        _copy_button(button, number)
         for number, row in enumerate(_button_rows(message))
         for button in row
         if button.custom_id and not STOP_BUTTON_ID.fullmatch(button.custom_id)
@@ -386,7 +381,7 @@ def without_stop(message: discord.Message) -> discord.ui.View:
 
 def ask_form() -> discord.ui.Modal:
     """Return the form of `/ask`: one field for a message of several lines."""
-    return _modal(say("Ask Ponte"), ASK_ID, [_lines(say("Your message"), PROMPT_FIELD)])
+    return _modal(say("Ask Ponte"), ASK_ID, [_text_field(say("Your message"), PROMPT_FIELD)])
 
 
 def about_form(text: str, message: int, files: Sequence[str]) -> discord.ui.Modal:
@@ -396,8 +391,9 @@ def about_form(text: str, message: int, files: Sequence[str]) -> discord.ui.Moda
     `message` is the message's id if it has files, else 0. `files` are the names of these files,
     which the form shows.
     """
-    question = _lines(say("What do you want to know?"), PROMPT_FIELD)
-    quoted = _lines(say("The message"), QUOTE_FIELD, text[:MAX_INPUT_CHARACTERS], required=False)
+    question = _text_field(say("What do you want to know?"), PROMPT_FIELD)
+    quote = text[:MAX_INPUT_CHARACTERS]
+    quoted = _text_field(say("The message"), QUOTE_FIELD, quote, required=False)
     if files:
         along = say("Files included: {names}", names=", ".join(files))
         quoted.description = along[:MAX_HINT_CHARACTERS]
@@ -405,31 +401,29 @@ def about_form(text: str, message: int, files: Sequence[str]) -> discord.ui.Moda
     return _modal(say("Ask about this message"), id, [question, quoted])
 
 
-def quick_form(slug: str, known: QuickCommand | None) -> discord.ui.Modal:
+def quick_form(slug: str, command: QuickCommand | None) -> discord.ui.Modal:
     """Return the form of a quick command, with a field for each named input.
 
     It has one field for all inputs if the command is not known, has no named input, or has more
     than MAX_FORM_FIELDS of them.
     """
-    title = (known.title_and_description()[0] if known else "") or slug
-    inputs = dict(known.inputs) if known else {}
+    title = (command.title_and_description()[0] if command else "") or slug
+    inputs = dict(command.inputs) if command else {}
     if not inputs or len(inputs) > MAX_FORM_FIELDS:
-        field = _lines(say("Its input: text or key=value"), INPUT_FIELD, required=False)
+        field = _text_field(say("Its input: text or key=value"), INPUT_FIELD, required=False)
         return _modal(title, f"ponte:quick:{slug}", [field])
     fields = [
-        _lines(name, name, required=bool(about.get("required"))) for name, about in inputs.items()
+        _text_field(name, name, required=bool(about.get("required")))
+        for name, about in inputs.items()
     ]
     return _modal(title, f"ponte:quick:{slug}:named", fields)
 
 
-def filled_in(interaction: Interaction) -> dict[str, str]:
+def read_form_values(interaction: Interaction) -> dict[str, str]:
     """Return the values of a submitted form by the ids of their fields."""
     data: Mapping[str, Any] = interaction.data or {}
-    found: dict[str, str] = {}
-    for item in _items(data.get("components") or []):
-        if "value" in item:
-            found[str(item["custom_id"])] = str(item["value"])
-    return found
+    items = _list_components(data.get("components") or [])
+    return {str(item["custom_id"]): str(item["value"]) for item in items if "value" in item}
 
 
 def _buttons(card: Card, row: int) -> list[discord.ui.Button[Any]]:
@@ -456,7 +450,7 @@ def _table_end(lines: list[str], start: int) -> int:
     return end
 
 
-def _table(lines: list[str], sheets: list[Sheet]) -> str:
+def _convert_table(lines: list[str], sheets: list[Sheet]) -> str:
     table = read_table(lines)
     if table is None:
         return "\n".join(_plain_line(line) for line in lines)
@@ -471,25 +465,25 @@ def _table(lines: list[str], sheets: list[Sheet]) -> str:
     return "\n".join(change_outside_code(line, _prevent_previews) for line in text.split("\n"))
 
 
-def _cells(line: str) -> tuple[str, ...]:
+def _split_cells(line: str) -> tuple[str, ...]:
     """Return the cells of a row. A pipe inside code separates none."""
     line = line.strip().removeprefix("|")
     if line.endswith("|") and not line.endswith("\\|"):
         line = line[:-1]
     in_code = {at for start, end in find_code_spans(line) for at in range(start, end)}
-    pipes = [found.start() for found in _PIPE.finditer(line) if found.start() not in in_code]
+    pipes = [pipe.start() for pipe in _PIPE.finditer(line) if pipe.start() not in in_code]
     cells = [line[a + 1 : b] for a, b in pairwise([-1, *pipes, len(line)])]
-    return tuple(_cell(cell.replace("\\|", "|").strip()) for cell in cells)
+    return tuple(_convert_cell(cell.replace("\\|", "|").strip()) for cell in cells)
 
 
-def _cell(cell: str) -> str:
+def _convert_cell(cell: str) -> str:
     def plain(text: str) -> str:
         return _BOLD.sub(r"\2", _CELL_LINK.sub(r"\1 \2", _BREAK.sub(" ", text)))
 
     return change_outside_code(cell, plain)
 
 
-def _bare(cell: str) -> str:
+def _strip_ticks(cell: str) -> str:
     """Return a cell without backticks: they could close the code block that contains the table."""
     return cell.replace("`", "")
 
@@ -501,12 +495,10 @@ def _fit_row(row: tuple[str, ...], width: int) -> tuple[str, ...]:
 
 
 def _pad_row(cells: tuple[str, ...], widths: list[int]) -> str:
-    padded = [
-        " " * (width - columns_of(cell)) + cell
-        if is_number(cell)
-        else cell + " " * (width - columns_of(cell))
-        for cell, width in zip(map(_bare, cells), widths, strict=True)
-    ]
+    padded = []
+    for cell, width in zip(map(_strip_ticks, cells), widths, strict=True):
+        space = " " * (width - count_columns(cell))
+        padded.append(space + cell if is_number(cell) else cell + space)
     return "  ".join(padded).rstrip()
 
 
@@ -526,10 +518,10 @@ def _plain_line(line: str) -> str:
         return ""
     if heading := _HEADING.match(line):
         line = f"**{_HEADING_END.sub('', line[heading.end() :]).rstrip()}**"
-    return change_outside_code(line, _prose)
+    return change_outside_code(line, _convert_prose)
 
 
-def _prose(text: str) -> str:
+def _convert_prose(text: str) -> str:
     text = _TASK.sub(lambda m: m[1] + ("☑ " if m[2] in "xX" else "☐ "), text)
     text = _IMAGE.sub(lambda m: _spell_out_link(m[1], m[2]), text)
     text = _LINK.sub(lambda m: _spell_out_link(m[1], m[2]), text)
@@ -543,15 +535,15 @@ def _spell_out_link(label: str, url: str) -> str:
 
 
 def _prevent_previews(text: str) -> str:
-    return inert(_BARE_URL.sub(r"<\g<0>>", text))
+    return disable_markup(_BARE_URL.sub(r"<\g<0>>", text))
 
 
 def _view_with(message: discord.Message, card: Card) -> discord.ui.View:
     """Return the buttons of `message` with those of `card` replaced by its current actions."""
     rows = [row for row in _button_rows(message) if card.id not in {_button_card(b) for b in row}]
     rows = rows[: MAX_CARDS - 1] if card.actions else rows[:MAX_CARDS]
-    kept = [_copy(button, number) for number, row in enumerate(rows) for button in row]
-    return _build_view([*kept, *_buttons(card, len(rows))])
+    buttons = [_copy_button(button, number) for number, row in enumerate(rows) for button in row]
+    return _build_view([*buttons, *_buttons(card, len(rows))])
 
 
 def _build_view(buttons: Iterable[discord.ui.Button[Any]]) -> discord.ui.View:
@@ -572,15 +564,15 @@ def _button_rows(message: discord.Message) -> list[list[discord.Button]]:
     ]
 
 
-def _copy(button: discord.Button, row: int) -> discord.ui.Button[Any]:
+def _copy_button(button: discord.Button, row: int) -> discord.ui.Button[Any]:
     return discord.ui.Button(
         style=button.style, label=button.label, custom_id=button.custom_id, row=row
     )
 
 
 def _button_card(button: discord.Button) -> str:
-    found = CARD_BUTTON_ID.fullmatch(button.custom_id or "")
-    return found["card"] if found else ""
+    match = CARD_BUTTON_ID.fullmatch(button.custom_id or "")
+    return match["card"] if match else ""
 
 
 def _card_rows(rows: Sequence[CardRow], room: int, longest: int | None) -> list[str]:
@@ -589,15 +581,15 @@ def _card_rows(rows: Sequence[CardRow], room: int, longest: int | None) -> list[
     people's data, so Markdown in them is escaped."""
     table = tabulate(rows)
     if table is not None:
-        cells = tuple(
-            (
-                _plain_cell(name, longest),
-                *(_plain_cell(cell.value if cell else "", longest) for cell in changes),
-            )
-            for name, changes in table.rows
+        rows_of_text = [
+            (name, *(cell.value if cell else "" for cell in cells)) for name, cells in table.rows
+        ]
+        header, *cells = (
+            tuple(_plain_cell(text, longest) for text in texts)
+            for texts in (table.header, *rows_of_text)
         )
-        drawn = TextTable(tuple(_plain_cell(each, longest) for each in table.header), cells)
-        if drawn.is_narrow and len(block := drawn.code_block()) <= room:
+        text_table = TextTable(header, tuple(cells))
+        if text_table.is_narrow and len(block := text_table.code_block()) <= room:
             return [block]
     lines = []
     for row in rows:
@@ -621,12 +613,12 @@ def _plain_cell(text: str, longest: int | None) -> str:
 
 
 def _make_safe(words: str) -> str:
-    return inert(defang_for_discord(words))
+    return disable_markup(defang_for_discord(words))
 
 
 def _safe_cell(text: str, longest: int | None) -> str:
     text = truncate(text.replace("\n", " "), longest or len(text))
-    return inert(discord.utils.escape_markdown(defang_for_discord(text))) or "∅"
+    return disable_markup(discord.utils.escape_markdown(defang_for_discord(text))) or "∅"
 
 
 def _modal(title: str, id: str, fields: Sequence[discord.ui.Label[Any]]) -> discord.ui.Modal:
@@ -640,7 +632,9 @@ def _modal(title: str, id: str, fields: Sequence[discord.ui.Label[Any]]) -> disc
     return modal
 
 
-def _lines(label: str, id: str, default: str = "", required: bool = True) -> discord.ui.Label[Any]:
+def _text_field(
+    label: str, id: str, default: str = "", required: bool = True
+) -> discord.ui.Label[Any]:
     field: discord.ui.TextInput[Any] = discord.ui.TextInput(
         style=discord.TextStyle.paragraph,
         custom_id=id[:MAX_FIELD_ID_CHARACTERS],
@@ -651,10 +645,10 @@ def _lines(label: str, id: str, default: str = "", required: bool = True) -> dis
     return discord.ui.Label(text=label[:MAX_LABEL_CHARACTERS], component=field)
 
 
-def _items(components: list[Any]) -> list[Mapping[str, Any]]:
-    found: list[Mapping[str, Any]] = []
+def _list_components(components: list[Any]) -> list[Mapping[str, Any]]:
+    items: list[Mapping[str, Any]] = []
     for item in components:
-        found.append(item)
+        items.append(item)
         inner = item.get("components") or ([item["component"]] if "component" in item else [])
-        found.extend(_items(inner))
-    return found
+        items.extend(_list_components(inner))
+    return items

@@ -6,13 +6,8 @@ from collections.abc import Sequence
 
 import discord
 
+from adapters.discord import connection
 from adapters.discord.client import IN_DOUBT, intents
-from adapters.discord.connection import (
-    INTENT_REFUSED,
-    LOGIN_REFUSED,
-    MENTIONS_ONLY,
-    set_sdk_addresses,
-)
 from adapters.discord.interactions import ASK_MENU
 from core.base.http import Proxies
 from core.base.i18n import say
@@ -46,20 +41,20 @@ async def check(
     It uses only REST calls and begins no gateway session. `everything`: the places where every
     message is for Ponte; they need the message content intent.
     """
-    set_sdk_addresses(api_url, gateway_url)
+    connection.set_sdk_addresses(api_url, gateway_url)
     client = discord.Client(intents=intents(message_content), proxy=proxies.for_url(api_url))
     try:
         async with client:
             await client.login(token)
-            found = await _examine(client, message_content)
+            results = await _examine(client, message_content)
             if everything and message_content:
                 words = say("answer_everything in {places}", places=", ".join(everything))
-                found.append(Health("discord channels", "on", words))
+                results.append(Health("discord channels", "on", words))
             elif everything:
-                found.append(Health("discord channels", "failing", say(MENTIONS_ONLY)))
-            return found
+                results.append(Health("discord channels", "failing", say(connection.MENTIONS_ONLY)))
+            return results
     except discord.LoginFailure:
-        return [Health("discord token", "failing", say(LOGIN_REFUSED))]
+        return [Health("discord token", "failing", say(connection.LOGIN_REFUSED))]
     except (discord.HTTPException, *IN_DOUBT) as error:
         words = say(DISCORD_NO_ANSWER, url=api_url, error=type(error).__name__)
         return [Health("discord", "failing", words)]
@@ -69,20 +64,22 @@ async def _examine(client: discord.Client, message_content: bool) -> list[Health
     """Return findings on the token, the intent, the registered commands and the invitation."""
     application = await client.application_info()
     name = client.user.name if client.user else "?"
-    found = [Health("discord token", "on", f"{name} ({application.id})")]
+    results = [Health("discord token", "on", f"{name} ({application.id})")]
     if message_content:
         flags = application.flags
         granted = flags.gateway_message_content or flags.gateway_message_content_limited
-        words = say("the message content intent is granted" if granted else INTENT_REFUSED)
-        found.append(Health("discord intents", "on" if granted else "failing", words))
+        words = say(
+            "the message content intent is granted" if granted else connection.INTENT_REFUSED
+        )
+        results.append(Health("discord intents", "on" if granted else "failing", words))
     else:
-        found.append(Health("discord intents", "on", say("no privileged intents")))
+        results.append(Health("discord intents", "on", say("no privileged intents")))
     registered = await client.http.get_global_commands(application.id)
     names = sorted(command["name"] for command in registered)
-    told = ", ".join(names) if ASK_MENU in names else say(UNREGISTERED)
-    found.append(Health("discord commands", "on", told))
-    found.append(Health("discord invite", "on", invite_url(application.id)))
-    return found
+    words = ", ".join(names) if ASK_MENU in names else say(UNREGISTERED)
+    results.append(Health("discord commands", "on", words))
+    results.append(Health("discord invite", "on", invite_url(application.id)))
+    return results
 
 
 def invite_url(application: int) -> str:

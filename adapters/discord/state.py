@@ -141,7 +141,7 @@ class DiscordState(StoredState):
         self._peers = peers or Alone()
         self._row = self._peers.remembered_state(DISCORD_STATE_NAME, self._data)
         self.leads = not self._peers.is_shared
-        self._telling: asyncio.Task[None] | None = None
+        self._sharing: asyncio.Task[None] | None = None
         self._peers.on("remembered", self._on_remembered)
 
     async def open(self) -> None:
@@ -184,13 +184,13 @@ class DiscordState(StoredState):
     ) -> None:
         """Note that all messages of `channel` up to `message` are processed. With `known_only`,
         ignore a channel in which Ponte was never addressed."""
-        seen = self.channels.get(channel)
-        if seen is None:
+        record = self.channels.get(channel)
+        if record is None:
             if known_only:
                 return
-            seen = self.channels[channel] = SeenChannel(message, guild)
-        if message > seen.last_message or not seen.updated_at:
-            seen.last_message, seen.updated_at = max(seen.last_message, message), time.time()
+            record = self.channels[channel] = SeenChannel(message, guild)
+        if message > record.last_message or not record.updated_at:
+            record.last_message, record.updated_at = max(record.last_message, message), time.time()
             self.note_change()
 
     async def note_channel(self, channel: int, message: int, guild: int) -> None:
@@ -241,8 +241,8 @@ class DiscordState(StoredState):
     def note_change(self) -> None:
         """Have the state stored soon. A process that does not lead also notifies the others."""
         self._row.mark_changed()
-        if not self.leads and (self._telling is None or self._telling.done()):
-            self._telling = asyncio.create_task(self._tell())
+        if not self.leads and (self._sharing is None or self._sharing.done()):
+            self._sharing = asyncio.create_task(self._share_changes())
 
     async def flush(self) -> None:
         """Store the state now. A process that does not lead also notifies the others."""
@@ -250,7 +250,7 @@ class DiscordState(StoredState):
         if not self.leads:
             await self._peers.notify("remembered", DISCORD_STATE_NAME)
 
-    async def _tell(self) -> None:
+    async def _share_changes(self) -> None:
         await asyncio.sleep(SHARE_AFTER_SECONDS)
         await self.flush()
 
@@ -334,27 +334,27 @@ class Acks:
     """
 
     def __init__(self) -> None:
-        self._acked: OrderedDict[str, asyncio.Future[bool]] = OrderedDict()
+        self._acknowledgements: OrderedDict[str, asyncio.Future[bool]] = OrderedDict()
 
     def expect(self, turn: str) -> None:
         """Note that the interaction of this turn will be acknowledged."""
-        if turn in self._acked:
+        if turn in self._acknowledgements:
             return
-        self._acked[turn] = asyncio.get_running_loop().create_future()
-        while len(self._acked) > MAX_REMEMBERED_ACKS:
-            self.settle(next(iter(self._acked)), False)
-            self._acked.popitem(last=False)
+        self._acknowledgements[turn] = asyncio.get_running_loop().create_future()
+        while len(self._acknowledgements) > MAX_REMEMBERED_ACKS:
+            self.settle(next(iter(self._acknowledgements)), False)
+            self._acknowledgements.popitem(last=False)
 
     def settle(self, turn: str, acked: bool) -> None:
         """Set whether the interaction of this turn was acknowledged. Only the first call counts."""
-        future = self._acked.get(turn)
+        future = self._acknowledgements.get(turn)
         if future is not None and not future.done():
             future.set_result(acked)
 
     async def wait_for(self, turn: str) -> bool | None:
         """Wait for the acknowledgement and return whether Discord accepted it. Return None for a
         turn that this process does not know, as after a restart."""
-        future = self._acked.get(turn)
+        future = self._acknowledgements.get(turn)
         return None if future is None else await asyncio.shield(future)
 
 

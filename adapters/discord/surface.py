@@ -42,7 +42,7 @@ from adapters.discord.posts import (
     posts_with_text,
 )
 from adapters.discord.presence import DiscordSigns
-from adapters.discord.render import LIMIT, MAX_POSTS_OF_ANSWER, Sheet, inert, pages
+from adapters.discord.render import LIMIT, MAX_POSTS_OF_ANSWER, Sheet, disable_markup, paginate
 from adapters.discord.state import Acks, OriginalResponse, Token
 from core.base.errors import PlatformBusy, PonteError, PostRemoved, Undeliverable
 from core.domain.messages import Answer, Card, File, ReplyTo
@@ -87,7 +87,7 @@ class DiscordSurface:
     def split(self, text: str) -> tuple[str, ...]:
         """Return the text in parts that each fit into one message. A longer text is cut; the last
         part names the file that contains all of it."""
-        return pages(text, self.max_posts).parts
+        return paginate(text, self.max_posts).parts
 
     async def seconds_until_growth(self) -> float:
         """Return 0.0: growing text is never delayed here, because the SDK obeys the rate limits."""
@@ -130,11 +130,11 @@ class ChannelSurface(DiscordSurface):
         self._threads = threads
         self._owners = owners
         self._source = source
-        self._doubted: set[int] = set()
-        self._shown: dict[str, ShownPost | None] = {}
+        self._doubtful_parts: set[int] = set()
+        self._post_states: dict[str, ShownPost | None] = {}
         """What each post shows; None if the end of an edit is unknown."""
         self._changing = asyncio.Lock()
-        self._refused: Undeliverable | None = None
+        self._refusal: Undeliverable | None = None
 
     async def show_activity(self, doing: str) -> None:
         """Remove the hourglass from the message and start the typing indicator. `doing` is not
@@ -155,16 +155,16 @@ class ChannelSurface(DiscordSurface):
         edited. Raise the refusal again, without a call, once Discord has refused a post of this
         answer for good.
         """
-        if self._refused is not None:
+        if self._refusal is not None:
             # Discord restricts bots that repeat requests which it refuses, so no call is made.
-            raise self._refused
+            raise self._refusal
         self.signs.marks.clear(self._to.turn)
         channel = await self._channel()
-        if part.number in self._doubted:
+        if part.number in self._doubtful_parts:
             posts = posts_with_text(await self._own(channel), part.text, self._source)
-            if found := await self._owners.find(posts, self._to.turn):
-                await self.edit(found, part)
-                return found
+            if existing_post := await self._owners.find(posts, self._to.turn):
+                await self.edit(existing_post, part)
+                return existing_post
         answer = part.answer
         if answer is not None:
             await self.end_activity()
@@ -178,7 +178,7 @@ class ChannelSurface(DiscordSurface):
         self.signs.note_growth(self._to.turn)
         post = f"{channel.id}:{message.id}"
         self._owners.claim(post, self._to.turn)
-        self._shown[post] = ShownPost(form["content"])
+        self._post_states[post] = ShownPost(form["content"])
         if answer is None:
             self.signs.do_later(self._to.turn, EDIT_INTERVAL_SECONDS, self._offer_stop)
         await self._end_answer(post, part)
@@ -196,16 +196,15 @@ class ChannelSurface(DiscordSurface):
         reference = self._answering(channel.id)
 
         async def send(files: list[discord.File], notes: Sequence[str]) -> discord.Message:
-            said = form | {"content": append_notes(form["content"], notes)}
-            return await channel.send(
-                nonce=key, files=files, mention_author=False, **said, **reference
-            )
+            arguments = form | {"content": append_notes(form["content"], notes)}
+            arguments |= {"nonce": key, "files": files, "mention_author": False}
+            return await channel.send(**arguments, **reference)
 
         try:
             return await self._with_sheets(send, answer)
         except Undeliverable as refused:
             if code_of(refused) != NO_HISTORY:
-                self._refused = refused
+                self._refusal = refused
                 raise
             # Without Read Message History Discord refuses replies, so this is a plain post.
             reference.clear()
@@ -223,23 +222,23 @@ class ChannelSurface(DiscordSurface):
     async def _offer_stop(self) -> None:
         """Add the stop button to the newest post, which may still grow."""
         async with self._changing:
-            for post, shown in list(self._shown.items())[-1:]:
-                if shown and not shown.stop:
-                    await self._change(post, ShownPost(shown.content, stop=True), {})
+            for post, state in list(self._post_states.items())[-1:]:
+                if state and not state.stop:
+                    await self._change(post, ShownPost(state.content, stop=True), {})
 
     async def _change(
-        self, post: str, shown: ShownPost, form: dict[str, Any], answer: Answer | None = None
+        self, post: str, target: ShownPost, form: dict[str, Any], answer: Answer | None = None
     ) -> None:
-        """Edit a post, unless it already shows `shown`: few edits are allowed
+        """Edit a post, unless it already shows `target`: few edits are allowed
         (EDIT_INTERVAL_SECONDS). A final answer with embeds, buttons or files is always written."""
         # What the post shows is known again after the edit, unless that fails or is cancelled.
-        had, self._shown[post] = self._shown.get(post), None
+        before, self._post_states[post] = self._post_states.get(post), None
         plain = answer is None or (await self._renderer.rendering(answer)).plain
-        if had != shown or not plain:
+        if before != target or not plain:
             message = message_at(await self.client(), post)
-            if shown.stop and not (had and had.stop):
-                form = form | {"view": render.stop_view(self._to.asker.id)}
-            elif not shown.stop and (had is None or had.stop):
+            if target.stop and not (before and before.stop):
+                form = form | {"view": render.build_stop_view(self._to.asker.id)}
+            elif not target.stop and (before is None or before.stop):
                 form = {"view": None} | form
 
             async def change(files: list[discord.File], notes: Sequence[str]) -> discord.Message:
@@ -250,12 +249,12 @@ class ChannelSurface(DiscordSurface):
 
             await self._with_sheets(change, answer)
             self.signs.note_growth(self._to.turn)
-        self._shown[post] = shown
+        self._post_states[post] = target
 
     async def delete(self, post: str) -> None:
         """Delete a post of ours."""
         message = message_at(await self.client(), post)
-        self._shown.pop(post, None)
+        self._post_states.pop(post, None)
         await attempt(message.delete)
 
     async def find(self, number: int, key: str) -> str | None:
@@ -264,7 +263,7 @@ class ChannelSurface(DiscordSurface):
 
         Return None for a surface without `source`; `post` then looks for a post with the same text.
         """
-        self._doubted.add(number)
+        self._doubtful_parts.add(number)
         if number < 1 or self._source is None:
             return None
         channel = await self._channel()
@@ -309,9 +308,9 @@ class ChannelSurface(DiscordSurface):
         if part.answer is None:
             return
         self._last = (post, part.text, part.answer)
-        for other, shown in list(self._shown.items()):
-            if shown is None or shown.stop:
-                await self._change(other, ShownPost(shown.content if shown else ""), {})
+        for other, state in list(self._post_states.items()):
+            if state is None or state.stop:
+                await self._change(other, ShownPost(state.content if state else ""), {})
 
     async def _channel(self) -> discord.PartialMessageable:
         client = await self.client()
@@ -361,7 +360,7 @@ class ResponseSurface(TokenSurface):
     """
 
     max_posts = ORIGINAL_PARTS
-    _lost = False
+    _is_token_lost = False
     """Whether the token is known to be unusable."""
 
     async def show_activity(self, doing: str) -> None:
@@ -370,7 +369,7 @@ class ResponseSurface(TokenSurface):
         indicator instead."""
         self.signs.start(self._to.turn, self._type)
         if doing and not await self._over():
-            await self._edit(f"*{discord.utils.escape_markdown(inert(doing))}*", None)
+            await self._edit(f"*{discord.utils.escape_markdown(disable_markup(doing))}*", None)
 
     async def _type(self) -> None:
         if not self._token.is_private and await self._over():
@@ -387,7 +386,7 @@ class ResponseSurface(TokenSurface):
             try:
                 return await self._edit(part.text, part.answer)
             except TokenOver:
-                self._lost = True
+                self._is_token_lost = True
         if self._token.is_private and self._to.address.is_shared:
             raise Undeliverable(reason="the command's token is over")
         if standing := await self._standing():
@@ -403,7 +402,7 @@ class ResponseSurface(TokenSurface):
                 await self._edit(part.text, part.answer)
                 return
             except TokenOver:
-                self._lost = True
+                self._is_token_lost = True
         if self._token.is_private:
             raise Undeliverable(reason="the command's token is over")
         await self._channel.edit(post, part)
@@ -442,10 +441,10 @@ class ResponseSurface(TokenSurface):
     async def _over(self) -> bool:
         """Return whether the token cannot be used: it has expired, or Discord refused the
         acknowledgement."""
-        if self._lost or time.time() > self._to.token_expires_at:
+        if self._is_token_lost or time.time() > self._to.token_expires_at:
             return True
-        self._lost = await self._acks.wait_for(self._to.turn) is False
-        return self._lost
+        self._is_token_lost = await self._acks.wait_for(self._to.turn) is False
+        return self._is_token_lost
 
     async def _edit(self, part: str, answer: Answer | None) -> str:
         """Write a part into the original response and return its id as `channel:message`. While the
@@ -454,13 +453,13 @@ class ResponseSurface(TokenSurface):
         form = await self._renderer.make_form(part, answer)
         sheets: tuple[Sheet, ...] = ()
         if answer is None:
-            form["view"] = render.stop_view(self._to.asker.id)
+            form["view"] = render.build_stop_view(self._to.asker.id)
         else:
             sheets = (await self._renderer.rendering(answer)).sheets
 
         async def edit(files: list[discord.File], notes: Sequence[str]) -> discord.Message:
-            said = form | {"content": append_notes(form["content"], notes)}
-            return await original.edit(**said, attachments=files)
+            arguments = form | {"content": append_notes(form["content"], notes)}
+            return await original.edit(**arguments, attachments=files)
 
         message = await send_with_sheets(edit, sheets)
         post = f"{self._where}:{message.id}"
@@ -476,10 +475,10 @@ class ResponseSurface(TokenSurface):
         channel = client.get_partial_messageable(self._where)
         after = discord.Object(int(self._to.source))
         try:
-            found = await history(channel, after=after, limit=100, oldest_first=True)
+            messages = await history(channel, after=after, limit=100, oldest_first=True)
         except Undeliverable:
             return None
-        for message in found:
+        for message in messages:
             made_by = message.interaction_metadata
             if made_by is not None and made_by.id == int(self._to.source):
                 return f"{self._where}:{message.id}"
@@ -494,7 +493,7 @@ class ClickSurface(TokenSurface):
     `has_own_post`. `to.source` is the id of the message that contains the card.
     """
 
-    _aloud = False
+    _has_own_post = False
     """Whether the outcome has a post of its own."""
 
     async def show_activity(self, doing: str) -> None:
@@ -512,7 +511,7 @@ class ClickSurface(TokenSurface):
         if part.is_private:
             await self._whisper(part.text)
             return self._card
-        self._aloud = True
+        self._has_own_post = True
         try:
             return await self._channel.post(key, part)
         except Undeliverable:
@@ -544,7 +543,7 @@ class ClickSurface(TokenSurface):
 
     async def upload(self, key: str, files: Sequence[File]) -> str:
         """Add files to the answer's own post. Any other outcome has no place for files."""
-        return await self._channel.upload(key, files) if self._aloud else self._card
+        return await self._channel.upload(key, files) if self._has_own_post else self._card
 
     @property
     def _card(self) -> str:
@@ -564,14 +563,14 @@ class ClickSurface(TokenSurface):
     async def _redraw_by_token(self, card: Card) -> None:
         original = await self._original()
         message = await attempt(original.read)
-        embeds, view = render.redrawn(message, card)
+        embeds, view = render.redraw_card(message, card)
         await attempt(lambda: original.edit(embeds=embeds, view=view))
 
     async def _redraw_in_channel(self, card: Card) -> None:
         client = await self.client()
         channel = client.get_partial_messageable(self._where)
         message = await attempt(lambda: channel.fetch_message(int(self._to.source)))
-        embeds, view = render.redrawn(message, card)
+        embeds, view = render.redraw_card(message, card)
         await attempt(
             lambda: message.edit(embeds=embeds, view=view, allowed_mentions=MENTION_NOBODY)
         )

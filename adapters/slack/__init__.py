@@ -171,12 +171,12 @@ class Slack(ChatIntegration[SlackSettings]):
         """Try the settings against Slack for `ponte doctor`."""
         own = deps.own
         setup: Any = await asyncio.to_thread(importlib.import_module, "adapters.slack.setup")
-        found: Sequence[Health] = await setup.check(
+        results: Sequence[Health] = await setup.check(
             plain_value(own.slack_bot_token), plain_value(own.slack_app_token),
             plain_value(own.slack_signing_secret), own.slack_api_url, deps.shared.proxies,
             list_answer_all_places(deps.config, "slack"), deps.home.path,
         )  # fmt: skip
-        return found
+        return results
 
     def safety(
         self, own: SlackSettings, shared: SharedSettings, home: HomeFolder

@@ -14,20 +14,21 @@ import structlog
 from slack_bolt.app.async_app import AsyncApp
 from slack_bolt.authorization import AuthorizeResult
 
-from adapters.slack import render
+from adapters.slack import connection, render
 from adapters.slack.client import FAILURES, HISTORY, InDoubt, SlackApi, SlackRefused
-from adapters.slack.connection import (
-    SlackSocket,
-    build_app,
-    dispatch,
-    retry_until_answered,
-)
+from adapters.slack.connection import SlackSocket
 from adapters.slack.context import SlackContext
 from adapters.slack.events import Payload, Source, author_home, is_direct
 from adapters.slack.files import SlackFiles
 from adapters.slack.intake import SlackIntake, SlackLocations, ThreadParticipants
 from adapters.slack.interactions import SlackHandlers
-from adapters.slack.people import SlackPeople, channel_name, direct_channel, find_member, is_member
+from adapters.slack.people import (
+    SlackPeople,
+    check_membership,
+    find_channel_name,
+    is_member,
+    open_direct_channel,
+)
 from adapters.slack.posts import PostLookup
 from adapters.slack.presence import SlackSigns, Workspace
 from adapters.slack.setup import EVENTS_MARK, MEMBER_EVENTS, ONLY_MENTIONS, socket_url
@@ -36,14 +37,7 @@ from core.base.errors import NotStored, SettingsError
 from core.base.http import Proxies
 from core.base.i18n import say, use_locale
 from core.base.tasks import BackgroundTasks
-from core.chat.incoming import (
-    EVENT_FAILED,
-    ConfiguredPlaces,
-    FailedEvents,
-    FileDownloads,
-    Interactions,
-    list_answer_all_places,
-)
+from core.chat import incoming
 from core.chat.people import Conversations, People
 from core.chat.reply import GrowingReply
 from core.domain.changes import DisplayName
@@ -97,7 +91,7 @@ class SlackAdapter:
 
     def __init__(
         self, credentials: Credentials, conversations: Conversations, people: People,
-        board: StatusBoard, peers: Peers, places: ConfiguredPlaces, options: SlackOptions,
+        board: StatusBoard, peers: Peers, places: incoming.ConfiguredPlaces, options: SlackOptions,
     ) -> None:  # fmt: skip
         """Raises SettingsError without an app token and a signing secret: then no event could
         arrive."""
@@ -116,7 +110,7 @@ class SlackAdapter:
         directory = SlackPeople(api, people.directory, peers=peers)
         workspace = self.workspace = Workspace(api, directory, options.bots)
         self.signs = SlackSigns(workspace, tasks)
-        self._downloads = FileDownloads(
+        self._downloads = incoming.FileDownloads(
             "slack", conversations.files, SlackFiles(api).read, (InDoubt, SlackRefused)
         )
         locations = SlackLocations(workspace, conversations.journal, places)
@@ -126,7 +120,7 @@ class SlackAdapter:
             workspace, self.signs, conversations, people, taking_part, locations, self._downloads
         )
         self._handlers = SlackHandlers(
-            Interactions(conversations.inbox, people, board, tasks),
+            incoming.Interactions(conversations.inbox, people, board, tasks),
             workspace, locations, self.signs.notices,
         )  # fmt: skip
         self._app: AsyncApp | None = None
@@ -134,7 +128,7 @@ class SlackAdapter:
         self._connecting: asyncio.Task[None] | None = None
         self.is_open = False
         """Whether the adapter accepts events."""
-        self.failures = FailedEvents(self.name)
+        self.failures = incoming.FailedEvents(self.name)
 
     def reply(self, to: ReplyTo, posts: PostJournal) -> GrowingReply:
         """Return the reply that posts an answer to `to`."""
@@ -173,7 +167,9 @@ class SlackAdapter:
         if self._app is None or not self.is_open:
             return 503, {}, b""
         try:
-            return await dispatch(self._app, self._credentials.signing_secret, headers, body)
+            return await connection.dispatch(
+                self._app, self._credentials.signing_secret, headers, body
+            )
         except Exception as error:  # in Bolt, before it looks at the event
             self.on_failure(error, {})
             return 200, {}, b""
@@ -186,7 +182,7 @@ class SlackAdapter:
     def _connection_health(self) -> Health:
         scopes, limits = self.workspace.scopes, [self.workspace.flags.words]
         missing = [scope for scope in HISTORY if scope not in scopes]
-        if scopes and missing and list_answer_all_places(self._places, self.name):
+        if scopes and missing and incoming.list_answer_all_places(self._places, self.name):
             limits.insert(0, say(ONLY_MENTIONS, scopes=", ".join(missing)))
         off = "; ".join(filter(None, limits))
         if word := self.workspace.api.refused:
@@ -268,7 +264,7 @@ class SlackAdapter:
         """Return whether a person can post in a channel, as its members do; None if Slack does not
         tell."""
         try:
-            return await find_member(self.workspace.api, address.channel, person.id)
+            return await check_membership(self.workspace.api, address.channel, person.id)
         except SlackRefused as refused:
             return False if refused.error in NOT_A_MEMBER else None
         except FAILURES:
@@ -288,13 +284,17 @@ class SlackAdapter:
         source, channel = Source.read(to.source), to.address.channel
         lookup = PostLookup(self.workspace, channel, source.thread, source.ts, to.turn)
         until = f"{float(source.ts) + _CLOCK_DIFFERENCE_SECONDS + _POSTED_WITHIN_SECONDS:.6f}"
-        found = await lookup.find_by_key(key, until)
-        return f"{channel}:{found}" if found else None
+        ts = await lookup.find_by_key(key, until)
+        return f"{channel}:{ts}" if ts else None
 
     async def title(self, address: Address) -> str:
         """Return the name of a channel, as in `#general`; "" for a direct message, or if Slack does
         not tell."""
-        return await channel_name(self.workspace.api, address.channel) if address.is_shared else ""
+        return (
+            await find_channel_name(self.workspace.api, address.channel)
+            if address.is_shared
+            else ""
+        )
 
     async def direct(self, person: Person) -> tuple[ReplyTo, str]:
         """Return where to post into a direct message with a person, and their locale ("" if
@@ -303,7 +303,7 @@ class SlackAdapter:
         Raises SettingsError, Undeliverable, and the errors of `SlackApi.call`.
         """
         await self.workspace.identify()
-        channel = await direct_channel(self.workspace.api, person.id)
+        channel = await open_direct_channel(self.workspace.api, person.id)
         where = Address("slack", channel, self.workspace.team)
         profiles = await self.workspace.directory.profiles([person.id])
         return self.into(where, person), profiles[person.id].locale
@@ -343,11 +343,11 @@ class SlackAdapter:
     async def _connect(self) -> None:
         """Identify the workspace, start the directory and, if this process listens, accept
         events."""
-        identity = await retry_until_answered(self.workspace.identify)
+        identity = await connection.retry_until_answered(self.workspace.identify)
         self.workspace.directory.start()
         if not self._listens:
             return
-        self._app = build_app(
+        self._app = connection.build_app(
             await self.workspace.api.open(),
             AuthorizeResult(
                 enterprise_id=identity.get("enterprise_id"), team_id=identity.get("team_id"),
@@ -359,7 +359,7 @@ class SlackAdapter:
         if token := self._credentials.app_token:
             app_api = SlackApi(token, self.workspace.api.base_url, self._proxies)
             try:
-                url = await retry_until_answered(lambda: socket_url(app_api))
+                url = await connection.retry_until_answered(lambda: socket_url(app_api))
             finally:
                 await app_api.close()
             proxy = self._proxies.for_url(url)
@@ -372,7 +372,17 @@ class SlackAdapter:
         only this event, and its author is told."""
         event = body.get("event") or {}
         try:
-            await self._handle_event(body, event)
+            if event.get("type") == "app_home_opened":
+                if event.get("tab") == "home":
+                    self._tasks.start(self._show_home(body, event))
+            elif event.get("type") in MEMBER_EVENTS:
+                if self._home is not None:  # `ponte doctor` reads there that these events arrive
+                    mark, self._home = self._home / EVENTS_MARK, None
+                    with suppress(OSError):
+                        await asyncio.to_thread(mark.touch, mode=0o600)
+                await self.workspace.directory.take_event(event.get("user"))
+            else:
+                await self._intake.take(body)
         except NotStored:
             raise
         except Exception as error:
@@ -384,14 +394,14 @@ class SlackAdapter:
         event = body.get("event") or body
         kind = event.get("type") if isinstance(event, Mapping) else "?"
         self.failures.note(error, kind or body.get("command"))
-        self._tasks.start(self._tell(body))
+        self._tasks.start(self._report_failed_event(body))
 
-    async def _tell(self, body: Payload) -> None:
+    async def _report_failed_event(self, body: Payload) -> None:
         """Tell a person, and nobody else, that what they sent could not be handled. Raise
         nothing."""
         try:
             if url := body.get("response_url"):
-                words = {"text": say(EVENT_FAILED), "replace_original": False}
+                words = {"text": say(incoming.EVENT_FAILED), "replace_original": False}
                 await self.workspace.api.respond(str(url), words)
                 return
             event = body["event"]
@@ -402,25 +412,10 @@ class SlackAdapter:
                 await self.workspace.api.call(
                     "chat.postEphemeral", channel=channel, user=user,
                     thread_ts=str(thread) if thread else None,
-                    text=say(EVENT_FAILED, self.workspace.directory.locale(user)),
+                    text=say(incoming.EVENT_FAILED, self.workspace.directory.locale(user)),
                 )  # fmt: skip
         except Exception as error:
             log.info("could not report a failed event", error=type(error).__name__)
-
-    async def _handle_event(self, body: Payload, event: Payload) -> None:
-        """Handle one event. Raises NotStored if it could not be stored."""
-        if event.get("type") == "app_home_opened":
-            if event.get("tab") == "home":
-                self._tasks.start(self._show_home(body, event))
-            return
-        if event.get("type") in MEMBER_EVENTS:
-            if self._home is not None:  # `ponte doctor` reads there that these events arrive
-                mark, self._home = self._home / EVENTS_MARK, None
-                with suppress(OSError):
-                    await asyncio.to_thread(mark.touch, mode=0o600)
-            await self.workspace.directory.take_event(event.get("user"))
-            return
-        await self._intake.take(body)
 
     async def _show_home(self, body: Payload, event: Payload) -> None:
         """Publish the App Home tab for a person who opened it."""
@@ -429,8 +424,8 @@ class SlackAdapter:
         person = Person("slack", user, author_home(team, body, event), profile.name)
         where = Address("slack", str(event.get("channel", "")), team)
         with use_locale(profile.locale):
-            shown = await render.home_view(self._board, self._people.policy, person, where)
+            view = await render.home_view(self._board, self._people.policy, person, where)
         try:
-            await self.workspace.api.call("views.publish", user_id=user, view=shown)
+            await self.workspace.api.call("views.publish", user_id=user, view=view)
         except FAILURES as error:
             log.warning("could not update the Home tab", error=str(error))

@@ -285,7 +285,7 @@ class RateLimit:
         """Let no call leave before `until`, the time that Slack gave in Retry-After."""
         self.due = max(self.due, until + (self.burst - 1) * self.interval)
 
-    def spare(self, now: float) -> bool:
+    def has_spare(self, now: float) -> bool:
         """Return whether at least half of the burst is free, which is enough for an optional
         call."""
         return self.due - now <= self.burst * self.interval / 2
@@ -356,16 +356,18 @@ class RateLimiter:
             [line], lambda lines, now: lines[0].hold(now + seconds), lambda _: False
         )
 
-    async def spare(self, method: str) -> bool:
+    async def has_spare(self, method: str) -> bool:
         """Return whether an optional call of this method may be made. It takes no place."""
-        return await self._on_lines([method], lambda lines, now: lines[0].spare(now), _is_refused)
+        return await self._on_lines(
+            [method], lambda lines, now: lines[0].has_spare(now), _is_refused
+        )
 
     async def claim(self, *methods: str) -> bool:
         """Take one place for each method, for calls that follow later. Return False and take none
         unless every method has places to spare."""
 
         def take(lines: Sequence[RateLimit], now: float) -> bool:
-            if not all(line.spare(now) for line in lines):
+            if not all(line.has_spare(now) for line in lines):
                 return False
             for line in lines:
                 line.take(now)
@@ -411,8 +413,8 @@ class RateLimiter:
         ) -> tuple[Sequence[float], tuple[T, Sequence[float]]]:
             lines = [replace(line, due=due) for line, due in zip(own, dues, strict=True)]
             result = work(lines, now)
-            kept = [line.due for line in lines]
-            return kept, (result, [due - now for due in kept])
+            new_dues = [line.due for line in lines]
+            return new_dues, (result, [due - now for due in new_dues])
 
         began = self._clock()
         try:
@@ -651,20 +653,20 @@ class SlackApi:
 
     async def _once(self, method: str, arguments: Mapping[str, Any]) -> AsyncSlackResponse:
         """Send one request without retries. Raises as `call`, and Unsent if no connection was made.
-        It also updates `refused`."""
+        It also updates `failure`."""
         client = await self.open()
-        sent = {name: value for name, value in arguments.items() if value is not None}
+        fields = {name: value for name, value in arguments.items() if value is not None}
         headers = self._authorization()
-        form = _form(sent) if method in _FORMS else None
+        form = _form(fields) if method in _FORMS else None
         try:
             answer = await client.api_call(
-                method, data=form, json=None if form is not None else sent, headers=headers
+                method, data=form, json=None if form is not None else fields, headers=headers
             )
         except self._sdk.errors.SlackApiError as error:
-            refused = _failure(method, error.response)
-            if isinstance(refused, TokenRefused):
-                self.refused = refused.error
-            raise refused from None
+            failure = _failure(method, error.response)
+            if isinstance(failure, TokenRefused):
+                self.refused = failure.error
+            raise failure from None
         except self._aiohttp.ClientConnectorError as error:
             raise Unsent(f"{method}: {type(error).__name__}") from None
         except (OSError, TimeoutError, self._aiohttp.ClientError) as error:
@@ -688,7 +690,7 @@ def sdk_log() -> logging.Logger:
     return log
 
 
-def meaning(method: str, error: str) -> Exception:
+def error_of_name(method: str, error: str) -> Exception:
     """Return the exception for an error name of Slack. A name that is in none of the lists becomes
     SlackRefused, which ends the call for good."""
     if error in TOKEN_REFUSED:
@@ -725,13 +727,13 @@ async def history(
     pages: list[Json] = []
     cursor = None
     for _ in range(_PAGES):
-        told = await api.call(
+        response = await api.call(
             method, channel=channel, ts=thread or None, oldest=since, latest=until or None,
             limit=_PAGE,
             include_all_metadata=True, cursor=cursor, patience=patience,
         )  # fmt: skip
-        pages += told.get("messages", [])
-        cursor = told.get("response_metadata", {}).get("next_cursor") or None
+        pages += response.get("messages", [])
+        cursor = response.get("response_metadata", {}).get("next_cursor") or None
         if not cursor:
             break
     for message in sorted(pages, key=lambda message: str(message["ts"])):
@@ -771,4 +773,4 @@ def _failure(method: str, response: Any) -> Exception:
         return NotNow(method, error) if method in NEEDED_METHODS else SlackRefused(method, error)
     if status >= 500 or not error:
         return InDoubt(f"{method}: {status} {error}".strip())
-    return meaning(method, error)
+    return error_of_name(method, error)

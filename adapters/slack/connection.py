@@ -199,21 +199,21 @@ async def dispatch(
     It checks the signature and its age before it parses the body; Bolt parses the body first. The
     status is 401 without a valid signature, and 400 if the body cannot be decoded.
     """
-    given = {name.lower(): value for name, value in headers.items()}
+    lowercase_headers = {name.lower(): value for name, value in headers.items()}
     # slack_sdk's verifier calls int() on the timestamp and compares the signature as ASCII. Both
     # may raise, so the formats are checked first.
-    if not (_TIMESTAMP.fullmatch(given.get("x-slack-request-timestamp", ""))
-            and _SIGNATURE.fullmatch(given.get("x-slack-signature", ""))):  # fmt: skip
+    if not (_TIMESTAMP.fullmatch(lowercase_headers.get("x-slack-request-timestamp", ""))
+            and _SIGNATURE.fullmatch(lowercase_headers.get("x-slack-signature", ""))):  # fmt: skip
         return 401, {"content-type": "text/plain"}, b"not signed"
     try:
-        if not SignatureVerifier(secret).is_valid_request(body, given):
+        if not SignatureVerifier(secret).is_valid_request(body, lowercase_headers):
             return 401, {"content-type": "text/plain"}, b"not signed"
         request = AsyncBoltRequest(body=body.decode(), headers=dict(headers))
     except (ValueError, RecursionError):
         return 400, {"content-type": "text/plain"}, b"not a request of Slack's"
     answer = await app.async_dispatch(request)
-    sent = {name: values[0] for name, values in answer.headers.items() if values}
-    return answer.status, sent, str(answer.body or "").encode()
+    response_headers = {name: values[0] for name, values in answer.headers.items() if values}
+    return answer.status, response_headers, str(answer.body or "").encode()
 
 
 async def retry_until_answered(ask: Callable[[], Awaitable[T]]) -> T:
@@ -222,8 +222,8 @@ async def retry_until_answered(ask: Callable[[], Awaitable[T]]) -> T:
 
     def wait(error: Exception, failed: int) -> float:
         seconds = SLACK_CONNECT_BACKOFF.seconds_after(failed)
-        tell = log.warning if failed == 1 else log.debug  # later failures show in `status`
-        tell("slack does not answer", why=str(error), wait=seconds)
+        write = log.warning if failed == 1 else log.debug  # later failures show in `status`
+        write("could not reach Slack; retrying", error=str(error), delay_seconds=seconds)
         return seconds
 
     return await retry(ask, (InDoubt, PlatformBusy), wait)

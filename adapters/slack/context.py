@@ -12,11 +12,11 @@ from adapters.slack.client import InDoubt, SlackRefused, history
 from adapters.slack.events import Source, event_key, files_of, forwarded_messages, text_of
 from adapters.slack.intake import ThreadParticipants
 from adapters.slack.presence import Workspace
-from adapters.slack.render import Json, mentioned_ids, readable
+from adapters.slack.render import Json, mentioned_ids, to_readable
 from core.base.errors import NotFound, PlatformBusy, SettingsError
 from core.base.i18n import say
 from core.base.tasks import run_together
-from core.chat import incoming as participants
+from core.chat import incoming
 from core.chat.incoming import ConfiguredPlaces
 from core.domain.messages import Attachment, Message, Quote, turn_id
 from core.domain.records import PlatformMember
@@ -42,13 +42,13 @@ _PERSON = re.compile(r"[UW][A-Z0-9]{5,}")
 class ReadMessages:
     """The earlier messages that a turn has read.
 
-    `posts` are ordered oldest first. `meant` is the time stamp of the one that the person refers
-    to. `heard` are the time stamps of those that the conversation already contains.
+    `posts` are ordered oldest first. `reference` is the time stamp of the one that the person
+    refers to. `known_ts` are the time stamps of those that the conversation already contains.
     """
 
     posts: Sequence[Json] = ()
-    meant: str = ""
-    heard: frozenset[str] = frozenset()
+    reference: str = ""
+    known_ts: frozenset[str] = frozenset()
     failure: str = ""
     """The English sentence about what could not be read; "" if everything was read."""
 
@@ -58,7 +58,7 @@ class SlackContext:
     """Loads the context of a message at the start of its turn, with all lookups at once.
 
     Names, languages and time zones are optional, so the turn hardly waits for them. Referenced
-    messages and their files get up to `participants.CONTEXT_SECONDS`. The answer mentions what
+    messages and their files get up to `incoming.CONTEXT_SECONDS`. The answer mentions what
     could not be read.
     """
 
@@ -75,16 +75,16 @@ class SlackContext:
         """
         with suppress(SettingsError, InDoubt, PlatformBusy):
             await self.workspace.identify()
-        found, _ = await run_together(
+        earlier, _ = await run_together(
             self._read_pointed_at(message) if pointed else _nothing(),
             self.workspace.directory.profiles(self._people(message)),
         )
         # The authors of these messages are known only now. Most participants are in memory.
-        written = {str(post.get("user") or "") for post in found.posts}
-        texts = [text_of(post) for post in found.posts]
-        ids = self._people(message) | written | {id for text in texts for id in mentioned_ids(text)}
+        authors = {str(post.get("user") or "") for post in earlier.posts}
+        texts = [text_of(post) for post in earlier.posts]
+        ids = self._people(message) | authors | {id for text in texts for id in mentioned_ids(text)}
         people = await self.workspace.directory.profiles(ids - {"", self.workspace.user})
-        return self._apply(message, found, people)
+        return self._apply(message, earlier, people)
 
     def _people(self, message: Message) -> set[str]:
         """Return the ids of the author, of people mentioned by id, and of quoted authors."""
@@ -95,42 +95,36 @@ class SlackContext:
         """Return the thread's messages before this one, if others may have written there. No call
         is made for a thread in which this person is alone."""
         where, source = message.address, Source.read(message.reply_to.source)
-        meant = next((quote.reference for quote in message.context if quote.reference), "")
-        said = where.is_shared and source.kind == "message"
-        reply = said and source.thread not in ("", source.ts)
-        if not meant and not reply:
+        reference = next((quote.reference for quote in message.context if quote.reference), "")
+        in_channel = where.is_shared and source.kind == "message"
+        is_reply = in_channel and source.thread not in ("", source.ts)
+        is_alone = self.taking_part.is_alone(where.conversation, message.author.id)
+        if not reference and (is_alone or not is_reply):
             return ReadMessages()
-        if not meant and self.taking_part.is_alone(where.conversation, message.author.id):
-            return ReadMessages()
-        channel, thread = where.channel, source.thread or meant
+        channel, thread = where.channel, source.thread or reference
         try:
-            async with asyncio.timeout(participants.CONTEXT_SECONDS):
-                api = self.workspace.api
-                posts = [
-                    post
-                    async for post in history(
-                        api, channel, thread, "0", participants.CONTEXT_SECONDS
-                    )
-                ]
+            async with asyncio.timeout(incoming.CONTEXT_SECONDS):
+                seconds = incoming.CONTEXT_SECONDS
+                pages = history(self.workspace.api, channel, thread, "0", seconds)
+                posts = [post async for post in pages]
         except PlatformBusy:
-            return ReadMessages(meant=meant, failure=_LIMITED)
+            return ReadMessages(reference=reference, failure=_LIMITED)
         except (SlackRefused, InDoubt, TimeoutError):
-            return ReadMessages(
-                meant=meant, failure=_ONLY_TEXT if meant else participants.THREAD_UNREAD
-            )
-        before = [post for post in posts if str(post["ts"]) < source.ts or post["ts"] == meant]
-        if not reply:
-            return ReadMessages(before, meant)
+            failure = _ONLY_TEXT if reference else incoming.THREAD_UNREAD
+            return ReadMessages(reference=reference, failure=failure)
+        before = [post for post in posts if str(post["ts"]) < source.ts or post["ts"] == reference]
+        if not is_reply:
+            return ReadMessages(before, reference)
         everything = bool(self.places.channel(where).answer_everything)
         self.taking_part.learn(where, message.author.id, before, everything)
-        heard: set[str] = set()
+        known_ts: set[str] = set()
         # Where everything is answered, the conversation contains messages that do not mention us.
         for post in self._since(before, where.is_shared) if everything else ():
             with suppress(NotFound):
                 key = event_key(where.workspace, where.channel, str(post["ts"]))
                 await self.journal.history_entry(turn_id(key))
-                heard.add(str(post["ts"]))
-        return ReadMessages(before, meant, frozenset(heard))
+                known_ts.add(str(post["ts"]))
+        return ReadMessages(before, reference, frozenset(known_ts))
 
     def _since(self, posts: Sequence[Json], shared: bool) -> Sequence[Json]:
         """Return the messages after our last post.
@@ -143,7 +137,7 @@ class SlackContext:
         return posts[ours[-1] + 1 :] if ours else posts
 
     def _apply(
-        self, message: Message, found: ReadMessages, people: Mapping[str, PlatformMember]
+        self, message: Message, earlier: ReadMessages, people: Mapping[str, PlatformMember]
     ) -> tuple[Message, Sequence[str]]:
         """Return the message with names, quotes and files filled in, and the sentences about what
         is missing."""
@@ -151,20 +145,21 @@ class SlackContext:
         names = {id: profile.name for id, profile in people.items() if profile.name}
         names[self.workspace.user] = "Ponte"
         locale = message.locale or author.locale.replace("_", "-")
-        kept = [replace(quote, name=names.get(quote.name, quote.name)) for quote in message.context]
-        quotes, files = self._quotes(found, names, message.address.is_shared)
-        if found.meant and quotes:  # the complete message replaces the stored excerpt
-            kept = [quote for quote in kept if not quote.reference]
-        missing = [found.failure] if found.failure else []
-        if found.failure and not found.meant:
+        own_quotes = [
+            replace(quote, name=names.get(quote.name, quote.name)) for quote in message.context
+        ]
+        quotes, files = self._quotes(earlier, names, message.address.is_shared)
+        if earlier.reference and quotes:  # the complete message replaces the stored excerpt
+            own_quotes = [quote for quote in own_quotes if not quote.reference]
+        notes = [say(earlier.failure, locale)] if earlier.failure else []
+        if earlier.failure and not earlier.reference:
             quotes = [Quote("Slack", HISTORY_UNREAD, is_note=True)]
-        notes = [say(sentence, locale) for sentence in missing]
-        if len(files) > participants.MAX_CONTEXT_FILES:
-            notes.append(say(_MORE_FILES, locale, count=participants.MAX_CONTEXT_FILES))
-        known = {_file_id(file) for file in message.attachments}
-        newest = files[-participants.MAX_CONTEXT_FILES :]
-        more = [file for file in newest if _file_id(file) not in known]
-        told = replace(
+        if len(files) > incoming.MAX_CONTEXT_FILES:
+            notes.append(say(_MORE_FILES, locale, count=incoming.MAX_CONTEXT_FILES))
+        own_ids = {_file_id(file) for file in message.attachments}
+        newest = files[-incoming.MAX_CONTEXT_FILES :]
+        more = [file for file in newest if _file_id(file) not in own_ids]
+        complete = replace(
             message,
             text=_SOMEBODY.sub(lambda f: "@" + names.get(f[1], f[1]), message.text),
             author=replace(message.author, name=author.name or message.author.name),
@@ -172,48 +167,50 @@ class SlackContext:
                 ("@" + names.get(id, id) if words == f"@{id}" else words, id)
                 for words, id in message.mentions
             ]),
-            context=(*quotes, *kept), locale=locale,
+            context=(*quotes, *own_quotes), locale=locale,
             time_zone=message.time_zone or author.time_zone,
             attachments=(*message.attachments, *more),
         )  # fmt: skip
-        return told, notes
+        return complete, notes
 
     def _quotes(
-        self, found: ReadMessages, names: Mapping[str, str], shared: bool
+        self, earlier: ReadMessages, names: Mapping[str, str], shared: bool
     ) -> tuple[list[Quote], list[Attachment]]:
         """Return the messages that the conversation does not contain yet, and their files.
 
         These are messages of others since our last answer that were not addressed to us.
         """
-        posts, bot = found.posts, self.workspace.user
-        unheard = [
+        posts, bot = earlier.posts, self.workspace.user
+        new_posts = [
             post
             for post in self._since(posts, shared)
-            if f"<@{bot}" not in str(post.get("text", "")) and post["ts"] not in found.heard
-        ][-participants.MAX_EARLIER_MESSAGES :]
-        if found.meant:
-            unheard = [post for post in posts if post in unheard or post["ts"] == found.meant]
-        files = [file for post in unheard for file in files_of(post)]
-        for post in unheard:
+            if f"<@{bot}" not in str(post.get("text", "")) and post["ts"] not in earlier.known_ts
+        ][-incoming.MAX_EARLIER_MESSAGES :]
+        if earlier.reference:
+            new_posts = [
+                post for post in posts if post in new_posts or post["ts"] == earlier.reference
+            ]
+        files = [file for post in new_posts for file in files_of(post)]
+        for post in new_posts:
             files += [file for _, _, one in forwarded_messages(post) for file in files_of(one)]
-        root = found.meant or str(posts[0]["ts"] if posts else "")
-        return [self._quote(post, names, str(post["ts"]) == root) for post in unheard], files
+        root = earlier.reference or str(posts[0]["ts"] if posts else "")
+        return [self._quote(post, names, str(post["ts"]) == root) for post in new_posts], files
 
-    def _quote(self, post: Json, names: Mapping[str, str], meant: bool) -> Quote:
-        """Return one message as a quote. `meant` marks the message that this one replies to, such
-        as the thread's root."""
+    def _quote(self, post: Json, names: Mapping[str, str], is_reference: bool) -> Quote:
+        """Return one message as a quote. `is_reference` marks the message that this one replies to,
+        such as the thread's root."""
         who = str(post.get("user") or "")
         name = names.get(who) or str(post.get("username") or who or "?")
-        said = [text_of(post)]
-        said += [
+        lines = [text_of(post)]
+        lines += [
             f"[forwarded from {whose}] {words}" for whose, words, _ in forwarded_messages(post)
         ]
-        said += [f"[file: {file.name}]" for file in files_of(post)]
-        words = readable("\n".join(filter(None, said)), names, self.workspace.user)
+        lines += [f"[file: {file.name}]" for file in files_of(post)]
+        words = to_readable("\n".join(filter(None, lines)), names, self.workspace.user)
         return Quote(
             name,
-            words[: ROOT_CHARACTERS if meant else participants.EARLIER_MESSAGE_CHARACTERS],
-            is_replied_to=meant,
+            words[: ROOT_CHARACTERS if is_reference else incoming.EARLIER_MESSAGE_CHARACTERS],
+            is_replied_to=is_reference,
         )
 
 

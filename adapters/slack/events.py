@@ -63,8 +63,8 @@ class Source:
         """Parse the text form of a source."""
         kind, _, place = text.rpartition(":")
         thread, slash, ts = place.rpartition("/")
-        known: dict[str, Kind] = {"command": "command", "card": "card", "quiet": "quiet"}
-        kind_ = known.get(kind, "message")
+        kinds: dict[str, Kind] = {"command": "command", "card": "card", "quiet": "quiet"}
+        kind_ = kinds.get(kind, "message")
         return cls(ts, thread or (ts if kind_ == "message" and not slash else ""), kind_)
 
 
@@ -111,8 +111,8 @@ class ParsedMessage:
 
 
 def text_of(message: Payload) -> str:
-    """Return all text of a message in Slack's own mrkdwn (see `render.readable`), without previews
-    of links.
+    """Return all text of a message in Slack's own mrkdwn (see `render.to_readable`), without
+    previews of links.
 
     Messages of other apps mostly have an empty or short `text`. Their content is in `blocks` and
     `attachments` (openclaw/openclaw issue 97727, NousResearch/hermes-agent issue 33469).
@@ -123,9 +123,9 @@ def text_of(message: Payload) -> str:
 def author_text(message: Payload) -> str:
     """Return the text that the author of a message wrote, without its attachments."""
     text = str(message.get("text") or "").strip()
-    shown = "\n".join(_lines(message.get("blocks"))).strip()
-    if not text or (message.get("bot_id") and len(shown) > len(text)):
-        text = shown or text
+    block_text = "\n".join(_lines(message.get("blocks"))).strip()
+    if not text or (message.get("bot_id") and len(block_text) > len(text)):
+        text = block_text or text
     return text[:_LONGEST]
 
 
@@ -186,8 +186,8 @@ def home_of(ours: str, of_the_person: Iterable[object], of_the_place: Iterable[o
 
     It is ours only if no given id names another workspace. Ids of organisations (E…) are ignored.
     """
-    persons, places = ({str(t) for t in told if str(t or "").startswith("T")}
-                       for told in (of_the_person, of_the_place))  # fmt: skip
+    persons, places = ({str(t) for t in ids if str(t or "").startswith("T")}
+                       for ids in (of_the_person, of_the_place))  # fmt: skip
     if len(persons) > 1:
         return ""
     if persons and persons != {ours}:
@@ -221,12 +221,12 @@ def parse_message(
     channel, ts = str(event.get("channel", "")), str(event.get("ts", ""))
     thread = str(event.get("thread_ts") or "")
     shared = forwarded_messages(event)
-    there = [file for _, _, attachment in shared for file in files_of(attachment)]
+    forwarded_files = [file for _, _, attachment in shared for file in files_of(attachment)]
     direct = is_direct(channel, event)
     return ParsedMessage(
         team=ours, channel=channel, ts=ts, user=user, text=author_text(event),
         thread=thread if thread != ts else "", parent=str(event.get("parent_user_id") or ""),
-        direct=direct, files=(*files_of(event), *there),
+        direct=direct, files=(*files_of(event), *forwarded_files),
         edited=float((event.get("edited") or {}).get("ts") or 0.0),
         home=author_home(ours, body, event), robot=bool(event.get("bot_id")),
         shared=(*((who, words) for who, words, _ in shared),
@@ -250,7 +250,7 @@ def reply_to(where: Address, asker: Person, source: str, key: str, token: str = 
 
 
 def to_message(
-    heard: ParsedMessage, where: Address, author: Person, text: str,
+    message: ParsedMessage, where: Address, author: Person, text: str,
     context: tuple[Quote, ...] = (), locale: str = "", zone: str = "",
     mentions: tuple[tuple[str, str], ...] = (),
 ) -> Message:  # fmt: skip
@@ -258,13 +258,13 @@ def to_message(
 
     A reply in a thread of a direct message is answered in that thread.
     """
-    root = "" if where.is_shared else heard.ts
-    source = Source(heard.ts, where.thread or heard.thread or root)
+    root = "" if where.is_shared else message.ts
+    source = Source(message.ts, where.thread or message.thread or root)
     return Message(
-        event_key=heard.event_key, text=text, author=author, address=where,
-        reply_to=reply_to(where, author, str(source), heard.event_key), attachments=heard.files,
+        event_key=message.event_key, text=text, author=author, address=where,
+        reply_to=reply_to(where, author, str(source), message.event_key), attachments=message.files,
         context=context, locale=locale.replace("_", "-"), time_zone=zone,
-        sent_at=max(heard.edited, float(heard.ts)), mentions=mentions,
+        sent_at=max(message.edited, float(message.ts)), mentions=mentions,
     )  # fmt: skip
 
 
@@ -281,15 +281,15 @@ def stop_message(where: Address, author: Person, thread: str, at: str, stream: s
 def _attachment_text(attachment: Payload) -> str:
     """Return the text of an attachment (docs.slack.dev/reference/messaging/payload, "Legacy
     fields")."""
-    said = [str(attachment.get(name) or "") for name in ("pretext", "title", "text")]
-    said += list(_lines(attachment.get("blocks")))
-    said += [
+    lines = [str(attachment.get(name) or "") for name in ("pretext", "title", "text")]
+    lines += list(_lines(attachment.get("blocks")))
+    lines += [
         f"{field.get('title') or ''}: {field.get('value') or ''}".strip(": ")
         for field in _mappings_in(attachment.get("fields"))
     ]
-    if not any(said):
-        said = [str(attachment.get("fallback") or "")]
-    return "\n".join(filter(None, said))
+    if not any(lines):
+        lines = [str(attachment.get("fallback") or "")]
+    return "\n".join(filter(None, lines))
 
 
 def _lines(blocks: Any, depth: int = 0) -> Iterator[str]:
@@ -349,13 +349,13 @@ def _mappings_in(value: Any) -> Sequence[Payload]:
 def _open_there(event: Payload) -> str:
     """Return `app_context` of a direct message in words. The kinds of entities are listed in
     docs.slack.dev/reference/events/app_context_changed."""
-    told = []
+    descriptions = []
     for entity in ((event.get("app_context") or {}).get("entities") or ())[:5]:
         kind, value = str(entity.get("type", "")).rpartition("/")[2], entity.get("value")
         if kind == "message_context" and isinstance(value, Mapping):
             channel, ts = str(value.get("channel_id", "")), str(value.get("message_ts", ""))
             if _ID.fullmatch(channel) and re.fullmatch(r"\d+\.\d+", ts):
-                told.append(f"the message {ts} in the channel {channel}")
+                descriptions.append(f"the message {ts} in the channel {channel}")
         elif kind in _ENTITIES and _ID.fullmatch(str(value)):
-            told.append(f"the {_ENTITIES[kind]} {value}")
-    return ", ".join(told)
+            descriptions.append(f"the {_ENTITIES[kind]} {value}")
+    return ", ".join(descriptions)

@@ -59,13 +59,13 @@ class SlackFiles:
         id, _, url = attachment.reference.partition(" ")
         if url:
             return attachment, url
-        told = (await self._api.call("files.info", file=id)).get("file", {})
-        found = replace(
-            attachment, name=str(told.get("name") or attachment.name),
-            type=str(told.get("mimetype") or attachment.type),
-            size=int(told.get("size") or attachment.size),
+        info = (await self._api.call("files.info", file=id)).get("file", {})
+        complete = replace(
+            attachment, name=str(info.get("name") or attachment.name),
+            type=str(info.get("mimetype") or attachment.type),
+            size=int(info.get("size") or attachment.size),
         )  # fmt: skip
-        return found, private_url(told)
+        return complete, private_url(info)
 
     def _is_slack_file(self, url: str) -> bool:
         """Return whether an address may receive our token. Only Slack's hosts and the configured
@@ -74,12 +74,12 @@ class SlackFiles:
         if (parts.scheme, parts.netloc) == (api.scheme, api.netloc):
             return True
         host = parts.hostname or ""
-        known = any(host == name or host.endswith("." + name) for name in _HOSTS)
-        return parts.scheme == "https" and known
+        is_of_slack = any(host == name or host.endswith("." + name) for name in _HOSTS)
+        return parts.scheme == "https" and is_of_slack
 
 
 async def upload(
-    api: SlackApi, kept: Files, find: Find, files: Sequence[File], channel: str, thread: str
+    api: SlackApi, stored_files: Files, find: Find, files: Sequence[File], channel: str, thread: str
 ) -> str:
     """Upload all files of an answer in one post, and return its time stamp ("0" if it is not
     found).
@@ -90,7 +90,7 @@ async def upload(
     names = frozenset(file.name for file in files)
     entries: list[Json] = []
     for file in files:
-        _, data = await kept.get(file.id)
+        _, data = await stored_files.get(file.id)
         to = await api.call("files.getUploadURLExternal", filename=file.name, length=len(data))
         await api.send_file(str(to["upload_url"]), data)
         entries.append({"id": to["file_id"], "title": file.name})
@@ -100,7 +100,7 @@ async def upload(
             thread_ts=thread or None,
         )  # fmt: skip
     except InDoubt:
-        if found := await find(names):
-            return found
+        if post_ts := await find(names):
+            return post_ts
         raise
     return await find(names) or "0"

@@ -13,24 +13,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
+from adapters.slack import events
 from adapters.slack.client import FAILURES, history
-from adapters.slack.events import (
-    ParsedMessage,
-    Payload,
-    author_home,
-    event_key,
-    is_direct,
-    parse_message,
-    stop_message,
-    to_message,
-)
+from adapters.slack.events import ParsedMessage, Payload
 from adapters.slack.presence import SlackSigns, Workspace
 from adapters.slack.render import Json, find_mentions, mentioned_ids
 from core.base import text
 from core.base.errors import NotFound
 from core.base.i18n import say
 from core.base.tasks import BackgroundTasks, BoundedDict
-from core.chat.incoming import AddressingSettings, ConfiguredPlaces, FileDownloads, Participants
+from core.chat.incoming import ConfiguredPlaces, FileDownloads, Participants
 from core.chat.people import Conversations, People
 from core.domain.messages import Address, Message, Person, Quote, turn_id
 from core.domain.ports import ThreadMap
@@ -58,11 +50,11 @@ class ThreadParticipants:
         self._workspace = workspace
         self._threads = threads
         self._tasks = tasks
-        self._known: BoundedDict[str, Participants] = BoundedDict()
+        self._participants: BoundedDict[str, Participants] = BoundedDict()
         self._others: BoundedDict[str, bool] = BoundedDict()
         """For threads without a turn of ours: whether the first message addressed others."""
 
-    async def is_ours(self, said: ParsedMessage, where: Address, mentions: bool) -> bool:
+    async def is_ours(self, message: ParsedMessage, where: Address, mentions: bool) -> bool:
         """Return whether a message is for Ponte in a place with `answer_everything`.
 
         Every message there is, except those that mention only others. A thread that began with a
@@ -70,81 +62,83 @@ class ThreadParticipants:
         Ponte goes on answering.
         """
         conversation = where.conversation
-        ours = mentions or not said.names_somebody
+        ours = mentions or not message.names_somebody
         if not where.thread:
             return ours
-        if not said.thread:
+        if not message.thread:
             self._others[conversation] = not ours
-            if ours and conversation not in self._known:  # Slack may report it twice
-                self._known[conversation] = Participants([said.user])
+            if ours and conversation not in self._participants:  # Slack may report it twice
+                self._participants[conversation] = Participants([message.user])
             return ours
         if mentions:
             self._others[conversation] = False
-        if ours and not mentions and await self._to_others(said, conversation):
+        if ours and not mentions and await self._to_others(message, conversation):
             return False
         if not ours:
-            self._known.pop(conversation, None)  # the next turn reads the thread again
-        elif there := self._known.get(conversation):
-            there.join(said.user)
+            self._participants.pop(conversation, None)  # the next turn reads the thread again
+        elif participants := self._participants.get(conversation):
+            participants.join(message.user)
         return ours
 
-    async def _to_others(self, said: ParsedMessage, conversation: str) -> bool:
+    async def _to_others(self, message: ParsedMessage, conversation: str) -> bool:
         """Return whether the thread's first message addressed others; False if Slack does not
         answer in time."""
-        if conversation in self._known or await self._threads.get(conversation) is not None:
+        if conversation in self._participants or await self._threads.get(conversation) is not None:
             return False
         if conversation not in self._others:
             try:
                 async with asyncio.timeout(THREAD_SECONDS):
-                    told = await self._workspace.api.call(
-                        "conversations.replies", channel=said.channel, ts=said.thread, limit=1,
-                        patience=THREAD_SECONDS,
+                    response = await self._workspace.api.call(
+                        "conversations.replies", channel=message.channel, ts=message.thread,
+                        limit=1, patience=THREAD_SECONDS,
                     )  # fmt: skip
             except (*FAILURES, TimeoutError):
                 return False
-            root: Json = next(iter(told.get("messages", [])), {})
+            root: Json = next(iter(response.get("messages", [])), {})
             names = mentioned_ids(str(root.get("text", "")))
             others = bool(names) and self._workspace.user not in names
             self._others[conversation] = others and not root.get("bot_id")
         return self._others[conversation]
 
-    async def is_follow_up(self, said: ParsedMessage, conversation: str) -> bool:
+    async def is_follow_up(self, message: ParsedMessage, conversation: str) -> bool:
         """Return whether a reply without a mention in a channel's thread is for Ponte."""
-        there = self._known.get(conversation) or await self._read(said, conversation)
-        if there is None:
+        participants = self._participants.get(conversation) or await self._read(
+            message, conversation
+        )
+        if participants is None:
             return False
-        self._enter(there, said.channel, said.thread, said.user)
-        return not there.several
+        self._enter(participants, message.channel, message.thread, message.user)
+        return not participants.several
 
-    def note_mention(self, said: ParsedMessage, where: Address) -> None:
+    def note_mention(self, message: ParsedMessage, where: Address) -> None:
         """Note the person who mentioned us. An unknown thread is read when the turn starts, which
         then calls `learn`."""
         conversation = where.conversation
         if not where.thread:
             return
-        if not said.thread and conversation not in self._known:
-            self._known[conversation] = Participants()
-        if there := self._known.get(conversation):
-            self._enter(there, said.channel, said.thread or said.ts, said.user)
+        if not message.thread and conversation not in self._participants:
+            self._participants[conversation] = Participants()
+        if participants := self._participants.get(conversation):
+            self._enter(participants, message.channel, message.thread or message.ts, message.user)
 
     def is_alone(self, conversation: str, user: str) -> bool:
         """Return whether this person is known to be the only one in the thread."""
-        there = self._known.get(conversation)
-        return there is not None and there.people == [user]
+        participants = self._participants.get(conversation)
+        return participants is not None and participants.people == [user]
 
     def learn(self, where: Address, user: str, posts: Sequence[Json], quiet: bool) -> None:
         """Note the people in a thread, from its messages before one of `user`. `quiet` suppresses
         the notice."""
         conversation = where.conversation
-        known = self._known.get(conversation)
-        there = known or self._participants_in(posts)
+        entry = self._participants.get(conversation)
+        participants = entry or self._participants_in(posts)
         takes_part = any(post.get("user") == self._workspace.user for post in posts)
-        if known is None and takes_part and not quiet:
-            self._enter(there, where.channel, where.thread, user)
-        there.join(*self._people(posts), user)
-        self._known[conversation] = there
+        if entry is None and takes_part and not quiet:
+            self._enter(participants, where.channel, where.thread, user)
+        participants.join(*self._people(posts), user)
+        self._participants[conversation] = participants
 
-    async def _read(self, said: ParsedMessage, conversation: str) -> Participants | None:
+    async def _read(self, message: ParsedMessage, conversation: str) -> Participants | None:
         """Return the people in a thread; None for a thread without a conversation of ours."""
         record = await self._threads.get(conversation)
         if record is None:
@@ -152,19 +146,21 @@ class ThreadParticipants:
         try:
             async with asyncio.timeout(THREAD_SECONDS):
                 api = self._workspace.api
-                read = history(api, said.channel, said.thread, "0", THREAD_SECONDS)
-                posts = [post async for post in read]
-            there = self._participants_in([post for post in posts if str(post["ts"]) < said.ts])
+                pages = history(api, message.channel, message.thread, "0", THREAD_SECONDS)
+                posts = [post async for post in pages]
+            participants = self._participants_in(
+                [post for post in posts if str(post["ts"]) < message.ts]
+            )
         except (*FAILURES, TimeoutError):
-            there = Participants([key.rpartition(":")[2] for key in record.participants])
-        self._known[conversation] = there
-        return there
+            participants = Participants([key.rpartition(":")[2] for key in record.participants])
+        self._participants[conversation] = participants
+        return participants
 
-    def _enter(self, there: Participants, channel: str, thread: str, user: str) -> None:
+    def _enter(self, participants: Participants, channel: str, thread: str, user: str) -> None:
         """Add a person. If they are the second one in the thread, post the notice once."""
-        alone = len(there.people) == 1
-        there.join(user)
-        if alone and there.note_notice_due():
+        alone = len(participants.people) == 1
+        participants.join(user)
+        if alone and participants.note_notice_due():
             self._tasks.start(self._announce_mentions_only(channel, thread, user))
 
     async def _announce_mentions_only(self, channel: str, thread: str, user: str) -> None:
@@ -182,8 +178,10 @@ class ThreadParticipants:
 
     def _participants_in(self, posts: Sequence[Json]) -> Participants:
         """Return the people who wrote these messages, and whether the notice is among them."""
-        told = any((p.get("metadata") or {}).get("event_type") == NOTICE_EVENT_TYPE for p in posts)
-        return Participants(list(dict.fromkeys(self._people(posts))), told)
+        has_notice = any(
+            (p.get("metadata") or {}).get("event_type") == NOTICE_EVENT_TYPE for p in posts
+        )
+        return Participants(list(dict.fromkeys(self._people(posts))), has_notice)
 
     def _people(self, posts: Sequence[Json]) -> list[str]:
         """Return the ids of the authors, without bots."""
@@ -191,7 +189,7 @@ class ThreadParticipants:
 
 
 class SlackLocations:
-    """Decides which conversation a message belongs to, and which settings its place has.
+    """Decides which conversation a message belongs to.
 
     Our answer to a top-level message of a direct message is posted in a thread under it. That
     thread belongs to the direct message's conversation. Ponte recognises it by a turn of the
@@ -201,45 +199,41 @@ class SlackLocations:
     def __init__(self, workspace: Workspace, journal: Journal, places: ConfiguredPlaces) -> None:
         self._workspace = workspace
         self._journal = journal
-        self._places = places
-        self._known: BoundedDict[str, bool] = BoundedDict()
-
-    def settings_of(self, where: Address) -> AddressingSettings:
-        """Return the settings of a place."""
-        return self._places.channel(where)
+        self.places = places
+        self._roots: BoundedDict[str, bool] = BoundedDict()
 
     def is_whole(self, channel: str) -> bool:
         """Return whether a channel's top level is one single conversation (`threads = false`)."""
         where = Address("slack", channel, self._workspace.team, is_shared=True)
-        return not is_direct(channel, {}) and self.settings_of(where).threads is False
+        return not events.is_direct(channel, {}) and self.places.channel(where).threads is False
 
-    async def address_of(self, said: ParsedMessage) -> Address:
+    async def address_of(self, message: ParsedMessage) -> Address:
         """Return the address of the conversation that a message belongs to: a thread of a channel,
         a whole channel, a direct message, or a separate thread in one."""
-        is_flat = said.direct or self.is_whole(said.channel)
-        in_dm = said.direct and await self._belongs_to_dm(said)
-        thread = said.thread if is_flat else said.thread or said.ts
-        return Address("slack", said.channel, said.team, "" if in_dm else thread,
-                       is_shared=not said.direct)  # fmt: skip
+        is_flat = message.direct or self.is_whole(message.channel)
+        in_dm = message.direct and await self._belongs_to_dm(message)
+        thread = message.thread if is_flat else message.thread or message.ts
+        return Address("slack", message.channel, message.team, "" if in_dm else thread,
+                       is_shared=not message.direct)  # fmt: skip
 
-    def took(self, said: ParsedMessage) -> None:
+    def note_accepted(self, message: ParsedMessage) -> None:
         """Note that a top-level message was accepted. Its thread will hold our answer."""
-        if said.direct and not said.thread:
-            self._known[said.event_key] = True
+        if message.direct and not message.thread:
+            self._roots[message.event_key] = True
 
-    async def _belongs_to_dm(self, said: ParsedMessage) -> bool:
+    async def _belongs_to_dm(self, message: ParsedMessage) -> bool:
         """Return whether a direct message belongs to the direct message's own conversation, not to
         a separate thread."""
-        if not said.thread or said.parent == self._workspace.user:
-            return not said.thread
-        root = event_key(said.team, said.channel, said.thread)
-        if root not in self._known:
+        if not message.thread or message.parent == self._workspace.user:
+            return not message.thread
+        root = events.event_key(message.team, message.channel, message.thread)
+        if root not in self._roots:
             try:
                 await self._journal.history_entry(turn_id(root))
-                self._known[root] = True
+                self._roots[root] = True
             except NotFound:
-                self._known[root] = False
-        return self._known[root]
+                self._roots[root] = False
+        return self._roots[root]
 
 
 OPEN_THERE = "[While writing this to you, the person has open: {what}]"
@@ -262,7 +256,7 @@ class SlackIntake:
     _places: WeakValueDictionary[str, asyncio.Lock] = field(
         default_factory=WeakValueDictionary, init=False
     )
-    _stored: BoundedDict[str, bool] = field(default_factory=BoundedDict, init=False)
+    _stored_keys: BoundedDict[str, bool] = field(default_factory=BoundedDict, init=False)
 
     async def take(self, body: Payload) -> None:
         """Handle one event. Raises NotStored; the caller must then not acknowledge the event, so
@@ -276,12 +270,13 @@ class SlackIntake:
                 async with self._in_order(event, event.get("previous_message") or {}):
                     await self._take_deletion(event, str(event.get("deleted_ts") or ""))
             case (("message" | "app_mention"), _):
-                said = parse_message(self.workspace.team, body, event, self.workspace.bots)
-                if said and said.user != self.workspace.user:
+                team, bots = self.workspace.team, self.workspace.bots
+                message = events.parse_message(team, body, event, bots)
+                if message and message.user != self.workspace.user:
                     async with self._in_order(event, event):
-                        where = await self.locations.address_of(said)
-                        if await self._is_for_us(said, where):
-                            await self._accept(said, where)
+                        where = await self.locations.address_of(message)
+                        if await self._is_for_us(message, where):
+                            await self._accept(message, where)
             case "agent_session_stopped", _:
                 await self._take_stop(body, event)
 
@@ -290,61 +285,71 @@ class SlackIntake:
         although some wait for Slack. An edit is stored after the message that it changes."""
         channel = str(event.get("channel", ""))
         root = str(message.get("thread_ts") or message.get("ts") or "")
-        whole = is_direct(channel, event) or self.locations.is_whole(channel)
+        whole = events.is_direct(channel, event) or self.locations.is_whole(channel)
         place = channel if whole else f"{channel}:{root}"
         return self._places.setdefault(place, asyncio.Lock())
 
-    async def _is_for_us(self, said: ParsedMessage, where: Address) -> bool:
+    async def _is_for_us(self, message: ParsedMessage, where: Address) -> bool:
         """Return whether a message is for Ponte. Other messages are neither stored nor logged."""
-        if said.direct:
+        if message.direct:
             return True
-        settings, mentions = self.locations.settings_of(where), said.mentions(self.workspace.user)
+        settings = self.locations.places.channel(where)
+        mentions = message.mentions(self.workspace.user)
         if settings.answer_everything:
-            return await self.participants.is_ours(said, where, mentions)
+            return await self.participants.is_ours(message, where, mentions)
         if mentions:
-            self.participants.note_mention(said, where)
+            self.participants.note_mention(message, where)
             return True
-        if not said.thread or settings.strict_mention:
+        if not message.thread or settings.strict_mention:
             return False
-        return await self.participants.is_follow_up(said, where.conversation)
+        return await self.participants.is_follow_up(message, where.conversation)
 
-    async def _accept(self, said: ParsedMessage, where: Address) -> None:
-        """Store a message once. Slack reports most mentions twice, as `message` and as
+    async def _accept(self, message: ParsedMessage, where: Address) -> None:
+        """Store a message once. Slack reports most mentions twice, as `turn_message` and as
         `app_mention`."""
-        more = bool(said.files or said.shared)
-        if said.event_key in self._stored and not more:
+        more = bool(message.files or message.shared)
+        if message.event_key in self._stored_keys and not more:
             return
-        message = self._message(said, where)
-        receipt = await self.conversations.inbox.accept(message)
+        turn_message = self._message(message, where)
+        receipt = await self.conversations.inbox.accept(turn_message)
         # Only after the commit, so that a second report of a message that was not stored is tried.
-        self._stored[said.event_key] = True
-        self.locations.took(said)
+        self._stored_keys[message.event_key] = True
+        self.locations.note_accepted(message)
         if not receipt.is_new and more:
             # app_mention may have arrived first, and it may lack the files.
-            await self.conversations.inbox.amend(message.event_key, message)
-        self.downloads.begin(message)
-        self.signs.titles[receipt.turn] = text.to_one_line(message.text, _TITLE)
+            await self.conversations.inbox.amend(turn_message.event_key, turn_message)
+        self.downloads.begin(turn_message)
+        self.signs.titles[receipt.turn] = text.to_one_line(turn_message.text, _TITLE)
         if not receipt.is_new:
             return
-        if receipt.turns_ahead or not self.workspace.directory.is_known(said.user):
-            place, inbox = f"{said.channel}:{said.ts}", self.conversations.inbox
-            self.signs.marks.mark_stored(self.people.policy, inbox, message, receipt, place)
+        if receipt.turns_ahead or not self.workspace.directory.is_known(message.user):
+            place, inbox = f"{message.channel}:{message.ts}", self.conversations.inbox
+            self.signs.marks.mark_stored(self.people.policy, inbox, turn_message, receipt, place)
 
-    def _message(self, said: ParsedMessage, where: Address) -> Message:
+    def _message(self, message: ParsedMessage, where: Address) -> Message:
         """Return the message with what is known without a call to Slack. The turn looks up the rest
         when it starts."""
-        profile = self.workspace.directory.cached_member(said.user)
-        author = Person("slack", said.user, said.home, profile.name, said.robot)
+        profile = self.workspace.directory.cached_member(message.user)
+        author = Person("slack", message.user, message.home, profile.name, message.robot)
         context = [
             Quote(who, self.workspace.readable(words), is_replied_to=True)
-            for who, words in said.shared
+            for who, words in message.shared
         ]
-        if said.open_there:
-            context.append(Quote("Slack", OPEN_THERE.format(what=said.open_there), is_note=True))
-        names = self.workspace.known_names(said.text)
-        return to_message(said, where, author, self.workspace.readable(said.text), tuple(context),
-                          profile.locale, profile.time_zone,
-                          find_mentions(said.text, names, self.workspace.user))  # fmt: skip
+        if message.open_there:
+            context.append(Quote("Slack", OPEN_THERE.format(what=message.open_there), is_note=True))
+        names = self.workspace.known_names(message.text)
+        words = self.workspace.readable(message.text)
+        mentions = find_mentions(message.text, names, self.workspace.user)
+        return events.to_message(
+            message,
+            where,
+            author,
+            words,
+            tuple(context),
+            profile.locale,
+            profile.time_zone,
+            mentions,
+        )
 
     async def _take_edit(self, body: Payload, event: Payload) -> None:
         """Apply a person's edit to a stored message whose turn has not started. Slack also reports
@@ -355,12 +360,16 @@ class SlackIntake:
             return
         if now.get("text") == before.get("text") or not now.get("edited"):
             return
-        told = {**now, "channel": event.get("channel"), "channel_type": event.get("channel_type")}
-        said = parse_message(self.workspace.team, body, told, self.workspace.bots)
-        if said is None or said.user == self.workspace.user:
+        edited_event = {
+            **now,
+            "channel": event.get("channel"),
+            "channel_type": event.get("channel_type"),
+        }
+        message = events.parse_message(self.workspace.team, body, edited_event, self.workspace.bots)
+        if message is None or message.user == self.workspace.user:
             return
         await self.conversations.inbox.amend(
-            said.event_key, self._message(said, await self.locations.address_of(said))
+            message.event_key, self._message(message, await self.locations.address_of(message))
         )
 
     async def _take_deletion(self, event: Payload, ts: str) -> None:
@@ -370,7 +379,8 @@ class SlackIntake:
         if previous.get("user") == self.workspace.user:
             await self.conversations.withdraw_post(f"{channel}:{ts}")
         elif ts:
-            await self.conversations.inbox.amend(event_key(self.workspace.team, channel, ts), None)
+            key = events.event_key(self.workspace.team, channel, ts)
+            await self.conversations.inbox.amend(key, None)
 
     async def _take_stop(self, body: Payload, event: Payload) -> None:
         """Store a press of Slack's own Stop button as the message `stop` of that person.
@@ -383,11 +393,11 @@ class SlackIntake:
         at = str(event.get("event_ts", ""))
         stream = next(iter(event.get("streaming_message_ts") or ()), at)
         pressed = ParsedMessage(team, channel, at, user, "stop", thread,
-                       direct=is_direct(channel, event))  # fmt: skip
+                       direct=events.is_direct(channel, event))  # fmt: skip
         where = await self.locations.address_of(pressed)
-        author = Person("slack", user, author_home(team, body, event))
+        author = Person("slack", user, events.author_home(team, body, event))
         inbox = self.conversations.inbox
-        await inbox.accept(stop_message(where, author, thread, at, str(stream)))
+        await inbox.accept(events.stop_message(where, author, thread, at, str(stream)))
         works = f"{channel}:{thread}" in self.signs.working  # its turn sets the session itself
         if not works or not await inbox.running_turn(where.conversation):
             self.signs.tasks.start(self.signs.end_session(channel, thread))

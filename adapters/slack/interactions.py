@@ -149,8 +149,8 @@ class SlackInteraction:
         """Acknowledge the interaction, and return whether it is new. It also schedules the notice
         for a command that takes long."""
         if receipt.is_new and self.notices and not self.place.thread:
-            given = request.text.removeprefix("quick-command ")[:200]
-            words = say(_ON_IT, self.locale, given=given)
+            command_text = request.text.removeprefix("quick-command ")[:200]
+            words = say(_ON_IT, self.locale, given=command_text)
             self.notices.begin(receipt.turn, self.place.url, words)
         await self.ack()
         return receipt.is_new
@@ -175,9 +175,8 @@ class SlackHandlers:
         app.shortcut(render.ASK_FORM)(self.on_shortcut)
         app.shortcut(render.QUICK_COMMAND_FORM)(self.on_shortcut)
         app.view(re.compile("^ponte_"))(self.on_form)
-        app.action(re.compile(f"^(?:{render.CARD_ACTION_PREFIX}|{render.STOP_ACTION}$)"))(
-            self.on_click
-        )
+        card_or_stop = f"^(?:{render.CARD_ACTION_PREFIX}|{render.STOP_ACTION}$)"
+        app.action(re.compile(card_or_stop))(self.on_click)
         app.action(re.compile(".*"))(self.ignore)
         app.view_closed(re.compile(".*"))(self.ignore)
 
@@ -193,23 +192,23 @@ class SlackHandlers:
 
         key = f"slack:{self.workspace.team}:{place.channel}:command:{command['trigger_id']}"
         interaction = self._interaction(place, key, ack, notify, notices=self.notices)
-        given = self.workspace.readable(command.get("text", ""))
-        wanted = _parse_quick_command(f"quick-command {given}")
-        known = await self._find_quick_commands(interaction)
-        chosen = known.get(wanted.slug) if wanted else None
-        is_incomplete = wanted and _find_missing(chosen, wanted)
-        if not is_incomplete and (wanted or given):
-            request = InteractionRequest(f"quick-command {given}", "spend")
+        typed_text = self.workspace.readable(command.get("text", ""))
+        typed_command = _parse_quick_command(f"quick-command {typed_text}")
+        commands = await self._find_quick_commands(interaction)
+        chosen = commands.get(typed_command.slug) if typed_command else None
+        is_incomplete = typed_command and _find_missing(chosen, typed_command)
+        if not is_incomplete and (typed_command or typed_text):
+            request = InteractionRequest(f"quick-command {typed_text}", "spend")
             await self.interactions.submit(interaction, request)
             return
 
         async def show() -> str:
             with use_locale(interaction.locale):
-                if wanted and chosen:
-                    missing = _find_missing(chosen, wanted) if wanted.input else ""
-                    view = render.inputs(chosen, _memory(place), missing)
+                if typed_command and chosen:
+                    missing = _find_missing(chosen, typed_command) if typed_command.input else ""
+                    view = render.inputs_form(chosen, _memory(place), missing)
                 else:
-                    view = render.quick(list(known.values()), "", _memory(place))
+                    view = render.quick_command_form(list(commands.values()), "", _memory(place))
                 words = await self._open_form(command["trigger_id"], view)
             if not words:
                 await ack()
@@ -243,10 +242,12 @@ class SlackHandlers:
             }  # fmt: skip
             with use_locale(interaction.locale):
                 if shortcut["callback_id"] == render.ASK_FORM:
-                    view = render.ask(memory)
+                    view = render.ask_form(memory)
                 else:
-                    known = await self._find_quick_commands(interaction)
-                    view = render.quick(list(known.values()), text, memory | {"about": ""})
+                    commands = await self._find_quick_commands(interaction)
+                    view = render.quick_command_form(
+                        list(commands.values()), text, memory | {"about": ""}
+                    )
                 return await self._open_form(shortcut["trigger_id"], view)
 
         await self.interactions.show_form(interaction, show)
@@ -254,8 +255,8 @@ class SlackHandlers:
 
     async def on_form(self, ack: AsyncAck, body: dict[str, Any]) -> None:
         """Handle a submitted form. An error is shown under one of its fields."""
-        view, values = body["view"], render.filled_values(body["view"])
-        memory = render.memory(view)
+        view, values = body["view"], render.read_form_values(body["view"])
+        memory = render.read_form_memory(view)
         place = SlackPlace(
             body["user"]["id"], self._home_of(body), memory["channel"], memory["thread"],
             memory["url"],
@@ -282,9 +283,9 @@ class SlackHandlers:
                 ),
             )  # fmt: skip
         else:
-            known = await self._find_quick_commands(interaction)
+            commands = await self._find_quick_commands(interaction)
             with use_locale(interaction.locale):
-                command, update, field = self._read_quick_form(view, values, known)
+                command, update, field = self._read_quick_form(view, values, commands)
             if update is not None:
                 await ack(**update)
                 return
@@ -325,39 +326,38 @@ class SlackHandlers:
         )
 
     async def _find_quick_commands(self, interaction: SlackInteraction) -> dict[str, QuickCommand]:
-        known = await self.interactions.find_quick_commands(interaction, SLACK_FORM_SECONDS)
-        return {command.slug: command for command in known}
+        commands = await self.interactions.find_quick_commands(interaction, SLACK_FORM_SECONDS)
+        return {command.slug: command for command in commands}
 
     def _read_quick_form(
-        self, view: Payload, values: Mapping[str, str], known: Mapping[str, QuickCommand],
+        self, view: Payload, values: Mapping[str, str], commands: Mapping[str, QuickCommand],
     ) -> tuple[TypedCommand, Payload | None, str]:  # fmt: skip
         """Return the quick command of a form, a response that asks for more or shows an error, and
         the field under which an error belongs."""
-        memory = render.memory(view)
+        memory = render.read_form_memory(view)
         slug = str(memory.get("slug") or values.get(render.SLUG_BLOCK, "")).strip().lower()
-        given: Any
+        inputs: Any
         if view["callback_id"] == render.INPUTS_FORM:
-            given = {
+            inputs = {
                 name.removeprefix(render.FIELD_PREFIX): value for name, value in values.items()
             }
             field = next(iter(values), render.FIELD_PREFIX)
         else:
-            given, field = values.get(render.INPUT_BLOCK, ""), render.INPUT_BLOCK
-        wanted = _parse_quick_command(
-            render_command(TypedCommand("quick-command", slug=slug, input=given))
-        )
-        if wanted is None or wanted.slug != slug:
+            inputs, field = values.get(render.INPUT_BLOCK, ""), render.INPUT_BLOCK
+        command_words = TypedCommand("quick-command", slug=slug, input=inputs)
+        typed_command = _parse_quick_command(render_command(command_words))
+        if typed_command is None or typed_command.slug != slug:
             error = UnknownCommand("Quick command {slug!r} not found.", slug=slug)
             response = _field_error(render.SLUG_BLOCK, error.words())
             return TypedCommand("quick-command"), response, render.SLUG_BLOCK
-        command = known.get(wanted.slug)
-        missing = _find_missing(command, wanted)
+        command = commands.get(typed_command.slug)
+        missing = _find_missing(command, typed_command)
         if not missing:
-            return wanted, None, field
+            return typed_command, None, field
         if command is None or view["callback_id"] == render.INPUTS_FORM:
-            return wanted, _field_error(field, missing), field
-        form = render.inputs(command, memory, missing if given else "")
-        return wanted, {"response_action": "update", "view": form}, field
+            return typed_command, _field_error(field, missing), field
+        form = render.inputs_form(command, memory, missing if inputs else "")
+        return typed_command, {"response_action": "update", "view": form}, field
 
     async def _open_form(self, trigger: str, view: Payload) -> str:
         """Open a form. If it is too late for that, return a sentence that says what to type."""
@@ -392,13 +392,13 @@ def _parse_quick_command(text: str) -> TypedCommand | None:
         return None
 
 
-def _find_missing(command: QuickCommand | None, wanted: TypedCommand) -> str:
+def _find_missing(command: QuickCommand | None, typed_command: TypedCommand) -> str:
     """Return a sentence about inputs that the registry requires but that are missing; "" if there
     are none."""
     if command is None:
         return ""
     try:
-        check_inputs(command, wanted.input)
+        check_inputs(command, typed_command.input)
     except BadInput as error:
         return error.words()
     return ""

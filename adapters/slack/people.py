@@ -107,8 +107,8 @@ class SlackPeople:
             "slack", self._rows, self, shared=self._peers.is_shared, clock=clock
         )
         self._tasks = BackgroundTasks("slack")
-        self._refused: BoundedDict[str, float] = BoundedDict(_MOST_REFUSED)
-        self._nobody: BoundedDict[str, bool] = BoundedDict(_MOST_REFUSED)
+        self._refusal_times: BoundedDict[str, float] = BoundedDict(_MOST_REFUSED)
+        self._unknown_ids: BoundedDict[str, bool] = BoundedDict(_MOST_REFUSED)
         """Ids of deactivated accounts, and ids that Slack does not know."""
         self._groups: dict[str, frozenset[str]] = {}
         self._group_names: dict[str, str] = {}
@@ -172,25 +172,27 @@ class SlackPeople:
 
         These lookups leave most of the rate limit of users.info to questions of rights.
         """
-        wanted = set(users)
-        found = await asyncio.gather(*(self._members.find(u, MAX_STALE_SECONDS) for u in wanted))
+        user_ids = set(users)
+        lookups = (self._members.find(user, MAX_STALE_SECONDS) for user in user_ids)
+        members = await asyncio.gather(*lookups)
         missing = [
             user
-            for user, member in zip(wanted, found, strict=True)
-            if member is None and self._clock() - self._refused.get(user, _NEVER) > REFUSED_SECONDS
+            for user, member in zip(user_ids, members, strict=True)
+            if member is None
+            and self._clock() - self._refusal_times.get(user, _NEVER) > REFUSED_SECONDS
         ]
         room = max(0, COURTESIES_AT_ONCE - self._members.waiting)
-        if not await self._api.limiter.spare("users.info"):
+        if not await self._api.limiter.has_spare("users.info"):
             room = 0
         tasks = [
             asyncio.ensure_future(self._members.resolve(user, MAX_STALE_SECONDS))
             for user in missing[:room]
         ]
         if tasks:
-            _, left = await asyncio.wait(tasks, timeout=seconds)
-            for task in left:
+            _, pending = await asyncio.wait(tasks, timeout=seconds)
+            for task in pending:
                 task.cancel()
-        return {user: self.cached_member(user) for user in wanted}
+        return {user: self.cached_member(user) for user in user_ids}
 
     async def guest(self, person: Person, max_age: float) -> bool | None:
         """Return whether a person is a guest, or belongs to another workspace although they write
@@ -215,7 +217,7 @@ class SlackPeople:
         waits as long as Slack takes."""
         if await self._members.resolve(person.id, MAX_CONFIRMED_AGE_SECONDS) is not None:
             return False
-        return True if person.id in self._nobody else None
+        return True if person.id in self._unknown_ids else None
 
     async def membership(self, person: Person, max_age: float) -> frozenset[str] | None:
         """Return the user groups of a person as `slack:ID` (scope usergroups:read); None if Slack
@@ -234,14 +236,14 @@ class SlackPeople:
                 self._listing_groups = self._tasks.start(self._list_groups())
             if self._listing_groups is not None:
                 await asyncio.wait({self._listing_groups}, timeout=PEOPLE_SECONDS)
-        known = {
+        labels = {
             id: DisplayName(self._group_names[id], is_group=True)
             for id in groups
             if id in self._group_names
         }
         people = await self.profiles(id for id in ids if id[:1] in ("U", "W"))
-        known |= {id: DisplayName(member.name) for id, member in people.items() if member.name}
-        return {f"slack:{id}": name for id, name in known.items()}
+        labels |= {id: DisplayName(member.name) for id, member in people.items() if member.name}
+        return {f"slack:{id}": name for id, name in labels.items()}
 
     async def people(self, names: Iterable[str]) -> Sequence[Person]:
         """Return the named people and the members of the named user groups (`slack:ID`), without
@@ -259,14 +261,14 @@ class SlackPeople:
                     users = frozenset[str]().union(*(self._groups.get(g, ()) for g in groups))
                     ids = ids - groups | users
                 users_named = sorted(id for id in ids if id[:1] in ("U", "W"))
-                found = await asyncio.gather(
+                members = await asyncio.gather(
                     *(self._members.resolve(user, MAX_STALE_SECONDS) for user in users_named)
                 )
         except TimeoutError:
             raise PlatformBusy(REFUSED_SECONDS) from None
         people = []
-        for user, member in zip(users_named, found, strict=True):
-            if member is None and user not in self._nobody:
+        for user, member in zip(users_named, members, strict=True):
+            if member is None and user not in self._unknown_ids:
                 raise PlatformBusy(REFUSED_SECONDS)
             if member is not None and not member.is_bot:
                 people.append(Person("slack", user, self.team, member.name))
@@ -281,11 +283,11 @@ class SlackPeople:
         if user.get("deleted"):
             await self._members.remove([id])
             return
-        member, known = self._member(user), self._members.cached_member(id)
-        if known is None and self.team not in member.belongs_to:
+        member, previous = self._member(user), self._members.cached_member(id)
+        if previous is None and self.team not in member.belongs_to:
             return  # somebody of another workspace who has never written to us
-        if known is not None and "locale" not in user:
-            member = replace(member, locale=known.locale)
+        if previous is not None and "locale" not in user:
+            member = replace(member, locale=previous.locale)
         await self._members.take([member], unasked=True, write_again=EVENT_WRITE_SECONDS)
 
     # Methods of the port `core.people.directory.Lookup`.
@@ -309,31 +311,33 @@ class SlackPeople:
         deactivated or refused person, else the errors of `SlackApi.call`."""
         _, user = place
         try:
-            told = await self._api.call(
+            response = await self._api.call(
                 "users.info", user=user, include_locale=True, patience=0.0, claimed=True
             )
         except SlackRefused as refused:
-            self._refused[user] = self._clock()
+            self._refusal_times[user] = self._clock()
             if refused.error == "user_not_found":
-                self._nobody[user] = True
+                self._unknown_ids[user] = True
             else:
                 if refused.error != self.trouble:
                     log.warning("Slack refused to look up users", error=refused.error)
                 self.trouble = refused.error
             raise NoMember from None
         self.trouble = ""
-        if told.get("user", {}).get("deleted"):
-            self._nobody[user] = True
+        if response.get("user", {}).get("deleted"):
+            self._unknown_ids[user] = True
             await self._members.remove([user])
             raise NoMember
-        self._nobody.pop(user, None)
-        return self._member(told.get("user", {}))
+        self._unknown_ids.pop(user, None)
+        return self._member(response.get("user", {}))
 
     def _member(self, user: Mapping[str, Any]) -> PlatformMember:
         """Return the record of a user object of Slack's API. In a Grid organisation a person may
         belong to several workspaces (`enterprise_user.teams`)."""
-        told = user.get("profile", {})
-        name = told.get("display_name") or told.get("real_name") or user.get("real_name") or ""
+        profile = user.get("profile", {})
+        name = (
+            profile.get("display_name") or profile.get("real_name") or user.get("real_name") or ""
+        )
         others = (user.get("enterprise_user") or {}).get("teams") or ()
         teams = {str(user.get("team_id", "")), *map(str, others)} - {""}
         teams = set() if user.get("is_stranger") else teams
@@ -374,7 +378,7 @@ class SlackPeople:
     async def _list_everybody(self) -> None:
         """List everybody once. A page that Slack refuses is requested again in a smaller size."""
         sizes, cursor, count, pages, began = list(PAGE_SIZES), "", 0, 0, time.monotonic()
-        told = self._members.resolved_count
+        resolved_before = self._members.resolved_count
         while True:
             try:
                 page = await self._api.call(
@@ -397,7 +401,7 @@ class SlackPeople:
             if not cursor:
                 break
         self.is_complete = True
-        useful = self._members.resolved_count > told or not self._members.waiting
+        useful = self._members.resolved_count > resolved_before or not self._members.waiting
         pause = LIST_AGAIN_SECONDS if useful else 2 * self._list_pause
         pause = min(max(pause, LIST_AGAIN_SECONDS), LIST_AGAIN_LONGEST_SECONDS)
         self._list_pause = max(pause, LIST_PAGE_SECONDS * (pages - 1))
@@ -411,13 +415,13 @@ class SlackPeople:
 
         def read() -> tuple[list[PlatformMember], list[str]]:
             members = [self._member(user) for user in users if not user.get("deleted")]
-            gone = [str(user.get("id", "")) for user in users if user.get("deleted")]
-            return [one for one in members if self.team in one.belongs_to], gone
+            deleted_ids = [str(user.get("id", "")) for user in users if user.get("deleted")]
+            return [one for one in members if self.team in one.belongs_to], deleted_ids
 
-        members, gone = await asyncio.to_thread(read)
+        members, deleted_ids = await asyncio.to_thread(read)
         await self._members.take(members, unasked=True)
-        if gone:
-            await self._members.remove(gone)
+        if deleted_ids:
+            await self._members.remove(deleted_ids)
         return len(members)
 
     async def _has_groups(self, max_age: float) -> bool:
@@ -479,50 +483,50 @@ _PAGE, _PAGES = 1000, 10
 """Members per page, and the maximum number of pages, when Ponte lists a channel's members."""
 
 
-async def direct_channel(api: SlackApi, user: str) -> str:
+async def open_direct_channel(api: SlackApi, user: str) -> str:
     """Return the id of the direct message with a person, and open it if there is none.
 
     Raises Undeliverable for a person that Slack refuses, else the errors of `SlackApi.call`.
     """
     try:
-        opened = await api.call("conversations.open", users=user)
+        response = await api.call("conversations.open", users=user)
     except SlackRefused as refused:
         raise Undeliverable(reason=refused.error) from refused
-    return str((opened.get("channel") or {}).get("id", ""))
+    return str((response.get("channel") or {}).get("id", ""))
 
 
 async def is_member(api: SlackApi, channel: str, user: str) -> bool | None:
     """Return whether a person is a member of a channel. None if Slack does not tell, or if the
     first 10,000 members of a larger channel do not include them."""
     try:
-        return await find_member(api, channel, user)
+        return await check_membership(api, channel, user)
     except FAILURES as failure:
         log.info("could not check membership of a channel", error=str(failure))
     return None
 
 
-async def find_member(api: SlackApi, channel: str, user: str) -> bool | None:
+async def check_membership(api: SlackApi, channel: str, user: str) -> bool | None:
     """Return whether a person is a member of a channel; None as `is_member` does for a larger
     channel. Raises the errors of `SlackApi.call`."""
     cursor = None
     for _ in range(_PAGES):
-        told = await api.call(
+        response = await api.call(
             "conversations.members", channel=channel, limit=_PAGE, cursor=cursor, patience=5.0
         )
-        if user in told.get("members", []):
+        if user in response.get("members", []):
             return True
-        cursor = told.get("response_metadata", {}).get("next_cursor") or None
+        cursor = response.get("response_metadata", {}).get("next_cursor") or None
         if not cursor:
             return False
     return None
 
 
-async def channel_name(api: SlackApi, channel: str) -> str:
+async def find_channel_name(api: SlackApi, channel: str) -> str:
     """Return a channel's name, as in `#general`; "" if Slack does not tell."""
     try:
-        told = await api.call("conversations.info", channel=channel, patience=5.0)
+        response = await api.call("conversations.info", channel=channel, patience=5.0)
     except FAILURES as failure:
         log.info("could not look up a channel name", error=str(failure))
         return ""
-    name = str((told.get("channel") or {}).get("name") or "")
+    name = str((response.get("channel") or {}).get("name") or "")
     return f"#{name}" if name else ""

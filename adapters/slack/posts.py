@@ -7,34 +7,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from adapters.slack import render
-from adapters.slack.client import (
-    MESSAGE_TOO_LONG,
-    REFUSAL_LINE,
-    SHAPE_REFUSED,
-    SLACK_PLACE_SECONDS,
-    STREAM_OVER,
-    STREAM_STOPPED,
-    InDoubt,
-    SlackApi,
-    SlackRefused,
-    history,
-)
+from adapters.slack import client, render
+from adapters.slack.client import InDoubt, SlackApi, SlackRefused
 from adapters.slack.presence import Workspace
-from adapters.slack.render import (
-    BLOCK_BYTES,
-    MESSAGE_TEXT_BYTES,
-    SHORT_TEXT_BYTES,
-    STREAM_BYTES,
-    Json,
-    content,
-    cut,
-    plainly,
-    shorter,
-    size,
-    smaller,
-    weight,
-)
+from adapters.slack.render import Json
 from adapters.slack.row_blocks import has_table, without_tables
 from core.domain.messages import Card, ReplyTo
 
@@ -57,9 +33,9 @@ class SlackStream:
     2389).
     """
 
-    def __init__(self, api: SlackApi, channel: str, ts: str, key: str, sent: str) -> None:
+    def __init__(self, api: SlackApi, channel: str, ts: str, key: str, text: str) -> None:
         self.ts = ts
-        self.sent = sent
+        self.sent_text = text
         self.began = time.monotonic()
         self._api = api
         self._channel = channel
@@ -83,7 +59,7 @@ class SlackStream:
         return cls(api, channel, str(began["ts"]), key, text)
 
     @property
-    def old(self) -> bool:
+    def is_old(self) -> bool:
         """Return True if the stream has been open for longer than STREAM_SECONDS."""
         return time.monotonic() - self.began > STREAM_SECONDS
 
@@ -93,14 +69,16 @@ class SlackStream:
 
         Raises StoppedByUser and the errors of `SlackApi.call`.
         """
-        if not text.startswith(self.sent):
+        if not text.startswith(self.sent_text):
             return False
-        if text == self.sent:
+        if text == self.sent_text:
             return True
-        done = await self._try("chat.appendStream", chunks=_chunks(text[len(self.sent) :]))
-        if done:
-            self.sent = text
-        return done
+        is_accepted = await self._try(
+            "chat.appendStream", chunks=_chunks(text[len(self.sent_text) :])
+        )
+        if is_accepted:
+            self.sent_text = text
+        return is_accepted
 
     async def stop(
         self, text: str, blocks: list[Json], session: str = "", claimed: bool = False
@@ -111,15 +89,18 @@ class SlackStream:
         `session` is the status of the thread's session afterwards; with "", Slack sets it to
         "active". Raises StoppedByUser and the errors of `SlackApi.call`.
         """
-        follows = text.startswith(self.sent)
-        fits = size(text) + BLOCK_BYTES + weight(blocks) <= STREAM_BYTES
-        rest = text[len(self.sent) :] if follows else ""
-        done = await self._try(
+        follows = text.startswith(self.sent_text)
+        fits = (
+            render.escaped_size(text) + render.BLOCK_BYTES + render.blocks_size(blocks)
+            <= render.STREAM_BYTES
+        )
+        rest = text[len(self.sent_text) :] if follows else ""
+        is_accepted = await self._try(
             "chat.stopStream", chunks=_chunks(rest), metadata=post_metadata(self._key),
             blocks=blocks if follows and fits and blocks else None,
             session_status=session or None, claimed=claimed,
         )  # fmt: skip
-        return done and follows and (fits or not blocks)
+        return is_accepted and follows and (fits or not blocks)
 
     async def _try(self, method: str, **arguments: Any) -> bool:
         """Call a method, and return whether the stream took it. A lost response counts as failed,
@@ -127,9 +108,9 @@ class SlackStream:
         try:
             await self._api.call(method, channel=self._channel, ts=self.ts, **arguments)
         except SlackRefused as refused:
-            if refused.error in STREAM_STOPPED:
+            if refused.error in client.STREAM_STOPPED:
                 raise StoppedByUser from None
-            if refused.error in STREAM_OVER or refused.error in MESSAGE_TOO_LONG:
+            if refused.error in client.STREAM_OVER or refused.error in client.MESSAGE_TOO_LONG:
                 return False
             raise
         except InDoubt:
@@ -184,23 +165,23 @@ class PostLookup:
         several turns follow one another, it belongs to the turn of the nearest keyed post before
         it.
         """
-        whose, found, answered = "", None, False
+        whose, candidate, answered = "", None, False
         async for post in self._own_posts():
             whose = key_of(post).partition(":")[0] or whose
             answered = answered or whose == self.turn
-            held = {file.get("name") for file in post.get("files", [])}
-            if held and names <= held and whose == (self.turn if answered else ""):
-                found = str(post["ts"])
+            file_names = {file.get("name") for file in post.get("files", [])}
+            if file_names and names <= file_names and whose == (self.turn if answered else ""):
+                candidate = str(post["ts"])
                 if answered:
-                    return found
-        return None if answered else found
+                    return candidate
+        return None if answered else candidate
 
     async def _own_posts(self, until: str = "") -> AsyncIterator[Json]:
         """Yield the bot's posts since the source message, oldest first. Without `until`, none if
         Slack refuses to list them."""
         await self.workspace.identify()
         try:
-            async for post in history(
+            async for post in client.history(
                 self.workspace.api, self.channel, self.thread, self.since, until=until
             ):
                 if post.get("user") == self.workspace.user and post["ts"] > self.since:
@@ -231,15 +212,15 @@ class SlackPosts:
         `grows` means that more text follows, so text that is too long for one message waits until
         the part is complete. Raises the errors of `SlackApi.call`.
         """
-        made: Json = {}
+        response: Json = {}
 
         async def post(variant: Json) -> None:
-            nonlocal made
-            made = await self._new(key, variant)
+            nonlocal response
+            response = await self._new(key, variant)
 
         rest = await self._in_some_variant(post, body, part, cards, grows)
-        await self._follow(str(made["ts"]), rest, cards, frozenset())
-        return made
+        await self._follow(str(response["ts"]), rest, cards, frozenset())
+        return response
 
     async def post_privately(
         self, user: str, thread: str, body: Json, part: str, *, refusal: bool = False
@@ -249,20 +230,20 @@ class SlackPosts:
         `refusal` uses the separate rate limit of refusals, so that no answer has to wait for one.
         Raises the errors of `SlackApi.call`.
         """
-        shown: list[Json] = []
+        responses: list[Json] = []
         if refusal:
-            await self._api.limiter.turn(REFUSAL_LINE, "", SLACK_PLACE_SECONDS)
+            await self._api.limiter.turn(client.REFUSAL_LINE, "", client.SLACK_PLACE_SECONDS)
 
         async def post(variant: Json) -> None:
-            told = await self._api.call(
+            response = await self._api.call(
                 "chat.postEphemeral", channel=self._lookup.channel, user=user,
                 thread_ts=thread or None, **variant,
             )  # fmt: skip
-            shown.append(told)
+            responses.append(response)
 
         for piece in await self._in_some_variant(post, body, part):
-            await post(plainly(piece))
-        return str(shown[0].get("message_ts", ""))
+            await post(render.plain_message(piece))
+        return str(responses[0].get("message_ts", ""))
 
     async def respond(self, url: str, kind: str, body: Json, part: str) -> bool:
         """Post to a `response_url`, and return whether Slack accepted any form of the message.
@@ -290,7 +271,7 @@ class SlackPosts:
         try:
             rest = await self._in_some_variant(update, body, part, cards, grows)
         except SlackRefused as refused:
-            if grows and refused.error in MESSAGE_TOO_LONG:
+            if grows and refused.error in client.MESSAGE_TOO_LONG:
                 return
             raise
         await self._follow(ts, rest, cards, await self._lookup.keys() if rest else frozenset())
@@ -308,15 +289,19 @@ class SlackPosts:
         if not self._workspace.flags.is_on("tables"):
             body = body | {"blocks": without_tables(body["blocks"])}
         attempts: list[tuple[Json, int, tuple[str, ...]]] = []
-        if grows or size(part) <= most or not part.strip():
+        if grows or render.escaped_size(part) <= most or not part.strip():
             attempts = [(variant, most, ()) for variant in _variants(body, part, cards)]
         if not grows:
-            attempts += [(plainly(first), limit, tuple(rest))
-                         for limit, (first, *rest) in smaller(part, most)]  # fmt: skip
-        refused: SlackRefused | None = None
+            attempts += [(render.plain_message(first), limit, tuple(rest))
+                         for limit, (first, *rest) in render.split_smaller(part, most)]  # fmt: skip
+        last_refusal: SlackRefused | None = None
         for variant, limit, rest in attempts:
             # Slack refused these blocks already; only a form with other blocks can succeed.
-            if refused and refused.error in SHAPE_REFUSED and variant["blocks"] == body["blocks"]:
+            if (
+                last_refusal
+                and last_refusal.error in client.SHAPE_REFUSED
+                and variant["blocks"] == body["blocks"]
+            ):
                 continue
             try:
                 await send(variant)
@@ -325,27 +310,27 @@ class SlackPosts:
                 self._workspace.part = min(most, limit)
                 return rest
             except SlackRefused as error:
-                refused = error
-                if error.error in SHAPE_REFUSED and has_table(variant["blocks"]):
+                last_refusal = error
+                if error.error in client.SHAPE_REFUSED and has_table(variant["blocks"]):
                     self._workspace.flags.note_refusal("tables", error.error)
-                if error.error not in MESSAGE_TOO_LONG | SHAPE_REFUSED:
+                if error.error not in client.MESSAGE_TOO_LONG | client.SHAPE_REFUSED:
                     raise
-        raise refused or ValueError("nothing to post")
+        raise last_refusal or ValueError("nothing to post")
 
     async def _follow(
-        self, ts: str, rest: tuple[str, ...], cards: tuple[Card, ...], made: frozenset[str]
+        self, ts: str, rest: tuple[str, ...], cards: tuple[Card, ...], existing_keys: frozenset[str]
     ) -> None:
         """Post the rest of a text in further messages. Their keys contain the first message's time
         stamp, so that a retry posts none of them twice.
 
-        `made` are the keys of existing posts.
+        `existing_keys` are the keys of existing posts.
         """
         for number, piece in enumerate(rest, 1):
             key = f"{self._lookup.turn}:{ts}+{number}"
-            if key not in made:
-                body = plainly(piece)
+            if key not in existing_keys:
+                body = render.plain_message(piece)
                 if number == len(rest) and cards:
-                    body = content(piece, cards)
+                    body = render.message_content(piece, cards)
                 await self._new(key, body)
 
     async def _new(self, key: str, body: Json) -> Json:
@@ -378,7 +363,7 @@ def key_of(post: Json) -> str:
     return str(metadata.get("event_payload", {}).get("key", ""))
 
 
-async def card_in_place(
+async def replace_card_in_post(
     workspace: Workspace, channel: str, ts: str, thread: str, card: Card
 ) -> bool:
     """Replace a decided card in the post `ts` (in `thread`, "" at the top level). Return False if
@@ -386,9 +371,11 @@ async def card_in_place(
 
     Raises the errors of `SlackApi.call`. Repeating it has no further effect.
     """
-    post = await _post_at(workspace.api, channel, ts, thread)
-    if post is None:
-        return False
+    response = await workspace.api.call(
+        "conversations.replies" if thread else "conversations.history", channel=channel,
+        ts=thread or None, oldest=ts, latest=ts, inclusive=True, limit=2,
+    )  # fmt: skip
+    post: Json = next((each for each in response.get("messages", []) if each.get("ts") == ts), {})
     blocks = render.replace_card(post.get("blocks") or [], card)
     if blocks is None:
         return False
@@ -396,28 +383,23 @@ async def card_in_place(
         blocks = without_tables(blocks)
     text = str(post.get("text") or render.card_text(card))
     plain = without_tables(blocks)
-    variants = [(blocks, MESSAGE_TEXT_BYTES), (blocks, SHORT_TEXT_BYTES)]
-    variants += [(plain, SHORT_TEXT_BYTES)] if plain != blocks else []
-    for shown, limit in variants:
+    variants = [(blocks, render.MESSAGE_TEXT_BYTES), (blocks, render.SHORT_TEXT_BYTES)]
+    variants += [(plain, render.SHORT_TEXT_BYTES)] if plain != blocks else []
+    for variant, limit in variants:
         try:
-            await workspace.api.call("chat.update", channel=channel, ts=ts, blocks=shown,
-                                     text=cut(text, limit))  # fmt: skip
+            await workspace.api.call("chat.update", channel=channel, ts=ts, blocks=variant,
+                                     text=render.cut_escaped(text, limit))  # fmt: skip
             return True
         except SlackRefused as refused:
-            if refused.error not in MESSAGE_TOO_LONG | SHAPE_REFUSED:
+            if refused.error not in client.MESSAGE_TOO_LONG | client.SHAPE_REFUSED:
                 raise
-            if refused.error in SHAPE_REFUSED and has_table(shown) and limit != SHORT_TEXT_BYTES:
+            if (
+                refused.error in client.SHAPE_REFUSED
+                and has_table(variant)
+                and limit != render.SHORT_TEXT_BYTES
+            ):
                 workspace.flags.note_refusal("tables", refused.error)
     return False  # the caller then posts the outcome as a message
-
-
-async def _post_at(api: SlackApi, channel: str, ts: str, thread: str) -> Json | None:
-    """Return the post with the time stamp `ts`; None if it is not there."""
-    method = "conversations.replies" if thread else "conversations.history"
-    told = await api.call(
-        method, channel=channel, ts=thread or None, oldest=ts, latest=ts, inclusive=True, limit=2
-    )
-    return next((post for post in told.get("messages", []) if post.get("ts") == ts), None)
 
 
 def _chunks(text: str) -> list[Json] | None:
@@ -428,8 +410,8 @@ def _variants(body: Json, part: str, cards: tuple[Card, ...]) -> Iterator[Json]:
     """Yield forms of one message: complete, with a shorter `text`, without tables, and as plain
     sections. A message with cards has no plain form, because it would lose them."""
     yield body
-    yield shorter(body)
+    yield render.shorten_text(body)
     if (blocks := without_tables(body["blocks"])) != body["blocks"]:
         yield body | {"blocks": blocks}
     if part.strip() and not cards:
-        yield plainly(part)
+        yield render.plain_message(part)

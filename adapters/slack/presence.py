@@ -10,20 +10,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from adapters.slack.client import (
-    FAILURES,
-    SLACK_PLACE_SECONDS,
-    WAITING_REACTION,
-    Feature,
-    FeatureFlags,
-    InDoubt,
-    SlackApi,
-    SlackRefused,
-    identity,
-)
+from adapters.slack import client
+from adapters.slack.client import FAILURES, Feature, InDoubt, SlackApi, SlackRefused
 from adapters.slack.events import Source
 from adapters.slack.people import SlackPeople
-from adapters.slack.render import ANSWER_PART_BYTES, Json, mentioned_ids, readable
+from adapters.slack.render import ANSWER_PART_BYTES, Json, mentioned_ids, to_readable
 from core.base.errors import PlatformBusy
 from core.base.i18n import say
 from core.base.retry import retry, wait_after_each
@@ -43,7 +34,7 @@ class Workspace:
     api: SlackApi
     directory: SlackPeople
     bots: frozenset[str] = frozenset()
-    flags: FeatureFlags = field(default_factory=FeatureFlags, init=False)
+    flags: client.FeatureFlags = field(default_factory=client.FeatureFlags, init=False)
     part: int = field(default=ANSWER_PART_BYTES, init=False)
     """The maximum bytes of an answer's text in one post. It shrinks if Slack refuses that many."""
     team: str = field(default="", init=False)
@@ -60,19 +51,19 @@ class Workspace:
         """
         async with self._asking:
             if not self.user:
-                self._identity, self.scopes = await identity(self.api)
+                self._identity, self.scopes = await client.identity(self.api)
                 self.directory.team = self._identity["team_id"]
                 self.team, self.user = self._identity["team_id"], self._identity["user_id"]
         return self._identity
 
     def known_names(self, text: str) -> dict[str, str]:
         """Return the known names of the people that a text from Slack mentions, by their ids."""
-        known = self.directory.cached_member
-        return {id: name for id in mentioned_ids(text) if (name := known(id).name)}
+        names = {id: self.directory.cached_member(id).name for id in mentioned_ids(text)}
+        return {id: name for id, name in names.items() if name}
 
     def readable(self, text: str) -> str:
         """Return a text from Slack with names in place of ids, as far as they are known."""
-        return readable(text, self.known_names(text) | {self.user: "Ponte"}, self.user)
+        return to_readable(text, self.known_names(text) | {self.user: "Ponte"}, self.user)
 
 
 NOTICE_AFTER_SECONDS = 1.0
@@ -161,12 +152,12 @@ class SlackSigns:
 
     async def unmark(self, place: str) -> None:
         """Remove the reaction for waiting from the message at CHANNEL:TS."""
-        await self._react("reactions.remove", place, SLACK_PLACE_SECONDS)
+        await self._react("reactions.remove", place, client.SLACK_PLACE_SECONDS)
 
     async def _react(self, method: str, place: str, patience: float) -> None:
         channel, _, ts = place.rpartition(":")
         await self.call(
-            "reactions", method, channel=channel, timestamp=ts, name=WAITING_REACTION,
+            "reactions", method, channel=channel, timestamp=ts, name=client.WAITING_REACTION,
             patience=patience,
         )  # fmt: skip
 
@@ -233,7 +224,7 @@ class Presence:
         self.native_stop = False
         """Whether Slack shows its own Stop button for this turn."""
 
-    def soon(self, posts: bool = True) -> None:
+    def show_soon(self, posts: bool = True) -> None:
         """Show the signs after SIGN_AFTER_SECONDS, unless the turn has ended by then.
 
         `posts` means that the outcome will be a post. The outcome of a click may change only its
@@ -242,7 +233,7 @@ class Presence:
         if self._begun:
             return
         self._begun, self._posts = True, posts
-        if self._is_left_over:
+        if self._may_have_old_signs:
             self._signs.tasks.start(self._signs.unmark(self._place))
         self._signs.marks.clear(self._to.turn)
         has_place = bool(self._thread) or self._source.kind == "message"
@@ -257,7 +248,7 @@ class Presence:
         if self._line is not None and not self._line.done():
             await self._status(doing)
 
-    def streams(self) -> None:
+    def note_stream(self) -> None:
         """Note that a stream has started. Slack then sets the thread's session to "processing" by
         itself."""
         self._signs.working[self._where] = self._to.turn
@@ -287,18 +278,18 @@ class Presence:
         if self._released and released:
             del self._signs.working[self._where]
         elif self._released:
-            await self._let_go()
+            await self._start_release()
 
-    async def tidy(self) -> None:
+    async def remove_old_signs(self) -> None:
         """Remove the signs that a former process left. This also applies if the answer was already
         posted and this process has shown nothing."""
-        if not self._is_left_over or self._released:
+        if not self._may_have_old_signs or self._released:
             return
         self._released = True
         if not self._begun:
             self._signs.tasks.start(self._signs.unmark(self._place))
         if self._thread:
-            await self._let_go()
+            await self._start_release()
 
     @property
     def _there(self) -> dict[str, Any]:
@@ -316,7 +307,7 @@ class Presence:
         return f"{self._channel}:{self._source.ts}"
 
     @property
-    def _is_left_over(self) -> bool:
+    def _may_have_old_signs(self) -> bool:
         """Whether a former process may have left signs for this message: the turn was resumed, or
         the message is older than this process."""
         if self._source.kind != "message":
@@ -335,7 +326,7 @@ class Presence:
 
     async def _mark(self) -> None:
         """Add the waiting reaction if the rate limit leaves a call to remove it."""
-        spare = await self._workspace.api.limiter.spare("reactions.remove")
+        spare = await self._workspace.api.limiter.has_spare("reactions.remove")
         if spare and not self._ended:  # without a spare call, it could not be removed again
             self._signs.marks.put(self._to.turn, self._place)
 
@@ -355,10 +346,10 @@ class Presence:
             if not self._ended:
                 self._line = self._signs.tasks.start(self._keep_line())
 
-    async def _let_go(self) -> None:
+    async def _start_release(self) -> None:
         """Set the session to "active" in the background, and wait up to 2 seconds for it."""
-        if releasing := self._signs.tasks.start(self._release()):
-            await asyncio.wait({releasing}, timeout=_SIGN_PATIENCE)
+        if release := self._signs.tasks.start(self._release()):
+            await asyncio.wait({release}, timeout=_SIGN_PATIENCE)
 
     async def _release(self) -> None:
         """Set the session to "active", with retries. Otherwise Slack would show the turn as in

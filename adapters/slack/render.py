@@ -11,14 +11,9 @@ from html import unescape
 from typing import Any
 from urllib.parse import urlsplit
 
+from adapters.slack import row_blocks
 from adapters.slack.mentions import neutral, neutral_markdown
-from adapters.slack.row_blocks import (
-    CARD_BLOCK,
-    MAX_ROW_CELL_CHARACTERS,
-    build_rows_block,
-    with_one_table,
-    without_tables,
-)
+from adapters.slack.row_blocks import CARD_BLOCK
 from core.base.i18n import say
 from core.base.markdown import defang, length_before_open_address
 from core.base.text import (
@@ -132,7 +127,7 @@ _MAY: tuple[tuple[Action, str], ...] = (
 ASK_FORM, QUICK_COMMAND_FORM, INPUTS_FORM = "ponte_ask", "ponte_quick", "ponte_inputs"
 """The callback ids of the forms. The first two are also those of the message shortcuts."""
 QUESTION_BLOCK, SLUG_BLOCK, INPUT_BLOCK = "question", "slug", "input"
-"""The block ids of the input fields, by which `filled_values` returns their values."""
+"""The block ids of the input fields, by which `read_form_values` returns their values."""
 FIELD_PREFIX = "field:"
 """The prefix of the block ids of a quick command's own inputs."""
 _ELEMENT = "value"
@@ -153,7 +148,7 @@ _FIELDS = 40
 (docs.slack.dev/reference/views), more than a person would fill in."""
 
 
-def markdown(text: str) -> str:
+def safe_markdown(text: str) -> str:
     """Return the model's Markdown in a form that is safe to post. It notifies nobody and hides no
     link.
 
@@ -161,8 +156,8 @@ def markdown(text: str) -> str:
     (docs.slack.dev/reference/block-kit/blocks/markdown-block). Nothing is converted; only unsafe
     parts are removed.
     """
-    pieces = (text[start:end] if code else _prose(text[start:end])
-              for start, end, code in _pieces(text))  # fmt: skip
+    pieces = (text[start:end] if code else _replace_unsafe_links(text[start:end])
+              for start, end, code in _split_code(text))  # fmt: skip
     return neutral_markdown("".join(pieces))
 
 
@@ -171,34 +166,35 @@ def settled_length(text: str) -> int:
     and whole links."""
     end = max(text.rfind(" "), text.rfind("\n")) + 1
     line = text.rfind("\n", 0, end) + 1
-    opened = text.rfind("[", line, end)
-    if opened >= 0 and not _LINK.match(text, opened):
-        after = text.find("](", opened, end)
-        if after >= 0 or text.find("]", opened, end) < 0:
-            end = opened - 1 if opened > line and text[opened - 1] == "!" else opened
+    bracket = text.rfind("[", line, end)
+    if bracket >= 0 and not _LINK.match(text, bracket):
+        after = text.find("](", bracket, end)
+        if after >= 0 or text.find("]", bracket, end) < 0:
+            end = bracket - 1 if bracket > line and text[bracket - 1] == "!" else bracket
     fences = re.findall(r"^[ \t]*(?:`{3,}|~{3,})", text[:line] + "\n", re.M)
     if len(fences) % 2:  # before the block ends, nothing says that it is code
         return length_before_open_address(text[:end])
     return text.rfind("`", line, end) if text.count("`", line, end) % 2 else end
 
 
-def plain(text: str) -> str:
+def to_plain_text(text: str) -> str:
     """Return a Markdown text without its markup, escaped for a message's `text`."""
     text = without_links_in_code(text)
-    words = _MARKS.sub("", _LINK.sub(lambda found: found["label"] or found["url"], text)).strip()
-    written = set(text.split())  # removed markup may join words into an address
-    words = _WORD.sub(lambda found: found[0] if found[0] in written else defang(found[0]), words)
-    short = (
-        words if len(words) <= PLAIN_TEXT_CHARACTERS else words[: PLAIN_TEXT_CHARACTERS - 1] + "…"
+    words = _MARKS.sub("", _LINK.sub(lambda match: match["label"] or match["url"], text)).strip()
+    original_words = set(text.split())  # removed markup may join words into an address
+    words = _WORD.sub(
+        lambda match: match[0] if match[0] in original_words else defang(match[0]), words
     )
-    return escape_text(short) or "…"
+    if len(words) > PLAIN_TEXT_CHARACTERS:
+        words = words[: PLAIN_TEXT_CHARACTERS - 1] + "…"
+    return escape_text(words) or "…"
 
 
 def without_links_in_code(text: str) -> str:
     """Return the text with the addresses inside code defanged. It is needed where the code marks
     are removed or may be cut off."""
     return "".join(defang(text[start:end]) if code else text[start:end]
-                   for start, end, code in _pieces(text))  # fmt: skip
+                   for start, end, code in _split_code(text))  # fmt: skip
 
 
 def escape_text(text: str) -> str:
@@ -213,13 +209,13 @@ def mentioned_ids(text: str) -> frozenset[str]:
     return frozenset(f["id"] for f in _FROM_SLACK.finditer(text) if f["kind"] == "@")
 
 
-def readable(text: str, names: Mapping[str, str], bot: str) -> str:
+def to_readable(text: str, names: Mapping[str, str], bot: str) -> str:
     """Return a message from Slack in readable form, with names in place of ids. Mentions of the bot
     at its beginning and end are removed."""
     text = _without_ends(text, re.compile(rf"<@{re.escape(bot)}(?:\|[^<>]*)?>"))
 
-    def spell_out(found: re.Match[str]) -> str:
-        kind, id, label = found["kind"], found["id"], found["label"]
+    def spell_out(match: re.Match[str]) -> str:
+        kind, id, label = match["kind"], match["id"], match["label"]
         if kind == "@":
             return "@" + (names.get(id) or label or id)
         if kind == "#":
@@ -228,75 +224,76 @@ def readable(text: str, names: Mapping[str, str], bot: str) -> str:
             return label or "@" + id.split("^")[0]
         return f"{label} ({id})" if label and label not in id else id.removeprefix("mailto:")
 
-    return _ENTITY.sub(lambda found: unescape(found[0]), _FROM_SLACK.sub(spell_out, text)).strip()
+    return _ENTITY.sub(lambda match: unescape(match[0]), _FROM_SLACK.sub(spell_out, text)).strip()
 
 
 def find_mentions(text: str, names: Mapping[str, str], bot: str) -> tuple[tuple[str, str], ...]:
     """Return the people and channels that a message from Slack mentions, without the bot: the words
     that `readable` writes for each, and the id."""
-    found = []
+    mentions = []
     for mention in _FROM_SLACK.finditer(text):
         id, label = mention["id"], mention["label"]
         if mention["kind"] == "@" and id != bot:
-            found.append(("@" + (names.get(id) or label or id), id))
+            mentions.append(("@" + (names.get(id) or label or id), id))
         elif mention["kind"] == "#":
-            found.append(("#" + (label or id), id))
-    return tuple(dict.fromkeys(found))
+            mentions.append(("#" + (label or id), id))
+    return tuple(dict.fromkeys(mentions))
 
 
-def parts(text: str, most: int = ANSWER_PART_BYTES) -> tuple[str, ...]:
+def split_answer(text: str, most: int = ANSWER_PART_BYTES) -> tuple[str, ...]:
     """Split `text` into parts that each fit into one post after rendering. `markdown` can make a
     text longer."""
     fitting: list[str] = []
-    for part in split_text(text, most, size):
+    for part in split_text(text, most, escaped_size):
         limit = most
         pieces: tuple[str, ...] = (part,)
         while limit > MIN_PART_CHARACTERS * MAX_CHARACTER_SIZE and any(
-            size(markdown(piece)) > most for piece in pieces
+            escaped_size(safe_markdown(piece)) > most for piece in pieces
         ):
             limit = max(limit // 2, MIN_PART_CHARACTERS * MAX_CHARACTER_SIZE)
-            pieces = split_text(part, limit, size)
+            pieces = split_text(part, limit, escaped_size)
         fitting += pieces
     return tuple(fitting)
 
 
-def content(part: str, shown: Sequence[Card] = (), stop: bool = False) -> Json:
+def message_content(part: str, cards: Sequence[Card] = (), stop: bool = False) -> Json:
     """Return `text` and `blocks` of a post or an edit: the Markdown, its cards, and a Stop button
     if `stop` is set."""
-    words = markdown(part)
+    words = safe_markdown(part)
     blocks: list[Json] = [{"type": "markdown", "text": words}] if words.strip() else []
-    blocks += all_blocks(shown, ALL_BLOCKS_BYTES - weight(blocks)) if shown else []
+    blocks += cards_blocks(cards, ALL_BLOCKS_BYTES - blocks_size(blocks)) if cards else []
     if stop:
         blocks.append(stop_button())
-    spoken = plain(part) if part.strip() else "\n".join(card_text(card) for card in shown) or "…"
-    return {"text": cut(spoken, MESSAGE_TEXT_BYTES), "blocks": blocks}
+    cards_text = "\n".join(card_text(card) for card in cards)
+    spoken = to_plain_text(part) if part.strip() else cards_text or "…"
+    return {"text": cut_escaped(spoken, MESSAGE_TEXT_BYTES), "blocks": blocks}
 
 
-def shorter(body: Json) -> Json:
+def shorten_text(body: Json) -> Json:
     """Return the message with its `text` cut to SHORT_TEXT_BYTES, below every known limit."""
-    return body | {"text": cut(str(body["text"]), SHORT_TEXT_BYTES)}
+    return body | {"text": cut_escaped(str(body["text"]), SHORT_TEXT_BYTES)}
 
 
-def plainly(part: str) -> Json:
+def plain_message(part: str) -> Json:
     """Return a message without Markdown blocks, for a Slack that refuses them. Its sections show
     the Markdown source."""
-    pieces = split_text(without_links_in_code(neutral(part)), SECTION_BYTES, size) or ("…",)
+    pieces = split_text(without_links_in_code(neutral(part)), SECTION_BYTES, escaped_size) or ("…",)
     return {
-        "text": cut(plain(part), SHORT_TEXT_BYTES),
+        "text": cut_escaped(to_plain_text(part), SHORT_TEXT_BYTES),
         "blocks": [_section(escape_text(p)) for p in pieces],
     }
 
 
-def smaller(part: str, most: int) -> Iterator[tuple[int, tuple[str, ...]]]:
+def split_smaller(part: str, most: int) -> Iterator[tuple[int, tuple[str, ...]]]:
     """Yield ever smaller divisions of a part that Slack refuses as too long: halves, quarters, and
     so on.
 
     Each item is the maximum bytes of a piece, and the pieces. `most` is the size that Slack last
     accepted.
     """
-    limit = min(size(part) // 2, most)
+    limit = min(escaped_size(part) // 2, most)
     while limit >= MIN_PART_CHARACTERS * MAX_CHARACTER_SIZE:
-        yield limit, split_text(without_links_in_code(part), limit, size)
+        yield limit, split_text(without_links_in_code(part), limit, escaped_size)
         limit //= 2
 
 
@@ -318,30 +315,32 @@ def card_blocks(card: Card, room: int = ALL_BLOCKS_BYTES) -> list[Json]:
         pieces = enumerate(_split_words(words))
         whole = [_card_section(card, f"text{n}", piece) for n, piece in pieces]
         if card.rows:
-            whole.append(build_rows_block(card, len(card.rows), None))
+            whole.append(row_blocks.build_rows_block(card, len(card.rows), None))
         fits = _weight_in_any_form([*whole, *under]) <= room
         return [*whole, *under] if fits else card_blocks(without_approval(card), room)
     room = min(room, _ROOM)
-    left = room - weight([*under, _card_section(card, "text", "")])
-    rows, hidden = _rows(card, max(_FEW, left // 2, left - len(words.encode())))
+    free_bytes = room - blocks_size([*under, _card_section(card, "text", "")])
+    rows, hidden = _fit_rows(card, max(_FEW, free_bytes // 2, free_bytes - len(words.encode())))
     words += f"\n{hidden}" if hidden else ""
-    text = cut(words, max(_FEW, min(SECTION_BYTES, left - _weight_in_any_form(rows))))
+    text = cut_escaped(words, max(_FEW, min(SECTION_BYTES, free_bytes - _weight_in_any_form(rows))))
     return [_card_section(card, "text", text), *rows, *under]
 
 
-def all_blocks(shown: Sequence[Card], room: int = ALL_BLOCKS_BYTES) -> list[Json]:
+def cards_blocks(cards: Sequence[Card], room: int = ALL_BLOCKS_BYTES) -> list[Json]:
     """Return the blocks of all cards of a message, with a fair share of `room` bytes for each.
 
     Cards that do not fit are counted in a last line. The answer's text names those that wait for a
     person.
     """
     most = min(_CARDS, max(1, room // _LEAST))
-    level = _level([_weight_in_any_form(card_blocks(card)) for card in shown[:most]], room)
-    told = with_one_table([b for card in shown[:most] for b in card_blocks(card, level)])
-    if len(shown) > most:
-        hidden = say(_HIDDEN, count=len(shown) - most)
-        told.append({"type": "context", "elements": [{"type": "mrkdwn", "text": hidden}]})
-    return told
+    level = _fair_share([_weight_in_any_form(card_blocks(card)) for card in cards[:most]], room)
+    blocks = row_blocks.with_one_table(
+        [b for card in cards[:most] for b in card_blocks(card, level)]
+    )
+    if len(cards) > most:
+        hidden = say(_HIDDEN, count=len(cards) - most)
+        blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": hidden}]})
+    return blocks
 
 
 def replace_card(message: Sequence[Json], card: Card) -> list[Json] | None:
@@ -351,14 +350,15 @@ def replace_card(message: Sequence[Json], card: Card) -> list[Json] | None:
     places = [n for n, block in enumerate(message) if block.get("block_id", "").startswith(mine)]
     if not places:
         return None
-    kept = [block for n, block in enumerate(message) if n not in places]
-    room = max(_LEAST, ALL_BLOCKS_BYTES - weight(kept))
-    return with_one_table([*kept[: places[0]], *card_blocks(card, room), *kept[places[0] :]])
+    other_blocks = [block for n, block in enumerate(message) if n not in places]
+    room = max(_LEAST, ALL_BLOCKS_BYTES - blocks_size(other_blocks))
+    before, after = other_blocks[: places[0]], other_blocks[places[0] :]
+    return row_blocks.with_one_table([*before, *card_blocks(card, room), *after])
 
 
 def card_text(card: Card) -> str:
     """Return a card as plain text, for notifications and screen readers."""
-    return plain(defang(f"{card.title}\n{card.text}"))
+    return to_plain_text(defang(f"{card.title}\n{card.text}"))
 
 
 def stop_button() -> Json:
@@ -400,7 +400,7 @@ async def home_view(board: StatusBoard, policy: Policy, person: Person, where: A
     return {"type": "home", "blocks": blocks}
 
 
-def ask(memory: Json) -> Json:
+def ask_form(memory: Json) -> Json:
     """Return the form "Ask Ponte" of a message shortcut. `memory` holds the place and the
     message."""
     block = _input(QUESTION_BLOCK, say("What do you want to know about this message?"),
@@ -408,35 +408,39 @@ def ask(memory: Json) -> Json:
     return _modal(ASK_FORM, say("Ask Ponte"), say("Ask"), [block], memory)
 
 
-def quick(commands: Sequence[QuickCommand], text: str, memory: Json) -> Json:
+def quick_command_form(commands: Sequence[QuickCommand], text: str, memory: Json) -> Json:
     """Return the form that runs a quick command. The name is chosen from a list if the registry
     offers one, else typed."""
     name = say("Quick command")
     pairs = [(c.title_and_description()[0] or c.slug, c.slug) for c in commands]
-    slug = _select(SLUG_BLOCK, name, pairs) if _choosable(pairs) else _input(SLUG_BLOCK, name)
-    given = _input(INPUT_BLOCK, say("Input text"), multiline=True, optional=True, initial=text)
-    return _modal(QUICK_COMMAND_FORM, name, say("Run"), [slug, given], memory)
+    slug = (
+        _select(SLUG_BLOCK, name, pairs) if _is_select_possible(pairs) else _input(SLUG_BLOCK, name)
+    )
+    input_field = _input(
+        INPUT_BLOCK, say("Input text"), multiline=True, optional=True, initial=text
+    )
+    return _modal(QUICK_COMMAND_FORM, name, say("Run"), [slug, input_field], memory)
 
 
-def inputs(command: QuickCommand, memory: Json, wrong: str = "") -> Json:
+def inputs_form(command: QuickCommand, memory: Json, wrong: str = "") -> Json:
     """Return the form with the inputs of one quick command. `wrong` is an error to show above
     them."""
     blocks: list[Json] = []
     title, description = command.title_and_description()
     if description or wrong:
-        blocks.append({"type": "section", "text": _plain(wrong or description, SECTION_BYTES)})
+        blocks.append({"type": "section", "text": _plain_text(wrong or description, SECTION_BYTES)})
     for name, kind in list(command.inputs.items())[:_FIELDS]:
         optional = not kind.get("required")
         pairs = [(str(choice), str(choice)) for choice in kind.get("choices") or ()]
-        if _choosable(pairs):
+        if _is_select_possible(pairs):
             blocks.append(_select(FIELD_PREFIX + name, name, pairs, optional))
         else:
             blocks.append(_input(FIELD_PREFIX + name, name, multiline=True, optional=optional))
-    kept = memory | {"slug": command.slug}
-    return _modal(INPUTS_FORM, title or command.slug, say("Run"), blocks, kept)
+    data = memory | {"slug": command.slug}
+    return _modal(INPUTS_FORM, title or command.slug, say("Run"), blocks, data)
 
 
-def filled_values(view: Mapping[str, Any]) -> dict[str, str]:
+def read_form_values(view: Mapping[str, Any]) -> dict[str, str]:
     """Return the values of a form by block id, without empty fields."""
     values: dict[str, str] = {}
     for block, elements in view.get("state", {}).get("values", {}).items():
@@ -447,52 +451,52 @@ def filled_values(view: Mapping[str, Any]) -> dict[str, str]:
     return values
 
 
-def memory(view: Mapping[str, Any]) -> Json:
+def read_form_memory(view: Mapping[str, Any]) -> Json:
     """Return the data that a form was opened with (`private_metadata`)."""
-    kept: Json = json.loads(view.get("private_metadata") or "{}")
-    return kept
+    data: Json = json.loads(view.get("private_metadata") or "{}")
+    return data
 
 
-def size(text: str) -> int:
+def escaped_size(text: str) -> int:
     """Return the bytes of an unescaped text after escaping."""
     marks = 4 * text.count("&") + 3 * (text.count("<") + text.count(">"))
     return len(text.encode(errors="surrogatepass")) + marks
 
 
-def weight(blocks: Sequence[Mapping[str, Any]]) -> int:
+def blocks_size(blocks: Sequence[Mapping[str, Any]]) -> int:
     """Return the bytes of a message's blocks: their texts, and BLOCK_BYTES for each block."""
-    return BLOCK_BYTES * len(blocks) + sum(_texts(blocks))
+    return BLOCK_BYTES * len(blocks) + sum(_text_sizes(blocks))
 
 
-def fit(text: str, limit: int) -> str:
+def cut_unescaped(text: str, limit: int) -> str:
     """Cut an unescaped text to `limit` bytes after escaping. A cut text ends with "…"."""
-    if size(text) <= limit:
+    if escaped_size(text) <= limit:
         return text
     fits, over = 0, min(len(text), limit) + 1
     while over - fits > 1:
         middle = (fits + over) // 2
-        if size(text[:middle] + "…") <= limit:
+        if escaped_size(text[:middle] + "…") <= limit:
             fits = middle
         else:
             over = middle
     return text[: find_character_boundary(text, fits)] + "…"
 
 
-def cut(escape_text: str, limit: int) -> str:
+def cut_escaped(escape_text: str, limit: int) -> str:
     """Cut an escaped text to `limit` bytes. A cut text ends with "…", and no character or entity is
     split."""
     data = escape_text.encode()
     if len(data) <= limit:
         return escape_text
-    kept = data[: limit - len("…".encode())].decode(errors="ignore")
-    kept = escape_text[: find_character_boundary(escape_text, len(kept))]
-    entity = kept.rfind("&")
-    if entity >= 0 and ";" not in kept[entity:]:
-        kept = kept[:entity]
-    return kept + "…"
+    short = data[: limit - len("…".encode())].decode(errors="ignore")
+    short = escape_text[: find_character_boundary(escape_text, len(short))]
+    entity = short.rfind("&")
+    if entity >= 0 and ";" not in short[entity:]:
+        short = short[:entity]
+    return short + "…"
 
 
-_INFO = max_info_length(ANSWER_PART_BYTES, lambda text: size(text))
+_INFO = max_info_length(ANSWER_PART_BYTES, lambda text: escaped_size(text))
 """The maximum characters of a code block's info string that are repeated where the block
 continues."""
 
@@ -511,10 +515,10 @@ class Rotation:
 
     def turn(self, text: str) -> None:
         """End the current part at the settled text. Later text goes into the next part."""
-        done = sum(map(len, self._heads))
+        cut_length = sum(map(len, self._heads))
         end = max(text.rfind("\n") + 1, settled_length(text))
-        if text.startswith("".join(self._heads)) and text[done:end].strip():
-            self._heads.append(text[done:end])
+        if text.startswith("".join(self._heads)) and text[cut_length:end].strip():
+            self._heads.append(text[cut_length:end])
 
     def split(self, text: str) -> tuple[str, ...]:
         """Return the parts of the text. If the text before a cut has changed, that cut is dropped,
@@ -538,34 +542,34 @@ class Rotation:
         return part in self._ends
 
 
-def _pieces(text: str) -> Iterator[tuple[int, int, bool]]:
+def _split_code(text: str) -> Iterator[tuple[int, int, bool]]:
     """Yield prose and code in order, as tuples of start, end and whether it is code."""
     at = 0
-    for block in [*(found.span() for found in _BLOCK.finditer(text)), (len(text), len(text))]:
-        begun = at
-        for start, end in find_code_spans(text[begun : block[0]]):
-            yield at, begun + start, False
-            yield begun + start, (at := begun + end), True
+    for block in [*(match.span() for match in _BLOCK.finditer(text)), (len(text), len(text))]:
+        offset = at
+        for start, end in find_code_spans(text[offset : block[0]]):
+            yield at, offset + start, False
+            yield offset + start, (at := offset + end), True
         yield at, block[0], False
         yield *block, True
         at = block[1]
 
 
-def _prose(text: str) -> str:
+def _replace_unsafe_links(text: str) -> str:
     """Return Markdown outside code with its links checked. A refused link becomes text with its
     address as code. Images are always shown as links."""
 
-    def check_link(found: re.Match[str]) -> str:
-        label, url = found["label"] or found["url"], found["url"]
+    def render_link(match: re.Match[str]) -> str:
+        label, url = match["label"] or match["url"], match["url"]
         if _may_link(url):
             return f"[{label}]({url})"
         return f"{label} (`{url}`)" if url else label
 
-    def check_angled_link(found: re.Match[str]) -> str:
-        url = found["url"]
+    def render_angled_link(match: re.Match[str]) -> str:
+        url = match["url"]
         return f"<{url}>" if _may_link(url) else f"`{url}`"
 
-    return _ANGLED.sub(check_angled_link, _LINK.sub(check_link, text))
+    return _ANGLED.sub(render_angled_link, _LINK.sub(render_link, text))
 
 
 def _may_link(url: str) -> bool:
@@ -579,13 +583,13 @@ def _may_link(url: str) -> bool:
 def _without_ends(text: str, name: re.Pattern[str]) -> str:
     """Return the text without the names at its beginning and end, and without the punctuation after
     the first ones."""
-    found = [each.span() for each in name.finditer(text)]
+    spans = [each.span() for each in name.finditer(text)]
     start, end = 0, len(text)
-    for first, last in found:
+    for first, last in spans:
         if (_SET_OFF if start else _SPACE).fullmatch(text, start, first) is None:
             break
         start = last
-    for first, last in reversed(found):
+    for first, last in reversed(spans):
         if first < start or text[last:end].strip():
             break
         end = first
@@ -594,14 +598,14 @@ def _without_ends(text: str, name: re.Pattern[str]) -> str:
     return text[start:end]
 
 
-def _level(wanted: Sequence[int], room: int) -> int:
+def _fair_share(sizes: Sequence[int], room: int) -> int:
     """Return the most bytes that each item may use, so that all together use at most `room`."""
-    for place, want in enumerate(sorted(wanted)):
-        share = room // (len(wanted) - place)
+    for place, want in enumerate(sorted(sizes)):
+        share = room // (len(sizes) - place)
         if want > share:
             return share
         room -= want
-    return max(wanted, default=0)
+    return max(sizes, default=0)
 
 
 def _card_words(card: Card) -> str:
@@ -630,31 +634,31 @@ def _split_words(words: str) -> list[str]:
     return [piece.strip() for piece in pieces]
 
 
-def _rows(card: Card, room: int) -> tuple[list[Json], str]:
+def _fit_rows(card: Card, room: int) -> tuple[list[Json], str]:
     """Return the block with as many of the card's rows as fit into `room` bytes, and a note with
     the number of the others ("" if there are none). The first row is always shown, if necessary
     with shorter values and fewer fields."""
     if not card.rows:
         return [], ""
     most = min(len(card.rows), MAX_CHANGE_ROWS_SHOWN)
-    forms = [(shown, MAX_ROW_CELL_CHARACTERS, None) for shown in range(most, 0, -1)]
-    for shown, characters, fields in [*forms, *_SHORT_ROWS]:
-        block = build_rows_block(card, shown, characters, fields)
+    forms = [(count, row_blocks.MAX_ROW_CELL_CHARACTERS, None) for count in range(most, 0, -1)]
+    for count, characters, fields in [*forms, *_SHORT_ROWS]:
+        block = row_blocks.build_rows_block(card, count, characters, fields)
         if _weight_in_any_form([block]) <= room:
             break
-    return [block], f"… +{len(card.rows) - shown}" if shown < len(card.rows) else ""
+    return [block], f"… +{len(card.rows) - count}" if count < len(card.rows) else ""
 
 
 def _weight_in_any_form(blocks: Sequence[Json]) -> int:
     """Return the bytes of these blocks with their table or without it, whichever is more. Slack
     may refuse the table later, and then lines take its place."""
-    return max(weight(blocks), weight(without_tables(blocks)))
+    return max(blocks_size(blocks), blocks_size(row_blocks.without_tables(blocks)))
 
 
 def _note(card: Card) -> str:
     """Return the note under a card: its id, and its state or the end of its validity."""
     if card.state != "open":
-        return cut(f"`{card.id}` · {escape_text(say(card.state))}", _NOTE)
+        return cut_escaped(f"`{card.id}` · {escape_text(say(card.state))}", _NOTE)
     if card.expires_at is None:
         return f"`{card.id}`"
     # Slack shows the time in the reader's time zone
@@ -698,16 +702,16 @@ def _changes(cards: Sequence[Card]) -> str:
     )
 
 
-def _modal(callback: str, title: str, submit: str, blocks: list[Json], kept: Json) -> Json:
-    """Return a form that carries the data `kept` as JSON. The text of the message in it is halved
+def _modal(callback: str, title: str, submit: str, blocks: list[Json], data: Json) -> Json:
+    """Return a form that carries the data `data` as JSON. The text of the message in it is halved
     until it fits."""
-    text = json.dumps(kept)
-    while size(text) > _MEMORY and kept.get("about"):
-        kept = kept | {"about": kept["about"][: len(kept["about"]) // 2]}
-        text = json.dumps(kept)
+    text = json.dumps(data)
+    while escaped_size(text) > _MEMORY and data.get("about"):
+        data = data | {"about": data["about"][: len(data["about"]) // 2]}
+        text = json.dumps(data)
     return {
-        "type": "modal", "callback_id": callback, "title": _plain(title, _BUTTON),
-        "submit": _plain(submit, _BUTTON), "close": _plain(say("Cancel"), _BUTTON),
+        "type": "modal", "callback_id": callback, "title": _plain_text(title, _BUTTON),
+        "submit": _plain_text(submit, _BUTTON), "close": _plain_text(say("Cancel"), _BUTTON),
         "blocks": blocks, "private_metadata": text,
     }  # fmt: skip
 
@@ -717,51 +721,55 @@ def _input(
 ) -> Json:
     element: Json = {"type": "plain_text_input", "action_id": _ELEMENT, "multiline": multiline}
     if initial:
-        element["initial_value"] = fit(initial, _TYPED)
-    return {"type": "input", "block_id": name, "label": _plain(label, _LABEL), "element": element,
-            "optional": optional}  # fmt: skip
+        element["initial_value"] = cut_unescaped(initial, _TYPED)
+    return _form_field(name, label, element, optional)
 
 
-def _choosable(pairs: Sequence[tuple[str, str]]) -> bool:
+def _is_select_possible(pairs: Sequence[tuple[str, str]]) -> bool:
     """Return whether a select menu can offer all of these values uncut. Otherwise the form has a
     text input."""
-    return 0 < len(pairs) <= _OPTIONS and all(size(value) <= _VALUE for _, value in pairs)
+    return 0 < len(pairs) <= _OPTIONS and all(escaped_size(value) <= _VALUE for _, value in pairs)
 
 
 def _select(
     name: str, label: str, pairs: Sequence[tuple[str, str]], optional: bool = False
 ) -> Json:
-    options = [{"text": _plain(shown, _OPTION), "value": value} for shown, value in pairs]
+    options = [{"text": _plain_text(words, _OPTION), "value": value} for words, value in pairs]
     element = {"type": "static_select", "action_id": _ELEMENT, "options": options}
-    return {"type": "input", "block_id": name, "label": _plain(label, _LABEL), "element": element,
-            "optional": optional}  # fmt: skip
+    return _form_field(name, label, element, optional)
+
+
+def _form_field(name: str, label: str, element: Json, optional: bool) -> Json:
+    words = _plain_text(label, _LABEL)
+    field = {"type": "input", "block_id": name, "label": words, "element": element}
+    return field | {"optional": optional}
 
 
 def _header(text: str) -> Json:
-    return {"type": "header", "text": _plain(text, _HEADER)}
+    return {"type": "header", "text": _plain_text(text, _HEADER)}
 
 
 def _paragraph(text: str) -> Json:
-    return _section(cut(text, SECTION_BYTES) or "–")
+    return _section(cut_escaped(text, SECTION_BYTES) or "–")
 
 
 def _section(mrkdwn: str) -> Json:
     return {"type": "section", "text": {"type": "mrkdwn", "text": mrkdwn}}
 
 
-def _plain(text: str, limit: int) -> Json:
-    return {"type": "plain_text", "text": fit(text, limit) or "…"}
+def _plain_text(text: str, limit: int) -> Json:
+    return {"type": "plain_text", "text": cut_unescaped(text, limit) or "…"}
 
 
-def _texts(part: Any) -> Iterator[int]:
+def _text_sizes(part: Any) -> Iterator[int]:
     """Yield the bytes of each text in blocks. mrkdwn is already escaped; other text is counted as
     escaped."""
     if isinstance(part, Mapping):
         if isinstance(text := part.get("text"), str):
-            yield len(text.encode()) if part.get("type") == "mrkdwn" else size(text)
+            yield len(text.encode()) if part.get("type") == "mrkdwn" else escaped_size(text)
         for name, value in part.items():
             if name != "text" or not isinstance(value, str):
-                yield from _texts(value)
+                yield from _text_sizes(value)
     elif isinstance(part, Sequence) and not isinstance(part, str):
         for each in part:
-            yield from _texts(each)
+            yield from _text_sizes(each)

@@ -130,10 +130,10 @@ def manifest(name: str = "Ponte", request_url: str = "") -> dict[str, Any]:
     }
 
 
-def link(made: Mapping[str, Any]) -> str:
+def link(app_manifest: Mapping[str, Any]) -> str:
     """Return the address that opens Slack's page for a new app with this manifest
     (docs.slack.dev/app-manifests)."""
-    return f"https://api.slack.com/apps?new_app=1&manifest_json={quote(json.dumps(made))}"
+    return f"https://api.slack.com/apps?new_app=1&manifest_json={quote(json.dumps(app_manifest))}"
 
 
 async def socket_url(app_api: SlackApi) -> str:
@@ -154,33 +154,37 @@ async def check(
 
     `everything` lists the places in which every message is for Ponte. `home` is the home folder.
     """
-    found: list[Health] = []
+    results: list[Health] = []
     api, app_api = SlackApi(bot_token, base_url, proxies), SlackApi(app_token, base_url, proxies)
     try:
-        found += await _bot(api, everything)
+        results += await _bot(api, everything)
         if home is not None:
-            heard = await asyncio.to_thread((home / EVENTS_MARK).exists)
-            words = say("team_join and user_change events arrive") if heard else say(NO_EVENTS_YET)
-            found.append(Health("slack events", "on", words))
+            has_events = await asyncio.to_thread((home / EVENTS_MARK).exists)
+            words = (
+                say("team_join and user_change events arrive") if has_events else say(NO_EVENTS_YET)
+            )
+            results.append(Health("slack events", "on", words))
         if app_token:
             await socket_url(app_api)
-            found.append(
+            results.append(
                 Health("slack socket", "on", say("Socket Mode, scope {scope}", scope=SOCKET_SCOPE))
             )
         elif signing_secret:
-            found.append(Health("slack http", "on", say("requests at /slack/events are verified")))
+            results.append(
+                Health("slack http", "on", say("requests at /slack/events are verified"))
+            )
         else:
             words = say("set SLACK_APP_TOKEN (Socket Mode) or SLACK_SIGNING_SECRET (HTTP)")
-            found.append(Health("slack socket", "failing", words))
+            results.append(Health("slack socket", "failing", words))
     except SettingsError as error:
-        found.append(Health("slack", "failing", error.words()))
+        results.append(Health("slack", "failing", error.words()))
     except (InDoubt, PlatformBusy) as error:
         words = say(SLACK_NO_ANSWER, url=base_url, error=error)
-        found.append(Health("slack", "failing", words))
+        results.append(Health("slack", "failing", words))
     finally:
         await api.close()
         await app_api.close()
-    return found
+    return results
 
 
 def _shortcut(name: str, callback: str, description: str) -> dict[str, str]:
@@ -189,8 +193,8 @@ def _shortcut(name: str, callback: str, description: str) -> dict[str, str]:
 
 async def _bot(api: SlackApi, everything: Sequence[str]) -> Sequence[Health]:
     """Check the bot token, its scopes, and the events that `everything` needs."""
-    told, scopes = await identity(api)
-    name = f"{told.get('user')} in {told.get('team')} ({told.get('team_id')})"
+    account, scopes = await identity(api)
+    name = f"{account.get('user')} in {account.get('team')} ({account.get('team_id')})"
     lacking = [
         f"{scope} ({say(what)})" for scope, what in SCOPE_PURPOSES.items() if scope not in scopes
     ]

@@ -8,31 +8,13 @@ from contextlib import suppress
 
 import structlog
 
+from adapters.slack import posts, render
 from adapters.slack.client import GONE, MESSAGE_TOO_LONG, STREAM_OVER, STREAM_STOPPED, SlackRefused
 from adapters.slack.events import Source, stop_message
 from adapters.slack.files import upload
-from adapters.slack.posts import (
-    PostLookup,
-    SlackPosts,
-    SlackStream,
-    StoppedByUser,
-    card_in_place,
-    post_metadata,
-    stop_stream,
-)
+from adapters.slack.posts import PostLookup, SlackPosts, SlackStream, StoppedByUser
 from adapters.slack.presence import Presence, SlackSigns, Workspace
-from adapters.slack.render import (
-    ANSWER_PART_BYTES,
-    STREAM_BYTES,
-    Json,
-    Rotation,
-    all_blocks,
-    content,
-    markdown,
-    parts,
-    settled_length,
-    size,
-)
+from adapters.slack.render import Json
 from adapters.slack.row_blocks import without_tables
 from core.base import errors
 from core.base.errors import NotStored, PlatformBusy, PostRemoved, Undeliverable
@@ -62,7 +44,7 @@ class SlackSurface:
     `core.domain.ports.Surface` lists.
     """
 
-    limit = ANSWER_PART_BYTES
+    limit = render.ANSWER_PART_BYTES
     interval = 1.0
     arrival_seconds = ARRIVAL_SECONDS
 
@@ -79,7 +61,7 @@ class SlackSurface:
         self._source = Source.read(to.source)
         self._thread = self._source.thread
         self._presence = Presence(workspace, signs, to, resumed)
-        self._rotation = Rotation(lambda text: parts(text, workspace.part))
+        self._rotation = render.Rotation(lambda text: render.split_answer(text, workspace.part))
         self._lookup = PostLookup(workspace, self._channel, self._thread, self._source.ts, to.turn)
         self._posts = SlackPosts(self._lookup)
         self._stream: SlackStream | None = None
@@ -87,12 +69,12 @@ class SlackSurface:
         self._claims: set[str] = set()
         self._own_posts: set[str] = set()
         self._keyless: dict[str, str] = {}
-        self._shown: dict[str, Json] = {}
+        self._post_blocks: dict[str, Json] = {}
 
     def split(self, text: str) -> tuple[str, ...]:
         """Return the text in parts that each fit into one post. If the open stream is too old, its
         part ends at the text so far."""
-        if self._stream is not None and self._stream.old:
+        if self._stream is not None and self._stream.is_old:
             self._rotation.turn(text)
         return self._rotation.split(text)
 
@@ -115,13 +97,13 @@ class SlackSurface:
     async def show_activity(self, doing: str) -> None:
         """Show that the turn is in progress, and what it is `doing`."""
         if self._source.kind != "quiet":
-            self._presence.soon(posts=self._source.kind != "card")
+            self._presence.show_soon(posts=self._source.kind != "card")
         await self._presence.show(doing)
 
     async def end_activity(self) -> None:
         """Remove the signs of a turn in progress, also those that a former process left."""
         await self._presence.end()
-        await self._presence.tidy()
+        await self._presence.remove_old_signs()
 
     async def post(self, key: str, part: AnswerPart) -> str:
         """Post a part of the answer, and return the id of the post. If the bot is not a member of
@@ -172,12 +154,12 @@ class SlackSurface:
         A streamed post that was never stopped has no key and is found too.
         """
         if number == FILES_NUMBER:
-            found = await self._lookup.with_files()
+            ts = await self._lookup.with_files()
         else:
-            found = await self._lookup.find_by_key(key)
-            if found is None and self._may_stream():
-                found = await self._lookup.find_without_key(key)
-        return self._id(found) if found else None
+            ts = await self._lookup.find_by_key(key)
+            if ts is None and self._may_stream():
+                ts = await self._lookup.find_without_key(key)
+        return self._id(ts) if ts else None
 
     async def upload(self, key: str, files: Sequence[File]) -> str:
         """Upload an answer's files in one post, and return its id."""
@@ -196,10 +178,10 @@ class SlackSurface:
         if part.is_private or (part.is_final and self._source.kind == "quiet"):
             thread = self._thread if self._thread != self._source.ts else ""
             refusal = errors.is_refusal(answer.code if answer else "")
-            shown = await self._posts.post_privately(
+            ts = await self._posts.post_privately(
                 self._to.asker.id, thread, self._content(part), part.text, refusal=refusal
             )
-            return PRIVATE_PREFIX + shown
+            return PRIVATE_PREFIX + ts
         if answer is not None and self._source.kind == "card" and await self._in_place(answer):
             return f"{PRIVATE_PREFIX}card"
         if part.is_growing and (started := await self._start_stream(key, part.text)):
@@ -213,7 +195,7 @@ class SlackSurface:
             # (slack-go/slack issue 1571), where everybody would see an answer without a question.
             await self.delete(id)
             raise Undeliverable(reason="thread_not_found")
-        self._shown[id] = body["blocks"]
+        self._post_blocks[id] = body["blocks"]
         return id
 
     def _content(self, part: AnswerPart) -> Json:
@@ -221,18 +203,17 @@ class SlackSurface:
         shows its own."""
         stops = part.is_growing and not self._presence.native_stop
         cards = part.answer.cards if part.answer else ()
-        return content(part.text, cards, stops)
+        return render.message_content(part.text, cards, stops)
 
     async def _start_stream(self, key: str, part: str) -> str | None:
         """Start a stream, and return the id of its post. Return None if an ordinary post must be
         made instead."""
-        text = markdown(part[: settled_length(part)])
-        if not text.strip() or not await self._claimed_stream():
+        text = render.safe_markdown(part[: render.settled_length(part)])
+        if not text.strip() or not await self._claim_stream():
             return None
         try:
-            self._stream = await SlackStream.start(
-                self._api, self._to, self._thread, key, text, self._workspace.team
-            )
+            api, to, team = self._api, self._to, self._workspace.team
+            self._stream = await SlackStream.start(api, to, self._thread, key, text, team)
         except PlatformBusy:
             return None
         except SlackRefused as refused:
@@ -242,12 +223,12 @@ class SlackSurface:
                 self._workspace.flags.note_refusal("streams", refused.error)
             return None
         self._workspace.flags.note_success("streams")
-        self._presence.streams()
+        self._presence.note_stream()
         id = self._id(self._stream.ts)
         self._keyless[id] = key
         return id
 
-    async def _claimed_stream(self) -> bool:
+    async def _claim_stream(self) -> bool:
         """Return whether the calls of a stream are reserved. `seconds_until_growth` reserves those
         of the first stream; each further stream reserves its own here."""
         if "chat.startStream" in self._claims:
@@ -268,11 +249,11 @@ class SlackSurface:
             if part.is_growing and not self._rotation.ends(part.text):
                 return await self._append(stream, part.text)
             self._stream = None
-            answer, text = part.answer, markdown(part.text)
-            room = STREAM_BYTES - size(text)
-            cards = without_tables(all_blocks(answer.cards, room)) if answer else []
+            answer, text = part.answer, render.safe_markdown(part.text)
+            room = render.STREAM_BYTES - render.escaped_size(text)
+            cards = without_tables(render.cards_blocks(answer.cards, room)) if answer else []
             if answer and answer.cards and room < _BYTES_FOR_CARDS:
-                await self._stop_stream(stream, stream.sent, [], goes_on=False)
+                await self._stop_stream(stream, stream.sent_text, [], goes_on=False)
                 return False
             return await self._stop_stream(stream, text, cards, answer is None)
         except StoppedByUser:
@@ -283,12 +264,12 @@ class SlackSurface:
     async def _append(self, stream: SlackStream, part: str) -> bool:
         """Add the settled text to the stream. Return False if the stream can no longer show it; the
         stream is then closed."""
-        text = markdown(part[: settled_length(part)])
-        spare = await self._api.limiter.spare("chat.appendStream")
+        text = render.safe_markdown(part[: render.settled_length(part)])
+        spare = await self._api.limiter.has_spare("chat.appendStream")
         if not spare or await stream.append(text):
             return True
         self._stream = None
-        await self._stop_stream(stream, stream.sent, [], goes_on=True)
+        await self._stop_stream(stream, stream.sent_text, [], goes_on=True)
         return False
 
     async def _stop_stream(
@@ -315,26 +296,28 @@ class SlackSurface:
         """Edit a post, unless it already shows this content. Optional edits are skipped if the rate
         limit has none to spare."""
         body = self._content(part)
-        if self._shown.get(post) == body["blocks"]:
+        if self._post_blocks.get(post) == body["blocks"]:
             return
-        if part.is_growing and (self._stopped or not await self._api.limiter.spare("chat.update")):
+        if part.is_growing and (
+            self._stopped or not await self._api.limiter.has_spare("chat.update")
+        ):
             return
         if post not in self._own_posts and self._may_stream():
-            await stop_stream(self._api, self._channel, _ts(post))
+            await posts.stop_stream(self._api, self._channel, _ts(post))
             self._own_posts.add(post)
         try:
             await self._send_edit(post, body, part)
         except SlackRefused as refused:
             if refused.error not in STREAM_OVER:
                 raise
-            await stop_stream(self._api, self._channel, _ts(post))
+            await posts.stop_stream(self._api, self._channel, _ts(post))
             await self._send_edit(post, body, part)
-        self._shown[post] = body["blocks"]
+        self._post_blocks[post] = body["blocks"]
 
     async def _send_edit(self, post: str, body: Json, part: AnswerPart) -> None:
         """Edit a post with its metadata and cards, and use the reserved call for the final edit."""
         key = self._keyless.get(post)
-        metadata = post_metadata(key) if key else None
+        metadata = posts.post_metadata(key) if key else None
         answer = part.answer
         claimed = answer is not None and "chat.update" in self._claims
         if claimed:
@@ -348,22 +331,24 @@ class SlackSurface:
         """Replace the decided cards in the post that holds them. Return False if they are not
         there."""
         place = self._channel, self._source.ts, self._thread
-        done = [await card_in_place(self._workspace, *place, c) for c in answer.cards]
-        return any(done)
+        replacements = [
+            await posts.replace_card_in_post(self._workspace, *place, c) for c in answer.cards
+        ]
+        return any(replacements)
 
-    async def _through_hook(self, refused: SlackRefused, part: AnswerPart) -> str:
+    async def _through_hook(self, refusal: SlackRefused, part: AnswerPart) -> str:
         """Post a part of the final answer to the command's `response_url` if the bot is not a
         member of the channel. Raises PostRemoved or Undeliverable if that is impossible."""
         to = self._to
         alive = to.token and time.time() < to.token_expires_at
-        if refused.error not in NOT_A_MEMBER or not alive:
-            raise _as_delivery_error(refused) from refused
+        if refusal.error not in NOT_A_MEMBER or not alive:
+            raise _as_delivery_error(refusal) from refusal
         if not part.is_final:
-            raise Undeliverable(reason=refused.error) from refused
+            raise Undeliverable(reason=refusal.error) from refusal
         kind = "ephemeral" if part.is_private else "in_channel"
         body = self._content(part)
         if not await self._posts.respond(to.token, kind, body, part.text):
-            raise Undeliverable(reason="response_url is used up") from refused
+            raise Undeliverable(reason="response_url is used up") from refusal
         return f"{PRIVATE_PREFIX}hook"
 
     async def _close_stream(self) -> None:
@@ -373,7 +358,7 @@ class SlackSurface:
         if stream is None:
             return
         try:
-            await self._stop_stream(stream, stream.sent, [], goes_on=True)
+            await self._stop_stream(stream, stream.sent_text, [], goes_on=True)
         except StoppedByUser:
             await self._stop_turn(stream.ts)
 
@@ -391,8 +376,8 @@ def _ts(post: str) -> str:
     return post.rpartition(":")[2]
 
 
-def _as_delivery_error(refused: SlackRefused) -> Exception:
+def _as_delivery_error(refusal: SlackRefused) -> Exception:
     """Return PostRemoved for a deleted post, and Undeliverable for any other refusal."""
-    if refused.error in GONE:
+    if refusal.error in GONE:
         return PostRemoved()
-    return Undeliverable(reason=refused.error)
+    return Undeliverable(reason=refusal.error)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from adapters.terminal.screen import DownloadedFile, Screen
+from adapters.terminal.screen import DownloadedFile, LineEditor, Screen
 from core.base.errors import PonteError, TooLarge
 from core.base.http import HttpAnswer, HttpClient, HttpError
 from core.base.i18n import LANGUAGE, format_size, say
@@ -185,9 +185,8 @@ class DownloadFolder:
         except HttpError:
             return DownloadedFile(name, size)
         if file["type"] == CODE_FILE_TYPE:
-            return DownloadedFile(
-                name, size, code=clean_text(data.decode(errors="replace")).rstrip()
-            )
+            code = clean_text(data.decode(errors="replace")).rstrip()
+            return DownloadedFile(name, size, code=code)
         try:
             path = str(await asyncio.to_thread(self._save, name, data))
         except OSError:
@@ -217,23 +216,22 @@ def read_attachments(text: str) -> list[tuple[str, bytes]]:
 
     Raise Unreadable if a file cannot be read or does not exist, or TooLarge above MAX_UPLOAD_BYTES.
     """
-    found = []
+    attachments = []
     for word in _WORD.findall(text):
         name = word.strip('"')
         if not Path(name).expanduser().is_file():
             name = name.rstrip(".,;:!?)")
         path = Path(name).expanduser()
         if path.is_file() or _PATH.match(name) or _SUFFIX.search(name):
-            found.append((path.name, _read_upload(path, name)))
-    return found
+            attachments.append((path.name, _read_upload(path, name)))
+    return attachments
 
 
 def _read_upload(path: Path, name: str) -> bytes:
     try:
         if path.stat().st_size > MAX_UPLOAD_BYTES:
-            raise TooLarge(
-                size=format_size(path.stat().st_size), limit=format_size(MAX_UPLOAD_BYTES)
-            )
+            size = format_size(path.stat().st_size)
+            raise TooLarge(size=size, limit=format_size(MAX_UPLOAD_BYTES))
         if not (path.is_file() or path.is_dir()):  # a pipe or a device may never end
             raise OSError(errno.EINVAL, "Not a regular file")
         return path.read_bytes()
@@ -283,19 +281,16 @@ def headers_for(*, is_terminal: bool, is_typed: bool) -> dict[str, str]:
 
 
 async def turn_stream(
-    http: HttpClient,
-    asked: Mapping[str, str],
-    files: Sequence[FormFile],
-    headers: Mapping[str, str],
+    http: HttpClient, body: Mapping[str, str], files: Sequence[FormFile], headers: Mapping[str, str]
 ) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
     """Send a message and yield the events of its turn with their data, up to `done` or `error`.
 
     Raise HttpError, also if the stream ends before the turn.
     """
     accepts = {**headers, "Accept": "text/event-stream"}
-    sent: dict[str, Any] = {"form": asked, "files": files} if files else {"body": asked}
+    content: dict[str, Any] = {"form": body, "files": files} if files else {"body": body}
     async with http.stream_lines(
-        "POST", f"{SOCKET_ORIGIN}/chat", headers=accepts, silence=STREAM_TIMEOUT_SECONDS, **sent
+        "POST", f"{SOCKET_ORIGIN}/chat", headers=accepts, silence=STREAM_TIMEOUT_SECONDS, **content
     ) as lines:
         name = ""
         async for line in lines:
@@ -356,14 +351,10 @@ class TerminalChat:
         """Return the source of lines. At a terminal it has editing, history and completion."""
         if not (self._screen.live and stdin.isatty()):
             return PipeInput(stdin)
-        from adapters.terminal.screen import LineEditor
-
         messages = await self._read_list("/conversations/main", "messages")
         past = [one["text"] for one in messages if one["role"] == "user"]
         if not past:
-            self._suggestions = [
-                clean_text(one) for one in await self._read_list("/welcome", "tries")
-            ]
+            self._suggestions = await self._read_list("/welcome", "tries")
         commands = await self._read_list("/quick-commands", "commands")
         return LineEditor(past, [one["slug"] for one in commands])
 
@@ -377,9 +368,8 @@ class TerminalChat:
     async def talk(self, source: LineSource) -> None:
         """Send each line until the input ends. Raise Quit or Unreachable."""
         if self._screen.live:
-            self._screen.write_line(
-                say("Press Ctrl-C to stop an answer. Type exit or press Ctrl-D to quit.")
-            )
+            keys = say("Press Ctrl-C to stop an answer. Type exit or press Ctrl-D to quit.")
+            self._screen.write_line(keys)
             if self._suggestions:
                 self._screen.write_line(say("Try one of these"))
             for message in self._suggestions:
@@ -480,9 +470,8 @@ class TerminalChat:
     async def _stop(self, turn: str) -> None:
         self._update_progress(say("Stopping…"))
         with suppress(HttpError):
-            await self._http.post_json(
-                f"{SOCKET_ORIGIN}/turns/{turn}/stop", {}, headers=self._headers
-            )
+            url = f"{SOCKET_ORIGIN}/turns/{turn}/stop"
+            await self._http.post_json(url, {}, headers=self._headers)
 
 
 @contextmanager
@@ -517,9 +506,9 @@ async def _read_message(source: LineSource) -> str | None:
     return "\n".join(lines)
 
 
-def _error_words(refused: HttpAnswer) -> str:
+def _error_words(answer: HttpAnswer) -> str:
     """Return the sentence of an error body, which the server has worded for the reader."""
     try:
-        return str(refused.json["error"]["message"])
+        return str(answer.json["error"]["message"])
     except (TypeError, KeyError):
-        return f"HTTP {refused.status}"
+        return f"HTTP {answer.status}"

@@ -22,7 +22,10 @@ from prompt_toolkit.history import InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.shortcuts import CompleteStyle
 from prompt_toolkit.utils import get_cwidth
-from rich.cells import cell_len
+from rich.cells import cell_len, split_graphemes
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.table import Table
+from rich.text import Text
 
 from core.base.i18n import LANGUAGE, format_moment, say
 from core.base.markdown import (
@@ -38,8 +41,6 @@ from core.commands.grammar import COMMAND_NAMES, TRANSLATED
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
-    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
-    from rich.table import Table
 
 HISTORY_SIZE = 200
 """Number of earlier messages that the arrow keys bring back. They are read from Ponte and not
@@ -102,14 +103,14 @@ class CommandCompleter(Completer):
     ) -> Iterable[Completion]:
         """Yield the completions of the text before the cursor."""
         text = document.text_before_cursor
-        if found := _FILE.search(text):
-            yield from self._paths.get_completions(Document(found["path"]), complete_event)
+        if match := _FILE.search(text):
+            yield from self._paths.get_completions(Document(match["path"]), complete_event)
             return
         head, space, rest = text.lstrip("/!").partition(" ")
-        known = self._slugs if space and head == "quick-command" else () if space else self._names
+        names = self._slugs if space and head == "quick-command" else () if space else self._names
         typed = rest if space else head
         yield from (
-            Completion(name, -len(typed)) for name in known if name.startswith(typed.lower())
+            Completion(name, -len(typed)) for name in names if name.startswith(typed.lower())
         )
 
 
@@ -213,8 +214,8 @@ class Screen:
 
     def _render_block(self, text: str, last: bool = False) -> None:
         """Render the part of `text` that is not rendered yet and will not change any more."""
-        wanted = render_markdown(text[self._rendered :]) + ("\n" if last else "\n\n")
-        self._replace_preview(wanted)
+        rendered_block = render_markdown(text[self._rendered :]) + ("\n" if last else "\n\n")
+        self._replace_preview(rendered_block)
         self._shown, self._rendered, self._preview = text, len(text), ""
 
     def _replace_preview(self, text: str) -> None:
@@ -275,8 +276,8 @@ class Screen:
         if (table := tabulate(rows)) is None:
             for row in rows:
                 self._card_line(4, to_one_line(": ".join(filter(None, [row.name, row.text]))))
-        elif self.live and (drawn := draw_card_table(table, shutil.get_terminal_size().columns)):
-            for line in drawn:
+        elif self.live and (lines := draw_card_table(table, shutil.get_terminal_size().columns)):
+            for line in lines:
                 self.write_line(self._without_links(line))
         else:
             for line in _table_lines(table):
@@ -332,8 +333,6 @@ def split_rows(text: str, columns: int) -> list[str]:
     Terminals draw an emoji that is joined from several, or a flag, as one character or as its
     parts. No row is wider than the screen either way.
     """
-    from rich.cells import split_graphemes
-
     rows = []
     for line in text.split("\n"):
         start = at = width = 0
@@ -350,9 +349,6 @@ def split_rows(text: str, columns: int) -> list[str]:
 
 def wrap_text(text: str, columns: int) -> list[str]:
     """Return the text in lines of at most `columns` columns, broken between words."""
-    from rich.console import Console
-    from rich.text import Text
-
     console = Console(file=io.StringIO(), width=max(columns, MIN_COLUMN_COLUMNS))
     return [line.plain.rstrip() for line in Text(text).wrap(console, console.width)]
 
@@ -360,16 +356,13 @@ def wrap_text(text: str, columns: int) -> list[str]:
 def draw_card_table(table: CardTable, columns: int) -> list[str]:
     """Return the lines of a table of a card, indented. Cells are wrapped to fit `columns`. If that
     is too narrow for columns, each row becomes lines of its own."""
-    from rich.table import Table
-    from rich.text import Text
-
-    drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    rich_table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in table.header:
-        drawn.add_column(Text(to_one_line(name)), header_style="")
+        rich_table.add_column(Text(to_one_line(name)), header_style="")
     for name, cells in table.rows:
         values = [to_one_line(cell.value) if cell else "" for cell in cells]
-        drawn.add_row(Text(to_one_line(name)), *map(Text, values))
-    lines = _draw(FittingTable(drawn), columns - 4).split("\n")
+        rich_table.add_row(Text(to_one_line(name)), *map(Text, values))
+    lines = _draw(FittingTable(rich_table), columns - 4).split("\n")
     return [f"    {_STYLE.sub('', line)}".rstrip() for line in lines]
 
 
@@ -382,8 +375,6 @@ class FittingTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the table, or its cells with their headings."""
-        from rich.text import Text
-
         table = self._table
         for column in table.columns:
             column.overflow = "fold"  # a long word continues in the next line
@@ -423,7 +414,6 @@ def render_markdown(text: str) -> str:
     if is_too_complex(text) or _DEEP.search(text):
         return text.strip("\n")
     from rich.markdown import Markdown, TableElement
-    from rich.table import Table
 
     columns = shutil.get_terminal_size().columns
 
@@ -438,10 +428,10 @@ def render_markdown(text: str) -> str:
     class WideMarkdown(Markdown):
         elements: ClassVar = {**Markdown.elements, "table_open": WideTable}
 
-    drawn = WideMarkdown(text, hyperlinks=False)
+    document = WideMarkdown(text, hyperlinks=False)
     # rich's own parser would drop HTML
-    drawn.parsed = list(_simplify(_markdown().parse(text)))
-    return _draw(drawn, min(columns, MAX_MARKDOWN_COLUMNS))
+    document.parsed = list(_simplify(_markdown().parse(text)))
+    return _draw(document, min(columns, MAX_MARKDOWN_COLUMNS))
 
 
 @functools.cache
@@ -472,11 +462,9 @@ def _simplify(tokens: Iterable[Token]) -> Iterable[Token]:
     return tokens
 
 
-def _draw(drawn: RenderableType, columns: int) -> str:
+def _draw(renderable: RenderableType, columns: int) -> str:
     """Return what rich draws in that width, without empty lines around it."""
-    from rich.console import Console
-
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, color_system="standard", width=max(columns, 1))
-    console.print(drawn, crop=False)
+    console.print(renderable, crop=False)
     return "\n".join(line.rstrip() for line in out.getvalue().split("\n")).strip("\n")

@@ -68,11 +68,9 @@ class WebSettings(SettingsPart):
             raise ValueError(wrong)
         if info.data.get("ponte_web") != "on" or value is not None:
             return value
-        why = (
-            ""
-            if is_loopback(host)
-            else f"PONTE_WEB_HOST={host} accepts connections from other machines"
-        )
+        why = ""
+        if not is_loopback(host):
+            why = f"PONTE_WEB_HOST={host} accepts connections from other machines"
         if url and not is_loopback(urlsplit(url).hostname or ""):
             why = f"PONTE_WEB_URL={url} opens the page to others"
         if why:
@@ -141,17 +139,16 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         return page, add_token(page, plain_value(own.ponte_web_token) or home.kept_web_token())
 
     def secrets(self, own: WebSettings, home: HomeFolder) -> Mapping[str, str]:
-        made = own.ponte_web == "on" and own.ponte_web_token is None
-        return {"ponte_web_token": home.web_token()} if made else {}
+        is_generated = own.ponte_web == "on" and own.ponte_web_token is None
+        return {"ponte_web_token": home.web_token()} if is_generated else {}
 
     async def check(self, deps: IntegrationDependencies[WebSettings]) -> Sequence[Health]:
         """Return whether the port is free. Raise OSError if the address is not one of this
         machine."""
         own = deps.own
         host, port = own.ponte_web_host, own.ponte_web_port
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM
-        )[0]
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, address = addresses[0]
         words = say("{address} is free", address=own.page_url())
         with socket.socket(family, kind, protocol) as trial:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -202,7 +199,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
     def _reach_finding(self, own: WebSettings) -> SafetyFinding:
         public = urlsplit(own.ponte_web_url or "")
         here = is_loopback(own.ponte_web_host)
-        known = not public.hostname or is_loopback(public.hostname)
+        is_local_url = not public.hostname or is_loopback(public.hostname)
         if public.scheme == "https":
             words = "the page is served over TLS at {url}"
             if not here:
@@ -211,7 +208,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
                     "port {port}"
                 )
             return SafetyFinding("page", say(words, url=own.ponte_web_url, port=own.ponte_web_port))
-        if here and known:
+        if here and is_local_url:
             words = "only this machine can open the page, and it asks for a token"
             return SafetyFinding("page", say(words))
         what = say("PONTE_WEB_URL does not start with https")

@@ -23,9 +23,9 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from adapters.web import http_io
 from adapters.web.errors import BadRequest, StaleForm, UnknownPath, status_of
-from adapters.web.http_io import HTML_SECURITY_POLICY, RequestBody, limit_body, visitor_of
-from adapters.web.routing import RouteGroup, endpoint
+from adapters.web.http_io import RequestBody, RouteGroup, endpoint, visitor_of
 from adapters.web.sign_in import Visitor, Visitors
 from core.base.errors import BadInput, SettingsError
 from core.base.i18n import (
@@ -176,7 +176,7 @@ class AdminView:
         # With `no-referrer`, browsers send the forms of this page with `Origin: null` (Fetch
         # standard, "append a request `Origin` header"), which is refused as another site's.
         headers = {
-            "Content-Security-Policy": HTML_SECURITY_POLICY,
+            "Content-Security-Policy": http_io.HTML_SECURITY_POLICY,
             "Referrer-Policy": "same-origin",
         }
         return HTMLResponse(page, status, headers=headers)
@@ -211,10 +211,10 @@ class AdminView:
         if words == "schedules run":
             arguments["once"] = form.get("once", "")
         actor = self._visitor.person
-        done = await self._operator.describe(words, arguments, actor)
+        result = await self._operator.describe(words, arguments, actor)
         if words in ("people add", "people renew"):
-            return _link_notice(name, done)
-        return _notice("good", *done["lines"])
+            return _link_notice(name, result)
+        return _notice("good", *result["lines"])
 
     async def _run(self, operation: str, **arguments: Any) -> Any:
         return await self._operator.run(operation, arguments, self._visitor.person)
@@ -272,11 +272,11 @@ class AdminView:
         ])  # fmt: skip
 
     async def _checks(self) -> str:
-        found = await self._run("doctor")
+        findings = await self._run("doctor")
         order = {"failing": 0, "note": 1, "on": 2, "off": 3}
         rows = [
             (_state(one["state"], CHECK_WORDS), one["part"], _rich(one["words"]))
-            for one in sorted(found, key=lambda one: order[one["state"]])
+            for one in sorted(findings, key=lambda one: order[one["state"]])
         ]
         heads = (say("state"), say("part"), say("details"))
         return _section(say("Checks"), _table(heads, rows), _hint("ponte doctor"))
@@ -333,8 +333,10 @@ class AdminView:
     async def _people(self) -> str:
         rows, tokens = [], await self._run("people tokens")
         for one in await self._run("people list"):
-            name, seen = str(one["name"]), str(one["seen"] or "")
-            visited = format_date(datetime.fromisoformat(seen)) if seen else say("never")
+            name, last_visit = str(one["name"]), str(one["seen"] or "")
+            visited = (
+                format_date(datetime.fromisoformat(last_visit)) if last_visit else say("never")
+            )
             count = sum(token["person"] == name for token in tokens)
             cells = [name, self._moment(one["added"]), visited, format_number(count)]
             if self._is_owner:
@@ -344,9 +346,8 @@ class AdminView:
             rows.append(cells)
         heads = [say("name"), say("added"), say("last visit"), say("API tokens")]
         heads += [say("actions")] if self._is_owner else []
-        table = _table(
-            heads, rows, numbers={3}, empty=say("Nobody was added yet besides the owner.")
-        )
+        nobody = say("Nobody was added yet besides the owner.")
+        table = _table(heads, rows, numbers={3}, empty=nobody)
         api_tokens = self._api_tokens(tokens)
         if not self._is_owner:
             return _section(say("People"), table, _hint("ponte people list")) + api_tokens
@@ -368,10 +369,10 @@ class AdminView:
         rows = []
         for one in tokens:
             name, id = to_one_line(str(one["name"])) or "–", str(one["id"])
-            seen, expires = str(one["seen"] or ""), float(one["expires"])
+            last_use, expires = str(one["seen"] or ""), float(one["expires"])
             cells = [
                 str(one["person"]), name, id, self._moment(one["added"]),
-                format_date(datetime.fromisoformat(seen)) if seen else say("never"),
+                format_date(datetime.fromisoformat(last_use)) if last_use else say("never"),
                 self._moment(expires) if expires else say("never"),
             ]  # fmt: skip
             if self._is_owner:
@@ -390,9 +391,9 @@ class AdminView:
         from core.schedules.schedule import ScheduleDraft, ScheduleRule
         from core.schedules.words import REASON_SENTENCES, STATE_SENTENCES, describe_rule
 
-        found = await self._run("schedules list")
-        names, rows = await self._names([one["owner"] for one in found]), []
-        for one in found:
+        schedules = await self._run("schedules list")
+        names, rows = await self._names([one["owner"] for one in schedules]), []
+        for one in schedules:
             rule = ScheduleRule(one["cron"], one["run_at"])
             draft = ScheduleDraft(one["kind"], one["text"], rule, one["time_zone"])
             state, reason = say(STATE_SENTENCES[one["state"]]), REASON_SENTENCES.get(one["reason"])
@@ -467,23 +468,22 @@ class AdminView:
         )
 
     async def _audit(self) -> str:
-        asked = {
+        filters = {
             key: str(self._query.get(key, "")).strip()[:100]
             for key in ("since", "until", "person", "event", "after")
         }
-        if not (asked["since"] or asked["until"]):
+        if not (filters["since"] or filters["until"]):
             first = datetime.now(self._zone).date() - timedelta(days=DEFAULT_AUDIT_DAYS - 1)
-            asked["since"] = first.isoformat()
+            filters["since"] = first.isoformat()
         problem = ""
         try:
-            page = await self._run("audit", **asked)
+            page = await self._run("audit", **filters)
         except BadInput as error:
             problem = _notice("bad", error.words())
             page = {"lines": [], "next": ""}
         lines = page["lines"]
-        names = await self._names(
-            [str(line[fact]) for line in lines for fact in PERSON_FACTS if line.get(fact)]
-        )
+        keys = [str(line[fact]) for line in lines for fact in PERSON_FACTS if line.get(fact)]
+        names = await self._names(keys)
         rows = []
         for line in lines:
             facts = [
@@ -494,19 +494,19 @@ class AdminView:
             rows.append((format_moment(at, None, "medium"), str(line["event"]), "  ".join(facts)))
         form = (
             '<form class="filter" method="get" action="/admin/audit">'
-            + _field("since", say("First day"), asked["since"], "date")
-            + _field("until", say("Last day"), asked["until"], "date")
-            + _field("person", say("Person, for example slack:U1"), asked["person"])
-            + _field("event", say("Event, for example change-approved"), asked["event"])
+            + _field("since", say("First day"), filters["since"], "date")
+            + _field("until", say("Last day"), filters["until"], "date")
+            + _field("person", say("Person, for example slack:U1"), filters["person"])
+            + _field("event", say("Event, for example change-approved"), filters["event"])
             + f"<button>{escape(say('Show'))}</button></form>"
         )
         more = ""
         if page.get("next"):
-            query = urlencode({**asked, "after": page["next"]})
+            query = urlencode({**filters, "after": page["next"]})
             more = f'<p><a href="/admin/audit?{escape(query)}">{escape(say("Next page"))}</a></p>'
         heads = (say("time"), say("event"), say("details"))
         table = _table(heads, rows, empty=say("No entries."))
-        command = f"ponte audit --since {asked['since']}" if asked["since"] else "ponte audit"
+        command = f"ponte audit --since {filters['since']}" if filters["since"] else "ponte audit"
         return problem + form + _section(say("Audit log"), table + more, _hint(command))
 
     async def _config(self) -> str:
@@ -550,13 +550,14 @@ class AdminView:
 
     async def _run_form(self, name: str, form: Mapping[str, str]) -> str:
         """Run an operation of the last tab, and return its result as the shell prints it."""
-        found = [one for one in self._forms() if one["name"] == name]
-        if not found:
+        operations = [one for one in self._forms() if one["name"] == name]
+        if not operations:
             raise UnknownPath
-        sent = {each["name"]: form.get(f"argument-{each['name']}") for each in found[0]["fields"]}
-        arguments = {key: value for key, value in sent.items() if value}
-        done = await self._operator.describe(name, arguments, self._visitor.person)
-        lines = "\n".join([*done["notes"], *done["lines"]])
+        fields = [each["name"] for each in operations[0]["fields"]]
+        values = {field: form.get(f"argument-{field}") for field in fields}
+        arguments = {key: value for key, value in values.items() if value}
+        result = await self._operator.describe(name, arguments, self._visitor.person)
+        lines = "\n".join([*result["notes"], *result["lines"]])
         return f'<pre class="notice good" role="status">{escape(lines)}</pre>'
 
     def _forms(self) -> Sequence[Json]:
@@ -566,11 +567,11 @@ class AdminView:
     async def _names(self, keys: Iterable[str]) -> Callable[[object], str]:
         """Return a function that says what to call a person with one of these keys: their name and
         key, or the key alone."""
-        wanted = sorted({key for key in keys if key})
-        known = await self._run("names", keys=wanted) if wanted else {}
+        sorted_keys = sorted({key for key in keys if key})
+        names = await self._run("names", keys=sorted_keys) if sorted_keys else {}
 
         def describe(key: object) -> str:
-            name = known.get(str(key), "")
+            name = names.get(str(key), "")
             return f"{to_one_line(name)} ({key})" if name and name != key else str(key)
 
         return describe
@@ -581,7 +582,7 @@ class AdminView:
 
 async def _read_form(request: Request) -> dict[str, str]:
     """Return the fields of a form. Raise TooLarge, BadRequest. Other bodies have no fields."""
-    body = await limit_body(request, MAX_FORM_BYTES).body()
+    body = await http_io.limit_body(request, MAX_FORM_BYTES).body()
     try:
         fields = parse_qs(body.decode(errors="replace"), max_num_fields=20)
     except ValueError:
@@ -604,12 +605,12 @@ def _notice(kind: str, *lines: str) -> str:
     return f'<p class="notice {kind}" role="status">{words}</p>'
 
 
-def _link_notice(name: str, done: Json) -> str:
+def _link_notice(name: str, result: Json) -> str:
     field = (
         f'<label>{escape(say("Link for {name}", name=name))}<input class="link" readonly'
-        f' value="{escape(done["lines"][0])}"></label>'
+        f' value="{escape(result["lines"][0])}"></label>'
     )
-    lines = "<br>".join(map(_rich, done["notes"]))
+    lines = "<br>".join(map(_rich, result["notes"]))
     return f'<div class="notice good" role="status"><p>{lines}</p>{field}</div>'
 
 

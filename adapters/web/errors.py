@@ -389,9 +389,8 @@ is."""
 
 def openai_error(code: str, words: str, status: int, param: str | None = None) -> dict[str, object]:
     """Return an error object as the clients of OpenAI's API expect it."""
-    kind = OPENAI_ERROR_TYPES.get(
-        status, "invalid_request_error" if status < 500 else "server_error"
-    )
+    default = "invalid_request_error" if status < 500 else "server_error"
+    kind = OPENAI_ERROR_TYPES.get(status, default)
     return {"message": words, "type": kind, "param": param, "code": code}
 
 

@@ -1,4 +1,8 @@
-"""Reads requests and writes responses for every route.
+"""Declares routes, reads their requests and writes their responses.
+
+Each route is declared once, on its handler. The application's routes, `GET /openapi.json` and the
+table in docs/reference/http.md are made from the declaration, the handler's docstring and its
+annotations.
 
 Bodies are read within limits and become a Message, errors become JSON, streams become event
 streams. `Guard` authenticates every request first.
@@ -7,46 +11,46 @@ streams. `Guard` authenticates every request first.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, TypeVar
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, TypeVar, get_type_hints
 
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import MutableHeaders, UploadFile
 from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.types import Message as Event
 
-from adapters.web.errors import (
-    BadRequest,
-    TooManyRequests,
-    TooManyTries,
-    Unauthorized,
-    WrongMediaType,
-    error_body,
-    error_page,
-    openai_error,
-    status_of,
-)
-from adapters.web.sign_in import (
-    COMPATIBLE_PREFIX,
-    WRONG_TOKEN_WINDOW_SECONDS,
-    Visit,
-    Visitor,
-    Visitors,
-)
-from core.base.errors import PonteError, TooLarge
+from adapters.web import errors, sign_in
+from adapters.web.errors import BadRequest
+from adapters.web.hub import Hub
+from adapters.web.sign_in import Visit, Visitor, Visitors
+from core.base.errors import NotFound, PonteError, TooLarge
 from core.base.i18n import LANGUAGE, READER_IS_OWNER, nearest_locale
 from core.base.i18n import format_size as size_of
 from core.base.text import check_json, clean_text, parse_json, safe_file_name
+from core.chat.people import Conversations
 from core.domain.messages import (
+    PERSON,
+    PROGRAM,
+    Answer,
+    Attachment,
+    Message,
     Person,
+    ReplyTo,
+    turn_id,
 )
+from core.domain.records import HistoryEntry, Receipt
 from core.people.rules import OWNER_ID
 
 MAX_TEXT_BYTES = 2_000_000
@@ -99,8 +103,165 @@ _TYPE = re.compile(r"[a-z0-9.+-]{1,60}/[a-z0-9.+-]{1,60}")
 _LOCALE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,3}")
 _log = structlog.get_logger("web")
 M = TypeVar("M", bound=BaseModel)
+Handler = Callable[..., Awaitable[Any]]
+H = TypeVar("H", bound=Handler)
 ConversationId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 EventKey = Annotated[str, Field(pattern=r"^[!-~]{1,200}$")]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """The declaration of a route.
+
+    The handler's annotations say the rest: its parameter `body` is the JSON that it reads, and what
+    it returns is the JSON of the answer, unless it is a Response.
+    """
+
+    method: str
+    path: str
+    status: int = 200
+    """The HTTP status of a success."""
+    refuses: Sequence[int] = ()
+    """HTTP statuses of refusals besides those that any request may get."""
+    query: Mapping[str, str] = field(default_factory=dict)
+    """The meanings of the parameters in the query."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """The meanings of the request's headers."""
+    media: Sequence[str] = ()
+    """Media types of the answer besides JSON."""
+    reads: type[BaseModel] | None = None
+    """The body, if the handler reads it from the request itself."""
+    has_files: bool = False
+    """True if the body may be a form with files."""
+    is_static: bool = False
+    """True if the answer has nothing of a person or a conversation. Only such answers are
+    compressed: the size of another one could reveal a secret next to a guess of it (BREACH)."""
+
+
+def endpoint(method: str, path: str, **more: Any) -> Callable[[H], H]:
+    """Return a decorator that declares a handler's route. `more` are fields of `Endpoint`."""
+
+    def declare(handler: H) -> H:
+        own = Endpoint(method, path, **more)
+        vars(handler)["endpoints"] = (own, *vars(handler).get("endpoints", ()))
+        return handler
+
+    return declare
+
+
+class DeclaredRoute(Route):
+    """A route of Starlette with its declaration and its handler."""
+
+    def __init__(self, declaration: Endpoint, handler: Handler) -> None:
+        self.declaration = declaration
+        self.handler = handler
+        self.body_model: type[BaseModel] | None = declaration.reads
+        reads_body = "body" in inspect.signature(handler).parameters
+        if reads_body:
+            self.body_model = get_type_hints(handler)["body"]
+
+        async def serve(request: Request) -> Response:
+            if reads_body and self.body_model:
+                answer = await handler(request, await read_json(request, self.body_model))
+            else:
+                answer = await handler(request)
+            if isinstance(answer, Response):
+                return answer
+            return JSONResponse(answer, declaration.status)
+
+        super().__init__(declaration.path, serve, methods=[declaration.method])
+        self.app = GZipMiddleware(self.app, compresslevel=6) if declaration.is_static else self.app
+
+
+class RouteGroup:
+    """Handlers of one subject, whose routes are declared with `endpoint`."""
+
+    @property
+    def routes(self) -> list[DeclaredRoute]:
+        """Return the routes in the order of their handlers."""
+        return [
+            DeclaredRoute(declaration, getattr(self, name))
+            for name, handler in vars(type(self)).items()
+            for declaration in getattr(handler, "endpoints", ())
+        ]
+
+
+@dataclass(frozen=True)
+class MessageRoutes(RouteGroup):
+    """A group whose handlers send messages. `hub` shows them to the tabs of their conversations."""
+
+    visitors: Visitors
+    conversations: Conversations
+    hub: Hub
+
+    def make_message(
+        self, request: Request, text: str, conversation: str, event_key: str | None = None, *,
+        time_zone: str = "", clicked: bool = False, replaces: str = "",
+    ) -> Message:  # fmt: skip
+        """Return the message of the authenticated person. Without the client's `event_key`, a
+        random one is made."""
+        visitor = visitor_of(request)
+        person = visitor.person
+        typed_default = "" if person.platform == "terminal" else "true"
+        is_typed = request.headers.get(TYPED_HEADER, typed_default) == "true"
+        preferences = request.headers.get("prefer", "").lower().split(",")
+        names = [each.partition(";")[0].strip() for each in preferences]
+        key = make_event_key(person, event_key or uuid.uuid4().hex)
+        address = self.visitors.address_of(person, conversation)
+        return Message(
+            event_key=key,
+            text=text,
+            author=person,
+            address=address,
+            reply_to=ReplyTo(address, person, source=key, turn=turn_id(key)),
+            locale=requested_locale(request.headers) or self.visitors.locale,
+            time_zone=time_zone,
+            sent_at=time.time(),
+            is_click=clicked,
+            replaced_turn=replaces,
+            origin=PERSON if is_typed and not visitor.is_program else PROGRAM,
+            is_answer_linkified=person.platform != "terminal" or NO_LINKS_PREFERENCE not in names,
+        )
+
+    async def find_accepted_turn(self, event_key: str) -> HistoryEntry | None:
+        """Return the turn of an event that was accepted before, or None."""
+        with suppress(NotFound):
+            return await self.conversations.journal.history_entry(turn_id(event_key))
+        return None
+
+    async def accept(self, message: Message) -> tuple[Receipt, Message]:
+        """Store the message and show it to every tab of its conversation.
+
+        If the event was accepted before, return its first message. Raise NotStored.
+        """
+        if not self.hub.is_accepting:
+            raise errors.ServerStopping
+        receipt = await self.conversations.inbox.accept(message)
+        self.hub.watch(message.address.conversation, receipt.seq, message)
+        await self.hub.notify_peers("asked", message.turn)
+        first = None if receipt.is_new else await self.find_accepted_turn(message.event_key)
+        return receipt, first.message if first else message
+
+    async def send_click(
+        self, request: Request, words: str, conversation: str, event_key: str | None = None
+    ) -> Answer:
+        """Send the words of a button as a message and return the answer."""
+        message = self.make_message(request, words, conversation, event_key, clicked=True)
+        receipt, _ = await self.accept(message)
+        return await self.conversations.inbox.wait_for_answer(receipt.seq)
+
+    async def store_uploads(
+        self, uploads: list[UploadedFile], message: Message
+    ) -> tuple[Attachment, ...]:
+        """Store the bytes of files before their message is accepted. Raise NotStored."""
+        key, author, conversation = message.event_key, message.author, message.address.conversation
+        files = [
+            await self.conversations.files.put(
+                key, one.name, one.type, one.data, author, conversation
+            )
+            for one in uploads
+        ]
+        return tuple(Attachment(file.name, file.type, file.size, file.id) for file in files)
 
 
 class RequestBody(BaseModel):
@@ -143,25 +304,25 @@ class UploadedFile:
 class EventStream(StreamingResponse):
     """A response of server-sent events.
 
-    When the stream has ended or the client has disconnected, `held` is closed, then `on_close` is
-    awaited. `on_close` may raise a PonteError, which is ignored: nobody is there to read it.
+    When the stream has ended or the client has disconnected, `resources` is closed, then `on_close`
+    is awaited. `on_close` may raise a PonteError, which is ignored: nobody is there to read it.
     """
 
     def __init__(
         self,
         events: AsyncIterator[bytes],
-        held: ExitStack,
+        resources: ExitStack,
         on_close: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         # nginx passes events on at once where it sees X-Accel-Buffering: no.
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         super().__init__(events, headers=headers, media_type=EVENT_STREAM_TYPE)
-        self._held = held
+        self._resources = resources
         self._on_close = on_close
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            with self._held:
+            with self._resources:
                 await super().__call__(scope, receive, send)
         finally:
             if self._on_close is not None:
@@ -207,14 +368,14 @@ def visitor_of(request: Request) -> Visitor:
     """Return who sends the request. Raise Unauthorized for a stranger on an open path."""
     visitor = request.scope["state"][VISITOR_KEY]
     if not isinstance(visitor, Visitor):
-        raise Unauthorized
+        raise errors.Unauthorized
     return visitor
 
 
 async def read_json(request: Request, form: type[M]) -> M:
     """Return the validated JSON body. Raise WrongMediaType, TooLarge, BadRequest."""
     if _media_type(request) != "application/json":
-        raise WrongMediaType
+        raise errors.WrongMediaType
     body = bytearray()
     limit = getattr(form, "max_bytes", MAX_JSON_BODY_BYTES)
     async for piece in limit_body(request, limit).stream():
@@ -239,9 +400,8 @@ async def read_chat_request(
         )
     except HTTPException as error:
         if "exceeded" in error.detail:
-            raise TooLarge(
-                size=size_of(2 * MAX_TEXT_BYTES), limit=size_of(MAX_TEXT_BYTES)
-            ) from None
+            size, limit = size_of(2 * MAX_TEXT_BYTES), size_of(MAX_TEXT_BYTES)
+            raise TooLarge(size=size, limit=limit) from None
         raise BadRequest(why="its form data is not valid") from None
     try:
         fields: dict[str, str] = {}
@@ -252,9 +412,8 @@ async def read_chat_request(
             elif name == "file":
                 uploads.append(await _read_upload(value))
             else:
-                raise BadRequest(
-                    why=f"a file must be sent as 'file', not {clean_text(name)[:40]!r}"
-                )
+                why = f"a file must be sent as 'file', not {clean_text(name)[:40]!r}"
+                raise BadRequest(why=why)
         yield validate(ChatRequest, fields), uploads
     finally:
         await form.close()
@@ -286,12 +445,6 @@ def read_idempotency_key(request: Request) -> str:
     return key
 
 
-def prefers(request: Request, preference: str) -> bool:
-    """Return whether the client states this preference (RFC 7240)."""
-    asked = request.headers.get("prefer", "").split(",")
-    return preference in [each.partition(";")[0].strip().lower() for each in asked]
-
-
 def requested_locale(headers: Mapping[str, str]) -> str:
     """Return the first language of Accept-Language, or ""."""
     first = headers.get("accept-language", "").split(",")[0].split(";")[0].strip()
@@ -301,21 +454,21 @@ def requested_locale(headers: Mapping[str, str]) -> str:
 def error_response(error: PonteError, visit: Visit) -> Response:
     """Return an error as JSON, or as a page to a browser that opens an address. Under
     COMPATIBLE_PREFIX it is JSON in the form of OpenAI's errors."""
-    status, accepted = status_of(error), visit.headers.get("accept", "")
+    status, accepted = errors.status_of(error), visit.headers.get("accept", "")
     headers = {"Vary": "Accept"} | ({"Retry-After": "2"} if status == 503 else {})
-    if isinstance(error, TooManyTries):
-        headers["Retry-After"] = str(round(WRONG_TOKEN_WINDOW_SECONDS))
-    if isinstance(error, TooManyRequests):
+    if isinstance(error, errors.TooManyTries):
+        headers["Retry-After"] = str(round(sign_in.WRONG_TOKEN_WINDOW_SECONDS))
+    if isinstance(error, errors.TooManyRequests):
         headers["Retry-After"] = "1"
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    body: Mapping[str, Any] = error_body(error)
-    if visit.path.startswith(COMPATIBLE_PREFIX):
+    body: Mapping[str, Any] = errors.error_body(error)
+    if visit.path.startswith(sign_in.COMPATIBLE_PREFIX):
         param = str(error.values.get("param") or "") or None
-        body = {"error": openai_error(error.code, error.words(), status, param)}
+        body = {"error": errors.openai_error(error.code, error.words(), status, param)}
     elif "text/html" in accepted and "application/json" not in accepted:
         headers["Content-Security-Policy"] = HTML_SECURITY_POLICY
-        return HTMLResponse(error_page(error), status, headers)
+        return HTMLResponse(errors.error_page(error), status, headers)
     return JSONResponse(body, status, headers)
 
 
@@ -381,13 +534,13 @@ def validate(form: type[M], data: Any) -> M:
         raise BadRequest(sentence, field=where, param=where) from None
 
 
-async def _read_upload(sent: UploadFile) -> UploadedFile:
-    size = sent.size or 0
+async def _read_upload(upload: UploadFile) -> UploadedFile:
+    size = upload.size or 0
     if size > MAX_FILE_BYTES:
         raise TooLarge(size=size_of(size), limit=size_of(MAX_FILE_BYTES))
-    kind = (sent.content_type or "").split(";")[0].strip().lower()
+    kind = (upload.content_type or "").split(";")[0].strip().lower()
     kind = kind if _TYPE.fullmatch(kind) else "application/octet-stream"
-    return UploadedFile(safe_file_name(sent.filename or "file"), kind, await sent.read())
+    return UploadedFile(safe_file_name(upload.filename or "file"), kind, await upload.read())
 
 
 def limit_body(request: Request, limit: int) -> Request:
@@ -395,14 +548,14 @@ def limit_body(request: Request, limit: int) -> Request:
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:18]) > limit:
         raise TooLarge(size=size_of(int(declared[:18])), limit=size_of(limit))
-    taken = 0
+    byte_count = 0
 
     async def receive() -> Event:
-        nonlocal taken
+        nonlocal byte_count
         event = await request.receive()
-        taken += len(event.get("body", b""))
-        if taken > limit:
-            raise TooLarge(size=size_of(taken), limit=size_of(limit))
+        byte_count += len(event.get("body", b""))
+        if byte_count > limit:
+            raise TooLarge(size=size_of(byte_count), limit=size_of(limit))
         return event
 
     return Request(request.scope, receive)

@@ -173,9 +173,8 @@ class Hub:
         if visitor.can_expire:
             self.recheck_visitors()  # they were let in before this stream was known
             if self._visitor_check is None or self._visitor_check.done():
-                self._visitor_check = asyncio.create_task(
-                    self._end_streams_of_departed(), name="who may follow"
-                )
+                check = self._end_streams_of_departed()
+                self._visitor_check = asyncio.create_task(check, name="who may follow")
         self._streams += 1
         try:
             yield follower
@@ -321,14 +320,13 @@ class Hub:
     def _drop_ended_turns(self, conversation: str, channel: LiveConversation) -> None:
         """Drop ended turns that all followers have seen, and the oldest above
         MAX_ENDED_TURNS_IN_MEMORY."""
-        seen = min(
-            (follower.seen_version for follower in channel.followers), default=channel.version
-        )
+        versions = (follower.seen_version for follower in channel.followers)
+        oldest_seen_version = min(versions, default=channel.version)
         ended = [key for key, live in channel.turns.items() if live.is_ended]
         surplus = len(ended) - MAX_ENDED_TURNS_IN_MEMORY
         for number, key in enumerate(ended):
             live = channel.turns[key]
-            if live.version <= seen:
+            if live.version <= oldest_seen_version:
                 del channel.turns[key]
             elif number < surplus:
                 channel.evicted = max(channel.evicted, live.version)

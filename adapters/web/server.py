@@ -23,22 +23,15 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from adapters.web import http_io
 from adapters.web.admin import AdminRoutes, OperatorRoutes
 from adapters.web.api.answers import Json, PartList, Readiness, StatusAnswer
 from adapters.web.api.chat import ChatRoutes
 from adapters.web.api.openai_api import OpenAiRoutes
 from adapters.web.errors import BadRequest, UnexpectedError, UnknownPath, WrongMethod
-from adapters.web.http_io import (
-    VISITOR_KEY,
-    Guard,
-    error_response,
-    limit_body,
-    read_visit,
-    visitor_of,
-)
+from adapters.web.http_io import DeclaredRoute, RouteGroup, endpoint, visitor_of
 from adapters.web.hub import HOOKS_PATH, HOOKS_PREFIX, Hub
 from adapters.web.page.routes import AccountRoutes, ConversationRoutes, PageRoutes, SessionRoutes
-from adapters.web.routing import DeclaredRoute, RouteGroup, endpoint
 from adapters.web.sign_in import Visitors
 from core.base.errors import PonteError, SettingsError, TooLarge
 from core.chat.approval_notices import PersonNoticeService
@@ -92,7 +85,7 @@ class HttpConnection(H11Protocol):
         super().__init__(*args, **more)
         self._phase: Literal["head", "body", "idle", "answer"] = "idle"
         self._since = 0.0
-        self._taken = 0
+        self._byte_count = 0
         self._deadline: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
 
@@ -104,7 +97,7 @@ class HttpConnection(H11Protocol):
         strangers = [
             one for one in self.connections
             if isinstance(one, HttpConnection) and not one._is_closing
-            and not (one.scope and one.scope["state"].get(VISITOR_KEY))
+            and not (one.scope and one.scope["state"].get(http_io.VISITOR_KEY))
         ]  # fmt: skip
         if len(strangers) > MAX_UNAUTHENTICATED_CONNECTIONS:
             waiting = [one for one in strangers if one._phase != "answer"]
@@ -113,7 +106,7 @@ class HttpConnection(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """Parse received bytes and restart the timers of the request."""
         super().data_received(data)
-        self._taken += len(data)
+        self._byte_count += len(data)
         self._update_phase()
 
     def on_response_complete(self) -> None:
@@ -164,7 +157,7 @@ class HttpConnection(H11Protocol):
     ) -> None:
         if phase == self._phase:
             return
-        self._phase, self._since, self._taken = phase, self.loop.time(), 0
+        self._phase, self._since, self._byte_count = phase, self.loop.time(), 0
         if self._deadline is not None:
             self._deadline.cancel()
         self._deadline = self.loop.call_later(seconds, self._on_deadline) if seconds else None
@@ -173,16 +166,12 @@ class HttpConnection(H11Protocol):
         """Close the connection, unless a body arrives fast enough or we ourselves have paused
         reading it."""
         if self._phase == "body":
-            left = (
-                self._since
-                + BODY_TIMEOUT_SECONDS
-                + self._taken / MIN_BODY_BYTES_PER_SECOND
-                - self.loop.time()
-            )
+            allowed_seconds = BODY_TIMEOUT_SECONDS + self._byte_count / MIN_BODY_BYTES_PER_SECOND
+            remaining_seconds = self._since + allowed_seconds - self.loop.time()
             if self.flow.read_paused:
-                left = BODY_TIMEOUT_SECONDS
-            if left > 0:
-                self._deadline = self.loop.call_later(left, self._on_deadline)
+                remaining_seconds = BODY_TIMEOUT_SECONDS
+            if remaining_seconds > 0:
+                self._deadline = self.loop.call_later(remaining_seconds, self._on_deadline)
                 return
         unanswered = self._phase == "body" and not self.cycle.response_started
         if self._phase == "head" or unanswered:
@@ -303,7 +292,7 @@ class HealthRoutes(RouteGroup):
         failing = [part for part in parts if part.state == "failing"]
         ready = self.hub.is_accepting and not failing
         body: Readiness = {"status": "ready" if ready else "not ready"}
-        visitor = await self.visitors.auth.identify(read_visit(request.scope))
+        visitor = await self.visitors.auth.identify(http_io.read_visit(request.scope))
         if visitor and await self.visitors.is_operator(visitor.person):
             body["reasons"] = [{"name": part.name, "words": part.words} for part in failing]
             if not self.hub.is_accepting:
@@ -314,9 +303,8 @@ class HealthRoutes(RouteGroup):
     async def metrics(self, request: Request) -> Response:
         """Return all metrics in Prometheus' text format, for the owner and admins."""
         await self.visitors.check_is_operator(visitor_of(request).person)
-        return PlainTextResponse(
-            await self.board.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8"
-        )
+        media_type = "text/plain; version=0.0.4; charset=utf-8"
+        return PlainTextResponse(await self.board.metrics(), media_type=media_type)
 
     @endpoint("GET", "/status")
     async def status(self, request: Request) -> PartList:
@@ -368,7 +356,7 @@ def make_application(
         },
     )
     app.router.redirect_slashes = False
-    guarded = Guard(app, hub.visitors)
+    guarded = http_io.Guard(app, hub.visitors)
     return PathRouter(hub, mounted, hooks, guarded) if signed else guarded
 
 
@@ -399,7 +387,7 @@ async def serve_mounted(handler: HttpHandler, scope: Scope, receive: Receive, se
         if request.method != "POST":
             response = Response(status_code=405, headers={"allow": "POST"})
         else:
-            body = await limit_body(request, MOUNTED_BODY_LIMIT_BYTES).body()
+            body = await http_io.limit_body(request, MOUNTED_BODY_LIMIT_BYTES).body()
             status, headers, answer = await handler(dict(request.headers.items()), body)
             response = Response(answer, status, headers)
     except TooLarge:
@@ -450,7 +438,7 @@ def _refuse(request: Request, error: Exception) -> Response:
             refusal = BadRequest(why="it cannot be read")
         case _:
             refusal = UnexpectedError()
-    response = error_response(refusal, read_visit(request.scope))
+    response = http_io.error_response(refusal, http_io.read_visit(request.scope))
     # A client reads our answer only when its body was read, so a small rest is read and discarded;
     # uvicorn would read an endless body without a limit.
     length = request.headers.get("content-length", "")

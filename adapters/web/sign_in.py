@@ -21,16 +21,8 @@ from datetime import UTC, datetime
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
-from adapters.web.errors import (
-    AccessRemoved,
-    ForeignHost,
-    ForeignOrigin,
-    LinkRenewed,
-    SessionEnded,
-    TooManyTries,
-    Unauthorized,
-    WrongToken,
-)
+from adapters.web import errors
+from adapters.web.errors import Unauthorized
 from core.base.errors import NotStored, Refusal
 from core.domain.messages import Address, Person
 from core.domain.records import Action, EndedToken, PageAccount
@@ -141,13 +133,13 @@ class TokenLogin:
         if session and not await self._is_ended(session.visitor):
             await self._record_visit(session.visitor, session.accounts)
             return session.visitor
-        scheme, _, offered = headers.get("authorization", "").partition(" ")
+        scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             cookie = self._read_cookie(headers)
             raise await self._why_ended(*cookie) if cookie else Unauthorized()
-        return await self.check_token(offered.strip(), address)
+        return await self.find_token_visitor(token.strip(), address)
 
-    async def check_token(self, offered: str, address: str) -> Visitor:
+    async def find_token_visitor(self, token: str, address: str) -> Visitor:
         """Return the person whose token that is.
 
         Raise WrongToken; Unauthorized for an expired API token; LinkRenewed and AccessRemoved for a
@@ -156,69 +148,70 @@ class TokenLogin:
         """
         source, unread = _guess_source(address), None
         accounts: Sequence[PageAccount] = ()
-        has_api_form = has_generated_form(offered.removeprefix(API_TOKEN_PREFIX))
-        is_api_token = offered.startswith(API_TOKEN_PREFIX) and has_api_form
-        if is_api_token and (program := await self._find_program(offered)):
+        has_api_form = has_generated_form(token.removeprefix(API_TOKEN_PREFIX))
+        is_api_token = token.startswith(API_TOKEN_PREFIX) and has_api_form
+        if is_api_token and (program := await self._find_program(token)):
             return program
-        if has_generated_form(offered):
+        if has_generated_form(token):
             try:
                 accounts = await self._people.list_all()
             except NotStored as error:  # its owner still comes in, to see what is wrong
                 unread = error
-            if visitor := self._find_generated(offered, accounts):
+            if visitor := self._find_generated(token, accounts):
                 await self._record_visit(visitor, accounts)
                 return visitor
-            if refusal := await self._find_ended(offered):
+            if refusal := await self._find_ended(token):
                 raise refusal
         # Nothing waits from here on: many guesses at once are each counted before the next.
         self._check_tries(source)
-        if not hmac.compare_digest(_bytes(offered), self._token):
+        if not hmac.compare_digest(_bytes(token), self._token):
             self._tries.append((self._clock(), source))
-            raise unread or WrongToken()
+            raise unread or errors.WrongToken()
         return self._owner
 
     @property
     def _owner(self) -> Visitor:
         return owner_visitor(WEB_PLATFORM, self._owner_name)
 
-    async def _find_ended(self, offered: str) -> Refusal | None:
+    async def _find_ended(self, token: str) -> Refusal | None:
         """Return why this token let somebody in before and does not now, None if it never did."""
         with suppress(NotStored):
-            token = await self._people.find_ended_token(hash_token(offered))
-            return _ended_refusal(token) if token else None
+            ended_token = await self._people.find_ended_token(hash_token(token))
+            return _ended_refusal(ended_token) if ended_token else None
         return None
 
-    def _find_generated(self, offered: str, accounts: Sequence[PageAccount]) -> Visitor | None:
+    def _find_generated(self, token: str, accounts: Sequence[PageAccount]) -> Visitor | None:
         visitor = None
-        if hmac.compare_digest(_bytes(offered), self._token) and self._is_generated:
+        if hmac.compare_digest(_bytes(token), self._token) and self._is_generated:
             visitor = self._owner
-        digest = hash_token(offered)
+        digest = hash_token(token)
         for account in accounts:
             if hmac.compare_digest(digest, account.token_hash):
                 visitor = self._visitor(account)
         return visitor
 
-    async def _find_program(self, offered: str) -> Visitor | None:
+    async def _find_program(self, token: str) -> Visitor | None:
         """Return the visitor of an API token. Raise Unauthorized, NotStored.
 
         The author of its messages is marked as a program, so that no part of Ponte lets it decide
         or administer (`core.people.policy`).
         """
-        digest = hash_token(offered)
-        token = await self._people.find_api_token(digest)
-        if token is None:
+        digest = hash_token(token)
+        api_token = await self._people.find_api_token(digest)
+        if api_token is None:
             return None
-        if token.is_expired(self._now()):
+        if api_token.is_expired(self._now()):
             raise Unauthorized(
                 "This API token has expired. Create a new one on the page or with `ponte people`."
             )
         today = f"{datetime.fromtimestamp(self._now(), UTC):%Y-%m-%d}"
-        if token.last_use < today:
+        if api_token.last_use < today:
             with suppress(NotStored):
-                await self._people.record_api_token_use(token.id, today)
-        _, _, id = token.person.partition(":")
+                await self._people.record_api_token_use(api_token.id, today)
+        _, _, id = api_token.person.partition(":")
         person = self._owner.person if id == OWNER_ID else Person(WEB_PLATFORM, id, name=id)
-        return Visitor(replace(person, is_bot=True, api_token=token.id), digest, is_program=True)
+        author = replace(person, is_bot=True, api_token=api_token.id)
+        return Visitor(author, digest, is_program=True)
 
     async def is_still_allowed(self, visitor: Visitor) -> bool:
         """Return whether the visitor's token and session are still valid. Raise NotStored."""
@@ -271,8 +264,8 @@ class TokenLogin:
                 for token in await self._people.list_ended_tokens(person.key):
                     key = self._sealing_key(Visitor(person, token.token_hash))
                     if hmac.compare_digest(_bytes(seal), _bytes(_seal(key, claim))):
-                        return SessionEnded(_ended_refusal(token).sentence)
-        return SessionEnded()
+                        return errors.SessionEnded(_ended_refusal(token).sentence)
+        return errors.SessionEnded()
 
     async def _read_session(self, headers: Mapping[str, str]) -> BrowserSession | None:
         """Return the session of the cookie if its seal is valid and it has not expired.
@@ -344,7 +337,7 @@ class TokenLogin:
             len(tries) >= MAX_WRONG_TOKENS
             or sum(one == source for _, one in tries) >= MAX_WRONG_TOKENS_OF_ADDRESS
         ):
-            raise TooManyTries
+            raise errors.TooManyTries
 
 
 class SocketAuthentication:
@@ -362,9 +355,7 @@ class SocketAuthentication:
         """Return the owner."""
         return owner_visitor(self.platform, self._owner_name)
 
-    async def identify(self, visit: Visit) -> Visitor:
-        """Return the owner."""
-        return owner_visitor(self.platform, self._owner_name)
+    identify = admit
 
     async def is_still_allowed(self, visitor: Visitor) -> bool:
         """Return True."""
@@ -437,7 +428,7 @@ class TokenAuthentication(TokenLogin):
 
         Raise WrongToken, TooManyTries, NotStored, and Unauthorized for an API token.
         """
-        visitor = await self.check_token(token, self._client_address(visit))
+        visitor = await self.find_token_visitor(token, self._client_address(visit))
         if visitor.is_program:
             raise Unauthorized(
                 "This is an API token. It works only in programs that use `/v1`. Sign in with "
@@ -456,7 +447,7 @@ class TokenAuthentication(TokenLogin):
         match = _HOST.fullmatch(host.lower())
         name = match[1].strip("[]") if match else ""
         if not name or not (is_loopback(name) or name in self._hosts):
-            raise ForeignHost(host=host[:100] or "?")
+            raise errors.ForeignHost(host=host[:100] or "?")
 
     def _check_origin(self, visit: Visit) -> None:
         """Raise ForeignOrigin for requests of other sites. `Sec-Fetch-Site` marks those that carry
@@ -464,14 +455,17 @@ class TokenAuthentication(TokenLogin):
         origin = visit.headers.get("origin", "").lower()
         host = visit.headers.get("host", "").lower()
         if origin and origin not in {f"http://{host}", f"https://{host}", self.origin}:
-            raise ForeignOrigin(origin=origin[:100])
+            raise errors.ForeignOrigin(origin=origin[:100])
         foreign = visit.headers.get("sec-fetch-site", "") in {"cross-site", "same-site"}
         walks_in = visit.headers.get("sec-fetch-mode", "") == "navigate" and visit.method == "GET"
         if foreign and not walks_in:  # a form of theirs navigates too, with a POST
-            raise ForeignOrigin(origin=origin[:100] or "?")
+            raise errors.ForeignOrigin(origin=origin[:100] or "?")
 
 
 Authentication = TokenAuthentication | SocketAuthentication
+"""A way to find out who sends a request. `cookie` is the name of the session cookie ("" without
+sessions), `secure` whether cookies are sent over https only, and `origin` the page's public origin,
+without a path ("" if it has none of its own)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -527,13 +521,8 @@ class Visitors:
         return place.startswith(f"{self.auth.platform}:") and own == self.address_person(person)
 
 
-"""A way to find out who sends a request. `cookie` is the name of the session cookie ("" without
-sessions), `secure` whether cookies are sent over https only, and `origin` the page's public origin,
-without a path ("" if it has none of its own)."""
-
-
 def _ended_refusal(token: EndedToken) -> Refusal:
-    return AccessRemoved() if token.was_removed else LinkRenewed()
+    return errors.AccessRemoved() if token.was_removed else errors.LinkRenewed()
 
 
 def _seal(key: bytes, claim: str) -> str:

@@ -30,7 +30,7 @@ async def test_three_processes_on_one_database_keep_to_one_tier(on_postgres: Sha
         assert sum(left) <= TIERS[method] // 3 + 3  # a place may come free meanwhile
     await limiters[0].hold("files.info", "", 60)
     assert await places(limiters[1], "files.info", 1) == 0
-    assert not await limiters[2].spare("files.info")
+    assert not await limiters[2].has_spare("files.info")
     assert await limiters[0].reserve("conversations.open", 16)
     assert not await limiters[1].claim("conversations.open")
 
@@ -112,10 +112,10 @@ async def test_a_full_line_is_not_asked_for_again(on_postgres: Shared) -> None:
     asked = pace.asked
     for _ in range(300):
         assert await places(limiter, "reactions.add", 1) == 0
-        assert not await limiter.spare("reactions.add")
+        assert not await limiter.has_spare("reactions.add")
         assert not await limiter.claim("reactions.add", "chat.update")
         assert not await limiter.reserve("reactions.add", 2)
     assert pace.asked == asked
     clock.now += 600
-    await limiter.spare("reactions.add")
+    await limiter.has_spare("reactions.add")
     assert pace.asked == asked + 1

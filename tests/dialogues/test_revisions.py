@@ -59,7 +59,7 @@ async def test_a_press_of_another_revision_does_nothing(bot_home: BotHome) -> No
 async def test_buttons_carry_the_revision() -> None:
     card = Card("abc234", "proposal", "Title", "Text", actions=("approve",), revision=2)
     assert '"value": "abc234.2"' in json.dumps(slack_render.card_blocks(card))
-    (button,) = discord_render.view([card]).children
+    (button,) = discord_render.build_buttons([card]).children
     assert isinstance(button, discord.ui.Button)
     found = discord_render.CARD_BUTTON_ID.fullmatch(button.custom_id or "")
     assert found

@@ -127,7 +127,7 @@ async def test_a_fault_of_our_own_code_is_told_and_counted(
         raise AttributeError("a bug")
 
     with monkeypatch.context() as patch:
-        patch.setattr("adapters.discord.intake.to_message", fail)
+        patch.setattr("adapters.discord.intake.events.to_message", fail)
         await ana.say("hello")
         await ana.wait_for_text(EVENT_FAILED)
     await ana.say("and now?")

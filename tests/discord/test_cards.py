@@ -11,7 +11,14 @@ import discord
 import pytest
 
 from adapters.discord.posts import Renderer
-from adapters.discord.render import CARD_BUTTON_ID, DISCORD_CARD_ROWS, embed, embeds, in_words, view
+from adapters.discord.render import (
+    CARD_BUTTON_ID,
+    DISCORD_CARD_ROWS,
+    build_buttons,
+    build_embed,
+    build_embeds,
+    describe_cards,
+)
 from core.base.errors import Undeliverable
 from core.changes.cards import describe_whole, is_short
 from core.chat.approval_notices import LABELS
@@ -117,7 +124,7 @@ async def test_a_card_shows_what_would_change(ponte: DiscordPonte, ana: DiscordP
 
 async def test_each_action_of_a_card_has_a_button_whose_click_is_read() -> None:
     for action in LABELS:
-        (button,) = view([replace(OPEN, id="abcde2", actions=(action,))]).children
+        (button,) = build_buttons([replace(OPEN, id="abcde2", actions=(action,))]).children
         assert isinstance(button, discord.ui.Button), action
         found = CARD_BUTTON_ID.fullmatch(button.custom_id or "")
         assert found, action
@@ -132,7 +139,7 @@ NAMED = tuple(
 
 
 def describe_rows(rows: tuple[dict[str, Any], ...]) -> str:
-    return str(embed(replace(OPEN, rows=rows)).description)
+    return str(build_embed(replace(OPEN, rows=rows)).description)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +166,7 @@ def test_rows_that_are_wide_for_a_phone_are_lines() -> None:
 
 def test_a_table_that_does_not_fit_into_the_embed_is_lines() -> None:
     """A table that is cut would leave its code block open."""
-    text = str(embed(replace(OPEN, rows=NAMED, text="x" * 430), 900).description)
+    text = str(build_embed(replace(OPEN, rows=NAMED, text="x" * 430), 900).description)
     assert "```" not in text
     assert "**No. 0**" in text
 
@@ -389,19 +396,19 @@ async def test_a_card_that_must_be_whole_is_whole_or_cannot_be_approved() -> Non
             replace(OTHER, id=f"abcde{number}", text=text, is_whole=True)
             for number in range(2, count + 2)
         ]
-        buttons = str([getattr(item, "custom_id", "") for item in view(cards).children])
-        for card, made in zip(cards, embeds(cards), strict=False):
+        buttons = str([getattr(item, "custom_id", "") for item in build_buttons(cards).children])
+        for card, made in zip(cards, build_embeds(cards), strict=False):
             words, is_whole = made.description or "", count < 3
             assert (f"approve:{card.id}" in buttons) == is_whole, count
             assert ("no room" in words) != is_whole, count
             assert "END" in words or not is_whole, count
-        assert "approve" not in " ".join(in_words(cards[5:]))
+        assert "approve" not in " ".join(describe_cards(cards[5:]))
     for length in (3_000, 4_090):
         card = replace(OTHER, id="abcde2", text="x" * length + "END", is_whole=True)
-        buttons = str([getattr(item, "custom_id", "") for item in view([card]).children])
-        assert ("approve:abcde2" in buttons) == ("END" in str(embeds([card])[0].description))
+        buttons = str([getattr(item, "custom_id", "") for item in build_buttons([card]).children])
+        assert ("approve:abcde2" in buttons) == ("END" in str(build_embeds([card])[0].description))
         assert ("approve:abcde2" in buttons) == (length == 3_000)
-        assert "approve" not in " ".join(in_words([card]))
+        assert "approve" not in " ".join(describe_cards([card]))
 
 
 @pytest.mark.parametrize(
@@ -416,9 +423,9 @@ def test_rows_are_whole_or_cannot_be_approved(
 ) -> None:
     row = card_row(None, {f"F{n}": f"{'v' * size}E{n}" for n in range(fields)})
     card = replace(OTHER, rows=(row,) * rows, is_whole=True)
-    words = embeds([card])[0].description or ""
+    words = build_embeds([card])[0].description or ""
     assert len(words) <= 4096
-    buttons = str([getattr(item, "custom_id", "") for item in view([card]).children])
+    buttons = str([getattr(item, "custom_id", "") for item in build_buttons([card]).children])
     is_whole = all(words.count(change["after"]) >= rows for change in row["changes"])
     assert (f"approve:{card.id}" in buttons) == can_approve
     assert can_approve <= is_whole
@@ -435,6 +442,6 @@ def test_cards_that_count_as_short_are_whole(count: int, letter: str) -> None:
         cards = [replace(card, id=f"abcde{n}") for n in range(2, 2 + count)]
         if not is_short([describe_whole(card) for card in cards]):
             break
-        buttons = str([getattr(item, "custom_id", "") for item in view(cards).children])
+        buttons = str([getattr(item, "custom_id", "") for item in build_buttons(cards).children])
         assert buttons.count("ponte:approve:") == count, length
     assert length > 1

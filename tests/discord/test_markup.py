@@ -11,17 +11,17 @@ from adapters.discord.render import (
     LIMIT,
     MAX_POSTS_OF_ANSWER,
     PHONE_LINE_CHARACTERS,
-    columns_of,
-    pages,
+    count_columns,
+    paginate,
     read_table,
-    render,
+    to_discord,
 )
 
 MENTIONS = re.compile(r"@everyone|@here|<@[!&]?\d+>|<#\d+>")
 
 
 def render_text(markdown: str) -> str:
-    return render(markdown).text
+    return to_discord(markdown).text
 
 
 def test_what_discord_knows_stays() -> None:
@@ -71,7 +71,7 @@ def test_a_cell_cannot_close_the_code_block() -> None:
 
 def test_a_long_table_is_a_file_with_its_first_rows_shown() -> None:
     rows = "\n".join(f"| {n} | x |" for n in range(50))
-    rendered = render(f"| n | x |\n|---|---|\n{rows}\n\nand more")
+    rendered = to_discord(f"| n | x |\n|---|---|\n{rows}\n\nand more")
     assert "…47 more rows are in `table-1.csv`." in rendered.text
     assert rendered.text.endswith("and more")
     assert rendered.sheets[0].data.decode("utf-8-sig").count("\r\n") == 51
@@ -90,14 +90,14 @@ def test_a_table_inside_a_code_block_stays() -> None:
 
 def test_an_answer_that_does_not_fit_ends_in_a_file() -> None:
     markdown = "\n\n".join("x" * 1500 for _ in range(9))
-    made = pages(markdown)
+    made = paginate(markdown)
     assert len(made.parts) == MAX_POSTS_OF_ANSWER
     assert made.parts[-1].endswith("*The full answer is in `answer.md`.*")
     assert made.sheets[-1].data.decode() == markdown
 
 
 def test_nothing_is_one_empty_part() -> None:
-    assert pages("").parts == ("",)
+    assert paginate("").parts == ("",)
 
 
 @given(st.text(alphabet="ab @<>!&#|-`*_[]()\n123456789:/.hps", max_size=400))
@@ -109,7 +109,7 @@ def test_no_text_mentions_anybody(markdown: str) -> None:
 
 @given(st.text(max_size=9000), st.integers(1, MAX_POSTS_OF_ANSWER))
 def test_each_page_fits_into_a_message(markdown: str, most: int) -> None:
-    made = pages(markdown, most)
+    made = paginate(markdown, most)
     assert 1 <= len(made.parts) <= most
     assert all(len(part) <= LIMIT for part in made.parts)
 
@@ -121,10 +121,10 @@ def test_rows_of_a_code_block_stand_in_one_column(rows: list[list[str]]) -> None
     assert table is not None
     if table.is_narrow:
         block = table.code_block().split("\n")[1:-1]
-        assert all(columns_of(line) <= PHONE_LINE_CHARACTERS for line in block)
+        assert all(count_columns(line) <= PHONE_LINE_CHARACTERS for line in block)
 
 
 def test_a_tables_cell_fetches_no_preview() -> None:
     cells = "| https://x.example/q | [t](https://y.example) | 2 | 3 |"
     wide = f"| a | b | c | d |\n|---|---|---|---|\n{cells}"
-    assert "**a: <https://x.example/q>**\nb: t <https://y.example>" in render(wide).text
+    assert "**a: <https://x.example/q>**\nb: t <https://y.example>" in to_discord(wide).text

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import Mock
 
+from adapters.web.http_io import DeclaredRoute
 from adapters.web.hub import Hub, ListenAddress, WebAdapter
-from adapters.web.routing import DeclaredRoute
 from adapters.web.server import list_routes, make_application
 from adapters.web.sign_in import SocketAuthentication, TokenAuthentication, Visitors
 from bot.engine import Engine

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from adapters.slack.render import (
     ANSWER_PART_BYTES,
-    all_blocks,
     card_blocks,
-    content,
+    cards_blocks,
     escape_text,
     home_view,
-    parts,
+    message_content,
     replace_card,
+    split_answer,
 )
 from adapters.slack.row_blocks import without_tables
 from core.changes.cards import describe_whole, is_short
@@ -43,7 +43,7 @@ def test_slack_takes_every_card(
 ) -> None:
     card = Card("abc234", "proposal", title, text, rows=tuple(rows), state=state)
     both = [*card_blocks(card), *card_blocks(replace(card, id="bcd345", state="open"))]
-    check_message(all_blocks([card, replace(card, id="bcd345", state="open")]), "chat.update")
+    check_message(cards_blocks([card, replace(card, id="bcd345", state="open")]), "chat.update")
     assert len({block["block_id"] for block in both}) == len(both)
 
 
@@ -52,15 +52,15 @@ def test_slack_takes_every_card(
                           ROWS.map(tuple)), max_size=14), WORDS)  # fmt: skip
 def test_slack_takes_as_many_as_there_are_beside_any_text(shown: list[Card], text: str) -> None:
     for part in (text, (text or "漢字 <b>& ") * (20_000 // (len(text) or 9))):
-        for piece in parts(part)[-1:] or ("",):
-            body = content(piece, shown)["blocks"] or []
+        for piece in split_answer(part)[-1:] or ("",):
+            body = message_content(piece, shown)["blocks"] or []
             check_message(body, "chat.postMessage")
             check_message(without_tables(body), "chat.postMessage")
 
 
 def test_the_longest_answer_with_cards_fits_one_post() -> None:
     cards = [replace(CARD, id=f"abc23{n}", text="x" * 5000) for n in range(2, 4)]
-    body = content("word " * (ANSWER_PART_BYTES // 5), cards)
+    body = message_content("word " * (ANSWER_PART_BYTES // 5), cards)
     check_message(body["blocks"], "chat.postMessage")
     assert len(body["text"].encode()) <= 4000
     assert all(f"abc23{n}" in str(body["blocks"]) for n in range(2, 4))
@@ -68,7 +68,7 @@ def test_the_longest_answer_with_cards_fits_one_post() -> None:
 
 def test_one_card_is_shown_however_little_room_is_left() -> None:
     cards = [replace(CARD, id=f"abc23{n}") for n in range(2, 5)]
-    blocks = all_blocks(cards, room=100)
+    blocks = cards_blocks(cards, room=100)
     assert [f"abc23{n}" in str(blocks) for n in range(2, 5)] == [True, False, False]
     assert "2 " in str(blocks[-1]), "the others are counted"
 
@@ -77,17 +77,17 @@ def test_an_approver_sees_every_row_that_would_change_and_what_in_it() -> None:
     before = {"Id": 1, "Status": "Overdue", "Paid on": None}
     row = card_row(before, before | {"Status": "Paid", "Paid on": "2026-11-18"})
     for count in (1, 2):
-        shown = all_blocks([replace(CARD, rows=(row,) * count)])
+        shown = cards_blocks([replace(CARD, rows=(row,) * count)])
         assert shown[1]["type"] == "rich_text"
         lines = block_text(shown[1]).split("\n")
         assert lines == ["1", "Status: Overdue → Paid · Paid on: – → Nov 18, 2026"] * count
-    shown = all_blocks([replace(CARD, rows=(row,) * 10)])
+    shown = cards_blocks([replace(CARD, rows=(row,) * 10)])
     assert shown[1]["type"] == "table"
     assert block_text(shown[1]).split("\n") == [
         "Id | Status | Paid on", *["1 | Overdue → Paid | – → Nov 18, 2026"] * 10,
     ]  # fmt: skip
     long = dict.fromkeys("abcdef", "漢" * 80)
-    shown = all_blocks([replace(CARD, rows=(card_row(None, long),) * 10)])
+    shown = cards_blocks([replace(CARD, rows=(card_row(None, long),) * 10)])
     assert "… +" in str(shown[0])
 
 
@@ -111,7 +111,7 @@ def test_a_card_that_must_be_whole_is_whole_or_cannot_be_approved() -> None:
         cards = [
             replace(CARD, id=f"abc23{n}", text=text, is_whole=True) for n in range(2, 2 + count)
         ]
-        for blocks in (all_blocks(cards), replace_card(all_blocks(cards), cards[0]) or []):
+        for blocks in (cards_blocks(cards), replace_card(cards_blocks(cards), cards[0]) or []):
             check_message(blocks, "chat.postMessage")
             for card in cards:
                 own = [b for b in blocks if card.id in b.get("block_id", "")]
@@ -137,7 +137,7 @@ def test_cards_that_count_as_short_are_whole_beside_the_longest_answer(
         if not is_short([describe_whole(card) for card in cards]):
             break
         longest = length
-        blocks = content("word " * (ANSWER_PART_BYTES // 5), cards)["blocks"]
+        blocks = message_content("word " * (ANSWER_PART_BYTES // 5), cards)["blocks"]
         assert str(blocks).count("ponte_card_approve") == count, length
     assert longest > 1
 
@@ -157,7 +157,7 @@ def test_rows_are_whole_or_cannot_be_approved(writes: list[Any], count: int) -> 
     rows = tuple(card_row(before, after) for before, after in writes)
     cards = [replace(CARD, id=f"abc23{n}", rows=rows, is_whole=True) for n in range(2, 2 + count)]
     size = len(str(rows))
-    for shown in (all_blocks(cards), replace_card(all_blocks(cards), cards[0]) or []):
+    for shown in (cards_blocks(cards), replace_card(cards_blocks(cards), cards[0]) or []):
         for blocks in (shown, without_tables(shown)):
             check_message(blocks, "chat.postMessage")
             for card in cards:
@@ -185,7 +185,7 @@ def test_a_long_text_is_whole_in_several_sections_or_cannot_be_approved() -> Non
             "abc234", "proposal", "Ask", f"> {text}\n\nEND", actions=("approve", "deny"),
             is_whole=True,
         )  # fmt: skip
-        blocks = all_blocks([card])
+        blocks = cards_blocks([card])
         check_message(blocks, "chat.postMessage")
         for shown in (blocks, replace_card(blocks, card) or []):
             said = "\n".join(map(block_text, shown))

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from adapters.slack.render import (
     ANSWER_PART_BYTES,
     escape_text,
-    markdown,
-    parts,
-    plain,
-    readable,
+    safe_markdown,
     settled_length,
+    split_answer,
+    to_plain_text,
+    to_readable,
 )
 
 PIECES = st.lists(
@@ -32,7 +32,7 @@ PIECES = st.lists(
      "```\n<!channel>\n```", "[<@U1>](https://x.y)", "@channel", "@here!", "<!HERE>"],
 )  # fmt: skip
 def test_nobody_is_notified(text: str) -> None:
-    for posted in (markdown(text), escape_text(text), plain(text)):
+    for posted in (safe_markdown(text), escape_text(text), to_plain_text(text)):
         for mark in ("<!", "<@", "@channel", "@here"):
             assert mark not in posted
 
@@ -53,7 +53,7 @@ def test_nobody_is_notified(text: str) -> None:
     ],
 )
 def test_markdown_stays_and_forgeries_go(text: str, posted: str) -> None:
-    assert markdown(text) == posted
+    assert safe_markdown(text) == posted
 
 
 @given(PIECES)
@@ -63,8 +63,8 @@ def test_what_was_streamed_stays_as_it_is(pieces: list[str]) -> None:
     if "`" in text:
         return
     for end in range(len(text) + 1):
-        shown = markdown(text[:end][: settled_length(text[:end])])
-        assert markdown(text).startswith(shown)
+        shown = safe_markdown(text[:end][: settled_length(text[:end])])
+        assert safe_markdown(text).startswith(shown)
 
 
 @given(st.text(max_size=200))
@@ -84,20 +84,20 @@ def test_settled_is_within_the_text(text: str) -> None:
     ],
 )  # fmt: skip
 def test_a_message_is_read_as_people_read_it(said: str, read: str) -> None:
-    assert readable(said, {"U1": "Ann"}, "U0BOT") == read
+    assert to_readable(said, {"U1": "Ann"}, "U0BOT") == read
 
 
 def test_plain_text_has_no_marks_and_fits() -> None:
     text = "# Title\n\n**bold** and _it_ `code` snake_case [docs](https://x.y)\n\n```py\nx = 1\n```"
-    assert plain(text) == "Title\n\nbold and it code snake_case docs\n\nx = 1"
-    assert len(plain("word " * 5000)) <= 3000
-    assert plain("") == "…"
+    assert to_plain_text(text) == "Title\n\nbold and it code snake_case docs\n\nx = 1"
+    assert len(to_plain_text("word " * 5000)) <= 3000
+    assert to_plain_text("") == "…"
 
 
 def test_a_part_that_grows_a_little_when_it_is_rendered_becomes_two() -> None:
     text = "@here " * (ANSWER_PART_BYTES // 6)
-    assert len(parts(text)) == 2
+    assert len(split_answer(text)) == 2
 
 
 def test_a_number_of_thousands_of_digits_is_no_entity() -> None:
-    assert readable("&#" + "1" * 5000 + "; &amp;", {}, "U1") == "&#" + "1" * 5000 + "; &"
+    assert to_readable("&#" + "1" * 5000 + "; &amp;", {}, "U1") == "&#" + "1" * 5000 + "; &"

@@ -83,7 +83,7 @@ async def test_retry_after_holds_the_line() -> None:
     limiter = RateLimiter(clock)
     await limiter.hold("chat.update", "C1", 30)
     assert await count_passing_calls(limiter, "chat.update", "C2", 1) == 0
-    assert not await limiter.spare("chat.update")
+    assert not await limiter.has_spare("chat.update")
     clock.now += 31
     assert await count_passing_calls(limiter, "chat.update", "C2", 1) == 1
 
@@ -103,7 +103,7 @@ async def test_a_claimed_place_is_taken_at_once_and_only_where_there_is_one_to_s
     limiter = RateLimiter(Clock(100.0))
     claimed = sum([await limiter.claim("chat.update") for _ in range(100)])
     assert 0 < claimed <= TIERS["chat.update"] // 3
-    assert not await limiter.spare("chat.update")
+    assert not await limiter.has_spare("chat.update")
 
 
 async def test_a_call_with_a_claimed_place_does_not_wait() -> None:
@@ -117,7 +117,7 @@ def test_half_of_the_burst_is_kept_for_what_must_go_out() -> None:
     line = RateLimit(1.0, 10)
     for _ in range(4):
         line.take(100.0)
-    assert line.spare(100.0)
+    assert line.has_spare(100.0)
     line.take(100.0)
     line.take(100.0)
-    assert not line.spare(100.0)
+    assert not line.has_spare(100.0)

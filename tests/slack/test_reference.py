@@ -9,7 +9,7 @@ import pytest
 
 from adapters.slack import client, people, posts, setup, surface
 from adapters.slack import people as channels
-from adapters.slack.client import TIERS, InDoubt, NotNow, SlackRefused, TokenRefused, meaning
+from adapters.slack.client import TIERS, InDoubt, NotNow, SlackRefused, TokenRefused, error_of_name
 from tests.fakes.slack import reference
 from tests.fakes.slack.api import REACTIONS, READS, WRITES
 
@@ -66,7 +66,7 @@ def test_rates_are_those_of_the_pages() -> None:
     ],
 )
 def test_what_a_name_means(error: str, kind: type[Exception]) -> None:
-    found = meaning("chat.update", error)
+    found = error_of_name("chat.update", error)
     assert type(found) is kind
     assert error in str(found)
 

@@ -226,7 +226,7 @@ async def test_guessed_tokens_are_limited() -> None:
     ] * MAX_WRONG_TOKENS_OF_ADDRESS
     assert await auth.offer(TOKEN, "10.0.0.1") == "TooManyTries"
     with pytest.raises(TooManyTries):
-        await auth.login.check_token(TOKEN, "10.0.0.1")
+        await auth.login.find_token_visitor(TOKEN, "10.0.0.1")
     assert await auth.offer(TOKEN, "10.0.0.2") == "in"
     auth.time = WRONG_TOKEN_WINDOW_SECONDS - 1
     assert await auth.offer(TOKEN, "10.0.0.1") == "TooManyTries"

@@ -68,7 +68,7 @@ async def test_a_generated_token_is_let_in_whatever_came_before(shut: Doors) -> 
     for _ in range(2 * MAX_WRONG_TOKENS_OF_ADDRESS):
         assert await shut.offer(token) == "web:owner"
         assert await shut.offer(shut.ana) == "web:ana"
-    visitor = await shut.login.check_token(shut.ana, HERE)
+    visitor = await shut.login.find_token_visitor(shut.ana, HERE)
     assert visitor.person.key == "web:ana", "also who signs in"
 
 

@@ -14,8 +14,8 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletionContentPartImageParam, ChatCompletionMessageParam
 
+from adapters.web import http_io
 from adapters.web.api import openai_api
-from adapters.web.api import openai_api as openai_requests
 from core.domain.messages import ONE_REQUEST_PREFIX, Answer, Card, File, Usage
 from core.people.policy import Policy
 from core.people.rules import Rule, RuleBook
@@ -275,7 +275,7 @@ async def test_a_file_in_the_history_is_named_where_it_was_sent(
 async def test_a_file_that_is_too_large_is_refused(
     ponte: WebPonte, ai: openai.AsyncOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(openai_requests, "MAX_FILE_BYTES", 6)
+    monkeypatch.setattr(http_io, "MAX_FILE_BYTES", 6)
     for data, is_allowed in ((b"%PDF-1", True), (b"%PDF-1.", False)):
         part: Any = {"type": "file", "file": {"file_data": base64.b64encode(data).decode()}}
         asking = ai.chat.completions.create(

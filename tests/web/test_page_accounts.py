@@ -451,9 +451,9 @@ async def test_who_has_an_ended_link_reads_why_it_ended() -> None:
     """The token or its session proves who asks; anybody else reads the same as before."""
     doors = Doors()
     tokens = [doors.people.add("ana")]
-    sessions = [doors.login.new_session(await doors.login.check_token(tokens[0], ""))]
+    sessions = [doors.login.new_session(await doors.login.find_token_visitor(tokens[0], ""))]
     tokens.append(doors.people.add("ana"))
-    sessions.append(doors.login.new_session(await doors.login.check_token(tokens[1], "")))
+    sessions.append(doors.login.new_session(await doors.login.find_token_visitor(tokens[1], "")))
     doors.people.remove("ana")
     for token, session, error in zip(tokens, sessions, (LinkRenewed, AccessRemoved), strict=True):
         with pytest.raises(error):
@@ -491,8 +491,8 @@ class Doors:
 
 async def test_a_session_is_its_person_s_alone() -> None:
     doors = Doors()
-    ana = await doors.login.check_token(doors.people.add("ana"), "")
-    bia = await doors.login.check_token(doors.people.add("bia"), "")
+    ana = await doors.login.find_token_visitor(doors.people.add("ana"), "")
+    bia = await doors.login.find_token_visitor(doors.people.add("bia"), "")
     kept = doors.login.new_session(ana)
     assert (await doors.login.find_visitor(doors.session(kept), "")).person == ana.person
     theirs, owners = doors.login.new_session(bia), doors.login.new_session()
@@ -548,7 +548,7 @@ async def test_many_guesses_at_once_are_counted_too() -> None:
 async def test_without_the_database_the_owner_comes_in() -> None:
     doors = Doors()
     token = doors.people.add("ana")
-    kept = doors.login.new_session(await doors.login.check_token(token, ""))
+    kept = doors.login.new_session(await doors.login.find_token_visitor(token, ""))
     doors.people.away = True
     assert await doors.offer(TOKEN) == "web:owner"
     await doors.login.find_visitor(doors.session(doors.login.new_session()), "")
@@ -560,7 +560,7 @@ async def test_without_the_database_the_owner_comes_in() -> None:
 async def test_the_day_that_they_came_is_kept_once() -> None:
     doors = Doors()
     token = doors.people.add("ana")
-    kept = doors.session(doors.login.new_session(await doors.login.check_token(token, "")))
+    kept = doors.session(doors.login.new_session(await doors.login.find_token_visitor(token, "")))
     assert doors.people.accounts["web:ana"].last_visit == "1970-01-01"
     read = doors.people.read
     await doors.login.find_visitor(kept, "")

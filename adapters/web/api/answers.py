@@ -286,12 +286,6 @@ class PageWords(TypedDict):
     words: dict[str, str]
 
 
-class PageLink(TypedDict):
-    """The page's address with its token."""
-
-    link: str
-
-
 class ModelEntry(TypedDict):
     """A model in the form of OpenAI's API."""
 

@@ -16,33 +16,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from adapters.web import http_io
-from adapters.web.api.answers import (
-    ChatAnswer,
-    CommandInput,
-    DecisionResult,
-    QuickCommandEntry,
-    QuickCommandList,
-    StopResult,
-    TurnText,
-    TurnUsage,
-)
+from adapters.web.api import answers
 from adapters.web.api.stream import PageWriter, TurnEvents, answer_json, card_json, stream_events
 from adapters.web.errors import STATUS_BY_CODE, BadRequest, NoSuchModel
-from adapters.web.http_io import (
-    EVENT_STREAM_TYPE,
-    HTML_QUERY,
-    ChatRequest,
-    ConversationId,
-    EventKey,
-    EventStream,
-    JsonChatRequest,
-    RequestBody,
-    UploadedFile,
-    visitor_of,
-    wants_html,
-)
+from adapters.web.http_io import MessageRoutes, endpoint, visitor_of, wants_html
 from adapters.web.page.render import render
-from adapters.web.routing import MessageRoutes, endpoint
 from core.base.errors import Empty, Forgotten, NotFound
 from core.base.i18n import say
 from core.base.text import clean_text
@@ -56,14 +34,14 @@ REFUSAL_CODES = ("forbidden", "too_many", "forgotten")
 _CARD = re.compile(r"[a-z2-7]{6}(-\d{1,4})?")
 
 
-class CardDecision(RequestBody):
+class CardDecision(http_io.RequestBody):
     """The body of `POST /cards/{id}`. `revision` is that of the card, `conversation` the one where
     it was shown. A repeated click with the same `event_key` counts once."""
 
     action: ChangeAction
     revision: int = Field(1, ge=1, le=9999)
-    conversation: ConversationId = "main"
-    event_key: EventKey | None = None
+    conversation: http_io.ConversationId = "main"
+    event_key: http_io.EventKey | None = None
 
 
 @dataclass(frozen=True)
@@ -75,110 +53,119 @@ class ChatRoutes(MessageRoutes):
     @endpoint(
         "POST",
         "/chat",
-        reads=JsonChatRequest,
+        reads=http_io.JsonChatRequest,
         has_files=True,
-        media=(EVENT_STREAM_TYPE,),
-        query=HTML_QUERY,
+        media=(http_io.EVENT_STREAM_TYPE,),
+        query=http_io.HTML_QUERY,
         refuses=(404, 410, 413, 415, 422, 429, 503),
         headers={
             "Idempotency-Key": "as event_key, which counts if both are given",
             "Prefer": "respond-async: return 202 with the turn's id, or 429 over the rate limit",
         },
     )
-    async def chat(self, request: Request) -> ChatAnswer | Response:
+    async def chat(self, request: Request) -> answers.ChatAnswer | Response:
         """Send a message. The response is the whole answer, an event stream, or the id of
         its turn."""
         streams = "text/event-stream" in request.headers.get("accept", "")
         if streams:
             self.hub.check_capacity()
-        async with http_io.read_chat_request(request) as (asked, uploads):
-            receipt, said = await self._accept(request, asked, uploads)
-        conversation = said.address.channel
+        async with http_io.read_chat_request(request) as (chat_request, uploads):
+            receipt, message = await self._accept(request, chat_request, uploads)
+        conversation = message.address.channel
         if streams:
-            return self._stream(request, receipt, said)
+            return self._stream(request, receipt, message)
         # What was one too many is in no list of the conversation: only this answer can say so.
         if "respond-async" in request.headers.get("prefer", "") and not receipt.refusal:
             accepted = {"conversation": conversation, "turn": receipt.turn, "status": "accepted"}
             return JSONResponse(accepted, 202, {"Preference-Applied": "respond-async"})
         answer = await self.conversations.inbox.wait_for_answer(receipt.seq)
         html = await render(answer.text) if wants_html(request) else None
-        body = answer_json(answer, conversation, said.turn, html)
+        body = answer_json(answer, conversation, message.turn, html)
         if answer.status == "failed" and answer.code in REFUSAL_CODES:
             body["error"] = {"code": answer.code, "message": answer.text}
             return JSONResponse(body, STATUS_BY_CODE[answer.code])
         return body
 
     @endpoint("POST", "/cards/{id}", refuses=(404, 410, 503))
-    async def decide(self, request: Request, body: CardDecision) -> DecisionResult | Response:
+    async def decide(
+        self, request: Request, body: CardDecision
+    ) -> answers.DecisionResult | Response:
         """Approve or deny a card, or undo a change."""
         id = str(request.path_params["id"])
         if not _CARD.fullmatch(id):
             raise NotFound(what="card")
         press_id = id if body.revision == 1 else f"{id}.{body.revision}"
-        answer = await self.send_click(
-            request, f"{body.action} {press_id}", body.conversation, body.event_key
-        )
-        result = _decision_json(id, answer)
+        words = f"{body.action} {press_id}"
+        answer = await self.send_click(request, words, body.conversation, body.event_key)
+        card = next((one for one in answer.cards if one.id == id), None)
+        change = next((one.id for one in answer.cards if one.kind == "change"), None)
+        state = card.state if card else answer.status
+        result: answers.DecisionResult = {"id": id, "state": state, "text": answer.text}
+        if card:
+            result["card"] = card_json(card)
+        if answer.has_own_post:
+            result["change"], result["aloud"] = id, True
+        elif change:
+            result["change"] = change
         if answer.status == "failed" and answer.code in STATUS_BY_CODE:
             error = {"code": answer.code, "message": answer.text}
             return JSONResponse({**result, "error": error}, STATUS_BY_CODE[answer.code])
         return result
 
     @endpoint("POST", "/turns/{turn}/stop", refuses=(404, 410, 503))
-    async def stop(self, request: Request) -> StopResult:
+    async def stop(self, request: Request) -> answers.StopResult:
         """Stop a turn. One that has ended stays as it is; one that waits is withdrawn."""
         entry = await self._find_own_turn(request)
         if entry.state in FINAL_STATES:
             return {"turn": entry.turn, "status": entry.state, "text": ""}
         if entry.state == "new" and await self.conversations.inbox.cancel(entry.seq):
-            words = say("Stopped.")
-            stopped = Answer(words, "stopped")
-            self.hub.finish_turn(entry.message.address.conversation, entry.turn, stopped)
-            return {"turn": entry.turn, "status": "stopped", "text": words}
-        answer = await self.send_click(request, "stop", entry.message.address.channel)
+            answer = Answer(say("Stopped."), "stopped")
+            self.hub.finish_turn(entry.message.address.conversation, entry.turn, answer)
+        else:
+            answer = await self.send_click(request, "stop", entry.message.address.channel)
         return {"turn": entry.turn, "status": "stopped", "text": answer.text}
 
-    @endpoint("GET", "/turns/{turn}", query=HTML_QUERY, refuses=(404, 410))
-    async def turn(self, request: Request) -> TurnText:
+    @endpoint("GET", "/turns/{turn}", query=http_io.HTML_QUERY, refuses=(404, 410))
+    async def turn(self, request: Request) -> answers.TurnText:
         """A message and its answer, also of a turn that was asked again. `replaces` is the turn
         that this one asks again."""
-        shown = await self._find_own_turn(request)
-        text = shown.answer.text if shown.answer else ""
-        body: TurnText = {
-            "turn": shown.turn, "message": shown.message.text, "text": text,
-            "state": shown.state, "at": shown.created_at, "replaces": shown.message.replaced_turn,
+        entry = await self._find_own_turn(request)
+        text = entry.answer.text if entry.answer else ""
+        body: answers.TurnText = {
+            "turn": entry.turn, "message": entry.message.text, "text": text,
+            "state": entry.state, "at": entry.created_at, "replaces": entry.message.replaced_turn,
         }  # fmt: skip
         if wants_html(request):
             body["html"] = await render(text)
         return body
 
     @endpoint("GET", "/turns/{turn}/usage", refuses=(404, 410))
-    async def usage(self, request: Request) -> TurnUsage:
+    async def usage(self, request: Request) -> answers.TurnUsage:
         """Tokens and cost of a turn's calls of the model. `cost` is in US dollars, null if the
         price is unknown; `estimated` says that the model's server reported no counts."""
-        shown = await self._find_own_turn(request)
-        used = await self.conversations.journal.usage_of(shown.seq)
+        entry = await self._find_own_turn(request)
+        usage = await self.conversations.journal.usage_of(entry.seq)
         return {
-            "turn": shown.turn, "input": used.input, "cached": used.cached,
-            "output": used.output, "reasoning": used.reasoning, "cost": used.cost,
-            "estimated": used.is_estimated, "model": shown.message.model,
+            "turn": entry.turn, "input": usage.input, "cached": usage.cached,
+            "output": usage.output, "reasoning": usage.reasoning, "cost": usage.cost,
+            "estimated": usage.is_estimated, "model": entry.message.model,
         }  # fmt: skip
 
     @endpoint(
         "GET", "/quick-commands", query={"conversation": "the id of a conversation"}, refuses=(404,)
     )
-    async def quick_commands(self, request: Request) -> QuickCommandList:
+    async def quick_commands(self, request: Request) -> answers.QuickCommandList:
         """The quick commands that the reader may run, with their inputs, in the reader's language.
         `?conversation=` says where."""
         conversation = request.query_params.get("conversation", "main")
         if not http_io.ID_PATTERN.fullmatch(conversation):
             raise NotFound(what="conversation")
         person = visitor_of(request).person
-        commands: list[QuickCommandEntry] = []
+        commands: list[answers.QuickCommandEntry] = []
         place = self.visitors.address_of(person, conversation)
         for command in await self.board.commands(person, place):
             title, description = command.title_and_description()
-            inputs: list[CommandInput] = [
+            inputs: list[answers.CommandInput] = [
                 {
                     "name": name,
                     "type": str(about.get("type", "text")),
@@ -194,99 +181,84 @@ class ChatRoutes(MessageRoutes):
         return {"commands": commands}
 
     async def _accept(
-        self, request: Request, asked: ChatRequest, uploads: list[UploadedFile]
+        self, request: Request, body: http_io.ChatRequest, uploads: list[http_io.UploadedFile]
     ) -> tuple[Receipt, Message]:
         """Store the message of the request. A repeat returns the first turn, whatever else it
         carries."""
-        own_key = asked.event_key or http_io.read_idempotency_key(request)
+        own_key = body.event_key or http_io.read_idempotency_key(request)
         key = http_io.make_event_key(visitor_of(request).person, own_key)
         if own_key and (first := await self.find_accepted_turn(key)):
             return Receipt(first.seq, first.turn, False, refusal=first.refusal), first.message
-        text = await http_io.clean_message_text(asked.message)
-        said = self.make_message(
-            request, text, asked.conversation, own_key,
-            time_zone=asked.time_zone, replaces=asked.replaces,
+        text = await http_io.clean_message_text(body.message)
+        message = self.make_message(
+            request, text, body.conversation, own_key,
+            time_zone=body.time_zone, replaces=body.replaces,
         )  # fmt: skip
-        said = replace(said, has_conversation_title=self.visitors.auth.platform == "web")
-        if asked.replaces:
-            said = await self._take_over_replaced(said)
-        if asked.model:
-            if asked.model not in await self.visitors.list_models(said.author):
-                raise NoSuchModel(model=clean_text(asked.model)[:60])
-            said = replace(said, model=asked.model)
-        if not text.strip() and not uploads and not said.attachments:
+        message = replace(message, has_conversation_title=self.visitors.auth.platform == "web")
+        if body.replaces:
+            message = await self._take_over_replaced(message)
+        if body.model:
+            if body.model not in await self.visitors.list_models(message.author):
+                raise NoSuchModel(model=clean_text(body.model)[:60])
+            message = replace(message, model=body.model)
+        if not text.strip() and not uploads and not message.attachments:
             raise Empty
         if uploads:
-            kept = await self.store_uploads(uploads, said)
-            said = replace(said, attachments=(*said.attachments, *kept))
-        return await self.accept(said)
+            attachments = await self.store_uploads(uploads, message)
+            message = replace(message, attachments=(*message.attachments, *attachments))
+        return await self.accept(message)
 
-    async def _take_over_replaced(self, said: Message) -> Message:
-        """Return `said` with the files of the message that is sent again, and with the same trust
-        if its text is the same: nobody typed it now.
+    async def _take_over_replaced(self, message: Message) -> Message:
+        """Return `message` with the files of the message that is sent again, and with the same
+        trust if its text is the same: nobody typed it now.
 
         Raise NotFound, and BadRequest if it is not the last message or is not answered yet.
         """
-        shown = list(await self.conversations.journal.list_entries(said.address.conversation))
-        if not any(one.turn == said.replaced_turn for one in shown):
-            asked = await self._find_unlisted(said)
-            shown = sorted([*shown, asked], key=lambda one: one.seq)
+        entries = list(await self.conversations.journal.list_entries(message.address.conversation))
+        if not any(one.turn == message.replaced_turn for one in entries):
+            unlisted = await self._find_unlisted(message)
+            entries = sorted([*entries, unlisted], key=lambda one: one.seq)
         # A decision on a card is part of the turn that it decides on, and asks nothing itself.
-        last = next((one for one in reversed(shown) if not one.message.is_click), shown[-1])
-        if last.turn != said.replaced_turn:
+        last = next((one for one in reversed(entries) if not one.message.is_click), entries[-1])
+        if last.turn != message.replaced_turn:
             raise BadRequest(why="only the last message can be sent again")
         if last.state not in FINAL_STATES:
             raise BadRequest(why="it has no answer yet")
         old = last.message
-        said = replace(said, attachments=old.attachments)
-        if old.origin.is_authored or said.text.split() != old.text.split():
-            return said
-        may_be_command = said.may_be_command and old.may_be_command
-        return replace(said, origin=replace(PROGRAM, may_be_command=may_be_command))
+        message = replace(message, attachments=old.attachments)
+        if old.origin.is_authored or message.text.split() != old.text.split():
+            return message
+        may_be_command = message.may_be_command and old.may_be_command
+        return replace(message, origin=replace(PROGRAM, may_be_command=may_be_command))
 
-    async def _find_unlisted(self, said: Message) -> HistoryEntry:
-        """Return the message that `said` repeats, if the list of the conversation leaves it out: a
-        typed command that runs at once, such as `help`, or a refused message. Raise NotFound."""
-        asked = await self.conversations.journal.history_entry(said.replaced_turn)
-        old = asked.message
-        is_unlisted = asked.refusal or is_decision(old)
-        is_here = old.address.conversation == said.address.conversation
-        if not (is_here and is_unlisted) or old.is_click or asked.state == "withdrawn":
+    async def _find_unlisted(self, message: Message) -> HistoryEntry:
+        """Return the entry that `message` repeats, if the list of the conversation leaves it out:
+        a typed command that runs at once, such as `help`, or a refused message. Raise NotFound."""
+        entry = await self.conversations.journal.history_entry(message.replaced_turn)
+        old = entry.message
+        is_unlisted = entry.refusal or is_decision(old)
+        is_here = old.address.conversation == message.address.conversation
+        if not (is_here and is_unlisted) or old.is_click or entry.state == "withdrawn":
             raise NotFound(what="turn")
-        return asked
+        return entry
 
-    def _stream(self, request: Request, receipt: Receipt, said: Message) -> Response:
-        key, hub = said.address.conversation, self.hub
+    def _stream(self, request: Request, receipt: Receipt, message: Message) -> Response:
+        key, hub = message.address.conversation, self.hub
         with ExitStack() as stack:
             follower = stack.enter_context(hub.follow(key, visitor_of(request)))
-            hub.watch(key, receipt.seq, said)
+            hub.watch(key, receipt.seq, message)
             html, queued = wants_html(request), receipt.turns_ahead
-            writer = PageWriter(receipt.turn, said.address.channel, html, queued)
+            writer = PageWriter(receipt.turn, message.address.channel, html, queued)
             events = TurnEvents(self.conversations.journal, receipt.turn, writer)
-            return EventStream(stream_events(follower, events), stack.pop_all())
+            return http_io.EventStream(stream_events(follower, events), stack.pop_all())
 
     async def _find_own_turn(self, request: Request) -> HistoryEntry:
         """Return the turn of the path. Raise NotFound, also for a turn of another person or
         platform, and Forgotten."""
-        shown = await self.conversations.journal.history_entry(str(request.path_params["turn"]))
-        conversation = shown.message.address.conversation
+        entry = await self.conversations.journal.history_entry(str(request.path_params["turn"]))
+        conversation = entry.message.address.conversation
         if not self.visitors.owns(visitor_of(request).person, conversation):
             raise NotFound(what="turn")
-        if shown.state == "withdrawn":
+        if entry.state == "withdrawn":
             raise Forgotten
-        return shown
-
-
-def _decision_json(id: str, answer: Answer) -> DecisionResult:
-    """Return the result of a click."""
-    card = next((one for one in answer.cards if one.id == id), None)
-    change = next((one.id for one in answer.cards if one.kind == "change"), None)
-    state = card.state if card else answer.status
-    body: DecisionResult = {"id": id, "state": state, "text": answer.text}
-    if card:
-        body["card"] = card_json(card)
-    if answer.has_own_post:
-        return {**body, "change": id, "aloud": True}
-    if change:
-        body["change"] = change
-    return body
+        return entry

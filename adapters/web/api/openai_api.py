@@ -32,31 +32,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from adapters.web import http_io
-from adapters.web.api.answers import (
-    Completion,
-    CompletionChoice,
-    CompletionHead,
-    CompletionUsage,
-    Json,
-    ModelEntry,
-    ModelList,
-)
+from adapters.web import errors, http_io
+from adapters.web.api import answers
+from adapters.web.api.answers import Json
 from adapters.web.api.stream import FRAME_INTERVAL_SECONDS, TurnEvents, stream_events
-from adapters.web.errors import (
-    STATUS_BY_CODE,
-    BadRequest,
-    CommandNotForPrograms,
-    DecisionOnPageOnly,
-    InvalidDataUrl,
-    NoSuchModel,
-    TooManyRequests,
-    UnsupportedParameter,
-    openai_error,
-    status_of,
-)
-from adapters.web.http_io import MAX_FILE_BYTES, MAX_JSON_BODY_BYTES, UploadedFile, read_json
-from adapters.web.routing import MessageRoutes, endpoint
+from adapters.web.errors import BadRequest
+from adapters.web.http_io import MessageRoutes, UploadedFile, endpoint, visitor_of
 from core.base.errors import BadInput, Empty, NotFound, PonteError, TooLarge
 from core.base.i18n import format_size, say
 from core.base.markdown import defang_for_discord
@@ -80,7 +61,7 @@ from core.journal.journal import Journal
 
 DEFAULT_MODEL_NAME = "ponte"
 """The name under which clients ask for the model that the operator chose."""
-MAX_COMPATIBLE_BODY_BYTES = MAX_JSON_BODY_BYTES + 2 * MAX_FILE_BYTES * 4 // 3
+MAX_COMPATIBLE_BODY_BYTES = http_io.MAX_JSON_BODY_BYTES + 2 * http_io.MAX_FILE_BYTES * 4 // 3
 """Bytes of a request with its files in base64."""
 INSTRUCTION_ROLES = ("system", "developer")
 """Roles of messages that instruct the model."""
@@ -179,35 +160,28 @@ class ModelRequest:
 
 async def read_completion(request: Request) -> ModelRequest:
     """Read the request's body. Raise UnsupportedParameter, BadRequest, TooLarge."""
-    body = await read_json(request, CompletionRequest)
+    body = await http_io.read_json(request, CompletionRequest)
     for name, is_unsupported in UNSUPPORTED_PARAMETERS.items():
         if is_unsupported((body.model_extra or {}).get(name)):
-            raise UnsupportedParameter(param=name)
-    return ModelRequest(
-        [_read_message(message, f"messages[{n}]") for n, message in enumerate(body.messages)],
-        body.model,
-        bool(body.stream),
-        bool(body.stream_options and body.stream_options.include_usage),
-        _check_stops([body.stop] if isinstance(body.stop, str) else body.stop or []),
-    )
-
-
-def _check_stops(stops: Sequence[str]) -> Sequence[str]:
+            raise errors.UnsupportedParameter(param=name)
+    messages = [_read_message(each, f"messages[{n}]") for n, each in enumerate(body.messages)]
+    includes_usage = bool(body.stream_options and body.stream_options.include_usage)
+    stops = [body.stop] if isinstance(body.stop, str) else body.stop or []
     if len(stops) > MAX_STOPS:
         raise BadRequest(why=f"`stop`: give a text or a list of at most {MAX_STOPS}", param="stop")
     if not all(0 < len(stop) <= MAX_STOP_CHARACTERS for stop in stops):
         why = f"`stop`: each text has 1 to {MAX_STOP_CHARACTERS} characters"
         raise BadRequest(why=why, param="stop")
-    return stops
+    return ModelRequest(messages, body.model, bool(body.stream), includes_usage, stops)
 
 
 def _read_message(message: RequestMessage, param: str) -> PromptMessage:
     """Return the text and files of a message. Raise UnsupportedParameter."""
     if message.role not in (*INSTRUCTION_ROLES, "user", "assistant"):
-        raise UnsupportedParameter(param=f"{param}.role: {clean_text(message.role)[:40]}")
+        raise errors.UnsupportedParameter(param=f"{param}.role: {clean_text(message.role)[:40]}")
     for name in ("tool_calls", "function_call"):
         if (message.model_extra or {}).get(name):
-            raise UnsupportedParameter(param=f"{param}.{name}")
+            raise errors.UnsupportedParameter(param=f"{param}.{name}")
     if not isinstance(message.content, list):
         return PromptMessage(message.role, message.content or "")
     texts: list[str] = []
@@ -223,7 +197,7 @@ def _read_message(message: RequestMessage, param: str) -> PromptMessage:
                 files.append((data, str(more.get("filename") or ""), where))
             case _:
                 kind = clean_text(str(part.get("type", "")))[:40]
-                raise UnsupportedParameter(param=f"{where}: {kind}")
+                raise errors.UnsupportedParameter(param=f"{where}: {kind}")
     return PromptMessage(message.role, "\n".join(filter(None, texts)), files)
 
 
@@ -233,7 +207,7 @@ def decode_file(url: str, name: str, param: str) -> UploadedFile:
     head = _DATA.match(url[:1000])
     if head is None and _SCHEME.match(url[:40]):
         if url[:5].lower() == "data:":
-            raise InvalidDataUrl(param=param)
+            raise errors.InvalidDataUrl(param=param)
         raise BadRequest(
             "Ponte does not download files from links. Send the file itself as a base64 data: URL.",
             param=param,
@@ -241,14 +215,13 @@ def decode_file(url: str, name: str, param: str) -> UploadedFile:
     try:
         data = base64.b64decode(url[head.end() if head else 0 :], validate=True)
     except (binascii.Error, ValueError):
-        raise InvalidDataUrl(param=param) from None
-    if len(data) > MAX_FILE_BYTES:
-        raise TooLarge(size=format_size(len(data)), limit=format_size(MAX_FILE_BYTES))
+        raise errors.InvalidDataUrl(param=param) from None
+    if len(data) > http_io.MAX_FILE_BYTES:
+        raise TooLarge(size=format_size(len(data)), limit=format_size(http_io.MAX_FILE_BYTES))
     kind = (head[1] if head else mimetypes.guess_type(name)[0] or "").lower()
     kind = kind if _TYPE.fullmatch(kind) else "application/octet-stream"
-    return UploadedFile(
-        safe_file_name(name or f"file{mimetypes.guess_extension(kind) or ''}"), kind, data
-    )
+    name = name or f"file{mimetypes.guess_extension(kind) or ''}"
+    return UploadedFile(safe_file_name(name), kind, data)
 
 
 EARLY_FAILURE_SECONDS = 2.0
@@ -294,7 +267,7 @@ class AcceptedTurn:
     page_url: str
     on_client_left: Callable[[], Awaitable[object]]
 
-    def head(self) -> CompletionHead:
+    def head(self) -> answers.CompletionHead:
         """Return the fields that an answer and each piece of it have."""
         return {
             "id": f"chatcmpl-{self.message.turn}", "created": int(self.message.sent_at),
@@ -361,8 +334,8 @@ class CompletionWriter:
             yield _format_event({"error": _status_and_error(outcome)[1]})
             yield DONE_EVENT
             return
-        text, sent = accepted.visible_text(outcome), self._text
-        if rest := text[len(sent) :] if text.startswith(sent) else f"\n\n{text}":
+        text, earlier_text = accepted.visible_text(outcome), self._text
+        if rest := text[len(earlier_text) :] if text.startswith(earlier_text) else f"\n\n{text}":
             yield accepted.chunk({"content": rest})
         yield accepted.chunk({}, accepted.finish_reason(outcome))
         if accepted.request.includes_usage:
@@ -385,7 +358,7 @@ class ConcurrencyLimit:
         """Count `count` more for the person while the block runs. Raise TooManyRequests."""
         too_many = self._count.total() + count > self._limit
         if too_many or self._count[person] + count > self._limit_of_person:
-            raise TooManyRequests
+            raise errors.TooManyRequests
         self._count[person] += count
         try:
             yield
@@ -407,16 +380,16 @@ class OpenAiRoutes(MessageRoutes):
     )
 
     @endpoint("GET", "/v1/models")
-    async def models(self, request: Request) -> ModelList:
+    async def models(self, request: Request) -> answers.ModelList:
         """List the models that the visitor may use."""
-        names = await self._model_names(http_io.visitor_of(request).person)
+        names = await self._model_names(visitor_of(request).person)
         return {"object": "list", "data": [_model_json(name) for name in names]}
 
     @endpoint("GET", "/v1/models/{model:path}", refuses=(404,))
-    async def model(self, request: Request) -> ModelEntry:
+    async def model(self, request: Request) -> answers.ModelEntry:
         """Return one model by name. Raise NoSuchModel."""
         name = str(request.path_params["model"])
-        await self._check_model(http_io.visitor_of(request).person, name)
+        await self._check_model(visitor_of(request).person, name)
         return _model_json(name)
 
     @endpoint(
@@ -431,14 +404,14 @@ class OpenAiRoutes(MessageRoutes):
             "Idempotency-Key": "a repeated request with this key returns the answer of the first",
         },
     )
-    async def complete(self, request: Request) -> Completion | Response:
+    async def complete(self, request: Request) -> answers.Completion | Response:
         """Send a message in the format of OpenAI's Chat Completions. The answer is streamed or
         whole."""
-        with ExitStack() as held:
-            held.enter_context(self._requests.hold(http_io.visitor_of(request).person.key))
+        with ExitStack() as resources:
+            resources.enter_context(self._requests.hold(visitor_of(request).person.key))
             accepted = await self._read_and_accept(request)
             answer = self._answer_stream if accepted.request.streams else self._answer_whole
-            response = await answer(request, accepted, held)
+            response = await answer(request, accepted, resources)
             response.headers["X-Ponte-Conversation"] = accepted.message.address.channel
             return response
 
@@ -448,24 +421,26 @@ class OpenAiRoutes(MessageRoutes):
         declared, size = request.headers.get("content-length", ""), MAX_COMPATIBLE_BODY_BYTES
         if declared.isdecimal():
             size = min(int(declared[:18]), size)
-        person = http_io.visitor_of(request).person.key
+        person = visitor_of(request).person.key
         with self._bytes.hold(person, size if size > SMALL_BODY_BYTES else 0):
-            asked = await read_completion(request)
-            if asked.streams:
+            model_request = await read_completion(request)
+            if model_request.streams:
                 self.hub.check_capacity()
-            receipt, message = await self._accept(request, asked)
+            receipt, message = await self._accept(request, model_request)
         is_once = message.address.channel.startswith(ONE_REQUEST_PREFIX)
         stops = is_once and not http_io.read_idempotency_key(request)
         return AcceptedTurn(
-            receipt, message, replace(asked, messages=()), self._turn_url(request, message),
+            receipt, message, replace(model_request, messages=()), self._turn_url(request, message),
             (lambda: self.conversations.inbox.cancel(receipt.seq)) if stops else _do_nothing,
         )  # fmt: skip
 
-    async def _accept(self, request: Request, asked: ModelRequest) -> tuple[Receipt, Message]:
+    async def _accept(
+        self, request: Request, model_request: ModelRequest
+    ) -> tuple[Receipt, Message]:
         """Store the request as a message of its person. A repeat of an `Idempotency-Key` returns
         the first turn."""
-        person = http_io.visitor_of(request).person
-        await self._check_model(person, asked.model)
+        person = visitor_of(request).person
+        await self._check_model(person, model_request.model)
         own_key = http_io.read_idempotency_key(request)
         key = API_KEY_PREFIX + (own_key or uuid.uuid4().hex)
         event_key = http_io.make_event_key(person, key)
@@ -474,7 +449,7 @@ class OpenAiRoutes(MessageRoutes):
             return Receipt(first.seq, first.turn, is_new=False), first.message
         channel = await self._choose_conversation(request, event_key)
         message = self.make_message(request, "", channel, key)
-        return await self.accept(await self._build_message(request, asked, message))
+        return await self.accept(await self._build_message(request, model_request, message))
 
     async def _choose_conversation(self, request: Request, event_key: str) -> str:
         """Return the name of the request's conversation. Raise NotFound, also for another
@@ -482,7 +457,7 @@ class OpenAiRoutes(MessageRoutes):
         name = request.headers.get("x-ponte-conversation", "")
         if not name:
             return ONE_REQUEST_PREFIX + hashlib.sha256(event_key.encode()).hexdigest()[:32]
-        key = self.visitors.address_of(http_io.visitor_of(request).person, name).conversation
+        key = self.visitors.address_of(visitor_of(request).person, name).conversation
         if not http_io.ID_PATTERN.fullmatch(name) or (
             name.startswith(ONE_REQUEST_PREFIX)
             and not await self.conversations.journal.list_entries(key)
@@ -519,20 +494,20 @@ class OpenAiRoutes(MessageRoutes):
         )  # fmt: skip
         self._check_command(request, message)
         if uploads:
-            stored = await self.store_uploads(uploads, message)
-            message = replace(message, attachments=stored)
+            attachments = await self.store_uploads(uploads, message)
+            message = replace(message, attachments=attachments)
         return message
 
     async def _unknown_messages(
         self, messages: Sequence[PromptMessage], conversation: str
     ) -> list[PromptMessage]:
         entries = await self.conversations.journal.list_entries(conversation)
-        known = {quote for entry in entries for quote in entry.message.program_context}
+        earlier_quotes = {quote for entry in entries for quote in entry.message.program_context}
         last = max((n for n, one in enumerate(messages) if one.role == "assistant"), default=-1)
         return [
             one for n, one in enumerate(messages)
             if (n > last and one.role == "user")
-            or (one.role in INSTRUCTION_ROLES and one.as_quote() not in known)
+            or (one.role in INSTRUCTION_ROLES and one.as_quote() not in earlier_quotes)
         ]  # fmt: skip
 
     def _check_command(self, request: Request, message: Message) -> None:
@@ -543,16 +518,16 @@ class OpenAiRoutes(MessageRoutes):
         except BadInput:
             return  # the answer says what is wrong
         if command and command.name in DECISION_COMMANDS:
-            raise DecisionOnPageOnly(url=self._turn_url(request, message) or f"/cards/{command.id}")
+            url = self._turn_url(request, message) or f"/cards/{command.id}"
+            raise errors.DecisionOnPageOnly(url=url)
         if command and command.name in COMMANDS_NOT_FOR_PROGRAMS:
-            raise CommandNotForPrograms(command=command.name)
+            raise errors.CommandNotForPrograms(command=command.name)
 
     async def _answer_whole(
-        self, request: Request, accepted: AcceptedTurn, held: ExitStack
+        self, request: Request, accepted: AcceptedTurn, resources: ExitStack
     ) -> Response:
-        waiting = asyncio.ensure_future(
-            self.conversations.inbox.wait_for_answer(accepted.receipt.seq)
-        )
+        wait = self.conversations.inbox.wait_for_answer(accepted.receipt.seq)
+        waiting = asyncio.ensure_future(wait)
         leaving = asyncio.ensure_future(_wait_for_disconnect(request))
         try:
             await asyncio.wait({waiting, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -565,28 +540,28 @@ class OpenAiRoutes(MessageRoutes):
         if failure := _failure_response(answer):
             return failure
         text = accepted.visible_text(answer)
-        choice: CompletionChoice = {
+        choice: answers.CompletionChoice = {
             "index": 0,
             "message": {"role": "assistant", "content": text, "refusal": None, "annotations": []},
             "logprobs": None,
             "finish_reason": accepted.finish_reason(answer),
         }
         usage = usage_json(await self.conversations.journal.usage_of(accepted.receipt.seq))
-        completion: Completion = {
+        completion: answers.Completion = {
             **accepted.head(), "object": "chat.completion", "choices": [choice], "usage": usage,
         }  # fmt: skip
         return JSONResponse(completion)
 
     async def _answer_stream(
-        self, request: Request, accepted: AcceptedTurn, held: ExitStack
+        self, request: Request, accepted: AcceptedTurn, resources: ExitStack
     ) -> Response:
         """Stream the turn, or return its failure with an HTTP status if it fails at once.
 
-        The stream takes over what the request holds in `held`.
+        The stream takes over what the request holds in `resources`.
         """
         key, hub = accepted.message.address.conversation, self.hub
         with ExitStack() as stack:
-            follower = stack.enter_context(hub.follow(key, http_io.visitor_of(request)))
+            follower = stack.enter_context(hub.follow(key, visitor_of(request)))
             hub.watch(key, accepted.receipt.seq, accepted.message)
             writer = CompletionWriter(self.conversations.journal, accepted)
             turn = TurnEvents(self.conversations.journal, accepted.receipt.turn, writer)
@@ -609,7 +584,7 @@ class OpenAiRoutes(MessageRoutes):
                 if not (turn.has_ended or follower.closed):
                     await accepted.on_client_left()
 
-            stack.push(held.pop_all())
+            stack.push(resources.pop_all())
             return http_io.EventStream(all_events(), stack.pop_all(), on_close)
 
     def _turn_url(self, request: Request, message: Message) -> str:
@@ -627,13 +602,13 @@ class OpenAiRoutes(MessageRoutes):
     async def _check_model(self, person: Person, name: str) -> None:
         """Raise NoSuchModel if the person may not use this model."""
         if name != DEFAULT_MODEL_NAME and name not in await self._model_names(person):
-            raise NoSuchModel(model=clean_text(name)[:60], param="model")
+            raise errors.NoSuchModel(model=clean_text(name)[:60], param="model")
 
 
 def cut_at_stop(text: str, stops: Sequence[str]) -> str:
     """Return the text up to the first stop sequence in it."""
-    found = [place for stop in stops if (place := text.find(stop)) >= 0]
-    return text[: min(found)] if found else text
+    places = [place for stop in stops if (place := text.find(stop)) >= 0]
+    return text[: min(places)] if places else text
 
 
 def without_begun_stop(text: str, stops: Sequence[str]) -> str:
@@ -676,7 +651,7 @@ def card_text(card: Card, page_url: str) -> str:
     return f"{body.rstrip()}\n\n" + say("Decide on the page: {url}", url=page_url)
 
 
-def usage_json(usage: Usage) -> CompletionUsage:
+def usage_json(usage: Usage) -> answers.CompletionUsage:
     """Return the tokens of a turn in the format of Chat Completions."""
     return {
         "prompt_tokens": usage.input, "completion_tokens": usage.output,
@@ -695,11 +670,11 @@ async def _wait_for_disconnect(request: Request) -> None:
 def _status_and_error(outcome: Answer | PonteError) -> tuple[int, Mapping[str, object]]:
     """Return the HTTP status and the error object of a failed turn."""
     if isinstance(outcome, PonteError):
-        status = status_of(outcome)
-        return status, openai_error(outcome.code, outcome.words(), status)
-    status = STATUS_OF_FAILED_TURN.get(outcome.code) or STATUS_BY_CODE.get(outcome.code, 500)
+        status = errors.status_of(outcome)
+        return status, errors.openai_error(outcome.code, outcome.words(), status)
+    status = STATUS_OF_FAILED_TURN.get(outcome.code) or errors.STATUS_BY_CODE.get(outcome.code, 500)
     code = OPENAI_CODES.get(outcome.code, outcome.code)
-    return status, openai_error(code, outcome.text, status)
+    return status, errors.openai_error(code, outcome.text, status)
 
 
 def _failure_response(outcome: Answer | PonteError | None) -> Response | None:
@@ -717,7 +692,7 @@ def _failure_response(outcome: Answer | PonteError | None) -> Response | None:
     return JSONResponse({"error": error}, status, headers)
 
 
-def _model_json(name: str) -> ModelEntry:
+def _model_json(name: str) -> answers.ModelEntry:
     return {"id": name, "object": "model", "created": 0, "owned_by": DEFAULT_MODEL_NAME}
 
 

@@ -16,15 +16,10 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 from starlette.responses import Response
 
+from adapters.web import sign_in
 from adapters.web.api.answers import Error, OpenAiError
+from adapters.web.http_io import DeclaredRoute
 from adapters.web.hub import HOOKS_PATH
-from adapters.web.routing import DeclaredRoute
-from adapters.web.sign_in import (
-    ASSETS_PREFIX,
-    COMPATIBLE_PREFIX,
-    HEALTH_PATHS,
-    OPEN_PATHS,
-)
 
 API_VERSION = "1"
 """The version of the description. Names in it change only with a line in CHANGELOG.md."""
@@ -99,7 +94,9 @@ def describe_handler(route: DeclaredRoute) -> str:
 
 def is_open(path: str) -> bool:
     """Return whether requests for this path need no token."""
-    return path in OPEN_PATHS | HEALTH_PATHS or path.startswith(ASSETS_PREFIX)
+    return path in sign_in.OPEN_PATHS | sign_in.HEALTH_PATHS or path.startswith(
+        sign_in.ASSETS_PREFIX
+    )
 
 
 def _describe_route(route: DeclaredRoute, path: str, schemas: Any) -> Json:
@@ -129,10 +126,10 @@ def _describe_route(route: DeclaredRoute, path: str, schemas: Any) -> Json:
     common = {400, 403} if is_open(route.path) else {400, 401, 403, 429}
     if is_open(route.path):
         described["security"] = []
-    error = OpenAiError if path.startswith(COMPATIBLE_PREFIX) else Error
+    error = OpenAiError if path.startswith(sign_in.COMPATIBLE_PREFIX) else Error
     for status in sorted(common | {*own.refuses}):
         schema = schemas[error, "serialization"]
-        if path in HEALTH_PATHS and status == 503:
+        if path in sign_in.HEALTH_PATHS and status == 503:
             schema = schemas[_operation_id(route), "serialization"]
         content = {"application/json": {"schema": schema}}
         described["responses"][str(status)] = _describe_answer(status, content)

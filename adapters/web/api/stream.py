@@ -187,9 +187,8 @@ class PageWriter:
             # Rendering takes time that grows with the text: it may use an eighth of it.
             began = time.perf_counter()
             data["html"] = await self._html.render(text)
-            self.interval_seconds = max(
-                HTML_FRAME_INTERVAL_SECONDS, 8 * (time.perf_counter() - began)
-            )
+            seconds = time.perf_counter() - began
+            self.interval_seconds = max(HTML_FRAME_INTERVAL_SECONDS, 8 * seconds)
         return data
 
 
@@ -369,17 +368,15 @@ def resets_transcript(message: Message) -> bool:
         command = grammar.parse_message(message)
     except BadInput:
         return False
-    return bool(message.replaced_turn) or (
-        command is not None and command.name in TRANSCRIPT_RESETTING_COMMANDS
-    )
+    resets = command is not None and command.name in TRANSCRIPT_RESETTING_COMMANDS
+    return resets or bool(message.replaced_turn)
 
 
 def format_event(event: str, data: Mapping[str, object], id: str = "") -> bytes:
     """Return one server-sent event. JSON contains no line break, so one `data:` line is enough."""
     head = f"id: {id}\n" if id else ""
-    return f"event: {event}\n{head}data: {json.dumps(data, ensure_ascii=False)}\n\n".encode(
-        errors="replace"
-    )
+    text = f"event: {event}\n{head}data: {json.dumps(data, ensure_ascii=False)}\n\n"
+    return text.encode(errors="replace")
 
 
 def file_json(file: File) -> StoredFile:

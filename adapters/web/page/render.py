@@ -77,14 +77,14 @@ def _inline_math(state: StateInline, silent: bool) -> bool:
 def _dollar_end(source: str, begin: int) -> int:
     """Return the end of the formula in single dollars that begins here; 0 if this is none."""
     before = source[begin - 1] if begin else " "
-    found = _DOLLARS.match(source, begin)
-    if found is None or before.isalnum() or before in "$\\":
+    match = _DOLLARS.match(source, begin)
+    if match is None or before.isalnum() or before in "$\\":
         return 0
     # What begins with a digit is a price, unless it is a number alone or has a sign of TeX.
-    inner = found[1]
+    inner = match[1]
     if inner[0].isdigit() and not _TEX.search(inner) and not inner.replace(".", "").isalnum():
         return 0
-    return found.end()
+    return match.end()
 
 
 def _block_math(state: StateBlock, start: int, end: int, silent: bool) -> bool:
@@ -115,25 +115,25 @@ def _block_math(state: StateBlock, start: int, end: int, silent: bool) -> bool:
 
 def _footnote(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     begin = state.bMarks[start] + state.tShift[start]
-    found = _FOOTNOTE.match(state.src[begin : state.eMarks[start]])
+    match = _FOOTNOTE.match(state.src[begin : state.eMarks[start]])
     notes: dict[str, str] = state.env.setdefault("footnotes", {})
-    if found is None or found[1] in notes or len(notes) >= MAX_FOOTNOTES:
+    if match is None or match[1] in notes or len(notes) >= MAX_FOOTNOTES:
         return False
     if not silent:
-        notes[found[1]] = found[2].strip()
+        notes[match[1]] = match[2].strip()
         state.line = start + 1
     return True
 
 
 def _footnote_reference(state: StateInline, silent: bool) -> bool:
-    found = _REFERENCE.match(state.src, state.pos)
+    match = _REFERENCE.match(state.src, state.pos)
     labels = list(state.env.get("footnotes", ()))
-    if found is None or found[1] not in labels:
+    if match is None or match[1] not in labels:
         return False
     if not silent:
         token = state.push("footnote_reference", "", 0)
-        token.content = str(labels.index(found[1]) + 1)
-    state.pos = found.end()
+        token.content = str(labels.index(match[1]) + 1)
+    state.pos = match.end()
     return True
 
 
@@ -177,10 +177,10 @@ def _mark_tasks(state: StateCore) -> None:
             "list_item_open", "paragraph_open", "inline",
         ) or not children:  # fmt: skip
             continue
-        found = _TASK.match(children[0].content)
-        if children[0].type == "text" and found:
-            box = "☐" if found[1] == " " else "☑"
-            children[0].content = f"{box} {children[0].content[found.end() :]}"
+        match = _TASK.match(children[0].content)
+        if children[0].type == "text" and match:
+            box = "☐" if match[1] == " " else "☑"
+            children[0].content = f"{box} {children[0].content[match.end() :]}"
             item.attrSet("class", "task")
 
 
@@ -223,7 +223,7 @@ class GrowingHtml:
     """Renders a text that grows. Blocks that have ended are not rendered again."""
 
     def __init__(self) -> None:
-        self._source = self._done = ""
+        self._source = self._html = ""
 
     async def render(self, text: str) -> str:
         """Return the HTML of the whole text so far.
@@ -234,12 +234,12 @@ class GrowingHtml:
         if "]:" in text or is_too_complex(text):
             return await render(text)
         if not text.startswith(self._source):
-            self._source = self._done = ""
+            self._source = self._html = ""
         tail = text[len(self._source) :]
         if end := ended_blocks_length(tail):
-            self._done += await render(tail[:end])
+            self._html += await render(tail[:end])
             self._source, tail = text[: len(self._source) + end], tail[end:]
-        return self._done + await render(tail)
+        return self._html + await render(tail)
 
 
 @functools.lru_cache(maxsize=256)

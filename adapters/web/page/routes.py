@@ -18,42 +18,13 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from adapters.web.api.answers import (
-    ApiTokenEntry,
-    ApiTokenList,
-    ConversationList,
-    Json,
-    ListedConversation,
-    Me,
-    PageWords,
-    RequestList,
-    StatusAnswer,
-    Transcript,
-    Welcome,
-)
-from adapters.web.api.stream import (
-    ConversationEvents,
-    ReadCursor,
-    answer_json,
-    card_json,
-    message_json,
-    replace_cards,
-    stream_events,
-)
+from adapters.web import http_io
+from adapters.web.api import answers, stream
+from adapters.web.api.answers import Json
+from adapters.web.api.stream import ConversationEvents, ReadCursor
 from adapters.web.errors import UnknownPath, translate_page
-from adapters.web.http_io import (
-    EVENT_STREAM_TYPE,
-    HTML_QUERY,
-    ID_PATTERN,
-    INLINE_IMAGE_TYPES,
-    EventStream,
-    RequestBody,
-    read_visit,
-    visitor_of,
-    wants_html,
-)
+from adapters.web.http_io import MessageRoutes, RequestBody, RouteGroup, endpoint, visitor_of
 from adapters.web.page.render import to_html
-from adapters.web.routing import MessageRoutes, RouteGroup, endpoint
 from adapters.web.sign_in import SESSION_SECONDS, Visitors
 from core.base.errors import NotAllowed, NotFound, NotStored
 from core.base.i18n import LANGUAGE, LOCALES, format_moment, say, use_locale
@@ -125,7 +96,7 @@ class ConversationRoutes(MessageRoutes):
     @endpoint(
         "GET", "/conversations", query={"search": "only conversations that contain these words"}
     )
-    async def list_all(self, request: Request) -> ConversationList:
+    async def list_all(self, request: Request) -> answers.ConversationList:
         """Conversations that have a message, the pinned ones and then the last used first.
         `?search=` returns those with all these words, each with the newest `turn` that has them and
         an excerpt of it."""
@@ -133,9 +104,9 @@ class ConversationRoutes(MessageRoutes):
         own = self.visitors.address_person(visitor_of(request).person)
         words = clean_text(request.query_params.get("search", "")).strip()[:MAX_SEARCH_CHARS]
         hits = await journal.search(platform, words, own) if words else {}
-        conversations: list[ListedConversation] = []
+        conversations: list[answers.ListedConversation] = []
         for one in await self._list_own(request):
-            entry: ListedConversation = {
+            entry: answers.ListedConversation = {
                 "id": one.first.address.channel,
                 "title": conversation_title(one),
                 "pinned": one.is_pinned,
@@ -149,7 +120,7 @@ class ConversationRoutes(MessageRoutes):
         return {"conversations": conversations}
 
     @endpoint("PATCH", "/conversations/{id}", refuses=(404,))
-    async def mark(self, request: Request, body: ConversationMarks) -> StatusAnswer:
+    async def mark(self, request: Request, body: ConversationMarks) -> answers.StatusAnswer:
         """Rename, pin or unpin a conversation."""
         title = body.title
         if title is not None:
@@ -160,7 +131,7 @@ class ConversationRoutes(MessageRoutes):
         return {"status": "marked"}
 
     @endpoint("DELETE", "/conversations/{id}", refuses=(404, 503))
-    async def forget(self, request: Request) -> StatusAnswer:
+    async def forget(self, request: Request) -> answers.StatusAnswer:
         """Delete a conversation. The deletion is stored as a `forget` command before it runs."""
         address = self._address(request)
         if not await self.conversations.journal.list_entries(address.conversation):
@@ -172,12 +143,12 @@ class ConversationRoutes(MessageRoutes):
     async def export(self, request: Request) -> Response:
         """Export a conversation as a Markdown file with the title that `list_all` gives it."""
         key = self._address(request).conversation
-        shown = await self.conversations.journal.list_entries(key)
+        entries = await self.conversations.journal.list_entries(key)
         listed = {one.conversation: one for one in await self._list_own(request)}
-        if not shown or key not in listed:
+        if not entries or key not in listed:
             raise NotFound(what="conversation")
         title = conversation_title(listed[key])
-        text = "\n".join([f"# {title}", *(_export_entry(one) for one in shown)])
+        text = "\n".join([f"# {title}", *(_export_entry(one) for one in entries)])
         headers = {
             "Content-Type": "text/markdown; charset=utf-8",
             "Content-Disposition": _disposition("attachment", safe_file_name(f"{title}.md")),
@@ -185,44 +156,44 @@ class ConversationRoutes(MessageRoutes):
         }
         return Response(f"{text}\n".encode(errors="replace"), headers=headers)
 
-    @endpoint("GET", "/conversations/{id}", query=HTML_QUERY, refuses=(404,))
-    async def show(self, request: Request) -> Transcript:
+    @endpoint("GET", "/conversations/{id}", query=http_io.HTML_QUERY, refuses=(404,))
+    async def show(self, request: Request) -> answers.Transcript:
         """Messages and cards so far, oldest first. `events` continues from `cursor`."""
         address = self._address(request)
         key = address.conversation
-        shown = await self.conversations.journal.list_entries(key)
+        entries = await self.conversations.journal.list_entries(key)
         changed = {card.id: card for card in await self.board.changes(key)}
-        answers = {one.turn: one.answer.text for one in shown if one.answer is not None}
+        texts = {one.turn: one.answer.text for one in entries if one.answer is not None}
         rendered: dict[str, str] = {}
-        if wants_html(request):  # a long conversation takes seconds
+        if http_io.wants_html(request):  # a long conversation takes seconds
             rendered = await asyncio.to_thread(
-                lambda: {turn: to_html(text) for turn, text in answers.items()}
+                lambda: {turn: to_html(text) for turn, text in texts.items()}
             )
         messages: list[Json] = []
-        for one in shown:
-            messages.append(message_json(one.message, one.seq, one.created_at, one.state))
+        for one in entries:
+            messages.append(stream.message_json(one.message, one.seq, one.created_at, one.state))
             if one.answer is not None:
-                answer, html = replace_cards(one.answer, changed), rendered.get(one.turn)
+                answer, html = stream.replace_cards(one.answer, changed), rendered.get(one.turn)
                 # The fields of an answer are those of the event `done`.
-                body: Json = dict(answer_json(answer, address.channel, one.turn, html))
+                body: Json = dict(stream.answer_json(answer, address.channel, one.turn, html))
                 del body["response"], body["conversation"]
-                said = {"role": "assistant", "text": answer.text, "seq": one.seq}
-                messages.append(said | {"at": one.created_at} | body)
+                answer_fields = {"role": "assistant", "text": answer.text, "seq": one.seq}
+                messages.append(answer_fields | {"at": one.created_at} | body)
         cards = {card["id"]: card for one in messages for card in one.get("cards", [])}
-        cards |= {id: card_json(card) for id, card in changed.items()}
+        cards |= {id: stream.card_json(card) for id, card in changed.items()}
         return {
             "conversation": address.channel,
             "messages": messages,
             "cards": list(cards.values()),
-            "cursor": str(ReadCursor.after(shown)),
+            "cursor": str(ReadCursor.after(entries)),
         }
 
     @endpoint(
         "GET",
         "/conversations/{id}/events",
-        media=(EVENT_STREAM_TYPE,),
+        media=(http_io.EVENT_STREAM_TYPE,),
         refuses=(404, 429, 503),
-        query={"after": "a cursor; default: now", **HTML_QUERY},
+        query={"after": "a cursor; default: now", **http_io.HTML_QUERY},
         headers={"Last-Event-ID": "a cursor; default: now"},
     )
     async def events(self, request: Request) -> Response:
@@ -234,21 +205,21 @@ class ConversationRoutes(MessageRoutes):
         last = request.headers.get("last-event-id", "") or request.query_params.get("after", "")
         person = visitor_of(request).person
         cursor = ReadCursor.parse(last)
-        events = ConversationEvents(self.hub, address, cursor, wants_html(request), person)
+        events = ConversationEvents(self.hub, address, cursor, http_io.wants_html(request), person)
         with ExitStack() as stack:
             follow = self.hub.follow(address.conversation, visitor_of(request))
             follower = stack.enter_context(follow)
-            return EventStream(stream_events(follower, events), stack.pop_all())
+            return http_io.EventStream(stream.stream_events(follower, events), stack.pop_all())
 
     @endpoint("GET", "/approvals", refuses=(503,))
-    async def approvals(self, request: Request) -> RequestList:
+    async def approvals(self, request: Request) -> answers.RequestList:
         """The requests that wait for the reader's decision, oldest first, from every platform.
         `conversation` is set if the request was made in a conversation that the reader can open.
         `POST /cards/{id}` decides on a card."""
         person = visitor_of(request).person
         approvals = []
         for waiting in await self.hub.requests.list_requests(person):
-            card, address = card_json(waiting.card), waiting.change.proposal.address
+            card, address = stream.card_json(waiting.card), waiting.change.proposal.address
             if self.visitors.owns(person, address.conversation):
                 card["conversation"] = address.channel
             approvals.append(card)
@@ -258,7 +229,7 @@ class ConversationRoutes(MessageRoutes):
     async def file(self, request: Request) -> Response:
         """Return the bytes of a file."""
         id = str(request.path_params["id"])
-        if not ID_PATTERN.fullmatch(id):
+        if not http_io.ID_PATTERN.fullmatch(id):
             raise NotFound(what="file")
         # Files of Slack and Discord are in no conversation of the reader's.
         conversation = await self.conversations.files.conversation_of(id)
@@ -269,7 +240,7 @@ class ConversationRoutes(MessageRoutes):
         if request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers=headers)
         file, data = await self.conversations.files.get(id)
-        is_picture = file.type in INLINE_IMAGE_TYPES
+        is_picture = file.type in http_io.INLINE_IMAGE_TYPES
         how = "inline" if is_picture else "attachment"
         headers |= {
             "Content-Type": file.type if is_picture else BYTES_TYPE,
@@ -286,7 +257,7 @@ class ConversationRoutes(MessageRoutes):
         """Return the address of the conversation in the path, which is one of the reader's. Raise
         NotFound."""
         id = str(request.path_params["id"])
-        if not ID_PATTERN.fullmatch(id):
+        if not http_io.ID_PATTERN.fullmatch(id):
             raise NotFound(what="conversation")
         return self.visitors.address_of(visitor_of(request).person, id)
 
@@ -304,10 +275,10 @@ class PageRoutes(RouteGroup):
         return self._file(request, "index.html")
 
     @endpoint("GET", "/page/words.json", query={"locale": ", ".join(LOCALES)}, is_static=True)
-    async def words(self, request: Request) -> PageWords:
+    async def words(self, request: Request) -> answers.PageWords:
         """The page's sentences by key, in the locale that the browser asks for."""
-        asked = request.query_params.get("locale", "")
-        with use_locale(asked if asked in LOCALES else ""):
+        locale = request.query_params.get("locale", "")
+        with use_locale(locale if locale in LOCALES else ""):
             return {"locale": LANGUAGE.get(), "words": translate_page()}
 
     @endpoint("GET", "/page/{name}", media=(BYTES_TYPE,), refuses=(404,), is_static=True)
@@ -317,7 +288,7 @@ class PageRoutes(RouteGroup):
         return self._file(request, str(request.path_params["name"]))
 
     @endpoint("GET", "/welcome")
-    async def welcome(self, request: Request) -> Welcome:
+    async def welcome(self, request: Request) -> answers.Welcome:
         """Return suggestions for the first message, in the visitor's language.
 
         The state of the parts is included for the owner and admins only.
@@ -398,20 +369,20 @@ class SessionRoutes(RouteGroup):
     notices: PersonNoticeService
 
     @endpoint("POST", "/login", refuses=(413, 429))
-    async def login(self, request: Request, body: LoginRequest) -> StatusAnswer | Response:
+    async def login(self, request: Request, body: LoginRequest) -> answers.StatusAnswer | Response:
         """Sign in with a token: sets the session's cookie. Raises WrongToken, TooManyTries,
         TooLarge."""
-        session = await self.visitors.auth.sign_in(body.token, read_visit(request.scope))
+        session = await self.visitors.auth.sign_in(body.token, http_io.read_visit(request.scope))
         return self._with_session(JSONResponse({"status": "signed in"}), session, SESSION_SECONDS)
 
     @endpoint("POST", "/logout")
-    async def logout(self, request: Request) -> StatusAnswer | Response:
+    async def logout(self, request: Request) -> answers.StatusAnswer | Response:
         """End the session and delete its cookie. Raises NotStored."""
-        await self.visitors.auth.sign_out(read_visit(request.scope))
+        await self.visitors.auth.sign_out(http_io.read_visit(request.scope))
         return self._with_session(JSONResponse({"status": "signed out"}), "", 0)
 
     @endpoint("GET", "/me")
-    async def me(self, request: Request) -> Me:
+    async def me(self, request: Request) -> answers.Me:
         """Return the visitor's key (as in ponte.toml and `ponte usage`), name and permissions.
 
         `operates` is true for the owner and admins, who see the state of all parts and everybody's
@@ -436,7 +407,7 @@ class SessionRoutes(RouteGroup):
         }
 
     @endpoint("DELETE", "/me/notices/{id}", refuses=(404, 503))
-    async def dismiss(self, request: Request) -> StatusAnswer:
+    async def dismiss(self, request: Request) -> answers.StatusAnswer:
         """Close a notice for good. Raises NotFound, NotStored."""
         person, id = visitor_of(request).person, str(request.path_params["id"])
         if not await self.notices.dismiss(person, id):
@@ -463,16 +434,18 @@ def conversation_title(one: ConversationSummary) -> str:
 def _export_entry(one: HistoryEntry) -> str:
     """Return one message and its answer in Markdown: author, time (UTC), text, names of files."""
     at = format_moment(datetime.fromtimestamp(one.created_at, UTC))
-    said = [
+    paragraphs = [
         f"## {one.message.author.name or say('You')} · {at} UTC",
         _close_code_block(one.message.text),
     ]
-    said += [f"- {attached.name}" for attached in one.message.attachments]
+    paragraphs += [f"- {attached.name}" for attached in one.message.attachments]
     if one.answer is not None:
-        said += ["## Ponte", _close_code_block(one.answer.text)]
-        said += [f"- {card.id}: {card.title} ({say(card.state)})" for card in one.answer.cards]
-        said += [f"- {file.name}" for file in one.answer.files]
-    return "\n\n".join(["", *filter(None, said)])
+        paragraphs += ["## Ponte", _close_code_block(one.answer.text)]
+        paragraphs += [
+            f"- {card.id}: {card.title} ({say(card.state)})" for card in one.answer.cards
+        ]
+        paragraphs += [f"- {file.name}" for file in one.answer.files]
+    return "\n\n".join(["", *filter(None, paragraphs)])
 
 
 def _close_code_block(text: str) -> str:
@@ -505,7 +478,7 @@ class AccountRoutes(RouteGroup):
     owner: OwnerNames
 
     @endpoint("PATCH", "/me", refuses=(503,))
-    async def rename(self, request: Request, body: OwnerNameRequest) -> StatusAnswer:
+    async def rename(self, request: Request, body: OwnerNameRequest) -> answers.StatusAnswer:
         """Change the owner's name. "" returns to the system user's name. Raises
         NotAllowed, NotStored."""
         if visitor_of(request).person.id != OWNER_ID:
@@ -514,27 +487,27 @@ class AccountRoutes(RouteGroup):
         return {"status": "renamed", "text": self.owner.current}
 
     @endpoint("GET", "/me/tokens")
-    async def list_all(self, request: Request) -> ApiTokenList:
+    async def list_all(self, request: Request) -> answers.ApiTokenList:
         """List the visitor's API tokens, the oldest first."""
         tokens = await self.accounts.list_api_tokens(visitor_of(request).person.key)
         return {"tokens": [_token_json(one) for one in tokens]}
 
     @endpoint("POST", "/me/tokens", status=201, refuses=(503,))
-    async def create(self, request: Request, body: ApiTokenRequest) -> ApiTokenEntry:
+    async def create(self, request: Request, body: ApiTokenRequest) -> answers.ApiTokenEntry:
         """Create an API token. Only this answer contains its text."""
         key = visitor_of(request).person.key
         token, text = await self.accounts.create_api_token(key, body.name, body.days)
         return {**_token_json(token), "token": text}
 
     @endpoint("DELETE", "/me/tokens/{id}", refuses=(404, 503))
-    async def revoke(self, request: Request) -> StatusAnswer:
+    async def revoke(self, request: Request) -> answers.StatusAnswer:
         """Revoke one of the visitor's API tokens. Raise NotFound, also for another person's."""
         key = visitor_of(request).person.key
         await self.accounts.revoke_api_token(str(request.path_params["id"]), key)
         return {"status": "revoked"}
 
 
-def _token_json(token: ApiToken) -> ApiTokenEntry:
+def _token_json(token: ApiToken) -> answers.ApiTokenEntry:
     """Return what people may see of a token. Times are in seconds since the epoch; `expires` is 0
     for never."""
     is_expired = token.is_expired(datetime.now(UTC).timestamp())

@@ -9,8 +9,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from adapters.discord.render import pages
-from adapters.slack.render import content, markdown, parts, plainly, settled_length
+from adapters.discord.render import paginate
+from adapters.slack.render import (
+    message_content,
+    plain_message,
+    safe_markdown,
+    settled_length,
+    split_answer,
+)
 from adapters.web.page.render import render
 from core.base.markdown import GrowingMarkdown, Trust, defang, find_addresses
 from core.base.text import clean_text, split_text
@@ -90,10 +96,10 @@ async def find_links(text: str) -> list[str]:
     said = TRUST.split_sanitized(text, lambda whole: (whole,))[0]
     found = [("page", link) for link in linkers.page(await render(said))]
     found += [("piece", link) for link in linkers.piece(said)]
-    for part in TRUST.split_sanitized(text, lambda whole: parts(whole))[1]:
-        for body in (content(part), plainly(part)):
+    for part in TRUST.split_sanitized(text, lambda whole: split_answer(whole))[1]:
+        for body in (message_content(part), plain_message(part)):
             found += [("slack", link) for link in linkers.slack_post(body["text"], body["blocks"])]
-    for part in TRUST.split_sanitized(text, lambda whole: pages(whole).parts)[1]:
+    for part in TRUST.split_sanitized(text, lambda whole: paginate(whole).parts)[1]:
         found += [("discord", link) for link in linkers.discord(part)]
     plain = Trust(TRUST.hosts, TRUST.written, coded=False).sanitize(text)
     found += [("terminal", link) for link in linkers.terminal(plain)]
@@ -117,7 +123,7 @@ async def test_every_shape_is_linked_where_nothing_checks_it() -> None:
     """Else the shapes prove nothing."""
 
     async def is_linked(text: str) -> bool:
-        parts = pages(text).parts
+        parts = paginate(text).parts
         return bool(
             linkers.piece(text)
             or linkers.page(await render(text))
@@ -148,12 +154,12 @@ def _find_links_while_it_grows(shape: str) -> list[str]:
         if shown == before:
             continue  # it has been checked
         before = shown
-        (*_, part) = TRUST.split_sanitized(shown, lambda whole: parts(whole))[1] or ("",)
+        (*_, part) = TRUST.split_sanitized(shown, lambda whole: split_answer(whole))[1] or ("",)
         links += [
             *linkers.piece(shown),
-            *linkers.slack(markdown(part[: settled_length(part)])),
+            *linkers.slack(safe_markdown(part[: settled_length(part)])),
         ]
-        for part in TRUST.split_sanitized(shown, lambda whole: pages(whole).parts)[1]:
+        for part in TRUST.split_sanitized(shown, lambda whole: paginate(whole).parts)[1]:
             links += linkers.discord(part)
     return [link for link in links if not fine(link)]
 

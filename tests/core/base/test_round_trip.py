@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.discord.render import pages, render
-from adapters.slack.render import markdown
+from adapters.discord.render import paginate, to_discord
+from adapters.slack.render import safe_markdown
 from adapters.terminal.screen import render_markdown
 from adapters.web.page.render import to_html
 
@@ -84,7 +84,7 @@ def check(shown: str, atoms: list[str], document: str) -> None:
 
 
 def seen_on_discord(document: str) -> str:
-    made = render(document)
+    made = to_discord(document)
     text = "".join([made.text, *(sheet.data.decode() for sheet in made.sheets)])
     pieces = re.split(r"(```.*?```|(?<!\\)`[^`\n]+`)", text, flags=re.DOTALL)
     seen = "".join(
@@ -95,7 +95,7 @@ def seen_on_discord(document: str) -> str:
 
 
 def hidden_on_discord(document: str) -> list[str]:
-    outside = re.sub(r"```.*?```|`[^`\n]+`", "", render(document).text, flags=re.DOTALL)
+    outside = re.sub(r"```.*?```|`[^`\n]+`", "", to_discord(document).text, flags=re.DOTALL)
     return re.findall(r"(?<!\\)\|\|.+?\|\|", re.sub(r"\\.", "", outside), re.DOTALL)
 
 
@@ -105,7 +105,7 @@ def test_every_character_arrives_on_discord(document: tuple[str, list[str]]) -> 
     text, atoms = document
     check(seen_on_discord(text), atoms, text)
     assert hidden_on_discord(text) == []
-    assert all(len(part) <= 2000 for part in pages(text).parts)
+    assert all(len(part) <= 2000 for part in paginate(text).parts)
 
 
 @settings(max_examples=60, deadline=None)
@@ -114,7 +114,7 @@ def test_slack_gets_the_markdown_itself_and_nothing_invisible_in_code(
     document: tuple[str, list[str]],
 ) -> None:
     text, _ = document
-    posted = markdown(text)
+    posted = safe_markdown(text)
     assert posted.replace(JOINER, "") == text
     for piece in re.findall(r"^(`{3,}|~{3})[^\n]*\n(.*?)^\1$|`[^`\n|]+`", posted, re.M | re.S):
         assert JOINER not in "".join(piece), text
@@ -146,7 +146,7 @@ def test_every_character_arrives_in_the_terminal(document: tuple[str, list[str]]
     ("| a | b |\n|---|---|\n| 1 | 2 | 3 |", "```\na  b\n─  ─────\n1  2 | 3\n```"),
 ])  # fmt: skip
 def test_what_only_discord_reads_as_markup_is_shown(text: str, posted: str) -> None:
-    assert render(text).text == posted
+    assert to_discord(text).text == posted
 
 
 @pytest.mark.parametrize("text", [
@@ -155,7 +155,7 @@ def test_what_only_discord_reads_as_markup_is_shown(text: str, posted: str) -> N
     "``@here ` x``",
 ])  # fmt: skip
 def test_code_arrives_on_slack_as_it_was_written(text: str) -> None:
-    assert markdown(text) == text
+    assert safe_markdown(text) == text
 
 
 @pytest.mark.parametrize("text", [
@@ -165,6 +165,6 @@ def test_code_arrives_on_slack_as_it_was_written(text: str) -> None:
     "``` a`b\n@here",
 ])  # fmt: skip
 def test_outside_code_nobody_is_notified_on_slack(text: str) -> None:
-    posted = markdown(text)
+    posted = safe_markdown(text)
     for mark in ("<!", "<@", "@channel", "@here"):
         assert mark not in posted

@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from adapters.discord.render import pages
-from adapters.slack.render import content, parts
+from adapters.discord.render import paginate
+from adapters.slack.render import message_content, split_answer
 from adapters.terminal.screen import render_markdown
 from adapters.web.page.render import render
 from core.base.markdown import Trust, _address_end, defang_for_discord, defang_for_terminal
@@ -107,12 +107,12 @@ def test_a_terminal_shows_what_stands_between_angles() -> None:
 
 def live(text: str, trust: Trust) -> list[str]:
     """What Slack, Discord, the page or a script would link of an answer."""
-    said, pieces = trust.split_sanitized(text, lambda whole: parts(whole))
+    said, pieces = trust.split_sanitized(text, lambda whole: split_answer(whole))
     links = [*linkers.page(asyncio.run(render(said))), *linkers.piece(said)]
     for part in pieces:
-        body = content(part)
+        body = message_content(part)
         links += linkers.slack_post(body["text"], body["blocks"])
-    for part in trust.split_sanitized(text, lambda whole: pages(whole).parts)[1]:
+    for part in trust.split_sanitized(text, lambda whole: paginate(whole).parts)[1]:
         links += linkers.discord(part)
     return [link for link in links if not fine(link)]
 
@@ -141,7 +141,7 @@ def test_no_link_shape_becomes_a_link_on_discord(around: str) -> None:
     alive = []
     for shape in (*SHAPES, *CAUTIOUS, *IN_CODE, *HIDDEN):
         text = clean_text(around.format(shape))
-        for part in DISCORD.split_sanitized(text, lambda whole: pages(whole).parts)[1]:
+        for part in DISCORD.split_sanitized(text, lambda whole: paginate(whole).parts)[1]:
             alive += [(shape, link) for link in linkers.discord(part) if not fine(link)]
     assert alive == []
 
