@@ -17,14 +17,13 @@ import structlog
 from bot.compose import Secrets, compose
 from bot.config.ponte_toml import Config, read_config
 from bot.config.webhooks import check_secrets
-from bot.home import Home
+from bot.home import Home, Start
 from bot.integrations import FACES, Faces
 from bot.logs import set_up_logging
 from bot.settings import Settings, load
-from bot.start import ModelRequests, Start
 from core.base.errors import HomeTaken, SettingsError
 from core.base.i18n import LANGUAGE, READER_IS_OWNER
-from core.domain.records import DoctorFinding
+from core.domain.records import DoctorFinding, ModelRequests
 
 log = structlog.get_logger("process")
 M_ARENA_MAX = -8

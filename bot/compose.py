@@ -18,13 +18,12 @@ from bot.config.quick_registry import QuickCommandRegistry
 from bot.config.reload import Reloader
 from bot.config.webhooks import ConfiguredHooks
 from bot.engine import Engine, Tools, load_parsers
-from bot.home import Home
+from bot.home import Home, Start
 from bot.integrations import KINDS, Faces, canonical_person, collect_rights
 from bot.operation_service import OperationService
 from bot.people import OwnerName, PageAccountService, PersonalDataService
 from bot.ponte import CheckEverything, HealthBoard, Ponte, Surfaces, summaries
 from bot.settings import Settings
-from bot.start import Start
 from bot.stores import Stores
 from bot.tracing import Traces
 from core.base.errors import SettingsError

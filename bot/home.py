@@ -1,4 +1,5 @@
-"""The home folder of one Ponte, and the lock of the one process that holds it."""
+"""The home folder of one Ponte, the lock of the one process that holds it, and what a command works
+with."""
 
 from __future__ import annotations
 
@@ -12,10 +13,13 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
+from bot.config.ponte_toml import Config
+from bot.settings import Settings
 from core.base.errors import HomeTaken, PonteError, SettingsError
 from core.integrations.integration import token_fault
 
@@ -377,6 +381,21 @@ class Home:
         if isinstance(error.filename, str | os.PathLike) and Path(error.filename) != self.path:
             cause = f"{Path(error.filename).name}: {cause}"
         return HomeUnusable(home=self.path, cause=cause)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The settings, ponte.toml and the home that a command works with. The home's lock is not taken
+    yet.
+
+    `fault`: ponte.toml has errors, and `config` is empty. Only a command that another process
+    answers continues then; that process has a ponte.toml without errors.
+    """
+
+    settings: Settings
+    config: Config
+    home: Home
+    fault: SettingsError | None = None
 
 
 def sync_folder(folder: Path) -> None:

@@ -22,8 +22,8 @@ from bot.operation_results import Json, Rows
 
 if TYPE_CHECKING:
     from adapters.web.api.answers import ChatAnswer
+    from bot.home import Start
     from bot.ponte import Ponte
-    from bot.start import Start
     from core.domain.messages import Person
     from core.domain.records import DoctorFinding, Health, TurnSummary
     from core.schedules.schedule import Schedule

@@ -23,11 +23,10 @@ from bot.config.ponte_toml import LiveConfig
 from bot.config.reload import Reloader
 from bot.doctor.safety import list_findings
 from bot.engine import Engine
-from bot.home import Home
+from bot.home import Home, Start
 from bot.operation_results import SignInLink
 from bot.people import PageAccountService, PersonalDataService
 from bot.settings import Settings
-from bot.start import ModelRequests, Start
 from bot.tracing import Traces
 from core.base.errors import BadInput, NotFound, NotStored, PonteError
 from core.base.i18n import LANGUAGE, say, translate_word
@@ -37,7 +36,14 @@ from core.commands.grammar import parse_command, render_command
 from core.domain.changes import SAMPLE_APPLIER, PendingRequest
 from core.domain.messages import Address, Card, ChangeAction, Message, Person, ReplyTo, turn_id
 from core.domain.ports import ChatPlatform, Platform, QuickCommands
-from core.domain.records import DoctorFinding, Health, HistoryEntry, QuickCommand, Viewer
+from core.domain.records import (
+    DoctorFinding,
+    Health,
+    HistoryEntry,
+    ModelRequests,
+    QuickCommand,
+    Viewer,
+)
 from core.integrations.integration import OwnerIntegration
 from core.observability import metrics, tracing
 from core.people.policy import Policy

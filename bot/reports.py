@@ -12,9 +12,9 @@ from typing import cast, get_args
 from adapters.web import WEB
 from bot.config.ponte_toml import Config
 from bot.config.reload import misspelt_names
+from bot.home import Start
 from bot.integrations import collect_rights as platform_rights
 from bot.operation_results import Limit, OpenRequest, PolicyCheck, RightVerdict, UsageReport
-from bot.start import Start
 from core.base.errors import BadInput
 from core.base.i18n import format_moment, say
 from core.changes.approval import Approval, TableRule

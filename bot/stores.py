@@ -37,16 +37,16 @@ from core.journal.turn_rows import (
     THREADS_TABLE,
 )
 from core.money.budget import COUNTERS_TABLE, HOLDS_TABLE, SPENDINGS_TABLE, USAGE_TABLE
-from core.people.audit import Audit, FileAuditLines, SqlPseudonyms, TableAuditLines
-from core.people.tables import (
-    API_TOKENS_TABLE,
+from core.people.audit import (
     AUDIT_KEYS_TABLE,
     AUDIT_TABLE,
-    DIRECTORY_TABLE,
-    ENDED_SESSIONS_TABLE,
-    ERASED_PEOPLE_TABLE,
-    PEOPLE_TABLE,
+    Audit,
+    FileAuditLines,
+    SqlPseudonyms,
+    TableAuditLines,
 )
+from core.people.directory import DIRECTORY_TABLE, ERASED_PEOPLE_TABLE
+from core.people.page_accounts import API_TOKENS_TABLE, ENDED_SESSIONS_TABLE, PEOPLE_TABLE
 from core.schedules.schedule import SCHEDULE_RUNS_TABLE, SCHEDULES_TABLE
 from core.store import snapshot
 from core.store.database import Database, SqlConnection, SqliteDatabase

@@ -45,9 +45,8 @@ from bot.backup.archive import (
     write_archive,
 )
 from bot.backup.archive import extract_archive as unpacked
-from bot.home import ASIDE_PREFIX, Home, HomeUnusable, sync_folder
+from bot.home import ASIDE_PREFIX, Home, HomeUnusable, Start, sync_folder
 from bot.integrations import FACES
-from bot.start import Start
 from bot.stores import SCHEMA, Stores
 from core.base.errors import (
     RESTORED_REASON,

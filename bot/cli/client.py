@@ -22,12 +22,12 @@ from adapters.terminal.chat import (
     turn_stream,
 )
 from adapters.terminal.screen import DownloadedFile, Screen
+from bot.home import Start
 from bot.operations import OPERATIONS
-from bot.start import Start
 from core.base.errors import PonteError, SettingsError
 from core.base.http import HttpAnswer, HttpClient, HttpDown, HttpError
 from core.base.i18n import say
-from core.base.retry import retry, wait_after_each
+from core.base.tasks import retry, wait_after_each
 
 Json = Mapping[str, Any]
 

@@ -27,8 +27,8 @@ from adapters.web import add_token
 from bot import __version__
 from bot.app import start
 from bot.cli.client import Json, LocalClient, connect
+from bot.home import Start
 from bot.operations import OPERATIONS
-from bot.start import Start
 from core.base import i18n
 from core.base.errors import BadInput, PonteError, SettingsError
 from core.base.i18n import plural, say

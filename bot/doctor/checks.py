@@ -21,14 +21,14 @@ from bot.compose import NO_POSTGRES_SENTENCE, dependencies, model_client
 from bot.config.reload import check_file
 from bot.doctor import safety as installation
 from bot.doctor.safety import list_findings
+from bot.home import Start
 from bot.logs import Redaction
 from bot.settings import Settings
-from bot.start import ModelRequests, Start
 from bot.stores import SCHEMA
 from core.base.errors import PonteError
 from core.base.http import HttpAnswer, HttpClient, HttpError
 from core.base.i18n import say, translate_word
-from core.domain.records import DoctorFinding, Health
+from core.domain.records import DoctorFinding, Health, ModelRequests
 from core.integrations.integration import plain_value
 from core.models import MODEL_INTEGRATION
 from core.money.budget import count_estimates

@@ -36,7 +36,7 @@ from core.base.http import (
     parse_fault_body,
     parse_retry_after,
 )
-from core.base.retry import Backoff, retry
+from core.base.tasks import Backoff, retry
 from core.base.text import in_whole_characters, make_storable
 
 if TYPE_CHECKING:

@@ -40,6 +40,7 @@ from core.store.database import (
     query,
     select_value,
 )
+from core.store.tables import Index, TableDeclaration, integer, text
 
 log = structlog.get_logger("audit")
 OPERATOR = Person("operator", "")
@@ -56,6 +57,22 @@ Such an id is made up by people, for example an e-mail address, and is the value
 """
 PERSON_FACTS = ("asker", "decider", "undo_asker", "person")
 """Facts that hold the key of a person."""
+AUDIT_KEYS_TABLE = TableDeclaration(
+    name="audit_keys", whose="person",
+    not_exported="the section `audit` has the lines that it leads to",
+    erased="deleted last: until then the person can be found again",
+    contents="whose lines of the audit log are whose", kept="until the person is forgotten",
+    columns=(text("pseudonym"), text("person")),
+    key=("pseudonym",), indexes=(Index("audit_keys_person", "person"),),
+)  # fmt: skip
+AUDIT_TABLE = TableDeclaration(
+    name="audit", whose="person", shared=True,
+    not_exported="the section `audit` has the lines",
+    erased="its lines name nobody once their `audit_keys` are deleted",
+    contents="Postgres: as `audit.log` below",
+    kept="`PONTE_AUDIT_DAYS`; 0, the default, is for ever",
+    columns=(integer("id"), text("line")), key=("id",), generates_key=True,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

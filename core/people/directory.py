@@ -33,6 +33,37 @@ from core.store.database import (
     select_values,
     transaction,
 )
+from core.store.tables import Index, TableDeclaration, integer, real, text
+
+DIRECTORY_TABLE = TableDeclaration(
+    name="directory", whose="person", section="platform_profile",
+    contents="what Slack and Discord report about a person: id, name, language, time zone, "
+             "whether they are a guest or a bot, their workspaces, user groups, or roles. For "
+             "Slack: of every member of the workspace, also of those who never wrote to Ponte",
+    kept="until 30 days after the platform confirmed it last, or until they leave the Slack "
+         "workspace",
+    columns=(
+        text("platform"), text("scope"), text("id"), text("person"), text("name"),
+        text("locale"), text("time_zone"), integer("is_guest"), integer("is_bot"),
+        text("belongs_to"),
+        real("confirmed_at"),
+    ),
+    key=("platform", "scope", "id"),
+    indexes=(
+        Index("directory_id", "platform, id"), Index("directory_person", "person"),
+        Index("directory_confirmed", "confirmed_at"),
+    ),
+    deleted_by=("person",),
+    copied=False,  # each platform lists its people again
+)  # fmt: skip
+ERASED_PEOPLE_TABLE = TableDeclaration(
+    name="erased_people", whose="nobody",
+    not_exported="keyed hashes of people who were forgotten, which name nobody",
+    contents="a keyed hash of the id of each Slack person who was forgotten, so that the list "
+             "of members does not bring them back",
+    kept="for ever",
+    columns=(text("pseudonym"),), key=("pseudonym",),
+)  # fmt: skip
 
 
 class MemberStore(Protocol):

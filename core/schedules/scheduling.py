@@ -9,8 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from core.base.errors import NotStored
-from core.base.retry import Backoff, retry
-from core.base.tasks import BackgroundTasks
+from core.base.tasks import BackgroundTasks, Backoff, retry
 from core.changes.service import ChangeService
 from core.chat.approval_notices import PersonNoticeService
 from core.chat.people import Conversations, People

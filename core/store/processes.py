@@ -27,8 +27,7 @@ import structlog
 
 from core.base.errors import NotStored
 from core.base.i18n import plural, say
-from core.base.retry import Backoff, retry
-from core.base.tasks import cancel_all
+from core.base.tasks import Backoff, cancel_all, retry
 from core.observability import metrics
 from core.store.database import SqlConnection, SqlStore, transaction
 from core.store.postgres import CONNECTION_OPTIONS, PostgresDatabase
