@@ -37,7 +37,7 @@ SUBJECTS = (
             "core/schedules/schedule.py", "core/schedules/schedule.py",
             "core/schedules/words.py", "core/webhooks/hook.py", "core/webhooks/intake.py",
             "core/conversation/scheduled_turns.py", "core/schedules/rows.py",
-            "adapters/web/api/openai_api.py", "bot/config/toml_values.py",
+            "adapters/web/api/openai_api.py",
         ),
         named=(
             r"(?<!: MessageOrigin = )\bPERSON\b", r"\bPROGRAM\b", r"\bPEOPLE\b",
