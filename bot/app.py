@@ -64,14 +64,8 @@ async def run(
     """Serve everything that is configured until SIGTERM or SIGINT. A second signal skips the wait
     for running turns.
 
-    `takes`: this process accepts messages. `works`: this process runs turns. Raise SettingsError if
-    only one of the two is asked for and there is no shared database.
+    `takes`: this process accepts messages. `works`: this process runs turns.
     """
-    if not (takes and works) and settings.database_url is None:
-        raise SettingsError(
-            "DATABASE_URL is not set, so one process does everything: `ponte run`. To run "
-            "several processes, set it to postgresql://… (docs/guides/scaling.md)."
-        )
     stop, hurry = asyncio.Event(), asyncio.Event()
 
     def on_signal() -> None:

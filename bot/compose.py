@@ -24,9 +24,8 @@ from bot.operation_service import OperationService
 from bot.people import OwnerName, PageAccountService, PersonalDataService
 from bot.ponte import CheckEverything, HealthBoard, Ponte, Surfaces, summaries
 from bot.settings import Settings
-from bot.stores import Stores
+from bot.stores import Stores, name_engine
 from bot.tracing import Traces
-from core.base.errors import SettingsError
 from core.base.http import HttpClient
 from core.base.openai import OPENAI_URL, ModelEndpoint, ModelServerClient
 from core.changes.approval import Approval
@@ -59,10 +58,6 @@ from core.tools.tool import Toolbox
 from core.turn import context as prompt
 from core.turn.run import Retention, TurnConfig
 
-NO_POSTGRES_SENTENCE = (
-    "DATABASE_URL needs the package {name}. Install the extra postgres or "
-    "requirements-postgres.txt (docs/guides/scaling.md)."
-)
 Secrets = Mapping[str, SecretStr]
 """Secrets that surfaces generated at their first start, by the setting's name."""
 
@@ -95,10 +90,10 @@ async def compose(
     """
     traces = await asyncio.to_thread(Traces.from_settings, settings)
     tracing.set_recorder(traces)
-    metrics.set_build_info(__version__, "sqlite" if settings.database_url is None else "postgres")
+    metrics.set_build_info(__version__, name_engine(settings).lower())
     async with AsyncExitStack() as closing:
         stores, _ = await asyncio.gather(
-            _open_stores(settings, home, accepts=accepts, works=runs_turns), load_parsers()
+            Stores.open(settings, home, takes=accepts, works=runs_turns), load_parsers()
         )
         closing.push_async_callback(stores.close)
         database, peers, audit = stores.database, stores.peers, stores.audit
@@ -233,25 +228,6 @@ def dependencies(
     return IntegrationDependencies(
         settings, settings, config, home, http, client, pseudonym, peers or Alone()
     )
-
-
-async def _open_stores(settings: Settings, home: Home, *, accepts: bool, works: bool) -> Stores:
-    """Open the home's database, or the one that several processes share.
-
-    The secrets of a shared database replace those of the home. Raise SettingsError if Postgres'
-    packages are missing.
-    """
-    if settings.database_url is None:
-        return await Stores.open_in_home(home.path)
-    try:
-        stores = await Stores.open_shared(
-            plain_value(settings.database_url), takes=accepts, works=works
-        )
-    except ModuleNotFoundError as missing:
-        raise SettingsError(NO_POSTGRES_SENTENCE, name=missing.name) from None
-    for name, own in home.secrets().items():
-        home.share(name, await stores.secret(name, own))
-    return stores
 
 
 def _own_secrets(settings: Settings, home: Home) -> Secrets:

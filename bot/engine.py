@@ -74,9 +74,8 @@ class Engine:
         self.stores = stores
         self.people = people
         database, peers = stores.database, stores.peers
-        inbox, journal = SqlInbox(database, stores.jobs, config), Journal(database, *stores.claims)
-        if stores.jobs:
-            journal.on_end, journal.take_begun = stores.jobs.note_end, stores.jobs.take_begun
+        inbox, journal = SqlInbox(database, peers.runner, config), Journal(database, *peers.claims)
+        journal.on_end, journal.take_begun = peers.note_end, peers.take_begun
         inbox.set_admission(Admission(inbox.find_unstarted, people.policy).admit)
         files, outbox = SqlFiles(database, stores.file_bytes), Outbox(database)
         self.conversations = Conversations(inbox, journal, stores.threads, files, outbox)
@@ -84,7 +83,7 @@ class Engine:
 
         self._redraw_due = asyncio.Event()
         self._card_listeners: list[Callable[[], None]] = []
-        ledger = SqlLedger(database, *stores.claims)
+        ledger = SqlLedger(database, *peers.claims)
         posts = PlacePosts(platforms.messengers)
         appliers = {applier.name: applier for applier in (*tools.appliers, posts)}
         builder = CardBuilder(approval.kinds)
@@ -158,7 +157,7 @@ class Engine:
     def at_work(self) -> frozenset[str] | None:
         """The platforms whose turns may be running; None means any, since other processes run turns
         too."""
-        return None if self.stores.jobs else frozenset(self.platforms.replies)
+        return self.stores.peers.at_work(self.platforms.replies)
 
     async def end_work_of(self, person: str, turns: Sequence[int]) -> None:
         """Stop these turns of a person (a key) who left, and withdraw their proposals."""

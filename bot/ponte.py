@@ -27,6 +27,7 @@ from bot.home import Home, Start
 from bot.operation_results import SignInLink
 from bot.people import PageAccountService, PersonalDataService
 from bot.settings import Settings
+from bot.stores import name_engine
 from bot.tracing import Traces
 from core.base.errors import BadInput, NotFound, NotStored, PonteError
 from core.base.i18n import LANGUAGE, say, translate_word
@@ -61,8 +62,7 @@ ReportHealth = Callable[[], Awaitable[Health]]
 def summaries(settings: Settings) -> tuple[Health, ...]:
     """Return the line of each integration by its settings, in their order. No service is asked."""
     found = (face.summary(settings, settings) for face in settings.faces)
-    engine = "Postgres" if settings.database_url else "SQLite"
-    shared = [Health("database", "on", engine), Health("config", "on")]
+    shared = [Health("database", "on", name_engine(settings)), Health("config", "on")]
     return (*shared, *(part for part in found if part))
 
 
@@ -328,7 +328,7 @@ class Ponte:
         ask each service."""
         async with self._checking:
             found = [one async for one in self.check(self.inputs, *model)]
-        if not (model or self.settings.database_url):
+        if not model and all(one.part != "database" for one in found):
             part = await self.engine.stores.health()
             found.insert(0, DoctorFinding(part.name, part.state, part.words))
         return found

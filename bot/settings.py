@@ -274,8 +274,8 @@ class Settings(
         """Return True if neither a chat platform nor Postgres is configured, not even partly."""
         chats = [face for face in self.faces if isinstance(face, ChatIntegration)]
         names = {name for face in chats for name in face.settings.model_fields}
-        given = (getattr(self, name) for name in names & self.model_fields_set)
-        return self.database_url is None and not any(given)
+        names.add("database_url")
+        return not any(getattr(self, name) for name in names & self.model_fields_set)
 
     @property
     def secrets(self) -> tuple[str, ...]:

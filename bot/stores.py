@@ -8,8 +8,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal
 
+from bot.home import Home
+from bot.settings import Settings
+from core.base.errors import SettingsError
 from core.changes.ledger import (
     CHANGES_TABLE,
     CONSENTS_TABLE,
@@ -18,6 +21,8 @@ from core.changes.ledger import (
     STEPS_TABLE,
 )
 from core.domain.records import Health
+from core.integrations.integration import plain_value
+from core.journal.jobs import Jobs
 from core.journal.kernels import KERNELS_TABLE
 from core.journal.peers import Alone, Peers
 from core.journal.shared_functions import QUEUE_FUNCTIONS, TURN_FUNCTIONS
@@ -51,6 +56,7 @@ from core.schedules.schedule import SCHEDULE_RUNS_TABLE, SCHEDULES_TABLE
 from core.store import snapshot
 from core.store.database import Database, SqlConnection, SqliteDatabase
 from core.store.files import FileBytes, FolderBytes, PieceBytes
+from core.store.postgres import PostgresDatabase
 from core.store.schema import Migration, Schema
 from core.store.tables import (
     FILES_TABLE,
@@ -61,9 +67,6 @@ from core.store.tables import (
     REMEMBERED_TABLE,
     SECRETS_TABLE,
 )
-
-if TYPE_CHECKING:
-    from core.journal.jobs import Jobs
 
 TABLES = (
     INBOX_TABLE, ITEMS_TABLE, ROUNDS_TABLE, CALLS_TABLE, POSTS_TABLE, FILES_TABLE, CHANGES_TABLE,
@@ -81,17 +84,46 @@ MIGRATIONS: tuple[Migration, ...] = ()
 SCHEMA = Schema.of(TABLES, VIEWS, (QUEUE_FUNCTIONS, TURN_FUNCTIONS), MIGRATIONS)
 
 
+NO_POSTGRES_SENTENCE = (
+    "DATABASE_URL needs the package {name}. Install the extra postgres or "
+    "requirements-postgres.txt (docs/guides/scaling.md)."
+)
+
+
+def name_engine(settings: Settings) -> Literal["SQLite", "Postgres"]:
+    """Return the engine of the database that these settings choose."""
+    return "Postgres" if settings.database_url else "SQLite"
+
+
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """The storage of one Ponte. `jobs` runs the turns of a shared database; None means that this
-    process runs all."""
+    """The storage of one Ponte, and the processes that share it."""
 
     database: Database
     threads: FileThreadMap | SqlThreadMap
     file_bytes: FileBytes
     audit: Audit
     health: Callable[[], Awaitable[Health]]
-    jobs: Jobs | None = None
+    peers: Peers
+
+    @classmethod
+    async def open(cls, settings: Settings, home: Home, *, takes: bool, works: bool) -> Stores:
+        """Open the home's database, or the one that several processes share.
+
+        The secrets of a shared database replace those of the home. Raise SettingsError if Postgres'
+        packages are missing, and what `open_in_home` and `open_shared` raise.
+        """
+        if settings.database_url is None:
+            return await cls.open_in_home(home.path)
+        try:
+            stores = await cls.open_shared(
+                plain_value(settings.database_url), takes=takes, works=works
+            )
+        except ModuleNotFoundError as missing:
+            raise SettingsError(NO_POSTGRES_SENTENCE, name=missing.name) from None
+        for name, own in home.secrets().items():
+            home.share(name, await stores.secret(name, own))
+        return stores
 
     @classmethod
     async def open_in_home(cls, home: Path, *, keeps: bool = True) -> Stores:
@@ -108,33 +140,20 @@ class Stores:
         await database.write(erase_spare_remotes)
         lines, keys = FileAuditLines(home / "audit.log"), SqlPseudonyms(database)
         return cls(
-            database, threads, FolderBytes(home / "files"), Audit(lines, keys), database.health
-        )
+            database, threads, FolderBytes(home / "files"), Audit(lines, keys), database.health,
+            Alone(database),
+        )  # fmt: skip
 
     @classmethod
     async def open_shared(cls, url: str, *, takes: bool = True, works: bool = True) -> Stores:
         """Open the stores in a database that several processes share. Raise NotStored,
         DifferentSchema."""
-        from core.journal.jobs import Jobs
-        from core.store.postgres import PostgresDatabase
-
         database = await PostgresDatabase.open(url, SCHEMA)
         jobs = Jobs(url, database, takes=takes, works=works)
         await jobs.start()
         lines, keys = TableAuditLines(database), SqlPseudonyms(database)
         threads, audit = SqlThreadMap(database), Audit(lines, keys)
         return cls(database, threads, PieceBytes(database), audit, jobs.health, jobs)
-
-    @property
-    def claims(self) -> tuple[()] | tuple[str, Callable[[], bool]]:
-        """The values that mark rows of this process on a shared database: its id, and whether it
-        surely counts as alive."""
-        return (self.jobs.process, self.jobs.is_alive) if self.jobs else ()
-
-    @property
-    def peers(self) -> Peers:
-        """The processes that share this database."""
-        return self.jobs or Alone(self.database)
 
     async def secret(self, name: str, own: bytes) -> bytes:
         """Return the secret of this name that all processes share: the one that the first process

@@ -140,7 +140,7 @@ class DiscordState(StoredState):
         super().__init__()
         self._peers = peers or Alone()
         self._row = self._peers.remembered_state(DISCORD_STATE_NAME, self._data)
-        self.leads = not self._peers.is_shared
+        self.leads = True
         self._telling: asyncio.Task[None] | None = None
         self._peers.on("remembered", self._on_remembered)
 

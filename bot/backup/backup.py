@@ -224,8 +224,6 @@ def backup(begun: Start, file: str, keep: int = 0) -> int:
     In a folder, only the newest `keep` backups stay; 0 keeps all. Raise PonteError.
     """
     home = begun.home
-    if begun.settings.database_url is not None:
-        raise StoredInPostgres
     if not (home.path / "ponte.db").exists():
         raise HomeIsEmpty(home=home.path)
     if home.path.stat().st_uid != os.geteuid():
@@ -261,8 +259,6 @@ def restore(begun: Start, file: str, *, replace: bool, resume: bool) -> int:
     PonteError; then the home is unchanged.
     """
     home = begun.home
-    if begun.settings.database_url is not None:
-        raise StoredInPostgres
     name = say("the input from stdin") if file == STANDARD_STREAM else file
     with ExitStack() as stack:
         source = _open_source(stack, file)

@@ -45,10 +45,9 @@ class NotTheSame(PonteError):
 async def migrate(settings: Settings, home: Home) -> int:
     """Copy everything and return 0.
 
-    Raise SettingsError, HomeTaken (Ponte must be stopped), NotStored, NotTheSame.
+    DATABASE_URL is set. Raise SettingsError, HomeTaken (Ponte must be stopped), NotStored,
+    NotTheSame.
     """
-    if settings.database_url is None:
-        raise SettingsError("Set DATABASE_URL to the database to copy this data folder to.")
     with home.take():
         if not (home.path / "ponte.db").exists():
             raise SettingsError("{path} has no data to copy.", path=home.path)
@@ -100,8 +99,7 @@ async def _open_stores(ours: Stores, url: str) -> AsyncIterator[tuple[Stores, St
         try:
             yield ours, theirs
         finally:
-            if theirs.jobs:
-                await theirs.jobs.drain(0)
+            await theirs.peers.drain(0)
             await theirs.close()
     finally:
         await ours.close()
@@ -146,8 +144,7 @@ async def _queue_waiting_turns(theirs: Stores) -> None:
             " AND state IN ('new', 'running', 'answered', 'posting')"
         ).close()
     )
-    if theirs.jobs:
-        await theirs.jobs.sweep()
+    await theirs.peers.sweep()
 
 
 async def _copy_bytes(ours: Stores, theirs: Stores) -> None:

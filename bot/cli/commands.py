@@ -52,6 +52,11 @@ T = TypeVar("T")
 def run(*, takes: bool = True, works: bool = True) -> int:
     """Run Ponte until a signal. Raise SettingsError, HomeTaken, HomeUnusable."""
     begun = start()
+    if not (takes and works) and begun.settings.database_url is None:
+        raise SettingsError(
+            "DATABASE_URL is not set, so one process does everything: `ponte run`. To run "
+            "several processes, set it to postgresql://… (docs/guides/scaling.md)."
+        )
     from bot import app
 
     work = app.run(begun.settings, begun.config, begun.home, takes=takes, works=works)
@@ -61,9 +66,36 @@ def run(*, takes: bool = True, works: bool = True) -> int:
 def migrate() -> int:
     """Copy the home to the database. Raise SettingsError, HomeTaken, NotStored."""
     begun = start()
+    if begun.settings.database_url is None:
+        raise SettingsError("Set DATABASE_URL to the database to copy this data folder to.")
     from bot.backup.migrate import migrate as move
 
     return asyncio.run(move(begun.settings, begun.home))
+
+
+def backup(file: str, keep: int) -> int:
+    """Run `ponte backup`. Return the exit code."""
+    from bot.backup.backup import backup as write_backup
+
+    return write_backup(_start_without_postgres(), file, keep)
+
+
+def restore(file: str, *, replace: bool, resume: bool) -> int:
+    """Run `ponte restore`. Return the exit code."""
+    from bot.backup.backup import restore as restore_backup
+
+    return restore_backup(_start_without_postgres(), file, replace=replace, resume=resume)
+
+
+def _start_without_postgres() -> Start:
+    """Return what a command starts with that works on a database in the home. Raise
+    StoredInPostgres."""
+    from bot.backup.backup import StoredInPostgres
+
+    begun = start(quiet=True)
+    if begun.settings.database_url is not None:
+        raise StoredInPostgres
+    return begun
 
 
 def chat() -> int:

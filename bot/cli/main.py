@@ -256,10 +256,9 @@ def backup(
     )] = 0,
 ) -> int:  # fmt: skip
     """Back up this data folder to one file, even while Ponte is running."""
-    from bot import app
-    from bot.backup import backup
+    from bot.cli import commands as cli_commands
 
-    return backup.backup(app.start(quiet=True), file, keep)
+    return cli_commands.backup(file, keep)
 
 
 @cli.command(epilog="Example: ponte restore ponte-2026-11-01.tar.gz")
@@ -274,10 +273,9 @@ def restore(
     )] = False,
 ) -> int:  # fmt: skip
     """Restore a backup into this data folder. Ponte must not be running."""
-    from bot import app
-    from bot.backup import backup
+    from bot.cli import commands as cli_commands
 
-    return backup.restore(app.start(quiet=True), file, replace=replace, resume=resume)
+    return cli_commands.restore(file, replace=replace, resume=resume)
 
 
 @cli.command("slack-manifest", epilog="Example: ponte slack-manifest --link")

@@ -75,7 +75,7 @@ class Scheduling:
 
         store = Schedules(
             self.database, cast(SqlInbox, self.conversations.inbox), self.clock,
-            shared_clock=self.peers.is_shared, destination=self._find_destination,
+            peers=self.peers, destination=self._find_destination,
         )  # fmt: skip
         store.on_change = self._note_change
         return store
@@ -153,8 +153,7 @@ class Scheduling:
 
     def _note_change(self) -> None:
         self.wake()
-        if self.peers.is_shared:
-            self._tasks.start(self.peers.notify(CHANGED, ""))
+        self._tasks.start(self.peers.notify(CHANGED, ""))
 
     async def _on_change(self, _: str) -> None:
         self.wake()

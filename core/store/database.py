@@ -150,8 +150,8 @@ class Database(Protocol):
     in the process.
     """
 
-    is_shared: bool
-    """True if several processes can use it at once."""
+    queue_deletes: Sequence[str]
+    """Statements that delete a conversation's waiting jobs from the queue of turns."""
 
     @property
     def schema(self) -> Schema:
@@ -373,7 +373,7 @@ class SqliteDatabase:
     """A database in one SQLite file, with a writer thread that commits in groups and a reader
     thread."""
 
-    is_shared = False
+    queue_deletes: Sequence[str] = ()
 
     def __init__(self, path: Path, schema: Schema) -> None:
         self.path = path

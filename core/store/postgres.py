@@ -161,7 +161,9 @@ class PostgresDatabase:
     `url` is a libpq connection string (postgresql.org/docs/current/libpq-connect.html).
     """
 
-    is_shared = True
+    queue_deletes: Sequence[str] = (
+        "DELETE FROM procrastinate_jobs WHERE lock = ? AND status <> 'doing'",
+    )
     remains_notice = (
         "The database's write-ahead log and backups may still contain them until they are "
         "rotated. Ask whoever runs the database when that happens."
