@@ -103,22 +103,6 @@ class AuditLines(Protocol):
         """Write the remaining lines and release the storage."""
 
 
-class Pseudonyms(Protocol):
-    """The mapping of people to their pseudonyms. All methods raise NotStored."""
-
-    async def assign(self, people: Collection[str]) -> Mapping[str, str]:
-        """Return the pseudonyms by person key. Create those that are missing."""
-
-    async def list_people(self) -> Mapping[str, str]:
-        """Return all person keys by pseudonym."""
-
-    async def destroy(self, person: str) -> None:
-        """Delete the link between a person and their pseudonym.
-
-        Nobody can identify the person's lines afterwards.
-        """
-
-
 class Audit:
     """The audit log of an installation.
 
@@ -128,7 +112,7 @@ class Audit:
     def __init__(
         self,
         lines: AuditLines,
-        keys: Pseudonyms,
+        keys: SqlPseudonyms,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._lines = lines
@@ -473,7 +457,7 @@ class TableAuditLines(SqlStore):
 
 
 class SqlPseudonyms(SqlStore):
-    """The `Pseudonyms` of the audit log, in the table `audit_keys`."""
+    """The pseudonyms of people in the audit log, in the table `audit_keys`."""
 
     async def assign(self, people: Collection[str]) -> Mapping[str, str]:
         """Return the pseudonyms of these people by their keys, and create those that are missing.
