@@ -156,13 +156,13 @@ async def compose(
         engine.on_cards_change(board.announce_requests)
         reloader = Reloader(settings, live, audit, peers)
 
-        served = Surfaces(accepts)
-        closing.push_async_callback(served.close)
+        own_surfaces = Surfaces(accepts)
+        closing.push_async_callback(own_surfaces.close)
         used = [face for face in settings.faces if face.is_used(settings, settings)]
         for face in used:
             if surfaces and isinstance(face, ChatIntegration):
                 chat = await face.build(deps, engine.conversations, people, board)
-                served.chats.append(chat)
+                own_surfaces.chats.append(chat)
                 facts.add(chat.name, chat.membership, chat.guest, chat.has_left)
                 engine.platforms.add(chat)
 
@@ -172,8 +172,9 @@ async def compose(
         ]  # fmt: skip
         data = SqlPersonalData(database, canonical_person)
         ponte = Ponte(
-            settings, live, home, engine, board, served, reloader, accounts,
-            PersonalDataService(engine, data, accounts, served.chats, listing), check, runs_turns,
+            settings, live, home, engine, board, own_surfaces, reloader, accounts,
+            PersonalDataService(engine, data, accounts, own_surfaces.chats, listing),
+            check, runs_turns,
             # The model's start loads a large package, so what answers people comes first.
             (start_model, *(each.start for each in tools)), closing.pop_all(), traces,
         )  # fmt: skip
@@ -181,7 +182,7 @@ async def compose(
         hooks = ConfiguredHooks(
             settings, live, engine.platforms.messengers, engine.conversations.inbox, audit
         )
-        routes = {f"/{chat.name}/events": chat.http for chat in served.chats}
+        routes = {f"/{chat.name}/events": chat.http for chat in own_surfaces.chats}
         for face in used:
             if isinstance(face, OwnerIntegration) and (surfaces or face.always):
                 operator = OperationService(ponte, on_admin_page=not face.always)
@@ -189,19 +190,19 @@ async def compose(
                     deps, engine.conversations, people, board, operator, engine.notices, routes,
                     hooks,
                 )  # fmt: skip
-                served.owned.append((face, platform))
-        for platform in served.all:
+                own_surfaces.owned.append((face, platform))
+        for platform in own_surfaces.all:
             engine.platforms.replies[platform.name] = platform.reply
 
         board.live |= {each.source.name: each.source.health for each in tools}
-        board.live |= {platform.name: platform.health for platform in served.all}
+        board.live |= {platform.name: platform.health for platform in own_surfaces.all}
         board.live |= {model_face.name: model.health, "database": stores.health}
         board.live["config"] = reloader.health
         board.titles = next(
             (titles for each in tools if (titles := getattr(each.source, "titles", None))), None
         )
         board.is_demo = model.level == "demo"
-        _mark_unserved(board, settings.faces, served, surfaces=surfaces)
+        _mark_unserved(board, settings.faces, own_surfaces, surfaces=surfaces)
         closing.pop_all()
         return ponte
 
@@ -232,10 +233,10 @@ def dependencies(
 
 def _own_secrets(settings: Settings, home: Home) -> Secrets:
     return {
-        name: SecretStr(made)
+        name: SecretStr(secret)
         for face in settings.faces
         if isinstance(face, OwnerIntegration)
-        for name, made in face.secrets(settings, home).items()
+        for name, secret in face.secrets(settings, home).items()
     }
 
 

@@ -100,19 +100,19 @@ class Traces:
 
     async def close(self, patience: float) -> None:
         """Export ended spans within `patience` seconds. Later ones are lost."""
-        loop, gone = asyncio.get_running_loop(), asyncio.Event()
+        loop, closed_event = asyncio.get_running_loop(), asyncio.Event()
 
         def shut() -> None:
             self.provider.shutdown()
             with suppress(RuntimeError):  # nobody waited so long
-                loop.call_soon_threadsafe(gone.set)
+                loop.call_soon_threadsafe(closed_event.set)
 
         # Not in the loop's own threads: their end is waited for when the process ends.
         thread = threading.Thread(target=shut, name="traces", daemon=True)
         thread.start()
         try:
             async with asyncio.timeout(min(MAX_EXPORT_SECONDS, max(MIN_EXPORT_SECONDS, patience))):
-                await gone.wait()
+                await closed_event.wait()
         except TimeoutError:
             log.warning("could not export the last spans")
             self._exporter.shutdown()

@@ -53,8 +53,8 @@ async def migrate(settings: Settings, home: Home) -> int:
             raise SettingsError("{path} has no data to copy.", path=home.path)
         async with _open_both(home.path, plain_value(settings.database_url)) as (ours, theirs):
             for name, own in home.secrets().items():
-                kept = await theirs.secret(name, own)
-                if kept != own:
+                secret = await theirs.secret(name, own)
+                if secret != own:
                     sys.stdout.write(f"  {name}: the database has its own already, which stays\n")
             for table in SCHEMA.copy_tables:
                 await _copy_table(ours.database, theirs.database, table)
@@ -151,13 +151,13 @@ async def _copy_bytes(ours: Stores, theirs: Stores) -> None:
     ids = await ours.database.read(
         lambda c: [row["id"] for row in c.execute("SELECT id FROM files")]
     )
-    lost = 0
+    missing_count = 0
     for id in ids:
         try:
             await theirs.file_bytes.put(id, await ours.file_bytes.get(id))
         except NotFound:
-            lost += 1
-    words = f", {lost} of which the home has no bytes any more" if lost else ""
+            missing_count += 1
+    words = f", {missing_count} of which the home has no bytes any more" if missing_count else ""
     sys.stdout.write(f"  bytes of files: {len(ids)}{words}\n")
 
 

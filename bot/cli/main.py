@@ -100,10 +100,10 @@ def _make_command(operation: Operation) -> Callable[..., int]:
     typed = dict[str, tuple[Any, Any]]()
     for name, (annotation, default) in operation.parameters.items():
         for parameter in getattr(annotation, "__metadata__", ()):
-            kind, written = annotation.__origin__, _make_typed(name, parameter)
+            kind, value_type = annotation.__origin__, _make_typed(name, parameter)
             if kind == Sequence[str]:
                 kind, default = list[str] | None, None
-            typed[name] = (Annotated[kind, written], default)
+            typed[name] = (Annotated[kind, value_type], default)
     if operation.confirm:
         typed["yes"] = (Yes, False)
     typed["as_json"] = (AsJson, False)
@@ -436,8 +436,8 @@ def _translate_usage_error(words: str) -> str:
         r"Invalid value: (?P<why>.*)": _say("Invalid value: {why}"),
     }
     for pattern, sentence in sentences.items():
-        if found := re.fullmatch(pattern, words, re.DOTALL):
-            return sentence.format(**found.groupdict())
+        if match := re.fullmatch(pattern, words, re.DOTALL):
+            return sentence.format(**match.groupdict())
     return words
 
 
@@ -446,8 +446,8 @@ def _report_import_error(error: ImportError) -> int:
     them."""
     from bot.doctor import safety as installation
 
-    found = installation.inspect_installation()
-    words = str(error) if found.is_complete else installation.describe(found, _say)
+    report = installation.inspect_installation()
+    words = str(error) if report.is_complete else installation.describe(report, _say)
     typer.echo(f"ponte: {words}", err=True)
     return 1
 

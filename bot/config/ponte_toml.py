@@ -387,8 +387,8 @@ class ModelPrice:
     def price(self) -> Price:
         """Return the price for `core.money`. Missing cache prices equal the input price."""
         cached = self.input if self.cached is None else self.cached
-        written = self.input if self.written is None else self.written
-        return Price(self.input, cached, written, self.output)
+        cache_write = self.input if self.written is None else self.written
+        return Price(self.input, cached, cache_write, self.output)
 
 
 @dataclass(frozen=True, slots=True)
@@ -457,9 +457,9 @@ class Config:
             name: Approvers(frozenset(tool.approvers), tool.approvals)
             for name, tool in self.tools.items()
         }
-        said = [(r.allow, r.deny) for r in self.rules]
-        said += [(own.allow, own.deny) for own in self.channels.values()]
-        rights = (right for allow, deny in said for right in (*allow, *deny))
+        right_lists = [(r.allow, r.deny) for r in self.rules]
+        right_lists += [(own.allow, own.deny) for own in self.channels.values()]
+        rights = (right for allow, deny in right_lists for right in (*allow, *deny))
         about = (right.partition(":") for right in rights if "*" not in right)
         named = {name for kind, _, name in about if name and kind in ("read", "propose", "approve")}
         return TableRules(tables, sorted(named), tools, self.changes.remind_after)
@@ -485,12 +485,12 @@ class Config:
     @cached_property
     def turn_allowances(self) -> tuple[Allowance, ...]:
         """The allowances for the `Budget`. Each is named by its line in the file."""
-        found = [
+        allowances = [
             each.allowance(self.location("allowances", n)) for n, each in enumerate(self.allowances)
         ]
         hooks = self.hooks.items()
-        found += [hook.allowance(name, self.location("hooks", name)) for name, hook in hooks]
-        return tuple(found)
+        allowances += [hook.allowance(name, self.location("hooks", name)) for name, hook in hooks]
+        return tuple(allowances)
 
     @cached_property
     def price_list(self) -> Prices:
@@ -506,10 +506,10 @@ class Config:
     def channel(self, address: Address) -> ChannelConfig:
         """Return the settings of a place. Each key comes from its channel, workspace or platform,
         whichever is the narrowest that sets it."""
-        written = tuple(place for place in place_names(address) if place in self.channels)
-        if written not in self._merged_channels:
-            self._merged_channels[written] = self._merge_channels(written)
-        return self._merged_channels[written]
+        place_keys = tuple(place for place in place_names(address) if place in self.channels)
+        if place_keys not in self._merged_channels:
+            self._merged_channels[place_keys] = self._merge_channels(place_keys)
+        return self._merged_channels[place_keys]
 
     def _merge_channels(self, written: Sequence[str]) -> ChannelConfig:
         own: dict[str, Any] = {}
@@ -571,8 +571,8 @@ class LiveConfig:
 
     def add_own_addresses(self, *addresses: str) -> None:
         """Add addresses that Ponte itself writes, such as that of its page."""
-        known = self._turn.own_addresses.union(filter(None, addresses))
-        self._turn = replace(self._turn, own_addresses=known)
+        all_addresses = self._turn.own_addresses.union(filter(None, addresses))
+        self._turn = replace(self._turn, own_addresses=all_addresses)
 
     @property
     def retention(self) -> Retention:
@@ -650,11 +650,11 @@ def read_config(path: Path, *, required: bool = False, faces: Faces = FACES) -> 
     except tomllib.TOMLDecodeError as error:
         raise SettingsError("{lines}", lines=describe_toml_error(path.name, text, error)) from None
     except ValidationError as error:
-        found = [(_key_path(each["loc"]), _describe_error(each, faces)) for each in error.errors()]
-        raise _settings_error(path, TomlLines(text), found) from None
+        faults = [(_key_path(each["loc"]), _describe_error(each, faces)) for each in error.errors()]
+        raise _settings_error(path, TomlLines(text), faults) from None
     lines = TomlLines(text)
-    if found := [*_cross_check(config, faces)]:
-        raise _settings_error(path, lines, found)
+    if faults := [*_cross_check(config, faces)]:
+        raise _settings_error(path, lines, faults)
     for name, value in (("name", path.name), ("path", path), ("lines", lines)):
         object.__setattr__(config, name, value)  # it is made, and frozen for who reads it
     return config

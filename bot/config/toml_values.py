@@ -42,10 +42,10 @@ def _check_positive(value: int) -> int:
 
 def _parse_duration(value: object) -> float:
     """Return the seconds of `4h`, `30m` or `0`."""
-    found = re.fullmatch(r"(\d{1,4})([mh])|0", value) if isinstance(value, str) else None
-    if found is None:
+    match = re.fullmatch(r"(\d{1,4})([mh])|0", value) if isinstance(value, str) else None
+    if match is None:
         raise ValueError('write minutes or hours in quotes, as in "30m" or "4h"; "0" turns it off')
-    return float(found[1] or 0) * {"m": 60, "h": 3600}.get(found[2], 0)
+    return float(match[1] or 0) * {"m": 60, "h": 3600}.get(match[2], 0)
 
 
 def _platform_forms(info: ValidationInfo) -> tuple[list[str], list[str], list[str]]:
@@ -253,9 +253,9 @@ class TomlLines:
 
 def describe_toml_error(name: str, text: str, error: tomllib.TOMLDecodeError) -> str:
     """Return tomllib's message with its line."""
-    found = _AT.match(str(error))
-    line = int(found[2]) if found else max(1, len(text.splitlines()))
-    words = found[1] if found else str(error).removesuffix(" (at end of document)")
+    match = _AT.match(str(error))
+    line = int(match[2]) if match else max(1, len(text.splitlines()))
+    words = match[1] if match else str(error).removesuffix(" (at end of document)")
     return f"{name}:{line}: not TOML: {words}."
 
 

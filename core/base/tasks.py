@@ -71,11 +71,11 @@ async def cancel_all(tasks: Iterable[asyncio.Task[Any]]) -> None:
     One cancellation may not be enough. Before Python 3.12 `asyncio.wait_for`, which drivers use,
     loses a cancellation that arrives together with its result (python/cpython#86296).
     """
-    left = {task for task in tasks if not task.done()}
-    while left:
-        for task in left:
+    remaining = {task for task in tasks if not task.done()}
+    while remaining:
+        for task in remaining:
             task.cancel()
-        _, left = await asyncio.wait(left, timeout=RECANCEL_SECONDS)
+        _, remaining = await asyncio.wait(remaining, timeout=RECANCEL_SECONDS)
 
 
 class BackgroundTasks:

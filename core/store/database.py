@@ -633,8 +633,8 @@ def _find_pending(
 ) -> tuple[bool, Sequence[Migration]]:
     """Return whether the database is empty, and its pending migrations. Raise DifferentSchema."""
     is_new = not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
-    stored = snapshot.read_schema_version(connection)
-    pending = () if is_new else schema.find_pending(*stored)
+    database_version = snapshot.read_schema_version(connection)
+    pending = () if is_new else schema.find_pending(*database_version)
     if pending is None:
         raise DifferentSchema(path=path)
     return is_new, pending

@@ -453,8 +453,8 @@ def _has_tables(connection: psycopg.Connection[Any]) -> bool:
 
 def _read_version(connection: psycopg.Connection[Any]) -> tuple[int, str]:
     """Return the version and the fingerprint of the schema, 0 and "" if they are not stored."""
-    found = connection.execute("SELECT to_regclass('database_schema') AS name").fetchone()
-    if not found or found["name"] is None:
+    relation = connection.execute("SELECT to_regclass('database_schema') AS name").fetchone()
+    if not relation or relation["name"] is None:
         return 0, ""
     row = connection.execute("SELECT version, fingerprint FROM database_schema").fetchone()
     return (row["version"], row["fingerprint"]) if row else (0, "")

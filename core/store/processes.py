@@ -329,8 +329,8 @@ class OwnProcess(SqlStore):
 
 def _seconds_to_next_step(leading: asyncio.Task[None] | None, stop_at: float) -> float:
     """Return the maximum seconds of the next step of `lead`: at most until the work must stop."""
-    left = stop_at - asyncio.get_running_loop().time()
-    return min(BEAT_SECONDS, max(0.0, left)) if leading else BEAT_SECONDS
+    remaining_seconds = stop_at - asyncio.get_running_loop().time()
+    return min(BEAT_SECONDS, max(0.0, remaining_seconds)) if leading else BEAT_SECONDS
 
 
 async def _cancel_and_log(task: asyncio.Task[None]) -> None:
