@@ -359,10 +359,8 @@ async def show_thread(ponte: Ponte, conversation: Conversation) -> results.Shown
     messages = list[results.ThreadMessage]()
     for one in await ponte.list_entries(conversation):
         message, facts = one.message, (one.created_at, one.turn)
-        user_message = results.SentMessage(
-            "user", message.author.name, message.text, *facts, one.state
-        )
-        messages.append(user_message)
+        entry = results.SentMessage("user", message.author.name, message.text, *facts, one.state)
+        messages.append(entry)
         if one.answer:
             messages.append(results.ThreadMessage("assistant", "Ponte", one.answer.text, *facts))
     return results.ShownThread(conversation, messages)

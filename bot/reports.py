@@ -206,14 +206,10 @@ def _explain(verdict: Verdict, policy: Policy) -> str:
     for place, rule in book.channels.items():
         if rule.source == verdict.rule:
             return f"[channels] {place}: {_describe_rule(rule)}"
-    rule_of_verdict = next((rule for rule in book.rules if rule.source == verdict.rule), None)
-    return (
-        _describe_rule(rule_of_verdict)
-        if rule_of_verdict
-        else verdict.words()
-        if not verdict.allowed
-        else ""
-    )
+    for rule in book.rules:
+        if rule.source == verdict.rule:
+            return _describe_rule(rule)
+    return "" if verdict.allowed else verdict.words()
 
 
 def _describe_rule(rule: Rule) -> str:

@@ -369,12 +369,10 @@ def _list_notes(settings: Settings) -> Iterator[str]:
     for number in file.unread:
         words = "line {number} of {path} is ignored; write NAME=value"
         yield say(words, number=number, path=file.path)
-    setting_names = {name.upper() for name in type(settings).model_fields}
+    fields = {name.upper() for name in type(settings).model_fields}
     variables = {**file.names, **os.environ}
-    for name in sorted(variables.keys() - setting_names):
-        ours = [
-            one for one in setting_names if one.partition("_")[0] == name.upper().partition("_")[0]
-        ]
+    for name in sorted(variables.keys() - fields):
+        ours = [one for one in fields if one.partition("_")[0] == name.upper().partition("_")[0]]
         likely = difflib.get_close_matches(name.upper(), ours, 1, TYPO_SIMILARITY)
         if likely and likely[0] != name.upper():
             words = "{name} is not a setting. Did you mean {likely}?"

@@ -54,9 +54,10 @@ class Traces:
         if settings.otel_exporter_otlp_endpoint is None:
             return None
         try:
-            return cls.with_exporter(
-                exporter := _logging_exporter(settings), _batch_processor(exporter)
-            )
+            from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+            exporter = _logging_exporter(settings)
+            return cls.with_exporter(exporter, BatchSpanProcessor(exporter))
         except ModuleNotFoundError as missing:
             raise SettingsError(
                 "OTEL_EXPORTER_OTLP_ENDPOINT needs the package {name}. Install "
@@ -157,12 +158,6 @@ def _turn_id_generator() -> Any:
             return True  # a digest is, as far as samplers need it
 
     return TurnIds()
-
-
-def _batch_processor(exporter: SpanExporter) -> SpanProcessor:
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
-
-    return BatchSpanProcessor(exporter)
 
 
 def _logging_exporter(settings: Settings) -> SpanExporter:

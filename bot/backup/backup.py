@@ -461,11 +461,9 @@ def _check_database(staged: Path, manifest: Manifest, name: str) -> None:
             raise DamagedBackup(file=name, why=why)
         snapshot.check_integrity(database)
         with closing(sqlite3.connect(database)) as connection:
-            database_version = snapshot.read_schema_version(connection)
+            version = snapshot.read_schema_version(connection)
         manifest_version = (manifest.schema, manifest.fingerprint)
-        same = (
-            database_version == manifest_version and snapshot.count_rows(database) == manifest.rows
-        )
+        same = version == manifest_version and snapshot.count_rows(database) == manifest.rows
         ids = _list_file_ids(database)
         missing = {id for id in ids if not (staged / "files" / id[:2] / id).exists()} - set(
             manifest.lost_files

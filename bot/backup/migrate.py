@@ -10,12 +10,11 @@ import asyncio
 import functools
 import sqlite3
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from bot.home import Home
 from bot.settings import Settings
@@ -108,7 +107,8 @@ async def _open_stores(ours: Stores, url: str) -> AsyncIterator[tuple[Stores, St
 async def _copy_table(ours: Database, theirs: Database, table: TableDeclaration) -> None:
     select = f"SELECT * FROM {table.name} ORDER BY {', '.join(table.key)}"  # noqa: S608 - ours
     rows = await ours.read(lambda c: [dict(row) for row in c.execute(select)])
-    for piece in _split_rows(rows):
+    for begin in range(0, len(rows), ROWS_PER_INSERT):
+        piece = rows[begin : begin + ROWS_PER_INSERT]
         await theirs.write(functools.partial(_insert_rows, table.name, piece))
     if table.generates_key:
         # The numbers that Postgres gives out begin above those that were copied.
@@ -129,11 +129,6 @@ def _insert_rows(table: str, rows: Sequence[SqlRow], connection: SqlConnection) 
         f"INSERT INTO {table} ({', '.join(names)}) VALUES ({values}) ON CONFLICT DO NOTHING",  # noqa: S608
         rows,
     )
-
-
-def _split_rows(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for begin in range(0, len(rows), ROWS_PER_INSERT):
-        yield rows[begin : begin + ROWS_PER_INSERT]
 
 
 async def _queue_waiting_turns(theirs: Stores) -> None:

@@ -98,15 +98,13 @@ class SingleTurn:
         KeyboardInterrupt."""
         key = uuid.uuid4().hex
         self._headers = headers_for(is_terminal=sys.stdout.isatty(), is_typed=kind == "command")
-        request = {
+        body = {
             "message": message, "conversation": f"{kind}-{key[:12]}", "event_key": key,
             "time_zone": local_zone(),
         }  # fmt: skip
         try:
             with self._interrupts.catch_interrupts():
-                return await self._interrupts.run(
-                    self._ask_with_retries(request, files), self._stop
-                )
+                return await self._interrupts.run(self._ask_with_retries(body, files), self._stop)
         except Quit:
             raise KeyboardInterrupt from None
         finally:

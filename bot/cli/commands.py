@@ -163,10 +163,8 @@ def link(*, as_json: bool = False) -> int:
     settings, home = inputs.settings, inputs.home
     if settings.ponte_web == "off":
         raise PonteError("The page is turned off. Set PONTE_WEB=on to use it.")
-    response = (
-        ask_holder(lambda one: one.run_operation("link")) if home.is_served() else {"link": ""}
-    )
-    if not (address := response["link"]):
+    body = ask_holder(lambda one: one.run_operation("link")) if home.is_served() else {"link": ""}
+    if not (address := body["link"]):
         token = plain_value(settings.ponte_web_token) or home.kept_web_token()
         if not token or not settings.ponte_web_port:
             raise PonteError("The page is not running yet. Start it with `ponte run`.")
@@ -209,10 +207,8 @@ def slack_manifest(*, link: bool) -> int:
     url = f"{settings.ponte_web_url}/slack/events" if settings.slack == "http" else ""
     if settings.slack == "http" and not settings.ponte_web_url:
         raise SettingsError("PONTE_WEB_URL is not set. Slack needs it to send events.")
-    manifest = setup.manifest(request_url=url)
-    _print_all(
-        [setup.link(manifest) if link else json.dumps(manifest, indent=2, ensure_ascii=False)]
-    )
+    app = setup.manifest(request_url=url)
+    _print_all([setup.link(app) if link else json.dumps(app, indent=2, ensure_ascii=False)])
     return 0
 
 
@@ -228,15 +224,14 @@ def quick_command(
         return body, await one.result(body)
 
     body, result = ask_holder(ask)
-    is_answered = body.get("status") == "done"
+    ok = body.get("status") == "done"
     if as_json:
         _print_all([json.dumps(body, ensure_ascii=False)])
-        return 0 if is_answered else 1
-    (sys.stdout if is_answered else sys.stderr).write(
-        (clean_text(_without_fence(result)) if is_answered else to_one_line(to_plain_text(result)))
-        + "\n"
+        return 0 if ok else 1
+    (sys.stdout if ok else sys.stderr).write(
+        (clean_text(_without_fence(result)) if ok else to_one_line(to_plain_text(result))) + "\n"
     )
-    return 0 if is_answered else 1
+    return 0 if ok else 1
 
 
 def run_operation(name: str, arguments: Json, *, as_json: bool) -> int:

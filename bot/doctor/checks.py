@@ -139,21 +139,21 @@ async def check_everything(start: Start, *model: ModelRequests) -> AsyncIterator
 
     async def run(name: str, check: Awaitable[Sequence[Health]]) -> Sequence[DoctorFinding]:
         try:
-            part_states = await check
+            states = await check
         except (HttpError, PonteError) as error:
-            part_states = [Health(name, "failing", _describe_failure(error, addresses.get(name)))]
+            states = [Health(name, "failing", _describe_failure(error, addresses.get(name)))]
         except OSError as error:
-            part_states = [Health(name, "failing", error.strerror or type(error).__name__)]
+            states = [Health(name, "failing", error.strerror or type(error).__name__)]
         except ModuleNotFoundError as missing:
-            part_states = [Health(name, "failing", say(NO_POSTGRES_SENTENCE, name=missing.name))]
+            states = [Health(name, "failing", say(NO_POSTGRES_SENTENCE, name=missing.name))]
         except Exception as error:
             # Its text may hold an address or a key, so only its kind is told.
-            part_states = [
+            states = [
                 Health(name, "failing", say(CHECK_FAILED_SENTENCE, kind=type(error).__name__))
             ]
         return [
             DoctorFinding(part.name, part.state, redaction.of(translate_word(part.words)))
-            for part in part_states
+            for part in states
         ]
 
     checks: list[tuple[str, Awaitable[Sequence[Health]]]] = [
@@ -217,11 +217,8 @@ async def _check_packages(start: Start) -> Sequence[Health]:
     """Report where Ponte is installed, and which packages are missing, too old or of another
     distribution."""
     settings = start.settings
-    extra_settings = {
-        "postgres": settings.database_url,
-        "otel": settings.otel_exporter_otlp_endpoint,
-    }
-    extras = {extra for extra, value in extra_settings.items() if value}
+    needs = {"postgres": settings.database_url, "otel": settings.otel_exporter_otlp_endpoint}
+    extras = {extra for extra, value in needs.items() if value}
     report = await asyncio.to_thread(installation.inspect_installation, extras)
     words = installation.describe(report, say)
     return [Health("packages", "on" if report.is_complete else "failing", words)]

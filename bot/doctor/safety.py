@@ -43,11 +43,8 @@ NO_ADMINS = "admins: none, so no one can approve deletions"
 
 def list_findings(settings: Settings, config: Config, home: Home) -> list[SafetyFinding]:
     """Return the findings by topic, each with its fix."""
-    findings = [
-        *_check_home(home),
-        *_check_files(settings),
-        *_check_rights_and_caps(settings, config),
-    ]
+    findings = [*_check_home(home), *_check_files(settings)]
+    findings += _check_rights_and_caps(settings, config)
     for face in settings.faces:
         findings += face.safety(settings, settings, home)
     misspelt = misspelt_names(config, settings)

@@ -282,9 +282,7 @@ class Trust:
         odd = _UNUSUAL.search(rest)
         if odd and _HOT.search(rest, odd.start()):
             return False
-        return any(
-            host == allowed_host or host.endswith(f".{allowed_host}") for allowed_host in self.hosts
-        )
+        return any(host == one or host.endswith(f".{one}") for one in self.hosts)
 
     def sanitize(self, text: str, astray: StrayTicks = 0) -> str:
         """Return the text with all addresses disabled that are not allowed.
@@ -390,11 +388,11 @@ class Trust:
             end = min(end, other.start()) if other else _address_end(chunk, start)
             out += [chunk[at:start], _break_address(chunk[start:end])]
             at = end
-        defanged = "".join([*out, chunk[at:]])
-        visible = unescape(defanged).translate(_MARKS)
+        safe = "".join([*out, chunk[at:]])
+        visible = unescape(safe).translate(_MARKS)
         return (
-            defanged
-            if visible == defanged or self._links_only_allowed(visible)
+            safe
+            if visible == safe or self._links_only_allowed(visible)
             else _break_address(visible)
         )
 
@@ -526,12 +524,10 @@ class Trust:
         end = _address_end(chunk, start)
         around = chunk[:start] + chunk[end:]
         if around.strip("(),.;!?\"'"):
-            replacement = self._disable_address(chunk, code)
+            safe = self._disable_address(chunk, code)
         else:
-            replacement = (
-                chunk[:start] + self._disable_address(chunk[start:end], code) + chunk[end:]
-            )
-        return f" {replacement}" if replacement.startswith((":", "(")) else replacement
+            safe = chunk[:start] + self._disable_address(chunk[start:end], code) + chunk[end:]
+        return f" {safe}" if safe.startswith((":", "(")) else safe
 
     def _disable_address(self, address: str, code: bool) -> str:
         if code and _SIMPLE.fullmatch(address):
@@ -617,10 +613,8 @@ def settled_length(text: str) -> int:
         return length_before_open_address(text[: text.rfind("\n", 0, end) + 1])
     bracket = text.rfind("[", block, end)
     if bracket >= 0:
-        bracket_end = text.find("]", bracket, end)
-        if bracket_end < 0 or (
-            text[bracket_end + 1 : bracket_end + 2] == "(" and text.find(")", bracket_end, end) < 0
-        ):
+        close = text.find("]", bracket, end)
+        if close < 0 or (text[close + 1 : close + 2] == "(" and text.find(")", close, end) < 0):
             end = bracket
     if text.count("`", block, end) % 2:
         end = text.rfind("`", block, end)

@@ -232,14 +232,12 @@ class ModelCall:
 
         `spent` is the used part of the allowance. The result can be negative.
         """
-        remaining = self.max_output
+        tokens = self.max_output
         if allowance.tokens is not None:
-            remaining = min(remaining, allowance.tokens - spent.tokens - input)
+            tokens = min(tokens, allowance.tokens - spent.tokens - input)
         if allowance.money is not None and self.price:
-            remaining = min(
-                remaining, self.price.affordable_output(allowance.money - spent.money, input)
-            )
-        return remaining
+            tokens = min(tokens, self.price.affordable_output(allowance.money - spent.money, input))
+        return tokens
 
 
 @dataclass(frozen=True, slots=True)

@@ -379,10 +379,8 @@ class FileAuditLines:
             os.close(file)
 
     def _rotate(self) -> None:
-        names = [
-            self._path,
-            *(_rotated_path(self._path, n) for n in range(1, self._max_rotated + 1)),
-        ]
+        path, numbers = self._path, range(1, self._max_rotated + 1)
+        names = [path, *(path.with_name(f"{path.name}.{n}") for n in numbers)]
         for older, newer in zip(reversed(names[1:]), reversed(names[:-1]), strict=True):
             if newer.exists():
                 newer.replace(older)
@@ -433,16 +431,12 @@ class TableAuditLines(SqlStore):
             "SELECT id, line FROM audit WHERE id > ? ORDER BY id LIMIT ?",
             (int(after or 0), MAX_SCANNED_LINES),
         ).fetchall()
-        matches = [row for row in rows if is_wanted(row["line"])]
-        more = len(rows) == MAX_SCANNED_LINES or len(matches) > MAX_PAGE_LINES
+        hits = [row for row in rows if is_wanted(row["line"])]
+        more = len(rows) == MAX_SCANNED_LINES or len(hits) > MAX_PAGE_LINES
         last = (
-            matches[MAX_PAGE_LINES - 1]
-            if len(matches) > MAX_PAGE_LINES
-            else rows[-1]
-            if rows
-            else None
+            hits[MAX_PAGE_LINES - 1] if len(hits) > MAX_PAGE_LINES else rows[-1] if rows else None
         )
-        lines = [row["line"] for row in matches[:MAX_PAGE_LINES]]
+        lines = [row["line"] for row in hits[:MAX_PAGE_LINES]]
         return AuditPage(lines, str(last["id"]) if more and last else "")
 
     @in_batches
@@ -550,7 +544,3 @@ def _write_whole(file: int, data: bytes) -> None:
     except OSError:
         os.ftruncate(file, size)
         raise
-
-
-def _rotated_path(path: Path, number: int) -> Path:
-    return path.with_name(f"{path.name}.{number}")

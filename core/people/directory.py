@@ -504,10 +504,8 @@ class SqlDirectory(SqlStore):
         self, connection: SqlConnection, platform: str, ids: Collection[str]
     ) -> frozenset[str]:
         """Return those of the ids that belong to forgotten people."""
-        pseudonyms = set(select_values(connection, "SELECT pseudonym FROM erased_people"))
-        return frozenset(
-            id for id in ids if pseudonyms and self._pseudonym_of(platform, id) in pseudonyms
-        )
+        hashes = set(select_values(connection, "SELECT pseudonym FROM erased_people"))
+        return frozenset(id for id in ids if hashes and self._pseudonym_of(platform, id) in hashes)
 
     def _pseudonym_of(self, platform: str, id: str) -> str:
         return self._pseudonym(f"directory:{platform}:{id}")

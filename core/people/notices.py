@@ -189,10 +189,8 @@ class Outbox(SqlStore):
                 _put_notice(connection, outgoing)
             return
         connection.lock_key(conversation)
-        erasure_reason = select_value(
-            connection, "SELECT erasure_reason FROM changes WHERE id = ?", id
-        )
-        _put_notice(connection, without_names(outgoing) if erasure_reason else outgoing)
+        reason = select_value(connection, "SELECT erasure_reason FROM changes WHERE id = ?", id)
+        _put_notice(connection, without_names(outgoing) if reason else outgoing)
 
     @query
     def list_person_notices(self, connection: SqlConnection, person: str) -> Sequence[PersonNotice]:

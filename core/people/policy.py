@@ -393,12 +393,10 @@ class Policy:
 
         Sorted.
         """
-        right_parts = (
+        rights = (
             each.partition(":") for rule in self.config.rule_book.rules for each in rule.allow
         )
-        names = (
-            name for kind, _, name in right_parts if kind == right and name and "*" not in name
-        )
+        names = (name for kind, _, name in rights if kind == right and name and "*" not in name)
         return sorted(set(names))
 
     async def is_named(self, person: Person, address: Address, names: frozenset[str]) -> bool:

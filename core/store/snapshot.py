@@ -138,14 +138,12 @@ def snapshot_before_migration(path: Path, schema: Schema) -> None:
         needed = 3 * database_bytes(path)  # the copy, and the pages that a migration rewrites
         check_room(path.parent, needed, say("a copy before the upgrade"))
         folder.mkdir(mode=0o700, exist_ok=True)
-        snapshot_path = (
-            folder / f"{path.stem}-{version}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.db"
-        )
-        snapshot_path.unlink(missing_ok=True)
-        copy_database(path, snapshot_path)
+        copy = folder / f"{path.stem}-{version}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.db"
+        copy.unlink(missing_ok=True)
+        copy_database(path, copy)
         log.info(
             "saved a database snapshot",
-            file=f"{SNAPSHOT_FOLDER}/{snapshot_path.name}",
+            file=f"{SNAPSHOT_FOLDER}/{copy.name}",
             schema=version,
             newest_schema=schema.version,
         )
