@@ -26,6 +26,7 @@ from bot.ponte import CheckEverything, HealthBoard, Ponte, Surfaces, summaries
 from bot.settings import Settings
 from bot.stores import Stores, name_engine
 from bot.tracing import Traces
+from core.base.errors import SettingsError
 from core.base.http import HttpClient
 from core.base.openai import OPENAI_URL, ModelEndpoint, ModelServerClient
 from core.changes.approval import Approval
@@ -42,7 +43,6 @@ from core.integrations.integration import (
     ToolIntegration,
     plain_value,
 )
-from core.journal.journal import Journal
 from core.journal.peers import Alone, Peers
 from core.models.model_server import ModelOptions
 from core.money.budget import Budget
@@ -52,11 +52,15 @@ from core.people.page_accounts import SqlOwnerName, SqlPageAccounts
 from core.people.policy import PlatformPeople, Policy
 from core.schedules.tools import ScheduleSource
 from core.store.database import Database
-from core.store.files import SqlFiles
 from core.tools.posting import PlacePostSource
 from core.tools.tool import Toolbox
 from core.turn import context as prompt
 from core.turn.run import Retention, TurnConfig
+
+NO_POSTGRES_SENTENCE = (
+    "DATABASE_URL needs the package {name}. Install the extra postgres or "
+    "requirements-postgres.txt (docs/guides/scaling.md)."
+)
 
 Secrets = Mapping[str, SecretStr]
 """Secrets that surfaces generated at their first start, by the setting's name."""
@@ -90,10 +94,10 @@ async def compose(
     """
     traces = await asyncio.to_thread(Traces.from_settings, settings)
     tracing.set_recorder(traces)
-    metrics.set_build_info(__version__, name_engine(settings).lower())
+    metrics.set_build_info(__version__, name_engine(settings.database_url).lower())
     async with AsyncExitStack() as closing:
         stores, _ = await asyncio.gather(
-            Stores.open(settings, home, takes=accepts, works=runs_turns), load_parsers()
+            _open_stores(settings, home, accepts=accepts, works=runs_turns), load_parsers()
         )
         closing.push_async_callback(stores.close)
         database, peers, audit = stores.database, stores.peers, stores.audit
@@ -133,9 +137,7 @@ async def compose(
         toolbox = Toolbox([each.source for each in tools])
         closing.push_async_callback(toolbox.close)
         (model_face,) = [face for face in settings.faces if isinstance(face, ModelIntegration)]
-        model, start_model = model_face.build(
-            deps, SqlFiles(database, stores.file_bytes).get, Journal(database).record_remote
-        )
+        model, start_model = model_face.build(deps, stores.files.get, stores.journal.record_remote)
         closing.push_async_callback(model.close)
 
         optional = [face.name for face in settings.faces if isinstance(face, ToolIntegration)]
@@ -229,6 +231,16 @@ def dependencies(
     return IntegrationDependencies(
         settings, settings, config, home, http, client, pseudonym, peers or Alone()
     )
+
+
+async def _open_stores(settings: Settings, home: Home, *, accepts: bool, works: bool) -> Stores:
+    """Open the database that the settings choose. Raise SettingsError if Postgres' packages are
+    missing."""
+    url = plain_value(settings.database_url)
+    try:
+        return await Stores.open(url, home, takes=accepts, works=works)
+    except ModuleNotFoundError as missing:
+        raise SettingsError(NO_POSTGRES_SENTENCE, name=missing.name) from None
 
 
 def _own_secrets(settings: Settings, home: Home) -> Secrets:

@@ -23,12 +23,10 @@ from core.domain.messages import Answer, Item, Message, prepare_codecs
 from core.domain.ports import Model, Platforms, QuickCommands, StatusBoard
 from core.domain.records import Outcome, Thread
 from core.journal.inbox import SenderConfig, SqlInbox
-from core.journal.journal import Journal
 from core.people.notices import Outbox
 from core.schedules.applier import ScheduleApplier
 from core.schedules.scheduling import Scheduling
 from core.schedules.service import ScheduleConfig
-from core.store.files import SqlFiles
 from core.tools.code.source import CodeRunner
 from core.tools.posting import PlacePosts
 from core.tools.tool import Toolbox
@@ -74,11 +72,10 @@ class Engine:
         self.stores = stores
         self.people = people
         database, peers = stores.database, stores.peers
-        inbox, journal = SqlInbox(database, peers.runner, config), Journal(database, *peers.claims)
-        journal.on_end, journal.take_begun = peers.note_end, peers.take_begun
+        inbox, journal = SqlInbox(database, peers.runner, config), stores.journal
+        outbox = Outbox(database)
         inbox.set_admission(Admission(inbox.find_unstarted, people.policy).admit)
-        files, outbox = SqlFiles(database, stores.file_bytes), Outbox(database)
-        self.conversations = Conversations(inbox, journal, stores.threads, files, outbox)
+        self.conversations = Conversations(inbox, journal, stores.threads, stores.files, outbox)
         self.platforms = platforms = Platforms()
 
         self._redraw_due = asyncio.Event()

@@ -62,7 +62,7 @@ ReportHealth = Callable[[], Awaitable[Health]]
 def summaries(settings: Settings) -> tuple[Health, ...]:
     """Return the line of each integration by its settings, in their order. No service is asked."""
     integration_lines = (face.summary(settings, settings) for face in settings.faces)
-    shared = [Health("database", "on", name_engine(settings)), Health("config", "on")]
+    shared = [Health("database", "on", name_engine(settings.database_url)), Health("config", "on")]
     return (*shared, *(part for part in integration_lines if part))
 
 

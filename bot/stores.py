@@ -6,13 +6,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from bot.home import Home
-from bot.settings import Settings
-from core.base.errors import SettingsError
 from core.changes.ledger import (
     CHANGES_TABLE,
     CONSENTS_TABLE,
@@ -21,8 +19,8 @@ from core.changes.ledger import (
     STEPS_TABLE,
 )
 from core.domain.records import Health
-from core.integrations.integration import plain_value
 from core.journal.jobs import Jobs
+from core.journal.journal import Journal
 from core.journal.kernels import KERNELS_TABLE
 from core.journal.peers import Alone, Peers
 from core.journal.shared_functions import QUEUE_FUNCTIONS, TURN_FUNCTIONS
@@ -55,7 +53,7 @@ from core.people.page_accounts import API_TOKENS_TABLE, ENDED_SESSIONS_TABLE, PE
 from core.schedules.schedule import SCHEDULE_RUNS_TABLE, SCHEDULES_TABLE
 from core.store import snapshot
 from core.store.database import Database, SqlConnection, SqliteDatabase
-from core.store.files import FileBytes, FolderBytes, PieceBytes
+from core.store.files import FileBytes, FolderBytes, PieceBytes, SqlFiles
 from core.store.postgres import PostgresDatabase
 from core.store.schema import Migration, Schema
 from core.store.tables import (
@@ -84,18 +82,12 @@ MIGRATIONS: tuple[Migration, ...] = ()
 SCHEMA = Schema.of(TABLES, VIEWS, (QUEUE_FUNCTIONS, TURN_FUNCTIONS), MIGRATIONS)
 
 
-NO_POSTGRES_SENTENCE = (
-    "DATABASE_URL needs the package {name}. Install the extra postgres or "
-    "requirements-postgres.txt (docs/guides/scaling.md)."
-)
+def name_engine(url: object) -> Literal["SQLite", "Postgres"]:
+    """Return the engine of the database at `url`; an empty one is the home's."""
+    return "Postgres" if url else "SQLite"
 
 
-def name_engine(settings: Settings) -> Literal["SQLite", "Postgres"]:
-    """Return the engine of the database that these settings choose."""
-    return "Postgres" if settings.database_url else "SQLite"
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Stores:
     """The storage of one Ponte, and the processes that share it."""
 
@@ -105,22 +97,24 @@ class Stores:
     audit: Audit
     health: Callable[[], Awaitable[Health]]
     peers: Peers
+    files: SqlFiles = field(init=False)
+    journal: Journal = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.files = SqlFiles(self.database, self.file_bytes)
+        self.journal = Journal(self.database, *self.peers.claims)
+        self.journal.on_end, self.journal.take_begun = self.peers.note_end, self.peers.take_begun
 
     @classmethod
-    async def open(cls, settings: Settings, home: Home, *, takes: bool, works: bool) -> Stores:
-        """Open the home's database, or the one that several processes share.
+    async def open(cls, url: str, home: Home, *, takes: bool, works: bool) -> Stores:
+        """Open the database at `url`, which several processes share, or the home's if it is empty.
 
-        The secrets of a shared database replace those of the home. Raise SettingsError if Postgres'
-        packages are missing, and what `open_in_home` and `open_shared` raise.
+        The secrets of a shared database replace those of the home. Raise ModuleNotFoundError if
+        Postgres' packages are missing, and what `open_in_home` and `open_shared` raise.
         """
-        if settings.database_url is None:
+        if not url:
             return await cls.open_in_home(home.path)
-        try:
-            stores = await cls.open_shared(
-                plain_value(settings.database_url), takes=takes, works=works
-            )
-        except ModuleNotFoundError as missing:
-            raise SettingsError(NO_POSTGRES_SENTENCE, name=missing.name) from None
+        stores = await cls.open_shared(url, takes=takes, works=works)
         for name, own in home.secrets().items():
             home.share(name, await stores.secret(name, own))
         return stores

@@ -13,6 +13,8 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("bot", "adapters", "core")
 MAX_CODE_LINES = 53_317
 MAX_FILES = 314
+MAX_PARAMETERS = 8
+MAX_FILES_WITH_SETTINGS = 15
 
 
 def count_code_lines(source: str) -> int:
@@ -47,6 +49,30 @@ def test_the_product_does_not_grow_past_its_ceiling() -> None:
     lines = sum(count_code_lines(path.read_text("utf-8")) for path in files)
     refuse_growth("lines of code", lines, MAX_CODE_LINES)
     refuse_growth("Python files", len(files), MAX_FILES)
+
+
+def test_no_constructor_takes_more_than_eight_parameters() -> None:
+    """A class that needs more has two subjects, or one of its parameters has no name yet."""
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for folder in FOLDERS
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__"
+        if len(node.args.args) - 1 + len(node.args.kwonlyargs) > MAX_PARAMETERS
+    ]
+    assert found == []
+
+
+def test_few_files_see_the_settings() -> None:
+    """Integrations see their own part of them, and all others get plain values or named parts."""
+    seen = [
+        path.name
+        for folder in FOLDERS
+        for path in (ROOT / folder).rglob("*.py")
+        if "import Settings" in path.read_text("utf-8")
+    ]
+    assert len(seen) <= MAX_FILES_WITH_SETTINGS, seen
 
 
 def test_only_code_counts() -> None:

@@ -17,14 +17,14 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from bot.cli.client import connect
-from bot.compose import dependencies, model_client
+from bot.compose import NO_POSTGRES_SENTENCE, dependencies, model_client
 from bot.config.reload import check_file
 from bot.doctor import safety as installation
 from bot.doctor.safety import list_findings
 from bot.home import Start
 from bot.logs import Redaction
 from bot.settings import Settings
-from bot.stores import NO_POSTGRES_SENTENCE, SCHEMA
+from bot.stores import SCHEMA
 from core.base.errors import PonteError
 from core.base.http import HttpAnswer, HttpClient, HttpError
 from core.base.i18n import say, translate_word

@@ -108,6 +108,7 @@ def test_version_and_help_import_no_feature(words: list[str]) -> None:
         ["bot", "bot.cli", "bot.cli.main", "bot.operation_results", "bot.operations"],
         [
             "bot",
+            "bot.cli",
             "bot.cli.main",
             "bot.operation_results",
             "bot.operations",

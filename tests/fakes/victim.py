@@ -24,7 +24,7 @@ import aiohttp
 import structlog
 from aiohttp import web
 
-from bot import engine as engine_module
+from bot import stores as stores_module
 from bot.engine import Engine
 from bot.home import Home
 from core.base.errors import NotStored
@@ -188,7 +188,7 @@ if __name__ == "__main__":
     asked = parse_arguments(sys.argv[1:])
     number, Fragile.moment = asked.die_at_commit.split(":")
     Fragile.number = int(number)
-    vars(engine_module)["SqliteDatabase"] = Fragile
+    vars(stores_module)["SqliteDatabase"] = Fragile
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     asyncio.run(
         main(

@@ -112,9 +112,9 @@ async def a_pipe_proposes_a_schedule(s: Stage) -> None:
     s.model("every day", "schedule_propose", kind="ask", what="Sum up", when="0 9 * * *",
             zone="UTC", ends=None, replaces=None)  # fmt: skip
     await s.pipe("Remind me every day")
-    id = s.newest("schedules")
-    await s.pipe(f"schedule {id} start")
-    await s.pipe(f"schedule {id} start", typed=True)
+    id = s.newest("changes")
+    await s.pipe(f"approve {id}")
+    await s.pipe(f"approve {id}", typed=True)
     await s.wait_time(24 * 3600)
 
 

@@ -22,7 +22,7 @@ from core.store.database import SqlConnection
 from core.store.postgres import PostgresDatabase
 
 LEASE = 3.0
-OF_TURNS = ("inbox", "turns", "changes", "threads", "thread_map", "files")
+OF_TURNS = ("inbox", "journal", "ledger", "threads", "files")
 
 
 def hurry() -> None:

@@ -1,0 +1,39 @@
+"""A conversation that the model's server stores in advance, for the next thread of this process."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from core.domain.records import Remote
+from core.journal.journal import Journal
+from tests.dialogues.whole import whole
+from tests.fakes.openai import FakeOpenAI
+
+
+async def test_a_spare_conversation_belongs_to_the_process_that_made_it(
+    tmp_path: Path, migrated_postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So no other process erases it, and it is erased once this process is dead."""
+    recorded, record_remote = asyncio.Event(), Journal.record_remote
+
+    async def record(journal: Journal, thread: str, remote: Remote) -> None:
+        await record_remote(journal, thread, remote)
+        if not thread:
+            recorded.set()
+
+    monkeypatch.setattr(Journal, "record_remote", record)
+    async with (
+        FakeOpenAI() as fake,
+        whole(tmp_path, fake, database_url=migrated_postgres, ponte_code="off") as ponte,
+    ):
+        await ponte.ask("hello")
+        await recorded.wait()
+        stores = ponte.app.engine.stores
+        jobs = stores.peers.runner
+        assert jobs
+        sql = "SELECT owner FROM remotes WHERE thread = ''"
+        rows = await stores.database.read(lambda c: c.execute(sql).fetchall())
+        assert {row["owner"] for row in rows} == {jobs.process}
