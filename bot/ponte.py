@@ -159,6 +159,7 @@ class Surfaces:
     accepts: bool = True
     chats: list[ChatPlatform] = field(default_factory=list)
     owned: list[tuple[OwnerIntegration[Any], Platform]] = field(default_factory=list)
+    is_stopping: bool = field(default=False, init=False)
 
     @property
     def all(self) -> Sequence[Platform]:
@@ -178,6 +179,7 @@ class Surfaces:
 
     async def stop_intake(self) -> None:
         """Stop accepting messages on every platform."""
+        self.is_stopping = True
         for platform in self.all:
             await platform.stop_intake()
 
@@ -359,13 +361,16 @@ class Ponte:
 
     async def run_command(self, text: str, linked: bool) -> ChatAnswer:
         """Run a typed command of the owner and return its answer. `linked`: the display turns
-        addresses into links. Raise BadInput if it is refused.
+        addresses into links. Raise BadInput if it is refused, ServerStopping after `stop` began.
 
         The command is stored like a message, so that a decision continues after a crash.
         """
         from adapters.web.api.chat import REFUSAL_CODES
         from adapters.web.api.stream import answer_json
+        from adapters.web.errors import ServerStopping
 
+        if self.surfaces.is_stopping:
+            raise ServerStopping
         owner, inbox = Person(TERMINAL.name, OWNER_ID), self.engine.conversations.inbox
         names = await self.engine.people.find_names([owner.key])
         owner = replace(owner, name=names.get(owner.key, ""))

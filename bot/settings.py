@@ -40,7 +40,7 @@ from adapters.web import WebSettings
 from bot.integrations import ADMINS, FACES, Faces
 from core.base.errors import SettingsError
 from core.base.http import Proxies
-from core.base.i18n import nearest_locale, say
+from core.base.i18n import LOCALES, Locale, nearest_locale, say
 from core.integrations.integration import (
     ChatIntegration,
     OwnerIntegration,
@@ -141,8 +141,8 @@ class _SharedSettings(SettingsPart):
     ponte_timezone: Annotated[str, AfterValidator(_check_time_zone)] = setting(
         "UTC", "time zone of people whose platform reports none"
     )
-    ponte_locale: Annotated[Literal["en", "pt-BR", "fr"], BeforeValidator(_parse_locale)] = setting(
-        "en", "language of people whose platform reports none: en, pt-BR, fr"
+    ponte_locale: Annotated[Locale, BeforeValidator(_parse_locale)] = setting(
+        "en", f"language of people whose platform reports none: {', '.join(LOCALES)}"
     )
     ponte_retention_days: int = setting(
         0,

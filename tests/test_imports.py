@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from packaging.requirements import Requirement
@@ -287,3 +288,52 @@ def test_core_reads_no_private_key_of_a_write_s_target() -> None:
         and node.value.attr == "target"
     ]
     assert reads == []
+
+
+def drawn_picture() -> ElementTree.Element:
+    return ElementTree.parse(ROOT / "docs/dev/architecture.svg").getroot()
+
+
+def test_the_picture_has_each_folder_in_its_order() -> None:
+    folders = {
+        group.attrib["data-folder"]: float(rectangle.attrib["y"])
+        for group in drawn_picture().iter()
+        if "data-folder" in group.attrib and (rectangle := group.find("{*}rect")) is not None
+    }
+    assert list(folders) == ["bot", "adapters", *FOLDERS]
+    heights = [folders[name] for name in FOLDERS]
+    assert heights == sorted(heights, reverse=True)
+
+
+def test_the_picture_s_arrows_are_the_imports() -> None:
+    """Each arrow is an import, and each import has a way of arrows."""
+    arrows = [
+        (each.attrib["data-from"], each.attrib["data-to"])
+        for each in drawn_picture().iter()
+        if "data-from" in each.attrib
+    ]
+    used = {
+        (here, there)
+        for path, tree in sources().items()
+        if (here := _drawn(path.removesuffix(".py").replace("/", ".")))
+        for there in map(_drawn, imports(tree))
+        if there and there != here
+    }
+    outer = {("bot", "adapters"), ("bot", "core"), ("adapters", "core")}
+    inner = {(one, two) for one, two in used if one in FOLDERS}
+    assert outer == {pair for pair in arrows if pair[0] not in FOLDERS}
+    assert outer == {(one, "core" if two in FOLDERS else two) for one, two in used - inner}
+    assert set(arrows) - outer <= inner
+    ways = {name: {name} for name in FOLDERS}
+    for name in FOLDERS:
+        ways[name].update(*(ways[two] for one, two in arrows if one == name))
+    assert [pair for pair in sorted(inner) if pair[1] not in ways[pair[0]]] == []
+
+
+def _drawn(module: str) -> str:
+    """Return the folder of the picture that a module is in, "" for none."""
+    package, _, rest = module.partition(".")
+    folder = rest.partition(".")[0]
+    if package == "core":
+        return folder if folder in FOLDERS else ""
+    return package if package in PACKAGES else ""

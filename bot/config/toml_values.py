@@ -187,7 +187,7 @@ PricedName = Annotated[
 Host = Annotated[str, must_match(r"[a-z0-9-]+(\.[a-z0-9-]+)*", "a host name in lowercase letters")]
 """A host name in lowercase letters."""
 Language = Annotated[str, must_match("|".join(LOCALES), "a language: " + ", ".join(LOCALES))]
-"""`en`, `pt-BR` or `fr`."""
+"""A language of Ponte, such as `en` or `pt-BR`."""
 Texts = Annotated[
     Mapping[Language, str],
     BeforeValidator(lambda value: {"en": value} if isinstance(value, str) else value),

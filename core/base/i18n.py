@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import date, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 OWNER_SENTENCES = {
     "The audit log could not be written ({cause}). Contact the person who runs Ponte.": (
@@ -80,7 +80,8 @@ OWNER_SENTENCES = {
 """Sentence for everyone → the sentence for the owner, with the same placeholders or fewer."""
 
 
-LOCALES = ("en", "pt-BR", "fr")
+Locale = Literal["en", "pt-BR", "fr"]
+LOCALES: tuple[Locale, ...] = get_args(Locale)
 """The supported locales."""
 LANGUAGE: ContextVar[str] = ContextVar("language", default="en")
 """The locale of the current task. Tasks that it starts inherit it."""

@@ -273,9 +273,10 @@ def make_storable(value: T) -> T:
     """Return a copy of `value` in which every text can be stored (see `in_whole_characters`).
 
     Processes dicts, lists, tuples and dataclasses, at any depth. Raises RecursionError if the
-    nesting exceeds Python's stack.
+    nesting exceeds Python's stack. Returns `value` itself if it needs no change.
     """
-    return cast(T, _storable(value))
+    # `repr` writes half of a pair as an escape, so most values are copied nowhere.
+    return cast(T, _storable(value)) if "\\ud" in repr(value) else value
 
 
 def check_json(raw: bytes | bytearray, values: int, depth: int) -> str:

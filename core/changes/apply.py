@@ -67,7 +67,7 @@ class _Run:
     repeated: set[int] = field(default_factory=set)
     """Numbers of the steps that may not be written again after a lost answer."""
     doing: Doing | None = None
-    left: asyncio.Event = field(default_factory=asyncio.Event)
+    stop_waiting: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a person stops the waiting for the end of a run."""
     finished: Change | None = None
     """The ended change, once its end is recorded; None before."""
@@ -80,23 +80,19 @@ class _Run:
         return (writing or waiting)[: self.applier.batch(self.change.draft)]
 
 
+@dataclass
 class ChangeRunner:
     """Makes all calls that write. A call is never cancelled: its result is always recorded."""
 
-    def __init__(
-        self,
-        ledger: SqlLedger,
-        appliers: Mapping[str, Applier],
-        builder: CardBuilder,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._ledger = ledger
-        self._appliers = appliers
-        self._builder = builder
-        self._clock = clock
-        self._held = asyncio.Event()
-        self._flights: set[asyncio.Task[None]] = set()
-        self._tables: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+    ledger: SqlLedger
+    appliers: Mapping[str, Applier]
+    builder: CardBuilder
+    clock: Callable[[], float] = time.time
+    _held: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _flights: set[asyncio.Task[None]] = field(default_factory=set, init=False)
+    _tables: WeakValueDictionary[str, asyncio.Lock] = field(
+        default_factory=WeakValueDictionary, init=False
+    )
 
     def stop_batches(self) -> None:
         """Begin no further batch and stop waiting for runs. The next process continues the
@@ -139,11 +135,11 @@ class ChangeRunner:
 
     def _open(self, change: Change, doing: Doing | None = None) -> _Run | None:
         """Return the state of a change to apply; None if its system is no longer connected."""
-        applier = self._appliers.get(change.draft.applier)
+        applier = self.appliers.get(change.draft.applier)
         steps = {step.number: step for step in change.steps}
         if applier is None:
             return None
-        return _Run(change, self._builder.kind(change), applier, steps, doing=doing)
+        return _Run(change, self.builder.kind(change), applier, steps, doing=doing)
 
     async def _run_to_record(self, work: Coroutine[Any, Any, None], run: _Run) -> None:
         """Await `work` in a task that the cancellation of the caller does not cancel.
@@ -160,7 +156,7 @@ class ChangeRunner:
             # A person's stop ends only the waiting for a run. If the process stops instead, the
             # next process continues the run by its id.
             leaves = run.kind.has_end and not self._held.is_set()
-            run.left.set()
+            run.stop_waiting.set()
             await asyncio.wait({flight})
             if not leaves:
                 raise
@@ -180,7 +176,7 @@ class ChangeRunner:
             batch = run.applier.open(draft)
             if steps[0].state == "writing":
                 await self._read_back(run, batch, steps, sure=False)
-            elif run.left.is_set():
+            elif run.stop_waiting.is_set():
                 await self._record(
                     run, [replace(s, state="failed", explanation=_STOPPED) for s in steps]
                 )
@@ -193,12 +189,12 @@ class ChangeRunner:
         """Return the steps whose rows have not changed since the proposal, after journalling them
         as being written. Rows that have changed, or cannot be read, are recorded as such."""
         try:
-            seen = await self._read(run, batch, steps)
+            rows = await self._read(run, batch, steps)
         except ToolError as error:
             words = str(error) if error.code == "drift" else _UNREAD.format(why=error)
             await self._record(run, [replace(s, state="failed", explanation=words) for s in steps])
             return []
-        steps = [_judge_before_write(run, s, one) for s, one in zip(steps, seen, strict=True)]
+        steps = [_judge_before_write(run, s, one) for s, one in zip(steps, rows, strict=True)]
         await self._record(run, steps)
         return [step for step in steps if step.state == "writing"]
 
@@ -223,11 +219,11 @@ class ChangeRunner:
             log.exception("applying a change failed unexpectedly", change=run.change.id)
             await self._read_back(run, batch, steps, sure=False)
         else:
-            written = [replace(s, write=w) for s, w in zip(steps, writes, strict=True)]
+            new_steps = [replace(s, write=w) for s, w in zip(steps, writes, strict=True)]
             # Ids of created rows are recorded at once, to find the rows after a crash.
-            if written != steps:
-                await self._record(run, written)
-            await self._read_back(run, batch, written, sure=True)
+            if new_steps != steps:
+                await self._record(run, new_steps)
+            await self._read_back(run, batch, new_steps, sure=True)
 
     async def _read_back(
         self, run: _Run, batch: Batch, steps: Sequence[ChangeStep], *, sure: bool
@@ -235,14 +231,14 @@ class ChangeRunner:
         """Read the rows that were written, or may have been, and record the result. `sure`: the
         system confirmed the write."""
         try:
-            seen = await self._read(run, batch, steps)
+            rows = await self._read(run, batch, steps)
         except ToolError as error:
-            written = sure and not run.kind.has_end
-            state: StepState = "done" if written else "unknown"
-            words = _UNCHECKED if written else str(error)
+            is_done = sure and not run.kind.has_end
+            state: StepState = "done" if is_done else "unknown"
+            words = _UNCHECKED if is_done else str(error)
             await self._record(run, [replace(s, state=state, explanation=words) for s in steps])
             return
-        judged = [_judge_step(s, one, sure) for s, one in zip(steps, seen, strict=True)]
+        judged = [_judge_step(s, one, sure) for s, one in zip(steps, rows, strict=True)]
         if not sure:
             judged = [self._allow_second_write(run, step) for step in judged]
         await self._record(run, judged)
@@ -264,10 +260,10 @@ class ChangeRunner:
         if not run.kind.has_end:
             return await _check_rows(run, batch, steps)
         reading = asyncio.create_task(_check_rows(run, batch, steps))
-        begun = any(step.write.id for step in steps)
+        has_begun = any(step.write.id for step in steps)
         ends = [
             asyncio.create_task(end.wait())
-            for end in ((self._held, run.left) if begun else (self._held,))
+            for end in ((self._held, run.stop_waiting) if has_begun else (self._held,))
         ]
         try:
             await asyncio.wait({reading, *ends}, return_when=asyncio.FIRST_COMPLETED)
@@ -282,23 +278,24 @@ class ChangeRunner:
     async def _record(self, run: _Run, steps: Sequence[ChangeStep]) -> None:
         """Record steps. The last ones are recorded together with the end of the change, in one
         transaction."""
-        known = run.steps | {step.number: step for step in steps}
-        if any(step.state in PENDING_STATES for step in known.values()):
-            await self._ledger.record(run.change.id, run.change.decision_seq, steps)
+        all_steps = run.steps | {step.number: step for step in steps}
+        if any(step.state in PENDING_STATES for step in all_steps.values()):
+            await self.ledger.record(run.change.id, run.change.decision_seq, steps)
         else:
-            run.finished = await self._finish(run.change, known, steps)
-        run.steps = known
+            run.finished = await self._finish(run.change, all_steps, steps)
+        run.steps = all_steps
 
     async def _finish(
-        self, change: Change, known: Mapping[int, ChangeStep], steps: Sequence[ChangeStep]
+        self, change: Change, all_steps: Mapping[int, ChangeStep], steps: Sequence[ChangeStep]
     ) -> Change:
-        """Record `steps` and the end of the change. `known` contains all its steps, by number."""
-        state = _state_of(known.values())
-        ended = replace(change, state=state, steps=tuple(known.values()))
+        """Record `steps` and the end of the change. `all_steps` are those of the change, by
+        number."""
+        state = _state_of(all_steps.values())
+        ended = replace(change, state=state, steps=tuple(all_steps.values()))
         # The model needs no note if the policy decided: it reads the outcome of its call.
-        note = "" if change.decider == POLICY_PERSON else self._builder.build_note(ended)
-        return await self._ledger.finish(
-            change.id, change.decision_seq, state, note, self._clock(), steps
+        note = "" if change.decider == POLICY_PERSON else self.builder.build_note(ended)
+        return await self.ledger.finish(
+            change.id, change.decision_seq, state, note, self.clock(), steps
         )
 
     async def _give_up(self, change: Change) -> Change:
@@ -310,8 +307,8 @@ class ChangeRunner:
             for step in change.steps
             if step.state in PENDING_STATES
         ]
-        known = {step.number: step for step in (*change.steps, *steps)}
-        return await self._finish(change, known, steps)
+        all_steps = {step.number: step for step in (*change.steps, *steps)}
+        return await self._finish(change, all_steps, steps)
 
 
 def _state_of(steps: Collection[ChangeStep]) -> ChangeState:
@@ -342,32 +339,32 @@ async def _check_rows(run: _Run, batch: Batch, steps: Sequence[ChangeStep]) -> S
         raise ToolError(_BROKE) from None
 
 
-def _judge_before_write(run: _Run, step: ChangeStep, seen: RowCheck) -> ChangeStep:
+def _judge_before_write(run: _Run, step: ChangeStep, row: RowCheck) -> ChangeStep:
     """Return the step ready to be written, or ended because its row has changed since the
     proposal."""
-    if seen.state == "before":
-        return replace(step, write=seen.write, state="writing")
-    if seen.state == "after" and step.number in run.repeated:
+    if row.state == "before":
+        return replace(step, write=row.write, state="writing")
+    if row.state == "after" and step.number in run.repeated:
         # The write whose answer was lost has taken effect after the row was read back.
-        return replace(step, write=seen.write, state="done", current=seen.current)
-    return replace(step, state="changed", current=seen.current)
+        return replace(step, write=row.write, state="done", current=row.current)
+    return replace(step, state="changed", current=row.current)
 
 
-def _judge_step(step: ChangeStep, seen: RowCheck, sure: bool) -> ChangeStep:
+def _judge_step(step: ChangeStep, row: RowCheck, sure: bool) -> ChangeStep:
     """Return the step with the result that the row shows. `sure`: the system confirmed the
     write."""
-    step = replace(step, write=seen.write, current=seen.current, explanation=seen.explanation)
-    if seen.state == "after":
+    step = replace(step, write=row.write, current=row.current, explanation=row.explanation)
+    if row.state == "after":
         return replace(step, state="done")
-    if seen.state == "failed":
+    if row.state == "failed":
         return replace(step, state="failed")
     # A created row that exists was written, even if some of its fields differ.
-    made = step.write.before is None
-    if (sure or made) and seen.current is not None:
+    is_creation = step.write.before is None
+    if (sure or is_creation) and row.current is not None:
         if step.write.after is None:
             return replace(step, state="failed", explanation=_STILL_THERE)
-        return replace(step, state="differs", explanation=", ".join(seen.differing_fields))
-    if seen.state == "before" and not sure:
+        return replace(step, state="differs", explanation=", ".join(row.differing_fields))
+    if row.state == "before" and not sure:
         return step
     return replace(step, state="unknown")
 
@@ -398,9 +395,9 @@ class ChangeLifecycle:
     ) -> Change:
         """Deny or expire an open proposal, record that, and return it."""
         note = self.builder.build_note(replace(change, state=state, decider=decider))
-        closed = await self.ledger.close(change.id, state, decider, note, self.clock())
-        await self.record_event(closed.state, closed, rule)
-        return closed
+        result = await self.ledger.close(change.id, state, decider, note, self.clock())
+        await self.record_event(result.state, result, rule)
+        return result
 
     async def end_overdue(self) -> None:
         """Close expired proposals, and end changes that their event did not finish before it
@@ -469,7 +466,7 @@ class ChangeLifecycle:
         it."""
         paid = self.builder.kind(change).paid_run(change.draft)
         if self.purse and paid:
-            begun = change.decision_seq == seq and any(
+            has_begun = change.decision_seq == seq and any(
                 step.write.id or step.state == "unknown" for step in change.steps
             )
-            await self.purse.settle_run(seq, change.id, paid, begun)
+            await self.purse.settle_run(seq, change.id, paid, has_begun)

@@ -95,8 +95,8 @@ class TableRules:
     def of(self, *names: str) -> TableRule:
         """Return the rule of the table with one of these names; the default rule if there is
         none."""
-        found = (self._by_folded_name.get(fold_case(name)) for name in names)
-        return next((rule for rule in found if rule), _DEFAULT)
+        rules = (self._by_folded_name.get(fold_case(name)) for name in names)
+        return next((rule for rule in rules if rule), _DEFAULT)
 
     @cached_property
     def _by_folded_name(self) -> Mapping[str, TableRule]:
@@ -298,12 +298,12 @@ class Approval:
         needs_admin = self.needs_admin(change) or (named.count > 1 and not named.is_exclusive)
         if not names and needs_admin:
             names = frozenset({"admins"})
-        found: frozenset[str] = frozenset()
+        members: frozenset[str] = frozenset()
         for name in names:
-            found |= (
+            members |= (
                 self.policy.admins if name == "admins" else book.groups.get(name, frozenset({name}))
             )
-        return frozenset(name for name in found if ":" in name)
+        return frozenset(name for name in members if ":" in name)
 
     async def may_be_asked(self, person: Person, change: Change) -> bool:
         """Return whether this person may be asked to decide: not a guest, not a program, and not
@@ -362,18 +362,18 @@ class Approval:
         still ask for it. `reached`: the card was sent to the person. Raise NotAllowed or
         StatusUnknown."""
         await self.check(person, address, change, reached)
-        asked = change.proposal
-        left = await self.policy.has_left(asked.asker, asked.address, asked.created_at)
-        if left is not False:
-            raise NotAllowed(ASKER_UNKNOWN if left is None else _ASKER_LEFT, id=change.id)
+        proposal = change.proposal
+        has_left = await self.policy.has_left(proposal.asker, proposal.address, proposal.created_at)
+        if has_left is not False:
+            raise NotAllowed(ASKER_UNKNOWN if has_left is None else _ASKER_LEFT, id=change.id)
 
     async def counts(self, consent: Consent, change: Change, reached: bool) -> bool | None:
         """Return whether an approval still counts: its person is still here and may approve the
         change now. None if their platform does not report that now."""
         person, address = consent.person, consent.address
-        left = await self.policy.has_left(person, address, consent.approved_at)
-        if left is not False:
-            return None if left is None else False
+        has_left = await self.policy.has_left(person, address, consent.approved_at)
+        if has_left is not False:
+            return None if has_left is None else False
         try:
             await self.check(person, address, change, reached)
         except StatusUnknown:
@@ -390,9 +390,9 @@ class Approval:
         if not self._changeable(change.draft):
             raise NotAllowed(_READ_ONLY)
         await self._check_person(person, address, change, reached)
-        asked = change.proposal
+        proposal = change.proposal
         for needed in self.rights_to_propose(change.draft):
-            verdict = await self.policy.may(asked.asker, asked.address, *needed)
+            verdict = await self.policy.may(proposal.asker, proposal.address, *needed)
             if verdict.is_unknown:
                 raise StatusUnknown
             if not verdict.allowed:
@@ -511,8 +511,8 @@ class Approval:
 
     def is_owner(self, person: Person) -> bool:
         """Return whether the person owns a platform that has exactly one owner."""
-        held = self.policy.platforms.get(person.platform, NO_RIGHTS).has_one_owner
-        return held and person.id == OWNER_ID
+        has_owner = self.policy.platforms.get(person.platform, NO_RIGHTS).has_one_owner
+        return has_owner and person.id == OWNER_ID
 
     def _changeable(self, draft: Draft) -> bool:
         """Return whether the draft's table may be changed at all."""

@@ -83,13 +83,16 @@ def build_rows(change: Change) -> tuple[dict[str, Any], ...]:
     `after`, and `changes` with the formatted values of the fields that differ. Nothing of an open
     proposal is cut, because people confirm all of it."""
     groups, is_whole = group_steps(change), change.state == "open"
-    shown = groups if is_whole else groups[:MAX_CHANGE_ROWS_SHOWN]
-    return tuple(_build_named_rows(shown, change.draft.view, is_whole))
+    visible_groups = groups if is_whole else groups[:MAX_CHANGE_ROWS_SHOWN]
+    return tuple(_build_named_rows(visible_groups, change.draft.view, is_whole))
 
 
 def read_rows(rows: Sequence[Mapping[str, Any]]) -> list[CardRow]:
     """Return the rows of a card."""
-    return [_read_row(row) for row in rows]
+    return [
+        CardRow(row["name"], row["name_field"], tuple(FieldChange(**c) for c in row["changes"]))
+        for row in rows
+    ]
 
 
 def tabulate(rows: Sequence[CardRow]) -> CardTable | None:
@@ -100,12 +103,12 @@ def tabulate(rows: Sequence[CardRow]) -> CardTable | None:
     fields = list(dict.fromkeys(change.field for row in rows for change in row.changes))
     if len(fields) >= MAX_CARD_TABLE_COLUMNS:
         return None
-    found = [{change.field: change for change in row.changes} for row in rows]
+    changes_by_field = [{change.field: change for change in row.changes} for row in rows]
     return CardTable(
         (rows[0].name_field or say("Row"), *fields),
         tuple(
             (row.name or str(number), tuple(by_field.get(field) for field in fields))
-            for number, (row, by_field) in enumerate(zip(rows, found, strict=True), 1)
+            for number, (row, by_field) in enumerate(zip(rows, changes_by_field, strict=True), 1)
         ),
     )
 
@@ -173,11 +176,6 @@ def _build_row(
     }
 
 
-def _read_row(row: Mapping[str, Any]) -> CardRow:
-    changes = (FieldChange(each["field"], each["before"], each["after"]) for each in row["changes"])
-    return CardRow(str(row["name"]), str(row["name_field"]), tuple(changes))
-
-
 def _name_field(before: Cells | None, after: Cells | None, view: TargetView) -> str:
     """Return the field that names the row: the table's display field, else a field with a usual
     name, else the first field that stays as it is."""
@@ -238,8 +236,8 @@ def _format(value: Any, format: str | None) -> str:
             if _MOMENT.fullmatch(words):
                 moment = datetime.fromisoformat(words)
                 length: Literal["short", "medium"] = "medium" if moment.second else "short"
-                shown = f"{format_moment(moment, length=length)} {moment.tzname()}"
-                return words if moment.microsecond else shown
+                date_and_time = f"{format_moment(moment, length=length)} {moment.tzname()}"
+                return words if moment.microsecond else date_and_time
         except ValueError:
             return words
     return words
@@ -277,10 +275,10 @@ def _cells(row: Mapping[str, Any], longest: int | None) -> Cells:
     filled = sorted(values.items(), key=lambda item: item[1] in (None, "", []))
     cells: Cells = {}
     for name, value in filled[: MAX_CARD_FIELDS if longest else None]:
-        shown = to_one_line(name, MAX_ROW_NAME_CHARACTERS if longest else None)
-        while shown in cells:  # two names that look alike
-            shown += "′"
-        cells[shown] = _cell(value, longest)
+        label = to_one_line(name, MAX_ROW_NAME_CHARACTERS if longest else None)
+        while label in cells:  # two names that look alike
+            label += "′"
+        cells[label] = _cell(value, longest)
     return cells
 
 
@@ -292,9 +290,9 @@ def _cell(value: Any, longest: int | None = None) -> Any:
     if isinstance(value, list):
         words = ", ".join(str(_cell(each)) for each in value)
     elif isinstance(value, dict):
-        known = [value[key] for key in _NAMES if value.get(key) is not None]
-        if known and value.keys() <= _ENTRY_KEYS:
-            return _cell(known[0], longest)
+        names = [value[key] for key in _NAMES if value.get(key) is not None]
+        if names and value.keys() <= _ENTRY_KEYS:
+            return _cell(names[0], longest)
         words = clean_text(", ".join(f"{k}: {v}" for k, v in value.items()))
     else:
         words = clean_text(str(value))

@@ -63,7 +63,7 @@ class CardBuilder:
     def build(
         self,
         change: Change,
-        shown: tuple[ChangeAction, ...] | None = None,
+        actions: tuple[ChangeAction, ...] | None = None,
         deciders: str = "",
         needs_admin: bool = False,
         count: int = 1,
@@ -71,7 +71,7 @@ class CardBuilder:
     ) -> Card:
         """Return the card of a change.
 
-        - `shown`: its buttons; None for all.
+        - `actions`: its buttons; None for all.
         - `deciders`: the names of the people who can decide on it; "" if no name is known.
         - `needs_admin`: the asker cannot approve it.
         - `count`: the number of people who must approve it.
@@ -91,7 +91,7 @@ class CardBuilder:
             title=self.build_title(change),
             text="\n\n".join(filter(None, [first, " ".join(sentences)])),
             rows=() if is_erased else kind.build_rows(change),
-            actions=self.possible_actions(change) if shown is None else shown,
+            actions=self.possible_actions(change) if actions is None else actions,
             state=change.state,
             expires_at=change.proposal.expires_at if change.state == "open" else None,
             is_whole=change.state == "open",
@@ -268,45 +268,45 @@ class ChangeViews:
         """
         change = await self.without_void(change)
         viewer, address = viewer or change.proposal.asker, address or change.proposal.address
-        shown = self.builder.possible_actions(change)
+        actions = self.builder.possible_actions(change)
         if not address.is_shared:
-            shown = tuple([
+            actions = tuple([
                 action
-                for action in shown
+                for action in actions
                 if await self._may_use(action, change, viewer, address, reached)
             ])  # fmt: skip
         if change.state != "open":
-            return self.builder.build(change, shown)
+            return self.builder.build(change, actions)
         is_named = bool(self.approval.named_deciders(change))
         deciders = ""
-        if address.is_shared or is_named or "approve" not in shown:
+        if address.is_shared or is_named or "approve" not in actions:
             deciders = await self._deciders(change, viewer, address)
         count = self.approval.approvers(change.proposal).count
         # Where nobody is named, only admins can give the approvals of several people.
         needs_admin = self.approval.needs_admin(change) or (count > 1 and not is_named)
         asker = self.name_of_asker(change, viewer, address)
-        return self.builder.build(change, shown, deciders, needs_admin, count, asker)
+        return self.builder.build(change, actions, deciders, needs_admin, count, asker)
 
     async def find_latest(self, conversation: str) -> Sequence[Card]:
         """Return the cards of the latest changes, newest first. The
         conversation "" means all conversations."""
-        found = await self.ledger.list_of_conversation(conversation, MAX_LISTED_CHANGES)
-        return [await self.card(change) for change in found]
+        changes = await self.ledger.list_of_conversation(conversation, MAX_LISTED_CHANGES)
+        return [await self.card(change) for change in changes]
 
     async def waiting_for(self, person: Person, address: Address) -> Sequence[Change]:
         """Return the open changes that this person may approve now and has not approved yet, oldest
         first."""
-        found = []
+        requests = []
         for waiting in await self.ledger.list_waiting_for_people():
             change = await self.without_void(waiting)
-            given = {consent.person.key for consent in change.consents}
-            if change.proposal.expires_at <= self.clock() or person.key in given:
+            approvers = {consent.person.key for consent in change.consents}
+            if change.proposal.expires_at <= self.clock() or person.key in approvers:
                 continue
             reached = await self.outbox.has_reached(change.id, person.key)
             with suppress(NotAllowed, StatusUnknown):
                 await self.approval.check_approval(person, address, change, reached)
-                found.append(change)
-        return found
+                requests.append(change)
+        return requests
 
     async def list_requests(self, person: Person, address: Address) -> Sequence[PendingRequest]:
         """Return the changes that wait for this person, with the cards as they see them at
@@ -364,9 +364,9 @@ class ChangeViews:
         named = sorted(self.approval.named_deciders(change))
         labels = await self.platforms.labels([name for name in named if ":" in name])
         everywhere = self.approval.sees_all(viewer)
-        known = [self._label(name, labels, "" if everywhere else address.platform)
+        all_labels = [self._label(name, labels, "" if everywhere else address.platform)
                  for name in named]  # fmt: skip
-        words = [label for label in known if label]
+        words = [label for label in all_labels if label]
         if named and not words:
             return ""
         if not self.approval.needs_admin(change):
@@ -378,7 +378,7 @@ class ChangeViews:
         if not words:
             return ""
         words = list(dict.fromkeys(words))
-        if None in known or len(words) > MAX_NAMED_DECIDERS:
+        if None in all_labels or len(words) > MAX_NAMED_DECIDERS:
             words = [*words[:MAX_NAMED_DECIDERS], say(_OTHERS)]
         if not self.approval.approvers(proposal).is_exclusive:
             words.append(say(_AN_ADMIN))
@@ -402,8 +402,8 @@ class ChangeViews:
             return say(_ON_PLATFORM, platform=home.capitalize())
         if (label := labels.get(name)) is None:
             return None
-        shown = clip_line(label.name, _MAX_NAME_CHARS)
-        return say(_IN_GROUP, group=shown) if label.is_group else shown
+        name_of_label = clip_line(label.name, _MAX_NAME_CHARS)
+        return say(_IN_GROUP, group=name_of_label) if label.is_group else name_of_label
 
     async def without_void(self, change: Change) -> Change:
         """Return the change as people see it. While it is open, its approvals are those that still
@@ -411,17 +411,17 @@ class ChangeViews:
         if change.state != "open" or not change.consents:
             return change
         listed = {}
-        for given in change.consents:
-            key = self.approval.canonical_person(given.person.key)
-            if key not in listed and await self.counts(given, change) is not False:
-                listed[key] = given
+        for consent in change.consents:
+            key = self.approval.canonical_person(consent.person.key)
+            if key not in listed and await self.counts(consent, change) is not False:
+                listed[key] = consent
         return replace(change, consents=tuple(listed.values()))
 
-    async def counts(self, given: Consent, change: Change) -> bool | None:
+    async def counts(self, consent: Consent, change: Change) -> bool | None:
         """Return whether this approval still counts; None if the platform does not report that
         now."""
-        reached = await self.outbox.has_reached(change.id, given.person.key)
-        return await self.approval.counts(given, change, reached)
+        reached = await self.outbox.has_reached(change.id, consent.person.key)
+        return await self.approval.counts(consent, change, reached)
 
     async def describe_state(
         self, change: Change, decision: DecisionRequest, unaudited: str = ""
@@ -433,24 +433,23 @@ class ChangeViews:
             count = self.approval.approvers(change.proposal).count
             words = [self.builder.describe_outcome(await self.without_void(change), count)]
         answer = await self.build_answer([*words, unaudited], [change], decision)
-        if (
-            self.builder.is_undoable(change) and not answer.cards
-        ):  # a card says itself how to undo it
+        # A card says itself how to undo it.
+        if not answer.cards and self.builder.is_undoable(change):
             return replace(answer, text=f"{answer.text} {say(_UNDO_WITH, id=change.id)}")
         return answer
 
     async def build_answer(
-        self, words: Sequence[str], shown: Sequence[Change], decision: DecisionRequest
+        self, words: Sequence[str], changes: Sequence[Change], decision: DecisionRequest
     ) -> Answer:
         """Return an answer with the cards of these changes, where it shows them.
 
         Cards are shown after a click, and if a card is in another conversation. In a shared place
         other than that of the change, the answer is private and shows no values.
         """
-        here, places = decision.address, [change.proposal.address for change in shown]
+        here, places = decision.address, [change.proposal.address for change in changes]
         text = " ".join(word for word in words if word)
         if here.is_shared and any(not here.is_same_channel(there) for there in places):
             return Answer(text, is_private=True)
         away = any(there.conversation != here.conversation for there in places)
-        drawn = [await self.card(change, decision.person, here) for change in shown]
-        return Answer(text, cards=tuple(drawn) if decision.is_click or away else ())
+        cards = [await self.card(change, decision.person, here) for change in changes]
+        return Answer(text, cards=tuple(cards) if decision.is_click or away else ())

@@ -14,13 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 from core.base.i18n import say
 from core.base.text import clip_line, to_one_line
 from core.changes.card_rows import build_rows
-from core.domain.changes import (
-    OWN_ROWS,
-    Change,
-    Draft,
-    RowCheck,
-    RowWrite,
-)
+from core.domain.changes import OWN_ROWS, Change, Draft, RowCheck, RowWrite
 from core.domain.records import NOTE_TEMPLATE
 from core.money.usage import PaidRun
 

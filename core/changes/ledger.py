@@ -85,8 +85,7 @@ CHANGES_TABLE = TableDeclaration(
 STEPS_TABLE = TableDeclaration(
     name="steps", whose="change", section="changed_rows",
     contents="the rows before and after",
-    kept="their contents 7 days after the change, when it can no longer be undone, else as "
-         "`inbox`",
+    kept="their contents 7 days after the change, when it can no longer be undone, else as `inbox`",
     columns=(
         text("change"), integer("number"), text("person"), text("row"),
         text("before", null=True, json=True), text("after", null=True, json=True),
@@ -196,12 +195,12 @@ def _erase_listed_cards(
         answer = decode_json(Answer, row["answer"])
         if ids.isdisjoint(card.id for card in answer.cards):
             continue
-        shown = tuple(
+        cards = tuple(
             replace(card, rows=(), actions=()) if card.id in ids else card for card in answer.cards
         )
         connection.execute(
             "UPDATE inbox SET answer = ? WHERE seq = ?",
-            (encode_json(replace(answer, cards=shown)), row["seq"]),
+            (encode_json(replace(answer, cards=cards)), row["seq"]),
         )
 
 
@@ -228,7 +227,8 @@ def withdraw_proposals(connection: SqlConnection, seq: int) -> None:
 
 
 class SqlLedger(SqlStore):
-    """All proposals, their decisions, and the result of each row. Each method is one transaction.
+    """The stored proposals, their decisions, and the result of each row. Each method is one
+    transaction.
 
     Methods with an `id` raise NotFound. Methods with a `seq` act only for the event with that
     `seq`.
@@ -251,8 +251,8 @@ class SqlLedger(SqlStore):
         With `asks_nobody`, approvers get no first notice of it. Raise Superseded if the
         conversation was forgotten meanwhile."""
         connection.lock_key(proposal.address.conversation)
-        if known := _find_of_call(connection, proposal):
-            return known
+        if earlier := _find_of_call(connection, proposal):
+            return earlier
         row = connection.execute(
             "SELECT generation FROM conversations WHERE conversation = ?",
             (proposal.address.conversation,),
@@ -260,8 +260,8 @@ class SqlLedger(SqlStore):
         if row is not None and row["generation"] != proposal.generation:
             raise Superseded
         # 'never' suppresses all notices, 'asked' only the first one (core/people/notices.py).
-        told = "never" if proposal.is_decided_by_policy else "asked" if asks_nobody else ""
-        return _insert(connection, Change(proposal), told)
+        last_notice = "never" if proposal.is_decided_by_policy else "asked" if asks_nobody else ""
+        return _insert(connection, Change(proposal), last_notice)
 
     async def get(self, id: str) -> Change:
         """Return a change by its id. Raise NotFound."""
@@ -366,16 +366,16 @@ class SqlLedger(SqlStore):
         if original.undone_by:
             return _get_change(connection, original.undone_by)
         # This event began an undo that failed, and its process ended before its answer.
-        if known := _find_of_call(connection, proposal):
-            return known
-        begun = _insert(
+        if earlier := _find_of_call(connection, proposal):
+            return earlier
+        new_change = _insert(
             connection,
             Change(
                 proposal, "applying", decider=decider, decided_at=now, decision_seq=proposal.seq
             ),
         )
-        _set_state(connection, original.id, original.state, undone_by=begun.id)
-        return begun
+        _set_state(connection, original.id, original.state, undone_by=new_change.id)
+        return new_change
 
     async def record(self, id: str, seq: int, steps: Sequence[ChangeStep]) -> None:
         """Store the state of these steps. Raise Superseded if the event `seq` does not have the
@@ -434,8 +434,7 @@ class SqlLedger(SqlStore):
             "SELECT decision_seq, kind FROM changes WHERE conversation = ?"
             " AND state IN ('open', 'applying') AND state = 'applying'"
             " AND decision_seq IN (SELECT seq FROM inbox WHERE state IN ('new', 'running',"
-            " 'answered', 'posting'))"
-            " ORDER BY decision_seq DESC",
+            " 'answered', 'posting')) ORDER BY decision_seq DESC",
             (conversation,),
         )
         return [row["decision_seq"] for row in rows if row["kind"] in kinds]
@@ -450,8 +449,8 @@ class SqlLedger(SqlStore):
 
     async def list_undrawn(self) -> Sequence[Change]:
         """Return the changes that have changed since their card was drawn, oldest first."""
-        found = await self._select_changes("SELECT * FROM changes WHERE drawn_version < version")
-        return sorted(found, key=lambda change: change.proposal.created_at)
+        changes = await self._select_changes("SELECT * FROM changes WHERE drawn_version < version")
+        return sorted(changes, key=lambda change: change.proposal.created_at)
 
     async def record_drawn(self, change: Change) -> None:
         """Record that this version of the change is on its card, or that nobody can see the card
@@ -486,11 +485,9 @@ class SqlLedger(SqlStore):
         there were. Who did what remains. A card that still offers undo is drawn again."""
         ids = select_values(
             connection,
-            "UPDATE changes SET erasure_reason = ?, version = version +"
-            " CASE WHEN undone_by = ''"
+            "UPDATE changes SET erasure_reason = ?, version = version + CASE WHEN undone_by = ''"
             " AND state IN ('done', 'partial') THEN 1 ELSE 0 END WHERE id IN (SELECT id"
-            " FROM changes WHERE ended_at > 0 AND ended_at < ? AND erasure_reason = 0"
-            " LIMIT ?)"
+            " FROM changes WHERE ended_at > 0 AND ended_at < ? AND erasure_reason = 0 LIMIT ?)"
             " RETURNING id",
             _LAPSED, before, ROWS_PER_TRANSACTION,
         )  # fmt: skip
@@ -542,52 +539,42 @@ def _get_locked(connection: SqlConnection, id: str) -> Change:
     return change
 
 
-def _insert(connection: SqlConnection, change: Change, told: str = "") -> Change:
+def _insert(connection: SqlConnection, change: Change, last_notice: str = "") -> Change:
     """Store a new change and return it as stored. If its id is in use, the change gets another one.
-    `told` is the last notice that people need not get any more."""
+    `last_notice` is the last notice that people need not get any more."""
     while connection.execute("SELECT 1 FROM changes WHERE id = ?", (change.id,)).fetchone():
         change = replace(change, proposal=replace(change.proposal, id=new_change_id()))
     proposal, draft = change.proposal, change.draft
-    connection.execute(
-        "INSERT INTO changes (id, seq, call_id, person, asker, conversation, address, thread,"
-        " generation, locale, applier, kind, target, title, note, undone_change, state, created_at,"
-        " expires_at,"
-        " decision_seq, decider, decided_by, decided_at, has_named_approvers, tool, last_notice,"
-        " origin, revision)"
-        " VALUES (:id, :seq, :call_id, :person, :asker, :conversation, :address, :thread,"
-        " :generation, :locale, :applier,"
-        " :kind, :target, :title, :note, :undone_change, :state, :created_at, :expires_at,"
-        " :decision_seq, :decider, :decided_by, :decided_at, :has_named_approvers,"
-        " :tool, :last_notice, :origin, :revision)",
-        {
-            "id": proposal.id,
-            "seq": proposal.seq,
-            "call_id": proposal.call_id,
-            "person": proposal.asker.key,
-            "asker": encode_json(proposal.asker),
-            "conversation": proposal.address.conversation,
-            "address": encode_json(proposal.address),
-            "thread": proposal.thread,
-            "generation": proposal.generation,
-            "locale": proposal.locale,
-            "applier": draft.applier,
-            "kind": draft.kind,
-            "target": json.dumps(dict(draft.target)),
-            "title": draft.title,
-            "note": draft.note,
-            "undone_change": proposal.undone_change,
-            "state": change.state,
-            "created_at": proposal.created_at,
-            "expires_at": proposal.expires_at,
-            "decision_seq": change.decision_seq,
-            "revision": proposal.revision,
-            "has_named_approvers": proposal.has_named_approvers,
-            "tool": proposal.tool,
-            "last_notice": told,
-            "origin": encode_json(replace(proposal.origin, data={})),
-            **_decision_columns(change.decider, change.decided_at),
-        },
-    )
+    values = {
+        "id": proposal.id,
+        "seq": proposal.seq,
+        "call_id": proposal.call_id,
+        "person": proposal.asker.key,
+        "asker": encode_json(proposal.asker),
+        "conversation": proposal.address.conversation,
+        "address": encode_json(proposal.address),
+        "thread": proposal.thread,
+        "generation": proposal.generation,
+        "locale": proposal.locale,
+        "applier": draft.applier,
+        "kind": draft.kind,
+        "target": json.dumps(dict(draft.target)),
+        "title": draft.title,
+        "note": draft.note,
+        "undone_change": proposal.undone_change,
+        "state": change.state,
+        "created_at": proposal.created_at,
+        "expires_at": proposal.expires_at,
+        "decision_seq": change.decision_seq,
+        "revision": proposal.revision,
+        "has_named_approvers": proposal.has_named_approvers,
+        "tool": proposal.tool,
+        "last_notice": last_notice,
+        "origin": encode_json(replace(proposal.origin, data={})),
+        **_decision_columns(change.decider, change.decided_at),
+    }
+    names, marks = ", ".join(values), ", ".join(f":{name}" for name in values)
+    connection.execute(f"INSERT INTO changes ({names}) VALUES ({marks})", values)  # noqa: S608
     _put_steps(connection, change, [ChangeStep(n, row) for n, row in enumerate(draft.rows, 1)])
     return _get_change(connection, change.id)
 
@@ -656,10 +643,10 @@ def _erase_contents(connection: SqlConnection, id: str) -> None:
         "UPDATE changes SET asker = ?, decided_by = ? WHERE id = ?",
         (_without_name(row["asker"]), _without_name(row["decided_by"]), id),
     )
-    for given in connection.execute("SELECT * FROM consents WHERE change = ?", (id,)).fetchall():
+    for consent in connection.execute("SELECT * FROM consents WHERE change = ?", (id,)).fetchall():
         connection.execute(
             "UPDATE consents SET approver = ? WHERE change = ? AND person = ?",
-            (_without_name(given["approver"]), id, given["person"]),
+            (_without_name(consent["approver"]), id, consent["person"]),
         )
 
 
@@ -676,8 +663,7 @@ def _erase_rows(connection: SqlConnection, id: str) -> None:
     """Erase the row contents of all steps of a change, except the rows' ids."""
     connection.execute(
         "UPDATE steps SET before = NULL, after = NULL, current = NULL, applier_data = '',"
-        " explanation = ''"
-        " WHERE change = ?",
+        " explanation = '' WHERE change = ?",
         (id,),
     )
 
@@ -692,7 +678,9 @@ def _find_of_call(connection: SqlConnection, proposal: Proposal) -> Change | Non
 
 def _change_of(connection: SqlConnection, row: SqlRow) -> Change:
     """Return the change of this row, with its steps and approvals."""
-    found = connection.execute("SELECT * FROM steps WHERE change = ? ORDER BY number", (row["id"],))
+    step_rows = connection.execute(
+        "SELECT * FROM steps WHERE change = ? ORDER BY number", (row["id"],)
+    )
     steps = tuple(
         ChangeStep(
             number=one["number"],
@@ -706,7 +694,7 @@ def _change_of(connection: SqlConnection, row: SqlRow) -> Change:
             current=_row_from_json(one["current"]),
             explanation=one["explanation"],
         )
-        for one in found
+        for one in step_rows
     )
     draft = Draft(
         applier=row["applier"], kind=row["kind"], target=json.loads(row["target"]),
@@ -731,7 +719,7 @@ def _change_of(connection: SqlConnection, row: SqlRow) -> Change:
         origin=decode_json(MessageOrigin, row["origin"]),
         revision=row["revision"],
     )
-    given = connection.execute(
+    consent_rows = connection.execute(
         "SELECT * FROM consents WHERE change = ? ORDER BY approved_at, person", (row["id"],)
     )
     consents = tuple(
@@ -740,7 +728,7 @@ def _change_of(connection: SqlConnection, row: SqlRow) -> Change:
             decode_json(Address, one["address"]),
             one["approved_at"],
         )
-        for one in given
+        for one in consent_rows
     )
     return Change(
         proposal=proposal, state=row["state"], steps=steps,

@@ -1,8 +1,7 @@
-"""What people and tools do with changes: propose, approve, decline, cancel, undo.  A person's
-decision is an event of its own: it claims the proposal, which is then applied.
+"""What people and tools do with changes: propose, approve, decline, cancel, undo.
 
 A write tool only stores a proposal, and its turn ends with a card. A person's decision is an event
-of its own.
+of its own: it claims the proposal, which is then applied.
 """
 
 from __future__ import annotations
@@ -73,8 +72,8 @@ class Proposals:
         if self.approval.kinds[draft.kind].needs_attended_turn and not is_attended:
             raise ToolError(_NOT_ATTENDED, code="not_allowed", hint="tell the person")
         await self.approval.check_draft(ctx.asker, ctx.address, draft)
-        if ctx.message.replaced_turn and (done := await self._find_done_before(ctx, draft)):
-            return Outcome("ok", _DONE_BEFORE.format(id=done.id))
+        if ctx.message.replaced_turn and (earlier := await self._find_done_before(ctx, draft)):
+            return Outcome("ok", _DONE_BEFORE.format(id=earlier.id))
         proposal = Proposal(
             id=new_change_id(),
             draft=draft,
@@ -105,12 +104,12 @@ class Proposals:
     async def _find_done_before(self, ctx: ToolContext, draft: Draft) -> Change | None:
         """Return an earlier change of this thread with the same writes that was applied, at least
         in part, and not undone; None if there is none."""
-        found = await self.lifecycle.ledger.list_of_conversation(
+        changes = await self.lifecycle.ledger.list_of_conversation(
             ctx.address.conversation, MAX_LISTED_CHANGES
         )
         return next(
             (
-                change for change in found
+                change for change in changes
                 if change.proposal.thread == ctx.thread.id and change.kind == "change"
                 and change.state != "undone" and change.written_steps
                 and _intended_write(change.draft) == _intended_write(draft)
@@ -127,9 +126,9 @@ class Proposals:
         if change.state == "applying" and change.decision_seq == seq:
             rule = self.approval.rule_of_policy(change.draft)
             change, _ = await self.lifecycle.apply(change, rule)
-        done = change.state == "done"
+        is_done = change.state == "done"
         return Outcome(
-            "ok" if done else "error",
+            "ok" if is_done else "error",
             self.lifecycle.builder.build_note(change),
             proposal=change.id,
         )
@@ -301,7 +300,12 @@ class Decisions:
                 case "approve":
                     return await self._approve(change, decision, reached)
                 case "deny":
-                    return await self._deny(change, decision, reached)
+                    if change.state == "open":
+                        person, address = decision.person, decision.address
+                        await self.approval.check_denial(person, address, change, reached)
+                        rule = await self.approval.rule_of(person, address, change)
+                        change = await self.lifecycle.close(change, "denied", person, rule)
+                    return await self.views.describe_state(change, decision)
                 case "undo":
                     return await self.undo.undo(change, decision, reached)
         except NotAllowed as error:
@@ -325,8 +329,8 @@ class Decisions:
                 change = await self._consent(change, decision)
                 counted = await self._count_consents(change, decision)
                 if change.state == "open" and len(counted) < count:
-                    known = [consent.person.key for consent in before.consents]
-                    words = _ONE_MORE if decision.person.key in known else ""
+                    earlier_approvers = [consent.person.key for consent in before.consents]
+                    words = _ONE_MORE if decision.person.key in earlier_approvers else ""
                     words = words if len(counted) == len(change.consents) else _UNCOUNTED
                     return await self.views.describe_state(
                         change, decision, say(words) if words else ""
@@ -351,20 +355,22 @@ class Decisions:
     async def _is_seen(self, change: Change, decision: DecisionRequest, reached: bool) -> bool:
         """Return whether the person who typed `approve` can have seen all of the change where they
         typed it. A button is only under a card that shows everything."""
-        proposal, here, asked = change.proposal, decision.address, change.proposal.address
+        proposal, here, origin_address = change.proposal, decision.address, change.proposal.address
         if decision.code:
             return decision.code == _code(change, decision)
         # What a program asked for with a token of theirs, they need not have seen.
         is_asker = not proposal.asker.is_bot and proposal.asker.key == decision.person.key
-        is_here = asked.is_shared and asked.is_same_channel(here)
-        if not (is_asker or is_here or reached or asked.conversation == here.conversation):
+        is_here = origin_address.is_shared and origin_address.is_same_channel(here)
+        if not (is_asker or is_here or reached or origin_address.conversation == here.conversation):
             return False
         if self.approval.policy.platforms.get(here.platform, NO_RIGHTS).has_room:
             return True
-        found = await self.ledger.list_of_conversation(asked.conversation, MAX_LISTED_CHANGES)
-        beside = {one.id: one for one in [*found, change] if one.proposal.seq == proposal.seq}
-        shown = [await self.views.card(one) for one in beside.values()]
-        return cards.is_short([cards.describe_whole(card) for card in shown])
+        changes = await self.ledger.list_of_conversation(
+            origin_address.conversation, MAX_LISTED_CHANGES
+        )
+        beside = {one.id: one for one in [*changes, change] if one.proposal.seq == proposal.seq}
+        visible_cards = [await self.views.card(one) for one in beside.values()]
+        return cards.is_short([cards.describe_whole(card) for card in visible_cards])
 
     async def _show_whole(self, change: Change, decision: DecisionRequest, reached: bool) -> Answer:
         """Return the answer with all of the change and the words that confirm it. Values are not
@@ -394,19 +400,19 @@ class Decisions:
         who decides. Accounts that belong to one person count once."""
         own = self.approval.canonical_person(decision.person.key)
         counted = {}
-        for given in change.consents:
-            key = self.approval.canonical_person(given.person.key)
+        for consent in change.consents:
+            key = self.approval.canonical_person(consent.person.key)
             if key not in counted and (
-                given.person.key == decision.person.key
-                or (key != own and await self.views.counts(given, change))
+                consent.person.key == decision.person.key
+                or (key != own and await self.views.counts(consent, change))
             ):
-                counted[key] = given
+                counted[key] = consent
         return list(counted.values())
 
     async def _withdraw_others(self, change: Change, counted: Sequence[Consent]) -> None:
         """Remove the approvals that did not count, so that the card names only the people who
         approved it."""
-        keys = [given.person.key for given in counted]
+        keys = [consent.person.key for consent in counted]
         others = [one.person.key for one in change.consents if one.person.key not in keys]
         if others:
             await self.ledger.withdraw_consents(change.id, others)
@@ -430,14 +436,6 @@ class Decisions:
             await self.lifecycle.settle_payment(await self.ledger.get(change.id), decision.seq)
             self.lifecycle.on_change()
             raise
-
-    async def _deny(self, change: Change, decision: DecisionRequest, reached: bool) -> Answer:
-        """Deny an open proposal and return the answer."""
-        if change.state == "open":
-            await self.approval.check_denial(decision.person, decision.address, change, reached)
-            rule = await self.approval.rule_of(decision.person, decision.address, change)
-            change = await self.lifecycle.close(change, "denied", decision.person, rule)
-        return await self.views.describe_state(change, decision)
 
     async def result(self, id: str, seq: int) -> tuple[str, str]:
         """Return the result and the title of the run that the event `seq` approved; two empty

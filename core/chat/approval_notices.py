@@ -76,10 +76,8 @@ class OutgoingPosts:
 
     async def list_posts(self) -> Sequence[Post]:
         """Return the notice's post, if it has one that is posted, removed, or being posted."""
-        one, key = (
-            self.outgoing,
-            f"{self.outgoing.reply_to.turn if self.outgoing.reply_to else ''}:1",
-        )
+        one = self.outgoing
+        key = f"{one.reply_to.turn if one.reply_to else ''}:1"
         match one.state:
             case "posting":
                 return [Post(1, key)]
@@ -128,16 +126,18 @@ class ApprovalNotices:
     async def once(self) -> int:
         """Send and redraw everything that is due. Return how many notices failed for now. Raise
         NotStored."""
-        left = await self._each(self._ask, await self.outbox.list_due("asked", _FOREVER))
+        failures = await self._each(self._ask, await self.outbox.list_due("asked", _FOREVER))
         if after := self.changes.approval.config.table_rules.remind_after:
             before = self.changes.views.clock() - after
-            left += await self._each(self._remind, await self.outbox.list_due("reminded", before))
-        left += await self._each(
+            failures += await self._each(
+                self._remind, await self.outbox.list_due("reminded", before)
+            )
+        failures += await self._each(
             self._announce_expiry, await self.outbox.list_due("expired", _FOREVER)
         )
-        left += await self._each(self._post, await self.outbox.list_unposted())
-        left += await self._each(self._redraw, await self.outbox.list_outdated())
-        return left
+        failures += await self._each(self._post, await self.outbox.list_unposted())
+        failures += await self._each(self._redraw, await self.outbox.list_outdated())
+        return failures
 
     async def _each(
         self, act: Callable[[Any], Coroutine[Any, Any, None]], things: Collection[Any]
@@ -149,8 +149,9 @@ class ApprovalNotices:
             if isinstance(error, TakenOver):
                 raise error
             if not isinstance(error, NotFound):  # NotFound: the change was purged meanwhile
-                tell = log.info if isinstance(error, PlatformBusy) else log.warning
-                tell("not said yet", what=act.__name__.strip("_"), why=repr(error))
+                write_line = log.info if isinstance(error, PlatformBusy) else log.warning
+                step = act.__name__.strip("_")
+                write_line("approval notice postponed", step=step, error=repr(error))
         return len([one for one in failed if not isinstance(one, NotFound)])
 
     async def _ask(self, id: str) -> None:
@@ -165,7 +166,7 @@ class ApprovalNotices:
         """Return the people who may decide on the change and do not see it where it was asked
         for."""
         approval, proposal = self.changes.approval, change.proposal
-        names, found = approval.to_be_asked(change), dict[str, Person]()
+        names, people = approval.to_be_asked(change), dict[str, Person]()
         for platform, messenger in self.messengers.items():
             own = [name for name in names if name.startswith(f"{platform}:")]
             for person in await messenger.members(own) if own else ():
@@ -177,21 +178,21 @@ class ApprovalNotices:
                     continue
                 here = platform == proposal.address.platform
                 if not here or not await messenger.reads(person, proposal.address):
-                    found[person.key] = person
-        if len(found) > MAX_COPIES:
+                    people[person.key] = person
+        if len(people) > MAX_COPIES:
             log.warning(
                 "too many approvers; only some were notified",
                 change=change.id,
-                notified_approvers=len(found),
+                notified_approvers=len(people),
             )
-        return list(found.values())[:MAX_COPIES]
+        return list(people.values())[:MAX_COPIES]
 
     async def _remind(self, id: str) -> None:
         """Store the reminders: to the approvers who have not decided, or else to the asker."""
         change = await self.changes.ledger.get(id)
-        given = [consent.person.key for consent in change.consents]
+        approvers = [consent.person.key for consent in change.consents]
         copies = [
-            copy for copy in await self.outbox.list_copies(id) if copy.person.key not in given
+            copy for copy in await self.outbox.list_copies(id) if copy.person.key not in approvers
         ]
         if not copies and change.proposal.address.platform not in self.messengers:
             return
@@ -230,43 +231,40 @@ class ApprovalNotices:
             try:
                 if not await self._find_destination(posts, change):
                     return
-            except Undeliverable as refused:
-                await self._note_refusal(posts, refused)
+            except Undeliverable as error:
+                await self._note_refusal(posts, error)
                 return
             to = posts.outgoing.reply_to
             if to is None:
                 return
             reply = self.replies[platform](to, posts)
-        told = posts.outgoing
-        shown: tuple[Card, ...] = ()
+        notice = posts.outgoing
+        cards: tuple[Card, ...] = ()
         if change is not None:
             posts.version = change.version
-        if change is not None and one.kind == "copy" and told.reply_to is not None:
-            address = told.reply_to.address
-            with use_locale(told.locale):
-                card = await self.changes.views.card(change, told.person, address, True)
-            shown = (card,)
+        if change is not None and one.kind == "copy" and notice.reply_to is not None:
+            address = notice.reply_to.address
+            with use_locale(notice.locale):
+                card = await self.changes.views.card(change, notice.person, address, True)
+            cards = (card,)
         self._begun[one.key] = posts, reply
         try:
             async with asyncio.timeout(OUTGOING_POST_SECONDS):
-                with use_locale(told.locale):
-                    await reply.finish(Answer(told.text, parts=(told.text,), cards=shown))
-        except Undeliverable as refused:
-            await self._note_refusal(posts, refused)
+                with use_locale(notice.locale):
+                    await reply.finish(Answer(notice.text, parts=(notice.text,), cards=cards))
+        except Undeliverable as error:
+            await self._note_refusal(posts, error)
         except PostRemoved:
             log.info(
                 "approval notice was deleted by its recipient", change=one.change, kind=one.kind
             )
         del self._begun[one.key]
 
-    async def _note_refusal(self, posts: OutgoingPosts, refused: Undeliverable) -> None:
+    async def _note_refusal(self, posts: OutgoingPosts, error: Undeliverable) -> None:
         """Record that the platform rejects the notice for good."""
         one = posts.outgoing
         log.warning(
-            "could not send an approval notice",
-            change=one.change,
-            kind=one.kind,
-            error=str(refused),
+            "could not send an approval notice", change=one.change, kind=one.kind, error=str(error)
         )
         await posts.put(state="refused", text="")
 
@@ -276,11 +274,11 @@ class ApprovalNotices:
         one = posts.outgoing
         if one.reply_to is not None:
             return True
-        found = await self._where(one, change)
-        if found is None:
+        destination = await self._where(one, change)
+        if destination is None:
             await posts.record_removed(1)
             return False
-        to, locale = found
+        to, locale = destination
         default = change.proposal.locale if change else self.locale
         locale = nearest_locale(locale) if locale else default
         with use_locale(locale):
@@ -299,19 +297,21 @@ class ApprovalNotices:
         forgotten or the notice is not needed any more."""
         if change is None or one.kind == "copy":
             return await self.messengers[one.person.platform].direct(one.person)
-        asked = change.proposal
+        proposal = change.proposal
         if one.kind == "reminder":
             copies = await self.outbox.list_copies(one.change)
             copy = next((each for each in copies if each.person.key == one.person.key), None)
             if copy is not None and copy.reply_to is not None:
                 messenger = self.messengers[one.person.platform]
                 return messenger.after(copy.reply_to, copy.post), copy.locale
-            if one.person.key != asked.asker.key:
+            if one.person.key != proposal.asker.key:
                 return None  # the person's copy was removed, so no reminder is needed
-        turn = await self.journal.replace_cards(asked.seq)
+        turn = await self.journal.replace_cards(proposal.seq)
         if turn is None:
             return None
-        return self.messengers[asked.address.platform].after(turn.message.reply_to), asked.locale
+        return self.messengers[proposal.address.platform].after(
+            turn.message.reply_to
+        ), proposal.locale
 
     async def _text(self, one: ApprovalNotice, change: Change) -> str:
         """Return the text of a notice."""
@@ -319,15 +319,17 @@ class ApprovalNotices:
         if one.kind == "expired":
             return say(_EXPIRED, id=change.id, title=title)
         if one.kind == "reminder":
-            left = format_duration(max(60, change.proposal.expires_at - self.changes.views.clock()))
-            return say(_REMINDER, id=change.id, title=title, left=left)
-        asked = change.proposal
-        messenger = self.messengers.get(asked.address.platform)
-        place = await messenger.title(asked.address) if messenger else ""
-        where = say(_ELSEWHERE if asked.address.is_shared else _DIRECT)
+            remaining = format_duration(
+                max(60, change.proposal.expires_at - self.changes.views.clock())
+            )
+            return say(_REMINDER, id=change.id, title=title, left=remaining)
+        proposal = change.proposal
+        messenger = self.messengers.get(proposal.address.platform)
+        place = await messenger.title(proposal.address) if messenger else ""
+        where = say(_ELSEWHERE if proposal.address.is_shared else _DIRECT)
         return say(
             _COPY, id=change.id,
-            name=escape_markdown(clip_line(asked.asker.name or asked.asker.id)),
+            name=escape_markdown(clip_line(proposal.asker.name or proposal.asker.id)),
             place=escape_markdown(clip_line(place)) or where,
         )  # fmt: skip
 
@@ -444,13 +446,13 @@ class CardRedraw:
         """Redraw all outdated cards and send due notices. Return how many failed for now. Raise
         NotStored."""
         await self.changes.lifecycle.end_overdue()
-        left = 0
+        failures = 0
         for change in await self.changes.ledger.list_undrawn():
-            left += not await self._draw(change)
+            failures += not await self._draw(change)
         if self.outbox:
             for listed in await self.outbox.list_outdated("list"):
-                left += not await self._draw_listed(self.outbox, listed)
-        return left + (await self.requests.once() if self.requests else 0)
+                failures += not await self._draw_listed(self.outbox, listed)
+        return failures + (await self.requests.once() if self.requests else 0)
 
     async def _draw(self, change: Change) -> bool:
         """Redraw the card of one change. Return False if it must be retried."""
@@ -464,11 +466,12 @@ class CardRedraw:
         if turn is None or turn.answer is None or turn.state not in _POSTED_STATES:
             await self.changes.ledger.record_drawn(change)
             return True
-        if any(shown.id == change.id for shown in turn.answer.cards):
+        if any(one.id == change.id for one in turn.answer.cards):
             try:
                 await self._refresh(turn, turn.answer)
             except Exception as error:
-                return await self._note_failure(change, error)
+                if not self._give_up(change.id, error):
+                    return False
         await self.changes.ledger.record_drawn(change)
         return True
 
@@ -509,13 +512,6 @@ class CardRedraw:
                 await retry(lambda: reply.refresh(answer), PlatformBusy, wait)
         except Undeliverable as gone:
             cards_log.info("card cannot be updated any more", turn=turn.id, error=str(gone))
-
-    async def _note_failure(self, change: Change, error: Exception) -> bool:
-        """Count a failed redraw. Return True if the card is given up."""
-        if not self._give_up(change.id, error):
-            return False
-        await self.changes.ledger.record_drawn(change)
-        return True
 
     def _give_up(self, key: str, error: Exception) -> bool:
         """Count a failed redraw of a card. Return True after too many."""

@@ -194,10 +194,10 @@ class WaitingMarks:
     ) -> None:
         """Mark a message while the platform has not identified its author. Remove the mark when it
         is answered."""
-        known = await policy.prepare(
+        is_known = await policy.prepare(
             message.author, message.address, confirmed=False, seconds=UNKNOWN_MARK_SECONDS
         )
-        if not known:
+        if not is_known:
             self.put(receipt.turn, place)
             with suppress(Forgotten, NotStored):
                 await inbox.wait_for_answer(receipt.seq)
@@ -229,12 +229,16 @@ class FileDownloads:
     """
 
     def __init__(
-        self, platform: str, files: Files, read: Read, failures: tuple[type[Exception], ...] = (),
+        self,
+        platform: str,
+        files: Files,
+        download: Read,
+        failures: tuple[type[Exception], ...] = (),
         why: Callable[[Exception], str] = repr,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._log = structlog.get_logger(platform)
         self._files = files
-        self._read = read
+        self._read = download
         self._failures: tuple[type[Exception], ...] = (PonteError, *failures)
         self._why = why
         self._under_way: dict[tuple[str, str], asyncio.Task[File | None]] = {}
@@ -277,12 +281,12 @@ class FileDownloads:
             self._log.info("file too large to download", file_bytes=attachment.size)
             return None
         try:
-            found = await self._read(attachment)
-            if found is None or len(found[1]) > MAX_ATTACHMENT_BYTES:
+            result = await self._read(attachment)
+            if result is None or len(result[1]) > MAX_ATTACHMENT_BYTES:
                 return None
-            known, data = found
+            description, data = result
             return await self._files.put(
-                message.event_key, known.name, known.type, data, message.author,
+                message.event_key, description.name, description.type, data, message.author,
                 message.address.conversation,
             )  # fmt: skip
         except self._failures as error:
@@ -293,37 +297,36 @@ class FileDownloads:
 
 
 async def describe_unread(
-    message: Message,
-    files: Sequence[File],
-    missing: Sequence[str],
-    stored: Files,
+    message: Message, files: Sequence[File], missing: Sequence[str], store: Files
 ) -> list[str]:
     """Return a sentence for each file that was not read, or not to its end.
 
     `files` are those that were downloaded, `missing` the names of the others. Raises NotFound.
     """
-    refused = [large for one in message.attachments if (large := too_large(one))]
-    left = [name for name in missing if name not in {large.values["name"] for large in refused}]
-    told = [large.words() for large in refused]
+    too_large_files = [large for one in message.attachments if (large := too_large(one))]
+    unread_names = [
+        name for name in missing if name not in {large.values["name"] for large in too_large_files}
+    ]
+    sentences = [large.words() for large in too_large_files]
     for file in files:
         if file_kind(file.type, file.name) == "text":
-            _, data = await stored.get(file.id)
+            _, data = await store.get(file.id)
             encoding = find_encoding(data)
             if not encoding:
-                left.append(file.name)
+                unread_names.append(file.name)
             elif encoding == UNSURE_ENCODING:
-                told.append(say(ENCODING_UNSURE, name=file.name))
+                sentences.append(say(ENCODING_UNSURE, name=file.name))
             if encoding and len(decode_file_text(data)) > MAX_FILE_TEXT_CHARACTERS:
-                told.append(say(FILE_CUT, name=file.name, count=MAX_FILE_TEXT_CHARACTERS))
-    if left:
-        told.append(say(FILES_NOT_READ, names=", ".join(f"`{name}`" for name in left)))
-    return told
+                sentences.append(say(FILE_CUT, name=file.name, count=MAX_FILE_TEXT_CHARACTERS))
+    if unread_names:
+        sentences.append(say(FILES_NOT_READ, names=", ".join(f"`{name}`" for name in unread_names)))
+    return sentences
 
 
 def describe_unread_kinds(names: Sequence[str], kinds: Collection[str]) -> str:
     """Return the sentence on files of other kinds than the `kinds` that the model reads."""
-    read = ", ".join(say(words) for kind, words in FILE_KINDS.items() if kind in kinds)
-    return say(KIND_NOT_READ, names=", ".join(f"`{name}`" for name in names), kinds=read)
+    readable_kinds = ", ".join(say(words) for kind, words in FILE_KINDS.items() if kind in kinds)
+    return say(KIND_NOT_READ, names=", ".join(f"`{name}`" for name in names), kinds=readable_kinds)
 
 
 EVENT_FAILED = (
@@ -427,18 +430,16 @@ class ChatInteraction(Protocol):
         nothing."""
 
 
+@dataclass
 class Interactions:
     """Checks rights, stores, acknowledges and notifies, for the interactions of one platform."""
 
-    def __init__(
-        self, inbox: Inbox, people: People, board: StatusBoard, tasks: BackgroundTasks
-    ) -> None:
-        self._inbox = inbox
-        self._people = people
-        self._board = board
-        self._tasks = tasks
-        self.is_open = True
-        """False once intake has stopped: everybody is then asked to try again."""
+    inbox: Inbox
+    people: People
+    board: StatusBoard
+    tasks: BackgroundTasks
+    is_open: bool = field(default=True, init=False)
+    """False once intake has stopped: everybody is then asked to try again."""
 
     async def show_form(
         self, interaction: ChatInteraction, show: Callable[[], Awaitable[str]]
@@ -468,7 +469,7 @@ class Interactions:
         try:
             async with asyncio.timeout_at(deadline):
                 message = await interaction.make_message(request)
-                receipt = await self._inbox.accept(message)
+                receipt = await self.inbox.accept(message)
         except NotStored as error:
             with use_locale(interaction.locale):
                 await interaction.notify(error.words())
@@ -477,7 +478,7 @@ class Interactions:
             if message is not None:
                 # The store may still complete it. The person is notified that it does not count,
                 # so it must not be answered later.
-                self._tasks.start(self._inbox.amend(message.event_key, None))
+                self.tasks.start(self.inbox.amend(message.event_key, None))
             with use_locale(interaction.locale):
                 await interaction.notify(NotStored().words())
             return False
@@ -490,7 +491,7 @@ class Interactions:
         within `seconds`."""
         try:
             async with asyncio.timeout(seconds):
-                return await self._board.commands(interaction.person, interaction.address)
+                return await self.board.commands(interaction.person, interaction.address)
         except TimeoutError:
             return ()
 
@@ -505,13 +506,13 @@ class Interactions:
         person, address = interaction.person, interaction.address
         try:
             async with asyncio.timeout(interaction.limits.rights_seconds):
-                verdict = await self._people.policy.may(person, address, action)
+                verdict = await self.people.policy.may(person, address, action)
         except TimeoutError:
             return while_unknown
         if verdict.is_unknown:
             return while_unknown
         if verdict.allowed:
             return ""
-        self._people.note_refusal(person, address, verdict)
+        self.people.note_refusal(person, address, verdict)
         with use_locale(interaction.locale):
             return verdict.words()

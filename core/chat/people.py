@@ -57,10 +57,10 @@ class People:
 
     async def find_names(self, keys: Collection[str]) -> Mapping[str, str]:
         """Return the names of people by key; unknown ones are left out. Raise NotStored."""
-        found = dict(await self.directory.find_names(keys))
+        names = dict(await self.directory.find_names(keys))
         if name := self.owner.current:
-            found |= {key: name for key in keys if self._is_owner(key)}
-        return found
+            names |= {key: name for key in keys if self._is_owner(key)}
+        return names
 
     def list_keys(self, key: str) -> Sequence[str]:
         """Return all keys of the person with this key: the page's owner is the terminal's owner

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import structlog
@@ -94,8 +95,10 @@ class GrowingReply:
         self._surface = surface
         self._posts = posts
         self._turn = turn
-        self._known: dict[int, Post] | None = None
-        """The journalled posts by number; None until they are loaded."""
+        self.split = surface.split
+        self._known: dict[int, Post] = {}
+        """The journalled posts by number, once `_load` has read them."""
+        self._is_loaded = False
         self._inherited: set[int] = set()
         """Numbers of the posts that an earlier process requested and this one has not found yet."""
         self._arrived = 0.0
@@ -121,11 +124,7 @@ class GrowingReply:
     @property
     def first_key(self) -> str:
         """The key to journal for the first post; "" if that post is journalled already."""
-        return "" if self._known and 1 in self._known else self._key(1)
-
-    def split(self, text: str) -> tuple[str, ...]:
-        """Return the text in parts that each fit into one post."""
-        return self._surface.split(text)
+        return "" if 1 in self._known else self._key(1)
 
     async def show(self, progress: Progress) -> None:
         """Show progress when the platform takes the next edit. Newer progress replaces what still
@@ -184,16 +183,16 @@ class GrowingReply:
         others."""
         if self._making:
             await asyncio.wait(self._making.values(), timeout=LATE_POST_SECONDS)
-        known = {post.number: post.id for post in posts}
-        for number, made in self._made.items():
-            if known.get(number) != made:
+        ids = {post.number: post.id for post in posts}
+        for number, own_id in self._made.items():
+            if ids.get(number) != own_id:
                 log.warning("removed a duplicate post", turn=self._turn, post_number=number)
                 metrics.duplicate_posts.inc()
                 with suppress(PostRemoved):
-                    await self._surface.delete(made)
+                    await self._surface.delete(own_id)
         last = len(answer.parts)
         for number, text_of_part in enumerate(answer.parts, 1):
-            if number in self._shown and (id := known.get(number)):
+            if number in self._shown and (id := ids.get(number)):
                 ends = answer if number == last else None
                 with suppress(PostRemoved):
                     await self._surface.edit(
@@ -214,7 +213,13 @@ class GrowingReply:
     async def _show_latest(self) -> None:
         """Show progress until none is left or the answer is being finished. Newer progress replaces
         older."""
-        while self._latest is not None and await self._may_edit():
+        while self._latest is not None:
+            if (early := self._next - time.monotonic()) > 0:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(early):
+                        await self._finishing.wait()
+            if self._finishing.is_set():
+                return
             progress, self._latest = self._latest, None
             try:
                 await self._show(progress)
@@ -249,14 +254,6 @@ class GrowingReply:
             await self._put(AnswerPart(number, part, is_growing=number == len(parts)))
         self._next = time.monotonic() + self._surface.interval
 
-    async def _may_edit(self) -> bool:
-        """Wait for the time of the next edit. Return False if the answer is complete before."""
-        if (early := self._next - time.monotonic()) > 0:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(early):
-                    await self._finishing.wait()
-        return not self._finishing.is_set()
-
     async def _finish(self, answer: Answer) -> None:
         """Post or edit all parts, delete posts beyond the last part, and upload the files."""
         last = len(answer.parts)
@@ -265,9 +262,15 @@ class GrowingReply:
             await self._put(
                 AnswerPart(number, part, ends, is_final=True, is_private=answer.is_private)
             )
-        for post in list((await self._load()).values()):
+        await self._load()
+        for post in list(self._known.values()):
             if post.number > last and post.state != "removed":
-                await self._drop(post)
+                id = post.id or await self._find(post)
+                if id:
+                    delete = partial(self._surface.delete, id)
+                    await self._call(post, delete, ignore_removed=True)
+                await self._posts.record_removed(post.number)
+                del self._known[post.number]
         if answer.files:
             await self._upload(answer)
 
@@ -281,17 +284,17 @@ class GrowingReply:
             post = await self._intend(number)
         elif not post.id:
             # The key is journalled without an id: an earlier call may have made the post.
-            found = await self._made_here(number) or await self._find(post)
-            post = await self._record(post, found) if found else post
+            id = await self._made_here(number) or await self._find(post)
+            post = await self._record(post, id) if id else post
         self._posts.check_ownership()
-        shown, self._shown[number] = self._shown.get(number), part.text
+        last_text, self._shown[number] = self._shown.get(number), part.text
         if not post.id:
-            made = await self._make(number, self._surface.post(post.key, part))
+            id = await self._make(number, self._surface.post(post.key, part))
             answer = part.answer
             # Only if no upload and no deletion follows can the id be saved with the turn's end.
-            ends = answer is not None and not answer.files and number >= max(await self._load())
-            await self._record(post, made, ends)
-        elif part.is_final or shown != part.text:
+            ends = answer is not None and not answer.files and number >= max(self._known)
+            await self._record(post, id, ends)
+        elif part.is_final or last_text != part.text:
             await self._call(post, lambda: self._surface.edit(post.id, part))
 
     async def _upload(self, answer: Answer) -> None:
@@ -301,12 +304,12 @@ class GrowingReply:
             post = await self._intend(FILES_NUMBER)
         elif post.id or post.state == "removed":
             return
-        elif found := await self._made_here(FILES_NUMBER) or await self._find(post):
-            await self._record(post, found)
+        elif id := await self._made_here(FILES_NUMBER) or await self._find(post):
+            await self._record(post, id)
             return
         self._posts.check_ownership()
-        made = await self._make(FILES_NUMBER, self._surface.upload(post.key, answer.files))
-        await self._record(post, made)
+        id = await self._make(FILES_NUMBER, self._surface.upload(post.key, answer.files))
+        await self._record(post, id)
 
     async def _make(self, number: int, call: Coroutine[Any, Any, str]) -> str:
         """Run a call that makes a post, and return its id. If the caller is cancelled, the call
@@ -333,26 +336,18 @@ class GrowingReply:
         The request of an earlier process may still be under way when this one starts. So a post
         that is not there is looked for again once that request must have arrived.
         """
-        found = await self._surface.find(post.number, post.key)
-        if found is None and post.number in self._inherited:
+        id = await self._surface.find(post.number, post.key)
+        if id is None and post.number in self._inherited:
             await asyncio.sleep(self._arrived - time.monotonic())
-            found = await self._surface.find(post.number, post.key)
+            id = await self._surface.find(post.number, post.key)
         self._inherited.discard(post.number)
-        return found
-
-    async def _drop(self, post: Post) -> None:
-        """Delete a post that the answer no longer needs."""
-        id = post.id or await self._find(post)
-        if id:
-            await self._call(post, lambda: self._surface.delete(id), ignore_removed=True)
-        await self._posts.record_removed(post.number)
-        (await self._load()).pop(post.number)
+        return id
 
     async def _intend(self, number: int) -> Post:
         """Journal the key of a post before the post is made."""
         post = Post(number, self._key(number))
         await self._posts.record_posting(number, post.key)
-        (await self._load())[number] = post
+        self._known[number] = post
         return post
 
     def _key(self, number: int) -> str:
@@ -361,9 +356,8 @@ class GrowingReply:
     async def _record(self, post: Post, id: str, last: bool = False) -> Post:
         """Journal the id of a post that was made."""
         await self._posts.record_posted(post.number, id, last)
-        done = Post(post.number, post.key, id, "posted")
-        (await self._load())[post.number] = done
-        return done
+        self._known[post.number] = Post(post.number, post.key, id, "posted")
+        return self._known[post.number]
 
     async def _call(
         self, post: Post, call: Callable[[], Awaitable[None]], ignore_removed: bool = False
@@ -379,10 +373,10 @@ class GrowingReply:
 
     async def _load(self) -> dict[int, Post]:
         """Return the journalled posts by number."""
-        if self._known is None:
-            known = {post.number: post for post in await self._posts.list_posts()}
-            self._known = known
+        if not self._is_loaded:
+            self._known = {post.number: post for post in await self._posts.list_posts()}
+            self._is_loaded = True
             if self._surface.arrival_seconds:
-                self._inherited = {post.number for post in known.values() if not post.id}
+                self._inherited = {post.number for post in self._known.values() if not post.id}
                 self._arrived = time.monotonic() + self._surface.arrival_seconds
         return self._known

@@ -153,8 +153,8 @@ def is_decision(message: Message) -> bool:
 def split_change_id(id: str) -> tuple[str, int, str]:
     """Return the id, the revision (0 for none) and the code ("" for none) in the argument of
     approve, deny or undo."""
-    found = _ID_AND_CODE.fullmatch(id)
-    return (found[1], int(found[2] or 0), found[3] or "") if found else (id, 0, "")
+    match = _ID_AND_CODE.fullmatch(id)
+    return (match[1], int(match[2] or 0), match[3] or "") if match else (id, 0, "")
 
 
 def check_slug(slug: str) -> None:
@@ -210,11 +210,11 @@ def _parse_plain(name: str, rest: str) -> TypedCommand | None:
 
 def _parse_schedule(rest: str) -> TypedCommand | None:
     """Return the command in what follows the word schedule; None if it has another form."""
-    found = _SCHEDULE.fullmatch(rest)
-    action = _ACTION_NAMES.get(_fold(found["action"])) if found else None
-    if not found or not action:
+    match = _SCHEDULE.fullmatch(rest)
+    action = _ACTION_NAMES.get(_fold(match["action"])) if match else None
+    if not match or not action:
         return None
-    return TypedCommand("schedule", id=found["id"].lower(), slug=action)
+    return TypedCommand("schedule", id=match["id"].lower(), slug=action)
 
 
 def _parse_quick_command(rest: str) -> TypedCommand:

@@ -111,26 +111,26 @@ def parse_input(text: str) -> Inputs:
     return _parse_pairs(text) if _KEY.match(text) else text
 
 
-def render_input(given: Inputs) -> str:
-    """Return the text that `parse_input` parses as `given`."""
-    if isinstance(given, str):
-        plain = given == given.strip() and given[:1] not in ("{", '"') and not _KEY.match(given)
-        return given if plain else _quote(given)
-    texts = all(isinstance(value, str) for value in given.values())
-    if given and texts and all(_KEY.fullmatch(f"{key}=") for key in given):
-        return " ".join(f"{key}={_quote(value)}" for key, value in given.items())
-    return json.dumps(given, ensure_ascii=False)
+def render_input(inputs: Inputs) -> str:
+    """Return the text that `parse_input` parses as `inputs`."""
+    if isinstance(inputs, str):
+        plain = inputs == inputs.strip() and inputs[:1] not in ("{", '"') and not _KEY.match(inputs)
+        return inputs if plain else _quote(inputs)
+    texts = all(isinstance(value, str) for value in inputs.values())
+    if inputs and texts and all(_KEY.fullmatch(f"{key}=") for key in inputs):
+        return " ".join(f"{key}={_quote(value)}" for key, value in inputs.items())
+    return json.dumps(inputs, ensure_ascii=False)
 
 
 def check_unique_names(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """Return the pairs as a dict. Raise BadInput if a name occurs twice."""
-    read: dict[str, Any] = {}
+    inputs: dict[str, Any] = {}
     for name, value in pairs:
-        _add(read, clean_text(name), value)
-    return read
+        _add(inputs, clean_text(name), value)
+    return inputs
 
 
-def check_inputs(command: QuickCommand, given: Inputs) -> Inputs:
+def check_inputs(command: QuickCommand, inputs: Inputs) -> Inputs:
     """Return the inputs in the form that `command` needs: free text under its only name, numbers as
     numbers.
 
@@ -139,27 +139,27 @@ def check_inputs(command: QuickCommand, given: Inputs) -> Inputs:
     declared inputs accepts anything. The BadInput that it raises explains what to correct.
     """
     if not command.inputs:
-        return given
+        return inputs
     slug, names, required = command.slug, list(command.inputs), _required_names(command)
-    known = ", ".join(names)
-    if isinstance(given, str):
+    all_names = ", ".join(names)
+    if isinstance(inputs, str):
         only = names if len(names) == 1 else required
-        if given.strip() and len(only) != 1:
+        if inputs.strip() and len(only) != 1:
             raise BadInput(
-                _TAKES, slug=slug, names=known, example=_example(slug, required or names)
+                _TAKES, slug=slug, names=all_names, example=_example(slug, required or names)
             )
-        given = {only[0]: given} if given.strip() else {}
-    for name in given:
+        inputs = {only[0]: inputs} if inputs.strip() else {}
+    for name in inputs:
         if name not in command.inputs:
-            raise BadInput(_UNKNOWN, slug=slug, name=repr(name[:40]), names=known)
-    if missing := [name for name in required if given.get(name) in (None, "")]:
+            raise BadInput(_UNKNOWN, slug=slug, name=repr(name[:40]), names=all_names)
+    if missing := [name for name in required if inputs.get(name) in (None, "")]:
         example = _example(slug, missing)
         raise BadInput(_MISSING, slug=slug, names=", ".join(missing), example=example)
-    return {name: _check_value(name, command.inputs[name], value) for name, value in given.items()}
+    return {name: _check_value(name, command.inputs[name], value) for name, value in inputs.items()}
 
 
 async def collect_inputs(
-    command: QuickCommand, typed: Inputs, message: Message, attached: Attached, read: Read
+    command: QuickCommand, typed: Inputs, message: Message, attached: Attached, read_file: Read
 ) -> Inputs:
     """Return the inputs from typed text, the attached file, or the message that was replied to,
     before they are checked. Raise BadInput, TooLarge or NotFound."""
@@ -175,7 +175,9 @@ async def collect_inputs(
         return replied_to if typed == "" else typed
     (file,) = files
     # A file that is too large is not read: `_decode_file` rejects it by its size.
-    content = _decode_file(file, await read(file) if file.size <= MAX_INPUT_FILE_BYTES else b"")
+    content = _decode_file(
+        file, await read_file(file) if file.size <= MAX_INPUT_FILE_BYTES else b""
+    )
     if typed == "":
         return _inputs_from_file(command, content)
     lacking = [name for name in _required_names(command) if name not in typed]
@@ -192,13 +194,13 @@ async def render_result(result: str, name: str, keep: Keep) -> tuple[str, Sequen
     """
     pretty = await run_off_loop(_pretty_json, result)
     cleaned = pretty or await run_off_loop(clean_text, result)
-    shown = make_code_block(pretty, "json") if pretty else cleaned.strip()
-    if len(shown) <= MAX_RESULT_CHARACTERS:
-        return shown or say(_EMPTY), ()
+    body = make_code_block(pretty, "json") if pretty else cleaned.strip()
+    if len(body) <= MAX_RESULT_CHARACTERS:
+        return body or say(_EMPTY), ()
     suffix, type = ("json", "application/json") if pretty else ("md", "text/markdown")
     file = await keep(f"{name}.{suffix}", type, cleaned.encode())
     head = say(_LONG, count=len(cleaned), name=file.name)
-    return f"{head}\n\n{split_text(shown, RESULT_EXCERPT_CHARACTERS)[0]}", (file,)
+    return f"{head}\n\n{split_text(body, RESULT_EXCERPT_CHARACTERS)[0]}", (file,)
 
 
 def _parse_pairs(text: str) -> dict[str, Any]:
@@ -222,24 +224,24 @@ def _parse_pairs(text: str) -> dict[str, Any]:
 def _parse_object(text: str) -> dict[str, Any]:
     """Return the inputs of a JSON object. Raise BadInput."""
     try:
-        read: dict[str, Any] = json.loads(
+        values: dict[str, Any] = json.loads(
             text,
             object_pairs_hook=check_unique_names,
             parse_float=_parse_finite,
             parse_constant=_parse_finite,
         )
-        return {name: _clean_json(value) for name, value in read.items()}
+        return {name: _clean_json(value) for name, value in values.items()}
     except json.JSONDecodeError as error:
         raise BadInput(_NO_OBJECT, line=error.lineno, column=error.colno) from None
     except (ValueError, RecursionError):
         raise BadInput(_NO_OBJECT, line=1, column=1) from None
 
 
-def _add(read: dict[str, Any], name: str, value: Any) -> None:
+def _add(inputs: dict[str, Any], name: str, value: Any) -> None:
     """Add one input. Raise BadInput if its name is already there."""
-    if name in read:
+    if name in inputs:
         raise BadInput(_TWICE, key=name[:40])
-    read[name] = value
+    inputs[name] = value
 
 
 def _parse_finite(text: str) -> float:
@@ -339,8 +341,8 @@ def _inputs_from_file(command: QuickCommand, content: str) -> Inputs:
         named = parse_input(content)
     except BadInput:
         return content
-    known = isinstance(named, dict) and named.keys() <= command.inputs.keys()
-    return named if known or not command.inputs else content
+    has_its_names = isinstance(named, dict) and named.keys() <= command.inputs.keys()
+    return named if has_its_names or not command.inputs else content
 
 
 def _pretty_json(result: str) -> str:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import base64
 import codecs
+import functools
 import hashlib
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -34,7 +35,8 @@ forgotten after a day."""
 MAX_STORED_JSON_DEPTH = 100
 """The deepest nesting of stored JSON. pydantic reads at most 200 levels but writes more, so a
 deeper value could be stored and not be read again."""
-_ADAPTERS: dict[object, TypeAdapter[Any]] = {}
+_adapter_of: Callable[[Any], TypeAdapter[Any]] = functools.cache(TypeAdapter)
+"""Returns the pydantic adapter of a type. Each is built once."""
 
 CardKind = Literal["proposal", "change"]
 ChangeAction = Literal["approve", "deny", "undo"]
@@ -397,13 +399,6 @@ def prepare_codecs(*kinds: type) -> None:
         _adapter_of(kind)
 
 
-def _adapter_of(kind: Any) -> TypeAdapter[Any]:
-    """Return the pydantic adapter of a type; each is built once."""
-    if kind not in _ADAPTERS:
-        _ADAPTERS[kind] = TypeAdapter(kind)
-    return _ADAPTERS[kind]
-
-
 _QUOTE = re.compile(r"> (?:'[^'\n]*'|\"[^\"\n]*\"): ")
 
 
@@ -417,14 +412,14 @@ def render_quote(quote: Quote) -> str:
 
 def remove_quotes_of(context: str, names: Collection[str]) -> str:
     """Return the text of a context item without the quotes of people with these names."""
-    kept, left_out = list[str](), False
+    lines_now, left_out = list[str](), False
     begins = tuple(f"> {name!r}: " for name in names)
     for line in context.split("\n"):
         if _QUOTE.match(line):
             left_out = line.startswith(begins)
         if not (left_out and line.startswith(">")):
-            kept.append(line)
-    return "\n".join(kept)
+            lines_now.append(line)
+    return "\n".join(lines_now)
 
 
 MAX_ATTACHMENT_BYTES = 20 * 1024 * 1024

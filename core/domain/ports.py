@@ -622,10 +622,10 @@ class Platforms:
     async def labels(self, names: Collection[str]) -> Mapping[str, DisplayName]:
         """Return display names for cards. A platform that does not answer in time delays
         no card."""
-        found: dict[str, DisplayName] = {}
+        labels: dict[str, DisplayName] = {}
         for platform, messenger in self.messengers.items():
             if own := [name for name in names if name.startswith(f"{platform}:")]:
                 with suppress(TimeoutError, PonteError):
                     async with asyncio.timeout(LABELS_TIMEOUT_SECONDS):
-                        found |= await messenger.labels(own)
-        return found
+                        labels |= await messenger.labels(own)
+        return labels

@@ -13,16 +13,7 @@ from typing import Any, Literal, Protocol
 from core.base.errors import ModelError, NotAllowed, StatusUnknown, ToolError
 from core.base.i18n import LANGUAGE, say
 from core.domain.changes import Draft
-from core.domain.messages import (
-    Address,
-    Answer,
-    File,
-    Item,
-    Message,
-    Person,
-    Post,
-    Usage,
-)
+from core.domain.messages import Address, Answer, File, Item, Message, Person, Post, Usage
 
 FINAL_STATES = ("done", "stopped", "failed", "undeliverable", "removed", "withdrawn")
 """States of a turn that has ended."""

@@ -155,7 +155,7 @@ class SqlPersonalData(SqlStore):
         unknown), and the numbers of `messages`, `files`, `changes` and `decisions`. People who only
         appear in a platform's list of members are left out; `find` finds them too.
         """
-        found: dict[str, dict[str, Any]] = {}
+        people: dict[str, dict[str, Any]] = {}
 
         def get_entry(key: str) -> dict[str, Any]:
             """Return the person's entry; add a blank one if there is none."""
@@ -163,7 +163,7 @@ class SqlPersonalData(SqlStore):
                 "person": key, "platform": key.partition(":")[0], "name": "", "first": 0.0,
                 "last": 0.0, "messages": 0, "files": 0, "changes": 0, "decisions": 0,
             }  # fmt: skip
-            return found.setdefault(key, blank)
+            return people.setdefault(key, blank)
 
         def note_activity(row: SqlRow) -> dict[str, Any]:
             """Extend the person's `first` and `last` by those of the row, and return their
@@ -180,8 +180,10 @@ class SqlPersonalData(SqlStore):
         ).fetchall():
             each = note_activity(row)
             each["messages"] = row["n"]
-            stored = connection.execute("SELECT message FROM inbox WHERE seq = ?", (row["seq"],))
-            each["name"] = decode_json(Message, stored.fetchone()["message"]).author.name
+            message_row = connection.execute(
+                "SELECT message FROM inbox WHERE seq = ?", (row["seq"],)
+            )
+            each["name"] = decode_json(Message, message_row.fetchone()["message"]).author.name
         for table in self._database.tables:
             if not table.seen_at or table.name == "inbox":
                 continue
@@ -201,26 +203,26 @@ class SqlPersonalData(SqlStore):
             note_activity(row)["decisions"] = row["n"]
         for key in _find_keys(connection, self._database, but=("directory",)):
             get_entry(key)
-        people = [each for key, each in found.items() if _is_person(key)]
-        return sorted(people, key=lambda each: (-each["last"], each["person"]))
+        entries = [each for key, each in people.items() if _is_person(key)]
+        return sorted(entries, key=lambda each: (-each["last"], each["person"]))
 
     @query
-    def find(self, connection: SqlConnection, written: str) -> KnownPerson:
+    def find(self, connection: SqlConnection, words: str) -> KnownPerson:
         """Return the person with the key `slack:T1:U1`, also written `slack:T1/U1`.
 
         `slack:U1` suffices if it fits one person only. Raises UnknownPerson, AmbiguousPerson.
         """
-        wanted = written.strip().replace("/", ":")
-        known = _find_keys(connection, self._database)
-        if wanted not in known:
-            parts = ((key, key.split(":")) for key in known)
-            found = sorted(key for key, names in parts if f"{names[0]}:{names[-1]}" == wanted)
-            if not found:
-                raise UnknownPerson(person=repr(written[:80]))
-            if len(found) > 1:
-                raise AmbiguousPerson(person=repr(written[:80]), what=", ".join(found[:10]))
-            (wanted,) = found
-        return _read_person(connection, wanted, self._money_key(wanted))
+        key = words.strip().replace("/", ":")
+        keys = _find_keys(connection, self._database)
+        if key not in keys:
+            parts = ((one, one.split(":")) for one in keys)
+            matches = sorted(one for one, names in parts if f"{names[0]}:{names[-1]}" == key)
+            if not matches:
+                raise UnknownPerson(person=repr(words[:80]))
+            if len(matches) > 1:
+                raise AmbiguousPerson(person=repr(words[:80]), what=", ".join(matches[:10]))
+            (key,) = matches
+        return _read_person(connection, key, self._money_key(key))
 
     def by_key(self, key: str) -> KnownPerson:
         """Return a person with this key, without names and ids, and without reading the database.
@@ -239,13 +241,13 @@ class SqlPersonalData(SqlStore):
             t.section: f"FROM {t.name} WHERE {_condition(t)}"
             for t in self._database.schema.export_tables
         }
-        found = {
+        counts = {
             section: int(
                 connection.execute(f"SELECT count(*) AS n {origin}", who.values).fetchone()["n"]
             )
             for section, origin in {**origins, "decisions": _DECIDED}.items()
         }
-        return {section: count for section, count in found.items() if count}
+        return {section: count for section, count in counts.items() if count}
 
     @query
     def read_rows(
@@ -386,8 +388,7 @@ def _find_conversations(connection: SqlConnection, who: KnownPerson) -> PersonCo
     rows = connection.execute(
         "SELECT conversation FROM inbox WHERE person = :person"
         " UNION SELECT threads.conversation FROM items JOIN threads ON threads.id = items.thread"
-        " WHERE items.person = :person"
-        " UNION SELECT conversation FROM files WHERE person = :person"
+        " WHERE items.person = :person UNION SELECT conversation FROM files WHERE person = :person"
         " UNION SELECT conversation FROM changes WHERE person = :person"
         " UNION SELECT conversation FROM conversations"
         " WHERE substr(conversation, length(conversation) - :long + 1) = :own"
@@ -403,7 +404,7 @@ def _find_conversations(connection: SqlConnection, who: KnownPerson) -> PersonCo
         " JOIN threads ON threads.id = items.thread WHERE items.person = ? ORDER BY items.thread",
         (who.key,),
     ).fetchall()
-    told = connection.execute(
+    decided_threads = connection.execute(
         "SELECT DISTINCT thread FROM changes WHERE decider = :person AND person <> :person"
         " UNION SELECT thread FROM changes JOIN consents ON consents.change = changes.id"
         " WHERE consents.person = :person AND changes.person <> :person",
@@ -412,7 +413,7 @@ def _find_conversations(connection: SqlConnection, who: KnownPerson) -> PersonCo
     return PersonConversations(
         alone, shared,
         [row["thread"] for row in threads if row["conversation"] in shared],
-        [row["thread"] for row in told],
+        [row["thread"] for row in decided_threads],
     )  # fmt: skip
 
 
@@ -424,7 +425,7 @@ def _has_nobody_else(connection: SqlConnection, conversation: str, who: KnownPer
     platform = who.key.partition(":")[0]
     if conversation.startswith(f"{platform}:") and conversation.endswith(f":@{who.id}"):
         return True
-    found = connection.execute(
+    others = connection.execute(
         "SELECT 1 FROM inbox WHERE conversation = :conversation AND person <> :person"
         " UNION ALL SELECT 1 FROM items JOIN threads ON threads.id = items.thread"
         " WHERE threads.conversation = :conversation AND items.person NOT IN ('', :person)"
@@ -433,7 +434,7 @@ def _has_nobody_else(connection: SqlConnection, conversation: str, who: KnownPer
         " AND person <> :person LIMIT 1",
         {"conversation": conversation, "person": who.key},
     )
-    return found.fetchone() is None
+    return others.fetchone() is None
 
 
 def _condition(table: TableDeclaration) -> str:
@@ -510,7 +511,7 @@ def _delete_rows(work: _ErasureWork) -> None:
     )
     alone = work.places.alone
     threads = "SELECT id FROM threads WHERE conversation = ?"
-    found: Mapping[Link, Collection[Any]] = {
+    values_by_link: Mapping[Link, Collection[Any]] = {
         "person": [work.who.key],
         "seq": work.seqs,
         "turn": work.select_ids("SELECT turn FROM inbox WHERE person = :person"),
@@ -525,7 +526,7 @@ def _delete_rows(work: _ErasureWork) -> None:
     }
     for table in work.database.tables:
         for link in table.deleted_by:
-            work.run_for_each(f"DELETE FROM {table.name} WHERE {link} = ?", found[link])  # noqa: S608
+            work.run_for_each(f"DELETE FROM {table.name} WHERE {link} = ?", values_by_link[link])  # noqa: S608
     for sql in work.database.queue_deletes:
         work.run_for_each(sql, alone)
 
@@ -623,9 +624,9 @@ def _remove_quotes(work: _ErasureWork) -> None:
         ).fetchall()
         for row in rows:
             message = decode_json(Message, row["message"])
-            kept = tuple(quote for quote in message.context if quote.name not in names)
-            if kept != message.context:
-                bare = encode_json(replace(message, context=kept))
+            quotes = tuple(quote for quote in message.context if quote.name not in names)
+            if quotes != message.context:
+                bare = encode_json(replace(message, context=quotes))
                 _update(work, "UPDATE inbox SET message = ? WHERE seq = ?", bare, row["seq"])
     for id, item in _find_items(work, set(work.places.threads), CONTEXT_NAME):
         text = remove_quotes_of(item.text, names)
@@ -662,8 +663,8 @@ def _without_names(text: str, who: KnownPerson) -> str:
     notes, as `clip_line` returns them.
     """
     # The longest name first, so that a name that begins with a shorter one is replaced whole.
-    given = who.names | {who.id}
-    names = sorted(filter(None, given.union(map(clip_line, given))), key=len, reverse=True)
+    own_names = who.names | {who.id}
+    names = sorted(filter(None, own_names.union(map(clip_line, own_names))), key=len, reverse=True)
     pattern = "|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in names)
     return re.sub(pattern, FORGOTTEN_PERSON.name, text)
 
@@ -673,11 +674,11 @@ def _remove_from_remembered(work: _ErasureWork) -> None:
     rows = work.connection.execute("SELECT name, data FROM remembered").fetchall()
     for row in rows:
         work.connection.lock_key(row["name"])
-        known = json.loads(row["data"])
-        left = remove_ids(known, work.who.ids)
-        if left != known:
-            _update(work, "UPDATE remembered SET data = ? WHERE name = ?", json.dumps(left),
-                 row["name"])  # fmt: skip
+        data = json.loads(row["data"])
+        remainder = remove_ids(data, work.who.ids)
+        if remainder != data:
+            sql = "UPDATE remembered SET data = ? WHERE name = ?"
+            _update(work, sql, json.dumps(remainder), row["name"])
 
 
 def _anonymise_usage(work: _ErasureWork) -> None:

@@ -16,7 +16,6 @@ from typing import Protocol, TypeVar
 from core.base.errors import Forgotten, NotStored, TooManyDeliveries
 from core.commands import grammar
 from core.domain.messages import Answer, Item, Message, decode_json, encode_json
-from core.domain.ports import TurnHandler
 from core.domain.records import (
     ALL_CONVERSATIONS,
     FINAL_STATES,
@@ -93,7 +92,10 @@ class SqlInbox(SqlStore):
     ) -> None:
         super().__init__(database)
         self._config = config
-        self._runner = runner or LocalRunner(database)
+        self._runner = runner = runner or LocalRunner(database)
+        self.run, self.drain, self.running_turn = runner.run, runner.drain, runner.running_turn
+        self.leave_place, self.take_place = runner.leave_place, runner.take_place
+        self.is_stopped, self.is_taken_over = runner.is_stopped, runner.is_taken_over
 
     async def accept(self, message: Message) -> Receipt:
         """Store the message and queue it. It is durable on return. Raise NotStored or
@@ -102,9 +104,9 @@ class SqlInbox(SqlStore):
         limits = self._config.sender_limits if self._config else SenderLimits()
         waiting = 0
 
-        def take(stored: tuple[Receipt, bool]) -> None:
+        def take(receipt_and_decision: tuple[Receipt, bool]) -> None:
             nonlocal waiting
-            waiting = self.enqueue(message, *stored)
+            waiting = self.enqueue(message, *receipt_and_decision)
 
         # Without limits, and unless the message is known, this is one statement.
         single = not limits.has_any and not message.origin.per_minute
@@ -201,10 +203,6 @@ class SqlInbox(SqlStore):
             seq, lambda: self._database.read(lambda c: _read_answer(c, seq), single=True)
         )
 
-    async def run(self, handler: TurnHandler, platforms: Collection[str] = ()) -> None:
-        """Run the turns of these platforms (all if empty) with `handler`, until `drain`."""
-        await self._runner.run(handler, platforms)
-
     async def cancel(self, seq: int) -> bool:
         """Cancel the turn's handler if it runs, or withdraw the message if it waits. Return whether
         it was stopped."""
@@ -227,14 +225,6 @@ class SqlInbox(SqlStore):
         _withdraw_message(connection, seq, decode_json(Message, row["message"]), "new")
         return True
 
-    def is_stopped(self, seq: int) -> bool:
-        """Return whether a person's `cancel`, not a drain, cancelled the turn's handler."""
-        return self._runner.is_stopped(seq)
-
-    def is_taken_over(self, seq: int) -> bool:
-        """Return whether another process has the turn now."""
-        return self._runner.is_taken_over(seq)
-
     def set_admission(self, admit: Admit) -> None:
         """Call `admit` before each turn from now on."""
         self._runner.admit = admit
@@ -248,22 +238,6 @@ class SqlInbox(SqlStore):
         if row is None or row["state"] not in ("new", "running"):
             return None
         return decode_json(Message, row["message"]), row["created_at"]
-
-    def leave_place(self, seq: int) -> None:
-        """Give the turn's place to another turn. From now on it only waits, or posts."""
-        self._runner.leave_place(seq)
-
-    async def take_place(self, seq: int) -> None:
-        """Wait for a place again after `leave_place`."""
-        await self._runner.take_place(seq)
-
-    async def running_turn(self, conversation: str) -> int | None:
-        """Return the `seq` of the turn that runs in that conversation, None if none runs."""
-        return await self._runner.running_turn(conversation)
-
-    async def drain(self, grace: float) -> None:
-        """Start nothing more, let turns finish for `grace` seconds, and put the rest back."""
-        await self._runner.drain(grace)
 
     async def purge(self, before: float, area: ConversationArea = ALL_CONVERSATIONS) -> int:
         """Delete the area's finished messages that changed last before `before`, with the rows that
@@ -293,11 +267,11 @@ class SqlInbox(SqlStore):
         if last is None:
             return 0, 0
         for table in (*self._database.schema.purged_with("inbox"), "inbox"):
-            gone = connection.execute(
+            deletion = connection.execute(
                 f"DELETE FROM {table} WHERE seq <= ? AND seq IN ({old} AND seq > ?)",  # noqa: S608
                 (last, before, *values, after),
             )
-        return last, gone.rowcount
+        return last, deletion.rowcount
 
 
 def _sender_of(message: Message) -> Sender:
@@ -353,19 +327,19 @@ def _amend_message(
 ) -> tuple[int, AmendResult]:
     """Store an edited message or withdraw it (None). Return its `seq` and the result. An edit older
     than what is stored is ignored, as is an edit of a withdrawn message."""
-    found = select_value(connection, "SELECT seq FROM inbox WHERE event_key = ?", event_key)
-    row = connection.read_locked_message(found) if found else None
+    seq = select_value(connection, "SELECT seq FROM inbox WHERE event_key = ?", event_key)
+    row = connection.read_locked_message(seq) if seq else None
     if row is None:
         return 0, "unknown"
-    seq, state, known = row["seq"], row["state"], decode_json(Message, row["message"])
+    seq, state, before = row["seq"], row["state"], decode_json(Message, row["message"])
     if message is None:
-        _withdraw_message(connection, seq, known, state)
+        _withdraw_message(connection, seq, before, state)
         return seq, "unstarted" if state in ("new", "withdrawn") else "started"
-    blank = state == "withdrawn" or not (known.text or known.attachments)
-    if blank or message.sent_at < known.sent_at:
+    blank = state == "withdrawn" or not (before.text or before.attachments)
+    if blank or message.sent_at < before.sent_at:
         return seq, "unknown"
     text, files, at = message.text, message.attachments, message.sent_at
-    edited = replace(known, text=text, attachments=files, mentions=message.mentions, sent_at=at)
+    edited = replace(before, text=text, attachments=files, mentions=message.mentions, sent_at=at)
     _rewrite_message(connection, seq, edited)
     return seq, "unstarted" if state == "new" else "started"
 

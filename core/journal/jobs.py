@@ -25,7 +25,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -153,10 +153,10 @@ def postpone(connection: SqlConnection, seq: int, priority: int, now: float) -> 
     `now` is in seconds since the epoch. The delay is half the turn's age, within the limits of
     FIRST_POSTPONED_SECONDS and MAX_POSTPONED_SECONDS. Return False if the turn has ended.
     """
-    found = connection.read_locked_message(seq)
-    if found is None or found["state"] in FINAL_STATES:
+    row = connection.read_locked_message(seq)
+    if row is None or row["state"] in FINAL_STATES:
         return False
-    age = max(0.0, now - found["created_at"])
+    age = max(0.0, now - row["created_at"])
     wait = min(max(FIRST_POSTPONED_SECONDS, age / 2), MAX_POSTPONED_SECONDS)
     defer(connection, seq, max(FIRST_PRIORITY, priority))
     connection.execute(
@@ -186,8 +186,8 @@ def hand_over(connection: SqlConnection, seq: int, priority: int, own_id: str) -
     row = connection.execute(KERNEL_HOLDER_SQL, (seq, own_id, processes.LEASE_SECONDS)).fetchone()
     if row is None:
         return ""
-    found = connection.read_locked_message(seq)
-    if found is None or found["state"] in FINAL_STATES:
+    message_row = connection.read_locked_message(seq)
+    if message_row is None or message_row["state"] in FINAL_STATES:
         return ""
     defer(connection, seq, max(FIRST_PRIORITY, priority), f"@{row['process']}")
     return str(row["process"])
@@ -273,6 +273,8 @@ class Jobs(TurnExecutor):
         self._decision_places = Places(MAX_WORKER_DECISIONS)
         self._has_kernels = False
         self._side_tasks = BackgroundTasks("jobs")
+        self.is_alive, self.lead = self.own.is_alive, self.own.lead
+        self.on, self.notify = self.notifications.on, self.notifications.send
         self._worker_tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -295,24 +297,6 @@ class Jobs(TurnExecutor):
         sql = "SELECT extract(epoch FROM clock_timestamp()) AS now"
         row = await self._database.read(lambda c: c.execute(sql).fetchone(), single=True)
         return float(row["now"])
-
-    def is_alive(self) -> bool:
-        """Return whether this process wrote its last sign of life so recently that no other process
-        counts it as dead."""
-        return self.own.is_alive()
-
-    def on(self, word: str, handler: Callable[[str], Awaitable[None]]) -> None:
-        """Call `handler` with the id of every notification that begins with `word`."""
-        self.notifications.on(word, handler)
-
-    async def notify(self, word: str, id: str) -> None:
-        """Notify every process, this one too. A notification may be lost, so what must not be
-        missed is also stored in a table. Raise NotStored."""
-        await self.notifications.send(word, id)
-
-    async def lead(self, role: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run `work` while this process has the role's lease (`OwnProcess.lead`)."""
-        await self.own.lead(role, work)
 
     async def health(self) -> Health:
         """Return the health of the database and of all processes on it."""
@@ -360,8 +344,8 @@ class Jobs(TurnExecutor):
     @query
     def read_progress(self, connection: SqlConnection, turn: str) -> Progress | None:
         """Return the last stored progress of a turn, None if there is none."""
-        stored = select_value(connection, "SELECT progress FROM progress WHERE turn = ?", turn)
-        return decode_json(Progress, stored) if stored else None
+        progress = select_value(connection, "SELECT progress FROM progress WHERE turn = ?", turn)
+        return decode_json(Progress, progress) if progress else None
 
     async def start(self) -> None:
         """Begin to write signs of life and to receive notifications. Wait at most LEASE_SECONDS for
@@ -378,8 +362,8 @@ class Jobs(TurnExecutor):
         message its job if it may begin, and a decision always. Its value is the number of turns
         that come first in the conversation."""
         if decision:
-            refused = f"CASE refusal WHEN '' THEN 0 ELSE {REFUSED_PRIORITY} END"
-            return f"CASE WHEN ponte_defer(seq, NULL, {refused}) IS NULL THEN 0 ELSE 0 END"
+            priority = f"CASE refusal WHEN '' THEN 0 ELSE {REFUSED_PRIORITY} END"
+            return f"CASE WHEN ponte_defer(seq, NULL, {priority}) IS NULL THEN 0 ELSE 0 END"
         return "ponte_line_up(seq)"
 
     def enqueue(self, seq: int, sender: Sender, decision: bool) -> int:
@@ -415,7 +399,7 @@ class Jobs(TurnExecutor):
         )
         return seq
 
-    async def run(self, handler: TurnHandler, platforms: Collection[str]) -> None:
+    async def run(self, handler: TurnHandler, platforms: Collection[str] = ()) -> None:
         """Run the turns of these platforms (all if empty) with `handler`, until `drain`. Without
         `works`, only take stalled turns over and tidy the queue."""
         self._handler = handler
@@ -561,11 +545,11 @@ class Jobs(TurnExecutor):
         began = time.monotonic()
         # After a long silence, other processes may have taken over turns of this one.
         doubtful = [] if self.own.is_alive() else list(self._current)
-        stopped, lost = await self._write_sign_of_life(doubtful)
-        for seq in lost:
+        turns_to_stop, turns_elsewhere = await self._write_sign_of_life(doubtful)
+        for seq in turns_elsewhere:
             log.warning("another process took over a turn", turn_seq=seq)
             self.stop_taken_over(seq)
-        for seq in stopped:
+        for seq in turns_to_stop:
             self.cancel(seq)
         self.own.seen_at = began
         await self.own.export_metrics()
@@ -578,8 +562,8 @@ class Jobs(TurnExecutor):
         of `doubtful` that another process has taken over."""
         self.own.write_sign_of_life(connection)
         self.workers.write_sign_of_life(connection)
-        stopped = select_values(connection, TURNS_TO_STOP_SQL, self.process)
-        return stopped, [
+        turns_to_stop = select_values(connection, TURNS_TO_STOP_SQL, self.process)
+        return turns_to_stop, [
             seq for seq in doubtful if select_values(connection, TAKEN_TURN_SQL, seq, self.process)
         ]
 
@@ -640,8 +624,8 @@ class SharedPace(SqlStore):
             ).fetchone()
             # clock_timestamp() is the time at which the row was locked, not that of BEGIN.
             due[name], now = row["due_at"], float(row["now"])
-        kept, result = work([due[name] for name in names], now)
-        for name, at in zip(names, kept, strict=True):
+        new_due, result = work([due[name] for name in names], now)
+        for name, at in zip(names, new_due, strict=True):
             if at != due[name]:
                 connection.execute("UPDATE paces SET due_at = ? WHERE name = ?", (at, name))
         return result

@@ -39,14 +39,7 @@ from core.journal import threads
 from core.journal.threads import SqlThreads
 from core.journal.turn_rows import IS_OPEN, read_items, read_turn, turn_begun_by_fetch
 from core.money import budget
-from core.store.database import (
-    Database,
-    SqlConnection,
-    SqlRow,
-    query,
-    select_value,
-    transaction,
-)
+from core.store.database import Database, SqlConnection, SqlRow, query, select_value, transaction
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -79,16 +72,25 @@ _END_TURN_SQL = (
 
 
 def _current_turn_transaction(
-    method: Callable[Concatenate[Journal, SqlConnection, Turn, P], None],
-) -> Callable[Concatenate[Journal, Turn, P], Coroutine[Any, Any, None]]:
-    """Decorate a method that takes a connection. Callers await it without the connection, and it
-    runs as `_write_from` runs its `work`."""
+    method: Callable[Concatenate[Journal, SqlConnection, SqlRow, Turn, P], T],
+) -> Callable[Concatenate[Journal, Turn, P], Coroutine[Any, Any, T]]:
+    """Decorate a method that takes a connection and the turn's row of `current_turns`. Callers
+    await it without these two. It runs in a transaction in which the turn is current.
+
+    Raises Superseded, or TakenOver if another process has the turn or may take it.
+    """
 
     @functools.wraps(method)
-    async def write(journal: Journal, turn: Turn, /, *args: P.args, **options: P.kwargs) -> None:
-        await journal._write_from(
-            turn, lambda connection, _: method(journal, connection, turn, *args, **options)
-        )
+    async def write(journal: Journal, turn: Turn, /, *args: P.args, **options: P.kwargs) -> T:
+        def write_if_current(connection: SqlConnection) -> T:
+            current = _read_current(connection, turn)
+            if current is None:
+                raise Superseded
+            return method(journal, connection, current, turn, *args, **options)
+
+        result = await journal._database.write(write_if_current)
+        journal.check_ownership()
+        return result
 
     return write
 
@@ -130,16 +132,22 @@ class Journal(SqlThreads):
         The attempt counts even if the process is killed at once. After a power failure, it may not
         count.
         """
-        if self.take_begun and (begun := self.take_begun(seq)):
-            turn = turn_begun_by_fetch(seq, begun)
+        if self.take_begun and (turn_facts := self.take_begun(seq)):
+            turn = turn_begun_by_fetch(seq, turn_facts)
             if not turn.message.replaced_turn:
                 return turn
         return await self._database.write(
             lambda c: _begin_turn(c, seq, self._owner), repeatable=True
         )
 
-    async def record_user_message(
-        self, turn: Turn, items: Sequence[Item], reserve: TransactionStep | None = None
+    @_current_turn_transaction
+    def record_user_message(
+        self,
+        connection: SqlConnection,
+        current: SqlRow,
+        turn: Turn,
+        items: Sequence[Item],
+        reserve: TransactionStep | None = None,
     ) -> RecordedMessage:
         """Add the person's message to the transcript, once. Return the turn's items, and the
         origin of the texts in its thread.
@@ -151,29 +159,25 @@ class Journal(SqlThreads):
         quoted = any(not quote.is_note for quote in message.context)
         quoted = quoted or any(one.name == "assistant" for one in message.program_context)
         is_outside = bool(message.attachments or quoted or not message.origin.is_authored)
-
-        def write(connection: SqlConnection, current: SqlRow) -> RecordedMessage:
-            stored = read_items(connection, turn.seq) if current["has_items"] else ()
-            if not stored:
-                person = message.author.key
-                has_notes = current["has_notes"]
-                notes = changes.take_notes(connection, turn.thread) if has_notes else ()
-                stored = _add_items(connection, turn, notes, "")
-                stored += _add_items(connection, turn, items, person)
-                if is_outside:
-                    threads.mark_outside_text(connection, turn.thread)
-            if turn.is_thread_new and not (is_outside or message.program_context):
-                provenance = Provenance(False)  # the message is all of it
-            else:
-                provenance = threads.read_provenance(
-                    connection, turn.thread, message.author.key, turn.seq
-                )
-            # Last, because other transactions wait for the counter that everybody shares.
-            if reserve is not None:
-                reserve(connection)
-            return RecordedMessage(stored, provenance)
-
-        return await self._write_from(turn, write)
+        stored_items = read_items(connection, turn.seq) if current["has_items"] else ()
+        if not stored_items:
+            person = message.author.key
+            has_notes = current["has_notes"]
+            notes = changes.take_notes(connection, turn.thread) if has_notes else ()
+            stored_items = _add_items(connection, turn, notes, "")
+            stored_items += _add_items(connection, turn, items, person)
+            if is_outside:
+                threads.mark_outside_text(connection, turn.thread)
+        if turn.is_thread_new and not (is_outside or message.program_context):
+            provenance = Provenance(False)  # the message is all of it
+        else:
+            provenance = threads.read_provenance(
+                connection, turn.thread, message.author.key, turn.seq
+            )
+        # Last, because other transactions wait for the counter that everybody shares.
+        if reserve is not None:
+            reserve(connection)
+        return RecordedMessage(stored_items, provenance)
 
     async def record_response(
         self, turn: Turn, number: int, response: str, others: Sequence[Remote] = ()
@@ -206,36 +210,38 @@ class Journal(SqlThreads):
     def record_round(
         self,
         connection: SqlConnection,
+        current: SqlRow,
         turn: Turn,
-        said: RoundOutput,
+        output: RoundOutput,
         started: ToolCall | None = None,
     ) -> None:
         """Record the model's output of a round.
 
         `started` is the round's tool call that starts now, if the round has only one.
         """
-        _add_round(connection, turn, said)
+        _add_round(connection, turn, output)
         if started:
             _start_call(connection, turn, started)
 
     @_current_turn_transaction
-    def record_call_start(self, connection: SqlConnection, turn: Turn, call: ToolCall) -> None:
+    def record_call_start(
+        self, connection: SqlConnection, current: SqlRow, turn: Turn, call: ToolCall
+    ) -> None:
         """Record that a tool call started. Raises Superseded."""
         _start_call(connection, turn, call)
 
     @_current_turn_transaction
     def record_call_handle(
-        self, connection: SqlConnection, turn: Turn, call_id: str, handle: str
+        self, connection: SqlConnection, current: SqlRow, turn: Turn, call_id: str, handle: str
     ) -> None:
         """Record the handle by which another system knows a tool call. Raises Superseded."""
         connection.execute(
-            "UPDATE calls SET handle = ? WHERE seq = ? AND call_id = ?",
-            (handle, turn.seq, call_id),
+            "UPDATE calls SET handle = ? WHERE seq = ? AND call_id = ?", (handle, turn.seq, call_id)
         )
 
     @_current_turn_transaction
     def record_call_end(
-        self, connection: SqlConnection, turn: Turn, call_id: str, outcome: Outcome
+        self, connection: SqlConnection, current: SqlRow, turn: Turn, call_id: str, outcome: Outcome
     ) -> None:
         """Record the outcome of a tool call and settle its cost, unless it was recorded before.
 
@@ -256,8 +262,11 @@ class Journal(SqlThreads):
             output = Item(kind="output", call_id=call_id, text=outcome.text, files=outcome.files)
             _add_items(connection, turn, [output], "", turn.needs | outcome.needs)
 
-    async def record_answer(
+    @_current_turn_transaction
+    def record_answer(
         self,
+        connection: SqlConnection,
+        current: SqlRow,
         turn: Turn,
         answer: Answer,
         last: RoundOutput | None = None,
@@ -269,47 +278,43 @@ class Journal(SqlThreads):
 
         Do nothing if the turn has an answer already.
         """
-
-        def write(connection: SqlConnection, current: SqlRow) -> None:
-            changed = connection.execute(
-                "UPDATE inbox SET state = ?, answer = ?, updated_at = ?"
-                " WHERE seq = ? AND state = 'running'",
-                ("posting" if key else "answered", encode_json(answer), time.time(), turn.seq),
+        changed = connection.execute(
+            "UPDATE inbox SET state = ?, answer = ?, updated_at = ?"
+            " WHERE seq = ? AND state = 'running'",
+            ("posting" if key else "answered", encode_json(answer), time.time(), turn.seq),
+        )
+        if not changed.rowcount:
+            return
+        if also is not None:
+            also(connection)
+        unsettled = None
+        if last is not None:
+            unsettled = _add_round(connection, turn, last, has_holds=current["has_holds"])
+        if current["has_holds"]:
+            budget.settle_holds(connection, turn.seq, unsettled)
+        has_calls = last is None or last.number > 1 or any(i.kind == "call" for i in last.items)
+        # The first round has no calls before it, and most turns end with it.
+        items = read_items(connection, turn.seq) if has_calls or answer.status == "stopped" else ()
+        items_of_end = [
+            Item(kind="output", call_id=id, text=LOST_CALL_TEXT)
+            for id in sorted(_open_calls(items))
+        ]
+        if answer.status == "stopped" and items and answer.text:
+            items_of_end.append(Item(kind="message", role="assistant", text=answer.text))
+        _add_items(connection, turn, items_of_end, "", turn.needs)
+        if turn.undelivered_reason:
+            connection.execute(
+                "UPDATE inbox SET is_notified = 1"
+                " WHERE conversation = ? AND state = 'undeliverable' AND is_notified = 0",
+                (turn.message.address.conversation,),
             )
-            if not changed.rowcount:
-                return
-            if also is not None:
-                also(connection)
-            unsettled = None
-            if last is not None:
-                unsettled = _add_round(connection, turn, last, has_holds=current["has_holds"])
-            if current["has_holds"]:
-                budget.settle_holds(connection, turn.seq, unsettled)
-            has_calls = last is None or last.number > 1 or any(i.kind == "call" for i in last.items)
-            # The first round has no calls before it, and most turns end with it.
-            items = (
-                read_items(connection, turn.seq) if has_calls or answer.status == "stopped" else ()
-            )
-            said = [
-                Item(kind="output", call_id=id, text=LOST_CALL_TEXT)
-                for id in sorted(_open_calls(items))
-            ]
-            if answer.status == "stopped" and items and answer.text:
-                said.append(Item(kind="message", role="assistant", text=answer.text))
-            _add_items(connection, turn, said, "", turn.needs)
-            if turn.undelivered_reason:
-                connection.execute(
-                    "UPDATE inbox SET is_notified = 1"
-                    " WHERE conversation = ? AND state = 'undeliverable' AND is_notified = 0",
-                    (turn.message.address.conversation,),
-                )
-            if key:
-                _insert_post(connection, turn, 1, key)
-
-        await self._write_from(turn, write)
+        if key:
+            _insert_post(connection, turn, 1, key)
 
     @_current_turn_transaction
-    def record_posting(self, connection: SqlConnection, turn: Turn, number: int, key: str) -> None:
+    def record_posting(
+        self, connection: SqlConnection, current: SqlRow, turn: Turn, number: int, key: str
+    ) -> None:
         """Record that the part `number` of the answer is about to be posted under `key`."""
         _insert_post(connection, turn, number, key)
         connection.execute(
@@ -323,7 +328,12 @@ class Journal(SqlThreads):
         attempt = select_value(connection, "SELECT attempt FROM inbox WHERE seq = ?", turn.seq)
         if (attempt or 0) > turn.attempt:
             raise TakenOver
-        _mark_posted(connection, turn, number, post)
+        # A post that a person has deleted stays removed.
+        connection.execute(
+            "UPDATE posts SET post = ?, state = 'posted', updated_at = ?"
+            " WHERE seq = ? AND number = ? AND state != 'removed'",
+            (post, time.time(), turn.seq, number),
+        )
 
     async def record_removed(self, turn: Turn, number: int) -> None:
         """Record that a person deleted the post `number` of a turn."""
@@ -349,7 +359,12 @@ class Journal(SqlThreads):
 
         def write(connection: SqlConnection) -> bool:
             if has_token and _read_current(connection, turn) is not None:
-                _erase_token(connection, turn)
+                sql = "SELECT message FROM inbox WHERE seq = ?"
+                # Read again, because the person may have edited the message since the turn began.
+                present = decode_json(Message, select_value(connection, sql, turn.seq))
+                bare = replace(present, reply_to=replace(turn.message.reply_to, token=""))
+                sql = "UPDATE inbox SET message = ? WHERE seq = ?"
+                connection.execute(sql, (encode_json(bare), turn.seq))
             return _read_current(connection, turn, steps, values) is not None
 
         def note(is_current: bool) -> None:
@@ -373,7 +388,7 @@ class Journal(SqlThreads):
             )
 
     @_current_turn_transaction
-    def put_back(self, connection: SqlConnection, turn: Turn) -> None:
+    def put_back(self, connection: SqlConnection, current: SqlRow, turn: Turn) -> None:
         """Return the turn to the queue with all its records, without counting this attempt."""
         connection.execute(
             "UPDATE inbox SET attempt = attempt - 1, owner = '',"
@@ -422,8 +437,8 @@ class Journal(SqlThreads):
         if turn.answer is None or not cards:
             return turn
         newer = {card.id: card for card in cards}
-        shown = tuple(newer.get(card.id, card) for card in turn.answer.cards)
-        answer = replace(turn.answer, cards=shown)
+        cards_now = tuple(newer.get(card.id, card) for card in turn.answer.cards)
+        answer = replace(turn.answer, cards=cards_now)
         connection.execute("UPDATE inbox SET answer = ? WHERE seq = ?", (encode_json(answer), seq))
         return replace(turn, answer=answer)
 
@@ -468,23 +483,6 @@ class Journal(SqlThreads):
             lambda c: threads.list_idle_conversations(c, idle_since, area)
         )
 
-    async def _write_from(self, turn: Turn, work: Callable[[SqlConnection, SqlRow], T]) -> T:
-        """Run `work` in a transaction in which the turn is current, and return its result. `work`
-        gets the turn's row of `current_turns`.
-
-        Raises Superseded, or TakenOver if another process has the turn or may take it.
-        """
-
-        def write_if_current(connection: SqlConnection) -> T:
-            current = _read_current(connection, turn)
-            if current is None:
-                raise Superseded
-            return work(connection, current)
-
-        result = await self._database.write(write_if_current)
-        self.check_ownership()
-        return result
-
 
 def _begin_turn(connection: SqlConnection, seq: int, owner: str) -> Turn | None:
     """Start an attempt of a turn and return the turn with all its records.
@@ -515,15 +513,6 @@ def _begin_turn(connection: SqlConnection, seq: int, owner: str) -> Turn | None:
         turn, attempt=attempt, generation=generation, thread=own_thread, state=state,
         is_thread_new=is_thread_new and own_thread == thread.id,
     )  # fmt: skip
-
-
-def _erase_token(connection: SqlConnection, turn: Turn) -> None:
-    """Erase the `reply_to` token of a turn."""
-    row = connection.execute("SELECT message FROM inbox WHERE seq = ?", (turn.seq,)).fetchone()
-    # Read again, because the person may have edited the message since the turn began.
-    present = decode_json(Message, row["message"])
-    bare = replace(present, reply_to=replace(turn.message.reply_to, token=""))
-    connection.execute("UPDATE inbox SET message = ? WHERE seq = ?", (encode_json(bare), turn.seq))
 
 
 def _replace_earlier_turn(connection: SqlConnection, turn: Turn) -> None:
@@ -589,13 +578,14 @@ def _add_items(
 ) -> tuple[Item, ...]:  # fmt: skip
     """Append items to the transcript, and return them as they are stored. `person` is their
     author's key, "" for Ponte; `needs` are the rights without which nobody may read them."""
-    now, stored, texts = time.time(), threads.encode_needs(needs), [*map(encode_json, items)]
-    if texts:
-        connection.executemany(
-            "INSERT INTO items (seq, thread, person, item, created_at, needs)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            [(turn.seq, turn.thread, person, item, now, stored) for item in texts],
-        )
+    if not items:
+        return ()
+    now, needs_text, texts = time.time(), threads.encode_needs(needs), [*map(encode_json, items)]
+    connection.executemany(
+        "INSERT INTO items (seq, thread, person, item, created_at, needs)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        [(turn.seq, turn.thread, person, item, now, needs_text) for item in texts],
+    )
     return tuple(decode_json(Item, item) for item in texts)
 
 
@@ -606,7 +596,7 @@ def _open_calls(items: Sequence[Item]) -> set[str]:
 
 
 def _add_round(
-    connection: SqlConnection, turn: Turn, said: RoundOutput, *, has_holds: bool = True
+    connection: SqlConnection, turn: Turn, output: RoundOutput, *, has_holds: bool = True
 ) -> Sequence[SqlRow] | None:
     """Record the model's output of a round and settle its cost, unless it was recorded before.
     Return the reservations of the turn that are left, None if they were not read. `has_holds` is
@@ -616,12 +606,12 @@ def _add_round(
         "INSERT INTO rounds (seq, number, is_complete, model) VALUES (?, ?, 1, ?)"
         " ON CONFLICT (seq, number) DO UPDATE SET is_complete = 1, model = excluded.model"
         " WHERE rounds.is_complete = 0",
-        (turn.seq, said.number, said.model),
+        (turn.seq, output.number, output.model),
     )
     if changed.rowcount:
-        _add_items(connection, turn, said.items, "", turn.needs)
+        _add_items(connection, turn, output.items, "", turn.needs)
         return budget.settle_round(
-            connection, turn.seq, said.number, said.usage, said.model, has_holds=has_holds
+            connection, turn.seq, output.number, output.usage, output.model, has_holds=has_holds
         )
     return None
 
@@ -636,15 +626,6 @@ def _insert_post(connection: SqlConnection, turn: Turn, number: int, key: str) -
         " VALUES (?, ?, ?, ?, 'posting', ?) ON CONFLICT (seq, number) DO UPDATE"
         " SET key = excluded.key, updated_at = excluded.updated_at WHERE posts.state = 'posting'",
         (turn.seq, number, turn.message.author.key, key, time.time()),
-    )
-
-
-def _mark_posted(connection: SqlConnection, turn: Turn, number: int, post: str) -> None:
-    """Record the platform's id of a post, unless a person has deleted the post."""
-    connection.execute(
-        "UPDATE posts SET post = ?, state = 'posted', updated_at = ?"
-        " WHERE seq = ? AND number = ? AND state != 'removed'",
-        (post, time.time(), turn.seq, number),
     )
 
 

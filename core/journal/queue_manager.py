@@ -127,13 +127,13 @@ class TurnJobManager(JobManager):
             self._workers.has_kernels = row.pop("has_kernels")
             look_in = row.pop("look_in")
             message, stored_at = row.pop("message"), row.pop("created_at")
-            begun = row.pop("begun")
+            turn_facts = row.pop("begun")
             if row["id"] is not None:
                 seq = row["args"]["seq"]
                 if message is not None:
                     self._workers.messages[seq] = message, stored_at
-                if begun is not None:
-                    self._workers.begun[seq] = begun
+                if turn_facts is not None:
+                    self._workers.begun[seq] = turn_facts
                 if look_in is None:
                     self._without_more.add(worker_id)
                 return TurnJob.from_row(row)

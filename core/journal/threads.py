@@ -251,8 +251,7 @@ class SqlThreads(SqlStore):
         """
         rows = connection.execute(
             "SELECT seq, item, person, created_at, needs FROM items"
-            " WHERE thread = ? AND seq < ? AND is_replaced = 0"
-            " ORDER BY id",
+            " WHERE thread = ? AND seq < ? AND is_replaced = 0 ORDER BY id",
             (thread, before if before is not None else 1 << 62),
         )
         return [
@@ -280,11 +279,11 @@ class SqlThreads(SqlStore):
             " AND coalesce(nullif(thread, ''), :current) = :thread ORDER BY seq",
             {"conversation": conversation, "current": current, "thread": thread or current},
         )
-        told = ((row["is_decision"], _history_entry_of(row)) for row in rows)
+        entries = ((row["is_decision"], _history_entry_of(row)) for row in rows)
         return [
-            said
-            for decision, said in told
-            if not decision or (said.answer and said.answer.has_own_post)
+            entry
+            for decision, entry in entries
+            if not decision or (entry.answer and entry.answer.has_own_post)
         ]
 
     @query
@@ -335,16 +334,16 @@ class SqlThreads(SqlStore):
             " LIMIT ?",
             (*values, MAX_SEARCHED_MESSAGES),
         )
-        wanted, hits = fold_case(words).split(), dict[str, SearchHit]()
+        search_words, hits = fold_case(words).split(), dict[str, SearchHit]()
         for row in rows:
             if row["conversation"] in hits:
                 continue
-            said = decode_json(Message, row["message"]).text
+            message_text = decode_json(Message, row["message"]).text
             answer = decode_json(Answer, row["answer"]).text if row["answer"] else ""
-            text = fold_case(f"{said}\n{answer}")
-            if wanted and all(word in text for word in wanted):
-                source = said if wanted[0] in fold_case(said) else answer
-                hits[row["conversation"]] = excerpt(row["turn"], source, wanted[0])
+            text = fold_case(f"{message_text}\n{answer}")
+            if search_words and all(word in text for word in search_words):
+                source = message_text if search_words[0] in fold_case(message_text) else answer
+                hits[row["conversation"]] = excerpt(row["turn"], source, search_words[0])
         return hits
 
     @transaction
@@ -448,20 +447,19 @@ class SqlThreads(SqlStore):
         return [Remote(row["kind"], row["id"]) for row in rows]
 
     @transaction
-    def record_erasure(self, connection: SqlConnection, remote: Remote, done: bool) -> None:
+    def record_erasure(self, connection: SqlConnection, remote: Remote, is_erased: bool) -> None:
         """Record an attempt to erase an object on the model's server.
 
-        `done` deletes its row. Otherwise the object is tried again, and after MAX_ERASURE_TRIES
-        failed attempts it is only listed for the operator (`erasure` = 2).
+        `is_erased` deletes its row. Otherwise the object is tried again, and after
+        MAX_ERASURE_TRIES failed attempts it is only listed for the operator (`erasure` = 2).
         """
         key = (remote.kind, remote.id)
-        if done:
+        if is_erased:
             connection.execute("DELETE FROM remotes WHERE kind = ? AND id = ?", key)
             return
         connection.execute(
             "UPDATE remotes SET attempts = attempts + 1,"
-            " erasure = CASE WHEN attempts + 1 >= ? THEN 2 ELSE 1 END"
-            " WHERE kind = ? AND id = ?",
+            " erasure = CASE WHEN attempts + 1 >= ? THEN 2 ELSE 1 END WHERE kind = ? AND id = ?",
             (MAX_ERASURE_TRIES, *key),
         )
 
@@ -517,10 +515,10 @@ def insert_remotes(
 ) -> tuple[str, dict[str, object]]:
     """Return the statement of `record_remotes` and its values; "" if there is nothing to record.
     `forgotten` is the SQL condition that the thread was forgotten."""
-    known = list(dict.fromkeys(remote for remote in remotes if remote.id))
+    unique_remotes = list(dict.fromkeys(remote for remote in remotes if remote.id))
     values: dict[str, object] = {"thread": thread, "at": time.time(), "owner": owner}
     rows = []
-    for number, remote in enumerate(known):
+    for number, remote in enumerate(unique_remotes):
         values |= {f"kind{number}": remote.kind, f"id{number}": remote.id}
         rows.append(
             f"(:kind{number}, :id{number}, :thread, :at, :owner, CASE WHEN :thread != ''"
@@ -528,8 +526,7 @@ def insert_remotes(
         )
     sql = (
         "INSERT INTO remotes (kind, id, thread, created_at, owner, erasure)"  # noqa: S608
-        f" VALUES {', '.join(rows)}"
-        " ON CONFLICT (kind, id) DO UPDATE SET thread = excluded.thread,"
+        f" VALUES {', '.join(rows)} ON CONFLICT (kind, id) DO UPDATE SET thread = excluded.thread,"
         " erasure = excluded.erasure WHERE remotes.thread = ''"
     )
     return sql if rows else "", values
@@ -550,8 +547,8 @@ def excerpt(turn: str, text: str, word: str) -> SearchHit:
     folded = fold_case(line)
     at = folded.find(word)
     if at < 0 or len(folded) != len(line):  # folding moved the letters: find it as it is written
-        found = re.search(re.escape(word), line, re.IGNORECASE)
-        at = found.start() if found else -1
+        match = re.search(re.escape(word), line, re.IGNORECASE)
+        at = match.start() if match else -1
     if at < 0:
         return SearchHit(turn, "", "", truncate(line, EXCERPT_CHARS))
     end, begin = at + len(word), max(0, at - EXCERPT_CHARS // 3)

@@ -220,16 +220,16 @@ def read_turn(connection: SqlConnection, row: SqlRow, *, has_records: bool = Tru
     )  # fmt: skip
 
 
-def turn_begun_by_fetch(seq: int, begun: Mapping[str, Any]) -> Turn:
+def turn_begun_by_fetch(seq: int, facts: Mapping[str, Any]) -> Turn:
     """Return the turn of a result of `ponte_begin` (core.journal.shared_functions.py)."""
-    refusal, _, limit = begun["refusal"].partition(":")
-    record = begun["record"]
+    refusal, _, limit = facts["refusal"].partition(":")
+    record = facts["record"]
     return Turn(
-        seq=seq, attempt=1, generation=begun["generation"], thread=begun["thread"],
-        state="running", message=decode_json(Message, begun["message"]),
-        accepted_at=begun["accepted_at"], refusal=refusal, limit=int(limit or 0),
-        undelivered_reason=begun["undelivered_reason"] or "",
-        is_thread_new=begun["is_thread_new"],
+        seq=seq, attempt=1, generation=facts["generation"], thread=facts["thread"],
+        state="running", message=decode_json(Message, facts["message"]),
+        accepted_at=facts["accepted_at"], refusal=refusal, limit=int(limit or 0),
+        undelivered_reason=facts["undelivered_reason"] or "",
+        is_thread_new=facts["is_thread_new"],
         thread_record=decode_json(Thread, record) if record else None,
     )  # fmt: skip
 

@@ -224,13 +224,13 @@ class TurnQueue:
 
     def _release(self, flow: tuple[str, str]) -> None:
         """Make turns ready that were held back, up to the maximum of this channel and person."""
-        held = self._held[flow]
-        while held and self._active[flow] < MAX_PERSON_TURNS_IN_CHANNEL:
+        heap = self._held[flow]
+        while heap and self._active[flow] < MAX_PERSON_TURNS_IN_CHANNEL:
             self._active[flow] += 1
-            one = heapq.heappop(held)
+            one = heapq.heappop(heap)
             self._oldest[one.seq] = one
             heapq.heappush(self._ready, one)
-        if not held:
+        if not heap:
             del self._held[flow]
         if not self._active[flow]:
             del self._active[flow]
@@ -372,8 +372,8 @@ class TurnExecutor(SqlStore):
         while True:
             # The event exists before `look` runs, so that an end in between is not missed.
             ended = self._end_events.setdefault(seq, asyncio.Event())
-            if (found := await look()) is not None:
-                return found
+            if (result := await look()) is not None:
+                return result
             with suppress(TimeoutError):
                 async with asyncio.timeout(self.recheck):
                     await ended.wait()
@@ -560,7 +560,7 @@ class LocalRunner(TurnExecutor):
         self._start_turns()
         return before
 
-    async def run(self, handler: TurnHandler, platforms: Collection[str]) -> None:
+    async def run(self, handler: TurnHandler, platforms: Collection[str] = ()) -> None:
         """Take up what an earlier process left, then run each message in its turn until `drain`.
 
         Unfinished decisions come before any turn, for at most DECISIONS_FIRST_SECONDS. Turns that

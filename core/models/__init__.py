@@ -51,6 +51,7 @@ NOTHING_TO_CHECK = (
     "there is nothing to check, because the demo model answers. Set OPENAI_API_KEY or "
     "OPENAI_BASE_URL"
 )
+NO_SUCH_MODEL = "the server does not have PONTE_MODEL={name}. It has: {some}"
 UNEXPECTED_STATUS = "the server responded with HTTP {s}"
 
 
@@ -115,9 +116,8 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
             return DemoModel(), start_nothing
         from core.models.model_server import ModelOptions
 
-        options = ModelOptions(
-            secret=deps.home.pseudonyms(), spare_conversations=SPARE_CONVERSATION_COUNT
-        )
+        secret = deps.home.pseudonyms()
+        options = ModelOptions(secret=secret, spare_conversations=SPARE_CONVERSATION_COUNT)
         model = _serve_model(deps, options, late, read)
         return model, model.start
 
@@ -130,12 +130,10 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
             return [self.summary(own, deps.shared)]
         if not (key or own.openai_base_url):
             raise NoKey
-        base = (own.openai_base_url or "https://api.openai.com/v1").rstrip("/")
+        url = (own.openai_base_url or "https://api.openai.com/v1").rstrip("/") + "/models"
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         try:
-            listed = await deps.http.get_json(
-                f"{base}/models", headers=headers, timeout=CHECK_TIMEOUT_SECONDS
-            )
+            listed = await deps.http.get_json(url, headers=headers, timeout=CHECK_TIMEOUT_SECONDS)
         except HttpAnswer as error:
             raise PonteError(
                 MESSAGE_BY_STATUS.get(error.status, UNEXPECTED_STATUS), s=error.status
@@ -150,11 +148,8 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
         takes_any_name = [one.get("owned_by") for one in models] == ["llamacpp"]
         is_listed = {own.ponte_model, f"{own.ponte_model}:latest"} & names
         if names and not (is_listed or takes_any_name):
-            raise PonteError(
-                "the server does not have PONTE_MODEL={name}. It has: {some}",
-                name=own.ponte_model,
-                some=", ".join(sorted(names)[:5]),
-            )
+            some = ", ".join(sorted(names)[:5])
+            raise PonteError(NO_SUCH_MODEL, name=own.ponte_model, some=some)
         return [Health("model", "on", say("{model} is available", model=own.ponte_model))]
 
     def describe_requests(self, deps: IntegrationDependencies[ModelSettings]) -> str:
@@ -197,10 +192,7 @@ def _serve_model(
 
     own = deps.own
     options = replace(
-        options,
-        model=own.ponte_model,
-        effort=own.ponte_model_effort or "",
-        config=deps.config,
+        options, model=own.ponte_model, effort=own.ponte_model_effort or "", config=deps.config
     )
     api = own.ponte_model_api
     level = None if api == "auto" or api == "demo" else api

@@ -118,7 +118,7 @@ class GrowingAnswer:
         If `is_unopened` becomes true, the text before counts no more.
         """
         text, self._held, at = self._held + piece, "", 0
-        shown = len(self._parts)
+        part_count = len(self._parts)
         while at < len(text):
             if self._closing:
                 at = self._skip_thought(text, at, self._closing, is_last)
@@ -143,8 +143,8 @@ class GrowingAnswer:
                 self._skips_space = True
                 continue
             self._read_tag(tag[0], text[at : at + 1])
-            shown = min(shown, len(self._parts))
-        return "".join(self._parts[shown:])
+            part_count = min(part_count, len(self._parts))
+        return "".join(self._parts[part_count:])
 
     def end(self) -> None:
         """Add the rest of the text, once the answer has ended."""
@@ -156,10 +156,10 @@ class GrowingAnswer:
 
     def _skip_thought(self, text: str, at: int, closing: re.Pattern[str], is_last: bool) -> int:
         """Return the index after the open thought, or after the text if it goes on."""
-        if found := closing.search(text, at):
+        if match := closing.search(text, at):
             self._closing, self._thought = None, []
             self.has_thoughts = self._skips_space = True
-            return found.end()
+            return match.end()
         end = len(text) if is_last else max(at, len(text) - _MAX_TAG_CHARACTERS)
         self._thought.append(text[at:end])
         self._held = text[end:]
@@ -199,9 +199,9 @@ class GrowingAnswer:
 
 def _find_tag_begin(text: str, start: int) -> int:
     """Return the index at which a tag begins that the text ends in; its length if none does."""
-    for found in _TAG_BEGIN.finditer(text, max(start, len(text) - _MAX_TAG_CHARACTERS)):
-        if text[found.start() :].lower() in _BEGINNINGS:
-            return found.start()
+    for match in _TAG_BEGIN.finditer(text, max(start, len(text) - _MAX_TAG_CHARACTERS)):
+        if text[match.start() :].lower() in _BEGINNINGS:
+            return match.start()
     return len(text)
 
 
@@ -282,7 +282,7 @@ class TextPart:
 
 @dataclass(slots=True)
 class CallPart:
-    """A call whose pieces arrive.
+    """A tool call whose pieces arrive.
 
     `is_whole`: the server sent it whole. `is_repeated`: it has the id and the index of the call
     before it. `may_be_two`: it came twice. `carried`: fields that the server wants back.
@@ -342,8 +342,8 @@ class AnswerReader:
         incomplete."""
         if self.error is not None or self.finish in ERROR_REASONS:
             fault = ModelServerFault("broken", body=self.error or {"message": self.finish})
-            if kept := self.rescue(fault):
-                return kept
+            if rescued_answer := self.rescue(fault):
+                return rescued_answer
             raise fault
         cut = CUT_REASONS.get(self.finish, "")
         calls = [each for each in self.calls if each.arguments or not each.is_repeated]
@@ -391,18 +391,18 @@ class AnswerReader:
         text.pieces.append(piece)
         text.size += len(piece)
         was_unopened = text.growing.is_unopened
-        shown = text.growing.add(self._joiner.add(piece))
+        new_text = text.growing.add(self._joiner.add(piece))
         if self._holds_start:
             if not text.growing.has_thoughts:
                 return ()
-            self._holds_start, was_unopened, shown = False, True, text.growing.text
+            self._holds_start, was_unopened, new_text = False, True, text.growing.text
         events: list[ModelEvent] = []
         if text.growing.is_unopened and not was_unopened and self.has_shown:
             events.append(TextWithdrawn())
             self.has_shown = False
-        if shown:
+        if new_text:
             is_paragraph = self.has_shown and not text.is_shown and part == 0
-            events.append(TextDelta(f"\n\n{shown}" if is_paragraph else shown))
+            events.append(TextDelta(f"\n\n{new_text}" if is_paragraph else new_text))
             self.has_shown = text.is_shown = True
         return events
 
@@ -410,14 +410,14 @@ class AnswerReader:
         """Add what is missing of a whole text whose pieces may have come before."""
         if not text.strip():
             return ()
-        known = self._find_text(message, part)
-        if known is None:
+        open_text = self._find_text(message, part)
+        if open_text is None:
             same = (each for each in self.texts if each.size == len(text))
             is_known = any("".join(each.pieces) == text for each in same)
             return () if is_known else self.add_text(text, message, part)
-        if len(text) <= known.size or not text.startswith("".join(known.pieces)):
+        if len(text) <= open_text.size or not text.startswith("".join(open_text.pieces)):
             return ()
-        return self.add_text(text[known.size :], message, part)
+        return self.add_text(text[open_text.size :], message, part)
 
     def add_call(
         self, index: object = None, id: str = "", name: str = "", arguments: object = None
@@ -475,17 +475,17 @@ class AnswerReader:
         for name, value in self.carried_fields(message).items():
             self._carried.setdefault(name, []).append(value)
 
-    def carried_fields(self, held: Json) -> Json:
+    def carried_fields(self, fields: Json) -> Json:
         """Return the fields of a message or a call that the server wants back."""
-        found = {name: value for name, value in held.items()
+        carried = {name: value for name, value in fields.items()
                  if value is not None and CARRIED_FIELD.fullmatch(name)}  # fmt: skip
-        self._count(len(dump_arguments(found)) if found else 0)
-        return found
+        self._count(len(dump_arguments(carried)) if carried else 0)
+        return carried
 
-    def add_sources(self, held: Json) -> None:
+    def add_sources(self, fields: Json) -> None:
         """Add the sources that a chunk, a message or a part names outside its text."""
         for name in ("citations", "search_results", "annotations"):
-            for each in read_list(held.get(name)):
+            for each in read_list(fields.get(name)):
                 source = read_object(each) or {"url": each}
                 source = read_object(source.get("url_citation")) or source
                 url = read_word(source.get("url"))
@@ -591,26 +591,26 @@ class AnswerReader:
                 raw = {"id": part.id, **({"call": part.carried} if part.carried else {})}
                 raw |= {"may_be_two": True} if part.may_be_two else {}
                 items[len(items)] = Item("call", "", "", id, name, words, raw=raw)
-        found = list(items.values())
-        if not any(item.kind == "opaque" for item in found):
-            found.sort(key=lambda item: item.kind == "call")
-        kinds = [item.kind for item in found]
+        output = list(items.values())
+        if not any(item.kind == "opaque" for item in output):
+            output.sort(key=lambda item: item.kind == "call")
+        kinds = [item.kind for item in output]
         # The first item gets the fields that the server wants back, the last message the sources.
-        if self._carried and found and ("call" in kinds or self._is_continued):
+        if self._carried and output and ("call" in kinds or self._is_continued):
             message = {name: _join_pieces(name, each) for name, each in self._carried.items()}
-            found[0] = replace(found[0], raw={**found[0].raw, "message": message})
+            output[0] = replace(output[0], raw={**output[0].raw, "message": message})
         if self._sources and "message" in kinds:
             last = len(kinds) - 1 - kinds[::-1].index("message")
             sources = [list(source) for source in self._sources.items()]
-            found[last] = replace(found[last], raw={**found[last].raw, "sources": sources})
+            output[last] = replace(output[last], raw={**output[last].raw, "sources": sources})
         usage = parse_usage({"usage": self.usage})
-        return ModelAnswer(tuple(found), usage, cut, self.model, fault)
+        return ModelAnswer(tuple(output), usage, cut, self.model, fault)
 
     def _offered_name(self, name: str) -> str:
         """Return the name of the offered tool that is meant: `functions.tables:0` is `tables`."""
         is_odd = name not in self._tool_names and len(name) <= MAX_NAME_CHARACTERS
-        found = TOOL_NAME.fullmatch(name) if is_odd else None
-        bare = found[1].lower() if found else ""
+        match = TOOL_NAME.fullmatch(name) if is_odd else None
+        bare = match[1].lower() if match else ""
         return next((each for each in self._tool_names if each.lower() == bare), name)
 
 
@@ -657,9 +657,9 @@ def dump_arguments(arguments: object) -> str:
         raise ModelServerFault("excess", message="a value that is not nested so deeply") from None
 
 
-def read_arguments(held: Json) -> object:
+def read_arguments(raw: Json) -> object:
     """Return the arguments of a call, under any of the names that servers have for them."""
-    return next((held[name] for name in ("arguments", "parameters", "input") if name in held), None)
+    return next((raw[name] for name in ("arguments", "parameters", "input") if name in raw), None)
 
 
 def clean_arguments(words: str) -> str:
@@ -670,8 +670,8 @@ def clean_arguments(words: str) -> str:
         if words.startswith("{"):
             return words
         try:
-            found = FENCE.fullmatch(words)
-            value = found[1] if found else json.loads(words) if words not in ("", "None") else None
+            match = FENCE.fullmatch(words)
+            value = match[1] if match else json.loads(words) if words not in ("", "None") else None
         except (ValueError, RecursionError):
             return words
         value = value[0] if isinstance(value, list) and len(value) == 1 else value

@@ -144,12 +144,12 @@ def reconcile(
     `was_asked`: this question was sent before, so items after it may be its answer. `server_ids`
     are the server's ids of calls, by Ponte's.
     """
-    wanted = [item for item in transcript if item.kind != "opaque" and (item.text or item.call_id
+    own_items = [item for item in transcript if item.kind != "opaque" and (item.text or item.call_id
               or item.role == "user")]  # fmt: skip
-    held = [item for item in tail if _is_transcript_item(item)]
-    for end in range(len(held), -1, -1):
-        for upto in _find_overlaps(wanted, held[:end], is_complete, server_ids or {}):
-            plan = _reconcile_rest(wanted[upto:], held[end:], was_asked)
+    server_items = [item for item in tail if _is_transcript_item(item)]
+    for end in range(len(server_items), -1, -1):
+        for upto in _find_overlaps(own_items, server_items[:end], is_complete, server_ids or {}):
+            plan = _reconcile_rest(own_items[upto:], server_items[end:], was_asked)
             if plan is not None:
                 return plan
     return None
@@ -342,11 +342,10 @@ class ConversationRound:
         self._history = RoundHistory(server, ask.thread.id, limit)
         remote = ask.thread.remote
         self._step: Literal["trusting", "looking", "anew", "ready"] = "trusting"
+        is_behind = ask.thread.remote_upto < ask.previous_seq
         if not remote or self._history.omission or streams.is_draining(remote):
             self._step = "anew"
-        elif (
-            ask.response or ask.thread.remote_upto < ask.previous_seq or remote in streams.uncertain
-        ):
+        elif ask.response or is_behind or remote in streams.uncertain:
             self._step = "looking"
         self._items: Sequence[Item] = ask.input
         self._tries = Counter[str]()
@@ -450,13 +449,13 @@ class ConversationRound:
             self._items, preface=ask.preface, with_names=has_other_speakers(ask)
         )
         # Outputs get the server's ids of their calls, unless the conversation has Ponte's.
-        sent = {item["call_id"] for item in input if item["type"] == "function_call"}
+        call_ids = {item["call_id"] for item in input if item["type"] == "function_call"}
         outputs = [item for item in input if item["type"] == "function_call_output"]
-        outputs = [item for item in outputs if item["call_id"] not in sent | self._held_calls]
-        known = server.input.server_call_ids(await self._transcript()) if outputs else {}
-        outputs = [item for item in outputs if item["call_id"] in known]
+        outputs = [item for item in outputs if item["call_id"] not in call_ids | self._held_calls]
+        server_ids = server.input.server_call_ids(await self._transcript()) if outputs else {}
+        outputs = [item for item in outputs if item["call_id"] in server_ids]
         for item in outputs:
-            item["call_id"] = known[item["call_id"]]
+            item["call_id"] = server_ids[item["call_id"]]
         if len({item["call_id"] for item in outputs} - {""}) < len(outputs):
             # Two outputs for one id cannot be told apart: a new conversation gets Ponte's ids.
             self._step = "anew"
@@ -592,32 +591,31 @@ def _has_all_outputs(items: Sequence[Json]) -> bool:
 
 
 def _find_overlaps(
-    wanted: Sequence[Item], held: Sequence[Json], whole: bool, server_ids: dict[str, str]
+    own_items: Sequence[Item], server_items: Sequence[Json], whole: bool, server_ids: dict[str, str]
 ) -> Iterator[int]:
-    """Yield the positions in `wanted` where `held` may end, the likeliest first."""
-    if not held:
+    """Yield the positions in `own_items` where `server_items` may end, the likeliest first."""
+    if not server_items:
         if whole:
             yield 0
         return
-    likely = [len(held)] if whole and len(held) <= len(wanted) else []
-    for upto in likely + list(range(len(wanted), 0, -1)):
-        pairs = zip(reversed(wanted[:upto]), reversed(held), strict=False)
-        if len(held) <= upto and all(_is_same_item(*pair, server_ids) for pair in pairs):
+    likely = [len(server_items)] if whole and len(server_items) <= len(own_items) else []
+    for upto in likely + list(range(len(own_items), 0, -1)):
+        pairs = zip(reversed(own_items[:upto]), reversed(server_items), strict=False)
+        if len(server_items) <= upto and all(_is_same_item(*pair, server_ids) for pair in pairs):
             yield upto
 
 
 def _reconcile_rest(
-    missing: Sequence[Item], extra: Sequence[Json], asked: bool
+    missing: Sequence[Item], extra: Sequence[Json], was_asked: bool
 ) -> Reconciliation | None:
     if not extra:
         return Reconciliation(missing_items=tuple(missing)) if missing else None
     if not missing:
         answer = read_response({"output": list(extra)})
-        return Reconciliation(answer_items=answer.items) if asked else None
+        return Reconciliation(answer_items=answer.items) if was_asked else None
     if all(item["type"] == "function_call" for item in extra):
-        return Reconciliation(
-            missing_items=(*interrupted_outputs(str(item["call_id"]) for item in extra), *missing)
-        )
+        outputs = interrupted_outputs(str(item["call_id"]) for item in extra)
+        return Reconciliation(missing_items=(*outputs, *missing))
     return None
 
 
@@ -630,26 +628,26 @@ def _is_transcript_item(item: Json) -> bool:
     return kind in ("function_call", "function_call_output")
 
 
-def _is_same_item(item: Item, known: Json, server_ids: dict[str, str]) -> bool:
-    kind = known.get("type", "message")
+def _is_same_item(item: Item, raw: Json, server_ids: dict[str, str]) -> bool:
+    kind = raw.get("type", "message")
     if kind in ("function_call", "function_call_output"):
         is_same_kind = item.kind == ("call" if kind == "function_call" else "output")
-        return is_same_kind and known.get("call_id") in (item.call_id, server_ids.get(item.call_id))
-    if item.kind != "message" or item.role != known.get("role"):
+        return is_same_kind and raw.get("call_id") in (item.call_id, server_ids.get(item.call_id))
+    if item.kind != "message" or item.role != raw.get("role"):
         return False
     if item.role == "assistant":
-        return item.text == _assistant_text(known)
-    return (_message_texts(known) or [""])[-1] in (user_text(item, False), user_text(item, True))
+        return item.text == _assistant_text(raw)
+    return (_message_texts(raw) or [""])[-1] in (user_text(item, False), user_text(item, True))
 
 
-def _assistant_text(known: Json) -> str:
-    return remove_thoughts("".join(_message_texts(known)))
+def _assistant_text(raw: Json) -> str:
+    return remove_thoughts("".join(_message_texts(raw)))
 
 
-def _message_texts(known: Json) -> list[str]:
+def _message_texts(raw: Json) -> list[str]:
     """Return the texts of a message's parts. In a user message, the last one is what the person
     wrote."""
-    content = known.get("content")
+    content = raw.get("content")
     if isinstance(content, str):
         return [content]
     return [str(p.get("text") or p.get("refusal") or "") for p in content or ()

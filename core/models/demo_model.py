@@ -162,9 +162,8 @@ def find_tour_step(text: str) -> TourStep | None:
     if len(text) > _MAX_SENTENCE_CHARACTERS:
         return None
     plain = fold_to_letters(text)
-    return next(
-        (step for step, pattern in _PATTERNS if re.search(rf"\b(?:{pattern})\b", plain)), None
-    )
+    steps = (step for step, words in _PATTERNS if re.search(rf"\b(?:{words})\b", plain))
+    return next(steps, None)
 
 
 def find_invoice(text: str) -> str:
@@ -249,13 +248,13 @@ def _propose_payment(turn: DemoTurn) -> Decision:
         return say(_UNCLEAR_CHANGE, oldest=say(PAY_SENTENCE), numbered=say(NUMBERED_SENTENCE))
     is_oldest = number == OLDEST_OVERDUE
     named = _equals("Status", "Overdue") if is_oldest else _equals("Number", number)
-    if (found := turn.find_reply(QUERY_TOOL)) is None:
+    if (query_reply := turn.find_reply(QUERY_TOOL)) is None:
         return [PlannedCall(QUERY_TOOL, {**_INVOICES, "filters": [named], "limit": 1})]
-    if found.error:
-        return describe_failure(found)
-    if not found.rows:
+    if query_reply.error:
+        return describe_failure(query_reply)
+    if not query_reply.rows:
         return say(_NONE_OVERDUE) if is_oldest else say(_NO_INVOICE, number=number)
-    row = found.rows[0]
+    row = query_reply.rows[0]
     if row.get("Status") == "Paid":
         return say("{number} is paid already.", number=number)
     if reply := turn.find_reply(UPDATE_TOOL):
@@ -339,8 +338,8 @@ class DemoModel:
             properties = {tool.name: tool.parameters.get("properties", {}) for tool in ask.tools}
             items = []
             for number, call in enumerate(decision, 1):
-                known = properties[call.tool]
-                args = {key: value for key, value in call.args.items() if key in known or not known}
+                names = properties[call.tool]
+                args = {key: value for key, value in call.args.items() if key in names or not names}
                 # The ids are the same if the same round is asked again.
                 id = f"demo-{ask.turn}-{ask.number}-{number}"
                 words = json.dumps(args, ensure_ascii=False)
@@ -354,9 +353,8 @@ class DemoModel:
 
     async def health(self) -> Health:
         """Return the demo model's state, which is always "on"."""
-        return Health(
-            "model", "on", say("the demo model; add OPENAI_API_KEY to .env to use a real one")
-        )
+        words = say("the demo model; add OPENAI_API_KEY to .env to use a real one")
+        return Health("model", "on", words)
 
     async def erase(self, remote: Remote) -> bool:
         """Return False: the demo model stores nothing, and it cannot erase what another model
@@ -463,10 +461,10 @@ def _list_tables(turn: DemoTurn) -> Decision:
         return f"{say('These are sample tables:')}\n\n{answer}" if turn.is_sample else answer
     if BRIDGE_TOOL not in turn.tools:
         return say(_NO_TABLES)
-    found = _find_bridge_tables(turn)
-    if not isinstance(found, tuple):
-        return found
-    titles, problems = found
+    tables = _find_bridge_tables(turn)
+    if not isinstance(tables, tuple):
+        return tables
+    titles, problems = tables
     lines = [f"- **{escape_inline(title)}** (`{id}`)" for id, title in titles.items()]
     listed = "\n".join([say("Tables: {count}", count=len(lines)), "", *lines]).strip()
     return "\n\n".join([*([listed] if lines or not problems else []), *problems])
@@ -486,10 +484,10 @@ def _show_table(turn: DemoTurn, name: str) -> Decision:
     if _TABLE_ID.fullmatch(name):
         id = title = name
     else:
-        found = _find_bridge_tables(turn)
-        if not isinstance(found, tuple):
-            return found
-        titles, problems = found
+        tables = _find_bridge_tables(turn)
+        if not isinstance(tables, tuple):
+            return tables
+        titles, problems = tables
         named = {title.casefold(): id for id, title in titles.items()}
         if (id := named.get(name.casefold(), name)) not in titles:
             names = ", ".join(escape_inline(each) for each in [*titles.values()][:MAX_ROWS]) or "–"

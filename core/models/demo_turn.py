@@ -54,9 +54,7 @@ class ToolReply:
         if not isinstance(value, list):
             return []
         rows = [row for row in value if isinstance(row, dict)]
-        return [
-            {**row, **row["fields"]} if isinstance(row.get("fields"), dict) else row for row in rows
-        ]
+        return [{**row, **f} if isinstance(f := row.get("fields"), dict) else row for row in rows]
 
     @property
     def total(self) -> int | None:
@@ -163,12 +161,12 @@ def format_rows(name: str, reply: ToolReply) -> str:
         return format_code_block(reply.value)
     if not rows:
         return say("**{name}** has no rows.", name=title)
-    shown = rows[:MAX_ROWS]
+    first_rows = rows[:MAX_ROWS]
     if total is None:
-        head = plural(*_SHOWN_SOME, len(shown), name=title)
+        head = plural(*_SHOWN_SOME, len(first_rows), name=title)
     else:
-        head = plural(*_SHOWN, total, name=title, shown=len(shown))
-    columns = list(dict.fromkeys(key for row in shown for key in row if key != "fields"))
+        head = plural(*_SHOWN, total, name=title, shown=len(first_rows))
+    columns = list(dict.fromkeys(key for row in first_rows for key in row if key != "fields"))
     if len(columns) > _MAX_COLUMNS:
         more = say("It has more than the {columns} columns shown here.", columns=_MAX_COLUMNS)
         head = f"{head} {more}"
@@ -176,7 +174,7 @@ def format_rows(name: str, reply: ToolReply) -> str:
     if not columns:
         return head
     lines = [[_format_cell(name) for name in columns], ["---"] * len(columns)]
-    lines += [[_format_cell(row.get(name)) for name in columns] for row in shown]
+    lines += [[_format_cell(row.get(name)) for name in columns] for row in first_rows]
     return "\n".join([head, "", *(f"| {' | '.join(line)} |" for line in lines)])
 
 

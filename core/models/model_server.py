@@ -252,17 +252,17 @@ def find_refused_fields(fault: ModelServerFault, body: Json) -> set[str]:
     a name, these are all."""
     if fault.status not in (400, 422):
         return set()
-    sent = {name for name in OPTIONAL_FIELDS if name in body}
+    optional_fields = {name for name in OPTIONAL_FIELDS if name in body}
     root = re.split(r"[.\[]", fault.param)[0]
     words = set(re.findall(r"[\w$]+", f"{fault.param} {fault.message}"))
-    named = {root} & sent or words & sent
+    named = {root} & optional_fields or words & optional_fields
     tools = json.dumps(body.get("tools", ()))
     keys = {key for key in SCHEMA_KEYS if key in words and f'"{key}":' in tools}
     if named or keys:
         return {min(named, key=OPTIONAL_FIELDS.index)} if named else {*keys, "strict"}
     is_unnamed = root not in body and not refuses_pictures(fault)
     is_unknown = UNKNOWN_FIELD_PATTERN.search(f"{fault.type} {fault.message}")
-    return sent if is_unnamed and is_unknown else set()
+    return optional_fields if is_unnamed and is_unknown else set()
 
 
 def is_unexplained(fault: ModelServerFault) -> bool:
@@ -473,7 +473,7 @@ class ModelServer:
         ask: RoundRequest,
         body: Json,
         response: str,
-        said: ModelAnswer,
+        answer: ModelAnswer,
         thread: Thread | None = None,
     ) -> RoundCompleted:
         """Return the end of a round that was asked with `body`.
@@ -481,35 +481,35 @@ class ModelServer:
         Raise ModelError if the answer is empty, or if the server's content filter cut it.
         """
         log.info(
-            "model call ended", response_id=response, input_tokens=said.usage.input,
-            output_tokens=said.usage.output, has_tool_calls=said.has_calls,
-            truncation_reason=said.cut_reason,
+            "model call ended", response_id=response, input_tokens=answer.usage.input,
+            output_tokens=answer.usage.output, has_tool_calls=answer.has_calls,
+            truncation_reason=answer.cut_reason,
         )  # fmt: skip
-        if said.cut_reason == "filter":
+        if answer.cut_reason == "filter":
             raise ModelRefused
-        if not said.items:
-            raise TooLong(OUTPUT_LIMIT_REACHED) if said.cut_reason else ModelError(EMPTY_ANSWER)
-        items = make_storable(tuple(map(self.input.mark_host, said.items)))
-        usage = said.usage
+        if not answer.items:
+            raise TooLong(OUTPUT_LIMIT_REACHED) if answer.cut_reason else ModelError(EMPTY_ANSWER)
+        items = make_storable(tuple(map(self.input.mark_host, answer.items)))
+        usage = answer.usage
         if usage.is_estimated or not usage.output:  # an answer without tokens is impossible
             log.warning("model server reported no token counts", host=self.client.place.host)
             output_size = sum(len(f"{i.text}{i.name}{i.arguments}".encode()) for i in items)
             input = usage.input or estimate_max_tokens(body)
             output = usage.output or output_size
             usage = replace(usage, input=input, output=output, is_estimated=True)
-        models = (ask.model or self.options.model, said.model)
+        models = (ask.model or self.options.model, answer.model)
         # Only OpenAI's prices are known: another server may ask anything for the same name.
         prices = replace(self.options.config.price_list, official=self.official)
         costs = (prices.highest_cost(models, usage), usage.cost)
         cost = max((cost for cost in costs if cost is not None), default=None)
         usage = replace(usage, cost=cost)
-        broken = explain_fault(said.fault, self.options) if said.fault else None
+        broken = explain_fault(answer.fault, self.options) if answer.fault else None
         if isinstance(broken, ModelDown | ModelSilent):
             broken = ModelDown(STOPPED_EARLY)
         limit = next((body[name] for name in OUTPUT_LIMIT_FIELDS if name in body), math.inf)
         # llama.cpp calls a response completed that its limit cut.
-        has_reached_limit = usage.output >= limit and not (usage.is_estimated or said.has_calls)
-        is_truncated = said.cut_reason == "length" or has_reached_limit
+        has_reached_limit = usage.output >= limit and not (usage.is_estimated or answer.has_calls)
+        is_truncated = answer.cut_reason == "length" or has_reached_limit
         return RoundCompleted(items, usage, thread, is_truncated=is_truncated, broken=broken)
 
     def _adapt_output_limit(self, fault: ModelServerFault, body: Json) -> bool:

@@ -117,16 +117,16 @@ class RoundHistory:
         if self.omission:
             self._server.omissions[self._thread] = min(self.omission, FAILED_TURNS)
 
-    def _shorten(self, fault: ModelServerFault, kept: Sequence[Item], body: Json) -> bool:
+    def _shorten(self, fault: ModelServerFault, items: Sequence[Item], body: Json) -> bool:
         self._shortenings += 1
-        longest = max((len(item.text) for item in kept if item.kind == "output"), default=0)
+        longest = max((len(item.text) for item in items if item.kind == "output"), default=0)
         answer = max(body.get(field, 0) for field in OUTPUT_LIMIT_FIELDS)
         if self._shortenings > MAX_SHORTENINGS:
             return False
         if answer > MIN_OUTPUT_CHARACTERS and ANSWER_LIMIT_PATTERN.search(fault.message):
             self._server.max_output_tokens = answer // 4
-        elif len(find_turn_starts(kept)) > 1:
-            half = min(self.limit, estimate_tokens(kept)) // 2
+        elif len(find_turn_starts(items)) > 1:
+            half = min(self.limit, estimate_tokens(items)) // 2
             self.limit = half if self._shortenings <= MAX_HALVINGS else 0
         elif longest > MIN_OUTPUT_CHARACTERS:
             self._output_characters = max(longest // 4, MIN_OUTPUT_CHARACTERS)
@@ -135,9 +135,9 @@ class RoundHistory:
         return True
 
     def _refuse_files(self, body: Json) -> bool:
-        refused = self._server.input.refuse_files(body)
-        self._refused_files |= refused
-        return bool(refused)
+        file_ids = self._server.input.refuse_files(body)
+        self._refused_files |= file_ids
+        return bool(file_ids)
 
 
 RESPONSES_PATH = "/responses"
@@ -285,20 +285,18 @@ class OwnHistoryApi:
             if ask.payment and (most := await ask.payment(estimate_max_tokens(body))) is not None:
                 server.limit_output(body, self.max_tokens_field, most)
             model = body["model"]
-            reader = self.new_reader(
-                [tool.name for tool in ask.tools],
-                holds_start=model in server.thinking_models,
-                is_continued=ask.number > 1,
-            )
+            tool_names = [tool.name for tool in ask.tools]
+            holds_start = model in server.thinking_models
+            reader = self.new_reader(tool_names, holds_start, is_continued=ask.number > 1)
             try:
                 async with aclosing(self._events(body, reader)) as events:
                     async for event in events:
                         yield event
-                said = reader.read_answer()
+                answer = reader.read_answer()
                 break
             except ModelServerFault as fault:
                 if rescued := reader.rescue(fault):
-                    said = rescued
+                    answer = rescued
                     break
                 if reader.has_shown:
                     yield TextWithdrawn()
@@ -311,19 +309,21 @@ class OwnHistoryApi:
                     or await server.wait_before_retry(fault, tries)
                 ):
                     raise await server.explain_fault(fault) from None
-        (server.thinking_models.add if any(text.growing.is_unopened for text in reader.texts) else
-         server.thinking_models.discard)(model)  # fmt: skip
+        if any(text.growing.is_unopened for text in reader.texts):
+            server.thinking_models.add(model)
+        else:
+            server.thinking_models.discard(model)
         history.on_answer()
         if MIN_WINDOW_TOKENS <= history.limit < server.window_tokens and not server.official:
             server.window_tokens = history.limit
-        yield server.complete_round(ask, body, reader.response, said)
+        yield server.complete_round(ask, body, reader.response, answer)
 
     async def _events(self, body: Json, reader: AnswerReader) -> AsyncGenerator[ModelEvent, None]:
         client, silence = self._server.client, self._server.options.silence_seconds
         async with aclosing(client.stream(self.path, body)) as source:
             async for event in read_events(source, silence, lambda: bool(reader.finish)):
-                for told in reader.read_event(event):
-                    yield told
+                for stream_event in reader.read_event(event):
+                    yield stream_event
                 if reader.has_ended:
                     return
 
@@ -341,10 +341,10 @@ class ResponsesApi(OwnHistoryApi):
     async def build_body(self, ask: RoundRequest, items: Sequence[Item]) -> Json:
         """Return the request's JSON body."""
         input = self._server.input
-        told = await input.build_items(
+        input_items = await input.build_items(
             input.drop_compacted(items), preface=ask.preface, with_names=has_other_speakers(ask)
         )
-        body = build_response_body(self._server, ask, told)
+        body = build_response_body(self._server, ask, input_items)
         body["store"] = False
         if self._server.official:
             body["include"] = ["reasoning.encrypted_content"]
@@ -429,8 +429,8 @@ class ChatCompletionsReader(AnswerReader):
         calls = read_calls(message.get("tool_calls"))
         functions = [read_object(call.get("function")) for call in calls]
         whole = [(each.get("name"), dump_arguments(each.get("arguments"))) for each in functions]
-        known = [(call.name, call.arguments) for call in self.calls]
-        is_same = not known or known == whole[: len(known)]
+        streamed_calls = [(call.name, call.arguments) for call in self.calls]
+        is_same = not streamed_calls or streamed_calls == whole[: len(streamed_calls)]
         return is_same and self.starts_with_known_text(read_text(message.get("content")))
 
     def _read_pieces(self, delta: Json) -> Sequence[ModelEvent]:

@@ -89,7 +89,7 @@ class OnePayment:
 
 @dataclass
 class Trial:
-    """A short thread with the model. `remotes` are what the server stores for it."""
+    """A short test thread with the model. `remotes` are what the server stores for it."""
 
     model: Model
     thread: Thread = field(default_factory=lambda: Thread("doctor", "doctor"))
@@ -182,9 +182,8 @@ def _judge_calls(calls: Sequence[Item]) -> DoctorFinding:
         )
         return DoctorFinding(CALL, "failing", say(words))
     try:
-        cities = [
-            json.loads(call.arguments)["city"] for call in calls if call.name == TRIAL_TOOL.name
-        ]
+        mine = [call for call in calls if call.name == TRIAL_TOOL.name]
+        cities = [json.loads(call.arguments)["city"] for call in mine]
     except (ValueError, KeyError, TypeError):
         cities = []
     if not cities:
@@ -384,15 +383,15 @@ class ServedModel:
 
 async def _supports_conversations(client: ModelServerClient) -> bool:
     try:
-        made = await client.post("/conversations", {})
+        body = await client.post("/conversations", {})
     except ModelServerFault as fault:
         if fault.status == 400 and fault.is_page:
             raise NoEndpoint from None
         if fault.status in (*NOT_FOUND_STATUSES, 400, 422):
             return False
         raise
-    id = str(made.get("id") or "")
-    if not id or made.get("object") != "conversation":
+    id = str(body.get("id") or "")
+    if not id or body.get("object") != "conversation":
         return False
     try:
         await client.delete(f"/conversations/{id}")

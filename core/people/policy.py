@@ -213,6 +213,7 @@ class Rights:
     _decisions: BoundedDict[tuple[str, tuple[str, ...]], _Decision] = field(
         default_factory=lambda: BoundedDict(_MAX_CACHED_DECISIONS), init=False
     )
+    _is_complete: bool | None = field(default=None, init=False)
 
     def may(self, right: str, *names: str) -> Verdict:
         """Decide the right and return which rule decided.
@@ -266,7 +267,19 @@ class Rights:
             self.rules = self.policy.rules_at(self.address)
             self._fits.clear()
             self._decisions.clear()
+            self._is_complete = None
         return book
+
+    @property
+    def is_complete(self) -> bool:
+        """True if the known data decides every right that a turn can use."""
+        rules = self.refresh().rules
+        if self._is_complete is None:
+            self._is_complete = self.known.is_whole or (
+                all(self.fits(rule.who, "members") is not None for rule in rules)
+                and all(self.decide(right).is_certain for right in (*BASIC_RIGHTS, "administer"))
+            )
+        return self._is_complete
 
     def fits(self, names: frozenset[str], reading: PlaceReading) -> bool | None:
         """Return True if one of the names matches the person. None: not known."""
@@ -337,7 +350,7 @@ class Policy:
         counts for `RIGHTS_ON_STALE_DATA`.
         """
         rights = self._rights_by(person, address, self._cached_facts(person))
-        if self._decides_everything(rights):
+        if rights.is_complete:
             return rights
         confirmed, _ = await self._look_up(
             person, MAX_CONFIRMED_AGE_SECONDS, _CONFIRM_TIMEOUT_SECONDS
@@ -355,7 +368,7 @@ class Policy:
         Wait up to `seconds`. An answer that discloses nothing counts. Return False if an answer is
         missing. `confirmed`: require data of the last few minutes instead of the last day.
         """
-        if self._decides_everything(self._rights_by(person, address, self._cached_facts(person))):
+        if self._rights_by(person, address, self._cached_facts(person)).is_complete:
             return True
         max_age = MAX_CONFIRMED_AGE_SECONDS if confirmed else MAX_STALE_SECONDS
         _, answered = await self._look_up(person, max_age, seconds)
@@ -623,14 +636,6 @@ class Policy:
 
     def _is_home_member(self, person: Person, address: Address, known: _PersonFacts) -> bool | None:
         return known.is_member if self._is_home(person, address) else False
-
-    def _decides_everything(self, rights: Rights) -> bool:
-        """Return True if the known data decides every right that a turn can use."""
-        if rights.known.is_whole:
-            return True
-        if any(rights.fits(rule.who, "members") is None for rule in rights.refresh().rules):
-            return False
-        return all(rights.decide(right).is_certain for right in (*BASIC_RIGHTS, "administer"))
 
     def _cached_facts(self, person: Person, names: frozenset[str] = frozenset()) -> _PersonFacts:
         """Return the person's facts that are known without a lookup.

@@ -7,11 +7,11 @@ stored twice, whatever crashes. From there on, the run is a turn like any other.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from core.base.errors import NotFound, OverBudget
 from core.domain.messages import Answer, Message, Person, ReplyTo, decode_json, encode_json
@@ -35,10 +35,19 @@ from core.schedules.schedule import (
     make_run_message,
     next_after,
 )
-from core.store.database import Database, SqlConnection, SqlRow
+from core.store.database import (
+    Database,
+    SqlConnection,
+    SqlRow,
+    SqlStore,
+    query,
+    select_value,
+    transaction,
+)
 from core.turn.origins import PauseReason, SkipReason
 
 T = TypeVar("T")
+P = ParamSpec("P")
 _RUN_STATES: dict[str, RunState] = {
     "done": "done", "failed": "failed", "undeliverable": "failed", "stopped": "stopped",
     "removed": "stopped", "withdrawn": "stopped",
@@ -71,7 +80,21 @@ _RUNNING_SQL = (
 )
 
 
-class Schedules:
+def _schedule_transaction(
+    method: Callable[Concatenate[Schedules, SqlConnection, P], T],
+) -> Callable[Concatenate[Schedules, P], Coroutine[Any, Any, T]]:
+    """Decorate a method as `transaction` does. `on_change` is called after the transaction."""
+
+    @functools.wraps(method)
+    async def write(schedules: Schedules, /, *args: P.args, **options: P.kwargs) -> T:
+        return await schedules._database.write(
+            lambda c: method(schedules, c, *args, **options), lambda _: schedules.on_change()
+        )
+
+    return write
+
+
+class Schedules(SqlStore):
     """All schedules and their runs. Each method is one transaction, durable on return. Methods that
     change a schedule raise NotFound, and BadSchedule if its state does not allow the change. They
     check no rights.
@@ -89,7 +112,7 @@ class Schedules:
         peers: Peers | None = None,
         destination: Callable[[ReplyTo], ReplyTo] = lambda to: to,
     ) -> None:
-        self._database = database
+        super().__init__(database)
         self._inbox = inbox
         self._clock = clock
         self._peers = peers or Alone()
@@ -97,30 +120,36 @@ class Schedules:
         self.on_change: Callable[[], None] = lambda: None
         """Called after due times may have changed."""
 
-    async def get(self, id: str) -> Schedule:
+    @query
+    def get(self, connection: SqlConnection, id: str) -> Schedule:
         """Return the schedule. Raise NotFound."""
-        return await self._database.read(lambda c: _schedule_of(_find_row(c, id)))
+        return _schedule_of(_find_row(connection, id))
 
-    async def list_matching(self, wanted: ScheduleFilter) -> Sequence[Schedule]:
+    @query
+    def list_matching(
+        self, connection: SqlConnection, filter: ScheduleFilter
+    ) -> Sequence[Schedule]:
         """Return these schedules: active ones by their due time, then the others by their age."""
-        marks = ", ".join("?" for _ in wanted.states)
-        where, values = f"state IN ({marks})", list[str](wanted.states)
+        marks = ", ".join("?" for _ in filter.states)
+        where, values = f"state IN ({marks})", list[str](filter.states)
         for column in ("person", "conversation"):
-            if value := getattr(wanted, column):
+            if value := getattr(filter, column):
                 where += f" AND {column} = ?"
                 values.append(value)
         sql = (
             f"SELECT * FROM schedules WHERE {where}"  # noqa: S608
             " ORDER BY CASE state WHEN 'active' THEN 0 ELSE 1 END, next_due_at, created_at, id"
         )
+        return [_schedule_of(row) for row in connection.execute(sql, values).fetchall()]
 
-        def read(connection: SqlConnection) -> Sequence[Schedule]:
-            return [_schedule_of(row) for row in connection.execute(sql, values).fetchall()]
-
-        return await self._database.read(read)
-
-    async def put(
-        self, schedule: Schedule, former: str, people: Collection[str] = (), most: int = 0
+    @_schedule_transaction
+    def put(
+        self,
+        connection: SqlConnection,
+        schedule: Schedule,
+        former: str,
+        people: Collection[str] = (),
+        most: int = 0,
     ) -> Schedule:
         """Store a new schedule, or replace the draft of the one that has the revision `former`. It
         runs from now on, unless it is paused and stays so.
@@ -130,77 +159,65 @@ class Schedules:
         counted.
         """
         id, draft, now = schedule.id, schedule.draft, self._clock()
+        before = _lock_schedule(connection, id) if former else None
+        if before and before.revision != former:
+            raise BadSchedule(SCHEDULE_CHANGED)
+        if people and (before is None or before.state == "ended"):
+            _check_count(connection, people, most)
+        if before:
+            _update(connection, id, now, runs=0, revision=schedule.revision, **_draft_values(draft))
+        else:
+            values = {
+                "id": id, "revision": schedule.revision, "person": schedule.owner.key,
+                "owner": encode_json(schedule.owner),
+                "conversation": schedule.address.conversation,
+                "reply_to": encode_json(schedule.reply_to), "locale": schedule.locale,
+                "state": "paused", "reason": "person", "created_at": now, "updated_at": now,
+                **_draft_values(draft),
+            }  # fmt: skip
+            names = ", ".join(values)
+            marks = ", ".join(f":{name}" for name in values)
+            connection.execute(f"INSERT INTO schedules ({names}) VALUES ({marks})", values)  # noqa: S608
+        if schedule.state == "active" or (before and before.state != "paused"):
+            _activate(connection, schedule, now)
+        return _schedule_of(_find_row(connection, id))
 
-        def write(connection: SqlConnection) -> Schedule:
-            before = _lock_schedule(connection, id) if former else None
-            if before and before.revision != former:
-                raise BadSchedule(SCHEDULE_CHANGED)
-            if people and (before is None or before.state == "ended"):
-                _check_count(connection, people, most)
-            if before:
-                _update(
-                    connection, id, now, runs=0, revision=schedule.revision, **_draft_values(draft)
-                )
-            else:
-                values = {
-                    "id": id, "revision": schedule.revision, "person": schedule.owner.key,
-                    "owner": encode_json(schedule.owner),
-                    "conversation": schedule.address.conversation,
-                    "reply_to": encode_json(schedule.reply_to), "locale": schedule.locale,
-                    "state": "paused", "reason": "person", "created_at": now, "updated_at": now,
-                    **_draft_values(draft),
-                }  # fmt: skip
-                names = ", ".join(values)
-                marks = ", ".join(f":{name}" for name in values)
-                connection.execute(f"INSERT INTO schedules ({names}) VALUES ({marks})", values)  # noqa: S608
-            if schedule.state == "active" or (before and before.state != "paused"):
-                _activate(connection, schedule, now)
-            return _schedule_of(_find_row(connection, id))
-
-        return await self._write_and_note(write)
-
-    async def check_count(self, people: Collection[str], most: int) -> None:
+    @transaction
+    def check_count(self, connection: SqlConnection, people: Collection[str], most: int) -> None:
         """Raise BadSchedule if these people (keys) have `most` active and paused schedules."""
-        await self._database.write(lambda connection: _check_count(connection, people, most))
+        _check_count(connection, people, most)
 
-    async def pause(self, id: str, reason: PauseReason) -> Schedule:
+    @_schedule_transaction
+    def pause(self, connection: SqlConnection, id: str, reason: PauseReason) -> Schedule:
         """Pause an active schedule."""
-
-        def work(connection: SqlConnection, schedule: Schedule) -> None:
-            if schedule.state == "paused":
-                return
-            if schedule.state != "active":
-                raise _wrong_state(schedule)
+        schedule = _lock_schedule(connection, id)
+        if schedule.state not in ("active", "paused"):
+            raise _wrong_state(schedule)
+        if schedule.state == "active":
             _pause(connection, id, reason, self._clock())
+        return _schedule_of(_find_row(connection, id))
 
-        return await self._change(id, work)
-
-    async def resume(self, id: str) -> Schedule:
+    @_schedule_transaction
+    def resume(self, connection: SqlConnection, id: str) -> Schedule:
         """Let a paused schedule run again. Due times during the pause are not caught up."""
-
-        def work(connection: SqlConnection, schedule: Schedule) -> None:
-            if schedule.state == "active":
-                return
-            if schedule.state != "paused":
-                raise _wrong_state(schedule)
+        schedule = _lock_schedule(connection, id)
+        if schedule.state not in ("active", "paused"):
+            raise _wrong_state(schedule)
+        if schedule.state == "paused":
             _activate(connection, schedule, self._clock())
+        return _schedule_of(_find_row(connection, id))
 
-        return await self._change(id, work)
-
-    async def delete(self, id: str, revision: str = "") -> Schedule:
+    @_schedule_transaction
+    def delete(self, connection: SqlConnection, id: str, revision: str = "") -> Schedule:
         """Delete a schedule with its runs and the notices about them. A run that has not begun is
         then not carried out. Raise BadSchedule if it has another revision than `revision`, if that
         is set."""
-
-        def write(connection: SqlConnection) -> Schedule:
-            schedule = _lock_schedule(connection, id)
-            if revision not in ("", schedule.revision):
-                raise BadSchedule(SCHEDULE_CHANGED)
-            _delete_runs(connection, "schedule = ?", (id,))
-            connection.execute("DELETE FROM schedules WHERE id = ?", (id,))
-            return schedule
-
-        return await self._write_and_note(write)
+        schedule = _lock_schedule(connection, id)
+        if revision not in ("", schedule.revision):
+            raise BadSchedule(SCHEDULE_CHANGED)
+        _delete_runs(connection, "schedule = ?", (id,))
+        connection.execute("DELETE FROM schedules WHERE id = ?", (id,))
+        return schedule
 
     async def run_now(self, id: str, once: str) -> ScheduleRun:
         """Queue a run now, once for each event that asks for it."""
@@ -211,11 +228,11 @@ class Schedules:
             schedule = _lock_schedule(connection, id)
             if schedule.state not in ("active", "paused"):
                 raise _wrong_state(schedule)
-            found = connection.execute(
+            schedule_row = connection.execute(
                 "SELECT * FROM schedule_runs WHERE event_key = ?", (event_key,)
             ).fetchone()
-            if found:
-                return _run_of(found), None
+            if schedule_row:
+                return _run_of(schedule_row), None
             if _is_running(connection, id):
                 raise BadSchedule("A run of this schedule has not ended yet. Try again later.")
             return self._queue_run(connection, schedule, now, event_key, False)
@@ -244,32 +261,27 @@ class Schedules:
                 " WHERE id = ? AND revision = ? AND next_due_at = ?"
             )
             values = (due, schedule.id, schedule.revision, schedule.next_due_at)
-            moved += await self._database.write(partial(_count_changed, sql=sql, values=values))
+            moved += await self._execute(sql, *values)
         return moved
 
-    async def list_due(self, now: float, most: int = 1000) -> Sequence[Schedule]:
+    @query
+    def list_due(
+        self, connection: SqlConnection, now: float, most: int = 1000
+    ) -> Sequence[Schedule]:
         """Return active schedules that are due, the longest due first."""
-
-        def read(connection: SqlConnection) -> Sequence[Schedule]:
-            rows = connection.execute(
-                "SELECT * FROM schedules WHERE state = 'active' AND next_due_at <= ?"
-                " ORDER BY next_due_at LIMIT ?",
-                (now, most),
-            )
-            return [_schedule_of(row) for row in rows.fetchall()]
-
-        return await self._database.read(read)
+        rows = connection.execute(
+            "SELECT * FROM schedules WHERE state = 'active' AND next_due_at <= ?"
+            " ORDER BY next_due_at LIMIT ?",
+            (now, most),
+        )
+        return [_schedule_of(row) for row in rows.fetchall()]
 
     async def earliest_due(self) -> float | None:
         """Return the earliest due time of all active schedules, None if there is none."""
 
-        def read(connection: SqlConnection) -> float | None:
-            row = connection.execute(
-                "SELECT min(next_due_at) AS due FROM schedules WHERE state = 'active'"
-            ).fetchone()
-            return None if row["due"] is None else float(row["due"])
-
-        return await self._database.read(read, single=True)
+        sql = "SELECT min(next_due_at) FROM schedules WHERE state = 'active'"
+        due: float | None = await self._database.read(lambda c: select_value(c, sql), single=True)
+        return due
 
     async def advance(self, schedule: Schedule, plan: DuePlan) -> ScheduleRun | None:
         """Move the due time on and queue the run, in one transaction.
@@ -318,126 +330,110 @@ class Schedules:
         run, _ = await self._database.write(write, then=self._enqueue)
         return run
 
-    async def skip(self, seq: int, reason: SkipReason, pause: PauseReason = "") -> None:
+    @_schedule_transaction
+    def skip(
+        self, connection: SqlConnection, seq: int, reason: SkipReason, pause: PauseReason = ""
+    ) -> None:
         """Record that the run of the turn `seq` is not carried out. With `pause`, pause its
         schedule."""
+        now = self._clock()
+        row = connection.execute(
+            "UPDATE schedule_runs SET state = 'skipped', reason = ?, ended_at = ?"
+            " WHERE seq = ? AND state = 'queued' RETURNING schedule",
+            (reason, now, seq),
+        ).fetchone()
+        if row and pause:
+            _pause(connection, row["schedule"], pause, now)
 
-        def write(connection: SqlConnection) -> None:
-            now = self._clock()
-            row = connection.execute(
-                "UPDATE schedule_runs SET state = 'skipped', reason = ?, ended_at = ?"
-                " WHERE seq = ? AND state = 'queued' RETURNING schedule",
-                (reason, now, seq),
-            ).fetchone()
-            if row and pause:
-                _pause(connection, row["schedule"], pause, now)
-
-        await self._write_and_note(write)
-
-    async def is_current(self, seq: int) -> bool:
+    @query
+    def is_current(self, connection: SqlConnection, seq: int) -> bool:
         """Return whether the run of the turn `seq` may still begin."""
+        row = connection.execute(
+            "SELECT runs.event_key, runs.state AS run_state, schedules.state, revision,"
+            " message FROM schedule_runs AS runs JOIN schedules ON schedules.id = schedule"
+            " JOIN inbox ON inbox.seq = runs.seq WHERE runs.seq = ?",
+            (seq,),
+        ).fetchone()
+        if row is None or row["run_state"] != "queued":
+            return False
+        is_manual = ":now:" in row["event_key"]
+        states = ("active", "paused") if is_manual else ("active", "ended")
+        run = decode_json(Message, row["message"]).origin.data
+        return run["revision"] == row["revision"] and row["state"] in states
 
-        def read(connection: SqlConnection) -> bool:
-            row = connection.execute(
-                "SELECT runs.event_key, runs.state AS run_state, schedules.state, revision,"
-                " message FROM schedule_runs AS runs JOIN schedules ON schedules.id = schedule"
-                " JOIN inbox ON inbox.seq = runs.seq WHERE runs.seq = ?",
-                (seq,),
-            ).fetchone()
-            if row is None or row["run_state"] != "queued":
-                return False
-            is_manual = ":now:" in row["event_key"]
-            states = ("active", "paused") if is_manual else ("active", "ended")
-            run = decode_json(Message, row["message"]).origin.data
-            return run["revision"] == row["revision"] and row["state"] in states
-
-        return await self._database.read(read)
-
-    async def find_open_card(self, id: str, before: int) -> str:
+    @query
+    def find_open_card(self, connection: SqlConnection, id: str, before: int) -> str:
         """Return the id of an undecided proposal of an earlier run, "" if there is none."""
-
-        def read(connection: SqlConnection) -> str:
-            row = connection.execute(
-                "SELECT changes.id FROM schedule_runs AS runs JOIN changes USING (seq)"
-                " WHERE runs.schedule = ? AND runs.seq <> ? AND changes.state IN ('open',"
-                " 'applying') ORDER BY changes.created_at LIMIT 1",
-                (id, before),
-            ).fetchone()
-            return row["id"] if row else ""
-
-        return await self._database.read(read)
+        row = connection.execute(
+            "SELECT changes.id FROM schedule_runs AS runs JOIN changes USING (seq)"
+            " WHERE runs.schedule = ? AND runs.seq <> ? AND changes.state IN ('open',"
+            " 'applying') ORDER BY changes.created_at LIMIT 1",
+            (id, before),
+        ).fetchone()
+        return row["id"] if row else ""
 
     async def settle_runs(self) -> int:
         """Record the results of runs whose turns have ended. Pause schedules that failed
         MAX_FAILED_RUNS times in a row."""
 
         ended = await self._database.read(lambda c: c.execute(_ENDED_RUNS_SQL).fetchall())
-        if not ended:
-            return 0
+        return await self._settle(ended) if ended else 0
 
-        def write(connection: SqlConnection) -> int:
-            return sum(_settle_run(connection, row, self._clock()) for row in ended)
+    @_schedule_transaction
+    def _settle(self, connection: SqlConnection, rows: Sequence[SqlRow]) -> int:
+        """Record the results of these runs. Return how many had none yet."""
+        return sum(_settle_run(connection, row, self._clock()) for row in rows)
 
-        return await self._write_and_note(write)
-
-    async def list_runs(self, id: str, most: int = 10) -> Sequence[ScheduleRun]:
+    @query
+    def list_runs(
+        self, connection: SqlConnection, id: str, most: int = 10
+    ) -> Sequence[ScheduleRun]:
         """Return the last runs of a schedule, the newest first."""
+        rows = connection.execute(
+            "SELECT * FROM schedule_runs WHERE schedule = ?"
+            " ORDER BY started_at DESC, due_at DESC LIMIT ?",
+            (id, most),
+        )
+        return [_run_of(row) for row in rows.fetchall()]
 
-        def read(connection: SqlConnection) -> Sequence[ScheduleRun]:
-            rows = connection.execute(
-                "SELECT * FROM schedule_runs WHERE schedule = ?"
-                " ORDER BY started_at DESC, due_at DESC LIMIT ?",
-                (id, most),
-            )
-            return [_run_of(row) for row in rows.fetchall()]
-
-        return await self._database.read(read)
-
-    async def find_last_runs(self) -> Mapping[str, ScheduleRun]:
+    @query
+    def find_last_runs(self, connection: SqlConnection) -> Mapping[str, ScheduleRun]:
         """Return the newest run of each schedule, by the schedule's id."""
+        return {row["schedule"]: _run_of(row) for row in connection.execute(_LAST_RUNS_SQL)}
 
-        def read(connection: SqlConnection) -> Mapping[str, ScheduleRun]:
-            return {row["schedule"]: _run_of(row) for row in connection.execute(_LAST_RUNS_SQL)}
-
-        return await self._database.read(read)
-
-    async def list_unreported(self, most: int = 50) -> Sequence[tuple[Schedule, ScheduleRun]]:
+    @query
+    def list_unreported(
+        self, connection: SqlConnection, most: int = 50
+    ) -> Sequence[tuple[Schedule, ScheduleRun]]:
         """Return runs that were skipped, missed or failed and that nobody was notified of, with
         their schedules."""
+        rows = connection.execute(
+            "SELECT * FROM schedule_runs WHERE is_notified = 0 AND state <> 'queued'"
+            " AND state IN ('skipped', 'missed', 'failed') ORDER BY started_at, due_at LIMIT ?",
+            (most,),
+        ).fetchall()
+        return [(_schedule_of(_find_row(connection, r["schedule"])), _run_of(r)) for r in rows]
 
-        def read(connection: SqlConnection) -> Sequence[tuple[Schedule, ScheduleRun]]:
-            rows = connection.execute(
-                "SELECT * FROM schedule_runs WHERE is_notified = 0 AND state <> 'queued'"
-                " AND state IN ('skipped', 'missed', 'failed') ORDER BY started_at, due_at LIMIT ?",
-                (most,),
-            ).fetchall()
-            return [(_schedule_of(_find_row(connection, r["schedule"])), _run_of(r)) for r in rows]
-
-        return await self._database.read(read)
-
-    async def record_reported(
-        self, event_key: str, notices: Sequence[tuple[Person, PersonNotice]] = ()
+    @transaction
+    def record_reported(
+        self,
+        connection: SqlConnection,
+        event_key: str,
+        notices: Sequence[tuple[Person, PersonNotice]] = (),
     ) -> None:
         """Store the notices about a run, and record that they are stored, once."""
+        if connection.execute(
+            "UPDATE schedule_runs SET is_notified = 1 WHERE event_key = ? AND is_notified = 0",
+            (event_key,),
+        ).rowcount:
+            for person, notice in notices:
+                put_person_notice(connection, person, notice)
 
-        def write(connection: SqlConnection) -> None:
-            if connection.execute(
-                "UPDATE schedule_runs SET is_notified = 1 WHERE event_key = ? AND is_notified = 0",
-                (event_key,),
-            ).rowcount:
-                for person, notice in notices:
-                    put_person_notice(connection, person, notice)
-
-        await self._database.write(write)
-
-    async def purge(self, before: float) -> int:
+    @transaction
+    def purge(self, connection: SqlConnection, before: float) -> int:
         """Delete schedules that ended before that time. Return how many there were."""
-
-        def write(connection: SqlConnection) -> int:
-            _delete_runs(connection, f"schedule IN (SELECT id FROM {_OLD_SQL})", (before,))  # noqa: S608
-            return connection.execute(f"DELETE FROM {_OLD_SQL}", (before,)).rowcount  # noqa: S608
-
-        return await self._database.write(write)
+        _delete_runs(connection, f"schedule IN (SELECT id FROM {_OLD_SQL})", (before,))  # noqa: S608
+        return connection.execute(f"DELETE FROM {_OLD_SQL}", (before,)).rowcount  # noqa: S608
 
     def _queue_run(
         self, connection: SqlConnection, schedule: Schedule, due: float, key: str, is_late: bool
@@ -456,27 +452,9 @@ class Schedules:
         if written[1]:
             self._inbox.enqueue(*written[1], False)
 
-    async def _change(self, id: str, work: Callable[[SqlConnection, Schedule], None]) -> Schedule:
-        """Lock the schedule, let `work` change it, and return it as it is then."""
-
-        def write(connection: SqlConnection) -> Schedule:
-            work(connection, _lock_schedule(connection, id))
-            return _schedule_of(_find_row(connection, id))
-
-        return await self._write_and_note(write)
-
-    async def _write_and_note(self, work: Callable[[SqlConnection], T]) -> T:
-        """Run `work` in a transaction. Then call `on_change`."""
-        return await self._database.write(work, then=lambda _: self.on_change())
-
 
 _Queued = tuple[Message, Receipt]
 """A stored message and its receipt, to be queued after the transaction."""
-
-
-def _count_changed(connection: SqlConnection, sql: str, values: Sequence[object]) -> int:
-    """Run a statement and return how many rows it changed."""
-    return connection.execute(sql, values).rowcount
 
 
 def close_schedules(connection: SqlConnection, now: float) -> int:
@@ -490,8 +468,7 @@ def close_schedules(connection: SqlConnection, now: float) -> int:
     connection.execute("UPDATE schedule_runs SET is_notified = 1 WHERE is_notified = 0")
     return connection.execute(
         "UPDATE schedules SET state = 'paused', reason = 'restored', next_due_at = 0,"
-        " updated_at = ?"
-        " WHERE state = 'active'",
+        " updated_at = ? WHERE state = 'active'",
         (now,),
     ).rowcount
 
@@ -501,12 +478,12 @@ def _check_count(connection: SqlConnection, people: Collection[str], most: int) 
     transactions that start a schedule of theirs wait until this one ends."""
     marks = ", ".join("?" for _ in people)
     connection.lock_key(f"schedules:{min(people)}")
-    found = connection.execute(
+    counts = connection.execute(
         f"SELECT count(*) AS n FROM schedules WHERE person IN ({marks})"  # noqa: S608
         " AND state IN ('active', 'paused')",
         [*people],
     ).fetchone()
-    if found["n"] >= most:
+    if counts["n"] >= most:
         raise BadSchedule(
             "You have {count} schedules, the limit for each person. Delete one first.", count=most
         )
@@ -539,8 +516,7 @@ def _settle_run(connection: SqlConnection, row: SqlRow, now: float) -> bool:
     needs_no_report = int(state in ("done", "stopped"))
     if not connection.execute(
         "UPDATE schedule_runs SET state = ?, reason = ?, ended_at = ?, is_notified = ? WHERE"
-        " seq = ?"
-        " AND state = 'queued'",
+        " seq = ? AND state = 'queued'",
         (state, reason, now, needs_no_report, row["seq"]),
     ).rowcount:
         return False

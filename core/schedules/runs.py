@@ -14,6 +14,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -63,23 +64,16 @@ Report = Callable[[Schedule, ScheduleRun], Awaitable[None]]
 """Notifies the people concerned of a run that did not go well, once."""
 
 
+@dataclass
 class Scheduler:
     """Starts due runs, records results of ended ones, and has failures reported."""
 
-    def __init__(
-        self,
-        schedules: Schedules,
-        policy: Policy,
-        report: Report,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._schedules = schedules
-        self._policy = policy
-        self._report = report
-        self._monotonic = monotonic
-        self._changed = asyncio.Event()
-        self._drift: float | None = None
-        """The difference between the wall clock and the monotonic clock at the last look."""
+    schedules: Schedules
+    policy: Policy
+    report: Report
+    _changed: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _drift: float | None = field(default=None, init=False)
+    """The difference between the wall clock and the monotonic clock at the last look."""
 
     def wake(self) -> None:
         """Look for due schedules now."""
@@ -104,9 +98,9 @@ class Scheduler:
     async def start_due_runs(self) -> float | None:
         """Do everything that is due. Return the seconds until the next look, None if nothing can be
         due before a schedule changes. Raise NotStored."""
-        schedules = self._schedules
+        schedules = self.schedules
         now = await schedules.read_clock()
-        drift = now - self._monotonic()
+        drift = now - time.monotonic()
         if self._drift is None or drift < self._drift - CLOCK_JUMP_SECONDS:
             # The first look of a process, too: the data of time zones may be newer than the row.
             if moved := await schedules.realign():
@@ -117,11 +111,11 @@ class Scheduler:
         # Several at once, because the database commits them together.
         for first in range(0, len(due), RUNS_STARTED_AT_ONCE):
             batch = due[first : first + RUNS_STARTED_AT_ONCE]
-            begun = await run_together(*(self._start_run(each, now) for each in batch))
-            waiting = waiting or not all(begun)
+            starts = await run_together(*(self._start_run(each, now) for each in batch))
+            waiting = waiting or not all(starts)
         open_runs = await schedules.settle_runs()
         for schedule, run in await schedules.list_unreported():
-            await self._report(schedule, run)
+            await self.report(schedule, run)
         earliest = await schedules.earliest_due()
         if earliest is None:
             return MAX_SLEEP_SECONDS if open_runs else None
@@ -134,17 +128,17 @@ class Scheduler:
         still due, until it is too old to be caught up."""
         try:
             plan = plan_due(schedule.draft, schedule.next_due_at, now)
-            if plan.due_at and not await self._policy.prepare(
+            if plan.due_at and not await self.policy.prepare(
                 schedule.owner, schedule.address, confirmed=False, seconds=0.0
             ):
                 return False
-            run = await self._schedules.advance(schedule, plan)
+            run = await self.schedules.advance(schedule, plan)
         except NotStored:
             raise
         except PonteError as error:
             # For example a time zone that this machine no longer knows.
             log.warning("paused an invalid schedule", schedule=schedule.id, error=str(error))
-            await self._schedules.pause(schedule.id, "failures")
+            await self.schedules.pause(schedule.id, "failures")
             return True
         if run:
             log.info(
@@ -159,8 +153,10 @@ MAX_STATUS_WAIT_SECONDS = 180.0
 """Seconds that a run waits for its owner's status. Then it is skipped."""
 
 
+@dataclass
 class ScheduleOrigin(Origin):
-    """A run of a schedule. `messengers` are by platform. `wake` is called when a run has ended."""
+    """The origin of a schedule's runs. `messengers` are by platform. `wake` is called when a run
+    has ended."""
 
     preface = (
         "A schedule of the asker sent this message now; nobody typed it. Do what it says without "
@@ -168,28 +164,21 @@ class ScheduleOrigin(Origin):
     )
     refers_to_others = False
 
-    def __init__(
-        self,
-        schedules: Schedules,
-        people: People,
-        messengers: Mapping[str, Messenger],
-        wake: Callable[[], None],
-    ) -> None:
-        self._schedules = schedules
-        self._people = people
-        self._messengers = messengers
-        self._wake = wake
+    schedules: Schedules
+    people: People
+    messengers: Mapping[str, Messenger]
+    wake: Callable[[], None]
 
     async def check_start(self, turn: Turn) -> str:
         """Raise RunSkipped unless the run may begin. A run whose answer is stored already may
         always end. Return the id of an undecided proposal of an earlier run."""
         if turn.answer is None:
             await self._check_run(turn)
-        return await self._schedules.find_open_card(turn.message.origin.id, turn.seq)
+        return await self.schedules.find_open_card(turn.message.origin.id, turn.seq)
 
     async def _check_run(self, turn: Turn) -> None:
         message = turn.message
-        if not await self._schedules.is_current(turn.seq):
+        if not await self.schedules.is_current(turn.seq):
             raise RunSkipped("changed")
         try:
             await retry(
@@ -201,7 +190,7 @@ class ScheduleOrigin(Origin):
         except StatusUnknown:
             raise RunSkipped("unknown") from None
         try:
-            await self._people.budget.reserve(turn)
+            await self.people.budget.reserve(turn)
         except OverBudget:
             raise RunSkipped("allowance") from None
 
@@ -209,17 +198,17 @@ class ScheduleOrigin(Origin):
         """Raise NotAllowed unless the owner may still have a schedule in this place and reads it.
         Raise StatusUnknown if the platform does not report that now."""
         person, address = message.author, message.address
-        (await self._people.policy.may(person, address, "chat")).raise_if_denied()
-        schedule = await self._schedules.get(message.origin.id)
-        found = (
-            await self._people.policy.has_left(person, address, schedule.created_at),
-            await self._people.policy.is_stranger(person, address),
+        (await self.people.policy.may(person, address, "chat")).raise_if_denied()
+        schedule = await self.schedules.get(message.origin.id)
+        doubts = (
+            await self.people.policy.has_left(person, address, schedule.created_at),
+            await self.people.policy.is_stranger(person, address),
         )
-        if any(found):
+        if any(doubts):
             raise NotAllowed
-        if None in found:
+        if None in doubts:
             raise StatusUnknown
-        messenger = self._messengers.get(address.platform)
+        messenger = self.messengers.get(address.platform)
         if messenger is None or not address.is_shared:
             return
         try:
@@ -251,15 +240,15 @@ class ScheduleOrigin(Origin):
     async def on_skip(self, turn: Turn, skipped: RunSkipped) -> None:
         """Record that the run is not carried out."""
         message = turn.message
-        await self._schedules.skip(turn.seq, skipped.reason, skipped.pause)
-        self._people.audit.note(
+        await self.schedules.skip(turn.seq, skipped.reason, skipped.pause)
+        self.people.audit.note(
             "schedule-run-skipped", message.author, message.address,
             schedule=message.origin.id, reason=skipped.reason,
         )  # fmt: skip
 
     def on_end(self) -> None:
         """Wake the scheduler, which records the result of the run."""
-        self._wake()
+        self.wake()
 
 
 MAX_WHAT_CHARACTERS = 80
@@ -268,29 +257,23 @@ MAX_ADMINS = 20
 """The largest number of admins that are notified of one run."""
 
 
+@dataclass
 class ScheduleReports:
     """Stores the notices about a run. `messengers` are by platform. `wake` makes the sender look
     for new notices."""
 
-    def __init__(
-        self,
-        schedules: Schedules,
-        messengers: Mapping[str, Messenger],
-        approval: Approval,
-        wake: Callable[[], None],
-    ) -> None:
-        self._schedules = schedules
-        self._messengers = messengers
-        self._approval = approval
-        self._wake = wake
+    schedules: Schedules
+    messengers: Mapping[str, Messenger]
+    approval: Approval
+    wake: Callable[[], None]
 
     async def report(self, schedule: Schedule, run: ScheduleRun) -> None:
         """Store the notices about a run, once. Raise NotStored."""
         kind, for_admins = _kind_of(schedule, run)
         people = {}
         if kind:
-            found = [schedule.owner, *(await self._find_admins() if for_admins else ())]
-            people = {one.key: one for one in map(self._canonical, found)}
+            people_to_notify = [schedule.owner, *(await self._find_admins() if for_admins else ())]
+            people = {one.key: one for one in map(self._canonical, people_to_notify)}
         due = local_time(run.due_at, schedule.draft.time_zone)
         values = {
             "schedule": schedule.id, "what": to_one_line(schedule.draft.text)[:MAX_WHAT_CHARACTERS],
@@ -299,29 +282,29 @@ class ScheduleReports:
         notices = [
             (person, PersonNotice.new(run.event_key, kind, **values)) for person in people.values()
         ]
-        await self._schedules.record_reported(run.event_key, notices)
+        await self.schedules.record_reported(run.event_key, notices)
         if notices:
             log.info("reported a scheduled run", schedule=schedule.id, report=kind)
-            self._wake()
+            self.wake()
 
     async def _find_admins(self) -> Sequence[Person]:
         """Return the admins, as far as their platforms report them now."""
-        found, names = list[Person](), sorted(self._approval.policy.admins)
+        admins, names = list[Person](), sorted(self.approval.policy.admins)
         for name in names:
             platform, _, id = name.partition(":")
             if id == OWNER_ID:
-                found.append(Person(platform, id))
-        for platform, messenger in self._messengers.items():
+                admins.append(Person(platform, id))
+        for platform, messenger in self.messengers.items():
             own = [name for name in names if name.startswith(f"{platform}:")]
             try:
-                found += await messenger.members(own) if own else ()
+                admins += await messenger.members(own) if own else ()
             except PonteError as error:
                 log.warning("could not notify admins", platform=platform, error=str(error))
-        return found[:MAX_ADMINS]
+        return admins[:MAX_ADMINS]
 
     def _canonical(self, person: Person) -> Person:
         """Return the person as the surface knows them that shows their notices."""
-        key = self._approval.canonical_person(person.key)
+        key = self.approval.canonical_person(person.key)
         if key == person.key:
             return person
         platform, _, id = key.partition(":")

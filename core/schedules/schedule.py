@@ -273,15 +273,15 @@ def next_after(rule: ScheduleRule, zone: str, after: float) -> float | None:
 
 def next_dates(draft: ScheduleDraft, after: float, number: int = 3) -> list[datetime]:
     """Return the next due times in the schedule's zone, at most `number`. Raise BadSchedule."""
-    zone, found = get_zone(draft.time_zone), list[datetime]()
+    zone, dates = get_zone(draft.time_zone), list[datetime]()
     for due in _due_times(draft.rule, draft.time_zone, after):
         is_over = (draft.ends_at and due > draft.ends_at) or (
-            draft.max_runs and len(found) >= draft.max_runs
+            draft.max_runs and len(dates) >= draft.max_runs
         )
-        if is_over or len(found) >= number:
+        if is_over or len(dates) >= number:
             break
-        found.append(datetime.fromtimestamp(due, zone))
-    return found
+        dates.append(datetime.fromtimestamp(due, zone))
+    return dates
 
 
 def find_clock_changes(draft: ScheduleDraft, now: float) -> list[datetime]:
@@ -432,8 +432,7 @@ def _check_interval(rule: ScheduleRule, minutes: int) -> None:
 
 SCHEDULES_TABLE = TableDeclaration(
     name="schedules", whose="person", section="schedules", seen_at="created_at",
-    contents="each schedule: what it does and where, when it is due, the time zone, who owns "
-             "it",
+    contents="each schedule: what it does and where, when it is due, the time zone, who owns it",
     kept="until its owner deletes it",
     columns=(
         text("id"),

@@ -130,11 +130,11 @@ class Scheduling:
     async def list_all(self) -> Sequence[Mapping[str, Any]]:
         """Return everybody's schedules, each with its last run."""
         states: Sequence[ScheduleState] = ("active", "paused", "ended")
-        found = await self.store.list_matching(ScheduleFilter(states=tuple(states)))
-        last = await self.store.find_last_runs() if found else {}
+        schedules = await self.store.list_matching(ScheduleFilter(states=tuple(states)))
+        last = await self.store.find_last_runs() if schedules else {}
         return [
             {**to_json(one), "last_run": asdict(last[one.id]) if one.id in last else None}
-            for one in found
+            for one in schedules
         ]
 
     async def show(self, id: str) -> Mapping[str, Any]:

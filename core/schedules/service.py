@@ -164,21 +164,21 @@ class ScheduleService:
     ) -> tuple[Sequence[Schedule], int]:
         """Return a page of the person's schedules and those of this place, and the number of pages.
         Pages count from 1."""
-        found = dict[str, Schedule]()
+        schedules = dict[str, Schedule]()
         for key in self.people.list_keys(by.key):
             for schedule in await self.schedules.list_matching(ScheduleFilter(person=key)):
                 # Other people may read this place, so schedules of private places stay out.
                 if not address.is_shared or schedule.address.is_same_channel(address):
-                    found[schedule.id] = schedule
+                    schedules[schedule.id] = schedule
         here = ScheduleFilter(conversation=address.conversation)
         for schedule in await self.schedules.list_matching(here):
-            found[schedule.id] = schedule
+            schedules[schedule.id] = schedule
         listed = sorted(
-            found.values(), key=lambda one: (one.state != "active", one.next_due_at, one.id)
+            schedules.values(), key=lambda one: (one.state != "active", one.next_due_at, one.id)
         )
         first = (page - 1) * SCHEDULES_PER_PAGE
-        shown = listed[first : first + SCHEDULES_PER_PAGE] if page > 0 else ()
-        return shown, -(-len(listed) // SCHEDULES_PER_PAGE)
+        page_schedules = listed[first : first + SCHEDULES_PER_PAGE] if page > 0 else ()
+        return page_schedules, -(-len(listed) // SCHEDULES_PER_PAGE)
 
     async def get(self, id: str, by: Person, address: Address) -> Schedule:
         """Return a schedule that the person may see: their own, one of this channel, or any
@@ -272,9 +272,11 @@ class ScheduleCommands:
 
     async def _list(self, turn: Turn, page: int) -> Answer:
         """Return a page of the author's schedules and those of this place."""
-        found, pages = await self.service.list_page(turn.message.author, turn.message.address, page)
-        if found:
-            lines = [say("Schedules:"), "", *(f"- {describe_schedule(one)}" for one in found)]
+        schedules, pages = await self.service.list_page(
+            turn.message.author, turn.message.address, page
+        )
+        if schedules:
+            lines = [say("Schedules:"), "", *(f"- {describe_schedule(one)}" for one in schedules)]
             if pages > 1:
                 lines += ["", say("Page {page} of {pages}.", page=page, pages=pages)]
             if page < pages:

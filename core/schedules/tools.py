@@ -124,11 +124,11 @@ class ScheduleSource:
     async def schedule_list(self, ctx: ToolContext, page: int) -> str:
         """List the person's schedules and this place's, 20 a page."""
         with use_locale("en"):
-            found, pages = await self._schedules.service.list_page(ctx.asker, ctx.address, page)
-            if not found:
+            schedules, pages = await self._schedules.service.list_page(ctx.asker, ctx.address, page)
+            if not schedules:
                 return f"There are no schedules on page {page}."
             last = f"Page {page} of {pages}. " if pages > 1 else ""
-            return "\n".join([*map(describe_schedule, found), f"{last}{_MANAGED_BY}"])
+            return "\n".join([*map(describe_schedule, schedules), f"{last}{_MANAGED_BY}"])
 
 
 def _find_zone(name: str) -> ZoneInfo:

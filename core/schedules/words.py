@@ -112,8 +112,8 @@ def _describe_cron(rule: ScheduleRule) -> str:
     if not hours or not minutes or len(hours) * len(minutes) > MAX_TIMES_IN_WORDS:
         return ""
     times = _join([_format_time(time(h, m)) for h in hours for m in minutes])
-    told = (day, month, weekday, times)
-    return _describe_weekly(*told) or _describe_monthly(*told) or _describe_yearly(*told)
+    parts = (day, month, weekday, times)
+    return _describe_weekly(*parts) or _describe_monthly(*parts) or _describe_yearly(*parts)
 
 
 def _describe_weekly(day: str, month: str, weekday: str, times: str) -> str:
@@ -121,14 +121,14 @@ def _describe_weekly(day: str, month: str, weekday: str, times: str) -> str:
         return ""
     if weekday == "*":
         return say("every day at {times}", times=times)
-    found = sorted({each % 7 for each in _parse_list(weekday, WEEKDAYS)})
-    if tuple(found) == _WORKING_DAYS:
+    days = sorted({each % 7 for each in _parse_list(weekday, WEEKDAYS)})
+    if tuple(days) == _WORKING_DAYS:
         return say("Monday to Friday at {times}", times=times)
-    if not found:
+    if not days:
         return ""
     # A week begins on Monday where people read these sentences.
-    days = _join([_weekday_name(each) for each in sorted(found, key=lambda one: (one - 1) % 7)])
-    return say("every week on {days} at {times}", days=days, times=times)
+    names = _join([_weekday_name(each) for each in sorted(days, key=lambda one: (one - 1) % 7)])
+    return say("every week on {days} at {times}", days=names, times=times)
 
 
 def _describe_monthly(day: str, month: str, weekday: str, times: str) -> str:
@@ -194,14 +194,14 @@ def _exists(month: int, day: int) -> bool:
 
 def _parse_list(field: str, names: Sequence[str]) -> list[int]:
     """Return the numbers of a field such as `1,15` or `MON-WED`; none if it has another form."""
-    found = list[int]()
+    numbers = list[int]()
     for part in field.split(","):
         first, _, last = part.partition("-")
         ends = [parse_field_number(each, names) for each in (first, last or first)]
         if ends[0] is None or ends[1] is None:
             return []
-        found += range(ends[0], ends[1] + 1)
-    return sorted({*found})
+        numbers += range(ends[0], ends[1] + 1)
+    return sorted({*numbers})
 
 
 def _weekday_name(number: int) -> str:

@@ -128,11 +128,8 @@ class _PostBatch:
         Raise ToolError if that is not known."""
         (row,) = rows
         if not row.applier_data:
-            return [
-                RowCheck(
-                    "before", replace(row, applier_data=encode_json(await self._choose_place()))
-                )
-            ]
+            place = encode_json(await self._choose_place())
+            return [RowCheck("before", replace(row, applier_data=place))]
         id = row.id or await self._find(row)
         if not id and self._may_arrive:
             raise ToolError(_UNFINISHED)
@@ -276,10 +273,8 @@ class PlacePostSource:
         if id == ctx.address.channel:
             raise ToolError(_HERE, hint="answer here")
         body = _write_body(text, ctx.asker)
-        if (
-            len(body) > MAX_POST_CHARACTERS
-            or len(html.escape(body, quote=False).encode()) > MAX_POST_BYTES
-        ):
+        is_long = len(body) > MAX_POST_CHARACTERS
+        if is_long or len(html.escape(body, quote=False).encode()) > MAX_POST_BYTES:
             raise ToolError(_TOO_LONG, hint="write at most 1000 characters")
         address = Address(ctx.address.platform, id, ctx.address.workspace, is_shared=True)
         person = await _find_person(messenger, address) if words.startswith("@") else None
@@ -292,9 +287,7 @@ class PlacePostSource:
             words = f"@{person.name or id}"
         elif may:
             words = await messenger.title(address) or words
-        place = (
-            f"{address.platform}:{id}" if person else f"{address.platform}:{address.workspace}:{id}"
-        )
+        place = ":".join([address.platform, *([] if person else [address.workspace]), id])
         target = {
             "asker": encode_json(replace(ctx.asker, name="")), "address": encode_json(address),
             "person": encode_json(replace(person, name="")) if person else "", "place": place,
@@ -308,15 +301,15 @@ def _find_mention(ctx: ToolContext, to: str) -> tuple[str, str]:
     """Return the words and the id of a channel or person that the asker's own message mentions.
     Raise ToolError. Only mentions that the platform reports count. Text, also the display name of
     a person who is mentioned, can therefore not choose where a model posts."""
-    written = to.strip().strip("<>").partition("|")[0]
-    found = {
+    name = to.strip().strip("<>").partition("|")[0]
+    matches = {
         (words[:1] + words.lstrip("#@!"), id)
         for words, id in ctx.message.mentions
-        if fold_case(written).lstrip("#@!") in (fold_case(words).lstrip("#@!"), fold_case(id))
+        if fold_case(name).lstrip("#@!") in (fold_case(words).lstrip("#@!"), fold_case(id))
     }
-    if len({id for _, id in found}) != 1:
+    if len({id for _, id in matches}) != 1:
         raise ToolError(_NOT_MENTIONED, hint=TELL_HINT)
-    return min(found)
+    return min(matches)
 
 
 async def _find_person(messenger: Messenger, address: Address) -> Person:
@@ -349,7 +342,8 @@ _OUTCOMES = {
 
 
 class PlacePost(Kind):
-    """A text for another channel or person, as the only row."""
+    """The kind of change that posts a text to another channel or person. The text is its only
+    row."""
 
     title = "Post to {title}"
     outcomes = _OUTCOMES

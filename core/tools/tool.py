@@ -7,16 +7,16 @@ it. This module also formats and shortens outcomes for the model.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import difflib
 import functools
 import inspect
 import itertools
+import json
 import re
 import textwrap
 import typing
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pydantic_core
@@ -271,19 +271,19 @@ class Parameters:
     def read(self, arguments: str) -> dict[str, Any]:
         """Return the checked values by name. Raise ToolError that names each wrong argument but no
         value."""
-        given = _object(arguments)
+        raw_values = _parse_arguments(arguments)
         values: dict[str, Any] = {}
         names = [each.name for each in self.each]
-        unknown = sorted(given.keys() - set(names))
+        unknown = sorted(raw_values.keys() - set(names))
         wrong = [f"`{name[:64]}`: no such argument" for name in unknown]
         for each in self.each:
-            if each.optional and given.get(each.name) is None:
+            if each.optional and raw_values.get(each.name) is None:
                 values[each.name] = each.default
-            elif each.name not in given:
+            elif each.name not in raw_values:
                 wrong.append(f"`{each.name}`: is missing")
             else:
                 try:
-                    values[each.name] = each.adapter.validate_python(given[each.name])
+                    values[each.name] = each.adapter.validate_python(raw_values[each.name])
                 except ValidationError as error:
                     # pydantic's messages name types and limits, not values.
                     for one in error.errors(include_context=False, include_input=False):
@@ -397,22 +397,28 @@ def _takes_null(schema: Mapping[str, Any]) -> bool:
     )
 
 
-def _object(arguments: str) -> Mapping[str, Any]:
+def _parse_arguments(arguments: str) -> Mapping[str, Any]:
     """Return the JSON object in `arguments`. Empty text counts as an empty object, because some
     models send it for calls without arguments. Raise ToolError."""
     try:
-        given = pydantic_core.from_json(arguments.strip() or "{}", allow_inf_nan=False)
+        values = pydantic_core.from_json(arguments.strip() or "{}", allow_inf_nan=False)
     except ValueError as error:
         raise ToolError(
             "The call's arguments are not valid JSON.", code="bad_json", hint=str(error)[:200]
         ) from None
-    if not isinstance(given, dict):
-        raise ToolError(
-            "The call's arguments are not a JSON object.",
-            code="bad_json",
-            hint=f"it is {_KINDS.get(type(given), 'something else')}",
-        )
-    return given
+    if not isinstance(values, dict):
+        hint = f"it is {_KINDS.get(type(values), 'something else')}"
+        raise ToolError("The call's arguments are not a JSON object.", code="bad_json", hint=hint)
+    return values
+
+
+def read_text_argument(arguments: str, name: str) -> str:
+    """Return a text argument of a call that is not checked yet; "" if it is missing."""
+    try:
+        value = json.loads(arguments).get(name)
+    except (ValueError, AttributeError, RecursionError):
+        return ""
+    return value if isinstance(value, str) else ""
 
 
 MAX_OUTCOME_CHARACTERS = 16_000
@@ -424,22 +430,23 @@ SOURCE_HEALTH_TIMEOUT_SECONDS = 10.0
 
 def outcome_of_error(error: ToolError) -> Outcome:
     """Return the outcome of a failed tool: one line of JSON with code, message and hint."""
-    told = {"code": error.code, "message": str(error), "hint": error.hint}
-    words = compact_json({"error": {key: text for key, text in told.items() if text}})
+    parts = {"code": error.code, "message": str(error), "hint": error.hint}
+    words = compact_json({"error": {key: text for key, text in parts.items() if text}})
     return Outcome("error", words, usage=error.usage or Usage())
 
 
-def cap_text(outcome: Outcome, cap: int = MAX_OUTCOME_CHARACTERS) -> Outcome:
-    """Return the outcome with at most `cap` characters of text and without half surrogate pairs,
-    which cannot be stored. A shortened text ends in a note."""
-    outcome = dataclasses.replace(outcome, text=in_whole_characters(outcome.text))
+def cap_text(outcome: Outcome) -> Outcome:
+    """Return the outcome with at most `MAX_OUTCOME_CHARACTERS` of text and without half surrogate
+    pairs, which cannot be stored. A shortened text ends in a note."""
+    outcome = replace(outcome, text=in_whole_characters(outcome.text))
+    cap = MAX_OUTCOME_CHARACTERS
     if len(outcome.text) <= cap:
         return outcome
     cut = (
         f"\n[Cut: this is the beginning, {cap:,} of {len(outcome.text):,} characters. "
         "Ask for less at a time.]"
     )
-    return dataclasses.replace(outcome, text=outcome.text[: max(0, cap - len(cut))] + cut)
+    return replace(outcome, text=outcome.text[: max(0, cap - len(cut))] + cut)
 
 
 def rows_that_fit(rows: list[Any], cap: int) -> list[Any]:
@@ -481,8 +488,8 @@ class Toolbox:
         every = await self._all(Viewer(rights))
         allowed = {action for action in RIGHT_OF_EFFECT.values() if rights.may(action).allowed}
         named = (tool for name, tool in every.items() if rights.may("tool", name).allowed)
-        offered = (tool.restrict_to(allowed) for tool in named)
-        return [tool for tool in offered if tool is not None]
+        tools = (tool.restrict_to(allowed) for tool in named)
+        return [tool for tool in tools if tool is not None]
 
     async def find(self, name: str) -> Tool:
         """Return the tool of that name, regardless of rights. Raise ToolError with the most similar
@@ -491,11 +498,8 @@ class Toolbox:
         if name in tools:
             return tools[name]
         near = difflib.get_close_matches(name, tools, 1)
-        raise ToolError(
-            "Tool not found.",
-            code="unknown_tool",
-            hint=f"did you mean `{near[0]}`?" if near else "",
-        )
+        hint = f"did you mean `{near[0]}`?" if near else ""
+        raise ToolError("Tool not found.", code="unknown_tool", hint=hint)
 
     async def health(self) -> Sequence[Health]:
         """Return the state of each source. A source that raises an error or does not respond is
@@ -508,12 +512,12 @@ class Toolbox:
 
     async def _all(self, viewer: Viewer) -> dict[str, Tool]:
         """Return all tools by name. Raise SettingsError if two of them have the same name."""
-        found: dict[str, Tool] = {}
-        for offered in await asyncio.gather(*(source.tools(viewer) for source in self._sources)):
-            for tool in offered:
-                if found.setdefault(tool.spec.name, tool) is not tool:
+        by_name: dict[str, Tool] = {}
+        for tools in await asyncio.gather(*(source.tools(viewer) for source in self._sources)):
+            for tool in tools:
+                if by_name.setdefault(tool.spec.name, tool) is not tool:
                     raise SettingsError("Two tools have the name {name!r}.", name=tool.spec.name)
-        return found
+        return by_name
 
 
 async def _health(source: ToolSource) -> Health:

@@ -27,14 +27,7 @@ from core.commands.quick_commands import check_inputs, render_result
 from core.domain.changes import ApprovalNotice, Change, DecisionRequest
 from core.domain.messages import Address, Answer, ChangeAction, Person, Progress, Usage
 from core.domain.ports import StatusBoard
-from core.domain.records import (
-    Action,
-    Outcome,
-    PlaceRights,
-    ToolCall,
-    Turn,
-    UsageTotal,
-)
+from core.domain.records import Action, Outcome, PlaceRights, ToolCall, Turn, UsageTotal
 from core.journal.journal import Journal
 from core.money.allowances import describe_estimates, describe_remaining, describe_server_costs
 from core.money.usage import PaidRun
@@ -42,12 +35,7 @@ from core.observability import metrics, tracing
 from core.people.audit import Audit
 from core.people.policy import Policy
 from core.people.rules import place_names
-from core.tools.code.source import (
-    RUN_PYTHON_TOOL,
-    RUNNING_PYTHON,
-    CodeRun,
-    format_for_person,
-)
+from core.tools.code.source import RUN_PYTHON_TOOL, RUNNING_PYTHON, format_for_person
 from core.tools.tool import compact_json
 from core.turn.context import LEFT_OUT, Show, TurnFiles
 from core.turn.explanations import describe_parts, explain_right
@@ -133,18 +121,19 @@ class CodeCommand:
             note = partial(_audit_run, self.people.audit, turn, RUN_PYTHON_TOOL, rule)
             try:
                 run = await _run_and_audit(
-                    RUN_PYTHON_TOOL, note, self.assistant.code.run(ctx, code), _outcome_word
-                )
+                    RUN_PYTHON_TOOL, note, self.assistant.code.run(ctx, code),
+                    lambda run: "error" if run.ran.error or run.ran.fault else "ok",
+                )  # fmt: skip
             finally:
                 if ctx.own_memory:
                     await self.assistant.forget(ctx.own_memory)
-            told = await text.run_off_loop(
+            output = await text.run_off_loop(
                 lambda _: format_for_person(run.ran, run.files), run.ran.printed
             )
-            told += f"\n\n_{say(LEFT_OUT)}_" if ctx.own_memory else ""
+            output += f"\n\n_{say(LEFT_OUT)}_" if ctx.own_memory else ""
             failed = run.ran.error or run.ran.fault
             files = (*run.files, run.code) if run.ran.changed_code and run.code else run.files
-            outcome = Outcome("error" if failed else "ok", told, files, usage=run.ran.usage)
+            outcome = Outcome("error" if failed else "ok", output, files, usage=run.ran.usage)
             await self.journal.record_call_end(turn, call.call_id, outcome)
         return Answer(outcome.text, files=outcome.files)
 
@@ -167,11 +156,11 @@ class QuickCommandHandler:
         interrupted command without a handle is not run again, because it may have happened.
         """
         message = turn.message
-        found = await self.assistant.quick.find(message.author, message.address, command.slug)
-        needed: tuple[Action, ...] = ("spend", "propose") if found.effect == "write" else ("spend",)
+        quick = await self.assistant.quick.find(message.author, message.address, command.slug)
+        needed: tuple[Action, ...] = ("spend", "propose") if quick.effect == "write" else ("spend",)
         rule = await _check_right(self.people.policy, turn, *needed)
-        note = partial(_audit_run, self.people.audit, turn, f"command:{found.slug}", rule)
-        call = ToolCall(QUICK_COMMAND_TOOL, found.slug, grammar.render_command(command), "spend")
+        note = partial(_audit_run, self.people.audit, turn, f"command:{quick.slug}", rule)
+        call = ToolCall(QUICK_COMMAND_TOOL, quick.slug, grammar.render_command(command), "spend")
         if turn.calls:
             call = turn.calls[0]
             if not call.handle:
@@ -183,12 +172,12 @@ class QuickCommandHandler:
         if not ctx.call.handle and ctx.files is not None:
             attached = await self.assistant.contexts.fetch_attachments(message)
             whole = await quick_commands.collect_inputs(
-                found, inputs, message, attached, ctx.files.read
+                quick, inputs, message, attached, ctx.files.read
             )
-            inputs = check_inputs(found, whole)
+            inputs = check_inputs(quick, whole)
         await self.people.budget.reserve(turn)
         await self.journal.record_call_start(turn, call)
-        paid = PaidRun("quick_commands", found.slug)
+        paid = PaidRun("quick_commands", quick.slug)
         await self.people.budget.reserve_run(turn, call.call_id, paid)
         await ctx.turn.show_progress(say(_RUNNING))
         is_begun = bool(ctx.call.handle)
@@ -200,7 +189,7 @@ class QuickCommandHandler:
 
         try:
             own = replace(ctx, turn=replace(ctx.turn, record_handle=record_handle))
-            run = self.assistant.quick.run(own, found.slug, inputs)
+            run = self.assistant.quick.run(own, quick.slug, inputs)
             outcome = await _run_and_audit(
                 QUICK_COMMAND_TOOL, note, run, lambda outcome: outcome.status
             )
@@ -209,24 +198,24 @@ class QuickCommandHandler:
             if not ctx.turn.is_stopped() or task is None:
                 raise
             task.uncancel()
-            stopped = _LEFT if is_begun else _PERHAPS
-            return Answer(say(stopped, slug=found.slug), status="stopped")
+            notice = _LEFT if is_begun else _PERHAPS
+            return Answer(say(notice, slug=quick.slug), status="stopped")
         except PonteError:
             if not is_begun:
                 await self.people.budget.settle_run(turn.seq, call.call_id, paid, begun=False)
             raise
         await self.people.budget.settle_run(turn.seq, call.call_id, paid, begun=True)
         if outcome.status != "ok":
-            raise QuickCommandFailed(slug=found.slug, words=outcome.text)
+            raise QuickCommandFailed(slug=quick.slug, words=outcome.text)
         answer = Answer("", files=outcome.files)
-        return await self.add_result(turn, answer, outcome.text, found.slug)
+        return await self.add_result(turn, answer, outcome.text, quick.slug)
 
     async def add_result(self, turn: Turn, answer: Answer, result: str, name: str) -> Answer:
         """Return `answer` with a command's result under it. A long result becomes a file called
         `name`."""
         keep = TurnFiles(turn, turn.thread, self.assistant.contexts).save
-        shown, files = await render_result(result, name, keep)
-        text = f"{answer.text}\n\n{shown}".strip()
+        body, files = await render_result(result, name, keep)
+        text = f"{answer.text}\n\n{body}".strip()
         return replace(answer, text=text, files=(*answer.files, *files))
 
 
@@ -306,12 +295,12 @@ class CommandService:
         else:
             lines = [f"- {line}" for line in describe_parts(parts)]
         if days := self.upkeep.kept_days(turn.message.address):
-            kept = plural(
+            retention = plural(
                 "Conversations here are deleted after {count} day without activity.",
                 "Conversations here are deleted after {count} days without activity.",
                 days,
             )
-            lines += ["", kept]
+            lines += ["", retention]
         return "\n".join([say("Connections:"), *lines])
 
     async def _describe_usage(self, turn: Turn) -> str:
@@ -325,12 +314,12 @@ class CommandService:
             all_ = await budget.usage_today()
             lines.append("- " + say("everyone: {what}", what=_describe_spending(all_)))
         zone = budget.zone_of(message)
-        left = [
+        remainders = [
             "- " + describe_remaining(count, unit, zone, budget.zone)
             for count in await budget.list_counts(message.author, message.address)
             for unit, _ in count.scope.allowance.limits()
         ]
-        lines += ["", say("Remaining:"), *left] if left else []
+        lines += ["", say("Remaining:"), *remainders] if remainders else []
         if all_.usage.cost is None and all_.usage.input:
             lines += ["", say(_NO_PRICE)]
         if all_.usage.cost and (models := await budget.models_without_price()):
@@ -404,11 +393,13 @@ class CommandService:
         message = turn.message
         all = self.changes.approval.sees_all(message.author)
         where = "" if all else message.address.conversation
-        found = await self.changes.ledger.list_of_conversation(where, MAX_LISTED_CHANGES)
-        if not found:
+        changes = await self.changes.ledger.list_of_conversation(where, MAX_LISTED_CHANGES)
+        if not changes:
             return say("No changes yet.")
         zone = self.people.budget.zone_of(message)
-        return "\n".join([say("Latest changes:"), *[await self._describe(c, zone) for c in found]])
+        return "\n".join(
+            [say("Latest changes:"), *[await self._describe(c, zone) for c in changes]]
+        )
 
     async def _describe(self, change: Change, zone: tzinfo) -> str:
         """Return the line of a change in a list. The date and time are in `zone`."""
@@ -426,33 +417,35 @@ class CommandService:
         cards with buttons. In shared places, list only those of the same channel and count the
         others."""
         person, here = turn.message.author, turn.message.address
-        found = await self.changes.views.waiting_for(person, here)
-        if not found:
+        requests = await self.changes.views.waiting_for(person, here)
+        if not requests:
             return Answer(say("No requests are waiting for you."), is_private=here.is_shared)
         listed = [
-            one for one in found if not here.is_shared or one.proposal.address.is_same_channel(here)
+            one
+            for one in requests
+            if not here.is_shared or one.proposal.address.is_same_channel(here)
         ]
         as_cards = () if here.is_shared else listed[:MAX_APPROVAL_CARDS]
-        drawn = tuple([await self.changes.views.card(one, person, here) for one in as_cards])
+        cards = tuple([await self.changes.views.card(one, person, here) for one in as_cards])
         for one in as_cards:
             await self.stores.outbox.put(ApprovalNotice(
                 one.id, "list", person, turn.message.reply_to, LANGUAGE.get(), str(turn.seq),
                 state="posted", drawn_version=one.version,
             ))  # fmt: skip
-        said = [
+        paragraphs = [
             plural(
                 "{count} request is waiting for you.",
                 "{count} requests are waiting for you.",
-                len(found),
+                len(requests),
             )
-        ] if drawn else []  # fmt: skip
+        ] if cards else []  # fmt: skip
         lines = [
             f"- {self._describe_request(change, person, here)}"
-            for change in listed[len(drawn) : MAX_LISTED_CHANGES]
+            for change in listed[len(cards) : MAX_LISTED_CHANGES]
         ]
-        said += ["\n".join(lines)] if lines else []
-        if more := len(found) - len(drawn) - len(lines):
-            said.append(
+        paragraphs += ["\n".join(lines)] if lines else []
+        if more := len(requests) - len(cards) - len(lines):
+            paragraphs.append(
                 plural(
                     "{count} more request is waiting for you.",
                     "{count} more requests are waiting for you.",
@@ -465,7 +458,7 @@ class CommandService:
                     more,
                 )
             )
-        return Answer("\n\n".join(said), cards=drawn, is_private=here.is_shared)
+        return Answer("\n\n".join(paragraphs), cards=cards, is_private=here.is_shared)
 
     def _describe_request(self, change: Change, reader: Person, here: Address) -> str:
         """Return the line of a request in a list: id, title, asker, and the time left."""
@@ -473,9 +466,7 @@ class CommandService:
         values = {
             "id": change.id,
             "title": escape_markdown(views.builder.build_title(change)),
-            "left": format_duration(
-                max(60, change.proposal.expires_at - self.changes.views.clock())
-            ),
+            "left": format_duration(max(60, change.proposal.expires_at - views.clock())),
         }
         if change.proposal.asker.key == reader.key:
             return say("`{id}` {title}: requested by you, expires in {left}.", **values)
@@ -560,11 +551,6 @@ async def _run_and_audit(
             span.note("ponte.tool.outcome", outcome)
             if outcome == "error":
                 span.fail(outcome)
-
-
-def _outcome_word(run: CodeRun) -> str:
-    """Return "error" or "ok" for the outcome of a run of code."""
-    return "error" if run.ran.error or run.ran.fault else "ok"
 
 
 def _describe_spending(spent: UsageTotal) -> str:

@@ -87,18 +87,18 @@ class ToolContexts:
         )
 
     async def find_readable_part(
-        self, turn: Turn, known: Provenance, rights: PlaceRights | None
+        self, turn: Turn, provenance: Provenance, rights: PlaceRights | None
     ) -> ReadableThread | None:
         """Return what the asker may read of the turn's thread; None if they may read all of it.
 
         Of a turn with anything else, they may read the answer as it was posted. Items that only the
         model's server can read (reasoning, summaries) may hold anything and are all left out.
         """
-        if all(self.may_know(rights, needs) for needs in known.needs):
+        if all(self.may_know(rights, needs) for needs in provenance.needs):
             return None
         message, items = turn.message, list[Item]()
-        shown = await self.stores.journal.list_entries(message.address.conversation, turn.thread)
-        answers = {one.seq: one.answer.text for one in shown
+        history = await self.stores.journal.list_entries(message.address.conversation, turn.thread)
+        answers = {one.seq: one.answer.text for one in history
                    if one.state in ("done", "stopped") and one.answer}  # fmt: skip
         entries = await self.stores.journal.transcript(turn.thread, before=turn.seq)
         for seq, group in itertools.groupby(entries, key=lambda entry: entry.seq):
@@ -151,8 +151,10 @@ class ToolContexts:
         async def show_words(words: str) -> None:
             await show(Progress(current_step=words))
 
-        known = await self.stores.journal.provenance(turn.thread, turn.message.author.key, turn.seq)
-        readable = await self.find_readable_part(turn, known, rights)
+        provenance = await self.stores.journal.provenance(
+            turn.thread, turn.message.author.key, turn.seq
+        )
+        readable = await self.find_readable_part(turn, provenance, rights)
         thread = await self.load_thread(turn, new=readable is not None)
 
         async def record_remote(remote: Remote) -> None:
@@ -167,9 +169,9 @@ class ToolContexts:
         """Return the thread's record, or a new one if it is lost or belongs to an older thread or
         generation. `new`: do not look for a record, because there is none yet."""
         conversation = turn.message.address.conversation
-        known = None if new else turn.thread_record or await self.stores.threads.get(conversation)
-        if known and (known.id, known.generation) == (turn.thread, turn.generation):
-            return known
+        record = None if new else turn.thread_record or await self.stores.threads.get(conversation)
+        if record and (record.id, record.generation) == (turn.thread, turn.generation):
+            return record
         return Thread(conversation, turn.thread, turn.generation, used_at=time.time())
 
     async def fetch_attachments(self, message: Message) -> tuple[Sequence[File], Sequence[str]]:
@@ -177,27 +179,27 @@ class ToolContexts:
         stored yet are downloaded now."""
         if not message.attachments:
             return (), ()
-        kept = {
+        stored_files = {
             (f.name, f.size): f for f in await self.stores.files.list_of_event(message.event_key)
         }
-        had = await run_together(
-            *(self._fetch_attachment(message, one, kept) for one in message.attachments)
+        downloads = await run_together(
+            *(self._fetch_attachment(message, one, stored_files) for one in message.attachments)
         )
-        found = [file for file in had if file is not None]
-        pairs = zip(message.attachments, had, strict=True)
-        return found, [text.safe_file_name(one.name) for one, file in pairs if file is None]
+        files = [file for file in downloads if file is not None]
+        pairs = zip(message.attachments, downloads, strict=True)
+        return files, [text.safe_file_name(one.name) for one, file in pairs if file is None]
 
     async def _fetch_attachment(
-        self, message: Message, attachment: Attachment, kept: Mapping[tuple[str, int], File]
+        self, message: Message, attachment: Attachment, stored_files: Mapping[tuple[str, int], File]
     ) -> File | None:
         """Return one file, stored or downloaded; None if it cannot be had in time."""
         name = text.safe_file_name(attachment.name)
         if attachment.file:
             return File(attachment.file, name, attachment.type, attachment.size)
-        known = kept.get((name, attachment.size))
+        stored_file = stored_files.get((name, attachment.size))
         fetch = self.fetch.get(message.address.platform)
-        if known is not None or fetch is None:
-            return known
+        if stored_file is not None or fetch is None:
+            return stored_file
         try:
             async with asyncio.timeout(FETCH_TIMEOUT_SECONDS):
                 return await fetch(message, attachment)
@@ -219,22 +221,25 @@ class TurnFiles:
         """Return the files of earlier turns of the thread and of this message, without
         duplicates."""
         message, files = self.turn.message, self.tool_contexts.stores.files
-        found: list[File] = []
-        for shown in await self.tool_contexts.stores.journal.list_entries(
+        files_by_age: list[File] = []
+        for entry in await self.tool_contexts.stores.journal.list_entries(
             message.address.conversation, self.thread
         ):
-            answer, had = shown.answer, shown.message
+            answer, earlier = entry.answer, entry.message
             # In shared places, a message may come with files of earlier messages by others.
-            some = bool(had.attachments or had.address.is_shared or (answer and answer.files))
-            if some and shown.seq < self.turn.seq:
-                found.extend(await files.list_of_event(shown.message.event_key))
-        made = await files.list_of_event(message.event_key)
+            some = bool(
+                earlier.attachments or earlier.address.is_shared or (answer and answer.files)
+            )
+            if some and entry.seq < self.turn.seq:
+                files_by_age.extend(await files.list_of_event(entry.message.event_key))
+        own_files = await files.list_of_event(message.event_key)
         if self.readable is not None:
-            found = [file for file in found if file.id in self.readable]
-            made = () if self.turn.attempt > 1 else made  # an earlier attempt may have read more
+            files_by_age = [file for file in files_by_age if file.id in self.readable]
+            if self.turn.attempt > 1:  # an earlier attempt may have read more
+                own_files = ()
         attached, _ = await self.tool_contexts.fetch_attachments(message)
-        found.extend([*made, *attached])
-        return tuple({file.id: file for file in found}.values())
+        files_by_age.extend([*own_files, *attached])
+        return tuple({file.id: file for file in files_by_age}.values())
 
     async def read(self, file: File) -> bytes:
         """Return the bytes of a file. Raise NotFound."""

@@ -217,10 +217,9 @@ class ConversationManager:
                 else:
                     await self._deliver(run, answer)
             except RunSkipped as skipped:
-                log.info("turn skipped", reason=skipped.reason)
                 await origin.on_skip(turn, skipped)
                 await self._journal.end_turn(run.turn, "stopped", f"skipped:{skipped.reason}")
-                self._count_end(run, "stopped")
+                self._count_end(run, "stopped", skipped=skipped.reason)
             except Unstorable:  # no retry, so that the model is not paid twice
                 log.exception("turn ended without an answer")
                 await self._journal.end_turn(run.turn, "failed", Unstorable.code)
@@ -256,16 +255,15 @@ class ConversationManager:
             record = self._changed_record(run)
             threads = self._stores.threads
             step = threads.put_step(record) if record else None
-            stored = self._store_answer(run.turn, answer, last, key, step)
+            write = self._store_answer(run.turn, answer, last, key, step)
             if record and step is None:
-                answer, _ = await run_together(stored, store_thread(threads, record))
+                answer, _ = await run_together(write, store_thread(threads, record))
             else:
-                answer = await stored
+                answer = await write
         except BaseException:
             await self._store_last_round(run)
             raise
         run.posts.key = key
-        log.info("turn ended", status=answer.status, code=answer.code)
         return answer
 
     async def _give_up(self, run: TurnRun) -> Answer:
@@ -302,9 +300,9 @@ class ConversationManager:
             await self._store_last_round(run)
             await self._put_back_unless_stopped(run.turn)
             elsewhere = run.rounds is not None and run.rounds.may_finish_elsewhere
-            stopped = say(_STOPPED_HERE if elsewhere else "_Stopped._")
+            notice = say(_STOPPED_HERE if elsewhere else "_Stopped._")
             cards = await run.rounds.cards() if run.rounds else ()
-            return Answer(f"{run.visible_text}\n\n{stopped}".strip(), status="stopped", cards=cards)
+            return Answer(f"{run.visible_text}\n\n{notice}".strip(), status="stopped", cards=cards)
         except Draining:
             await self._journal.put_back(run.turn)
             raise asyncio.CancelledError from None
@@ -372,23 +370,24 @@ class ConversationManager:
         if run.turn.items or message.attachments:
             await budget.reserve(run.turn)
         if not run.turn.items:  # no attempt has recorded the message yet
-            heard = replace(message, text=await text.run_off_loop(text.clean_text, message.text))
+            cleaned_text = await text.run_off_loop(text.clean_text, message.text)
             files, missing = await assistant.contexts.fetch_attachments(message)
             if message.attachments:
                 unread_notes = await describe_unread(message, files, missing, self._stores.files)
             call = budget.model_call(1, model, most_told) if pays else None
             reserve = await budget.make_reservation(run.turn, call)
-            said = prompt.build_items(heard, files, missing)
-            recorded = await self._journal.record_user_message(run.turn, said, reserve)
+            cleaned_message = replace(message, text=cleaned_text)
+            items = prompt.build_items(cleaned_message, files, missing)
+            recorded = await self._journal.record_user_message(run.turn, items, reserve)
             run.turn = replace(run.turn, items=recorded.items)
             provenance = recorded.provenance
             first, counts = reserve.grant, reserve.counts
-        known = provenance or await self._journal.provenance(
+        provenance = provenance or await self._journal.provenance(
             run.turn.thread, message.author.key, run.turn.seq
         )
-        outside, trust = await self._trust(run, known)
-        since = known.previous_seq
-        await self._find_readable_part(run, known)
+        outside, trust = await self._trust(run, provenance)
+        since = provenance.previous_seq
+        await self._find_readable_part(run, provenance)
         if not message.origin.reads_history:
             # The cost does not grow with each turn. The items stand in the conversation's thread,
             # so later messages of people read them.
@@ -424,21 +423,21 @@ class ConversationManager:
         ]
         return _with_notes(answer, notes)
 
-    async def _find_readable_part(self, run: TurnRun, known: Provenance) -> None:
+    async def _find_readable_part(self, run: TurnRun, provenance: Provenance) -> None:
         """Find what the asker may read of the thread now. Leave out results of this turn's own
         earlier attempts that they may not read any more."""
         contexts, turn = self._assistant.contexts, run.turn
         may_know = partial(contexts.may_know, run.rights)
-        run.readable = await contexts.find_readable_part(turn, known, run.rights)
-        lost = {call.call_id for call in turn.calls
-                if call.outcome and not may_know(call.outcome.needs)}  # fmt: skip
-        items = tuple(
-            replace(item, text=LEFT_OUT, files=()) if item.call_id in lost and item.kind == "output"
-            else item
-            for item in turn.items if not (lost and item.kind == "opaque")
-        )  # fmt: skip
-        needs = frozenset[Need]().union(*filter(may_know, known.needs))
-        run.turn = replace(turn, items=items, needs=needs)
+        run.readable = await contexts.find_readable_part(turn, provenance, run.rights)
+        unreadable = {c.call_id for c in turn.calls if c.outcome and not may_know(c.outcome.needs)}
+        items = []
+        for item in turn.items:
+            if item.kind == "output" and item.call_id in unreadable:
+                items.append(replace(item, text=LEFT_OUT, files=()))
+            elif item.kind != "opaque" or not unreadable:
+                items.append(item)
+        needs = frozenset[Need]().union(*filter(may_know, provenance.needs))
+        run.turn = replace(turn, items=tuple(items), needs=needs)
 
     async def _claim_notices(self, run: TurnRun, briefing: ModelBriefing) -> Sequence[str]:
         """Return sentences about allowances that are nearly used up, each of them only once. The
@@ -480,33 +479,30 @@ class ConversationManager:
         else:
             turn = run.turn
             outside, trust = await self._trust(
-                run,
-                await self._journal.provenance(turn.thread, turn.message.author.key, turn.seq),
+                run, await self._journal.provenance(turn.thread, turn.message.author.key, turn.seq)
             )
         if not outside and run.is_for_model:
             return replace(answer, text=cleaned, parts=await text.run_off_loop(split, cleaned))
-        said, parts = await text.run_off_loop(
-            lambda said: trust.split_sanitized(said, split), cleaned
-        )
-        return replace(answer, text=said, parts=parts)
+        safe, parts = await text.run_off_loop(lambda t: trust.split_sanitized(t, split), cleaned)
+        return replace(answer, text=safe, parts=parts)
 
-    async def _trust(self, run: TurnRun, known: Provenance) -> tuple[bool, Trust]:
+    async def _trust(self, run: TurnRun, provenance: Provenance) -> tuple[bool, Trust]:
         """Return whether the turn's thread contains text from outside, and which links are allowed
         in that case: the configured hosts, Ponte's own addresses, and those that the asker wrote.
         """
         message, config = run.turn.message, run.config
         is_authored = message.origin.is_authored
-        texts = [*known.asker_texts, *([message.text] if is_authored else ())]
-        written = await text.run_off_loop(find_addresses, "\n".join(texts))
-        written = written | config.own_addresses | run.origin.addresses(message)
+        texts = [*provenance.asker_texts, *([message.text] if is_authored else ())]
+        addresses = await text.run_off_loop(find_addresses, "\n".join(texts))
+        addresses = addresses | config.own_addresses | run.origin.addresses(message)
         platform = message.address.platform
         trust = Trust(
-            config.link_hosts, written,
+            config.link_hosts, addresses,
             coded=platform not in config.links_code,
             bare=platform not in config.links_schemes,
             linked=message.is_answer_linkified,
         )  # fmt: skip
-        return known.has_outside_text or not is_authored, trust
+        return provenance.has_outside_text or not is_authored, trust
 
     async def _store_answer(
         self,
@@ -582,11 +578,20 @@ class ConversationManager:
                 await run.posts.keep()
                 await self._put_back_unless_stopped(run.turn)
 
-    def _count_end(self, run: TurnRun, state: TurnState, code: str = "") -> None:
-        """Record the end of a turn in metrics and in its trace."""
+    def _count_end(self, run: TurnRun, state: TurnState, code: str = "", **facts: str) -> None:
+        """Record the end of a turn in the log, in metrics and in its trace. The log also gets
+        `facts`."""
         run.origin.on_end()
-        seconds = time.time() - run.turn.accepted_at
-        metrics.count_turn(run.turn.message.address.platform, state, seconds)
+        address, seconds = run.turn.message.address, time.time() - run.turn.accepted_at
+        if code:
+            facts["code"] = code
+        log.info(
+            "turn answered" if state == "done" else f"turn {state}",
+            platform=address.platform, place=address.channel_key,
+            person=run.turn.message.author.key, seconds=round(seconds, 1),
+            tokens=run.rounds.tokens if run.rounds else 0, **facts,
+        )  # fmt: skip
+        metrics.count_turn(address.platform, state, seconds)
         tracing.note_turn_end(state, code)
 
     def _apologise(self, run: TurnRun, error: PonteError) -> Answer:
@@ -628,10 +633,10 @@ class ConversationManager:
         if task := asyncio.current_task():
             task.uncancel()
 
-    async def _without_place(self, seq: int, asked: Coroutine[Any, Any, T]) -> T:
+    async def _without_place(self, seq: int, request: Coroutine[Any, Any, T]) -> T:
         """Await a request to the platform. If it takes longer than `PLATFORM_SECONDS`, give up the
         turn's place, so that another turn can run meanwhile, and take a place again afterwards."""
-        asking = asyncio.create_task(asked)
+        asking = asyncio.create_task(request)
         try:
             if not (await asyncio.wait({asking}, timeout=PLATFORM_SECONDS))[0]:
                 self._inbox.leave_place(seq)

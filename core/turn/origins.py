@@ -46,8 +46,8 @@ class RunSkipped(Exception):
 
 
 class Origin:
-    """A message that a person or their program sent just now. Other origins derive from this class
-    and override what differs."""
+    """The origin of a message that a person or their program sent just now. Other origins derive
+    from this class and override what differs."""
 
     preface = ""
     """A sentence for the model about where the message comes from."""
@@ -105,7 +105,7 @@ NEED_CONFIRMATION = frozenset(
 )
 """Commands that cannot run without a confirmed status of their author."""
 
-Stored = Callable[[int], Awaitable[tuple[Message, float] | None]]
+FindUnstarted = Callable[[int], Awaitable[tuple[Message, float] | None]]
 """Returns the message with this `seq` and the time when it was stored (seconds since the epoch);
 None if its turn has begun."""
 
@@ -113,17 +113,17 @@ None if its turn has begun."""
 class Admission:
     """Lets turns begin once their author is known, or the wait for that is over."""
 
-    def __init__(self, stored: Stored, policy: Policy) -> None:
-        self._stored = stored
+    def __init__(self, find_unstarted: FindUnstarted, policy: Policy) -> None:
+        self._find_unstarted = find_unstarted
         self._policy = policy
         self._since = time.time()
 
     async def admit(self, seq: int, seconds: float = math.inf) -> bool:
         """Wait up to `seconds` until this turn may begin. Return False if it may not begin yet."""
-        stored = await self._stored(seq)
-        if stored is None:
+        unstarted = await self._find_unstarted(seq)
+        if unstarted is None:
             return True
-        message, stored_at = stored
+        message, stored_at = unstarted
         # A message that waited while no process ran gets the full time from the start.
         waited = time.time() - max(stored_at, self._since)
         # Most authors are known, so their text need not be parsed.
@@ -135,16 +135,16 @@ class Admission:
         return needed or await self._prepare(message, True, CONFIRM_SECONDS - waited, seconds)
 
     async def _prepare(
-        self, message: Message, confirmed: bool, left: float, seconds: float
+        self, message: Message, confirmed: bool, limit: float, seconds: float
     ) -> bool:
-        """Wait until the author is known, or no time is `left`. Return False if `seconds` ended
-        before that."""
-        if left <= 0:
+        """Wait up to `limit` until the author is known; return True then too. Return False if
+        `seconds` ended before that."""
+        if limit <= 0:
             return True
-        known = await self._policy.prepare(
-            message.author, message.address, confirmed=confirmed, seconds=min(left, seconds)
+        is_known = await self._policy.prepare(
+            message.author, message.address, confirmed=confirmed, seconds=min(limit, seconds)
         )
-        return known or left <= seconds
+        return is_known or limit <= seconds
 
 
 def _needs_confirmation(message: Message) -> bool:

@@ -180,9 +180,9 @@ class ToolCalls:
 
     def _build_call(self, item: Item) -> ToolCall:
         """Return the call of an item, with the handle that an earlier attempt recorded."""
-        tool, known = self._tools.get(item.name), self._earlier_calls.get(item.call_id)
+        tool, earlier_call = self._tools.get(item.name), self._earlier_calls.get(item.call_id)
         effect = tool.effect_of(item.arguments) if tool else "read"
-        handle = known.handle if known else ""
+        handle = earlier_call.handle if earlier_call else ""
         return ToolCall(item.call_id, item.name, item.arguments, effect, handle=handle)
 
     async def _run_until_recorded(self, item: Item) -> Outcome:
@@ -208,12 +208,19 @@ class ToolCalls:
     async def _run_and_record(self, item: Item, tool: Tool | None) -> Outcome:
         """Run one call and record its outcome. A call that was interrupted before and must not run
         again gets the outcome "unknown"."""
-        turn, known = self._run.turn, self._earlier_calls.get(item.call_id)
+        turn, earlier_call = self._run.turn, self._earlier_calls.get(item.call_id)
         name = item.name if tool else "unknown"
         # A call that started without an outcome or a handle may or may not have happened.
-        interrupted = known is not None and known.outcome is None and not known.handle
+        interrupted = (
+            earlier_call is not None and earlier_call.outcome is None and not earlier_call.handle
+        )
         proposes = tool is not None and tool.only_proposes(item.arguments)
-        if interrupted and known and known.effect not in REPEATABLE_EFFECTS and not proposes:
+        if (
+            interrupted
+            and earlier_call
+            and earlier_call.effect not in REPEATABLE_EFFECTS
+            and not proposes
+        ):
             outcome = Outcome("unknown", RESULT_UNKNOWN)
             if tool:
                 self._audit("tool-run", tool=item.name, outcome=outcome.status)
@@ -242,8 +249,12 @@ class ToolCalls:
         """Number a call, in total and among costly calls. Calls are numbered in transcript order,
         so that a resumed turn gives each call the number that it had before the crash."""
         self._numbers.setdefault(item.call_id, len(self._numbers) + 1)
-        tool, asked = self._tools.get(item.name), item.arguments
-        if tool and tool.effect_of(asked) in COSTLY_EFFECTS and not tool.only_proposes(asked):
+        tool, arguments = self._tools.get(item.name), item.arguments
+        if (
+            tool
+            and tool.effect_of(arguments) in COSTLY_EFFECTS
+            and not tool.only_proposes(arguments)
+        ):
             self._costly_numbers.setdefault(item.call_id, len(self._costly_numbers) + 1)
 
     async def _check_and_run(self, tool: Tool | None, call: ToolCall) -> Outcome:
@@ -266,11 +277,11 @@ class ToolCalls:
                 "use the tools that you have, or tell the person what is not possible here)",
             )
         rule, message = "", self._run.turn.message
-        for asked in (
+        for need in (
             (RIGHT_OF_EFFECT[call.effect],),
             ("tool", call.name),
         ):  # checked at each call, because rights may change during a turn
-            verdict = await self._people.policy.may(message.author, message.address, *asked)
+            verdict = await self._people.policy.may(message.author, message.address, *need)
             if verdict.is_unknown or not verdict.allowed:
                 if not verdict.is_unknown:
                     self._audit("action-refused", right=verdict.right, rule=verdict.rule)
@@ -300,8 +311,10 @@ class ToolCalls:
         that timed out or broke is marked as an estimate."""
         if paid.kind == "container" and self._codes.get(call.call_id) in ("timeout", "internal"):
             outcome = replace(outcome, usage=replace(outcome.usage, is_estimated=True))
-        begun = outcome.status != "error" or call.handle or call.call_id in self._running_elsewhere
-        if begun and paid.kind != "container":
+        has_begun = (
+            outcome.status != "error" or call.handle or call.call_id in self._running_elsewhere
+        )
+        if has_begun and paid.kind != "container":
             cost = self._people.budget.run_price(paid)
             outcome = replace(outcome, usage=replace(outcome.usage, cost=cost))
         return replace(outcome, paid=paid.report_name)
@@ -403,6 +416,7 @@ class Rounds:
         answer."""
         self._growing, self._cleaning = markdown.GrowingMarkdown(), text.GrowingText()
         self.visible_text = ""
+        self.tokens = 0
 
     async def answer(self) -> Answer:
         """Run rounds until there is an answer, and return it. A resumed turn continues after its
@@ -471,9 +485,8 @@ class Rounds:
         waiting = [card for card in cards if card.id in self._waiting_proposals()]
         used_up = [f"_{self._calls.used_up}_"] if self._calls.used_up else []
         if waiting:
-            told = "\n\n".join([describe_proposals(len(waiting)), *used_up])
-            return Answer(text=told, cards=cards, files=files)
-        said = self._text
+            whole_text = "\n\n".join([describe_proposals(len(waiting)), *used_up])
+            return Answer(text=whole_text, cards=cards, files=files)
         paying = self._briefing.paying
         short = CUT_BY_ALLOWANCE_NOTE if paying and paying.is_lowered else CUT_NOTE
         cut = [f"_{say(short)}_"] if self._cut else []
@@ -482,8 +495,8 @@ class Rounds:
         if self._over is not None:
             cut = [f"_{say(ENDED_EARLY_NOTE, why=self._over.words())}_"]
         notes = [*cut, *used_up, *self._source_lines(), *self._model_sources()]
-        told = "\n\n".join([said, *notes]) if said or used_up else ""
-        return Answer(text=told, cards=cards, files=files, is_cut=bool(cut))
+        whole_text = "\n\n".join([self._text, *notes]) if self._text or used_up else ""
+        return Answer(text=whole_text, cards=cards, files=files, is_cut=bool(cut))
 
     def _source_lines(self) -> list[str]:
         """Return the lines that name the sources of figures, without duplicates, in the order of
@@ -495,13 +508,13 @@ class Rounds:
     def _model_sources(self) -> list[str]:
         """Return a list of the sources that the model's server named outside the text. Their
         addresses are text from outside."""
-        found: dict[str, str] = {}
+        titles: dict[str, str] = {}
         for item in self._items:
             for url, title in item.raw.get("sources", ()):
-                found[url] = found.get(url) or (title and f"{markdown.escape_markdown(title)} ")
+                titles[url] = titles.get(url) or (title and f"{markdown.escape_markdown(title)} ")
         lines = [
             self._briefing.trust.sanitize(f"{number}. {title}{url}")
-            for number, (url, title) in enumerate(list(found.items())[:MAX_SHOWN_SOURCES], 1)
+            for number, (url, title) in enumerate(list(titles.items())[:MAX_SHOWN_SOURCES], 1)
         ]
         return ["\n".join([say(SOURCES), "", *lines])] if lines else []
 
@@ -509,8 +522,8 @@ class Rounds:
     def own_links(self) -> frozenset[str]:
         """The links in the source lines, which Ponte's code wrote. Each source line ends in its
         link."""
-        found = (_OWN_LINK.search(line) for line in self._source_lines())
-        return frozenset(link[1] for link in found if link)
+        matches = (_OWN_LINK.search(line) for line in self._source_lines())
+        return frozenset(link[1] for link in matches if link)
 
     def _outcomes_in_order(self) -> list[Outcome]:
         """Return the outcomes of this turn's finished calls in the order of the calls."""
@@ -530,7 +543,7 @@ class Rounds:
         name = self._model_name
         provider = "ponte" if self._model.level == "demo" else "openai"
         if paying:
-            await paying.begin(number, asked=bool(question.response))
+            await paying.begin(number, is_repeated=bool(question.response))
         try:
             with (
                 tracing.model_call(name, provider, number) as span,
@@ -547,22 +560,23 @@ class Rounds:
             paying.record_usage(completed.usage)
         self.thread = completed.thread or self.thread
         self._cut, self._broken = completed.is_truncated, completed.broken
+        self.tokens += completed.usage.input + completed.usage.output
         items = completed.items
-        said = RoundOutput(number, tuple(items), completed.usage, name)
+        output = RoundOutput(number, tuple(items), completed.usage, name)
         calls = [item for item in items if item.kind == "call"]
         if calls:
             # The start of a single call is stored with its round, which saves a transaction.
             started = self._calls.start(calls[0]) if len(calls) == 1 else None
             try:
                 await until_stored(
-                    lambda: self._journal.record_round(self._run.turn, said, started)
+                    lambda: self._journal.record_round(self._run.turn, output, started)
                 )
             except Unstorable:
                 # The output cannot be stored, but its cost must be.
-                self.last = replace(said, items=())
+                self.last = replace(output, items=())
                 raise
         else:
-            self.last = said
+            self.last = output
         metrics.count_model_call(completed.usage, name)
         self._items.extend(items)
         for item in items:
@@ -686,8 +700,8 @@ class Rounds:
         `doing`."""
         outside, trust = self.provenance
 
-        def render(shown: str) -> str:
-            cleaned = self._cleaning.clean(shown)
+        def render(words: str) -> str:
+            cleaned = self._cleaning.clean(words)
             return self._growing.render(cleaned, trust) if outside else cleaned
 
         rendered = await text.run_off_loop(render, self.visible_text)

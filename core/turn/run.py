@@ -107,12 +107,12 @@ class TurnPayment:
     """
 
     def __init__(
-        self, budget: Budget, turn: Turn, model: str, told: int, first: Grant | None
+        self, budget: Budget, turn: Turn, model: str, briefing_tokens: int, first: Grant | None
     ) -> None:
         self._budget = budget
         self._turn = turn
         self._model = model
-        self._told = told
+        self._told = briefing_tokens
         self._number = 0
         self._grant = first
         self._unused = first is not None
@@ -124,14 +124,14 @@ class TurnPayment:
         """True if the last answer had to be shorter, because little of an allowance was left."""
         return self._grant is not None and self._grant.is_lowered
 
-    async def begin(self, number: int, *, asked: bool) -> None:
+    async def begin(self, number: int, *, is_repeated: bool) -> None:
         """Prepare the first request of a round. Raise OverBudget.
 
-        `asked`: the round was requested before a crash. Its response may still exist, so a new
-        reservation is made only if the request is sent again.
+        `is_repeated`: the round was requested before a crash. Its response may still exist, so a
+        new reservation is made only if the request is sent again.
         """
-        self._number, self._later = number, asked
-        if asked:
+        self._number, self._later = number, is_repeated
+        if is_repeated:
             self._grant, self._unused = None, False
         elif not (self._unused and self._grant and self._grant.part.startswith(f"r{number}.")):
             self._grant = None
@@ -196,10 +196,10 @@ class TurnPayment:
 def count_briefing_tokens(instructions: str, preface: str, tools: Sequence[Tool]) -> int:
     """Return an upper bound of the input tokens beside the thread: one token for each byte of the
     instructions, the preface and the descriptions of tools."""
-    told = [instructions, preface]
+    texts = [instructions, preface]
     for tool in tools:
-        told += [tool.spec.name, tool.spec.description, json.dumps(dict(tool.spec.parameters))]
-    return sum(len(each.encode()) + _TOKENS_AROUND_EACH for each in told)
+        texts += [tool.spec.name, tool.spec.description, json.dumps(dict(tool.spec.parameters))]
+    return sum(len(each.encode()) + _TOKENS_AROUND_EACH for each in texts)
 
 
 class ChannelSettings(Protocol):
@@ -237,10 +237,6 @@ class DefaultSettings:
     language: str | None = None
 
 
-def _no_settings(address: Address) -> ChannelSettings:
-    return DefaultSettings()
-
-
 @dataclass(frozen=True, slots=True)
 class TurnConfig:
     """The configuration of turns. A turn keeps the one that it began with."""
@@ -259,7 +255,7 @@ class TurnConfig:
     """Platforms that turn an address into a link only if it has a scheme."""
     own_addresses: frozenset[str] = frozenset()
     """The addresses that Ponte itself writes, such as that of its page. They are never disabled."""
-    channel: Callable[[Address], ChannelSettings] = _no_settings
+    channel: Callable[[Address], ChannelSettings] = lambda address: DefaultSettings()
     """Returns the settings of a place."""
     now: Callable[[], float] = time.time
     """Returns the time that the model is told, in seconds since the epoch."""
@@ -303,6 +299,8 @@ class ModelRounds(Protocol):
 
     visible_text: str
     """The text that the person sees so far."""
+    tokens: int
+    """Input and output tokens of the rounds of this attempt."""
     last: RoundOutput | None
     """The output of the round that called no tool. It is stored together with the answer."""
     known_thread: Thread

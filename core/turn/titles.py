@@ -102,12 +102,12 @@ class TitleMaker:
     async def _ask_model(self, turn: Turn, answer: Answer, model: str) -> str:
         """Return the model's answer. Raise ModelError, OverBudget, NotStored."""
         message = turn.message
-        said = "\n".join([message.text, *(file.name for file in message.attachments)])
-        said, answered = (
-            text[:MAX_TITLE_SOURCE_CHARACTERS].strip() for text in (said, answer.text)
+        question = "\n".join([message.text, *(file.name for file in message.attachments)])
+        question, answered = (
+            text[:MAX_TITLE_SOURCE_CHARACTERS].strip() for text in (question, answer.text)
         )
         items = [
-            Item(kind="message", role="user", text=said),
+            Item(kind="message", role="user", text=question),
             Item(kind="message", role="assistant", text=answered or "–"),
             Item(kind="message", role="user", text=TITLE_REQUEST),
         ]

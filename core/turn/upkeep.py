@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -31,54 +32,45 @@ DIRECTORY_DAYS = 30
 """Days after which the row of a person is deleted if their platform has not confirmed it since."""
 
 
+@dataclass
 class Upkeep:
     """Forgets conversations, and runs the periodic duties of an installation."""
 
-    def __init__(
-        self,
-        conversations: Conversations,
-        people: People,
-        changes: ChangeService,
-        assistant: Assistant,
-        database: Database,
-        peers: Peers,
-        config: TurnConfigs,
-    ) -> None:
-        self._conversations = conversations
-        self._people = people
-        self._changes = changes
-        self._assistant = assistant
-        self._database = database
-        self._peers = peers
-        self._config = config
-        self._due = asyncio.Event()
+    conversations: Conversations
+    people: People
+    changes: ChangeService
+    assistant: Assistant
+    database: Database
+    peers: Peers
+    config: TurnConfigs
+    _due: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     def kept_days(self, address: Address) -> int:
         """Return after how many days without use the conversations of a place are forgotten; 0 for
         never."""
-        return self._config.retention.of(address)
+        return self.config.retention.of(address)
 
     @property
     def remains_notice(self) -> str:
         """A sentence about places where forgotten data may still exist, such as backups; "" for
         none."""
-        return self._database.remains_notice
+        return self.database.remains_notice
 
     async def forget(self, conversation: str) -> int:
         """Erase a conversation. Return how many messages it had."""
-        forgot = await self._conversations.journal.forget(conversation)
+        forgot = await self.conversations.journal.forget(conversation)
         return await self._clean_up(conversation, forgot)
 
     async def _clean_up(self, conversation: str, forgot: ForgetResult) -> int:
         """Delete what is left of a forgotten conversation outside the journal. Return its number of
         messages."""
-        stores = self._conversations
+        stores = self.conversations
         for seq in forgot.running:
             await stores.inbox.cancel(seq)
         for file in forgot.files:
             await stores.files.discard(file)
         for thread in forgot.threads:
-            await self._assistant.forget(thread)
+            await self.assistant.forget(thread)
         await stores.threads.delete(conversation)
         await self.announce_forgotten()
         return forgot.messages
@@ -86,7 +78,7 @@ class Upkeep:
     async def announce_forgotten(self) -> None:
         """Erase objects on servers now, in whichever process has this duty."""
         await self.request_round()
-        await self._peers.notify("forgotten", "")
+        await self.peers.notify("forgotten", "")
 
     async def request_round(self, _: str = "") -> None:
         """Start a round now, because something was forgotten."""
@@ -99,7 +91,7 @@ class Upkeep:
             self._due.clear()
             await self.once()
             if forgotten:
-                await self._run_duty(self._database.scrub)
+                await self._run_duty(self.database.scrub)
             with suppress(TimeoutError):
                 async with asyncio.timeout(ROUND_INTERVAL_SECONDS):
                     await self._due.wait()
@@ -124,55 +116,55 @@ class Upkeep:
 
     async def _forget_all_idle(self) -> None:
         """Forget the conversations that nobody has used for the days that apply to their place."""
-        stores = self._conversations
-        for area, days in self._config.retention.areas():
+        stores = self.conversations
+        for area, days in self.config.retention.areas():
             since = time.time() - days * DAY_SECONDS
             for conversation in await stores.journal.list_idle_conversations(since, area):
                 if forgot := await stores.journal.forget_idle(conversation, since):
                     messages = await self._clean_up(conversation, forgot)
                     log.info("deleted idle conversations", messages=messages)
             await stores.inbox.purge(since, area)
-            await self._changes.ledger.purge(since, area)
+            await self.changes.ledger.purge(since, area)
 
     async def _settle_reservations(self) -> None:
         """Settle reservations of turns that are over; their upper bounds are charged."""
-        if settled := await self._people.budget.settle_ended_turns():
+        if settled := await self.people.budget.settle_ended_turns():
             log.info("settled open reservations at their maximum", count=settled)
 
     async def _drop_undo_images(self) -> None:
         """Erase the stored rows of changes that can no longer be undone."""
-        await self._changes.ledger.erase_old_rows(time.time() - UNDO_LIFETIME_SECONDS)
+        await self.changes.ledger.erase_old_rows(time.time() - UNDO_LIFETIME_SECONDS)
 
     async def _sweep_files(self) -> None:
         """Remove files of messages that were never accepted, and old copies of the database."""
-        await self._conversations.files.sweep(time.time() - ORPHAN_AGE_SECONDS)
-        await self._database.remove_old_copies()
+        await self.conversations.files.sweep(time.time() - ORPHAN_AGE_SECONDS)
+        await self.database.remove_old_copies()
 
     async def _purge_logs_and_people(self) -> None:
         """Remove old rows of people and old audit lines. Audit lines are removed by whole days
         (UTC), so that a file is rewritten at most once a day."""
-        await self._people.directory.purge(time.time() - DIRECTORY_DAYS * DAY_SECONDS)
-        if days := self._config.retention.audit:
+        await self.people.directory.purge(time.time() - DIRECTORY_DAYS * DAY_SECONDS)
+        if days := self.config.retention.audit:
             today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-            gone = await self._people.audit.purge(today - timedelta(days=days))
-            if gone:
-                log.info("deleted old audit lines", count=gone)
+            line_count = await self.people.audit.purge(today - timedelta(days=days))
+            if line_count:
+                log.info("deleted old audit lines", count=line_count)
 
     async def erase(self) -> None:
         """Erase objects that servers still store for forgotten conversations. Log those that cannot
         be erased."""
-        for remote in await self._conversations.journal.list_remotes_to_erase():
+        for remote in await self.conversations.journal.list_remotes_to_erase():
             try:
-                done = await self._assistant.model.erase(remote)
+                is_erased = await self.assistant.model.erase(remote)
             except Exception as error:
                 log.info(
                     "could not delete data on the model server; retrying",
                     kind=remote.kind,
                     error=repr(error),
                 )
-                done = False
-            await self._conversations.journal.record_erasure(remote, done)
-        for remote in await self._conversations.journal.list_unerasable_remotes():
+                is_erased = False
+            await self.conversations.journal.record_erasure(remote, is_erased)
+        for remote in await self.conversations.journal.list_unerasable_remotes():
             log.warning(
                 "gave up deleting data on the model server", kind=remote.kind, remote_id=remote.id
             )

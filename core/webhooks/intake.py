@@ -95,34 +95,34 @@ def secret_fault(kind: HookKind, secret: str) -> Literal["", "encoding", "short"
 
 
 def _check_github(hook: Hook, headers: Mapping[str, str], body: bytes, now: float) -> bool:
-    given = headers.get("x-hub-signature-256", "")
-    return _is_equal(given, f"sha256={_hex_hmac(hook.secret.encode(), body)}")
+    signature = headers.get("x-hub-signature-256", "")
+    return _is_equal(signature, f"sha256={_hex_hmac(hook.secret.encode(), body)}")
 
 
 def _check_stripe(hook: Hook, headers: Mapping[str, str], body: bytes, now: float) -> bool:
     pairs = [part.strip().partition("=") for part in headers.get("stripe-signature", "").split(",")]
     time = next((value for name, _, value in pairs if name == "t"), "")
-    given = [value for name, _, value in pairs if name == "v1"][:MAX_SIGNATURES]
-    known = _hex_hmac(hook.secret.encode(), time.encode() + b"." + body)
-    genuine = [_is_equal(one, known) for one in given]
+    signatures = [value for name, _, value in pairs if name == "v1"][:MAX_SIGNATURES]
+    expected = _hex_hmac(hook.secret.encode(), time.encode() + b"." + body)
+    genuine = [_is_equal(one, expected) for one in signatures]
     return any(genuine) and _is_recent(time, now)
 
 
 def _check_standard(hook: Hook, headers: Mapping[str, str], body: bytes, now: float) -> bool:
     id, time = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
     pairs = [part.partition(",") for part in headers.get("webhook-signature", "").split(" ")]
-    given = [value for version, _, value in pairs if version == "v1"][:MAX_SIGNATURES]
+    signatures = [value for version, _, value in pairs if version == "v1"][:MAX_SIGNATURES]
     key = _standard_key(hook.secret)
-    made = hmac.digest(key or b"-", f"{id}.{time}.".encode() + body, "sha256")
-    known = base64.b64encode(made).decode()
-    genuine = [_is_equal(one, known) for one in given]
+    hmac_bytes = hmac.digest(key or b"-", f"{id}.{time}.".encode() + body, "sha256")
+    expected = base64.b64encode(hmac_bytes).decode()
+    genuine = [_is_equal(one, expected) for one in signatures]
     return any(genuine) and bool(id and key) and _is_recent(time, now)
 
 
 def _check_secret(hook: Hook, headers: Mapping[str, str], body: bytes, now: float) -> bool:
-    given = headers.get(hook.header.lower(), "")
+    secret = headers.get(hook.header.lower(), "")
     # Digests have one length, so the comparison does not reveal that of the secret.
-    return _is_equal(digest(given.encode()), digest(hook.secret.encode()))
+    return _is_equal(digest(secret.encode()), digest(hook.secret.encode()))
 
 
 _CHECKS: Mapping[HookKind, Check] = {
@@ -143,8 +143,8 @@ def _is_recent(time: str, now: float) -> bool:
     return time.isdecimal() and abs(now - int(time[:15])) <= TOLERANCE_SECONDS
 
 
-def _is_equal(given: str, known: str) -> bool:
-    return hmac.compare_digest(given.encode(), known.encode())
+def _is_equal(signature: str, expected: str) -> bool:
+    return hmac.compare_digest(signature.encode(), expected.encode())
 
 
 def _as_id(value: Any) -> str:
@@ -274,11 +274,11 @@ class HookIntake:
         if not hook.person:
             place = Address(hook.platform, hook.channel, hook.workspace, is_shared=True)
         else:
-            known = self._direct.get((hook.platform, hook.person))
-            if known is None:
-                known, _ = await messenger.direct(Person(hook.platform, hook.person))
-                self._direct[hook.platform, hook.person] = known
-            place = known.address
+            reply_to = self._direct.get((hook.platform, hook.person))
+            if reply_to is None:
+                reply_to, _ = await messenger.direct(Person(hook.platform, hook.person))
+                self._direct[hook.platform, hook.person] = reply_to
+            place = reply_to.address
         # A conversation for each delivery: `person` keeps apart those of one channel.
         address = Address(
             place.platform, place.channel, place.workspace,
@@ -330,8 +330,8 @@ def _parse_body(body: bytes, content_type: str) -> Any:
             value = _parse_value(text.encode()) if text.lstrip()[:1] in ("{", "[") else text
             fields.setdefault(name, []).append(value)
     # A field that comes more than once is a list.
-    said = {name: values if values[1:] else values[0] for name, values in fields.items()}
-    return said["payload"] if [*fields] == ["payload"] else said or parsed
+    form = {name: values if values[1:] else values[0] for name, values in fields.items()}
+    return form["payload"] if [*fields] == ["payload"] else form or parsed
 
 
 def _form_fields(body: bytes, content_type: str) -> Iterator[tuple[str, str]]:

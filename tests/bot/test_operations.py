@@ -13,7 +13,12 @@ from typing import Any
 import pytest
 import typer
 
+from adapters.web.errors import ServerStopping
 from bot.cli.main import cli
+from bot.compose import compose
+from bot.config.ponte_toml import Config
+from bot.home import Home
+from bot.settings import Settings
 from tests.bot.conftest import RunningPonte, Shell
 from tests.fakes.schedules import add_schedule
 
@@ -175,3 +180,29 @@ async def test_json_of_commands_that_had_none(running_ponte: RunningPonte) -> No
     key = json.loads(line)[0]["person"]
     (line,) = await running_ponte.run("person", "forget", key, "--yes", "--json")
     assert json.loads(line)["person"] == key
+
+
+async def test_what_was_done_is_not_called_refused_without_an_audit_log(
+    running_ponte: RunningPonte,
+) -> None:
+    """The lines of these operations are written in the background. Those about who may sign in are
+    not."""
+    add_schedule(running_ponte.home)
+    (running_ponte.home / "audit.log").mkdir()
+    assert await running_ponte.run("schedules", "pause", "abc234") == ["Paused abc234."]
+    await running_ponte.run("sample", "reset", "--yes")
+    assert (await running_ponte.fail("people", "add", "ana"))[0] == 1
+
+
+async def test_a_ponte_that_stops_stores_no_command(tmp_path: Path) -> None:
+    """It would be carried out at the next start, although nobody was told so."""
+    settings = Settings(ponte_home=tmp_path / "home", ponte_web="off", ponte_code="off")
+    home = Home(settings.ponte_home)
+    with home.take():
+        ponte = await compose(settings, Config(), home, surfaces=False)
+        await ponte.start(prepares=False)
+        await ponte.surfaces.stop_intake()
+        with pytest.raises(ServerStopping):
+            await ponte.run_command("changes", linked=False)
+        assert await ponte.engine.conversations.journal.list_recent_turns() == []
+        await ponte.stop()

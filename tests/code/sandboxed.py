@@ -122,7 +122,7 @@ async def local(home: Path, most: int = 4) -> AsyncIterator[LocalBackend]:
     database = await SqliteDatabase.open(home / "ponte.db", SCHEMA)
     kernels = Kernels(KernelRows(database), limits, most)
     backend = LocalBackend(
-        PythonEnvironment(environments_folder(CACHE), Proxies()), kernels, limits, wanted=True
+        PythonEnvironment(environments_folder(CACHE), Proxies()), kernels, limits, is_required=True
     )
     try:
         health = await backend.health()

@@ -156,7 +156,7 @@ async def test_an_id_that_comes_late_is_listed_too(database_engine: Embedded) ->
     late = {Remote("conversation", "conv_1"), Remote("response", "resp_1")}
     assert set(await journal.list_remotes_to_erase()) == late
     for remote in late:
-        await journal.record_erasure(remote, done=True)
+        await journal.record_erasure(remote, is_erased=True)
     assert await journal.list_remotes_to_erase() == []
     await journal.record_remote(turn.thread, Remote("conversation", "conv_1"))
     assert await journal.list_remotes_to_erase() == [Remote("conversation", "conv_1")]
@@ -178,14 +178,14 @@ async def test_erasing_is_tried_again_but_not_for_ever(database_engine: Embedded
     for remote in (stubborn, easy):
         await journal.record_remote(turn.thread, remote)
     await journal.forget("web:C1")
-    await journal.record_erasure(stubborn, done=False)
+    await journal.record_erasure(stubborn, is_erased=False)
     assert await journal.list_remotes_to_erase() == [easy, stubborn]
-    await journal.record_erasure(easy, done=True)
+    await journal.record_erasure(easy, is_erased=True)
     for _ in range(threads.MAX_ERASURE_TRIES - 2):
-        await journal.record_erasure(stubborn, done=False)
+        await journal.record_erasure(stubborn, is_erased=False)
     assert await (await database_engine.kill()).journal.list_remotes_to_erase() == [stubborn]
     heir = await database_engine.kill()
-    await heir.journal.record_erasure(stubborn, done=False)
+    await heir.journal.record_erasure(stubborn, is_erased=False)
     assert await heir.journal.list_remotes_to_erase() == []
 
 

@@ -24,7 +24,7 @@ from markdown_it.token import Token
 ROOT = Path(__file__).parents[2]
 LOOK = Path(__file__).parent / "look"
 HOME, CONTENTS = "README.md", "docs/README.md"
-PICTURES = {".png", ".jpg", ".jpeg", ".gif", ".webp"}
+PICTURES = {".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp"}
 _ELSEWHERE = re.compile(r"(https?|mailto):", re.IGNORECASE)
 _ATTRIBUTES = {
     "a": {"href", "title"}, "code": {"class"}, "details": {"open"}, "ol": {"start"},

@@ -33,6 +33,7 @@ from tests.docs.conftest import ROOT, Machine
 from tests.docs.site import document_paths, parser
 
 DOCUMENTS = [path for path in document_paths() if path != "CHANGELOG.md"]
+DOUBLES = "docs/dev/doubles.md"
 HISTORY = {"docs/dev/decisions.md"}
 """Names what was there on its day."""
 OWN = {
@@ -68,6 +69,7 @@ NO_SETTINGS = {"PONTE_STORM", "PONTE_TOKEN", "PONTE_URL"}
 """Names that look like settings, and are those of tests and of others' programs."""
 BEFORE = {";", "|", "&&", "||", "sudo"}
 """After these a command begins."""
+MAX_ARCHITECTURE_WORDS = 1_800
 _SETTING = re.compile(r"(?:PONTE|OPENAI|SLACK|DISCORD|NOCODB|STACKSPOT)_[A-Z_]*[A-Z]")
 _PATH = re.compile(r"(?:adapters|benchmarks|bot|core|deploy|docs|tests)/[\w./-]+(?:::\w+)?")
 _TARGET = re.compile(r"^([a-z-]+):", re.MULTILINE)
@@ -174,6 +176,16 @@ def read_python(block: Block) -> None:
         node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)
     ]
     exec(compile(ast.Module(imports, []), str(block), "exec"), {})
+
+
+@pytest.mark.parametrize(
+    "block",
+    [one for one in blocks() if one.document == DOUBLES and one.language == "python"],
+    ids=str,
+)
+async def test_the_examples_of_the_doubles_run(block: Block) -> None:
+    code = compile(block.text, str(block), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    await eval(code, {})
 
 
 @of("env")
@@ -297,3 +309,8 @@ def test_the_workflow_of_ci_runs_the_script_and_cannot_write() -> None:
     assert "permissions:\n  contents: read\n" in text
     assert all(re.search(r"@[0-9a-f]{40} ", line) for line in text.splitlines() if "uses:" in line)
     assert (ROOT / ".ci/run").stat().st_mode & 0o100
+
+
+def test_the_architecture_can_be_read_in_one_sitting() -> None:
+    words = (ROOT / "docs/dev/architecture.md").read_text("utf-8").split()
+    assert len(words) <= MAX_ARCHITECTURE_WORDS

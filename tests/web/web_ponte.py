@@ -25,6 +25,7 @@ from core.journal.kernels import SharedKernelRows
 from core.journal.peers import Alone
 from core.people.notices import PersonNotice
 from core.people.policy import Policy
+from core.store.processes import NotificationHandler
 from core.store.remembered import RememberedState
 from tests.fakes.memory import (
     InboxRow,
@@ -111,15 +112,17 @@ class MemoryPeers(Jobs):
     too, as a notification of Postgres does."""
 
     def __init__(self) -> None:
-        self._listeners: dict[str, list[Callable[[str], Awaitable[None]]]] = {}
+        self._listeners: dict[str, list[NotificationHandler]] = {}
         self._progress: dict[str, Progress] = {}
         self._tasks: list[asyncio.Future[None]] = []
 
-    def on(self, word: str, handler: Callable[[str], Awaitable[None]]) -> None:
+    def on(self, word: str, handler: NotificationHandler) -> None:
         self._listeners.setdefault(word, []).append(handler)
 
     async def notify(self, word: str, id: str) -> None:
-        self._tasks += [asyncio.ensure_future(one(id)) for one in self._listeners.get(word, ())]
+        for handler in self._listeners.get(word, ()):
+            if (work := handler(id)) is not None:
+                self._tasks.append(asyncio.ensure_future(work))
 
     async def wait_for_handlers(self) -> None:
         """Wait until all events are handled. Raise the error of a handler."""

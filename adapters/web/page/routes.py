@@ -303,7 +303,7 @@ class PageRoutes(RouteGroup):
         """The page."""
         return self._file(request, "index.html")
 
-    @endpoint("GET", "/page/words.json", query={"locale": "en, pt-BR or fr"}, is_static=True)
+    @endpoint("GET", "/page/words.json", query={"locale": ", ".join(LOCALES)}, is_static=True)
     async def words(self, request: Request) -> PageWords:
         """The page's sentences by key, in the locale that the browser asks for."""
         asked = request.query_params.get("locale", "")

@@ -60,8 +60,8 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
             return own.ponte_code
         host = urlsplit(shared.openai_base_url or "https://api.openai.com").hostname or ""
         official = host == "openai.com" or host.endswith(".openai.com")
-        asked = shared.ponte_model_api != "demo"
-        return "hosted" if official and shared.openai_api_key and asked else "local"
+        has_model = shared.ponte_model_api != "demo"
+        return "hosted" if official and shared.openai_api_key and has_model else "local"
 
     def summary(self, own: CodeSettings, shared: SharedSettings) -> Health:
         """Return the line about the code tool on the start screen. Starts nothing."""
@@ -105,12 +105,9 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
         limits, home = SandboxLimits(), deps.home.path
         kernels = Kernels(deps.peers.kernel_places(), limits, max_kernels(limits))
         deps.peers.on("kernel", kernels.drop_forgotten)
-        return LocalBackend(
-            PythonEnvironment(folder or environments_folder(home), deps.shared.proxies),
-            kernels,
-            limits,
-            wanted=deps.own.ponte_code == "local",
-        )
+        environment = PythonEnvironment(folder or environments_folder(home), deps.shared.proxies)
+        is_required = deps.own.ponte_code == "local"
+        return LocalBackend(environment, kernels, limits, is_required=is_required)
 
     def build(
         self, deps: IntegrationDependencies[CodeSettings], quick: QuickRegistry

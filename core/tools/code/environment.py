@@ -67,7 +67,7 @@ _CAUSES = (
     ("HTTPSConnectionPool", "the package index cannot be reached"),
     ("Temporary failure in name resolution", "the package index cannot be reached"),
     ("Connection", "the package index cannot be reached"),
-)  # fmt: skip
+)
 
 Tell = Callable[[str], Awaitable[None]]
 
@@ -117,32 +117,26 @@ async def find_base_python() -> BasePython:
 
 async def make_bare(base: Path, folder: Path) -> None:
     """Build an environment without libraries, which needs no network. Raise InstallationFailed."""
-    await _run_program(
-        [str(base), "-I", "-m", "venv", "--without-pip", str(folder)],
-        _environment_variables(folder),
-    )
+    command = [str(base), "-I", "-m", "venv", "--without-pip", str(folder)]
+    await _run_program(command, _environment_variables(folder))
 
 
 async def install_libraries(folder: Path, proxies: Proxies) -> None:
     """Install the pinned libraries, by hash and only as wheels, so that no setup code runs."""
     environment = {"HTTPS_PROXY": proxies.https, "HTTP_PROXY": proxies.http, "NO_PROXY": proxies.no}
     proxy_settings = json.dumps({name: value for name, value in environment.items() if value})
-    await _run_program(
-        [
-            sys.executable, "-c", _PIP, "--python", str(folder / "bin" / "python"), "install",
-            "--quiet", "--no-input", "--no-deps", "--require-hashes", "--only-binary", ":all:",
-            "--requirement", str(REQUIREMENTS_FILE),
-        ],
-        None,
-        proxy_settings.encode(),
-    )  # fmt: skip
+    command = [
+        sys.executable, "-c", _PIP, "--python", str(_python_in(folder)), "install",
+        "--quiet", "--no-input", "--no-deps", "--require-hashes", "--only-binary", ":all:",
+        "--requirement", str(REQUIREMENTS_FILE),
+    ]  # fmt: skip
+    await _run_program(command, None, proxy_settings.encode())
     for library in (folder / "lib").glob("python3*/site-packages"):
         await asyncio.to_thread(shutil.copyfile, FIGURES_FILE, library / "ponte_figures.py")
         (library / "ponte_figures.py").chmod(0o644)
     # Compiles what is imported first and lists the machine's fonts, once for all kernels.
-    await _run_program(
-        [str(folder / "bin" / "python"), "-I", "-c", _WARM], _environment_variables(folder)
-    )
+    command = [str(_python_in(folder)), "-I", "-c", _WARM]
+    await _run_program(command, _environment_variables(folder))
 
 
 def find_cause(output: str) -> str:
@@ -176,7 +170,7 @@ class PythonEnvironment:
         self._clock = clock
         self._base: BasePython | None = None
         self._installation: asyncio.Task[None] | None = None
-        self._tried = -INSTALL_RETRY_SECONDS
+        self._failed_at = -INSTALL_RETRY_SECONDS
         self.lacks = ""
         """Why the libraries are not there, as the last try found."""
 
@@ -188,10 +182,8 @@ class PythonEnvironment:
         """
         with as_sandbox_failure():
             base, whole = await self._base_and_folder()
-            if (
-                not _python_in(whole).exists()
-                and self._clock() - self._tried >= INSTALL_RETRY_SECONDS
-            ):
+            is_due = self._clock() - self._failed_at >= INSTALL_RETRY_SECONDS
+            if is_due and not _python_in(whole).exists():
                 await tell(SETTING_UP)
                 with suppress(TimeoutError):
                     # Made once for all who wait; it goes on when one of them waits no more.
@@ -216,10 +208,8 @@ class PythonEnvironment:
         """Return the base Python, and the folder named by a hash of all contents."""
         base = self._base = self._base or await find_base_python()
         parts = (base.version.encode(), str(base.path).encode(), platform.machine().encode())
-        digest = hashlib.sha256(
-            b"\0".join((*parts, REQUIREMENTS_FILE.read_bytes(), FIGURES_FILE.read_bytes()))
-        )
-        return base, self._folder / digest.hexdigest()[:16]
+        contents = (*parts, REQUIREMENTS_FILE.read_bytes(), FIGURES_FILE.read_bytes())
+        return base, self._folder / hashlib.sha256(b"\0".join(contents)).hexdigest()[:16]
 
     async def _find_python(self, base: BasePython, whole: Path) -> SandboxPython:
         if _python_in(whole).exists():
@@ -241,7 +231,7 @@ class PythonEnvironment:
             log.info("installed the sandbox libraries", seconds=round(self._clock() - began))
             await asyncio.to_thread(_remove_older, whole)
         except (InstallationFailed, OSError) as error:
-            self._tried = self._clock()
+            self._failed_at = self._clock()
             self.lacks = str(error)
             if isinstance(error, OSError):
                 why = error.strerror or type(error).__name__

@@ -1,8 +1,8 @@
 """Python hosted by OpenAI: a container for each thread, behind the port of code backends.
 
-interpreter = CodeInterpreter(Client(Place(key)))
+interpreter = CodeInterpreter(ModelServerClient(ModelEndpoint(key)))
 executed = await interpreter.execute_code("print(6 * 7)")
-print(executed.text, [file.name for file in executed.ran.made])
+print(executed.text, [file.name for file in executed.ran.output_files])
 await interpreter.close()
 
 One run is one Responses call with the code interpreter, from its request to its last state, also
@@ -91,14 +91,7 @@ NO_PROMPT = "There is no code to run. Write Python code, or describe what it sho
 CODE_TOO_LONG = "The code is too long: {size} characters. The limit is {limit}."
 HOSTED_DEFAULT_WAIT_SECONDS = 20.0
 """Seconds that a person is asked to wait if the server names no time."""
-SERVER_ERROR_CODES = (
-    "no_key",
-    "wrong_key",
-    "no_quota",
-    "unknown_model",
-    "no_containers",
-    "unfit_model",
-)
+SERVER_CODES = ("no_key", "wrong_key", "no_quota", "unknown_model", "no_containers", "unfit_model")
 """Errors that concern the server and not one run."""
 UNKNOWN_CODE_MODEL = (
     "The model's server does not have the model {model!r}. Check the setting PONTE_CODE_MODEL."
@@ -117,7 +110,8 @@ CODE_CUT = "The code is too long to run at once. Run it in smaller parts."
 
 @dataclass(frozen=True, slots=True)
 class HostedOptions:
-    """The operator's choices. `effort` "" means "low" at OpenAI. `seconds` limits one run.
+    """The operator's choices for hosted Python. `effort` "" means "low" at OpenAI. `seconds` limits
+    one run.
 
     `store`: OpenAI keeps the response, so that a run can be found after a crash. False keeps only
     the container there.
@@ -175,20 +169,20 @@ class CodeInterpreter:
         """Return True if code is running."""
         return self._lock.locked()
 
-    async def execute_code(self, prompt: str, given: Sequence[InputFile] = ()) -> Executed:
+    async def execute_code(self, prompt: str, files: Sequence[InputFile] = ()) -> Executed:
         """Run Python code, bare or fenced, or a request in words.
 
         Raise ToolError: no prompt, refused code, server down.
         """
-        wanted = CodePrompt.of(prompt, words=True)
-        ran, said = await self._execute(wanted, given)
+        code_prompt = CodePrompt.of(prompt, words=True)
+        ran, text = await self._execute(code_prompt, files)
         printed = "\n".join(filter(None, (ran.printed, ran.error))).strip()
-        return Executed(printed if wanted.verbatim else said or printed, ran)
+        return Executed(printed if code_prompt.verbatim else text or printed, ran)
 
     async def run(
         self,
         code: str,
-        given: Sequence[InputFile] = (),
+        files: Sequence[InputFile] = (),
         ctx: ToolContext | None = None,
         person: str = "",
     ) -> RunResult:
@@ -199,7 +193,7 @@ class CodeInterpreter:
         the container, so that nothing in it continues. `person` is the asker's pseudonym
         (`safety_identifier`), or "".
         """
-        ran, _ = await self._execute(CodePrompt.of(code), given, ctx, person)
+        ran, _ = await self._execute(CodePrompt.of(code), files, ctx, person)
         return ran
 
     async def forget(self) -> None:
@@ -211,9 +205,8 @@ class CodeInterpreter:
         id = self.container
         self._container, self._earlier_id, self._reset_reason = None, "", ""
         if id:
-            await asyncio.wait(
-                {self._containers.discard(id)}, timeout=CONTAINER_FORGET_TIMEOUT_SECONDS
-            )
+            deletion = self._containers.discard(id)
+            await asyncio.wait({deletion}, timeout=CONTAINER_FORGET_TIMEOUT_SECONDS)
 
     async def close(self) -> None:
         """Delete the container of a single interpreter."""
@@ -223,7 +216,7 @@ class CodeInterpreter:
     async def _execute(
         self,
         prompt: CodePrompt,
-        given: Sequence[InputFile],
+        files: Sequence[InputFile],
         ctx: ToolContext | None = None,
         person: str = "",
     ) -> tuple[RunResult, str]:
@@ -234,7 +227,7 @@ class CodeInterpreter:
                 async with asyncio.timeout(self._choice.seconds):
                     if ctx and ctx.call.handle:
                         return await self._resume_run(prompt, ctx.call.handle)
-                    return await self._start_run(prompt, given, ctx, person)
+                    return await self._start_run(prompt, files, ctx, person)
             except TimeoutError:  # nothing of it goes on; what its tokens cost is not known
                 container = self._container
                 self._delete_container("")
@@ -256,7 +249,7 @@ class CodeInterpreter:
                 raise ToolError(NoKey.sentence, code="no_key") from None
 
     async def _start_run(
-        self, prompt: CodePrompt, given: Sequence[InputFile], ctx: ToolContext | None, person: str
+        self, prompt: CodePrompt, files: Sequence[InputFile], ctx: ToolContext | None, person: str
     ) -> tuple[RunResult, str]:
         async def record_id(response: str) -> None:
             if ctx and self._choice.store:
@@ -266,11 +259,10 @@ class CodeInterpreter:
         for attempt in range(MAX_NEW_CONTAINERS + 1):
             try:
                 container = await self._get_container(ctx)
-                gone = await self._containers.upload_missing(container, given)
+                not_uploaded = await self._containers.upload_missing(container, files)
                 self._was_sent = True
-                response = await ask_for_response(
-                    self._client, self._build_body(container, prompt, person), record_id
-                )
+                body = self._build_body(container, prompt, person)
+                response = await ask_for_response(self._client, body, record_id)
                 break
             except ModelServerFault as fault:
                 is_final = attempt == MAX_NEW_CONTAINERS or self._is_forgotten
@@ -279,7 +271,7 @@ class CodeInterpreter:
                 self._drop_container(CONTAINER_IDLE)
         execution = parse_execution(response)
         ran = await self._build_result(container, execution, prompt)
-        return replace(ran, left_out=(*gone, *ran.left_out)), execution.text
+        return replace(ran, left_out=(*not_uploaded, *ran.left_out)), execution.text
 
     async def _resume_run(self, prompt: CodePrompt, handle: str) -> tuple[RunResult, str]:
         """Return the run that an earlier process started, once it is over. Starts nothing."""
@@ -297,18 +289,18 @@ class CodeInterpreter:
         if why := explain_no_run(execution):
             why.usage = self._add_cost(execution.usage, container, execution.model)
             raise why
-        taken = await self._containers.fetch_outputs(container, execution, since=since)
+        outputs = await self._containers.fetch_outputs(container, execution, since=since)
         unsaid = [CODE_UNKNOWN] if "" in execution.codes else []
         broken = [RUN_BROKEN] if execution.broken else []
-        container.used, container.ran = self._containers.now(), True
-        lost, self._reset_reason = self._reset_reason, ""
+        container.used_at, container.holds_state = self._containers.now(), True
+        reset_reason, self._reset_reason = self._reset_reason, ""
         ran = RunResult(
             printed=execution.printed,
             error=execution.error,
-            output_files=tuple(taken.made),
-            left_out=(*taken.left_out, *unsaid, *broken),
-            reset=bool(lost),
-            why_reset=lost,
+            output_files=tuple(outputs.files),
+            left_out=(*outputs.left_out, *unsaid, *broken),
+            reset=bool(reset_reason),
+            why_reset=reset_reason,
             changed_code=prompt.find_changed_code(execution.codes),
             usage=self._add_cost(execution.usage, container, execution.model),
         )
@@ -327,18 +319,18 @@ class CodeInterpreter:
             self._container = await self._containers.find(self._earlier_id)
             self._reset_reason = self._reset_reason if self._container else CONTAINER_IDLE
             self._earlier_id = ""
-        if self._container and self._containers.now() - self._container.used >= REUSE_SECONDS:
+        if self._container and self._containers.now() - self._container.used_at >= REUSE_SECONDS:
             self._drop_container(CONTAINER_IDLE)
         if self._container is None:
-            made = await self._containers.make()
+            container = await self._containers.make()
             if ctx:
-                await ctx.turn.record_remote(Remote("container", made.id))
-            self._container = made
+                await ctx.turn.record_remote(Remote("container", container.id))
+            self._container = container
         return self._container
 
     def _drop_container(self, why: str) -> None:
         """Record that the container is gone. The next run reports `why` if state was lost."""
-        if self._earlier_id or (self._container and self._container.ran):
+        if self._earlier_id or (self._container and self._container.holds_state):
             self._reset_reason = why
         self._container, self._earlier_id = None, ""
 
@@ -357,8 +349,8 @@ class CodeInterpreter:
         """
         prices = replace(self._choice.config.price_list, official=self._client.place.is_official)
         session = prices.container_session
-        known = prices.highest_cost((self._choice.model, model), usage)
-        costs = [] if known is None else [known]
+        cost = prices.highest_cost((self._choice.model, model), usage)
+        costs = [] if cost is None else [cost]
         if container and session is not None:
             costs.append(container.charge_session(self._containers.now(), session))
         return replace(usage, cost=sum(costs) if costs else None)
@@ -412,32 +404,26 @@ class HostedBackend:
         """Return the largest cost of a call: a container session, and the model that runs the
         code."""
         code = len(arguments.encode())
-        model = self._choice.model
-        return PaidRun(
-            "container", "", model, RESERVED_INPUT_TOKENS + 2 * code, RESERVED_OUTPUT_TOKENS + code
-        )
+        input, output = RESERVED_INPUT_TOKENS + 2 * code, RESERVED_OUTPUT_TOKENS + code
+        return PaidRun("container", "", self._choice.model, input, output)
 
     async def is_available(self) -> bool:
         """Return whether there is a key. Servers other than OpenAI may need none."""
         return bool(self._client.place.key) or not self._client.place.is_official
 
-    async def run(self, ctx: ToolContext, code: str, given: Sequence[InputFile]) -> RunResult:
+    async def run(self, ctx: ToolContext, code: str, files: Sequence[InputFile]) -> RunResult:
         """Run code. Raise ToolError if it could not be run."""
         interpreter = self._threads.pop(ctx.memory_id, None) or CodeInterpreter(
-            self._client,
-            self._choice,
-            container=ctx.thread.container,
-            containers=self._containers,
+            self._client, self._choice, container=ctx.thread.container, containers=self._containers
         )
         self._threads[ctx.memory_id] = interpreter
         for id in [id for id, each in self._threads.items() if not each.busy][:-MAX_KNOWN_THREADS]:
             del self._threads[id]
         person = self._pseudonym(f"person {ctx.asker.key}")
-        running = interpreter.run(code, given, ctx, person)
         try:
-            ran = await measure_run(self.name, running)
+            ran = await measure_run(self.name, interpreter.run(code, files, ctx, person))
         except ToolError as error:
-            if error.code in SERVER_ERROR_CODES:
+            if error.code in SERVER_CODES:
                 self._trouble = error
             raise
         self._trouble = None
@@ -471,20 +457,20 @@ class CodePrompt:
     verbatim: bool = True
 
     @classmethod
-    def of(cls, said: object, *, words: bool = False) -> CodePrompt:
-        """Return the prompt in `said`. Raise ToolError if it is empty or too long.
+    def of(cls, prompt: object, *, words: bool = False) -> CodePrompt:
+        """Return the checked prompt. Raise ToolError if it is empty or too long.
 
         With `words`, text that is not Python is a request.
         """
-        text = said if isinstance(said, str) else ""
-        found = _FENCED_CODE.fullmatch(text)
-        text = found[1] if found else text
+        text = prompt if isinstance(prompt, str) else ""
+        block = _FENCED_CODE.fullmatch(text)
+        text = block[1] if block else text
         if not text.strip():
             raise ToolError(NO_PROMPT, code="no_code")
         if len(text) > MAX_CODE_CHARACTERS:
             size, limit = i18n.format_number(len(text)), i18n.format_number(MAX_CODE_CHARACTERS)
             raise ToolError(CODE_TOO_LONG, code="too_long", size=size, limit=limit)
-        if not words or found:
+        if not words or block:
             return cls(text)
         # The parser puts the combining marks of a name in their order.
         if limit_combining_marks(text) != text:
@@ -544,7 +530,7 @@ def explain_no_run(execution: HostedExecution) -> ToolError | None:
         return ToolError(POLICY_REFUSAL, code="refused", hint=NO_DETOUR)
     if execution.ended:
         return ToolError(CODE_CUT, code="too_long")
-    said = (execution.refusal or execution.text)[:500]
+    hint = (execution.refusal or execution.text)[:500]
     if execution.refusal:
-        return ToolError(DECLINED, code="refused", hint=said)
-    return ToolError(NOT_RUN, code="not_run", hint=said)
+        return ToolError(DECLINED, code="refused", hint=hint)
+    return ToolError(NOT_RUN, code="not_run", hint=hint)

@@ -78,7 +78,7 @@ async def ask_for_response(
                     name = str(response["id"])
                     await on_id(name)
                 if event.get("type") in FINAL_EVENTS:
-                    return _check_final(response or {})
+                    return _require_final(response or {})
                 if event.get("type") == "error":
                     raise ModelServerFault("broken", body=event)
                 event = await anext(events, None)
@@ -102,13 +102,13 @@ async def poll_response(client: ModelServerClient, name: str) -> Json:
                 raise
             raise ModelServerFault("lost") from None
         if answer.get("status") not in ("queued", "in_progress"):
-            return _check_final(answer)
+            return _require_final(answer)
         await client.sleep(next(pauses))
 
 
 @dataclass(frozen=True, slots=True)
 class HostedExecution:
-    """One parsed response. `codes` are what ran, "" where the server does not say.
+    """One parsed response to a run. `codes` are what ran, "" where the server does not say.
 
     `at` is when it began, in the server's seconds. `text` holds the model's own words without links
     into the container. `ended` says why they end early.
@@ -141,13 +141,13 @@ def parse_execution(response: Json) -> HostedExecution:
     calls = [item for item in items if item.get("type") == "code_interpreter_call"]
     messages = [item for item in items if item.get("type") == "message"]
     outputs = [out for call in calls for out in call.get("outputs") or ()]
-    told = [part for item in messages for part in item.get("content") or ()]
-    parts = [part for part in told if isinstance(part, dict)]
+    contents = [part for item in messages for part in item.get("content") or ()]
+    parts = [part for part in contents if isinstance(part, dict)]
     notes = [note for part in parts for note in part.get("annotations") or ()]
     texts = [str(part["text"]) for part in parts if part.get("type") == "output_text"]
     reason = (response.get("incomplete_details") or {}).get("reason")
     logs = "".join(str(out.get("logs") or "") for out in outputs if out.get("type") == "logs")
-    error_starts = [found.start() for found in _TRACEBACK.finditer(logs)]
+    error_starts = [match.start() for match in _TRACEBACK.finditer(logs)]
     output_end = error_starts[-1] if error_starts else len(logs)
     return HostedExecution(
         id=str(response.get("id", "")),
@@ -173,11 +173,11 @@ def parse_execution(response: Json) -> HostedExecution:
 
 def without_container_links(text: str) -> str:
     """Return `text` without links into a container, which nobody can open; their labels stay."""
-    text = _LINK.sub(lambda found: found["label"], text)
-    return _BARE_LINK.sub(lambda found: posixpath.basename(found["path"]), text)
+    text = _LINK.sub(lambda match: match["label"], text)
+    return _BARE_LINK.sub(lambda match: posixpath.basename(match["path"]), text)
 
 
-def _check_final(response: Json) -> Json:
+def _require_final(response: Json) -> Json:
     if response.get("status") in ("failed", "cancelled"):
         raise ModelServerFault("broken", body=response.get("error") or {"code": response["status"]})
     return response
@@ -199,13 +199,13 @@ class OutputCollection:
     """
 
     def __init__(self) -> None:
-        self.made: list[OutputFile] = []
+        self.files: list[OutputFile] = []
         self.left_out: list[str] = []
         self._total = 0
 
     def has_room(self, name: str) -> bool:
         """Return whether another file is allowed; otherwise record that it was left out."""
-        if len(self.made) < MAX_OUTPUT_FILES:
+        if len(self.files) < MAX_OUTPUT_FILES:
             return True
         self.leave_out(name, f"one run gives {MAX_OUTPUT_FILES} files at most")
         return False
@@ -214,24 +214,24 @@ class OutputCollection:
         """Add a file. `data` None means that it is larger than the limit."""
         if data is None or len(data) > MAX_OUTPUT_FILE_BYTES:
             self.leave_out(name, f"a file may have {MAX_OUTPUT_FILE_BYTES >> 20} MiB")
-        elif data in [made.data for made in self.made]:
+        elif data in [file.data for file in self.files]:
             return
         elif self._total + len(data) > MAX_OUTPUT_BYTES:
             self.leave_out(name, f"the files of one run may have {MAX_OUTPUT_BYTES >> 20} MiB")
         else:
             self._total += len(data)
-            self.made.append(OutputFile(name, detect_type(name, data), data))
+            self.files.append(OutputFile(name, detect_type(name, data), data))
 
     def add_picture(self, number: int, url: str) -> None:
         """Add a picture that the answer contains. No address is opened (pydantic-ai issue 2391)."""
-        found = _PICTURE.fullmatch(url)
-        name = f"figure-{number}.{found[1] if found else 'png'}"
-        if found is None:
-            if not any(made.type.startswith("image/") for made in self.made):
+        match = _PICTURE.fullmatch(url)
+        name = f"figure-{number}.{match[1] if match else 'png'}"
+        if match is None:
+            if not any(file.type.startswith("image/") for file in self.files):
                 self.leave_out(name, "it is only an address")
         elif self.has_room(name):
             try:
-                self.add_file(name, base64.b64decode(found[2]))
+                self.add_file(name, base64.b64decode(match[2]))
             except binascii.Error:
                 self.leave_out(name, "it cannot be read")
 
@@ -242,25 +242,25 @@ class OutputCollection:
 
 @dataclass(slots=True)
 class Container:
-    """A container. `used`, and `paid` (until when it is paid), are seconds of our clock.
+    """A container at OpenAI. `used_at` and `paid_until` are seconds of Ponte's clock.
 
-    `put` holds ids and names of files that were uploaded, `made` names and digests of those that
-    came from it, `seen` the server's ids of all known files. `ran`: it holds state.
+    `uploads` holds ids and names of files that were uploaded, `output_digests` names and digests of
+    files that the code created, `known_files` the server's ids of all files that were listed.
     """
 
     id: str
-    used: float
-    paid: float = 0.0
-    ran: bool = False
-    put: set[tuple[str, str]] = field(default_factory=set)
-    made: set[tuple[str, bytes]] = field(default_factory=set)
-    seen: set[str] = field(default_factory=set)
+    used_at: float
+    paid_until: float = 0.0
+    holds_state: bool = False
+    uploads: set[tuple[str, str]] = field(default_factory=set)
+    output_digests: set[tuple[str, bytes]] = field(default_factory=set)
+    known_files: set[str] = field(default_factory=set)
 
     def charge_session(self, now: float, price: float = CONTAINER_SESSION_DOLLARS) -> float:
         """Return the US dollars that using it now adds: a new session, if the last one is over."""
-        if now < self.paid:
+        if now < self.paid_until:
             return 0.0
-        self.paid = now + CONTAINER_SESSION_SECONDS
+        self.paid_until = now + CONTAINER_SESSION_SECONDS
         return price
 
 
@@ -285,23 +285,23 @@ class ContainerClient:
             "memory_limit": "1g",
             "network_policy": {"type": "disabled"},
         }
-        made = await self._client.call_with_retries(
+        answer = await self._client.call_with_retries(
             lambda: self._client.post(CONTAINERS_PATH, body)
         )
-        log.info("created a container", container_id=str(made.get("id")))
-        return Container(str(made["id"]), self.now(), paid=self.now())
+        log.info("created a container", container_id=str(answer.get("id")))
+        return Container(str(answer["id"]), self.now(), paid_until=self.now())
 
     def assume_alive(self, id: str) -> Container:
         """Return a container that an earlier process used; it may have expired."""
-        return Container(id, self.now(), self.now() + CONTAINER_SESSION_SECONDS, ran=True)
+        return Container(id, self.now(), self.now() + CONTAINER_SESSION_SECONDS, holds_state=True)
 
     async def find(self, id: str) -> Container | None:
         """Return a container of an earlier process, or None if it is gone. Raise
         ModelServerFault."""
         container = self.assume_alive(id)
         try:
-            told = await self._client.get(f"{CONTAINERS_PATH}/{id}")
-            if told.get("status") in ("expired", "deleted"):
+            body = await self._client.get(f"{CONTAINERS_PATH}/{id}")
+            if body.get("status") in ("expired", "deleted"):
                 return None
             await self._list_files(container)
         except ModelServerFault as fault:
@@ -310,26 +310,24 @@ class ContainerClient:
             return None
         return container
 
-    async def upload_missing(
-        self, container: Container, given: Sequence[InputFile]
-    ) -> Sequence[str]:
+    async def upload_missing(self, container: Container, files: Sequence[InputFile]) -> list[str]:
         """Upload files that the container lacks. Return sentences about missing files.
 
         Raise ModelServerFault.
         """
         left_out = []
-        for file in given:
-            if (file.id, file.name) in container.put:
+        for file in files:
+            if (file.id, file.name) in container.uploads:
                 continue
             try:
                 data = await file.read()
             except NotFound:
                 left_out.append(f"{file.name!r} is gone and was not put into the work folder")
                 continue
-            if (file.name, await _digest(data)) not in container.made:
+            if (file.name, await _digest(data)) not in container.output_digests:
                 kind = file.type or mimetypes.guess_type(file.name)[0] or "application/octet-stream"
                 await self._client.upload(container.id, file.name, kind, data)
-            container.put.add((file.id, file.name))
+            container.uploads.add((file.id, file.name))
         return left_out
 
     async def fetch_outputs(
@@ -339,10 +337,10 @@ class ContainerClient:
 
         Only files created at `since` (in the server's seconds) or later belong to this run.
         """
-        taken = OutputCollection()
+        outputs = OutputCollection()
         new = {id: name for id, name in execution.cited.items() if id}
         try:
-            before = set(container.seen)
+            before = set(container.known_files)
             for file in await self._list_files(container):
                 fresh = str(file["id"]) not in before and int(file.get("created_at") or 0) >= since
                 if fresh and file.get("source") == "assistant":
@@ -355,22 +353,22 @@ class ContainerClient:
                 container_id=container.id,
             )
         for id, name in new.items():
-            if taken.has_room(name):
+            if outputs.has_room(name):
                 try:  # a listed file may be unavailable (openai-python issue 2466)
                     data = await self._client.download(container.id, id, MAX_OUTPUT_FILE_BYTES)
-                    taken.add_file(name, data)
+                    outputs.add_file(name, data)
                 except ModelServerFault as fault:
                     log.warning(
                         "could not download a file of a container",
                         error=str(fault),
                         container_id=container.id,
                     )
-                    taken.leave_out(name, "OpenAI did not hand it out")
-        for made in taken.made:
-            container.made.add((safe_file_name(made.name), await _digest(made.data)))
+                    outputs.leave_out(name, "OpenAI did not hand it out")
+        for output in outputs.files:
+            container.output_digests.add((safe_file_name(output.name), await _digest(output.data)))
         for number, url in enumerate(execution.pictures, 1):
-            taken.add_picture(number, url)
-        return taken
+            outputs.add_picture(number, url)
+        return outputs
 
     async def delete(self, id: str) -> None:
         """Delete a container. If that fails, it expires, and is erased with its thread."""
@@ -401,7 +399,7 @@ class ContainerClient:
             if not page.get("has_more") or not files:
                 break
             query["after"] = files[-1]["id"]
-        container.seen.update(str(file["id"]) for file in files)
+        container.known_files.update(str(file["id"]) for file in files)
         return files
 
 

@@ -22,11 +22,7 @@ from core.tools.code.port import InputFile, RunResult, measure_run
 from core.tools.code.sandbox.barriers import SandboxChoice, choose_sandbox
 from core.tools.code.sandbox.process import Sandbox
 from core.tools.code.sandbox.runtime import RuntimeFolder
-from core.tools.code.sandbox.sandbox import (
-    SandboxFailed,
-    SandboxLimits,
-    explain_start_failure,
-)
+from core.tools.code.sandbox.sandbox import SandboxFailed, SandboxLimits, explain_start_failure
 from core.tools.code.session import KernelSession
 
 log = structlog.get_logger("code")
@@ -110,7 +106,7 @@ class Kernels:
         return sum(slot.session is not None for slot in self._slots.values())
 
     async def run(
-        self, thread: str, sandbox: Sandbox, python: Path, code: str, given: Sequence[InputFile],
+        self, thread: str, sandbox: Sandbox, python: Path, code: str, files: Sequence[InputFile],
         zone: str = "UTC",
     ) -> RunResult:  # fmt: skip
         """Run code in the thread's kernel and that time zone. Raise SandboxFailed if none could be
@@ -122,7 +118,7 @@ class Kernels:
             try:
                 session, why = await self._get_session(thread, slot, sandbox, python)
                 session.zone = zone
-                ran = await session.run(code, given)
+                ran = await session.run(code, files)
                 if ran.is_state_lost:
                     await self._end_kernel(thread, slot, _FAULTS.get(ran.fault, ENDED))
                 return replace(ran, reset=bool(why), why_reset=why)
@@ -188,8 +184,8 @@ class Kernels:
         # A busy slot has a kernel or is about to, ours too; there are at most `most` of them.
         idle = [(name, s) for name, s in self._slots.items() if s.session and not s.busy]
         for name, other in sorted(idle, key=lambda each: each[1].used_at):
-            taken = sum(bool(each.session) or each.busy for each in self._slots.values())
-            if taken <= self._most:
+            busy_count = sum(bool(each.session) or each.busy for each in self._slots.values())
+            if busy_count <= self._most:
                 break
             await self._end_kernel(name, other, KERNEL_EVICTED)
         session = await KernelSession.start(sandbox, python, self._limits)
@@ -212,8 +208,8 @@ def max_kernels(limits: SandboxLimits) -> int:
 
 
 class LocalBackend:
-    """The `CodeBackend` on this machine. `wanted`: the operator chose it, so a missing sandbox is a
-    failure."""
+    """The `CodeBackend` on this machine. `is_required`: the operator chose it, so a missing
+    sandbox is a failure."""
 
     name: Literal["local"] = "local"
     description = LOCAL_DESCRIPTION
@@ -224,12 +220,12 @@ class LocalBackend:
         kernels: Kernels,
         limits: SandboxLimits,
         *,
-        wanted: bool = False,
+        is_required: bool = False,
     ) -> None:
         self._environment = environment
         self._kernels = kernels
         self._limits = limits
-        self._wanted = wanted
+        self._is_required = is_required
         self._runtime = RuntimeFolder()
         self._choice: SandboxChoice | None = None
         self._proof: asyncio.Task[SandboxChoice] | None = None
@@ -245,10 +241,10 @@ class LocalBackend:
                 await self._wait_for_proof()
         return self._choice is not None and self._choice.sandbox is not None
 
-    async def run(self, ctx: ToolContext, code: str, given: Sequence[InputFile]) -> RunResult:
+    async def run(self, ctx: ToolContext, code: str, files: Sequence[InputFile]) -> RunResult:
         """Run code. Raise SandboxFailed if there is no safe sandbox."""
         try:
-            return await measure_run(self.name, self._run(ctx, code, given))
+            return await measure_run(self.name, self._run(ctx, code, files))
         except ToolError as error:
             log.warning("could not run code", error=error.hint)
             raise
@@ -262,7 +258,7 @@ class LocalBackend:
         choice = await self._wait_for_proof()
         words = say("local: {words}", words=translate_word(choice.words))
         if choice.sandbox is None:
-            return Health("code", "failing" if self._wanted else "off", words)
+            return Health("code", "failing" if self._is_required else "off", words)
         if lacks := self._environment.lacks:
             words = say(WITHOUT_LIBRARIES, words=words, lacks=lacks)
         return Health("code", "on", words)
@@ -276,7 +272,7 @@ class LocalBackend:
         await self._environment.close()
         await asyncio.to_thread(self._runtime.close)
 
-    async def _run(self, ctx: ToolContext, code: str, given: Sequence[InputFile]) -> RunResult:
+    async def _run(self, ctx: ToolContext, code: str, files: Sequence[InputFile]) -> RunResult:
         async def tell(words: str) -> None:
             await ctx.turn.show_progress(say(words))
 
@@ -284,9 +280,8 @@ class LocalBackend:
         if choice.sandbox is None:
             raise SandboxFailed(choice.words)
         python = await self._environment.python(tell)
-        ran = await self._kernels.run(
-            ctx.memory_id, choice.sandbox, python.path, code, given, ctx.zone
-        )
+        thread, sandbox = ctx.memory_id, choice.sandbox
+        ran = await self._kernels.run(thread, sandbox, python.path, code, files, ctx.zone)
         if not python.lacks or "ModuleNotFoundError" not in ran.error:
             return ran
         note = f"the libraries of the sandbox are not there: {python.lacks}"

@@ -123,7 +123,7 @@ class CodeBackend(Protocol):
         It sends no request, so it may be called in each turn.
         """
 
-    async def run(self, ctx: ToolContext, code: str, given: Sequence[InputFile]) -> RunResult:
+    async def run(self, ctx: ToolContext, code: str, files: Sequence[InputFile]) -> RunResult:
         """Run `code` for `ctx.memory_id` with the files in its work folder.
 
         `ctx.doing` gets words for the person during a long preparation. Code that fails gives a
@@ -178,14 +178,14 @@ async def list_input_files(ctx: ToolContext) -> tuple[InputFile, ...]:
     files = ctx.files
     if files is None:
         return ()
-    found = [file for file in await files.list_files() if not _OUR_CODE.fullmatch(file.name)]
-    left = Counter(safe_file_name(file.name) for file in found)
+    candidates = [file for file in await files.list_files() if not _OUR_CODE.fullmatch(file.name)]
+    copies = Counter(safe_file_name(file.name) for file in candidates)
     older: Counter[str] = Counter()
     named = []
-    for file in found:
+    for file in candidates:
         name = safe_file_name(file.name)
-        left[name] -= 1
-        if left[name]:
+        copies[name] -= 1
+        if copies[name]:
             older[name] += 1
             number = older[name]
             stem, dot, extension = name.rpartition(".")

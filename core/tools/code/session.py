@@ -79,7 +79,7 @@ class BrokenFrame(Exception):
 
 
 class FloodedOut(Exception):
-    """The code prints without end."""
+    """The code printed more than `MAX_PRINTED_BYTES`."""
 
 
 class _Frame(BaseModel):
@@ -134,7 +134,7 @@ class PrintedOutput:
 
     def __init__(self, mark: bytes, before: bytes = b"") -> None:
         self._mark = mark
-        self._kept = bytearray()
+        self._output = bytearray()
         self._pending = before
         self.total = 0
         self.rest = b""
@@ -144,24 +144,24 @@ class PrintedOutput:
         data = self._pending + chunk
         before, mark, self.rest = data.partition(self._mark)
         # The end may be the beginning of the mark.
-        held = b"" if mark else before[-len(self._mark) :]
-        self._pending = held
-        data = before[: len(before) - len(held)]
+        partial_mark = b"" if mark else before[-len(self._mark) :]
+        self._pending = partial_mark
+        data = before[: len(before) - len(partial_mark)]
         self.total += len(data)
-        self._kept += data[: MAX_KEPT_BYTES - len(self._kept)]
+        self._output += data[: MAX_KEPT_BYTES - len(self._output)]
         return bool(mark)
 
     @property
     def text(self) -> str:
         """The kept output so far."""
-        room = MAX_KEPT_BYTES - len(self._kept)
-        kept = bytes(self._kept) + self._pending[:room]
-        return kept.decode(errors="replace")
+        room = MAX_KEPT_BYTES - len(self._output)
+        output = bytes(self._output) + self._pending[:room]
+        return output.decode(errors="replace")
 
     @property
     def discarded_bytes(self) -> int:
         """The number of bytes that were not kept."""
-        return max(0, self.total - len(self._kept))
+        return max(0, self.total - len(self._output))
 
 
 class KernelRun:
@@ -173,7 +173,7 @@ class KernelRun:
     def __init__(self, name: str, printed_before: bytes = b"") -> None:
         self.name = name
         self.printed = PrintedOutput(f"\0{name}\0".encode(), printed_before)
-        self.made: list[OutputFile] = []
+        self.files: list[OutputFile] = []
         self.left_out: list[str] = []
         self.done: Done | None = None
         self._left_out_count = 0
@@ -182,10 +182,10 @@ class KernelRun:
         """Add a frame. Raise BrokenFrame for one that no honest kernel sends now."""
         match came:
             case FileMade(file=name, data=data):
-                total = len(data) + sum(len(made.data) for made in self.made)
-                if len(self.made) >= MAX_OUTPUT_FILES or total > MAX_OUTPUT_BYTES:
+                total = len(data) + sum(len(file.data) for file in self.files)
+                if len(self.files) >= MAX_OUTPUT_FILES or total > MAX_OUTPUT_BYTES:
                     raise BrokenFrame
-                self.made.append(OutputFile(name, detect_type(name, data), data))
+                self.files.append(OutputFile(name, detect_type(name, data), data))
             case LeftOut(left=name, why=why) if (
                 why in _LEFT_OUT_REASONS and self._left_out_count < MAX_LEFT_OUT_FILES
             ):
@@ -204,7 +204,7 @@ class KernelRun:
             raise FloodedOut
         return ended
 
-    def build_result(self, fault: Fault, *, lost: bool) -> RunResult:
+    def build_result(self, fault: Fault, *, is_state_lost: bool) -> RunResult:
         """Return the result of the run."""
         left_out = list(self.left_out)
         if self._left_out_count > _MAX_NAMED_LEFT_OUT:
@@ -216,10 +216,10 @@ class KernelRun:
             printed=self.printed.text,
             value=self.done.value if self.done else "",
             error=self.done.error if self.done else "",
-            output_files=tuple(self.made),
+            output_files=tuple(self.files),
             left_out=tuple(left_out),
             fault=fault,
-            is_state_lost=lost,
+            is_state_lost=is_state_lost,
         )
 
 
@@ -228,7 +228,7 @@ class KernelSession:
 
     def __init__(self, process: RunningProgram) -> None:
         self._process = process
-        self._put: set[tuple[str, str]] = set()
+        self._uploads: set[tuple[str, str]] = set()
         """Ids and names of the files that were sent to the work folder, each once."""
         self._contents: set[tuple[str, bytes]] = set()
         """Names and digests of the files that the code made. They are not sent back."""
@@ -252,8 +252,8 @@ class KernelSession:
         if isinstance(first, KernelReady):
             return cls(process)
         await process.kill()
-        said = (await process.output.read(_CHUNK)).decode(errors="replace").strip()
-        raise SandboxFailed(f"the kernel program did not start: {said[-300:]}")
+        output = (await process.output.read(_CHUNK)).decode(errors="replace").strip()
+        raise SandboxFailed(f"the kernel program did not start: {output[-300:]}")
 
     @property
     def alive(self) -> bool:
@@ -264,11 +264,11 @@ class KernelSession:
         """End the kernel."""
         await self._process.kill()
 
-    async def run(self, code: str, given: Sequence[InputFile]) -> RunResult:
+    async def run(self, code: str, files: Sequence[InputFile]) -> RunResult:
         """Run code. This ends soon after `RUN_SECONDS` whatever the code does; sooner if
         cancelled."""
         run = KernelRun(secrets.token_hex(8), self._early_output)
-        following = asyncio.create_task(self._follow_run(run, code, given))
+        following = asyncio.create_task(self._follow_run(run, code, files))
         fault: Fault = ""
         try:
             await asyncio.wait({following}, timeout=RUN_SECONDS)
@@ -286,10 +286,10 @@ class KernelSession:
         self._early_output = run.printed.rest
         if overran := self._process.overran:
             run.left_out.append(f"the sandbox ended it: {overran}")
-        for made in run.made:
-            name = text.safe_file_name(made.name)
-            self._contents.add((name, hashlib.sha256(made.data).digest()))
-        return run.build_result(fault or following.result(), lost=not self.alive)
+        for file in run.files:
+            name = text.safe_file_name(file.name)
+            self._contents.add((name, hashlib.sha256(file.data).digest()))
+        return run.build_result(fault or following.result(), is_state_lost=not self.alive)
 
     async def _interrupt(self, run: KernelRun, following: asyncio.Task[Fault]) -> None:
         """Ask the code to end, and wait a moment."""
@@ -297,12 +297,12 @@ class KernelSession:
             self._process.stdin.write(_request_line(interrupt=run.name))
         await asyncio.wait({following}, timeout=INTERRUPT_GRACE_SECONDS)
 
-    async def _follow_run(self, run: KernelRun, code: str, given: Sequence[InputFile]) -> Fault:
+    async def _follow_run(self, run: KernelRun, code: str, files: Sequence[InputFile]) -> Fault:
         """Wait until the kernel reports the end of the run, or fails."""
         fault: Fault = ""
         try:
             async with asyncio.TaskGroup() as parts:
-                parts.create_task(self._send_run(run, code, given))
+                parts.create_task(self._send_run(run, code, files))
                 parts.create_task(self._read_frames(run))
                 parts.create_task(self._read_output(run))
         except* FloodedOut:
@@ -312,13 +312,13 @@ class KernelSession:
             await self._read_last_output(run)
         return fault
 
-    async def _send_run(self, run: KernelRun, code: str, given: Sequence[InputFile]) -> None:
+    async def _send_run(self, run: KernelRun, code: str, files: Sequence[InputFile]) -> None:
         """Put missing files into the work folder, then send the code."""
         stdin = self._process.stdin
-        for each in given:
-            if (each.id, each.name) in self._put:
+        for each in files:
+            if (each.id, each.name) in self._uploads:
                 continue
-            self._put.add((each.id, each.name))
+            self._uploads.add((each.id, each.name))
             if each.size > MAX_WORK_FILE_BYTES or self._sent_bytes + each.size > MAX_INPUT_BYTES:
                 run.left_out.append(f"{each.name!r} is too large to be put into the work folder")
                 continue

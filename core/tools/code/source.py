@@ -80,9 +80,9 @@ def format_for_person(ran: RunResult, files: Sequence[File]) -> str:
 
 def notices(ran: RunResult) -> tuple[str, ...]:
     """Return what a person must know about a run even if a model describes it."""
-    told = [say(STATE_RESET, why=say(ran.why_reset))] if ran.reset else []
-    told += [say(CODE_CHANGED)] if ran.changed_code else []
-    return tuple(f"_{each}_" for each in told)
+    sentences = [say(STATE_RESET, why=say(ran.why_reset))] if ran.reset else []
+    sentences += [say(CODE_CHANGED)] if ran.changed_code else []
+    return tuple(f"_{each}_" for each in sentences)
 
 
 def cut_middle(printed: str, max_characters: int) -> str:
@@ -108,25 +108,25 @@ class CodeRunner:
     def __init__(self, backend: CodeBackend) -> None:
         self.backend = backend
 
-    async def run(self, ctx: ToolContext, code: str, said: str = "") -> CodeRun:
-        """Run `code`, or the code block in the person's message `said` if `code` is empty.
+    async def run(self, ctx: ToolContext, code: str, message: str = "") -> CodeRun:
+        """Run `code`, or the code block in the person's `message` if `code` is empty.
 
         Raise ToolError, and NotStored if a file cannot be stored.
         """
         source = strip_fence(code)
-        source = source if source.strip() else find_python_block(said)
+        source = source if source.strip() else find_python_block(message)
         if not source.strip():
             raise ToolError(NO_CODE_GIVEN, code="bad_arguments", hint="pass the code as `code`")
         ran = await self.backend.run(ctx, source, await list_input_files(ctx))
         if ctx.files is None:
             return CodeRun(ran, ())
         keep = ctx.files.save
-        files = [await keep(made.name, made.type, made.data) for made in ran.output_files]
+        files = [await keep(file.name, file.type, file.data) for file in ran.output_files]
         if len(ran.printed) > MAX_SHOWN_CHARACTERS:
             files.append(await keep("output.txt", "text/plain", ran.printed.encode()))
-        told = ((ran.changed_code or source).strip("\n") + "\n").encode(errors="replace")
-        name = code_file_name(hashlib.sha256(told).hexdigest())
-        return CodeRun(ran, tuple(files), await keep(name, CODE_TYPE, told))
+        data = ((ran.changed_code or source).strip("\n") + "\n").encode(errors="replace")
+        name = code_file_name(hashlib.sha256(data).hexdigest())
+        return CodeRun(ran, tuple(files), await keep(name, CODE_TYPE, data))
 
 
 class CodeSource:
@@ -137,12 +137,9 @@ class CodeSource:
     def __init__(self, backend: CodeBackend, description: str = "") -> None:
         self.runner = CodeRunner(backend)
         self.backend = backend
+        words = description or backend.description
         self._tool = FunctionTool(
-            self._run,
-            name=RUN_PYTHON_TOOL,
-            effect="code",
-            doing=RUNNING_PYTHON,
-            description=description or backend.description,
+            self._run, name=RUN_PYTHON_TOOL, effect="code", doing=RUNNING_PYTHON, description=words
         )
         self._tool.costs = getattr(backend, "costs", None)
 
@@ -168,11 +165,9 @@ class CodeSource:
         ran = run.ran
         failed = bool(ran.error or ran.fault)
         files = run.files if run.code is None or failed else (*run.files, run.code)
-        told = await text.run_off_loop(
-            lambda printed: format_for_model(ran, run.files), ran.printed
-        )
+        words = await text.run_off_loop(lambda _: format_for_model(ran, run.files), ran.printed)
         return Outcome(
-            "error" if failed else "ok", told, files=files, sources=notices(ran), usage=ran.usage
+            "error" if failed else "ok", words, files=files, sources=notices(ran), usage=ran.usage
         )
 
 

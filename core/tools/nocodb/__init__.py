@@ -72,8 +72,8 @@ class NocodbSettings(SettingsPart):
             return values
         address = values.get("nocodb_url")
         address = plain_value(address) if isinstance(address, str | SecretStr) else ""
-        found = _BASE_IN_ADDRESS.search(address.partition("#")[2])
-        return {**values, "nocodb_base_id": found[1]} if found else values
+        match = _BASE_IN_ADDRESS.search(address.partition("#")[2])
+        return {**values, "nocodb_base_id": match[1]} if match else values
 
     @property
     def nocodb(self) -> Literal["off", "rest", "bridge"]:
@@ -123,8 +123,8 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
         own = deps.own
         if own.nocodb == "off":
             return None
-        made = NocoSource if own.nocodb == "rest" else BridgeSource
-        source = made(
+        source_class = NocoSource if own.nocodb == "rest" else BridgeSource
+        source = source_class(
             plain_value(own.nocodb_url), plain_value(own.nocodb_token), deps.http,
             base_id=own.nocodb_base_id or "", config=deps.config,
         )  # fmt: skip
@@ -167,11 +167,11 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
                     _check_names(deps, rules.find_unknown(ids_and_titles(tables)), tables)
             return [Health("nocodb", "on", words)]
         api = NocoApi(url, token, deps.http, pauses=(), timeout=CHECK_TIMEOUT_SECONDS)
-        known = await fetch_overview(api, Schemas(api, own.nocodb_base_id or ""))
-        seen = known.visible_part(deps.config.table_rules, Viewer())
-        _check_names(deps, seen.unknown_names, known.all_tables)
-        words = say("NocoDB responds; {sight}", sight=seen.describe())
-        if seen.is_read_only:
+        overview = await fetch_overview(api, Schemas(api, own.nocodb_base_id or ""))
+        sight = overview.visible_part(deps.config.table_rules, Viewer())
+        _check_names(deps, sight.unknown_names, overview.all_tables)
+        words = say("NocoDB responds; {sight}", sight=sight.describe())
+        if sight.is_read_only:
             words += "; " + say("read-only")
         return [Health("nocodb", "on", words)]
 

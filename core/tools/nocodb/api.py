@@ -153,7 +153,7 @@ def seconds_between_calls(url: str) -> float:
 
 
 class NocoError(RemoteError):
-    """`reason` is NocoDB's own code ("" where it told none).
+    """A failure of NocoDB. `reason` is NocoDB's own code, or "".
 
     NocoDB tells errors as `{"error": CODE, "message": TEXT}`, older parts of it `{"msg": TEXT}`
     (https://nocodb.com/docs/apis/errors, and as 0.301.3 answers). Most things that are missing are
@@ -190,8 +190,8 @@ def seconds_to_wait(answer: HttpAnswer) -> float:
 
 def _read_body(answer: HttpAnswer) -> tuple[str, str]:
     body = answer.json if isinstance(answer.json, Mapping) else {}
-    given = {name: text for name, text in body.items() if isinstance(text, str)}
-    return given.get("error", ""), given.get("message", given.get("msg", ""))
+    texts = {name: text for name, text in body.items() if isinstance(text, str)}
+    return texts.get("error", ""), texts.get("message", texts.get("msg", ""))
 
 
 def _has_reason(*reasons: str) -> Callable[[HttpAnswer], bool]:
@@ -210,8 +210,8 @@ def _find_role(answer: HttpAnswer) -> str:
 
 
 def _missing_row(answer: HttpAnswer) -> str:
-    found = _RECORD.search(_read_body(answer)[1])
-    return withhold_secrets(found[1]) if found else "of that id"
+    match = _RECORD.search(_read_body(answer)[1])
+    return withhold_secrets(match[1]) if match else "of that id"
 
 
 NOCODB_ERRORS = ErrorTable(
@@ -353,9 +353,8 @@ def parse_record(answer: object) -> NocoRecord:
 def parse_page(answer: object) -> RecordPage:
     """Return the page in {"records": […], "next": address or null}. Raise NocoError."""
     answer = require_object(answer)
-    return RecordPage(
-        tuple(map(parse_record, _object_list(answer, "records"))), has_more=bool(answer.get("next"))
-    )
+    records = tuple(map(parse_record, _object_list(answer, "records")))
+    return RecordPage(records, has_more=bool(answer.get("next")))
 
 
 class TableApi(Protocol):
@@ -397,7 +396,7 @@ class TableApi(Protocol):
         """Return how many rows match."""
 
     async def fetch_aggregates(
-        self, at: TableId, wanted: Sequence[FieldAggregate], where: str = ""
+        self, at: TableId, figures: Sequence[FieldAggregate], where: str = ""
     ) -> Json:
         """Return aggregates by the field's title. Called only if `filters_rows`."""
 
@@ -464,8 +463,8 @@ class NocoApi:
         """Return a link to the table or row. "nc" stands for the workspace (NocoDB's router,
         0.301.3)."""
         step = "/".join(quote(each, safe="") for each in ("nc", at.base, at.table))
-        opened = f"?rowId={quote(row, safe='')}" if row else ""
-        return f"[NocoDB]({self.url}/dashboard/#/{step}{opened})"
+        row_query = f"?rowId={quote(row, safe='')}" if row else ""
+        return f"[NocoDB]({self.url}/dashboard/#/{step}{row_query})"
 
     def with_pauses(self, pauses: Sequence[float]) -> NocoApi:
         """Return a client with the same connections that retries reads after these pauses."""
@@ -475,16 +474,16 @@ class NocoApi:
 
     async def list_bases(self) -> Sequence[NocoBase]:
         """Return the bases that the token's user sees. Raise NocoError."""
-        found = []
+        bases = []
         for one in _object_list(await self._read("/api/v2/meta/bases"), "list"):
             sources = one.get("sources")
+            listed = sources if isinstance(sources, list) else []
+            databases = [each for each in listed if isinstance(each, Mapping)]
             foreign = frozenset(
-                str(each.get("id"))
-                for each in (sources if isinstance(sources, list) else [])
-                if isinstance(each, Mapping) and not (each.get("is_meta") or each.get("is_local"))
+                str(d.get("id")) for d in databases if not (d.get("is_meta") or d.get("is_local"))
             )
-            found.append(NocoBase(str(one.get("id") or ""), str(one.get("title") or ""), foreign))
-        return found
+            bases.append(NocoBase(str(one.get("id") or ""), str(one.get("title") or ""), foreign))
+        return bases
 
     async def fetch_role(self, base: str) -> str:
         """Return the role of the token's user in that base, or "". Raise NocoError.
@@ -493,26 +492,25 @@ class NocoApi:
         """
         me = await self._read("/api/v1/auth/user/me", {"base_id": base})
         roles = me.get("base_roles")
-        held = roles if isinstance(roles, Mapping) else {}
-        return next((str(role) for role, has in held.items() if has), "")
+        by_name = roles if isinstance(roles, Mapping) else {}
+        return next((str(role) for role, has in by_name.items() if has), "")
 
     async def list_tables(self, base: str) -> Sequence[NamedTable]:
         """Return the tables of a base. Raise NocoError."""
-        told = await self._read(f"/api/v3/meta/bases/{_quote_step(base)}/tables")
+        body = await self._read(f"/api/v3/meta/bases/{_quote_step(base)}/tables")
         return [
             NamedTable(str(one.get("id") or ""), str(one.get("title") or ""))
-            for one in _object_list(told, "list")
+            for one in _object_list(body, "list")
         ]
 
     async def describe_table(self, at: TableId) -> Json:
         """Return NocoDB's description of a table; `schema.parse_table` parses it. Raise
         NocoError, also if it has no id or no fields, so that no such description is cached."""
-        told = await self._read(
-            f"/api/v3/meta/bases/{_quote_step(at.base)}/tables/{_quote_step(at.table)}"
-        )
-        if not isinstance(told.get("fields"), list) or not told.get("id"):
+        path = f"/api/v3/meta/bases/{_quote_step(at.base)}/tables/{_quote_step(at.table)}"
+        description = await self._read(path)
+        if not isinstance(description.get("fields"), list) or not description.get("id"):
             raise unreadable_answer()
-        return told
+        return description
 
     async def fetch_page(self, at: TableId, query: PageQuery) -> RecordPage:
         """Return one page of rows. Raise NocoError `bad_page` for a page after the last one."""
@@ -528,19 +526,19 @@ class NocoApi:
 
     async def fetch_record(self, at: TableId, id: str, *, fields: Sequence[str] = ()) -> NocoRecord:
         """Return one row. Raise NocoError `not_found`."""
-        asked = {"fields": ",".join(fields)} if fields else {}
-        return parse_record(await self._read(f"{_data_path(at)}/records/{_quote_step(id)}", asked))
+        query = {"fields": ",".join(fields)} if fields else {}
+        return parse_record(await self._read(f"{_data_path(at)}/records/{_quote_step(id)}", query))
 
     async def count_rows(self, at: TableId, where: str = "") -> int:
         """Return how many rows match `where`; "" matches all rows. Raise NocoError."""
-        asked = {"where": where} if where else {}
-        count = (await self._read(f"{_data_path(at)}/count", asked)).get("count")
+        query = {"where": where} if where else {}
+        count = (await self._read(f"{_data_path(at)}/count", query)).get("count")
         if not isinstance(count, int | str) or not str(count).isdecimal():
             raise unreadable_answer()
         return int(count)
 
     async def fetch_aggregates(
-        self, at: TableId, wanted: Sequence[FieldAggregate], where: str = ""
+        self, at: TableId, figures: Sequence[FieldAggregate], where: str = ""
     ) -> Json:
         """Return aggregates by the field's title. Raise NocoError.
 
@@ -550,27 +548,27 @@ class NocoApi:
         """
         if set(where) & {'"', "'"}:
             raise ValueError("v2 knows no quotes in a filter")
-        asked = {"aggregation": json.dumps([{"field": w.field, "type": w.type} for w in wanted])}
+        query = {"aggregation": json.dumps([{"field": w.field, "type": w.type} for w in figures])}
         if where:
-            asked["where"] = where
-        return await self._read(f"/api/v2/tables/{_quote_step(at.table)}/aggregate", asked)
+            query["where"] = where
+        return await self._read(f"/api/v2/tables/{_quote_step(at.table)}/aggregate", query)
 
     async def fetch_linked_rows(self, at: TableId, field: str, row: str) -> Sequence[NocoRecord]:
         """Return all rows that a link field (by id) of a row links to. Raise NocoError.
 
         Their `fields` hold only their display field. A missing row raises NocoError `not_found`.
         """
-        found: list[NocoRecord] = []
+        rows: list[NocoRecord] = []
         while True:
-            asked = {"page": str(len(found) // MAX_PAGE_ROWS + 1), "pageSize": str(MAX_PAGE_ROWS)}
-            answer = await self._read(_links_path(at, field, row), asked)
+            query = {"page": str(len(rows) // MAX_PAGE_ROWS + 1), "pageSize": str(MAX_PAGE_ROWS)}
+            answer = await self._read(_links_path(at, field, row), query)
             if "record" in answer:  # a link to one row at most: the row or null
                 return [parse_record(answer["record"])] if answer["record"] else []
             page = parse_page(answer)
-            found.extend(page.records)
+            rows.extend(page.records)
             # Behind the last page is an error, and `next` is told after some last ones too.
             if not page.has_more or len(page.records) < MAX_PAGE_ROWS:
-                return found
+                return rows
 
     async def create_rows(
         self, at: TableId, rows: Sequence[Json], *, by: str = ""
@@ -579,7 +577,7 @@ class NocoApi:
 
         NocoDB ignores unknown fields. A link field takes [{"id": …}].
         """
-        body = [{"fields": dict(row)} for row in _check_size(rows, MAX_ROWS_PER_WRITE)]
+        body = [{"fields": dict(row)} for row in _require_batch(rows, MAX_ROWS_PER_WRITE)]
         return await self._write_rows("POST", at, body, by)
 
     async def update_rows(
@@ -590,10 +588,8 @@ class NocoApi:
 
         One missing id fails the whole call. Link fields are written by `write_links`.
         """
-        body = [
-            {"id": row.id, "fields": dict(row.fields)}
-            for row in _check_size(rows, MAX_ROWS_PER_WRITE)
-        ]
+        batch = _require_batch(rows, MAX_ROWS_PER_WRITE)
+        body = [{"id": row.id, "fields": dict(row.fields)} for row in batch]
         return await self._write_rows("PATCH", at, body, by)
 
     async def delete_rows(self, at: TableId, ids: Sequence[str], *, by: str = "") -> None:
@@ -634,16 +630,14 @@ class NocoApi:
             rows = parse_page(answer).records
         except NocoError:
             rows = ()
-        if len(rows) != len(body):
-            raise WriteUnsure(
-                "NocoDB did not report which rows it saved.", code="nocodb_unreadable"
-            )
-        return rows
+        if len(rows) == len(body):
+            return rows
+        raise WriteUnsure("NocoDB did not report which rows it saved.", code="nocodb_unreadable")
 
-    async def _read(self, path: str, asked: Mapping[str, str] | None = None) -> Json:
+    async def _read(self, path: str, query: Mapping[str, str] | None = None) -> Json:
         try:
             return require_object(await retry(
-                lambda: self._send("GET", path, params=asked), HttpError,
+                lambda: self._send("GET", path, params=query), HttpError,
                 wait_after_each(self._pauses, seconds_before_read_retry), sleep=self._sleep,
             ))  # fmt: skip
         except HttpError as error:
@@ -684,8 +678,8 @@ class NocoApi:
             )  # fmt: skip
 
 
-def _object_list(told: Json, name: str) -> Sequence[Json]:
-    rows = told.get(name)
+def _object_list(body: Json, name: str) -> Sequence[Json]:
+    rows = body.get(name)
     if not isinstance(rows, list):
         raise unreadable_answer()
     return [require_object(one) for one in rows]
@@ -706,10 +700,10 @@ def _quote_step(id: str) -> str:
 
 
 def _id_objects(ids: Sequence[str], most: int) -> Sequence[Json]:
-    return [{"id": id} for id in _check_size(ids, most)]
+    return [{"id": id} for id in _require_batch(ids, most)]
 
 
-def _check_size(rows: Sequence[T], most: int) -> Sequence[T]:
+def _require_batch(rows: Sequence[T], most: int) -> Sequence[T]:
     """Return the rows. Raise ValueError for too many: the caller must split them into batches."""
     if not 0 < len(rows) <= most:
         raise ValueError(f"{len(rows)} rows in one call, of 1 to {most}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-import json
 import re
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -21,10 +20,10 @@ from typing import Any
 from core.base.errors import ToolError, WriteUnsure
 from core.base.http import HttpClient
 from core.base.i18n import say
-from core.base.tasks import run_together
+from core.base.tasks import BoundedDict, run_together
 from core.base.text import redact, remove_signed_urls
 from core.changes.approval import NO_TABLE_RULES, TableRulesConfig
-from core.domain.changes import MAX_PROPOSAL_ROWS, Draft, Row
+from core.domain.changes import Draft, Row
 from core.domain.ports import Tool
 from core.domain.records import Action, Effect, Health, ToolContext, Viewer
 from core.people.policy import ANY_TABLE
@@ -38,7 +37,7 @@ from core.tools.nocodb.bridge_api import (
     BridgeError,
     BridgeTool,
 )
-from core.tools.nocodb.draft import Cells, DraftBuilder
+from core.tools.nocodb.draft import Cells, DraftBuilder, check_most_rows
 from core.tools.nocodb.driver import MAX_NEWEST_ROWS, RowImage, TableDriver, TableSchema
 from core.tools.nocodb.fieldtypes import FIELD_TYPES, Field, is_same_value, without_empty
 from core.tools.nocodb.schema import UNKNOWN_TABLES, ids_and_titles
@@ -48,6 +47,7 @@ from core.tools.tool import (
     Function,
     FunctionTool,
     compact_json,
+    read_text_argument,
     rows_that_fit,
 )
 
@@ -57,8 +57,6 @@ MAX_PARALLEL_BRIDGE_CALLS = 4
 """Calls under way at the same time."""
 LISTING_TIMEOUT_SECONDS = 3.0
 """Timeout of each call that lists bases or tables to check the names in rules."""
-_MAX_VIEWS = 10_000
-"""Views for which the table is remembered."""
 
 # The bridge puts ids into NocoDB's path as they are, so they must not be able to leave their step.
 BRIDGE_ID_PATTERN = re.compile(r"(?!\.{1,2}$)[^/\\?#%\x00-\x1f\x7f]{1,200}")
@@ -108,7 +106,7 @@ class BridgeDriver(TableDriver):
     """The `TableDriver` of a bridge.
 
     The public bridge fails to update and delete (its paths are 404 in NocoDB); the person sees that
-    error. `offered` returns the names of the bridge's known tools.
+    error. `tool_names` returns the names of the bridge's known tools.
     """
 
     name = "nocodb-bridge"
@@ -117,16 +115,16 @@ class BridgeDriver(TableDriver):
     refilled = ""
 
     def __init__(
-        self, api: BridgeApi, base_id: str, offered: Callable[[], Collection[str]]
+        self, api: BridgeApi, base_id: str, tool_names: Callable[[], Collection[str]]
     ) -> None:
         self._api = api
         self._base_id = base_id
-        self._offered = offered
+        self._tool_names = tool_names
         self._gate = asyncio.Semaphore(MAX_PARALLEL_BRIDGE_CALLS)
 
     def batch(self, draft: Draft) -> int:
         """Return 10 if the bridge has the bulk tool, otherwise 1."""
-        bulk = draft.kind == "create" or f"bulk_{draft.kind}_records" in self._offered()
+        bulk = draft.kind == "create" or f"bulk_{draft.kind}_records" in self._tool_names()
         return MAX_ROWS_PER_WRITE if bulk else 1
 
     async def describe(self, target: Mapping[str, Any]) -> TableSchema:
@@ -138,11 +136,11 @@ class BridgeDriver(TableDriver):
         """Return a table as the bridge describes it, else as its rows suggest. Raise
         BridgeError."""
         try:
-            asked = {"base_id": self._base_id, "table_id": id}
-            told = await self._api.call_with_retries("get_table", asked)
+            args = {"base_id": self._base_id, "table_id": id}
+            description = await self._api.call_with_retries("get_table", args)
         except BridgeError:
-            told = None
-        columns = told.get("columns") if isinstance(told, dict) else None
+            description = None
+        columns = description.get("columns") if isinstance(description, dict) else None
         if not isinstance(columns, list) or not columns:
             sample = {"table_id": id, "limit": SAMPLE_ROWS}
             page = await self._api.call_with_retries("list_records", sample)
@@ -153,7 +151,7 @@ class BridgeDriver(TableDriver):
         key = next((name for name, column in named.items() if column.get("pk")), "")
         computed = {name for name, column in named.items() if column.get("uidt") in _COMPUTED}
         return BridgeTable(
-            id=id, title=str(told.get("title") or id), key=key or _key_name(named),
+            id=id, title=str(description.get("title") or id), key=key or _key_name(named),
             fields=frozenset(named), computed=frozenset(computed),
         )  # fmt: skip
 
@@ -161,13 +159,12 @@ class BridgeDriver(TableDriver):
         self, schema: TableSchema, ids: Sequence[str], names: Collection[str] | None = None
     ) -> Mapping[str, RowImage]:
         """Return whole rows by id, without signed addresses, which differ at each reading."""
-        found = await run_together(*(self._fetch_row(schema.at.table, id) for id in ids))
-        return {id: row for id, row in zip(ids, found, strict=True) if row is not None}
+        records = await run_together(*(self._fetch_row(schema.at.table, id) for id in ids))
+        return {id: row for id, row in zip(ids, records, strict=True) if row is not None}
 
     def missing_rows_error(self, schema: TableSchema, ids: Sequence[str]) -> ToolError:
-        return ToolError(
-            "Row {ids} not found in this table.", code="not_found", ids=", ".join(ids[:5])
-        )
+        some = ", ".join(ids[:5])
+        return ToolError("Row {ids} not found in this table.", code="not_found", ids=some)
 
     async def fetch_newest(self, schema: TableSchema) -> Mapping[str, RowImage]:
         """Return the last rows in the table's own order, in which new rows come last."""
@@ -176,16 +173,16 @@ class BridgeDriver(TableDriver):
         info = page.get("pageInfo") if isinstance(page, dict) else None
         total = info.get("totalRows") if isinstance(info, dict) else None
         offset = max(0, total - MAX_NEWEST_ROWS) if isinstance(total, int) else 0
-        asked = {"table_id": table, "limit": MAX_NEWEST_ROWS, "offset": offset}
-        rows = _list_rows(await self._api.call_with_retries("list_records", asked))
+        args = {"table_id": table, "limit": MAX_NEWEST_ROWS, "offset": offset}
+        rows = _list_rows(await self._api.call_with_retries("list_records", args))
         return {_row_id(row, schema): row for row in reversed(rows)}
 
     async def create(self, schema: TableSchema, rows: Sequence[Row], by: str) -> Sequence[str]:
         # The public bridge makes several rows of a list here; its bulk path is a 404.
         data: Any = [dict(row) for row in rows] if len(rows) > 1 else dict(rows[0])
         result = await self._write_once("create_record", schema, record_data=data)
-        made = result if isinstance(result, list) else [result]
-        ids = [_row_id(one, schema) for one in made if isinstance(one, dict)]
+        new_rows = result if isinstance(result, list) else [result]
+        ids = [_row_id(one, schema) for one in new_rows if isinstance(one, dict)]
         if len(ids) != len(rows) or not all(ids):
             raise WriteUnsure("The bridge did not report which rows it created.")
         return ids
@@ -208,8 +205,8 @@ class BridgeDriver(TableDriver):
         else:
             await self._write_once("delete_record", schema, record_id=native[0])
 
-    def holds_value(self, wanted: Any, found: Any) -> bool:
-        return is_same_value(wanted, found)
+    def holds_value(self, expected: Any, actual: Any) -> bool:
+        return is_same_value(expected, actual)
 
     def is_unchanged(self, before: Any, now: Any) -> bool:
         return bool(now == remove_signed_urls(before))
@@ -224,11 +221,10 @@ class BridgeDriver(TableDriver):
         } or None
 
     async def _fetch_row(self, table: str, id: str) -> RowImage | None:
+        args = {"table_id": table, "record_id": id}
         async with self._gate:
             try:
-                row = await self._api.call_with_retries(
-                    "get_record", {"table_id": table, "record_id": id}
-                )
+                row = await self._api.call_with_retries("get_record", args)
             except BridgeError as error:
                 if error.code == "not_found":
                     return None
@@ -283,7 +279,7 @@ class BridgeTableFilter:
     config: TableRulesConfig
     tables: BridgeDriver
     _titles: dict[str, str] = field(default_factory=dict)
-    _views: dict[str, str] = field(default_factory=dict)
+    _views: BoundedDict[str, str] = field(default_factory=BoundedDict)
     """A view's id → its table's."""
 
     async def check(self, viewer: Viewer, tool: str, args: Mapping[str, Any]) -> None:
@@ -322,8 +318,6 @@ class BridgeTableFilter:
         """Return `result` without hidden tables. Raise ToolError if it is one."""
         if tool == "list_views":
             table = str(args.get("table_id", ""))
-            if len(self._views) >= _MAX_VIEWS:
-                self._views.clear()
             self._views |= {str(view["id"]): table for view in _list_rows(result) if view.get("id")}
         if tool == "get_table" and isinstance(result, dict) and self._is_hidden(viewer, result):
             raise _no_such_table()
@@ -338,13 +332,13 @@ class BridgeTableFilter:
                     code="bridge_unreadable", hint="ask for a table by its id",
                 )  # fmt: skip
             return result
-        kept = [table for table in tables if not self._is_hidden(viewer, table)]
-        return {**result, "list": kept} if isinstance(result, dict) else kept
+        visible_tables = [table for table in tables if not self._is_hidden(viewer, table)]
+        return {**result, "list": visible_tables} if isinstance(result, dict) else visible_tables
 
     def _is_hidden(self, viewer: Viewer, table: Any) -> bool:
         if not isinstance(table, dict):
-            seen = isinstance(table, str) and self.config.table_rules.is_visible(viewer, table)
-            return self.config.table_rules.hides_some(viewer.rights) and not seen
+            visible = isinstance(table, str) and self.config.table_rules.is_visible(viewer, table)
+            return self.config.table_rules.hides_some(viewer.rights) and not visible
         id, title = str(table.get("id", "")), str(table.get("title", ""))
         self._titles[id] = title
         if not self.config.table_rules.is_visible(viewer, title, id):
@@ -373,7 +367,7 @@ class BridgeSource:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.api = BridgeApi(url, token, http, pauses=pauses)
-        self._driver = BridgeDriver(self.api, base_id, lambda: self._known)
+        self._driver = BridgeDriver(self.api, base_id, lambda: self._listed_names)
         self.rows = TableWriter(self._driver)
         """What does the writes that were approved."""
         self._drafts = DraftBuilder(self._driver)
@@ -381,9 +375,9 @@ class BridgeSource:
         self._hiding = BridgeTableFilter(config, self._driver)
         self._base_id = base_id
         self._clock = clock
-        self._known: Sequence[str] = ()
+        self._listed_names: Sequence[str] = ()
         """The tools that the bridge has listed."""
-        self._offered: Sequence[str] = _OURS
+        self._tool_names: Sequence[str] = _OURS
         """The tools that the model may call: all of `_OURS` until the bridge has listed its own. A
         call of one that it lacks then fails with the bridge's error."""
         self._until = 0.0
@@ -401,20 +395,20 @@ class BridgeSource:
 
     async def _find_tools(self) -> Sequence[Tool]:
         """Return the tools, and list them anew if the list is old."""
-        offered = self._offered
+        tool_names = self._tool_names
         if self._clock() >= self._until:
             # Set before the look, so that no other turn waits for it too.
             self._until = self._clock() + TOOL_LIST_SECONDS / 10
             with suppress(BridgeError):
                 names = await self.api.list_tools()
                 self._until = self._clock() + TOOL_LIST_SECONDS
-                offered = tuple(each for each in _OURS if names is None or each in names)
-                self._known = offered
-        if self._tool is None or offered != self._offered:
-            self._offered = offered
+                tool_names = tuple(each for each in _OURS if names is None or each in names)
+                self._listed_names = tool_names
+        if self._tool is None or tool_names != self._tool_names:
+            self._tool_names = tool_names
             self._tool = self._build_tool(self.nocodb_execute, _OURS)
             self._tool.read_only_tool = self._build_tool(self.nocodb_read, BRIDGE_READ_TOOLS)
-        return [self._tool] if offered else []
+        return [self._tool] if tool_names else []
 
     async def nocodb_execute(
         self, ctx: ToolContext, tool: str, args: Mapping[str, Any] = _NOTHING
@@ -425,24 +419,24 @@ class BridgeSource:
             tool: name of the bridge's tool, as list_records
             args: its arguments, as {"table_id": "m…", "limit": 25}
         """
-        known = self._find_permitted(tool, "write")
-        if known.effect != "write":
+        entry = self._find_permitted(tool, "write")
+        if entry.effect != "write":
             return await self.nocodb_read(ctx, tool, args)
         await self._hiding.check(ctx.viewer, tool, args)
         kind = next(each for each in _KINDS if each in tool)
-        asked = _parse_write(known, kind, args)
+        write = _parse_write(entry, kind, args)
         table = await self._driver.describe_table(str(args["table_id"]))
         target = {"table_id": table.id, "key": table.key, "computed": sorted(table.computed)}
         key = Field("", table.key, "ID")
         schema = TableSchema(TableId("", table.id), table.title, key=key, target=target)
-        for data in asked.values() if isinstance(asked, dict) else asked:
+        for data in write.values() if isinstance(write, dict) else write:
             _check_fields(table, data)
-        if not isinstance(asked, dict):
-            draft = await self._drafts.draft_create(schema, [_cells(row) for row in asked], UTC)
+        if not isinstance(write, dict):
+            draft = await self._drafts.draft_create(schema, [_cells(row) for row in write], UTC)
         elif kind == "delete":
-            draft = await self._drafts.draft_delete(schema, list(asked))
+            draft = await self._drafts.draft_delete(schema, list(write))
         else:
-            cells = {id: _cells(row) for id, row in asked.items()}
+            cells = {id: _cells(row) for id, row in write.items()}
             draft, _ = await self._drafts.draft_update(schema, cells, UTC)
         return await ctx.turn.propose(draft)
 
@@ -455,13 +449,13 @@ class BridgeSource:
             tool: name of the bridge's tool, as list_records
             args: its arguments, as {"table_id": "m…", "limit": 25}
         """
-        known = self._find_permitted(tool, "read")
-        if self._base_id and "base_id" in known.argument_names and not args.get("base_id"):
+        entry = self._find_permitted(tool, "read")
+        if self._base_id and "base_id" in entry.argument_names and not args.get("base_id"):
             args = {**args, "base_id": self._base_id}
         for name, value in args.items():
             if name.endswith("_id") and not BRIDGE_ID_PATTERN.fullmatch(_id_text(value)):
                 raise ToolError(
-                    "`{name}` is not an ID.", code="bad_arguments", hint=str(known), name=name[:64]
+                    "`{name}` is not an ID.", code="bad_arguments", hint=str(entry), name=name[:64]
                 )
         await self._hiding.check(ctx.viewer, tool, args)
         result = await self.api.call_with_retries(tool, args)
@@ -487,11 +481,11 @@ class BridgeSource:
 
     def _build_tool(self, function: Function, names: Sequence[str]) -> ExecuteTool:
         """Return the tool, with a description of those of `names` that the bridge offers."""
-        offered = [each for each in self._offered if each in names]
-        writing = ", ".join(each for each in offered if each in BRIDGE_WRITE_TOOLS)
+        usable_names = [each for each in self._tool_names if each in names]
+        writing = ", ".join(each for each in usable_names if each in BRIDGE_WRITE_TOOLS)
         description = _DESCRIPTION.format(
             what="Read, and propose changes of," if writing else "Read",
-            tools="\n".join(f"- {BRIDGE_TOOLS[name]}" for name in offered),
+            tools="\n".join(f"- {BRIDGE_TOOLS[name]}" for name in usable_names),
             base=" (its base_id may be left out)" if self._base_id else "",
             writing=_PROPOSES.format(tools=writing) if writing else _READS_ONLY,
         )
@@ -505,19 +499,19 @@ class BridgeSource:
 
         Only known names are ever sent: the public code would run any of its own methods by name.
         """
-        known = BRIDGE_TOOLS.get(tool)
-        if known is None:
-            near = difflib.get_close_matches(tool, self._offered, 1)
-            hint = f"did you mean {BRIDGE_TOOLS[near[0]]}?" if near else ", ".join(self._offered)
+        entry = BRIDGE_TOOLS.get(tool)
+        if entry is None:
+            near = difflib.get_close_matches(tool, self._tool_names, 1)
+            hint = f"did you mean {BRIDGE_TOOLS[near[0]]}?" if near else ", ".join(self._tool_names)
             raise ToolError(
                 "The bridge has no tool with this name, or it is not allowed here.",
                 code="unknown_tool", hint=hint,
             )  # fmt: skip
-        if known.effect not in ("read", most):
+        if entry.effect not in ("read", most):
             raise _not_offered("{tool} does more than is allowed through the bridge.", tool=tool)
-        if tool not in self._offered:
+        if tool not in self._tool_names:
             raise _not_offered("This bridge does not have the tool {tool}.", tool=tool)
-        return known
+        return entry
 
 
 class ExecuteTool(FunctionTool):
@@ -528,11 +522,8 @@ class ExecuteTool(FunctionTool):
 
     def effect_of(self, arguments: str) -> Effect:
         """Return the effect of a call with these JSON arguments."""
-        try:
-            name = json.loads(arguments).get("tool")
-        except (ValueError, AttributeError, RecursionError):
-            return "read"
-        return "write" if isinstance(name, str) and name in BRIDGE_WRITE_TOOLS else "read"
+        name = read_text_argument(arguments, "tool")
+        return "write" if name in BRIDGE_WRITE_TOOLS else "read"
 
     def restrict_to(self, allowed: Collection[Action]) -> Tool | None:
         """Return the tool that a person with these rights may use, or None."""
@@ -572,10 +563,8 @@ def _describe_tools(names: Collection[str] | None) -> str:
     """Return a line for the operator. None means that the bridge does not list its tools."""
     if names is None:
         return say("bridge; it does not list its tools")
-    readable = len(set(names).intersection(BRIDGE_READ_TOOLS))
-    return say(
-        "bridge; {shown} of its {total} tools are read-only", total=len(names), shown=readable
-    )
+    count = len(set(names).intersection(BRIDGE_READ_TOOLS))
+    return say("bridge; {shown} of its {total} tools are read-only", total=len(names), shown=count)
 
 
 def _no_such_table() -> ToolError:
@@ -604,14 +593,14 @@ def _fit_page(result: Any) -> Any:
     if not isinstance(page, dict) or len(compact_json(result)) <= MAX_OUTCOME_CHARACTERS:
         return result
     rows = page.get("list")
-    kept = rows_that_fit(rows, MAX_OUTCOME_CHARACTERS - 1_000) if isinstance(rows, list) else []
-    if not kept:
+    head = rows_that_fit(rows, MAX_OUTCOME_CHARACTERS - 1_000) if isinstance(rows, list) else []
+    if not head:
         return result
     cut = (
-        f"only the first {len(kept)} of these {len(rows or [])} rows fit; "
-        f"go on at offset + {len(kept)}, or ask for fewer fields"
+        f"only the first {len(head)} of these {len(rows or [])} rows fit; "
+        f"go on at offset + {len(head)}, or ask for fewer fields"
     )
-    return {"cut": cut, **page, "list": kept}
+    return {"cut": cut, **page, "list": head}
 
 
 def _cells(data: Data) -> Cells:
@@ -628,10 +617,10 @@ def _parse_write(tool: BridgeTool, kind: str, args: Data) -> dict[str, Data] | l
         raise _bad_call(tool, "table")
     many = tool.name.startswith("bulk_")
     if kind == "create":
-        given = args["records"] if many else args["record_data"]
-        rows = given if isinstance(given, list) else [given]
+        records = args["records"] if many else args["record_data"]
+        rows = records if isinstance(records, list) else [records]
         _check_count(tool, rows)
-        return [_check_row_data(tool, row) for row in rows]
+        return [_parse_row_data(tool, row) for row in rows]
     if many:
         listed = args["records" if kind == "update" else "record_ids"]
         if not isinstance(listed, list):
@@ -642,28 +631,28 @@ def _parse_write(tool: BridgeTool, kind: str, args: Data) -> dict[str, Data] | l
             if kind == "delete":
                 id = one.get("id", one.get("Id")) if isinstance(one, dict) else one
             else:
-                data = _check_row_data(tool, one)
+                data = _parse_row_data(tool, one)
                 id = data.get("id", data.get("Id"))
                 rest = {name: value for name, value in data.items() if name not in ("id", "Id")}
-                _check_row_data(tool, rest)
-            pairs.append((_check_row_id(tool, id), rest))
+                _parse_row_data(tool, rest)
+            pairs.append((_parse_row_id(tool, id), rest))
     else:
-        data = _check_row_data(tool, args["record_data"]) if kind == "update" else {}
-        pairs = [(_check_row_id(tool, args["record_id"]), data)]
+        data = _parse_row_data(tool, args["record_data"]) if kind == "update" else {}
+        pairs = [(_parse_row_id(tool, args["record_id"]), data)]
     _check_count(tool, pairs)
     if len(dict(pairs)) < len(pairs):
         raise _bad_call(tool, "twice")
     return dict(pairs)
 
 
-def _check_row_id(tool: BridgeTool, value: Any) -> str:
+def _parse_row_id(tool: BridgeTool, value: Any) -> str:
     text = _id_text(value)
     if not BRIDGE_ID_PATTERN.fullmatch(text):
         raise _bad_call(tool, "row")
     return text
 
 
-def _check_row_data(tool: BridgeTool, value: Any) -> Data:
+def _parse_row_data(tool: BridgeTool, value: Any) -> Data:
     if not isinstance(value, dict) or not value:
         raise _bad_call(tool, "data")
     return value
@@ -672,26 +661,18 @@ def _check_row_data(tool: BridgeTool, value: Any) -> Data:
 def _check_count(tool: BridgeTool, rows: Sequence[Any]) -> None:
     if not rows:
         raise _bad_call(tool, "empty")
-    if len(rows) > MAX_PROPOSAL_ROWS:
-        raise ToolError(
-            "That is {count} rows. One request can have at most {most}.",
-            code="too_many_rows",
-            hint="propose them in parts",
-            count=len(rows),
-            most=MAX_PROPOSAL_ROWS,
-        )
+    check_most_rows(len(rows), hint="propose them in parts")
 
 
 def _check_fields(table: BridgeTable, data: Data) -> None:
     """Raise ToolError for unknown or computed fields. NocoDB ignores unknown fields without an
     error."""
-    known = table.fields
-    unknown = next((name for name in data if known and name not in known), None)
+    fields = table.fields
+    unknown = next((name for name in data if fields and name not in fields), None)
     if unknown is not None:
-        near = difflib.get_close_matches(unknown, known, 1) or [
-            name for name in known if name.lower() == unknown.lower()
-        ]
-        hint = f"did you mean {near[0]!r}?" if near else ", ".join(sorted(known)[:30])
+        alike = [name for name in fields if name.lower() == unknown.lower()]
+        near = difflib.get_close_matches(unknown, fields, 1) or alike
+        hint = f"did you mean {near[0]!r}?" if near else ", ".join(sorted(fields)[:30])
         raise ToolError(
             "Field {name!r} not found in this table.",
             code="unknown_field",

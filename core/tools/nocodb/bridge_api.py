@@ -7,7 +7,8 @@ that somebody runs may do less, and may have been changed.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -30,6 +31,9 @@ from core.tools.nocodb.api import AWAY_STATUSES, READ_PAUSES_SECONDS
 _LIST_ARGUMENTS = (
     'table_id, limit=25, offset=0, fields=["Field"], where="(Field,op,value)", sort=["-Field"]'
 )
+
+BRIDGE_CALL_TIMEOUT_SECONDS = 30.0
+"""Timeout of one call of a tool."""
 
 _LEADING_STATUS = re.compile(r"(?P<status>\d{3}): ")
 _UNREACHABLE = re.compile("Max retries exceeded|ConnectionPool")
@@ -125,8 +129,8 @@ def _malformed_fields(answer: HttpAnswer) -> str:
 
 
 def _nocodb_status(answer: HttpAnswer) -> int:
-    found = _LEADING_STATUS.match(_error_detail(answer))
-    return int(found["status"]) if found else 0
+    match = _LEADING_STATUS.match(_error_detail(answer))
+    return int(match["status"]) if match else 0
 
 
 def _nocodb_answered(*statuses: int) -> Callable[[HttpAnswer], bool]:
@@ -135,8 +139,8 @@ def _nocodb_answered(*statuses: int) -> Callable[[HttpAnswer], bool]:
 
 def _wrong_arguments(answer: HttpAnswer) -> str:
     """Return what Python says of arguments that do not fit a tool; "" for other failures."""
-    found = _PYTHON_SIGNATURE.search(_error_detail(answer))
-    return withhold_secrets(found[1]) if found else ""
+    match = _PYTHON_SIGNATURE.search(_error_detail(answer))
+    return withhold_secrets(match[1]) if match else ""
 
 
 BRIDGE_ERRORS = ErrorTable(
@@ -223,6 +227,15 @@ def explain_bridge_error(error: HttpError, tool: str) -> BridgeError:
     return problem
 
 
+@contextmanager
+def _as_bridge_error(tool: str) -> Iterator[None]:
+    """Raise BridgeError for an HttpError of a call of `tool`."""
+    try:
+        yield
+    except HttpError as error:
+        raise explain_bridge_error(error, tool) from None
+
+
 def seconds_before_bridge_retry(error: HttpError, pause: float) -> float | None:
     """Return the seconds until a read may be repeated; None where it is not to be repeated."""
     return pause if BRIDGE_ERRORS.find(error).retry else None
@@ -250,37 +263,30 @@ class BridgeApi:
         self._pauses = tuple(pauses)
 
     async def call_with_retries(
-        self, tool: str, args: Mapping[str, Any], *, timeout: float = 30.0
+        self, tool: str, args: Mapping[str, Any], *, timeout: float = BRIDGE_CALL_TIMEOUT_SECONDS
     ) -> Any:
         """Return the result of a tool that changes nothing. Raise BridgeError.
 
         The call is repeated twice after a broken connection or an answer that the bridge is down.
         """
-        try:
-            return await retry(
-                lambda: self._execute(tool, args, timeout), HttpError,
-                wait_after_each(self._pauses, seconds_before_bridge_retry),
-            )  # fmt: skip
-        except HttpError as error:
-            raise explain_bridge_error(error, tool) from None
+        waits = wait_after_each(self._pauses, seconds_before_bridge_retry)
+        with _as_bridge_error(tool):
+            return await retry(lambda: self._execute(tool, args, timeout), HttpError, waits)
 
-    async def call_once(self, tool: str, args: Mapping[str, Any], *, timeout: float = 30.0) -> Any:
+    async def call_once(self, tool: str, args: Mapping[str, Any]) -> Any:
         """Return the result of a single attempt, as writes need it. Raise BridgeError."""
-        try:
-            return await self._execute(tool, args, timeout)
-        except HttpError as error:
-            raise explain_bridge_error(error, tool) from None
+        with _as_bridge_error(tool):
+            return await self._execute(tool, args, BRIDGE_CALL_TIMEOUT_SECONDS)
 
     async def list_tools(self, *, timeout: float = 3.0) -> frozenset[str] | None:
         """Return the names of the bridge's tools, or None if it lists none. Raise BridgeError."""
-        try:
-            body = await self._get_json("/tools", timeout)
-        except HttpAnswer as error:
-            if error.status not in (404, 405):
-                raise explain_bridge_error(error, "tools") from None
-            return None
-        except HttpError as error:
-            raise explain_bridge_error(error, "tools") from None
+        with _as_bridge_error("tools"):
+            try:
+                body = await self._get_json("/tools", timeout)
+            except HttpAnswer as error:
+                if error.status not in (404, 405):
+                    raise
+                return None
         listed = body.get("tools") if isinstance(body, Mapping) else None
         if not isinstance(listed, list):
             return None
@@ -289,10 +295,8 @@ class BridgeApi:
 
     async def check_health(self, *, timeout: float = 3.0) -> None:
         """Raise BridgeError if the bridge does not answer its own health check."""
-        try:
+        with _as_bridge_error("health"):
             await self._get_json("/health", timeout)
-        except HttpError as error:
-            raise explain_bridge_error(error, "health") from None
 
     async def _execute(self, tool: str, args: Mapping[str, Any], timeout: float) -> Any:
         call = {"tool": tool, "args": dict(args)}

@@ -81,28 +81,27 @@ class DraftBuilder:
         return self._build_draft(schema, "create", writes)
 
     async def draft_update(
-        self, schema: TableSchema, asked: Mapping[str, Cells], zone: tzinfo
+        self, schema: TableSchema, changes: Mapping[str, Cells], zone: tzinfo
     ) -> tuple[Draft, int]:
         """Return a draft that updates these rows, and how many rows need no change."""
-        titles = {field.title for cells in asked.values() for field, _ in cells}
-        snapshots = await self._fetch_existing(schema, list(asked), titles)
+        titles = {field.title for cells in changes.values() for field, _ in cells}
+        snapshots = await self._fetch_existing(schema, list(changes), titles)
+        holds_value = self._driver.holds_value
         writes: list[RowWrite] = []
         unchanged = 0
-        for id, cells in asked.items():
+        for id, cells in changes.items():
             snapshot, of_row = snapshots[id], list[RowWrite]()
             after = {f.title: self._parse_value(f, v, zone) for f, v in cells if not f.is_link}
-            after = {
-                n: v for n, v in after.items() if not self._driver.holds_value(v, snapshot.get(n))
-            }
+            after = {n: v for n, v in after.items() if not holds_value(v, snapshot.get(n))}
             if after:
                 before = {f.title: in_time_zone(f, snapshot.get(f.title), zone)
                           for f, _ in cells if f.title in after}  # fmt: skip
                 of_row.append(RowWrite(id, {**schema.display_cell(snapshot), **before}, after))
             for field, value in cells:
                 if field.is_link:  # one that is set as a field is set whole
-                    wanted, stand = parse_row_ids(value), linked_ids(snapshot.get(field.title))
-                    remove = sorted(stand - set(wanted))
-                    of_row += await self._link_writes(schema, id, field, wanted, remove, snapshot)
+                    new_ids, stand = parse_row_ids(value), linked_ids(snapshot.get(field.title))
+                    remove = sorted(stand - set(new_ids))
+                    of_row += await self._link_writes(schema, id, field, new_ids, remove, snapshot)
             unchanged += not of_row
             writes += of_row
         if not writes:
@@ -139,10 +138,10 @@ class DraftBuilder:
     ) -> Mapping[str, RowImage]:
         """Return the rows' images. Raise ToolError `not_found` if one is missing."""
         names = None if titles is None else titles | ({schema.name.title} if schema.name else set())
-        found = await self._driver.rows(schema, ids, names)
-        if missing := [id for id in ids if id not in found]:
+        snapshots = await self._driver.rows(schema, ids, names)
+        if missing := [id for id in ids if id not in snapshots]:
             raise self._driver.missing_rows_error(schema, missing)
-        return found
+        return snapshots
 
     async def _link_writes(
         self,
@@ -159,8 +158,8 @@ class DraftBuilder:
         """
         title = field.title
         stand: list[RowImage] = snapshot.get(title) or []
-        known = linked_ids(stand)
-        add = [each for each in add if each not in known]
+        current_ids = linked_ids(stand)
+        add = [each for each in add if each not in current_ids]
         removed = [one for one in stand if one["id"] in remove]
         owned = await self._fetch_linkable(schema, field, add)
         added = [owned[each].row for each in add]
@@ -173,17 +172,18 @@ class DraftBuilder:
             if not added and not removed:
                 return []
             return [RowWrite(id, before={**named, title: stand}, after={title: added})]
-        given: dict[str, list[RowImage]] = {}  # what other rows give up, before it is linked here
+        # What other rows give up, before it is linked here.
+        by_owner: dict[str, list[RowImage]] = {}
         for one in owned.values():
             if one.owner is not None and one.owner["id"] != id:
-                given.setdefault(str(one.owner["id"]), []).append(one.row)
+                by_owner.setdefault(str(one.owner["id"]), []).append(one.row)
         names = [schema.name.title] if schema.name else []
-        snapshots = await self._driver.rows(schema, list(given), names) if given else {}
+        snapshots = await self._driver.rows(schema, list(by_owner), names) if by_owner else {}
         moved = [
             RowWrite(
                 owner, {**schema.display_cell(snapshots.get(owner, {})), title: rows}, {title: []}
             )
-            for owner, rows in given.items()
+            for owner, rows in by_owner.items()
         ]
         sides: list[tuple[list[RowImage], list[RowImage]]] = [(removed, []), ([], added)]
         return moved + [
@@ -196,14 +196,14 @@ class DraftBuilder:
         self, schema: TableSchema, field: Field, ids: Sequence[str]
     ) -> Mapping[str, LinkableRow]:
         """Return the rows to link by id. Raise NocoError `not_found` if one is missing."""
-        found = await self._driver.fetch_linkable_rows(schema, field, ids) if ids else {}
-        if missing := [id for id in ids if id not in found]:
+        rows = await self._driver.fetch_linkable_rows(schema, field, ids) if ids else {}
+        if missing := [id for id in ids if id not in rows]:
             raise NocoError(
                 "Row {ids} not found in {table}.",
                 code="not_found", hint="find ids with nocodb_query",
                 ids=", ".join(missing[:5]), table=field.related_title or field.title,
             )  # fmt: skip
-        return found
+        return rows
 
 
 def parse_row_ids(value: object) -> list[str]:
@@ -215,8 +215,8 @@ def parse_row_ids(value: object) -> list[str]:
 
 def parse_row_id(value: object) -> str:
     """Return the id in a model's argument. Raise ToolError."""
-    told = value.get("id", value.get("Id")) if isinstance(value, Mapping) else value
-    text = str(told).strip() if isinstance(told, str | int) and not isinstance(told, bool) else ""
+    id = value.get("id", value.get("Id")) if isinstance(value, Mapping) else value
+    text = str(id).strip() if isinstance(id, str | int) and not isinstance(id, bool) else ""
     if not _ID.fullmatch(text):
         raise _bad_call("a row has no valid ID; find IDs with nocodb_query")
     return text
@@ -226,14 +226,16 @@ def check_row_count(count: int) -> None:
     """Raise ToolError for no rows, or for more rows than one proposal may have."""
     if not count:
         raise _bad_call("no row is given")
+    check_most_rows(count, hint="propose a part, and say so")
+
+
+def check_most_rows(count: int, *, hint: str) -> None:
+    """Raise ToolError for more rows than one proposal may have."""
     if count > MAX_PROPOSAL_ROWS:
         raise ToolError(
             "That is {count} rows. One request can have at most {most}.",
-            code="too_many_rows",
-            hint="propose a part, and say so",
-            count=count,
-            most=MAX_PROPOSAL_ROWS,
-        )
+            code="too_many_rows", hint=hint, count=count, most=MAX_PROPOSAL_ROWS,
+        )  # fmt: skip
 
 
 def parse_cells(table: TableDescription, values: Mapping[str, Any]) -> Cells:
@@ -269,7 +271,7 @@ class WriteTools:
 
     def tools(self) -> Sequence[Tool]:
         """Return the write tools."""
-        told = (
+        functions = (
             (self.nocodb_create, False, f"Propose new rows in a table. {_ENTRIES} {_PROPOSES}"),
             (self.nocodb_update, False,
              "Propose new values for rows: either `changes`, each with a row's id and its new "
@@ -283,10 +285,8 @@ class WriteTools:
              f"table. {_PROPOSES}"),
         )  # fmt: skip
         return [
-            FunctionTool(
-                function, effect="write", doing=_DOING, strict=strict, description=description
-            )
-            for function, strict, description in told
+            FunctionTool(function, effect="write", doing=_DOING, strict=strict, description=text)
+            for function, strict, text in functions
         ]
 
     async def nocodb_create(self, ctx: ToolContext, table: str, rows: Sequence[Values]) -> Outcome:
@@ -298,11 +298,10 @@ class WriteTools:
         """
         check_row_count(len(rows))
         names = (name for row in rows for name in row)
-        known = await self._find_writable_table(ctx.viewer, table, names)
-        new = [parse_cells(known, row) for row in rows]
-        return await ctx.turn.propose(
-            await self._drafts.draft_create(TableSchema.of(known), new, _zone(ctx))
-        )
+        layout = await self._find_writable_table(ctx.viewer, table, names)
+        new = [parse_cells(layout, row) for row in rows]
+        draft = await self._drafts.draft_create(TableSchema.of(layout), new, _zone(ctx))
+        return await ctx.turn.propose(draft)
 
     async def nocodb_update(
         self,
@@ -328,24 +327,23 @@ class WriteTools:
                     "of a table at once.", code="bad_arguments",
             )  # fmt: skip
         names = [name for change in changes for name in change.fields]
-        known = await self._find_writable_table(
-            ctx.viewer, table, [*names, *(set or ()), *(f.field for f in filters)]
-        )
+        names += [*(set or ()), *(each.field for each in filters)]
+        layout = await self._find_writable_table(ctx.viewer, table, names)
         if set:
-            ids = await self._find_row_ids(ctx, known, filters, match)
-            asked = dict.fromkeys(ids, parse_cells(known, set))
+            ids = await self._find_row_ids(ctx, layout, filters, match)
+            cells = dict.fromkeys(ids, parse_cells(layout, set))
         else:
-            ids = _check_unique([change.id for change in changes])
-            asked = {
-                id: parse_cells(known, one.fields) for id, one in zip(ids, changes, strict=True)
-            }
-        check_row_count(len(asked))
-        draft, unchanged = await self._drafts.draft_update(TableSchema.of(known), asked, _zone(ctx))
+            ids = _parse_unique([change.id for change in changes])
+            rows = [parse_cells(layout, change.fields) for change in changes]
+            cells = dict(zip(ids, rows, strict=True))
+        check_row_count(len(cells))
+        schema = TableSchema.of(layout)
+        draft, unchanged = await self._drafts.draft_update(schema, cells, _zone(ctx))
         outcome = await ctx.turn.propose(draft)
         if not unchanged:
             return outcome
-        left = f" {unchanged} more rows hold these values already and are left out."
-        return replace(outcome, text=outcome.text + left)
+        note = f" {unchanged} more rows hold these values already and are left out."
+        return replace(outcome, text=outcome.text + note)
 
     async def nocodb_delete(
         self,
@@ -368,10 +366,12 @@ class WriteTools:
                 "Give either `ids` or `filters`. You can't delete all rows of a table at once.",
                 code="bad_arguments",
             )
-        known = await self._find_writable_table(ctx.viewer, table, [each.field for each in filters])
-        named = _check_unique(ids) if ids else await self._find_row_ids(ctx, known, filters, match)
+        fields = [each.field for each in filters]
+        layout = await self._find_writable_table(ctx.viewer, table, fields)
+        named = _parse_unique(ids) if ids else await self._find_row_ids(ctx, layout, filters, match)
         check_row_count(len(named))
-        return await ctx.turn.propose(await self._drafts.draft_delete(TableSchema.of(known), named))
+        draft = await self._drafts.draft_delete(TableSchema.of(layout), named)
+        return await ctx.turn.propose(draft)
 
     async def nocodb_link(
         self,
@@ -391,29 +391,28 @@ class WriteTools:
             add: ids of rows in the other table to link
             remove: ids of rows in the other table to unlink
         """
-        known = await self._find_writable_table(ctx.viewer, table, [link_field])
-        row, new, gone = parse_row_id(id), parse_row_ids(list(add)), parse_row_ids(list(remove))
-        field = known.field(link_field)
+        layout = await self._find_writable_table(ctx.viewer, table, [link_field])
+        row, new, old = parse_row_id(id), parse_row_ids(list(add)), parse_row_ids(list(remove))
+        field = layout.field(link_field)
         if not field.is_link:
             raise ToolError(
                 "{field} is not a link.", code="bad_field", field=field.title,
-                hint=", ".join(each.title for each in known.links) or "this table has none",
+                hint=", ".join(each.title for each in layout.links) or "this table has none",
             )  # fmt: skip
-        check_row_count(len(new) + len(gone))
-        if both := {*new} & {*gone}:
+        check_row_count(len(new) + len(old))
+        if both := {*new} & {*old}:
             raise _bad_call(f"row {min(both)} is both in `add` and in `remove`")
-        return await ctx.turn.propose(
-            await self._drafts.draft_link(TableSchema.of(known), row, field, new, gone)
-        )
+        draft = await self._drafts.draft_link(TableSchema.of(layout), row, field, new, old)
+        return await ctx.turn.propose(draft)
 
     async def _find_writable_table(
         self, viewer: Viewer, name: str, fields: Iterable[str]
     ) -> TableDescription:
         """Return the table, described afresh. Raise if it or a linked table is read-only."""
-        wanted = tuple(fields)
-        known = await self._schemas.describe_afresh(viewer, name, wanted)
-        named = [known.field(each) for each in wanted]
-        touched = [(known.title, known.id), *((f.related_title, f.related_id) for f in named)]
+        names = tuple(fields)
+        layout = await self._schemas.describe_afresh(viewer, name, names)
+        named = [layout.field(each) for each in names]
+        touched = [(layout.title, layout.id), *((f.related_title, f.related_id) for f in named)]
         for title, id in touched:
             if id and self._schemas.config.table_rules.is_closed(viewer, title, id):
                 raise ToolError(
@@ -421,7 +420,7 @@ class WriteTools:
                     code="read_only", hint="tell the person; do not look for another way",
                     table=title,
                 )  # fmt: skip
-        return known
+        return layout
 
     async def _find_row_ids(
         self, ctx: ToolContext, table: TableDescription, filters: Sequence[Filter], match: Match
@@ -433,15 +432,15 @@ class WriteTools:
         now = datetime.fromtimestamp(self._now(), _zone(ctx))
         selection = RowSelection.of(table, filters, match, now, self._filters_rows)
         keys = tuple(each for each in table.fields if each.type == "ID")
-        found = await self._reading.fetch_all(selection, ColumnChoice(keys))
-        if not found.records:
+        rows = await self._reading.fetch_all(selection, ColumnChoice(keys))
+        if not rows.records:
             raise ToolError(
                 "No row matches those filters.", code="no_rows",
                 hint="look with nocodb_query which values there are, or tell the person",
             )  # fmt: skip
-        if not found.is_complete or found.total > MAX_PROPOSAL_ROWS:
-            check_row_count(max(found.total, MAX_PROPOSAL_ROWS + 1))
-        return [record.id for record in found.records]
+        if not rows.is_complete or rows.total > MAX_PROPOSAL_ROWS:
+            check_row_count(max(rows.total, MAX_PROPOSAL_ROWS + 1))
+        return [record.id for record in rows.records]
 
 
 def _check_unowned(rows: Iterable[LinkableRow], hint: str) -> None:
@@ -462,17 +461,17 @@ def _bad_call(why: str) -> ToolError:
     return ToolError("Invalid call: {why}.", code="bad_arguments", why=why)
 
 
-def _check_unique(ids: Sequence[Id]) -> list[str]:
+def _parse_unique(ids: Sequence[Id]) -> list[str]:
     """Return the ids. Raise ToolError if one comes twice, because its changes would be
     ambiguous."""
-    told = [parse_row_id(id) for id in ids]
-    twice = sorted({id for id in told if told.count(id) > 1})
+    row_ids = [parse_row_id(id) for id in ids]
+    twice = sorted({id for id in row_ids if row_ids.count(id) > 1})
     if twice:
         raise ToolError(
             "These rows appear twice: {ids}.", code="bad_arguments",
             hint="name each row once, with all its fields", ids=", ".join(twice[:5]),
         )  # fmt: skip
-    return told
+    return row_ids
 
 
 def _zone(ctx: ToolContext) -> ZoneInfo:

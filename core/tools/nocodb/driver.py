@@ -73,12 +73,10 @@ class TableSchema:
     @classmethod
     def of(cls, table: TableDescription) -> TableSchema:
         """Return the schema for writes to a described table."""
-        own = {
-            each.title: each for each in table.fields if not each.is_computed and not each.is_link
-        }
+        own = {each.title: each for each in table.fields if not (each.is_computed or each.is_link)}
         links = {each.title: each for each in (*table.links, *table.concealed)}
         key = next((each for each in table.fields if each.type == "ID"), None)
-        shown = table.display_field
+        display = table.display_field
         target = {
             "base": table.base,
             "table_id": table.id,
@@ -86,13 +84,11 @@ class TableSchema:
             "fields": {title: _fingerprint(each) for title, each in {**own, **links}.items()},
             "link_fields": sorted(links),
             "hidden_fields": sorted(each.title for each in table.concealed),
-            "system_fields": [
-                each.title for each in table.fields if each.field_type.differs_by_row
-            ],
-            "display_field": shown.title if shown else "",
+            "system_fields": [f.title for f in table.fields if f.field_type.differs_by_row],
+            "display_field": display.title if display else "",
             "formats": {each.title: CARD_FORMATS.get(each.type, "") for each in table.fields},
         }
-        name = shown if shown and shown.title in own else None
+        name = display if display and display.title in own else None
         return cls(table.at, table.title, own, links, key, name, target)
 
     @property
@@ -118,29 +114,28 @@ class TableSchema:
 
     def changed_fields(self, target: Mapping[str, Any], names: Iterable[str]) -> frozenset[str]:
         """Return those of these fields that differ from the draft's description."""
-        known, fields = target.get("fields", {}), self.fields
+        hashes, fields = target.get("fields", {}), self.fields
         return frozenset(
             name
             for name in names
-            if name in known and (name not in fields or _fingerprint(fields[name]) != known[name])
+            if name in hashes and (name not in fields or _fingerprint(fields[name]) != hashes[name])
         )
 
     def check_unchanged(self, target: Mapping[str, Any], names: Iterable[str]) -> None:
         """Raise ToolError `drift` if one of these fields differs from the draft's description."""
         if moved := self.changed_fields(target, names):
-            told = {CONCEALED_LINK if name in target["hidden_fields"] else name for name in moved}
+            titles = {CONCEALED_LINK if name in target["hidden_fields"] else name for name in moved}
             raise ToolError(
                 "The table {table} changed after this request ({names}). Ask for it again.",
-                code="drift", table=self.title, names=", ".join(sorted(told)[:5]),
+                code="drift", table=self.title, names=", ".join(sorted(titles)[:5]),
             )  # fmt: skip
 
 
 def _fingerprint(field: Field) -> str:
     """Return a hash that changes when the field is replaced or accepts other values."""
-    told = repr(
-        (field.id, field.title, field.type, field.options, field.relation, field.related_id)
-    )
-    return hashlib.sha256(told.encode()).hexdigest()[:8]
+    relation = field.relation, field.related_id
+    text = repr((field.id, field.title, field.type, field.options, *relation))
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +161,9 @@ class TableDriver(Protocol):
     """As drafts keep it."""
     typed: bool
     recreated: str
-    """What a person should know of rows that would be created again,"""
+    """The note on a change whose undo would create rows again."""
     refilled: str
-    """and of those that were deleted and are."""
+    """The note on a change that creates deleted rows again."""
 
     def batch(self, draft: Draft) -> int:
         """Return how many rows one call writes."""
@@ -197,7 +192,7 @@ class TableDriver(Protocol):
     async def delete(self, schema: TableSchema, ids: Sequence[str], by: str) -> None:
         """Delete rows."""
 
-    def holds_value(self, wanted: Any, found: Any) -> bool:
+    def holds_value(self, expected: Any, actual: Any) -> bool:
         """Return whether a cell holds the value that was to be written."""
 
     def is_unchanged(self, before: Any, now: Any) -> bool:
@@ -273,8 +268,8 @@ class RestDriver(TableDriver):
     async def rows(
         self, schema: TableSchema, ids: Sequence[str], names: Collection[str] | None = None
     ) -> Mapping[str, RowImage]:
-        wanted = [f for title, f in schema.fields.items() if names is None or title in names]
-        field_ids = [each.id for each in (*wanted, *([schema.key] if schema.key else []))]
+        fields = [f for title, f in schema.fields.items() if names is None or title in names]
+        field_ids = [each.id for each in (*fields, *([schema.key] if schema.key else []))]
         unique = list(dict.fromkeys(ids))
         records: list[NocoRecord] = []
         if schema.key is None or not self._api.filters_rows:
@@ -287,9 +282,8 @@ class RestDriver(TableDriver):
                 query = PageQuery(field_ids, where, size=len(part))
                 page = await self._api.fetch_page(schema.at, query)
                 records += page.records
-        snapshots = await run_together(
-            *(self._build_image(schema, record, wanted) for record in records)
-        )
+        images = (self._build_image(schema, record, fields) for record in records)
+        snapshots = await run_together(*images)
         return {record.id: snapshot for record, snapshot in zip(records, snapshots, strict=True)}
 
     def missing_rows_error(self, schema: TableSchema, ids: Sequence[str]) -> NocoError:
@@ -301,9 +295,8 @@ class RestDriver(TableDriver):
 
     async def fetch_newest(self, schema: TableSchema) -> Mapping[str, RowImage]:
         sort = [SortField(schema.key.id if schema.key else "CreatedAt", "desc")]
-        field_ids = [
-            each.id for each in (*schema.own.values(), *([schema.key] if schema.key else []))
-        ]
+        keys = [schema.key] if schema.key else []
+        field_ids = [each.id for each in (*schema.own.values(), *keys)]
         query = PageQuery(field_ids, sort=sort, size=MAX_NEWEST_ROWS)
         page = await self._api.fetch_page(schema.at, query)
         return {record.id: _stored_values(schema.own.values(), record) for record in page.records}
@@ -327,8 +320,8 @@ class RestDriver(TableDriver):
     async def delete(self, schema: TableSchema, ids: Sequence[str], by: str) -> None:
         await self._api.delete_rows(schema.at, ids, by=by)
 
-    def holds_value(self, wanted: Any, found: Any) -> bool:
-        return is_same_entry(wanted, found)
+    def holds_value(self, expected: Any, actual: Any) -> bool:
+        return is_same_entry(expected, actual)
 
     def is_unchanged(self, before: Any, now: Any) -> bool:
         return is_same_entry(before, now)
@@ -337,9 +330,8 @@ class RestDriver(TableDriver):
         return without_empty(before or {})
 
     async def attach(self, schema: TableSchema, id: str, files: Row, by: str) -> None:
-        await self._api.set_attachments(
-            schema.at, id, schema.key.title if schema.key else "Id", files, by=by
-        )
+        key = schema.key.title if schema.key else "Id"
+        await self._api.set_attachments(schema.at, id, key, files, by=by)
 
     async def link(
         self,
@@ -367,7 +359,7 @@ class RestDriver(TableDriver):
             and each.related_id == schema.at.table
             and each.holds_one
         ]
-        names = [*([other.name.title] if other.name else []), *(back.title for back in backs)]
+        names = [each.title for each in (other.name, *backs) if each]
         owned: dict[str, LinkableRow] = {}
         for id, snapshot in (await self.rows(other, ids, names)).items():
             title = str(snapshot.get(other.name.title) or id) if other.name else id
@@ -391,25 +383,25 @@ class RestDriver(TableDriver):
         return None
 
     async def _find_record(
-        self, schema: TableSchema, id: str, asked: Sequence[str]
+        self, schema: TableSchema, id: str, field_ids: Sequence[str]
     ) -> NocoRecord | None:
         try:
-            return await self._api.fetch_record(schema.at, id, fields=asked)
+            return await self._api.fetch_record(schema.at, id, fields=field_ids)
         except NocoError as error:
             if error.code == "not_found":
                 return None
             raise
 
     async def _build_image(
-        self, schema: TableSchema, record: NocoRecord, wanted: Sequence[Field]
+        self, schema: TableSchema, record: NocoRecord, fields: Sequence[Field]
     ) -> RowImage:
         """Return a row's image with all its links.
 
         In a one-to-one relation, NocoDB 0.301.3 lists no rows under the link; only the row's cell
         has them.
         """
-        snapshot = _stored_values([each for each in wanted if not each.is_link], record)
-        for each in wanted:
+        snapshot = _stored_values([each for each in fields if not each.is_link], record)
+        for each in fields:
             if each.is_link:
                 rows = _complete_links(each, record.fields.get(each.title))
                 if rows is None:

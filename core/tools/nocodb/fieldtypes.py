@@ -103,35 +103,35 @@ def parse_checkbox(field: Field, value: object, zone: tzinfo | None = None) -> b
     """Return a checkbox's value. Raise ToolError."""
     if value is None or isinstance(value, bool):
         return bool(value)
-    told = _TRUTH.get(str(value).strip().lower())
-    if told is None:
+    truth = _TRUTH.get(str(value).strip().lower())
+    if truth is None:
         raise value_error(field, "it is a checkbox: true or false")
-    return told
+    return truth
 
 
 def parse_text(field: Field, value: object, zone: tzinfo | None = None) -> str:
     """Return a text field's value. Raise ToolError."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise value_error(field, "it holds text")
-    told = str(value)
-    if len(told) > _LONGEST:
+    text = str(value)
+    if len(text) > _LONGEST:
         raise value_error(field, f"at most {_LONGEST:,} characters fit")
-    return told
+    return text
 
 
 def _parse_number(field: Field, value: object, zone: tzinfo | None = None) -> int | float:
-    told = str(value).strip()
-    if isinstance(value, bool) or not (isinstance(value, int | float) or _NUMBER.fullmatch(told)):
+    text = str(value).strip()
+    if isinstance(value, bool) or not (isinstance(value, int | float) or _NUMBER.fullmatch(text)):
         raise value_error(field, "it holds numbers, written as 1234.5")
-    number = value if isinstance(value, int | float) else float(told) if "." in told else int(told)
+    number = value if isinstance(value, int | float) else float(text) if "." in text else int(text)
     if abs(number) >= _EXACT:
         raise value_error(field, "NocoDB would round so large a number")
     return number
 
 
 def _parse_percent(field: Field, value: object, zone: tzinfo) -> int | float:
-    told = value.strip().removesuffix("%") if isinstance(value, str) else value
-    return _parse_number(field, told)
+    number = value.strip().removesuffix("%") if isinstance(value, str) else value
+    return _parse_number(field, number)
 
 
 def _parse_whole(field: Field, value: object, zone: tzinfo | None = None) -> int:
@@ -157,11 +157,11 @@ def _parse_year(field: Field, value: object, zone: tzinfo) -> int:
 
 def _parse_duration(field: Field, value: object, zone: tzinfo) -> int | float:
     """Return seconds. NocoDB reads 1:30 as hours and minutes."""
-    told = _LENGTH.fullmatch(value.strip()) if isinstance(value, str) else None
-    if told is None:
+    match = _LENGTH.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
         return _parse_number(field, value)
-    minutes = int(told["hours"]) * 60 + int(told["minutes"])
-    return minutes * 60 + int(told["seconds"] or 0)
+    minutes = int(match["hours"]) * 60 + int(match["minutes"])
+    return minutes * 60 + int(match["seconds"] or 0)
 
 
 def _parse_day(field: Field, value: object, zone: tzinfo) -> str:
@@ -174,47 +174,47 @@ def _parse_day(field: Field, value: object, zone: tzinfo) -> str:
 def _parse_moment(field: Field, value: object, zone: tzinfo) -> str:
     if isinstance(value, str) and _MOMENT.fullmatch(value.strip()):
         with suppress(ValueError):
-            told = datetime.fromisoformat(value.strip())
-            return (told if told.tzinfo else told.replace(tzinfo=zone)).isoformat(" ")
+            moment = datetime.fromisoformat(value.strip())
+            return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).isoformat(" ")
     raise value_error(field, "it holds moments, written as 2026-11-20 14:30")
 
 
 def _parse_time(field: Field, value: object, zone: tzinfo) -> str:
-    told = _TIME.fullmatch(value.strip()) if isinstance(value, str) else None
-    if told:
+    match = _TIME.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match:
         with suppress(ValueError):
-            hour, minute, second = (int(part or 0) for part in told.group(1, 2, "second"))
+            hour, minute, second = (int(part or 0) for part in match.group(1, 2, "second"))
             return time(hour, minute, second).isoformat()
     raise value_error(field, "it holds times, written as 14:30")
 
 
 def _parse_mail(field: Field, value: object, zone: tzinfo | None = None) -> str:
-    told = parse_text(field, value).strip()
-    if not _MAIL.fullmatch(told):
+    address = parse_text(field, value).strip()
+    if not _MAIL.fullmatch(address):
         raise value_error(field, "it holds mail addresses, written as ana@example.com")
-    return told
+    return address
 
 
 def _parse_url(field: Field, value: object, zone: tzinfo) -> str:
-    told = parse_text(field, value).strip()
-    if not _URL.fullmatch(told):
+    url = parse_text(field, value).strip()
+    if not _URL.fullmatch(url):
         raise value_error(field, "it holds a web address, written as https://example.com/page")
-    return told
+    return url
 
 
 def parse_option(field: Field, value: object, zone: tzinfo | None = None) -> str:
     """Return an option of a select. Raise ToolError with the most similar options as hint."""
-    told = parse_text(field, value)
-    if told in field.options:
-        return told
-    near = [each for each in field.options if fold_to_letters(each) == fold_to_letters(told)]
-    near = near or difflib.get_close_matches(told, field.options, 1)
-    meant = " or ".join(repr(each) for each in near[:3])
+    text = parse_text(field, value)
+    if text in field.options:
+        return text
+    near = [each for each in field.options if fold_to_letters(each) == fold_to_letters(text)]
+    near = near or difflib.get_close_matches(text, field.options, 1)
+    guesses = " or ".join(repr(each) for each in near[:3])
     raise ToolError(
         "{field} has no option {value!r}.",
         code="unknown_option",
-        hint=f"did you mean {meant}?" if near else f"it has {', '.join(field.options[:30])}",
-        field=field.title, value=told[:64],
+        hint=f"did you mean {guesses}?" if near else f"it has {', '.join(field.options[:30])}",
+        field=field.title, value=text[:64],
     )  # fmt: skip
 
 
@@ -226,8 +226,8 @@ def _parse_options(field: Field, value: object, zone: tzinfo) -> list[str]:
 
 def _parse_people(field: Field, value: object, zone: tzinfo) -> list[str]:
     each: Sequence[object] = value if isinstance(value, list) else str(value).split(",")
-    told = [one.get("email") if isinstance(one, Mapping) else one for one in each]
-    return list(dict.fromkeys(_parse_mail(field, one).lower() for one in told))
+    addresses = [one.get("email") if isinstance(one, Mapping) else one for one in each]
+    return list(dict.fromkeys(_parse_mail(field, one).lower() for one in addresses))
 
 
 def _parse_json(field: Field, value: object, zone: tzinfo) -> str:
@@ -239,8 +239,8 @@ def _parse_json(field: Field, value: object, zone: tzinfo) -> str:
 
 
 def _sort_json(value: object) -> str:
-    told = json.loads(value) if isinstance(value, str) else value
-    return json.dumps(told, ensure_ascii=False, sort_keys=True)
+    content = json.loads(value) if isinstance(value, str) else value
+    return json.dumps(content, ensure_ascii=False, sort_keys=True)
 
 
 def _refuse_files(field: Field, value: object, zone: tzinfo) -> None:
@@ -286,8 +286,8 @@ def _stored_json(cell: Any) -> Any:
 
 
 def _stored_time(cell: Any) -> Any:
-    found = _STORED_TIME.search(cell) if isinstance(cell, str) else None
-    return found[0] if found else cell
+    match = _STORED_TIME.search(cell) if isinstance(cell, str) else None
+    return match[0] if match else cell
 
 
 def _sent_people(value: Any) -> Any:
@@ -401,26 +401,27 @@ def in_time_zone(field: Field, value: Any, zone: tzinfo) -> Any:
     return value
 
 
-def is_same_value(wanted: Any, found: Any) -> bool:
+def is_same_value(expected: Any, actual: Any) -> bool:
     """Return whether two values are equal as JSON, or as numbers, truth values or moments.
 
     A table may return "79" as 79, or a day as a moment.
     """
-    if bool(wanted == found) or (wanted in _EMPTY and found in _EMPTY):
+    if bool(expected == actual) or (expected in _EMPTY and actual in _EMPTY):
         return True
-    if isinstance(wanted, bool) or isinstance(found, bool):
-        one, other = (_TRUTH.get(str(each).lower(), str(each).lower()) for each in (wanted, found))
+    if isinstance(expected, bool) or isinstance(actual, bool):
+        texts = str(expected).lower(), str(actual).lower()
+        one, other = (_TRUTH.get(text, text) for text in texts)
         return one == other
-    if not isinstance(wanted, str | int | float) or not isinstance(found, str | int | float):
+    if not isinstance(expected, str | int | float) or not isinstance(actual, str | int | float):
         return False
-    numbers = parse_number(wanted), parse_number(found)
+    numbers = parse_number(expected), parse_number(actual)
     if None not in numbers:
         return numbers[0] == numbers[1]
     with suppress(ValueError):
-        stands = datetime.fromisoformat(str(found))
-        if len(str(wanted)) == len("2026-11-20"):  # a day alone is the same as any time on it
-            return stands.date() == date.fromisoformat(str(wanted))
-        return _in_utc(datetime.fromisoformat(str(wanted))) == _in_utc(stands)
+        stands = datetime.fromisoformat(str(actual))
+        if len(str(expected)) == len("2026-11-20"):  # a day alone is the same as any time on it
+            return stands.date() == date.fromisoformat(str(expected))
+        return _in_utc(datetime.fromisoformat(str(expected))) == _in_utc(stands)
     return False
 
 
@@ -528,8 +529,8 @@ def cell_title(cell: Mapping[str, object]) -> str:
         named = next((text for value in fields.values() for text in cell_texts(value)), "")
         return named or str(cell.get("id", ""))
     for key in ("title", "display_name", "email", "name", "Title", "Name"):
-        if isinstance(told := cell.get(key), str) and told:
-            return told
+        if isinstance(title := cell.get(key), str) and title:
+            return title
     return str(cell.get("id", ""))
 
 
@@ -537,8 +538,8 @@ def people_texts(cell: object) -> tuple[str, ...]:
     """Return names and mail addresses in a cell: {"id", "email", "display_name"}, or a list of
     them."""
     each = cell if isinstance(cell, list) else [cell]
-    told = [one.get(key) for one in each if isinstance(one, Mapping) for key in _PERSON]
-    return tuple(text for text in told if isinstance(text, str) and text)
+    texts = [one.get(key) for one in each if isinstance(one, Mapping) for key in _PERSON]
+    return tuple(text for text in texts if isinstance(text, str) and text)
 
 
 def format_row(

@@ -206,7 +206,7 @@ Operand = str | bool | Decimal | TimeSpan
 
 @dataclass(frozen=True, slots=True)
 class FilterCondition:
-    """One checked condition.
+    """One condition of a filter, checked against the table.
 
     `where` finds every matching row, and more rows if it is not `is_exact`; None finds all rows.
     `matches` says whether NocoDB would consider a cell a match.
@@ -260,10 +260,8 @@ class RowSelection:
                 "That is {count} filters. One call can have at most {most}.",
                 code="bad_filter", count=len(filters), most=MAX_FILTERS,
             )  # fmt: skip
-        made = [
-            build_condition(table.field(each.field), each.op, each.value, now) for each in filters
-        ]
-        return cls(table, tuple(made), match, is_sent)
+        conditions = (build_condition(table.field(f.field), f.op, f.value, now) for f in filters)
+        return cls(table, tuple(conditions), match, is_sent)
 
     @property
     def where(self) -> WhereClause:
@@ -309,10 +307,8 @@ def build_clause(field: str, op: str, *values: str, word: str = "") -> WhereClau
     if not all(marks):
         raise ValueError("a value that no quotes can hold")
     quoted = [f"{mark}{value}{mark}" for mark, value in zip(marks, values, strict=True)]
-    sayable_bare = all(
-        _BARE_VALUE.fullmatch(value) and value.lower() not in _RESERVED for value in values
-    )
-    bare = f"({','.join([*head, *values])})" if sayable_bare else None
+    fits_bare = all(_BARE_VALUE.fullmatch(v) and v.lower() not in _RESERVED for v in values)
+    bare = f"({','.join([*head, *values])})" if fits_bare else None
     return WhereClause(f"({','.join([*head, *quoted])})", bare)
 
 
@@ -352,10 +348,10 @@ def filter_error(why: str) -> ToolError:
     return ToolError("Invalid filter: {why}.", code="bad_filter", why=why)
 
 
-def date_condition(field: Field, op: Op, given: Sequence[object], now: datetime) -> FilterCondition:
+def date_condition(field: Field, op: Op, terms: Sequence[object], now: datetime) -> FilterCondition:
     """Return a condition on dates. Every date is a span: `gt` a month is after its end, `eq` within
     it."""
-    spans = tuple(TimeSpan.of(str(each), now) for each in given)
+    spans = tuple(TimeSpan.of(str(each), now) for each in terms)
     span = TimeSpan(spans[0].start, spans[-1].end)
     if field.kind == "day":  # as NocoDB compares them: plain days, or moments in UTC
         start, end = span.first_day.isoformat(), span.day_after.isoformat()
@@ -388,9 +384,9 @@ def date_condition(field: Field, op: Op, given: Sequence[object], now: datetime)
     return FilterCondition(field, op, spans, wheres[op], True, holds)
 
 
-def text_condition(field: Field, op: Op, given: Sequence[object]) -> FilterCondition:
+def text_condition(field: Field, op: Op, operands: Sequence[object]) -> FilterCondition:
     """Return a condition on texts, options, people or links. Raise ToolError."""
-    values = tuple(_parse_text_operand(field, op, each) for each in given)
+    values = tuple(_parse_text_operand(field, op, each) for each in operands)
     wide = op in ("contains", "not_contains") and field.kind != "options"
     people = field.kind == "people"
 
@@ -399,10 +395,10 @@ def text_condition(field: Field, op: Op, given: Sequence[object]) -> FilterCondi
         if fieldtypes.may_be_incomplete(field, cell):
             raise filter_error(f"rows link to more than I can look through in {field.title}")
         if wide:
-            found = any(form(values[0]) in form(text) for text in texts for form in _FORMS)
+            matches = any(form(values[0]) in form(text) for text in texts for form in _FORMS)
         else:
-            found = any(text in values for text in texts)
-        return found == (op not in ("neq", "not_contains"))
+            matches = any(text in values for text in texts)
+        return matches == (op not in ("neq", "not_contains"))
 
     where, exact = _text_clause(field, op, values, wide)
     return FilterCondition(field, op, values, where, exact, holds)
@@ -410,10 +406,10 @@ def text_condition(field: Field, op: Op, given: Sequence[object]) -> FilterCondi
 
 def build_condition(field: Field, op: Op, value: Value, now: datetime) -> FilterCondition:
     """Return the condition for one filter. `now` is in the asker's zone. Raise ToolError."""
-    given = _check_values(op, value)
+    values = _parse_values(op, value)
     if field.kind == "check":
-        return _checkbox_condition(field, _check_operator(field, op, _CHECK_OPS), given)
-    if op in _BLANK_OPS or (given == [""] and op in ("eq", "neq")):
+        return _checkbox_condition(field, _require_operator(field, op, _CHECK_OPS), values)
+    if op in _BLANK_OPS or (values == [""] and op in ("eq", "neq")):
         is_wanted = op in ("blank", "eq")
         op = "blank" if is_wanted else "notblank"
         where = build_clause(field.id, op)
@@ -423,32 +419,32 @@ def build_condition(field: Field, op: Op, value: Value, now: datetime) -> Filter
             field, op, (), where, True, lambda cell: fieldtypes.is_blank(field, cell) == is_wanted
         )
     if field.kind == "opaque":
-        _check_operator(field, op, _BLANK_OPS)
+        _require_operator(field, op, _BLANK_OPS)
     if field.is_time:
-        return date_condition(field, _check_operator(field, op, _DATE_OPS), given, now)
-    if field.kind == "number" or _compares_numbers(field, op, given):
-        return _number_condition(field, _check_operator(field, op, _NUMBER_OPS), given)
-    return text_condition(field, _check_operator(field, op, _WORD_OPS), given)
+        return date_condition(field, _require_operator(field, op, _DATE_OPS), values, now)
+    if field.kind == "number" or _compares_numbers(field, op, values):
+        return _number_condition(field, _require_operator(field, op, _NUMBER_OPS), values)
+    return text_condition(field, _require_operator(field, op, _WORD_OPS), values)
 
 
 def describe_selection(selection: RowSelection) -> str:
     """Return the filters in words on one line, or "" if every row matches."""
     joined = _AND if selection.match == "all" else _OR
-    told = ""
+    sentence = ""
     for each in selection.conditions:
         one = _describe_condition(each)
-        told = say(joined, one=told, other=one) if told else one
-    return told
+        sentence = say(joined, one=sentence, other=one) if sentence else one
+    return sentence
 
 
 def _join_clauses(parts: Sequence[WhereClause], by: str) -> WhereClause:
-    said = [part for part in parts if part.v3]
-    if len(said) < 2:
-        return said[0] if said else WhereClause()
-    bare = [part.v2 for part in said if part.v2 is not None]
+    clauses = [part for part in parts if part.v3]
+    if len(clauses) < 2:
+        return clauses[0] if clauses else WhereClause()
+    bare = [part.v2 for part in clauses if part.v2 is not None]
     return WhereClause(
-        f"({by.join(part.v3 for part in said)})",
-        f"({by.join(bare)})" if len(bare) == len(said) else None,
+        f"({by.join(part.v3 for part in clauses)})",
+        f"({by.join(bare)})" if len(bare) == len(clauses) else None,
     )
 
 
@@ -459,25 +455,25 @@ def _find_quote(value: str) -> str:
 
 def _parse_span(text: str, now: datetime) -> TimeSpan | None:
     today, zone = now.date(), now.tzinfo
-    if found := _MOMENT.fullmatch(text):
+    if match := _MOMENT.fullmatch(text):
         moment = datetime.fromisoformat(text)
         start = moment.astimezone(zone) if moment.tzinfo else moment.replace(tzinfo=zone)
         start = start.replace(microsecond=0)
-        return TimeSpan(start, start + timedelta(seconds=1 if found[1] else 60))
+        return TimeSpan(start, start + timedelta(seconds=1 if match[1] else 60))
     if text in _NEAR:
         first = today + _NEAR[text] * _DAY
         after = first + _DAY
-    elif found := _NAMED_PERIOD.fullmatch(text):
-        shift, begin = _SHIFTS[found[1]], _PERIOD_STARTS[found[2]]
+    elif match := _NAMED_PERIOD.fullmatch(text):
+        shift, begin = _SHIFTS[match[1]], _PERIOD_STARTS[match[2]]
         first, after = begin(today, shift), begin(today, shift + 1)
-    elif found := _RELATIVE_DAYS.fullmatch(text):
-        count = int(found[2]) * _DAY
+    elif match := _RELATIVE_DAYS.fullmatch(text):
+        count = int(match[2]) * _DAY
         if not _DAY <= count <= _MAX_RELATIVE_DAYS * _DAY:
             return None
-        first = today + _DAY - count if found[1] == "last" else today
+        first = today + _DAY - count if match[1] == "last" else today
         after = first + count
-    elif found := _DATE.fullmatch(text):
-        year, month, nth = (int(part) if part else 0 for part in found.groups())
+    elif match := _DATE.fullmatch(text):
+        year, month, nth = (int(part) if part else 0 for part in match.groups())
         first = date(year, month or 1, nth or 1)
         after = first + _DAY if nth else month_start(first, 1) if month else year_start(first, 1)
     else:
@@ -535,26 +531,26 @@ def _parse_text_operand(field: Field, op: Op, value: object) -> str:
     return alike[0] if len(alike) == 1 else str(fieldtypes.parse_option(field, text))
 
 
-def _check_values(op: Op, value: Value) -> list[str | int | float | bool]:
+def _parse_values(op: Op, value: Value) -> list[str | int | float | bool]:
     """Return the values of a filter. Raise ToolError if the operator takes another number of
     them."""
-    given = [] if value is None else [*value] if isinstance(value, list) else [value]
+    values = [] if value is None else [*value] if isinstance(value, list) else [value]
     if op in _BLANK_OPS:
         return []
-    if op == "between" and len(given) != 2:
+    if op == "between" and len(values) != 2:
         raise filter_error("`between` takes a list of two values, the first and the last")
-    if op not in ("between", "in") and len(given) != 1:
+    if op not in ("between", "in") and len(values) != 1:
         raise filter_error(f"`{op}` takes one value; `in` takes a list, `blank` none")
-    if not 0 < len(given) <= MAX_FILTER_VALUES:
+    if not 0 < len(values) <= MAX_FILTER_VALUES:
         raise filter_error(f"`in` takes a list of 1 to {MAX_FILTER_VALUES} values")
-    if any(len(str(each)) > MAX_VALUE_CHARACTERS for each in given):
+    if any(len(str(each)) > MAX_VALUE_CHARACTERS for each in values):
         raise filter_error(f"a value has more than {MAX_VALUE_CHARACTERS} characters")
-    if any(_SURROGATE.search(str(each)) for each in given):
+    if any(_SURROGATE.search(str(each)) for each in values):
         raise filter_error("a value has half a character in it")
-    return given
+    return values
 
 
-def _check_operator(field: Field, op: Op, ops: Sequence[Op]) -> Op:
+def _require_operator(field: Field, op: Op, ops: Sequence[Op]) -> Op:
     if op in ops:
         return op
     raise ToolError(
@@ -564,11 +560,11 @@ def _check_operator(field: Field, op: Op, ops: Sequence[Op]) -> Op:
     )  # fmt: skip
 
 
-def _checkbox_condition(field: Field, op: Op, given: Sequence[object]) -> FilterCondition:
+def _checkbox_condition(field: Field, op: Op, values: Sequence[object]) -> FilterCondition:
     if op in _BLANK_OPS:
         checked = op == "notblank"
     else:
-        truth = _TRUTH.get(str(given[0]).strip().lower())
+        truth = _TRUTH.get(str(values[0]).strip().lower())
         if truth is None:
             raise filter_error(f"{field.title} is a checkbox: its value is true or false")
         checked = truth == (op == "eq")
@@ -576,18 +572,17 @@ def _checkbox_condition(field: Field, op: Op, given: Sequence[object]) -> Filter
     return FilterCondition(field, "eq", (checked,), where, True, lambda cell: bool(cell) == checked)
 
 
-def _number_condition(field: Field, op: Op, given: Sequence[object]) -> FilterCondition:
-    found = [fieldtypes.parse_number(each) for each in given]
-    numbers = tuple(each for each in found if each is not None and abs(each.adjusted()) <= 30)
-    if len(numbers) < len(given):
+def _number_condition(field: Field, op: Op, values: Sequence[object]) -> FilterCondition:
+    parsed = map(fieldtypes.parse_number, values)
+    numbers = tuple(each for each in parsed if each is not None and abs(each.adjusted()) <= 30)
+    if len(numbers) < len(values):
         raise filter_error(f"{field.title} holds numbers; write one as 1234.5")
-    said = [format(each, "f") for each in numbers]
+    operands = [format(each, "f") for each in numbers]
     if op == "between":
-        where = all_of(
-            [build_clause(field.id, "gte", said[0]), build_clause(field.id, "lte", said[1])]
-        )
+        least, most = operands
+        where = all_of([build_clause(field.id, "gte", least), build_clause(field.id, "lte", most)])
     else:
-        where = build_clause(field.id, op, *said)
+        where = build_clause(field.id, op, *operands)
 
     def holds(cell: object) -> bool:
         number, first, last = fieldtypes.parse_number(cell), numbers[0], numbers[-1]
@@ -603,15 +598,15 @@ def _number_condition(field: Field, op: Op, given: Sequence[object]) -> FilterCo
     return FilterCondition(field, op, numbers, where, True, holds)
 
 
-def _compares_numbers(field: Field, op: Op, given: Sequence[object]) -> bool:
+def _compares_numbers(field: Field, op: Op, values: Sequence[object]) -> bool:
     """Return whether a formula is compared as a number.
 
     NocoDB does not say whether a formula returns numbers, so the filter decides: "007" is text
     unless the operator orders values.
     """
-    if field.kind != "mixed" or any(fieldtypes.parse_number(each) is None for each in given):
+    if field.kind != "mixed" or any(fieldtypes.parse_number(each) is None for each in values):
         return False
-    texts = any(isinstance(each, str) for each in given)
+    texts = any(isinstance(each, str) for each in values)
     return not field.field_type.may_hold_numbers or op in _ORDER_OPS[2:] or not texts
 
 
@@ -623,11 +618,11 @@ def _describe_condition(condition: FilterCondition) -> str:
         return say(_CHECKED if operands[0] else _NOT_CHECKED, field=field)
     dates = isinstance(operands[0], TimeSpan) and condition.op in _DATE_SENTENCES
     sentence = (_DATE_SENTENCES if dates else _SENTENCES)[condition.op]
-    shown = [_describe_operand(each) for each in operands[:_MAX_VALUES_NAMED]]
+    operand_texts = [_describe_operand(each) for each in operands[:_MAX_VALUES_NAMED]]
     if condition.op == "between":
-        return say(sentence, field=field, value=shown[0], last=shown[1])
+        return say(sentence, field=field, value=operand_texts[0], last=operand_texts[1])
     more = ["…"] if len(operands) > _MAX_VALUES_NAMED else []
-    return say(sentence, field=field, value=", ".join([*shown, *more]))
+    return say(sentence, field=field, value=", ".join([*operand_texts, *more]))
 
 
 def _describe_operand(operand: Operand) -> str:

@@ -65,7 +65,8 @@ Number = Annotated[int, pydantic.Field(ge=1, le=1_000_000)]
 
 @dataclass(frozen=True, slots=True)
 class SelectedRows:
-    """Rows that match. `total` is how many match in all; unless `is_counted`, there are more.
+    """The rows that match a selection. `total` is how many match in all; unless `is_counted`, there
+    are more.
 
     `is_complete`: all rows were read. `read_count` is how many rows were read to find these.
     """
@@ -128,8 +129,7 @@ class RowReader:
         if not selection.is_exact:
             every = await self.fetch_all(selection, wish)
             start = (number - 1) * size
-            shown = every.records[start : start + size]
-            return replace(every, records=shown)
+            return replace(every, records=every.records[start : start + size])
         page = await self._fetch_page(selection, wish, number, size)
         total = (number - 1) * size + len(page.records)
         if page.has_more or (number > 1 and not page.records):
@@ -139,16 +139,14 @@ class RowReader:
     async def fetch_all(self, selection: RowSelection, wish: ColumnChoice) -> SelectedRows:
         """Return all matching rows among the first `max_rows` that NocoDB returns."""
         at, where = selection.table.at, selection.where.v3
-        asked = await self._api.count_rows(at, where)
-        numbers = range(1, -(-min(asked, self.max_rows) // MAX_PAGE_ROWS) + 1)
-        pages = [
-            await self._fetch_page(selection, wish, number, MAX_PAGE_ROWS) for number in numbers
-        ]
-        read = [record for page in pages for record in page.records][: self.max_rows]
-        fitting = tuple(record for record in read if selection.matches(record))
-        is_exact, is_complete = selection.is_exact, asked <= self.max_rows
-        total = asked if is_exact else len(fitting)
-        return SelectedRows(fitting, total, is_complete or is_exact, is_complete, len(read))
+        match_count = await self._api.count_rows(at, where)
+        numbers = range(1, -(-min(match_count, self.max_rows) // MAX_PAGE_ROWS) + 1)
+        pages = [await self._fetch_page(selection, wish, n, MAX_PAGE_ROWS) for n in numbers]
+        records = [record for page in pages for record in page.records][: self.max_rows]
+        fitting = tuple(record for record in records if selection.matches(record))
+        is_exact, is_complete = selection.is_exact, match_count <= self.max_rows
+        total = match_count if is_exact else len(fitting)
+        return SelectedRows(fitting, total, is_complete or is_exact, is_complete, len(records))
 
     async def _fetch_page(
         self, selection: RowSelection, wish: ColumnChoice, number: int, size: int
@@ -174,8 +172,8 @@ class RowReader:
 def describe_row_source(api: TableApi, table: TableDescription, id: str, now: datetime) -> str:
     """Return the line that names a row as the source of an answer."""
     what, when = escape_markdown(table.title), _describe_time(now)
-    said = say(_SOURCE_OF_ROW, what=what, id=escape_markdown(id), **when)
-    return f"{said} {api.format_source_link(table.at, id)}"
+    sentence = say(_SOURCE_OF_ROW, what=what, id=escape_markdown(id), **when)
+    return f"{sentence} {api.format_source_link(table.at, id)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,18 +194,18 @@ class TableQuestion:
         """The asker's time zone."""
         return self.now.tzinfo
 
-    def describe_source(self, rows: SelectedRows, shown: int) -> str:
+    def describe_source(self, rows: SelectedRows, row_count: int) -> str:
         """Return one line of Markdown: table, filter, number of rows, time and link.
 
-        `shown` is the number of rows that the answer is based on.
+        `row_count` is the number of rows that the answer is based on.
         """
-        told = describe_selection(self.selection)
-        what = f"{self.table.title}, {told}" if told else self.table.title
-        said = plural(
+        description = describe_selection(self.selection)
+        what = f"{self.table.title}, {description}" if description else self.table.title
+        sentence = plural(
             *(_SOURCE if rows.is_counted else _SOURCE_AT_LEAST), rows.total,
-            what=escape_markdown(what), shown=shown, **_describe_time(self.now),
+            what=escape_markdown(what), shown=row_count, **_describe_time(self.now),
         )  # fmt: skip
-        return f"{said} {self.link}"
+        return f"{sentence} {self.link}"
 
 
 def check_not_withheld(field: Field) -> None:
@@ -221,7 +219,7 @@ def check_not_withheld(field: Field) -> None:
 
 @dataclass(frozen=True, slots=True)
 class QueryTools:
-    """The methods that become tools; `clock` returns seconds since the epoch."""
+    """The methods that become the tools for rows. `clock` returns seconds since the epoch."""
 
     api: TableApi
     schemas: Schemas
@@ -241,12 +239,12 @@ class QueryTools:
         Raise ToolError, NocoError.
         """
         now = self.current_time(ctx)
-        wanted = [*(each.field for each in filters), *names]
-        known = await self.schemas.describe_with_fields(ctx.viewer, table, wanted)
-        for each in wanted:
-            check_not_withheld(known.field(each))
-        selection = RowSelection.of(known, filters, match, now, self.api.filters_rows)
-        return TableQuestion(selection, now, self.api.format_source_link(known.at))
+        field_names = [*(each.field for each in filters), *names]
+        layout = await self.schemas.describe_with_fields(ctx.viewer, table, field_names)
+        for each in field_names:
+            check_not_withheld(layout.field(each))
+        selection = RowSelection.of(layout, filters, match, now, self.api.filters_rows)
+        return TableQuestion(selection, now, self.api.format_source_link(layout.at))
 
     def current_time(self, ctx: ToolContext) -> datetime:
         """Return the time in the asker's zone."""
@@ -277,8 +275,8 @@ class QueryTools:
             export: true sends the person a CSV file of all rows that fit, up to 5,000
         """
         names = [*fields, *(each.field for each in sort)]
-        asked = await self.resolve_question(ctx, table, filters, match, names)
-        find = asked.table.field
+        query = await self.resolve_question(ctx, table, filters, match, names)
+        find = query.table.field
         order = tuple(SortField(find(each.field).id, each.direction) for each in sort)
         wish = ColumnChoice(tuple(map(find, fields)), order)
         files: tuple[File, ...] = ()
@@ -288,22 +286,22 @@ class QueryTools:
                     "Files can't be sent here.", code="no_files", hint="leave export out"
                 )
             await ctx.turn.show_progress(say("is reading rows for a file…"))
-            rows = await self.reading.fetch_all(asked.selection, wish)
-            sent = rows.records
-            if sent:
-                columns = wish.columns(asked.table)
-                data = await asyncio.to_thread(build_csv, sent, columns, asked.zone)
-                files = (await ctx.files.save(csv_name(asked.table), CSV_TYPE, data),)
+            rows = await self.reading.fetch_all(query.selection, wish)
+            records = rows.records
+            if records:
+                columns = wish.columns(query.table)
+                data = await asyncio.to_thread(build_csv, records, columns, query.zone)
+                files = (await ctx.files.save(csv_name(query.table), CSV_TYPE, data),)
             start = (page - 1) * limit
-            rows = replace(rows, records=sent[start : start + limit])
+            rows = replace(rows, records=records[start : start + limit])
         else:
-            rows = await self.reading.fetch_page(asked.selection, wish, number=page, size=limit)
-        told = _build_outcome(asked, rows, wish, page)
+            rows = await self.reading.fetch_page(query.selection, wish, number=page, size=limit)
+        result = _build_outcome(query, rows, wish, page)
         for file in files:
-            told["file"] = f"{file.name} is sent to the person with your answer"
-        shown = len(sent) if files else told["returned"]
-        sources = (asked.describe_source(rows, shown),)
-        return Outcome("ok", compact_json(told), files=files, sources=sources)
+            result["file"] = f"{file.name} is sent to the person with your answer"
+        row_count = len(records) if files else result["returned"]
+        sources = (query.describe_source(rows, row_count),)
+        return Outcome("ok", compact_json(result), files=files, sources=sources)
 
     async def nocodb_get(self, ctx: ToolContext, table: str, id: str | int) -> Outcome:
         """One row of a table with all its fields, longer texts and every linked row.
@@ -313,33 +311,31 @@ class QueryTools:
             id: of the row, as nocodb_query tells it
         """
         api, now = self.api, self.current_time(ctx)
-        known = await self.schemas.describe_table(ctx.viewer, table)
-        record = await api.fetch_record(
-            known.at, str(id), fields=[each.id for each in known.fields]
-        )
-        check_titles(api, known, known.fields, [record])
+        layout = await self.schemas.describe_table(ctx.viewer, table)
+        field_ids = [each.id for each in layout.fields]
+        record = await api.fetch_record(layout.at, str(id), fields=field_ids)
+        check_titles(api, layout, layout.fields, [record])
         # A link cell holds only some of its rows, or their number.
         many = [
-            link for link in known.links if not link.holds_one and record.fields.get(link.title)
+            link for link in layout.links if not link.holds_one and record.fields.get(link.title)
         ]
-        links = self.api.fetch_linked_rows
-        found = await run_together(
-            *(links(known.at, link.id, record.id) for link in many[:MAX_FOLLOWED_LINKS])
-        )
+        links = api.fetch_linked_rows
+        calls = (links(layout.at, link.id, record.id) for link in many[:MAX_FOLLOWED_LINKS])
+        linked_rows = await run_together(*calls)
         cells = {
             link.title: tuple({"id": each.id, "fields": each.fields} for each in rows)
-            for link, rows in zip(many, found, strict=False)
+            for link, rows in zip(many, linked_rows, strict=False)
         }
         whole = replace(record, fields={**record.fields, **cells})
-        row = format_row(whole, known.fields, now.tzinfo, MAX_SINGLE_ROW_CELL_CHARACTERS)
-        told = {
-            "table": format_label(known.title),
+        row = format_row(whole, layout.fields, now.tzinfo, MAX_SINGLE_ROW_CELL_CHARACTERS)
+        data = {
+            "table": format_label(layout.title),
             "zone": ctx.zone,
             "note": UNTRUSTED_CELLS_NOTE,
             "row": row,
         }
-        sources = (describe_row_source(api, known, record.id, now),)
-        return Outcome("ok", compact_json(told), sources=sources)
+        sources = (describe_row_source(api, layout, record.id, now),)
+        return Outcome("ok", compact_json(data), sources=sources)
 
 
 def _describe_time(now: datetime) -> dict[str, str]:
@@ -351,22 +347,22 @@ def _describe_time(now: datetime) -> dict[str, str]:
 
 
 def _build_outcome(
-    asked: TableQuestion, rows: SelectedRows, wish: ColumnChoice, page: int
+    query: TableQuestion, rows: SelectedRows, wish: ColumnChoice, page: int
 ) -> dict[str, Any]:
     """Return what a model reads. Counts come first, so that a cut cannot remove them."""
-    fields = wish.columns(asked.table)
-    each = [format_row(record, fields, asked.zone) for record in rows.records]
-    kept = rows_that_fit(each, MAX_ROWS_CHARACTERS)
-    told: dict[str, Any] = {
-        "table": format_label(asked.table.title),
+    fields = wish.columns(query.table)
+    each = [format_row(record, fields, query.zone) for record in rows.records]
+    head = rows_that_fit(each, MAX_ROWS_CHARACTERS)
+    data: dict[str, Any] = {
+        "table": format_label(query.table.title),
         "total" if rows.is_counted else "total_at_least": rows.total,
-        "returned": len(kept),
+        "returned": len(head),
         "page": page,
-        "truncated": rows.total > len(kept),
-        "zone": str(asked.zone),
+        "truncated": rows.total > len(head),
+        "zone": str(query.zone),
     }
-    if len(kept) < len(each):
-        told["cut"] = f"{len(each)} rows are too long; ask for fewer fields, or limit {len(kept)}"
+    if len(head) < len(each):
+        data["cut"] = f"{len(each)} rows are too long; ask for fewer fields, or limit {len(head)}"
     if not rows.is_complete:
-        told["read"] = f"only the first {rows.read_count} rows were looked at"
-    return {**told, "note": UNTRUSTED_CELLS_NOTE, "rows": kept}
+        data["read"] = f"only the first {rows.read_count} rows were looked at"
+    return {**data, "note": UNTRUSTED_CELLS_NOTE, "rows": head}

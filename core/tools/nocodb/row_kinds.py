@@ -52,8 +52,8 @@ class RowsKind(Kind):
     def describe_outcome(self, change: Change, *, shows_names: bool) -> list[str]:
         """Return whether all rows were written, and a sentence for each kind of failure."""
         groups = group_steps(change)
-        done = sum(all(step.state in WRITTEN_STATES for step in steps) for steps in groups)
-        outcome = say(_OUTCOMES[change.state], done=done, count=len(groups), undo=change.undone_by)
+        whole = sum(all(step.state in WRITTEN_STATES for step in steps) for steps in groups)
+        outcome = say(_OUTCOMES[change.state], done=whole, count=len(groups), undo=change.undone_by)
         if change.state == "applying":
             return [outcome]
         return [outcome, *_describe_faults(change, _list_names if shows_names else _list_ids)]
@@ -68,7 +68,7 @@ class RowsKind(Kind):
 
 
 class CreateRows(RowsKind):
-    """New rows."""
+    """The kind of change that creates rows."""
 
     titles = ("Create a row in {table}", "Create {count} rows in {table}")
     is_repeatable = False
@@ -79,13 +79,13 @@ class CreateRows(RowsKind):
 
 
 class UpdateRows(RowsKind):
-    """New values, links and files of rows."""
+    """The kind of change that writes values, links and files of existing rows."""
 
     titles = ("Change a row in {table}", "Change {count} rows in {table}")
 
 
 class DeleteRows(RowsKind):
-    """Rows that are deleted."""
+    """The kind of change that deletes rows."""
 
     titles = ("Delete a row in {table}", "Delete {count} rows in {table}")
 

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from core.base.tasks import run_together
+from core.base.tasks import BoundedDict, run_together
 from core.base.text import clean_text, find_character_boundary, fold_case, fold_to_letters
 from core.changes.approval import NO_TABLE_RULES, TableRulesConfig
 from core.domain.records import ToolContext, Viewer, add_model_instruction
@@ -64,8 +64,8 @@ class CachedValue(Generic[T]):
         """Return the value, requested anew if it is too old."""
         async with self._lock:
             if self._value is None or self.age >= DESCRIPTION_SECONDS:
-                asked = self._clock()
-                self._value = await self._ask(), asked
+                asked_at = self._clock()
+                self._value = await self._ask(), asked_at
             return self._value[0]
 
 
@@ -80,32 +80,32 @@ def find_by_name(name: str, among: Sequence[Titled]) -> Titled | None:
         if exact in (each.id, each.title):
             return each
     for form in (fold_case, fold_to_letters):
-        wanted = form(exact)
-        alike = [each for each in among if wanted and form(each.title.strip()) == wanted]
+        key = form(exact)
+        alike = [each for each in among if key and form(each.title.strip()) == key]
         if alike:
             return alike[0] if len(alike) == 1 else None
-    begun: list[Titled] = []
+    prefix_matches: list[Titled] = []
     start = fold_to_letters(exact).removesuffix(CUT_MARK)
     if start not in ("", fold_to_letters(exact)):  # it was cut
-        begun = [each for each in among if fold_to_letters(each.title).startswith(start)]
-    return begun[0] if len(begun) == 1 else None
+        prefix_matches = [each for each in among if fold_to_letters(each.title).startswith(start)]
+    return prefix_matches[0] if len(prefix_matches) == 1 else None
 
 
 def suggest_names(name: str, among: Iterable[NamedTable | Field]) -> str:
     """Return a hint: the titles most similar to `name`, or all titles."""
     titles = [each.title for each in among]
-    wanted = fold_to_letters(name)
-    near = [title for title in titles if fold_to_letters(title) == wanted]
+    key = fold_to_letters(name)
+    near = [title for title in titles if fold_to_letters(title) == key]
     if not near:
         plains = {fold_to_letters(title): title for title in titles}
-        near = [plains[each] for each in difflib.get_close_matches(wanted, plains, 3)]
+        near = [plains[each] for each in difflib.get_close_matches(key, plains, 3)]
     if near:
         return f"did you mean {' or '.join(repr(format_title(title)) for title in near)}?"
     rest = len(titles) - _MAX_SUGGESTED_NAMES
-    told = ", ".join(map(format_title, titles[:_MAX_SUGGESTED_NAMES]))
+    listing = ", ".join(map(format_title, titles[:_MAX_SUGGESTED_NAMES]))
     more = f" and {rest} more" if rest > 0 else ""
     order = "ask the person if none fits"
-    return add_model_instruction(f"there are {told}{more}", order) if told else ""
+    return add_model_instruction(f"there are {listing}{more}", order) if listing else ""
 
 
 def ids_and_titles(tables: Iterable[NamedTable]) -> set[str]:
@@ -154,46 +154,44 @@ class TableDescription:
 
     def field(self, name: str) -> Field:
         """Return a field by id, title or similar title. Raise NocoError `unknown_field`."""
-        found = find_by_name(name, self.fields)
-        if found is None:
+        match = find_by_name(name, self.fields)
+        if match is None:
             raise NocoError(
                 "Field {name!r} not found in the table {table}.",
                 code="unknown_field", hint=suggest_names(name, self.fields),
                 table=self.title, name=name[:64],
             )  # fmt: skip
-        return found
+        return match
 
 
 def parse_table(
     base: str,
-    told: Mapping[str, Any],
-    seen: Mapping[str, NamedTable],
+    body: Mapping[str, Any],
+    by_id: Mapping[str, NamedTable],
     foreign: Collection[str] = frozenset(),
 ) -> TableDescription:
     """Return a table from NocoDB's description.
 
-    `seen` holds the visible tables by id, `foreign` the ids of databases that NocoDB did not
+    `by_id` holds the visible tables by id, `foreign` the ids of databases that NocoDB did not
     create. Links to hidden tables, and lookups through them, are not among the fields.
     """
-    fields = [
-        _parse_field(column, seen) for column in told["fields"] if isinstance(column, Mapping)
-    ]
-    concealed = tuple(f for f in fields if f.is_link and f.related_id and f.related_id not in seen)
-    closed = {each.id for each in concealed}
-    shown = [
+    fields = [_parse_field(each, by_id) for each in body["fields"] if isinstance(each, Mapping)]
+    concealed = tuple(f for f in fields if f.is_link and f.related_id and f.related_id not in by_id)
+    hidden = {each.id for each in concealed}
+    usable = [
         each
         for each in fields
-        if each.id not in closed and each.link_id not in closed and not each.field_type.hidden
+        if each.id not in hidden and each.link_id not in hidden and not each.field_type.hidden
     ]
-    if told.get("source_id") not in foreign:
-        titles = {each.title for each in shown}
-        shown += [Field(title, title, type) for title, type in _TIME_FIELDS if title not in titles]
+    if body.get("source_id") not in foreign:
+        titles = {each.title for each in usable}
+        usable += [Field(title, title, type) for title, type in _TIME_FIELDS if title not in titles]
     return TableDescription(
-        id=str(told["id"]),
-        title=str(told.get("title") or told["id"]),
+        id=str(body["id"]),
+        title=str(body.get("title") or body["id"]),
         base=base,
-        fields=tuple(shown),
-        display=str(told.get("display_field_id") or ""),
+        fields=tuple(usable),
+        display=str(body.get("display_field_id") or ""),
         concealed=concealed,
     )
 
@@ -203,19 +201,18 @@ class _RawDescription:
     """A table's JSON description, and its parsed forms by visible tables."""
 
     base: NocoBase
-    told: Mapping[str, Any]
-    _seen: dict[Sequence[NamedTable], TableDescription] = field(default_factory=dict)
+    body: Mapping[str, Any]
+    _parsed: BoundedDict[Sequence[NamedTable], TableDescription] = field(
+        default_factory=lambda: BoundedDict(MAX_VISIBLE_SETS)
+    )
 
     def visible_to(self, names: Sequence[NamedTable]) -> TableDescription:
         """Return the table for somebody who may see these tables."""
-        if names not in self._seen:
-            if len(self._seen) >= MAX_VISIBLE_SETS:
-                self._seen.clear()
+        if names not in self._parsed:
             by_id = {each.id: each for each in names}
-            self._seen[names] = parse_table(
-                self.base.id, self.told, by_id, self.base.foreign_sources
-            )
-        return self._seen[names]
+            foreign = self.base.foreign_sources
+            self._parsed[names] = parse_table(self.base.id, self.body, by_id, foreign)
+        return self._parsed[names]
 
 
 class Schemas:
@@ -259,22 +256,22 @@ class Schemas:
 
     async def describe_table(self, viewer: Viewer, name: str) -> TableDescription:
         """Return a table by id, title or similar title. Raise NocoError `unknown_table`."""
-        found = find_by_name(name, await self.visible_tables(viewer))
-        if found is None:
+        table = find_by_name(name, await self.visible_tables(viewer))
+        if table is None:
             self._drop_old(self._names)
-            found = find_by_name(name, await self.visible_tables(viewer))
-        if found is None:
+            table = find_by_name(name, await self.visible_tables(viewer))
+        if table is None:
             raise NocoError(
                 "Table {name!r} not found.",
                 code="unknown_table", hint=suggest_names(name, await self.visible_tables(viewer)),
                 name=name[:64],
             )  # fmt: skip
-        return await self._describe(viewer, found)
+        return await self._describe(viewer, table)
 
     async def describe_all(self, viewer: Viewer) -> Sequence[TableDescription]:
         """Return all visible tables, described with one call each if not cached."""
-        seen = await self.visible_tables(viewer)
-        return await run_together(*(self._describe(viewer, each) for each in seen))
+        tables = await self.visible_tables(viewer)
+        return await run_together(*(self._describe(viewer, each) for each in tables))
 
     async def describe_with_fields(
         self, viewer: Viewer, name: str, fields: Iterable[str]
@@ -283,12 +280,12 @@ class Schemas:
 
         Raise NocoError `unknown_table`, `unknown_field`.
         """
-        wanted = tuple(fields)
+        names = tuple(fields)
         table = await self.describe_table(viewer, name)
-        if any(find_by_name(each, table.fields) is None for each in wanted):
+        if any(find_by_name(each, table.fields) is None for each in names):
             self._drop_old(self._tables.get(table.id))
             table = await self.describe_table(viewer, name)
-        for each in wanted:
+        for each in names:
             table.field(each)
         return table
 
@@ -310,9 +307,8 @@ class Schemas:
         """Return a table as this person may see it. All share the cached description."""
         self._drop_after_drift()
         if named.id not in self._tables:
-            self._tables[named.id] = CachedValue(
-                functools.partial(self._fetch_description, named), self._clock
-            )
+            fetch = functools.partial(self._fetch_description, named)
+            self._tables[named.id] = CachedValue(fetch, self._clock)
         described = await self._tables[named.id].value()
         table = described.visible_to(await self.visible_tables(viewer))
         viewer.note_need("read", named.title, named.id)
@@ -324,16 +320,16 @@ class Schemas:
         bases = await self._api.list_bases()
         if self._base_id:
             name = self._base_id.casefold()
-            found = next((base for base in bases if base.id == self._base_id), None)
-            found = found or next((base for base in bases if base.title.casefold() == name), None)
-            if found is None and bases and not BASE_ID_PATTERN.fullmatch(self._base_id):
+            match = next((base for base in bases if base.id == self._base_id), None)
+            match = match or next((base for base in bases if base.title.casefold() == name), None)
+            if match is None and bases and not BASE_ID_PATTERN.fullmatch(self._base_id):
                 raise NocoError(
                     "NocoDB has no base named {name}. Set NOCODB_BASE_ID to one of: {bases}.",
                     code="wrong_base", name=self._base_id[:60],
                     bases=", ".join(f"{base.title} ({base.id})" for base in bases[:10]),
                 )  # fmt: skip
             # A base can be open to a token without being in its list (shared, or by another role).
-            return found or NocoBase(self._base_id, self._base_id)
+            return match or NocoBase(self._base_id, self._base_id)
         if not bases:
             raise NocoError(
                 "NocoDB shows no base. Invite the token's user to a base in NocoDB.", code="no_base"
@@ -360,24 +356,24 @@ class Schemas:
             self._drifts = self._api.drift_count
             self.drop()
 
-    def _drop_old(self, kept: CachedValue[Any] | None) -> None:
-        if kept is None or kept.age > RECENT_DESCRIPTION_SECONDS:
+    def _drop_old(self, cache: CachedValue[Any] | None) -> None:
+        if cache is None or cache.age > RECENT_DESCRIPTION_SECONDS:
             self.drop()
 
 
-def _parse_field(told: Mapping[str, Any], seen: Mapping[str, NamedTable]) -> Field:
-    given = told.get("options")
-    options = given if isinstance(given, Mapping) else {}
+def _parse_field(body: Mapping[str, Any], by_id: Mapping[str, NamedTable]) -> Field:
+    raw_options = body.get("options")
+    options = raw_options if isinstance(raw_options, Mapping) else {}
     choices = options.get("choices")
     titles = [c.get("title") for c in choices or () if isinstance(c, Mapping)]
     related = str(options.get("related_table_id") or "")
     return Field(
-        id=str(told.get("id") or ""),
-        title=str(told.get("title") or ""),
-        type=str(told.get("type") or ""),
+        id=str(body.get("id") or ""),
+        title=str(body.get("title") or ""),
+        type=str(body.get("type") or ""),
         options=tuple(title for title in titles if isinstance(title, str)),
         related_id=related,
-        related_title=seen[related].title if related in seen else "",
+        related_title=by_id[related].title if related in by_id else "",
         holds_one=options.get("relation_type") in ("bt", "oo"),
         link_id=str(options.get("related_field_id") or ""),
         relation=str(options.get("relation_type") or ""),
@@ -417,14 +413,14 @@ def format_outline(
     """
     room = MAX_OPTIONS_CHARACTERS if longest == SHORT_OUTLINE_CHARACTERS else longest
     fields = [each for each in table.fields if each.type not in _EVERYWHERE]
-    told = [_outline_field(each, table.display, room) for each in fields]
+    outlines = [_outline_field(each, table.display, room) for each in fields]
     head = f"{format_title(table.title)} [{table.id}]{READ_ONLY_MARK if read_only else ''}: "
-    for kept in range(len(told), 0, -1):
-        rest = len(told) - kept
-        text = head + ", ".join(told[:kept]) + (f", and {rest} more" if rest else "")
+    for count in range(len(outlines), 0, -1):
+        rest = len(outlines) - count
+        text = head + ", ".join(outlines[:count]) + (f", and {rest} more" if rest else "")
         if len(text) <= longest:
             return text
-    return f"{head}{len(told)} fields"
+    return f"{head}{len(outlines)} fields"
 
 
 def build_tables_tool(
@@ -449,11 +445,9 @@ def build_tables_tool(
 
         if tables:
             names = tables[:MAX_TABLES_PER_CALL]
-            asked = [await schemas.describe_table(viewer, name) for name in names]
-            outlines = [
-                format_table(each, LONG_OUTLINE_CHARACTERS) for each in dict.fromkeys(asked)
-            ]
-            return "\n".join(outlines)
+            descriptions = [await schemas.describe_table(viewer, name) for name in names]
+            unique = dict.fromkeys(descriptions)
+            return "\n".join(format_table(each, LONG_OUTLINE_CHARACTERS) for each in unique)
         visible = await schemas.visible_tables(viewer)
         if not visible:
             return "There are no tables in this base."
@@ -464,12 +458,11 @@ def build_tables_tool(
         listed = "\n".join(f"{format_title(each.title)} [{each.id}]" for each in visible)
         return f"{len(visible)} tables; ask for columns with `tables`.\n{listed}"
 
-    named = [format_title(title) for title in titles[:MAX_OUTLINED_TABLES]]
+    names = [format_title(title) for title in titles[:MAX_OUTLINED_TABLES]]
     if len(titles) > MAX_OUTLINED_TABLES:
-        named.append(f"and {len(titles) - MAX_OUTLINED_TABLES} more")
-    description = _DESCRIPTION.format(
-        what=what, tables=", ".join(named) or _UNKNOWN, writing=writing
-    )
+        names.append(f"and {len(titles) - MAX_OUTLINED_TABLES} more")
+    listing = ", ".join(names) or _UNKNOWN
+    description = _DESCRIPTION.format(what=what, tables=listing, writing=writing)
     return FunctionTool(
         nocodb_tables,
         effect="read", doing="is reading the tables…", description=description.strip(),
@@ -477,16 +470,16 @@ def build_tables_tool(
 
 
 def check_titles(
-    api: TableApi, table: TableDescription, asked: Iterable[Field], told: Sequence[NocoRecord]
+    api: TableApi, table: TableDescription, fields: Iterable[Field], records: Sequence[NocoRecord]
 ) -> None:
     """Raise NocoError `renamed` and drop the cache if a field was renamed in the meantime.
 
     Fields are requested by id, which never changes. NocoDB answers by title and does not report a
     new name. So a missing title together with an unknown one means a rename.
     """
-    titles = told[0].fields.keys() if told else set()
-    known = {each.title for each in (*table.fields, *table.concealed)}
-    if titles - known and any(each.title not in titles for each in asked if each.type != "ID"):
+    titles = records[0].fields.keys() if records else set()
+    own = {each.title for each in (*table.fields, *table.concealed)}
+    if titles - own and any(each.title not in titles for each in fields if each.type != "ID"):
         api.drift_count += 1
         raise NocoError(
             "Fields of the table {table} were just renamed.",
@@ -500,9 +493,9 @@ def _outline_field(field: Field, display: str, room: int) -> str:
     if field.is_link:
         return f"{name}->{format_title(field.related_title)}"
     kind = f"{name}:{field.field_type.word or field.type.lower()}"
-    told = [format_label(each, MAX_TITLE_CHARACTERS) for each in field.options]
-    for kept in range(len(told), 0, -1):
-        text = "|".join(told[:kept]) + ("|…" if kept < len(told) else "")
+    labels = [format_label(each, MAX_TITLE_CHARACTERS) for each in field.options]
+    for count in range(len(labels), 0, -1):
+        text = "|".join(labels[:count]) + ("|…" if count < len(labels) else "")
         if len(text) <= room:
             return f"{kind}({text})"
-    return f"{kind}({len(told)} options)" if told else kind
+    return f"{kind}({len(labels)} options)" if labels else kind

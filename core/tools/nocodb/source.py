@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from core.base.http import HttpClient
 from core.base.i18n import plural, say
-from core.base.tasks import run_together
+from core.base.tasks import BoundedDict, run_together
 from core.changes.approval import NO_TABLE_RULES, TableRules, TableRulesConfig
 from core.domain.changes import MAX_PROPOSAL_ROWS
 from core.domain.ports import Tool
@@ -83,13 +83,13 @@ class BaseOverview:
 
     def visible_part(self, rules: TableRules, viewer: Viewer) -> VisibleBase:
         """Return what this person may see."""
-        seen = [each for each in self.all_tables if rules.is_visible(viewer, each.title, each.id)]
+        part = [each for each in self.all_tables if rules.is_visible(viewer, each.title, each.id)]
         return VisibleBase(
             base=self.title,
-            titles=tuple(each.title for each in seen),
+            titles=tuple(each.title for each in part),
             role=self.role,
             read_only_titles=tuple(
-                each.title for each in seen if rules.is_closed(viewer, each.title, each.id)
+                each.title for each in part if rules.is_closed(viewer, each.title, each.id)
             ),
             unknown_names=tuple(rules.find_unknown(ids_and_titles(self.all_tables))),
             may_propose=viewer.may("propose"),
@@ -134,7 +134,7 @@ class TableSource:
         self._reading = build_read_tools(api, self.schemas, clock=now)
         self._writing = WriteTools(api, self.schemas, drafting, now).tools()
         self._overview = BaseOverview()
-        self._tables_tools: dict[VisibleBase, Tool] = {}
+        self._tables_tools = BoundedDict[VisibleBase, Tool](MAX_VISIBLE_SETS)
         self._until = 0.0
 
     async def tools(self, viewer: Viewer) -> Sequence[Tool]:
@@ -171,15 +171,12 @@ class TableSource:
     def _tables_tool(self, sight: VisibleBase) -> Tool:
         """Return the tool that lists tables; the same object for the same visible base."""
         if sight not in self._tables_tools:
-            if len(self._tables_tools) >= MAX_VISIBLE_SETS:
-                self._tables_tools.clear()
             writing = _PROPOSES if sight.may_propose else _MAY_NOT
             if sight.is_read_only:
                 writing = _READS_ONLY.format(role=sight.role)
             elif sight.read_only_titles and sight.may_propose:
-                writing += _EXCEPT.format(
-                    tables=", ".join(format_title(title) for title in sight.read_only_titles)
-                )
+                titles = ", ".join(map(format_title, sight.read_only_titles))
+                writing += _EXCEPT.format(tables=titles)
             what = self.description.format(base=format_title(sight.base))
             self._tables_tools[sight] = build_tables_tool(self.schemas, what, sight.titles, writing)
         return self._tables_tools[sight]

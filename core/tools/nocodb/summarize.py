@@ -77,7 +77,7 @@ Figure = Decimal | str | None
 
 Bucket = Literal["day", "week", "month", "quarter", "year"]
 
-Wanted = tuple[Field, Fn]
+FieldFunction = tuple[Field, Fn]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,8 @@ class RequestedFigure:
 
 @dataclass(frozen=True, slots=True)
 class RowSummary:
-    """Figures. `whole` holds those over all rows, `groups` the rows of each group by label."""
+    """The figures over a selection. `whole` holds those over all rows, `groups` the rows of each
+    group by label."""
 
     rows: SelectedRows
     whole: Sequence[Figure]
@@ -99,20 +100,19 @@ class RowSummary:
     """Whether NocoDB added the numbers, possibly as floats."""
 
 
-def check_function(field: Field, fn: Fn) -> Fn:
-    """Return the function. Raise ToolError if the field has no such figure."""
-    known = _ANY_FNS
+def check_function(field: Field, fn: Fn) -> None:
+    """Raise ToolError if the field has no such figure."""
+    functions = _ANY_FNS
     if field.kind == "number" or field.field_type.may_hold_numbers:
-        known = _NUMBER_FNS
+        functions = _NUMBER_FNS
     elif field.is_time:
-        known = _DATE_FNS
-    if fn in known:
-        return fn
-    raise ToolError(
-        "{fn} can't be computed for the field {field} ({type}).",
-        code="bad_aggregate", hint=f"use one of {', '.join(known)}",
-        fn=fn, field=field.title, type=field.type,
-    )  # fmt: skip
+        functions = _DATE_FNS
+    if fn not in functions:
+        raise ToolError(
+            "{fn} can't be computed for the field {field} ({type}).",
+            code="bad_aggregate", hint=f"use one of {', '.join(functions)}",
+            fn=fn, field=field.title, type=field.type,
+        )  # fmt: skip
 
 
 def compute_figure(field: Field, fn: Fn, column: Sequence[object], zone: tzinfo | None) -> Figure:
@@ -176,41 +176,41 @@ def group_records(
     return {label: groups[label] for label in order}
 
 
-def can_aggregate(selection: RowSelection, wanted: Sequence[Wanted], *, exact: bool) -> bool:
+def can_aggregate(selection: RowSelection, pairs: Sequence[FieldFunction], *, exact: bool) -> bool:
     """Return whether NocoDB can compute all figures. `exact`: without floats."""
     if not selection.is_exact or selection.where.v2 is None:
         return False
-    return all(_can_aggregate_field(field, fn, exact) for field, fn in wanted)
+    return all(_can_aggregate_field(field, fn, exact) for field, fn in pairs)
 
 
 async def fetch_figures(
-    api: TableApi, selection: RowSelection, wanted: Sequence[Wanted], zone: tzinfo | None
+    api: TableApi, selection: RowSelection, pairs: Sequence[FieldFunction], zone: tzinfo | None
 ) -> Sequence[Figure] | None:
-    """Return the figures in the order of `wanted`, computed by NocoDB, or None if it returns none.
+    """Return the figures in the order of `pairs`, computed by NocoDB, or None if it returns none.
 
     On 0.301.3, aggregates have the field's title as key, and a second one of a field "<id>:1". The
     minimum of no numbers is 0. The median counts empty cells. One wrong field empties the whole
     answer. An unknown field in `where` is ignored, so the caller must send the same `where` to v3,
     which refuses it.
     """
-    types = ((each, type) for each, fn in wanted for type in (_aggregate_type(each, fn), _FILLED))
-    asked = list(dict.fromkeys(FieldAggregate(field.id, type) for field, type in types))
-    if not asked:
+    types = ((each, type) for each, fn in pairs for type in (_aggregate_type(each, fn), _FILLED))
+    aggregates = list(dict.fromkeys(FieldAggregate(field.id, type) for field, type in types))
+    if not aggregates:
         return []
-    told = await api.fetch_aggregates(selection.table.at, asked, selection.where.v2 or "")
-    found: dict[FieldAggregate, object] = {}
-    titles = {field.id: field.title for field, _ in wanted}
-    for each in asked:
-        earlier = sum(other.field == each.field for other in found)
+    answer = await api.fetch_aggregates(selection.table.at, aggregates, selection.where.v2 or "")
+    cells: dict[FieldAggregate, object] = {}
+    titles = {field.id: field.title for field, _ in pairs}
+    for each in aggregates:
+        earlier = sum(other.field == each.field for other in cells)
         key = f"{each.field}:{earlier}" if earlier else titles[each.field]
-        if key not in told:
+        if key not in answer:
             return None
-        found[each] = told[key]
-    return [_parse_aggregate(field, fn, found, zone) for field, fn in wanted]
+        cells[each] = answer[key]
+    return [_parse_aggregate(field, fn, cells, zone) for field, fn in pairs]
 
 
 class ReadTools(QueryTools):
-    """The methods that become tools: those for rows, and one for figures."""
+    """The methods that become the read tools: those for rows, and one for figures."""
 
     async def nocodb_summarize(
         self,
@@ -236,43 +236,44 @@ class ReadTools(QueryTools):
             raise ToolError("One call can compute at most {most} figures.", code="bad_aggregate",
                             most=MAX_FIGURES)  # fmt: skip
         names = [*(each.field for each in aggregates), *([group_by] if group_by else [])]
-        asked = await self.resolve_question(ctx, table, filters, match, names)
-        figured = ((asked.table.field(each.field), each.fn) for each in aggregates)
-        wanted = [(field, check_function(field, fn)) for field, fn in figured]
-        group = asked.table.field(group_by) if group_by else None
-        summary = None if group else await self._summarize_remotely(asked, wanted)
+        query = await self.resolve_question(ctx, table, filters, match, names)
+        pairs = [(query.table.field(each.field), each.fn) for each in aggregates]
+        for pair in pairs:
+            check_function(*pair)
+        group = query.table.field(group_by) if group_by else None
+        summary = None if group else await self._summarize_remotely(query, pairs)
         if summary is None:
-            fields = [each for each, _ in wanted] + ([group] if group else [])
-            rows = await self.reading.fetch_all(asked.selection, ColumnChoice(tuple(fields)))
-            groups = group_records(rows.records, group, bucket, asked.zone) if group else {}
-            summary = RowSummary(rows, _compute_figures(asked, wanted, rows.records), groups)
-        told = _build_outcome(asked, wanted, summary, group)
+            fields = [each for each, _ in pairs] + ([group] if group else [])
+            rows = await self.reading.fetch_all(query.selection, ColumnChoice(tuple(fields)))
+            groups = group_records(rows.records, group, bucket, query.zone) if group else {}
+            summary = RowSummary(rows, _compute_figures(query, pairs, rows.records), groups)
+        data = _build_outcome(query, pairs, summary, group)
         rows = summary.rows
         counted = rows.total if rows.is_complete else len(rows.records)
-        return Outcome("ok", compact_json(told), sources=(asked.describe_source(rows, counted),))
+        return Outcome("ok", compact_json(data), sources=(query.describe_source(rows, counted),))
 
     async def _summarize_remotely(
-        self, asked: TableQuestion, wanted: Sequence[Wanted]
+        self, query: TableQuestion, pairs: Sequence[FieldFunction]
     ) -> RowSummary | None:
         """Return NocoDB's figures if they are exact, or if there are too many rows to read.
 
         The count comes first: it refuses a filter that the aggregates would ignore.
         """
-        selection, reading = asked.selection, self.reading
-        exact = can_aggregate(selection, wanted, exact=True)
-        if wanted and not exact and not can_aggregate(selection, wanted, exact=False):
+        selection, reading = query.selection, self.reading
+        exact = can_aggregate(selection, pairs, exact=True)
+        if pairs and not exact and not can_aggregate(selection, pairs, exact=False):
             return None
         if selection.is_exact:
             total = await self.api.count_rows(selection.table.at, selection.where.v3)
             rows = SelectedRows((), total)
         else:
             rows = await reading.fetch_all(selection, ColumnChoice(selection.checked_fields))
-        if wanted and not exact and rows.total <= reading.max_rows:
+        if pairs and not exact and rows.total <= reading.max_rows:
             return None
-        figures = await fetch_figures(self.api, selection, wanted, asked.zone)
+        figures = await fetch_figures(self.api, selection, pairs, query.zone)
         if figures is None:
             return None
-        return RowSummary(rows, figures, is_rounded=bool(wanted) and not exact)
+        return RowSummary(rows, figures, is_rounded=bool(pairs) and not exact)
 
 
 def build_read_tools(
@@ -326,12 +327,12 @@ def _aggregate_type(field: Field, fn: Fn) -> str:
 
 
 def _parse_aggregate(
-    field: Field, fn: Fn, found: Mapping[FieldAggregate, object], zone: tzinfo | None
+    field: Field, fn: Fn, cells: Mapping[FieldAggregate, object], zone: tzinfo | None
 ) -> Figure:
-    filled = fieldtypes.parse_number(found[FieldAggregate(field.id, _FILLED)]) or Decimal()
+    filled = fieldtypes.parse_number(cells[FieldAggregate(field.id, _FILLED)]) or Decimal()
     if fn == "filled":
         return filled
-    cell = found[FieldAggregate(field.id, _aggregate_type(field, fn))]
+    cell = cells[FieldAggregate(field.id, _aggregate_type(field, fn))]
     if not filled or field.field_type.total == "time":
         return compute_figure(field, fn, [cell] if filled else [], zone)
     number = fieldtypes.parse_number(cell)
@@ -344,52 +345,52 @@ def _parse_aggregate(
 
 
 def _compute_figures(
-    asked: TableQuestion, wanted: Sequence[Wanted], records: Sequence[NocoRecord]
+    query: TableQuestion, pairs: Sequence[FieldFunction], records: Sequence[NocoRecord]
 ) -> Sequence[Figure]:
-    columns = {field: [record.fields.get(field.title) for record in records] for field, _ in wanted}
-    return [compute_figure(field, fn, columns[field], asked.zone) for field, fn in wanted]
+    columns = {field: [record.fields.get(field.title) for record in records] for field, _ in pairs}
+    return [compute_figure(field, fn, columns[field], query.zone) for field, fn in pairs]
 
 
 def _build_outcome(
-    asked: TableQuestion, wanted: Sequence[Wanted], summary: RowSummary, group: Field | None
+    query: TableQuestion, pairs: Sequence[FieldFunction], summary: RowSummary, group: Field | None
 ) -> dict[str, Any]:
     rows = summary.rows
-    told: dict[str, Any] = {
-        "table": format_label(asked.table.title),
+    data: dict[str, Any] = {
+        "table": format_label(query.table.title),
         "total" if rows.is_counted else "total_at_least": rows.total,
-        "zone": str(asked.zone),
+        "zone": str(query.zone),
     }
     if not rows.is_complete:
-        told["read"] = (
+        data["read"] = (
             f"only the first {rows.read_count} rows were looked at; these figures are of them alone"
         )
     if summary.is_rounded:
-        told["rounded"] = "NocoDB added up so many rows itself; the last digits may be off"
-    if wanted:
-        told["all"] = _format_figures(wanted, summary.whole)
+        data["rounded"] = "NocoDB added up so many rows itself; the last digits may be off"
+    if pairs:
+        data["all"] = _format_figures(pairs, summary.whole)
     if group is None:
-        return {**told, "note": UNTRUSTED_CELLS_NOTE}
+        return {**data, "note": UNTRUSTED_CELLS_NOTE}
     rows_of = [
         {
             format_label(group.title): label,
             "rows": len(each),
-            **_format_figures(wanted, _compute_figures(asked, wanted, each)),
+            **_format_figures(pairs, _compute_figures(query, pairs, each)),
         }
         for label, each in summary.groups.items()
     ]
     cells = (row.fields.get(group.title) for row in rows.records)
     if any(fieldtypes.may_be_incomplete(group, cell) for cell in cells):
-        told["links"] = "NocoDB may not tell all that a row links to: groups may lack some rows"
-    kept = rows_that_fit(rows_of, MAX_ROWS_CHARACTERS)
-    if len(kept) < len(rows_of):
-        told["cut"] = f"the first {len(kept)} of {len(rows_of)} groups"
-    return {**told, "note": UNTRUSTED_CELLS_NOTE, "rows": kept}
+        data["links"] = "NocoDB may not tell all that a row links to: groups may lack some rows"
+    head = rows_that_fit(rows_of, MAX_ROWS_CHARACTERS)
+    if len(head) < len(rows_of):
+        data["cut"] = f"the first {len(head)} of {len(rows_of)} groups"
+    return {**data, "note": UNTRUSTED_CELLS_NOTE, "rows": head}
 
 
-def _format_figures(wanted: Sequence[Wanted], figures: Sequence[Figure]) -> dict[str, object]:
+def _format_figures(pairs: Sequence[FieldFunction], figures: Sequence[Figure]) -> dict[str, object]:
     return {
         f"{fn} of {format_label(field.title)}": _format_figure(figure)
-        for (field, fn), figure in zip(wanted, figures, strict=True)
+        for (field, fn), figure in zip(pairs, figures, strict=True)
     }
 
 
@@ -403,7 +404,7 @@ def _format_figure(figure: Figure) -> object:
 
 
 def _build_tool(function: Function, more: str) -> FunctionTool:
-    said, _ = parse_docstring(function.__doc__ or "")
+    summary, _ = parse_docstring(function.__doc__ or "")
     return FunctionTool(
-        function, effect="read", doing="is reading the tables…", description=f"{said} {more}"
+        function, effect="read", doing="is reading the tables…", description=f"{summary} {more}"
     )

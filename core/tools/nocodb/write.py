@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import structlog
@@ -61,9 +62,7 @@ class TableWriter:
             draft = replace(draft, target={**draft.target, CELL_BY_CELL: True})
         match draft.kind:
             case "create":
-                rows = [
-                    RowWrite(one.write.id, before=one.current or one.write.after) for one in steps
-                ]
+                rows = [RowWrite(s.write.id, before=s.current or s.write.after) for s in steps]
                 return replace(draft, kind="delete", rows=tuple(rows), note=self.driver.recreated)
             case "update":
                 if self.driver.typed:
@@ -76,10 +75,9 @@ class TableWriter:
                     raise ToolError(_NOTHING_TO_UNDO, code="not_undone")
                 return replace(draft, rows=tuple(rows), note="")
             case "delete":
-                found = [
-                    self.driver.restorable_values(draft.target, one.write.before) for one in steps
-                ]
-                rows = [RowWrite(after=row) for row in found if row is not None]
+                restore = partial(self.driver.restorable_values, draft.target)
+                images = [restore(step.write.before) for step in steps]
+                rows = [RowWrite(after=row) for row in images if row is not None]
                 if not any(row.after for row in rows):
                     raise ToolError(_ROWS_UNKNOWN, code="not_undone")
                 return replace(draft, kind="create", rows=tuple(rows), note=self.driver.refilled)
@@ -87,7 +85,8 @@ class TableWriter:
 
 
 class TableBatch:
-    """The `Batch` port. It reads the table's description once, when a call first needs it."""
+    """The `Batch` that writes rows of one table. It reads the table's description once, when a call
+    first needs it."""
 
     def __init__(self, driver: TableDriver, draft: Draft) -> None:
         self._driver = driver
@@ -103,9 +102,8 @@ class TableBatch:
             schema.check_unchanged(draft.target, names)
         if draft.kind == "create":
             if not all(row.id for row in rows):
-                rows = self._find_created(
-                    await self._driver.fetch_newest(schema), rows, schema.links
-                )
+                newest = await self._driver.fetch_newest(schema)
+                rows = self._find_created(newest, rows, schema.links)
             now = await self._driver.rows(schema, [row.id for row in rows if row.id])
             unseen = draft.target.get("hidden_fields", ())
             return [
@@ -114,8 +112,8 @@ class TableBatch:
                 else RowCheck("before", row)
                 for row in rows
             ]
-        wanted = names if draft.kind == "update" else None
-        now = await self._driver.rows(schema, [row.id for row in rows], wanted)
+        field_names = names if draft.kind == "update" else None
+        now = await self._driver.rows(schema, [row.id for row in rows], field_names)
         if draft.kind == "delete":
             return [self._compare_delete(row, now.get(row.id)) for row in rows]
         moved = schema.changed_fields(draft.target, names)
@@ -136,10 +134,9 @@ class TableBatch:
             case "create":
                 names = {name for row in rows for name in _field_names(row)}
                 schema = schema.without(schema.changed_fields(draft.target, names))
-                made = await self._driver.create(
-                    schema, [row.after or {} for row in rows], draft.asker_key
-                )
-                rows = [replace(row, id=id) for row, id in zip(rows, made, strict=True)]
+                values = [row.after or {} for row in rows]
+                new_ids = await self._driver.create(schema, values, draft.asker_key)
+                rows = [replace(row, id=id) for row, id in zip(rows, new_ids, strict=True)]
                 for row in rows:
                     try:
                         await self._write_files_and_links(schema, row, draft.asker_key)
@@ -196,20 +193,20 @@ class TableBatch:
         self, schema: TableSchema, field: Field, ids: Sequence[str], row: str
     ) -> Sequence[str]:
         """Return the ids of existing rows that no other row than `row` owns."""
-        found = await self._driver.fetch_linkable_rows(schema, field, ids)
-        return [id for id in ids if id in found and (found[id].owner or {"id": row})["id"] == row]
+        rows = await self._driver.fetch_linkable_rows(schema, field, ids)
+        return [id for id in ids if id in rows and (rows[id].owner or {"id": row})["id"] == row]
 
-    async def _check_owners(self, schema: TableSchema, seen: RowCheck) -> RowCheck:
+    async def _check_owners(self, schema: TableSchema, check: RowCheck) -> RowCheck:
         """Mark the row as changed where a row to be linked belongs to another row by now."""
-        after, before = seen.write.after or {}, seen.write.before or {}
+        after, before = check.write.after or {}, check.write.before or {}
         for title in after.keys() & schema.links.keys():
             field = schema.links[title]
             ids = sorted(linked_ids(after[title]) - linked_ids(before.get(title)))
-            if seen.state != "before" or not ids or field.relation not in EXCLUSIVE_RELATIONS:
+            if check.state != "before" or not ids or field.relation not in EXCLUSIVE_RELATIONS:
                 continue
-            if len(await self._find_unowned(schema, field, ids, seen.write.id)) < len(ids):
-                return replace(seen, state="other", differing_fields=(title,))
-        return seen
+            if len(await self._find_unowned(schema, field, ids, check.write.id)) < len(ids):
+                return replace(check, state="other", differing_fields=(title,))
+        return check
 
     def _compare_update(
         self, schema: TableSchema, write: RowWrite, now: RowImage | None
@@ -223,20 +220,18 @@ class TableBatch:
             return RowCheck("other", write)
         reads, stands = self._driver.holds_value, self._driver.is_unchanged
         before, after = dict(write.before or {}), dict(write.after or {})
-        cells = {
-            name: _relevant_rows(write, name, now.get(name), schema) for name in {**before, **after}
-        }
+        cells = {n: _relevant_rows(write, n, now.get(n), schema) for n in {**before, **after}}
         missing = tuple(name for name, value in after.items() if not reads(value, cells[name]))
         if not missing:
             return RowCheck("after", write, now)
-        known = all(name in before for name in missing)
+        is_described = all(name in before for name in missing)
         drifted = [
             name
             for name, value in before.items()
             if not stands(value, cells[name])
             and (not self._driver.typed or name not in after or name in missing)
         ]
-        return RowCheck("before" if known and not drifted else "other", write, now, missing)
+        return RowCheck("before" if is_described and not drifted else "other", write, now, missing)
 
     def _compare_delete(self, write: RowWrite, now: RowImage | None) -> RowCheck:
         """Compare a row with its image. With a typed driver, fields that the image lacks must be
@@ -248,8 +243,8 @@ class TableBatch:
         def has_changed(name: str) -> bool:
             if name in before and (name in now or not typed):
                 return not self._driver.is_unchanged(before[name], now.get(name))
-            held = now.get(name, before.get(name))
-            return not (held is None or held is False or held in ("", []))
+            value = now.get(name, before.get(name))
+            return not (value is None or value is False or value in ("", []))
 
         names = dict.fromkeys([*now, *before] if typed else before)
         differing_fields = tuple(filter(has_changed, names))
@@ -263,11 +258,8 @@ class TableBatch:
         if now is None:
             return RowCheck("other", write)
         after = dict(write.after or {})
-        missing = {
-            n: value
-            for n, value in after.items()
-            if not self._driver.holds_value(value, now.get(n))
-        }
+        holds_value = self._driver.holds_value
+        missing = {n: v for n, v in after.items() if not holds_value(v, now.get(n))}
         differs = tuple(
             CONCEALED_LINK if name in unseen else _describe_missing(name, value, now.get(name))
             for name, value in missing.items()
@@ -283,26 +275,24 @@ class TableBatch:
         A row's mark lists the ids of equal rows that existed before the write; an equal row that is
         not in it is the created one. A row without a mark was not written yet, and gets one.
         """
-        taken = {row.id for row in rows if row.id}
+        claimed_ids = {row.id for row in rows if row.id}
         marked: list[RowWrite] = []
         for row in rows:
             own = {name: value for name, value in (row.after or {}).items() if name not in links}
             likes = [
                 id
                 for id, one in newest.items()
-                if all(
-                    self._driver.holds_value(value, one.get(name)) for name, value in own.items()
-                )
+                if all(self._driver.holds_value(v, one.get(n)) for n, v in own.items())
             ]
             if row.id:
                 marked.append(row)
             elif not row.applier_data:
                 marked.append(replace(row, applier_data=json.dumps(likes)))
             else:
-                known = {*json.loads(row.applier_data), *taken}
-                found = next((id for id in reversed(likes) if id not in known), "")
-                taken.add(found)
-                marked.append(replace(row, id=found))
+                other_ids = {*json.loads(row.applier_data), *claimed_ids}
+                new_id = next((id for id in reversed(likes) if id not in other_ids), "")
+                claimed_ids.add(new_id)
+                marked.append(replace(row, id=new_id))
         return marked
 
 
@@ -350,9 +340,9 @@ def _relevant_rows(write: RowWrite, name: str, cell: Any, schema: TableSchema) -
     return [one for one in cell or () if one["id"] in ids]
 
 
-def _describe_missing(name: str, wanted: Any, found: Any) -> str:
-    gone = linked_ids(wanted) - linked_ids(found)
-    if not gone:
+def _describe_missing(name: str, expected: Any, actual: Any) -> str:
+    missing_ids = linked_ids(expected) - linked_ids(actual)
+    if not missing_ids:
         return name
-    titles = [str(one.get("title") or one["id"]) for one in wanted if one["id"] in gone]
+    titles = [str(one.get("title") or one["id"]) for one in expected if one["id"] in missing_ids]
     return f"{name} (without {', '.join(titles[:5])})"

@@ -47,8 +47,8 @@ class SampleIntegration(ToolIntegration[NocodbSettings]):
 
     def is_used(self, own: NocodbSettings, shared: SharedSettings) -> bool:
         """Return True if nothing is configured that other people or real tables come with."""
-        given = (own.nocodb_url, own.nocodb_token, own.nocodb_base_id)
-        return shared.is_personal and not any(given)
+        nocodb_values = (own.nocodb_url, own.nocodb_token, own.nocodb_base_id)
+        return shared.is_personal and not any(nocodb_values)
 
     def summary(self, own: NocodbSettings, shared: SharedSettings) -> Health | None:
         """Return the line about the sample base on the start screen; None if it is off."""
@@ -81,7 +81,7 @@ class SampleIntegration(ToolIntegration[NocodbSettings]):
     async def check(self, deps: IntegrationDependencies[NocodbSettings]) -> Sequence[Health]:
         """Read the file, if there is one. Raise NocoError if it cannot be used."""
         base = open_sample_base(deps.home.path, deps.shared.ponte_timezone)
-        count = await base.check()
+        count = await base.count_all_rows()
         if not count:
             return [Health(self.name, "on", say("sample tables; created when they are first used"))]
         words = plural("sample tables: {count} row", "sample tables: {count} rows", count)

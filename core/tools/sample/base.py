@@ -131,20 +131,20 @@ class _Snapshot:
     def row_id(self, table: str, id: object) -> int:
         """Return the key of an existing row. Raise NocoError `not_found`."""
         text = str(id)
-        known = int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else -1
-        if known not in self.rows.get(table, {}):
+        number = int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else -1
+        if number not in self.rows.get(table, {}):
             raise NocoError("Row {id} not found in this table.", code="not_found", id=text[:64])
-        return known
+        return number
 
     def children(self, link: Json) -> Mapping[int, Sequence[int]]:
         """Return the rows that a link to many rows leads to, by the row with the link."""
         inverse, title = link["options"]["inverse_field_id"], self.inverse_title(link)
         if inverse not in self._children:
-            found: dict[int, list[int]] = {}
+            ids_by_owner: dict[int, list[int]] = {}
             for id, row in self.rows.get(_related_table(link), {}).items():
                 if (owner := row.cells.get(title)) is not None:
-                    found.setdefault(owner, []).append(id)
-            self._children[inverse] = found
+                    ids_by_owner.setdefault(owner, []).append(id)
+            self._children[inverse] = ids_by_owner
         return self._children[inverse]
 
     def inverse_title(self, link: Json) -> str:
@@ -198,13 +198,13 @@ class _Snapshot:
                 if (owner := row.cells.get(link["title"])) is None:
                     return None
                 other = self.tables[_related_table(link)]
-                wanted = other.field(options["related_table_lookup_field_id"])
-                return self.cell(other, wanted, owner)
+                field = other.field(options["related_table_lookup_field_id"])
+                return self.cell(other, field, owner)
             case "Rollup":
                 link = table.field(options["related_field_id"])
                 other = self.tables[_related_table(link)]
-                wanted = other.field(options["related_table_rollup_field_id"])
-                cells = (self.cell(other, wanted, each) for each in self.children(link).get(id, ()))
+                field = other.field(options["related_table_rollup_field_id"])
+                cells = (self.cell(other, field, each) for each in self.children(link).get(id, ()))
                 total = sum((parse_number(each) or Decimal() for each in cells), Decimal())
                 return _plain_number(float(total))
             case _:
@@ -214,13 +214,13 @@ class _Snapshot:
         """Return a row with the fields of these ids or titles; none means all."""
         row = self.rows[table.id][id]
         times = {"CreatedAt": row.created_at, "UpdatedAt": row.updated_at}
-        wanted = set(names) or {each["title"] for each in table.fields} | times.keys()
-        told = {
+        keys = set(names) or {each["title"] for each in table.fields} | times.keys()
+        cells = {
             each["title"]: self.cell(table, each, id)
             for each in table.fields
-            if each["type"] != "ID" and wanted & {each["id"], each["title"]}
+            if each["type"] != "ID" and keys & {each["id"], each["title"]}
         }
-        return NocoRecord(str(id), {**told, **{n: t for n, t in times.items() if n in wanted}})
+        return NocoRecord(str(id), {**cells, **{n: t for n, t in times.items() if n in keys}})
 
     def sort_key(self, table: SampleTable, name: str, id: int) -> tuple[bool, float, str]:
         """Return a key that sorts empty cells first, numbers by value and texts without case."""
@@ -280,7 +280,7 @@ class SampleApi:
             raise self._failure(error) from None
         self._transact(lambda _: None)
 
-    async def check(self) -> int:
+    async def count_all_rows(self) -> int:
         """Return the number of rows, 0 before the first use. Raise NocoError."""
         if not self.path.exists():
             return 0
@@ -331,7 +331,7 @@ class SampleApi:
         return len(state.rows.get(state.table(at).id, {}))
 
     async def fetch_aggregates(
-        self, at: TableId, wanted: Sequence[FieldAggregate], where: str = ""
+        self, at: TableId, figures: Sequence[FieldAggregate], where: str = ""
     ) -> Json:
         """Return nothing: Ponte computes all figures of these tables."""
         return {}
@@ -345,25 +345,23 @@ class SampleApi:
         else:
             owner = state.rows[table.id][id].cells.get(link["title"])
             linked = () if owner is None else (owner,)
-        found = [state.linked_row(_related_table(link), each) for each in linked]
-        return [NocoRecord(str(each["id"]), each["fields"]) for each in found]
+        rows = [state.linked_row(_related_table(link), each) for each in linked]
+        return [NocoRecord(str(each["id"]), each["fields"]) for each in rows]
 
     async def create_rows(
         self, at: TableId, rows: Sequence[Json], *, by: str = ""
     ) -> Sequence[NocoRecord]:
         def write(state: _Snapshot) -> Sequence[NocoRecord]:
             table = state.table(at)
-            (last,) = state.connection.execute(
-                "SELECT id FROM last_ids WHERE table_id = ?", (table.id,)
-            ).fetchone()
+            query = "SELECT id FROM last_ids WHERE table_id = ?"
+            (last,) = state.connection.execute(query, (table.id,)).fetchone()
             ids = range(last + 1, last + 1 + len(rows))
             for id, cells in zip(ids, rows, strict=True):
                 boxes = {f["title"]: False for f in table.fields if f["type"] == "Checkbox"}
-                stored = _StoredRow(
-                    boxes | _stored_cells(table, cells), _format_utc(datetime.now(UTC))
-                )
-                state.rows.setdefault(table.id, {})[id] = stored
-                _save_row(state.connection, table.id, id, stored)
+                moment = _format_utc(datetime.now(UTC))
+                row = _StoredRow(boxes | _stored_cells(table, cells), moment)
+                state.rows.setdefault(table.id, {})[id] = row
+                _save_row(state.connection, table.id, id, row)
             state.connection.execute(
                 "UPDATE last_ids SET id = ? WHERE table_id = ?",
                 (ids[-1] if rows else last, table.id),
@@ -446,17 +444,17 @@ class SampleApi:
                 sqlite3.connect(address, uri=True, timeout=self._lock_timeout, isolation_level=None)
             ) as connection:
                 connection.execute("PRAGMA trusted_schema = OFF")
-                found = self._schema_of(connection)
-                if not found or writes:
+                schema = self._schema_of(connection)
+                if not schema or writes:
                     connection.execute("BEGIN IMMEDIATE")
-                    found = self._schema_of(connection)
-                    if not found:
+                    schema = self._schema_of(connection)
+                    if not schema:
                         for statement in _SCHEMA:
                             connection.execute(statement)
                         self._fill(connection)
                 else:
                     connection.execute("BEGIN")
-                if found not in ((), _SCHEMA):
+                if schema not in ((), _SCHEMA):
                     raise self._failure(_FOREIGN_SCHEMA)
                 result = work(self._load(connection))
                 self._commit(connection)
@@ -465,8 +463,8 @@ class SampleApi:
             raise self._failure(error) from None
 
     def _schema_of(self, connection: sqlite3.Connection) -> tuple[str, ...]:
-        found = connection.execute("SELECT sql FROM sqlite_master ORDER BY name").fetchall()
-        return tuple(str(sql) for (sql,) in found if sql is not None)
+        rows = connection.execute("SELECT sql FROM sqlite_master ORDER BY name").fetchall()
+        return tuple(str(sql) for (sql,) in rows if sql is not None)
 
     def _load(self, connection: sqlite3.Connection) -> _Snapshot:
         (base,) = connection.execute("SELECT id FROM base").fetchone() or ("",)
@@ -474,9 +472,8 @@ class SampleApi:
             self.drift_count += 1
         self._base = base
         state = _Snapshot(connection, self._tables, base)
-        rows = connection.execute(
-            "SELECT table_id, id, created_at, updated_at, cells FROM table_rows"
-        ).fetchall()
+        query = "SELECT table_id, id, created_at, updated_at, cells FROM table_rows"
+        rows = connection.execute(query).fetchall()
         # Parsing all rows at once takes half the time of parsing each.
         parsed = json.loads(f"[{','.join(row[-1] for row in rows)}]")
         for (table, id, created, updated, _), cells in zip(rows, parsed, strict=True):
@@ -493,9 +490,8 @@ class SampleApi:
             rows = content.get(table, ())
             connection.execute("INSERT INTO last_ids VALUES (?, ?)", (table, len(rows)))
             for id, row in enumerate(rows, 1):
-                _save_row(
-                    connection, table, id, _StoredRow(dict(row.cells), _format_utc(row.created_at))
-                )
+                stored_row = _StoredRow(dict(row.cells), _format_utc(row.created_at))
+                _save_row(connection, table, id, stored_row)
 
     def _commit(self, connection: sqlite3.Connection) -> None:
         """Commit. Raise WriteUnsure if that fails, because the rows may be on the disk by then."""
@@ -527,23 +523,23 @@ def _related_table(link: Json) -> str:
 
 
 def _save_row(connection: sqlite3.Connection, table: str, id: int, row: _StoredRow) -> None:
-    kept = {title: _plain_number(cell) for title, cell in row.cells.items() if cell is not None}
+    cells = {title: _plain_number(cell) for title, cell in row.cells.items() if cell is not None}
     connection.execute(
         "INSERT OR REPLACE INTO table_rows VALUES (?, ?, ?, ?, ?)",
-        (table, id, json.dumps(kept, ensure_ascii=False), row.created_at, row.updated_at),
+        (table, id, json.dumps(cells, ensure_ascii=False), row.created_at, row.updated_at),
     )
 
 
 def _stored_cells(table: SampleTable, cells: Json) -> dict[str, Any]:
     """Return the cells by title. Unknown and computed fields are ignored, as NocoDB does."""
-    found = {}
+    values = {}
     for name, value in cells.items():
         column = table.find_field(name)
         if column and column["type"] not in _NOT_STORED:
             if column["type"] == "DateTime" and isinstance(value, str):
                 value = _format_utc(datetime.fromisoformat(value))
-            found[column["title"]] = value
-    return found
+            values[column["title"]] = value
+    return values
 
 
 def _plain_number(cell: Any) -> Any:

@@ -206,7 +206,7 @@ def _make_order(number: int, now: datetime) -> NewRow:
 
 
 def _make_lines(order: int, row: NewRow) -> list[NewRow]:
-    made = []
+    lines = []
     for place in range(1 + order * 5 % 3):
         product = (order * 3 + place * 5) % len(_PRODUCTS) + 1
         name, _, price, _ = _PRODUCTS[product - 1]
@@ -215,8 +215,8 @@ def _make_lines(order: int, row: NewRow) -> list[NewRow]:
             "Line": f"{quantity} × {name}", "Order": order, "Product": product,
             "Quantity": quantity, "Amount": round(quantity * price, 2),
         }  # fmt: skip
-        made.append(NewRow(cells, row.created_at))
-    return made
+        lines.append(NewRow(cells, row.created_at))
+    return lines
 
 
 def _make_invoice(

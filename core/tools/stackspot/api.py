@@ -173,7 +173,8 @@ class StackSpotAccount:
 
 @dataclass(frozen=True, slots=True)
 class StackSpotRequest:
-    """One request. `subject` names its topic in error messages: a realm, a slug or an agent's id.
+    """One request to StackSpot. `subject` names its topic in error messages: a realm, a slug or an
+    agent's id.
 
     `timeout` is in seconds.
     """
@@ -306,11 +307,11 @@ def seconds_to_wait(answer: HttpAnswer) -> float:
 def error_details(answer: HttpAnswer) -> str:
     """Return status, code and details on one line, without addresses and tokens."""
     body = answer.json
-    told = [f"status {answer.status}"]
+    parts = [f"status {answer.status}"]
     if isinstance(body, Mapping):
-        found = [body.get("code") or body.get("error"), body.get("details") or body.get("message")]
-        told += [each for each in found if isinstance(each, str) and each]
-    return withhold_secrets(to_one_line(": ".join(told)))[:200]
+        texts = [body.get("code") or body.get("error"), body.get("details") or body.get("message")]
+        parts += [each for each in texts if isinstance(each, str) and each]
+    return withhold_secrets(to_one_line(": ".join(parts)))[:200]
 
 
 def seconds_before_retry(error: HttpError, attempt: int, kind: Kind) -> float | None:
@@ -330,7 +331,7 @@ def seconds_before_retry(error: HttpError, attempt: int, kind: Kind) -> float | 
 
 
 class StackSpotApi:
-    """A client of the API. All callers share the connections and the token."""
+    """A client of StackSpot's API. All callers share the connections and the token."""
 
     def __init__(self, account: StackSpotAccount, http: HttpClient, clock: Clock) -> None:
         self._account = account

@@ -109,9 +109,9 @@ class RunStatus:
 
 def parse_status(execution: str, answer: Mapping[str, Any]) -> RunStatus:
     """Return a status from StackSpot's JSON. Missing and malformed parts are left out."""
-    progress, told = answer.get("progress"), answer.get("steps")
+    progress, raw = answer.get("progress"), answer.get("steps")
     progress = progress if isinstance(progress, Mapping) else {}
-    steps = [each for each in told if isinstance(each, Mapping)] if isinstance(told, list) else []
+    steps = [each for each in raw if isinstance(each, Mapping)] if isinstance(raw, list) else []
     share = progress.get("execution_percentage")
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 100:
         share = None
@@ -184,14 +184,14 @@ def _step_order(step: Mapping[str, Any]) -> float:
     return order if isinstance(order, int | float) else 0
 
 
-def _parse_step(told: Mapping[str, Any]) -> RunStep:
-    result = told.get("step_result")
+def _parse_step(step: Mapping[str, Any]) -> RunStep:
+    result = step.get("step_result")
     if isinstance(result, Mapping):
-        found = (_to_text(result.get(name)) for name in ("answer", "json_data", "data"))
-        answer = next(filter(str.strip, found), "")
+        texts = (_to_text(result.get(name)) for name in ("answer", "json_data", "data"))
+        answer = next(filter(str.strip, texts), "")
     else:
         answer = _to_text(result)
-    return RunStep(to_one_line(_to_text(told.get("step_name")), 60), answer)
+    return RunStep(to_one_line(_to_text(step.get("step_name")), 60), answer)
 
 
 def _to_text(value: object) -> str:
@@ -332,16 +332,14 @@ class StackSpot:
         """
         end = self._clock.now() + self.deadline
         pauses, least_pause, misses = iter(STACKSPOT_POLL_BACKOFF), 0.0, 0
-        shown: tuple[str, float | None, str] = ("", None, "")
-        while (left := end - self._clock.now()) > 0:
+        last_progress: tuple[str, float | None, str] = ("", None, "")
+        while (seconds := end - self._clock.now()) > 0:
             pause = max(next(pauses), least_pause)
-            await self._clock.sleep(min(pause * self._clock.jitter(), left))
+            await self._clock.sleep(min(pause * self._clock.jitter(), seconds))
             least_pause = 0.0
-            patience = min(
-                POLL_TIMEOUT_SECONDS, max(end - self._clock.now(), MIN_POLL_TIMEOUT_SECONDS)
-            )
+            patience = max(end - self._clock.now(), MIN_POLL_TIMEOUT_SECONDS)
             try:
-                status = await self.status(execution, timeout=patience)
+                status = await self.status(execution, timeout=min(POLL_TIMEOUT_SECONDS, patience))
             except StackSpotError as error:
                 misses += 1
                 if not error.passing or misses > MAX_FAILED_POLLS:
@@ -356,10 +354,10 @@ class StackSpot:
                 )  # fmt: skip
             if status.state == "COMPLETED":
                 return Result(status.answer, execution, status.conversation)
-            told = (status.state, status.share, status.step)
-            if on_progress is not None and told != shown:
+            progress = (status.state, status.share, status.step)
+            if on_progress is not None and progress != last_progress:
                 await on_progress(status)
-            shown = told
+            last_progress = progress
         late = StackSpotError(
             "StackSpot did not finish within {time}, so I stopped waiting.",
             code="deadline", seconds=self.deadline,
@@ -388,8 +386,8 @@ class StackSpot:
         message = answer.get("message") if isinstance(answer, Mapping) else None
         if not isinstance(answer, Mapping) or not isinstance(message, str):
             raise explain_stackspot_error(HttpUnreadable("no message"), request)
-        told = answer.get("conversation_id")
-        conversation = told if isinstance(told, str) and told else conversation_id
+        new_id = answer.get("conversation_id")
+        conversation = new_id if isinstance(new_id, str) and new_id else conversation_id
         return AgentAnswer(in_whole_characters(message), conversation)
 
     async def close(self) -> None:

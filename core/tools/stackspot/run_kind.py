@@ -28,7 +28,7 @@ _RESULT = (
 
 
 class QuickCommandRun(Kind):
-    """One run of a quick command, with its input as the only row."""
+    """The kind of change that runs a quick command once. The command's input is its only row."""
 
     title = "Run {title}"
     outcomes = _OUTCOMES
@@ -51,8 +51,8 @@ class QuickCommandRun(Kind):
         note = _RUN_NOTE.format(id=change.id, title=title, outcome=outcome)
         if not (result := self.read_result(change)):
             return note
-        shown = truncate_with_note(clean_text(result), MAX_NOTED_CHARACTERS)
-        return f"{note}\n{_RESULT}\n{make_code_block(shown)}"
+        excerpt = truncate_with_note(clean_text(result), MAX_NOTED_CHARACTERS)
+        return f"{note}\n{_RESULT}\n{make_code_block(excerpt)}"
 
     def read_result(self, change: Change) -> str:
         """Return the run's result; "" if there is none, it failed, or it was forgotten."""

@@ -6,7 +6,6 @@ The same code runs typed quick commands and approved ones: once, with progress, 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
@@ -31,7 +30,7 @@ from core.tools.stackspot.client import (
     build_document,
 )
 from core.tools.stackspot.run_kind import NO_WAY_BACK
-from core.tools.tool import FunctionTool, outcome_of_error
+from core.tools.tool import FunctionTool, outcome_of_error, read_text_argument
 
 STACKSPOT_NAME = "stackspot"
 NAMING_TIMEOUT_SECONDS = 5.0
@@ -83,26 +82,22 @@ def describe_commands(commands: Sequence[QuickCommand]) -> str:
         inputs = []
         for name, about in command.inputs.items():
             choices = about.get("choices")
-            told = "|".join(map(str, choices)) if isinstance(choices, list | tuple) else ""
-            inputs.append(f"{name}{'' if about.get('required') else '?'}{told and f'={told}'}")
+            enum = "|".join(map(str, choices)) if isinstance(choices, list | tuple) else ""
+            inputs.append(f"{name}{'' if about.get('required') else '?'}{enum and f'={enum}'}")
         line = f"- {command.slug} [{', '.join(inputs)}]" if inputs else f"- {command.slug}"
         line += _describe_entry(command.title, command.description)
         if command.effect != "read":
             line, asks = line + _ASKS, _ASKING
         lines.append(line)
-    if len(commands) > _MAX_LISTED_COMMANDS:
-        lines.append(
-            f"- and {len(commands) - _MAX_LISTED_COMMANDS} more, which the person may name"
-        )
+    if (rest := len(commands) - _MAX_LISTED_COMMANDS) > 0:
+        lines.append(f"- and {rest} more, which the person may name")
     which = _LISTED.format(lines="\n".join(lines), asks=asks) if lines else _UNLISTED
     return _COMMANDS.format(which=which, result=_RESULT)
 
 
 def describe_agents(agents: Mapping[str, StackSpotAgent]) -> str:
     """Return the description of `stackspot_agent`: one line for each agent."""
-    lines = [
-        f"- {name}{_describe_entry(each.title, each.description)}" for name, each in agents.items()
-    ]
+    lines = [f"- {name}{_describe_entry(a.title, a.description)}" for name, a in agents.items()]
     return _AGENTS.format(lines="\n".join(lines))
 
 
@@ -159,8 +154,8 @@ def describe_progress(status: RunStatus) -> str:
     """Return a run's progress in words: "is running the quick command… 42 % · Summarise"."""
     share = "" if status.share is None else f"{status.share * 100:.0f} %"
     doing = say(_WAITING if status.state == "CREATED" else _RUNNING)
-    told = " · ".join(each for each in (share, status.step) if each)
-    return f"{doing} {told}".strip()
+    details = " · ".join(each for each in (share, status.step) if each)
+    return f"{doing} {details}".strip()
 
 
 class AgentConversations:
@@ -172,21 +167,21 @@ class AgentConversations:
 
     def __init__(self, stackspot: StackSpot) -> None:
         self._stackspot = stackspot
-        self._given: BoundedDict[str, str] = BoundedDict(1_000)
+        self._server_ids: BoundedDict[str, str] = BoundedDict(1_000)
 
     async def ask(self, ctx: ToolContext, agent: str, prompt: str) -> str:
         """Return the agent's answer. Raise StackSpotError."""
         ours = conversation_ulid(ctx, agent)
-        answer = await self._stackspot.ask_agent(
-            agent, prompt, conversation_id=self._given.get(ours, ours)
-        )
+        id = self._server_ids.get(ours, ours)
+        answer = await self._stackspot.ask_agent(agent, prompt, conversation_id=id)
         if answer.conversation != ours:
-            self._given[ours] = answer.conversation
+            self._server_ids[ours] = answer.conversation
         return answer.text
 
 
 class StackSpotRuns:
-    """The `Applier` port. Each draft is one run, and the row's id is the execution's."""
+    """The `Applier` of quick commands. Each draft is one run, and the row's id is the
+    execution's."""
 
     name = STACKSPOT_NAME
 
@@ -232,10 +227,9 @@ class RunBatch:
         (row,) = rows
         target, after = self._draft.target, dict(row.after or {})
         try:
-            given = str(after[_FREE_TEXT_INPUT]) if target.get("is_plain_text") else after
-            execution = await self._stackspot.create(
-                str(target["slug"]), given, conversation_id=str(target.get("conversation", ""))
-            )
+            inputs = str(after[_FREE_TEXT_INPUT]) if target.get("is_plain_text") else after
+            slug, conversation = str(target["slug"]), str(target.get("conversation", ""))
+            execution = await self._stackspot.create(slug, inputs, conversation_id=conversation)
         except StackSpotError as error:
             raise error.as_write_error() from None
         return [replace(row, id=execution)]
@@ -245,27 +239,22 @@ class RunBatch:
             return RowCheck("before", row)
         try:
             result = await self._stackspot.wait(row.id, on_progress=on_progress)
-        except StillRunning as error:
-            return RowCheck("other", row, explanation=str(error))
         except StackSpotError as error:
-            return RowCheck(
-                "failed" if error.code == "failed" else "other", row, explanation=str(error)
-            )
-        return RowCheck(
-            "after", row, {"result": truncate_with_note(result.text, MAX_LEDGER_CHARACTERS)}
-        )
+            has_failed = error.code == "failed" and not isinstance(error, StillRunning)
+            return RowCheck("failed" if has_failed else "other", row, explanation=str(error))
+        text = truncate_with_note(result.text, MAX_LEDGER_CHARACTERS)
+        return RowCheck("after", row, {"result": text})
 
 
-def draft_run(ctx: ToolContext, command: QuickCommand, given: Inputs) -> Draft:
+def draft_run(ctx: ToolContext, command: QuickCommand, inputs: Inputs) -> Draft:
     """Return the proposal to run `command` in the thread's conversation at StackSpot."""
-    plain = isinstance(given, str)
+    plain = isinstance(inputs, str)
     target = {"slug": command.slug, "effect": command.effect, "is_plain_text": plain,
               "conversation": conversation_ulid(ctx), "key": "execution"}  # fmt: skip
-    row: Mapping[str, Any] = {_FREE_TEXT_INPUT: given} if isinstance(given, str) else given
+    row: Mapping[str, Any] = {_FREE_TEXT_INPUT: inputs} if isinstance(inputs, str) else inputs
     title, _ = command.title_and_description()
-    return Draft(
-        STACKSPOT_NAME, "run", target, title or command.slug, (RowWrite(after=row),), NO_WAY_BACK
-    )
+    rows = (RowWrite(after=row),)
+    return Draft(STACKSPOT_NAME, "run", target, title or command.slug, rows, NO_WAY_BACK)
 
 
 class AgentListConfig(Protocol):
@@ -285,29 +274,26 @@ class StackSpotSource:
     name = "stackspot"
 
     def __init__(
-        self,
-        stackspot: StackSpot,
-        commands: QuickRegistry,
-        config: AgentListConfig,
+        self, stackspot: StackSpot, commands: QuickRegistry, config: AgentListConfig
     ) -> None:
         self._stackspot = stackspot
         self._commands = commands
         self._config = config
         self._conversations = AgentConversations(stackspot)
         self._patience = stackspot.deadline + _CALL_MARGIN_SECONDS
-        self._tool_sets: dict[tuple[str, str], tuple[QuickCommandTool, FunctionTool]] = {}
+        self._tool_sets = BoundedDict[tuple[str, str], tuple[QuickCommandTool, FunctionTool]](
+            _MAX_TOOL_SETS
+        )
 
     async def tools(self, viewer: Viewer) -> Sequence[Tool]:
         """Return the tools, also while StackSpot is down: a call then explains the failure."""
         everybodys = self._commands.everybodys
         listed = tuple(each for each in everybodys if viewer.may("command", each.slug))
         agents = self._known_agents(viewer)
-        told = (describe_commands(listed), describe_agents(agents))
-        if told not in self._tool_sets:
-            if len(self._tool_sets) >= _MAX_TOOL_SETS:
-                self._tool_sets.clear()
-            self._tool_sets[told] = self._build_tools(listed, told)
-        running, asking = self._tool_sets[told]
+        descriptions = (describe_commands(listed), describe_agents(agents))
+        if descriptions not in self._tool_sets:
+            self._tool_sets[descriptions] = self._build_tools(listed, descriptions)
+        running, asking = self._tool_sets[descriptions]
         return [running, asking] if agents else [running]
 
     def _known_agents(self, viewer: Viewer) -> Mapping[str, StackSpotAgent]:
@@ -315,20 +301,20 @@ class StackSpotSource:
         return {name: StackSpotAgent(*each) for name, each in listed if viewer.may("agent", name)}
 
     def _build_tools(
-        self, listed: Sequence[QuickCommand], told: tuple[str, str]
+        self, listed: Sequence[QuickCommand], descriptions: tuple[str, str]
     ) -> tuple[QuickCommandTool, FunctionTool]:
         running = QuickCommandTool(
             self.stackspot_quick_command, effect="spend", doing="is running the quick command…",
-            strict=False, description=told[0], patience=self._patience,
+            strict=False, description=descriptions[0], patience=self._patience,
         )  # fmt: skip
         running.listed = {command.slug: command for command in listed}
         running.asks_first = self._commands.asks_first
         running.costs = running.estimate_cost
         asking = FunctionTool(
             self.stackspot_agent, effect="spend", doing="is asking the agent…",
-            description=told[1], patience=self._patience,
+            description=descriptions[1], patience=self._patience,
         )  # fmt: skip
-        asking.costs = lambda arguments: PaidRun("agents", _text_argument(arguments, "agent"))
+        asking.costs = lambda arguments: PaidRun("agents", read_text_argument(arguments, "agent"))
         return running, asking
 
     async def health(self) -> Health:
@@ -355,13 +341,13 @@ class StackSpotSource:
         if ctx.call.handle:
             return await self._run_command(ctx, slug, input)
         try:
-            found = await self._commands.find(ctx.asker, ctx.address, slug)
-            given = check_inputs(found, input)
+            command = await self._commands.find(ctx.asker, ctx.address, slug)
+            inputs = check_inputs(command, input)
         except (BadInput, Refusal) as error:
             raise ToolError(error.sentence, code=error.code, hint="", **error.values) from None
-        if found.effect == "read":
-            return await self._run_command(ctx, slug, given)
-        return await ctx.turn.propose(draft_run(ctx, found, given))
+        if command.effect == "read":
+            return await self._run_command(ctx, slug, inputs)
+        return await ctx.turn.propose(draft_run(ctx, command, inputs))
 
     async def stackspot_agent(self, ctx: ToolContext, agent: str, prompt: str) -> Outcome:
         """Ask an agent.
@@ -371,18 +357,18 @@ class StackSpotSource:
             prompt: the question, with all that it needs to know
         """
         ctx.viewer.note_need("agent", agent)
-        known = self._known_agents(ctx.viewer).get(agent)
-        if known is None:
+        entry = self._known_agents(ctx.viewer).get(agent)
+        if entry is None:
             raise ToolError(
                 "Agent {agent} not found.",
                 code="unknown_agent", agent=repr(agent[:40]),
                 hint=f"these may be asked: {', '.join(self._known_agents(ctx.viewer))}",
             )  # fmt: skip
         try:
-            said = await self._conversations.ask(ctx, known.id, prompt)
+            reply = await self._conversations.ask(ctx, entry.id, prompt)
         except StackSpotError as error:
             return _error_outcome(error)
-        return await _with_file(ctx, said, agent)
+        return await _with_file(ctx, reply, agent)
 
     async def _run_command(self, ctx: ToolContext, slug: str, input: Inputs) -> Outcome:
         try:
@@ -400,30 +386,22 @@ class QuickCommandTool(FunctionTool):
 
     def effect_of(self, arguments: str) -> Effect:
         """Return the effect of a call. A command marked as writing is only proposed."""
-        command = self.listed.get(_text_argument(arguments, "slug"))
+        command = self.listed.get(read_text_argument(arguments, "slug"))
         return "write" if command and command.effect == "write" else "spend"
 
     def only_proposes(self, arguments: str) -> bool:
         """Return whether the call needs an approval."""
-        return self.asks_first(_text_argument(arguments, "slug"))
+        return self.asks_first(read_text_argument(arguments, "slug"))
 
     def estimate_cost(self, arguments: str) -> PaidRun | None:
         """Return what the call costs. A proposed command is paid for when it is approved."""
-        slug = _text_argument(arguments, "slug")
+        slug = read_text_argument(arguments, "slug")
         return None if self.asks_first(slug) else PaidRun("quick_commands", slug)
 
 
 def _describe_entry(title: str, description: str) -> str:
     words = ". ".join(each.strip().rstrip(".") for each in (title, description) if each.strip())
     return f": {to_one_line(words, _MAX_ABOUT_CHARACTERS)}" if words else ""
-
-
-def _text_argument(arguments: str, name: str) -> str:
-    try:
-        value = json.loads(arguments).get(name)
-    except (ValueError, AttributeError, RecursionError):
-        return ""
-    return value if isinstance(value, str) else ""
 
 
 def _error_outcome(error: StackSpotError) -> Outcome:
@@ -433,10 +411,10 @@ def _error_outcome(error: StackSpotError) -> Outcome:
     return Outcome("unknown", outcome.text) if error.unsure else outcome
 
 
-async def _with_file(ctx: ToolContext, said: str, stem: str) -> Outcome:
+async def _with_file(ctx: ToolContext, reply: str, stem: str) -> Outcome:
     """Return the text for the model, and a long one also as a file for the person."""
-    if len(said) <= FILE_FROM_CHARACTERS or ctx.files is None:
-        return Outcome("ok", said)
-    document = await run_off_loop(lambda text: build_document(text, stem), said)
+    if len(reply) <= FILE_FROM_CHARACTERS or ctx.files is None:
+        return Outcome("ok", reply)
+    document = await run_off_loop(lambda text: build_document(text, stem), reply)
     file = await ctx.files.save(document.name, document.type, document.data)
-    return Outcome("ok", f"[The person gets all of it as the file {file.name}.]\n{said}", (file,))
+    return Outcome("ok", f"[The person gets all of it as the file {file.name}.]\n{reply}", (file,))

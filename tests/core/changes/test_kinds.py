@@ -1,5 +1,5 @@
 """What differs between changes by their kind, as a table. It also stands in
-`docs/dev/architecture.md`, with the same words.
+`docs/dev/origins-and-kinds.md`, with the same words.
 
 For a new kind, add a draft to DRAFTS and a cell at the end of each row of TABLE.
 """
@@ -333,6 +333,6 @@ def test_each_kind_has_a_column() -> None:
 
 
 def test_the_table_stands_in_the_documents() -> None:
-    document = (Path(__file__).parents[3] / "docs/dev/architecture.md").read_text(encoding="utf-8")
+    document = (Path(__file__).parents[3] / "docs/dev/origins-and-kinds.md").read_text("utf-8")
     for decision, (_, cells) in {"decision": (None, tuple(DRAFTS)), **TABLE}.items():
         assert f"| {' | '.join((decision, *cells))} |" in document

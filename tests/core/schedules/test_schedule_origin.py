@@ -557,7 +557,7 @@ async def test_a_run_waits_until_its_owner_is_known_and_nothing_is_looked_up_wit
             return known
 
         scheduler = bot.engine.schedules.scheduler
-        vars(scheduler)["_policy"] = SimpleNamespace(prepare=prepare)
+        vars(scheduler)["policy"] = SimpleNamespace(prepare=prepare)
         bot.clock.now = one.next_due_at
         assert await scheduler.start_due_runs() == UNKNOWN_OWNER_SECONDS
         assert await bot.store.list_runs(one.id) == []

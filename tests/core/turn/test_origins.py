@@ -1,5 +1,5 @@
 """What differs between turns by where their message comes from, as a table. It also stands in
-`docs/dev/architecture.md`, with the same words."""
+`docs/dev/origins-and-kinds.md`, with the same words."""
 
 from __future__ import annotations
 
@@ -295,7 +295,7 @@ async def proposes_schedule(bench: Bench, origin: str) -> str:
 
 async def follows(bench: Bench, origin: str) -> str:
     woken: list[str] = []
-    vars(bench.engine.schedules.origin)["_wake"] = lambda: woken.append(origin)
+    vars(bench.engine.schedules.origin)["wake"] = lambda: woken.append(origin)
     await bench.send(origin, "hello")
     return "the scheduler is woken" if woken else "nothing"
 
@@ -350,6 +350,6 @@ async def test_what_an_origin_decides(tmp_path: Path, decision: str) -> None:
 
 
 def test_the_table_stands_in_the_documents() -> None:
-    text = (Path(__file__).parents[3] / "docs/dev/architecture.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[3] / "docs/dev/origins-and-kinds.md").read_text(encoding="utf-8")
     for decision, (_, cells) in TABLE.items():
         assert f"| {' | '.join((decision, *cells))} |" in text

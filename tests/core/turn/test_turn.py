@@ -345,6 +345,25 @@ async def test_a_call_that_takes_too_long_may_have_happened_unless_it_only_reads
     assert [log["status"] for log in logs if log["event"] == "tool call ended"] == [status]
 
 
+async def test_the_log_has_the_end_of_each_turn_with_its_facts(tmp_path: Path) -> None:
+    def fail(request: RoundRequest) -> Sequence[ModelEvent]:
+        if request.seq > 1:
+            raise ModelDown
+        return [replace(_completed_with("hi"), usage=Usage(20, output=3))]
+
+    with capture_logs() as logs:
+        async with _bot(tmp_path, Scripted(fail)) as (engine, _):
+            await _answer(engine)
+            await _answer(engine, key="k2")
+    ends = [log for log in logs if log["event"].startswith("turn ")]
+    assert all(log.pop("seconds") >= 0 for log in ends)
+    facts = {"log_level": "info", "platform": "web", "place": "web:C1", "person": "web:owner"}
+    assert ends == [
+        {"event": "turn answered", "tokens": 23, **facts},
+        {"event": "turn failed", "tokens": 0, "code": ModelDown.code, **facts},
+    ]
+
+
 @pytest.mark.parametrize("fault", ["hangs", "breaks", ""])
 async def test_a_container_run_without_a_known_end_costs_what_was_reserved(
     tmp_path: Path, fault: str

@@ -43,11 +43,8 @@ import traceback
 import types
 from collections.abc import Callable, Iterator
 
-KERNEL_MAX_OUTPUT_FILES, KERNEL_MAX_OUTPUT_FILE_BYTES, KERNEL_MAX_OUTPUT_BYTES = (
-    20,
-    8 << 20,
-    32 << 20,
-)
+KERNEL_MAX_OUTPUT_FILES = 20
+KERNEL_MAX_OUTPUT_FILE_BYTES, KERNEL_MAX_OUTPUT_BYTES = 8 << 20, 32 << 20
 """What one run may hand out: files, bytes of one, bytes of all."""
 VALUE_CHARS, ERROR_CHARS = 20_000, 8_000
 CPU_SECONDS = 60
@@ -71,7 +68,7 @@ Stamp = tuple[int, int, int]
 
 
 class Frames:
-    """Writes frames, whole, one after another."""
+    """Writes frames to the pipe to the bot, one line after another."""
 
     def __init__(self, pipe: int, output: int) -> None:
         self._pipe = pipe
@@ -89,25 +86,25 @@ class Frames:
         self._write_all(self._output, f"\0{run}\0".encode())
 
     def restore_output(self) -> None:
-        """stdout and stderr, where user code closed them."""
+        """Open stdout and stderr again, in case user code closed them."""
         for handle in (1, 2):
             self._restore(self._output, handle)
 
     def _write_all(self, pipe: int, data: bytes) -> None:
-        left = memoryview(data)
-        while left:
-            left = left[self._write(pipe, left) :]
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._write(pipe, rest) :]
 
 
 class WorkFolder:
-    """The folder that user code works in, and what of it was seen before."""
+    """The folder in which user code works, with a record of the files that were seen before."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self._seen: dict[str, Stamp] = {}
 
     def put(self, name: str, data: bytes) -> bool:
-        """False where it does not fit, or something of the code's own bears its name."""
+        """Write a file. Return False if it does not fit, or if its name is a link or a folder."""
         path = os.path.join(self.path, os.path.basename(name))
         try:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
@@ -124,32 +121,32 @@ class WorkFolder:
         return True
 
     def list_changed(self) -> Iterator[tuple[str, str]]:
-        """Name and path of each regular file that is new or other than before."""
-        found = {}
+        """Yield name and path of each regular file that is new or changed since the last call."""
+        stamps = {}
         for path in self._walk():
             try:
                 entry = os.lstat(path)
             except OSError:  # a thread of the person's has just removed it
                 continue
             if stat.S_ISREG(entry.st_mode):
-                found[path] = _stamp(entry)
-        before, self._seen = self._seen, found
-        for path, stamp in found.items():
+                stamps[path] = _stamp(entry)
+        before, self._seen = self._seen, stamps
+        for path, stamp in stamps.items():
             if before.get(path) != stamp:
                 yield os.path.relpath(path, self.path).replace(os.sep, "_"), path
 
     def _walk(self) -> Iterator[str]:
-        left = MAX_FILES_SEEN
+        room = MAX_FILES_SEEN
         for folder, folders, files in os.walk(self.path):
             folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
             for name in sorted(files):
-                if left and not name.startswith("."):
-                    left -= 1
+                if room and not name.startswith("."):
+                    room -= 1
                     yield os.path.join(folder, name)
 
 
 class OutputSender:
-    """Hands out what one run made, within the caps."""
+    """Sends the files and figures that one run created, within the limits."""
 
     def __init__(self, frames: Frames) -> None:
         self._frames = frames
@@ -187,7 +184,7 @@ class OutputSender:
 
 
 class Interpreter:
-    """One conversation's Python: its variables, and what each run came to."""
+    """Runs the code of one conversation, whose variables it keeps."""
 
     def __init__(self, frames: Frames, work: WorkFolder) -> None:
         self._frames = frames
@@ -202,7 +199,7 @@ class Interpreter:
         vars(self._main)["display"] = _display
 
     def run(self, name: str, code: str, zone: str) -> None:
-        """Ends with the frame "done", whatever the code does."""
+        """Run code and send its results. The last frame is "done", whatever the code does."""
         _allow_cpu()
         signal.signal(signal.SIGINT, self._on_interrupt)
         value, error = self._run_part(name, lambda: self._interpret(code, zone))
@@ -281,24 +278,24 @@ class Interpreter:
 
     def _format_error(self, error: BaseException) -> str:
         try:
-            told = traceback.TracebackException.from_exception(error)
-            self._trim_traceback(told, set())
-            return _clip("".join(told.format()).rstrip(), ERROR_CHARS)
+            trace = traceback.TracebackException.from_exception(error)
+            self._trim_traceback(trace, set())
+            return _clip("".join(trace.format()).rstrip(), ERROR_CHARS)
         except BaseException:  # its own __str__ may raise anything
             return type(error).__name__
 
-    def _trim_traceback(self, told: traceback.TracebackException | None, seen: set[int]) -> None:
+    def _trim_traceback(self, node: traceback.TracebackException | None, ids: set[int]) -> None:
         """Leave the lines that the person's code holds, in what caused it too."""
-        if told is None or id(told) in seen:
+        if node is None or id(node) in ids:
             return
-        seen.add(id(told))
-        told.stack[:] = [line for line in told.stack if line.filename in self._sources]
-        for other in (told.__cause__, told.__context__, *(getattr(told, "exceptions", None) or ())):
-            self._trim_traceback(other, seen)
+        ids.add(id(node))
+        node.stack[:] = [line for line in node.stack if line.filename in self._sources]
+        for other in (node.__cause__, node.__context__, *(getattr(node, "exceptions", None) or ())):
+            self._trim_traceback(other, ids)
 
 
 def _display(*values: object) -> None:
-    """As notebooks have it; models write it from habit."""
+    """Print values. Notebooks have this function, and models write it from habit."""
     for value in values:
         sys.stdout.write(f"{value if isinstance(value, str) else repr(value)}\n")
 
@@ -308,7 +305,7 @@ def _stamp(entry: os.stat_result) -> Stamp:
 
 
 def _replace_surrogates(value: object) -> object:
-    """A text without halves of surrogate pairs, as the names of files may hold them (PEP 383)."""
+    """Replace halves of surrogate pairs, which names of files may contain (PEP 383)."""
     return value.encode(errors="replace").decode() if isinstance(value, str) else value
 
 
@@ -321,7 +318,7 @@ def _stream(handle: int) -> io.TextIOWrapper:
 
 
 def _allow_cpu() -> None:
-    """Past it the kernel ends the process (setrlimit(2), RLIMIT_CPU)."""
+    """Allow the next run its processor time. Linux ends a process that uses more (setrlimit(2))."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     soft = int(used.ru_utime + used.ru_stime) + CPU_SECONDS
@@ -331,7 +328,7 @@ def _allow_cpu() -> None:
 
 
 def _listen(pipe: int, requests: queue.SimpleQueue[Frame | None], running: Interpreter) -> None:
-    """In a thread of its own, so that an interrupt is heard while code runs."""
+    """Queue the bot's requests, and interrupt the code that runs. This needs its own thread."""
     main = threading.main_thread().ident or 0
     with open(pipe, "rb") as lines:
         for line in lines:
@@ -370,7 +367,7 @@ def _prepare_matplotlib() -> None:
 
 
 def _own(handle: int) -> int:
-    """Another number for `handle`, which user code finds at its end (0) or does not close (1)."""
+    """Return a copy of `handle` that user code does not know. It reads an empty stdin (0)."""
     own = os.dup(handle)
     if handle == 0:
         ended, writing = os.pipe()
@@ -388,7 +385,7 @@ def _hide_modules() -> None:
 
 
 def main() -> None:
-    """Until the requests' pipe is closed."""
+    """Answer requests until their pipe is closed."""
     _hide_modules()
     _prepare_matplotlib()
     requests, work = _own(0), WorkFolder(os.getcwd())

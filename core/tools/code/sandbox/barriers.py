@@ -37,7 +37,7 @@ from core.tools.code.sandbox.process import (
     Sandbox,
     as_sandbox_failure,
     children_of,
-    command,
+    kernel_command_line,
     launch,
     running_threads,
     watch_limits,
@@ -81,19 +81,15 @@ _NAMESPACES = (
 
 
 class Bubblewrap:
-    """Implements Sandbox. `bwrap` is the program's path."""
+    """A `Sandbox` that uses bubblewrap."""
 
     name: Literal["bubblewrap"] = "bubblewrap"
 
-    def __init__(self, runtime: RuntimeFolder, bwrap: str = "bwrap") -> None:
+    def __init__(self, runtime: RuntimeFolder) -> None:
         self._runtime = runtime
-        self._bwrap = bwrap
 
-    async def start(
-        self, kernel: Path, python: Path, limits: SandboxLimits | None = None
-    ) -> RunningProgram:
+    async def start(self, kernel: Path, python: Path, limits: SandboxLimits) -> RunningProgram:
         """Start a program. Raise SandboxFailed."""
-        limits = limits or SandboxLimits()
         with as_sandbox_failure():
             async with contextlib.AsyncExitStack() as tidy:
                 program = await asyncio.to_thread(self._runtime.program, kernel)
@@ -101,9 +97,9 @@ class Bubblewrap:
                 tidy.callback(USERS.give_back, user)
 
                 def of(ends: ProgramEnds) -> list[str]:
-                    inner = command(python, PROGRAM_FOLDER, ends, limits)
+                    inner = kernel_command_line(python, PROGRAM_FOLDER, ends, limits)
                     files = mount_arguments(program, python, limits)
-                    return [self._bwrap, *_NAMESPACES, *files, "--", *inner]
+                    return ["bwrap", *_NAMESPACES, *files, "--", *inner]
 
                 running = await launch(of, environment={}, folder=Path("/"), user=user)
                 running.tidy = tidy.pop_all().aclose
@@ -138,11 +134,8 @@ def mount_arguments(program: Path, python: Path, limits: SandboxLimits) -> Itera
             yield from ("--ro-bind", str(link), str(link))
     yield from ("--ro-bind-try", str(trees.LOADER), str(trees.LOADER))
     yield from ("--proc", "/proc", "--dev", "/dev")
-    for folder, size in (
-        (MEMORY, SHARED_MEMORY_BYTES),
-        (TEMPORARY, limits.temporary),
-        (WORK, limits.work),
-    ):
+    sizes = {MEMORY: SHARED_MEMORY_BYTES, TEMPORARY: limits.temporary, WORK: limits.work}
+    for folder, size in sizes.items():
         yield from ("--size", str(size), "--tmpfs", folder)
     for tree in own:
         yield from ("--ro-bind", str(tree), str(tree))
@@ -159,18 +152,15 @@ _DEVICES = ["/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"]
 
 
 class Landlock:
-    """Implements Sandbox."""
+    """A `Sandbox` that uses Landlock, for machines without bubblewrap."""
 
     name: Literal["landlock"] = "landlock"
 
     def __init__(self, runtime: RuntimeFolder) -> None:
         self._runtime = runtime
 
-    async def start(
-        self, kernel: Path, python: Path, limits: SandboxLimits | None = None
-    ) -> RunningProgram:
+    async def start(self, kernel: Path, python: Path, limits: SandboxLimits) -> RunningProgram:
         """Start a program. Raise SandboxFailed."""
-        limits = limits or SandboxLimits()
         with as_sandbox_failure():
             async with contextlib.AsyncExitStack() as tidy:
                 program = await asyncio.to_thread(self._runtime.program, kernel)
@@ -182,7 +172,7 @@ class Landlock:
                 fence = await asyncio.to_thread(landlock_rules, program, python, session)
 
                 def of(ends: ProgramEnds) -> list[str]:
-                    return command(python, program, ends, limits, fence, beside)
+                    return kernel_command_line(python, program, ends, limits, fence, beside)
 
                 work, tmp = session / "work", session / "tmp"
                 environment = {**KERNEL_ENVIRONMENT, "HOME": str(work), "TMPDIR": str(tmp)}
@@ -214,9 +204,9 @@ def landlock_rules(program: Path, python: Path, session: Path) -> LandlockPaths:
     roots = [*trees.system_folders(), *trees.python_folders(python), program]
     hidden = trees.find_hidden(roots)
     pieces = [piece for root in roots for piece in trees.split_around(root, hidden)]
-    read = [*(piece for piece, whole in pieces if whole), *trees.SYSTEM_LINKS, trees.LOADER]
+    readable = [*(piece for piece, whole in pieces if whole), *trees.SYSTEM_LINKS, trees.LOADER]
     return {
-        "read": [*map(str, read), *_DEVICES, *map(str, mimetypes.knownfiles)],
+        "read": [*map(str, readable), *_DEVICES, *map(str, mimetypes.knownfiles)],
         "list": [str(piece) for piece, whole in pieces if not whole],
         "own": [str(session / "work"), str(session / "tmp")],
         "write": ["/dev/null"],

@@ -19,7 +19,7 @@ ANSWER = 6 * 7
 
 
 class Outside(TypedDict):
-    """`file` is readable and `folder` writable for everybody, as far as their modes say."""
+    """Targets outside the sandbox. The modes of `file` and `folder` let all read and write."""
 
     file: str
     folder: str

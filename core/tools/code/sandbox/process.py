@@ -41,7 +41,7 @@ NOT_STARTED_IN_TIME = "it did not start within {seconds:.0f} s"
 
 
 class ProgramEnds(NamedTuple):
-    """File descriptors for the program's side, closed here once it has them."""
+    """The program's ends of its four pipes. The bot closes them once the program has them."""
 
     stdin: int
     output: int
@@ -88,14 +88,14 @@ class ProgramPipes:
         self.close()
 
     async def _reader(self, limit: int) -> tuple[asyncio.StreamReader, int]:
-        read, write = os.pipe()
+        read_end, write_end = os.pipe()
         reader = asyncio.StreamReader(limit)
         transport, protocol = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: _Reading(reader), os.fdopen(read, "rb", 0)
+            lambda: _Reading(reader), os.fdopen(read_end, "rb", 0)
         )
         self._transports.append(transport)
         self._reading.append(protocol)
-        return reader, write
+        return reader, write_end
 
 
 class _Reading(asyncio.StreamReaderProtocol):
@@ -108,7 +108,7 @@ class _Reading(asyncio.StreamReaderProtocol):
         self.ended.set()
 
 
-def command(
+def kernel_command_line(
     python: Path,
     program: Path,
     ends: ProgramEnds,
@@ -135,16 +135,8 @@ def command(
         },
         "landlock": landlock,
     }
-    return [
-        str(python),
-        "-I",
-        "-B",
-        "-u",
-        "-c",
-        START_PROGRAM,
-        str(program),
-        json.dumps(configuration),
-    ]
+    options = ("-I", "-B", "-u", "-c")
+    return [str(python), *options, START_PROGRAM, str(program), json.dumps(configuration)]
 
 
 class RunningProgram:
@@ -261,9 +253,7 @@ class Sandbox(Protocol):
     def name(self) -> Literal["bubblewrap", "landlock"]:
         """The name of the sandbox."""
 
-    async def start(
-        self, kernel: Path, python: Path, limits: SandboxLimits | None = None
-    ) -> RunningProgram:
+    async def start(self, kernel: Path, python: Path, limits: SandboxLimits) -> RunningProgram:
         """Start the file `kernel` with the interpreter of the environment that holds `python`.
 
         `python` is `…/bin/python` of a virtual environment; its tree and its base interpreter's
@@ -439,9 +429,9 @@ class DiskMeter:
                     time.sleep(LOOK_PAUSE_SECONDS)
             finally:
                 self._signal(signal.SIGCONT)
-        return self._find_excess(use) or self._find_excess(
-            _DiskUse(self.limits.entries + use.moved)
-        )
+        # Files that still move count as too many.
+        moving = _DiskUse(self.limits.entries + use.moved)
+        return self._find_excess(use) or self._find_excess(moving)
 
     def _find_excess(self, use: _DiskUse) -> str:
         most = self.limits.work + self.limits.temporary
@@ -465,7 +455,7 @@ class DiskMeter:
         # mapped one is cannot be asked without rights of root
         # (https://man7.org/linux/man-pages/man5/proc_pid_map_files.5.html), so each counts as the
         # largest that there can be.
-        opened = set[int]()
+        open_inodes = set[int]()
         with contextlib.suppress(OSError):  # it has ended
             for number in os.listdir(f"/proc/{self.pid}/fd"):
                 try:
@@ -474,9 +464,9 @@ class DiskMeter:
                     use.moved = True
                     continue
                 if stat.S_ISREG(about.st_mode) and not about.st_nlink:
-                    opened.add(about.st_ino)
+                    open_inodes.add(about.st_ino)
                     use.size += about.st_blocks * _BLOCK_BYTES
-            use.size += len(set(self._mapped_inodes()) - opened) * self.limits.file
+            use.size += len(set(self._mapped_inodes()) - open_inodes) * self.limits.file
         return use
 
     def _count_entry(self, entry: os.DirEntry[str], use: _DiskUse, folders: list[str]) -> None:

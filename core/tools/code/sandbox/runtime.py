@@ -35,9 +35,7 @@ SYSTEM_FOLDERS = tuple(
     )
 )
 """System folders that kernels can read."""
-SYSTEM_LINKS = tuple(
-    Path(each) for each in ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
-)
+SYSTEM_LINKS = tuple(map(Path, ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")))
 LOADER = Path("/etc/ld.so.cache")
 """Where the loader finds libraries outside its standard folders; it contains only names of
 libraries."""
@@ -57,8 +55,8 @@ def python_folders(python: Path) -> tuple[Path, ...]:
     """Return the folders of a Python environment and its base, if they are not below /usr."""
     environment = python.parent.parent
     base = python.resolve().parent.parent
-    wanted = dict.fromkeys((environment, environment.resolve(), base))
-    return tuple(each for each in wanted if not each.is_relative_to("/usr"))
+    folders = dict.fromkeys((environment, environment.resolve(), base))
+    return tuple(each for each in folders if not each.is_relative_to("/usr"))
 
 
 def find_hidden(trees: Iterable[Path]) -> tuple[Path, ...]:
@@ -100,7 +98,7 @@ class Users:
     """
 
     first: int = field(default_factory=os.getpid)
-    _taken: set[int] = field(default_factory=set)
+    _busy_uids: set[int] = field(default_factory=set)
 
     def take(self) -> int | None:
         """Reserve a user id. None if Ponte is not root; then the kernel is Ponte's own user."""
@@ -108,14 +106,14 @@ class Users:
             return None
         for turn in range(UID_COUNT):
             number = FIRST_UID + (self.first + turn) % UID_COUNT
-            if number not in self._taken:
-                self._taken.add(number)
+            if number not in self._busy_uids:
+                self._busy_uids.add(number)
                 return number
         raise SandboxFailed(NO_FREE_UID)
 
     def give_back(self, number: int | None) -> None:
         """Release a user id."""
-        self._taken.discard(number or 0)
+        self._busy_uids.discard(number or 0)
 
 
 USERS = Users()

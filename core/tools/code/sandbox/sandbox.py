@@ -88,11 +88,11 @@ def explain_start_failure(cause: str) -> str:
 
     bubblewrap's messages: https://github.com/containers/bubblewrap/blob/main/bubblewrap.c.
     """
-    said = cause.strip().splitlines()[-1] if cause.strip() else ""
+    last_line = cause.strip().splitlines()[-1] if cause.strip() else ""
     for needle, words in _RECOGNISED:
         if needle in cause:
-            return say(words, "en", said=said)
-    return said
+            return say(words, "en", said=last_line)
+    return last_line
 
 
 @dataclass(frozen=True, slots=True)

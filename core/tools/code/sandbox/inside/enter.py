@@ -28,7 +28,7 @@ class LandlockPaths(TypedDict):
 
 
 class Configuration(TypedDict):
-    """The input of the process. `frames` and `life` are file descriptors.
+    """The configuration of a kernel's process. `frames` and `life` are file descriptors.
 
     The process ends with `parent` (0: it is not watched). `landlock` is None if a mount namespace
     already hides everything.

@@ -14,7 +14,8 @@ RLIMIT_SIGPENDING = 11  # include/uapi/asm-generic/resource.h; Python does not n
 
 
 class ProcessLimits(TypedDict):
-    """Sizes in bytes, `cpu` in seconds. `threads` counts all of this user's processes."""
+    """The limits of one process. Sizes are in bytes, `cpu` in seconds. `threads` counts all of this
+    user's processes."""
 
     memory: int
     cpu: int

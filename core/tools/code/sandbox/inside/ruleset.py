@@ -62,19 +62,15 @@ def restrict(
     Missing paths are ignored. Signals to processes outside, their abstract sockets, and TCP are
     blocked if the kernel can do that. Raise OSError.
     """
-    known = version()
-    handled = (1 << _RIGHTS.get(known, _LATEST_RIGHTS)) - 1
-    network = 0b11 if known >= _NETWORK_SINCE else 0
-    scopes = 0b11 if known >= _SCOPES_SINCE else 0
+    abi = version()
+    handled = (1 << _RIGHTS.get(abi, _LATEST_RIGHTS)) - 1
+    network = 0b11 if abi >= _NETWORK_SINCE else 0
+    scopes = 0b11 if abi >= _SCOPES_SINCE else 0
     size = 24 if scopes else 16 if network else 8
     attributes = _Ruleset(handled, network, scopes)
     rules = call(CREATE, _address(attributes), size, 0)
-    for paths, rights in (
-        (read, READ),
-        (list, READ_DIR),
-        (own, OWN),
-        (write, READ_FILE | WRITE_FILE),
-    ):
+    groups = ((read, READ), (list, READ_DIR), (own, OWN), (write, READ_FILE | WRITE_FILE))
+    for paths, rights in groups:
         for path in paths:
             _allow(rules, path, rights & handled)
     prctl(PR_SET_NO_NEW_PRIVS, 1)

@@ -31,13 +31,13 @@ ARCHITECTURES: Mapping[str, tuple[int, int]] = {
 
 def parse_numbers(table: str, column: int) -> dict[str, int]:
     """Return name and number of each call in `table` that exists on the machine of `column`."""
-    found = {}
+    numbers = {}
     for entry in table.split():
         name, both = entry.split("=")
         number = both.split("/")[column]
         if number != "-":
-            found[name] = int(number)
-    return found
+            numbers[name] = int(number)
+    return numbers
 
 
 ALLOWED_CALLS = """
@@ -220,11 +220,8 @@ def _check_arguments(name: str, pid: int) -> list[FilterStep]:
             ]
         case "mkdir" | "mkdirat":
             # So that no folder arises that its own owner, who has to remove it, cannot enter.
-            return _allow_if(
-                _masked_argument(2 if name == "mkdirat" else 1, OWNER_BITS),
-                (OWNER_BITS,),
-                errno.EPERM,
-            )
+            mode = _masked_argument(2 if name == "mkdirat" else 1, OWNER_BITS)
+            return _allow_if(mode, (OWNER_BITS,), errno.EPERM)
         case "clone":
             # A thread, and one that shares the open files: RLIMIT_NOFILE counts each table alone,
             # and /proc shows whoever measures the disk one of them.
