@@ -17,14 +17,13 @@ import structlog
 from bot.compose import Secrets, compose
 from bot.config.ponte_toml import Config, read_config
 from bot.config.webhooks import check_secrets
-from bot.home import Home
+from bot.home import Home, Start
 from bot.integrations import FACES, Faces
 from bot.logs import set_up_logging
 from bot.settings import Settings, load
-from bot.start import ModelRequests, Start
 from core.base.errors import HomeTaken, SettingsError
 from core.base.i18n import LANGUAGE, READER_IS_OWNER
-from core.domain.records import DoctorFinding
+from core.domain.records import DoctorFinding, ModelRequests
 
 log = structlog.get_logger("process")
 M_ARENA_MAX = -8
@@ -65,14 +64,8 @@ async def run(
     """Serve everything that is configured until SIGTERM or SIGINT. A second signal skips the wait
     for running turns.
 
-    `takes`: this process accepts messages. `works`: this process runs turns. Raise SettingsError if
-    only one of the two is asked for and there is no shared database.
+    `takes`: this process accepts messages. `works`: this process runs turns.
     """
-    if not (takes and works) and settings.database_url is None:
-        raise SettingsError(
-            "DATABASE_URL is not set, so one process does everything: `ponte run`. To run "
-            "several processes, set it to postgresql://… (docs/guides/scaling.md)."
-        )
     stop, hurry = asyncio.Event(), asyncio.Event()
 
     def on_signal() -> None:

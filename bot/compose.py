@@ -18,14 +18,13 @@ from bot.config.quick_registry import QuickCommandRegistry
 from bot.config.reload import Reloader
 from bot.config.webhooks import ConfiguredHooks
 from bot.engine import Engine, Tools, load_parsers
-from bot.home import Home
+from bot.home import Home, Start
 from bot.integrations import KINDS, Faces, canonical_person, collect_rights
 from bot.operation_service import OperationService
 from bot.people import OwnerName, PageAccountService, PersonalDataService
 from bot.ponte import CheckEverything, HealthBoard, Ponte, Surfaces, summaries
 from bot.settings import Settings
-from bot.start import Start
-from bot.stores import Stores
+from bot.stores import Stores, name_engine
 from bot.tracing import Traces
 from core.base.errors import SettingsError
 from core.base.http import HttpClient
@@ -62,6 +61,7 @@ NO_POSTGRES_SENTENCE = (
     "DATABASE_URL needs the package {name}. Install the extra postgres or "
     "requirements-postgres.txt (docs/guides/scaling.md)."
 )
+
 Secrets = Mapping[str, SecretStr]
 """Secrets that surfaces generated at their first start, by the setting's name."""
 
@@ -94,7 +94,7 @@ async def compose(
     """
     traces = await asyncio.to_thread(Traces.from_settings, settings)
     tracing.set_recorder(traces)
-    metrics.set_build_info(__version__, "sqlite" if settings.database_url is None else "postgres")
+    metrics.set_build_info(__version__, name_engine(settings.database_url).lower())
     async with AsyncExitStack() as closing:
         stores, _ = await asyncio.gather(
             _open_stores(settings, home, accepts=accepts, works=runs_turns), load_parsers()
@@ -158,13 +158,13 @@ async def compose(
         engine.on_cards_change(board.announce_requests)
         reloader = Reloader(settings, live, audit, peers)
 
-        served = Surfaces(accepts)
-        closing.push_async_callback(served.close)
+        own_surfaces = Surfaces(accepts)
+        closing.push_async_callback(own_surfaces.close)
         used = [face for face in settings.faces if face.is_used(settings, settings)]
         for face in used:
             if surfaces and isinstance(face, ChatIntegration):
                 chat = await face.build(deps, engine.conversations, people, board)
-                served.chats.append(chat)
+                own_surfaces.chats.append(chat)
                 facts.add(chat.name, chat.membership, chat.guest, chat.has_left)
                 engine.platforms.add(chat)
 
@@ -174,8 +174,9 @@ async def compose(
         ]  # fmt: skip
         data = SqlPersonalData(database, canonical_person)
         ponte = Ponte(
-            settings, live, home, engine, board, served, reloader, accounts,
-            PersonalDataService(engine, data, accounts, served.chats, listing), check, runs_turns,
+            settings, live, home, engine, board, own_surfaces, reloader, accounts,
+            PersonalDataService(engine, data, accounts, own_surfaces.chats, listing),
+            check, runs_turns,
             # The model's start loads a large package, so what answers people comes first.
             (start_model, *(each.start for each in tools)), closing.pop_all(), traces,
         )  # fmt: skip
@@ -183,7 +184,7 @@ async def compose(
         hooks = ConfiguredHooks(
             settings, live, engine.platforms.messengers, engine.conversations.inbox, audit
         )
-        routes = {f"/{chat.name}/events": chat.http for chat in served.chats}
+        routes = {f"/{chat.name}/events": chat.http for chat in own_surfaces.chats}
         for face in used:
             if isinstance(face, OwnerIntegration) and (surfaces or face.always):
                 operator = OperationService(ponte, on_admin_page=not face.always)
@@ -191,19 +192,19 @@ async def compose(
                     deps, engine.conversations, people, board, operator, engine.notices, routes,
                     hooks,
                 )  # fmt: skip
-                served.owned.append((face, platform))
-        for platform in served.all:
+                own_surfaces.owned.append((face, platform))
+        for platform in own_surfaces.all:
             engine.platforms.replies[platform.name] = platform.reply
 
         board.live |= {each.source.name: each.source.health for each in tools}
-        board.live |= {platform.name: platform.health for platform in served.all}
+        board.live |= {platform.name: platform.health for platform in own_surfaces.all}
         board.live |= {model_face.name: model.health, "database": stores.health}
         board.live["config"] = reloader.health
         board.titles = next(
             (titles for each in tools if (titles := getattr(each.source, "titles", None))), None
         )
         board.is_demo = model.level == "demo"
-        _mark_unserved(board, settings.faces, served, surfaces=surfaces)
+        _mark_unserved(board, settings.faces, own_surfaces, surfaces=surfaces)
         closing.pop_all()
         return ponte
 
@@ -233,30 +234,21 @@ def dependencies(
 
 
 async def _open_stores(settings: Settings, home: Home, *, accepts: bool, works: bool) -> Stores:
-    """Open the home's database, or the one that several processes share.
-
-    The secrets of a shared database replace those of the home. Raise SettingsError if Postgres'
-    packages are missing.
-    """
-    if settings.database_url is None:
-        return await Stores.open_in_home(home.path)
+    """Open the database that the settings choose. Raise SettingsError if Postgres' packages are
+    missing."""
+    url = plain_value(settings.database_url)
     try:
-        stores = await Stores.open_shared(
-            plain_value(settings.database_url), takes=accepts, works=works
-        )
+        return await Stores.open(url, home, takes=accepts, works=works)
     except ModuleNotFoundError as missing:
         raise SettingsError(NO_POSTGRES_SENTENCE, name=missing.name) from None
-    for name, own in home.secrets().items():
-        home.share(name, await stores.secret(name, own))
-    return stores
 
 
 def _own_secrets(settings: Settings, home: Home) -> Secrets:
     return {
-        name: SecretStr(made)
+        name: SecretStr(secret)
         for face in settings.faces
         if isinstance(face, OwnerIntegration)
-        for name, made in face.secrets(settings, home).items()
+        for name, secret in face.secrets(settings, home).items()
     }
 
 

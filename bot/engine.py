@@ -72,18 +72,15 @@ class Engine:
         self.stores = stores
         self.people = people
         database, peers = stores.database, stores.peers
-        inbox, journal, outbox = (
-            SqlInbox(database, stores.jobs, config),
-            stores.journal,
-            Outbox(database),
-        )
+        inbox, journal = SqlInbox(database, peers.runner, config), stores.journal
+        outbox = Outbox(database)
         inbox.set_admission(Admission(inbox.find_unstarted, people.policy).admit)
         self.conversations = Conversations(inbox, journal, stores.threads, stores.files, outbox)
         self.platforms = platforms = Platforms()
 
         self._redraw_due = asyncio.Event()
         self._card_listeners: list[Callable[[], None]] = []
-        ledger = SqlLedger(database, *stores.claims)
+        ledger = SqlLedger(database, *peers.claims)
         posts = PlacePosts(platforms.messengers)
         appliers = {applier.name: applier for applier in (*tools.appliers, posts)}
         builder = CardBuilder(approval.kinds)
@@ -157,7 +154,7 @@ class Engine:
     def at_work(self) -> frozenset[str] | None:
         """The platforms whose turns may be running; None means any, since other processes run turns
         too."""
-        return None if self.stores.jobs else frozenset(self.platforms.replies)
+        return self.stores.peers.at_work(self.platforms.replies)
 
     async def end_work_of(self, person: str, turns: Sequence[int]) -> None:
         """Stop these turns of a person (a key) who left, and withdraw their proposals."""

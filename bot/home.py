@@ -1,4 +1,5 @@
-"""The home folder of one Ponte, and the lock of the one process that holds it."""
+"""The home folder of one Ponte, the lock of the one process that holds it, and what a command works
+with."""
 
 from __future__ import annotations
 
@@ -12,10 +13,13 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
+from bot.config.ponte_toml import Config
+from bot.settings import Settings
 from core.base.errors import HomeTaken, PonteError, SettingsError
 from core.integrations.integration import token_fault
 
@@ -101,14 +105,14 @@ class Home:
         try:
             self._remove_old_staging()
             folder = Path(tempfile.mkdtemp(prefix=f"{kind}-", dir=self.path))
-            held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
             raise self._unusable(error) from None
         try:
-            fcntl.flock(held, fcntl.LOCK_EX)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield folder
         finally:
-            os.close(held)
+            os.close(descriptor)
             if not (
                 self.path / REPLACE_PLAN_FILE
             ).exists():  # else it is what the home is to become
@@ -280,14 +284,14 @@ class Home:
             return
         for folder in self.path.iterdir():
             if _STAGING.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink():
-                held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+                descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
                 try:
-                    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     shutil.rmtree(folder, ignore_errors=True)
                 except BlockingIOError:
                     continue
                 finally:
-                    os.close(held)
+                    os.close(descriptor)
 
     def check(self) -> None:
         """Check, without a change, that a process could take this folder. Raise HomeUnusable."""
@@ -308,10 +312,10 @@ class Home:
         except OSError as error:
             raise self._unusable(error) from None
         try:
-            found = os.fstat(folder)
-            if found.st_uid != os.geteuid():
+            status = os.fstat(folder)
+            if status.st_uid != os.geteuid():
                 raise HomeNotOurs(home=self.path, cause="belongs to another user")
-            if found.st_mode & 0o077:
+            if status.st_mode & 0o077:
                 if self._is_shared():
                     raise HomeNotOurs(home=self.path, cause="is shared with other users")
                 if changes:
@@ -347,14 +351,14 @@ class Home:
     def _write_secret(self, name: str, secret: bytes) -> None:
         """Write a secret file completely or not at all, readable by this user only. Raise
         HomeUnusable."""
-        made = self.path / f"{name}.new"
+        new_path = self.path / f"{name}.new"
         try:
-            made.touch(mode=0o600)
-            with made.open("wb") as file:
+            new_path.touch(mode=0o600)
+            with new_path.open("wb") as file:
                 file.write(secret)
                 file.flush()
                 os.fsync(file.fileno())
-            made.rename(self.path / name)
+            new_path.rename(self.path / name)
             sync_folder(self.path)
         except OSError as error:
             raise self._unusable(error) from None
@@ -377,6 +381,21 @@ class Home:
         if isinstance(error.filename, str | os.PathLike) and Path(error.filename) != self.path:
             cause = f"{Path(error.filename).name}: {cause}"
         return HomeUnusable(home=self.path, cause=cause)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The settings, ponte.toml and the home that a command works with. The home's lock is not taken
+    yet.
+
+    `fault`: ponte.toml has errors, and `config` is empty. Only a command that another process
+    answers continues then; that process has a ponte.toml without errors.
+    """
+
+    settings: Settings
+    config: Config
+    home: Home
+    fault: SettingsError | None = None
 
 
 def sync_folder(folder: Path) -> None:

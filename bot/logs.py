@@ -81,13 +81,13 @@ class Redaction:
     """Masks the given secrets, those of `mask_also`, and everything that looks like a token."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        kept = {
+        values = {
             form
             for secret in secrets
             for form in _written_forms(secret)
             if len(form) >= _MIN_SECRET_CHARS
         }
-        longest_first = sorted(kept, key=len, reverse=True)
+        longest_first = sorted(values, key=len, reverse=True)
         self._secrets = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
     def of(self, text: str) -> str:
@@ -105,9 +105,9 @@ class ExceptionFields:
         self._traces = traces
 
     def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-        found = event.pop("exc_info", None)
+        exception = event.pop("exc_info", None)
         event.pop("stack_info", None)
-        fault = _find_exception(found)
+        fault = _find_exception(exception)
         if fault is not None:
             event["exception"] = f"{type(fault).__name__}: {fault}"
             event["location"] = _innermost(fault)

@@ -15,10 +15,10 @@ from pydantic import BaseModel, ConfigDict, create_model
 from pydantic_core import to_jsonable_python
 
 from adapters.web.errors import AccountsOwnerOnly, UnknownPath
+from bot.home import Start
 from bot.operation_texts import TEXTS, ResultText, View, format_plainly
 from bot.operations import OPERATIONS, Operation
 from bot.ponte import Ponte
-from bot.start import Start
 from core.base.i18n import say
 from core.domain.messages import Person
 from core.people.audit import OPERATOR

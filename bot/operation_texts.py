@@ -167,8 +167,8 @@ def _audit_details(line: Any, view: View) -> str:
     facts = []
     for name, value in line.items():
         if name not in ("at", "event"):
-            shown = view.names.get(str(value), value) if name in PERSON_FACTS else value
-            words = shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False)
+            label = view.names.get(str(value), value) if name in PERSON_FACTS else value
+            words = label if isinstance(label, str) else json.dumps(label, ensure_ascii=False)
             facts.append(f"{name}={to_one_line(words)}")
     return COLUMN_GAP.join(facts)
 
@@ -297,8 +297,8 @@ def format_policy(result: Row, view: View) -> Iterator[str]:
     width = max(len(line["right"]) for line in result["lines"])
     for line in result["lines"]:
         answer = "yes" if line["allowed"] else "no"
-        shown = f"{line['right']:<{width}}  {answer:<3}  {line['rule']}"
-        yield f"{shown}  {to_one_line(line['why'], 400)}".rstrip()
+        row = f"{line['right']:<{width}}  {answer:<3}  {line['rule']}"
+        yield f"{row}  {to_one_line(line['why'], 400)}".rstrip()
 
 
 def format_delivery(result: Row, view: View) -> Iterator[str]:

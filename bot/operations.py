@@ -22,8 +22,8 @@ from bot.operation_results import Json, Rows
 
 if TYPE_CHECKING:
     from adapters.web.api.answers import ChatAnswer
+    from bot.home import Start
     from bot.ponte import Ponte
-    from bot.start import Start
     from core.domain.messages import Person
     from core.domain.records import DoctorFinding, Health, TurnSummary
     from core.schedules.schedule import Schedule
@@ -246,11 +246,11 @@ async def report_usage(
     from bot import reports
 
     budget = ponte.engine.people.budget
-    found = await reports.report_usage(budget, by or "person", since)
+    report = await reports.report_usage(budget, by or "person", since)
     if not with_limits:
-        return found
+        return report
     limits = await reports.report_limits(budget)
-    return results.UsageOverview(found.by, found.since, found.rows, found.server_costs, limits)
+    return results.UsageOverview(report.by, report.since, report.rows, report.server_costs, limits)
 
 
 @operation("limits", admin_page=True, in_shell=False)
@@ -359,8 +359,8 @@ async def show_thread(ponte: Ponte, conversation: Conversation) -> results.Shown
     messages = list[results.ThreadMessage]()
     for one in await ponte.list_entries(conversation):
         message, facts = one.message, (one.created_at, one.turn)
-        sent = results.SentMessage("user", message.author.name, message.text, *facts, one.state)
-        messages.append(sent)
+        entry = results.SentMessage("user", message.author.name, message.text, *facts, one.state)
+        messages.append(entry)
         if one.answer:
             messages.append(results.ThreadMessage("assistant", "Ponte", one.answer.text, *facts))
     return results.ShownThread(conversation, messages)
@@ -543,12 +543,12 @@ async def read_file(ponte: Ponte, person: str, file: str, begin: int = 0) -> str
 )  # fmt: skip
 async def forget_person(ponte: Ponte, key: PersonKey, actor: Person) -> results.ForgottenPerson:
     """Delete all data about one person, here and on the model's server. This cannot be undone."""
-    done = await ponte.personal_data.forget(key, actor)
-    if done.left:
+    result = await ponte.personal_data.forget(key, actor)
+    if result.left:
         from core.base.errors import PonteError
 
         raise PonteError(
             "New data about {person} arrived during the deletion: {names}. Delete it again.",
-            person=done.person, names=", ".join(f"{name} {n}" for name, n in done.left.items()),
+            person=result.person, names=", ".join(f"{name} {n}" for name, n in result.left.items()),
         )  # fmt: skip
-    return done
+    return result

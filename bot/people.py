@@ -219,8 +219,8 @@ class PageAccountService:
             await self._peers.notify(ACCOUNTS_CHANGED_TOPIC, "")
 
     async def _notify_listeners(self, _: str = "") -> None:
-        for heard in self._listeners:
-            heard()
+        for listener in self._listeners:
+            listener()
 
 
 OWNER_RENAMED_TOPIC = "owner-name"
@@ -339,30 +339,30 @@ class PersonalDataService:
         platform = who.key.partition(":")[0]
         if platform in self._listing:  # before the rows go, so that no list brings them back
             await self._engine.people.directory.forget(platform, [who.id])
-        left = await self._erase_all(who)
+        remaining_rows = await self._erase_all(who)
         await self._forget_at_platforms(who)
         await self._engine.upkeep.announce_forgotten()
         await self._try_now(self._engine.upkeep.erase)
         await self._engine.stores.scrub(whole=True)
-        if not left:
+        if not remaining_rows:
             await self._engine.people.audit.forget(who.key)
             await self._engine.stores.scrub()
         journal, remains = self._engine.conversations.journal, self._engine.upkeep.remains_notice
         waiting = [*await journal.list_remotes_to_erase(), *await journal.list_unerasable_remotes()]
         remains = say(remains) if remains else ""
-        return ForgottenPerson(who.key, counts, shared, left, len(waiting), remains)
+        return ForgottenPerson(who.key, counts, shared, remaining_rows, len(waiting), remains)
 
     async def _erase_all(self, who: KnownPerson) -> Json:
         """Erase until nothing is left, at most ERASE_ROUNDS times, since rows may arrive meanwhile.
         Return how many rows are left by section."""
-        left: Json = {}
+        remaining_rows: Json = {}
         for _ in range(ERASE_ROUNDS):
             await self._clear_outside_tables(who)
             erased = await self.data.erase(who, self._engine.at_work)
             await self._redraw_cards(erased)
-            if not (left := await self.data.count_rows(who)):
+            if not (remaining_rows := await self.data.count_rows(who)):
                 break
-        return left
+        return remaining_rows
 
     async def _clear_outside_tables(self, who: KnownPerson) -> None:
         """Stop their turns, and delete what their rows lead to: conversations of theirs alone,
@@ -419,8 +419,8 @@ class PersonalDataService:
 
     async def _read_remembered(self, who: KnownPerson) -> Json:
         rows = await self.data.read_remembered()
-        found = {name: select_ids(data, who.ids) for name, data in rows.items()}
-        return {name: data for name, data in found.items() if data}
+        ids_by_name = {name: select_ids(data, who.ids) for name, data in rows.items()}
+        return {name: data for name, data in ids_by_name.items() if data}
 
     async def _try_now(self, work: Callable[[], Awaitable[object]]) -> None:
         """Run `work`, which is tried again later if it fails now."""

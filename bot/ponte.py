@@ -23,11 +23,11 @@ from bot.config.ponte_toml import LiveConfig
 from bot.config.reload import Reloader
 from bot.doctor.safety import list_findings
 from bot.engine import Engine
-from bot.home import Home
+from bot.home import Home, Start
 from bot.operation_results import SignInLink
 from bot.people import PageAccountService, PersonalDataService
 from bot.settings import Settings
-from bot.start import ModelRequests, Start
+from bot.stores import name_engine
 from bot.tracing import Traces
 from core.base.errors import BadInput, NotFound, NotStored, PonteError
 from core.base.i18n import LANGUAGE, say, translate_word
@@ -37,7 +37,14 @@ from core.commands.grammar import parse_command, render_command
 from core.domain.changes import SAMPLE_APPLIER, PendingRequest
 from core.domain.messages import Address, Card, ChangeAction, Message, Person, ReplyTo, turn_id
 from core.domain.ports import ChatPlatform, Platform, QuickCommands
-from core.domain.records import DoctorFinding, Health, HistoryEntry, QuickCommand, Viewer
+from core.domain.records import (
+    DoctorFinding,
+    Health,
+    HistoryEntry,
+    ModelRequests,
+    QuickCommand,
+    Viewer,
+)
 from core.integrations.integration import OwnerIntegration
 from core.observability import metrics, tracing
 from core.people.policy import Policy
@@ -54,10 +61,9 @@ ReportHealth = Callable[[], Awaitable[Health]]
 
 def summaries(settings: Settings) -> tuple[Health, ...]:
     """Return the line of each integration by its settings, in their order. No service is asked."""
-    found = (face.summary(settings, settings) for face in settings.faces)
-    engine = "Postgres" if settings.database_url else "SQLite"
-    shared = [Health("database", "on", engine), Health("config", "on")]
-    return (*shared, *(part for part in found if part))
+    integration_lines = (face.summary(settings, settings) for face in settings.faces)
+    shared = [Health("database", "on", name_engine(settings.database_url)), Health("config", "on")]
+    return (*shared, *(part for part in integration_lines if part))
 
 
 class HealthBoard:
@@ -185,8 +191,8 @@ class Surfaces:
     def page_links(self, settings: Settings, home: Home) -> tuple[str, str]:
         """Return the page's address without and with its token; "" for both if no page is
         served."""
-        served = [each for each in self.owned if self.accepts or each[0].always]
-        links = (face.link(settings, own, home) for face, own in served)
+        surfaces = [each for each in self.owned if self.accepts or each[0].always]
+        links = (face.link(settings, own, home) for face, own in surfaces)
         return next((both for both in links if both[0]), ("", ""))
 
 
@@ -274,12 +280,12 @@ class Ponte:
         rows = [("failing", "settings", words) for words in settings.notes]
         parts = await self.board.health(patience=START_SCREEN_TIMEOUT_SECONDS)
         rows += [(part.state, part.name, part.words) for part in parts]
-        for found in list_findings(settings, self.live.current, self.home):
-            noted = found.topic in ("rights", "caps") and found.level == "note"
-            if found.level == "unsafe" or noted:
-                rows.append(("failing", found.topic, found.words))
-            elif found.topic == "rights":
-                rows.append(("on", found.topic, found.words))
+        for finding in list_findings(settings, self.live.current, self.home):
+            noted = finding.topic in ("rights", "caps") and finding.level == "note"
+            if finding.level == "unsafe" or noted:
+                rows.append(("failing", finding.topic, finding.words))
+            elif finding.topic == "rights":
+                rows.append(("on", finding.topic, finding.words))
         page, link = self.links()
         if settings.ponte_log == "json":
             config = str(self.live.current.path or "")
@@ -297,9 +303,9 @@ class Ponte:
         # A log is kept and read by others, so the token is shown on a terminal only.
         if page and not sys.stdout.isatty():
             sys.stdout.write(say("`ponte link` prints the page's link with its token.") + "\n")
-        shown = link if sys.stdout.isatty() else page
-        opened = say(": open {address}", address=shown) if shown else ""
-        sys.stdout.write(f"{self._ready()}{opened}\n")
+        address = link if sys.stdout.isatty() else page
+        hint = say(": open {address}", address=address) if address else ""
+        sys.stdout.write(f"{self._ready()}{hint}\n")
         sys.stdout.flush()
 
     def links(self) -> tuple[str, str]:
@@ -323,11 +329,11 @@ class Ponte:
         """Run the checks of `ponte doctor`, one caller after the other: they start a sandbox and
         ask each service."""
         async with self._checking:
-            found = [one async for one in self.check(self.inputs, *model)]
-        if not (model or self.settings.database_url):
+            findings = [one async for one in self.check(self.inputs, *model)]
+        if not model and all(one.part != "database" for one in findings):
             part = await self.engine.stores.health()
-            found.insert(0, DoctorFinding(part.name, part.state, part.words))
-        return found
+            findings.insert(0, DoctorFinding(part.name, part.state, part.words))
+        return findings
 
     def page_for_links(self) -> str:
         """Return the page's address, also if it is not served now; "" if it has no fixed one. Raise

@@ -12,9 +12,9 @@ from typing import cast, get_args
 from adapters.web import WEB
 from bot.config.ponte_toml import Config
 from bot.config.reload import misspelt_names
+from bot.home import Start
 from bot.integrations import collect_rights as platform_rights
 from bot.operation_results import Limit, OpenRequest, PolicyCheck, RightVerdict, UsageReport
-from bot.start import Start
 from core.base.errors import BadInput
 from core.base.i18n import format_moment, say
 from core.changes.approval import Approval, TableRule
@@ -41,8 +41,8 @@ async def report_usage(budget: Budget, by: str, since: str) -> UsageReport:
     Raises BadInput.
     """
     if by not in get_args(ReportRow):
-        known = ", ".join(get_args(ReportRow))
-        raise BadInput("Cannot group by {by}. Choose one of: {known}.", by=by, known=known)
+        choices = ", ".join(get_args(ReportRow))
+        raise BadInput("Cannot group by {by}. Choose one of: {known}.", by=by, known=choices)
     try:
         today = datetime.now(budget.zone).date()
         first = parse_day_word(since, today) if since else today.replace(day=1)
@@ -58,13 +58,13 @@ async def report_usage(budget: Budget, by: str, since: str) -> UsageReport:
 
 async def report_pending(changes: ChangeService) -> Sequence[OpenRequest]:
     """Return everybody's requests that wait for a decision, without their values."""
-    found = [(one, one.proposal) for one in await changes.ledger.list_waiting_for_people()]
+    requests = [(one, one.proposal) for one in await changes.ledger.list_waiting_for_people()]
     return [
         OpenRequest(
             change.id, changes.views.builder.build_title(change), proposal.asker.key,
             place_names(proposal.address)[-1], proposal.created_at, proposal.expires_at,
         )
-        for change, proposal in found
+        for change, proposal in requests
     ]  # fmt: skip
 
 
@@ -111,8 +111,8 @@ def parse_moment(written: str, zone: tzinfo, *, end: bool = False) -> str:
         moment = datetime.fromisoformat(written)
         if end and len(written) <= len("2026-11-01"):
             moment += timedelta(days=1)
-        known = moment if moment.tzinfo else moment.replace(tzinfo=zone)
-        return known.astimezone(UTC).isoformat(timespec="milliseconds")
+        zoned_moment = moment if moment.tzinfo else moment.replace(tzinfo=zone)
+        return zoned_moment.astimezone(UTC).isoformat(timespec="milliseconds")
     except (ValueError, OverflowError):
         raise BadInput(
             "{word} is not a date. Write it as 2026-11-01 or 2026-11-01T14:30, or write yesterday.",
@@ -162,8 +162,8 @@ async def check_rights(
             {name: is_guest for name, own in platforms.items() if own.own_workspace},
         ),
     )  # fmt: skip
-    asked = dict.fromkeys(rights or (*PLAIN_RIGHTS, *_named_rights(config, policy)))
-    lines = [await _decide(policy, config, who, where, right) for right in asked]
+    right_names = dict.fromkeys(rights or (*PLAIN_RIGHTS, *_named_rights(config, policy)))
+    lines = [await _decide(policy, config, who, where, right) for right in right_names]
     file = str(config.path or "")
     return PolicyCheck(where.channel, file, misspelt_names(config, settings), lines)
 
@@ -206,8 +206,10 @@ def _explain(verdict: Verdict, policy: Policy) -> str:
     for place, rule in book.channels.items():
         if rule.source == verdict.rule:
             return f"[channels] {place}: {_describe_rule(rule)}"
-    found = next((rule for rule in book.rules if rule.source == verdict.rule), None)
-    return _describe_rule(found) if found else verdict.words() if not verdict.allowed else ""
+    for rule in book.rules:
+        if rule.source == verdict.rule:
+            return _describe_rule(rule)
+    return "" if verdict.allowed else verdict.words()
 
 
 def _describe_rule(rule: Rule) -> str:
@@ -220,14 +222,14 @@ def _describe_rule(rule: Rule) -> str:
 
 def _named_rights(config: Config, policy: Policy) -> Iterator[str]:
     """Return the rights to single things that are in the file."""
-    known: dict[str, None] = {}
+    names: dict[str, None] = {}
     for name in config.tables:
-        known |= dict.fromkeys(f"{kind}:{name}" for kind in ("read", "propose", "approve"))
-    known |= dict.fromkeys(f"command:{slug}" for slug in config.quick_commands)
-    known |= dict.fromkeys(f"agent:{name}" for name in config.agents)
+        names |= dict.fromkeys(f"{kind}:{name}" for kind in ("read", "propose", "approve"))
+    names |= dict.fromkeys(f"command:{slug}" for slug in config.quick_commands)
+    names |= dict.fromkeys(f"agent:{name}" for name in config.agents)
     for rule in (*config.rule_book.rules, *config.rule_book.channels.values()):
-        known |= dict.fromkeys(each for each in (*rule.allow, *rule.deny) if ":" in each)
-    return (each for each in known if "*" not in each)
+        names |= dict.fromkeys(each for each in (*rule.allow, *rule.deny) if ":" in each)
+    return (each for each in names if "*" not in each)
 
 
 def _parse_person_and_place(person: str, channel: str, begun: Start) -> tuple[Person, Address]:

@@ -70,10 +70,10 @@ _READ_OPTIONS = SettingsConfigDict(
 def _parse_daily_turns(value: object) -> object:
     if not isinstance(value, str):
         return value
-    found = _TURNS.fullmatch(value)
-    if not found:
+    match = _TURNS.fullmatch(value)
+    if not match:
         raise ValueError("write two whole numbers, per person / for everyone, as in 50/1000")
-    return DailyTurns(int(found[1]), int(found[2]))
+    return DailyTurns(int(match[1]), int(match[2]))
 
 
 def _check_time_zone(value: str) -> str:
@@ -188,8 +188,8 @@ class _SharedSettings(SettingsPart):
         names = [name.strip() for name in value.split(",") if name.strip()]
         for name in names:
             if name not in bare and not re.fullmatch("|".join(forms), name):
-                told = f"{', '.join(write[:-1])} or {write[-1]}"
-                raise ValueError(f"{name!r} is not valid; write {told}, comma-separated")
+                choices = f"{', '.join(write[:-1])} or {write[-1]}"
+                raise ValueError(f"{name!r} is not valid; write {choices}, comma-separated")
         return frozenset(names)
 
 
@@ -274,8 +274,8 @@ class Settings(
         """Return True if neither a chat platform nor Postgres is configured, not even partly."""
         chats = [face for face in self.faces if isinstance(face, ChatIntegration)]
         names = {name for face in chats for name in face.settings.model_fields}
-        given = (getattr(self, name) for name in names & self.model_fields_set)
-        return self.database_url is None and not any(given)
+        names.add("database_url")
+        return not any(getattr(self, name) for name in names & self.model_fields_set)
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -287,9 +287,9 @@ class Settings(
 def settings_class(faces: Faces) -> type[Settings]:
     """Return the class of settings with those of all these integrations."""
     more = [face.settings for face in faces if not issubclass(Settings, face.settings)]
-    made: type[Settings] = create_model("Settings", __base__=(Settings, *dict.fromkeys(more)))
-    made.faces = faces
-    return made
+    combined: type[Settings] = create_model("Settings", __base__=(Settings, *dict.fromkeys(more)))
+    combined.faces = faces
+    return combined
 
 
 def load(faces: Faces = FACES) -> Settings:
@@ -297,14 +297,14 @@ def load(faces: Faces = FACES) -> Settings:
     logging.getLogger("dotenv").setLevel(logging.ERROR)  # `notes` say what it would
     environment = _environment_class(tuple(faces))
     try:
-        with _open_env_file() as (file, opened):
-            options: dict[str, Any] = {"_env_file": opened}
+        with _open_env_file() as (file, path):
+            options: dict[str, Any] = {"_env_file": path}
             settings: Settings = environment(**options)
         filed = (getattr(settings, name) for name in _names_from_file(settings))
         settings._file = replace(file, secret=any(isinstance(one, SecretStr) for one in filed))
         settings._notes = tuple(_list_notes(settings))
     except ValidationError as error:
-        lines = "\n".join(_describe_error(environment, found) for found in error.errors())
+        lines = "\n".join(_describe_error(environment, fault) for fault in error.errors())
     except (OSError, UnicodeDecodeError) as error:
         lines = f"The file .env cannot be read ({describe_read_error(error)})."
     else:
@@ -339,8 +339,8 @@ def _open_env_file() -> Iterator[tuple[EnvFile, str | None]]:
     try:
         owner = os.fstat(file).st_uid
         if owner in (0, os.geteuid()):
-            opened = f"/proc/self/fd/{file}"
-            yield replace(_read_env_file(opened), path=path), opened
+            path_of_file = f"/proc/self/fd/{file}"
+            yield replace(_read_env_file(path_of_file), path=path), path_of_file
         else:
             why = f"it belongs to another user (uid {owner}); change its owner"
             yield EnvFile(path, why), None
@@ -352,13 +352,13 @@ def _read_env_file(opened: str) -> EnvFile:
     """Return the names and the unreadable lines of the file. Raise OSError, UnicodeDecodeError."""
     names, unread = {}, []
     with open(opened, encoding="utf-8") as lines:
-        for found in parse_stream(lines):
-            if found.error:
-                text = found.original.string
+        for binding in parse_stream(lines):
+            if binding.error:
+                text = binding.original.string
                 above = text[: len(text) - len(text.lstrip())].count("\n")
-                unread.append(found.original.line + above)
-            elif found.key:
-                names[found.key] = found.value or ""
+                unread.append(binding.original.line + above)
+            elif binding.key:
+                names[binding.key] = binding.value or ""
     return EnvFile(names=names, unread=tuple(unread))
 
 
@@ -369,23 +369,23 @@ def _list_notes(settings: Settings) -> Iterator[str]:
     for number in file.unread:
         words = "line {number} of {path} is ignored; write NAME=value"
         yield say(words, number=number, path=file.path)
-    known = {name.upper() for name in type(settings).model_fields}
-    given = {**file.names, **os.environ}
-    for name in sorted(given.keys() - known):
-        ours = [one for one in known if one.partition("_")[0] == name.upper().partition("_")[0]]
+    fields = {name.upper() for name in type(settings).model_fields}
+    variables = {**file.names, **os.environ}
+    for name in sorted(variables.keys() - fields):
+        ours = [one for one in fields if one.partition("_")[0] == name.upper().partition("_")[0]]
         likely = difflib.get_close_matches(name.upper(), ours, 1, TYPO_SIMILARITY)
         if likely and likely[0] != name.upper():
             words = "{name} is not a setting. Did you mean {likely}?"
             if name in file.names:
                 words = "{name} in {path} is not a setting. Did you mean {likely}?"
             yield say(words, name=name, path=file.path, likely=likely[0])
-    raw = {name.lower(): value for name, value in given.items() if value}
+    raw = {name.lower(): value for name, value in variables.items() if value}
     for name in sorted(settings.model_fields_set & raw.keys()):
-        value, given_ = getattr(settings, name), raw[name].strip()
+        value, raw_value = getattr(settings, name), raw[name].strip()
         if (
             isinstance(value, str | SecretStr)
-            and given_[:1] != "@"
-            and plain_value(value) != given_
+            and raw_value[:1] != "@"
+            and plain_value(value) != raw_value
         ):
             words = "{name} was corrected to {value}"
             if isinstance(value, SecretStr):
@@ -396,8 +396,8 @@ def _list_notes(settings: Settings) -> Iterator[str]:
 def _names_from_file(settings: Settings) -> frozenset[str]:
     """Return the settings that were read from `.env`. Values of the environment take precedence if
     not empty."""
-    given = {name.lower() for name, value in os.environ.items() if value}
-    return frozenset(settings.model_fields_set - given)
+    variables = {name.lower() for name, value in os.environ.items() if value}
+    return frozenset(settings.model_fields_set - variables)
 
 
 def _find_redirected_secrets(settings: Settings) -> Iterator[str]:

@@ -8,8 +8,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal
 
+from bot.home import Home
 from core.changes.ledger import (
     CHANGES_TABLE,
     CONSENTS_TABLE,
@@ -18,6 +19,7 @@ from core.changes.ledger import (
     STEPS_TABLE,
 )
 from core.domain.records import Health
+from core.journal.jobs import Jobs
 from core.journal.journal import Journal
 from core.journal.kernels import KERNELS_TABLE
 from core.journal.peers import Alone, Peers
@@ -38,20 +40,21 @@ from core.journal.turn_rows import (
     THREADS_TABLE,
 )
 from core.money.budget import COUNTERS_TABLE, HOLDS_TABLE, SPENDINGS_TABLE, USAGE_TABLE
-from core.people.audit import Audit, FileAuditLines, SqlPseudonyms, TableAuditLines
-from core.people.tables import (
-    API_TOKENS_TABLE,
+from core.people.audit import (
     AUDIT_KEYS_TABLE,
     AUDIT_TABLE,
-    DIRECTORY_TABLE,
-    ENDED_SESSIONS_TABLE,
-    ERASED_PEOPLE_TABLE,
-    PEOPLE_TABLE,
+    Audit,
+    FileAuditLines,
+    SqlPseudonyms,
+    TableAuditLines,
 )
+from core.people.directory import DIRECTORY_TABLE, ERASED_PEOPLE_TABLE
+from core.people.page_accounts import API_TOKENS_TABLE, ENDED_SESSIONS_TABLE, PEOPLE_TABLE
 from core.schedules.schedule import SCHEDULE_RUNS_TABLE, SCHEDULES_TABLE
 from core.store import snapshot
 from core.store.database import Database, SqlConnection, SqliteDatabase
 from core.store.files import FileBytes, FolderBytes, PieceBytes, SqlFiles
+from core.store.postgres import PostgresDatabase
 from core.store.schema import Migration, Schema
 from core.store.tables import (
     FILES_TABLE,
@@ -62,9 +65,6 @@ from core.store.tables import (
     REMEMBERED_TABLE,
     SECRETS_TABLE,
 )
-
-if TYPE_CHECKING:
-    from core.journal.jobs import Jobs
 
 TABLES = (
     INBOX_TABLE, ITEMS_TABLE, ROUNDS_TABLE, CALLS_TABLE, POSTS_TABLE, FILES_TABLE, CHANGES_TABLE,
@@ -82,27 +82,42 @@ MIGRATIONS: tuple[Migration, ...] = ()
 SCHEMA = Schema.of(TABLES, VIEWS, (QUEUE_FUNCTIONS, TURN_FUNCTIONS), MIGRATIONS)
 
 
+def name_engine(url: object) -> Literal["SQLite", "Postgres"]:
+    """Return the engine of the database at `url`; an empty one is the home's."""
+    return "Postgres" if url else "SQLite"
+
+
 @dataclass(slots=True)
 class Stores:
-    """The storage of one Ponte. `jobs` runs the turns of a shared database; None means that this
-    process runs all. `peers` are the processes that share the database."""
+    """The storage of one Ponte, and the processes that share it."""
 
     database: Database
     threads: FileThreadMap | SqlThreadMap
     file_bytes: FileBytes
     audit: Audit
     health: Callable[[], Awaitable[Health]]
-    jobs: Jobs | None = None
-    peers: Peers = field(init=False)
+    peers: Peers
     files: SqlFiles = field(init=False)
     journal: Journal = field(init=False)
 
     def __post_init__(self) -> None:
-        self.peers = self.jobs or Alone(self.database)
         self.files = SqlFiles(self.database, self.file_bytes)
-        self.journal = Journal(self.database, *self.claims)
-        if self.jobs:
-            self.journal.on_end, self.journal.take_begun = self.jobs.note_end, self.jobs.take_begun
+        self.journal = Journal(self.database, *self.peers.claims)
+        self.journal.on_end, self.journal.take_begun = self.peers.note_end, self.peers.take_begun
+
+    @classmethod
+    async def open(cls, url: str, home: Home, *, takes: bool, works: bool) -> Stores:
+        """Open the database at `url`, which several processes share, or the home's if it is empty.
+
+        The secrets of a shared database replace those of the home. Raise ModuleNotFoundError if
+        Postgres' packages are missing, and what `open_in_home` and `open_shared` raise.
+        """
+        if not url:
+            return await cls.open_in_home(home.path)
+        stores = await cls.open_shared(url, takes=takes, works=works)
+        for name, own in home.secrets().items():
+            home.share(name, await stores.secret(name, own))
+        return stores
 
     @classmethod
     async def open_in_home(cls, home: Path, *, keeps: bool = True) -> Stores:
@@ -119,28 +134,20 @@ class Stores:
         await database.write(erase_spare_remotes)
         lines, keys = FileAuditLines(home / "audit.log"), SqlPseudonyms(database)
         return cls(
-            database, threads, FolderBytes(home / "files"), Audit(lines, keys), database.health
-        )
+            database, threads, FolderBytes(home / "files"), Audit(lines, keys), database.health,
+            Alone(database),
+        )  # fmt: skip
 
     @classmethod
     async def open_shared(cls, url: str, *, takes: bool = True, works: bool = True) -> Stores:
         """Open the stores in a database that several processes share. Raise NotStored,
         DifferentSchema."""
-        from core.journal.jobs import Jobs
-        from core.store.postgres import PostgresDatabase
-
         database = await PostgresDatabase.open(url, SCHEMA)
         jobs = Jobs(url, database, takes=takes, works=works)
         await jobs.start()
         lines, keys = TableAuditLines(database), SqlPseudonyms(database)
         threads, audit = SqlThreadMap(database), Audit(lines, keys)
         return cls(database, threads, PieceBytes(database), audit, jobs.health, jobs)
-
-    @property
-    def claims(self) -> tuple[()] | tuple[str, Callable[[], bool]]:
-        """The values that mark rows of this process on a shared database: its id, and whether it
-        surely counts as alive."""
-        return (self.jobs.process, self.jobs.is_alive) if self.jobs else ()
 
     async def secret(self, name: str, own: bytes) -> bytes:
         """Return the secret of this name that all processes share: the one that the first process

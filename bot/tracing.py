@@ -54,9 +54,10 @@ class Traces:
         if settings.otel_exporter_otlp_endpoint is None:
             return None
         try:
-            return cls.with_exporter(
-                exporter := _logging_exporter(settings), _batch_processor(exporter)
-            )
+            from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+            exporter = _logging_exporter(settings)
+            return cls.with_exporter(exporter, BatchSpanProcessor(exporter))
         except ModuleNotFoundError as missing:
             raise SettingsError(
                 "OTEL_EXPORTER_OTLP_ENDPOINT needs the package {name}. Install "
@@ -100,19 +101,19 @@ class Traces:
 
     async def close(self, patience: float) -> None:
         """Export ended spans within `patience` seconds. Later ones are lost."""
-        loop, gone = asyncio.get_running_loop(), asyncio.Event()
+        loop, closed_event = asyncio.get_running_loop(), asyncio.Event()
 
         def shut() -> None:
             self.provider.shutdown()
             with suppress(RuntimeError):  # nobody waited so long
-                loop.call_soon_threadsafe(gone.set)
+                loop.call_soon_threadsafe(closed_event.set)
 
         # Not in the loop's own threads: their end is waited for when the process ends.
         thread = threading.Thread(target=shut, name="traces", daemon=True)
         thread.start()
         try:
             async with asyncio.timeout(min(MAX_EXPORT_SECONDS, max(MIN_EXPORT_SECONDS, patience))):
-                await gone.wait()
+                await closed_event.wait()
         except TimeoutError:
             log.warning("could not export the last spans")
             self._exporter.shutdown()
@@ -157,12 +158,6 @@ def _turn_id_generator() -> Any:
             return True  # a digest is, as far as samplers need it
 
     return TurnIds()
-
-
-def _batch_processor(exporter: SpanExporter) -> SpanProcessor:
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
-
-    return BatchSpanProcessor(exporter)
 
 
 def _logging_exporter(settings: Settings) -> SpanExporter:

@@ -150,6 +150,7 @@ class DiscordAdapter:
         if not self._peers.is_shared:
             await self.connection.start(listens=listens)
             return
+        self.state.leads = False
         await self.connection.start(listens=False)
         if listens:
             self._leading = asyncio.create_task(self._peers.lead("discord", self._lead))

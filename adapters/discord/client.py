@@ -24,8 +24,7 @@ from discord.http import Route
 
 from core.base.errors import PlatformBusy, PonteError, PostRemoved, Undeliverable
 from core.base.http import ErrorTable, on
-from core.base.retry import retry, wait_after_each
-from core.base.tasks import BackgroundTasks, BoundedDict
+from core.base.tasks import BackgroundTasks, BoundedDict, retry, wait_after_each
 
 log = structlog.get_logger("discord")
 T = TypeVar("T")

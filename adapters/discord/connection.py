@@ -20,7 +20,7 @@ from discord.http import Route
 from adapters.discord.client import IN_DOUBT, DiscordClient
 from core.base.errors import SettingsError
 from core.base.i18n import say
-from core.base.retry import Backoff, retry
+from core.base.tasks import Backoff, retry
 from core.domain.records import Health
 
 log = structlog.get_logger("discord")

@@ -18,7 +18,7 @@ from adapters.discord.client import (
     code_of,
 )
 from core.base.errors import PonteError, Undeliverable
-from core.base.retry import retry
+from core.base.tasks import retry
 from core.domain.changes import DisplayName
 from core.domain.messages import Address, Person
 from core.domain.records import MemberKey, PlatformMember

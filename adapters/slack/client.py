@@ -24,8 +24,7 @@ import structlog
 from adapters.slack.render import Json
 from core.base.errors import NotStored, PlatformBusy, SettingsError
 from core.base.http import Proxies, parse_retry_after
-from core.base.retry import Backoff, retry
-from core.base.tasks import BoundedDict
+from core.base.tasks import Backoff, BoundedDict, retry
 from core.journal.jobs import SharedPace
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ from adapters.slack.client import InDoubt, sdk_log
 from adapters.slack.events import Payload
 from adapters.slack.interactions import SlackHandlers
 from core.base.errors import NotStored, PlatformBusy
-from core.base.retry import Backoff, retry
+from core.base.tasks import Backoff, retry
 
 log = structlog.get_logger("slack")
 SLACK_CONNECT_BACKOFF = Backoff(1.0, max_seconds=30.0)

@@ -17,8 +17,7 @@ from adapters.slack.people import SlackPeople
 from adapters.slack.render import ANSWER_PART_BYTES, Json, mentioned_ids, to_readable
 from core.base.errors import PlatformBusy
 from core.base.i18n import say
-from core.base.retry import retry, wait_after_each
-from core.base.tasks import BackgroundTasks, BoundedDict
+from core.base.tasks import BackgroundTasks, BoundedDict, retry, wait_after_each
 from core.chat.incoming import SIGN_AFTER_SECONDS, WaitingMarks
 from core.domain.messages import ReplyTo
 

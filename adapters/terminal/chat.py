@@ -27,7 +27,7 @@ from core.base.errors import PonteError, TooLarge
 from core.base.http import HttpAnswer, HttpClient, HttpError
 from core.base.i18n import LANGUAGE, format_size, say
 from core.base.private_files import create_file, has_content, open_folder
-from core.base.retry import retry, wait_after_each
+from core.base.tasks import retry, wait_after_each
 from core.base.text import clean_text, fence_after_line, safe_file_name
 
 STOP_TIMEOUT_SECONDS = 1.0

@@ -100,22 +100,22 @@ Write = Callable[[bytes], object]
 
 def members(folder: Path) -> Mapping[str, ArchiveMember]:
     """Return the files in the folder by their relative names."""
-    found = {}
+    file_paths = {}
     for path in sorted(one for one in folder.rglob("*") if one.is_file()):
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        found[str(path.relative_to(folder))] = ArchiveMember(path.stat().st_size, digest)
-    return found
+        file_paths[str(path.relative_to(folder))] = ArchiveMember(path.stat().st_size, digest)
+    return file_paths
 
 
 def write_archive(folder: Path, manifest: Manifest, out: BinaryIO) -> None:
     """Write the folder's files and the manifest to `out`. Raise OSError."""
-    told = encode_json(manifest).encode()
+    manifest_bytes = encode_json(manifest).encode()
     with (
         gzip.GzipFile("", "wb", _COMPRESSION_LEVEL, out, mtime=0) as zipped,
         tarfile.open(fileobj=zipped, mode="w|", format=tarfile.PAX_FORMAT) as tar,
     ):
-        tar.addfile(_tar_entry(MANIFEST_NAME, len(told)), io.BytesIO(told))
+        tar.addfile(_tar_entry(MANIFEST_NAME, len(manifest_bytes)), io.BytesIO(manifest_bytes))
         for name, member in manifest.members.items():
             with (folder / name).open("rb") as file:
                 tar.addfile(_tar_entry(name, member.size), file)
@@ -142,8 +142,8 @@ def extract_archive(
     def put(member: str) -> Iterator[Write]:
         path = folder / member
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(made, "wb") as file:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
             yield file.write
             file.flush()
             os.fsync(file.fileno())
@@ -166,20 +166,20 @@ def _read(
             begin(manifest)
             missing = dict(manifest.members)
             while entry := tar.next():
-                wanted, shown = missing.pop(entry.name, None), repr(entry.name[:80])
-                if wanted is None or not BACKUP_NAMES.fullmatch(entry.name):
+                member, entry_name = missing.pop(entry.name, None), repr(entry.name[:80])
+                if member is None or not BACKUP_NAMES.fullmatch(entry.name):
                     raise DamagedBackup(
                         file=name,
                         why=say(
-                            "it contains {what}, which does not belong in a backup", what=shown
+                            "it contains {what}, which does not belong in a backup", what=entry_name
                         ),
                     )
-                is_same = entry.isreg() and not entry.issparse() and entry.size == wanted.size
+                is_same = entry.isreg() and not entry.issparse() and entry.size == member.size
                 if is_same:
                     with put(entry.name) as write:
-                        is_same = _copy_member(tar, entry, write) == wanted.sha256
+                        is_same = _copy_member(tar, entry, write) == member.sha256
                 if not is_same:
-                    why = say("the content of {what} has changed", what=shown)
+                    why = say("the content of {what} has changed", what=entry_name)
                     raise DamagedBackup(file=name, why=why)
             if missing:
                 raise DamagedBackup(file=name, why=say("{what} is missing", what=min(missing)))
@@ -199,12 +199,12 @@ def _read_manifest(tar: tarfile.TarFile, name: str) -> Manifest:
         or entry.size > _MAX_MANIFEST_BYTES
     ):
         raise DamagedBackup(file=name, why=say(_SAYS_NOTHING))
-    told = tar.extractfile(entry)
+    manifest_file = tar.extractfile(entry)
     try:
-        read = json.loads(told.read() if told else b"")
-        if read["format"] != FORMAT_VERSION:
-            raise DifferentBackup(file=name, version=str(read["version"])[:40])
-        return decode_json(Manifest, json.dumps(read))
+        values = json.loads(manifest_file.read() if manifest_file else b"")
+        if values["format"] != FORMAT_VERSION:
+            raise DifferentBackup(file=name, version=str(values["version"])[:40])
+        return decode_json(Manifest, json.dumps(values))
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedBackup(file=name, why=say(_SAYS_NOTHING)) from error
 

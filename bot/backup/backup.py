@@ -45,9 +45,8 @@ from bot.backup.archive import (
     write_archive,
 )
 from bot.backup.archive import extract_archive as unpacked
-from bot.home import ASIDE_PREFIX, Home, HomeUnusable, sync_folder
+from bot.home import ASIDE_PREFIX, Home, HomeUnusable, Start, sync_folder
 from bot.integrations import FACES
-from bot.start import Start
 from bot.stores import SCHEMA, Stores
 from core.base.errors import (
     RESTORED_REASON,
@@ -225,8 +224,6 @@ def backup(begun: Start, file: str, keep: int = 0) -> int:
     In a folder, only the newest `keep` backups stay; 0 keeps all. Raise PonteError.
     """
     home = begun.home
-    if begun.settings.database_url is not None:
-        raise StoredInPostgres
     if not (home.path / "ponte.db").exists():
         raise HomeIsEmpty(home=home.path)
     if home.path.stat().st_uid != os.geteuid():
@@ -240,8 +237,8 @@ def backup(begun: Start, file: str, keep: int = 0) -> int:
     path = folder / f"ponte-{now:%Y%m%dT%H%M%SZ}.tar.gz" if folder else Path(file)
     if file != STANDARD_STREAM and path.resolve().is_relative_to(home.path.resolve()):
         raise BadInput("{file} is inside the data folder. Choose a place outside it.", file=path)
-    with _hold_if_stopped(home) as stopped, home.staging("backup") as staged:
-        manifest = _collect(home.path, staged, now, stopped=stopped)
+    with _hold_if_stopped(home) as is_stopped, home.staging("backup") as staged:
+        manifest = _collect(home.path, staged, now, stopped=is_stopped)
         if file == STANDARD_STREAM:
             write_archive(staged, manifest, sys.stdout.buffer)
             sys.stdout.buffer.flush()
@@ -262,8 +259,6 @@ def restore(begun: Start, file: str, *, replace: bool, resume: bool) -> int:
     PonteError; then the home is unchanged.
     """
     home = begun.home
-    if begun.settings.database_url is not None:
-        raise StoredInPostgres
     name = say("the input from stdin") if file == STANDARD_STREAM else file
     with ExitStack() as stack:
         source = _open_source(stack, file)
@@ -282,12 +277,12 @@ def restore(begun: Start, file: str, *, replace: bool, resume: bool) -> int:
             _check_database(staged, manifest, name)
         except OSError as error:
             raise HomeUnusable(home=home.path, cause=describe_read_error(error)) from None
-        closed = asyncio.run(_close_unfinished_work(staged, manifest, resume=resume))
+        closed_counts = asyncio.run(_close_unfinished_work(staged, manifest, resume=resume))
         for each in [staged, *(one for one in staged.rglob("*") if one.is_dir())]:
             sync_folder(each)
         aside = f"{ASIDE_PREFIX}{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
         home.replace(staged, aside)
-    _report_restored(manifest, closed, home.path / aside if former else None)
+    _report_restored(manifest, closed_counts, home.path / aside if former else None)
     return 0
 
 
@@ -296,12 +291,12 @@ def _hold_if_stopped(home: Home) -> Iterator[bool]:
     """Yield whether no Ponte runs on the home. If none does, none can start while the
     block runs."""
     with ExitStack() as stack:
-        stopped = True
+        is_stopped = True
         try:
             stack.enter_context(home.take())
         except HomeTaken:
-            stopped = False
-        yield stopped
+            is_stopped = False
+        yield is_stopped
 
 
 def _collect(home: Path, staged: Path, now: datetime, *, stopped: bool) -> Manifest:
@@ -313,9 +308,9 @@ def _collect(home: Path, staged: Path, now: datetime, *, stopped: bool) -> Manif
         copy.unlink(missing_ok=True)
         snapshot.copy_database(database, copy)
         ids = _list_file_ids(copy)
-        gone = _link_files(home / "files", staged / "files", ids)
-        known = set(_list_file_ids(database)) if gone else set()
-        if not gone or known.issuperset(gone) or tries == SNAPSHOT_ATTEMPTS:
+        missing_ids = _link_files(home / "files", staged / "files", ids)
+        recorded_ids = set(_list_file_ids(database)) if missing_ids else set()
+        if not missing_ids or recorded_ids.issuperset(missing_ids) or tries == SNAPSHOT_ATTEMPTS:
             break
     if (sample := home / SAMPLE_FILE).exists():
         with suppress(NotStored):  # damaged sample tables must not prevent a backup
@@ -332,7 +327,7 @@ def _collect(home: Path, staged: Path, now: datetime, *, stopped: bool) -> Manif
         raise ForeignSchema(path=database, name=name)
     return Manifest(
         FORMAT_VERSION, __version__, version, fingerprint, now.isoformat(timespec="seconds"),
-        stopped, snapshot.count_rows(copy), members(staged), tuple(sorted(gone)),
+        stopped, snapshot.count_rows(copy), members(staged), tuple(sorted(missing_ids)),
     )  # fmt: skip
 
 
@@ -347,17 +342,17 @@ def _link_files(home: Path, staged: Path, ids: Sequence[str]) -> set[str]:
     Files are written once and never changed, so a second name for the same bytes is a copy.
     """
     shutil.rmtree(staged, ignore_errors=True)
-    gone = set()
+    missing_ids = set()
     for id in ids:
         place = Path(id[:2]) / id
         (staged / place).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             os.link(home / place, staged / place)
         except FileNotFoundError:
-            gone.add(id)
+            missing_ids.add(id)
         except OSError:  # a file system without links
             shutil.copyfile(home / place, staged / place)
-    return gone
+    return missing_ids
 
 
 def _copy_small_files(home: Path, staged: Path) -> None:
@@ -366,11 +361,11 @@ def _copy_small_files(home: Path, staged: Path) -> None:
     The newest log file comes first. If the log is rotated meanwhile, the same file appears again
     under its next name and is skipped.
     """
-    seen = set()
+    inodes = set()
     for path in reversed(audit.list_audit_files(home / "audit.log")):
         with path.open("rb") as file:
-            if (inode := os.fstat(file.fileno()).st_ino) not in seen:
-                seen.add(inode)
+            if (inode := os.fstat(file.fileno()).st_ino) not in inodes:
+                inodes.add(inode)
                 whole = file.read()
                 (staged / path.name).write_bytes(whole[: whole.rfind(b"\n") + 1])
     for name in _SMALL_FILES:
@@ -384,8 +379,8 @@ def _check_output_is_private(output: int) -> None:
     The shell created it with its umask, and somebody may already have opened it, so changing its
     mode now is too late.
     """
-    found = os.fstat(output)
-    if stat.S_ISREG(found.st_mode) and (found.st_mode & 0o077 or found.st_uid != os.geteuid()):
+    status = os.fstat(output)
+    if stat.S_ISREG(status.st_mode) and (status.st_mode & 0o077 or status.st_uid != os.geteuid()):
         raise OpenToOthers
 
 
@@ -419,19 +414,19 @@ def _remove_leftover(part: Path) -> None:
     Raise BlockingIOError if a process has locked it, and other OSErrors.
     """
     try:
-        left = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return
     try:
-        found = os.fstat(left)
-        is_plain = stat.S_ISREG(found.st_mode) and found.st_nlink == 1
-        fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        status = os.fstat(descriptor)
+        is_plain = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # Another backup may have removed that file and begun its own before we had the lock.
-        is_same = os.path.samestat(found, part.lstat())
-        if is_plain and is_same and found.st_uid == os.geteuid():
+        is_same = os.path.samestat(status, part.lstat())
+        if is_plain and is_same and status.st_uid == os.geteuid():
             part.unlink()
     finally:
-        os.close(left)
+        os.close(descriptor)
 
 
 def _open_source(stack: ExitStack, file: str) -> BinaryIO:
@@ -466,9 +461,9 @@ def _check_database(staged: Path, manifest: Manifest, name: str) -> None:
             raise DamagedBackup(file=name, why=why)
         snapshot.check_integrity(database)
         with closing(sqlite3.connect(database)) as connection:
-            stored = snapshot.read_schema_version(connection)
-        wanted = (manifest.schema, manifest.fingerprint)
-        same = stored == wanted and snapshot.count_rows(database) == manifest.rows
+            version = snapshot.read_schema_version(connection)
+        manifest_version = (manifest.schema, manifest.fingerprint)
+        same = version == manifest_version and snapshot.count_rows(database) == manifest.rows
         ids = _list_file_ids(database)
         missing = {id for id in ids if not (staged / "files" / id[:2] / id).exists()} - set(
             manifest.lost_files
@@ -485,7 +480,7 @@ async def _close_unfinished_work(staged: Path, manifest: Manifest, *, resume: bo
     under way."""
     stores = await Stores.open_in_home(staged, keeps=False)
     try:
-        closed = ClosedCounts(0, 0) if resume else await close_unfinished(stores.database)
+        closed_counts = ClosedCounts(0, 0) if resume else await close_unfinished(stores.database)
         if not resume:
             for face in FACES:
                 if isinstance(face, ChatIntegration):
@@ -493,37 +488,37 @@ async def _close_unfinished_work(staged: Path, manifest: Manifest, *, resume: bo
         await stores.audit.write_note("backup-restored", OPERATOR, backup_time=manifest.created_at)
     finally:
         await stores.close()
-    return closed
+    return closed_counts
 
 
 def _report_backup(manifest: Manifest, file: str) -> None:
     """Write a report to stderr, since the backup itself may go to stdout."""
-    told = [_describe(manifest)]
+    lines = [_describe(manifest)]
     if file == STANDARD_STREAM:
-        told.append(
+        lines.append(
             say(
                 "To check that it arrived complete, run `ponte restore` with it in an empty data "
                 "folder."
             )
         )
     else:
-        told.append(say("The backup was verified: {file}.", file=file))
+        lines.append(say("The backup was verified: {file}.", file=file))
     if manifest.lost_files:
         count = len(manifest.lost_files)
-        told.append(
+        lines.append(
             plural(
                 "The content of {count} file was already missing in the data folder.",
                 "The content of {count} files was already missing in the data folder.",
                 count,
             )
         )
-    told.append(
+    lines.append(
         say(
             "Keep it as secret as the data folder. It does not contain .env, ponte.toml or the "
             "sandbox's Python."
         )
     )
-    sys.stderr.write("".join(f"{line}\n" for line in told))
+    sys.stderr.write("".join(f"{line}\n" for line in lines))
 
 
 def _describe(manifest: Manifest) -> str:
@@ -536,9 +531,9 @@ def _describe(manifest: Manifest) -> str:
 
 
 def _report_restored(manifest: Manifest, closed: ClosedCounts, aside: Path | None) -> None:
-    told = [_describe(manifest), say("The backup was verified and restored.")]
+    lines = [_describe(manifest), say("The backup was verified and restored.")]
     if closed.turns or closed.proposals:
-        told.append(
+        lines.append(
             say(
                 "Unfinished work was closed, because Ponte may have finished it after the "
                     "backup. Messages without an answer: {turns}. Undecided requests: "
@@ -546,7 +541,7 @@ def _report_restored(manifest: Manifest, closed: ClosedCounts, aside: Path | Non
                 turns=closed.turns, proposals=closed.proposals,
             )
         )  # fmt: skip
-    told.append(
+    lines.append(
         say(
             "Data deleted after {at} is back, and people removed after that can sign in "
             "again. Delete and remove them again.",
@@ -554,10 +549,10 @@ def _report_restored(manifest: Manifest, closed: ClosedCounts, aside: Path | Non
         )
     )
     if aside:
-        told.append(
+        lines.append(
             say(
                 "The previous data folder is in {path}. Delete it when you no longer need it.",
                 path=aside,
             )
         )
-    sys.stdout.write("".join(f"{line}\n" for line in told))
+    sys.stdout.write("".join(f"{line}\n" for line in lines))

@@ -10,12 +10,11 @@ import asyncio
 import functools
 import sqlite3
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from bot.home import Home
 from bot.settings import Settings
@@ -45,17 +44,16 @@ class NotTheSame(PonteError):
 async def migrate(settings: Settings, home: Home) -> int:
     """Copy everything and return 0.
 
-    Raise SettingsError, HomeTaken (Ponte must be stopped), NotStored, NotTheSame.
+    DATABASE_URL is set. Raise SettingsError, HomeTaken (Ponte must be stopped), NotStored,
+    NotTheSame.
     """
-    if settings.database_url is None:
-        raise SettingsError("Set DATABASE_URL to the database to copy this data folder to.")
     with home.take():
         if not (home.path / "ponte.db").exists():
             raise SettingsError("{path} has no data to copy.", path=home.path)
         async with _open_both(home.path, plain_value(settings.database_url)) as (ours, theirs):
             for name, own in home.secrets().items():
-                kept = await theirs.secret(name, own)
-                if kept != own:
+                secret = await theirs.secret(name, own)
+                if secret != own:
                     sys.stdout.write(f"  {name}: the database has its own already, which stays\n")
             for table in SCHEMA.copy_tables:
                 await _copy_table(ours.database, theirs.database, table)
@@ -100,8 +98,7 @@ async def _open_stores(ours: Stores, url: str) -> AsyncIterator[tuple[Stores, St
         try:
             yield ours, theirs
         finally:
-            if theirs.jobs:
-                await theirs.jobs.drain(0)
+            await theirs.peers.drain(0)
             await theirs.close()
     finally:
         await ours.close()
@@ -110,7 +107,8 @@ async def _open_stores(ours: Stores, url: str) -> AsyncIterator[tuple[Stores, St
 async def _copy_table(ours: Database, theirs: Database, table: TableDeclaration) -> None:
     select = f"SELECT * FROM {table.name} ORDER BY {', '.join(table.key)}"  # noqa: S608 - ours
     rows = await ours.read(lambda c: [dict(row) for row in c.execute(select)])
-    for piece in _split_rows(rows):
+    for begin in range(0, len(rows), ROWS_PER_INSERT):
+        piece = rows[begin : begin + ROWS_PER_INSERT]
         await theirs.write(functools.partial(_insert_rows, table.name, piece))
     if table.generates_key:
         # The numbers that Postgres gives out begin above those that were copied.
@@ -133,11 +131,6 @@ def _insert_rows(table: str, rows: Sequence[SqlRow], connection: SqlConnection) 
     )
 
 
-def _split_rows(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for begin in range(0, len(rows), ROWS_PER_INSERT):
-        yield rows[begin : begin + ROWS_PER_INSERT]
-
-
 async def _queue_waiting_turns(theirs: Stores) -> None:
     """Queue the messages that wait for an answer, before anything new arrives."""
     await theirs.database.write(
@@ -146,21 +139,20 @@ async def _queue_waiting_turns(theirs: Stores) -> None:
             " AND state IN ('new', 'running', 'answered', 'posting')"
         ).close()
     )
-    if theirs.jobs:
-        await theirs.jobs.sweep()
+    await theirs.peers.sweep()
 
 
 async def _copy_bytes(ours: Stores, theirs: Stores) -> None:
     ids = await ours.database.read(
         lambda c: [row["id"] for row in c.execute("SELECT id FROM files")]
     )
-    lost = 0
+    missing_count = 0
     for id in ids:
         try:
             await theirs.file_bytes.put(id, await ours.file_bytes.get(id))
         except NotFound:
-            lost += 1
-    words = f", {lost} of which the home has no bytes any more" if lost else ""
+            missing_count += 1
+    words = f", {missing_count} of which the home has no bytes any more" if missing_count else ""
     sys.stdout.write(f"  bytes of files: {len(ids)}{words}\n")
 
 

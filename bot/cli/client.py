@@ -22,12 +22,12 @@ from adapters.terminal.chat import (
     turn_stream,
 )
 from adapters.terminal.screen import DownloadedFile, Screen
+from bot.home import Start
 from bot.operations import OPERATIONS
-from bot.start import Start
 from core.base.errors import PonteError, SettingsError
 from core.base.http import HttpAnswer, HttpClient, HttpDown, HttpError
 from core.base.i18n import say
-from core.base.retry import retry, wait_after_each
+from core.base.tasks import retry, wait_after_each
 
 Json = Mapping[str, Any]
 
@@ -98,13 +98,13 @@ class SingleTurn:
         KeyboardInterrupt."""
         key = uuid.uuid4().hex
         self._headers = headers_for(is_terminal=sys.stdout.isatty(), is_typed=kind == "command")
-        asked = {
+        body = {
             "message": message, "conversation": f"{kind}-{key[:12]}", "event_key": key,
             "time_zone": local_zone(),
         }  # fmt: skip
         try:
             with self._interrupts.catch_interrupts():
-                return await self._interrupts.run(self._ask_with_retries(asked, files), self._stop)
+                return await self._interrupts.run(self._ask_with_retries(body, files), self._stop)
         except Quit:
             raise KeyboardInterrupt from None
         finally:
@@ -245,8 +245,8 @@ def _is_text(type: str) -> bool:
 def _holder_error(error: HttpAnswer) -> PonteError:
     """Return an error with the words of the response: `{"error": {"code", "message"}}`."""
     body = error.json
-    told = body.get("error") if isinstance(body, dict) else None
-    if not isinstance(told, dict):
+    error_fields = body.get("error") if isinstance(body, dict) else None
+    if not isinstance(error_fields, dict):
         return PonteError(f"Ponte answered with HTTP {error.status}.")
-    kind = SettingsError if told.get("code") == SettingsError.code else PonteError
-    return kind("{words}", words=told.get("message"))
+    kind = SettingsError if error_fields.get("code") == SettingsError.code else PonteError
+    return kind("{words}", words=error_fields.get("message"))

@@ -27,8 +27,8 @@ from adapters.web import add_token
 from bot import __version__
 from bot.app import start
 from bot.cli.client import Json, LocalClient, connect
+from bot.home import Start
 from bot.operations import OPERATIONS
-from bot.start import Start
 from core.base import i18n
 from core.base.errors import BadInput, PonteError, SettingsError
 from core.base.i18n import plural, say
@@ -51,29 +51,61 @@ T = TypeVar("T")
 
 def run(*, takes: bool = True, works: bool = True) -> int:
     """Run Ponte until a signal. Raise SettingsError, HomeTaken, HomeUnusable."""
-    begun = start()
+    inputs = start()
+    if not (takes and works) and inputs.settings.database_url is None:
+        raise SettingsError(
+            "DATABASE_URL is not set, so one process does everything: `ponte run`. To run "
+            "several processes, set it to postgresql://… (docs/guides/scaling.md)."
+        )
     from bot import app
 
-    work = app.run(begun.settings, begun.config, begun.home, takes=takes, works=works)
+    work = app.run(inputs.settings, inputs.config, inputs.home, takes=takes, works=works)
     return asyncio.run(work)
 
 
 def migrate() -> int:
     """Copy the home to the database. Raise SettingsError, HomeTaken, NotStored."""
-    begun = start()
+    inputs = start()
+    if inputs.settings.database_url is None:
+        raise SettingsError("Set DATABASE_URL to the database to copy this data folder to.")
     from bot.backup.migrate import migrate as move
 
-    return asyncio.run(move(begun.settings, begun.home))
+    return asyncio.run(move(inputs.settings, inputs.home))
+
+
+def backup(file: str, keep: int) -> int:
+    """Run `ponte backup`. Return the exit code."""
+    from bot.backup.backup import backup as write_backup
+
+    return write_backup(_start_without_postgres(), file, keep)
+
+
+def restore(file: str, *, replace: bool, resume: bool) -> int:
+    """Run `ponte restore`. Return the exit code."""
+    from bot.backup.backup import restore as restore_backup
+
+    return restore_backup(_start_without_postgres(), file, replace=replace, resume=resume)
+
+
+def _start_without_postgres() -> Start:
+    """Return what a command starts with that works on a database in the home. Raise
+    StoredInPostgres."""
+    from bot.backup.backup import StoredInPostgres
+
+    inputs = start(quiet=True)
+    if inputs.settings.database_url is not None:
+        raise StoredInPostgres
+    return inputs
 
 
 def chat() -> int:
     """Run `ponte chat`. Return the exit code."""
-    begun = start(quiet=True, asks_holder=True)
+    inputs = start(quiet=True, asks_holder=True)
     from adapters.terminal.chat import chat as converse
     from bot import app
 
     async def talk() -> int:
-        async with app.local(begun, prepares=True) as socket_path:
+        async with app.local(inputs, prepares=True) as socket_path:
             return await converse(socket_path, sys.stdin, sys.stdout)
 
     return asyncio.run(talk())
@@ -95,10 +127,10 @@ def ask(text: str, files: Sequence[Path] = ()) -> int:
     attached = read_attachments(text) + [_read_attachment(file) for file in files]
     answer, other = Screen(sys.stdout), Screen(sys.stderr, shows_shell_commands=True)
     body, saved = ask_holder(lambda one: one.ask(prompt, attached, answer, other), prepares=True)
-    done = body["status"] == "done"
-    (answer if done or answer.live else other).show_answer({**body, "cards": ()})
+    is_answered = body["status"] == "done"
+    (answer if is_answered or answer.live else other).show_answer({**body, "cards": ()})
     other.show_extras(body["cards"], saved)
-    return 0 if done else 1
+    return 0 if is_answered else 1
 
 
 def _read_standard_input(stdin: TextIO | None) -> str:
@@ -127,18 +159,18 @@ def _read_standard_input(stdin: TextIO | None) -> str:
 
 def link(*, as_json: bool = False) -> int:
     """Run `ponte link`. Return the exit code."""
-    begun = start(quiet=True, asks_holder=True)
-    settings, home = begun.settings, begun.home
+    inputs = start(quiet=True, asks_holder=True)
+    settings, home = inputs.settings, inputs.home
     if settings.ponte_web == "off":
         raise PonteError("The page is turned off. Set PONTE_WEB=on to use it.")
-    found = ask_holder(lambda one: one.run_operation("link")) if home.is_served() else {"link": ""}
-    if not (known := found["link"]):
+    body = ask_holder(lambda one: one.run_operation("link")) if home.is_served() else {"link": ""}
+    if not (address := body["link"]):
         token = plain_value(settings.ponte_web_token) or home.kept_web_token()
         if not token or not settings.ponte_web_port:
             raise PonteError("The page is not running yet. Start it with `ponte run`.")
-        known = add_token(settings.page_url(settings.page_url()), token)
+        address = add_token(settings.page_url(settings.page_url()), token)
         sys.stderr.write(say("The page is not served now. Start it with `ponte run`.") + "\n")
-    _print_all([json.dumps({"link": known}) if as_json else known])
+    _print_all([json.dumps({"link": address}) if as_json else address])
     return 0
 
 
@@ -147,20 +179,20 @@ def doctor(try_model: Callable[[], None] | None, *, as_json: bool = False) -> in
     sends none. Return the exit code."""
     from bot.doctor import checks as doctor
 
-    begun = start(quiet=True, asks_holder=True)
-    code = asyncio.run(doctor.examine(begun, print, as_json=as_json))
+    inputs = start(quiet=True, asks_holder=True)
+    code = asyncio.run(doctor.examine(inputs, print, as_json=as_json))
     if try_model is not None:
-        code |= asyncio.run(doctor.try_model(begun, print, try_model, as_json=as_json))
+        code |= asyncio.run(doctor.try_model(inputs, print, try_model, as_json=as_json))
     return code
 
 
 def sandbox() -> int:
     """Install the sandbox's Python before its first use."""
-    begun = start(quiet=True)
+    inputs = start(quiet=True)
     from core.tools.code import CODE_INTEGRATION
 
-    begun.home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    asyncio.run(CODE_INTEGRATION.prepare(begun.home.path, begun.settings.proxies, print))
+    inputs.home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    asyncio.run(CODE_INTEGRATION.prepare(inputs.home.path, inputs.settings.proxies, print))
     return 0
 
 
@@ -175,8 +207,8 @@ def slack_manifest(*, link: bool) -> int:
     url = f"{settings.ponte_web_url}/slack/events" if settings.slack == "http" else ""
     if settings.slack == "http" and not settings.ponte_web_url:
         raise SettingsError("PONTE_WEB_URL is not set. Slack needs it to send events.")
-    made = setup.manifest(request_url=url)
-    _print_all([setup.link(made) if link else json.dumps(made, indent=2, ensure_ascii=False)])
+    app = setup.manifest(request_url=url)
+    _print_all([setup.link(app) if link else json.dumps(app, indent=2, ensure_ascii=False)])
     return 0
 
 
@@ -192,14 +224,14 @@ def quick_command(
         return body, await one.result(body)
 
     body, result = ask_holder(ask)
-    done = body.get("status") == "done"
+    ok = body.get("status") == "done"
     if as_json:
         _print_all([json.dumps(body, ensure_ascii=False)])
-        return 0 if done else 1
-    (sys.stdout if done else sys.stderr).write(
-        (clean_text(_without_fence(result)) if done else to_one_line(to_plain_text(result))) + "\n"
+        return 0 if ok else 1
+    (sys.stdout if ok else sys.stderr).write(
+        (clean_text(_without_fence(result)) if ok else to_one_line(to_plain_text(result))) + "\n"
     )
-    return 0 if done else 1
+    return 0 if ok else 1
 
 
 def run_operation(name: str, arguments: Json, *, as_json: bool) -> int:
@@ -207,18 +239,19 @@ def run_operation(name: str, arguments: Json, *, as_json: bool) -> int:
     code."""
     from adapters.terminal.screen import Screen
 
-    begun, own = start(quiet=True, asks_holder=True), OPERATIONS[name]
-    is_running = begun.home.is_served()
-    if own.needs == "running" and not is_running and begun.settings.database_url is None:
+    inputs, own = start(quiet=True, asks_holder=True), OPERATIONS[name]
+    is_running = inputs.home.is_served()
+    if own.needs == "running" and not is_running and inputs.settings.database_url is None:
         raise PonteError(
-            "Ponte is not running with {home}, so there is nothing to reload.", home=begun.home.path
+            "Ponte is not running with {home}, so there is nothing to reload.",
+            home=inputs.home.path,
         )
     if own.needs == "settings" and not is_running:
         from bot.operation_service import describe_offline
 
-        if begun.fault:
-            raise begun.fault
-        return _print_result(asyncio.run(describe_offline(own, begun, arguments, as_json=as_json)))
+        if inputs.fault:
+            raise inputs.fault
+        return _print_result(asyncio.run(describe_offline(own, inputs, arguments, as_json=as_json)))
 
     async def print_answer(one: LocalClient) -> int:
         linked = sys.stdout.isatty()
@@ -230,25 +263,25 @@ def run_operation(name: str, arguments: Json, *, as_json: bool) -> int:
         return int(body["status"] != "done")
 
     async def print_pages(one: LocalClient) -> int:
-        output, code, asked = "json" if as_json else "text", 0, dict(arguments)
+        output, code, page_arguments = "json" if as_json else "text", 0, dict(arguments)
         while True:
-            page = await one.run_operation(name, output=output, **asked)
+            page = await one.run_operation(name, output=output, **page_arguments)
             code |= _print_result(page)
             if not page["next"]:
                 return code
-            asked["after"] = page["next"]
+            page_arguments["after"] = page["next"]
 
-    return ask_holder(print_answer if own.is_chat else print_pages, begun, prepares=own.prepares)
+    return ask_holder(print_answer if own.is_chat else print_pages, inputs, prepares=own.prepares)
 
 
 def list_values(name: str, field: str) -> Sequence[str]:
     """Return the values of a field in the rows that an operation lists, for completion in the
     shell; none if Ponte does not run."""
     try:
-        begun = start(quiet=True, asks_holder=True)
-        if not begun.home.is_served():
+        inputs = start(quiet=True, asks_holder=True)
+        if not inputs.home.is_served():
             return ()
-        rows = ask_holder(lambda one: one.run_operation(name), begun)
+        rows = ask_holder(lambda one: one.run_operation(name), inputs)
         return [str(row[field]) for row in rows]
     except PonteError:  # the shell shows no error while somebody types
         return ()
@@ -290,13 +323,13 @@ def _format_command(slug: str, words: Sequence[str]) -> str:
     check_slug(slug)
     pairs = [_PAIR.fullmatch(word) for word in words]
     if not pairs or pairs[0] is None:
-        given: Inputs = parse_input(" ".join(words))
+        values: Inputs = parse_input(" ".join(words))
     elif None in pairs:
         stray = words[pairs.index(None)]
         raise BadInput("{word} is not in the form KEY=VALUE.", word=repr(stray[:40]))
     else:
-        given = check_unique_names((pair[1], clean_text(pair[2])) for pair in pairs if pair)
-    return render_command(TypedCommand("quick-command", slug=slug, input=given))
+        values = check_unique_names((pair[1], clean_text(pair[2])) for pair in pairs if pair)
+    return render_command(TypedCommand("quick-command", slug=slug, input=values))
 
 
 def _without_fence(result: str) -> str:
@@ -337,18 +370,18 @@ def person_export(key: str, folder: Path | None) -> int:
     """Write the export to stdout, or with a `folder` into `person.json` there, with their files."""
 
     async def ask(one: LocalClient) -> None:
-        known = await one.run_operation("person counts", key=key)
+        counts = await one.run_operation("person counts", key=key)
         if folder is None:
-            async for piece in _export_pieces(one, known):
+            async for piece in _export_pieces(one, counts):
                 sys.stdout.write(piece)
             return
         with _explain_folder_error(folder), open_folder(folder) as top:
             with _refuse_existing(folder / "person.json"):
                 out = create_file("person.json", top)
             with out:
-                async for piece in _export_pieces(one, known):
+                async for piece in _export_pieces(one, counts):
                     out.write(piece.encode())
-            count = await _write_files(one, str(known["person"]), folder, top)
+            count = await _write_files(one, str(counts["person"]), folder, top)
         _print(
             plural(
                 "Saved {folder}/person.json and {count} file.",

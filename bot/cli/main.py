@@ -100,10 +100,10 @@ def _make_command(operation: Operation) -> Callable[..., int]:
     typed = dict[str, tuple[Any, Any]]()
     for name, (annotation, default) in operation.parameters.items():
         for parameter in getattr(annotation, "__metadata__", ()):
-            kind, written = annotation.__origin__, _make_typed(name, parameter)
+            kind, value_type = annotation.__origin__, _make_typed(name, parameter)
             if kind == Sequence[str]:
                 kind, default = list[str] | None, None
-            typed[name] = (Annotated[kind, written], default)
+            typed[name] = (Annotated[kind, value_type], default)
     if operation.confirm:
         typed["yes"] = (Yes, False)
     typed["as_json"] = (AsJson, False)
@@ -256,10 +256,9 @@ def backup(
     )] = 0,
 ) -> int:  # fmt: skip
     """Back up this data folder to one file, even while Ponte is running."""
-    from bot import app
-    from bot.backup import backup
+    from bot.cli import commands as cli_commands
 
-    return backup.backup(app.start(quiet=True), file, keep)
+    return cli_commands.backup(file, keep)
 
 
 @cli.command(epilog="Example: ponte restore ponte-2026-11-01.tar.gz")
@@ -274,10 +273,9 @@ def restore(
     )] = False,
 ) -> int:  # fmt: skip
     """Restore a backup into this data folder. Ponte must not be running."""
-    from bot import app
-    from bot.backup import backup
+    from bot.cli import commands as cli_commands
 
-    return backup.restore(app.start(quiet=True), file, replace=replace, resume=resume)
+    return cli_commands.restore(file, replace=replace, resume=resume)
 
 
 @cli.command("slack-manifest", epilog="Example: ponte slack-manifest --link")
@@ -438,8 +436,8 @@ def _translate_usage_error(words: str) -> str:
         r"Invalid value: (?P<why>.*)": _say("Invalid value: {why}"),
     }
     for pattern, sentence in sentences.items():
-        if found := re.fullmatch(pattern, words, re.DOTALL):
-            return sentence.format(**found.groupdict())
+        if match := re.fullmatch(pattern, words, re.DOTALL):
+            return sentence.format(**match.groupdict())
     return words
 
 
@@ -448,8 +446,8 @@ def _report_import_error(error: ImportError) -> int:
     them."""
     from bot.doctor import safety as installation
 
-    found = installation.inspect_installation()
-    words = str(error) if found.is_complete else installation.describe(found, _say)
+    report = installation.inspect_installation()
+    words = str(error) if report.is_complete else installation.describe(report, _say)
     typer.echo(f"ponte: {words}", err=True)
     return 1
 

@@ -5,50 +5,61 @@ Unknown keys and wrong values are refused, with a line for each that names file 
 
 from __future__ import annotations
 
-import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import (
-    AfterValidator,
-    BeforeValidator,
     ConfigDict,
     StrictBool,
     TypeAdapter,
     ValidationError,
 )
 from pydantic_core import ErrorDetails
-from pydantic_core.core_schema import ValidationInfo
 
 from bot.config.toml_values import (
     STRICT,
+    AgentId,
+    Approvals,
+    Approver,
     Count,
     Days,
     Dollars,
     Duration,
-    HookConfig,
+    FieldPath,
+    GroupName,
+    HeaderName,
     HookName,
+    HookPlace,
+    Host,
     KeyPath,
+    Language,
     Many,
+    PersonKey,
+    Place,
     Positive,
+    PricedName,
+    Right,
+    SetName,
+    Slug,
+    Texts,
     TomlLines,
+    VariableName,
+    Where,
+    Who,
     describe_toml_error,
 )
 from bot.integrations import FACES, Faces, is_place
-from core.base.errors import BadInput, SettingsError
-from core.base.i18n import LOCALES, nearest_locale
+from core.base.errors import SettingsError
+from core.base.i18n import nearest_locale
 from core.changes.approval import ASKER, REMIND_AFTER, Access, Approvers, TableRule, TableRules
-from core.commands.grammar import SLUG_PATTERN
 from core.domain.messages import Address
 from core.integrations.integration import (
     ChatIntegration,
-    OwnerIntegration,
     describe_read_error,
-    must_match,
 )
 from core.journal.inbox import SenderLimits
 from core.money.allowances import Allowance, CountedBy, PeriodLength
@@ -56,20 +67,15 @@ from core.money.usage import NANODOLLARS_PER_DOLLAR, Price, Prices
 from core.people.rules import (
     DECISION_RIGHTS,
     PEOPLE_SETS,
-    RIGHT_KINDS,
     Rule,
     RuleBook,
     StandIns,
-    check_right_name,
-    is_right,
     place_names,
 )
 from core.schedules.schedule import ScheduleLimits
 from core.turn.run import CallLimits, Retention, TurnConfig
-from core.webhooks.hook import HOOK_PLATFORM, HOOK_RIGHTS
+from core.webhooks.hook import HOOK_PLATFORM, HOOK_RIGHTS, Hook, HookKind
 
-GROUP_NAME_PATTERN = "[a-z][a-z0-9_-]{0,49}"
-"""The form of a group's name."""
 _A_PLACE = "a workspace, server or channel"
 _ERROR_WORDS = {
     "missing": "is missing",
@@ -84,134 +90,6 @@ _ERROR_WORDS = {
     "dict_type": "must be a table",
     "dataclass_type": "must be a table",
 }
-
-
-def _platform_forms(info: ValidationInfo) -> tuple[list[str], list[str], list[str]]:
-    """Return the names of chat platforms, the patterns of people's keys, the names of the owner's
-    surfaces."""
-    faces: Faces = (info.context or {}).get("faces", FACES)
-    chats = [face for face in faces if isinstance(face, ChatIntegration)]
-    owners = [face for face in faces if isinstance(face, OwnerIntegration)]
-    forms = [f"{face.name}:({face.ids})" for face in chats]
-    forms += [f"{face.name}:({face.ids})" for face in owners]
-    return [face.name for face in chats], forms, [face.name for face in owners]
-
-
-def _check_place(value: str, info: ValidationInfo) -> str:
-    chats, _, owners = _platform_forms(info)
-    if not re.fullmatch(rf"{'|'.join(owners)}|({'|'.join(chats)})(:[A-Za-z0-9]+){{0,2}}", value):
-        form = f"{chats[0]}:WORKSPACE or {chats[0]}:WORKSPACE:CHANNEL"
-        raise ValueError(
-            f"write {', '.join(owners)}, {form} (the same form for {', '.join(chats[1:])})"
-        )
-    return value
-
-
-def _check_person(value: str, info: ValidationInfo) -> str:
-    chats, forms, owners = _platform_forms(info)
-    if value not in owners and not re.fullmatch("|".join(forms), value):
-        ids = " or ".join(f"{chat}:ID" for chat in chats)
-        own = f"{', '.join(owners)}, {owners[0]}:NAME (from `ponte people list`)"
-        raise ValueError(f"write {own}, {ids} (a person, user group or role)")
-    return value
-
-
-def _check_who(value: str, info: ValidationInfo) -> str:
-    chats, _, _ = _platform_forms(info)
-    if value in (*PEOPLE_SETS, *chats) or re.fullmatch(GROUP_NAME_PATTERN, value):
-        return value
-    try:
-        return _check_person(value, info)
-    except ValueError:
-        words = ", ".join(PEOPLE_SETS)
-        raise ValueError(f"write {words}, {chats[0]}:ID, or the name of a group") from None
-
-
-def _check_approver(value: str, info: ValidationInfo) -> str:
-    if value == ASKER or (re.fullmatch(GROUP_NAME_PATTERN, value) and value not in PEOPLE_SETS):
-        return value
-    try:
-        return _check_person(value, info)
-    except ValueError as error:
-        raise ValueError(f"{error}, the name of a group, or {ASKER}") from None
-
-
-def _check_where(value: str, info: ValidationInfo) -> str:
-    return value if value in ("direct", "shared") else _check_place(value, info)
-
-
-def _check_right(value: str) -> str:
-    try:
-        check_right_name(value)
-    except BadInput as error:
-        raise ValueError(error.words().removesuffix(".")) from None
-    if not is_right(value):
-        raise ValueError(
-            f"write {', '.join(RIGHT_KINDS[:7])}; read, propose or approve for one table as in "
-            "read:Orders; or tool:NAME, command:SLUG, agent:NAME, model:NAME, post:PLACE"
-        )
-    return value
-
-
-def _check_group_name(value: str, info: ValidationInfo) -> str:
-    chats, _, owners = _platform_forms(info)
-    if value in (*PEOPLE_SETS, ASKER, *chats, *owners) or not re.fullmatch(
-        GROUP_NAME_PATTERN, value
-    ):
-        raise ValueError(
-            "choose another name: lowercase letters, digits, hyphens and underscores, and not a "
-            "reserved word"
-        )
-    return value
-
-
-Place = Annotated[str, AfterValidator(_check_place)]
-"""`web`, `terminal`, a platform (`slack`), its workspace or server (`slack:T1`) or a channel of it
-(`slack:T1:C1`)."""
-PersonKey = Annotated[str, AfterValidator(_check_person)]
-"""A person, user group or role, as in `slack:U1`, `discord:42`, `web:ana`; `web`, `terminal`: the
-owner."""
-Approver = Annotated[str, AfterValidator(_check_approver)]
-"""A person, the name of a group, or `asker`."""
-Approvals = Literal[1, 2]
-Who = Annotated[str, AfterValidator(_check_who)]
-"""A person, the name of a group, a platform, or one of `everybody`, `members`, `guests`,
-`outsiders`, `admins`."""
-Where = Annotated[str, AfterValidator(_check_where)]
-"""A place, `direct` or `shared`."""
-Right = Annotated[str, AfterValidator(_check_right)]
-"""`chat`, `read`, `propose`, `approve`, `spend`, `code`, `administer`; `read`, `propose` or
-`approve` for one table (`read:Orders`); or `tool:NAME`, `command:SLUG`, `agent:NAME`,
-`model:NAME`, `post:PLACE`; `*` in a name is any text."""
-SetName = Annotated[str, AfterValidator(_check_group_name)]
-"""Lowercase letters, digits, hyphens and underscores; not a reserved word such as `members`."""
-Slug = Annotated[
-    str,
-    must_match(
-        SLUG_PATTERN, "a slug of up to 100 lowercase letters, digits, hyphens and underscores"
-    ),
-]
-"""Up to 100 lowercase letters, digits, hyphens and underscores."""
-AgentId = Annotated[
-    str, must_match(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", "the agent's ID from the portal")
-]
-"""The ID that StackSpot's portal shows."""
-PricedName = Annotated[
-    str,
-    must_match(
-        rf"\*|{SLUG_PATTERN}|[A-Za-z0-9][A-Za-z0-9_-]{{0,99}}", "a name, or * for all others"
-    ),
-]
-"""A slug or an agent's name; `*` is any other."""
-Host = Annotated[str, must_match(r"[a-z0-9-]+(\.[a-z0-9-]+)*", "a host name in lowercase letters")]
-"""A host name in lowercase letters."""
-Language = Annotated[str, must_match("|".join(LOCALES), "a language: " + ", ".join(LOCALES))]
-"""A language of Ponte, such as `en` or `pt-BR`."""
-Texts = Annotated[
-    Mapping[Language, str],
-    BeforeValidator(lambda value: {"en": value} if isinstance(value, str) else value),
-]
-"""A text, or a table of texts by language, as in `{ en = "…", fr = "…" }`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,6 +273,67 @@ class SchedulesConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class HookConfig:
+    """A webhook: another program sends `POST /hooks/NAME`, and Ponte posts in one place.
+
+    Either `template` or `instruction` is set.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    kind: HookKind
+    """how the sender proves who it is: `github`, `stripe`, `standard` (Standard Webhooks) or
+    `secret` (a header with the secret)"""
+    secret: VariableName
+    """the name of the environment variable that holds the secret"""
+    post_to: HookPlace
+    """a channel (`slack:T1:C1`), or a person who gets a direct message (`slack:U1`)"""
+    as_: GroupName
+    """the group whose rights the webhook has"""
+    template: str = ""
+    """a post with fields of the body, as in `{data.rows.0.Name}`; no model is asked"""
+    instruction: str = ""
+    """what the model does with the body"""
+    header: HeaderName = "X-Hook-Secret"
+    """the header that holds the secret, with `kind = "secret"`"""
+    id_field: FieldPath = "id"
+    """the field of the body with the delivery's ID, with `kind = "secret"`; without one,
+    equal bodies are one delivery"""
+    repeats_after: Duration = 0.0
+    """when an equal body without an ID is another delivery, as in `"1h"`; left out: never.
+    Somebody who recorded a request can then send it again"""
+    per_minute: Positive = 60
+    """deliveries a minute, over all processes; more are refused"""
+    turns_per_day: Many = 500
+    """answers of the model a day; further deliveries are stored and not answered"""
+    money_per_day: Dollars | None = None
+    """US dollars a day for its answers; left out: only `allowances` limit them"""
+
+    def __post_init__(self) -> None:
+        if bool(self.template.strip()) == bool(self.instruction.strip()):
+            raise ValueError("write template or instruction, and not both")
+
+    def allowance(self, name: str, location: str) -> Allowance:
+        """Return what the webhook of this name may spend. `location` is its place in the file."""
+        money = self.money_per_day
+        nanodollars = None if money is None else round(money * NANODOLLARS_PER_DOLLAR)
+        who = frozenset({f"{HOOK_PLATFORM}:{name}"})
+        return Allowance(
+            "each person", money=nanodollars, turns=self.turns_per_day, who=who, source=location
+        )
+
+    def hook(self, name: str, variable: Callable[[str], str]) -> Hook:
+        """Return the webhook. `variable` returns the value of an environment variable."""
+        platform, *place = self.post_to.split(":")
+        workspace, channel = place if len(place) == 2 else ("", "")
+        person = "" if channel else place[0]
+        return Hook(
+            name, self.kind, variable(self.secret), platform, workspace, channel, person,
+            self.template, self.instruction, self.header, self.id_field, self.per_minute,
+            self.repeats_after,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
 class AllowanceRule:
     """A limit of what people may spend, counted for each of `of` (`core.money.allowances`).
 
@@ -448,8 +387,8 @@ class ModelPrice:
     def price(self) -> Price:
         """Return the price for `core.money`. Missing cache prices equal the input price."""
         cached = self.input if self.cached is None else self.cached
-        written = self.input if self.written is None else self.written
-        return Price(self.input, cached, written, self.output)
+        cache_write = self.input if self.written is None else self.written
+        return Price(self.input, cached, cache_write, self.output)
 
 
 @dataclass(frozen=True, slots=True)
@@ -518,9 +457,9 @@ class Config:
             name: Approvers(frozenset(tool.approvers), tool.approvals)
             for name, tool in self.tools.items()
         }
-        said = [(r.allow, r.deny) for r in self.rules]
-        said += [(own.allow, own.deny) for own in self.channels.values()]
-        rights = (right for allow, deny in said for right in (*allow, *deny))
+        right_lists = [(r.allow, r.deny) for r in self.rules]
+        right_lists += [(own.allow, own.deny) for own in self.channels.values()]
+        rights = (right for allow, deny in right_lists for right in (*allow, *deny))
         about = (right.partition(":") for right in rights if "*" not in right)
         named = {name for kind, _, name in about if name and kind in ("read", "propose", "approve")}
         return TableRules(tables, sorted(named), tools, self.changes.remind_after)
@@ -546,12 +485,12 @@ class Config:
     @cached_property
     def turn_allowances(self) -> tuple[Allowance, ...]:
         """The allowances for the `Budget`. Each is named by its line in the file."""
-        found = [
+        allowances = [
             each.allowance(self.location("allowances", n)) for n, each in enumerate(self.allowances)
         ]
         hooks = self.hooks.items()
-        found += [hook.allowance(name, self.location("hooks", name)) for name, hook in hooks]
-        return tuple(found)
+        allowances += [hook.allowance(name, self.location("hooks", name)) for name, hook in hooks]
+        return tuple(allowances)
 
     @cached_property
     def price_list(self) -> Prices:
@@ -567,10 +506,10 @@ class Config:
     def channel(self, address: Address) -> ChannelConfig:
         """Return the settings of a place. Each key comes from its channel, workspace or platform,
         whichever is the narrowest that sets it."""
-        written = tuple(place for place in place_names(address) if place in self.channels)
-        if written not in self._merged_channels:
-            self._merged_channels[written] = self._merge_channels(written)
-        return self._merged_channels[written]
+        place_keys = tuple(place for place in place_names(address) if place in self.channels)
+        if place_keys not in self._merged_channels:
+            self._merged_channels[place_keys] = self._merge_channels(place_keys)
+        return self._merged_channels[place_keys]
 
     def _merge_channels(self, written: Sequence[str]) -> ChannelConfig:
         own: dict[str, Any] = {}
@@ -632,8 +571,8 @@ class LiveConfig:
 
     def add_own_addresses(self, *addresses: str) -> None:
         """Add addresses that Ponte itself writes, such as that of its page."""
-        known = self._turn.own_addresses.union(filter(None, addresses))
-        self._turn = replace(self._turn, own_addresses=known)
+        all_addresses = self._turn.own_addresses.union(filter(None, addresses))
+        self._turn = replace(self._turn, own_addresses=all_addresses)
 
     @property
     def retention(self) -> Retention:
@@ -711,11 +650,11 @@ def read_config(path: Path, *, required: bool = False, faces: Faces = FACES) -> 
     except tomllib.TOMLDecodeError as error:
         raise SettingsError("{lines}", lines=describe_toml_error(path.name, text, error)) from None
     except ValidationError as error:
-        found = [(_key_path(each["loc"]), _describe_error(each, faces)) for each in error.errors()]
-        raise _settings_error(path, TomlLines(text), found) from None
+        faults = [(_key_path(each["loc"]), _describe_error(each, faces)) for each in error.errors()]
+        raise _settings_error(path, TomlLines(text), faults) from None
     lines = TomlLines(text)
-    if found := [*_cross_check(config, faces)]:
-        raise _settings_error(path, lines, found)
+    if faults := [*_cross_check(config, faces)]:
+        raise _settings_error(path, lines, faults)
     for name, value in (("name", path.name), ("path", path), ("lines", lines)):
         object.__setattr__(config, name, value)  # it is made, and frozen for who reads it
     return config
@@ -734,52 +673,47 @@ def _cross_check(config: Config, faces: Faces) -> Iterator[tuple[KeyPath, str]]:
     a place."""
     surfaces = {face.name for face in faces}
     chats = {face.name for face in faces if isinstance(face, ChatIntegration)}
-    there = ", ".join(config.groups) or "none is"
-    for section in ("tables", "tools", "channels"):
-        for key, own in getattr(config, section).items():
-            for name in own.approvers:
-                if ":" not in name and name not in {ASKER, *surfaces, *config.groups}:
-                    words = f"no group is called {name!r}; in [groups]: {there}"
-                    yield (section, key, "approvers"), f"'approvers': {words}"
-    named = [(("rules", str(n)), rule.who) for n, rule in enumerate(config.rules)]
-    named += [(("allowances", str(n)), each.who) for n, each in enumerate(config.allowances)]
-    for hook_name, hook in config.hooks.items():
-        if hook.as_ not in config.groups:
-            words = f"no group is called {hook.as_!r}; in [groups]: {there}"
-            yield ("hooks", hook_name, "as"), f"'as': {words}"
-    for where, who in named:
-        for name in who:
-            if ":" not in name and name not in {*PEOPLE_SETS, *surfaces, *config.groups}:
-                known = ", ".join(config.groups) or "none is"
-                yield (*where, "who"), f"'who': no group is called {name!r}; in [groups]: {known}"
+    group_names = ", ".join(config.groups) or "none is"
     known_places = _list_places(config)
 
+    def no_group(path: KeyPath, name: str) -> tuple[KeyPath, str]:
+        return path, f"{path[-1]!r}: no group is called {name!r}; in [groups]: {group_names}"
+
     def first_place(names: Iterable[str]) -> str:
-        """The first of these names, and of those in the groups among them, that is a place's."""
-        every = (one for name in names for one in config.groups.get(name, (name,)))
-        return next((name for name in every if name in known_places or is_place(name, faces)), "")
+        """Return the first of these names, and of those in the groups among them, that is a
+        place's."""
+        members = (one for name in names for one in config.groups.get(name, (name,)))
+        return next((one for one in members if one in known_places or is_place(one, faces)), "")
 
     for section in ("tables", "tools", "channels"):
         for key, own in getattr(config, section).items():
+            path = (section, key, "approvers")
+            for name in own.approvers:
+                if ":" not in name and name not in {ASKER, *surfaces, *config.groups}:
+                    yield no_group(path, name)
+            words = "'approvers': only people and groups approve, and"
             if place := first_place(own.approvers):
-                words = f"only people and groups approve, and {place} is {_A_PLACE}"
-                yield (section, key, "approvers"), f"'approvers': {words}"
+                yield path, f"{words} {place} is {_A_PLACE}"
             for name in sorted(chats.intersection(own.approvers)):
-                words = f"only people and groups approve, and {name} is all of its people"
-                yield (section, key, "approvers"), f"'approvers': {words}"
+                yield path, f"{words} {name} is all of its people"
+    for hook_name, hook in config.hooks.items():
+        if hook.as_ not in config.groups:
+            yield no_group(("hooks", hook_name, "as"), hook.as_)
+    for section in ("rules", "allowances"):
+        for number, rule in enumerate(getattr(config, section)):
+            for name in rule.who:
+                if ":" not in name and name not in {*PEOPLE_SETS, *surfaces, *config.groups}:
+                    yield no_group((section, str(number), "who"), name)
     for number, rule in enumerate(config.rules):
         at = ("rules", str(number))
         if not rule.allow and not rule.deny:
             yield at, '\'rules\': write allow = ["…"] or deny = ["…"]'
         decides = [right for right in rule.allow if right.partition(":")[0] in DECISION_RIGHTS]
+        words = f"'allow': {decides[0]} is given to people and groups alone" if decides else ""
         if decides and (not rule.who or not {*PEOPLE_SETS, *surfaces}.isdisjoint(rule.who)):
-            yield (
-                (*at, "allow"),
-                f"'allow': {decides[0]} is given to people and groups alone, so name them in 'who'",
-            )
+            yield (*at, "allow"), f"{words}, so name them in 'who'"
         elif decides and (place := first_place(rule.who)):
-            words = f"{decides[0]} is given to people and groups alone, and {place} is {_A_PLACE}"
-            yield (*at, "allow"), f"'allow': {words}"
+            yield (*at, "allow"), f"{words}, and {place} is {_A_PLACE}"
 
 
 def _list_places(config: Config) -> frozenset[str]:

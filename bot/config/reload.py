@@ -59,27 +59,27 @@ class _WrittenName:
 def misspelt_names(config: Config, settings: Settings) -> Sequence[str]:
     """Return a line for each name that does not exist, with its location and the nearest name, and
     for each webhook that cannot work."""
-    known = _known_names(config, settings)
-    found = []
-    for written in _written_names(config):
-        names = known[written.kind]
+    known_names = _known_names(config, settings)
+    faults = []
+    for name in _written_names(config):
+        names = known_names[name.kind]
         # Without a registry, any slug can be run.
-        if written.kind == "command" and not config.quick_commands:
+        if name.kind == "command" and not config.quick_commands:
             continue
-        if not written.exists(names):
-            found.append(written.describe(names))
-    return [*found, *find_faults(config, settings)]
+        if not name.exists(names):
+            faults.append(name.describe(names))
+    return [*faults, *find_faults(config, settings)]
 
 
 def _known_names(config: Config, settings: Settings) -> Mapping[str, frozenset[str]]:
     """Return the names of all integrations by kind, also of those that are off."""
-    known: dict[str, frozenset[str]] = dict.fromkeys(_SENTENCES, frozenset())
-    known["tool"] = frozenset(SCHEDULE_TOOLS)
+    known_by_kind: dict[str, frozenset[str]] = dict.fromkeys(_SENTENCES, frozenset())
+    known_by_kind["tool"] = frozenset(SCHEDULE_TOOLS)
     for face in settings.faces:
         if isinstance(face, ToolIntegration):
             for kind, names in face.rule_names(settings, config).items():
-                known[kind] = known[kind].union(names)
-    return known
+                known_by_kind[kind] = known_by_kind[kind].union(names)
+    return known_by_kind
 
 
 def _written_names(config: Config) -> Iterator[_WrittenName]:

@@ -1,5 +1,5 @@
-"""Values of ponte.toml: the types of its numbers, the section of a webhook, and the line of each
-key for error messages.
+"""Values of ponte.toml: their types, which refuse wrong ones, and the line of each key for error
+messages.
 """
 
 from __future__ import annotations
@@ -7,18 +7,19 @@ from __future__ import annotations
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictInt
 from pydantic_core.core_schema import ValidationInfo
 
 from bot.integrations import FACES, Faces
-from core.integrations.integration import ChatIntegration, must_match
-from core.money.allowances import Allowance
-from core.money.usage import NANODOLLARS_PER_DOLLAR
-from core.webhooks.hook import HOOK_PLATFORM, Hook, HookKind
+from core.base.errors import BadInput
+from core.base.i18n import LOCALES
+from core.changes.approval import ASKER
+from core.commands.grammar import SLUG_PATTERN
+from core.integrations.integration import ChatIntegration, OwnerIntegration, must_match
+from core.people.rules import PEOPLE_SETS, RIGHT_KINDS, check_right_name, is_right
 
 MAX_CALLS_OF_TURN = 1000
 """Largest limit of tool calls in a turn."""
@@ -29,6 +30,10 @@ STRICT = ConfigDict(extra="forbid", hide_input_in_errors=True)
 """Unknown keys are errors, and errors do not repeat values."""
 
 
+GROUP_NAME_PATTERN = "[a-z][a-z0-9_-]{0,49}"
+"""The form of a group's name."""
+
+
 def _check_positive(value: int) -> int:
     if value < 1:
         raise ValueError("write a number that is at least 1")
@@ -37,10 +42,96 @@ def _check_positive(value: int) -> int:
 
 def _parse_duration(value: object) -> float:
     """Return the seconds of `4h`, `30m` or `0`."""
-    found = re.fullmatch(r"(\d{1,4})([mh])|0", value) if isinstance(value, str) else None
-    if found is None:
+    match = re.fullmatch(r"(\d{1,4})([mh])|0", value) if isinstance(value, str) else None
+    if match is None:
         raise ValueError('write minutes or hours in quotes, as in "30m" or "4h"; "0" turns it off')
-    return float(found[1] or 0) * {"m": 60, "h": 3600}.get(found[2], 0)
+    return float(match[1] or 0) * {"m": 60, "h": 3600}.get(match[2], 0)
+
+
+def _platform_forms(info: ValidationInfo) -> tuple[list[str], list[str], list[str]]:
+    """Return the names of chat platforms, the patterns of people's keys, the names of the owner's
+    surfaces."""
+    faces: Faces = (info.context or {}).get("faces", FACES)
+    chats = [face for face in faces if isinstance(face, ChatIntegration)]
+    owners = [face for face in faces if isinstance(face, OwnerIntegration)]
+    forms = [f"{face.name}:({face.ids})" for face in chats]
+    forms += [f"{face.name}:({face.ids})" for face in owners]
+    return [face.name for face in chats], forms, [face.name for face in owners]
+
+
+def _check_place(value: str, info: ValidationInfo) -> str:
+    chats, _, owners = _platform_forms(info)
+    if not re.fullmatch(rf"{'|'.join(owners)}|({'|'.join(chats)})(:[A-Za-z0-9]+){{0,2}}", value):
+        form = f"{chats[0]}:WORKSPACE or {chats[0]}:WORKSPACE:CHANNEL"
+        raise ValueError(
+            f"write {', '.join(owners)}, {form} (the same form for {', '.join(chats[1:])})"
+        )
+    return value
+
+
+def _check_person(value: str, info: ValidationInfo) -> str:
+    chats, forms, owners = _platform_forms(info)
+    if value not in owners and not re.fullmatch("|".join(forms), value):
+        ids = " or ".join(f"{chat}:ID" for chat in chats)
+        own = f"{', '.join(owners)}, {owners[0]}:NAME (from `ponte people list`)"
+        raise ValueError(f"write {own}, {ids} (a person, user group or role)")
+    return value
+
+
+def _check_who(value: str, info: ValidationInfo) -> str:
+    chats, _, _ = _platform_forms(info)
+    if value in (*PEOPLE_SETS, *chats) or re.fullmatch(GROUP_NAME_PATTERN, value):
+        return value
+    try:
+        return _check_person(value, info)
+    except ValueError:
+        words = ", ".join(PEOPLE_SETS)
+        raise ValueError(f"write {words}, {chats[0]}:ID, or the name of a group") from None
+
+
+def _check_approver(value: str, info: ValidationInfo) -> str:
+    if value == ASKER or (re.fullmatch(GROUP_NAME_PATTERN, value) and value not in PEOPLE_SETS):
+        return value
+    try:
+        return _check_person(value, info)
+    except ValueError as error:
+        raise ValueError(f"{error}, the name of a group, or {ASKER}") from None
+
+
+def _check_where(value: str, info: ValidationInfo) -> str:
+    return value if value in ("direct", "shared") else _check_place(value, info)
+
+
+def _check_right(value: str) -> str:
+    try:
+        check_right_name(value)
+    except BadInput as error:
+        raise ValueError(error.words().removesuffix(".")) from None
+    if not is_right(value):
+        raise ValueError(
+            f"write {', '.join(RIGHT_KINDS[:7])}; read, propose or approve for one table as in "
+            "read:Orders; or tool:NAME, command:SLUG, agent:NAME, model:NAME, post:PLACE"
+        )
+    return value
+
+
+def _check_group_name(value: str, info: ValidationInfo) -> str:
+    chats, _, owners = _platform_forms(info)
+    if value in (*PEOPLE_SETS, ASKER, *chats, *owners) or not re.fullmatch(
+        GROUP_NAME_PATTERN, value
+    ):
+        raise ValueError(
+            "choose another name: lowercase letters, digits, hyphens and underscores, and not a "
+            "reserved word"
+        )
+    return value
+
+
+def _check_hook_place(value: str, info: ValidationInfo) -> str:
+    chats, _, _ = _platform_forms(info)
+    if not re.fullmatch(rf"({'|'.join(chats)})(:[A-Za-z0-9]+){{1,2}}", value):
+        raise ValueError(f"write {chats[0]}:WORKSPACE:CHANNEL, or {chats[0]}:ID for a person")
+    return value
 
 
 Dollars = Annotated[float, Field(strict=True, ge=0, le=MAX_AMOUNT, allow_inf_nan=False)]
@@ -55,6 +146,69 @@ Days = Annotated[StrictInt, Field(ge=0, le=MAX_DAYS)]
 """A whole number of days."""
 Duration = Annotated[float, BeforeValidator(_parse_duration)]
 """Minutes or hours, as in `"30m"` or `"4h"`; `"0"` turns it off."""
+Place = Annotated[str, AfterValidator(_check_place)]
+"""`web`, `terminal`, a platform (`slack`), its workspace or server (`slack:T1`) or a channel of it
+(`slack:T1:C1`)."""
+PersonKey = Annotated[str, AfterValidator(_check_person)]
+"""A person, user group or role, as in `slack:U1`, `discord:42`, `web:ana`; `web`, `terminal`: the
+owner."""
+Approver = Annotated[str, AfterValidator(_check_approver)]
+"""A person, the name of a group, or `asker`."""
+Approvals = Literal[1, 2]
+Who = Annotated[str, AfterValidator(_check_who)]
+"""A person, the name of a group, a platform, or one of `everybody`, `members`, `guests`,
+`outsiders`, `admins`."""
+Where = Annotated[str, AfterValidator(_check_where)]
+"""A place, `direct` or `shared`."""
+Right = Annotated[str, AfterValidator(_check_right)]
+"""`chat`, `read`, `propose`, `approve`, `spend`, `code`, `administer`; `read`, `propose` or
+`approve` for one table (`read:Orders`); or `tool:NAME`, `command:SLUG`, `agent:NAME`,
+`model:NAME`, `post:PLACE`; `*` in a name is any text."""
+SetName = Annotated[str, AfterValidator(_check_group_name)]
+"""Lowercase letters, digits, hyphens and underscores; not a reserved word such as `members`."""
+Slug = Annotated[
+    str,
+    must_match(
+        SLUG_PATTERN, "a slug of up to 100 lowercase letters, digits, hyphens and underscores"
+    ),
+]
+"""Up to 100 lowercase letters, digits, hyphens and underscores."""
+AgentId = Annotated[
+    str, must_match(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", "the agent's ID from the portal")
+]
+"""The ID that StackSpot's portal shows."""
+PricedName = Annotated[
+    str,
+    must_match(
+        rf"\*|{SLUG_PATTERN}|[A-Za-z0-9][A-Za-z0-9_-]{{0,99}}", "a name, or * for all others"
+    ),
+]
+"""A slug or an agent's name; `*` is any other."""
+Host = Annotated[str, must_match(r"[a-z0-9-]+(\.[a-z0-9-]+)*", "a host name in lowercase letters")]
+"""A host name in lowercase letters."""
+Language = Annotated[str, must_match("|".join(LOCALES), "a language: " + ", ".join(LOCALES))]
+"""A language of Ponte, such as `en` or `pt-BR`."""
+Texts = Annotated[
+    Mapping[Language, str],
+    BeforeValidator(lambda value: {"en": value} if isinstance(value, str) else value),
+]
+"""A text, or a table of texts by language, as in `{ en = "…", fr = "…" }`."""
+VariableName = Annotated[
+    str, must_match("[A-Z][A-Z0-9_]{2,99}", "the name of an environment variable, as HOOK_SECRET")
+]
+"""The name of an environment variable, as in `HOOK_SECRET`."""
+HookName = Annotated[
+    str, must_match("[a-z0-9][a-z0-9-]{0,39}", "up to 40 lowercase letters, digits and hyphens")
+]
+"""Up to 40 lowercase letters, digits and hyphens."""
+HookPlace = Annotated[str, AfterValidator(_check_hook_place)]
+"""A channel (`slack:T1:C1`) or a person (`slack:U1`) of a chat platform."""
+GroupName = Annotated[str, Field(alias="as")]
+"""The name of a group in `[groups]`."""
+HeaderName = Annotated[str, must_match("[A-Za-z][A-Za-z0-9-]{0,99}", "the name of a header")]
+"""The name of an HTTP header."""
+FieldPath = Annotated[str, must_match(r"[^{}\n]{1,200}", "the path of a field, as in data.id")]
+"""The path of a field in the body, as in `data.id`."""
 
 
 _AT = re.compile(r"^(.*) \(at line (\d+), column \d+\)$")
@@ -99,9 +253,9 @@ class TomlLines:
 
 def describe_toml_error(name: str, text: str, error: tomllib.TOMLDecodeError) -> str:
     """Return tomllib's message with its line."""
-    found = _AT.match(str(error))
-    line = int(found[2]) if found else max(1, len(text.splitlines()))
-    words = found[1] if found else str(error).removesuffix(" (at end of document)")
+    match = _AT.match(str(error))
+    line = int(match[2]) if match else max(1, len(text.splitlines()))
+    words = match[1] if match else str(error).removesuffix(" (at end of document)")
     return f"{name}:{line}: not TOML: {words}."
 
 
@@ -140,90 +294,3 @@ def _deepest(values: object) -> Iterator[KeyPath]:
             yield (key, *path)
     else:
         yield ()
-
-
-def _check_hook_place(value: str, info: ValidationInfo) -> str:
-    faces: Faces = (info.context or {}).get("faces", FACES)
-    chats = [face.name for face in faces if isinstance(face, ChatIntegration)]
-    if not re.fullmatch(rf"({'|'.join(chats)})(:[A-Za-z0-9]+){{1,2}}", value):
-        raise ValueError(f"write {chats[0]}:WORKSPACE:CHANNEL, or {chats[0]}:ID for a person")
-    return value
-
-
-VariableName = Annotated[
-    str, must_match("[A-Z][A-Z0-9_]{2,99}", "the name of an environment variable, as HOOK_SECRET")
-]
-"""The name of an environment variable, as in `HOOK_SECRET`."""
-HookName = Annotated[
-    str, must_match("[a-z0-9][a-z0-9-]{0,39}", "up to 40 lowercase letters, digits and hyphens")
-]
-"""Up to 40 lowercase letters, digits and hyphens."""
-HookPlace = Annotated[str, AfterValidator(_check_hook_place)]
-"""A channel (`slack:T1:C1`) or a person (`slack:U1`) of a chat platform."""
-GroupName = Annotated[str, Field(alias="as")]
-"""The name of a group in `[groups]`."""
-HeaderName = Annotated[str, must_match("[A-Za-z][A-Za-z0-9-]{0,99}", "the name of a header")]
-"""The name of an HTTP header."""
-FieldPath = Annotated[str, must_match(r"[^{}\n]{1,200}", "the path of a field, as in data.id")]
-"""The path of a field in the body, as in `data.id`."""
-
-
-@dataclass(frozen=True, slots=True)
-class HookConfig:
-    """A webhook: another program sends `POST /hooks/NAME`, and Ponte posts in one place.
-
-    Either `template` or `instruction` is set.
-    """
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    kind: HookKind
-    """how the sender proves who it is: `github`, `stripe`, `standard` (Standard Webhooks) or
-    `secret` (a header with the secret)"""
-    secret: VariableName
-    """the name of the environment variable that holds the secret"""
-    post_to: HookPlace
-    """a channel (`slack:T1:C1`), or a person who gets a direct message (`slack:U1`)"""
-    as_: GroupName
-    """the group whose rights the webhook has"""
-    template: str = ""
-    """a post with fields of the body, as in `{data.rows.0.Name}`; no model is asked"""
-    instruction: str = ""
-    """what the model does with the body"""
-    header: HeaderName = "X-Hook-Secret"
-    """the header that holds the secret, with `kind = "secret"`"""
-    id_field: FieldPath = "id"
-    """the field of the body with the delivery's ID, with `kind = "secret"`; without one,
-    equal bodies are one delivery"""
-    repeats_after: Duration = 0.0
-    """when an equal body without an ID is another delivery, as in `"1h"`; left out: never.
-    Somebody who recorded a request can then send it again"""
-    per_minute: Positive = 60
-    """deliveries a minute, over all processes; more are refused"""
-    turns_per_day: Many = 500
-    """answers of the model a day; further deliveries are stored and not answered"""
-    money_per_day: Dollars | None = None
-    """US dollars a day for its answers; left out: only `allowances` limit them"""
-
-    def __post_init__(self) -> None:
-        if bool(self.template.strip()) == bool(self.instruction.strip()):
-            raise ValueError("write template or instruction, and not both")
-
-    def allowance(self, name: str, location: str) -> Allowance:
-        """Return what the webhook of this name may spend. `location` is its place in the file."""
-        money = self.money_per_day
-        nanodollars = None if money is None else round(money * NANODOLLARS_PER_DOLLAR)
-        who = frozenset({f"{HOOK_PLATFORM}:{name}"})
-        return Allowance(
-            "each person", money=nanodollars, turns=self.turns_per_day, who=who, source=location
-        )
-
-    def hook(self, name: str, variable: Callable[[str], str]) -> Hook:
-        """Return the webhook. `variable` returns the value of an environment variable."""
-        platform, *place = self.post_to.split(":")
-        workspace, channel = place if len(place) == 2 else ("", "")
-        person = "" if channel else place[0]
-        return Hook(
-            name, self.kind, variable(self.secret), platform, workspace, channel, person,
-            self.template, self.instruction, self.header, self.id_field, self.per_minute,
-            self.repeats_after,
-        )  # fmt: skip

@@ -67,8 +67,8 @@ class ConfiguredHooks:
         return await self._intake.receive(name, headers, body)
 
     def _find(self, name: str) -> Hook | None:
-        found = self._config.current.hooks.get(name)
-        return found.hook(name, self._settings.variable) if found else None
+        hook = self._config.current.hooks.get(name)
+        return hook.hook(name, self._settings.variable) if hook else None
 
 
 def check_secrets(config: Config, settings: Settings) -> None:

@@ -21,14 +21,14 @@ from bot.compose import NO_POSTGRES_SENTENCE, dependencies, model_client
 from bot.config.reload import check_file
 from bot.doctor import safety as installation
 from bot.doctor.safety import list_findings
+from bot.home import Start
 from bot.logs import Redaction
 from bot.settings import Settings
-from bot.start import ModelRequests, Start
 from bot.stores import SCHEMA
 from core.base.errors import PonteError
 from core.base.http import HttpAnswer, HttpClient, HttpError
 from core.base.i18n import say, translate_word
-from core.domain.records import DoctorFinding, Health
+from core.domain.records import DoctorFinding, Health, ModelRequests
 from core.integrations.integration import plain_value
 from core.models import MODEL_INTEGRATION
 from core.money.budget import count_estimates
@@ -79,17 +79,17 @@ async def _write_findings(
 ) -> set[str]:
     """Write a line for each finding, or a JSON object. Return their states."""
     states = set[str]()
-    async for found in findings:
-        states.add(found.state)
-        line = f"{_MARKS[found.state]:<4}  {found.part}: {found.words}"
-        write(json.dumps(asdict(found), ensure_ascii=False) if as_json else line)
+    async for finding in findings:
+        states.add(finding.state)
+        line = f"{_MARKS[finding.state]:<4}  {finding.part}: {finding.words}"
+        write(json.dumps(asdict(finding), ensure_ascii=False) if as_json else line)
     return states
 
 
 async def _check(start: Start, *model: ModelRequests) -> AsyncIterator[DoctorFinding]:
     """Yield what the running Ponte finds; if none responds, what the settings of this folder lead
     to. Raise SettingsError."""
-    home, found = start.home, None
+    home, findings = start.home, None
     ponte = DoctorFinding("ponte", "off", say(NOT_RUNNING_SENTENCE, home=home.path))
     if home.is_served():
         values = {"pid": home.holder(), "home": home.path}
@@ -97,17 +97,17 @@ async def _check(start: Start, *model: ModelRequests) -> AsyncIterator[DoctorFin
         with suppress(PonteError), home.address() as socket:
             async with connect(socket, start) as holder:
                 await holder.run_operation("names", timeout=SILENCE_SECONDS)
-                found = await holder.run_operation("doctor", model=model)
+                findings = await holder.run_operation("doctor", model=model)
             ponte = DoctorFinding("ponte", "on", say(RUNNING_SENTENCE, **values))
-    if found is None and start.fault:
+    if findings is None and start.fault:
         raise start.fault
     if not model:
         yield ponte
-    if found is None:
+    if findings is None:
         async for finding in check_everything(start, *model):
             yield finding
     else:
-        for one in found:
+        for one in findings:
             yield DoctorFinding(**one)
 
 
@@ -139,19 +139,21 @@ async def check_everything(start: Start, *model: ModelRequests) -> AsyncIterator
 
     async def run(name: str, check: Awaitable[Sequence[Health]]) -> Sequence[DoctorFinding]:
         try:
-            told = await check
+            states = await check
         except (HttpError, PonteError) as error:
-            told = [Health(name, "failing", _describe_failure(error, addresses.get(name)))]
+            states = [Health(name, "failing", _describe_failure(error, addresses.get(name)))]
         except OSError as error:
-            told = [Health(name, "failing", error.strerror or type(error).__name__)]
+            states = [Health(name, "failing", error.strerror or type(error).__name__)]
         except ModuleNotFoundError as missing:
-            told = [Health(name, "failing", say(NO_POSTGRES_SENTENCE, name=missing.name))]
+            states = [Health(name, "failing", say(NO_POSTGRES_SENTENCE, name=missing.name))]
         except Exception as error:
             # Its text may hold an address or a key, so only its kind is told.
-            told = [Health(name, "failing", say(CHECK_FAILED_SENTENCE, kind=type(error).__name__))]
+            states = [
+                Health(name, "failing", say(CHECK_FAILED_SENTENCE, kind=type(error).__name__))
+            ]
         return [
             DoctorFinding(part.name, part.state, redaction.of(translate_word(part.words)))
-            for part in told
+            for part in states
         ]
 
     checks: list[tuple[str, Awaitable[Sequence[Health]]]] = [
@@ -172,24 +174,26 @@ async def check_everything(start: Start, *model: ModelRequests) -> AsyncIterator
         for face in settings.faces:
             part = face.summary(settings, settings)
             if part is not None:
-                asked = face.check(parts) if part.state == "on" else _as_is(part)
-                for finding in await run(part.name, asked):
+                face_check = face.check(parts) if part.state == "on" else _as_is(part)
+                for finding in await run(part.name, face_check):
                     yield finding
     if failing.isdisjoint(("home", "database")):
         for finding in await run("usage", _check_usage(start)):
             yield finding
-    for found in list_findings(settings, start.config, start.home):
-        state = _SAFETY_STATES[found.level]
-        yield DoctorFinding(f"safety {found.topic}", state, redaction.of(found.words))
+    for safety_finding in list_findings(settings, start.config, start.home):
+        state = _SAFETY_STATES[safety_finding.level]
+        yield DoctorFinding(
+            f"safety {safety_finding.topic}", state, redaction.of(safety_finding.words)
+        )
 
 
 def _describe_failure(error: HttpError | PonteError, address: tuple[str, str] | None) -> str:
     """Return what failed. If the server did not respond, name its address and the setting that
     holds it, if one does; the words for a chat name neither."""
-    lost = error if isinstance(error, HttpError) else error.__cause__ or error.__context__
-    if isinstance(lost, HttpError) and not isinstance(lost, HttpAnswer) and address is not None:
+    cause = error if isinstance(error, HttpError) else error.__cause__ or error.__context__
+    if isinstance(cause, HttpError) and not isinstance(cause, HttpAnswer) and address is not None:
         server, setting = address
-        return say(NO_ANSWER_AT_SENTENCE, why=lost.reason, address=server, setting=setting)
+        return say(NO_ANSWER_AT_SENTENCE, why=cause.reason, address=server, setting=setting)
     if isinstance(error, HttpError):
         return say(NO_ANSWER_SENTENCE, why=error.reason)
     return error.words()
@@ -198,26 +202,26 @@ def _describe_failure(error: HttpError | PonteError, address: tuple[str, str] | 
 def _addresses(settings: Settings) -> dict[str, tuple[str, str]]:
     """Return the server of each integration whose address is set, and the setting that holds it.
     Only host and port: the rest of an address may be secret, and a whole one would be redacted."""
-    found = {}
+    addresses = {}
     for face in settings.faces:
         for setting in face.sent_to:
             value = getattr(settings, setting, None)
             parts = urlsplit(plain_value(value) if isinstance(value, str | SecretStr) else "")
-            if parts.hostname and face.name not in found:
+            if parts.hostname and face.name not in addresses:
                 port = f":{parts.port}" if parts.port else ""
-                found[face.name] = (f"{parts.hostname}{port}", setting.upper())
-    return found
+                addresses[face.name] = (f"{parts.hostname}{port}", setting.upper())
+    return addresses
 
 
 async def _check_packages(start: Start) -> Sequence[Health]:
     """Report where Ponte is installed, and which packages are missing, too old or of another
     distribution."""
     settings = start.settings
-    asked = {"postgres": settings.database_url, "otel": settings.otel_exporter_otlp_endpoint}
-    extras = {extra for extra, value in asked.items() if value}
-    found = await asyncio.to_thread(installation.inspect_installation, extras)
-    words = installation.describe(found, say)
-    return [Health("packages", "on" if found.is_complete else "failing", words)]
+    needs = {"postgres": settings.database_url, "otel": settings.otel_exporter_otlp_endpoint}
+    extras = {extra for extra, value in needs.items() if value}
+    report = await asyncio.to_thread(installation.inspect_installation, extras)
+    words = installation.describe(report, say)
+    return [Health("packages", "on" if report.is_complete else "failing", words)]
 
 
 async def _check_settings(start: Start) -> Sequence[Health]:
@@ -239,14 +243,14 @@ async def _check_database(url: str) -> Sequence[Health]:
     from core.store.postgres import check_server
     from core.store.processes import read_cluster
 
-    version, schema, found = await asyncio.to_thread(check_server, url, read_cluster)
-    if found is None:
+    version, schema, status = await asyncio.to_thread(check_server, url, read_cluster)
+    if status is None:
         words = say(
             "Postgres {version}, empty; Ponte creates its tables on first start", version=version
         )
         return [Health("database", "on", words)]
-    runs = found.words if found.takes or found.works else say("no Ponte process uses it now")
-    failing = bool(found.takes and not found.works)
+    runs = status.words if status.takes or status.works else say("no Ponte process uses it now")
+    failing = bool(status.takes and not status.works)
     words = say("Postgres {version}, schema {schema}", version=version, schema=schema)
     return [Health("database", "failing" if failing else "on", f"{words}; {runs}")]
 
@@ -258,12 +262,12 @@ async def _check_usage(start: Start) -> Sequence[Health]:
     if start.settings.database_url is not None:
         from core.store.postgres import check_server
 
-        *_, found = await asyncio.to_thread(
+        *_, counts = await asyncio.to_thread(
             check_server, plain_value(start.settings.database_url), look
         )
     else:
-        found = await asyncio.to_thread(inspect_file, start.home.path / "ponte.db", look)
-    calls, estimates = found or (0, 0)
+        counts = await asyncio.to_thread(inspect_file, start.home.path / "ponte.db", look)
+    calls, estimates = counts or (0, 0)
     if not estimates:
         return []
     words = say(ESTIMATES_SENTENCE, days=USAGE_DAYS, calls=calls, estimates=estimates)

@@ -43,18 +43,19 @@ NO_ADMINS = "admins: none, so no one can approve deletions"
 
 def list_findings(settings: Settings, config: Config, home: Home) -> list[SafetyFinding]:
     """Return the findings by topic, each with its fix."""
-    found = [*_check_home(home), *_check_files(settings), *_check_rights_and_caps(settings, config)]
+    findings = [*_check_home(home), *_check_files(settings)]
+    findings += _check_rights_and_caps(settings, config)
     for face in settings.faces:
-        found += face.safety(settings, settings, home)
+        findings += face.safety(settings, settings, home)
     misspelt = misspelt_names(config, settings)
-    found += [
+    findings += [
         *(SafetyFinding("rights", words, "unsafe") for words in misspelt),
         *_check_open_rules(config),
         *_check_undecided_places(config),
         *_check_automatic_changes(config),
         *_check_exclusive_tables(config),
     ]
-    return sorted(found, key=lambda one: _TOPICS.index(one.topic))
+    return sorted(findings, key=lambda one: _TOPICS.index(one.topic))
 
 
 def _check_rights_and_caps(settings: Settings, config: Config) -> Iterator[SafetyFinding]:
@@ -94,13 +95,13 @@ def _check_open_rules(config: Config) -> Iterator[SafetyFinding]:
         who = sorted(rule.who & UNKNOWN_PEOPLE) if rule.who else [EVERYBODY_IN_RULES]
         if who and (rights := [right for right in rule.allow if right != "chat"]):
             words = "{rule} gives {who} these permissions: {rights}"
-            told = say(
+            sentence = say(
                 words,
                 who=", ".join(say(PEOPLE_WORDS[one]) for one in who),
                 rights=", ".join(rights),
                 rule=rule.source,
             )
-            yield SafetyFinding("rights", told, "note")
+            yield SafetyFinding("rights", sentence, "note")
 
 
 def _check_undecided_places(config: Config) -> Iterator[SafetyFinding]:
@@ -133,7 +134,7 @@ def _check_automatic_changes(config: Config) -> Iterator[SafetyFinding]:
 
 def _check_home(home: Home) -> Iterator[SafetyFinding]:
     try:
-        found = home.path.stat()
+        status = home.path.stat()
     except FileNotFoundError:
         yield SafetyFinding(
             "home", say("{path} will be created for this user only", path=home.path)
@@ -143,20 +144,20 @@ def _check_home(home: Home) -> Iterator[SafetyFinding]:
         words = say("cannot check {path} ({why})", path=home.path, why=error.strerror)
         yield SafetyFinding("home", words, "note")
         return
-    if found.st_uid != os.geteuid():
+    if status.st_uid != os.geteuid():
         words = (
             "{path} belongs to another user (uid {uid}). Run Ponte as that user, or set "
             "PONTE_HOME to a folder of your own"
         )
-        yield SafetyFinding("home", say(words, path=home.path, uid=found.st_uid), "unsafe")
+        yield SafetyFinding("home", say(words, path=home.path, uid=status.st_uid), "unsafe")
         return
-    opened = [home.path] if found.st_mode & 0o077 else []
-    opened += [path for name in _SECRET_FILES if _mode(path := home.path / name) & 0o077]
-    for path in opened:
+    open_paths = [home.path] if status.st_mode & 0o077 else []
+    open_paths += [path for name in _SECRET_FILES if _mode(path := home.path / name) & 0o077]
+    for path in open_paths:
         mode = "700" if path == home.path else "600"
         words = say("other users can open {path}. Run chmod {mode} {path}", path=path, mode=mode)
         yield SafetyFinding("home", words, "unsafe")
-    if not opened:
+    if not open_paths:
         yield SafetyFinding("home", say("other users cannot open {path}", path=home.path))
 
 
@@ -169,8 +170,8 @@ def _check_files(settings: Settings) -> Iterator[SafetyFinding]:
     if env.path is not None and env.why:
         words = say("{path} is not used ({why})", path=env.path, why=env.why)
         yield SafetyFinding("settings", words, "note")
-    read = [env.path] if env.path is not None and not env.why else []
-    for path in (*read, settings.ponte_config):
+    setting_files = [env.path] if env.path is not None and not env.why else []
+    for path in (*setting_files, settings.ponte_config):
         mode = _mode(path) if _is_reachable(path) else 0
         if mode & 0o002:
             words = say("other users can change {path}. Run chmod o-w {path}", path=path)
@@ -229,17 +230,17 @@ class Installation:
 
 def inspect_installation(extras: Collection[str] = ()) -> Installation:
     """Check all dependencies, and the optional ones of `extras`. It takes about 0.1 s."""
-    wanted = dict(_select_requirements(_read_requirements(), extras))
+    required_versions = dict(_select_requirements(_read_requirements(), extras))
     missing, wrong = {}, {}
-    for name, (bounds, extra) in wanted.items():
+    for name, (bounds, extra) in required_versions.items():
         try:
-            found = metadata.version(name)
+            version = metadata.version(name)
         except metadata.PackageNotFoundError:
             missing[name] = f"{bounds} (extra {extra})" if extra else bounds
             continue
-        if not is_within_bounds(found, bounds):
-            wrong[name] = found, bounds
-    return Installation(len(wanted), missing, wrong, dict(_find_foreign_packages()))
+        if not is_within_bounds(version, bounds):
+            wrong[name] = version, bounds
+    return Installation(len(required_versions), missing, wrong, dict(_find_foreign_packages()))
 
 
 def describe(found: Installation, say: Say) -> str:
@@ -258,8 +259,8 @@ def describe(found: Installation, say: Say) -> str:
         say("{name} {version} does not match {bounds}", name=name, version=version, bounds=bounds)
         for name, (version, bounds) in found.wrong.items()
     ]
-    told = "{faults}. Reinstall Ponte in its own environment (docs/guides/install.md)"
-    return say(told, faults=", ".join(faults))
+    sentence = "{faults}. Reinstall Ponte in its own environment (docs/guides/install.md)"
+    return say(sentence, faults=", ".join(faults))
 
 
 def is_within_bounds(version: str, bounds: str) -> bool:
@@ -267,11 +268,11 @@ def is_within_bounds(version: str, bounds: str) -> bool:
     has = _version_numbers(version)
     for sign, bound in _BOUND.findall(bounds):
         than = _version_numbers(bound)
-        kept = {
+        comparisons = {
             ">=": has >= than, "<=": has <= than, "==": has == than, "<": has < than,
             ">": has > than,
         }  # fmt: skip
-        if not kept[sign]:
+        if not comparisons[sign]:
             return False
     return True
 
@@ -299,12 +300,12 @@ def _select_requirements(
 ) -> Iterator[tuple[str, tuple[str, str]]]:
     """Yield the name, the versions and the extra of each requirement that is wanted."""
     for requirement in requirements:
-        found = _REQUIREMENT.fullmatch(requirement.strip())
-        if found is None:
+        match = _REQUIREMENT.fullmatch(requirement.strip())
+        if match is None:
             continue
-        extra = _EXTRA.search(found["when"] or "")
+        extra = _EXTRA.search(match["when"] or "")
         if extra is None or extra[1] in extras:
-            yield found["name"], (found["bounds"].strip(), extra[1] if extra else "")
+            yield match["name"], (match["bounds"].strip(), extra[1] if extra else "")
 
 
 def _find_foreign_packages() -> Iterator[tuple[str, str]]:
@@ -330,8 +331,8 @@ def _find_package_folder(name: str) -> Path | None:
 
 def _version_numbers(version: str) -> tuple[int, ...]:
     """Return the numbers of a version without zeros at its end, so that `1.30` equals `1.30.0`."""
-    found = re.match(r"\d+(?:\.\d+)*", version)
-    numbers = [int(one) for one in found[0].split(".")] if found else []
+    match = re.match(r"\d+(?:\.\d+)*", version)
+    numbers = [int(one) for one in match[0].split(".")] if match else []
     while numbers and not numbers[-1]:
         numbers.pop()
     return tuple(numbers)

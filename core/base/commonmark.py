@@ -86,10 +86,10 @@ def find_targets(text: str) -> Iterator[str]:
 
 def parse_link_target(text: str, start: int) -> tuple[str, int] | None:
     """Return the link target that begins at `start`, decoded, and its end. None: there is none."""
-    found = parser().helpers.parseLinkDestination(
+    destination = parser().helpers.parseLinkDestination(
         text, start, min(len(text), start + MAX_TARGET_CHARACTERS)
     )
-    return (found.str, found.pos) if found.ok and found.str else None
+    return (destination.str, destination.pos) if destination.ok and destination.str else None
 
 
 def unescape(text: str) -> str:

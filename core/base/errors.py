@@ -67,13 +67,13 @@ class PonteError(Exception):
 
     def words(self) -> str:
         """Return the sentence in the current language."""
-        told = {
+        values = {
             name: translate_word(str(self.values[name]))
             for name in _TRANSLATED_VALUES & self.values.keys()
         }
         if "{time}" in self.sentence:
-            told["time"] = format_duration(float(str(self.values["seconds"])))
-        return say(self.sentence, **{**self.values, **told})
+            values["time"] = format_duration(float(str(self.values["seconds"])))
+        return say(self.sentence, **{**self.values, **values})
 
     def __str__(self) -> str:
         try:

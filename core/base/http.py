@@ -78,11 +78,11 @@ def parse_retry_after(headers: Mapping[str, str]) -> float | None:
     The value is a number or a date (RFC 9110, section 10.2.3). A date in the past gives 0.
     `headers` have lower-case names.
     """
-    told = headers.get("retry-after", "").strip()
-    if _SECONDS_PATTERN.fullmatch(told):
-        return min(float(told), MAX_PARSED_RETRY_AFTER_SECONDS)
+    header = headers.get("retry-after", "").strip()
+    if _SECONDS_PATTERN.fullmatch(header):
+        return min(float(header), MAX_PARSED_RETRY_AFTER_SECONDS)
     try:
-        moment = email.utils.parsedate_to_datetime(told)
+        moment = email.utils.parsedate_to_datetime(header)
     except ValueError:
         return None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
@@ -251,8 +251,8 @@ class HttpClient:
         `body` is sent as JSON, `form` as a form. `timeout` is in seconds for the whole response,
         after connecting. Raises HttpError.
         """
-        sent = {"json": body, "data": form, "params": params, "headers": headers}
-        text = await self._fetch(method, url, sent, timeout)
+        options = {"json": body, "data": form, "params": params, "headers": headers}
+        text = await self._fetch(method, url, options, timeout)
         try:
             return parse_json(text) if text else None
         except ValueError:
@@ -292,8 +292,8 @@ class HttpClient:
         form. `silence` is the maximum of seconds without a byte. A line longer than the cap raises
         HttpTooLarge. Raises HttpError, also while lines are read.
         """
-        sent = {"json": body, "data": form, "files": files, "headers": headers}
-        async with self._open_response(method, url, sent, silence) as answer:
+        options = {"json": body, "data": form, "files": files, "headers": headers}
+        async with self._open_response(method, url, options, silence) as answer:
             yield _split_lines(answer.aiter_bytes(), self._cap)
 
     @contextlib.asynccontextmanager
@@ -335,12 +335,12 @@ class HttpClient:
             raise HttpDown("InvalidURL", sent=False) from None
 
     async def _read_body(self, answer: Any) -> bytes:
-        taken = bytearray()
+        data = bytearray()
         async for chunk in answer.aiter_bytes():
-            taken += chunk
-            if len(taken) > self._cap:
+            data += chunk
+            if len(data) > self._cap:
                 raise HttpTooLarge(f"more than {self._cap:,} bytes")
-        return bytes(taken)
+        return bytes(data)
 
 
 def load_library() -> Any:
@@ -378,12 +378,12 @@ def _route_pattern(host: str) -> str:
 
 async def _read_error_body(answer: Any) -> bytes:
     """Return the first `MAX_ERROR_BODY_BYTES` bytes of an error's body."""
-    taken = bytearray()
+    data = bytearray()
     async for chunk in answer.aiter_bytes():
-        taken += chunk
-        if len(taken) >= MAX_ERROR_BODY_BYTES:
+        data += chunk
+        if len(data) >= MAX_ERROR_BODY_BYTES:
             break
-    return bytes(taken[:MAX_ERROR_BODY_BYTES])
+    return bytes(data[:MAX_ERROR_BODY_BYTES])
 
 
 async def _split_lines(chunks: AsyncIterator[bytes], cap: int) -> AsyncIterator[str]:
@@ -395,9 +395,9 @@ async def _split_lines(chunks: AsyncIterator[bytes], cap: int) -> AsyncIterator[
     async for chunk in chunks:
         first, *more = chunk.split(b"\n")
         rest += first
-        for begun in more:
+        for line_start in more:
             yield rest.removesuffix(b"\r").decode(errors="replace")
-            rest = bytearray(begun)
+            rest = bytearray(line_start)
         if len(rest) > cap:
             raise HttpTooLarge(f"a line of more than {cap:,} bytes")
     if rest:
@@ -700,5 +700,5 @@ def _as_seconds(value: object) -> float | None:
     if type(value) in (int, float) or (isinstance(value, str) and value.isdigit()):
         return max(0.0, _as_number(value))
     words = re.sub(r"(sec|min|hour)\w*", lambda unit: unit[1][0], str(value), flags=re.IGNORECASE)
-    found = TIME.findall(words)
-    return sum(float(n) * TIME_UNITS[unit.lower()] for n, unit in found) if found else None
+    amounts = TIME.findall(words)
+    return sum(float(n) * TIME_UNITS[unit.lower()] for n, unit in amounts) if amounts else None

@@ -125,11 +125,11 @@ def plural(one: str, many: str, count: int, locale: str | None = None, /, **valu
 def _fill(text: str, locale: str, values: Mapping[str, object]) -> str:
     if not values:
         return text
-    written = {
+    texts = {
         key: format_number(value) if key in COUNT_PLACEHOLDERS and isinstance(value, int) else value
         for key, value in values.items()
     }
-    return text.format(**written)
+    return text.format(**texts)
 
 
 def format_number(value: float, locale: str | None = None) -> str:

@@ -187,11 +187,11 @@ def find_addresses(text: str) -> frozenset[str]:
 
     An address ends at a space or bracket. Marks that end a sentence are left out.
     """
-    found = set[str]()
+    addresses = set[str]()
     for chunk in _CHUNK.findall(text):
         if (hot := _find_address(chunk)) is not None:
-            found.add(chunk[hot : _address_end(chunk, hot)])
-    return frozenset(found)
+            addresses.add(chunk[hot : _address_end(chunk, hot)])
+    return frozenset(addresses)
 
 
 def split_web_addresses(text: str) -> list[str]:
@@ -282,7 +282,7 @@ class Trust:
         odd = _UNUSUAL.search(rest)
         if odd and _HOT.search(rest, odd.start()):
             return False
-        return any(host == known or host.endswith(f".{known}") for known in self.hosts)
+        return any(host == one or host.endswith(f".{one}") for one in self.hosts)
 
     def sanitize(self, text: str, astray: StrayTicks = 0) -> str:
         """Return the text with all addresses disabled that are not allowed.
@@ -299,10 +299,10 @@ class Trust:
             return self.defang(text)
         lines = before = text.replace("\r\n", "\n").replace("\r", "\n")
         for _ in range(_MAX_PASSES):
-            said = "\n".join(self._sanitize_lines(before, astray))
-            if said == before:
+            sanitized = "\n".join(self._sanitize_lines(before, astray))
+            if sanitized == before:
                 break
-            before = said
+            before = sanitized
         if not self._has_only_allowed_targets(before):
             return self.defang(lines)
         return text if before == lines else before
@@ -328,13 +328,13 @@ class Trust:
         A cut through code or an address could create a link. If a part has a link that the whole
         text did not have, use stricter methods.
         """
-        said, parts = text, tuple[str, ...]()
+        text_before, parts = text, tuple[str, ...]()
         for tame in (self.sanitize, self.defang, _NO_TRUST.defang):
-            said = tame(text)
-            parts = tuple(split(said))
+            text_before = tame(text)
+            parts = tuple(split(text_before))
             if all(not _may_hold_address(part) or self.sanitize(part) == part for part in parts):
                 break
-        return said, parts
+        return text_before, parts
 
     def _sanitize_lines(self, text: str, astray: StrayTicks) -> Iterator[str]:
         lines = text.split("\n")
@@ -360,11 +360,11 @@ class Trust:
             return self.defang(text)
         lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
         code = find_code_lines("\n".join(lines), lines, astray).lines
-        said = [
+        sanitized = [
             line if at in code else self._defang_terminal_line(line)
             for at, line in enumerate(lines)
         ]
-        return text if said == lines else "\n".join(said)
+        return text if sanitized == lines else "\n".join(sanitized)
 
     def _defang_terminal_line(self, line: str) -> str:
         return _TERMINAL_CHUNK.sub(lambda found: self._defang_terminal_chunk(found[0]), line)
@@ -377,27 +377,31 @@ class Trust:
         if ":" not in chunk and "&" not in chunk and "www." not in chunk.lower():
             return chunk
         out, at = list[str](), 0
-        while found := _HOT_IN_TERMINAL.search(chunk, at):
-            start = _address_start(chunk, found.start(), at)
+        while match := _HOT_IN_TERMINAL.search(chunk, at):
+            start = _address_start(chunk, match.start(), at)
             end = _address_end(chunk, start)
             if self.allows(chunk[start:end]) and len(chunk) - end <= MAX_TRAILING_MARKS:
                 return "".join([*out, chunk[at:]])
             if "&" in chunk[start:] or "\\" in chunk[start:]:
                 chunk = chunk[:start] + unescape(chunk[start:])
-            other = _NOT_IN_ADDRESS.search(chunk, max(found.end(), start + 1))
+            other = _NOT_IN_ADDRESS.search(chunk, max(match.end(), start + 1))
             end = min(end, other.start()) if other else _address_end(chunk, start)
             out += [chunk[at:start], _break_address(chunk[start:end])]
             at = end
-        said = "".join([*out, chunk[at:]])
-        drawn = unescape(said).translate(_MARKS)
-        return said if drawn == said or self._links_only_allowed(drawn) else _break_address(drawn)
+        safe = "".join([*out, chunk[at:]])
+        visible = unescape(safe).translate(_MARKS)
+        return (
+            safe
+            if visible == safe or self._links_only_allowed(visible)
+            else _break_address(visible)
+        )
 
     def _links_only_allowed(self, chunk: str) -> bool:
         """Return True if a terminal would link only allowed addresses in the chunk."""
-        found = _HOT_IN_TERMINAL.search(chunk)
-        if found is None:
+        match = _HOT_IN_TERMINAL.search(chunk)
+        if match is None:
             return True
-        start = _address_start(chunk, found.start())
+        start = _address_start(chunk, match.start())
         end = _address_end(chunk, start)
         return self.allows(chunk[start:end]) and len(chunk) - end <= MAX_TRAILING_MARKS
 
@@ -414,20 +418,20 @@ class Trust:
             return text
         out, at = [""], 0
         behind = f"{text}`" if after else text
-        while at < len(text) and (found := _PIECE.search(text, at)):
-            out.append(text[at : found.start()])
-            at = found.end()
-            beside = (before and found.start() == 0) or (after and at == len(text))
+        while at < len(text) and (piece := _PIECE.search(text, at)):
+            out.append(text[at : piece.start()])
+            at = piece.end()
+            beside = (before and piece.start() == 0) or (after and at == len(text))
             beside = beside or (out[-1] == "" and out[-2].endswith("`"))
-            escaped = text[max(0, found.start() - 1) : found.start()] in ("\\", "<")
+            escaped = text[max(0, piece.start() - 1) : piece.start()] in ("\\", "<")
             code = sure and self.coded and not beside and not escaped
-            match found.lastgroup:
+            match piece.lastgroup:
                 case "link":
-                    said, at = self._sanitize_link(found, code, sure, whole)
-                    out.append(said)
+                    replacement, at = self._sanitize_link(piece, code, sure, whole)
+                    out.append(replacement)
                 case "inline":
                     end = self._allowed_target_end(text, at) if whole else 0
-                    out.append(text[found.start() : end] if end else "] (")
+                    out.append(text[piece.start() : end] if end else "] (")
                     at = end or at
                 case "definition":
                     target = _TARGET.match(text, at)
@@ -435,10 +439,10 @@ class Trust:
                     out.append("]:" if fine else "] :")
                 case "angled":
                     glued = bool(_GLUED.match(behind, at - 1))
-                    out.append(self._sanitize_autolink(found["angled"], code, whole, glued))
+                    out.append(self._sanitize_autolink(piece["angled"], code, whole, glued))
                 case _:
                     glued = (after and at == len(text)) or bool(_GLUED.match(behind, at))
-                    out.append(self._sanitize_chunk(found["chunk"], code, glued))
+                    out.append(self._sanitize_chunk(piece["chunk"], code, glued))
         return "".join([*out, text[at:]])
 
     def _sanitize_link(
@@ -461,10 +465,10 @@ class Trust:
         """Return the end of an allowed link target that begins after `](`; 0 if there is none."""
         while text[start : start + 1] in (" ", "\t"):
             start += 1
-        found = parse_link_target(text, start)
-        if found is None or not self._allows_target(found[0]):
+        target = parse_link_target(text, start)
+        if target is None or not self._allows_target(target[0]):
             return 0
-        return found[1] if text[found[1] : found[1] + 1] in (")", " ") else 0
+        return target[1] if text[target[1] : target[1] + 1] in (")", " ") else 0
 
     def _allows_target(self, target: str) -> bool:
         return bool(_FILE.fullmatch(target)) or self.allows(target)
@@ -520,10 +524,10 @@ class Trust:
         end = _address_end(chunk, start)
         around = chunk[:start] + chunk[end:]
         if around.strip("(),.;!?\"'"):
-            said = self._disable_address(chunk, code)
+            safe = self._disable_address(chunk, code)
         else:
-            said = chunk[:start] + self._disable_address(chunk[start:end], code) + chunk[end:]
-        return f" {said}" if said.startswith((":", "(")) else said
+            safe = chunk[:start] + self._disable_address(chunk[start:end], code) + chunk[end:]
+        return f" {safe}" if safe.startswith((":", "(")) else safe
 
     def _disable_address(self, address: str, code: bool) -> str:
         if code and _SIMPLE.fullmatch(address):
@@ -532,8 +536,8 @@ class Trust:
 
     def _has_only_allowed_targets(self, text: str) -> bool:
         """Return True if the CommonMark parser finds only allowed links."""
-        written = {normalize_url(url) for url in self.written}
-        return all(self._allows_target(where) or where in written for where in find_targets(text))
+        own_urls = {normalize_url(url) for url in self.written}
+        return all(self._allows_target(where) or where in own_urls for where in find_targets(text))
 
 
 _NO_TRUST = Trust()
@@ -607,11 +611,11 @@ def settled_length(text: str) -> int:
     block = text.rfind("\n\n", 0, end) + 1
     if len(_FENCE.findall(text, 0, end)) % 2:
         return length_before_open_address(text[: text.rfind("\n", 0, end) + 1])
-    opened = text.rfind("[", block, end)
-    if opened >= 0:
-        closed = text.find("]", opened, end)
-        if closed < 0 or (text[closed + 1 : closed + 2] == "(" and text.find(")", closed, end) < 0):
-            end = opened
+    bracket = text.rfind("[", block, end)
+    if bracket >= 0:
+        close = text.find("]", bracket, end)
+        if close < 0 or (text[close + 1 : close + 2] == "(" and text.find(")", close, end) < 0):
+            end = bracket
     if text.count("`", block, end) % 2:
         end = text.rfind("`", block, end)
     return end
@@ -622,7 +626,7 @@ def length_before_open_address(text: str) -> int:
 
     Return the length of the text if there is none.
     """
-    fences = [found.start() for found in _FENCE.finditer(text)]
+    fences = [match.start() for match in _FENCE.finditer(text)]
     hot = _HOT.search(text, fences[-1]) if len(fences) % 2 else None
     return text.rfind("\n", 0, hot.start()) + 1 if hot else len(text)
 
@@ -647,8 +651,8 @@ def _may_hold_address(text: str) -> bool:
 
 def _find_address(chunk: str, hot: re.Pattern[str] = _HOT) -> int | None:
     """Return the start of the first address in the chunk, or None."""
-    found = hot.search(chunk)
-    return None if found is None else _address_start(chunk, found.start())
+    match = hot.search(chunk)
+    return None if match is None else _address_start(chunk, match.start())
 
 
 def _address_start(chunk: str, start: int, least: int = 0) -> int:
@@ -661,12 +665,12 @@ def _address_start(chunk: str, start: int, least: int = 0) -> int:
 def _address_end(chunk: str, start: int) -> int:
     """Return the end of the address that begins at `start`, before marks that end a sentence."""
     end = len(chunk)
-    opened, closed = chunk.count("(", start), chunk.count(")", start)
+    opening_count, closing_count = chunk.count("(", start), chunk.count(")", start)
     while end > start and chunk[end - 1] in _TRAILING:
         if chunk[end - 1] == ")":
-            if closed <= opened:
+            if closing_count <= opening_count:
                 break
-            closed -= 1
+            closing_count -= 1
         end -= 1
     return end
 

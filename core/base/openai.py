@@ -36,7 +36,7 @@ from core.base.http import (
     parse_fault_body,
     parse_retry_after,
 )
-from core.base.retry import Backoff, retry
+from core.base.tasks import Backoff, retry
 from core.base.text import in_whole_characters, make_storable
 
 if TYPE_CHECKING:
@@ -185,14 +185,14 @@ class ModelServerFault(Exception):
         request: str = "",
         wait: float | None = None,
     ) -> None:
-        found = parse_fault_body(body)
+        fault = parse_fault_body(body)
         self.kind, self.request = kind, request
-        self.status = status or found.status
-        self.code, self.type, self.param = found.code, found.type, found.param
-        self.message = found.message or message
+        self.status = status or fault.status
+        self.code, self.type, self.param = fault.code, fault.type, fault.param
+        self.message = fault.message or message
         self.is_page = isinstance(body, str) and body.startswith("<")
         """The body is HTML or XML, as web servers send it."""
-        wait = found.wait if wait is None else wait
+        wait = fault.wait if wait is None else wait
         self.wait = None if wait is None else min(wait, MAX_PARSED_RETRY_AFTER_SECONDS)
         named = self.code or self.type
         name = named if IDENTIFIER.fullmatch(named) else ""
@@ -302,8 +302,8 @@ class ModelServerClient:
         async with self._loading:
             if self._sdk is None:
                 # In a thread: the import takes 0.4 to 7 s, and the TLS context some more.
-                found = await asyncio.to_thread(_make_sdk_client, self.place, self._proxy)
-                self._tls, self._sdk = found
+                tls_and_sdk = await asyncio.to_thread(_make_sdk_client, self.place, self._proxy)
+                self._tls, self._sdk = tls_and_sdk
         return self._sdk
 
     async def get(self, path: str, query: Mapping[str, Any] | None = None) -> Json:
@@ -343,7 +343,7 @@ class ModelServerClient:
     async def upload(self, container: str, name: str, type: str, data: bytes) -> Json:
         """Upload a file into a code container, under /mnt/data. Raises ModelServerFault."""
         sdk = await self.load_sdk()
-        files, found = sdk.containers.files.with_streaming_response, bytearray()
+        files, answer_bytes = sdk.containers.files.with_streaming_response, bytearray()
         with _translate_errors():
             async with (
                 asyncio.timeout(FILE_DEADLINE_SECONDS),
@@ -352,9 +352,9 @@ class ModelServerClient:
                 ) as answer,
             ):
                 async for piece in answer.iter_bytes():
-                    found += piece
-                    _check_size(len(found), MAX_ANSWER_BYTES)
-            return dict(_parse(found))
+                    answer_bytes += piece
+                    _check_size(len(answer_bytes), MAX_ANSWER_BYTES)
+            return dict(_parse(answer_bytes))
 
     async def download(self, container: str, file: str, most: int) -> bytes | None:
         """Return the bytes of a container's file. None: it has more than `most` bytes.
@@ -362,7 +362,7 @@ class ModelServerClient:
         Raises ModelServerFault.
         """
         sdk = await self.load_sdk()
-        content, found = sdk.containers.files.content.with_streaming_response, bytearray()
+        content, data = sdk.containers.files.content.with_streaming_response, bytearray()
         with _translate_errors():
             async with (
                 asyncio.timeout(FILE_DEADLINE_SECONDS),
@@ -371,10 +371,10 @@ class ModelServerClient:
                 ) as answer,
             ):
                 async for piece in answer.iter_bytes():
-                    found += piece
-                    if len(found) > most:
+                    data += piece
+                    if len(data) > most:
                         return None
-        return bytes(found)
+        return bytes(data)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -400,13 +400,13 @@ class ModelServerClient:
 
     async def _request(self, method: str, path: str, **options: Any) -> Json:
         """Return the JSON object of a response; {} if its body is empty."""
-        found = bytearray()
+        data = bytearray()
         async with self._send(method, path, **options) as response:
             async for chunk in response.content.iter_any():
-                found += chunk
-                _check_size(len(found), MAX_ANSWER_BYTES)
+                data += chunk
+                _check_size(len(data), MAX_ANSWER_BYTES)
             try:
-                answer = _parse(found) if found.strip() else {}
+                answer = _parse(data) if data.strip() else {}
             except ValueError:
                 raise ModelServerFault("foreign") from None
             if not isinstance(answer, dict):
@@ -474,7 +474,7 @@ class ModelServerClient:
                 connector=library.TCPConnector(
                     ssl=self._tls, limit=MAX_CONNECTIONS, keepalive_timeout=IDLE_CONNECTION_SECONDS
                 ),
-                headers={name: told for name, told in headers.items() if isinstance(told, str)},
+                headers={name: value for name, value in headers.items() if isinstance(value, str)},
                 cookie_jar=library.DummyCookieJar(),
                 auto_decompress=False,
             )
@@ -486,8 +486,8 @@ def read_id(held: Json, field: str = "id") -> str:
 
     Raises ModelServerFault if the id is too long to be stored in an index.
     """
-    found = held.get(field) or ""
-    id = in_whole_characters(str(found) if type(found) in (str, int) else "")
+    value = held.get(field) or ""
+    id = in_whole_characters(str(value) if type(value) in (str, int) else "")
     if len(id) > MAX_ID_CHARACTERS:
         raise ModelServerFault("excess", message=f"{MAX_ID_CHARACTERS} characters in an id")
     return id
@@ -701,12 +701,12 @@ async def _read_refusal(
     status: int, headers: Mapping[str, str], chunks: AsyncIterator[bytes]
 ) -> ModelServerFault:
     """Return the fault for a response with an error status, whose body is read up to its cap."""
-    found = bytearray()
+    data = bytearray()
     async for chunk in chunks:
-        found += chunk[: MAX_ERROR_BODY_BYTES - len(found)]
-        if len(found) >= MAX_ERROR_BODY_BYTES:
+        data += chunk[: MAX_ERROR_BODY_BYTES - len(data)]
+        if len(data) >= MAX_ERROR_BODY_BYTES:
             break
-    return _refusal(status, headers, found.decode(errors="replace").strip())
+    return _refusal(status, headers, data.decode(errors="replace").strip())
 
 
 def _refusal(status: int, headers: Mapping[str, str], body: object) -> ModelServerFault:

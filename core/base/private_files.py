@@ -58,11 +58,11 @@ def has_content(name: str, folder: int, data: bytes) -> bool:
     except OSError:
         return False
     try:
-        found = os.fstat(file)
-        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
             return False
-        with open(file, "rb", closefd=False) as opened:
-            return found.st_size == len(data) and opened.read() == data
+        with open(file, "rb", closefd=False) as stream:
+            return status.st_size == len(data) and stream.read() == data
     finally:
         os.close(file)
 

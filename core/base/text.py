@@ -200,11 +200,11 @@ def change_outside_code(
     line: str, change: Callable[[str], str], in_code: Callable[[str], str] = str
 ) -> str:
     """Return a line with `change` applied to its text, and `in_code` to its code spans."""
-    said, at = "", 0
+    changed, at = "", 0
     for start, end in find_code_spans(line):
-        said += change(line[at:start]) + in_code(line[start:end])
+        changed += change(line[at:start]) + in_code(line[start:end])
         at = end
-    return said + change(line[at:])
+    return changed + change(line[at:])
 
 
 def fence_after_text(text: str, fence: Fence | None, longest: int) -> Fence | None:
@@ -285,18 +285,18 @@ def check_json(raw: bytes | bytearray, values: int, depth: int) -> str:
     Otherwise return "". Only counts brackets, commas and strings, builds no objects, and stops at
     the limit.
     """
-    found = open_brackets = 0
+    value_count = open_brackets = 0
     most = 4 * values + 2
     for number, each in enumerate(_STRUCTURE.finditer(raw)):
         sign = raw[each.start()]
         if sign in _CLOSING_BRACKETS:
             open_brackets -= 1
         elif sign in _BEFORE_VALUES:
-            found += 1
+            value_count += 1
             open_brackets += sign != _COMMA
             if open_brackets > depth:
                 return "deep"
-            if found > values:
+            if value_count > values:
                 return "many"
         # A value has at most a comma or bracket, a name, a string and an end: more is not JSON.
         if number > most:
@@ -413,9 +413,9 @@ def truncate_with_note(
     if total <= limit:
         return text
     longest = len(say(note, shown=total, total=total)) + 1
-    shown = find_character_boundary(text, max(0, limit - longest))
-    line = say(note, shown=shown, total=total)
-    return f"{text[:shown]}\n{line}" if shown else line[:limit]
+    end = find_character_boundary(text, max(0, limit - longest))
+    line = say(note, shown=end, total=total)
+    return f"{text[:end]}\n{line}" if end else line[:limit]
 
 
 def truncate(text: str, longest: int) -> str:
@@ -467,12 +467,12 @@ def limit_combining_marks(text: str) -> str:
     """
     if text.isascii():
         return text
-    kept, height = list[str](), 0
+    characters, height = list[str](), 0
     for each in text:
         height = height + 1 if unicodedata.category(each)[0] == "M" else 0
         if height <= 30:
-            kept.append(each)
-    return "".join(kept)
+            characters.append(each)
+    return "".join(characters)
 
 
 def fold_to_letters(text: str) -> str:
@@ -556,11 +556,11 @@ class _Part:
         cuts: list[_Cut] = []
         line, fence, headed = self.start, self.fence, False
         while (end := self.text.find("\n", line, self.stop + 1)) >= 0:
-            said = self.text[line:end]
-            now = fence_after_line(said, fence, self.longest)
-            headed = bool(_HEADING.match(said)) or (headed and not said.strip())
+            line_text = self.text[line:end]
+            now = fence_after_line(line_text, fence, self.longest)
+            headed = bool(_HEADING.match(line_text)) or (headed and not line_text.strip())
             if self._fits(end, now) and (now is None or fence is not None):
-                cuts.append(self._cut_after(said, end, fence, now, headed))
+                cuts.append(self._cut_after(line_text, end, fence, now, headed))
             line, fence = end + 1, now
         return cuts, line, fence
 

@@ -26,7 +26,7 @@ from core.base.errors import (
 )
 from core.base.i18n import format_duration, nearest_locale, say, use_locale
 from core.base.markdown import escape_markdown
-from core.base.retry import retry
+from core.base.tasks import retry
 from core.base.text import clip_line
 from core.changes.service import ChangeService
 from core.chat.reply import TurnPosts

@@ -18,7 +18,7 @@ import structlog
 
 from core.base import text
 from core.base.errors import NotStored, PlatformBusy, PostRemoved, Superseded, Undeliverable
-from core.base.retry import Backoff, retry
+from core.base.tasks import Backoff, retry
 from core.domain.messages import Answer, Post, Progress
 from core.domain.ports import AnswerPart, PostJournal, Surface
 from core.domain.records import Turn

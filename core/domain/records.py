@@ -669,6 +669,10 @@ class DoctorFinding:
     words: str
 
 
+ModelRequests = Literal["announce", "send"]
+"""What `ponte doctor` does about paid requests to the model."""
+
+
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
     """One entry of a conversation's history: a message, and its answer if there is one."""

@@ -527,10 +527,8 @@ def _delete_rows(work: _ErasureWork) -> None:
     for table in work.database.tables:
         for link in table.deleted_by:
             work.run_for_each(f"DELETE FROM {table.name} WHERE {link} = ?", values_by_link[link])  # noqa: S608
-    if work.database.is_shared:
-        work.run_for_each(
-            "DELETE FROM procrastinate_jobs WHERE lock = ? AND status <> 'doing'", alone
-        )
+    for sql in work.database.queue_deletes:
+        work.run_for_each(sql, alone)
 
 
 def _anonymise_decisions(work: _ErasureWork) -> None:

@@ -380,8 +380,8 @@ class Integration(ABC, Generic[S]):
 
         Raises PonteError, HttpError or OSError for a failed check.
         """
-        found = self.summary(deps.own, deps.shared)
-        return [found] if found else []
+        part = self.summary(deps.own, deps.shared)
+        return [part] if part else []
 
     def safety(self, own: S, shared: SharedSettings, home: HomeFolder) -> Iterator[SafetyFinding]:
         """Yield who can access what through it, each with a remedy.
@@ -392,8 +392,8 @@ class Integration(ABC, Generic[S]):
 
     def is_used(self, own: S, shared: SharedSettings) -> bool:
         """Return True if the integration is on, so that it is built."""
-        found = self.summary(own, shared)
-        return found is None or found.state == "on"
+        part = self.summary(own, shared)
+        return part is None or part.state == "on"
 
 
 class ChatIntegration(Integration[S]):

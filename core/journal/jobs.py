@@ -277,6 +277,27 @@ class Jobs(TurnExecutor):
         self.on, self.notify = self.notifications.on, self.notifications.send
         self._worker_tasks: list[asyncio.Task[None]] = []
 
+    @property
+    def runner(self) -> Jobs:
+        """The runner of the turns that this process takes."""
+        return self
+
+    @property
+    def claims(self) -> tuple[str, Callable[[], bool]]:
+        """The values that mark rows of this process: its id, and whether it surely counts as
+        alive."""
+        return self.process, self.is_alive
+
+    def at_work(self, platforms: Collection[str]) -> None:
+        """Return None: other processes run turns too, so those of any platform may be running."""
+        return
+
+    async def read_clock(self, own: float) -> float:
+        """Return the time of the database, because processes may have different clocks (`own`)."""
+        sql = "SELECT extract(epoch FROM clock_timestamp()) AS now"
+        row = await self._database.read(lambda c: c.execute(sql).fetchone(), single=True)
+        return float(row["now"])
+
     async def health(self) -> Health:
         """Return the health of the database and of all processes on it."""
         silent = self.own.seconds_silent

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from typing import Any
 
 from core.domain.messages import Progress
@@ -18,10 +18,24 @@ class Alone:
     is_shared = False
     pace: SharedPace | None = None
     """None: the process paces its own calls."""
+    runner: Jobs | None = None
+    """None: the inbox runs the turns in this process."""
+    claims: tuple[()] = ()
+    """Rows are marked as this process's by nothing."""
+    note_end: Callable[[int], None] | None = None
+    take_begun: Callable[[int], Mapping[str, Any] | None] | None = None
 
     def __init__(self, database: Database | None = None) -> None:
         """`database` stores state over restarts. None: state is not stored."""
         self._database = database
+
+    def at_work(self, platforms: Collection[str]) -> frozenset[str] | None:
+        """Return `platforms`, which this process connects: only their turns may be running."""
+        return frozenset(platforms)
+
+    async def read_clock(self, own: float) -> float:
+        """Return `own`, the time by which this process goes."""
+        return own
 
     def kernel_places(self) -> KernelRows:
         """Return the record of kernels of this process."""
@@ -41,6 +55,14 @@ class Alone:
 
     def on(self, word: str, handler: Callable[[str], Awaitable[None]]) -> None:
         """Do nothing: no other process sends events."""
+        return
+
+    async def sweep(self) -> None:
+        """Do nothing: no other process leaves work."""
+        return
+
+    async def drain(self, grace: float) -> None:
+        """Do nothing: the inbox ends the turns of this process."""
         return
 
     async def save_progress(self, turn: str, progress: Progress) -> None:

@@ -32,7 +32,7 @@ from weakref import WeakValueDictionary
 import structlog
 
 from core.base.errors import NotStored
-from core.base.retry import Backoff, retry
+from core.base.tasks import Backoff, retry
 from core.domain.ports import TurnHandler
 from core.domain.records import CRASHED_REASON, FINAL_STATES
 from core.observability import metrics

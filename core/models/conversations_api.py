@@ -18,7 +18,7 @@ import structlog
 
 from core.base.errors import PonteError
 from core.base.openai import Json, ModelServerFault, read_id
-from core.base.retry import Backoff
+from core.base.tasks import Backoff
 from core.domain.messages import Item
 from core.domain.records import (
     ModelEvent,

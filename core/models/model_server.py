@@ -43,8 +43,7 @@ from core.base.openai import (
     ModelServerFault,
     seconds_before_retry,
 )
-from core.base.retry import Backoff
-from core.base.tasks import BoundedDict
+from core.base.tasks import Backoff, BoundedDict
 from core.base.text import make_storable
 from core.domain.records import Remote, RoundCompleted, RoundRequest, Thread, ToolSpec
 from core.models.answer_reader import ModelAnswer

@@ -137,8 +137,8 @@ class Allowance:
     def merge_stricter(self, other: Allowance) -> Allowance:
         """Return the lower limit of each unit, from two allowances that count the same thing."""
         lower = {unit: min(limit, getattr(other, unit)) for unit, limit in self.limits()}
-        told = other.source if lower == dict(other.limits()) else self.source
-        return replace(self, source=told, **lower)
+        source = other.source if lower == dict(other.limits()) else self.source
+        return replace(self, source=source, **lower)
 
     def limits(self) -> Iterator[tuple[Unit, int]]:
         """Yield the unit and amount of each limit that is set."""
@@ -232,12 +232,12 @@ class ModelCall:
 
         `spent` is the used part of the allowance. The result can be negative.
         """
-        left = self.max_output
+        tokens = self.max_output
         if allowance.tokens is not None:
-            left = min(left, allowance.tokens - spent.tokens - input)
+            tokens = min(tokens, allowance.tokens - spent.tokens - input)
         if allowance.money is not None and self.price:
-            left = min(left, self.price.affordable_output(allowance.money - spent.money, input))
-        return left
+            tokens = min(tokens, self.price.affordable_output(allowance.money - spent.money, input))
+        return tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,9 +300,9 @@ class OverAllowance(OverBudget):
         if allowance.source == DAILY_TURNS_SETTING:
             capped = OverBudget.sentence if allowance.of == "each person" else ALL_CAPPED
             return say(capped, limit=allowance.turns) + anew
-        left = format_amount(self.unit, max(0, self.left))
+        remaining = format_amount(self.unit, max(0, self.left))
         limit = allowance.describe_limit(self.unit)
-        return say(LEFT[allowance.of], limit=limit, left=left) + anew
+        return say(LEFT[allowance.of], limit=limit, left=remaining) + anew
 
 
 def format_amount(unit: Unit, count: int) -> str:
@@ -327,9 +327,9 @@ def describe_remaining(count: AllowanceCount, unit: Unit, zone: tzinfo, operator
     """Return a phrase for the person that says how much of one limit is left."""
     allowance = count.scope.allowance
     when = format_moment(period_end(count.period, operators).astimezone(zone))
-    left = max(0, getattr(allowance, unit) - getattr(count.spent, unit))
+    remaining = max(0, getattr(allowance, unit) - getattr(count.spent, unit))
     limit = allowance.describe_limit(unit)
-    return say(STANDING[allowance.of], limit=limit, left=format_amount(unit, left), when=when)
+    return say(STANDING[allowance.of], limit=limit, left=format_amount(unit, remaining), when=when)
 
 
 COUNTED_WORDS = {

@@ -179,10 +179,10 @@ class Budget(SqlStore):
 
         def work(connection: SqlConnection) -> tuple[tuple[AllowanceCount, ...], Grant | None]:
             counts = self._count_turn(connection, turn, person, day, scopes, zone)
-            held = (
+            amounts = (
                 self._reserve_call(connection, turn, person, scopes, call, zone) if call else None
             )
-            return tuple(counts), held
+            return tuple(counts), amounts
 
         return SqlReservation(work)
 
@@ -267,11 +267,11 @@ class Budget(SqlStore):
         """Settle reservations of turns that make no more calls: answered, ended or deleted ones.
         Their real usage is unknown, so they count with their upper bounds. Return how many there
         were."""
-        left = connection.execute(
+        open_turns = connection.execute(
             "SELECT DISTINCT seq FROM holds WHERE NOT EXISTS (SELECT 1 FROM inbox"
             " WHERE inbox.seq = holds.seq AND state IN ('new', 'running')) ORDER BY seq"
         ).fetchall()
-        return sum(settle_holds(connection, row["seq"]) for row in left)
+        return sum(settle_holds(connection, row["seq"]) for row in open_turns)
 
     @transaction
     def claim_notice(self, connection: SqlConnection, count: AllowanceCount, bit: int) -> bool:
@@ -302,7 +302,7 @@ class Budget(SqlStore):
             f"SELECT sum(is_counted) AS turns, {_SUMS.format(t='usage')} FROM usage WHERE {there}",  # noqa: S608
             values,
         ).fetchone()
-        lost = connection.execute(
+        unsettled = connection.execute(
             "SELECT count(*) AS n FROM usage JOIN spendings ON spendings.seq = usage.seq"  # noqa: S608
             f" WHERE is_upper_bound = 1 AND {there}",
             values,
@@ -311,7 +311,7 @@ class Budget(SqlStore):
             input=int(row["input"] or 0), cached=int(row["cached"] or 0),
             output=int(row["output"] or 0), reasoning=int(row["reasoning"] or 0), cost=row["cost"],
         )  # fmt: skip
-        return UsageTotal(int(row["turns"] or 0), usage, int(lost["n"]))
+        return UsageTotal(int(row["turns"] or 0), usage, int(unsettled["n"]))
 
     async def list_counts(self, person: Person, address: Address) -> Sequence[AllowanceCount]:
         """Return the current count of each allowance that applies to the person at that address.
@@ -325,7 +325,7 @@ class Budget(SqlStore):
         """Return all counters of the current periods that an allowance of ponte.toml has, after
         those that apply to the person at that address."""
         first, day = await self.list_counts(person, address), self._today()
-        shown, others = {count.scope.key for count in first}, list[AllowanceCount]()
+        scope_keys, others = {count.scope.key for count in first}, list[AllowanceCount]()
         sql = (
             "SELECT scope, period, turns, tokens, money, notices FROM counters"
             " WHERE period IN (?, ?) ORDER BY scope"
@@ -335,7 +335,7 @@ class Budget(SqlStore):
             for allowance in self.config.turn_allowances:
                 payer = counted if allowance.of == "each person" else ""
                 scope = Scope(row["scope"], allowance, payer, "" if payer else counted)
-                if allowance.key != rule or scope.key in shown:
+                if allowance.key != rule or scope.key in scope_keys:
                     continue
                 if scope.period_of(day) == row["period"]:
                     others.append(_count_of(scope, row["period"], row))
@@ -376,7 +376,7 @@ class Budget(SqlStore):
         rows = connection.execute(
             sql, {"since": since or self._today(), "kind": by, "place": place}
         ).fetchall()
-        found = [
+        report_rows = [
             {
                 "name": str(row["name"]),
                 **{k: None if row[k] is None else int(row[k]) for k in ("turns", "calls", "input",
@@ -387,9 +387,9 @@ class Budget(SqlStore):
             for row in rows
         ]  # fmt: skip
         if by == "day":
-            return sorted(found, key=lambda row: str(row["name"]))
+            return sorted(report_rows, key=lambda row: str(row["name"]))
         return sorted(
-            found, key=lambda row: (-(row["cost"] or 0.0), -(row["input"] or 0), row["name"])
+            report_rows, key=lambda row: (-(row["cost"] or 0.0), -(row["input"] or 0), row["name"])
         )
 
     async def models_without_price(self, since: str = "") -> Sequence[str]:
@@ -415,7 +415,7 @@ class Budget(SqlStore):
         together = Allowance(
             "everybody", turns=all_ or None, source=DAILY_TURNS_SETTING, name="cap"
         )
-        found = {s.key: s for s in (Scope(f"cap:{one}", capped, one), Scope("cap", together))}
+        scopes = {s.key: s for s in (Scope(f"cap:{one}", capped, one), Scope("cap", together))}
         for rule in self.config.turn_allowances:
             if rule.where and rule.where.isdisjoint(place):
                 continue
@@ -436,12 +436,12 @@ class Budget(SqlStore):
                     scope = Scope(rule.key, rule)
             if rule.who and rule.of != "each person":
                 scope = replace(scope, counts_past_usage=False)
-            if same := found.get(scope.key):
+            if same := scopes.get(scope.key):
                 scope = replace(scope, allowance=rule.merge_stricter(same.allowance))
-            found[scope.key] = scope
+            scopes[scope.key] = scope
         # Sorted, so that all transactions lock the counters' rows in one order. Rows that many
         # people share come last, because a row stays locked until the commit.
-        return tuple(sorted(found.values(), key=lambda scope: (not scope.person, scope.key)))
+        return tuple(sorted(scopes.values(), key=lambda scope: (not scope.person, scope.key)))
 
     def zone_of(self, message: Message) -> tzinfo:
         """Return the time zone of the message's author if the platform reports it, otherwise
@@ -520,8 +520,8 @@ class Budget(SqlStore):
             unit: Unit | None = allowance.exceeded_unit(each.spent)
             if unit is not None:
                 before: int = getattr(each.spent, unit) - getattr(bound, unit)
-                left = getattr(allowance, unit) - before
-                raise OverAllowance(each, unit, left, zone, self.zone)
+                remaining = getattr(allowance, unit) - before
+                raise OverAllowance(each, unit, remaining, zone, self.zone)
 
 
 def settle_round(
@@ -532,13 +532,13 @@ def settle_round(
     of the round were lost, so they count with their upper bounds. Return the turn's other
     reservations."""
     holds = _read_holds(connection, seq) if has_holds else []
-    held = [hold for hold in holds if hold["part"].startswith(f"r{number}.")]
-    others = [hold for hold in holds if hold not in held]
-    held.sort(key=lambda hold: int(hold["part"].partition(".")[2]))
-    for lost in held[:-1]:
-        _settle_as_estimate(connection, lost)
-    part = held[-1]["part"] if held else f"r{number}.0"
-    _settle(connection, seq, part, held[-1] if held else None, "model", model, usage)
+    round_holds = [hold for hold in holds if hold["part"].startswith(f"r{number}.")]
+    others = [hold for hold in holds if hold not in round_holds]
+    round_holds.sort(key=lambda hold: int(hold["part"].partition(".")[2]))
+    for lost_hold in round_holds[:-1]:
+        _settle_as_estimate(connection, lost_hold)
+    part = round_holds[-1]["part"] if round_holds else f"r{number}.0"
+    _settle(connection, seq, part, round_holds[-1] if round_holds else None, "model", model, usage)
     return others
 
 
@@ -564,10 +564,10 @@ def count_estimates(connection: SqlConnection, since: str) -> tuple[int, int]:
 def settle_holds(connection: SqlConnection, seq: int, known: Sequence[SqlRow] | None = None) -> int:
     """Settle all reservations of a turn that is over, each with its upper bound. Return how many
     there were. `known` are those reservations, if they were read already."""
-    held = _read_holds(connection, seq) if known is None else known
-    for hold in held:
+    open_holds = _read_holds(connection, seq) if known is None else known
+    for hold in open_holds:
         _settle_as_estimate(connection, hold)
-    return len(held)
+    return len(open_holds)
 
 
 def _bounding_scopes(scopes: Sequence[Scope]) -> list[Scope]:
@@ -591,12 +591,12 @@ def _input_tokens(connection: SqlConnection, turn: Turn) -> int:
 
 def _is_recorded(connection: SqlConnection, seq: int, part: str) -> bool:
     """Return whether this part of the turn has a reservation or a cost."""
-    found = connection.execute(
+    row = connection.execute(
         "SELECT 1 FROM holds WHERE seq = :seq AND part = :part UNION ALL"
         " SELECT 1 FROM spendings WHERE seq = :seq AND part = :part LIMIT 1",
         {"seq": seq, "part": part},
     )
-    return found.fetchone() is not None
+    return row.fetchone() is not None
 
 
 def _count_attempts(connection: SqlConnection, seq: int, number: int) -> int:

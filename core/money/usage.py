@@ -71,9 +71,11 @@ class Price:
 
         It assumes the most expensive kind of input, whatever the cache does.
         """
-        heard = input * max(self.input, self.cached, self.written) * self._long_factors(input)[0]
-        said = output * self.output * self._long_factors(input)[1]
-        return math.ceil(round((heard + said) * NANODOLLARS_PER_DOLLAR / 1_000_000, 6))
+        input_cost = (
+            input * max(self.input, self.cached, self.written) * self._long_factors(input)[0]
+        )
+        output_cost = output * self.output * self._long_factors(input)[1]
+        return math.ceil(round((input_cost + output_cost) * NANODOLLARS_PER_DOLLAR / 1_000_000, 6))
 
     def affordable_output(self, money: int, input: int) -> int:
         """Return the output tokens that `money` surely pays for, after the given input.
@@ -81,8 +83,8 @@ class Price:
         `money` is in billionths of a dollar.
         """
         each = self.output * self._long_factors(input)[1] * NANODOLLARS_PER_DOLLAR / 1_000_000
-        left = money - self.max_cost(input, 0) - 1
-        return 10**9 if each <= 0 else max(0, math.floor(left / each))
+        remaining = money - self.max_cost(input, 0) - 1
+        return 10**9 if each <= 0 else max(0, math.floor(remaining / each))
 
     def _long_factors(self, input: int) -> tuple[float, float]:
         return (self.long_input, self.long_output) if input > LONG_REQUEST_TOKENS else (1.0, 1.0)
@@ -202,12 +204,12 @@ class Prices:
             return None
         long = usage.input > LONG_REQUEST_TOKENS
         plain = max(0, usage.input - usage.cached - usage.cache_writes)
-        heard = (
+        input_cost = (
             plain * price.input + usage.cached * price.cached + usage.cache_writes * price.written
         )
-        heard *= price.long_input if long else 1.0
-        said = usage.output * price.output * (price.long_output if long else 1.0)
-        return (heard + said) / 1_000_000
+        input_cost *= price.long_input if long else 1.0
+        output_cost = usage.output * price.output * (price.long_output if long else 1.0)
+        return (input_cost + output_cost) / 1_000_000
 
     def run_cost(self, paid: PaidRun) -> float | None:
         """Return the cost of one run in US dollars. None: unknown."""
@@ -289,8 +291,8 @@ def _find_cost(usage: Mapping[str, Any]) -> float | None:
 
 def _find_count(counts: Mapping[str, Any], *names: str) -> int | None:
     """Return the largest plausible count under these names, None if there is none."""
-    found = (_as_number(counts.get(name)) for name in names)
-    whole = (n for n in found if n is not None and n <= MAX_PLAUSIBLE_TOKENS and n == int(n))
+    numbers = (_as_number(counts.get(name)) for name in names)
+    whole = (n for n in numbers if n is not None and n <= MAX_PLAUSIBLE_TOKENS and n == int(n))
     return max((int(number) for number in whole), default=None)
 
 
@@ -304,5 +306,5 @@ def _as_number(value: object) -> float | None:
 
 
 def _find_details(usage: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
-    found = next((usage[name] for name in names if usage.get(name) is not None), None)
-    return found if isinstance(found, Mapping) else {}
+    details = next((usage[name] for name in names if usage.get(name) is not None), None)
+    return details if isinstance(details, Mapping) else {}

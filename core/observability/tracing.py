@@ -103,9 +103,9 @@ class TraceSpan:
     def __exit__(self, kind: object, error: BaseException | None, at: object) -> None:
         if self._recording is not None:
             if error is not None:
-                known = error.code if isinstance(error, PonteError) else type(error).__name__
+                code = error.code if isinstance(error, PonteError) else type(error).__name__
                 is_cancelled = isinstance(error, asyncio.CancelledError)
-                self._recording.fail("cancelled" if is_cancelled else known)
+                self._recording.fail("cancelled" if is_cancelled else code)
             self._recording.end()
 
     def note(self, name: str, value: SpanValue) -> None:

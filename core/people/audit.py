@@ -40,6 +40,7 @@ from core.store.database import (
     query,
     select_value,
 )
+from core.store.tables import Index, TableDeclaration, integer, text
 
 log = structlog.get_logger("audit")
 OPERATOR = Person("operator", "")
@@ -56,6 +57,22 @@ Such an id is made up by people, for example an e-mail address, and is the value
 """
 PERSON_FACTS = ("asker", "decider", "undo_asker", "person")
 """Facts that hold the key of a person."""
+AUDIT_KEYS_TABLE = TableDeclaration(
+    name="audit_keys", whose="person",
+    not_exported="the section `audit` has the lines that it leads to",
+    erased="deleted last: until then the person can be found again",
+    contents="whose lines of the audit log are whose", kept="until the person is forgotten",
+    columns=(text("pseudonym"), text("person")),
+    key=("pseudonym",), indexes=(Index("audit_keys_person", "person"),),
+)  # fmt: skip
+AUDIT_TABLE = TableDeclaration(
+    name="audit", whose="person", shared=True,
+    not_exported="the section `audit` has the lines",
+    erased="its lines name nobody once their `audit_keys` are deleted",
+    contents="Postgres: as `audit.log` below",
+    kept="`PONTE_AUDIT_DAYS`; 0, the default, is for ever",
+    columns=(integer("id"), text("line")), key=("id",), generates_key=True,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,22 +103,6 @@ class AuditLines(Protocol):
         """Write the remaining lines and release the storage."""
 
 
-class Pseudonyms(Protocol):
-    """The mapping of people to their pseudonyms. All methods raise NotStored."""
-
-    async def assign(self, people: Collection[str]) -> Mapping[str, str]:
-        """Return the pseudonyms by person key. Create those that are missing."""
-
-    async def list_people(self) -> Mapping[str, str]:
-        """Return all person keys by pseudonym."""
-
-    async def destroy(self, person: str) -> None:
-        """Delete the link between a person and their pseudonym.
-
-        Nobody can identify the person's lines afterwards.
-        """
-
-
 class Audit:
     """The audit log of an installation.
 
@@ -111,7 +112,7 @@ class Audit:
     def __init__(
         self,
         lines: AuditLines,
-        keys: Pseudonyms,
+        keys: SqlPseudonyms,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._lines = lines
@@ -128,7 +129,7 @@ class Audit:
         proposal, draft, view = change.proposal, change.draft, change.draft.view
         # The place of a post is a channel (`slack:T1:C1`) or a person, who is left out.
         channel = view.place if view.place.count(":") == 2 else ""
-        written = [step.write.id for step in change.steps if step.state in WRITTEN_STATES]
+        row_ids = [step.write.id for step in change.steps if step.state in WRITTEN_STATES]
         line |= {
             "change": change.id,
             "undone_change": proposal.undone_change,
@@ -144,7 +145,7 @@ class Audit:
             "table": view.table_id or channel,
             "command": view.slug,
             "row_count": len(change.steps),
-            "written_row_ids": [id if _ROW_ID.fullmatch(id) else HIDDEN_ROW_ID for id in written],
+            "written_row_ids": [id if _ROW_ID.fullmatch(id) else HIDDEN_ROW_ID for id in row_ids],
             "unknown_rows": [step.number for step in change.steps if step.state == "unknown"],
         }
         await self._write_durably(line)
@@ -190,10 +191,10 @@ class Audit:
         or `platform:ID`. Raises NotStored.
         """
         await asyncio.create_task(self._wait_for_pending())
-        known = await self._keys.list_people()
-        theirs = [f'"{name}"' for name, key in known.items() if _is_same_person(key, person)]
+        people = await self._keys.list_people()
+        theirs = [f'"{name}"' for name, key in people.items() if _is_same_person(key, person)]
         theirs.append(json.dumps(person))
-        said = f'"event": {json.dumps(event)}'
+        event_text = f'"event": {json.dumps(event)}'
 
         def is_wanted(line: str) -> bool:
             # The time has a fixed place: {"at": "2026-11-20T08:30:00.000+00:00"
@@ -201,13 +202,13 @@ class Audit:
             return (
                 since <= at
                 and (not until or at < until)
-                and (not event or said in line)
+                and (not event or event_text in line)
                 and (not person or any(name in line for name in theirs))
             )
 
         page = await self._lines.page(after, is_wanted)
-        read = (_replace_people(_parse_line(line), known) for line in page.lines)
-        return [line for line in read if line], page.next
+        entries = (_replace_people(_parse_line(line), people) for line in page.lines)
+        return [line for line in entries if line], page.next
 
     async def purge(self, before: datetime) -> int:
         """Delete the lines written before that moment. Return how many. Raises NotStored."""
@@ -251,8 +252,8 @@ class Audit:
         """Replace people by pseudonyms and store the line. Raises OSError, NotStored."""
         async with self._lock:
             people = {str(line[name]) for name in PERSON_FACTS if ":" in str(line.get(name, ""))}
-            known = await self._keys.assign(people) if people else {}
-            await self._lines.append(json.dumps(_replace_people(line, known)))
+            pseudonyms = await self._keys.assign(people) if people else {}
+            await self._lines.append(json.dumps(_replace_people(line, pseudonyms)))
 
     async def _wait_for_pending(self) -> None:
         """Wait until all lines noted so far are written."""
@@ -296,10 +297,10 @@ def _is_same_person(key: str, person: str) -> bool:
 
 def _parse_line(line: str) -> Mapping[str, Any]:
     try:
-        read: Mapping[str, Any] = json.loads(line)
+        fields: Mapping[str, Any] = json.loads(line)
     except ValueError:
         return {}  # incomplete, because the machine went down
-    return read
+    return fields
 
 
 def _replace_people(line: Mapping[str, object], known: Mapping[str, str]) -> Mapping[str, Any]:
@@ -378,39 +379,37 @@ class FileAuditLines:
             os.close(file)
 
     def _rotate(self) -> None:
-        names = [
-            self._path,
-            *(_rotated_path(self._path, n) for n in range(1, self._max_rotated + 1)),
-        ]
+        path, numbers = self._path, range(1, self._max_rotated + 1)
+        names = [path, *(path.with_name(f"{path.name}.{n}") for n in numbers)]
         for older, newer in zip(reversed(names[1:]), reversed(names[:-1]), strict=True):
             if newer.exists():
                 newer.replace(older)
 
     def _purge(self, is_old: Callable[[str], bool]) -> int:
-        gone = 0
+        purged_count = 0
         for path in list_audit_files(self._path):
             with path.open(encoding="utf-8", errors="replace") as file:
                 lines = [line.rstrip("\n") for line in file]
-            kept = list(itertools.dropwhile(is_old, lines))
-            gone += len(lines) - len(kept)
-            if not kept:
+            remaining_lines = list(itertools.dropwhile(is_old, lines))
+            purged_count += len(lines) - len(remaining_lines)
+            if not remaining_lines:
                 path.unlink()
                 continue
-            if len(kept) < len(lines):
-                _replace_file(path, kept)
+            if len(remaining_lines) < len(lines):
+                _replace_file(path, remaining_lines)
             break  # all later files are newer
-        return gone
+        return purged_count
 
     def _page(self, after: str, wanted: Callable[[str], bool]) -> AuditPage:
-        found = list[str]()
+        page_lines = list[str]()
         for count, (line, place) in enumerate(
             _read_lines_after(list_audit_files(self._path), after), 1
         ):
             if wanted(line):
-                found.append(line)
-            if len(found) == MAX_PAGE_LINES or count == MAX_SCANNED_LINES:
-                return AuditPage(found, place)
-        return AuditPage(found)
+                page_lines.append(line)
+            if len(page_lines) == MAX_PAGE_LINES or count == MAX_SCANNED_LINES:
+                return AuditPage(page_lines, place)
+        return AuditPage(page_lines)
 
 
 class TableAuditLines(SqlStore):
@@ -432,12 +431,12 @@ class TableAuditLines(SqlStore):
             "SELECT id, line FROM audit WHERE id > ? ORDER BY id LIMIT ?",
             (int(after or 0), MAX_SCANNED_LINES),
         ).fetchall()
-        found = [row for row in rows if is_wanted(row["line"])]
-        more = len(rows) == MAX_SCANNED_LINES or len(found) > MAX_PAGE_LINES
+        hits = [row for row in rows if is_wanted(row["line"])]
+        more = len(rows) == MAX_SCANNED_LINES or len(hits) > MAX_PAGE_LINES
         last = (
-            found[MAX_PAGE_LINES - 1] if len(found) > MAX_PAGE_LINES else rows[-1] if rows else None
+            hits[MAX_PAGE_LINES - 1] if len(hits) > MAX_PAGE_LINES else rows[-1] if rows else None
         )
-        lines = [row["line"] for row in found[:MAX_PAGE_LINES]]
+        lines = [row["line"] for row in hits[:MAX_PAGE_LINES]]
         return AuditPage(lines, str(last["id"]) if more and last else "")
 
     @in_batches
@@ -456,16 +455,16 @@ class TableAuditLines(SqlStore):
 
 
 class SqlPseudonyms(SqlStore):
-    """The `Pseudonyms` of the audit log, in the table `audit_keys`."""
+    """The pseudonyms of people in the audit log, in the table `audit_keys`."""
 
     async def assign(self, people: Collection[str]) -> Mapping[str, str]:
         """Return the pseudonyms of these people by their keys, and create those that are missing.
         Raise NotStored."""
-        wanted = sorted(people)  # one order of locks in every transaction
-        found = await self._database.read(lambda c: _find_pseudonyms(c, wanted))
-        if all(person in found for person in wanted):
-            return found
-        return await self._database.write(lambda c: _make_pseudonyms(c, wanted))
+        sorted_people = sorted(people)  # one order of locks in every transaction
+        pseudonyms = await self._database.read(lambda c: _find_pseudonyms(c, sorted_people))
+        if all(person in pseudonyms for person in sorted_people):
+            return pseudonyms
+        return await self._database.write(lambda c: _make_pseudonyms(c, sorted_people))
 
     @query
     def list_people(self, connection: SqlConnection) -> Mapping[str, str]:
@@ -510,12 +509,12 @@ def _read_lines_after(paths: list[Path], after: str) -> Iterator[tuple[str, str]
 
 def _find_pseudonyms(connection: SqlConnection, people: Collection[str]) -> dict[str, str]:
     """Return the pseudonyms that exist, by the people's keys."""
-    found = {}
+    pseudonyms = {}
     for person in people:
         sql = "SELECT pseudonym FROM audit_keys WHERE person = ? ORDER BY pseudonym LIMIT 1"
         if pseudonym := select_value(connection, sql, person):
-            found[person] = pseudonym
-    return found
+            pseudonyms[person] = pseudonym
+    return pseudonyms
 
 
 def _make_pseudonyms(connection: SqlConnection, people: Collection[str]) -> dict[str, str]:
@@ -523,14 +522,15 @@ def _make_pseudonyms(connection: SqlConnection, people: Collection[str]) -> dict
     # Locked first, so that two processes never give one person two pseudonyms.
     for person in people:
         connection.lock_key(f"audit:{person}")
-    found = _find_pseudonyms(connection, people)
+    pseudonyms = _find_pseudonyms(connection, people)
     for person in people:
-        if person not in found:
-            found[person] = f"p-{base64.b32encode(secrets.token_bytes(10)).decode().lower()}"
+        if person not in pseudonyms:
+            pseudonyms[person] = f"p-{base64.b32encode(secrets.token_bytes(10)).decode().lower()}"
             connection.execute(
-                "INSERT INTO audit_keys (pseudonym, person) VALUES (?, ?)", (found[person], person)
+                "INSERT INTO audit_keys (pseudonym, person) VALUES (?, ?)",
+                (pseudonyms[person], person),
             )
-    return found
+    return pseudonyms
 
 
 def _write_whole(file: int, data: bytes) -> None:
@@ -544,7 +544,3 @@ def _write_whole(file: int, data: bytes) -> None:
     except OSError:
         os.ftruncate(file, size)
         raise
-
-
-def _rotated_path(path: Path, number: int) -> Path:
-    return path.with_name(f"{path.name}.{number}")

@@ -33,6 +33,37 @@ from core.store.database import (
     select_values,
     transaction,
 )
+from core.store.tables import Index, TableDeclaration, integer, real, text
+
+DIRECTORY_TABLE = TableDeclaration(
+    name="directory", whose="person", section="platform_profile",
+    contents="what Slack and Discord report about a person: id, name, language, time zone, "
+             "whether they are a guest or a bot, their workspaces, user groups, or roles. For "
+             "Slack: of every member of the workspace, also of those who never wrote to Ponte",
+    kept="until 30 days after the platform confirmed it last, or until they leave the Slack "
+         "workspace",
+    columns=(
+        text("platform"), text("scope"), text("id"), text("person"), text("name"),
+        text("locale"), text("time_zone"), integer("is_guest"), integer("is_bot"),
+        text("belongs_to"),
+        real("confirmed_at"),
+    ),
+    key=("platform", "scope", "id"),
+    indexes=(
+        Index("directory_id", "platform, id"), Index("directory_person", "person"),
+        Index("directory_confirmed", "confirmed_at"),
+    ),
+    deleted_by=("person",),
+    copied=False,  # each platform lists its people again
+)  # fmt: skip
+ERASED_PEOPLE_TABLE = TableDeclaration(
+    name="erased_people", whose="nobody",
+    not_exported="keyed hashes of people who were forgotten, which name nobody",
+    contents="a keyed hash of the id of each Slack person who was forgotten, so that the list "
+             "of members does not bring them back",
+    kept="for ever",
+    columns=(text("pseudonym"),), key=("pseudonym",),
+)  # fmt: skip
 
 
 class MemberStore(Protocol):
@@ -178,20 +209,20 @@ class MemberDirectory:
 
     def cached_member(self, id: str, scope: str = "") -> PlatformMember | None:
         """Return the person from memory, however old the data is; None if they are not there."""
-        known = self._known.get((scope, id))
-        return known.member if known else None
+        entry = self._known.get((scope, id))
+        return entry.member if entry else None
 
     async def find(self, id: str, max_age: float, scope: str = "") -> PlatformMember | None:
         """Return the person if their data was confirmed within `max_age` seconds, in memory or in a
         row."""
         place = (scope, id)
-        known = self._known.get(place)
-        if known and self._is_fresh(known.member, max_age):
-            return known.member
-        if known is None or self._shared:
+        entry = self._known.get(place)
+        if entry and self._is_fresh(entry.member, max_age):
+            return entry.member
+        if entry is None or self._shared:
             await self._read([place])
-        known = self._known.get(place)
-        return known.member if known and self._is_fresh(known.member, max_age) else None
+        entry = self._known.get(place)
+        return entry.member if entry and self._is_fresh(entry.member, max_age) else None
 
     async def resolve(self, id: str, max_age: float, scope: str = "") -> PlatformMember | None:
         """Return the person with data that the platform confirmed within `max_age` seconds. Wait
@@ -245,17 +276,17 @@ class MemberDirectory:
                 is_written = False
         if unasked:
             # A list of everybody must not displace the people who use Ponte.
-            kept = (
+            members_to_keep = (
                 member for member in fresh
                 if member.id not in erased
                 and (member.key in self._known or member.key in self._waits
                      or len(self._known) < MAX_MEMBERS_IN_MEMORY)
             )  # fmt: skip
-            self._remember_all(kept, changed)
+            self._remember_all(members_to_keep, changed)
         if not is_written:
             for member in changed:
-                if known := self._known.get(member.key):
-                    known.written_at = 0.0
+                if entry := self._known.get(member.key):
+                    entry.written_at = 0.0
 
     async def write(self, members: Sequence[PlatformMember]) -> None:
         """Write rows only; the caller has updated memory."""
@@ -283,10 +314,10 @@ class MemberDirectory:
 
     def _is_to_be_written(self, member: PlatformMember, now: float, write_again: float) -> bool:
         """Return whether the row must be written: the data changed, or the row is too old."""
-        known = self._known.get(member.key)
-        if known is None or now - known.written_at > write_again:
+        entry = self._known.get(member.key)
+        if entry is None or now - entry.written_at > write_again:
             return True
-        return replace(known.member, confirmed_at=member.confirmed_at) != member
+        return replace(entry.member, confirmed_at=member.confirmed_at) != member
 
     def _remember_all(
         self, members: Iterable[PlatformMember], written: Collection[PlatformMember]
@@ -295,8 +326,8 @@ class MemberDirectory:
         have it soon."""
         places = {member.key for member in written}
         for member in members:
-            known = None if member.key in places else self._known.get(member.key)
-            self._remember(_Known(member, known.written_at if known else member.confirmed_at))
+            entry = None if member.key in places else self._known.get(member.key)
+            self._remember(_Known(member, entry.written_at if entry else member.confirmed_at))
 
     def _remember(self, known: _Known) -> None:
         """Put one person into memory and end the wait for them."""
@@ -315,8 +346,8 @@ class MemberDirectory:
             log.warning("could not load users", error=str(error))
             return
         for member in members:
-            known = self._known.get(member.key)
-            if known is None or known.member.confirmed_at < member.confirmed_at:
+            entry = self._known.get(member.key)
+            if entry is None or entry.member.confirmed_at < member.confirmed_at:
                 self._remember(_Known(member, member.confirmed_at))
 
     async def _ask_all(self) -> None:
@@ -409,7 +440,7 @@ class SqlDirectory(SqlStore):
     ) -> Sequence[PlatformMember]:
         """Return the members with these keys. Members without a row are left out."""
         ids = sorted({id for _, id in places})
-        found = list[PlatformMember]()
+        members = list[PlatformMember]()
         for begin in range(0, len(ids), _IDS_PER_STATEMENT):
             some = ids[begin : begin + _IDS_PER_STATEMENT]
             marks = ", ".join("?" * len(some))
@@ -417,14 +448,14 @@ class SqlDirectory(SqlStore):
                 f"SELECT {_COLUMNS} FROM directory WHERE platform = ? AND id IN ({marks})",  # noqa: S608
                 (platform, *some),
             )
-            found += map(_member, rows)
-        return [member for member in found if member.key in places]
+            members += map(_member, rows)
+        return [member for member in members if member.key in places]
 
     @query
     def find_names(self, connection: SqlConnection, keys: Collection[str]) -> Mapping[str, str]:
         """Return the names of people by key, as their latest message or the platform's list of
         members has them. People without a known name are left out."""
-        found = {}
+        names = {}
         for key in sorted(set(keys)):
             row = connection.execute(
                 "SELECT message FROM inbox WHERE person = ? ORDER BY seq DESC LIMIT 1", (key,)
@@ -433,8 +464,8 @@ class SqlDirectory(SqlStore):
             if not name:
                 name = select_value(connection, "SELECT name FROM directory WHERE person = ?", key)
             if name:
-                found[key] = name
-        return found
+                names[key] = name
+        return names
 
     @transaction
     def put(
@@ -473,8 +504,8 @@ class SqlDirectory(SqlStore):
         self, connection: SqlConnection, platform: str, ids: Collection[str]
     ) -> frozenset[str]:
         """Return those of the ids that belong to forgotten people."""
-        known = set(select_values(connection, "SELECT pseudonym FROM erased_people"))
-        return frozenset(id for id in ids if known and self._pseudonym_of(platform, id) in known)
+        hashes = set(select_values(connection, "SELECT pseudonym FROM erased_people"))
+        return frozenset(id for id in ids if hashes and self._pseudonym_of(platform, id) in hashes)
 
     def _pseudonym_of(self, platform: str, id: str) -> str:
         return self._pseudonym(f"directory:{platform}:{id}")

@@ -91,8 +91,8 @@ class PersonNotice:
     @classmethod
     def read(cls, id: str, stored_text: str, at: float) -> PersonNotice:
         """Return a stored notice."""
-        stored = json.loads(stored_text)
-        return cls(id, stored["kind"], stored["values"], at)
+        fields = json.loads(stored_text)
+        return cls(id, fields["kind"], fields["values"], at)
 
     def words(self, escape: Callable[[str], str] = str) -> str:
         """Return the notice in the current language. `escape` makes a value safe for the place that
@@ -162,12 +162,12 @@ class Outbox(SqlStore):
     async def has_reached(self, change: str, person: str) -> bool:
         """Return whether a copy of the change's card was posted to that person (a key), or may have
         been."""
-        found = await self._select_notices(
+        notices = await self._select_notices(
             "change = :change AND kind = 'copy' AND person = :person"
             " AND state IN ('posting', 'posted', 'removed')",
             change=change, person=person,
         )  # fmt: skip
-        return bool(found)
+        return bool(notices)
 
     async def list_outdated(self, kind: NoticeKind = "copy") -> Sequence[ApprovalNotice]:
         """Return the posted copies, or cards in lists, that show an older version of their change,
@@ -189,8 +189,8 @@ class Outbox(SqlStore):
                 _put_notice(connection, outgoing)
             return
         connection.lock_key(conversation)
-        gone = select_value(connection, "SELECT erasure_reason FROM changes WHERE id = ?", id)
-        _put_notice(connection, without_names(outgoing) if gone else outgoing)
+        reason = select_value(connection, "SELECT erasure_reason FROM changes WHERE id = ?", id)
+        _put_notice(connection, without_names(outgoing) if reason else outgoing)
 
     @query
     def list_person_notices(self, connection: SqlConnection, person: str) -> Sequence[PersonNotice]:

@@ -34,6 +34,38 @@ from core.store.database import (
     transaction,
 )
 from core.store.remembered import read_text, write_text
+from core.store.tables import Index, TableDeclaration, real, text
+
+PEOPLE_TABLE = TableDeclaration(
+    name="people", whose="person", section="page_account", seen_at="added_at",
+    contents="page: name, SHA-256 of the token, when they were added, the last day that they "
+             "came",
+    kept="until `ponte people remove`",
+    columns=(
+        text("person"), text("token", secret=True), real("added_at"),
+        text("last_visit", default=""),
+    ),
+    key=("person",), deleted_by=("person",),
+)  # fmt: skip
+API_TOKENS_TABLE = TableDeclaration(
+    name="api_tokens", whose="person", section="api_tokens", seen_at="added_at",
+    contents="page: name and SHA-256 of each token for programs, when it was made, when it "
+             "expires, the last day that it was used",
+    kept="until it is revoked, or `ponte people remove`",
+    columns=(
+        text("id"), text("person"), text("token", secret=True, unique=True), text("name"),
+        real("added_at"), real("expires_at"), text("last_use", default=""),
+    ),
+    key=("id",), indexes=(Index("api_tokens_person", "person"),), deleted_by=("person",),
+)  # fmt: skip
+ENDED_SESSIONS_TABLE = TableDeclaration(
+    name="ended_sessions", whose="nobody",
+    not_exported="hashes of sessions that were signed out of, which lead to nobody",
+    contents="page: the SHA-256 of each session that somebody signed out of, and when it would "
+             "have ended",
+    kept="until then, at most 30 days",
+    columns=(text("session"), real("expires_at")), key=("session",),
+)  # fmt: skip
 
 
 class PageAccounts(Protocol):

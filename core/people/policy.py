@@ -336,9 +336,9 @@ class Policy:
 
         Waits for the platform up to `_LOOKUP_TIMEOUT_SECONDS` if the decision depends on its data.
         """
-        known = self.decide_locally(person, address, right, *names)
-        if known:
-            return known
+        local_verdict = self.decide_locally(person, address, right, *names)
+        if local_verdict:
+            return local_verdict
         max_age = MAX_STALE_SECONDS if right in RIGHTS_ON_STALE_DATA else MAX_CONFIRMED_AGE_SECONDS
         return (await self._look_up_rights(person, address, max_age=max_age)).may(right, *names)
 
@@ -357,8 +357,8 @@ class Policy:
         )
         if confirmed.is_whole:
             return self._rights_by(person, address, confirmed)
-        known, _ = await self._look_up(person, MAX_STALE_SECONDS, _LOOKUP_TIMEOUT_SECONDS)
-        return Rights(self, person, address, known, Rights(self, person, address, confirmed))
+        facts, _ = await self._look_up(person, MAX_STALE_SECONDS, _LOOKUP_TIMEOUT_SECONDS)
+        return Rights(self, person, address, facts, Rights(self, person, address, confirmed))
 
     async def prepare(
         self, person: Person, address: Address, *, confirmed: bool, seconds: float
@@ -406,8 +406,10 @@ class Policy:
 
         Sorted.
         """
-        given = (each.partition(":") for rule in self.config.rule_book.rules for each in rule.allow)
-        names = (name for kind, _, name in given if kind == right and name and "*" not in name)
+        rights = (
+            each.partition(":") for rule in self.config.rule_book.rules for each in rule.allow
+        )
+        names = (name for kind, _, name in rights if kind == right and name and "*" not in name)
         return sorted(set(names))
 
     async def is_named(self, person: Person, address: Address, names: frozenset[str]) -> bool:
@@ -416,14 +418,14 @@ class Policy:
         Names of places do not match. The name of a platform matches only its owner. Raises
         StatusUnknown.
         """
-        known = self._cached_facts(person, names)
-        if self.is_one(names, person, address, known, "people") is None:
-            known = (
+        facts = self._cached_facts(person, names)
+        if self.is_one(names, person, address, facts, "people") is None:
+            facts = (
                 await self._look_up_rights(
                     person, address, names, max_age=MAX_CONFIRMED_AGE_SECONDS
                 )
             ).known
-        is_one = self.is_one(names, person, address, known, "people")
+        is_one = self.is_one(names, person, address, facts, "people")
         if is_one is None:
             raise StatusUnknown
         return is_one
@@ -514,10 +516,10 @@ class Policy:
     ) -> _Decision:
         if any(len(name) > MAX_RIGHT_NAME_CHARACTERS for name in names):
             return _Decision(Verdict(False, NAME_TOO_LONG, right=right))
-        asked = f"{right}:{names[0]}" if names else right
+        right_name = f"{right}:{names[0]}" if names else right
         for place in place_names(rights.address) if book.channels else ():
             if (rule := book.channels.get(place)) and not rule.leaves_right(right, names):
-                return _Decision(Verdict(False, RULE_REASONS[right], rule.source, asked))
+                return _Decision(Verdict(False, RULE_REASONS[right], rule.source, right_name))
         others: frozenset[bool] = frozenset()
         for rule in rights.rules:
             ruling = rule.decide(right, names)
@@ -530,17 +532,17 @@ class Policy:
             fits = rights.fits(rule.who, reading)
             if fits:
                 reason = "" if allows else RULE_REASONS[right]
-                return _Decision(Verdict(allows, reason, rule.source, asked), others)
+                return _Decision(Verdict(allows, reason, rule.source, right_name), others)
             if fits is None:
                 others |= {allows}
         may_chat = right == "chat" and rights.person.platform in book.stand_ins
         if right in NAMED_RIGHTS or may_chat:
-            return _Decision(Verdict(True, rule=DEFAULT_RULE, right=asked), others)
+            return _Decision(Verdict(True, rule=DEFAULT_RULE, right=right_name), others)
         reason = DEFAULT_REASONS[right]
         if rights.known.guest:
             member = replace(rights, known=replace(rights.known, guest=False))
             reason = GUEST_REASON if member.may(right, *names).allowed else reason
-        return _Decision(Verdict(False, reason, right=asked), others)
+        return _Decision(Verdict(False, reason, right=right_name), others)
 
     def rules_at(self, address: Address) -> tuple[Rule, ...]:
         """Return the rules that apply at the address, in order."""
@@ -568,13 +570,13 @@ class Policy:
             return reading == "all" and (not names or not names.isdisjoint(everybody))
         if not names:
             return reading != "people"
-        found: bool | None = False
+        verdict: bool | None = False
         for name in names:
             fits = self._matches(name, person, address, known, reading)
             if fits:
                 return True
-            found = None if fits is None else found
-        return found
+            verdict = None if fits is None else verdict
+        return verdict
 
     def _matches(
         self,
@@ -643,18 +645,18 @@ class Policy:
         """
         groups: frozenset[str] | None = frozenset()
         if self._groups_matter(person.platform, names):
-            expires, kept = self._groups.get(person.key, (0.0, None))
-            groups = kept if self.clock() < expires else None
+            expires, cached_groups = self._groups.get(person.key, (0.0, None))
+            groups = cached_groups if self.clock() < expires else None
         return _PersonFacts(groups, None if person.platform in self.people.guests else False)
 
     async def _look_up_rights(
         self, person: Person, address: Address, names: frozenset[str] = frozenset(), *,
         max_age: float = MAX_STALE_SECONDS,
     ) -> Rights:  # fmt: skip
-        known = self._cached_facts(person, names)
-        if not known.is_whole:
-            known, _ = await self._look_up(person, max_age, _LOOKUP_TIMEOUT_SECONDS, names)
-        return self._rights_by(person, address, known)
+        facts = self._cached_facts(person, names)
+        if not facts.is_whole:
+            facts, _ = await self._look_up(person, max_age, _LOOKUP_TIMEOUT_SECONDS, names)
+        return self._rights_by(person, address, facts)
 
     async def _look_up(
         self, person: Person, max_age: float, seconds: float, names: frozenset[str] = frozenset()
@@ -665,13 +667,13 @@ class Policy:
         platform answered. An answer that discloses nothing counts.
         """
         if not self._groups_matter(person.platform, names):
-            guest, told = await self._look_up_guest(person, max_age, seconds)
-            return _PersonFacts(frozenset(), guest), told
-        (groups, told), (guest, told_too) = await run_together(
+            guest, has_answered = await self._look_up_guest(person, max_age, seconds)
+            return _PersonFacts(frozenset(), guest), has_answered
+        (groups, has_answered), (guest, guest_has_answered) = await run_together(
             self._look_up_groups(person, max_age, seconds),
             self._look_up_guest(person, max_age, seconds),
         )
-        return _PersonFacts(groups, guest), told and told_too
+        return _PersonFacts(groups, guest), has_answered and guest_has_answered
 
     async def _look_up_guest(
         self, person: Person, max_age: float, seconds: float

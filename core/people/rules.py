@@ -168,8 +168,10 @@ class _NamePatterns:
         """Return True if a pattern matches one of the names. Without names, require `is_whole`."""
         if self.is_whole:
             return True
-        wanted = [fold_case(name) for name in names]
-        return any(matches_pattern(pattern, name) for pattern in self.patterns for name in wanted)
+        folded_names = [fold_case(name) for name in names]
+        return any(
+            matches_pattern(pattern, name) for pattern in self.patterns for name in folded_names
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,10 +259,10 @@ def matches_pattern(pattern: str, name: str) -> bool:
     if at > end or not name.startswith(first) or not name.endswith(last):
         return False
     for part in middle:
-        found = name.find(part, at, end)
-        if found < 0:
+        position = name.find(part, at, end)
+        if position < 0:
             return False
-        at = found + len(part)
+        at = position + len(part)
     return True
 
 

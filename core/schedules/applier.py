@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from core.base.errors import NotFound, ToolError
 from core.changes.kinds import Batch
@@ -18,18 +18,11 @@ from core.schedules.kind import SCHEDULE_APPLIER
 from core.schedules.schedule import BadSchedule, Schedule, ScheduleState, make_row, read_row
 
 if TYPE_CHECKING:
+    from core.schedules.scheduling import Scheduling
     from core.schedules.service import ScheduleService
 
 WRITE_TIMEOUT_SECONDS = 30.0
 """Seconds that a check or a write of a schedule may take."""
-
-
-class ScheduleServices(Protocol):
-    """Schedules as their tools and their applier use them."""
-
-    @property
-    def service(self) -> ScheduleService:
-        """Return the service. The first use builds it and loads its modules."""
 
 
 class ScheduleApplier:
@@ -38,7 +31,7 @@ class ScheduleApplier:
     name = SCHEDULE_APPLIER
     patience = WRITE_TIMEOUT_SECONDS
 
-    def __init__(self, schedules: ScheduleServices) -> None:
+    def __init__(self, schedules: Scheduling) -> None:
         self._schedules = schedules
 
     def batch(self, draft: Draft) -> int:

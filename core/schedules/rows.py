@@ -17,6 +17,7 @@ from core.base.errors import NotFound, OverBudget
 from core.domain.messages import Answer, Message, Person, ReplyTo, decode_json, encode_json
 from core.domain.records import FINAL_STATES, Receipt
 from core.journal.inbox import SqlInbox
+from core.journal.peers import Alone, Peers
 from core.journal.turn_rows import OPEN_STATE_LIST
 from core.people.notices import PersonNotice, put_person_notice
 from core.schedules.schedule import (
@@ -98,9 +99,8 @@ class Schedules(SqlStore):
     change a schedule raise NotFound, and BadSchedule if its state does not allow the change. They
     check no rights.
 
-    `clock` returns the time in seconds since the epoch. With
-    `shared_clock`, due times are compared with the clock of the database, because the processes on
-    it may have different clocks. `destination` returns where a post that answers no message goes
+    `clock` returns the time in seconds since the epoch. Due times are compared with the clock that
+    all `peers` share. `destination` returns where a post that answers no message goes
     in the place of a schedule."""
 
     def __init__(
@@ -109,13 +109,13 @@ class Schedules(SqlStore):
         inbox: SqlInbox,
         clock: Callable[[], float] = time.time,
         *,
-        shared_clock: bool = False,
+        peers: Peers | None = None,
         destination: Callable[[ReplyTo], ReplyTo] = lambda to: to,
     ) -> None:
         super().__init__(database)
         self._inbox = inbox
         self._clock = clock
-        self._shared_clock = shared_clock
+        self._peers = peers or Alone()
         self._find_destination = destination
         self.on_change: Callable[[], None] = lambda: None
         """Called after due times may have changed."""
@@ -242,11 +242,7 @@ class Schedules(SqlStore):
 
     async def read_clock(self) -> float:
         """Return the time by which schedules are due, in seconds since the epoch."""
-        if not self._shared_clock:
-            return self._clock()
-        sql = "SELECT extract(epoch FROM clock_timestamp()) AS now"
-        row = await self._database.read(lambda c: c.execute(sql).fetchone(), single=True)
-        return float(row["now"])
+        return await self._peers.read_clock(self._clock())
 
     async def realign(self) -> int:
         """Compute the due times of all active schedules that are not due yet anew, and return how

@@ -28,8 +28,7 @@ from core.base.errors import (
     StatusUnknown,
 )
 from core.base.i18n import say
-from core.base.retry import Backoff, retry
-from core.base.tasks import run_together
+from core.base.tasks import Backoff, retry, run_together
 from core.base.text import to_one_line
 from core.changes.approval import Approval
 from core.chat.people import People

@@ -9,8 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from core.base.errors import NotStored
-from core.base.retry import Backoff, retry
-from core.base.tasks import BackgroundTasks
+from core.base.tasks import BackgroundTasks, Backoff, retry
 from core.changes.service import ChangeService
 from core.chat.approval_notices import PersonNoticeService
 from core.chat.people import Conversations, People
@@ -76,7 +75,7 @@ class Scheduling:
 
         store = Schedules(
             self.database, cast(SqlInbox, self.conversations.inbox), self.clock,
-            shared_clock=self.peers.is_shared, destination=self._find_destination,
+            peers=self.peers, destination=self._find_destination,
         )  # fmt: skip
         store.on_change = self._note_change
         return store
@@ -154,8 +153,7 @@ class Scheduling:
 
     def _note_change(self) -> None:
         self.wake()
-        if self.peers.is_shared:
-            self._tasks.start(self.peers.notify(CHANGED, ""))
+        self._tasks.start(self.peers.notify(CHANGED, ""))
 
     async def _on_change(self, _: str) -> None:
         self.wake()

@@ -16,9 +16,9 @@ from core.domain.changes import Draft, RowWrite
 from core.domain.messages import ReplyTo, decode_json, encode_json
 from core.domain.ports import Tool
 from core.domain.records import Health, Outcome, ToolContext, Viewer
-from core.schedules.applier import ScheduleServices
 from core.schedules.kind import SCHEDULE_APPLIER, SCHEDULE_KIND
 from core.schedules.schedule import ScheduleDraft, ScheduleRule, make_row, read_row
+from core.schedules.scheduling import Scheduling
 from core.schedules.words import describe_schedule
 from core.tools.tool import FunctionTool
 
@@ -40,7 +40,7 @@ class ScheduleSource:
 
     name = "schedules"
 
-    def __init__(self, schedules: ScheduleServices) -> None:
+    def __init__(self, schedules: Scheduling) -> None:
         self._schedules = schedules
         self._tools: Sequence[Tool] = (
             _ProposingTool(self.schedule_propose, effect="chat", doing="is preparing a schedule…"),

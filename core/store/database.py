@@ -150,8 +150,8 @@ class Database(Protocol):
     in the process.
     """
 
-    is_shared: bool
-    """True if several processes can use it at once."""
+    queue_deletes: Sequence[str]
+    """Statements that delete a conversation's waiting jobs from the queue of turns."""
 
     @property
     def schema(self) -> Schema:
@@ -373,7 +373,7 @@ class SqliteDatabase:
     """A database in one SQLite file, with a writer thread that commits in groups and a reader
     thread."""
 
-    is_shared = False
+    queue_deletes: Sequence[str] = ()
 
     def __init__(self, path: Path, schema: Schema) -> None:
         self.path = path
@@ -633,8 +633,8 @@ def _find_pending(
 ) -> tuple[bool, Sequence[Migration]]:
     """Return whether the database is empty, and its pending migrations. Raise DifferentSchema."""
     is_new = not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
-    stored = snapshot.read_schema_version(connection)
-    pending = () if is_new else schema.find_pending(*stored)
+    database_version = snapshot.read_schema_version(connection)
+    pending = () if is_new else schema.find_pending(*database_version)
     if pending is None:
         raise DifferentSchema(path=path)
     return is_new, pending

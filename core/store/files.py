@@ -95,10 +95,10 @@ class SqlFiles(SqlStore):
             "DELETE FROM files WHERE created_at < ? AND NOT EXISTS (SELECT 1 FROM inbox"
             " WHERE inbox.event_key = files.event_key) RETURNING id"
         )
-        gone = await self._database.write(lambda c: select_values(c, sql, before))
-        for file in gone:
+        old_ids = await self._database.write(lambda c: select_values(c, sql, before))
+        for file in old_ids:
             await self.discard(file)
-        return len(gone) + await self._bytes.sweep(before, self._known_ids)
+        return len(old_ids) + await self._bytes.sweep(before, self._known_ids)
 
     async def _known_ids(self) -> set[str]:
         return set(await self._select("SELECT id FROM files"))
@@ -234,10 +234,10 @@ def _sync_folder(folder: Path) -> None:
 def _remove_orphans(folder: Path, before: float, known: set[str]) -> int:
     """Remove files of the folder that are unknown and were last touched before `before`. Return how
     many there were."""
-    gone = 0
+    removed_count = 0
     for path in folder.glob("*/*"):
         with suppress(FileNotFoundError):  # another caller removed it meanwhile
             if path.name not in known and path.stat().st_mtime < before:
                 path.unlink()
-                gone += 1
-    return gone
+                removed_count += 1
+    return removed_count

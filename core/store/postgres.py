@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import structlog
 
 from core.base.errors import NotStored, SettingsError, Unstorable
-from core.base.retry import retry_blocking
+from core.base.tasks import retry_blocking
 from core.base.text import in_whole_characters
 from core.store.database import SqlConnection, SqlRow
 from core.store.schema import LOCK_KEY, DifferentSharedSchema, Schema
@@ -161,7 +161,9 @@ class PostgresDatabase:
     `url` is a libpq connection string (postgresql.org/docs/current/libpq-connect.html).
     """
 
-    is_shared = True
+    queue_deletes: Sequence[str] = (
+        "DELETE FROM procrastinate_jobs WHERE lock = ? AND status <> 'doing'",
+    )
     remains_notice = (
         "The database's write-ahead log and backups may still contain them until they are "
         "rotated. Ask whoever runs the database when that happens."
@@ -451,8 +453,8 @@ def _has_tables(connection: psycopg.Connection[Any]) -> bool:
 
 def _read_version(connection: psycopg.Connection[Any]) -> tuple[int, str]:
     """Return the version and the fingerprint of the schema, 0 and "" if they are not stored."""
-    found = connection.execute("SELECT to_regclass('database_schema') AS name").fetchone()
-    if not found or found["name"] is None:
+    relation = connection.execute("SELECT to_regclass('database_schema') AS name").fetchone()
+    if not relation or relation["name"] is None:
         return 0, ""
     row = connection.execute("SELECT version, fingerprint FROM database_schema").fetchone()
     return (row["version"], row["fingerprint"]) if row else (0, "")

@@ -27,8 +27,7 @@ import structlog
 
 from core.base.errors import NotStored
 from core.base.i18n import plural, say
-from core.base.retry import Backoff, retry
-from core.base.tasks import cancel_all
+from core.base.tasks import Backoff, cancel_all, retry
 from core.observability import metrics
 from core.store.database import SqlConnection, SqlStore, transaction
 from core.store.postgres import CONNECTION_OPTIONS, PostgresDatabase
@@ -330,8 +329,8 @@ class OwnProcess(SqlStore):
 
 def _seconds_to_next_step(leading: asyncio.Task[None] | None, stop_at: float) -> float:
     """Return the maximum seconds of the next step of `lead`: at most until the work must stop."""
-    left = stop_at - asyncio.get_running_loop().time()
-    return min(BEAT_SECONDS, max(0.0, left)) if leading else BEAT_SECONDS
+    remaining_seconds = stop_at - asyncio.get_running_loop().time()
+    return min(BEAT_SECONDS, max(0.0, remaining_seconds)) if leading else BEAT_SECONDS
 
 
 async def _cancel_and_log(task: asyncio.Task[None]) -> None:

@@ -109,24 +109,24 @@ class SharedRememberedState(RememberedState):
         differences from it."""
 
     async def _load(self) -> str:
-        stored = await super()._load()
-        self._known = json.loads(stored or "{}")
-        return stored
+        text = await super()._load()
+        self._known = json.loads(text or "{}")
+        return text
 
     async def _save(self, text: str) -> None:
-        ours, known = json.loads(text), self._known
+        ours, former_values = json.loads(text), self._known
 
         def write(connection: SqlConnection) -> None:
             connection.lock_key(self.name)
             whole = json.loads(read_text(connection, self.name) or "{}")
             for name, value in ours.items():
                 if isinstance(value, dict):
-                    before = known.get(name, {})
+                    before = former_values.get(name, {})
                     there = whole.setdefault(name, {})
                     there.update({k: v for k, v in value.items() if before.get(k) != v})
-                    for gone in before.keys() - value.keys():
-                        there.pop(gone, None)
-                elif value != known.get(name):
+                    for removed_key in before.keys() - value.keys():
+                        there.pop(removed_key, None)
+                elif value != former_values.get(name):
                     whole[name] = value
             write_text(connection, self.name, json.dumps(whole))
 
@@ -141,8 +141,8 @@ async def rewrite_remembered(
 
     def write(connection: SqlConnection) -> None:
         connection.lock_key(name)
-        if stored := read_text(connection, name):
-            write_text(connection, name, json.dumps(change(json.loads(stored))))
+        if text := read_text(connection, name):
+            write_text(connection, name, json.dumps(change(json.loads(text))))
 
     await database.write(write)
 
@@ -164,11 +164,11 @@ def select_ids(data: Any, ids: frozenset[str]) -> Any:
     """Return the entries of a row's JSON that are about people of these ids, None if there are
     none."""
     if isinstance(data, dict):
-        found = {
+        matches = {
             k: v if not ids.isdisjoint(k.split(":")) else select_ids(v, ids)
             for k, v in data.items()
         }
-        return {k: v for k, v in found.items() if v is not None} or None
+        return {k: v for k, v in matches.items() if v is not None} or None
     if isinstance(data, list):
         return [one for one in data if one in ids] or None
     return None

@@ -184,16 +184,16 @@ def find_foreign_entry(path: Path, schema: Schema) -> str:
             " WHERE sql IS NOT NULL AND name <> 'sqlite_sequence'"  # SQLite's own table
         ).fetchall()
     for kind, name, sql in rows:
-        found = _NAME.match(sql)
-        if found is None or (found[1].lower(), found[2]) != (kind, name):
+        match = _NAME.match(sql)
+        if match is None or (match[1].lower(), match[2]) != (kind, name):
             return str(name)
-    known = {fingerprint.partition(".")[0] for fingerprint in schema.fingerprints}
-    if hash_statements(sql for _, _, sql in rows) in known:
+    known_names = {fingerprint.partition(".")[0] for fingerprint in schema.fingerprints}
+    if hash_statements(sql for _, _, sql in rows) in known_names:
         return ""
     entries = {(name, parse_statement(sql)) for _, name, sql in rows}
     expected = {
-        (found[2], parse_statement(sql))
+        (match[2], parse_statement(sql))
         for sql in schema.script.split(";")
-        if (found := _NAME.match(sql.strip()))
+        if (match := _NAME.match(sql.strip()))
     }
     return min((name for name, _ in entries ^ expected), default="")

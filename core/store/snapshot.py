@@ -73,9 +73,9 @@ def copy_database(source: Path, target: Path) -> None:
     except OSError as error:
         raise NotStored("Cannot copy {path}: {why}.", path=source, why=error) from error
     try:
-        with closing(sqlite3.connect(source)) as live, closing(sqlite3.connect(target)) as made:
-            live.backup(made)
-            made.execute("PRAGMA journal_mode=DELETE")
+        with closing(sqlite3.connect(source)) as live, closing(sqlite3.connect(target)) as copy:
+            live.backup(copy)
+            copy.execute("PRAGMA journal_mode=DELETE")
         check_integrity(target)
         with target.open("rb") as file:
             os.fsync(file.fileno())
@@ -87,9 +87,9 @@ def copy_database(source: Path, target: Path) -> None:
 def check_integrity(path: Path) -> None:
     """Raise sqlite3.DatabaseError if the database is damaged."""
     with closing(sqlite3.connect(path)) as connection:
-        found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
-    if found != "ok":
-        raise sqlite3.DatabaseError(found)
+        result = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    if result != "ok":
+        raise sqlite3.DatabaseError(result)
 
 
 def read_schema_version(connection: sqlite3.Connection) -> tuple[int, str]:
@@ -131,20 +131,20 @@ def snapshot_before_migration(path: Path, schema: Schema) -> None:
         return
     try:
         with closing(sqlite3.connect(path)) as connection:
-            found, fingerprint = read_schema_version(connection)
+            version, fingerprint = read_schema_version(connection)
     except sqlite3.Error:
         return  # opening the database reports this error
-    if schema.find_pending(found, fingerprint):
+    if schema.find_pending(version, fingerprint):
         needed = 3 * database_bytes(path)  # the copy, and the pages that a migration rewrites
         check_room(path.parent, needed, say("a copy before the upgrade"))
         folder.mkdir(mode=0o700, exist_ok=True)
-        made = folder / f"{path.stem}-{found}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.db"
-        made.unlink(missing_ok=True)
-        copy_database(path, made)
+        copy = folder / f"{path.stem}-{version}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.db"
+        copy.unlink(missing_ok=True)
+        copy_database(path, copy)
         log.info(
             "saved a database snapshot",
-            file=f"{SNAPSHOT_FOLDER}/{made.name}",
-            schema=found,
+            file=f"{SNAPSHOT_FOLDER}/{copy.name}",
+            schema=version,
             newest_schema=schema.version,
         )
     remove_old_snapshots(path.parent)
@@ -152,8 +152,8 @@ def snapshot_before_migration(path: Path, schema: Schema) -> None:
 
 def remove_old_snapshots(home: Path) -> None:
     """Remove all but the newest MAX_SNAPSHOTS, and those older than SNAPSHOT_LIFETIME_SECONDS."""
-    kept = sorted(list_snapshots(home), key=lambda one: one.stat().st_mtime, reverse=True)
-    for number, one in enumerate(kept):
+    snapshots = sorted(list_snapshots(home), key=lambda one: one.stat().st_mtime, reverse=True)
+    for number, one in enumerate(snapshots):
         if number >= MAX_SNAPSHOTS or one.stat().st_mtime < time.time() - SNAPSHOT_LIFETIME_SECONDS:
             one.unlink(missing_ok=True)
             log.info("deleted an old database snapshot", file=f"{SNAPSHOT_FOLDER}/{one.name}")

@@ -29,7 +29,7 @@ from core.base.errors import (
 )
 from core.base.i18n import say
 from core.base.markdown import escape_markdown, quote_inert
-from core.base.retry import retry
+from core.base.tasks import retry
 from core.base.text import clean_text, clip_line, fold_case, to_one_line
 from core.changes.kinds import Batch, Kind
 from core.domain.changes import Change, Draft, RowCheck, RowWrite

@@ -16,7 +16,7 @@ from core.base import text
 from core.base.errors import NotStored, PonteError
 from core.base.i18n import LANGUAGE, READER_IS_OWNER, nearest_locale
 from core.base.markdown import Trust
-from core.base.retry import Backoff, retry
+from core.base.tasks import Backoff, retry
 from core.changes.approval import TableRules
 from core.chat.reply import TurnPosts
 from core.commands import grammar

@@ -18,9 +18,8 @@ import pytest
 from bot.cli import client
 from bot.config.ponte_toml import Config
 from bot.doctor.checks import examine
-from bot.home import Home
+from bot.home import Home, Start
 from bot.settings import Settings
-from bot.start import Start
 from bot.stores import SCHEMA
 from core.base.http import HttpAnswer
 from core.store.database import SqliteDatabase

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from core.base.retry import Backoff
+from core.base.tasks import Backoff
 from core.journal import jobs, procrastinate_adapter
 from core.store import processes
 from tests.contract.engines import Embedded, Engine, InMemory, Shared

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from core.base.errors import Forgotten, TooManyDeliveries
-from core.base.retry import Backoff
+from core.base.tasks import Backoff
 from core.domain.messages import (
     Address,
     Message,

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from core.base.errors import Forgotten
-from core.base.retry import Backoff
+from core.base.tasks import Backoff
 from core.domain.messages import Address
 from core.domain.records import TurnState
 from tests.contract.engines import Embedded, Engine, Worker

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from core.base.errors import NotStored
-from core.base.retry import Backoff
+from core.base.tasks import Backoff
 from core.domain.messages import Progress
 from core.store import processes as notifications
 from tests.contract.engines import Shared, Worker

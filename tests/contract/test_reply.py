@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from core.base.errors import NotStored, PlatformBusy, PostRemoved, Superseded, Undeliverable
-from core.base.retry import Backoff
+from core.base.tasks import Backoff
 from core.chat import reply
 from core.chat.reply import GrowingReply, TurnPosts
 from core.domain.messages import Answer, File, Person, Progress, ReplyTo, decode_json, encode_json

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from core.base.retry import Backoff
+from core.base.tasks import Backoff
 from tests.dialogues.bot_home import BotHome
 from tests.fakes import uvicorn_pauses
 from tests.fakes.discord import FakeDiscord

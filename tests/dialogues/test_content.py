@@ -11,7 +11,7 @@ import pytest
 
 from core.base.errors import NotStored, ToolError, Unstorable
 from core.base.http import HttpClient
-from core.base.retry import Backoff
+from core.base.tasks import Backoff
 from core.domain.messages import Answer, decode_json, encode_json
 from core.domain.records import Outcome, RoundOutput, Turn
 from core.journal import journal as turns

@@ -18,9 +18,8 @@ import pytest
 from bot.backup.backup import backup, restore
 from bot.compose import compose
 from bot.config.ponte_toml import Config, read_config
-from bot.home import Home
+from bot.home import Home, Start
 from bot.settings import Settings
-from bot.start import Start
 from core.base.errors import PonteError
 from core.tools.sample import SAMPLE_FILE, SAMPLE_INTEGRATION, open_sample_base
 from tests.fakes.link import parse_page_link

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.base.errors import Undeliverable
-from core.base.retry import Backoff
+from core.base.tasks import Backoff
 from core.domain.messages import Answer, File, Person
 from core.money.allowances import Allowance
 from tests.fakes.config import FixedConfig

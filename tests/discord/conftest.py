@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from discord.state import ConnectionState
 
-from core.base.retry import Backoff
+from core.base.tasks import Backoff
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.addresses import sdk_addresses

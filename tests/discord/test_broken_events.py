@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from core.base.retry import Backoff
+from core.base.tasks import Backoff
 from core.chat.incoming import EVENT_FAILED
 from core.observability.metrics import registry
 from tests.discord.discord_ponte import DiscordPonte

@@ -13,8 +13,7 @@ from adapters.discord import DISCORD_STATE_NAME
 from adapters.discord.presence import DiscordSigns
 from adapters.discord.state import DiscordState, SeenChannel
 from core.base.errors import SettingsError
-from core.base.retry import Backoff
-from core.base.tasks import BackgroundTasks
+from core.base.tasks import BackgroundTasks, Backoff
 from core.journal.peers import Alone
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord

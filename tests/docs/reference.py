@@ -27,7 +27,6 @@ from adapters.web.sign_in import COMPATIBLE_PREFIX
 from bot.cli.main import cli
 from bot.config import ponte_toml as config
 from bot.config import toml_values as config_types
-from bot.config import toml_values as hook_config
 from bot.integrations import FACES
 from bot.settings import Settings
 from core.commands.grammar import COMMAND_NAMES, TRANSLATED
@@ -146,7 +145,7 @@ def _file() -> Iterator[str]:
     yield from ("", "## Types", "", "What the types above mean.", "")
     forms = {
         name.lower(): words
-        for module in (config, config_types, hook_config)
+        for module in (config, config_types)
         for name, words in _attributes(inspect.getsource(module)).items()
     }
     used = [_split(name) for name in sorted(_FORMS)]
@@ -235,8 +234,7 @@ def _type(source: str) -> str:
         return " or ".join(_toml(each) for each in options if each != "")
     literal = {"Access", "CountedBy", "PeriodLength", "Approvals", "HookKind"}
     if source in literal:
-        module = hook_config if source == "HookKind" else config
-        return " or ".join(_toml(each) for each in get_args(getattr(module, source)))
+        return " or ".join(_toml(each) for each in get_args(getattr(config, source)))
     plain = {"str": "text", "StrictBool": "true or false", "BotId": "id of a bot"}
     return plain.get(source) or _split(source)
 

@@ -20,10 +20,9 @@ import typer.main
 
 from bot.cli.main import cli
 from bot.config.ponte_toml import read_config
-from bot.home import Home
+from bot.home import Home, Start
 from bot.reports import check_rights
 from bot.settings import Settings
-from bot.start import Start
 from tests.docs.conftest import Machine
 from tests.installed import ROOT, build
 

@@ -13,11 +13,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from bot.config.ponte_toml import Config
-from bot.home import Home
+from bot.home import Home, Start
 from bot.operation_service import describe_result
 from bot.operation_texts import TEXTS, View
 from bot.settings import Settings
-from bot.start import Start
 
 
 @dataclass

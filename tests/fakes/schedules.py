@@ -11,9 +11,9 @@ from typing import cast
 from bot.engine import Engine
 from core.domain.changes import new_change_id
 from core.domain.messages import Address, Person, ReplyTo, encode_json
-from core.schedules.applier import ScheduleServices
 from core.schedules.rows import Schedules
 from core.schedules.schedule import Schedule, ScheduleDraft
+from core.schedules.scheduling import Scheduling
 from core.schedules.tools import ScheduleSource
 
 
@@ -21,7 +21,7 @@ class LateScheduleSource(ScheduleSource):
     """The tools of schedules; `open` sets the engine."""
 
     def __init__(self) -> None:
-        super().__init__(cast(ScheduleServices, None))
+        super().__init__(cast(Scheduling, None))
 
     def open(self, engine: Engine) -> None:
         """Use the schedules of this engine."""

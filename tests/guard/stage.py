@@ -21,7 +21,7 @@ from pydantic import SecretStr
 
 from bot.config.ponte_toml import read_config
 from bot.ponte import Ponte
-from core.base.retry import Backoff
+from core.base.tasks import Backoff
 from core.journal.journal import Journal
 from core.observability import metrics
 from tests.dialogues.office import Office, office

@@ -27,6 +27,7 @@ from core.chat.reply import GrowingReply
 from core.domain.messages import Address, Person, ReplyTo
 from core.domain.ports import PostJournal, Reply
 from core.journal import jobs
+from core.journal.peers import Alone
 from core.schedules import runs as scheduler
 from core.schedules.rows import Schedules
 from core.schedules.schedule import (
@@ -136,9 +137,8 @@ async def open_machine(machine: Machine) -> AsyncIterator[Engine]:
     stores = await (Stores.open_shared(machine.url) if machine.url else Stores.open_in_home(home))
     choices = replace(make_choices(), clock=machine.clock)
     engine = await open_engine(home, choices, stores)
-    engine.schedules.store._shared_clock = (
-        False  # the virtual clock counts, and not that of the database
-    )
+    # The virtual clock counts, and not that of the database.
+    engine.schedules.store._peers = Alone()
     posts_of_all = FilePosts(home / "posts")
 
     def reply(to: ReplyTo, posts: PostJournal) -> Reply:

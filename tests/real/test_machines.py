@@ -21,7 +21,7 @@ import psycopg
 import pytest
 
 from core.base.errors import NotStored
-from core.base.retry import Backoff
+from core.base.tasks import Backoff
 from core.journal.jobs import Jobs
 from core.journal.turn_runner import get_row
 from core.store import processes as notifications

@@ -28,7 +28,7 @@ async def test_the_commands_that_are_told(real_postgres: Postgres, tmp_path: Pat
     dump, restore = re.findall(r"`(?:umask 077; )?(pg_[^`]+)`", str(StoredInPostgres()))
     old, new = (real_postgres.url(real_postgres.database()) for _ in range(2))
     stores = await Stores.open_shared(old, takes=False, works=False)
-    inbox = SqlInbox(stores.database, stores.jobs)
+    inbox = SqlInbox(stores.database, stores.peers.runner)
     for number in range(3):
         await inbox.accept(make_message(f"hello {number}", f"k{number}"))
     kept = await SqlFiles(stores.database, stores.file_bytes).put(
@@ -49,7 +49,9 @@ async def test_the_commands_that_are_told(real_postgres: Postgres, tmp_path: Pat
         assert await stores.secret("web-token", b"another") == secret
         files = SqlFiles(stores.database, stores.file_bytes)
         assert (await files.get(kept.id))[1] == b"bytes" * 9
-        fresh = await SqlInbox(stores.database, stores.jobs).accept(make_message("hello 1", "k1"))
+        fresh = await SqlInbox(stores.database, stores.peers.runner).accept(
+            make_message("hello 1", "k1")
+        )
         assert not fresh.is_new, "a second delivery is known"
     finally:
         await _close(stores)
@@ -66,6 +68,5 @@ async def _counts(stores: Stores) -> dict[str, int]:
 
 
 async def _close(stores: Stores) -> None:
-    if stores.jobs:
-        await stores.jobs.drain(0)
+    await stores.peers.drain(0)
     await stores.close()

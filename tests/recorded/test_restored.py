@@ -13,9 +13,8 @@ import time_machine
 
 from bot.backup.backup import backup, restore
 from bot.config.ponte_toml import Config
-from bot.home import Home
+from bot.home import Home, Start
 from bot.settings import Settings
-from bot.start import Start
 from core.base.errors import RESTORED_REASON, Restored
 from tests.fakes.slack.records import BOT_USER
 from tests.recorded.record import HANGS

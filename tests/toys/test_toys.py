@@ -16,10 +16,9 @@ import pytest
 from bot.compose import compose
 from bot.config.ponte_toml import read_config
 from bot.doctor.checks import examine
-from bot.home import Home
+from bot.home import Home, Start
 from bot.integrations import FACES
 from bot.settings import Settings, load
-from bot.start import Start
 from core.base.errors import SettingsError
 from core.domain.ports import Model
 from core.domain.records import Health, Viewer

@@ -15,8 +15,7 @@ import pytest
 
 from bot.config.ponte_toml import Config
 from bot.doctor.checks import check_everything
-from bot.home import Home
-from bot.start import Start
+from bot.home import Home, Start
 from core.money.budget import Budget
 from tests.dialogues.office import PAID, Office, office
 from tests.fakes.openai import Script

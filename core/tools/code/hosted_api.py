@@ -22,7 +22,7 @@ import structlog
 
 from core.base.errors import NotFound
 from core.base.openai import Json, ModelServerClient, ModelServerFault
-from core.base.retry import Backoff
+from core.base.tasks import Backoff
 from core.base.text import safe_file_name
 from core.domain.messages import Usage
 from core.money.usage import CONTAINER_SESSION_DOLLARS, CONTAINER_SESSION_SECONDS, parse_usage

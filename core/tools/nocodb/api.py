@@ -31,8 +31,7 @@ from core.base.http import (
     was_sent,
     withhold_secrets,
 )
-from core.base.retry import Sleep, retry, wait_after_each
-from core.base.tasks import Pacer
+from core.base.tasks import Pacer, Sleep, retry, wait_after_each
 
 READ_PAUSES_SECONDS = (0.3, 1.2)
 """Pauses before the second and third attempt of a read."""

@@ -25,7 +25,7 @@ from core.base.http import (
     was_sent,
     withhold_secrets,
 )
-from core.base.retry import retry, wait_after_each
+from core.base.tasks import retry, wait_after_each
 from core.tools.nocodb.api import AWAY_STATUSES, READ_PAUSES_SECONDS
 
 _LIST_ARGUMENTS = (

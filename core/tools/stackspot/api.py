@@ -36,7 +36,7 @@ from core.base.http import (
     withhold_secrets,
 )
 from core.base.i18n import say
-from core.base.retry import retry
+from core.base.tasks import retry
 from core.base.text import to_one_line
 
 DEFAULT_REALM = "stackspot-freemium"

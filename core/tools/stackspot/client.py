@@ -24,7 +24,7 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from core.base.http import HttpClient, HttpUnreadable, Proxies
-from core.base.retry import Backoff
+from core.base.tasks import Backoff
 from core.base.text import clean_text, in_whole_characters, to_one_line
 from core.commands.grammar import SLUG_PATTERN
 from core.tools.stackspot.api import (

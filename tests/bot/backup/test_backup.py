@@ -32,9 +32,8 @@ from bot.backup.archive import (
     write_archive,
 )
 from bot.config.ponte_toml import Config
-from bot.home import Home
+from bot.home import Home, Start
 from bot.settings import Settings
-from bot.start import Start
 from bot.stores import SCHEMA
 from core.base.errors import RESTORED_REASON
 from core.domain.messages import decode_json, encode_json

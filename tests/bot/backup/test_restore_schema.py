@@ -16,9 +16,8 @@ import pytest
 from bot.backup.archive import ArchiveMember, Manifest
 from bot.backup.backup import backup
 from bot.config.ponte_toml import Config
-from bot.home import Home
+from bot.home import Home, Start
 from bot.settings import Settings
-from bot.start import Start
 from bot.stores import SCHEMA
 from core.store import snapshot
 from tests.bot.backup.test_backup import names, rewritten

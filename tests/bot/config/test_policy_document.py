@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from bot.config.ponte_toml import read_config
-from bot.home import Home
+from bot.home import Home, Start
 from bot.reports import check_rights
 from bot.settings import Settings
-from bot.start import Start
 
 TEXT = (Path(__file__).parents[3] / "docs" / "guides" / "rules.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"```toml\n(.*?)```", re.DOTALL)

@@ -14,9 +14,8 @@ from aiohttp import web
 
 from bot.config.ponte_toml import Config, TableConfig
 from bot.doctor.checks import examine
-from bot.home import Home
+from bot.home import Home, Start
 from bot.settings import Settings
-from bot.start import Start
 from core.domain.messages import Usage
 from core.models import MODEL_INTEGRATION
 from core.store.postgres import CONNECTION_OPTIONS

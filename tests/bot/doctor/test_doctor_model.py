@@ -10,9 +10,8 @@ import typer
 
 from bot.config.ponte_toml import Config
 from bot.doctor.checks import try_model
-from bot.home import Home
+from bot.home import Home, Start
 from bot.settings import Settings
-from bot.start import Start
 from core.models.served_model import CODE_WORD, TEXT_QUESTION, TOOL_QUESTION, TRIAL_TOOL
 from tests.bot.conftest import Shell
 from tests.fakes.openai import FakeOpenAI, Script

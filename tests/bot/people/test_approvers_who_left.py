@@ -10,11 +10,10 @@ import pytest
 
 from bot.compose import compose
 from bot.config.ponte_toml import read_config
-from bot.home import Home
+from bot.home import Home, Start
 from bot.integrations import FACES
 from bot.ponte import Ponte
 from bot.settings import load
-from bot.start import Start
 from core.domain.messages import Address, Answer, Message, Person, ReplyTo, turn_id
 from core.people.page_accounts import SqlPageAccounts, hash_token
 from tests.dialogues.decisions import typed_code

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from core.base.retry import Backoff, retry, retry_blocking, wait_after_each
+from core.base.tasks import Backoff, retry, retry_blocking, wait_after_each
 
 ROOT = Path(__file__).parents[3]
 PERIODIC = {
@@ -124,7 +124,7 @@ def test_no_other_loop_sleeps_and_repeats_what_failed() -> None:
     found: dict[str, set[str]] = {}
     for path, function in _loops_that_sleep_after_errors():
         found.setdefault(path, set()).add(function)
-    assert found == {"core/base/retry.py": {"retry", "retry_blocking"}, **PERIODIC, **POLLS}
+    assert found == {"core/base/tasks.py": {"retry", "retry_blocking"}, **PERIODIC, **POLLS}
 
 
 def _loops_that_sleep_after_errors() -> Iterator[tuple[str, str]]:

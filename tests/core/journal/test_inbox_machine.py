@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 
 from core.base.errors import Forgotten
-from core.base.retry import Backoff
+from core.base.tasks import Backoff
 from core.domain.messages import Message
 from core.journal import turn_runner
 from tests.contract.engines import Worker

@@ -15,7 +15,7 @@ import pytest
 
 from bot.engine import Engine
 from core.base.errors import ModelDown, NotAllowed, NotFound, NotStored, PlatformBusy
-from core.base.retry import Backoff
+from core.base.tasks import Backoff
 from core.changes.approval import TableRule, TableRules
 from core.domain.changes import Draft, RowWrite
 from core.domain.messages import Address, Answer, Item, Message, Person, ReplyTo, turn_id

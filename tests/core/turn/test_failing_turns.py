@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bot.engine import Engine
-from core.base.retry import Backoff
+from core.base.tasks import Backoff
 from core.domain.messages import Message, MessageOrigin, ReplyTo
 from core.domain.ports import PostJournal, ReplyFactory
 from core.turn.manager import MAX_FAILED_ATTEMPTS
