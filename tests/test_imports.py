@@ -315,8 +315,8 @@ def test_the_picture_s_arrows_are_the_imports() -> None:
     used = {
         (here, there)
         for path, tree in sources().items()
-        if (here := _drawn(path.removesuffix(".py").replace("/", ".")))
-        for there in map(_drawn, imports(tree))
+        if (here := _read_picture(path.removesuffix(".py").replace("/", ".")))
+        for there in map(_read_picture, imports(tree))
         if there and there != here
     }
     outer = {("bot", "adapters"), ("bot", "core"), ("adapters", "core")}
@@ -330,7 +330,7 @@ def test_the_picture_s_arrows_are_the_imports() -> None:
     assert [pair for pair in sorted(inner) if pair[1] not in ways[pair[0]]] == []
 
 
-def _drawn(module: str) -> str:
+def _read_picture(module: str) -> str:
     """Return the folder of the picture that a module is in, "" for none."""
     package, _, rest = module.partition(".")
     folder = rest.partition(".")[0]
