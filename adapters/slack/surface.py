@@ -229,11 +229,14 @@ class SlackSurface:
         return id
 
     async def _claim_stream(self) -> bool:
-        """Return whether the calls of a stream are reserved. `seconds_until_growth` reserves those
-        of the first stream; each further stream reserves its own here."""
+        """Return whether the calls of a stream are reserved: one that starts it, which is used now,
+        and one that stops it, which stays reserved so that the stream can always be completed.
+        `seconds_until_growth` reserves those of the first stream; each further stream reserves its
+        own here."""
         if "chat.startStream" in self._claims:
             self._claims.remove("chat.startStream")
             return True
+        # A stream's post has no key of ours; one of them means that this answer streams already.
         follows = bool(self._keyless) and self._may_stream()
         if follows and await self._api.limiter.claim("chat.startStream", "chat.stopStream"):
             self._claims.add("chat.stopStream")

@@ -295,6 +295,8 @@ class Approval:
         """
         proposal, book = change.proposal, self.policy.config.rule_book
         names, named = self.named_deciders(change), self.approvers(proposal)
+        # Where several people must approve, the asker alone is not enough, so admins are asked,
+        # unless only the people that the operator named may decide.
         needs_admin = self.needs_admin(change) or (named.count > 1 and not named.is_exclusive)
         if not names and needs_admin:
             names = frozenset({"admins"})

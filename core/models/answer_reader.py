@@ -116,6 +116,10 @@ class GrowingAnswer:
         """Add a piece of the answer. Return the text that can be shown now, after `text` so far.
 
         If `is_unopened` becomes true, the text before counts no more.
+
+        A piece may end anywhere. `_closing` is the pattern that ends an open thought. `_held` is
+        the end of a piece that may be the beginning of a tag, or that is blank so far: it waits for
+        the next piece. `_skips_space`: a thought has ended, and the space after it is not shown.
         """
         text, self._held, at = self._held + piece, "", 0
         part_count = len(self._parts)
@@ -128,7 +132,8 @@ class GrowingAnswer:
                 at = _SPACE.match(text, at).end()  # type: ignore[union-attr]
                 self._skips_space = at == len(text)
             tag = _TAG.search(text, at)
-            # What follows a closing tag tells whether it is one.
+            # Whether a tag counts is decided with the character after it, so a tag at the end of
+            # the piece waits for the next one.
             if tag is None or (tag.end() == len(text) and not is_last):
                 end = tag.start() if tag else len(text) if is_last else _find_tag_begin(text, at)
                 if self._is_blank and end < MAX_BLANK_CHARACTERS and not text[at:end].strip():
@@ -136,6 +141,7 @@ class GrowingAnswer:
                 self._held = text[end:]
                 self._show(text[at:end])
                 break
+            # Some models close a thought twice; the second tag is not text either.
             is_closed_twice = after_thought and tag.start() == at and tag[0].lower() not in TAGS
             self._show(text[at : tag.start()])
             at = tag.end()

@@ -365,15 +365,18 @@ class Policy:
     ) -> bool:
         """Wait until the platform has answered the lookups that the person's rights depend on.
 
-        Wait up to `seconds`. An answer that discloses nothing counts. Return False if an answer is
-        missing. `confirmed`: require data of the last few minutes instead of the last day.
+        Wait up to `seconds`. An answer without the groups or the guest status counts. Return False
+        if an answer is missing. `confirmed`: require data of the last few minutes instead of the
+        last day.
         """
+        # Only confirmed answers are cached, so they satisfy `confirmed` too.
         if self._rights_by(person, address, self._cached_facts(person)).is_complete:
             return True
         max_age = MAX_CONFIRMED_AGE_SECONDS if confirmed else MAX_STALE_SECONDS
         _, answered = await self._look_up(person, max_age, seconds)
         if not answered and not seconds and person.key not in self._lookups:
-            # The platform was hardly asked. A later call finds the answer in the cache.
+            # No time to wait: the look-up goes on in the background, and a later call finds its
+            # answer in the cache.
             task = asyncio.create_task(
                 self._look_up(person, MAX_CONFIRMED_AGE_SECONDS, _LOOKUP_TIMEOUT_SECONDS)
             )

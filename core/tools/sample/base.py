@@ -269,7 +269,7 @@ class SampleApi:
 
     def reset(self) -> None:
         """Restore the first content, also over a damaged file. Raise NocoError, WriteUnsure."""
-        with suppress(NocoError):
+        with suppress(NocoError):  # raised for a damaged file, which is deleted below
             self._transact(lambda state: self._fill(state.connection))
             return
         try:
@@ -278,7 +278,7 @@ class SampleApi:
                 self.path.with_name(name).unlink(missing_ok=True)
         except OSError as error:
             raise self._failure(error) from None
-        self._transact(lambda _: None)
+        self._transact(lambda _: None)  # opening a file that is missing fills it
 
     async def count_all_rows(self) -> int:
         """Return the number of rows, 0 before the first use. Raise NocoError."""
