@@ -130,7 +130,7 @@ async def counted_bot(
     async def do_nothing(*_: object) -> None:
         return None
 
-    monkeypatch.setattr(Jobs, "lead", do_nothing)
+    monkeypatch.setattr(processes.OwnProcess, "lead", do_nothing)
     monkeypatch.setattr(Jobs, "_keep_sweeping", do_nothing)
     statements = Statements(real_postgres, migrated_postgres)
     home = BotHome(tmp_path / "home", migrated_postgres)
