@@ -292,6 +292,7 @@ class ChannelSurface(DiscordSurface):
         if not id:
             return DEFAULT_FILE_BYTES
         guild = client.get_guild(id)
+        # Without an answer, the size counts that every server allows.
         with suppress(PonteError, *IN_DOUBT):
             guild = guild or await attempt(lambda: client.fetch_guild(id, with_counts=False))
         return guild.filesize_limit if guild else DEFAULT_FILE_BYTES

@@ -232,7 +232,8 @@ def _read_upload(path: Path, name: str) -> bytes:
         if path.stat().st_size > MAX_UPLOAD_BYTES:
             size = format_size(path.stat().st_size)
             raise TooLarge(size=size, limit=format_size(MAX_UPLOAD_BYTES))
-        if not (path.is_file() or path.is_dir()):  # a pipe or a device may never end
+        # A pipe or a device may never end. Reading a folder fails with a reason of its own.
+        if not (path.is_file() or path.is_dir()):
             raise OSError(errno.EINVAL, "Not a regular file")
         return path.read_bytes()
     except FileNotFoundError:

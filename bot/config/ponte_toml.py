@@ -484,7 +484,8 @@ class Config:
 
     @cached_property
     def turn_allowances(self) -> tuple[Allowance, ...]:
-        """The allowances for the `Budget`. Each is named by its line in the file."""
+        """The allowances for the `Budget`. Each is named by its line in the file. A webhook has one
+        of its own for the turns of its deliveries, because no person pays for them."""
         allowances = [
             each.allowance(self.location("allowances", n)) for n, each in enumerate(self.allowances)
         ]

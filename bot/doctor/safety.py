@@ -80,7 +80,7 @@ def _check_rights_and_caps(settings: Settings, config: Config) -> Iterator[Safet
     if any(each.money is not None for each in config.allowances):
         words = plural("{count} limit", "{count} limits", len(config.allowances))
         yield SafetyFinding("caps", words)
-    elif settings.openai_api_key:
+    elif settings.openai_api_key:  # without a key, the model's server takes no money
         words = "spending has no limit; set one with [[allowances]] in ponte.toml"
         yield SafetyFinding("caps", say(words), "note")
     if chosen is not None and has_daily_turns(settings):

@@ -402,6 +402,7 @@ class Decisions:
         counted = {}
         for consent in change.consents:
             key = self.approval.canonical_person(consent.person.key)
+            # The approval of who decides was just checked. Their other accounts give no second one.
             if key not in counted and (
                 consent.person.key == decision.person.key
                 or (key != own and await self.views.counts(consent, change))

@@ -189,6 +189,8 @@ class GrowingAnswer:
             self._line, self._is_line_blank, self._is_blank = "", True, True
 
     def _show(self, text: str) -> None:
+        """Add text to the answer, and follow whether it ends inside a code block or between
+        backticks of a line: a tag there is text."""
         if not text:
             return
         self._parts.append(text)

@@ -416,6 +416,7 @@ def _split_range(part: str, first: int, count: int, names: Sequence[str]) -> str
 def _check_interval(rule: ScheduleRule, minutes: int) -> None:
     """Raise BadSchedule if two runs can be closer than that many minutes. The times of day are
     compared, so that a change of the clock refuses nothing."""
+    # A leap year, so that rules of February 29 have a due time in it.
     began = last = datetime(2028, 1, 1, tzinfo=UTC).timestamp()
     first = True
     for number, due in enumerate(_due_times(rule, "UTC", began)):

@@ -119,6 +119,7 @@ class Scheduling:
 
     async def run(self) -> None:
         """Start due runs until cancelled. Nothing is loaded before there is a schedule."""
+        # Another process may create the first one; `_on_change` sets `_changed` then.
         self.peers.on(CHANGED, self._on_change)
         while not await retry(
             lambda: has_rows(self.database, "schedules"), NotStored, FIRST_LOOK_BACKOFF

@@ -120,6 +120,7 @@ class Upkeep:
         for area, days in self.config.retention.areas():
             since = time.time() - days * DAY_SECONDS
             for conversation in await stores.journal.list_idle_conversations(since, area):
+                # None: it was used meanwhile.
                 if forgot := await stores.journal.forget_idle(conversation, since):
                     messages = await self._clean_up(conversation, forgot)
                     log.info("deleted idle conversations", messages=messages)

@@ -184,7 +184,8 @@ class PageWriter:
             data["reset"] = True
         self._text = text
         if self._has_html:
-            # Rendering takes time that grows with the text: it may use an eighth of it.
+            # The time of rendering grows with the text. The pause between two frames grows with it,
+            # so that rendering takes at most an eighth of the time.
             began = time.perf_counter()
             data["html"] = await self._html.render(text)
             seconds = time.perf_counter() - began

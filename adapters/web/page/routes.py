@@ -311,6 +311,7 @@ class PageRoutes(RouteGroup):
                 one.title_and_description()[0] or one.slug for one in commands[:MAX_WELCOME_NAMES]
             ],
             "parts": [{"name": p.name, "state": p.state, "words": p.words} for p in parts],
+            # Only those who operate Ponte can connect a model.
             "demo": self.board.is_demo and operates,
         }
 

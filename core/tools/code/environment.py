@@ -181,6 +181,7 @@ class PythonEnvironment:
         all.
         """
         with as_sandbox_failure():
+            # `whole` is the folder of the environment with all libraries; it may not exist yet.
             base, whole = await self._base_and_folder()
             is_due = self._clock() - self._failed_at >= INSTALL_RETRY_SECONDS
             if is_due and not _python_in(whole).exists():

@@ -66,6 +66,7 @@ async def ask_for_response(
 
     async def open_stream() -> tuple[Json | None, AsyncGenerator[Json, None]]:
         events = client.stream(CODE_RESPONSES_PATH, {**body, "stream": True})
+        # With the first event the request has begun. Until then, a failure is tried again.
         return await anext(events, None), events
 
     event, events = await client.call_with_retries(open_stream)
