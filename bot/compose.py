@@ -33,8 +33,8 @@ from core.changes.approval import Approval
 from core.chat.people import People
 from core.domain.messages import Address, Person
 from core.domain.records import DoctorFinding
-from core.erasure.personal_data import SqlPersonalData
-from core.integrations.integration import (
+from core.erasure import SqlPersonalData
+from core.integrations import (
     ChatIntegration,
     IntegrationDependencies,
     ModelIntegration,
@@ -43,7 +43,7 @@ from core.integrations.integration import (
     ToolIntegration,
     plain_value,
 )
-from core.journal.peers import Alone, Peers
+from core.journal.jobs import Alone, Peers
 from core.models.model_server import ModelOptions
 from core.money.budget import Budget
 from core.observability import metrics, tracing

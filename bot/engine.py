@@ -24,9 +24,7 @@ from core.domain.ports import Model, Platforms, QuickCommands, StatusBoard
 from core.domain.records import Outcome, Thread
 from core.journal.inbox import SenderConfig, SqlInbox
 from core.people.notices import Outbox
-from core.schedules.applier import ScheduleApplier
-from core.schedules.scheduling import Scheduling
-from core.schedules.service import ScheduleConfig
+from core.schedules.service import ScheduleApplier, ScheduleConfig, Scheduling
 from core.tools.code.source import CodeRunner
 from core.tools.posting import PlacePosts
 from core.tools.tool import Toolbox

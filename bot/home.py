@@ -21,7 +21,7 @@ import structlog
 from bot.config.ponte_toml import Config
 from bot.settings import Settings
 from core.base.errors import HomeTaken, PonteError, SettingsError
-from core.integrations.integration import token_fault
+from core.integrations import token_fault
 
 log = structlog.get_logger("home")
 LOCK_FILE = "ponte.lock"

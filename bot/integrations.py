@@ -12,17 +12,15 @@ from adapters.slack import SLACK
 from adapters.terminal import TERMINAL
 from adapters.web import WEB
 from core.changes.kinds import Kind
-from core.integrations.integration import ChatIntegration, Integration
+from core.integrations import ChatIntegration, Integration
 from core.models import MODEL_INTEGRATION
 from core.people.rules import OWNER_ID, PlatformRights
 from core.schedules.kind import SCHEDULE_CHANGE, SCHEDULE_KIND
 from core.tools.code import CODE_INTEGRATION
-from core.tools.nocodb import NOCODB_INTEGRATION
-from core.tools.nocodb.row_kinds import ROW_KINDS
+from core.tools.nocodb import NOCODB_INTEGRATION, ROW_KINDS
 from core.tools.posting import PLACE_POST
 from core.tools.sample import SAMPLE_INTEGRATION
-from core.tools.stackspot import STACKSPOT
-from core.tools.stackspot.run_kind import QUICK_COMMAND_RUN
+from core.tools.stackspot import QUICK_COMMAND_RUN, STACKSPOT
 
 Faces = Sequence[Integration[Any]]
 FACES: Faces = (

@@ -24,7 +24,7 @@ from core.domain.messages import Person
 from core.people.audit import OPERATOR
 from core.people.rules import OWNER_ID
 from core.schedules.schedule import Schedule
-from core.schedules.scheduling import to_json as schedule_json
+from core.schedules.service import to_json as schedule_json
 
 Json = Mapping[str, Any]
 _PLAIN_TEXT = ResultText(format_plainly)

@@ -30,8 +30,8 @@ from core.base.text import to_one_line
 from core.domain.messages import Address, Person
 from core.domain.ports import ChatPlatform
 from core.domain.records import ApiToken, EndedToken, PageAccount
-from core.erasure.personal_data import Erasure, KnownPerson, SqlPersonalData
-from core.journal.peers import Peers
+from core.erasure import Erasure, KnownPerson, SqlPersonalData
+from core.journal.jobs import Peers
 from core.people.audit import Audit
 from core.people.page_accounts import (
     SqlOwnerName,

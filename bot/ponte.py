@@ -45,7 +45,7 @@ from core.domain.records import (
     QuickCommand,
     Viewer,
 )
-from core.integrations.integration import OwnerIntegration
+from core.integrations import OwnerIntegration
 from core.observability import metrics, tracing
 from core.people.policy import Policy
 from core.people.rules import OWNER_ID

@@ -41,7 +41,7 @@ from bot.integrations import ADMINS, FACES, Faces
 from core.base.errors import SettingsError
 from core.base.http import Proxies
 from core.base.i18n import LOCALES, Locale, nearest_locale, say
-from core.integrations.integration import (
+from core.integrations import (
     ChatIntegration,
     OwnerIntegration,
     ProxyUrl,

@@ -19,10 +19,9 @@ from core.changes.ledger import (
     STEPS_TABLE,
 )
 from core.domain.records import Health
-from core.journal.jobs import Jobs
+from core.journal.jobs import Alone, Jobs, Peers
 from core.journal.journal import Journal
 from core.journal.kernels import KERNELS_TABLE
-from core.journal.peers import Alone, Peers
 from core.journal.shared_functions import QUEUE_FUNCTIONS, TURN_FUNCTIONS
 from core.journal.threads import FileThreadMap, SqlThreadMap, erase_spare_remotes
 from core.journal.turn_rows import (
@@ -51,7 +50,7 @@ from core.people.audit import (
 from core.people.directory import DIRECTORY_TABLE, ERASED_PEOPLE_TABLE
 from core.people.page_accounts import API_TOKENS_TABLE, ENDED_SESSIONS_TABLE, PEOPLE_TABLE
 from core.schedules.schedule import SCHEDULE_RUNS_TABLE, SCHEDULES_TABLE
-from core.store import snapshot
+from core.store import schema as snapshot
 from core.store.database import Database, SqlConnection, SqliteDatabase
 from core.store.files import FileBytes, FolderBytes, PieceBytes, SqlFiles
 from core.store.postgres import PostgresDatabase

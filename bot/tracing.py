@@ -19,7 +19,7 @@ import structlog
 from bot import __version__
 from bot.settings import Settings
 from core.base.errors import SettingsError
-from core.integrations.integration import plain_value
+from core.integrations import plain_value
 from core.observability import metrics
 from core.observability.tracing import Recording, SpanValue, root_span_id_of, trace_id_of
 

@@ -11,8 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("bot", "adapters", "core")
-MAX_CODE_LINES = 52_247
-MAX_FILES = 239
+MAX_CODE_LINES = 52_165
+MAX_FILES = 226
 MAX_PARAMETERS = 8
 MAX_FILES_WITH_SETTINGS = 15
 

@@ -27,11 +27,10 @@ from adapters.discord.client import (
 from adapters.discord.connection import MENTIONS_ONLY, GatewayConnection, set_sdk_addresses
 from adapters.discord.context import DiscordContext
 from adapters.discord.events import Locations, mentions_us
-from adapters.discord.files import DiscordFiles
 from adapters.discord.intake import CatchUp, DiscordIntake, DiscordThreads
 from adapters.discord.interactions import DiscordHandlers
 from adapters.discord.people import Roles
-from adapters.discord.posts import PostOwners, own_posts_since, posts_with_text
+from adapters.discord.posts import DiscordFiles, PostOwners, own_posts_since, posts_with_text
 from adapters.discord.presence import DiscordSigns
 from adapters.discord.state import Acks, DiscordState, Token
 from adapters.discord.surface import ChannelSurface, ClickSurface, ResponseSurface
@@ -45,7 +44,7 @@ from core.domain.changes import DisplayName
 from core.domain.messages import Address, Attachment, File, Message, Person, ReplyTo
 from core.domain.ports import PostJournal, Reply, StatusBoard, Surface
 from core.domain.records import Health
-from core.journal.peers import Peers
+from core.journal.jobs import Peers
 
 log = structlog.get_logger("discord")
 MAX_ANSWER_AGE_SECONDS = 3600.0

@@ -11,7 +11,7 @@ import structlog
 
 from adapters.discord.client import IN_DOUBT, attempt, history, own_id
 from adapters.discord.events import has_readable_content, is_in_conversation, is_speech, quote_of
-from adapters.discord.files import files_of
+from adapters.discord.posts import files_of
 from adapters.discord.state import DiscordState, ThreadState
 from core.base.errors import PonteError
 from core.base.i18n import say

@@ -15,7 +15,7 @@ import discord
 from discord import MessageType
 
 from adapters.discord.client import PLATFORM, Interaction, attempt
-from adapters.discord.files import all_attachments, file_name, files_of
+from adapters.discord.posts import all_attachments, file_name, files_of
 from adapters.discord.state import DiscordState, Location
 from core.base import text
 from core.chat.incoming import AddressingSettings, ConfiguredPlaces

@@ -24,8 +24,8 @@ from discord import app_commands
 from adapters.discord import events, render
 from adapters.discord.client import ALREADY_ACKNOWLEDGED, IN_DOUBT, UNKNOWN_INTERACTION, Interaction
 from adapters.discord.events import Locations, person_of
-from adapters.discord.files import files_of, given_file
 from adapters.discord.people import Roles
+from adapters.discord.posts import files_of, given_file
 from adapters.discord.state import TOKEN_SECONDS, Acks, DiscordState, Token
 from core.base.i18n import LOCALES, nearest_locale, say, use_locale
 from core.base.tasks import BackgroundTasks

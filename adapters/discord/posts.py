@@ -1,8 +1,11 @@
-"""The content of our posts on Discord in its final form, and how our posts are found again."""
+"""The content of our posts on Discord in its final form, how our posts are found again, and files
+in both directions.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,15 +13,206 @@ import discord
 import structlog
 
 from adapters.discord import render
-from adapters.discord.client import history, own_id
-from adapters.discord.files import append_notes
-from adapters.discord.render import Sheet, paginate
-from core.base.errors import Undeliverable
+from adapters.discord.client import FilesTooLarge, attempt, history, own_id
+from adapters.discord.render import LIMIT, Sheet, paginate
+from core.base import text
+from core.base.errors import NotFound, PonteError, PostRemoved, Undeliverable
+from core.base.i18n import format_size as size_of
 from core.base.i18n import say
 from core.base.tasks import BoundedDict
 from core.base.text import run_off_loop
-from core.domain.messages import Answer
+from core.domain.messages import Answer, Attachment, File
+from core.domain.ports import Files
 from core.journal.journal import Journal
+
+FILE_DOWNLOAD_SECONDS = 120.0
+"""Timeout of the download of one file."""
+
+DEFAULT_FILE_BYTES = discord.utils.DEFAULT_FILE_SIZE_LIMIT_BYTES
+"""Largest size of one file in bytes, without the boosts of a server or a subscription:
+reference.mdx#uploading-files."""
+MAX_REQUEST_BYTES = 24 * 1024 * 1024
+"""Largest size in bytes of all files in one message, and so of one file. Discord accepts 25 MiB for
+the whole request: resources/message.mdx#create-message-limitations."""
+MAX_FILES_IN_POST = 10  # code 30015 in topics/opcodes-and-status-codes.mdx#json-json-error-codes
+MAX_UPLOAD_TRIES = 3
+"""Number of tries of an upload. After these, a sentence takes the place of the files."""
+
+Call = Callable[[list[discord.File], Sequence[str]], Awaitable[discord.Message]]
+"""Creates or changes a post with these files, and with these notes in its text."""
+Put = Callable[[str, list[discord.File]], Awaitable[object]]
+"""Replaces the text and the files of a post."""
+
+
+class DiscordFiles:
+    """Reads the bytes of files that people attached."""
+
+    def __init__(self, client: Callable[[], Awaitable[discord.Client]]) -> None:
+        self._client = client
+
+    async def read(self, attachment: Attachment) -> tuple[Attachment, bytes]:
+        """Return a file and its bytes. If its address has expired, fetch the message for a fresh
+        one. Raise as `attempt` does."""
+        client = await self._client()
+        where, _, url = attachment.reference.rpartition(" ")
+        try:
+            return attachment, await self._download(client, url)
+        except PonteError:
+            if not where or (fresh := await self._address(client, where)) is None:
+                raise
+            return attachment, await self._download(client, fresh)
+
+    async def _download(self, client: discord.Client, url: str) -> bytes:
+        """Return the bytes at an address of Discord's CDN (or of a proxy or test double). No
+        cookies are sent."""
+        return await attempt(lambda: client.http.get_from_cdn(url), deadline=FILE_DOWNLOAD_SECONDS)
+
+    async def _address(self, client: discord.Client, where: str) -> str | None:
+        """Return a fresh address of a file from its message. The address in an event expires within
+        a day."""
+        channel, id, _ = where.split("/")
+        place = client.get_partial_messageable(int(channel))
+        message = await attempt(lambda: place.fetch_message(int(id)))
+        references = (file.reference for file in files_of(message))
+        return next((r.split(" ")[1] for r in references if r.startswith(where + " ")), None)
+
+
+async def send_with_sheets(call: Call, sheets: Sequence[Sheet]) -> discord.Message:
+    """Make a call with an answer's long tables as files. If Discord refuses them, repeat it without
+    files and with a line for each."""
+    try:
+        return await attempt(lambda: call(attachments(sheets), ()))
+    except (FilesTooLarge, Undeliverable) as refused:
+        notes = explain_refusal(refused, [sheet.name for sheet in sheets])
+        return await attempt(lambda: call([], notes))
+
+
+async def put_files(
+    put: Put,
+    text: str,
+    sheets: Sequence[Sheet],
+    files: Sequence[File],
+    *,
+    store: Files,
+    largest: int,
+    tries: int,
+) -> None:
+    """Attach files to an existing post.
+
+    `largest` is the largest size of one file in bytes in this place. A file that does not fit gets
+    a sentence instead, and so does every file once `tries` is over MAX_UPLOAD_TRIES.
+    """
+    fits: list[Sheet] = []
+    notes: list[str] = []
+    limit = min(largest, MAX_REQUEST_BYTES)
+    room = MAX_REQUEST_BYTES - sum(len(sheet.data) for sheet in sheets)
+    for file in files:
+        if file.size > limit or tries > MAX_UPLOAD_TRIES:
+            notes.append(explain_too_large(file, limit))
+        elif file.size > room or len(fits) + len(sheets) >= MAX_FILES_IN_POST:
+            notes.append(explain_no_room(file))
+        else:
+            try:
+                _, data = await store.get(file.id)
+            except NotFound:
+                notes.append(NotFound(what=f"`{file.name}`").words())
+            else:
+                fits.append(Sheet(file.name, data))
+                room -= file.size
+    attached = (*sheets, *fits)
+    try:
+        await attempt(lambda: put(append_notes(text, notes), attachments(attached)))
+    except FilesTooLarge:
+        notes = [explain_too_large(file, limit) for file in files]
+        await attempt(lambda: put(append_notes(text, notes), attachments(sheets)))
+    except Undeliverable as refused:
+        notes = explain_refusal(refused, [sheet.name for sheet in attached])
+        await attempt(lambda: put(append_notes(text, notes), []))
+
+
+def attachments(sheets: Sequence[Sheet]) -> list[discord.File]:
+    """Return the files for one call. They are made again for each call, because the SDK reads a
+    File only once."""
+    return [discord.File(io.BytesIO(sheet.data), sheet.name) for sheet in sheets]
+
+
+def append_notes(text: str, notes: Sequence[str]) -> str:
+    """Return the text with the notes below it. If both do not fit into one message, the text is
+    cut; notes take at most half of it."""
+    if not notes:
+        return text
+    tail = "\n\n" + "\n".join(notes)[: LIMIT // 2]
+    return text[: LIMIT - len(tail)] + tail
+
+
+def explain_refusal(error: PonteError, names: Sequence[str]) -> list[str]:
+    """Return a sentence for each file that Discord refused. Raise `error`, or an Undeliverable, if
+    the refusal was not about the files."""
+    if isinstance(error, PostRemoved) or (isinstance(error, Undeliverable) and not names):
+        raise error
+    why = error.values["reason"]
+    if not names:
+        raise Undeliverable(reason=why) from error
+    return [say("I couldn't post {name} ({why}).", name=f"`{n}`", why=why) for n in names]
+
+
+def explain_too_large(file: File, limit: int) -> str:
+    """Return the sentence for a file that is larger than `limit` bytes."""
+    return say(
+        "{name} ({size}) is too large for Discord, which accepts files of up to {limit} here.",
+        name=f"`{file.name}`",
+        size=size_of(file.size),
+        limit=size_of(limit),
+    )
+
+
+def explain_no_room(file: File) -> str:
+    """Return the sentence for a file that does not fit into the message with the other files."""
+    return say(
+        "{name} ({size}) doesn't fit in this message. A message can have {count} files and "
+        "{limit} in total. Ask me for this file alone.",
+        name=f"`{file.name}`",
+        size=size_of(file.size),
+        count=MAX_FILES_IN_POST,
+        limit=size_of(MAX_REQUEST_BYTES),
+    )
+
+
+def files_of(message: discord.Message) -> tuple[Attachment, ...]:
+    """Return the files of a message, and of messages that it forwards.
+
+    Each reference has the message and the file's id, and the file's address, which expires within a
+    day. The address is needed because a quoted message may be readable only once.
+    """
+    where = f"{message.channel.id}/{message.id}"
+    return tuple(_file(file, f"{where}/{file.id} {file.url}") for file in all_attachments(message))
+
+
+def given_file(file: discord.Attachment) -> Attachment:
+    """Return a file that came with an interaction. Discord sends it only there, so its reference is
+    the address alone."""
+    return _file(file, file.url)
+
+
+def file_name(file: discord.Attachment) -> str:
+    """Return the file's name as the person wrote it. Discord converts `filename` to ASCII and puts
+    the original in `title`."""
+    if not file.title:
+        return text.safe_file_name(file.filename)
+    _, dot, extension = file.filename.rpartition(".")
+    return text.safe_file_name(file.title + dot + extension)
+
+
+def all_attachments(message: discord.Message) -> list[discord.Attachment]:
+    """Return the attachments of a message, and those of messages that it forwards."""
+    forwarded = [file for snapshot in message.message_snapshots for file in snapshot.attachments]
+    return [*message.attachments, *forwarded]
+
+
+def _file(file: discord.Attachment, reference: str) -> Attachment:
+    kind = (file.content_type or "application/octet-stream").split(";")[0]
+    return Attachment(file_name(file), kind, file.size, reference=reference)
+
 
 log = structlog.get_logger("discord")
 

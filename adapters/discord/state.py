@@ -23,7 +23,7 @@ from adapters.discord import DISCORD_STATE_NAME
 from adapters.discord.client import PLATFORM, Interaction, TokenOver
 from core.chat.incoming import Participants
 from core.domain.messages import Address, ReplyTo
-from core.journal.peers import Alone, Peers
+from core.journal.jobs import Alone, Peers
 from core.store.remembered import remove_ids
 
 MAX_REMEMBERED, MAX_REMEMBERED_FORMS = 2000, 100

@@ -24,22 +24,20 @@ from adapters.discord.client import (
     history,
     message_at,
 )
-from adapters.discord.files import (
-    DEFAULT_FILE_BYTES,
-    Call,
-    Put,
-    append_notes,
-    put_files,
-    send_with_sheets,
-)
 from adapters.discord.intake import DiscordThreads
 from adapters.discord.posts import (
+    DEFAULT_FILE_BYTES,
+    Call,
     PostOwners,
+    Put,
     Renderer,
+    append_notes,
     own_posts_since,
     post_content,
     posts_answering,
     posts_with_text,
+    put_files,
+    send_with_sheets,
 )
 from adapters.discord.presence import DiscordSigns
 from adapters.discord.render import LIMIT, MAX_POSTS_OF_ANSWER, Sheet, disable_markup, paginate

@@ -15,7 +15,7 @@ from core.chat.incoming import list_answer_all_places
 from core.chat.people import Conversations, People
 from core.domain.ports import ChatPlatform, StatusBoard
 from core.domain.records import Health
-from core.integrations.integration import (
+from core.integrations import (
     DAILY_TURNS_ADVICE,
     MIN_TOKEN_CHARACTERS,
     ChatIntegration,

@@ -19,7 +19,6 @@ from adapters.slack.client import FAILURES, HISTORY, InDoubt, SlackApi, SlackRef
 from adapters.slack.connection import SlackSocket
 from adapters.slack.context import SlackContext
 from adapters.slack.events import Payload, Source, author_home, is_direct
-from adapters.slack.files import SlackFiles
 from adapters.slack.intake import SlackIntake, SlackLocations, ThreadParticipants
 from adapters.slack.interactions import SlackHandlers
 from adapters.slack.people import (
@@ -29,7 +28,7 @@ from adapters.slack.people import (
     is_member,
     open_direct_channel,
 )
-from adapters.slack.posts import PostLookup
+from adapters.slack.posts import PostLookup, SlackFiles
 from adapters.slack.presence import SlackSigns, Workspace
 from adapters.slack.setup import EVENTS_MARK, MEMBER_EVENTS, ONLY_MENTIONS, socket_url
 from adapters.slack.surface import NOT_A_MEMBER, SlackSurface
@@ -44,7 +43,7 @@ from core.domain.changes import DisplayName
 from core.domain.messages import Address, Attachment, File, Message, Person, ReplyTo
 from core.domain.ports import PostJournal, StatusBoard
 from core.domain.records import Health
-from core.journal.peers import Peers
+from core.journal.jobs import Peers
 from core.people.policy import MAX_CONFIRMED_AGE_SECONDS
 
 log = structlog.get_logger("slack")

@@ -12,8 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from adapters.slack import row_blocks
-from adapters.slack.mentions import neutral, neutral_markdown
-from adapters.slack.row_blocks import CARD_BLOCK
+from adapters.slack.row_blocks import CARD_BLOCK, neutral, neutral_markdown
 from core.base.i18n import say
 from core.base.markdown import defang, length_before_open_address
 from core.base.text import (

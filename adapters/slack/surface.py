@@ -11,8 +11,7 @@ import structlog
 from adapters.slack import posts, render
 from adapters.slack.client import GONE, MESSAGE_TOO_LONG, STREAM_OVER, STREAM_STOPPED, SlackRefused
 from adapters.slack.events import Source, stop_message
-from adapters.slack.files import upload
-from adapters.slack.posts import PostLookup, SlackPosts, SlackStream, StoppedByUser
+from adapters.slack.posts import PostLookup, SlackPosts, SlackStream, StoppedByUser, upload
 from adapters.slack.presence import Presence, SlackSigns, Workspace
 from adapters.slack.render import Json
 from adapters.slack.row_blocks import without_tables

@@ -8,7 +8,7 @@ from core.base.i18n import say
 from core.chat.approval_notices import PersonNoticeService
 from core.chat.people import Conversations, People
 from core.domain.ports import Platform
-from core.integrations.integration import (
+from core.integrations import (
     HomeFolder,
     HookReceiver,
     HttpHandler,

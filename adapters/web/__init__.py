@@ -17,7 +17,7 @@ from core.chat.approval_notices import PersonNoticeService
 from core.chat.people import Conversations, People
 from core.domain.ports import Platform
 from core.domain.records import Health
-from core.integrations.integration import (
+from core.integrations import (
     HomeFolder,
     HookReceiver,
     HttpHandler,

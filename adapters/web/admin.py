@@ -39,7 +39,7 @@ from core.base.i18n import (
 )
 from core.base.text import to_one_line
 from core.domain.ports import StatusBoard
-from core.integrations.integration import Operator, OperatorBoard
+from core.integrations import Operator, OperatorBoard
 from core.money.allowances import describe_estimates, describe_server_costs
 from core.people.audit import PERSON_FACTS
 from core.people.rules import OWNER_ID

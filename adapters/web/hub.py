@@ -26,8 +26,8 @@ from core.domain.changes import PendingRequest
 from core.domain.messages import Answer, Card, Message, Person, Post, Progress, ReplyTo
 from core.domain.ports import PostJournal, Reply, RequestBoard
 from core.domain.records import Health, HistoryEntry
-from core.integrations.integration import HookReceiver, HttpHandler, Operator, OperatorBoard
-from core.journal.peers import Peers
+from core.integrations import HookReceiver, HttpHandler, Operator, OperatorBoard
+from core.journal.jobs import Peers
 
 PROGRESS_SHARE_INTERVAL_SECONDS = 0.25
 """Shortest time between two notifications of other processes about the progress of one turn."""

@@ -36,7 +36,7 @@ from adapters.web.sign_in import Visitors
 from core.base.errors import PonteError, SettingsError, TooLarge
 from core.chat.approval_notices import PersonNoticeService
 from core.chat.people import People
-from core.integrations.integration import HookReceiver, HttpHandler, Operator, OperatorBoard
+from core.integrations import HookReceiver, HttpHandler, Operator, OperatorBoard
 
 HEAD_TIMEOUT_SECONDS = 10.0
 """Time for the head of a request, from the connection or from its first byte."""

@@ -26,7 +26,7 @@ from adapters.web.errors import Unauthorized
 from core.base.errors import NotStored, Refusal
 from core.domain.messages import Address, Person
 from core.domain.records import Action, EndedToken, PageAccount
-from core.integrations.integration import has_generated_form
+from core.integrations import has_generated_form
 from core.people.page_accounts import API_TOKEN_PREFIX, OwnerNames, PageAccounts, hash_token
 from core.people.policy import Policy
 from core.people.rules import DEFAULT_RULE, OWNER_ID

@@ -4,7 +4,7 @@ The moment is that of one read transaction on `ponte.db`. Files are written befo
 removed after them, so they are linked right after the transaction. If one is missing, its
 conversation was forgotten meanwhile, and a new moment is taken. The audit log is copied last,
 because a line is written before the action that it describes. `threads.db` is left out (see
-`bot/backup/archive.py`).
+`bot/backup/backup.py`).
 
 A backup shows one moment. Work that was unfinished then has most likely ended since: the message
 was answered, the proposal approved. Continuing it would do it a second time, so all of it is
@@ -13,38 +13,43 @@ closed.
 Closing posts nothing. The author of a message is notified with their next message in that
 conversation, and cards stay as they are in their channels. The rows of a partly applied change are
 recorded as unknown.
+
+`tar tzf FILE` lists it. Nothing in a file is trusted. A member is accepted only as a plain file,
+under a name that a home uses, with the size and the SHA-256 in the manifest.
 """
 
 from __future__ import annotations
 
 import asyncio
 import fcntl
+import gzip
+import hashlib
+import io
+import json
 import os
 import re
 import shutil
 import sqlite3
 import stat
 import sys
+import tarfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    closing,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
 from bot import __version__
-from bot.backup.archive import (
-    BACKUP_NAMES,
-    FORMAT_VERSION,
-    DamagedBackup,
-    DifferentBackup,
-    Manifest,
-    check,
-    members,
-    write_archive,
-)
-from bot.backup.archive import extract_archive as unpacked
 from bot.home import ASIDE_PREFIX, Home, HomeUnusable, Start, sync_folder
 from bot.integrations import FACES
 from bot.stores import SCHEMA, Stores
@@ -60,17 +65,216 @@ from core.base.errors import (
 from core.base.i18n import format_size, plural, say, use_locale
 from core.base.private_files import create_file
 from core.changes.ledger import SqlLedger
-from core.domain.messages import Answer
-from core.integrations.integration import ChatIntegration, describe_read_error
+from core.domain.messages import Answer, decode_json, encode_json
+from core.integrations import ChatIntegration, describe_read_error
 from core.journal.journal import Journal
 from core.journal.turn_rows import IS_OPEN
 from core.people import audit
 from core.people.audit import OPERATOR
 from core.schedules.rows import close_schedules
-from core.store import snapshot
+from core.store import schema as snapshot
 from core.store.database import Database, SqlConnection, select_values
 from core.store.schema import DifferentSchema, find_foreign_entry
 from core.tools.sample import SAMPLE_FILE
+
+MANIFEST_NAME = "manifest.json"
+FORMAT_VERSION = 1
+BACKUP_NAMES = re.compile(
+    r"ponte\.db|sample\.db|audit\.log(\.[0-9]{1,3})?"
+    r"|pseudonyms\.key|web-token|files/[0-9A-Za-z]{1,2}/[0-9A-Za-z]{1,64}"
+)
+"""The names in a home that a backup contains."""
+_MAX_MANIFEST_BYTES = 64 << 20
+"""Bytes of a manifest."""
+_PIECE_BYTES = 1 << 20
+_SAYS_NOTHING = "its list of contents is missing"
+_COMPRESSION_LEVEL = 3
+"""zlib's level. The file is a tenth larger than with the best level, and written several times as
+fast."""
+
+
+class DamagedBackup(PonteError):
+    """The file is no readable backup."""
+
+    code = "damaged"
+    sentence = (
+        "{file} is damaged or is not a Ponte backup: {why}. Nothing was changed. Use another "
+        "backup."
+    )
+
+
+class DifferentBackup(PonteError):
+    """The backup was made by a version of Ponte with another schema."""
+
+    code = "different_backup"
+    sentence = (
+        "{file} was made by another version of Ponte ({version}), and this version cannot use it. "
+        "Nothing was changed. Install that version, then restore the backup with it."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveMember:
+    """The size in bytes and the SHA-256 of one file."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The description of a backup.
+
+    `schema` and `fingerprint` are those of its database (core/store/schema.py).
+    `created_at` is the moment of the backup (ISO 8601, UTC). `is_ponte_stopped` says that no Ponte
+    ran then. `rows`
+    are the numbers of rows by table of `ponte.db`. `lost_files` are the ids of files whose bytes
+    the home did not have.
+    """
+
+    format: int
+    version: str
+    schema: int
+    fingerprint: str
+    created_at: str
+    is_ponte_stopped: bool
+    rows: Mapping[str, int]
+    members: Mapping[str, ArchiveMember]
+    lost_files: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Return the bytes of all members."""
+        return sum(member.size for member in self.members.values())
+
+
+Write = Callable[[bytes], object]
+
+
+def members(folder: Path) -> Mapping[str, ArchiveMember]:
+    """Return the files in the folder by their relative names."""
+    file_paths = {}
+    for path in sorted(one for one in folder.rglob("*") if one.is_file()):
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        file_paths[str(path.relative_to(folder))] = ArchiveMember(path.stat().st_size, digest)
+    return file_paths
+
+
+def write_archive(folder: Path, manifest: Manifest, out: BinaryIO) -> None:
+    """Write the folder's files and the manifest to `out`. Raise OSError."""
+    manifest_bytes = encode_json(manifest).encode()
+    with (
+        gzip.GzipFile("", "wb", _COMPRESSION_LEVEL, out, mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode="w|", format=tarfile.PAX_FORMAT) as tar,
+    ):
+        tar.addfile(_tar_entry(MANIFEST_NAME, len(manifest_bytes)), io.BytesIO(manifest_bytes))
+        for name, member in manifest.members.items():
+            with (folder / name).open("rb") as file:
+                tar.addfile(_tar_entry(name, member.size), file)
+
+
+def check(source: BinaryIO, name: str) -> Manifest:
+    """Read the archive to its end and return its manifest, without storing anything.
+
+    Raise DamagedBackup, DifferentBackup.
+    """
+    return _read(source, name, lambda manifest: None, lambda member: nullcontext(len))
+
+
+def extract_archive(
+    source: BinaryIO, name: str, folder: Path, begin: Callable[[Manifest], None]
+) -> Manifest:
+    """Extract the members into `folder`, which is empty, readable by this user only.
+
+    `name` is the archive's name in error messages. `begin` gets the manifest first and may raise.
+    Raise DamagedBackup, OSError if a file cannot be written, and whatever `begin` raises.
+    """
+
+    @contextmanager
+    def put(member: str) -> Iterator[Write]:
+        path = folder / member
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            yield file.write
+            file.flush()
+            os.fsync(file.fileno())
+
+    return _read(source, name, begin, put)
+
+
+def _read(
+    source: BinaryIO,
+    name: str,
+    begin: Callable[[Manifest], None],
+    put: Callable[[str], AbstractContextManager[Write]],
+) -> Manifest:
+    try:
+        with (
+            gzip.GzipFile(fileobj=source, mode="rb") as zipped,
+            tarfile.open(fileobj=zipped, mode="r|") as tar,
+        ):
+            manifest = _read_manifest(tar, name)
+            begin(manifest)
+            missing = dict(manifest.members)
+            while entry := tar.next():
+                member, entry_name = missing.pop(entry.name, None), repr(entry.name[:80])
+                if member is None or not BACKUP_NAMES.fullmatch(entry.name):
+                    raise DamagedBackup(
+                        file=name,
+                        why=say(
+                            "it contains {what}, which does not belong in a backup", what=entry_name
+                        ),
+                    )
+                is_same = entry.isreg() and not entry.issparse() and entry.size == member.size
+                if is_same:
+                    with put(entry.name) as write:
+                        is_same = _copy_member(tar, entry, write) == member.sha256
+                if not is_same:
+                    why = say("the content of {what} has changed", what=entry_name)
+                    raise DamagedBackup(file=name, why=why)
+            if missing:
+                raise DamagedBackup(file=name, why=say("{what} is missing", what=min(missing)))
+            while zipped.read(_PIECE_BYTES):  # to its checksum
+                pass
+    except (gzip.BadGzipFile, EOFError, zlib.error, tarfile.TarError) as error:
+        raise DamagedBackup(file=name, why=say("it is cut off")) from error
+    return manifest
+
+
+def _read_manifest(tar: tarfile.TarFile, name: str) -> Manifest:
+    entry = tar.next()
+    if (
+        entry is None
+        or entry.name != MANIFEST_NAME
+        or not entry.isreg()
+        or entry.size > _MAX_MANIFEST_BYTES
+    ):
+        raise DamagedBackup(file=name, why=say(_SAYS_NOTHING))
+    manifest_file = tar.extractfile(entry)
+    try:
+        values = json.loads(manifest_file.read() if manifest_file else b"")
+        if values["format"] != FORMAT_VERSION:
+            raise DifferentBackup(file=name, version=str(values["version"])[:40])
+        return decode_json(Manifest, json.dumps(values))
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedBackup(file=name, why=say(_SAYS_NOTHING)) from error
+
+
+def _copy_member(tar: tarfile.TarFile, entry: tarfile.TarInfo, write: Write) -> str:
+    digest, file = hashlib.sha256(), tar.extractfile(entry)
+    while file and (piece := file.read(_PIECE_BYTES)):
+        digest.update(piece)
+        write(piece)
+    return digest.hexdigest()
+
+
+def _tar_entry(name: str, size: int) -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = size, 0o600
+    return entry
+
 
 _RESTORED = (
     "The proposal {id} does not count any more: this system was set back to a backup in which "
@@ -273,7 +477,7 @@ def restore(begun: Start, file: str, *, replace: bool, resume: bool) -> int:
             snapshot.check_room(home.path, 2 * manifest.size, say("a restored data folder"))
 
         try:
-            manifest = unpacked(source, name, staged, begin)
+            manifest = extract_archive(source, name, staged, begin)
             _check_database(staged, manifest, name)
         except OSError as error:
             raise HomeUnusable(home=home.path, cause=describe_read_error(error)) from None

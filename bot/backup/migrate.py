@@ -20,7 +20,7 @@ from bot.home import Home
 from bot.settings import Settings
 from bot.stores import SCHEMA, Stores
 from core.base.errors import NotFound, PonteError, SettingsError
-from core.integrations.integration import plain_value
+from core.integrations import plain_value
 from core.people.audit import OPERATOR, list_audit_files
 from core.store.database import Database, SqlConnection, SqlRow
 from core.store.files import FolderBytes

@@ -37,7 +37,7 @@ from core.base.private_files import create_file, make_folder, open_folder
 from core.base.text import clean_text, safe_file_name, to_one_line
 from core.commands.grammar import TypedCommand, check_slug, render_command
 from core.commands.quick_commands import Inputs, check_unique_names, parse_input
-from core.integrations.integration import describe_read_error, plain_value
+from core.integrations import describe_read_error, plain_value
 
 _BLOCK = re.compile(
     r"(?P<mark>`{3,})[^`\n]*\n(?P<code>(?:(?!\n(?P=mark)).)*)\n(?P=mark)", re.DOTALL

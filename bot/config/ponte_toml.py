@@ -57,7 +57,7 @@ from core.base.errors import SettingsError
 from core.base.i18n import nearest_locale
 from core.changes.approval import ASKER, REMIND_AFTER, Access, Approvers, TableRule, TableRules
 from core.domain.messages import Address
-from core.integrations.integration import (
+from core.integrations import (
     ChatIntegration,
     describe_read_error,
 )

@@ -21,8 +21,8 @@ from core.base.errors import SettingsError
 from core.base.i18n import say
 from core.base.text import fold_case
 from core.domain.records import Health
-from core.integrations.integration import ToolIntegration
-from core.journal.peers import Peers
+from core.integrations import ToolIntegration
+from core.journal.jobs import Peers
 from core.people.audit import OPERATOR, Audit
 from core.people.rules import matches_pattern
 from core.schedules import SCHEDULE_TOOLS

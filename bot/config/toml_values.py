@@ -18,7 +18,7 @@ from core.base.errors import BadInput
 from core.base.i18n import LOCALES
 from core.changes.approval import ASKER
 from core.commands.grammar import SLUG_PATTERN
-from core.integrations.integration import ChatIntegration, OwnerIntegration, must_match
+from core.integrations import ChatIntegration, OwnerIntegration, must_match
 from core.people.rules import PEOPLE_SETS, RIGHT_KINDS, check_right_name, is_right
 
 MAX_CALLS_OF_TURN = 1000

@@ -29,7 +29,7 @@ from core.base.errors import PonteError
 from core.base.http import HttpAnswer, HttpClient, HttpError
 from core.base.i18n import say, translate_word
 from core.domain.records import DoctorFinding, Health, ModelRequests
-from core.integrations.integration import plain_value
+from core.integrations import plain_value
 from core.models import MODEL_INTEGRATION
 from core.money.budget import count_estimates
 from core.store.database import check_free_space, check_schema, inspect_file

@@ -26,7 +26,7 @@ from bot.home import PSEUDONYMS_FILE, WEB_TOKEN_FILE, Home
 from bot.integrations import is_place
 from bot.settings import Settings
 from core.base.i18n import plural, say
-from core.integrations.integration import SafetyFinding, has_daily_turns
+from core.integrations import SafetyFinding, has_daily_turns
 
 _SECRET_FILES = (WEB_TOKEN_FILE, PSEUDONYMS_FILE)
 _TOPICS = ("home", "settings", "token", "page", "rights", "caps")

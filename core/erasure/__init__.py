@@ -1,0 +1,724 @@
+"""Find, count, export and erase the rows of a person in all tables, by the person's key.
+
+`core/store/tables.py` declares which tables and columns contain personal data. A key looks like
+`slack:T1:U1`: the platform, for Slack the workspace, and the platform's id of the person.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from core.base.errors import BadInput, NotFound, PonteError
+from core.base.text import clip_line
+from core.domain.messages import (
+    CONTEXT_NAME,
+    NOTE_NAME,
+    Answer,
+    Item,
+    Message,
+    Person,
+    decode_json,
+    encode_json,
+    remove_quotes_of,
+)
+from core.domain.records import FINAL_STATES
+from core.money import budget
+from core.store.database import (
+    Database,
+    SqlConnection,
+    SqlRow,
+    SqlStore,
+    query,
+    select_value,
+    select_values,
+    transaction,
+)
+from core.store.remembered import FORGOTTEN_ID, remove_ids
+from core.store.tables import Column, Link, TableDeclaration, Whose
+
+FORGOTTEN_PERSON = Person(FORGOTTEN_ID, "", name="–")
+"""Replaces a forgotten person in rows that stay: usage, and decisions on other people's changes."""
+EXPORT_PAGE_ROWS = 200
+"""Maximum rows of an export in one response."""
+_SECRETS = frozenset({"token", "reference"})
+"""Fields of stored messages that contain a platform's short-lived token. An export only says
+whether they are set."""
+_FINAL = ", ".join(f"'{state}'" for state in FINAL_STATES)
+
+_TURNS = (
+    "SELECT seq FROM inbox WHERE person = :person UNION SELECT seq FROM items"
+    " WHERE person = :person UNION SELECT seq FROM calls WHERE person = :person"
+    " UNION SELECT seq FROM posts WHERE person = :person"
+)
+"""An SQL query for the turns (`seq`) that have any row of the person."""
+_CONDITIONS: Mapping[Whose, str] = {
+    "person": "person = :person",
+    "turn": f"seq IN ({_TURNS})",
+    "change": "change IN (SELECT id FROM changes WHERE person = :person)",
+    "money": "person = :one",
+}
+"""The SQL condition for a person's rows, by `TableDeclaration.whose`."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPerson:
+    """A person who has rows in the tables.
+
+    `money_key` is the key under which their usage is counted. `ids` are the platform's ids of the
+    person and of their direct channels.
+    """
+
+    key: str
+    money_key: str
+    names: frozenset[str] = frozenset()
+    ids: frozenset[str] = frozenset()
+
+    @property
+    def id(self) -> str:
+        """Return the platform's id of the person."""
+        return self.key.rpartition(":")[2]
+
+    @property
+    def values(self) -> Mapping[str, str]:
+        """Return the values of the placeholders `:person` and `:one` in the SQL of this module."""
+        return {"person": self.key, "one": self.money_key}
+
+
+@dataclass(frozen=True, slots=True)
+class PersonConversations:
+    """The conversations in which a person took part, by key.
+
+    `alone` are conversations without anybody else, `shared` those with other people. `threads` are
+    the ids of threads in shared conversations with items of the person. `decided_threads` are the
+    ids of threads in which the model read what they decided about another person's change.
+    """
+
+    alone: Sequence[str] = ()
+    shared: Sequence[str] = ()
+    threads: Sequence[str] = ()
+    decided_threads: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """The result of an erasure: the number of rows that were deleted or changed.
+
+    `decided` are the ids of other people's changes that the person decided on; their cards must be
+    redrawn without the name.
+    """
+
+    rows: int
+    decided: Sequence[str] = ()
+
+
+class UnknownPerson(NotFound):
+    """No row contains the person that was asked for."""
+
+    sentence = "Person {person} not found. `ponte person list` shows everyone."
+
+
+class AmbiguousPerson(BadInput):
+    """A key without its workspace fits several people."""
+
+    sentence = "{person} matches several people: {what}. Write the full key."
+
+
+class StillApplying(PonteError):
+    """A person cannot be erased while a change that they asked for or decided is being applied."""
+
+    code = "still_applying"
+    sentence = (
+        "A change that this person requested or approved is being applied. Delete their data "
+        "again in a moment to remove the rest."
+    )
+
+
+class SqlPersonalData(SqlStore):
+    """The personal data in one database.
+
+    `money_key` maps a person's key to the key under which their usage is counted.
+    """
+
+    def __init__(self, database: Database, money_key: Callable[[str], str] = str) -> None:
+        super().__init__(database)
+        self._money_key = money_key
+
+    @query
+    def list_people(self, connection: SqlConnection) -> Sequence[Mapping[str, Any]]:
+        """Return the people who did something here, the most recently active first.
+
+        Each entry has `person`, `platform`, `name`, `first` and `last` (seconds since 1970, 0 if
+        unknown), and the numbers of `messages`, `files`, `changes` and `decisions`. People who only
+        appear in a platform's list of members are left out; `find` finds them too.
+        """
+        people: dict[str, dict[str, Any]] = {}
+
+        def get_entry(key: str) -> dict[str, Any]:
+            """Return the person's entry; add a blank one if there is none."""
+            blank = {
+                "person": key, "platform": key.partition(":")[0], "name": "", "first": 0.0,
+                "last": 0.0, "messages": 0, "files": 0, "changes": 0, "decisions": 0,
+            }  # fmt: skip
+            return people.setdefault(key, blank)
+
+        def note_activity(row: SqlRow) -> dict[str, Any]:
+            """Extend the person's `first` and `last` by those of the row, and return their
+            entry."""
+            each = get_entry(str(row["person"]))
+            first, last = float(row["first"] or 0), float(row["last"] or 0)
+            each["first"] = min(filter(None, (each["first"], first)), default=0.0)
+            each["last"] = max(each["last"], last)
+            return each
+
+        for row in connection.execute(
+            "SELECT person, count(*) AS n, min(created_at) AS first, max(created_at) AS last,"
+            " max(seq) AS seq FROM inbox GROUP BY person"
+        ).fetchall():
+            each = note_activity(row)
+            each["messages"] = row["n"]
+            message_row = connection.execute(
+                "SELECT message FROM inbox WHERE seq = ?", (row["seq"],)
+            )
+            each["name"] = decode_json(Message, message_row.fetchone()["message"]).author.name
+        for table in self._database.tables:
+            if not table.seen_at or table.name == "inbox":
+                continue
+            for row in connection.execute(
+                f"SELECT person, count(*) AS n, min({table.seen_at}) AS first,"  # noqa: S608 - ours
+                f" max({table.seen_at}) AS last FROM {table.name}"
+                " WHERE person <> '' GROUP BY person"
+            ).fetchall():
+                each = note_activity(row)
+                if table.name in each:
+                    each[table.name] = row["n"]
+        for row in connection.execute(
+            "SELECT decider AS person, count(*) AS n, min(decided_at) AS first,"
+            " max(decided_at) AS last FROM changes WHERE decider <> ''"
+            " AND decider <> person GROUP BY decider"
+        ).fetchall():
+            note_activity(row)["decisions"] = row["n"]
+        for key in _find_keys(connection, self._database, but=("directory",)):
+            get_entry(key)
+        entries = [each for key, each in people.items() if _is_person(key)]
+        return sorted(entries, key=lambda each: (-each["last"], each["person"]))
+
+    @query
+    def find(self, connection: SqlConnection, words: str) -> KnownPerson:
+        """Return the person with the key `slack:T1:U1`, also written `slack:T1/U1`.
+
+        `slack:U1` suffices if it fits one person only. Raises UnknownPerson, AmbiguousPerson.
+        """
+        key = words.strip().replace("/", ":")
+        keys = _find_keys(connection, self._database)
+        if key not in keys:
+            parts = ((one, one.split(":")) for one in keys)
+            matches = sorted(one for one, names in parts if f"{names[0]}:{names[-1]}" == key)
+            if not matches:
+                raise UnknownPerson(person=repr(words[:80]))
+            if len(matches) > 1:
+                raise AmbiguousPerson(person=repr(words[:80]), what=", ".join(matches[:10]))
+            (key,) = matches
+        return _read_person(connection, key, self._money_key(key))
+
+    def by_key(self, key: str) -> KnownPerson:
+        """Return a person with this key, without names and ids, and without reading the database.
+        The key suffices to read their rows."""
+        return KnownPerson(key, self._money_key(key))
+
+    async def find_conversations(self, who: KnownPerson) -> PersonConversations:
+        """Return the conversations in which the person took part."""
+        return await self._database.read(lambda c: _find_conversations(c, who))
+
+    @query
+    def count_rows(self, connection: SqlConnection, who: KnownPerson) -> Mapping[str, int]:
+        """Return the number of rows in each section of the person's export. Empty sections are
+        left out."""
+        origins = {
+            t.section: f"FROM {t.name} WHERE {_condition(t)}"
+            for t in self._database.schema.export_tables
+        }
+        counts = {
+            section: int(
+                connection.execute(f"SELECT count(*) AS n {origin}", who.values).fetchone()["n"]
+            )
+            for section, origin in {**origins, "decisions": _DECIDED}.items()
+        }
+        return {section: count for section, count in counts.items() if count}
+
+    @query
+    def read_rows(
+        self, connection: SqlConnection, who: KnownPerson, section: str, begin: int = 0
+    ) -> Sequence[Mapping[str, Any]]:
+        """Return at most EXPORT_PAGE_ROWS rows of a section of the person's export.
+
+        The first `begin` rows are skipped. Rows are in the order of the table's first two columns.
+        """
+        columns: Sequence[Column] = ()
+        if section == "decisions":
+            sql = f"SELECT id, kind, title, state, decided_at {_DECIDED} ORDER BY decided_at, id"
+        else:
+            table = next(
+                each for each in self._database.schema.export_tables if each.section == section
+            )
+            columns = table.columns
+            sql = f"SELECT * FROM {table.name} WHERE {_condition(table)} ORDER BY 1, 2"  # noqa: S608
+        rows = connection.execute(
+            f"{sql} LIMIT {EXPORT_PAGE_ROWS} OFFSET :begin", {**who.values, "begin": begin}
+        )
+        return [_export_row(columns, dict(row)) for row in rows]
+
+    @query
+    def read_remembered(self, connection: SqlConnection) -> Mapping[str, Any]:
+        """Return the parsed JSON of every row of the table `remembered`, by the row's name. It
+        contains entries of all people."""
+        rows = connection.execute("SELECT name, data FROM remembered")
+        return {row["name"]: json.loads(row["data"]) for row in rows}
+
+    async def owns_file(self, who: KnownPerson, file: str) -> bool:
+        """Return whether the file with this id belongs to the person."""
+        sql = "SELECT 1 FROM files WHERE id = ? AND person = ?"
+        return bool(await self._select(sql, file, who.key))
+
+    async def list_files(self, who: KnownPerson) -> Sequence[str]:
+        """Return the ids of the person's files."""
+        return await self._select("SELECT id FROM files WHERE person = ?", who.key)
+
+    async def list_unfinished_turns(self, who: KnownPerson) -> Sequence[int]:
+        """Return the `seq` of the person's turns that have not ended, the latest first."""
+        sql = (
+            f"SELECT seq FROM inbox WHERE person = ? AND state NOT IN ({_FINAL})"  # noqa: S608
+            " ORDER BY seq DESC"
+        )
+        return await self._select(sql, who.key)
+
+    @transaction
+    def erase(
+        self, connection: SqlConnection, who: KnownPerson, at_work: Collection[str] | None = None
+    ) -> Erasure:
+        """Delete the person's rows and remove their name from other people's rows.
+
+        This is one transaction. Delete the person's files and thread records first, because these
+        rows are needed to find them. `at_work` names the platforms on which a change may be under
+        way, None for all. Raises StillApplying if a change that the person asked for or decided is
+        being applied on one of them.
+        """
+        places = _find_conversations(connection, who)
+        # All locks are taken in one order, so that two erasures cannot deadlock.
+        for conversation in sorted((*places.alone, *places.shared)):
+            connection.lock_key(conversation)
+        work = _ErasureWork(connection, self._database, who, places)
+        work.seqs = sorted(work.select_ids(_TURNS))
+        work.gone = work.select_ids("SELECT id FROM changes WHERE person = :person")
+        work.decided = work.select_ids(f"SELECT id {_DECIDED}") | (
+            work.select_ids("SELECT change FROM consents WHERE person = :person") - work.gone
+        )
+        applying = work.select_ids(
+            "SELECT conversation FROM changes WHERE state = 'applying'"
+            " AND :person IN (person, decider)"
+        )
+        if any(at_work is None or str(one).partition(":")[0] in at_work for one in applying):
+            raise StillApplying
+        for seq in sorted(work.select_ids("SELECT seq FROM holds WHERE person = :one")):
+            budget.settle_holds(connection, seq)
+        _remove_from_answers(work)
+        _remove_from_notes(work)
+        _remove_quotes(work)
+        _mark_remotes(work)
+        _anonymise_decisions(work)
+        _delete_rows(work)
+        _anonymise_usage(work)
+        return Erasure(work.rows, sorted(work.decided))
+
+
+_DECIDED = "FROM changes WHERE decider = :person AND person <> :person"
+"""The end of an SQL query for other people's changes that the person decided on."""
+
+
+def _find_keys(
+    connection: SqlConnection, database: Database, but: Collection[str] = ()
+) -> set[str]:
+    """Return the keys of all people in the tables, except those only in the tables `but`."""
+    tables = [table.name for table in database.tables if table.has_person]
+    selects = [f"SELECT person FROM {name}" for name in tables if name not in but]  # noqa: S608 - ours
+    rows = connection.execute(" UNION ".join([*selects, "SELECT decider AS person FROM changes"]))
+    return {str(row["person"]) for row in rows if _is_person(str(row["person"]))}
+
+
+def _is_person(key: str) -> bool:
+    """Return whether the value of a column `person` is a person's key, which has a colon."""
+    return ":" in key
+
+
+def _read_person(connection: SqlConnection, key: str, one: str) -> KnownPerson:
+    """Return the person with all their names and ids in the tables. `one` is their money key."""
+    names = set[str]()
+    sql = "SELECT message FROM inbox WHERE person = ?"
+    for row in connection.execute(sql, (key,)):
+        names.add(decode_json(Message, row["message"]).author.name)
+    for row in connection.execute(
+        "SELECT person, asker, decider, decided_by FROM changes"
+        " WHERE person = :person OR decider = :person",
+        {"person": key},
+    ):
+        for person, text in ((row["person"], row["asker"]), (row["decider"], row["decided_by"])):
+            if person == key and text:
+                names.add(decode_json(Person, text).name)
+    for row in connection.execute("SELECT name FROM directory WHERE person = ?", (key,)):
+        names.add(row["name"])
+    who = KnownPerson(key, one, frozenset(filter(None, names)))
+    platform, own = key.partition(":")[0], {who.id}
+    for conversation in _find_conversations(connection, who).alone:
+        row = connection.execute(
+            "SELECT message FROM inbox WHERE conversation = ? LIMIT 1", (conversation,)
+        ).fetchone()
+        address = decode_json(Message, row["message"]).address if row else None
+        if address and not address.is_shared and address.platform == platform:
+            own.add(address.channel)
+    return replace(who, ids=frozenset(own))
+
+
+def _find_conversations(connection: SqlConnection, who: KnownPerson) -> PersonConversations:
+    """Return the conversations in which the person wrote, has a file or asked for a change, and
+    those whose key names them."""
+    platform = who.key.partition(":")[0]
+    rows = connection.execute(
+        "SELECT conversation FROM inbox WHERE person = :person"
+        " UNION SELECT threads.conversation FROM items JOIN threads ON threads.id = items.thread"
+        " WHERE items.person = :person UNION SELECT conversation FROM files WHERE person = :person"
+        " UNION SELECT conversation FROM changes WHERE person = :person"
+        " UNION SELECT conversation FROM conversations"
+        " WHERE substr(conversation, length(conversation) - :long + 1) = :own"
+        " AND substr(conversation, 1, :wide) = :platform ORDER BY conversation",
+        {"person": who.key, "own": f":@{who.id}", "long": len(who.id) + 2,
+         "platform": f"{platform}:", "wide": len(platform) + 1},
+    ).fetchall()  # fmt: skip
+    alone, shared = list[str](), list[str]()
+    for conversation in (str(row["conversation"]) for row in rows):
+        (alone if _has_nobody_else(connection, conversation, who) else shared).append(conversation)
+    threads = connection.execute(
+        "SELECT DISTINCT items.thread, threads.conversation FROM items"
+        " JOIN threads ON threads.id = items.thread WHERE items.person = ? ORDER BY items.thread",
+        (who.key,),
+    ).fetchall()
+    decided_threads = connection.execute(
+        "SELECT DISTINCT thread FROM changes WHERE decider = :person AND person <> :person"
+        " UNION SELECT thread FROM changes JOIN consents ON consents.change = changes.id"
+        " WHERE consents.person = :person AND changes.person <> :person",
+        who.values,
+    ).fetchall()
+    return PersonConversations(
+        alone, shared,
+        [row["thread"] for row in threads if row["conversation"] in shared],
+        [row["thread"] for row in decided_threads],
+    )  # fmt: skip
+
+
+def _has_nobody_else(connection: SqlConnection, conversation: str, who: KnownPerson) -> bool:
+    """Return whether a conversation is the person's alone.
+
+    Its key names them, or nobody else has a message, an item, a file or a change there.
+    """
+    platform = who.key.partition(":")[0]
+    if conversation.startswith(f"{platform}:") and conversation.endswith(f":@{who.id}"):
+        return True
+    others = connection.execute(
+        "SELECT 1 FROM inbox WHERE conversation = :conversation AND person <> :person"
+        " UNION ALL SELECT 1 FROM items JOIN threads ON threads.id = items.thread"
+        " WHERE threads.conversation = :conversation AND items.person NOT IN ('', :person)"
+        " UNION ALL SELECT 1 FROM files WHERE conversation = :conversation AND person <> :person"
+        " UNION ALL SELECT 1 FROM changes WHERE conversation = :conversation"
+        " AND person <> :person LIMIT 1",
+        {"conversation": conversation, "person": who.key},
+    )
+    return others.fetchone() is None
+
+
+def _condition(table: TableDeclaration) -> str:
+    """Return the SQL condition that selects a person's rows in a table."""
+    return table.rows or _CONDITIONS[table.whose]
+
+
+def _export_row(columns: Sequence[Column], row: dict[str, Any]) -> Mapping[str, Any]:
+    """Return a row as an export contains it: JSON is parsed, and a secret becomes True if it is
+    set. The row is changed in place."""
+    for column in columns:
+        if column.secret:
+            row[column.name] = bool(row[column.name])
+        elif column.json and row[column.name]:
+            row[column.name] = _parse_json(row[column.name])
+    return row
+
+
+def _parse_json(text: str) -> Any:
+    """Return parsed JSON without secrets, or the text itself if it is not JSON."""
+    try:
+        return _hide_secrets(json.loads(text))
+    except ValueError:
+        return text  # the arguments of a tool call are text of the model, possibly invalid JSON
+
+
+def _hide_secrets(value: Any) -> Any:
+    """Return parsed JSON in which each secret field is replaced by whether it is set."""
+    if isinstance(value, dict):
+        return {k: bool(v) if k in _SECRETS else _hide_secrets(v) for k, v in value.items()}
+    return [_hide_secrets(each) for each in value] if isinstance(value, list) else value
+
+
+@dataclass(slots=True)
+class _ErasureWork:
+    """The state of one erasure.
+
+    `seqs` are the person's turns. `gone` are the ids of changes that the person asked for,
+    `decided` those of other people's changes that they decided on or approved. `rows` counts the
+    rows that were deleted or changed.
+    """
+
+    connection: SqlConnection
+    database: Database
+    who: KnownPerson
+    places: PersonConversations = field(default_factory=PersonConversations)
+    seqs: Sequence[int] = ()
+    gone: frozenset[str] = frozenset()
+    decided: frozenset[str] = frozenset()
+    rows: int = 0
+
+    def select_ids(self, sql: str) -> frozenset[Any]:
+        """Run a query with the person's values and return the first column of its rows."""
+        rows = self.connection.execute(sql, self.who.values).fetchall()
+        return frozenset(row[next(iter(dict(row)))] for row in rows)
+
+    def run_for_each(self, sql: str, values: Iterable[Any]) -> None:
+        """Run a statement with one `?` for each value, and count the affected rows."""
+        for value in values:
+            self.rows += max(0, self.connection.execute(sql, (value,)).rowcount)
+
+    def run(self, sql: str) -> None:
+        """Run a statement with the person's values, and count the affected rows."""
+        self.rows += max(0, self.connection.execute(sql, self.who.values).rowcount)
+
+
+def _delete_rows(work: _ErasureWork) -> None:
+    """Delete the person's rows by the links that each table declares
+    (`TableDeclaration.deleted_by`)."""
+    _remove_from_remembered(work)
+    work.run(  # notices to admins about the person's schedules
+        "DELETE FROM outbox WHERE kind = 'person' AND change IN"
+        " (SELECT event_key FROM schedule_runs WHERE person = :person)"
+    )
+    alone = work.places.alone
+    threads = "SELECT id FROM threads WHERE conversation = ?"
+    values_by_link: Mapping[Link, Collection[Any]] = {
+        "person": [work.who.key],
+        "seq": work.seqs,
+        "turn": work.select_ids("SELECT turn FROM inbox WHERE person = :person"),
+        "change": work.gone,
+        "file": work.select_ids("SELECT id FROM files WHERE person = :person"),
+        "thread": [
+            id
+            for conversation in alone
+            for id in select_values(work.connection, threads, conversation)
+        ],
+        "conversation": alone,
+    }
+    for table in work.database.tables:
+        for link in table.deleted_by:
+            work.run_for_each(f"DELETE FROM {table.name} WHERE {link} = ?", values_by_link[link])  # noqa: S608
+    for sql in work.database.queue_deletes:
+        work.run_for_each(sql, alone)
+
+
+def _anonymise_decisions(work: _ErasureWork) -> None:
+    """Replace the person by FORGOTTEN_PERSON in their decisions on other people's changes.
+
+    The change's `version` rises, so that its card is redrawn without the name.
+    """
+    for id in sorted(work.decided):
+        work.connection.execute(
+            "UPDATE changes SET version = version + 1,"
+            " decided_by = CASE WHEN decider = :person THEN :nobody ELSE decided_by END,"
+            " decider = CASE WHEN decider = :person THEN :key ELSE decider END WHERE id = :id",
+            {
+                "person": work.who.key,
+                "nobody": encode_json(FORGOTTEN_PERSON),
+                "key": FORGOTTEN_PERSON.key,
+                "id": id,
+            },
+        ).close()
+    work.run_for_each("DELETE FROM notes WHERE change = ?", work.decided)
+
+
+def _mark_remotes(work: _ErasureWork) -> None:
+    """Mark objects on the model's server that contain the person's data for erasure.
+
+    A shared conversation continues in a new object on the server.
+    """
+    sql = "UPDATE remotes SET erasure = 1 WHERE erasure = 0 AND thread = ?"
+    work.run_for_each(sql, work.places.threads)
+    work.run_for_each(f"{sql} AND kind <> 'container'", work.places.decided_threads)
+    for conversation in work.places.alone:
+        work.connection.execute(
+            "UPDATE remotes SET erasure = 1 WHERE erasure = 0 AND thread IN"
+            " (SELECT id FROM threads WHERE conversation = ?)",
+            (conversation,),
+        ).close()
+
+
+def _remove_from_answers(work: _ErasureWork) -> None:
+    """Blank other people's answers with cards of the person's changes.
+
+    In answers with cards of changes that the person decided on, replace only their name.
+    """
+    rows = work.connection.execute(
+        "SELECT seq, answer FROM inbox WHERE person <> :person AND answer LIKE '%\"cards\":%'",
+        work.who.values,
+    ).fetchall()
+    for row in rows:
+        answer = decode_json(Answer, row["answer"])
+        ids = {card.id for card in answer.cards}
+        if ids & work.gone:
+            answer = Answer("", code="forgotten")
+        elif ids & work.decided:
+            answer = replace(
+                answer, text=_without_names(answer.text, work.who),
+                parts=tuple(_without_names(part, work.who) for part in answer.parts),
+                cards=tuple(
+                    replace(c, text=_without_names(c.text, work.who)) for c in answer.cards
+                ),
+            )  # fmt: skip
+        else:
+            continue
+        _update(work, "UPDATE inbox SET answer = ? WHERE seq = ?", encode_json(answer), row["seq"])
+
+
+def _remove_from_notes(work: _ErasureWork) -> None:
+    """Delete the model's notes about the person's changes.
+
+    In notes about changes that the person decided on, replace only their name.
+    """
+    ids = work.gone | work.decided
+    threads = set[str]()
+    for id in ids:
+        sql = "SELECT thread FROM changes WHERE id = ?"
+        threads.add(select_value(work.connection, sql, id) or "")
+    for number, item in _find_items(work, threads, NOTE_NAME):
+        named = {each for each in ids if each in item.text}
+        if named & work.gone:
+            work.run_for_each("DELETE FROM items WHERE id = ?", [number])
+        elif named:
+            bare = replace(item, text=_without_names(item.text, work.who))
+            _update(work, "UPDATE items SET item = ? WHERE id = ?", encode_json(bare), number)
+
+
+def _remove_quotes(work: _ErasureWork) -> None:
+    """Remove quotes of the person's messages from other people's messages and from transcripts."""
+    names = work.who.names | {work.who.id}
+    for conversation in work.places.shared:
+        rows = work.connection.execute(
+            "SELECT seq, message FROM inbox WHERE conversation = :conversation"
+            " AND person <> :person AND message LIKE '%\"context\":%'",
+            {"conversation": conversation, "person": work.who.key},
+        ).fetchall()
+        for row in rows:
+            message = decode_json(Message, row["message"])
+            quotes = tuple(quote for quote in message.context if quote.name not in names)
+            if quotes != message.context:
+                bare = encode_json(replace(message, context=quotes))
+                _update(work, "UPDATE inbox SET message = ? WHERE seq = ?", bare, row["seq"])
+    for id, item in _find_items(work, set(work.places.threads), CONTEXT_NAME):
+        text = remove_quotes_of(item.text, names)
+        if text != item.text:
+            bare = encode_json(replace(item, text=text))
+            _update(work, "UPDATE items SET item = ? WHERE id = ?", bare, id)
+
+
+def _find_items(
+    work: _ErasureWork, threads: Iterable[str], name: str
+) -> Iterator[tuple[int, Item]]:
+    """Yield the row id and the item of each transcript item with this name in these threads."""
+    for thread in sorted(threads):
+        # LIKE finds candidates without parsing every item; the name is compared after parsing.
+        rows = work.connection.execute(
+            "SELECT id, item FROM items WHERE thread = ? AND item LIKE ?",
+            (thread, f'%"name":"{name}"%'),
+        ).fetchall()
+        for row in rows:
+            item = decode_json(Item, row["item"])
+            if item.name == name:
+                yield row["id"], item
+
+
+def _update(work: _ErasureWork, sql: str, *values: object) -> None:
+    """Run a statement and count the affected rows."""
+    work.rows += work.connection.execute(sql, values).rowcount
+
+
+def _without_names(text: str, who: KnownPerson) -> str:
+    """Return the text with the person's names and id replaced.
+
+    Only for texts that Ponte wrote, because they contain these names verbatim or, on cards and in
+    notes, as `clip_line` returns them.
+    """
+    # The longest name first, so that a name that begins with a shorter one is replaced whole.
+    own_names = who.names | {who.id}
+    names = sorted(filter(None, own_names.union(map(clip_line, own_names))), key=len, reverse=True)
+    pattern = "|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in names)
+    return re.sub(pattern, FORGOTTEN_PERSON.name, text)
+
+
+def _remove_from_remembered(work: _ErasureWork) -> None:
+    """Remove the person's entries from the JSON in the table `remembered`."""
+    rows = work.connection.execute("SELECT name, data FROM remembered").fetchall()
+    for row in rows:
+        work.connection.lock_key(row["name"])
+        data = json.loads(row["data"])
+        remainder = remove_ids(data, work.who.ids)
+        if remainder != data:
+            sql = "UPDATE remembered SET data = ? WHERE name = ?"
+            _update(work, sql, json.dumps(remainder), row["name"])
+
+
+def _anonymise_usage(work: _ErasureWork) -> None:
+    """Move the person's usage to FORGOTTEN_PERSON, so that sums stay right.
+
+    Remove the names of places and conversations that nobody else used, because these identify the
+    person.
+    """
+    who, connection = work.who, work.connection
+    values = {**who.values, "nobody": FORGOTTEN_PERSON.key}
+    own = work.select_ids("SELECT DISTINCT place FROM usage WHERE person = :one")
+    others = work.select_ids(
+        "SELECT DISTINCT place FROM usage WHERE person <> :one AND place IN"
+        " (SELECT place FROM usage WHERE person = :one)"
+    )
+    for place in sorted(own - others):
+        parts = str(place).split(":")
+        connection.execute(
+            "UPDATE usage SET place = :direct WHERE person = :one AND place = :place",
+            {**values, "place": place,
+             "direct": ":".join((*parts[:2], "direct")) if len(parts) > 2 else place},
+        ).close()  # fmt: skip
+        if len(parts) > 2:
+            end = f":{place}"
+            work.connection.execute(
+                "DELETE FROM counters WHERE substr(scope, length(scope) - ? + 1) = ?",
+                (len(end), end),
+            ).close()
+    for conversation in work.select_ids(
+        "SELECT DISTINCT conversation FROM usage WHERE person = :one"
+    ):
+        if conversation not in work.places.shared:
+            connection.execute(
+                "UPDATE usage SET conversation = '' WHERE person = :one"
+                " AND conversation = :conversation",
+                {**values, "conversation": conversation},
+            ).close()
+    work.run("DELETE FROM counters WHERE person IN (:person, :one)")
+    for table in ("usage", "spendings", "holds"):
+        work.rows += connection.execute(
+            f"UPDATE {table} SET person = :nobody WHERE person = :one",  # noqa: S608 - ours
+            values,
+        ).rowcount

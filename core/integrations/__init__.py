@@ -1,0 +1,587 @@
+"""The interface between the bot and an integration: a platform, a tool source or the model.
+
+The text of an error completes a line that begins with the setting's name.
+
+A package's `__init__` exports one object of these classes, and `bot.integrations` lists it.
+Importing that object loads no SDK and only what its settings need. Large packages are imported
+where the integration is built or checked.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Generic, Literal, Protocol, TypeVar
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+from core.base.http import HttpClient, Proxies
+from core.base.openai import ModelServerClient
+from core.changes.approval import ApprovalConfig
+from core.changes.kinds import Applier
+from core.chat.approval_notices import PersonNoticeService
+from core.chat.people import Conversations, People
+from core.domain.messages import File, Person
+from core.domain.ports import (
+    ChatPlatform,
+    Model,
+    Platform,
+    QuickCommands,
+    RequestBoard,
+    StatusBoard,
+    ToolSource,
+)
+from core.domain.records import Health, Outcome, Remote, ToolContext
+from core.journal.jobs import Alone, Peers
+from core.money.usage import PriceConfig
+from core.people.audit import OPERATOR
+from core.people.rules import OWNER_ID, DailyTurns, PlatformRights
+from core.store.database import Database
+
+MIN_TOKEN_CHARACTERS = 20
+"""Minimum length of a token that a person sets."""
+
+
+_UNSEEN = " \t\r\n\N{NO-BREAK SPACE}\N{ZERO WIDTH SPACE}\N{ZERO WIDTH NO-BREAK SPACE}"
+_QUOTES = (("“", "”"), ("„", "“"), ("„", "”"), ("‘", "’"), ("«", "»"), ('"', '"'), ("'", "'"))
+_BARE_LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?(/.*)?")
+"""A loopback address without `http://`."""
+
+
+class SettingsPart(BaseModel):
+    """The settings of one integration.
+
+    A field has the name of its environment variable in lower case. The bot's settings combine all
+    parts, and only they read the environment.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, hide_input_in_errors=True, validate_default=True, str_strip_whitespace=True
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_typed(cls, value: object) -> object:
+        return strip_typography(value) if isinstance(value, str) else value
+
+
+def strip_typography(value: str) -> str:
+    """Return the value without surrounding typographic quotes and invisible spaces.
+
+    Word processors and browsers add them to copied text.
+    """
+    value = value.strip(_UNSEEN)
+    for opening, closing in _QUOTES:
+        if len(value) > 1 and value.startswith(opening) and value.endswith(closing):
+            return value[1:-1].strip(_UNSEEN)
+    return value
+
+
+def setting(default: object, meaning: str, write: str = "a text", **limits: Any) -> Any:
+    """Return a field with its meaning in one line.
+
+    `write` says what to write there, for the error message.
+    """
+    return Field(default, description=meaning, json_schema_extra={"write": write}, **limits)
+
+
+def plain_value(value: str | SecretStr | None) -> str:
+    """Return the text of a setting, including a secret one; "" if it is not set."""
+    return value.get_secret_value() if isinstance(value, SecretStr) else value or ""
+
+
+def describe_read_error(error: OSError | UnicodeDecodeError) -> str:
+    """Return the system's short reason why a file could not be read."""
+    return error.reason if isinstance(error, UnicodeDecodeError) else error.strerror or "unreadable"
+
+
+def is_loopback(host: str) -> bool:
+    """Return True if only this machine can reach a server that listens on `host`."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def token_fault(token: str) -> str:
+    """Return what to write instead of this token for the web page; "" if the token is valid."""
+    if re.fullmatch(rf"[!-~]{{{MIN_TOKEN_CHARACTERS},500}}", token):
+        return ""
+    return (
+        f"write at least {MIN_TOKEN_CHARACTERS} random letters and digits, "
+        "as `openssl rand -hex 16` gives them"
+    )
+
+
+def has_generated_form(token: str) -> bool:
+    """Return True if the token has the form of Ponte's generated tokens: 256 bits in base64url.
+
+    One in three billion generated tokens lacks a small or a capital letter.
+    """
+    return (
+        bool(re.fullmatch(r"[A-Za-z0-9_-]{43}", token))
+        and not token.islower()
+        and not token.isupper()
+        and any(map(str.isalpha, token))
+    )
+
+
+def must_match(pattern: str, write: str) -> AfterValidator:
+    """Return a validator for text that matches the whole pattern.
+
+    The error says what to `write`.
+    """
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"write {write}")
+        return value
+
+    return AfterValidator(check)
+
+
+def parse_url(text: str, *schemes: str) -> SplitResult:
+    """Parse a URL with one of these schemes and a host. Raises ValueError for any other text."""
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError(f"write a URL that starts with {schemes[0]}:// and contains a host")
+    return parts
+
+
+def add_scheme(value: str) -> str:
+    """Add `http://` to a loopback address that has no scheme.
+
+    Only http can be meant there. Raises ValueError for another host without a scheme: the error
+    names both.
+    """
+    if _BARE_LOOPBACK.fullmatch(value):
+        return f"http://{value}"
+    if "://" not in value and re.fullmatch(r"[\w.-]+\.[a-z]{2,}(:\d+)?(/.*)?", value):
+        raise ValueError(f"write https://{value}, or http:// if the server has no certificate")
+    return value
+
+
+def _check_http_url(value: str) -> str:
+    value = add_scheme(value)
+    parse_url(value, "https", "http")
+    return value
+
+
+def _add_v1_path(value: str) -> str:
+    """Return the base of an address that ends in a route of OpenAI's API, such as
+    `/chat/completions`. Add `/v1` to an address without a path: servers have the API there."""
+    value = value.rstrip("/")
+    for route in ("/chat/completions", "/completions", "/responses", "/models"):
+        value = value.removesuffix(route)
+    return f"{value.rstrip('/')}/v1" if not urlsplit(value).path.strip("/") else value
+
+
+def _check_socket_url(value: str) -> str:
+    parse_url(value, "wss", "ws")
+    return value
+
+
+def _check_proxy_url(value: SecretStr) -> SecretStr:
+    parse_url(plain_value(value), "http", "https")
+    return value
+
+
+def _check_origin(value: str) -> str:
+    parts = parse_url(value, "https", "http")
+    if parts.path.strip("/") or parts.query or parts.fragment or parts.username:
+        raise ValueError("write an origin without a path, as in https://ponte.example.com")
+    return value.rstrip("/")
+
+
+def _read_text_or_file(value: str) -> str:
+    if not value.startswith("@"):
+        return value
+    try:
+        text = Path(value[1:]).expanduser().read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"the file {value[1:]!r} cannot be read ({describe_read_error(error)})"
+        ) from None
+    if not text:
+        raise ValueError(f"the file {value[1:]!r} is empty")
+    return text
+
+
+Switch = Literal["on", "off"]
+Url = Annotated[str, AfterValidator(_check_http_url)]
+BaseUrl = Annotated[str, AfterValidator(_check_http_url), AfterValidator(_add_v1_path)]
+ProxyUrl = Annotated[SecretStr, AfterValidator(_check_proxy_url)]
+SocketUrl = Annotated[str, AfterValidator(_check_socket_url)]
+Origin = Annotated[str, AfterValidator(_check_origin)]
+Instructions = Annotated[str, AfterValidator(_read_text_or_file)]
+
+
+S = TypeVar("S", bound=SettingsPart)
+T = TypeVar("T")
+CHECK_TIMEOUT_SECONDS = 10.0
+"""Seconds that a service may take to respond to `ponte doctor`."""
+DAILY_TURNS_ADVICE = "set PONTE_DAILY_TURNS, for example to 100/2000 (per person / in total)"
+"""The advice of safety findings about platforms without a daily cap."""
+HttpHandler = Callable[[Mapping[str, str], bytes], Awaitable[tuple[int, Mapping[str, str], bytes]]]
+"""Handle a request: headers (lower-case names) and body in; status, headers and body out."""
+ReadFile = Callable[[str], Awaitable[tuple[File, bytes]]]
+"""Return a stored file and its bytes, by its id."""
+RecordLateRemote = Callable[[str, Remote], Awaitable[None]]
+"""Record an object that a server stored for a thread (given by its id) after the turn had ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class SafetyFinding:
+    """A finding of the safety check.
+
+    `unsafe` is a setup that docs/explanation/security.md calls unsafe. A `note` is a choice that
+    an operator should know about.
+    """
+
+    topic: Literal["home", "settings", "token", "page", "rights", "caps"]
+    words: str
+    level: Literal["ok", "note", "unsafe"] = "ok"
+
+
+class SharedSettings(Protocol):
+    """The settings that several integrations read."""
+
+    openai_base_url: str | None
+    """The base URL of the model's server. None means OpenAI's."""
+    openai_api_key: SecretStr | None
+    """The API key of the model's server."""
+    ponte_model: str
+    """The name of the default model."""
+    ponte_model_effort: str | None
+    """The default reasoning effort. None means the model's default."""
+    ponte_allow: frozenset[str]
+    """The people who have all rights of members everywhere. `*` means everybody."""
+    ponte_daily_turns: DailyTurns | None
+    """The limits of turns for a person and day. None means no limit."""
+    ponte_timezone: str
+    """The time zone of the installation, by its IANA name."""
+    ponte_config: Path
+    """The path of ponte.toml."""
+    ponte_web: Switch
+    """Whether the page is turned on."""
+
+    @property
+    def ponte_model_api(self) -> str:
+        """Return the configured level of the model's API."""
+
+    @property
+    def ponte_locale(self) -> str:
+        """Return the default language of sentences."""
+
+    @property
+    def proxies(self) -> Proxies:
+        """Return the proxies of the environment."""
+
+    @property
+    def is_personal(self) -> bool:
+        """Return True if neither a chat platform nor Postgres is configured, not even partly."""
+
+
+class OperatorConfig(ApprovalConfig, PriceConfig, Protocol):
+    """The contents of `ponte.toml`."""
+
+    @property
+    def quick_commands(self) -> Mapping[str, Any]:
+        """Return the quick commands by their slugs."""
+
+    @property
+    def known_agents(self) -> Mapping[str, tuple[str, str, str]]:
+        """Id, title and description by name."""
+
+    @property
+    def channels(self) -> Mapping[str, Any]:
+        """The places with their own settings, by their names in the file."""
+
+    def section(self, name: str) -> Any:
+        """Return the section of that name, parsed into the integration's `section` class."""
+
+
+class HomeFolder(Protocol):
+    """The folder that stores all data.
+
+    Only the process that holds the folder may call methods that create something.
+    """
+
+    @property
+    def path(self) -> Path:
+        """Return the path of the folder."""
+
+    def is_served(self) -> bool:
+        """Return True if a process accepts connections on the folder's socket."""
+
+    def pseudonyms(self) -> bytes:
+        """Return the key for pseudonyms: 32 random bytes, created once."""
+
+    def web_token(self) -> str:
+        """Return the page's stored token; create it if there is none."""
+
+    def kept_web_token(self) -> str:
+        """Return the page's stored token, "" if there is none. It is not created."""
+
+    def listen(self) -> socket.socket:
+        """Return a listening Unix socket that only our user can open."""
+
+
+@dataclass(frozen=True, slots=True)
+class IntegrationDependencies(Generic[S]):
+    """The dependencies for building and checking an integration. `own` are its settings."""
+
+    own: S
+    shared: SharedSettings
+    config: OperatorConfig
+    home: HomeFolder
+    http: HttpClient
+    client: ModelServerClient
+    """The client of the model's server."""
+    pseudonym: Callable[[str], str]
+    """Return the name under which external servers know a person."""
+    peers: Peers = field(default_factory=lambda: Alone())
+
+
+class Integration(ABC, Generic[S]):
+    """The base class of all integrations.
+
+    `settings` is the class of its own settings. `sent_to` maps each setting that holds an address
+    to the secrets that are sent there. `section` is the dataclass of its section in ponte.toml,
+    which has the integration's name.
+    """
+
+    name: str
+    settings: type[S]
+    rights: PlatformRights | None = None
+    """The default rights of people on this platform. None: it is not a platform."""
+    sent_to: ClassVar[Mapping[str, Sequence[str]]] = {}
+    section: type[Any] | None = None
+
+    @abstractmethod
+    def summary(self, own: S, shared: SharedSettings) -> Health | None:
+        """Return whether it is on or off, with a reason, in one line. Asks no service.
+
+        None: it has no such line, because it is always on.
+        """
+
+    async def check(self, deps: IntegrationDependencies[S]) -> Sequence[Health]:
+        """Check an enabled integration against its live service, for `ponte doctor`.
+
+        Raises PonteError, HttpError or OSError for a failed check.
+        """
+        part = self.summary(deps.own, deps.shared)
+        return [part] if part else []
+
+    def safety(self, own: S, shared: SharedSettings, home: HomeFolder) -> Iterator[SafetyFinding]:
+        """Yield who can access what through it, each with a remedy.
+
+        Asks no service, changes nothing.
+        """
+        yield from ()
+
+    def is_used(self, own: S, shared: SharedSettings) -> bool:
+        """Return True if the integration is on, so that it is built."""
+        part = self.summary(own, shared)
+        return part is None or part.state == "on"
+
+
+class ChatIntegration(Integration[S]):
+    """A chat platform of a company.
+
+    `ids` is a regular expression for its ids, as PONTE_ALLOW has them after the platform's name and
+    a colon. `place_ids` is one for ids of workspaces and channels, if they differ in form from
+    those of people and groups. `lists_people`: the directory also lists people who never wrote to
+    Ponte.
+    """
+
+    ids: str = ""
+    place_ids: str = ""
+    lists_people: ClassVar[bool] = False
+
+    @abstractmethod
+    async def build(
+        self, deps: IntegrationDependencies[S], conversations: Conversations, people: People,
+        board: StatusBoard,
+    ) -> ChatPlatform:  # fmt: skip
+        """Build the platform without starting it."""
+
+    async def prepare_restored(self, database: Database) -> None:
+        """Adjust the stored state after a restore from a backup.
+
+        Messages sent since the backup must not be answered as if they were new.
+        """
+
+
+class Operator(Protocol):
+    """Runs operations by name, for the Unix socket of the home folder or for the operator's page.
+
+    Callers check that the person may administer; the operations of the owner are checked here.
+    """
+
+    async def run(self, name: str, arguments: Mapping[str, Any], actor: Person = OPERATOR) -> Any:
+        """Return the result as JSON. `actor` is written in the audit log. Raises PonteError."""
+
+    async def describe(
+        self, name: str, arguments: Mapping[str, Any], actor: Person = OPERATOR, *,
+        as_json: bool = False,
+    ) -> Mapping[str, Any]:  # fmt: skip
+        """Run an operation. Return what the shell prints: `lines`, `notes`, `failed` and `next`."""
+
+    def list_forms(self) -> Sequence[Mapping[str, Any]]:
+        """Return `name`, `help` and `fields` of each operation that the operator's page shows as a
+        form. A field has a `name` and a `help`, and is `required` or `long`."""
+
+
+class OperatorBoard(StatusBoard, RequestBoard, Protocol):
+    """The state of Ponte, as the surfaces of the owner show it."""
+
+    async def readiness(self) -> Sequence[Health]:
+        """Return the parts without which Ponte is not ready."""
+
+    async def metrics(self) -> str:
+        """Return the metrics in Prometheus' text format."""
+
+
+class HookReceiver(Protocol):
+    """Answers requests to `POST /hooks/NAME`."""
+
+    @property
+    def is_used(self) -> bool:
+        """True if a webhook is configured now."""
+
+    async def receive(
+        self, name: str, headers: Mapping[str, str], body: bytes
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Return status, headers and body. `headers` have names in lower case."""
+
+
+class OwnerIntegration(Integration[S]):
+    """A surface of the person who runs Ponte.
+
+    Its owner has every right. Other people can have accounts there. `always`: it is also built when
+    a command holds the home folder for a moment. `ids` is a regular expression for the ids of its
+    people.
+    """
+
+    always = False
+    ids: str = OWNER_ID
+
+    @abstractmethod
+    async def build(
+        self, deps: IntegrationDependencies[S], conversations: Conversations, people: People,
+        board: OperatorBoard, operator: Operator, notices: PersonNoticeService,
+        routes: Mapping[str, HttpHandler], hooks: HookReceiver,
+    ) -> Platform:  # fmt: skip
+        """Build the platform without starting it.
+
+        `operator` runs the operations that the surface offers. `routes` are HTTP handlers of other
+        platforms, by path.
+        """
+
+    def secrets(self, own: S, home: HomeFolder) -> Mapping[str, str]:
+        """Return the secrets that it generates at its first start.
+
+        The keys are the settings that they replace.
+        """
+        return {}
+
+    def link(self, own: S, platform: Platform, home: HomeFolder) -> tuple[str, str]:
+        """Return the address of the surface, and the address with a sign-in token.
+
+        "" if there is none.
+        """
+        return "", ""
+
+
+class QuickRegistry(QuickCommands, Protocol):
+    """The quick commands of ponte.toml, for the integration that runs them."""
+
+    @property
+    def everybodys(self) -> Sequence[Any]:
+        """Return the quick commands that are limited to no place and no person."""
+
+    def asks_first(self, slug: str) -> bool:
+        """Return True if a model's call needs a person's approval before it runs."""
+
+    def connect(
+        self, run: Callable[[ToolContext, str, str | Mapping[str, Any]], Awaitable[Outcome]] | None
+    ) -> None:
+        """Set the function that runs quick commands."""
+
+
+def start_nothing() -> None:
+    """Do nothing. The default of `ToolBundle.start`."""
+
+
+async def close_nothing() -> None:
+    """Do nothing.
+
+    The default of `ToolBundle.close`, for sources that close everything themselves.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class ToolBundle:
+    """The parts of a tool integration. `runner` runs the code blocks that people type."""
+
+    source: ToolSource
+    appliers: Sequence[Applier] = ()
+    runner: Any = None
+    start: Callable[[], None] = start_nothing
+    """Begin the checks that must succeed before the tools are offered."""
+    close: Callable[[], Awaitable[None]] = field(default=close_nothing)
+
+
+RuleNames = Mapping[str, Collection[str]]
+"""Names by kind (`tool`, `command`, `agent`)."""
+
+
+class ToolIntegration(Integration[S]):
+    """A system that provides tools."""
+
+    @abstractmethod
+    def build(self, deps: IntegrationDependencies[S], quick: QuickRegistry) -> ToolBundle | None:
+        """Build the tools without connecting to anything. None: the integration is off."""
+
+    def rule_names(self, own: S, config: OperatorConfig) -> RuleNames:
+        """Return the names of its tools, commands and agents that rules can use.
+
+        Asks no service.
+        """
+        return {}
+
+
+class ModelIntegration(Integration[S]):
+    """The integration of the language model."""
+
+    @abstractmethod
+    def build(
+        self, deps: IntegrationDependencies[S], read: ReadFile, late: RecordLateRemote
+    ) -> tuple[Model, Callable[[], None]]:
+        """Return the model, and a function that starts to check its server.
+
+        `read` returns a file's bytes. `late` records objects on the server that must be erased
+        later.
+        """
+
+
+def has_daily_turns(shared: SharedSettings) -> bool:
+    """Return True if PONTE_DAILY_TURNS sets a cap."""
+    chosen = shared.ponte_daily_turns
+    return chosen is not None and bool(chosen.person or chosen.everybody)
+
+
+def describe_allowed(allow: frozenset[str], platform: str) -> str:
+    """Return the names in `allow` that belong to this platform, joined by commas; "" if none."""
+    return ", ".join(sorted(name for name in allow if name.startswith(f"{platform}:")))

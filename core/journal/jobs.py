@@ -25,7 +25,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -38,12 +38,13 @@ from core.base.tasks import RECANCEL_SECONDS, BackgroundTasks, cancel_all
 from core.domain.messages import Progress, decode_json, encode_json
 from core.domain.ports import TurnHandler
 from core.domain.records import FINAL_STATES, Health
-from core.journal.kernels import SharedKernelRows
+from core.journal.kernels import KernelRows, SharedKernelRows
 from core.journal.procrastinate_adapter import QueueWorkers
 from core.journal.turn_rows import OPEN_STATE_LIST
 from core.journal.turn_runner import CRASHES_BEFORE_ALONE, Places, Sender, TurnExecutor
 from core.store import processes
 from core.store.database import (
+    Database,
     SqlConnection,
     SqlRow,
     SqlStore,
@@ -629,3 +630,69 @@ class SharedPace(SqlStore):
             if at != due[name]:
                 connection.execute("UPDATE paces SET due_at = ? WHERE name = ?", (at, name))
         return result
+
+
+class Alone:
+    """The `Peers` of a single process. Events and progress are for other processes only."""
+
+    is_shared = False
+    pace: SharedPace | None = None
+    """None: the process paces its own calls."""
+    runner: Jobs | None = None
+    """None: the inbox runs the turns in this process."""
+    claims: tuple[()] = ()
+    """Rows are marked as this process's by nothing."""
+    note_end: Callable[[int], None] | None = None
+    take_begun: Callable[[int], Mapping[str, Any] | None] | None = None
+
+    def __init__(self, database: Database | None = None) -> None:
+        """`database` stores state over restarts. None: state is not stored."""
+        self._database = database
+
+    def at_work(self, platforms: Collection[str]) -> frozenset[str] | None:
+        """Return `platforms`, which this process connects: only their turns may be running."""
+        return frozenset(platforms)
+
+    async def read_clock(self, own: float) -> float:
+        """Return `own`, the time by which this process goes."""
+        return own
+
+    def kernel_places(self) -> KernelRows:
+        """Return the record of kernels of this process."""
+        return KernelRows(self._database)
+
+    def remembered_state(self, name: str, data: Callable[[], object]) -> RememberedState:
+        """Return the durable state of a platform under that name."""
+        return RememberedState(self._database, name, data)
+
+    async def lead(self, role: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run `work` at once: no other process competes for the role."""
+        await work()
+
+    async def notify(self, word: str, id: str) -> None:
+        """Do nothing: there is no other process."""
+        return
+
+    def on(self, word: str, handler: Callable[[str], Awaitable[None]]) -> None:
+        """Do nothing: no other process sends events."""
+        return
+
+    async def sweep(self) -> None:
+        """Do nothing: no other process leaves work."""
+        return
+
+    async def drain(self, grace: float) -> None:
+        """Do nothing: the inbox ends the turns of this process."""
+        return
+
+    async def save_progress(self, turn: str, progress: Progress) -> None:
+        """Do nothing: no other process reads it."""
+        return
+
+    async def read_progress(self, turn: str) -> Progress | None:
+        """Return None: nothing is stored."""
+        return None
+
+
+Peers = Alone | Jobs
+"""This process among those that share the database."""

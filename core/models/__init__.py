@@ -13,7 +13,7 @@ from core.base.http import HttpAnswer, HttpUnreadable
 from core.base.i18n import say
 from core.domain.ports import Model
 from core.domain.records import DoctorFinding, Health, Remote
-from core.integrations.integration import (
+from core.integrations import (
     CHECK_TIMEOUT_SECONDS,
     BaseUrl,
     Instructions,

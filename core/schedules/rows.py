@@ -17,7 +17,7 @@ from core.base.errors import NotFound, OverBudget
 from core.domain.messages import Answer, Message, Person, ReplyTo, decode_json, encode_json
 from core.domain.records import FINAL_STATES, Receipt
 from core.journal.inbox import SqlInbox
-from core.journal.peers import Alone, Peers
+from core.journal.jobs import Alone, Peers
 from core.journal.turn_rows import OPEN_STATE_LIST
 from core.people.notices import PersonNotice, put_person_notice
 from core.schedules.schedule import (

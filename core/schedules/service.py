@@ -1,27 +1,39 @@
-"""Schedules as people use them: who may do what, limits, audit lines, and the typed commands
-`schedules` and `schedule ID …`.
+"""Schedules as the rest of Ponte uses them: the service, its named parts, and the applier that
+writes an approved schedule.
 
 A new schedule, its edit and its deletion by the model are changes (`core.schedules.kind`) that only
 its owner approves, because it runs with their rights. Its owner and admins pause, resume, run and
 delete it with commands. Everybody who reads its place can list it.
+
+The id of a change is the revision of the schedule that it writes, and a new schedule's id. After a
+crash, the schedule therefore shows whether the change was made.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from core.base.errors import NotAllowed, NotFound, StatusUnknown
+from core.base.errors import NotAllowed, NotFound, NotStored, StatusUnknown, ToolError
 from core.base.i18n import plural, say
+from core.base.tasks import BackgroundTasks, Backoff, retry
+from core.changes.kinds import Batch
 from core.changes.service import ChangeService
-from core.chat.people import People
+from core.chat.approval_notices import PersonNoticeService
+from core.chat.people import Conversations, People
 from core.commands import grammar
 from core.commands.grammar import TypedCommand
-from core.domain.changes import Draft, RowWrite
-from core.domain.messages import Address, Answer, Person, encode_json
+from core.domain.changes import Change, Draft, RowCheck, RowWrite
+from core.domain.messages import Address, Answer, Person, ReplyTo, decode_json, encode_json
+from core.domain.ports import Platforms
 from core.domain.records import Turn
+from core.journal.inbox import SqlInbox
+from core.journal.jobs import Peers
+from core.people.rules import place_names
 from core.schedules.kind import SCHEDULE_APPLIER, SCHEDULE_KIND
 from core.schedules.rows import Schedules
 from core.schedules.schedule import (
@@ -31,8 +43,10 @@ from core.schedules.schedule import (
     ScheduleFilter,
     ScheduleLimits,
     ScheduleRun,
+    ScheduleState,
     check_draft,
     make_row,
+    read_row,
 )
 from core.schedules.words import (
     build_inert_title,
@@ -42,6 +56,11 @@ from core.schedules.words import (
     describe_whole,
     local_time,
 )
+from core.store.database import Database, has_rows
+
+if TYPE_CHECKING:
+    from core.schedules.rows import Schedules
+    from core.schedules.runs import ScheduleOrigin, Scheduler
 
 SCHEDULES_PER_PAGE = 20
 
@@ -303,3 +322,226 @@ def _describe_run(schedule: Schedule, run: ScheduleRun) -> str:
     when = local_time(run.due_at, schedule.draft.time_zone)
     result = describe_result(run.state, run.missed_count, is_late=run.is_late)
     return f"{describe_date(when)}: {result}"
+
+
+CHANGED = "schedules"
+"""The notification that a schedule was created or changed."""
+FIRST_LOOK_BACKOFF = Backoff(1.0, max_seconds=30.0)
+"""Pauses between attempts to find out whether there is a schedule."""
+
+
+def to_json(schedule: Schedule) -> Mapping[str, Any]:
+    """Return a schedule as the shell and the operator's page get it."""
+    draft = schedule.draft
+    return {
+        "id": schedule.id, "state": schedule.state, "reason": schedule.reason,
+        "owner": schedule.owner.key, "place": place_names(schedule.address)[-1],
+        "kind": draft.kind, "text": draft.text, "cron": draft.rule.cron,
+        "run_at": draft.rule.run_at,
+        "time_zone": draft.time_zone, "next_due_at": schedule.next_due_at,
+        "last_due_at": schedule.last_due_at,
+        "runs": schedule.runs, "failures": schedule.failures, "created_at": schedule.created_at,
+    }  # fmt: skip
+
+
+@dataclass
+class Scheduling:
+    """The schedules of one process. `notices` sends notices to people."""
+
+    database: Database
+    conversations: Conversations
+    people: People
+    platforms: Platforms
+    changes: ChangeService
+    notices: PersonNoticeService
+    peers: Peers
+    config: ScheduleConfig
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _tasks: BackgroundTasks = field(default_factory=lambda: BackgroundTasks("schedules"))
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """The clock by which proposals expire and runs are due."""
+        return self.changes.views.clock
+
+    @cached_property
+    def store(self) -> Schedules:
+        """The stored schedules."""
+        from core.schedules.rows import Schedules
+
+        store = Schedules(
+            self.database, cast(SqlInbox, self.conversations.inbox), self.clock,
+            peers=self.peers, destination=self._find_destination,
+        )  # fmt: skip
+        store.on_change = self._note_change
+        return store
+
+    @cached_property
+    def service(self) -> ScheduleService:
+        """The use of schedules by people."""
+
+        return ScheduleService(self.store, self.changes, self.people, self.config, self.clock)
+
+    async def answer(self, turn: Turn, command: TypedCommand, *, is_demo: bool) -> Answer:
+        """Carry out a typed command about schedules. `is_demo`: the demo model answers. Raise
+        NotFound, NotAllowed, StatusUnknown or BadSchedule."""
+
+        return await ScheduleCommands(self.service, is_demo, self.clock).answer(turn, command)
+
+    @cached_property
+    def origin(self) -> ScheduleOrigin:
+        """The turns of runs."""
+        from core.schedules.runs import ScheduleOrigin
+
+        return ScheduleOrigin(self.store, self.people, self.platforms.messengers, self.wake)
+
+    @cached_property
+    def scheduler(self) -> Scheduler:
+        """The timer that starts runs."""
+        from core.schedules.runs import Scheduler, ScheduleReports
+
+        reports = ScheduleReports(
+            self.store, self.platforms.messengers, self.changes.approval, self.notices.wake
+        )
+        return Scheduler(self.store, self.people.policy, reports.report)
+
+    def wake(self) -> None:
+        """Look for due schedules now, in this process."""
+        self._changed.set()
+        if "scheduler" in self.__dict__:
+            self.scheduler.wake()
+
+    async def run(self) -> None:
+        """Start due runs until cancelled. Nothing is loaded before there is a schedule."""
+        # Another process may create the first one; `_on_change` sets `_changed` then.
+        self.peers.on(CHANGED, self._on_change)
+        while not await retry(
+            lambda: has_rows(self.database, "schedules"), NotStored, FIRST_LOOK_BACKOFF
+        ):
+            await self._changed.wait()
+            self._changed.clear()
+        await self.scheduler.run()
+
+    async def list_all(self) -> Sequence[Mapping[str, Any]]:
+        """Return everybody's schedules, each with its last run."""
+        states: Sequence[ScheduleState] = ("active", "paused", "ended")
+        schedules = await self.store.list_matching(ScheduleFilter(states=tuple(states)))
+        last = await self.store.find_last_runs() if schedules else {}
+        return [
+            {**to_json(one), "last_run": asdict(last[one.id]) if one.id in last else None}
+            for one in schedules
+        ]
+
+    async def show(self, id: str) -> Mapping[str, Any]:
+        """Return a schedule and its last runs. Raise NotFound."""
+        schedule, runs = await self.store.get(id), await self.store.list_runs(id)
+        return {"schedules": [to_json(schedule)], "runs": [asdict(run) for run in runs]}
+
+    async def close(self) -> None:
+        """End the notifications under way."""
+        await self._tasks.close()
+
+    def _find_destination(self, to: ReplyTo) -> ReplyTo:
+        """Return where a run in the place of `to` posts. It answers no message there."""
+        messenger = self.platforms.messengers.get(to.address.platform)
+        return messenger.after(to) if messenger else to
+
+    def _note_change(self) -> None:
+        self.wake()
+        self._tasks.start(self.peers.notify(CHANGED, ""))
+
+    async def _on_change(self, _: str) -> None:
+        self.wake()
+
+
+WRITE_TIMEOUT_SECONDS = 30.0
+"""Seconds that a check or a write of a schedule may take."""
+
+
+class ScheduleApplier:
+    """The `Applier` of schedules (the port `CheckedApplier`)."""
+
+    name = SCHEDULE_APPLIER
+    patience = WRITE_TIMEOUT_SECONDS
+
+    def __init__(self, schedules: Scheduling) -> None:
+        self._schedules = schedules
+
+    def batch(self, draft: Draft) -> int:
+        """Return 1: each schedule is a batch."""
+        return 1
+
+    def open(self, draft: Draft) -> Batch:
+        """Return the batch that writes the draft's schedule."""
+        return _ScheduleBatch(draft, self._schedules.service)
+
+    async def check_asker(self, draft: Draft) -> None:
+        """Check that the asker may own this schedule, and that it is still due. Raise NotAllowed,
+        StatusUnknown, BadSchedule."""
+        (row,) = draft.rows
+        if row.after is not None:
+            to = decode_json(ReplyTo, row.applier_data)
+            await self._schedules.service.check(
+                read_row(row.after), to.asker, to.address, is_new=row.before is None
+            )
+
+    def revert(self, change: Change) -> Draft:
+        """Return the draft that restores the schedule as it was before the change. One that is
+        paused stays so."""
+        write, target = change.steps[0].write, dict(change.draft.target)
+        is_edit = write.before is not None and write.after is not None
+        target |= {"revision": change.id, "is_paused": is_edit or target["is_paused"]}
+        row = replace(write, before=write.after, after=write.before)
+        return replace(change.draft, target=target, rows=(row,))
+
+
+class _ScheduleBatch:
+    """The `Batch` of one schedule."""
+
+    def __init__(self, draft: Draft, service: ScheduleService) -> None:
+        self._change = draft.change_id
+        self._target = draft.target
+        self._service = service
+
+    async def check(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
+        """Return whether the schedule is as before the change, as after it, or otherwise."""
+        (row,) = rows
+        row = replace(row, id=row.id or self._change)
+        try:
+            schedule = await self._service.schedules.get(row.id)
+        except NotFound:
+            if row.before is None:
+                return [RowCheck("before", row)]
+            return [RowCheck("after" if row.after is None else "other", row)]
+        current = make_row(schedule.draft)
+        if schedule.revision == self._change:
+            return [RowCheck("after", row, current)]
+        is_former = row.before is not None and schedule.revision == self._target["revision"]
+        return [RowCheck("before" if is_former else "other", row, current)]
+
+    async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
+        """Write the schedule. Raise ToolError if it changed meanwhile, or must not be written."""
+        (row,) = rows
+        service, former = self._service, "" if row.before is None else self._target["revision"]
+        to = decode_json(ReplyTo, row.applier_data)
+        try:
+            if row.after is None:
+                await service.schedules.delete(row.id, former)
+            else:
+                state: ScheduleState = "paused" if self._target["is_paused"] else "active"
+                schedule = Schedule(
+                    row.id, to.asker, to, read_row(row.after), state, locale=self._target["locale"],
+                    revision=self._change,
+                )  # fmt: skip
+                people, most = (
+                    service.people.list_keys(to.asker.key),
+                    service.config.schedule_limits.per_person,
+                )
+                await service.schedules.put(schedule, former, people, most)
+        except (NotFound, BadSchedule) as error:
+            raise ToolError("{why}", why=error) from error
+        event = "schedule-deleted" if row.after is None else "schedule-written"
+        service.people.audit.note(
+            event, to.asker, to.address, person=to.asker.key, schedule=row.id, change=self._change
+        )
+        return rows

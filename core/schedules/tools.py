@@ -18,7 +18,7 @@ from core.domain.ports import Tool
 from core.domain.records import Health, Outcome, ToolContext, Viewer
 from core.schedules.kind import SCHEDULE_APPLIER, SCHEDULE_KIND
 from core.schedules.schedule import ScheduleDraft, ScheduleRule, make_row, read_row
-from core.schedules.scheduling import Scheduling
+from core.schedules.service import Scheduling
 from core.schedules.words import describe_schedule
 from core.tools.tool import FunctionTool
 

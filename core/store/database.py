@@ -28,7 +28,7 @@ from core.base.i18n import say
 from core.base.text import make_storable
 from core.domain.messages import ONE_REQUEST_PREFIX
 from core.domain.records import ConversationArea, Health
-from core.store import snapshot
+from core.store import schema as snapshot
 from core.store.schema import DifferentSchema, Migration, Schema
 from core.store.tables import TableDeclaration
 

@@ -3,7 +3,7 @@
 Each table is declared once. The declarations generate:
 
 - the schema of a new database (`core/store/schema.py`),
-- the export and erasure of a person (`core/erasure/personal_data.py`),
+- the export and erasure of a person (`core/erasure/__init__.py`),
 - the deletion of old rows, and the tables that `ponte migrate` copies,
 - the list of tables that Postgres vacuums after an erasure,
 - the table in `docs/explanation/privacy.md` (`make reference`).

@@ -18,7 +18,7 @@ from core.chat.people import Conversations, People
 from core.domain.changes import UNDO_LIFETIME_SECONDS
 from core.domain.messages import Address
 from core.domain.records import ForgetResult
-from core.journal.peers import Peers
+from core.journal.jobs import Peers
 from core.store.database import Database
 from core.turn.run import Assistant, TurnConfigs
 

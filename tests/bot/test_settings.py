@@ -12,7 +12,7 @@ from pydantic import SecretStr, ValidationError
 from bot.integrations import FACES
 from bot.settings import EnvFile, Settings, load
 from core.base.errors import SettingsError
-from core.integrations.integration import plain_value
+from core.integrations import plain_value
 from core.people.rules import DailyTurns
 
 

@@ -22,8 +22,12 @@ from core.tools.code.environment import PythonEnvironment, environments_folder
 from core.tools.code.local import Kernels, LocalBackend
 from core.tools.code.sandbox.barriers import Bubblewrap, Landlock, prove_sandbox
 from core.tools.code.sandbox.process import Sandbox
-from core.tools.code.sandbox.runtime import RuntimeFolder
-from core.tools.code.sandbox.sandbox import PROBE_ESCAPED, PROBE_SILENT, SandboxLimits
+from core.tools.code.sandbox.sandbox import (
+    PROBE_ESCAPED,
+    PROBE_SILENT,
+    RuntimeFolder,
+    SandboxLimits,
+)
 from core.tools.code.session import KernelRun, KernelSession
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ponte-ci"

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from core.tools.code.sandbox.runtime import (
+from core.tools.code.sandbox.sandbox import (
     FIRST_UID,
     RUNTIME_PREFIX,
     UID_COUNT,
     RuntimeFolder,
+    SandboxFailed,
     Users,
     remove,
 )
-from core.tools.code.sandbox.sandbox import SandboxFailed
 
 
 @pytest.fixture(autouse=True)

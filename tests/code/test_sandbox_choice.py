@@ -21,11 +21,11 @@ from core.tools.code.sandbox import checks
 from core.tools.code.sandbox.barriers import NEITHER, choose_sandbox
 from core.tools.code.sandbox.inside import ruleset
 from core.tools.code.sandbox.process import RunningProgram, Sandbox
-from core.tools.code.sandbox.runtime import RuntimeFolder
 from core.tools.code.sandbox.sandbox import (
     NO_LANDLOCK,
     PROBE_ESCAPED,
     PROBE_SILENT,
+    RuntimeFolder,
     SandboxFailed,
     SandboxLimits,
     explain_start_failure,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from core.domain.messages import Answer, File, Person, Usage, encode_json
 from core.domain.records import Outcome, RoundOutput, ToolCall, Turn
-from core.erasure.personal_data import SqlPersonalData
+from core.erasure import SqlPersonalData
 from core.money.allowances import (
     MAX_DOCUMENT_TOKENS,
     MAX_TEXT_FILE_BYTES,

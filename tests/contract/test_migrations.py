@@ -20,7 +20,7 @@ import pytest
 
 from bot.stores import SCHEMA
 from core.base.errors import NotStored
-from core.store import snapshot
+from core.store import schema as snapshot
 from core.store.database import SqliteDatabase
 from core.store.postgres import CONNECTION_OPTIONS, PostgresDatabase
 from core.store.schema import (

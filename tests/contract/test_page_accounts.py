@@ -14,7 +14,7 @@ from core.base.errors import BadInput, NotFound
 from core.chat.approval_notices import PersonNoticeService
 from core.domain.messages import Address, Answer, Message, Person
 from core.domain.records import EndedToken
-from core.journal.peers import Alone
+from core.journal.jobs import Alone
 from core.people.audit import OPERATOR, Audit, FileAuditLines, SqlPseudonyms
 from core.people.notices import LINK_RENEWED, Outbox, PersonNotice, put_person_notice
 from core.people.page_accounts import (

@@ -26,7 +26,7 @@ from core.domain.changes import (
 )
 from core.domain.messages import Address, Answer, Card, Item, Message, Person, Quote, Usage
 from core.domain.records import Outcome, PlatformMember, Remote, RoundOutput, ToolCall, Turn
-from core.erasure.personal_data import (
+from core.erasure import (
     FORGOTTEN_PERSON,
     AmbiguousPerson,
     KnownPerson,
@@ -34,7 +34,7 @@ from core.erasure.personal_data import (
     StillApplying,
     UnknownPerson,
 )
-from core.journal.peers import Alone
+from core.journal.jobs import Alone
 from core.people.audit import SqlPseudonyms
 from core.people.directory import SqlDirectory
 from core.people.notices import Outbox
@@ -363,7 +363,7 @@ async def test_of_a_page_account_only_that_it_exists(database_engine: Embedded) 
 async def test_a_long_export_comes_in_pages(
     database_engine: Embedded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.erasure.personal_data.EXPORT_PAGE_ROWS", 2)
+    monkeypatch.setattr("core.erasure.EXPORT_PAGE_ROWS", 2)
     for number in range(5):
         await database_engine.inbox.accept(says(f"number {number}", ANA, DIRECT))
     persons = persons_of(database_engine)

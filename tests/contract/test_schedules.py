@@ -17,7 +17,7 @@ from core.base.errors import NotFound
 from core.domain.messages import Address, Message, Person, ReplyTo, decode_json
 from core.domain.ports import Platforms
 from core.domain.records import TurnState
-from core.erasure.personal_data import SqlPersonalData
+from core.erasure import SqlPersonalData
 from core.people.notices import Outbox, PersonNotice
 from core.schedules.rows import Schedules
 from core.schedules.schedule import (
@@ -30,7 +30,7 @@ from core.schedules.schedule import (
     ScheduleRun,
     plan_due,
 )
-from core.schedules.scheduling import Scheduling
+from core.schedules.service import Scheduling
 from core.store.database import SqlConnection, has_rows
 from tests.contract.engines import Embedded, Shared
 from tests.fakes.clock import Clock

@@ -18,7 +18,7 @@ from bot.stores import SCHEMA
 from core.chat.people import Conversations, People
 from core.commands import grammar
 from core.domain.messages import Answer, Card
-from core.journal.peers import Alone
+from core.journal.jobs import Alone
 from core.store.database import Database, SqliteDatabase
 from tests.fakes.choices import EmptyStatusBoard, allow_list
 from tests.fakes.memory import MemoryFiles, MemoryInbox

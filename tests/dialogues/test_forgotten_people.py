@@ -15,7 +15,7 @@ from core.changes.approval import TableRule, TableRules
 from core.domain.messages import Person
 from core.domain.ports import ChatPlatform
 from core.domain.records import RoundRequest
-from core.erasure.personal_data import SqlPersonalData
+from core.erasure import SqlPersonalData
 from core.journal.journal import Journal
 from core.people.audit import OPERATOR
 from core.store.remembered import FORGOTTEN_ID

@@ -14,7 +14,7 @@ from adapters.discord.presence import DiscordSigns
 from adapters.discord.state import DiscordState, SeenChannel
 from core.base.errors import SettingsError
 from core.base.tasks import BackgroundTasks, Backoff
-from core.journal.peers import Alone
+from core.journal.jobs import Alone
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.timeouts import HANG_TIMEOUT_SECONDS

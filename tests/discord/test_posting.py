@@ -192,7 +192,7 @@ async def test_a_file_that_does_not_fit_beside_the_others_is_named(
     assert [file["filename"] for file in many["attachments"]] == [f"{n}.png" for n in range(10)]
     assert many["content"].count("doesn't fit in this message") == 2
     assert "`10.png` (5 B) doesn't fit" in many["content"]
-    monkeypatch.setattr("adapters.discord.files.MAX_REQUEST_BYTES", 9)
+    monkeypatch.setattr("adapters.discord.posts.MAX_REQUEST_BYTES", 9)
     reply, _ = await reply_to_ana(ponte, ana)
     await reply.finish(Answer("two", parts=("two",), files=files[:2]))
     large = await ana.wait_for_text("two\n")

@@ -33,7 +33,7 @@ from core.domain.messages import (
 )
 from core.domain.ports import AnswerPart, PostJournal, Reply, StatusBoard
 from core.domain.records import Health, ToolContext
-from core.integrations.integration import (
+from core.integrations import (
     ChatIntegration,
     IntegrationDependencies,
     ModelIntegration,

@@ -30,7 +30,7 @@ from core.domain.messages import (
 )
 from core.domain.ports import Model
 from core.domain.records import Health, ModelEvent, Remote, RoundCompleted, RoundRequest
-from core.integrations.integration import (
+from core.integrations import (
     IntegrationDependencies,
     ModelIntegration,
     ReadFile,

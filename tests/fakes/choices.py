@@ -23,7 +23,7 @@ from core.chat.people import People
 from core.domain.messages import Address, Card, Message, Person, ReplyTo, turn_id
 from core.domain.ports import Model, QuickCommands, StatusBoard, ToolSource
 from core.domain.records import Health, QuickCommand
-from core.erasure.personal_data import SqlPersonalData
+from core.erasure import SqlPersonalData
 from core.journal.inbox import SenderLimits
 from core.money.allowances import Allowance, SpendingConfig
 from core.money.budget import Budget, DailyCapLookup, IsMeant, means_everybody, no_daily_caps

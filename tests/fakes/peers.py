@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from core.journal.peers import Alone
+from core.journal.jobs import Alone
 
 
 class ConnectedPeers(Alone):

@@ -13,7 +13,7 @@ from core.domain.changes import new_change_id
 from core.domain.messages import Address, Person, ReplyTo, encode_json
 from core.schedules.rows import Schedules
 from core.schedules.schedule import Schedule, ScheduleDraft
-from core.schedules.scheduling import Scheduling
+from core.schedules.service import Scheduling
 from core.schedules.tools import ScheduleSource
 
 

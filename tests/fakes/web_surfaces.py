@@ -14,7 +14,7 @@ from adapters.web.sign_in import SocketAuthentication, TokenAuthentication, Visi
 from bot.engine import Engine
 from bot.ponte import HealthBoard
 from core.chat.people import People
-from core.journal.peers import Alone
+from core.journal.jobs import Alone
 from core.people.page_accounts import PageAccounts
 from tests.fakes.memory import MemoryOwnerName, MemoryPageAccounts
 from tests.fakes.operator import MemoryOperator

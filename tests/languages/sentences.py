@@ -41,7 +41,7 @@ LAZY = {
     "core/changes/kinds.py": {"_OUTCOMES"},
     "core/chat/incoming.py": {"FILE_KINDS"},
     "core/journal/kernels.py": {"why"},
-    "core/store/snapshot.py": {"SNAPSHOT_REMAINS"},
+    "core/store/schema.py": {"SNAPSHOT_REMAINS"},
     "core/base/text.py": {"TRUNCATION_NOTE"},
     "core/tools/code/environment.py": {"_CAUSES", "_LACKS", "SETTING_UP"},
     "core/tools/code/sandbox/sandbox.py": {"_RECOGNISED"},
@@ -55,9 +55,9 @@ LAZY = {
         "ENDED", "KERNEL_EVICTED", "KERNEL_STOPPED", "NEW_PYTHON", "WAS_IDLE", "_FAULTS",
     },
     "core/tools/nocodb/bridge.py": {"_CALL_FAULTS"},
-    "core/tools/nocodb/row_kinds.py": {"_FAULTS", "titles"},
+    "core/tools/nocodb/__init__.py": {"_FAULTS", "titles"},
     "core/tools/posting.py": {"_OUTCOMES", "title"},
-    "core/tools/stackspot/run_kind.py": {"_OUTCOMES", "title"},
+    "core/tools/stackspot/__init__.py": {"_OUTCOMES", "title"},
     "core/tools/nocodb/filters.py": {"_AND", "_DATE_SENTENCES", "_OR", "_SENTENCES"},
 }  # fmt: skip
 """File ("" is any) → constants that are said elsewhere."""

@@ -27,7 +27,7 @@ from core.chat.reply import GrowingReply
 from core.domain.messages import Address, Person, ReplyTo
 from core.domain.ports import PostJournal, Reply
 from core.journal import jobs
-from core.journal.peers import Alone
+from core.journal.jobs import Alone
 from core.schedules import runs as scheduler
 from core.schedules.rows import Schedules
 from core.schedules.schedule import (

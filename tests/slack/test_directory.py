@@ -18,7 +18,7 @@ from core.base.http import Proxies
 from core.domain.changes import DisplayName
 from core.domain.messages import Person
 from core.domain.records import PlatformMember
-from core.journal.peers import Alone
+from core.journal.jobs import Alone
 from core.people import directory as members
 from core.people.directory import SqlDirectory
 from core.people.policy import MAX_CONFIRMED_AGE_SECONDS, MAX_STALE_SECONDS

@@ -16,7 +16,7 @@ from core.domain.changes import DisplayName
 from core.domain.messages import Address, Attachment, File, Message, Person, Quote, ReplyTo, turn_id
 from core.domain.ports import PostJournal, Reply, StatusBoard
 from core.domain.records import Health
-from core.integrations.integration import (
+from core.integrations import (
     ChatIntegration,
     IntegrationDependencies,
     SettingsPart,

@@ -10,7 +10,7 @@ from core.base.errors import ToolError
 from core.domain.changes import Draft, RowWrite
 from core.domain.ports import Tool
 from core.domain.records import Health, Outcome, ToolContext, Viewer
-from core.integrations.integration import (
+from core.integrations import (
     IntegrationDependencies,
     OperatorConfig,
     QuickRegistry,

@@ -22,7 +22,7 @@ from bot.settings import Settings, load
 from core.base.errors import SettingsError
 from core.domain.ports import Model
 from core.domain.records import Health, Viewer
-from core.integrations.integration import (
+from core.integrations import (
     IntegrationDependencies,
     ModelIntegration,
     ReadFile,

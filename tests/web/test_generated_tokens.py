@@ -20,7 +20,7 @@ from adapters.web.sign_in import (
 )
 from bot.home import Home
 from core.base.errors import Refusal
-from core.integrations.integration import has_generated_form
+from core.integrations import has_generated_form
 from tests.bot.test_process import Machine
 from tests.fakes.memory import MemoryOwnerName, MemoryPageAccounts
 

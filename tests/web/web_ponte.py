@@ -19,10 +19,9 @@ from core.chat.approval_notices import PersonNoticeService
 from core.chat.people import Conversations, People
 from core.domain.messages import Answer, Message, Person, Progress
 from core.domain.ports import PostJournal, Reply
-from core.integrations.integration import HttpHandler, Operator
-from core.journal.jobs import Jobs
+from core.integrations import HttpHandler, Operator
+from core.journal.jobs import Alone, Jobs
 from core.journal.kernels import SharedKernelRows
-from core.journal.peers import Alone
 from core.people.notices import PersonNotice
 from core.people.policy import Policy
 from core.store.processes import NotificationHandler

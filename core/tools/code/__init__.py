@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from core.base.errors import PonteError
 from core.base.http import Proxies
 from core.domain.records import Health
-from core.integrations.integration import (
+from core.integrations import (
     Instructions,
     IntegrationDependencies,
     OperatorConfig,

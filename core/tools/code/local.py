@@ -21,8 +21,12 @@ from core.tools.code.environment import PythonEnvironment
 from core.tools.code.port import InputFile, RunResult, measure_run
 from core.tools.code.sandbox.barriers import SandboxChoice, choose_sandbox
 from core.tools.code.sandbox.process import Sandbox
-from core.tools.code.sandbox.runtime import RuntimeFolder
-from core.tools.code.sandbox.sandbox import SandboxFailed, SandboxLimits, explain_start_failure
+from core.tools.code.sandbox.sandbox import (
+    RuntimeFolder,
+    SandboxFailed,
+    SandboxLimits,
+    explain_start_failure,
+)
 from core.tools.code.session import KernelSession
 
 log = structlog.get_logger("code")

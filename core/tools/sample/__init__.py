@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from core.base.i18n import plural, say
 from core.domain.records import Health
-from core.integrations.integration import (
+from core.integrations import (
     IntegrationDependencies,
     OperatorConfig,
     QuickRegistry,

@@ -25,7 +25,7 @@ from core.changes.approval import NO_TABLE_RULES, TableRulesConfig
 from core.domain.changes import SAMPLE_APPLIER
 from core.domain.ports import SAMPLE_TABLES_PHRASE, Tool
 from core.domain.records import Health, Viewer
-from core.integrations.integration import describe_read_error
+from core.integrations import describe_read_error
 from core.tools.nocodb.api import (
     FieldAggregate,
     Json,

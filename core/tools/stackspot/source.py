@@ -19,8 +19,9 @@ from core.commands.quick_commands import Inputs, check_inputs
 from core.domain.changes import Change, Draft, RowCheck, RowWrite
 from core.domain.ports import Tool
 from core.domain.records import Effect, Health, Outcome, QuickCommand, ToolContext, Viewer
-from core.integrations.integration import QuickRegistry
+from core.integrations import QuickRegistry
 from core.money.usage import PaidRun
+from core.tools.stackspot import NO_WAY_BACK
 from core.tools.stackspot.api import StackSpotError, StillRunning, derive_ulid
 from core.tools.stackspot.client import (
     OnProgress,
@@ -29,7 +30,6 @@ from core.tools.stackspot.client import (
     StackSpotAgent,
     build_document,
 )
-from core.tools.stackspot.run_kind import NO_WAY_BACK
 from core.tools.tool import FunctionTool, outcome_of_error, read_text_argument
 
 STACKSPOT_NAME = "stackspot"

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from bot.backup import backup as work
-from bot.backup.archive import (
+from bot.backup.backup import (
     BACKUP_NAMES,
     FORMAT_VERSION,
     MANIFEST_NAME,
@@ -37,7 +37,7 @@ from bot.settings import Settings
 from bot.stores import SCHEMA
 from core.base.errors import RESTORED_REASON
 from core.domain.messages import decode_json, encode_json
-from core.store import snapshot
+from core.store import schema as snapshot
 from tests.bot.conftest import Shell
 from tests.recorded.recorded_ponte import Json, put_home
 

@@ -13,13 +13,12 @@ from typing import Any
 
 import pytest
 
-from bot.backup.archive import ArchiveMember, Manifest
-from bot.backup.backup import backup
+from bot.backup.backup import ArchiveMember, Manifest, backup
 from bot.config.ponte_toml import Config
 from bot.home import Home, Start
 from bot.settings import Settings
 from bot.stores import SCHEMA
-from core.store import snapshot
+from core.store import schema as snapshot
 from tests.bot.backup.test_backup import names, rewritten
 from tests.bot.conftest import Shell
 from tests.recorded.recorded_ponte import Json, put_home

@@ -22,8 +22,8 @@ from core.base.errors import SettingsError
 from core.base.http import HttpClient
 from core.domain.ports import ToolSource
 from core.domain.records import Viewer
-from core.integrations.integration import ToolIntegration
-from core.journal.peers import Alone
+from core.integrations import ToolIntegration
+from core.journal.jobs import Alone
 from core.people.audit import Audit
 from core.tools.code.source import CodeSource
 from core.tools.nocodb.bridge import BridgeSource

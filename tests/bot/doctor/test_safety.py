@@ -12,7 +12,7 @@ from bot.config.ponte_toml import Config, TableConfig, read_config
 from bot.doctor.safety import list_findings
 from bot.home import Home
 from bot.settings import Settings, load
-from core.integrations.integration import SafetyFinding
+from core.integrations import SafetyFinding
 from tests.bot.conftest import Shell
 
 TOKEN = "kX2vQ9-a-good-long-random-token"

@@ -10,7 +10,7 @@ import pytest
 from bot.people import OwnerName, system_user_name
 from bot.stores import SCHEMA
 from core.base.i18n import OWNER_SENTENCES, READER_IS_OWNER, say, use_locale
-from core.journal.peers import Alone
+from core.journal.jobs import Alone
 from core.people.page_accounts import SqlOwnerName
 from core.store.database import SqliteDatabase
 from tests.fakes.peers import ConnectedPeers

@@ -13,9 +13,9 @@ import pytest
 
 from bot.stores import SCHEMA, Stores
 from core.base.errors import NotStored
-from core.store import snapshot
+from core.store import schema as snapshot
 from core.store.database import SqliteDatabase
-from core.store.snapshot import NoRoom
+from core.store.schema import NoRoom
 from tests.contract.test_migrations import NEXT
 
 DAY = 86_400

@@ -21,7 +21,7 @@ from core.changes.ledger import SqlLedger
 from core.chat.people import Conversations, People
 from core.domain.changes import UNDO_LIFETIME_SECONDS
 from core.domain.records import PlatformMember, Remote
-from core.journal.peers import Alone
+from core.journal.jobs import Alone
 from core.money.budget import Budget, no_daily_caps
 from core.people.audit import Audit, FileAuditLines, SqlPseudonyms
 from core.people.directory import SqlDirectory

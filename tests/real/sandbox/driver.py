@@ -16,7 +16,7 @@ from types import FunctionType, ModuleType
 
 from core.tools.code.sandbox.barriers import Bubblewrap, Landlock, prove_sandbox
 from core.tools.code.sandbox.process import Sandbox
-from core.tools.code.sandbox.runtime import RuntimeFolder
+from core.tools.code.sandbox.sandbox import RuntimeFolder
 from tests.real.sandbox.attacks import endings, files, memory, network, processes, secrets, system
 from tests.real.sandbox.ends import end
 from tests.real.sandbox.scenery import Scenery, scenery

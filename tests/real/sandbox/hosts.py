@@ -33,7 +33,7 @@ from core.tools.code.sandbox.inside.seccomp import (
     parse_numbers,
 )
 from core.tools.code.sandbox.process import Sandbox
-from core.tools.code.sandbox.runtime import RuntimeFolder
+from core.tools.code.sandbox.sandbox import RuntimeFolder
 
 CLONE3 = 435
 

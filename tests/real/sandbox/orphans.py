@@ -19,7 +19,7 @@ from pathlib import Path
 
 from core.tools.code.sandbox.barriers import Bubblewrap, Landlock, prove_sandbox
 from core.tools.code.sandbox.process import Sandbox
-from core.tools.code.sandbox.runtime import RUNTIME_PREFIX, RuntimeFolder
+from core.tools.code.sandbox.sandbox import RUNTIME_PREFIX, RuntimeFolder
 from tests.real.sandbox.attacks import endings
 from tests.real.sandbox.session import HANG_SECONDS, STUB, Stub
 

@@ -17,8 +17,7 @@ from core.tools.code import session as sessions
 from core.tools.code.port import RunResult
 from core.tools.code.sandbox.barriers import Bubblewrap, Landlock, prove_sandbox
 from core.tools.code.sandbox.process import Sandbox
-from core.tools.code.sandbox.runtime import RuntimeFolder
-from core.tools.code.sandbox.sandbox import MiB
+from core.tools.code.sandbox.sandbox import MiB, RuntimeFolder
 from core.tools.code.session import KernelSession
 from tests.real.sandbox.attacks import talk
 from tests.real.sandbox.driver import OUTSIDE, attacks, find_leftovers

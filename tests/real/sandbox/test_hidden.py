@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.tools.code.sandbox import runtime
+from core.tools.code.sandbox import sandbox as runtime
 from core.tools.code.sandbox.process import Sandbox
 from tests.real.sandbox.pythons import sandbox_python
 from tests.real.sandbox.test_honest import run, sandbox

@@ -10,8 +10,7 @@ import pytest
 from core.tools.code.port import RunResult
 from core.tools.code.sandbox.barriers import Bubblewrap, Landlock, prove_sandbox
 from core.tools.code.sandbox.process import Sandbox
-from core.tools.code.sandbox.runtime import RuntimeFolder
-from core.tools.code.sandbox.sandbox import SandboxLimits
+from core.tools.code.sandbox.sandbox import RuntimeFolder, SandboxLimits
 from core.tools.code.session import KernelSession
 from tests.code import sandboxed
 from tests.real.sandbox.pythons import sandbox_python

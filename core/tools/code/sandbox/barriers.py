@@ -24,7 +24,7 @@ from typing import Literal
 
 from core.base.i18n import say
 from core.tools.code.sandbox import checks
-from core.tools.code.sandbox import runtime as trees
+from core.tools.code.sandbox import sandbox as trees
 from core.tools.code.sandbox.checks import ANSWER, CHECKS, Outside
 from core.tools.code.sandbox.inside import ruleset
 from core.tools.code.sandbox.inside.enter import LandlockPaths
@@ -42,7 +42,6 @@ from core.tools.code.sandbox.process import (
     running_threads,
     watch_limits,
 )
-from core.tools.code.sandbox.runtime import USERS, RuntimeFolder, remove
 from core.tools.code.sandbox.sandbox import (
     KERNEL_ENVIRONMENT,
     NO_LANDLOCK,
@@ -50,10 +49,13 @@ from core.tools.code.sandbox.sandbox import (
     NOT_LINUX,
     PROBE_ESCAPED,
     PROBE_SILENT,
+    USERS,
     MiB,
+    RuntimeFolder,
     SandboxFailed,
     SandboxLimits,
     explain_start_failure,
+    remove,
 )
 
 PROGRAM_FOLDER = Path("/ponte")

@@ -24,8 +24,13 @@ from core.base.errors import PonteError
 from core.base.i18n import say
 from core.tools.code.sandbox.inside import START_PROGRAM
 from core.tools.code.sandbox.inside.enter import FENCED_BYTE, Configuration, LandlockPaths
-from core.tools.code.sandbox.runtime import KERNEL_FILE
-from core.tools.code.sandbox.sandbox import MAX_FRAME_BYTES, MiB, SandboxFailed, SandboxLimits
+from core.tools.code.sandbox.sandbox import (
+    KERNEL_FILE,
+    MAX_FRAME_BYTES,
+    MiB,
+    SandboxFailed,
+    SandboxLimits,
+)
 
 _SMALL = 64 * 1024
 LAST_OUTPUT_SECONDS = 0.05
