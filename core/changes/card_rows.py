@@ -82,8 +82,8 @@ def build_rows(change: Change) -> tuple[dict[str, Any], ...]:
     """Return the rows of the card: `id`, `name`, `name_field`, the raw values `before` and
     `after`, and `changes` with the formatted values of the fields that differ. Nothing of an open
     proposal is cut, because people confirm all of it."""
-    groups, is_whole = group_steps(change), change.state == "open"
-    visible_groups = groups if is_whole else groups[:MAX_CHANGE_ROWS_SHOWN]
+    is_whole = change.state == "open"
+    visible_groups = change.rows if is_whole else change.rows[:MAX_CHANGE_ROWS_SHOWN]
     return tuple(_build_named_rows(visible_groups, change.draft.view, is_whole))
 
 
@@ -115,18 +115,10 @@ def tabulate(rows: Sequence[CardRow]) -> CardTable | None:
 
 def name_rows(change: Change, steps: Sequence[ChangeStep]) -> list[str]:
     """Return the names of the rows that these steps write, without duplicates."""
-    groups = group_steps(change)
+    groups = change.rows
     rows = zip(groups, _build_named_rows(groups, change.draft.view), strict=True)
     names = [row["name"] for group, row in rows if any(step in steps for step in group)]
     return list(dict.fromkeys(name for name in names if name))
-
-
-def group_steps(change: Change) -> Sequence[Sequence[ChangeStep]]:
-    """Return the steps of each row, in their order. Several steps may write one row."""
-    rows: dict[str, list[ChangeStep]] = {}
-    for step in change.steps:
-        rows.setdefault(step.write.id or f"step {step.number}", []).append(step)
-    return list(rows.values())
 
 
 def _build_named_rows(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -269,6 +269,14 @@ class Change:
     def written_steps(self) -> tuple[ChangeStep, ...]:
         """The steps with a written row."""
         return self.steps_in(*WRITTEN_STATES)
+
+    @property
+    def rows(self) -> Sequence[Sequence[ChangeStep]]:
+        """The steps of each row, in their order. Several steps may write one row."""
+        rows: dict[str, list[ChangeStep]] = {}
+        for step in self.steps:
+            rows.setdefault(step.write.id or f"step {step.number}", []).append(step)
+        return list(rows.values())
 
     def steps_in(self, *states: StepState) -> tuple[ChangeStep, ...]:
         """Return the steps in one of these states."""

@@ -31,7 +31,7 @@ import structlog
 
 from core.base.errors import AuditRefused, NotStored
 from core.base.tasks import BackgroundTasks
-from core.domain.changes import WRITTEN_STATES, Change
+from core.domain.changes import Change
 from core.domain.messages import Address, Person
 from core.store.database import (
     SqlConnection,
@@ -129,7 +129,7 @@ class Audit:
         proposal, draft, view = change.proposal, change.draft, change.draft.view
         # The place of a post is a channel (`slack:T1:C1`) or a person, who is left out.
         channel = view.place if view.place.count(":") == 2 else ""
-        row_ids = [step.write.id for step in change.steps if step.state in WRITTEN_STATES]
+        row_ids = dict.fromkeys(step.write.id for step in change.written_steps)
         line |= {
             "change": change.id,
             "undone_change": proposal.undone_change,
@@ -144,9 +144,13 @@ class Audit:
             "kind": draft.kind,
             "table": view.table_id or channel,
             "command": view.slug,
-            "row_count": len(change.steps),
+            "row_count": len(change.rows),
             "written_row_ids": [id if _ROW_ID.fullmatch(id) else HIDDEN_ROW_ID for id in row_ids],
-            "unknown_rows": [step.number for step in change.steps if step.state == "unknown"],
+            "unknown_rows": [
+                number
+                for number, steps in enumerate(change.rows, 1)
+                if any(step.state == "unknown" for step in steps)
+            ],
         }
         await self._write_durably(line)
 
