@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -33,8 +33,8 @@ from core.base.errors import BadInput, NotFound, NotStored, PonteError
 from core.base.i18n import LANGUAGE, say, translate_word
 from core.base.tasks import run_together
 from core.changes.cards import ChangeViews
-from core.commands.grammar import parse_command, render_command
-from core.domain.changes import SAMPLE_APPLIER, PendingRequest
+from core.commands.grammar import parse_command, render_command, split_change_id
+from core.domain.changes import SAMPLE_APPLIER, ChangeState, PendingRequest
 from core.domain.messages import Address, Card, ChangeAction, Message, Person, ReplyTo, turn_id
 from core.domain.ports import ChatPlatform, Platform, QuickCommands
 from core.domain.records import (
@@ -208,6 +208,10 @@ READY_TO_WORK_SENTENCE = "Ponte is ready and answers messages; `ponte serve` rec
 SETTINGS_READ_SENTENCE = "Settings: environment and {path}"
 SETTINGS_UNREAD_SENTENCE = "Settings: environment; {path} is not used ({why})"
 
+_STATE_AFTER: Mapping[ChangeAction, ChangeState] = {
+    "approve": "done", "deny": "denied", "undo": "undone",
+}  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Ponte:
@@ -350,14 +354,21 @@ class Ponte:
         return SignInLink(person.id, person.key, token, link, earlier)
 
     async def decide(self, action: ChangeAction, id: str, linked: bool) -> ChatAnswer:
-        """Approve, deny or undo a change as the owner. Raise BadInput for an ID of another form,
-        which would make the command a message for the model."""
+        """Approve, deny or undo a change as the owner. The answer's status is "failed" unless this
+        decided something and all of it was done. Raise NotFound, and BadInput for an ID of another
+        form, which would make the command a message for the model."""
         command = parse_command(f"{action} {id}")
         if command is None or command.id != id.lower():
             raise BadInput(
                 "Change {id} not found. `ponte changes list` shows the IDs.", id=repr(id[:40])
             )
-        return await self.run_command(render_command(command), linked)
+        ledger, change_id = self.engine.changes.ledger, split_change_id(command.id)[0]
+        before = await ledger.get(change_id)
+        answer = await self.run_command(render_command(command), linked)
+        after = await ledger.get(change_id)
+        is_decided = after.state == _STATE_AFTER[action] and after.state != before.state
+        is_counted = after.state == "open" and len(after.consents) > len(before.consents)
+        return answer if is_decided or is_counted else {**answer, "status": "failed"}
 
     async def run_command(self, text: str, linked: bool) -> ChatAnswer:
         """Run a typed command of the owner and return its answer. `linked`: the display turns
