@@ -92,7 +92,7 @@ async def run(
             # A full collection would walk what a start leaves: 50 ms in which all waits.
             gc.freeze()
             # Rare collections suffice: Ponte's objects of a turn form no cycles
-            # (core/test_turn.py).
+            # (tests/core/turn/test_turn.py).
             gc.set_threshold(5_000, 20, 20)
             await app.announce()
 

@@ -12,6 +12,7 @@ from pydantic import SecretStr, field_validator
 from pydantic_core.core_schema import ValidationInfo
 
 from core.base.errors import PonteError
+from core.base.http import is_loopback
 from core.base.i18n import say
 from core.chat.approval_notices import PersonNoticeService
 from core.chat.people import Conversations, People
@@ -31,7 +32,6 @@ from core.integrations import (
     SharedSettings,
     Switch,
     has_generated_form,
-    is_loopback,
     plain_value,
     setting,
     token_fault,

@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 from adapters.web import errors
 from adapters.web.errors import Unauthorized
 from core.base.errors import NotStored, Refusal
+from core.base.http import is_loopback
 from core.domain.messages import Address, Person
 from core.domain.records import Action, EndedToken, PageAccount
 from core.integrations import has_generated_form
@@ -531,17 +532,6 @@ def _seal(key: bytes, claim: str) -> str:
 
 def _bytes(text: str) -> bytes:
     return text.encode(errors="replace")
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether `host` is a name or address of this machine only (RFC 6761 for
-    `localhost`)."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _guess_source(address: str) -> str:

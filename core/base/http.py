@@ -38,6 +38,7 @@ import email.utils
 import functools
 import importlib
 import importlib.metadata
+import ipaddress
 import json
 import logging
 import re
@@ -341,6 +342,15 @@ class HttpClient:
             if len(data) > self._cap:
                 raise HttpTooLarge(f"more than {self._cap:,} bytes")
         return bytes(data)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether `host` surely means this machine only: an address of the loopback, with or
+    without brackets, or `localhost`. A name below `localhost` depends on the resolver."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def load_library() -> Any:

@@ -9,7 +9,6 @@ where the integration is built or checked.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import socket
 from abc import ABC, abstractmethod
@@ -99,14 +98,6 @@ def plain_value(value: str | SecretStr | None) -> str:
 def describe_read_error(error: OSError | UnicodeDecodeError) -> str:
     """Return the system's short reason why a file could not be read."""
     return error.reason if isinstance(error, UnicodeDecodeError) else error.strerror or "unreadable"
-
-
-def is_loopback(host: str) -> bool:
-    """Return True if only this machine can reach a server that listens on `host`."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def token_fault(token: str) -> str:
