@@ -151,8 +151,8 @@ class Schedules(SqlStore):
         people: Collection[str] = (),
         most: int = 0,
     ) -> Schedule:
-        """Store a new schedule, or replace the draft of the one that has the revision `former`. It
-        runs from now on, unless it is paused and stays so.
+        """Store a new schedule, or replace the draft of the one that has the revision `former`. An
+        active one runs from now on. If it is stored as paused, one that exists keeps its state.
 
         Raise BadSchedule if it has another revision, if it is never due again, or if these `people`
         (all keys of the owner) have `most` active and paused schedules; without people, nothing is
@@ -162,7 +162,7 @@ class Schedules(SqlStore):
         before = _lock_schedule(connection, id) if former else None
         if before and before.revision != former:
             raise BadSchedule(SCHEDULE_CHANGED)
-        if people and (before is None or before.state == "ended"):
+        if people and schedule.state != "ended" and (before is None or before.state == "ended"):
             _check_count(connection, people, most)
         if before:
             _update(connection, id, now, runs=0, revision=schedule.revision, **_draft_values(draft))
@@ -178,7 +178,9 @@ class Schedules(SqlStore):
             names = ", ".join(values)
             marks = ", ".join(f":{name}" for name in values)
             connection.execute(f"INSERT INTO schedules ({names}) VALUES ({marks})", values)  # noqa: S608
-        if schedule.state == "active" or (before and before.state != "paused"):
+        if schedule.state == "ended":
+            _update(connection, id, now, state="ended", reason="", next_due_at=0)
+        elif schedule.state == "active" or (before and before.state == "active"):
             _activate(connection, schedule, now)
         return _schedule_of(_find_row(connection, id))
 

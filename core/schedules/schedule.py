@@ -101,6 +101,17 @@ def read_row(row: Mapping[str, Any]) -> ScheduleDraft:
     return decode_json(ScheduleDraft, json.dumps(row))
 
 
+def add_state(applier_data: str, state: ScheduleState) -> str:
+    """Return the `applier_data` of a change with the state of the schedule before it."""
+    return json.dumps({**json.loads(applier_data), "state": state})
+
+
+def read_state(applier_data: str) -> ScheduleState | None:
+    """Return the state that `add_state` added, None if there is none."""
+    state: ScheduleState | None = json.loads(applier_data).get("state")
+    return state
+
+
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """A stored schedule.

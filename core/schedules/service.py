@@ -44,9 +44,11 @@ from core.schedules.schedule import (
     ScheduleLimits,
     ScheduleRun,
     ScheduleState,
+    add_state,
     check_draft,
     make_row,
     read_row,
+    read_state,
 )
 from core.schedules.words import (
     build_inert_title,
@@ -139,10 +141,7 @@ class ScheduleService:
         _check_readers(schedule.address, address)
         row = make_row(schedule.draft)
         after = (replaced.rows[0].after if replaced else None) or row
-        target = {
-            "revision": schedule.revision, "locale": schedule.locale,
-            "is_paused": schedule.state == "paused",
-        }  # fmt: skip
+        target = {"revision": schedule.revision, "locale": schedule.locale}
         write = RowWrite(schedule.id, row, after, encode_json(schedule.reply_to))
         draft = Draft(SCHEDULE_APPLIER, SCHEDULE_KIND, target, schedule.draft.kind, (write,))
         return replace(draft, change_id=replaced.change_id) if replaced else draft
@@ -486,11 +485,10 @@ class ScheduleApplier:
             )
 
     def revert(self, change: Change) -> Draft:
-        """Return the draft that restores the schedule as it was before the change. One that is
-        paused stays so."""
-        write, target = change.steps[0].write, dict(change.draft.target)
-        is_edit = write.before is not None and write.after is not None
-        target |= {"revision": change.id, "is_paused": is_edit or target["is_paused"]}
+        """Return the draft that restores the schedule as it was before the change."""
+        write = change.steps[0].write
+        state = {"revision": change.id, "state": read_state(write.applier_data)}
+        target = {**change.draft.target, **state}
         row = replace(write, before=write.after, after=write.before)
         return replace(change.draft, target=target, rows=(row,))
 
@@ -504,7 +502,8 @@ class _ScheduleBatch:
         self._service = service
 
     async def check(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
-        """Return whether the schedule is as before the change, as after it, or otherwise."""
+        """Return whether the schedule is as before the change, as after it, or otherwise. Its
+        state is added to the row, because an undo restores that."""
         (row,) = rows
         row = replace(row, id=row.id or self._change)
         try:
@@ -516,8 +515,10 @@ class _ScheduleBatch:
         current = make_row(schedule.draft)
         if schedule.revision == self._change:
             return [RowCheck("after", row, current)]
-        is_former = row.before is not None and schedule.revision == self._target["revision"]
-        return [RowCheck("before" if is_former else "other", row, current)]
+        if row.before is None or schedule.revision != self._target["revision"]:
+            return [RowCheck("other", row, current)]
+        row = replace(row, applier_data=add_state(row.applier_data, schedule.state))
+        return [RowCheck("before", row, current)]
 
     async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
         """Write the schedule. Raise ToolError if it changed meanwhile, or must not be written."""
@@ -528,10 +529,9 @@ class _ScheduleBatch:
             if row.after is None:
                 await service.schedules.delete(row.id, former)
             else:
-                state: ScheduleState = "paused" if self._target["is_paused"] else "active"
                 schedule = Schedule(
-                    row.id, to.asker, to, read_row(row.after), state, locale=self._target["locale"],
-                    revision=self._change,
+                    row.id, to.asker, to, read_row(row.after), self._state_after(row),
+                    locale=self._target["locale"], revision=self._change,
                 )  # fmt: skip
                 people, most = (
                     service.people.list_keys(to.asker.key),
@@ -545,3 +545,14 @@ class _ScheduleBatch:
             event, to.asker, to.address, person=to.asker.key, schedule=row.id, change=self._change
         )
         return rows
+
+    def _state_after(self, row: RowWrite) -> ScheduleState:
+        """Return the state with which the schedule is stored. "paused" keeps that of one that
+        exists. An edit lets an ended schedule run again. An undo, whose target has the state to
+        restore, does not."""
+        former: ScheduleState | None = self._target.get("state")
+        if row.before is None:
+            return former or "active"
+        if former is None and read_state(row.applier_data) == "ended":
+            return "active"
+        return "ended" if former == "ended" else "paused"

@@ -82,7 +82,7 @@ class ScheduleSource:
         to = ReplyTo(ctx.address, ctx.asker, ctx.message.reply_to.source, "")
         try:
             base = Draft(
-                SCHEDULE_APPLIER, SCHEDULE_KIND, {"locale": LANGUAGE.get(), "is_paused": False},
+                SCHEDULE_APPLIER, SCHEDULE_KIND, {"locale": LANGUAGE.get()},
                 kind, (RowWrite(applier_data=encode_json(to)),),
             )  # fmt: skip
             if id or kind == "delete":
@@ -113,9 +113,8 @@ class ScheduleSource:
                 raise NotFound("There is no schedule {id}.", id=id)
         except (BadInput, NotAllowed, NotFound, StatusUnknown) as error:
             raise ToolError("{why}", why=error) from error
-        target = dict(base.target) | ({} if after is None else {"is_paused": False})
         outcome = await ctx.turn.propose(
-            replace(base, target=target, title=kind, rows=(replace(row, after=after),))
+            replace(base, title=kind, rows=(replace(row, after=after),))
         )
         if base.change_id:  # a proposal of the person that this one replaces
             await service.changes.proposals.withdraw(base.change_id)

@@ -20,6 +20,7 @@ from core.schedules.schedule import (
     ScheduleDraft,
     ScheduleKind,
     ScheduleRule,
+    ScheduleState,
     find_clock_changes,
     get_zone,
     is_twice,
@@ -284,25 +285,24 @@ def describe_cost(draft: ScheduleDraft) -> str:
     return say(_COSTS[draft.kind])
 
 
-def describe_management(id: str) -> str:
-    """Return how people manage a schedule that runs."""
-    return say("Started. To manage it, type `schedule {id} pause`, `run` or `delete`.", id=id)
-
-
-def describe_state(schedule: Schedule) -> str:
+def describe_state(id: str, state: ScheduleState, reason: PauseReason = "") -> str:
     """Return the state of a schedule, and what people can do about it."""
-    match schedule.state:
+    match state:
         case "active":
-            return describe_management(schedule.id)
+            words = "Started. To manage it, type `schedule {id} pause`, `run` or `delete`."
+            return say(words, id=id)
         case "paused":
-            resume = say("To continue, type `schedule {id} resume`.", id=schedule.id)
-            return f"{say(_PAUSED[schedule.reason or 'person'])} {resume}"
+            resume = say("To continue, type `schedule {id} resume`.", id=id)
+            return f"{say(_PAUSED[reason or 'person'])} {resume}"
     return say("Ended.")
 
 
 def describe_schedule(schedule: Schedule) -> str:
     """Return one line for a list: id, title, rule, and the state or the next date."""
-    rule, state = describe_rule(schedule.draft), describe_state(schedule)
+    rule, state = (
+        describe_rule(schedule.draft),
+        describe_state(schedule.id, schedule.state, schedule.reason),
+    )
     if schedule.state == "active" and schedule.next_due_at:
         when = local_time(schedule.next_due_at, schedule.draft.time_zone)
         state = say("Next: {when}.", when=describe_date(when))
@@ -315,7 +315,7 @@ def describe_whole(schedule: Schedule, now: float) -> str:
     lines = [
         *describe_times(schedule.draft, now),
         say("Place: this conversation. Owner: {name}.", name=owner),
-        describe_state(schedule),
+        describe_state(schedule.id, schedule.state, schedule.reason),
     ]
     title = f"**{build_inert_title(schedule.draft)}**"
     return "\n\n".join([title, quote_inert(schedule.draft.text), "\n".join(lines)])
