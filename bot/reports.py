@@ -6,6 +6,7 @@ No service is asked: group memberships and guest status are arguments.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import cast, get_args
 
@@ -33,6 +34,7 @@ from core.people.rules import (
     is_right,
     place_names,
 )
+from core.tools.sample import SAMPLE_INTEGRATION
 
 
 async def report_usage(budget: Budget, by: str, since: str) -> UsageReport:
@@ -164,6 +166,13 @@ async def check_rights(
     )  # fmt: skip
     right_names = dict.fromkeys(rights or (*PLAIN_RIGHTS, *_named_rights(config, policy)))
     lines = [await _decide(policy, config, who, where, right) for right in right_names]
+    has_samples = SAMPLE_INTEGRATION.is_used(settings, settings)
+    if has_samples and who.platform == WEB.name and who.id != OWNER_ID:
+        why = say("Only the owner can use the sample tables.")
+        lines = [
+            replace(one, allowed=False, rule="none", why=why)
+            if one.allowed and one.right.partition(":")[0] == "read" else one for one in lines
+        ]  # fmt: skip
     file = str(config.path or "")
     return PolicyCheck(where.channel, file, misspelt_names(config, settings), lines)
 
@@ -193,8 +202,8 @@ async def _decide(
         approval = Approval(policy, {}, config)
         verdict = await approval.judge_approver(who, where, name)
         if verdict.rule.startswith("tables."):
-            only = "only " if table.approvers_only else ""
-            why = f"{only}approvers {', '.join(sorted(table.approvers))}"
+            words = "only approvers {names}" if table.approvers_only else "approvers {names}"
+            why = say(words, names=", ".join(sorted(table.approvers)))
             return RightVerdict(asked, verdict.allowed, f"[tables] {name}", why)
     else:
         verdict = await policy.may(who, where, right, *([name] if name else []))
