@@ -190,6 +190,7 @@ class GrowingReply:
                 metrics.duplicate_posts.inc()
                 with suppress(PostRemoved):
                     await self._surface.delete(own_id)
+        # An edit of this process may have arrived last and put an older text back.
         last = len(answer.parts)
         for number, text_of_part in enumerate(answer.parts, 1):
             if number in self._shown and (id := ids.get(number)):
@@ -214,6 +215,7 @@ class GrowingReply:
         """Show progress until none is left or the answer is being finished. Newer progress replaces
         older."""
         while self._latest is not None:
+            # Progress that arrives during the pause replaces `_latest`. `finish` ends the pause.
             if (early := self._next - time.monotonic()) > 0:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(early):
@@ -228,7 +230,7 @@ class GrowingReply:
                 return
             except PlatformBusy as busy:
                 self._next = time.monotonic() + busy.seconds
-                self._latest = self._latest or progress
+                self._latest = self._latest or progress  # unless newer progress came meanwhile
             except Exception as error:
                 log.info("could not show progress", turn=self._turn, error=repr(error))
                 return
@@ -240,10 +242,9 @@ class GrowingReply:
             self._posts.check_ownership()
             await self._surface.show_activity(progress.current_step)
             return
-        trust = progress.trust
+        trust, into_posts = progress.trust, self._surface.split
 
         def split(answer: str) -> Sequence[str]:
-            into_posts = self._surface.split
             return trust.split_sanitized(answer, into_posts)[1] if trust else into_posts(answer)
 
         seconds = self._whole_until - time.monotonic()
@@ -265,14 +266,26 @@ class GrowingReply:
         await self._load()
         for post in list(self._known.values()):
             if post.number > last and post.state != "removed":
+                # Without an id, it may have been made by a process that crashed before it knew.
                 id = post.id or await self._find(post)
                 if id:
                     delete = partial(self._surface.delete, id)
                     await self._call(post, delete, ignore_removed=True)
                 await self._posts.record_removed(post.number)
                 del self._known[post.number]
-        if answer.files:
-            await self._upload(answer)
+        if not answer.files:
+            return
+        upload = self._known.get(FILES_NUMBER)
+        if upload is None:
+            upload = await self._intend(FILES_NUMBER)
+        elif upload.id or upload.state == "removed":
+            return
+        elif id := await self._made_here(FILES_NUMBER) or await self._find(upload):
+            await self._record(upload, id)
+            return
+        self._posts.check_ownership()
+        id = await self._make(FILES_NUMBER, self._surface.upload(upload.key, answer.files))
+        await self._record(upload, id)
 
     async def _put(self, part: AnswerPart) -> None:
         """Post the part, or edit its post. A growing part that has not changed sends nothing."""
@@ -287,6 +300,7 @@ class GrowingReply:
             id = await self._made_here(number) or await self._find(post)
             post = await self._record(post, id) if id else post
         self._posts.check_ownership()
+        # Noted before the call: if its outcome is lost, the post may show this text.
         last_text, self._shown[number] = self._shown.get(number), part.text
         if not post.id:
             id = await self._make(number, self._surface.post(post.key, part))
@@ -296,20 +310,6 @@ class GrowingReply:
             await self._record(post, id, ends)
         elif part.is_final or last_text != part.text:
             await self._call(post, lambda: self._surface.edit(post.id, part))
-
-    async def _upload(self, answer: Answer) -> None:
-        """Upload the answer's files, unless they are already posted or were removed."""
-        post = (await self._load()).get(FILES_NUMBER)
-        if post is None:
-            post = await self._intend(FILES_NUMBER)
-        elif post.id or post.state == "removed":
-            return
-        elif id := await self._made_here(FILES_NUMBER) or await self._find(post):
-            await self._record(post, id)
-            return
-        self._posts.check_ownership()
-        id = await self._make(FILES_NUMBER, self._surface.upload(post.key, answer.files))
-        await self._record(post, id)
 
     async def _make(self, number: int, call: Coroutine[Any, Any, str]) -> str:
         """Run a call that makes a post, and return its id. If the caller is cancelled, the call
