@@ -197,6 +197,7 @@ class SlackHandlers:
         commands = await self._find_quick_commands(interaction)
         chosen = commands.get(typed_command.slug) if typed_command else None
         is_incomplete = typed_command and _find_missing(chosen, typed_command)
+        # Text that is no command is submitted too: the turn tells the person what is wrong with it.
         if not is_incomplete and (typed_command or typed_text):
             request = InteractionRequest(f"quick-command {typed_text}", "spend")
             await self.interactions.submit(interaction, request)
@@ -210,7 +211,7 @@ class SlackHandlers:
                 else:
                     view = render.quick_command_form(list(commands.values()), "", _memory(place))
                 words = await self._open_form(command["trigger_id"], view)
-            if not words:
+            if not words:  # else `show_form` notifies, which acknowledges the command
                 await ack()
             return words
 
@@ -221,6 +222,7 @@ class SlackHandlers:
         about = shortcut.get("message") or {}
         channel = shortcut["channel"]["id"]
         thread = str(about.get("thread_ts") or "")
+        # The answer comes below that message, unless the whole channel is one conversation.
         if not self.locations.is_whole(channel):
             thread = thread or str(about.get("ts") or shortcut.get("message_ts", ""))
         place = SlackPlace(
@@ -261,7 +263,7 @@ class SlackHandlers:
             body["user"]["id"], self._home_of(body), memory["channel"], memory["thread"],
             memory["url"],
         )  # fmt: skip
-        field = render.QUESTION_BLOCK
+        field = render.QUESTION_BLOCK  # where `notify` shows an error
 
         async def notify(words: str) -> None:
             await ack(**_field_error(field, words))
@@ -304,6 +306,7 @@ class SlackHandlers:
         is_stop = action["action_id"] == render.STOP_ACTION
         word = "stop" if is_stop else action["action_id"].removeprefix(render.CARD_ACTION_PREFIX)
         text = word if is_stop else f"{word} {action.get('value', '')}"
+        # What "stop" did is of interest to this person only; a decision is shown on the card.
         source = Source(ts, thread, "quiet" if is_stop else "card")
 
         async def notify(words: str) -> None:
@@ -344,6 +347,7 @@ class SlackHandlers:
             field = next(iter(values), render.FIELD_PREFIX)
         else:
             inputs, field = values.get(render.INPUT_BLOCK, ""), render.INPUT_BLOCK
+        # Parsed from text, as if it had been typed, so that the same rules apply to both.
         command_words = TypedCommand("quick-command", slug=slug, input=inputs)
         typed_command = _parse_quick_command(render_command(command_words))
         if typed_command is None or typed_command.slug != slug:
@@ -356,6 +360,7 @@ class SlackHandlers:
             return typed_command, None, field
         if command is None or view["callback_id"] == render.INPUTS_FORM:
             return typed_command, _field_error(field, missing), field
+        # The command has inputs of its own, so a form with a field for each takes this one's place.
         form = render.inputs_form(command, memory, missing if inputs else "")
         return typed_command, {"response_action": "update", "view": form}, field
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -140,7 +140,7 @@ class PostLookup:
     async def find_by_key(self, key: str, until: str = "") -> str | None:
         """Return the time stamp of the post with that key; None if there is none. With `until`, a
         time stamp, later posts are not read, and the errors of `SlackApi.call` are raised."""
-        async for post in self._own_posts(until):
+        for post in await self._own_posts(until):
             if key_of(post) == key:
                 return str(post["ts"])
         return None
@@ -148,7 +148,7 @@ class PostLookup:
     async def keys(self) -> frozenset[str]:
         """Return the keys of all posts of the bot since the source message. The key of a post
         without one is ""."""
-        return frozenset([key_of(post) async for post in self._own_posts()])
+        return frozenset(map(key_of, await self._own_posts()))
 
     async def find_without_key(self, key: str) -> str | None:
         """Return the time stamp of a streamed post that was never stopped; None if there is none.
@@ -156,7 +156,7 @@ class PostLookup:
         Such a post has no key yet. Ponte stops its stream, which allows edits, and writes `key`
         into its metadata.
         """
-        async for post in self._own_posts():
+        for post in await self._own_posts():
             if not key_of(post) and not post.get("files") and "metadata" not in post:
                 ts = str(post["ts"])
                 await stop_stream(self.workspace.api, self.channel, ts, key)
@@ -171,7 +171,7 @@ class PostLookup:
         it.
         """
         whose, candidate, answered = "", None, False
-        async for post in self._own_posts():
+        for post in await self._own_posts():
             whose = key_of(post).partition(":")[0] or whose
             answered = answered or whose == self.turn
             file_names = {file.get("name") for file in post.get("files", [])}
@@ -181,19 +181,20 @@ class PostLookup:
                     return candidate
         return None if answered else candidate
 
-    async def _own_posts(self, until: str = "") -> AsyncIterator[Json]:
-        """Yield the bot's posts since the source message, oldest first. Without `until`, none if
+    async def _own_posts(self, until: str = "") -> Sequence[Json]:
+        """Return the bot's posts since the source message, oldest first. Without `until`, none if
         Slack refuses to list them."""
         await self.workspace.identify()
         try:
-            async for post in client.history(
+            posts = await client.history(
                 self.workspace.api, self.channel, self.thread, self.since, until=until
-            ):
-                if post.get("user") == self.workspace.user and post["ts"] > self.since:
-                    yield post
+            )
         except SlackRefused:
             if until:
                 raise
+            return ()
+        # A thread always has its root, too.
+        return [p for p in posts if p.get("user") == self.workspace.user and p["ts"] > self.since]
 
 
 class SlackPosts:
@@ -439,8 +440,25 @@ class SlackFiles:
         """Return a file's description and bytes. Return None if it is larger than
         MAX_ATTACHMENT_BYTES, not on one of Slack's hosts, or refused. Raises the errors of
         `SlackApi.call`."""
-        attachment, url = await self._complete(attachment)
-        if attachment.size > MAX_ATTACHMENT_BYTES or not self._is_slack_file(url):
+        id, _, url = attachment.reference.partition(" ")
+        if not url:
+            # Forms, and events from channels shared with other companies, contain only the id.
+            info = (await self._api.call("files.info", file=id)).get("file", {})
+            url = private_url(info)
+            attachment = replace(
+                attachment, name=str(info.get("name") or attachment.name),
+                type=str(info.get("mimetype") or attachment.type),
+                size=int(info.get("size") or attachment.size),
+            )  # fmt: skip
+        # Whatever address an event contains, only Slack's hosts and the configured API get our
+        # token.
+        parts, api = urlsplit(url), urlsplit(self._api.base_url)
+        if (parts.scheme, parts.netloc) != (api.scheme, api.netloc):
+            host = parts.hostname or ""
+            is_of_slack = any(host == name or host.endswith("." + name) for name in _HOSTS)
+            if parts.scheme != "https" or not is_of_slack:
+                return None
+        if attachment.size > MAX_ATTACHMENT_BYTES:
             return None
         async with self._api.download(url) as answer:
             page = answer.content_type == "text/html" and attachment.type != "text/html"
@@ -457,33 +475,6 @@ class SlackFiles:
         # A login page is HTML as well. Only its length distinguishes it from an HTML file.
         html = attachment.type == "text/html"
         return None if html and len(data) != attachment.size else (attachment, bytes(data))
-
-    async def _complete(self, attachment: Attachment) -> tuple[Attachment, str]:
-        """Return the file's description and its private address.
-
-        Forms, and events from channels shared with other companies, contain only the file's id.
-        Then files.info supplies the rest.
-        """
-        id, _, url = attachment.reference.partition(" ")
-        if url:
-            return attachment, url
-        info = (await self._api.call("files.info", file=id)).get("file", {})
-        complete = replace(
-            attachment, name=str(info.get("name") or attachment.name),
-            type=str(info.get("mimetype") or attachment.type),
-            size=int(info.get("size") or attachment.size),
-        )  # fmt: skip
-        return complete, private_url(info)
-
-    def _is_slack_file(self, url: str) -> bool:
-        """Return whether an address may receive our token. Only Slack's hosts and the configured
-        API may, whatever address an event contains."""
-        parts, api = urlsplit(url), urlsplit(self._api.base_url)
-        if (parts.scheme, parts.netloc) == (api.scheme, api.netloc):
-            return True
-        host = parts.hostname or ""
-        is_of_slack = any(host == name or host.endswith("." + name) for name in _HOSTS)
-        return parts.scheme == "https" and is_of_slack
 
 
 async def upload(

@@ -44,13 +44,13 @@ class Workspace:
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     async def identify(self) -> Json:
-        """Return the response of auth.test, requested once. Raises the errors of `client.identity`.
+        """Return the response of auth.test, requested once. Raises as `SlackApi.identify`.
 
         Resumed turns may call it before the adapter has started.
         """
         async with self._asking:
             if not self.user:
-                self._identity, self.scopes = await client.identity(self.api)
+                self._identity, self.scopes = await self.api.identify()
                 self.directory.team = self._identity["team_id"]
                 self.team, self.user = self._identity["team_id"], self._identity["user_id"]
         return self._identity
@@ -207,10 +207,20 @@ class Presence:
         self._workspace = workspace
         self._signs = signs
         self._to = to
-        self._resumed = resumed
         self._channel = to.address.channel
         self._source = Source.read(to.source)
         self._thread = self._source.thread
+        self._there: dict[str, Any] = {"channel_id": self._channel, "thread_ts": self._thread}
+        """The arguments that name the thread in a call."""
+        self._where = f"{self._channel}:{self._thread}"
+        """The key of the thread in `SlackSigns.working`."""
+        self._place = f"{self._channel}:{self._source.ts}"
+        """The place of the message that carries the reaction."""
+        self._may_have_old_signs = self._source.kind == "message" and (
+            resumed or float(self._source.ts) < signs.started
+        )
+        """Whether a former process may have left signs for this message: the turn was resumed, or
+        the message is older than this process."""
         self._doing = ""
         self._timer: asyncio.TimerHandle | None = None
         self._session: asyncio.Task[object] | None = None
@@ -232,6 +242,7 @@ class Presence:
         if self._begun:
             return
         self._begun, self._posts = True, posts
+        # In the background, so that the turn begins at once.
         if self._may_have_old_signs:
             self._signs.tasks.start(self._signs.unmark(self._place))
         self._signs.marks.clear(self._to.turn)
@@ -273,6 +284,7 @@ class Presence:
             await self._status("")
         if self._session is not None:
             await asyncio.wait({self._session}, timeout=_SIGN_PATIENCE)
+        # A later turn in this thread keeps its session.
         self._released = self._signs.working.get(self._where) == self._to.turn
         if self._released and released:
             del self._signs.working[self._where]
@@ -290,29 +302,6 @@ class Presence:
         if self._thread:
             await self._start_release()
 
-    @property
-    def _there(self) -> dict[str, Any]:
-        """The arguments that name the thread in a call."""
-        return {"channel_id": self._channel, "thread_ts": self._thread}
-
-    @property
-    def _where(self) -> str:
-        """The key of the thread in `SlackSigns.working`."""
-        return f"{self._channel}:{self._thread}"
-
-    @property
-    def _place(self) -> str:
-        """The place of the message that carries the reaction, as CHANNEL:TS."""
-        return f"{self._channel}:{self._source.ts}"
-
-    @property
-    def _may_have_old_signs(self) -> bool:
-        """Whether a former process may have left signs for this message: the turn was resumed, or
-        the message is older than this process."""
-        if self._source.kind != "message":
-            return False
-        return self._resumed or float(self._source.ts) < self._signs.started
-
     def _begin(self) -> None:
         """Show the sign that the place allows: a reaction, the status line or a session."""
         if not self._thread:
@@ -326,7 +315,7 @@ class Presence:
     async def _mark(self) -> None:
         """Add the waiting reaction if the rate limit leaves a call to remove it."""
         spare = await self._workspace.api.limiter.has_spare("reactions.remove")
-        if spare and not self._ended:  # without a spare call, it could not be removed again
+        if spare and not self._ended:  # it may have ended during the question
             self._signs.marks.put(self._to.turn, self._place)
 
     async def _start_session(self) -> None:
@@ -340,7 +329,7 @@ class Presence:
                                claimed=True, **self._there)  # fmt: skip
         if response:
             self.native_stop = response.get("warning") != NO_STOP_WARNING
-        elif response is None:
+        elif response is None:  # refused, and not only unknown
             self._signs.working.pop(self._where, None)
             if not self._ended:
                 self._line = self._signs.tasks.start(self._keep_line())
@@ -367,7 +356,7 @@ class Presence:
             except SlackRefused as refused:
                 flags.note_refusal("sessions", refused.error)
             except (InDoubt, PlatformBusy):
-                self._reserved = False
+                self._reserved = False  # the first attempt has used the place up
                 raise
             self._signs.working.pop(self._where, None)
 
