@@ -161,18 +161,18 @@ class GatewayConnection:
 
     async def _run(self) -> None:
         """Connect again after each failure, until closed or until Discord refuses for good."""
+        errors = (discord.HTTPException, discord.GatewayNotFound, *IN_DOUBT)
 
         def wait(error: Exception, failed: int) -> float:
             seconds = DISCORD_CONNECT_BACKOFF.seconds_after(failed)
             self._trouble = say(UNREACHABLE, "en", why=type(error).__name__)
-            if not isinstance(error, errors):
+            if not isinstance(error, errors):  # a fault of the SDK or of Ponte
                 self._on_failure(error, "connection")
             log.warning(
                 "could not connect to Discord; retrying", error=repr(error), delay_seconds=seconds
             )
             return seconds
 
-        errors = (discord.HTTPException, discord.GatewayNotFound, *IN_DOUBT)
         await retry(self._stay_connected, Exception, wait)
 
     async def _stay_connected(self) -> None:

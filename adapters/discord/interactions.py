@@ -131,6 +131,7 @@ class DiscordInteraction:
                 thinking=not self._is_click, ephemeral=request.is_private
             )
         except discord.HTTPException as refused:
+            # The SDK repeats a call after an error inside Discord. The first one may have counted.
             is_acknowledged = refused.code == ALREADY_ACKNOWLEDGED
             if refused.code != UNKNOWN_INTERACTION:
                 log.warning(
@@ -146,7 +147,7 @@ class DiscordInteraction:
 
     async def notify(self, words: str) -> None:
         """Respond with words that only the person sees. A failure is only logged."""
-        if self._message is not None:
+        if self._message is not None:  # an answer must not wait for the acknowledgement
             self.acks.settle(self._message.turn, False)
         try:
             await self.interaction.response.send_message(words, ephemeral=True)
@@ -167,13 +168,45 @@ class DiscordHandlers:
     tasks: BackgroundTasks
 
     async def handle(self, interaction: Interaction) -> None:
-        """Handle a click or a submitted form. The SDK's command tree handles commands."""
+        """Handle a click or a submitted form of ours. Those with other ids are ignored. The SDK's
+        command tree handles commands."""
         data: Mapping[str, Any] = interaction.data or {}
         id = str(data.get("custom_id", ""))
-        if interaction.type is discord.InteractionType.component:
-            await self._handle_click(interaction, id)
+        if interaction.type is discord.InteractionType.component and interaction.message:
+            if match := render.CARD_BUTTON_ID.fullmatch(id):
+                press = match["card"] + (match["revision"] or "")
+                await self._submit(interaction, InteractionRequest(f"{match['action']} {press}"))
+                return
+            match, request = render.STOP_BUTTON_ID.fullmatch(id), InteractionRequest("stop")
+            if match and await self._submit(interaction, request, int(match["asker"])):
+                # If the post does not grow any more, no later edit removes the button.
+                view = render.without_stop(interaction.message)
+                with suppress(discord.HTTPException, *IN_DOUBT):
+                    await interaction.edit_original_response(view=view)
         elif interaction.type is discord.InteractionType.modal_submit:
-            await self._handle_form(interaction, id)
+            values = render.read_form_values(interaction)
+            prompt = values.get(render.PROMPT_FIELD, "")
+            if id == render.ASK_ID:
+                await self._submit(interaction, InteractionRequest(prompt))
+            elif match := render.ABOUT_ID.fullmatch(id):
+                message = match["message"]  # set if it has files
+                files = self.locations.state.form_files.get(message) if message else []
+                # Files that are no longer remembered can be fetched by this when the turn starts.
+                reference = f"{interaction.channel_id}/{message}" if files is None else ""
+                no_text = "[no words, but files]" if reference else ""
+                quoted = values.get(render.QUOTE_FIELD, "") or no_text
+                quote = Quote("the message asked about", quoted, reference=reference)
+                attachments = tuple(Attachment(**file) for file in files or ())
+                context = (quote,) if quoted else ()
+                request = InteractionRequest(prompt, context=context, files=attachments)
+                await self._submit(interaction, request)
+            elif match := render.QUICK_ID.fullmatch(id):
+                text = _quick_command_text(match["slug"], values.get(render.INPUT_FIELD, ""))
+                if match["named"]:
+                    inputs = {name: value for name, value in values.items() if value}
+                    command = TypedCommand("quick-command", slug=match["slug"], input=inputs)
+                    text = grammar.render_command(command)
+                await self._submit(interaction, InteractionRequest(text, "spend"))
 
     async def ask(
         self, interaction: Interaction, prompt: str, file: discord.Attachment | None
@@ -208,6 +241,8 @@ class DiscordHandlers:
     ) -> None:
         """Handle `/quick-command`. Without input, show a form that asks for the command's
         inputs."""
+        # A command with inputs of its own, or one that is not known in time, gets a form. One
+        # without inputs runs at once.
         if not input and file is None and render.QUICK_ID.fullmatch(f"ponte:quick:{slug}"):
             commands = await self.interactions.find_quick_commands(
                 self._interaction(interaction), QUICK_COMMAND_LOOKUP_SECONDS
@@ -274,59 +309,6 @@ class DiscordHandlers:
             return ""
 
         await self.interactions.show_form(self._interaction(interaction), show)
-
-    async def _handle_form(self, interaction: Interaction, id: str) -> None:
-        """Handle a submitted form of ours: `/ask`, a question about a message, or a quick
-        command."""
-        values = render.read_form_values(interaction)
-        prompt = values.get(render.PROMPT_FIELD, "")
-        if id == render.ASK_ID:
-            await self._submit(interaction, InteractionRequest(prompt))
-        elif match := render.ABOUT_ID.fullmatch(id):
-            files, reference = self._recall_files(interaction, match["message"])
-            quoted = values.get(render.QUOTE_FIELD, "") or (
-                "[no words, but files]" if reference else ""
-            )
-            quote = Quote("the message asked about", quoted, reference=reference)
-            context = (quote,) if quoted else ()
-            request = InteractionRequest(prompt, context=context, files=files)
-            await self._submit(interaction, request)
-        elif match := render.QUICK_ID.fullmatch(id):
-            text = _quick_command_text(match["slug"], values.get(render.INPUT_FIELD, ""))
-            if match["named"]:
-                inputs = {name: value for name, value in values.items() if value}
-                command = TypedCommand("quick-command", slug=match["slug"], input=inputs)
-                text = grammar.render_command(command)
-            await self._submit(interaction, InteractionRequest(text, "spend"))
-
-    def _recall_files(
-        self, interaction: Interaction, message: str | None
-    ) -> tuple[tuple[Attachment, ...], str]:
-        """Return the files of the message that a form is about, and "". If they are no longer
-        remembered, return no files and the reference by which the turn can fetch them."""
-        if not message:
-            return (), ""
-        files = self.locations.state.form_files.get(message)
-        if files is None:
-            return (), f"{interaction.channel_id}/{message}"
-        return tuple(Attachment(**file) for file in files), ""
-
-    async def _handle_click(self, interaction: Interaction, id: str) -> None:
-        """Handle a button of ours. Buttons with other ids are ignored."""
-        if interaction.message is None:
-            return
-        if match := render.CARD_BUTTON_ID.fullmatch(id):
-            press = match["card"] + (match["revision"] or "")
-            request = InteractionRequest(f"{match['action']} {press}")
-            await self._submit(interaction, request)
-            return
-        match = render.STOP_BUTTON_ID.fullmatch(id)
-        request = InteractionRequest("stop")
-        if match and await self._submit(interaction, request, int(match["asker"])):
-            # If the post does not grow any more, no later edit removes the button.
-            view = render.without_stop(interaction.message)
-            with suppress(discord.HTTPException, *IN_DOUBT):
-                await interaction.edit_original_response(view=view)
 
 
 def _as_files(file: discord.Attachment | None) -> tuple[Attachment, ...]:
@@ -436,7 +418,8 @@ def make_tree(
 def _make_callback(
     handlers: DiscordHandlers, word: str
 ) -> Callable[[Interaction], Coroutine[Any, Any, None]]:
-    """Return the function that runs a command without options."""
+    """Return the function that runs a command without options. The SDK reads the options from its
+    parameters, so the word cannot be one."""
 
     async def run_word(interaction: Interaction) -> None:
         await handlers.run_word(interaction, word)

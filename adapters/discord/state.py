@@ -151,7 +151,8 @@ class DiscordState(StoredState):
     async def forget(self, ids: frozenset[str]) -> None:
         """Erase these people and places and store the result. A thread keeps the number of its
         participants."""
-        self._take(remove_ids(json.loads(json.dumps(self._data())), ids))
+        stored_form = json.loads(json.dumps(self._data()))  # with texts for keys, as `ids` are
+        self._take(remove_ids(stored_form, ids))
         await self.flush()
 
     def _take(self, data: Mapping[str, Any]) -> None:
@@ -257,6 +258,7 @@ class DiscordState(StoredState):
     def _data(self) -> object:
         """Return the state as JSON to be stored, without the oldest entries of each kind. A
         dictionary has the order in which its keys were first set."""
+        # A channel keeps its place when its record changes, so channels are sorted before the cut.
         if len(self.channels) > MAX_REMEMBERED:
             channels = sorted(self.channels.items(), key=lambda item: item[1].updated_at)
             self.channels.clear()
@@ -342,6 +344,7 @@ class Acks:
             return
         self._acknowledgements[turn] = asyncio.get_running_loop().create_future()
         while len(self._acknowledgements) > MAX_REMEMBERED_ACKS:
+            # Whoever still waits for the oldest one must not wait for ever.
             self.settle(next(iter(self._acknowledgements)), False)
             self._acknowledgements.popitem(last=False)
 

@@ -31,10 +31,10 @@ from adapters.discord.posts import (
     PostOwners,
     Put,
     Renderer,
+    answered_id,
     append_notes,
     own_posts_since,
     post_content,
-    posts_answering,
     posts_with_text,
     put_files,
     send_with_sheets,
@@ -191,7 +191,13 @@ class ChannelSurface(DiscordSurface):
     ) -> discord.Message:
         """Send a post as a reply to `source`. If Discord refuses for good, remember the refusal; if
         only the reply is refused, send the post without it."""
-        reference = self._answering(channel.id)
+        reference: dict[str, Any] = {}
+        # In a thread that was made from `source`, that message is not there but in the parent
+        # channel, so the post is no reply.
+        if self._source not in (None, channel.id):
+            reference["reference"] = discord.MessageReference(
+                message_id=self._source, channel_id=channel.id, fail_if_not_exists=False
+            )
 
         async def send(files: list[discord.File], notes: Sequence[str]) -> discord.Message:
             arguments = form | {"content": append_notes(form["content"], notes)}
@@ -220,7 +226,7 @@ class ChannelSurface(DiscordSurface):
     async def _offer_stop(self) -> None:
         """Add the stop button to the newest post, which may still grow."""
         async with self._changing:
-            for post, state in list(self._post_states.items())[-1:]:
+            for post, state in list(self._post_states.items())[-1:]:  # the newest, if there is one
                 if state and not state.stop:
                     await self._change(post, ShownPost(state.content, stop=True), {})
 
@@ -231,13 +237,13 @@ class ChannelSurface(DiscordSurface):
         (EDIT_INTERVAL_SECONDS). A final answer with embeds, buttons or files is always written."""
         # What the post shows is known again after the edit, unless that fails or is cancelled.
         before, self._post_states[post] = self._post_states.get(post), None
-        plain = answer is None or (await self._renderer.rendering(answer)).plain
-        if before != target or not plain:
+        is_plain = answer is None or (await self._renderer.rendering(answer)).is_plain
+        if before != target or not is_plain:
             message = message_at(await self.client(), post)
             if target.stop and not (before and before.stop):
                 form = form | {"view": render.build_stop_view(self._to.asker.id)}
             elif not target.stop and (before is None or before.stop):
-                form = {"view": None} | form
+                form = {"view": None} | form  # the buttons of the form, if it has some, else none
 
             async def change(files: list[discord.File], notes: Sequence[str]) -> discord.Message:
                 more: dict[str, Any] = {"attachments": files} if answer else {}
@@ -266,7 +272,9 @@ class ChannelSurface(DiscordSurface):
             return None
         channel = await self._channel()
         own = await self._own(channel)
-        mine = posts_answering(own, None if channel.id == self._source else self._source)
+        # In a thread that was made from the source, our posts reply to nothing.
+        target = None if channel.id == self._source else self._source
+        mine = [post for post in own if answered_id(post) == target]
         return await self._owners.find(mine, self._to.turn)
 
     async def upload(self, key: str, files: Sequence[File]) -> str:
@@ -274,26 +282,21 @@ class ChannelSurface(DiscordSurface):
         repeated without a second post."""
         if self._last is None:
             raise Undeliverable(reason="files before their answer")
-        message = message_at(await self.client(), self._last[0])
-        return await self._put_files(
-            lambda text, attachments: message.edit(
-                content=text, attachments=attachments, allowed_mentions=MENTION_NOBODY
-            ),
-            files,
-            await self._largest(),
-        )
+        client, server = await self.client(), int(self._to.address.workspace or 0)
+        message = message_at(client, self._last[0])
+        # A server's boosts raise the limit. Without an answer, the limit of every server counts.
+        guild = client.get_guild(server) if server else None
+        if server and guild is None:
+            with suppress(PonteError, *IN_DOUBT):
+                guild = await attempt(lambda: client.fetch_guild(server, with_counts=False))
+        largest = guild.filesize_limit if guild else DEFAULT_FILE_BYTES
 
-    async def _largest(self) -> int:
-        """Return the largest size of one file in bytes. It depends on the server's boosts, which
-        are fetched if the SDK does not have the server in its cache."""
-        client, id = await self.client(), int(self._to.address.workspace or 0)
-        if not id:
-            return DEFAULT_FILE_BYTES
-        guild = client.get_guild(id)
-        # Without an answer, the size counts that every server allows.
-        with suppress(PonteError, *IN_DOUBT):
-            guild = guild or await attempt(lambda: client.fetch_guild(id, with_counts=False))
-        return guild.filesize_limit if guild else DEFAULT_FILE_BYTES
+        async def put(text: str, attachments: list[discord.File]) -> None:
+            await message.edit(
+                content=text, attachments=attachments, allowed_mentions=MENTION_NOBODY
+            )
+
+        return await self._put_files(put, files, largest)
 
     async def _with_sheets(self, call: Call, answer: Answer | None) -> discord.Message:
         if answer is None:
@@ -317,18 +320,8 @@ class ChannelSurface(DiscordSurface):
         where = await self._threads.answer_channel(self._to)
         return client.get_partial_messageable(where, guild_id=guild)
 
-    def _answering(self, channel: int) -> dict[str, Any]:
-        """Return the argument that makes a post a reply to `source`. It is empty in a thread that
-        was made from `source`: that message is in the parent channel, not in the thread."""
-        if self._source is None or channel == self._source:
-            return {}
-        reference = discord.MessageReference(
-            message_id=self._source, channel_id=channel, fail_if_not_exists=False
-        )
-        return {"reference": reference}
-
     async def _own(self, channel: discord.PartialMessageable) -> Sequence[discord.Message]:
-        since = self._source or int(self._to.source)
+        since = self._source or int(self._to.source)  # the id of a command or click is a time, too
         return await own_posts_since(await self.client(), channel, since)
 
 
@@ -550,29 +543,23 @@ class ClickSurface(TokenSurface):
         return f"{self._where}:{self._to.source}"
 
     async def _redraw(self, card: Card) -> None:
+        """Redraw one card, through the token or, once that has expired, as a message of the
+        channel. If somebody deleted the message, nothing is redrawn: the decision is stored."""
         lock = _redrawing.setdefault(int(self._to.source), asyncio.Lock())
-        # If somebody deleted the card's message, nothing is redrawn: the decision is stored.
-        async with lock:
-            with suppress(PostRemoved):
+        with suppress(PostRemoved):
+            async with lock:
                 try:
-                    await self._redraw_by_token(card)
+                    original = await self._original()
+                    message: discord.Message = await attempt(original.read)
+                    embeds, view = render.redraw_card(message, card)
+                    await attempt(lambda: original.edit(embeds=embeds, view=view))
                 except TokenOver:
-                    await self._redraw_in_channel(card)
-
-    async def _redraw_by_token(self, card: Card) -> None:
-        original = await self._original()
-        message = await attempt(original.read)
-        embeds, view = render.redraw_card(message, card)
-        await attempt(lambda: original.edit(embeds=embeds, view=view))
-
-    async def _redraw_in_channel(self, card: Card) -> None:
-        client = await self.client()
-        channel = client.get_partial_messageable(self._where)
-        message = await attempt(lambda: channel.fetch_message(int(self._to.source)))
-        embeds, view = render.redraw_card(message, card)
-        await attempt(
-            lambda: message.edit(embeds=embeds, view=view, allowed_mentions=MENTION_NOBODY)
-        )
+                    client = await self.client()
+                    channel = client.get_partial_messageable(self._where)
+                    message = await attempt(lambda: channel.fetch_message(int(self._to.source)))
+                    embeds, view = render.redraw_card(message, card)
+                    form: dict[str, Any] = {"embeds": embeds, "view": view}
+                    await attempt(lambda: message.edit(**form, allowed_mentions=MENTION_NOBODY))
 
     async def _whisper(self, part: str) -> None:
         """Send an ephemeral message. It is not repeated, because it has no nonce and could appear

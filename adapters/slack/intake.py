@@ -208,7 +208,16 @@ class SlackLocations:
         """Return the address of the conversation that a message belongs to: a thread of a channel,
         a whole channel, a direct message, or a separate thread in one."""
         is_flat = message.direct or self.is_whole(message.channel)
-        in_dm = message.direct and await self._belongs_to_dm(message)
+        # Whether it belongs to the direct message's own conversation, and not to a separate thread.
+        in_dm = message.direct and not message.thread
+        if message.direct and message.thread and message.parent != self._workspace.user:
+            root = events.event_key(message.team, message.channel, message.thread)
+            if root not in self._roots:
+                with suppress(NotFound):
+                    await self._journal.history_entry(turn_id(root))
+                    in_dm = True
+                self._roots[root] = in_dm
+            in_dm = self._roots[root]
         thread = message.thread if is_flat else message.thread or message.ts
         return Address("slack", message.channel, message.team, "" if in_dm else thread,
                        is_shared=not message.direct)  # fmt: skip
@@ -217,20 +226,6 @@ class SlackLocations:
         """Note that a top-level message was accepted. Its thread will hold our answer."""
         if message.direct and not message.thread:
             self._roots[message.event_key] = True
-
-    async def _belongs_to_dm(self, message: ParsedMessage) -> bool:
-        """Return whether a direct message belongs to the direct message's own conversation, not to
-        a separate thread."""
-        if not message.thread or message.parent == self._workspace.user:
-            return not message.thread
-        root = events.event_key(message.team, message.channel, message.thread)
-        if root not in self._roots:
-            try:
-                await self._journal.history_entry(turn_id(root))
-                self._roots[root] = True
-            except NotFound:
-                self._roots[root] = False
-        return self._roots[root]
 
 
 OPEN_THERE = "[While writing this to you, the person has open: {what}]"

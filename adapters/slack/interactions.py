@@ -148,6 +148,7 @@ class SlackInteraction:
     async def acknowledge(self, receipt: Receipt, request: InteractionRequest) -> bool:
         """Acknowledge the interaction, and return whether it is new. It also schedules the notice
         for a command that takes long."""
+        # In a thread, a session or the status line shows that the turn is under way.
         if receipt.is_new and self.notices and not self.place.thread:
             command_text = request.text.removeprefix("quick-command ")[:200]
             words = say(_ON_IT, self.locale, given=command_text)

@@ -170,16 +170,18 @@ class PostLookup:
         several turns follow one another, it belongs to the turn of the nearest keyed post before
         it.
         """
-        whose, candidate, answered = "", None, False
+        owner, candidate, has_key = "", None, False
         for post in await self._own_posts():
-            whose = key_of(post).partition(":")[0] or whose
-            answered = answered or whose == self.turn
+            owner = key_of(post).partition(":")[0] or owner
+            has_key = has_key or owner == self.turn
             file_names = {file.get("name") for file in post.get("files", [])}
-            if file_names and names <= file_names and whose == (self.turn if answered else ""):
+            # A streamed post that was never stopped has no key. If this turn has none with a key,
+            # its files come before those of other turns.
+            if file_names and names <= file_names and owner == (self.turn if has_key else ""):
                 candidate = str(post["ts"])
-                if answered:
+                if has_key:
                     return candidate
-        return None if answered else candidate
+        return None if has_key else candidate
 
     async def _own_posts(self, until: str = "") -> Sequence[Json]:
         """Return the bot's posts since the source message, oldest first. Without `until`, none if
@@ -272,7 +274,7 @@ class SlackPosts:
             await self._api.call(
                 "chat.update", channel=self._lookup.channel, ts=ts, **arguments, **variant
             )
-            arguments.pop("claimed", None)
+            arguments.pop("claimed", None)  # the first form that was sent has used the place up
 
         try:
             rest = await self._in_some_variant(update, body, part, cards, grows)
@@ -294,6 +296,8 @@ class SlackPosts:
         most = self._workspace.part
         if not self._workspace.flags.is_on("tables"):
             body = body | {"blocks": without_tables(body["blocks"])}
+        # A form of the message, the bytes of its text that Slack then accepts, and the rest. Text
+        # that grows is never divided here: it would be divided in another way a moment later.
         attempts: list[tuple[Json, int, tuple[str, ...]]] = []
         if grows or render.escaped_size(part) <= most or not part.strip():
             attempts = [(variant, most, ()) for variant in _variants(body, part, cards)]
@@ -313,7 +317,7 @@ class SlackPosts:
                 await send(variant)
                 if has_table(variant["blocks"]):
                     self._workspace.flags.note_success("tables")
-                self._workspace.part = min(most, limit)
+                self._workspace.part = min(most, limit)  # later answers begin with this size
                 return rest
             except SlackRefused as error:
                 last_refusal = error

@@ -153,10 +153,26 @@ def safe_markdown(text: str) -> str:
 
     Slack renders standard Markdown itself: tables, code, lists and links
     (docs.slack.dev/reference/block-kit/blocks/markdown-block). Nothing is converted; only unsafe
-    parts are removed.
+    parts are removed. Outside code, a refused link becomes text with its address as code, and an
+    image becomes a link.
     """
-    pieces = (text[start:end] if code else _replace_unsafe_links(text[start:end])
-              for start, end, code in _split_code(text))  # fmt: skip
+
+    def render_link(match: re.Match[str]) -> str:
+        label, url = match["label"] or match["url"], match["url"]
+        if _may_link(url):
+            return f"[{label}]({url})"
+        return f"{label} (`{url}`)" if url else label
+
+    def render_angled_link(match: re.Match[str]) -> str:
+        url = match["url"]
+        return f"<{url}>" if _may_link(url) else f"`{url}`"
+
+    pieces = []
+    for start, end, is_code in _split_code(text):
+        piece = text[start:end]
+        if not is_code:
+            piece = _ANGLED.sub(render_angled_link, _LINK.sub(render_link, piece))
+        pieces.append(piece)
     return neutralize_markdown("".join(pieces))
 
 
@@ -347,9 +363,19 @@ def card_blocks(card: Card, room: int = ALL_BLOCKS_BYTES) -> list[Json]:
         return [*whole, *under] if fits else card_blocks(without_approval(card), room)
     room = min(room, _ROOM)  # a complete card needs no more
     free_bytes = room - blocks_size([*under, _build_card_section(card, "text", "")])
-    # The rows get what the text leaves, and at least half.
-    rows, hidden = _fit_rows(card, max(_FEW, free_bytes // 2, free_bytes - len(words.encode())))
-    words += f"\n{hidden}" if hidden else ""
+    # The rows get what the text leaves, and at least half. The first row is always shown, if
+    # necessary with shorter values and fewer fields.
+    room_for_rows = max(_FEW, free_bytes // 2, free_bytes - len(words.encode()))
+    most = min(len(card.rows), MAX_CHANGE_ROWS_SHOWN)
+    forms = [(count, row_blocks.MAX_ROW_CELL_CHARACTERS, None) for count in range(most, 0, -1)]
+    rows: list[Json] = []
+    count = 0
+    for count, characters, fields in [*forms, *_SHORT_ROWS] if card.rows else ():
+        rows = [row_blocks.build_rows_block(card, count, characters, fields)]
+        if _weight_in_any_form(rows) <= room_for_rows:
+            break
+    if count < len(card.rows):
+        words += f"\n… +{len(card.rows) - count}"
     text = cut_escaped(words, max(_FEW, min(SECTION_BYTES, free_bytes - _weight_in_any_form(rows))))
     return [_build_card_section(card, "text", text), *rows, *under]
 
@@ -361,9 +387,14 @@ def cards_blocks(cards: Sequence[Card], room: int = ALL_BLOCKS_BYTES) -> list[Js
     person.
     """
     most = min(_CARDS, max(1, room // _LEAST))
-    share = _find_fair_share(
-        [_weight_in_any_form(card_blocks(card)) for card in cards[:most]], room
-    )
+    sizes = sorted(_weight_in_any_form(card_blocks(card)) for card in cards[:most])
+    # The smallest come first. What one of them does not need is divided among the larger ones.
+    share = max(sizes, default=0)
+    for place, size in enumerate(sizes):
+        if size > room // (len(sizes) - place):
+            share = room // (len(sizes) - place)
+            break
+        room -= size
     blocks = row_blocks.with_one_table(
         [b for card in cards[:most] for b in card_blocks(card, share)]
     )
@@ -580,40 +611,12 @@ def _split_code(text: str) -> Iterator[tuple[int, int, bool]]:
         at = block[1]
 
 
-def _replace_unsafe_links(text: str) -> str:
-    """Return Markdown outside code with its links checked. A refused link becomes text with its
-    address as code. Images are always shown as links."""
-
-    def render_link(match: re.Match[str]) -> str:
-        label, url = match["label"] or match["url"], match["url"]
-        if _may_link(url):
-            return f"[{label}]({url})"
-        return f"{label} (`{url}`)" if url else label
-
-    def render_angled_link(match: re.Match[str]) -> str:
-        url = match["url"]
-        return f"<{url}>" if _may_link(url) else f"`{url}`"
-
-    return _ANGLED.sub(render_angled_link, _LINK.sub(render_link, text))
-
-
 def _may_link(url: str) -> bool:
     """Return whether an address may be a link: its scheme is http, https or mailto."""
     try:
         return urlsplit(url).scheme in _SCHEMES
     except ValueError:
         return False
-
-
-def _find_fair_share(sizes: Sequence[int], room: int) -> int:
-    """Return the most bytes that each item may use, so that all together use at most `room`."""
-    # The smallest come first. What one of them does not need is divided among the larger ones.
-    for place, size in enumerate(sorted(sizes)):
-        share = room // (len(sizes) - place)
-        if size > share:
-            return share
-        room -= size
-    return max(sizes, default=0)
 
 
 def _split_words(words: str) -> list[str]:
@@ -633,21 +636,6 @@ def _split_words(words: str) -> list[str]:
             else:
                 pieces[-1] = longer
     return [piece.strip() for piece in pieces]
-
-
-def _fit_rows(card: Card, room: int) -> tuple[list[Json], str]:
-    """Return the block with as many of the card's rows as fit into `room` bytes, and a note with
-    the number of the others ("" if there are none). The first row is always shown, if necessary
-    with shorter values and fewer fields."""
-    if not card.rows:
-        return [], ""
-    most = min(len(card.rows), MAX_CHANGE_ROWS_SHOWN)
-    forms = [(count, row_blocks.MAX_ROW_CELL_CHARACTERS, None) for count in range(most, 0, -1)]
-    for count, characters, fields in [*forms, *_SHORT_ROWS]:
-        block = row_blocks.build_rows_block(card, count, characters, fields)
-        if _weight_in_any_form([block]) <= room:
-            break
-    return [block], f"… +{len(card.rows) - count}" if count < len(card.rows) else ""
 
 
 def _weight_in_any_form(blocks: Sequence[Json]) -> int:

@@ -420,8 +420,8 @@ class CardRedraw:
     changes: ChangeService
     journal: Journal
     replies: Mapping[str, ReplyFactory]
-    requests: ApprovalNotices | None = None
-    outbox: Outbox | None = None
+    requests: ApprovalNotices
+    outbox: Outbox
     _tries: Counter[tuple[str, str]] = field(default_factory=Counter, init=False)
     """Failed redraws of a card, by change and by the message that listed it ("" for its own)."""
 
@@ -444,51 +444,39 @@ class CardRedraw:
         """Redraw all outdated cards and send due notices. Return how many failed for now. Raise
         NotStored."""
         await self.changes.lifecycle.end_overdue()
-        failures = 0
-        for change in await self.changes.ledger.list_undrawn():
-            failures += not await self._draw(change)
-        if self.outbox:
-            for listed in await self.outbox.list_outdated("list"):
-                failures += not await self._draw_listed(self.outbox, listed)
-        return failures + (await self.requests.once() if self.requests else 0)
-
-    async def _draw(self, change: Change) -> bool:
-        """Redraw the card of one change. Return False if it must be retried."""
-        if change.proposal.address.platform not in self.replies:
-            return True  # only a process with this platform can post there
-        with use_locale(change.proposal.locale):
-            card = await self.changes.views.card(change)
-        turn = await self.journal.replace_cards(change.proposal.seq, [card])
-        if turn is not None and turn.state not in FINAL_STATES:
-            return True  # the end of the turn posts the card
-        if turn is None or turn.answer is None or turn.state not in _POSTED_STATES:
-            await self.changes.ledger.record_drawn(change)
-            return True
-        is_shown = any(one.id == change.id for one in turn.answer.cards)
-        if is_shown and not await self._refresh(turn, turn.answer, change.id):
-            return False
-        await self.changes.ledger.record_drawn(change)
-        return True
-
-    async def _draw_listed(self, outbox: Outbox, listed: ApprovalNotice) -> bool:
-        """Redraw a card in an answer to the command `approvals`. Return False if it must be
-        retried."""
-        if listed.person.platform not in self.replies:
-            return True
-        turn = None
-        change = await self.changes.ledger.get(listed.change)
-        if listed.text and listed.reply_to is not None:  # not forgotten
-            with use_locale(listed.locale):
-                card = await self.changes.views.card(change, listed.person, listed.reply_to.address)
-            # The text of such a notice is the number of the message that `approvals` answered.
-            turn = await self.journal.replace_cards(int(listed.text), [card])
-        if turn is not None and turn.state not in FINAL_STATES:
-            return True
-        answer = turn.answer if turn is not None and turn.state in _POSTED_STATES else None
-        if turn and answer and not await self._refresh(turn, answer, change.id, listed.text):
-            return False
-        await outbox.put(replace(listed, drawn_version=change.version))
-        return True
+        failures, ledger, views = 0, self.changes.ledger, self.changes.views
+        for change in await ledger.list_undrawn():
+            if change.proposal.address.platform not in self.replies:
+                continue  # only a process with this platform can post there
+            with use_locale(change.proposal.locale):
+                card = await views.card(change)
+            turn = await self.journal.replace_cards(change.proposal.seq, [card])
+            if turn is not None and turn.state not in FINAL_STATES:
+                continue  # the end of the turn posts the card
+            answer = turn.answer if turn is not None and turn.state in _POSTED_STATES else None
+            is_shown = answer is not None and any(one.id == change.id for one in answer.cards)
+            if turn and answer and is_shown and not await self._refresh(turn, answer, change.id):
+                failures += 1
+                continue
+            await ledger.record_drawn(change)
+        # The cards in answers to the command `approvals`, which lists requests.
+        for listed in await self.outbox.list_outdated("list"):
+            if listed.person.platform not in self.replies:
+                continue
+            turn, change = None, await ledger.get(listed.change)
+            if listed.text and listed.reply_to is not None:  # not forgotten
+                with use_locale(listed.locale):
+                    card = await views.card(change, listed.person, listed.reply_to.address)
+                # The text of such a notice is the number of the message with the command.
+                turn = await self.journal.replace_cards(int(listed.text), [card])
+            if turn is not None and turn.state not in FINAL_STATES:
+                continue
+            answer = turn.answer if turn is not None and turn.state in _POSTED_STATES else None
+            if turn and answer and not await self._refresh(turn, answer, change.id, listed.text):
+                failures += 1
+                continue
+            await self.outbox.put(replace(listed, drawn_version=change.version))
+        return failures + await self.requests.once()
 
     async def _refresh(self, turn: Turn, answer: Answer, change: str, message: str = "") -> bool:
         """Edit the post with the cards. If the platform is busy, wait once and retry. Return False

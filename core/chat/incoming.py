@@ -251,6 +251,7 @@ class FileDownloads:
     async def fetch(self, message: Message, attachment: Attachment) -> File | None:
         """Return a file; None if it is too large, refused or deleted. Implements the port
         `FetchAttachment`."""
+        # Other callers may wait for this download when one of them is cancelled.
         return await asyncio.shield(self._task(message, attachment))
 
     async def fetch_all(self, message: Message) -> None:
@@ -457,7 +458,7 @@ class Interactions:
     async def submit(self, interaction: ChatInteraction, request: InteractionRequest) -> bool:
         """Store a command, a click or a form, then acknowledge it. Return whether both happened in
         time, for the first time; otherwise the person is notified."""
-        began = asyncio.get_running_loop().time()
+        began = asyncio.get_running_loop().time()  # the check of rights uses up a part of the time
         limits, message = interaction.limits, None
         refusal = ""
         if limits.checks_rights_before_storing:
