@@ -51,12 +51,6 @@ class Locations:
         """Return the locale of a message's author, of their community server, or the default."""
         return self.state.language_of(str(message.author.id), message.guild, self.locale)
 
-    def learn_language(self, interaction: Interaction) -> str:
-        """Return the locale of the person who used a command or button, and remember it for the
-        messages that they write later."""
-        self.state.note_language(interaction.user.id, str(interaction.locale))
-        return str(interaction.locale)
-
     async def of_message(self, client: discord.Client, message: discord.Message) -> Location:
         """Return where a message was written. Raise as `attempt` does if the channel must be
         fetched."""

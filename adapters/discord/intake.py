@@ -79,16 +79,10 @@ class DiscordThreads:
         """Create the thread in a task and return the task. Later calls for that message get that
         task too."""
         if message not in self._opening:
-            task = asyncio.create_task(self._create(channel, message, name))
+            task = asyncio.create_task(self._create_thread(channel, message, name))
             self._opening[message] = task
             task.add_done_callback(lambda _: self._opening.pop(message, None))
         return self._opening[message]
-
-    def visible_channel(self, to: ReplyTo) -> int:
-        """Return the id of the channel where the person looks now: the thread if it exists, else
-        its parent."""
-        thread = int(to.address.thread or 0)
-        return thread if thread in self.locations.state.parents else int(to.address.channel)
 
     async def answer_channel(self, to: ReplyTo) -> int:
         """Return the id of the channel to post the answer in. The thread is created first if it
@@ -106,7 +100,7 @@ class DiscordThreads:
             await self.locations.state.set_alias(channel, to.asker.id, thread)
         return thread if thread_exists else channel
 
-    async def _create(self, channel: int, message: int, name: str) -> bool:
+    async def _create_thread(self, channel: int, message: int, name: str) -> bool:
         """Create the thread and return whether it exists now."""
         client = await self.client()
         title = re.sub(r"\s+", " ", name).strip()[:MAX_THREAD_NAME_CHARACTERS] or "Ponte"

@@ -111,9 +111,11 @@ class DiscordInteraction:
             event_key=key, text=clean_text(request.text), author=author, address=address,
             reply_to=ReplyTo(address, author, source, turn_id(key), token.text(), expires_at),
             attachments=request.files, context=request.context,
-            locale=locations.learn_language(interaction),
+            locale=str(interaction.locale),
             sent_at=interaction.created_at.timestamp(), is_click=self._is_click,
         )  # fmt: skip
+        # Only interactions tell the language; it is remembered for the person's later messages.
+        locations.state.note_language(interaction.user.id, str(interaction.locale))
         self.acks.expect(self._message.turn)
         return self._message
 
@@ -245,7 +247,7 @@ class DiscordHandlers:
         # without inputs runs at once.
         if not input and file is None and render.QUICK_ID.fullmatch(f"ponte:quick:{slug}"):
             commands = await self.interactions.find_quick_commands(
-                self._interaction(interaction), QUICK_COMMAND_LOOKUP_SECONDS
+                self._make_interaction(interaction), QUICK_COMMAND_LOOKUP_SECONDS
             )
             command = next((each for each in commands if each.slug == slug), None)
             if command is None or command.inputs:
@@ -268,7 +270,7 @@ class DiscordHandlers:
     async def find_slugs(self, interaction: Interaction, typed: str) -> Sequence[tuple[str, str]]:
         """Return the quick commands whose slug or title contains `typed`, as (shown, slug)."""
         typed = typed.lower()
-        user = self._interaction(interaction)
+        user = self._make_interaction(interaction)
         commands = await self.board.commands(user.person, user.address)
         with use_locale(str(interaction.locale)):
             titles = [(command.slug, command.title_and_description()[0]) for command in commands]
@@ -283,14 +285,14 @@ class DiscordHandlers:
     ) -> Sequence[tuple[str, str]]:
         """Return the changes of this conversation that can be undone, as (shown, id)."""
         typed = typed.lower()
-        conversation = self._interaction(interaction).address.conversation
+        conversation = self._make_interaction(interaction).address.conversation
         return [
             (f"{card.id} – {card.title}", card.id)
             for card in await self.board.changes(conversation)
             if "undo" in card.actions and (typed in card.id or typed in card.title.lower())
         ]
 
-    def _interaction(self, interaction: Interaction, asker: int = 0) -> DiscordInteraction:
+    def _make_interaction(self, interaction: Interaction, asker: int = 0) -> DiscordInteraction:
         return DiscordInteraction(
             self.locations, self.roles, self.acks, self.downloads, self.tasks, interaction, asker
         )
@@ -298,7 +300,7 @@ class DiscordHandlers:
     async def _submit(
         self, interaction: Interaction, request: InteractionRequest, asker: int = 0
     ) -> bool:
-        return await self.interactions.submit(self._interaction(interaction, asker), request)
+        return await self.interactions.submit(self._make_interaction(interaction, asker), request)
 
     async def _show_form(self, interaction: Interaction, form: discord.ui.Modal) -> None:
         """Show a form. Nothing is sent before it, because a form must be the first response to an
@@ -308,7 +310,7 @@ class DiscordHandlers:
             await interaction.response.send_modal(form)
             return ""
 
-        await self.interactions.show_form(self._interaction(interaction), show)
+        await self.interactions.show_form(self._make_interaction(interaction), show)
 
 
 def _as_files(file: discord.Attachment | None) -> tuple[Attachment, ...]:
@@ -408,8 +410,8 @@ def make_tree(
     async def undo(interaction: Interaction, change: app_commands.Range[str, 6, 6]) -> None:
         await handlers.undo(interaction, change)
 
-    quick.autocomplete("slug")(_autocomplete(handlers.find_slugs))
-    undo.autocomplete("change")(_autocomplete(handlers.find_undoable))
+    quick.autocomplete("slug")(_make_autocomplete(handlers.find_slugs))
+    undo.autocomplete("change")(_make_autocomplete(handlers.find_undoable))
     for word, description in WORD_DESCRIPTIONS.items():
         tree.command(name=word, description=description)(_make_callback(handlers, word))
     return tree
@@ -425,14 +427,6 @@ def _make_callback(
         await handlers.run_word(interaction, word)
 
     return run_word
-
-
-async def report_failure(interaction: Interaction) -> None:
-    """Tell a person that their command or click failed, if nothing was sent yet."""
-    words = say("Something went wrong. Try again.", str(interaction.locale))
-    if not interaction.response.is_done():
-        with suppress(discord.DiscordException, *IN_DOUBT):
-            await interaction.response.send_message(words, ephemeral=True)
 
 
 async def register(
@@ -461,7 +455,7 @@ async def register(
     return True
 
 
-def _autocomplete(
+def _make_autocomplete(
     find_choices: FindChoices,
 ) -> Callable[[Interaction, str], Coroutine[Any, Any, list[app_commands.Choice[str]]]]:
     """Return the SDK's callback for an option. It returns at most MAX_CHOICES choices, and none

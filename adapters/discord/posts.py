@@ -55,7 +55,7 @@ class DiscordFiles:
         client = await self._client()
         where, _, url = attachment.reference.rpartition(" ")
         try:
-            return attachment, await self._download(client, url)
+            return attachment, await self._download_file(client, url)
         except PonteError:
             if not where:  # it came with an interaction, and no message has it
                 raise
@@ -67,9 +67,9 @@ class DiscordFiles:
             fresh = next((r.split(" ")[1] for r in references if r.startswith(where + " ")), None)
             if fresh is None:
                 raise
-            return attachment, await self._download(client, fresh)
+            return attachment, await self._download_file(client, fresh)
 
-    async def _download(self, client: discord.Client, url: str) -> bytes:
+    async def _download_file(self, client: discord.Client, url: str) -> bytes:
         """Return the bytes at an address of Discord's CDN (or of a proxy or test double). No
         cookies are sent."""
         return await attempt(lambda: client.http.get_from_cdn(url), deadline=FILE_DOWNLOAD_SECONDS)
@@ -100,6 +100,8 @@ async def put_files(
     `largest` is the largest size of one file in bytes in this place. A file that does not fit gets
     a sentence instead, and so does every file once `tries` is over MAX_UPLOAD_TRIES.
     """
+    # What cannot be attached is left out before the call, because one file that Discord refuses
+    # would cost all of them.
     fits: list[Sheet] = []
     notes: list[str] = []
     limit = min(largest, MAX_REQUEST_BYTES)

@@ -417,6 +417,7 @@ def redraw_card(
         presses = [CARD_BUTTON_ID.fullmatch(button.custom_id or "") for button in row]
         if card.id not in [press["card"] for press in presses if press]:
             rows.append(row)
+    # The last row is for the buttons of this card.
     rows = rows[: MAX_CARDS - 1] if card.actions else rows[:MAX_CARDS]
     buttons = [_copy_button(button, number) for number, row in enumerate(rows) for button in row]
     view = _build_view([*buttons, *_build_card_buttons(card, len(rows))])

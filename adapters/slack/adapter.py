@@ -417,7 +417,7 @@ class SlackAdapter:
                 words = {"text": say(incoming.EVENT_FAILED), "replace_original": False}
                 await self.workspace.api.respond(str(url), words)
                 return
-            event = body["event"]
+            event = body["event"]  # any error below means that there is nobody to tell
             channel, user = str(event["channel"]), str(event["user"])
             is_ours = is_direct(channel, event) or self.workspace.user in str(event.get("text"))
             if is_ours and not event.get("bot_id") and user != self.workspace.user:

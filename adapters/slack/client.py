@@ -570,7 +570,7 @@ class SlackApi:
             is_claimed, claimed = claimed, False  # the place is used up by the first attempt
             await self.limiter.turn(method, channel, patience, is_claimed)
             try:
-                return _data_of(await self._once(method, arguments))
+                return _data_of(await self._send_once(method, arguments))
             except PlatformBusy as busy:
                 await self.limiter.hold(method, channel, busy.seconds)
                 raise
@@ -601,7 +601,7 @@ class SlackApi:
         not answer now.
         """
         try:
-            answer = await self._once("auth.test", {})
+            answer = await self._send_once("auth.test", {})
         except (SlackRefused, TokenRefused) as refused:
             raise SettingsError(REFUSED_BOT, error=refused.error) from None
         granted = str(answer.headers.get("x-oauth-scopes", ""))
@@ -646,7 +646,7 @@ class SlackApi:
         except (OSError, TimeoutError, self._aiohttp.ClientError) as error:
             raise InDoubt(type(error).__name__) from None
 
-    async def _once(self, method: str, arguments: Mapping[str, Any]) -> AsyncSlackResponse:
+    async def _send_once(self, method: str, arguments: Mapping[str, Any]) -> AsyncSlackResponse:
         """Send one request without retries. Raises as `call`, and Unsent if no connection was made.
         It also updates `refused`."""
         client = await self.open()
@@ -662,7 +662,7 @@ class SlackApi:
                 method, data=form, json=None if form is not None else fields, headers=self._headers
             )
         except self._sdk.errors.SlackApiError as error:
-            failure = _explain_failure(method, error.response)
+            failure = explain_failure(method, error.response)
             if isinstance(failure, TokenRefused):
                 self.refused = failure.error
             raise failure from None
@@ -680,18 +680,6 @@ def sdk_log() -> logging.Logger:
     log = logging.getLogger("ponte.slack.sdk")
     log.setLevel(max(logging.WARNING, logging.getLogger().level))
     return log
-
-
-def error_of_name(method: str, error: str) -> Exception:
-    """Return the exception for an error name of Slack. A name that is in none of the lists becomes
-    SlackRefused, which ends the call for good."""
-    if error in TOKEN_REFUSED:
-        return TokenRefused(method, error)
-    if error in NOT_NOW:
-        return NotNow(method, error)
-    if error in UNSURE:
-        return InDoubt(f"{method}: {error}")
-    return SlackRefused(method, error)
 
 
 async def history(
@@ -724,8 +712,10 @@ def _data_of(answer: AsyncSlackResponse) -> Json:
     return dict(answer.data) if isinstance(answer.data, dict) else {}
 
 
-def _explain_failure(method: str, response: Any) -> Exception:
-    """Return the exception for a failed response: SlackRefused, PlatformBusy, NotNow or InDoubt."""
+def explain_failure(method: str, response: Any) -> Exception:
+    """Return the exception for a failed response: SlackRefused, PlatformBusy, NotNow, TokenRefused
+    or InDoubt. An error name that is in none of the lists becomes SlackRefused, which ends the call
+    for good."""
     # The SDK raises with its own response, or with that of aiohttp if the body is no JSON.
     status = getattr(response, "status_code", getattr(response, "status", 0))
     data = getattr(response, "data", None)
@@ -740,4 +730,8 @@ def _explain_failure(method: str, response: Any) -> Exception:
         return NotNow(method, error) if method in NEEDED_METHODS else SlackRefused(method, error)
     if status >= 500 or not error:
         return InDoubt(f"{method}: {status} {error}".strip())
-    return error_of_name(method, error)
+    if error in TOKEN_REFUSED:
+        return TokenRefused(method, error)
+    if error in NOT_NOW:
+        return NotNow(method, error)
+    return InDoubt(f"{method}: {error}") if error in UNSURE else SlackRefused(method, error)

@@ -150,14 +150,14 @@ class SlackContext:
         self.taking_part.learn(where, message.author.id, before, everything)
         known_ts: set[str] = set()
         # Where everything is answered, the conversation contains messages that do not mention us.
-        for post in self._since(before, where.is_shared) if everything else ():
+        for post in self._list_since_our_post(before, where.is_shared) if everything else ():
             with suppress(NotFound):
                 key = event_key(where.workspace, where.channel, str(post["ts"]))
                 await self.journal.history_entry(turn_id(key))
                 known_ts.add(str(post["ts"]))
         return ReadMessages(before, reference, frozenset(known_ts))
 
-    def _since(self, posts: Sequence[Json], shared: bool) -> Sequence[Json]:
+    def _list_since_our_post(self, posts: Sequence[Json], shared: bool) -> Sequence[Json]:
         """Return the messages after our last post.
 
         In a channel (`shared`), a post of ours at the root of the thread belongs to another
@@ -177,7 +177,7 @@ class SlackContext:
         posts, bot = earlier.posts, self.workspace.user
         new_posts = [
             post
-            for post in self._since(posts, shared)
+            for post in self._list_since_our_post(posts, shared)
             if f"<@{bot}" not in str(post.get("text", "")) and post["ts"] not in earlier.known_ts
         ][-incoming.MAX_EARLIER_MESSAGES :]
         if earlier.reference:  # it may be older, or one of ours

@@ -29,7 +29,7 @@ Payload = Mapping[str, Any]
 """A JSON object from Slack."""
 Kind = Literal["message", "command", "card", "quiet"]
 """The kind of a source: see `Source`."""
-_GROUP = "<!subteam^"
+GROUP_MENTION = "<!subteam^"
 """The beginning of a user group's mention."""
 
 
@@ -104,11 +104,6 @@ class ParsedMessage:
     def mentions(self, bot: str) -> bool:
         """Return whether the message mentions the user `bot`."""
         return bot in mentioned_ids(self.text)
-
-    @property
-    def names_somebody(self) -> bool:
-        """Return True if the message mentions a person or a user group."""
-        return bool(mentioned_ids(self.text)) or _GROUP in self.text
 
 
 def text_of(message: Payload) -> str:
@@ -296,21 +291,21 @@ def _lines(blocks: Any, depth: int = 0) -> Iterator[str]:
             return
         kind = block.get("type")
         if kind in ("rich_text_section", "rich_text_preformatted", "rich_text_quote"):
-            yield "".join(map(_inline, _mappings_in(block.get("elements"))))
+            yield "".join(map(_render_inline, _mappings_in(block.get("elements"))))
         elif kind == "image":
-            yield _text(block.get("title")) or str(block.get("alt_text") or "")
+            yield _read_text(block.get("title")) or str(block.get("alt_text") or "")
         elif kind == "table":
             for row in block.get("rows") or ():
                 yield " | ".join(" ".join(_lines([cell], depth + 1)) for cell in _mappings_in(row))
         elif kind == "actions":
             continue
         else:
-            yield from filter(None, [_text(block.get("title")), _text(block.get("text"))])
-            yield from filter(None, map(_text, _mappings_in(block.get("fields"))))
+            yield from filter(None, [_read_text(block.get("title")), _read_text(block.get("text"))])
+            yield from filter(None, map(_read_text, _mappings_in(block.get("fields"))))
             yield from _lines(block.get("elements"), depth + 1)
 
 
-def _inline(element: Payload) -> str:
+def _render_inline(element: Payload) -> str:
     """Return an element of rich text as mrkdwn
     (docs.slack.dev/reference/block-kit/blocks/rich-text-block)."""
     match element.get("type"):
@@ -331,7 +326,7 @@ def _inline(element: Payload) -> str:
             return escape(str(element.get("text") or element.get("fallback") or ""), quote=False)
 
 
-def _text(value: Any) -> str:
+def _read_text(value: Any) -> str:
     """Return the text of a text object or of a plain string."""
     return str(value.get("text") or "") if isinstance(value, Mapping) else str(value or "")
 

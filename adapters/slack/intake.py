@@ -62,7 +62,8 @@ class ThreadParticipants:
         Ponte goes on answering.
         """
         conversation = where.conversation
-        ours = mentions or not message.names_somebody
+        names_somebody = mentioned_ids(message.text) or events.GROUP_MENTION in message.text
+        ours = mentions or not names_somebody
         if not where.thread:
             return ours
         if not message.thread:
@@ -149,7 +150,7 @@ class ThreadParticipants:
         # we have not written yet, nobody expects an answer without a mention.
         if known is None and takes_part and not quiet:
             self._enter(participants, where.channel, where.thread, user)
-        participants.join(*self._people(posts), user)
+        participants.join(*self._list_authors(posts), user)
         self._participants[conversation] = participants
 
     def _enter(self, participants: Participants, channel: str, thread: str, user: str) -> None:
@@ -178,9 +179,9 @@ class ThreadParticipants:
         has_notice = any(
             (p.get("metadata") or {}).get("event_type") == NOTICE_EVENT_TYPE for p in posts
         )
-        return Participants(list(dict.fromkeys(self._people(posts))), has_notice)
+        return Participants(list(dict.fromkeys(self._list_authors(posts))), has_notice)
 
-    def _people(self, posts: Sequence[Json]) -> list[str]:
+    def _list_authors(self, posts: Sequence[Json]) -> list[str]:
         """Return the ids of the authors, without bots."""
         return [str(p["user"]) for p in posts if p.get("user") and not p.get("bot_id")]
 
@@ -267,7 +268,7 @@ class SlackIntake:
                         message = events.parse_message(team, body, {**now, **place}, bots)
                         if message and message.user != us:
                             where = await self.locations.address_of(message)
-                            changed = self._message(message, where)
+                            changed = self._build_message(message, where)
                             await inbox.amend(message.event_key, changed)
             case "message", "message_deleted":
                 async with self._in_order(event, event.get("previous_message") or {}):
@@ -324,7 +325,7 @@ class SlackIntake:
         more = bool(message.files or message.shared)
         if message.event_key in self._stored_keys and not more:
             return
-        turn_message = self._message(message, where)
+        turn_message = self._build_message(message, where)
         receipt = await self.conversations.inbox.accept(turn_message)
         # Only after the commit, so that a second report of a message that was not stored is tried.
         self._stored_keys[message.event_key] = True
@@ -340,7 +341,7 @@ class SlackIntake:
             place, inbox = f"{message.channel}:{message.ts}", self.conversations.inbox
             self.signs.marks.mark_stored(self.people.policy, inbox, turn_message, receipt, place)
 
-    def _message(self, message: ParsedMessage, where: Address) -> Message:
+    def _build_message(self, message: ParsedMessage, where: Address) -> Message:
         """Return the message with what is known without a call to Slack. The turn looks up the rest
         when it starts."""
         profile = self.workspace.directory.cached_member(message.user)

@@ -192,7 +192,7 @@ class SlackHandlers:
             await ack(text=words)
 
         key = f"slack:{self.workspace.team}:{place.channel}:command:{command['trigger_id']}"
-        interaction = self._interaction(place, key, ack, notify, notices=self.notices)
+        interaction = self._make_interaction(place, key, ack, notify, notices=self.notices)
         typed_text = self.workspace.readable(command.get("text", ""))
         typed_command = _parse_quick_command(f"quick-command {typed_text}")
         commands = await self._find_quick_commands(interaction)
@@ -230,7 +230,9 @@ class SlackHandlers:
             shortcut["user"]["id"], self._home_of(shortcut), channel, thread,
             shortcut.get("response_url", ""),
         )  # fmt: skip
-        interaction = self._interaction(place, "", ack, lambda words: self._respond(place, words))
+        interaction = self._make_interaction(
+            place, "", ack, lambda words: self._respond(place, words)
+        )
 
         async def show() -> str:
             text = self.workspace.readable(events.text_of(about))
@@ -248,6 +250,7 @@ class SlackHandlers:
                     view = render.ask_form(memory)
                 else:
                     commands = await self._find_quick_commands(interaction)
+                    # A field of this form contains the text.
                     view = render.quick_command_form(
                         list(commands.values()), text, memory | {"about": ""}
                     )
@@ -270,7 +273,7 @@ class SlackHandlers:
             await ack(**_field_error(field, words))
 
         key = f"slack:{self.workspace.team}:{place.channel}:view:{view['id']}"
-        interaction = self._interaction(place, key, ack, notify, notices=self.notices)
+        interaction = self._make_interaction(place, key, ack, notify, notices=self.notices)
         if view["callback_id"] == render.ASK_FORM:
             by = str(memory.get("by") or "?")
             name = self.workspace.directory.cached_member(by).name or by
@@ -314,14 +317,14 @@ class SlackHandlers:
             await self._respond(place, words)
             log.error("could not store a click")
 
-        interaction = self._interaction(place, key, ack, notify, source)
+        interaction = self._make_interaction(place, key, ack, notify, source)
         await self.interactions.submit(interaction, InteractionRequest(text))
 
     async def ignore(self, ack: AsyncAck) -> None:
         """Acknowledge a button that does nothing here, such as a link, or a closed form."""
         await ack()
 
-    def _interaction(
+    def _make_interaction(
         self, place: SlackPlace, key: str, ack: Ack, notify: Notify, source: Source | None = None,
         notices: CommandNotices | None = None,
     ) -> SlackInteraction:  # fmt: skip

@@ -267,7 +267,7 @@ class SlackPeople:
             raise PlatformBusy(REFUSED_SECONDS) from None
         people = []
         for user, member in zip(users_named, members, strict=True):
-            if member is None and user not in self._unknown_ids:
+            if member is None and user not in self._unknown_ids:  # nobody may be left out
                 raise PlatformBusy(REFUSED_SECONDS)
             if member is not None and not member.is_bot:
                 people.append(Person("slack", user, self.team, member.name))
@@ -282,7 +282,7 @@ class SlackPeople:
         if user.get("deleted"):
             await self._members.remove([id])
             return
-        member, previous = self._member(user), self._members.cached_member(id)
+        member, previous = self._read_member(user), self._members.cached_member(id)
         if previous is None and self.team not in member.belongs_to:
             return  # somebody of another workspace who has never written to us
         if previous is not None and "locale" not in user:  # events may lack it
@@ -321,7 +321,7 @@ class SlackPeople:
             else:
                 if refused.error != self.trouble:
                     log.warning("Slack refused to look up users", error=refused.error)
-                self.trouble = refused.error
+                self.trouble = refused.error  # it is about the app, and `health` reports it
             raise NoMember from None
         self.trouble = ""
         if response.get("user", {}).get("deleted"):
@@ -329,9 +329,9 @@ class SlackPeople:
             await self._members.remove([user])
             raise NoMember
         self._unknown_ids.pop(user, None)
-        return self._member(response.get("user", {}))
+        return self._read_member(response.get("user", {}))
 
-    def _member(self, user: Mapping[str, Any]) -> PlatformMember:
+    def _read_member(self, user: Mapping[str, Any]) -> PlatformMember:
         """Return the record of a user object of Slack's API. In a Grid organisation a person may
         belong to several workspaces (`enterprise_user.teams`)."""
         profile = user.get("profile", {})
@@ -362,7 +362,7 @@ class SlackPeople:
                 began = time.monotonic()
                 try:
                     await self._list_everybody()
-                except SlackRefused as refused:
+                except SlackRefused as refused:  # so it would be at a second try, too
                     log.warning("could not list the workspace's users", error=str(refused))
                 except FAILURES as failure:
                     log.warning("could not list the workspace's users", error=str(failure))
@@ -382,7 +382,7 @@ class SlackPeople:
 
         def read_page() -> tuple[list[PlatformMember], list[str]]:
             users = page.get("members", [])
-            members = [self._member(user) for user in users if not user.get("deleted")]
+            members = [self._read_member(user) for user in users if not user.get("deleted")]
             deleted_ids = [str(user.get("id", "")) for user in users if user.get("deleted")]
             # People of other workspaces are looked up only when they write.
             return [one for one in members if self.team in one.belongs_to], deleted_ids

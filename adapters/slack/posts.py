@@ -57,7 +57,7 @@ class SlackStream:
         """
         channel = to.address.channel
         began = await api.call(
-            "chat.startStream", channel=channel, thread_ts=thread, chunks=_chunks(text),
+            "chat.startStream", channel=channel, thread_ts=thread, chunks=_build_chunks(text),
             recipient_user_id=to.asker.id, recipient_team_id=to.asker.workspace or team,
             patience=0.0, claimed=True,
         )  # fmt: skip
@@ -78,8 +78,8 @@ class SlackStream:
             return False
         if text == self.sent_text:
             return True
-        is_accepted = await self._try(
-            "chat.appendStream", chunks=_chunks(text[len(self.sent_text) :])
+        is_accepted = await self._try_call(
+            "chat.appendStream", chunks=_build_chunks(text[len(self.sent_text) :])
         )
         if is_accepted:
             self.sent_text = text
@@ -94,20 +94,21 @@ class SlackStream:
         `session` is the status of the thread's session afterwards; with "", Slack sets it to
         "active". Raises StoppedByUser and the errors of `SlackApi.call`.
         """
+        # A stream only appends, so changed text and blocks that do not fit are left to an edit.
         follows = text.startswith(self.sent_text)
         fits = (
             render.escaped_size(text) + render.BLOCK_BYTES + render.blocks_size(blocks)
             <= render.STREAM_BYTES
         )
         rest = text[len(self.sent_text) :] if follows else ""
-        is_accepted = await self._try(
-            "chat.stopStream", chunks=_chunks(rest), metadata=post_metadata(self._key),
+        is_accepted = await self._try_call(
+            "chat.stopStream", chunks=_build_chunks(rest), metadata=post_metadata(self._key),
             blocks=blocks if follows and fits and blocks else None,
             session_status=session or None, claimed=claimed,
         )  # fmt: skip
         return is_accepted and follows and (fits or not blocks)
 
-    async def _try(self, method: str, **arguments: Any) -> bool:
+    async def _try_call(self, method: str, **arguments: Any) -> bool:
         """Call a method, and return whether the stream took it. A lost response counts as failed,
         because the edit that follows replaces the whole text."""
         try:
@@ -224,10 +225,10 @@ class SlackPosts:
 
         async def post(variant: Json) -> None:
             nonlocal response
-            response = await self._new(key, variant)
+            response = await self._post_one(key, variant)
 
         rest = await self._in_some_variant(post, body, part, cards, grows)
-        await self._follow(str(response["ts"]), rest, cards, frozenset())
+        await self._post_rest(str(response["ts"]), rest, cards, frozenset())
         return response
 
     async def post_privately(
@@ -249,6 +250,7 @@ class SlackPosts:
             )  # fmt: skip
             responses.append(response)
 
+        # If the text was divided, the first piece is sent now, and these are the others.
         for piece in await self._in_some_variant(post, body, part):
             await post(render.plain_message(piece))
         return str(responses[0].get("message_ts", ""))
@@ -256,7 +258,7 @@ class SlackPosts:
     async def respond(self, url: str, kind: str, body: Json, part: str) -> bool:
         """Post to a `response_url`, and return whether Slack accepted any form of the message.
         Raises InDoubt."""
-        for variant in _variants(body, part, ()):
+        for variant in _list_variants(body, part, ()):
             if await self._api.respond(url, variant | {"response_type": kind}):
                 return True
         return False
@@ -282,7 +284,7 @@ class SlackPosts:
             if grows and refused.error in client.MESSAGE_TOO_LONG:
                 return
             raise
-        await self._follow(ts, rest, cards, await self._lookup.keys() if rest else frozenset())
+        await self._post_rest(ts, rest, cards, await self._lookup.keys() if rest else frozenset())
 
     async def _in_some_variant(
         self, send: Callable[[Json], Awaitable[None]], body: Json, part: str,
@@ -300,7 +302,7 @@ class SlackPosts:
         # that grows is never divided here: it would be divided in another way a moment later.
         attempts: list[tuple[Json, int, tuple[str, ...]]] = []
         if grows or render.escaped_size(part) <= most or not part.strip():
-            attempts = [(variant, most, ()) for variant in _variants(body, part, cards)]
+            attempts = [(variant, most, ()) for variant in _list_variants(body, part, cards)]
         if not grows:
             attempts += [(render.plain_message(first), limit, tuple(rest))
                          for limit, (first, *rest) in render.split_smaller(part, most)]  # fmt: skip
@@ -327,7 +329,7 @@ class SlackPosts:
                     raise
         raise last_refusal or ValueError("nothing to post")
 
-    async def _follow(
+    async def _post_rest(
         self, ts: str, rest: tuple[str, ...], cards: tuple[Card, ...], existing_keys: frozenset[str]
     ) -> None:
         """Post the rest of a text in further messages. Their keys contain the first message's time
@@ -339,11 +341,11 @@ class SlackPosts:
             key = f"{self._lookup.turn}:{ts}+{number}"
             if key not in existing_keys:
                 body = render.plain_message(piece)
-                if number == len(rest) and cards:
+                if number == len(rest) and cards:  # cards are below all of the text
                     body = render.message_content(piece, cards)
-                await self._new(key, body)
+                await self._post_one(key, body)
 
-    async def _new(self, key: str, body: Json) -> Json:
+    async def _post_one(self, key: str, body: Json) -> Json:
         """Post one message with its key in the metadata."""
         return await self._api.call(
             "chat.postMessage", channel=self._lookup.channel, thread_ts=self._lookup.thread or None,
@@ -412,15 +414,15 @@ async def replace_card_in_post(
     return False  # the caller then posts the outcome as a message
 
 
-def _chunks(text: str) -> list[Json] | None:
+def _build_chunks(text: str) -> list[Json] | None:
     return [{"type": "markdown_text", "text": text}] if text else None
 
 
-def _variants(body: Json, part: str, cards: tuple[Card, ...]) -> Iterator[Json]:
+def _list_variants(body: Json, part: str, cards: tuple[Card, ...]) -> Iterator[Json]:
     """Yield forms of one message: complete, with a shorter `text`, without tables, and as plain
     sections. A message with cards has no plain form, because it would lose them."""
     yield body
-    yield render.shorten_text(body)
+    yield body | {"text": render.cut_escaped(str(body["text"]), render.SHORT_TEXT_BYTES)}
     if (blocks := without_tables(body["blocks"])) != body["blocks"]:
         yield body | {"blocks": blocks}
     if part.strip() and not cards:
@@ -506,4 +508,5 @@ async def upload(
         if post_ts := await find(names):
             return post_ts
         raise
+    # The response does not contain the time stamp of the post.
     return await find(names) or "0"

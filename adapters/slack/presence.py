@@ -102,14 +102,14 @@ class CommandNotices:
         within NOTICE_AFTER_SECONDS."""
         if url and turn not in self._waiting:
             self._waiting[turn] = asyncio.Event()
-            self._tasks.start(self._watch(turn, url, words))
+            self._tasks.start(self._show_notice(turn, url, words))
 
     def end(self, turn: str) -> None:
         """Withdraw the notice of `turn`, because its answer is posted."""
         if answered := self._waiting.get(turn):
             answered.set()
 
-    async def _watch(self, turn: str, url: str, words: str) -> None:
+    async def _show_notice(self, turn: str, url: str, words: str) -> None:
         """Show the notice if no answer arrives in time, and delete it after the answer."""
         answered = self._waiting[turn]
         try:
@@ -147,13 +147,13 @@ class SlackSigns:
     async def mark(self, place: str) -> None:
         """Add the reaction for waiting to the message at CHANNEL:TS. Raises nothing that Slack
         causes."""
-        await self._react("reactions.add", place, _SIGN_PATIENCE)
+        await self._call_reactions("reactions.add", place, _SIGN_PATIENCE)
 
     async def unmark(self, place: str) -> None:
         """Remove the reaction for waiting from the message at CHANNEL:TS."""
-        await self._react("reactions.remove", place, client.SLACK_PLACE_SECONDS)
+        await self._call_reactions("reactions.remove", place, client.SLACK_PLACE_SECONDS)
 
-    async def _react(self, method: str, place: str, patience: float) -> None:
+    async def _call_reactions(self, method: str, place: str, patience: float) -> None:
         channel, _, ts = place.rpartition(":")
         await self.call(
             "reactions", method, channel=channel, timestamp=ts, name=client.WAITING_REACTION,
@@ -248,7 +248,7 @@ class Presence:
         self._signs.marks.clear(self._to.turn)
         has_place = bool(self._thread) or self._source.kind == "message"
         if has_place and not self._ended:
-            self._timer = asyncio.get_running_loop().call_later(SIGN_AFTER_SECONDS, self._begin)
+            self._timer = asyncio.get_running_loop().call_later(SIGN_AFTER_SECONDS, self._show_sign)
 
     async def show(self, doing: str) -> None:
         """Note what the turn is doing, and show it in the status line if there is one."""
@@ -256,7 +256,7 @@ class Presence:
             return
         self._doing = doing
         if self._line is not None and not self._line.done():
-            await self._status(doing)
+            await self._set_status(doing)
 
     def note_stream(self) -> None:
         """Note that a stream has started. Slack then sets the thread's session to "processing" by
@@ -281,7 +281,7 @@ class Presence:
             return
         self._ended = True
         if self._line is not None and not self._posts:  # Slack clears it only at a post
-            await self._status("")
+            await self._set_status("")
         if self._session is not None:
             await asyncio.wait({self._session}, timeout=_SIGN_PATIENCE)
         # A later turn in this thread keeps its session.
@@ -302,7 +302,7 @@ class Presence:
         if self._thread:
             await self._start_release()
 
-    def _begin(self) -> None:
+    def _show_sign(self) -> None:
         """Show the sign that the place allows: a reaction, the status line or a session."""
         if not self._thread:
             self._signs.tasks.start(self._mark())
@@ -325,7 +325,7 @@ class Presence:
         self._reserved = True
         self._signs.working[self._where] = self._to.turn
         title = self._signs.titles.get(self._to.turn) or None
-        response = await self._try("sessions", _SESSION, status="processing", title=title,
+        response = await self._try_call("sessions", _SESSION, status="processing", title=title,
                                claimed=True, **self._there)  # fmt: skip
         if response:
             self.native_stop = response.get("warning") != NO_STOP_WARNING
@@ -367,14 +367,16 @@ class Presence:
     async def _keep_line(self) -> None:
         """Set the status line again and again, because Slack shows it for two minutes only."""
         for _ in range(_SIGN_TIMES):
-            await self._status(self._doing or say(_THINKING))
+            await self._set_status(self._doing or say(_THINKING))
             await asyncio.sleep(STATUS_PERIOD_SECONDS)
 
-    async def _status(self, words: str) -> None:
+    async def _set_status(self, words: str) -> None:
         method = "assistant.threads.setStatus"
-        await self._try("status", method, status=words[:50], **self._there)
+        await self._try_call("status", method, status=words[:50], **self._there)
 
-    async def _try(self, feature: Feature, method: str, **arguments: Any) -> dict[str, Any] | None:
+    async def _try_call(
+        self, feature: Feature, method: str, **arguments: Any
+    ) -> dict[str, Any] | None:
         # A command can be typed where the app is not a member. A refusal there says nothing about
         # the feature.
         is_counted = self._source.kind == "message"

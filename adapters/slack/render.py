@@ -302,11 +302,6 @@ def message_content(part: str, cards: Sequence[Card] = (), stop: bool = False) -
     return {"text": cut_escaped(spoken, MESSAGE_TEXT_BYTES), "blocks": blocks}
 
 
-def shorten_text(body: Json) -> Json:
-    """Return the message with its `text` cut to SHORT_TEXT_BYTES, below every known limit."""
-    return body | {"text": cut_escaped(str(body["text"]), SHORT_TEXT_BYTES)}
-
-
 def plain_message(part: str) -> Json:
     """Return a message without Markdown blocks, for a Slack that refuses them. Its sections show
     the Markdown source."""
@@ -411,6 +406,7 @@ def replace_card(message: Sequence[Json], card: Card) -> list[Json] | None:
     places = [n for n, block in enumerate(message) if block.get("block_id", "").startswith(mine)]
     if not places:
         return None
+    # The new blocks come where the first old one was; they may take what the others leave.
     other_blocks = [block for n, block in enumerate(message) if n not in places]
     room = max(_LEAST, ALL_BLOCKS_BYTES - blocks_size(other_blocks))
     before, after = other_blocks[: places[0]], other_blocks[places[0] :]
@@ -544,6 +540,7 @@ def cut_escaped(escape_text: str, limit: int) -> str:
     data = escape_text.encode()
     if len(data) <= limit:
         return escape_text
+    # The first cut is by bytes, the second one spares characters of several code points.
     short = data[: limit - len("…".encode())].decode(errors="ignore")
     short = escape_text[: find_character_boundary(escape_text, len(short))]
     entity = short.rfind("&")
@@ -601,6 +598,7 @@ class Rotation:
 def _split_code(text: str) -> Iterator[tuple[int, int, bool]]:
     """Yield prose and code in order, as tuples of start, end and whether it is code."""
     at = 0
+    # An empty block at the end, so that the prose after the last block is divided, too.
     for block in [*(match.span() for match in _BLOCK.finditer(text)), (len(text), len(text))]:
         offset = at
         for start, end in find_code_spans(text[offset : block[0]]):

@@ -86,7 +86,7 @@ def build_rows_block(
     if table:
         cells = [[[_text(title, _BOLD, characters)] for title in table.header]]
         for name, changes in table.rows:
-            values = [_values(change, characters) for change in changes]
+            values = [_render_change(change, characters) for change in changes]
             cells.append([[_text(name, {}, characters)], *values])
         block: Json = {"type": TABLE_BLOCK, "rows": [list(map(_rich_text, row)) for row in cells],
                        "column_settings": [{"is_wrapped": True} for _ in table.header]}  # fmt: skip
@@ -94,7 +94,7 @@ def build_rows_block(
         lines: list[tuple[list[Json], list[list[Json]]]] = []
         for row in rows:
             values = [
-                [_raw(f"{_clean(change.field, characters)}: "), *_values(change, characters)]
+                [_raw(f"{_clean(change.field, characters)}: "), *_render_change(change, characters)]
                 for change in row.changes[:fields]
             ]
             if hidden := len(row.changes) - len(values):
@@ -148,7 +148,7 @@ def _join_lines(rows: Sequence[tuple[list[Json], list[list[Json]]]]) -> list[Jso
     return elements
 
 
-def _values(change: FieldChange | None, characters: int | None) -> list[Json]:
+def _render_change(change: FieldChange | None, characters: int | None) -> list[Json]:
     """Return the old value crossed out and the new one; only one if the row has only one."""
     if change is None:
         return [_raw(NO_VALUE)]

@@ -111,8 +111,8 @@ def manifest(name: str = "Ponte", request_url: str = "") -> dict[str, Any]:
                 }
             ],
             "shortcuts": [
-                _shortcut(say("Ask Ponte"), render.ASK_FORM, say("Ask about this message")),
-                _shortcut(
+                _build_shortcut(say("Ask Ponte"), render.ASK_FORM, say("Ask about this message")),
+                _build_shortcut(
                     say("Quick command"),
                     render.QUICK_COMMAND_FORM,
                     say("Run a quick command on this message"),
@@ -204,5 +204,5 @@ async def check(
     return results
 
 
-def _shortcut(name: str, callback: str, description: str) -> dict[str, str]:
+def _build_shortcut(name: str, callback: str, description: str) -> dict[str, str]:
     return {"name": name, "type": "message", "callback_id": callback, "description": description}

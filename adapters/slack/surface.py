@@ -132,7 +132,7 @@ class SlackSurface:
             if not part.is_final:  # such a post cannot be edited, so only a whole part is sent
                 raise Undeliverable(reason=refused.error) from refused
             kind = "ephemeral" if part.is_private else "in_channel"
-            body = self._content(part)
+            body = self._build_content(part)
             if not await self._posts.respond(to.token, kind, body, part.text):
                 raise Undeliverable(reason="response_url is used up") from refused
             id = f"{PRIVATE_PREFIX}hook"
@@ -163,7 +163,7 @@ class SlackSurface:
         if not post.startswith(self._channel + ":"):
             return
         try:
-            await self._api.call("chat.delete", channel=self._channel, ts=_ts(post))
+            await self._api.call("chat.delete", channel=self._channel, ts=_read_ts(post))
         except SlackRefused as refused:
             if refused.error in GONE:
                 raise PostRemoved from refused
@@ -181,7 +181,7 @@ class SlackSurface:
             ts = await self._lookup.find_by_key(key)
             if ts is None and self._may_stream():
                 ts = await self._lookup.find_without_key(key)
-        return self._id(ts) if ts else None
+        return self._build_id(ts) if ts else None
 
     async def upload(self, key: str, files: Sequence[File]) -> str:
         """Upload an answer's files in one post, and return its id."""
@@ -190,7 +190,7 @@ class SlackSurface:
                 self._api, self._conversations.files, self._lookup.with_files, files,
                 self._channel, self._thread,
             )  # fmt: skip
-            return self._id(post)
+            return self._build_id(post)
         except SlackRefused as refused:
             raise _as_delivery_error(refused) from refused
 
@@ -201,7 +201,7 @@ class SlackSurface:
             thread = self._thread if self._thread != self._source.ts else ""
             refusal = errors.is_refusal(answer.code if answer else "")
             ts = await self._posts.post_privately(
-                self._to.asker.id, thread, self._content(part), part.text, refusal=refusal
+                self._to.asker.id, thread, self._build_content(part), part.text, refusal=refusal
             )
             return PRIVATE_PREFIX + ts
         if answer is not None and self._source.kind == "card":
@@ -216,10 +216,10 @@ class SlackSurface:
                 return f"{PRIVATE_PREFIX}card"
         if part.is_growing and (started := await self._start_stream(key, part.text)):
             return started
-        body = self._content(part)
+        body = self._build_content(part)
         cards = answer.cards if answer else ()
         posted = await self._posts.make(key, body, part.text, cards, not part.is_final)
-        id = self._id(str(posted["ts"]))
+        id = self._build_id(str(posted["ts"]))
         if self._thread and not (posted.get("message") or {}).get("thread_ts"):
             # Slack accepts a reply to a deleted message and posts it at the top level
             # (slack-go/slack issue 1571), where everybody would see an answer without a question.
@@ -228,7 +228,7 @@ class SlackSurface:
         self._post_blocks[id] = body["blocks"]
         return id
 
-    def _content(self, part: AnswerPart) -> Json:
+    def _build_content(self, part: AnswerPart) -> Json:
         """Return the blocks and the text of a post. A growing post has a Stop button, unless Slack
         shows its own."""
         stops = part.is_growing and not self._presence.native_stop
@@ -266,14 +266,14 @@ class SlackSurface:
             return None
         self._workspace.flags.note_success("streams")
         self._presence.note_stream()
-        id = self._id(self._stream.ts)
+        id = self._build_id(self._stream.ts)
         self._keyless[id] = key
         return id
 
     async def _edit_by_stream(self, post: str, part: AnswerPart) -> bool:
         """Show the part through the open stream. Return False if an edit must do it."""
         stream = self._stream
-        if stream is None or _ts(post) != stream.ts:
+        if stream is None or _read_ts(post) != stream.ts:
             return False
         try:
             if part.is_growing and not self._rotation.has_ended(part.text):
@@ -325,7 +325,7 @@ class SlackSurface:
     async def _update(self, post: str, part: AnswerPart) -> None:
         """Edit a post, unless it already shows this content. Optional edits are skipped if the rate
         limit has none to spare."""
-        body = self._content(part)
+        body = self._build_content(part)
         if self._post_blocks.get(post) == body["blocks"]:
             return
         if part.is_growing and (
@@ -334,14 +334,14 @@ class SlackSurface:
             return
         # A former process may have left the post streaming; Slack then refuses edits.
         if post not in self._own_posts and self._may_stream():
-            await posts.stop_stream(self._api, self._channel, _ts(post))
+            await posts.stop_stream(self._api, self._channel, _read_ts(post))
             self._own_posts.add(post)
         try:
             await self._send_edit(post, body, part)
         except SlackRefused as refused:
             if refused.error not in STREAM_OVER:
                 raise
-            await posts.stop_stream(self._api, self._channel, _ts(post))
+            await posts.stop_stream(self._api, self._channel, _read_ts(post))
             await self._send_edit(post, body, part)
         self._post_blocks[post] = body["blocks"]
 
@@ -354,7 +354,7 @@ class SlackSurface:
         if claimed:
             self._claims.remove("chat.update")
         await self._posts.edit(
-            _ts(post), body, part.text, answer.cards if answer else (), not part.is_final,
+            _read_ts(post), body, part.text, answer.cards if answer else (), not part.is_final,
             metadata=metadata, claimed=claimed,
         )  # fmt: skip
 
@@ -363,11 +363,11 @@ class SlackSurface:
         direct = not self._to.address.is_shared
         return direct and bool(self._thread) and self._workspace.flags.is_on("streams")
 
-    def _id(self, ts: str) -> str:
+    def _build_id(self, ts: str) -> str:
         return f"{self._channel}:{ts}"
 
 
-def _ts(post: str) -> str:
+def _read_ts(post: str) -> str:
     """Return the time stamp in a post's id."""
     return post.rpartition(":")[2]
 

@@ -226,7 +226,7 @@ class ApprovalNotices:
         if posts is None or reply is None:
             posts = OutgoingPosts(self.outbox, one, self.journal.check_ownership)
             is_late = change is not None and one.kind != "expired" and change.state != "open"
-            if one.state == "new" and is_late:
+            if one.state == "new" and is_late:  # decided before anybody was notified
                 await posts.record_removed(1)
                 return
             try:

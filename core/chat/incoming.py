@@ -194,6 +194,7 @@ class WaitingMarks:
     ) -> None:
         """Mark a message while the platform has not identified its author. Remove the mark when it
         is answered."""
+        # A known author's turn begins at once, and then no mark is needed.
         is_known = await policy.prepare(
             message.author, message.address, confirmed=False, seconds=UNKNOWN_MARK_SECONDS
         )
@@ -271,11 +272,11 @@ class FileDownloads:
         key = (message.event_key, attachment.reference)
         task = self._under_way.get(key)
         if task is None:
-            task = self._under_way[key] = asyncio.create_task(self._get(message, attachment))
+            task = self._under_way[key] = asyncio.create_task(self._download(message, attachment))
             task.add_done_callback(lambda _: self._under_way.pop(key, None))
         return task
 
-    async def _get(self, message: Message, attachment: Attachment) -> File | None:
+    async def _download(self, message: Message, attachment: Attachment) -> File | None:
         """Download one file and store it. Return None if it is too large, refused, or the download
         fails."""
         if attachment.size > MAX_ATTACHMENT_BYTES:
@@ -304,6 +305,7 @@ async def describe_unread(
 
     `files` are those that were downloaded, `missing` the names of the others. Raises NotFound.
     """
+    # Those that are too large were not downloaded either. They have sentences of their own.
     too_large_files = [large for one in message.attachments if (large := too_large(one))]
     unread_names = [
         name for name in missing if name not in {large.values["name"] for large in too_large_files}

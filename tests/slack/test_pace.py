@@ -13,7 +13,7 @@ from adapters.slack.client import (
     TIERS,
     RateLimit,
     RateLimiter,
-    _explain_failure,
+    explain_failure,
 )
 from core.base.errors import NotStored, PlatformBusy
 from core.journal.jobs import SharedPace
@@ -95,7 +95,7 @@ def test_a_refused_call_waits_as_long_as_slack_asks(
     headers: dict[str, str], seconds: float
 ) -> None:
     response = SimpleNamespace(status_code=429, data={}, headers=headers)
-    busy = _explain_failure("chat.update", response)
+    busy = explain_failure("chat.update", response)
     assert isinstance(busy, PlatformBusy)
     assert busy.seconds == seconds
 
