@@ -62,7 +62,7 @@ class Proposals:
 
         A change that the operator's policy allows is applied at once. A repeated message does not
         propose a change that its thread has already applied. Raise ToolError, Superseded, and what
-        `_apply` raises.
+        `ChangeLifecycle.apply` raises.
         """
         if not 1 <= draft.row_count <= MAX_PROPOSAL_ROWS:
             sentence = _TOO_MANY if draft.rows else _NO_ROWS
