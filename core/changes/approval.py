@@ -221,13 +221,14 @@ class Approval:
         ):
             if (verdict := await self.policy.may(person, address, *needed)).allowed:
                 return verdict.rule
-        if named := self._named_at(change.proposal):
-            return named
+        proposal = change.proposal
+        if self.approvers(proposal).names:
+            if self.rule_for(proposal.draft).approvers:
+                return f"tables.{proposal.draft.title}.approvers"
+            if self.config.table_rules.tools.get(proposal.tool, ANYBODY).names:
+                return f"tools.{proposal.tool}.approvers"
+            return "channels.approvers"
         return await self.rule_of_draft(person, address, change.draft)
-
-    def rule_of_policy(self, draft: Draft) -> str:
-        """Return the rule that approves this draft without a person."""
-        return f"tables.{draft.title}.access"
 
     def approvers(self, proposal: Proposal) -> Approvers:
         """Return the approvers that the operator named for the proposal's table, else for its tool,
@@ -237,7 +238,8 @@ class Approval:
             return _ASKER_ALONE
         table = self.rule_for(proposal.draft)
         tool = self.config.table_rules.tools.get(proposal.tool, ANYBODY)
-        names = table.approvers or tool.names or self._channel_approvers(proposal)
+        channel = frozenset(self.config.channel(proposal.address).approvers)
+        names = table.approvers or tool.names or channel
         return Approvers(names, max(table.approvals, tool.count), table.approvers_only)
 
     async def judge_approver(self, person: Person, address: Address, table: str) -> Verdict:
@@ -256,20 +258,6 @@ class Approval:
             return Verdict(True, rule=f"tables.{table}.approvers", right=right)
         only = Verdict(False, rule=f"tables.{table}.approvers_only", right=right)
         return only if own.approvers_only else verdict
-
-    def _named_at(self, proposal: Proposal) -> str:
-        """Return the place in ponte.toml that names the approvers; "" if none does."""
-        if not self.approvers(proposal).names:
-            return ""
-        if self.rule_for(proposal.draft).approvers:
-            return f"tables.{proposal.draft.title}.approvers"
-        if self.config.table_rules.tools.get(proposal.tool, ANYBODY).names:
-            return f"tools.{proposal.tool}.approvers"
-        return "channels.approvers" if self._channel_approvers(proposal) else ""
-
-    def _channel_approvers(self, proposal: Proposal) -> frozenset[str]:
-        """Return the approvers of the channel in which the change was asked for."""
-        return frozenset(self.config.channel(proposal.address).approvers)
 
     def names_approvers(self, proposal: Proposal) -> bool:
         """Return whether approvers other than the asker are named."""

@@ -163,9 +163,25 @@ def forget_changes(connection: SqlConnection, conversation: str) -> None:
     rows = connection.execute(
         "SELECT id, state, seq FROM changes WHERE conversation = ?", (conversation,)
     ).fetchall()
-    if rows:
-        ids = {str(row["id"]) for row in rows}
-        _erase_listed_cards(connection, conversation, ids, min(row["seq"] for row in rows))
+    ids = {str(row["id"]) for row in rows}
+    # Answers of other conversations can have cards of these changes: `approvals` listed them
+    # there, or somebody decided on them there. No such answer is older than the first change.
+    answers = connection.execute(
+        "SELECT seq, answer FROM inbox WHERE seq > ? AND conversation <> ?"
+        " AND answer LIKE '%\"cards\"%'",
+        (min(row["seq"] for row in rows), conversation),
+    ).fetchall() if rows else []  # fmt: skip
+    for row in answers:
+        answer = decode_json(Answer, row["answer"])
+        if ids.isdisjoint(card.id for card in answer.cards):
+            continue
+        cards = tuple(
+            replace(card, rows=(), actions=()) if card.id in ids else card for card in answer.cards
+        )
+        connection.execute(
+            "UPDATE inbox SET answer = ? WHERE seq = ?",
+            (encode_json(replace(answer, cards=cards)), row["seq"]),
+        )
     for row in rows:
         if row["state"] == "open":
             _set_state(connection, row["id"], "withdrawn", ended_at=time.time())
@@ -179,29 +195,6 @@ def forget_changes(connection: SqlConnection, conversation: str) -> None:
         "DELETE FROM notes WHERE thread IN (SELECT id FROM threads WHERE conversation = ?)",
         (conversation,),
     )
-
-
-def _erase_listed_cards(
-    connection: SqlConnection, conversation: str, ids: set[str], since: int
-) -> None:
-    """Erase the rows of these changes from cards in answers of other conversations, where
-    `approvals` listed them or somebody decided on them. No such answer is older than `since`."""
-    rows = connection.execute(
-        "SELECT seq, answer FROM inbox WHERE seq > ? AND conversation <> ?"
-        " AND answer LIKE '%\"cards\"%'",
-        (since, conversation),
-    ).fetchall()
-    for row in rows:
-        answer = decode_json(Answer, row["answer"])
-        if ids.isdisjoint(card.id for card in answer.cards):
-            continue
-        cards = tuple(
-            replace(card, rows=(), actions=()) if card.id in ids else card for card in answer.cards
-        )
-        connection.execute(
-            "UPDATE inbox SET answer = ? WHERE seq = ?",
-            (encode_json(replace(answer, cards=cards)), row["seq"]),
-        )
 
 
 def has_irrevocable_work(connection: SqlConnection, seq: int) -> bool:

@@ -192,9 +192,10 @@ class SqlInbox(SqlStore):
             if message is None:
                 self._runner.wake(amended[0])
 
-        return (await self._database.write(lambda c: _amend_message(c, event_key, message), wake))[
-            1
-        ]
+        _, result = await self._database.write(
+            lambda c: _amend_message(c, event_key, message), wake
+        )
+        return result
 
     async def wait_for_answer(self, seq: int) -> Answer:
         """Wait until the turn has ended and return its answer. Raise Forgotten if the message was

@@ -448,9 +448,17 @@ class Jobs(TurnExecutor):
         if priority != ALONE_PRIORITY:
             places.begin(seq)
         try:
-            may_have_kernel = self._has_kernels and self.workers.has_kernels
-            if may_have_kernel and await self._hand_over(seq, priority):
-                return
+            if self._has_kernels and self.workers.has_kernels:
+                # The turn goes to the process that has its conversation's kernel, if there is one.
+                # Nothing of it was attempted here.
+                holder = ""
+                with suppress(NotStored):
+                    holder = await self._database.write(
+                        lambda connection: hand_over(connection, seq, priority, self.process)
+                    )
+                if holder:
+                    log.info("handed a turn to another process", turn_seq=seq, process=holder)
+                    return
             if not await self._is_admitted(seq, priority):
                 return
             if not await (
@@ -518,19 +526,6 @@ class Jobs(TurnExecutor):
             )
         except NotStored:
             return True
-
-    async def _hand_over(self, seq: int, priority: int) -> bool:
-        """Give the turn to the process that has its conversation's kernel. Return whether there is
-        one. Nothing of the turn was attempted here."""
-        try:
-            holder = await self._database.write(
-                lambda connection: hand_over(connection, seq, priority, self.process)
-            )
-        except NotStored:
-            return False
-        if holder:
-            log.info("handed a turn to another process", turn_seq=seq, process=holder)
-        return bool(holder)
 
     async def _keep_beating(self) -> None:
         while True:
