@@ -85,6 +85,7 @@ def parse_retry_after(headers: Mapping[str, str]) -> float | None:
         moment = email.utils.parsedate_to_datetime(header)
     except ValueError:
         return None
+    # The zone "-0000" is UTC, too, but gives a moment without a zone.
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
@@ -640,9 +641,10 @@ def parse_fault_body(body: object) -> FaultBody:
     numbers = (_as_number(value) for key, value in values if key in STATUS_KEYS)
     waits = (_as_seconds(value) for key, value in values if key in WAIT_KEYS)
     message = " ".join(dict.fromkeys(texts(MESSAGE_KEYS)))
-    if message.startswith("<"):
+    if message.startswith("<"):  # a page of a web server or proxy
         message = " ".join(HTML_HEADING.findall(message))
     message = urllib.parse.unquote(message) if "%20" in message else message
+    # FastAPI names a field by its path, as in `"loc": ["body", "model"]`.
     path = [str(value) for key, value in values if key == "loc"]
     sentence = WAIT_SENTENCE.search(message)
     return FaultBody(

@@ -268,6 +268,7 @@ class Trust:
             return False
         try:
             parts = urlsplit(whole)
+            # Reading `port` raises ValueError for a port that is no number.
             host, _ = (parts.hostname or "").rstrip("."), parts.port
         except ValueError:
             return False
@@ -397,10 +398,13 @@ class Trust:
         if not _may_hold_address(text):
             return text
         out, at = [""], 0
+        # The code that follows counts for what is glued to an address at the end of the text.
         behind = f"{text}`" if after else text
         while at < len(text) and (piece := _PIECE.search(text, at)):
             out.append(text[at : piece.start()])
             at = piece.end()
+            # Next to other code, a new backtick would join the run of the other one. After a
+            # backslash, it would be no mark of code.
             beside = (before and piece.start() == 0) or (after and at == len(text))
             beside = beside or (out[-1] == "" and out[-2].endswith("`"))
             escaped = text[max(0, piece.start() - 1) : piece.start()] in ("\\", "<")
@@ -503,6 +507,8 @@ class Trust:
         return f" {safe}" if safe.startswith((":", "(")) else safe
 
     def _disable_address(self, address: str, code: bool) -> str:
+        """Return the address as code, or broken where code is not read as code or where the address
+        has characters that mean something in Markdown."""
         if code and _SIMPLE.fullmatch(address):
             return f"`{address}`"
         return _break_address(address)
@@ -543,6 +549,8 @@ class GrowingMarkdown:
             self._trust, self._source, self._done, self._astray = trust, "", "", 0
             self._shown, self._length = "", 0
         tail = text[len(self._source) :]
+        # A block that has not ended is parsed again only after it grew by 5 %: to parse it for each
+        # piece would take time that grows with the square of its length.
         if self._length and abs(len(text) - self._length) < len(tail) // 20:
             return self._shown
         self._length = len(text)
@@ -561,6 +569,7 @@ class GrowingMarkdown:
         0: the text before it may still belong together with what follows.
         """
         end = text.rfind("\n", 0, max(0, len(text) - 1)) + 1
+        # An indented line belongs to the item before it.
         while end and text[end : end + 1].isspace():
             end = text.rfind("\n", 0, end - 1) + 1
         before = text[:end]
@@ -577,6 +586,7 @@ def settled_length(text: str) -> int:
     address.
     """
     end = max(text.rfind(" "), text.rfind("\n")) + 1
+    # A bracket or a backtick has its partner in the same paragraph, so only the last one matters.
     block = text.rfind("\n\n", 0, end) + 1
     if len(_FENCE.findall(text, 0, end)) % 2:
         return length_before_open_address(text[: text.rfind("\n", 0, end) + 1])

@@ -623,7 +623,7 @@ class _EventParser:
             value = value.strip()
             if name == b"event":
                 self._name = value.decode(errors="replace")
-            elif name == b"data" and value.strip(b'"').startswith(b"[DONE]"):
+            elif name == b"data" and value.strip(b'"').startswith(b"[DONE]"):  # some quote it
                 self.is_done = True
                 yield END_EVENT
             elif name == b"data" and not self.data and value.endswith(b"}"):

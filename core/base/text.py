@@ -180,6 +180,7 @@ def find_code_spans(text: str) -> Iterator[tuple[int, int]]:
     A span goes from a run of backticks to the next run of equal length (CommonMark 0.31, section
     6.1).
     """
+    # The runs by their length: to search the text for each run would take quadratic time.
     runs = [run.span() for run in _TICKS.finditer(text)]
     places: defaultdict[int, deque[int]] = defaultdict(deque)
     for start, end in runs:

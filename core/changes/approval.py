@@ -180,6 +180,7 @@ class Approval:
     def rule_for(self, draft: Draft) -> TableRule:
         """Return the rule of the draft's table; the default rule for a draft that concerns no
         table."""
+        # The title is the first name. A rule by the table's id comes before one by its title.
         return self.config.table_rules.of(*reversed(self.kinds[draft.kind].rule_names(draft)))
 
     def rights_to_propose(self, draft: Draft) -> Sequence[tuple[str, ...]]:

@@ -279,6 +279,7 @@ class ChangeViews:
             return self.builder.build(change, actions)
         is_named = bool(self.approval.named_deciders(change))
         deciders = ""
+        # A person who can decide alone, in private, needs no names.
         if address.is_shared or is_named or "approve" not in actions:
             deciders = await self._deciders(change, viewer, address)
         count = self.approval.approvers(change.proposal).count
@@ -371,6 +372,7 @@ class ChangeViews:
             return ""
         if not self.approval.needs_admin(change):
             asker = proposal.asker
+            # Without the approvals so far: the asker stays a decider after giving theirs.
             if await self._may_use(
                 "approve", replace(change, consents=()), asker, proposal.address
             ):

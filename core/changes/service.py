@@ -294,7 +294,15 @@ class Decisions:
         if change.state == "open":
             await self.approval.check_approval(decision.person, decision.address, change, reached)
             if not decision.is_click and not await self._is_seen(change, decision, reached):
-                return await self._show_whole(change, decision, reached)
+                here = decision.address
+                # Values are not shown to the readers of another place.
+                if here.is_shared and not here.is_same_channel(change.proposal.address):
+                    sentence = say(_READ_ELSEWHERE, id=change.id)
+                    return Answer(sentence, "failed", is_private=True)
+                card = await self.views.card(change, decision.person, here, reached)
+                hint = f"approve {change.id}-{_code(change, decision)}"
+                words = say(_READ_FIRST, id=change.id, hint=hint)
+                return Answer(f"{words}\n\n{cards.describe_whole(card)}", "failed")
             applier = self.appliers.get(change.draft.applier)
             if isinstance(applier, CheckedApplier):
                 await applier.check_asker(change.draft)
@@ -354,17 +362,6 @@ class Decisions:
         beside = {one.id: one for one in [*changes, change] if one.proposal.seq == proposal.seq}
         visible_cards = [await self.views.card(one) for one in beside.values()]
         return cards.is_short([cards.describe_whole(card) for card in visible_cards])
-
-    async def _show_whole(self, change: Change, decision: DecisionRequest, reached: bool) -> Answer:
-        """Return the answer with all of the change and the words that confirm it. Values are not
-        shown to the readers of another place."""
-        here = decision.address
-        if here.is_shared and not here.is_same_channel(change.proposal.address):
-            return Answer(say(_READ_ELSEWHERE, id=change.id), "failed", is_private=True)
-        card = await self.views.card(change, decision.person, here, reached)
-        hint = f"approve {change.id}-{_code(change, decision)}"
-        words = say(_READ_FIRST, id=change.id, hint=hint)
-        return Answer(f"{words}\n\n{cards.describe_whole(card)}", "failed")
 
     async def _count_consents(self, change: Change, decision: DecisionRequest) -> Sequence[Consent]:
         """Return the approvals that count now, one for each person, including that of the person

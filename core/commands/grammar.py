@@ -200,6 +200,7 @@ def _translate_name(text: str) -> str:
     """Return the text with its translated command name replaced by the English one, if it begins
     with one."""
     start = clean_text(text[:_LONGEST_DECISION]).strip()
+    # A translation may have two words; it is then the whole message.
     whole = " ".join(_fold(start).split())
     if len(text) <= _LONGEST_DECISION and whole in _ENGLISH_NAMES:
         return _ENGLISH_NAMES[whole]
@@ -221,6 +222,7 @@ def _parse_code_block(text: str) -> TypedCommand | None:
     fence = fence_after_line(opening, None, len(opening))
     if fence is None or fence.info.strip().lower() not in ("python", "py") or len(lines) < 2:
         return None
+    # The block must be all of the message: its last line closes it, and none before.
     *code, closing = lines
     if fence_after_line(closing, fence, 0) or any(
         fence_after_line(line, fence, 0) is None for line in code

@@ -141,6 +141,7 @@ def parse_input(text: str) -> Inputs:
 def render_input(inputs: Inputs) -> str:
     """Return the text that `parse_input` parses as `inputs`."""
     if isinstance(inputs, str):
+        # A text that would be read as one of the other forms is put in quotes.
         plain = inputs == inputs.strip() and inputs[:1] not in ("{", '"') and not _KEY.match(inputs)
         return inputs if plain else _quote(inputs)
     texts = all(isinstance(value, str) for value in inputs.values())

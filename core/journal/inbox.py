@@ -130,7 +130,10 @@ class SqlInbox(SqlStore):
         """Store a message as a part of the caller's transaction. Return its receipt, and whether it
         runs at once like a decision. Call `enqueue` with both once the transaction is committed."""
         now, why = time.time(), ""
-        sender = _sender_of(message)
+        values: dict[str, object] = {
+            **_sender_of(message)._asdict(), "event_key": message.event_key, "turn": message.turn,
+            "is_decision": decision, "message": encode_json(message), "now": now,
+        }  # fmt: skip
         # Lock before the row gets its `seq`: on Postgres, sequence numbers do not follow the
         # order of commits. The lock is in FROM, which runs before a row is made.
         is_limited = limits is not None and limits.has_any and not decision
@@ -141,14 +144,7 @@ class SqlInbox(SqlStore):
             " :person, :is_decision, :message, :now, :now"
             f" FROM {connection.lock_source} AS lock WHERE 1 = 1"
             f" ON CONFLICT DO NOTHING RETURNING seq, {line_up} AS turns_ahead",
-            {
-                "event_key": message.event_key,
-                "turn": message.turn,
-                **sender._asdict(),
-                "is_decision": decision,
-                "message": encode_json(message),
-                "now": now,
-            },
+            values,
         ).fetchone()
         if row is not None:
             seq, turns_ahead = row["seq"], row["turns_ahead"]
@@ -272,7 +268,7 @@ class SqlInbox(SqlStore):
                 f"DELETE FROM {table} WHERE seq <= ? AND seq IN ({old} AND seq > ?)",  # noqa: S608
                 (last, before, *values, after),
             )
-        return last, deletion.rowcount
+        return last, deletion.rowcount  # that of `inbox`, which comes last
 
 
 def _sender_of(message: Message) -> Sender:
@@ -348,6 +344,7 @@ def _amend_message(
 def _withdraw_message(connection: SqlConnection, seq: int, message: Message, state: str) -> None:
     """Remove the message's text and files. If its turn has begun, replace its text in the
     transcript, too."""
+    # A turn that has begun still needs the token to answer; its end erases the token.
     to = message.reply_to if state != "new" else replace(message.reply_to, token="")
     bare = replace(
         message, text="", attachments=(), context=(), program_context=(), mentions=(), reply_to=to

@@ -291,7 +291,6 @@ class Jobs(TurnExecutor):
 
     def at_work(self, platforms: Collection[str]) -> None:
         """Return None: other processes run turns too, so those of any platform may be running."""
-        return
 
     async def read_clock(self, own: float) -> float:
         """Return the time of the database, because processes may have different clocks (`own`)."""
@@ -363,6 +362,7 @@ class Jobs(TurnExecutor):
         message its job if it may begin, and a decision always. Its value is the number of turns
         that come first in the conversation."""
         if decision:
+            # `ponte_defer` returns nothing. The outer CASE makes the number 0 of it.
             priority = f"CASE refusal WHEN '' THEN 0 ELSE {REFUSED_PRIORITY} END"
             return f"CASE WHEN ponte_defer(seq, NULL, {priority}) IS NULL THEN 0 ELSE 0 END"
         return "ponte_line_up(seq)"
@@ -409,7 +409,7 @@ class Jobs(TurnExecutor):
         if self._works:
             for suffix in ("", DECISION_QUEUE_SUFFIX):
                 queues = [f"{platform}{suffix}" for platform in platforms] or None
-                if queues and not suffix:
+                if queues and not suffix:  # the queue of turns that other processes hand over
                     queues.append(f"@{self.process}")
                 work = self.workers.run(queues, self._draining, processes.LEASE_SECONDS)
                 self._worker_tasks.append(asyncio.create_task(work))
@@ -445,7 +445,7 @@ class Jobs(TurnExecutor):
             self.workers.messages.pop(seq, None)
             return  # this process seemed dead, so another one gave the turn a second job
         places = self._places_of(queue)
-        if priority != ALONE_PRIORITY:
+        if priority != ALONE_PRIORITY:  # such a turn takes its place when no other one is under way
             places.begin(seq)
         try:
             if self._has_kernels and self.workers.has_kernels:
@@ -666,23 +666,18 @@ class Alone:
 
     async def notify(self, word: str, id: str) -> None:
         """Do nothing: there is no other process."""
-        return
 
     def on(self, word: str, handler: Callable[[str], Awaitable[None]]) -> None:
         """Do nothing: no other process sends events."""
-        return
 
     async def sweep(self) -> None:
         """Do nothing: no other process leaves work."""
-        return
 
     async def drain(self, grace: float) -> None:
         """Do nothing: the inbox ends the turns of this process."""
-        return
 
     async def save_progress(self, turn: str, progress: Progress) -> None:
         """Do nothing: no other process reads it."""
-        return
 
     async def read_progress(self, turn: str) -> Progress | None:
         """Return None: nothing is stored."""

@@ -210,9 +210,10 @@ _HAS_CONTENT = (
 )
 """An SQL condition: the row `c` of `conversations` has a message or a transcript item."""
 MAX_SEARCHED_MESSAGES = 20_000
-MAX_SEARCHED_CHARS = 20_000
-EXCERPT_CHARS = 90
 """Maximum messages that a search reads; it reads the newest ones."""
+MAX_SEARCHED_CHARS, EXCERPT_CHARS = 20_000, 90
+"""Characters of a message in which the place for an excerpt is searched, and those of an excerpt
+after the word that was found."""
 MAX_ERASURE_TRIES = 20
 """Failed attempts to erase an object on a server, after which it is listed as not erasable."""
 

@@ -562,7 +562,8 @@ class LocalRunner(TurnExecutor):
         Unfinished decisions come before any turn, for at most DECISIONS_FIRST_SECONDS. Turns that
         crashed the process while they ran alone come after those that did not.
         """
-        # The maximum of `alone` orders whole conversations, so each keeps the order of its turns.
+        # The maximum of `solo_crashes` orders whole conversations, so that each keeps the order of
+        # its turns.
         unfinished = await self._database.read(
             lambda c: c.execute(
                 "SELECT seq, conversation, channel, person, is_decision, created_at, attempt,"
@@ -686,7 +687,7 @@ def begin_alone(connection: SqlConnection, seq: int) -> None:
         "SELECT 1 FROM inbox WHERE solo_crashes > 0 AND seq <> ? AND updated_at >= ? LIMIT 1",
         (seq, row["created_at"]),
     ).fetchone()
-    # `alone` counts this run in advance. `end_alone` lowers it if the process survives.
+    # `solo_crashes` counts this run in advance. `end_alone` lowers it if the process survives.
     if deaths < (MAX_CRASHES_ALONE_WITH_OTHERS if others else MAX_CRASHES_ALONE):
         connection.execute("UPDATE inbox SET solo_crashes = solo_crashes + 1 WHERE seq = ?", (seq,))
     elif row["state"] in ("answered", "posting") or (
@@ -697,15 +698,11 @@ def begin_alone(connection: SqlConnection, seq: int) -> None:
             (CRASHED_REASON, time.time(), seq),
         )
     else:
-        # `alone` is above both limits now, and counts the crashes during the apology.
-        connection.execute(
-            "UPDATE inbox SET solo_crashes = ?, refusal = ? WHERE seq = ?",
-            (
-                max(deaths, MAX_CRASHES_ALONE_WITH_OTHERS) + 1,
-                f"{CRASHED_REASON}:{row['attempt']}",
-                seq,
-            ),
-        )
+        # `solo_crashes` is above both limits now, and counts the crashes during the apology.
+        crashes = max(deaths, MAX_CRASHES_ALONE_WITH_OTHERS) + 1
+        refusal = f"{CRASHED_REASON}:{row['attempt']}"
+        sql = "UPDATE inbox SET solo_crashes = ?, refusal = ? WHERE seq = ?"
+        connection.execute(sql, (crashes, refusal, seq))
 
 
 def end_alone(connection: SqlConnection, seq: int) -> None:
