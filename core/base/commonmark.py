@@ -129,7 +129,7 @@ def _has_only_plain_spans(line: str) -> bool:
     if line.count("`") % 2 or _UNSURE.search(line):
         return False
     for span in line.split("`")[1::2]:
-        # A `|` may end the cell of a table, and white space alone is no code on some platforms.
+        # In a table, a `|` ends the cell even inside a code span.
         if "|" in span or not span.strip():
             return False
         # Discord could read a link that begins before the code span and ends inside it: the span

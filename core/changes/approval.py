@@ -92,7 +92,7 @@ class TableRules:
     tools: Mapping[str, Approvers] = field(default_factory=dict)
     remind_after: float = REMIND_AFTER
 
-    def of(self, *names: str) -> TableRule:
+    def find_rule(self, *names: str) -> TableRule:
         """Return the rule of the table with one of these names; the default rule if there is
         none."""
         rules = (self._by_folded_name.get(fold_case(name)) for name in names)
@@ -104,11 +104,11 @@ class TableRules:
 
     def is_hidden(self, *names: str) -> bool:
         """Return whether nobody may know of this table."""
-        return self.of(*names).access == "hidden"
+        return self.find_rule(*names).access == "hidden"
 
     def is_read_only(self, *names: str) -> bool:
         """Return whether this table is never changed. That includes hidden tables."""
-        return self.of(*names).access in ("hidden", "read")
+        return self.find_rule(*names).access in ("hidden", "read")
 
     def is_visible(self, viewer: Viewer, *names: str) -> bool:
         """Return whether the person may know of this table."""
@@ -181,7 +181,8 @@ class Approval:
         """Return the rule of the draft's table; the default rule for a draft that concerns no
         table."""
         # The title is the first name. A rule by the table's id comes before one by its title.
-        return self.config.table_rules.of(*reversed(self.kinds[draft.kind].rule_names(draft)))
+        names = reversed(self.kinds[draft.kind].rule_names(draft))
+        return self.config.table_rules.find_rule(*names)
 
     def rights_to_propose(self, draft: Draft) -> Sequence[tuple[str, ...]]:
         """Return the rights that the asker needs for this draft."""
@@ -247,7 +248,7 @@ class Approval:
         """Return whether the person may decide on what others propose for this table: by a right,
         or as one of its named approvers. Raise StatusUnknown."""
         verdict = await self.policy.may(person, address, "approve", table)
-        own = self.config.table_rules.of(table)
+        own = self.config.table_rules.find_rule(table)
         names = own.approvers - {ASKER}
         if verdict.allowed and not own.approvers_only:
             return verdict
@@ -358,7 +359,7 @@ class Approval:
         if has_left is not False:
             raise NotAllowed(ASKER_UNKNOWN if has_left is None else _ASKER_LEFT, id=change.id)
 
-    async def counts(self, consent: Consent, change: Change, reached: bool) -> bool | None:
+    async def still_counts(self, consent: Consent, change: Change, reached: bool) -> bool | None:
         """Return whether an approval still counts: its person is still here and may approve the
         change now. None if their platform does not report that now."""
         person, address = consent.person, consent.address

@@ -152,8 +152,8 @@ def _build_row(
         changed = {}
         for name in links & (before.keys() | after):
             # The links of a row can be many, so only the added and the removed ones are shown.
-            old, new = ({_id(each): _cell(each) for each in side.get(name) or ()}
-                        for side in (before, after))  # fmt: skip
+            old = {_id(each): _cell(each) for each in before.get(name) or ()}
+            new = {_id(each): _cell(each) for each in after.get(name) or ()}
             lines = [f"+ {words}" for linked, words in new.items() if linked not in old]
             lines += [f"- {old[linked]}" for linked in old if linked not in new]
             changed[name] = _cell(", ".join(lines), longest)

@@ -415,15 +415,15 @@ class ChangeViews:
         listed = {}
         for consent in change.consents:
             key = self.approval.canonical_person(consent.person.key)
-            if key not in listed and await self.counts(consent, change) is not False:
+            if key not in listed and await self.still_counts(consent, change) is not False:
                 listed[key] = consent
         return replace(change, consents=tuple(listed.values()))
 
-    async def counts(self, consent: Consent, change: Change) -> bool | None:
+    async def still_counts(self, consent: Consent, change: Change) -> bool | None:
         """Return whether this approval still counts; None if the platform does not report that
         now."""
         reached = await self.outbox.has_reached(change.id, consent.person.key)
-        return await self.approval.counts(consent, change, reached)
+        return await self.approval.still_counts(consent, change, reached)
 
     async def describe_state(
         self, change: Change, decision: DecisionRequest, unaudited: str = ""

@@ -170,15 +170,15 @@ def forget_changes(connection: SqlConnection, conversation: str) -> None:
     rows = connection.execute(
         "SELECT id, state, seq FROM changes WHERE conversation = ?", (conversation,)
     ).fetchall()
-    ids = {str(row["id"]) for row in rows}
+    ids, first_seq = {str(row["id"]) for row in rows}, min((row["seq"] for row in rows), default=0)
     # Answers of other conversations can have cards of these changes: `approvals` listed them
     # there, or somebody decided on them there. No such answer is older than the first change.
-    answers = connection.execute(
+    sql = (
         "SELECT seq, answer FROM inbox WHERE seq > ? AND conversation <> ?"
-        " AND answer LIKE '%\"cards\"%'",
-        (min(row["seq"] for row in rows), conversation),
-    ).fetchall() if rows else []  # fmt: skip
-    for row in answers:
+        " AND answer LIKE '%\"cards\"%'"
+    )
+    values = (first_seq, conversation)
+    for row in connection.execute(sql, values).fetchall() if rows else ():
         answer = decode_json(Answer, row["answer"])
         if ids.isdisjoint(card.id for card in answer.cards):
             continue

@@ -373,7 +373,7 @@ class Decisions:
             # The approval of who decides was just checked. Their other accounts give no second one.
             if key not in counted and (
                 consent.person.key == decision.person.key
-                or (key != own and await self.views.counts(consent, change))
+                or (key != own and await self.views.still_counts(consent, change))
             ):
                 counted[key] = consent
         return list(counted.values())

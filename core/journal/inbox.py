@@ -130,10 +130,9 @@ class SqlInbox(SqlStore):
         """Store a message as a part of the caller's transaction. Return its receipt, and whether it
         runs at once like a decision. Call `enqueue` with both once the transaction is committed."""
         now, why = time.time(), ""
-        values: dict[str, object] = {
-            **_sender_of(message)._asdict(), "event_key": message.event_key, "turn": message.turn,
-            "is_decision": decision, "message": encode_json(message), "now": now,
-        }  # fmt: skip
+        values: dict[str, object] = {"event_key": message.event_key, "turn": message.turn}
+        values |= {"is_decision": decision, "message": encode_json(message), "now": now}
+        values |= _sender_of(message)._asdict()
         # Lock before the row gets its `seq`: on Postgres, sequence numbers do not follow the
         # order of commits. The lock is in FROM, which runs before a row is made.
         is_limited = limits is not None and limits.has_any and not decision

@@ -118,7 +118,7 @@ STRANDED_JOBS_SQL = (
 """Returns jobs of a dead process's own queue (`@` and its id) to their platform's queue."""
 
 
-def defer(connection: SqlConnection, seq: int, priority: int, queue: str | None = None) -> None:
+def add_job(connection: SqlConnection, seq: int, priority: int, queue: str | None = None) -> None:
     """Create a new job for a turn. By default it goes to the queue of the turn's platform."""
     connection.execute("SELECT ponte_defer(?, ?, ?)", (seq, queue, priority)).close()
 
@@ -144,11 +144,11 @@ def take_over(connection: SqlConnection, seq: int) -> bool:
         (seq,),
     )
     is_suspect = row["attempt"] >= CRASHES_BEFORE_ALONE
-    defer(connection, seq, ALONE_PRIORITY if is_suspect else FIRST_PRIORITY)
+    add_job(connection, seq, ALONE_PRIORITY if is_suspect else FIRST_PRIORITY)
     return True
 
 
-def postpone(connection: SqlConnection, seq: int, priority: int, now: float) -> bool:
+def postpone_turn(connection: SqlConnection, seq: int, priority: int, now: float) -> bool:
     """Give a turn a new job, due later, before all jobs that wait in its conversation.
 
     `now` is in seconds since the epoch. The delay is half the turn's age, within the limits of
@@ -159,7 +159,7 @@ def postpone(connection: SqlConnection, seq: int, priority: int, now: float) -> 
         return False
     age = max(0.0, now - row["created_at"])
     wait = min(max(FIRST_POSTPONED_SECONDS, age / 2), MAX_POSTPONED_SECONDS)
-    defer(connection, seq, max(FIRST_PRIORITY, priority))
+    add_job(connection, seq, max(FIRST_PRIORITY, priority))
     connection.execute(
         "UPDATE procrastinate_jobs SET scheduled_at = now() + make_interval(secs => ?)"
         " WHERE id = (SELECT job FROM inbox WHERE seq = ?)",
@@ -190,7 +190,7 @@ def hand_over(connection: SqlConnection, seq: int, priority: int, own_id: str) -
     message_row = connection.read_locked_message(seq)
     if message_row is None or message_row["state"] in FINAL_STATES:
         return ""
-    defer(connection, seq, max(FIRST_PRIORITY, priority), f"@{row['process']}")
+    add_job(connection, seq, max(FIRST_PRIORITY, priority), f"@{row['process']}")
     return str(row["process"])
 
 
@@ -522,7 +522,7 @@ class Jobs(TurnExecutor):
             if await self.admit(seq, ADMISSION_WAIT_SECONDS):
                 return True
             return not await self._database.write(
-                lambda connection: postpone(connection, seq, priority, time.time())
+                lambda connection: postpone_turn(connection, seq, priority, time.time())
             )
         except NotStored:
             return True

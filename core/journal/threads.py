@@ -344,7 +344,7 @@ class SqlThreads(SqlStore):
             text = fold_case(f"{message_text}\n{answer}")
             if search_words and all(word in text for word in search_words):
                 source = message_text if search_words[0] in fold_case(message_text) else answer
-                hits[row["conversation"]] = excerpt(row["turn"], source, search_words[0])
+                hits[row["conversation"]] = find_excerpt(row["turn"], source, search_words[0])
         return hits
 
     @transaction
@@ -542,7 +542,7 @@ def erase_spare_remotes(connection: SqlConnection) -> None:
     connection.execute("UPDATE remotes SET erasure = 1 WHERE thread = '' AND erasure = 0")
 
 
-def excerpt(turn: str, text: str, word: str) -> SearchHit:
+def find_excerpt(turn: str, text: str, word: str) -> SearchHit:
     """Return the place of `word` (in folded case) in the text, with some words around it."""
     line = to_one_line(text, MAX_SEARCHED_CHARS)
     folded = fold_case(line)

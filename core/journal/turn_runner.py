@@ -418,7 +418,7 @@ class TurnExecutor(SqlStore):
             finally:
                 self._current[seq] = None
                 metrics.running.dec()
-            if task.cancelled():  # the handler did not record why, so it runs again
+            if task.cancelled():  # before it recorded the turn's end
                 raise _NotEnded
             if error := task.exception():
                 log.error("could not record a turn; retrying", turn_seq=seq, exc_info=error)

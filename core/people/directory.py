@@ -98,20 +98,22 @@ class NoRows:
     """The store of people that stores nothing, so that all is lost when the process ends."""
 
     async def list_newest(self, platform: str, scope: str, most: int) -> Sequence[PlatformMember]:
+        """Return nobody."""
         return ()
 
     async def find(self, platform: str, places: Collection[MemberKey]) -> Sequence[PlatformMember]:
+        """Return nobody."""
         return ()
 
     async def put(self, platform: str, members: Sequence[PlatformMember]) -> frozenset[str]:
+        """Store nothing. Return no id of a forgotten person."""
         return frozenset()
 
-    async def remove(self, platform: str, ids: Collection[str]) -> None: ...
+    async def remove(self, platform: str, ids: Collection[str]) -> None:
+        """Do nothing, because there are no rows."""
 
-    async def forget(self, platform: str, ids: Collection[str]) -> None: ...
-
-    async def purge(self, before: float) -> int:
-        return 0
+    async def forget(self, platform: str, ids: Collection[str]) -> None:
+        """Do nothing, because there are no rows."""
 
 
 @dataclass(slots=True)
@@ -447,10 +449,8 @@ class SqlDirectory(SqlStore):
         people. A row that was confirmed later than the member is not changed."""
         connection.lock_key(_LOCK_KEY)
         hashes = set(select_values(connection, "SELECT pseudonym FROM erased_people"))
-        erased = frozenset(
-            member.id for member in members
-            if hashes and self._pseudonym_of(platform, member.id) in hashes
-        )  # fmt: skip
+        ids = {member.id for member in members} if hashes else set[str]()
+        erased = frozenset(id for id in ids if self._pseudonym_of(platform, id) in hashes)
         rows = [_row(platform, each) for each in members if each.id not in erased]
         if rows:
             connection.executemany(_UPSERT, rows)
