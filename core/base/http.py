@@ -647,6 +647,7 @@ def parse_fault_body(body: object) -> FaultBody:
     # FastAPI names a field by its path, as in `"loc": ["body", "model"]`.
     path = [str(value) for key, value in values if key == "loc"]
     sentence = WAIT_SENTENCE.search(message)
+    # A status in digits is no error code, and "error" no type of one.
     return FaultBody(
         message,
         code=next((text for text in texts(CODE_KEYS) if not _is_status(_as_number(text))), ""),

@@ -618,6 +618,7 @@ def ended_blocks_length(text: str) -> int:
     text = text[: text.rfind("\n") + 1]
     if is_too_complex(text):
         return 0
+    # A token that closes a block has the nesting -1.
     starts = [t.map[0] for t in parse_blocks(text) if t.map and t.level == 0 and t.nesting >= 0]
     if len(starts) < 2:
         return 0

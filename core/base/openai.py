@@ -647,6 +647,7 @@ class _EventParser:
             values = [_parse(self.data)] if self._is_json else []
         except ValueError:
             values = [_parse(line) for line in self.data.splitlines() if line.strip()]
+        # JSON in place of a stream is foreign unless one of its objects belongs to the API.
         is_foreign = self._is_foreign or bool(self._is_json)
         for event in (event for value in values for event in self._read_value(value)):
             is_foreign = is_foreign and not ANSWER_KEYS & event.keys()

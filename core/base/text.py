@@ -353,6 +353,7 @@ def clean_text(text: str) -> str:
     """
     if _PLAIN.fullmatch(text):
         return text
+    # Escape sequences first: without its first character, the rest of one would stay as text.
     text = _ESCAPE.sub("", _NEWLINE.sub("\n", in_whole_characters(text)))
     text = _TAGS.sub(r"\1", _HIDDEN.sub("", text))
     return _JOINERS.sub(r"\1", _SELECTORS.sub(r"\1", text))
@@ -413,7 +414,9 @@ def truncate_with_note(
     total = len(text)
     if total <= limit:
         return text
-    longest = len(say(note, shown=total, total=total)) + 1
+    longest = (
+        len(say(note, shown=total, total=total)) + 1
+    )  # `shown` has no more digits than `total`
     end = find_character_boundary(text, max(0, limit - longest))
     line = say(note, shown=end, total=total)
     return f"{text[:end]}\n{line}" if end else line[:limit]
@@ -519,6 +522,7 @@ class _Part:
 
         The text is "" for blank lines.
         """
+        # All of the rest, if it fits together with the line that closes an open code block.
         end = len(self.text)
         if end <= self.stop and self._fits(end, fence := self._open_at(end)):
             cut = _Cut(end, end, fence, None)

@@ -392,13 +392,14 @@ class ChangeViews:
         readers who may see the names of every platform); None if the name is not known."""
         home, _, id = name.partition(":")
         platforms = self.approval.policy.platforms
+        # The names of people on the page are shown only to readers on the page.
         on_page = platforms.get(home, NO_RIGHTS).has_one_owner
         reads_page = platforms.get(platform, NO_RIGHTS).has_one_owner or not platform
         if on_page:
             if id in ("", OWNER_ID):
                 return (self.owner.current if reads_page else "") or say(_THE_OWNER)
             return clip_line(id, _MAX_NAME_CHARS) if reads_page else say(_ON_THE_PAGE)
-        if not id:
+        if not id:  # a group of ponte.toml
             return say(_IN_GROUP, group=clip_line(name, _MAX_NAME_CHARS))
         if platform not in ("", home):
             return say(_ON_PLATFORM, platform=home.capitalize())

@@ -184,7 +184,7 @@ class SqlInbox(SqlStore):
         turn had begun."""
 
         def wake(amended: tuple[int, AmendResult]) -> None:
-            if message is None:
+            if message is None:  # who waits for the answer learns that there will be none
                 self._runner.wake(amended[0])
 
         _, result = await self._database.write(

@@ -419,6 +419,7 @@ class Jobs(TurnExecutor):
         """Fetch no more jobs, and let turns finish for `grace` seconds. Put the others back, and
         remove this process's row."""
         self._draining.set()
+        # A cancelled worker fetches no more jobs, and waits for its running ones.
         for task in self._worker_tasks:
             task.cancel()
         await super().drain(grace)

@@ -287,7 +287,7 @@ class Journal(SqlThreads):
             return
         if also is not None:
             also(connection)
-        unsettled = None
+        unsettled = None  # the reservations that remain, if recording the round has read them
         if last is not None:
             unsettled = _add_round(connection, turn, last, has_holds=current["has_holds"])
         if current["has_holds"]:
@@ -301,10 +301,11 @@ class Journal(SqlThreads):
         items_of_end = [
             Item(kind="output", call_id=id, text=LOST_CALL_TEXT) for id in sorted(open_calls)
         ]
+        # The text so far of a stopped answer is in no round.
         if answer.status == "stopped" and items and answer.text:
             items_of_end.append(Item(kind="message", role="assistant", text=answer.text))
         _add_items(connection, turn, items_of_end, "", turn.needs)
-        if turn.undelivered_reason:
+        if turn.undelivered_reason:  # this answer mentions it
             connection.execute(
                 "UPDATE inbox SET is_notified = 1"
                 " WHERE conversation = ? AND state = 'undeliverable' AND is_notified = 0",
@@ -539,6 +540,7 @@ def _begin_turn(connection: SqlConnection, seq: int, owner: str) -> Turn | None:
 
 def _start_call(connection: SqlConnection, turn: Turn, call: ToolCall) -> None:
     """Record that a tool call started, and that its thread contains text from outside."""
+    # A call that only reads or proposes starts once more if the turn is resumed.
     connection.execute(
         "INSERT INTO calls (seq, call_id, person, name, arguments, effect, started_at) VALUES"
         " (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (seq, call_id) DO UPDATE"

@@ -253,7 +253,7 @@ class SqlThreads(SqlStore):
         rows = connection.execute(
             "SELECT seq, item, person, created_at, needs FROM items"
             " WHERE thread = ? AND seq < ? AND is_replaced = 0 ORDER BY id",
-            (thread, before if before is not None else 1 << 62),
+            (thread, before if before is not None else 1 << 62),  # larger than any `seq`
         )
         return [
             TranscriptEntry(row["seq"], decode_json(Item, row["item"]), row["person"],

@@ -334,7 +334,8 @@ class MemberDirectory:
                 self._tasks.start(self._ask(place))
 
     async def _ask(self, place: MemberKey) -> None:
-        """Look one person up and store the result, or try again later."""
+        """Look one person up and store the result. After a failure, look them up again after a
+        pause, if anybody still waits for them then."""
         try:
             member = await self._lookup.ask(place)
         except NoMember:
@@ -342,16 +343,15 @@ class MemberDirectory:
             if wait := self._waits.pop(place, None):
                 wait.refused = True
                 wait.over.set()
+            return
         except Exception as error:
             seconds = error.seconds if isinstance(error, PlatformBusy) else ASK_AGAIN_SECONDS
             log.info("could not look up a user; retrying", error=repr(error), delay_seconds=seconds)
-            await self._ask_again(place, seconds)
         else:
             self._asked.discard(place)
             await self.take([member])
-
-    async def _ask_again(self, place: MemberKey, seconds: float) -> None:
-        """Look the person up again after a pause, if anybody still waits for them then."""
+            return
+        # The person stays in `_asked` during the pause, so that nobody else looks them up.
         if wait := self._waits.get(place):
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):

@@ -707,7 +707,7 @@ class Policy:
             return None, True
         prefix = f"{person.platform}:"
         groups = frozenset(id if id.startswith(prefix) else prefix + id for id in ids)
-        if max_age <= MAX_CONFIRMED_AGE_SECONDS:
+        if max_age <= MAX_CONFIRMED_AGE_SECONDS:  # only such data suffices for every right
             if len(self._groups) >= _MAX_CACHED_PEOPLE:
                 self._groups.clear()
             self._groups[person.key] = (
