@@ -195,7 +195,7 @@ async def _decide(
 ) -> RightVerdict:
     right, _, name = asked.partition(":")
     of_table = bool(name) and right in ("read", "propose", "approve")
-    table = config.table_rules.of(name) if of_table else TableRule()
+    table = config.table_rules.find_rule(name) if of_table else TableRule()
     if table.access == "hidden" or (table.access == "read" and right != "read"):
         return RightVerdict(asked, False, f"[tables] {name}", f"access = {table.access}")
     if right == "approve" and name:

@@ -163,7 +163,7 @@ class RowCheck:
 
 @dataclass(frozen=True, slots=True)
 class ChangeStep:
-    """The progress of one row's write. `current` is the row as read back; `explanation` explain a
+    """The progress of one row's write. `current` is the row as read back; `explanation` explains a
     failure in English."""
 
     number: int
@@ -225,9 +225,8 @@ class Change:
     """A proposal with its decision and the result of each row.
 
     `decision_seq` is the `seq` of the event that decided. After a crash, only that event may
-    continue the
-    write. `is_forgotten` and `has_lapsed`: the stored rows were erased, by `forget` or because of
-    their age, so that the change cannot be undone any more.
+    continue the write. `is_forgotten` and `has_lapsed`: the stored rows were erased, by `forget` or
+    because of their age, so that the change cannot be undone any more.
     """
 
     proposal: Proposal
