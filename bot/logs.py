@@ -13,7 +13,7 @@ import re
 import sys
 import threading
 import traceback
-from collections.abc import Iterable, Iterator, MutableMapping
+from collections.abc import Iterable, MutableMapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -105,12 +105,18 @@ class ExceptionFields:
         self._traces = traces
 
     def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-        exception = event.pop("exc_info", None)
+        # An exception, the tuple of `sys.exc_info`, or True for the one that is handled now.
+        fault = event.pop("exc_info", None)
         event.pop("stack_info", None)
-        fault = _find_exception(exception)
-        if fault is not None:
+        if isinstance(fault, tuple):
+            fault = fault[1]
+        elif fault and not isinstance(fault, BaseException):
+            fault = sys.exc_info()[1]
+        if isinstance(fault, BaseException):
             event["exception"] = f"{type(fault).__name__}: {fault}"
-            event["location"] = _innermost(fault)
+            frames = traceback.extract_tb(fault.__traceback__, limit=-1)
+            place = f"{Path(frames[0].filename).name}:{frames[0].lineno}" if frames else ""
+            event["location"] = place
             if self._traces:
                 event["traceback"] = _traceback(fault)
         return event
@@ -129,7 +135,15 @@ class LogLineRenderer:
     def __call__(self, logger: WrappedLogger, method: str, event: MutableMapping[str, Any]) -> str:
         if self._json:
             return self._redaction.of(json.dumps(dict(event), ensure_ascii=False, default=repr))
-        return self._redaction.of(" ".join(_render_fields(dict(event))))
+        fields = dict(event)
+        trace = fields.pop("traceback", "")
+        words = [fields.pop("timestamp", ""), f"{fields.pop('level', ''):<7}"]
+        words.append(f"{fields.pop('logger', '')}: {_escape(str(fields.pop('event', '')))}")
+        for key, value in fields.items():
+            words.append(f"{key}={_escape(value) if isinstance(value, str) else repr(value)}")
+        if trace:
+            words.append("\n" + trace.rstrip())
+        return self._redaction.of(" ".join(words))
 
 
 def set_up_logging(
@@ -145,8 +159,28 @@ def set_up_logging(
         level = _LEVEL_ABOVE_ALL
     global _is_json
     _is_json = settings.ponte_log == "json" and not quiet
-    _route_structlog(min(level, logging.CRITICAL))
-    _route_logging(level, settings, stream or sys.stderr)
+    structlog.configure(
+        processors=[*_common_processors(), structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(min(level, logging.CRITICAL)),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=_common_processors(),
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                ExceptionFields(traces=level <= logging.DEBUG),
+                LogLineRenderer(settings.ponte_log, Redaction(settings.secrets)),
+            ],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=level, force=True)
+    for name, least in _LIBRARY_LEVELS.items():
+        logging.getLogger(name).setLevel(max(level, least))
+    logging.captureWarnings(True)
+    threading.excepthook = _log_thread_exception
 
 
 def report_error(error: Exception, stream: TextIO) -> int:
@@ -172,34 +206,6 @@ def _written_forms(secret: str) -> set[str]:
     return {secret, json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]}
 
 
-def _route_structlog(level: int) -> None:
-    structlog.configure(
-        processors=[*_common_processors(), structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=True,
-    )
-
-
-def _route_logging(level: int, settings: Settings, stream: TextIO) -> None:
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=_common_processors(),
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                ExceptionFields(traces=level <= logging.DEBUG),
-                LogLineRenderer(settings.ponte_log, Redaction(settings.secrets)),
-            ],
-        )
-    )
-    logging.basicConfig(handlers=[handler], level=level, force=True)
-    for name, least in _LIBRARY_LEVELS.items():
-        logging.getLogger(name).setLevel(max(level, least))
-    logging.captureWarnings(True)
-    threading.excepthook = _log_thread_exception
-
-
 def _common_processors() -> list[Processor]:
     return [
         structlog.contextvars.merge_contextvars,
@@ -209,33 +215,9 @@ def _common_processors() -> list[Processor]:
     ]
 
 
-def _render_fields(event: dict[str, Any]) -> Iterator[str]:
-    yield event.pop("timestamp", "")
-    yield f"{event.pop('level', ''):<7}"
-    trace = event.pop("traceback", "")
-    yield f"{event.pop('logger', '')}: {_escape(str(event.pop('event', '')))}"
-    for key, value in event.items():
-        yield f"{key}={_escape(value) if isinstance(value, str) else repr(value)}"
-    if trace:
-        yield "\n" + trace.rstrip()
-
-
 def _escape(text: str) -> str:
     quoted = repr(text)[1:-1].replace("\\'", "'")
     return quoted if text.isprintable() and " " not in text else f'"{quoted}"'
-
-
-def _find_exception(found: object) -> BaseException | None:
-    if isinstance(found, BaseException):
-        return found
-    if isinstance(found, tuple):
-        return found[1] if isinstance(found[1], BaseException) else None
-    return sys.exc_info()[1] if found else None
-
-
-def _innermost(fault: BaseException) -> str:
-    frames = traceback.extract_tb(fault.__traceback__, limit=-1)
-    return f"{Path(frames[0].filename).name}:{frames[0].lineno}" if frames else ""
 
 
 def _traceback(fault: BaseException) -> str:

@@ -30,7 +30,7 @@ from core.base.text import to_one_line
 from core.domain.messages import Address, Person
 from core.domain.ports import ChatPlatform
 from core.domain.records import ApiToken, EndedToken, PageAccount
-from core.erasure import Erasure, KnownPerson, SqlPersonalData
+from core.erasure import KnownPerson, SqlPersonalData
 from core.journal.jobs import Peers
 from core.people.audit import Audit
 from core.people.page_accounts import (
@@ -308,11 +308,13 @@ class PersonalDataService:
         share with others."""
         who = await self.data.find(person)
         places = await self.data.find_conversations(who)
-        return PersonCounts(
-            who.key, sorted(who.names), places.shared, await self.data.count_rows(who),
-            [*(table.section for table in SCHEMA.export_tables), "decisions"],
-            await self._read_remembered(who),
-        )  # fmt: skip
+        counts = await self.data.count_rows(who)
+        sections = [*(table.section for table in SCHEMA.export_tables), "decisions"]
+        rows = await self.data.read_remembered()
+        ids_by_name = {name: select_ids(data, who.ids) for name, data in rows.items()}
+        remembered = {name: data for name, data in ids_by_name.items() if data}
+        names = sorted(who.names)
+        return PersonCounts(who.key, names, places.shared, counts, sections, remembered)
 
     async def read_file(self, person: str, file: str) -> bytes:
         """Return the bytes of one of their files. Raise NotFound."""
@@ -340,7 +342,14 @@ class PersonalDataService:
         if platform in self._listing:  # before the rows go, so that no list brings them back
             await self._engine.people.directory.forget(platform, [who.id])
         remaining_rows = await self._erase_all(who)
-        await self._forget_at_platforms(who)
+        # Platforms remember people in memory: here, or in the processes that serve the platform,
+        # which read the rows again. The rows are without the person already.
+        for chat in self._chats:
+            if chat.name == platform:
+                await chat.forget(who.ids)
+        if platform not in {chat.name for chat in self._chats}:
+            for name in await self.data.read_remembered():
+                await self._engine.stores.peers.notify("remembered", name)
         await self._engine.upkeep.announce_forgotten()
         await self._try_now(self._engine.upkeep.erase)
         await self._engine.stores.scrub(whole=True)
@@ -359,7 +368,16 @@ class PersonalDataService:
         for _ in range(ERASE_ROUNDS):
             await self._clear_outside_tables(who)
             erased = await self.data.erase(who, self._engine.at_work)
-            await self._redraw_cards(erased)
+            # The cards that named them are stored without their name, and drawn again.
+            changes = self._engine.changes
+            for id in erased.decided:
+                with suppress(NotFound):
+                    change = await changes.ledger.get(id)
+                    with use_locale(change.proposal.locale):
+                        card = await changes.views.card(change)
+                    journal = self._engine.conversations.journal
+                    await journal.replace_cards(change.proposal.seq, [card])
+            changes.lifecycle.on_change()
             if not (remaining_rows := await self.data.count_rows(who)):
                 break
         return remaining_rows
@@ -373,7 +391,12 @@ class PersonalDataService:
         places = await self.data.find_conversations(who)
         for conversation in places.alone:
             await engine.upkeep.forget(conversation)
-        await self._until_quiet([*places.alone, *places.shared])
+        with suppress(TimeoutError):
+            running_turn = engine.conversations.inbox.running_turn
+            async with asyncio.timeout(STEP_TIMEOUT_SECONDS):
+                for conversation in (*places.alone, *places.shared):
+                    while await running_turn(conversation) is not None:  # noqa: ASYNC110
+                        await asyncio.sleep(TURN_POLL_SECONDS)
         for file in await self.data.list_files(who):
             await engine.conversations.files.discard(file)
         for thread in places.threads:
@@ -386,41 +409,6 @@ class PersonalDataService:
         for record in await engine.conversations.threads.items():
             if record.id in places.decided_threads:
                 await engine.conversations.threads.put(replace(record, remote="", remote_upto=0))
-
-    async def _until_quiet(self, conversations: Sequence[str]) -> None:
-        with suppress(TimeoutError):
-            running_turn = self._engine.conversations.inbox.running_turn
-            async with asyncio.timeout(STEP_TIMEOUT_SECONDS):
-                for conversation in conversations:
-                    while await running_turn(conversation) is not None:  # noqa: ASYNC110
-                        await asyncio.sleep(TURN_POLL_SECONDS)
-
-    async def _redraw_cards(self, erased: Erasure) -> None:
-        """Store the cards that named them without their name, and have them drawn again."""
-        changes = self._engine.changes
-        for id in erased.decided:
-            with suppress(NotFound):
-                change = await changes.ledger.get(id)
-                with use_locale(change.proposal.locale):
-                    card = await changes.views.card(change)
-                await self._engine.conversations.journal.replace_cards(change.proposal.seq, [card])
-        changes.lifecycle.on_change()
-
-    async def _forget_at_platforms(self, who: KnownPerson) -> None:
-        """Forget them in what platforms remember: in memory here, and in the processes that hold
-        it. The rows are without them already."""
-        platform = who.key.partition(":")[0]
-        for chat in self._chats:
-            if chat.name == platform:
-                await chat.forget(who.ids)
-        if platform not in {chat.name for chat in self._chats}:
-            for name in await self.data.read_remembered():
-                await self._engine.stores.peers.notify("remembered", name)
-
-    async def _read_remembered(self, who: KnownPerson) -> Json:
-        rows = await self.data.read_remembered()
-        ids_by_name = {name: select_ids(data, who.ids) for name, data in rows.items()}
-        return {name: data for name, data in ids_by_name.items() if data}
 
     async def _try_now(self, work: Callable[[], Awaitable[object]]) -> None:
         """Run `work`, which is tried again later if it fails now."""

@@ -324,7 +324,8 @@ def _environment_class(faces: Faces) -> type[Settings]:
 
 @contextmanager
 def _open_env_file() -> Iterator[tuple[EnvFile, str | None]]:
-    """Yield the file and a path to read it while the block runs. Raise OSError.
+    """Yield the file and a path to read it while the block runs. Raise OSError,
+    UnicodeDecodeError.
 
     The path leads to the file whose owner was checked, even if another file takes its name
     meanwhile. A file of another user is not read, since it could send our secrets to other servers;
@@ -338,28 +339,23 @@ def _open_env_file() -> Iterator[tuple[EnvFile, str | None]]:
         return
     try:
         owner = os.fstat(file).st_uid
-        if owner in (0, os.geteuid()):
-            path_of_file = f"/proc/self/fd/{file}"
-            yield replace(_read_env_file(path_of_file), path=path), path_of_file
-        else:
+        if owner not in (0, os.geteuid()):
             why = f"it belongs to another user (uid {owner}); change its owner"
             yield EnvFile(path, why), None
+            return
+        path_of_file, names, unread = f"/proc/self/fd/{file}", {}, []
+        with open(path_of_file, encoding="utf-8") as lines:
+            for binding in parse_stream(lines):
+                if binding.error:
+                    # The parser counts the blank lines above a line to it.
+                    text = binding.original.string
+                    above = text[: len(text) - len(text.lstrip())].count("\n")
+                    unread.append(binding.original.line + above)
+                elif binding.key:
+                    names[binding.key] = binding.value or ""
+        yield EnvFile(path, names=names, unread=tuple(unread)), path_of_file
     finally:
         os.close(file)
-
-
-def _read_env_file(opened: str) -> EnvFile:
-    """Return the names and the unreadable lines of the file. Raise OSError, UnicodeDecodeError."""
-    names, unread = {}, []
-    with open(opened, encoding="utf-8") as lines:
-        for binding in parse_stream(lines):
-            if binding.error:
-                text = binding.original.string
-                above = text[: len(text) - len(text.lstrip())].count("\n")
-                unread.append(binding.original.line + above)
-            elif binding.key:
-                names[binding.key] = binding.value or ""
-    return EnvFile(names=names, unread=tuple(unread))
 
 
 def _list_notes(settings: Settings) -> Iterator[str]:

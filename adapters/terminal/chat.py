@@ -89,7 +89,15 @@ class InterruptHandler:
         task = asyncio.create_task(work)
         tasks: list[asyncio.Task[Any]] = [task]
         try:
-            while not await self._wait_for(task):
+            while True:
+                interrupt = asyncio.create_task(self._interrupted.wait())
+                try:
+                    await asyncio.wait({task, interrupt}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    interrupt.cancel()
+                self._interrupted.clear()
+                if task.done():
+                    break
                 stopping = stop() if len(tasks) == 1 else None
                 if stopping is None:
                     raise Quit
@@ -102,16 +110,6 @@ class InterruptHandler:
             for each in tasks:
                 each.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _wait_for(self, task: asyncio.Task[Any]) -> bool:
-        """Wait for the task or for Ctrl-C. Return False if Ctrl-C came first."""
-        came = asyncio.create_task(self._interrupted.wait())
-        try:
-            await asyncio.wait({task, came}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            came.cancel()
-        self._interrupted.clear()
-        return task.done()
 
 
 class PipeInput:
@@ -439,7 +437,11 @@ class TerminalChat:
                 wait_after_each(RECONNECT_PAUSES_SECONDS, wait),
             )  # fmt: skip
         except HttpAnswer as refused:
-            self._fail(_error_words(refused))
+            try:  # the server has worded the error for the reader
+                words = str(refused.json["error"]["message"])
+            except (TypeError, KeyError):
+                words = f"HTTP {refused.status}"
+            self._fail(words)
         except HttpError:
             raise Unreachable from None
 
@@ -505,11 +507,3 @@ async def _read_message(source: LineSource) -> str | None:
         lines.append(more)
         fence = fence_after_line(more, fence, len(more))
     return "\n".join(lines)
-
-
-def _error_words(answer: HttpAnswer) -> str:
-    """Return the sentence of an error body, which the server has worded for the reader."""
-    try:
-        return str(answer.json["error"]["message"])
-    except (TypeError, KeyError):
-        return f"HTTP {answer.status}"

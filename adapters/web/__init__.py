@@ -171,7 +171,31 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         if own.ponte_web == "off":
             return
         yield self._token_finding(own, home)
-        yield self._reach_finding(own)
+        public = urlsplit(own.ponte_web_url or "")
+        here = is_loopback(own.ponte_web_host)
+        is_local_url = not public.hostname or is_loopback(public.hostname)
+        if public.scheme == "https":
+            words = "the page is served over TLS at {url}"
+            if not here:
+                words = (
+                    "the page is served over TLS at {url}; allow only the proxy to reach port "
+                    "{port}"
+                )
+            words = say(words, url=own.ponte_web_url, port=own.ponte_web_port)
+            yield SafetyFinding("page", words)
+        elif here and is_local_url:
+            words = "only this machine can open the page, and it asks for a token"
+            yield SafetyFinding("page", say(words))
+        else:
+            what = say("PONTE_WEB_URL does not start with https")
+            if not here:
+                words = "PONTE_WEB_HOST={host} accepts connections from other machines"
+                what = say(words, host=own.ponte_web_host)
+            words = (
+                "{what}. The token and all messages can be read in transit. Put a TLS proxy in "
+                "front and set PONTE_WEB_URL=https://…, or set PONTE_WEB_HOST=127.0.0.1"
+            )
+            yield SafetyFinding("page", say(words, what=what), "unsafe")
         words = (
             "web: anyone with the page's token has the owner's full permissions. People "
             "added with `ponte people add` have all of them except deciding for others"
@@ -195,31 +219,6 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         return SafetyFinding(
             "token", say("the page's token has {count} characters", count=len(token))
         )
-
-    def _reach_finding(self, own: WebSettings) -> SafetyFinding:
-        public = urlsplit(own.ponte_web_url or "")
-        here = is_loopback(own.ponte_web_host)
-        is_local_url = not public.hostname or is_loopback(public.hostname)
-        if public.scheme == "https":
-            words = "the page is served over TLS at {url}"
-            if not here:
-                words = (
-                    "the page is served over TLS at {url}; allow only the proxy to reach "
-                    "port {port}"
-                )
-            return SafetyFinding("page", say(words, url=own.ponte_web_url, port=own.ponte_web_port))
-        if here and is_local_url:
-            words = "only this machine can open the page, and it asks for a token"
-            return SafetyFinding("page", say(words))
-        what = say("PONTE_WEB_URL does not start with https")
-        if not here:
-            words = "PONTE_WEB_HOST={host} accepts connections from other machines"
-            what = say(words, host=own.ponte_web_host)
-        words = (
-            "{what}. The token and all messages can be read in transit. Put a TLS proxy in "
-            "front and set PONTE_WEB_URL=https://…, or set PONTE_WEB_HOST=127.0.0.1"
-        )
-        return SafetyFinding("page", say(words, what=what), "unsafe")
 
 
 WEB = WebIntegration()

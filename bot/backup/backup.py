@@ -50,7 +50,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from bot import __version__
-from bot.home import ASIDE_PREFIX, Home, HomeUnusable, Start, sync_folder
+from bot.home import ASIDE_PREFIX, HomeUnusable, Start, sync_folder
 from bot.integrations import FACES
 from bot.stores import SCHEMA, Stores
 from core.base.errors import (
@@ -301,7 +301,19 @@ async def close_unfinished(database: Database) -> ClosedCounts:
         lambda c: select_values(c, f"SELECT seq FROM inbox WHERE {IS_OPEN} ORDER BY seq")  # noqa: S608
     )
     for seq in open_turns:
-        await _close_turn(database, journal, seq)
+        # The turn ends as undeliverable, with an apology as its answer if it has none.
+        try:
+            turn = await journal.begin(seq)
+            if turn and turn.answer is None:
+                with use_locale(turn.message.locale):
+                    words = Restored().words()
+                answer = Answer(words, status="failed", code=RESTORED_REASON)
+                await journal.record_answer(turn, answer, None, "")
+            if turn:
+                await journal.end_turn(turn, "undeliverable", RESTORED_REASON)
+        except Superseded:  # its conversation was forgotten while it ran
+            sql = "UPDATE inbox SET state = 'withdrawn' WHERE seq = ?"
+            await database.write(lambda c: c.execute(sql, (seq,)).close())  # noqa: B023
     waiting = await ledger.list_waiting_for_people()
     for change in waiting:
         note = _RESTORED.format(id=change.id)
@@ -312,24 +324,6 @@ async def close_unfinished(database: Database) -> ClosedCounts:
     # Since the backup, runs may have taken place, and schedules may have been deleted.
     await database.write(lambda c: close_schedules(c, time.time()))
     return ClosedCounts(len(open_turns), len(waiting))
-
-
-async def _close_turn(database: Database, journal: Journal, seq: int) -> None:
-    """End a turn as undeliverable, with an apology as its answer if it has none."""
-    try:
-        if turn := await journal.begin(seq):
-            if turn.answer is None:
-                with use_locale(turn.message.locale):
-                    words = Restored().words()
-                answer = Answer(words, status="failed", code=RESTORED_REASON)
-                await journal.record_answer(turn, answer, None, "")
-            await journal.end_turn(turn, "undeliverable", RESTORED_REASON)
-    except Superseded:  # its conversation was forgotten while it ran
-        await database.write(
-            lambda c: c.execute(
-                "UPDATE inbox SET state = 'withdrawn' WHERE seq = ?", (seq,)
-            ).close()
-        )
 
 
 def _mark_unknown(connection: SqlConnection) -> None:
@@ -433,7 +427,12 @@ def backup(begun: Start, file: str, keep: int = 0) -> int:
     if home.path.stat().st_uid != os.geteuid():
         raise HomeOfAnotherUser(home=home.path)
     if file == STANDARD_STREAM:
-        _check_output_is_private(sys.stdout.fileno())
+        # The shell created the file with its umask, and somebody may already have opened it, so
+        # changing its mode now is too late.
+        status = os.fstat(sys.stdout.fileno())
+        is_open = status.st_mode & 0o077 or status.st_uid != os.geteuid()
+        if stat.S_ISREG(status.st_mode) and is_open:
+            raise OpenToOthers
     folder = Path(file) if file != STANDARD_STREAM and Path(file).is_dir() else None
     if keep and folder is None:
         raise BadInput("--keep works only with a folder of backups.")
@@ -441,7 +440,14 @@ def backup(begun: Start, file: str, keep: int = 0) -> int:
     path = folder / f"ponte-{now:%Y%m%dT%H%M%SZ}.tar.gz" if folder else Path(file)
     if file != STANDARD_STREAM and path.resolve().is_relative_to(home.path.resolve()):
         raise BadInput("{file} is inside the data folder. Choose a place outside it.", file=path)
-    with _hold_if_stopped(home) as is_stopped, home.staging("backup") as staged:
+    with ExitStack() as stack:
+        # If no Ponte runs on the home, none can start until the backup is written.
+        is_stopped = True
+        try:
+            stack.enter_context(home.take())
+        except HomeTaken:
+            is_stopped = False
+        staged = stack.enter_context(home.staging("backup"))
         manifest = _collect(home.path, staged, now, stopped=is_stopped)
         if file == STANDARD_STREAM:
             write_archive(staged, manifest, sys.stdout.buffer)
@@ -465,7 +471,14 @@ def restore(begun: Start, file: str, *, replace: bool, resume: bool) -> int:
     home = begun.home
     name = say("the input from stdin") if file == STANDARD_STREAM else file
     with ExitStack() as stack:
-        source = _open_source(stack, file)
+        source: BinaryIO = sys.stdin.buffer
+        if file != STANDARD_STREAM:
+            try:
+                source = stack.enter_context(open(file, "rb"))
+            except OSError as error:
+                cause = describe_read_error(error)
+                words = "Cannot read the file {file} ({cause})."
+                raise BadInput(words, file=file, cause=cause) from None
         stack.enter_context(home.take())
         former = home.entries()
         if former and not replace:
@@ -473,7 +486,10 @@ def restore(begun: Start, file: str, *, replace: bool, resume: bool) -> int:
         staged = stack.enter_context(home.staging("restore"))
 
         def begin(manifest: Manifest) -> None:
-            _check_manifest(manifest, name, resume=resume)
+            if SCHEMA.find_pending(manifest.schema, manifest.fingerprint) is None:
+                raise DifferentBackup(file=name, version=manifest.version[:40])
+            if resume and not manifest.is_ponte_stopped:
+                raise NotStopped(file=name)
             snapshot.check_room(home.path, 2 * manifest.size, say("a restored data folder"))
 
         try:
@@ -490,19 +506,6 @@ def restore(begun: Start, file: str, *, replace: bool, resume: bool) -> int:
     return 0
 
 
-@contextmanager
-def _hold_if_stopped(home: Home) -> Iterator[bool]:
-    """Yield whether no Ponte runs on the home. If none does, none can start while the
-    block runs."""
-    with ExitStack() as stack:
-        is_stopped = True
-        try:
-            stack.enter_context(home.take())
-        except HomeTaken:
-            is_stopped = False
-        yield is_stopped
-
-
 def _collect(home: Path, staged: Path, now: datetime, *, stopped: bool) -> Manifest:
     """Copy everything that is backed up into `staged`, from one moment."""
     database = home / "ponte.db"
@@ -513,6 +516,7 @@ def _collect(home: Path, staged: Path, now: datetime, *, stopped: bool) -> Manif
         snapshot.copy_database(database, copy)
         ids = _list_file_ids(copy)
         missing_ids = _link_files(home / "files", staged / "files", ids)
+        # A missing file that still has its row was lost before: another moment would not have it.
         recorded_ids = set(_list_file_ids(database)) if missing_ids else set()
         if not missing_ids or recorded_ids.issuperset(missing_ids) or tries == SNAPSHOT_ATTEMPTS:
             break
@@ -520,7 +524,18 @@ def _collect(home: Path, staged: Path, now: datetime, *, stopped: bool) -> Manif
         with suppress(NotStored):  # damaged sample tables must not prevent a backup
             snapshot.copy_database(sample, staged / SAMPLE_FILE)
     try:
-        _copy_small_files(home, staged)
+        # The newest log file comes first. If the log is rotated meanwhile, the same file appears
+        # again under its next name and is skipped. A line that is being written is left out.
+        inodes = set()
+        for path in reversed(audit.list_audit_files(home / "audit.log")):
+            with path.open("rb") as file:
+                if (inode := os.fstat(file.fileno()).st_ino) not in inodes:
+                    inodes.add(inode)
+                    whole = file.read()
+                    (staged / path.name).write_bytes(whole[: whole.rfind(b"\n") + 1])
+        for name in _SMALL_FILES:
+            with suppress(FileNotFoundError):
+                shutil.copyfile(home / name, staged / name)
     except OSError as error:
         raise NotWritten(file=staged, cause=describe_read_error(error)) from None
     with closing(sqlite3.connect(copy)) as connection:
@@ -557,35 +572,6 @@ def _link_files(home: Path, staged: Path, ids: Sequence[str]) -> set[str]:
         except OSError:  # a file system without links
             shutil.copyfile(home / place, staged / place)
     return missing_ids
-
-
-def _copy_small_files(home: Path, staged: Path) -> None:
-    """Copy the audit log and the small files.
-
-    The newest log file comes first. If the log is rotated meanwhile, the same file appears again
-    under its next name and is skipped.
-    """
-    inodes = set()
-    for path in reversed(audit.list_audit_files(home / "audit.log")):
-        with path.open("rb") as file:
-            if (inode := os.fstat(file.fileno()).st_ino) not in inodes:
-                inodes.add(inode)
-                whole = file.read()
-                (staged / path.name).write_bytes(whole[: whole.rfind(b"\n") + 1])
-    for name in _SMALL_FILES:
-        with suppress(FileNotFoundError):
-            shutil.copyfile(home / name, staged / name)
-
-
-def _check_output_is_private(output: int) -> None:
-    """Raise OpenToOthers for a regular file that another user can read or owns.
-
-    The shell created it with its umask, and somebody may already have opened it, so changing its
-    mode now is too late.
-    """
-    status = os.fstat(output)
-    if stat.S_ISREG(status.st_mode) and (status.st_mode & 0o077 or status.st_uid != os.geteuid()):
-        raise OpenToOthers
 
 
 def _write_backup(path: Path, staged: Path, manifest: Manifest) -> None:
@@ -631,25 +617,6 @@ def _remove_leftover(part: Path) -> None:
             part.unlink()
     finally:
         os.close(descriptor)
-
-
-def _open_source(stack: ExitStack, file: str) -> BinaryIO:
-    if file == STANDARD_STREAM:
-        return sys.stdin.buffer
-    try:
-        return stack.enter_context(open(file, "rb"))
-    except OSError as error:
-        raise BadInput(
-            "Cannot read the file {file} ({cause}).", file=file, cause=describe_read_error(error)
-        ) from None
-
-
-def _check_manifest(manifest: Manifest, name: str, *, resume: bool) -> None:
-    """Raise DifferentBackup or NotStopped if this Ponte cannot restore the backup."""
-    if SCHEMA.find_pending(manifest.schema, manifest.fingerprint) is None:
-        raise DifferentBackup(file=name, version=manifest.version[:40])
-    if resume and not manifest.is_ponte_stopped:
-        raise NotStopped(file=name)
 
 
 def _check_database(staged: Path, manifest: Manifest, name: str) -> None:

@@ -74,13 +74,17 @@ class QuickCommandRegistry:
         return command is None or command.effect != "read"
 
     async def list_commands(self, person: Person, address: Address) -> list[QuickCommand]:
-        return [
-            _public_record(slug, command)
-            for slug, command in self._config.quick_commands.items()
-            if _may_run_here(command, address)
-            and await self._is_known_as_theirs(command, person, address)
-            and (await self._right(person, address, slug)).allowed
-        ]  # fmt: skip
+        commands = []
+        for slug, command in self._config.quick_commands.items():
+            if not _may_run_here(command, address):
+                continue
+            try:
+                is_theirs = await self._is_theirs(command, person, address)
+            except StatusUnknown:  # which counts as a denial
+                continue
+            if is_theirs and (await self._right(person, address, slug)).allowed:
+                commands.append(_public_record(slug, command))
+        return commands
 
     async def find(self, person: Person, address: Address, slug: str) -> QuickCommand:
         check_slug(slug)  # also one that a model made up, before any card about it
@@ -115,14 +119,6 @@ class QuickCommandRegistry:
         if self._policy is None:
             return Verdict(True)
         return await self._policy.may(person, address, "command", slug)
-
-    async def _is_known_as_theirs(
-        self, command: QuickCommandConfig, person: Person, address: Address
-    ) -> bool:
-        try:
-            return await self._is_theirs(command, person, address)
-        except StatusUnknown:
-            return False
 
     async def _is_theirs(
         self, command: QuickCommandConfig, person: Person, address: Address

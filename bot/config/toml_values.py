@@ -227,15 +227,22 @@ class TomlLines:
         self._lines: dict[KeyPath, int] = {}
         table: KeyPath = ()
         counted: Counter[KeyPath] = Counter()
-        for number, parsed in _statements(text.splitlines()):
-            if parsed.is_header:
-                table = next(_deepest(parsed.values))
-                if parsed.is_array:
+        lines, begin = text.splitlines(), 0
+        for end in range(1, len(lines) + 1):
+            statement = "\n".join(lines[begin:end])
+            try:
+                values = tomllib.loads(statement)
+            except tomllib.TOMLDecodeError:
+                continue  # a string or array that goes on in the next line
+            number, begin = begin + 1, end
+            if statement.lstrip().startswith("["):
+                table = next(_deepest(values))
+                if statement.lstrip().startswith("[["):
                     counted[table] += 1
                     table = (*table, str(counted[table] - 1))
                 self._note(table, number)
             else:
-                for path in _paths(parsed.values):
+                for path in _paths(values):
                     self._note(table + path, number)
 
     def of(self, path: Sequence[object]) -> int:
@@ -257,25 +264,6 @@ def describe_toml_error(name: str, text: str, error: tomllib.TOMLDecodeError) ->
     line = int(match[2]) if match else max(1, len(text.splitlines()))
     words = match[1] if match else str(error).removesuffix(" (at end of document)")
     return f"{name}:{line}: not TOML: {words}."
-
-
-class _Statement:
-    def __init__(self, text: str) -> None:
-        self.values = tomllib.loads(text)
-        self.is_header = text.lstrip().startswith("[")
-        self.is_array = text.lstrip().startswith("[[")
-
-
-def _statements(lines: Sequence[str]) -> Iterator[tuple[int, _Statement]]:
-    start = 0
-    for end in range(1, len(lines) + 1):
-        try:
-            statement = _Statement("\n".join(lines[start:end]))
-        except tomllib.TOMLDecodeError:
-            continue  # a string or array that goes on in the next line
-        if statement.values:
-            yield start + 1, statement
-        start = end
 
 
 def _paths(values: Mapping[str, object]) -> Iterator[KeyPath]:

@@ -228,11 +228,9 @@ class Schedules(SqlStore):
             schedule = _lock_schedule(connection, id)
             if schedule.state not in ("active", "paused"):
                 raise _wrong_state(schedule)
-            schedule_row = connection.execute(
-                "SELECT * FROM schedule_runs WHERE event_key = ?", (event_key,)
-            ).fetchone()
-            if schedule_row:
-                return _run_of(schedule_row), None
+            sql = "SELECT * FROM schedule_runs WHERE event_key = ?"
+            if row := connection.execute(sql, (event_key,)).fetchone():
+                return _run_of(row), None
             if _is_running(connection, id):
                 raise BadSchedule("A run of this schedule has not ended yet. Try again later.")
             return self._queue_run(connection, schedule, now, event_key, False)
@@ -305,8 +303,13 @@ class Schedules(SqlStore):
                 )  # fmt: skip
             run, queued = None, None
             key = f"schedule:{current.id}:{plan.due_at:.0f}"
-            # The key exists only if the machine's clock was set back.
-            if plan.due_at and not _has_key(connection, key):
+            # The key exists only if the machine's clock was set back. The run may be deleted
+            # already, and its message still be there.
+            is_repeat = any(
+                connection.execute(f"SELECT 1 FROM {table} WHERE event_key = ?", (key,)).fetchone()  # noqa: S608
+                for table in ("schedule_runs", "inbox")
+            )
+            if plan.due_at and not is_repeat:
                 if _is_running(connection, current.id):
                     run = _insert_run(
                         connection, current, key, plan.due_at, now, "skipped", reason="busy"
@@ -324,7 +327,12 @@ class Schedules(SqlStore):
                 state="ended" if is_over else "active", runs=runs,
                 last_due_at=plan.due_at or current.last_due_at,
             )  # fmt: skip
-            _delete_old_runs(connection, current.id)
+            _delete_runs(  # all but the newest that have ended
+                connection,
+                "schedule = ? AND state <> 'queued' AND event_key NOT IN (SELECT event_key FROM"
+                " schedule_runs WHERE schedule = ? ORDER BY started_at DESC, due_at DESC LIMIT ?)",
+                (current.id, current.id, KEPT_RUNS),
+            )
             return run, queued
 
         run, _ = await self._database.write(write, then=self._enqueue)
@@ -382,7 +390,35 @@ class Schedules(SqlStore):
     @_schedule_transaction
     def _settle(self, connection: SqlConnection, rows: Sequence[SqlRow]) -> int:
         """Record the results of these runs. Return how many had none yet."""
-        return sum(_settle_run(connection, row, self._clock()) for row in rows)
+        count = 0
+        for row in rows:
+            now, state = self._clock(), _RUN_STATES.get(row["state"] or "", "stopped")
+            code = decode_json(Answer, row["answer"]).code if row["answer"] else ""
+            # Without a row in the inbox, the turn was erased.
+            reason = "" if state == "done" else code or (row["state"] or "erased")
+            if code == OverBudget.code:
+                state, reason = "skipped", "allowance"
+            needs_no_report = int(state in ("done", "stopped"))
+            if not connection.execute(
+                "UPDATE schedule_runs SET state = ?, reason = ?, ended_at = ?, is_notified = ?"
+                " WHERE seq = ? AND state = 'queued'",
+                (state, reason, now, needs_no_report, row["seq"]),
+            ).rowcount:
+                continue  # another process recorded it
+            count += 1
+            if state == "done":
+                connection.execute(
+                    "UPDATE schedules SET failures = 0 WHERE id = ?", (row["schedule"],)
+                )
+            elif state == "failed":
+                failed = connection.execute(
+                    "UPDATE schedules SET failures = failures + 1 WHERE id = ?"
+                    " RETURNING failures, state",
+                    (row["schedule"],),
+                ).fetchone()
+                if failed and failed["failures"] >= MAX_FAILED_RUNS and failed["state"] == "active":
+                    _pause(connection, row["schedule"], "failures", now)
+        return count
 
     @query
     def list_runs(
@@ -506,43 +542,9 @@ def _pause(connection: SqlConnection, id: str, reason: PauseReason, now: float) 
     )
 
 
-def _settle_run(connection: SqlConnection, row: SqlRow, now: float) -> bool:
-    """Record the result of one run whose turn has ended. Return False if another process did."""
-    state = _RUN_STATES.get(row["state"] or "", "stopped")
-    code = decode_json(Answer, row["answer"]).code if row["answer"] else ""
-    reason = "" if state == "done" else code or (row["state"] or "erased")
-    if code == OverBudget.code:
-        state, reason = "skipped", "allowance"
-    needs_no_report = int(state in ("done", "stopped"))
-    if not connection.execute(
-        "UPDATE schedule_runs SET state = ?, reason = ?, ended_at = ?, is_notified = ? WHERE"
-        " seq = ? AND state = 'queued'",
-        (state, reason, now, needs_no_report, row["seq"]),
-    ).rowcount:
-        return False
-    if state == "done":
-        connection.execute("UPDATE schedules SET failures = 0 WHERE id = ?", (row["schedule"],))
-    elif state == "failed":
-        failed = connection.execute(
-            "UPDATE schedules SET failures = failures + 1 WHERE id = ? RETURNING failures, state",
-            (row["schedule"],),
-        ).fetchone()
-        if failed and failed["failures"] >= MAX_FAILED_RUNS and failed["state"] == "active":
-            _pause(connection, row["schedule"], "failures", now)
-    return True
-
-
 def _is_running(connection: SqlConnection, id: str) -> bool:
     """Return whether a run of the schedule has a turn that has not ended."""
     return connection.execute(_RUNNING_SQL, (id,)).fetchone() is not None
-
-
-def _has_key(connection: SqlConnection, key: str) -> bool:
-    """Return whether there was a run or a message with this key."""
-    return any(
-        connection.execute(f"SELECT 1 FROM {table} WHERE event_key = ?", (key,)).fetchone()  # noqa: S608
-        for table in ("schedule_runs", "inbox")
-    )
 
 
 def _insert_run(
@@ -570,16 +572,6 @@ def _insert_run(
         ),
     )  # fmt: skip
     return ScheduleRun(key, schedule.id, due, state, seq, reason, is_late, missed, now, ended)
-
-
-def _delete_old_runs(connection: SqlConnection, id: str) -> None:
-    """Delete all but the newest ended runs of a schedule."""
-    _delete_runs(
-        connection,
-        "schedule = ? AND state <> 'queued' AND event_key NOT IN (SELECT event_key"
-        " FROM schedule_runs WHERE schedule = ? ORDER BY started_at DESC, due_at DESC LIMIT ?)",
-        (id, id, KEPT_RUNS),
-    )
 
 
 def _delete_runs(connection: SqlConnection, where: str, values: Sequence[object]) -> None:

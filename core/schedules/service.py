@@ -59,7 +59,6 @@ from core.schedules.words import (
 from core.store.database import Database, has_rows
 
 if TYPE_CHECKING:
-    from core.schedules.rows import Schedules
     from core.schedules.runs import ScheduleOrigin, Scheduler
 
 SCHEDULES_PER_PAGE = 20
@@ -270,8 +269,12 @@ class ScheduleCommands:
         match command.slug:
             case "show":
                 schedule, runs = await service.get(id, *who), await service.list_runs(id, *who)
-                lines = "\n".join(f"- {_describe_run(schedule, run)}" for run in runs)
-                words = f"{describe_whole(schedule, self.clock())}\n\n{lines}".strip()
+                words = f"{describe_whole(schedule, self.clock())}\n"
+                for run in runs:
+                    due = describe_date(local_time(run.due_at, schedule.draft.time_zone))
+                    result = describe_result(run.state, run.missed_count, is_late=run.is_late)
+                    words += f"\n- {due}: {result}"
+                words = words.strip()
                 return Answer(words, is_private=message.address.is_shared)
             case "delete":
                 schedule = await service.delete(id, *who)
@@ -317,13 +320,6 @@ class ScheduleCommands:
         return Answer(words, is_private=turn.message.address.is_shared)
 
 
-def _describe_run(schedule: Schedule, run: ScheduleRun) -> str:
-    """Return one line about a run."""
-    when = local_time(run.due_at, schedule.draft.time_zone)
-    result = describe_result(run.state, run.missed_count, is_late=run.is_late)
-    return f"{describe_date(when)}: {result}"
-
-
 CHANGED = "schedules"
 """The notification that a schedule was created or changed."""
 FIRST_LOOK_BACKOFF = Backoff(1.0, max_seconds=30.0)
@@ -367,8 +363,6 @@ class Scheduling:
     @cached_property
     def store(self) -> Schedules:
         """The stored schedules."""
-        from core.schedules.rows import Schedules
-
         store = Schedules(
             self.database, cast(SqlInbox, self.conversations.inbox), self.clock,
             peers=self.peers, destination=self._find_destination,

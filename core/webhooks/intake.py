@@ -232,7 +232,15 @@ class HookIntake:
         try:
             async with asyncio.timeout(STORE_SECONDS):
                 if repeats_after:
-                    key = await self._key_of_repeat(key, repeats_after)
+                    # The keys of equal bodies have the number of the period in which the first of
+                    # them came. One that came late in the last period counts in this one too.
+                    now = self.clock()
+                    last, this = (
+                        f"{key}:{int(now // repeats_after) - before}" for before in (1, 0)
+                    )
+                    times = await self.inbox.find_times((last, this))
+                    is_repeat = this not in times and now - times.get(last, 0.0) < repeats_after
+                    key = last if is_repeat else this
                 to = await self._find_destination(hook, author, key)
                 message = _build_message(hook, key, author, to, parsed, self.clock())
                 receipt = await self.inbox.accept(message)
@@ -251,18 +259,6 @@ class HookIntake:
         return _answer(
             202, {"status": "stored" if receipt.is_new else "repeated", "turn": message.turn}
         )
-
-    async def _key_of_repeat(self, key: str, repeats_after: float) -> str:
-        """Return the event key of a body that counts as repeated for `repeats_after` seconds.
-
-        The keys of equal bodies have the number of the period in which the first of them came. One
-        that came late in the last period counts in this one too.
-        """
-        now = self.clock()
-        last, this = (f"{key}:{int(now // repeats_after) - before}" for before in (1, 0))
-        times = await self.inbox.find_times((last, this))
-        is_repeat = this not in times and now - times.get(last, 0.0) < repeats_after
-        return last if is_repeat else this
 
     async def _find_destination(self, hook: Hook, author: Person, key: str) -> ReplyTo:
         """Return where the answer goes. Raise Undeliverable if the platform is off, and the

@@ -62,7 +62,20 @@ def build_document(routes: Sequence[DeclaredRoute], signed: Iterable[str] = ()) 
         path = _PARAMETER.sub(r"{\1}", route.path)
         described = _describe_route(route, path, schemas)
         paths.setdefault(path, {})[route.declaration.method.lower()] = described
-    paths |= {path: {"post": _describe_signed(path)} for path in sorted(signed)}
+    for path in sorted(signed):
+        is_hook = path == HOOKS_PATH
+        operation: Json = {
+            "operationId": f"post{_NOT_WORD.sub('_', path)}".rstrip("_"),
+            "summary": HOOK_SUMMARY if is_hook else PLATFORM_SUMMARY,
+            "security": [],
+            "parameters": _parameters(path),
+            "requestBody": {"content": {"*/*": {"schema": {}}}},
+            "responses": {
+                str(status): _describe_answer(status)
+                for status in (HOOK_STATUSES if is_hook else PLATFORM_STATUSES)
+            },
+        }
+        paths[path] = {"post": operation}
     whose = "the token of the owner or of a person with an account; for /v1 an API token"
     return {
         "openapi": "3.1.0",
@@ -134,21 +147,6 @@ def _describe_route(route: DeclaredRoute, path: str, schemas: Any) -> Json:
         content = {"application/json": {"schema": schema}}
         described["responses"][str(status)] = _describe_answer(status, content)
     return described
-
-
-def _describe_signed(path: str) -> Json:
-    is_hook = path == HOOKS_PATH
-    return {
-        "operationId": f"post{_NOT_WORD.sub('_', path)}".rstrip("_"),
-        "summary": HOOK_SUMMARY if is_hook else PLATFORM_SUMMARY,
-        "security": [],
-        "parameters": _parameters(path),
-        "requestBody": {"content": {"*/*": {"schema": {}}}},
-        "responses": {
-            str(status): _describe_answer(status)
-            for status in (HOOK_STATUSES if is_hook else PLATFORM_STATUSES)
-        },
-    }
 
 
 def _operation_id(route: DeclaredRoute) -> str:

@@ -305,25 +305,21 @@ class ConversationEvents:
         """Yield from the journal the turns that ended unseen, and watch those that run."""
         for entry in await self._journal.list_entries(self._key):
             if _is_over(entry):
-                if self._skips_ended:
+                is_unseen = not (self._skips_ended or self._cursor.has_seen(entry.seq))
+                if is_unseen and entry.turn not in self._writers:
+                    message = message_json(entry.message, entry.seq, entry.created_at, entry.state)
+                    yield format_event("message", message)
+                if is_unseen or self._skips_ended:
                     self._cursor.mark_ended(entry.seq)
-                elif not self._cursor.has_seen(entry.seq):
-                    async for event in self._write_ended_turn(entry):
+                if is_unseen:
+                    writer = self._writers.pop(entry.turn, None) or self._new_writer(entry.turn)
+                if is_unseen and entry.answer is not None:
+                    async for event in writer.write_end(entry.answer, str(self._cursor)):
                         yield event
             elif entry.turn not in self._writers:
                 self._cursor.mark_running(entry.seq)
                 self._hub.watch(self._key, entry.seq, entry.message)
         self._skips_ended = False
-
-    async def _write_ended_turn(self, entry: HistoryEntry) -> AsyncIterator[bytes]:
-        if entry.turn not in self._writers:
-            message = message_json(entry.message, entry.seq, entry.created_at, entry.state)
-            yield format_event("message", message)
-        self._cursor.mark_ended(entry.seq)
-        writer = self._writers.pop(entry.turn, None) or self._new_writer(entry.turn)
-        if entry.answer is not None:
-            async for event in writer.write_end(entry.answer, str(self._cursor)):
-                yield event
 
     async def _write_turn(self, live: LiveTurn) -> AsyncIterator[bytes]:
         for card in live.cards:

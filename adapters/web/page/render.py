@@ -63,28 +63,21 @@ def _inline_math(state: StateInline, silent: bool) -> bool:
             return False
         end += 2
     elif source[begin] == "$":
-        end = _dollar_end(source, begin)
-        if not end:
+        before = source[begin - 1] if begin else " "
+        match = _DOLLARS.match(source, begin)
+        if match is None or before.isalnum() or before in "$\\":
             return False
+        # What begins with a digit is a price, unless it is a number alone or has a sign of TeX.
+        inner = match[1]
+        if inner[0].isdigit() and not _TEX.search(inner) and not inner.replace(".", "").isalnum():
+            return False
+        end = match.end()
     else:
         return False
     if not silent:
         state.push("math_inline", "", 0).content = source[begin:end]
     state.pos = end
     return True
-
-
-def _dollar_end(source: str, begin: int) -> int:
-    """Return the end of the formula in single dollars that begins here; 0 if this is none."""
-    before = source[begin - 1] if begin else " "
-    match = _DOLLARS.match(source, begin)
-    if match is None or before.isalnum() or before in "$\\":
-        return 0
-    # What begins with a digit is a price, unless it is a number alone or has a sign of TeX.
-    inner = match[1]
-    if inner[0].isdigit() and not _TEX.search(inner) and not inner.replace(".", "").isalnum():
-        return 0
-    return match.end()
 
 
 def _block_math(state: StateBlock, start: int, end: int, silent: bool) -> bool:

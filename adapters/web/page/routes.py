@@ -33,7 +33,7 @@ from core.chat.approval_notices import PersonNoticeService
 from core.commands.grammar import TRANSLATED
 from core.domain.messages import Address, Person
 from core.domain.ports import StatusBoard
-from core.domain.records import ApiToken, ConversationSummary, HistoryEntry
+from core.domain.records import ApiToken, ConversationSummary
 from core.models.demo_model import DRAW_SENTENCE, OVERDUE_SENTENCE, PAY_SENTENCE, QUICK_SENTENCE
 from core.people.notices import PersonNotice
 from core.people.page_accounts import OwnerNames, PageAccounts
@@ -148,7 +148,20 @@ class ConversationRoutes(MessageRoutes):
         if not entries or key not in listed:
             raise NotFound(what="conversation")
         title = conversation_title(listed[key])
-        text = "\n".join([f"# {title}", *(_export_entry(one) for one in entries)])
+        parts = [f"# {title}"]
+        for one in entries:
+            at = format_moment(datetime.fromtimestamp(one.created_at, UTC))
+            author = one.message.author.name or say("You")
+            paragraphs = [f"## {author} · {at} UTC", _close_code_block(one.message.text)]
+            paragraphs += [f"- {attached.name}" for attached in one.message.attachments]
+            if one.answer is not None:
+                paragraphs += ["## Ponte", _close_code_block(one.answer.text)]
+                paragraphs += [
+                    f"- {card.id}: {card.title} ({say(card.state)})" for card in one.answer.cards
+                ]
+                paragraphs += [f"- {file.name}" for file in one.answer.files]
+            parts.append("\n\n".join(["", *filter(None, paragraphs)]))
+        text = "\n".join(parts)
         headers = {
             "Content-Type": "text/markdown; charset=utf-8",
             "Content-Disposition": _disposition("attachment", safe_file_name(f"{title}.md")),
@@ -430,23 +443,6 @@ def conversation_title(one: ConversationSummary) -> str:
     of that message's first file."""
     files = one.first.attachments
     return one.title or first_words(one.first.text) or shorten_title(files[0].name if files else "")
-
-
-def _export_entry(one: HistoryEntry) -> str:
-    """Return one message and its answer in Markdown: author, time (UTC), text, names of files."""
-    at = format_moment(datetime.fromtimestamp(one.created_at, UTC))
-    paragraphs = [
-        f"## {one.message.author.name or say('You')} · {at} UTC",
-        _close_code_block(one.message.text),
-    ]
-    paragraphs += [f"- {attached.name}" for attached in one.message.attachments]
-    if one.answer is not None:
-        paragraphs += ["## Ponte", _close_code_block(one.answer.text)]
-        paragraphs += [
-            f"- {card.id}: {card.title} ({say(card.state)})" for card in one.answer.cards
-        ]
-        paragraphs += [f"- {file.name}" for file in one.answer.files]
-    return "\n\n".join(["", *filter(None, paragraphs)])
 
 
 def _close_code_block(text: str) -> str:
