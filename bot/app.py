@@ -74,7 +74,10 @@ async def run(
     def hide_in_logs(secrets: Secrets) -> None:
         set_up_logging(settings.model_copy(update=dict(secrets)))
 
-    _use_one_heap()
+    # All threads share one heap of malloc: 5 to 10 MB less, at the same speed. Importing the SDKs
+    # in threads would give each its own heap, which stays with the process. Only glibc has this.
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
@@ -106,16 +109,6 @@ async def run(
     if settings.ponte_log == "json":
         log.info("stopped")
     return 0
-
-
-def _use_one_heap() -> None:
-    """Let all threads share one heap of malloc: 5 to 10 MB less, at the same speed.
-
-    Importing the SDKs in threads gives each its own heap, which stays with the process. Only glibc
-    has this option.
-    """
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
 
 
 def _check_everything(begun: Start, *model: ModelRequests) -> AsyncIterator[DoctorFinding]:

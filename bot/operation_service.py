@@ -43,7 +43,10 @@ class OperationService:
         if operation.right == "own" and actor.id not in (OPERATOR.id, OWNER_ID):
             raise AccountsOwnerOnly
         ponte = self.ponte
-        checked = _check_arguments(operation, arguments)
+        from adapters.web.http_io import validate
+
+        model = validate(_arguments_model(operation), arguments)
+        checked = {name: getattr(model, name) for name in operation.parameters}
         if "actor" in operation.function.__annotations__:
             checked["actor"] = actor
         subject = ponte.inputs if operation.needs == "settings" else ponte
@@ -107,14 +110,6 @@ async def describe_offline(
 def to_json(result: Any) -> Any:
     """Return the typed result of an operation as JSON, which users, texts and /admin read."""
     return to_jsonable_python(schedule_json(result) if isinstance(result, Schedule) else result)
-
-
-def _check_arguments(operation: Operation, arguments: Json) -> dict[str, Any]:
-    """Return the arguments with their types. Raise BadInput."""
-    from adapters.web.http_io import validate
-
-    model = validate(_arguments_model(operation), arguments)
-    return {name: getattr(model, name) for name in operation.parameters}
 
 
 def describe_result(text: ResultText, result: Any, view: View, *, as_json: bool) -> Json:

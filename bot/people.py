@@ -341,7 +341,24 @@ class PersonalDataService:
         platform = who.key.partition(":")[0]
         if platform in self._listing:  # before the rows go, so that no list brings them back
             await self._engine.people.directory.forget(platform, [who.id])
-        remaining_rows = await self._erase_all(who)
+        # Rows may arrive meanwhile, so a few rounds are made if something is left.
+        remaining_rows: Json = {}
+        for _ in range(ERASE_ROUNDS):
+            await self._clear_outside_tables(who)
+            erased = await self.data.erase(who, self._engine.at_work)
+            # The cards that named them are stored without their name, and drawn again.
+            changes = self._engine.changes
+            for id in erased.decided:
+                with suppress(NotFound):
+                    change = await changes.ledger.get(id)
+                    with use_locale(change.proposal.locale):
+                        card = await changes.views.card(change)
+                    journal = self._engine.conversations.journal
+                    await journal.replace_cards(change.proposal.seq, [card])
+            changes.lifecycle.on_change()
+            if not (remaining_rows := await self.data.count_rows(who)):
+                break
+
         # Platforms remember people in memory: here, or in the processes that serve the platform,
         # which read the rows again. The rows are without the person already.
         for chat in self._chats:
@@ -360,27 +377,6 @@ class PersonalDataService:
         waiting = [*await journal.list_remotes_to_erase(), *await journal.list_unerasable_remotes()]
         remains = say(remains) if remains else ""
         return ForgottenPerson(who.key, counts, shared, remaining_rows, len(waiting), remains)
-
-    async def _erase_all(self, who: KnownPerson) -> Json:
-        """Erase until nothing is left, at most ERASE_ROUNDS times, since rows may arrive meanwhile.
-        Return how many rows are left by section."""
-        remaining_rows: Json = {}
-        for _ in range(ERASE_ROUNDS):
-            await self._clear_outside_tables(who)
-            erased = await self.data.erase(who, self._engine.at_work)
-            # The cards that named them are stored without their name, and drawn again.
-            changes = self._engine.changes
-            for id in erased.decided:
-                with suppress(NotFound):
-                    change = await changes.ledger.get(id)
-                    with use_locale(change.proposal.locale):
-                        card = await changes.views.card(change)
-                    journal = self._engine.conversations.journal
-                    await journal.replace_cards(change.proposal.seq, [card])
-            changes.lifecycle.on_change()
-            if not (remaining_rows := await self.data.count_rows(who)):
-                break
-        return remaining_rows
 
     async def _clear_outside_tables(self, who: KnownPerson) -> None:
         """Stop their turns, and delete what their rows lead to: conversations of theirs alone,

@@ -141,7 +141,18 @@ async def check_rights(
     `rights` are the rights to check; by default all plain rights, and the rights to single things
     that the file names. Raise BadInput.
     """
-    who, where = _parse_person_and_place(person, channel, begun)
+    platforms = platform_rights(begun.settings.faces)
+    platform, *ids = person.split(":")
+    if platform not in platforms or not 1 <= len(ids) <= 2 or not all(ids):
+        raise BadInput(_FORM)
+    place = channel.split(":") if channel else []
+    if len(place) not in (0, 1, 3) or not all(place) or (place[1:] and place[0] != platform):
+        raise BadInput(_FORM)
+    has_home = platforms[platform].own_workspace
+    named = ids[0] if len(ids) == 2 else ""
+    workspace = place[1] if len(place) == 3 else named or (UNKNOWN_WORKSPACE if has_home else "")
+    where = Address(platform, place[-1] if place else "", workspace, is_shared=bool(place))
+    who = Person(platform, ids[-1], (named or workspace) if has_home else "")
     for right in rights:
         check_right_name(right)
         if not is_right(right):
@@ -154,7 +165,6 @@ async def check_rights(
         return guest
 
     settings, config = begun.settings, begun.config
-    platforms = platform_rights(settings.faces)
     policy = Policy(
         platforms, config, settings.ponte_allow, settings.ponte_admins,
         PlatformPeople(
@@ -230,18 +240,3 @@ def _named_rights(config: Config, policy: Policy) -> Iterator[str]:
     for rule in (*config.rule_book.rules, *config.rule_book.channels.values()):
         names |= dict.fromkeys(each for each in (*rule.allow, *rule.deny) if ":" in each)
     return (each for each in names if "*" not in each)
-
-
-def _parse_person_and_place(person: str, channel: str, begun: Start) -> tuple[Person, Address]:
-    platforms = platform_rights(begun.settings.faces)
-    platform, *ids = person.split(":")
-    if platform not in platforms or not 1 <= len(ids) <= 2 or not all(ids):
-        raise BadInput(_FORM)
-    place = channel.split(":") if channel else []
-    if len(place) not in (0, 1, 3) or not all(place) or (place[1:] and place[0] != platform):
-        raise BadInput(_FORM)
-    has_home = platforms[platform].own_workspace
-    named = ids[0] if len(ids) == 2 else ""
-    workspace = place[1] if len(place) == 3 else named or (UNKNOWN_WORKSPACE if has_home else "")
-    where = Address(platform, place[-1] if place else "", workspace, is_shared=bool(place))
-    return Person(platform, ids[-1], (named or workspace) if has_home else ""), where

@@ -52,7 +52,6 @@ from core.integrations import (
     setting,
 )
 from core.models import ModelSettings
-from core.people.policy import DailyCaps
 from core.people.rules import EVERYBODY_NAME, DailyTurns
 from core.tools.code import CodeSettings
 from core.tools.nocodb import NocodbSettings
@@ -265,11 +264,6 @@ class Settings(
         return f"{base.rstrip('/')}/v1/traces"
 
     @property
-    def daily_caps(self) -> DailyCaps:
-        """Return the daily caps of PONTE_DAILY_TURNS."""
-        return DailyCaps(self.ponte_daily_turns)
-
-    @property
     def is_personal(self) -> bool:
         """Return True if neither a chat platform nor Postgres is configured, not even partly."""
         chats = [face for face in self.faces if isinstance(face, ChatIntegration)]
@@ -282,14 +276,6 @@ class Settings(
         """Every value that must not appear in logs, errors, chats or a model's input."""
         values = (getattr(self, name) for name in type(self).model_fields)
         return tuple(v.get_secret_value() for v in values if isinstance(v, SecretStr))
-
-
-def settings_class(faces: Faces) -> type[Settings]:
-    """Return the class of settings with those of all these integrations."""
-    more = [face.settings for face in faces if not issubclass(Settings, face.settings)]
-    combined: type[Settings] = create_model("Settings", __base__=(Settings, *dict.fromkeys(more)))
-    combined.faces = faces
-    return combined
 
 
 def load(faces: Faces = FACES) -> Settings:
@@ -317,9 +303,10 @@ def load(faces: Faces = FACES) -> Settings:
 def _environment_class(faces: Faces) -> type[Settings]:
     """Return the class that reads the settings of these integrations, a tuple, from the
     environment. Building one takes 8 ms."""
-    return type(
-        "Environment", (settings_class(faces), BaseSettings), {"model_config": _READ_OPTIONS}
-    )
+    more = [face.settings for face in faces if not issubclass(Settings, face.settings)]
+    combined: type[Settings] = create_model("Settings", __base__=(Settings, *dict.fromkeys(more)))
+    combined.faces = faces
+    return type("Environment", (combined, BaseSettings), {"model_config": _READ_OPTIONS})
 
 
 @contextmanager

@@ -70,14 +70,28 @@ class Traces:
         """Return a recorder whose `processor` passes ended spans to `exporter`."""
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.id_generator import IdGenerator
+
+        class TurnIds(IdGenerator):
+            """Generates ids: for the root span of `turn` those that any process gives it, else
+            random ones."""
+
+            turn = ""
+
+            def generate_trace_id(self) -> int:
+                return trace_id_of(self.turn)
+
+            def generate_span_id(self) -> int:
+                return root_span_id_of(self.turn) if self.turn else random.getrandbits(64) or 1
+
+            def is_trace_id_random(self) -> bool:
+                return True  # a digest is, as far as samplers need it
 
         resource = Resource.create()
         if str(resource.attributes.get("service.name", "")).startswith("unknown_service"):
             resource = resource.merge(Resource({"service.name": "ponte"}))
         resource = Resource({"service.version": __version__}).merge(resource)
-        provider = TracerProvider(
-            resource=resource, id_generator=_turn_id_generator(), shutdown_on_exit=False
-        )  # fmt: skip
+        provider = TracerProvider(resource=resource, id_generator=TurnIds(), shutdown_on_exit=False)
         provider.add_span_processor(processor)
         return cls(provider, exporter)
 
@@ -137,27 +151,6 @@ class _Recording:
 
 def _nanoseconds(moment: float) -> int:
     return int(moment * 1e9)
-
-
-def _turn_id_generator() -> Any:
-    """Return a generator that gives a turn's root span the same ids in every process."""
-    from opentelemetry.sdk.trace.id_generator import IdGenerator
-
-    class TurnIds(IdGenerator):
-        """Of a turn's root those that any process gives it; else random."""
-
-        turn = ""
-
-        def generate_trace_id(self) -> int:
-            return trace_id_of(self.turn)
-
-        def generate_span_id(self) -> int:
-            return root_span_id_of(self.turn) if self.turn else random.getrandbits(64) or 1
-
-        def is_trace_id_random(self) -> bool:
-            return True  # a digest is, as far as samplers need it
-
-    return TurnIds()
 
 
 def _logging_exporter(settings: Settings) -> SpanExporter:

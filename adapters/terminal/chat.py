@@ -220,24 +220,21 @@ def read_attachments(text: str) -> list[tuple[str, bytes]]:
         if not Path(name).expanduser().is_file():
             name = name.rstrip(".,;:!?)")
         path = Path(name).expanduser()
-        if path.is_file() or _PATH.match(name) or _SUFFIX.search(name):
-            attachments.append((path.name, _read_upload(path, name)))
+        if not (path.is_file() or _PATH.match(name) or _SUFFIX.search(name)):
+            continue
+        try:
+            if path.stat().st_size > MAX_UPLOAD_BYTES:
+                size = format_size(path.stat().st_size)
+                raise TooLarge(size=size, limit=format_size(MAX_UPLOAD_BYTES))
+            # A pipe or a device may never end. Reading a folder fails with a reason of its own.
+            if not (path.is_file() or path.is_dir()):
+                raise OSError(errno.EINVAL, "Not a regular file")
+            attachments.append((path.name, path.read_bytes()))
+        except FileNotFoundError:
+            raise Unreadable("File {name} not found. Nothing was sent.", name=name) from None
+        except OSError as error:
+            raise Unreadable(name=path.name, cause=error.strerror or "unreadable") from None
     return attachments
-
-
-def _read_upload(path: Path, name: str) -> bytes:
-    try:
-        if path.stat().st_size > MAX_UPLOAD_BYTES:
-            size = format_size(path.stat().st_size)
-            raise TooLarge(size=size, limit=format_size(MAX_UPLOAD_BYTES))
-        # A pipe or a device may never end. Reading a folder fails with a reason of its own.
-        if not (path.is_file() or path.is_dir()):
-            raise OSError(errno.EINVAL, "Not a regular file")
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise Unreadable("File {name} not found. Nothing was sent.", name=name) from None
-    except OSError as error:
-        raise Unreadable(name=path.name, cause=error.strerror or "unreadable") from None
 
 
 def local_zone() -> str:

@@ -161,7 +161,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
                     raise PonteError(
                         "another program uses port {port}; set PONTE_WEB_PORT to a free one",
                         port=port,
-                    ) from None  # fmt: skip
+                    ) from None
                 words = say("{address} is in use by the running Ponte", address=own.page_url())
         return [Health("web", "on", words)]
 

@@ -464,7 +464,7 @@ class AdminView:
             ),
             "revoke": say("Programs that use this token are refused at once."),
             "delete": say("The schedule is deleted with the list of its runs."),
-        }  # fmt: skip
+        }
         return (
             f'<details><summary>{escape(summary)}</summary><form method="post"'
             f' action="/admin/{tab}">{self._hidden_fields(action)}'

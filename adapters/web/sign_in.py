@@ -398,7 +398,15 @@ class TokenAuthentication(TokenLogin):
         name = match[1].strip("[]") if match else ""
         if not name or not (is_loopback(name) or name in self._hosts):
             raise errors.ForeignHost(host=host[:100] or "?")
-        self._check_origin(visit)
+        # `Sec-Fetch-Site` marks requests of other sites that carry no Origin (fetch metadata).
+        origin = visit.headers.get("origin", "").lower()
+        own_host = visit.headers.get("host", "").lower()
+        if origin and origin not in {f"http://{own_host}", f"https://{own_host}", self.origin}:
+            raise errors.ForeignOrigin(origin=origin[:100])
+        foreign = visit.headers.get("sec-fetch-site", "") in {"cross-site", "same-site"}
+        walks_in = visit.headers.get("sec-fetch-mode", "") == "navigate" and visit.method == "GET"
+        if foreign and not walks_in:  # a form of theirs navigates too, with a POST
+            raise errors.ForeignOrigin(origin=origin[:100] or "?")
         if visit.path in OPEN_PATHS or visit.path.startswith(ASSETS_PREFIX):
             return None
         visitor = await self.find_visitor(visit.headers, self._client_address(visit))
@@ -437,18 +445,6 @@ class TokenAuthentication(TokenLogin):
         client's address to X-Forwarded-For."""
         forwarded = visit.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
         return forwarded if self.origin and forwarded and is_loopback(visit.peer) else visit.peer
-
-    def _check_origin(self, visit: Visit) -> None:
-        """Raise ForeignOrigin for requests of other sites. `Sec-Fetch-Site` marks those that carry
-        no Origin (fetch metadata)."""
-        origin = visit.headers.get("origin", "").lower()
-        host = visit.headers.get("host", "").lower()
-        if origin and origin not in {f"http://{host}", f"https://{host}", self.origin}:
-            raise errors.ForeignOrigin(origin=origin[:100])
-        foreign = visit.headers.get("sec-fetch-site", "") in {"cross-site", "same-site"}
-        walks_in = visit.headers.get("sec-fetch-mode", "") == "navigate" and visit.method == "GET"
-        if foreign and not walks_in:  # a form of theirs navigates too, with a POST
-            raise errors.ForeignOrigin(origin=origin[:100] or "?")
 
 
 Authentication = TokenAuthentication | SocketAuthentication

@@ -184,9 +184,9 @@ def run() -> int:
 PromptWords = Annotated[list[str] | None, typer.Argument(
     metavar="[TEXT ...]", help="The prompt. Put -- before a prompt that starts with a dash."
 )]  # fmt: skip
-PromptFiles = Annotated[list[Path] | None, typer.Option(
-    "--file", help="Attach this file. Can be repeated."
-)]  # fmt: skip
+PromptFiles = Annotated[
+    list[Path] | None, typer.Option("--file", help="Attach this file. Can be repeated.")
+]
 
 
 @cli.command(epilog="Example: ponte chat")
@@ -248,13 +248,13 @@ def migrate() -> int:
 
 @cli.command(epilog="Example: ponte backup /backups --keep 7")
 def backup(
-    file: Annotated[str, typer.Argument(
-        help="Where to write it: a file, a folder, or - for stdout."
-    )],
-    keep: Annotated[int, typer.Option(
-        "--keep", min=0, help="Keep only the newest backups in that folder."
-    )] = 0,
-) -> int:  # fmt: skip
+    file: Annotated[
+        str, typer.Argument(help="Where to write it: a file, a folder, or - for stdout.")
+    ],
+    keep: Annotated[
+        int, typer.Option("--keep", min=0, help="Keep only the newest backups in that folder.")
+    ] = 0,
+) -> int:
     """Back up this data folder to one file, even while Ponte is running."""
     from bot.cli import commands as cli_commands
 

@@ -12,12 +12,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import (
-    ConfigDict,
-    StrictBool,
-    TypeAdapter,
-    ValidationError,
-)
+from pydantic import ConfigDict, StrictBool, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from bot.config.toml_values import (
@@ -57,21 +52,11 @@ from core.base.errors import SettingsError
 from core.base.i18n import nearest_locale
 from core.changes.approval import ASKER, REMIND_AFTER, Access, Approvers, TableRule, TableRules
 from core.domain.messages import Address
-from core.integrations import (
-    ChatIntegration,
-    describe_read_error,
-)
+from core.integrations import ChatIntegration, describe_read_error
 from core.journal.inbox import SenderLimits
 from core.money.allowances import Allowance, CountedBy, PeriodLength
 from core.money.usage import NANODOLLARS_PER_DOLLAR, Price, Prices
-from core.people.rules import (
-    DECISION_RIGHTS,
-    PEOPLE_SETS,
-    Rule,
-    RuleBook,
-    StandIns,
-    place_names,
-)
+from core.people.rules import DECISION_RIGHTS, PEOPLE_SETS, Rule, RuleBook, StandIns, place_names
 from core.schedules.schedule import ScheduleLimits
 from core.turn.run import CallLimits, Retention, TurnConfig
 from core.webhooks.hook import HOOK_PLATFORM, HOOK_RIGHTS, Hook, HookKind

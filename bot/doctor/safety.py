@@ -238,7 +238,23 @@ def inspect_installation(extras: Collection[str] = ()) -> Installation:
             continue
         if not is_within_bounds(version, bounds):
             wrong[name] = version, bounds
-    return Installation(len(required_versions), missing, wrong, dict(_find_foreign_packages()))
+    # Our top-level names that another distribution or folder has, too.
+    foreign, owners = {}, metadata.packages_distributions()
+
+    for name in TOP_LEVEL_PACKAGES:
+        # The folder from which the package was imported, or would be.
+        module = sys.modules.get(name)
+        if module is not None:
+            paths = list(module.__path__)
+        else:
+            spec = PathFinder.find_spec(name)
+            paths = list(spec.submodule_search_locations or ()) if spec else []
+        folder = Path(paths[0]).resolve() if paths else None
+        if folder and folder != INSTALL_FOLDER / name:
+            foreign[name] = str(folder)
+        elif others := sorted({*owners.get(name, ())} - {DISTRIBUTION}):
+            foreign[name] = ", ".join(others)
+    return Installation(len(required_versions), missing, wrong, foreign)
 
 
 def describe(found: Installation, say: Say) -> str:
@@ -291,24 +307,6 @@ def _read_requirements() -> list[str]:
         return metadata.requires(DISTRIBUTION) or []
     except metadata.PackageNotFoundError:  # the folder alone, on the path
         return []
-
-
-def _find_foreign_packages() -> Iterator[tuple[str, str]]:
-    """Yield our top-level names that another distribution or folder has too."""
-    owners = metadata.packages_distributions()
-    for name in TOP_LEVEL_PACKAGES:
-        # The folder from which the package was imported, or would be.
-        module = sys.modules.get(name)
-        if module is not None:
-            paths = list(module.__path__)
-        else:
-            spec = PathFinder.find_spec(name)
-            paths = list(spec.submodule_search_locations or ()) if spec else []
-        folder = Path(paths[0]).resolve() if paths else None
-        if folder and folder != INSTALL_FOLDER / name:
-            yield name, str(folder)
-        elif others := sorted({*owners.get(name, ())} - {DISTRIBUTION}):
-            yield name, ", ".join(others)
 
 
 def _version_numbers(version: str) -> tuple[int, ...]:

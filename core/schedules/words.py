@@ -36,9 +36,7 @@ _NTH_WEEKDAY = {
     4: "on the fourth {day} of each month at {times}",
     5: "on the fifth {day} of a month at {times}",
 }
-STATE_SENTENCES = {
-    "active": "active", "paused": "paused", "ended": "ended",
-}  # fmt: skip
+STATE_SENTENCES = {"active": "active", "paused": "paused", "ended": "ended"}
 REASON_SENTENCES = {
     "person": "somebody paused it",
     "rights": "its owner has no permission for it in its place",

@@ -242,7 +242,17 @@ class HookIntake:
                     is_repeat = this not in times and now - times.get(last, 0.0) < repeats_after
                     key = last if is_repeat else this
                 to = await self._find_destination(hook, author, key)
-                message = _build_message(hook, key, author, to, parsed, self.clock())
+                # The message is the post itself, or the instruction with the body as a quote.
+                text, quoted = _fill(hook, parsed)
+                origin = MessageOrigin(
+                    "webhook", hook.name, may_be_command=False, is_authored=False,
+                    is_by_person=False, is_attended=False, per_minute=hook.per_minute,
+                    data={"is_post": bool(hook.template)},
+                )  # fmt: skip
+                message = Message(
+                    key, text, author, to.address, to, sent_at=self.clock(), origin=origin,
+                    context=() if hook.template else (Quote(author.name, quoted),),
+                )  # fmt: skip
                 receipt = await self.inbox.accept(message)
         except TooManyDeliveries:
             metrics.limits.labels("webhook").inc()
@@ -282,20 +292,6 @@ class HookIntake:
         )  # fmt: skip
         to = messenger.into(address, author)
         return ReplyTo(to.address, to.asker, to.source, turn)
-
-
-def _build_message(
-    hook: Hook, key: str, author: Person, to: ReplyTo, parsed: Any, now: float
-) -> Message:
-    """Return the message of a delivery: the post itself, or the instruction with the body as a
-    quote."""
-    text, quoted = _fill(hook, parsed)
-    context = () if hook.template else (Quote(author.name, quoted),)
-    origin = MessageOrigin(
-        "webhook", hook.name, may_be_command=False, is_authored=False, is_by_person=False,
-        is_attended=False, per_minute=hook.per_minute, data={"is_post": bool(hook.template)},
-    )  # fmt: skip
-    return Message(key, text, author, to.address, to, context=context, sent_at=now, origin=origin)
 
 
 def preview_delivery(hook: Hook, body: bytes) -> tuple[Person, Address, str, str]:

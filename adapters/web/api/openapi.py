@@ -134,7 +134,9 @@ def _describe_route(route: DeclaredRoute, path: str, schemas: Any) -> Json:
     if (body := schemas.get((_operation_id(route), "validation"))) is not None:
         content: Json = {"application/json": {"schema": body}}
         if own.has_files:
-            content["multipart/form-data"] = {"schema": _form(body)}
+            file = {"type": "string", "contentMediaType": "application/octet-stream"}
+            files = {"type": "object", "properties": {"file": {"type": "array", "items": file}}}
+            content["multipart/form-data"] = {"schema": {"allOf": [body, files]}}
         described["requestBody"] = {"required": True, "content": content}
     common = {400, 403} if is_open(route.path) else {400, 401, 403, 429}
     if is_open(route.path):
@@ -164,10 +166,3 @@ def _parameters(path: str) -> list[Json]:
 def _describe_answer(status: int, content: Json | None = None) -> Json:
     described: Json = {"description": STATUS_MEANINGS[status]}
     return described | {"content": content} if content else described
-
-
-def _form(body: Json) -> Json:
-    """Return the schema of a form with the fields of `body`, and with files."""
-    file = {"type": "string", "contentMediaType": "application/octet-stream"}
-    fields = {"file": {"type": "array", "items": file}}
-    return {"allOf": [body, {"type": "object", "properties": fields}]}
