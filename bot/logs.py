@@ -88,6 +88,7 @@ class Redaction:
             if len(form) >= _MIN_SECRET_CHARS
         }
         longest_first = sorted(values, key=len, reverse=True)
+        # Without a secret, a pattern that matches nothing.
         self._secrets = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
     def of(self, text: str) -> str:
@@ -159,6 +160,7 @@ def set_up_logging(
         level = _LEVEL_ABOVE_ALL
     global _is_json
     _is_json = settings.ponte_log == "json" and not quiet
+    # structlog knows no level above CRITICAL.
     structlog.configure(
         processors=[*_common_processors(), structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(min(level, logging.CRITICAL)),
@@ -193,7 +195,10 @@ def report_error(error: Exception, stream: TextIO) -> int:
             "failed", words=_describe_error(error), exc_info=error
         )
         return 2 if isinstance(error, SettingsError) else 1
-    redaction = _redaction()
+    try:
+        redaction = Redaction(load().secrets)
+    except SettingsError:
+        redaction = Redaction(())
     if logging.getLogger().isEnabledFor(logging.DEBUG):
         stream.write(redaction.of(_traceback(error)))
     for line in _describe_error(error).splitlines():
@@ -229,13 +234,6 @@ def _log_thread_exception(args: threading.ExceptHookArgs) -> None:
     structlog.get_logger("process").error(
         "unhandled exception in a thread of Python", exc_info=fault
     )
-
-
-def _redaction() -> Redaction:
-    try:
-        return Redaction(load().secrets)
-    except SettingsError:
-        return Redaction(())
 
 
 def _describe_error(error: Exception) -> str:

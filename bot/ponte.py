@@ -244,7 +244,7 @@ class Ponte:
         """
         self.engine.start()
         await self.surfaces.start()
-        self.live.add_own_addresses(self.page())
+        self.live.add_own_addresses(self.links()[0])
         for start in self.background_starts if prepares else ():
             start()
 
@@ -310,14 +310,6 @@ class Ponte:
         surfaces = [each for each in owned if self.surfaces.accepts or each[0].always]
         links = (face.link(self.settings, own, self.home) for face, own in surfaces)
         return next((both for both in links if both[0]), ("", ""))
-
-    def page(self) -> str:
-        """Return the page's address; "" where no page is served."""
-        return self.links()[0]
-
-    def link(self) -> str:
-        """Return the page's address with the token that opens it; "" where no page is served."""
-        return self.links()[1]
 
     async def find_problems(self, *model: ModelRequests) -> Sequence[DoctorFinding]:
         """Run the checks of `ponte doctor`, one caller after the other: they start a sandbox and

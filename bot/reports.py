@@ -20,7 +20,6 @@ from core.base.i18n import format_moment, say
 from core.changes.approval import Approval, TableRule
 from core.changes.service import ChangeService
 from core.domain.messages import Address, Person
-from core.domain.records import Verdict
 from core.money.allowances import COUNTED_WORDS, format_amount, period_end
 from core.money.budget import Budget, ReportRow
 from core.people.policy import PlatformPeople, Policy
@@ -208,18 +207,12 @@ async def _decide(
             return RightVerdict(asked, verdict.allowed, f"[tables] {name}", why)
     else:
         verdict = await policy.may(who, where, right, *([name] if name else []))
-    return RightVerdict(asked, verdict.allowed, verdict.rule or "none", _explain(verdict, policy))
-
-
-def _explain(verdict: Verdict, policy: Policy) -> str:
     book = policy.config.rule_book
+    rules = {rule.source: _describe_rule(rule) for rule in book.rules}
     for place, rule in book.channels.items():
-        if rule.source == verdict.rule:
-            return f"[channels] {place}: {_describe_rule(rule)}"
-    for rule in book.rules:
-        if rule.source == verdict.rule:
-            return _describe_rule(rule)
-    return "" if verdict.allowed else verdict.words()
+        rules[rule.source] = f"[channels] {place}: {_describe_rule(rule)}"
+    why = rules.get(verdict.rule, "" if verdict.allowed else verdict.words())
+    return RightVerdict(asked, verdict.allowed, verdict.rule or "none", why)
 
 
 def _describe_rule(rule: Rule) -> str:

@@ -365,6 +365,7 @@ def _list_notes(settings: Settings) -> Iterator[str]:
     raw = {name.lower(): value for name, value in variables.items() if value}
     for name in sorted(settings.model_fields_set & raw.keys()):
         value, raw_value = getattr(settings, name), raw[name].strip()
+        # `@file` stands for the text of a file, so another value is no correction.
         if (
             isinstance(value, str | SecretStr)
             and raw_value[:1] != "@"

@@ -12,6 +12,7 @@ import random
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -98,7 +99,7 @@ class Traces:
     def root(self, turn: str, name: str, began: float) -> Recording:
         ids: Any = self.provider.id_generator
         ids.turn = turn  # read before anything else can run
-        span = self._tracer.start_span(name, self._nowhere, start_time=_nanoseconds(began))
+        span = self._tracer.start_span(name, self._nowhere, start_time=int(began * 1e9))
         ids.turn = ""
         return _Recording(span, self._api)
 
@@ -109,7 +110,7 @@ class Traces:
             raise TypeError("a span's parent is one of the same recorder")
         context = self._api.set_span_in_context(parent.span, self._nowhere)
         span = self._tracer.start_span(
-            name, context, kind=self._kinds[leaves], start_time=_nanoseconds(began)
+            name, context, kind=self._kinds[leaves], start_time=int(began * 1e9)
         )
         return _Recording(span, self._api)
 
@@ -133,10 +134,10 @@ class Traces:
             self._exporter.shutdown()
 
 
+@dataclass(frozen=True, slots=True)
 class _Recording:
-    def __init__(self, span: Span, api: Any) -> None:
-        self.span = span
-        self._api = api
+    span: Span
+    _api: Any
 
     def note(self, name: str, value: SpanValue) -> None:
         self.span.set_attribute(name, value)
@@ -147,10 +148,6 @@ class _Recording:
 
     def end(self) -> None:
         self.span.end()
-
-
-def _nanoseconds(moment: float) -> int:
-    return int(moment * 1e9)
 
 
 def _logging_exporter(settings: Settings) -> SpanExporter:

@@ -18,6 +18,7 @@ import sys
 import uuid
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TextIO, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -164,6 +165,7 @@ class LineSource(Protocol):
         """Return the next message without its line break, or None at the end of the input."""
 
 
+@dataclass(frozen=True)
 class DownloadFolder:
     """Saves files of answers in `folder`, which is created when needed.
 
@@ -171,9 +173,8 @@ class DownloadFolder:
     contents.
     """
 
-    def __init__(self, http: HttpClient, folder: Path = DOWNLOAD_FOLDER) -> None:
-        self._http = http
-        self._folder = folder
+    _http: HttpClient
+    _folder: Path = DOWNLOAD_FOLDER
 
     async def fetch(self, file: Mapping[str, Any], headers: Mapping[str, str]) -> DownloadedFile:
         """Download a file and save it. A file that cannot be downloaded or saved has no `path`."""

@@ -170,7 +170,21 @@ class WebIntegration(OwnerIntegration[WebSettings]):
     ) -> Iterator[SafetyFinding]:
         if own.ponte_web == "off":
             return
-        yield self._token_finding(own, home)
+        # Everybody who has the token has the owner's rights.
+        try:
+            token = plain_value(own.ponte_web_token) or home.kept_web_token()
+        except PonteError as error:
+            yield SafetyFinding("token", error.words(), "unsafe")
+        else:
+            if not token:
+                words = "the page's token is created when Ponte starts for the first time"
+                yield SafetyFinding("token", say(words))
+            elif len(set(token)) < _MIN_DIFFERENT_CHARACTERS:
+                words = "the page's token repeats itself; use a random one (openssl rand -hex 16)"
+                yield SafetyFinding("token", say(words), "unsafe")
+            else:
+                words = "the page's token has {count} characters"
+                yield SafetyFinding("token", say(words, count=len(token)))
         public = urlsplit(own.ponte_web_url or "")
         here = is_loopback(own.ponte_web_host)
         is_local_url = not public.hostname or is_loopback(public.hostname)
@@ -181,8 +195,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
                     "the page is served over TLS at {url}; allow only the proxy to reach port "
                     "{port}"
                 )
-            words = say(words, url=own.ponte_web_url, port=own.ponte_web_port)
-            yield SafetyFinding("page", words)
+            yield SafetyFinding("page", say(words, url=own.ponte_web_url, port=own.ponte_web_port))
         elif here and is_local_url:
             words = "only this machine can open the page, and it asks for a token"
             yield SafetyFinding("page", say(words))
@@ -201,24 +214,6 @@ class WebIntegration(OwnerIntegration[WebSettings]):
             "added with `ponte people add` have all of them except deciding for others"
         )
         yield SafetyFinding("rights", say(words))
-
-    def _token_finding(self, own: WebSettings, home: HomeFolder) -> SafetyFinding:
-        """Return the finding about the token, which gives everybody who has it the owner's
-        rights."""
-        try:
-            token = plain_value(own.ponte_web_token) or home.kept_web_token()
-        except PonteError as error:
-            return SafetyFinding("token", error.words(), "unsafe")
-        if not token:
-            return SafetyFinding(
-                "token", say("the page's token is created when Ponte starts for the first time")
-            )
-        if len(set(token)) < _MIN_DIFFERENT_CHARACTERS:
-            words = "the page's token repeats itself; use a random one (openssl rand -hex 16)"
-            return SafetyFinding("token", say(words), "unsafe")
-        return SafetyFinding(
-            "token", say("the page's token has {count} characters", count=len(token))
-        )
 
 
 WEB = WebIntegration()

@@ -543,6 +543,7 @@ def validate(form: type[M], data: Any) -> M:
 def limit_body(request: Request, limit: int) -> Request:
     """Return the request with a body that raises TooLarge above `limit` bytes."""
     declared = request.headers.get("content-length", "")
+    # 18 digits suffice, since a longer number is above every limit.
     if declared.isdecimal() and int(declared[:18]) > limit:
         raise TooLarge(size=size_of(int(declared[:18])), limit=size_of(limit))
     byte_count = 0

@@ -142,6 +142,8 @@ class HttpConnection(H11Protocol):
         """Set the phase by what the client has to send next."""
         if self._is_closing:
             return
+        # A client that has sent nothing yet, or the beginning of its next request, owes the rest of
+        # a head. One that may rest between two requests owes nothing.
         match self.conn.their_state:
             case h11.IDLE if self.cycle is None or self.conn.trailing_data[0]:
                 self._enter("head", HEAD_TIMEOUT_SECONDS)

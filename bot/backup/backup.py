@@ -515,7 +515,20 @@ def _collect(home: Path, staged: Path, now: datetime, *, stopped: bool) -> Manif
         copy.unlink(missing_ok=True)
         snapshot.copy_database(database, copy)
         ids = _list_file_ids(copy)
-        missing_ids = _link_files(home / "files", staged / "files", ids)
+        # Files are written once and never changed, so a second name for the same bytes is a copy.
+        files, staged_files = home / "files", staged / "files"
+        shutil.rmtree(staged_files, ignore_errors=True)
+        missing_ids = set[str]()
+        for id in ids:
+            place = Path(id[:2]) / id
+            (staged_files / place).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                os.link(files / place, staged_files / place)
+            except FileNotFoundError:
+                missing_ids.add(id)
+            except OSError:  # a file system without links
+                shutil.copyfile(files / place, staged_files / place)
+
         # A missing file that still has its row was lost before: another moment would not have it.
         recorded_ids = set(_list_file_ids(database)) if missing_ids else set()
         if not missing_ids or recorded_ids.issuperset(missing_ids) or tries == SNAPSHOT_ATTEMPTS:
@@ -553,25 +566,6 @@ def _collect(home: Path, staged: Path, now: datetime, *, stopped: bool) -> Manif
 def _list_file_ids(database: Path) -> Sequence[str]:
     with closing(sqlite3.connect(database)) as connection:
         return [id for (id,) in connection.execute("SELECT id FROM files")]
-
-
-def _link_files(home: Path, staged: Path, ids: Sequence[str]) -> set[str]:
-    """Link each file's bytes into `staged`. Return the ids of missing files.
-
-    Files are written once and never changed, so a second name for the same bytes is a copy.
-    """
-    shutil.rmtree(staged, ignore_errors=True)
-    missing_ids = set()
-    for id in ids:
-        place = Path(id[:2]) / id
-        (staged / place).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            os.link(home / place, staged / place)
-        except FileNotFoundError:
-            missing_ids.add(id)
-        except OSError:  # a file system without links
-            shutil.copyfile(home / place, staged / place)
-    return missing_ids
 
 
 def _write_backup(path: Path, staged: Path, manifest: Manifest) -> None:

@@ -730,6 +730,7 @@ def _describe_error(error: ErrorDetails, faces: Faces) -> str:
     key = path[-1]
     if error["type"] == "unexpected_keyword_argument":
         above = path[:-1]
+        # By depth: the file, `quick_commands.SLUG`, and `quick_commands.SLUG.inputs.NAME`.
         kinds = {0: Config, 2: QuickCommandConfig, 4: QuickCommandInput}
         sections: dict[str, type[Any]] = {
             "channels": ChannelConfig, "changes": ChangesConfig, "tables": TableConfig,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -38,7 +39,7 @@ from core.store.database import (
     transaction,
 )
 from core.store.remembered import FORGOTTEN_ID, remove_ids
-from core.store.tables import Column, Link, TableDeclaration, Whose
+from core.store.tables import Column, Link, Whose
 
 FORGOTTEN_PERSON = Person(FORGOTTEN_ID, "", name="–")
 """Replaces a forgotten person in rows that stay: usage, and decisions on other people's changes."""
@@ -203,7 +204,8 @@ class SqlPersonalData(SqlStore):
             note_activity(row)["decisions"] = row["n"]
         for key in _find_keys(connection, self._database, but=("directory",)):
             get_entry(key)
-        entries = [each for key, each in people.items() if _is_person(key)]
+        # A key has a colon; rows of nobody, and those of a forgotten person, have none.
+        entries = [each for key, each in people.items() if ":" in key]
         return sorted(entries, key=lambda each: (-each["last"], each["person"]))
 
     @query
@@ -264,7 +266,7 @@ class SqlPersonalData(SqlStore):
         """Return the number of rows in each section of the person's export. Empty sections are
         left out."""
         origins = {
-            t.section: f"FROM {t.name} WHERE {_condition(t)}"
+            t.section: f"FROM {t.name} WHERE {t.rows or _CONDITIONS[t.whose]}"
             for t in self._database.schema.export_tables
         }
         counts = {
@@ -291,7 +293,8 @@ class SqlPersonalData(SqlStore):
                 each for each in self._database.schema.export_tables if each.section == section
             )
             columns = table.columns
-            sql = f"SELECT * FROM {table.name} WHERE {_condition(table)} ORDER BY 1, 2"  # noqa: S608
+            condition = table.rows or _CONDITIONS[table.whose]
+            sql = f"SELECT * FROM {table.name} WHERE {condition} ORDER BY 1, 2"  # noqa: S608
         sql += f" LIMIT {EXPORT_PAGE_ROWS} OFFSET :begin"
         rows = [dict(row) for row in connection.execute(sql, {**who.values, "begin": begin})]
         for row in rows:
@@ -299,7 +302,9 @@ class SqlPersonalData(SqlStore):
                 if column.secret:
                     row[column.name] = bool(row[column.name])
                 elif column.json and row[column.name]:
-                    row[column.name] = _parse_json(row[column.name])
+                    # The arguments of a tool call are text of the model, possibly invalid JSON.
+                    with suppress(ValueError):
+                        row[column.name] = _hide_secrets(json.loads(row[column.name]))
         return rows
 
     @query
@@ -398,12 +403,7 @@ def _find_keys(
     tables = [table.name for table in database.tables if table.has_person]
     selects = [f"SELECT person FROM {name}" for name in tables if name not in but]  # noqa: S608 - ours
     rows = connection.execute(" UNION ".join([*selects, "SELECT decider AS person FROM changes"]))
-    return {str(row["person"]) for row in rows if _is_person(str(row["person"]))}
-
-
-def _is_person(key: str) -> bool:
-    """Return whether the value of a column `person` is a person's key, which has a colon."""
-    return ":" in key
+    return {str(row["person"]) for row in rows if ":" in str(row["person"])}
 
 
 def _find_conversations(connection: SqlConnection, who: KnownPerson) -> PersonConversations:
@@ -453,19 +453,6 @@ def _find_conversations(connection: SqlConnection, who: KnownPerson) -> PersonCo
         [row["thread"] for row in threads if row["conversation"] in shared],
         [row["thread"] for row in decided_threads],
     )  # fmt: skip
-
-
-def _condition(table: TableDeclaration) -> str:
-    """Return the SQL condition that selects a person's rows in a table."""
-    return table.rows or _CONDITIONS[table.whose]
-
-
-def _parse_json(text: str) -> Any:
-    """Return parsed JSON without secrets, or the text itself if it is not JSON."""
-    try:
-        return _hide_secrets(json.loads(text))
-    except ValueError:
-        return text  # the arguments of a tool call are text of the model, possibly invalid JSON
 
 
 def _hide_secrets(value: Any) -> Any:

@@ -54,11 +54,7 @@ _RUN_STATES: dict[str, RunState] = {
 }  # fmt: skip
 """The state of a run, by the final state of its turn."""
 assert _RUN_STATES.keys() == set(FINAL_STATES)  # noqa: S101
-_STATE_SENTENCES = {
-    "active": "This schedule is active already.",
-    "paused": "This schedule is paused.",
-    "ended": "This schedule has ended.",
-}
+
 _CURRENT_SQL = (
     "SELECT * FROM schedules WHERE id = ? AND state = 'active' AND revision = ? AND next_due_at = ?"
 )
@@ -190,9 +186,7 @@ class Schedules(SqlStore):
     @_schedule_transaction
     def pause(self, connection: SqlConnection, id: str, reason: PauseReason) -> Schedule:
         """Pause an active schedule."""
-        schedule = _lock_schedule(connection, id)
-        if schedule.state not in ("active", "paused"):
-            raise _wrong_state(schedule)
+        schedule = _lock_live_schedule(connection, id)
         if schedule.state == "active":
             _pause(connection, id, reason, self._clock())
         return _schedule_of(_find_row(connection, id))
@@ -200,9 +194,7 @@ class Schedules(SqlStore):
     @_schedule_transaction
     def resume(self, connection: SqlConnection, id: str) -> Schedule:
         """Let a paused schedule run again. Due times during the pause are not caught up."""
-        schedule = _lock_schedule(connection, id)
-        if schedule.state not in ("active", "paused"):
-            raise _wrong_state(schedule)
+        schedule = _lock_live_schedule(connection, id)
         if schedule.state == "paused":
             _activate(connection, schedule, self._clock())
         return _schedule_of(_find_row(connection, id))
@@ -225,9 +217,7 @@ class Schedules(SqlStore):
         event_key = f"schedule:{id}:now:{hashlib.sha256(once.encode()).hexdigest()[:16]}"
 
         def write(connection: SqlConnection) -> tuple[ScheduleRun, _Queued | None]:
-            schedule = _lock_schedule(connection, id)
-            if schedule.state not in ("active", "paused"):
-                raise _wrong_state(schedule)
+            schedule = _lock_live_schedule(connection, id)
             sql = "SELECT * FROM schedule_runs WHERE event_key = ?"
             if row := connection.execute(sql, (event_key,)).fetchone():
                 return _run_of(row), None
@@ -364,6 +354,8 @@ class Schedules(SqlStore):
         ).fetchone()
         if row is None or row["run_state"] != "queued":
             return False
+        # A schedule ends when its last run is queued (`advance`). A person may run one that is
+        # paused (`run_now`).
         is_manual = ":now:" in row["event_key"]
         states = ("active", "paused") if is_manual else ("active", "ended")
         run = decode_json(Message, row["message"]).origin.data
@@ -610,9 +602,12 @@ def _update(connection: SqlConnection, id: str, now: float, **values: object) ->
     )
 
 
-def _wrong_state(schedule: Schedule) -> BadSchedule:
-    """Return the error for a change that the schedule's state does not allow."""
-    return BadSchedule(_STATE_SENTENCES[schedule.state])
+def _lock_live_schedule(connection: SqlConnection, id: str) -> Schedule:
+    """As `_lock_schedule`. Raise BadSchedule if the schedule has ended."""
+    schedule = _lock_schedule(connection, id)
+    if schedule.state == "ended":
+        raise BadSchedule("This schedule has ended.")
+    return schedule
 
 
 def _draft_values(draft: ScheduleDraft) -> dict[str, Any]:

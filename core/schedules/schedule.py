@@ -303,6 +303,7 @@ def find_clock_changes(draft: ScheduleDraft, now: float) -> list[datetime]:
         return []
     year = now + 366 * 24 * HOUR_SECONDS
     within = replace(draft, ends_at=min(draft.ends_at or year, year))
+    # A second before the end of a gap, the offset is another one.
     return [
         due for due in next_dates(within, now, MAX_DATES_A_YEAR)
         if is_twice(due)
@@ -414,6 +415,7 @@ def _checked_fields(cron: str) -> str:
 def _split_range(part: str, first: int, count: int, names: Sequence[str]) -> str:
     """Return a range over the end of its cycle as a list. Anything else is returned unchanged."""
     begin, end = (parse_field_number(each, names) for each in (*part.split("-", 1), "")[:2])
+    # Of weekdays, 7 is Sunday as well as 0.
     if begin is None or end is None or not first <= end < begin < first + count + (count == 7):
         return part
     return ",".join(str(first + (n - first) % count) for n in range(begin, end + count + 1))

@@ -251,75 +251,6 @@ def _check_readers(place: Address, here: Address) -> None:
         raise NotAllowed(_READ_BY_OTHERS)
 
 
-@dataclass(frozen=True, slots=True)
-class ScheduleCommands:
-    """Answers the commands about schedules. `is_demo`: the demo model answers."""
-
-    service: ScheduleService
-    is_demo: bool
-    clock: Callable[[], float] = time.time
-
-    async def answer(self, turn: Turn, command: TypedCommand) -> Answer:
-        """Carry out the command and return the answer. Raise NotFound, NotAllowed, StatusUnknown,
-        BadSchedule."""
-        message, service, id = turn.message, self.service, command.id
-        who = message.author, message.address
-        if command.name == "schedules":
-            return await self._list(turn, int(id or 1))
-        match command.slug:
-            case "show":
-                schedule, runs = await service.get(id, *who), await service.list_runs(id, *who)
-                words = f"{describe_whole(schedule, self.clock())}\n"
-                for run in runs:
-                    due = describe_date(local_time(run.due_at, schedule.draft.time_zone))
-                    result = describe_result(run.state, run.missed_count, is_late=run.is_late)
-                    words += f"\n- {due}: {result}"
-                words = words.strip()
-                return Answer(words, is_private=message.address.is_shared)
-            case "delete":
-                schedule = await service.delete(id, *who)
-                words = f"**{build_inert_title(schedule.draft)}**\n\n{say('Deleted.')}"
-            case "run":
-                await service.run_now(id, *who, once=message.event_key)
-                return Answer(say("It runs now."), is_private=message.address.is_shared)
-            case "pause":
-                schedule = await service.pause(id, *who)
-                words = describe_whole(schedule, self.clock())
-            case _:
-                schedule = await service.resume(id, *who)
-                words = describe_whole(schedule, self.clock())
-        # Other people may read this place, so schedules of private places stay out.
-        is_elsewhere = not schedule.address.is_same_channel(message.address)
-        return Answer(words, is_private=message.address.is_shared and is_elsewhere)
-
-    async def _list(self, turn: Turn, page: int) -> Answer:
-        """Return a page of the author's schedules and those of this place."""
-        schedules, pages = await self.service.list_page(
-            turn.message.author, turn.message.address, page
-        )
-        if schedules:
-            lines = [say("Schedules:"), "", *(f"- {describe_schedule(one)}" for one in schedules)]
-            if pages > 1:
-                lines += ["", say("Page {page} of {pages}.", page=page, pages=pages)]
-            if page < pages:
-                lines[-1] += " " + say("For the next one, type `schedules {page}`.", page=page + 1)
-            words = "\n".join(lines)
-        elif pages:
-            words = plural(
-                "There is only {count} page of schedules.",
-                "There are only {count} pages of schedules.",
-                pages,
-            )
-        elif self.is_demo:
-            words = say("There are no schedules. The demo model can't make one: connect a model.")
-        else:
-            words = say(
-                "There are no schedules. To make one, ask me, for example: remind me tomorrow "
-                "at 14:00 to call Ana."
-            )
-        return Answer(words, is_private=turn.message.address.is_shared)
-
-
 CHANGED = "schedules"
 """The notification that a schedule was created or changed."""
 FIRST_LOOK_BACKOFF = Backoff(1.0, max_seconds=30.0)
@@ -379,8 +310,60 @@ class Scheduling:
     async def answer(self, turn: Turn, command: TypedCommand, *, is_demo: bool) -> Answer:
         """Carry out a typed command about schedules. `is_demo`: the demo model answers. Raise
         NotFound, NotAllowed, StatusUnknown or BadSchedule."""
-
-        return await ScheduleCommands(self.service, is_demo, self.clock).answer(turn, command)
+        message, service, id = turn.message, self.service, command.id
+        who = message.author, message.address
+        if command.name == "schedules":
+            page = int(id or 1)
+            schedules, pages = await service.list_page(*who, page)
+            if schedules:
+                lines = [say("Schedules:"), "", *(f"- {describe_schedule(s)}" for s in schedules)]
+                if pages > 1:
+                    lines += ["", say("Page {page} of {pages}.", page=page, pages=pages)]
+                if page < pages:
+                    following = say("For the next one, type `schedules {page}`.", page=page + 1)
+                    lines[-1] += f" {following}"
+                words = "\n".join(lines)
+            elif pages:
+                words = plural(
+                    "There is only {count} page of schedules.",
+                    "There are only {count} pages of schedules.",
+                    pages,
+                )
+            elif is_demo:
+                words = say(
+                    "There are no schedules. The demo model can't make one: connect a model."
+                )
+            else:
+                words = say(
+                    "There are no schedules. To make one, ask me, for example: remind me tomorrow "
+                    "at 14:00 to call Ana."
+                )
+            return Answer(words, is_private=message.address.is_shared)
+        match command.slug:
+            case "show":
+                schedule, runs = await service.get(id, *who), await service.list_runs(id, *who)
+                words = f"{describe_whole(schedule, self.clock())}\n"
+                for run in runs:
+                    due = describe_date(local_time(run.due_at, schedule.draft.time_zone))
+                    result = describe_result(run.state, run.missed_count, is_late=run.is_late)
+                    words += f"\n- {due}: {result}"
+                words = words.strip()
+                return Answer(words, is_private=message.address.is_shared)
+            case "delete":
+                schedule = await service.delete(id, *who)
+                words = f"**{build_inert_title(schedule.draft)}**\n\n{say('Deleted.')}"
+            case "run":
+                await service.run_now(id, *who, once=message.event_key)
+                return Answer(say("It runs now."), is_private=message.address.is_shared)
+            case "pause":
+                schedule = await service.pause(id, *who)
+                words = describe_whole(schedule, self.clock())
+            case _:
+                schedule = await service.resume(id, *who)
+                words = describe_whole(schedule, self.clock())
+        # Other people may read this place, so schedules of private places stay out.
+        is_elsewhere = not schedule.address.is_same_channel(message.address)
+        return Answer(words, is_private=message.address.is_shared and is_elsewhere)
 
     @cached_property
     def origin(self) -> ScheduleOrigin:
@@ -489,53 +472,56 @@ class ScheduleApplier:
         return replace(change.draft, target=target, rows=(row,))
 
 
+@dataclass(frozen=True, slots=True)
 class _ScheduleBatch:
     """The `Batch` of one schedule."""
 
-    def __init__(self, draft: Draft, service: ScheduleService) -> None:
-        self._change = draft.change_id
-        self._target = draft.target
-        self._service = service
+    draft: Draft
+    service: ScheduleService
 
     async def check(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
         """Return whether the schedule is as before the change, as after it, or otherwise."""
         (row,) = rows
-        row = replace(row, id=row.id or self._change)
+        row = replace(row, id=row.id or self.draft.change_id)
         try:
-            schedule = await self._service.schedules.get(row.id)
+            schedule = await self.service.schedules.get(row.id)
         except NotFound:
             if row.before is None:
                 return [RowCheck("before", row)]
             return [RowCheck("after" if row.after is None else "other", row)]
         current = make_row(schedule.draft)
-        if schedule.revision == self._change:
+        if schedule.revision == self.draft.change_id:
             return [RowCheck("after", row, current)]
-        is_former = row.before is not None and schedule.revision == self._target["revision"]
+        is_former = row.before is not None and schedule.revision == self.draft.target["revision"]
         return [RowCheck("before" if is_former else "other", row, current)]
 
     async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
         """Write the schedule. Raise ToolError if it changed meanwhile, or must not be written."""
         (row,) = rows
-        service, former = self._service, "" if row.before is None else self._target["revision"]
+        service, target = self.service, self.draft.target
+        former = "" if row.before is None else target["revision"]
         to = decode_json(ReplyTo, row.applier_data)
         try:
             if row.after is None:
                 await service.schedules.delete(row.id, former)
             else:
-                state: ScheduleState = "paused" if self._target["is_paused"] else "active"
+                state: ScheduleState = "paused" if target["is_paused"] else "active"
                 schedule = Schedule(
-                    row.id, to.asker, to, read_row(row.after), state, locale=self._target["locale"],
-                    revision=self._change,
+                    row.id, to.asker, to, read_row(row.after), state, locale=target["locale"],
+                    revision=self.draft.change_id,
                 )  # fmt: skip
-                people, most = (
-                    service.people.list_keys(to.asker.key),
-                    service.config.schedule_limits.per_person,
-                )
+                people = service.people.list_keys(to.asker.key)
+                most = service.config.schedule_limits.per_person
                 await service.schedules.put(schedule, former, people, most)
         except (NotFound, BadSchedule) as error:
             raise ToolError("{why}", why=error) from error
         event = "schedule-deleted" if row.after is None else "schedule-written"
         service.people.audit.note(
-            event, to.asker, to.address, person=to.asker.key, schedule=row.id, change=self._change
+            event,
+            to.asker,
+            to.address,
+            person=to.asker.key,
+            schedule=row.id,
+            change=self.draft.change_id,
         )
         return rows

@@ -205,6 +205,7 @@ def _parse_list(field: str, names: Sequence[str]) -> list[int]:
 def _weekday_name(number: int) -> str:
     from babel.dates import get_day_names
 
+    # Babel's week begins with 0 for Monday, cron's with 0 for Sunday.
     name: str = get_day_names("wide", locale=babel_locale())[(number - 1) % 7]
     return name
 

@@ -104,6 +104,7 @@ def _check_stripe(hook: Hook, headers: Mapping[str, str], body: bytes, now: floa
     time = next((value for name, _, value in pairs if name == "t"), "")
     signatures = [value for name, _, value in pairs if name == "v1"][:MAX_SIGNATURES]
     expected = _hex_hmac(hook.secret.encode(), time.encode() + b"." + body)
+    # All are compared, so that the time does not tell which one is right.
     genuine = [_is_equal(one, expected) for one in signatures]
     return any(genuine) and _is_recent(time, now)
 
@@ -256,6 +257,7 @@ class HookIntake:
                 receipt = await self.inbox.accept(message)
         except TooManyDeliveries:
             metrics.limits.labels("webhook").inc()
+            # Deliveries are counted by minutes of the clock.
             return _refuse("too_many", math.ceil(60 - self.clock() % 60))
         except Exception as error:
             if not isinstance(error, (PonteError, TimeoutError, OSError)):

@@ -73,7 +73,14 @@ class ChatRoutes(MessageRoutes):
             receipt, message = await self._accept(request, chat_request, uploads)
         conversation = message.address.channel
         if streams:
-            return self._stream(request, receipt, message)
+            key, hub = message.address.conversation, self.hub
+            with ExitStack() as stack:
+                follower = stack.enter_context(hub.follow(key, visitor_of(request)))
+                hub.watch(key, receipt.seq, message)
+                ahead = receipt.turns_ahead
+                writer = PageWriter(receipt.turn, conversation, wants_html(request), ahead)
+                events = TurnEvents(self.conversations.journal, receipt.turn, writer)
+                return http_io.EventStream(stream_events(follower, events), stack.pop_all())
         # What was one too many is in no list of the conversation: only this answer can say so.
         if "respond-async" in request.headers.get("prefer", "") and not receipt.refusal:
             accepted = {"conversation": conversation, "turn": receipt.turn, "status": "accepted"}
@@ -237,16 +244,6 @@ class ChatRoutes(MessageRoutes):
             return message
         may_be_command = message.may_be_command and old.may_be_command
         return replace(message, origin=replace(PROGRAM, may_be_command=may_be_command))
-
-    def _stream(self, request: Request, receipt: Receipt, message: Message) -> Response:
-        key, hub = message.address.conversation, self.hub
-        with ExitStack() as stack:
-            follower = stack.enter_context(hub.follow(key, visitor_of(request)))
-            hub.watch(key, receipt.seq, message)
-            html, queued = wants_html(request), receipt.turns_ahead
-            writer = PageWriter(receipt.turn, message.address.channel, html, queued)
-            events = TurnEvents(self.conversations.journal, receipt.turn, writer)
-            return http_io.EventStream(stream_events(follower, events), stack.pop_all())
 
     async def _find_own_turn(self, request: Request) -> HistoryEntry:
         """Return the turn of the path. Raise NotFound, also for a turn of another person or

@@ -320,7 +320,7 @@ class CompletionWriter:
     async def begin(self) -> AsyncIterator[bytes]:
         # A turn that fails at once is answered with an HTTP status, so nothing may be sent before.
         return
-        yield
+        yield  # makes this an iterator
 
     async def write_progress(self, progress: Progress) -> AsyncIterator[bytes]:
         text = without_begun_stop(progress.text, self._accepted.request.stops)

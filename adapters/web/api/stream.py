@@ -12,7 +12,7 @@ import json
 import re
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Protocol
 
 from adapters.web.api.answers import CardState, ChatAnswer, Json, StoredFile
@@ -81,15 +81,15 @@ class TurnWriter(Protocol):
         """Yield the rest of the text and the events that end the turn."""
 
 
+@dataclass
 class TurnEvents:
     """The stream of one turn until its end, written by `writer`."""
 
-    def __init__(self, journal: Journal, turn: str, writer: TurnWriter) -> None:
-        self._journal = journal
-        self._turn = turn
-        self._writer = writer
-        self.outcome: Answer | PonteError | None = None
-        """How the turn ended; None while it runs. It is set before the last events are written."""
+    _journal: Journal
+    _turn: str
+    _writer: TurnWriter
+    outcome: Answer | PonteError | None = None
+    """How the turn ended; None while it runs. It is set before the last events are written."""
 
     @property
     def interval_seconds(self) -> float:
@@ -243,6 +243,7 @@ class ReadCursor:
         highest = max(self._ended, default=0)
         base = min(self._open) - 1 if self._open else max(self._base, highest)
         beyond = sorted(seq for seq in self._ended if seq > base)
+        # `parse` accepts no more. The end of an older one may then be sent twice.
         return "+".join(map(str, [base, *beyond[-200:]]))
 
 

@@ -151,6 +151,7 @@ def _link_addresses(state: StateCore) -> None:
         for token in inline.children or ():
             depth += token.nesting if token.type.startswith("link_") else 0
             is_plain = token.type == "text" and not depth
+            # Every second piece is an address.
             for number, piece in enumerate(split_web_addresses(token.content) if is_plain else ()):
                 url = piece if "://" in piece else f"https://{piece}"
                 text = Token("text", "", 0, content=piece)
