@@ -119,7 +119,7 @@ class ExceptionFields:
             place = f"{Path(frames[0].filename).name}:{frames[0].lineno}" if frames else ""
             event["location"] = place
             if self._traces:
-                event["traceback"] = _traceback(fault)
+                event["traceback"] = _format_traceback(fault)
         return event
 
 
@@ -200,7 +200,7 @@ def report_error(error: Exception, stream: TextIO) -> int:
     except SettingsError:
         redaction = Redaction(())
     if logging.getLogger().isEnabledFor(logging.DEBUG):
-        stream.write(redaction.of(_traceback(error)))
+        stream.write(redaction.of(_format_traceback(error)))
     for line in _describe_error(error).splitlines():
         stream.write(redaction.of(line) + "\n")
     return 2 if isinstance(error, SettingsError) else 1
@@ -225,7 +225,7 @@ def _escape(text: str) -> str:
     return quoted if text.isprintable() and " " not in text else f'"{quoted}"'
 
 
-def _traceback(fault: BaseException) -> str:
+def _format_traceback(fault: BaseException) -> str:
     return "".join(traceback.format_exception(fault))
 
 

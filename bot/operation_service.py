@@ -39,7 +39,7 @@ class OperationService:
 
     async def run(self, name: str, arguments: Json, actor: Person = OPERATOR) -> Any:
         """Return the result as JSON. Raise UnknownPath, BadInput, NotAllowed, PonteError."""
-        operation = self._find(name)
+        operation = self._find_operation(name)
         if operation.right == "own" and actor.id not in (OPERATOR.id, OWNER_ID):
             raise AccountsOwnerOnly
         ponte = self.ponte
@@ -65,7 +65,7 @@ class OperationService:
         """Run an operation and return its result as the shell prints it: `lines`, `notes` (for
         standard error), `failed`, and `next`, where the following page begins."""
         if not (as_json or any(arguments.values())):
-            arguments = self._find(name).overview or arguments
+            arguments = self._find_operation(name).overview or arguments
         result = await self.run(name, arguments, actor)
         text, ponte = TEXTS.get(name, _PLAIN_TEXT), self.ponte
         keys = set(_find_values(result, text.people)) if text.people and not as_json else ()
@@ -91,7 +91,7 @@ class OperationService:
             for each in OPERATIONS.values() if each.admin_page and each.in_shell
         ]  # fmt: skip
 
-    def _find(self, name: str) -> Operation:
+    def _find_operation(self, name: str) -> Operation:
         operation = OPERATIONS.get(name)
         if operation is None or (self.on_admin_page and not operation.admin_page):
             raise UnknownPath

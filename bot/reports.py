@@ -172,7 +172,7 @@ async def check_rights(
         ),
     )  # fmt: skip
     right_names = dict.fromkeys(rights or (*PLAIN_RIGHTS, *_named_rights(config, policy)))
-    lines = [await _decide(policy, config, who, where, right) for right in right_names]
+    lines = [await _judge_right(policy, config, who, where, right) for right in right_names]
     file = str(config.path or "")
     return PolicyCheck(where.channel, file, misspelt_names(config, settings), lines)
 
@@ -186,11 +186,11 @@ async def find_rights(
         platform_rights(settings.faces), config, settings.ponte_allow, settings.ponte_admins
     )
     named = [each for each in _named_rights(config, policy) if each.split(":")[0] in kinds]
-    verdicts = [await _decide(policy, config, who, where, right) for right in (*kinds, *named)]
+    verdicts = [await _judge_right(policy, config, who, where, right) for right in (*kinds, *named)]
     return {one.right: one.rule for one in verdicts if one.allowed}
 
 
-async def _decide(
+async def _judge_right(
     policy: Policy, config: Config, who: Person, where: Address, asked: str
 ) -> RightVerdict:
     right, _, name = asked.partition(":")

@@ -412,12 +412,12 @@ def render_markdown(text: str) -> str:
 
     document = WideMarkdown(text, hyperlinks=False)
     # rich's own parser would drop HTML
-    document.parsed = list(_simplify(_markdown().parse(text)))
+    document.parsed = list(_simplify_tokens(_make_parser().parse(text)))
     return _draw(document, min(columns, MAX_MARKDOWN_COLUMNS))
 
 
 @functools.cache
-def _markdown() -> MarkdownIt:
+def _make_parser() -> MarkdownIt:
     from markdown_it import MarkdownIt
 
     from adapters.web.page.render import enable_markup
@@ -429,14 +429,14 @@ def _markdown() -> MarkdownIt:
     return markdown.disable(["reference", "footnote", "addresses"])
 
 
-def _simplify(tokens: Iterable[Token]) -> Iterable[Token]:
+def _simplify_tokens(tokens: Iterable[Token]) -> Iterable[Token]:
     """Return the tokens as others where rich would draw less than the model wrote, or an address
     twice."""
     for token in tokens:
         if token.type == "image":
             token.content = f"{token.content} ({token.attrGet('src')})".lstrip()
             token.tag, token.children = "", None
-        children = list(_simplify(token.children or ()))
+        children = list(_simplify_tokens(token.children or ()))
         for opener, label, closer in zip(children, children[1:], children[2:], strict=False):
             if closer.type == "link_close" and label.content == opener.attrGet("href"):
                 opener.type = closer.type = "text"

@@ -197,13 +197,13 @@ class AdminView:
             raise StaleForm
         status = 200
         try:
-            notice = await self._act(tab, form)
+            notice = await self._run_action(tab, form)
         except (BadInput, SettingsError) as error:
             notice = _notice("bad", *error.words().splitlines())
             status = status_of(error) if isinstance(error, BadInput) else 400
         return await self.show(tab, notice, status)
 
-    async def _act(self, tab: str, form: Mapping[str, str]) -> str:
+    async def _run_action(self, tab: str, form: Mapping[str, str]) -> str:
         """Do what a form asks for and return HTML about the result. Raise AccountsOwnerOnly,
         UnknownPath, BadInput, SettingsError."""
         name, do = form.get("name", "").strip(), form.get("do", "")
@@ -228,7 +228,7 @@ class AdminView:
         if words in ("people add", "people renew"):
             label = escape(say("Link for {name}", name=name))
             link = escape(result["lines"][0])
-            notes = "<br>".join(map(_rich, result["notes"]))
+            notes = "<br>".join(map(_to_html, result["notes"]))
             return (
                 f'<div class="notice good" role="status"><p>{notes}</p><label>{label}'
                 f'<input class="link" readonly value="{link}"></label></div>'
@@ -241,7 +241,7 @@ class AdminView:
     async def _overview(self) -> str:
         parts = await self._board.health()
         rows = [
-            (part.name, _state(part.state), _rich(translate_word(part.words))) for part in parts
+            (part.name, _state(part.state), _to_html(translate_word(part.words))) for part in parts
         ]
         pending, turns = await self._run("pending"), await self._run("turns")
         limits = [limit for limit in await self._run("limits") if limit["share"] >= 0.8]
@@ -294,7 +294,7 @@ class AdminView:
         findings = await self._run("doctor")
         order = {"failing": 0, "note": 1, "on": 2, "off": 3}
         rows = [
-            (_state(one["state"], CHECK_WORDS), one["part"], _rich(one["words"]))
+            (_state(one["state"], CHECK_WORDS), one["part"], _to_html(one["words"]))
             for one in sorted(findings, key=lambda one: order[one["state"]])
         ]
         heads = (say("state"), say("part"), say("details"))
@@ -591,7 +591,7 @@ def _hint(command: str) -> str:
 
 
 def _notice(kind: str, *lines: str) -> str:
-    words = "<br>".join(map(_rich, lines))
+    words = "<br>".join(map(_to_html, lines))
     return f'<p class="notice {kind}" role="status">{words}</p>'
 
 
@@ -606,7 +606,7 @@ def _state(state: str, words: Mapping[str, str] = STATE_WORDS) -> Html:
     return Html(f'<span class="state {state}">{escape(say(words[state]))}</span>')
 
 
-def _rich(words: str) -> Html:
+def _to_html(words: str) -> Html:
     """Return a sentence as HTML, with commands between backticks as code."""
     return Html(_CODE.sub(r"<code>\1</code>", escape(words)))
 

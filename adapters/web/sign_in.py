@@ -167,7 +167,7 @@ class TokenLogin:
             digest = hash_token(token)
             for account in accounts:
                 if hmac.compare_digest(digest, account.token_hash):
-                    visitor = self._visitor(account)
+                    visitor = self._visitor_of(account)
 
             if visitor:
                 await self._record_visit(visitor, accounts)
@@ -283,7 +283,7 @@ class TokenLogin:
             account = await self._find_account(name[0])
             if account is None:
                 return None
-            visitor, accounts = self._visitor(account), [account]
+            visitor, accounts = self._visitor_of(account), [account]
         if not hmac.compare_digest(_bytes(seal), _bytes(_seal(self._sealing_key(visitor), claim))):
             return None
         until = int(claim.partition("-")[0], 16)
@@ -309,7 +309,7 @@ class TokenLogin:
     async def _find_account(self, name: str) -> PageAccount | None:
         return await self._people.find(Person(WEB_PLATFORM, name).key)
 
-    def _visitor(self, account: PageAccount) -> Visitor:
+    def _visitor_of(self, account: PageAccount) -> Visitor:
         platform, _, name = account.person.partition(":")
         return Visitor(Person(platform, name, name=name), account.token_hash)
 

@@ -179,7 +179,7 @@ def check(source: BinaryIO, name: str) -> Manifest:
 
     Raise DamagedBackup, DifferentBackup.
     """
-    return _read(source, name, lambda manifest: None, lambda member: nullcontext(len))
+    return _read_archive(source, name, lambda manifest: None, lambda member: nullcontext(len))
 
 
 def extract_archive(
@@ -201,10 +201,10 @@ def extract_archive(
             file.flush()
             os.fsync(file.fileno())
 
-    return _read(source, name, begin, put)
+    return _read_archive(source, name, begin, put)
 
 
-def _read(
+def _read_archive(
     source: BinaryIO,
     name: str,
     begin: Callable[[Manifest], None],
@@ -448,7 +448,7 @@ def backup(begun: Start, file: str, keep: int = 0) -> int:
         except HomeTaken:
             is_stopped = False
         staged = stack.enter_context(home.staging("backup"))
-        manifest = _collect(home.path, staged, now, stopped=is_stopped)
+        manifest = _collect_files(home.path, staged, now, stopped=is_stopped)
         if file == STANDARD_STREAM:
             write_archive(staged, manifest, sys.stdout.buffer)
             sys.stdout.buffer.flush()
@@ -471,8 +471,9 @@ def restore(begun: Start, file: str, *, replace: bool, resume: bool) -> int:
     home = begun.home
     name = say("the input from stdin") if file == STANDARD_STREAM else file
     with ExitStack() as stack:
-        source: BinaryIO = sys.stdin.buffer
-        if file != STANDARD_STREAM:
+        if file == STANDARD_STREAM:
+            source: BinaryIO = sys.stdin.buffer
+        else:
             try:
                 source = stack.enter_context(open(file, "rb"))
             except OSError as error:
@@ -506,7 +507,7 @@ def restore(begun: Start, file: str, *, replace: bool, resume: bool) -> int:
     return 0
 
 
-def _collect(home: Path, staged: Path, now: datetime, *, stopped: bool) -> Manifest:
+def _collect_files(home: Path, staged: Path, now: datetime, *, stopped: bool) -> Manifest:
     """Copy everything that is backed up into `staged`, from one moment."""
     database = home / "ponte.db"
     for tries in range(1, SNAPSHOT_ATTEMPTS + 1):
@@ -658,7 +659,7 @@ async def _close_unfinished_work(staged: Path, manifest: Manifest, *, resume: bo
 
 def _report_backup(manifest: Manifest, file: str) -> None:
     """Write a report to stderr, since the backup itself may go to stdout."""
-    lines = [_describe(manifest)]
+    lines = [_describe_manifest(manifest)]
     if file == STANDARD_STREAM:
         lines.append(
             say(
@@ -686,7 +687,7 @@ def _report_backup(manifest: Manifest, file: str) -> None:
     sys.stderr.write("".join(f"{line}\n" for line in lines))
 
 
-def _describe(manifest: Manifest) -> str:
+def _describe_manifest(manifest: Manifest) -> str:
     return say(
         "Data folder at {at}: schema {schema}, messages: {count}, files: {total}, total "
             "size: {size}.",
@@ -696,7 +697,7 @@ def _describe(manifest: Manifest) -> str:
 
 
 def _report_restored(manifest: Manifest, closed: ClosedCounts, aside: Path | None) -> None:
-    lines = [_describe(manifest), say("The backup was verified and restored.")]
+    lines = [_describe_manifest(manifest), say("The backup was verified and restored.")]
     if closed.turns or closed.proposals:
         lines.append(
             say(

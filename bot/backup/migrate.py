@@ -76,12 +76,8 @@ async def migrate(settings: Settings, home: Home) -> int:
                     await theirs.file_bytes.put(id, await ours.file_bytes.get(id))
                 except NotFound:
                     missing_count += 1
-            words = (
-                f", {missing_count} of which the home has no bytes any more"
-                if missing_count
-                else ""
-            )
-            sys.stdout.write(f"  bytes of files: {len(ids)}{words}\n")
+            lost = f", {missing_count} of which the home has no bytes any more"
+            sys.stdout.write(f"  bytes of files: {len(ids)}{lost if missing_count else ''}\n")
             lines = [
                 line
                 for path in list_audit_files(home.path / "audit.log")  # the oldest first

@@ -142,7 +142,7 @@ def _check_home(home: Home) -> Iterator[SafetyFinding]:
         yield SafetyFinding("home", say(words, path=home.path, uid=status.st_uid), "unsafe")
         return
     open_paths = [home.path] if status.st_mode & 0o077 else []
-    open_paths += [path for name in _SECRET_FILES if _mode(path := home.path / name) & 0o077]
+    open_paths += [path for name in _SECRET_FILES if _read_mode(path := home.path / name) & 0o077]
     for path in open_paths:
         mode = "700" if path == home.path else "600"
         words = say("other users can open {path}. Run chmod {mode} {path}", path=path, mode=mode)
@@ -162,18 +162,18 @@ def _check_files(settings: Settings) -> Iterator[SafetyFinding]:
         yield SafetyFinding("settings", words, "note")
     setting_files = [env.path] if env.path is not None and not env.why else []
     for path in (*setting_files, settings.ponte_config):
-        mode = _mode(path) if _is_reachable(path) else 0
+        mode = _read_mode(path) if _is_reachable(path) else 0
         if mode & 0o002:
             words = say("other users can change {path}. Run chmod o-w {path}", path=path)
             yield SafetyFinding("settings", words, "unsafe")
         elif mode & 0o004 and path == env.path and env.secret:
             words = "{path} contains secrets and other users can read it. Run chmod 600 {path}"
             yield SafetyFinding("settings", say(words, path=path), "unsafe")
-        elif _mode(path):
+        elif _read_mode(path):
             yield SafetyFinding("settings", say("other users cannot read {path}", path=path))
 
 
-def _mode(path: Path) -> int:
+def _read_mode(path: Path) -> int:
     """Return the file's permission bits; 0 if there is no file."""
     try:
         return path.stat().st_mode & 0o777
@@ -183,7 +183,7 @@ def _mode(path: Path) -> int:
 
 def _is_reachable(path: Path) -> bool:
     """Return whether others can reach the file: a closed folder above it protects it."""
-    return all(_mode(folder) & 0o001 for folder in path.parents)
+    return all(_read_mode(folder) & 0o001 for folder in path.parents)
 
 
 DISTRIBUTION = "ponte-bot"

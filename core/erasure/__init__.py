@@ -426,17 +426,18 @@ def _find_conversations(connection: SqlConnection, who: KnownPerson) -> PersonCo
         # A conversation is the person's alone if its key names them, or if nobody else has a
         # message, an item, a file or a change there.
         is_direct = conversation.startswith(f"{platform}:") and conversation.endswith(f":@{who.id}")
-        others = connection.execute(
+        sql = (
             "SELECT 1 FROM inbox WHERE conversation = :conversation AND person <> :person"
             " UNION ALL SELECT 1 FROM items JOIN threads ON threads.id = items.thread"
             " WHERE threads.conversation = :conversation AND items.person NOT IN ('', :person)"
             " UNION ALL SELECT 1 FROM files WHERE conversation = :conversation"
             " AND person <> :person"
             " UNION ALL SELECT 1 FROM changes WHERE conversation = :conversation"
-            " AND person <> :person LIMIT 1",
-            {"conversation": conversation, "person": who.key},
+            " AND person <> :person LIMIT 1"
         )
-        (alone if is_direct or others.fetchone() is None else shared).append(conversation)
+        values = {"conversation": conversation, "person": who.key}
+        is_alone = is_direct or connection.execute(sql, values).fetchone() is None
+        (alone if is_alone else shared).append(conversation)
     threads = connection.execute(
         "SELECT DISTINCT items.thread, threads.conversation FROM items"
         " JOIN threads ON threads.id = items.thread WHERE items.person = ? ORDER BY items.thread",

@@ -175,7 +175,7 @@ class Schedules(SqlStore):
             marks = ", ".join(f":{name}" for name in values)
             connection.execute(f"INSERT INTO schedules ({names}) VALUES ({marks})", values)  # noqa: S608
         if schedule.state == "active" or (before and before.state != "paused"):
-            _activate(connection, schedule, now)
+            _activate_schedule(connection, schedule, now)
         return _schedule_of(_find_row(connection, id))
 
     @transaction
@@ -188,7 +188,7 @@ class Schedules(SqlStore):
         """Pause an active schedule."""
         schedule = _lock_live_schedule(connection, id)
         if schedule.state == "active":
-            _pause(connection, id, reason, self._clock())
+            _pause_schedule(connection, id, reason, self._clock())
         return _schedule_of(_find_row(connection, id))
 
     @_schedule_transaction
@@ -196,7 +196,7 @@ class Schedules(SqlStore):
         """Let a paused schedule run again. Due times during the pause are not caught up."""
         schedule = _lock_live_schedule(connection, id)
         if schedule.state == "paused":
-            _activate(connection, schedule, self._clock())
+            _activate_schedule(connection, schedule, self._clock())
         return _schedule_of(_find_row(connection, id))
 
     @_schedule_transaction
@@ -295,11 +295,10 @@ class Schedules(SqlStore):
             key = f"schedule:{current.id}:{plan.due_at:.0f}"
             # The key exists only if the machine's clock was set back. The run may be deleted
             # already, and its message still be there.
-            is_repeat = any(
+            if plan.due_at and not any(
                 connection.execute(f"SELECT 1 FROM {table} WHERE event_key = ?", (key,)).fetchone()  # noqa: S608
                 for table in ("schedule_runs", "inbox")
-            )
-            if plan.due_at and not is_repeat:
+            ):
                 if _is_running(connection, current.id):
                     run = _insert_run(
                         connection, current, key, plan.due_at, now, "skipped", reason="busy"
@@ -341,7 +340,7 @@ class Schedules(SqlStore):
             (reason, now, seq),
         ).fetchone()
         if row and pause:
-            _pause(connection, row["schedule"], pause, now)
+            _pause_schedule(connection, row["schedule"], pause, now)
 
     @query
     def is_current(self, connection: SqlConnection, seq: int) -> bool:
@@ -409,7 +408,7 @@ class Schedules(SqlStore):
                     (row["schedule"],),
                 ).fetchone()
                 if failed and failed["failures"] >= MAX_FAILED_RUNS and failed["state"] == "active":
-                    _pause(connection, row["schedule"], "failures", now)
+                    _pause_schedule(connection, row["schedule"], "failures", now)
         return count
 
     @query
@@ -517,7 +516,7 @@ def _check_count(connection: SqlConnection, people: Collection[str], most: int) 
         )
 
 
-def _activate(connection: SqlConnection, schedule: Schedule, now: float) -> None:
+def _activate_schedule(connection: SqlConnection, schedule: Schedule, now: float) -> None:
     """Make the schedule active, from now on. Raise BadSchedule if it is never due again."""
     due = next_after(schedule.draft.rule, schedule.draft.time_zone, now)
     if due is None or (schedule.draft.ends_at and due > schedule.draft.ends_at):
@@ -525,7 +524,7 @@ def _activate(connection: SqlConnection, schedule: Schedule, now: float) -> None
     _update(connection, schedule.id, now, state="active", reason="", next_due_at=due, failures=0)
 
 
-def _pause(connection: SqlConnection, id: str, reason: PauseReason, now: float) -> None:
+def _pause_schedule(connection: SqlConnection, id: str, reason: PauseReason, now: float) -> None:
     """Pause the schedule if it is active or paused."""
     connection.execute(
         "UPDATE schedules SET state = 'paused', reason = ?, next_due_at = 0, updated_at = ?"

@@ -272,7 +272,7 @@ class ScheduleReports:
             for_admins = schedule.state == "paused" and schedule.reason == "failures"
             kind = "schedule-failures" if for_admins else "schedule-failed"
         elif run.reason in ("rights", "allowance", "busy", "unknown"):
-            # The owner alone cannot mend the first two.
+            # Admins set permissions and allowances, so they get these notices too.
             kind, for_admins = f"schedule-{run.reason}", run.reason in ("rights", "allowance")
         people_to_notify = [schedule.owner] if kind else []
         if for_admins:

@@ -151,7 +151,7 @@ class ScheduleService:
         before = await self._get_managed(id, by, address)
         paused = await self.schedules.pause(id, "person")
         if before.state != "paused":
-            self._note("schedule-paused", paused, by, address)
+            self._note_event("schedule-paused", paused, by, address)
         return paused
 
     async def resume(self, id: str, by: Person, address: Address) -> Schedule:
@@ -159,7 +159,7 @@ class ScheduleService:
         before = await self._get_managed(id, by, address)
         resumed = await self.schedules.resume(id)
         if before.state != "active":
-            self._note("schedule-resumed", resumed, by, address)
+            self._note_event("schedule-resumed", resumed, by, address)
         return resumed
 
     async def run_now(self, id: str, by: Person, address: Address, once: str) -> ScheduleRun:
@@ -167,14 +167,14 @@ class ScheduleService:
         asked for it: the same event runs it once. Raise NotFound, NotAllowed, BadSchedule."""
         schedule = await self._get_managed(id, by, address)
         run = await self.schedules.run_now(id, once)
-        self._note("schedule-run-requested", schedule, by, address)
+        self._note_event("schedule-run-requested", schedule, by, address)
         return run
 
     async def delete(self, id: str, by: Person, address: Address) -> Schedule:
         """Delete the schedule with the list of its runs. Raise NotFound, NotAllowed."""
         await self._get_managed(id, by, address)
         deleted = await self.schedules.delete(id)
-        self._note("schedule-deleted", deleted, by, address)
+        self._note_event("schedule-deleted", deleted, by, address)
         return deleted
 
     async def list_page(
@@ -236,11 +236,11 @@ class ScheduleService:
         """Return a schedule that the person may see. Raise NotFound, NotAllowed for a program."""
         schedule = await self.get(id, by, address)
         if by.is_bot:
-            self._note("schedule-refused", schedule, by, address)
+            self._note_event("schedule-refused", schedule, by, address)
             raise NotAllowed("A program cannot start, change or delete a schedule.")
         return schedule
 
-    def _note(self, event: str, schedule: Schedule, by: Person, address: Address) -> None:
+    def _note_event(self, event: str, schedule: Schedule, by: Person, address: Address) -> None:
         """Write a line into the audit log."""
         self.people.audit.note(event, by, address, person=schedule.owner.key, schedule=schedule.id)
 
@@ -492,7 +492,8 @@ class _ScheduleBatch:
         current = make_row(schedule.draft)
         if schedule.revision == self.draft.change_id:
             return [RowCheck("after", row, current)]
-        is_former = row.before is not None and schedule.revision == self.draft.target["revision"]
+        target = self.draft.target
+        is_former = row.before is not None and schedule.revision == target["revision"]
         return [RowCheck("before" if is_former else "other", row, current)]
 
     async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
@@ -516,12 +517,6 @@ class _ScheduleBatch:
         except (NotFound, BadSchedule) as error:
             raise ToolError("{why}", why=error) from error
         event = "schedule-deleted" if row.after is None else "schedule-written"
-        service.people.audit.note(
-            event,
-            to.asker,
-            to.address,
-            person=to.asker.key,
-            schedule=row.id,
-            change=self.draft.change_id,
-        )
+        asker, audit, change = to.asker, service.people.audit, self.draft.change_id
+        audit.note(event, asker, to.address, person=asker.key, schedule=row.id, change=change)
         return rows

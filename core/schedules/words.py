@@ -164,7 +164,7 @@ def _describe_yearly(day: str, month: str, weekday: str, times: str) -> str:
     if weekday != "*" or not day.isdigit() or not months:
         return ""
     # 2024 is a leap year, so that 29 February exists.
-    dates = [datetime(2024, each, int(day)) for each in months if _exists(each, int(day))]  # noqa: DTZ001
+    dates = [datetime(2024, each, int(day)) for each in months if _has_day(each, int(day))]  # noqa: DTZ001
     listed = _join([format_skeleton("MMMMd", each, locale=babel_locale()) for each in dates])
     words = say("every year on {days} at {times}", days=listed, times=times) if dates else ""
     return words and words + _describe_missing_days([int(day)], months)
@@ -178,7 +178,7 @@ def _describe_missing_days(days: Sequence[int], months: Sequence[int]) -> str:
     notes = [
         say("no day {day} in {months}", day=day, months=_join([names[month] for month in missing]))
         for day in days
-        if (missing := [month for month in months if not _exists(month, day)])
+        if (missing := [month for month in months if not _has_day(month, day)])
     ]
     if 29 in days and 2 in months:
         date = format_skeleton("MMMMd", datetime(2024, 2, 29), locale=babel_locale())  # noqa: DTZ001
@@ -186,7 +186,7 @@ def _describe_missing_days(days: Sequence[int], months: Sequence[int]) -> str:
     return f" ({'; '.join(notes)})" if notes else ""
 
 
-def _exists(month: int, day: int) -> bool:
+def _has_day(month: int, day: int) -> bool:
     return day <= monthrange(2024, month)[1]
 
 

@@ -213,15 +213,15 @@ class HookIntake:
             if hook and self._warned.get(name) != minute:
                 self._warned[name] = minute
                 log.warning("webhook request has no valid signature", webhook=name)
-            return _refuse("unauthorized")
+            return _build_refusal("unauthorized")
         is_github = hook.kind == "github"
         event = headers.get("x-github-event", "") if is_github else ""
         if event == PING_EVENT:
-            return _answer(200, {"status": "pong"})
+            return _build_answer(200, {"status": "pong"})
         parsed = _parse_body(body, headers.get("content-type", ""))
         id = delivery_id(hook, headers, body, parsed)
         if not id:
-            return _refuse("no_delivery_id")
+            return _build_refusal("no_delivery_id")
         if event and isinstance(parsed, dict):
             parsed = {EVENT_FIELD: event, **parsed}
         repeats_after = hook.repeats_after if id == digest(body) else 0.0
@@ -244,7 +244,7 @@ class HookIntake:
                     key = last if is_repeat else this
                 to = await self._find_destination(hook, author, key)
                 # The message is the post itself, or the instruction with the body as a quote.
-                text, quoted = _fill(hook, parsed)
+                text, quoted = _build_texts(hook, parsed)
                 origin = MessageOrigin(
                     "webhook", hook.name, may_be_command=False, is_authored=False,
                     is_by_person=False, is_attended=False, per_minute=hook.per_minute,
@@ -258,17 +258,17 @@ class HookIntake:
         except TooManyDeliveries:
             metrics.limits.labels("webhook").inc()
             # Deliveries are counted by minutes of the clock.
-            return _refuse("too_many", math.ceil(60 - self.clock() % 60))
+            return _build_refusal("too_many", math.ceil(60 - self.clock() % 60))
         except Exception as error:
             if not isinstance(error, (PonteError, TimeoutError, OSError)):
                 log.exception("handling a webhook failed unexpectedly", webhook=hook.name)
             else:
                 name = type(error).__name__
                 log.warning("could not store a webhook delivery", webhook=hook.name, error=name)
-            return _refuse("not_stored", RETRY_SECONDS)
+            return _build_refusal("not_stored", RETRY_SECONDS)
         if receipt.is_new:
             self.audit.note("webhook-received", author, to.address, turn=message.turn)
-        return _answer(
+        return _build_answer(
             202, {"status": "stored" if receipt.is_new else "repeated", "turn": message.turn}
         )
 
@@ -301,10 +301,10 @@ def preview_delivery(hook: Hook, body: bytes) -> tuple[Person, Address, str, str
     of the post and "", or the instruction for the model and the body that it reads."""
     author = Person(HOOK_PLATFORM, hook.name, is_bot=True)
     place = Address(hook.platform, hook.channel, hook.workspace, is_shared=not hook.person)
-    return author, place, *_fill(hook, _parse_body(body, ""))
+    return author, place, *_build_texts(hook, _parse_body(body, ""))
 
 
-def _fill(hook: Hook, parsed: Any) -> tuple[str, str]:
+def _build_texts(hook: Hook, parsed: Any) -> tuple[str, str]:
     if hook.template:
         return clean_text(fill_template(hook.template, parsed)), ""
     return hook.instruction, describe_body(parsed)
@@ -357,14 +357,14 @@ def _parse_value(body: bytes) -> Any:
         return text
 
 
-def _refuse(code: str, wait: int = 0) -> HttpAnswer:
+def _build_refusal(code: str, wait: int = 0) -> HttpAnswer:
     """Return an answer with an error."""
     status, words = _ERRORS[code]
     more = {"retry-after": str(wait)} if wait else {}
-    return _answer(status, {"error": {"code": code, "message": words}}, more)
+    return _build_answer(status, {"error": {"code": code, "message": words}}, more)
 
 
-def _answer(
+def _build_answer(
     status: int, value: Mapping[str, Any], more: Mapping[str, str] | None = None
 ) -> HttpAnswer:
     headers = {"content-type": "application/json", "cache-control": "no-store", **(more or {})}
