@@ -177,14 +177,14 @@ class WebIntegration(OwnerIntegration[WebSettings]):
             yield SafetyFinding("token", error.words(), "unsafe")
         else:
             if not token:
-                words = "the page's token is created when Ponte starts for the first time"
-                yield SafetyFinding("token", say(words))
+                text = "the page's token is created when Ponte starts for the first time"
+                yield SafetyFinding("token", say(text))
             elif len(set(token)) < _MIN_DIFFERENT_CHARACTERS:
                 words = "the page's token repeats itself; use a random one (openssl rand -hex 16)"
                 yield SafetyFinding("token", say(words), "unsafe")
             else:
-                words = "the page's token has {count} characters"
-                yield SafetyFinding("token", say(words, count=len(token)))
+                text = "the page's token has {count} characters"
+                yield SafetyFinding("token", say(text, count=len(token)))
         public = urlsplit(own.ponte_web_url or "")
         here = is_loopback(own.ponte_web_host)
         is_local_url = not public.hostname or is_loopback(public.hostname)

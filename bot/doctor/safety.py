@@ -93,9 +93,9 @@ def _check_rules(config: Config) -> Iterator[SafetyFinding]:
     for rule in config.rule_book.rules:
         who = sorted(rule.who & UNKNOWN_PEOPLE) if rule.who else [EVERYBODY_IN_RULES]
         if who and (rights := [right for right in rule.allow if right != "chat"]):
-            words = "{rule} gives {who} these permissions: {rights}"
+            text = "{rule} gives {who} these permissions: {rights}"
             sentence = say(
-                words,
+                text,
                 who=", ".join(say(PEOPLE_WORDS[one]) for one in who),
                 rights=", ".join(rights),
                 rule=rule.source,
@@ -117,9 +117,9 @@ def _check_rules(config: Config) -> Iterator[SafetyFinding]:
     # Tables on which admins do not decide.
     for name, table in config.tables.items():
         if table.approvers_only:
-            words = "{table}: only {names} can decide on changes, and no other admins ({rule})"
+            text = "{table}: only {names} can decide on changes, and no other admins ({rule})"
             names, location = ", ".join(sorted(table.approvers)), config.location("tables", name)
-            yield SafetyFinding("rights", say(words, table=name, names=names, rule=location))
+            yield SafetyFinding("rights", say(text, table=name, names=names, rule=location))
 
 
 def _check_home(home: Home) -> Iterator[SafetyFinding]:
