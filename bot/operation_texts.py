@@ -19,12 +19,7 @@ from core.base.text import clean_text, to_one_line
 from core.money.allowances import describe_estimates, describe_server_costs
 from core.people.audit import PERSON_FACTS
 from core.schedules.schedule import ScheduleDraft, ScheduleRule
-from core.schedules.words import (
-    REASON_SENTENCES,
-    STATE_SENTENCES,
-    describe_result,
-    describe_rule,
-)
+from core.schedules.words import REASON_SENTENCES, STATE_SENTENCES, describe_result, describe_rule
 
 Row = Mapping[str, Any]
 COLUMN_GAP = "  "

@@ -188,13 +188,6 @@ class Surfaces:
         for platform in reversed(self.all):
             await platform.close()
 
-    def page_links(self, settings: Settings, home: Home) -> tuple[str, str]:
-        """Return the page's address without and with its token; "" for both if no page is
-        served."""
-        surfaces = [each for each in self.owned if self.accepts or each[0].always]
-        links = (face.link(settings, own, home) for face, own in surfaces)
-        return next((both for both in links if both[0]), ("", ""))
-
 
 log = structlog.get_logger("process")
 CheckEverything = Callable[..., AsyncIterator[DoctorFinding]]
@@ -255,7 +248,7 @@ class Ponte:
         """
         self.engine.start()
         await self.surfaces.start()
-        self.live.add_own_addresses(self.page())
+        self.live.add_own_addresses(self.links()[0])
         for start in self.background_starts if prepares else ():
             start()
 
@@ -309,25 +302,18 @@ class Ponte:
             sys.stdout.write(say("`ponte link` prints the page's link with its token.") + "\n")
         address = link if sys.stdout.isatty() else page
         hint = say(": open {address}", address=address) if address else ""
-        sys.stdout.write(f"{self._ready()}{hint}\n")
+        ready = READY_SENTENCE if self.surfaces.accepts else READY_TO_WORK_SENTENCE
+        if not self.runs_turns:
+            ready = READY_TO_ACCEPT_SENTENCE
+        sys.stdout.write(f"{say(ready)}{hint}\n")
         sys.stdout.flush()
 
     def links(self) -> tuple[str, str]:
         """Return the page's address without and with its token; "" for both if none is served."""
-        return self.surfaces.page_links(self.settings, self.home)
-
-    def page(self) -> str:
-        """Return the page's address; "" where no page is served."""
-        return self.links()[0]
-
-    def link(self) -> str:
-        """Return the page's address with the token that opens it; "" where no page is served."""
-        return self.links()[1]
-
-    def _ready(self) -> str:
-        if not self.runs_turns:
-            return say(READY_TO_ACCEPT_SENTENCE)
-        return say(READY_SENTENCE) if self.surfaces.accepts else say(READY_TO_WORK_SENTENCE)
+        owned = self.surfaces.owned
+        surfaces = [each for each in owned if self.surfaces.accepts or each[0].always]
+        links = (face.link(self.settings, own, self.home) for face, own in surfaces)
+        return next((both for both in links if both[0]), ("", ""))
 
     async def find_problems(self, *model: ModelRequests) -> Sequence[DoctorFinding]:
         """Run the checks of `ponte doctor`, one caller after the other: they start a sandbox and

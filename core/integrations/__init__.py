@@ -67,19 +67,15 @@ class SettingsPart(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _as_typed(cls, value: object) -> object:
-        return strip_typography(value) if isinstance(value, str) else value
-
-
-def strip_typography(value: str) -> str:
-    """Return the value without surrounding typographic quotes and invisible spaces.
-
-    Word processors and browsers add them to copied text.
-    """
-    value = value.strip(_UNSEEN)
-    for opening, closing in _QUOTES:
-        if len(value) > 1 and value.startswith(opening) and value.endswith(closing):
-            return value[1:-1].strip(_UNSEEN)
-    return value
+        """Remove typographic quotes and invisible spaces around the value: word processors and
+        browsers add them to copied text."""
+        if not isinstance(value, str):
+            return value
+        value = value.strip(_UNSEEN)
+        for opening, closing in _QUOTES:
+            if len(value) > 1 and value.startswith(opening) and value.endswith(closing):
+                return value[1:-1].strip(_UNSEEN)
+        return value
 
 
 def setting(default: object, meaning: str, write: str = "a text", **limits: Any) -> Any:

@@ -37,9 +37,7 @@ _NTH_WEEKDAY = {
     4: "on the fourth {day} of each month at {times}",
     5: "on the fifth {day} of a month at {times}",
 }
-STATE_SENTENCES = {
-    "active": "active", "paused": "paused", "ended": "ended",
-}  # fmt: skip
+STATE_SENTENCES = {"active": "active", "paused": "paused", "ended": "ended"}
 REASON_SENTENCES = {
     "person": "somebody paused it",
     "rights": "its owner has no permission for it in its place",
@@ -167,7 +165,7 @@ def _describe_yearly(day: str, month: str, weekday: str, times: str) -> str:
     if weekday != "*" or not day.isdigit() or not months:
         return ""
     # 2024 is a leap year, so that 29 February exists.
-    dates = [datetime(2024, each, int(day)) for each in months if _exists(each, int(day))]  # noqa: DTZ001
+    dates = [datetime(2024, each, int(day)) for each in months if _has_day(each, int(day))]  # noqa: DTZ001
     listed = _join([format_skeleton("MMMMd", each, locale=babel_locale()) for each in dates])
     words = say("every year on {days} at {times}", days=listed, times=times) if dates else ""
     return words and words + _describe_missing_days([int(day)], months)
@@ -181,7 +179,7 @@ def _describe_missing_days(days: Sequence[int], months: Sequence[int]) -> str:
     notes = [
         say("no day {day} in {months}", day=day, months=_join([names[month] for month in missing]))
         for day in days
-        if (missing := [month for month in months if not _exists(month, day)])
+        if (missing := [month for month in months if not _has_day(month, day)])
     ]
     if 29 in days and 2 in months:
         date = format_skeleton("MMMMd", datetime(2024, 2, 29), locale=babel_locale())  # noqa: DTZ001
@@ -189,7 +187,7 @@ def _describe_missing_days(days: Sequence[int], months: Sequence[int]) -> str:
     return f" ({'; '.join(notes)})" if notes else ""
 
 
-def _exists(month: int, day: int) -> bool:
+def _has_day(month: int, day: int) -> bool:
     return day <= monthrange(2024, month)[1]
 
 
@@ -208,6 +206,7 @@ def _parse_list(field: str, names: Sequence[str]) -> list[int]:
 def _weekday_name(number: int) -> str:
     from babel.dates import get_day_names
 
+    # Babel's week begins with 0 for Monday, cron's with 0 for Sunday.
     name: str = get_day_names("wide", locale=babel_locale())[(number - 1) % 7]
     return name
 
