@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
@@ -246,11 +246,25 @@ class RowsKind(Kind):
         outcome = say(_OUTCOMES[change.state], done=whole, count=len(groups), undo=change.undone_by)
         if change.state == "applying":
             return [outcome]
-        return [outcome, *_describe_faults(change, _list_names if shows_names else _list_ids)]
+        sentences = [outcome]
+        for state, sentence in _FAULTS.items():
+            steps = [step for step in change.steps if step.state == state]
+            if state == "done":  # rows that were read back as written have no explanation
+                steps = [step for step in steps if step.explanation]
+            if not steps:
+                continue
+            # Row names are content of the table, which not everybody in the place may see.
+            rows = _join_names(name_rows(change, steps) if shows_names else _list_ids(steps))
+            # Rows that could not be created have neither a name nor an id.
+            count = len(steps)
+            rows = rows or plural("{count} of the new rows", "{count} of the new rows", count)
+            words = next((step.explanation for step in steps if step.explanation), "")
+            sentences.append(say(sentence, rows=rows, words=to_one_line(words, 300)).strip())
+        return sentences
 
     def build_note(self, change: Change, outcome: str) -> str:
         """Return the outcome, with the number of rows and the ids of new ones."""
-        draft, ids = change.draft, _list_ids(change, change.written_steps)
+        draft, ids = change.draft, _join_names(_list_ids(change.written_steps))
         what = f"{draft.kind} {len(group_steps(change))} row(s) in {clip_line(draft.title)!r}"
         lines = [f"Proposal {change.id} ({what}): {outcome}"]
         lines += [f"Row ids: {ids}."] if ids and self is CREATE_ROWS else []
@@ -291,35 +305,12 @@ ROW_KINDS: Mapping[str, Kind] = {
 """The kinds by the name that drafts of all tables have."""
 
 
-def _describe_faults(
-    change: Change, list_rows: Callable[[Change, Sequence[ChangeStep]], str]
-) -> list[str]:
-    """Return one sentence for each kind of failure among the rows, with the first explanation of
-    it. Rows are given by their names, or by their ids where not everybody may see the names."""
-    sentences = []
-    for state, sentence in _FAULTS.items():
-        steps = [step for step in change.steps if step.state == state]
-        if state == "done":
-            steps = [step for step in steps if step.explanation]
-        if steps:
-            rows = list_rows(change, steps) or plural(
-                "{count} of the new rows", "{count} of the new rows", len(steps)
-            )
-            words = next((step.explanation for step in steps if step.explanation), "")
-            sentences.append(say(sentence, rows=rows, words=to_one_line(words, 300)).strip())
-    return sentences
+def _list_ids(steps: Sequence[ChangeStep]) -> list[str]:
+    """Return the ids of these rows, each once: a row can have several steps."""
+    return list(dict.fromkeys(to_one_line(s.write.id, 40) for s in steps if s.write.id))
 
 
-def _list_names(change: Change, steps: Sequence[ChangeStep]) -> str:
-    """Return the names of the rows of these steps as text, at most `MAX_LISTED_ROWS` of them."""
-    return _join(name_rows(change, steps))
-
-
-def _list_ids(change: Change, steps: Sequence[ChangeStep]) -> str:
-    """Return the ids of these rows as text, at most `MAX_LISTED_ROWS` of them."""
-    return _join(list(dict.fromkeys(to_one_line(s.write.id, 40) for s in steps if s.write.id)))
-
-
-def _join(names: Sequence[str]) -> str:
+def _join_names(names: Sequence[str]) -> str:
+    """Return at most `MAX_LISTED_ROWS` names as text, with the number of the others."""
     more = f" … (+{len(names) - MAX_LISTED_ROWS})" if len(names) > MAX_LISTED_ROWS else ""
     return ", ".join(names[:MAX_LISTED_ROWS]) + more

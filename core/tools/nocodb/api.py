@@ -598,7 +598,7 @@ class NocoApi:
         One missing id fails the whole call. On SQLite the next new row can get the id of a deleted
         last row.
         """
-        body = _id_objects(ids, MAX_ROWS_PER_WRITE)
+        body = [{"id": id} for id in _require_batch(ids, MAX_ROWS_PER_WRITE)]
         await self._write("DELETE", f"{_data_path(at)}/records", body, by)
 
     async def write_links(
@@ -608,7 +608,7 @@ class NocoApi:
 
         Adding a row twice does no harm. Removed rows that are not linked are ignored.
         """
-        body = _id_objects(ids, MAX_LINKS_PER_WRITE)
+        body = [{"id": id} for id in _require_batch(ids, MAX_LINKS_PER_WRITE)]
         await self._write("DELETE" if remove else "POST", _links_path(at, field, row), body, by)
 
     async def set_attachments(
@@ -697,10 +697,6 @@ def _quote_step(id: str) -> str:
     """Return the text as one step of a path. Dots are quoted, because clients resolve "." and
     ".."."""
     return quote(id, safe="").replace(".", "%2E") or "%20"
-
-
-def _id_objects(ids: Sequence[str], most: int) -> Sequence[Json]:
-    return [{"id": id} for id in _require_batch(ids, most)]
 
 
 def _require_batch(rows: Sequence[T], most: int) -> Sequence[T]:

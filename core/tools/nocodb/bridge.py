@@ -429,8 +429,24 @@ class BridgeSource:
         target = {"table_id": table.id, "key": table.key, "computed": sorted(table.computed)}
         key = Field("", table.key, "ID")
         schema = TableSchema(TableId("", table.id), table.title, key=key, target=target)
+        # NocoDB ignores unknown fields without an error. `fields` is empty if nobody names them.
+        fields = table.fields
         for data in write.values() if isinstance(write, dict) else write:
-            _check_fields(table, data)
+            unknown = next((name for name in data if fields and name not in fields), None)
+            if unknown is not None:
+                alike = [name for name in fields if name.lower() == unknown.lower()]
+                near = difflib.get_close_matches(unknown, fields, 1) or alike
+                hint = f"did you mean {near[0]!r}?" if near else ", ".join(sorted(fields)[:30])
+                raise ToolError(
+                    "Field {name!r} not found in this table.",
+                    code="unknown_field", hint=hint, name=unknown[:64],
+                )  # fmt: skip
+            if own := sorted(name for name in data if name in table.computed):
+                raise ToolError(
+                    "These fields can't be written, because NocoDB fills them or they are links: "
+                        "{names}.",
+                    code="computed_field", hint="leave them out", names=", ".join(own[:5]),
+                )  # fmt: skip
         if not isinstance(write, dict):
             draft = await self._drafts.draft_create(schema, [_cells(row) for row in write], UTC)
         elif kind == "delete":
@@ -459,7 +475,20 @@ class BridgeSource:
                 )
         await self._hiding.check(ctx.viewer, tool, args)
         result = await self.api.call_with_retries(tool, args)
-        return _fit_page(redact(self._hiding.remove_hidden(ctx.viewer, tool, args, result)))
+        result = redact(self._hiding.remove_hidden(ctx.viewer, tool, args, result))
+        page = {"list": result} if isinstance(result, list) else result
+        if not isinstance(page, dict) or len(compact_json(result)) <= MAX_OUTCOME_CHARACTERS:
+            return result
+        # Only whole rows, because a cut in the middle of a row would leave broken JSON.
+        rows = page.get("list")
+        head = rows_that_fit(rows, MAX_OUTCOME_CHARACTERS - 1_000) if isinstance(rows, list) else []
+        if not head:
+            return result
+        cut = (
+            f"only the first {len(head)} of these {len(rows or [])} rows fit; "
+            f"go on at offset + {len(head)}, or ask for fewer fields"
+        )
+        return {"cut": cut, **page, "list": head}
 
     async def health(self) -> Health:
         """Return the bridge's state."""
@@ -587,22 +616,6 @@ def _id_text(value: object) -> str:
     return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
 
 
-def _fit_page(result: Any) -> Any:
-    """Return `result` with as many whole rows as fit, and a sentence if some were cut."""
-    page = {"list": result} if isinstance(result, list) else result
-    if not isinstance(page, dict) or len(compact_json(result)) <= MAX_OUTCOME_CHARACTERS:
-        return result
-    rows = page.get("list")
-    head = rows_that_fit(rows, MAX_OUTCOME_CHARACTERS - 1_000) if isinstance(rows, list) else []
-    if not head:
-        return result
-    cut = (
-        f"only the first {len(head)} of these {len(rows or [])} rows fit; "
-        f"go on at offset + {len(head)}, or ask for fewer fields"
-    )
-    return {"cut": cut, **page, "list": head}
-
-
 def _cells(data: Data) -> Cells:
     return [(Field("", name, ""), value) for name, value in data.items()]
 
@@ -662,28 +675,6 @@ def _check_count(tool: BridgeTool, rows: Sequence[Any]) -> None:
     if not rows:
         raise _bad_call(tool, "empty")
     check_most_rows(len(rows), hint="propose them in parts")
-
-
-def _check_fields(table: BridgeTable, data: Data) -> None:
-    """Raise ToolError for unknown or computed fields. NocoDB ignores unknown fields without an
-    error."""
-    fields = table.fields
-    unknown = next((name for name in data if fields and name not in fields), None)
-    if unknown is not None:
-        alike = [name for name in fields if name.lower() == unknown.lower()]
-        near = difflib.get_close_matches(unknown, fields, 1) or alike
-        hint = f"did you mean {near[0]!r}?" if near else ", ".join(sorted(fields)[:30])
-        raise ToolError(
-            "Field {name!r} not found in this table.",
-            code="unknown_field",
-            hint=hint,
-            name=unknown[:64],
-        )
-    if own := sorted(name for name in data if name in table.computed):
-        raise ToolError(
-            "These fields can't be written, because NocoDB fills them or they are links: {names}.",
-            code="computed_field", hint="leave them out", names=", ".join(own[:5]),
-        )  # fmt: skip
 
 
 _CALL_FAULTS = {

@@ -254,12 +254,13 @@ class RestDriver(TableDriver):
         if draft.kind == "delete":
             return MAX_ROWS_PER_WRITE
         links = set(draft.target.get("link_fields", ()))
-        alone = any(
-            name in links or _holds_files(value)
-            for row in draft.rows
-            for name, value in (row.after or {}).items()
-        )
-        return 1 if alone else MAX_ROWS_PER_WRITE
+        for row in draft.rows:
+            for name, value in (row.after or {}).items():
+                entries = value if isinstance(value, list) else []
+                keys = {key for one in entries if isinstance(one, dict) for key in one}
+                if name in links or keys & {"path", "url"}:  # a link, or a file
+                    return 1
+        return MAX_ROWS_PER_WRITE
 
     async def describe(self, target: Mapping[str, Any]) -> TableSchema:
         at = TableId(str(target["base"]), str(target["table_id"]))
@@ -403,33 +404,21 @@ class RestDriver(TableDriver):
         snapshot = _stored_values([each for each in fields if not each.is_link], record)
         for each in fields:
             if each.is_link:
-                rows = _complete_links(each, record.fields.get(each.title))
-                if rows is None:
-                    linked = await self._api.fetch_linked_rows(schema.at, each.id, record.id)
-                    rows = [_linked_row({"id": row.id, "fields": row.fields}) for row in linked]
-                snapshot[each.title] = rows
+                cell = record.fields.get(each.title)
+                if each.holds_one and (cell is None or isinstance(cell, Mapping)):
+                    linked: Sequence[Any] = [cell] if cell else []
+                elif counts_rows(each) and cell in (0, "0"):
+                    linked = []
+                elif isinstance(cell, list) and len(cell) < min(LINK_CELL_LIMITS):
+                    linked = [one for one in cell if isinstance(one, Mapping)]
+                else:  # the cell holds only the number of its rows, or may lack some
+                    rows = await self._api.fetch_linked_rows(schema.at, each.id, record.id)
+                    linked = [{"id": row.id, "fields": row.fields} for row in rows]
+                snapshot[each.title] = [
+                    {"id": str(one.get("id", "")), "title": cell_title(one)} for one in linked
+                ]
         return snapshot
 
 
 def _stored_values(own: Collection[Field], record: NocoRecord) -> RowImage:
     return {each.title: normalise_cell(each, record.fields.get(each.title)) for each in own}
-
-
-def _complete_links(field: Field, cell: object) -> list[RowImage] | None:
-    """Return the rows in a link cell, or None if the cell may not hold all of them."""
-    if field.holds_one and (cell is None or isinstance(cell, Mapping)):
-        return [_linked_row(cell)] if cell else []
-    if counts_rows(field) and cell in (0, "0"):
-        return []
-    if not isinstance(cell, list) or len(cell) >= min(LINK_CELL_LIMITS):
-        return None
-    return [_linked_row(each) for each in cell if isinstance(each, Mapping)]
-
-
-def _linked_row(cell: Mapping[str, Any]) -> RowImage:
-    return {"id": str(cell.get("id", "")), "title": cell_title(cell)}
-
-
-def _holds_files(value: object) -> bool:
-    each = value if isinstance(value, list) else []
-    return any(isinstance(one, dict) and {"path", "url"} & one.keys() for one in each)

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, tzinfo
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from typing import Any, Literal
 
 from core.base.errors import ToolError
@@ -119,8 +120,10 @@ def parse_text(field: Field, value: object, zone: tzinfo | None = None) -> str:
     return text
 
 
-def _parse_number(field: Field, value: object, zone: tzinfo | None = None) -> int | float:
-    text = str(value).strip()
+def _parse_number(
+    field: Field, value: object, zone: tzinfo | None = None, *, unit: str = ""
+) -> int | float:
+    text = str(value).strip().removesuffix(unit).rstrip()
     if isinstance(value, bool) or not (isinstance(value, int | float) or _NUMBER.fullmatch(text)):
         raise value_error(field, "it holds numbers, written as 1234.5")
     number = value if isinstance(value, int | float) else float(text) if "." in text else int(text)
@@ -129,30 +132,26 @@ def _parse_number(field: Field, value: object, zone: tzinfo | None = None) -> in
     return number
 
 
-def _parse_percent(field: Field, value: object, zone: tzinfo) -> int | float:
-    number = value.strip().removesuffix("%") if isinstance(value, str) else value
-    return _parse_number(field, number)
-
-
-def _parse_whole(field: Field, value: object, zone: tzinfo | None = None) -> int:
+def _parse_whole(
+    field: Field,
+    value: object,
+    zone: tzinfo | None = None,
+    *,
+    among: range | None = None,
+    what: str = "",
+) -> int:
+    """Return a whole number. `among`: those that the field holds; `what` says so in words."""
     number = _parse_number(field, value)
     if number != int(number):
         raise value_error(field, "it holds whole numbers")
+    if among is not None and int(number) not in among:
+        raise value_error(field, what)
     return int(number)
 
 
-def _parse_rating(field: Field, value: object, zone: tzinfo) -> int:
-    stars = _parse_whole(field, value)
-    if not 0 <= stars <= 10:
-        raise value_error(field, "it is a rating, from 0 to 10")
-    return stars
-
-
-def _parse_year(field: Field, value: object, zone: tzinfo) -> int:
-    year = _parse_whole(field, value)
-    if not 1000 <= year <= 9999:
-        raise value_error(field, "it is a year of four digits")
-    return year
+_parse_percent = partial(_parse_number, unit="%")
+_parse_rating = partial(_parse_whole, among=range(11), what="it is a rating, from 0 to 10")
+_parse_year = partial(_parse_whole, among=range(1000, 10_000), what="it is a year of four digits")
 
 
 def _parse_duration(field: Field, value: object, zone: tzinfo) -> int | float:
@@ -188,18 +187,22 @@ def _parse_time(field: Field, value: object, zone: tzinfo) -> str:
     raise value_error(field, "it holds times, written as 14:30")
 
 
-def _parse_mail(field: Field, value: object, zone: tzinfo | None = None) -> str:
+def _parse_address(
+    field: Field, value: object, zone: tzinfo | None = None, *, form: re.Pattern[str], what: str
+) -> str:
+    """Return a text of that form. `what` says in words what the field holds."""
     address = parse_text(field, value).strip()
-    if not _MAIL.fullmatch(address):
-        raise value_error(field, "it holds mail addresses, written as ana@example.com")
+    if not form.fullmatch(address):
+        raise value_error(field, what)
     return address
 
 
-def _parse_url(field: Field, value: object, zone: tzinfo) -> str:
-    url = parse_text(field, value).strip()
-    if not _URL.fullmatch(url):
-        raise value_error(field, "it holds a web address, written as https://example.com/page")
-    return url
+_parse_mail = partial(
+    _parse_address, form=_MAIL, what="it holds mail addresses, written as ana@example.com"
+)
+_parse_url = partial(
+    _parse_address, form=_URL, what="it holds a web address, written as https://example.com/page"
+)
 
 
 def parse_option(field: Field, value: object, zone: tzinfo | None = None) -> str:
