@@ -142,7 +142,7 @@ class _PostBatch:
         id = row.id or await self._find(row)
         if not id and self._may_arrive:
             raise ToolError(_UNFINISHED)
-        if not id:
+        if not id:  # the request of a process that has died may still take effect
             await asyncio.sleep(ARRIVAL_SECONDS)
             id = await self._find(row)
         if not id:
@@ -184,6 +184,7 @@ class _PostBatch:
     def _read(self, row: RowWrite) -> tuple[ReplyTo, str]:
         """Return the destination of the row's post, and its text as the platform posts it."""
         to = decode_json(ReplyTo, row.applier_data)
+        # There is one part: `MAX_POST_CHARACTERS` is below the lengths at which platforms split.
         return to, self._messenger.surface(to).split(str((row.after or {})["text"]))[0]
 
 

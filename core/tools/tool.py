@@ -103,6 +103,7 @@ def nullable(schema: Schema) -> Schema:
         return schema
     inner = {key: value for key, value in schema.items() if key != "description"}
     outer = {key: value for key, value in schema.items() if key == "description"}
+    # With an enum or const, null would have to be among its values too, so those get `anyOf`.
     if isinstance(inner.get("type"), str) and not {"enum", "const"} & inner.keys():
         return {**inner, "type": [inner["type"], "null"], **outer}
     return {"anyOf": [*inner.pop("anyOf", [inner]), {"type": "null"}], **outer}
@@ -137,6 +138,7 @@ class SchemaCloser:
             beside = {key: each for key, each in schema.items() if key != "$ref"}
             return self.node({**own, **beside}, (*inside, name))
         unknown = schema.keys() - _KEPT - _DROPPED - _NESTED
+        # The schema of `Any` has no type at all.
         if unknown or (self._strict and not schema.keys() & {"type", "anyOf", "oneOf", "enum"}):
             raise UnfitSchema(f"not a strict schema: {sorted(unknown) or 'any value'}")
         result = {key: value for key, value in schema.items() if key in _KEPT}
@@ -278,6 +280,7 @@ class Parameters:
             )  # fmt: skip
         values: dict[str, Any] = {}
         names = [each.name for each in self.each]
+        # A model chose unknown names and keys, so they are cut.
         unknown = sorted(raw_values.keys() - set(names))
         wrong = [f"`{name[:64]}`: no such argument" for name in unknown]
         for each in self.each:
@@ -391,7 +394,7 @@ def tool(*, effect: Effect, doing: str, strict: bool = True) -> Callable[[Functi
 
 
 def _takes_null(schema: Mapping[str, Any]) -> bool:
-    """Return whether the schema accepts null."""
+    """Return whether the schema accepts null. An empty schema accepts everything."""
     kinds = schema.get("type")
     return (
         not schema

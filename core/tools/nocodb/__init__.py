@@ -152,10 +152,10 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
         from core.tools.nocodb.schema import Schemas, ids_and_titles
         from core.tools.nocodb.source import fetch_overview
 
-        own = deps.own
+        own, rules_file = deps.own, deps.shared.ponte_config.name
         url, token = plain_value(own.nocodb_url), plain_value(own.nocodb_token)
         if own.nocodb == "bridge":
-            bridge = BridgeApi(url, token, deps.http, pauses=())
+            bridge = BridgeApi(url, token, deps.http, pauses=())  # a check does not try again
             tools = await bridge.list_tools(timeout=CHECK_TIMEOUT_SECONDS)
             if tools is None:
                 await bridge.check_health(timeout=CHECK_TIMEOUT_SECONDS)
@@ -166,25 +166,21 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
             if rules.names_tables:
                 tables = await list_table_names(bridge, base, timeout=CHECK_TIMEOUT_SECONDS)
                 if tables is None:
-                    words += "; " + say(_NOT_CHECKED, path=deps.shared.ponte_config.name)
+                    words += "; " + say(_NOT_CHECKED, path=rules_file)
                 else:
-                    _check_names(deps, rules.find_unknown(ids_and_titles(tables)), tables)
+                    _check_names(rules_file, rules.find_unknown(ids_and_titles(tables)), tables)
             return [Health("nocodb", "on", words)]
         api = NocoApi(url, token, deps.http, pauses=(), timeout=CHECK_TIMEOUT_SECONDS)
         overview = await fetch_overview(api, Schemas(api, own.nocodb_base_id or ""))
         sight = overview.visible_part(deps.config.table_rules, Viewer())
-        _check_names(deps, sight.unknown_names, overview.all_tables)
+        _check_names(rules_file, sight.unknown_names, overview.all_tables)
         words = say("NocoDB responds; {sight}", sight=sight.describe())
         if sight.is_read_only:
             words += "; " + say("read-only")
         return [Health("nocodb", "on", words)]
 
 
-def _check_names(
-    deps: IntegrationDependencies[NocodbSettings],
-    unknown: Sequence[str],
-    tables: Sequence[NamedTable],
-) -> None:
+def _check_names(file: str, unknown: Sequence[str], tables: Sequence[NamedTable]) -> None:
     """Raise PonteError if rules name tables that do not exist."""
     names, titles = [], [table.title for table in tables]
     for name in unknown:
@@ -194,7 +190,7 @@ def _check_names(
     if names:
         raise PonteError(
             "{path} has rules for tables that do not exist and so protect nothing: {names}",
-            path=deps.shared.ponte_config.name, names=", ".join(names),
+            path=file, names=", ".join(names),
         )  # fmt: skip
 
 

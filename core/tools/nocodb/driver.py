@@ -40,6 +40,8 @@ from core.tools.nocodb.filters import build_clause
 from core.tools.nocodb.schema import TableDescription, parse_table
 
 RowImage = dict[str, Any]
+Ids = Sequence[str]
+"""Ids of rows, as text."""
 MAX_NEWEST_ROWS = 100
 """The newest rows, among which a created row is looked for."""
 EXCLUSIVE_RELATIONS = frozenset({"hm", "om", "oo"})
@@ -121,15 +123,6 @@ class TableSchema:
             if name in hashes and (name not in fields or _fingerprint(fields[name]) != hashes[name])
         )
 
-    def check_unchanged(self, target: Mapping[str, Any], names: Iterable[str]) -> None:
-        """Raise ToolError `drift` if one of these fields differs from the draft's description."""
-        if moved := self.changed_fields(target, names):
-            titles = {CONCEALED_LINK if name in target["hidden_fields"] else name for name in moved}
-            raise ToolError(
-                "The table {table} changed after this request ({names}). Ask for it again.",
-                code="drift", table=self.title, names=", ".join(sorted(titles)[:5]),
-            )  # fmt: skip
-
 
 def _fingerprint(field: Field) -> str:
     """Return a hash that changes when the field is replaced or accepts other values."""
@@ -172,12 +165,12 @@ class TableDriver(Protocol):
         """Return the table of a draft as it is now, including concealed links."""
 
     async def rows(
-        self, schema: TableSchema, ids: Sequence[str], names: Collection[str] | None = None
+        self, schema: TableSchema, ids: Ids, names: Collection[str] | None = None
     ) -> Mapping[str, RowImage]:
         """Return the existing rows by id, with at least the fields in `names`; None means all
         fields."""
 
-    def missing_rows_error(self, schema: TableSchema, ids: Sequence[str]) -> ToolError:
+    def missing_rows_error(self, schema: TableSchema, ids: Ids) -> ToolError:
         """Return the error for a draft that names missing rows."""
 
     async def fetch_newest(self, schema: TableSchema) -> Mapping[str, RowImage]:
@@ -189,7 +182,7 @@ class TableDriver(Protocol):
     async def update(self, schema: TableSchema, rows: Mapping[str, Row], by: str) -> None:
         """Write values by field and id. Files can only be removed."""
 
-    async def delete(self, schema: TableSchema, ids: Sequence[str], by: str) -> None:
+    async def delete(self, schema: TableSchema, ids: Ids, by: str) -> None:
         """Delete rows."""
 
     def holds_value(self, expected: Any, actual: Any) -> bool:
@@ -206,19 +199,13 @@ class TableDriver(Protocol):
         raise TypeError("this system has no links and no files to write")
 
     async def link(
-        self,
-        schema: TableSchema,
-        field: Field,
-        id: str,
-        add: Sequence[str],
-        remove: Sequence[str],
-        by: str,
+        self, schema: TableSchema, field: Field, id: str, add: Ids, remove: Ids, by: str
     ) -> None:
         """Add rows to a link field and remove others."""
         raise TypeError("this system has no links and no files to write")
 
     async def fetch_linkable_rows(
-        self, schema: TableSchema, field: Field, ids: Sequence[str]
+        self, schema: TableSchema, field: Field, ids: Ids
     ) -> Mapping[str, LinkableRow]:
         """Return the existing rows of these ids that `field` may link to, by id."""
         raise TypeError("this system has no links and no files to write")
@@ -267,14 +254,23 @@ class RestDriver(TableDriver):
         return TableSchema.of(parse_table(at.base, await self._api.describe_table(at), {}))
 
     async def rows(
-        self, schema: TableSchema, ids: Sequence[str], names: Collection[str] | None = None
+        self, schema: TableSchema, ids: Ids, names: Collection[str] | None = None
     ) -> Mapping[str, RowImage]:
         fields = [f for title, f in schema.fields.items() if names is None or title in names]
         field_ids = [each.id for each in (*fields, *([schema.key] if schema.key else []))]
         unique = list(dict.fromkeys(ids))
         records: list[NocoRecord] = []
+
+        async def find_record(id: str) -> NocoRecord | None:
+            try:
+                return await self._api.fetch_record(schema.at, id, fields=field_ids)
+            except NocoError as error:
+                if error.code == "not_found":
+                    return None
+                raise
+
         if schema.key is None or not self._api.filters_rows:
-            rows = await run_together(*(self._find_record(schema, id, field_ids) for id in unique))
+            rows = await run_together(*map(find_record, unique))
             records = [record for record in rows if record is not None]
         else:
             for start in range(0, len(unique), MAX_IDS_PER_READ):
@@ -287,7 +283,7 @@ class RestDriver(TableDriver):
         snapshots = await run_together(*images)
         return {record.id: snapshot for record, snapshot in zip(records, snapshots, strict=True)}
 
-    def missing_rows_error(self, schema: TableSchema, ids: Sequence[str]) -> NocoError:
+    def missing_rows_error(self, schema: TableSchema, ids: Ids) -> NocoError:
         return NocoError(
             "Row {ids} not found in {table}.",
             code="not_found", hint="find ids with nocodb_query; propose it without these",
@@ -318,7 +314,7 @@ class RestDriver(TableDriver):
             records.append(NocoRecord(id, cells))
         await self._api.update_rows(schema.at, records, by=by)
 
-    async def delete(self, schema: TableSchema, ids: Sequence[str], by: str) -> None:
+    async def delete(self, schema: TableSchema, ids: Ids, by: str) -> None:
         await self._api.delete_rows(schema.at, ids, by=by)
 
     def holds_value(self, expected: Any, actual: Any) -> bool:
@@ -335,13 +331,7 @@ class RestDriver(TableDriver):
         await self._api.set_attachments(schema.at, id, key, files, by=by)
 
     async def link(
-        self,
-        schema: TableSchema,
-        field: Field,
-        id: str,
-        add: Sequence[str],
-        remove: Sequence[str],
-        by: str,
+        self, schema: TableSchema, field: Field, id: str, add: Ids, remove: Ids, by: str
     ) -> None:
         for start in range(0, len(add), MAX_LINKS_PER_WRITE):
             part = add[start : start + MAX_LINKS_PER_WRITE]
@@ -350,7 +340,7 @@ class RestDriver(TableDriver):
             await self._api.write_links(schema.at, field.id, id, remove, remove=True, by=by)
 
     async def fetch_linkable_rows(
-        self, schema: TableSchema, field: Field, ids: Sequence[str]
+        self, schema: TableSchema, field: Field, ids: Ids
     ) -> Mapping[str, LinkableRow]:
         other = await self.describe({"base": schema.at.base, "table_id": field.related_id})
         backs = [
@@ -382,16 +372,6 @@ class RestDriver(TableDriver):
                 if id in linked_ids(snapshots.get(owner, {}).get(field.title)):
                     return dict(candidate)
         return None
-
-    async def _find_record(
-        self, schema: TableSchema, id: str, field_ids: Sequence[str]
-    ) -> NocoRecord | None:
-        try:
-            return await self._api.fetch_record(schema.at, id, fields=field_ids)
-        except NocoError as error:
-            if error.code == "not_found":
-                return None
-            raise
 
     async def _build_image(
         self, schema: TableSchema, record: NocoRecord, fields: Sequence[Field]

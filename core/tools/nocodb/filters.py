@@ -58,10 +58,12 @@ _MOMENT = re.compile(
 _BY_WORD: Mapping[str, str] = {
     "eq": "eq", "neq": "neq", "contains": "like", "not_contains": "nlike", "in": "in",
 }  # fmt: skip
+# For a select, `contains` means that an option is among those of the cell.
 _BY_OPTION: Mapping[str, str] = {
     "eq": "anyof", "neq": "nanyof", "contains": "anyof", "not_contains": "nanyof", "in": "anyof",
 }  # fmt: skip
 _FORMS = (str.casefold, fold_case)
+"""The forms in which texts are compared: an accent can be encoded in two ways."""
 _INEXACT_CHARACTERS = re.compile(r"[%_\\\"]")
 """Wildcards of `like`, and characters that cannot be quoted."""
 
@@ -166,18 +168,49 @@ class TimeSpan:
         and in the asker's zone, which also applies to moments without an offset. Weeks begin on
         Monday (ISO 8601). `last_7_days` ends with today.
         """
+        term, zone, today = text.strip(), now.tzinfo, now.date()
         try:
-            span = _parse_span(text.strip(), now)
+            if match := _MOMENT.fullmatch(term):
+                moment = datetime.fromisoformat(term)
+                start = moment.astimezone(zone) if moment.tzinfo else moment.replace(tzinfo=zone)
+                start = start.replace(microsecond=0)
+                # It lasts as long as its last unit: a second, or a minute.
+                end = start + timedelta(seconds=1 if match[1] else 60)
+            else:
+                if term in _NEAR:
+                    first = today + _NEAR[term] * _DAY
+                    after = first + _DAY
+                elif match := _NAMED_PERIOD.fullmatch(term):
+                    shift, begin = _SHIFTS[match[1]], _PERIOD_STARTS[match[2]]
+                    first, after = begin(today, shift), begin(today, shift + 1)
+                elif match := _RELATIVE_DAYS.fullmatch(term):
+                    count = int(match[2]) * _DAY
+                    if not _DAY <= count <= _MAX_RELATIVE_DAYS * _DAY:
+                        raise ValueError
+                    first = today + _DAY - count if match[1] == "last" else today
+                    after = first + count
+                elif match := _DATE.fullmatch(term):
+                    year, month, nth = (int(part) if part else 0 for part in match.groups())
+                    first, next_start = (
+                        date(year, month or 1, nth or 1),
+                        month_start if month else year_start,
+                    )
+                    after = first + _DAY if nth else next_start(first, 1)
+                else:
+                    raise ValueError
+                start, end = (datetime.combine(day, time(), zone) for day in (first, after))
+            # Both are converted to UTC later, and a datetime has only the years 1 to 9999.
+            is_valid = 1 < start.year < end.year + 1 < 9999
         except (ValueError, OverflowError):
-            span = None
-        if span is None or not 1 < span.start.year < span.end.year + 1 < 9999:
+            is_valid = False
+        if not is_valid:
             raise ToolError(
                 "{text!r} is not a valid date.",
                 code="bad_date",
                 hint=f"write 2026-11-20, 2026-11, 2026, 2026-11-20T09:30, or one of: {DATE_WORDS}",
                 text=text[:64],
             )
-        return span
+        return cls(start, end)
 
     def __str__(self) -> str:
         """Return the year, month, day or minute, else the first and the last day."""
@@ -474,8 +507,7 @@ def build_condition(field: Field, op: Op, value: Value, now: datetime) -> Filter
     is_number = field.kind == "number"
     if field.kind == "mixed" and all(fieldtypes.parse_number(each) is not None for each in values):
         has_texts = any(isinstance(each, str) for each in values)
-        orders = op in _ORDER_OPS[2:]
-        is_number = orders or not has_texts or not field.field_type.may_hold_numbers
+        is_number = op in _ORDER_OPS[2:] or not has_texts or not field.field_type.may_hold_numbers
     if is_number:
         return _number_condition(field, _require_operator(field, op, _NUMBER_OPS), values)
     return text_condition(field, _require_operator(field, op, _WORD_OPS), values)
@@ -523,35 +555,6 @@ def _join_clauses(parts: Sequence[WhereClause], by: str) -> WhereClause:
 def _find_quote(value: str) -> str:
     """Return the quote that can enclose the value, or ""."""
     return next((mark for mark in _QUOTES if mark not in value and "\\" not in value), "")
-
-
-def _parse_span(text: str, now: datetime) -> TimeSpan | None:
-    today, zone = now.date(), now.tzinfo
-    if match := _MOMENT.fullmatch(text):
-        moment = datetime.fromisoformat(text)
-        start = moment.astimezone(zone) if moment.tzinfo else moment.replace(tzinfo=zone)
-        start = start.replace(microsecond=0)
-        return TimeSpan(start, start + timedelta(seconds=1 if match[1] else 60))
-    if text in _NEAR:
-        first = today + _NEAR[text] * _DAY
-        after = first + _DAY
-    elif match := _NAMED_PERIOD.fullmatch(text):
-        shift, begin = _SHIFTS[match[1]], _PERIOD_STARTS[match[2]]
-        first, after = begin(today, shift), begin(today, shift + 1)
-    elif match := _RELATIVE_DAYS.fullmatch(text):
-        count = int(match[2]) * _DAY
-        if not _DAY <= count <= _MAX_RELATIVE_DAYS * _DAY:
-            return None
-        first = today + _DAY - count if match[1] == "last" else today
-        after = first + count
-    elif match := _DATE.fullmatch(text):
-        year, month, nth = (int(part) if part else 0 for part in match.groups())
-        first = date(year, month or 1, nth or 1)
-        after = first + _DAY if nth else month_start(first, 1) if month else year_start(first, 1)
-    else:
-        return None
-    start, end = (datetime.combine(day, time(), zone) for day in (first, after))
-    return TimeSpan(start, end)
 
 
 def _first_of_month(year: int, month: int) -> date:

@@ -27,7 +27,7 @@ from core.domain.ports import SAMPLE_TABLES_PHRASE, Tool
 from core.domain.records import Health, Viewer
 from core.integrations import describe_read_error
 from core.tools.nocodb.api import (
-    FieldAggregate,
+    Aggregates,
     Json,
     NamedTable,
     NocoBase,
@@ -35,6 +35,7 @@ from core.tools.nocodb.api import (
     NocoRecord,
     PageQuery,
     RecordPage,
+    Records,
     TableId,
 )
 from core.tools.nocodb.driver import RestDriver, TableSchema
@@ -131,6 +132,7 @@ class _Snapshot:
     def row_id(self, table: str, id: object) -> int:
         """Return the key of an existing row. Raise NocoError `not_found`."""
         text = str(id)
+        # SQLite's integers have 63 bits, so any number of 18 digits fits.
         number = int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else -1
         if number not in self.rows.get(table, {}):
             raise NocoError("Row {id} not found in this table.", code="not_found", id=text[:64])
@@ -330,13 +332,11 @@ class SampleApi:
         state = await self._read()
         return len(state.rows.get(state.table(at).id, {}))
 
-    async def fetch_aggregates(
-        self, at: TableId, figures: Sequence[FieldAggregate], where: str = ""
-    ) -> Json:
+    async def fetch_aggregates(self, at: TableId, figures: Aggregates, where: str = "") -> Json:
         """Return nothing: Ponte computes all figures of these tables."""
         return {}
 
-    async def fetch_linked_rows(self, at: TableId, field: str, row: str) -> Sequence[NocoRecord]:
+    async def fetch_linked_rows(self, at: TableId, field: str, row: str) -> Records:
         state = await self._read()
         table, link = state.find_link(at, field)
         id = state.row_id(table.id, row)
@@ -348,10 +348,8 @@ class SampleApi:
         rows = [state.linked_row(_related_table(link), each) for each in linked]
         return [NocoRecord(str(each["id"]), each["fields"]) for each in rows]
 
-    async def create_rows(
-        self, at: TableId, rows: Sequence[Json], *, by: str = ""
-    ) -> Sequence[NocoRecord]:
-        def write(state: _Snapshot) -> Sequence[NocoRecord]:
+    async def create_rows(self, at: TableId, rows: Sequence[Json], *, by: str = "") -> Records:
+        def write(state: _Snapshot) -> Records:
             table = state.table(at)
             query = "SELECT id FROM last_ids WHERE table_id = ?"
             (last,) = state.connection.execute(query, (table.id,)).fetchone()
@@ -370,10 +368,8 @@ class SampleApi:
 
         return await self._write(at, write)
 
-    async def update_rows(
-        self, at: TableId, rows: Sequence[NocoRecord], *, by: str = ""
-    ) -> Sequence[NocoRecord]:
-        def write(state: _Snapshot) -> Sequence[NocoRecord]:
+    async def update_rows(self, at: TableId, rows: Records, *, by: str = "") -> Records:
+        def write(state: _Snapshot) -> Records:
             table = state.table(at)
             ids = [state.row_id(table.id, row.id) for row in rows]
             for id, row in zip(ids, rows, strict=True):
@@ -439,14 +435,18 @@ class SampleApi:
         try:
             with suppress(FileExistsError):
                 create_file(self.path).close()
+            # SQLite must not create the file itself, because others could read it then.
             address = f"{self.path.resolve().as_uri()}?mode=rw"
             with closing(
                 sqlite3.connect(address, uri=True, timeout=self._lock_timeout, isolation_level=None)
             ) as connection:
+                # The file may have been made by somebody else; its schema must run no functions
+                # (https://www.sqlite.org/pragma.html#pragma_trusted_schema).
                 connection.execute("PRAGMA trusted_schema = OFF")
                 schema = self._schema_of(connection)
                 if not schema or writes:
                     connection.execute("BEGIN IMMEDIATE")
+                    # Another process may have filled the file before this one got the lock.
                     schema = self._schema_of(connection)
                     if not schema:
                         for statement in _SCHEMA:
