@@ -107,6 +107,8 @@ class NocoRecord:
 
 
 Records = Sequence[NocoRecord]
+Ids = Sequence[str]
+"""Ids of rows, as text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -409,11 +411,11 @@ class TableApi(Protocol):
     async def update_rows(self, at: TableId, rows: Records, *, by: str = "") -> Records:
         """Write the `fields` of up to 10 rows and return the rows whole."""
 
-    async def delete_rows(self, at: TableId, ids: Sequence[str], *, by: str = "") -> None:
+    async def delete_rows(self, at: TableId, ids: Ids, *, by: str = "") -> None:
         """Delete up to 10 rows."""
 
     async def write_links(
-        self, at: TableId, field: str, row: str, ids: Sequence[str], *, remove: bool, by: str = ""
+        self, at: TableId, field: str, row: str, ids: Ids, *, remove: bool, by: str = ""
     ) -> None:
         """Add rows to a link field (by id) of a row, or remove them from it."""
 
@@ -588,7 +590,7 @@ class NocoApi:
         body = [{"id": row.id, "fields": dict(row.fields)} for row in batch]
         return await self._write_rows("PATCH", at, body, by)
 
-    async def delete_rows(self, at: TableId, ids: Sequence[str], *, by: str = "") -> None:
+    async def delete_rows(self, at: TableId, ids: Ids, *, by: str = "") -> None:
         """Delete up to 10 rows. Raise NocoError, WriteUnsure.
 
         One missing id fails the whole call. On SQLite the next new row can get the id of a deleted
@@ -598,7 +600,7 @@ class NocoApi:
         await self._write("DELETE", f"{_data_path(at)}/records", body, by)
 
     async def write_links(
-        self, at: TableId, field: str, row: str, ids: Sequence[str], *, remove: bool, by: str = ""
+        self, at: TableId, field: str, row: str, ids: Ids, *, remove: bool, by: str = ""
     ) -> None:
         """Add up to 100 rows to a link field (by id) of a row, or remove them from it.
 

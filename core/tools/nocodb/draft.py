@@ -18,15 +18,8 @@ from core.base.errors import ToolError
 from core.domain.changes import MAX_PROPOSAL_ROWS, Draft, RowWrite
 from core.domain.ports import Tool
 from core.domain.records import Outcome, ToolContext, Viewer
-from core.tools.nocodb.api import NocoError, TableApi
-from core.tools.nocodb.driver import (
-    Ids,
-    LinkableRow,
-    RestDriver,
-    RowImage,
-    TableDriver,
-    TableSchema,
-)
+from core.tools.nocodb.api import Ids, NocoError, TableApi
+from core.tools.nocodb.driver import LinkableRow, RestDriver, RowImage, TableDriver, TableSchema
 from core.tools.nocodb.fieldtypes import Field, in_time_zone, linked_ids, parse_value, without_empty
 from core.tools.nocodb.filters import Filter, Match, RowSelection
 from core.tools.nocodb.read import ColumnChoice, RowReader, check_not_withheld

@@ -19,6 +19,7 @@ from core.domain.changes import Draft, Row
 from core.tools.nocodb.api import (
     MAX_LINKS_PER_WRITE,
     MAX_ROWS_PER_WRITE,
+    Ids,
     NocoError,
     NocoRecord,
     PageQuery,
@@ -40,8 +41,6 @@ from core.tools.nocodb.filters import build_clause
 from core.tools.nocodb.schema import TableDescription, parse_table
 
 RowImage = dict[str, Any]
-Ids = Sequence[str]
-"""Ids of rows, as text."""
 MAX_NEWEST_ROWS = 100
 """The newest rows, among which a created row is looked for."""
 EXCLUSIVE_RELATIONS = frozenset({"hm", "om", "oo"})
