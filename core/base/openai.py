@@ -617,36 +617,34 @@ class _EventParser:
     def read_lines(self, lines: list[bytearray]) -> Iterator[Json]:
         """Yield the events that these lines complete, up to `[DONE]`."""
         for line in lines:
-            if not self.is_done:
-                yield from self._read_line(line)
-
-    def _read_line(self, line: bytearray) -> Iterator[Json]:
-        if self._is_json is None and (line := line.removeprefix(codecs.BOM_UTF8).lstrip()):
-            self._is_json = line.startswith((b"{", b"["))
-        if self._is_json:
-            self.data += line + b"\n"
-            return
-        name, _, value = bytes(line).partition(b":")
-        value = value.strip()
-        if name == b"event":
-            self._name = value.decode(errors="replace")
-        elif name == b"data" and value.strip(b'"').startswith(b"[DONE]"):
-            self.is_done = True
-            yield END_EVENT
-        elif name == b"data" and not self.data and value.endswith(b"}"):
-            try:
-                yield from self._read_value(_parse(value))
-            except ValueError:  # its JSON has several lines
+            if self.is_done:
+                return
+            if self._is_json is None and (line := line.removeprefix(codecs.BOM_UTF8).lstrip()):
+                self._is_json = line.startswith((b"{", b"["))
+            if self._is_json:
+                self.data += line + b"\n"
+                continue
+            name, _, value = bytes(line).partition(b":")
+            value = value.strip()
+            if name == b"event":
+                self._name = value.decode(errors="replace")
+            elif name == b"data" and value.strip(b'"').startswith(b"[DONE]"):
+                self.is_done = True
+                yield END_EVENT
+            elif name == b"data" and not self.data and value.endswith(b"}"):
+                try:
+                    yield from self._read_value(_parse(value))
+                except ValueError:  # its JSON has several lines
+                    self.data += value + b"\n"
+            elif name == b"data":
                 self.data += value + b"\n"
-        elif name == b"data":
-            self.data += value + b"\n"
-        elif not line:
-            data, self.data = self.data.strip(), bytearray()
-            if data.startswith((b"{", b"[")) or self._name == "error":
-                yield from self._read_value(_parse(data))
-            self._name = ""
-        elif name not in EVENT_FIELDS:
-            self._is_foreign = True
+            elif not line:
+                data, self.data = self.data.strip(), bytearray()
+                if data.startswith((b"{", b"[")) or self._name == "error":
+                    yield from self._read_value(_parse(data))
+                self._name = ""
+            elif name not in EVENT_FIELDS:
+                self._is_foreign = True
 
     def read_body(self) -> Iterator[Json]:
         """Yield the objects of a body of JSON: one object, a list of them, or one on each line."""

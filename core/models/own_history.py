@@ -164,9 +164,12 @@ class ResponsesReader(AnswerReader):
     def read_event(self, event: Json) -> Sequence[ModelEvent]:
         """Add an event and return the events for the listener. Raise ModelServerFault for an error
         event."""
-        kind = read_word(event.get("type"))
-        number, item = self._number(event), read_object(event.get("item"))
-        part = event.get("content_index", 0)
+        kind, item = read_word(event.get("type")), read_object(event.get("item"))
+        ids = (event.get("output_index"), event.get("item_id"), item.get("id"))
+        number = next((word for id in ids if (word := read_word(id))), None)
+        if number or item:
+            self._last = number
+        number, part = self._last, event.get("content_index", 0)
         if event is END_EVENT:
             self.finish = self.finish or END_OF_STREAM
         elif not kind and "choices" in event:  # a gateway that has only Chat Completions
@@ -178,9 +181,9 @@ class ResponsesReader(AnswerReader):
         elif kind in ("response.output_text.delta", "response.refusal.delta"):
             return self.add_text(read_text(event.get("delta")), number, part)
         elif kind in ("response.output_text.done", "response.refusal.done"):
-            return self._read_part(event, number, part)
+            return self.add_whole_part(event, number, part)
         elif kind == "response.content_part.done":
-            return self._read_part(event.get("part"), number, part)
+            return self.add_whole_part(event.get("part"), number, part)
         elif kind == "response.output_text.annotation.added":
             self.add_sources({"annotations": [event.get("annotation")]})
         elif kind == "response.output_item.added" and item.get("type") == "function_call":
@@ -194,15 +197,6 @@ class ResponsesReader(AnswerReader):
         elif kind == "response.output_item.done":
             return self._read_item(item, number)
         return ()
-
-    def _number(self, event: Json) -> object:
-        """Return the number of the item to which an event belongs, or its id; None if unknown."""
-        item = read_object(event.get("item"))
-        ids = (event.get("output_index"), event.get("item_id"), item.get("id"))
-        number = next((word for id in ids if (word := read_word(id))), None)
-        if number or item:
-            self._last = number
-        return self._last
 
     def _read_response(self, response: Json, kind: str) -> Sequence[ModelEvent]:
         status = read_word(response.get("status")) or kind.removeprefix("response.")
@@ -231,17 +225,13 @@ class ResponsesReader(AnswerReader):
             self.phases[number] = read_word(item.get("phase"))
             parts = [content] if isinstance(content, str) else read_list(content)
             pairs = enumerate(parts)
-            return [event for n, part in pairs for event in self._read_part(part, number, n)]
+            return [event for n, part in pairs for event in self.add_whole_part(part, number, n)]
         if kind == "function_call":
             id = read_id(item, "call_id") or read_id(item)
             self.add_whole_call(number, id, read_word(item.get("name")), item.get("arguments"))
         elif kind in ("reasoning", "compaction") and item.get("encrypted_content"):
             self.add_opaque(item)
         return ()
-
-    def _read_part(self, part: object, number: object, index: object) -> Sequence[ModelEvent]:
-        self.add_sources(read_object(part))
-        return self.add_whole_text(read_text(part), number, index)
 
 
 def read_response(response: Json) -> ModelAnswer:
