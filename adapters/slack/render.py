@@ -319,9 +319,10 @@ def card_blocks(card: Card, room: int = ALL_BLOCKS_BYTES) -> list[Json]:
         return [*whole, *under] if fits else card_blocks(without_approval(card), room)
     room = min(room, _ROOM)
     free_bytes = room - blocks_size([*under, _card_section(card, "text", "")])
-    rows, hidden = _fit_rows(card, max(_FEW, free_bytes // 2, free_bytes - len(words.encode())))
+    row_room = max(_FEW, free_bytes // 2, free_bytes - len(words.encode()))
+    rows, hidden, row_bytes = _fit_rows(card, row_room)
     words += f"\n{hidden}" if hidden else ""
-    text = cut_escaped(words, max(_FEW, min(SECTION_BYTES, free_bytes - _weight_in_any_form(rows))))
+    text = cut_escaped(words, max(_FEW, min(SECTION_BYTES, free_bytes - row_bytes)))
     return [_card_section(card, "text", text), *rows, *under]
 
 
@@ -332,10 +333,13 @@ def cards_blocks(cards: Sequence[Card], room: int = ALL_BLOCKS_BYTES) -> list[Js
     person.
     """
     most = min(_CARDS, max(1, room // _LEAST))
-    level = _fair_share([_weight_in_any_form(card_blocks(card)) for card in cards[:most]], room)
-    blocks = row_blocks.with_one_table(
-        [b for card in cards[:most] for b in card_blocks(card, level)]
-    )
+    drawn = [card_blocks(card) for card in cards[:most]]
+    sizes = [_weight_in_any_form(each) for each in drawn]
+    level = _fair_share(sizes, room)
+    for number, size in enumerate(sizes):
+        if size > level:
+            drawn[number] = card_blocks(cards[number], level)
+    blocks = row_blocks.with_one_table([block for each in drawn for block in each])
     if len(cards) > most:
         hidden = say(_HIDDEN, count=len(cards) - most)
         blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": hidden}]})
@@ -463,8 +467,18 @@ def escaped_size(text: str) -> int:
 
 
 def blocks_size(blocks: Sequence[Mapping[str, Any]]) -> int:
-    """Return the bytes of a message's blocks: their texts, and BLOCK_BYTES for each block."""
-    return BLOCK_BYTES * len(blocks) + sum(_text_sizes(blocks))
+    """Return the bytes of a message's blocks: their texts, and BLOCK_BYTES for each block. mrkdwn
+    is already escaped; other text is counted as escaped."""
+    size, parts = BLOCK_BYTES * len(blocks), list[Any](blocks)
+    while parts:
+        part = parts.pop()
+        if isinstance(part, Mapping):
+            if isinstance(text := part.get("text"), str):
+                size += len(text.encode()) if part.get("type") == "mrkdwn" else escaped_size(text)
+            parts += part.values()
+        elif isinstance(part, Sequence) and not isinstance(part, str):
+            parts += part
+    return size
 
 
 def cut_unescaped(text: str, limit: int) -> str:
@@ -633,25 +647,28 @@ def _split_words(words: str) -> list[str]:
     return [piece.strip() for piece in pieces]
 
 
-def _fit_rows(card: Card, room: int) -> tuple[list[Json], str]:
-    """Return the block with as many of the card's rows as fit into `room` bytes, and a note with
-    the number of the others ("" if there are none). The first row is always shown, if necessary
-    with shorter values and fewer fields."""
+def _fit_rows(card: Card, room: int) -> tuple[list[Json], str, int]:
+    """Return the block with as many of the card's rows as fit into `room` bytes, a note with the
+    number of the others ("" if there are none), and the block's bytes. The first row is always
+    shown, if necessary with shorter values and fewer fields."""
     if not card.rows:
-        return [], ""
+        return [], "", 0
     most = min(len(card.rows), MAX_CHANGE_ROWS_SHOWN)
     forms = [(count, row_blocks.MAX_ROW_CELL_CHARACTERS, None) for count in range(most, 0, -1)]
     for count, characters, fields in [*forms, *_SHORT_ROWS]:
         block = row_blocks.build_rows_block(card, count, characters, fields)
-        if _weight_in_any_form([block]) <= room:
+        if (size := _weight_in_any_form([block])) <= room:
             break
-    return [block], f"… +{len(card.rows) - count}" if count < len(card.rows) else ""
+    return [block], f"… +{len(card.rows) - count}" if count < len(card.rows) else "", size
 
 
 def _weight_in_any_form(blocks: Sequence[Json]) -> int:
     """Return the bytes of these blocks with their table or without it, whichever is more. Slack
     may refuse the table later, and then lines take its place."""
-    return max(blocks_size(blocks), blocks_size(row_blocks.without_tables(blocks)))
+    size = blocks_size(blocks)
+    if row_blocks.has_table(blocks):
+        size = max(size, blocks_size(row_blocks.without_tables(blocks)))
+    return size
 
 
 def _note(card: Card) -> str:
@@ -758,17 +775,3 @@ def _section(mrkdwn: str) -> Json:
 
 def _plain_text(text: str, limit: int) -> Json:
     return {"type": "plain_text", "text": cut_unescaped(text, limit) or "…"}
-
-
-def _text_sizes(part: Any) -> Iterator[int]:
-    """Yield the bytes of each text in blocks. mrkdwn is already escaped; other text is counted as
-    escaped."""
-    if isinstance(part, Mapping):
-        if isinstance(text := part.get("text"), str):
-            yield len(text.encode()) if part.get("type") == "mrkdwn" else escaped_size(text)
-        for name, value in part.items():
-            if name != "text" or not isinstance(value, str):
-                yield from _text_sizes(value)
-    elif isinstance(part, Sequence) and not isinstance(part, str):
-        for each in part:
-            yield from _text_sizes(each)
