@@ -258,11 +258,11 @@ def to_message(
 
     A reply in a thread of a direct message is answered in that thread.
     """
-    root = "" if where.is_shared else message.ts
+    root, key = "" if where.is_shared else message.ts, message.event_key
     source = Source(message.ts, where.thread or message.thread or root)
     return Message(
-        event_key=message.event_key, text=text, author=author, address=where,
-        reply_to=reply_to(where, author, str(source), message.event_key), attachments=message.files,
+        event_key=key, text=text, author=author, address=where,
+        reply_to=reply_to(where, author, str(source), key), attachments=message.files,
         context=context, locale=locale.replace("_", "-"), time_zone=zone,
         sent_at=max(message.edited, float(message.ts)), mentions=mentions,
     )  # fmt: skip

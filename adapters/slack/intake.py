@@ -17,12 +17,12 @@ from adapters.slack import events
 from adapters.slack.client import FAILURES, history
 from adapters.slack.events import ParsedMessage, Payload
 from adapters.slack.presence import SlackSigns, Workspace
-from adapters.slack.render import Json, find_mentions, mentioned_ids
+from adapters.slack.render import Json, find_mentions, mentioned_ids, to_readable
 from core.base import text
 from core.base.errors import NotFound
 from core.base.i18n import say
 from core.base.tasks import BackgroundTasks, BoundedDict
-from core.chat.incoming import ConfiguredPlaces, FileDownloads, Participants
+from core.chat.incoming import AddressingSettings, ConfiguredPlaces, FileDownloads, Participants
 from core.chat.people import Conversations, People
 from core.domain.messages import Address, Message, Person, Quote, turn_id
 from core.domain.ports import ThreadMap
@@ -202,15 +202,18 @@ class SlackLocations:
         self.places = places
         self._roots: BoundedDict[str, bool] = BoundedDict()
 
-    def is_whole(self, channel: str) -> bool:
-        """Return whether a channel's top level is one single conversation (`threads = false`)."""
-        where = Address("slack", channel, self._workspace.team, is_shared=True)
-        return not events.is_direct(channel, {}) and self.places.channel(where).threads is False
+    def settings_of(self, channel: str) -> AddressingSettings:
+        """Return the settings of a channel."""
+        return self.places.channel(Address("slack", channel, self._workspace.team, is_shared=True))
 
-    async def address_of(self, message: ParsedMessage) -> Address:
+    def is_flat(self, channel: str, event: Payload) -> bool:
+        """Return whether the top level is one single conversation: in a direct message, and in a
+        channel with `threads = false`."""
+        return events.is_direct(channel, event) or self.settings_of(channel).threads is False
+
+    async def address_of(self, message: ParsedMessage, is_flat: bool) -> Address:
         """Return the address of the conversation that a message belongs to: a thread of a channel,
         a whole channel, a direct message, or a separate thread in one."""
-        is_flat = message.direct or self.is_whole(message.channel)
         in_dm = message.direct and await self._belongs_to_dm(message)
         thread = message.thread if is_flat else message.thread or message.ts
         return Address("slack", message.channel, message.team, "" if in_dm else thread,
@@ -262,38 +265,44 @@ class SlackIntake:
         """Handle one event. Raises NotStored; the caller must then not acknowledge the event, so
         that Slack sends it again."""
         event = body.get("event") or {}
+        channel = str(event.get("channel", ""))
+        settings = self.locations.settings_of(channel)
+        is_flat = events.is_direct(channel, event) or settings.threads is False
         match event.get("type"), event.get("subtype"):
             case "message", "message_changed":
-                async with self._in_order(event, event.get("message") or {}):
-                    await self._take_edit(body, event)
+                async with self._in_order(channel, event.get("message") or {}, is_flat):
+                    await self._take_edit(body, event, is_flat)
             case "message", "message_deleted":
-                async with self._in_order(event, event.get("previous_message") or {}):
+                async with self._in_order(channel, event.get("previous_message") or {}, is_flat):
                     await self._take_deletion(event, str(event.get("deleted_ts") or ""))
             case (("message" | "app_mention"), _):
                 team, bots = self.workspace.team, self.workspace.bots
                 message = events.parse_message(team, body, event, bots)
                 if message and message.user != self.workspace.user:
-                    async with self._in_order(event, event):
-                        where = await self.locations.address_of(message)
-                        if await self._is_for_us(message, where):
-                            await self._accept(message, where)
+                    async with self._in_order(channel, event, is_flat):
+                        # Slack reports most mentions twice, as `message` and as `app_mention`.
+                        more = bool(message.files or message.shared)
+                        if message.event_key in self._stored_keys and not more:
+                            return
+                        where = await self.locations.address_of(message, is_flat)
+                        if await self._is_for_us(message, where, settings):
+                            await self._accept(message, where, more)
             case "agent_session_stopped", _:
-                await self._take_stop(body, event)
+                await self._take_stop(body, event, is_flat)
 
-    def _in_order(self, event: Payload, message: Payload) -> asyncio.Lock:
+    def _in_order(self, channel: str, message: Payload, is_flat: bool) -> asyncio.Lock:
         """Return the lock of one conversation. It keeps messages in the order of their arrival,
         although some wait for Slack. An edit is stored after the message that it changes."""
-        channel = str(event.get("channel", ""))
         root = str(message.get("thread_ts") or message.get("ts") or "")
-        whole = events.is_direct(channel, event) or self.locations.is_whole(channel)
-        place = channel if whole else f"{channel}:{root}"
+        place = channel if is_flat else f"{channel}:{root}"
         return self._places.setdefault(place, asyncio.Lock())
 
-    async def _is_for_us(self, message: ParsedMessage, where: Address) -> bool:
+    async def _is_for_us(
+        self, message: ParsedMessage, where: Address, settings: AddressingSettings
+    ) -> bool:
         """Return whether a message is for Ponte. Other messages are neither stored nor logged."""
         if message.direct:
             return True
-        settings = self.locations.places.channel(where)
         mentions = message.mentions(self.workspace.user)
         if settings.answer_everything:
             return await self.participants.is_ours(message, where, mentions)
@@ -304,16 +313,12 @@ class SlackIntake:
             return False
         return await self.participants.is_follow_up(message, where.conversation)
 
-    async def _accept(self, message: ParsedMessage, where: Address) -> None:
-        """Store a message once. Slack reports most mentions twice, as `turn_message` and as
-        `app_mention`."""
-        more = bool(message.files or message.shared)
-        if message.event_key in self._stored_keys and not more:
-            return
+    async def _accept(self, message: ParsedMessage, where: Address, more: bool) -> None:
+        """Store a message once. `more`: it has files, or forwards messages."""
         turn_message = self._message(message, where)
         receipt = await self.conversations.inbox.accept(turn_message)
         # Only after the commit, so that a second report of a message that was not stored is tried.
-        self._stored_keys[message.event_key] = True
+        self._stored_keys[turn_message.event_key] = True
         self.locations.note_accepted(message)
         if not receipt.is_new and more:
             # app_mention may have arrived first, and it may lack the files.
@@ -338,8 +343,9 @@ class SlackIntake:
         if message.open_there:
             context.append(Quote("Slack", OPEN_THERE.format(what=message.open_there), is_note=True))
         names = self.workspace.known_names(message.text)
-        words = self.workspace.readable(message.text)
-        mentions = find_mentions(message.text, names, self.workspace.user)
+        bot = self.workspace.user
+        words = to_readable(message.text, names | {bot: "Ponte"}, bot)
+        mentions = find_mentions(message.text, names, bot)
         return events.to_message(
             message,
             where,
@@ -351,7 +357,7 @@ class SlackIntake:
             mentions,
         )
 
-    async def _take_edit(self, body: Payload, event: Payload) -> None:
+    async def _take_edit(self, body: Payload, event: Payload, is_flat: bool) -> None:
         """Apply a person's edit to a stored message whose turn has not started. Slack also reports
         link previews as edits; these are ignored."""
         now, before = event.get("message") or {}, event.get("previous_message") or {}
@@ -368,9 +374,8 @@ class SlackIntake:
         message = events.parse_message(self.workspace.team, body, edited_event, self.workspace.bots)
         if message is None or message.user == self.workspace.user:
             return
-        await self.conversations.inbox.amend(
-            message.event_key, self._message(message, await self.locations.address_of(message))
-        )
+        where = await self.locations.address_of(message, is_flat)
+        await self.conversations.inbox.amend(message.event_key, self._message(message, where))
 
     async def _take_deletion(self, event: Payload, ts: str) -> None:
         """Withdraw a message that a person deleted, or note that they deleted a post of the bot."""
@@ -382,7 +387,7 @@ class SlackIntake:
             key = events.event_key(self.workspace.team, channel, ts)
             await self.conversations.inbox.amend(key, None)
 
-    async def _take_stop(self, body: Payload, event: Payload) -> None:
+    async def _take_stop(self, body: Payload, event: Payload, is_flat: bool) -> None:
         """Store a press of Slack's own Stop button as the message `stop` of that person.
 
         The session stays "processing" until Ponte changes it
@@ -394,7 +399,7 @@ class SlackIntake:
         stream = next(iter(event.get("streaming_message_ts") or ()), at)
         pressed = ParsedMessage(team, channel, at, user, "stop", thread,
                        direct=events.is_direct(channel, event))  # fmt: skip
-        where = await self.locations.address_of(pressed)
+        where = await self.locations.address_of(pressed, is_flat)
         author = Person("slack", user, events.author_home(team, body, event))
         inbox = self.conversations.inbox
         await inbox.accept(events.stop_message(where, author, thread, at, str(stream)))
