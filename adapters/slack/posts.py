@@ -293,14 +293,8 @@ class SlackPosts:
         most = self._workspace.part
         if not self._workspace.flags.is_on("tables"):
             body = body | {"blocks": without_tables(body["blocks"])}
-        attempts: list[tuple[Json, int, tuple[str, ...]]] = []
-        if grows or render.escaped_size(part) <= most or not part.strip():
-            attempts = [(variant, most, ()) for variant in _variants(body, part, cards)]
-        if not grows:
-            attempts += [(render.plain_message(first), limit, tuple(rest))
-                         for limit, (first, *rest) in render.split_smaller(part, most)]  # fmt: skip
         last_refusal: SlackRefused | None = None
-        for variant, limit, rest in attempts:
+        for variant, limit, rest in _attempts(body, part, cards, grows, most):
             # Slack refused these blocks already; only a form with other blocks can succeed.
             if (
                 last_refusal
@@ -409,6 +403,18 @@ async def replace_card_in_post(
 
 def _chunks(text: str) -> list[Json] | None:
     return [{"type": "markdown_text", "text": text}] if text else None
+
+
+def _attempts(
+    body: Json, part: str, cards: tuple[Card, ...], grows: bool, most: int
+) -> Iterator[tuple[Json, int, tuple[str, ...]]]:
+    """Yield forms of a message with the maximum bytes of their text, and the rest of the text."""
+    if grows or render.escaped_size(part) <= most or not part.strip():
+        for variant in _variants(body, part, cards):
+            yield variant, most, ()
+    if not grows:
+        for limit, (first, *rest) in render.split_smaller(part, most):
+            yield render.plain_message(first), limit, tuple(rest)
 
 
 def _variants(body: Json, part: str, cards: tuple[Card, ...]) -> Iterator[Json]:

@@ -114,8 +114,9 @@ class SlackSurface:
         except SlackRefused as refused:
             id = await self._through_hook(refused, part)
         self._own_posts.add(id)
-        self._signs.notices.end(self._to.turn)
-        if part.answer is not None:
+        if part.answer is None:
+            self._signs.notices.end(self._to.turn)
+        else:
             await self._presence.end()
         return id
 
