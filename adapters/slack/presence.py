@@ -202,15 +202,15 @@ class Presence:
     """
 
     def __init__(
-        self, workspace: Workspace, signs: SlackSigns, to: ReplyTo, resumed: bool = False
+        self, workspace: Workspace, signs: SlackSigns, to: ReplyTo, source: Source, resumed: bool
     ) -> None:
         self._workspace = workspace
         self._signs = signs
         self._to = to
         self._resumed = resumed
         self._channel = to.address.channel
-        self._source = Source.read(to.source)
-        self._thread = self._source.thread
+        self._source = source
+        self._thread = source.thread
         self._doing = ""
         self._timer: asyncio.TimerHandle | None = None
         self._session: asyncio.Task[object] | None = None
