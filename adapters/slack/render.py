@@ -181,9 +181,10 @@ def to_plain_text(text: str) -> str:
     text = without_links_in_code(text)
     words = _MARKS.sub("", _LINK.sub(lambda match: match["label"] or match["url"], text)).strip()
     original_words = set(text.split())  # removed markup may join words into an address
-    words = _WORD.sub(
-        lambda match: match[0] if match[0] in original_words else defang(match[0]), words
-    )
+    if not original_words.issuperset(words.split()):
+        words = _WORD.sub(
+            lambda match: match[0] if match[0] in original_words else defang(match[0]), words
+        )
     if len(words) > PLAIN_TEXT_CHARACTERS:
         words = words[: PLAIN_TEXT_CHARACTERS - 1] + "…"
     return escape_text(words) or "…"

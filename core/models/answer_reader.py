@@ -45,7 +45,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from core.base.openai import Json, ModelServerFault
+from core.base.openai import Json, ModelServerFault, read_id
 from core.base.text import Fence, PieceJoiner, fence_after_line
 from core.domain.messages import Item, Usage
 from core.domain.records import ModelEvent, ResponseStarted, TextDelta, TextWithdrawn
@@ -380,9 +380,9 @@ class AnswerReader:
             return False
         return text.startswith("".join(piece for part in self.texts for piece in part.pieces))
 
-    def add_start(self, id: str) -> Sequence[ModelEvent]:
+    def add_start(self, response: Json) -> Sequence[ModelEvent]:
         """Take the id of the response. The first one counts."""
-        if self.response or not id:
+        if self.response or not (id := read_id(response)):
             return ()
         self.response = id
         return (ResponseStarted(id),)

@@ -175,7 +175,7 @@ class ResponsesReader(AnswerReader):
         elif not kind and "choices" in event:  # a gateway that has only Chat Completions
             raise ModelServerFault("refused", status=404)
         elif kind in START_EVENTS:
-            return self.add_start(read_id(read_object(event.get("response"))))
+            return self.add_start(read_object(event.get("response")))
         elif kind in END_EVENTS or (not kind and "output" in event):
             return self._read_response(read_object(event.get("response")) or event, kind)
         elif kind in ("response.output_text.delta", "response.refusal.delta"):
@@ -208,7 +208,7 @@ class ResponsesReader(AnswerReader):
             self.finish, self.error = status, read_object(response.get("error")) or {"code": status}
         self.has_ended = True
         self.model, self.usage = read_word(response.get("model")), response.get("usage")
-        events = list(self.add_start(read_id(response)))
+        events = list(self.add_start(response))
         output = response.get("output") or response.get("output_text")
         output = {"content": output} if isinstance(output, str) else output
 
@@ -395,7 +395,7 @@ class ChatCompletionsReader(AnswerReader):
         groq = read_object(event.get("x_groq"))
         self.usage = event.get("usage") or groq.get("usage") or self.usage
         self.add_sources(event)
-        events = list(self.add_start(read_id(event)))
+        events = list(self.add_start(event))
         for choice in read_objects(event.get("choices")):
             number = read_word(choice.get("index")) or "0"
             self._choice = self._choice or number

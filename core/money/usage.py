@@ -282,16 +282,17 @@ def _find_cost(usage: Mapping[str, Any]) -> float | None:
     one."""
     nested = _find_details(usage, "cost")
     named = [usage.get(name) for name in ("cost", "total_cost", "estimated_cost", "cost_usd")]
-    costs = [_as_number(cost) for cost in [*named, nested.get("total_cost"), nested.get("total")]]
+    named += [nested.get("total_cost"), nested.get("total")]
+    costs = [_as_number(cost) for cost in named if cost is not None]
     if usage.get("is_byok") is True:  # OpenRouter: the model's own price comes on top of its fee
         upstream = _find_details(usage, "cost_details").get("upstream_inference_cost")
-        costs = [(cost or 0.0) + (_as_number(upstream) or 0.0) for cost in costs[:1]]
+        costs = [(_as_number(named[0]) or 0.0) + (_as_number(upstream) or 0.0)]
     return max((c for c in costs if c is not None and c <= MAX_PLAUSIBLE_DOLLARS), default=None)
 
 
 def _find_count(counts: Mapping[str, Any], *names: str) -> int | None:
     """Return the largest plausible count under these names, None if there is none."""
-    numbers = (_as_number(counts.get(name)) for name in names)
+    numbers = (_as_number(counts[name]) for name in names if name in counts)
     whole = (n for n in numbers if n is not None and n <= MAX_PLAUSIBLE_TOKENS and n == int(n))
     return max((int(number) for number in whole), default=None)
 
