@@ -166,7 +166,7 @@ class ResponsesReader(AnswerReader):
         event."""
         kind, item = read_word(event.get("type")), read_object(event.get("item"))
         ids = (event.get("output_index"), event.get("item_id"), item.get("id"))
-        number = next((word for id in ids if (word := read_word(id))), None)
+        number: object = next((word for id in ids if (word := read_word(id))), None)
         if number or item:
             self._last = number
         number, part = self._last, event.get("content_index", 0)
@@ -210,10 +210,10 @@ class ResponsesReader(AnswerReader):
         self.model, self.usage = read_word(response.get("model")), response.get("usage")
         events = list(self.add_start(response))
         output = response.get("output") or response.get("output_text")
-        output = {"content": output} if isinstance(output, str) else output
+        items = read_objects({"content": output} if isinstance(output, str) else output)
 
         def read_output() -> Sequence[ModelEvent]:
-            pairs = enumerate(read_objects(output))
+            pairs = enumerate(items)
             return [event for n, item in pairs for event in self._read_item(item, str(n))]
 
         return [*events, *self.take_whole(read_output)]
