@@ -265,6 +265,8 @@ class SlackIntake:
         """Handle one event. Raises NotStored; the caller must then not acknowledge the event, so
         that Slack sends it again."""
         event = body.get("event") or {}
+        if event.get("user") == self.workspace.user:
+            return
         channel = str(event.get("channel", ""))
         settings = self.locations.settings_of(channel)
         is_flat = events.is_direct(channel, event) or settings.threads is False
@@ -278,7 +280,7 @@ class SlackIntake:
             case (("message" | "app_mention"), _):
                 team, bots = self.workspace.team, self.workspace.bots
                 message = events.parse_message(team, body, event, bots)
-                if message and message.user != self.workspace.user:
+                if message:
                     async with self._in_order(channel, event, is_flat):
                         # Slack reports most mentions twice, as `message` and as `app_mention`.
                         more = bool(message.files or message.shared)

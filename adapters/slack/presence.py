@@ -264,11 +264,11 @@ class Presence:
     async def end(self, released: bool = False) -> None:
         """Remove all signs at the end of the turn. `released` means that its stream ended, which
         also ended the session."""
-        self.clear_waiting_signs()
         self._signs.notices.end(self._to.turn)
         if self._ended:
             return
         self._ended = True
+        self.clear_waiting_signs()
         if self._line is not None and not self._posts:  # Slack clears it only at a post
             await self._status("")
         if self._session is not None:
