@@ -564,6 +564,7 @@ class LiveConfig:
 
     @property
     def current(self) -> Config:
+        """The file as it was last read. A turn asks for its parts often, so they are attributes."""
         return self._current
 
     @current.setter
