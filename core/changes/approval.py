@@ -92,7 +92,7 @@ class TableRules:
     tools: Mapping[str, Approvers] = field(default_factory=dict)
     remind_after: float = REMIND_AFTER
 
-    def of(self, *names: str) -> TableRule:
+    def find_rule(self, *names: str) -> TableRule:
         """Return the rule of the table with one of these names; the default rule if there is
         none."""
         rules = (self._by_folded_name.get(fold_case(name)) for name in names if self.tables)
@@ -104,11 +104,11 @@ class TableRules:
 
     def is_hidden(self, *names: str) -> bool:
         """Return whether nobody may know of this table."""
-        return self.of(*names).access == "hidden"
+        return self.find_rule(*names).access == "hidden"
 
     def is_read_only(self, *names: str) -> bool:
         """Return whether this table is never changed. That includes hidden tables."""
-        return self.of(*names).access in ("hidden", "read")
+        return self.find_rule(*names).access in ("hidden", "read")
 
     def is_visible(self, viewer: Viewer, *names: str) -> bool:
         """Return whether the person may know of this table."""
@@ -180,7 +180,9 @@ class Approval:
     def rule_for(self, draft: Draft) -> TableRule:
         """Return the rule of the draft's table; the default rule for a draft that concerns no
         table."""
-        return self.config.table_rules.of(*reversed(self.kinds[draft.kind].rule_names(draft)))
+        # The title is the first name. A rule by the table's id comes before one by its title.
+        names = reversed(self.kinds[draft.kind].rule_names(draft))
+        return self.config.table_rules.find_rule(*names)
 
     def rights_to_propose(self, draft: Draft) -> Sequence[tuple[str, ...]]:
         """Return the rights that the asker needs for this draft."""
@@ -221,13 +223,14 @@ class Approval:
         ):
             if (verdict := await self.policy.may(person, address, *needed)).allowed:
                 return verdict.rule
+        proposal = change.proposal
         if named.names:
-            return self._named_at(change.proposal)
+            if self.rule_for(proposal.draft).approvers:
+                return f"tables.{proposal.draft.title}.approvers"
+            if self.config.table_rules.tools.get(proposal.tool, ANYBODY).names:
+                return f"tools.{proposal.tool}.approvers"
+            return "channels.approvers"
         return await self.rule_of_draft(person, address, change.draft)
-
-    def rule_of_policy(self, draft: Draft) -> str:
-        """Return the rule that approves this draft without a person."""
-        return f"tables.{draft.title}.access"
 
     def approvers(self, proposal: Proposal) -> Approvers:
         """Return the approvers that the operator named for the proposal's table, else for its tool,
@@ -237,14 +240,15 @@ class Approval:
             return _ASKER_ALONE
         table = self.rule_for(proposal.draft)
         tool = self.config.table_rules.tools.get(proposal.tool, ANYBODY)
-        names = table.approvers or tool.names or self._channel_approvers(proposal)
+        channel = frozenset(self.config.channel(proposal.address).approvers)
+        names = table.approvers or tool.names or channel
         return Approvers(names, max(table.approvals, tool.count), table.approvers_only)
 
     async def judge_approver(self, person: Person, address: Address, table: str) -> Verdict:
         """Return whether the person may decide on what others propose for this table: by a right,
         or as one of its named approvers. Raise StatusUnknown."""
         verdict = await self.policy.may(person, address, "approve", table)
-        own = self.config.table_rules.of(table)
+        own = self.config.table_rules.find_rule(table)
         names = own.approvers - {ASKER}
         if verdict.allowed and not own.approvers_only:
             return verdict
@@ -256,18 +260,6 @@ class Approval:
             return Verdict(True, rule=f"tables.{table}.approvers", right=right)
         only = Verdict(False, rule=f"tables.{table}.approvers_only", right=right)
         return only if own.approvers_only else verdict
-
-    def _named_at(self, proposal: Proposal) -> str:
-        """Return the place in ponte.toml that names the approvers."""
-        if self.rule_for(proposal.draft).approvers:
-            return f"tables.{proposal.draft.title}.approvers"
-        if self.config.table_rules.tools.get(proposal.tool, ANYBODY).names:
-            return f"tools.{proposal.tool}.approvers"
-        return "channels.approvers"
-
-    def _channel_approvers(self, proposal: Proposal) -> frozenset[str]:
-        """Return the approvers of the channel in which the change was asked for."""
-        return frozenset(self.config.channel(proposal.address).approvers)
 
     def names_approvers(self, proposal: Proposal) -> bool:
         """Return whether approvers other than the asker are named."""
@@ -368,7 +360,7 @@ class Approval:
         if has_left is not False:
             raise NotAllowed(ASKER_UNKNOWN if has_left is None else _ASKER_LEFT, id=change.id)
 
-    async def counts(self, consent: Consent, change: Change, reached: bool) -> bool | None:
+    async def still_counts(self, consent: Consent, change: Change, reached: bool) -> bool | None:
         """Return whether an approval still counts: its person is still here and may approve the
         change now. None if their platform does not report that now."""
         person, address = consent.person, consent.address

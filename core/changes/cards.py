@@ -279,6 +279,7 @@ class ChangeViews:
             return self.builder.build(change, actions)
         is_named = bool(self.approval.named_deciders(change))
         deciders = ""
+        # A person who can decide alone, in private, needs no names.
         if address.is_shared or is_named or "approve" not in actions:
             deciders = await self._deciders(change, viewer, address)
         named = self.approval.approvers(change.proposal)
@@ -371,6 +372,7 @@ class ChangeViews:
             return ""
         if not self.approval.needs_admin(change):
             asker = proposal.asker
+            # Without the approvals so far: the asker stays a decider after giving theirs.
             if await self._may_use(
                 "approve", replace(change, consents=()), asker, proposal.address
             ):
@@ -390,13 +392,14 @@ class ChangeViews:
         readers who may see the names of every platform); None if the name is not known."""
         home, _, id = name.partition(":")
         platforms = self.approval.policy.platforms
+        # The names of people on the page are shown only to readers on the page.
         on_page = platforms.get(home, NO_RIGHTS).has_one_owner
         reads_page = platforms.get(platform, NO_RIGHTS).has_one_owner or not platform
         if on_page:
             if id in ("", OWNER_ID):
                 return (self.owner.current if reads_page else "") or say(_THE_OWNER)
             return clip_line(id, _MAX_NAME_CHARS) if reads_page else say(_ON_THE_PAGE)
-        if not id:
+        if not id:  # a group of ponte.toml
             return say(_IN_GROUP, group=clip_line(name, _MAX_NAME_CHARS))
         if platform not in ("", home):
             return say(_ON_PLATFORM, platform=home.capitalize())
@@ -413,15 +416,15 @@ class ChangeViews:
         listed = {}
         for consent in change.consents:
             key = self.approval.canonical_person(consent.person.key)
-            if key not in listed and await self.counts(consent, change) is not False:
+            if key not in listed and await self.still_counts(consent, change) is not False:
                 listed[key] = consent
         return replace(change, consents=tuple(listed.values()))
 
-    async def counts(self, consent: Consent, change: Change) -> bool | None:
+    async def still_counts(self, consent: Consent, change: Change) -> bool | None:
         """Return whether this approval still counts; None if the platform does not report that
         now."""
         reached = await self.outbox.has_reached(change.id, consent.person.key)
-        return await self.approval.counts(consent, change, reached)
+        return await self.approval.still_counts(consent, change, reached)
 
     async def describe_state(
         self, change: Change, decision: DecisionRequest, unaudited: str = ""

@@ -119,9 +119,8 @@ class Quote:
     instruction.
 
     `is_replied_to`: the message is a reply to it. `reference`: where the platform has the full
-    text, to
-    be loaded when the turn starts. `is_note`: the text is not by a person but a note by the
-    adapter.
+    text, to be loaded when the turn starts. `is_note`: the text is not by a person but a note by
+    the adapter.
     """
 
     name: str
@@ -273,9 +272,8 @@ class Answer:
     """The result of a turn. `parts` is `text` split for its platform, one part for each post.
 
     `is_private`: the platform should show it only to the asker, if it can. `code` is the code of
-    the
-    error if `status` is "failed". `has_own_post`: post the text of a decision in the conversation,
-    because it contains more than the card does.
+    the error if `status` is "failed". `has_own_post`: post the text of a decision in the
+    conversation, because it contains more than the card does.
     """
 
     text: str

@@ -195,7 +195,7 @@ def read_turn(connection: SqlConnection, row: SqlRow, *, has_records: bool = Tru
             "SELECT * FROM posts WHERE seq = ? ORDER BY number",
         )
     )
-    # This condition is that of the partial index `inbox_untold`.
+    # This condition is that of the partial index `inbox_unnotified`.
     untold = connection.execute(
         "SELECT reason FROM inbox WHERE conversation = ? AND state = 'undeliverable'"
         " AND is_notified = 0 ORDER BY seq DESC LIMIT 1",

@@ -315,7 +315,7 @@ class ToolCalls:
             outcome.status != "error" or call.handle or call.call_id in self._running_elsewhere
         )
         if has_begun and paid.kind != "container":
-            cost = self._people.budget.run_price(paid)
+            cost = self._people.budget.config.price_list.run_cost(paid)
             outcome = replace(outcome, usage=replace(outcome.usage, cost=cost))
         return replace(outcome, paid=paid.report_name)
 

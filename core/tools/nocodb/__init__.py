@@ -13,7 +13,7 @@ from pydantic import AfterValidator, SecretStr, model_validator
 from core.base.errors import PonteError
 from core.base.i18n import plural, say
 from core.base.text import clip_line, to_one_line
-from core.changes.card_rows import group_steps, name_rows
+from core.changes.card_rows import name_rows
 from core.changes.kinds import Kind
 from core.domain.changes import SAMPLE_APPLIER, WRITTEN_STATES, Change, ChangeStep, Draft
 from core.domain.records import NOTE_TEMPLATE, Health, Viewer
@@ -234,14 +234,14 @@ class RowsKind(Kind):
 
     def build_title(self, change: Change) -> str:
         """Return what happens to how many rows of which table."""
-        count, table = len(group_steps(change)), clip_line(change.draft.title)
+        count, table = len(change.rows), clip_line(change.draft.title)
         if change.draft.applier == SAMPLE_APPLIER:
             table = say("{table} (sample)", table=table)
         return say(self.titles[count != 1], count=count, table=table)
 
     def describe_outcome(self, change: Change, *, shows_names: bool) -> list[str]:
         """Return whether all rows were written, and a sentence for each kind of failure."""
-        groups = group_steps(change)
+        groups = change.rows
         whole = sum(all(step.state in WRITTEN_STATES for step in steps) for steps in groups)
         outcome = say(_OUTCOMES[change.state], done=whole, count=len(groups), undo=change.undone_by)
         if change.state == "applying":
@@ -251,7 +251,7 @@ class RowsKind(Kind):
     def build_note(self, change: Change, outcome: str) -> str:
         """Return the outcome, with the number of rows and the ids of new ones."""
         draft, ids = change.draft, _list_ids(change, change.written_steps)
-        what = f"{draft.kind} {len(group_steps(change))} row(s) in {clip_line(draft.title)!r}"
+        what = f"{draft.kind} {len(change.rows)} row(s) in {clip_line(draft.title)!r}"
         lines = [f"Proposal {change.id} ({what}): {outcome}"]
         lines += [f"Row ids: {ids}."] if ids and self is CREATE_ROWS else []
         return NOTE_TEMPLATE.format(words=" ".join(lines))
