@@ -75,15 +75,16 @@ class SlackContext:
         """
         with suppress(SettingsError, InDoubt, PlatformBusy):
             await self.workspace.identify()
-        earlier, _ = await run_together(
+        ids = self._people(message)
+        earlier, people = await run_together(
             self._read_earlier_messages(message, pointed),
-            self.workspace.directory.profiles(self._people(message)),
+            self.workspace.directory.profiles(ids),
         )
-        # The authors of these messages are known only now. Most participants are in memory.
-        authors = {str(post.get("user") or "") for post in earlier.posts}
-        texts = [text_of(post) for post in earlier.posts]
-        ids = self._people(message) | authors | {id for text in texts for id in mentioned_ids(text)}
-        people = await self.workspace.directory.profiles(ids - {"", self.workspace.user})
+        if earlier.posts:
+            # The authors of these messages are known only now. Most participants are in memory.
+            ids |= {str(post.get("user") or "") for post in earlier.posts}
+            ids |= {id for post in earlier.posts for id in mentioned_ids(text_of(post))}
+            people = await self.workspace.directory.profiles(ids - {"", self.workspace.user})
         author = people.get(message.author.id) or PlatformMember(message.author.id)
         names = {id: profile.name for id, profile in people.items() if profile.name}
         names[self.workspace.user] = "Ponte"

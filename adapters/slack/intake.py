@@ -17,12 +17,12 @@ from adapters.slack import events
 from adapters.slack.client import FAILURES, history
 from adapters.slack.events import ParsedMessage, Payload
 from adapters.slack.presence import SlackSigns, Workspace
-from adapters.slack.render import Json, find_mentions, mentioned_ids
+from adapters.slack.render import Json, find_mentions, mentioned_ids, to_readable
 from core.base import text
 from core.base.errors import NotFound
 from core.base.i18n import say
 from core.base.tasks import BackgroundTasks, BoundedDict
-from core.chat.incoming import ConfiguredPlaces, FileDownloads, Participants
+from core.chat.incoming import AddressingSettings, ConfiguredPlaces, FileDownloads, Participants
 from core.chat.people import Conversations, People
 from core.domain.messages import Address, Message, Person, Quote, turn_id
 from core.domain.ports import ThreadMap
@@ -200,15 +200,18 @@ class SlackLocations:
         self.places = places
         self._roots: BoundedDict[str, bool] = BoundedDict()
 
-    def is_whole(self, channel: str) -> bool:
-        """Return whether a channel's top level is one single conversation (`threads = false`)."""
-        where = Address("slack", channel, self._workspace.team, is_shared=True)
-        return not events.is_direct(channel, {}) and self.places.channel(where).threads is False
+    def settings_of(self, channel: str) -> AddressingSettings:
+        """Return the settings of a channel."""
+        return self.places.channel(Address("slack", channel, self._workspace.team, is_shared=True))
 
-    async def address_of(self, message: ParsedMessage) -> Address:
+    def is_flat(self, channel: str, event: Payload) -> bool:
+        """Return whether the top level is one single conversation: in a direct message, and in a
+        channel with `threads = false`."""
+        return events.is_direct(channel, event) or self.settings_of(channel).threads is False
+
+    async def address_of(self, message: ParsedMessage, is_flat: bool) -> Address:
         """Return the address of the conversation that a message belongs to: a thread of a channel,
         a whole channel, a direct message, or a separate thread in one."""
-        is_flat = message.direct or self.is_whole(message.channel)
         # Whether it belongs to the direct message's own conversation, and not to a separate thread.
         in_dm = message.direct and not message.thread
         if message.direct and message.thread and message.parent != self._workspace.user:
@@ -255,11 +258,15 @@ class SlackIntake:
         """Handle one event. Raises NotStored; the caller must then not acknowledge the event, so
         that Slack sends it again."""
         event, team, us = body.get("event") or {}, self.workspace.team, self.workspace.user
-        bots, inbox = self.workspace.bots, self.conversations.inbox
+        if event.get("user") == us:
+            return
+        channel, inbox = str(event.get("channel", "")), self.conversations.inbox
+        settings, bots = self.locations.settings_of(channel), self.workspace.bots
+        is_flat = events.is_direct(channel, event) or settings.threads is False
         match event.get("type"), event.get("subtype"):
             case "message", "message_changed":
                 now, before = event.get("message") or {}, event.get("previous_message") or {}
-                async with self._in_order(event, now):
+                async with self._in_order(channel, now, is_flat):
                     if now.get("subtype") == "tombstone":  # a deleted message that had replies
                         await self._take_deletion(event, str(now.get("ts", "")))
                     # Slack also reports link previews as edits. They change no text.
@@ -267,26 +274,30 @@ class SlackIntake:
                         place = {name: event.get(name) for name in ("channel", "channel_type")}
                         message = events.parse_message(team, body, {**now, **place}, bots)
                         if message and message.user != us:
-                            where = await self.locations.address_of(message)
+                            where = await self.locations.address_of(message, is_flat)
                             changed = self._build_message(message, where)
                             await inbox.amend(message.event_key, changed)
             case "message", "message_deleted":
-                async with self._in_order(event, event.get("previous_message") or {}):
+                async with self._in_order(channel, event.get("previous_message") or {}, is_flat):
                     await self._take_deletion(event, str(event.get("deleted_ts") or ""))
             case (("message" | "app_mention"), _):
                 message = events.parse_message(team, body, event, bots)
-                if message and message.user != us:
-                    async with self._in_order(event, event):
-                        where = await self.locations.address_of(message)
-                        if await self._is_for_us(message, where):
-                            await self._accept(message, where)
+                if message:
+                    async with self._in_order(channel, event, is_flat):
+                        # Slack reports most mentions twice, as `message` and as `app_mention`.
+                        more = bool(message.files or message.shared)
+                        if message.event_key in self._stored_keys and not more:
+                            return
+                        where = await self.locations.address_of(message, is_flat)
+                        if await self._is_for_us(message, where, settings):
+                            await self._accept(message, where, more)
             case "agent_session_stopped", _:  # Slack's own Stop button was pressed
-                channel, thread = str(event.get("channel", "")), str(event.get("thread_ts") or "")
+                thread = str(event.get("thread_ts") or "")
                 user, at = str(event.get("user", "")), str(event.get("event_ts", ""))
                 stream = str(next(iter(event.get("streaming_message_ts") or ()), at))
                 direct = events.is_direct(channel, event)
                 pressed = ParsedMessage(team, channel, at, user, "stop", thread, direct=direct)
-                where = await self.locations.address_of(pressed)
+                where = await self.locations.address_of(pressed, is_flat)
                 author = Person("slack", user, events.author_home(team, body, event))
                 await inbox.accept(events.stop_message(where, author, thread, at, stream))
                 # The session stays "processing" until Ponte changes it
@@ -295,20 +306,19 @@ class SlackIntake:
                 if not works or not await inbox.running_turn(where.conversation):
                     self.signs.tasks.start(self.signs.end_session(channel, thread))
 
-    def _in_order(self, event: Payload, message: Payload) -> asyncio.Lock:
+    def _in_order(self, channel: str, message: Payload, is_flat: bool) -> asyncio.Lock:
         """Return the lock of one conversation. It keeps messages in the order of their arrival,
         although some wait for Slack. An edit is stored after the message that it changes."""
-        channel = str(event.get("channel", ""))
         root = str(message.get("thread_ts") or message.get("ts") or "")
-        whole = events.is_direct(channel, event) or self.locations.is_whole(channel)
-        place = channel if whole else f"{channel}:{root}"
+        place = channel if is_flat else f"{channel}:{root}"
         return self._places.setdefault(place, asyncio.Lock())
 
-    async def _is_for_us(self, message: ParsedMessage, where: Address) -> bool:
+    async def _is_for_us(
+        self, message: ParsedMessage, where: Address, settings: AddressingSettings
+    ) -> bool:
         """Return whether a message is for Ponte. Other messages are neither stored nor logged."""
         if message.direct:
             return True
-        settings = self.locations.places.channel(where)
         mentions = message.mentions(self.workspace.user)
         if settings.answer_everything:
             return await self.participants.is_ours(message, where, mentions)
@@ -319,16 +329,12 @@ class SlackIntake:
             return False
         return await self.participants.is_follow_up(message, where.conversation)
 
-    async def _accept(self, message: ParsedMessage, where: Address) -> None:
-        """Store a message once. Slack reports most mentions twice, as `message` and as
-        `app_mention`."""
-        more = bool(message.files or message.shared)
-        if message.event_key in self._stored_keys and not more:
-            return
+    async def _accept(self, message: ParsedMessage, where: Address, more: bool) -> None:
+        """Store a message once. `more`: it has files, or forwards messages."""
         turn_message = self._build_message(message, where)
         receipt = await self.conversations.inbox.accept(turn_message)
         # Only after the commit, so that a second report of a message that was not stored is tried.
-        self._stored_keys[message.event_key] = True
+        self._stored_keys[turn_message.event_key] = True
         self.locations.note_accepted(message)
         if not receipt.is_new and more:
             # app_mention may have arrived first, and it may lack the files.
@@ -353,18 +359,20 @@ class SlackIntake:
         if message.open_there:
             context.append(Quote("Slack", OPEN_THERE.format(what=message.open_there), is_note=True))
         names = self.workspace.known_names(message.text)
+        us, key = self.workspace.user, message.event_key
+        words = to_readable(message.text, names | {us: "Ponte"}, us)
         # A reply in a thread of a direct message is answered in that thread, a message at its top
         # level in a new thread under it.
         root = "" if where.is_shared else message.ts
         source = events.Source(message.ts, where.thread or message.thread or root)
         return Message(
-            event_key=message.event_key, text=self.workspace.readable(message.text), author=author,
+            event_key=key, text=words, author=author,
             address=where,
-            reply_to=events.reply_to(where, author, str(source), message.event_key),
+            reply_to=events.reply_to(where, author, str(source), key),
             attachments=message.files, context=tuple(context),
             locale=profile.locale.replace("_", "-"), time_zone=profile.time_zone,
             sent_at=max(message.edited, float(message.ts)),
-            mentions=find_mentions(message.text, names, self.workspace.user),
+            mentions=find_mentions(message.text, names, us),
         )  # fmt: skip
 
     async def _take_deletion(self, event: Payload, ts: str) -> None:

@@ -126,14 +126,14 @@ class SlackInteraction:
         # At the top level of a channel each person has a conversation of their own, unless the
         # whole channel is one.
         team, direct = self.workspace.team, is_direct(place.channel, {})
+        is_flat = self.locations.is_flat(place.channel, {})
         if place.thread:
             message = ParsedMessage(
                 team, place.channel, now, place.user, "", place.thread, direct=direct
             )
-            address = await self.locations.address_of(message)
+            address = await self.locations.address_of(message, is_flat)
         else:
-            whole = direct or self.locations.is_whole(place.channel)
-            person = "" if whole else place.user
+            person = "" if is_flat else place.user
             address = Address("slack", place.channel, team, person=person, is_shared=not direct)
         source = self.source or Source(now, place.thread, "command")
         expires = time.time() + RESPONSE_URL_SECONDS if place.url else 0.0
@@ -224,7 +224,7 @@ class SlackHandlers:
         channel = shortcut["channel"]["id"]
         thread = str(about.get("thread_ts") or "")
         # The answer comes below that message, unless the whole channel is one conversation.
-        if not self.locations.is_whole(channel):
+        if is_direct(channel, {}) or self.locations.settings_of(channel).threads is not False:
             thread = thread or str(about.get("ts") or shortcut.get("message_ts", ""))
         place = SlackPlace(
             shortcut["user"]["id"], self._home_of(shortcut), channel, thread,

@@ -180,9 +180,9 @@ class SlackPeople:
             if member is None
             and self._clock() - self._refusal_times.get(user, _NEVER) > REFUSED_SECONDS
         ]
-        room = max(0, COURTESIES_AT_ONCE - self._members.waiting)
-        if not await self._api.limiter.has_spare("users.info"):
-            room = 0  # what is left is for `guest` and `has_left`, which decide on rights
+        room = 0  # what is left is for `guest` and `has_left`, which decide on rights
+        if missing and await self._api.limiter.has_spare("users.info"):
+            room = max(0, COURTESIES_AT_ONCE - self._members.waiting)
         tasks = [
             asyncio.ensure_future(self._members.resolve(user, MAX_STALE_SECONDS))
             for user in missing[:room]

@@ -298,16 +298,8 @@ class SlackPosts:
         most = self._workspace.part
         if not self._workspace.flags.is_on("tables"):
             body = body | {"blocks": without_tables(body["blocks"])}
-        # A form of the message, the bytes of its text that Slack then accepts, and the rest. Text
-        # that grows is never divided here: it would be divided in another way a moment later.
-        attempts: list[tuple[Json, int, tuple[str, ...]]] = []
-        if grows or render.escaped_size(part) <= most or not part.strip():
-            attempts = [(variant, most, ()) for variant in _list_variants(body, part, cards)]
-        if not grows:
-            attempts += [(render.plain_message(first), limit, tuple(rest))
-                         for limit, (first, *rest) in render.split_smaller(part, most)]  # fmt: skip
         last_refusal: SlackRefused | None = None
-        for variant, limit, rest in attempts:
+        for variant, limit, rest in _attempts(body, part, cards, grows, most):
             # Slack refused these blocks already; only a form with other blocks can succeed.
             if (
                 last_refusal
@@ -416,6 +408,19 @@ async def replace_card_in_post(
 
 def _build_chunks(text: str) -> list[Json] | None:
     return [{"type": "markdown_text", "text": text}] if text else None
+
+
+def _attempts(
+    body: Json, part: str, cards: tuple[Card, ...], grows: bool, most: int
+) -> Iterator[tuple[Json, int, tuple[str, ...]]]:
+    """Yield forms of a message with the maximum bytes of their text, and the rest of the text.
+    Text that grows is never divided here: it would be divided in another way a moment later."""
+    if grows or render.escaped_size(part) <= most or not part.strip():
+        for variant in _list_variants(body, part, cards):
+            yield variant, most, ()
+    if not grows:
+        for limit, (first, *rest) in render.split_smaller(part, most):
+            yield render.plain_message(first), limit, tuple(rest)
 
 
 def _list_variants(body: Json, part: str, cards: tuple[Card, ...]) -> Iterator[Json]:

@@ -202,14 +202,14 @@ class Presence:
     """
 
     def __init__(
-        self, workspace: Workspace, signs: SlackSigns, to: ReplyTo, resumed: bool = False
+        self, workspace: Workspace, signs: SlackSigns, to: ReplyTo, source: Source, resumed: bool
     ) -> None:
         self._workspace = workspace
         self._signs = signs
         self._to = to
         self._channel = to.address.channel
-        self._source = Source.read(to.source)
-        self._thread = self._source.thread
+        self._source = source
+        self._thread = source.thread
         self._there: dict[str, Any] = {"channel_id": self._channel, "thread_ts": self._thread}
         """The arguments that name the thread in a call."""
         self._where = f"{self._channel}:{self._thread}"
@@ -275,11 +275,11 @@ class Presence:
     async def end(self, released: bool = False) -> None:
         """Remove all signs at the end of the turn. `released` means that its stream ended, which
         also ended the session."""
-        self.clear_waiting_signs()
         self._signs.notices.end(self._to.turn)
         if self._ended:
             return
         self._ended = True
+        self.clear_waiting_signs()
         if self._line is not None and not self._posts:  # Slack clears it only at a post
             await self._set_status("")
         if self._session is not None:

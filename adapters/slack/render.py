@@ -199,9 +199,10 @@ def to_plain_text(text: str) -> str:
     text = without_links_in_code(text)
     words = _MARKS.sub("", _LINK.sub(lambda match: match["label"] or match["url"], text)).strip()
     original_words = set(text.split())  # removed markup may join words into an address
-    words = _WORD.sub(
-        lambda match: match[0] if match[0] in original_words else defang(match[0]), words
-    )
+    if not original_words.issuperset(words.split()):
+        words = _WORD.sub(
+            lambda match: match[0] if match[0] in original_words else defang(match[0]), words
+        )
     if len(words) > PLAIN_TEXT_CHARACTERS:
         words = words[: PLAIN_TEXT_CHARACTERS - 1] + "…"
     return escape_text(words) or "…"
@@ -364,14 +365,14 @@ def card_blocks(card: Card, room: int = ALL_BLOCKS_BYTES) -> list[Json]:
     most = min(len(card.rows), MAX_CHANGE_ROWS_SHOWN)
     forms = [(count, row_blocks.MAX_ROW_CELL_CHARACTERS, None) for count in range(most, 0, -1)]
     rows: list[Json] = []
-    count = 0
+    count = row_bytes = 0
     for count, characters, fields in [*forms, *_SHORT_ROWS] if card.rows else ():
         rows = [row_blocks.build_rows_block(card, count, characters, fields)]
-        if _weight_in_any_form(rows) <= room_for_rows:
+        if (row_bytes := _weight_in_any_form(rows)) <= room_for_rows:
             break
     if count < len(card.rows):
         words += f"\n… +{len(card.rows) - count}"
-    text = cut_escaped(words, max(_FEW, min(SECTION_BYTES, free_bytes - _weight_in_any_form(rows))))
+    text = cut_escaped(words, max(_FEW, min(SECTION_BYTES, free_bytes - row_bytes)))
     return [_build_card_section(card, "text", text), *rows, *under]
 
 
@@ -382,17 +383,19 @@ def cards_blocks(cards: Sequence[Card], room: int = ALL_BLOCKS_BYTES) -> list[Js
     person.
     """
     most = min(_CARDS, max(1, room // _LEAST))
-    sizes = sorted(_weight_in_any_form(card_blocks(card)) for card in cards[:most])
+    drawn = [card_blocks(card) for card in cards[:most]]
+    sizes = [_weight_in_any_form(each) for each in drawn]
     # The smallest come first. What one of them does not need is divided among the larger ones.
     share = max(sizes, default=0)
-    for place, size in enumerate(sizes):
+    for place, size in enumerate(sorted(sizes)):
         if size > room // (len(sizes) - place):
             share = room // (len(sizes) - place)
             break
         room -= size
-    blocks = row_blocks.with_one_table(
-        [b for card in cards[:most] for b in card_blocks(card, share)]
-    )
+    for number, size in enumerate(sizes):
+        if size > share:
+            drawn[number] = card_blocks(cards[number], share)
+    blocks = row_blocks.with_one_table([block for each in drawn for block in each])
     if len(cards) > most:
         hidden = say(_HIDDEN, count=len(cards) - most)
         blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": hidden}]})
@@ -515,8 +518,18 @@ def escaped_size(text: str) -> int:
 
 
 def blocks_size(blocks: Sequence[Mapping[str, Any]]) -> int:
-    """Return the bytes of a message's blocks: their texts, and BLOCK_BYTES for each block."""
-    return BLOCK_BYTES * len(blocks) + sum(_text_sizes(blocks))
+    """Return the bytes of a message's blocks: their texts, and BLOCK_BYTES for each block. mrkdwn
+    is already escaped; other text is counted as escaped."""
+    size, parts = BLOCK_BYTES * len(blocks), list[Any](blocks)
+    while parts:
+        part = parts.pop()
+        if isinstance(part, Mapping):
+            if isinstance(text := part.get("text"), str):
+                size += len(text.encode()) if part.get("type") == "mrkdwn" else escaped_size(text)
+            parts += part.values()
+        elif isinstance(part, Sequence) and not isinstance(part, str):
+            parts += part
+    return size
 
 
 def cut_unescaped(text: str, limit: int) -> str:
@@ -639,7 +652,10 @@ def _split_words(words: str) -> list[str]:
 def _weight_in_any_form(blocks: Sequence[Json]) -> int:
     """Return the bytes of these blocks with their table or without it, whichever is more. Slack
     may refuse the table later, and then lines take its place."""
-    return max(blocks_size(blocks), blocks_size(row_blocks.without_tables(blocks)))
+    size = blocks_size(blocks)
+    if row_blocks.has_table(blocks):
+        size = max(size, blocks_size(row_blocks.without_tables(blocks)))
+    return size
 
 
 def _build_buttons(card: Card) -> Json:
@@ -707,17 +723,3 @@ def _build_section(mrkdwn: str) -> Json:
 
 def _plain_text(text: str, limit: int) -> Json:
     return {"type": "plain_text", "text": cut_unescaped(text, limit) or "…"}
-
-
-def _text_sizes(part: Any) -> Iterator[int]:
-    """Yield the bytes of each text in blocks. mrkdwn is already escaped; other text is counted as
-    escaped."""
-    if isinstance(part, Mapping):
-        if isinstance(text := part.get("text"), str):
-            yield len(text.encode()) if part.get("type") == "mrkdwn" else escaped_size(text)
-        for name, value in part.items():
-            if name != "text" or not isinstance(value, str):
-                yield from _text_sizes(value)
-    elif isinstance(part, Sequence) and not isinstance(part, str):
-        for each in part:
-            yield from _text_sizes(each)

@@ -38,8 +38,8 @@ def neutralize(text: str) -> str:
 def neutralize_markdown(text: str) -> str:
     """Return Markdown with Slack's control sequences disabled. People copy code, so nothing
     invisible is put into it: there, a space shows where a control sequence was."""
-    if neutralize(text) == text or is_too_complex(text):
-        return neutralize(text)
+    if (safe := neutralize(text)) == text or is_too_complex(text):
+        return safe
     blocks = [token.map for token in parse_blocks(text)
               if token.type in ("fence", "code_block") and token.map]  # fmt: skip
     code_lines = {at for start, end in blocks for at in range(start, end)}

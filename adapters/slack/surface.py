@@ -59,7 +59,7 @@ class SlackSurface:
         self._channel = to.address.channel
         self._source = Source.read(to.source)
         self._thread = self._source.thread
-        self._presence = Presence(workspace, signs, to, resumed)
+        self._presence = Presence(workspace, signs, to, self._source, resumed)
         self._rotation = render.Rotation(lambda text: render.split_answer(text, workspace.part))
         self._lookup = PostLookup(workspace, self._channel, self._thread, self._source.ts, to.turn)
         self._posts = SlackPosts(self._lookup)
@@ -137,8 +137,9 @@ class SlackSurface:
                 raise Undeliverable(reason="response_url is used up") from refused
             id = f"{PRIVATE_PREFIX}hook"
         self._own_posts.add(id)
-        self._signs.notices.end(self._to.turn)
-        if part.answer is not None:
+        if part.answer is None:
+            self._signs.notices.end(self._to.turn)
+        else:
             await self._presence.end()
         return id
 

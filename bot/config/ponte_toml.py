@@ -548,6 +548,22 @@ class LiveConfig:
         self.current = config
 
     @property
+    def current(self) -> Config:
+        """The file as it was last read. A turn asks for its parts often, so they are attributes."""
+        return self._current
+
+    @current.setter
+    def current(self, config: Config) -> None:
+        self._current = config
+        self.channel, self.channels, self.section = config.channel, config.channels, config.section
+        self.rule_book, self.table_rules = config.rule_book, config.table_rules
+        self.turn_allowances, self.quick_commands = config.turn_allowances, config.quick_commands
+        self.price_list = replace(config.price_list, official=self._has_official_prices)
+        self.retention = replace(self._retention, places=config.retention)
+        self.schedule_limits, limits = config.schedules.limits, config.limits
+        self.sender_limits = SenderLimits(limits.messages_per_minute, limits.waiting_per_person)
+
+    @property
     def turn(self) -> TurnConfig:
         config = self.current
         return replace(
@@ -561,51 +577,8 @@ class LiveConfig:
         self._turn = replace(self._turn, own_addresses=all_addresses)
 
     @property
-    def retention(self) -> Retention:
-        return replace(self._retention, places=self.current.retention)
-
-    @property
-    def sender_limits(self) -> SenderLimits:
-        limits = self.current.limits
-        return SenderLimits(limits.messages_per_minute, limits.waiting_per_person)
-
-    @property
-    def schedule_limits(self) -> ScheduleLimits:
-        return self.current.schedules.limits
-
-    @property
-    def table_rules(self) -> TableRules:
-        return self.current.table_rules
-
-    @property
-    def rule_book(self) -> RuleBook:
-        return self.current.rule_book
-
-    @property
-    def turn_allowances(self) -> Sequence[Allowance]:
-        return self.current.turn_allowances
-
-    @property
-    def price_list(self) -> Prices:
-        return replace(self.current.price_list, official=self._has_official_prices)
-
-    @property
-    def quick_commands(self) -> Mapping[str, QuickCommandConfig]:
-        return self.current.quick_commands
-
-    @property
     def known_agents(self) -> Mapping[str, tuple[str, str, str]]:
         return self.current.known_agents
-
-    def channel(self, address: Address) -> ChannelConfig:
-        return self.current.channel(address)
-
-    @property
-    def channels(self) -> Mapping[str, ChannelConfig]:
-        return self.current.channels
-
-    def section(self, name: str) -> Any:
-        return self.current.section(name)
 
 
 def in_language(texts: Texts, locale: str) -> str:

@@ -326,7 +326,7 @@ class HttpClient:
         await self.open()
         # A model's arguments or a command line can contain half of a surrogate pair, which UTF-8
         # cannot encode.
-        filled = {name: make_storable(value) for name, value in sent.items() if value is not None}
+        filled = make_storable({n: value for n, value in sent.items() if value is not None})
         limits = self._library.Timeout(timeout, connect=CONNECT_TIMEOUT_SECONDS)
         with self._translate_errors():
             async with self._client.stream(method, url, timeout=limits, **filled) as answer:

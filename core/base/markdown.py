@@ -471,10 +471,10 @@ class Trust:
         """
         if not _may_hold_address(chunk):
             return chunk
-        plain = unescape(chunk)
+        plain = unescape(chunk) if "&" in chunk or "\\" in chunk else chunk
         start = self._find_address(chunk)
         if start is None or plain != chunk:
-            hidden = self._find_address(plain)
+            hidden = start if plain == chunk else self._find_address(plain)
             if hidden is None and self._find_address(plain.translate(_EMPHASIS)) is None:
                 return chunk
             fine = hidden is not None and self.allows(plain[hidden : _address_end(plain, hidden)])

@@ -514,7 +514,8 @@ class _Part:
         self.longest = max_info_length(limit, size)
         self.held = fence.continuation(self.longest) if fence else None
         self.head = f"{self.held.opening}\n" if self.held else ""
-        self.room = _fitting_length(text, start, limit - size(self.head), size)
+        limit -= size(self.head) if self.head else 0
+        self.room = _fitting_length(text, start, limit, size)
         self.stop = min(start + self.room, len(text))
 
     def next_part(self) -> tuple[str, int, Fence | None]:
@@ -680,16 +681,17 @@ def _fitting_length(text: str, start: int, limit: int, size: SizeFunction) -> in
     """Return how many characters from `start` fit. Beyond the end of the text, each counts 1."""
     if size is len:
         return limit
-    fits, over = 0, min(limit, len(text) - start) + 1
+    rest = len(text) - start
+    if rest <= limit and (whole := size(text[start:])) <= limit:
+        return rest + limit - whole
+    fits, over = 0, min(limit, rest) + 1
     while over - fits > 1:
         middle = (fits + over) // 2
         if size(text[start : start + middle]) <= limit:
             fits = middle
         else:
             over = middle
-    if start + fits < len(text):
-        return fits
-    return fits + limit - size(text[start:])
+    return fits
 
 
 def _last_cut(cuts: list[_Cut], rank: int, least: int) -> _Cut | None:

@@ -95,7 +95,7 @@ class TableRules:
     def find_rule(self, *names: str) -> TableRule:
         """Return the rule of the table with one of these names; the default rule if there is
         none."""
-        rules = (self._by_folded_name.get(fold_case(name)) for name in names)
+        rules = (self._by_folded_name.get(fold_case(name)) for name in names if self.tables)
         return next((rule for rule in rules if rule), _DEFAULT)
 
     @cached_property
@@ -217,14 +217,14 @@ class Approval:
 
     async def rule_of(self, person: Person, address: Address, change: Change) -> str:
         """Return the rule that allows the person to decide on the change."""
-        is_exclusive = self.approvers(change.proposal).is_exclusive
+        named = self.approvers(change.proposal)
         for needed in (
-            () if is_exclusive else (("administer",), self.right_to_approve(change.draft))
+            () if named.is_exclusive else (("administer",), self.right_to_approve(change.draft))
         ):
             if (verdict := await self.policy.may(person, address, *needed)).allowed:
                 return verdict.rule
         proposal = change.proposal
-        if self.approvers(proposal).names:
+        if named.names:
             if self.rule_for(proposal.draft).approvers:
                 return f"tables.{proposal.draft.title}.approvers"
             if self.config.table_rules.tools.get(proposal.tool, ANYBODY).names:
@@ -287,7 +287,8 @@ class Approval:
         names, named = self.named_deciders(change), self.approvers(proposal)
         # Where several people must approve, the asker alone is not enough, so admins are asked,
         # unless only the people that the operator named may decide.
-        needs_admin = self.needs_admin(change) or (named.count > 1 and not named.is_exclusive)
+        needs_admin = self.needs_admin(change, named)
+        needs_admin |= named.count > 1 and not named.is_exclusive
         if not names and needs_admin:
             names = frozenset({"admins"})
         members: frozenset[str] = frozenset()
@@ -431,7 +432,7 @@ class Approval:
             (await self.policy.may(person, address, *needed)).raise_if_denied()
         if person.key != change.proposal.asker.key:
             raise NotAllowed(_NOT_YOURS, id=change.id)
-        if self.needs_admin(change):
+        if self.needs_admin(change, named):
             raise NotAllowed(
                 self.kinds[change.draft.kind].needs_admin(change.draft) or _ADMIN,
                 id=change.id, rows=OWN_ROWS,
@@ -492,10 +493,11 @@ class Approval:
         is_attended = proposal.origin.is_attended
         return may_be_automatic and is_attended and self.rule_for(draft).access == "auto"
 
-    def needs_admin(self, change: Change) -> bool:
-        """Return whether an admin must approve the change, because the asker cannot."""
-        names, asker = self.approvers(change.proposal).names, change.proposal.asker
-        if names or self.is_owner(asker) or self._is_personal(change):
+    def needs_admin(self, change: Change, named: Approvers | None = None) -> bool:
+        """Return whether an admin must approve the change, because the asker cannot. `named` are
+        its approvers, if the caller has them."""
+        asker, named = change.proposal.asker, named or self.approvers(change.proposal)
+        if named.names or self.is_owner(asker) or self._is_personal(change):
             return False
         if not change.proposal.origin.is_by_person:
             return True

@@ -58,7 +58,7 @@ class CardBuilder:
 
     def kind(self, change: Change) -> Kind:
         """Return the change's kind."""
-        return self.kinds[change.draft.kind]
+        return self.kinds[change.proposal.draft.kind]
 
     def build(
         self,
@@ -282,11 +282,11 @@ class ChangeViews:
         # A person who can decide alone, in private, needs no names.
         if address.is_shared or is_named or "approve" not in actions:
             deciders = await self._deciders(change, viewer, address)
-        count = self.approval.approvers(change.proposal).count
+        named = self.approval.approvers(change.proposal)
         # Where nobody is named, only admins can give the approvals of several people.
-        needs_admin = self.approval.needs_admin(change) or (count > 1 and not is_named)
+        needs_admin = self.approval.needs_admin(change, named) or (named.count > 1 and not is_named)
         asker = self.name_of_asker(change, viewer, address)
-        return self.builder.build(change, actions, deciders, needs_admin, count, asker)
+        return self.builder.build(change, actions, deciders, needs_admin, named.count, asker)
 
     async def find_latest(self, conversation: str) -> Sequence[Card]:
         """Return the cards of the latest changes, newest first. The
@@ -433,7 +433,7 @@ class ChangeViews:
         if change.state == "applying":
             words = [say(_IN_PROGRESS, id=change.id)]
         else:
-            count = self.approval.approvers(change.proposal).count
+            count = self.approval.approvers(change.proposal).count if change.consents else 1
             words = [self.builder.describe_outcome(await self.without_void(change), count)]
         answer = await self.build_answer([*words, unaudited], [change], decision)
         # A card says itself how to undo it.

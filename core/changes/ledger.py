@@ -384,10 +384,12 @@ class SqlLedger(SqlStore):
     ) -> Change:  # fmt: skip
         """Store the last steps and the final state of a change that the event `seq` claims. `note`
         is stored for the model's next turn. With steps, raise what `record` raises."""
-        change = self._get_claimed(connection, id, seq) if steps else _get_locked(connection, id)
+        change = _get_locked(connection, id)
+        is_claimed = change.state == "applying" and change.decision_seq == seq
+        if steps or is_claimed:
+            self._check_claim(connection, change, seq)
         _put_steps(connection, change, steps)
-        if change.state == "applying" and change.decision_seq == seq:
-            self._get_claimed(connection, id, seq)  # without steps, not checked before
+        if is_claimed:
             _set_state(connection, id, state, ended_at=now)
             _add_note(connection, change, note)
             if change.proposal.undone_change:
@@ -402,9 +404,14 @@ class SqlLedger(SqlStore):
         return _get_change(connection, id)
 
     def _get_claimed(self, connection: SqlConnection, id: str, seq: int) -> Change:
-        """Return the change and lock its conversation. Raise Superseded if the event `seq` does not
-        have the claim, TakenOver if another process has that event."""
+        """Return the change and lock its conversation. Raise what `_check_claim` raises."""
         change = _get_locked(connection, id)
+        self._check_claim(connection, change, seq)
+        return change
+
+    def _check_claim(self, connection: SqlConnection, change: Change, seq: int) -> None:
+        """Raise Superseded if the event `seq` does not have the claim, TakenOver if another process
+        has that event."""
         if change.state != "applying" or change.decision_seq != seq:
             raise Superseded
         elsewhere = connection.execute(
@@ -414,7 +421,6 @@ class SqlLedger(SqlStore):
         ).fetchone()
         if self._owner and elsewhere:
             raise TakenOver
-        return change
 
     @query
     def list_waiting_runs(
@@ -508,16 +514,14 @@ class SqlLedger(SqlStore):
     def _select_changes(
         self, connection: SqlConnection, /, statement: str, **values: str | float
     ) -> Sequence[Change]:
-        rows = connection.execute(statement, values).fetchall()
-        return [_change_of(connection, row) for row in rows]
+        return _select(connection, statement, values)
 
 
 def _get_change(connection: SqlConnection, id: str) -> Change:
     """Return a change with its steps and approvals. Raise NotFound."""
-    row = connection.execute("SELECT * FROM changes WHERE id = ?", (id,)).fetchone()
-    if row is None:
-        raise NotFound(NO_PROPOSAL_SENTENCE, id=id)
-    return _change_of(connection, row)
+    for change in _select(connection, "SELECT * FROM changes WHERE id = ?", (id,)):
+        return change
+    raise NotFound(NO_PROPOSAL_SENTENCE, id=id)
 
 
 def _get_locked(connection: SqlConnection, id: str) -> Change:
@@ -642,54 +646,56 @@ def _erase_rows(connection: SqlConnection, id: str) -> None:
 
 def _find_of_call(connection: SqlConnection, proposal: Proposal) -> Change | None:
     """Return the change that the proposal's call stored before; None if there is none."""
-    row = connection.execute(
-        "SELECT * FROM changes WHERE seq = ? AND call_id = ?", (proposal.seq, proposal.call_id)
-    ).fetchone()
-    return _change_of(connection, row) if row is not None else None
+    statement = "SELECT * FROM changes WHERE seq = ? AND call_id = ?"
+    return next(iter(_select(connection, statement, (proposal.seq, proposal.call_id))), None)
 
 
-def _change_of(connection: SqlConnection, row: SqlRow) -> Change:
-    """Return the change of this row, with its steps and approvals."""
-    steps, consents = list[ChangeStep](), list[Consent]()
-    sql = "SELECT * FROM steps WHERE change = ? ORDER BY number"
-    for one in connection.execute(sql, (row["id"],)):
-        before, after = _row_from_json(one["before"]), _row_from_json(one["after"])
-        write = RowWrite(one["row"], before, after, one["applier_data"])
-        current, why = _row_from_json(one["current"]), one["explanation"]
-        steps.append(ChangeStep(one["number"], write, one["state"], current, why))
-    sql = "SELECT * FROM consents WHERE change = ? ORDER BY approved_at, person"
-    for one in connection.execute(sql, (row["id"],)):
-        person, address = decode_json(Person, one["approver"]), decode_json(Address, one["address"])
-        consents.append(Consent(person, address, one["approved_at"]))
-    draft_fields: dict[str, Any] = {name: row[name] for name in _DRAFT_COLUMNS}
-    fields: dict[str, Any] = {name: row[name] for name in _PROPOSAL_COLUMNS}
-    writes = tuple(step.write for step in steps)
-    proposal = Proposal(
-        id=row["id"],
-        draft=Draft(target=json.loads(row["target"]), rows=writes, **draft_fields),
-        asker=decode_json(Person, row["asker"]),
-        address=decode_json(Address, row["address"]),
-        has_named_approvers=bool(row["has_named_approvers"]),
-        is_decided_by_policy=row["last_notice"] == "never",
-        origin=decode_json(MessageOrigin, row["origin"]),
-        **fields,
-    )
-    return Change(
-        proposal=proposal, state=row["state"], steps=tuple(steps),
-        decider=decode_json(Person, row["decided_by"]) if row["decided_by"] else None,
-        decided_at=row["decided_at"], decision_seq=row["decision_seq"], undone_by=row["undone_by"],
-        is_forgotten=row["erasure_reason"] == _FORGOTTEN,
-        has_lapsed=row["erasure_reason"] == _LAPSED,
-        version=row["version"], consents=tuple(consents),
-    )  # fmt: skip
+def _select(connection: SqlConnection, statement: str, values: object) -> list[Change]:
+    """Return the changes that the statement finds, with their steps and approvals."""
+    changes = []
+    for row in connection.execute(statement, values).fetchall():
+        steps, consents = list[ChangeStep](), list[Consent]()
+        sql = "SELECT * FROM steps WHERE change = ? ORDER BY number"
+        step_rows = connection.execute(sql, (row["id"],))
+        sql = "SELECT * FROM consents WHERE change = ? ORDER BY approved_at, person"
+        consent_rows = connection.execute(sql, (row["id"],))
+        for one in step_rows:
+            texts = (one["before"], one["after"], one["current"])
+            before, after, current = (None if each is None else json.loads(each) for each in texts)
+            write = RowWrite(one["row"], before, after, one["applier_data"])
+            why = one["explanation"]
+            steps.append(ChangeStep(one["number"], write, one["state"], current, why))
+        for one in consent_rows:
+            person = decode_json(Person, one["approver"])
+            address = decode_json(Address, one["address"])
+            consents.append(Consent(person, address, one["approved_at"]))
+        draft_fields: dict[str, Any] = {name: row[name] for name in _DRAFT_COLUMNS}
+        fields: dict[str, Any] = {name: row[name] for name in _PROPOSAL_COLUMNS}
+        writes = tuple(step.write for step in steps)
+        decider = decode_json(Person, row["decided_by"]) if row["decided_by"] else None
+        proposal = Proposal(
+            id=row["id"],
+            draft=Draft(target=json.loads(row["target"]), rows=writes, **draft_fields),
+            asker=decode_json(Person, row["asker"]),
+            address=decode_json(Address, row["address"]),
+            has_named_approvers=bool(row["has_named_approvers"]),
+            is_decided_by_policy=row["last_notice"] == "never",
+            origin=decode_json(MessageOrigin, row["origin"]),
+            **fields,
+        )
+        change = Change(
+            proposal=proposal, state=row["state"], steps=tuple(steps), decider=decider,
+            decided_at=row["decided_at"], decision_seq=row["decision_seq"],
+            undone_by=row["undone_by"], is_forgotten=row["erasure_reason"] == _FORGOTTEN,
+            has_lapsed=row["erasure_reason"] == _LAPSED, version=row["version"],
+            consents=tuple(consents),
+        )  # fmt: skip
+        changes.append(change)
+    return changes
 
 
 def _row_to_json(row: Row | None) -> str | None:
     return None if row is None else json.dumps(dict(row), ensure_ascii=False)
-
-
-def _row_from_json(text: str | None) -> Row | None:
-    return None if text is None else dict(json.loads(text))
 
 
 def _without_name(person: str) -> str:

@@ -120,17 +120,19 @@ class ApprovalNotices:
     async def once(self) -> int:
         """Send and redraw everything that is due. Return how many notices failed for now. Raise
         NotStored."""
-        failures = await self._each(self._ask, await self.outbox.list_due("asked", _FOREVER))
-        if after := self.changes.approval.config.table_rules.remind_after:
-            before = self.changes.views.clock() - after
-            failures += await self._each(
-                self._remind, await self.outbox.list_due("reminded", before)
-            )
-        failures += await self._each(
-            self._announce_expiry, await self.outbox.list_due("expired", _FOREVER)
-        )
-        failures += await self._each(self._post, await self.outbox.list_unposted())
-        failures += await self._each(self._redraw, await self.outbox.list_outdated())
+        outbox, failures = self.outbox, 0
+        if things := await outbox.list_due("asked", _FOREVER):
+            failures += await self._each(self._ask, things)
+        after = self.changes.approval.config.table_rules.remind_after
+        before = self.changes.views.clock() - after
+        if after and (things := await outbox.list_due("reminded", before)):
+            failures += await self._each(self._remind, things)
+        if things := await outbox.list_due("expired", _FOREVER):
+            failures += await self._each(self._announce_expiry, things)
+        if notices := await outbox.list_unposted():
+            failures += await self._each(self._post, notices)
+        if notices := await outbox.list_outdated():
+            failures += await self._each(self._redraw, notices)
         return failures
 
     async def _each(

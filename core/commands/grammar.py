@@ -121,9 +121,11 @@ def parse_command(text: str) -> TypedCommand | None:
     text = text.strip()
     if text.startswith(("```", "~~~")):
         return _parse_code_block(clean_text(text))
-    text = _translate_name(text)
     # A message may be long, so only its beginning is cleaned to find a name.
-    head = _HEAD.match(clean_text(text[:_LONGEST_DECISION]))
+    start = clean_text(text[:_LONGEST_DECISION])
+    if (translated := _translate_name(text, start.strip())) != text:
+        text, start = translated, clean_text(translated[:_LONGEST_DECISION])
+    head = _HEAD.match(start)
     name = head[1].lower() if head else ""
     if name not in COMMAND_NAMES:
         return None
@@ -196,10 +198,9 @@ def render_command(command: TypedCommand) -> str:
     return " ".join(word for word in words if word)
 
 
-def _translate_name(text: str) -> str:
+def _translate_name(text: str, start: str) -> str:
     """Return the text with its translated command name replaced by the English one, if it begins
-    with one."""
-    start = clean_text(text[:_LONGEST_DECISION]).strip()
+    with one. `start` is its beginning, cleaned."""
     # A translation may have two words; it is then the whole message.
     whole = " ".join(_fold(start).split())
     if len(text) <= _LONGEST_DECISION and whole in _ENGLISH_NAMES:

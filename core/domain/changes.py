@@ -220,7 +220,7 @@ class Consent:
     approved_at: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Change:
     """A proposal with its decision and the result of each row.
 
@@ -243,17 +243,17 @@ class Change:
     consents: tuple[Consent, ...] = ()
     """The approvals so far, in their order, if several people must approve."""
 
-    @property
+    @cached_property
     def id(self) -> str:
         """The id of the proposal and of the change."""
         return self.proposal.id
 
-    @property
+    @cached_property
     def draft(self) -> Draft:
         """The draft of the proposal."""
         return self.proposal.draft
 
-    @property
+    @cached_property
     def kind(self) -> CardKind:
         """Return "proposal" if the change was never approved, else "change"."""
         decided = self.state not in ("open", "denied", "expired", "withdrawn")

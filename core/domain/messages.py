@@ -43,7 +43,7 @@ ChangeAction = Literal["approve", "deny", "undo"]
 Status = Literal["done", "stopped", "failed"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Person:
     """The author of a message. `id` is the platform's own id. `is_bot`: the author is another
     program, which may chat but cannot decide on changes. `api_token`: the id of the token with
@@ -56,13 +56,13 @@ class Person:
     is_bot: bool = False
     api_token: str = ""
 
-    @property
+    @functools.cached_property
     def key(self) -> str:
         """The person's key, which is unique over all platforms."""
         return ":".join(filter(None, (self.platform, self.workspace, self.id)))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Address:
     """The place of a message. It does not change after the message is accepted.
 
@@ -78,14 +78,14 @@ class Address:
     person: str = ""
     is_shared: bool = False
 
-    @property
+    @functools.cached_property
     def conversation(self) -> str:
         """The key of the conversation. Turns are ordered within it, and memory belongs to it."""
         person = f"@{self.person}" if self.person else ""
         parts = (self.platform, self.workspace, self.channel, self.thread, person)
         return ":".join(filter(None, parts))
 
-    @property
+    @functools.cached_property
     def channel_key(self) -> str:
         """The key of the channel, regardless of thread and person."""
         return ":".join(filter(None, (self.platform, self.workspace, self.channel)))

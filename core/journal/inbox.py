@@ -130,12 +130,13 @@ class SqlInbox(SqlStore):
         """Store a message as a part of the caller's transaction. Return its receipt, and whether it
         runs at once like a decision. Call `enqueue` with both once the transaction is committed."""
         now, why = time.time(), ""
-        values: dict[str, object] = {"event_key": message.event_key, "turn": message.turn}
-        values |= {"is_decision": decision, "message": encode_json(message), "now": now}
-        values |= _sender_of(message)._asdict()
+        is_limited = limits is not None and limits.has_any and not decision
+        values: dict[str, object] = _sender_of(message)._asdict()
+        turn, key = message.turn, message.event_key
+        values |= {"turn": turn, "event_key": key, "message": encode_json(message)}
+        values |= {"is_decision": decision, "now": now}
         # Lock before the row gets its `seq`: on Postgres, sequence numbers do not follow the
         # order of commits. The lock is in FROM, which runs before a row is made.
-        is_limited = limits is not None and limits.has_any and not decision
         line_up = "0" if is_limited else self._runner.line_up_sql(decision)
         row = connection.execute(
             "INSERT INTO inbox (event_key, turn, conversation, channel, person, is_decision,"  # noqa: S608
@@ -158,11 +159,11 @@ class SqlInbox(SqlStore):
                     )
                 sql = f"SELECT {self._runner.line_up_sql(decision)} FROM inbox WHERE seq = ?"  # noqa: S608
                 turns_ahead = select_value(connection, sql, seq)
-            return Receipt(seq, message.turn, True, int(turns_ahead), why), decision
+            return Receipt(seq, turn, True, int(turns_ahead), why), decision
         row = connection.execute(
             "SELECT seq, refusal FROM inbox WHERE event_key = ?", (message.event_key,)
         ).fetchone()
-        receipt = Receipt(row["seq"], message.turn, is_new=False, refusal=row["refusal"])
+        receipt = Receipt(row["seq"], turn, is_new=False, refusal=row["refusal"])
         return receipt, decision
 
     def enqueue(self, message: Message, receipt: Receipt, decision: bool) -> int:

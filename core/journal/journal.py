@@ -586,12 +586,13 @@ def _add_items(
     if not items:
         return ()
     now, needs_text, texts = time.time(), threads.encode_needs(needs), [*map(encode_json, items)]
+    stored = tuple(decode_json(Item, item) for item in texts)
     connection.executemany(
         "INSERT INTO items (seq, thread, person, item, created_at, needs)"
         " VALUES (?, ?, ?, ?, ?, ?)",
         [(turn.seq, turn.thread, person, item, now, needs_text) for item in texts],
     )
-    return tuple(decode_json(Item, item) for item in texts)
+    return stored
 
 
 def _add_round(

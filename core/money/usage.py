@@ -288,7 +288,7 @@ def parse_usage(response: Mapping[str, Any]) -> Usage:
 
 def _find_count(counts: Mapping[str, Any], *names: str) -> int | None:
     """Return the largest plausible count under these names, None if there is none."""
-    numbers = (_as_number(counts.get(name)) for name in names)
+    numbers = (_as_number(counts[name]) for name in names if name in counts)
     whole = (n for n in numbers if n is not None and n <= MAX_PLAUSIBLE_TOKENS and n == int(n))
     return max((int(number) for number in whole), default=None)
 

@@ -202,12 +202,9 @@ class Outbox(SqlStore):
         sql = "DELETE FROM outbox WHERE change = ? AND kind = 'person' AND person = ?"
         return bool(await self._execute(sql, id, person))
 
-    @query
-    def _select_notices(
-        self, connection: SqlConnection, /, where: str, **values: str
-    ) -> Sequence[ApprovalNotice]:
+    async def _select_notices(self, where: str, **values: str) -> Sequence[ApprovalNotice]:
         statement = f"SELECT * FROM outbox WHERE {where}"  # noqa: S608 - one of the above
-        return [_notice_of(row) for row in connection.execute(statement, values)]
+        return [_notice_of(row) for row in await self._read_rows(statement, values)]
 
 
 def put_person_notice(connection: SqlConnection, person: Person, notice: PersonNotice) -> None:

@@ -229,7 +229,8 @@ class Rights:
 
     def decide(self, right: str, *names: str) -> _Decision:
         """Return the decision by known data, with the results that unknown data could lead to."""
-        book = self.refresh()
+        if (book := self.policy.config.rule_book) != self._book:
+            self._use_rules(book)
         decision = self._decisions.get((right, names))
         if decision is None:
             decision = self._decisions[right, names] = self.policy.decide(self, book, right, names)
@@ -256,25 +257,22 @@ class Rights:
         decision = self.decide(right, *names)
         return decision.verdict.allowed and decision.is_certain
 
-    def refresh(self) -> RuleBook:
-        """Return the current rules of ponte.toml. After a change of them, drop all cached
-        decisions."""
-        book = self.policy.config.rule_book
-        if book != self._book:
-            self._book = book
-            self.rules = self.policy.rules_at(self.address)
-            self._fits.clear()
-            self._decisions.clear()
-            self._is_complete = None
-        return book
+    def _use_rules(self, book: RuleBook) -> None:
+        """Decide by these rules of ponte.toml from now on, and drop all decisions by others."""
+        self._book = book
+        self.rules = self.policy.rules_at(self.address)
+        self._fits.clear()
+        self._decisions.clear()
+        self._is_complete = None
 
     @property
     def is_complete(self) -> bool:
         """True if the known data decides every right that a turn can use."""
-        rules = self.refresh().rules
+        if (book := self.policy.config.rule_book) != self._book:
+            self._use_rules(book)
         if self._is_complete is None:
             self._is_complete = self.known.is_whole or (
-                all(self.fits(rule.who, "members") is not None for rule in rules)
+                all(self.fits(rule.who, "members") is not None for rule in book.rules)
                 and all(self.decide(right).is_certain for right in (*BASIC_RIGHTS, "administer"))
             )
         return self._is_complete

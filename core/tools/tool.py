@@ -479,8 +479,8 @@ class Toolbox:
         """
         every = await self._all(Viewer(rights))
         allowed = {action for action in RIGHT_OF_EFFECT.values() if rights.may(action).allowed}
-        named = (tool for name, tool in every.items() if rights.may("tool", name).allowed)
-        tools = (tool.restrict_to(allowed) for tool in named)
+        named = [tool for name, tool in every.items() if rights.may("tool", name).allowed]
+        tools = [tool.restrict_to(allowed) for tool in named]
         return [tool for tool in tools if tool is not None]
 
     async def find(self, name: str) -> Tool:
