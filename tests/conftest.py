@@ -3,7 +3,8 @@
 - A test skips where a program is missing, with the reason `needs PROGRAM (how to install it)`, or
   where the kernel lacks something, with `blocked: reason`. With CI=true only the latter may skip.
 - After the run, one line for each missing program says how many tests it would have run.
-- `make test-quick` runs the tests that `tests/quick.py` lists. One that starts a process fails.
+- `make test-quick` runs the tests that `tests/quick.py` lists. One that starts a process
+  or looks for a program fails.
 """
 
 from __future__ import annotations
