@@ -202,6 +202,7 @@ class MessageRoutes(RouteGroup):
         random one is made."""
         visitor = visitor_of(request)
         person = visitor.person
+        # Programs use the home's socket. A page or token is a person's unless the header denies it.
         typed_default = "" if person.platform == "terminal" else "true"
         is_typed = request.headers.get(TYPED_HEADER, typed_default) == "true"
         preferences = request.headers.get("prefer", "").lower().split(",")

@@ -121,6 +121,7 @@ async def _check_model(start: Start, model: ModelRequests) -> AsyncIterator[Doct
         if model == "announce" and notice:
             yield DoctorFinding("model requests", "note", notice)
             return
+        # Without a notice the demo model answers: this says so and sends nothing.
         async for finding in MODEL_INTEGRATION.send_requests(deps):
             yield finding
 

@@ -169,7 +169,7 @@ def _check_files(settings: Settings) -> Iterator[SafetyFinding]:
         elif mode & 0o004 and path == env.path and env.secret:
             words = "{path} contains secrets and other users can read it. Run chmod 600 {path}"
             yield SafetyFinding("settings", say(words, path=path), "unsafe")
-        elif _read_mode(path):
+        elif not mode & 0o004 and _read_mode(path):
             yield SafetyFinding("settings", say("other users cannot read {path}", path=path))
 
 

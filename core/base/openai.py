@@ -445,7 +445,7 @@ class ModelServerClient:
                 # The SDK marks a header that is not sent by an object of its own.
                 headers={name: value for name, value in headers.items() if isinstance(value, str)},
                 cookie_jar=library.DummyCookieJar(),
-                auto_decompress=False,
+                auto_decompress=False,  # a small body can decompress to any size
             )
         url = base._replace(path=base.path.rstrip("/") + path).geturl()
         timeout = library.ClientTimeout(

@@ -463,6 +463,7 @@ class SqlLedger(SqlStore):
 
     async def list_overdue(self, now: float) -> Sequence[Change]:
         """Return the open proposals that have expired."""
+        # `state IN ('open', 'applying')` as in `list_waiting_for_people`.
         return await self._select_changes(
             "SELECT * FROM changes WHERE state IN ('open', 'applying') AND state = 'open'"
             " AND expires_at <= :now",

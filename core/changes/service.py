@@ -185,7 +185,8 @@ class Undo:
                 expires_at=now, undone_change=change.id, revision=1,
             )  # fmt: skip
             undo = await self.views.ledger.undo(proposal, decision.person, now)
-        # Another event undoes it, or this one cannot.
+        # Another event undoes it, or this one cannot. An undo of this very event goes on: it was
+        # delivered again, or its process crashed.
         if undo is None or undo.decision_seq != decision.seq:
             return await self._not_undone(change, undo, decision)
         unaudited = ""

@@ -224,12 +224,12 @@ class ApprovalNotices:
             return  # only a process with this platform can post there
         # The reply of a post that timed out knows the call that may still be under way. A new one
         # could post a second time.
-        posts, reply = self._begun.pop(one.key, (None, None))
+        posts, reply = self._begun.get(one.key, (None, None))
         if posts is None or reply is None:
             posts = OutgoingPosts(self.outbox, one, self.journal.check_ownership)
             is_late = change is not None and one.kind != "expired" and change.state != "open"
             if one.state == "new" and is_late:  # decided before anybody was notified
-                await posts.record_removed(1)
+                await posts.record_removed(1)  # so that no later round posts it
                 return
             try:
                 to = await self._prepare_post(posts, change)

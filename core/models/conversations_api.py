@@ -462,6 +462,7 @@ class ConversationRound:
         self, body: Json, reader: ResponsesReader
     ) -> AsyncGenerator[ModelEvent, None]:
         remote, client = self._thread.remote, self._server.client
+        # Set first: after a failure, the server may have items of this round, which are looked for.
         self._was_asked = True
         stream = self._streams.open(
             client.stream(RESPONSES_PATH, body),
@@ -474,6 +475,7 @@ class ConversationRound:
                     for model_event in reader.read_event(event):
                         yield model_event
                         if isinstance(model_event, ResponseStarted):
+                            # Only now, so that the answer does not wait for spare conversations.
                             self._spares.refill()
                     if reader.has_ended:
                         return

@@ -157,7 +157,10 @@ def remove_ids(data: Any, ids: frozenset[str]) -> Any:
     if isinstance(data, dict):
         return {k: remove_ids(v, ids) for k, v in data.items() if ids.isdisjoint(k.split(":"))}
     if isinstance(data, list):
-        return [FORGOTTEN_ID if one in ids else remove_ids(one, ids) for one in data]
+        return [
+            FORGOTTEN_ID if isinstance(one, str) and one in ids else remove_ids(one, ids)
+            for one in data
+        ]
     return data
 
 
@@ -171,7 +174,10 @@ def select_ids(data: Any, ids: frozenset[str]) -> Any:
         }
         return {k: v for k, v in matches.items() if v is not None} or None
     if isinstance(data, list):
-        return [one for one in data if one in ids] or None
+        entries = [
+            one if isinstance(one, str) and one in ids else select_ids(one, ids) for one in data
+        ]
+        return [one for one in entries if one is not None] or None
     return None
 
 

@@ -499,15 +499,17 @@ def test_what_platforms_remember() -> None:
     known = {
         "languages": {"7": "fr", "8": "en"}, "aliases": {"55:7": [1, 2.0], "55:8": [3, 4.0]},
         "threads": {"99": {"people": ["7", "8"], "is_announced": True}}, "commands": "abc",
+        "posts": [{"by": "9", "seen": {"7": 1}}, ["7"]],
     }  # fmt: skip
     ids = frozenset({"7"})
     assert remove_ids(known, ids) == {
         "languages": {"8": "en"}, "aliases": {"55:8": [3, 4.0]},
         "threads": {"99": {"people": [FORGOTTEN_ID, "8"], "is_announced": True}}, "commands": "abc",
+        "posts": [{"by": "9", "seen": {}}, [FORGOTTEN_ID]],
     }  # fmt: skip
     assert select_ids(known, ids) == {
         "languages": {"7": "fr"}, "aliases": {"55:7": [1, 2.0]},
-        "threads": {"99": {"people": ["7"]}},
+        "threads": {"99": {"people": ["7"]}}, "posts": [{"seen": {"7": 1}}, ["7"]],
     }  # fmt: skip
 
 

@@ -331,7 +331,8 @@ class RowSelection:
 
 
 def build_clause(field: str, op: str, *values: str, word: str = "") -> WhereClause:
-    """Return a filter for one field, by id. `word` comes before the values, as in exactDate.
+    """Return a filter for one field, by id, quoted for v3 and bare for v2, if it fits. `word` comes
+    before the values, as in exactDate.
 
     Raise ValueError for a value that no quotes can hold.
     """

@@ -231,7 +231,7 @@ class _Snapshot:
             cell = id if column else self.record(table, id, [name]).fields.get(name)
         else:
             cell = self.cell(table, column, id)
-        if isinstance(cell, Mapping):
+        if isinstance(cell, Mapping):  # a linked row: its only field is its display value
             cell = next(iter(cell["fields"].values()), None)
         if isinstance(cell, bool | int | float):
             return (True, float(cell), "")

@@ -112,12 +112,11 @@ def test_a_file_of_settings_that_others_can_reach(
     env = tmp_path / ".env"
     env.write_text(text)
     env.chmod(mode)
-    words = "\n".join(
-        one.words
-        for one in list_findings(load(), Config(), Home(ponte.home))
-        if one.level == "unsafe"
-    )
+    findings = list_findings(load(), Config(), Home(ponte.home))
+    words = "\n".join(one.words for one in findings if one.level == "unsafe")
     assert words == unsafe.format(env=env)
+    closed = f"other users cannot read {env}"
+    assert (closed in [one.words for one in findings]) == (not mode & 0o004)
 
 
 def test_what_lies_in_a_closed_folder_is_not_reached(ponte: Shell, tmp_path: Path) -> None:
