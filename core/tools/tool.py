@@ -108,6 +108,16 @@ def nullable(schema: Schema) -> Schema:
     return {"anyOf": [*inner.pop("anyOf", [inner]), {"type": "null"}], **outer}
 
 
+def _without_null(schema: Schema) -> Schema:
+    """Return the schema of a parameter that is left out instead of null."""
+    kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
+    if len(kinds) == 1:
+        return dict(kinds[0])
+    kind = schema.get("type")
+    is_pair = isinstance(kind, list) and len(kind) == 2 and kind[1] == "null"
+    return {**schema, "type": kind[0]} if kind and is_pair else schema
+
+
 class SchemaCloser:
     """Converts pydantic's `schema` to the form that model servers accept.
 
@@ -153,6 +163,8 @@ class SchemaCloser:
             others = [kind for kind in kinds if kind != {"type": "null"}]
             if len(others) == 1 and len(kinds) == 2:  # fewer tokens than a union
                 result.update(nullable(others[0]))
+            elif not self._strict and all(kind.keys() == {"type"} for kind in kinds):
+                result["type"] = [kind["type"] for kind in kinds]
             else:
                 result["anyOf"] = kinds
         if schema.get("type") == "object":
@@ -165,19 +177,15 @@ class SchemaCloser:
             if self._strict:
                 raise UnfitSchema("an open map needs strict=False")
             values = schema["additionalProperties"]
-            if isinstance(values, Mapping) and values:
-                return {"additionalProperties": self.node(values, inside)}
-            return {"additionalProperties": True}
+            is_typed = isinstance(values, Mapping) and values
+            return {"additionalProperties": self.node(values, inside)} if is_typed else {}
         properties: Schema = {}
         for name, each in schema.get("properties", {}).items():
             properties[name] = self.node(each, inside)
             if name not in schema.get("required", ()) and not _takes_null(properties[name]):
                 raise UnfitSchema(f"{name!r} has a default, so its type must admit None")
-        return {
-            "properties": properties,
-            "required": list(properties),
-            "additionalProperties": False,
-        }
+        closed = {"additionalProperties": False} if self._strict else {}
+        return {"properties": properties, "required": list(properties), **closed}
 
 
 def _find_adapter(hint: Any) -> TypeAdapter[Any]:
@@ -221,9 +229,9 @@ class Parameter:
             schema = SchemaCloser(own, strict).node(own, ())
         except UnfitSchema as error:
             raise UnfitSchema(f"parameter {self.name!r}: {error}") from None
-        if self.description:
-            schema["description"] = self.description
-        return nullable(schema) if strict and self.optional else schema
+        if self.optional:
+            schema = nullable(schema) if strict else _without_null(schema)
+        return {**schema, "description": self.description} if self.description else schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -500,6 +508,10 @@ class Toolbox:
         near = difflib.get_close_matches(name, tools, 1)
         hint = f"did you mean `{near[0]}`?" if near else ""
         raise ToolError("Tool not found.", code="unknown_tool", hint=hint)
+
+    async def list_specs(self) -> Sequence[ToolSpec]:
+        """Return what the model sees of all tools, regardless of rights."""
+        return [tool.spec for tool in (await self._all(Viewer())).values()]
 
     async def health(self) -> Sequence[Health]:
         """Return the state of each source. A source that raises an error or does not respond is
