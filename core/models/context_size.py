@@ -20,6 +20,7 @@ from core.base.i18n import format_number, say
 from core.base.openai import Json, ModelServerClient, ModelServerFault
 from core.domain.messages import CONTEXT_NAME, Item
 from core.domain.records import RoundRequest, ToolSpec
+from core.models.answer_reader import read_objects
 from core.models.model_input import (
     LEFT_OUT_NOTE,
     count_tokens,
@@ -88,6 +89,7 @@ SIZE_SMALL = (
     "(Ollama: OLLAMA_CONTEXT_LENGTH, llama.cpp: --ctx-size, vLLM: --max-model-len), or turn off "
     "tools that you do not need"
 )
+CUT_NOTE = "[The rest was left out: it does not fit into your context. Ask for less at a time.]"
 OWN_MESSAGE_TOO_LONG = (
     "Your message is too long for the model: it has about {size} tokens, and at most {limit} fit "
     "beside the instructions and the answer. Shorten it, or send it in parts."
@@ -183,7 +185,7 @@ class ContextSizes:
                 if not tokens:
                     tokens, is_loaded = await self._ask_native(model)
                     is_sure = is_loaded if tokens else is_sure
-        except TimeoutError:
+        except (TimeoutError, RecursionError):
             return
         if tokens:
             self._told[model] = tokens
@@ -197,9 +199,8 @@ class ContextSizes:
             self._get("/../api/show", {"model": model}), self._get("/../api/v0/models"),
             self._get("/model/info"),
         )  # fmt: skip
-        if tokens := find_size(props) or find_size(_entry_of(running, model)):
-            return tokens, True
-        if tokens := find_size(_entry_of(proxy, model)):
+        sizes = map(find_size, (props, _entry_of(running, model), _entry_of(proxy, model)))
+        if tokens := next(filter(None, sizes), 0):
             return tokens, True
         if own := NUM_CTX_PATTERN.search(str(shown.get("parameters"))):
             return int(own[1]), True
@@ -248,19 +249,17 @@ def find_size(value: object) -> int:
 
 def _entry_of(listed: Json, model: str) -> Json:
     """Return what a list of models says of one."""
-    entries = listed.get("data") or listed.get("models") or ()
-    for entry in entries if isinstance(entries, list) else ():
-        if isinstance(entry, dict):
-            names = {entry.get(key) for key in ("id", "name", "model", "model_name")}
-            if names & {model, f"{model}:latest"}:
-                return entry
+    names = (model, f"{model}:latest")
+    for entry in read_objects(listed.get("data") or listed.get("models")):
+        if any(entry.get(key) in names for key in ("id", "name", "model", "model_name")):
+            return entry
     return {}
 
 
 def told_size(fault: ModelServerFault, sent: int) -> int:
     """Return the size that a refusal names, if the request was larger; else 0."""
-    found = TOLD_SIZE_PATTERN.findall(fault.message)
-    numbers = [int((one or other).replace(",", "")) for one, other in found]
+    found = (one or other for one, other in TOLD_SIZE_PATTERN.findall(fault.message))
+    numbers = (int(number.replace(",", "")) for number in found)
     return next((n for n in numbers if MIN_CONTEXT_TOKENS <= n < sent), 0)
 
 
@@ -292,6 +291,19 @@ def tool_tokens(tools: Iterable[ToolSpec]) -> int:
     )
 
 
+def fit_request(
+    ask: RoundRequest, items: Sequence[Item], room: int, most_items: int
+) -> tuple[RoundRequest, Sequence[Item], int]:
+    """Return a request and items that fit into `room` tokens together, and their tokens. Raise
+    TooLong. The items have at most `most_items` tokens, unless the last message has more."""
+    own = [item for item in keep_newest_turns(items, 0) if not is_cuttable(item)]
+    message = estimate_tokens(own)
+    ask = fit_tools(ask, items, min(int(room * FIXED_SHARE), max(room - message, room // 4)))
+    fixed = tool_tokens(ask.tools) + count_tokens(ask.instructions + ask.preface)
+    items = fit_items(items, min(room - fixed, max(most_items, message)))
+    return ask, items, fixed + estimate_tokens(items)
+
+
 def fit_tools(ask: RoundRequest, items: Sequence[Item], most: int) -> RoundRequest:
     """Return the request with tools that fit, together with its instructions, into `most` tokens.
 
@@ -299,7 +311,7 @@ def fit_tools(ask: RoundRequest, items: Sequence[Item], most: int) -> RoundReque
     those that this conversation neither used nor named, by the fewest words that it shares with
     their description. The instructions name them.
     """
-    room = most - count_tokens(ask.instructions) - count_tokens(ask.preface)
+    room = most - count_tokens(ask.instructions + ask.preface)
     if tool_tokens(ask.tools) <= room:
         return ask
     tools = [shorten_tool(tool) for tool in ask.tools]
@@ -311,19 +323,15 @@ def fit_tools(ask: RoundRequest, items: Sequence[Item], most: int) -> RoundReque
     def rank(tool: ToolSpec) -> tuple[bool, int]:
         return tool.name not in used, -len(words & _words_of(tool.name, tool.description))
 
-    note = SOME_TOOLS_LEFT_OUT.format(names=", ".join(tool.name for tool in tools))
-    room -= count_tokens(note)
-    chosen = set[str]()
+    left_out = [tool.name for tool in tools]
+    room -= count_tokens(SOME_TOOLS_LEFT_OUT.format(names=", ".join(left_out)))
     for tool in sorted(tools, key=rank):
-        size = tool_tokens([tool])
-        if size <= room:
+        if (size := tool_tokens([tool])) <= room:
             room -= size
-            chosen.add(tool.name)
-    names = ", ".join(tool.name for tool in tools if tool.name not in chosen)
-    return replace(
-        ask, tools=tuple(tool for tool in tools if tool.name in chosen),
-        instructions=ask.instructions + SOME_TOOLS_LEFT_OUT.format(names=names),
-    )  # fmt: skip
+            left_out.remove(tool.name)
+    words_left_out = SOME_TOOLS_LEFT_OUT.format(names=", ".join(left_out))
+    chosen = tuple(tool for tool in tools if tool.name not in left_out)
+    return replace(ask, tools=chosen, instructions=ask.instructions + words_left_out)
 
 
 def _words_of(*texts: str) -> set[str]:
@@ -340,29 +348,28 @@ def fit_items(items: Sequence[Item], room: int) -> list[Item]:
         describe_files(item) if sum(map(file_tokens, item.files)) > room // 2 else item
         for item in items
     ]
-    excess = estimate_tokens(items) - room
-    if excess <= 0:
+    if estimate_tokens(items) <= room:
         return items
     last = (find_turn_starts(items) or [0])[-1]
     items[last:] = _cut_long_texts(items[last:], room // 2)
     names = {item.call_id: item.name for item in items if item.kind == "call"}
     excess = estimate_tokens(items) - room
-    for number in range(last):
-        if excess > 0 and items[number].kind == "output":
-            line = _summarize(items[number], names.get(items[number].call_id, ""))
-            saved = estimate_tokens([items[number]]) - estimate_tokens([line])
-            if saved > 0:
-                items[number], excess = line, excess - saved
+    for number, item in enumerate(items[:last]):
+        if excess > 0 and item.kind == "output":
+            begin, name = " ".join(item.text[:120].split()), names.get(item.call_id, "")
+            words = f"[Left out: an earlier result of {name}. It began: {begin}]"
+            line = replace(item, text=words if len(words) < len(item.text) else item.text)
+            items[number], excess = line, excess - estimate_tokens([item]) + estimate_tokens([line])
     if excess > 0:
-        own = items[last:]
-        others = estimate_tokens([item for item in own if not is_cuttable(item)])
-        if others > room:
-            size = sum(count_tokens(i.text) for i in own if i.kind == "message")
-            limit = max(room - others + size, 0)
+        own = [item for item in items[last:] if not is_cuttable(item)]
+        rest = room - estimate_tokens(own)
+        if rest < 0:
+            size = sum(count_tokens(item.text) for item in own if item.kind == "message")
             raise TooLong(
-                OWN_MESSAGE_TOO_LONG, size=format_number(size), limit=format_number(limit)
-            )
-        items[last:] = _cut_long_texts(own, room - others)
+                OWN_MESSAGE_TOO_LONG, size=format_number(size),
+                limit=format_number(max(rest + size, 0)),
+            )  # fmt: skip
+        items[last:] = _cut_long_texts(items[last:], rest)
         kept = keep_newest_turns(items, room - estimate_tokens([LEFT_OUT_NOTE]))
         items = [LEFT_OUT_NOTE, *kept] if len(kept) < len(items) else list(kept)
     return items
@@ -374,35 +381,20 @@ def is_cuttable(item: Item) -> bool:
 
 
 def _cut_long_texts(items: Sequence[Item], most: int) -> list[Item]:
-    """Return the items with results and quotes that have at most `most` tokens together. The
-    longest are cut, a result to its beginning and a quote to its end."""
-    sizes = sorted(estimate_tokens([item]) for item in items if is_cuttable(item))
-    share, rest = most, most
-    for left, size in zip(range(len(sizes), 0, -1), sizes, strict=True):
-        share = rest // left
-        rest -= min(size, share)
-    if sum(sizes) <= most:
+    """Return the items with results and quotes that have at most `most` tokens together. Long ones
+    are cut, a result to its beginning and a quote to its end."""
+    texts = [item for item in items if is_cuttable(item)]
+    if estimate_tokens(texts) <= most:
         return list(items)
-    note = "[The rest was left out: it does not fit into your context. Ask for less at a time.]"
-    keep = max(3 * (share - 40), 60)
-    return [
-        item if not is_cuttable(item) or estimate_tokens([item]) <= share
-        else replace(item, text=f"{_head(item.text, keep)}\n{note}") if item.kind == "output"
-        else replace(item, text=f"{note}\n{_tail(item.text, keep)}")
-        for item in items
-    ]  # fmt: skip
+    share = most // len(texts)
+    size = max(3 * (share - 40), 60)
 
+    def cut(item: Item) -> Item:
+        if not is_cuttable(item) or estimate_tokens([item]) <= share:
+            return item
+        data = item.text.encode(errors="replace")
+        if item.kind == "output":
+            return replace(item, text=f"{data[:size].decode(errors='ignore')}\n{CUT_NOTE}")
+        return replace(item, text=f"{CUT_NOTE}\n{data[-size:].decode(errors='ignore')}")
 
-def _head(text: str, most: int) -> str:
-    """Return the beginning of a text, of at most `most` bytes."""
-    return text.encode(errors="replace")[:most].decode(errors="ignore")
-
-
-def _tail(text: str, most: int) -> str:
-    return text.encode(errors="replace")[-most:].decode(errors="ignore")
-
-
-def _summarize(item: Item, name: str) -> Item:
-    """Return the output of an earlier turn as one line."""
-    line = " ".join(_head(item.text, 120).split())
-    return replace(item, text=f"[Left out: an earlier result of {name}. It began: {line}]")
+    return list(map(cut, items))

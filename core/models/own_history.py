@@ -12,7 +12,6 @@ which sends the transcript with every question.
 from __future__ import annotations
 
 import functools
-import re
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
@@ -36,18 +35,13 @@ from core.models.answer_reader import (
     read_word,
 )
 from core.models.context_size import (
-    FIXED_SHARE,
     HISTORY_WINDOW_TOKENS,
     MIN_REQUEST_TOKENS,
-    fit_items,
-    fit_tools,
-    is_cuttable,
+    fit_request,
     told_size,
-    tool_tokens,
 )
 from core.models.model_input import (
     LEFT_OUT_NOTE,
-    count_tokens,
     describe_calls,
     drop_unanswered_turns,
     estimate_max_tokens,
@@ -67,10 +61,6 @@ from core.models.model_server import (
 
 CALLS, FAILED_TURNS, FILES, EARLIER_TURNS = 1, 2, 3, 4
 """What is left out, the least loss first. `CALLS`: calls and outputs are told in words."""
-MIN_LIMITED_ANSWER = 2_000
-"""Tokens of an answer whose limit is not lowered further."""
-ANSWER_LIMIT_PATTERN = re.compile(r"completion|output tokens|max_\w*tokens|to generate", re.I)
-"""How servers say that the answer's limit counts as part of what is too long."""
 
 
 class RoundHistory:
@@ -105,17 +95,11 @@ class RoundHistory:
 
     def fit(self, items: Sequence[Item]) -> Sequence[Item]:
         """Return the items that fit, and set `request`. Raise TooLong."""
-        sizes, ask = self._server.sizes, self._full_request
-        size, scale = sizes.of(self.model), sizes.scale(self.model)
-        room = min(int(size.room / scale), self._most_tokens)
-        own = estimate_tokens([i for i in keep_newest_turns(items, 0) if not is_cuttable(i)])
-        most = min(int(room * FIXED_SHARE), max(room - own, room // 4))
-        self.request = fit_tools(ask, items, most)
-        fixed = tool_tokens(self.request.tools) + count_tokens(
-            self.request.instructions + ask.preface
-        )
-        items = fit_items(items, min(room - fixed, max(self._most_items, own)))
-        self.sent_tokens = int((fixed + estimate_tokens(items)) * scale)
+        sizes = self._server.sizes
+        scale = sizes.scale(self.model)
+        room = min(int(sizes.of(self.model).room / scale), self._most_tokens)
+        self.request, items, tokens = fit_request(self._full_request, items, room, self._most_items)
+        self.sent_tokens = int(tokens * scale)
         return items
 
     def leave_out(self, fault: ModelServerFault, transcript: Sequence[Item], body: Json) -> bool:
@@ -159,9 +143,6 @@ class RoundHistory:
         if size := told_size(fault, max(sent + answer, MIN_REQUEST_TOKENS)):
             server.sizes.record_refusal(self.model, size)
             self.choose(transcript)
-            return True
-        if answer > MIN_LIMITED_ANSWER and ANSWER_LIMIT_PATTERN.search(fault.message):
-            server.max_output_tokens = answer // 4
             return True
         if fault.status == 413 and self._refuse_files(body):
             return True

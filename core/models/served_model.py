@@ -20,7 +20,7 @@ from typing import Literal
 import structlog
 
 from core.base.errors import ModelDown, ModelError, NoKey, PonteError, UnknownModel
-from core.base.i18n import say
+from core.base.i18n import format_number, say
 from core.base.openai import ModelServerClient, ModelServerFault
 from core.domain.messages import Item, Person, Usage
 from core.domain.records import (
@@ -71,6 +71,10 @@ MAX_TRIAL_TEXT_TOKENS = 9_000
 """Estimated tokens of the longest test text: more than the context with which Ollama and LM Studio
 load a model, unless somebody chose another one."""
 CONTEXT = "model context"
+BEGINNING_UNREAD = (
+    "the model does not know the beginning of a text of about {tokens} tokens, so its context is "
+    "probably smaller. Load it with a larger one, or set PONTE_MODEL_CONTEXT"
+)
 STREAM, CALL, RESULT, USAGE = "model stream", "model tool call", "model tool result", "model usage"
 
 
@@ -151,19 +155,14 @@ class Trial:
         """Return whether the model reads a long text from its beginning. Some servers drop what
         does not fit without a word."""
         most = min(size.room, MAX_TRIAL_TEXT_TOKENS) * 3 // 4
-        filler = FILLER * (most * 3 // len(FILLER))
+        filler, tokens = FILLER * (most * 3 // len(FILLER)), format_number(most)
         self.transcript = ()
-        text = f"{TOOL_RESULT}\n{filler}\n{CONTEXT_QUESTION}"
-        items, _ = await self._ask(Item("message", "user", text), turn=3)
+        question = Item("message", "user", f"{TOOL_RESULT}\n{filler}\n{CONTEXT_QUESTION}")
+        items, _ = await self._ask(question, turn=3)
         if CODE_WORD in " ".join(item.text for item in items).lower():
-            words = say("the model reads a text of about {tokens} tokens whole", tokens=most)
+            words = say("the model reads a text of about {tokens} tokens whole", tokens=tokens)
             return DoctorFinding(CONTEXT, "on", words)
-        words = say(
-            "the model does not know the beginning of a text of about {tokens} tokens, so its "
-            "context is probably smaller. Load it with a larger one, or set PONTE_MODEL_CONTEXT",
-            tokens=most,
-        )
-        return DoctorFinding(CONTEXT, "failing", words)
+        return DoctorFinding(CONTEXT, "failing", say(BEGINNING_UNREAD, tokens=tokens))
 
     async def erase(self) -> None:
         """Erase what the server stores."""
