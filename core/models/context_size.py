@@ -71,9 +71,16 @@ SIZE_FIELDS = {
 """Fields with the size: vLLM and SGLang (max_model_len), OpenRouter, Together and Moonshot
 (context_length), Groq (context_window), Mistral (max_context_length), LM Studio
 (loaded_context_length), LiteLLM (max_input_tokens), llama.cpp (n_ctx)."""
-TOLD_SIZE_PATTERN = re.compile(
-    r"(?i)(?:context|max\w*|at most|limit|allowed|<=|>)[^\d.]{0,40}?(\d[\d,]{2,8})\b"
-    r"|(\d[\d,]{2,8}) maximum"
+TOLD_SIZE_PATTERNS = (
+    re.compile(
+        r"(?i)(?:n_ctx|context (?:length|window|size)|model length|max_\w+)"
+        r"(?: is| of| only|:| |\(|=)*(\d[\d,]{2,8})\b"
+    ),
+    re.compile(
+        r"(?i)(?:max\w*|at most|limit|allowed|<=|>|less than)"
+        r"(?:(?!\bby\b)[^\d.]){0,40}?(?<!limit \()(?<!\[)(\d[\d,]{2,8})\b"
+    ),
+    re.compile(r"(?:\[1, |for model with )(\d+)"),
 )
 """How servers name their size when they refuse a request that is too long."""
 NUM_CTX_PATTERN = re.compile(r"(?m)^num_ctx\s+(\d+)")
@@ -258,7 +265,7 @@ def _entry_of(listed: Json, model: str) -> Json:
 
 def told_size(fault: ModelServerFault, sent: int) -> int:
     """Return the size that a refusal names, if the request was larger; else 0."""
-    found = (one or other for one, other in TOLD_SIZE_PATTERN.findall(fault.message))
+    found = (n for pattern in TOLD_SIZE_PATTERNS for n in pattern.findall(fault.message))
     numbers = (int(number.replace(",", "")) for number in found)
     return next((n for n in numbers if MIN_CONTEXT_TOKENS <= n < sent), 0)
 

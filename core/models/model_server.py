@@ -108,7 +108,10 @@ TOO_LONG_PATTERN = re.compile(
     r"(?is)context.{0,3}(length|window|size|limit)|too_many_(prompt_)?tokens|context the overflows"
     r"|(prompt|input|request|message)s?\b.{0,20} too (long|large)|too many (\w+ ){0,3}(token|byte)s"
     r"|tokens?\b.{0,60}exceed|exceed.{0,60}(tokens?\b|max\w* length)|max_new_tokens. must be"
-    r"|max\w* sequence length|range of input length"
+    r"|max\w* (sequence|prompt|model|input) length|range of input length|max_seq_len"
+    r"|reduce the length|(prompt|input|request|tokens)_(too_l|limit)|prompt_tokens_exceeded"
+    r"|(?<!max_)tokens? must be less|have less than \d+ tokens|max_tokens must be at least"
+    r"|上下文|超长"
 )
 """How servers say that the input is too long, if they send no code."""
 

@@ -78,8 +78,7 @@ class RoundHistory:
         self._most_items = HISTORY_WINDOW_TOKENS
         self._is_shortened = False
         self._halved_tokens = 0
-        self.sent_tokens = 0
-        """The estimated tokens of the request."""
+        self._estimated_tokens = 0
         self._refused_files: set[int] = set()
 
     def choose(self, transcript: Sequence[Item]) -> Sequence[Item]:
@@ -96,11 +95,16 @@ class RoundHistory:
     def fit(self, items: Sequence[Item]) -> Sequence[Item]:
         """Return the items that fit, and set `request`. Raise TooLong."""
         sizes = self._server.sizes
-        scale = sizes.scale(self.model)
-        room = min(int(sizes.of(self.model).room / scale), self._most_tokens)
-        self.request, items, tokens = fit_request(self._full_request, items, room, self._most_items)
-        self.sent_tokens = int(tokens * scale)
+        room = min(int(sizes.of(self.model).room / sizes.scale(self.model)), self._most_tokens)
+        self.request, items, self._estimated_tokens = fit_request(
+            self._full_request, items, room, self._most_items
+        )
         return items
+
+    @property
+    def sent_tokens(self) -> int:
+        """The tokens of the request, as the server probably counts them."""
+        return int(self._estimated_tokens * self._server.sizes.scale(self.model))
 
     def leave_out(self, fault: ModelServerFault, transcript: Sequence[Item], body: Json) -> bool:
         """Leave more out after a refusal. Return whether that changes the request. Raise TooLong if
@@ -130,7 +134,7 @@ class RoundHistory:
         if self._halved_tokens >= MIN_REQUEST_TOKENS and not server.official:
             server.sizes.record_refusal(self.model, self._halved_tokens * 4 // 3)
         elif usage and not usage.is_estimated:
-            server.sizes.record_count(self.model, self.sent_tokens, usage.input)
+            server.sizes.record_count(self.model, self._estimated_tokens, usage.input)
 
     def _shorten(self, fault: ModelServerFault, transcript: Sequence[Item], body: Json) -> bool:
         """Fit the request to the size that the server names, or to half, once in a round."""
@@ -147,7 +151,7 @@ class RoundHistory:
         if fault.status == 413 and self._refuse_files(body):
             return True
         self._halved_tokens, self._most_items = sent // 2, estimate_tokens(before[0]) // 2
-        self._most_tokens = max(self._halved_tokens, MIN_REQUEST_TOKENS)
+        self._most_tokens = max(self._estimated_tokens // 2, MIN_REQUEST_TOKENS)
         with suppress(TooLong):
             if (list(self.choose(transcript)), self.request) != before:
                 return True
