@@ -96,7 +96,9 @@ SIZE_SMALL = (
     "(Ollama: OLLAMA_CONTEXT_LENGTH, llama.cpp: --ctx-size, vLLM: --max-model-len), or turn off "
     "tools that you do not need"
 )
-CUT_NOTE = "[The rest was left out: it does not fit into your context. Ask for less at a time.]"
+REST_LEFT_OUT = (
+    "[The rest was left out: it is too long for your context. Ask for less at a time.]"
+)
 OWN_MESSAGE_TOO_LONG = (
     "Your message is too long for the model: it has about {size} tokens, and at most {limit} fit "
     "beside the instructions and the answer. Shorten it, or send it in parts."
@@ -271,11 +273,11 @@ def told_size(fault: ModelServerFault, sent: int) -> int:
 
 
 def shorten_tool(tool: ToolSpec) -> ToolSpec:
-    """Return a tool with the first paragraph of its description, and a schema without any."""
-    return replace(
-        tool, description=tool.description.partition("\n\n")[0],
-        parameters=_without_descriptions(tool.parameters),
-    )  # fmt: skip
+    """Return a tool without the second paragraph of its description, which has details, and without
+    descriptions in its schema."""
+    first, *more = tool.description.split("\n\n")
+    parameters = _without_descriptions(tool.parameters)
+    return replace(tool, description="\n\n".join([first, *more[1:]]), parameters=parameters)
 
 
 def _without_descriptions(schema: Any) -> Any:
@@ -401,7 +403,7 @@ def _cut_long_texts(items: Sequence[Item], most: int) -> list[Item]:
             return item
         data = item.text.encode(errors="replace")
         if item.kind == "output":
-            return replace(item, text=f"{data[:size].decode(errors='ignore')}\n{CUT_NOTE}")
-        return replace(item, text=f"{CUT_NOTE}\n{data[-size:].decode(errors='ignore')}")
+            return replace(item, text=f"{data[:size].decode(errors='ignore')}\n{REST_LEFT_OUT}")
+        return replace(item, text=f"{REST_LEFT_OUT}\n{data[-size:].decode(errors='ignore')}")
 
     return list(map(cut, items))

@@ -67,15 +67,15 @@ class RoundHistory:
     """Chooses what one round sends of its request and of a transcript."""
 
     def __init__(self, server: ModelServer, ask: RoundRequest, most: int = 0) -> None:
-        """`most`: the most tokens of a request, if that is less than the model's context."""
+        """`most`: the most tokens of items, unless the last message has more; 0 for no limit."""
         self._server = server
         self._full_request = self.request = ask
         """`request` has the tools that fit."""
         self.model = ask.model or server.options.model
         self.omission = server.omissions.get(ask.thread.id, 0)
         """What else than old turns is left out: 0, or the last of the steps above."""
-        self._most_tokens = most or HISTORY_WINDOW_TOKENS
-        self._most_items = HISTORY_WINDOW_TOKENS
+        self._most_tokens = HISTORY_WINDOW_TOKENS
+        self._most_items = most or HISTORY_WINDOW_TOKENS
         self._is_shortened = False
         self._halved_tokens = 0
         self._estimated_tokens = 0

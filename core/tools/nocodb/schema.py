@@ -396,10 +396,12 @@ _EVERYWHERE = {"ID", "CreatedTime", "LastModifiedTime"}
 """Types of the fields that every table has."""
 
 _DESCRIPTION = """\
-{what}. Tables: {tables}. Use names of tables and fields as they are written. {writing}
+{what}. Tables: {tables}. Use names of tables and fields as they are written.
 
 Columns: `Name*:text` names the row, `select(a|b)` takes one of these, `Orders->Orders` links to \
-rows of that table. Each has Id, and mostly CreatedAt and UpdatedAt"""
+rows of that table. Each has Id, and mostly CreatedAt and UpdatedAt.
+
+{writing}"""
 _UNKNOWN = "(ask for them)"
 
 
