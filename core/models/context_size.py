@@ -96,9 +96,7 @@ SIZE_SMALL = (
     "(Ollama: OLLAMA_CONTEXT_LENGTH, llama.cpp: --ctx-size, vLLM: --max-model-len), or turn off "
     "tools that you do not need"
 )
-REST_LEFT_OUT = (
-    "[The rest was left out: it is too long for your context. Ask for less at a time.]"
-)
+REST_LEFT_OUT = "[The rest was left out: it is too long for your context. Ask for less at a time.]"
 OWN_MESSAGE_TOO_LONG = (
     "Your message is too long for the model: it has about {size} tokens, and at most {limit} fit "
     "beside the instructions and the answer. Shorten it, or send it in parts."
