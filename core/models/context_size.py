@@ -48,7 +48,7 @@ OPENAI_CONTEXT_TOKENS = {
 """The context of OpenAI's models by the beginning of their names; the longest one counts
 (developers.openai.com, Models)."""
 HISTORY_WINDOW_TOKENS = 200_000
-"""Tokens of a request that are sent at most. Over 272,000 tokens gpt-6-luna doubles its price."""
+"""Tokens of a conversation that are sent at most. Over 272,000 gpt-6-luna doubles its price."""
 ANSWER_SHARE = 4
 """A quarter of the context is left for the answer, and at most `MAX_ANSWER_TOKENS`."""
 MAX_ANSWER_TOKENS = 16_000
@@ -117,8 +117,7 @@ class ContextSize:
     @property
     def room(self) -> int:
         """The tokens of a request, which leaves room for an answer."""
-        answer = min(self.tokens // ANSWER_SHARE, MAX_ANSWER_TOKENS)
-        return min(self.tokens - answer, HISTORY_WINDOW_TOKENS)
+        return self.tokens - min(self.tokens // ANSWER_SHARE, MAX_ANSWER_TOKENS)
 
 
 class ContextSizes:

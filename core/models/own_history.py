@@ -12,6 +12,7 @@ which sends the transcript with every question.
 from __future__ import annotations
 
 import functools
+import math
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
@@ -74,7 +75,7 @@ class RoundHistory:
         self.model = ask.model or server.options.model
         self.omission = server.omissions.get(ask.thread.id, 0)
         """What else than old turns is left out: 0, or the last of the steps above."""
-        self._most_tokens = HISTORY_WINDOW_TOKENS
+        self._most_tokens = math.inf
         self._most_items = most or HISTORY_WINDOW_TOKENS
         self._is_shortened = False
         self._halved_tokens = 0
@@ -95,7 +96,7 @@ class RoundHistory:
     def fit(self, items: Sequence[Item]) -> Sequence[Item]:
         """Return the items that fit, and set `request`. Raise TooLong."""
         sizes = self._server.sizes
-        room = min(int(sizes.of(self.model).room / sizes.scale(self.model)), self._most_tokens)
+        room = int(min(sizes.of(self.model).room / sizes.scale(self.model), self._most_tokens))
         self.request, items, self._estimated_tokens = fit_request(
             self._full_request, items, room, self._most_items
         )

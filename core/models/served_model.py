@@ -13,7 +13,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -355,7 +355,8 @@ class ServedModel:
         words, size = say(LEVEL_DESCRIPTIONS[self._level], **about), self.context_size
         tools = list[ToolSpec]()
         if self.list_tools and size.tokens < 2 * TOOLS_CONTEXT_TOKENS:
-            tools.extend(await self.list_tools())
+            with suppress(PonteError):
+                tools.extend(await self.list_tools())
         note = describe_size(size, tools)
         return Health("model", "on", f"{words}; {note}" if note else words)
 
