@@ -22,7 +22,9 @@ KILLS ?= 500
 # Three more than processors: a worker often waits for a process that its test started. Still more
 # workers cost more than they gain: each takes seconds to import and collect the tests.
 WORKERS ?= $(shell expr $$(nproc) + 3)
-export WORKERS
+# A quick test waits for no process, and each more worker takes 5 s of processor time to collect.
+QUICK_WORKERS ?= $(shell nproc)
+export WORKERS QUICK_WORKERS
 FAULTS ?= 60
 SEED ?= 1
 ENGINE ?= embedded
@@ -54,7 +56,7 @@ test: .venv/ready-to-test
 	@if [ "$(CI)" = true ]; then .ci/test; else $(BIN)/python -m pytest -o timeout_method=thread -n $(WORKERS) --dist worksteal; fi
 
 test-quick: .venv/ready-to-test
-	@$(BIN)/python -m pytest -q -o timeout_method=thread -n $(WORKERS) -m quick
+	@$(BIN)/python -m pytest -q -o timeout_method=thread -n $(QUICK_WORKERS) -m quick
 
 # Everything happens in a checkout of its own, which stays for a look at what was not found.
 faults: .venv/ready-to-test

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import structlog
 
-from bot.compose import Secrets, compose
+from bot.compose import compose
 from bot.config.ponte_toml import Config, read_config
 from bot.config.webhooks import check_secrets
 from bot.home import Home, Start
@@ -68,23 +68,20 @@ async def run(
     """
     stop, hurry = asyncio.Event(), asyncio.Event()
 
-    def on_signal() -> None:
-        (hurry if stop.is_set() else stop).set()
-
-    def hide_in_logs(secrets: Secrets) -> None:
-        set_up_logging(settings.model_copy(update=dict(secrets)))
-
-    _use_one_heap()
+    # All threads share one heap of malloc: 5 to 10 MB less, at the same speed. Importing the SDKs
+    # in threads would give each its own heap, which stays with the process. Only glibc has this.
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
+        loop.add_signal_handler(number, lambda: (hurry if stop.is_set() else stop).set())
     async with AsyncExitStack() as closing:
         closing.enter_context(home.take())
 
         async def begin() -> None:
             app = await compose(
-                settings, config, home, accepts=takes, runs_turns=works, on_secrets=hide_in_logs,
-                check=_check_everything,
+                settings, config, home, accepts=takes, runs_turns=works, check=_check_everything,
+                on_secrets=lambda own: set_up_logging(settings.model_copy(update=dict(own))),
             )  # fmt: skip
             closing.push_async_callback(app.stop, hurry)
             loop.add_signal_handler(signal.SIGHUP, app.reloader.on_hangup)
@@ -92,7 +89,7 @@ async def run(
             # A full collection would walk what a start leaves: 50 ms in which all waits.
             gc.freeze()
             # Rare collections suffice: Ponte's objects of a turn form no cycles
-            # (core/test_turn.py).
+            # (tests/core/turn/test_turn.py).
             gc.set_threshold(5_000, 20, 20)
             await app.announce()
 
@@ -106,16 +103,6 @@ async def run(
     if settings.ponte_log == "json":
         log.info("stopped")
     return 0
-
-
-def _use_one_heap() -> None:
-    """Let all threads share one heap of malloc: 5 to 10 MB less, at the same speed.
-
-    Importing the SDKs in threads gives each its own heap, which stays with the process. Only glibc
-    has this option.
-    """
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
 
 
 def _check_everything(begun: Start, *model: ModelRequests) -> AsyncIterator[DoctorFinding]:

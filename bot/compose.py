@@ -19,7 +19,7 @@ from bot.config.reload import Reloader
 from bot.config.webhooks import ConfiguredHooks
 from bot.engine import Engine, Tools, load_parsers
 from bot.home import Home, Start
-from bot.integrations import KINDS, Faces, canonical_person, collect_rights
+from bot.integrations import KINDS, canonical_person, collect_rights
 from bot.operation_service import OperationService
 from bot.people import OwnerName, PageAccountService, PersonalDataService
 from bot.ponte import CheckEverything, HealthBoard, Ponte, Surfaces, summaries
@@ -50,9 +50,8 @@ from core.money.budget import Budget
 from core.observability import metrics, tracing
 from core.people.directory import SqlDirectory
 from core.people.page_accounts import SqlOwnerName, SqlPageAccounts
-from core.people.policy import PlatformPeople, Policy
+from core.people.policy import DailyCaps, PlatformPeople, Policy
 from core.schedules.tools import ScheduleSource
-from core.store.database import Database
 from core.tools.posting import PlacePostSource
 from core.tools.tool import Toolbox
 from core.turn import context as prompt
@@ -102,8 +101,15 @@ async def compose(
         )
         closing.push_async_callback(stores.close)
         database, peers, audit = stores.database, stores.peers, stores.audit
-        if on_secrets and (secrets := _own_secrets(settings, home)):
-            on_secrets(secrets)
+        if on_secrets:
+            secrets = {
+                name: SecretStr(secret)
+                for face in settings.faces
+                if isinstance(face, OwnerIntegration)
+                for name, secret in face.secrets(settings, home).items()
+            }
+            if secrets:
+                on_secrets(secrets)
 
         http, client = HttpClient(proxies=settings.proxies), model_client(settings)
         closing.push_async_callback(http.close)
@@ -123,10 +129,18 @@ async def compose(
         owner = OwnerName(SqlOwnerName(database), peers)
         await owner.load()
         accounts = PageAccountService(SqlPageAccounts(database), peers, audit)
-        people = People(
-            policy, _budget(settings, live, policy, database), audit,
-            SqlDirectory(database, deps.pseudonym), accounts, owner,
+
+        async def caps(person: Person, address: Address) -> tuple[int, int]:
+            daily_caps = DailyCaps(settings.ponte_daily_turns)
+            turns = await daily_caps.cap_for(person, address, policy)
+            return turns.person, turns.everybody
+
+        budget = Budget(
+            database, live, caps, ZoneInfo(settings.ponte_timezone), canonical_person,
+            is_meant=policy.is_meant,
         )  # fmt: skip
+        directory = SqlDirectory(database, deps.pseudonym)
+        people = People(policy, budget, audit, directory, accounts, owner)
 
         quick = QuickCommandRegistry(live, policy.is_named, policy=policy)
         tools = [
@@ -207,7 +221,14 @@ async def compose(
             (titles for each in tools if (titles := getattr(each.source, "titles", None))), None
         )
         board.is_demo = model.level == "demo"
-        _mark_unserved(board, settings.faces, own_surfaces, surfaces=surfaces)
+        # Platforms that are set up but served by another process.
+        if not surfaces:
+            faces = settings.faces
+            names = [f.name for f in faces if isinstance(f, ChatIntegration | OwnerIntegration)]
+            board.mark_unserved(names, "configured; handled by `ponte run`")
+        elif not accepts:
+            names = [face.name for face, _ in own_surfaces.owned if not face.always]
+            board.mark_unserved(names, "handled by `ponte serve`")
         closing.pop_all()
         return ponte
 
@@ -246,26 +267,6 @@ async def _open_stores(settings: Settings, home: Home, *, accepts: bool, works: 
         raise SettingsError(NO_POSTGRES_SENTENCE, name=missing.name) from None
 
 
-def _own_secrets(settings: Settings, home: Home) -> Secrets:
-    return {
-        name: SecretStr(secret)
-        for face in settings.faces
-        if isinstance(face, OwnerIntegration)
-        for name, secret in face.secrets(settings, home).items()
-    }
-
-
-def _budget(settings: Settings, live: LiveConfig, policy: Policy, database: Database) -> Budget:
-    async def caps(person: Person, address: Address) -> tuple[int, int]:
-        turns = await settings.daily_caps.cap_for(person, address, policy)
-        return turns.person, turns.everybody
-
-    return Budget(
-        database, live, caps, ZoneInfo(settings.ponte_timezone), canonical_person,
-        is_meant=policy.is_meant,
-    )  # fmt: skip
-
-
 def _turn_config(settings: Settings, now: Callable[[], float]) -> TurnConfig:
     platforms = collect_rights(settings.faces)
     urls = [value for _, value in settings if isinstance(value, str) and "://" in value]
@@ -279,13 +280,3 @@ def _turn_config(settings: Settings, now: Callable[[], float]) -> TurnConfig:
         own_addresses=frozenset([settings.ponte_config.name, settings.page_url(), *urls]),
         now=now,
     )
-
-
-def _mark_unserved(board: HealthBoard, faces: Faces, served: Surfaces, *, surfaces: bool) -> None:
-    """Show on the board which platforms are set up but served by another process."""
-    if not surfaces:
-        own = [f.name for f in faces if isinstance(f, ChatIntegration | OwnerIntegration)]
-        board.mark_unserved(own, "configured; handled by `ponte run`")
-    elif not served.accepts:
-        owners = [face.name for face, _ in served.owned if not face.always]
-        board.mark_unserved(owners, "handled by `ponte serve`")

@@ -87,8 +87,20 @@ class Home:
         except OSError as error:
             raise self._unusable(error) from None
         try:
-            self._lock(lock)
-            self._recover()
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.ftruncate(lock, 0)
+                os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+                # What a killed process left is removed, and a restore that it began is finished.
+                (self.path / f"{REPLACE_PLAN_FILE}.new").unlink(missing_ok=True)
+                if (self.path / REPLACE_PLAN_FILE).exists():
+                    self._finish_replace()
+                    log.warning("finished an interrupted restore")
+                self._remove_old_staging()
+            except BlockingIOError:
+                raise HomeTaken(pid=self.holder() or "unknown", home=self.path) from None
+            except OSError as error:
+                raise self._unusable(error) from None
             try:
                 yield
             finally:
@@ -248,16 +260,6 @@ class Home:
         finally:
             os.close(folder)
 
-    def _recover(self) -> None:
-        try:
-            (self.path / f"{REPLACE_PLAN_FILE}.new").unlink(missing_ok=True)
-            if (self.path / REPLACE_PLAN_FILE).exists():
-                self._finish_replace()
-                log.warning("finished an interrupted restore")
-            self._remove_old_staging()
-        except OSError as error:
-            raise self._unusable(error) from None
-
     def _finish_replace(self) -> None:
         """Carry out the plan. Each step may have been done before: a new entry is in its place once
         it is not in the staging folder any more."""
@@ -316,7 +318,10 @@ class Home:
             if status.st_uid != os.geteuid():
                 raise HomeNotOurs(home=self.path, cause="belongs to another user")
             if status.st_mode & 0o077:
-                if self._is_shared():
+                # Others would lose access to a folder that they use if it were closed.
+                is_system = str(self.path.resolve()) in _SYSTEM_FOLDERS
+                owners = (entry.lstat().st_uid for entry in self.path.iterdir())
+                if is_system or any(owner != os.geteuid() for owner in owners):
                     raise HomeNotOurs(home=self.path, cause="is shared with other users")
                 if changes:
                     os.fchmod(folder, 0o700)
@@ -324,12 +329,6 @@ class Home:
             raise self._unusable(error) from None
         finally:
             os.close(folder)
-
-    def _is_shared(self) -> bool:
-        """Return whether others would lose access if the folder were closed."""
-        if str(self.path.resolve()) in _SYSTEM_FOLDERS:
-            return True
-        return any(entry.lstat().st_uid != os.geteuid() for entry in self.path.iterdir())
 
     def _read_or_make_secret(self, name: str, fresh: bytes) -> bytes:
         """Return the contents of a secret file, which only this user can read. A missing file is
@@ -360,19 +359,6 @@ class Home:
                 os.fsync(file.fileno())
             new_path.rename(self.path / name)
             sync_folder(self.path)
-        except OSError as error:
-            raise self._unusable(error) from None
-
-    def _lock(self, lock: int) -> None:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise HomeTaken(pid=self.holder() or "unknown", home=self.path) from None
-        except OSError as error:
-            raise self._unusable(error) from None
-        try:
-            os.ftruncate(lock, 0)
-            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
         except OSError as error:
             raise self._unusable(error) from None
 

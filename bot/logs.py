@@ -13,7 +13,7 @@ import re
 import sys
 import threading
 import traceback
-from collections.abc import Iterable, Iterator, MutableMapping
+from collections.abc import Iterable, MutableMapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -88,6 +88,7 @@ class Redaction:
             if len(form) >= _MIN_SECRET_CHARS
         }
         longest_first = sorted(values, key=len, reverse=True)
+        # Without a secret, a pattern that matches nothing.
         self._secrets = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
     def of(self, text: str) -> str:
@@ -105,14 +106,20 @@ class ExceptionFields:
         self._traces = traces
 
     def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-        exception = event.pop("exc_info", None)
+        # An exception, the tuple of `sys.exc_info`, or True for the one that is handled now.
+        fault = event.pop("exc_info", None)
         event.pop("stack_info", None)
-        fault = _find_exception(exception)
-        if fault is not None:
+        if isinstance(fault, tuple):
+            fault = fault[1]
+        elif fault and not isinstance(fault, BaseException):
+            fault = sys.exc_info()[1]
+        if isinstance(fault, BaseException):
             event["exception"] = f"{type(fault).__name__}: {fault}"
-            event["location"] = _innermost(fault)
+            frames = traceback.extract_tb(fault.__traceback__, limit=-1)
+            place = f"{Path(frames[0].filename).name}:{frames[0].lineno}" if frames else ""
+            event["location"] = place
             if self._traces:
-                event["traceback"] = _traceback(fault)
+                event["traceback"] = _format_traceback(fault)
         return event
 
 
@@ -129,7 +136,15 @@ class LogLineRenderer:
     def __call__(self, logger: WrappedLogger, method: str, event: MutableMapping[str, Any]) -> str:
         if self._json:
             return self._redaction.of(json.dumps(dict(event), ensure_ascii=False, default=repr))
-        return self._redaction.of(" ".join(_render_fields(dict(event))))
+        fields = dict(event)
+        trace = fields.pop("traceback", "")
+        words = [fields.pop("timestamp", ""), f"{fields.pop('level', ''):<7}"]
+        words.append(f"{fields.pop('logger', '')}: {_escape(str(fields.pop('event', '')))}")
+        for key, value in fields.items():
+            words.append(f"{key}={_escape(value) if isinstance(value, str) else repr(value)}")
+        if trace:
+            words.append("\n" + trace.rstrip())
+        return self._redaction.of(" ".join(words))
 
 
 def set_up_logging(
@@ -145,44 +160,14 @@ def set_up_logging(
         level = _LEVEL_ABOVE_ALL
     global _is_json
     _is_json = settings.ponte_log == "json" and not quiet
-    _route_structlog(min(level, logging.CRITICAL))
-    _route_logging(level, settings, stream or sys.stderr)
-
-
-def report_error(error: Exception, stream: TextIO) -> int:
-    """Write what went wrong. Return 2 for wrong settings, else 1.
-
-    A traceback is written at PONTE_LOG_LEVEL=debug once logging is set up.
-    """
-    if _is_json:
-        structlog.get_logger("process").error(
-            "failed", words=_describe_error(error), exc_info=error
-        )
-        return 2 if isinstance(error, SettingsError) else 1
-    redaction = _redaction()
-    if logging.getLogger().isEnabledFor(logging.DEBUG):
-        stream.write(redaction.of(_traceback(error)))
-    for line in _describe_error(error).splitlines():
-        stream.write(redaction.of(line) + "\n")
-    return 2 if isinstance(error, SettingsError) else 1
-
-
-def _written_forms(secret: str) -> set[str]:
-    """Return the secret as it is, and as JSON and Python's repr write it inside quotes."""
-    return {secret, json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]}
-
-
-def _route_structlog(level: int) -> None:
+    # structlog knows no level above CRITICAL.
     structlog.configure(
         processors=[*_common_processors(), structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        wrapper_class=structlog.make_filtering_bound_logger(min(level, logging.CRITICAL)),
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-
-
-def _route_logging(level: int, settings: Settings, stream: TextIO) -> None:
-    handler = logging.StreamHandler(stream)
+    handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=_common_processors(),
@@ -200,6 +185,32 @@ def _route_logging(level: int, settings: Settings, stream: TextIO) -> None:
     threading.excepthook = _log_thread_exception
 
 
+def report_error(error: Exception, stream: TextIO) -> int:
+    """Write what went wrong. Return 2 for wrong settings, else 1.
+
+    A traceback is written at PONTE_LOG_LEVEL=debug once logging is set up.
+    """
+    if _is_json:
+        structlog.get_logger("process").error(
+            "failed", words=_describe_error(error), exc_info=error
+        )
+        return 2 if isinstance(error, SettingsError) else 1
+    try:
+        redaction = Redaction(load().secrets)
+    except SettingsError:
+        redaction = Redaction(())
+    if logging.getLogger().isEnabledFor(logging.DEBUG):
+        stream.write(redaction.of(_format_traceback(error)))
+    for line in _describe_error(error).splitlines():
+        stream.write(redaction.of(line) + "\n")
+    return 2 if isinstance(error, SettingsError) else 1
+
+
+def _written_forms(secret: str) -> set[str]:
+    """Return the secret as it is, and as JSON and Python's repr write it inside quotes."""
+    return {secret, json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]}
+
+
 def _common_processors() -> list[Processor]:
     return [
         structlog.contextvars.merge_contextvars,
@@ -209,36 +220,12 @@ def _common_processors() -> list[Processor]:
     ]
 
 
-def _render_fields(event: dict[str, Any]) -> Iterator[str]:
-    yield event.pop("timestamp", "")
-    yield f"{event.pop('level', ''):<7}"
-    trace = event.pop("traceback", "")
-    yield f"{event.pop('logger', '')}: {_escape(str(event.pop('event', '')))}"
-    for key, value in event.items():
-        yield f"{key}={_escape(value) if isinstance(value, str) else repr(value)}"
-    if trace:
-        yield "\n" + trace.rstrip()
-
-
 def _escape(text: str) -> str:
     quoted = repr(text)[1:-1].replace("\\'", "'")
     return quoted if text.isprintable() and " " not in text else f'"{quoted}"'
 
 
-def _find_exception(found: object) -> BaseException | None:
-    if isinstance(found, BaseException):
-        return found
-    if isinstance(found, tuple):
-        return found[1] if isinstance(found[1], BaseException) else None
-    return sys.exc_info()[1] if found else None
-
-
-def _innermost(fault: BaseException) -> str:
-    frames = traceback.extract_tb(fault.__traceback__, limit=-1)
-    return f"{Path(frames[0].filename).name}:{frames[0].lineno}" if frames else ""
-
-
-def _traceback(fault: BaseException) -> str:
+def _format_traceback(fault: BaseException) -> str:
     return "".join(traceback.format_exception(fault))
 
 
@@ -247,13 +234,6 @@ def _log_thread_exception(args: threading.ExceptHookArgs) -> None:
     structlog.get_logger("process").error(
         "unhandled exception in a thread of Python", exc_info=fault
     )
-
-
-def _redaction() -> Redaction:
-    try:
-        return Redaction(load().secrets)
-    except SettingsError:
-        return Redaction(())
 
 
 def _describe_error(error: Exception) -> str:

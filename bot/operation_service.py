@@ -39,11 +39,14 @@ class OperationService:
 
     async def run(self, name: str, arguments: Json, actor: Person = OPERATOR) -> Any:
         """Return the result as JSON. Raise UnknownPath, BadInput, NotAllowed, PonteError."""
-        operation = self._find(name)
+        operation = self._find_operation(name)
         if operation.right == "own" and actor.id not in (OPERATOR.id, OWNER_ID):
             raise AccountsOwnerOnly
         ponte = self.ponte
-        checked = _check_arguments(operation, arguments)
+        from adapters.web.http_io import validate
+
+        model = validate(_arguments_model(operation), arguments)
+        checked = {name: getattr(model, name) for name in operation.parameters}
         if "actor" in operation.function.__annotations__:
             checked["actor"] = actor
         subject = ponte.inputs if operation.needs == "settings" else ponte
@@ -62,7 +65,7 @@ class OperationService:
         """Run an operation and return its result as the shell prints it: `lines`, `notes` (for
         standard error), `failed`, and `next`, where the following page begins."""
         if not (as_json or any(arguments.values())):
-            arguments = self._find(name).overview or arguments
+            arguments = self._find_operation(name).overview or arguments
         result = await self.run(name, arguments, actor)
         text, ponte = TEXTS.get(name, _PLAIN_TEXT), self.ponte
         keys = set(_find_values(result, text.people)) if text.people and not as_json else ()
@@ -88,7 +91,7 @@ class OperationService:
             for each in OPERATIONS.values() if each.admin_page and each.in_shell
         ]  # fmt: skip
 
-    def _find(self, name: str) -> Operation:
+    def _find_operation(self, name: str) -> Operation:
         operation = OPERATIONS.get(name)
         if operation is None or (self.on_admin_page and not operation.admin_page):
             raise UnknownPath
@@ -107,14 +110,6 @@ async def describe_offline(
 def to_json(result: Any) -> Any:
     """Return the typed result of an operation as JSON, which users, texts and /admin read."""
     return to_jsonable_python(schedule_json(result) if isinstance(result, Schedule) else result)
-
-
-def _check_arguments(operation: Operation, arguments: Json) -> dict[str, Any]:
-    """Return the arguments with their types. Raise BadInput."""
-    from adapters.web.http_io import validate
-
-    model = validate(_arguments_model(operation), arguments)
-    return {name: getattr(model, name) for name in operation.parameters}
 
 
 def describe_result(text: ResultText, result: Any, view: View, *, as_json: bool) -> Json:

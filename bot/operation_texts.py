@@ -19,12 +19,7 @@ from core.base.text import clean_text, to_one_line
 from core.money.allowances import describe_estimates, describe_server_costs
 from core.people.audit import PERSON_FACTS
 from core.schedules.schedule import ScheduleDraft, ScheduleRule
-from core.schedules.words import (
-    REASON_SENTENCES,
-    STATE_SENTENCES,
-    describe_result,
-    describe_rule,
-)
+from core.schedules.words import REASON_SENTENCES, STATE_SENTENCES, describe_result, describe_rule
 
 Row = Mapping[str, Any]
 COLUMN_GAP = "  "
@@ -290,13 +285,17 @@ def describe_reload(result: Row, view: View) -> Iterator[str]:
 
 def format_policy(result: Row, view: View) -> Iterator[str]:
     """Yield whose rules were used, and for each right whether the person has it and why."""
-    place = f"in {result['channel']}" if result["channel"] else "in a direct message"
-    whose = "the running Ponte" if view.is_running else "this folder, because no Ponte is running"
-    file = result["file"] or "no ponte.toml"
-    yield f"{view.arguments['person']} {place}, by {file}, settings of {whose}:"
+    channel = result["channel"]
+    place = say("in {channel}", channel=channel) if channel else say("in a direct message")
+    running, alone = say("the running Ponte"), say("this folder, because no Ponte is running")
+    yield say(
+        "{person} {place}, by {file}, settings of {whose}:",
+        person=view.arguments["person"], place=place, file=result["file"] or say("no ponte.toml"),
+        whose=running if view.is_running else alone,
+    )  # fmt: skip
     width = max(len(line["right"]) for line in result["lines"])
     for line in result["lines"]:
-        answer = "yes" if line["allowed"] else "no"
+        answer = say("yes") if line["allowed"] else say("no")
         row = f"{line['right']:<{width}}  {answer:<3}  {line['rule']}"
         yield f"{row}  {to_one_line(line['why'], 400)}".rstrip()
 

@@ -67,7 +67,8 @@ class Operation:
     parameter is a `Start`. `confirm` is asked in the shell before it runs, below the result of the
     operation `preview` with the same arguments. `example` has arguments for its help. `event` is
     written to the audit log once it is done, with the `facts` of its result; a service writes lines
-    that must come first, or that people cause too. `overview` are the arguments of a text for
+    that must come first, or that people cause too. `shown_by` is the command that shows whether it
+    was done, "" if it changes nothing. `overview` are the arguments of a text for
     somebody who gives none. `prepares`: the model's server is checked if this command starts Ponte
     for itself. `is_chat`: its result is an answer, which the shell draws as in a chat.
     """
@@ -84,6 +85,7 @@ class Operation:
     example: str = ""
     event: str = ""
     facts: Callable[[Any], Json] = lambda result: {}
+    shown_by: str = ""
     overview: Json = field(default_factory=dict)
     prepares: bool = False
     is_chat: bool = False
@@ -163,6 +165,7 @@ async def list_turns(
 
 @operation(
     "reload", admin_page=True, needs="running", event="config-reloaded",
+    shown_by="audit --event config-reloaded",
     facts=lambda done: {"file": done.file.rpartition("/")[2]},
 )  # fmt: skip
 async def reload_config(ponte: Ponte) -> results.Reload:
@@ -212,19 +215,19 @@ async def list_approvals(ponte: Ponte, linked: bool = True) -> ChatAnswer:
     return await ponte.run_command("approvals", linked)
 
 
-@operation("changes approve", is_chat=True, example="abc234")
+@operation("changes approve", is_chat=True, shown_by="changes list", example="abc234")
 async def approve_change(ponte: Ponte, id: ChangeId, linked: bool = True) -> ChatAnswer:
     """Approve one change, which is then made."""
     return await ponte.decide("approve", id, linked)
 
 
-@operation("changes deny", is_chat=True, example="abc234")
+@operation("changes deny", is_chat=True, shown_by="changes list", example="abc234")
 async def deny_change(ponte: Ponte, id: ChangeId, linked: bool = True) -> ChatAnswer:
     """Deny one change."""
     return await ponte.decide("deny", id, linked)
 
 
-@operation("changes undo", is_chat=True, example="abc234")
+@operation("changes undo", is_chat=True, shown_by="changes list", example="abc234")
 async def undo_change(ponte: Ponte, id: ChangeId, linked: bool = True) -> ChatAnswer:
     """Undo one change."""
     return await ponte.decide("undo", id, linked)
@@ -327,7 +330,7 @@ async def preview_hook(
 
 
 @operation(
-    "sample reset", event="sample-reset", example="--yes",
+    "sample reset", event="sample-reset", example="--yes", shown_by="audit --event sample-reset",
     confirm="Restore the sample tables? All changes to them are lost.",
 )  # fmt: skip
 async def reset_sample(ponte: Ponte) -> results.SampleReset:
@@ -366,7 +369,10 @@ async def show_thread(ponte: Ponte, conversation: Conversation) -> results.Shown
     return results.ShownThread(conversation, messages)
 
 
-@operation("threads forget", confirm="Delete {conversation} permanently?", example="web:main")
+@operation(
+    "threads forget", confirm="Delete {conversation} permanently?", example="web:main",
+    shown_by="threads list",
+)  # fmt: skip
 async def forget_thread(
     ponte: Ponte, conversation: Conversation, actor: Person
 ) -> results.ForgottenThread:
@@ -383,7 +389,7 @@ _PERSON_FACT: Callable[[Any], Json] = lambda done: {"person": done.person}  # no
 
 @operation(
     "people add", right="own", admin_page=True, example="ana", event="person-added",
-    facts=_PERSON_FACT,
+    facts=_PERSON_FACT, shown_by="people list",
 )  # fmt: skip
 async def add_person(ponte: Ponte, name: PersonName) -> results.SignInLink:
     """Let a person use the page. Prints their sign-in link once."""
@@ -404,7 +410,7 @@ async def list_accounts(ponte: Ponte) -> Sequence[results.ListedAccount]:
 
 @operation(
     "people renew", right="own", admin_page=True, example="ana", event="person-link-renewed",
-    facts=_PERSON_FACT,
+    facts=_PERSON_FACT, shown_by="audit --event person-link-renewed",
 )  # fmt: skip
 async def renew_person(ponte: Ponte, name: PersonName) -> results.SignInLink:
     """Create a new sign-in link for a person; the old link and its sessions stop working."""
@@ -412,7 +418,10 @@ async def renew_person(ponte: Ponte, name: PersonName) -> results.SignInLink:
     return ponte.sign_in_link(person, page, await ponte.accounts.renew(person))
 
 
-@operation("people token", right="own", is_secret=True, example="ana --name notebook --days 30")
+@operation(
+    "people token", right="own", is_secret=True, example="ana --name notebook --days 30",
+    shown_by="people tokens {name}",
+)  # fmt: skip
 async def create_api_token(
     ponte: Ponte,
     name: PersonName,
@@ -438,7 +447,9 @@ async def list_api_tokens(
     return [results.ListedApiToken.of(one) for one in await ponte.accounts.list_api_tokens(person)]
 
 
-@operation("people revoke", right="own", admin_page=True, example="1f0c9a2b")
+@operation(
+    "people revoke", right="own", admin_page=True, example="1f0c9a2b", shown_by="people tokens"
+)
 async def revoke_api_token(
     ponte: Ponte,
     id: Annotated[
@@ -452,7 +463,7 @@ async def revoke_api_token(
 
 @operation(
     "people remove", right="own", admin_page=True, confirm="Remove {name} from the page?",
-    example="ana", event="person-removed", facts=_PERSON_FACT,
+    example="ana", event="person-removed", facts=_PERSON_FACT, shown_by="people list",
 )  # fmt: skip
 async def remove_person(ponte: Ponte, name: PersonName) -> results.RemovedPerson:
     """Remove a person from the page. Their sessions end and their running work stops."""
@@ -474,7 +485,7 @@ async def show_schedule(ponte: Ponte, id: ScheduleId) -> Json:
 
 
 _ON_SCHEDULE: Json = {
-    "admin_page": True, "example": "abc234",
+    "admin_page": True, "example": "abc234", "shown_by": "schedules show {id}",
     "facts": lambda one: {"address": one.address, "person": one.owner.key, "schedule": one.id},
 }  # fmt: skip
 
@@ -539,7 +550,7 @@ async def read_file(ponte: Ponte, person: str, file: str, begin: int = 0) -> str
 
 @operation(
     "person forget", preview="person counts", confirm="Delete all of this permanently?",
-    example="web:ana", timeout_seconds=ERASE_TIMEOUT_SECONDS,
+    example="web:ana", timeout_seconds=ERASE_TIMEOUT_SECONDS, shown_by="person list",
 )  # fmt: skip
 async def forget_person(ponte: Ponte, key: PersonKey, actor: Person) -> results.ForgottenPerson:
     """Delete all data about one person, here and on the model's server. This cannot be undone."""

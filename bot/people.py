@@ -16,7 +16,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -30,7 +30,7 @@ from core.base.text import to_one_line
 from core.domain.messages import Address, Person
 from core.domain.ports import ChatPlatform
 from core.domain.records import ApiToken, EndedToken, PageAccount
-from core.erasure import Erasure, KnownPerson, SqlPersonalData
+from core.erasure import KnownPerson, SqlPersonalData
 from core.journal.jobs import Peers
 from core.people.audit import Audit
 from core.people.page_accounts import (
@@ -286,6 +286,7 @@ ERASE_ROUNDS = 3
 """How often to erase rows again that arrived while a person was erased."""
 
 
+@dataclass(frozen=True, slots=True)
 class PersonalDataService:
     """The work of `ponte person`.
 
@@ -293,32 +294,30 @@ class PersonalDataService:
     list people who never wrote to us.
     """
 
-    def __init__(
-        self, engine: Engine, data: SqlPersonalData, people: PageAccountService,
-        chats: Sequence[ChatPlatform], listing: Collection[str] = (),
-    ) -> None:  # fmt: skip
-        self._listing = listing
-        self._engine = engine
-        self.data = data
-        self._accounts = people
-        self._chats = chats
+    engine: Engine
+    data: SqlPersonalData
+    accounts: PageAccountService
+    chats: Sequence[ChatPlatform]
+    listing: Collection[str] = ()
 
     async def count_rows(self, person: str) -> PersonCounts:
         """Return who a key means, how many rows each section has, and which conversations they
         share with others."""
         who = await self.data.find(person)
         places = await self.data.find_conversations(who)
-        return PersonCounts(
-            who.key, sorted(who.names), places.shared, await self.data.count_rows(who),
-            [*(table.section for table in SCHEMA.export_tables), "decisions"],
-            await self._read_remembered(who),
-        )  # fmt: skip
+        counts = await self.data.count_rows(who)
+        sections = [*(table.section for table in SCHEMA.export_tables), "decisions"]
+        rows = await self.data.read_remembered()
+        ids_by_name = {name: select_ids(data, who.ids) for name, data in rows.items()}
+        remembered = {name: data for name, data in ids_by_name.items() if data}
+        names = sorted(who.names)
+        return PersonCounts(who.key, names, places.shared, counts, sections, remembered)
 
     async def read_file(self, person: str, file: str) -> bytes:
         """Return the bytes of one of their files. Raise NotFound."""
         if not await self.data.owns_file(self.data.by_key(person), file):
             raise NotFound(what="file")
-        _, data = await self._engine.conversations.files.get(file)
+        _, data = await self.engine.conversations.files.get(file)
         return data
 
     async def forget(self, person: str, actor: Person) -> ForgottenPerson:
@@ -330,50 +329,67 @@ class PersonalDataService:
         who = await self.data.find(person)
         counts = await self.data.count_rows(who)
         shared = (await self.data.find_conversations(who)).shared
-        await self._engine.people.audit.write_note("person-forgotten", actor, person=who.key)
-        if await self._accounts.find(who.key):
-            await self._accounts.remove(who.key)
+        await self.engine.people.audit.write_note("person-forgotten", actor, person=who.key)
+        if await self.accounts.find(who.key):
+            await self.accounts.remove(who.key)
         else:
-            await self._engine.changes.proposals.withdraw_of(who.key)
-        await self._try_now(self._engine.redraw.once)
+            await self.engine.changes.proposals.withdraw_of(who.key)
+        await self._try_now(self.engine.redraw.once)
         platform = who.key.partition(":")[0]
-        if platform in self._listing:  # before the rows go, so that no list brings them back
-            await self._engine.people.directory.forget(platform, [who.id])
-        remaining_rows = await self._erase_all(who)
-        await self._forget_at_platforms(who)
-        await self._engine.upkeep.announce_forgotten()
-        await self._try_now(self._engine.upkeep.erase)
-        await self._engine.stores.scrub(whole=True)
+        if platform in self.listing:  # before the rows go, so that no list brings them back
+            await self.engine.people.directory.forget(platform, [who.id])
+        # Rows may arrive meanwhile, so a few rounds are made if something is left.
+        remaining_rows: Json = {}
+        for _ in range(ERASE_ROUNDS):
+            await self._clear_outside_tables(who)
+            erased = await self.data.erase(who, self.engine.at_work)
+            # The cards that named them are stored without their name, and drawn again.
+            changes = self.engine.changes
+            for id in erased.decided:
+                with suppress(NotFound):
+                    change = await changes.ledger.get(id)
+                    with use_locale(change.proposal.locale):
+                        card = await changes.views.card(change)
+                    journal = self.engine.conversations.journal
+                    await journal.replace_cards(change.proposal.seq, [card])
+            changes.lifecycle.on_change()
+            if not (remaining_rows := await self.data.count_rows(who)):
+                break
+
+        # Platforms remember people in memory: here, or in the processes that serve the platform,
+        # which read the rows again. The rows are without the person already.
+        for chat in self.chats:
+            if chat.name == platform:
+                await chat.forget(who.ids)
+        if platform not in {chat.name for chat in self.chats}:
+            for name in await self.data.read_remembered():
+                await self.engine.stores.peers.notify("remembered", name)
+        await self.engine.upkeep.announce_forgotten()
+        await self._try_now(self.engine.upkeep.erase)
+        await self.engine.stores.scrub(whole=True)
         if not remaining_rows:
-            await self._engine.people.audit.forget(who.key)
-            await self._engine.stores.scrub()
-        journal, remains = self._engine.conversations.journal, self._engine.upkeep.remains_notice
+            await self.engine.people.audit.forget(who.key)
+            await self.engine.stores.scrub()
+        journal, remains = self.engine.conversations.journal, self.engine.upkeep.remains_notice
         waiting = [*await journal.list_remotes_to_erase(), *await journal.list_unerasable_remotes()]
         remains = say(remains) if remains else ""
         return ForgottenPerson(who.key, counts, shared, remaining_rows, len(waiting), remains)
 
-    async def _erase_all(self, who: KnownPerson) -> Json:
-        """Erase until nothing is left, at most ERASE_ROUNDS times, since rows may arrive meanwhile.
-        Return how many rows are left by section."""
-        remaining_rows: Json = {}
-        for _ in range(ERASE_ROUNDS):
-            await self._clear_outside_tables(who)
-            erased = await self.data.erase(who, self._engine.at_work)
-            await self._redraw_cards(erased)
-            if not (remaining_rows := await self.data.count_rows(who)):
-                break
-        return remaining_rows
-
     async def _clear_outside_tables(self, who: KnownPerson) -> None:
         """Stop their turns, and delete what their rows lead to: conversations of theirs alone,
         bytes of files, kernels, thread records."""
-        engine = self._engine
+        engine = self.engine
         for seq in await self.data.list_unfinished_turns(who):
             await engine.conversations.inbox.cancel(seq)
         places = await self.data.find_conversations(who)
         for conversation in places.alone:
             await engine.upkeep.forget(conversation)
-        await self._until_quiet([*places.alone, *places.shared])
+        with suppress(TimeoutError):
+            running_turn = engine.conversations.inbox.running_turn
+            async with asyncio.timeout(STEP_TIMEOUT_SECONDS):
+                for conversation in (*places.alone, *places.shared):
+                    while await running_turn(conversation) is not None:  # noqa: ASYNC110
+                        await asyncio.sleep(TURN_POLL_SECONDS)
         for file in await self.data.list_files(who):
             await engine.conversations.files.discard(file)
         for thread in places.threads:
@@ -386,41 +402,6 @@ class PersonalDataService:
         for record in await engine.conversations.threads.items():
             if record.id in places.decided_threads:
                 await engine.conversations.threads.put(replace(record, remote="", remote_upto=0))
-
-    async def _until_quiet(self, conversations: Sequence[str]) -> None:
-        with suppress(TimeoutError):
-            running_turn = self._engine.conversations.inbox.running_turn
-            async with asyncio.timeout(STEP_TIMEOUT_SECONDS):
-                for conversation in conversations:
-                    while await running_turn(conversation) is not None:  # noqa: ASYNC110
-                        await asyncio.sleep(TURN_POLL_SECONDS)
-
-    async def _redraw_cards(self, erased: Erasure) -> None:
-        """Store the cards that named them without their name, and have them drawn again."""
-        changes = self._engine.changes
-        for id in erased.decided:
-            with suppress(NotFound):
-                change = await changes.ledger.get(id)
-                with use_locale(change.proposal.locale):
-                    card = await changes.views.card(change)
-                await self._engine.conversations.journal.replace_cards(change.proposal.seq, [card])
-        changes.lifecycle.on_change()
-
-    async def _forget_at_platforms(self, who: KnownPerson) -> None:
-        """Forget them in what platforms remember: in memory here, and in the processes that hold
-        it. The rows are without them already."""
-        platform = who.key.partition(":")[0]
-        for chat in self._chats:
-            if chat.name == platform:
-                await chat.forget(who.ids)
-        if platform not in {chat.name for chat in self._chats}:
-            for name in await self.data.read_remembered():
-                await self._engine.stores.peers.notify("remembered", name)
-
-    async def _read_remembered(self, who: KnownPerson) -> Json:
-        rows = await self.data.read_remembered()
-        ids_by_name = {name: select_ids(data, who.ids) for name, data in rows.items()}
-        return {name: data for name, data in ids_by_name.items() if data}
 
     async def _try_now(self, work: Callable[[], Awaitable[object]]) -> None:
         """Run `work`, which is tried again later if it fails now."""

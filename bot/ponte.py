@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -33,8 +33,8 @@ from core.base.errors import BadInput, NotFound, NotStored, PonteError
 from core.base.i18n import LANGUAGE, say, translate_word
 from core.base.tasks import run_together
 from core.changes.cards import ChangeViews
-from core.commands.grammar import parse_command, render_command
-from core.domain.changes import SAMPLE_APPLIER, PendingRequest
+from core.commands.grammar import parse_command, render_command, split_change_id
+from core.domain.changes import SAMPLE_APPLIER, ChangeState, PendingRequest
 from core.domain.messages import Address, Card, ChangeAction, Message, Person, ReplyTo, turn_id
 from core.domain.ports import ChatPlatform, Platform, QuickCommands
 from core.domain.records import (
@@ -188,13 +188,6 @@ class Surfaces:
         for platform in reversed(self.all):
             await platform.close()
 
-    def page_links(self, settings: Settings, home: Home) -> tuple[str, str]:
-        """Return the page's address without and with its token; "" for both if no page is
-        served."""
-        surfaces = [each for each in self.owned if self.accepts or each[0].always]
-        links = (face.link(settings, own, home) for face, own in surfaces)
-        return next((both for both in links if both[0]), ("", ""))
-
 
 log = structlog.get_logger("process")
 CheckEverything = Callable[..., AsyncIterator[DoctorFinding]]
@@ -207,6 +200,10 @@ READY_TO_ACCEPT_SENTENCE = "Ponte is ready and receives messages; `ponte work` a
 READY_TO_WORK_SENTENCE = "Ponte is ready and answers messages; `ponte serve` receives them"
 SETTINGS_READ_SENTENCE = "Settings: environment and {path}"
 SETTINGS_UNREAD_SENTENCE = "Settings: environment; {path} is not used ({why})"
+
+_STATE_AFTER: Mapping[ChangeAction, ChangeState] = {
+    "approve": "done", "deny": "denied", "undo": "undone",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +248,7 @@ class Ponte:
         """
         self.engine.start()
         await self.surfaces.start()
-        self.live.add_own_addresses(self.page())
+        self.live.add_own_addresses(self.links()[0])
         for start in self.background_starts if prepares else ():
             start()
 
@@ -305,25 +302,18 @@ class Ponte:
             sys.stdout.write(say("`ponte link` prints the page's link with its token.") + "\n")
         address = link if sys.stdout.isatty() else page
         hint = say(": open {address}", address=address) if address else ""
-        sys.stdout.write(f"{self._ready()}{hint}\n")
+        ready = READY_SENTENCE if self.surfaces.accepts else READY_TO_WORK_SENTENCE
+        if not self.runs_turns:
+            ready = READY_TO_ACCEPT_SENTENCE
+        sys.stdout.write(f"{say(ready)}{hint}\n")
         sys.stdout.flush()
 
     def links(self) -> tuple[str, str]:
         """Return the page's address without and with its token; "" for both if none is served."""
-        return self.surfaces.page_links(self.settings, self.home)
-
-    def page(self) -> str:
-        """Return the page's address; "" where no page is served."""
-        return self.links()[0]
-
-    def link(self) -> str:
-        """Return the page's address with the token that opens it; "" where no page is served."""
-        return self.links()[1]
-
-    def _ready(self) -> str:
-        if not self.runs_turns:
-            return say(READY_TO_ACCEPT_SENTENCE)
-        return say(READY_SENTENCE) if self.surfaces.accepts else say(READY_TO_WORK_SENTENCE)
+        owned = self.surfaces.owned
+        surfaces = [each for each in owned if self.surfaces.accepts or each[0].always]
+        links = (face.link(self.settings, own, self.home) for face, own in surfaces)
+        return next((both for both in links if both[0]), ("", ""))
 
     async def find_problems(self, *model: ModelRequests) -> Sequence[DoctorFinding]:
         """Run the checks of `ponte doctor`, one caller after the other: they start a sandbox and
@@ -350,14 +340,21 @@ class Ponte:
         return SignInLink(person.id, person.key, token, link, earlier)
 
     async def decide(self, action: ChangeAction, id: str, linked: bool) -> ChatAnswer:
-        """Approve, deny or undo a change as the owner. Raise BadInput for an ID of another form,
-        which would make the command a message for the model."""
+        """Approve, deny or undo a change as the owner. The answer's status is "failed" unless this
+        decided something and all of it was done. Raise NotFound, and BadInput for an ID of another
+        form, which would make the command a message for the model."""
         command = parse_command(f"{action} {id}")
         if command is None or command.id != id.lower():
             raise BadInput(
                 "Change {id} not found. `ponte changes list` shows the IDs.", id=repr(id[:40])
             )
-        return await self.run_command(render_command(command), linked)
+        ledger, change_id = self.engine.changes.ledger, split_change_id(command.id)[0]
+        before = await ledger.get(change_id)
+        answer = await self.run_command(render_command(command), linked)
+        after = await ledger.get(change_id)
+        is_decided = after.state == _STATE_AFTER[action] and after.state != before.state
+        is_counted = after.state == "open" and len(after.consents) > len(before.consents)
+        return answer if is_decided or is_counted else {**answer, "status": "failed"}
 
     async def run_command(self, text: str, linked: bool) -> ChatAnswer:
         """Run a typed command of the owner and return its answer. `linked`: the display turns

@@ -6,6 +6,7 @@ No service is asked: group memberships and guest status are arguments.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import cast, get_args
 
@@ -20,7 +21,6 @@ from core.base.i18n import format_moment, say
 from core.changes.approval import Approval, TableRule
 from core.changes.service import ChangeService
 from core.domain.messages import Address, Person
-from core.domain.records import Verdict
 from core.money.allowances import COUNTED_WORDS, format_amount, period_end
 from core.money.budget import Budget, ReportRow
 from core.people.policy import PlatformPeople, Policy
@@ -33,6 +33,7 @@ from core.people.rules import (
     is_right,
     place_names,
 )
+from core.tools.sample import SAMPLE_INTEGRATION
 
 
 async def report_usage(budget: Budget, by: str, since: str) -> UsageReport:
@@ -141,7 +142,18 @@ async def check_rights(
     `rights` are the rights to check; by default all plain rights, and the rights to single things
     that the file names. Raise BadInput.
     """
-    who, where = _parse_person_and_place(person, channel, begun)
+    platforms = platform_rights(begun.settings.faces)
+    platform, *ids = person.split(":")
+    if platform not in platforms or not 1 <= len(ids) <= 2 or not all(ids):
+        raise BadInput(_FORM)
+    place = channel.split(":") if channel else []
+    if len(place) not in (0, 1, 3) or not all(place) or (place[1:] and place[0] != platform):
+        raise BadInput(_FORM)
+    has_home = platforms[platform].own_workspace
+    named = ids[0] if len(ids) == 2 else ""
+    workspace = place[1] if len(place) == 3 else named or (UNKNOWN_WORKSPACE if has_home else "")
+    where = Address(platform, place[-1] if place else "", workspace, is_shared=bool(place))
+    who = Person(platform, ids[-1], (named or workspace) if has_home else "")
     for right in rights:
         check_right_name(right)
         if not is_right(right):
@@ -154,7 +166,6 @@ async def check_rights(
         return guest
 
     settings, config = begun.settings, begun.config
-    platforms = platform_rights(settings.faces)
     policy = Policy(
         platforms, config, settings.ponte_allow, settings.ponte_admins,
         PlatformPeople(
@@ -163,7 +174,14 @@ async def check_rights(
         ),
     )  # fmt: skip
     right_names = dict.fromkeys(rights or (*PLAIN_RIGHTS, *_named_rights(config, policy)))
-    lines = [await _decide(policy, config, who, where, right) for right in right_names]
+    lines = [await _judge_right(policy, config, who, where, right) for right in right_names]
+    has_samples = SAMPLE_INTEGRATION.is_used(settings, settings)
+    if has_samples and who.platform == WEB.name and who.id != OWNER_ID:
+        why = say("Only the owner can use the sample tables.")
+        lines = [
+            replace(one, allowed=False, rule="none", why=why)
+            if one.allowed and one.right.partition(":")[0] == "read" else one for one in lines
+        ]  # fmt: skip
     file = str(config.path or "")
     return PolicyCheck(where.channel, file, misspelt_names(config, settings), lines)
 
@@ -177,39 +195,33 @@ async def find_rights(
         platform_rights(settings.faces), config, settings.ponte_allow, settings.ponte_admins
     )
     named = [each for each in _named_rights(config, policy) if each.split(":")[0] in kinds]
-    verdicts = [await _decide(policy, config, who, where, right) for right in (*kinds, *named)]
+    verdicts = [await _judge_right(policy, config, who, where, right) for right in (*kinds, *named)]
     return {one.right: one.rule for one in verdicts if one.allowed}
 
 
-async def _decide(
+async def _judge_right(
     policy: Policy, config: Config, who: Person, where: Address, asked: str
 ) -> RightVerdict:
     right, _, name = asked.partition(":")
     of_table = bool(name) and right in ("read", "propose", "approve")
-    table = config.table_rules.of(name) if of_table else TableRule()
+    table = config.table_rules.find_rule(name) if of_table else TableRule()
     if table.access == "hidden" or (table.access == "read" and right != "read"):
         return RightVerdict(asked, False, f"[tables] {name}", f"access = {table.access}")
     if right == "approve" and name:
         approval = Approval(policy, {}, config)
         verdict = await approval.judge_approver(who, where, name)
         if verdict.rule.startswith("tables."):
-            only = "only " if table.approvers_only else ""
-            why = f"{only}approvers {', '.join(sorted(table.approvers))}"
+            words = "only approvers {names}" if table.approvers_only else "approvers {names}"
+            why = say(words, names=", ".join(sorted(table.approvers)))
             return RightVerdict(asked, verdict.allowed, f"[tables] {name}", why)
     else:
         verdict = await policy.may(who, where, right, *([name] if name else []))
-    return RightVerdict(asked, verdict.allowed, verdict.rule or "none", _explain(verdict, policy))
-
-
-def _explain(verdict: Verdict, policy: Policy) -> str:
     book = policy.config.rule_book
+    rules = {rule.source: _describe_rule(rule) for rule in book.rules}
     for place, rule in book.channels.items():
-        if rule.source == verdict.rule:
-            return f"[channels] {place}: {_describe_rule(rule)}"
-    for rule in book.rules:
-        if rule.source == verdict.rule:
-            return _describe_rule(rule)
-    return "" if verdict.allowed else verdict.words()
+        rules[rule.source] = f"[channels] {place}: {_describe_rule(rule)}"
+    why = rules.get(verdict.rule, "" if verdict.allowed else verdict.words())
+    return RightVerdict(asked, verdict.allowed, verdict.rule or "none", why)
 
 
 def _describe_rule(rule: Rule) -> str:
@@ -230,18 +242,3 @@ def _named_rights(config: Config, policy: Policy) -> Iterator[str]:
     for rule in (*config.rule_book.rules, *config.rule_book.channels.values()):
         names |= dict.fromkeys(each for each in (*rule.allow, *rule.deny) if ":" in each)
     return (each for each in names if "*" not in each)
-
-
-def _parse_person_and_place(person: str, channel: str, begun: Start) -> tuple[Person, Address]:
-    platforms = platform_rights(begun.settings.faces)
-    platform, *ids = person.split(":")
-    if platform not in platforms or not 1 <= len(ids) <= 2 or not all(ids):
-        raise BadInput(_FORM)
-    place = channel.split(":") if channel else []
-    if len(place) not in (0, 1, 3) or not all(place) or (place[1:] and place[0] != platform):
-        raise BadInput(_FORM)
-    has_home = platforms[platform].own_workspace
-    named = ids[0] if len(ids) == 2 else ""
-    workspace = place[1] if len(place) == 3 else named or (UNKNOWN_WORKSPACE if has_home else "")
-    where = Address(platform, place[-1] if place else "", workspace, is_shared=bool(place))
-    return Person(platform, ids[-1], (named or workspace) if has_home else ""), where

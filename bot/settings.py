@@ -52,7 +52,6 @@ from core.integrations import (
     setting,
 )
 from core.models import ModelSettings
-from core.people.policy import DailyCaps
 from core.people.rules import EVERYBODY_NAME, DailyTurns
 from core.tools.code import CodeSettings
 from core.tools.nocodb import NocodbSettings
@@ -265,11 +264,6 @@ class Settings(
         return f"{base.rstrip('/')}/v1/traces"
 
     @property
-    def daily_caps(self) -> DailyCaps:
-        """Return the daily caps of PONTE_DAILY_TURNS."""
-        return DailyCaps(self.ponte_daily_turns)
-
-    @property
     def is_personal(self) -> bool:
         """Return True if neither a chat platform nor Postgres is configured, not even partly."""
         chats = [face for face in self.faces if isinstance(face, ChatIntegration)]
@@ -282,14 +276,6 @@ class Settings(
         """Every value that must not appear in logs, errors, chats or a model's input."""
         values = (getattr(self, name) for name in type(self).model_fields)
         return tuple(v.get_secret_value() for v in values if isinstance(v, SecretStr))
-
-
-def settings_class(faces: Faces) -> type[Settings]:
-    """Return the class of settings with those of all these integrations."""
-    more = [face.settings for face in faces if not issubclass(Settings, face.settings)]
-    combined: type[Settings] = create_model("Settings", __base__=(Settings, *dict.fromkeys(more)))
-    combined.faces = faces
-    return combined
 
 
 def load(faces: Faces = FACES) -> Settings:
@@ -317,14 +303,16 @@ def load(faces: Faces = FACES) -> Settings:
 def _environment_class(faces: Faces) -> type[Settings]:
     """Return the class that reads the settings of these integrations, a tuple, from the
     environment. Building one takes 8 ms."""
-    return type(
-        "Environment", (settings_class(faces), BaseSettings), {"model_config": _READ_OPTIONS}
-    )
+    more = [face.settings for face in faces if not issubclass(Settings, face.settings)]
+    combined: type[Settings] = create_model("Settings", __base__=(Settings, *dict.fromkeys(more)))
+    combined.faces = faces
+    return type("Environment", (combined, BaseSettings), {"model_config": _READ_OPTIONS})
 
 
 @contextmanager
 def _open_env_file() -> Iterator[tuple[EnvFile, str | None]]:
-    """Yield the file and a path to read it while the block runs. Raise OSError.
+    """Yield the file and a path to read it while the block runs. Raise OSError,
+    UnicodeDecodeError.
 
     The path leads to the file whose owner was checked, even if another file takes its name
     meanwhile. A file of another user is not read, since it could send our secrets to other servers;
@@ -338,28 +326,23 @@ def _open_env_file() -> Iterator[tuple[EnvFile, str | None]]:
         return
     try:
         owner = os.fstat(file).st_uid
-        if owner in (0, os.geteuid()):
-            path_of_file = f"/proc/self/fd/{file}"
-            yield replace(_read_env_file(path_of_file), path=path), path_of_file
-        else:
+        if owner not in (0, os.geteuid()):
             why = f"it belongs to another user (uid {owner}); change its owner"
             yield EnvFile(path, why), None
+            return
+        path_of_file, names, unread = f"/proc/self/fd/{file}", {}, []
+        with open(path_of_file, encoding="utf-8") as lines:
+            for binding in parse_stream(lines):
+                if binding.error:
+                    # The parser counts the blank lines above a line to it.
+                    text = binding.original.string
+                    above = text[: len(text) - len(text.lstrip())].count("\n")
+                    unread.append(binding.original.line + above)
+                elif binding.key:
+                    names[binding.key] = binding.value or ""
+        yield EnvFile(path, names=names, unread=tuple(unread)), path_of_file
     finally:
         os.close(file)
-
-
-def _read_env_file(opened: str) -> EnvFile:
-    """Return the names and the unreadable lines of the file. Raise OSError, UnicodeDecodeError."""
-    names, unread = {}, []
-    with open(opened, encoding="utf-8") as lines:
-        for binding in parse_stream(lines):
-            if binding.error:
-                text = binding.original.string
-                above = text[: len(text) - len(text.lstrip())].count("\n")
-                unread.append(binding.original.line + above)
-            elif binding.key:
-                names[binding.key] = binding.value or ""
-    return EnvFile(names=names, unread=tuple(unread))
 
 
 def _list_notes(settings: Settings) -> Iterator[str]:
@@ -382,6 +365,7 @@ def _list_notes(settings: Settings) -> Iterator[str]:
     raw = {name.lower(): value for name, value in variables.items() if value}
     for name in sorted(settings.model_fields_set & raw.keys()):
         value, raw_value = getattr(settings, name), raw[name].strip()
+        # `@file` stands for the text of a file, so another value is no correction.
         if (
             isinstance(value, str | SecretStr)
             and raw_value[:1] != "@"

@@ -12,6 +12,7 @@ import random
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -70,21 +71,35 @@ class Traces:
         """Return a recorder whose `processor` passes ended spans to `exporter`."""
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.id_generator import IdGenerator
+
+        class TurnIds(IdGenerator):
+            """Generates ids: for the root span of `turn` those that any process gives it, else
+            random ones."""
+
+            turn = ""
+
+            def generate_trace_id(self) -> int:
+                return trace_id_of(self.turn)
+
+            def generate_span_id(self) -> int:
+                return root_span_id_of(self.turn) if self.turn else random.getrandbits(64) or 1
+
+            def is_trace_id_random(self) -> bool:
+                return True  # a digest is, as far as samplers need it
 
         resource = Resource.create()
         if str(resource.attributes.get("service.name", "")).startswith("unknown_service"):
             resource = resource.merge(Resource({"service.name": "ponte"}))
         resource = Resource({"service.version": __version__}).merge(resource)
-        provider = TracerProvider(
-            resource=resource, id_generator=_turn_id_generator(), shutdown_on_exit=False
-        )  # fmt: skip
+        provider = TracerProvider(resource=resource, id_generator=TurnIds(), shutdown_on_exit=False)
         provider.add_span_processor(processor)
         return cls(provider, exporter)
 
     def root(self, turn: str, name: str, began: float) -> Recording:
         ids: Any = self.provider.id_generator
         ids.turn = turn  # read before anything else can run
-        span = self._tracer.start_span(name, self._nowhere, start_time=_nanoseconds(began))
+        span = self._tracer.start_span(name, self._nowhere, start_time=int(began * 1e9))
         ids.turn = ""
         return _Recording(span, self._api)
 
@@ -95,7 +110,7 @@ class Traces:
             raise TypeError("a span's parent is one of the same recorder")
         context = self._api.set_span_in_context(parent.span, self._nowhere)
         span = self._tracer.start_span(
-            name, context, kind=self._kinds[leaves], start_time=_nanoseconds(began)
+            name, context, kind=self._kinds[leaves], start_time=int(began * 1e9)
         )
         return _Recording(span, self._api)
 
@@ -119,10 +134,10 @@ class Traces:
             self._exporter.shutdown()
 
 
+@dataclass(frozen=True, slots=True)
 class _Recording:
-    def __init__(self, span: Span, api: Any) -> None:
-        self.span = span
-        self._api = api
+    span: Span
+    _api: Any
 
     def note(self, name: str, value: SpanValue) -> None:
         self.span.set_attribute(name, value)
@@ -133,31 +148,6 @@ class _Recording:
 
     def end(self) -> None:
         self.span.end()
-
-
-def _nanoseconds(moment: float) -> int:
-    return int(moment * 1e9)
-
-
-def _turn_id_generator() -> Any:
-    """Return a generator that gives a turn's root span the same ids in every process."""
-    from opentelemetry.sdk.trace.id_generator import IdGenerator
-
-    class TurnIds(IdGenerator):
-        """Of a turn's root those that any process gives it; else random."""
-
-        turn = ""
-
-        def generate_trace_id(self) -> int:
-            return trace_id_of(self.turn)
-
-        def generate_span_id(self) -> int:
-            return root_span_id_of(self.turn) if self.turn else random.getrandbits(64) or 1
-
-        def is_trace_id_random(self) -> bool:
-            return True  # a digest is, as far as samplers need it
-
-    return TurnIds()
 
 
 def _logging_exporter(settings: Settings) -> SpanExporter:

@@ -3,7 +3,8 @@
 - A test skips where a program is missing, with the reason `needs PROGRAM (how to install it)`, or
   where the kernel lacks something, with `blocked: reason`. With CI=true only the latter may skip.
 - After the run, one line for each missing program says how many tests it would have run.
-- `make test-quick` runs the tests that `tests/quick.py` lists. One that starts a process fails.
+- `make test-quick` runs the tests that `tests/quick.py` lists. One that starts a process
+  or looks for a program fails.
 """
 
 from __future__ import annotations
@@ -70,7 +71,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("quick")
         if quick.place_of(item.path).startswith(LOOKS_FOR_PROGRAMS):
             item.add_marker("looks_for_programs")
-    items.sort(key=lambda item: not quick.place_of(item.path).startswith("real/"))
+    items.sort(
+        key=lambda item: not quick.place_of(item.path).startswith(("real/", "test_style.py"))
+    )
     move_page_tests(items, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
 
 
@@ -129,8 +132,8 @@ def fail_if_started(report: pytest.TestReport, started: list[str]) -> None:
     if started:
         report.outcome = "failed"
         report.longrepr = (
-            f"This test is marked quick and started a process: {', '.join(started)}. "
-            "Take it out of QUICK in tests/quick.py, or test it without a process."
+            f"This test is marked quick and used a program: {', '.join(started)}. "
+            "Take it out of QUICK in tests/quick.py, or test it without the program."
         )
 
 

@@ -1,4 +1,5 @@
-"""Which tests `make test-quick` runs: those that start no process, and so no server or browser.
+"""Which tests `make test-quick` runs: those that start no process, and so no server or browser, and
+look for no program (`shutil.which`).
 
 A server inside the test's own process counts as none: the doubles of Slack, Discord, OpenAI and
 NocoDB listen on loopback in the test's own event loop.
@@ -8,8 +9,10 @@ from __future__ import annotations
 
 import functools
 import platform
+import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,9 +54,10 @@ NEED_A_PROCESS = frozenset({"commands", "migrated_postgres", "on_postgres", "rea
                             "real_postgres"})  # fmt: skip
 """Fixtures. A test that has one of them is not quick."""
 STARTS = frozenset({"os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "pty.spawn",
-                    "subprocess.Popen", "tests.start_process"})  # fmt: skip
+                    "subprocess.Popen", "tests.look_for_program",
+                    "tests.start_process"})  # fmt: skip
 """Events that Python's audit hooks get when a process starts (docs.python.org: Audit events table).
-The last one is raised by the tests' own helpers, which ask another process to fork."""
+The last two are the tests' own: `shutil.which` was called, another process was asked to fork."""
 
 _started: list[str] = []
 
@@ -80,9 +84,18 @@ def is_quick(item: pytest.Item) -> bool:
 
 
 def watch_processes() -> None:
-    """Record every start of a process from now on. An audit hook cannot be removed again."""
+    """Record every start of a process, and every search for a program, from now on. An audit hook
+    cannot be removed again."""
     platform.platform()  # runs `uname` once; the openai package asks for it at its first request
     sys.addaudithook(_record)
+    which = shutil.which
+
+    @functools.wraps(which)
+    def record_and_look(command: str, *options: Any, **more: Any) -> str | None:
+        sys.audit("tests.look_for_program", command)
+        return which(command, *options, **more)
+
+    shutil.which = record_and_look  # type: ignore[assignment]
 
 
 def take_started() -> list[str]:

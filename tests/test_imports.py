@@ -281,7 +281,8 @@ def test_core_reads_no_private_key_of_a_write_s_target() -> None:
     reads = [
         f"{path}:{node.lineno}"
         for path, tree in sources().items()
-        if path.startswith("core/") and not path.startswith("core/tools/")
+        if path.startswith("core/")
+        and not path.startswith(("core/tools/", "core/schedules/service.py"))
         for node in ast.walk(tree)
         if isinstance(node, ast.Subscript | ast.Attribute)
         and isinstance(node.value, ast.Attribute)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -39,7 +40,13 @@ def fork_elsewhere() -> None:
     asyncio.run(start())
 
 
-@pytest.mark.parametrize("start", [run_program, run_program_on_the_loop, fork, fork_elsewhere])
+def look_for_program() -> None:
+    shutil.which("sh")
+
+
+@pytest.mark.parametrize(
+    "start", [run_program, run_program_on_the_loop, fork, fork_elsewhere, look_for_program]
+)
 def test_every_start_of_a_process_is_noticed(start: Callable[[], None]) -> None:
     quick.take_started()
     start()
@@ -53,7 +60,7 @@ def test_a_quick_test_that_starts_a_process_fails_and_says_why() -> None:
     assert report.passed
     conftest.fail_if_started(report, ["subprocess.Popen bwrap"])
     assert report.failed
-    assert "marked quick and started a process: subprocess.Popen bwrap" in report.longreprtext
+    assert "marked quick and used a program: subprocess.Popen bwrap" in report.longreprtext
 
 
 def test_each_listed_file_exists() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -152,7 +153,7 @@ class DiscordAdapter:
         self.state.leads = False
         await self.connection.start(listens=False)
         if listens:
-            self._leading = asyncio.create_task(self._peers.lead("discord", self._lead))
+            self._leading = asyncio.create_task(self._peers.lead("discord", self._hold_gateway))
 
     async def health(self) -> Health:
         """Return the state of the connection, and how many events failed. It also says if settings
@@ -238,6 +239,7 @@ class DiscordAdapter:
         since = int(to.source.removeprefix(SINCE))
         own = await own_posts_since(client, channel, since, is_certain=True)
         post = await self._owners.find(posts_with_text(own, text, None), to.turn)
+        # Without that permission Discord lists no messages, which is no proof.
         if post is None and not discord_people.may_read_history(client, to.address):
             raise Undeliverable(reason="no permission Read Message History")
         return post
@@ -289,7 +291,7 @@ class DiscordAdapter:
         await self.connection.close()
         await self.state.close()
 
-    async def _lead(self) -> None:
+    async def _hold_gateway(self) -> None:
         """Hold the gateway while this process leads. Start from the state that the former leader
         stored."""
         await self.state.lead()
@@ -358,7 +360,10 @@ class DiscordAdapter:
         """Note the exception of a command, click or form, and tell the person, so that they do not
         wait for an answer."""
         self.failures.note(getattr(error, "original", error), "interaction")
-        await interactions.report_failure(interaction)
+        if not interaction.response.is_done():
+            words = say("Something went wrong. Try again.", str(interaction.locale))
+            with suppress(discord.DiscordException, *IN_DOUBT):
+                await interaction.response.send_message(words, ephemeral=True)
 
     def on_failure(self, error: Exception, event: str, data: Any = None) -> None:
         """Note an event that caused an exception. If the SDK could not read a message or an

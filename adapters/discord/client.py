@@ -316,14 +316,14 @@ class DiscordClient(discord.Client):
         place = route.key, route.major_parameters
         until, refusal = self._refusals.get(place, (0.0, None))
         if refusal is not None and time.monotonic() < until:
-            raise refusal.with_traceback(None)
+            raise refusal.with_traceback(None)  # it is raised many times; tracebacks would add up
         try:
             return await self._request(route, **options)
         except discord.HTTPException as refused:
             is_missing = refused.status in (403, 404, 405) and refused.code in _MISSING
             if (is_missing or refused.code == SWITCHED_OFF) and not _NEEDED.fullmatch(route.key):
                 if refused.code in PASSING or not refused.code:
-                    refused.code = NO_ACCESS
+                    refused.code = NO_ACCESS  # the caller must not wait for another try
                 self._refusals[place] = time.monotonic() + DISCORD_REFUSAL_SECONDS, refused
             raise
 
@@ -379,7 +379,7 @@ def complete_polls(value: Any) -> None:
             poll["expiry"] = poll.get("expiry") or value.get("timestamp")
             poll["results"] = poll.get("results") or {}
         elif poll is None:
-            value.pop("poll", None)
+            value.pop("poll", None)  # for the SDK, null is a poll too
         if isinstance(option, dict):
             option.setdefault("text", "")
         for inner in value.values():

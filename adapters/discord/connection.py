@@ -94,13 +94,13 @@ class GatewayConnection:
     async def hold(self) -> None:
         """Hold the gateway session until the caller is cancelled or the connection is closed. After
         that, stay logged in without it."""
-        await self._restart(listens=True)
+        await self._restart_session(listens=True)
         try:
             await self.wait_until_ended()
         finally:
-            await self._restart(listens=False)
+            await self._restart_session(listens=False)
 
-    async def _restart(self, *, listens: bool) -> None:
+    async def _restart_session(self, *, listens: bool) -> None:
         # Calls that need a client wait for the new one.
         self._client = asyncio.get_running_loop().create_future()
         self._connected.clear()
@@ -161,18 +161,18 @@ class GatewayConnection:
 
     async def _run(self) -> None:
         """Connect again after each failure, until closed or until Discord refuses for good."""
+        errors = (discord.HTTPException, discord.GatewayNotFound, *IN_DOUBT)
 
         def wait(error: Exception, failed: int) -> float:
             seconds = DISCORD_CONNECT_BACKOFF.seconds_after(failed)
             self._trouble = say(UNREACHABLE, "en", why=type(error).__name__)
-            if not isinstance(error, errors):
+            if not isinstance(error, errors):  # a fault of the SDK or of Ponte
                 self._on_failure(error, "connection")
             log.warning(
                 "could not connect to Discord; retrying", error=repr(error), delay_seconds=seconds
             )
             return seconds
 
-        errors = (discord.HTTPException, discord.GatewayNotFound, *IN_DOUBT)
         await retry(self._stay_connected, Exception, wait)
 
     async def _stay_connected(self) -> None:
@@ -185,19 +185,19 @@ class GatewayConnection:
                 return
             await client.login(self._token)
             self.on_connected()
-            await asyncio.get_running_loop().create_future()
+            await asyncio.get_running_loop().create_future()  # until `close` cancels it
         except discord.LoginFailure:
-            self._fail(SettingsError(LOGIN_REFUSED))
+            self._note_refusal(SettingsError(LOGIN_REFUSED))
         except discord.PrivilegedIntentsRequired:
-            self._fail(SettingsError(INTENT_REFUSED))
+            self._note_refusal(SettingsError(INTENT_REFUSED))
         except discord.ConnectionClosed as closed:
             words = LOGIN_REFUSED if closed.code in INVALID_TOKEN_CODES else CLOSED
-            self._fail(SettingsError(words, code=closed.code))
+            self._note_refusal(SettingsError(words, code=closed.code))
         finally:
             # A client that was refused still holds its HTTP session.
             await client.close()
 
-    def _fail(self, error: SettingsError) -> None:
+    def _note_refusal(self, error: SettingsError) -> None:
         """Mark this adapter as failed. `health` reports the reason; the rest of Ponte continues."""
         self._failed = error
         log.error("Discord rejected Ponte permanently", error=str(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import discord
@@ -12,7 +13,7 @@ import structlog
 from adapters.discord.client import IN_DOUBT, attempt, history, own_id
 from adapters.discord.events import has_readable_content, is_in_conversation, is_speech, quote_of
 from adapters.discord.posts import files_of
-from adapters.discord.state import DiscordState, ThreadState
+from adapters.discord.state import DiscordState
 from core.base.errors import PonteError
 from core.base.i18n import say
 from core.chat import incoming
@@ -60,9 +61,10 @@ class DiscordContext:
         """
         if not pointed:
             return message, ()
-        (quotes, files, untold), (before, more, unread) = await asyncio.gather(
+        (quotes, files, unread), (before, more, also_unread) = await asyncio.gather(
             self._complete_quotes(message), self._read_earlier_messages(message)
         )
+        # If the message is a reply, it is about what it replies to, and not about the root.
         if any(quote.is_replied_to for quote in quotes):
             before = [replace(quote, is_replied_to=False) for quote in before]
         attached = (*message.attachments, *files)
@@ -71,7 +73,7 @@ class DiscordContext:
         room = max(0, incoming.MAX_CONTEXT_FILES - len(attached))
         newest = more[-room:] if room else ()
         whole = replace(message, context=(*before, *quotes), attachments=(*attached, *newest))
-        return whole, [say(each, message.locale) for each in (*untold, *unread)]
+        return whole, [say(sentence, message.locale) for sentence in (*unread, *also_unread)]
 
     async def _complete_quotes(self, message: Message) -> Found:
         """Fetch the quotes that the message event did not contain. Return all quotes, the files of
@@ -79,36 +81,33 @@ class DiscordContext:
         own_ids = {_file_id(file) for file in message.attachments}
         quotes: list[Quote] = []
         files: list[Attachment] = []
-        untold: list[str] = []
+        unread: list[str] = []
         for quote in message.context:
             if not quote.reference:
                 quotes.append(quote)
                 continue
-            full_quote, attached = await self._fetch_quote(quote)
-            quotes += [full_quote] if full_quote.text else []
+            # If the quote has text, it came with a form, and only its files are missing.
+            complete, attached = quote, tuple[Attachment, ...]()
+            channel, id = (int(part) for part in quote.reference.split("/"))
+            client = await self.client()
+            place = client.get_partial_messageable(channel)
+            try:
+                async with asyncio.timeout(incoming.CONTEXT_SECONDS):
+                    original = await attempt(lambda: place.fetch_message(id))  # noqa: B023
+            except (PonteError, *IN_DOUBT) as error:
+                log.info("could not load the quoted message", error=repr(error)[:200])
+            else:
+                attached = files_of(original)
+                if not quote.text:
+                    own = quote_of(original, own_id(client))
+                    complete = replace(own, is_replied_to=quote.is_replied_to)
+            quotes += [complete] if complete.text else []
             files += [file for file in attached if _file_id(file) not in own_ids]
             if quote.text and not attached:
-                untold.append(FILES_LOST)
-            elif not full_quote.text and not (attached and self.may_read):
-                untold.append(QUOTE_WITHHELD)
-        return quotes, files, untold
-
-    async def _fetch_quote(self, quote: Quote) -> tuple[Quote, Sequence[Attachment]]:
-        """Return the quote and files of a referenced message. If it cannot be read, return the
-        quote unchanged and no files."""
-        client = await self.client()
-        me = own_id(client)
-        channel, id = (int(part) for part in quote.reference.split("/"))
-        location = client.get_partial_messageable(channel)
-        try:
-            async with asyncio.timeout(incoming.CONTEXT_SECONDS):
-                message = await attempt(lambda: location.fetch_message(id))
-        except (PonteError, *IN_DOUBT) as error:
-            log.info("could not load the quoted message", error=repr(error)[:200])
-            return quote, ()
-        if quote.text:
-            return quote, files_of(message)
-        return replace(quote_of(message, me), is_replied_to=quote.is_replied_to), files_of(message)
+                unread.append(FILES_LOST)
+            elif not complete.text and not (attached and self.may_read):
+                unread.append(QUOTE_WITHHELD)
+        return quotes, files, unread
 
     async def _read_earlier_messages(self, message: Message) -> Found:
         """Return the messages of the thread that are new to the conversation and were not addressed
@@ -119,7 +118,7 @@ class DiscordContext:
             return (), (), ()
         thread, source = int(address.thread), int(message.reply_to.source)
         thread_state = self.state.threads.get(thread)
-        if thread_state is None or thread == source:
+        if thread_state is None or thread == source:  # this message begins the thread
             return (), (), ()
         since = thread_state.hear(source)
         first = not since
@@ -128,51 +127,35 @@ class DiscordContext:
             return (), (), ()
         if not self.may_read:
             return ([Quote("Discord", HISTORY_WITHHELD, is_note=True)] if first else ()), (), ()
+        root = None
         try:
             async with asyncio.timeout(incoming.CONTEXT_SECONDS):
-                return await self._read_thread(
-                    int(address.channel), thread, since, source, thread_state
-                )
+                client = await self.client()
+                me, place = own_id(client), client.get_partial_messageable(thread)
+                newest = await history(place, before=discord.Object(source), limit=THREAD_PAGE_SIZE)
+                earlier = [m for m in reversed(newest) if m.id > since]
+                thread_state.join(*(str(m.author.id) for m in earlier if is_speech(m)))
+                # The message that the thread was created from is in the parent channel, or in the
+                # thread itself if that is a post in a forum. In both cases it has the thread's id
+                # (topics/threads.mdx).
+                for channel in (int(address.channel), thread) if first else ():
+                    where = client.get_partial_messageable(channel)
+                    with suppress(PonteError):
+                        root = await attempt(lambda: where.fetch_message(thread))  # noqa: B023
+                        break
         except (PonteError, *IN_DOUBT) as error:
             log.info("could not load the messages of a thread", error=repr(error)[:200])
             return (), (), (incoming.THREAD_UNREAD,)
-
-    async def _read_thread(
-        self, channel: int, thread: int, since: int, source: int, thread_state: ThreadState
-    ) -> Found:
-        """Read the messages between the ids `since` and `source` in a thread, and the message that
-        it was created from if `since` is 0. Note who takes part in the thread."""
-        client = await self.client()
-        me = own_id(client)
-        location = client.get_partial_messageable(thread)
-        newest = await history(location, before=discord.Object(source), limit=THREAD_PAGE_SIZE)
-        earlier = [m for m in reversed(newest) if m.id > since]
-        thread_state.join(*(str(m.author.id) for m in earlier if is_speech(m)))
-        unheard = [m for m in earlier if has_readable_content(m) and not is_in_conversation(m, me)][
-            -incoming.MAX_EARLIER_MESSAGES :
-        ]
-        root = None if since else await self._find_root(client, channel, thread)
+        unread = [m for m in earlier if has_readable_content(m) and not is_in_conversation(m, me)]
+        unread = unread[-incoming.MAX_EARLIER_MESSAGES :]
+        # In a forum, the root is one of these messages, too; it is quoted once, as the root.
         quotes = [
-            quote_of(m, me, incoming.EARLIER_MESSAGE_CHARACTERS) for m in unheard if m.id != thread
+            quote_of(m, me, incoming.EARLIER_MESSAGE_CHARACTERS) for m in unread if m.id != thread
         ]
-        files = [f for m in ([root] if root else []) + unheard for f in files_of(m)]
+        files = [f for m in ([root] if root else []) + unread for f in files_of(m)]
         if root is not None and has_readable_content(root):
             quotes.insert(0, replace(quote_of(root, me), is_replied_to=True))
         return quotes, [file for file in files if file.size <= MAX_ATTACHMENT_BYTES], ()
-
-    async def _find_root(
-        self, client: discord.Client, channel: int, thread: int
-    ) -> discord.Message | None:
-        """Return the message that the thread was created from, or None. It is in the parent
-        channel, or in the thread itself if that is a post in a forum. In both cases it has the
-        thread's id (topics/threads.mdx)."""
-        for location in (channel, thread):
-            where = client.get_partial_messageable(location)
-            try:
-                return await attempt(lambda: where.fetch_message(thread))  # noqa: B023
-            except PonteError:
-                continue
-        return None
 
 
 def _file_id(attachment: Attachment) -> str:

@@ -19,7 +19,7 @@ from adapters.discord.posts import all_attachments, file_name, files_of
 from adapters.discord.state import DiscordState, Location
 from core.base import text
 from core.chat.incoming import AddressingSettings, ConfiguredPlaces
-from core.domain.messages import Address, Attachment, Message, Person, Quote, ReplyTo, turn_id
+from core.domain.messages import Address, Message, Person, Quote, ReplyTo, turn_id
 
 DISCORD_QUOTE_CHARACTERS = 4000
 """Largest number of characters of a quoted or forwarded message."""
@@ -51,12 +51,6 @@ class Locations:
         """Return the locale of a message's author, of their community server, or the default."""
         return self.state.language_of(str(message.author.id), message.guild, self.locale)
 
-    def learn_language(self, interaction: Interaction) -> str:
-        """Return the locale of the person who used a command or button, and remember it for the
-        messages that they write later."""
-        self.state.note_language(interaction.user.id, str(interaction.locale))
-        return str(interaction.locale)
-
     async def of_message(self, client: discord.Client, message: discord.Message) -> Location:
         """Return where a message was written. Raise as `attempt` does if the channel must be
         fetched."""
@@ -72,7 +66,7 @@ class Locations:
                 self.state.parents[channel.id] = fetched.parent_id
                 self.state.note_change()
             else:
-                self.state.parents[channel.id] = 0
+                self.state.parents[channel.id] = 0  # no thread; it is not fetched again
         return self._of_guild_channel(channel, guild)
 
     def of_interaction(self, interaction: Interaction) -> Location:
@@ -203,13 +197,21 @@ def to_message(
     people = [(f"@{user.display_name}", user.id) for user in mentioned]
     names = {channel.id: channel.name for channel in message.channel_mentions}
     channels = [(f"#{names.get(id, id)}", id) for id in message.raw_channel_mentions]
+    files = files_of(message)
+    # A quick command takes the text of the message that it replies to, or else its files.
+    replied = _replied_message(message)
+    if replied is not None and not (_is_command(message, me) and quote_of(replied, me).text):
+        # Of our own posts only pictures count: a text that we attached is an answer, which the
+        # transcript has.
+        ours = replied.author.id == me
+        files += tuple(f for f in files_of(replied) if not ours or f.type.startswith("image/"))
     return Message(
         event_key=key,
         text=text_of(message, me),
         author=author,
         address=address,
         reply_to=ReplyTo(address, author, str(message.id), turn_id(key)),
-        attachments=(*files_of(message), *_files_of_replied(message, me)),
+        attachments=files,
         context=quotes_of(message, me),
         locale=locations.language_of(message),
         sent_at=at.timestamp(),
@@ -232,9 +234,16 @@ def text_of(message: discord.Message, me: int) -> str:
     content = _USER.sub(user, message.content)
     content = _ROLE.sub(lambda m: roles.get(int(m[1]), f"@{m[1]}"), content)
     content = _CHANNEL.sub(lambda m: f"#{channels.get(int(m[1]), m[1])}", content)
-    content = _EMOJI.sub(r"\1", content)
-    stickers = [f"[{sticker.name}]" for sticker in message.stickers]
-    return text.clean_text("\n".join([content.strip(), _poll_text(message), *stickers]).strip())
+    lines = [_EMOJI.sub(r"\1", content).strip()]
+    poll = ""
+    if message.poll is not None:
+        options = [
+            f"{answer.emoji.name if answer.emoji else ''} {answer.text or ''}".strip()
+            for answer in message.poll.answers
+        ]
+        poll = f"[Poll] {message.poll.question}: {' / '.join(options)}"
+    lines += [poll, *(f"[{sticker.name}]" for sticker in message.stickers)]
+    return text.clean_text("\n".join(lines).strip())
 
 
 def quotes_of(message: discord.Message, me: int) -> tuple[Quote, ...]:
@@ -254,6 +263,7 @@ def quotes_of(message: discord.Message, me: int) -> tuple[Quote, ...]:
             quotes.append(Quote("somebody", "", is_replied_to=True, reference=where))
     elif replied is not None and (replied.author.id != me or _is_command(message, me)):
         quoted = replace(quote_of(replied, me), is_replied_to=True)
+        # Nothing is withheld in a direct message, and Discord's own messages have no text.
         is_readable = quoted.text or not replied.guild or replied.type not in SPEECH_AND_APP_ANSWERS
         if not is_readable and replied.author.id != me:
             quoted = replace(quoted, reference=f"{replied.channel.id}/{replied.id}")
@@ -304,16 +314,6 @@ def _component_texts(components: Iterable[Any]) -> Iterator[str]:
         yield from _component_texts(getattr(component, "children", ()))
 
 
-def _poll_text(message: discord.Message) -> str:
-    if message.poll is None:
-        return ""
-    options = [
-        f"{answer.emoji.name if answer.emoji else ''} {answer.text or ''}".strip()
-        for answer in message.poll.answers
-    ]
-    return f"[Poll] {message.poll.question}: {' / '.join(options)}"
-
-
 def _replied_message(message: discord.Message) -> discord.Message | None:
     """Return the message that this one replies to, if the event contains it."""
     resolved = message.reference.resolved if message.reference else None
@@ -322,16 +322,3 @@ def _replied_message(message: discord.Message) -> discord.Message | None:
 
 def _is_command(message: discord.Message, me: int) -> bool:
     return bool(_COMMAND.match(text_of(message, me)))
-
-
-def _files_of_replied(message: discord.Message, me: int) -> tuple[Attachment, ...]:
-    """Return the files of the message that this one replies to.
-
-    Of our own posts only pictures count: a text that we attached is an answer, which the transcript
-    has. A quick command with quoted text takes the text and no files.
-    """
-    replied = _replied_message(message)
-    if replied is None or (_is_command(message, me) and quote_of(replied, me).text):
-        return ()
-    ours = replied.author.id == me
-    return tuple(f for f in files_of(replied) if not ours or f.type.startswith("image/"))

@@ -10,6 +10,7 @@ once.
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import re
 import time
@@ -78,16 +79,10 @@ class DiscordThreads:
         """Create the thread in a task and return the task. Later calls for that message get that
         task too."""
         if message not in self._opening:
-            task = asyncio.create_task(self._create(channel, message, name))
+            task = asyncio.create_task(self._create_thread(channel, message, name))
             self._opening[message] = task
             task.add_done_callback(lambda _: self._opening.pop(message, None))
         return self._opening[message]
-
-    def visible_channel(self, to: ReplyTo) -> int:
-        """Return the id of the channel where the person looks now: the thread if it exists, else
-        its parent."""
-        thread = int(to.address.thread or 0)
-        return thread if thread in self.locations.state.parents else int(to.address.channel)
 
     async def answer_channel(self, to: ReplyTo) -> int:
         """Return the id of the channel to post the answer in. The thread is created first if it
@@ -105,7 +100,7 @@ class DiscordThreads:
             await self.locations.state.set_alias(channel, to.asker.id, thread)
         return thread if thread_exists else channel
 
-    async def _create(self, channel: int, message: int, name: str) -> bool:
+    async def _create_thread(self, channel: int, message: int, name: str) -> bool:
         """Create the thread and return whether it exists now."""
         client = await self.client()
         title = re.sub(r"\s+", " ", name).strip()[:MAX_THREAD_NAME_CHARACTERS] or "Ponte"
@@ -186,6 +181,7 @@ class DiscordIntake:
         location = await self.locations.of_message(client, message)
         guild = location.guild
         if not events.is_speech(message) or not await self._is_addressed(message, location, me):
+            # Passed over, so that it is not read back at the next start.
             self.locations.state.note_taken(message.channel.id, message.id, guild, known_only=True)
             return False
         await self.roles.note_roles(message.author)
@@ -241,6 +237,7 @@ class DiscordIntake:
             elif not has_content:
                 await self.notices.ask_for_mention(message)
             return has_content
+        # Where all is answered, this one names somebody else. `strict_mention` wants a mention.
         if settings.answer_everything or settings.strict_mention:
             return False
         if events.answers_us(message, me):
@@ -316,67 +313,62 @@ class CatchUp:
         fresh = time.time() - IDLE_CHANNEL_SECONDS
         channels = self.intake.locations.state.channels.items()
         recent = [(id, channel) for id, channel in channels if channel.updated_at > fresh]
+        # The ids of messages grow with time, so the channels with the newest messages come first.
         for id, channel in sorted(recent, key=lambda item: -item[1].last_message):
-            self._put(client, id, channel.guild, channel.last_message)
-
-    def _put(self, client: discord.Client, channel: int, guild: int, last: int) -> None:
-        async def read_back() -> None:
-            if guild:
-                # Discord sends a server's names, roles and threads after the session begins.
-                await client.wait_until_ready()
-            async with self.gate:
-                await self._read_back(client, channel, guild, last)
-
-        self.intake.queues.put(channel, read_back)
+            last = channel.last_message  # as of now: live messages will change it
+            work = functools.partial(self._read_back, client, id, channel.guild, last)
+            self.intake.queues.put(id, work)
 
     async def _read_back(self, client: discord.Client, channel: int, guild: int, last: int) -> None:
         """Read the missed messages of a channel and answer the recent ones. A channel that Discord
         refuses for good is forgotten; after any other failure it is read in the next session."""
-        cached = client.get_channel(channel) if guild else None
-        location: discord.abc.Messageable
-        location = client.get_partial_messageable(channel, guild_id=guild or None)
-        if isinstance(cached, discord.abc.Messageable):
-            location = cached
-        after, limit = discord.Object(last), MAX_MESSAGES_READ_BACK
-        try:
-            missed = await history(location, after=after, limit=limit, oldest_first=True)
-        except Undeliverable as gone:
-            log.info("no access to a channel any more", channel=channel, error=str(gone))
-            self.intake.locations.state.channels.pop(channel, None)
-            return
-        except (PlatformBusy, *IN_DOUBT) as error:
-            log.warning(
-                "could not load missed messages of a channel", channel=channel, error=repr(error)
-            )
-            return
-        skipped: list[discord.Message] = []
-        oldest = datetime.now(UTC) - timedelta(seconds=self.age)
-        for message in missed:
-            if message.created_at >= oldest:
-                await self.intake.on_message(client, message)
-            elif await self._is_unanswered(client, message):
-                skipped.append(message)
-        if skipped:
-            self.intake.locations.state.note_taken(channel, skipped[-1].id)
-            # The notice is a reply to the newest of them.
-            language = self.intake.locations.language_of(skipped[-1])
-            words = plural(*MESSAGES_MISSED, len(skipped), language)
-            await self.intake.notices.post(skipped[-1], words, "away")
-        if missed:
-            counts = {"messages": len(missed), "skipped_messages": len(skipped)}
-            log.info("loaded messages missed while offline", channel=channel, **counts)
-
-    async def _is_unanswered(self, client: discord.Client, message: discord.Message) -> bool:
-        """Return whether a message is addressed to Ponte and not in the inbox. It can be in the
-        inbox, because the last second of the remembered state may be lost."""
-        me, locations = own_id(client), self.intake.locations
-        location = await locations.of_message(client, message)
-        ours = not location.guild or events.is_ours(message, me, locations.settings_of(location))
-        if not events.is_speech(message) or not ours:
-            return False
-        core_message = events.to_message(message, location, locations, me)
-        inbox = self.intake.conversations.inbox
-        return await inbox.amend(core_message.event_key, core_message) == "unknown"
+        if guild:  # Discord sends a server's names, roles and threads after the session begins
+            await client.wait_until_ready()
+        async with self.gate:
+            cached = client.get_channel(channel) if guild else None
+            location: discord.abc.Messageable
+            location = client.get_partial_messageable(channel, guild_id=guild or None)
+            if isinstance(cached, discord.abc.Messageable):
+                location = cached
+            me, locations = own_id(client), self.intake.locations
+            inbox = self.intake.conversations.inbox
+            after, limit = discord.Object(last), MAX_MESSAGES_READ_BACK
+            try:
+                missed = await history(location, after=after, limit=limit, oldest_first=True)
+            except Undeliverable as gone:
+                log.info("no access to a channel any more", channel=channel, error=str(gone))
+                locations.state.channels.pop(channel, None)
+                return
+            except (PlatformBusy, *IN_DOUBT) as error:
+                log.warning(
+                    "could not load missed messages of a channel",
+                    channel=channel,
+                    error=repr(error),
+                )
+                return
+            skipped: list[discord.Message] = []
+            oldest = datetime.now(UTC) - timedelta(seconds=self.age)
+            for message in missed:
+                if message.created_at >= oldest:
+                    await self.intake.on_message(client, message)
+                    continue
+                place = await locations.of_message(client, message)
+                ours = not place.guild or events.is_ours(message, me, locations.settings_of(place))
+                if not events.is_speech(message) or not ours:
+                    continue
+                # The inbox may have it: the last second of the remembered state may be lost.
+                core_message = events.to_message(message, place, locations, me)
+                if await inbox.amend(core_message.event_key, core_message) == "unknown":
+                    skipped.append(message)
+            if skipped:
+                locations.state.note_taken(channel, skipped[-1].id)
+                # The notice is a reply to the newest of them.
+                language = locations.language_of(skipped[-1])
+                words = plural(*MESSAGES_MISSED, len(skipped), language)
+                await self.intake.notices.post(skipped[-1], words, "away")
+            if missed:
+                counts = {"messages": len(missed), "skipped_messages": len(skipped)}
+                log.info("loaded messages missed while offline", channel=channel, **counts)
 
 
 class Notices:

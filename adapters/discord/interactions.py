@@ -111,9 +111,11 @@ class DiscordInteraction:
             event_key=key, text=clean_text(request.text), author=author, address=address,
             reply_to=ReplyTo(address, author, source, turn_id(key), token.text(), expires_at),
             attachments=request.files, context=request.context,
-            locale=locations.learn_language(interaction),
+            locale=str(interaction.locale),
             sent_at=interaction.created_at.timestamp(), is_click=self._is_click,
         )  # fmt: skip
+        # Only interactions tell the language; it is remembered for the person's later messages.
+        locations.state.note_language(interaction.user.id, str(interaction.locale))
         self.acks.expect(self._message.turn)
         return self._message
 
@@ -131,6 +133,7 @@ class DiscordInteraction:
                 thinking=not self._is_click, ephemeral=request.is_private
             )
         except discord.HTTPException as refused:
+            # The SDK repeats a call after an error inside Discord. The first one may have counted.
             is_acknowledged = refused.code == ALREADY_ACKNOWLEDGED
             if refused.code != UNKNOWN_INTERACTION:
                 log.warning(
@@ -146,7 +149,7 @@ class DiscordInteraction:
 
     async def notify(self, words: str) -> None:
         """Respond with words that only the person sees. A failure is only logged."""
-        if self._message is not None:
+        if self._message is not None:  # an answer must not wait for the acknowledgement
             self.acks.settle(self._message.turn, False)
         try:
             await self.interaction.response.send_message(words, ephemeral=True)
@@ -167,13 +170,45 @@ class DiscordHandlers:
     tasks: BackgroundTasks
 
     async def handle(self, interaction: Interaction) -> None:
-        """Handle a click or a submitted form. The SDK's command tree handles commands."""
+        """Handle a click or a submitted form of ours. Those with other ids are ignored. The SDK's
+        command tree handles commands."""
         data: Mapping[str, Any] = interaction.data or {}
         id = str(data.get("custom_id", ""))
-        if interaction.type is discord.InteractionType.component:
-            await self._handle_click(interaction, id)
+        if interaction.type is discord.InteractionType.component and interaction.message:
+            if match := render.CARD_BUTTON_ID.fullmatch(id):
+                press = match["card"] + (match["revision"] or "")
+                await self._submit(interaction, InteractionRequest(f"{match['action']} {press}"))
+                return
+            match, request = render.STOP_BUTTON_ID.fullmatch(id), InteractionRequest("stop")
+            if match and await self._submit(interaction, request, int(match["asker"])):
+                # If the post does not grow any more, no later edit removes the button.
+                view = render.without_stop(interaction.message)
+                with suppress(discord.HTTPException, *IN_DOUBT):
+                    await interaction.edit_original_response(view=view)
         elif interaction.type is discord.InteractionType.modal_submit:
-            await self._handle_form(interaction, id)
+            values = render.read_form_values(interaction)
+            prompt = values.get(render.PROMPT_FIELD, "")
+            if id == render.ASK_ID:
+                await self._submit(interaction, InteractionRequest(prompt))
+            elif match := render.ABOUT_ID.fullmatch(id):
+                message = match["message"]  # set if it has files
+                files = self.locations.state.form_files.get(message) if message else []
+                # Files that are no longer remembered can be fetched by this when the turn starts.
+                reference = f"{interaction.channel_id}/{message}" if files is None else ""
+                no_text = "[no words, but files]" if reference else ""
+                quoted = values.get(render.QUOTE_FIELD, "") or no_text
+                quote = Quote("the message asked about", quoted, reference=reference)
+                attachments = tuple(Attachment(**file) for file in files or ())
+                context = (quote,) if quoted else ()
+                request = InteractionRequest(prompt, context=context, files=attachments)
+                await self._submit(interaction, request)
+            elif match := render.QUICK_ID.fullmatch(id):
+                text = _quick_command_text(match["slug"], values.get(render.INPUT_FIELD, ""))
+                if match["named"]:
+                    inputs = {name: value for name, value in values.items() if value}
+                    command = TypedCommand("quick-command", slug=match["slug"], input=inputs)
+                    text = grammar.render_command(command)
+                await self._submit(interaction, InteractionRequest(text, "spend"))
 
     async def ask(
         self, interaction: Interaction, prompt: str, file: discord.Attachment | None
@@ -208,9 +243,11 @@ class DiscordHandlers:
     ) -> None:
         """Handle `/quick-command`. Without input, show a form that asks for the command's
         inputs."""
+        # A command with inputs of its own, or one that is not known in time, gets a form. One
+        # without inputs runs at once.
         if not input and file is None and render.QUICK_ID.fullmatch(f"ponte:quick:{slug}"):
             commands = await self.interactions.find_quick_commands(
-                self._interaction(interaction), QUICK_COMMAND_LOOKUP_SECONDS
+                self._make_interaction(interaction), QUICK_COMMAND_LOOKUP_SECONDS
             )
             command = next((each for each in commands if each.slug == slug), None)
             if command is None or command.inputs:
@@ -233,7 +270,7 @@ class DiscordHandlers:
     async def find_slugs(self, interaction: Interaction, typed: str) -> Sequence[tuple[str, str]]:
         """Return the quick commands whose slug or title contains `typed`, as (shown, slug)."""
         typed = typed.lower()
-        user = self._interaction(interaction)
+        user = self._make_interaction(interaction)
         commands = await self.board.commands(user.person, user.address)
         with use_locale(str(interaction.locale)):
             titles = [(command.slug, command.title_and_description()[0]) for command in commands]
@@ -248,14 +285,14 @@ class DiscordHandlers:
     ) -> Sequence[tuple[str, str]]:
         """Return the changes of this conversation that can be undone, as (shown, id)."""
         typed = typed.lower()
-        conversation = self._interaction(interaction).address.conversation
+        conversation = self._make_interaction(interaction).address.conversation
         return [
             (f"{card.id} – {card.title}", card.id)
             for card in await self.board.changes(conversation)
             if "undo" in card.actions and (typed in card.id or typed in card.title.lower())
         ]
 
-    def _interaction(self, interaction: Interaction, asker: int = 0) -> DiscordInteraction:
+    def _make_interaction(self, interaction: Interaction, asker: int = 0) -> DiscordInteraction:
         return DiscordInteraction(
             self.locations, self.roles, self.acks, self.downloads, self.tasks, interaction, asker
         )
@@ -263,7 +300,7 @@ class DiscordHandlers:
     async def _submit(
         self, interaction: Interaction, request: InteractionRequest, asker: int = 0
     ) -> bool:
-        return await self.interactions.submit(self._interaction(interaction, asker), request)
+        return await self.interactions.submit(self._make_interaction(interaction, asker), request)
 
     async def _show_form(self, interaction: Interaction, form: discord.ui.Modal) -> None:
         """Show a form. Nothing is sent before it, because a form must be the first response to an
@@ -273,60 +310,7 @@ class DiscordHandlers:
             await interaction.response.send_modal(form)
             return ""
 
-        await self.interactions.show_form(self._interaction(interaction), show)
-
-    async def _handle_form(self, interaction: Interaction, id: str) -> None:
-        """Handle a submitted form of ours: `/ask`, a question about a message, or a quick
-        command."""
-        values = render.read_form_values(interaction)
-        prompt = values.get(render.PROMPT_FIELD, "")
-        if id == render.ASK_ID:
-            await self._submit(interaction, InteractionRequest(prompt))
-        elif match := render.ABOUT_ID.fullmatch(id):
-            files, reference = self._recall_files(interaction, match["message"])
-            quoted = values.get(render.QUOTE_FIELD, "") or (
-                "[no words, but files]" if reference else ""
-            )
-            quote = Quote("the message asked about", quoted, reference=reference)
-            context = (quote,) if quoted else ()
-            request = InteractionRequest(prompt, context=context, files=files)
-            await self._submit(interaction, request)
-        elif match := render.QUICK_ID.fullmatch(id):
-            text = _quick_command_text(match["slug"], values.get(render.INPUT_FIELD, ""))
-            if match["named"]:
-                inputs = {name: value for name, value in values.items() if value}
-                command = TypedCommand("quick-command", slug=match["slug"], input=inputs)
-                text = grammar.render_command(command)
-            await self._submit(interaction, InteractionRequest(text, "spend"))
-
-    def _recall_files(
-        self, interaction: Interaction, message: str | None
-    ) -> tuple[tuple[Attachment, ...], str]:
-        """Return the files of the message that a form is about, and "". If they are no longer
-        remembered, return no files and the reference by which the turn can fetch them."""
-        if not message:
-            return (), ""
-        files = self.locations.state.form_files.get(message)
-        if files is None:
-            return (), f"{interaction.channel_id}/{message}"
-        return tuple(Attachment(**file) for file in files), ""
-
-    async def _handle_click(self, interaction: Interaction, id: str) -> None:
-        """Handle a button of ours. Buttons with other ids are ignored."""
-        if interaction.message is None:
-            return
-        if match := render.CARD_BUTTON_ID.fullmatch(id):
-            press = match["card"] + (match["revision"] or "")
-            request = InteractionRequest(f"{match['action']} {press}")
-            await self._submit(interaction, request)
-            return
-        match = render.STOP_BUTTON_ID.fullmatch(id)
-        request = InteractionRequest("stop")
-        if match and await self._submit(interaction, request, int(match["asker"])):
-            # If the post does not grow any more, no later edit removes the button.
-            view = render.without_stop(interaction.message)
-            with suppress(discord.HTTPException, *IN_DOUBT):
-                await interaction.edit_original_response(view=view)
+        await self.interactions.show_form(self._make_interaction(interaction), show)
 
 
 def _as_files(file: discord.Attachment | None) -> tuple[Attachment, ...]:
@@ -426,8 +410,8 @@ def make_tree(
     async def undo(interaction: Interaction, change: app_commands.Range[str, 6, 6]) -> None:
         await handlers.undo(interaction, change)
 
-    quick.autocomplete("slug")(_autocomplete(handlers.find_slugs))
-    undo.autocomplete("change")(_autocomplete(handlers.find_undoable))
+    quick.autocomplete("slug")(_make_autocomplete(handlers.find_slugs))
+    undo.autocomplete("change")(_make_autocomplete(handlers.find_undoable))
     for word, description in WORD_DESCRIPTIONS.items():
         tree.command(name=word, description=description)(_make_callback(handlers, word))
     return tree
@@ -436,20 +420,13 @@ def make_tree(
 def _make_callback(
     handlers: DiscordHandlers, word: str
 ) -> Callable[[Interaction], Coroutine[Any, Any, None]]:
-    """Return the function that runs a command without options."""
+    """Return the function that runs a command without options. The SDK reads the options from its
+    parameters, so the word cannot be one."""
 
     async def run_word(interaction: Interaction) -> None:
         await handlers.run_word(interaction, word)
 
     return run_word
-
-
-async def report_failure(interaction: Interaction) -> None:
-    """Tell a person that their command or click failed, if nothing was sent yet."""
-    words = say("Something went wrong. Try again.", str(interaction.locale))
-    if not interaction.response.is_done():
-        with suppress(discord.DiscordException, *IN_DOUBT):
-            await interaction.response.send_message(words, ephemeral=True)
 
 
 async def register(
@@ -478,7 +455,7 @@ async def register(
     return True
 
 
-def _autocomplete(
+def _make_autocomplete(
     find_choices: FindChoices,
 ) -> Callable[[Interaction, str], Coroutine[Any, Any, list[app_commands.Choice[str]]]]:
     """Return the SDK's callback for an option. It returns at most MAX_CHOICES choices, and none

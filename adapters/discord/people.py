@@ -159,7 +159,7 @@ class Roles:
         """
         client = await self._client()
         guilds = await retry(
-            lambda: self._guilds(client, max_age), ServersNotTold, lambda *_: ASK_AGAIN_SECONDS
+            lambda: self._list_guilds(client, max_age), ServersNotTold, lambda *_: ASK_AGAIN_SECONDS
         )
         lookups = (self._members.resolve(person.id, max_age, str(guild)) for guild in guilds)
         members = await asyncio.gather(*lookups)
@@ -177,7 +177,7 @@ class Roles:
         guild, user = int(address.workspace), int(person.id)
         client = await self._client()
         try:
-            if guild not in await self._guilds(client, MAX_CONFIRMED_AGE_SECONDS):
+            if guild not in await self._list_guilds(client, MAX_CONFIRMED_AGE_SECONDS):
                 return False
             await attempt(lambda: client.http.get_member(guild, user), repeat=False)
         except (ServersNotTold, PonteError, *IN_DOUBT) as error:
@@ -205,7 +205,7 @@ class Roles:
                 raise NoMember from None
         return _make_member(guild, user, map(str, response["roles"]))
 
-    async def _guilds(self, client: discord.Client, max_age: float) -> Sequence[int]:
+    async def _list_guilds(self, client: discord.Client, max_age: float) -> Sequence[int]:
         """Return the ids of our servers, at most MAX_SERVERS.
 
         They are known from the gateway session. If another process holds it, or it has just begun,

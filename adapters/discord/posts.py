@@ -51,30 +51,28 @@ class DiscordFiles:
         self._client = client
 
     async def read(self, attachment: Attachment) -> tuple[Attachment, bytes]:
-        """Return a file and its bytes. If its address has expired, fetch the message for a fresh
-        one. Raise as `attempt` does."""
+        """Return a file and its bytes. Raise as `attempt` does."""
         client = await self._client()
         where, _, url = attachment.reference.rpartition(" ")
         try:
-            return attachment, await self._download(client, url)
+            return attachment, await self._download_file(client, url)
         except PonteError:
-            if not where or (fresh := await self._address(client, where)) is None:
+            if not where:  # it came with an interaction, and no message has it
                 raise
-            return attachment, await self._download(client, fresh)
+            # The address in an event expires within a day. The message has a fresh one.
+            channel, id, _ = where.split("/")
+            place = client.get_partial_messageable(int(channel))
+            message = await attempt(lambda: place.fetch_message(int(id)))
+            references = (file.reference for file in files_of(message))
+            fresh = next((r.split(" ")[1] for r in references if r.startswith(where + " ")), None)
+            if fresh is None:
+                raise
+            return attachment, await self._download_file(client, fresh)
 
-    async def _download(self, client: discord.Client, url: str) -> bytes:
+    async def _download_file(self, client: discord.Client, url: str) -> bytes:
         """Return the bytes at an address of Discord's CDN (or of a proxy or test double). No
         cookies are sent."""
         return await attempt(lambda: client.http.get_from_cdn(url), deadline=FILE_DOWNLOAD_SECONDS)
-
-    async def _address(self, client: discord.Client, where: str) -> str | None:
-        """Return a fresh address of a file from its message. The address in an event expires within
-        a day."""
-        channel, id, _ = where.split("/")
-        place = client.get_partial_messageable(int(channel))
-        message = await attempt(lambda: place.fetch_message(int(id)))
-        references = (file.reference for file in files_of(message))
-        return next((r.split(" ")[1] for r in references if r.startswith(where + " ")), None)
 
 
 async def send_with_sheets(call: Call, sheets: Sequence[Sheet]) -> discord.Message:
@@ -102,6 +100,8 @@ async def put_files(
     `largest` is the largest size of one file in bytes in this place. A file that does not fit gets
     a sentence instead, and so does every file once `tries` is over MAX_UPLOAD_TRIES.
     """
+    # What cannot be attached is left out before the call, because one file that Discord refuses
+    # would cost all of them.
     fits: list[Sheet] = []
     notes: list[str] = []
     limit = min(largest, MAX_REQUEST_BYTES)
@@ -110,7 +110,12 @@ async def put_files(
         if file.size > limit or tries > MAX_UPLOAD_TRIES:
             notes.append(explain_too_large(file, limit))
         elif file.size > room or len(fits) + len(sheets) >= MAX_FILES_IN_POST:
-            notes.append(explain_no_room(file))
+            notes.append(say(
+                "{name} ({size}) doesn't fit in this message. A message can have {count} files and "
+                "{limit} in total. Ask me for this file alone.",
+                name=f"`{file.name}`", size=size_of(file.size), count=MAX_FILES_IN_POST,
+                limit=size_of(MAX_REQUEST_BYTES),
+            ))  # fmt: skip
         else:
             try:
                 _, data = await store.get(file.id)
@@ -166,18 +171,6 @@ def explain_too_large(file: File, limit: int) -> str:
     )
 
 
-def explain_no_room(file: File) -> str:
-    """Return the sentence for a file that does not fit into the message with the other files."""
-    return say(
-        "{name} ({size}) doesn't fit in this message. A message can have {count} files and "
-        "{limit} in total. Ask me for this file alone.",
-        name=f"`{file.name}`",
-        size=size_of(file.size),
-        count=MAX_FILES_IN_POST,
-        limit=size_of(MAX_REQUEST_BYTES),
-    )
-
-
 def files_of(message: discord.Message) -> tuple[Attachment, ...]:
     """Return the files of a message, and of messages that it forwards.
 
@@ -229,7 +222,7 @@ class Rendering:
     sheets: tuple[Sheet, ...]
 
     @property
-    def plain(self) -> bool:
+    def is_plain(self) -> bool:
         """Return True if the post contains only text."""
         return not (self.embeds or self.view or self.sheets)
 
@@ -283,14 +276,6 @@ async def own_posts_since(
         return []
     me = own_id(client)
     return [m for m in messages if m.author.id == me and m.interaction_metadata is None]
-
-
-def posts_answering(
-    posts: Sequence[discord.Message], source: int | None
-) -> Sequence[discord.Message]:
-    """Return the posts that reply to `source`; for None, those that reply to nothing. In a thread
-    that was made from the source, our posts reply to nothing."""
-    return [post for post in posts if answered_id(post) == source]
 
 
 def posts_with_text(

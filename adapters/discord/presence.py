@@ -36,7 +36,7 @@ class DiscordSigns:
     ) -> None:  # fmt: skip
         self._client = client
         self.marks = WaitingMarks(
-            tasks, self._mark, self._unmark, state.hourglasses, state.note_change,
+            tasks, self._mark, self._remove_mark, state.hourglasses, state.note_change,
             HOURGLASS_AFTER_SECONDS,
         )  # fmt: skip
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -50,7 +50,7 @@ class DiscordSigns:
         with suppress(PonteError, *IN_DOUBT):
             await attempt(lambda: message.add_reaction(HOURGLASS), repeat=False)
 
-    async def _unmark(self, where: str) -> None:
+    async def _remove_mark(self, where: str) -> None:
         client = await self._client()
         message = message_at(client, where)
         with suppress(PonteError, *IN_DOUBT):
@@ -60,7 +60,7 @@ class DiscordSigns:
     def start(self, turn: str, sign: Callable[[], Awaitable[None]]) -> None:
         """Call `sign` soon, and then again and again until the turn ends."""
         if turn not in self._tasks:
-            self._tasks[turn] = asyncio.create_task(self._repeat(turn, sign))
+            self._tasks[turn] = asyncio.create_task(self._repeat_sign(turn, sign))
 
     def note_growth(self, turn: str) -> None:
         """Note that new text was shown just now. It replaces the typing indicator for a while."""
@@ -91,7 +91,7 @@ class DiscordSigns:
             later.cancel()
             await asyncio.wait({later})
 
-    async def _repeat(self, turn: str, sign: Callable[[], Awaitable[None]]) -> None:
+    async def _repeat_sign(self, turn: str, sign: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(SIGN_AFTER_SECONDS)
         while True:
             still = time.monotonic() - self._growth_times.get(turn, 0.0)

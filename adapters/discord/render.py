@@ -29,7 +29,7 @@ from core.base.text import (
     to_one_line,
     truncate,
 )
-from core.changes.card_rows import NO_VALUE, CardRow, FieldChange, read_rows, tabulate
+from core.changes.card_rows import NO_VALUE, read_rows, tabulate
 from core.chat.approval_notices import LABELS, must_fit, without_approval
 from core.domain.messages import Card, ChangeAction
 from core.domain.records import QuickCommand
@@ -219,17 +219,29 @@ def to_discord(markdown: str) -> Rendered:
     while at < len(lines):
         line = lines[at]
         next_fence = fence_after_line(line, fence, _LONGEST_MARK)
-        if fence is None and next_fence is None and at + 1 < len(lines):
-            end = _table_end(lines, at)
-            if end:
-                out.append(_convert_table(lines[at:end], sheets))
-                at = end
-                continue
-        out.append(
-            _code_line(line, fence, next_fence) if fence or next_fence else _plain_line(line)
-        )
-        fence = next_fence
-        at += 1
+        in_code = fence is not None or next_fence is not None
+        table = None if in_code else read_table(lines[at : at + 2])  # its header and delimiter
+        if table is None:
+            out.append(_convert_line(line, fence, next_fence))
+            fence = next_fence
+            at += 1
+            continue
+        end = at + 2
+        while end < len(lines) and "|" in lines[end] and lines[end].strip():
+            end += 1
+        table = read_table(lines[at:end]) or table
+        at = end
+        if table.needs_file():
+            name = f"table-{len(sheets) + 1}.csv"
+            sheets.append(Sheet(name, table.csv()))
+            text = table.excerpt(name)
+        elif table.is_narrow:
+            out.append(table.code_block())
+            continue
+        else:
+            text = table.records()
+        # The cells are converted already, but Discord would still preview their addresses.
+        out += [change_outside_code(line, _prevent_previews) for line in text.split("\n")]
     return Rendered("\n".join(out), tuple(sheets))
 
 
@@ -259,10 +271,15 @@ def read_table(lines: list[str]) -> TextTable | None:
     if len(lines) < 2 or "|" not in lines[0] or not _DELIMITER.fullmatch(lines[1].strip()):
         return None
     header = _split_cells(lines[0])
-    if len(_split_cells(lines[1])) != len(header) or len(header) > MAX_TEXT_TABLE_COLUMNS:
+    width = len(header)
+    if len(_split_cells(lines[1])) != width or width > MAX_TEXT_TABLE_COLUMNS:
         return None
-    rows = tuple(_fit_row(_split_cells(line), len(header)) for line in lines[2:])
-    return TextTable(header, rows)
+    rows = []
+    for line in lines[2:]:
+        cells = _split_cells(line)
+        cells += ("",) * (width - len(cells))
+        rows.append((*cells[: width - 1], " | ".join(cells[width - 1 :])))  # none of them is lost
+    return TextTable(header, tuple(rows))
 
 
 def count_columns(text: str) -> int:
@@ -276,14 +293,14 @@ def count_columns(text: str) -> int:
 def build_embeds(cards: Sequence[Card]) -> list[discord.Embed]:
     """Return an embed for each of the first MAX_CARDS cards. Together they fit into one message."""
     visible_cards = cards[:MAX_CARDS]
-    return [build_embed(card, _characters_for_each(len(visible_cards))) for card in visible_cards]
+    return [build_embed(card, _divide_characters(len(visible_cards))) for card in visible_cards]
 
 
 def build_embed(card: Card, room: int = MAX_EMBEDS_CHARACTERS) -> discord.Embed:
     """Return a card as an embed of at most `room` characters. The caller divides the limit of a
     message between its cards."""
-    card, most = _drop_unfit_approval(card, room), _most_description(room)
-    lines = _card_lines(card, most)
+    card, most = _drop_unfit_approval(card, room), _find_description_limit(room)
+    lines = _describe_card(card, most)
     if len(card.rows) > DISCORD_CARD_ROWS and not must_fit(card):
         more = len(card.rows) - DISCORD_CARD_ROWS
         lines.append(plural("…and {count} more row.", "…and {count} more rows.", more))
@@ -299,32 +316,60 @@ def build_embed(card: Card, room: int = MAX_EMBEDS_CHARACTERS) -> discord.Embed:
     return card_embed.set_footer(text=f"{card.id} · {say(card.state)}")
 
 
-def _card_lines(card: Card, most: int) -> list[str]:
-    """Return the lines with a card's text and rows; those of an open proposal uncut."""
+def _describe_card(card: Card, most: int) -> list[str]:
+    """Return the lines with a card's text and rows, those of an open proposal uncut: a narrow
+    table, or each row's name and its changes. The values are other people's data, so Markdown in
+    them is escaped."""
     lines = [_make_safe(card.text)] if card.text else []
-    # A cut code block would show the rest of the card as code.
-    free_characters = most - sum(len(line) + 1 for line in lines) - _AFTER_ROWS
     longest = None if must_fit(card) else DISCORD_CELL_CHARACTERS
-    visible_rows = card.rows[:DISCORD_CARD_ROWS] if longest else card.rows
-    rows = _card_rows(read_rows(visible_rows), free_characters, longest)
-    return [*lines, "", *rows, ""] if lines and rows else lines + rows  # set off by blank lines
+    rows = read_rows(card.rows[:DISCORD_CARD_ROWS] if longest else card.rows)
+    row_lines: list[str] = []
+    if (table := tabulate(rows)) is not None:
+        texts_of_rows = [
+            (name, *(cell.value if cell else "" for cell in cells)) for name, cells in table.rows
+        ]
+        # In a code block Markdown has no effect, but a backtick could end the block.
+        header, *cells = (
+            tuple(
+                defang_for_discord(to_one_line(text, longest)).replace("`", "'") for text in texts
+            )
+            for texts in (table.header, *texts_of_rows)
+        )
+        text_table = TextTable(header, tuple(cells))
+        # It must fit whole: a cut code block would show the rest of the card as code.
+        free_characters = most - sum(len(line) + 1 for line in lines) - _AFTER_ROWS
+        if text_table.is_narrow and len(block := text_table.code_block()) <= free_characters:
+            row_lines = [block]
+    for row in () if row_lines else rows:
+        row_lines += [f"**{_escape_cell(row.name, longest)}**"] if row.name else []
+        values = []
+        for change in row.changes:
+            sides = [_escape_cell(side, longest) for side in (change.before, change.after) if side]
+            if len(sides) > 1 and change.before != NO_VALUE:
+                sides[0] = f"~~{sides[0]}~~"
+            values.append(f"{_escape_cell(change.field, longest)}: {' → '.join(sides)}")
+        row_lines += [" · ".join(values)] if values else []
+    if lines and row_lines:
+        return [*lines, "", *row_lines, ""]  # set off by blank lines
+    return lines + row_lines
 
 
-def _characters_for_each(cards: int) -> int:
+def _divide_characters(cards: int) -> int:
     """Return the characters of each of so many cards of a message."""
     return MAX_EMBEDS_CHARACTERS // max(1, cards)
 
 
-def _most_description(room: int) -> int:
-    """Return the characters of a card's description, beside its title and its footer."""
+def _find_description_limit(room: int) -> int:
+    """Return the characters of a card's description, beside its title and its footer of at most 40
+    characters."""
     return min(MAX_EMBED_DESCRIPTION_CHARACTERS, room - MAX_EMBED_TITLE_CHARACTERS - 40)
 
 
 def _drop_unfit_approval(card: Card, room: int) -> Card:
     """Return the card; without its button to approve if not all of it fits and it
     must."""
-    most = _most_description(room)
-    fits = not must_fit(card) or len("\n".join(_card_lines(card, most))) + _AFTER_ROWS <= most
+    most = _find_description_limit(room)
+    fits = not must_fit(card) or len("\n".join(_describe_card(card, most))) + _AFTER_ROWS <= most
     return card if fits else without_approval(card)
 
 
@@ -341,9 +386,9 @@ def describe_cards(cards: Sequence[Card]) -> list[str]:
 
 def build_buttons(cards: Sequence[Card]) -> discord.ui.View:
     """Return the buttons of the first MAX_CARDS cards, in a row for each card."""
-    room = _characters_for_each(min(len(cards), MAX_CARDS))
+    room = _divide_characters(min(len(cards), MAX_CARDS))
     rows = enumerate(_drop_unfit_approval(card, room) for card in cards[:MAX_CARDS])
-    return _build_view(button for row, card in rows for button in _buttons(card, row))
+    return _build_view(button for row, card in rows for button in _build_card_buttons(card, row))
 
 
 def build_stop_view(asker: str) -> discord.ui.View:
@@ -357,16 +402,26 @@ def redraw_card(
 ) -> tuple[list[discord.Embed], discord.ui.View]:
     """Return the embeds and buttons of `message` with `card` in its current state. All other cards
     stay unchanged."""
+    # The footer of an embed begins with the id of its card.
     ids = [(old.footer.text or "").split(" ")[0] for old in message.embeds]
     mine = [at for at, id in enumerate(ids) if id == card.id]
     card_embeds = list(message.embeds)
-    card = _drop_unfit_approval(card, _characters_for_each(len(card_embeds)))
-    fresh = build_embed(card, _characters_for_each(len(card_embeds)))
+    card = _drop_unfit_approval(card, _divide_characters(len(card_embeds)))
+    fresh = build_embed(card, _divide_characters(len(card_embeds)))
     for at in mine:
         card_embeds[at] = fresh
     if not mine:
         card_embeds.append(fresh)
-    return card_embeds[:MAX_EMBEDS], _view_with(message, card)
+    rows = []
+    for row in _button_rows(message):
+        presses = [CARD_BUTTON_ID.fullmatch(button.custom_id or "") for button in row]
+        if card.id not in [press["card"] for press in presses if press]:
+            rows.append(row)
+    # The last row is for the buttons of this card.
+    rows = rows[: MAX_CARDS - 1] if card.actions else rows[:MAX_CARDS]
+    buttons = [_copy_button(button, number) for number, row in enumerate(rows) for button in row]
+    view = _build_view([*buttons, *_build_card_buttons(card, len(rows))])
+    return card_embeds[:MAX_EMBEDS], view
 
 
 def without_stop(message: discord.Message) -> discord.ui.View:
@@ -381,7 +436,9 @@ def without_stop(message: discord.Message) -> discord.ui.View:
 
 def ask_form() -> discord.ui.Modal:
     """Return the form of `/ask`: one field for a message of several lines."""
-    return _modal(say("Ask Ponte"), ASK_ID, [_text_field(say("Your message"), PROMPT_FIELD)])
+    return _build_modal(
+        say("Ask Ponte"), ASK_ID, [_build_text_field(say("Your message"), PROMPT_FIELD)]
+    )
 
 
 def about_form(text: str, message: int, files: Sequence[str]) -> discord.ui.Modal:
@@ -391,14 +448,14 @@ def about_form(text: str, message: int, files: Sequence[str]) -> discord.ui.Moda
     `message` is the message's id if it has files, else 0. `files` are the names of these files,
     which the form shows.
     """
-    question = _text_field(say("What do you want to know?"), PROMPT_FIELD)
+    question = _build_text_field(say("What do you want to know?"), PROMPT_FIELD)
     quote = text[:MAX_INPUT_CHARACTERS]
-    quoted = _text_field(say("The message"), QUOTE_FIELD, quote, required=False)
+    quoted = _build_text_field(say("The message"), QUOTE_FIELD, quote, required=False)
     if files:
         along = say("Files included: {names}", names=", ".join(files))
         quoted.description = along[:MAX_HINT_CHARACTERS]
     id = f"ponte:about:{message or ''}".strip(":")
-    return _modal(say("Ask about this message"), id, [question, quoted])
+    return _build_modal(say("Ask about this message"), id, [question, quoted])
 
 
 def quick_form(slug: str, command: QuickCommand | None) -> discord.ui.Modal:
@@ -410,13 +467,13 @@ def quick_form(slug: str, command: QuickCommand | None) -> discord.ui.Modal:
     title = (command.title_and_description()[0] if command else "") or slug
     inputs = dict(command.inputs) if command else {}
     if not inputs or len(inputs) > MAX_FORM_FIELDS:
-        field = _text_field(say("Its input: text or key=value"), INPUT_FIELD, required=False)
-        return _modal(title, f"ponte:quick:{slug}", [field])
+        field = _build_text_field(say("Its input: text or key=value"), INPUT_FIELD, required=False)
+        return _build_modal(title, f"ponte:quick:{slug}", [field])
     fields = [
-        _text_field(name, name, required=bool(about.get("required")))
+        _build_text_field(name, name, required=bool(about.get("required")))
         for name, about in inputs.items()
     ]
-    return _modal(title, f"ponte:quick:{slug}:named", fields)
+    return _build_modal(title, f"ponte:quick:{slug}:named", fields)
 
 
 def read_form_values(interaction: Interaction) -> dict[str, str]:
@@ -426,7 +483,7 @@ def read_form_values(interaction: Interaction) -> dict[str, str]:
     return {str(item["custom_id"]): str(item["value"]) for item in items if "value" in item}
 
 
-def _buttons(card: Card, row: int) -> list[discord.ui.Button[Any]]:
+def _build_card_buttons(card: Card, row: int) -> list[discord.ui.Button[Any]]:
     return [
         discord.ui.Button(
             style=_STYLES.get(action, discord.ButtonStyle.secondary),
@@ -438,33 +495,6 @@ def _buttons(card: Card, row: int) -> list[discord.ui.Button[Any]]:
     ]
 
 
-def _table_end(lines: list[str], start: int) -> int:
-    """Return the index of the line after the table that begins at `start`; 0 if none begins
-    there."""
-    line, following = lines[start : start + 2]
-    if "|" not in line or "-" not in following or read_table([line, following]) is None:
-        return 0
-    end = start + 2
-    while end < len(lines) and "|" in lines[end] and lines[end].strip():
-        end += 1
-    return end
-
-
-def _convert_table(lines: list[str], sheets: list[Sheet]) -> str:
-    table = read_table(lines)
-    if table is None:
-        return "\n".join(_plain_line(line) for line in lines)
-    if table.needs_file():
-        name = f"table-{len(sheets) + 1}.csv"
-        sheets.append(Sheet(name, table.csv()))
-        text = table.excerpt(name)
-    elif table.is_narrow:
-        return table.code_block()
-    else:
-        text = table.records()
-    return "\n".join(change_outside_code(line, _prevent_previews) for line in text.split("\n"))
-
-
 def _split_cells(line: str) -> tuple[str, ...]:
     """Return the cells of a row. A pipe inside code separates none."""
     line = line.strip().removeprefix("|")
@@ -473,25 +503,18 @@ def _split_cells(line: str) -> tuple[str, ...]:
     in_code = {at for start, end in find_code_spans(line) for at in range(start, end)}
     pipes = [pipe.start() for pipe in _PIPE.finditer(line) if pipe.start() not in in_code]
     cells = [line[a + 1 : b] for a, b in pairwise([-1, *pipes, len(line)])]
-    return tuple(_convert_cell(cell.replace("\\|", "|").strip()) for cell in cells)
 
-
-def _convert_cell(cell: str) -> str:
-    def plain(text: str) -> str:
+    def drop_markup(text: str) -> str:
+        # A code block shows bold and links as they are written, and a cell has one line.
         return _BOLD.sub(r"\2", _CELL_LINK.sub(r"\1 \2", _BREAK.sub(" ", text)))
 
-    return change_outside_code(cell, plain)
+    texts = (cell.replace("\\|", "|").strip() for cell in cells)
+    return tuple(change_outside_code(text, drop_markup) for text in texts)
 
 
 def _strip_ticks(cell: str) -> str:
     """Return a cell without backticks: they could close the code block that contains the table."""
     return cell.replace("`", "")
-
-
-def _fit_row(row: tuple[str, ...], width: int) -> tuple[str, ...]:
-    """Return the row with `width` cells. The last one holds those that are too many."""
-    row = (*row, *[""] * (width - len(row)))
-    return (*row[: width - 1], " | ".join(row[width - 1 :]))
 
 
 def _pad_row(cells: tuple[str, ...], widths: list[int]) -> str:
@@ -502,23 +525,22 @@ def _pad_row(cells: tuple[str, ...], widths: list[int]) -> str:
     return "  ".join(padded).rstrip()
 
 
-def _code_line(line: str, before: Fence | None, after: Fence | None) -> str:
-    """Return a line of a code block. Discord knows no fences but those of three backticks, and no
-    three backticks inside a block."""
+def _convert_line(line: str, before: Fence | None, after: Fence | None) -> str:
+    """Return a line in Discord's format. `before` and `after` are the code block that is open
+    before the line and after it. Inline code stays unchanged."""
     fence = after if before is None else before
-    if fence is None or (before and after):
+    if fence is None:
+        if _RULE.fullmatch(line):
+            return ""
+        if heading := _HEADING.match(line):
+            line = f"**{_HEADING_END.sub('', line[heading.end() :]).rstrip()}**"
+        return change_outside_code(line, _convert_prose)
+    # Discord knows no fences but those of three backticks, and no three backticks inside a block.
+    if before and after:
         return _TICKS.sub("`\u200b", line)
+    # It reads only one word as the language, and shows any other text as a line of code.
     info = "" if before else fence.info.strip()
     return f"{fence.indent}```{info if _INFO.fullmatch(info) else info.partition(' ')[0]}"
-
-
-def _plain_line(line: str) -> str:
-    """Return a line outside code blocks in Discord's format. Inline code stays unchanged."""
-    if _RULE.fullmatch(line):
-        return ""
-    if heading := _HEADING.match(line):
-        line = f"**{_HEADING_END.sub('', line[heading.end() :]).rstrip()}**"
-    return change_outside_code(line, _convert_prose)
 
 
 def _convert_prose(text: str) -> str:
@@ -536,14 +558,6 @@ def _spell_out_link(label: str, url: str) -> str:
 
 def _prevent_previews(text: str) -> str:
     return disable_markup(_BARE_URL.sub(r"<\g<0>>", text))
-
-
-def _view_with(message: discord.Message, card: Card) -> discord.ui.View:
-    """Return the buttons of `message` with those of `card` replaced by its current actions."""
-    rows = [row for row in _button_rows(message) if card.id not in {_button_card(b) for b in row}]
-    rows = rows[: MAX_CARDS - 1] if card.actions else rows[:MAX_CARDS]
-    buttons = [_copy_button(button, number) for number, row in enumerate(rows) for button in row]
-    return _build_view([*buttons, *_buttons(card, len(rows))])
 
 
 def _build_view(buttons: Iterable[discord.ui.Button[Any]]) -> discord.ui.View:
@@ -570,58 +584,16 @@ def _copy_button(button: discord.Button, row: int) -> discord.ui.Button[Any]:
     )
 
 
-def _button_card(button: discord.Button) -> str:
-    match = CARD_BUTTON_ID.fullmatch(button.custom_id or "")
-    return match["card"] if match else ""
-
-
-def _card_rows(rows: Sequence[CardRow], room: int, longest: int | None) -> list[str]:
-    """Return the lines about a card's rows: a narrow table of at most `room` characters, or each
-    row's name and its changes, with at most `longest` characters of a value. The values are other
-    people's data, so Markdown in them is escaped."""
-    table = tabulate(rows)
-    if table is not None:
-        rows_of_text = [
-            (name, *(cell.value if cell else "" for cell in cells)) for name, cells in table.rows
-        ]
-        header, *cells = (
-            tuple(_plain_cell(text, longest) for text in texts)
-            for texts in (table.header, *rows_of_text)
-        )
-        text_table = TextTable(header, tuple(cells))
-        if text_table.is_narrow and len(block := text_table.code_block()) <= room:
-            return [block]
-    lines = []
-    for row in rows:
-        lines += [f"**{_safe_cell(row.name, longest)}**"] if row.name else []
-        values = [_field_change(change, longest) for change in row.changes]
-        lines += [" · ".join(values)] if values else []
-    return lines
-
-
-def _field_change(change: FieldChange, longest: int | None) -> str:
-    """Return one field of a row: the old value crossed out, then the new one."""
-    sides = [_safe_cell(side, longest) for side in (change.before, change.after) if side]
-    if len(sides) > 1 and change.before != NO_VALUE:
-        sides[0] = f"~~{sides[0]}~~"
-    return f"{_safe_cell(change.field, longest)}: {' → '.join(sides)}"
-
-
-def _plain_cell(text: str, longest: int | None) -> str:
-    """Return a value for a table in a code block, where Markdown has no effect."""
-    return defang_for_discord(to_one_line(text, longest)).replace("`", "'")
-
-
 def _make_safe(words: str) -> str:
     return disable_markup(defang_for_discord(words))
 
 
-def _safe_cell(text: str, longest: int | None) -> str:
+def _escape_cell(text: str, longest: int | None) -> str:
     text = truncate(text.replace("\n", " "), longest or len(text))
     return disable_markup(discord.utils.escape_markdown(defang_for_discord(text))) or "∅"
 
 
-def _modal(title: str, id: str, fields: Sequence[discord.ui.Label[Any]]) -> discord.ui.Modal:
+def _build_modal(title: str, id: str, fields: Sequence[discord.ui.Label[Any]]) -> discord.ui.Modal:
     """Return a form that the SDK does not track: submissions are handled by the form's id, so that
     they work after a restart."""
     title = title[:MAX_FORM_TITLE_CHARACTERS]
@@ -632,7 +604,7 @@ def _modal(title: str, id: str, fields: Sequence[discord.ui.Label[Any]]) -> disc
     return modal
 
 
-def _text_field(
+def _build_text_field(
     label: str, id: str, default: str = "", required: bool = True
 ) -> discord.ui.Label[Any]:
     field: discord.ui.TextInput[Any] = discord.ui.TextInput(

@@ -46,7 +46,25 @@ async def check(
     try:
         async with client:
             await client.login(token)
-            results = await _examine(client, message_content)
+            application = await client.application_info()
+            name = client.user.name if client.user else "?"
+            results = [Health("discord token", "on", f"{name} ({application.id})")]
+            if message_content:
+                flags = application.flags
+                granted = flags.gateway_message_content or flags.gateway_message_content_limited
+                words = say(
+                    "the message content intent is granted"
+                    if granted
+                    else connection.INTENT_REFUSED
+                )
+                results.append(Health("discord intents", "on" if granted else "failing", words))
+            else:
+                results.append(Health("discord intents", "on", say("no privileged intents")))
+            registered = await client.http.get_global_commands(application.id)
+            names = sorted(command["name"] for command in registered)
+            words = ", ".join(names) if ASK_MENU in names else say(UNREGISTERED)
+            results.append(Health("discord commands", "on", words))
+            results.append(Health("discord invite", "on", invite_url(application.id)))
             if everything and message_content:
                 words = say("answer_everything in {places}", places=", ".join(everything))
                 results.append(Health("discord channels", "on", words))
@@ -58,28 +76,6 @@ async def check(
     except (discord.HTTPException, *IN_DOUBT) as error:
         words = say(DISCORD_NO_ANSWER, url=api_url, error=type(error).__name__)
         return [Health("discord", "failing", words)]
-
-
-async def _examine(client: discord.Client, message_content: bool) -> list[Health]:
-    """Return findings on the token, the intent, the registered commands and the invitation."""
-    application = await client.application_info()
-    name = client.user.name if client.user else "?"
-    results = [Health("discord token", "on", f"{name} ({application.id})")]
-    if message_content:
-        flags = application.flags
-        granted = flags.gateway_message_content or flags.gateway_message_content_limited
-        words = say(
-            "the message content intent is granted" if granted else connection.INTENT_REFUSED
-        )
-        results.append(Health("discord intents", "on" if granted else "failing", words))
-    else:
-        results.append(Health("discord intents", "on", say("no privileged intents")))
-    registered = await client.http.get_global_commands(application.id)
-    names = sorted(command["name"] for command in registered)
-    words = ", ".join(names) if ASK_MENU in names else say(UNREGISTERED)
-    results.append(Health("discord commands", "on", words))
-    results.append(Health("discord invite", "on", invite_url(application.id)))
-    return results
 
 
 def invite_url(application: int) -> str:

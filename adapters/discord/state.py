@@ -139,22 +139,23 @@ class DiscordState(StoredState):
     def __init__(self, peers: Peers | None = None) -> None:
         super().__init__()
         self._peers = peers or Alone()
-        self._row = self._peers.remembered_state(DISCORD_STATE_NAME, self._data)
+        self._row = self._peers.remembered_state(DISCORD_STATE_NAME, self._dump_data)
         self.leads = not self._peers.is_shared
         self._sharing: asyncio.Task[None] | None = None
         self._peers.on("remembered", self._on_remembered)
 
     async def open(self) -> None:
         """Read the stored state."""
-        self._take(await self._row.read())
+        self._replace_data(await self._row.read())
 
     async def forget(self, ids: frozenset[str]) -> None:
         """Erase these people and places and store the result. A thread keeps the number of its
         participants."""
-        self._take(remove_ids(json.loads(json.dumps(self._data())), ids))
+        stored_form = json.loads(json.dumps(self._dump_data()))  # with texts for keys, as `ids` are
+        self._replace_data(remove_ids(stored_form, ids))
         await self.flush()
 
-    def _take(self, data: Mapping[str, Any]) -> None:
+    def _replace_data(self, data: Mapping[str, Any]) -> None:
         """Replace the stored part of the state. Its dictionaries stay, because others hold them."""
         for name, value in vars(_STORED_FORM.validate_python(data)).items():
             if isinstance(value, dict):
@@ -189,6 +190,7 @@ class DiscordState(StoredState):
             if known_only:
                 return
             record = self.channels[channel] = SeenChannel(message, guild)
+        # `CatchUp` notes the messages that it skips after the newer ones that it answers.
         if message > record.last_message or not record.updated_at:
             record.last_message, record.updated_at = max(record.last_message, message), time.time()
             self.note_change()
@@ -254,9 +256,10 @@ class DiscordState(StoredState):
         await asyncio.sleep(SHARE_AFTER_SECONDS)
         await self.flush()
 
-    def _data(self) -> object:
+    def _dump_data(self) -> object:
         """Return the state as JSON to be stored, without the oldest entries of each kind. A
         dictionary has the order in which its keys were first set."""
+        # A channel keeps its place when its record changes, so channels are sorted before the cut.
         if len(self.channels) > MAX_REMEMBERED:
             channels = sorted(self.channels.items(), key=lambda item: item[1].updated_at)
             self.channels.clear()
@@ -342,6 +345,7 @@ class Acks:
             return
         self._acknowledgements[turn] = asyncio.get_running_loop().create_future()
         while len(self._acknowledgements) > MAX_REMEMBERED_ACKS:
+            # Whoever still waits for the oldest one must not wait for ever.
             self.settle(next(iter(self._acknowledgements)), False)
             self._acknowledgements.popitem(last=False)
 
@@ -370,21 +374,21 @@ class OriginalResponse:
 
     async def edit(self, **form: Any) -> discord.WebhookMessage:
         """Change the response and return it."""
-        self._check()
+        self._check_expiry()
         return await self._hook.edit_message(_ORIGINAL, **form)
 
     async def read(self) -> discord.WebhookMessage:
         """Return the response."""
-        self._check()
+        self._check_expiry()
         return await self._hook.fetch_message(_ORIGINAL)
 
     async def whisper(self, text: str) -> None:
         """Send a follow-up message that only the person sees. It has no nonce, so a repeated call
         makes a second message."""
-        self._check()
+        self._check_expiry()
         await self._hook.send(text, ephemeral=True, wait=True)
 
-    def _check(self) -> None:
+    def _check_expiry(self) -> None:
         if time.time() > self._expires:
             raise TokenOver
 

@@ -31,10 +31,10 @@ from adapters.discord.posts import (
     PostOwners,
     Put,
     Renderer,
+    answered_id,
     append_notes,
     own_posts_since,
     post_content,
-    posts_answering,
     posts_with_text,
     put_files,
     send_with_sheets,
@@ -143,8 +143,11 @@ class ChannelSurface(DiscordSurface):
     async def type(self) -> None:
         """Trigger the typing indicator once: in the thread if it exists already, else in the
         channel."""
-        client = await self.client()
-        await client.get_partial_messageable(self._threads.visible_channel(self._to)).typing()
+        client, address = await self.client(), self._to.address
+        thread = int(address.thread or 0)
+        is_there = thread in self._threads.locations.state.parents
+        channel = thread if is_there else int(address.channel)
+        await client.get_partial_messageable(channel).typing()
 
     async def post(self, key: str, part: AnswerPart) -> str:
         """Post a part and return its id as `channel:message`.
@@ -159,7 +162,7 @@ class ChannelSurface(DiscordSurface):
         self.signs.marks.clear(self._to.turn)
         channel = await self._channel()
         if part.number in self._doubtful_parts:
-            posts = posts_with_text(await self._own(channel), part.text, self._source)
+            posts = posts_with_text(await self._find_own(channel), part.text, self._source)
             if existing_post := await self._owners.find(posts, self._to.turn):
                 await self.edit(existing_post, part)
                 return existing_post
@@ -191,7 +194,13 @@ class ChannelSurface(DiscordSurface):
     ) -> discord.Message:
         """Send a post as a reply to `source`. If Discord refuses for good, remember the refusal; if
         only the reply is refused, send the post without it."""
-        reference = self._answering(channel.id)
+        reference: dict[str, Any] = {}
+        # In a thread that was made from `source`, that message is not there but in the parent
+        # channel, so the post is no reply.
+        if self._source not in (None, channel.id):
+            reference["reference"] = discord.MessageReference(
+                message_id=self._source, channel_id=channel.id, fail_if_not_exists=False
+            )
 
         async def send(files: list[discord.File], notes: Sequence[str]) -> discord.Message:
             arguments = form | {"content": append_notes(form["content"], notes)}
@@ -220,7 +229,7 @@ class ChannelSurface(DiscordSurface):
     async def _offer_stop(self) -> None:
         """Add the stop button to the newest post, which may still grow."""
         async with self._changing:
-            for post, state in list(self._post_states.items())[-1:]:
+            for post, state in list(self._post_states.items())[-1:]:  # the newest, if there is one
                 if state and not state.stop:
                     await self._change(post, ShownPost(state.content, stop=True), {})
 
@@ -231,13 +240,13 @@ class ChannelSurface(DiscordSurface):
         (EDIT_INTERVAL_SECONDS). A final answer with embeds, buttons or files is always written."""
         # What the post shows is known again after the edit, unless that fails or is cancelled.
         before, self._post_states[post] = self._post_states.get(post), None
-        plain = answer is None or (await self._renderer.rendering(answer)).plain
-        if before != target or not plain:
+        is_plain = answer is None or (await self._renderer.rendering(answer)).is_plain
+        if before != target or not is_plain:
             message = message_at(await self.client(), post)
             if target.stop and not (before and before.stop):
                 form = form | {"view": render.build_stop_view(self._to.asker.id)}
             elif not target.stop and (before is None or before.stop):
-                form = {"view": None} | form
+                form = {"view": None} | form  # the buttons of the form, if it has some, else none
 
             async def change(files: list[discord.File], notes: Sequence[str]) -> discord.Message:
                 more: dict[str, Any] = {"attachments": files} if answer else {}
@@ -265,8 +274,10 @@ class ChannelSurface(DiscordSurface):
         if number < 1 or self._source is None:
             return None
         channel = await self._channel()
-        own = await self._own(channel)
-        mine = posts_answering(own, None if channel.id == self._source else self._source)
+        own = await self._find_own(channel)
+        # In a thread that was made from the source, our posts reply to nothing.
+        target = None if channel.id == self._source else self._source
+        mine = [post for post in own if answered_id(post) == target]
         return await self._owners.find(mine, self._to.turn)
 
     async def upload(self, key: str, files: Sequence[File]) -> str:
@@ -274,26 +285,21 @@ class ChannelSurface(DiscordSurface):
         repeated without a second post."""
         if self._last is None:
             raise Undeliverable(reason="files before their answer")
-        message = message_at(await self.client(), self._last[0])
-        return await self._put_files(
-            lambda text, attachments: message.edit(
-                content=text, attachments=attachments, allowed_mentions=MENTION_NOBODY
-            ),
-            files,
-            await self._largest(),
-        )
+        client, server = await self.client(), int(self._to.address.workspace or 0)
+        message = message_at(client, self._last[0])
+        # A server's boosts raise the limit. Without an answer, the limit of every server counts.
+        guild = client.get_guild(server) if server else None
+        if server and guild is None:
+            with suppress(PonteError, *IN_DOUBT):
+                guild = await attempt(lambda: client.fetch_guild(server, with_counts=False))
+        largest = guild.filesize_limit if guild else DEFAULT_FILE_BYTES
 
-    async def _largest(self) -> int:
-        """Return the largest size of one file in bytes. It depends on the server's boosts, which
-        are fetched if the SDK does not have the server in its cache."""
-        client, id = await self.client(), int(self._to.address.workspace or 0)
-        if not id:
-            return DEFAULT_FILE_BYTES
-        guild = client.get_guild(id)
-        # Without an answer, the size counts that every server allows.
-        with suppress(PonteError, *IN_DOUBT):
-            guild = guild or await attempt(lambda: client.fetch_guild(id, with_counts=False))
-        return guild.filesize_limit if guild else DEFAULT_FILE_BYTES
+        async def put(text: str, attachments: list[discord.File]) -> None:
+            await message.edit(
+                content=text, attachments=attachments, allowed_mentions=MENTION_NOBODY
+            )
+
+        return await self._put_files(put, files, largest)
 
     async def _with_sheets(self, call: Call, answer: Answer | None) -> discord.Message:
         if answer is None:
@@ -317,18 +323,8 @@ class ChannelSurface(DiscordSurface):
         where = await self._threads.answer_channel(self._to)
         return client.get_partial_messageable(where, guild_id=guild)
 
-    def _answering(self, channel: int) -> dict[str, Any]:
-        """Return the argument that makes a post a reply to `source`. It is empty in a thread that
-        was made from `source`: that message is in the parent channel, not in the thread."""
-        if self._source is None or channel == self._source:
-            return {}
-        reference = discord.MessageReference(
-            message_id=self._source, channel_id=channel, fail_if_not_exists=False
-        )
-        return {"reference": reference}
-
-    async def _own(self, channel: discord.PartialMessageable) -> Sequence[discord.Message]:
-        since = self._source or int(self._to.source)
+    async def _find_own(self, channel: discord.PartialMessageable) -> Sequence[discord.Message]:
+        since = self._source or int(self._to.source)  # the id of a command or click is a time, too
         return await own_posts_since(await self.client(), channel, since)
 
 
@@ -346,7 +342,7 @@ class TokenSurface(DiscordSurface):
     def _where(self) -> int:
         return int(self._to.address.thread or self._to.address.channel)
 
-    async def _original(self) -> OriginalResponse:
+    async def _open_original(self) -> OriginalResponse:
         return OriginalResponse(await self.client(), self._token, self._to.token_expires_at)
 
 
@@ -366,12 +362,12 @@ class ResponseSurface(TokenSurface):
         """Write what is being done into the original response. Discord shows "thinking…" there from
         the acknowledgement on. Once the token has expired, a public answer shows the typing
         indicator instead."""
-        self.signs.start(self._to.turn, self._type)
-        if doing and not await self._over():
+        self.signs.start(self._to.turn, self._type_later)
+        if doing and not await self._is_over():
             await self._edit(f"*{discord.utils.escape_markdown(disable_markup(doing))}*", None)
 
-    async def _type(self) -> None:
-        if not self._token.is_private and await self._over():
+    async def _type_later(self) -> None:
+        if not self._token.is_private and await self._is_over():
             await self._channel.type()
 
     async def post(self, key: str, part: AnswerPart) -> str:
@@ -381,14 +377,14 @@ class ResponseSurface(TokenSurface):
         Raise Undeliverable if the token has expired and others could read a private answer in the
         channel.
         """
-        if not await self._over():
+        if not await self._is_over():
             try:
                 return await self._edit(part.text, part.answer)
             except TokenOver:
                 self._is_token_lost = True
         if self._token.is_private and self._to.address.is_shared:
             raise Undeliverable(reason="the command's token is over")
-        if standing := await self._standing():
+        if standing := await self._find_original():
             await self._channel.edit(standing, part)
             return standing
         return await self._channel.post(key, part)
@@ -396,7 +392,7 @@ class ResponseSurface(TokenSurface):
     async def edit(self, post: str, part: AnswerPart) -> None:
         """Change the answer, through the token or, once that has expired, as a message of the
         channel. Raise Undeliverable if the token of a private answer has expired."""
-        if not await self._over():
+        if not await self._is_over():
             try:
                 await self._edit(part.text, part.answer)
                 return
@@ -415,14 +411,14 @@ class ResponseSurface(TokenSurface):
         repeated. Later, look for the response in the channel's history. If it is not there, `post`
         looks for a post with the same text. Return None for the files: attaching them can be
         repeated too."""
-        if number < 1 or not await self._over():
+        if number < 1 or not await self._is_over():
             return None
-        return await self._standing() or await self._channel.find(number, key)
+        return await self._find_original() or await self._channel.find(number, key)
 
     async def upload(self, key: str, files: Sequence[File]) -> str:
         """Add the files to the original response, or to the post in the channel that replaced it.
         Return the post's id."""
-        over = await self._over()
+        over = await self._is_over()
         if over and self._last is not None:
             # The token expired after the answer was complete: the channel's surface does not know
             # the post yet.
@@ -430,14 +426,14 @@ class ResponseSurface(TokenSurface):
             await self.edit(post, AnswerPart(ORIGINAL_PARTS, part, answer, is_final=True))
         if over or self._last is None:
             return await self._channel.upload(key, files)
-        original = await self._original()
+        original = await self._open_original()
         return await self._put_files(
             lambda text, attachments: original.edit(content=text, attachments=attachments),
             files,
             self._token.max_file_bytes,
         )
 
-    async def _over(self) -> bool:
+    async def _is_over(self) -> bool:
         """Return whether the token cannot be used: it has expired, or Discord refused the
         acknowledgement."""
         if self._is_token_lost or time.time() > self._to.token_expires_at:
@@ -448,7 +444,7 @@ class ResponseSurface(TokenSurface):
     async def _edit(self, part: str, answer: Answer | None) -> str:
         """Write a part into the original response and return its id as `channel:message`. While the
         answer grows, the response has a stop button. Raise TokenOver."""
-        original = await self._original()
+        original = await self._open_original()
         form = await self._renderer.make_form(part, answer)
         sheets: tuple[Sheet, ...] = ()
         if answer is None:
@@ -466,7 +462,7 @@ class ResponseSurface(TokenSurface):
             self._last = (post, part, answer)
         return post
 
-    async def _standing(self) -> str | None:
+    async def _find_original(self) -> str | None:
         """Return the id of the original response, found as the channel's message that names the
         interaction. None if it is not among the 100 messages after the command, or if history
         cannot be read."""
@@ -505,7 +501,7 @@ class ClickSurface(TokenSurface):
         send a part of a private answer as an ephemeral message. Return the id of the card's message
         or of the new post, as `channel:message`."""
         if part.answer is not None and not part.answer.has_own_post:
-            await self._take(part.text, part.answer)
+            await self._show_outcome(part.text, part.answer)
             return self._card
         if part.is_private:
             await self._whisper(part.text)
@@ -517,7 +513,7 @@ class ClickSurface(TokenSurface):
             await self._whisper(part.text)  # not a member there, but the token is valid
             return self._card
 
-    async def _take(self, part: str, answer: Answer) -> None:
+    async def _show_outcome(self, part: str, answer: Answer) -> None:
         """Redraw the answer's cards. Send the text as an ephemeral message if it is private,
         reports a failure, or comes without a card."""
         await self._acks.wait_for(self._to.turn)
@@ -531,7 +527,7 @@ class ClickSurface(TokenSurface):
         if post != self._card:
             await self._channel.edit(post, part)
         elif part.answer is not None and not part.answer.has_own_post:
-            await self._take(part.text, part.answer)
+            await self._show_outcome(part.text, part.answer)
 
     async def delete(self, post: str) -> None:
         """Do nothing: the message that contains the card is not deleted."""
@@ -550,34 +546,28 @@ class ClickSurface(TokenSurface):
         return f"{self._where}:{self._to.source}"
 
     async def _redraw(self, card: Card) -> None:
+        """Redraw one card, through the token or, once that has expired, as a message of the
+        channel. If somebody deleted the message, nothing is redrawn: the decision is stored."""
         lock = _redrawing.setdefault(int(self._to.source), asyncio.Lock())
-        # If somebody deleted the card's message, nothing is redrawn: the decision is stored.
-        async with lock:
-            with suppress(PostRemoved):
+        with suppress(PostRemoved):
+            async with lock:
                 try:
-                    await self._redraw_by_token(card)
+                    original = await self._open_original()
+                    message: discord.Message = await attempt(original.read)
+                    embeds, view = render.redraw_card(message, card)
+                    await attempt(lambda: original.edit(embeds=embeds, view=view))
                 except TokenOver:
-                    await self._redraw_in_channel(card)
-
-    async def _redraw_by_token(self, card: Card) -> None:
-        original = await self._original()
-        message = await attempt(original.read)
-        embeds, view = render.redraw_card(message, card)
-        await attempt(lambda: original.edit(embeds=embeds, view=view))
-
-    async def _redraw_in_channel(self, card: Card) -> None:
-        client = await self.client()
-        channel = client.get_partial_messageable(self._where)
-        message = await attempt(lambda: channel.fetch_message(int(self._to.source)))
-        embeds, view = render.redraw_card(message, card)
-        await attempt(
-            lambda: message.edit(embeds=embeds, view=view, allowed_mentions=MENTION_NOBODY)
-        )
+                    client = await self.client()
+                    channel = client.get_partial_messageable(self._where)
+                    message = await attempt(lambda: channel.fetch_message(int(self._to.source)))
+                    embeds, view = render.redraw_card(message, card)
+                    form: dict[str, Any] = {"embeds": embeds, "view": view}
+                    await attempt(lambda: message.edit(**form, allowed_mentions=MENTION_NOBODY))
 
     async def _whisper(self, part: str) -> None:
         """Send an ephemeral message. It is not repeated, because it has no nonce and could appear
         twice."""
-        original = await self._original()
+        original = await self._open_original()
         try:
             await attempt(lambda: original.whisper(part), repeat=False)
         except TokenOver:

@@ -34,25 +34,32 @@ from core.integrations import (
 from core.people.rules import EVERYBODY_NAME, PlatformRights
 
 
-def _bot_token(value: SecretStr) -> SecretStr:
-    if plain_value(value).startswith("xapp-"):
-        raise ValueError("this is an app token; the bot token starts with xoxb-")
-    return value
+def _must_not_begin(prefix: str, words: str) -> AfterValidator:
+    """Return a validator that notices the other of Slack's two tokens, because both look alike."""
+
+    def check(token: SecretStr) -> SecretStr:
+        if plain_value(token).startswith(prefix):
+            raise ValueError(words)
+        return token
+
+    return AfterValidator(check)
 
 
-def _app_token(value: SecretStr) -> SecretStr:
-    if plain_value(value).startswith("xoxb-"):
-        raise ValueError("this is a bot token; the app token starts with xapp-")
-    return value
+BotToken = Annotated[
+    SecretStr,
+    _must_not_begin("xapp-", "this is an app token; the bot token starts with xoxb-"),
+]
+AppToken = Annotated[
+    SecretStr,
+    _must_not_begin("xoxb-", "this is a bot token; the app token starts with xapp-"),
+]
 
 
 class SlackSettings(SettingsPart):
     """The environment settings of Slack."""
 
-    slack_bot_token: Annotated[SecretStr, AfterValidator(_bot_token)] | None = setting(
-        None, "Slack's bot token (xoxb-…)"
-    )
-    slack_app_token: Annotated[SecretStr, AfterValidator(_app_token)] | None = setting(
+    slack_bot_token: BotToken | None = setting(None, "Slack's bot token (xoxb-…)")
+    slack_app_token: AppToken | None = setting(
         None, "Slack's app token (xapp-…); with it and the bot token, Ponte connects by Socket Mode"
     )
     slack_signing_secret: SecretStr | None = setting(

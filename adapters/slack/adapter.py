@@ -24,15 +24,12 @@ from adapters.slack.interactions import SlackHandlers
 from adapters.slack.people import (
     SlackPeople,
     check_membership,
-    find_channel_name,
-    is_member,
-    open_direct_channel,
 )
 from adapters.slack.posts import PostLookup, SlackFiles
 from adapters.slack.presence import SlackSigns, Workspace
 from adapters.slack.setup import EVENTS_MARK, MEMBER_EVENTS, ONLY_MENTIONS, socket_url
 from adapters.slack.surface import NOT_A_MEMBER, SlackSurface
-from core.base.errors import NotStored, SettingsError
+from core.base.errors import NotStored, SettingsError, Undeliverable
 from core.base.http import Proxies
 from core.base.i18n import say, use_locale
 from core.base.tasks import BackgroundTasks
@@ -147,6 +144,7 @@ class SlackAdapter:
         self._listens = listens
         await asyncio.gather(self.workspace.api.open(), self.workspace.directory.open())
         connecting = asyncio.create_task(self._connect())
+        # An outage of Slack must not keep the page and the terminal from starting.
         await asyncio.wait({connecting}, timeout=SLACK_START_SECONDS)
         if connecting.done():
             await connecting
@@ -176,40 +174,38 @@ class SlackAdapter:
     async def health(self) -> Health:
         """Return the state of the connection, the features and scopes that are missing, and how
         many events failed."""
-        return self.failures.describe(self._connection_health())
-
-    def _connection_health(self) -> Health:
+        api, directory, socket = self.workspace.api, self.workspace.directory, self._socket
         scopes, limits = self.workspace.scopes, [self.workspace.flags.words]
         missing = [scope for scope in HISTORY if scope not in scopes]
         if scopes and missing and incoming.list_answer_all_places(self._places, self.name):
             limits.insert(0, say(ONLY_MENTIONS, scopes=", ".join(missing)))
-        off = "; ".join(filter(None, limits))
-        if word := self.workspace.api.refused:
+        silence = 0.0 if socket is None else time.time() - socket.last_frame_at
+        state: Literal["on", "failing"] = "failing"
+        # The first of these that applies: what stops all answers comes before a lost connection.
+        if api.refused:
             words = say(
                 "Slack rejected the token ({error}). Replies will be sent once this is fixed.",
-                error=word,
+                error=api.refused,
             )
-            return Health("slack", "failing", words)
-        if word := self.workspace.directory.trouble:
+        elif directory.trouble:
             words = say(
-                "users.info failed ({error}), so Ponte cannot tell members from guests", error=word
+                "users.info failed ({error}), so Ponte cannot tell members from guests",
+                error=directory.trouble,
             )
-            return Health("slack", "failing", words)
-        if not self._listens:
-            words = say("sends replies; other processes receive messages")
-            return Health("slack", "on", "; ".join(filter(None, [words, off])))
-        if self._socket is None and self._credentials.app_token:
-            return Health("slack", "failing", say("Socket Mode: connecting"))
-        if self._socket is None:
-            state: Literal["on", "failing"] = "on" if self.is_open else "failing"
-            return Health("slack", state, "; ".join(filter(None, ["HTTP, /slack/events", off])))
-        silent = time.time() - self._socket.last_frame_at
-        if not self._socket.is_connected:
-            return Health("slack", "failing", say("Socket Mode: connection lost, reconnecting"))
-        if silent > SLACK_SILENCE_SECONDS:
-            words = say("connected, but nothing received for {seconds} s", seconds=round(silent))
-            return Health("slack", "failing", words)
-        return Health("slack", "on", "; ".join(filter(None, ["Socket Mode", off])))
+        elif socket is None and self._listens and self._credentials.app_token:
+            words = say("Socket Mode: connecting")
+        elif socket is not None and not socket.is_connected:
+            words = say("Socket Mode: connection lost, reconnecting")
+        elif silence > SLACK_SILENCE_SECONDS:
+            words = say("connected, but nothing received for {seconds} s", seconds=round(silence))
+        else:
+            state, words = "on", "Socket Mode"
+            if not self._listens:
+                words = say("sends replies; other processes receive messages")
+            elif socket is None:
+                state, words = "on" if self.is_open else "failing", "HTTP, /slack/events"
+            words = "; ".join(filter(None, [words, *limits]))
+        return self.failures.describe(Health("slack", state, words))
 
     async def fetch(self, message: Message, attachment: Attachment) -> File | None:
         """Return a file; None if it is too large, refused or deleted. The port
@@ -254,10 +250,15 @@ class SlackAdapter:
 
     async def reads(self, person: Person, address: Address) -> bool | None:
         """Return whether a person is a member of a shared channel; False for a direct message, None
-        if Slack does not tell."""
+        if Slack does not tell, or if the first 10,000 members of a larger channel do not include
+        them."""
         if not address.is_shared:
             return False
-        return await is_member(self.workspace.api, address.channel, person.id)
+        try:
+            return await check_membership(self.workspace.api, address.channel, person.id)
+        except FAILURES as failure:
+            log.info("could not check membership of a channel", error=str(failure))
+        return None
 
     async def writes(self, person: Person, address: Address) -> bool | None:
         """Return whether a person can post in a channel, as its members do; None if Slack does not
@@ -280,6 +281,7 @@ class SlackAdapter:
 
     async def find_post(self, to: ReplyTo, key: str, text: str) -> str | None:
         """Return the id of our post with this key. Raises the errors of `SlackApi.call`."""
+        # `into` put the time of its choice into the source; the post was made soon after that.
         source, channel = Source.read(to.source), to.address.channel
         lookup = PostLookup(self.workspace, channel, source.thread, source.ts, to.turn)
         until = f"{float(source.ts) + _CLOCK_DIFFERENCE_SECONDS + _POSTED_WITHIN_SECONDS:.6f}"
@@ -289,26 +291,38 @@ class SlackAdapter:
     async def title(self, address: Address) -> str:
         """Return the name of a channel, as in `#general`; "" for a direct message, or if Slack does
         not tell."""
-        return (
-            await find_channel_name(self.workspace.api, address.channel)
-            if address.is_shared
-            else ""
-        )
+        if not address.is_shared:
+            return ""
+        try:
+            response = await self.workspace.api.call(
+                "conversations.info", channel=address.channel, patience=5.0
+            )
+        except FAILURES as failure:
+            log.info("could not look up a channel name", error=str(failure))
+            return ""
+        name = str((response.get("channel") or {}).get("name") or "")
+        return f"#{name}" if name else ""
 
     async def direct(self, person: Person) -> tuple[ReplyTo, str]:
         """Return where to post into a direct message with a person, and their locale ("" if
-        unknown).
+        unknown). Slack opens the direct message if there is none.
 
         Raises SettingsError, Undeliverable, and the errors of `SlackApi.call`.
         """
         await self.workspace.identify()
-        channel = await open_direct_channel(self.workspace.api, person.id)
+        try:
+            response = await self.workspace.api.call("conversations.open", users=person.id)
+        except SlackRefused as refused:
+            raise Undeliverable(reason=refused.error) from refused
+        channel = str((response.get("channel") or {}).get("id", ""))
         where = Address("slack", channel, self.workspace.team)
         profiles = await self.workspace.directory.profiles([person.id])
         return self.into(where, person), profiles[person.id].locale
 
     def into(self, address: Address, person: Person) -> ReplyTo:
         """Return where to make a new post at the top level of a channel."""
+        # The time is that of the oldest post that a search may find; "command": nothing is there
+        # that a reaction could mark.
         source = Source(f"{time.time() - _CLOCK_DIFFERENCE_SECONDS:.6f}", "", "command")
         return ReplyTo(address, person, str(source), "")
 
@@ -319,7 +333,7 @@ class SlackAdapter:
         if post:
             ts = post.rpartition(":")[2]
             source = Source(ts, ts)
-        elif source.kind in ("card", "quiet"):
+        elif source.kind in ("card", "quiet"):  # else it would redraw the card, or be private
             source = Source(source.ts, source.thread, "command")
         return replace(to, source=str(source), token="", token_expires_at=0.0)
 
@@ -403,7 +417,7 @@ class SlackAdapter:
                 words = {"text": say(incoming.EVENT_FAILED), "replace_original": False}
                 await self.workspace.api.respond(str(url), words)
                 return
-            event = body["event"]
+            event = body["event"]  # any error below means that there is nobody to tell
             channel, user = str(event["channel"]), str(event["user"])
             is_ours = is_direct(channel, event) or self.workspace.user in str(event.get("text"))
             if is_ours and not event.get("bot_id") and user != self.workspace.user:

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from operator import not_
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import structlog
@@ -322,20 +323,24 @@ class RateLimiter:
         Raises PlatformBusy, without counting the call, if the wait exceeds `patience` seconds.
         `claimed` means that `claim` or `reserve` has already counted the call for its method.
         """
-        lines = [method] if method in self._methods and not claimed else []
-        if channel and method in POSTS and not self._is_quiet(channel):
-            lines.append(_line_of(channel))
-        if not lines:
+        names = [method] if method in self._methods and not claimed else []
+        if channel and method in POSTS:
+            now, last_post = self._clock(), self._posted_at.get(channel, -math.inf)
+            self._posted_at[channel] = max(now, last_post)
+            # A post in a quiet channel takes no place (see the class).
+            if self._pace is None or now - last_post <= QUIET_SECONDS:
+                names.append(f"channel:{channel}")
+        if not names:
             return
 
-        def take(lines: Sequence[RateLimit], now: float) -> float:
-            wait = max(line.delay(now) for line in lines)
+        def take(limits: Sequence[RateLimit], now: float) -> float:
+            wait = max(limit.delay(now) for limit in limits)
             if wait <= patience:
-                for line in lines:
-                    line.take(now)
+                for limit in limits:
+                    limit.take(now)
             return wait
 
-        wait = await self._on_lines(lines, take, lambda wait: wait > patience)
+        wait = await self._with_limits(names, take, lambda wait: wait > patience)
         if wait > patience:
             raise PlatformBusy(wait)
         if wait > 0:
@@ -346,110 +351,92 @@ class RateLimiter:
         holds its channel instead."""
         if channel and method in POSTS:
             self._posted_at[channel] = self._clock() + seconds
-            line = _line_of(channel)
+            name = f"channel:{channel}"
         elif method in self._methods:
-            line = method
+            name = method
         else:
             return
-        await self._on_lines(
-            [line], lambda lines, now: lines[0].hold(now + seconds), lambda _: False
+        await self._with_limits(
+            [name], lambda limits, now: limits[0].hold(now + seconds), lambda _: False
         )
 
     async def has_spare(self, method: str) -> bool:
         """Return whether an optional call of this method may be made. It takes no place."""
-        return await self._on_lines(
-            [method], lambda lines, now: lines[0].has_spare(now), _is_refused
-        )
+        return await self._with_limits([method], lambda limits, now: limits[0].has_spare(now), not_)
 
     async def claim(self, *methods: str) -> bool:
         """Take one place for each method, for calls that follow later. Return False and take none
         unless every method has places to spare."""
 
-        def take(lines: Sequence[RateLimit], now: float) -> bool:
-            if not all(line.has_spare(now) for line in lines):
+        def take(limits: Sequence[RateLimit], now: float) -> bool:
+            if not all(limit.has_spare(now) for limit in limits):
                 return False
-            for line in lines:
-                line.take(now)
+            for limit in limits:
+                limit.take(now)
             return True
 
-        return await self._on_lines(methods, take, _is_refused)
+        return await self._with_limits(methods, take, not_)
 
     async def reserve(self, method: str, places: int) -> bool:
         """Take `places` places of one method for calls that belong together. Return False and take
         none if they are not free now."""
 
-        def take(lines: Sequence[RateLimit], now: float) -> bool:
-            (line,) = lines
-            if line.delay(now + (1 - places) * line.interval) > 0:
+        def take(limits: Sequence[RateLimit], now: float) -> bool:
+            (limit,) = limits
+            # The last of them is free at a time at which `places - 1` intervals more have passed.
+            if limit.delay(now + (1 - places) * limit.interval) > 0:
                 return False
             for _ in range(places):
-                line.take(now)
+                limit.take(now)
             return True
 
-        return await self._on_lines([method], take, _is_refused)
+        return await self._with_limits([method], take, not_)
 
-    async def _on_lines(
+    async def _with_limits(
         self,
-        methods: Sequence[str],
+        names: Sequence[str],
         work: Callable[[Sequence[RateLimit], float], T],
         is_refused: Callable[[T], bool],
     ) -> T:
-        """Run `work` on the rate limits of these methods, while no other process changes them.
+        """Run `work` on the rate limits of these methods and channels, while no other process
+        changes them.
 
         `work` first runs on copies of the last known state. Other processes only add calls, so a
         queue that was full there is still full. If `is_refused` is true for that first result, it
         is returned without asking the database.
         """
-        own = [self._methods.get(method) or self._channel(method) for method in methods]
+        own: list[RateLimit] = []
+        for name in names:
+            limit = self._methods.get(name)
+            if limit is None:
+                burst = CHANNEL_BURST if self._pace is None else SHARED_CHANNEL_BURST
+                limit = self._channels.get(name) or RateLimit(CHANNEL_INTERVAL, burst)
+                self._channels[name] = limit  # moved to the end, so it is evicted last
+            own.append(limit)
         pace = self._pace
         if pace is None:
             return work(own, self._clock())
-        if is_refused(result := work([replace(line) for line in own], self._clock())):
+        if is_refused(result := work([replace(limit) for limit in own], self._clock())):
             return result
 
+        # `now` and `dues` are by the clock that the processes share, `RateLimit.due` here is by
+        # our own one. So what comes back are the seconds from now.
         def on_dues(
             dues: Sequence[float], now: float
         ) -> tuple[Sequence[float], tuple[T, Sequence[float]]]:
-            lines = [replace(line, due=due) for line, due in zip(own, dues, strict=True)]
-            result = work(lines, now)
-            new_dues = [line.due for line in lines]
+            limits = [replace(limit, due=due) for limit, due in zip(own, dues, strict=True)]
+            result = work(limits, now)
+            new_dues = [limit.due for limit in limits]
             return new_dues, (result, [due - now for due in new_dues])
 
         began = self._clock()
         try:
-            result, ahead = await pace.run([f"slack:{method}" for method in methods], on_dues)
+            result, ahead = await pace.run([f"slack:{name}" for name in names], on_dues)
         except NotStored:  # without the database, each process limits only its own calls
             return work(own, self._clock())
-        for line, seconds in zip(own, ahead, strict=True):
-            line.due = max(line.due, began + seconds)
+        for limit, seconds in zip(own, ahead, strict=True):
+            limit.due = max(limit.due, began + seconds)
         return result
-
-    def _is_quiet(self, channel: str) -> bool:
-        """Note a post in a channel, and return whether it may leave without a place in the shared
-        queue."""
-        if self._pace is None:
-            return False
-        now = self._clock()
-        quiet = now - self._posted_at.get(channel, -math.inf) > QUIET_SECONDS
-        self._posted_at[channel] = max(now, self._posted_at.get(channel, now))
-        return quiet
-
-    def _channel(self, line: str) -> RateLimit:
-        """Return the queue of a channel, and mark it as recently used."""
-        if line not in self._channels:
-            burst = CHANNEL_BURST if self._pace is None else SHARED_CHANNEL_BURST
-            self._channels[line] = RateLimit(CHANNEL_INTERVAL, burst)
-        self._channels[line] = self._channels[line]  # moved to the end, so it is evicted last
-        return self._channels[line]
-
-
-def _line_of(channel: str) -> str:
-    """Return the name of a channel's queue."""
-    return f"channel:{channel}"
-
-
-def _is_refused(allowed: bool) -> bool:
-    return not allowed
 
 
 class FeatureFlags:
@@ -509,7 +496,7 @@ class SlackApi:
         self.limiter = RateLimiter(pace=pace)
         self.refused = ""
         """Slack's error name if it rejects the token at present, else ""."""
-        self._token = token
+        self._headers = {"Authorization": f"Bearer {token}"}
         self._proxies = proxies
         self._clock = clock
         self._refusals: BoundedDict[tuple[str, str], tuple[str, float]] = BoundedDict()
@@ -519,16 +506,19 @@ class SlackApi:
         self._session: ClientSession | None = None
         self._client: AsyncWebClient | None = None
         self._sdk: Any = None
+        self._aiohttp: Any = None
 
     async def open(self) -> AsyncWebClient:
         """Return the SDK's client, and create it at the first call. Bolt may share it, because it
         holds no token. The SDK is imported in a thread."""
         async with self._opening:
             if self._client is None:
-                self._sdk = await asyncio.to_thread(_import_sdk)
-                aiohttp: Any = importlib.import_module("aiohttp")
-                limit = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
-                self._session = aiohttp.ClientSession(timeout=limit)
+                # The package itself is last; before it, the two modules of it that are used here.
+                for name in ("slack_sdk.errors", "slack_sdk.web.async_client", "slack_sdk"):
+                    self._sdk = await asyncio.to_thread(importlib.import_module, name)
+                self._aiohttp = importlib.import_module("aiohttp")
+                limit = self._aiohttp.ClientTimeout(total=REQUEST_SECONDS)
+                self._session = self._aiohttp.ClientSession(timeout=limit)
                 self._client = self._sdk.web.async_client.AsyncWebClient(
                     base_url=self.base_url, session=self._session, retry_handlers=[],
                     logger=sdk_log(),
@@ -580,7 +570,7 @@ class SlackApi:
             is_claimed, claimed = claimed, False  # the place is used up by the first attempt
             await self.limiter.turn(method, channel, patience, is_claimed)
             try:
-                return _data_of(await self._once(method, arguments))
+                return _data_of(await self._send_once(method, arguments))
             except PlatformBusy as busy:
                 await self.limiter.hold(method, channel, busy.seconds)
                 raise
@@ -603,10 +593,17 @@ class SlackApi:
 
         return await retry(attempt, (PlatformBusy, InDoubt), wait)
 
-    async def scopes(self) -> tuple[Json, frozenset[str]]:
-        """Return the response of auth.test and the scopes of the token. Raises the errors of
-        `call`."""
-        answer = await self._once("auth.test", {})
+    async def identify(self) -> tuple[Json, frozenset[str]]:
+        """Return the response of auth.test, which names our user and workspace, and the token's
+        scopes.
+
+        Raises SettingsError if Slack refuses the token, and InDoubt or PlatformBusy if Slack does
+        not answer now.
+        """
+        try:
+            answer = await self._send_once("auth.test", {})
+        except (SlackRefused, TokenRefused) as refused:
+            raise SettingsError(REFUSED_BOT, error=refused.error) from None
         granted = str(answer.headers.get("x-oauth-scopes", ""))
         return _data_of(answer), frozenset(filter(None, granted.replace(" ", "").split(",")))
 
@@ -620,8 +617,7 @@ class SlackApi:
     async def download(self, url: str) -> AsyncIterator[ClientResponse]:
         """Open a private file for reading. Raises InDoubt. Redirects are not followed: they lead to
         a login page."""
-        headers = self._authorization()
-        async with self._request("GET", url, headers=headers) as answer:
+        async with self._request("GET", url, headers=self._headers) as answer:
             yield answer
 
     async def send_file(self, url: str, data: bytes) -> None:
@@ -650,19 +646,23 @@ class SlackApi:
         except (OSError, TimeoutError, self._aiohttp.ClientError) as error:
             raise InDoubt(type(error).__name__) from None
 
-    async def _once(self, method: str, arguments: Mapping[str, Any]) -> AsyncSlackResponse:
+    async def _send_once(self, method: str, arguments: Mapping[str, Any]) -> AsyncSlackResponse:
         """Send one request without retries. Raises as `call`, and Unsent if no connection was made.
-        It also updates `failure`."""
+        It also updates `refused`."""
         client = await self.open()
         fields = {name: value for name, value in arguments.items() if value is not None}
-        headers = self._authorization()
-        form = _form(fields) if method in _FORMS else None
+        form: dict[str, Any] | None = None
+        if method in _FORMS:  # a form field holds text, so other values become JSON
+            form = {
+                name: json.dumps(value) if isinstance(value, dict | list | bool) else value
+                for name, value in fields.items()
+            }
         try:
             answer = await client.api_call(
-                method, data=form, json=None if form is not None else fields, headers=headers
+                method, data=form, json=None if form is not None else fields, headers=self._headers
             )
         except self._sdk.errors.SlackApiError as error:
-            failure = _failure(method, error.response)
+            failure = explain_failure(method, error.response)
             if isinstance(failure, TokenRefused):
                 self.refused = failure.error
             raise failure from None
@@ -673,13 +673,6 @@ class SlackApi:
         self.refused = ""
         return answer
 
-    @property
-    def _aiohttp(self) -> Any:
-        return importlib.import_module("aiohttp")
-
-    def _authorization(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self._token}"}
-
 
 def sdk_log() -> logging.Logger:
     """Return the logger for the SDKs. Its level is at least WARNING, because the SDKs log the
@@ -689,41 +682,17 @@ def sdk_log() -> logging.Logger:
     return log
 
 
-def error_of_name(method: str, error: str) -> Exception:
-    """Return the exception for an error name of Slack. A name that is in none of the lists becomes
-    SlackRefused, which ends the call for good."""
-    if error in TOKEN_REFUSED:
-        return TokenRefused(method, error)
-    if error in NOT_NOW:
-        return NotNow(method, error)
-    if error in UNSURE:
-        return InDoubt(f"{method}: {error}")
-    return SlackRefused(method, error)
-
-
-async def identity(api: SlackApi) -> tuple[Json, frozenset[str]]:
-    """Return the response of auth.test, which names our user and workspace, and the token's scopes.
-
-    Raises SettingsError if Slack refuses the token, and InDoubt or PlatformBusy if Slack does not
-    answer now.
-    """
-    try:
-        return await api.scopes()
-    except (SlackRefused, TokenRefused) as refused:
-        raise SettingsError(REFUSED_BOT, error=refused.error) from None
-
-
 async def history(
     api: SlackApi, channel: str, thread: str, since: str, patience: float = SLACK_PLACE_SECONDS,
     until: str = "",
-) -> AsyncIterator[Json]:  # fmt: skip
-    """Yield the messages of a thread after `since`, oldest first; with `thread` "" those of a
+) -> Sequence[Json]:  # fmt: skip
+    """Return the messages of a thread after `since`, oldest first; with `thread` "" those of a
     channel's top level. `until` is the time stamp of the last one, "" for no end.
 
     It reads at most 5 pages of 200 messages. Raises the errors of `SlackApi.call`.
     """
     method = "conversations.replies" if thread else "conversations.history"
-    pages: list[Json] = []
+    messages: list[Json] = []
     cursor = None
     for _ in range(_PAGES):
         response = await api.call(
@@ -731,34 +700,23 @@ async def history(
             limit=_PAGE,
             include_all_metadata=True, cursor=cursor, patience=patience,
         )  # fmt: skip
-        pages += response.get("messages", [])
+        messages += response.get("messages", [])
         cursor = response.get("response_metadata", {}).get("next_cursor") or None
         if not cursor:
             break
-    for message in sorted(pages, key=lambda message: str(message["ts"])):
-        yield message
-
-
-def _import_sdk() -> Any:
-    for name in ("slack_sdk.errors", "slack_sdk.web.async_client"):
-        importlib.import_module(name)
-    return importlib.import_module("slack_sdk")
+    # Threads come oldest first, channels newest first.
+    return sorted(messages, key=lambda message: str(message["ts"]))
 
 
 def _data_of(answer: AsyncSlackResponse) -> Json:
     return dict(answer.data) if isinstance(answer.data, dict) else {}
 
 
-def _form(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a call as form fields; lists, objects and booleans become JSON."""
-    return {
-        name: json.dumps(value) if isinstance(value, dict | list | bool) else value
-        for name, value in arguments.items()
-    }
-
-
-def _failure(method: str, response: Any) -> Exception:
-    """Return the exception for a failed response: SlackRefused, PlatformBusy, NotNow or InDoubt."""
+def explain_failure(method: str, response: Any) -> Exception:
+    """Return the exception for a failed response: SlackRefused, PlatformBusy, NotNow, TokenRefused
+    or InDoubt. An error name that is in none of the lists becomes SlackRefused, which ends the call
+    for good."""
+    # The SDK raises with its own response, or with that of aiohttp if the body is no JSON.
     status = getattr(response, "status_code", getattr(response, "status", 0))
     data = getattr(response, "data", None)
     error = data.get("error", "") if isinstance(data, dict) else ""
@@ -772,4 +730,8 @@ def _failure(method: str, response: Any) -> Exception:
         return NotNow(method, error) if method in NEEDED_METHODS else SlackRefused(method, error)
     if status >= 500 or not error:
         return InDoubt(f"{method}: {status} {error}".strip())
-    return error_of_name(method, error)
+    if error in TOKEN_REFUSED:
+        return TokenRefused(method, error)
+    if error in NOT_NOW:
+        return NotNow(method, error)
+    return InDoubt(f"{method}: {error}") if error in UNSURE else SlackRefused(method, error)

@@ -119,6 +119,7 @@ class SlackSocket(AsyncSocketModeHandler):
             raise  # the acknowledgement could not be sent; Slack sends the event again
         except Exception as error:
             self._on_failure(error, req.payload if isinstance(req.payload, Mapping) else {})
+            # Slack would send it again, and it would fail again.
             await client.send_socket_mode_response(SocketModeResponse(req.envelope_id))
         finally:
             self._handling.discard(task)

@@ -75,25 +75,59 @@ class SlackContext:
         """
         with suppress(SettingsError, InDoubt, PlatformBusy):
             await self.workspace.identify()
-        earlier, _ = await run_together(
-            self._read_pointed_at(message) if pointed else _nothing(),
-            self.workspace.directory.profiles(self._people(message)),
+        ids = self._people(message)
+        earlier, people = await run_together(
+            self._read_earlier_messages(message, pointed),
+            self.workspace.directory.profiles(ids),
         )
-        # The authors of these messages are known only now. Most participants are in memory.
-        authors = {str(post.get("user") or "") for post in earlier.posts}
-        texts = [text_of(post) for post in earlier.posts]
-        ids = self._people(message) | authors | {id for text in texts for id in mentioned_ids(text)}
-        people = await self.workspace.directory.profiles(ids - {"", self.workspace.user})
-        return self._apply(message, earlier, people)
+        if earlier.posts:
+            # The authors of these messages are known only now. Most participants are in memory.
+            ids |= {str(post.get("user") or "") for post in earlier.posts}
+            ids |= {id for post in earlier.posts for id in mentioned_ids(text_of(post))}
+            people = await self.workspace.directory.profiles(ids - {"", self.workspace.user})
+        author = people.get(message.author.id) or PlatformMember(message.author.id)
+        names = {id: profile.name for id, profile in people.items() if profile.name}
+        names[self.workspace.user] = "Ponte"
+        locale = message.locale or author.locale.replace("_", "-")
+        own_quotes = [
+            replace(quote, name=names.get(quote.name, quote.name)) for quote in message.context
+        ]
+        quotes, files = self._quote_new_messages(earlier, names, message.address.is_shared)
+        if earlier.reference and quotes:  # the complete message replaces the stored excerpt
+            own_quotes = [quote for quote in own_quotes if not quote.reference]
+        notes = [say(earlier.failure, locale)] if earlier.failure else []
+        if earlier.failure and not earlier.reference:
+            quotes = [Quote("Slack", HISTORY_UNREAD, is_note=True)]
+        if len(files) > incoming.MAX_CONTEXT_FILES:
+            notes.append(say(_MORE_FILES, locale, count=incoming.MAX_CONTEXT_FILES))
+        # The person may have attached a file that stands in the thread already.
+        own_ids = {_file_id(file) for file in message.attachments}
+        newest = files[-incoming.MAX_CONTEXT_FILES :]
+        more = [file for file in newest if _file_id(file) not in own_ids]
+        # Names that were not known when the message was stored take the place of ids.
+        mentions = [
+            ("@" + names.get(id, id) if words == f"@{id}" else words, id)
+            for words, id in message.mentions
+        ]
+        complete = replace(
+            message, text=_SOMEBODY.sub(lambda f: "@" + names.get(f[1], f[1]), message.text),
+            author=replace(message.author, name=author.name or message.author.name),
+            mentions=tuple(mentions), context=(*quotes, *own_quotes), locale=locale,
+            time_zone=message.time_zone or author.time_zone,
+            attachments=(*message.attachments, *more),
+        )  # fmt: skip
+        return complete, notes
 
     def _people(self, message: Message) -> set[str]:
         """Return the ids of the author, of people mentioned by id, and of quoted authors."""
         quoted = {quote.name for quote in message.context if _PERSON.fullmatch(quote.name)}
         return {message.author.id, *_SOMEBODY.findall(message.text), *quoted}
 
-    async def _read_pointed_at(self, message: Message) -> ReadMessages:
+    async def _read_earlier_messages(self, message: Message, pointed: bool) -> ReadMessages:
         """Return the thread's messages before this one, if others may have written there. No call
-        is made for a thread in which this person is alone."""
+        is made unless `pointed`, nor for a thread in which this person is alone."""
+        if not pointed:
+            return ReadMessages()
         where, source = message.address, Source.read(message.reply_to.source)
         reference = next((quote.reference for quote in message.context if quote.reference), "")
         in_channel = where.is_shared and source.kind == "message"
@@ -103,10 +137,8 @@ class SlackContext:
             return ReadMessages()
         channel, thread = where.channel, source.thread or reference
         try:
-            async with asyncio.timeout(incoming.CONTEXT_SECONDS):
-                seconds = incoming.CONTEXT_SECONDS
-                pages = history(self.workspace.api, channel, thread, "0", seconds)
-                posts = [post async for post in pages]
+            async with asyncio.timeout(seconds := incoming.CONTEXT_SECONDS):
+                posts = await history(self.workspace.api, channel, thread, "0", seconds)
         except PlatformBusy:
             return ReadMessages(reference=reference, failure=_LIMITED)
         except (SlackRefused, InDoubt, TimeoutError):
@@ -119,14 +151,14 @@ class SlackContext:
         self.taking_part.learn(where, message.author.id, before, everything)
         known_ts: set[str] = set()
         # Where everything is answered, the conversation contains messages that do not mention us.
-        for post in self._since(before, where.is_shared) if everything else ():
+        for post in self._list_since_our_post(before, where.is_shared) if everything else ():
             with suppress(NotFound):
                 key = event_key(where.workspace, where.channel, str(post["ts"]))
                 await self.journal.history_entry(turn_id(key))
                 known_ts.add(str(post["ts"]))
         return ReadMessages(before, reference, frozenset(known_ts))
 
-    def _since(self, posts: Sequence[Json], shared: bool) -> Sequence[Json]:
+    def _list_since_our_post(self, posts: Sequence[Json], shared: bool) -> Sequence[Json]:
         """Return the messages after our last post.
 
         In a channel (`shared`), a post of ours at the root of the thread belongs to another
@@ -136,44 +168,7 @@ class SlackContext:
         ours = [n for n, post in enumerate(posts) if post.get("user") == bot and (n or not shared)]
         return posts[ours[-1] + 1 :] if ours else posts
 
-    def _apply(
-        self, message: Message, earlier: ReadMessages, people: Mapping[str, PlatformMember]
-    ) -> tuple[Message, Sequence[str]]:
-        """Return the message with names, quotes and files filled in, and the sentences about what
-        is missing."""
-        author = people.get(message.author.id) or PlatformMember(message.author.id)
-        names = {id: profile.name for id, profile in people.items() if profile.name}
-        names[self.workspace.user] = "Ponte"
-        locale = message.locale or author.locale.replace("_", "-")
-        own_quotes = [
-            replace(quote, name=names.get(quote.name, quote.name)) for quote in message.context
-        ]
-        quotes, files = self._quotes(earlier, names, message.address.is_shared)
-        if earlier.reference and quotes:  # the complete message replaces the stored excerpt
-            own_quotes = [quote for quote in own_quotes if not quote.reference]
-        notes = [say(earlier.failure, locale)] if earlier.failure else []
-        if earlier.failure and not earlier.reference:
-            quotes = [Quote("Slack", HISTORY_UNREAD, is_note=True)]
-        if len(files) > incoming.MAX_CONTEXT_FILES:
-            notes.append(say(_MORE_FILES, locale, count=incoming.MAX_CONTEXT_FILES))
-        own_ids = {_file_id(file) for file in message.attachments}
-        newest = files[-incoming.MAX_CONTEXT_FILES :]
-        more = [file for file in newest if _file_id(file) not in own_ids]
-        complete = replace(
-            message,
-            text=_SOMEBODY.sub(lambda f: "@" + names.get(f[1], f[1]), message.text),
-            author=replace(message.author, name=author.name or message.author.name),
-            mentions=tuple([
-                ("@" + names.get(id, id) if words == f"@{id}" else words, id)
-                for words, id in message.mentions
-            ]),
-            context=(*quotes, *own_quotes), locale=locale,
-            time_zone=message.time_zone or author.time_zone,
-            attachments=(*message.attachments, *more),
-        )  # fmt: skip
-        return complete, notes
-
-    def _quotes(
+    def _quote_new_messages(
         self, earlier: ReadMessages, names: Mapping[str, str], shared: bool
     ) -> tuple[list[Quote], list[Attachment]]:
         """Return the messages that the conversation does not contain yet, and their files.
@@ -183,39 +178,31 @@ class SlackContext:
         posts, bot = earlier.posts, self.workspace.user
         new_posts = [
             post
-            for post in self._since(posts, shared)
+            for post in self._list_since_our_post(posts, shared)
             if f"<@{bot}" not in str(post.get("text", "")) and post["ts"] not in earlier.known_ts
         ][-incoming.MAX_EARLIER_MESSAGES :]
-        if earlier.reference:
+        if earlier.reference:  # it may be older, or one of ours
             new_posts = [
                 post for post in posts if post in new_posts or post["ts"] == earlier.reference
             ]
-        files = [file for post in new_posts for file in files_of(post)]
-        for post in new_posts:
-            files += [file for _, _, one in forwarded_messages(post) for file in files_of(one)]
         root = earlier.reference or str(posts[0]["ts"] if posts else "")
-        return [self._quote(post, names, str(post["ts"]) == root) for post in new_posts], files
-
-    def _quote(self, post: Json, names: Mapping[str, str], is_reference: bool) -> Quote:
-        """Return one message as a quote. `is_reference` marks the message that this one replies to,
-        such as the thread's root."""
-        who = str(post.get("user") or "")
-        name = names.get(who) or str(post.get("username") or who or "?")
-        lines = [text_of(post)]
-        lines += [
-            f"[forwarded from {whose}] {words}" for whose, words, _ in forwarded_messages(post)
-        ]
-        lines += [f"[file: {file.name}]" for file in files_of(post)]
-        words = to_readable("\n".join(filter(None, lines)), names, self.workspace.user)
-        return Quote(
-            name,
-            words[: ROOT_CHARACTERS if is_reference else incoming.EARLIER_MESSAGE_CHARACTERS],
-            is_replied_to=is_reference,
-        )
-
-
-async def _nothing() -> ReadMessages:
-    return ReadMessages()
+        quotes: list[Quote] = []
+        files: list[Attachment] = []
+        forwarded_files: list[Attachment] = []
+        for post in new_posts:
+            author, own_files = str(post.get("user") or ""), files_of(post)
+            lines = [text_of(post)]
+            for whose, words, attachment in forwarded_messages(post):
+                lines.append(f"[forwarded from {whose}] {words}")
+                forwarded_files += files_of(attachment)
+            lines += [f"[file: {file.name}]" for file in own_files]
+            files += own_files
+            is_root = str(post["ts"]) == root  # what the thread is about, so more of it is read
+            most = ROOT_CHARACTERS if is_root else incoming.EARLIER_MESSAGE_CHARACTERS
+            name = names.get(author) or str(post.get("username") or author or "?")
+            words = to_readable("\n".join(filter(None, lines)), names, bot)[:most]
+            quotes.append(Quote(name, words, is_replied_to=is_root))
+        return quotes, files + forwarded_files
 
 
 def _file_id(attachment: Attachment) -> str:

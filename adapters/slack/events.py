@@ -12,7 +12,7 @@ from html import escape
 from typing import Any, Literal, Self
 
 from adapters.slack.render import mentioned_ids
-from core.domain.messages import Address, Attachment, Message, Person, Quote, ReplyTo, turn_id
+from core.domain.messages import Address, Attachment, Message, Person, ReplyTo, turn_id
 
 NOT_A_FILE = frozenset({"tombstone", "hidden_by_limit"})
 """The `mode` of a file that is deleted, or older than a free workspace shows."""
@@ -29,7 +29,7 @@ Payload = Mapping[str, Any]
 """A JSON object from Slack."""
 Kind = Literal["message", "command", "card", "quiet"]
 """The kind of a source: see `Source`."""
-_GROUP = "<!subteam^"
+GROUP_MENTION = "<!subteam^"
 """The beginning of a user group's mention."""
 
 
@@ -61,11 +61,12 @@ class Source:
     @classmethod
     def read(cls, text: str) -> Self:
         """Parse the text form of a source."""
-        kind, _, place = text.rpartition(":")
+        prefix, _, place = text.rpartition(":")
         thread, slash, ts = place.rpartition("/")
         kinds: dict[str, Kind] = {"command": "command", "card": "card", "quiet": "quiet"}
-        kind_ = kinds.get(kind, "message")
-        return cls(ts, thread or (ts if kind_ == "message" and not slash else ""), kind_)
+        kind = kinds.get(prefix, "message")
+        # A message is the root of its own thread, unless a slash says that it has none.
+        return cls(ts, thread or (ts if kind == "message" and not slash else ""), kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +105,6 @@ class ParsedMessage:
         """Return whether the message mentions the user `bot`."""
         return bot in mentioned_ids(self.text)
 
-    @property
-    def names_somebody(self) -> bool:
-        """Return True if the message mentions a person or a user group."""
-        return bool(mentioned_ids(self.text)) or _GROUP in self.text
-
 
 def text_of(message: Payload) -> str:
     """Return all text of a message in Slack's own mrkdwn (see `render.to_readable`), without
@@ -124,6 +120,7 @@ def author_text(message: Payload) -> str:
     """Return the text that the author of a message wrote, without its attachments."""
     text = str(message.get("text") or "").strip()
     block_text = "\n".join(_lines(message.get("blocks"))).strip()
+    # For what people write, Slack builds both from one text. An app's `text` may be a summary.
     if not text or (message.get("bot_id") and len(block_text) > len(text)):
         text = block_text or text
     return text[:_LONGEST]
@@ -186,13 +183,13 @@ def home_of(ours: str, of_the_person: Iterable[object], of_the_place: Iterable[o
 
     It is ours only if no given id names another workspace. Ids of organisations (E…) are ignored.
     """
-    persons, places = ({str(t) for t in ids if str(t or "").startswith("T")}
-                       for ids in (of_the_person, of_the_place))  # fmt: skip
-    if len(persons) > 1:
+    homes, places = ({str(t) for t in ids if str(t or "").startswith("T")}
+                     for ids in (of_the_person, of_the_place))  # fmt: skip
+    if len(homes) > 1:
         return ""
-    if persons and persons != {ours}:
-        return persons.pop()
-    return ours if (persons or places) and places <= {ours} else ""
+    if homes and homes != {ours}:
+        return homes.pop()
+    return ours if (homes or places) and places <= {ours} else ""
 
 
 def author_home(ours: str, body: Payload, event: Payload) -> str:
@@ -223,6 +220,18 @@ def parse_message(
     shared = forwarded_messages(event)
     forwarded_files = [file for _, _, attachment in shared for file in files_of(attachment)]
     direct = is_direct(channel, event)
+    # What the person has open in Slack beside a direct message: the kinds of entities are listed in
+    # docs.slack.dev/reference/events/app_context_changed.
+    entities = (event.get("app_context") or {}).get("entities") or () if direct else ()
+    descriptions = []
+    for entity in entities[:5]:
+        kind, value = str(entity.get("type", "")).rpartition("/")[2], entity.get("value")
+        if kind == "message_context" and isinstance(value, Mapping):
+            its_channel, its_ts = str(value.get("channel_id", "")), str(value.get("message_ts", ""))
+            if _ID.fullmatch(its_channel) and re.fullmatch(r"\d+\.\d+", its_ts):
+                descriptions.append(f"the message {its_ts} in the channel {its_channel}")
+        elif kind in _ENTITIES and _ID.fullmatch(str(value)):
+            descriptions.append(f"the {_ENTITIES[kind]} {value}")
     return ParsedMessage(
         team=ours, channel=channel, ts=ts, user=user, text=author_text(event),
         thread=thread if thread != ts else "", parent=str(event.get("parent_user_id") or ""),
@@ -231,7 +240,7 @@ def parse_message(
         home=author_home(ours, body, event), robot=bool(event.get("bot_id")),
         shared=(*((who, words) for who, words, _ in shared),
                 *(("Slack", words) for words in attached_texts(event) if words)),
-        open_there=_open_there(event) if direct else "",
+        open_there=", ".join(descriptions),
     )  # fmt: skip
 
 
@@ -239,7 +248,7 @@ def is_direct(channel: str, event: Payload) -> bool:
     """Return whether the channel is a direct message. An app_mention event has no channel_type; the
     id's first letter D decides there."""
     kind = event.get("channel_type") or ("im" if channel.startswith("D") else "")
-    return bool(kind == "im")
+    return bool(kind == "im")  # a group direct message ("mpim") is shared, like a channel
 
 
 def reply_to(where: Address, asker: Person, source: str, key: str, token: str = "",
@@ -247,25 +256,6 @@ def reply_to(where: Address, asker: Person, source: str, key: str, token: str = 
     """Return everything that any process needs to reply later. `token` is a response_url, valid
     until `expires` (Unix seconds)."""
     return ReplyTo(where, asker, source, turn_id(key), token, expires)
-
-
-def to_message(
-    message: ParsedMessage, where: Address, author: Person, text: str,
-    context: tuple[Quote, ...] = (), locale: str = "", zone: str = "",
-    mentions: tuple[tuple[str, str], ...] = (),
-) -> Message:  # fmt: skip
-    """Return the `Message` to store. `text` is already readable, with names in place of ids.
-
-    A reply in a thread of a direct message is answered in that thread.
-    """
-    root = "" if where.is_shared else message.ts
-    source = Source(message.ts, where.thread or message.thread or root)
-    return Message(
-        event_key=message.event_key, text=text, author=author, address=where,
-        reply_to=reply_to(where, author, str(source), message.event_key), attachments=message.files,
-        context=context, locale=locale.replace("_", "-"), time_zone=zone,
-        sent_at=max(message.edited, float(message.ts)), mentions=mentions,
-    )  # fmt: skip
 
 
 def stop_message(where: Address, author: Person, thread: str, at: str, stream: str) -> Message:
@@ -281,6 +271,7 @@ def stop_message(where: Address, author: Person, thread: str, at: str, stream: s
 def _attachment_text(attachment: Payload) -> str:
     """Return the text of an attachment (docs.slack.dev/reference/messaging/payload, "Legacy
     fields")."""
+    # `fallback` repeats the other fields in one line, so it counts only where they are empty.
     lines = [str(attachment.get(name) or "") for name in ("pretext", "title", "text")]
     lines += list(_lines(attachment.get("blocks")))
     lines += [
@@ -300,21 +291,21 @@ def _lines(blocks: Any, depth: int = 0) -> Iterator[str]:
             return
         kind = block.get("type")
         if kind in ("rich_text_section", "rich_text_preformatted", "rich_text_quote"):
-            yield "".join(map(_inline, _mappings_in(block.get("elements"))))
+            yield "".join(map(_render_inline, _mappings_in(block.get("elements"))))
         elif kind == "image":
-            yield _text(block.get("title")) or str(block.get("alt_text") or "")
+            yield _read_text(block.get("title")) or str(block.get("alt_text") or "")
         elif kind == "table":
             for row in block.get("rows") or ():
                 yield " | ".join(" ".join(_lines([cell], depth + 1)) for cell in _mappings_in(row))
         elif kind == "actions":
             continue
         else:
-            yield from filter(None, [_text(block.get("title")), _text(block.get("text"))])
-            yield from filter(None, map(_text, _mappings_in(block.get("fields"))))
+            yield from filter(None, [_read_text(block.get("title")), _read_text(block.get("text"))])
+            yield from filter(None, map(_read_text, _mappings_in(block.get("fields"))))
             yield from _lines(block.get("elements"), depth + 1)
 
 
-def _inline(element: Payload) -> str:
+def _render_inline(element: Payload) -> str:
     """Return an element of rich text as mrkdwn
     (docs.slack.dev/reference/block-kit/blocks/rich-text-block)."""
     match element.get("type"):
@@ -335,7 +326,7 @@ def _inline(element: Payload) -> str:
             return escape(str(element.get("text") or element.get("fallback") or ""), quote=False)
 
 
-def _text(value: Any) -> str:
+def _read_text(value: Any) -> str:
     """Return the text of a text object or of a plain string."""
     return str(value.get("text") or "") if isinstance(value, Mapping) else str(value or "")
 
@@ -344,18 +335,3 @@ def _mappings_in(value: Any) -> Sequence[Payload]:
     if not isinstance(value, Sequence) or isinstance(value, str):
         return ()
     return [each for each in value if isinstance(each, Mapping)]
-
-
-def _open_there(event: Payload) -> str:
-    """Return `app_context` of a direct message in words. The kinds of entities are listed in
-    docs.slack.dev/reference/events/app_context_changed."""
-    descriptions = []
-    for entity in ((event.get("app_context") or {}).get("entities") or ())[:5]:
-        kind, value = str(entity.get("type", "")).rpartition("/")[2], entity.get("value")
-        if kind == "message_context" and isinstance(value, Mapping):
-            channel, ts = str(value.get("channel_id", "")), str(value.get("message_ts", ""))
-            if _ID.fullmatch(channel) and re.fullmatch(r"\d+\.\d+", ts):
-                descriptions.append(f"the message {ts} in the channel {channel}")
-        elif kind in _ENTITIES and _ID.fullmatch(str(value)):
-            descriptions.append(f"the {_ENTITIES[kind]} {value}")
-    return ", ".join(descriptions)

@@ -17,12 +17,12 @@ from adapters.slack import events
 from adapters.slack.client import FAILURES, history
 from adapters.slack.events import ParsedMessage, Payload
 from adapters.slack.presence import SlackSigns, Workspace
-from adapters.slack.render import Json, find_mentions, mentioned_ids
+from adapters.slack.render import Json, find_mentions, mentioned_ids, to_readable
 from core.base import text
 from core.base.errors import NotFound
 from core.base.i18n import say
 from core.base.tasks import BackgroundTasks, BoundedDict
-from core.chat.incoming import ConfiguredPlaces, FileDownloads, Participants
+from core.chat.incoming import AddressingSettings, ConfiguredPlaces, FileDownloads, Participants
 from core.chat.people import Conversations, People
 from core.domain.messages import Address, Message, Person, Quote, turn_id
 from core.domain.ports import ThreadMap
@@ -62,7 +62,8 @@ class ThreadParticipants:
         Ponte goes on answering.
         """
         conversation = where.conversation
-        ours = mentions or not message.names_somebody
+        names_somebody = mentioned_ids(message.text) or events.GROUP_MENTION in message.text
+        ours = mentions or not names_somebody
         if not where.thread:
             return ours
         if not message.thread:
@@ -72,7 +73,7 @@ class ThreadParticipants:
             return ours
         if mentions:
             self._others[conversation] = False
-        if ours and not mentions and await self._to_others(message, conversation):
+        if ours and not mentions and await self._began_with_others(message, conversation):
             return False
         if not ours:
             self._participants.pop(conversation, None)  # the next turn reads the thread again
@@ -80,9 +81,10 @@ class ThreadParticipants:
             participants.join(message.user)
         return ours
 
-    async def _to_others(self, message: ParsedMessage, conversation: str) -> bool:
+    async def _began_with_others(self, message: ParsedMessage, conversation: str) -> bool:
         """Return whether the thread's first message addressed others; False if Slack does not
         answer in time."""
+        # A turn of ours in the thread means that somebody addressed us there.
         if conversation in self._participants or await self._threads.get(conversation) is not None:
             return False
         if conversation not in self._others:
@@ -97,16 +99,27 @@ class ThreadParticipants:
             root: Json = next(iter(response.get("messages", [])), {})
             names = mentioned_ids(str(root.get("text", "")))
             others = bool(names) and self._workspace.user not in names
+            # A person addresses others; an alert of an app that names people does not.
             self._others[conversation] = others and not root.get("bot_id")
         return self._others[conversation]
 
     async def is_follow_up(self, message: ParsedMessage, conversation: str) -> bool:
         """Return whether a reply without a mention in a channel's thread is for Ponte."""
-        participants = self._participants.get(conversation) or await self._read(
-            message, conversation
-        )
+        participants = self._participants.get(conversation)
         if participants is None:
-            return False
+            record = await self._threads.get(conversation)
+            if record is None:
+                return False  # Ponte takes no part in this thread
+            try:
+                async with asyncio.timeout(THREAD_SECONDS):
+                    api = self._workspace.api
+                    posts = await history(api, message.channel, message.thread, "0", THREAD_SECONDS)
+                participants = self._participants_in(
+                    [post for post in posts if str(post["ts"]) < message.ts]
+                )
+            except (*FAILURES, TimeoutError):  # then those whose messages were for Ponte
+                participants = Participants([key.rpartition(":")[2] for key in record.participants])
+            self._participants[conversation] = participants
         self._enter(participants, message.channel, message.thread, message.user)
         return not participants.several
 
@@ -130,31 +143,15 @@ class ThreadParticipants:
         """Note the people in a thread, from its messages before one of `user`. `quiet` suppresses
         the notice."""
         conversation = where.conversation
-        entry = self._participants.get(conversation)
-        participants = entry or self._participants_in(posts)
+        known = self._participants.get(conversation)
+        participants = known or self._participants_in(posts)
         takes_part = any(post.get("user") == self._workspace.user for post in posts)
-        if entry is None and takes_part and not quiet:
+        # After a restart, the person who joins a thread of ours makes the notice due here. Where
+        # we have not written yet, nobody expects an answer without a mention.
+        if known is None and takes_part and not quiet:
             self._enter(participants, where.channel, where.thread, user)
-        participants.join(*self._people(posts), user)
+        participants.join(*self._list_authors(posts), user)
         self._participants[conversation] = participants
-
-    async def _read(self, message: ParsedMessage, conversation: str) -> Participants | None:
-        """Return the people in a thread; None for a thread without a conversation of ours."""
-        record = await self._threads.get(conversation)
-        if record is None:
-            return None
-        try:
-            async with asyncio.timeout(THREAD_SECONDS):
-                api = self._workspace.api
-                pages = history(api, message.channel, message.thread, "0", THREAD_SECONDS)
-                posts = [post async for post in pages]
-            participants = self._participants_in(
-                [post for post in posts if str(post["ts"]) < message.ts]
-            )
-        except (*FAILURES, TimeoutError):
-            participants = Participants([key.rpartition(":")[2] for key in record.participants])
-        self._participants[conversation] = participants
-        return participants
 
     def _enter(self, participants: Participants, channel: str, thread: str, user: str) -> None:
         """Add a person. If they are the second one in the thread, post the notice once."""
@@ -172,6 +169,7 @@ class ThreadParticipants:
             await self._workspace.api.call(
                 "chat.postMessage", channel=channel, thread_ts=thread,
                 text=say(SLACK_WAITS_FOR_MENTION, directory.locale(user)),
+                # By this, Ponte finds the notice after a restart.
                 metadata={"event_type": NOTICE_EVENT_TYPE, "event_payload": {"kind": "company"}},
                 unfurl_links=False, unfurl_media=False,
             )  # fmt: skip
@@ -181,9 +179,9 @@ class ThreadParticipants:
         has_notice = any(
             (p.get("metadata") or {}).get("event_type") == NOTICE_EVENT_TYPE for p in posts
         )
-        return Participants(list(dict.fromkeys(self._people(posts))), has_notice)
+        return Participants(list(dict.fromkeys(self._list_authors(posts))), has_notice)
 
-    def _people(self, posts: Sequence[Json]) -> list[str]:
+    def _list_authors(self, posts: Sequence[Json]) -> list[str]:
         """Return the ids of the authors, without bots."""
         return [str(p["user"]) for p in posts if p.get("user") and not p.get("bot_id")]
 
@@ -202,16 +200,28 @@ class SlackLocations:
         self.places = places
         self._roots: BoundedDict[str, bool] = BoundedDict()
 
-    def is_whole(self, channel: str) -> bool:
-        """Return whether a channel's top level is one single conversation (`threads = false`)."""
-        where = Address("slack", channel, self._workspace.team, is_shared=True)
-        return not events.is_direct(channel, {}) and self.places.channel(where).threads is False
+    def settings_of(self, channel: str) -> AddressingSettings:
+        """Return the settings of a channel."""
+        return self.places.channel(Address("slack", channel, self._workspace.team, is_shared=True))
 
-    async def address_of(self, message: ParsedMessage) -> Address:
+    def is_flat(self, channel: str, event: Payload) -> bool:
+        """Return whether the top level is one single conversation: in a direct message, and in a
+        channel with `threads = false`."""
+        return events.is_direct(channel, event) or self.settings_of(channel).threads is False
+
+    async def address_of(self, message: ParsedMessage, is_flat: bool) -> Address:
         """Return the address of the conversation that a message belongs to: a thread of a channel,
         a whole channel, a direct message, or a separate thread in one."""
-        is_flat = message.direct or self.is_whole(message.channel)
-        in_dm = message.direct and await self._belongs_to_dm(message)
+        # Whether it belongs to the direct message's own conversation, and not to a separate thread.
+        in_dm = message.direct and not message.thread
+        if message.direct and message.thread and message.parent != self._workspace.user:
+            root = events.event_key(message.team, message.channel, message.thread)
+            if root not in self._roots:
+                with suppress(NotFound):
+                    await self._journal.history_entry(turn_id(root))
+                    in_dm = True
+                self._roots[root] = in_dm
+            in_dm = self._roots[root]
         thread = message.thread if is_flat else message.thread or message.ts
         return Address("slack", message.channel, message.team, "" if in_dm else thread,
                        is_shared=not message.direct)  # fmt: skip
@@ -220,20 +230,6 @@ class SlackLocations:
         """Note that a top-level message was accepted. Its thread will hold our answer."""
         if message.direct and not message.thread:
             self._roots[message.event_key] = True
-
-    async def _belongs_to_dm(self, message: ParsedMessage) -> bool:
-        """Return whether a direct message belongs to the direct message's own conversation, not to
-        a separate thread."""
-        if not message.thread or message.parent == self._workspace.user:
-            return not message.thread
-        root = events.event_key(message.team, message.channel, message.thread)
-        if root not in self._roots:
-            try:
-                await self._journal.history_entry(turn_id(root))
-                self._roots[root] = True
-            except NotFound:
-                self._roots[root] = False
-        return self._roots[root]
 
 
 OPEN_THERE = "[While writing this to you, the person has open: {what}]"
@@ -261,39 +257,68 @@ class SlackIntake:
     async def take(self, body: Payload) -> None:
         """Handle one event. Raises NotStored; the caller must then not acknowledge the event, so
         that Slack sends it again."""
-        event = body.get("event") or {}
+        event, team, us = body.get("event") or {}, self.workspace.team, self.workspace.user
+        if event.get("user") == us:
+            return
+        channel, inbox = str(event.get("channel", "")), self.conversations.inbox
+        settings, bots = self.locations.settings_of(channel), self.workspace.bots
+        is_flat = events.is_direct(channel, event) or settings.threads is False
         match event.get("type"), event.get("subtype"):
             case "message", "message_changed":
-                async with self._in_order(event, event.get("message") or {}):
-                    await self._take_edit(body, event)
+                now, before = event.get("message") or {}, event.get("previous_message") or {}
+                async with self._in_order(channel, now, is_flat):
+                    if now.get("subtype") == "tombstone":  # a deleted message that had replies
+                        await self._take_deletion(event, str(now.get("ts", "")))
+                    # Slack also reports link previews as edits. They change no text.
+                    elif now.get("text") != before.get("text") and now.get("edited"):
+                        place = {name: event.get(name) for name in ("channel", "channel_type")}
+                        message = events.parse_message(team, body, {**now, **place}, bots)
+                        if message and message.user != us:
+                            where = await self.locations.address_of(message, is_flat)
+                            changed = self._build_message(message, where)
+                            await inbox.amend(message.event_key, changed)
             case "message", "message_deleted":
-                async with self._in_order(event, event.get("previous_message") or {}):
+                async with self._in_order(channel, event.get("previous_message") or {}, is_flat):
                     await self._take_deletion(event, str(event.get("deleted_ts") or ""))
             case (("message" | "app_mention"), _):
-                team, bots = self.workspace.team, self.workspace.bots
                 message = events.parse_message(team, body, event, bots)
-                if message and message.user != self.workspace.user:
-                    async with self._in_order(event, event):
-                        where = await self.locations.address_of(message)
-                        if await self._is_for_us(message, where):
-                            await self._accept(message, where)
-            case "agent_session_stopped", _:
-                await self._take_stop(body, event)
+                if message:
+                    async with self._in_order(channel, event, is_flat):
+                        # Slack reports most mentions twice, as `message` and as `app_mention`.
+                        more = bool(message.files or message.shared)
+                        if message.event_key in self._stored_keys and not more:
+                            return
+                        where = await self.locations.address_of(message, is_flat)
+                        if await self._is_for_us(message, where, settings):
+                            await self._accept(message, where, more)
+            case "agent_session_stopped", _:  # Slack's own Stop button was pressed
+                thread = str(event.get("thread_ts") or "")
+                user, at = str(event.get("user", "")), str(event.get("event_ts", ""))
+                stream = str(next(iter(event.get("streaming_message_ts") or ()), at))
+                direct = events.is_direct(channel, event)
+                pressed = ParsedMessage(team, channel, at, user, "stop", thread, direct=direct)
+                where = await self.locations.address_of(pressed, is_flat)
+                author = Person("slack", user, events.author_home(team, body, event))
+                await inbox.accept(events.stop_message(where, author, thread, at, stream))
+                # The session stays "processing" until Ponte changes it
+                # (reference/events/agent_session_stopped). A turn that runs does that itself.
+                works = f"{channel}:{thread}" in self.signs.working
+                if not works or not await inbox.running_turn(where.conversation):
+                    self.signs.tasks.start(self.signs.end_session(channel, thread))
 
-    def _in_order(self, event: Payload, message: Payload) -> asyncio.Lock:
+    def _in_order(self, channel: str, message: Payload, is_flat: bool) -> asyncio.Lock:
         """Return the lock of one conversation. It keeps messages in the order of their arrival,
         although some wait for Slack. An edit is stored after the message that it changes."""
-        channel = str(event.get("channel", ""))
         root = str(message.get("thread_ts") or message.get("ts") or "")
-        whole = events.is_direct(channel, event) or self.locations.is_whole(channel)
-        place = channel if whole else f"{channel}:{root}"
+        place = channel if is_flat else f"{channel}:{root}"
         return self._places.setdefault(place, asyncio.Lock())
 
-    async def _is_for_us(self, message: ParsedMessage, where: Address) -> bool:
+    async def _is_for_us(
+        self, message: ParsedMessage, where: Address, settings: AddressingSettings
+    ) -> bool:
         """Return whether a message is for Ponte. Other messages are neither stored nor logged."""
         if message.direct:
             return True
-        settings = self.locations.places.channel(where)
         mentions = message.mentions(self.workspace.user)
         if settings.answer_everything:
             return await self.participants.is_ours(message, where, mentions)
@@ -304,16 +329,12 @@ class SlackIntake:
             return False
         return await self.participants.is_follow_up(message, where.conversation)
 
-    async def _accept(self, message: ParsedMessage, where: Address) -> None:
-        """Store a message once. Slack reports most mentions twice, as `turn_message` and as
-        `app_mention`."""
-        more = bool(message.files or message.shared)
-        if message.event_key in self._stored_keys and not more:
-            return
-        turn_message = self._message(message, where)
+    async def _accept(self, message: ParsedMessage, where: Address, more: bool) -> None:
+        """Store a message once. `more`: it has files, or forwards messages."""
+        turn_message = self._build_message(message, where)
         receipt = await self.conversations.inbox.accept(turn_message)
         # Only after the commit, so that a second report of a message that was not stored is tried.
-        self._stored_keys[message.event_key] = True
+        self._stored_keys[turn_message.event_key] = True
         self.locations.note_accepted(message)
         if not receipt.is_new and more:
             # app_mention may have arrived first, and it may lack the files.
@@ -326,7 +347,7 @@ class SlackIntake:
             place, inbox = f"{message.channel}:{message.ts}", self.conversations.inbox
             self.signs.marks.mark_stored(self.people.policy, inbox, turn_message, receipt, place)
 
-    def _message(self, message: ParsedMessage, where: Address) -> Message:
+    def _build_message(self, message: ParsedMessage, where: Address) -> Message:
         """Return the message with what is known without a call to Slack. The turn looks up the rest
         when it starts."""
         profile = self.workspace.directory.cached_member(message.user)
@@ -338,39 +359,21 @@ class SlackIntake:
         if message.open_there:
             context.append(Quote("Slack", OPEN_THERE.format(what=message.open_there), is_note=True))
         names = self.workspace.known_names(message.text)
-        words = self.workspace.readable(message.text)
-        mentions = find_mentions(message.text, names, self.workspace.user)
-        return events.to_message(
-            message,
-            where,
-            author,
-            words,
-            tuple(context),
-            profile.locale,
-            profile.time_zone,
-            mentions,
-        )
-
-    async def _take_edit(self, body: Payload, event: Payload) -> None:
-        """Apply a person's edit to a stored message whose turn has not started. Slack also reports
-        link previews as edits; these are ignored."""
-        now, before = event.get("message") or {}, event.get("previous_message") or {}
-        if now.get("subtype") == "tombstone":  # a deleted message that had replies
-            await self._take_deletion(event, str(now.get("ts", "")))
-            return
-        if now.get("text") == before.get("text") or not now.get("edited"):
-            return
-        edited_event = {
-            **now,
-            "channel": event.get("channel"),
-            "channel_type": event.get("channel_type"),
-        }
-        message = events.parse_message(self.workspace.team, body, edited_event, self.workspace.bots)
-        if message is None or message.user == self.workspace.user:
-            return
-        await self.conversations.inbox.amend(
-            message.event_key, self._message(message, await self.locations.address_of(message))
-        )
+        us, key = self.workspace.user, message.event_key
+        words = to_readable(message.text, names | {us: "Ponte"}, us)
+        # A reply in a thread of a direct message is answered in that thread, a message at its top
+        # level in a new thread under it.
+        root = "" if where.is_shared else message.ts
+        source = events.Source(message.ts, where.thread or message.thread or root)
+        return Message(
+            event_key=key, text=words, author=author,
+            address=where,
+            reply_to=events.reply_to(where, author, str(source), key),
+            attachments=message.files, context=tuple(context),
+            locale=profile.locale.replace("_", "-"), time_zone=profile.time_zone,
+            sent_at=max(message.edited, float(message.ts)),
+            mentions=find_mentions(message.text, names, us),
+        )  # fmt: skip
 
     async def _take_deletion(self, event: Payload, ts: str) -> None:
         """Withdraw a message that a person deleted, or note that they deleted a post of the bot."""
@@ -381,23 +384,3 @@ class SlackIntake:
         elif ts:
             key = events.event_key(self.workspace.team, channel, ts)
             await self.conversations.inbox.amend(key, None)
-
-    async def _take_stop(self, body: Payload, event: Payload) -> None:
-        """Store a press of Slack's own Stop button as the message `stop` of that person.
-
-        The session stays "processing" until Ponte changes it
-        (reference/events/agent_session_stopped).
-        """
-        team, channel = self.workspace.team, str(event.get("channel", ""))
-        thread, user = str(event.get("thread_ts") or ""), str(event.get("user", ""))
-        at = str(event.get("event_ts", ""))
-        stream = next(iter(event.get("streaming_message_ts") or ()), at)
-        pressed = ParsedMessage(team, channel, at, user, "stop", thread,
-                       direct=events.is_direct(channel, event))  # fmt: skip
-        where = await self.locations.address_of(pressed)
-        author = Person("slack", user, events.author_home(team, body, event))
-        inbox = self.conversations.inbox
-        await inbox.accept(events.stop_message(where, author, thread, at, str(stream)))
-        works = f"{channel}:{thread}" in self.signs.working  # its turn sets the session itself
-        if not works or not await inbox.running_turn(where.conversation):
-            self.signs.tasks.start(self.signs.end_session(channel, thread))

@@ -126,14 +126,14 @@ class SlackInteraction:
         # At the top level of a channel each person has a conversation of their own, unless the
         # whole channel is one.
         team, direct = self.workspace.team, is_direct(place.channel, {})
+        is_flat = self.locations.is_flat(place.channel, {})
         if place.thread:
             message = ParsedMessage(
                 team, place.channel, now, place.user, "", place.thread, direct=direct
             )
-            address = await self.locations.address_of(message)
+            address = await self.locations.address_of(message, is_flat)
         else:
-            whole = direct or self.locations.is_whole(place.channel)
-            person = "" if whole else place.user
+            person = "" if is_flat else place.user
             address = Address("slack", place.channel, team, person=person, is_shared=not direct)
         source = self.source or Source(now, place.thread, "command")
         expires = time.time() + RESPONSE_URL_SECONDS if place.url else 0.0
@@ -148,6 +148,7 @@ class SlackInteraction:
     async def acknowledge(self, receipt: Receipt, request: InteractionRequest) -> bool:
         """Acknowledge the interaction, and return whether it is new. It also schedules the notice
         for a command that takes long."""
+        # In a thread, a session or the status line shows that the turn is under way.
         if receipt.is_new and self.notices and not self.place.thread:
             command_text = request.text.removeprefix("quick-command ")[:200]
             words = say(_ON_IT, self.locale, given=command_text)
@@ -191,12 +192,13 @@ class SlackHandlers:
             await ack(text=words)
 
         key = f"slack:{self.workspace.team}:{place.channel}:command:{command['trigger_id']}"
-        interaction = self._interaction(place, key, ack, notify, notices=self.notices)
+        interaction = self._make_interaction(place, key, ack, notify, notices=self.notices)
         typed_text = self.workspace.readable(command.get("text", ""))
         typed_command = _parse_quick_command(f"quick-command {typed_text}")
         commands = await self._find_quick_commands(interaction)
         chosen = commands.get(typed_command.slug) if typed_command else None
         is_incomplete = typed_command and _find_missing(chosen, typed_command)
+        # Text that is no command is submitted too: the turn tells the person what is wrong with it.
         if not is_incomplete and (typed_command or typed_text):
             request = InteractionRequest(f"quick-command {typed_text}", "spend")
             await self.interactions.submit(interaction, request)
@@ -210,7 +212,7 @@ class SlackHandlers:
                 else:
                     view = render.quick_command_form(list(commands.values()), "", _memory(place))
                 words = await self._open_form(command["trigger_id"], view)
-            if not words:
+            if not words:  # else `show_form` notifies, which acknowledges the command
                 await ack()
             return words
 
@@ -221,13 +223,16 @@ class SlackHandlers:
         about = shortcut.get("message") or {}
         channel = shortcut["channel"]["id"]
         thread = str(about.get("thread_ts") or "")
-        if not self.locations.is_whole(channel):
+        # The answer comes below that message, unless the whole channel is one conversation.
+        if is_direct(channel, {}) or self.locations.settings_of(channel).threads is not False:
             thread = thread or str(about.get("ts") or shortcut.get("message_ts", ""))
         place = SlackPlace(
             shortcut["user"]["id"], self._home_of(shortcut), channel, thread,
             shortcut.get("response_url", ""),
         )  # fmt: skip
-        interaction = self._interaction(place, "", ack, lambda words: self._respond(place, words))
+        interaction = self._make_interaction(
+            place, "", ack, lambda words: self._respond(place, words)
+        )
 
         async def show() -> str:
             text = self.workspace.readable(events.text_of(about))
@@ -245,6 +250,7 @@ class SlackHandlers:
                     view = render.ask_form(memory)
                 else:
                     commands = await self._find_quick_commands(interaction)
+                    # A field of this form contains the text.
                     view = render.quick_command_form(
                         list(commands.values()), text, memory | {"about": ""}
                     )
@@ -261,13 +267,13 @@ class SlackHandlers:
             body["user"]["id"], self._home_of(body), memory["channel"], memory["thread"],
             memory["url"],
         )  # fmt: skip
-        field = render.QUESTION_BLOCK
+        field = render.QUESTION_BLOCK  # where `notify` shows an error
 
         async def notify(words: str) -> None:
             await ack(**_field_error(field, words))
 
         key = f"slack:{self.workspace.team}:{place.channel}:view:{view['id']}"
-        interaction = self._interaction(place, key, ack, notify, notices=self.notices)
+        interaction = self._make_interaction(place, key, ack, notify, notices=self.notices)
         if view["callback_id"] == render.ASK_FORM:
             by = str(memory.get("by") or "?")
             name = self.workspace.directory.cached_member(by).name or by
@@ -304,20 +310,21 @@ class SlackHandlers:
         is_stop = action["action_id"] == render.STOP_ACTION
         word = "stop" if is_stop else action["action_id"].removeprefix(render.CARD_ACTION_PREFIX)
         text = word if is_stop else f"{word} {action.get('value', '')}"
+        # What "stop" did is of interest to this person only; a decision is shown on the card.
         source = Source(ts, thread, "quiet" if is_stop else "card")
 
         async def notify(words: str) -> None:
             await self._respond(place, words)
             log.error("could not store a click")
 
-        interaction = self._interaction(place, key, ack, notify, source)
+        interaction = self._make_interaction(place, key, ack, notify, source)
         await self.interactions.submit(interaction, InteractionRequest(text))
 
     async def ignore(self, ack: AsyncAck) -> None:
         """Acknowledge a button that does nothing here, such as a link, or a closed form."""
         await ack()
 
-    def _interaction(
+    def _make_interaction(
         self, place: SlackPlace, key: str, ack: Ack, notify: Notify, source: Source | None = None,
         notices: CommandNotices | None = None,
     ) -> SlackInteraction:  # fmt: skip
@@ -344,6 +351,7 @@ class SlackHandlers:
             field = next(iter(values), render.FIELD_PREFIX)
         else:
             inputs, field = values.get(render.INPUT_BLOCK, ""), render.INPUT_BLOCK
+        # Parsed from text, as if it had been typed, so that the same rules apply to both.
         command_words = TypedCommand("quick-command", slug=slug, input=inputs)
         typed_command = _parse_quick_command(render_command(command_words))
         if typed_command is None or typed_command.slug != slug:
@@ -356,6 +364,7 @@ class SlackHandlers:
             return typed_command, None, field
         if command is None or view["callback_id"] == render.INPUTS_FORM:
             return typed_command, _field_error(field, missing), field
+        # The command has inputs of its own, so a form with a field for each takes this one's place.
         form = render.inputs_form(command, memory, missing if inputs else "")
         return typed_command, {"response_action": "update", "view": form}, field
 

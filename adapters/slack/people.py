@@ -22,8 +22,7 @@ from typing import Any
 import structlog
 
 from adapters.slack.client import FAILURES, InDoubt, SlackApi, SlackRefused
-from adapters.slack.render import Json
-from core.base.errors import PlatformBusy, Undeliverable
+from core.base.errors import PlatformBusy
 from core.base.tasks import BackgroundTasks, BoundedDict
 from core.domain.changes import DisplayName
 from core.domain.messages import Person
@@ -181,9 +180,9 @@ class SlackPeople:
             if member is None
             and self._clock() - self._refusal_times.get(user, _NEVER) > REFUSED_SECONDS
         ]
-        room = max(0, COURTESIES_AT_ONCE - self._members.waiting)
-        if not await self._api.limiter.has_spare("users.info"):
-            room = 0
+        room = 0  # what is left is for `guest` and `has_left`, which decide on rights
+        if missing and await self._api.limiter.has_spare("users.info"):
+            room = max(0, COURTESIES_AT_ONCE - self._members.waiting)
         tasks = [
             asyncio.ensure_future(self._members.resolve(user, MAX_STALE_SECONDS))
             for user in missing[:room]
@@ -268,7 +267,7 @@ class SlackPeople:
             raise PlatformBusy(REFUSED_SECONDS) from None
         people = []
         for user, member in zip(users_named, members, strict=True):
-            if member is None and user not in self._unknown_ids:
+            if member is None and user not in self._unknown_ids:  # nobody may be left out
                 raise PlatformBusy(REFUSED_SECONDS)
             if member is not None and not member.is_bot:
                 people.append(Person("slack", user, self.team, member.name))
@@ -283,10 +282,10 @@ class SlackPeople:
         if user.get("deleted"):
             await self._members.remove([id])
             return
-        member, previous = self._member(user), self._members.cached_member(id)
+        member, previous = self._read_member(user), self._members.cached_member(id)
         if previous is None and self.team not in member.belongs_to:
             return  # somebody of another workspace who has never written to us
-        if previous is not None and "locale" not in user:
+        if previous is not None and "locale" not in user:  # events may lack it
             member = replace(member, locale=previous.locale)
         await self._members.take([member], unasked=True, write_again=EVENT_WRITE_SECONDS)
 
@@ -304,6 +303,7 @@ class SlackPeople:
                 self._list_now.set()
             else:
                 self._tasks.start(self._peers.notify(_LIST_SOON, ""))
+            # Those whom the new list confirms are not asked for any more; the rest wait here.
             await self._api.limiter.turn("users.info", "", sys.float_info.max)
 
     async def ask(self, place: MemberKey) -> PlatformMember:
@@ -321,7 +321,7 @@ class SlackPeople:
             else:
                 if refused.error != self.trouble:
                     log.warning("Slack refused to look up users", error=refused.error)
-                self.trouble = refused.error
+                self.trouble = refused.error  # it is about the app, and `health` reports it
             raise NoMember from None
         self.trouble = ""
         if response.get("user", {}).get("deleted"):
@@ -329,9 +329,9 @@ class SlackPeople:
             await self._members.remove([user])
             raise NoMember
         self._unknown_ids.pop(user, None)
-        return self._member(response.get("user", {}))
+        return self._read_member(response.get("user", {}))
 
-    def _member(self, user: Mapping[str, Any]) -> PlatformMember:
+    def _read_member(self, user: Mapping[str, Any]) -> PlatformMember:
         """Return the record of a user object of Slack's API. In a Grid organisation a person may
         belong to several workspaces (`enterprise_user.teams`)."""
         profile = user.get("profile", {})
@@ -340,7 +340,7 @@ class SlackPeople:
         )
         others = (user.get("enterprise_user") or {}).get("teams") or ()
         teams = {str(user.get("team_id", "")), *map(str, others)} - {""}
-        teams = set() if user.get("is_stranger") else teams
+        teams = set() if user.get("is_stranger") else teams  # in no channel that we see
         home = self.team if self.team in teams else str(user.get("team_id", ""))
         id = str(user.get("id", ""))
         return PlatformMember(
@@ -362,7 +362,7 @@ class SlackPeople:
                 began = time.monotonic()
                 try:
                     await self._list_everybody()
-                except SlackRefused as refused:
+                except SlackRefused as refused:  # so it would be at a second try, too
                     log.warning("could not list the workspace's users", error=str(refused))
                 except FAILURES as failure:
                     log.warning("could not list the workspace's users", error=str(failure))
@@ -379,6 +379,14 @@ class SlackPeople:
         """List everybody once. A page that Slack refuses is requested again in a smaller size."""
         sizes, cursor, count, pages, began = list(PAGE_SIZES), "", 0, 0, time.monotonic()
         resolved_before = self._members.resolved_count
+
+        def read_page() -> tuple[list[PlatformMember], list[str]]:
+            users = page.get("members", [])
+            members = [self._read_member(user) for user in users if not user.get("deleted")]
+            deleted_ids = [str(user.get("id", "")) for user in users if user.get("deleted")]
+            # People of other workspaces are looked up only when they write.
+            return [one for one in members if self.team in one.belongs_to], deleted_ids
+
         while True:
             try:
                 page = await self._api.call(
@@ -387,20 +395,26 @@ class SlackPeople:
                 )  # fmt: skip
             except (SlackRefused, InDoubt) as failure:
                 error = failure.error if isinstance(failure, SlackRefused) else ""
-                if error in CURSOR_OVER and cursor:
+                if error in CURSOR_OVER and cursor:  # with the first page it would never end
                     cursor, count = "", 0
                     continue
+                # A lost response ("") may also mean that Slack took too long for so many people.
                 if (error and error not in TOO_LARGE_A_PAGE) or len(sizes) == 1:
                     raise
                 del sizes[0]
                 log.info("listing users in smaller pages", page_size=sizes[0], error=str(failure))
                 continue
-            pages += 1
-            count += await self._take_page(page.get("members", []))
+            members, deleted_ids = await asyncio.to_thread(read_page)
+            await self._members.take(members, unasked=True)
+            if deleted_ids:
+                await self._members.remove(deleted_ids)
+            pages, count = pages + 1, count + len(members)
             cursor = (page.get("response_metadata") or {}).get("next_cursor") or ""
             if not cursor:
                 break
         self.is_complete = True
+        # A list that answered none of the waiting questions (they are about people whom no list
+        # contains) is repeated less and less often.
         useful = self._members.resolved_count > resolved_before or not self._members.waiting
         pause = LIST_AGAIN_SECONDS if useful else 2 * self._list_pause
         pause = min(max(pause, LIST_AGAIN_SECONDS), LIST_AGAIN_LONGEST_SECONDS)
@@ -408,21 +422,6 @@ class SlackPeople:
         log.info(
             "listed the workspace's users", users=count, seconds=round(time.monotonic() - began, 1)
         )
-
-    async def _take_page(self, users: Sequence[Json]) -> int:
-        """Store the members of our workspace from one page, and return their number. People of
-        other workspaces are looked up only when they write."""
-
-        def read() -> tuple[list[PlatformMember], list[str]]:
-            members = [self._member(user) for user in users if not user.get("deleted")]
-            deleted_ids = [str(user.get("id", "")) for user in users if user.get("deleted")]
-            return [one for one in members if self.team in one.belongs_to], deleted_ids
-
-        members, deleted_ids = await asyncio.to_thread(read)
-        await self._members.take(members, unasked=True)
-        if deleted_ids:
-            await self._members.remove(deleted_ids)
-        return len(members)
 
     async def _has_groups(self, max_age: float) -> bool:
         """Return whether the user groups in memory are at most `max_age` seconds old. Lists them if
@@ -465,17 +464,16 @@ class SlackPeople:
         if groups != before or self._clock() - self._groups_written_at > GROUPS_WRITE_SECONDS:
             self._groups_written_at = self._clock()
             # People who have left all groups get an empty set.
-            of: dict[str, set[str]] = {user: set() for users in before.values() for user in users}
-            for group, users in groups.items():
-                for user in users:
-                    of.setdefault(user, set()).add(group)
-            members = [
-                PlatformMember(
-                    user, GROUPS, Person("slack", user, self.team).key,
-                    belongs_to=frozenset(own), confirmed_at=self._groups_at,
-                )
-                for user, own in of.items()
-            ]  # fmt: skip
+            groups_of: dict[str, set[str]] = {id: set() for ids in before.values() for id in ids}
+            for group, ids in groups.items():
+                for id in ids:
+                    groups_of.setdefault(id, set()).add(group)
+            members = []
+            for id, own_groups in groups_of.items():
+                key, belongs_to = Person("slack", id, self.team).key, frozenset(own_groups)
+                members.append(PlatformMember(
+                    id, GROUPS, key, belongs_to=belongs_to, confirmed_at=self._groups_at
+                ))  # fmt: skip
             await self._members.write(members)
 
 
@@ -483,31 +481,9 @@ _PAGE, _PAGES = 1000, 10
 """Members per page, and the maximum number of pages, when Ponte lists a channel's members."""
 
 
-async def open_direct_channel(api: SlackApi, user: str) -> str:
-    """Return the id of the direct message with a person, and open it if there is none.
-
-    Raises Undeliverable for a person that Slack refuses, else the errors of `SlackApi.call`.
-    """
-    try:
-        response = await api.call("conversations.open", users=user)
-    except SlackRefused as refused:
-        raise Undeliverable(reason=refused.error) from refused
-    return str((response.get("channel") or {}).get("id", ""))
-
-
-async def is_member(api: SlackApi, channel: str, user: str) -> bool | None:
-    """Return whether a person is a member of a channel. None if Slack does not tell, or if the
-    first 10,000 members of a larger channel do not include them."""
-    try:
-        return await check_membership(api, channel, user)
-    except FAILURES as failure:
-        log.info("could not check membership of a channel", error=str(failure))
-    return None
-
-
 async def check_membership(api: SlackApi, channel: str, user: str) -> bool | None:
-    """Return whether a person is a member of a channel; None as `is_member` does for a larger
-    channel. Raises the errors of `SlackApi.call`."""
+    """Return whether a person is a member of a channel. None if the first 10,000 members of a
+    larger channel do not include them. Raises the errors of `SlackApi.call`."""
     cursor = None
     for _ in range(_PAGES):
         response = await api.call(
@@ -519,14 +495,3 @@ async def check_membership(api: SlackApi, channel: str, user: str) -> bool | Non
         if not cursor:
             return False
     return None
-
-
-async def find_channel_name(api: SlackApi, channel: str) -> str:
-    """Return a channel's name, as in `#general`; "" if Slack does not tell."""
-    try:
-        response = await api.call("conversations.info", channel=channel, patience=5.0)
-    except FAILURES as failure:
-        log.info("could not look up a channel name", error=str(failure))
-        return ""
-    name = str((response.get("channel") or {}).get("name") or "")
-    return f"#{name}" if name else ""

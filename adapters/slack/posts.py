@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -57,7 +57,7 @@ class SlackStream:
         """
         channel = to.address.channel
         began = await api.call(
-            "chat.startStream", channel=channel, thread_ts=thread, chunks=_chunks(text),
+            "chat.startStream", channel=channel, thread_ts=thread, chunks=_build_chunks(text),
             recipient_user_id=to.asker.id, recipient_team_id=to.asker.workspace or team,
             patience=0.0, claimed=True,
         )  # fmt: skip
@@ -78,8 +78,8 @@ class SlackStream:
             return False
         if text == self.sent_text:
             return True
-        is_accepted = await self._try(
-            "chat.appendStream", chunks=_chunks(text[len(self.sent_text) :])
+        is_accepted = await self._try_call(
+            "chat.appendStream", chunks=_build_chunks(text[len(self.sent_text) :])
         )
         if is_accepted:
             self.sent_text = text
@@ -94,20 +94,21 @@ class SlackStream:
         `session` is the status of the thread's session afterwards; with "", Slack sets it to
         "active". Raises StoppedByUser and the errors of `SlackApi.call`.
         """
+        # A stream only appends, so changed text and blocks that do not fit are left to an edit.
         follows = text.startswith(self.sent_text)
         fits = (
             render.escaped_size(text) + render.BLOCK_BYTES + render.blocks_size(blocks)
             <= render.STREAM_BYTES
         )
         rest = text[len(self.sent_text) :] if follows else ""
-        is_accepted = await self._try(
-            "chat.stopStream", chunks=_chunks(rest), metadata=post_metadata(self._key),
+        is_accepted = await self._try_call(
+            "chat.stopStream", chunks=_build_chunks(rest), metadata=post_metadata(self._key),
             blocks=blocks if follows and fits and blocks else None,
             session_status=session or None, claimed=claimed,
         )  # fmt: skip
         return is_accepted and follows and (fits or not blocks)
 
-    async def _try(self, method: str, **arguments: Any) -> bool:
+    async def _try_call(self, method: str, **arguments: Any) -> bool:
         """Call a method, and return whether the stream took it. A lost response counts as failed,
         because the edit that follows replaces the whole text."""
         try:
@@ -140,7 +141,7 @@ class PostLookup:
     async def find_by_key(self, key: str, until: str = "") -> str | None:
         """Return the time stamp of the post with that key; None if there is none. With `until`, a
         time stamp, later posts are not read, and the errors of `SlackApi.call` are raised."""
-        async for post in self._own_posts(until):
+        for post in await self._own_posts(until):
             if key_of(post) == key:
                 return str(post["ts"])
         return None
@@ -148,7 +149,7 @@ class PostLookup:
     async def keys(self) -> frozenset[str]:
         """Return the keys of all posts of the bot since the source message. The key of a post
         without one is ""."""
-        return frozenset([key_of(post) async for post in self._own_posts()])
+        return frozenset(map(key_of, await self._own_posts()))
 
     async def find_without_key(self, key: str) -> str | None:
         """Return the time stamp of a streamed post that was never stopped; None if there is none.
@@ -156,7 +157,7 @@ class PostLookup:
         Such a post has no key yet. Ponte stops its stream, which allows edits, and writes `key`
         into its metadata.
         """
-        async for post in self._own_posts():
+        for post in await self._own_posts():
             if not key_of(post) and not post.get("files") and "metadata" not in post:
                 ts = str(post["ts"])
                 await stop_stream(self.workspace.api, self.channel, ts, key)
@@ -170,30 +171,33 @@ class PostLookup:
         several turns follow one another, it belongs to the turn of the nearest keyed post before
         it.
         """
-        whose, candidate, answered = "", None, False
-        async for post in self._own_posts():
-            whose = key_of(post).partition(":")[0] or whose
-            answered = answered or whose == self.turn
+        owner, candidate, has_key = "", None, False
+        for post in await self._own_posts():
+            owner = key_of(post).partition(":")[0] or owner
+            has_key = has_key or owner == self.turn
             file_names = {file.get("name") for file in post.get("files", [])}
-            if file_names and names <= file_names and whose == (self.turn if answered else ""):
+            # A streamed post that was never stopped has no key. If this turn has none with a key,
+            # its files come before those of other turns.
+            if file_names and names <= file_names and owner == (self.turn if has_key else ""):
                 candidate = str(post["ts"])
-                if answered:
+                if has_key:
                     return candidate
-        return None if answered else candidate
+        return None if has_key else candidate
 
-    async def _own_posts(self, until: str = "") -> AsyncIterator[Json]:
-        """Yield the bot's posts since the source message, oldest first. Without `until`, none if
+    async def _own_posts(self, until: str = "") -> Sequence[Json]:
+        """Return the bot's posts since the source message, oldest first. Without `until`, none if
         Slack refuses to list them."""
         await self.workspace.identify()
         try:
-            async for post in client.history(
+            posts = await client.history(
                 self.workspace.api, self.channel, self.thread, self.since, until=until
-            ):
-                if post.get("user") == self.workspace.user and post["ts"] > self.since:
-                    yield post
+            )
         except SlackRefused:
             if until:
                 raise
+            return ()
+        # A thread always has its root, too.
+        return [p for p in posts if p.get("user") == self.workspace.user and p["ts"] > self.since]
 
 
 class SlackPosts:
@@ -221,10 +225,10 @@ class SlackPosts:
 
         async def post(variant: Json) -> None:
             nonlocal response
-            response = await self._new(key, variant)
+            response = await self._post_one(key, variant)
 
         rest = await self._in_some_variant(post, body, part, cards, grows)
-        await self._follow(str(response["ts"]), rest, cards, frozenset())
+        await self._post_rest(str(response["ts"]), rest, cards, frozenset())
         return response
 
     async def post_privately(
@@ -246,6 +250,7 @@ class SlackPosts:
             )  # fmt: skip
             responses.append(response)
 
+        # If the text was divided, the first piece is sent now, and these are the others.
         for piece in await self._in_some_variant(post, body, part):
             await post(render.plain_message(piece))
         return str(responses[0].get("message_ts", ""))
@@ -253,7 +258,7 @@ class SlackPosts:
     async def respond(self, url: str, kind: str, body: Json, part: str) -> bool:
         """Post to a `response_url`, and return whether Slack accepted any form of the message.
         Raises InDoubt."""
-        for variant in _variants(body, part, ()):
+        for variant in _list_variants(body, part, ()):
             if await self._api.respond(url, variant | {"response_type": kind}):
                 return True
         return False
@@ -271,7 +276,7 @@ class SlackPosts:
             await self._api.call(
                 "chat.update", channel=self._lookup.channel, ts=ts, **arguments, **variant
             )
-            arguments.pop("claimed", None)
+            arguments.pop("claimed", None)  # the first form that was sent has used the place up
 
         try:
             rest = await self._in_some_variant(update, body, part, cards, grows)
@@ -279,7 +284,7 @@ class SlackPosts:
             if grows and refused.error in client.MESSAGE_TOO_LONG:
                 return
             raise
-        await self._follow(ts, rest, cards, await self._lookup.keys() if rest else frozenset())
+        await self._post_rest(ts, rest, cards, await self._lookup.keys() if rest else frozenset())
 
     async def _in_some_variant(
         self, send: Callable[[Json], Awaitable[None]], body: Json, part: str,
@@ -293,14 +298,8 @@ class SlackPosts:
         most = self._workspace.part
         if not self._workspace.flags.is_on("tables"):
             body = body | {"blocks": without_tables(body["blocks"])}
-        attempts: list[tuple[Json, int, tuple[str, ...]]] = []
-        if grows or render.escaped_size(part) <= most or not part.strip():
-            attempts = [(variant, most, ()) for variant in _variants(body, part, cards)]
-        if not grows:
-            attempts += [(render.plain_message(first), limit, tuple(rest))
-                         for limit, (first, *rest) in render.split_smaller(part, most)]  # fmt: skip
         last_refusal: SlackRefused | None = None
-        for variant, limit, rest in attempts:
+        for variant, limit, rest in _attempts(body, part, cards, grows, most):
             # Slack refused these blocks already; only a form with other blocks can succeed.
             if (
                 last_refusal
@@ -312,7 +311,7 @@ class SlackPosts:
                 await send(variant)
                 if has_table(variant["blocks"]):
                     self._workspace.flags.note_success("tables")
-                self._workspace.part = min(most, limit)
+                self._workspace.part = min(most, limit)  # later answers begin with this size
                 return rest
             except SlackRefused as error:
                 last_refusal = error
@@ -322,7 +321,7 @@ class SlackPosts:
                     raise
         raise last_refusal or ValueError("nothing to post")
 
-    async def _follow(
+    async def _post_rest(
         self, ts: str, rest: tuple[str, ...], cards: tuple[Card, ...], existing_keys: frozenset[str]
     ) -> None:
         """Post the rest of a text in further messages. Their keys contain the first message's time
@@ -334,11 +333,11 @@ class SlackPosts:
             key = f"{self._lookup.turn}:{ts}+{number}"
             if key not in existing_keys:
                 body = render.plain_message(piece)
-                if number == len(rest) and cards:
+                if number == len(rest) and cards:  # cards are below all of the text
                     body = render.message_content(piece, cards)
-                await self._new(key, body)
+                await self._post_one(key, body)
 
-    async def _new(self, key: str, body: Json) -> Json:
+    async def _post_one(self, key: str, body: Json) -> Json:
         """Post one message with its key in the metadata."""
         return await self._api.call(
             "chat.postMessage", channel=self._lookup.channel, thread_ts=self._lookup.thread or None,
@@ -407,15 +406,28 @@ async def replace_card_in_post(
     return False  # the caller then posts the outcome as a message
 
 
-def _chunks(text: str) -> list[Json] | None:
+def _build_chunks(text: str) -> list[Json] | None:
     return [{"type": "markdown_text", "text": text}] if text else None
 
 
-def _variants(body: Json, part: str, cards: tuple[Card, ...]) -> Iterator[Json]:
+def _attempts(
+    body: Json, part: str, cards: tuple[Card, ...], grows: bool, most: int
+) -> Iterator[tuple[Json, int, tuple[str, ...]]]:
+    """Yield forms of a message with the maximum bytes of their text, and the rest of the text.
+    Text that grows is never divided here: it would be divided in another way a moment later."""
+    if grows or render.escaped_size(part) <= most or not part.strip():
+        for variant in _list_variants(body, part, cards):
+            yield variant, most, ()
+    if not grows:
+        for limit, (first, *rest) in render.split_smaller(part, most):
+            yield render.plain_message(first), limit, tuple(rest)
+
+
+def _list_variants(body: Json, part: str, cards: tuple[Card, ...]) -> Iterator[Json]:
     """Yield forms of one message: complete, with a shorter `text`, without tables, and as plain
     sections. A message with cards has no plain form, because it would lose them."""
     yield body
-    yield render.shorten_text(body)
+    yield body | {"text": render.cut_escaped(str(body["text"]), render.SHORT_TEXT_BYTES)}
     if (blocks := without_tables(body["blocks"])) != body["blocks"]:
         yield body | {"blocks": blocks}
     if part.strip() and not cards:
@@ -439,8 +451,25 @@ class SlackFiles:
         """Return a file's description and bytes. Return None if it is larger than
         MAX_ATTACHMENT_BYTES, not on one of Slack's hosts, or refused. Raises the errors of
         `SlackApi.call`."""
-        attachment, url = await self._complete(attachment)
-        if attachment.size > MAX_ATTACHMENT_BYTES or not self._is_slack_file(url):
+        id, _, url = attachment.reference.partition(" ")
+        if not url:
+            # Forms, and events from channels shared with other companies, contain only the id.
+            info = (await self._api.call("files.info", file=id)).get("file", {})
+            url = private_url(info)
+            attachment = replace(
+                attachment, name=str(info.get("name") or attachment.name),
+                type=str(info.get("mimetype") or attachment.type),
+                size=int(info.get("size") or attachment.size),
+            )  # fmt: skip
+        # Whatever address an event contains, only Slack's hosts and the configured API get our
+        # token.
+        parts, api = urlsplit(url), urlsplit(self._api.base_url)
+        if (parts.scheme, parts.netloc) != (api.scheme, api.netloc):
+            host = parts.hostname or ""
+            is_of_slack = any(host == name or host.endswith("." + name) for name in _HOSTS)
+            if parts.scheme != "https" or not is_of_slack:
+                return None
+        if attachment.size > MAX_ATTACHMENT_BYTES:
             return None
         async with self._api.download(url) as answer:
             page = answer.content_type == "text/html" and attachment.type != "text/html"
@@ -457,33 +486,6 @@ class SlackFiles:
         # A login page is HTML as well. Only its length distinguishes it from an HTML file.
         html = attachment.type == "text/html"
         return None if html and len(data) != attachment.size else (attachment, bytes(data))
-
-    async def _complete(self, attachment: Attachment) -> tuple[Attachment, str]:
-        """Return the file's description and its private address.
-
-        Forms, and events from channels shared with other companies, contain only the file's id.
-        Then files.info supplies the rest.
-        """
-        id, _, url = attachment.reference.partition(" ")
-        if url:
-            return attachment, url
-        info = (await self._api.call("files.info", file=id)).get("file", {})
-        complete = replace(
-            attachment, name=str(info.get("name") or attachment.name),
-            type=str(info.get("mimetype") or attachment.type),
-            size=int(info.get("size") or attachment.size),
-        )  # fmt: skip
-        return complete, private_url(info)
-
-    def _is_slack_file(self, url: str) -> bool:
-        """Return whether an address may receive our token. Only Slack's hosts and the configured
-        API may, whatever address an event contains."""
-        parts, api = urlsplit(url), urlsplit(self._api.base_url)
-        if (parts.scheme, parts.netloc) == (api.scheme, api.netloc):
-            return True
-        host = parts.hostname or ""
-        is_of_slack = any(host == name or host.endswith("." + name) for name in _HOSTS)
-        return parts.scheme == "https" and is_of_slack
 
 
 async def upload(
@@ -511,4 +513,5 @@ async def upload(
         if post_ts := await find(names):
             return post_ts
         raise
+    # The response does not contain the time stamp of the post.
     return await find(names) or "0"

@@ -44,13 +44,13 @@ class Workspace:
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     async def identify(self) -> Json:
-        """Return the response of auth.test, requested once. Raises the errors of `client.identity`.
+        """Return the response of auth.test, requested once. Raises as `SlackApi.identify`.
 
         Resumed turns may call it before the adapter has started.
         """
         async with self._asking:
             if not self.user:
-                self._identity, self.scopes = await client.identity(self.api)
+                self._identity, self.scopes = await self.api.identify()
                 self.directory.team = self._identity["team_id"]
                 self.team, self.user = self._identity["team_id"], self._identity["user_id"]
         return self._identity
@@ -102,14 +102,14 @@ class CommandNotices:
         within NOTICE_AFTER_SECONDS."""
         if url and turn not in self._waiting:
             self._waiting[turn] = asyncio.Event()
-            self._tasks.start(self._watch(turn, url, words))
+            self._tasks.start(self._show_notice(turn, url, words))
 
     def end(self, turn: str) -> None:
         """Withdraw the notice of `turn`, because its answer is posted."""
         if answered := self._waiting.get(turn):
             answered.set()
 
-    async def _watch(self, turn: str, url: str, words: str) -> None:
+    async def _show_notice(self, turn: str, url: str, words: str) -> None:
         """Show the notice if no answer arrives in time, and delete it after the answer."""
         answered = self._waiting[turn]
         try:
@@ -147,13 +147,13 @@ class SlackSigns:
     async def mark(self, place: str) -> None:
         """Add the reaction for waiting to the message at CHANNEL:TS. Raises nothing that Slack
         causes."""
-        await self._react("reactions.add", place, _SIGN_PATIENCE)
+        await self._call_reactions("reactions.add", place, _SIGN_PATIENCE)
 
     async def unmark(self, place: str) -> None:
         """Remove the reaction for waiting from the message at CHANNEL:TS."""
-        await self._react("reactions.remove", place, client.SLACK_PLACE_SECONDS)
+        await self._call_reactions("reactions.remove", place, client.SLACK_PLACE_SECONDS)
 
-    async def _react(self, method: str, place: str, patience: float) -> None:
+    async def _call_reactions(self, method: str, place: str, patience: float) -> None:
         channel, _, ts = place.rpartition(":")
         await self.call(
             "reactions", method, channel=channel, timestamp=ts, name=client.WAITING_REACTION,
@@ -202,15 +202,25 @@ class Presence:
     """
 
     def __init__(
-        self, workspace: Workspace, signs: SlackSigns, to: ReplyTo, resumed: bool = False
+        self, workspace: Workspace, signs: SlackSigns, to: ReplyTo, source: Source, resumed: bool
     ) -> None:
         self._workspace = workspace
         self._signs = signs
         self._to = to
-        self._resumed = resumed
         self._channel = to.address.channel
-        self._source = Source.read(to.source)
-        self._thread = self._source.thread
+        self._source = source
+        self._thread = source.thread
+        self._there: dict[str, Any] = {"channel_id": self._channel, "thread_ts": self._thread}
+        """The arguments that name the thread in a call."""
+        self._where = f"{self._channel}:{self._thread}"
+        """The key of the thread in `SlackSigns.working`."""
+        self._place = f"{self._channel}:{self._source.ts}"
+        """The place of the message that carries the reaction."""
+        self._may_have_old_signs = self._source.kind == "message" and (
+            resumed or float(self._source.ts) < signs.started
+        )
+        """Whether a former process may have left signs for this message: the turn was resumed, or
+        the message is older than this process."""
         self._doing = ""
         self._timer: asyncio.TimerHandle | None = None
         self._session: asyncio.Task[object] | None = None
@@ -232,12 +242,13 @@ class Presence:
         if self._begun:
             return
         self._begun, self._posts = True, posts
+        # In the background, so that the turn begins at once.
         if self._may_have_old_signs:
             self._signs.tasks.start(self._signs.unmark(self._place))
         self._signs.marks.clear(self._to.turn)
         has_place = bool(self._thread) or self._source.kind == "message"
         if has_place and not self._ended:
-            self._timer = asyncio.get_running_loop().call_later(SIGN_AFTER_SECONDS, self._begin)
+            self._timer = asyncio.get_running_loop().call_later(SIGN_AFTER_SECONDS, self._show_sign)
 
     async def show(self, doing: str) -> None:
         """Note what the turn is doing, and show it in the status line if there is one."""
@@ -245,7 +256,7 @@ class Presence:
             return
         self._doing = doing
         if self._line is not None and not self._line.done():
-            await self._status(doing)
+            await self._set_status(doing)
 
     def note_stream(self) -> None:
         """Note that a stream has started. Slack then sets the thread's session to "processing" by
@@ -264,15 +275,16 @@ class Presence:
     async def end(self, released: bool = False) -> None:
         """Remove all signs at the end of the turn. `released` means that its stream ended, which
         also ended the session."""
-        self.clear_waiting_signs()
         self._signs.notices.end(self._to.turn)
         if self._ended:
             return
         self._ended = True
+        self.clear_waiting_signs()
         if self._line is not None and not self._posts:  # Slack clears it only at a post
-            await self._status("")
+            await self._set_status("")
         if self._session is not None:
             await asyncio.wait({self._session}, timeout=_SIGN_PATIENCE)
+        # A later turn in this thread keeps its session.
         self._released = self._signs.working.get(self._where) == self._to.turn
         if self._released and released:
             del self._signs.working[self._where]
@@ -290,30 +302,7 @@ class Presence:
         if self._thread:
             await self._start_release()
 
-    @property
-    def _there(self) -> dict[str, Any]:
-        """The arguments that name the thread in a call."""
-        return {"channel_id": self._channel, "thread_ts": self._thread}
-
-    @property
-    def _where(self) -> str:
-        """The key of the thread in `SlackSigns.working`."""
-        return f"{self._channel}:{self._thread}"
-
-    @property
-    def _place(self) -> str:
-        """The place of the message that carries the reaction, as CHANNEL:TS."""
-        return f"{self._channel}:{self._source.ts}"
-
-    @property
-    def _may_have_old_signs(self) -> bool:
-        """Whether a former process may have left signs for this message: the turn was resumed, or
-        the message is older than this process."""
-        if self._source.kind != "message":
-            return False
-        return self._resumed or float(self._source.ts) < self._signs.started
-
-    def _begin(self) -> None:
+    def _show_sign(self) -> None:
         """Show the sign that the place allows: a reaction, the status line or a session."""
         if not self._thread:
             self._signs.tasks.start(self._mark())
@@ -326,7 +315,7 @@ class Presence:
     async def _mark(self) -> None:
         """Add the waiting reaction if the rate limit leaves a call to remove it."""
         spare = await self._workspace.api.limiter.has_spare("reactions.remove")
-        if spare and not self._ended:  # without a spare call, it could not be removed again
+        if spare and not self._ended:  # it may have ended during the question
             self._signs.marks.put(self._to.turn, self._place)
 
     async def _start_session(self) -> None:
@@ -336,11 +325,11 @@ class Presence:
         self._reserved = True
         self._signs.working[self._where] = self._to.turn
         title = self._signs.titles.get(self._to.turn) or None
-        response = await self._try("sessions", _SESSION, status="processing", title=title,
+        response = await self._try_call("sessions", _SESSION, status="processing", title=title,
                                claimed=True, **self._there)  # fmt: skip
         if response:
             self.native_stop = response.get("warning") != NO_STOP_WARNING
-        elif response is None:
+        elif response is None:  # refused, and not only unknown
             self._signs.working.pop(self._where, None)
             if not self._ended:
                 self._line = self._signs.tasks.start(self._keep_line())
@@ -367,7 +356,7 @@ class Presence:
             except SlackRefused as refused:
                 flags.note_refusal("sessions", refused.error)
             except (InDoubt, PlatformBusy):
-                self._reserved = False
+                self._reserved = False  # the first attempt has used the place up
                 raise
             self._signs.working.pop(self._where, None)
 
@@ -378,14 +367,16 @@ class Presence:
     async def _keep_line(self) -> None:
         """Set the status line again and again, because Slack shows it for two minutes only."""
         for _ in range(_SIGN_TIMES):
-            await self._status(self._doing or say(_THINKING))
+            await self._set_status(self._doing or say(_THINKING))
             await asyncio.sleep(STATUS_PERIOD_SECONDS)
 
-    async def _status(self, words: str) -> None:
+    async def _set_status(self, words: str) -> None:
         method = "assistant.threads.setStatus"
-        await self._try("status", method, status=words[:50], **self._there)
+        await self._try_call("status", method, status=words[:50], **self._there)
 
-    async def _try(self, feature: Feature, method: str, **arguments: Any) -> dict[str, Any] | None:
+    async def _try_call(
+        self, feature: Feature, method: str, **arguments: Any
+    ) -> dict[str, Any] | None:
         # A command can be typed where the app is not a member. A refusal there says nothing about
         # the feature.
         is_counted = self._source.kind == "message"

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from adapters.slack import row_blocks
-from adapters.slack.row_blocks import CARD_BLOCK, neutral, neutral_markdown
+from adapters.slack.row_blocks import CARD_BLOCK, neutralize, neutralize_markdown
 from core.base.i18n import say
 from core.base.markdown import defang, length_before_open_address
 from core.base.text import (
@@ -28,7 +28,7 @@ from core.changes.card_rows import MAX_CHANGE_ROWS_SHOWN
 from core.chat.approval_notices import LABELS, must_fit, without_approval
 from core.domain.messages import Address, Card, ChangeAction, Person
 from core.domain.ports import StatusBoard
-from core.domain.records import Action, Health, QuickCommand
+from core.domain.records import Action, QuickCommand
 from core.people.policy import Policy
 from core.turn.explanations import describe_parts
 
@@ -153,11 +153,27 @@ def safe_markdown(text: str) -> str:
 
     Slack renders standard Markdown itself: tables, code, lists and links
     (docs.slack.dev/reference/block-kit/blocks/markdown-block). Nothing is converted; only unsafe
-    parts are removed.
+    parts are removed. Outside code, a refused link becomes text with its address as code, and an
+    image becomes a link.
     """
-    pieces = (text[start:end] if code else _replace_unsafe_links(text[start:end])
-              for start, end, code in _split_code(text))  # fmt: skip
-    return neutral_markdown("".join(pieces))
+
+    def render_link(match: re.Match[str]) -> str:
+        label, url = match["label"] or match["url"], match["url"]
+        if _may_link(url):
+            return f"[{label}]({url})"
+        return f"{label} (`{url}`)" if url else label
+
+    def render_angled_link(match: re.Match[str]) -> str:
+        url = match["url"]
+        return f"<{url}>" if _may_link(url) else f"`{url}`"
+
+    pieces = []
+    for start, end, is_code in _split_code(text):
+        piece = text[start:end]
+        if not is_code:
+            piece = _ANGLED.sub(render_angled_link, _LINK.sub(render_link, piece))
+        pieces.append(piece)
+    return neutralize_markdown("".join(pieces))
 
 
 def settled_length(text: str) -> int:
@@ -165,6 +181,7 @@ def settled_length(text: str) -> int:
     and whole links."""
     end = max(text.rfind(" "), text.rfind("\n")) + 1
     line = text.rfind("\n", 0, end) + 1
+    # A bracket that is still open, or whose address is, may become a link, or an image with "!".
     bracket = text.rfind("[", line, end)
     if bracket >= 0 and not _LINK.match(text, bracket):
         after = text.find("](", bracket, end)
@@ -173,6 +190,7 @@ def settled_length(text: str) -> int:
     fences = re.findall(r"^[ \t]*(?:`{3,}|~{3,})", text[:line] + "\n", re.M)
     if len(fences) % 2:  # before the block ends, nothing says that it is code
         return length_before_open_address(text[:end])
+    # After an odd backtick, the rest of the line may become code.
     return text.rfind("`", line, end) if text.count("`", line, end) % 2 else end
 
 
@@ -181,9 +199,10 @@ def to_plain_text(text: str) -> str:
     text = without_links_in_code(text)
     words = _MARKS.sub("", _LINK.sub(lambda match: match["label"] or match["url"], text)).strip()
     original_words = set(text.split())  # removed markup may join words into an address
-    words = _WORD.sub(
-        lambda match: match[0] if match[0] in original_words else defang(match[0]), words
-    )
+    if not original_words.issuperset(words.split()):
+        words = _WORD.sub(
+            lambda match: match[0] if match[0] in original_words else defang(match[0]), words
+        )
     if len(words) > PLAIN_TEXT_CHARACTERS:
         words = words[: PLAIN_TEXT_CHARACTERS - 1] + "…"
     return escape_text(words) or "…"
@@ -200,7 +219,7 @@ def escape_text(text: str) -> str:
     """Escape text for mrkdwn and plain text, where `&`, `<` and `>` have a meaning. Mentions of
     everybody are disabled too."""
     literal = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return neutral(literal)
+    return neutralize(literal)
 
 
 def mentioned_ids(text: str) -> frozenset[str]:
@@ -210,8 +229,20 @@ def mentioned_ids(text: str) -> frozenset[str]:
 
 def to_readable(text: str, names: Mapping[str, str], bot: str) -> str:
     """Return a message from Slack in readable form, with names in place of ids. Mentions of the bot
-    at its beginning and end are removed."""
-    text = _without_ends(text, re.compile(rf"<@{re.escape(bot)}(?:\|[^<>]*)?>"))
+    at its beginning and end are removed, with the punctuation after the first ones."""
+    bot_mention = re.compile(rf"<@{re.escape(bot)}(?:\|[^<>]*)?>")
+    spans = [mention.span() for mention in bot_mention.finditer(text)]
+    start, end = 0, len(text)
+    for first, last in spans:  # only blanks may be before the first one, also ", " between others
+        if (_SET_OFF if start else _SPACE).fullmatch(text, start, first) is None:
+            break
+        start = last
+    for first, last in reversed(spans):
+        if first < start or text[last:end].strip():
+            break
+        end = first
+    if start and (marks := _SET_OFF.match(text, start, end)):
+        start = marks.end()
 
     def spell_out(match: re.Match[str]) -> str:
         kind, id, label = match["kind"], match["id"], match["label"]
@@ -223,7 +254,8 @@ def to_readable(text: str, names: Mapping[str, str], bot: str) -> str:
             return label or "@" + id.split("^")[0]
         return f"{label} ({id})" if label and label not in id else id.removeprefix("mailto:")
 
-    return _ENTITY.sub(lambda match: unescape(match[0]), _FROM_SLACK.sub(spell_out, text)).strip()
+    words = _FROM_SLACK.sub(spell_out, text[start:end])
+    return _ENTITY.sub(lambda match: unescape(match[0]), words).strip()
 
 
 def find_mentions(text: str, names: Mapping[str, str], bot: str) -> tuple[tuple[str, str], ...]:
@@ -244,6 +276,7 @@ def split_answer(text: str, most: int = ANSWER_PART_BYTES) -> tuple[str, ...]:
     text longer."""
     fitting: list[str] = []
     for part in split_text(text, most, escaped_size):
+        # If rendering makes a piece too long for Slack, the part is divided into smaller ones.
         limit = most
         pieces: tuple[str, ...] = (part,)
         while limit > MIN_PART_CHARACTERS * MAX_CHARACTER_SIZE and any(
@@ -262,24 +295,22 @@ def message_content(part: str, cards: Sequence[Card] = (), stop: bool = False) -
     blocks: list[Json] = [{"type": "markdown", "text": words}] if words.strip() else []
     blocks += cards_blocks(cards, ALL_BLOCKS_BYTES - blocks_size(blocks)) if cards else []
     if stop:
-        blocks.append(stop_button())
+        label = {"type": "plain_text", "text": say("Stop")}
+        button = {"type": "button", "action_id": STOP_ACTION, "value": "stop", "text": label}
+        blocks.append({"type": "actions", "block_id": STOP_ACTION, "elements": [button]})
     cards_text = "\n".join(card_text(card) for card in cards)
     spoken = to_plain_text(part) if part.strip() else cards_text or "…"
     return {"text": cut_escaped(spoken, MESSAGE_TEXT_BYTES), "blocks": blocks}
 
 
-def shorten_text(body: Json) -> Json:
-    """Return the message with its `text` cut to SHORT_TEXT_BYTES, below every known limit."""
-    return body | {"text": cut_escaped(str(body["text"]), SHORT_TEXT_BYTES)}
-
-
 def plain_message(part: str) -> Json:
     """Return a message without Markdown blocks, for a Slack that refuses them. Its sections show
     the Markdown source."""
-    pieces = split_text(without_links_in_code(neutral(part)), SECTION_BYTES, escaped_size) or ("…",)
+    source = without_links_in_code(neutralize(part))
+    pieces = split_text(source, SECTION_BYTES, escaped_size) or ("…",)
     return {
         "text": cut_escaped(to_plain_text(part), SHORT_TEXT_BYTES),
-        "blocks": [_section(escape_text(p)) for p in pieces],
+        "blocks": [_build_section(escape_text(p)) for p in pieces],
     }
 
 
@@ -303,26 +334,46 @@ def card_blocks(card: Card, room: int = ALL_BLOCKS_BYTES) -> list[Json]:
     that does not fit is cut: rows first, down to half of the bytes for text and rows; at least one
     row is shown. The blocks fit with their table and with lines in its place.
     """
-    under: list[Json] = []
-    if note := _note(card):
-        under.append({"type": "context", "block_id": f"{CARD_BLOCK}{card.id}:note",
-                      "elements": [{"type": "mrkdwn", "text": note}]})  # fmt: skip
+    if card.state != "open":
+        note = cut_escaped(f"`{card.id}` · {escape_text(say(card.state))}", _NOTE)
+    elif card.expires_at is None:
+        note = f"`{card.id}`"
+    else:
+        # Slack shows the time in the reader's time zone
+        # (docs.slack.dev/messaging/formatting-message-text).
+        at = f"<!date^{int(card.expires_at)}^{{date_short_pretty}} {{time}}|…>"
+        note = say("{id} · can be decided until {at}", id=f"`{card.id}`", at=at)
+    under: list[Json] = [{"type": "context", "block_id": f"{CARD_BLOCK}{card.id}:note",
+                          "elements": [{"type": "mrkdwn", "text": note}]}]  # fmt: skip
     if card.actions:
-        under.append(_buttons(card))
-    words = _card_words(card)
+        under.append(_build_buttons(card))
+    text = card.text if card.is_whole else card.text[:_TEXT]
+    title, body = escape_text(defang(card.title[:_TITLE])), escape_text(defang(text))
+    words = f"*{title.replace('*', '')}*\n{body}".strip() if title else body or "…"
     if must_fit(card):
         pieces = enumerate(_split_words(words))
-        whole = [_card_section(card, f"text{n}", piece) for n, piece in pieces]
+        whole = [_build_card_section(card, f"text{n}", piece) for n, piece in pieces]
         if card.rows:
             whole.append(row_blocks.build_rows_block(card, len(card.rows), None))
         fits = _weight_in_any_form([*whole, *under]) <= room
         return [*whole, *under] if fits else card_blocks(without_approval(card), room)
-    room = min(room, _ROOM)
-    free_bytes = room - blocks_size([*under, _card_section(card, "text", "")])
-    rows, hidden = _fit_rows(card, max(_FEW, free_bytes // 2, free_bytes - len(words.encode())))
-    words += f"\n{hidden}" if hidden else ""
-    text = cut_escaped(words, max(_FEW, min(SECTION_BYTES, free_bytes - _weight_in_any_form(rows))))
-    return [_card_section(card, "text", text), *rows, *under]
+    room = min(room, _ROOM)  # a complete card needs no more
+    free_bytes = room - blocks_size([*under, _build_card_section(card, "text", "")])
+    # The rows get what the text leaves, and at least half. The first row is always shown, if
+    # necessary with shorter values and fewer fields.
+    room_for_rows = max(_FEW, free_bytes // 2, free_bytes - len(words.encode()))
+    most = min(len(card.rows), MAX_CHANGE_ROWS_SHOWN)
+    forms = [(count, row_blocks.MAX_ROW_CELL_CHARACTERS, None) for count in range(most, 0, -1)]
+    rows: list[Json] = []
+    count = row_bytes = 0
+    for count, characters, fields in [*forms, *_SHORT_ROWS] if card.rows else ():
+        rows = [row_blocks.build_rows_block(card, count, characters, fields)]
+        if (row_bytes := _weight_in_any_form(rows)) <= room_for_rows:
+            break
+    if count < len(card.rows):
+        words += f"\n… +{len(card.rows) - count}"
+    text = cut_escaped(words, max(_FEW, min(SECTION_BYTES, free_bytes - row_bytes)))
+    return [_build_card_section(card, "text", text), *rows, *under]
 
 
 def cards_blocks(cards: Sequence[Card], room: int = ALL_BLOCKS_BYTES) -> list[Json]:
@@ -332,10 +383,19 @@ def cards_blocks(cards: Sequence[Card], room: int = ALL_BLOCKS_BYTES) -> list[Js
     person.
     """
     most = min(_CARDS, max(1, room // _LEAST))
-    level = _fair_share([_weight_in_any_form(card_blocks(card)) for card in cards[:most]], room)
-    blocks = row_blocks.with_one_table(
-        [b for card in cards[:most] for b in card_blocks(card, level)]
-    )
+    drawn = [card_blocks(card) for card in cards[:most]]
+    sizes = [_weight_in_any_form(each) for each in drawn]
+    # The smallest come first. What one of them does not need is divided among the larger ones.
+    share = max(sizes, default=0)
+    for place, size in enumerate(sorted(sizes)):
+        if size > room // (len(sizes) - place):
+            share = room // (len(sizes) - place)
+            break
+        room -= size
+    for number, size in enumerate(sizes):
+        if size > share:
+            drawn[number] = card_blocks(cards[number], share)
+    blocks = row_blocks.with_one_table([block for each in drawn for block in each])
     if len(cards) > most:
         hidden = say(_HIDDEN, count=len(cards) - most)
         blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": hidden}]})
@@ -349,6 +409,7 @@ def replace_card(message: Sequence[Json], card: Card) -> list[Json] | None:
     places = [n for n, block in enumerate(message) if block.get("block_id", "").startswith(mine)]
     if not places:
         return None
+    # The new blocks come where the first old one was; they may take what the others leave.
     other_blocks = [block for n, block in enumerate(message) if n not in places]
     room = max(_LEAST, ALL_BLOCKS_BYTES - blocks_size(other_blocks))
     before, after = other_blocks[: places[0]], other_blocks[places[0] :]
@@ -360,16 +421,6 @@ def card_text(card: Card) -> str:
     return to_plain_text(defang(f"{card.title}\n{card.text}"))
 
 
-def stop_button() -> Json:
-    """Return the block with the Stop button, which ends the turn of its message."""
-    return {
-        "type": "actions",
-        "block_id": STOP_ACTION,
-        "elements": [{"type": "button", "action_id": STOP_ACTION, "value": "stop",
-                      "text": {"type": "plain_text", "text": say("Stop")}}],
-    }  # fmt: skip
-
-
 async def home_view(board: StatusBoard, policy: Policy, person: Person, where: Address) -> Json:
     """Return the App Home tab for views.publish: connected services, the person's rights, and
     recent changes.
@@ -377,48 +428,53 @@ async def home_view(board: StatusBoard, policy: Policy, person: Person, where: A
     `where` is the person's direct message with the bot. A person who may not chat sees only the
     reason. Addresses and causes of failures are shown to admins only.
     """
-    blocks = [_header("Ponte")]
+    blocks = [_build_header("Ponte")]
     verdict = await policy.may(person, where, "chat")
     if not verdict.allowed:
-        blocks.append(_paragraph(escape_text(verdict.words())))
+        blocks.append(_build_paragraph(escape_text(verdict.words())))
         return {"type": "home", "blocks": blocks}
     hello = "Mention me in a channel or send me a direct message. Type `help` for more."
-    lines = []
+    rights = []
     for action, words in _MAY:
         allowed = (await policy.may(person, where, action)).allowed
-        lines.append(f"{'✅' if allowed else '🚫'} {say(words)}")
+        rights.append(f"{'✅' if allowed else '🚫'} {say(words)}")
     parts, changes = await board.health(), await board.changes(where.conversation)
-    administers = (await policy.may(person, where, "administer")).allowed
-    connected = _health(parts) if administers else "\n".join(describe_parts(parts))
-    blocks += [
-        _paragraph(say(hello)),
-        _header(say("Connections")), _paragraph(connected),
-        _header(say("What you can do here")), _paragraph("\n".join(lines)),
-        _header(say("Recent changes")), _paragraph(_changes(changes)),
-    ]  # fmt: skip
+    connections = describe_parts(parts)
+    if (await policy.may(person, where, "administer")).allowed:
+        connections = [
+            f"{_HEALTH_MARKS[part.state]} {escape_text(defang(f'*{part.name}* {part.words}'))}"
+            for part in parts
+        ]
+    recent_changes = [
+        f"• `{c.id}` {escape_text(defang(c.title))} ({say(c.state)})" for c in changes[:10]
+    ]
+    blocks.append(_build_paragraph(say(hello)))
+    for title, lines in (
+        (say("Connections"), connections), (say("What you can do here"), rights),
+        (say("Recent changes"), recent_changes or [say("No changes yet.")]),
+    ):  # fmt: skip
+        blocks += [_build_header(title), _build_paragraph("\n".join(lines))]
     return {"type": "home", "blocks": blocks}
 
 
 def ask_form(memory: Json) -> Json:
     """Return the form "Ask Ponte" of a message shortcut. `memory` holds the place and the
     message."""
-    block = _input(QUESTION_BLOCK, say("What do you want to know about this message?"),
-                   multiline=True)  # fmt: skip
-    return _modal(ASK_FORM, say("Ask Ponte"), say("Ask"), [block], memory)
+    label = say("What do you want to know about this message?")
+    block = _build_input(QUESTION_BLOCK, label, multiline=True)
+    return _build_modal(ASK_FORM, say("Ask Ponte"), say("Ask"), [block], memory)
 
 
 def quick_command_form(commands: Sequence[QuickCommand], text: str, memory: Json) -> Json:
     """Return the form that runs a quick command. The name is chosen from a list if the registry
     offers one, else typed."""
     name = say("Quick command")
-    pairs = [(c.title_and_description()[0] or c.slug, c.slug) for c in commands]
-    slug = (
-        _select(SLUG_BLOCK, name, pairs) if _is_select_possible(pairs) else _input(SLUG_BLOCK, name)
-    )
-    input_field = _input(
-        INPUT_BLOCK, say("Input text"), multiline=True, optional=True, initial=text
-    )
-    return _modal(QUICK_COMMAND_FORM, name, say("Run"), [slug, input_field], memory)
+    choices = [(c.title_and_description()[0] or c.slug, c.slug) for c in commands]
+    fields = [
+        _build_input(SLUG_BLOCK, name, choices=choices),
+        _build_input(INPUT_BLOCK, say("Input text"), multiline=True, optional=True, initial=text),
+    ]
+    return _build_modal(QUICK_COMMAND_FORM, name, say("Run"), fields, memory)
 
 
 def inputs_form(command: QuickCommand, memory: Json, wrong: str = "") -> Json:
@@ -426,17 +482,16 @@ def inputs_form(command: QuickCommand, memory: Json, wrong: str = "") -> Json:
     them."""
     blocks: list[Json] = []
     title, description = command.title_and_description()
-    if description or wrong:
-        blocks.append({"type": "section", "text": _plain_text(wrong or description, SECTION_BYTES)})
+    if above := wrong or description:
+        blocks.append({"type": "section", "text": _plain_text(above, SECTION_BYTES)})
     for name, kind in list(command.inputs.items())[:_FIELDS]:
+        choices = [(str(choice), str(choice)) for choice in kind.get("choices") or ()]
         optional = not kind.get("required")
-        pairs = [(str(choice), str(choice)) for choice in kind.get("choices") or ()]
-        if _is_select_possible(pairs):
-            blocks.append(_select(FIELD_PREFIX + name, name, pairs, optional))
-        else:
-            blocks.append(_input(FIELD_PREFIX + name, name, multiline=True, optional=optional))
+        blocks.append(_build_input(
+            FIELD_PREFIX + name, name, choices=choices, multiline=True, optional=optional
+        ))  # fmt: skip
     data = memory | {"slug": command.slug}
-    return _modal(INPUTS_FORM, title or command.slug, say("Run"), blocks, data)
+    return _build_modal(INPUTS_FORM, title or command.slug, say("Run"), blocks, data)
 
 
 def read_form_values(view: Mapping[str, Any]) -> dict[str, str]:
@@ -463,14 +518,25 @@ def escaped_size(text: str) -> int:
 
 
 def blocks_size(blocks: Sequence[Mapping[str, Any]]) -> int:
-    """Return the bytes of a message's blocks: their texts, and BLOCK_BYTES for each block."""
-    return BLOCK_BYTES * len(blocks) + sum(_text_sizes(blocks))
+    """Return the bytes of a message's blocks: their texts, and BLOCK_BYTES for each block. mrkdwn
+    is already escaped; other text is counted as escaped."""
+    size, parts = BLOCK_BYTES * len(blocks), list[Any](blocks)
+    while parts:
+        part = parts.pop()
+        if isinstance(part, Mapping):
+            if isinstance(text := part.get("text"), str):
+                size += len(text.encode()) if part.get("type") == "mrkdwn" else escaped_size(text)
+            parts += part.values()
+        elif isinstance(part, Sequence) and not isinstance(part, str):
+            parts += part
+    return size
 
 
 def cut_unescaped(text: str, limit: int) -> str:
     """Cut an unescaped text to `limit` bytes after escaping. A cut text ends with "…"."""
     if escaped_size(text) <= limit:
         return text
+    # A search by halves: `fits` characters fit, `over` characters do not.
     fits, over = 0, min(len(text), limit) + 1
     while over - fits > 1:
         middle = (fits + over) // 2
@@ -487,6 +553,7 @@ def cut_escaped(escape_text: str, limit: int) -> str:
     data = escape_text.encode()
     if len(data) <= limit:
         return escape_text
+    # The first cut is by bytes, the second one spares characters of several code points.
     short = data[: limit - len("…".encode())].decode(errors="ignore")
     short = escape_text[: find_character_boundary(escape_text, len(short))]
     entity = short.rfind("&")
@@ -501,8 +568,8 @@ continues."""
 
 
 class Rotation:
-    """Splits an answer with `split`, and additionally where `turn` ended a part because its stream
-    grew old.
+    """Splits an answer with `split`, and additionally where `end_part` ended a part because its
+    stream grew old.
 
     A code block that is split there is closed, and opened again in the next part.
     """
@@ -512,7 +579,7 @@ class Rotation:
         self._heads: list[str] = []
         self._ends: set[str] = set()
 
-    def turn(self, text: str) -> None:
+    def end_part(self, text: str) -> None:
         """End the current part at the settled text. Later text goes into the next part."""
         cut_length = sum(map(len, self._heads))
         end = max(text.rfind("\n") + 1, settled_length(text))
@@ -536,14 +603,15 @@ class Rotation:
             opening = f"{fence.continuation(_INFO).opening}\n" if fence else ""
         return (*parts, *self._split(opening + rest)) if rest.strip() else tuple(parts)
 
-    def ends(self, part: str) -> bool:
-        """Return whether `turn` ended this part, so that nothing is added to it."""
+    def has_ended(self, part: str) -> bool:
+        """Return whether `end_part` ended this part, so that nothing is added to it."""
         return part in self._ends
 
 
 def _split_code(text: str) -> Iterator[tuple[int, int, bool]]:
     """Yield prose and code in order, as tuples of start, end and whether it is code."""
     at = 0
+    # An empty block at the end, so that the prose after the last block is divided, too.
     for block in [*(match.span() for match in _BLOCK.finditer(text)), (len(text), len(text))]:
         offset = at
         for start, end in find_code_spans(text[offset : block[0]]):
@@ -554,64 +622,12 @@ def _split_code(text: str) -> Iterator[tuple[int, int, bool]]:
         at = block[1]
 
 
-def _replace_unsafe_links(text: str) -> str:
-    """Return Markdown outside code with its links checked. A refused link becomes text with its
-    address as code. Images are always shown as links."""
-
-    def render_link(match: re.Match[str]) -> str:
-        label, url = match["label"] or match["url"], match["url"]
-        if _may_link(url):
-            return f"[{label}]({url})"
-        return f"{label} (`{url}`)" if url else label
-
-    def render_angled_link(match: re.Match[str]) -> str:
-        url = match["url"]
-        return f"<{url}>" if _may_link(url) else f"`{url}`"
-
-    return _ANGLED.sub(render_angled_link, _LINK.sub(render_link, text))
-
-
 def _may_link(url: str) -> bool:
     """Return whether an address may be a link: its scheme is http, https or mailto."""
     try:
         return urlsplit(url).scheme in _SCHEMES
     except ValueError:
         return False
-
-
-def _without_ends(text: str, name: re.Pattern[str]) -> str:
-    """Return the text without the names at its beginning and end, and without the punctuation after
-    the first ones."""
-    spans = [each.span() for each in name.finditer(text)]
-    start, end = 0, len(text)
-    for first, last in spans:
-        if (_SET_OFF if start else _SPACE).fullmatch(text, start, first) is None:
-            break
-        start = last
-    for first, last in reversed(spans):
-        if first < start or text[last:end].strip():
-            break
-        end = first
-    if start and (marks := _SET_OFF.match(text, start, end)):
-        start = marks.end()
-    return text[start:end]
-
-
-def _fair_share(sizes: Sequence[int], room: int) -> int:
-    """Return the most bytes that each item may use, so that all together use at most `room`."""
-    for place, want in enumerate(sorted(sizes)):
-        share = room // (len(sizes) - place)
-        if want > share:
-            return share
-        room -= want
-    return max(sizes, default=0)
-
-
-def _card_words(card: Card) -> str:
-    """Return a card's title and text as mrkdwn, each cut to its limit."""
-    text = card.text if card.is_whole else card.text[:_TEXT]
-    title, body = escape_text(defang(card.title[:_TITLE])), escape_text(defang(text))
-    return f"*{title.replace('*', '')}*\n{body}".strip() if title else body or "…"
 
 
 def _split_words(words: str) -> list[str]:
@@ -633,40 +649,16 @@ def _split_words(words: str) -> list[str]:
     return [piece.strip() for piece in pieces]
 
 
-def _fit_rows(card: Card, room: int) -> tuple[list[Json], str]:
-    """Return the block with as many of the card's rows as fit into `room` bytes, and a note with
-    the number of the others ("" if there are none). The first row is always shown, if necessary
-    with shorter values and fewer fields."""
-    if not card.rows:
-        return [], ""
-    most = min(len(card.rows), MAX_CHANGE_ROWS_SHOWN)
-    forms = [(count, row_blocks.MAX_ROW_CELL_CHARACTERS, None) for count in range(most, 0, -1)]
-    for count, characters, fields in [*forms, *_SHORT_ROWS]:
-        block = row_blocks.build_rows_block(card, count, characters, fields)
-        if _weight_in_any_form([block]) <= room:
-            break
-    return [block], f"… +{len(card.rows) - count}" if count < len(card.rows) else ""
-
-
 def _weight_in_any_form(blocks: Sequence[Json]) -> int:
     """Return the bytes of these blocks with their table or without it, whichever is more. Slack
     may refuse the table later, and then lines take its place."""
-    return max(blocks_size(blocks), blocks_size(row_blocks.without_tables(blocks)))
+    size = blocks_size(blocks)
+    if row_blocks.has_table(blocks):
+        size = max(size, blocks_size(row_blocks.without_tables(blocks)))
+    return size
 
 
-def _note(card: Card) -> str:
-    """Return the note under a card: its id, and its state or the end of its validity."""
-    if card.state != "open":
-        return cut_escaped(f"`{card.id}` · {escape_text(say(card.state))}", _NOTE)
-    if card.expires_at is None:
-        return f"`{card.id}`"
-    # Slack shows the time in the reader's time zone
-    # (docs.slack.dev/messaging/formatting-message-text).
-    at = f"<!date^{int(card.expires_at)}^{{date_short_pretty}} {{time}}|…>"
-    return say("{id} · can be decided until {at}", id=f"`{card.id}`", at=at)
-
-
-def _buttons(card: Card) -> Json:
+def _build_buttons(card: Card) -> Json:
     elements = []
     for action in card.actions:
         label = {"type": "plain_text", "text": say(LABELS[action])}
@@ -682,93 +674,52 @@ def _buttons(card: Card) -> Json:
     return {"type": "actions", "block_id": f"{CARD_BLOCK}{card.id}:actions", "elements": elements}
 
 
-def _card_section(card: Card, name: str, words: str) -> Json:
-    return _section(words) | {"block_id": f"{CARD_BLOCK}{card.id}:{name}"}
+def _build_card_section(card: Card, name: str, words: str) -> Json:
+    return _build_section(words) | {"block_id": f"{CARD_BLOCK}{card.id}:{name}"}
 
 
-def _health(parts: Sequence[Health]) -> str:
-    return "\n".join(
-        f"{_HEALTH_MARKS[part.state]} {escape_text(defang(f'*{part.name}* {part.words}'))}"
-        for part in parts
-    )
-
-
-def _changes(cards: Sequence[Card]) -> str:
-    if not cards:
-        return say("No changes yet.")
-    return "\n".join(
-        f"• `{c.id}` {escape_text(defang(c.title))} ({say(c.state)})" for c in cards[:10]
-    )
-
-
-def _modal(callback: str, title: str, submit: str, blocks: list[Json], data: Json) -> Json:
+def _build_modal(callback: str, title: str, submit: str, blocks: list[Json], data: Json) -> Json:
     """Return a form that carries the data `data` as JSON. The text of the message in it is halved
     until it fits."""
-    text = json.dumps(data)
-    while escaped_size(text) > _MEMORY and data.get("about"):
+    memory = json.dumps(data)
+    while escaped_size(memory) > _MEMORY and data.get("about"):
         data = data | {"about": data["about"][: len(data["about"]) // 2]}
-        text = json.dumps(data)
+        memory = json.dumps(data)
     return {
         "type": "modal", "callback_id": callback, "title": _plain_text(title, _BUTTON),
         "submit": _plain_text(submit, _BUTTON), "close": _plain_text(say("Cancel"), _BUTTON),
-        "blocks": blocks, "private_metadata": text,
+        "blocks": blocks, "private_metadata": memory,
     }  # fmt: skip
 
 
-def _input(
-    name: str, label: str, multiline: bool = False, optional: bool = False, initial: str = ""
-) -> Json:
+def _build_input(
+    name: str, label: str, *, choices: Sequence[tuple[str, str]] = (), multiline: bool = False,
+    optional: bool = False, initial: str = "",
+) -> Json:  # fmt: skip
+    """Return a field of a form: a select menu if it can offer all values of the `choices` uncut,
+    else a text input. A choice is a pair of the words shown and the value."""
     element: Json = {"type": "plain_text_input", "action_id": _ELEMENT, "multiline": multiline}
     if initial:
         element["initial_value"] = cut_unescaped(initial, _TYPED)
-    return _form_field(name, label, element, optional)
-
-
-def _is_select_possible(pairs: Sequence[tuple[str, str]]) -> bool:
-    """Return whether a select menu can offer all of these values uncut. Otherwise the form has a
-    text input."""
-    return 0 < len(pairs) <= _OPTIONS and all(escaped_size(value) <= _VALUE for _, value in pairs)
-
-
-def _select(
-    name: str, label: str, pairs: Sequence[tuple[str, str]], optional: bool = False
-) -> Json:
-    options = [{"text": _plain_text(words, _OPTION), "value": value} for words, value in pairs]
-    element = {"type": "static_select", "action_id": _ELEMENT, "options": options}
-    return _form_field(name, label, element, optional)
-
-
-def _form_field(name: str, label: str, element: Json, optional: bool) -> Json:
+    if 0 < len(choices) <= _OPTIONS and all(escaped_size(value) <= _VALUE for _, value in choices):
+        options = [{"text": _plain_text(words, _OPTION), "value": v} for words, v in choices]
+        element = {"type": "static_select", "action_id": _ELEMENT, "options": options}
     words = _plain_text(label, _LABEL)
     field = {"type": "input", "block_id": name, "label": words, "element": element}
     return field | {"optional": optional}
 
 
-def _header(text: str) -> Json:
+def _build_header(text: str) -> Json:
     return {"type": "header", "text": _plain_text(text, _HEADER)}
 
 
-def _paragraph(text: str) -> Json:
-    return _section(cut_escaped(text, SECTION_BYTES) or "–")
+def _build_paragraph(text: str) -> Json:
+    return _build_section(cut_escaped(text, SECTION_BYTES) or "–")
 
 
-def _section(mrkdwn: str) -> Json:
+def _build_section(mrkdwn: str) -> Json:
     return {"type": "section", "text": {"type": "mrkdwn", "text": mrkdwn}}
 
 
 def _plain_text(text: str, limit: int) -> Json:
     return {"type": "plain_text", "text": cut_unescaped(text, limit) or "…"}
-
-
-def _text_sizes(part: Any) -> Iterator[int]:
-    """Yield the bytes of each text in blocks. mrkdwn is already escaped; other text is counted as
-    escaped."""
-    if isinstance(part, Mapping):
-        if isinstance(text := part.get("text"), str):
-            yield len(text.encode()) if part.get("type") == "mrkdwn" else escaped_size(text)
-        for name, value in part.items():
-            if name != "text" or not isinstance(value, str):
-                yield from _text_sizes(value)
-    elif isinstance(part, Sequence) and not isinstance(part, str):
-        for each in part:
-            yield from _text_sizes(each)

@@ -14,7 +14,7 @@ from typing import Any
 from core.base.commonmark import parse_blocks
 from core.base.markdown import defang, is_too_complex
 from core.base.text import change_outside_code, to_one_line
-from core.changes.card_rows import NO_VALUE, CardRow, CardTable, FieldChange, read_rows, tabulate
+from core.changes.card_rows import NO_VALUE, FieldChange, read_rows, tabulate
 from core.domain.messages import Card
 
 _JOINER = "\u2060"  # word joiner: invisible, allows no line break; it disables control sequences
@@ -29,34 +29,34 @@ _UNSURE = re.compile(r"\\`|<[^<>\s`]*`")
 _AT_ALL = re.compile(r"@(?=(?:channel|here|everyone)\b)", re.I)
 
 
-def neutral(text: str) -> str:
+def neutralize(text: str) -> str:
     """Return the text with Slack's control sequences disabled, so that it notifies no person, group
     or channel."""
     return _AT_ALL.sub("@" + _JOINER, _CONTROL.sub("<" + _JOINER, text))
 
 
-def neutral_markdown(text: str) -> str:
+def neutralize_markdown(text: str) -> str:
     """Return Markdown with Slack's control sequences disabled. People copy code, so nothing
     invisible is put into it: there, a space shows where a control sequence was."""
-    if neutral(text) == text or is_too_complex(text):
-        return neutral(text)
+    if (safe := neutralize(text)) == text or is_too_complex(text):
+        return safe
     blocks = [token.map for token in parse_blocks(text)
               if token.type in ("fence", "code_block") and token.map]  # fmt: skip
-    code = {at for start, end in blocks for at in range(start, end)}
-    return "\n".join(
-        _EXACT.sub("< ", line) if at in code else _neutral_line(line)
-        for at, line in enumerate(text.split("\n"))
-    )
+    code_lines = {at for start, end in blocks for at in range(start, end)}
 
+    def neutralize_code(code: str) -> str:
+        # In a table, a "|" ends the cell, and then this is no code for Slack.
+        return neutralize(code) if "|" in code else _EXACT.sub("< ", code)
 
-def _neutral_line(line: str) -> str:
-    """Return a line outside code blocks. Code spans that Slack may read in another way count as
-    prose."""
-    if _UNSURE.search(line):
-        return neutral(line)
-    return change_outside_code(
-        line, neutral, lambda code: neutral(code) if "|" in code else _EXACT.sub("< ", code)
-    )
+    lines = text.split("\n")
+    for at, line in enumerate(lines):
+        if at in code_lines:
+            lines[at] = _EXACT.sub("< ", line)
+        elif _UNSURE.search(line):  # Slack may read other spans as code, so none counts
+            lines[at] = neutralize(line)
+        else:
+            lines[at] = change_outside_code(line, neutralize, neutralize_code)
+    return "\n".join(lines)
 
 
 Json = dict[str, Any]
@@ -81,8 +81,26 @@ def build_rows_block(
     - `fields`: the number of changed fields shown of each row; None for all.
     """
     rows = read_rows(card.rows[:count])
+    # One row of a table holds the titles. A table has all fields of each row.
     table = tabulate(rows) if fields is None and count < TABLE_ROWS else None
-    block = _table_block(table, characters) if table else _lines_block(rows, characters, fields)
+    if table:
+        cells = [[[_text(title, _BOLD, characters)] for title in table.header]]
+        for name, changes in table.rows:
+            values = [_render_change(change, characters) for change in changes]
+            cells.append([[_text(name, {}, characters)], *values])
+        block: Json = {"type": TABLE_BLOCK, "rows": [list(map(_rich_text, row)) for row in cells],
+                       "column_settings": [{"is_wrapped": True} for _ in table.header]}  # fmt: skip
+    else:
+        lines: list[tuple[list[Json], list[list[Json]]]] = []
+        for row in rows:
+            values = [
+                [_raw(f"{_clean(change.field, characters)}: "), *_render_change(change, characters)]
+                for change in row.changes[:fields]
+            ]
+            if hidden := len(row.changes) - len(values):
+                values.append([_raw(f"… +{hidden}")])
+            lines.append(([_text(row.name, _BOLD, characters)] if row.name else [], values))
+        block = _rich_text(_join_lines(lines))
     return block | {"block_id": f"{CARD_BLOCK}{card.id}:rows"}
 
 
@@ -94,7 +112,19 @@ def has_table(blocks: Sequence[Json]) -> bool:
 def without_tables(blocks: Sequence[Json]) -> list[Json]:
     """Return the blocks with each table as lines of rich text: the first cell of a row in bold,
     then the others with their headings."""
-    return [_table_as_lines(b) if b.get("type") == TABLE_BLOCK else b for b in blocks]
+    result = list(blocks)
+    for at, block in enumerate(blocks):
+        if block.get("type") != TABLE_BLOCK:
+            continue
+        header, *rows = block["rows"]
+        titles = ["".join(str(each.get("text", "")) for each in _elements(cell)) for cell in header]
+        lines = []
+        for name, *cells in rows:
+            pairs = zip(titles[1:], cells, strict=True)
+            values = [[_raw(f"{title}: "), *_elements(cell)] for title, cell in pairs]
+            lines.append(([each | {"style": _BOLD} for each in _elements(name)], values))
+        result[at] = _rich_text(_join_lines(lines)) | {"block_id": block["block_id"]}
+    return result
 
 
 def with_one_table(blocks: Sequence[Json]) -> list[Json]:
@@ -104,48 +134,6 @@ def with_one_table(blocks: Sequence[Json]) -> list[Json]:
     if first is None:
         return list(blocks)
     return [*blocks[: first + 1], *without_tables(blocks[first + 1 :])]
-
-
-def _lines_block(rows: Sequence[CardRow], characters: int | None, fields: int | None) -> Json:
-    lines: list[tuple[list[Json], list[list[Json]]]] = []
-    for row in rows:
-        values = [
-            [_raw(f"{_clean(change.field, characters)}: "), *_values(change, characters)]
-            for change in row.changes[:fields]
-        ]
-        if hidden := len(row.changes) - len(values):
-            values.append([_raw(f"… +{hidden}")])
-        lines.append(([_text(row.name, _BOLD, characters)] if row.name else [], values))
-    return _rich_text(_join_lines(lines))
-
-
-def _table_block(table: CardTable, characters: int | None) -> Json:
-    header = [_rich_text([_text(title, _BOLD, characters)]) for title in table.header]
-    rows = [
-        [
-            _rich_text([_text(name, {}, characters)]),
-            *(_rich_text(_values(cell, characters)) for cell in cells),
-        ]
-        for name, cells in table.rows
-    ]
-    return {"type": TABLE_BLOCK, "rows": [header, *rows],
-            "column_settings": [{"is_wrapped": True} for _ in table.header]}  # fmt: skip
-
-
-def _table_as_lines(block: Json) -> Json:
-    header, *rows = block["rows"]
-    titles = ["".join(str(each.get("text", "")) for each in _elements(cell)) for cell in header]
-    lines = [
-        (
-            [each | {"style": _BOLD} for each in _elements(name)],
-            [
-                [_raw(f"{title}: "), *_elements(cell)]
-                for title, cell in zip(titles[1:], cells, strict=True)
-            ],
-        )
-        for name, *cells in rows
-    ]
-    return _rich_text(_join_lines(lines)) | {"block_id": block["block_id"]}
 
 
 def _join_lines(rows: Sequence[tuple[list[Json], list[list[Json]]]]) -> list[Json]:
@@ -160,7 +148,7 @@ def _join_lines(rows: Sequence[tuple[list[Json], list[list[Json]]]]) -> list[Jso
     return elements
 
 
-def _values(change: FieldChange | None, characters: int | None) -> list[Json]:
+def _render_change(change: FieldChange | None, characters: int | None) -> list[Json]:
     """Return the old value crossed out and the new one; only one if the row has only one."""
     if change is None:
         return [_raw(NO_VALUE)]
@@ -190,4 +178,4 @@ def _raw(text: str) -> Json:
 
 
 def _clean(value: str, characters: int | None) -> str:
-    return neutral(defang(to_one_line(value, characters)))
+    return neutralize(defang(to_one_line(value, characters)))

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from adapters.slack import render
-from adapters.slack.client import HISTORY, InDoubt, SlackApi, SlackRefused, TokenRefused, identity
+from adapters.slack.client import HISTORY, InDoubt, SlackApi, SlackRefused, TokenRefused
 from core.base.errors import PlatformBusy, SettingsError
 from core.base.http import Proxies
 from core.base.i18n import say
@@ -111,8 +111,8 @@ def manifest(name: str = "Ponte", request_url: str = "") -> dict[str, Any]:
                 }
             ],
             "shortcuts": [
-                _shortcut(say("Ask Ponte"), render.ASK_FORM, say("Ask about this message")),
-                _shortcut(
+                _build_shortcut(say("Ask Ponte"), render.ASK_FORM, say("Ask about this message")),
+                _build_shortcut(
                     say("Quick command"),
                     render.QUICK_COMMAND_FORM,
                     say("Run a quick command on this message"),
@@ -157,7 +157,24 @@ async def check(
     results: list[Health] = []
     api, app_api = SlackApi(bot_token, base_url, proxies), SlackApi(app_token, base_url, proxies)
     try:
-        results += await _bot(api, everything)
+        account, scopes = await api.identify()
+        name = f"{account.get('user')} in {account.get('team')} ({account.get('team_id')})"
+        results.append(Health("slack token", "on", name))
+        lacking = [
+            f"{scope} ({say(what)})"
+            for scope, what in SCOPE_PURPOSES.items()
+            if scope not in scopes
+        ]
+        if lacking:
+            words = say(SCOPES_MISSING, scopes=", ".join(lacking))
+            results.append(Health("slack scope", "failing", words))
+        unread = [scope for scope in HISTORY if scope not in scopes]
+        if everything and unread:
+            words = say(ONLY_MENTIONS, scopes=", ".join(unread))
+            results.append(Health("slack channels", "failing", words))
+        elif everything:  # no method tells which events the app is subscribed to
+            words = say(EVENTS_NEEDED, places=", ".join(everything))
+            results.append(Health("slack channels", "on", words))
         if home is not None:
             has_events = await asyncio.to_thread((home / EVENTS_MARK).exists)
             words = (
@@ -187,24 +204,5 @@ async def check(
     return results
 
 
-def _shortcut(name: str, callback: str, description: str) -> dict[str, str]:
+def _build_shortcut(name: str, callback: str, description: str) -> dict[str, str]:
     return {"name": name, "type": "message", "callback_id": callback, "description": description}
-
-
-async def _bot(api: SlackApi, everything: Sequence[str]) -> Sequence[Health]:
-    """Check the bot token, its scopes, and the events that `everything` needs."""
-    account, scopes = await identity(api)
-    name = f"{account.get('user')} in {account.get('team')} ({account.get('team_id')})"
-    lacking = [
-        f"{scope} ({say(what)})" for scope, what in SCOPE_PURPOSES.items() if scope not in scopes
-    ]
-    words = say(SCOPES_MISSING, scopes=", ".join(lacking))
-    missing = [Health("slack scope", "failing", words)] if lacking else []
-    deaf = [scope for scope in HISTORY if scope not in scopes]
-    if everything and deaf:
-        words = say(ONLY_MENTIONS, scopes=", ".join(deaf))
-        missing.append(Health("slack channels", "failing", words))
-    elif everything:
-        words = say(EVENTS_NEEDED, places=", ".join(everything))
-        missing.append(Health("slack channels", "on", words))
-    return [Health("slack token", "on", name), *missing]

@@ -19,7 +19,7 @@ from core.base import errors
 from core.base.errors import NotStored, PlatformBusy, PostRemoved, Undeliverable
 from core.chat.people import Conversations
 from core.chat.reply import FILES_NUMBER
-from core.domain.messages import Answer, File, ReplyTo
+from core.domain.messages import File, ReplyTo
 from core.domain.ports import ARRIVAL_SECONDS, AnswerPart
 
 log = structlog.get_logger("slack")
@@ -59,22 +59,26 @@ class SlackSurface:
         self._channel = to.address.channel
         self._source = Source.read(to.source)
         self._thread = self._source.thread
-        self._presence = Presence(workspace, signs, to, resumed)
+        self._presence = Presence(workspace, signs, to, self._source, resumed)
         self._rotation = render.Rotation(lambda text: render.split_answer(text, workspace.part))
         self._lookup = PostLookup(workspace, self._channel, self._thread, self._source.ts, to.turn)
         self._posts = SlackPosts(self._lookup)
         self._stream: SlackStream | None = None
         self._stopped = False
         self._claims: set[str] = set()
+        """Methods of which one call is reserved under the rate limit."""
         self._own_posts: set[str] = set()
+        """Posts that this process made, or whose stream it has closed."""
         self._keyless: dict[str, str] = {}
+        """The keys of streamed posts, which Slack takes only at the end of the stream."""
         self._post_blocks: dict[str, Json] = {}
+        """The blocks that a post shows, as far as this process knows."""
 
     def split(self, text: str) -> tuple[str, ...]:
         """Return the text in parts that each fit into one post. If the open stream is too old, its
         part ends at the text so far."""
         if self._stream is not None and self._stream.is_old:
-            self._rotation.turn(text)
+            self._rotation.end_part(text)
         return self._rotation.split(text)
 
     async def seconds_until_growth(self) -> float:
@@ -85,7 +89,7 @@ class SlackSurface:
         reservation, the answer is posted once, when it is complete.
         """
         if self._own_posts or self._claims:
-            return 0.0
+            return 0.0  # reserved before, or this answer is visible already
         streams = ("chat.startStream", "chat.stopStream")
         for methods in (streams, ("chat.update",)) if self._may_stream() else (("chat.update",),):
             if await self._api.limiter.claim(*methods):
@@ -106,16 +110,36 @@ class SlackSurface:
 
     async def post(self, key: str, part: AnswerPart) -> str:
         """Post a part of the answer, and return the id of the post. If the bot is not a member of
-        the channel, a command's `response_url` is used."""
+        the channel, a command's `response_url` is used.
+
+        Raises PostRemoved or Undeliverable if Slack refuses the post and there is no such address.
+        """
         self._presence.clear_waiting_signs()
-        await self._close_stream()
+        # The text of an open stream stays as it is, and its post gets its key.
+        if (stream := self._stream) is not None:
+            self._stream = None
+            try:
+                await self._stop_stream(stream, stream.sent_text, [], goes_on=True)
+            except StoppedByUser:
+                await self._stop_turn(stream.ts)
         try:
             id = await self._make_post(key, part)
         except SlackRefused as refused:
-            id = await self._through_hook(refused, part)
+            to = self._to
+            alive = to.token and time.time() < to.token_expires_at
+            if refused.error not in NOT_A_MEMBER or not alive:
+                raise _as_delivery_error(refused) from refused
+            if not part.is_final:  # such a post cannot be edited, so only a whole part is sent
+                raise Undeliverable(reason=refused.error) from refused
+            kind = "ephemeral" if part.is_private else "in_channel"
+            body = self._build_content(part)
+            if not await self._posts.respond(to.token, kind, body, part.text):
+                raise Undeliverable(reason="response_url is used up") from refused
+            id = f"{PRIVATE_PREFIX}hook"
         self._own_posts.add(id)
-        self._signs.notices.end(self._to.turn)
-        if part.answer is not None:
+        if part.answer is None:
+            self._signs.notices.end(self._to.turn)
+        else:
             await self._presence.end()
         return id
 
@@ -124,7 +148,7 @@ class SlackSurface:
         as they are."""
         if not post.startswith(self._channel + ":"):
             return
-        released = False
+        released = False  # whether the end of the stream has ended the session, too
         try:
             released = await self._edit_by_stream(post, part)
             if not released:
@@ -140,7 +164,7 @@ class SlackSurface:
         if not post.startswith(self._channel + ":"):
             return
         try:
-            await self._api.call("chat.delete", channel=self._channel, ts=_ts(post))
+            await self._api.call("chat.delete", channel=self._channel, ts=_read_ts(post))
         except SlackRefused as refused:
             if refused.error in GONE:
                 raise PostRemoved from refused
@@ -158,7 +182,7 @@ class SlackSurface:
             ts = await self._lookup.find_by_key(key)
             if ts is None and self._may_stream():
                 ts = await self._lookup.find_without_key(key)
-        return self._id(ts) if ts else None
+        return self._build_id(ts) if ts else None
 
     async def upload(self, key: str, files: Sequence[File]) -> str:
         """Upload an answer's files in one post, and return its id."""
@@ -167,7 +191,7 @@ class SlackSurface:
                 self._api, self._conversations.files, self._lookup.with_files, files,
                 self._channel, self._thread,
             )  # fmt: skip
-            return self._id(post)
+            return self._build_id(post)
         except SlackRefused as refused:
             raise _as_delivery_error(refused) from refused
 
@@ -178,17 +202,25 @@ class SlackSurface:
             thread = self._thread if self._thread != self._source.ts else ""
             refusal = errors.is_refusal(answer.code if answer else "")
             ts = await self._posts.post_privately(
-                self._to.asker.id, thread, self._content(part), part.text, refusal=refusal
+                self._to.asker.id, thread, self._build_content(part), part.text, refusal=refusal
             )
             return PRIVATE_PREFIX + ts
-        if answer is not None and self._source.kind == "card" and await self._in_place(answer):
-            return f"{PRIVATE_PREFIX}card"
+        if answer is not None and self._source.kind == "card":
+            # The decided cards are replaced where they are. If none is there, a post follows.
+            replacements = [
+                await posts.replace_card_in_post(
+                    self._workspace, self._channel, self._source.ts, self._thread, card
+                )
+                for card in answer.cards
+            ]
+            if any(replacements):
+                return f"{PRIVATE_PREFIX}card"
         if part.is_growing and (started := await self._start_stream(key, part.text)):
             return started
-        body = self._content(part)
+        body = self._build_content(part)
         cards = answer.cards if answer else ()
         posted = await self._posts.make(key, body, part.text, cards, not part.is_final)
-        id = self._id(str(posted["ts"]))
+        id = self._build_id(str(posted["ts"]))
         if self._thread and not (posted.get("message") or {}).get("thread_ts"):
             # Slack accepts a reply to a deleted message and posts it at the top level
             # (slack-go/slack issue 1571), where everybody would see an answer without a question.
@@ -197,7 +229,7 @@ class SlackSurface:
         self._post_blocks[id] = body["blocks"]
         return id
 
-    def _content(self, part: AnswerPart) -> Json:
+    def _build_content(self, part: AnswerPart) -> Json:
         """Return the blocks and the text of a post. A growing post has a Stop button, unless Slack
         shows its own."""
         stops = part.is_growing and not self._presence.native_stop
@@ -208,8 +240,20 @@ class SlackSurface:
         """Start a stream, and return the id of its post. Return None if an ordinary post must be
         made instead."""
         text = render.safe_markdown(part[: render.settled_length(part)])
-        if not text.strip() or not await self._claim_stream():
+        if not text.strip():
             return None
+        # A stream needs two calls: one that starts it, which is used now, and one that stops it,
+        # which stays reserved so that the stream can always be completed. `seconds_until_growth`
+        # has reserved those of the first stream.
+        if "chat.startStream" in self._claims:
+            self._claims.remove("chat.startStream")
+        else:
+            # Only a streamed post has no key, so one of them means that this answer streams.
+            follows = bool(self._keyless) and self._may_stream()
+            limiter = self._api.limiter
+            if not follows or not await limiter.claim("chat.startStream", "chat.stopStream"):
+                return None
+            self._claims.add("chat.stopStream")
         try:
             api, to, team = self._api, self._to, self._workspace.team
             self._stream = await SlackStream.start(api, to, self._thread, key, text, team)
@@ -223,36 +267,31 @@ class SlackSurface:
             return None
         self._workspace.flags.note_success("streams")
         self._presence.note_stream()
-        id = self._id(self._stream.ts)
+        id = self._build_id(self._stream.ts)
         self._keyless[id] = key
         return id
-
-    async def _claim_stream(self) -> bool:
-        """Return whether the calls of a stream are reserved: one that starts it, which is used now,
-        and one that stops it, which stays reserved so that the stream can always be completed.
-        `seconds_until_growth` reserves those of the first stream; each further stream reserves its
-        own here."""
-        if "chat.startStream" in self._claims:
-            self._claims.remove("chat.startStream")
-            return True
-        # A stream's post has no key of ours; one of them means that this answer streams already.
-        follows = bool(self._keyless) and self._may_stream()
-        if follows and await self._api.limiter.claim("chat.startStream", "chat.stopStream"):
-            self._claims.add("chat.stopStream")
-            return True
-        return False
 
     async def _edit_by_stream(self, post: str, part: AnswerPart) -> bool:
         """Show the part through the open stream. Return False if an edit must do it."""
         stream = self._stream
-        if stream is None or _ts(post) != stream.ts:
+        if stream is None or _read_ts(post) != stream.ts:
             return False
         try:
-            if part.is_growing and not self._rotation.ends(part.text):
-                return await self._append(stream, part.text)
+            if part.is_growing and not self._rotation.has_ended(part.text):
+                # Text that later text may still change waits, because a stream can only append.
+                text = render.safe_markdown(part.text[: render.settled_length(part.text)])
+                # Without a call to spare, the text comes with a later part.
+                spare = await self._api.limiter.has_spare("chat.appendStream")
+                if not spare or await stream.append(text):
+                    return True
+                self._stream = None
+                await self._stop_stream(stream, stream.sent_text, [], goes_on=True)
+                return False
             self._stream = None
             answer, text = part.answer, render.safe_markdown(part.text)
             room = render.STREAM_BYTES - render.escaped_size(text)
+            # The end of a stream is tried in one form only, so it has no table, which Slack may
+            # refuse.
             cards = without_tables(render.cards_blocks(answer.cards, room)) if answer else []
             if answer and answer.cards and room < _BYTES_FOR_CARDS:
                 await self._stop_stream(stream, stream.sent_text, [], goes_on=False)
@@ -261,18 +300,8 @@ class SlackSurface:
         except StoppedByUser:
             self._stream = None
             await self._stop_turn(stream.ts)
+            # The final part is edited into the post all the same; a growing one is not.
             return part.answer is None
-
-    async def _append(self, stream: SlackStream, part: str) -> bool:
-        """Add the settled text to the stream. Return False if the stream can no longer show it; the
-        stream is then closed."""
-        text = render.safe_markdown(part[: render.settled_length(part)])
-        spare = await self._api.limiter.has_spare("chat.appendStream")
-        if not spare or await stream.append(text):
-            return True
-        self._stream = None
-        await self._stop_stream(stream, stream.sent_text, [], goes_on=True)
-        return False
 
     async def _stop_stream(
         self, stream: SlackStream, text: str, cards: list[Json], goes_on: bool
@@ -297,22 +326,23 @@ class SlackSurface:
     async def _update(self, post: str, part: AnswerPart) -> None:
         """Edit a post, unless it already shows this content. Optional edits are skipped if the rate
         limit has none to spare."""
-        body = self._content(part)
+        body = self._build_content(part)
         if self._post_blocks.get(post) == body["blocks"]:
             return
         if part.is_growing and (
             self._stopped or not await self._api.limiter.has_spare("chat.update")
         ):
             return
+        # A former process may have left the post streaming; Slack then refuses edits.
         if post not in self._own_posts and self._may_stream():
-            await posts.stop_stream(self._api, self._channel, _ts(post))
+            await posts.stop_stream(self._api, self._channel, _read_ts(post))
             self._own_posts.add(post)
         try:
             await self._send_edit(post, body, part)
         except SlackRefused as refused:
             if refused.error not in STREAM_OVER:
                 raise
-            await posts.stop_stream(self._api, self._channel, _ts(post))
+            await posts.stop_stream(self._api, self._channel, _read_ts(post))
             await self._send_edit(post, body, part)
         self._post_blocks[post] = body["blocks"]
 
@@ -325,55 +355,20 @@ class SlackSurface:
         if claimed:
             self._claims.remove("chat.update")
         await self._posts.edit(
-            _ts(post), body, part.text, answer.cards if answer else (), not part.is_final,
+            _read_ts(post), body, part.text, answer.cards if answer else (), not part.is_final,
             metadata=metadata, claimed=claimed,
         )  # fmt: skip
-
-    async def _in_place(self, answer: Answer) -> bool:
-        """Replace the decided cards in the post that holds them. Return False if they are not
-        there."""
-        place = self._channel, self._source.ts, self._thread
-        replacements = [
-            await posts.replace_card_in_post(self._workspace, *place, c) for c in answer.cards
-        ]
-        return any(replacements)
-
-    async def _through_hook(self, refusal: SlackRefused, part: AnswerPart) -> str:
-        """Post a part of the final answer to the command's `response_url` if the bot is not a
-        member of the channel. Raises PostRemoved or Undeliverable if that is impossible."""
-        to = self._to
-        alive = to.token and time.time() < to.token_expires_at
-        if refusal.error not in NOT_A_MEMBER or not alive:
-            raise _as_delivery_error(refusal) from refusal
-        if not part.is_final:
-            raise Undeliverable(reason=refusal.error) from refusal
-        kind = "ephemeral" if part.is_private else "in_channel"
-        body = self._content(part)
-        if not await self._posts.respond(to.token, kind, body, part.text):
-            raise Undeliverable(reason="response_url is used up") from refusal
-        return f"{PRIVATE_PREFIX}hook"
-
-    async def _close_stream(self) -> None:
-        """Close the open stream before another post begins. The text stays as it is, and the post
-        gets its key."""
-        stream, self._stream = self._stream, None
-        if stream is None:
-            return
-        try:
-            await self._stop_stream(stream, stream.sent_text, [], goes_on=True)
-        except StoppedByUser:
-            await self._stop_turn(stream.ts)
 
     def _may_stream(self) -> bool:
         """Return whether the answer may be streamed: only in a thread of a direct message."""
         direct = not self._to.address.is_shared
         return direct and bool(self._thread) and self._workspace.flags.is_on("streams")
 
-    def _id(self, ts: str) -> str:
+    def _build_id(self, ts: str) -> str:
         return f"{self._channel}:{ts}"
 
 
-def _ts(post: str) -> str:
+def _read_ts(post: str) -> str:
     """Return the time stamp in a post's id."""
     return post.rpartition(":")[2]
 

@@ -18,6 +18,7 @@ import sys
 import uuid
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TextIO, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -89,7 +90,15 @@ class InterruptHandler:
         task = asyncio.create_task(work)
         tasks: list[asyncio.Task[Any]] = [task]
         try:
-            while not await self._wait_for(task):
+            while True:
+                interrupt = asyncio.create_task(self._interrupted.wait())
+                try:
+                    await asyncio.wait({task, interrupt}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    interrupt.cancel()
+                self._interrupted.clear()
+                if task.done():
+                    break
                 stopping = stop() if len(tasks) == 1 else None
                 if stopping is None:
                     raise Quit
@@ -102,16 +111,6 @@ class InterruptHandler:
             for each in tasks:
                 each.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _wait_for(self, task: asyncio.Task[Any]) -> bool:
-        """Wait for the task or for Ctrl-C. Return False if Ctrl-C came first."""
-        came = asyncio.create_task(self._interrupted.wait())
-        try:
-            await asyncio.wait({task, came}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            came.cancel()
-        self._interrupted.clear()
-        return task.done()
 
 
 class PipeInput:
@@ -166,6 +165,7 @@ class LineSource(Protocol):
         """Return the next message without its line break, or None at the end of the input."""
 
 
+@dataclass(frozen=True)
 class DownloadFolder:
     """Saves files of answers in `folder`, which is created when needed.
 
@@ -173,9 +173,8 @@ class DownloadFolder:
     contents.
     """
 
-    def __init__(self, http: HttpClient, folder: Path = DOWNLOAD_FOLDER) -> None:
-        self._http = http
-        self._folder = folder
+    _http: HttpClient
+    _folder: Path = DOWNLOAD_FOLDER
 
     async def fetch(self, file: Mapping[str, Any], headers: Mapping[str, str]) -> DownloadedFile:
         """Download a file and save it. A file that cannot be downloaded or saved has no `path`."""
@@ -222,24 +221,21 @@ def read_attachments(text: str) -> list[tuple[str, bytes]]:
         if not Path(name).expanduser().is_file():
             name = name.rstrip(".,;:!?)")
         path = Path(name).expanduser()
-        if path.is_file() or _PATH.match(name) or _SUFFIX.search(name):
-            attachments.append((path.name, _read_upload(path, name)))
+        if not (path.is_file() or _PATH.match(name) or _SUFFIX.search(name)):
+            continue
+        try:
+            if path.stat().st_size > MAX_UPLOAD_BYTES:
+                size = format_size(path.stat().st_size)
+                raise TooLarge(size=size, limit=format_size(MAX_UPLOAD_BYTES))
+            # A pipe or a device may never end. Reading a folder fails with a reason of its own.
+            if not (path.is_file() or path.is_dir()):
+                raise OSError(errno.EINVAL, "Not a regular file")
+            attachments.append((path.name, path.read_bytes()))
+        except FileNotFoundError:
+            raise Unreadable("File {name} not found. Nothing was sent.", name=name) from None
+        except OSError as error:
+            raise Unreadable(name=path.name, cause=error.strerror or "unreadable") from None
     return attachments
-
-
-def _read_upload(path: Path, name: str) -> bytes:
-    try:
-        if path.stat().st_size > MAX_UPLOAD_BYTES:
-            size = format_size(path.stat().st_size)
-            raise TooLarge(size=size, limit=format_size(MAX_UPLOAD_BYTES))
-        # A pipe or a device may never end. Reading a folder fails with a reason of its own.
-        if not (path.is_file() or path.is_dir()):
-            raise OSError(errno.EINVAL, "Not a regular file")
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise Unreadable("File {name} not found. Nothing was sent.", name=name) from None
-    except OSError as error:
-        raise Unreadable(name=path.name, cause=error.strerror or "unreadable") from None
 
 
 def local_zone() -> str:
@@ -439,7 +435,11 @@ class TerminalChat:
                 wait_after_each(RECONNECT_PAUSES_SECONDS, wait),
             )  # fmt: skip
         except HttpAnswer as refused:
-            self._fail(_error_words(refused))
+            try:  # the server has worded the error for the reader
+                words = str(refused.json["error"]["message"])
+            except (TypeError, KeyError):
+                words = f"HTTP {refused.status}"
+            self._fail(words)
         except HttpError:
             raise Unreachable from None
 
@@ -505,11 +505,3 @@ async def _read_message(source: LineSource) -> str | None:
         lines.append(more)
         fence = fence_after_line(more, fence, len(more))
     return "\n".join(lines)
-
-
-def _error_words(answer: HttpAnswer) -> str:
-    """Return the sentence of an error body, which the server has worded for the reader."""
-    try:
-        return str(answer.json["error"]["message"])
-    except (TypeError, KeyError):
-        return f"HTTP {answer.status}"

@@ -19,7 +19,7 @@ from prompt_toolkit.completion import CompleteEvent, Completer, Completion, Path
 from prompt_toolkit.document import Document
 from prompt_toolkit.formatted_text import FormattedText
 from prompt_toolkit.history import InMemoryHistory
-from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.key_binding import KeyBindings
 from prompt_toolkit.shortcuts import CompleteStyle
 from prompt_toolkit.utils import get_cwidth
 from rich.cells import cell_len, split_graphemes
@@ -57,11 +57,14 @@ class LineEditor:
         history = InMemoryHistory()
         for text in past[-HISTORY_SIZE:]:
             history.append_string(text)
+        keys = KeyBindings()
+        keys.add("enter")(lambda event: event.current_buffer.validate_and_handle())
+        keys.add("escape", "enter")(lambda event: event.current_buffer.newline(copy_margin=False))
         self._message = say("You: ")
         self._session: PromptSession[str] = PromptSession(
             history=history, completer=CommandCompleter(slugs), complete_while_typing=False,
             complete_style=CompleteStyle.READLINE_LIKE, reserve_space_for_menu=0,
-            multiline=True, key_bindings=_make_key_bindings(),
+            multiline=True, key_bindings=keys,
             placeholder=FormattedText([("fg:ansibrightblack", say("Alt-Enter: new line"))]),
             prompt_continuation=" " * get_cwidth(self._message),
         )  # fmt: skip
@@ -72,21 +75,6 @@ class LineEditor:
             return await self._session.prompt_async(self._message, handle_sigint=False)
         except (EOFError, KeyboardInterrupt):
             return None
-
-
-def _make_key_bindings() -> KeyBindings:
-    """Return the keys of a message: Enter sends it, and Alt-Enter makes a new line."""
-    keys = KeyBindings()
-
-    @keys.add("enter")
-    def _send(event: KeyPressEvent) -> None:
-        event.current_buffer.validate_and_handle()
-
-    @keys.add("escape", "enter")
-    def _add_line(event: KeyPressEvent) -> None:
-        event.current_buffer.newline(copy_margin=False)
-
-    return keys
 
 
 class CommandCompleter(Completer):
@@ -280,8 +268,16 @@ class Screen:
             for line in lines:
                 self.write_line(self._without_links(line))
         else:
-            for line in _table_lines(table):
-                self.write_line(self._without_links(f"    {line}"))
+            lines_of_cells = [tuple(map(to_one_line, table.header))] + [
+                (to_one_line(name), *(to_one_line(cell.value) if cell else "" for cell in cells))
+                for name, cells in table.rows
+            ]
+            numbers = range(len(table.header))
+            widths = [max(cell_len(line[n]) for line in lines_of_cells) for n in numbers]
+            for line_cells in lines_of_cells:
+                sized = zip(line_cells, widths, strict=True)
+                padded = [cell + " " * (width - cell_len(cell)) for cell, width in sized]
+                self.write_line(self._without_links(f"    {'  '.join(padded).rstrip()}"))
         if card["state"] == "open" and (expires := card.get("expires_at")):
             # In the time zone of this machine, which is the reader's.
             when = format_moment(datetime.fromtimestamp(expires, UTC).astimezone())
@@ -393,20 +389,6 @@ class FittingTable:
                 yield Text("")
 
 
-def _table_lines(table: CardTable) -> list[str]:
-    """Return the lines of a table, with columns of equal width."""
-    lines = [tuple(map(to_one_line, table.header))] + [
-        (to_one_line(name), *(to_one_line(cell.value) if cell else "" for cell in cells))
-        for name, cells in table.rows
-    ]
-    widths = [max(cell_len(line[n]) for line in lines) for n in range(len(table.header))]
-    padded = (
-        [cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True)]
-        for line in lines
-    )
-    return ["  ".join(cells).rstrip() for cells in padded]
-
-
 def render_markdown(text: str) -> str:
     """Return Markdown as a terminal shows it: bold, lists, tables, code. Line breaks stay, and
     addresses of links and pictures are written in full. Text that is too complex or nested too
@@ -430,12 +412,12 @@ def render_markdown(text: str) -> str:
 
     document = WideMarkdown(text, hyperlinks=False)
     # rich's own parser would drop HTML
-    document.parsed = list(_simplify(_markdown().parse(text)))
+    document.parsed = list(_simplify_tokens(_make_parser().parse(text)))
     return _draw(document, min(columns, MAX_MARKDOWN_COLUMNS))
 
 
 @functools.cache
-def _markdown() -> MarkdownIt:
+def _make_parser() -> MarkdownIt:
     from markdown_it import MarkdownIt
 
     from adapters.web.page.render import enable_markup
@@ -447,14 +429,14 @@ def _markdown() -> MarkdownIt:
     return markdown.disable(["reference", "footnote", "addresses"])
 
 
-def _simplify(tokens: Iterable[Token]) -> Iterable[Token]:
+def _simplify_tokens(tokens: Iterable[Token]) -> Iterable[Token]:
     """Return the tokens as others where rich would draw less than the model wrote, or an address
     twice."""
     for token in tokens:
         if token.type == "image":
             token.content = f"{token.content} ({token.attrGet('src')})".lstrip()
             token.tag, token.children = "", None
-        children = list(_simplify(token.children or ()))
+        children = list(_simplify_tokens(token.children or ()))
         for opener, label, closer in zip(children, children[1:], children[2:], strict=False):
             if closer.type == "link_close" and label.content == opener.attrGet("href"):
                 opener.type = closer.type = "text"

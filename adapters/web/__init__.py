@@ -12,6 +12,7 @@ from pydantic import SecretStr, field_validator
 from pydantic_core.core_schema import ValidationInfo
 
 from core.base.errors import PonteError
+from core.base.http import is_loopback
 from core.base.i18n import say
 from core.chat.approval_notices import PersonNoticeService
 from core.chat.people import Conversations, People
@@ -31,7 +32,6 @@ from core.integrations import (
     SharedSettings,
     Switch,
     has_generated_form,
-    is_loopback,
     plain_value,
     setting,
     token_fault,
@@ -161,7 +161,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
                     raise PonteError(
                         "another program uses port {port}; set PONTE_WEB_PORT to a free one",
                         port=port,
-                    ) from None  # fmt: skip
+                    ) from None
                 words = say("{address} is in use by the running Ponte", address=own.page_url())
         return [Health("web", "on", words)]
 
@@ -170,33 +170,21 @@ class WebIntegration(OwnerIntegration[WebSettings]):
     ) -> Iterator[SafetyFinding]:
         if own.ponte_web == "off":
             return
-        yield self._token_finding(own, home)
-        yield self._reach_finding(own)
-        words = (
-            "web: anyone with the page's token has the owner's full permissions. People "
-            "added with `ponte people add` have all of them except deciding for others"
-        )
-        yield SafetyFinding("rights", say(words))
-
-    def _token_finding(self, own: WebSettings, home: HomeFolder) -> SafetyFinding:
-        """Return the finding about the token, which gives everybody who has it the owner's
-        rights."""
+        # Everybody who has the token has the owner's rights.
         try:
             token = plain_value(own.ponte_web_token) or home.kept_web_token()
         except PonteError as error:
-            return SafetyFinding("token", error.words(), "unsafe")
-        if not token:
-            return SafetyFinding(
-                "token", say("the page's token is created when Ponte starts for the first time")
-            )
-        if len(set(token)) < _MIN_DIFFERENT_CHARACTERS:
-            words = "the page's token repeats itself; use a random one (openssl rand -hex 16)"
-            return SafetyFinding("token", say(words), "unsafe")
-        return SafetyFinding(
-            "token", say("the page's token has {count} characters", count=len(token))
-        )
-
-    def _reach_finding(self, own: WebSettings) -> SafetyFinding:
+            yield SafetyFinding("token", error.words(), "unsafe")
+        else:
+            if not token:
+                text = "the page's token is created when Ponte starts for the first time"
+                yield SafetyFinding("token", say(text))
+            elif len(set(token)) < _MIN_DIFFERENT_CHARACTERS:
+                words = "the page's token repeats itself; use a random one (openssl rand -hex 16)"
+                yield SafetyFinding("token", say(words), "unsafe")
+            else:
+                text = "the page's token has {count} characters"
+                yield SafetyFinding("token", say(text, count=len(token)))
         public = urlsplit(own.ponte_web_url or "")
         here = is_loopback(own.ponte_web_host)
         is_local_url = not public.hostname or is_loopback(public.hostname)
@@ -204,22 +192,28 @@ class WebIntegration(OwnerIntegration[WebSettings]):
             words = "the page is served over TLS at {url}"
             if not here:
                 words = (
-                    "the page is served over TLS at {url}; allow only the proxy to reach "
-                    "port {port}"
+                    "the page is served over TLS at {url}; allow only the proxy to reach port "
+                    "{port}"
                 )
-            return SafetyFinding("page", say(words, url=own.ponte_web_url, port=own.ponte_web_port))
-        if here and is_local_url:
+            yield SafetyFinding("page", say(words, url=own.ponte_web_url, port=own.ponte_web_port))
+        elif here and is_local_url:
             words = "only this machine can open the page, and it asks for a token"
-            return SafetyFinding("page", say(words))
-        what = say("PONTE_WEB_URL does not start with https")
-        if not here:
-            words = "PONTE_WEB_HOST={host} accepts connections from other machines"
-            what = say(words, host=own.ponte_web_host)
+            yield SafetyFinding("page", say(words))
+        else:
+            what = say("PONTE_WEB_URL does not start with https")
+            if not here:
+                words = "PONTE_WEB_HOST={host} accepts connections from other machines"
+                what = say(words, host=own.ponte_web_host)
+            words = (
+                "{what}. The token and all messages can be read in transit. Put a TLS proxy in "
+                "front and set PONTE_WEB_URL=https://…, or set PONTE_WEB_HOST=127.0.0.1"
+            )
+            yield SafetyFinding("page", say(words, what=what), "unsafe")
         words = (
-            "{what}. The token and all messages can be read in transit. Put a TLS proxy in "
-            "front and set PONTE_WEB_URL=https://…, or set PONTE_WEB_HOST=127.0.0.1"
+            "web: anyone with the page's token has the owner's full permissions. People "
+            "added with `ponte people add` have all of them except deciding for others"
         )
-        return SafetyFinding("page", say(words, what=what), "unsafe")
+        yield SafetyFinding("rights", say(words))
 
 
 WEB = WebIntegration()

@@ -185,26 +185,39 @@ class AdminView:
         """Do what a form asks for, and return its tab with the result.
 
         Raise AccountsOwnerOnly, StaleForm for a form that is not of this visitor's session,
-        UnknownPath.
+        UnknownPath, TooLarge, BadRequest.
         """
-        form = await _read_form(request)
+        body = await http_io.limit_body(request, MAX_FORM_BYTES).body()
+        try:
+            fields = parse_qs(body.decode(errors="replace"), max_num_fields=20)
+        except ValueError:
+            raise BadRequest(why="it has too many fields") from None
+        form = {name: values[0] for name, values in fields.items()}
         if not hmac.compare_digest(form.get("form", "").encode(), self._form_token.encode()):
             raise StaleForm
         status = 200
         try:
-            notice = await self._act(tab, form)
+            notice = await self._run_action(tab, form)
         except (BadInput, SettingsError) as error:
             notice = _notice("bad", *error.words().splitlines())
             status = status_of(error) if isinstance(error, BadInput) else 400
         return await self.show(tab, notice, status)
 
-    async def _act(self, tab: str, form: Mapping[str, str]) -> str:
+    async def _run_action(self, tab: str, form: Mapping[str, str]) -> str:
         """Do what a form asks for and return HTML about the result. Raise AccountsOwnerOnly,
         UnknownPath, BadInput, SettingsError."""
         name, do = form.get("name", "").strip(), form.get("do", "")
         words = f"{tab} {do}" if tab != "config" else do
         if tab == "operations":
-            return await self._run_form(do, form)
+            operations = [one for one in self._forms() if one["name"] == do]
+            if not operations:
+                raise UnknownPath
+            fields = [each["name"] for each in operations[0]["fields"]]
+            values = {field: form.get(f"argument-{field}") for field in fields}
+            arguments = {key: value for key, value in values.items() if value}
+            described = await self._operator.describe(do, arguments, self._visitor.person)
+            lines = "\n".join([*described["notes"], *described["lines"]])
+            return f'<pre class="notice good" role="status">{escape(lines)}</pre>'
         if words not in FORM_OPERATIONS:
             raise UnknownPath
         arguments = {} if words == "reload" else {FORM_OPERATIONS[words]: name}
@@ -213,7 +226,13 @@ class AdminView:
         actor = self._visitor.person
         result = await self._operator.describe(words, arguments, actor)
         if words in ("people add", "people renew"):
-            return _link_notice(name, result)
+            label = escape(say("Link for {name}", name=name))
+            link = escape(result["lines"][0])
+            notes = "<br>".join(map(_to_html, result["notes"]))
+            return (
+                f'<div class="notice good" role="status"><p>{notes}</p><label>{label}'
+                f'<input class="link" readonly value="{link}"></label></div>'
+            )
         return _notice("good", *result["lines"])
 
     async def _run(self, operation: str, **arguments: Any) -> Any:
@@ -222,7 +241,7 @@ class AdminView:
     async def _overview(self) -> str:
         parts = await self._board.health()
         rows = [
-            (part.name, _state(part.state), _rich(translate_word(part.words))) for part in parts
+            (part.name, _state(part.state), _to_html(translate_word(part.words))) for part in parts
         ]
         pending, turns = await self._run("pending"), await self._run("turns")
         limits = [limit for limit in await self._run("limits") if limit["share"] >= 0.8]
@@ -275,7 +294,7 @@ class AdminView:
         findings = await self._run("doctor")
         order = {"failing": 0, "note": 1, "on": 2, "off": 3}
         rows = [
-            (_state(one["state"], CHECK_WORDS), one["part"], _rich(one["words"]))
+            (_state(one["state"], CHECK_WORDS), one["part"], _to_html(one["words"]))
             for one in sorted(findings, key=lambda one: order[one["state"]])
         ]
         heads = (say("state"), say("part"), say("details"))
@@ -348,7 +367,25 @@ class AdminView:
         heads += [say("actions")] if self._is_owner else []
         nobody = say("Nobody was added yet besides the owner.")
         table = _table(heads, rows, numbers={3}, empty=nobody)
-        api_tokens = self._api_tokens(tokens)
+        token_rows = []
+        for one in tokens:
+            token_name, id = to_one_line(str(one["name"])) or "–", str(one["id"])
+            last_use, expires = str(one["seen"] or ""), float(one["expires"])
+            cells = [
+                str(one["person"]), token_name, id, self._moment(one["added"]),
+                format_date(datetime.fromisoformat(last_use)) if last_use else say("never"),
+                self._moment(expires) if expires else say("never"),
+            ]  # fmt: skip
+            if self._is_owner:
+                button = say("Revoke {name}", name=id)
+                cells.append(Html(self._form("revoke", id, button, say("Revoke"))))
+            token_rows.append(cells)
+        token_heads = [
+            say("person"), say("name"), say("ID"), say("added"), say("last use"), say("expires"),
+        ]  # fmt: skip
+        token_heads += [say("actions")] if self._is_owner else []
+        token_table = _table(token_heads, token_rows, empty=say("Nobody has an API token."))
+        api_tokens = _section(say("API tokens"), token_table, _hint("ponte people tokens"))
         if not self._is_owner:
             return _section(say("People"), table, _hint("ponte people list")) + api_tokens
         invite = (
@@ -365,31 +402,15 @@ class AdminView:
             + api_tokens
         )  # fmt: skip
 
-    def _api_tokens(self, tokens: Sequence[Json]) -> str:
-        rows = []
-        for one in tokens:
-            name, id = to_one_line(str(one["name"])) or "–", str(one["id"])
-            last_use, expires = str(one["seen"] or ""), float(one["expires"])
-            cells = [
-                str(one["person"]), name, id, self._moment(one["added"]),
-                format_date(datetime.fromisoformat(last_use)) if last_use else say("never"),
-                self._moment(expires) if expires else say("never"),
-            ]  # fmt: skip
-            if self._is_owner:
-                button = say("Revoke {name}", name=id)
-                cells.append(Html(self._form("revoke", id, button, say("Revoke"))))
-            rows.append(cells)
-        heads = [
-            say("person"), say("name"), say("ID"), say("added"), say("last use"), say("expires"),
-        ]  # fmt: skip
-        heads += [say("actions")] if self._is_owner else []
-        table = _table(heads, rows, empty=say("Nobody has an API token."))
-        return _section(say("API tokens"), table, _hint("ponte people tokens"))
-
     async def _schedules(self) -> str:
         """Return the list of everybody's schedules."""
         from core.schedules.schedule import ScheduleDraft, ScheduleRule
-        from core.schedules.words import REASON_SENTENCES, STATE_SENTENCES, describe_rule
+        from core.schedules.words import (
+            REASON_SENTENCES,
+            STATE_SENTENCES,
+            describe_result,
+            describe_rule,
+        )
 
         schedules = await self._run("schedules list")
         names, rows = await self._names([one["owner"] for one in schedules]), []
@@ -397,44 +418,35 @@ class AdminView:
             rule = ScheduleRule(one["cron"], one["run_at"])
             draft = ScheduleDraft(one["kind"], one["text"], rule, one["time_zone"])
             state, reason = say(STATE_SENTENCES[one["state"]]), REASON_SENTENCES.get(one["reason"])
+            last_run = "–"
+            if run := one["last_run"]:
+                result = describe_result(run["state"], run["missed_count"], is_late=run["is_late"])
+                code = f" ({run['reason']})" if run["reason"] else ""
+                last_run = f"{self._moment(run['due_at'])}: {result}{code}"
+            words = {"pause": say("Pause"), "resume": say("Resume"), "run": say("Run now")}
+            actions = {"active": ("pause", "run"), "paused": ("resume", "run")}
+            # A form that is sent twice, as by a double click, runs the schedule once.
+            once = f'<input type="hidden" name="once" value="{secrets.token_hex(8)}">'
+            forms = ""
+            for action in actions.get(one["state"], ()):
+                forms += (
+                    f'<form method="post" action="/admin/schedules">{self._hidden_fields(action)}'
+                    f'<input type="hidden" name="name" value="{one["id"]}">{once}'
+                    f"<button>{escape(words[action])}</button></form>"
+                )
+            button = say("Delete {id}", id=one["id"])
+            forms += self._form("delete", one["id"], button, say("Delete"), "schedules")
             rows.append((
                 one["id"], f"{state}: {say(reason)}" if reason else state,
                 f"{describe_rule(draft)} ({one['time_zone']})",
                 self._moment(one["next_due_at"]) if one["next_due_at"] else "–",
-                self._describe_last_run(one["last_run"]), names(one["owner"]), one["place"],
-                one["text"], self._schedule_forms(one),
+                last_run, names(one["owner"]), one["place"], one["text"], Html(forms),
             ))  # fmt: skip
         heads = (say("ID"), say("state"), say("rule"), say("next run"), say("last run"),
                  say("owner"), say("place"), say("text"), say("actions"))  # fmt: skip
         table = _table(heads, rows, empty=say("There are no schedules."))
         section = _section(say("Schedules"), table, _hint("ponte schedules list"))
         return f'<div class="wide">{section}</div>'
-
-    def _describe_last_run(self, run: Json | None) -> str:
-        """Return time and result of a run, with the code of a failure."""
-        if run is None:
-            return "–"
-        from core.schedules.words import describe_result
-
-        result = describe_result(run["state"], run["missed_count"], is_late=run["is_late"])
-        reason = f" ({run['reason']})" if run["reason"] else ""
-        return f"{self._moment(run['due_at'])}: {result}{reason}"
-
-    def _schedule_forms(self, one: Json) -> Html:
-        """Return the buttons of a schedule. Delete opens first, so that one click deletes
-        nothing."""
-        words = {"pause": say("Pause"), "resume": say("Resume"), "run": say("Run now")}
-        actions = {"active": ("pause", "run"), "paused": ("resume", "run")}.get(one["state"], ())
-        once = f'<input type="hidden" name="once" value="{secrets.token_hex(8)}">'
-        forms = ""
-        for action in actions:
-            forms += (
-                f'<form method="post" action="/admin/schedules">{self._hidden_fields(action)}'
-                f'<input type="hidden" name="name" value="{one["id"]}">{once}'
-                f"<button>{escape(words[action])}</button></form>"
-            )
-        button = say("Delete {id}", id=one["id"])
-        return Html(forms + self._form("delete", one["id"], button, say("Delete"), "schedules"))
 
     def _form(self, action: str, name: str, button: str, summary: str, tab: str = "people") -> str:
         """Return a form that opens when somebody clicks on its summary, so that one click changes
@@ -452,7 +464,7 @@ class AdminView:
             ),
             "revoke": say("Programs that use this token are refused at once."),
             "delete": say("The schedule is deleted with the list of its runs."),
-        }  # fmt: skip
+        }
         return (
             f'<details><summary>{escape(summary)}</summary><form method="post"'
             f' action="/admin/{tab}">{self._hidden_fields(action)}'
@@ -548,18 +560,6 @@ class AdminView:
             sections.append(_section(one["name"], words + form, _hint(f"ponte {one['name']}")))
         return "".join(sections)
 
-    async def _run_form(self, name: str, form: Mapping[str, str]) -> str:
-        """Run an operation of the last tab, and return its result as the shell prints it."""
-        operations = [one for one in self._forms() if one["name"] == name]
-        if not operations:
-            raise UnknownPath
-        fields = [each["name"] for each in operations[0]["fields"]]
-        values = {field: form.get(f"argument-{field}") for field in fields}
-        arguments = {key: value for key, value in values.items() if value}
-        result = await self._operator.describe(name, arguments, self._visitor.person)
-        lines = "\n".join([*result["notes"], *result["lines"]])
-        return f'<pre class="notice good" role="status">{escape(lines)}</pre>'
-
     def _forms(self) -> Sequence[Json]:
         forms = self._operator.list_forms()
         return [one for one in forms if one["name"] not in SHOWN_OPERATIONS]
@@ -580,16 +580,6 @@ class AdminView:
         return format_moment(datetime.fromtimestamp(at, self._zone))
 
 
-async def _read_form(request: Request) -> dict[str, str]:
-    """Return the fields of a form. Raise TooLarge, BadRequest. Other bodies have no fields."""
-    body = await http_io.limit_body(request, MAX_FORM_BYTES).body()
-    try:
-        fields = parse_qs(body.decode(errors="replace"), max_num_fields=20)
-    except ValueError:
-        raise BadRequest(why="it has too many fields") from None
-    return {name: values[0] for name, values in fields.items()}
-
-
 def _section(title: str, body: str, hint: str = "") -> str:
     return f"<section><h2>{escape(title)}</h2>{body}{hint}</section>"
 
@@ -601,17 +591,8 @@ def _hint(command: str) -> str:
 
 
 def _notice(kind: str, *lines: str) -> str:
-    words = "<br>".join(map(_rich, lines))
+    words = "<br>".join(map(_to_html, lines))
     return f'<p class="notice {kind}" role="status">{words}</p>'
-
-
-def _link_notice(name: str, result: Json) -> str:
-    field = (
-        f'<label>{escape(say("Link for {name}", name=name))}<input class="link" readonly'
-        f' value="{escape(result["lines"][0])}"></label>'
-    )
-    lines = "<br>".join(map(_rich, result["notes"]))
-    return f'<div class="notice good" role="status"><p>{lines}</p>{field}</div>'
 
 
 def _field(name: str, label: str, value: str, type: str = "text", more: str = "") -> str:
@@ -625,7 +606,7 @@ def _state(state: str, words: Mapping[str, str] = STATE_WORDS) -> Html:
     return Html(f'<span class="state {state}">{escape(say(words[state]))}</span>')
 
 
-def _rich(words: str) -> Html:
+def _to_html(words: str) -> Html:
     """Return a sentence as HTML, with commands between backticks as code."""
     return Html(_CODE.sub(r"<code>\1</code>", escape(words)))
 

@@ -22,7 +22,7 @@ from typing import Annotated, Any, ClassVar, TypeVar, get_type_hints
 
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from starlette.datastructures import MutableHeaders, UploadFile
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
@@ -410,7 +410,13 @@ async def read_chat_request(
             if isinstance(value, str):
                 fields[name] = value
             elif name == "file":
-                uploads.append(await _read_upload(value))
+                if (value.size or 0) > MAX_FILE_BYTES:
+                    size, limit = size_of(value.size or 0), size_of(MAX_FILE_BYTES)
+                    raise TooLarge(size=size, limit=limit)
+                kind = (value.content_type or "").split(";")[0].strip().lower()
+                kind = kind if _TYPE.fullmatch(kind) else "application/octet-stream"
+                file_name = safe_file_name(value.filename or "file")
+                uploads.append(UploadedFile(file_name, kind, await value.read()))
             else:
                 why = f"a file must be sent as 'file', not {clean_text(name)[:40]!r}"
                 raise BadRequest(why=why)
@@ -534,18 +540,10 @@ def validate(form: type[M], data: Any) -> M:
         raise BadRequest(sentence, field=where, param=where) from None
 
 
-async def _read_upload(upload: UploadFile) -> UploadedFile:
-    size = upload.size or 0
-    if size > MAX_FILE_BYTES:
-        raise TooLarge(size=size_of(size), limit=size_of(MAX_FILE_BYTES))
-    kind = (upload.content_type or "").split(";")[0].strip().lower()
-    kind = kind if _TYPE.fullmatch(kind) else "application/octet-stream"
-    return UploadedFile(safe_file_name(upload.filename or "file"), kind, await upload.read())
-
-
 def limit_body(request: Request, limit: int) -> Request:
     """Return the request with a body that raises TooLarge above `limit` bytes."""
     declared = request.headers.get("content-length", "")
+    # 18 digits suffice, since a longer number is above every limit.
     if declared.isdecimal() and int(declared[:18]) > limit:
         raise TooLarge(size=size_of(int(declared[:18])), limit=size_of(limit))
     byte_count = 0

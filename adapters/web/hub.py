@@ -254,6 +254,7 @@ class Hub:
 
     async def _on_peer_progress(self, turn: str) -> None:
         for conversation, channel in list(self._channels.items()):
+            # A turn in `_shared_at` runs in this process, which shows its progress itself.
             if channel.followers and turn in channel.turns and turn not in self._shared_at:
                 progress = await self._peers.read_progress(turn)
                 if progress and turn in channel.turns and not channel.turns[turn].is_ended:

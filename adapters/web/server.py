@@ -93,7 +93,7 @@ class HttpConnection(H11Protocol):
         """Start the timer for the first request. If there are too many connections, close an old
         one."""
         super().connection_made(transport)
-        self._enter("head", HEAD_TIMEOUT_SECONDS)
+        self._enter_phase("head", HEAD_TIMEOUT_SECONDS)
         strangers = [
             one for one in self.connections
             if isinstance(one, HttpConnection) and not one._is_closing
@@ -142,17 +142,19 @@ class HttpConnection(H11Protocol):
         """Set the phase by what the client has to send next."""
         if self._is_closing:
             return
+        # A client that has sent nothing yet, or the beginning of its next request, owes the rest of
+        # a head. One that may rest between two requests owes nothing.
         match self.conn.their_state:
             case h11.IDLE if self.cycle is None or self.conn.trailing_data[0]:
-                self._enter("head", HEAD_TIMEOUT_SECONDS)
+                self._enter_phase("head", HEAD_TIMEOUT_SECONDS)
             case h11.IDLE:
-                self._enter("idle", IDLE_TIMEOUT_SECONDS)
+                self._enter_phase("idle", IDLE_TIMEOUT_SECONDS)
             case h11.SEND_BODY:
-                self._enter("body", BODY_TIMEOUT_SECONDS)
+                self._enter_phase("body", BODY_TIMEOUT_SECONDS)
             case _:
-                self._enter("answer", None)
+                self._enter_phase("answer", None)
 
-    def _enter(
+    def _enter_phase(
         self, phase: Literal["head", "body", "idle", "answer"], seconds: float | None
     ) -> None:
         if phase == self._phase:
@@ -349,10 +351,10 @@ def make_application(
     app = Starlette(
         routes=[*routes, *DocumentRoutes(routes, signed).routes],
         exception_handlers={
-            PonteError: _refuse,
-            HTTPException: _refuse,
+            PonteError: _respond_to_error,
+            HTTPException: _respond_to_error,
             ClientDisconnect: lambda request, error: Response(status_code=400),  # nobody reads it
-            Exception: _refuse,
+            Exception: _respond_to_error,
         },
     )
     app.router.redirect_slashes = False
@@ -424,7 +426,7 @@ class PathRouter:
             await serve_mounted(handler, scope, receive, send)
 
 
-def _refuse(request: Request, error: Exception) -> Response:
+def _respond_to_error(request: Request, error: Exception) -> Response:
     """Return the response for an error in our words, also for Starlette's own errors and unexpected
     ones."""
     match error:

@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 from adapters.web import errors
 from adapters.web.errors import Unauthorized
 from core.base.errors import NotStored, Refusal
+from core.base.http import is_loopback
 from core.domain.messages import Address, Person
 from core.domain.records import Action, EndedToken, PageAccount
 from core.integrations import has_generated_form
@@ -146,7 +147,11 @@ class TokenLogin:
         token that the owner ended; TooManyTries after too many wrong tokens; NotStored if the token
         is not the owner's and accounts cannot be read.
         """
-        source, unread = _guess_source(address), None
+        source, unread = address, None
+        with suppress(ValueError):
+            ip = ipaddress.ip_address(address)
+            if ip.version == 6:  # a network of 64 bits belongs to one household
+                source = str(ipaddress.ip_network((ip, 64), strict=False))
         accounts: Sequence[PageAccount] = ()
         has_api_form = has_generated_form(token.removeprefix(API_TOKEN_PREFIX))
         is_api_token = token.startswith(API_TOKEN_PREFIX) and has_api_form
@@ -157,13 +162,29 @@ class TokenLogin:
                 accounts = await self._people.list_all()
             except NotStored as error:  # its owner still comes in, to see what is wrong
                 unread = error
-            if visitor := self._find_generated(token, accounts):
+            visitor = None
+            if hmac.compare_digest(_bytes(token), self._token) and self._is_generated:
+                visitor = self._owner
+            digest = hash_token(token)
+            for account in accounts:
+                if hmac.compare_digest(digest, account.token_hash):
+                    visitor = self._visitor_of(account)
+
+            if visitor:
                 await self._record_visit(visitor, accounts)
                 return visitor
-            if refusal := await self._find_ended(token):
-                raise refusal
+            with suppress(NotStored):
+                if ended_token := await self._people.find_ended_token(digest):
+                    raise _ended_refusal(ended_token)
         # Nothing waits from here on: many guesses at once are each counted before the next.
-        self._check_tries(source)
+        tries, now = self._tries, self._clock()
+        while tries and tries[0][0] <= now - WRONG_TOKEN_WINDOW_SECONDS:
+            tries.popleft()
+        if (
+            len(tries) >= MAX_WRONG_TOKENS
+            or sum(one == source for _, one in tries) >= MAX_WRONG_TOKENS_OF_ADDRESS
+        ):
+            raise errors.TooManyTries
         if not hmac.compare_digest(_bytes(token), self._token):
             self._tries.append((self._clock(), source))
             raise unread or errors.WrongToken()
@@ -172,23 +193,6 @@ class TokenLogin:
     @property
     def _owner(self) -> Visitor:
         return owner_visitor(WEB_PLATFORM, self._owner_name)
-
-    async def _find_ended(self, token: str) -> Refusal | None:
-        """Return why this token let somebody in before and does not now, None if it never did."""
-        with suppress(NotStored):
-            ended_token = await self._people.find_ended_token(hash_token(token))
-            return _ended_refusal(ended_token) if ended_token else None
-        return None
-
-    def _find_generated(self, token: str, accounts: Sequence[PageAccount]) -> Visitor | None:
-        visitor = None
-        if hmac.compare_digest(_bytes(token), self._token) and self._is_generated:
-            visitor = self._owner
-        digest = hash_token(token)
-        for account in accounts:
-            if hmac.compare_digest(digest, account.token_hash):
-                visitor = self._visitor(account)
-        return visitor
 
     async def _find_program(self, token: str) -> Visitor | None:
         """Return the visitor of an API token. Raise Unauthorized, NotStored.
@@ -280,7 +284,7 @@ class TokenLogin:
             account = await self._find_account(name[0])
             if account is None:
                 return None
-            visitor, accounts = self._visitor(account), [account]
+            visitor, accounts = self._visitor_of(account), [account]
         if not hmac.compare_digest(_bytes(seal), _bytes(_seal(self._sealing_key(visitor), claim))):
             return None
         until = int(claim.partition("-")[0], 16)
@@ -306,7 +310,7 @@ class TokenLogin:
     async def _find_account(self, name: str) -> PageAccount | None:
         return await self._people.find(Person(WEB_PLATFORM, name).key)
 
-    def _visitor(self, account: PageAccount) -> Visitor:
+    def _visitor_of(self, account: PageAccount) -> Visitor:
         platform, _, name = account.person.partition(":")
         return Visitor(Person(platform, name, name=name), account.token_hash)
 
@@ -327,17 +331,6 @@ class TokenLogin:
             if account.person == visitor.person.key and account.last_visit < today:
                 with suppress(NotStored):
                     await self._people.record_visit(account.person, today)
-
-    def _check_tries(self, source: str) -> None:
-        """Raise TooManyTries after too many wrong tokens."""
-        tries, now = self._tries, self._clock()
-        while tries and tries[0][0] <= now - WRONG_TOKEN_WINDOW_SECONDS:
-            tries.popleft()
-        if (
-            len(tries) >= MAX_WRONG_TOKENS
-            or sum(one == source for _, one in tries) >= MAX_WRONG_TOKENS_OF_ADDRESS
-        ):
-            raise errors.TooManyTries
 
 
 class SocketAuthentication:
@@ -401,8 +394,20 @@ class TokenAuthentication(TokenLogin):
         """
         if visit.path in HEALTH_PATHS:
             return None
-        self._check_host(visit)
-        self._check_origin(visit)
+        host = visit.headers.get("host", "")
+        match = _HOST.fullmatch(host.lower())
+        name = match[1].strip("[]") if match else ""
+        if not name or not (is_loopback(name) or name in self._hosts):
+            raise errors.ForeignHost(host=host[:100] or "?")
+        # `Sec-Fetch-Site` marks requests of other sites that carry no Origin (fetch metadata).
+        origin = visit.headers.get("origin", "").lower()
+        own_host = visit.headers.get("host", "").lower()
+        if origin and origin not in {f"http://{own_host}", f"https://{own_host}", self.origin}:
+            raise errors.ForeignOrigin(origin=origin[:100])
+        foreign = visit.headers.get("sec-fetch-site", "") in {"cross-site", "same-site"}
+        walks_in = visit.headers.get("sec-fetch-mode", "") == "navigate" and visit.method == "GET"
+        if foreign and not walks_in:  # a form of theirs navigates too, with a POST
+            raise errors.ForeignOrigin(origin=origin[:100] or "?")
         if visit.path in OPEN_PATHS or visit.path.startswith(ASSETS_PREFIX):
             return None
         visitor = await self.find_visitor(visit.headers, self._client_address(visit))
@@ -441,25 +446,6 @@ class TokenAuthentication(TokenLogin):
         client's address to X-Forwarded-For."""
         forwarded = visit.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
         return forwarded if self.origin and forwarded and is_loopback(visit.peer) else visit.peer
-
-    def _check_host(self, visit: Visit) -> None:
-        host = visit.headers.get("host", "")
-        match = _HOST.fullmatch(host.lower())
-        name = match[1].strip("[]") if match else ""
-        if not name or not (is_loopback(name) or name in self._hosts):
-            raise errors.ForeignHost(host=host[:100] or "?")
-
-    def _check_origin(self, visit: Visit) -> None:
-        """Raise ForeignOrigin for requests of other sites. `Sec-Fetch-Site` marks those that carry
-        no Origin (fetch metadata)."""
-        origin = visit.headers.get("origin", "").lower()
-        host = visit.headers.get("host", "").lower()
-        if origin and origin not in {f"http://{host}", f"https://{host}", self.origin}:
-            raise errors.ForeignOrigin(origin=origin[:100])
-        foreign = visit.headers.get("sec-fetch-site", "") in {"cross-site", "same-site"}
-        walks_in = visit.headers.get("sec-fetch-mode", "") == "navigate" and visit.method == "GET"
-        if foreign and not walks_in:  # a form of theirs navigates too, with a POST
-            raise errors.ForeignOrigin(origin=origin[:100] or "?")
 
 
 Authentication = TokenAuthentication | SocketAuthentication
@@ -531,24 +517,3 @@ def _seal(key: bytes, claim: str) -> str:
 
 def _bytes(text: str) -> bytes:
     return text.encode(errors="replace")
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether `host` is a name or address of this machine only (RFC 6761 for
-    `localhost`)."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _guess_source(address: str) -> str:
-    """Return the unit by which wrong tokens are counted. An IPv6 network of 64 bits belongs to one
-    household."""
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    return str(ipaddress.ip_network((ip, 64), strict=False)) if ip.version == 6 else address

@@ -50,7 +50,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from bot import __version__
-from bot.home import ASIDE_PREFIX, Home, HomeUnusable, Start, sync_folder
+from bot.home import ASIDE_PREFIX, HomeUnusable, Start, sync_folder
 from bot.integrations import FACES
 from bot.stores import SCHEMA, Stores
 from core.base.errors import (
@@ -179,7 +179,7 @@ def check(source: BinaryIO, name: str) -> Manifest:
 
     Raise DamagedBackup, DifferentBackup.
     """
-    return _read(source, name, lambda manifest: None, lambda member: nullcontext(len))
+    return _read_archive(source, name, lambda manifest: None, lambda member: nullcontext(len))
 
 
 def extract_archive(
@@ -201,10 +201,10 @@ def extract_archive(
             file.flush()
             os.fsync(file.fileno())
 
-    return _read(source, name, begin, put)
+    return _read_archive(source, name, begin, put)
 
 
-def _read(
+def _read_archive(
     source: BinaryIO,
     name: str,
     begin: Callable[[Manifest], None],
@@ -301,7 +301,19 @@ async def close_unfinished(database: Database) -> ClosedCounts:
         lambda c: select_values(c, f"SELECT seq FROM inbox WHERE {IS_OPEN} ORDER BY seq")  # noqa: S608
     )
     for seq in open_turns:
-        await _close_turn(database, journal, seq)
+        # The turn ends as undeliverable, with an apology as its answer if it has none.
+        try:
+            turn = await journal.begin(seq)
+            if turn and turn.answer is None:
+                with use_locale(turn.message.locale):
+                    words = Restored().words()
+                answer = Answer(words, status="failed", code=RESTORED_REASON)
+                await journal.record_answer(turn, answer, None, "")
+            if turn:
+                await journal.end_turn(turn, "undeliverable", RESTORED_REASON)
+        except Superseded:  # its conversation was forgotten while it ran
+            sql = "UPDATE inbox SET state = 'withdrawn' WHERE seq = ?"
+            await database.write(lambda c: c.execute(sql, (seq,)).close())  # noqa: B023
     waiting = await ledger.list_waiting_for_people()
     for change in waiting:
         note = _RESTORED.format(id=change.id)
@@ -312,24 +324,6 @@ async def close_unfinished(database: Database) -> ClosedCounts:
     # Since the backup, runs may have taken place, and schedules may have been deleted.
     await database.write(lambda c: close_schedules(c, time.time()))
     return ClosedCounts(len(open_turns), len(waiting))
-
-
-async def _close_turn(database: Database, journal: Journal, seq: int) -> None:
-    """End a turn as undeliverable, with an apology as its answer if it has none."""
-    try:
-        if turn := await journal.begin(seq):
-            if turn.answer is None:
-                with use_locale(turn.message.locale):
-                    words = Restored().words()
-                answer = Answer(words, status="failed", code=RESTORED_REASON)
-                await journal.record_answer(turn, answer, None, "")
-            await journal.end_turn(turn, "undeliverable", RESTORED_REASON)
-    except Superseded:  # its conversation was forgotten while it ran
-        await database.write(
-            lambda c: c.execute(
-                "UPDATE inbox SET state = 'withdrawn' WHERE seq = ?", (seq,)
-            ).close()
-        )
 
 
 def _mark_unknown(connection: SqlConnection) -> None:
@@ -433,7 +427,12 @@ def backup(begun: Start, file: str, keep: int = 0) -> int:
     if home.path.stat().st_uid != os.geteuid():
         raise HomeOfAnotherUser(home=home.path)
     if file == STANDARD_STREAM:
-        _check_output_is_private(sys.stdout.fileno())
+        # The shell created the file with its umask, and somebody may already have opened it, so
+        # changing its mode now is too late.
+        status = os.fstat(sys.stdout.fileno())
+        is_open = status.st_mode & 0o077 or status.st_uid != os.geteuid()
+        if stat.S_ISREG(status.st_mode) and is_open:
+            raise OpenToOthers
     folder = Path(file) if file != STANDARD_STREAM and Path(file).is_dir() else None
     if keep and folder is None:
         raise BadInput("--keep works only with a folder of backups.")
@@ -441,8 +440,15 @@ def backup(begun: Start, file: str, keep: int = 0) -> int:
     path = folder / f"ponte-{now:%Y%m%dT%H%M%SZ}.tar.gz" if folder else Path(file)
     if file != STANDARD_STREAM and path.resolve().is_relative_to(home.path.resolve()):
         raise BadInput("{file} is inside the data folder. Choose a place outside it.", file=path)
-    with _hold_if_stopped(home) as is_stopped, home.staging("backup") as staged:
-        manifest = _collect(home.path, staged, now, stopped=is_stopped)
+    with ExitStack() as stack:
+        # If no Ponte runs on the home, none can start until the backup is written.
+        is_stopped = True
+        try:
+            stack.enter_context(home.take())
+        except HomeTaken:
+            is_stopped = False
+        staged = stack.enter_context(home.staging("backup"))
+        manifest = _collect_files(home.path, staged, now, stopped=is_stopped)
         if file == STANDARD_STREAM:
             write_archive(staged, manifest, sys.stdout.buffer)
             sys.stdout.buffer.flush()
@@ -465,7 +471,15 @@ def restore(begun: Start, file: str, *, replace: bool, resume: bool) -> int:
     home = begun.home
     name = say("the input from stdin") if file == STANDARD_STREAM else file
     with ExitStack() as stack:
-        source = _open_source(stack, file)
+        if file == STANDARD_STREAM:
+            source: BinaryIO = sys.stdin.buffer
+        else:
+            try:
+                source = stack.enter_context(open(file, "rb"))
+            except OSError as error:
+                cause = describe_read_error(error)
+                words = "Cannot read the file {file} ({cause})."
+                raise BadInput(words, file=file, cause=cause) from None
         stack.enter_context(home.take())
         former = home.entries()
         if former and not replace:
@@ -473,7 +487,10 @@ def restore(begun: Start, file: str, *, replace: bool, resume: bool) -> int:
         staged = stack.enter_context(home.staging("restore"))
 
         def begin(manifest: Manifest) -> None:
-            _check_manifest(manifest, name, resume=resume)
+            if SCHEMA.find_pending(manifest.schema, manifest.fingerprint) is None:
+                raise DifferentBackup(file=name, version=manifest.version[:40])
+            if resume and not manifest.is_ponte_stopped:
+                raise NotStopped(file=name)
             snapshot.check_room(home.path, 2 * manifest.size, say("a restored data folder"))
 
         try:
@@ -490,20 +507,7 @@ def restore(begun: Start, file: str, *, replace: bool, resume: bool) -> int:
     return 0
 
 
-@contextmanager
-def _hold_if_stopped(home: Home) -> Iterator[bool]:
-    """Yield whether no Ponte runs on the home. If none does, none can start while the
-    block runs."""
-    with ExitStack() as stack:
-        is_stopped = True
-        try:
-            stack.enter_context(home.take())
-        except HomeTaken:
-            is_stopped = False
-        yield is_stopped
-
-
-def _collect(home: Path, staged: Path, now: datetime, *, stopped: bool) -> Manifest:
+def _collect_files(home: Path, staged: Path, now: datetime, *, stopped: bool) -> Manifest:
     """Copy everything that is backed up into `staged`, from one moment."""
     database = home / "ponte.db"
     for tries in range(1, SNAPSHOT_ATTEMPTS + 1):
@@ -512,7 +516,21 @@ def _collect(home: Path, staged: Path, now: datetime, *, stopped: bool) -> Manif
         copy.unlink(missing_ok=True)
         snapshot.copy_database(database, copy)
         ids = _list_file_ids(copy)
-        missing_ids = _link_files(home / "files", staged / "files", ids)
+        # Files are written once and never changed, so a second name for the same bytes is a copy.
+        files, staged_files = home / "files", staged / "files"
+        shutil.rmtree(staged_files, ignore_errors=True)
+        missing_ids = set[str]()
+        for id in ids:
+            place = Path(id[:2]) / id
+            (staged_files / place).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                os.link(files / place, staged_files / place)
+            except FileNotFoundError:
+                missing_ids.add(id)
+            except OSError:  # a file system without links
+                shutil.copyfile(files / place, staged_files / place)
+
+        # A missing file that still has its row was lost before: another moment would not have it.
         recorded_ids = set(_list_file_ids(database)) if missing_ids else set()
         if not missing_ids or recorded_ids.issuperset(missing_ids) or tries == SNAPSHOT_ATTEMPTS:
             break
@@ -520,7 +538,18 @@ def _collect(home: Path, staged: Path, now: datetime, *, stopped: bool) -> Manif
         with suppress(NotStored):  # damaged sample tables must not prevent a backup
             snapshot.copy_database(sample, staged / SAMPLE_FILE)
     try:
-        _copy_small_files(home, staged)
+        # The newest log file comes first. If the log is rotated meanwhile, the same file appears
+        # again under its next name and is skipped. A line that is being written is left out.
+        inodes = set()
+        for path in reversed(audit.list_audit_files(home / "audit.log")):
+            with path.open("rb") as file:
+                if (inode := os.fstat(file.fileno()).st_ino) not in inodes:
+                    inodes.add(inode)
+                    whole = file.read()
+                    (staged / path.name).write_bytes(whole[: whole.rfind(b"\n") + 1])
+        for name in _SMALL_FILES:
+            with suppress(FileNotFoundError):
+                shutil.copyfile(home / name, staged / name)
     except OSError as error:
         raise NotWritten(file=staged, cause=describe_read_error(error)) from None
     with closing(sqlite3.connect(copy)) as connection:
@@ -538,54 +567,6 @@ def _collect(home: Path, staged: Path, now: datetime, *, stopped: bool) -> Manif
 def _list_file_ids(database: Path) -> Sequence[str]:
     with closing(sqlite3.connect(database)) as connection:
         return [id for (id,) in connection.execute("SELECT id FROM files")]
-
-
-def _link_files(home: Path, staged: Path, ids: Sequence[str]) -> set[str]:
-    """Link each file's bytes into `staged`. Return the ids of missing files.
-
-    Files are written once and never changed, so a second name for the same bytes is a copy.
-    """
-    shutil.rmtree(staged, ignore_errors=True)
-    missing_ids = set()
-    for id in ids:
-        place = Path(id[:2]) / id
-        (staged / place).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            os.link(home / place, staged / place)
-        except FileNotFoundError:
-            missing_ids.add(id)
-        except OSError:  # a file system without links
-            shutil.copyfile(home / place, staged / place)
-    return missing_ids
-
-
-def _copy_small_files(home: Path, staged: Path) -> None:
-    """Copy the audit log and the small files.
-
-    The newest log file comes first. If the log is rotated meanwhile, the same file appears again
-    under its next name and is skipped.
-    """
-    inodes = set()
-    for path in reversed(audit.list_audit_files(home / "audit.log")):
-        with path.open("rb") as file:
-            if (inode := os.fstat(file.fileno()).st_ino) not in inodes:
-                inodes.add(inode)
-                whole = file.read()
-                (staged / path.name).write_bytes(whole[: whole.rfind(b"\n") + 1])
-    for name in _SMALL_FILES:
-        with suppress(FileNotFoundError):
-            shutil.copyfile(home / name, staged / name)
-
-
-def _check_output_is_private(output: int) -> None:
-    """Raise OpenToOthers for a regular file that another user can read or owns.
-
-    The shell created it with its umask, and somebody may already have opened it, so changing its
-    mode now is too late.
-    """
-    status = os.fstat(output)
-    if stat.S_ISREG(status.st_mode) and (status.st_mode & 0o077 or status.st_uid != os.geteuid()):
-        raise OpenToOthers
 
 
 def _write_backup(path: Path, staged: Path, manifest: Manifest) -> None:
@@ -633,25 +614,6 @@ def _remove_leftover(part: Path) -> None:
         os.close(descriptor)
 
 
-def _open_source(stack: ExitStack, file: str) -> BinaryIO:
-    if file == STANDARD_STREAM:
-        return sys.stdin.buffer
-    try:
-        return stack.enter_context(open(file, "rb"))
-    except OSError as error:
-        raise BadInput(
-            "Cannot read the file {file} ({cause}).", file=file, cause=describe_read_error(error)
-        ) from None
-
-
-def _check_manifest(manifest: Manifest, name: str, *, resume: bool) -> None:
-    """Raise DifferentBackup or NotStopped if this Ponte cannot restore the backup."""
-    if SCHEMA.find_pending(manifest.schema, manifest.fingerprint) is None:
-        raise DifferentBackup(file=name, version=manifest.version[:40])
-    if resume and not manifest.is_ponte_stopped:
-        raise NotStopped(file=name)
-
-
 def _check_database(staged: Path, manifest: Manifest, name: str) -> None:
     """Raise DamagedBackup unless the database is intact, matches the manifest and has its files.
 
@@ -697,7 +659,7 @@ async def _close_unfinished_work(staged: Path, manifest: Manifest, *, resume: bo
 
 def _report_backup(manifest: Manifest, file: str) -> None:
     """Write a report to stderr, since the backup itself may go to stdout."""
-    lines = [_describe(manifest)]
+    lines = [_describe_manifest(manifest)]
     if file == STANDARD_STREAM:
         lines.append(
             say(
@@ -725,7 +687,7 @@ def _report_backup(manifest: Manifest, file: str) -> None:
     sys.stderr.write("".join(f"{line}\n" for line in lines))
 
 
-def _describe(manifest: Manifest) -> str:
+def _describe_manifest(manifest: Manifest) -> str:
     return say(
         "Data folder at {at}: schema {schema}, messages: {count}, files: {total}, total "
             "size: {size}.",
@@ -735,7 +697,7 @@ def _describe(manifest: Manifest) -> str:
 
 
 def _report_restored(manifest: Manifest, closed: ClosedCounts, aside: Path | None) -> None:
-    lines = [_describe(manifest), say("The backup was verified and restored.")]
+    lines = [_describe_manifest(manifest), say("The backup was verified and restored.")]
     if closed.turns or closed.proposals:
         lines.append(
             say(

@@ -6,13 +6,12 @@ read. At the end it compares the numbers of rows on both sides.
 
 from __future__ import annotations
 
-import asyncio
-import functools
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,7 +21,7 @@ from bot.stores import SCHEMA, Stores
 from core.base.errors import NotFound, PonteError, SettingsError
 from core.integrations import plain_value
 from core.people.audit import OPERATOR, list_audit_files
-from core.store.database import Database, SqlConnection, SqlRow
+from core.store.database import Database, SqlConnection, SqlRow, select_value
 from core.store.files import FolderBytes
 from core.store.tables import TableDeclaration
 
@@ -57,14 +56,49 @@ async def migrate(settings: Settings, home: Home) -> int:
                     sys.stdout.write(f"  {name}: the database has its own already, which stays\n")
             for table in SCHEMA.copy_tables:
                 await _copy_table(ours.database, theirs.database, table)
-            await _queue_waiting_turns(theirs)
+            # Messages that wait for an answer are queued before anything new arrives.
+            await theirs.database.write(
+                lambda c: c.execute(
+                    "UPDATE inbox SET owner = '' WHERE job = 0"
+                    " AND state IN ('new', 'running', 'answered', 'posting')"
+                ).close()
+            )
+            await theirs.peers.sweep()
             for thread in await ours.threads.items():
                 if await theirs.threads.get(thread.conversation) is None:
                     await theirs.threads.put(thread)
-            await _copy_bytes(ours, theirs)
-            await _copy_audit_log(home.path, theirs.database)
+            ids = await ours.database.read(
+                lambda c: [row["id"] for row in c.execute("SELECT id FROM files")]
+            )
+            missing_count = 0
+            for id in ids:
+                try:
+                    await theirs.file_bytes.put(id, await ours.file_bytes.get(id))
+                except NotFound:
+                    missing_count += 1
+            lost = f", {missing_count} of which the home has no bytes any more"
+            sys.stdout.write(f"  bytes of files: {len(ids)}{lost if missing_count else ''}\n")
+            lines = [
+                line
+                for path in list_audit_files(home.path / "audit.log")  # the oldest first
+                for line in path.read_text(errors="replace").split("\n")
+                if line
+            ]
+
+            def write_audit_log(connection: SqlConnection) -> None:
+                """Write the lines, unless the database has an audit log already."""
+                if not connection.execute("SELECT 1 FROM audit LIMIT 1").fetchone():
+                    sql = "INSERT INTO audit (line) VALUES (?)"
+                    connection.executemany(sql, [(line,) for line in lines])
+
+            await theirs.database.write(write_audit_log)
+            sys.stdout.write(f"  lines of the audit log: {len(lines)}\n")
             for table in SCHEMA.copy_tables:
-                await _compare_counts(ours.database, theirs.database, table)
+                select = f"SELECT count(*) FROM {table.name}"  # noqa: S608 - ours
+                count = partial(select_value, sql=select)
+                here, there = await ours.database.read(count), await theirs.database.read(count)
+                if there < here:
+                    raise NotTheSame(table=table.name, here=here, there=there)
             await theirs.audit.write_note("data-migrated", OPERATOR)
     sys.stdout.write(f"Done. {home.path} stays as it was; start with DATABASE_URL set.\n")
     return 0
@@ -74,34 +108,23 @@ async def migrate(settings: Settings, home: Home) -> int:
 async def _open_both(home: Path, url: str) -> AsyncIterator[tuple[Stores, Stores]]:
     """Open a copy of the home with the newest schema, and the database that it is copied to."""
     with TemporaryDirectory() as copies:
-        await asyncio.to_thread(_copy_databases, home, Path(copies))
-        ours = replace(
-            await Stores.open_in_home(Path(copies), keeps=False),
-            file_bytes=FolderBytes(home / "files"),
-        )
-        async with _open_stores(ours, url) as both:
-            yield both
-
-
-def _copy_databases(home: Path, folder: Path) -> None:
-    for name in ("ponte.db", "threads.db"):
-        if (home / name).exists():
-            source, copy = sqlite3.connect(home / name), sqlite3.connect(folder / name)
-            with closing(source), closing(copy):
-                source.backup(copy)
-
-
-@asynccontextmanager
-async def _open_stores(ours: Stores, url: str) -> AsyncIterator[tuple[Stores, Stores]]:
-    try:
-        theirs = await Stores.open_shared(url, takes=False, works=False)
+        for name in ("ponte.db", "threads.db"):
+            if (home / name).exists():
+                source, copy = sqlite3.connect(home / name), sqlite3.connect(Path(copies) / name)
+                with closing(source), closing(copy):
+                    source.backup(copy)
+        stores = await Stores.open_in_home(Path(copies), keeps=False)
+        # The files are read where they are: only the databases are copied.
+        ours = replace(stores, file_bytes=FolderBytes(home / "files"))
         try:
-            yield ours, theirs
+            theirs = await Stores.open_shared(url, takes=False, works=False)
+            try:
+                yield ours, theirs
+            finally:
+                await theirs.peers.drain(0)
+                await theirs.close()
         finally:
-            await theirs.peers.drain(0)
-            await theirs.close()
-    finally:
-        await ours.close()
+            await ours.close()
 
 
 async def _copy_table(ours: Database, theirs: Database, table: TableDeclaration) -> None:
@@ -109,7 +132,7 @@ async def _copy_table(ours: Database, theirs: Database, table: TableDeclaration)
     rows = await ours.read(lambda c: [dict(row) for row in c.execute(select)])
     for begin in range(0, len(rows), ROWS_PER_INSERT):
         piece = rows[begin : begin + ROWS_PER_INSERT]
-        await theirs.write(functools.partial(_insert_rows, table.name, piece))
+        await theirs.write(partial(_insert_rows, table.name, piece))
     if table.generates_key:
         # The numbers that Postgres gives out begin above those that were copied.
         (column,) = table.key
@@ -129,55 +152,3 @@ def _insert_rows(table: str, rows: Sequence[SqlRow], connection: SqlConnection) 
         f"INSERT INTO {table} ({', '.join(names)}) VALUES ({values}) ON CONFLICT DO NOTHING",  # noqa: S608
         rows,
     )
-
-
-async def _queue_waiting_turns(theirs: Stores) -> None:
-    """Queue the messages that wait for an answer, before anything new arrives."""
-    await theirs.database.write(
-        lambda c: c.execute(
-            "UPDATE inbox SET owner = '' WHERE job = 0"
-            " AND state IN ('new', 'running', 'answered', 'posting')"
-        ).close()
-    )
-    await theirs.peers.sweep()
-
-
-async def _copy_bytes(ours: Stores, theirs: Stores) -> None:
-    ids = await ours.database.read(
-        lambda c: [row["id"] for row in c.execute("SELECT id FROM files")]
-    )
-    missing_count = 0
-    for id in ids:
-        try:
-            await theirs.file_bytes.put(id, await ours.file_bytes.get(id))
-        except NotFound:
-            missing_count += 1
-    words = f", {missing_count} of which the home has no bytes any more" if missing_count else ""
-    sys.stdout.write(f"  bytes of files: {len(ids)}{words}\n")
-
-
-async def _copy_audit_log(home: Path, theirs: Database) -> None:
-    """Copy the audit log, oldest line first, unless the database has one."""
-    lines = await asyncio.to_thread(_read_audit_log, home)
-
-    def write(connection: SqlConnection) -> None:
-        if not connection.execute("SELECT 1 FROM audit LIMIT 1").fetchone():
-            connection.executemany("INSERT INTO audit (line) VALUES (?)", [(one,) for one in lines])
-
-    await theirs.write(write)
-    sys.stdout.write(f"  lines of the audit log: {len(lines)}\n")
-
-
-def _read_audit_log(home: Path) -> list[str]:
-    texts = (path.read_text(errors="replace") for path in list_audit_files(home / "audit.log"))
-    return [line for text in texts for line in text.split("\n") if line]
-
-
-async def _compare_counts(ours: Database, theirs: Database, table: TableDeclaration) -> None:
-    def count(connection: SqlConnection) -> int:
-        select = f"SELECT count(*) AS n FROM {table.name}"  # noqa: S608 - ours
-        return int(connection.execute(select).fetchone()["n"])
-
-    here, there = await ours.read(count), await theirs.read(count)
-    if there < here:
-        raise NotTheSame(table=table.name, here=here, there=there)

@@ -25,7 +25,7 @@ from adapters.terminal.screen import DownloadedFile, Screen
 from bot.home import Start
 from bot.operations import OPERATIONS
 from core.base.errors import PonteError, SettingsError
-from core.base.http import HttpAnswer, HttpClient, HttpDown, HttpError
+from core.base.http import HttpAnswer, HttpClient, HttpDown, HttpError, HttpTimeout
 from core.base.i18n import say
 from core.base.tasks import retry, wait_after_each
 
@@ -64,6 +64,16 @@ class AnswerLost(HolderLost):
     sentence = (
         "Ponte stopped responding. Your prompt is saved and is answered when Ponte runs again. "
         "`ponte threads list` shows the conversation."
+    )
+
+
+class OutcomeUnknown(PonteError):
+    """A command that changes something was sent, and its answer was lost."""
+
+    code = "outcome_unknown"
+    sentence = (
+        "The answer to this command was lost. The command may have taken effect. Check with "
+        "`ponte {command}` before you try again."
     )
 
 
@@ -170,7 +180,7 @@ class LocalClient:
         """Send a command that may take long, in a conversation of its own. `file` is a name and its
         bytes."""
         turn = SingleTurn(self._http, Screen(sys.stderr))
-        with self._explain_errors():
+        with self._explain_errors("threads list"):
             return await turn.run(message, [("file", file)] if file else [], "command")
 
     async def ask(
@@ -184,7 +194,7 @@ class LocalClient:
         """
         progress = answer if answer.live else other
         turn = SingleTurn(self._http, progress, answer, AnswerLost)
-        with self._explain_errors():
+        with self._explain_errors("threads list"):
             body = await turn.run(prompt, [("file", file) for file in files], "ask")
         downloads = DownloadFolder(self._http)
         return body, [await downloads.fetch(file, self._headers) for file in body["files"]]
@@ -209,7 +219,7 @@ class LocalClient:
         return what the shell prints, as `Operator.describe` does. `timeout` in seconds replaces
         that of the operation."""
         own = OPERATIONS[name]
-        with self._explain_errors():
+        with self._explain_errors(own.shown_by.format(**arguments)):
             return await self._http.request_json(
                 "POST", f"{SOCKET_ORIGIN}/operator/{own.path}", headers=self._headers,
                 timeout=own.timeout_seconds if timeout is None else timeout,
@@ -217,15 +227,19 @@ class LocalClient:
             )  # fmt: skip
 
     @contextmanager
-    def _explain_errors(self) -> Iterator[None]:
+    def _explain_errors(self, shown_by: str) -> Iterator[None]:
+        """Raise PonteError for an HttpError. `shown_by` is the command that shows whether the
+        request was done, "" if it changes nothing."""
         try:
             yield
         except HttpAnswer as error:
             raise _holder_error(error) from None
-        except HttpDown as error:
-            home = self._start.home
-            raise HolderSilent(pid=home.holder() or "unknown", home=home.path) from error
         except HttpError as error:
+            if shown_by and error.sent:
+                raise OutcomeUnknown(command=shown_by) from error
+            if isinstance(error, HttpDown | HttpTimeout):
+                home = self._start.home
+                raise HolderSilent(pid=home.holder() or "unknown", home=home.path) from error
             raise PonteError(
                 "Ponte sent an unexpected response ({why}).", why=error.reason
             ) from None

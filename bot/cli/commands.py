@@ -1,7 +1,4 @@
-"""The work of each command of `ponte`. Each function returns the exit code.
-
-Each function that a command calls returns the exit code.
-"""
+"""The work of each command of `ponte`. Each function that a command calls returns the exit code."""
 
 from __future__ import annotations
 
@@ -11,17 +8,10 @@ import datetime
 import json
 import re
 import sys
-from collections.abc import (
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Iterable,
-    Iterator,
-    Sequence,
-)
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, TextIO, TypeVar
+from typing import TypeVar
 
 from adapters.web import add_token
 from bot import __version__
@@ -121,7 +111,24 @@ def ask(text: str, files: Sequence[Path] = ()) -> int:
     from adapters.terminal.chat import read_attachments
     from adapters.terminal.screen import Screen
 
-    prompt = "\n\n".join(filter(None, (text.strip(), _read_standard_input(sys.stdin).strip())))
+    piped = ""
+    if sys.stdin is not None and not sys.stdin.isatty():
+        data = sys.stdin.buffer.read(MAX_PROMPT_BYTES + 1)
+        if len(data) > MAX_PROMPT_BYTES:
+            raise BadInput(
+                "Standard input is larger than {limit}. Nothing was sent. Send it as a file with "
+                "--file, or send a part of it.",
+                limit=i18n.format_size(MAX_PROMPT_BYTES),
+            )
+        try:
+            piped = data.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            piped = "\0"
+        if "\0" in piped:
+            raise BadInput(
+                "Standard input is not UTF-8 text. Nothing was sent. Send it as a file with --file."
+            )
+    prompt = "\n\n".join(filter(None, (text.strip(), piped.strip())))
     if not prompt and not files:
         raise BadInput("The prompt is empty.")
     attached = read_attachments(text) + [_read_attachment(file) for file in files]
@@ -131,30 +138,6 @@ def ask(text: str, files: Sequence[Path] = ()) -> int:
     (answer if is_answered or answer.live else other).show_answer({**body, "cards": ()})
     other.show_extras(body["cards"], saved)
     return 0 if is_answered else 1
-
-
-def _read_standard_input(stdin: TextIO | None) -> str:
-    """Return all of standard input, "" if it is a terminal or closed. Raise BadInput unless it is
-    text of an acceptable size."""
-    if stdin is None or stdin.isatty():
-        return ""
-    source: BinaryIO = stdin.buffer
-    data = source.read(MAX_PROMPT_BYTES + 1)
-    if len(data) > MAX_PROMPT_BYTES:
-        raise BadInput(
-            "Standard input is larger than {limit}. Nothing was sent. Send it as a file with "
-            "--file, or send a part of it.",
-            limit=i18n.format_size(MAX_PROMPT_BYTES),
-        )
-    try:
-        words = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        words = "\0"
-    if "\0" in words:
-        raise BadInput(
-            "Standard input is not UTF-8 text. Nothing was sent. Send it as a file with --file."
-        )
-    return words
 
 
 def link(*, as_json: bool = False) -> int:
@@ -216,7 +199,18 @@ def quick_command(
     slug: str, words: Sequence[str], file: Path | None, *, as_json: bool = False
 ) -> int:
     """Run `ponte quick-command` with its input as `words`. Return the exit code."""
-    typed = _format_command(slug, words)
+    # The shell has already removed the quotes, so each argument is one value. If the first has the
+    # form KEY=VALUE, each is one input, whatever spaces are in its value.
+    check_slug(slug)
+    pairs = [_PAIR.fullmatch(word) for word in words]
+    if not pairs or pairs[0] is None:
+        values: Inputs = parse_input(" ".join(words))
+    elif None in pairs:
+        stray = words[pairs.index(None)]
+        raise BadInput("{word} is not in the form KEY=VALUE.", word=repr(stray[:40]))
+    else:
+        values = check_unique_names((pair[1], clean_text(pair[2])) for pair in pairs if pair)
+    typed = render_command(TypedCommand("quick-command", slug=slug, input=values))
     attached = _read_attachment(file) if file else None
 
     async def ask(one: LocalClient) -> tuple[Json, str]:
@@ -228,9 +222,12 @@ def quick_command(
     if as_json:
         _print_all([json.dumps(body, ensure_ascii=False)])
         return 0 if ok else 1
-    (sys.stdout if ok else sys.stderr).write(
-        (clean_text(_without_fence(result)) if ok else to_one_line(to_plain_text(result))) + "\n"
-    )
+    if ok:
+        # Programs read code or JSON, so the fence around it is left out.
+        block = _BLOCK.fullmatch(result.strip())
+        sys.stdout.write(clean_text(block["code"] if block else result) + "\n")
+    else:
+        sys.stderr.write(to_one_line(to_plain_text(result)) + "\n")
     return 0 if ok else 1
 
 
@@ -314,30 +311,6 @@ def ask_holder(
     return asyncio.run(ask(begun or start(quiet=True, asks_holder=True)))
 
 
-def _format_command(slug: str, words: Sequence[str]) -> str:
-    """Return the line that a person would type in a chat. Raise BadInput, UnknownCommand.
-
-    The shell has already removed the quotes, so each argument is one value. If the first has the
-    form KEY=VALUE, each is one input, whatever spaces are in its value.
-    """
-    check_slug(slug)
-    pairs = [_PAIR.fullmatch(word) for word in words]
-    if not pairs or pairs[0] is None:
-        values: Inputs = parse_input(" ".join(words))
-    elif None in pairs:
-        stray = words[pairs.index(None)]
-        raise BadInput("{word} is not in the form KEY=VALUE.", word=repr(stray[:40]))
-    else:
-        values = check_unique_names((pair[1], clean_text(pair[2])) for pair in pairs if pair)
-    return render_command(TypedCommand("quick-command", slug=slug, input=values))
-
-
-def _without_fence(result: str) -> str:
-    """Return code or JSON without the fence around it, for programs that read it."""
-    block = _BLOCK.fullmatch(result.strip())
-    return block["code"] if block else result
-
-
 def _read_attachment(file: Path) -> tuple[str, bytes]:
     try:
         return file.name, file.read_bytes()
@@ -375,20 +348,22 @@ def person_export(key: str, folder: Path | None) -> int:
             async for piece in _export_pieces(one, counts):
                 sys.stdout.write(piece)
             return
-        with _explain_folder_error(folder), open_folder(folder) as top:
-            with _refuse_existing(folder / "person.json"):
-                out = create_file("person.json", top)
-            with out:
-                async for piece in _export_pieces(one, counts):
-                    out.write(piece.encode())
-            count = await _write_files(one, str(counts["person"]), folder, top)
-        _print(
-            plural(
-                "Saved {folder}/person.json and {count} file.",
-                "Saved {folder}/person.json and {count} files.",
-                count, folder=folder,
-            )
+        try:
+            with open_folder(folder) as top:
+                with _refuse_existing(folder / "person.json"):
+                    out = create_file("person.json", top)
+                with out:
+                    async for piece in _export_pieces(one, counts):
+                        out.write(piece.encode())
+                count = await _write_files(one, str(counts["person"]), folder, top)
+        except OSError as error:
+            raise NoFolder(folder=folder, cause=describe_read_error(error)) from None
+        words = plural(
+            "Saved {folder}/person.json and {count} file.",
+            "Saved {folder}/person.json and {count} files.",
+            count, folder=folder,
         )  # fmt: skip
+        _print_all([words])
 
     ask_holder(ask)
     return 0
@@ -472,15 +447,3 @@ def _refuse_existing(path: Path) -> Iterator[None]:
         yield
     except FileExistsError:
         raise AlreadyThere(path=path) from None
-
-
-@contextmanager
-def _explain_folder_error(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise NoFolder(folder=folder, cause=describe_read_error(error)) from None
-
-
-def _print(line: str) -> None:
-    sys.stdout.write(line + "\n")

@@ -134,22 +134,19 @@ def _make_command(operation: Operation) -> Callable[..., int]:
 def _make_typed(name: str, parameter: ShellArgument | ShellOption) -> Any:
     """Return what Typer wants to know about a parameter."""
     if isinstance(parameter, ShellArgument):
-        complete = _make_completion(*parameter.values) if parameter.values else None
+        if not parameter.values:
+            return typer.Argument(help=parameter.help)
+        operation, field = parameter.values  # the operation that lists the values
+
+        def complete(incomplete: str) -> list[str]:
+            from bot.cli import commands as cli_commands
+
+            values = cli_commands.list_values(operation, field)
+            return [value for value in values if value.startswith(incomplete)]
+
         return typer.Argument(help=parameter.help, autocompletion=complete)
     file: Any = {"parser": _read_text_file, "metavar": "FILE"} if parameter.is_file else {}
     return typer.Option(parameter.flag or f"--{name}", help=parameter.help, **file)
-
-
-def _make_completion(operation: str, field: str) -> Callable[[str], list[str]]:
-    """Return a function that completes a value with those that an operation lists."""
-
-    def complete(incomplete: str) -> list[str]:
-        from bot.cli import commands as cli_commands
-
-        values = cli_commands.list_values(operation, field)
-        return [value for value in values if value.startswith(incomplete)]
-
-    return complete
 
 
 def _read_text_file(path: str) -> str:
@@ -187,9 +184,9 @@ def run() -> int:
 PromptWords = Annotated[list[str] | None, typer.Argument(
     metavar="[TEXT ...]", help="The prompt. Put -- before a prompt that starts with a dash."
 )]  # fmt: skip
-PromptFiles = Annotated[list[Path] | None, typer.Option(
-    "--file", help="Attach this file. Can be repeated."
-)]  # fmt: skip
+PromptFiles = Annotated[
+    list[Path] | None, typer.Option("--file", help="Attach this file. Can be repeated.")
+]
 
 
 @cli.command(epilog="Example: ponte chat")
@@ -200,7 +197,10 @@ def chat(words: PromptWords = None, files: PromptFiles = None) -> int:
     """
     if words or files:
         return ask(words, files)
-    _show_start()
+    if sys.stdin and sys.stdin.isatty() and sys.stdout.isatty():
+        # To load the command takes about a second.
+        sys.stdout.write(_say("Starting Ponte…") + "\n")
+        sys.stdout.flush()
     from bot.cli import commands as cli_commands
 
     return cli_commands.chat()
@@ -248,13 +248,13 @@ def migrate() -> int:
 
 @cli.command(epilog="Example: ponte backup /backups --keep 7")
 def backup(
-    file: Annotated[str, typer.Argument(
-        help="Where to write it: a file, a folder, or - for stdout."
-    )],
-    keep: Annotated[int, typer.Option(
-        "--keep", min=0, help="Keep only the newest backups in that folder."
-    )] = 0,
-) -> int:  # fmt: skip
+    file: Annotated[
+        str, typer.Argument(help="Where to write it: a file, a folder, or - for stdout.")
+    ],
+    keep: Annotated[
+        int, typer.Option("--keep", min=0, help="Keep only the newest backups in that folder.")
+    ] = 0,
+) -> int:
     """Back up this data folder to one file, even while Ponte is running."""
     from bot.cli import commands as cli_commands
 
@@ -358,8 +358,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_operations()
     command = typer.main.get_command(cli)
     try:
-        if _choose_language():
-            _translate(command)
+        # This module reads PONTE_LOCALE itself, besides POSIX's variables: help and errors of usage
+        # are printed before, or without, loading the settings, which takes long and may fail.
+        names = ("PONTE_LOCALE", "LC_ALL", "LC_MESSAGES", "LANG")
+        chosen = next(filter(None, map(os.environ.get, names)), "")
+        # "C", "C.UTF-8" and "POSIX" are English, too.
+        if chosen[:2].lower() not in ("en", "c", "c.", "po", ""):
+            from core.base.i18n import LANGUAGE, nearest_locale
+
+            LANGUAGE.set(nearest_locale(chosen))
+            if LANGUAGE.get() != "en":
+                _translate(command)
         code = command.main(args=arguments, prog_name="ponte", standalone_mode=False)
         sys.stdout.flush()  # here, where it can still be told that nobody reads
     except TyperException as error:
@@ -374,10 +383,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         typer.echo(_say("Interrupted."), err=True)
         return 1
     except BrokenPipeError:
-        # Who read our output has gone (`ponte threads list | head`).
-        return _close_stdout()
-    except ImportError as error:
-        return _report_import_error(error)
+        # Who read our output has gone (`ponte threads list | head`). Python flushes stdout once
+        # more at its end and would complain (docs of the signal module).
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except ImportError as error:  # a package is missing, too old or of another distribution
+        from bot.doctor import safety as installation
+
+        report = installation.inspect_installation()
+        words = str(error) if report.is_complete else installation.describe(report, _say)
+        typer.echo(f"ponte: {words}", err=True)
+        return 1
     except Exception as error:
         from bot.logs import report_error
 
@@ -389,22 +405,6 @@ def _run(*, takes: bool = True, works: bool = True) -> int:
     from bot.cli import commands as cli_commands
 
     return cli_commands.run(takes=takes, works=works)
-
-
-def _choose_language() -> bool:
-    """Set the language for all messages from now on. Return whether it is another one than English.
-
-    This module reads PONTE_LOCALE itself, besides POSIX's variables: help and errors of usage are
-    printed before, or without, loading the settings, which takes long and may fail.
-    """
-    names = ("PONTE_LOCALE", "LC_ALL", "LC_MESSAGES", "LANG")
-    chosen = next(filter(None, map(os.environ.get, names)), "")
-    if chosen[:2].lower() in ("en", "c", "c.", "po", ""):
-        return False
-    from core.base.i18n import LANGUAGE, nearest_locale
-
-    LANGUAGE.set(nearest_locale(chosen))
-    return LANGUAGE.get() != "en"
 
 
 def _translate(command: Any) -> None:
@@ -441,33 +441,9 @@ def _translate_usage_error(words: str) -> str:
     return words
 
 
-def _report_import_error(error: ImportError) -> int:
-    """Report that a package is missing, too old or of another distribution, after checking all of
-    them."""
-    from bot.doctor import safety as installation
-
-    report = installation.inspect_installation()
-    words = str(error) if report.is_complete else installation.describe(report, _say)
-    typer.echo(f"ponte: {words}", err=True)
-    return 1
-
-
 def _say(sentence: str, **values: object) -> str:
     try:
         from core.base.i18n import say
     except ImportError:  # `core` is somebody else's
         return sentence.format(**values)
     return say(sentence, **values)
-
-
-def _show_start() -> None:
-    """Tell a person at a terminal that the command has begun. To load it takes about a second."""
-    if sys.stdin and sys.stdin.isatty() and sys.stdout.isatty():
-        sys.stdout.write(_say("Starting Ponte…") + "\n")
-        sys.stdout.flush()
-
-
-def _close_stdout() -> int:
-    # Python flushes stdout once more at its end and would complain (docs of the signal module).
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 1

@@ -12,12 +12,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import (
-    ConfigDict,
-    StrictBool,
-    TypeAdapter,
-    ValidationError,
-)
+from pydantic import ConfigDict, StrictBool, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from bot.config.toml_values import (
@@ -57,21 +52,11 @@ from core.base.errors import SettingsError
 from core.base.i18n import nearest_locale
 from core.changes.approval import ASKER, REMIND_AFTER, Access, Approvers, TableRule, TableRules
 from core.domain.messages import Address
-from core.integrations import (
-    ChatIntegration,
-    describe_read_error,
-)
+from core.integrations import ChatIntegration, describe_read_error
 from core.journal.inbox import SenderLimits
 from core.money.allowances import Allowance, CountedBy, PeriodLength
 from core.money.usage import NANODOLLARS_PER_DOLLAR, Price, Prices
-from core.people.rules import (
-    DECISION_RIGHTS,
-    PEOPLE_SETS,
-    Rule,
-    RuleBook,
-    StandIns,
-    place_names,
-)
+from core.people.rules import DECISION_RIGHTS, PEOPLE_SETS, Rule, RuleBook, StandIns, place_names
 from core.schedules.schedule import ScheduleLimits
 from core.turn.run import CallLimits, Retention, TurnConfig
 from core.webhooks.hook import HOOK_PLATFORM, HOOK_RIGHTS, Hook, HookKind
@@ -563,6 +548,22 @@ class LiveConfig:
         self.current = config
 
     @property
+    def current(self) -> Config:
+        """The file as it was last read. A turn asks for its parts often, so they are attributes."""
+        return self._current
+
+    @current.setter
+    def current(self, config: Config) -> None:
+        self._current = config
+        self.channel, self.channels, self.section = config.channel, config.channels, config.section
+        self.rule_book, self.table_rules = config.rule_book, config.table_rules
+        self.turn_allowances, self.quick_commands = config.turn_allowances, config.quick_commands
+        self.price_list = replace(config.price_list, official=self._has_official_prices)
+        self.retention = replace(self._retention, places=config.retention)
+        self.schedule_limits, limits = config.schedules.limits, config.limits
+        self.sender_limits = SenderLimits(limits.messages_per_minute, limits.waiting_per_person)
+
+    @property
     def turn(self) -> TurnConfig:
         config = self.current
         return replace(
@@ -576,51 +577,8 @@ class LiveConfig:
         self._turn = replace(self._turn, own_addresses=all_addresses)
 
     @property
-    def retention(self) -> Retention:
-        return replace(self._retention, places=self.current.retention)
-
-    @property
-    def sender_limits(self) -> SenderLimits:
-        limits = self.current.limits
-        return SenderLimits(limits.messages_per_minute, limits.waiting_per_person)
-
-    @property
-    def schedule_limits(self) -> ScheduleLimits:
-        return self.current.schedules.limits
-
-    @property
-    def table_rules(self) -> TableRules:
-        return self.current.table_rules
-
-    @property
-    def rule_book(self) -> RuleBook:
-        return self.current.rule_book
-
-    @property
-    def turn_allowances(self) -> Sequence[Allowance]:
-        return self.current.turn_allowances
-
-    @property
-    def price_list(self) -> Prices:
-        return replace(self.current.price_list, official=self._has_official_prices)
-
-    @property
-    def quick_commands(self) -> Mapping[str, QuickCommandConfig]:
-        return self.current.quick_commands
-
-    @property
     def known_agents(self) -> Mapping[str, tuple[str, str, str]]:
         return self.current.known_agents
-
-    def channel(self, address: Address) -> ChannelConfig:
-        return self.current.channel(address)
-
-    @property
-    def channels(self) -> Mapping[str, ChannelConfig]:
-        return self.current.channels
-
-    def section(self, name: str) -> Any:
-        return self.current.section(name)
 
 
 def in_language(texts: Texts, locale: str) -> str:
@@ -651,7 +609,11 @@ def read_config(path: Path, *, required: bool = False, faces: Faces = FACES) -> 
     except tomllib.TOMLDecodeError as error:
         raise SettingsError("{lines}", lines=describe_toml_error(path.name, text, error)) from None
     except ValidationError as error:
-        faults = [(_key_path(each["loc"]), _describe_error(each, faces)) for each in error.errors()]
+        faults = []
+        for each in error.errors():
+            # pydantic adds "[key]" to the path of a key that is wrong itself.
+            key_path = tuple(str(part) for part in each["loc"] if part != "[key]")
+            faults.append((key_path, _describe_error(each, faces)))
         raise _settings_error(path, TomlLines(text), faults) from None
     lines = TomlLines(text)
     if faults := [*_cross_check(config, faces)]:
@@ -675,7 +637,13 @@ def _cross_check(config: Config, faces: Faces) -> Iterator[tuple[KeyPath, str]]:
     surfaces = {face.name for face in faces}
     chats = {face.name for face in faces if isinstance(face, ChatIntegration)}
     group_names = ", ".join(config.groups) or "none is"
-    known_places = _list_places(config)
+    # On Discord an id alone does not say whether it is a place or a person, so the workspaces,
+    # servers and channels count that the file uses as places.
+    used = [*config.channels, *(place for rule in config.rules for place in rule.where)]
+    used += [place for each in config.allowances for place in each.where]
+    used += [place for command in config.quick_commands.values() for place in command.where]
+    parts = (place.split(":") for place in used)
+    known_places = frozenset(f"{platform}:{id}" for platform, *ids in parts for id in ids)
 
     def no_group(path: KeyPath, name: str) -> tuple[KeyPath, str]:
         return path, f"{path[-1]!r}: no group is called {name!r}; in [groups]: {group_names}"
@@ -717,16 +685,6 @@ def _cross_check(config: Config, faces: Faces) -> Iterator[tuple[KeyPath, str]]:
             yield (*at, "allow"), f"{words}, and {place} is {_A_PLACE}"
 
 
-def _list_places(config: Config) -> frozenset[str]:
-    """Return the names of the workspaces, servers and channels that the file uses as places. On
-    Discord an id alone does not say whether it is a place or a person."""
-    used = [*config.channels, *(place for rule in config.rules for place in rule.where)]
-    used += [place for each in config.allowances for place in each.where]
-    used += [place for command in config.quick_commands.values() for place in command.where]
-    parts = (place.split(":") for place in used)
-    return frozenset(f"{platform}:{id}" for platform, *ids in parts for id in ids)
-
-
 def _list_sections(faces: Faces) -> tuple[tuple[str, type[Any]], ...]:
     """Return the name and the type of each section that integrations add to the file."""
     return tuple((face.name, face.section) for face in faces if face.section)
@@ -744,30 +702,26 @@ def _describe_error(error: ErrorDetails, faces: Faces) -> str:
     path = tuple(part for part in error["loc"] if isinstance(part, str) and part != "[key]")
     key = path[-1]
     if error["type"] == "unexpected_keyword_argument":
-        return f"{key!r} is not known here; known are {', '.join(_known_keys(path[:-1], faces))}"
+        above = path[:-1]
+        # By depth: the file, `quick_commands.SLUG`, and `quick_commands.SLUG.inputs.NAME`.
+        kinds = {0: Config, 2: QuickCommandConfig, 4: QuickCommandInput}
+        sections: dict[str, type[Any]] = {
+            "channels": ChannelConfig, "changes": ChangesConfig, "tables": TableConfig,
+            "agents": AgentConfig, "limits": LimitsConfig, "hooks": HookConfig,
+            "rules": AccessRule, "tools": ToolConfig, "allowances": AllowanceRule,
+            "prices": PriceTable,
+        }  # fmt: skip
+        own = dict(_list_sections(faces))
+        kind = (sections | own).get(above[0] if above else "") or kinds.get(len(above), Config)
+        if above[:2] == ("prices", "models"):
+            kind = ModelPrice
+        # `as` is a keyword of Python, so the field of that key is `as_`.
+        known = [each.name.rstrip("_") for each in fields(kind) if each.init]
+        known += [] if above else own
+        return f"{key!r} is not known here; known are {', '.join(known)}"
     if error["type"] == "value_error":
         return f"{key!r}: {error['ctx']['error']}"
     if error["type"] == "literal_error":
         return f"{key!r} must be one of {error['ctx']['expected']}"
     words = _ERROR_WORDS.get(error["type"], "has a wrong value").format_map(error.get("ctx", {}))
     return f"{key!r} {words}"
-
-
-def _key_path(loc: tuple[int | str, ...]) -> tuple[str, ...]:
-    """Return the path in the file, without the "[key]" that pydantic adds."""
-    return tuple(str(part) for part in loc if part != "[key]")
-
-
-def _known_keys(path: tuple[str, ...], faces: Faces) -> list[str]:
-    kinds = {0: Config, 2: QuickCommandConfig, 4: QuickCommandInput}
-    sections: dict[str, type[Any]] = {
-        "channels": ChannelConfig, "changes": ChangesConfig, "tables": TableConfig,
-        "agents": AgentConfig, "limits": LimitsConfig, "hooks": HookConfig, "rules": AccessRule,
-        "tools": ToolConfig, "allowances": AllowanceRule, "prices": PriceTable,
-    }  # fmt: skip
-    own = dict(_list_sections(faces))
-    if path[:2] == ("prices", "models"):
-        return [f.name for f in fields(ModelPrice)]
-    kind = (sections | own).get(path[0] if path else "") or kinds.get(len(path), Config)
-    # `as` is a keyword of Python, so the field of that key is `as_`.
-    return [f.name.rstrip("_") for f in fields(kind) if f.init] + ([] if path else [*own])

@@ -74,19 +74,23 @@ class QuickCommandRegistry:
         return command is None or command.effect != "read"
 
     async def list_commands(self, person: Person, address: Address) -> list[QuickCommand]:
-        return [
-            _public_record(slug, command)
-            for slug, command in self._config.quick_commands.items()
-            if _may_run_here(command, address)
-            and await self._is_known_as_theirs(command, person, address)
-            and (await self._right(person, address, slug)).allowed
-        ]  # fmt: skip
+        commands = []
+        for slug, command in self._config.quick_commands.items():
+            if not _may_run_here(command, address):
+                continue
+            try:
+                is_theirs = await self._is_theirs(command, person, address)
+            except StatusUnknown:  # which counts as a denial
+                continue
+            if is_theirs and (await self._judge_right(person, address, slug)).allowed:
+                commands.append(_public_record(slug, command))
+        return commands
 
     async def find(self, person: Person, address: Address, slug: str) -> QuickCommand:
         check_slug(slug)  # also one that a model made up, before any card about it
         command = self._config.quick_commands.get(slug)
         if command is None and not self._config.quick_commands:
-            (await self._right(person, address, slug)).raise_if_denied()
+            (await self._judge_right(person, address, slug)).raise_if_denied()
             return QuickCommand(slug, slug, effect="spend")
         if command is None:
             slugs = [each.slug for each in await self.list_commands(person, address)]
@@ -99,7 +103,7 @@ class QuickCommandRegistry:
             raise NotAllowed(_NOT_HERE, slug=slug, right=f"command:{slug}", rule="where")
         if not await self._is_theirs(command, person, address):
             raise NotAllowed(_NOT_YOU, slug=slug, right=f"command:{slug}", rule="by")
-        (await self._right(person, address, slug)).raise_if_denied()
+        (await self._judge_right(person, address, slug)).raise_if_denied()
         return _public_record(slug, command)
 
     async def run(self, ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> Outcome:
@@ -111,18 +115,10 @@ class QuickCommandRegistry:
             code="not_configured",
         )
 
-    async def _right(self, person: Person, address: Address, slug: str) -> Verdict:
+    async def _judge_right(self, person: Person, address: Address, slug: str) -> Verdict:
         if self._policy is None:
             return Verdict(True)
         return await self._policy.may(person, address, "command", slug)
-
-    async def _is_known_as_theirs(
-        self, command: QuickCommandConfig, person: Person, address: Address
-    ) -> bool:
-        try:
-            return await self._is_theirs(command, person, address)
-        except StatusUnknown:
-            return False
 
     async def _is_theirs(
         self, command: QuickCommandConfig, person: Person, address: Address

@@ -7,7 +7,7 @@ No service is asked. `ponte doctor` checks the names of tables, for which it ask
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,43 +59,34 @@ class _WrittenName:
 def misspelt_names(config: Config, settings: Settings) -> Sequence[str]:
     """Return a line for each name that does not exist, with its location and the nearest name, and
     for each webhook that cannot work."""
-    known_names = _known_names(config, settings)
-    faults = []
-    for name in _written_names(config):
-        names = known_names[name.kind]
-        # Without a registry, any slug can be run.
-        if name.kind == "command" and not config.quick_commands:
-            continue
-        if not name.exists(names):
-            faults.append(name.describe(names))
-    return [*faults, *find_faults(config, settings)]
-
-
-def _known_names(config: Config, settings: Settings) -> Mapping[str, frozenset[str]]:
-    """Return the names of all integrations by kind, also of those that are off."""
+    # The names of all integrations by kind, also of those that are off.
     known_by_kind: dict[str, frozenset[str]] = dict.fromkeys(_SENTENCES, frozenset())
     known_by_kind["tool"] = frozenset(SCHEDULE_TOOLS)
     for face in settings.faces:
         if isinstance(face, ToolIntegration):
             for kind, names in face.rule_names(settings, config).items():
                 known_by_kind[kind] = known_by_kind[kind].union(names)
-    return known_by_kind
 
-
-def _written_names(config: Config) -> Iterator[_WrittenName]:
-    for name in config.tools:
-        yield _WrittenName(config.location("tools", name), "tool", name)
+    written = [_WrittenName(config.location("tools", name), "tool", name) for name in config.tools]
     for number, rule in enumerate(config.rules):
-        yield from _rights_of(config, ("rules", str(number)), rule)
+        written += _rights_of(config, ("rules", str(number)), rule)
     for place, channel in config.channels.items():
-        yield from _rights_of(config, ("channels", place), channel)
+        written += _rights_of(config, ("channels", place), channel)
     prices = config.prices
     for section, kind, priced in (
         ("quick_commands", "command", prices.quick_commands), ("agents", "agent", prices.agents)
     ):  # fmt: skip
-        for name in priced:
-            if name != "*":
-                yield _WrittenName(config.location("prices", section, name), kind, name)
+        at = [(name, config.location("prices", section, name)) for name in priced if name != "*"]
+        written += [_WrittenName(location, kind, name) for name, location in at]
+    faults = []
+    for name in written:
+        names = known_by_kind[name.kind]
+        # Without a registry, any slug can be run.
+        if name.kind == "command" and not config.quick_commands:
+            continue
+        if not name.exists(names):
+            faults.append(name.describe(names))
+    return [*faults, *find_faults(config, settings)]
 
 
 def _rights_of(

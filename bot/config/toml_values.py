@@ -227,16 +227,23 @@ class TomlLines:
         self._lines: dict[KeyPath, int] = {}
         table: KeyPath = ()
         counted: Counter[KeyPath] = Counter()
-        for number, parsed in _statements(text.splitlines()):
-            if parsed.is_header:
-                table = next(_deepest(parsed.values))
-                if parsed.is_array:
+        lines, begin = text.splitlines(), 0
+        for end in range(1, len(lines) + 1):
+            statement = "\n".join(lines[begin:end])
+            try:
+                values = tomllib.loads(statement)
+            except tomllib.TOMLDecodeError:
+                continue  # a string or array that goes on in the next line
+            number, begin = begin + 1, end
+            if statement.lstrip().startswith("["):
+                table = next(_list_header_path(values))
+                if statement.lstrip().startswith("[["):
                     counted[table] += 1
                     table = (*table, str(counted[table] - 1))
-                self._note(table, number)
+                self._note_line(table, number)
             else:
-                for path in _paths(parsed.values):
-                    self._note(table + path, number)
+                for path in _list_paths(values):
+                    self._note_line(table + path, number)
 
     def of(self, path: Sequence[object]) -> int:
         """Return the line of that key, or of the nearest one around it; 1 if there is none."""
@@ -246,7 +253,7 @@ class TomlLines:
                 return self._lines[keys[:length]]
         return 1
 
-    def _note(self, path: KeyPath, number: int) -> None:
+    def _note_line(self, path: KeyPath, number: int) -> None:
         for length in range(1, len(path) + 1):
             self._lines.setdefault(path[:length], number)
 
@@ -259,38 +266,19 @@ def describe_toml_error(name: str, text: str, error: tomllib.TOMLDecodeError) ->
     return f"{name}:{line}: not TOML: {words}."
 
 
-class _Statement:
-    def __init__(self, text: str) -> None:
-        self.values = tomllib.loads(text)
-        self.is_header = text.lstrip().startswith("[")
-        self.is_array = text.lstrip().startswith("[[")
-
-
-def _statements(lines: Sequence[str]) -> Iterator[tuple[int, _Statement]]:
-    start = 0
-    for end in range(1, len(lines) + 1):
-        try:
-            statement = _Statement("\n".join(lines[start:end]))
-        except tomllib.TOMLDecodeError:
-            continue  # a string or array that goes on in the next line
-        if statement.values:
-            yield start + 1, statement
-        start = end
-
-
-def _paths(values: Mapping[str, object]) -> Iterator[KeyPath]:
+def _list_paths(values: Mapping[str, object]) -> Iterator[KeyPath]:
     for key, value in values.items():
         yield (key,)
         if isinstance(value, dict):
-            for path in _paths(value):
+            for path in _list_paths(value):
                 yield (key, *path)
 
 
-def _deepest(values: object) -> Iterator[KeyPath]:
+def _list_header_path(values: object) -> Iterator[KeyPath]:
     """Yield the path of a table's header, as tomllib nests it: [[a.b]] is {"a": {"b": [{}]}}."""
     if isinstance(values, dict) and values:
         key, inner = next(iter(values.items()))
-        for path in _deepest(inner):
+        for path in _list_header_path(inner):
             yield (key, *path)
     else:
         yield ()

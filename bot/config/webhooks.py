@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bot.config.ponte_toml import Config, LiveConfig
@@ -33,28 +34,21 @@ _NO_REPEATS = (
 )
 
 
+@dataclass(slots=True)
 class ConfiguredHooks:
     """The port `HookReceiver` over the present ponte.toml."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        config: LiveConfig,
-        messengers: Mapping[str, Messenger],
-        inbox: Inbox,
-        audit: Audit,
-    ) -> None:
-        self._settings = settings
-        self._config = config
-        self._messengers = messengers
-        self._inbox = inbox
-        self._audit = audit
-        self._intake: HookIntake | None = None
+    settings: Settings
+    config: LiveConfig
+    messengers: Mapping[str, Messenger]
+    inbox: Inbox
+    audit: Audit
+    _intake: HookIntake | None = field(default=None, init=False)
 
     @property
     def is_used(self) -> bool:
         """True if ponte.toml has a webhook now."""
-        return bool(self._config.current.hooks)
+        return bool(self.config.current.hooks)
 
     async def receive(
         self, name: str, headers: Mapping[str, str], body: bytes
@@ -63,12 +57,12 @@ class ConfiguredHooks:
         if self._intake is None:
             from core.webhooks.intake import HookIntake
 
-            self._intake = HookIntake(self._find, self._messengers, self._inbox, self._audit)
+            self._intake = HookIntake(self._find, self.messengers, self.inbox, self.audit)
         return await self._intake.receive(name, headers, body)
 
     def _find(self, name: str) -> Hook | None:
-        hook = self._config.current.hooks.get(name)
-        return hook.hook(name, self._settings.variable) if hook else None
+        hook = self.config.current.hooks.get(name)
+        return hook.hook(name, self.settings.variable) if hook else None
 
 
 def check_secrets(config: Config, settings: Settings) -> None:

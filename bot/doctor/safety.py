@@ -13,7 +13,7 @@ import os
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.machinery import PathFinder
@@ -50,10 +50,7 @@ def list_findings(settings: Settings, config: Config, home: Home) -> list[Safety
     misspelt = misspelt_names(config, settings)
     findings += [
         *(SafetyFinding("rights", words, "unsafe") for words in misspelt),
-        *_check_open_rules(config),
-        *_check_undecided_places(config),
-        *_check_automatic_changes(config),
-        *_check_exclusive_tables(config),
+        *_check_rules(config),
     ]
     return sorted(findings, key=lambda one: _TOPICS.index(one.topic))
 
@@ -89,47 +86,40 @@ def _check_rights_and_caps(settings: Settings, config: Config) -> Iterator[Safet
         yield SafetyFinding("caps", say(words, each=each, all=all))
 
 
-def _check_open_rules(config: Config) -> Iterator[SafetyFinding]:
-    """Report rights of people whom the operator does not know one by one."""
+def _check_rules(config: Config) -> Iterator[SafetyFinding]:
+    """Report rules of ponte.toml that give more, or leave fewer people to decide, than one may
+    expect."""
+    # Rights of people whom the operator does not know one by one.
     for rule in config.rule_book.rules:
         who = sorted(rule.who & UNKNOWN_PEOPLE) if rule.who else [EVERYBODY_IN_RULES]
         if who and (rights := [right for right in rule.allow if right != "chat"]):
-            words = "{rule} gives {who} these permissions: {rights}"
+            text = "{rule} gives {who} these permissions: {rights}"
             sentence = say(
-                words,
+                text,
                 who=", ".join(say(PEOPLE_WORDS[one]) for one in who),
                 rights=", ".join(rights),
                 rule=rule.source,
             )
             yield SafetyFinding("rights", sentence, "note")
-
-
-def _check_undecided_places(config: Config) -> Iterator[SafetyFinding]:
-    """Report places where changes can be proposed but nobody can decide on them."""
-    for place, rule in config.rule_book.channels.items():
-        allowed = {right.partition(":")[0] for right in rule.allow}
+    # Places where changes can be proposed but nobody can decide on them.
+    for place, place_rule in config.rule_book.channels.items():
+        allowed = {right.partition(":")[0] for right in place_rule.allow}
         if "propose" in allowed and "approve" not in allowed:
             words = (
                 "{place}: people can request changes but not decide on them, because `allow` "
                 "has no approve ({rule})"
             )
-            yield SafetyFinding("rights", say(words, place=place, rule=rule.source), "note")
-
-
-def _check_exclusive_tables(config: Config) -> Iterator[SafetyFinding]:
-    """Report tables on which admins do not decide."""
-    for name, table in config.tables.items():
-        if table.approvers_only:
-            words = "{table}: only {names} can decide on changes, and no other admins ({rule})"
-            names, rule = ", ".join(sorted(table.approvers)), config.location("tables", name)
-            yield SafetyFinding("rights", say(words, table=name, names=names, rule=rule))
-
-
-def _check_automatic_changes(config: Config) -> Iterator[SafetyFinding]:
+            yield SafetyFinding("rights", say(words, place=place, rule=place_rule.source), "note")
     open_tables = [name for name, table in config.tables.items() if table.access == "auto"]
     if open_tables:
         words = "creating one row at a time needs no approval in {tables}"
         yield SafetyFinding("rights", say(words, tables=", ".join(open_tables)), "note")
+    # Tables on which admins do not decide.
+    for name, table in config.tables.items():
+        if table.approvers_only:
+            text = "{table}: only {names} can decide on changes, and no other admins ({rule})"
+            names, location = ", ".join(sorted(table.approvers)), config.location("tables", name)
+            yield SafetyFinding("rights", say(text, table=name, names=names, rule=location))
 
 
 def _check_home(home: Home) -> Iterator[SafetyFinding]:
@@ -152,7 +142,7 @@ def _check_home(home: Home) -> Iterator[SafetyFinding]:
         yield SafetyFinding("home", say(words, path=home.path, uid=status.st_uid), "unsafe")
         return
     open_paths = [home.path] if status.st_mode & 0o077 else []
-    open_paths += [path for name in _SECRET_FILES if _mode(path := home.path / name) & 0o077]
+    open_paths += [path for name in _SECRET_FILES if _read_mode(path := home.path / name) & 0o077]
     for path in open_paths:
         mode = "700" if path == home.path else "600"
         words = say("other users can open {path}. Run chmod {mode} {path}", path=path, mode=mode)
@@ -172,18 +162,18 @@ def _check_files(settings: Settings) -> Iterator[SafetyFinding]:
         yield SafetyFinding("settings", words, "note")
     setting_files = [env.path] if env.path is not None and not env.why else []
     for path in (*setting_files, settings.ponte_config):
-        mode = _mode(path) if _is_reachable(path) else 0
+        mode = _read_mode(path) if _is_reachable(path) else 0
         if mode & 0o002:
             words = say("other users can change {path}. Run chmod o-w {path}", path=path)
             yield SafetyFinding("settings", words, "unsafe")
         elif mode & 0o004 and path == env.path and env.secret:
             words = "{path} contains secrets and other users can read it. Run chmod 600 {path}"
             yield SafetyFinding("settings", say(words, path=path), "unsafe")
-        elif _mode(path):
+        elif _read_mode(path):
             yield SafetyFinding("settings", say("other users cannot read {path}", path=path))
 
 
-def _mode(path: Path) -> int:
+def _read_mode(path: Path) -> int:
     """Return the file's permission bits; 0 if there is no file."""
     try:
         return path.stat().st_mode & 0o777
@@ -193,7 +183,7 @@ def _mode(path: Path) -> int:
 
 def _is_reachable(path: Path) -> bool:
     """Return whether others can reach the file: a closed folder above it protects it."""
-    return all(_mode(folder) & 0o001 for folder in path.parents)
+    return all(_read_mode(folder) & 0o001 for folder in path.parents)
 
 
 DISTRIBUTION = "ponte-bot"
@@ -230,7 +220,15 @@ class Installation:
 
 def inspect_installation(extras: Collection[str] = ()) -> Installation:
     """Check all dependencies, and the optional ones of `extras`. It takes about 0.1 s."""
-    required_versions = dict(_select_requirements(_read_requirements(), extras))
+    required_versions = {}
+    for requirement in _read_requirements():
+        match = _REQUIREMENT.fullmatch(requirement.strip())
+        if match is None:
+            continue
+        extra_match = _EXTRA.search(match["when"] or "")
+        if extra_match is None or extra_match[1] in extras:
+            extra = extra_match[1] if extra_match else ""
+            required_versions[match["name"]] = (match["bounds"].strip(), extra)
     missing, wrong = {}, {}
     for name, (bounds, extra) in required_versions.items():
         try:
@@ -240,7 +238,23 @@ def inspect_installation(extras: Collection[str] = ()) -> Installation:
             continue
         if not is_within_bounds(version, bounds):
             wrong[name] = version, bounds
-    return Installation(len(required_versions), missing, wrong, dict(_find_foreign_packages()))
+    # Our top-level names that another distribution or folder has, too.
+    foreign, owners = {}, metadata.packages_distributions()
+
+    for name in TOP_LEVEL_PACKAGES:
+        # The folder from which the package was imported, or would be.
+        module = sys.modules.get(name)
+        if module is not None:
+            paths = list(module.__path__)
+        else:
+            spec = PathFinder.find_spec(name)
+            paths = list(spec.submodule_search_locations or ()) if spec else []
+        folder = Path(paths[0]).resolve() if paths else None
+        if folder and folder != INSTALL_FOLDER / name:
+            foreign[name] = str(folder)
+        elif others := sorted({*owners.get(name, ())} - {DISTRIBUTION}):
+            foreign[name] = ", ".join(others)
+    return Installation(len(required_versions), missing, wrong, foreign)
 
 
 def describe(found: Installation, say: Say) -> str:
@@ -293,40 +307,6 @@ def _read_requirements() -> list[str]:
         return metadata.requires(DISTRIBUTION) or []
     except metadata.PackageNotFoundError:  # the folder alone, on the path
         return []
-
-
-def _select_requirements(
-    requirements: Iterable[str], extras: Collection[str]
-) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Yield the name, the versions and the extra of each requirement that is wanted."""
-    for requirement in requirements:
-        match = _REQUIREMENT.fullmatch(requirement.strip())
-        if match is None:
-            continue
-        extra = _EXTRA.search(match["when"] or "")
-        if extra is None or extra[1] in extras:
-            yield match["name"], (match["bounds"].strip(), extra[1] if extra else "")
-
-
-def _find_foreign_packages() -> Iterator[tuple[str, str]]:
-    """Yield our top-level names that another distribution or folder has too."""
-    owners = metadata.packages_distributions()
-    for name in TOP_LEVEL_PACKAGES:
-        if (folder := _find_package_folder(name)) and folder != INSTALL_FOLDER / name:
-            yield name, str(folder)
-        elif others := sorted({*owners.get(name, ())} - {DISTRIBUTION}):
-            yield name, ", ".join(others)
-
-
-def _find_package_folder(name: str) -> Path | None:
-    """Return the folder from which the package was imported, or would be."""
-    module = sys.modules.get(name)
-    if module is not None:
-        paths = list(module.__path__)
-    else:
-        spec = PathFinder.find_spec(name)
-        paths = list(spec.submodule_search_locations or ()) if spec else []
-    return Path(paths[0]).resolve() if paths else None
 
 
 def _version_numbers(version: str) -> tuple[int, ...]:

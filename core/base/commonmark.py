@@ -126,25 +126,18 @@ def parser() -> MarkdownIt:
 
 def _has_only_plain_spans(line: str) -> bool:
     """Return True if every backtick of a line belongs to a code span on all platforms."""
-    if "`" not in line:
-        return True
-    spans = line.split("`")[1::2]
-    return (
-        line.count("`") % 2 == 0
-        and not _UNSURE.search(line)
-        and not any("|" in span or not span.strip() or _leaves_code(span) for span in spans)
-    )
-
-
-def _leaves_code(span: str) -> bool:
-    """Return True if Discord could read a link that begins before a code span and ends inside it.
-
-    Such a span closes a bracket that it did not open. This includes the ways in which Discord reads
-    nested brackets and backslashes.
-    """
-    if "](" not in span:
+    if line.count("`") % 2 or _UNSURE.search(line):
         return False
-    return "\\" in span or not _FLAT_BRACKETS.fullmatch(span)
+    for span in line.split("`")[1::2]:
+        # In a table, a `|` ends the cell even inside a code span.
+        if "|" in span or not span.strip():
+            return False
+        # Discord could read a link that begins before the code span and ends inside it: the span
+        # closes a bracket that it did not open. Discord has its own way of reading nested brackets
+        # and backslashes, so these count, too.
+        if "](" in span and ("\\" in span or not _FLAT_BRACKETS.fullmatch(span)):
+            return False
+    return True
 
 
 def _token_targets(tokens: Sequence[Token]) -> Iterator[str]:

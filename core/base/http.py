@@ -38,6 +38,7 @@ import email.utils
 import functools
 import importlib
 import importlib.metadata
+import ipaddress
 import json
 import logging
 import re
@@ -85,6 +86,7 @@ def parse_retry_after(headers: Mapping[str, str]) -> float | None:
         moment = email.utils.parsedate_to_datetime(header)
     except ValueError:
         return None
+    # The zone "-0000" is UTC, too, but gives a moment without a zone.
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
@@ -108,8 +110,16 @@ class Proxies:
         proxy = self.https if parts.scheme in ("https", "wss") else self.http
         host = (parts.hostname or "").lower()
         port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
-        direct = any(_matches_host(entry.lower(), host, port) for entry in self._direct())
-        return None if direct or not proxy else proxy
+        for entry in map(str.lower, self._direct()):
+            # An IPv6 address has colons, too, but not only one.
+            name, colon, entry_port = entry.rpartition(":")
+            has_port = bool(colon) and entry_port.isdecimal() and ":" not in name
+            if has_port and int(entry_port) != port:
+                continue
+            name = (name if has_port else entry).removeprefix("*").removeprefix(".").strip("[]")
+            if entry == "*" or host == name or host.endswith("." + name):
+                return None
+        return proxy or None
 
     def routes(self) -> dict[str, str]:
         """Return proxies by URL pattern, "" for a direct connection.
@@ -119,7 +129,15 @@ class Proxies:
         direct = self._direct()
         if "*" in direct:
             return {}
-        routes = {_route_pattern(host): "" for host in direct}
+        routes = {}
+        for entry in direct:
+            # A name includes its subdomains. An IP address matches only itself.
+            host = entry.lstrip(".").strip("[]")
+            if host.count(":") > 1:
+                host = f"[{host}]"
+            elif not host.replace(".", "").replace(":", "").isdigit():
+                host = f"*{host}"
+            routes[f"all://{host}"] = ""
         for scheme, proxy in (("http://", self.http), ("https://", self.https)):
             if proxy:
                 routes[scheme] = proxy if "://" in proxy else f"http://{proxy}"
@@ -270,7 +288,12 @@ class HttpClient:
                 asyncio.timeout(CONNECT_TIMEOUT_SECONDS + timeout),
                 self._open_response(method, url, sent, timeout) as answer,
             ):
-                return await self._read_body(answer)
+                data = bytearray()
+                async for chunk in answer.aiter_bytes():
+                    data += chunk
+                    if len(data) > self._cap:
+                        raise HttpTooLarge(f"more than {self._cap:,} bytes")
+                return bytes(data)
         except TimeoutError:
             raise HttpTimeout("deadline") from None
 
@@ -303,15 +326,20 @@ class HttpClient:
         await self.open()
         # A model's arguments or a command line can contain half of a surrogate pair, which UTF-8
         # cannot encode.
-        filled = {name: make_storable(value) for name, value in sent.items() if value is not None}
+        filled = make_storable({n: value for n, value in sent.items() if value is not None})
         limits = self._library.Timeout(timeout, connect=CONNECT_TIMEOUT_SECONDS)
         with self._translate_errors():
             async with self._client.stream(method, url, timeout=limits, **filled) as answer:
-                if not answer.is_success:
-                    raise HttpAnswer(
-                        answer.status_code, dict(answer.headers), await _read_error_body(answer)
-                    )
-                yield answer
+                if answer.is_success:
+                    yield answer
+                    return
+                body = bytearray()
+                async for chunk in answer.aiter_bytes():
+                    body += chunk
+                    if len(body) >= MAX_ERROR_BODY_BYTES:
+                        break
+                beginning = bytes(body[:MAX_ERROR_BODY_BYTES])
+                raise HttpAnswer(answer.status_code, dict(answer.headers), beginning)
 
     @contextlib.contextmanager
     def _translate_errors(self) -> Iterator[None]:
@@ -334,13 +362,14 @@ class HttpClient:
         except library.InvalidURL:
             raise HttpDown("InvalidURL", sent=False) from None
 
-    async def _read_body(self, answer: Any) -> bytes:
-        data = bytearray()
-        async for chunk in answer.aiter_bytes():
-            data += chunk
-            if len(data) > self._cap:
-                raise HttpTooLarge(f"more than {self._cap:,} bytes")
-        return bytes(data)
+
+def is_loopback(host: str) -> bool:
+    """Return whether `host` surely means this machine only: an address of the loopback, with or
+    without brackets, or `localhost`. A name below `localhost` depends on the resolver."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def load_library() -> Any:
@@ -349,41 +378,6 @@ def load_library() -> Any:
     Call this in a thread, because another thread may be importing it.
     """
     return importlib.import_module(_LIBRARY)
-
-
-def _matches_host(entry: str, host: str, port: int) -> bool:
-    if entry == "*":
-        return True
-    name, colon, entry_port = entry.rpartition(":")
-    if colon and entry_port.isdecimal() and ":" not in name:
-        if int(entry_port) != port:
-            return False
-        entry = name
-    entry = entry.removeprefix("*").removeprefix(".").strip("[]")
-    return host == entry or host.endswith("." + entry)
-
-
-def _route_pattern(host: str) -> str:
-    """Return the URL pattern for a NO_PROXY entry.
-
-    A name includes its subdomains. An IP address matches only itself.
-    """
-    name = host.lstrip(".").strip("[]")
-    if name.count(":") > 1:
-        return f"all://[{name}]"
-    if name.replace(".", "").replace(":", "").isdigit():
-        return f"all://{name}"
-    return f"all://*{name}"
-
-
-async def _read_error_body(answer: Any) -> bytes:
-    """Return the first `MAX_ERROR_BODY_BYTES` bytes of an error's body."""
-    data = bytearray()
-    async for chunk in answer.aiter_bytes():
-        data += chunk
-        if len(data) >= MAX_ERROR_BODY_BYTES:
-            break
-    return bytes(data[:MAX_ERROR_BODY_BYTES])
 
 
 async def _split_lines(chunks: AsyncIterator[bytes], cap: int) -> AsyncIterator[str]:
@@ -410,7 +404,11 @@ def _build_client(proxies: Proxies, socket: str) -> tuple[Any, Any]:
     # The library logs every address at level INFO, and its transport logs more below that.
     for name in (_LIBRARY, _LIBRARY.replace("httpx", "httpcore")):
         logging.getLogger(name).setLevel(logging.WARNING)
-    headers = {"User-Agent": f"ponte-bot/{_version()}"}
+    try:
+        version = importlib.metadata.version("ponte-bot")
+    except importlib.metadata.PackageNotFoundError:  # a checkout that is not installed
+        version = "0"
+    headers = {"User-Agent": f"ponte-bot/{version}"}
     if socket:
         transport = library.AsyncHTTPTransport(uds=socket, verify=False)  # no TLS there
         return library, library.AsyncClient(transport=transport, headers=headers, trust_env=False)
@@ -435,13 +433,6 @@ def load_tls_context() -> ssl.SSLContext:
     context: ssl.SSLContext = load_library().create_ssl_context(trust_env=False)
     context.load_default_certs()
     return context
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("ponte-bot")
-    except importlib.metadata.PackageNotFoundError:
-        return "0"
 
 
 _ADDRESS = re.compile(r"\b\w+://\S+|host='[^']*'|url: \S+")
@@ -541,7 +532,15 @@ class ErrorRow:
 
     def matches(self, failure: Exception) -> bool:
         """Return True if the row applies to this failure."""
-        is_kind = not self.kinds or any(_is_kind(failure, kind) for kind in self.kinds)
+        status, name = getattr(failure, "status", 0), getattr(failure, "kind", "")
+        is_kind = not self.kinds
+        for kind in self.kinds:
+            if isinstance(kind, type):
+                is_kind |= isinstance(failure, kind)
+            elif isinstance(kind, range):
+                is_kind |= status in kind
+            else:
+                is_kind |= kind in (status, name)
         return is_kind and (self.when is None or self.when(failure))
 
 
@@ -591,18 +590,6 @@ class ErrorTable(Generic[E]):
         )
 
 
-def _is_kind(failure: Exception, kind: Kind) -> bool:
-    match kind:
-        case int():
-            return getattr(failure, "status", 0) == kind
-        case range():
-            return getattr(failure, "status", 0) in kind
-        case str():
-            return getattr(failure, "kind", "") == kind
-        case _:
-            return isinstance(failure, kind)
-
-
 MAX_ERROR_VALUES = 500
 """Values that are read of one body."""
 MESSAGE_KEYS = frozenset({
@@ -641,7 +628,22 @@ class FaultBody:
 
 def parse_fault_body(body: object) -> FaultBody:
     """Return what the body of an error says. `body` is decoded JSON or a text."""
-    values = list(_list_values(body))
+    # The texts and numbers with their keys, the outer ones first.
+    values, waiting = list[tuple[str, object]](), deque([("", body)])
+    for _ in range(MAX_ERROR_VALUES):
+        if not waiting:
+            break
+        key, value = waiting.popleft()
+        # OpenRouter sends the error of another server as JSON in a text.
+        if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+            with suppress(ValueError, RecursionError):
+                value = json.loads(value)
+        if isinstance(value, dict):
+            waiting.extend(value.items())
+        elif isinstance(value, list):
+            waiting.extend((key, each) for each in value)
+        else:
+            values.append((key, value))
 
     def texts(keys: frozenset[str]) -> Iterator[str]:
         return (value for key, value in values if key in keys and isinstance(value, str) and value)
@@ -649,11 +651,13 @@ def parse_fault_body(body: object) -> FaultBody:
     numbers = (_as_number(value) for key, value in values if key in STATUS_KEYS)
     waits = (_as_seconds(value) for key, value in values if key in WAIT_KEYS)
     message = " ".join(dict.fromkeys(texts(MESSAGE_KEYS)))
-    if message.startswith("<"):
+    if message.startswith("<"):  # a page of a web server or proxy
         message = " ".join(HTML_HEADING.findall(message))
     message = urllib.parse.unquote(message) if "%20" in message else message
+    # FastAPI names a field by its path, as in `"loc": ["body", "model"]`.
     path = [str(value) for key, value in values if key == "loc"]
     sentence = WAIT_SENTENCE.search(message)
+    # A status in digits is no error code, and "error" no type of one.
     return FaultBody(
         message,
         code=next((text for text in texts(CODE_KEYS) if not _is_status(_as_number(text))), ""),
@@ -663,25 +667,6 @@ def parse_fault_body(body: object) -> FaultBody:
         wait=next((seconds for seconds in waits if seconds is not None),
                   _as_seconds(sentence[1]) if sentence else None),
     )  # fmt: skip
-
-
-def _list_values(body: object) -> Iterator[tuple[str, object]]:
-    """Yield the texts and numbers in a body with their keys, the outer ones first. JSON in a text
-    counts, too."""
-    waiting = deque([("", body)])
-    for _ in range(MAX_ERROR_VALUES):
-        if not waiting:
-            return
-        key, value = waiting.popleft()
-        if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
-            with suppress(ValueError, RecursionError):
-                value = json.loads(value)
-        if isinstance(value, dict):
-            waiting.extend(value.items())
-        elif isinstance(value, list):
-            waiting.extend((key, each) for each in value)
-        else:
-            yield key, value
 
 
 def _as_number(value: object) -> float:

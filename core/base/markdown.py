@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -141,13 +141,25 @@ def to_plain_text(text: str) -> str:
         return text
     lines = text.split("\n")
     for token in parser().parse(text):
-        sources = token.content.split("\n")
-        results = _describe_inline(token.children or ()).split("\n")
+        if token.type != "inline" or not token.map or _FORMULA.search(token.content):
+            continue
+        words, target, label_start = "", "", 0
+        for part in token.children or ():
+            words += "\n" if part.type in ("softbreak", "hardbreak") else part.content
+            if part.type in ("s_open", "s_close"):
+                words += part.markup
+            elif part.type == "link_open":
+                target, label_start = _describe_target(part), len(words)
+            elif part.type == "image":
+                words += f" ({_describe_target(part)})"
+            elif part.type == "link_close" and words[label_start:] != target:
+                words += f" ({target})"
+        sources, results = token.content.split("\n"), words.split("\n")
         # A code span over two lines becomes one line; then the paragraph stays as it is.
-        is_unclear = _FORMULA.search(token.content) or len(sources) != len(results)
-        if token.type != "inline" or not token.map or is_unclear:
+        if len(sources) != len(results):
             continue
         for number, (source, result) in enumerate(zip(sources, results, strict=True), token.map[0]):
+            # The parser removes the backslash before a `|` in the cell of a table.
             in_cell = source.replace("|", r"\|")
             lines[number] = lines[number].replace(source, result).replace(in_cell, result)
     return "\n".join(lines)
@@ -159,21 +171,6 @@ def _is_json(text: str) -> bool:
     except (ValueError, RecursionError):
         return False
     return True
-
-
-def _describe_inline(tokens: Sequence[Token]) -> str:
-    words, target, label_start = "", "", 0
-    for token in tokens:
-        words += "\n" if token.type in ("softbreak", "hardbreak") else token.content
-        if token.type in ("s_open", "s_close"):
-            words += token.markup
-        elif token.type == "link_open":
-            target, label_start = _describe_target(token), len(words)
-        elif token.type == "image":
-            words += f" ({_describe_target(token)})"
-        elif token.type == "link_close" and words[label_start:] != target:
-            words += f" ({target})"
-    return words
 
 
 def _describe_target(token: Token) -> str:
@@ -271,6 +268,7 @@ class Trust:
             return False
         try:
             parts = urlsplit(whole)
+            # Reading `port` raises ValueError for a port that is no number.
             host, _ = (parts.hostname or "").rstrip("."), parts.port
         except ValueError:
             return False
@@ -293,19 +291,40 @@ class Trust:
         """
         if not self.linked or not _may_hold_address(text):
             return text
-        if not self.coded:
-            return self._sanitize_for_terminal(text, astray)
         if is_too_complex(text):
             return self.defang(text)
-        lines = before = text.replace("\r\n", "\n").replace("\r", "\n")
+        source = before = text.replace("\r\n", "\n").replace("\r", "\n")
+        if not self.coded:
+            # Code blocks are left as they are, so that people can copy them from a terminal.
+            lines = source.split("\n")
+            code = find_code_lines(source, lines, astray)
+            for at, line in enumerate(lines):
+                if at not in code.lines:
+                    lines[at] = self._defang_terminal_line(line)
+            sanitized = "\n".join(lines)
+            return text if sanitized == source else sanitized
         for _ in range(_MAX_PASSES):
-            sanitized = "\n".join(self._sanitize_lines(before, astray))
+            lines = before.split("\n")
+            code = find_code_lines(before, lines, astray)
+            for at, line in enumerate(lines):
+                if at in code.lines:
+                    continue
+                if code.astray or at in code.unsure:
+                    lines[at] = self._sanitize_prose(line, sure=False)
+                    continue
+                # All platforms see the same code spans.
+                pieces = line.split("`")
+                last = len(pieces) - 1
+                for n in range(0, len(pieces), 2):
+                    pieces[n] = self._sanitize_prose(pieces[n], before=n > 0, after=n < last)
+                lines[at] = "`".join(pieces)
+            sanitized = "\n".join(lines)
             if sanitized == before:
                 break
             before = sanitized
         if not self._has_only_allowed_targets(before):
-            return self.defang(lines)
-        return text if before == lines else before
+            return self.defang(source)
+        return text if before == source else before
 
     def defang(self, text: str) -> str:
         """Return the text with all addresses that are not allowed defanged, even inside code.
@@ -336,36 +355,6 @@ class Trust:
                 break
         return text_before, parts
 
-    def _sanitize_lines(self, text: str, astray: StrayTicks) -> Iterator[str]:
-        lines = text.split("\n")
-        code = find_code_lines(text, lines, astray)
-        for at, line in enumerate(lines):
-            if at in code.lines:
-                yield line
-            elif code.astray or at in code.unsure:
-                yield self._sanitize_prose(line, sure=False)
-            else:  # all platforms see the same code spans
-                pieces = line.split("`")
-                last = len(pieces) - 1
-                for n in range(0, len(pieces), 2):
-                    pieces[n] = self._sanitize_prose(pieces[n], before=n > 0, after=n < last)
-                yield "`".join(pieces)
-
-    def _sanitize_for_terminal(self, text: str, astray: StrayTicks) -> str:
-        """Sanitize text for a terminal.
-
-        Code blocks are left as they are, so that people can copy them.
-        """
-        if is_too_complex(text):
-            return self.defang(text)
-        lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-        code = find_code_lines("\n".join(lines), lines, astray).lines
-        sanitized = [
-            line if at in code else self._defang_terminal_line(line)
-            for at, line in enumerate(lines)
-        ]
-        return text if sanitized == lines else "\n".join(sanitized)
-
     def _defang_terminal_line(self, line: str) -> str:
         return _TERMINAL_CHUNK.sub(lambda found: self._defang_terminal_chunk(found[0]), line)
 
@@ -390,20 +379,12 @@ class Trust:
             at = end
         safe = "".join([*out, chunk[at:]])
         visible = unescape(safe).translate(_MARKS)
-        return (
-            safe
-            if visible == safe or self._links_only_allowed(visible)
-            else _break_address(visible)
-        )
-
-    def _links_only_allowed(self, chunk: str) -> bool:
-        """Return True if a terminal would link only allowed addresses in the chunk."""
-        match = _HOT_IN_TERMINAL.search(chunk)
-        if match is None:
-            return True
-        start = _address_start(chunk, match.start())
-        end = _address_end(chunk, start)
-        return self.allows(chunk[start:end]) and len(chunk) - end <= MAX_TRAILING_MARKS
+        if visible == safe or (match := _HOT_IN_TERMINAL.search(visible)) is None:
+            return safe
+        start = _address_start(visible, match.start())
+        end = _address_end(visible, start)
+        is_allowed = self.allows(visible[start:end]) and len(visible) - end <= MAX_TRAILING_MARKS
+        return safe if is_allowed else _break_address(visible)
 
     def _sanitize_prose(
         self, text: str, sure: bool = True, before: bool = False, after: bool = False,
@@ -417,49 +398,56 @@ class Trust:
         if not _may_hold_address(text):
             return text
         out, at = [""], 0
+        # The code that follows counts for what is glued to an address at the end of the text.
         behind = f"{text}`" if after else text
         while at < len(text) and (piece := _PIECE.search(text, at)):
             out.append(text[at : piece.start()])
             at = piece.end()
+            # Next to other code, a new backtick would join the run of the other one. After a
+            # backslash, it would be no mark of code.
             beside = (before and piece.start() == 0) or (after and at == len(text))
             beside = beside or (out[-1] == "" and out[-2].endswith("`"))
             escaped = text[max(0, piece.start() - 1) : piece.start()] in ("\\", "<")
             code = sure and self.coded and not beside and not escaped
             match piece.lastgroup:
                 case "link":
-                    replacement, at = self._sanitize_link(piece, code, sure, whole)
-                    out.append(replacement)
+                    label = self._sanitize_prose(piece["label"], sure, whole=whole)
+                    image, where = piece[0].startswith("!"), piece["target"]
+                    where = unescape(where[1:-1] if where.startswith("<") else where)
+                    # A platform loads an image without a click, so only Ponte's files may be one.
+                    is_file = bool(_FILE.fullmatch(where))
+                    if whole and self._allows_target(where) and (is_file or not image):
+                        mark = "!" if image else ""
+                        rest = piece[0][len(mark) + 1 + len(piece["label"]) :]
+                        out.append(f"{mark}[{label}{rest}")
+                    else:
+                        out.append(f"{label} ({self._disable_address(where, code)})".strip())
                 case "inline":
                     end = self._allowed_target_end(text, at) if whole else 0
                     out.append(text[piece.start() : end] if end else "] (")
                     at = end or at
                 case "definition":
-                    target = _TARGET.match(text, at)
-                    fine = whole and target and self._allows_target(_without_angles(target[1]))
+                    match = _TARGET.match(text, at)
+                    target = match[1] if match else ""
+                    if target.startswith("<") and target.endswith(">"):
+                        target = target[1:-1]
+                    fine = whole and match and self._allows_target(target)
                     out.append("]:" if fine else "] :")
                 case "angled":
-                    glued = bool(_GLUED.match(behind, at - 1))
-                    out.append(self._sanitize_autolink(piece["angled"], code, whole, glued))
+                    inner = piece["angled"]
+                    if not _SCHEME.match(inner):
+                        glued = bool(_GLUED.match(behind, at - 1))
+                        out.append(f"<{self._sanitize_chunk(inner, False, glued)}>")
+                    elif whole and self.allows(inner):
+                        out.append(f"<{inner}>")
+                    elif _find_address(inner) is not None:
+                        out.append(self._disable_address(inner, code))
+                    else:
+                        out.append(f"< {inner}>")
                 case _:
                     glued = (after and at == len(text)) or bool(_GLUED.match(behind, at))
                     out.append(self._sanitize_chunk(piece["chunk"], code, glued))
         return "".join([*out, text[at:]])
-
-    def _sanitize_link(
-        self, found: re.Match[str], code: bool, sure: bool, whole: bool
-    ) -> tuple[str, int]:
-        """Return an inline link with a plain label, and where the search goes on.
-
-        A link that is not allowed becomes its label and its disabled address.
-        """
-        label = self._sanitize_prose(found["label"], sure, whole=whole)
-        image, target = found[0].startswith("!"), found["target"]
-        where = unescape(target[1:-1] if target.startswith("<") else target)
-        own = bool(_FILE.fullmatch(where))
-        if whole and self._allows_target(where) and (own or not image):
-            mark = "!" if image else ""
-            return f"{mark}[{label}{found[0][len(mark) + 1 + len(found['label']) :]}", found.end()
-        return f"{label} ({self._disable_address(where, code)})".strip(), found.end()
 
     def _allowed_target_end(self, text: str, start: int) -> int:
         """Return the end of an allowed link target that begins after `](`; 0 if there is none."""
@@ -473,17 +461,6 @@ class Trust:
     def _allows_target(self, target: str) -> bool:
         return bool(_FILE.fullmatch(target)) or self.allows(target)
 
-    def _sanitize_autolink(self, inner: str, code: bool, whole: bool, glued: bool) -> str:
-        if _SCHEME.match(inner):
-            if whole and self.allows(inner):
-                return f"<{inner}>"
-            return (
-                self._disable_address(inner, code)
-                if _find_address(inner) is not None
-                else f"< {inner}>"
-            )
-        return f"<{self._sanitize_chunk(inner, False, glued)}>"
-
     def _find_address(self, chunk: str) -> int | None:
         return _find_address(chunk, _HOT if self.bare else _HOT_ON_DISCORD)
 
@@ -494,10 +471,10 @@ class Trust:
         """
         if not _may_hold_address(chunk):
             return chunk
-        plain = unescape(chunk)
+        plain = unescape(chunk) if "&" in chunk or "\\" in chunk else chunk
         start = self._find_address(chunk)
         if start is None or plain != chunk:
-            hidden = self._find_address(plain)
+            hidden = start if plain == chunk else self._find_address(plain)
             if hidden is None and self._find_address(plain.translate(_EMPHASIS)) is None:
                 return chunk
             fine = hidden is not None and self.allows(plain[hidden : _address_end(plain, hidden)])
@@ -530,6 +507,8 @@ class Trust:
         return f" {safe}" if safe.startswith((":", "(")) else safe
 
     def _disable_address(self, address: str, code: bool) -> str:
+        """Return the address as code, or broken where code is not read as code or where the address
+        has characters that mean something in Markdown."""
         if code and _SIMPLE.fullmatch(address):
             return f"`{address}`"
         return _break_address(address)
@@ -541,10 +520,6 @@ class Trust:
 
 
 _NO_TRUST = Trust()
-
-
-def _without_angles(target: str) -> str:
-    return target[1:-1] if target.startswith("<") and target.endswith(">") else target
 
 
 class GrowingMarkdown:
@@ -574,6 +549,8 @@ class GrowingMarkdown:
             self._trust, self._source, self._done, self._astray = trust, "", "", 0
             self._shown, self._length = "", 0
         tail = text[len(self._source) :]
+        # A block that has not ended is parsed again only after it grew by 5 %: to parse it for each
+        # piece would take time that grows with the square of its length.
         if self._length and abs(len(text) - self._length) < len(tail) // 20:
             return self._shown
         self._length = len(text)
@@ -592,6 +569,7 @@ class GrowingMarkdown:
         0: the text before it may still belong together with what follows.
         """
         end = text.rfind("\n", 0, max(0, len(text) - 1)) + 1
+        # An indented line belongs to the item before it.
         while end and text[end : end + 1].isspace():
             end = text.rfind("\n", 0, end - 1) + 1
         before = text[:end]
@@ -608,6 +586,7 @@ def settled_length(text: str) -> int:
     address.
     """
     end = max(text.rfind(" "), text.rfind("\n")) + 1
+    # A bracket or a backtick has its partner in the same paragraph, so only the last one matters.
     block = text.rfind("\n\n", 0, end) + 1
     if len(_FENCE.findall(text, 0, end)) % 2:
         return length_before_open_address(text[: text.rfind("\n", 0, end) + 1])
@@ -639,6 +618,7 @@ def ended_blocks_length(text: str) -> int:
     text = text[: text.rfind("\n") + 1]
     if is_too_complex(text):
         return 0
+    # A token that closes a block has the nesting -1.
     starts = [t.map[0] for t in parse_blocks(text) if t.map and t.level == 0 and t.nesting >= 0]
     if len(starts) < 2:
         return 0

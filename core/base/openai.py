@@ -431,9 +431,22 @@ class ModelServerClient:
         `pause` is the longest pause within the response, `deadline` the longest time of all.
         Raises ModelServerFault, also for errors inside the block, and for a status other than 2xx.
         """
-        session = await self._open_session()
+        sdk = await self.load_sdk()
         library = importlib.import_module("aiohttp")
         base = urlsplit(self.place.base_url)
+        if self._session is None:
+            headers = {**sdk.auth_headers, **sdk.default_headers, **IDENTITY_HEADERS}
+            if "@" in base.netloc:  # its user name is sent instead
+                del headers["Authorization"]
+            self._session = library.ClientSession(
+                connector=library.TCPConnector(
+                    ssl=self._tls, limit=MAX_CONNECTIONS, keepalive_timeout=IDLE_CONNECTION_SECONDS
+                ),
+                # The SDK marks a header that is not sent by an object of its own.
+                headers={name: value for name, value in headers.items() if isinstance(value, str)},
+                cookie_jar=library.DummyCookieJar(),
+                auto_decompress=False,
+            )
         url = base._replace(path=base.path.rstrip("/") + path).geturl()
         timeout = library.ClientTimeout(
             connect=pause, sock_connect=min(pause, CONNECT_TIMEOUT_SECONDS), sock_read=pause
@@ -445,7 +458,7 @@ class ModelServerClient:
         with _translate_errors():
             async with (
                 asyncio.timeout(deadline),
-                session.request(
+                self._session.request(
                     method, url, allow_redirects=False, proxy=self._proxy, timeout=timeout,
                     data=data, params=query,
                 ) as response,
@@ -461,24 +474,6 @@ class ModelServerClient:
                     )
                 _refuse_compression(response.headers)
                 yield response
-
-    async def _open_session(self) -> aiohttp.ClientSession:
-        """Return the connections, which the first request opens. Raises NoKey."""
-        sdk = await self.load_sdk()
-        if self._session is None:
-            library = importlib.import_module("aiohttp")
-            headers = {**sdk.auth_headers, **sdk.default_headers, **IDENTITY_HEADERS}
-            if "@" in urlsplit(self.place.base_url).netloc:  # its user name is sent instead
-                del headers["Authorization"]
-            self._session = library.ClientSession(
-                connector=library.TCPConnector(
-                    ssl=self._tls, limit=MAX_CONNECTIONS, keepalive_timeout=IDLE_CONNECTION_SECONDS
-                ),
-                headers={name: value for name, value in headers.items() if isinstance(value, str)},
-                cookie_jar=library.DummyCookieJar(),
-                auto_decompress=False,
-            )
-        return self._session
 
 
 def read_id(held: Json, field: str = "id") -> str:
@@ -617,36 +612,34 @@ class _EventParser:
     def read_lines(self, lines: list[bytearray]) -> Iterator[Json]:
         """Yield the events that these lines complete, up to `[DONE]`."""
         for line in lines:
-            if not self.is_done:
-                yield from self._read_line(line)
-
-    def _read_line(self, line: bytearray) -> Iterator[Json]:
-        if self._is_json is None and (line := line.removeprefix(codecs.BOM_UTF8).lstrip()):
-            self._is_json = line.startswith((b"{", b"["))
-        if self._is_json:
-            self.data += line + b"\n"
-            return
-        name, _, value = bytes(line).partition(b":")
-        value = value.strip()
-        if name == b"event":
-            self._name = value.decode(errors="replace")
-        elif name == b"data" and value.strip(b'"').startswith(b"[DONE]"):
-            self.is_done = True
-            yield END_EVENT
-        elif name == b"data" and not self.data and value.endswith(b"}"):
-            try:
-                yield from self._read_value(_parse(value))
-            except ValueError:  # its JSON has several lines
+            if self.is_done:
+                return
+            if self._is_json is None and (line := line.removeprefix(codecs.BOM_UTF8).lstrip()):
+                self._is_json = line.startswith((b"{", b"["))
+            if self._is_json:
+                self.data += line + b"\n"
+                continue
+            name, _, value = bytes(line).partition(b":")
+            value = value.strip()
+            if name == b"event":
+                self._name = value.decode(errors="replace")
+            elif name == b"data" and value.strip(b'"').startswith(b"[DONE]"):  # some quote it
+                self.is_done = True
+                yield END_EVENT
+            elif name == b"data" and not self.data and value.endswith(b"}"):
+                try:
+                    yield from self._read_value(_parse(value))
+                except ValueError:  # its JSON has several lines
+                    self.data += value + b"\n"
+            elif name == b"data":
                 self.data += value + b"\n"
-        elif name == b"data":
-            self.data += value + b"\n"
-        elif not line:
-            data, self.data = self.data.strip(), bytearray()
-            if data.startswith((b"{", b"[")) or self._name == "error":
-                yield from self._read_value(_parse(data))
-            self._name = ""
-        elif name not in EVENT_FIELDS:
-            self._is_foreign = True
+            elif not line:
+                data, self.data = self.data.strip(), bytearray()
+                if data.startswith((b"{", b"[")) or self._name == "error":
+                    yield from self._read_value(_parse(data))
+                self._name = ""
+            elif name not in EVENT_FIELDS:
+                self._is_foreign = True
 
     def read_body(self) -> Iterator[Json]:
         """Yield the objects of a body of JSON: one object, a list of them, or one on each line."""
@@ -654,6 +647,7 @@ class _EventParser:
             values = [_parse(self.data)] if self._is_json else []
         except ValueError:
             values = [_parse(line) for line in self.data.splitlines() if line.strip()]
+        # JSON in place of a stream is foreign unless one of its objects belongs to the API.
         is_foreign = self._is_foreign or bool(self._is_json)
         for event in (event for value in values for event in self._read_value(value)):
             is_foreign = is_foreign and not ANSWER_KEYS & event.keys()
@@ -712,7 +706,11 @@ async def _read_refusal(
 def _refusal(status: int, headers: Mapping[str, str], body: object) -> ModelServerFault:
     """Return the fault for a refused request. For an error in place of an answer, `status` is 0:
     the body's own counts, or 400."""
-    request, wait = headers.get("x-request-id", ""), _retry_after(headers)
+    request = headers.get("x-request-id", "")
+    try:  # OpenAI also sends the time in milliseconds
+        wait: float | None = max(0.0, float(headers["retry-after-ms"]) / 1000)
+    except (KeyError, ValueError):
+        wait = parse_retry_after(headers)
     status = status or parse_fault_body(body).status or 400
     fault = ModelServerFault("refused", status=status, body=body, request=request, wait=wait)
     code = fault.code if IDENTIFIER.fullmatch(fault.code) else ""
@@ -720,11 +718,3 @@ def _refusal(status: int, headers: Mapping[str, str], body: object) -> ModelServ
         "model server rejected a request", http_status=fault.status, code=code, request_id=request
     )
     return fault
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return Retry-After in seconds. OpenAI also sends it in milliseconds, as `retry-after-ms`."""
-    try:
-        return max(0.0, float(headers["retry-after-ms"]) / 1000)
-    except (KeyError, ValueError):
-        return parse_retry_after(headers)

@@ -180,6 +180,7 @@ def find_code_spans(text: str) -> Iterator[tuple[int, int]]:
     A span goes from a run of backticks to the next run of equal length (CommonMark 0.31, section
     6.1).
     """
+    # The runs by their length: to search the text for each run would take quadratic time.
     runs = [run.span() for run in _TICKS.finditer(text)]
     places: defaultdict[int, deque[int]] = defaultdict(deque)
     for start, end in runs:
@@ -352,6 +353,7 @@ def clean_text(text: str) -> str:
     """
     if _PLAIN.fullmatch(text):
         return text
+    # Escape sequences first: without its first character, the rest of one would stay as text.
     text = _ESCAPE.sub("", _NEWLINE.sub("\n", in_whole_characters(text)))
     text = _TAGS.sub(r"\1", _HIDDEN.sub("", text))
     return _JOINERS.sub(r"\1", _SELECTORS.sub(r"\1", text))
@@ -412,7 +414,9 @@ def truncate_with_note(
     total = len(text)
     if total <= limit:
         return text
-    longest = len(say(note, shown=total, total=total)) + 1
+    longest = (
+        len(say(note, shown=total, total=total)) + 1
+    )  # `shown` has no more digits than `total`
     end = find_character_boundary(text, max(0, limit - longest))
     line = say(note, shown=end, total=total)
     return f"{text[:end]}\n{line}" if end else line[:limit]
@@ -510,7 +514,8 @@ class _Part:
         self.longest = max_info_length(limit, size)
         self.held = fence.continuation(self.longest) if fence else None
         self.head = f"{self.held.opening}\n" if self.held else ""
-        self.room = _fitting_length(text, start, limit - size(self.head), size)
+        limit -= size(self.head) if self.head else 0
+        self.room = _fitting_length(text, start, limit, size)
         self.stop = min(start + self.room, len(text))
 
     def next_part(self) -> tuple[str, int, Fence | None]:
@@ -518,7 +523,12 @@ class _Part:
 
         The text is "" for blank lines.
         """
-        cut = self._rest_cut() or self._best_cut()
+        # All of the rest, if it fits together with the line that closes an open code block.
+        end = len(self.text)
+        if end <= self.stop and self._fits(end, fence := self._open_at(end)):
+            cut = _Cut(end, end, fence, None)
+        else:
+            cut = self._best_cut()
         body = self.text[self.start : cut.end]
         if self.fence:
             body = dedent_block(body, self.fence)
@@ -527,14 +537,20 @@ class _Part:
             return part, cut.next, cut.goes_on
         return part.rstrip(), _skip(_BLANK_LINES, self.text, cut.next), None
 
-    def _rest_cut(self) -> _Cut | None:
-        end = len(self.text)
-        if end > self.stop or not self._fits(end, fence := self._open_at(end)):
-            return None
-        return _Cut(end, end, fence, None)
-
     def _best_cut(self) -> _Cut:
-        cuts, line, fence = self._line_cuts()
+        # The possible cuts are at the ends of lines. After the loop, `line` is the start of the
+        # first line that does not fit, and `fence` is open before it.
+        cuts: list[_Cut] = []
+        line, fence, headed = self.start, self.fence, False
+        while (end := self.text.find("\n", line, self.stop + 1)) >= 0:
+            line_text = self.text[line:end]
+            now = fence_after_line(line_text, fence, self.longest)
+            headed = bool(_HEADING.match(line_text)) or (headed and not line_text.strip())
+            # No cut after the line that opens a code block: this part would end with an empty one.
+            if self._fits(end, now) and (now is None or fence is not None):
+                cuts.append(self._cut_after(line_text, end, fence, now, headed))
+            line, fence = end + 1, now
+        # A good place near the beginning would leave most of the part empty.
         third, half = self.start + self.room // 3, self.start + self.room // 2
         prose = fence is None and not _ROW.match(self.text, line)
         return (
@@ -547,34 +563,18 @@ class _Part:
             or self._cut_anywhere(line, fence)
         )
 
-    def _line_cuts(self) -> tuple[list[_Cut], int, Fence | None]:
-        """Return the possible cuts at ends of lines.
-
-        Also return the start of the first line that does not fit, and the fence that is open before
-        it.
-        """
-        cuts: list[_Cut] = []
-        line, fence, headed = self.start, self.fence, False
-        while (end := self.text.find("\n", line, self.stop + 1)) >= 0:
-            line_text = self.text[line:end]
-            now = fence_after_line(line_text, fence, self.longest)
-            headed = bool(_HEADING.match(line_text)) or (headed and not line_text.strip())
-            if self._fits(end, now) and (now is None or fence is not None):
-                cuts.append(self._cut_after(line_text, end, fence, now, headed))
-            line, fence = end + 1, now
-        return cuts, line, fence
-
     def _cut_after(
-        self, said: str, end: int, before: Fence | None, now: Fence | None, headed: bool
+        self, line: str, end: int, before: Fence | None, now: Fence | None, headed: bool
     ) -> _Cut:
-        """Return the cut after a line (`said`), which ends at `end`."""
+        """Return the cut after a line, which ends at `end`. The fences are those that are open
+        before the line and after it. `headed`: the line is a heading, or follows one."""
         following = self._line(end + 1)
         opens = fence_after_line(following, now, self.longest)
         if now:
             if opens is None:  # the next line closes the block, and we add a closing fence
                 return _Cut(end, end + 1 + len(following), now, None, rank=0)
             return _Cut(end, end + 1, now, now, rank=1)
-        loose = not said.strip() or not following.strip() or bool(_HEADING.match(following))
+        loose = not line.strip() or not following.strip() or bool(_HEADING.match(following))
         rank = 2 if headed else 0 if before or opens or loose else 1
         return _Cut(end, end + 1, None, None, rank)
 
@@ -656,27 +656,20 @@ def _storable(value: Any) -> Any:
 
 def _is_inside_character(text: str, place: int, start: int) -> bool:
     before, after = text[place - 1], text[place]
-    if after < "\u0300":
+    if after < "\u0300":  # no character below the first combining mark continues another one
         return before == "\r" and after == "\n"
-    if before == _JOINER or after == _JOINER or _is_extender(after):
-        return True
-    if "\ud800" <= before <= "\udbff" and "\udc00" <= after <= "\udfff":
+    if (
+        before == _JOINER
+        or after == _JOINER
+        or unicodedata.category(after) in ("Mn", "Mc", "Me")  # marks, variation selectors
+        or "\U0001f3fb" <= after <= "\U0001f3ff"  # skin tones of emoji
+        or "\U000e0020" <= after <= "\U000e007f"  # tags
+        or "\u1160" <= after <= "\u11ff"  # later jamo of a syllable
+        or ("\ud800" <= before <= "\udbff" and "\udc00" <= after <= "\udfff")
+    ):
         return True
     flags = len(text[start:place]) - len(text[start:place].rstrip(_FLAGS))
     return after in _FLAGS and flags % 2 == 1
-
-
-def _is_extender(char: str) -> bool:
-    """Return True for a character that continues the one before it.
-
-    That is a mark, a variation selector, an emoji skin tone, a tag, or a later jamo of a syllable.
-    """
-    return (
-        unicodedata.category(char) in ("Mn", "Mc", "Me")
-        or "\U0001f3fb" <= char <= "\U0001f3ff"
-        or "\U000e0020" <= char <= "\U000e007f"
-        or "\u1160" <= char <= "\u11ff"
-    )
 
 
 def _closes(line: str, fence: Fence) -> bool:
@@ -688,16 +681,17 @@ def _fitting_length(text: str, start: int, limit: int, size: SizeFunction) -> in
     """Return how many characters from `start` fit. Beyond the end of the text, each counts 1."""
     if size is len:
         return limit
-    fits, over = 0, min(limit, len(text) - start) + 1
+    rest = len(text) - start
+    if rest <= limit and (whole := size(text[start:])) <= limit:
+        return rest + limit - whole
+    fits, over = 0, min(limit, rest) + 1
     while over - fits > 1:
         middle = (fits + over) // 2
         if size(text[start : start + middle]) <= limit:
             fits = middle
         else:
             over = middle
-    if start + fits < len(text):
-        return fits
-    return fits + limit - size(text[start:])
+    return fits
 
 
 def _last_cut(cuts: list[_Cut], rank: int, least: int) -> _Cut | None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakValueDictionary
@@ -176,27 +176,32 @@ class ChangeRunner:
             batch = run.applier.open(draft)
             if steps[0].state == "writing":
                 await self._read_back(run, batch, steps, sure=False)
-            elif run.stop_waiting.is_set():
-                await self._record(
-                    run, [replace(s, state="failed", explanation=_STOPPED) for s in steps]
-                )
-            elif ready := await self._check_and_begin(run, batch, steps):
+                return
+            words = _STOPPED
+            rows: Sequence[RowCheck] | None = None
+            if not run.stop_waiting.is_set():
+                try:
+                    rows = await self._read(run, batch, steps)
+                except ToolError as error:
+                    words = str(error) if error.code == "drift" else _UNREAD.format(why=error)
+            if rows is None:
+                failed = [replace(s, state="failed", explanation=words) for s in steps]
+                await self._record(run, failed)
+                return
+            checked = []
+            for step, row in zip(steps, rows, strict=True):
+                if row.state == "before":
+                    checked.append(replace(step, write=row.write, state="writing"))
+                elif row.state == "after" and step.number in run.repeated:
+                    # The write whose answer was lost has taken effect after it was read back.
+                    done = replace(step, write=row.write, state="done", current=row.current)
+                    checked.append(done)
+                else:
+                    checked.append(replace(step, state="changed", current=row.current))
+            # Recorded as "writing" before the write, so that after a crash the rows are read first.
+            await self._record(run, checked)
+            if ready := [step for step in checked if step.state == "writing"]:
                 await self._write(run, batch, ready)
-
-    async def _check_and_begin(
-        self, run: _Run, batch: Batch, steps: list[ChangeStep]
-    ) -> list[ChangeStep]:
-        """Return the steps whose rows have not changed since the proposal, after journalling them
-        as being written. Rows that have changed, or cannot be read, are recorded as such."""
-        try:
-            rows = await self._read(run, batch, steps)
-        except ToolError as error:
-            words = str(error) if error.code == "drift" else _UNREAD.format(why=error)
-            await self._record(run, [replace(s, state="failed", explanation=words) for s in steps])
-            return []
-        steps = [_judge_before_write(run, s, one) for s, one in zip(steps, rows, strict=True)]
-        await self._record(run, steps)
-        return [step for step in steps if step.state == "writing"]
 
     async def _write(self, run: _Run, batch: Batch, steps: list[ChangeStep]) -> None:
         """Write the rows of these steps once, then read them back."""
@@ -238,19 +243,17 @@ class ChangeRunner:
             words = _UNCHECKED if is_done else str(error)
             await self._record(run, [replace(s, state=state, explanation=words) for s in steps])
             return
-        judged = [_judge_step(s, one, sure) for s, one in zip(steps, rows, strict=True)]
-        if not sure:
-            judged = [self._allow_second_write(run, step) for step in judged]
-        await self._record(run, judged)
-
-    def _allow_second_write(self, run: _Run, step: ChangeStep) -> ChangeStep:
-        """Return the step ready to be written again if it did not happen, at most once. Creates and
-        runs become "unknown" instead, because the first one may still take effect."""
-        again = run.kind.is_repeatable and step.number not in run.repeated
-        if step.state != "writing":
-            return step
-        run.repeated.add(step.number)
-        return replace(step, state="waiting" if again else "unknown")
+        results = []
+        for step, row in zip(steps, rows, strict=True):
+            result = _judge_step(step, row, sure)
+            if result.state == "writing":
+                # The write did not happen. It is made once more, except creates and runs: the
+                # first one may still take effect.
+                again = run.kind.is_repeatable and step.number not in run.repeated
+                run.repeated.add(step.number)
+                result = replace(result, state="waiting" if again else "unknown")
+            results.append(result)
+        await self._record(run, results)
 
     async def _read(
         self, run: _Run, batch: Batch, steps: Sequence[ChangeStep]
@@ -290,7 +293,14 @@ class ChangeRunner:
     ) -> Change:
         """Record `steps` and the end of the change. `all_steps` are those of the change, by
         number."""
-        state = _state_of(all_steps.values())
+        state: ChangeState = "failed"
+        if all(step.state == "done" for step in all_steps.values()):
+            state = "done"
+        elif any(
+            step.state in WRITTEN_STATES or step.state in ("unknown", "writing")
+            for step in all_steps.values()
+        ):
+            state = "partial"
         ended = replace(change, state=state, steps=tuple(all_steps.values()))
         # The model needs no note if the policy decided: it reads the outcome of its call.
         note = "" if change.decider == POLICY_PERSON else self.builder.build_note(ended)
@@ -311,16 +321,6 @@ class ChangeRunner:
         return await self._finish(change, all_steps, steps)
 
 
-def _state_of(steps: Collection[ChangeStep]) -> ChangeState:
-    """Return the final state of a change with these steps."""
-    if all(step.state == "done" for step in steps):
-        return "done"
-    touched = any(
-        step.state in WRITTEN_STATES or step.state in ("unknown", "writing") for step in steps
-    )
-    return "partial" if touched else "failed"
-
-
 async def _check_rows(run: _Run, batch: Batch, steps: Sequence[ChangeStep]) -> Sequence[RowCheck]:
     """Return the current state of the rows within the applier's timeout. Raise ToolError for every
     failure."""
@@ -337,17 +337,6 @@ async def _check_rows(run: _Run, batch: Batch, steps: Sequence[ChangeStep]) -> S
     except Exception:
         log.exception("applying a change failed unexpectedly", change=run.change.id)
         raise ToolError(_BROKE) from None
-
-
-def _judge_before_write(run: _Run, step: ChangeStep, row: RowCheck) -> ChangeStep:
-    """Return the step ready to be written, or ended because its row has changed since the
-    proposal."""
-    if row.state == "before":
-        return replace(step, write=row.write, state="writing")
-    if row.state == "after" and step.number in run.repeated:
-        # The write whose answer was lost has taken effect after the row was read back.
-        return replace(step, write=row.write, state="done", current=row.current)
-    return replace(step, state="changed", current=row.current)
 
 
 def _judge_step(step: ChangeStep, row: RowCheck, sure: bool) -> ChangeStep:

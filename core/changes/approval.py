@@ -92,10 +92,10 @@ class TableRules:
     tools: Mapping[str, Approvers] = field(default_factory=dict)
     remind_after: float = REMIND_AFTER
 
-    def of(self, *names: str) -> TableRule:
+    def find_rule(self, *names: str) -> TableRule:
         """Return the rule of the table with one of these names; the default rule if there is
         none."""
-        rules = (self._by_folded_name.get(fold_case(name)) for name in names)
+        rules = (self._by_folded_name.get(fold_case(name)) for name in names if self.tables)
         return next((rule for rule in rules if rule), _DEFAULT)
 
     @cached_property
@@ -104,11 +104,11 @@ class TableRules:
 
     def is_hidden(self, *names: str) -> bool:
         """Return whether nobody may know of this table."""
-        return self.of(*names).access == "hidden"
+        return self.find_rule(*names).access == "hidden"
 
     def is_read_only(self, *names: str) -> bool:
         """Return whether this table is never changed. That includes hidden tables."""
-        return self.of(*names).access in ("hidden", "read")
+        return self.find_rule(*names).access in ("hidden", "read")
 
     def is_visible(self, viewer: Viewer, *names: str) -> bool:
         """Return whether the person may know of this table."""
@@ -180,7 +180,9 @@ class Approval:
     def rule_for(self, draft: Draft) -> TableRule:
         """Return the rule of the draft's table; the default rule for a draft that concerns no
         table."""
-        return self.config.table_rules.of(*reversed(self.kinds[draft.kind].rule_names(draft)))
+        # The title is the first name. A rule by the table's id comes before one by its title.
+        names = reversed(self.kinds[draft.kind].rule_names(draft))
+        return self.config.table_rules.find_rule(*names)
 
     def rights_to_propose(self, draft: Draft) -> Sequence[tuple[str, ...]]:
         """Return the rights that the asker needs for this draft."""
@@ -215,19 +217,20 @@ class Approval:
 
     async def rule_of(self, person: Person, address: Address, change: Change) -> str:
         """Return the rule that allows the person to decide on the change."""
-        is_exclusive = self.approvers(change.proposal).is_exclusive
+        named = self.approvers(change.proposal)
         for needed in (
-            () if is_exclusive else (("administer",), self.right_to_approve(change.draft))
+            () if named.is_exclusive else (("administer",), self.right_to_approve(change.draft))
         ):
             if (verdict := await self.policy.may(person, address, *needed)).allowed:
                 return verdict.rule
-        if named := self._named_at(change.proposal):
-            return named
+        proposal = change.proposal
+        if named.names:
+            if self.rule_for(proposal.draft).approvers:
+                return f"tables.{proposal.draft.title}.approvers"
+            if self.config.table_rules.tools.get(proposal.tool, ANYBODY).names:
+                return f"tools.{proposal.tool}.approvers"
+            return "channels.approvers"
         return await self.rule_of_draft(person, address, change.draft)
-
-    def rule_of_policy(self, draft: Draft) -> str:
-        """Return the rule that approves this draft without a person."""
-        return f"tables.{draft.title}.access"
 
     def approvers(self, proposal: Proposal) -> Approvers:
         """Return the approvers that the operator named for the proposal's table, else for its tool,
@@ -237,14 +240,15 @@ class Approval:
             return _ASKER_ALONE
         table = self.rule_for(proposal.draft)
         tool = self.config.table_rules.tools.get(proposal.tool, ANYBODY)
-        names = table.approvers or tool.names or self._channel_approvers(proposal)
+        channel = frozenset(self.config.channel(proposal.address).approvers)
+        names = table.approvers or tool.names or channel
         return Approvers(names, max(table.approvals, tool.count), table.approvers_only)
 
     async def judge_approver(self, person: Person, address: Address, table: str) -> Verdict:
         """Return whether the person may decide on what others propose for this table: by a right,
         or as one of its named approvers. Raise StatusUnknown."""
         verdict = await self.policy.may(person, address, "approve", table)
-        own = self.config.table_rules.of(table)
+        own = self.config.table_rules.find_rule(table)
         names = own.approvers - {ASKER}
         if verdict.allowed and not own.approvers_only:
             return verdict
@@ -256,20 +260,6 @@ class Approval:
             return Verdict(True, rule=f"tables.{table}.approvers", right=right)
         only = Verdict(False, rule=f"tables.{table}.approvers_only", right=right)
         return only if own.approvers_only else verdict
-
-    def _named_at(self, proposal: Proposal) -> str:
-        """Return the place in ponte.toml that names the approvers; "" if none does."""
-        if not self.approvers(proposal).names:
-            return ""
-        if self.rule_for(proposal.draft).approvers:
-            return f"tables.{proposal.draft.title}.approvers"
-        if self.config.table_rules.tools.get(proposal.tool, ANYBODY).names:
-            return f"tools.{proposal.tool}.approvers"
-        return "channels.approvers" if self._channel_approvers(proposal) else ""
-
-    def _channel_approvers(self, proposal: Proposal) -> frozenset[str]:
-        """Return the approvers of the channel in which the change was asked for."""
-        return frozenset(self.config.channel(proposal.address).approvers)
 
     def names_approvers(self, proposal: Proposal) -> bool:
         """Return whether approvers other than the asker are named."""
@@ -297,7 +287,8 @@ class Approval:
         names, named = self.named_deciders(change), self.approvers(proposal)
         # Where several people must approve, the asker alone is not enough, so admins are asked,
         # unless only the people that the operator named may decide.
-        needs_admin = self.needs_admin(change) or (named.count > 1 and not named.is_exclusive)
+        needs_admin = self.needs_admin(change, named)
+        needs_admin |= named.count > 1 and not named.is_exclusive
         if not names and needs_admin:
             names = frozenset({"admins"})
         members: frozenset[str] = frozenset()
@@ -369,7 +360,7 @@ class Approval:
         if has_left is not False:
             raise NotAllowed(ASKER_UNKNOWN if has_left is None else _ASKER_LEFT, id=change.id)
 
-    async def counts(self, consent: Consent, change: Change, reached: bool) -> bool | None:
+    async def still_counts(self, consent: Consent, change: Change, reached: bool) -> bool | None:
         """Return whether an approval still counts: its person is still here and may approve the
         change now. None if their platform does not report that now."""
         person, address = consent.person, consent.address
@@ -441,7 +432,7 @@ class Approval:
             (await self.policy.may(person, address, *needed)).raise_if_denied()
         if person.key != change.proposal.asker.key:
             raise NotAllowed(_NOT_YOURS, id=change.id)
-        if self.needs_admin(change):
+        if self.needs_admin(change, named):
             raise NotAllowed(
                 self.kinds[change.draft.kind].needs_admin(change.draft) or _ADMIN,
                 id=change.id, rows=OWN_ROWS,
@@ -502,10 +493,11 @@ class Approval:
         is_attended = proposal.origin.is_attended
         return may_be_automatic and is_attended and self.rule_for(draft).access == "auto"
 
-    def needs_admin(self, change: Change) -> bool:
-        """Return whether an admin must approve the change, because the asker cannot."""
-        names, asker = self.approvers(change.proposal).names, change.proposal.asker
-        if names or self.is_owner(asker) or self._is_personal(change):
+    def needs_admin(self, change: Change, named: Approvers | None = None) -> bool:
+        """Return whether an admin must approve the change, because the asker cannot. `named` are
+        its approvers, if the caller has them."""
+        asker, named = change.proposal.asker, named or self.approvers(change.proposal)
+        if named.names or self.is_owner(asker) or self._is_personal(change):
             return False
         if not change.proposal.origin.is_by_person:
             return True

@@ -82,8 +82,8 @@ def build_rows(change: Change) -> tuple[dict[str, Any], ...]:
     """Return the rows of the card: `id`, `name`, `name_field`, the raw values `before` and
     `after`, and `changes` with the formatted values of the fields that differ. Nothing of an open
     proposal is cut, because people confirm all of it."""
-    groups, is_whole = group_steps(change), change.state == "open"
-    visible_groups = groups if is_whole else groups[:MAX_CHANGE_ROWS_SHOWN]
+    is_whole = change.state == "open"
+    visible_groups = change.rows if is_whole else change.rows[:MAX_CHANGE_ROWS_SHOWN]
     return tuple(_build_named_rows(visible_groups, change.draft.view, is_whole))
 
 
@@ -115,18 +115,10 @@ def tabulate(rows: Sequence[CardRow]) -> CardTable | None:
 
 def name_rows(change: Change, steps: Sequence[ChangeStep]) -> list[str]:
     """Return the names of the rows that these steps write, without duplicates."""
-    groups = group_steps(change)
+    groups = change.rows
     rows = zip(groups, _build_named_rows(groups, change.draft.view), strict=True)
     names = [row["name"] for group, row in rows if any(step in steps for step in group)]
     return list(dict.fromkeys(name for name in names if name))
-
-
-def group_steps(change: Change) -> Sequence[Sequence[ChangeStep]]:
-    """Return the steps of each row, in their order. Several steps may write one row."""
-    rows: dict[str, list[ChangeStep]] = {}
-    for step in change.steps:
-        rows.setdefault(step.write.id or f"step {step.number}", []).append(step)
-    return list(rows.values())
 
 
 def _build_named_rows(
@@ -149,10 +141,14 @@ def _build_row(
     longest = None if is_whole else MAX_CHANGE_CELL_CHARACTERS
     before, after = (_merge_side(steps, side, view.hidden_fields) for side in ("before", "after"))
     if before is not None and after is not None:
-        changed = {
-            name: _cell(_describe_link_changes(before, after, name), longest)
-            for name in links & (before.keys() | after)
-        }
+        changed = {}
+        for name in links & (before.keys() | after):
+            # The links of a row can be many, so only the added and the removed ones are shown.
+            old = {_id(each): _cell(each) for each in before.get(name) or ()}
+            new = {_id(each): _cell(each) for each in after.get(name) or ()}
+            lines = [f"+ {words}" for linked, words in new.items() if linked not in old]
+            lines += [f"- {old[linked]}" for linked in old if linked not in new]
+            changed[name] = _cell(", ".join(lines), longest)
         before = {name: value for name, value in before.items() if name not in links}
         after = {**before, **after, **changed}
     raw = before, after
@@ -161,8 +157,13 @@ def _build_row(
         for name in (to_one_line(name) for name in raw[1] if raw[1][name] != raw[0].get(name)):
             if name in after and before.get(name) == after[name]:  # a secret, or cut
                 after[name] = f"{after[name]} {say('(changed)')}"
-    field = _name_field(before, after, view)
-    name = _format((before or after or {}).get(field), view.formats.get(field)) if field else ""
+    # The row is named by the table's display field, else by a field with a usual name, else by
+    # the first field that stays as it is.
+    row, field = before or after or {}, view.display_field
+    if field not in row:
+        same = [name for name in row if before and after and before.get(name) == after.get(name)]
+        field = next((name for name in (*_NAMES, *same) if row.get(name) not in (None, "")), "")
+    name = _format(row.get(field), view.formats.get(field)) if field else ""
     if not name or name == NO_VALUE:
         # The id of a quick command's run is no name of a row.
         field, name = (view.key, id) if id and not view.slug else ("", "")
@@ -174,16 +175,6 @@ def _build_row(
         "after": after,
         "changes": [asdict(change) for change in _compare(before, after, field, view)],
     }
-
-
-def _name_field(before: Cells | None, after: Cells | None, view: TargetView) -> str:
-    """Return the field that names the row: the table's display field, else a field with a usual
-    name, else the first field that stays as it is."""
-    row = before or after or {}
-    if view.display_field in row:
-        return view.display_field
-    same = [name for name in row if before and after and before.get(name) == after.get(name)]
-    return next((name for name in (*_NAMES, *same) if row.get(name) not in (None, "")), "")
 
 
 def _compare(
@@ -255,13 +246,6 @@ def _merge_side(steps: Sequence[ChangeStep], side: str, concealed: frozenset[str
             lists = isinstance(value, list) and isinstance(joined.get(name), list)
             joined[name] = [*joined[name], *value] if lists else value
     return None if all(values is None for values in sides) else joined
-
-
-def _describe_link_changes(before: Cells, after: Cells, name: str) -> str:
-    """Return the added links (`+`) and the removed links (`-`) of a field."""
-    old, new = ({_id(one): _cell(one) for one in row.get(name) or ()} for row in (before, after))
-    lines = [f"+ {words}" for id, words in new.items() if id not in old]
-    return ", ".join(lines + [f"- {old[id]}" for id in old if id not in new])
 
 
 def _id(linked: Any) -> str:

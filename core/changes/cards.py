@@ -58,7 +58,7 @@ class CardBuilder:
 
     def kind(self, change: Change) -> Kind:
         """Return the change's kind."""
-        return self.kinds[change.draft.kind]
+        return self.kinds[change.proposal.draft.kind]
 
     def build(
         self,
@@ -279,13 +279,14 @@ class ChangeViews:
             return self.builder.build(change, actions)
         is_named = bool(self.approval.named_deciders(change))
         deciders = ""
+        # A person who can decide alone, in private, needs no names.
         if address.is_shared or is_named or "approve" not in actions:
             deciders = await self._deciders(change, viewer, address)
-        count = self.approval.approvers(change.proposal).count
+        named = self.approval.approvers(change.proposal)
         # Where nobody is named, only admins can give the approvals of several people.
-        needs_admin = self.approval.needs_admin(change) or (count > 1 and not is_named)
+        needs_admin = self.approval.needs_admin(change, named) or (named.count > 1 and not is_named)
         asker = self.name_of_asker(change, viewer, address)
-        return self.builder.build(change, actions, deciders, needs_admin, count, asker)
+        return self.builder.build(change, actions, deciders, needs_admin, named.count, asker)
 
     async def find_latest(self, conversation: str) -> Sequence[Card]:
         """Return the cards of the latest changes, newest first. The
@@ -371,6 +372,7 @@ class ChangeViews:
             return ""
         if not self.approval.needs_admin(change):
             asker = proposal.asker
+            # Without the approvals so far: the asker stays a decider after giving theirs.
             if await self._may_use(
                 "approve", replace(change, consents=()), asker, proposal.address
             ):
@@ -390,13 +392,14 @@ class ChangeViews:
         readers who may see the names of every platform); None if the name is not known."""
         home, _, id = name.partition(":")
         platforms = self.approval.policy.platforms
+        # The names of people on the page are shown only to readers on the page.
         on_page = platforms.get(home, NO_RIGHTS).has_one_owner
         reads_page = platforms.get(platform, NO_RIGHTS).has_one_owner or not platform
         if on_page:
             if id in ("", OWNER_ID):
                 return (self.owner.current if reads_page else "") or say(_THE_OWNER)
             return clip_line(id, _MAX_NAME_CHARS) if reads_page else say(_ON_THE_PAGE)
-        if not id:
+        if not id:  # a group of ponte.toml
             return say(_IN_GROUP, group=clip_line(name, _MAX_NAME_CHARS))
         if platform not in ("", home):
             return say(_ON_PLATFORM, platform=home.capitalize())
@@ -413,15 +416,15 @@ class ChangeViews:
         listed = {}
         for consent in change.consents:
             key = self.approval.canonical_person(consent.person.key)
-            if key not in listed and await self.counts(consent, change) is not False:
+            if key not in listed and await self.still_counts(consent, change) is not False:
                 listed[key] = consent
         return replace(change, consents=tuple(listed.values()))
 
-    async def counts(self, consent: Consent, change: Change) -> bool | None:
+    async def still_counts(self, consent: Consent, change: Change) -> bool | None:
         """Return whether this approval still counts; None if the platform does not report that
         now."""
         reached = await self.outbox.has_reached(change.id, consent.person.key)
-        return await self.approval.counts(consent, change, reached)
+        return await self.approval.still_counts(consent, change, reached)
 
     async def describe_state(
         self, change: Change, decision: DecisionRequest, unaudited: str = ""
@@ -430,7 +433,7 @@ class ChangeViews:
         if change.state == "applying":
             words = [say(_IN_PROGRESS, id=change.id)]
         else:
-            count = self.approval.approvers(change.proposal).count
+            count = self.approval.approvers(change.proposal).count if change.consents else 1
             words = [self.builder.describe_outcome(await self.without_void(change), count)]
         answer = await self.build_answer([*words, unaudited], [change], decision)
         # A card says itself how to undo it.

@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from core.base.errors import NotFound, Superseded, TakenOver
 from core.domain.changes import (
@@ -144,6 +145,12 @@ conversation, or the contents became too old."""
 _UNCHANGED_COLUMNS = {"decision_seq": None, "decider": None, "decided_by": None, "decided_at": None,
               "ended_at": None, "undone_by": None}  # fmt: skip
 """The columns that `_set_state` can set. None leaves a column unchanged."""
+_PROPOSAL_COLUMNS = (
+    *("seq", "call_id", "thread", "generation", "locale", "created_at", "expires_at"),
+    *("undone_change", "tool", "revision"),
+)
+_DRAFT_COLUMNS = ("applier", "kind", "title", "note")
+"""Fields of a proposal and of its draft that are stored as they are, in columns of these names."""
 
 
 def take_notes(connection: SqlConnection, thread: str) -> Sequence[Item]:
@@ -163,9 +170,25 @@ def forget_changes(connection: SqlConnection, conversation: str) -> None:
     rows = connection.execute(
         "SELECT id, state, seq FROM changes WHERE conversation = ?", (conversation,)
     ).fetchall()
-    if rows:
-        ids = {str(row["id"]) for row in rows}
-        _erase_listed_cards(connection, conversation, ids, min(row["seq"] for row in rows))
+    ids, first_seq = {str(row["id"]) for row in rows}, min((row["seq"] for row in rows), default=0)
+    # Answers of other conversations can have cards of these changes: `approvals` listed them
+    # there, or somebody decided on them there. No such answer is older than the first change.
+    sql = (
+        "SELECT seq, answer FROM inbox WHERE seq > ? AND conversation <> ?"
+        " AND answer LIKE '%\"cards\"%'"
+    )
+    values = (first_seq, conversation)
+    for row in connection.execute(sql, values).fetchall() if rows else ():
+        answer = decode_json(Answer, row["answer"])
+        if ids.isdisjoint(card.id for card in answer.cards):
+            continue
+        cards = tuple(
+            replace(card, rows=(), actions=()) if card.id in ids else card for card in answer.cards
+        )
+        connection.execute(
+            "UPDATE inbox SET answer = ? WHERE seq = ?",
+            (encode_json(replace(answer, cards=cards)), row["seq"]),
+        )
     for row in rows:
         if row["state"] == "open":
             _set_state(connection, row["id"], "withdrawn", ended_at=time.time())
@@ -179,29 +202,6 @@ def forget_changes(connection: SqlConnection, conversation: str) -> None:
         "DELETE FROM notes WHERE thread IN (SELECT id FROM threads WHERE conversation = ?)",
         (conversation,),
     )
-
-
-def _erase_listed_cards(
-    connection: SqlConnection, conversation: str, ids: set[str], since: int
-) -> None:
-    """Erase the rows of these changes from cards in answers of other conversations, where
-    `approvals` listed them or somebody decided on them. No such answer is older than `since`."""
-    rows = connection.execute(
-        "SELECT seq, answer FROM inbox WHERE seq > ? AND conversation <> ?"
-        " AND answer LIKE '%\"cards\"%'",
-        (since, conversation),
-    ).fetchall()
-    for row in rows:
-        answer = decode_json(Answer, row["answer"])
-        if ids.isdisjoint(card.id for card in answer.cards):
-            continue
-        cards = tuple(
-            replace(card, rows=(), actions=()) if card.id in ids else card for card in answer.cards
-        )
-        connection.execute(
-            "UPDATE inbox SET answer = ? WHERE seq = ?",
-            (encode_json(replace(answer, cards=cards)), row["seq"]),
-        )
 
 
 def has_irrevocable_work(connection: SqlConnection, seq: int) -> bool:
@@ -289,18 +289,13 @@ class SqlLedger(SqlStore):
         change = _get_locked(connection, id)
         late = change.proposal.expires_at <= consent.approved_at
         if change.state == "open" and not late:
+            person, address = encode_json(consent.person), encode_json(consent.address)
             connection.execute(
                 "INSERT INTO consents (change, person, approver, address, approved_at)"
                 " VALUES (?, ?, ?, ?, ?) ON CONFLICT (change, person) DO UPDATE SET"
                 " approver = excluded.approver, address = excluded.address,"
                 " approved_at = excluded.approved_at",
-                (
-                    id,
-                    consent.person.key,
-                    encode_json(consent.person),
-                    encode_json(consent.address),
-                    consent.approved_at,
-                ),
+                (id, consent.person.key, person, address, consent.approved_at),
             )
             _set_state(connection, id, "open")
         return _get_change(connection, id)
@@ -368,12 +363,10 @@ class SqlLedger(SqlStore):
         # This event began an undo that failed, and its process ended before its answer.
         if earlier := _find_of_call(connection, proposal):
             return earlier
-        new_change = _insert(
-            connection,
-            Change(
-                proposal, "applying", decider=decider, decided_at=now, decision_seq=proposal.seq
-            ),
+        begun = Change(
+            proposal, "applying", decider=decider, decided_at=now, decision_seq=proposal.seq
         )
+        new_change = _insert(connection, begun)
         _set_state(connection, original.id, original.state, undone_by=new_change.id)
         return new_change
 
@@ -391,10 +384,12 @@ class SqlLedger(SqlStore):
     ) -> Change:  # fmt: skip
         """Store the last steps and the final state of a change that the event `seq` claims. `note`
         is stored for the model's next turn. With steps, raise what `record` raises."""
-        change = self._get_claimed(connection, id, seq) if steps else _get_locked(connection, id)
+        change = _get_locked(connection, id)
+        is_claimed = change.state == "applying" and change.decision_seq == seq
+        if steps or is_claimed:
+            self._check_claim(connection, change, seq)
         _put_steps(connection, change, steps)
-        if change.state == "applying" and change.decision_seq == seq:
-            self._get_claimed(connection, id, seq)
+        if is_claimed:
             _set_state(connection, id, state, ended_at=now)
             _add_note(connection, change, note)
             if change.proposal.undone_change:
@@ -402,16 +397,21 @@ class SqlLedger(SqlStore):
                 if state == "failed":  # nothing is undone: the original can be undone again
                     _set_state(connection, original.id, original.state, undone_by="")
                 else:
-                    stands = "undone" if state == "done" else original.state
-                    _set_state(connection, original.id, stands)
+                    new_state = "undone" if state == "done" else original.state
+                    _set_state(connection, original.id, new_state)
             if change.is_forgotten:
                 _erase_contents(connection, id)
         return _get_change(connection, id)
 
     def _get_claimed(self, connection: SqlConnection, id: str, seq: int) -> Change:
-        """Return the change and lock its conversation. Raise Superseded if the event `seq` does not
-        have the claim, TakenOver if another process has that event."""
+        """Return the change and lock its conversation. Raise what `_check_claim` raises."""
         change = _get_locked(connection, id)
+        self._check_claim(connection, change, seq)
+        return change
+
+    def _check_claim(self, connection: SqlConnection, change: Change, seq: int) -> None:
+        """Raise Superseded if the event `seq` does not have the claim, TakenOver if another process
+        has that event."""
         if change.state != "applying" or change.decision_seq != seq:
             raise Superseded
         elsewhere = connection.execute(
@@ -421,7 +421,6 @@ class SqlLedger(SqlStore):
         ).fetchone()
         if self._owner and elsewhere:
             raise TakenOver
-        return change
 
     @query
     def list_waiting_runs(
@@ -515,16 +514,14 @@ class SqlLedger(SqlStore):
     def _select_changes(
         self, connection: SqlConnection, /, statement: str, **values: str | float
     ) -> Sequence[Change]:
-        rows = connection.execute(statement, values).fetchall()
-        return [_change_of(connection, row) for row in rows]
+        return _select(connection, statement, values)
 
 
 def _get_change(connection: SqlConnection, id: str) -> Change:
     """Return a change with its steps and approvals. Raise NotFound."""
-    row = connection.execute("SELECT * FROM changes WHERE id = ?", (id,)).fetchone()
-    if row is None:
-        raise NotFound(NO_PROPOSAL_SENTENCE, id=id)
-    return _change_of(connection, row)
+    for change in _select(connection, "SELECT * FROM changes WHERE id = ?", (id,)):
+        return change
+    raise NotFound(NO_PROPOSAL_SENTENCE, id=id)
 
 
 def _get_locked(connection: SqlConnection, id: str) -> Change:
@@ -546,29 +543,17 @@ def _insert(connection: SqlConnection, change: Change, last_notice: str = "") ->
         change = replace(change, proposal=replace(change.proposal, id=new_change_id()))
     proposal, draft = change.proposal, change.draft
     values = {
+        **{name: getattr(proposal, name) for name in _PROPOSAL_COLUMNS},
+        **{name: getattr(draft, name) for name in _DRAFT_COLUMNS},
         "id": proposal.id,
-        "seq": proposal.seq,
-        "call_id": proposal.call_id,
         "person": proposal.asker.key,
         "asker": encode_json(proposal.asker),
         "conversation": proposal.address.conversation,
         "address": encode_json(proposal.address),
-        "thread": proposal.thread,
-        "generation": proposal.generation,
-        "locale": proposal.locale,
-        "applier": draft.applier,
-        "kind": draft.kind,
         "target": json.dumps(dict(draft.target)),
-        "title": draft.title,
-        "note": draft.note,
-        "undone_change": proposal.undone_change,
         "state": change.state,
-        "created_at": proposal.created_at,
-        "expires_at": proposal.expires_at,
         "decision_seq": change.decision_seq,
-        "revision": proposal.revision,
         "has_named_approvers": proposal.has_named_approvers,
-        "tool": proposal.tool,
         "last_notice": last_notice,
         "origin": encode_json(replace(proposal.origin, data={})),
         **_decision_columns(change.decider, change.decided_at),
@@ -581,7 +566,13 @@ def _insert(connection: SqlConnection, change: Change, last_notice: str = "") ->
 
 def _put_steps(connection: SqlConnection, change: Change, steps: Iterable[ChangeStep]) -> None:
     """Store the steps of a change, in place of earlier versions of these steps."""
-    now = time.time()
+    rows, now = list[tuple[object, ...]](), time.time()
+    for step in steps:
+        write, current = step.write, _row_to_json(step.current)
+        before, after = _row_to_json(write.before), _row_to_json(write.after)
+        values = (write.id, before, after, write.applier_data, step.state)
+        key = (change.id, step.number, change.proposal.asker.key)
+        rows.append((*key, *values, current, step.explanation, now))
     connection.executemany(
         "INSERT INTO steps (change, number, person, row, before, after, applier_data, state,"
         " current, explanation, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -589,22 +580,7 @@ def _put_steps(connection: SqlConnection, change: Change, steps: Iterable[Change
         " row = excluded.row, applier_data = excluded.applier_data, state = excluded.state,"
         " current = excluded.current, explanation = excluded.explanation,"
         " updated_at = excluded.updated_at",
-        [
-            (
-                change.id,
-                step.number,
-                change.proposal.asker.key,
-                step.write.id,
-                _row_to_json(step.write.before),
-                _row_to_json(step.write.after),
-                step.write.applier_data,
-                step.state,
-                _row_to_json(step.current),
-                step.explanation,
-                now,
-            )
-            for step in steps
-        ],
+        rows,
     )
 
 
@@ -670,82 +646,56 @@ def _erase_rows(connection: SqlConnection, id: str) -> None:
 
 def _find_of_call(connection: SqlConnection, proposal: Proposal) -> Change | None:
     """Return the change that the proposal's call stored before; None if there is none."""
-    row = connection.execute(
-        "SELECT * FROM changes WHERE seq = ? AND call_id = ?", (proposal.seq, proposal.call_id)
-    ).fetchone()
-    return _change_of(connection, row) if row is not None else None
+    statement = "SELECT * FROM changes WHERE seq = ? AND call_id = ?"
+    return next(iter(_select(connection, statement, (proposal.seq, proposal.call_id))), None)
 
 
-def _change_of(connection: SqlConnection, row: SqlRow) -> Change:
-    """Return the change of this row, with its steps and approvals."""
-    step_rows = connection.execute(
-        "SELECT * FROM steps WHERE change = ? ORDER BY number", (row["id"],)
-    )
-    steps = tuple(
-        ChangeStep(
-            number=one["number"],
-            write=RowWrite(
-                one["row"],
-                _row_from_json(one["before"]),
-                _row_from_json(one["after"]),
-                one["applier_data"],
-            ),
-            state=one["state"],
-            current=_row_from_json(one["current"]),
-            explanation=one["explanation"],
+def _select(connection: SqlConnection, statement: str, values: object) -> list[Change]:
+    """Return the changes that the statement finds, with their steps and approvals."""
+    changes = []
+    for row in connection.execute(statement, values).fetchall():
+        steps, consents = list[ChangeStep](), list[Consent]()
+        sql = "SELECT * FROM steps WHERE change = ? ORDER BY number"
+        step_rows = connection.execute(sql, (row["id"],))
+        sql = "SELECT * FROM consents WHERE change = ? ORDER BY approved_at, person"
+        consent_rows = connection.execute(sql, (row["id"],))
+        for one in step_rows:
+            texts = (one["before"], one["after"], one["current"])
+            before, after, current = (None if each is None else json.loads(each) for each in texts)
+            write = RowWrite(one["row"], before, after, one["applier_data"])
+            why = one["explanation"]
+            steps.append(ChangeStep(one["number"], write, one["state"], current, why))
+        for one in consent_rows:
+            person = decode_json(Person, one["approver"])
+            address = decode_json(Address, one["address"])
+            consents.append(Consent(person, address, one["approved_at"]))
+        draft_fields: dict[str, Any] = {name: row[name] for name in _DRAFT_COLUMNS}
+        fields: dict[str, Any] = {name: row[name] for name in _PROPOSAL_COLUMNS}
+        writes = tuple(step.write for step in steps)
+        decider = decode_json(Person, row["decided_by"]) if row["decided_by"] else None
+        proposal = Proposal(
+            id=row["id"],
+            draft=Draft(target=json.loads(row["target"]), rows=writes, **draft_fields),
+            asker=decode_json(Person, row["asker"]),
+            address=decode_json(Address, row["address"]),
+            has_named_approvers=bool(row["has_named_approvers"]),
+            is_decided_by_policy=row["last_notice"] == "never",
+            origin=decode_json(MessageOrigin, row["origin"]),
+            **fields,
         )
-        for one in step_rows
-    )
-    draft = Draft(
-        applier=row["applier"], kind=row["kind"], target=json.loads(row["target"]),
-        title=row["title"], rows=tuple(step.write for step in steps), note=row["note"],
-    )  # fmt: skip
-    proposal = Proposal(
-        id=row["id"],
-        draft=draft,
-        asker=decode_json(Person, row["asker"]),
-        address=decode_json(Address, row["address"]),
-        seq=row["seq"],
-        call_id=row["call_id"],
-        thread=row["thread"],
-        generation=row["generation"],
-        locale=row["locale"],
-        created_at=row["created_at"],
-        expires_at=row["expires_at"],
-        undone_change=row["undone_change"],
-        has_named_approvers=bool(row["has_named_approvers"]),
-        tool=row["tool"],
-        is_decided_by_policy=row["last_notice"] == "never",
-        origin=decode_json(MessageOrigin, row["origin"]),
-        revision=row["revision"],
-    )
-    consent_rows = connection.execute(
-        "SELECT * FROM consents WHERE change = ? ORDER BY approved_at, person", (row["id"],)
-    )
-    consents = tuple(
-        Consent(
-            decode_json(Person, one["approver"]),
-            decode_json(Address, one["address"]),
-            one["approved_at"],
-        )
-        for one in consent_rows
-    )
-    return Change(
-        proposal=proposal, state=row["state"], steps=steps,
-        decider=decode_json(Person, row["decided_by"]) if row["decided_by"] else None,
-        decided_at=row["decided_at"], decision_seq=row["decision_seq"], undone_by=row["undone_by"],
-        is_forgotten=row["erasure_reason"] == _FORGOTTEN,
-        has_lapsed=row["erasure_reason"] == _LAPSED,
-        version=row["version"], consents=consents,
-    )  # fmt: skip
+        change = Change(
+            proposal=proposal, state=row["state"], steps=tuple(steps), decider=decider,
+            decided_at=row["decided_at"], decision_seq=row["decision_seq"],
+            undone_by=row["undone_by"], is_forgotten=row["erasure_reason"] == _FORGOTTEN,
+            has_lapsed=row["erasure_reason"] == _LAPSED, version=row["version"],
+            consents=tuple(consents),
+        )  # fmt: skip
+        changes.append(change)
+    return changes
 
 
 def _row_to_json(row: Row | None) -> str | None:
     return None if row is None else json.dumps(dict(row), ensure_ascii=False)
-
-
-def _row_from_json(text: str | None) -> Row | None:
-    return None if text is None else dict(json.loads(text))
 
 
 def _without_name(person: str) -> str:

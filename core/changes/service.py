@@ -62,7 +62,7 @@ class Proposals:
 
         A change that the operator's policy allows is applied at once. A repeated message does not
         propose a change that its thread has already applied. Raise ToolError, Superseded, and what
-        `_apply` raises.
+        `ChangeLifecycle.apply` raises.
         """
         if not 1 <= draft.row_count <= MAX_PROPOSAL_ROWS:
             sentence = _TOO_MANY if draft.rows else _NO_ROWS
@@ -72,8 +72,17 @@ class Proposals:
         if self.approval.kinds[draft.kind].needs_attended_turn and not is_attended:
             raise ToolError(_NOT_ATTENDED, code="not_allowed", hint="tell the person")
         await self.approval.check_draft(ctx.asker, ctx.address, draft)
-        if ctx.message.replaced_turn and (earlier := await self._find_done_before(ctx, draft)):
-            return Outcome("ok", _DONE_BEFORE.format(id=earlier.id))
+        if ctx.message.replaced_turn:
+            # A message that is asked again would make the model do its writes a second time.
+            for earlier in await self.lifecycle.ledger.list_of_conversation(
+                ctx.address.conversation, MAX_LISTED_CHANGES
+            ):
+                is_done = earlier.kind == "change" and earlier.state != "undone"
+                is_done = is_done and bool(earlier.written_steps)
+                same_thread = earlier.proposal.thread == ctx.thread.id
+                same_write = _intended_write(earlier.draft) == _intended_write(draft)
+                if is_done and same_thread and same_write:
+                    return Outcome("ok", _DONE_BEFORE.format(id=earlier.id))
         proposal = Proposal(
             id=new_change_id(),
             draft=draft,
@@ -97,41 +106,16 @@ class Proposals:
         if change.proposal.created_at == proposal.created_at:
             rule = await self.approval.rule_of_draft(ctx.asker, ctx.address, draft)
             await self.lifecycle.record_event("proposed", change, rule)
-        if by_policy:
-            return await self._apply_by_policy(change, ctx.seq)
-        return Outcome("proposed", _PROPOSED.format(id=change.id), proposal=change.id)
-
-    async def _find_done_before(self, ctx: ToolContext, draft: Draft) -> Change | None:
-        """Return an earlier change of this thread with the same writes that was applied, at least
-        in part, and not undone; None if there is none."""
-        changes = await self.lifecycle.ledger.list_of_conversation(
-            ctx.address.conversation, MAX_LISTED_CHANGES
-        )
-        return next(
-            (
-                change for change in changes
-                if change.proposal.thread == ctx.thread.id and change.kind == "change"
-                and change.state != "undone" and change.written_steps
-                and _intended_write(change.draft) == _intended_write(draft)
-            ),
-            None,
-        )  # fmt: skip
-
-    async def _apply_by_policy(self, change: Change, seq: int) -> Outcome:
-        """Apply a change that the operator's policy approves, with no person's decision. It uses
-        the ledger like any other change."""
+        if not by_policy:
+            return Outcome("proposed", _PROPOSED.format(id=change.id), proposal=change.id)
         change = await self.lifecycle.ledger.claim(
-            change.id, seq, POLICY_PERSON, self.lifecycle.clock()
+            change.id, ctx.seq, POLICY_PERSON, self.lifecycle.clock()
         )
-        if change.state == "applying" and change.decision_seq == seq:
-            rule = self.approval.rule_of_policy(change.draft)
+        if change.state == "applying" and change.decision_seq == ctx.seq:
+            rule = f"tables.{change.draft.title}.access"
             change, _ = await self.lifecycle.apply(change, rule)
-        is_done = change.state == "done"
-        return Outcome(
-            "ok" if is_done else "error",
-            self.lifecycle.builder.build_note(change),
-            proposal=change.id,
-        )
+        note = self.lifecycle.builder.build_note(change)
+        return Outcome("ok" if change.state == "done" else "error", note, proposal=change.id)
 
     async def withdraw(self, id: str) -> None:
         """Withdraw a proposal if it is open, because another one replaces it."""
@@ -185,7 +169,23 @@ class Undo:
         if undo is None and self.views.builder.is_undoable(change):
             if change.decided_at + UNDO_LIFETIME_SECONDS <= self.views.clock():
                 return await self.views.build_answer([cards.describe_lapse()], [change], decision)
-            undo = await self._begin_undo(change, decision, reached)
+            approval = self.views.approval
+            await approval.check(decision.person, decision.address, change, reached)
+            applier = self.appliers.get(change.draft.applier)
+            if applier is None:
+                raise ToolError("The system where it was done is no longer connected.")
+            draft = applier.revert(change)
+            rule = await approval.rule_of(decision.person, decision.address, change)
+            # Before the first write: if the audit log cannot be written, nothing is undone.
+            await self.lifecycle.audit.write("change-undo-started", change, rule, decision.person)
+            now = self.views.clock()
+            proposal = replace(
+                change.proposal, id=new_change_id(), draft=draft, asker=decision.person,
+                seq=decision.seq, call_id="undo", locale=LANGUAGE.get(), created_at=now,
+                expires_at=now, undone_change=change.id, revision=1,
+            )  # fmt: skip
+            undo = await self.views.ledger.undo(proposal, decision.person, now)
+        # Another event undoes it, or this one cannot.
         if undo is None or undo.decision_seq != decision.seq:
             return await self._not_undone(change, undo, decision)
         unaudited = ""
@@ -199,31 +199,6 @@ class Undo:
             return await self.views.build_answer([*words, unaudited], [change], decision)
         words.append(self.views.builder.describe_outcome(undo))
         return await self.views.build_answer([*words, unaudited], [undo, change], decision)
-
-    async def _begin_undo(self, change: Change, decision: DecisionRequest, reached: bool) -> Change:
-        """Check the rights, write the audit log, and store the change that takes `change` back."""
-        await self.views.approval.check(decision.person, decision.address, change, reached)
-        applier = self.appliers.get(change.draft.applier)
-        if applier is None:
-            raise ToolError("The system where it was done is no longer connected.")
-        draft = applier.revert(change)
-        rule = await self.views.approval.rule_of(decision.person, decision.address, change)
-        await self.lifecycle.audit.write("change-undo-started", change, rule, decision.person)
-        now = self.views.clock()
-        proposal = replace(
-            change.proposal,
-            id=new_change_id(),
-            draft=draft,
-            asker=decision.person,
-            seq=decision.seq,
-            call_id="undo",
-            locale=LANGUAGE.get(),
-            created_at=now,
-            expires_at=now,
-            undone_change=change.id,
-            revision=1,
-        )
-        return await self.views.ledger.undo(proposal, decision.person, now)
 
     async def _not_undone(
         self, change: Change, undo: Change | None, decision: DecisionRequest
@@ -319,17 +294,33 @@ class Decisions:
         if change.state == "open":
             await self.approval.check_approval(decision.person, decision.address, change, reached)
             if not decision.is_click and not await self._is_seen(change, decision, reached):
-                return await self._show_whole(change, decision, reached)
+                here = decision.address
+                # Values are not shown to the readers of another place.
+                if here.is_shared and not here.is_same_channel(change.proposal.address):
+                    sentence = say(_READ_ELSEWHERE, id=change.id)
+                    return Answer(sentence, "failed", is_private=True)
+                card = await self.views.card(change, decision.person, here, reached)
+                hint = f"approve {change.id}-{_code(change, decision)}"
+                words = say(_READ_FIRST, id=change.id, hint=hint)
+                return Answer(f"{words}\n\n{cards.describe_whole(card)}", "failed")
             applier = self.appliers.get(change.draft.applier)
             if isinstance(applier, CheckedApplier):
                 await applier.check_asker(change.draft)
             count = self.approval.approvers(change.proposal).count
             if count > 1 or change.consents:
                 before = await self.views.without_void(change)
-                change = await self._consent(change, decision)
+                consent = Consent(decision.person, decision.address, self.lifecycle.clock())
+                if consent.person.key not in [one.person.key for one in change.consents]:
+                    # The audit log comes first: if it cannot be written, the approval is not
+                    # recorded.
+                    with_theirs = replace(change, decider=consent.person, decision_seq=decision.seq)
+                    rule = await self.approval.rule_of(consent.person, consent.address, change)
+                    await self.lifecycle.audit.write("change-consent-added", with_theirs, rule)
+                change = await self.ledger.consent(change.id, consent)
+                self.lifecycle.on_change()
                 counted = await self._count_consents(change, decision)
                 if change.state == "open" and len(counted) < count:
-                    earlier_approvers = [consent.person.key for consent in before.consents]
+                    earlier_approvers = [one.person.key for one in before.consents]
                     words = _ONE_MORE if decision.person.key in earlier_approvers else ""
                     words = words if len(counted) == len(change.consents) else _UNCOUNTED
                     return await self.views.describe_state(
@@ -372,29 +363,6 @@ class Decisions:
         visible_cards = [await self.views.card(one) for one in beside.values()]
         return cards.is_short([cards.describe_whole(card) for card in visible_cards])
 
-    async def _show_whole(self, change: Change, decision: DecisionRequest, reached: bool) -> Answer:
-        """Return the answer with all of the change and the words that confirm it. Values are not
-        shown to the readers of another place."""
-        here = decision.address
-        if here.is_shared and not here.is_same_channel(change.proposal.address):
-            return Answer(say(_READ_ELSEWHERE, id=change.id), "failed", is_private=True)
-        card = await self.views.card(change, decision.person, here, reached)
-        hint = f"approve {change.id}-{_code(change, decision)}"
-        words = say(_READ_FIRST, id=change.id, hint=hint)
-        return Answer(f"{words}\n\n{cards.describe_whole(card)}", "failed")
-
-    async def _consent(self, change: Change, decision: DecisionRequest) -> Change:
-        """Record one of several approvals. The audit log is written first: if that fails, raise
-        AuditRefused and record nothing."""
-        consent = Consent(decision.person, decision.address, self.lifecycle.clock())
-        if decision.person.key not in [one.person.key for one in change.consents]:
-            with_theirs = replace(change, decider=decision.person, decision_seq=decision.seq)
-            rule = await self.approval.rule_of(decision.person, decision.address, change)
-            await self.lifecycle.audit.write("change-consent-added", with_theirs, rule)
-        change = await self.ledger.consent(change.id, consent)
-        self.lifecycle.on_change()
-        return change
-
     async def _count_consents(self, change: Change, decision: DecisionRequest) -> Sequence[Consent]:
         """Return the approvals that count now, one for each person, including that of the person
         who decides. Accounts that belong to one person count once."""
@@ -405,7 +373,7 @@ class Decisions:
             # The approval of who decides was just checked. Their other accounts give no second one.
             if key not in counted and (
                 consent.person.key == decision.person.key
-                or (key != own and await self.views.counts(consent, change))
+                or (key != own and await self.views.still_counts(consent, change))
             ):
                 counted[key] = consent
         return list(counted.values())

@@ -68,23 +68,17 @@ class OutgoingPosts:
         self.version = 0
         """The version of the change that is about to be shown."""
         self._outbox = outbox
-        self._check = check
-
-    def check_ownership(self) -> None:
-        """Raise TakenOver if this process may no longer post."""
-        self._check()
+        self.check_ownership = check
 
     async def list_posts(self) -> Sequence[Post]:
         """Return the notice's post, if it has one that is posted, removed, or being posted."""
-        one = self.outgoing
-        key = f"{one.reply_to.turn if one.reply_to else ''}:1"
-        match one.state:
+        notice = self.outgoing
+        key = f"{notice.reply_to.turn if notice.reply_to else ''}:1"
+        match notice.state:
             case "posting":
                 return [Post(1, key)]
-            case "posted":
-                return [Post(1, key, one.post, "posted")]
-            case "removed":
-                return [Post(1, key, one.post, "removed")]
+            case "posted" | "removed" as state:
+                return [Post(1, key, notice.post, state)]
             case _:
                 return []
 
@@ -126,33 +120,38 @@ class ApprovalNotices:
     async def once(self) -> int:
         """Send and redraw everything that is due. Return how many notices failed for now. Raise
         NotStored."""
-        failures = await self._each(self._ask, await self.outbox.list_due("asked", _FOREVER))
-        if after := self.changes.approval.config.table_rules.remind_after:
-            before = self.changes.views.clock() - after
-            failures += await self._each(
-                self._remind, await self.outbox.list_due("reminded", before)
-            )
-        failures += await self._each(
-            self._announce_expiry, await self.outbox.list_due("expired", _FOREVER)
-        )
-        failures += await self._each(self._post, await self.outbox.list_unposted())
-        failures += await self._each(self._redraw, await self.outbox.list_outdated())
+        outbox, failures = self.outbox, 0
+        if things := await outbox.list_due("asked", _FOREVER):
+            failures += await self._each(self._ask, things)
+        after = self.changes.approval.config.table_rules.remind_after
+        before = self.changes.views.clock() - after
+        if after and (things := await outbox.list_due("reminded", before)):
+            failures += await self._each(self._remind, things)
+        if things := await outbox.list_due("expired", _FOREVER):
+            failures += await self._each(self._announce_expiry, things)
+        if notices := await outbox.list_unposted():
+            failures += await self._each(self._post, notices)
+        if notices := await outbox.list_outdated():
+            failures += await self._each(self._redraw, notices)
         return failures
 
     async def _each(
-        self, act: Callable[[Any], Coroutine[Any, Any, None]], things: Collection[Any]
+        self, step: Callable[[Any], Coroutine[Any, Any, None]], things: Collection[Any]
     ) -> int:
-        """Run `act` on all things at the same time, and return how many failed. Raise TakenOver."""
-        results = await asyncio.gather(*(act(one) for one in things), return_exceptions=True)
-        failed = [one for one in results if isinstance(one, BaseException)]
-        for error in failed:
+        """Run `step` on all things at the same time, and return how many failed. Raise
+        TakenOver."""
+        # One that fails must not cancel the others, which may be in the middle of a post.
+        results = await asyncio.gather(*(step(one) for one in things), return_exceptions=True)
+        failures = 0
+        for error in results:
             if isinstance(error, TakenOver):
                 raise error
-            if not isinstance(error, NotFound):  # NotFound: the change was purged meanwhile
+            if error is not None and not isinstance(error, NotFound):  # purged meanwhile
+                failures += 1
                 write_line = log.info if isinstance(error, PlatformBusy) else log.warning
-                step = act.__name__.strip("_")
-                write_line("approval notice postponed", step=step, error=repr(error))
-        return len([one for one in failed if not isinstance(one, NotFound)])
+                name = step.__name__.strip("_")
+                write_line("approval notice postponed", step=name, error=repr(error))
+        return failures
 
     async def _ask(self, id: str) -> None:
         """Store the notices for the approvers of a new proposal."""
@@ -166,16 +165,18 @@ class ApprovalNotices:
         """Return the people who may decide on the change and do not see it where it was asked
         for."""
         approval, proposal = self.changes.approval, change.proposal
+        asker = approval.canonical_person(proposal.asker.key)
         names, people = approval.to_be_asked(change), dict[str, Person]()
         for platform, messenger in self.messengers.items():
-            own = [name for name in names if name.startswith(f"{platform}:")]
-            for person in await messenger.members(own) if own else ():
-                if approval.canonical_person(person.key) == approval.canonical_person(
-                    proposal.asker.key
-                ):
+            own_names = [name for name in names if name.startswith(f"{platform}:")]
+            for person in await messenger.members(own_names) if own_names else ():
+                # The asker sees the card in the answer, also under another account of theirs.
+                if approval.canonical_person(person.key) == asker:
                     continue
                 if not await approval.may_be_asked(person, change):
                     continue
+                # A platform can tell only of its own channels who reads them. An unknown answer
+                # (None) counts as no: a second card is better than an approver without one.
                 here = platform == proposal.address.platform
                 if not here or not await messenger.reads(person, proposal.address):
                     people[person.key] = person
@@ -195,7 +196,7 @@ class ApprovalNotices:
             copy for copy in await self.outbox.list_copies(id) if copy.person.key not in approvers
         ]
         if not copies and change.proposal.address.platform not in self.messengers:
-            return
+            return  # only a process that can remind the asker there may record that it did
         people = [copy.person for copy in copies] or [change.proposal.asker]
         await self.outbox.record_notices(
             id, "reminded", [ApprovalNotice(id, "reminder", person) for person in people]
@@ -214,27 +215,27 @@ class ApprovalNotices:
 
     async def _post(self, one: ApprovalNotice) -> None:
         """Post a notice, or continue a post that timed out before."""
-        is_direct = one.kind in ("copy", "person")
         change = None if one.kind == "person" else await self.changes.ledger.get(one.change)
+        # A copy goes to the approver; a reminder and an expiry go to where it was asked for.
         platform = one.person.platform
-        if change is not None and not is_direct:
+        if change is not None and one.kind != "copy":
             platform = change.proposal.address.platform
         if platform not in self.messengers:
             return  # only a process with this platform can post there
+        # The reply of a post that timed out knows the call that may still be under way. A new one
+        # could post a second time.
         posts, reply = self._begun.pop(one.key, (None, None))
         if posts is None or reply is None:
             posts = OutgoingPosts(self.outbox, one, self.journal.check_ownership)
             is_late = change is not None and one.kind != "expired" and change.state != "open"
-            if one.state == "new" and is_late:
+            if one.state == "new" and is_late:  # decided before anybody was notified
                 await posts.record_removed(1)
                 return
             try:
-                if not await self._find_destination(posts, change):
-                    return
+                to = await self._prepare_post(posts, change)
             except Undeliverable as error:
                 await self._note_refusal(posts, error)
                 return
-            to = posts.outgoing.reply_to
             if to is None:
                 return
             reply = self.replies[platform](to, posts)
@@ -247,6 +248,7 @@ class ApprovalNotices:
             with use_locale(notice.locale):
                 card = await self.changes.views.card(change, notice.person, address, True)
             cards = (card,)
+        # A timeout or another error leaves the entry, so that the next round continues this post.
         self._begun[one.key] = posts, reply
         try:
             async with asyncio.timeout(OUTGOING_POST_SECONDS):
@@ -268,16 +270,17 @@ class ApprovalNotices:
         )
         await posts.put(state="refused", text="")
 
-    async def _find_destination(self, posts: OutgoingPosts, change: Change | None) -> bool:
-        """Find the destination and the text of a notice, and store both before the post. Return
-        False if there is none."""
+    async def _prepare_post(self, posts: OutgoingPosts, change: Change | None) -> ReplyTo | None:
+        """Find the destination and the text of a notice, and store both before the post, so that
+        an attempt after a crash looks for the post in the same place. Return the destination;
+        None if there is none."""
         one = posts.outgoing
         if one.reply_to is not None:
-            return True
-        destination = await self._where(one, change)
+            return one.reply_to
+        destination = await self._find_destination(one, change)
         if destination is None:
             await posts.record_removed(1)
-            return False
+            return None
         to, locale = destination
         default = change.proposal.locale if change else self.locale
         locale = nearest_locale(locale) if locale else default
@@ -285,12 +288,27 @@ class ApprovalNotices:
             if change is None:
                 text = PersonNotice.read(one.change, one.text, 0.0).words(escape_markdown)
             else:
-                text = await self._text(one, change)
+                id, proposal = change.id, change.proposal
+                title = escape_markdown(self.changes.views.builder.build_title(change))
+                if one.kind == "expired":
+                    text = say(_EXPIRED, id=id, title=title)
+                elif one.kind == "reminder":
+                    seconds = proposal.expires_at - self.changes.views.clock()
+                    remaining = format_duration(max(60, seconds))  # not "0 minutes"
+                    text = say(_REMINDER, id=id, title=title, left=remaining)
+                else:
+                    messenger = self.messengers.get(proposal.address.platform)
+                    place = await messenger.title(proposal.address) if messenger else ""
+                    where = say(_ELSEWHERE if proposal.address.is_shared else _DIRECT)
+                    name = escape_markdown(clip_line(proposal.asker.name or proposal.asker.id))
+                    place = escape_markdown(clip_line(place)) or where
+                    text = say(_COPY, id=id, name=name, place=place)
+        # The post's key comes from the notice's key, so that each attempt has the same one.
         to = replace(to, turn=turn_id(":".join(one.key)))
         await posts.put(reply_to=to, locale=locale, text=text)
-        return True
+        return to
 
-    async def _where(
+    async def _find_destination(
         self, one: ApprovalNotice, change: Change | None
     ) -> tuple[ReplyTo, str] | None:
         """Return the destination of a notice and the locale of its reader. None if the place was
@@ -299,6 +317,7 @@ class ApprovalNotices:
             return await self.messengers[one.person.platform].direct(one.person)
         proposal = change.proposal
         if one.kind == "reminder":
+            # An approver is reminded below the copy of the card, where its buttons are.
             copies = await self.outbox.list_copies(one.change)
             copy = next((each for each in copies if each.person.key == one.person.key), None)
             if copy is not None and copy.reply_to is not None:
@@ -306,35 +325,15 @@ class ApprovalNotices:
                 return messenger.after(copy.reply_to, copy.post), copy.locale
             if one.person.key != proposal.asker.key:
                 return None  # the person's copy was removed, so no reminder is needed
-        turn = await self.journal.replace_cards(proposal.seq)
+        turn = await self.journal.replace_cards(proposal.seq)  # replaces none: it reads the turn
         if turn is None:
             return None
-        return self.messengers[proposal.address.platform].after(
-            turn.message.reply_to
-        ), proposal.locale
-
-    async def _text(self, one: ApprovalNotice, change: Change) -> str:
-        """Return the text of a notice."""
-        title = escape_markdown(self.changes.views.builder.build_title(change))
-        if one.kind == "expired":
-            return say(_EXPIRED, id=change.id, title=title)
-        if one.kind == "reminder":
-            remaining = format_duration(
-                max(60, change.proposal.expires_at - self.changes.views.clock())
-            )
-            return say(_REMINDER, id=change.id, title=title, left=remaining)
-        proposal = change.proposal
-        messenger = self.messengers.get(proposal.address.platform)
-        place = await messenger.title(proposal.address) if messenger else ""
-        where = say(_ELSEWHERE if proposal.address.is_shared else _DIRECT)
-        return say(
-            _COPY, id=change.id,
-            name=escape_markdown(clip_line(proposal.asker.name or proposal.asker.id)),
-            place=escape_markdown(clip_line(place)) or where,
-        )  # fmt: skip
+        messenger = self.messengers[proposal.address.platform]
+        return messenger.after(turn.message.reply_to), proposal.locale
 
     async def _redraw(self, one: ApprovalNotice) -> None:
-        """Redraw a copy with the current state of its change."""
+        """Redraw a copy with the current state of its change. A copy that the platform refuses for
+        good, or too often, counts as drawn, so that it is not tried again."""
         if one.person.platform not in self.messengers or one.reply_to is None:
             return
         change = await self.changes.ledger.get(one.change)
@@ -423,9 +422,10 @@ class CardRedraw:
     changes: ChangeService
     journal: Journal
     replies: Mapping[str, ReplyFactory]
-    requests: ApprovalNotices | None = None
-    outbox: Outbox | None = None
-    _tries: Counter[str] = field(default_factory=Counter, init=False)
+    requests: ApprovalNotices
+    outbox: Outbox
+    _tries: Counter[tuple[str, str]] = field(default_factory=Counter, init=False)
+    """Failed redraws of a card, by change and by the message that listed it ("" for its own)."""
 
     async def run(self) -> None:
         """Redraw cards until cancelled: when `due` is set, and periodically."""
@@ -446,62 +446,46 @@ class CardRedraw:
         """Redraw all outdated cards and send due notices. Return how many failed for now. Raise
         NotStored."""
         await self.changes.lifecycle.end_overdue()
-        failures = 0
-        for change in await self.changes.ledger.list_undrawn():
-            failures += not await self._draw(change)
-        if self.outbox:
-            for listed in await self.outbox.list_outdated("list"):
-                failures += not await self._draw_listed(self.outbox, listed)
-        return failures + (await self.requests.once() if self.requests else 0)
+        failures, ledger, views = 0, self.changes.ledger, self.changes.views
+        for change in await ledger.list_undrawn():
+            if change.proposal.address.platform not in self.replies:
+                continue  # only a process with this platform can post there
+            with use_locale(change.proposal.locale):
+                card = await views.card(change)
+            turn = await self.journal.replace_cards(change.proposal.seq, [card])
+            if turn is not None and turn.state not in FINAL_STATES:
+                continue  # the end of the turn posts the card
+            answer = turn.answer if turn is not None and turn.state in _POSTED_STATES else None
+            is_shown = answer is not None and any(one.id == change.id for one in answer.cards)
+            if turn and answer and is_shown and not await self._refresh(turn, answer, change.id):
+                failures += 1
+                continue
+            await ledger.record_drawn(change)
+        # The cards in answers to the command `approvals`, which lists requests.
+        for listed in await self.outbox.list_outdated("list"):
+            if listed.person.platform not in self.replies:
+                continue
+            turn, change = None, await ledger.get(listed.change)
+            if listed.text and listed.reply_to is not None:  # not forgotten
+                with use_locale(listed.locale):
+                    card = await views.card(change, listed.person, listed.reply_to.address)
+                # The text of such a notice is the number of the message with the command.
+                turn = await self.journal.replace_cards(int(listed.text), [card])
+            if turn is not None and turn.state not in FINAL_STATES:
+                continue
+            answer = turn.answer if turn is not None and turn.state in _POSTED_STATES else None
+            if turn and answer and not await self._refresh(turn, answer, change.id, listed.text):
+                failures += 1
+                continue
+            await self.outbox.put(replace(listed, drawn_version=change.version))
+        return failures + await self.requests.once()
 
-    async def _draw(self, change: Change) -> bool:
-        """Redraw the card of one change. Return False if it must be retried."""
-        if change.proposal.address.platform not in self.replies:
-            return True  # only a process with this platform can post there
-        with use_locale(change.proposal.locale):
-            card = await self.changes.views.card(change)
-        turn = await self.journal.replace_cards(change.proposal.seq, [card])
-        if turn is not None and turn.state not in FINAL_STATES:
-            return True  # the end of the turn posts the card
-        if turn is None or turn.answer is None or turn.state not in _POSTED_STATES:
-            await self.changes.ledger.record_drawn(change)
-            return True
-        if any(one.id == change.id for one in turn.answer.cards):
-            try:
-                await self._refresh(turn, turn.answer)
-            except Exception as error:
-                if not self._give_up(change.id, error):
-                    return False
-        await self.changes.ledger.record_drawn(change)
-        return True
-
-    async def _draw_listed(self, outbox: Outbox, listed: ApprovalNotice) -> bool:
-        """Redraw a card in an answer to the command `approvals`. Return False if it must be
-        retried."""
-        if listed.person.platform not in self.replies:
-            return True
-        turn = None
-        change = await self.changes.ledger.get(listed.change)
-        if listed.text and listed.reply_to is not None:  # not forgotten
-            with use_locale(listed.locale):
-                card = await self.changes.views.card(change, listed.person, listed.reply_to.address)
-            turn = await self.journal.replace_cards(int(listed.text), [card])
-        if turn is not None and turn.state not in FINAL_STATES:
-            return True
-        if turn is not None and turn.answer is not None and turn.state in _POSTED_STATES:
-            try:
-                await self._refresh(turn, turn.answer)
-            except Exception as error:
-                if not self._give_up(f"{listed.text} {change.id}", error):
-                    return False
-        await outbox.put(replace(listed, drawn_version=change.version))
-        return True
-
-    async def _refresh(self, turn: Turn, answer: Answer) -> None:
-        """Edit the post with the cards. If the platform is busy, wait once and retry."""
+    async def _refresh(self, turn: Turn, answer: Answer, change: str, message: str = "") -> bool:
+        """Edit the post with the cards. If the platform is busy, wait once and retry. Return False
+        if it must be retried later. Failures are counted for each `change` and `message`."""
         build = self.replies.get(turn.message.address.platform)
         if build is None:
-            return
+            return True
         reply = build(turn.message.reply_to, TurnPosts(self.journal, turn))
 
         def wait(busy: PlatformBusy, failed: int) -> float | None:
@@ -512,11 +496,8 @@ class CardRedraw:
                 await retry(lambda: reply.refresh(answer), PlatformBusy, wait)
         except Undeliverable as gone:
             cards_log.info("card cannot be updated any more", turn=turn.id, error=str(gone))
-
-    def _give_up(self, key: str, error: Exception) -> bool:
-        """Count a failed redraw of a card. Return True after too many."""
-        self._tries[key] += 1
-        cards_log.warning(
-            "could not update a card", change=key.rpartition(" ")[2], error=repr(error)
-        )
-        return self._tries[key] >= MAX_REDRAW_TRIES
+        except Exception as error:
+            self._tries[change, message] += 1
+            cards_log.warning("could not update a card", change=change, error=repr(error))
+            return self._tries[change, message] >= MAX_REDRAW_TRIES
+        return True

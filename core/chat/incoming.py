@@ -194,6 +194,7 @@ class WaitingMarks:
     ) -> None:
         """Mark a message while the platform has not identified its author. Remove the mark when it
         is answered."""
+        # A known author's turn begins at once, and then no mark is needed.
         is_known = await policy.prepare(
             message.author, message.address, confirmed=False, seconds=UNKNOWN_MARK_SECONDS
         )
@@ -251,6 +252,7 @@ class FileDownloads:
     async def fetch(self, message: Message, attachment: Attachment) -> File | None:
         """Return a file; None if it is too large, refused or deleted. Implements the port
         `FetchAttachment`."""
+        # Other callers may wait for this download when one of them is cancelled.
         return await asyncio.shield(self._task(message, attachment))
 
     async def fetch_all(self, message: Message) -> None:
@@ -270,11 +272,11 @@ class FileDownloads:
         key = (message.event_key, attachment.reference)
         task = self._under_way.get(key)
         if task is None:
-            task = self._under_way[key] = asyncio.create_task(self._get(message, attachment))
+            task = self._under_way[key] = asyncio.create_task(self._download(message, attachment))
             task.add_done_callback(lambda _: self._under_way.pop(key, None))
         return task
 
-    async def _get(self, message: Message, attachment: Attachment) -> File | None:
+    async def _download(self, message: Message, attachment: Attachment) -> File | None:
         """Download one file and store it. Return None if it is too large, refused, or the download
         fails."""
         if attachment.size > MAX_ATTACHMENT_BYTES:
@@ -303,6 +305,7 @@ async def describe_unread(
 
     `files` are those that were downloaded, `missing` the names of the others. Raises NotFound.
     """
+    # Those that are too large were not downloaded either. They have sentences of their own.
     too_large_files = [large for one in message.attachments if (large := too_large(one))]
     unread_names = [
         name for name in missing if name not in {large.values["name"] for large in too_large_files}
@@ -457,7 +460,7 @@ class Interactions:
     async def submit(self, interaction: ChatInteraction, request: InteractionRequest) -> bool:
         """Store a command, a click or a form, then acknowledge it. Return whether both happened in
         time, for the first time; otherwise the person is notified."""
-        began = asyncio.get_running_loop().time()
+        began = asyncio.get_running_loop().time()  # the check of rights uses up a part of the time
         limits, message = interaction.limits, None
         refusal = ""
         if limits.checks_rights_before_storing:

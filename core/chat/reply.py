@@ -97,7 +97,7 @@ class GrowingReply:
         self._turn = turn
         self.split = surface.split
         self._known: dict[int, Post] = {}
-        """The journalled posts by number, once `_load` has read them."""
+        """The journalled posts by number, once `_load_posts` has read them."""
         self._is_loaded = False
         self._inherited: set[int] = set()
         """Numbers of the posts that an earlier process requested and this one has not found yet."""
@@ -124,7 +124,7 @@ class GrowingReply:
     @property
     def first_key(self) -> str:
         """The key to journal for the first post; "" if that post is journalled already."""
-        return "" if 1 in self._known else self._key(1)
+        return "" if 1 in self._known else self._make_key(1)
 
     async def show(self, progress: Progress) -> None:
         """Show progress when the platform takes the next edit. Newer progress replaces what still
@@ -171,7 +171,7 @@ class GrowingReply:
     async def refresh(self, answer: Answer) -> None:
         """Redraw the cards of a posted answer by editing its last post."""
         number = len(answer.parts)
-        post = (await self._load()).get(number)
+        post = (await self._load_posts()).get(number)
         if not number or post is None or not post.id or post.state == "removed":
             return
         part = AnswerPart(number, answer.parts[-1], answer=answer, is_final=True)
@@ -190,6 +190,7 @@ class GrowingReply:
                 metrics.duplicate_posts.inc()
                 with suppress(PostRemoved):
                     await self._surface.delete(own_id)
+        # An edit of this process may have arrived last and put an older text back.
         last = len(answer.parts)
         for number, text_of_part in enumerate(answer.parts, 1):
             if number in self._shown and (id := ids.get(number)):
@@ -214,6 +215,7 @@ class GrowingReply:
         """Show progress until none is left or the answer is being finished. Newer progress replaces
         older."""
         while self._latest is not None:
+            # Progress that arrives during the pause replaces `_latest`. `finish` ends the pause.
             if (early := self._next - time.monotonic()) > 0:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(early):
@@ -228,7 +230,7 @@ class GrowingReply:
                 return
             except PlatformBusy as busy:
                 self._next = time.monotonic() + busy.seconds
-                self._latest = self._latest or progress
+                self._latest = self._latest or progress  # unless newer progress came meanwhile
             except Exception as error:
                 log.info("could not show progress", turn=self._turn, error=repr(error))
                 return
@@ -240,10 +242,9 @@ class GrowingReply:
             self._posts.check_ownership()
             await self._surface.show_activity(progress.current_step)
             return
-        trust = progress.trust
+        trust, into_posts = progress.trust, self._surface.split
 
         def split(answer: str) -> Sequence[str]:
-            into_posts = self._surface.split
             return trust.split_sanitized(answer, into_posts)[1] if trust else into_posts(answer)
 
         seconds = self._whole_until - time.monotonic()
@@ -251,7 +252,7 @@ class GrowingReply:
             raise PlatformBusy(seconds)
         parts = await text.run_off_loop(split, progress.text)
         for number, part in enumerate(parts, 1):
-            await self._put(AnswerPart(number, part, is_growing=number == len(parts)))
+            await self._put_part(AnswerPart(number, part, is_growing=number == len(parts)))
         self._next = time.monotonic() + self._surface.interval
 
     async def _finish(self, answer: Answer) -> None:
@@ -259,59 +260,58 @@ class GrowingReply:
         last = len(answer.parts)
         for number, part in enumerate(answer.parts, 1):
             ends = answer if number == last else None
-            await self._put(
+            await self._put_part(
                 AnswerPart(number, part, ends, is_final=True, is_private=answer.is_private)
             )
-        await self._load()
+        await self._load_posts()
         for post in list(self._known.values()):
             if post.number > last and post.state != "removed":
-                id = post.id or await self._find(post)
+                # Without an id, it may have been made by a process that crashed before it knew.
+                id = post.id or await self._find_post(post)
                 if id:
                     delete = partial(self._surface.delete, id)
                     await self._call(post, delete, ignore_removed=True)
                 await self._posts.record_removed(post.number)
                 del self._known[post.number]
-        if answer.files:
-            await self._upload(answer)
+        if not answer.files:
+            return
+        upload = self._known.get(FILES_NUMBER)
+        if upload is None:
+            upload = await self._record_intent(FILES_NUMBER)
+        elif upload.id or upload.state == "removed":
+            return
+        elif id := await self._made_here(FILES_NUMBER) or await self._find_post(upload):
+            await self._record_post(upload, id)
+            return
+        self._posts.check_ownership()
+        id = await self._make_post(FILES_NUMBER, self._surface.upload(upload.key, answer.files))
+        await self._record_post(upload, id)
 
-    async def _put(self, part: AnswerPart) -> None:
+    async def _put_part(self, part: AnswerPart) -> None:
         """Post the part, or edit its post. A growing part that has not changed sends nothing."""
         number = part.number
-        post = (await self._load()).get(number)
+        post = (await self._load_posts()).get(number)
         if post is not None and post.state == "removed":
             raise PostRemoved
         if post is None:
-            post = await self._intend(number)
+            post = await self._record_intent(number)
         elif not post.id:
             # The key is journalled without an id: an earlier call may have made the post.
-            id = await self._made_here(number) or await self._find(post)
-            post = await self._record(post, id) if id else post
+            id = await self._made_here(number) or await self._find_post(post)
+            post = await self._record_post(post, id) if id else post
         self._posts.check_ownership()
+        # Noted before the call: if its outcome is lost, the post may show this text.
         last_text, self._shown[number] = self._shown.get(number), part.text
         if not post.id:
-            id = await self._make(number, self._surface.post(post.key, part))
+            id = await self._make_post(number, self._surface.post(post.key, part))
             answer = part.answer
             # Only if no upload and no deletion follows can the id be saved with the turn's end.
             ends = answer is not None and not answer.files and number >= max(self._known)
-            await self._record(post, id, ends)
+            await self._record_post(post, id, ends)
         elif part.is_final or last_text != part.text:
             await self._call(post, lambda: self._surface.edit(post.id, part))
 
-    async def _upload(self, answer: Answer) -> None:
-        """Upload the answer's files, unless they are already posted or were removed."""
-        post = (await self._load()).get(FILES_NUMBER)
-        if post is None:
-            post = await self._intend(FILES_NUMBER)
-        elif post.id or post.state == "removed":
-            return
-        elif id := await self._made_here(FILES_NUMBER) or await self._find(post):
-            await self._record(post, id)
-            return
-        self._posts.check_ownership()
-        id = await self._make(FILES_NUMBER, self._surface.upload(post.key, answer.files))
-        await self._record(post, id)
-
-    async def _make(self, number: int, call: Coroutine[Any, Any, str]) -> str:
+    async def _make_post(self, number: int, call: Coroutine[Any, Any, str]) -> str:
         """Run a call that makes a post, and return its id. If the caller is cancelled, the call
         continues and its id is stored in `_made`, so that the post is never made twice."""
         task = self._making[number] = asyncio.create_task(call)
@@ -330,7 +330,7 @@ class GrowingReply:
             await asyncio.wait({under_way})
         return self._made.get(number, "")
 
-    async def _find(self, post: Post) -> str | None:
+    async def _find_post(self, post: Post) -> str | None:
         """Return the id of a post that may have been made; None if it was not.
 
         The request of an earlier process may still be under way when this one starts. So a post
@@ -343,17 +343,17 @@ class GrowingReply:
         self._inherited.discard(post.number)
         return id
 
-    async def _intend(self, number: int) -> Post:
+    async def _record_intent(self, number: int) -> Post:
         """Journal the key of a post before the post is made."""
-        post = Post(number, self._key(number))
+        post = Post(number, self._make_key(number))
         await self._posts.record_posting(number, post.key)
         self._known[number] = post
         return post
 
-    def _key(self, number: int) -> str:
+    def _make_key(self, number: int) -> str:
         return f"{self._turn}:{number}"
 
-    async def _record(self, post: Post, id: str, last: bool = False) -> Post:
+    async def _record_post(self, post: Post, id: str, last: bool = False) -> Post:
         """Journal the id of a post that was made."""
         await self._posts.record_posted(post.number, id, last)
         self._known[post.number] = Post(post.number, post.key, id, "posted")
@@ -371,7 +371,7 @@ class GrowingReply:
             if not ignore_removed:
                 raise
 
-    async def _load(self) -> dict[int, Post]:
+    async def _load_posts(self) -> dict[int, Post]:
         """Return the journalled posts by number."""
         if not self._is_loaded:
             self._known = {post.number: post for post in await self._posts.list_posts()}

@@ -121,14 +121,40 @@ def parse_command(text: str) -> TypedCommand | None:
     text = text.strip()
     if text.startswith(("```", "~~~")):
         return _parse_code_block(clean_text(text))
-    text = _translate_name(text)
     # A message may be long, so only its beginning is cleaned to find a name.
-    head = _HEAD.match(clean_text(text[:_LONGEST_DECISION]))
+    start = clean_text(text[:_LONGEST_DECISION])
+    if (translated := _translate_name(text, start.strip())) != text:
+        text, start = translated, clean_text(translated[:_LONGEST_DECISION])
+    head = _HEAD.match(start)
     name = head[1].lower() if head else ""
     if name not in COMMAND_NAMES:
         return None
     rest = clean_text(text).strip()[head.end() if head else 0 :].strip()
-    return _parse_quick_command(rest) if name == "quick-command" else _parse_plain(name, rest)
+    # A command whose rest has another form is a message for the model.
+    if name == "quick-command":
+        slug, *more = rest.split(maxsplit=1)[:2] if rest else ("",)
+        if not slug:
+            raise UnknownCommand(_NO_SLUG)
+        check_slug(slug)
+        return TypedCommand(name, slug=slug, input=parse_input(more[0]) if more else "")
+    if name in _WITH_ID:
+        word = rest.lower()
+        return TypedCommand(name, id=word) if _ID_AND_CODE.fullmatch(word) else None
+    if name == "schedule":
+        match = _SCHEDULE.fullmatch(rest)
+        action = _ACTION_NAMES.get(_fold(match["action"])) if match else None
+        if not match or not action:
+            return None
+        return TypedCommand(name, id=match["id"].lower(), slug=action)
+    if name == "schedules" and _PAGE.fullmatch(rest):
+        return TypedCommand(name, id=rest)
+    if name == "why":
+        return TypedCommand(name, id=rest) if _WHY.fullmatch(rest) else None
+    if name == "forget" and rest.lower() == "yes":
+        return TypedCommand(name, confirmed=True)
+    if name == "usage" and rest.lower() == USAGE_OF_CHANNEL:
+        return TypedCommand(name, slug=USAGE_OF_CHANNEL)
+    return None if rest else TypedCommand(name)
 
 
 def parse_message(message: Message) -> TypedCommand | None:
@@ -172,10 +198,10 @@ def render_command(command: TypedCommand) -> str:
     return " ".join(word for word in words if word)
 
 
-def _translate_name(text: str) -> str:
+def _translate_name(text: str, start: str) -> str:
     """Return the text with its translated command name replaced by the English one, if it begins
-    with one."""
-    start = clean_text(text[:_LONGEST_DECISION]).strip()
+    with one. `start` is its beginning, cleaned."""
+    # A translation may have two words; it is then the whole message.
     whole = " ".join(_fold(start).split())
     if len(text) <= _LONGEST_DECISION and whole in _ENGLISH_NAMES:
         return _ENGLISH_NAMES[whole]
@@ -190,42 +216,6 @@ def _fold(text: str) -> str:
     return "".join(letter for letter in apart if not unicodedata.combining(letter))
 
 
-def _parse_plain(name: str, rest: str) -> TypedCommand | None:
-    """Return the command of this name if `rest` has the form that it needs; else None."""
-    if name in _WITH_ID:
-        word = rest.lower()
-        return TypedCommand(name, id=word) if _ID_AND_CODE.fullmatch(word) else None
-    if name == "schedule":
-        return _parse_schedule(rest)
-    if name == "schedules" and _PAGE.fullmatch(rest):
-        return TypedCommand(name, id=rest)
-    if name == "why":
-        return TypedCommand(name, id=rest) if _WHY.fullmatch(rest) else None
-    if name == "forget" and rest.lower() == "yes":
-        return TypedCommand(name, confirmed=True)
-    if name == "usage" and rest.lower() == USAGE_OF_CHANNEL:
-        return TypedCommand(name, slug=USAGE_OF_CHANNEL)
-    return None if rest else TypedCommand(name)
-
-
-def _parse_schedule(rest: str) -> TypedCommand | None:
-    """Return the command in what follows the word schedule; None if it has another form."""
-    match = _SCHEDULE.fullmatch(rest)
-    action = _ACTION_NAMES.get(_fold(match["action"])) if match else None
-    if not match or not action:
-        return None
-    return TypedCommand("schedule", id=match["id"].lower(), slug=action)
-
-
-def _parse_quick_command(rest: str) -> TypedCommand:
-    """Return the quick command in `rest`. Raise UnknownCommand or BadInput."""
-    slug, *more = rest.split(maxsplit=1)[:2] if rest else ("",)
-    if not slug:
-        raise UnknownCommand(_NO_SLUG)
-    check_slug(slug)
-    return TypedCommand("quick-command", slug=slug, input=parse_input(more[0]) if more else "")
-
-
 def _parse_code_block(text: str) -> TypedCommand | None:
     """Return the command that runs a Python code block; None if the text is not exactly one such
     block."""
@@ -233,6 +223,7 @@ def _parse_code_block(text: str) -> TypedCommand | None:
     fence = fence_after_line(opening, None, len(opening))
     if fence is None or fence.info.strip().lower() not in ("python", "py") or len(lines) < 2:
         return None
+    # The block must be all of the message: its last line closes it, and none before.
     *code, closing = lines
     if fence_after_line(closing, fence, 0) or any(
         fence_after_line(line, fence, 0) is None for line in code

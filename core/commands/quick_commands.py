@@ -19,7 +19,8 @@ import codecs
 import json
 import math
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from core.base.errors import BadInput, TooLarge
@@ -105,15 +106,42 @@ def parse_input(text: str) -> Inputs:
     to correct."""
     text = clean_text(text).strip()
     if text.startswith("{"):
-        return _parse_object(text)
+        try:
+            values: dict[str, Any] = json.loads(
+                text,
+                object_pairs_hook=check_unique_names,
+                parse_float=_parse_finite,
+                parse_constant=_parse_finite,
+            )
+            return {name: _clean_json(value) for name, value in values.items()}
+        except json.JSONDecodeError as error:
+            raise BadInput(_NO_OBJECT, line=error.lineno, column=error.colno) from None
+        except (ValueError, RecursionError):
+            raise BadInput(_NO_OBJECT, line=1, column=1) from None
     if _WHOLE.fullmatch(text):
         return _unquote(text)
-    return _parse_pairs(text) if _KEY.match(text) else text
+    if not _KEY.match(text):
+        return text
+    pairs: dict[str, Any] = {}
+    place = 0
+    while place < len(text):
+        key = _KEY.match(text, place)
+        if key is None:
+            word = _WORD.match(text, place)
+            raise BadInput(_STRAY, word=repr(word[0] if word else ""))
+        value = _VALUE.match(text, key.end())
+        if value is None:
+            raise BadInput(_UNCLOSED, key=key[1][:40])
+        _add(pairs, key[1], _unquote(value[0]) if value[0][:1] in _QUOTES else value[0])
+        space = _SPACE.match(text, value.end())
+        place = space.end() if space else len(text)
+    return pairs
 
 
 def render_input(inputs: Inputs) -> str:
     """Return the text that `parse_input` parses as `inputs`."""
     if isinstance(inputs, str):
+        # A text that would be read as one of the other forms is put in quotes.
         plain = inputs == inputs.strip() and inputs[:1] not in ("{", '"') and not _KEY.match(inputs)
         return inputs if plain else _quote(inputs)
     texts = all(isinstance(value, str) for value in inputs.values())
@@ -155,7 +183,23 @@ def check_inputs(command: QuickCommand, inputs: Inputs) -> Inputs:
     if missing := [name for name in required if inputs.get(name) in (None, "")]:
         example = _example(slug, missing)
         raise BadInput(_MISSING, slug=slug, names=", ".join(missing), example=example)
-    return {name: _check_value(name, command.inputs[name], value) for name, value in inputs.items()}
+    checked_inputs: dict[str, Any] = {}
+    for name, value in inputs.items():
+        kind = str(command.inputs[name].get("type", "text"))
+        choices = [str(choice) for choice in command.inputs[name].get("choices", ())]
+        checked: Any = None
+        if kind == "choice":
+            checked = value if value in choices else None
+        elif kind == "number":
+            checked = _number(value)
+        elif kind == "boolean":
+            checked = value if isinstance(value, bool) else _WORDS.get(str(value).strip().lower())
+        elif isinstance(value, str):
+            checked = value
+        if checked is None:
+            raise BadInput(_WRONG.get(kind, _WRONG["text"]), name=name, choices=", ".join(choices))
+        checked_inputs[name] = checked
+    return checked_inputs
 
 
 async def collect_inputs(
@@ -179,7 +223,14 @@ async def collect_inputs(
         file, await read_file(file) if file.size <= MAX_INPUT_FILE_BYTES else b""
     )
     if typed == "":
-        return _inputs_from_file(command, content)
+        # A JSON object in the file holds the inputs if the command declares all its names. Anything
+        # else is free text.
+        from_file: Inputs = content
+        if content.lstrip().startswith("{"):
+            with suppress(BadInput):
+                from_file = parse_input(content)
+        has_its_names = isinstance(from_file, dict) and from_file.keys() <= command.inputs.keys()
+        return from_file if has_its_names or not command.inputs else content
     lacking = [name for name in _required_names(command) if name not in typed]
     if isinstance(typed, str) or len(lacking) != 1:
         raise BadInput(_SPARE, name=file.name)
@@ -201,40 +252,6 @@ async def render_result(result: str, name: str, keep: Keep) -> tuple[str, Sequen
     file = await keep(f"{name}.{suffix}", type, cleaned.encode())
     head = say(_LONG, count=len(cleaned), name=file.name)
     return f"{head}\n\n{split_text(body, RESULT_EXCERPT_CHARACTERS)[0]}", (file,)
-
-
-def _parse_pairs(text: str) -> dict[str, Any]:
-    """Return the inputs of `key=value` text. Raise BadInput."""
-    pairs: dict[str, Any] = {}
-    place = 0
-    while place < len(text):
-        key = _KEY.match(text, place)
-        if key is None:
-            word = _WORD.match(text, place)
-            raise BadInput(_STRAY, word=repr(word[0] if word else ""))
-        value = _VALUE.match(text, key.end())
-        if value is None:
-            raise BadInput(_UNCLOSED, key=key[1][:40])
-        _add(pairs, key[1], _unquote(value[0]) if value[0][:1] in _QUOTES else value[0])
-        space = _SPACE.match(text, value.end())
-        place = space.end() if space else len(text)
-    return pairs
-
-
-def _parse_object(text: str) -> dict[str, Any]:
-    """Return the inputs of a JSON object. Raise BadInput."""
-    try:
-        values: dict[str, Any] = json.loads(
-            text,
-            object_pairs_hook=check_unique_names,
-            parse_float=_parse_finite,
-            parse_constant=_parse_finite,
-        )
-        return {name: _clean_json(value) for name, value in values.items()}
-    except json.JSONDecodeError as error:
-        raise BadInput(_NO_OBJECT, line=error.lineno, column=error.colno) from None
-    except (ValueError, RecursionError):
-        raise BadInput(_NO_OBJECT, line=1, column=1) from None
 
 
 def _add(inputs: dict[str, Any], name: str, value: Any) -> None:
@@ -289,24 +306,6 @@ def _example(slug: str, names: list[str]) -> str:
     return f"`quick-command {slug} {pairs}`"
 
 
-def _check_value(name: str, declared: Mapping[str, Any], value: Any) -> Any:
-    """Return the value in the declared type. Raise BadInput."""
-    kind = str(declared.get("type", "text"))
-    choices = [str(choice) for choice in declared.get("choices", ())]
-    checked: Any = None
-    if kind == "choice":
-        checked = value if value in choices else None
-    elif kind == "number":
-        checked = _number(value)
-    elif kind == "boolean":
-        checked = value if isinstance(value, bool) else _WORDS.get(str(value).strip().lower())
-    elif isinstance(value, str):
-        checked = value
-    if checked is None:
-        raise BadInput(_WRONG.get(kind, _WRONG["text"]), name=name, choices=", ".join(choices))
-    return checked
-
-
 def _number(value: Any) -> int | float | None:
     """Return the finite number in the value; None if it is none."""
     if isinstance(value, str):
@@ -330,19 +329,6 @@ def _decode_file(file: File, data: bytes) -> str:
     if "\0" in text:
         raise BadInput(_BINARY, name=file.name)
     return clean_text(text)
-
-
-def _inputs_from_file(command: QuickCommand, content: str) -> Inputs:
-    """Return the inputs in a file's text. A JSON object holds the inputs if the command declares
-    all its names. Anything else is free text."""
-    if not content.lstrip().startswith("{"):
-        return content
-    try:
-        named = parse_input(content)
-    except BadInput:
-        return content
-    has_its_names = isinstance(named, dict) and named.keys() <= command.inputs.keys()
-    return named if has_its_names or not command.inputs else content
 
 
 def _pretty_json(result: str) -> str:

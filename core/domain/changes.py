@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -163,7 +163,7 @@ class RowCheck:
 
 @dataclass(frozen=True, slots=True)
 class ChangeStep:
-    """The progress of one row's write. `current` is the row as read back; `explanation` explain a
+    """The progress of one row's write. `current` is the row as read back; `explanation` explains a
     failure in English."""
 
     number: int
@@ -220,14 +220,13 @@ class Consent:
     approved_at: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Change:
     """A proposal with its decision and the result of each row.
 
     `decision_seq` is the `seq` of the event that decided. After a crash, only that event may
-    continue the
-    write. `is_forgotten` and `has_lapsed`: the stored rows were erased, by `forget` or because of
-    their age, so that the change cannot be undone any more.
+    continue the write. `is_forgotten` and `has_lapsed`: the stored rows were erased, by `forget` or
+    because of their age, so that the change cannot be undone any more.
     """
 
     proposal: Proposal
@@ -244,17 +243,17 @@ class Change:
     consents: tuple[Consent, ...] = ()
     """The approvals so far, in their order, if several people must approve."""
 
-    @property
+    @cached_property
     def id(self) -> str:
         """The id of the proposal and of the change."""
         return self.proposal.id
 
-    @property
+    @cached_property
     def draft(self) -> Draft:
         """The draft of the proposal."""
         return self.proposal.draft
 
-    @property
+    @cached_property
     def kind(self) -> CardKind:
         """Return "proposal" if the change was never approved, else "change"."""
         decided = self.state not in ("open", "denied", "expired", "withdrawn")
@@ -269,6 +268,14 @@ class Change:
     def written_steps(self) -> tuple[ChangeStep, ...]:
         """The steps with a written row."""
         return self.steps_in(*WRITTEN_STATES)
+
+    @property
+    def rows(self) -> Sequence[Sequence[ChangeStep]]:
+        """The steps of each row, in their order. Several steps may write one row."""
+        rows: dict[str, list[ChangeStep]] = {}
+        for step in self.steps:
+            rows.setdefault(step.write.id or f"step {step.number}", []).append(step)
+        return list(rows.values())
 
     def steps_in(self, *states: StepState) -> tuple[ChangeStep, ...]:
         """Return the steps in one of these states."""

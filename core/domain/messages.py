@@ -43,7 +43,7 @@ ChangeAction = Literal["approve", "deny", "undo"]
 Status = Literal["done", "stopped", "failed"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Person:
     """The author of a message. `id` is the platform's own id. `is_bot`: the author is another
     program, which may chat but cannot decide on changes. `api_token`: the id of the token with
@@ -56,13 +56,13 @@ class Person:
     is_bot: bool = False
     api_token: str = ""
 
-    @property
+    @functools.cached_property
     def key(self) -> str:
         """The person's key, which is unique over all platforms."""
         return ":".join(filter(None, (self.platform, self.workspace, self.id)))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Address:
     """The place of a message. It does not change after the message is accepted.
 
@@ -78,14 +78,14 @@ class Address:
     person: str = ""
     is_shared: bool = False
 
-    @property
+    @functools.cached_property
     def conversation(self) -> str:
         """The key of the conversation. Turns are ordered within it, and memory belongs to it."""
         person = f"@{self.person}" if self.person else ""
         parts = (self.platform, self.workspace, self.channel, self.thread, person)
         return ":".join(filter(None, parts))
 
-    @property
+    @functools.cached_property
     def channel_key(self) -> str:
         """The key of the channel, regardless of thread and person."""
         return ":".join(filter(None, (self.platform, self.workspace, self.channel)))
@@ -119,9 +119,8 @@ class Quote:
     instruction.
 
     `is_replied_to`: the message is a reply to it. `reference`: where the platform has the full
-    text, to
-    be loaded when the turn starts. `is_note`: the text is not by a person but a note by the
-    adapter.
+    text, to be loaded when the turn starts. `is_note`: the text is not by a person but a note by
+    the adapter.
     """
 
     name: str
@@ -273,9 +272,8 @@ class Answer:
     """The result of a turn. `parts` is `text` split for its platform, one part for each post.
 
     `is_private`: the platform should show it only to the asker, if it can. `code` is the code of
-    the
-    error if `status` is "failed". `has_own_post`: post the text of a decision in the conversation,
-    because it contains more than the card does.
+    the error if `status` is "failed". `has_own_post`: post the text of a decision in the
+    conversation, because it contains more than the card does.
     """
 
     text: str

@@ -3,7 +3,7 @@ model, the tools that it calls, quick commands, and chat platforms.
 
 Each protocol has one contract suite in `tests/contract`. Their arguments and results are in
 `core.domain.messages` (what people see) and `core.domain.records` (the rest). The protocols of
-platforms are in `core.domain.ports`, those of changes in `core.changes.kinds`.
+changes are in `core.changes.kinds`.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ class Turn:
     @property
     def id(self) -> str:
         """The id of the turn in logs, posts and URLs."""
-        return self.message.turn
+        return self.message.reply_to.turn
 
     @property
     def is_untouched(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -38,7 +39,7 @@ from core.store.database import (
     transaction,
 )
 from core.store.remembered import FORGOTTEN_ID, remove_ids
-from core.store.tables import Column, Link, TableDeclaration, Whose
+from core.store.tables import Column, Link, Whose
 
 FORGOTTEN_PERSON = Person(FORGOTTEN_ID, "", name="–")
 """Replaces a forgotten person in rows that stay: usage, and decisions on other people's changes."""
@@ -203,7 +204,8 @@ class SqlPersonalData(SqlStore):
             note_activity(row)["decisions"] = row["n"]
         for key in _find_keys(connection, self._database, but=("directory",)):
             get_entry(key)
-        entries = [each for key, each in people.items() if _is_person(key)]
+        # A key has a colon; rows of nobody, and those of a forgotten person, have none.
+        entries = [each for key, each in people.items() if ":" in key]
         return sorted(entries, key=lambda each: (-each["last"], each["person"]))
 
     @query
@@ -222,7 +224,33 @@ class SqlPersonalData(SqlStore):
             if len(matches) > 1:
                 raise AmbiguousPerson(person=repr(words[:80]), what=", ".join(matches[:10]))
             (key,) = matches
-        return _read_person(connection, key, self._money_key(key))
+        person_names = set[str]()
+        sql = "SELECT message FROM inbox WHERE person = ?"
+        for row in connection.execute(sql, (key,)):
+            person_names.add(decode_json(Message, row["message"]).author.name)
+        for row in connection.execute(
+            "SELECT person, asker, decider, decided_by FROM changes"
+            " WHERE person = :person OR decider = :person",
+            {"person": key},
+        ):
+            for person, text in (
+                (row["person"], row["asker"]),
+                (row["decider"], row["decided_by"]),
+            ):
+                if person == key and text:
+                    person_names.add(decode_json(Person, text).name)
+        for row in connection.execute("SELECT name FROM directory WHERE person = ?", (key,)):
+            person_names.add(row["name"])
+        who = KnownPerson(key, self._money_key(key), frozenset(filter(None, person_names)))
+        platform, own = key.partition(":")[0], {who.id}
+        for conversation in _find_conversations(connection, who).alone:
+            row = connection.execute(
+                "SELECT message FROM inbox WHERE conversation = ? LIMIT 1", (conversation,)
+            ).fetchone()
+            address = decode_json(Message, row["message"]).address if row else None
+            if address and not address.is_shared and address.platform == platform:
+                own.add(address.channel)
+        return replace(who, ids=frozenset(own))
 
     def by_key(self, key: str) -> KnownPerson:
         """Return a person with this key, without names and ids, and without reading the database.
@@ -238,7 +266,7 @@ class SqlPersonalData(SqlStore):
         """Return the number of rows in each section of the person's export. Empty sections are
         left out."""
         origins = {
-            t.section: f"FROM {t.name} WHERE {_condition(t)}"
+            t.section: f"FROM {t.name} WHERE {t.rows or _CONDITIONS[t.whose]}"
             for t in self._database.schema.export_tables
         }
         counts = {
@@ -265,11 +293,19 @@ class SqlPersonalData(SqlStore):
                 each for each in self._database.schema.export_tables if each.section == section
             )
             columns = table.columns
-            sql = f"SELECT * FROM {table.name} WHERE {_condition(table)} ORDER BY 1, 2"  # noqa: S608
-        rows = connection.execute(
-            f"{sql} LIMIT {EXPORT_PAGE_ROWS} OFFSET :begin", {**who.values, "begin": begin}
-        )
-        return [_export_row(columns, dict(row)) for row in rows]
+            condition = table.rows or _CONDITIONS[table.whose]
+            sql = f"SELECT * FROM {table.name} WHERE {condition} ORDER BY 1, 2"  # noqa: S608
+        sql += f" LIMIT {EXPORT_PAGE_ROWS} OFFSET :begin"
+        rows = [dict(row) for row in connection.execute(sql, {**who.values, "begin": begin})]
+        for row in rows:
+            for column in columns:
+                if column.secret:
+                    row[column.name] = bool(row[column.name])
+                elif column.json and row[column.name]:
+                    # The arguments of a tool call are text of the model, possibly invalid JSON.
+                    with suppress(ValueError):
+                        row[column.name] = _hide_secrets(json.loads(row[column.name]))
+        return rows
 
     @query
     def read_remembered(self, connection: SqlConnection) -> Mapping[str, Any]:
@@ -324,11 +360,33 @@ class SqlPersonalData(SqlStore):
             raise StillApplying
         for seq in sorted(work.select_ids("SELECT seq FROM holds WHERE person = :one")):
             budget.settle_holds(connection, seq)
-        _remove_from_answers(work)
-        _remove_from_notes(work)
-        _remove_quotes(work)
-        _mark_remotes(work)
-        _anonymise_decisions(work)
+        _remove_from_other_texts(work)
+        # Objects on the model's server with the person's data are erased later. A shared
+        # conversation continues in a new object on the server.
+        sql = "UPDATE remotes SET erasure = 1 WHERE erasure = 0 AND thread = ?"
+        work.run_for_each(sql, work.places.threads)
+        work.run_for_each(f"{sql} AND kind <> 'container'", work.places.decided_threads)
+        for conversation in work.places.alone:
+            work.connection.execute(
+                "UPDATE remotes SET erasure = 1 WHERE erasure = 0 AND thread IN"
+                " (SELECT id FROM threads WHERE conversation = ?)",
+                (conversation,),
+            ).close()
+        # The version of a change that they decided on rises, so that its card is redrawn without
+        # the name.
+        for id in sorted(work.decided):
+            work.connection.execute(
+                "UPDATE changes SET version = version + 1,"
+                " decided_by = CASE WHEN decider = :person THEN :nobody ELSE decided_by END,"
+                " decider = CASE WHEN decider = :person THEN :key ELSE decider END WHERE id = :id",
+                {
+                    "person": work.who.key,
+                    "nobody": encode_json(FORGOTTEN_PERSON),
+                    "key": FORGOTTEN_PERSON.key,
+                    "id": id,
+                },
+            ).close()
+        work.run_for_each("DELETE FROM notes WHERE change = ?", work.decided)
         _delete_rows(work)
         _anonymise_usage(work)
         return Erasure(work.rows, sorted(work.decided))
@@ -345,40 +403,7 @@ def _find_keys(
     tables = [table.name for table in database.tables if table.has_person]
     selects = [f"SELECT person FROM {name}" for name in tables if name not in but]  # noqa: S608 - ours
     rows = connection.execute(" UNION ".join([*selects, "SELECT decider AS person FROM changes"]))
-    return {str(row["person"]) for row in rows if _is_person(str(row["person"]))}
-
-
-def _is_person(key: str) -> bool:
-    """Return whether the value of a column `person` is a person's key, which has a colon."""
-    return ":" in key
-
-
-def _read_person(connection: SqlConnection, key: str, one: str) -> KnownPerson:
-    """Return the person with all their names and ids in the tables. `one` is their money key."""
-    names = set[str]()
-    sql = "SELECT message FROM inbox WHERE person = ?"
-    for row in connection.execute(sql, (key,)):
-        names.add(decode_json(Message, row["message"]).author.name)
-    for row in connection.execute(
-        "SELECT person, asker, decider, decided_by FROM changes"
-        " WHERE person = :person OR decider = :person",
-        {"person": key},
-    ):
-        for person, text in ((row["person"], row["asker"]), (row["decider"], row["decided_by"])):
-            if person == key and text:
-                names.add(decode_json(Person, text).name)
-    for row in connection.execute("SELECT name FROM directory WHERE person = ?", (key,)):
-        names.add(row["name"])
-    who = KnownPerson(key, one, frozenset(filter(None, names)))
-    platform, own = key.partition(":")[0], {who.id}
-    for conversation in _find_conversations(connection, who).alone:
-        row = connection.execute(
-            "SELECT message FROM inbox WHERE conversation = ? LIMIT 1", (conversation,)
-        ).fetchone()
-        address = decode_json(Message, row["message"]).address if row else None
-        if address and not address.is_shared and address.platform == platform:
-            own.add(address.channel)
-    return replace(who, ids=frozenset(own))
+    return {str(row["person"]) for row in rows if ":" in str(row["person"])}
 
 
 def _find_conversations(connection: SqlConnection, who: KnownPerson) -> PersonConversations:
@@ -398,7 +423,21 @@ def _find_conversations(connection: SqlConnection, who: KnownPerson) -> PersonCo
     ).fetchall()  # fmt: skip
     alone, shared = list[str](), list[str]()
     for conversation in (str(row["conversation"]) for row in rows):
-        (alone if _has_nobody_else(connection, conversation, who) else shared).append(conversation)
+        # A conversation is the person's alone if its key names them, or if nobody else has a
+        # message, an item, a file or a change there.
+        is_direct = conversation.startswith(f"{platform}:") and conversation.endswith(f":@{who.id}")
+        sql = (
+            "SELECT 1 FROM inbox WHERE conversation = :conversation AND person <> :person"
+            " UNION ALL SELECT 1 FROM items JOIN threads ON threads.id = items.thread"
+            " WHERE threads.conversation = :conversation AND items.person NOT IN ('', :person)"
+            " UNION ALL SELECT 1 FROM files WHERE conversation = :conversation"
+            " AND person <> :person"
+            " UNION ALL SELECT 1 FROM changes WHERE conversation = :conversation"
+            " AND person <> :person LIMIT 1"
+        )
+        values = {"conversation": conversation, "person": who.key}
+        is_alone = is_direct or connection.execute(sql, values).fetchone() is None
+        (alone if is_alone else shared).append(conversation)
     threads = connection.execute(
         "SELECT DISTINCT items.thread, threads.conversation FROM items"
         " JOIN threads ON threads.id = items.thread WHERE items.person = ? ORDER BY items.thread",
@@ -415,50 +454,6 @@ def _find_conversations(connection: SqlConnection, who: KnownPerson) -> PersonCo
         [row["thread"] for row in threads if row["conversation"] in shared],
         [row["thread"] for row in decided_threads],
     )  # fmt: skip
-
-
-def _has_nobody_else(connection: SqlConnection, conversation: str, who: KnownPerson) -> bool:
-    """Return whether a conversation is the person's alone.
-
-    Its key names them, or nobody else has a message, an item, a file or a change there.
-    """
-    platform = who.key.partition(":")[0]
-    if conversation.startswith(f"{platform}:") and conversation.endswith(f":@{who.id}"):
-        return True
-    others = connection.execute(
-        "SELECT 1 FROM inbox WHERE conversation = :conversation AND person <> :person"
-        " UNION ALL SELECT 1 FROM items JOIN threads ON threads.id = items.thread"
-        " WHERE threads.conversation = :conversation AND items.person NOT IN ('', :person)"
-        " UNION ALL SELECT 1 FROM files WHERE conversation = :conversation AND person <> :person"
-        " UNION ALL SELECT 1 FROM changes WHERE conversation = :conversation"
-        " AND person <> :person LIMIT 1",
-        {"conversation": conversation, "person": who.key},
-    )
-    return others.fetchone() is None
-
-
-def _condition(table: TableDeclaration) -> str:
-    """Return the SQL condition that selects a person's rows in a table."""
-    return table.rows or _CONDITIONS[table.whose]
-
-
-def _export_row(columns: Sequence[Column], row: dict[str, Any]) -> Mapping[str, Any]:
-    """Return a row as an export contains it: JSON is parsed, and a secret becomes True if it is
-    set. The row is changed in place."""
-    for column in columns:
-        if column.secret:
-            row[column.name] = bool(row[column.name])
-        elif column.json and row[column.name]:
-            row[column.name] = _parse_json(row[column.name])
-    return row
-
-
-def _parse_json(text: str) -> Any:
-    """Return parsed JSON without secrets, or the text itself if it is not JSON."""
-    try:
-        return _hide_secrets(json.loads(text))
-    except ValueError:
-        return text  # the arguments of a tool call are text of the model, possibly invalid JSON
 
 
 def _hide_secrets(value: Any) -> Any:
@@ -488,6 +483,7 @@ class _ErasureWork:
 
     def select_ids(self, sql: str) -> frozenset[Any]:
         """Run a query with the person's values and return the first column of its rows."""
+        # A row is read by the names of its columns only (`SqlRow`).
         rows = self.connection.execute(sql, self.who.values).fetchall()
         return frozenset(row[next(iter(dict(row)))] for row in rows)
 
@@ -504,7 +500,13 @@ class _ErasureWork:
 def _delete_rows(work: _ErasureWork) -> None:
     """Delete the person's rows by the links that each table declares
     (`TableDeclaration.deleted_by`)."""
-    _remove_from_remembered(work)
+    for row in work.connection.execute("SELECT name, data FROM remembered").fetchall():
+        work.connection.lock_key(row["name"])
+        data = json.loads(row["data"])
+        remainder = remove_ids(data, work.who.ids)
+        if remainder != data:
+            sql = "UPDATE remembered SET data = ? WHERE name = ?"
+            _update(work, sql, json.dumps(remainder), row["name"])
     work.run(  # notices to admins about the person's schedules
         "DELETE FROM outbox WHERE kind = 'person' AND change IN"
         " (SELECT event_key FROM schedule_runs WHERE person = :person)"
@@ -531,46 +533,11 @@ def _delete_rows(work: _ErasureWork) -> None:
         work.run_for_each(sql, alone)
 
 
-def _anonymise_decisions(work: _ErasureWork) -> None:
-    """Replace the person by FORGOTTEN_PERSON in their decisions on other people's changes.
+def _remove_from_other_texts(work: _ErasureWork) -> None:
+    """Remove the person from other people's answers and messages, and from transcripts.
 
-    The change's `version` rises, so that its card is redrawn without the name.
-    """
-    for id in sorted(work.decided):
-        work.connection.execute(
-            "UPDATE changes SET version = version + 1,"
-            " decided_by = CASE WHEN decider = :person THEN :nobody ELSE decided_by END,"
-            " decider = CASE WHEN decider = :person THEN :key ELSE decider END WHERE id = :id",
-            {
-                "person": work.who.key,
-                "nobody": encode_json(FORGOTTEN_PERSON),
-                "key": FORGOTTEN_PERSON.key,
-                "id": id,
-            },
-        ).close()
-    work.run_for_each("DELETE FROM notes WHERE change = ?", work.decided)
-
-
-def _mark_remotes(work: _ErasureWork) -> None:
-    """Mark objects on the model's server that contain the person's data for erasure.
-
-    A shared conversation continues in a new object on the server.
-    """
-    sql = "UPDATE remotes SET erasure = 1 WHERE erasure = 0 AND thread = ?"
-    work.run_for_each(sql, work.places.threads)
-    work.run_for_each(f"{sql} AND kind <> 'container'", work.places.decided_threads)
-    for conversation in work.places.alone:
-        work.connection.execute(
-            "UPDATE remotes SET erasure = 1 WHERE erasure = 0 AND thread IN"
-            " (SELECT id FROM threads WHERE conversation = ?)",
-            (conversation,),
-        ).close()
-
-
-def _remove_from_answers(work: _ErasureWork) -> None:
-    """Blank other people's answers with cards of the person's changes.
-
-    In answers with cards of changes that the person decided on, replace only their name.
+    Answers with cards of the person's own changes are blanked, and the model's notes about these
+    are deleted. Where the person only decided on a change, their name is replaced.
     """
     rows = work.connection.execute(
         "SELECT seq, answer FROM inbox WHERE person <> :person AND answer LIKE '%\"cards\":%'",
@@ -592,29 +559,20 @@ def _remove_from_answers(work: _ErasureWork) -> None:
         else:
             continue
         _update(work, "UPDATE inbox SET answer = ? WHERE seq = ?", encode_json(answer), row["seq"])
-
-
-def _remove_from_notes(work: _ErasureWork) -> None:
-    """Delete the model's notes about the person's changes.
-
-    In notes about changes that the person decided on, replace only their name.
-    """
-    ids = work.gone | work.decided
+    # Notes of the model about changes.
+    changes = work.gone | work.decided
     threads = set[str]()
-    for id in ids:
+    for id in changes:
         sql = "SELECT thread FROM changes WHERE id = ?"
         threads.add(select_value(work.connection, sql, id) or "")
     for number, item in _find_items(work, threads, NOTE_NAME):
-        named = {each for each in ids if each in item.text}
+        named = {each for each in changes if each in item.text}
         if named & work.gone:
             work.run_for_each("DELETE FROM items WHERE id = ?", [number])
         elif named:
-            bare = replace(item, text=_without_names(item.text, work.who))
-            _update(work, "UPDATE items SET item = ? WHERE id = ?", encode_json(bare), number)
-
-
-def _remove_quotes(work: _ErasureWork) -> None:
-    """Remove quotes of the person's messages from other people's messages and from transcripts."""
+            bare = encode_json(replace(item, text=_without_names(item.text, work.who)))
+            _update(work, "UPDATE items SET item = ? WHERE id = ?", bare, number)
+    # Quotes of the person's messages.
     names = work.who.names | {work.who.id}
     for conversation in work.places.shared:
         rows = work.connection.execute(
@@ -628,11 +586,11 @@ def _remove_quotes(work: _ErasureWork) -> None:
             if quotes != message.context:
                 bare = encode_json(replace(message, context=quotes))
                 _update(work, "UPDATE inbox SET message = ? WHERE seq = ?", bare, row["seq"])
-    for id, item in _find_items(work, set(work.places.threads), CONTEXT_NAME):
+    for number, item in _find_items(work, set(work.places.threads), CONTEXT_NAME):
         text = remove_quotes_of(item.text, names)
         if text != item.text:
             bare = encode_json(replace(item, text=text))
-            _update(work, "UPDATE items SET item = ? WHERE id = ?", bare, id)
+            _update(work, "UPDATE items SET item = ? WHERE id = ?", bare, number)
 
 
 def _find_items(
@@ -667,18 +625,6 @@ def _without_names(text: str, who: KnownPerson) -> str:
     names = sorted(filter(None, own_names.union(map(clip_line, own_names))), key=len, reverse=True)
     pattern = "|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in names)
     return re.sub(pattern, FORGOTTEN_PERSON.name, text)
-
-
-def _remove_from_remembered(work: _ErasureWork) -> None:
-    """Remove the person's entries from the JSON in the table `remembered`."""
-    rows = work.connection.execute("SELECT name, data FROM remembered").fetchall()
-    for row in rows:
-        work.connection.lock_key(row["name"])
-        data = json.loads(row["data"])
-        remainder = remove_ids(data, work.who.ids)
-        if remainder != data:
-            sql = "UPDATE remembered SET data = ? WHERE name = ?"
-            _update(work, sql, json.dumps(remainder), row["name"])
 
 
 def _anonymise_usage(work: _ErasureWork) -> None:

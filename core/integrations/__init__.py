@@ -9,7 +9,6 @@ where the integration is built or checked.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import socket
 from abc import ABC, abstractmethod
@@ -68,19 +67,15 @@ class SettingsPart(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _as_typed(cls, value: object) -> object:
-        return strip_typography(value) if isinstance(value, str) else value
-
-
-def strip_typography(value: str) -> str:
-    """Return the value without surrounding typographic quotes and invisible spaces.
-
-    Word processors and browsers add them to copied text.
-    """
-    value = value.strip(_UNSEEN)
-    for opening, closing in _QUOTES:
-        if len(value) > 1 and value.startswith(opening) and value.endswith(closing):
-            return value[1:-1].strip(_UNSEEN)
-    return value
+        """Remove typographic quotes and invisible spaces around the value: word processors and
+        browsers add them to copied text."""
+        if not isinstance(value, str):
+            return value
+        value = value.strip(_UNSEEN)
+        for opening, closing in _QUOTES:
+            if len(value) > 1 and value.startswith(opening) and value.endswith(closing):
+                return value[1:-1].strip(_UNSEEN)
+        return value
 
 
 def setting(default: object, meaning: str, write: str = "a text", **limits: Any) -> Any:
@@ -99,14 +94,6 @@ def plain_value(value: str | SecretStr | None) -> str:
 def describe_read_error(error: OSError | UnicodeDecodeError) -> str:
     """Return the system's short reason why a file could not be read."""
     return error.reason if isinstance(error, UnicodeDecodeError) else error.strerror or "unreadable"
-
-
-def is_loopback(host: str) -> bool:
-    """Return True if only this machine can reach a server that listens on `host`."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def token_fault(token: str) -> str:

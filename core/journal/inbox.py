@@ -130,10 +130,13 @@ class SqlInbox(SqlStore):
         """Store a message as a part of the caller's transaction. Return its receipt, and whether it
         runs at once like a decision. Call `enqueue` with both once the transaction is committed."""
         now, why = time.time(), ""
-        sender = _sender_of(message)
+        is_limited = limits is not None and limits.has_any and not decision
+        values: dict[str, object] = _sender_of(message)._asdict()
+        turn, key = message.turn, message.event_key
+        values |= {"turn": turn, "event_key": key, "message": encode_json(message)}
+        values |= {"is_decision": decision, "now": now}
         # Lock before the row gets its `seq`: on Postgres, sequence numbers do not follow the
         # order of commits. The lock is in FROM, which runs before a row is made.
-        is_limited = limits is not None and limits.has_any and not decision
         line_up = "0" if is_limited else self._runner.line_up_sql(decision)
         row = connection.execute(
             "INSERT INTO inbox (event_key, turn, conversation, channel, person, is_decision,"  # noqa: S608
@@ -141,14 +144,7 @@ class SqlInbox(SqlStore):
             " :person, :is_decision, :message, :now, :now"
             f" FROM {connection.lock_source} AS lock WHERE 1 = 1"
             f" ON CONFLICT DO NOTHING RETURNING seq, {line_up} AS turns_ahead",
-            {
-                "event_key": message.event_key,
-                "turn": message.turn,
-                **sender._asdict(),
-                "is_decision": decision,
-                "message": encode_json(message),
-                "now": now,
-            },
+            values,
         ).fetchone()
         if row is not None:
             seq, turns_ahead = row["seq"], row["turns_ahead"]
@@ -163,11 +159,11 @@ class SqlInbox(SqlStore):
                     )
                 sql = f"SELECT {self._runner.line_up_sql(decision)} FROM inbox WHERE seq = ?"  # noqa: S608
                 turns_ahead = select_value(connection, sql, seq)
-            return Receipt(seq, message.turn, True, int(turns_ahead), why), decision
+            return Receipt(seq, turn, True, int(turns_ahead), why), decision
         row = connection.execute(
             "SELECT seq, refusal FROM inbox WHERE event_key = ?", (message.event_key,)
         ).fetchone()
-        receipt = Receipt(row["seq"], message.turn, is_new=False, refusal=row["refusal"])
+        receipt = Receipt(row["seq"], turn, is_new=False, refusal=row["refusal"])
         return receipt, decision
 
     def enqueue(self, message: Message, receipt: Receipt, decision: bool) -> int:
@@ -189,12 +185,13 @@ class SqlInbox(SqlStore):
         turn had begun."""
 
         def wake(amended: tuple[int, AmendResult]) -> None:
-            if message is None:
+            if message is None:  # who waits for the answer learns that there will be none
                 self._runner.wake(amended[0])
 
-        return (await self._database.write(lambda c: _amend_message(c, event_key, message), wake))[
-            1
-        ]
+        _, result = await self._database.write(
+            lambda c: _amend_message(c, event_key, message), wake
+        )
+        return result
 
     async def wait_for_answer(self, seq: int) -> Answer:
         """Wait until the turn has ended and return its answer. Raise Forgotten if the message was
@@ -271,7 +268,7 @@ class SqlInbox(SqlStore):
                 f"DELETE FROM {table} WHERE seq <= ? AND seq IN ({old} AND seq > ?)",  # noqa: S608
                 (last, before, *values, after),
             )
-        return last, deletion.rowcount
+        return last, deletion.rowcount  # that of `inbox`, which comes last
 
 
 def _sender_of(message: Message) -> Sender:
@@ -347,6 +344,7 @@ def _amend_message(
 def _withdraw_message(connection: SqlConnection, seq: int, message: Message, state: str) -> None:
     """Remove the message's text and files. If its turn has begun, replace its text in the
     transcript, too."""
+    # A turn that has begun still needs the token to answer; its end erases the token.
     to = message.reply_to if state != "new" else replace(message.reply_to, token="")
     bare = replace(
         message, text="", attachments=(), context=(), program_context=(), mentions=(), reply_to=to

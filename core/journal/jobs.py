@@ -118,7 +118,7 @@ STRANDED_JOBS_SQL = (
 """Returns jobs of a dead process's own queue (`@` and its id) to their platform's queue."""
 
 
-def defer(connection: SqlConnection, seq: int, priority: int, queue: str | None = None) -> None:
+def add_job(connection: SqlConnection, seq: int, priority: int, queue: str | None = None) -> None:
     """Create a new job for a turn. By default it goes to the queue of the turn's platform."""
     connection.execute("SELECT ponte_defer(?, ?, ?)", (seq, queue, priority)).close()
 
@@ -144,11 +144,11 @@ def take_over(connection: SqlConnection, seq: int) -> bool:
         (seq,),
     )
     is_suspect = row["attempt"] >= CRASHES_BEFORE_ALONE
-    defer(connection, seq, ALONE_PRIORITY if is_suspect else FIRST_PRIORITY)
+    add_job(connection, seq, ALONE_PRIORITY if is_suspect else FIRST_PRIORITY)
     return True
 
 
-def postpone(connection: SqlConnection, seq: int, priority: int, now: float) -> bool:
+def postpone_turn(connection: SqlConnection, seq: int, priority: int, now: float) -> bool:
     """Give a turn a new job, due later, before all jobs that wait in its conversation.
 
     `now` is in seconds since the epoch. The delay is half the turn's age, within the limits of
@@ -159,7 +159,7 @@ def postpone(connection: SqlConnection, seq: int, priority: int, now: float) -> 
         return False
     age = max(0.0, now - row["created_at"])
     wait = min(max(FIRST_POSTPONED_SECONDS, age / 2), MAX_POSTPONED_SECONDS)
-    defer(connection, seq, max(FIRST_PRIORITY, priority))
+    add_job(connection, seq, max(FIRST_PRIORITY, priority))
     connection.execute(
         "UPDATE procrastinate_jobs SET scheduled_at = now() + make_interval(secs => ?)"
         " WHERE id = (SELECT job FROM inbox WHERE seq = ?)",
@@ -190,7 +190,7 @@ def hand_over(connection: SqlConnection, seq: int, priority: int, own_id: str) -
     message_row = connection.read_locked_message(seq)
     if message_row is None or message_row["state"] in FINAL_STATES:
         return ""
-    defer(connection, seq, max(FIRST_PRIORITY, priority), f"@{row['process']}")
+    add_job(connection, seq, max(FIRST_PRIORITY, priority), f"@{row['process']}")
     return str(row["process"])
 
 
@@ -291,7 +291,6 @@ class Jobs(TurnExecutor):
 
     def at_work(self, platforms: Collection[str]) -> None:
         """Return None: other processes run turns too, so those of any platform may be running."""
-        return
 
     async def read_clock(self, own: float) -> float:
         """Return the time of the database, because processes may have different clocks (`own`)."""
@@ -363,6 +362,7 @@ class Jobs(TurnExecutor):
         message its job if it may begin, and a decision always. Its value is the number of turns
         that come first in the conversation."""
         if decision:
+            # `ponte_defer` returns nothing. The outer CASE makes the number 0 of it.
             priority = f"CASE refusal WHEN '' THEN 0 ELSE {REFUSED_PRIORITY} END"
             return f"CASE WHEN ponte_defer(seq, NULL, {priority}) IS NULL THEN 0 ELSE 0 END"
         return "ponte_line_up(seq)"
@@ -409,7 +409,7 @@ class Jobs(TurnExecutor):
         if self._works:
             for suffix in ("", DECISION_QUEUE_SUFFIX):
                 queues = [f"{platform}{suffix}" for platform in platforms] or None
-                if queues and not suffix:
+                if queues and not suffix:  # the queue of turns that other processes hand over
                     queues.append(f"@{self.process}")
                 work = self.workers.run(queues, self._draining, processes.LEASE_SECONDS)
                 self._worker_tasks.append(asyncio.create_task(work))
@@ -419,6 +419,7 @@ class Jobs(TurnExecutor):
         """Fetch no more jobs, and let turns finish for `grace` seconds. Put the others back, and
         remove this process's row."""
         self._draining.set()
+        # A cancelled worker fetches no more jobs, and waits for its running ones.
         for task in self._worker_tasks:
             task.cancel()
         await super().drain(grace)
@@ -445,12 +446,20 @@ class Jobs(TurnExecutor):
             self.workers.messages.pop(seq, None)
             return  # this process seemed dead, so another one gave the turn a second job
         places = self._places_of(queue)
-        if priority != ALONE_PRIORITY:
+        if priority != ALONE_PRIORITY:  # such a turn takes its place when no other one is under way
             places.begin(seq)
         try:
-            may_have_kernel = self._has_kernels and self.workers.has_kernels
-            if may_have_kernel and await self._hand_over(seq, priority):
-                return
+            if self._has_kernels and self.workers.has_kernels:
+                # The turn goes to the process that has its conversation's kernel, if there is one.
+                # Nothing of it was attempted here.
+                holder = ""
+                with suppress(NotStored):
+                    holder = await self._database.write(
+                        lambda connection: hand_over(connection, seq, priority, self.process)
+                    )
+                if holder:
+                    log.info("handed a turn to another process", turn_seq=seq, process=holder)
+                    return
             if not await self._is_admitted(seq, priority):
                 return
             if not await (
@@ -514,23 +523,10 @@ class Jobs(TurnExecutor):
             if await self.admit(seq, ADMISSION_WAIT_SECONDS):
                 return True
             return not await self._database.write(
-                lambda connection: postpone(connection, seq, priority, time.time())
+                lambda connection: postpone_turn(connection, seq, priority, time.time())
             )
         except NotStored:
             return True
-
-    async def _hand_over(self, seq: int, priority: int) -> bool:
-        """Give the turn to the process that has its conversation's kernel. Return whether there is
-        one. Nothing of the turn was attempted here."""
-        try:
-            holder = await self._database.write(
-                lambda connection: hand_over(connection, seq, priority, self.process)
-            )
-        except NotStored:
-            return False
-        if holder:
-            log.info("handed a turn to another process", turn_seq=seq, process=holder)
-        return bool(holder)
 
     async def _keep_beating(self) -> None:
         while True:
@@ -671,23 +667,18 @@ class Alone:
 
     async def notify(self, word: str, id: str) -> None:
         """Do nothing: there is no other process."""
-        return
 
     def on(self, word: str, handler: Callable[[str], Awaitable[None]]) -> None:
         """Do nothing: no other process sends events."""
-        return
 
     async def sweep(self) -> None:
         """Do nothing: no other process leaves work."""
-        return
 
     async def drain(self, grace: float) -> None:
         """Do nothing: the inbox ends the turns of this process."""
-        return
 
     async def save_progress(self, turn: str, progress: Progress) -> None:
         """Do nothing: no other process reads it."""
-        return
 
     async def read_progress(self, turn: str) -> Progress | None:
         """Return None: nothing is stored."""

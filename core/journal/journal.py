@@ -287,7 +287,7 @@ class Journal(SqlThreads):
             return
         if also is not None:
             also(connection)
-        unsettled = None
+        unsettled = None  # the reservations that remain, if recording the round has read them
         if last is not None:
             unsettled = _add_round(connection, turn, last, has_holds=current["has_holds"])
         if current["has_holds"]:
@@ -295,14 +295,17 @@ class Journal(SqlThreads):
         has_calls = last is None or last.number > 1 or any(i.kind == "call" for i in last.items)
         # The first round has no calls before it, and most turns end with it.
         items = read_items(connection, turn.seq) if has_calls or answer.status == "stopped" else ()
+        calls = {item.call_id for item in items if item.kind == "call"}
+        open_calls = calls - {item.call_id for item in items if item.kind == "output"}
+        # The model's server rejects a transcript in which a call has no output.
         items_of_end = [
-            Item(kind="output", call_id=id, text=LOST_CALL_TEXT)
-            for id in sorted(_open_calls(items))
+            Item(kind="output", call_id=id, text=LOST_CALL_TEXT) for id in sorted(open_calls)
         ]
+        # The text so far of a stopped answer is in no round.
         if answer.status == "stopped" and items and answer.text:
             items_of_end.append(Item(kind="message", role="assistant", text=answer.text))
         _add_items(connection, turn, items_of_end, "", turn.needs)
-        if turn.undelivered_reason:
+        if turn.undelivered_reason:  # this answer mentions it
             connection.execute(
                 "UPDATE inbox SET is_notified = 1"
                 " WHERE conversation = ? AND state = 'undeliverable' AND is_notified = 0",
@@ -472,7 +475,14 @@ class Journal(SqlThreads):
             " WHERE state IN ('failed', 'undeliverable') ORDER BY created_at DESC LIMIT ?",
             (MAX_SEARCHED_TURNS, MAX_LISTED_TURNS),
         ).fetchall()
-        return [_summary_of(row) for row in rows]
+        summaries = []
+        for row in rows:
+            is_failed = row["state"] in ("failed", "undeliverable")
+            summary = TurnSummary(*[*(row[name] for name in _SUMMARY_COLUMNS), is_failed])
+            if summary.state == "failed" and not summary.reason and row["answer"]:
+                summary = replace(summary, reason=decode_json(Answer, row["answer"]).code)
+            summaries.append(summary)
+        return summaries
 
     async def list_idle_conversations(
         self, idle_since: float, area: ConversationArea = ALL_CONVERSATIONS
@@ -507,35 +517,30 @@ def _begin_turn(connection: SqlConnection, seq: int, owner: str) -> Turn | None:
     )
     # A turn that never began has no thread and no records. One that was put back has both.
     turn = read_turn(connection, row, has_records=bool(row["thread"]))
-    if turn.message.replaced_turn:
-        _replace_earlier_turn(connection, turn)
+    message = turn.message
+    if message.replaced_turn:
+        # The earlier turn must have ended, and must be of the same person in the same conversation.
+        old = connection.execute(
+            "SELECT seq FROM inbox WHERE turn = ? AND conversation = ? AND person = ? AND seq < ?"
+            " AND replaced_by = '' AND state NOT IN ('new', 'running', 'answered', 'posting')",
+            (message.replaced_turn, message.address.conversation, message.author.key, seq),
+        ).fetchone()
+        # It stays visible to the model if somebody decided on one of its proposals, or if it has
+        # paid for something.
+        if old is not None and not changes.has_irrevocable_work(connection, old["seq"]):
+            changes.withdraw_proposals(connection, old["seq"])
+            sql = "UPDATE inbox SET replaced_by = ? WHERE seq = ?"
+            connection.execute(sql, (turn.id, old["seq"]))
+            connection.execute("UPDATE items SET is_replaced = 1 WHERE seq = ?", (old["seq"],))
     return replace(
         turn, attempt=attempt, generation=generation, thread=own_thread, state=state,
         is_thread_new=is_thread_new and own_thread == thread.id,
     )  # fmt: skip
 
 
-def _replace_earlier_turn(connection: SqlConnection, turn: Turn) -> None:
-    """Hide the turn that this one replaces from the model, and withdraw its proposals.
-
-    Do nothing if somebody decided on one of its proposals or it has paid for something. The
-    replaced turn must have ended, and must be of the same person in the same conversation.
-    """
-    message = turn.message
-    old = connection.execute(
-        "SELECT seq FROM inbox WHERE turn = ? AND conversation = ? AND person = ? AND seq < ?"
-        " AND replaced_by = '' AND state NOT IN ('new', 'running', 'answered', 'posting')",
-        (message.replaced_turn, message.address.conversation, message.author.key, turn.seq),
-    ).fetchone()
-    if old is None or changes.has_irrevocable_work(connection, old["seq"]):
-        return
-    changes.withdraw_proposals(connection, old["seq"])
-    connection.execute("UPDATE inbox SET replaced_by = ? WHERE seq = ?", (turn.id, old["seq"]))
-    connection.execute("UPDATE items SET is_replaced = 1 WHERE seq = ?", (old["seq"],))
-
-
 def _start_call(connection: SqlConnection, turn: Turn, call: ToolCall) -> None:
     """Record that a tool call started, and that its thread contains text from outside."""
+    # A call that only reads or proposes starts once more if the turn is resumed.
     connection.execute(
         "INSERT INTO calls (seq, call_id, person, name, arguments, effect, started_at) VALUES"
         " (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (seq, call_id) DO UPDATE"
@@ -581,18 +586,13 @@ def _add_items(
     if not items:
         return ()
     now, needs_text, texts = time.time(), threads.encode_needs(needs), [*map(encode_json, items)]
+    stored = tuple(decode_json(Item, item) for item in texts)
     connection.executemany(
         "INSERT INTO items (seq, thread, person, item, created_at, needs)"
         " VALUES (?, ?, ?, ?, ?, ?)",
         [(turn.seq, turn.thread, person, item, now, needs_text) for item in texts],
     )
-    return tuple(decode_json(Item, item) for item in texts)
-
-
-def _open_calls(items: Sequence[Item]) -> set[str]:
-    """Return the ids of the calls that have no output."""
-    ended = {item.call_id for item in items if item.kind == "output"}
-    return {item.call_id for item in items if item.kind == "call"} - ended
+    return stored
 
 
 def _add_round(
@@ -627,13 +627,3 @@ def _insert_post(connection: SqlConnection, turn: Turn, number: int, key: str) -
         " SET key = excluded.key, updated_at = excluded.updated_at WHERE posts.state = 'posting'",
         (turn.seq, number, turn.message.author.key, key, time.time()),
     )
-
-
-def _summary_of(row: SqlRow) -> TurnSummary:
-    """Return a turn without its texts. `reason` of a failed one is the code of its answer, unless a
-    reason is stored."""
-    is_failed = row["state"] in ("failed", "undeliverable")
-    summary = TurnSummary(*[*(row[name] for name in _SUMMARY_COLUMNS), is_failed])
-    if summary.state == "failed" and not summary.reason and row["answer"]:
-        return replace(summary, reason=decode_json(Answer, row["answer"]).code)
-    return summary

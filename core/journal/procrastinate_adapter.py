@@ -22,7 +22,6 @@ from core.store.database import SqlConnection
 from core.store.postgres import CONNECTION_OPTIONS, create_statement_pool, end_each_statement
 
 if TYPE_CHECKING:
-    import procrastinate
     from procrastinate import JobContext
 
 log = structlog.get_logger("jobs")
@@ -66,7 +65,23 @@ class QueueWorkers(FetchedTurns):
         self.idle: set[int] = set()
         """The ids of jobs that our workers own and that this process does not run, as of the last
         sweep."""
-        self.app = _create_app(url, run_job, until_room, self)
+        # Imported only with a shared database.
+        import procrastinate
+
+        from core.journal.queue_manager import TurnJobManager
+
+        async def run(context: JobContext, seq: int) -> None:
+            await run_job(seq, context.job.queue, context.job.priority)
+
+        # Procrastinate logs each job twice, with its arguments, and errors that Ponte logs itself.
+        logging.getLogger("procrastinate").setLevel(logging.CRITICAL)
+        connector = procrastinate.PsycopgConnector(
+            conninfo=url, min_size=1, max_size=WORKER_POOL_CONNECTIONS, kwargs=CONNECTION_OPTIONS,
+            pool_factory=create_statement_pool, configure=end_each_statement,
+        )  # fmt: skip
+        self.app = procrastinate.App(connector=connector)
+        self.app.job_manager = TurnJobManager(connector, self, until_room)
+        self.app.task(name="turn", retry=True, pass_context=True)(run)
 
     async def open(self) -> None:
         """Open the connections to the queue."""
@@ -122,27 +137,3 @@ class QueueWorkers(FetchedTurns):
             log.info("dropped an abandoned job", turn_seq=idle[job])
             connection.execute("DELETE FROM procrastinate_jobs WHERE id = ?", (job,))
         return set(idle)
-
-
-def _create_app(
-    url: str, run_job: RunJob, until_room: WaitForRoom, workers: QueueWorkers
-) -> procrastinate.App:
-    """Return a Procrastinate app with the workarounds of `TurnJobManager`, which keeps the
-    attributes of `workers` up to date."""
-    import procrastinate
-
-    from core.journal.queue_manager import TurnJobManager
-
-    async def run(context: JobContext, seq: int) -> None:
-        await run_job(seq, context.job.queue, context.job.priority)
-
-    # Procrastinate logs each job twice, with its arguments, and errors that Ponte logs itself.
-    logging.getLogger("procrastinate").setLevel(logging.CRITICAL)
-    connector = procrastinate.PsycopgConnector(
-        conninfo=url, min_size=1, max_size=WORKER_POOL_CONNECTIONS, kwargs=CONNECTION_OPTIONS,
-        pool_factory=create_statement_pool, configure=end_each_statement,
-    )  # fmt: skip
-    app = procrastinate.App(connector=connector)
-    app.job_manager = TurnJobManager(connector, workers, until_room)
-    app.task(name="turn", retry=True, pass_context=True)(run)
-    return app

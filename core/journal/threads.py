@@ -210,9 +210,10 @@ _HAS_CONTENT = (
 )
 """An SQL condition: the row `c` of `conversations` has a message or a transcript item."""
 MAX_SEARCHED_MESSAGES = 20_000
-MAX_SEARCHED_CHARS = 20_000
-EXCERPT_CHARS = 90
 """Maximum messages that a search reads; it reads the newest ones."""
+MAX_SEARCHED_CHARS, EXCERPT_CHARS = 20_000, 90
+"""Characters of a message in which the place for an excerpt is searched, and those of an excerpt
+after the word that was found."""
 MAX_ERASURE_TRIES = 20
 """Failed attempts to erase an object on a server, after which it is listed as not erasable."""
 
@@ -252,7 +253,7 @@ class SqlThreads(SqlStore):
         rows = connection.execute(
             "SELECT seq, item, person, created_at, needs FROM items"
             " WHERE thread = ? AND seq < ? AND is_replaced = 0 ORDER BY id",
-            (thread, before if before is not None else 1 << 62),
+            (thread, before if before is not None else 1 << 62),  # larger than any `seq`
         )
         return [
             TranscriptEntry(row["seq"], decode_json(Item, row["item"]), row["person"],
@@ -343,7 +344,7 @@ class SqlThreads(SqlStore):
             text = fold_case(f"{message_text}\n{answer}")
             if search_words and all(word in text for word in search_words):
                 source = message_text if search_words[0] in fold_case(message_text) else answer
-                hits[row["conversation"]] = excerpt(row["turn"], source, search_words[0])
+                hits[row["conversation"]] = find_excerpt(row["turn"], source, search_words[0])
         return hits
 
     @transaction
@@ -541,7 +542,7 @@ def erase_spare_remotes(connection: SqlConnection) -> None:
     connection.execute("UPDATE remotes SET erasure = 1 WHERE thread = '' AND erasure = 0")
 
 
-def excerpt(turn: str, text: str, word: str) -> SearchHit:
+def find_excerpt(turn: str, text: str, word: str) -> SearchHit:
     """Return the place of `word` (in folded case) in the text, with some words around it."""
     line = to_one_line(text, MAX_SEARCHED_CHARS)
     folded = fold_case(line)
@@ -627,8 +628,20 @@ def forget_conversation(connection: SqlConnection, conversation: str) -> ForgetR
         " AND (is_decision = 0 OR state NOT IN ('new', 'running', 'answered', 'posting'))",
         (conversation,),
     ).fetchall()
+    forgotten_answer = encode_json(Answer(text="", code="forgotten"))
     for row in rows:
-        _erase_message(connection, row["seq"], decode_json(Message, row["message"]))
+        message = decode_json(Message, row["message"])
+        bare = replace(message, text="", attachments=(), context=(), program_context=(),
+                       mentions=(), author=replace(message.author, name=""),
+                       reply_to=replace(message.reply_to, token=""))  # fmt: skip
+        # The row itself stays, so that a repeated delivery of the same event is still recognised.
+        connection.execute(
+            "UPDATE inbox SET message = ?, reason = '', thread = '',"
+            " answer = CASE WHEN answer IS NULL THEN NULL ELSE ? END,"
+            " state = 'withdrawn', updated_at = ? WHERE seq = ?",
+            (encode_json(bare), forgotten_answer, time.time(), row["seq"]),
+        )
+        connection.execute("DELETE FROM calls WHERE seq = ?", (row["seq"],))
     connection.execute(
         "DELETE FROM items WHERE thread IN (SELECT id FROM threads WHERE conversation = ?)",
         (conversation,),
@@ -637,12 +650,28 @@ def forget_conversation(connection: SqlConnection, conversation: str) -> ForgetR
     threads = select_values(
         connection, "SELECT id FROM threads WHERE conversation = ?", conversation
     )
-    generation = _raise_generation(connection, conversation, threads)
+    # Objects of the old threads on the model's server are erased later, by a request to it.
+    for thread in threads:
+        connection.execute("UPDATE remotes SET erasure = 1 WHERE thread = ?", (thread,))
+    connection.execute("DELETE FROM threads WHERE conversation = ?", (conversation,))
+    # An empty thread of the next generation takes their place.
+    now = time.time()
+    conversation_row = connection.execute(
+        "UPDATE conversations SET generation = generation + 1, thread = ?, used_at = ?,"
+        " title = '', is_pinned = 0 WHERE conversation = ? RETURNING generation, thread",
+        (secrets.token_hex(8), now, conversation),
+    ).fetchone()
+    if conversation_row is not None:
+        new_thread, generation = conversation_row["thread"], conversation_row["generation"]
+        connection.execute(
+            "INSERT INTO threads (id, conversation, generation, started_at) VALUES (?, ?, ?, ?)",
+            (new_thread, conversation, generation, now),
+        )
     files = select_values(
         connection, "DELETE FROM files WHERE conversation = ? RETURNING id", conversation
     )
     return ForgetResult(
-        generation=generation,
+        generation=int(conversation_row["generation"]) if conversation_row is not None else 0,
         messages=sum(row["state"] != "withdrawn" for row in rows),
         running=tuple(r["seq"] for r in rows if r["state"] in ("running", "answered", "posting")),
         files=tuple(files),
@@ -681,45 +710,3 @@ def _history_entry_of(row: SqlRow) -> HistoryEntry:
     return HistoryEntry(
         row["seq"], row["turn"], row["state"], message, answer, row["created_at"], row["refusal"]
     )
-
-
-def _erase_message(connection: SqlConnection, seq: int, message: Message) -> None:
-    """Blank a message and its answer, delete its tool calls, and set its state to `withdrawn`.
-
-    The row itself stays, so that a repeated delivery of the same event is still recognised.
-    """
-    bare = replace(message, text="", attachments=(), context=(), program_context=(), mentions=(),
-                   author=replace(message.author, name=""),
-                   reply_to=replace(message.reply_to, token=""))  # fmt: skip
-    answer = encode_json(Answer(text="", code="forgotten"))
-    connection.execute(
-        "UPDATE inbox SET message = ?, reason = '', thread = '',"
-        " answer = CASE WHEN answer IS NULL THEN NULL ELSE ? END,"
-        " state = 'withdrawn', updated_at = ? WHERE seq = ?",
-        (encode_json(bare), answer, time.time(), seq),
-    )
-    connection.execute("DELETE FROM calls WHERE seq = ?", (seq,))
-
-
-def _raise_generation(connection: SqlConnection, conversation: str, threads: Sequence[str]) -> int:
-    """Replace a conversation's `threads` with an empty one of the next generation; return its
-    number.
-
-    Objects of the old threads on the model's server are marked for erasure. Return 0 if the
-    conversation is unknown.
-    """
-    for thread in threads:
-        connection.execute("UPDATE remotes SET erasure = 1 WHERE thread = ?", (thread,))
-    connection.execute("DELETE FROM threads WHERE conversation = ?", (conversation,))
-    row = connection.execute(
-        "UPDATE conversations SET generation = generation + 1, thread = ?, used_at = ?,"
-        " title = '', is_pinned = 0 WHERE conversation = ? RETURNING generation, thread",
-        (secrets.token_hex(8), time.time(), conversation),
-    ).fetchone()
-    if row is None:
-        return 0
-    connection.execute(
-        "INSERT INTO threads (id, conversation, generation, started_at) VALUES (?, ?, ?, ?)",
-        (row["thread"], conversation, row["generation"], time.time()),
-    )
-    return int(row["generation"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from core.domain.messages import Answer, Item, Message, Post, decode_json
@@ -187,14 +187,15 @@ def read_turn(connection: SqlConnection, row: SqlRow, *, has_records: bool = Tru
     """Return the turn of an `inbox` row with its rounds, items, calls, posts and answer.
     `has_records` is False if there can be none but the answer."""
     seq = row["seq"]
-
-    def read(sql: str) -> Sequence[SqlRow]:
-        return connection.execute(sql, (seq,)).fetchall() if has_records else ()
-
-    rounds = read("SELECT number, response, is_complete FROM rounds WHERE seq = ? ORDER BY number")
-    calls = read("SELECT * FROM calls WHERE seq = ? ORDER BY started_at")
-    posts = read("SELECT * FROM posts WHERE seq = ? ORDER BY number")
-    # This condition is that of the partial index `inbox_untold`.
+    rounds, calls, posts = (
+        connection.execute(sql, (seq,)).fetchall() if has_records else ()
+        for sql in (
+            "SELECT number, response, is_complete FROM rounds WHERE seq = ? ORDER BY number",
+            "SELECT * FROM calls WHERE seq = ? ORDER BY started_at",
+            "SELECT * FROM posts WHERE seq = ? ORDER BY number",
+        )
+    )
+    # This condition is that of the partial index `inbox_unnotified`.
     untold = connection.execute(
         "SELECT reason FROM inbox WHERE conversation = ? AND state = 'undeliverable'"
         " AND is_notified = 0 ORDER BY seq DESC LIMIT 1",

@@ -179,11 +179,29 @@ class TurnQueue:
 
     def add(self, seq: int, sender: Sender) -> int:
         """Add a turn and return how many turns are before it in its conversation."""
-        one = _WaitingTurn(self._position(seq, sender), seq, sender)
-        self._open[seq] = one
+        number = self._present if self._open else 0
+        # A ready turn that too many later messages may overtake makes its round the present one.
+        oldest = next(iter(self._oldest.values()), None)
+        if oldest and seq - oldest.seq > MAX_OVERTAKING_MESSAGES:
+            number = max(number, oldest.position // POSITIONS_PER_ROUND)
+        # The first message of a person in a channel is in the present round, the second one in the
+        # next round, and so on.
+        if last := self._last.get((sender.channel, sender.person)):
+            number = max(number, last[0] // POSITIONS_PER_ROUND + 1)
+        # Within a round, a turn comes after those of the same person and of the same channel.
+        in_round = [
+            self._last.get((number, "person", sender.person)),
+            self._last.get((number, "channel", sender.channel)),
+        ]
+        first = number * POSITIONS_PER_ROUND
+        position = max([first, *(last[0] + 1 for last in in_round if last)])
+        position = min(position, first + POSITIONS_PER_ROUND - 1)
+        queue = self._conversations.setdefault(sender.conversation, deque())
+        if queue:  # never before an earlier turn of its conversation
+            position = max(position, queue[-1].position)
+        one = self._open[seq] = _WaitingTurn(position, seq, sender)
         for key in self._keys(one):
             self._last[key] = (one.position, self._last.get(key, (0, 0))[1] + 1)
-        queue = self._conversations.setdefault(sender.conversation, deque())
         queue.append(one)
         if len(queue) == 1:
             self._make_ready(one)
@@ -234,23 +252,6 @@ class TurnQueue:
             del self._held[flow]
         if not self._active[flow]:
             del self._active[flow]
-
-    def _position(self, seq: int, sender: Sender) -> int:
-        """Return the position of a new turn. Never before an earlier turn of its conversation."""
-        number = self._present if self._open else 0
-        oldest = next(iter(self._oldest.values()), None)
-        if oldest and seq - oldest.seq > MAX_OVERTAKING_MESSAGES:
-            number = max(number, oldest.position // POSITIONS_PER_ROUND)
-        if last := self._last.get((sender.channel, sender.person)):
-            number = max(number, last[0] // POSITIONS_PER_ROUND + 1)
-        in_round = [
-            self._last.get((number, "person", sender.person)),
-            self._last.get((number, "channel", sender.channel)),
-        ]
-        position = max([number * POSITIONS_PER_ROUND, *(last[0] + 1 for last in in_round if last)])
-        position = min(position, number * POSITIONS_PER_ROUND + POSITIONS_PER_ROUND - 1)
-        queue = self._conversations.get(sender.conversation)
-        return max(position, queue[-1].position) if queue else position
 
     def _keys(self, one: _WaitingTurn) -> tuple[Hashable, ...]:
         """Return the keys of `_last` under which the turn is counted."""
@@ -405,14 +406,27 @@ class TurnExecutor(SqlStore):
         self._current[seq] = None
         await self._wait_until_admitted(seq)
 
-        async def run_unless_over() -> bool:
+        async def run_handler() -> bool:
             if self._draining.is_set() or seq in self._taken_over:
                 return False
-            await self._run_handler(seq)
+            if self._handler is None:
+                raise RuntimeError("the runner has no handler yet")
+            task = self._current[seq] = asyncio.create_task(self._handler(seq))
+            metrics.running.inc()
+            try:
+                await asyncio.wait({task})
+            finally:
+                self._current[seq] = None
+                metrics.running.dec()
+            if task.cancelled():  # before it recorded the turn's end
+                raise _NotEnded
+            if error := task.exception():
+                log.error("could not record a turn; retrying", turn_seq=seq, exc_info=error)
+                raise _NotEnded
             return True
 
         handled = await retry(
-            run_unless_over, _NotEnded, TURN_BACKOFF, sleep=self._sleep_unless_draining
+            run_handler, _NotEnded, TURN_BACKOFF, sleep=self._sleep_unless_draining
         )
         handled = handled or seq in self._taken_over
         del self._current[seq]
@@ -492,24 +506,6 @@ class TurnExecutor(SqlStore):
             async with asyncio.timeout(seconds):
                 await self._draining.wait()
 
-    async def _run_handler(self, seq: int) -> None:
-        """Run the turn's handler once. Raise _NotEnded if it was cancelled or failed: then the turn
-        has not ended."""
-        if self._handler is None:
-            raise RuntimeError("the runner has no handler yet")
-        task = self._current[seq] = asyncio.create_task(self._handler(seq))
-        metrics.running.inc()
-        try:
-            await asyncio.wait({task})
-        finally:
-            self._current[seq] = None
-            metrics.running.dec()
-        if task.cancelled():
-            raise _NotEnded
-        if error := task.exception():
-            log.error("could not record a turn; retrying", turn_seq=seq, exc_info=error)
-            raise _NotEnded
-
 
 class LocalRunner(TurnExecutor):
     """Runs all turns of a database that no other process uses."""
@@ -566,7 +562,8 @@ class LocalRunner(TurnExecutor):
         Unfinished decisions come before any turn, for at most DECISIONS_FIRST_SECONDS. Turns that
         crashed the process while they ran alone come after those that did not.
         """
-        # The maximum of `alone` orders whole conversations, so each keeps the order of its turns.
+        # The maximum of `solo_crashes` orders whole conversations, so that each keeps the order of
+        # its turns.
         unfinished = await self._database.read(
             lambda c: c.execute(
                 "SELECT seq, conversation, channel, person, is_decision, created_at, attempt,"
@@ -690,7 +687,7 @@ def begin_alone(connection: SqlConnection, seq: int) -> None:
         "SELECT 1 FROM inbox WHERE solo_crashes > 0 AND seq <> ? AND updated_at >= ? LIMIT 1",
         (seq, row["created_at"]),
     ).fetchone()
-    # `alone` counts this run in advance. `end_alone` lowers it if the process survives.
+    # `solo_crashes` counts this run in advance. `end_alone` lowers it if the process survives.
     if deaths < (MAX_CRASHES_ALONE_WITH_OTHERS if others else MAX_CRASHES_ALONE):
         connection.execute("UPDATE inbox SET solo_crashes = solo_crashes + 1 WHERE seq = ?", (seq,))
     elif row["state"] in ("answered", "posting") or (
@@ -701,15 +698,11 @@ def begin_alone(connection: SqlConnection, seq: int) -> None:
             (CRASHED_REASON, time.time(), seq),
         )
     else:
-        # `alone` is above both limits now, and counts the crashes during the apology.
-        connection.execute(
-            "UPDATE inbox SET solo_crashes = ?, refusal = ? WHERE seq = ?",
-            (
-                max(deaths, MAX_CRASHES_ALONE_WITH_OTHERS) + 1,
-                f"{CRASHED_REASON}:{row['attempt']}",
-                seq,
-            ),
-        )
+        # `solo_crashes` is above both limits now, and counts the crashes during the apology.
+        crashes = max(deaths, MAX_CRASHES_ALONE_WITH_OTHERS) + 1
+        refusal = f"{CRASHED_REASON}:{row['attempt']}"
+        sql = "UPDATE inbox SET solo_crashes = ?, refusal = ? WHERE seq = ?"
+        connection.execute(sql, (crashes, refusal, seq))
 
 
 def end_alone(connection: SqlConnection, seq: int) -> None:

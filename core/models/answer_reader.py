@@ -45,7 +45,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from core.base.openai import Json, ModelServerFault
+from core.base.openai import Json, ModelServerFault, read_id
 from core.base.text import Fence, PieceJoiner, fence_after_line
 from core.domain.messages import Item, Usage
 from core.domain.records import ModelEvent, ResponseStarted, TextDelta, TextWithdrawn
@@ -380,9 +380,9 @@ class AnswerReader:
             return False
         return text.startswith("".join(piece for part in self.texts for piece in part.pieces))
 
-    def add_start(self, id: str) -> Sequence[ModelEvent]:
+    def add_start(self, response: Json) -> Sequence[ModelEvent]:
         """Take the id of the response. The first one counts."""
-        if self.response or not id:
+        if self.response or not (id := read_id(response)):
             return ()
         self.response = id
         return (ResponseStarted(id),)
@@ -414,8 +414,11 @@ class AnswerReader:
             self.has_shown = text.is_shown = True
         return events
 
-    def add_whole_text(self, text: str, message: object, part: object) -> Sequence[ModelEvent]:
-        """Add what is missing of a whole text whose pieces may have come before."""
+    def add_whole_part(self, whole: object, message: object, part: object) -> Sequence[ModelEvent]:
+        """Add the sources of a whole part, and what is missing of its text, whose pieces may have
+        come before."""
+        self.add_sources(read_object(whole))
+        text = read_text(whole)
         if not text.strip():
             return ()
         open_text = self._find_text(message, part)
@@ -492,7 +495,7 @@ class AnswerReader:
 
     def add_sources(self, fields: Json) -> None:
         """Add the sources that a chunk, a message or a part names outside its text."""
-        for name in ("citations", "search_results", "annotations"):
+        for name in filter(fields.get, ("citations", "search_results", "annotations")):
             for each in read_list(fields.get(name)):
                 source = read_object(each) or {"url": each}
                 source = read_object(source.get("url_citation")) or source

@@ -156,7 +156,7 @@ def reconcile(
 
 
 class BackgroundStream:
-    """A stream that a task of its own reads to its end. It can be iterated once.
+    """A stream that a task of its own reads to its end. Its events can be iterated once.
 
     If a stream is closed after a call was streamed, the conversation can lack that response
     (openai-python issue 3561). So a caller that stops listening does not close the stream. `late`
@@ -178,19 +178,15 @@ class BackgroundStream:
         """The server said its last word, or the stream broke."""
         self.task = asyncio.create_task(self._read())
 
-    def __aiter__(self) -> AsyncIterator[Json]:
-        return self
-
-    async def __anext__(self) -> Json:
-        event = await self._events.get()
-        self._has_room.set()
-        if event is None:
-            raise StopAsyncIteration
-        if isinstance(event, Exception):
-            raise event
-        if event.get("type") in START_EVENTS:
-            self._unreported_id = ""
-        return event
+    async def events(self) -> AsyncGenerator[Json, None]:
+        """Yield the events. Raise what broke the stream."""
+        while (event := await self._events.get()) is not None:
+            self._has_room.set()
+            if isinstance(event, Exception):
+                raise event
+            if event.get("type") in START_EVENTS:
+                self._unreported_id = ""
+            yield event
 
     def stop_listening(self) -> None:
         """Discard further events. The stream is read for at most `grace` more seconds."""
@@ -473,13 +469,14 @@ class ConversationRound:
             lambda id: self._server.record_remote(self._thread.id, Remote("response", id)),
         )
         try:
-            async for event in stream:
-                for model_event in reader.read_event(event):
-                    yield model_event
-                    if isinstance(model_event, ResponseStarted):
-                        self._spares.refill()
-                if reader.has_ended:
-                    return
+            async with aclosing(stream.events()) as events:
+                async for event in events:
+                    for model_event in reader.read_event(event):
+                        yield model_event
+                        if isinstance(model_event, ResponseStarted):
+                            self._spares.refill()
+                    if reader.has_ended:
+                        return
         finally:
             self._streams.stop_listening(stream, remote)
 

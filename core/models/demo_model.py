@@ -312,11 +312,12 @@ _UNDERSTOOD = (
 _NO_NOCODB = (
     "That NocoDB tool is not available here{near}. Either NocoDB is not connected "
     "(`NOCODB_URL`, `NOCODB_TOKEN`; a bridge's URL ends in /execute), or you don't have "
-    "permission."
+    "permission. Only the owner can use the sample tables."
 )
 _NO_TABLES = (
     "No tables are available here. Either NocoDB is not connected (`NOCODB_URL`, "
-    "`NOCODB_TOKEN`), or you don't have permission to read them."
+    "`NOCODB_TOKEN`), or you don't have permission to read them. Only the owner can use "
+    "the sample tables."
 )
 _IN_BASE = "I couldn't read the base {base}: {problem}"
 

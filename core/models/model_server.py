@@ -534,7 +534,7 @@ class ModelServer:
 
 
 async def read_events(
-    source: AsyncIterator[Json], silence: float, is_over: Callable[[], bool] = lambda: False
+    source: AsyncIterator[Json], silence: float, is_over: Callable[[], bool] | None = None
 ) -> AsyncGenerator[Json, None]:
     """Yield the events of `source`. Raise ModelServerFault after `silence` seconds without a byte,
     or if there is no end.
@@ -561,7 +561,7 @@ async def read_events(
             return
         if event is not SIGN_OF_LIFE:
             yield event
-            until = clock() + LAST_EVENTS_SECONDS if is_over() else math.inf
+            until = clock() + LAST_EVENTS_SECONDS if is_over and is_over() else math.inf
 
 
 def _without_keys(schema: Any, keys: Collection[str]) -> Any:

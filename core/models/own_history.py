@@ -185,23 +185,26 @@ class ResponsesReader(AnswerReader):
     def read_event(self, event: Json) -> Sequence[ModelEvent]:
         """Add an event and return the events for the listener. Raise ModelServerFault for an error
         event."""
-        kind = read_word(event.get("type"))
-        number, item = self._number(event), read_object(event.get("item"))
-        part = event.get("content_index", 0)
+        kind, item = read_word(event.get("type")), read_object(event.get("item"))
+        ids = (event.get("output_index"), event.get("item_id"), item.get("id"))
+        number: object = next((word for id in ids if (word := read_word(id))), None)
+        if number or item:
+            self._last = number
+        number, part = self._last, event.get("content_index", 0)
         if event is END_EVENT:
             self.finish = self.finish or END_OF_STREAM
         elif not kind and "choices" in event:  # a gateway that has only Chat Completions
             raise ModelServerFault("refused", status=404)
         elif kind in START_EVENTS:
-            return self.add_start(read_id(read_object(event.get("response"))))
+            return self.add_start(read_object(event.get("response")))
         elif kind in END_EVENTS or (not kind and "output" in event):
             return self._read_response(read_object(event.get("response")) or event, kind)
         elif kind in ("response.output_text.delta", "response.refusal.delta"):
             return self.add_text(read_text(event.get("delta")), number, part)
         elif kind in ("response.output_text.done", "response.refusal.done"):
-            return self._read_part(event, number, part)
+            return self.add_whole_part(event, number, part)
         elif kind == "response.content_part.done":
-            return self._read_part(event.get("part"), number, part)
+            return self.add_whole_part(event.get("part"), number, part)
         elif kind == "response.output_text.annotation.added":
             self.add_sources({"annotations": [event.get("annotation")]})
         elif kind == "response.output_item.added" and item.get("type") == "function_call":
@@ -216,15 +219,6 @@ class ResponsesReader(AnswerReader):
             return self._read_item(item, number)
         return ()
 
-    def _number(self, event: Json) -> object:
-        """Return the number of the item to which an event belongs, or its id; None if unknown."""
-        item = read_object(event.get("item"))
-        ids = (event.get("output_index"), event.get("item_id"), item.get("id"))
-        number = next((word for id in ids if (word := read_word(id))), None)
-        if number or item:
-            self._last = number
-        return self._last
-
     def _read_response(self, response: Json, kind: str) -> Sequence[ModelEvent]:
         status = read_word(response.get("status")) or kind.removeprefix("response.")
         reason = read_word(read_object(response.get("incomplete_details")).get("reason"))
@@ -235,12 +229,12 @@ class ResponsesReader(AnswerReader):
             self.finish, self.error = status, read_object(response.get("error")) or {"code": status}
         self.has_ended = True
         self.model, self.usage = read_word(response.get("model")), response.get("usage")
-        events = list(self.add_start(read_id(response)))
+        events = list(self.add_start(response))
         output = response.get("output") or response.get("output_text")
-        output = {"content": output} if isinstance(output, str) else output
+        items = read_objects({"content": output} if isinstance(output, str) else output)
 
         def read_output() -> Sequence[ModelEvent]:
-            pairs = enumerate(read_objects(output))
+            pairs = enumerate(items)
             return [event for n, item in pairs for event in self._read_item(item, str(n))]
 
         return [*events, *self.take_whole(read_output)]
@@ -252,17 +246,13 @@ class ResponsesReader(AnswerReader):
             self.phases[number] = read_word(item.get("phase"))
             parts = [content] if isinstance(content, str) else read_list(content)
             pairs = enumerate(parts)
-            return [event for n, part in pairs for event in self._read_part(part, number, n)]
+            return [event for n, part in pairs for event in self.add_whole_part(part, number, n)]
         if kind == "function_call":
             id = read_id(item, "call_id") or read_id(item)
             self.add_whole_call(number, id, read_word(item.get("name")), item.get("arguments"))
         elif kind in ("reasoning", "compaction") and item.get("encrypted_content"):
             self.add_opaque(item)
         return ()
-
-    def _read_part(self, part: object, number: object, index: object) -> Sequence[ModelEvent]:
-        self.add_sources(read_object(part))
-        return self.add_whole_text(read_text(part), number, index)
 
 
 def read_response(response: Json) -> ModelAnswer:
@@ -426,7 +416,7 @@ class ChatCompletionsReader(AnswerReader):
         groq = read_object(event.get("x_groq"))
         self.usage = event.get("usage") or groq.get("usage") or self.usage
         self.add_sources(event)
-        events = list(self.add_start(read_id(event)))
+        events = list(self.add_start(event))
         for choice in read_objects(event.get("choices")):
             number = read_word(choice.get("index")) or "0"
             self._choice = self._choice or number

@@ -163,10 +163,6 @@ class Budget(SqlStore):
         """Return whether there is any allowance of money or tokens."""
         return any(rule.bounds_calls for rule in self.config.turn_allowances)
 
-    def run_price(self, paid: PaidRun) -> float | None:
-        """Return the price of one run in US dollars, None if it is not known."""
-        return self.config.price_list.run_cost(paid)
-
     async def reserve(self, turn: Turn) -> None:
         """Count the turn, only once however often it resumes. Raise OverBudget."""
         await self._database.write(await self.make_reservation(turn))
@@ -175,14 +171,23 @@ class Budget(SqlStore):
         """Return a transaction step that counts the turn and reserves its first model call, if
         `call` is given. The step raises OverBudget."""
         scopes = await self._scopes_of(turn.message)
-        zone, person, day = self.zone_of(turn.message), self._payer(turn), self._today()
+        zone, day = self.zone_of(turn.message), self._today()
+        person, address = self._money_key(turn.message.author.key), turn.message.address
 
         def work(connection: SqlConnection) -> tuple[tuple[AllowanceCount, ...], Grant | None]:
-            counts = self._count_turn(connection, turn, person, day, scopes, zone)
-            amounts = (
-                self._reserve_call(connection, turn, person, scopes, call, zone) if call else None
-            )
-            return tuple(counts), amounts
+            is_new = connection.execute(
+                "INSERT INTO usage (seq, day, person, conversation, place) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT (seq) DO NOTHING",
+                (turn.seq, day, person, address.conversation, place_names(address)[-1]),
+            ).rowcount
+            counts = list[AllowanceCount]()
+            if is_new:
+                counts = _add_to_counters(connection, scopes, day, Spend(1), without=turn.seq)
+                self._check_limits(counts, Spend(1), zone)
+            if call is None:
+                return tuple(counts), None
+            grant = self._reserve_call(connection, turn, person, scopes, call, zone)
+            return tuple(counts), grant
 
         return SqlReservation(work)
 
@@ -192,7 +197,7 @@ class Budget(SqlStore):
         scopes = _bounding_scopes(await self._scopes_of(turn.message))
         if not scopes:
             return None
-        zone, person = self.zone_of(turn.message), self._payer(turn)
+        zone, person = self.zone_of(turn.message), self._money_key(turn.message.author.key)
         return await self._database.write(
             lambda c: self._reserve_call(c, turn, person, scopes, call, zone)
         )
@@ -238,15 +243,16 @@ class Budget(SqlStore):
         """Reserve the upper bound of a run, unless this call has a reservation or a cost already.
         Raise OverAllowance."""
         part, person = f"call:{call_id}", self._money_key(asker.key)
-        if _is_recorded(connection, seq, part):
+        if connection.execute(
+            "SELECT 1 FROM holds WHERE seq = :seq AND part = :part UNION ALL"
+            " SELECT 1 FROM spendings WHERE seq = :seq AND part = :part LIMIT 1",
+            {"seq": seq, "part": part},
+        ).fetchone():
             return
         price, tokens = self.config.price_list.find(paid.model), paid.input + paid.output
         money = price.max_cost(paid.input, paid.output) if price and tokens else 0
-        bound = Spend(
-            0,
-            tokens,
-            money + round((self.config.price_list.run_cost(paid) or 0.0) * NANODOLLARS_PER_DOLLAR),
-        )
+        money += round((self.config.price_list.run_cost(paid) or 0.0) * NANODOLLARS_PER_DOLLAR)
+        bound = Spend(0, tokens, money)
         counts = _add_to_counters(connection, scopes, _day_of(connection, seq), bound)
         self._check_limits(counts, bound, zone)
         _insert_hold(connection, seq, part, person, "tool", paid.report_name, counts, bound)
@@ -426,7 +432,7 @@ class Budget(SqlStore):
                     scope = Scope(f"{rule.key}:{one}", rule, one)
                 case "each channel":
                     scope = Scope(f"{rule.key}:{place[-1]}", rule, place=place[-1])
-                case "each schedule":
+                case "each schedule":  # only the runs of schedules count
                     if rule.of != f"each {origin.name}":
                         continue
                     scope = Scope(f"{rule.key}:{origin.id}", rule, place=origin.id)
@@ -434,9 +440,10 @@ class Budget(SqlStore):
                     scope = Scope(f"{rule.key}:{place[1]}", rule, place=place[1])
                 case _:
                     scope = Scope(rule.key, rule)
+            # Past usage is stored without the groups of its people, so it cannot be counted here.
             if rule.who and rule.of != "each person":
                 scope = replace(scope, counts_past_usage=False)
-            if same := scopes.get(scope.key):
+            if same := scopes.get(scope.key):  # two allowances that count the same thing
                 scope = replace(scope, allowance=rule.merge_stricter(same.allowance))
             scopes[scope.key] = scope
         # Sorted, so that all transactions lock the counters' rows in one order. Rows that many
@@ -454,37 +461,11 @@ class Budget(SqlStore):
     def model_call(self, number: int, model: str, prompt_bytes: int) -> ModelCall:
         """Return a call of that model, with its price and its context window. `number` is the
         round, `prompt_bytes` the size of the prompt beside the thread."""
-        return ModelCall(
-            number,
-            model,
-            prompt_bytes,
-            price=self.config.price_list.find(model),
-            window=context_window(model),
-        )
-
-    def _payer(self, turn: Turn) -> str:
-        return self._money_key(turn.message.author.key)
+        price, window = self.config.price_list.find(model), context_window(model)
+        return ModelCall(number, model, prompt_bytes, price=price, window=window)
 
     def _today(self) -> str:
         return datetime.fromtimestamp(time.time(), self.zone).date().isoformat()
-
-    def _count_turn(
-        self, connection: SqlConnection, turn: Turn, person: str, day: str,
-        scopes: Sequence[Scope], zone: tzinfo,
-    ) -> Sequence[AllowanceCount]:  # fmt: skip
-        """Count the turn in these scopes and return their counts. Return an empty sequence if it
-        was counted before. Raise OverAllowance."""
-        address = turn.message.address
-        is_new = connection.execute(
-            "INSERT INTO usage (seq, day, person, conversation, place) VALUES (?, ?, ?, ?, ?)"
-            " ON CONFLICT (seq) DO NOTHING",
-            (turn.seq, day, person, address.conversation, place_names(address)[-1]),
-        ).rowcount
-        if not is_new:
-            return ()
-        counts = _add_to_counters(connection, scopes, day, Spend(1), without=turn.seq)
-        self._check_limits(counts, Spend(1), zone)
-        return counts
 
     def _reserve_call(
         self, connection: SqlConnection, turn: Turn, person: str, scopes: Sequence[Scope],
@@ -495,7 +476,13 @@ class Budget(SqlStore):
         scopes = _bounding_scopes(scopes)
         if not scopes:
             return None
-        input, output = call.max_input_tokens(_input_tokens(connection, turn)), call.max_output
+        # The call reads the transcript of its thread, or only the items of its own turn.
+        sql = "SELECT item FROM items WHERE thread = ? AND is_replaced = 0"
+        values: list[object] = [turn.thread]
+        if not turn.message.origin.reads_history:
+            sql, values = f"{sql} AND seq = ?", [turn.thread, turn.seq]
+        item_tokens = sum(map(max_item_tokens, select_values(connection, sql, *values)))
+        input, output = call.max_input_tokens(item_tokens), call.max_output
         bound, day = call.max_spend(input, output), _day_of(connection, turn.seq)
         counts = _add_to_counters(connection, scopes, day, bound)
         if any(count.scope.allowance.exceeded_unit(count.spent) for count in counts):
@@ -509,7 +496,15 @@ class Budget(SqlStore):
             counts = _add_to_counters(connection, scopes, day, lower - bound)
             bound = lower
             self._check_limits(counts, bound, zone)
-        part = f"r{call.number}.{_count_attempts(connection, turn.seq, call.number) + 1}"
+        # Each attempt of a round has a part of its own: an earlier one may be paid for, too.
+        rows = connection.execute(
+            "SELECT part FROM holds WHERE seq = :seq UNION ALL"
+            " SELECT part FROM spendings WHERE seq = :seq",
+            {"seq": turn.seq},
+        )
+        parts = [str(row["part"]).partition(".") for row in rows]
+        attempts = [int(attempt) for name, _, attempt in parts if name == f"r{call.number}"]
+        part = f"r{call.number}.{max(attempts, default=0) + 1}"
         _insert_hold(connection, turn.seq, part, person, "model", call.model, counts, bound)
         return Grant(part, input, output, bound, output < call.max_output, tuple(counts))
 
@@ -579,38 +574,6 @@ def _day_of(connection: SqlConnection, seq: int) -> str:
     return str(select_value(connection, "SELECT day FROM usage WHERE seq = ?", seq))
 
 
-def _input_tokens(connection: SqlConnection, turn: Turn) -> int:
-    """Return an upper bound of the tokens in the transcript that the turn reads: that of its
-    thread, or its own."""
-    sql = "SELECT item FROM items WHERE thread = ? AND is_replaced = 0"
-    values: list[object] = [turn.thread]
-    if not turn.message.origin.reads_history:
-        sql, values = f"{sql} AND seq = ?", [turn.thread, turn.seq]
-    return sum(map(max_item_tokens, select_values(connection, sql, *values)))
-
-
-def _is_recorded(connection: SqlConnection, seq: int, part: str) -> bool:
-    """Return whether this part of the turn has a reservation or a cost."""
-    row = connection.execute(
-        "SELECT 1 FROM holds WHERE seq = :seq AND part = :part UNION ALL"
-        " SELECT 1 FROM spendings WHERE seq = :seq AND part = :part LIMIT 1",
-        {"seq": seq, "part": part},
-    )
-    return row.fetchone() is not None
-
-
-def _count_attempts(connection: SqlConnection, seq: int, number: int) -> int:
-    """Return the number of the last call of that round that was reserved or paid for, in any
-    process. Return 0 if there was none."""
-    rows = connection.execute(
-        "SELECT part FROM holds WHERE seq = :seq UNION ALL"
-        " SELECT part FROM spendings WHERE seq = :seq",
-        {"seq": seq},
-    )
-    parts = [str(row["part"]).partition(".") for row in rows]
-    return max((int(tried) for name, _, tried in parts if name == f"r{number}"), default=0)
-
-
 def _add_to_counters(
     connection: SqlConnection, scopes: Sequence[Scope], day: str, spend: Spend, without: int = 0
 ) -> list[AllowanceCount]:
@@ -653,6 +616,7 @@ def _past_spend(connection: SqlConnection, scope: Scope, period: str, without: i
     `without`. The first count of a new allowance begins with it."""
     if not scope.counts_past_usage:
         return Spend()
+    # Days are compared as texts, so "-31" is the end of every month.
     month = len(period) == len("2026-11")
     rows = connection.execute(
         "SELECT place, sum(is_counted) AS turns, sum(input + output) AS tokens, sum(cost) AS cost"

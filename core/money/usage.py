@@ -83,6 +83,7 @@ class Price:
         `money` is in billionths of a dollar.
         """
         each = self.output * self._long_factors(input)[1] * NANODOLLARS_PER_DOLLAR / 1_000_000
+        # `max_cost` rounds up, so one billionth of a dollar stays unspent.
         remaining = money - self.max_cost(input, 0) - 1
         return 10**9 if each <= 0 else max(0, math.floor(remaining / each))
 
@@ -264,6 +265,15 @@ def parse_usage(response: Mapping[str, Any]) -> Usage:
         output = max(output or 0, total - input) or output
     elif output is not None and total > output:
         input = total - output
+    # The cost in US dollars that a server names: OpenRouter and Vercel as `cost`, Perplexity as
+    # `cost.total_cost`, DeepInfra as `estimated_cost`.
+    nested = _find_details(usage, "cost")
+    named = [usage.get(name) for name in ("cost", "total_cost", "estimated_cost", "cost_usd")]
+    costs = [_as_number(cost) for cost in [*named, nested.get("total_cost"), nested.get("total")]]
+    if usage.get("is_byok") is True:  # OpenRouter: the model's own price comes on top of its fee
+        upstream = _find_details(usage, "cost_details").get("upstream_inference_cost")
+        costs = [(cost or 0.0) + (_as_number(upstream) or 0.0) for cost in costs[:1]]
+    plausible_costs = (cost for cost in costs if cost is not None and cost <= MAX_PLAUSIBLE_DOLLARS)
     return Usage(
         input or 0,
         # An impossible count of cached tokens would make the input cheaper.
@@ -271,27 +281,14 @@ def parse_usage(response: Mapping[str, Any]) -> Usage:
         output=output or 0,
         reasoning=min(reasoning, output or 0),
         cache_writes=min(cache_writes, input or 0),
-        cost=_find_cost(usage),
+        cost=max(plausible_costs, default=None),
         is_estimated=not input or output is None,
     )
 
 
-def _find_cost(usage: Mapping[str, Any]) -> float | None:
-    """Return the cost in US dollars that a server names: OpenRouter and Vercel as `cost`,
-    Perplexity as `cost.total_cost`, DeepInfra as `estimated_cost`. None: there is no plausible
-    one."""
-    nested = _find_details(usage, "cost")
-    named = [usage.get(name) for name in ("cost", "total_cost", "estimated_cost", "cost_usd")]
-    costs = [_as_number(cost) for cost in [*named, nested.get("total_cost"), nested.get("total")]]
-    if usage.get("is_byok") is True:  # OpenRouter: the model's own price comes on top of its fee
-        upstream = _find_details(usage, "cost_details").get("upstream_inference_cost")
-        costs = [(cost or 0.0) + (_as_number(upstream) or 0.0) for cost in costs[:1]]
-    return max((c for c in costs if c is not None and c <= MAX_PLAUSIBLE_DOLLARS), default=None)
-
-
 def _find_count(counts: Mapping[str, Any], *names: str) -> int | None:
     """Return the largest plausible count under these names, None if there is none."""
-    numbers = (_as_number(counts.get(name)) for name in names)
+    numbers = (_as_number(counts[name]) for name in names if name in counts)
     whole = (n for n in numbers if n is not None and n <= MAX_PLAUSIBLE_TOKENS and n == int(n))
     return max((int(number) for number in whole), default=None)
 

@@ -20,26 +20,20 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
 from core.base.errors import AuditRefused, NotStored
 from core.base.tasks import BackgroundTasks
-from core.domain.changes import WRITTEN_STATES, Change
+from core.domain.changes import Change
 from core.domain.messages import Address, Person
-from core.store.database import (
-    SqlConnection,
-    SqlStore,
-    in_batches,
-    query,
-    select_value,
-)
+from core.store.database import SqlConnection, SqlStore, in_batches, query, select_value
 from core.store.tables import Index, TableDeclaration, integer, text
 
 log = structlog.get_logger("audit")
@@ -83,26 +77,6 @@ class AuditPage:
     next: str = ""
 
 
-class AuditLines(Protocol):
-    """The storage of audit lines."""
-
-    @property
-    def name(self) -> str:
-        """The location, shown to an operator who has to make room there."""
-
-    async def append(self, line: str) -> None:
-        """Store a line; it is durable on return. Raises OSError, NotStored."""
-
-    async def page(self, after: str, is_wanted: Callable[[str], bool]) -> AuditPage:
-        """Return some of the wanted lines after that position ("" is the beginning)."""
-
-    async def purge(self, is_old: Callable[[str], bool]) -> int:
-        """Delete the old lines at the beginning. Return how many. Raises OSError, NotStored."""
-
-    async def close(self) -> None:
-        """Write the remaining lines and release the storage."""
-
-
 class Audit:
     """The audit log of an installation.
 
@@ -129,7 +103,7 @@ class Audit:
         proposal, draft, view = change.proposal, change.draft, change.draft.view
         # The place of a post is a channel (`slack:T1:C1`) or a person, who is left out.
         channel = view.place if view.place.count(":") == 2 else ""
-        row_ids = [step.write.id for step in change.steps if step.state in WRITTEN_STATES]
+        row_ids = dict.fromkeys(step.write.id for step in change.written_steps)
         line |= {
             "change": change.id,
             "undone_change": proposal.undone_change,
@@ -144,9 +118,13 @@ class Audit:
             "kind": draft.kind,
             "table": view.table_id or channel,
             "command": view.slug,
-            "row_count": len(change.steps),
+            "row_count": len(change.rows),
             "written_row_ids": [id if _ROW_ID.fullmatch(id) else HIDDEN_ROW_ID for id in row_ids],
-            "unknown_rows": [step.number for step in change.steps if step.state == "unknown"],
+            "unknown_rows": [
+                number
+                for number, steps in enumerate(change.rows, 1)
+                if any(step.state == "unknown" for step in steps)
+            ],
         }
         await self._write_durably(line)
 
@@ -192,8 +170,12 @@ class Audit:
         """
         await asyncio.create_task(self._wait_for_pending())
         people = await self._keys.list_people()
-        theirs = [f'"{name}"' for name, key in people.items() if _is_same_person(key, person)]
-        theirs.append(json.dumps(person))
+        theirs = [json.dumps(person)]
+        for pseudonym, key in people.items():
+            parts = key.split(":")
+            # A person may be named without their workspace, as in `slack:U1`.
+            if person in (key, f"{parts[0]}:{parts[-1]}"):
+                theirs.append(f'"{pseudonym}"')
         event_text = f'"event": {json.dumps(event)}'
 
         def is_wanted(line: str) -> bool:
@@ -256,7 +238,8 @@ class Audit:
             await self._lines.append(json.dumps(_replace_people(line, pseudonyms)))
 
     async def _wait_for_pending(self) -> None:
-        """Wait until all lines noted so far are written."""
+        """Wait until all lines noted so far are written. Callers start it as a task, because tasks
+        start in the order of their creation."""
         async with self._lock:
             pass
 
@@ -287,12 +270,6 @@ def place_of(address: Address) -> str:
 
 def _key_of(person: Person | None) -> str:
     return person.key if person else ""
-
-
-def _is_same_person(key: str, person: str) -> bool:
-    """Return True if `person` is this key, with or without its workspace."""
-    parts = key.split(":")
-    return person in (key, f"{parts[0]}:{parts[-1]}")
 
 
 def _parse_line(line: str) -> Mapping[str, Any]:
@@ -344,11 +321,11 @@ class FileAuditLines:
 
     @property
     def name(self) -> str:
-        """Return the path of the current file."""
+        """Return the path of the current file, for an operator who has to make room there."""
         return str(self._path)
 
     async def append(self, line: str) -> None:
-        """Append a line and write it to disk. Raise OSError."""
+        """Append a line; it is durable on return. Raise OSError."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._append, line)
 
     async def page(self, after: str, is_wanted: Callable[[str], bool]) -> AuditPage:
@@ -371,19 +348,23 @@ class FileAuditLines:
         data = f"{line}\n".encode(errors="replace")
         size = self._path.stat().st_size if self._path.is_file() else 0
         if size and size + len(data) > self._max_bytes:
-            self._rotate()
+            path, numbers = self._path, range(1, self._max_rotated + 1)
+            names = [path, *(path.with_name(f"{path.name}.{n}") for n in numbers)]
+            # From the oldest to the newest, so that none is overwritten before it moves on.
+            for older, newer in zip(reversed(names[1:]), reversed(names[:-1]), strict=True):
+                if newer.exists():
+                    newer.replace(older)
         file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        size = os.fstat(file).st_size
         try:
-            _write_whole(file, data)
+            if os.write(file, data) < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(file)
+        except OSError:
+            os.ftruncate(file, size)  # half a line would spoil the next one
+            raise
         finally:
             os.close(file)
-
-    def _rotate(self) -> None:
-        path, numbers = self._path, range(1, self._max_rotated + 1)
-        names = [path, *(path.with_name(f"{path.name}.{n}") for n in numbers)]
-        for older, newer in zip(reversed(names[1:]), reversed(names[:-1]), strict=True):
-            if newer.exists():
-                newer.replace(older)
 
     def _purge(self, is_old: Callable[[str], bool]) -> int:
         purged_count = 0
@@ -396,19 +377,34 @@ class FileAuditLines:
                 path.unlink()
                 continue
             if len(remaining_lines) < len(lines):
-                _replace_file(path, remaining_lines)
+                # Written beside the file and renamed, so that it is replaced completely or not.
+                beside = path.with_name("audit.new")
+                flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+                with open(os.open(beside, flags, 0o600), "w") as new_file:
+                    new_file.writelines(f"{line}\n" for line in remaining_lines)
+                    new_file.flush()
+                    os.fsync(new_file.fileno())
+                beside.replace(path)
             break  # all later files are newer
         return purged_count
 
     def _page(self, after: str, wanted: Callable[[str], bool]) -> AuditPage:
-        page_lines = list[str]()
-        for count, (line, place) in enumerate(
-            _read_lines_after(list_audit_files(self._path), after), 1
-        ):
-            if wanted(line):
-                page_lines.append(line)
-            if len(page_lines) == MAX_PAGE_LINES or count == MAX_SCANNED_LINES:
-                return AuditPage(page_lines, place)
+        page_lines, scanned_count = list[str](), 0
+        inode, _, offset = after.partition(":")
+        paths = list_audit_files(self._path)
+        inodes = [str(path.stat().st_ino) for path in paths]
+        # If the file of `after` was purged meanwhile, it was the oldest one.
+        first = inodes.index(inode) if inode in inodes else 0
+        for path, number in list(zip(paths, inodes, strict=True))[first:]:
+            with path.open("rb") as file:
+                file.seek(int(offset) if number == inode else 0)
+                for data in file:
+                    scanned_count += 1
+                    line = data.decode(errors="replace").rstrip("\n")
+                    if wanted(line):
+                        page_lines.append(line)
+                    if len(page_lines) == MAX_PAGE_LINES or scanned_count == MAX_SCANNED_LINES:
+                        return AuditPage(page_lines, f"{number}:{file.tell()}")
         return AuditPage(page_lines)
 
 
@@ -432,6 +428,7 @@ class TableAuditLines(SqlStore):
             (int(after or 0), MAX_SCANNED_LINES),
         ).fetchall()
         hits = [row for row in rows if is_wanted(row["line"])]
+        # The next page begins after the last line of this one, or after the last one that was read.
         more = len(rows) == MAX_SCANNED_LINES or len(hits) > MAX_PAGE_LINES
         last = (
             hits[MAX_PAGE_LINES - 1] if len(hits) > MAX_PAGE_LINES else rows[-1] if rows else None
@@ -452,6 +449,10 @@ class TableAuditLines(SqlStore):
 
     async def close(self) -> None:
         """Do nothing: the owner of the database closes it."""
+
+
+AuditLines = FileAuditLines | TableAuditLines
+"""The storage of the lines."""
 
 
 class SqlPseudonyms(SqlStore):
@@ -485,28 +486,6 @@ def list_audit_files(path: Path) -> list[Path]:
     return [each for each in (*older, path) if each.is_file()]
 
 
-def _replace_file(path: Path, lines: Sequence[str]) -> None:
-    """Replace a file's lines, completely or not at all."""
-    beside = path.with_name("audit.new")
-    with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.writelines(f"{line}\n" for line in lines)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-
-
-def _read_lines_after(paths: list[Path], after: str) -> Iterator[tuple[str, str]]:
-    """Yield each line after the place `after`, with the place that follows it."""
-    inode, _, offset = after.partition(":")
-    inodes = [str(path.stat().st_ino) for path in paths]
-    first = inodes.index(inode) if inode in inodes else 0
-    for path, number in list(zip(paths, inodes, strict=True))[first:]:
-        with path.open("rb") as file:
-            file.seek(int(offset) if number == inode else 0)
-            for line in file:
-                yield line.decode(errors="replace").rstrip("\n"), f"{number}:{file.tell()}"
-
-
 def _find_pseudonyms(connection: SqlConnection, people: Collection[str]) -> dict[str, str]:
     """Return the pseudonyms that exist, by the people's keys."""
     pseudonyms = {}
@@ -531,16 +510,3 @@ def _make_pseudonyms(connection: SqlConnection, people: Collection[str]) -> dict
                 (pseudonyms[person], person),
             )
     return pseudonyms
-
-
-def _write_whole(file: int, data: bytes) -> None:
-    """Write all of `data` to disk or nothing of it: half a line would spoil the next one. Raise
-    OSError."""
-    size = os.fstat(file).st_size
-    try:
-        if os.write(file, data) < len(data):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        os.fsync(file)
-    except OSError:
-        os.ftruncate(file, size)
-        raise

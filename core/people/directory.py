@@ -66,31 +66,6 @@ ERASED_PEOPLE_TABLE = TableDeclaration(
 )  # fmt: skip
 
 
-class MemberStore(Protocol):
-    """A durable store of what platforms report about people.
-
-    It has a row for each person and scope.
-    """
-
-    async def list_newest(self, platform: str, scope: str, most: int) -> Sequence[PlatformMember]:
-        """Return the `most` members that were confirmed last, the oldest of them first."""
-
-    async def find(self, platform: str, places: Collection[MemberKey]) -> Sequence[PlatformMember]:
-        """Return the members with these keys. Missing ones are left out."""
-
-    async def put(self, platform: str, members: Sequence[PlatformMember]) -> frozenset[str]:
-        """Store the members, except forgotten people. Return the ids of those people."""
-
-    async def remove(self, platform: str, ids: Collection[str]) -> None:
-        """Delete the rows of these people, who left the platform."""
-
-    async def forget(self, platform: str, ids: Collection[str]) -> None:
-        """Delete the rows of these people, and prevent a later `put` from storing them again."""
-
-    async def purge(self, before: float) -> int:
-        """Delete the rows that no platform has confirmed since `before`. Return how many."""
-
-
 log = structlog.get_logger("directory")
 MAX_MEMBERS_IN_MEMORY = 10_000
 """People in memory; the rows hold all people."""
@@ -120,23 +95,25 @@ class Lookup(Protocol):
 
 
 class NoRows:
-    """A `MemberStore` that stores nothing, so that everything is lost when the process ends."""
+    """The store of people that stores nothing, so that all is lost when the process ends."""
 
     async def list_newest(self, platform: str, scope: str, most: int) -> Sequence[PlatformMember]:
+        """Return nobody."""
         return ()
 
     async def find(self, platform: str, places: Collection[MemberKey]) -> Sequence[PlatformMember]:
+        """Return nobody."""
         return ()
 
     async def put(self, platform: str, members: Sequence[PlatformMember]) -> frozenset[str]:
+        """Store nothing. Return no id of a forgotten person."""
         return frozenset()
 
-    async def remove(self, platform: str, ids: Collection[str]) -> None: ...
+    async def remove(self, platform: str, ids: Collection[str]) -> None:
+        """Do nothing, because there are no rows."""
 
-    async def forget(self, platform: str, ids: Collection[str]) -> None: ...
-
-    async def purge(self, before: float) -> int:
-        return 0
+    async def forget(self, platform: str, ids: Collection[str]) -> None:
+        """Do nothing, because there are no rows."""
 
 
 @dataclass(slots=True)
@@ -149,10 +126,10 @@ class _Known:
 
 @dataclass(slots=True)
 class _Wait:
-    """The wait for one person. `told` is set when the wait is over. `refused`: the platform gives
+    """The wait for one person. `over` is set when the wait is over. `refused`: the platform gives
     no information, and repeating the lookup would not help."""
 
-    told: asyncio.Event = field(default_factory=asyncio.Event)
+    over: asyncio.Event = field(default_factory=asyncio.Event)
     waiting: int = 0
     refused: bool = False
 
@@ -233,7 +210,7 @@ class MemberDirectory:
             wait = self._waits[place]
             wait.waiting += 1
             try:
-                await wait.told.wait()
+                await wait.over.wait()
             finally:
                 wait.waiting -= 1
             if wait.refused:
@@ -263,37 +240,40 @@ class MemberDirectory:
         """
         now = self._clock()
         fresh = [replace(member, confirmed_at=now) for member in members]
-        changed = [member for member in fresh if self._is_to_be_written(member, now, write_again)]
+        changed = []
+        for member in fresh:
+            entry = self._known.get(member.key)
+            if (
+                entry is None
+                or now - entry.written_at > write_again
+                or replace(entry.member, confirmed_at=now) != member
+            ):
+                changed.append(member)
         if not unasked:
             self._remember_all(fresh, changed)
-        erased: frozenset[str] = frozenset()
-        is_written = True
-        if changed:
-            try:
-                erased = await self._rows.put(self._platform, changed)
-            except NotStored as error:
-                log.warning("could not save users", error=str(error))
-                is_written = False
+        erased = await self.write(changed) if changed else frozenset[str]()
         if unasked:
             # A list of everybody must not displace the people who use Ponte.
             members_to_keep = (
                 member for member in fresh
-                if member.id not in erased
+                if member.id not in (erased or ())
                 and (member.key in self._known or member.key in self._waits
                      or len(self._known) < MAX_MEMBERS_IN_MEMORY)
             )  # fmt: skip
             self._remember_all(members_to_keep, changed)
-        if not is_written:
+        if erased is None:
             for member in changed:
                 if entry := self._known.get(member.key):
                     entry.written_at = 0.0
 
-    async def write(self, members: Sequence[PlatformMember]) -> None:
-        """Write rows only; the caller has updated memory."""
+    async def write(self, members: Sequence[PlatformMember]) -> frozenset[str] | None:
+        """Write rows only; the caller has updated memory. Return the ids of people whose rows are
+        not written because they were forgotten, or None if nothing could be written."""
         try:
-            await self._rows.put(self._platform, members)
+            return await self._rows.put(self._platform, members)
         except NotStored as error:
             log.warning("could not save users", error=str(error))
+            return None
 
     async def remove(self, ids: Collection[str]) -> None:
         """Remove people who left the platform from memory and from the rows."""
@@ -312,13 +292,6 @@ class MemberDirectory:
         """Return whether the data was confirmed within `max_age` seconds."""
         return self._clock() - member.confirmed_at <= max_age
 
-    def _is_to_be_written(self, member: PlatformMember, now: float, write_again: float) -> bool:
-        """Return whether the row must be written: the data changed, or the row is too old."""
-        entry = self._known.get(member.key)
-        if entry is None or now - entry.written_at > write_again:
-            return True
-        return replace(entry.member, confirmed_at=member.confirmed_at) != member
-
     def _remember_all(
         self, members: Iterable[PlatformMember], written: Collection[PlatformMember]
     ) -> None:
@@ -336,7 +309,7 @@ class MemberDirectory:
         self._wanted.pop(place, None)
         if wait := self._waits.pop(place, None):
             self.resolved_count += 1
-            wait.told.set()
+            wait.over.set()
 
     async def _read(self, places: Iterable[MemberKey]) -> None:
         """Load the rows of these people if they are newer than the data in memory."""
@@ -361,28 +334,28 @@ class MemberDirectory:
                 self._tasks.start(self._ask(place))
 
     async def _ask(self, place: MemberKey) -> None:
-        """Look one person up and store the result, or try again later."""
+        """Look one person up and store the result. After a failure, look them up again after a
+        pause, if anybody still waits for them then."""
         try:
             member = await self._lookup.ask(place)
         except NoMember:
             self._asked.discard(place)
             if wait := self._waits.pop(place, None):
                 wait.refused = True
-                wait.told.set()
+                wait.over.set()
+            return
         except Exception as error:
             seconds = error.seconds if isinstance(error, PlatformBusy) else ASK_AGAIN_SECONDS
             log.info("could not look up a user; retrying", error=repr(error), delay_seconds=seconds)
-            await self._ask_again(place, seconds)
         else:
             self._asked.discard(place)
             await self.take([member])
-
-    async def _ask_again(self, place: MemberKey, seconds: float) -> None:
-        """Look the person up again after a pause, if anybody still waits for them then."""
+            return
+        # The person stays in `_asked` during the pause, so that nobody else looks them up.
         if wait := self._waits.get(place):
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
-                    await wait.told.wait()
+                    await wait.over.wait()
         self._asked.discard(place)
         wait = self._waits.get(place)
         if wait is not None and wait.waiting:
@@ -415,7 +388,8 @@ _UPSERT = (
 
 
 class SqlDirectory(SqlStore):
-    """The `MemberStore` port. `pseudonym` returns the keyed hash of a name."""
+    """The rows of people, one for each person and scope. `pseudonym` returns the keyed hash of a
+    name."""
 
     def __init__(self, database: Database, pseudonym: Callable[[str], str]) -> None:
         super().__init__(database)
@@ -474,7 +448,9 @@ class SqlDirectory(SqlStore):
         """Store these members, except people who were forgotten. Return the ids of the forgotten
         people. A row that was confirmed later than the member is not changed."""
         connection.lock_key(_LOCK_KEY)
-        erased = self._find_erased(connection, platform, {member.id for member in members})
+        hashes = set(select_values(connection, "SELECT pseudonym FROM erased_people"))
+        ids = {member.id for member in members} if hashes else set[str]()
+        erased = frozenset(id for id in ids if self._pseudonym_of(platform, id) in hashes)
         rows = [_row(platform, each) for each in members if each.id not in erased]
         if rows:
             connection.executemany(_UPSERT, rows)
@@ -500,15 +476,12 @@ class SqlDirectory(SqlStore):
         were."""
         return await self._execute("DELETE FROM directory WHERE confirmed_at < ?", before)
 
-    def _find_erased(
-        self, connection: SqlConnection, platform: str, ids: Collection[str]
-    ) -> frozenset[str]:
-        """Return those of the ids that belong to forgotten people."""
-        hashes = set(select_values(connection, "SELECT pseudonym FROM erased_people"))
-        return frozenset(id for id in ids if hashes and self._pseudonym_of(platform, id) in hashes)
-
     def _pseudonym_of(self, platform: str, id: str) -> str:
         return self._pseudonym(f"directory:{platform}:{id}")
+
+
+MemberStore = NoRows | SqlDirectory
+"""The store of what platforms report about people."""
 
 
 def _delete(connection: SqlConnection, platform: str, ids: Collection[str]) -> None:

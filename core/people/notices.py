@@ -13,14 +13,7 @@ from typing import Any
 from core.base.i18n import say
 from core.domain.changes import ApprovalNotice, NoticeKind, NoticeStage
 from core.domain.messages import Person, ReplyTo, decode_json, encode_json
-from core.store.database import (
-    SqlConnection,
-    SqlRow,
-    SqlStore,
-    query,
-    select_value,
-    transaction,
-)
+from core.store.database import SqlConnection, SqlRow, SqlStore, query, select_value, transaction
 
 LINK_RENEWED, ACCESS_REMOVED = "link-renewed", "access-removed"
 """Kinds of notices whose id is the SHA-256 of the sign-in token that ended."""
@@ -113,6 +106,8 @@ index only if the query contains its condition (sqlite.org/partialindex.html).
 """
 
 
+_NOTICE_COLUMNS = ("change", "kind", "locale", "text", "post", "state", "drawn_version")
+"""Fields of a notice that are stored as they are, each in a column of its name."""
 PERSON_NOTICE_SECONDS = 90 * 86_400.0
 """How long a notice to a person waits for them. The first one after that time deletes it."""
 
@@ -207,12 +202,9 @@ class Outbox(SqlStore):
         sql = "DELETE FROM outbox WHERE change = ? AND kind = 'person' AND person = ?"
         return bool(await self._execute(sql, id, person))
 
-    @query
-    def _select_notices(
-        self, connection: SqlConnection, /, where: str, **values: str
-    ) -> Sequence[ApprovalNotice]:
+    async def _select_notices(self, where: str, **values: str) -> Sequence[ApprovalNotice]:
         statement = f"SELECT * FROM outbox WHERE {where}"  # noqa: S608 - one of the above
-        return [_notice_of(row) for row in connection.execute(statement, values)]
+        return [_notice_of(row) for row in await self._read_rows(statement, values)]
 
 
 def put_person_notice(connection: SqlConnection, person: Person, notice: PersonNotice) -> None:
@@ -249,25 +241,16 @@ def _put_notice(connection: SqlConnection, one: ApprovalNotice) -> None:
         " text = excluded.text, post = excluded.post, state = excluded.state,"
         " drawn_version = excluded.drawn_version",
         {
-            "change": one.change,
-            "kind": one.kind,
+            **{name: getattr(one, name) for name in _NOTICE_COLUMNS},
             "person": one.person.key,
             "recipient": encode_json(one.person),
             "reply_to": encode_json(one.reply_to) if one.reply_to else "",
-            "locale": one.locale,
-            "text": one.text,
-            "post": one.post,
-            "state": one.state,
-            "drawn_version": one.drawn_version,
             "created_at": time.time(),
         },
     )
 
 
 def _notice_of(row: SqlRow) -> ApprovalNotice:
-    values: dict[str, Any] = {name: row[name] for name in ("change", "kind", "locale", "text")}
-    return ApprovalNotice(
-        **values, person=decode_json(Person, row["recipient"]),
-        reply_to=decode_json(ReplyTo, row["reply_to"]) if row["reply_to"] else None,
-        post=row["post"], state=row["state"], drawn_version=row["drawn_version"],
-    )  # fmt: skip
+    values: dict[str, Any] = {name: row[name] for name in _NOTICE_COLUMNS}
+    reply_to = decode_json(ReplyTo, row["reply_to"]) if row["reply_to"] else None
+    return ApprovalNotice(person=decode_json(Person, row["recipient"]), reply_to=reply_to, **values)

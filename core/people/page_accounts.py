@@ -16,12 +16,7 @@ from typing import Protocol
 
 from core.base.errors import BadInput, NotFound
 from core.domain.messages import Person
-from core.domain.records import (
-    FINAL_STATES,
-    ApiToken,
-    EndedToken,
-    PageAccount,
-)
+from core.domain.records import FINAL_STATES, ApiToken, EndedToken, PageAccount
 from core.people.notices import ACCESS_REMOVED, LINK_RENEWED, PersonNotice, put_person_notice
 from core.people.rules import OWNER_ID
 from core.store.database import (

@@ -89,11 +89,9 @@ None: the platform does not disclose it. Raises nothing.
 """
 
 
-_GROUP_CACHE_SECONDS = (
-    60.0  # an empty answer may mean "unresolved", so it is cached for a shorter time
-)
-_EMPTY_GROUP_CACHE_SECONDS = 30.0
-"""Seconds that an empty list of groups is cached."""
+_GROUP_CACHE_SECONDS, _EMPTY_GROUP_CACHE_SECONDS = 60.0, 30.0
+"""Seconds that a person's groups are cached, and that an empty list of them is: an empty answer may
+mean that the platform has not resolved them yet."""
 MAX_CONFIRMED_AGE_SECONDS = 240.0
 """Maximum age in seconds of a platform's own cached groups and guest status.
 
@@ -231,7 +229,8 @@ class Rights:
 
     def decide(self, right: str, *names: str) -> _Decision:
         """Return the decision by known data, with the results that unknown data could lead to."""
-        book = self.refresh()
+        if (book := self.policy.config.rule_book) != self._book:
+            self._use_rules(book)
         decision = self._decisions.get((right, names))
         if decision is None:
             decision = self._decisions[right, names] = self.policy.decide(self, book, right, names)
@@ -258,25 +257,22 @@ class Rights:
         decision = self.decide(right, *names)
         return decision.verdict.allowed and decision.is_certain
 
-    def refresh(self) -> RuleBook:
-        """Return the current rules of ponte.toml. After a change of them, drop all cached
-        decisions."""
-        book = self.policy.config.rule_book
-        if book != self._book:
-            self._book = book
-            self.rules = self.policy.rules_at(self.address)
-            self._fits.clear()
-            self._decisions.clear()
-            self._is_complete = None
-        return book
+    def _use_rules(self, book: RuleBook) -> None:
+        """Decide by these rules of ponte.toml from now on, and drop all decisions by others."""
+        self._book = book
+        self.rules = self.policy.rules_at(self.address)
+        self._fits.clear()
+        self._decisions.clear()
+        self._is_complete = None
 
     @property
     def is_complete(self) -> bool:
         """True if the known data decides every right that a turn can use."""
-        rules = self.refresh().rules
+        if (book := self.policy.config.rule_book) != self._book:
+            self._use_rules(book)
         if self._is_complete is None:
             self._is_complete = self.known.is_whole or (
-                all(self.fits(rule.who, "members") is not None for rule in rules)
+                all(self.fits(rule.who, "members") is not None for rule in book.rules)
                 and all(self.decide(right).is_certain for right in (*BASIC_RIGHTS, "administer"))
             )
         return self._is_complete
@@ -500,19 +496,14 @@ class Policy:
         if programs and (right not in programs.rights or person.id not in programs.groups):
             return _Decision(Verdict(False, STAND_IN_REASON, right=right))
         decision = self._decide_by_rules(rights, book, right, names)
-        if right in DECISION_RIGHTS and decision.verdict.allowed and rights.person.is_bot:
-            return _Decision(Verdict(False, PROGRAM_DECISION_REASON, right=decision.verdict.right))
-        if (
-            right in DECISION_RIGHTS
-            and decision.verdict.allowed
-            and rights.known.guest is not False
-        ):
-            if rights.known.guest:
-                return _Decision(
-                    Verdict(False, GUEST_DECISION_REASON, right=decision.verdict.right)
-                )
-            return replace(decision, others=decision.others | {False})
-        return decision
+        guest, right_name = rights.known.guest, decision.verdict.right
+        if right not in DECISION_RIGHTS or not decision.verdict.allowed:
+            return decision
+        if person.is_bot:
+            return _Decision(Verdict(False, PROGRAM_DECISION_REASON, right=right_name))
+        if guest:
+            return _Decision(Verdict(False, GUEST_DECISION_REASON, right=right_name))
+        return replace(decision, others=decision.others | {False}) if guest is None else decision
 
     def _decide_by_rules(
         self, rights: Rights, book: RuleBook, right: str, names: Sequence[str]
@@ -528,6 +519,8 @@ class Policy:
             ruling = rule.decide(right, names)
             if ruling == "silent":
                 continue
+            # What the name of a place denies concerns its guests, too. What it allows concerns its
+            # members, and it makes nobody an approver or an admin.
             allows = ruling == "allow"
             reading: PlaceReading = (
                 "all" if not allows else "people" if right in DECISION_RIGHTS else "members"
@@ -536,13 +529,15 @@ class Policy:
             if fits:
                 reason = "" if allows else RULE_REASONS[right]
                 return _Decision(Verdict(allows, reason, rule.source, right_name), others)
-            if fits is None:
+            if fits is None:  # the rule may or may not match, so a later one decides for now
                 others |= {allows}
+        # A webhook may chat, and things with a name of their own may be used, unless a rule denies
+        # it.
         may_chat = right == "chat" and rights.person.platform in book.stand_ins
         if right in NAMED_RIGHTS or may_chat:
             return _Decision(Verdict(True, rule=DEFAULT_RULE, right=right_name), others)
         reason = DEFAULT_REASONS[right]
-        if rights.known.guest:
+        if rights.known.guest:  # say so if that is the only reason
             member = replace(rights, known=replace(rights.known, guest=False))
             reason = GUEST_REASON if member.may(right, *names).allowed else reason
         return _Decision(Verdict(False, reason, right=right_name), others)
@@ -596,7 +591,18 @@ class Policy:
         if (members := self.config.rule_book.groups.get(name)) is not None:
             return self.is_one(members, person, address, known, reading)
         if name in PEOPLE_SETS or name == EVERYBODY_NAME:
-            return reading != "people" and self._matches_set(name, person, address, known)
+            if reading == "people":
+                return False
+            if name == "outsiders":
+                return not self._is_home(person, address)
+            if name == "guests":
+                return known.guest
+            if name != "members":
+                return True
+            # A direct message on an open platform belongs to no workspace, so nobody is a member.
+            if own.open_workspace and not address.workspace:
+                return False
+            return self._is_home_member(person, address, known)
         if platform != person.platform:
             return False
         if not id:
@@ -613,20 +619,6 @@ class Policy:
             if person.workspace and id == person.workspace:
                 return reading == "all" or known.is_member
         return None if known.groups is None else name in known.groups
-
-    def _matches_set(
-        self, name: str, person: Person, address: Address, known: _PersonFacts
-    ) -> bool | None:
-        own = self.platforms.get(person.platform, NO_RIGHTS)
-        if name == "outsiders":
-            return not self._is_home(person, address)
-        if name == "guests":
-            return known.guest
-        if name == "members":
-            if own.open_workspace and not address.workspace:
-                return False
-            return self._is_home_member(person, address, known)
-        return True
 
     def _is_home(self, person: Person, address: Address) -> bool:
         """Return True if the person belongs to the workspace of the place.
@@ -713,7 +705,7 @@ class Policy:
             return None, True
         prefix = f"{person.platform}:"
         groups = frozenset(id if id.startswith(prefix) else prefix + id for id in ids)
-        if max_age <= MAX_CONFIRMED_AGE_SECONDS:
+        if max_age <= MAX_CONFIRMED_AGE_SECONDS:  # only such data suffices for every right
             if len(self._groups) >= _MAX_CACHED_PEOPLE:
                 self._groups.clear()
             self._groups[person.key] = (

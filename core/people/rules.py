@@ -321,7 +321,7 @@ _ALLOWED_SENTENCES: Mapping[str, str] = {
 _DENIED_SENTENCE = "`{right}`: denied. {reason}"
 
 
-def explain(verdict: Verdict) -> str:
+def explain_verdict(verdict: Verdict) -> str:
     """Return a sentence that says which rule decided, for the reply to `why`."""
     if verdict.allowed:
         words = _ALLOWED_SENTENCES.get(verdict.rule, "`{right}`: allowed by the rule `{rule}`.")

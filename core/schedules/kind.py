@@ -9,12 +9,12 @@ from core.base.i18n import say
 from core.base.markdown import quote_inert
 from core.changes.kinds import Kind
 from core.domain.changes import Change, Draft
-from core.schedules.schedule import SCHEDULE_CHANGED, read_row
+from core.schedules.schedule import SCHEDULE_CHANGED, read_row, read_state
 from core.schedules.words import (
     build_schedule_title,
     describe_cost,
-    describe_management,
     describe_rule,
+    describe_state,
     describe_times,
 )
 
@@ -41,7 +41,9 @@ class ScheduleChange(Kind):
         """Return what the schedule does, and whether it is changed or deleted."""
         write = change.steps[0].write
         row = write.after or write.before
-        what = build_schedule_title(read_row(row)) if row else change.draft.title
+        if row is None:  # its text was erased
+            return say("Schedule")
+        what = build_schedule_title(read_row(row))
         if write.before is None:
             return what
         return say(_EDIT if write.after is not None else _DELETION, id=write.id, what=what)
@@ -76,7 +78,8 @@ class ScheduleChange(Kind):
             return [say(SCHEDULE_CHANGED)]
         is_undo = bool(change.proposal.undone_change)
         if change.state == "done" and step.write.after is not None and not is_undo:
-            return [describe_management(step.write.id)]
+            is_paused = read_state(step.write.applier_data) == "paused"
+            return [describe_state(step.write.id, "paused" if is_paused else "active")]
         return super().describe_outcome(change, shows_names=shows_names)
 
 

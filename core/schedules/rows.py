@@ -54,11 +54,7 @@ _RUN_STATES: dict[str, RunState] = {
 }  # fmt: skip
 """The state of a run, by the final state of its turn."""
 assert _RUN_STATES.keys() == set(FINAL_STATES)  # noqa: S101
-_STATE_SENTENCES = {
-    "active": "This schedule is active already.",
-    "paused": "This schedule is paused.",
-    "ended": "This schedule has ended.",
-}
+
 _CURRENT_SQL = (
     "SELECT * FROM schedules WHERE id = ? AND state = 'active' AND revision = ? AND next_due_at = ?"
 )
@@ -151,8 +147,8 @@ class Schedules(SqlStore):
         people: Collection[str] = (),
         most: int = 0,
     ) -> Schedule:
-        """Store a new schedule, or replace the draft of the one that has the revision `former`. It
-        runs from now on, unless it is paused and stays so.
+        """Store a new schedule, or replace the draft of the one that has the revision `former`. An
+        active one runs from now on. If it is stored as paused, one that exists keeps its state.
 
         Raise BadSchedule if it has another revision, if it is never due again, or if these `people`
         (all keys of the owner) have `most` active and paused schedules; without people, nothing is
@@ -162,7 +158,7 @@ class Schedules(SqlStore):
         before = _lock_schedule(connection, id) if former else None
         if before and before.revision != former:
             raise BadSchedule(SCHEDULE_CHANGED)
-        if people and (before is None or before.state == "ended"):
+        if people and schedule.state != "ended" and (before is None or before.state == "ended"):
             _check_count(connection, people, most)
         if before:
             _update(connection, id, now, runs=0, revision=schedule.revision, **_draft_values(draft))
@@ -178,8 +174,10 @@ class Schedules(SqlStore):
             names = ", ".join(values)
             marks = ", ".join(f":{name}" for name in values)
             connection.execute(f"INSERT INTO schedules ({names}) VALUES ({marks})", values)  # noqa: S608
-        if schedule.state == "active" or (before and before.state != "paused"):
-            _activate(connection, schedule, now)
+        if schedule.state == "ended":
+            _update(connection, id, now, state="ended", reason="", next_due_at=0)
+        elif schedule.state == "active" or (before and before.state == "active"):
+            _activate_schedule(connection, schedule, now)
         return _schedule_of(_find_row(connection, id))
 
     @transaction
@@ -190,21 +188,17 @@ class Schedules(SqlStore):
     @_schedule_transaction
     def pause(self, connection: SqlConnection, id: str, reason: PauseReason) -> Schedule:
         """Pause an active schedule."""
-        schedule = _lock_schedule(connection, id)
-        if schedule.state not in ("active", "paused"):
-            raise _wrong_state(schedule)
+        schedule = _lock_live_schedule(connection, id)
         if schedule.state == "active":
-            _pause(connection, id, reason, self._clock())
+            _pause_schedule(connection, id, reason, self._clock())
         return _schedule_of(_find_row(connection, id))
 
     @_schedule_transaction
     def resume(self, connection: SqlConnection, id: str) -> Schedule:
         """Let a paused schedule run again. Due times during the pause are not caught up."""
-        schedule = _lock_schedule(connection, id)
-        if schedule.state not in ("active", "paused"):
-            raise _wrong_state(schedule)
+        schedule = _lock_live_schedule(connection, id)
         if schedule.state == "paused":
-            _activate(connection, schedule, self._clock())
+            _activate_schedule(connection, schedule, self._clock())
         return _schedule_of(_find_row(connection, id))
 
     @_schedule_transaction
@@ -225,14 +219,10 @@ class Schedules(SqlStore):
         event_key = f"schedule:{id}:now:{hashlib.sha256(once.encode()).hexdigest()[:16]}"
 
         def write(connection: SqlConnection) -> tuple[ScheduleRun, _Queued | None]:
-            schedule = _lock_schedule(connection, id)
-            if schedule.state not in ("active", "paused"):
-                raise _wrong_state(schedule)
-            schedule_row = connection.execute(
-                "SELECT * FROM schedule_runs WHERE event_key = ?", (event_key,)
-            ).fetchone()
-            if schedule_row:
-                return _run_of(schedule_row), None
+            schedule = _lock_live_schedule(connection, id)
+            sql = "SELECT * FROM schedule_runs WHERE event_key = ?"
+            if row := connection.execute(sql, (event_key,)).fetchone():
+                return _run_of(row), None
             if _is_running(connection, id):
                 raise BadSchedule("A run of this schedule has not ended yet. Try again later.")
             return self._queue_run(connection, schedule, now, event_key, False)
@@ -305,8 +295,12 @@ class Schedules(SqlStore):
                 )  # fmt: skip
             run, queued = None, None
             key = f"schedule:{current.id}:{plan.due_at:.0f}"
-            # The key exists only if the machine's clock was set back.
-            if plan.due_at and not _has_key(connection, key):
+            # The key exists only if the machine's clock was set back. The run may be deleted
+            # already, and its message still be there.
+            if plan.due_at and not any(
+                connection.execute(f"SELECT 1 FROM {table} WHERE event_key = ?", (key,)).fetchone()  # noqa: S608
+                for table in ("schedule_runs", "inbox")
+            ):
                 if _is_running(connection, current.id):
                     run = _insert_run(
                         connection, current, key, plan.due_at, now, "skipped", reason="busy"
@@ -324,7 +318,12 @@ class Schedules(SqlStore):
                 state="ended" if is_over else "active", runs=runs,
                 last_due_at=plan.due_at or current.last_due_at,
             )  # fmt: skip
-            _delete_old_runs(connection, current.id)
+            _delete_runs(  # all but the newest that have ended
+                connection,
+                "schedule = ? AND state <> 'queued' AND event_key NOT IN (SELECT event_key FROM"
+                " schedule_runs WHERE schedule = ? ORDER BY started_at DESC, due_at DESC LIMIT ?)",
+                (current.id, current.id, KEPT_RUNS),
+            )
             return run, queued
 
         run, _ = await self._database.write(write, then=self._enqueue)
@@ -343,7 +342,7 @@ class Schedules(SqlStore):
             (reason, now, seq),
         ).fetchone()
         if row and pause:
-            _pause(connection, row["schedule"], pause, now)
+            _pause_schedule(connection, row["schedule"], pause, now)
 
     @query
     def is_current(self, connection: SqlConnection, seq: int) -> bool:
@@ -356,6 +355,8 @@ class Schedules(SqlStore):
         ).fetchone()
         if row is None or row["run_state"] != "queued":
             return False
+        # A schedule ends when its last run is queued (`advance`). A person may run one that is
+        # paused (`run_now`).
         is_manual = ":now:" in row["event_key"]
         states = ("active", "paused") if is_manual else ("active", "ended")
         run = decode_json(Message, row["message"]).origin.data
@@ -382,7 +383,35 @@ class Schedules(SqlStore):
     @_schedule_transaction
     def _settle(self, connection: SqlConnection, rows: Sequence[SqlRow]) -> int:
         """Record the results of these runs. Return how many had none yet."""
-        return sum(_settle_run(connection, row, self._clock()) for row in rows)
+        count = 0
+        for row in rows:
+            now, state = self._clock(), _RUN_STATES.get(row["state"] or "", "stopped")
+            code = decode_json(Answer, row["answer"]).code if row["answer"] else ""
+            # Without a row in the inbox, the turn was erased.
+            reason = "" if state == "done" else code or (row["state"] or "erased")
+            if code == OverBudget.code:
+                state, reason = "skipped", "allowance"
+            needs_no_report = int(state in ("done", "stopped"))
+            if not connection.execute(
+                "UPDATE schedule_runs SET state = ?, reason = ?, ended_at = ?, is_notified = ?"
+                " WHERE seq = ? AND state = 'queued'",
+                (state, reason, now, needs_no_report, row["seq"]),
+            ).rowcount:
+                continue  # another process recorded it
+            count += 1
+            if state == "done":
+                connection.execute(
+                    "UPDATE schedules SET failures = 0 WHERE id = ?", (row["schedule"],)
+                )
+            elif state == "failed":
+                failed = connection.execute(
+                    "UPDATE schedules SET failures = failures + 1 WHERE id = ?"
+                    " RETURNING failures, state",
+                    (row["schedule"],),
+                ).fetchone()
+                if failed and failed["failures"] >= MAX_FAILED_RUNS and failed["state"] == "active":
+                    _pause_schedule(connection, row["schedule"], "failures", now)
+        return count
 
     @query
     def list_runs(
@@ -489,7 +518,7 @@ def _check_count(connection: SqlConnection, people: Collection[str], most: int) 
         )
 
 
-def _activate(connection: SqlConnection, schedule: Schedule, now: float) -> None:
+def _activate_schedule(connection: SqlConnection, schedule: Schedule, now: float) -> None:
     """Make the schedule active, from now on. Raise BadSchedule if it is never due again."""
     due = next_after(schedule.draft.rule, schedule.draft.time_zone, now)
     if due is None or (schedule.draft.ends_at and due > schedule.draft.ends_at):
@@ -497,7 +526,7 @@ def _activate(connection: SqlConnection, schedule: Schedule, now: float) -> None
     _update(connection, schedule.id, now, state="active", reason="", next_due_at=due, failures=0)
 
 
-def _pause(connection: SqlConnection, id: str, reason: PauseReason, now: float) -> None:
+def _pause_schedule(connection: SqlConnection, id: str, reason: PauseReason, now: float) -> None:
     """Pause the schedule if it is active or paused."""
     connection.execute(
         "UPDATE schedules SET state = 'paused', reason = ?, next_due_at = 0, updated_at = ?"
@@ -506,43 +535,9 @@ def _pause(connection: SqlConnection, id: str, reason: PauseReason, now: float) 
     )
 
 
-def _settle_run(connection: SqlConnection, row: SqlRow, now: float) -> bool:
-    """Record the result of one run whose turn has ended. Return False if another process did."""
-    state = _RUN_STATES.get(row["state"] or "", "stopped")
-    code = decode_json(Answer, row["answer"]).code if row["answer"] else ""
-    reason = "" if state == "done" else code or (row["state"] or "erased")
-    if code == OverBudget.code:
-        state, reason = "skipped", "allowance"
-    needs_no_report = int(state in ("done", "stopped"))
-    if not connection.execute(
-        "UPDATE schedule_runs SET state = ?, reason = ?, ended_at = ?, is_notified = ? WHERE"
-        " seq = ? AND state = 'queued'",
-        (state, reason, now, needs_no_report, row["seq"]),
-    ).rowcount:
-        return False
-    if state == "done":
-        connection.execute("UPDATE schedules SET failures = 0 WHERE id = ?", (row["schedule"],))
-    elif state == "failed":
-        failed = connection.execute(
-            "UPDATE schedules SET failures = failures + 1 WHERE id = ? RETURNING failures, state",
-            (row["schedule"],),
-        ).fetchone()
-        if failed and failed["failures"] >= MAX_FAILED_RUNS and failed["state"] == "active":
-            _pause(connection, row["schedule"], "failures", now)
-    return True
-
-
 def _is_running(connection: SqlConnection, id: str) -> bool:
     """Return whether a run of the schedule has a turn that has not ended."""
     return connection.execute(_RUNNING_SQL, (id,)).fetchone() is not None
-
-
-def _has_key(connection: SqlConnection, key: str) -> bool:
-    """Return whether there was a run or a message with this key."""
-    return any(
-        connection.execute(f"SELECT 1 FROM {table} WHERE event_key = ?", (key,)).fetchone()  # noqa: S608
-        for table in ("schedule_runs", "inbox")
-    )
 
 
 def _insert_run(
@@ -570,16 +565,6 @@ def _insert_run(
         ),
     )  # fmt: skip
     return ScheduleRun(key, schedule.id, due, state, seq, reason, is_late, missed, now, ended)
-
-
-def _delete_old_runs(connection: SqlConnection, id: str) -> None:
-    """Delete all but the newest ended runs of a schedule."""
-    _delete_runs(
-        connection,
-        "schedule = ? AND state <> 'queued' AND event_key NOT IN (SELECT event_key"
-        " FROM schedule_runs WHERE schedule = ? ORDER BY started_at DESC, due_at DESC LIMIT ?)",
-        (id, id, KEPT_RUNS),
-    )
 
 
 def _delete_runs(connection: SqlConnection, where: str, values: Sequence[object]) -> None:
@@ -618,9 +603,12 @@ def _update(connection: SqlConnection, id: str, now: float, **values: object) ->
     )
 
 
-def _wrong_state(schedule: Schedule) -> BadSchedule:
-    """Return the error for a change that the schedule's state does not allow."""
-    return BadSchedule(_STATE_SENTENCES[schedule.state])
+def _lock_live_schedule(connection: SqlConnection, id: str) -> Schedule:
+    """As `_lock_schedule`. Raise BadSchedule if the schedule has ended."""
+    schedule = _lock_schedule(connection, id)
+    if schedule.state == "ended":
+        raise BadSchedule("This schedule has ended.")
+    return schedule
 
 
 def _draft_values(draft: ScheduleDraft) -> dict[str, Any]:

@@ -173,26 +173,22 @@ class ScheduleOrigin(Origin):
         """Raise RunSkipped unless the run may begin. A run whose answer is stored already may
         always end. Return the id of an undecided proposal of an earlier run."""
         if turn.answer is None:
-            await self._check_run(turn)
+            if not await self.schedules.is_current(turn.seq):
+                raise RunSkipped("changed")
+            try:
+                await retry(
+                    lambda: self._check_owner(turn.message), StatusUnknown,
+                    UNKNOWN_STATUS_BACKOFF, max_wait_seconds=MAX_STATUS_WAIT_SECONDS,
+                )  # fmt: skip
+            except NotAllowed:
+                raise RunSkipped("rights", "rights") from None
+            except StatusUnknown:
+                raise RunSkipped("unknown") from None
+            try:
+                await self.people.budget.reserve(turn)
+            except OverBudget:
+                raise RunSkipped("allowance") from None
         return await self.schedules.find_open_card(turn.message.origin.id, turn.seq)
-
-    async def _check_run(self, turn: Turn) -> None:
-        message = turn.message
-        if not await self.schedules.is_current(turn.seq):
-            raise RunSkipped("changed")
-        try:
-            await retry(
-                lambda: self._check_owner(message), StatusUnknown,
-                UNKNOWN_STATUS_BACKOFF, max_wait_seconds=MAX_STATUS_WAIT_SECONDS,
-            )  # fmt: skip
-        except NotAllowed:
-            raise RunSkipped("rights", "rights") from None
-        except StatusUnknown:
-            raise RunSkipped("unknown") from None
-        try:
-            await self.people.budget.reserve(turn)
-        except OverBudget:
-            raise RunSkipped("allowance") from None
 
     async def _check_owner(self, message: Message) -> None:
         """Raise NotAllowed unless the owner may still have a schedule in this place and reads it.
@@ -269,11 +265,35 @@ class ScheduleReports:
 
     async def report(self, schedule: Schedule, run: ScheduleRun) -> None:
         """Store the notices about a run, once. Raise NotStored."""
-        kind, for_admins = _kind_of(schedule, run)
+        kind, for_admins = "", False
+        if run.state == "missed":
+            kind = "schedule-missed"
+        elif run.state == "failed":
+            for_admins = schedule.state == "paused" and schedule.reason == "failures"
+            kind = "schedule-failures" if for_admins else "schedule-failed"
+        elif run.reason in ("rights", "allowance", "busy", "unknown"):
+            # Admins set permissions and allowances, so they get these notices too.
+            kind, for_admins = f"schedule-{run.reason}", run.reason in ("rights", "allowance")
+        people_to_notify = [schedule.owner] if kind else []
+        if for_admins:
+            admins, names = list[Person](), sorted(self.approval.policy.admins)
+            for name in names:
+                platform, _, id = name.partition(":")
+                if id == OWNER_ID:
+                    admins.append(Person(platform, id))
+            for platform, messenger in self.messengers.items():
+                own = [name for name in names if name.startswith(f"{platform}:")]
+                try:
+                    admins += await messenger.members(own) if own else ()
+                except PonteError as error:  # the others still get the notice
+                    log.warning("could not notify admins", platform=platform, error=str(error))
+            people_to_notify += admins[:MAX_ADMINS]
         people = {}
-        if kind:
-            people_to_notify = [schedule.owner, *(await self._find_admins() if for_admins else ())]
-            people = {one.key: one for one in map(self._canonical, people_to_notify)}
+        for person in people_to_notify:
+            # Of the keys of one person, the canonical one belongs to the surface with notices.
+            key = self.approval.canonical_person(person.key)
+            platform, _, id = key.partition(":")
+            people[key] = person if key == person.key else Person(platform, id)
         due = local_time(run.due_at, schedule.draft.time_zone)
         values = {
             "schedule": schedule.id, "what": to_one_line(schedule.draft.text)[:MAX_WHAT_CHARACTERS],
@@ -286,41 +306,3 @@ class ScheduleReports:
         if notices:
             log.info("reported a scheduled run", schedule=schedule.id, report=kind)
             self.wake()
-
-    async def _find_admins(self) -> Sequence[Person]:
-        """Return the admins, as far as their platforms report them now."""
-        admins, names = list[Person](), sorted(self.approval.policy.admins)
-        for name in names:
-            platform, _, id = name.partition(":")
-            if id == OWNER_ID:
-                admins.append(Person(platform, id))
-        for platform, messenger in self.messengers.items():
-            own = [name for name in names if name.startswith(f"{platform}:")]
-            try:
-                admins += await messenger.members(own) if own else ()
-            except PonteError as error:
-                log.warning("could not notify admins", platform=platform, error=str(error))
-        return admins[:MAX_ADMINS]
-
-    def _canonical(self, person: Person) -> Person:
-        """Return the person as the surface knows them that shows their notices."""
-        key = self.approval.canonical_person(person.key)
-        if key == person.key:
-            return person
-        platform, _, id = key.partition(":")
-        return Person(platform, id)
-
-
-def _kind_of(schedule: Schedule, run: ScheduleRun) -> tuple[str, bool]:
-    """Return the kind of notice about a run ("" for none), and whether admins get it too."""
-    if run.state == "missed":
-        return "schedule-missed", False
-    if run.state == "failed":
-        if schedule.state == "paused" and schedule.reason == "failures":
-            return "schedule-failures", True
-        return "schedule-failed", False
-    if run.reason == "rights":
-        return "schedule-rights", True
-    if run.reason == "allowance":
-        return "schedule-allowance", True
-    return (f"schedule-{run.reason}" if run.reason in ("busy", "unknown") else ""), False

@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -99,6 +100,17 @@ def make_row(draft: ScheduleDraft) -> dict[str, Any]:
 def read_row(row: Mapping[str, Any]) -> ScheduleDraft:
     """Return the draft in the row of a change."""
     return decode_json(ScheduleDraft, json.dumps(row))
+
+
+def add_state(applier_data: str, state: ScheduleState) -> str:
+    """Return the `applier_data` of a change with the state of the schedule before it."""
+    return json.dumps({**json.loads(applier_data), "state": state})
+
+
+def read_state(applier_data: str) -> ScheduleState | None:
+    """Return the state that `add_state` added, None if there is none."""
+    state: ScheduleState | None = json.loads(applier_data).get("state")
+    return state
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +249,18 @@ def check_draft(draft: ScheduleDraft, now: float, limits: ScheduleLimits) -> Sch
             raise BadSchedule("That time has passed. Choose a later one.")
     else:
         rule = ScheduleRule(_checked_fields(rule.cron))
-        _check_interval(rule, limits.shortest_minutes)
+        # Times of day are compared, so that a change of the clock refuses nothing. The year is a
+        # leap year, so that rules of February 29 have a due time in it.
+        last = 0.0
+        began = datetime(2028, 1, 1, tzinfo=UTC).timestamp()
+        for due in islice(_due_times(rule, "UTC", began), CHECKED_DUE_TIMES + 1):
+            if last and due - last < limits.shortest_minutes * 60:
+                raise BadSchedule(
+                    "This schedule would run every {found} minutes. At least {minutes} minutes "
+                    "must be between two runs.",
+                    found=round((due - last) / 60), minutes=limits.shortest_minutes,
+                )  # fmt: skip
+            last = due
     first = next_after(rule, draft.time_zone, now)
     if first is None or first > now + MAX_YEARS_AHEAD * 366 * 24 * HOUR_SECONDS:
         raise BadSchedule(
@@ -291,6 +314,7 @@ def find_clock_changes(draft: ScheduleDraft, now: float) -> list[datetime]:
         return []
     year = now + 366 * 24 * HOUR_SECONDS
     within = replace(draft, ends_at=min(draft.ends_at or year, year))
+    # A second before the end of a gap, the offset is another one.
     return [
         due for due in next_dates(within, now, MAX_DATES_A_YEAR)
         if is_twice(due)
@@ -354,23 +378,17 @@ def _due_times(rule: ScheduleRule, zone: str, after: float) -> Iterator[float]:
                 last = instant
                 yield instant
     except CronSimError:
-        raise _explain_fault(rule.cron) from None
-
-
-def _explain_fault(cron: str) -> BadSchedule:
-    """Return which field of a rule is wrong, or that its fields are never true together."""
-    from cronsim import CronSim, CronSimError
-
-    for number, part in enumerate(cron.split()):
-        try:
-            CronSim(f"{'* ' * number}{part}{' *' * (4 - number)}", datetime.now(UTC))
-        except CronSimError:
-            return BadSchedule(
-                "The rule {rule} is not valid. It has a wrong field: {field}.",
-                rule=repr(cron[:100]), field=repr(part[:40]),
-            )  # fmt: skip
-    never = "The rule {rule} is never due: its months do not have that day."
-    return BadSchedule(never, rule=repr(cron[:100]))
+        # One of the fields is wrong, or they are never true together.
+        for number, part in enumerate(rule.cron.split()):
+            try:
+                CronSim(f"{'* ' * number}{part}{' *' * (4 - number)}", datetime.now(UTC))
+            except CronSimError:
+                raise BadSchedule(
+                    "The rule {rule} is not valid. It has a wrong field: {field}.",
+                    rule=repr(rule.cron[:100]), field=repr(part[:40]),
+                ) from None  # fmt: skip
+        never = "The rule {rule} is never due: its months do not have that day."
+        raise BadSchedule(never, rule=repr(rule.cron[:100])) from None
 
 
 def parse_field_number(word: str, names: Sequence[str]) -> int | None:
@@ -408,27 +426,10 @@ def _checked_fields(cron: str) -> str:
 def _split_range(part: str, first: int, count: int, names: Sequence[str]) -> str:
     """Return a range over the end of its cycle as a list. Anything else is returned unchanged."""
     begin, end = (parse_field_number(each, names) for each in (*part.split("-", 1), "")[:2])
+    # Of weekdays, 7 is Sunday as well as 0.
     if begin is None or end is None or not first <= end < begin < first + count + (count == 7):
         return part
     return ",".join(str(first + (n - first) % count) for n in range(begin, end + count + 1))
-
-
-def _check_interval(rule: ScheduleRule, minutes: int) -> None:
-    """Raise BadSchedule if two runs can be closer than that many minutes. The times of day are
-    compared, so that a change of the clock refuses nothing."""
-    # A leap year, so that rules of February 29 have a due time in it.
-    began = last = datetime(2028, 1, 1, tzinfo=UTC).timestamp()
-    first = True
-    for number, due in enumerate(_due_times(rule, "UTC", began)):
-        if not first and due - last < minutes * 60:
-            raise BadSchedule(
-                "This schedule would run every {found} minutes. At least {minutes} minutes must be "
-                "between two runs.",
-                found=round((due - last) / 60), minutes=minutes,
-            )  # fmt: skip
-        first, last = False, due
-        if number >= CHECKED_DUE_TIMES:
-            return
 
 
 SCHEDULES_TABLE = TableDeclaration(

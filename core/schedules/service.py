@@ -44,9 +44,11 @@ from core.schedules.schedule import (
     ScheduleLimits,
     ScheduleRun,
     ScheduleState,
+    add_state,
     check_draft,
     make_row,
     read_row,
+    read_state,
 )
 from core.schedules.words import (
     build_inert_title,
@@ -59,7 +61,6 @@ from core.schedules.words import (
 from core.store.database import Database, has_rows
 
 if TYPE_CHECKING:
-    from core.schedules.rows import Schedules
     from core.schedules.runs import ScheduleOrigin, Scheduler
 
 SCHEDULES_PER_PAGE = 20
@@ -139,10 +140,7 @@ class ScheduleService:
         _check_readers(schedule.address, address)
         row = make_row(schedule.draft)
         after = (replaced.rows[0].after if replaced else None) or row
-        target = {
-            "revision": schedule.revision, "locale": schedule.locale,
-            "is_paused": schedule.state == "paused",
-        }  # fmt: skip
+        target = {"revision": schedule.revision, "locale": schedule.locale}
         write = RowWrite(schedule.id, row, after, encode_json(schedule.reply_to))
         draft = Draft(SCHEDULE_APPLIER, SCHEDULE_KIND, target, schedule.draft.kind, (write,))
         return replace(draft, change_id=replaced.change_id) if replaced else draft
@@ -152,7 +150,7 @@ class ScheduleService:
         before = await self._get_managed(id, by, address)
         paused = await self.schedules.pause(id, "person")
         if before.state != "paused":
-            self._note("schedule-paused", paused, by, address)
+            self._note_event("schedule-paused", paused, by, address)
         return paused
 
     async def resume(self, id: str, by: Person, address: Address) -> Schedule:
@@ -160,7 +158,7 @@ class ScheduleService:
         before = await self._get_managed(id, by, address)
         resumed = await self.schedules.resume(id)
         if before.state != "active":
-            self._note("schedule-resumed", resumed, by, address)
+            self._note_event("schedule-resumed", resumed, by, address)
         return resumed
 
     async def run_now(self, id: str, by: Person, address: Address, once: str) -> ScheduleRun:
@@ -168,14 +166,14 @@ class ScheduleService:
         asked for it: the same event runs it once. Raise NotFound, NotAllowed, BadSchedule."""
         schedule = await self._get_managed(id, by, address)
         run = await self.schedules.run_now(id, once)
-        self._note("schedule-run-requested", schedule, by, address)
+        self._note_event("schedule-run-requested", schedule, by, address)
         return run
 
     async def delete(self, id: str, by: Person, address: Address) -> Schedule:
         """Delete the schedule with the list of its runs. Raise NotFound, NotAllowed."""
         await self._get_managed(id, by, address)
         deleted = await self.schedules.delete(id)
-        self._note("schedule-deleted", deleted, by, address)
+        self._note_event("schedule-deleted", deleted, by, address)
         return deleted
 
     async def list_page(
@@ -237,11 +235,11 @@ class ScheduleService:
         """Return a schedule that the person may see. Raise NotFound, NotAllowed for a program."""
         schedule = await self.get(id, by, address)
         if by.is_bot:
-            self._note("schedule-refused", schedule, by, address)
+            self._note_event("schedule-refused", schedule, by, address)
             raise NotAllowed("A program cannot start, change or delete a schedule.")
         return schedule
 
-    def _note(self, event: str, schedule: Schedule, by: Person, address: Address) -> None:
+    def _note_event(self, event: str, schedule: Schedule, by: Person, address: Address) -> None:
         """Write a line into the audit log."""
         self.people.audit.note(event, by, address, person=schedule.owner.key, schedule=schedule.id)
 
@@ -250,78 +248,6 @@ def _check_readers(place: Address, here: Address) -> None:
     """Raise NotAllowed if `place` is private and other people read a card that is shown here."""
     if here.is_shared and not place.is_shared:
         raise NotAllowed(_READ_BY_OTHERS)
-
-
-@dataclass(frozen=True, slots=True)
-class ScheduleCommands:
-    """Answers the commands about schedules. `is_demo`: the demo model answers."""
-
-    service: ScheduleService
-    is_demo: bool
-    clock: Callable[[], float] = time.time
-
-    async def answer(self, turn: Turn, command: TypedCommand) -> Answer:
-        """Carry out the command and return the answer. Raise NotFound, NotAllowed, StatusUnknown,
-        BadSchedule."""
-        message, service, id = turn.message, self.service, command.id
-        who = message.author, message.address
-        if command.name == "schedules":
-            return await self._list(turn, int(id or 1))
-        match command.slug:
-            case "show":
-                schedule, runs = await service.get(id, *who), await service.list_runs(id, *who)
-                lines = "\n".join(f"- {_describe_run(schedule, run)}" for run in runs)
-                words = f"{describe_whole(schedule, self.clock())}\n\n{lines}".strip()
-                return Answer(words, is_private=message.address.is_shared)
-            case "delete":
-                schedule = await service.delete(id, *who)
-                words = f"**{build_inert_title(schedule.draft)}**\n\n{say('Deleted.')}"
-            case "run":
-                await service.run_now(id, *who, once=message.event_key)
-                return Answer(say("It runs now."), is_private=message.address.is_shared)
-            case "pause":
-                schedule = await service.pause(id, *who)
-                words = describe_whole(schedule, self.clock())
-            case _:
-                schedule = await service.resume(id, *who)
-                words = describe_whole(schedule, self.clock())
-        # Other people may read this place, so schedules of private places stay out.
-        is_elsewhere = not schedule.address.is_same_channel(message.address)
-        return Answer(words, is_private=message.address.is_shared and is_elsewhere)
-
-    async def _list(self, turn: Turn, page: int) -> Answer:
-        """Return a page of the author's schedules and those of this place."""
-        schedules, pages = await self.service.list_page(
-            turn.message.author, turn.message.address, page
-        )
-        if schedules:
-            lines = [say("Schedules:"), "", *(f"- {describe_schedule(one)}" for one in schedules)]
-            if pages > 1:
-                lines += ["", say("Page {page} of {pages}.", page=page, pages=pages)]
-            if page < pages:
-                lines[-1] += " " + say("For the next one, type `schedules {page}`.", page=page + 1)
-            words = "\n".join(lines)
-        elif pages:
-            words = plural(
-                "There is only {count} page of schedules.",
-                "There are only {count} pages of schedules.",
-                pages,
-            )
-        elif self.is_demo:
-            words = say("There are no schedules. The demo model can't make one: connect a model.")
-        else:
-            words = say(
-                "There are no schedules. To make one, ask me, for example: remind me tomorrow "
-                "at 14:00 to call Ana."
-            )
-        return Answer(words, is_private=turn.message.address.is_shared)
-
-
-def _describe_run(schedule: Schedule, run: ScheduleRun) -> str:
-    """Return one line about a run."""
-    when = local_time(run.due_at, schedule.draft.time_zone)
-    result = describe_result(run.state, run.missed_count, is_late=run.is_late)
-    return f"{describe_date(when)}: {result}"
 
 
 CHANGED = "schedules"
@@ -367,8 +293,6 @@ class Scheduling:
     @cached_property
     def store(self) -> Schedules:
         """The stored schedules."""
-        from core.schedules.rows import Schedules
-
         store = Schedules(
             self.database, cast(SqlInbox, self.conversations.inbox), self.clock,
             peers=self.peers, destination=self._find_destination,
@@ -385,8 +309,60 @@ class Scheduling:
     async def answer(self, turn: Turn, command: TypedCommand, *, is_demo: bool) -> Answer:
         """Carry out a typed command about schedules. `is_demo`: the demo model answers. Raise
         NotFound, NotAllowed, StatusUnknown or BadSchedule."""
-
-        return await ScheduleCommands(self.service, is_demo, self.clock).answer(turn, command)
+        message, service, id = turn.message, self.service, command.id
+        who = message.author, message.address
+        if command.name == "schedules":
+            page = int(id or 1)
+            schedules, pages = await service.list_page(*who, page)
+            if schedules:
+                lines = [say("Schedules:"), "", *(f"- {describe_schedule(s)}" for s in schedules)]
+                if pages > 1:
+                    lines += ["", say("Page {page} of {pages}.", page=page, pages=pages)]
+                if page < pages:
+                    following = say("For the next one, type `schedules {page}`.", page=page + 1)
+                    lines[-1] += f" {following}"
+                words = "\n".join(lines)
+            elif pages:
+                words = plural(
+                    "There is only {count} page of schedules.",
+                    "There are only {count} pages of schedules.",
+                    pages,
+                )
+            elif is_demo:
+                words = say(
+                    "There are no schedules. The demo model can't make one: connect a model."
+                )
+            else:
+                words = say(
+                    "There are no schedules. To make one, ask me, for example: remind me tomorrow "
+                    "at 14:00 to call Ana."
+                )
+            return Answer(words, is_private=message.address.is_shared)
+        match command.slug:
+            case "show":
+                schedule, runs = await service.get(id, *who), await service.list_runs(id, *who)
+                words = f"{describe_whole(schedule, self.clock())}\n"
+                for run in runs:
+                    due = describe_date(local_time(run.due_at, schedule.draft.time_zone))
+                    result = describe_result(run.state, run.missed_count, is_late=run.is_late)
+                    words += f"\n- {due}: {result}"
+                words = words.strip()
+                return Answer(words, is_private=message.address.is_shared)
+            case "delete":
+                schedule = await service.delete(id, *who)
+                words = f"**{build_inert_title(schedule.draft)}**\n\n{say('Deleted.')}"
+            case "run":
+                await service.run_now(id, *who, once=message.event_key)
+                return Answer(say("It runs now."), is_private=message.address.is_shared)
+            case "pause":
+                schedule = await service.pause(id, *who)
+                words = describe_whole(schedule, self.clock())
+            case _:
+                schedule = await service.resume(id, *who)
+                words = describe_whole(schedule, self.clock())
+        # Other people may read this place, so schedules of private places stay out.
+        is_elsewhere = not schedule.address.is_same_channel(message.address)
+        return Answer(words, is_private=message.address.is_shared and is_elsewhere)
 
     @cached_property
     def origin(self) -> ScheduleOrigin:
@@ -486,62 +462,71 @@ class ScheduleApplier:
             )
 
     def revert(self, change: Change) -> Draft:
-        """Return the draft that restores the schedule as it was before the change. One that is
-        paused stays so."""
-        write, target = change.steps[0].write, dict(change.draft.target)
-        is_edit = write.before is not None and write.after is not None
-        target |= {"revision": change.id, "is_paused": is_edit or target["is_paused"]}
+        """Return the draft that restores the schedule as it was before the change."""
+        write = change.steps[0].write
+        state = {"revision": change.id, "state": read_state(write.applier_data)}
+        target = {**change.draft.target, **state}
         row = replace(write, before=write.after, after=write.before)
         return replace(change.draft, target=target, rows=(row,))
 
 
+@dataclass(frozen=True, slots=True)
 class _ScheduleBatch:
     """The `Batch` of one schedule."""
 
-    def __init__(self, draft: Draft, service: ScheduleService) -> None:
-        self._change = draft.change_id
-        self._target = draft.target
-        self._service = service
+    draft: Draft
+    service: ScheduleService
 
     async def check(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
-        """Return whether the schedule is as before the change, as after it, or otherwise."""
+        """Return whether the schedule is as before the change, as after it, or otherwise. Its
+        state is added to the row, because an undo restores that."""
         (row,) = rows
-        row = replace(row, id=row.id or self._change)
+        row = replace(row, id=row.id or self.draft.change_id)
         try:
-            schedule = await self._service.schedules.get(row.id)
+            schedule = await self.service.schedules.get(row.id)
         except NotFound:
             if row.before is None:
                 return [RowCheck("before", row)]
             return [RowCheck("after" if row.after is None else "other", row)]
         current = make_row(schedule.draft)
-        if schedule.revision == self._change:
+        if schedule.revision == self.draft.change_id:
             return [RowCheck("after", row, current)]
-        is_former = row.before is not None and schedule.revision == self._target["revision"]
-        return [RowCheck("before" if is_former else "other", row, current)]
+        if row.before is None or schedule.revision != self.draft.target["revision"]:
+            return [RowCheck("other", row, current)]
+        row = replace(row, applier_data=add_state(row.applier_data, schedule.state))
+        return [RowCheck("before", row, current)]
 
     async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
         """Write the schedule. Raise ToolError if it changed meanwhile, or must not be written."""
         (row,) = rows
-        service, former = self._service, "" if row.before is None else self._target["revision"]
+        service, target = self.service, self.draft.target
+        former = "" if row.before is None else target["revision"]
         to = decode_json(ReplyTo, row.applier_data)
         try:
             if row.after is None:
                 await service.schedules.delete(row.id, former)
             else:
-                state: ScheduleState = "paused" if self._target["is_paused"] else "active"
                 schedule = Schedule(
-                    row.id, to.asker, to, read_row(row.after), state, locale=self._target["locale"],
-                    revision=self._change,
+                    row.id, to.asker, to, read_row(row.after), self._state_after(row),
+                    locale=target["locale"], revision=self.draft.change_id,
                 )  # fmt: skip
-                people, most = (
-                    service.people.list_keys(to.asker.key),
-                    service.config.schedule_limits.per_person,
-                )
+                people = service.people.list_keys(to.asker.key)
+                most = service.config.schedule_limits.per_person
                 await service.schedules.put(schedule, former, people, most)
         except (NotFound, BadSchedule) as error:
             raise ToolError("{why}", why=error) from error
         event = "schedule-deleted" if row.after is None else "schedule-written"
-        service.people.audit.note(
-            event, to.asker, to.address, person=to.asker.key, schedule=row.id, change=self._change
-        )
+        asker, audit, change = to.asker, service.people.audit, self.draft.change_id
+        audit.note(event, asker, to.address, person=asker.key, schedule=row.id, change=change)
         return rows
+
+    def _state_after(self, row: RowWrite) -> ScheduleState:
+        """Return the state with which the schedule is stored. "paused" keeps that of one that
+        exists. An edit lets an ended schedule run again. An undo, whose target has the state to
+        restore, does not."""
+        former: ScheduleState | None = self.draft.target.get("state")
+        if row.before is None:
+            return former or "active"
+        if former is None and read_state(row.applier_data) == "ended":
+            return "active"
+        return "ended" if former == "ended" else "paused"

@@ -82,7 +82,7 @@ class ScheduleSource:
         to = ReplyTo(ctx.address, ctx.asker, ctx.message.reply_to.source, "")
         try:
             base = Draft(
-                SCHEDULE_APPLIER, SCHEDULE_KIND, {"locale": LANGUAGE.get(), "is_paused": False},
+                SCHEDULE_APPLIER, SCHEDULE_KIND, {"locale": LANGUAGE.get()},
                 kind, (RowWrite(applier_data=encode_json(to)),),
             )  # fmt: skip
             if id or kind == "delete":
@@ -95,7 +95,11 @@ class ScheduleSource:
                 if what.strip():
                     draft = replace(draft, kind=kind, text=what)
                 draft = replace(draft, time_zone=zone or draft.time_zone)
-                tz = _find_zone(draft.time_zone)
+                try:
+                    tz = ZoneInfo(draft.time_zone)
+                except (ZoneInfoNotFoundError, ValueError, OSError):
+                    words, hint = "There is no time zone of this name.", "use an IANA name"
+                    raise ToolError(words, hint=hint) from None
                 if when.strip() or not former:
                     draft = replace(draft, rule=_read_rule(when.strip(), draft.rule, tz))
                 if ends and ends.isdecimal():
@@ -113,9 +117,8 @@ class ScheduleSource:
                 raise NotFound("There is no schedule {id}.", id=id)
         except (BadInput, NotAllowed, NotFound, StatusUnknown) as error:
             raise ToolError("{why}", why=error) from error
-        target = dict(base.target) | ({} if after is None else {"is_paused": False})
         outcome = await ctx.turn.propose(
-            replace(base, target=target, title=kind, rows=(replace(row, after=after),))
+            replace(base, title=kind, rows=(replace(row, after=after),))
         )
         if base.change_id:  # a proposal of the person that this one replaces
             await service.changes.proposals.withdraw(base.change_id)
@@ -129,14 +132,6 @@ class ScheduleSource:
                 return f"There are no schedules on page {page}."
             last = f"Page {page} of {pages}. " if pages > 1 else ""
             return "\n".join([*map(describe_schedule, schedules), f"{last}{_MANAGED_BY}"])
-
-
-def _find_zone(name: str) -> ZoneInfo:
-    """Return the time zone of this name. Raise ToolError."""
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ToolError("There is no time zone of this name.", hint="use an IANA name") from None
 
 
 def _read_rule(when: str, before: ScheduleRule, zone: ZoneInfo) -> ScheduleRule:

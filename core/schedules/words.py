@@ -20,6 +20,7 @@ from core.schedules.schedule import (
     ScheduleDraft,
     ScheduleKind,
     ScheduleRule,
+    ScheduleState,
     find_clock_changes,
     get_zone,
     is_twice,
@@ -36,9 +37,7 @@ _NTH_WEEKDAY = {
     4: "on the fourth {day} of each month at {times}",
     5: "on the fifth {day} of a month at {times}",
 }
-STATE_SENTENCES = {
-    "active": "active", "paused": "paused", "ended": "ended",
-}  # fmt: skip
+STATE_SENTENCES = {"active": "active", "paused": "paused", "ended": "ended"}
 REASON_SENTENCES = {
     "person": "somebody paused it",
     "rights": "its owner has no permission for it in its place",
@@ -166,7 +165,7 @@ def _describe_yearly(day: str, month: str, weekday: str, times: str) -> str:
     if weekday != "*" or not day.isdigit() or not months:
         return ""
     # 2024 is a leap year, so that 29 February exists.
-    dates = [datetime(2024, each, int(day)) for each in months if _exists(each, int(day))]  # noqa: DTZ001
+    dates = [datetime(2024, each, int(day)) for each in months if _has_day(each, int(day))]  # noqa: DTZ001
     listed = _join([format_skeleton("MMMMd", each, locale=babel_locale()) for each in dates])
     words = say("every year on {days} at {times}", days=listed, times=times) if dates else ""
     return words and words + _describe_missing_days([int(day)], months)
@@ -180,7 +179,7 @@ def _describe_missing_days(days: Sequence[int], months: Sequence[int]) -> str:
     notes = [
         say("no day {day} in {months}", day=day, months=_join([names[month] for month in missing]))
         for day in days
-        if (missing := [month for month in months if not _exists(month, day)])
+        if (missing := [month for month in months if not _has_day(month, day)])
     ]
     if 29 in days and 2 in months:
         date = format_skeleton("MMMMd", datetime(2024, 2, 29), locale=babel_locale())  # noqa: DTZ001
@@ -188,7 +187,7 @@ def _describe_missing_days(days: Sequence[int], months: Sequence[int]) -> str:
     return f" ({'; '.join(notes)})" if notes else ""
 
 
-def _exists(month: int, day: int) -> bool:
+def _has_day(month: int, day: int) -> bool:
     return day <= monthrange(2024, month)[1]
 
 
@@ -207,6 +206,7 @@ def _parse_list(field: str, names: Sequence[str]) -> list[int]:
 def _weekday_name(number: int) -> str:
     from babel.dates import get_day_names
 
+    # Babel's week begins with 0 for Monday, cron's with 0 for Sunday.
     name: str = get_day_names("wide", locale=babel_locale())[(number - 1) % 7]
     return name
 
@@ -284,25 +284,24 @@ def describe_cost(draft: ScheduleDraft) -> str:
     return say(_COSTS[draft.kind])
 
 
-def describe_management(id: str) -> str:
-    """Return how people manage a schedule that runs."""
-    return say("Started. To manage it, type `schedule {id} pause`, `run` or `delete`.", id=id)
-
-
-def describe_state(schedule: Schedule) -> str:
+def describe_state(id: str, state: ScheduleState, reason: PauseReason = "") -> str:
     """Return the state of a schedule, and what people can do about it."""
-    match schedule.state:
+    match state:
         case "active":
-            return describe_management(schedule.id)
+            words = "Started. To manage it, type `schedule {id} pause`, `run` or `delete`."
+            return say(words, id=id)
         case "paused":
-            resume = say("To continue, type `schedule {id} resume`.", id=schedule.id)
-            return f"{say(_PAUSED[schedule.reason or 'person'])} {resume}"
+            resume = say("To continue, type `schedule {id} resume`.", id=id)
+            return f"{say(_PAUSED[reason or 'person'])} {resume}"
     return say("Ended.")
 
 
 def describe_schedule(schedule: Schedule) -> str:
     """Return one line for a list: id, title, rule, and the state or the next date."""
-    rule, state = describe_rule(schedule.draft), describe_state(schedule)
+    rule, state = (
+        describe_rule(schedule.draft),
+        describe_state(schedule.id, schedule.state, schedule.reason),
+    )
     if schedule.state == "active" and schedule.next_due_at:
         when = local_time(schedule.next_due_at, schedule.draft.time_zone)
         state = say("Next: {when}.", when=describe_date(when))
@@ -315,7 +314,7 @@ def describe_whole(schedule: Schedule, now: float) -> str:
     lines = [
         *describe_times(schedule.draft, now),
         say("Place: this conversation. Owner: {name}.", name=owner),
-        describe_state(schedule),
+        describe_state(schedule.id, schedule.state, schedule.reason),
     ]
     title = f"**{build_inert_title(schedule.draft)}**"
     return "\n\n".join([title, quote_inert(schedule.draft.text), "\n".join(lines)])

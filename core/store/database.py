@@ -222,6 +222,10 @@ class SqlStore:
         """Run one statement in a transaction of its own, and return the number of its rows."""
         return await self._database.write(lambda c: c.execute(sql, values).rowcount)
 
+    async def _read_rows(self, sql: str, values: Mapping[str, object]) -> list[SqlRow]:
+        """Return the rows that the query finds."""
+        return await self._database.read(lambda c: c.execute(sql, values).fetchall())
+
     async def _select(self, sql: str, *values: object) -> list[Any]:
         """Return the first column of the rows that the query finds."""
         return await self._database.read(lambda c: select_values(c, sql, *values))
@@ -354,20 +358,6 @@ class _Write(Generic[T]):
     result: list[T] = field(default_factory=list)
     error: BaseException | None = None
 
-    def settle(self) -> None:
-        """Call `then` and resolve the caller's future. Runs on the event loop."""
-        if self.error is None and self.then is not None:
-            try:
-                self.then(self.result[0])
-            except Exception as error:
-                self.error = error
-        if self.future.done():
-            return
-        if self.error is None:
-            self.future.set_result(self.result[0])
-        else:
-            self.future.set_exception(self.error)
-
 
 class SqliteDatabase:
     """A database in one SQLite file, with a writer thread that commits in groups and a reader
@@ -380,7 +370,7 @@ class SqliteDatabase:
         self.schema = schema
         self._writes: queue.SimpleQueue[_Write[Any] | None] = queue.SimpleQueue()
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="store-read")
-        self._read_connection: sqlite3.Connection | None = None
+        self._reading: SqliteStatements | None = None
         self._closed = False
         self._waits_for_disk = SYNCHRONOUS_MODE == "FULL"
         self._refusal = ""
@@ -428,7 +418,7 @@ class SqliteDatabase:
             if connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
                 raise sqlite3.OperationalError("another process reads it")
 
-        await self._enqueue(_Write(work, self._loop.create_future(), None, alone=True))
+        await self.write(work, alone=True)
         if whole:
             await asyncio.to_thread(snapshot.remove_snapshots, self.path.parent)
 
@@ -443,10 +433,15 @@ class SqliteDatabase:
         *,
         single: bool = False,
         repeatable: bool = False,
+        alone: bool = False,
     ) -> T:
-        """Run `work` on the writer thread. The `then` functions run in the order of the commits."""
-        job = _Write(work, self._loop.create_future(), then, repeatable=repeatable)
-        return await self._enqueue(job)
+        """Run `work` on the writer thread. The `then` functions run in the order of the commits.
+        `alone`: outside of any transaction."""
+        if self._closed:
+            raise NotStored
+        job: _Write[T] = _Write(work, self._loop.create_future(), then, alone, repeatable)
+        self._writes.put(job)
+        return await job.future
 
     async def read(self, work: Callable[[SqlConnection], T], *, single: bool = False) -> T:
         """Run `work` on the reader thread."""
@@ -465,12 +460,6 @@ class SqliteDatabase:
         await self._loop.run_in_executor(self._reader, self._close_reader)
         self._reader.shutdown()
 
-    async def _enqueue(self, job: _Write[T]) -> T:
-        if self._closed:
-            raise NotStored
-        self._writes.put(job)
-        return await job.future
-
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         connection.row_factory = sqlite3.Row
@@ -482,6 +471,7 @@ class SqliteDatabase:
             self._connection = self._connect()
             try:
                 self._prepare(self._connection)
+                self._writing = SqliteStatements(self._connection)
             except BaseException:
                 self._connection.close()
                 raise
@@ -517,7 +507,7 @@ class SqliteDatabase:
             for job in batch:
                 if job.alone:
                     try:
-                        job.result.append(job.work(SqliteStatements(self._connection)))
+                        job.result.append(job.work(self._writing))
                     except sqlite3.Error as error:
                         job.error = self._unusable(error)
             self._loop.call_soon_threadsafe(_settle_all, batch)
@@ -573,7 +563,7 @@ class SqliteDatabase:
         sqlite3.Error if the disk or the file fails."""
         connection.execute("SAVEPOINT job")
         try:
-            job.result.append(job.work(SqliteStatements(connection)))
+            job.result.append(job.work(self._writing))
         except BaseException as error:  # raised where the caller awaits this write
             if (
                 isinstance(error, sqlite3.Error)
@@ -589,23 +579,24 @@ class SqliteDatabase:
 
     def _read(self, work: Callable[[SqlConnection], T]) -> T:
         try:
-            if self._read_connection is None:
-                self._read_connection = self._connect()
-                self._read_connection.execute("PRAGMA query_only=ON")
+            if self._reading is None:
+                connection = self._connect()
+                connection.execute("PRAGMA query_only=ON")
+                self._reading = SqliteStatements(connection)
             # Without a transaction each statement of `work` would see its own state of the tables.
-            self._read_connection.execute("BEGIN")
+            self._reading.raw.execute("BEGIN")
             try:
-                return work(SqliteStatements(self._read_connection))
+                return work(self._reading)
             finally:
-                self._read_connection.rollback()
+                self._reading.raw.rollback()
         except OverflowError as error:
             raise Unstorable from error
         except sqlite3.Error as error:
             raise self._unusable(error) from error
 
     def _close_reader(self) -> None:
-        if self._read_connection is not None:
-            self._read_connection.close()
+        if self._reading is not None:
+            self._reading.raw.close()
 
 
 def check_free_space(folder: Path) -> None:
@@ -655,8 +646,19 @@ def inspect_file(path: Path, look: Callable[[SqliteStatements], T]) -> T | None:
 
 
 def _settle_all(batch: list[_Write[Any]]) -> None:
+    """Call each `then`, and resolve the futures of the callers. Runs on the event loop."""
     for job in batch:
-        job.settle()
+        if job.error is None and job.then is not None:
+            try:
+                job.then(job.result[0])
+            except Exception as error:
+                job.error = error
+        if job.future.done():
+            continue
+        if job.error is None:
+            job.future.set_result(job.result[0])
+        else:
+            job.future.set_exception(job.error)
 
 
 def _is_unstorable(error: BaseException) -> bool:

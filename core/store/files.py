@@ -218,17 +218,13 @@ def _write_file(path: Path, data: bytes) -> None:
         partial.rename(path)
     finally:
         partial.unlink(missing_ok=True)
+    # A new name in a folder is durable only once the folder is written to disk, too (fsync(2)).
     for folder in (path.parent, path.parent.parent):
-        _sync_folder(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Write a folder to disk: a new name in it is durable only after that (fsync(2))."""
-    entry = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(entry)
-    finally:
-        os.close(entry)
+        entry = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(entry)
+        finally:
+            os.close(entry)
 
 
 def _remove_orphans(folder: Path, before: float, known: set[str]) -> int:

@@ -391,7 +391,11 @@ class PostgresDatabase:
             # After COMMIT was sent, nobody knows whether it took effect, and a second run could
             # repeat it. Only the idle timeout is known to have rolled the transaction back.
             unknown = committing and error.sqlstate != IDLE_TIMEOUT_SQLSTATE
-            if unknown or not _is_transient(error):
+            # SQLSTATE class 40 is a conflict with another transaction, 57 a restart of the server,
+            # and 08 or no SQLSTATE a broken connection.
+            state = error.sqlstate
+            is_transient = (state or "08")[:2] in ("40", "57", "08")
+            if unknown or not (is_transient or state == IDLE_TIMEOUT_SQLSTATE):
                 raise _log_refusal(error) from None
             raise _TransientError(error) from None
 
@@ -473,19 +477,6 @@ async def end_each_statement(connection: psycopg.AsyncConnection[Any]) -> None:
     """Make each statement a transaction of its own. The job queue's transactions have only one, so
     this saves the BEGIN and the COMMIT."""
     await connection.set_autocommit(True)
-
-
-def _is_transient(error: psycopg.Error) -> bool:
-    """Return whether a transaction that failed with this error may succeed a moment later.
-
-    SQLSTATE class 40 is a conflict with another transaction, 57 a restart of the server, and 08 or
-    no SQLSTATE a broken connection. IDLE_TIMEOUT_SQLSTATE is a rollback for inactivity.
-    """
-    return error.sqlstate in (None, IDLE_TIMEOUT_SQLSTATE) or error.sqlstate[:2] in (
-        "40",
-        "57",
-        "08",
-    )
 
 
 def _log_refusal(error: psycopg.Error) -> NotStored:

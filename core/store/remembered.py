@@ -64,6 +64,7 @@ class RememberedState:
         async with self._writing:
             if own <= self._flushed:
                 return
+            # Calls that begin from here on may have changes that this write does not contain.
             covered = self._flushes
             try:
                 await self._save(json.dumps(self._data()))

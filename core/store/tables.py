@@ -146,7 +146,23 @@ def create_statements(tables: Sequence[TableDeclaration], *, shared: bool) -> It
     has in addition to what both databases have."""
     for table in tables:
         if table.shared == shared:
-            yield _create_table(table)
+            single = table.key[0] if len(table.key) == 1 else ""
+            parts = [
+                f"{column.name} {column.type} PRIMARY KEY" if column.name == single
+                else column.definition
+                for column in table.columns if not column.shared
+            ]  # fmt: skip
+            if table.never_reuses_keys:
+                parts[0] += " AUTOINCREMENT"
+            if table.unique:
+                parts.append(f"UNIQUE ({', '.join(table.unique)})")
+            if not single:
+                parts.append(f"PRIMARY KEY ({', '.join(table.key)})")
+            # WITHOUT ROWID makes SQLite store a table with a composite key in the order of that
+            # key. Postgres has no such clause; `translate_schema` removes it.
+            end = ")" if single else ") WITHOUT ROWID"
+            kind = "UNLOGGED TABLE" if table.unlogged else "TABLE"
+            yield f"CREATE {kind} {table.name} (\n    " + ",\n    ".join(parts) + f"\n{end}"
         for column in table.columns:
             if column.shared and shared and not table.shared:
                 yield f"ALTER TABLE {table.name} ADD COLUMN {column.definition}"
@@ -154,27 +170,6 @@ def create_statements(tables: Sequence[TableDeclaration], *, shared: bool) -> It
             if shared == (table.shared or index.shared):
                 where = f" WHERE {index.where}" if index.where else ""
                 yield f"CREATE INDEX {index.name} ON {table.name} ({index.columns}){where}"
-
-
-def _create_table(table: TableDeclaration) -> str:
-    """Return the CREATE TABLE statement."""
-    single = table.key[0] if len(table.key) == 1 else ""
-    parts = [
-        f"{column.name} {column.type} PRIMARY KEY" if column.name == single else column.definition
-        for column in table.columns
-        if not column.shared
-    ]
-    if table.never_reuses_keys:
-        parts[0] += " AUTOINCREMENT"
-    if table.unique:
-        parts.append(f"UNIQUE ({', '.join(table.unique)})")
-    if not single:
-        parts.append(f"PRIMARY KEY ({', '.join(table.key)})")
-    # WITHOUT ROWID makes SQLite store a table with a composite key in the order of that key.
-    # Postgres has no such clause; `translate_schema` removes it.
-    end = ")" if single else ") WITHOUT ROWID"
-    kind = "UNLOGGED TABLE" if table.unlogged else "TABLE"
-    return f"CREATE {kind} {table.name} (\n    " + ",\n    ".join(parts) + f"\n{end}"
 
 
 FILES_TABLE = TableDeclaration(

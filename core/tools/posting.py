@@ -128,12 +128,21 @@ class _PostBatch:
         Raise ToolError if that is not known."""
         (row,) = rows
         if not row.applier_data:
-            place = encode_json(await self._choose_place())
+            turn = turn_id(f"post:{secrets.token_hex(16)}")
+            if self._person is None:
+                to = self._messenger.into(self._address, self._asker)
+            else:
+                try:
+                    to, _ = await self._messenger.direct(self._person)
+                except PonteError as error:
+                    sentence = NO_MEMBER if isinstance(error, Undeliverable) else NOT_KNOWN
+                    raise ToolError(sentence, code="drift") from error
+            place = encode_json(replace(to, turn=turn))
             return [RowCheck("before", replace(row, applier_data=place))]
         id = row.id or await self._find(row)
         if not id and self._may_arrive:
             raise ToolError(_UNFINISHED)
-        if not id:
+        if not id:  # the request of a process that has died may still take effect
             await asyncio.sleep(ARRIVAL_SECONDS)
             id = await self._find(row)
         if not id:
@@ -175,19 +184,8 @@ class _PostBatch:
     def _read(self, row: RowWrite) -> tuple[ReplyTo, str]:
         """Return the destination of the row's post, and its text as the platform posts it."""
         to = decode_json(ReplyTo, row.applier_data)
+        # There is one part: `MAX_POST_CHARACTERS` is below the lengths at which platforms split.
         return to, self._messenger.surface(to).split(str((row.after or {})["text"]))[0]
-
-    async def _choose_place(self) -> ReplyTo:
-        """Return the destination of the post with a key of its own. Raise ToolError."""
-        turn = turn_id(f"post:{secrets.token_hex(16)}")
-        if self._person is None:
-            return replace(self._messenger.into(self._address, self._asker), turn=turn)
-        try:
-            to, _ = await self._messenger.direct(self._person)
-        except PonteError as error:
-            is_refused = isinstance(error, Undeliverable)
-            raise ToolError(NO_MEMBER if is_refused else NOT_KNOWN, code="drift") from error
-        return replace(to, turn=turn)
 
 
 def _key(to: ReplyTo) -> str:
@@ -268,15 +266,38 @@ class PlacePostSource:
         if messenger is None or ctx.asker.is_bot:
             platforms = ", ".join(name.title() for name in self._messengers)
             raise ToolError(_NOT_HERE, platforms=platforms, hint=TELL_HINT)
-        words, id = _find_mention(ctx, to)
+        # Only mentions that the platform reports in the asker's own message count. Text, also the
+        # display name of a person who is mentioned, can therefore not choose where a model posts.
+        name = to.strip().strip("<>").partition("|")[0]
+        matches = {
+            (words[:1] + words.lstrip("#@!"), id)
+            for words, id in ctx.message.mentions
+            if fold_case(name).lstrip("#@!") in (fold_case(words).lstrip("#@!"), fold_case(id))
+        }
+        if len({id for _, id in matches}) != 1:
+            raise ToolError(_NOT_MENTIONED, hint=TELL_HINT)
+        words, id = min(matches)
         if id == ctx.address.channel:
             raise ToolError(_HERE, hint="answer here")
-        body = _write_body(text, ctx.asker)
+        if not clean_text(text).strip():
+            raise ToolError("The text is empty.")
+        # The text is a quote, so that no line of it can be taken for the last line.
+        by = escape_markdown(to_one_line(ctx.asker.name or ctx.asker.id, 80)).replace("@", "＠")
+        body = f"{quote_inert(text)}\n\n{say('Requested by {name}.', name=by)}"
         is_long = len(body) > MAX_POST_CHARACTERS
         if is_long or len(html.escape(body, quote=False).encode()) > MAX_POST_BYTES:
             raise ToolError(_TOO_LONG, hint="write at most 1000 characters")
         address = Address(ctx.address.platform, id, ctx.address.workspace, is_shared=True)
-        person = await _find_person(messenger, address) if words.startswith("@") else None
+        person = None
+        if words.startswith("@"):
+            try:
+                people = await messenger.members([f"{address.platform}:{id}"])
+            except PlatformBusy as error:
+                raise ToolError(NOT_KNOWN) from error
+            # `members` gives a group's members, which may be a single one, and leaves programs out.
+            if len(people) != 1 or people[0].id != id:
+                raise ToolError(NO_MEMBER, hint=TELL_HINT)
+            person = people[0]
         may = await may_write(messenger, ctx.asker, address, person)
         if may is False:
             raise ToolError(NO_MEMBER, hint=TELL_HINT)
@@ -294,42 +315,6 @@ class PlacePostSource:
         row = RowWrite(after={"text": body})
         title = to_one_line(words, 80)
         return await ctx.turn.propose(Draft(POST_APPLIER, "post", target, title, (row,), NO_UNDO))
-
-
-def _find_mention(ctx: ToolContext, to: str) -> tuple[str, str]:
-    """Return the words and the id of a channel or person that the asker's own message mentions.
-    Raise ToolError. Only mentions that the platform reports count. Text, also the display name of
-    a person who is mentioned, can therefore not choose where a model posts."""
-    name = to.strip().strip("<>").partition("|")[0]
-    matches = {
-        (words[:1] + words.lstrip("#@!"), id)
-        for words, id in ctx.message.mentions
-        if fold_case(name).lstrip("#@!") in (fold_case(words).lstrip("#@!"), fold_case(id))
-    }
-    if len({id for _, id in matches}) != 1:
-        raise ToolError(_NOT_MENTIONED, hint=TELL_HINT)
-    return min(matches)
-
-
-async def _find_person(messenger: Messenger, address: Address) -> Person:
-    """Return the person whose id is that of `address`. Raise ToolError for a bot, a group, or a
-    person who is not known."""
-    try:
-        people = await messenger.members([f"{address.platform}:{address.channel}"])
-    except PlatformBusy as error:
-        raise ToolError(NOT_KNOWN) from error
-    if len(people) != 1 or people[0].id != address.channel:
-        raise ToolError(NO_MEMBER, hint=TELL_HINT)
-    return people[0]
-
-
-def _write_body(text: str, asker: Person) -> str:
-    """Return the text as it is posted: a quote, so that no line of it can be taken for the last
-    line, which names the asker. Raise ToolError for an empty text."""
-    if not clean_text(text).strip():
-        raise ToolError("The text is empty.")
-    name = escape_markdown(to_one_line(asker.name or asker.id, 80)).replace("@", "＠")
-    return f"{quote_inert(text)}\n\n{say('Requested by {name}.', name=name)}"
 
 
 _OUTCOMES = {

@@ -103,6 +103,7 @@ def nullable(schema: Schema) -> Schema:
         return schema
     inner = {key: value for key, value in schema.items() if key != "description"}
     outer = {key: value for key, value in schema.items() if key == "description"}
+    # With an enum or const, null would have to be among its values too, so those get `anyOf`.
     if isinstance(inner.get("type"), str) and not {"enum", "const"} & inner.keys():
         return {**inner, "type": [inner["type"], "null"], **outer}
     return {"anyOf": [*inner.pop("anyOf", [inner]), {"type": "null"}], **outer}
@@ -147,6 +148,7 @@ class SchemaCloser:
             beside = {key: each for key, each in schema.items() if key != "$ref"}
             return self.node({**own, **beside}, (*inside, name))
         unknown = schema.keys() - _KEPT - _DROPPED - _NESTED
+        # The schema of `Any` has no type at all.
         if unknown or (self._strict and not schema.keys() & {"type", "anyOf", "oneOf", "enum"}):
             raise UnfitSchema(f"not a strict schema: {sorted(unknown) or 'any value'}")
         result = {key: value for key, value in schema.items() if key in _KEPT}
@@ -167,48 +169,39 @@ class SchemaCloser:
                 result["type"] = [kind["type"] for kind in kinds]
             else:
                 result["anyOf"] = kinds
-        if schema.get("type") == "object":
-            result.update(self._object(schema, inside))
-        return result
-
-    def _object(self, schema: Mapping[str, Any], inside: tuple[str, ...]) -> Schema:
-        """Return the keys of a closed object, or of an open map, which no strict schema has."""
+        if schema.get("type") != "object":
+            return result
+        # `dict[str, int]` has only `additionalProperties`, the schema of its values; for
+        # `dict[str, Any]` that is True or {}.
         if "properties" not in schema and schema.get("additionalProperties", False) is not False:
             if self._strict:
                 raise UnfitSchema("an open map needs strict=False")
             values = schema["additionalProperties"]
             is_typed = isinstance(values, Mapping) and values
-            return {"additionalProperties": self.node(values, inside)} if is_typed else {}
+            open_map = {"additionalProperties": self.node(values, inside)} if is_typed else {}
+            return {**result, **open_map}
         properties: Schema = {}
         for name, each in schema.get("properties", {}).items():
             properties[name] = self.node(each, inside)
+            # A closed object requires every property, so a model sends null for the default.
             if name not in schema.get("required", ()) and not _takes_null(properties[name]):
                 raise UnfitSchema(f"{name!r} has a default, so its type must admit None")
         closed = {"additionalProperties": False} if self._strict else {}
-        return {"properties": properties, "required": list(properties), **closed}
-
-
-def _find_adapter(hint: Any) -> TypeAdapter[Any]:
-    """Return the pydantic adapter of a type hint. Adapters are cached, because each takes a
-    millisecond to build and most hints occur often."""
-    try:
-        # `Literal["a", "b"]` equals `Literal["b", "a"]`, but a model reads the values in order.
-        return _make_adapter(hint, repr(hint))
-    except TypeError:  # the hint is not hashable, or pydantic does not accept it
-        return TypeAdapter(hint)
+        return {**result, "properties": properties, "required": list(properties), **closed}
 
 
 @functools.lru_cache(maxsize=512)
 def _make_adapter(hint: Any, words: str) -> TypeAdapter[Any]:
-    """Return the adapter of a type hint. `words` is its `repr`, which is part of the cache's
-    key."""
+    """Return the pydantic adapter of a type hint. `words` is its `repr`, which is part of the
+    cache's key: `Literal["a", "b"]` equals `Literal["b", "a"]`, but a model reads the values in
+    order.
+
+    It is cached, because an adapter takes a millisecond to build and most hints occur often."""
     return TypeAdapter(hint)
 
 
-@functools.lru_cache(maxsize=512)
-def _json_schema(adapter: TypeAdapter[Any]) -> Schema:
-    """Return pydantic's schema of an adapter. It is cached, so callers must not change it."""
-    return adapter.json_schema()
+# The cached schemas are shared, so callers must not change them.
+_json_schema = functools.lru_cache(maxsize=512)(TypeAdapter[Any].json_schema)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +253,10 @@ class Parameters:
                 continue
             optional = parameter.default is not parameter.empty
             default = parameter.default if optional else None
-            adapter = _find_adapter(hints[name])
+            try:
+                adapter = _make_adapter(hints[name], repr(hints[name]))
+            except TypeError:  # the hint is not hashable, or pydantic does not accept it
+                adapter = TypeAdapter(hints[name])
             each.append(Parameter(name, adapter, texts.pop(name, ""), optional, default))
         if texts:
             raise TypeError(f"the docstring tells of {sorted(texts)}, which are no parameters")
@@ -279,9 +275,21 @@ class Parameters:
     def read(self, arguments: str) -> dict[str, Any]:
         """Return the checked values by name. Raise ToolError that names each wrong argument but no
         value."""
-        raw_values = _parse_arguments(arguments)
+        try:
+            # Some models send empty text for calls without arguments.
+            raw_values = pydantic_core.from_json(arguments.strip() or "{}", allow_inf_nan=False)
+        except ValueError as error:
+            raise ToolError(
+                "The call's arguments are not valid JSON.", code="bad_json", hint=str(error)[:200]
+            ) from None
+        if not isinstance(raw_values, dict):
+            raise ToolError(
+                "The call's arguments are not a JSON object.", code="bad_json",
+                hint=f"it is {_KINDS.get(type(raw_values), 'something else')}",
+            )  # fmt: skip
         values: dict[str, Any] = {}
         names = [each.name for each in self.each]
+        # A model chose unknown names and keys, so they are cut.
         unknown = sorted(raw_values.keys() - set(names))
         wrong = [f"`{name[:64]}`: no such argument" for name in unknown]
         for each in self.each:
@@ -395,7 +403,7 @@ def tool(*, effect: Effect, doing: str, strict: bool = True) -> Callable[[Functi
 
 
 def _takes_null(schema: Mapping[str, Any]) -> bool:
-    """Return whether the schema accepts null."""
+    """Return whether the schema accepts null. An empty schema accepts everything."""
     kinds = schema.get("type")
     return (
         not schema
@@ -403,21 +411,6 @@ def _takes_null(schema: Mapping[str, Any]) -> bool:
         or (isinstance(kinds, list) and "null" in kinds)
         or any(_takes_null(each) for each in schema.get("anyOf", ()))
     )
-
-
-def _parse_arguments(arguments: str) -> Mapping[str, Any]:
-    """Return the JSON object in `arguments`. Empty text counts as an empty object, because some
-    models send it for calls without arguments. Raise ToolError."""
-    try:
-        values = pydantic_core.from_json(arguments.strip() or "{}", allow_inf_nan=False)
-    except ValueError as error:
-        raise ToolError(
-            "The call's arguments are not valid JSON.", code="bad_json", hint=str(error)[:200]
-        ) from None
-    if not isinstance(values, dict):
-        hint = f"it is {_KINDS.get(type(values), 'something else')}"
-        raise ToolError("The call's arguments are not a JSON object.", code="bad_json", hint=hint)
-    return values
 
 
 def read_text_argument(arguments: str, name: str) -> str:
@@ -495,8 +488,8 @@ class Toolbox:
         """
         every = await self._all(Viewer(rights))
         allowed = {action for action in RIGHT_OF_EFFECT.values() if rights.may(action).allowed}
-        named = (tool for name, tool in every.items() if rights.may("tool", name).allowed)
-        tools = (tool.restrict_to(allowed) for tool in named)
+        named = [tool for name, tool in every.items() if rights.may("tool", name).allowed]
+        tools = [tool.restrict_to(allowed) for tool in named]
         return [tool for tool in tools if tool is not None]
 
     async def find(self, name: str) -> Tool:

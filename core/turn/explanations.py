@@ -15,7 +15,7 @@ from core.changes.service import ChangeService
 from core.domain.changes import Change, DecisionRequest
 from core.domain.records import RIGHT_OF_EFFECT, Health, Turn
 from core.people.policy import Policy
-from core.people.rules import check_right_name, explain, is_right
+from core.people.rules import check_right_name, explain_verdict, is_right
 from core.tools.tool import Toolbox
 
 _NOTHING = (
@@ -42,8 +42,8 @@ async def explain_right(
         right, _, name = subject.partition(":")
         if name and right == "approve":
             approval = changes.approval
-            return explain(await approval.judge_approver(person, address, name))
-        return explain(await policy.may(person, address, right, *((name,) if name else ())))
+            return explain_verdict(await approval.judge_approver(person, address, name))
+        return explain_verdict(await policy.may(person, address, right, *((name,) if name else ())))
     check_right_name(subject)
     try:
         tool = await toolbox.find(subject)
@@ -53,7 +53,7 @@ async def explain_right(
         await policy.may(person, address, RIGHT_OF_EFFECT[tool.effect]),
         await policy.may(person, address, "tool", subject),
     ]
-    return "\n".join(f"- {explain(verdict)}" for verdict in verdicts)
+    return "\n".join(f"- {explain_verdict(verdict)}" for verdict in verdicts)
 
 
 async def _explain_change(policy: Policy, changes: ChangeService, turn: Turn, id: str) -> str:
@@ -71,7 +71,7 @@ async def _explain_change(policy: Policy, changes: ChangeService, turn: Turn, id
     lines = [say(_ASKED)]
     for needed in changes.approval.rights_to_propose(change.draft):
         verdict = await policy.may(proposal.asker, proposal.address, *needed)
-        lines.append(f"- {explain(verdict)}")
+        lines.append(f"- {explain_verdict(verdict)}")
     lines.append(say(_who_decides(changes.approval, change)))
     if (count := changes.approval.approvers(proposal).count) > 1:
         lines.append(say(_DIFFERENT, count=count))
@@ -80,7 +80,7 @@ async def _explain_change(policy: Policy, changes: ChangeService, turn: Turn, id
     elif change.decider:
         right = changes.approval.right_to_approve(change.draft)
         verdict = await policy.may(change.decider, proposal.address, *right)
-        lines += [say(_DECIDED), f"- {explain(verdict)}"]
+        lines += [say(_DECIDED), f"- {explain_verdict(verdict)}"]
     return "\n".join(lines)
 
 

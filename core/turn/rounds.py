@@ -315,7 +315,7 @@ class ToolCalls:
             outcome.status != "error" or call.handle or call.call_id in self._running_elsewhere
         )
         if has_begun and paid.kind != "container":
-            cost = self._people.budget.run_price(paid)
+            cost = self._people.budget.config.price_list.run_cost(paid)
             outcome = replace(outcome, usage=replace(outcome.usage, cost=cost))
         return replace(outcome, paid=paid.report_name)
 
@@ -701,10 +701,10 @@ class Rounds:
         outside, trust = self.provenance
 
         def render(words: str) -> str:
-            cleaned = self._cleaning.clean(words)
-            return self._growing.render(cleaned, trust) if outside else cleaned
+            return self._growing.render(self._cleaning.clean(words), trust)
 
-        rendered = await text.run_off_loop(render, self.visible_text)
+        work = render if outside else self._cleaning.clean
+        rendered = await text.run_off_loop(work, self.visible_text)
         progress = Progress(text=rendered, current_step=doing, trust=trust if outside else None)
         await self._run.reply.show(progress)
 

@@ -104,6 +104,7 @@ def _check_stripe(hook: Hook, headers: Mapping[str, str], body: bytes, now: floa
     time = next((value for name, _, value in pairs if name == "t"), "")
     signatures = [value for name, _, value in pairs if name == "v1"][:MAX_SIGNATURES]
     expected = _hex_hmac(hook.secret.encode(), time.encode() + b"." + body)
+    # All are compared, so that the time does not tell which one is right.
     genuine = [_is_equal(one, expected) for one in signatures]
     return any(genuine) and _is_recent(time, now)
 
@@ -212,15 +213,15 @@ class HookIntake:
             if hook and self._warned.get(name) != minute:
                 self._warned[name] = minute
                 log.warning("webhook request has no valid signature", webhook=name)
-            return _refuse("unauthorized")
+            return _build_refusal("unauthorized")
         is_github = hook.kind == "github"
         event = headers.get("x-github-event", "") if is_github else ""
         if event == PING_EVENT:
-            return _answer(200, {"status": "pong"})
+            return _build_answer(200, {"status": "pong"})
         parsed = _parse_body(body, headers.get("content-type", ""))
         id = delivery_id(hook, headers, body, parsed)
         if not id:
-            return _refuse("no_delivery_id")
+            return _build_refusal("no_delivery_id")
         if event and isinstance(parsed, dict):
             parsed = {EVENT_FIELD: event, **parsed}
         repeats_after = hook.repeats_after if id == digest(body) else 0.0
@@ -232,37 +233,44 @@ class HookIntake:
         try:
             async with asyncio.timeout(STORE_SECONDS):
                 if repeats_after:
-                    key = await self._key_of_repeat(key, repeats_after)
+                    # The keys of equal bodies have the number of the period in which the first of
+                    # them came. One that came late in the last period counts in this one too.
+                    now = self.clock()
+                    last, this = (
+                        f"{key}:{int(now // repeats_after) - before}" for before in (1, 0)
+                    )
+                    times = await self.inbox.find_times((last, this))
+                    is_repeat = this not in times and now - times.get(last, 0.0) < repeats_after
+                    key = last if is_repeat else this
                 to = await self._find_destination(hook, author, key)
-                message = _build_message(hook, key, author, to, parsed, self.clock())
+                # The message is the post itself, or the instruction with the body as a quote.
+                text, quoted = _build_texts(hook, parsed)
+                origin = MessageOrigin(
+                    "webhook", hook.name, may_be_command=False, is_authored=False,
+                    is_by_person=False, is_attended=False, per_minute=hook.per_minute,
+                    data={"is_post": bool(hook.template)},
+                )  # fmt: skip
+                message = Message(
+                    key, text, author, to.address, to, sent_at=self.clock(), origin=origin,
+                    context=() if hook.template else (Quote(author.name, quoted),),
+                )  # fmt: skip
                 receipt = await self.inbox.accept(message)
         except TooManyDeliveries:
             metrics.limits.labels("webhook").inc()
-            return _refuse("too_many", math.ceil(60 - self.clock() % 60))
+            # Deliveries are counted by minutes of the clock.
+            return _build_refusal("too_many", math.ceil(60 - self.clock() % 60))
         except Exception as error:
             if not isinstance(error, (PonteError, TimeoutError, OSError)):
                 log.exception("handling a webhook failed unexpectedly", webhook=hook.name)
             else:
                 name = type(error).__name__
                 log.warning("could not store a webhook delivery", webhook=hook.name, error=name)
-            return _refuse("not_stored", RETRY_SECONDS)
+            return _build_refusal("not_stored", RETRY_SECONDS)
         if receipt.is_new:
             self.audit.note("webhook-received", author, to.address, turn=message.turn)
-        return _answer(
+        return _build_answer(
             202, {"status": "stored" if receipt.is_new else "repeated", "turn": message.turn}
         )
-
-    async def _key_of_repeat(self, key: str, repeats_after: float) -> str:
-        """Return the event key of a body that counts as repeated for `repeats_after` seconds.
-
-        The keys of equal bodies have the number of the period in which the first of them came. One
-        that came late in the last period counts in this one too.
-        """
-        now = self.clock()
-        last, this = (f"{key}:{int(now // repeats_after) - before}" for before in (1, 0))
-        times = await self.inbox.find_times((last, this))
-        is_repeat = this not in times and now - times.get(last, 0.0) < repeats_after
-        return last if is_repeat else this
 
     async def _find_destination(self, hook: Hook, author: Person, key: str) -> ReplyTo:
         """Return where the answer goes. Raise Undeliverable if the platform is off, and the
@@ -288,29 +296,15 @@ class HookIntake:
         return ReplyTo(to.address, to.asker, to.source, turn)
 
 
-def _build_message(
-    hook: Hook, key: str, author: Person, to: ReplyTo, parsed: Any, now: float
-) -> Message:
-    """Return the message of a delivery: the post itself, or the instruction with the body as a
-    quote."""
-    text, quoted = _fill(hook, parsed)
-    context = () if hook.template else (Quote(author.name, quoted),)
-    origin = MessageOrigin(
-        "webhook", hook.name, may_be_command=False, is_authored=False, is_by_person=False,
-        is_attended=False, per_minute=hook.per_minute, data={"is_post": bool(hook.template)},
-    )  # fmt: skip
-    return Message(key, text, author, to.address, to, context=context, sent_at=now, origin=origin)
-
-
 def preview_delivery(hook: Hook, body: bytes) -> tuple[Person, Address, str, str]:
     """Return the author and the place of a delivery with this body, and what it leads to: the text
     of the post and "", or the instruction for the model and the body that it reads."""
     author = Person(HOOK_PLATFORM, hook.name, is_bot=True)
     place = Address(hook.platform, hook.channel, hook.workspace, is_shared=not hook.person)
-    return author, place, *_fill(hook, _parse_body(body, ""))
+    return author, place, *_build_texts(hook, _parse_body(body, ""))
 
 
-def _fill(hook: Hook, parsed: Any) -> tuple[str, str]:
+def _build_texts(hook: Hook, parsed: Any) -> tuple[str, str]:
     if hook.template:
         return clean_text(fill_template(hook.template, parsed)), ""
     return hook.instruction, describe_body(parsed)
@@ -363,14 +357,14 @@ def _parse_value(body: bytes) -> Any:
         return text
 
 
-def _refuse(code: str, wait: int = 0) -> HttpAnswer:
+def _build_refusal(code: str, wait: int = 0) -> HttpAnswer:
     """Return an answer with an error."""
     status, words = _ERRORS[code]
     more = {"retry-after": str(wait)} if wait else {}
-    return _answer(status, {"error": {"code": code, "message": words}}, more)
+    return _build_answer(status, {"error": {"code": code, "message": words}}, more)
 
 
-def _answer(
+def _build_answer(
     status: int, value: Mapping[str, Any], more: Mapping[str, str] | None = None
 ) -> HttpAnswer:
     headers = {"content-type": "application/json", "cache-control": "no-store", **(more or {})}

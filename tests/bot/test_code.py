@@ -23,7 +23,7 @@ KEY = {"openai_api_key": "sk-test"}
 
 def backend_of(chosen: Settings, home: Path) -> CodeBackend | None:
     client = model_client(chosen)
-    return CODE_INTEGRATION.backend(
+    return CODE_INTEGRATION.build_backend(
         dependencies(chosen, Config(), Home(home), HttpClient(), client)
     )
 

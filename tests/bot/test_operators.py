@@ -269,6 +269,29 @@ def test_the_way_back_is_a_command_of_the_shell(tmp_path: Path, commands: str) -
     assert out.count(f"undo {id}") == out.count(f"ponte changes undo {id}") == 1
 
 
+def test_a_decision_that_changes_nothing_ends_with_1(tmp_path: Path, commands: str) -> None:
+    machine = Machine(tmp_path, tmp_path / "home", commands)
+    wish = "Which invoices are overdue?\nMark the oldest overdue invoice as paid\n"
+    with running(machine):
+        approved, denied = (
+            machine.ponte("chat", typed=wish)[1].split("ponte changes approve ")[1][:6]
+            for _ in range(2)
+        )
+        for action, id, code, words in [
+            ("approve", approved, 0, "Done."), ("approve", approved, 1, "Done."),
+            ("deny", approved, 1, "Done."), ("undo", approved, 0, "Undone"),
+            ("undo", approved, 1, "already undone"), ("approve", approved, 1, "undone"),
+            ("deny", denied, 0, "Denied"), ("deny", denied, 1, "Denied"),
+            ("approve", denied, 1, "Denied"), ("undo", denied, 1, "nothing to undo"),
+        ]:  # fmt: skip
+            shell = machine.ponte("changes", action, id)
+            assert (shell[0], words in shell[1]) == (code, True), (action, shell)
+            if code:
+                code, out, _ = machine.ponte("changes", action, id, "--json")
+                assert (code, json.loads(out)["status"]) == (1, "failed")
+                assert words in json.loads(out)["response"]
+
+
 async def test_a_prompt_that_was_not_saved_is_not_called_saved(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

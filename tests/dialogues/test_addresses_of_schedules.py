@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,9 +20,8 @@ from tests.fakes.choices import allow_list
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.schedules import LateScheduleSource
 
-on_each_engine = pytest.mark.parametrize("bot_home", ["home", "postgres"], indirect=True)
-levels = pytest.mark.parametrize("level", list(WITHOUT))
-places = pytest.mark.parametrize("platform", ["slack", "discord", "web"])
+PLATFORMS = ("slack", "discord", "web")
+places = pytest.mark.parametrize("platform", PLATFORMS)
 OWN = "https://wiki.test/plan"
 
 
@@ -81,8 +81,11 @@ async def place(
         yield Place(running_bot, fake, platform)
 
 
-@on_each_engine
-@places
+@pytest.mark.parametrize(
+    ("platform", "bot_home"),
+    [*((platform, "home") for platform in PLATFORMS), ("slack", "postgres")],
+    indirect=["bot_home"],
+)
 async def test_a_run_posts_an_address_of_the_model_as_text(
     bot_home: BotHome, platform: str
 ) -> None:
@@ -94,9 +97,11 @@ async def test_a_run_posts_an_address_of_the_model_as_text(
         assert one.links() == set()
 
 
-@on_each_engine
-@places
-@levels
+@pytest.mark.parametrize(
+    ("level", "platform", "bot_home"),
+    [*itertools.product(WITHOUT, PLATFORMS, ["home"]), ("conversations", "slack", "postgres")],
+    indirect=["bot_home"],
+)
 async def test_after_a_run_its_addresses_are_not_its_owners(
     bot_home: BotHome, platform: str, level: Level
 ) -> None:

@@ -19,7 +19,7 @@ async def test_a_plot_is_seen_and_its_code_unfolds(tmp_path: Path) -> None:
     ):
         page = await browser.new_page()
         page.set_default_timeout(20_000)
-        await visit(page, ponte.app.link())
+        await visit(page, ponte.app.links()[1])
         csv = FilePayload(name="sales.csv", mimeType="text/csv", buffer=SALES)
         await page.set_input_files("#files", csv)
         fake.say(calls(PLOT), "Sales went up.")

@@ -65,7 +65,7 @@ class Page:
 @asynccontextmanager
 async def page(home: Path) -> AsyncIterator[Page]:
     async with office(home) as team, team.open(ponte_timezone="UTC") as app:
-        address, bearer = parse_page_link(app.link())
+        address, bearer = parse_page_link(app.links()[1])
         async with httpx.AsyncClient(base_url=address, headers=bearer, timeout=20) as client:
             yield Page(client, team)
 

@@ -19,11 +19,11 @@ REQUESTED = {
 async def test_the_owner_has_a_name_everywhere(tmp_path: Path, locale: str) -> None:
     async with office(tmp_path / "home") as made:
         async with made.open() as app:
-            page, bearer = parse_page_link(app.link())
+            page, bearer = parse_page_link(app.links()[1])
             async with httpx.AsyncClient(base_url=page, headers=bearer, timeout=20) as web:
                 await web.patch("/me", json={"name": "Maya"})
         async with made.open() as app:
-            page, bearer = parse_page_link(app.link())
+            page, bearer = parse_page_link(app.links()[1])
             headers = {**bearer, "Accept-Language": locale}
             async with httpx.AsyncClient(base_url=page, headers=headers, timeout=20) as web:
                 said = (await web.post("/chat", json={"message": PAID})).json()

@@ -17,7 +17,7 @@ NOWHERE = "http://127.0.0.1:9"
 async def read_health(home: Path, **settings: Any) -> tuple[int, list[str], dict[str, str]]:
     """Return the status of `/readyz`, the parts that it names, and the state of every part."""
     async with office(home) as team, team.open(**settings) as app:
-        page, bearer = parse_page_link(app.link())
+        page, bearer = parse_page_link(app.links()[1])
         async with httpx.AsyncClient(base_url=page, headers=bearer) as client:
             ready = await client.get("/readyz")
             parts = (await client.get("/status")).json()["parts"]

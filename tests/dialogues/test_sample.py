@@ -71,7 +71,7 @@ async def owner(home: Path, config: Config | None = None) -> AsyncIterator[Owner
         app = await compose(settings, config or Config(), held)
         await app.start()
         try:
-            page, bearer = parse_page_link(app.link())
+            page, bearer = parse_page_link(app.links()[1])
             async with httpx.AsyncClient(base_url=page, headers=bearer, timeout=20) as web:
                 yield Owner(web, home)
         finally:

@@ -20,10 +20,12 @@ from core.changes.approval import Approvers, TableRules
 from core.domain.messages import Answer, Card, Person
 from core.schedules.rows import Schedules
 from core.schedules.schedule import (
+    DuePlan,
     ScheduleDraft,
     ScheduleFilter,
     ScheduleLimits,
     ScheduleRule,
+    ScheduleState,
     read_row,
 )
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
@@ -75,6 +77,16 @@ async def draft_of(running_bot: RunningBot, id: str) -> ScheduleDraft:
     change = await running_bot.engine.changes.ledger.get(id)
     assert change.draft.rows[0].after
     return read_row(change.draft.rows[0].after)
+
+
+async def set_state(running_bot: RunningBot, id: str, state: ScheduleState) -> None:
+    """Pause or resume a schedule, or let it end as after its last run."""
+    store = running_bot.engine.schedules.store
+    if state == "ended":
+        schedule = await store.resume(id)
+        await store.advance(schedule, DuePlan(0.0, 0.0, False, 0.0, 0))
+    else:
+        await (store.pause(id, "person") if state == "paused" else store.resume(id))
 
 
 @also_on_postgres
@@ -239,6 +251,49 @@ async def test_a_new_schedule_and_a_deletion_can_be_undone(bot_home: BotHome) ->
         await says(running_bot, f"approve {edit.id}", "k8", clicked=True)
         kept = await says(running_bot, f"undo {card.id}", "k9")
         assert "already undone" in kept.text
+
+
+@also_on_postgres
+@pytest.mark.parametrize("state", ["active", "paused", "ended"])
+async def test_a_change_and_its_undo_keep_the_state_that_holds_when_they_are_made(
+    bot_home: BotHome, state: ScheduleState
+) -> None:
+    """A person pauses the schedule, or it ends, while the card waits."""
+    async with open_bot(bot_home) as running_bot:
+        store = running_bot.engine.schedules.store
+        id = await add_schedule(running_bot, "k1")
+        edit = await proposed_card(running_bot, "k2", when="10:00", replaces=id)
+        await set_state(running_bot, id, state)
+        done = await says(running_bot, f"approve {edit.id}", "k3", clicked=True)
+        after = "paused" if state == "paused" else "active"
+        assert (await store.get(id)).state == after, "an edit lets an ended one run again"
+        assert ("resume" in done.cards[0].text) == (state == "paused")
+        assert "Undone" in (await says(running_bot, f"undo {edit.id}", "k4")).text
+        assert (await store.get(id)).state == state
+        deletion = await proposed_card(running_bot, "k5", kind="delete", what="", replaces=id)
+        if state != "ended":
+            await set_state(running_bot, id, "active" if state == "paused" else "paused")
+            await set_state(running_bot, id, state)
+        await says(running_bot, f"approve {deletion.id}", "k6", clicked=True)
+        assert "Undone" in (await says(running_bot, f"undo {deletion.id}", "k7")).text
+        assert (await store.get(id)).state == state
+        if state != "active":
+            assert await store.earliest_due() is None
+
+
+async def test_the_undo_of_an_edit_starts_no_run_of_a_schedule_that_ended_since(
+    bot_home: BotHome,
+) -> None:
+    async with open_bot(bot_home) as running_bot:
+        store = running_bot.engine.schedules.store
+        id = await add_schedule(running_bot, "k1")
+        edit = await proposed_card(running_bot, "k2", when="10:00", replaces=id)
+        await says(running_bot, f"approve {edit.id}", "k3", clicked=True)
+        await set_state(running_bot, id, "ended")
+        assert "Undone" in (await says(running_bot, f"undo {edit.id}", "k4")).text
+        stored = await store.get(id)
+        assert (stored.state, stored.next_due_at) == ("ended", 0)
+        assert stored.draft.rule.cron == "0 9 * * MON"
 
 
 async def test_an_edited_schedule_is_not_deleted_by_undo(bot_home: BotHome) -> None:
@@ -485,6 +540,14 @@ async def test_a_new_version_of_an_edit_begins_from_the_schedule_as_it_is_now(
         await says(running_bot, f"approve {again.id}", "k7", clicked=True)
         stored = await running_bot.engine.schedules.store.get(id)
         assert (stored.draft.text, stored.draft.rule.cron) == ("Older", "0 10 * * MON")
+
+
+async def test_the_card_of_an_erased_schedule_has_a_title(bot_home: BotHome) -> None:
+    async with open_bot(bot_home) as running_bot:
+        card = await proposed_card(running_bot, "k1")
+        await says(running_bot, "forget yes", "k2")
+        change = await running_bot.engine.changes.ledger.get(card.id)
+        assert running_bot.engine.changes.views.builder.build_title(change) == "Schedule"
 
 
 async def test_lists_show_the_text_of_a_schedule_as_it_is(bot_home: BotHome) -> None:

@@ -96,7 +96,7 @@ async def test_ponte_s_own_address_and_file_stay_in_status_and_errors(
 ) -> None:
     fake.say("Seen.", Script(status=401))
     async with whole(tmp_path / "home", fake, ponte_code="off") as ponte:
-        page = ponte.app.page()
+        page = ponte.app.links()[0]
         typed, piped = Keyboard(f"look @{orders}\nstatus\nusage\n"), io.StringIO("look\n")
         shown = await run_terminal(tmp_path / "home", typed, io.StringIO())
         assert page in shown

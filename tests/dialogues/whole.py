@@ -72,7 +72,7 @@ async def whole(home: Path, fake: FakeOpenAI, **settings: Any) -> AsyncIterator[
         app = await compose(chosen, Config(), owner)
         await app.start()
         try:
-            page, bearer = parse_page_link(app.link())
+            page, bearer = parse_page_link(app.links()[1])
             async with httpx.AsyncClient(base_url=page, headers=bearer, timeout=20) as web:
                 yield Whole(app, web)
         finally:

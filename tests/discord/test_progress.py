@@ -256,14 +256,14 @@ async def test_a_stop_button_whose_edit_was_cut_off_goes_with_the_answer(
     discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second part comes while the button is being added to the first."""
-    intend = GrowingReply._intend
+    intend = GrowingReply._record_intent
 
     async def intend_late(reply: GrowingReply, number: int) -> Post:
         if number == 2:
             await ana.wait_for_messages(lambda seen: buttons(seen[0]))
         return await intend(reply, number)
 
-    monkeypatch.setattr(GrowingReply, "_intend", intend_late)
+    monkeypatch.setattr(GrowingReply, "_record_intent", intend_late)
     monkeypatch.setattr("core.chat.reply.WHOLE_ANSWER_SECONDS", 60.0)  # no part is posted before
     monkeypatch.setattr(surface.ChannelSurface, "interval", 60.0)
     ponte.model.script = {"tell me": ["word " * 500]}

@@ -31,6 +31,8 @@ class FakeHolder:
     typed: list[bool] = field(default_factory=list)
     """Whether each request says that a person typed its text."""
     silent: bool = False
+    dies: bool = False
+    """Whether the process ends after it received a request, before it answers."""
 
     def as_app(self) -> ModuleType:
         """Return a module that replaces `bot.app`."""
@@ -64,6 +66,9 @@ class FakeHolder:
         body = (await reader.readexactly(length)).decode()
         self.asked.append((route, body))
         self.typed.append("x-ponte-typed: true" in head.lower())
+        if self.dies:
+            writer.close()
+            return
         status, answer = self.answers.get(route, (404, {}))
         if (name := route.removeprefix("POST /operator/").replace("/", " ")) in self.results:
             status, answer = 200, self._run_operation(name, json.loads(body))

@@ -41,7 +41,7 @@ from core.domain.records import (
     SearchHit,
     TurnState,
 )
-from core.journal.threads import excerpt
+from core.journal.threads import find_excerpt
 from core.people.page_accounts import hash_token, new_api_token, new_token
 
 
@@ -204,7 +204,7 @@ class MemoryInbox:
 
     async def search(self, platform: str, words: str, person: str = "") -> Mapping[str, SearchHit]:
         return {
-            one.conversation: excerpt(said.turn, said.message.text, words.casefold())
+            one.conversation: find_excerpt(said.turn, said.message.text, words.casefold())
             for one in await self.list_conversations(platform, person)
             for said in await self.list_entries(one.conversation)
             if words.casefold() in f"{said.message.text}\n{said.answer}".casefold()

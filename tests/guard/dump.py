@@ -53,7 +53,7 @@ def dump_metrics(stage: Stage) -> Sequence[str]:
 
 
 def _names(stage: Stage) -> dict[str, str]:
-    names = stage.services.addresses() | {str(stage.home): "HOME", stage.app.page(): "PAGE"}
+    names = stage.services.addresses() | {str(stage.home): "HOME", stage.app.links()[0]: "PAGE"}
     bare = {address.partition("//")[2]: name for address, name in names.items() if "//" in address}
     return {name: label for name, label in (names | bare).items() if name}
 

@@ -147,7 +147,9 @@ class Stage:
 
     def _client(self, token: str) -> httpx.AsyncClient:
         headers = {"Authorization": f"Bearer {token}"}
-        return httpx.AsyncClient(base_url=self.app.page(), headers=headers, timeout=STEP_SECONDS)
+        return httpx.AsyncClient(
+            base_url=self.app.links()[0], headers=headers, timeout=STEP_SECONDS
+        )
 
     async def close(self) -> None:
         """Stop Ponte. What it does meanwhile is in no step."""
@@ -173,7 +175,7 @@ class Stage:
     async def hook(self, name: str, body: Any, secret: str = PLAIN_SECRET) -> None:
         """Another program sends a delivery to a webhook."""
         headers = {**from_nocodb(), "x-hook-secret": secret}
-        async with httpx.AsyncClient(base_url=self.app.page(), timeout=STEP_SECONDS) as program:
+        async with httpx.AsyncClient(base_url=self.app.links()[0], timeout=STEP_SECONDS) as program:
             answer = await program.post(f"/hooks/{name}", content=encode_body(body),
                                         headers=headers)  # fmt: skip
         self.note("hook", f"POST /hooks/{name}: {answer.status_code}", answer.json())

@@ -296,8 +296,8 @@ async def page_of(
     await context.clock.install(time=datetime.now(ZONE))
     page = await context.new_page()
     page.set_default_timeout(20_000)
-    await visit(page, studio.app.link())
-    base = studio.app.link().partition("#")[0]
+    await visit(page, studio.app.links()[1])
+    base = studio.app.links()[1].partition("#")[0]
     await page.goto(f"{base}#{conversation}")
     await expect(page.locator("#tries button")).not_to_have_count(0)
     yield page

@@ -298,7 +298,7 @@ async def studio(folder: Path) -> AsyncIterator[Studio]:
                 # scenes call `redraw`: beside a click it would come first or last
                 await cancel_all([t for t in app.engine._tasks if t.get_name() == "redraw"])
                 try:
-                    page = app.link().partition("#")[0]
+                    page = app.links()[1].partition("#")[0]
                     slack.deliveries.request_url = f"{page}slack/events"
                     await discord.wait_until(lambda: discord.rest.commands)
                     yield Studio(app, clock, slack, discord, stackspot, nocodb, home,

@@ -73,7 +73,7 @@ async def test_a_pressed_button_is_answered_in_the_channel(
             try:
                 base = await asyncio.to_thread(base_with_rows, nocodb.url, nocodb.token, "Button")
                 table = base.tables["Orders"]
-                address = f"{app.link().partition('/#')[0]}/hooks/row"
+                address = f"{app.links()[1].partition('/#')[0]}/hooks/row"
                 hook = await asyncio.to_thread(add_button, nocodb, table, address)
                 pressed = f"{nocodb.url}/api/v2/meta/hooks/{hook}/trigger/2"
                 for _ in range(2):

@@ -136,7 +136,7 @@ class RecordedPonte:
             await self.discord.wait_until(
                 lambda: self.discord.gateway.is_connected and self.discord.rest.commands
             )
-            self.page.base_url = httpx.URL(app.page())
+            self.page.base_url = httpx.URL(app.links()[0])
             yield
 
     @property

@@ -74,7 +74,7 @@ async def test_a_fault_of_our_own_code_is_told_and_counted(
             raise AttributeError("a bug")
 
         with monkeypatch.context() as patch:
-            patch.setattr("adapters.slack.intake.events.to_message", fail)
+            patch.setattr("adapters.slack.intake.find_mentions", fail)
             w.slack.say(w.alice, w.dm, "hello")
             await w.slack.wait_until(lambda: w.slack.ephemeral_posts(w.dm.id))
             patch.setattr("adapters.slack.interactions.InteractionRequest", fail)

@@ -74,7 +74,7 @@ def _configure(path: Path, **ids: str) -> None:
 
 
 async def _use(app: Any, slack: FakeSlack, path: Path, general: Any, dm: Any, alice: Any) -> None:
-    page, _, _ = app.link().partition("/#")
+    page, _, _ = app.links()[1].partition("/#")
     body = encode_body({"pusher": "@everyone <!channel>", "text": "*x* https://evil.example"})
     signed = from_github(body, "d-1")
     foreign = {"host": "hooks.example.com"}

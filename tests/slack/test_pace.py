@@ -13,7 +13,7 @@ from adapters.slack.client import (
     TIERS,
     RateLimit,
     RateLimiter,
-    _failure,
+    explain_failure,
 )
 from core.base.errors import NotStored, PlatformBusy
 from core.journal.jobs import SharedPace
@@ -94,7 +94,8 @@ async def test_retry_after_holds_the_line() -> None:
 def test_a_refused_call_waits_as_long_as_slack_asks(
     headers: dict[str, str], seconds: float
 ) -> None:
-    busy = _failure("chat.update", SimpleNamespace(status_code=429, data={}, headers=headers))
+    response = SimpleNamespace(status_code=429, data={}, headers=headers)
+    busy = explain_failure("chat.update", response)
     assert isinstance(busy, PlatformBusy)
     assert busy.seconds == seconds
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from adapters.slack import client, people, posts, setup, surface
 from adapters.slack import people as channels
-from adapters.slack.client import TIERS, InDoubt, NotNow, SlackRefused, TokenRefused, error_of_name
+from adapters.slack.client import TIERS, InDoubt, NotNow, SlackRefused, TokenRefused
 from tests.fakes.slack import reference
 from tests.fakes.slack.api import REACTIONS, READS, WRITES
 
@@ -66,7 +67,8 @@ def test_rates_are_those_of_the_pages() -> None:
     ],
 )
 def test_what_a_name_means(error: str, kind: type[Exception]) -> None:
-    found = error_of_name("chat.update", error)
+    response = SimpleNamespace(status_code=200, data={"ok": False, "error": error})
+    found = client.explain_failure("chat.update", response)
     assert type(found) is kind
     assert error in str(found)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,11 @@ def optional_methods() -> list[str]:
     return sorted(written - NEEDED_METHODS - {""})
 
 
-@pytest.mark.parametrize("how", HOWS)
-@pytest.mark.parametrize("method", optional_methods())
+@pytest.mark.parametrize(("method", "how"), list(zip(optional_methods(), itertools.cycle(HOWS))))
 async def test_an_optional_call_that_is_refused_is_made_once_and_delays_no_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, how: str
 ) -> None:
+    """HOWS take turns: the next test checks each of them with each method."""
     waits: list[float] = []
     measure = RateLimit.delay
 

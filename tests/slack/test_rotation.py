@@ -23,17 +23,17 @@ def test_without_a_turn_it_is_one_part() -> None:
 
 def test_a_code_block_is_closed_and_opened_again() -> None:
     rotation = fresh()
-    rotation.turn(CODE)
+    rotation.end_part(CODE)
     assert rotation.split(CODE) == ("Look:\n\n```python\nx = 1\n```",)
-    assert rotation.ends(rotation.split(CODE)[0])
+    assert rotation.has_ended(rotation.split(CODE)[0])
     first, second = rotation.split(CODE + "y = 2\n```\nDone.")
     assert (first, second) == ("Look:\n\n```python\nx = 1\n```", "```python\ny = 2\n```\nDone.")
-    assert not rotation.ends(second)
+    assert not rotation.has_ended(second)
 
 
 def test_a_text_that_changed_before_the_cut_is_one_part_again() -> None:
     rotation = fresh()
-    rotation.turn("one\n")
+    rotation.end_part("one\n")
     assert rotation.split("one\ntwo") == ("one", "two")
     assert rotation.split("one!\ntwo") == ("one!\ntwo",)
 
@@ -45,7 +45,7 @@ def test_no_word_is_lost_wherever_it_turns(pieces: list[str], turns: set[int]) -
     for number, piece in enumerate(pieces):
         text += piece
         if number in turns:
-            rotation.turn(text)
+            rotation.end_part(text)
     parts = rotation.split(text)
     assert all(len(part) <= 200 for part in parts)
     told = "".join(parts).replace("```", "")

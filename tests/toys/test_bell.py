@@ -9,8 +9,9 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -33,43 +34,60 @@ def _bells() -> Iterator[None]:
     OPERATIONS.update(before)
 
 
-def run(home: Path, *words: str, **more: str) -> tuple[int, str, str]:
-    """Run a command of `ponte` with the bells in a process of its own."""
-    script = "import sys, tests.toys.bell; from bot.cli.main import main; sys.exit(main())"
+SHELL = """
+import contextlib, io, json, os, sys, tests.toys.bell
+from bot.cli.main import main
+for line, more in json.loads(sys.argv[1]):
+    os.environ.update(more)
+    out, error = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+        try:
+            code = main(line.split())
+        except SystemExit as end:  # of a completion
+            code = end.code
+    print(json.dumps([code, out.getvalue(), error.getvalue()]))
+"""
+"""Runs commands of `ponte` with the bells, in a process of its own, whose table keeps them."""
+
+
+def run(home: Path, *lines: tuple[str, Mapping[str, str]]) -> Iterator[Any]:
+    """Run commands, each with what is set for it and the next ones. Yield the exit code, output and
+    errors of each."""
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PONTE_HOME": str(home),
-           "PONTE_CODE": "off", "LANG": "C.UTF-8", **more}  # fmt: skip
+           "PONTE_CODE": "off", "LANG": "C.UTF-8"}  # fmt: skip
     done = subprocess.run(
-        [sys.executable, "-c", script, *words], env=env, cwd=home.parent, check=False,
+        [sys.executable, "-c", SHELL, json.dumps(lines)], env=env, cwd=home.parent, check=False,
         capture_output=True, text=True,
     )  # fmt: skip
-    return done.returncode, done.stdout, done.stderr
+    assert done.returncode == 0, done.stderr
+    yield from map(json.loads, done.stdout.splitlines())
 
 
 def test_it_is_a_command_with_help_and_json(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    code, told, _ = run(home, "--help")
+    ring = "bell ring front"
+    results = run(
+        tmp_path / "home", ("--help", {}), ("bell ring --help", {}), ("bell list", {}),
+        (f"{ring} --yes --times 2", {}), (f"{ring} --yes --json", {}), (ring, {}),
+        ("audit --event bell-rung", {}),
+        *(("bell ring", {"PONTE_LOCALE": locale}) for locale in ("", "fr", "pt-BR")),
+    )  # fmt: skip
+    code, told, _ = next(results)
     assert (code, len(re.findall(r"^  bell\b", told, re.M))) == (0, 1)
-    _, told, _ = run(home, "bell", "ring", "--help")
+    _, told, _ = next(results)
     for words in ("Ring a bell.", "Which bell.", "--times", "--yes", "--json",
                   "Example: ponte bell ring front --times 2"):  # fmt: skip
         assert words in told, words
-    assert run(home, "bell", "list")[1].splitlines() == ["bell   tone", "front  440", "back   220"]
-    ring = ("bell", "ring", "front", "--yes")
-    assert run(home, *ring, "--times", "2") == (
-        0, "bell: front\nsound: ding ding\nby: operator\n", "",
-    )  # fmt: skip
-    assert json.loads(run(home, *ring, "--json")[1])["sound"] == "ding "
-    assert run(home, "bell", "ring", "front")[0] == 2, "nobody confirmed it"
-    assert "event" in run(home, "audit", "--event", "bell-rung")[1]
-    for locale, words in (
-        ("", "ponte bell ring: Missing argument 'bell'. Run `ponte bell ring --help` for help."),
-        (
-            "fr",
-            "ponte bell ring: Argument manquant\u00a0: 'bell'. Exécutez `ponte bell ring --help`",
-        ),
-        ("pt-BR", "ponte bell ring: Falta o argumento 'bell'. Execute `ponte bell ring --help`"),
+    assert next(results)[1].splitlines() == ["bell   tone", "front  440", "back   220"]
+    assert next(results) == [0, "bell: front\nsound: ding ding\nby: operator\n", ""]
+    assert json.loads(next(results)[1])["sound"] == "ding "
+    assert next(results)[0] == 2, "nobody confirmed it"
+    assert "event" in next(results)[1]
+    for words in (
+        "ponte bell ring: Missing argument 'bell'. Run `ponte bell ring --help` for help.",
+        "ponte bell ring: Argument manquant\u00a0: 'bell'. Exécutez `ponte bell ring --help`",
+        "ponte bell ring: Falta o argumento 'bell'. Execute `ponte bell ring --help`",
     ):
-        code, _, error = run(home, "bell", "ring", PONTE_LOCALE=locale)
+        code, _, error = next(results)
         assert (code, error.startswith(words)) == (2, True), error
 
 
@@ -99,7 +117,7 @@ async def test_it_is_on_the_socket_and_the_page_and_completes_names(tmp_path: Pa
         assert [line["asker"] for line in lines] == ["web:ana"]
         typed = {"_PONTE_COMPLETE": "complete_bash", "COMP_WORDS": "ponte bell ring fr",
                  "COMP_CWORD": "3"}  # fmt: skip
-        completed = await asyncio.to_thread(run, tmp_path / "home", **typed)
+        (completed,) = await asyncio.to_thread(lambda: [*run(tmp_path / "home", ("", typed))])
         assert completed[1].split() == ["front"]
 
 

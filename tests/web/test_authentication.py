@@ -42,7 +42,7 @@ async def public_ponte() -> AsyncIterator[WebPonte]:
 @pytest.mark.parametrize(
     "host",
     ["evil.example", "127.0.0.1.evil.example", "localhost.evil", "evil@localhost", "", "10.0.0.9",
-     "localhost, evil", "[::1", "localhost:x"],
+     "localhost, evil", "[::1", "localhost:x", "evil.localhost", "ponte.localhost:8080"],
 )  # fmt: skip
 async def test_a_foreign_host_header_is_refused(client: httpx.AsyncClient, host: str) -> None:
     """DNS rebinding: a site lets a name of its own point to 127.0.0.1."""

@@ -73,7 +73,14 @@ class ChatRoutes(MessageRoutes):
             receipt, message = await self._accept(request, chat_request, uploads)
         conversation = message.address.channel
         if streams:
-            return self._stream(request, receipt, message)
+            key, hub = message.address.conversation, self.hub
+            with ExitStack() as stack:
+                follower = stack.enter_context(hub.follow(key, visitor_of(request)))
+                hub.watch(key, receipt.seq, message)
+                ahead = receipt.turns_ahead
+                writer = PageWriter(receipt.turn, conversation, wants_html(request), ahead)
+                events = TurnEvents(self.conversations.journal, receipt.turn, writer)
+                return http_io.EventStream(stream_events(follower, events), stack.pop_all())
         # What was one too many is in no list of the conversation: only this answer can say so.
         if "respond-async" in request.headers.get("prefer", "") and not receipt.refusal:
             accepted = {"conversation": conversation, "turn": receipt.turn, "status": "accepted"}
@@ -216,8 +223,15 @@ class ChatRoutes(MessageRoutes):
         """
         entries = list(await self.conversations.journal.list_entries(message.address.conversation))
         if not any(one.turn == message.replaced_turn for one in entries):
-            unlisted = await self._find_unlisted(message)
-            entries = sorted([*entries, unlisted], key=lambda one: one.seq)
+            # The list leaves out a typed command that runs at once, such as `help`, and a refused
+            # message.
+            entry = await self.conversations.journal.history_entry(message.replaced_turn)
+            is_unlisted = entry.refusal or is_decision(entry.message)
+            is_here = entry.message.address.conversation == message.address.conversation
+            is_gone = entry.message.is_click or entry.state == "withdrawn"
+            if not (is_here and is_unlisted) or is_gone:
+                raise NotFound(what="turn")
+            entries = sorted([*entries, entry], key=lambda one: one.seq)
         # A decision on a card is part of the turn that it decides on, and asks nothing itself.
         last = next((one for one in reversed(entries) if not one.message.is_click), entries[-1])
         if last.turn != message.replaced_turn:
@@ -230,27 +244,6 @@ class ChatRoutes(MessageRoutes):
             return message
         may_be_command = message.may_be_command and old.may_be_command
         return replace(message, origin=replace(PROGRAM, may_be_command=may_be_command))
-
-    async def _find_unlisted(self, message: Message) -> HistoryEntry:
-        """Return the entry that `message` repeats, if the list of the conversation leaves it out:
-        a typed command that runs at once, such as `help`, or a refused message. Raise NotFound."""
-        entry = await self.conversations.journal.history_entry(message.replaced_turn)
-        old = entry.message
-        is_unlisted = entry.refusal or is_decision(old)
-        is_here = old.address.conversation == message.address.conversation
-        if not (is_here and is_unlisted) or old.is_click or entry.state == "withdrawn":
-            raise NotFound(what="turn")
-        return entry
-
-    def _stream(self, request: Request, receipt: Receipt, message: Message) -> Response:
-        key, hub = message.address.conversation, self.hub
-        with ExitStack() as stack:
-            follower = stack.enter_context(hub.follow(key, visitor_of(request)))
-            hub.watch(key, receipt.seq, message)
-            html, queued = wants_html(request), receipt.turns_ahead
-            writer = PageWriter(receipt.turn, message.address.channel, html, queued)
-            events = TurnEvents(self.conversations.journal, receipt.turn, writer)
-            return http_io.EventStream(stream_events(follower, events), stack.pop_all())
 
     async def _find_own_turn(self, request: Request) -> HistoryEntry:
         """Return the turn of the path. Raise NotFound, also for a turn of another person or

@@ -24,7 +24,7 @@ import re
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
@@ -320,7 +320,7 @@ class CompletionWriter:
     async def begin(self) -> AsyncIterator[bytes]:
         # A turn that fails at once is answered with an HTTP status, so nothing may be sent before.
         return
-        yield
+        yield  # makes this an iterator
 
     async def write_progress(self, progress: Progress) -> AsyncIterator[bytes]:
         text = without_begun_stop(progress.text, self._accepted.request.stops)
@@ -438,7 +438,7 @@ class OpenAiRoutes(MessageRoutes):
         self, request: Request, model_request: ModelRequest
     ) -> tuple[Receipt, Message]:
         """Store the request as a message of its person. A repeat of an `Idempotency-Key` returns
-        the first turn."""
+        the first turn. Raise NotFound for a conversation of another person, too."""
         person = visitor_of(request).person
         await self._check_model(person, model_request.model)
         own_key = http_io.read_idempotency_key(request)
@@ -447,23 +447,19 @@ class OpenAiRoutes(MessageRoutes):
         first = await self.find_accepted_turn(event_key) if own_key else None
         if first is not None:
             return Receipt(first.seq, first.turn, is_new=False), first.message
-        channel = await self._choose_conversation(request, event_key)
-        message = self.make_message(request, "", channel, key)
-        return await self.accept(await self._build_message(request, model_request, message))
-
-    async def _choose_conversation(self, request: Request, event_key: str) -> str:
-        """Return the name of the request's conversation. Raise NotFound, also for another
-        person's."""
-        name = request.headers.get("x-ponte-conversation", "")
-        if not name:
-            return ONE_REQUEST_PREFIX + hashlib.sha256(event_key.encode()).hexdigest()[:32]
-        key = self.visitors.address_of(visitor_of(request).person, name).conversation
-        if not http_io.ID_PATTERN.fullmatch(name) or (
-            name.startswith(ONE_REQUEST_PREFIX)
-            and not await self.conversations.journal.list_entries(key)
+        # A request that names no conversation gets one of its own, which is deleted after a day.
+        channel = request.headers.get("x-ponte-conversation", "")
+        if not channel:
+            channel = ONE_REQUEST_PREFIX + hashlib.sha256(event_key.encode()).hexdigest()[:32]
+        elif not http_io.ID_PATTERN.fullmatch(channel) or (
+            channel.startswith(ONE_REQUEST_PREFIX)
+            and not await self.conversations.journal.list_entries(
+                self.visitors.address_of(person, channel).conversation
+            )
         ):
             raise NotFound(what="conversation")
-        return name
+        message = self.make_message(request, "", channel, key)
+        return await self.accept(await self._build_message(request, model_request, message))
 
     async def _build_message(
         self, request: Request, model_request: ModelRequest, message: Message
@@ -476,7 +472,15 @@ class OpenAiRoutes(MessageRoutes):
         """
         messages = list(model_request.messages)
         if request.headers.get("x-ponte-conversation"):
-            messages = await self._unknown_messages(messages, message.address.conversation)
+            journal = self.conversations.journal
+            entries = await journal.list_entries(message.address.conversation)
+            known_quotes = {quote for entry in entries for quote in entry.message.program_context}
+            last = max((n for n, one in enumerate(messages) if one.role == "assistant"), default=-1)
+            messages = [
+                one for n, one in enumerate(messages)
+                if (n > last and one.role == "user")
+                or (one.role in INSTRUCTION_ROLES and one.as_quote() not in known_quotes)
+            ]  # fmt: skip
         if not messages or messages[-1].role != "user":
             raise BadRequest("The last message must have the role `user`.")
         if (size := sum(len(one.text) for one in messages)) >= http_io.MAX_TEXT_BYTES:
@@ -492,36 +496,19 @@ class OpenAiRoutes(MessageRoutes):
             message, text=text, program_context=tuple(one.as_quote() for one in messages[:-1]),
             model="" if model_request.model == DEFAULT_MODEL_NAME else model_request.model,
         )  # fmt: skip
-        self._check_command(request, message)
-        if uploads:
-            attachments = await self.store_uploads(uploads, message)
-            message = replace(message, attachments=attachments)
-        return message
-
-    async def _unknown_messages(
-        self, messages: Sequence[PromptMessage], conversation: str
-    ) -> list[PromptMessage]:
-        entries = await self.conversations.journal.list_entries(conversation)
-        earlier_quotes = {quote for entry in entries for quote in entry.message.program_context}
-        last = max((n for n, one in enumerate(messages) if one.role == "assistant"), default=-1)
-        return [
-            one for n, one in enumerate(messages)
-            if (n > last and one.role == "user")
-            or (one.role in INSTRUCTION_ROLES and one.as_quote() not in earlier_quotes)
-        ]  # fmt: skip
-
-    def _check_command(self, request: Request, message: Message) -> None:
-        """Raise DecisionOnPageOnly if the message is a command that decides on a change, and
-        CommandNotForPrograms if it is another one that a program may not give."""
-        try:
+        # Nobody may have read what a program sends, so it decides and deletes nothing.
+        command = None
+        with suppress(BadInput):  # a faulty command; its answer says what is wrong
             command = grammar.parse_command(message.text)
-        except BadInput:
-            return  # the answer says what is wrong
         if command and command.name in DECISION_COMMANDS:
             url = self._turn_url(request, message) or f"/cards/{command.id}"
             raise errors.DecisionOnPageOnly(url=url)
         if command and command.name in COMMANDS_NOT_FOR_PROGRAMS:
             raise errors.CommandNotForPrograms(command=command.name)
+        if uploads:
+            attachments = await self.store_uploads(uploads, message)
+            message = replace(message, attachments=attachments)
+        return message
 
     async def _answer_whole(
         self, request: Request, accepted: AcceptedTurn, resources: ExitStack

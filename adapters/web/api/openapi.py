@@ -62,7 +62,20 @@ def build_document(routes: Sequence[DeclaredRoute], signed: Iterable[str] = ()) 
         path = _PARAMETER.sub(r"{\1}", route.path)
         described = _describe_route(route, path, schemas)
         paths.setdefault(path, {})[route.declaration.method.lower()] = described
-    paths |= {path: {"post": _describe_signed(path)} for path in sorted(signed)}
+    for path in sorted(signed):
+        is_hook = path == HOOKS_PATH
+        operation: Json = {
+            "operationId": f"post{_NOT_WORD.sub('_', path)}".rstrip("_"),
+            "summary": HOOK_SUMMARY if is_hook else PLATFORM_SUMMARY,
+            "security": [],
+            "parameters": _parameters(path),
+            "requestBody": {"content": {"*/*": {"schema": {}}}},
+            "responses": {
+                str(status): _describe_answer(status)
+                for status in (HOOK_STATUSES if is_hook else PLATFORM_STATUSES)
+            },
+        }
+        paths[path] = {"post": operation}
     whose = "the token of the owner or of a person with an account; for /v1 an API token"
     return {
         "openapi": "3.1.0",
@@ -121,7 +134,9 @@ def _describe_route(route: DeclaredRoute, path: str, schemas: Any) -> Json:
     if (body := schemas.get((_operation_id(route), "validation"))) is not None:
         content: Json = {"application/json": {"schema": body}}
         if own.has_files:
-            content["multipart/form-data"] = {"schema": _form(body)}
+            file = {"type": "string", "contentMediaType": "application/octet-stream"}
+            files = {"type": "object", "properties": {"file": {"type": "array", "items": file}}}
+            content["multipart/form-data"] = {"schema": {"allOf": [body, files]}}
         described["requestBody"] = {"required": True, "content": content}
     common = {400, 403} if is_open(route.path) else {400, 401, 403, 429}
     if is_open(route.path):
@@ -134,21 +149,6 @@ def _describe_route(route: DeclaredRoute, path: str, schemas: Any) -> Json:
         content = {"application/json": {"schema": schema}}
         described["responses"][str(status)] = _describe_answer(status, content)
     return described
-
-
-def _describe_signed(path: str) -> Json:
-    is_hook = path == HOOKS_PATH
-    return {
-        "operationId": f"post{_NOT_WORD.sub('_', path)}".rstrip("_"),
-        "summary": HOOK_SUMMARY if is_hook else PLATFORM_SUMMARY,
-        "security": [],
-        "parameters": _parameters(path),
-        "requestBody": {"content": {"*/*": {"schema": {}}}},
-        "responses": {
-            str(status): _describe_answer(status)
-            for status in (HOOK_STATUSES if is_hook else PLATFORM_STATUSES)
-        },
-    }
 
 
 def _operation_id(route: DeclaredRoute) -> str:
@@ -166,10 +166,3 @@ def _parameters(path: str) -> list[Json]:
 def _describe_answer(status: int, content: Json | None = None) -> Json:
     described: Json = {"description": STATUS_MEANINGS[status]}
     return described | {"content": content} if content else described
-
-
-def _form(body: Json) -> Json:
-    """Return the schema of a form with the fields of `body`, and with files."""
-    file = {"type": "string", "contentMediaType": "application/octet-stream"}
-    fields = {"file": {"type": "array", "items": file}}
-    return {"allOf": [body, {"type": "object", "properties": fields}]}

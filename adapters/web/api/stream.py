@@ -12,7 +12,7 @@ import json
 import re
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Protocol
 
 from adapters.web.api.answers import CardState, ChatAnswer, Json, StoredFile
@@ -81,15 +81,15 @@ class TurnWriter(Protocol):
         """Yield the rest of the text and the events that end the turn."""
 
 
+@dataclass
 class TurnEvents:
     """The stream of one turn until its end, written by `writer`."""
 
-    def __init__(self, journal: Journal, turn: str, writer: TurnWriter) -> None:
-        self._journal = journal
-        self._turn = turn
-        self._writer = writer
-        self.outcome: Answer | PonteError | None = None
-        """How the turn ended; None while it runs. It is set before the last events are written."""
+    _journal: Journal
+    _turn: str
+    _writer: TurnWriter
+    outcome: Answer | PonteError | None = None
+    """How the turn ended; None while it runs. It is set before the last events are written."""
 
     @property
     def interval_seconds(self) -> float:
@@ -243,6 +243,7 @@ class ReadCursor:
         highest = max(self._ended, default=0)
         base = min(self._open) - 1 if self._open else max(self._base, highest)
         beyond = sorted(seq for seq in self._ended if seq > base)
+        # `parse` accepts no more. The end of an older one may then be sent twice.
         return "+".join(map(str, [base, *beyond[-200:]]))
 
 
@@ -305,25 +306,21 @@ class ConversationEvents:
         """Yield from the journal the turns that ended unseen, and watch those that run."""
         for entry in await self._journal.list_entries(self._key):
             if _is_over(entry):
-                if self._skips_ended:
+                is_unseen = not (self._skips_ended or self._cursor.has_seen(entry.seq))
+                if is_unseen and entry.turn not in self._writers:
+                    message = message_json(entry.message, entry.seq, entry.created_at, entry.state)
+                    yield format_event("message", message)
+                if is_unseen or self._skips_ended:
                     self._cursor.mark_ended(entry.seq)
-                elif not self._cursor.has_seen(entry.seq):
-                    async for event in self._write_ended_turn(entry):
+                if is_unseen:
+                    writer = self._writers.pop(entry.turn, None) or self._new_writer(entry.turn)
+                if is_unseen and entry.answer is not None:
+                    async for event in writer.write_end(entry.answer, str(self._cursor)):
                         yield event
             elif entry.turn not in self._writers:
                 self._cursor.mark_running(entry.seq)
                 self._hub.watch(self._key, entry.seq, entry.message)
         self._skips_ended = False
-
-    async def _write_ended_turn(self, entry: HistoryEntry) -> AsyncIterator[bytes]:
-        if entry.turn not in self._writers:
-            message = message_json(entry.message, entry.seq, entry.created_at, entry.state)
-            yield format_event("message", message)
-        self._cursor.mark_ended(entry.seq)
-        writer = self._writers.pop(entry.turn, None) or self._new_writer(entry.turn)
-        if entry.answer is not None:
-            async for event in writer.write_end(entry.answer, str(self._cursor)):
-                yield event
 
     async def _write_turn(self, live: LiveTurn) -> AsyncIterator[bytes]:
         for card in live.cards:

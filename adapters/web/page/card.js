@@ -62,7 +62,7 @@ function draw(card, conversation) {
     "data-card": card.id, "data-conversation": conversation },
     make("h3", { dir: "auto", text: card.title }),
     make("p", { class: "state" }, make("strong", { text: state }), ` ${card.id}`, expiry(card)),
-    make("p", { dir: "auto", class: "words" }, ...words(card.text)),
+    make("div", { dir: "auto", class: "words" }, ...blocks(card.text)),
     ...rows(card.rows), note, buttons);
   for (const action of card.actions) {
     const label = `${say(action)}: ${card.title}`;
@@ -70,6 +70,13 @@ function draw(card, conversation) {
       on: { click: (event) => decide(card.id, action, conversation, event.currentTarget) } }));
   }
   return drawn;
+}
+
+/** The text of a card, with lines that begin with `>` as a quote. */
+function blocks(text) {
+  return text.split(/((?:^>.*\n*)+)/m).flatMap((part, number) => (number % 2
+    ? make("blockquote", { dir: "auto", text: part.trim().replace(/^> ?/gm, "") })
+    : words(part)));
 }
 
 /** The text of a card, with what stands between backticks as code. */

@@ -44,17 +44,17 @@ _TASK = re.compile(r"\[([ xX])\][ \t]+")
 def enable_markup(markdown: MarkdownIt) -> None:
     """Add the rules to a parser. Its renderer then meets the tokens `math_inline`, `math_block` and
     `footnote_reference`, and list items with the attribute `class`."""
-    markdown.inline.ruler.before("escape", "math_inline", _inline_math)
-    markdown.inline.ruler.before("link", "footnote_reference", _footnote_reference)
+    markdown.inline.ruler.before("escape", "math_inline", _parse_inline_math)
+    markdown.inline.ruler.before("link", "footnote_reference", _parse_footnote_reference)
     options: RuleOptionsType = {"alt": ["paragraph", "blockquote", "list"]}
-    markdown.block.ruler.before("fence", "math_block", _block_math, options)
-    markdown.block.ruler.before("reference", "footnote", _footnote, options)
+    markdown.block.ruler.before("fence", "math_block", _parse_block_math, options)
+    markdown.block.ruler.before("reference", "footnote", _parse_footnote, options)
     markdown.core.ruler.after("block", "footnotes", _append_footnotes)
     markdown.core.ruler.after("inline", "tasks", _mark_tasks)
     markdown.core.ruler.after("inline", "addresses", _link_addresses)
 
 
-def _inline_math(state: StateInline, silent: bool) -> bool:
+def _parse_inline_math(state: StateInline, silent: bool) -> bool:
     source, begin = state.src, state.pos
     opener = source[begin : begin + 2]
     if closer := _CLOSERS.get(opener):
@@ -63,9 +63,15 @@ def _inline_math(state: StateInline, silent: bool) -> bool:
             return False
         end += 2
     elif source[begin] == "$":
-        end = _dollar_end(source, begin)
-        if not end:
+        before = source[begin - 1] if begin else " "
+        match = _DOLLARS.match(source, begin)
+        if match is None or before.isalnum() or before in "$\\":
             return False
+        # What begins with a digit is a price, unless it is a number alone or has a sign of TeX.
+        inner = match[1]
+        if inner[0].isdigit() and not _TEX.search(inner) and not inner.replace(".", "").isalnum():
+            return False
+        end = match.end()
     else:
         return False
     if not silent:
@@ -74,20 +80,7 @@ def _inline_math(state: StateInline, silent: bool) -> bool:
     return True
 
 
-def _dollar_end(source: str, begin: int) -> int:
-    """Return the end of the formula in single dollars that begins here; 0 if this is none."""
-    before = source[begin - 1] if begin else " "
-    match = _DOLLARS.match(source, begin)
-    if match is None or before.isalnum() or before in "$\\":
-        return 0
-    # What begins with a digit is a price, unless it is a number alone or has a sign of TeX.
-    inner = match[1]
-    if inner[0].isdigit() and not _TEX.search(inner) and not inner.replace(".", "").isalnum():
-        return 0
-    return match.end()
-
-
-def _block_math(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+def _parse_block_math(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     """Recognize a formula that begins a line and ends one, with no empty line in it."""
     begin = state.bMarks[start] + state.tShift[start]
     closer = _CLOSERS.get(state.src[begin : begin + 2])
@@ -113,7 +106,7 @@ def _block_math(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     return True
 
 
-def _footnote(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+def _parse_footnote(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     begin = state.bMarks[start] + state.tShift[start]
     match = _FOOTNOTE.match(state.src[begin : state.eMarks[start]])
     notes: dict[str, str] = state.env.setdefault("footnotes", {})
@@ -125,7 +118,7 @@ def _footnote(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     return True
 
 
-def _footnote_reference(state: StateInline, silent: bool) -> bool:
+def _parse_footnote_reference(state: StateInline, silent: bool) -> bool:
     match = _REFERENCE.match(state.src, state.pos)
     labels = list(state.env.get("footnotes", ()))
     if match is None or match[1] not in labels:
@@ -158,6 +151,7 @@ def _link_addresses(state: StateCore) -> None:
         for token in inline.children or ():
             depth += token.nesting if token.type.startswith("link_") else 0
             is_plain = token.type == "text" and not depth
+            # Every second piece is an address.
             for number, piece in enumerate(split_web_addresses(token.content) if is_plain else ()):
                 url = piece if "://" in piece else f"https://{piece}"
                 text = Token("text", "", 0, content=piece)
@@ -248,7 +242,7 @@ def to_html(text: str) -> str:
     if is_too_complex(text):
         return f'<pre tabindex="0" dir="auto">{html.escape(text)}</pre>'
     return nh3.clean(
-        _markdown().render(text),
+        _make_parser().render(text),
         tags=_TAGS,
         attributes=_ATTRIBUTES,
         attribute_filter=_filter_attribute,
@@ -264,21 +258,21 @@ others, also on a phone."""
 
 
 @functools.cache
-def _markdown() -> MarkdownIt:
+def _make_parser() -> MarkdownIt:
     markdown = MarkdownIt("commonmark", {"html": False, "breaks": True})
     markdown.enable(["table", "strikethrough"])
     enable_markup(markdown)
     rules: dict[str, Callable[[Sequence[Token], int], str]] = {
-        "image": _image,
-        "link_open": _link_open,
+        "image": _render_image,
+        "link_open": _render_link_open,
         "table_open": lambda tokens, at: '<div class="table"><table>',
         "table_close": lambda tokens, at: "</table></div>",
-        "th_open": _cell_open,
-        "td_open": _cell_open,
-        "heading_open": _heading,
-        "heading_close": _heading,
-        "math_inline": _math,
-        "math_block": _math,
+        "th_open": _render_cell_open,
+        "td_open": _render_cell_open,
+        "heading_open": _render_heading,
+        "heading_close": _render_heading,
+        "math_inline": _render_math,
+        "math_block": _render_math,
         "footnote_reference": lambda tokens, at: f"<sup>{tokens[at].content}</sup>",
     }
     for name, draw in rules.items():
@@ -307,7 +301,7 @@ def _filter_attribute(tag: str, name: str, value: str) -> str | None:
     return value
 
 
-def _image(tokens: Sequence[Token], at: int) -> str:
+def _render_image(tokens: Sequence[Token], at: int) -> str:
     source = str(tokens[at].attrGet("src") or "")
     words = html.escape(tokens[at].content)
     if OWN_FILE_PATTERN.fullmatch(source):
@@ -318,14 +312,14 @@ def _image(tokens: Sequence[Token], at: int) -> str:
     return f'<a href="{address}" title="{address}">{words or address}</a>'
 
 
-def _link_open(tokens: Sequence[Token], at: int) -> str:
+def _render_link_open(tokens: Sequence[Token], at: int) -> str:
     """Set the title to the address, so that the reader sees where a link leads whatever its text
     says."""
     address = html.escape(str(tokens[at].attrGet("href") or ""))
     return f'<a href="{address}" title="{address}">'
 
 
-def _cell_open(tokens: Sequence[Token], at: int) -> str:
+def _render_cell_open(tokens: Sequence[Token], at: int) -> str:
     """Set a class instead of the renderer's style attribute, which our content security policy
     forbids."""
     align = str(tokens[at].attrGet("style") or "").removeprefix("text-align:")
@@ -335,13 +329,13 @@ def _cell_open(tokens: Sequence[Token], at: int) -> str:
     return f'<{tokens[at].tag} class="{classes}">' if classes else f"<{tokens[at].tag}>"
 
 
-def _math(tokens: Sequence[Token], at: int) -> str:
+def _render_math(tokens: Sequence[Token], at: int) -> str:
     """Keep the formula as it was written: the page's script shows it, and all else can be read."""
     tag = "span" if tokens[at].type == "math_inline" else "div"
     return f'<{tag} class="math">{html.escape(tokens[at].content)}</{tag}>'
 
 
-def _heading(tokens: Sequence[Token], at: int) -> str:
+def _render_heading(tokens: Sequence[Token], at: int) -> str:
     """Begin at level 3, since the page itself uses the first two levels."""
     slash = "/" if tokens[at].nesting < 0 else ""
     return f"<{slash}h{min(int(tokens[at].tag[1]) + 2, 6)}>"

@@ -33,7 +33,7 @@ from core.chat.approval_notices import PersonNoticeService
 from core.commands.grammar import TRANSLATED
 from core.domain.messages import Address, Person
 from core.domain.ports import StatusBoard
-from core.domain.records import ApiToken, ConversationSummary, HistoryEntry
+from core.domain.records import ApiToken, ConversationSummary
 from core.models.demo_model import DRAW_SENTENCE, OVERDUE_SENTENCE, PAY_SENTENCE, QUICK_SENTENCE
 from core.people.notices import PersonNotice
 from core.people.page_accounts import OwnerNames, PageAccounts
@@ -125,7 +125,7 @@ class ConversationRoutes(MessageRoutes):
         title = body.title
         if title is not None:
             title = to_one_line(title, MAX_CONVERSATION_TITLE_CHARACTERS)
-        key = self._address(request).conversation
+        key = self._find_address(request).conversation
         if title is not None or body.pinned is not None:
             await self.conversations.journal.set_listing(key, title, body.pinned)
         return {"status": "marked"}
@@ -133,7 +133,7 @@ class ConversationRoutes(MessageRoutes):
     @endpoint("DELETE", "/conversations/{id}", refuses=(404, 503))
     async def forget(self, request: Request) -> answers.StatusAnswer:
         """Delete a conversation. The deletion is stored as a `forget` command before it runs."""
-        address = self._address(request)
+        address = self._find_address(request)
         if not await self.conversations.journal.list_entries(address.conversation):
             raise NotFound(what="conversation")
         answer = await self.send_click(request, "forget yes", address.channel)
@@ -142,16 +142,29 @@ class ConversationRoutes(MessageRoutes):
     @endpoint("GET", "/conversations/{id}/export", media=("text/markdown",), refuses=(404,))
     async def export(self, request: Request) -> Response:
         """Export a conversation as a Markdown file with the title that `list_all` gives it."""
-        key = self._address(request).conversation
+        key = self._find_address(request).conversation
         entries = await self.conversations.journal.list_entries(key)
         listed = {one.conversation: one for one in await self._list_own(request)}
         if not entries or key not in listed:
             raise NotFound(what="conversation")
         title = conversation_title(listed[key])
-        text = "\n".join([f"# {title}", *(_export_entry(one) for one in entries)])
+        parts = [f"# {title}"]
+        for one in entries:
+            at = format_moment(datetime.fromtimestamp(one.created_at, UTC))
+            author = one.message.author.name or say("You")
+            paragraphs = [f"## {author} · {at} UTC", _close_code_block(one.message.text)]
+            paragraphs += [f"- {attached.name}" for attached in one.message.attachments]
+            if one.answer is not None:
+                paragraphs += ["## Ponte", _close_code_block(one.answer.text)]
+                paragraphs += [
+                    f"- {card.id}: {card.title} ({say(card.state)})" for card in one.answer.cards
+                ]
+                paragraphs += [f"- {file.name}" for file in one.answer.files]
+            parts.append("\n\n".join(["", *filter(None, paragraphs)]))
+        text = "\n".join(parts)
         headers = {
             "Content-Type": "text/markdown; charset=utf-8",
-            "Content-Disposition": _disposition("attachment", safe_file_name(f"{title}.md")),
+            "Content-Disposition": _format_disposition("attachment", safe_file_name(f"{title}.md")),
             "Cache-Control": "no-store",
         }
         return Response(f"{text}\n".encode(errors="replace"), headers=headers)
@@ -159,7 +172,7 @@ class ConversationRoutes(MessageRoutes):
     @endpoint("GET", "/conversations/{id}", query=http_io.HTML_QUERY, refuses=(404,))
     async def show(self, request: Request) -> answers.Transcript:
         """Messages and cards so far, oldest first. `events` continues from `cursor`."""
-        address = self._address(request)
+        address = self._find_address(request)
         key = address.conversation
         entries = await self.conversations.journal.list_entries(key)
         changed = {card.id: card for card in await self.board.changes(key)}
@@ -199,7 +212,7 @@ class ConversationRoutes(MessageRoutes):
     async def events(self, request: Request) -> Response:
         """Stream the events of the conversation after `Last-Event-ID`. Browsers that cannot send
         that header use `?after=`."""
-        address = self._address(request)
+        address = self._find_address(request)
         if request.method == "HEAD":
             return Response(media_type="text/event-stream")
         last = request.headers.get("last-event-id", "") or request.query_params.get("after", "")
@@ -244,7 +257,7 @@ class ConversationRoutes(MessageRoutes):
         how = "inline" if is_picture else "attachment"
         headers |= {
             "Content-Type": file.type if is_picture else BYTES_TYPE,
-            "Content-Disposition": _disposition(how, safe_file_name(file.name)),
+            "Content-Disposition": _format_disposition(how, safe_file_name(file.name)),
             "Content-Security-Policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
         }
         return Response(data, headers=headers)
@@ -253,7 +266,7 @@ class ConversationRoutes(MessageRoutes):
         own = self.visitors.address_person(visitor_of(request).person)
         return await self.conversations.journal.list_conversations(self.visitors.auth.platform, own)
 
-    def _address(self, request: Request) -> Address:
+    def _find_address(self, request: Request) -> Address:
         """Return the address of the conversation in the path, which is one of the reader's. Raise
         NotFound."""
         id = str(request.path_params["id"])
@@ -272,7 +285,7 @@ class PageRoutes(RouteGroup):
     @endpoint("GET", "/", media=("text/html",), is_static=True)
     async def page(self, request: Request) -> Response:
         """The page."""
-        return self._file(request, "index.html")
+        return self._serve_file(request, "index.html")
 
     @endpoint("GET", "/page/words.json", query={"locale": ", ".join(LOCALES)}, is_static=True)
     async def words(self, request: Request) -> answers.PageWords:
@@ -285,7 +298,7 @@ class PageRoutes(RouteGroup):
     @endpoint("GET", "/page/{version}/{name}", media=(BYTES_TYPE,), refuses=(404,), is_static=True)
     async def asset(self, request: Request) -> Response:
         """A script, style or picture of the page. Browsers keep one with the present `version`."""
-        return self._file(request, str(request.path_params["name"]))
+        return self._serve_file(request, str(request.path_params["name"]))
 
     @endpoint("GET", "/welcome")
     async def welcome(self, request: Request) -> answers.Welcome:
@@ -334,7 +347,7 @@ class PageRoutes(RouteGroup):
         commands = [own.get(name, name) for name in ("help", "status")]
         return [*tries, say("What can you do?"), *commands][: 4 if is_sample else 3]
 
-    def _file(self, request: Request, name: str) -> Response:
+    def _serve_file(self, request: Request, name: str) -> Response:
         version, files = self._files
         if name not in files:
             raise UnknownPath
@@ -432,23 +445,6 @@ def conversation_title(one: ConversationSummary) -> str:
     return one.title or first_words(one.first.text) or shorten_title(files[0].name if files else "")
 
 
-def _export_entry(one: HistoryEntry) -> str:
-    """Return one message and its answer in Markdown: author, time (UTC), text, names of files."""
-    at = format_moment(datetime.fromtimestamp(one.created_at, UTC))
-    paragraphs = [
-        f"## {one.message.author.name or say('You')} · {at} UTC",
-        _close_code_block(one.message.text),
-    ]
-    paragraphs += [f"- {attached.name}" for attached in one.message.attachments]
-    if one.answer is not None:
-        paragraphs += ["## Ponte", _close_code_block(one.answer.text)]
-        paragraphs += [
-            f"- {card.id}: {card.title} ({say(card.state)})" for card in one.answer.cards
-        ]
-        paragraphs += [f"- {file.name}" for file in one.answer.files]
-    return "\n\n".join(["", *filter(None, paragraphs)])
-
-
 def _close_code_block(text: str) -> str:
     """Return the text with the closing line of a code block that it leaves open."""
     fence: Fence | None = None
@@ -457,7 +453,7 @@ def _close_code_block(text: str) -> str:
     return f"{text}\n{fence.closing}" if fence else text
 
 
-def _disposition(how: str, name: str) -> str:
+def _format_disposition(how: str, name: str) -> str:
     """Return the header Content-Disposition of a file with this name."""
     plain = re.sub(r'[^ -~]|["\\]', "_", name)
     return f"{how}; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}"

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from core.tools.code.port import CodeBackend
 
 
+CodePlace = Literal["off", "hosted", "local"]
+
+
 class CodeSettings(SettingsPart):
     """The settings of the code tool, read from the environment."""
 
@@ -53,7 +56,7 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
     name = "code"
     settings = CodeSettings
 
-    def place(self, own: CodeSettings, shared: SharedSettings) -> Literal["off", "hosted", "local"]:
+    def choose_place(self, own: CodeSettings, shared: SharedSettings) -> CodePlace:
         """Return where Python runs. `auto` follows the model: OpenAI if it is OpenAI's own
         server."""
         if own.ponte_code != "auto":
@@ -65,7 +68,7 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
 
     def summary(self, own: CodeSettings, shared: SharedSettings) -> Health:
         """Return the line about the code tool on the start screen. Starts nothing."""
-        match self.place(own, shared):
+        match self.choose_place(own, shared):
             case "off":
                 return Health("code", "off", "PONTE_CODE is off")
             case "hosted":
@@ -73,10 +76,10 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
             case "local":
                 return Health("code", "on", "Python in a sandbox on this machine")
 
-    def backend(self, deps: IntegrationDependencies[CodeSettings]) -> CodeBackend | None:
+    def build_backend(self, deps: IntegrationDependencies[CodeSettings]) -> CodeBackend | None:
         """Return the backend, or None if the tool is off. Starts nothing."""
         own, shared = deps.own, deps.shared
-        match self.place(own, shared):
+        match self.choose_place(own, shared):
             case "off":
                 return None
             case "local":
@@ -115,7 +118,7 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
         """Return the code tool, or None if it is off."""
         from core.tools.code.source import CodeSource
 
-        backend = self.backend(deps)
+        backend = self.build_backend(deps)
         if backend is None:
             return None
         source = CodeSource(backend, deps.own.ponte_code_description or "")
@@ -127,7 +130,7 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
 
     async def check(self, deps: IntegrationDependencies[CodeSettings]) -> Sequence[Health]:
         """The local sandbox is proved as `run` does it; the hosted one is the model's server."""
-        if self.place(deps.own, deps.shared) != "local":
+        if self.choose_place(deps.own, deps.shared) != "local":
             return [self.summary(deps.own, deps.shared)]
         with tempfile.TemporaryDirectory(prefix="ponte-doctor-") as folder:
             backend = self._build_local(deps, Path(folder))

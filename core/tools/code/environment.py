@@ -287,6 +287,7 @@ def _environment_variables(folder: Path) -> Mapping[str, str]:
 async def _run_program(
     command: Sequence[str], environment: Mapping[str, str] | None, stdin_data: bytes = b""
 ) -> None:
+    # Kernels can be other users, who must be able to read the files that this makes.
     shell = ("/bin/sh", "-c", 'umask 022 && exec "$@"', "sh")
     process = await start_program(
         *shell, *command, cwd="/", env=environment,
@@ -332,6 +333,7 @@ def _remove_older(whole: Path) -> None:
     """Remove environments of earlier versions, and unfinished ones of killed processes."""
     before = time.time() - OLD_FOLDER_SECONDS
     for other in whole.parent.iterdir():
+        # The bare environment, and folders that are being built, begin with the same name.
         if other.name.lstrip(".").startswith(whole.name) or other.stat().st_mtime > before:
             continue
         shutil.rmtree(other, ignore_errors=True)

@@ -30,7 +30,7 @@ from core.base.openai import Json, ModelServerClient, ModelServerFault
 from core.base.text import limit_combining_marks
 from core.domain.messages import Usage
 from core.domain.records import Health, Remote, ToolContext
-from core.money.usage import DEFAULT_PRICES, PaidRun, PriceConfig
+from core.money.usage import CONTAINER_SESSION_SECONDS, DEFAULT_PRICES, PaidRun, PriceConfig
 from core.observability import metrics
 from core.tools.code.hosted_api import (
     CONTAINER_IDLE_MINUTES,
@@ -42,7 +42,7 @@ from core.tools.code.hosted_api import (
     parse_execution,
     poll_response,
 )
-from core.tools.code.port import InputFile, RunResult, measure_run
+from core.tools.code.port import InputFiles, RunResult, measure_run
 
 log = structlog.get_logger("code")
 
@@ -169,22 +169,18 @@ class CodeInterpreter:
         """Return True if code is running."""
         return self._lock.locked()
 
-    async def execute_code(self, prompt: str, files: Sequence[InputFile] = ()) -> Executed:
+    async def execute_code(self, prompt: str, files: InputFiles = ()) -> Executed:
         """Run Python code, bare or fenced, or a request in words.
 
         Raise ToolError: no prompt, refused code, server down.
         """
         code_prompt = CodePrompt.of(prompt, words=True)
-        ran, text = await self._execute(code_prompt, files)
+        ran, text = await self._execute(code_prompt, files, None, "")
         printed = "\n".join(filter(None, (ran.printed, ran.error))).strip()
         return Executed(printed if code_prompt.verbatim else text or printed, ran)
 
     async def run(
-        self,
-        code: str,
-        files: Sequence[InputFile] = (),
-        ctx: ToolContext | None = None,
-        person: str = "",
+        self, code: str, files: InputFiles = (), ctx: ToolContext | None = None, person: str = ""
     ) -> RunResult:
         """Run `code` exactly as written. Raise ToolError.
 
@@ -214,20 +210,14 @@ class CodeInterpreter:
         await self._containers.close()
 
     async def _execute(
-        self,
-        prompt: CodePrompt,
-        files: Sequence[InputFile],
-        ctx: ToolContext | None = None,
-        person: str = "",
+        self, prompt: CodePrompt, files: InputFiles, ctx: ToolContext | None, person: str
     ) -> tuple[RunResult, str]:
         """Return the outcome and the model's own words. Raises ToolError."""
         async with self._lock:
             self._is_forgotten, self._was_sent = False, bool(ctx and ctx.call.handle)
             try:
                 async with asyncio.timeout(self._choice.seconds):
-                    if ctx and ctx.call.handle:
-                        return await self._resume_run(prompt, ctx.call.handle)
-                    return await self._start_run(prompt, files, ctx, person)
+                    return await self._run_once(prompt, files, ctx, person)
             except TimeoutError:  # nothing of it goes on; what its tokens cost is not known
                 container = self._container
                 self._delete_container("")
@@ -248,9 +238,19 @@ class CodeInterpreter:
             except NoKey:
                 raise ToolError(NoKey.sentence, code="no_key") from None
 
-    async def _start_run(
-        self, prompt: CodePrompt, files: Sequence[InputFile], ctx: ToolContext | None, person: str
+    async def _run_once(
+        self, prompt: CodePrompt, files: InputFiles, ctx: ToolContext | None, person: str
     ) -> tuple[RunResult, str]:
+        """Wait for the run that an earlier process started, or start one."""
+        if ctx and ctx.call.handle:
+            execution = parse_execution(await poll_response(self._client, ctx.call.handle))
+            if self._container is None or self._container.id != execution.container:
+                self._container = self._containers.assume_alive(execution.container)
+                self._earlier_id = ""
+            # Files that were made before it began are not of this run.
+            ran = await self._build_result(self._container, execution, prompt, since=execution.at)
+            return ran, execution.text
+
         async def record_id(response: str) -> None:
             if ctx and self._choice.store:
                 await ctx.turn.record_remote(Remote("response", response))
@@ -258,7 +258,20 @@ class CodeInterpreter:
 
         for attempt in range(MAX_NEW_CONTAINERS + 1):
             try:
-                container = await self._get_container(ctx)
+                if self._container is None and self._earlier_id:
+                    self._container = await self._containers.find(self._earlier_id)
+                    self._reset_reason = self._reset_reason if self._container else CONTAINER_IDLE
+                    self._earlier_id = ""
+                last = self._container
+                if last and self._containers.now() - last.used_at >= REUSE_SECONDS:
+                    self._drop_container(CONTAINER_IDLE)
+                if self._container is None:
+                    container = await self._containers.make()
+                    if ctx:
+                        await ctx.turn.record_remote(Remote("container", container.id))
+                    # Used only once its id is stored: erasure deletes what is stored there.
+                    self._container = container
+                container = self._container
                 not_uploaded = await self._containers.upload_missing(container, files)
                 self._was_sent = True
                 body = self._build_body(container, prompt, person)
@@ -273,22 +286,21 @@ class CodeInterpreter:
         ran = await self._build_result(container, execution, prompt)
         return replace(ran, left_out=(*not_uploaded, *ran.left_out)), execution.text
 
-    async def _resume_run(self, prompt: CodePrompt, handle: str) -> tuple[RunResult, str]:
-        """Return the run that an earlier process started, once it is over. Starts nothing."""
-        execution = parse_execution(await poll_response(self._client, handle))
-        if self._container is None or self._container.id != execution.container:
-            self._container = self._containers.assume_alive(execution.container)
-            self._earlier_id = ""
-        ran = await self._build_result(self._container, execution, prompt, since=execution.at)
-        return ran, execution.text
-
     async def _build_result(
         self, container: Container, execution: HostedExecution, prompt: CodePrompt, since: int = 0
     ) -> RunResult:
         """Return the result of a run. Raise ToolError if no code ran."""
-        if why := explain_no_run(execution):
-            why.usage = self._add_cost(execution.usage, container, execution.model)
-            raise why
+        if not execution.codes:
+            error = ToolError(NOT_RUN, code="not_run", hint=execution.text[:500])
+            if execution.ended == "content_filter":
+                error = ToolError(POLICY_REFUSAL, code="refused", hint=NO_DETOUR)
+            elif execution.ended:
+                error = ToolError(CODE_CUT, code="too_long")
+            elif execution.refusal:
+                error = ToolError(DECLINED, code="refused", hint=execution.refusal[:500])
+            # The model's tokens cost something all the same.
+            error.usage = self._add_cost(execution.usage, container, execution.model)
+            raise error
         outputs = await self._containers.fetch_outputs(container, execution, since=since)
         unsaid = [CODE_UNKNOWN] if "" in execution.codes else []
         broken = [RUN_BROKEN] if execution.broken else []
@@ -312,21 +324,6 @@ class CodeInterpreter:
             cost_dollars=ran.usage.cost,
         )  # fmt: skip
         return ran
-
-    async def _get_container(self, ctx: ToolContext | None) -> Container:
-        """Return the container; create one if there is none. Raise ModelServerFault."""
-        if self._container is None and self._earlier_id:
-            self._container = await self._containers.find(self._earlier_id)
-            self._reset_reason = self._reset_reason if self._container else CONTAINER_IDLE
-            self._earlier_id = ""
-        if self._container and self._containers.now() - self._container.used_at >= REUSE_SECONDS:
-            self._drop_container(CONTAINER_IDLE)
-        if self._container is None:
-            container = await self._containers.make()
-            if ctx:
-                await ctx.turn.record_remote(Remote("container", container.id))
-            self._container = container
-        return self._container
 
     def _drop_container(self, why: str) -> None:
         """Record that the container is gone. The next run reports `why` if state was lost."""
@@ -352,7 +349,11 @@ class CodeInterpreter:
         cost = prices.highest_cost((self._choice.model, model), usage)
         costs = [] if cost is None else [cost]
         if container and session is not None:
-            costs.append(container.charge_session(self._containers.now(), session))
+            # A new session is paid for if the last one is over.
+            now = self._containers.now()
+            costs.append(0.0 if now < container.paid_until else session)
+            if now >= container.paid_until:
+                container.paid_until = now + CONTAINER_SESSION_SECONDS
         return replace(usage, cost=sum(costs) if costs else None)
 
     def _build_body(self, container: Container, prompt: CodePrompt, person: str) -> Json:
@@ -411,7 +412,7 @@ class HostedBackend:
         """Return whether there is a key. Servers other than OpenAI may need none."""
         return bool(self._client.place.key) or not self._client.place.is_official
 
-    async def run(self, ctx: ToolContext, code: str, files: Sequence[InputFile]) -> RunResult:
+    async def run(self, ctx: ToolContext, code: str, files: InputFiles) -> RunResult:
         """Run code. Raise ToolError if it could not be run."""
         interpreter = self._threads.pop(ctx.memory_id, None) or CodeInterpreter(
             self._client, self._choice, container=ctx.thread.container, containers=self._containers
@@ -520,17 +521,3 @@ HOSTED_ERRORS = ErrorTable(
     ),
     on().raises("model_down", SERVER_DOWN),
 )  # fmt: skip
-
-
-def explain_no_run(execution: HostedExecution) -> ToolError | None:
-    """Return the error of an answer without a run, or None if code ran."""
-    if execution.codes:
-        return None
-    if execution.ended == "content_filter":
-        return ToolError(POLICY_REFUSAL, code="refused", hint=NO_DETOUR)
-    if execution.ended:
-        return ToolError(CODE_CUT, code="too_long")
-    hint = (execution.refusal or execution.text)[:500]
-    if execution.refusal:
-        return ToolError(DECLINED, code="refused", hint=hint)
-    return ToolError(NOT_RUN, code="not_run", hint=hint)

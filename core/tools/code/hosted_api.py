@@ -25,12 +25,12 @@ from core.base.openai import Json, ModelServerClient, ModelServerFault
 from core.base.tasks import Backoff
 from core.base.text import safe_file_name
 from core.domain.messages import Usage
-from core.money.usage import CONTAINER_SESSION_DOLLARS, CONTAINER_SESSION_SECONDS, parse_usage
+from core.money.usage import CONTAINER_SESSION_SECONDS, parse_usage
 from core.tools.code.port import (
     MAX_OUTPUT_BYTES,
     MAX_OUTPUT_FILE_BYTES,
     MAX_OUTPUT_FILES,
-    InputFile,
+    InputFiles,
     OutputFile,
     detect_type,
 )
@@ -257,13 +257,6 @@ class Container:
     output_digests: set[tuple[str, bytes]] = field(default_factory=set)
     known_files: set[str] = field(default_factory=set)
 
-    def charge_session(self, now: float, price: float = CONTAINER_SESSION_DOLLARS) -> float:
-        """Return the US dollars that using it now adds: a new session, if the last one is over."""
-        if now < self.paid_until:
-            return 0.0
-        self.paid_until = now + CONTAINER_SESSION_SECONDS
-        return price
-
 
 class ContainerClient:
     """Creates and deletes containers and exchanges files with them.
@@ -311,7 +304,7 @@ class ContainerClient:
             return None
         return container
 
-    async def upload_missing(self, container: Container, files: Sequence[InputFile]) -> list[str]:
+    async def upload_missing(self, container: Container, files: InputFiles) -> list[str]:
         """Upload files that the container lacks. Return sentences about missing files.
 
         Raise ModelServerFault.

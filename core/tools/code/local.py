@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from core.base.i18n import say, translate_word
 from core.domain.records import Health, ToolContext
 from core.journal.kernels import KernelRows
 from core.tools.code.environment import PythonEnvironment
-from core.tools.code.port import InputFile, RunResult, measure_run
+from core.tools.code.port import InputFiles, RunResult, measure_run
 from core.tools.code.sandbox.barriers import SandboxChoice, choose_sandbox
 from core.tools.code.sandbox.process import Sandbox
 from core.tools.code.sandbox.sandbox import (
@@ -109,7 +109,7 @@ class Kernels:
         return sum(slot.session is not None for slot in self._slots.values())
 
     async def run(
-        self, thread: str, sandbox: Sandbox, python: Path, code: str, files: Sequence[InputFile],
+        self, thread: str, sandbox: Sandbox, python: Path, code: str, files: InputFiles,
         zone: str = "UTC",
     ) -> RunResult:  # fmt: skip
         """Run code in the thread's kernel and that time zone. Raise SandboxFailed if none could be
@@ -119,7 +119,20 @@ class Kernels:
         async with slot.lock, self._room:
             slot.busy = True
             try:
-                session, why = await self._get_session(thread, slot, sandbox, python)
+                if slot.session and not slot.session.alive:
+                    await slot.end(ENDED)
+                if slot.session and slot.python != python:
+                    await slot.end(NEW_PYTHON)
+                if slot.session and not await self._places.is_here(thread):
+                    await slot.end(self._places.why)
+                why = ""  # why earlier state is gone
+                if slot.session is None:
+                    await self._make_room()
+                    slot.session = await KernelSession.start(sandbox, python, self._limits)
+                    slot.python = python
+                    if await self._places.record_start(thread):  # the thread had a kernel before
+                        why = slot.why or self._places.why
+                session = slot.session
                 session.zone = zone
                 ran = await session.run(code, files)
                 if ran.is_state_lost:
@@ -172,18 +185,8 @@ class Kernels:
         await slot.end(why)
         await self._places.record_end(thread)
 
-    async def _get_session(
-        self, thread: str, slot: _KernelSlot, sandbox: Sandbox, python: Path
-    ) -> tuple[KernelSession, str]:
-        """Return the thread's kernel, and why earlier state is gone; "" if nothing was lost."""
-        if slot.session and not slot.session.alive:
-            await slot.end(ENDED)
-        if slot.session and slot.python != python:
-            await slot.end(NEW_PYTHON)
-        if slot.session and not await self._places.is_here(thread):
-            await slot.end(self._places.why)
-        if slot.session:
-            return slot.session, ""
+    async def _make_room(self) -> None:
+        """End the longest idle kernels, so that one more can start."""
         # A busy slot has a kernel or is about to, ours too; there are at most `most` of them.
         idle = [(name, s) for name, s in self._slots.items() if s.session and not s.busy]
         for name, other in sorted(idle, key=lambda each: each[1].used_at):
@@ -191,10 +194,6 @@ class Kernels:
             if busy_count <= self._most:
                 break
             await self._end_kernel(name, other, KERNEL_EVICTED)
-        session = await KernelSession.start(sandbox, python, self._limits)
-        slot.session, slot.python = session, python
-        had = await self._places.record_start(thread)
-        return session, (slot.why or self._places.why) if had else ""
 
     async def _sweep(self) -> None:
         while True:
@@ -244,7 +243,7 @@ class LocalBackend:
                 await self._wait_for_proof()
         return self._choice is not None and self._choice.sandbox is not None
 
-    async def run(self, ctx: ToolContext, code: str, files: Sequence[InputFile]) -> RunResult:
+    async def run(self, ctx: ToolContext, code: str, files: InputFiles) -> RunResult:
         """Run code. Raise SandboxFailed if there is no safe sandbox."""
         try:
             return await measure_run(self.name, self._run(ctx, code, files))
@@ -275,7 +274,7 @@ class LocalBackend:
         await self._environment.close()
         await asyncio.to_thread(self._runtime.close)
 
-    async def _run(self, ctx: ToolContext, code: str, files: Sequence[InputFile]) -> RunResult:
+    async def _run(self, ctx: ToolContext, code: str, files: InputFiles) -> RunResult:
         async def tell(words: str) -> None:
             await ctx.turn.show_progress(say(words))
 

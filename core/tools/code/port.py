@@ -60,6 +60,9 @@ class InputFile:
     read: Callable[[], Awaitable[bytes]]
 
 
+InputFiles = Sequence[InputFile]
+
+
 @dataclass(frozen=True, slots=True)
 class OutputFile:
     """A file or picture that the code created. Its name and type come from the code: untrusted."""
@@ -123,7 +126,7 @@ class CodeBackend(Protocol):
         It sends no request, so it may be called in each turn.
         """
 
-    async def run(self, ctx: ToolContext, code: str, files: Sequence[InputFile]) -> RunResult:
+    async def run(self, ctx: ToolContext, code: str, files: InputFiles) -> RunResult:
         """Run `code` for `ctx.memory_id` with the files in its work folder.
 
         `ctx.doing` gets words for the person during a long preparation. Code that fails gives a

@@ -11,7 +11,6 @@ import hashlib
 import json
 import secrets
 from base64 import b64encode
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -32,7 +31,7 @@ from core.tools.code.port import (
     MAX_OUTPUT_FILE_BYTES,
     MAX_OUTPUT_FILES,
     Fault,
-    InputFile,
+    InputFiles,
     OutputFile,
     RunResult,
     detect_type,
@@ -264,7 +263,7 @@ class KernelSession:
         """End the kernel."""
         await self._process.kill()
 
-    async def run(self, code: str, files: Sequence[InputFile]) -> RunResult:
+    async def run(self, code: str, files: InputFiles) -> RunResult:
         """Run code. This ends soon after `RUN_SECONDS` whatever the code does; sooner if
         cancelled."""
         run = KernelRun(secrets.token_hex(8), self._early_output)
@@ -287,8 +286,7 @@ class KernelSession:
         if overran := self._process.overran:
             run.left_out.append(f"the sandbox ended it: {overran}")
         for file in run.files:
-            name = text.safe_file_name(file.name)
-            self._contents.add((name, hashlib.sha256(file.data).digest()))
+            self._contents.add((text.safe_file_name(file.name), hashlib.sha256(file.data).digest()))
         return run.build_result(fault or following.result(), is_state_lost=not self.alive)
 
     async def _interrupt(self, run: KernelRun, following: asyncio.Task[Fault]) -> None:
@@ -297,7 +295,7 @@ class KernelSession:
             self._process.stdin.write(_request_line(interrupt=run.name))
         await asyncio.wait({following}, timeout=INTERRUPT_GRACE_SECONDS)
 
-    async def _follow_run(self, run: KernelRun, code: str, files: Sequence[InputFile]) -> Fault:
+    async def _follow_run(self, run: KernelRun, code: str, files: InputFiles) -> Fault:
         """Wait until the kernel reports the end of the run, or fails."""
         fault: Fault = ""
         try:
@@ -309,10 +307,17 @@ class KernelSession:
             fault = "flooded"
         except* (BrokenFrame, ConnectionError):
             fault = "died"
-            await self._read_last_output(run)
+            # What the ended kernel left in the pipe. Before Python 3.11.3 `asyncio.timeout` takes a
+            # task group's end for its own task's (https://github.com/python/cpython/issues/102780).
+            reading = asyncio.create_task(self._read_output(run))
+            try:
+                await asyncio.wait({reading}, timeout=_LAST_OUTPUT_SECONDS)
+            finally:
+                reading.cancel()
+                await asyncio.gather(reading, return_exceptions=True)
         return fault
 
-    async def _send_run(self, run: KernelRun, code: str, files: Sequence[InputFile]) -> None:
+    async def _send_run(self, run: KernelRun, code: str, files: InputFiles) -> None:
         """Put missing files into the work folder, then send the code."""
         stdin = self._process.stdin
         for each in files:
@@ -349,17 +354,6 @@ class KernelSession:
         while chunk := await self._process.output.read(_CHUNK):
             if run.add_output(chunk):
                 return
-
-    async def _read_last_output(self, run: KernelRun) -> None:
-        """Read what an ended kernel left in the pipe."""
-        # Before Python 3.11.3 `asyncio.timeout` takes a task group's end for its own task's
-        # (https://github.com/python/cpython/issues/102780).
-        hearing = asyncio.create_task(self._read_output(run))
-        try:
-            await asyncio.wait({hearing}, timeout=_LAST_OUTPUT_SECONDS)
-        finally:
-            hearing.cancel()
-            await asyncio.gather(hearing, return_exceptions=True)
 
 
 def _request_line(**request: str) -> bytes:

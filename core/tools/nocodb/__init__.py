@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
@@ -13,7 +13,7 @@ from pydantic import AfterValidator, SecretStr, model_validator
 from core.base.errors import PonteError
 from core.base.i18n import plural, say
 from core.base.text import clip_line, to_one_line
-from core.changes.card_rows import group_steps, name_rows
+from core.changes.card_rows import name_rows
 from core.changes.kinds import Kind
 from core.domain.changes import SAMPLE_APPLIER, WRITTEN_STATES, Change, ChangeStep, Draft
 from core.domain.records import NOTE_TEMPLATE, Health, Viewer
@@ -152,10 +152,10 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
         from core.tools.nocodb.schema import Schemas, ids_and_titles
         from core.tools.nocodb.source import fetch_overview
 
-        own = deps.own
+        own, rules_file = deps.own, deps.shared.ponte_config.name
         url, token = plain_value(own.nocodb_url), plain_value(own.nocodb_token)
         if own.nocodb == "bridge":
-            bridge = BridgeApi(url, token, deps.http, pauses=())
+            bridge = BridgeApi(url, token, deps.http, pauses=())  # a check does not try again
             tools = await bridge.list_tools(timeout=CHECK_TIMEOUT_SECONDS)
             if tools is None:
                 await bridge.check_health(timeout=CHECK_TIMEOUT_SECONDS)
@@ -166,25 +166,21 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
             if rules.names_tables:
                 tables = await list_table_names(bridge, base, timeout=CHECK_TIMEOUT_SECONDS)
                 if tables is None:
-                    words += "; " + say(_NOT_CHECKED, path=deps.shared.ponte_config.name)
+                    words += "; " + say(_NOT_CHECKED, path=rules_file)
                 else:
-                    _check_names(deps, rules.find_unknown(ids_and_titles(tables)), tables)
+                    _check_names(rules_file, rules.find_unknown(ids_and_titles(tables)), tables)
             return [Health("nocodb", "on", words)]
         api = NocoApi(url, token, deps.http, pauses=(), timeout=CHECK_TIMEOUT_SECONDS)
         overview = await fetch_overview(api, Schemas(api, own.nocodb_base_id or ""))
         sight = overview.visible_part(deps.config.table_rules, Viewer())
-        _check_names(deps, sight.unknown_names, overview.all_tables)
+        _check_names(rules_file, sight.unknown_names, overview.all_tables)
         words = say("NocoDB responds; {sight}", sight=sight.describe())
         if sight.is_read_only:
             words += "; " + say("read-only")
         return [Health("nocodb", "on", words)]
 
 
-def _check_names(
-    deps: IntegrationDependencies[NocodbSettings],
-    unknown: Sequence[str],
-    tables: Sequence[NamedTable],
-) -> None:
+def _check_names(file: str, unknown: Sequence[str], tables: Sequence[NamedTable]) -> None:
     """Raise PonteError if rules name tables that do not exist."""
     names, titles = [], [table.title for table in tables]
     for name in unknown:
@@ -194,7 +190,7 @@ def _check_names(
     if names:
         raise PonteError(
             "{path} has rules for tables that do not exist and so protect nothing: {names}",
-            path=deps.shared.ponte_config.name, names=", ".join(names),
+            path=file, names=", ".join(names),
         )  # fmt: skip
 
 
@@ -234,24 +230,38 @@ class RowsKind(Kind):
 
     def build_title(self, change: Change) -> str:
         """Return what happens to how many rows of which table."""
-        count, table = len(group_steps(change)), clip_line(change.draft.title)
+        count, table = len(change.rows), clip_line(change.draft.title)
         if change.draft.applier == SAMPLE_APPLIER:
             table = say("{table} (sample)", table=table)
         return say(self.titles[count != 1], count=count, table=table)
 
     def describe_outcome(self, change: Change, *, shows_names: bool) -> list[str]:
         """Return whether all rows were written, and a sentence for each kind of failure."""
-        groups = group_steps(change)
+        groups = change.rows
         whole = sum(all(step.state in WRITTEN_STATES for step in steps) for steps in groups)
         outcome = say(_OUTCOMES[change.state], done=whole, count=len(groups), undo=change.undone_by)
         if change.state == "applying":
             return [outcome]
-        return [outcome, *_describe_faults(change, _list_names if shows_names else _list_ids)]
+        sentences = [outcome]
+        for state, sentence in _FAULTS.items():
+            steps = [step for step in change.steps if step.state == state]
+            if state == "done":  # rows that were read back as written have no explanation
+                steps = [step for step in steps if step.explanation]
+            if not steps:
+                continue
+            # Row names are content of the table, which not everybody in the place may see.
+            rows = _join_names(name_rows(change, steps) if shows_names else _list_ids(steps))
+            # Rows that could not be created have neither a name nor an id.
+            count = len(steps)
+            rows = rows or plural("{count} of the new rows", "{count} of the new rows", count)
+            words = next((step.explanation for step in steps if step.explanation), "")
+            sentences.append(say(sentence, rows=rows, words=to_one_line(words, 300)).strip())
+        return sentences
 
     def build_note(self, change: Change, outcome: str) -> str:
         """Return the outcome, with the number of rows and the ids of new ones."""
-        draft, ids = change.draft, _list_ids(change, change.written_steps)
-        what = f"{draft.kind} {len(group_steps(change))} row(s) in {clip_line(draft.title)!r}"
+        draft, ids = change.draft, _join_names(_list_ids(change.written_steps))
+        what = f"{draft.kind} {len(change.rows)} row(s) in {clip_line(draft.title)!r}"
         lines = [f"Proposal {change.id} ({what}): {outcome}"]
         lines += [f"Row ids: {ids}."] if ids and self is CREATE_ROWS else []
         return NOTE_TEMPLATE.format(words=" ".join(lines))
@@ -291,35 +301,12 @@ ROW_KINDS: Mapping[str, Kind] = {
 """The kinds by the name that drafts of all tables have."""
 
 
-def _describe_faults(
-    change: Change, list_rows: Callable[[Change, Sequence[ChangeStep]], str]
-) -> list[str]:
-    """Return one sentence for each kind of failure among the rows, with the first explanation of
-    it. Rows are given by their names, or by their ids where not everybody may see the names."""
-    sentences = []
-    for state, sentence in _FAULTS.items():
-        steps = [step for step in change.steps if step.state == state]
-        if state == "done":
-            steps = [step for step in steps if step.explanation]
-        if steps:
-            rows = list_rows(change, steps) or plural(
-                "{count} of the new rows", "{count} of the new rows", len(steps)
-            )
-            words = next((step.explanation for step in steps if step.explanation), "")
-            sentences.append(say(sentence, rows=rows, words=to_one_line(words, 300)).strip())
-    return sentences
+def _list_ids(steps: Sequence[ChangeStep]) -> list[str]:
+    """Return the ids of these rows, each once: a row can have several steps."""
+    return list(dict.fromkeys(to_one_line(s.write.id, 40) for s in steps if s.write.id))
 
 
-def _list_names(change: Change, steps: Sequence[ChangeStep]) -> str:
-    """Return the names of the rows of these steps as text, at most `MAX_LISTED_ROWS` of them."""
-    return _join(name_rows(change, steps))
-
-
-def _list_ids(change: Change, steps: Sequence[ChangeStep]) -> str:
-    """Return the ids of these rows as text, at most `MAX_LISTED_ROWS` of them."""
-    return _join(list(dict.fromkeys(to_one_line(s.write.id, 40) for s in steps if s.write.id)))
-
-
-def _join(names: Sequence[str]) -> str:
+def _join_names(names: Sequence[str]) -> str:
+    """Return at most `MAX_LISTED_ROWS` names as text, with the number of the others."""
     more = f" … (+{len(names) - MAX_LISTED_ROWS})" if len(names) > MAX_LISTED_ROWS else ""
     return ", ".join(names[:MAX_LISTED_ROWS]) + more

@@ -106,6 +106,11 @@ class NocoRecord:
     fields: Json
 
 
+Records = Sequence[NocoRecord]
+Ids = Sequence[str]
+"""Ids of rows, as text."""
+
+
 @dataclass(frozen=True, slots=True)
 class RecordPage:
     """A page of rows, and whether another page follows. `NocoApi.count_rows` returns the total."""
@@ -143,6 +148,9 @@ class FieldAggregate:
 
     field: str
     type: str
+
+
+Aggregates = Sequence[FieldAggregate]
 
 
 def seconds_between_calls(url: str) -> float:
@@ -198,20 +206,10 @@ def _has_reason(*reasons: str) -> Callable[[HttpAnswer], bool]:
     return lambda answer: error_reason(answer) in reasons
 
 
-def _is_not_nocodb(answer: HttpAnswer) -> bool:
-    reason, text = _read_body(answer)
-    return reason == "NOT_FOUND" or not (reason or text)
-
-
-def _find_role(answer: HttpAnswer) -> str:
-    """Return the role of NocoDB's user for us, where the answer names it."""
-    role = _ROLE.search(_read_body(answer)[1])
-    return role[1].strip().title() if role else ""
-
-
-def _missing_row(answer: HttpAnswer) -> str:
-    match = _RECORD.search(_read_body(answer)[1])
-    return withhold_secrets(match[1]) if match else "of that id"
+def _find_in_text(answer: HttpAnswer, pattern: re.Pattern[str]) -> str:
+    """Return what the pattern's group finds in NocoDB's own words, or ""."""
+    match = pattern.search(_read_body(answer)[1])
+    return match[1].strip() if match else ""
 
 
 NOCODB_ERRORS = ErrorTable(
@@ -234,12 +232,12 @@ NOCODB_ERRORS = ErrorTable(
         "nocodb_token", "NocoDB rejected the token. Check the setting NOCODB_TOKEN.",
         hint=_NO_RETRY,
     ),
-    on(403, when=lambda answer: bool(_find_role(answer))).raises(
+    on(403, when=lambda answer: bool(_find_in_text(answer, _ROLE))).raises(
         "nocodb_forbidden",
         "Ponte's NocoDB user has the role {role}, which does not allow this. Give it the "
             "role Editor in NocoDB.",
         hint="tell the person; do not look for another way",
-        values=lambda answer: {"role": _find_role(answer)},
+        values=lambda answer: {"role": _find_in_text(answer, _ROLE).title()},
     ),
     on(403).raises(
         "nocodb_forbidden",
@@ -258,14 +256,20 @@ NOCODB_ERRORS = ErrorTable(
         hint=error_text, retry=True, outcome_unknown=True,
         values=lambda answer: {"status": answer.status},
     ),
-    on(HttpAnswer, when=_is_not_nocodb).raises(
+    # An older NocoDB has no such route (NOT_FOUND). Another server answers without NocoDB's code.
+    on(
+        HttpAnswer,
+        when=lambda answer: error_reason(answer) == "NOT_FOUND" or not any(_read_body(answer)),
+    ).raises(
         "nocodb_missing",
         "NocoDB's API v3 was not found at this URL. Check NOCODB_URL, and that NocoDB is "
             "version 0.301 or newer.",
     ),
     on(HttpAnswer, when=_has_reason("ERR_RECORD_NOT_FOUND")).raises(
         "not_found", "Row {id} not found in this table.",
-        values=lambda answer: {"id": _missing_row(answer)},
+        values=lambda answer: {
+            "id": withhold_secrets(_find_in_text(answer, _RECORD)) or "of that id"
+        },
     ),
     on(HttpAnswer, when=_has_reason("ERR_TABLE_NOT_FOUND")).raises(
         "unknown_table", "This table no longer exists in NocoDB.", hint=_LOOK_AGAIN
@@ -395,29 +399,23 @@ class TableApi(Protocol):
     async def count_rows(self, at: TableId, where: str = "") -> int:
         """Return how many rows match."""
 
-    async def fetch_aggregates(
-        self, at: TableId, figures: Sequence[FieldAggregate], where: str = ""
-    ) -> Json:
+    async def fetch_aggregates(self, at: TableId, figures: Aggregates, where: str = "") -> Json:
         """Return aggregates by the field's title. Called only if `filters_rows`."""
 
-    async def fetch_linked_rows(self, at: TableId, field: str, row: str) -> Sequence[NocoRecord]:
+    async def fetch_linked_rows(self, at: TableId, field: str, row: str) -> Records:
         """Return all rows that a link field (by id) of a row links to."""
 
-    async def create_rows(
-        self, at: TableId, rows: Sequence[Json], *, by: str = ""
-    ) -> Sequence[NocoRecord]:
+    async def create_rows(self, at: TableId, rows: Sequence[Json], *, by: str = "") -> Records:
         """Create up to 10 rows and return them whole, in their order."""
 
-    async def update_rows(
-        self, at: TableId, rows: Sequence[NocoRecord], *, by: str = ""
-    ) -> Sequence[NocoRecord]:
+    async def update_rows(self, at: TableId, rows: Records, *, by: str = "") -> Records:
         """Write the `fields` of up to 10 rows and return the rows whole."""
 
-    async def delete_rows(self, at: TableId, ids: Sequence[str], *, by: str = "") -> None:
+    async def delete_rows(self, at: TableId, ids: Ids, *, by: str = "") -> None:
         """Delete up to 10 rows."""
 
     async def write_links(
-        self, at: TableId, field: str, row: str, ids: Sequence[str], *, remove: bool, by: str = ""
+        self, at: TableId, field: str, row: str, ids: Ids, *, remove: bool, by: str = ""
     ) -> None:
         """Add rows to a link field (by id) of a row, or remove them from it."""
 
@@ -486,11 +484,17 @@ class NocoApi:
         return bases
 
     async def fetch_role(self, base: str) -> str:
-        """Return the role of the token's user in that base, or "". Raise NocoError.
+        """Return the role of the token's user in that base, or "" if this NocoDB version does not
+        tell it. Raise NocoError.
 
         Roles are owner, creator, editor, commenter and viewer. Only v1 of the API returns them.
         """
-        me = await self._read("/api/v1/auth/user/me", {"base_id": base})
+        try:
+            me = await self._read("/api/v1/auth/user/me", {"base_id": base})
+        except NocoError as error:
+            if error.code in ("nocodb_missing", "bad_call", "nocodb_forbidden"):
+                return ""
+            raise
         roles = me.get("base_roles")
         by_name = roles if isinstance(roles, Mapping) else {}
         return next((str(role) for role, has in by_name.items() if has), "")
@@ -537,9 +541,7 @@ class NocoApi:
             raise unreadable_answer()
         return int(count)
 
-    async def fetch_aggregates(
-        self, at: TableId, figures: Sequence[FieldAggregate], where: str = ""
-    ) -> Json:
+    async def fetch_aggregates(self, at: TableId, figures: Aggregates, where: str = "") -> Json:
         """Return aggregates by the field's title. Raise NocoError.
 
         A second aggregate of one field has the key "<field id>:1", and so on. This is v2, whose
@@ -553,7 +555,7 @@ class NocoApi:
             query["where"] = where
         return await self._read(f"/api/v2/tables/{_quote_step(at.table)}/aggregate", query)
 
-    async def fetch_linked_rows(self, at: TableId, field: str, row: str) -> Sequence[NocoRecord]:
+    async def fetch_linked_rows(self, at: TableId, field: str, row: str) -> Records:
         """Return all rows that a link field (by id) of a row links to. Raise NocoError.
 
         Their `fields` hold only their display field. A missing row raises NocoError `not_found`.
@@ -570,9 +572,7 @@ class NocoApi:
             if not page.has_more or len(page.records) < MAX_PAGE_ROWS:
                 return rows
 
-    async def create_rows(
-        self, at: TableId, rows: Sequence[Json], *, by: str = ""
-    ) -> Sequence[NocoRecord]:
+    async def create_rows(self, at: TableId, rows: Sequence[Json], *, by: str = "") -> Records:
         """Create up to 10 rows and return them whole, in their order. Raise NocoError, WriteUnsure.
 
         NocoDB ignores unknown fields. A link field takes [{"id": …}].
@@ -580,9 +580,7 @@ class NocoApi:
         body = [{"fields": dict(row)} for row in _require_batch(rows, MAX_ROWS_PER_WRITE)]
         return await self._write_rows("POST", at, body, by)
 
-    async def update_rows(
-        self, at: TableId, rows: Sequence[NocoRecord], *, by: str = ""
-    ) -> Sequence[NocoRecord]:
+    async def update_rows(self, at: TableId, rows: Records, *, by: str = "") -> Records:
         """Write the `fields` of up to 10 rows and return the rows whole. Raise NocoError,
         WriteUnsure.
 
@@ -592,23 +590,23 @@ class NocoApi:
         body = [{"id": row.id, "fields": dict(row.fields)} for row in batch]
         return await self._write_rows("PATCH", at, body, by)
 
-    async def delete_rows(self, at: TableId, ids: Sequence[str], *, by: str = "") -> None:
+    async def delete_rows(self, at: TableId, ids: Ids, *, by: str = "") -> None:
         """Delete up to 10 rows. Raise NocoError, WriteUnsure.
 
         One missing id fails the whole call. On SQLite the next new row can get the id of a deleted
         last row.
         """
-        body = _id_objects(ids, MAX_ROWS_PER_WRITE)
+        body = [{"id": id} for id in _require_batch(ids, MAX_ROWS_PER_WRITE)]
         await self._write("DELETE", f"{_data_path(at)}/records", body, by)
 
     async def write_links(
-        self, at: TableId, field: str, row: str, ids: Sequence[str], *, remove: bool, by: str = ""
+        self, at: TableId, field: str, row: str, ids: Ids, *, remove: bool, by: str = ""
     ) -> None:
         """Add up to 100 rows to a link field (by id) of a row, or remove them from it.
 
         Adding a row twice does no harm. Removed rows that are not linked are ignored.
         """
-        body = _id_objects(ids, MAX_LINKS_PER_WRITE)
+        body = [{"id": id} for id in _require_batch(ids, MAX_LINKS_PER_WRITE)]
         await self._write("DELETE" if remove else "POST", _links_path(at, field, row), body, by)
 
     async def set_attachments(
@@ -622,9 +620,7 @@ class NocoApi:
         body = [{key: row, **files}]
         await self._write("PATCH", f"/api/v2/tables/{_quote_step(at.table)}/records", body, by)
 
-    async def _write_rows(
-        self, method: str, at: TableId, body: Sequence[Json], by: str
-    ) -> Sequence[NocoRecord]:
+    async def _write_rows(self, method: str, at: TableId, body: Sequence[Json], by: str) -> Records:
         answer = await self._write(method, f"{_data_path(at)}/records", body, by)
         try:
             rows = parse_page(answer).records
@@ -695,12 +691,8 @@ def _links_path(at: TableId, field: str, row: str) -> str:
 
 def _quote_step(id: str) -> str:
     """Return the text as one step of a path. Dots are quoted, because clients resolve "." and
-    ".."."""
+    "..". An empty step would lead to another path."""
     return quote(id, safe="").replace(".", "%2E") or "%20"
-
-
-def _id_objects(ids: Sequence[str], most: int) -> Sequence[Json]:
-    return [{"id": id} for id in _require_batch(ids, most)]
 
 
 def _require_batch(rows: Sequence[T], most: int) -> Sequence[T]:

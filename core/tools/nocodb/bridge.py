@@ -159,7 +159,19 @@ class BridgeDriver(TableDriver):
         self, schema: TableSchema, ids: Sequence[str], names: Collection[str] | None = None
     ) -> Mapping[str, RowImage]:
         """Return whole rows by id, without signed addresses, which differ at each reading."""
-        records = await run_together(*(self._fetch_row(schema.at.table, id) for id in ids))
+
+        async def fetch(id: str) -> RowImage | None:
+            args = {"table_id": schema.at.table, "record_id": id}
+            async with self._gate:
+                try:
+                    row = await self._api.call_with_retries("get_record", args)
+                except BridgeError as error:
+                    if error.code == "not_found":
+                        return None
+                    raise
+            return remove_signed_urls(row) if isinstance(row, dict) and row else None
+
+        records = await run_together(*map(fetch, ids))
         return {id: row for id, row in zip(ids, records, strict=True) if row is not None}
 
     def missing_rows_error(self, schema: TableSchema, ids: Sequence[str]) -> ToolError:
@@ -219,17 +231,6 @@ class BridgeDriver(TableDriver):
             for name, value in without_empty(before or {}).items()
             if name not in computed and not _is_link(value)
         } or None
-
-    async def _fetch_row(self, table: str, id: str) -> RowImage | None:
-        args = {"table_id": table, "record_id": id}
-        async with self._gate:
-            try:
-                row = await self._api.call_with_retries("get_record", args)
-            except BridgeError as error:
-                if error.code == "not_found":
-                    return None
-                raise
-        return remove_signed_urls(row) if isinstance(row, dict) and row else None
 
     async def _write_once(self, tool: str, schema: TableSchema, **args: Any) -> Any:
         try:
@@ -410,9 +411,7 @@ class BridgeSource:
             self._tool.read_only_tool = self._build_tool(self.nocodb_read, BRIDGE_READ_TOOLS)
         return [self._tool] if tool_names else []
 
-    async def nocodb_execute(
-        self, ctx: ToolContext, tool: str, args: Mapping[str, Any] = _NOTHING
-    ) -> object:
+    async def nocodb_execute(self, ctx: ToolContext, tool: str, args: Data = _NOTHING) -> object:
         """Read tables, and propose changes of rows.
 
         Args:
@@ -429,8 +428,24 @@ class BridgeSource:
         target = {"table_id": table.id, "key": table.key, "computed": sorted(table.computed)}
         key = Field("", table.key, "ID")
         schema = TableSchema(TableId("", table.id), table.title, key=key, target=target)
+        # NocoDB ignores unknown fields without an error. `fields` is empty if nobody names them.
+        fields = table.fields
         for data in write.values() if isinstance(write, dict) else write:
-            _check_fields(table, data)
+            unknown = next((name for name in data if fields and name not in fields), None)
+            if unknown is not None:
+                alike = [name for name in fields if name.lower() == unknown.lower()]
+                near = difflib.get_close_matches(unknown, fields, 1) or alike
+                hint = f"did you mean {near[0]!r}?" if near else ", ".join(sorted(fields)[:30])
+                raise ToolError(
+                    "Field {name!r} not found in this table.",
+                    code="unknown_field", hint=hint, name=unknown[:64],
+                )  # fmt: skip
+            if own := sorted(name for name in data if name in table.computed):
+                raise ToolError(
+                    "These fields can't be written, because NocoDB fills them or they are links: "
+                        "{names}.",
+                    code="computed_field", hint="leave them out", names=", ".join(own[:5]),
+                )  # fmt: skip
         if not isinstance(write, dict):
             draft = await self._drafts.draft_create(schema, [_cells(row) for row in write], UTC)
         elif kind == "delete":
@@ -440,9 +455,7 @@ class BridgeSource:
             draft, _ = await self._drafts.draft_update(schema, cells, UTC)
         return await ctx.turn.propose(draft)
 
-    async def nocodb_read(
-        self, ctx: ToolContext, tool: str, args: Mapping[str, Any] = _NOTHING
-    ) -> object:
+    async def nocodb_read(self, ctx: ToolContext, tool: str, args: Data = _NOTHING) -> object:
         """Read tables.
 
         Args:
@@ -459,7 +472,20 @@ class BridgeSource:
                 )
         await self._hiding.check(ctx.viewer, tool, args)
         result = await self.api.call_with_retries(tool, args)
-        return _fit_page(redact(self._hiding.remove_hidden(ctx.viewer, tool, args, result)))
+        result = redact(self._hiding.remove_hidden(ctx.viewer, tool, args, result))
+        page = {"list": result} if isinstance(result, list) else result
+        if not isinstance(page, dict) or len(compact_json(result)) <= MAX_OUTCOME_CHARACTERS:
+            return result
+        # Only whole rows, because a cut in the middle of a row would leave broken JSON.
+        rows = page.get("list")
+        head = rows_that_fit(rows, MAX_OUTCOME_CHARACTERS - 1_000) if isinstance(rows, list) else []
+        if not head:
+            return result
+        cut = (
+            f"only the first {len(head)} of these {len(rows or [])} rows fit; "
+            f"go on at offset + {len(head)}, or ask for fewer fields"
+        )
+        return {"cut": cut, **page, "list": head}
 
     async def health(self) -> Health:
         """Return the bridge's state."""
@@ -522,8 +548,7 @@ class ExecuteTool(FunctionTool):
 
     def effect_of(self, arguments: str) -> Effect:
         """Return the effect of a call with these JSON arguments."""
-        name = read_text_argument(arguments, "tool")
-        return "write" if name in BRIDGE_WRITE_TOOLS else "read"
+        return "write" if read_text_argument(arguments, "tool") in BRIDGE_WRITE_TOOLS else "read"
 
     def restrict_to(self, allowed: Collection[Action]) -> Tool | None:
         """Return the tool that a person with these rights may use, or None."""
@@ -556,6 +581,7 @@ def _is_link(value: Any) -> bool:
 
 
 def _native_id(id: str) -> int | str:
+    """Return a numeric id as a number, as NocoDB does. "007" is another id than 7."""
     return int(id) if id.isdecimal() and (id == "0" or id[0] != "0") else id
 
 
@@ -587,22 +613,6 @@ def _id_text(value: object) -> str:
     return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
 
 
-def _fit_page(result: Any) -> Any:
-    """Return `result` with as many whole rows as fit, and a sentence if some were cut."""
-    page = {"list": result} if isinstance(result, list) else result
-    if not isinstance(page, dict) or len(compact_json(result)) <= MAX_OUTCOME_CHARACTERS:
-        return result
-    rows = page.get("list")
-    head = rows_that_fit(rows, MAX_OUTCOME_CHARACTERS - 1_000) if isinstance(rows, list) else []
-    if not head:
-        return result
-    cut = (
-        f"only the first {len(head)} of these {len(rows or [])} rows fit; "
-        f"go on at offset + {len(head)}, or ask for fewer fields"
-    )
-    return {"cut": cut, **page, "list": head}
-
-
 def _cells(data: Data) -> Cells:
     return [(Field("", name, ""), value) for name, value in data.items()]
 
@@ -612,9 +622,9 @@ def _parse_write(tool: BridgeTool, kind: str, args: Data) -> dict[str, Data] | l
     hint."""
     unknown = args.keys() - set(tool.argument_names)
     if unknown or not all(name in args for name in tool.argument_names):
-        raise _bad_call(tool, "arguments")
+        raise _bad_call(tool, "an argument is missing or unknown")
     if not BRIDGE_ID_PATTERN.fullmatch(str(args["table_id"])):
-        raise _bad_call(tool, "table")
+        raise _bad_call(tool, "`table_id` is not a valid ID")
     many = tool.name.startswith("bulk_")
     if kind == "create":
         records = args["records"] if many else args["record_data"]
@@ -624,7 +634,7 @@ def _parse_write(tool: BridgeTool, kind: str, args: Data) -> dict[str, Data] | l
     if many:
         listed = args["records" if kind == "update" else "record_ids"]
         if not isinstance(listed, list):
-            raise _bad_call(tool, "list")
+            raise _bad_call(tool, "the rows must be a list")
         pairs: list[tuple[str, Data]] = []
         for one in listed:
             rest: Data = {}
@@ -641,65 +651,31 @@ def _parse_write(tool: BridgeTool, kind: str, args: Data) -> dict[str, Data] | l
         pairs = [(_parse_row_id(tool, args["record_id"]), data)]
     _check_count(tool, pairs)
     if len(dict(pairs)) < len(pairs):
-        raise _bad_call(tool, "twice")
+        raise _bad_call(tool, "a row is listed twice")
     return dict(pairs)
 
 
 def _parse_row_id(tool: BridgeTool, value: Any) -> str:
     text = _id_text(value)
     if not BRIDGE_ID_PATTERN.fullmatch(text):
-        raise _bad_call(tool, "row")
+        raise _bad_call(tool, "a row has no valid ID")
     return text
 
 
 def _parse_row_data(tool: BridgeTool, value: Any) -> Data:
     if not isinstance(value, dict) or not value:
-        raise _bad_call(tool, "data")
+        raise _bad_call(tool, "the data of a row must be an object with at least one field")
     return value
 
 
 def _check_count(tool: BridgeTool, rows: Sequence[Any]) -> None:
     if not rows:
-        raise _bad_call(tool, "empty")
+        raise _bad_call(tool, "no row is given")
     check_most_rows(len(rows), hint="propose them in parts")
 
 
-def _check_fields(table: BridgeTable, data: Data) -> None:
-    """Raise ToolError for unknown or computed fields. NocoDB ignores unknown fields without an
-    error."""
-    fields = table.fields
-    unknown = next((name for name in data if fields and name not in fields), None)
-    if unknown is not None:
-        alike = [name for name in fields if name.lower() == unknown.lower()]
-        near = difflib.get_close_matches(unknown, fields, 1) or alike
-        hint = f"did you mean {near[0]!r}?" if near else ", ".join(sorted(fields)[:30])
-        raise ToolError(
-            "Field {name!r} not found in this table.",
-            code="unknown_field",
-            hint=hint,
-            name=unknown[:64],
-        )
-    if own := sorted(name for name in data if name in table.computed):
-        raise ToolError(
-            "These fields can't be written, because NocoDB fills them or they are links: {names}.",
-            code="computed_field", hint="leave them out", names=", ".join(own[:5]),
-        )  # fmt: skip
-
-
-_CALL_FAULTS = {
-    "arguments": "an argument is missing or unknown",
-    "table": "`table_id` is not a valid ID",
-    "list": "the rows must be a list",
-    "twice": "a row is listed twice",
-    "row": "a row has no valid ID",
-    "data": "the data of a row must be an object with at least one field",
-    "empty": "no row is given",
-}
-
-
-def _bad_call(tool: BridgeTool, fault: str) -> ToolError:
-    """Return the error for a call with this fault, a key of `_CALL_FAULTS`."""
+def _bad_call(tool: BridgeTool, what: str) -> ToolError:
     return ToolError(
         "Invalid call of {tool}: {what}.", code="bad_arguments", hint=str(tool),
-        tool=tool.name, what=_CALL_FAULTS[fault],
+        tool=tool.name, what=what,
     )  # fmt: skip

@@ -249,12 +249,7 @@ class BridgeApi:
     """
 
     def __init__(
-        self,
-        url: str,
-        token: str,
-        http: HttpClient,
-        *,
-        pauses: Sequence[float] = READ_PAUSES_SECONDS,
+        self, url: str, token: str, http: HttpClient, pauses: Sequence[float] = READ_PAUSES_SECONDS
     ) -> None:
         self._url = url.rstrip("/")
         self._base_url = self._url.removesuffix("/execute")

@@ -18,7 +18,7 @@ from core.base.errors import ToolError
 from core.domain.changes import MAX_PROPOSAL_ROWS, Draft, RowWrite
 from core.domain.ports import Tool
 from core.domain.records import Outcome, ToolContext, Viewer
-from core.tools.nocodb.api import NocoError, TableApi
+from core.tools.nocodb.api import Ids, NocoError, TableApi
 from core.tools.nocodb.driver import LinkableRow, RestDriver, RowImage, TableDriver, TableSchema
 from core.tools.nocodb.fieldtypes import Field, in_time_zone, linked_ids, parse_value, without_empty
 from core.tools.nocodb.filters import Filter, LooseFilters, Match, RowSelection
@@ -39,6 +39,7 @@ Cells = Sequence[tuple[Field, Any]]
 """New values of one row, by field."""
 
 Id = str | int
+"""The id of a row, as a model gives it."""
 Values = Mapping[str, Any]
 
 
@@ -109,7 +110,7 @@ class DraftBuilder:
             )
         return self._build_draft(schema, "update", writes), unchanged
 
-    async def draft_delete(self, schema: TableSchema, ids: Sequence[str]) -> Draft:
+    async def draft_delete(self, schema: TableSchema, ids: Ids) -> Draft:
         """Return a draft that deletes these rows."""
         snapshots = await self._fetch_existing(schema, ids, None)
         keep = without_empty if self._driver.typed else dict
@@ -117,7 +118,7 @@ class DraftBuilder:
         return replace(self._build_draft(schema, "delete", writes), note=self._driver.recreated)
 
     async def draft_link(
-        self, schema: TableSchema, id: str, field: Field, add: Sequence[str], remove: Sequence[str]
+        self, schema: TableSchema, id: str, field: Field, add: Ids, remove: Ids
     ) -> Draft:
         """Return a draft that adds rows to a link field and removes others."""
         snapshots = await self._fetch_existing(schema, [id], {field.title})
@@ -133,7 +134,7 @@ class DraftBuilder:
         return parse_value(field, value, zone) if self._driver.typed else value
 
     async def _fetch_existing(
-        self, schema: TableSchema, ids: Sequence[str], titles: set[str] | None
+        self, schema: TableSchema, ids: Ids, titles: set[str] | None
     ) -> Mapping[str, RowImage]:
         """Return the rows' images. Raise ToolError `not_found` if one is missing."""
         names = None if titles is None else titles | ({schema.name.title} if schema.name else set())
@@ -143,26 +144,20 @@ class DraftBuilder:
         return snapshots
 
     async def _link_writes(
-        self,
-        schema: TableSchema,
-        id: str,
-        field: Field,
-        add: Sequence[str],
-        remove: Sequence[str],
-        snapshot: RowImage,
+        self, schema: TableSchema, id: str, field: Field, add: Ids, remove: Ids, image: RowImage
     ) -> Sequence[RowWrite]:
         """Return the writes for one link field of a row; each is one call.
 
         Existing links are not added again, and missing ones are not removed.
         """
         title = field.title
-        stand: list[RowImage] = snapshot.get(title) or []
+        stand: list[RowImage] = image.get(title) or []
         current_ids = linked_ids(stand)
         add = [each for each in add if each not in current_ids]
         removed = [one for one in stand if one["id"] in remove]
         owned = await self._fetch_linkable(schema, field, add)
         added = [owned[each].row for each in add]
-        named = schema.display_cell(snapshot)
+        named = schema.display_cell(image)
         if field.holds_one:  # the new one takes the place of the old
             # NocoDB 0.301.3 takes no row out of a relation of one to one, though it says so.
             _check_unowned(owned.values(), "only NocoDB itself can take it from there")
@@ -192,7 +187,7 @@ class DraftBuilder:
         ]
 
     async def _fetch_linkable(
-        self, schema: TableSchema, field: Field, ids: Sequence[str]
+        self, schema: TableSchema, field: Field, ids: Ids
     ) -> Mapping[str, LinkableRow]:
         """Return the rows to link by id. Raise NocoError `not_found` if one is missing."""
         rows = await self._driver.fetch_linkable_rows(schema, field, ids) if ids else {}

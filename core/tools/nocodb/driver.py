@@ -19,6 +19,7 @@ from core.domain.changes import Draft, Row
 from core.tools.nocodb.api import (
     MAX_LINKS_PER_WRITE,
     MAX_ROWS_PER_WRITE,
+    Ids,
     NocoError,
     NocoRecord,
     PageQuery,
@@ -121,15 +122,6 @@ class TableSchema:
             if name in hashes and (name not in fields or _fingerprint(fields[name]) != hashes[name])
         )
 
-    def check_unchanged(self, target: Mapping[str, Any], names: Iterable[str]) -> None:
-        """Raise ToolError `drift` if one of these fields differs from the draft's description."""
-        if moved := self.changed_fields(target, names):
-            titles = {CONCEALED_LINK if name in target["hidden_fields"] else name for name in moved}
-            raise ToolError(
-                "The table {table} changed after this request ({names}). Ask for it again.",
-                code="drift", table=self.title, names=", ".join(sorted(titles)[:5]),
-            )  # fmt: skip
-
 
 def _fingerprint(field: Field) -> str:
     """Return a hash that changes when the field is replaced or accepts other values."""
@@ -172,12 +164,12 @@ class TableDriver(Protocol):
         """Return the table of a draft as it is now, including concealed links."""
 
     async def rows(
-        self, schema: TableSchema, ids: Sequence[str], names: Collection[str] | None = None
+        self, schema: TableSchema, ids: Ids, names: Collection[str] | None = None
     ) -> Mapping[str, RowImage]:
         """Return the existing rows by id, with at least the fields in `names`; None means all
         fields."""
 
-    def missing_rows_error(self, schema: TableSchema, ids: Sequence[str]) -> ToolError:
+    def missing_rows_error(self, schema: TableSchema, ids: Ids) -> ToolError:
         """Return the error for a draft that names missing rows."""
 
     async def fetch_newest(self, schema: TableSchema) -> Mapping[str, RowImage]:
@@ -189,7 +181,7 @@ class TableDriver(Protocol):
     async def update(self, schema: TableSchema, rows: Mapping[str, Row], by: str) -> None:
         """Write values by field and id. Files can only be removed."""
 
-    async def delete(self, schema: TableSchema, ids: Sequence[str], by: str) -> None:
+    async def delete(self, schema: TableSchema, ids: Ids, by: str) -> None:
         """Delete rows."""
 
     def holds_value(self, expected: Any, actual: Any) -> bool:
@@ -206,19 +198,13 @@ class TableDriver(Protocol):
         raise TypeError("this system has no links and no files to write")
 
     async def link(
-        self,
-        schema: TableSchema,
-        field: Field,
-        id: str,
-        add: Sequence[str],
-        remove: Sequence[str],
-        by: str,
+        self, schema: TableSchema, field: Field, id: str, add: Ids, remove: Ids, by: str
     ) -> None:
         """Add rows to a link field and remove others."""
         raise TypeError("this system has no links and no files to write")
 
     async def fetch_linkable_rows(
-        self, schema: TableSchema, field: Field, ids: Sequence[str]
+        self, schema: TableSchema, field: Field, ids: Ids
     ) -> Mapping[str, LinkableRow]:
         """Return the existing rows of these ids that `field` may link to, by id."""
         raise TypeError("this system has no links and no files to write")
@@ -254,26 +240,36 @@ class RestDriver(TableDriver):
         if draft.kind == "delete":
             return MAX_ROWS_PER_WRITE
         links = set(draft.target.get("link_fields", ()))
-        alone = any(
-            name in links or _holds_files(value)
-            for row in draft.rows
-            for name, value in (row.after or {}).items()
-        )
-        return 1 if alone else MAX_ROWS_PER_WRITE
+        for row in draft.rows:
+            for name, value in (row.after or {}).items():
+                entries = value if isinstance(value, list) else []
+                keys = {key for one in entries if isinstance(one, dict) for key in one}
+                if name in links or keys & {"path", "url"}:  # a link, or a file
+                    return 1
+        return MAX_ROWS_PER_WRITE
 
     async def describe(self, target: Mapping[str, Any]) -> TableSchema:
         at = TableId(str(target["base"]), str(target["table_id"]))
         return TableSchema.of(parse_table(at.base, await self._api.describe_table(at), {}))
 
     async def rows(
-        self, schema: TableSchema, ids: Sequence[str], names: Collection[str] | None = None
+        self, schema: TableSchema, ids: Ids, names: Collection[str] | None = None
     ) -> Mapping[str, RowImage]:
         fields = [f for title, f in schema.fields.items() if names is None or title in names]
         field_ids = [each.id for each in (*fields, *([schema.key] if schema.key else []))]
         unique = list(dict.fromkeys(ids))
         records: list[NocoRecord] = []
+
+        async def find_record(id: str) -> NocoRecord | None:
+            try:
+                return await self._api.fetch_record(schema.at, id, fields=field_ids)
+            except NocoError as error:
+                if error.code == "not_found":
+                    return None
+                raise
+
         if schema.key is None or not self._api.filters_rows:
-            rows = await run_together(*(self._find_record(schema, id, field_ids) for id in unique))
+            rows = await run_together(*map(find_record, unique))
             records = [record for record in rows if record is not None]
         else:
             for start in range(0, len(unique), MAX_IDS_PER_READ):
@@ -286,7 +282,7 @@ class RestDriver(TableDriver):
         snapshots = await run_together(*images)
         return {record.id: snapshot for record, snapshot in zip(records, snapshots, strict=True)}
 
-    def missing_rows_error(self, schema: TableSchema, ids: Sequence[str]) -> NocoError:
+    def missing_rows_error(self, schema: TableSchema, ids: Ids) -> NocoError:
         return NocoError(
             "Row {ids} not found in {table}.",
             code="not_found", hint="find ids with nocodb_query; propose it without these",
@@ -317,7 +313,7 @@ class RestDriver(TableDriver):
             records.append(NocoRecord(id, cells))
         await self._api.update_rows(schema.at, records, by=by)
 
-    async def delete(self, schema: TableSchema, ids: Sequence[str], by: str) -> None:
+    async def delete(self, schema: TableSchema, ids: Ids, by: str) -> None:
         await self._api.delete_rows(schema.at, ids, by=by)
 
     def holds_value(self, expected: Any, actual: Any) -> bool:
@@ -334,13 +330,7 @@ class RestDriver(TableDriver):
         await self._api.set_attachments(schema.at, id, key, files, by=by)
 
     async def link(
-        self,
-        schema: TableSchema,
-        field: Field,
-        id: str,
-        add: Sequence[str],
-        remove: Sequence[str],
-        by: str,
+        self, schema: TableSchema, field: Field, id: str, add: Ids, remove: Ids, by: str
     ) -> None:
         for start in range(0, len(add), MAX_LINKS_PER_WRITE):
             part = add[start : start + MAX_LINKS_PER_WRITE]
@@ -349,7 +339,7 @@ class RestDriver(TableDriver):
             await self._api.write_links(schema.at, field.id, id, remove, remove=True, by=by)
 
     async def fetch_linkable_rows(
-        self, schema: TableSchema, field: Field, ids: Sequence[str]
+        self, schema: TableSchema, field: Field, ids: Ids
     ) -> Mapping[str, LinkableRow]:
         other = await self.describe({"base": schema.at.base, "table_id": field.related_id})
         backs = [
@@ -382,16 +372,6 @@ class RestDriver(TableDriver):
                     return dict(candidate)
         return None
 
-    async def _find_record(
-        self, schema: TableSchema, id: str, field_ids: Sequence[str]
-    ) -> NocoRecord | None:
-        try:
-            return await self._api.fetch_record(schema.at, id, fields=field_ids)
-        except NocoError as error:
-            if error.code == "not_found":
-                return None
-            raise
-
     async def _build_image(
         self, schema: TableSchema, record: NocoRecord, fields: Sequence[Field]
     ) -> RowImage:
@@ -403,33 +383,21 @@ class RestDriver(TableDriver):
         snapshot = _stored_values([each for each in fields if not each.is_link], record)
         for each in fields:
             if each.is_link:
-                rows = _complete_links(each, record.fields.get(each.title))
-                if rows is None:
-                    linked = await self._api.fetch_linked_rows(schema.at, each.id, record.id)
-                    rows = [_linked_row({"id": row.id, "fields": row.fields}) for row in linked]
-                snapshot[each.title] = rows
+                cell = record.fields.get(each.title)
+                if each.holds_one and (cell is None or isinstance(cell, Mapping)):
+                    linked: Sequence[Any] = [cell] if cell else []
+                elif counts_rows(each) and cell in (0, "0"):
+                    linked = []
+                elif isinstance(cell, list) and len(cell) < min(LINK_CELL_LIMITS):
+                    linked = [one for one in cell if isinstance(one, Mapping)]
+                else:  # the cell holds only the number of its rows, or may lack some
+                    rows = await self._api.fetch_linked_rows(schema.at, each.id, record.id)
+                    linked = [{"id": row.id, "fields": row.fields} for row in rows]
+                snapshot[each.title] = [
+                    {"id": str(one.get("id", "")), "title": cell_title(one)} for one in linked
+                ]
         return snapshot
 
 
 def _stored_values(own: Collection[Field], record: NocoRecord) -> RowImage:
     return {each.title: normalise_cell(each, record.fields.get(each.title)) for each in own}
-
-
-def _complete_links(field: Field, cell: object) -> list[RowImage] | None:
-    """Return the rows in a link cell, or None if the cell may not hold all of them."""
-    if field.holds_one and (cell is None or isinstance(cell, Mapping)):
-        return [_linked_row(cell)] if cell else []
-    if counts_rows(field) and cell in (0, "0"):
-        return []
-    if not isinstance(cell, list) or len(cell) >= min(LINK_CELL_LIMITS):
-        return None
-    return [_linked_row(each) for each in cell if isinstance(each, Mapping)]
-
-
-def _linked_row(cell: Mapping[str, Any]) -> RowImage:
-    return {"id": str(cell.get("id", "")), "title": cell_title(cell)}
-
-
-def _holds_files(value: object) -> bool:
-    each = value if isinstance(value, list) else []
-    return any(isinstance(one, dict) and {"path", "url"} & one.keys() for one in each)

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, tzinfo
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from typing import Any, Literal
 
 from core.base.errors import ToolError
@@ -46,6 +47,7 @@ _EMPTY: tuple[object, ...] = (None, "", [])
 _FILE = ("path", "url", "title", "mimetype", "size")
 _PERSON = ("display_name", "email")
 
+Zone = tzinfo | None
 Kind = Literal["words", "options", "people", "number", "mixed", "day", "moment", "check", "opaque"]
 """How cells are compared. `mixed`: numbers or text. `opaque`: only empty or not."""
 Total = Literal["", "exact", "rounded", "time"]
@@ -99,7 +101,7 @@ class Field:
         return self.field_type.is_computed
 
 
-def parse_checkbox(field: Field, value: object, zone: tzinfo | None = None) -> bool:
+def parse_checkbox(field: Field, value: object, zone: Zone = None) -> bool:
     """Return a checkbox's value. Raise ToolError."""
     if value is None or isinstance(value, bool):
         return bool(value)
@@ -109,7 +111,7 @@ def parse_checkbox(field: Field, value: object, zone: tzinfo | None = None) -> b
     return truth
 
 
-def parse_text(field: Field, value: object, zone: tzinfo | None = None) -> str:
+def parse_text(field: Field, value: object, zone: Zone = None) -> str:
     """Return a text field's value. Raise ToolError."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise value_error(field, "it holds text")
@@ -119,8 +121,8 @@ def parse_text(field: Field, value: object, zone: tzinfo | None = None) -> str:
     return text
 
 
-def _parse_number(field: Field, value: object, zone: tzinfo | None = None) -> int | float:
-    text = str(value).strip()
+def _parse_number(field: Field, value: object, zone: Zone = None, unit: str = "") -> int | float:
+    text = str(value).strip().removesuffix(unit).rstrip()
     if isinstance(value, bool) or not (isinstance(value, int | float) or _NUMBER.fullmatch(text)):
         raise value_error(field, "it holds numbers, written as 1234.5")
     number = value if isinstance(value, int | float) else float(text) if "." in text else int(text)
@@ -129,30 +131,21 @@ def _parse_number(field: Field, value: object, zone: tzinfo | None = None) -> in
     return number
 
 
-def _parse_percent(field: Field, value: object, zone: tzinfo) -> int | float:
-    number = value.strip().removesuffix("%") if isinstance(value, str) else value
-    return _parse_number(field, number)
-
-
-def _parse_whole(field: Field, value: object, zone: tzinfo | None = None) -> int:
+def _parse_whole(
+    field: Field, value: object, zone: Zone = None, *, among: range | None = None, what: str = ""
+) -> int:
+    """Return a whole number. `among`: those that the field holds; `what` says so in words."""
     number = _parse_number(field, value)
     if number != int(number):
         raise value_error(field, "it holds whole numbers")
+    if among is not None and int(number) not in among:
+        raise value_error(field, what)
     return int(number)
 
 
-def _parse_rating(field: Field, value: object, zone: tzinfo) -> int:
-    stars = _parse_whole(field, value)
-    if not 0 <= stars <= 10:
-        raise value_error(field, "it is a rating, from 0 to 10")
-    return stars
-
-
-def _parse_year(field: Field, value: object, zone: tzinfo) -> int:
-    year = _parse_whole(field, value)
-    if not 1000 <= year <= 9999:
-        raise value_error(field, "it is a year of four digits")
-    return year
+_parse_percent = partial(_parse_number, unit="%")
+_parse_rating = partial(_parse_whole, among=range(11), what="it is a rating, from 0 to 10")
+_parse_year = partial(_parse_whole, among=range(1000, 10_000), what="it is a year of four digits")
 
 
 def _parse_duration(field: Field, value: object, zone: tzinfo) -> int | float:
@@ -188,21 +181,25 @@ def _parse_time(field: Field, value: object, zone: tzinfo) -> str:
     raise value_error(field, "it holds times, written as 14:30")
 
 
-def _parse_mail(field: Field, value: object, zone: tzinfo | None = None) -> str:
+def _parse_address(
+    field: Field, value: object, zone: Zone = None, *, form: re.Pattern[str], what: str
+) -> str:
+    """Return a text of that form. `what` says in words what the field holds."""
     address = parse_text(field, value).strip()
-    if not _MAIL.fullmatch(address):
-        raise value_error(field, "it holds mail addresses, written as ana@example.com")
+    if not form.fullmatch(address):
+        raise value_error(field, what)
     return address
 
 
-def _parse_url(field: Field, value: object, zone: tzinfo) -> str:
-    url = parse_text(field, value).strip()
-    if not _URL.fullmatch(url):
-        raise value_error(field, "it holds a web address, written as https://example.com/page")
-    return url
+_parse_mail = partial(
+    _parse_address, form=_MAIL, what="it holds mail addresses, written as ana@example.com"
+)
+_parse_url = partial(
+    _parse_address, form=_URL, what="it holds a web address, written as https://example.com/page"
+)
 
 
-def parse_option(field: Field, value: object, zone: tzinfo | None = None) -> str:
+def parse_option(field: Field, value: object, zone: Zone = None) -> str:
     """Return an option of a select. Raise ToolError with the most similar options as hint."""
     text = parse_text(field, value)
     if text in field.options:
@@ -409,6 +406,7 @@ def is_same_value(expected: Any, actual: Any) -> bool:
     if bool(expected == actual) or (expected in _EMPTY and actual in _EMPTY):
         return True
     if isinstance(expected, bool) or isinstance(actual, bool):
+        # A checkbox may come back as 1 or as "true".
         texts = str(expected).lower(), str(actual).lower()
         one, other = (_TRUTH.get(text, text) for text in texts)
         return one == other
@@ -489,7 +487,7 @@ def parse_number(cell: object) -> Decimal | None:
     return number if number.is_finite() else None
 
 
-def parse_moment(cell: object, zone: tzinfo | None) -> datetime | None:
+def parse_moment(cell: object, zone: Zone) -> datetime | None:
     """Return a cell as a date and time in `zone`, or None. NocoDB returns UTC."""
     if not isinstance(cell, str):
         return None
@@ -543,13 +541,10 @@ def people_texts(cell: object) -> tuple[str, ...]:
 
 
 def format_row(
-    record: NocoRecord,
-    fields: Iterable[Field],
-    zone: tzinfo | None,
-    max_characters: int = MAX_CELL_CHARACTERS,
+    record: NocoRecord, fields: Iterable[Field], zone: Zone, limit: int = MAX_CELL_CHARACTERS
 ) -> dict[str, Any]:
     """Return a row for a model: its id, then each field that is not empty, without addresses and
-    secrets.
+    secrets. `limit`: the characters of a cell.
 
     A field that is itself called "id" gets the key "id (field)".
     """
@@ -561,12 +556,12 @@ def format_row(
             title = format_label(field.title)
             plain_cell = isinstance(cell, bool | int | float)
             row["id (field)" if title == "id" else title] = (
-                cell if plain_cell else truncate(_format_cell(field, cell, zone), max_characters)
+                cell if plain_cell else truncate(_format_cell(field, cell, zone), limit)
             )
     return row
 
 
-def format_csv_row(record: NocoRecord, fields: Sequence[Field], zone: tzinfo | None) -> list[str]:
+def format_csv_row(record: NocoRecord, fields: Sequence[Field], zone: Zone) -> list[str]:
     """Return a row for a spreadsheet: whole cells as text."""
     open_cells = redact(dict(record.fields))
     return [
@@ -585,7 +580,7 @@ def format_moment(moment: datetime) -> str:
     return moment.isoformat(" ", "seconds")[: len("2026-11-20 09:30:00")]
 
 
-def _format_cell(field: Field, cell: object, zone: tzinfo | None) -> str:
+def _format_cell(field: Field, cell: object, zone: Zone) -> str:
     """Return a cell as text: links, files and people by title, moments in `zone`.
 
     A link ends in "…" if NocoDB may have left rows out.

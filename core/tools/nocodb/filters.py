@@ -58,10 +58,12 @@ _MOMENT = re.compile(
 _BY_WORD: Mapping[str, str] = {
     "eq": "eq", "neq": "neq", "contains": "like", "not_contains": "nlike", "in": "in",
 }  # fmt: skip
+# For a select, `contains` means that an option is among those of the cell.
 _BY_OPTION: Mapping[str, str] = {
     "eq": "anyof", "neq": "nanyof", "contains": "anyof", "not_contains": "nanyof", "in": "anyof",
 }  # fmt: skip
 _FORMS = (str.casefold, fold_case)
+"""The forms in which texts are compared: an accent can be encoded in two ways."""
 _INEXACT_CHARACTERS = re.compile(r"[%_\\\"]")
 """Wildcards of `like`, and characters that cannot be quoted."""
 
@@ -166,18 +168,49 @@ class TimeSpan:
         and in the asker's zone, which also applies to moments without an offset. Weeks begin on
         Monday (ISO 8601). `last_7_days` ends with today.
         """
+        term, zone, today = text.strip(), now.tzinfo, now.date()
         try:
-            span = _parse_span(text.strip(), now)
+            if match := _MOMENT.fullmatch(term):
+                moment = datetime.fromisoformat(term)
+                start = moment.astimezone(zone) if moment.tzinfo else moment.replace(tzinfo=zone)
+                start = start.replace(microsecond=0)
+                # It lasts as long as its last unit: a second, or a minute.
+                end = start + timedelta(seconds=1 if match[1] else 60)
+            else:
+                if term in _NEAR:
+                    first = today + _NEAR[term] * _DAY
+                    after = first + _DAY
+                elif match := _NAMED_PERIOD.fullmatch(term):
+                    shift, begin = _SHIFTS[match[1]], _PERIOD_STARTS[match[2]]
+                    first, after = begin(today, shift), begin(today, shift + 1)
+                elif match := _RELATIVE_DAYS.fullmatch(term):
+                    count = int(match[2]) * _DAY
+                    if not _DAY <= count <= _MAX_RELATIVE_DAYS * _DAY:
+                        raise ValueError
+                    first = today + _DAY - count if match[1] == "last" else today
+                    after = first + count
+                elif match := _DATE.fullmatch(term):
+                    year, month, nth = (int(part) if part else 0 for part in match.groups())
+                    first, next_start = (
+                        date(year, month or 1, nth or 1),
+                        month_start if month else year_start,
+                    )
+                    after = first + _DAY if nth else next_start(first, 1)
+                else:
+                    raise ValueError
+                start, end = (datetime.combine(day, time(), zone) for day in (first, after))
+            # Both are converted to UTC later, and a datetime has only the years 1 to 9999.
+            is_valid = 1 < start.year < end.year + 1 < 9999
         except (ValueError, OverflowError):
-            span = None
-        if span is None or not 1 < span.start.year < span.end.year + 1 < 9999:
+            is_valid = False
+        if not is_valid:
             raise ToolError(
                 "{text!r} is not a valid date.",
                 code="bad_date",
                 hint=f"write 2026-11-20, 2026-11, 2026, 2026-11-20T09:30, or one of: {DATE_WORDS}",
                 text=text[:64],
             )
-        return span
+        return cls(start, end)
 
     def __str__(self) -> str:
         """Return the year, month, day or minute, else the first and the last day."""
@@ -395,7 +428,22 @@ def date_condition(field: Field, op: Op, terms: Sequence[object], now: datetime)
 
 def text_condition(field: Field, op: Op, operands: Sequence[object]) -> FilterCondition:
     """Return a condition on texts, options, people or links. Raise ToolError."""
-    values = tuple(_parse_text_operand(field, op, each) for each in operands)
+    parsed: list[str] = []
+    for operand in operands:
+        text = str(operand).lower() if isinstance(operand, bool) else str(operand)
+        if not text and op != "in":
+            raise filter_error(f"`{op}` of nothing fits everything; `blank` finds empty cells")
+        # An option may be written in another case or without accents, but `contains` looks for a
+        # part of a text.
+        of_options = field.kind == "options" or op in ("eq", "neq", "in")
+        if field.options and of_options and text not in field.options:
+            alike: list[str] = []
+            for form in (fold_case, fold_to_letters):
+                key = form(text.strip())
+                alike = alike or [each for each in field.options if form(each) == key]
+            text = alike[0] if len(alike) == 1 else fieldtypes.parse_option(field, text)
+        parsed.append(text)
+    values = tuple(parsed)
     wide = op in ("contains", "not_contains") and field.kind != "options"
     people = field.kind == "people"
 
@@ -409,15 +457,47 @@ def text_condition(field: Field, op: Op, operands: Sequence[object]) -> FilterCo
             matches = any(text in values for text in texts)
         return matches == (op not in ("neq", "not_contains"))
 
-    where, exact = _text_clause(field, op, values, wide)
-    return FilterCondition(field, op, values, where, exact, holds)
+    by = _BY_OPTION if field.kind == "options" else _BY_WORD
+    # NocoDB puts % around a pattern itself, but not where one stands at either end (0.301.3).
+    pattern = "".join("%" if _matches_loosely(each) else each for each in values[0]).strip("%")
+    where, is_exact = None, False
+    is_loose = wide and any(map(_matches_loosely, values[0]))
+    if people:
+        where = None  # NocoDB's filters know people by ids, and we by name and address
+    elif all(map(_find_quote, values)) and not is_loose:
+        where, is_exact = build_clause(field.id, by[op], *values), True
+    elif field.kind != "options" and op in ("eq", "contains") and pattern:
+        where = build_clause(field.id, "like", pattern)
+    return FilterCondition(field, op, values, where, is_exact, holds)
 
 
 def build_condition(field: Field, op: Op, value: Value, now: datetime) -> FilterCondition:
     """Return the condition for one filter. `now` is in the asker's zone. Raise ToolError."""
-    values = _parse_values(op, value)
+    values = [] if value is None else [*value] if isinstance(value, list) else [value]
+    if op in _BLANK_OPS:
+        values = []  # they need none, so one that is given does no harm
+    elif op == "between" and len(values) != 2:
+        raise filter_error("`between` takes a list of two values, the first and the last")
+    elif op not in ("between", "in") and len(values) != 1:
+        raise filter_error(f"`{op}` takes one value; `in` takes a list, `blank` none")
+    elif not 0 < len(values) <= MAX_FILTER_VALUES:
+        raise filter_error(f"`in` takes a list of 1 to {MAX_FILTER_VALUES} values")
+    if any(len(str(each)) > MAX_VALUE_CHARACTERS for each in values):
+        raise filter_error(f"a value has more than {MAX_VALUE_CHARACTERS} characters")
+    if any(_SURROGATE.search(str(each)) for each in values):
+        raise filter_error("a value has half a character in it")
     if field.kind == "check":
-        return _checkbox_condition(field, _require_operator(field, op, _CHECK_OPS), values)
+        _require_operator(field, op, _CHECK_OPS)
+        checked = op == "notblank"  # an empty checkbox is one that is not checked
+        if values:
+            truth = _TRUTH.get(str(values[0]).strip().lower())
+            if truth is None:
+                raise filter_error(f"{field.title} is a checkbox: its value is true or false")
+            checked = truth == (op == "eq")
+        where = build_clause(field.id, "checked" if checked else "notchecked")
+        return FilterCondition(
+            field, "eq", (checked,), where, True, lambda cell: bool(cell) == checked
+        )
     if op in _BLANK_OPS or (values == [""] and op in ("eq", "neq")):
         is_wanted = op in ("blank", "eq")
         op = "blank" if is_wanted else "notblank"
@@ -431,7 +511,13 @@ def build_condition(field: Field, op: Op, value: Value, now: datetime) -> Filter
         _require_operator(field, op, _BLANK_OPS)
     if field.is_time:
         return date_condition(field, _require_operator(field, op, _DATE_OPS), values, now)
-    if field.kind == "number" or _compares_numbers(field, op, values):
+    # NocoDB does not say whether a formula returns numbers, so the filter decides: "007" is text
+    # unless the operator orders values.
+    is_number = field.kind == "number"
+    if field.kind == "mixed" and all(fieldtypes.parse_number(each) is not None for each in values):
+        has_texts = any(isinstance(each, str) for each in values)
+        is_number = op in _ORDER_OPS[2:] or not has_texts or not field.field_type.may_hold_numbers
+    if is_number:
         return _number_condition(field, _require_operator(field, op, _NUMBER_OPS), values)
     return text_condition(field, _require_operator(field, op, _WORD_OPS), values)
 
@@ -441,7 +527,25 @@ def describe_selection(selection: RowSelection) -> str:
     joined = _AND if selection.match == "all" else _OR
     sentence = ""
     for each in selection.conditions:
-        one = _describe_condition(each)
+        field, texts = to_one_line(each.field.title, MAX_PHRASE_CHARACTERS), list[str]()
+        for operand in each.operands[:_MAX_VALUES_NAMED]:
+            if isinstance(operand, Decimal):
+                texts.append(format(operand, "f"))
+            elif isinstance(operand, TimeSpan):
+                texts.append(str(operand))
+            else:
+                texts.append(f'"{to_one_line(str(operand), MAX_PHRASE_CHARACTERS)}"')
+        first = each.operands[0] if each.operands else None
+        if isinstance(first, bool):
+            one = say(_CHECKED if first else _NOT_CHECKED, field=field)
+        else:
+            # `between` and `in` read the same for dates and for other values.
+            is_date = isinstance(first, TimeSpan) and each.op in _DATE_SENTENCES
+            form = (_DATE_SENTENCES if is_date else _SENTENCES)[each.op]
+            last = texts[-1] if texts else ""
+            value = texts[0] if each.op == "between" else ", ".join(texts)
+            more = ", …" if len(each.operands) > _MAX_VALUES_NAMED else ""
+            one = say(form, field=field, value=value + more, last=last)
         sentence = say(joined, one=sentence, other=one) if sentence else one
     return sentence
 
@@ -462,35 +566,6 @@ def _find_quote(value: str) -> str:
     return next((mark for mark in _QUOTES if mark not in value and "\\" not in value), "")
 
 
-def _parse_span(text: str, now: datetime) -> TimeSpan | None:
-    today, zone = now.date(), now.tzinfo
-    if match := _MOMENT.fullmatch(text):
-        moment = datetime.fromisoformat(text)
-        start = moment.astimezone(zone) if moment.tzinfo else moment.replace(tzinfo=zone)
-        start = start.replace(microsecond=0)
-        return TimeSpan(start, start + timedelta(seconds=1 if match[1] else 60))
-    if text in _NEAR:
-        first = today + _NEAR[text] * _DAY
-        after = first + _DAY
-    elif match := _NAMED_PERIOD.fullmatch(text):
-        shift, begin = _SHIFTS[match[1]], _PERIOD_STARTS[match[2]]
-        first, after = begin(today, shift), begin(today, shift + 1)
-    elif match := _RELATIVE_DAYS.fullmatch(text):
-        count = int(match[2]) * _DAY
-        if not _DAY <= count <= _MAX_RELATIVE_DAYS * _DAY:
-            return None
-        first = today + _DAY - count if match[1] == "last" else today
-        after = first + count
-    elif match := _DATE.fullmatch(text):
-        year, month, nth = (int(part) if part else 0 for part in match.groups())
-        first = date(year, month or 1, nth or 1)
-        after = first + _DAY if nth else month_start(first, 1) if month else year_start(first, 1)
-    else:
-        return None
-    start, end = (datetime.combine(day, time(), zone) for day in (first, after))
-    return TimeSpan(start, end)
-
-
 def _first_of_month(year: int, month: int) -> date:
     """Return the first day of a month. Months below 1 and above 12 belong to other years."""
     return date(year + (month - 1) // 12, (month - 1) % 12 + 1, 1)
@@ -498,22 +573,6 @@ def _first_of_month(year: int, month: int) -> date:
 
 def _format_utc(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(" ", "seconds")
-
-
-def _text_clause(
-    field: Field, op: Op, values: Sequence[str], wide: bool
-) -> tuple[WhereClause | None, bool]:
-    """Return the filter for texts, and whether it is exact."""
-    if field.kind == "people":  # NocoDB knows them by ids there, we by name and address
-        return None, False
-    by = _BY_OPTION if field.kind == "options" else _BY_WORD
-    if all(map(_find_quote, values)) and not (wide and any(map(_matches_loosely, values[0]))):
-        return build_clause(field.id, by[op], *values), True
-    # NocoDB puts % around a pattern itself, but not where one stands at either end (0.301.3).
-    pattern = "".join("%" if _matches_loosely(each) else each for each in values[0]).strip("%")
-    if field.kind == "options" or op not in ("eq", "contains") or not pattern:
-        return None, False
-    return build_clause(field.id, "like", pattern), False
 
 
 def _matches_loosely(letter: str) -> bool:
@@ -525,40 +584,6 @@ def _matches_loosely(letter: str) -> bool:
     return cased or bool(_INEXACT_CHARACTERS.match(letter))
 
 
-def _parse_text_operand(field: Field, op: Op, value: object) -> str:
-    """Return a value as text; for a select, one of its options in any case."""
-    text = str(value).lower() if isinstance(value, bool) else str(value)
-    if not text and op != "in":
-        raise filter_error(f"`{op}` of nothing fits everything; `blank` finds empty cells")
-    of_options = field.kind == "options" or op in ("eq", "neq", "in")
-    if not field.options or not of_options or text in field.options:
-        return text
-    for form in (fold_case, fold_to_letters):
-        alike = [each for each in field.options if form(each) == form(text.strip())]
-        if alike:
-            break
-    return alike[0] if len(alike) == 1 else str(fieldtypes.parse_option(field, text))
-
-
-def _parse_values(op: Op, value: Value) -> list[str | int | float | bool]:
-    """Return the values of a filter. Raise ToolError if the operator takes another number of
-    them."""
-    values = [] if value is None else [*value] if isinstance(value, list) else [value]
-    if op in _BLANK_OPS:
-        return []
-    if op == "between" and len(values) != 2:
-        raise filter_error("`between` takes a list of two values, the first and the last")
-    if op not in ("between", "in") and len(values) != 1:
-        raise filter_error(f"`{op}` takes one value; `in` takes a list, `blank` none")
-    if not 0 < len(values) <= MAX_FILTER_VALUES:
-        raise filter_error(f"`in` takes a list of 1 to {MAX_FILTER_VALUES} values")
-    if any(len(str(each)) > MAX_VALUE_CHARACTERS for each in values):
-        raise filter_error(f"a value has more than {MAX_VALUE_CHARACTERS} characters")
-    if any(_SURROGATE.search(str(each)) for each in values):
-        raise filter_error("a value has half a character in it")
-    return values
-
-
 def _require_operator(field: Field, op: Op, ops: Sequence[Op]) -> Op:
     if op in ops:
         return op
@@ -567,18 +592,6 @@ def _require_operator(field: Field, op: Op, ops: Sequence[Op]) -> Op:
         code="bad_filter", hint=f"use one of {', '.join(ops)}",
         field=field.title, type=field.type, op=op,
     )  # fmt: skip
-
-
-def _checkbox_condition(field: Field, op: Op, values: Sequence[object]) -> FilterCondition:
-    if op in _BLANK_OPS:
-        checked = op == "notblank"
-    else:
-        truth = _TRUTH.get(str(values[0]).strip().lower())
-        if truth is None:
-            raise filter_error(f"{field.title} is a checkbox: its value is true or false")
-        checked = truth == (op == "eq")
-    where = build_clause(field.id, "checked" if checked else "notchecked")
-    return FilterCondition(field, "eq", (checked,), where, True, lambda cell: bool(cell) == checked)
 
 
 def _number_condition(field: Field, op: Op, values: Sequence[object]) -> FilterCondition:
@@ -605,38 +618,3 @@ def _number_condition(field: Field, op: Op, values: Sequence[object]) -> FilterC
         }[op]  # fmt: skip
 
     return FilterCondition(field, op, numbers, where, True, holds)
-
-
-def _compares_numbers(field: Field, op: Op, values: Sequence[object]) -> bool:
-    """Return whether a formula is compared as a number.
-
-    NocoDB does not say whether a formula returns numbers, so the filter decides: "007" is text
-    unless the operator orders values.
-    """
-    if field.kind != "mixed" or any(fieldtypes.parse_number(each) is None for each in values):
-        return False
-    texts = any(isinstance(each, str) for each in values)
-    return not field.field_type.may_hold_numbers or op in _ORDER_OPS[2:] or not texts
-
-
-def _describe_condition(condition: FilterCondition) -> str:
-    field, operands = to_one_line(condition.field.title, MAX_PHRASE_CHARACTERS), condition.operands
-    if not operands:
-        return say(_SENTENCES[condition.op], field=field)
-    if isinstance(operands[0], bool):
-        return say(_CHECKED if operands[0] else _NOT_CHECKED, field=field)
-    dates = isinstance(operands[0], TimeSpan) and condition.op in _DATE_SENTENCES
-    sentence = (_DATE_SENTENCES if dates else _SENTENCES)[condition.op]
-    operand_texts = [_describe_operand(each) for each in operands[:_MAX_VALUES_NAMED]]
-    if condition.op == "between":
-        return say(sentence, field=field, value=operand_texts[0], last=operand_texts[1])
-    more = ["…"] if len(operands) > _MAX_VALUES_NAMED else []
-    return say(sentence, field=field, value=", ".join([*operand_texts, *more]))
-
-
-def _describe_operand(operand: Operand) -> str:
-    if isinstance(operand, TimeSpan):
-        return str(operand)
-    if isinstance(operand, Decimal):
-        return format(operand, "f")
-    return f'"{to_one_line(str(operand), MAX_PHRASE_CHARACTERS)}"'

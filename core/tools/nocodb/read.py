@@ -132,6 +132,7 @@ class RowReader:
             return replace(every, records=every.records[start : start + size])
         page = await self._fetch_page(selection, wish, number, size)
         total = (number - 1) * size + len(page.records)
+        # The rows of a last page tell the total; an empty page after it does not.
         if page.has_more or (number > 1 and not page.records):
             total = await self._api.count_rows(selection.table.at, selection.where.v3)
         return SelectedRows(page.records, total)
@@ -273,6 +274,7 @@ class QueryTools:
         find = query.table.field
         order = tuple(SortField(find(each.field).id, each.direction) for each in sort)
         wish = ColumnChoice(tuple(map(find, fields)), order)
+        columns = wish.columns(query.table)
         files: tuple[File, ...] = ()
         if export:
             if ctx.files is None:
@@ -283,18 +285,33 @@ class QueryTools:
             rows = await self.reading.fetch_all(query.selection, wish)
             records = rows.records
             if records:
-                columns = wish.columns(query.table)
                 data = await asyncio.to_thread(build_csv, records, columns, query.zone)
                 files = (await ctx.files.save(csv_name(query.table), CSV_TYPE, data),)
             start = (page - 1) * limit
             rows = replace(rows, records=records[start : start + limit])
         else:
             rows = await self.reading.fetch_page(query.selection, wish, number=page, size=limit)
-        result = _build_outcome(query, rows, wish, page)
+        each = [format_row(record, columns, query.zone) for record in rows.records]
+        head = rows_that_fit(each, MAX_ROWS_CHARACTERS)
+        # Counts come before the rows, so that a cut cannot remove them.
+        result: dict[str, Any] = {
+            "table": format_label(query.table.title),
+            "total" if rows.is_counted else "total_at_least": rows.total,
+            "returned": len(head),
+            "page": page,
+            "truncated": rows.total > len(head),
+            "zone": str(query.zone),
+        }
+        if len(head) < len(each):
+            cut = f"{len(each)} rows are too long; ask for fewer fields, or limit {len(head)}"
+            result["cut"] = cut
+        if not rows.is_complete:
+            result["read"] = f"only the first {rows.read_count} rows were looked at"
+        result |= {"note": UNTRUSTED_CELLS_NOTE, "rows": head}
         for file in files:
             result["file"] = f"{file.name} is sent to the person with your answer"
-        row_count = len(records) if files else result["returned"]
-        sources = (query.describe_source(rows, row_count),)
+        # With a file, the answer is based on all its rows.
+        sources = (query.describe_source(rows, len(records) if files else len(head)),)
         return Outcome("ok", compact_json(result), files=files, sources=sources)
 
     async def nocodb_get(self, ctx: ToolContext, table: str, id: str | int) -> Outcome:
@@ -333,25 +350,3 @@ def _describe_time(now: datetime) -> dict[str, str]:
     is_english = LANGUAGE.get() == "en"
     time = now.strftime("%Y-%m-%d %H:%M") if is_english else format_moment(now)
     return {"time": time, "zone": str(now.tzinfo)}
-
-
-def _build_outcome(
-    query: TableQuestion, rows: SelectedRows, wish: ColumnChoice, page: int
-) -> dict[str, Any]:
-    """Return what a model reads. Counts come first, so that a cut cannot remove them."""
-    fields = wish.columns(query.table)
-    each = [format_row(record, fields, query.zone) for record in rows.records]
-    head = rows_that_fit(each, MAX_ROWS_CHARACTERS)
-    data: dict[str, Any] = {
-        "table": format_label(query.table.title),
-        "total" if rows.is_counted else "total_at_least": rows.total,
-        "returned": len(head),
-        "page": page,
-        "truncated": rows.total > len(head),
-        "zone": str(query.zone),
-    }
-    if len(head) < len(each):
-        data["cut"] = f"{len(each)} rows are too long; ask for fewer fields, or limit {len(head)}"
-    if not rows.is_complete:
-        data["read"] = f"only the first {rows.read_count} rows were looked at"
-    return {**data, "note": UNTRUSTED_CELLS_NOTE, "rows": head}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-import functools
 import re
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
@@ -19,7 +18,7 @@ from core.base.tasks import BoundedDict, run_together
 from core.base.text import clean_text, find_character_boundary, fold_case, fold_to_letters
 from core.changes.approval import NO_TABLE_RULES, TableRulesConfig
 from core.domain.records import ToolContext, Viewer, add_model_instruction
-from core.tools.nocodb.api import NamedTable, NocoBase, NocoError, NocoRecord, TableApi, TableId
+from core.tools.nocodb.api import Json, NamedTable, NocoBase, NocoError, Records, TableApi, TableId
 from core.tools.nocodb.fieldtypes import Field, format_label
 from core.tools.tool import FunctionTool
 
@@ -82,7 +81,7 @@ def find_by_name(name: str, among: Sequence[Titled]) -> Titled | None:
     for form in (fold_case, fold_to_letters):
         key = form(exact)
         alike = [each for each in among if key and form(each.title.strip()) == key]
-        if alike:
+        if alike:  # several are as similar, so none of them is meant for certain
             return alike[0] if len(alike) == 1 else None
     prefix_matches: list[Titled] = []
     start = fold_to_letters(exact).removesuffix(CUT_MARK)
@@ -165,17 +164,34 @@ class TableDescription:
 
 
 def parse_table(
-    base: str,
-    body: Mapping[str, Any],
-    by_id: Mapping[str, NamedTable],
-    foreign: Collection[str] = frozenset(),
+    base: str, body: Json, by_id: Mapping[str, NamedTable], foreign: Collection[str] = frozenset()
 ) -> TableDescription:
     """Return a table from NocoDB's description.
 
     `by_id` holds the visible tables by id, `foreign` the ids of databases that NocoDB did not
     create. Links to hidden tables, and lookups through them, are not among the fields.
     """
-    fields = [_parse_field(each, by_id) for each in body["fields"] if isinstance(each, Mapping)]
+    fields = []
+    for each in body["fields"]:
+        if not isinstance(each, Mapping):
+            continue
+        raw_options = each.get("options")
+        options = raw_options if isinstance(raw_options, Mapping) else {}
+        choices = [c.get("title") for c in options.get("choices") or () if isinstance(c, Mapping)]
+        related = str(options.get("related_table_id") or "")
+        relation = str(options.get("relation_type") or "")
+        parsed = Field(
+            id=str(each.get("id") or ""),
+            title=str(each.get("title") or ""),
+            type=str(each.get("type") or ""),
+            options=tuple(title for title in choices if isinstance(title, str)),
+            related_id=related,
+            related_title=by_id[related].title if related in by_id else "",
+            holds_one=relation in ("bt", "oo"),  # belongs to, one to one
+            link_id=str(options.get("related_field_id") or ""),
+            relation=relation,
+        )
+        fields.append(parsed)
     concealed = tuple(f for f in fields if f.is_link and f.related_id and f.related_id not in by_id)
     hidden = {each.id for each in concealed}
     usable = [
@@ -307,7 +323,12 @@ class Schemas:
         """Return a table as this person may see it. All share the cached description."""
         self._drop_after_drift()
         if named.id not in self._tables:
-            fetch = functools.partial(self._fetch_description, named)
+
+            async def fetch() -> _RawDescription:
+                base = await self.find_base()
+                at = TableId(base.id, named.id)
+                return _RawDescription(base, await self._api.describe_table(at))
+
             self._tables[named.id] = CachedValue(fetch, self._clock)
         described = await self._tables[named.id].value()
         table = described.visible_to(await self.visible_tables(viewer))
@@ -346,10 +367,6 @@ class Schemas:
     async def _fetch_tables(self) -> Sequence[NamedTable]:
         return await self._api.list_tables((await self.find_base()).id)
 
-    async def _fetch_description(self, named: NamedTable) -> _RawDescription:
-        base = await self.find_base()
-        return _RawDescription(base, await self._api.describe_table(TableId(base.id, named.id)))
-
     def _drop_after_drift(self) -> None:
         """Drop the cache if NocoDB reported a missing table or field since."""
         if self._api.drift_count != self._drifts:
@@ -359,25 +376,6 @@ class Schemas:
     def _drop_old(self, cache: CachedValue[Any] | None) -> None:
         if cache is None or cache.age > RECENT_DESCRIPTION_SECONDS:
             self.drop()
-
-
-def _parse_field(body: Mapping[str, Any], by_id: Mapping[str, NamedTable]) -> Field:
-    raw_options = body.get("options")
-    options = raw_options if isinstance(raw_options, Mapping) else {}
-    choices = options.get("choices")
-    titles = [c.get("title") for c in choices or () if isinstance(c, Mapping)]
-    related = str(options.get("related_table_id") or "")
-    return Field(
-        id=str(body.get("id") or ""),
-        title=str(body.get("title") or ""),
-        type=str(body.get("type") or ""),
-        options=tuple(title for title in titles if isinstance(title, str)),
-        related_id=related,
-        related_title=by_id[related].title if related in by_id else "",
-        holds_one=options.get("relation_type") in ("bt", "oo"),
-        link_id=str(options.get("related_field_id") or ""),
-        relation=str(options.get("relation_type") or ""),
-    )
 
 
 SHORT_OUTLINE_CHARACTERS = 200
@@ -415,14 +413,30 @@ def format_outline(
     """
     room = MAX_OPTIONS_CHARACTERS if longest == SHORT_OUTLINE_CHARACTERS else longest
     fields = [each for each in table.fields if each.type not in _EVERYWHERE]
-    outlines = [_outline_field(each, table.display, room) for each in fields]
+    outlines = []
+    for each in fields:
+        name = format_title(each.title) + ("*" if each.id == table.display else "")
+        if each.is_link:
+            outlines.append(f"{name}->{format_title(each.related_title)}")
+            continue
+        kind = f"{name}:{each.field_type.word or each.type.lower()}"
+        labels = [format_label(option, MAX_TITLE_CHARACTERS) for option in each.options]
+        options = _join_fitting(labels, "|", room, "|…", f"{len(labels)} options")
+        outlines.append(f"{kind}({options})" if labels else kind)
     head = f"{format_title(table.title)} [{table.id}]{READ_ONLY_MARK if read_only else ''}: "
-    for count in range(len(outlines), 0, -1):
-        rest = len(outlines) - count
-        text = head + ", ".join(outlines[:count]) + (f", and {rest} more" if rest else "")
-        if len(text) <= longest:
+    none_fits = f"{len(outlines)} fields"
+    return head + _join_fitting(outlines, ", ", longest - len(head), ", and {} more", none_fits)
+
+
+def _join_fitting(parts: Sequence[str], glue: str, room: int, more: str, none_fits: str) -> str:
+    """Return as many parts as fit into `room` characters, and `more` with the number of the others;
+    `none_fits` if not even one fits."""
+    for count in range(len(parts), 0, -1):
+        rest = more.format(len(parts) - count) if count < len(parts) else ""
+        text = glue.join(parts[:count]) + rest
+        if len(text) <= room:
             return text
-    return f"{head}{len(outlines)} fields"
+    return none_fits
 
 
 def build_tables_tool(
@@ -447,8 +461,7 @@ def build_tables_tool(
 
         if tables:
             names = tables[:MAX_TABLES_PER_CALL]
-            descriptions = [await schemas.describe_table(viewer, name) for name in names]
-            unique = dict.fromkeys(descriptions)
+            unique = dict.fromkeys([await schemas.describe_table(viewer, name) for name in names])
             return "\n".join(format_table(each, LONG_OUTLINE_CHARACTERS) for each in unique)
         visible = await schemas.visible_tables(viewer)
         if not visible:
@@ -472,7 +485,7 @@ def build_tables_tool(
 
 
 def check_titles(
-    api: TableApi, table: TableDescription, fields: Iterable[Field], records: Sequence[NocoRecord]
+    api: TableApi, table: TableDescription, fields: Iterable[Field], records: Records
 ) -> None:
     """Raise NocoError `renamed` and drop the cache if a field was renamed in the meantime.
 
@@ -488,16 +501,3 @@ def check_titles(
             code="renamed", hint="look at nocodb_tables, then call again with the names of now",
             table=table.title,
         )  # fmt: skip
-
-
-def _outline_field(field: Field, display: str, room: int) -> str:
-    name = format_title(field.title) + ("*" if field.id == display else "")
-    if field.is_link:
-        return f"{name}->{format_title(field.related_title)}"
-    kind = f"{name}:{field.field_type.word or field.type.lower()}"
-    labels = [format_label(each, MAX_TITLE_CHARACTERS) for each in field.options]
-    for count in range(len(labels), 0, -1):
-        text = "|".join(labels[:count]) + ("|…" if count < len(labels) else "")
-        if len(text) <= room:
-            return f"{kind}({text})"
-    return f"{kind}({len(labels)} options)" if labels else kind

@@ -99,7 +99,7 @@ class BaseOverview:
 async def fetch_overview(api: TableApi, schemas: Schemas) -> BaseOverview:
     """Return the overview of the base. Raise NocoError."""
     own = await schemas.find_base()
-    every, role = await run_together(schemas.all_tables(), _fetch_role(api, own.id))
+    every, role = await run_together(schemas.all_tables(), api.fetch_role(own.id))
     return BaseOverview(own.title, tuple(every), role)
 
 
@@ -146,12 +146,21 @@ class TableSource:
                 async with asyncio.timeout(NOCODB_LOOK_TIMEOUT_SECONDS):
                     self._overview = await fetch_overview(self._tables_api, self.schemas)
         sight = self._overview.visible_part(self._config.table_rules, viewer)
-        writing = () if sight.is_read_only else self._writing
-        return [self._tables_tool(sight), *self._reading, *writing]
+        if sight not in self._tables_tools:
+            writing = _PROPOSES if sight.may_propose else _MAY_NOT
+            if sight.is_read_only:
+                writing = _READS_ONLY.format(role=sight.role)
+            elif sight.read_only_titles and sight.may_propose:
+                titles = ", ".join(map(format_title, sight.read_only_titles))
+                writing += _EXCEPT.format(tables=titles)
+            what = self.description.format(base=format_title(sight.base))
+            self._tables_tools[sight] = build_tables_tool(self.schemas, what, sight.titles, writing)
+        write_tools = () if sight.is_read_only else self._writing
+        return [self._tables_tools[sight], *self._reading, *write_tools]
 
     async def titles(self, viewer: Viewer) -> Sequence[str]:
         """Return the titles of the tables that this person may see, as last read."""
-        await self.tools(viewer)
+        await self.tools(viewer)  # reads them again if they are old
         return self._overview.visible_part(self._config.table_rules, viewer).titles
 
     async def health(self) -> Health:
@@ -167,19 +176,6 @@ class TableSource:
 
     async def close(self) -> None:
         """Do nothing: the source holds nothing open."""
-
-    def _tables_tool(self, sight: VisibleBase) -> Tool:
-        """Return the tool that lists tables; the same object for the same visible base."""
-        if sight not in self._tables_tools:
-            writing = _PROPOSES if sight.may_propose else _MAY_NOT
-            if sight.is_read_only:
-                writing = _READS_ONLY.format(role=sight.role)
-            elif sight.read_only_titles and sight.may_propose:
-                titles = ", ".join(map(format_title, sight.read_only_titles))
-                writing += _EXCEPT.format(tables=titles)
-            what = self.description.format(base=format_title(sight.base))
-            self._tables_tools[sight] = build_tables_tool(self.schemas, what, sight.titles, writing)
-        return self._tables_tools[sight]
 
 
 class NocoSource(TableSource):
@@ -202,13 +198,3 @@ class NocoSource(TableSource):
         self.api = NocoApi(url, token, http, pauses=pauses)
         driver = RestDriver(self.api.with_pauses(APPLYING_PAUSES_SECONDS))
         super().__init__(self.api, driver, base_id=base_id, config=config, clock=clock)
-
-
-async def _fetch_role(api: TableApi, base: str) -> str:
-    """Return the role, or "" if this NocoDB version does not tell it."""
-    try:
-        return await api.fetch_role(base)
-    except NocoError as error:
-        if error.code in ("nocodb_missing", "bad_call", "nocodb_forbidden"):
-            return ""
-        raise

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import decimal
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, tzinfo
@@ -99,21 +98,6 @@ class RowSummary:
     """Whether NocoDB added the numbers, possibly as floats."""
 
 
-def check_function(field: Field, fn: Fn) -> None:
-    """Raise ToolError if the field has no such figure."""
-    functions = _ANY_FNS
-    if field.kind == "number" or field.field_type.may_hold_numbers:
-        functions = _NUMBER_FNS
-    elif field.is_time:
-        functions = _DATE_FNS
-    if fn not in functions:
-        raise ToolError(
-            "{fn} can't be computed for the field {field} ({type}).",
-            code="bad_aggregate", hint=f"use one of {', '.join(functions)}",
-            fn=fn, field=field.title, type=field.type,
-        )  # fmt: skip
-
-
 def compute_figure(field: Field, fn: Fn, column: Sequence[object], zone: tzinfo | None) -> Figure:
     """Return a figure. `column` holds the field's cell of every row."""
     filled = [cell for cell in column if not fieldtypes.is_blank(field, cell)]
@@ -169,7 +153,21 @@ def group_records(
         )  # fmt: skip
     groups: dict[str, list[NocoRecord]] = {}
     for record in records:
-        for label in _group_labels(field, record.fields.get(field.title), bucket or "day", zone):
+        cell = record.fields.get(field.title)
+        if field.is_time:
+            day = fieldtypes.parse_day(cell)
+            if field.kind == "moment":  # it is on another day in another zone
+                moment = fieldtypes.parse_moment(cell, zone)
+                day = moment.date() if moment else None
+            labels = [_BUCKETS[bucket or "day"](day)] if day else []
+        elif field.kind == "check":
+            labels = ["checked" if cell else "not checked"]
+        elif field.kind == "number" and (number := fieldtypes.parse_number(cell)) is not None:
+            labels = [format(number, "f")]  # without an exponent
+        else:
+            texts = filter(None, fieldtypes.cell_texts(cell))
+            labels = [format_label(text, MAX_GROUP_LABEL_CHARACTERS) for text in texts]
+        for label in dict.fromkeys(labels or [EMPTY_LABEL]):
             groups.setdefault(label, []).append(record)
     order = sorted(groups, key=lambda label: (0 if field.is_time else -len(groups[label]), label))
     return {label: groups[label] for label in order}
@@ -179,7 +177,16 @@ def can_aggregate(selection: RowSelection, pairs: Sequence[FieldFunction], *, ex
     """Return whether NocoDB can compute all figures. `exact`: without floats."""
     if not selection.is_exact or selection.where.v2 is None:
         return False
-    return all(_can_aggregate_field(field, fn, exact) for field, fn in pairs)
+    sums = ("exact",) if exact else ("exact", "rounded")
+    for column, fn in pairs:
+        total = column.field_type.total
+        if column.id == column.title:  # CreatedAt and UpdatedAt, which its aggregates do not know
+            return False
+        if not (
+            total in sums if fn in ("sum", "avg") else total and fn in ("filled", "min", "max")
+        ):
+            return False
+    return True
 
 
 async def fetch_figures(
@@ -205,7 +212,25 @@ async def fetch_figures(
         if key not in answer:
             return None
         cells[each] = answer[key]
-    return [_parse_aggregate(field, fn, cells, zone) for field, fn in pairs]
+    figures: list[Figure] = []
+    for column, fn in pairs:
+        filled = fieldtypes.parse_number(cells[FieldAggregate(column.id, _FILLED)]) or Decimal()
+        total = column.field_type.total
+        if fn == "filled":
+            figures.append(filled)
+            continue
+        cell = cells[FieldAggregate(column.id, _aggregate_type(column, fn))]
+        if not filled or total == "time":
+            figures.append(compute_figure(column, fn, [cell] if filled else [], zone))
+            continue
+        number = fieldtypes.parse_number(cell)
+        if number and total == "rounded":
+            # Later digits come from the float, not from the rows.
+            number = round(number, _FLOAT_DIGITS - 1 - number.adjusted()).normalize()
+        if number is not None and fn == "avg":
+            number = divide_exactly(number, int(filled), _PLACES if total == "rounded" else 0)
+        figures.append(number)
+    return figures
 
 
 class ReadTools(QueryTools):
@@ -232,13 +257,39 @@ class ReadTools(QueryTools):
         names = [*(each.field for each in aggregates), *([group_by] if group_by else [])]
         query = await self.resolve_question(ctx, table, filters, match, names)
         pairs = [(query.table.field(each.field), each.fn) for each in aggregates]
-        for pair in pairs:
-            check_function(*pair)
+        for column, fn in pairs:
+            functions = _ANY_FNS
+            if column.kind == "number" or column.field_type.may_hold_numbers:
+                functions = _NUMBER_FNS
+            elif column.is_time:
+                functions = _DATE_FNS
+            if fn not in functions:
+                raise ToolError(
+                    "{fn} can't be computed for the field {field} ({type}).",
+                    code="bad_aggregate", hint=f"use one of {', '.join(functions)}",
+                    fn=fn, field=column.title, type=column.type,
+                )  # fmt: skip
         group = query.table.field(group_by) if group_by else None
-        summary = None if group else await self._summarize_remotely(query, pairs)
+        selection, summary = query.selection, None
+        # NocoDB computes the figures if it can.
+        if not group and (not pairs or can_aggregate(selection, pairs, exact=False)):
+            # The count comes first: it refuses a filter that the aggregates would ignore.
+            if selection.is_exact:
+                total = await self.api.count_rows(selection.table.at, selection.where.v3)
+                rows = SelectedRows((), total)
+            else:
+                rows = await self.reading.fetch_all(
+                    selection, ColumnChoice(selection.checked_fields)
+                )
+            # Its sums of floats are used only where there are too many rows to read.
+            exact = not pairs or can_aggregate(selection, pairs, exact=True)
+            if exact or rows.total > self.reading.max_rows:
+                figures = await fetch_figures(self.api, selection, pairs, query.zone)
+                if figures is not None:
+                    summary = RowSummary(rows, figures, is_rounded=not exact)
         if summary is None:
             fields = [each for each, _ in pairs] + ([group] if group else [])
-            rows = await self.reading.fetch_all(query.selection, ColumnChoice(tuple(fields)))
+            rows = await self.reading.fetch_all(selection, ColumnChoice(tuple(fields)))
             groups = group_records(rows.records, group, bucket, query.zone) if group else {}
             summary = RowSummary(rows, _compute_figures(query, pairs, rows.records), groups)
         data = _build_outcome(query, pairs, summary, group)
@@ -246,36 +297,9 @@ class ReadTools(QueryTools):
         counted = rows.total if rows.is_complete else len(rows.records)
         return Outcome("ok", compact_json(data), sources=(query.describe_source(rows, counted),))
 
-    async def _summarize_remotely(
-        self, query: TableQuestion, pairs: Sequence[FieldFunction]
-    ) -> RowSummary | None:
-        """Return NocoDB's figures if they are exact, or if there are too many rows to read.
-
-        The count comes first: it refuses a filter that the aggregates would ignore.
-        """
-        selection, reading = query.selection, self.reading
-        exact = can_aggregate(selection, pairs, exact=True)
-        if pairs and not exact and not can_aggregate(selection, pairs, exact=False):
-            return None
-        if selection.is_exact:
-            total = await self.api.count_rows(selection.table.at, selection.where.v3)
-            rows = SelectedRows((), total)
-        else:
-            rows = await reading.fetch_all(selection, ColumnChoice(selection.checked_fields))
-        if pairs and not exact and rows.total <= reading.max_rows:
-            return None
-        figures = await fetch_figures(self.api, selection, pairs, query.zone)
-        if figures is None:
-            return None
-        return RowSummary(rows, figures, is_rounded=bool(pairs) and not exact)
-
 
 def build_read_tools(
-    api: TableApi,
-    schemas: Schemas,
-    *,
-    clock: Callable[[], float] = time.time,
-    most: int = MAX_ROWS_READ,
+    api: TableApi, schemas: Schemas, clock: Callable[[], float], most: int = MAX_ROWS_READ
 ) -> Sequence[Tool]:
     """Return `nocodb_query`, `nocodb_summarize` and `nocodb_get`. A call reads up to `most`
     rows."""
@@ -287,55 +311,12 @@ def build_read_tools(
     )
 
 
-def _group_labels(field: Field, cell: object, bucket: Bucket, zone: tzinfo | None) -> Sequence[str]:
-    if field.is_time:
-        day = fieldtypes.parse_day(cell)
-        if field.kind == "moment":
-            moment = fieldtypes.parse_moment(cell, zone)
-            day = moment.date() if moment else None
-        return (_BUCKETS[bucket](day) if day else EMPTY_LABEL,)
-    if field.kind == "check":
-        return ("checked" if cell else "not checked",)
-    if field.kind == "number" and (number := fieldtypes.parse_number(cell)) is not None:
-        return (format(number, "f"),)
-    texts = filter(None, fieldtypes.cell_texts(cell))
-    labels = dict.fromkeys(format_label(text, MAX_GROUP_LABEL_CHARACTERS) for text in texts)
-    return tuple(labels) or (EMPTY_LABEL,)
-
-
-def _can_aggregate_field(field: Field, fn: Fn, exact: bool) -> bool:
-    if field.id == field.title:  # CreatedAt and UpdatedAt, which its aggregates do not know
-        return False
-    if fn in ("filled", "min", "max"):
-        return field.field_type.total != ""
-    totals = ("exact",) if exact else ("exact", "rounded")
-    return fn in ("sum", "avg") and field.field_type.total in totals
-
-
 def _aggregate_type(field: Field, fn: Fn) -> str:
     if fn == "filled":
         return _FILLED
     if field.field_type.total == "time":
         return "earliest_date" if fn == "min" else "latest_date"
     return "sum" if fn == "avg" else fn
-
-
-def _parse_aggregate(
-    field: Field, fn: Fn, cells: Mapping[FieldAggregate, object], zone: tzinfo | None
-) -> Figure:
-    filled = fieldtypes.parse_number(cells[FieldAggregate(field.id, _FILLED)]) or Decimal()
-    if fn == "filled":
-        return filled
-    cell = cells[FieldAggregate(field.id, _aggregate_type(field, fn))]
-    if not filled or field.field_type.total == "time":
-        return compute_figure(field, fn, [cell] if filled else [], zone)
-    number = fieldtypes.parse_number(cell)
-    if number is None:
-        return None
-    if field.field_type.total == "rounded" and number:
-        number = round(number, _FLOAT_DIGITS - 1 - number.adjusted()).normalize()
-    places = _PLACES if field.field_type.total == "rounded" else 0
-    return divide_exactly(number, int(filled), places) if fn == "avg" else number
 
 
 def _compute_figures(
@@ -382,19 +363,15 @@ def _build_outcome(
 
 
 def _format_figures(pairs: Sequence[FieldFunction], figures: Sequence[Figure]) -> dict[str, object]:
-    return {
-        f"{fn} of {format_label(field.title)}": _format_figure(figure)
-        for (field, fn), figure in zip(pairs, figures, strict=True)
-    }
-
-
-def _format_figure(figure: Figure) -> object:
-    """Return a whole number as int, any other number as text, because a JSON float would round
-    it."""
-    if not isinstance(figure, Decimal):
-        return figure
-    whole = figure == figure.to_integral_value() and figure.adjusted() < 15
-    return int(figure) if whole else format(figure, "f")
+    values: dict[str, object] = {}
+    for (column, fn), figure in zip(pairs, figures, strict=True):
+        value: object = figure
+        if isinstance(figure, Decimal):
+            # A JSON number beyond 15 digits, or with decimal places, would be rounded as a float.
+            is_whole = figure == figure.to_integral_value() and figure.adjusted() < _FLOAT_DIGITS
+            value = int(figure) if is_whole else format(figure, "f")
+        values[f"{fn} of {format_label(column.title)}"] = value
+    return values
 
 
 def _build_tool(function: Function, more: str, *, strict: bool = True) -> FunctionTool:

@@ -8,7 +8,7 @@ by cell and leaves later work of other people alone.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 
 from core.base.errors import ToolError
-from core.domain.changes import Change, ChangeStep, Draft, RowCheck, RowWrite
+from core.domain.changes import Change, Draft, RowCheck, RowWrite
 from core.tools.nocodb.driver import (
     CONCEALED_LINK,
     EXCLUSIVE_RELATIONS,
@@ -65,12 +65,26 @@ class TableWriter:
                 rows = [RowWrite(s.write.id, before=s.current or s.write.after) for s in steps]
                 return replace(draft, kind="delete", rows=tuple(rows), note=self.driver.recreated)
             case "update":
-                if self.driver.typed:
-                    # The last step first: a linked row leaves its new owner before the old one
-                    # gets it back.
-                    rows = [row for step in reversed(steps) for row in _restore_cells(step)]
-                else:
-                    rows = [_restore_row(step) for step in steps]
+                # The last step first: a linked row leaves its new owner before the old one gets it
+                # back.
+                rows = []
+                for step in reversed(steps) if self.driver.typed else steps:
+                    id, now = step.write.id, step.current or {}
+                    before, after = step.write.before or {}, step.write.after or {}
+                    if not self.driver.typed:  # one write of the fields that the row still has
+                        current = now or after
+                        old = {name: value for name, value in before.items() if name in current}
+                        rows.append(RowWrite(id, {name: current[name] for name in old}, old))
+                        continue
+                    for name, new in after.items():
+                        # Of a link, only the rows that we added or removed are compared, when
+                        # the undo is applied.
+                        is_link = _is_link(new) or _is_link(before.get(name))
+                        value = new if is_link else now.get(name, new)
+                        # One write for each cell that still holds what we wrote.
+                        is_ours = is_link or is_same_entry(value, new)
+                        if is_ours and name in before and not is_same_entry(value, before[name]):
+                            rows.append(RowWrite(id, {name: value}, {name: before[name]}))
                 if not rows:
                     raise ToolError(_NOTHING_TO_UNDO, code="not_undone")
                 return replace(draft, rows=tuple(rows), note="")
@@ -98,33 +112,59 @@ class TableBatch:
         since the draft was made."""
         draft, schema = self._draft, await self._read_schema()
         names = dict.fromkeys(name for row in rows for name in _field_names(row))
-        if not draft.target.get(CELL_BY_CELL):
-            schema.check_unchanged(draft.target, names)
+        changed = schema.changed_fields(draft.target, names)
+        if changed and not draft.target.get(CELL_BY_CELL):
+            hidden = draft.target["hidden_fields"]
+            titles = {CONCEALED_LINK if name in hidden else name for name in changed}
+            raise ToolError(
+                "The table {table} changed after this request ({names}). Ask for it again.",
+                code="drift", table=schema.title, names=", ".join(sorted(titles)[:5]),
+            )  # fmt: skip
         if draft.kind == "create":
-            if not all(row.id for row in rows):
-                newest = await self._driver.fetch_newest(schema)
-                rows = self._find_created(newest, rows, schema.links)
-            now = await self._driver.rows(schema, [row.id for row in rows if row.id])
-            unseen = draft.target.get("hidden_fields", ())
-            return [
-                self._compare_create(row, now.get(row.id), unseen)
-                if row.id
-                else RowCheck("before", row)
-                for row in rows
-            ]
+            return await self._check_created(schema, rows)
         field_names = names if draft.kind == "update" else None
         now = await self._driver.rows(schema, [row.id for row in rows], field_names)
+        checks: list[RowCheck] = []
         if draft.kind == "delete":
-            return [self._compare_delete(row, now.get(row.id)) for row in rows]
-        moved = schema.changed_fields(draft.target, names)
-        return [
-            RowCheck("other", row, now.get(row.id), tuple(moved & set(_field_names(row))))
-            if moved & set(_field_names(row))
-            else await self._check_owners(
-                schema, self._compare_update(schema, row, now.get(row.id))
-            )
-            for row in rows
-        ]
+            typed = self._driver.typed
+            for row in rows:
+                image, image_before = now.get(row.id), row.before or {}
+                if image is None:
+                    checks.append(RowCheck("after", row))
+                    continue
+                differs = []
+                for name in dict.fromkeys([*image, *image_before] if typed else image_before):
+                    if name in image_before and (name in image or not typed):
+                        is_same = self._driver.is_unchanged(image_before[name], image.get(name))
+                    else:
+                        # Typed images hold no empty fields. One that the draft lacks must still be
+                        # empty: otherwise an undo could not restore it.
+                        value = image.get(name, image_before.get(name))
+                        is_same = value is None or value is False or value in ("", [])
+                    if not is_same:
+                        differs.append(name)
+                checks.append(
+                    RowCheck("other" if differs else "before", row, image, tuple(differs))
+                )
+            return checks
+        for row in rows:
+            if own := changed & set(_field_names(row)):
+                checks.append(RowCheck("other", row, now.get(row.id), tuple(own)))
+                continue
+            check = self._compare_update(schema, row, now.get(row.id))
+            before, after = row.before or {}, row.after or {}
+            for title in (after.keys() & schema.links.keys()) if check.state == "before" else ():
+                # A row to be linked may belong to another row by now. NocoDB would take it from
+                # there without an error.
+                link = schema.links[title]
+                ids = sorted(linked_ids(after[title]) - linked_ids(before.get(title)))
+                if not ids or link.relation not in EXCLUSIVE_RELATIONS:
+                    continue
+                if len(await self._find_unowned(schema, link, ids, row.id)) < len(ids):
+                    check = replace(check, state="other", differing_fields=(title,))
+                    break
+            checks.append(check)
+        return checks
 
     async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
         """Write rows and return them, with the ids of created rows. Raise ToolError,
@@ -143,7 +183,26 @@ class TableBatch:
                     except ToolError as error:  # the row exists; reading it back shows what lacks
                         log.warning("created a row without all its values", error=str(error))
             case "update":
-                await self._write_update(schema, rows, draft.asker_key)
+                # Several writes of one row are merged, because NocoDB refuses an id that comes
+                # twice.
+                merged: dict[str, RowImage] = {}
+                for row in rows:
+                    after = row.after or {}
+                    link = next((schema.links[n] for n in after if n in schema.links), None)
+                    if link is not None:
+                        # A write of a link either adds rows or removes them; where a link holds
+                        # one row, adding replaces it.
+                        old = linked_ids((row.before or {}).get(link.title))
+                        new = linked_ids(after[link.title])
+                        add = sorted(new - old)
+                        remove = [] if add else sorted(old - new)
+                        await self._driver.link(schema, link, row.id, add, remove, draft.asker_key)
+                    elif any(_is_file(schema, name) and value for name, value in after.items()):
+                        await self._driver.attach(schema, row.id, after, draft.asker_key)
+                    else:
+                        merged.setdefault(row.id, {}).update(after)
+                if merged:
+                    await self._driver.update(schema, merged, draft.asker_key)
             case "delete":
                 await self._driver.delete(schema, [row.id for row in rows], draft.asker_key)
         return rows
@@ -166,29 +225,6 @@ class TableBatch:
             if free := await self._find_unowned(schema, field, ids, row.id) if ids else []:
                 await self._driver.link(schema, field, row.id, free, (), by)
 
-    async def _write_update(self, schema: TableSchema, rows: Sequence[RowWrite], by: str) -> None:
-        """Write new values. Several writes of one row are merged into one, because NocoDB refuses
-        an id that comes twice.
-
-        A write of a link field either adds rows or removes them; where a link holds one row, adding
-        replaces it.
-        """
-        together: dict[str, RowImage] = {}
-        for row in rows:
-            after = row.after or {}
-            link = next((schema.links[title] for title in after if title in schema.links), None)
-            if link is not None:
-                old, new = (linked_ids((s or {}).get(link.title)) for s in (row.before, row.after))
-                add = sorted(new - old)
-                remove = [] if add else sorted(old - new)
-                await self._driver.link(schema, link, row.id, add, remove, by)
-            elif any(_is_file(schema, title) and value for title, value in after.items()):
-                await self._driver.attach(schema, row.id, after, by)
-            else:
-                together.setdefault(row.id, {}).update(after)
-        if together:
-            await self._driver.update(schema, together, by)
-
     async def _find_unowned(
         self, schema: TableSchema, field: Field, ids: Sequence[str], row: str
     ) -> Sequence[str]:
@@ -196,34 +232,24 @@ class TableBatch:
         rows = await self._driver.fetch_linkable_rows(schema, field, ids)
         return [id for id in ids if id in rows and (rows[id].owner or {"id": row})["id"] == row]
 
-    async def _check_owners(self, schema: TableSchema, check: RowCheck) -> RowCheck:
-        """Mark the row as changed where a row to be linked belongs to another row by now."""
-        after, before = check.write.after or {}, check.write.before or {}
-        for title in after.keys() & schema.links.keys():
-            field = schema.links[title]
-            ids = sorted(linked_ids(after[title]) - linked_ids(before.get(title)))
-            if check.state != "before" or not ids or field.relation not in EXCLUSIVE_RELATIONS:
-                continue
-            if len(await self._find_unowned(schema, field, ids, check.write.id)) < len(ids):
-                return replace(check, state="other", differing_fields=(title,))
-        return check
-
-    def _compare_update(
-        self, schema: TableSchema, write: RowWrite, now: RowImage | None
-    ) -> RowCheck:
+    def _compare_update(self, schema: TableSchema, row: RowWrite, now: RowImage | None) -> RowCheck:
         """Compare a row with its update. A typed field that already has its new value is no
         conflict.
 
         Of a link to many rows, only the rows that the update adds or removes are compared.
         """
         if now is None:
-            return RowCheck("other", write)
+            return RowCheck("other", row)
         reads, stands = self._driver.holds_value, self._driver.is_unchanged
-        before, after = dict(write.before or {}), dict(write.after or {})
-        cells = {n: _relevant_rows(write, n, now.get(n), schema) for n in {**before, **after}}
+        before, after = dict(row.before or {}), dict(row.after or {})
+        cells = {name: now.get(name) for name in _field_names(row)}
+        for name in cells.keys() & schema.links.keys():
+            if not schema.links[name].holds_one:
+                ids = linked_ids(before.get(name)) | linked_ids(after.get(name))
+                cells[name] = [one for one in cells[name] or () if one["id"] in ids]
         missing = tuple(name for name, value in after.items() if not reads(value, cells[name]))
         if not missing:
-            return RowCheck("after", write, now)
+            return RowCheck("after", row, now)
         is_described = all(name in before for name in missing)
         drifted = [
             name
@@ -231,91 +257,59 @@ class TableBatch:
             if not stands(value, cells[name])
             and (not self._driver.typed or name not in after or name in missing)
         ]
-        return RowCheck("before" if is_described and not drifted else "other", write, now, missing)
+        return RowCheck("before" if is_described and not drifted else "other", row, now, missing)
 
-    def _compare_delete(self, write: RowWrite, now: RowImage | None) -> RowCheck:
-        """Compare a row with its image. With a typed driver, fields that the image lacks must be
-        empty: otherwise an undo could not restore them."""
-        if now is None:
-            return RowCheck("after", write)
-        before, typed = dict(write.before or {}), self._driver.typed
-
-        def has_changed(name: str) -> bool:
-            if name in before and (name in now or not typed):
-                return not self._driver.is_unchanged(before[name], now.get(name))
-            value = now.get(name, before.get(name))
-            return not (value is None or value is False or value in ("", []))
-
-        names = dict.fromkeys([*now, *before] if typed else before)
-        differing_fields = tuple(filter(has_changed, names))
-        return RowCheck("other" if differing_fields else "before", write, now, differing_fields)
-
-    def _compare_create(
-        self, write: RowWrite, now: RowImage | None, unseen: Collection[str]
-    ) -> RowCheck:
-        """Compare a created row with its values. Missing linked rows are named, except in the
-        fields `unseen`, which are hidden."""
-        if now is None:
-            return RowCheck("other", write)
-        after = dict(write.after or {})
-        holds_value = self._driver.holds_value
-        missing = {n: v for n, v in after.items() if not holds_value(v, now.get(n))}
-        differs = tuple(
-            CONCEALED_LINK if name in unseen else _describe_missing(name, value, now.get(name))
-            for name, value in missing.items()
-        )
-        return RowCheck("other" if missing else "after", write, now, differs)
-
-    def _find_created(
-        self, newest: Mapping[str, RowImage], rows: Sequence[RowWrite], links: Collection[str]
-    ) -> Sequence[RowWrite]:
-        """Look for rows that may have been created among the `newest`, and add the ids of those
-        found. Links are not compared, because they are written after the row.
+    async def _check_created(self, schema: TableSchema, rows: Sequence[RowWrite]) -> list[RowCheck]:
+        """Look for rows that may have been created among the newest, and compare those found with
+        their values.
 
         A row's mark lists the ids of equal rows that existed before the write; an equal row that is
         not in it is the created one. A row without a mark was not written yet, and gets one.
         """
-        claimed_ids = {row.id for row in rows if row.id}
-        marked: list[RowWrite] = []
+        holds_value = self._driver.holds_value
+        if not all(row.id for row in rows):
+            newest = await self._driver.fetch_newest(schema)
+            claimed_ids = {row.id for row in rows if row.id}
+            marked: list[RowWrite] = []
+            for row in rows:
+                # Links are not compared, because they are written after the row.
+                own = {n: v for n, v in (row.after or {}).items() if n not in schema.links}
+                likes = [
+                    id
+                    for id, one in newest.items()
+                    if all(holds_value(value, one.get(name)) for name, value in own.items())
+                ]
+                if row.id:
+                    marked.append(row)
+                elif not row.applier_data:
+                    marked.append(replace(row, applier_data=json.dumps(likes)))
+                else:
+                    other_ids = {*json.loads(row.applier_data), *claimed_ids}
+                    # The oldest of several equal ones: rows are created in the order of the draft.
+                    new_id = next((id for id in reversed(likes) if id not in other_ids), "")
+                    claimed_ids.add(new_id)
+                    marked.append(replace(row, id=new_id))
+            rows = marked
+        now = await self._driver.rows(schema, [row.id for row in rows if row.id])
+        checks = []
         for row in rows:
-            own = {name: value for name, value in (row.after or {}).items() if name not in links}
-            likes = [
-                id
-                for id, one in newest.items()
-                if all(self._driver.holds_value(v, one.get(n)) for n, v in own.items())
-            ]
-            if row.id:
-                marked.append(row)
-            elif not row.applier_data:
-                marked.append(replace(row, applier_data=json.dumps(likes)))
-            else:
-                other_ids = {*json.loads(row.applier_data), *claimed_ids}
-                new_id = next((id for id in reversed(likes) if id not in other_ids), "")
-                claimed_ids.add(new_id)
-                marked.append(replace(row, id=new_id))
-        return marked
-
-
-def _restore_cells(step: ChangeStep) -> Sequence[RowWrite]:
-    """Return one write for each cell that still holds what we wrote, to restore its old value."""
-    before, after, now = (dict(side or {}) for side in
-                          (step.write.before, step.write.after, step.current))  # fmt: skip
-    links = {name for name, value in after.items() if _is_link(value) or _is_link(before.get(name))}
-    stands = {name: now.get(name, new) for name, new in after.items() if name not in links}
-    ours = {name: value for name, value in stands.items() if is_same_entry(value, after[name])}
-    ours |= {name: after[name] for name in links}
-    return [
-        RowWrite(step.write.id, before={name: value}, after={name: before[name]})
-        for name, value in ours.items()
-        if name in before and not is_same_entry(value, before[name])
-    ]
-
-
-def _restore_row(step: ChangeStep) -> RowWrite:
-    """Return one write that restores the old values of the fields that the row still has."""
-    stands = step.current or step.write.after or {}
-    after = {name: value for name, value in (step.write.before or {}).items() if name in stands}
-    return RowWrite(step.write.id, before={name: stands[name] for name in after}, after=after)
+            image, differs = now.get(row.id), list[str]()
+            if not row.id or image is None:
+                checks.append(RowCheck("other" if row.id else "before", row))
+                continue
+            for name, value in (row.after or {}).items():
+                if holds_value(value, image.get(name)):
+                    continue
+                if name in self._draft.target.get("hidden_fields", ()):
+                    name = CONCEALED_LINK
+                elif ids := linked_ids(value) - linked_ids(image.get(name)):
+                    titles = [
+                        str(one.get("title") or one["id"]) for one in value if one["id"] in ids
+                    ]
+                    name = f"{name} (without {', '.join(titles[:5])})"
+                differs.append(name)
+            checks.append(RowCheck("other" if differs else "after", row, image, tuple(differs)))
+        return checks
 
 
 def _field_names(row: RowWrite) -> Iterable[str]:
@@ -329,20 +323,3 @@ def _is_link(value: Any) -> bool:
 
 def _is_file(schema: TableSchema, title: str) -> bool:
     return title in schema.own and schema.own[title].field_type.file
-
-
-def _relevant_rows(write: RowWrite, name: str, cell: Any, schema: TableSchema) -> Any:
-    """Return the cell; of a link to many rows, only the rows that the write names."""
-    if name not in schema.links or schema.links[name].holds_one:
-        return cell
-    sides = (write.before or {}).get(name), (write.after or {}).get(name)
-    ids = linked_ids(sides[0]) | linked_ids(sides[1])
-    return [one for one in cell or () if one["id"] in ids]
-
-
-def _describe_missing(name: str, expected: Any, actual: Any) -> str:
-    missing_ids = linked_ids(expected) - linked_ids(actual)
-    if not missing_ids:
-        return name
-    titles = [str(one.get("title") or one["id"]) for one in expected if one["id"] in missing_ids]
-    return f"{name} (without {', '.join(titles[:5])})"

@@ -27,7 +27,7 @@ from core.domain.ports import SAMPLE_TABLES_PHRASE, Tool
 from core.domain.records import Health, Viewer
 from core.integrations import describe_read_error
 from core.tools.nocodb.api import (
-    FieldAggregate,
+    Aggregates,
     Json,
     NamedTable,
     NocoBase,
@@ -35,6 +35,7 @@ from core.tools.nocodb.api import (
     NocoRecord,
     PageQuery,
     RecordPage,
+    Records,
     TableId,
 )
 from core.tools.nocodb.driver import RestDriver, TableSchema
@@ -123,14 +124,15 @@ class _Snapshot:
                 code="sample_reset",
             )
 
-    def table(self, at: TableId) -> SampleTable:
+    def find_table(self, at: TableId) -> SampleTable:
         if at.table not in self.tables:
             raise NocoError("Table {name!r} not found.", code="unknown_table", name=at.table[:64])
         return self.tables[at.table]
 
-    def row_id(self, table: str, id: object) -> int:
+    def find_row_id(self, table: str, id: object) -> int:
         """Return the key of an existing row. Raise NocoError `not_found`."""
         text = str(id)
+        # SQLite's integers have 63 bits, so any number of 18 digits fits.
         number = int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else -1
         if number not in self.rows.get(table, {}):
             raise NocoError("Row {id} not found in this table.", code="not_found", id=text[:64])
@@ -154,7 +156,7 @@ class _Snapshot:
 
     def find_link(self, at: TableId, field: str) -> tuple[SampleTable, Json]:
         """Return a table and one of its links. Raise NocoError."""
-        table = self.table(at)
+        table = self.find_table(at)
         column = table.find_field(field)
         if column is None or column["type"] not in ("Links", "LinkToAnotherRecord"):
             raise NocoError(
@@ -163,7 +165,7 @@ class _Snapshot:
             )  # fmt: skip
         return table, column
 
-    def update(self, table: str, id: int, cells: Cells) -> None:
+    def write_cells(self, table: str, id: int, cells: Cells) -> None:
         """Write cells of a row, and the time of this change."""
         row = self.rows[table][id]
         row.cells |= cells
@@ -173,7 +175,7 @@ class _Snapshot:
     def link_children(self, link: Json, ids: Sequence[int], owner: int | None) -> None:
         """Write the owner of rows in a link to many rows; None removes them from it."""
         for id in ids:
-            self.update(_related_table(link), id, {self.inverse_title(link): owner})
+            self.write_cells(_related_table(link), id, {self.inverse_title(link): owner})
 
     def linked_row(self, table: str, id: int) -> Json:
         """Return a linked row with the field that names it."""
@@ -296,7 +298,7 @@ class SampleApi:
         return [NamedTable(each.id, each.title) for each in self._tables.values()]
 
     async def describe_table(self, at: TableId) -> Json:
-        table = (await self._read()).table(at)
+        table = (await self._read()).find_table(at)
         return {
             "id": table.id, "title": table.title, "base_id": at.base,
             "display_field_id": table.display["id"], "fields": list(table.fields),
@@ -309,7 +311,7 @@ class SampleApi:
     async def fetch_page(self, at: TableId, query: PageQuery) -> RecordPage:
         _refuse_filter(query.where)
         state = await self._read()
-        table = state.table(at)
+        table = state.find_table(at)
         ids = sorted(state.rows.get(table.id, {}))
         for each in reversed(query.sort):
             ids.sort(
@@ -322,24 +324,22 @@ class SampleApi:
 
     async def fetch_record(self, at: TableId, id: str, *, fields: Sequence[str] = ()) -> NocoRecord:
         state = await self._read()
-        table = state.table(at)
-        return state.record(table, state.row_id(table.id, id), fields)
+        table = state.find_table(at)
+        return state.record(table, state.find_row_id(table.id, id), fields)
 
     async def count_rows(self, at: TableId, where: str = "") -> int:
         _refuse_filter(where)
         state = await self._read()
-        return len(state.rows.get(state.table(at).id, {}))
+        return len(state.rows.get(state.find_table(at).id, {}))
 
-    async def fetch_aggregates(
-        self, at: TableId, figures: Sequence[FieldAggregate], where: str = ""
-    ) -> Json:
+    async def fetch_aggregates(self, at: TableId, figures: Aggregates, where: str = "") -> Json:
         """Return nothing: Ponte computes all figures of these tables."""
         return {}
 
-    async def fetch_linked_rows(self, at: TableId, field: str, row: str) -> Sequence[NocoRecord]:
+    async def fetch_linked_rows(self, at: TableId, field: str, row: str) -> Records:
         state = await self._read()
         table, link = state.find_link(at, field)
-        id = state.row_id(table.id, row)
+        id = state.find_row_id(table.id, row)
         if _leads_to_many(link):
             linked = state.children(link).get(id, ())
         else:
@@ -348,11 +348,9 @@ class SampleApi:
         rows = [state.linked_row(_related_table(link), each) for each in linked]
         return [NocoRecord(str(each["id"]), each["fields"]) for each in rows]
 
-    async def create_rows(
-        self, at: TableId, rows: Sequence[Json], *, by: str = ""
-    ) -> Sequence[NocoRecord]:
-        def write(state: _Snapshot) -> Sequence[NocoRecord]:
-            table = state.table(at)
+    async def create_rows(self, at: TableId, rows: Sequence[Json], *, by: str = "") -> Records:
+        def write(state: _Snapshot) -> Records:
+            table = state.find_table(at)
             query = "SELECT id FROM last_ids WHERE table_id = ?"
             (last,) = state.connection.execute(query, (table.id,)).fetchone()
             ids = range(last + 1, last + 1 + len(rows))
@@ -370,22 +368,20 @@ class SampleApi:
 
         return await self._write(at, write)
 
-    async def update_rows(
-        self, at: TableId, rows: Sequence[NocoRecord], *, by: str = ""
-    ) -> Sequence[NocoRecord]:
-        def write(state: _Snapshot) -> Sequence[NocoRecord]:
-            table = state.table(at)
-            ids = [state.row_id(table.id, row.id) for row in rows]
+    async def update_rows(self, at: TableId, rows: Records, *, by: str = "") -> Records:
+        def write(state: _Snapshot) -> Records:
+            table = state.find_table(at)
+            ids = [state.find_row_id(table.id, row.id) for row in rows]
             for id, row in zip(ids, rows, strict=True):
-                state.update(table.id, id, _stored_cells(table, row.fields))
+                state.write_cells(table.id, id, _stored_cells(table, row.fields))
             return [state.record(table, id) for id in ids]
 
         return await self._write(at, write)
 
     async def delete_rows(self, at: TableId, ids: Sequence[str], *, by: str = "") -> None:
         def write(state: _Snapshot) -> None:
-            table = state.table(at)
-            for id in [state.row_id(table.id, each) for each in ids]:
+            table = state.find_table(at)
+            for id in [state.find_row_id(table.id, each) for each in ids]:
                 for link in filter(_leads_to_many, table.fields):
                     state.link_children(link, state.children(link).get(id, ()), None)
                 del state.rows[table.id][id]
@@ -400,19 +396,19 @@ class SampleApi:
     ) -> None:
         def write(state: _Snapshot) -> None:
             table, link = state.find_link(at, field)
-            id, other = state.row_id(table.id, row), _related_table(link)
+            id, other = state.find_row_id(table.id, row), _related_table(link)
             if remove and _leads_to_many(link):
                 linked = [each for each in state.children(link).get(id, ()) if str(each) in ids]
                 state.link_children(link, linked, None)
             elif remove:
                 if str(state.rows[table.id][id].cells.get(link["title"])) in ids:
-                    state.update(table.id, id, {link["title"]: None})
+                    state.write_cells(table.id, id, {link["title"]: None})
             else:
-                linked = [state.row_id(other, each) for each in ids]
+                linked = [state.find_row_id(other, each) for each in ids]
                 if _leads_to_many(link):
                     state.link_children(link, linked, id)
                 elif linked:
-                    state.update(table.id, id, {link["title"]: linked[-1]})
+                    state.write_cells(table.id, id, {link["title"]: linked[-1]})
 
         await self._write(at, write)
 
@@ -439,14 +435,18 @@ class SampleApi:
         try:
             with suppress(FileExistsError):
                 create_file(self.path).close()
+            # SQLite must not create the file itself, because others could read it then.
             address = f"{self.path.resolve().as_uri()}?mode=rw"
             with closing(
                 sqlite3.connect(address, uri=True, timeout=self._lock_timeout, isolation_level=None)
             ) as connection:
+                # The file may have been made by somebody else; its schema must run no functions
+                # (https://www.sqlite.org/pragma.html#pragma_trusted_schema).
                 connection.execute("PRAGMA trusted_schema = OFF")
                 schema = self._schema_of(connection)
                 if not schema or writes:
                     connection.execute("BEGIN IMMEDIATE")
+                    # Another process may have filled the file before this one got the lock.
                     schema = self._schema_of(connection)
                     if not schema:
                         for statement in _SCHEMA:

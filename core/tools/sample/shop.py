@@ -147,7 +147,10 @@ SHOP_TABLES: Sequence[SampleTable] = (
 
 
 def make_shop(zone: str, now: datetime | None = None) -> Content:
-    """Return the rows of all tables. Their dates count back from `now`, in that time zone."""
+    """Return the rows of all tables. Their dates count back from `now`, in that time zone.
+
+    Remainders of the row's number vary the rows, because the same day must give the same rows.
+    """
     now = (now or datetime.now(UTC)).astimezone(ZoneInfo(zone))
     orders: list[NewRow] = []
     lines: list[NewRow] = []
@@ -155,11 +158,31 @@ def make_shop(zone: str, now: datetime | None = None) -> Content:
     for number in range(1, _ORDER_COUNT + 1):
         order = _make_order(number, now)
         orders.append(order)
-        items = _make_lines(number, order)
-        lines += items
+        amount = 0.0
+        for place in range(1 + number * 5 % 3):
+            product = (number * 3 + place * 5) % len(_PRODUCTS) + 1
+            name, _, price, _ = _PRODUCTS[product - 1]
+            quantity = 1 + (number + place * 2) % 4
+            line: dict[str, Any] = {
+                "Line": f"{quantity} × {name}", "Order": number, "Product": product,
+                "Quantity": quantity, "Amount": round(quantity * price, 2),
+            }  # fmt: skip
+            lines.append(NewRow(line, order.created_at))
+            amount += line["Amount"]
         if order.cells["Status"] not in ("New", "Cancelled"):
-            amount = round(sum(each.cells["Amount"] for each in items), 2)
-            invoices.append(_make_invoice(len(invoices) + 1, number, order, amount, now))
+            nth = len(invoices) + 1
+            issued = order.created_at + timedelta(days=1)
+            due = issued + timedelta(days=_INVOICE_DAYS)
+            paid = issued + timedelta(days=5 + nth * 7 % 31)
+            is_paid = paid < now and nth % 7 != 3
+            status = "Paid" if is_paid else "Overdue" if due.date() < now.date() else "Open"
+            invoice = {
+                "Number": f"INV-{2000 + nth}", "Customer": order.cells["Customer"],
+                "Order": number, "Amount": round(amount, 2), "Status": status,
+                "Issued": issued.date().isoformat(), "Due": due.date().isoformat(),
+                "Paid on": paid.date().isoformat() if is_paid else None,
+            }  # fmt: skip
+            invoices.append(NewRow(invoice, issued))
     customers = []
     for number, (name, city) in enumerate(_PEOPLE, 1):
         since = now - timedelta(days=number * 37 % 700 + 160)
@@ -203,33 +226,3 @@ def _make_order(number: int, now: datetime) -> NewRow:
         "Gift": number % 6 == 1,
     }  # fmt: skip
     return NewRow(cells, placed)
-
-
-def _make_lines(order: int, row: NewRow) -> list[NewRow]:
-    lines = []
-    for place in range(1 + order * 5 % 3):
-        product = (order * 3 + place * 5) % len(_PRODUCTS) + 1
-        name, _, price, _ = _PRODUCTS[product - 1]
-        quantity = 1 + (order + place * 2) % 4
-        cells = {
-            "Line": f"{quantity} × {name}", "Order": order, "Product": product,
-            "Quantity": quantity, "Amount": round(quantity * price, 2),
-        }  # fmt: skip
-        lines.append(NewRow(cells, row.created_at))
-    return lines
-
-
-def _make_invoice(
-    number: int, order_id: int, order: NewRow, amount: float, now: datetime
-) -> NewRow:
-    issued = order.created_at + timedelta(days=1)
-    due = issued + timedelta(days=_INVOICE_DAYS)
-    paid = issued + timedelta(days=5 + number * 7 % 31)
-    is_paid = paid < now and number % 7 != 3
-    status = "Paid" if is_paid else "Overdue" if due.date() < now.date() else "Open"
-    cells = {
-        "Number": f"INV-{2000 + number}", "Customer": order.cells["Customer"], "Order": order_id,
-        "Amount": amount, "Status": status, "Issued": issued.date().isoformat(),
-        "Due": due.date().isoformat(), "Paid on": paid.date().isoformat() if is_paid else None,
-    }  # fmt: skip
-    return NewRow(cells, issued)

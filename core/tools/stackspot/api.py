@@ -420,20 +420,23 @@ class StackSpotApi:
                 "client_secret": account.client_secret}  # fmt: skip
         url = f"{account.urls.auth.rstrip('/')}/{quote(account.realm, safe='')}/oidc/oauth/token"
         request = StackSpotRequest("token", "POST", url, subject=repr(account.realm), form=form)
-        return str(await self._retry_request(self._request_token, request))
 
-    async def _request_token(self, request: StackSpotRequest) -> str:
-        answer = await self._send(request)
-        token = answer.get("access_token") if isinstance(answer, Mapping) else None
-        fits = isinstance(token, str) and token and token.isascii() and token.isprintable()
-        if not isinstance(answer, Mapping) or not fits:
-            raise HttpUnreadable("no token")
+        async def request_token(request: StackSpotRequest) -> Mapping[str, Any]:
+            answer = await self._send(request)
+            token = answer.get("access_token") if isinstance(answer, Mapping) else None
+            # It becomes a header, so it must be printable ASCII.
+            fits = isinstance(token, str) and token and token.isascii() and token.isprintable()
+            if not isinstance(answer, Mapping) or not fits:
+                raise HttpUnreadable("no token")  # which is tried again
+            return answer
+
+        answer = await self._retry_request(request_token, request)
         try:  # some servers write the number as a text
             lifetime = float(answer.get("expires_in", TOKEN_LIFETIME_SECONDS))
         except (TypeError, ValueError, OverflowError):
             lifetime = TOKEN_LIFETIME_SECONDS
         lifetime = lifetime if 0 < lifetime < math.inf else TOKEN_LIFETIME_SECONDS
-        self._token = str(token)
+        self._token = str(answer["access_token"])
         margin = min(TOKEN_MARGIN_SECONDS, lifetime / 2)
         self._token_valid_until = self._clock.now() + lifetime - margin
         return self._token

@@ -20,6 +20,7 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -111,15 +112,28 @@ def parse_status(execution: str, answer: Mapping[str, Any]) -> RunStatus:
     """Return a status from StackSpot's JSON. Missing and malformed parts are left out."""
     progress, raw = answer.get("progress"), answer.get("steps")
     progress = progress if isinstance(progress, Mapping) else {}
-    steps = [each for each in raw if isinstance(each, Mapping)] if isinstance(raw, list) else []
+    numbered: list[tuple[float, RunStep]] = []
+    for step in raw if isinstance(raw, list) else []:
+        if not isinstance(step, Mapping):
+            continue
+        order, result = step.get("execution_order"), step.get("step_result")
+        if isinstance(result, Mapping):
+            texts = (_to_text(result.get(key)) for key in ("answer", "json_data", "data"))
+            text = next(filter(str.strip, texts), "")
+        else:
+            text = _to_text(result)
+        name = to_one_line(_to_text(step.get("step_name")), 60)
+        numbered.append((order if isinstance(order, int | float) else 0, RunStep(name, text)))
+    numbered.sort(key=itemgetter(0))  # steps with the same number stay in their order
     share = progress.get("execution_percentage")
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 100:
         share = None
     return RunStatus(
         execution=execution,
         state=_to_text(progress.get("status")).strip().upper(),
+        # StackSpot sends a percentage or a fraction.
         share=share / 100 if share is not None and share > 1 else share,
-        steps=tuple(map(_parse_step, sorted(steps, key=_step_order))),
+        steps=tuple(step for _, step in numbered),
         result=_to_text(answer.get("result")),
         slug=_to_text(answer.get("quick_command_slug")),
         conversation=_to_text(answer.get("conversation_id")),
@@ -177,21 +191,6 @@ def build_document(text: str, stem: str) -> Document:
         return Document(f"{stem}.md", "text/markdown", clean_text(text).encode())
     suffix = _SUFFIXES.get(block[0].lower(), "txt")
     return Document(f"{stem}.{suffix}", "text/plain", clean_text(block[1]).encode())
-
-
-def _step_order(step: Mapping[str, Any]) -> float:
-    order = step.get("execution_order")
-    return order if isinstance(order, int | float) else 0
-
-
-def _parse_step(step: Mapping[str, Any]) -> RunStep:
-    result = step.get("step_result")
-    if isinstance(result, Mapping):
-        texts = (_to_text(result.get(name)) for name in ("answer", "json_data", "data"))
-        answer = next(filter(str.strip, texts), "")
-    else:
-        answer = _to_text(result)
-    return RunStep(to_one_line(_to_text(step.get("step_name")), 60), answer)
 
 
 def _to_text(value: object) -> str:

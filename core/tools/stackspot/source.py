@@ -92,12 +92,6 @@ def describe_commands(commands: Sequence[QuickCommand]) -> str:
     return _COMMANDS.format(which=which, result=_RESULT)
 
 
-def describe_agents(agents: Mapping[str, StackSpotAgent]) -> str:
-    """Return the description of `stackspot_agent`: one line for each agent."""
-    lines = [f"- {name}{_describe_entry(a.title, a.description)}" for name, a in agents.items()]
-    return _AGENTS.format(lines="\n".join(lines))
-
-
 class StackSpotCommands:
     """Runs quick commands for the `QuickCommands` port, which checks the rights."""
 
@@ -254,7 +248,7 @@ def draft_run(ctx: ToolContext, command: QuickCommand, inputs: Inputs) -> Draft:
     return Draft(STACKSPOT_NAME, "run", target, title or command.slug, rows, NO_WAY_BACK)
 
 
-class AgentListConfig(Protocol):
+class AgentsConfig(Protocol):
     """The configuration of agents. It may change at any time."""
 
     @property
@@ -270,9 +264,7 @@ class StackSpotSource:
 
     name = "stackspot"
 
-    def __init__(
-        self, stackspot: StackSpot, commands: QuickRegistry, config: AgentListConfig
-    ) -> None:
+    def __init__(self, stackspot: StackSpot, commands: QuickRegistry, config: AgentsConfig) -> None:
         self._stackspot = stackspot
         self._commands = commands
         self._config = config
@@ -287,32 +279,29 @@ class StackSpotSource:
         everybodys = self._commands.everybodys
         listed = tuple(each for each in everybodys if viewer.may("command", each.slug))
         agents = self._known_agents(viewer)
-        descriptions = (describe_commands(listed), describe_agents(agents))
+        lines = [f"- {name}{_describe_entry(a.title, a.description)}" for name, a in agents.items()]
+        descriptions = (describe_commands(listed), _AGENTS.format(lines="\n".join(lines)))
         if descriptions not in self._tool_sets:
-            self._tool_sets[descriptions] = self._build_tools(listed, descriptions)
-        running, asking = self._tool_sets[descriptions]
-        return [running, asking] if agents else [running]
+            # Equal descriptions give the same tools, so that prompts can be cached.
+            running = QuickCommandTool(
+                self.stackspot_quick_command, effect="spend", doing="is running the quick command…",
+                strict=False, description=descriptions[0], patience=self._patience,
+            )  # fmt: skip
+            running.listed = {command.slug: command for command in listed}
+            running.asks_first = self._commands.asks_first
+            running.costs = running.estimate_cost
+            asking = FunctionTool(
+                self.stackspot_agent, effect="spend", doing="is asking the agent…",
+                description=descriptions[1], patience=self._patience,
+            )  # fmt: skip
+            asking.costs = lambda call: PaidRun("agents", read_text_argument(call, "agent"))
+            self._tool_sets[descriptions] = running, asking
+        tools = self._tool_sets[descriptions]
+        return tools if agents else tools[:1]
 
     def _known_agents(self, viewer: Viewer) -> Mapping[str, StackSpotAgent]:
         listed = self._config.known_agents.items()
         return {name: StackSpotAgent(*each) for name, each in listed if viewer.may("agent", name)}
-
-    def _build_tools(
-        self, listed: Sequence[QuickCommand], descriptions: tuple[str, str]
-    ) -> tuple[QuickCommandTool, FunctionTool]:
-        running = QuickCommandTool(
-            self.stackspot_quick_command, effect="spend", doing="is running the quick command…",
-            strict=False, description=descriptions[0], patience=self._patience,
-        )  # fmt: skip
-        running.listed = {command.slug: command for command in listed}
-        running.asks_first = self._commands.asks_first
-        running.costs = running.estimate_cost
-        asking = FunctionTool(
-            self.stackspot_agent, effect="spend", doing="is asking the agent…",
-            description=descriptions[1], patience=self._patience,
-        )  # fmt: skip
-        asking.costs = lambda arguments: PaidRun("agents", read_text_argument(arguments, "agent"))
-        return running, asking
 
     async def health(self) -> Health:
         """Return StackSpot's state."""

@@ -511,7 +511,7 @@ def test_a_disk_that_is_full_during_a_restore_is_told_and_changes_nothing(
     def fails(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(work, "unpacked", fails)
+    monkeypatch.setattr(work, "extract_archive", fails)
     assert ponte_with_home("restore", "--replace", str(archive)).code == 1
     assert ponte_with_home.err == (
         f"Cannot use the folder {ponte_with_home.home} (No space left on device). Make it "

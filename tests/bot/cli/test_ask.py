@@ -86,6 +86,13 @@ def test_what_is_no_answer_is_on_stderr_with_a_code(ask: Any, fake_holder: FakeH
         assert why in err
 
 
+def test_a_prompt_whose_answer_is_lost_may_be_saved(ask: Any, fake_holder: FakeHolder) -> None:
+    fake_holder.dies = True
+    code, out, err = ask("hello")
+    assert (code, out) == (1, "")
+    assert "Check with `ponte threads list` before you try again." in err
+
+
 def test_input_that_cannot_be_sent_is_refused_before_anything_is_sent(
     ask: Any, fake_holder: FakeHolder, tmp_path: Path
 ) -> None:

@@ -20,6 +20,7 @@ import typer
 from bot import __version__
 from bot.cli import main as cli
 from bot.home import Home
+from bot.operations import OPERATIONS
 from tests.bot.conftest import RunningPonte, Shell
 from tests.fakes.holder import FakeHolder, chat_answer
 
@@ -307,6 +308,45 @@ def test_a_holder_that_does_not_answer_is_told(ponte: Shell, fake_holder: FakeHo
         f"Ponte (process {os.getpid()}) is using {ponte.home} but does not respond. "
         "It may be starting or stopping. Try again in a moment.\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "look"),
+    [
+        (("changes", "approve", "abcde2"), "ponte changes list"),
+        (("schedules", "run", "abcde2"), "ponte schedules show abcde2"),
+        (("people", "token", "ana"), "ponte people tokens ana"),
+        (("threads", "forget", "web:main", "--yes"), "ponte threads list"),
+        (("quick-command", "sum-up"), "ponte threads list"),
+    ],
+)
+def test_a_command_whose_answer_is_lost_says_how_to_check(
+    ponte: Shell, fake_holder: FakeHolder, words: tuple[str, ...], look: str
+) -> None:
+    fake_holder.dies = True
+    assert ponte(*words).code == 1
+    assert ponte.err == (
+        "The answer to this command was lost. The command may have taken effect. Check with "
+        f"`{look}` before you try again.\n"
+    )
+    assert len(fake_holder.asked) == 1, "it is not sent a second time"
+
+
+def test_a_list_whose_answer_is_lost_can_be_asked_again(
+    ponte: Shell, fake_holder: FakeHolder
+) -> None:
+    fake_holder.dies = True
+    assert ponte("changes", "list").code == 1
+    assert ponte.err.endswith(
+        "does not respond. It may be starting or stopping. Try again in a moment.\n"
+    )
+
+
+def test_every_operation_that_changes_something_says_how_to_check() -> None:
+    reading = {"list", "show", "pending", "counts", "rows", "file", "check", "test", "tokens"}
+    reading |= {"status", "turns", "doctor", "names", "usage", "limits", "audit", "link"}
+    for one in OPERATIONS.values():
+        assert bool(one.shown_by) == (one.name.split()[-1] not in reading), one.name
 
 
 def test_a_fault_of_our_own_is_one_line_without_a_secret(

@@ -258,8 +258,8 @@ def test_what_is_written_about_tables(tmp_path: Path) -> None:
     written = '[tables.Salaries]\naccess = "hidden"\n[tables.m1]\napprovers = ["slack:S1"]\n'
     rules = read(tmp_path, written).table_rules
     assert rules.is_hidden("m7", "salaries")
-    assert rules.of("m1", "Orders") == TableRule("ask", frozenset({"slack:S1"}))
-    assert rules.of("m2", "Customers") == TableRule()
+    assert rules.find_rule("m1", "Orders") == TableRule("ask", frozenset({"slack:S1"}))
+    assert rules.find_rule("m2", "Customers") == TableRule()
     assert rules.find_unknown({"m1", "Orders"}) == ["Salaries"]
 
 
@@ -272,7 +272,7 @@ def test_what_is_written_about_approvers(tmp_path: Path) -> None:
     )
     config = read(tmp_path, written)
     rules = config.table_rules
-    assert rules.of("m1") == TableRule("ask", frozenset({"asker", "finance"}), 2)
+    assert rules.find_rule("m1") == TableRule("ask", frozenset({"asker", "finance"}), 2)
     assert rules.tools == {"stackspot_quick_command": Approvers(frozenset({"slack:U1"}))}
     assert (rules.remind_after, Config().table_rules.remind_after) == (1800.0, 4 * 3600.0)
     assert read(tmp_path, '[changes]\nremind_after = "0"').table_rules.remind_after == 0

@@ -225,3 +225,24 @@ def test_a_right_to_a_table_that_is_not_there_protects_nothing(tmp_path: Path) -
     path.write_text('[[rules]]\nallow = ["read:Orders", "propose:Salries", "read:x*"]\n')
     rules: TableRules = read_config(path).table_rules
     assert rules.find_unknown({"Orders", "Salaries"}) == ["Salries"]
+
+
+def test_the_sample_tables_are_only_the_owners_in_each_language(
+    ponte: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check(person: str) -> list[str]:
+        return ponte("policy", "check", "--person", person, "--right", "read").out.splitlines()
+
+    head, line = check("web:ana")
+    assert head.startswith("web:ana in a direct message, by no ponte.toml")
+    assert line == "read  no   none  Only the owner can use the sample tables."
+    assert check("web:owner")[1].startswith("read  yes")
+    for locale, place in (("pt-BR", "em uma mensagem direta"), ("fr", "dans un message direct")):
+        monkeypatch.setenv("PONTE_LOCALE", locale)
+        head, line = check("web:ana")
+        assert head.startswith(f"web:ana {place}")
+        assert "Only the owner" not in line
+    monkeypatch.setenv("PONTE_LOCALE", "en")
+    monkeypatch.setenv("NOCODB_URL", "https://nocodb.example")
+    monkeypatch.setenv("NOCODB_TOKEN", "x" * 40)
+    assert check("web:ana")[1].startswith("read  yes")

@@ -96,7 +96,7 @@ class Double:
         (row,) = rows
         if self.writes and self.fault == "unread":
             raise ToolError("It cannot be read.")
-        row = replace(row, applier_data=row.applier_data or f"mark {next(self.marks)}")
+        row = replace(row, applier_data=row.applier_data or f'{{"mark": {next(self.marks)}}}')
         if row.applier_data in self.done:
             return [RowCheck("after", replace(row, id="7"), {"result": "fixed"})]
         return [RowCheck("before", row, row.before)]

@@ -17,7 +17,15 @@ from structlog.testing import capture_logs
 
 from bot.stores import SCHEMA
 from core.base.errors import AuditRefused, NotStored
-from core.domain.changes import POLICY_PERSON, Change, ChangeStep, Draft, Proposal, RowWrite
+from core.domain.changes import (
+    POLICY_PERSON,
+    Change,
+    ChangeStep,
+    Draft,
+    Proposal,
+    RowWrite,
+    StepState,
+)
 from core.domain.messages import Address, Person
 from core.people import audit
 from core.people.audit import OPERATOR, Audit, FileAuditLines, SqlPseudonyms, place_of
@@ -90,6 +98,22 @@ async def test_a_key_that_people_made_up_is_a_cell_s_value(log: Audit, tmp_path:
     await log.write("change-done", replace(DONE, steps=steps))
     (line,) = lines(tmp_path / "audit.log")
     assert line["written_row_ids"] == ["12", "-", "01KAJ7Q9ZV0N3X5B8C2D4E6F7G", "-"]
+
+
+@pytest.mark.parametrize(
+    ("state", "fact"), [("done", "written_row_ids"), ("unknown", "unknown_rows")]
+)
+async def test_a_row_counts_once_whatever_is_written_in_it(
+    log: Audit, tmp_path: Path, state: StepState, fact: str
+) -> None:
+    writes = (RowWrite("7", {"Name": ""}), RowWrite("8"), RowWrite("7", {"Age": 1}), RowWrite("9"))
+    steps = tuple(ChangeStep(n, write, state) for n, write in enumerate(writes, 1))
+    steps = (*steps[:3], replace(steps[3], state="failed"))
+    for event in ("change-proposed", "change-undo-started", "change-denied", "change-partial"):
+        await log.write(event, replace(DONE, steps=steps))
+    for line in lines(tmp_path / "audit.log"):
+        assert line["row_count"] == 3
+        assert line[fact] == (["7", "8"] if state == "done" else [1, 2])
 
 
 @pytest.mark.parametrize(

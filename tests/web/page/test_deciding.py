@@ -149,11 +149,15 @@ async def test_what_the_card_says_itself_is_said_once(ponte: WebPonte, page: Pag
         if turn.message.is_click:
             card = Card("abc234", "change", "Post", "> Hello\n\nApproved by Ana.", state="done")
             return Answer("Approved by Ana.", cards=(card,))
-        asked = Card("abc234", "proposal", "Post", "> Hello", actions=("approve", "deny"))
+        text = "> Hello\n>\n> a > b, `c`\n\nRequested by `Ana`."
+        asked = Card("abc234", "proposal", "Post", text, actions=("approve", "deny"))
         return Answer("Shall I?", cards=(asked,))
 
     ponte.script = script
     await say(page, "post")
+    await expect(page.locator(".card blockquote")).to_have_text("Hello\n\na > b, `c`")
+    await expect(page.locator(".card .words")).not_to_contain_text("> Hello")
+    await expect(page.locator(".card .words code")).to_have_text("Ana")
     await page.get_by_role("button", name="Approve").click()
     await expect(page.locator(".card .words")).to_contain_text("Approved by Ana.")
     await expect(page.locator(".card .note")).to_be_empty()

@@ -98,12 +98,12 @@ class Bubblewrap:
                 user = USERS.take()
                 tidy.callback(USERS.give_back, user)
 
-                def of(ends: ProgramEnds) -> list[str]:
+                def command(ends: ProgramEnds) -> list[str]:
                     inner = kernel_command_line(python, PROGRAM_FOLDER, ends, limits)
                     files = mount_arguments(program, python, limits)
                     return ["bwrap", *_NAMESPACES, *files, "--", *inner]
 
-                running = await launch(of, environment={}, folder=Path("/"), user=user)
+                running = await launch(command, environment={}, folder=Path("/"), user=user)
                 running.tidy = tidy.pop_all().aclose
             try:
                 # The program's own process. Ended first, it is collected by bwrap; an orphan would
@@ -173,12 +173,12 @@ class Landlock:
                 beside = 0 if user is not None else await asyncio.to_thread(running_threads)
                 fence = await asyncio.to_thread(landlock_rules, program, python, session)
 
-                def of(ends: ProgramEnds) -> list[str]:
+                def command(ends: ProgramEnds) -> list[str]:
                     return kernel_command_line(python, program, ends, limits, fence, beside)
 
                 work, tmp = session / "work", session / "tmp"
                 environment = {**KERNEL_ENVIRONMENT, "HOME": str(work), "TMPDIR": str(tmp)}
-                running = await launch(of, environment=environment, folder=work, user=user)
+                running = await launch(command, environment=environment, folder=work, user=user)
                 running.tidy = tidy.pop_all().aclose
             return await _watch_disk(running, session, limits)
 

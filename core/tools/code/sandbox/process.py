@@ -471,7 +471,15 @@ class DiskMeter:
                 if stat.S_ISREG(about.st_mode) and not about.st_nlink:
                     open_inodes.add(about.st_ino)
                     use.size += about.st_blocks * _BLOCK_BYTES
-            use.size += len(set(self._mapped_inodes()) - open_inodes) * self.limits.file
+            below, mapped_inodes = f"{self.folder.resolve()}/", set[int]()
+            with open(f"/proc/{self.pid}/maps", errors="replace") as maps:
+                for line in maps:
+                    fields = line.rstrip("\n").split(maxsplit=5)
+                    path = fields[5] if len(fields) > 5 else ""
+                    # The mark of a removed file: proc_pid_maps(5).
+                    if path.startswith(below) and path.endswith(" (deleted)"):
+                        mapped_inodes.add(int(fields[4]))
+            use.size += len(mapped_inodes - open_inodes) * self.limits.file
         return use
 
     def _count_entry(self, entry: os.DirEntry[str], use: _DiskUse, folders: list[str]) -> None:
@@ -484,16 +492,6 @@ class DiskMeter:
         use.size += about.st_blocks * _BLOCK_BYTES
         if stat.S_ISDIR(about.st_mode):
             folders.append(entry.path)
-
-    def _mapped_inodes(self) -> Iterator[int]:
-        """Yield the inodes of removed files that are mapped (proc_pid_maps(5): " (deleted)")."""
-        below = f"{self.folder.resolve()}/"
-        with open(f"/proc/{self.pid}/maps", errors="replace") as maps:
-            for line in maps:
-                fields = line.rstrip("\n").split(maxsplit=5)
-                path = fields[5] if len(fields) > 5 else ""
-                if path.startswith(below) and path.endswith(" (deleted)"):
-                    yield int(fields[4])
 
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(OSError):  # it has ended

@@ -167,6 +167,7 @@ def system_folders() -> tuple[Path, ...]:
 def python_folders(python: Path) -> tuple[Path, ...]:
     """Return the folders of a Python environment and its base, if they are not below /usr."""
     environment = python.parent.parent
+    # The environment's `bin/python` is a link to the base's.
     base = python.resolve().parent.parent
     folders = dict.fromkeys((environment, environment.resolve(), base))
     return tuple(each for each in folders if not each.is_relative_to("/usr"))
