@@ -45,6 +45,7 @@ from core.integrations import (
 )
 from core.journal.jobs import Alone, Peers
 from core.models.model_server import ModelOptions
+from core.models.served_model import ServedModel
 from core.money.budget import Budget
 from core.observability import metrics, tracing
 from core.people.directory import SqlDirectory
@@ -153,6 +154,8 @@ async def compose(
         (model_face,) = [face for face in settings.faces if isinstance(face, ModelIntegration)]
         model, start_model = model_face.build(deps, stores.files.get, stores.journal.record_remote)
         closing.push_async_callback(model.close)
+        if isinstance(model, ServedModel):
+            model.list_tools = toolbox.list_specs
 
         optional = [face.name for face in settings.faces if isinstance(face, ToolIntegration)]
         board = HealthBoard(summaries(settings), quick, policy, (*optional, "config"))

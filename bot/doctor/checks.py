@@ -7,7 +7,7 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -170,8 +170,10 @@ async def check_everything(start: Start, *model: ModelRequests) -> AsyncIterator
         for finding in await run(name, check):
             failing |= {name} if finding.state == "failing" else set()
             yield finding
-    async with HttpClient(proxies=settings.proxies) as http:
-        parts = dependencies(settings, start.config, start.home, http, model_client(settings))
+    async with HttpClient(proxies=settings.proxies) as http, AsyncExitStack() as stack:
+        client = model_client(settings)
+        stack.push_async_callback(client.close)
+        parts = dependencies(settings, start.config, start.home, http, client)
         for face in settings.faces:
             part = face.summary(settings, settings)
             if part is not None:

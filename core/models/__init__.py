@@ -47,6 +47,9 @@ REQUESTS_SENTENCE = (
     "a test tool, and the tool's result. They contain nothing of yours. Your provider charges for "
     "them: about 1,000 tokens in all."
 )
+CONTEXT_SENTENCE = (
+    "A fourth request has up to about 7,000 tokens, and tests the size of the model's context."
+)
 NOTHING_TO_CHECK = (
     "there is nothing to check, because the demo model answers. Set OPENAI_API_KEY or "
     "OPENAI_BASE_URL"
@@ -68,6 +71,9 @@ class ModelSettings(SettingsPart):
     ponte_model: str = setting("gpt-6-luna", "name of the model", "a model's name", min_length=1)
     ponte_model_effort: str | None = setting(
         None, "reasoning effort of the model: low, medium, high"
+    )
+    ponte_model_context: int | None = setting(
+        None, "tokens of the model's context; without it, Ponte asks the server", ge=1_024
     )
     ponte_model_api: Literal["auto", "conversations", "responses", "chat", "demo"] = setting(
         "auto", "API of the model's server: auto, conversations, responses, chat, demo"
@@ -124,6 +130,7 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
     async def check(self, deps: IntegrationDependencies[ModelSettings]) -> Sequence[Health]:
         """Ask the server for its models. Raise PonteError if it refuses or lacks PONTE_MODEL."""
         from core.models.answer_reader import read_objects
+        from core.models.context_size import ContextSizes, describe_size
 
         own, key = deps.own, plain_value(deps.own.openai_api_key)
         if own.demo:
@@ -150,14 +157,26 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
         if names and not (is_listed or takes_any_name):
             some = ", ".join(sorted(names)[:5])
             raise PonteError(NO_SUCH_MODEL, name=own.ponte_model, some=some)
-        return [Health("model", "on", say("{model} is available", model=own.ponte_model))]
+        sizes = ContextSizes(deps.client, own.ponte_model, own.ponte_model_context or 0)
+        sizes.listed = {**listed}
+        await sizes.wait(own.ponte_model)
+        await sizes.close()
+        words = say("{model} is available", model=own.ponte_model)
+        note = describe_size(sizes.of(own.ponte_model))
+        return [Health("model", "on", f"{words}; {note}" if note else words)]
 
     def describe_requests(self, deps: IntegrationDependencies[ModelSettings]) -> str:
         """Return what `send_requests` sends and that it costs money; "" if the demo model
         answers."""
         if deps.own.demo:
             return ""
-        return say(REQUESTS_SENTENCE, model=deps.own.ponte_model, host=deps.client.place.host)
+        from core.models.context_size import ContextSizes
+
+        own = deps.own
+        words = say(REQUESTS_SENTENCE, model=own.ponte_model, host=deps.client.place.host)
+        sizes = ContextSizes(deps.client, own.ponte_model, own.ponte_model_context or 0)
+        is_tested = sizes.of(own.ponte_model).source != "table"
+        return f"{words} {say(CONTEXT_SENTENCE)}" if is_tested else words
 
     async def send_requests(
         self, deps: IntegrationDependencies[ModelSettings]
@@ -192,8 +211,9 @@ def _serve_model(
 
     own = deps.own
     options = replace(
-        options, model=own.ponte_model, effort=own.ponte_model_effort or "", config=deps.config
-    )
+        options, model=own.ponte_model, effort=own.ponte_model_effort or "", config=deps.config,
+        context=own.ponte_model_context or 0,
+    )  # fmt: skip
     api = own.ponte_model_api
     level = None if api == "auto" or api == "demo" else api
     return ServedModel(deps.client, options, level=level, read=read, record_remote=late)

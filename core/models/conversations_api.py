@@ -334,8 +334,7 @@ class ConversationRound:
         self._server, self._streams, self._spares = server, streams, api.spares
         self._ask = ask
         self._thread = ask.thread
-        limit = min(server.window_tokens, COMPACT_TOKENS)
-        self._history = RoundHistory(server, ask.thread.id, limit)
+        self._history = RoundHistory(server, ask, COMPACT_TOKENS)
         remote = ask.thread.remote
         self._step: Literal["trusting", "looking", "anew", "ready"] = "trusting"
         is_behind = ask.thread.remote_upto < ask.previous_seq
@@ -440,9 +439,10 @@ class ConversationRound:
         return pair_calls([item for item in items if item.kind != "opaque"])
 
     async def _build_body(self) -> Json:
-        ask, server = self._ask, self._server
+        server, items = self._server, self._history.fit(self._items)
+        ask = self._history.request
         input = await server.input.build_items(
-            self._items, preface=ask.preface, with_names=has_other_speakers(ask)
+            items, preface=ask.preface, with_names=has_other_speakers(ask)
         )
         # Outputs get the server's ids of their calls, unless the conversation has Ponte's.
         call_ids = {item["call_id"] for item in input if item["type"] == "function_call"}

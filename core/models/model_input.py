@@ -35,7 +35,7 @@ MAX_REQUEST_FILE_BYTES = 20 * 2**20
 """Bytes of files in one request, before base64. OpenAI accepts 50 MB in all; proxies accept less.
 """
 TOKENS_PER_FILE = 1_500
-"""Tokens that an estimate counts for a picture or a page."""
+"""Tokens that an estimate counts for a picture or a document."""
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
 """What no server accepts in the name of a tool, and models write all the same."""
 INTERRUPTED_OUTPUT = "error: interrupted, result unknown"
@@ -43,10 +43,9 @@ INTERRUPTED_OUTPUT = "error: interrupted, result unknown"
 
 LEFT_OUT_NOTE = Item(
     kind="message", role="user", name=NOTE_NAME,
-    text="[Earlier messages of this conversation were left out here: the model's server refused "
-    "them.]",
+    text="[Earlier messages of this conversation were left out here.]",
 )  # fmt: skip
-"""The note that the model reads in place of turns that its server refused."""
+"""The note that the model reads in place of turns that do not fit, or that its server refused."""
 
 ReadFile = Callable[[str], Awaitable[tuple[File, bytes]]]
 """`Files.get`: returns a file and its bytes by its id. Raises NotFound."""
@@ -85,13 +84,24 @@ def interrupted_outputs(call_ids: Iterable[str]) -> list[Item]:
     return [Item(kind="output", call_id=call_id, text=INTERRUPTED_OUTPUT) for call_id in call_ids]
 
 
+def count_tokens(text: str) -> int:
+    """Return the estimated tokens of a text: three bytes each, which is too many for most texts."""
+    return -(-len(text.encode(errors="replace")) // 3)
+
+
+def file_tokens(file: File) -> int:
+    """Return the estimated tokens of a file."""
+    is_text = file_kind(file.type, file.name) == "text"
+    return min(file.size, MAX_FILE_TEXT_CHARACTERS) // 3 if is_text else TOKENS_PER_FILE
+
+
 def estimate_tokens(items: Sequence[Item]) -> int:
-    """Return the estimated tokens of items: characters / 4, an overestimate for most languages."""
-    words = sum(
-        (len(item.text) + len(item.arguments) + len(item.name) + len(str(item.raw or ""))) // 4
+    """Return the estimated tokens of items."""
+    return sum(
+        8 + count_tokens(f"{item.text}{item.arguments}{item.name}{item.raw or ''}")
+        + sum(map(file_tokens, item.files))
         for item in items
-    )
-    return words + sum(8 + TOKENS_PER_FILE * len(item.files) for item in items)
+    )  # fmt: skip
 
 
 def find_turn_starts(items: Sequence[Item]) -> list[int]:
@@ -108,15 +118,19 @@ def find_turn_starts(items: Sequence[Item]) -> list[int]:
 def keep_newest_turns(items: Sequence[Item], limit: int) -> Sequence[Item]:
     """Return the newest turns that fit `limit` tokens, and always the last one.
 
-    The cut is at a user message, so that calls and their outputs stay together.
+    The cut is at a user message, so that calls and their outputs stay together. A message that is
+    too long and got no answer is left out alone.
     """
-    room, chosen = limit, len(items)
+    room, end = limit, len(items)
+    kept: list[Item] = []
     for start in reversed(find_turn_starts(items)):
-        room -= estimate_tokens(items[start:chosen])
-        if room < 0 and chosen < len(items):
+        turn, end = items[start:end], start
+        size = estimate_tokens(turn)
+        if not kept or size <= room:
+            kept, room = [*turn, *kept], room - size
+        elif any(item.role != "user" for item in turn):
             break
-        chosen = start
-    return items[chosen:] if chosen < len(items) else items
+    return kept or items
 
 
 def drop_unanswered_turns(items: Sequence[Item]) -> list[Item]:
@@ -154,14 +168,10 @@ def describe_calls(items: Sequence[Item]) -> list[Item]:
     return described_items
 
 
-def shorten_outputs(items: Sequence[Item], most: int) -> list[Item]:
-    """Return the items with outputs of at most `most` characters and a note."""
-    note = "\n[The rest of this output was left out: it was too long for the model.]"
-    return [
-        replace(item, text=item.text[:most] + note)
-        if item.kind == "output" and len(item.text) > most else item
-        for item in items
-    ]  # fmt: skip
+def describe_files(item: Item) -> Item:
+    """Return an item with its files described in words, because they are too large."""
+    notes = [_describe_unseen_file(file, ", too large for your context") for file in item.files]
+    return replace(item, files=(), text="\n".join([item.text, *notes]))
 
 
 class ModelInput:

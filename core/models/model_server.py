@@ -46,7 +46,8 @@ from core.base.openai import (
 from core.base.tasks import Backoff, BoundedDict
 from core.base.text import make_storable
 from core.domain.records import Remote, RoundCompleted, RoundRequest, Thread, ToolSpec
-from core.models.answer_reader import ModelAnswer
+from core.models.answer_reader import ModelAnswer, read_objects
+from core.models.context_size import ContextSizes
 from core.models.model_input import ModelInput, ReadFile, estimate_max_tokens, find_data_urls
 from core.money.allowances import MAX_OUTPUT_TOKENS
 from core.money.usage import DEFAULT_PRICES, PriceConfig
@@ -107,7 +108,10 @@ TOO_LONG_PATTERN = re.compile(
     r"(?is)context.{0,3}(length|window|size|limit)|too_many_(prompt_)?tokens|context the overflows"
     r"|(prompt|input|request|message)s?\b.{0,20} too (long|large)|too many (\w+ ){0,3}(token|byte)s"
     r"|tokens?\b.{0,60}exceed|exceed.{0,60}(tokens?\b|max\w* length)|max_new_tokens. must be"
-    r"|max\w* sequence length|range of input length"
+    r"|max\w* (sequence|prompt|model|input) length|range of input length|max_seq_len"
+    r"|reduce the length|(prompt|input|request|tokens)_(too_l|limit)|prompt_tokens_exceeded"
+    r"|(?<!max_)tokens? must be less|have less than \d+ tokens|max_tokens must be at least"
+    r"|上下文|超长"
 )
 """How servers say that the input is too long, if they send no code."""
 
@@ -148,11 +152,8 @@ STOPPED_EARLY = "The model's server stopped before the end. Ask me to continue."
 EMPTY_ANSWER = "The model returned an empty answer. Ask again."
 OUTPUT_LIMIT_REACHED = "The model ran out of space before it could answer. Ask for less at a time."
 
-HISTORY_WINDOW_TOKENS = 200_000
-"""Tokens of history that are sent. Over 272,000 tokens gpt-6-luna doubles its price. Other servers
-refuse what does not fit; then less is sent."""
 COMPACT_TOKENS = 100_000
-"""Tokens of history from which on OpenAI compacts it itself."""
+"""Tokens of history from which on OpenAI compacts it itself, if the context is large enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +161,7 @@ class ModelOptions:
     """The operator's choices about the model, and Ponte's limits for it.
 
     - `effort`: "" means "low" at OpenAI, and the server's own default elsewhere.
+    - `context`: PONTE_MODEL_CONTEXT; 0 if it is not set.
     - `secret`: the key for the pseudonyms of persons and threads.
     - `silence_seconds`: how long a stream may send nothing.
     - `drain_seconds`: how long a stream without a listener is read.
@@ -168,6 +170,7 @@ class ModelOptions:
 
     model: str = DEFAULT_MODEL
     effort: str = ""
+    context: int = 0
     secret: bytes = field(default=b"", repr=False)
     silence_seconds: float = 120.0
     drain_seconds: float = 60.0
@@ -339,7 +342,7 @@ class ModelServer:
         self.record_remote = record_remote
         self.official = client.place.is_official
         self.input = ModelInput(read, client.place.host, self.official)
-        self.window_tokens = HISTORY_WINDOW_TOKENS
+        self.sizes = ContextSizes(client, options.model, options.context)
         self.thinking_models: set[str] = set()
         """Models whose last answer began with a thought that no tag opened."""
         self.takes_roles = True
@@ -465,8 +468,8 @@ class ModelServer:
 
     async def list_models(self) -> Sequence[str]:
         """Return the names of the models that the server lists. Raise ModelServerFault."""
-        listed = (await self.client.get("/models")).get("data") or ()
-        return [str(each["id"]) for each in listed if isinstance(each, dict) and "id" in each]
+        self.sizes.listed = listed = await self.client.get("/models")
+        return [str(each["id"]) for each in read_objects(listed.get("data")) if "id" in each]
 
     def complete_round(
         self,

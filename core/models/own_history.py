@@ -12,13 +12,14 @@ which sends the transcript with every question.
 from __future__ import annotations
 
 import functools
-import re
+import math
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
+from core.base.errors import TooLong
 from core.base.openai import END_EVENT, Json, ModelServerFault, read_id
-from core.domain.messages import Item
+from core.domain.messages import Item, Usage
 from core.domain.records import ModelEvent, RoundRequest, TextWithdrawn
 from core.models.answer_reader import (
     CUT_REASONS,
@@ -34,16 +35,20 @@ from core.models.answer_reader import (
     read_text,
     read_word,
 )
+from core.models.context_size import (
+    HISTORY_WINDOW_TOKENS,
+    MIN_REQUEST_TOKENS,
+    fit_request,
+    told_size,
+)
 from core.models.model_input import (
     LEFT_OUT_NOTE,
     describe_calls,
     drop_unanswered_turns,
     estimate_max_tokens,
     estimate_tokens,
-    find_turn_starts,
     keep_newest_turns,
     pair_calls,
-    shorten_outputs,
 )
 from core.models.model_server import (
     COMPACT_TOKENS,
@@ -57,47 +62,56 @@ from core.models.model_server import (
 
 CALLS, FAILED_TURNS, FILES, EARLIER_TURNS = 1, 2, 3, 4
 """What is left out, the least loss first. `CALLS`: calls and outputs are told in words."""
-MAX_HALVINGS = 4
-"""Times that a round halves a history that is too long, before it sends the last turn alone."""
-MAX_SHORTENINGS = 9
-"""Requests that one round makes because the one before was too long."""
-MIN_OUTPUT_CHARACTERS = 2_000
-"""Characters of an output that are not shortened further."""
-ANSWER_LIMIT_PATTERN = re.compile(r"completion|output tokens|max_\w*tokens|to generate", re.I)
-"""How servers say that the answer's limit counts as part of what is too long."""
 
 
 class RoundHistory:
-    """Chooses what one round sends of a transcript. `limit` is in tokens."""
+    """Chooses what one round sends of its request and of a transcript."""
 
-    def __init__(self, server: ModelServer, thread: str, limit: int) -> None:
-        self.limit = limit
+    def __init__(self, server: ModelServer, ask: RoundRequest, most: int = 0) -> None:
+        """`most`: the most tokens of items, unless the last message has more; 0 for no limit."""
         self._server = server
-        self._thread = thread
-        self.omission = server.omissions.get(thread, 0)
+        self._full_request = self.request = ask
+        """`request` has the tools that fit."""
+        self.model = ask.model or server.options.model
+        self.omission = server.omissions.get(ask.thread.id, 0)
         """What else than old turns is left out: 0, or the last of the steps above."""
-        self._output_characters = 0
-        self._shortenings = 0
+        self._most_tokens = math.inf
+        self._most_items = most or HISTORY_WINDOW_TOKENS
+        self._is_shortened = False
+        self._halved_tokens = 0
+        self._estimated_tokens = 0
         self._refused_files: set[int] = set()
 
     def choose(self, transcript: Sequence[Item]) -> Sequence[Item]:
-        """Return the items to send."""
+        """Return the items to send, and set `request`. Raise TooLong if the last message does not
+        fit."""
         items: Sequence[Item] = pair_calls(transcript)
         if self.omission >= EARLIER_TURNS:
             last = keep_newest_turns(items, 0)
             items = [LEFT_OUT_NOTE, *last] if len(last) < len(items) else items
         elif self.omission >= FAILED_TURNS:
             items = drop_unanswered_turns(items)
-        if self.omission:
-            items = describe_calls(items)
-        if self._output_characters:
-            items = shorten_outputs(items, self._output_characters)
-        return keep_newest_turns(items, self.limit)
+        return self.fit(describe_calls(items) if self.omission else items)
+
+    def fit(self, items: Sequence[Item]) -> Sequence[Item]:
+        """Return the items that fit, and set `request`. Raise TooLong."""
+        sizes = self._server.sizes
+        room = int(min(sizes.of(self.model).room / sizes.scale(self.model), self._most_tokens))
+        self.request, items, self._estimated_tokens = fit_request(
+            self._full_request, items, room, self._most_items
+        )
+        return items
+
+    @property
+    def sent_tokens(self) -> int:
+        """The tokens of the request, as the server probably counts them."""
+        return int(self._estimated_tokens * self._server.sizes.scale(self.model))
 
     def leave_out(self, fault: ModelServerFault, transcript: Sequence[Item], body: Json) -> bool:
-        """Leave more out after a refusal. Return whether that changes the request."""
+        """Leave more out after a refusal. Return whether that changes the request. Raise TooLong if
+        the last message does not fit into the size that the server names."""
         if is_too_long(fault):
-            return self._shorten(fault, self.choose(transcript), body)
+            return self._shorten(fault, transcript, body)
         steps: Sequence[int] = range(CALLS, EARLIER_TURNS + 1) if is_unexplained(fault) else ()
         if is_against_policy(fault):
             steps = (FAILED_TURNS,)
@@ -112,27 +126,37 @@ class RoundHistory:
         self._server.input.refused_files -= self._refused_files
         return False
 
-    def on_answer(self) -> None:
-        """Remember what helped, for the thread's next requests."""
+    def on_answer(self, usage: Usage | None = None) -> None:
+        """Remember what helped, for later requests, and correct the estimate by the server's
+        count."""
+        server = self._server
         if self.omission:
-            self._server.omissions[self._thread] = min(self.omission, FAILED_TURNS)
+            server.omissions[self._full_request.thread.id] = min(self.omission, FAILED_TURNS)
+        if self._halved_tokens >= MIN_REQUEST_TOKENS and not server.official:
+            server.sizes.record_refusal(self.model, self._halved_tokens * 4 // 3)
+        elif usage and not usage.is_estimated:
+            server.sizes.record_count(self.model, self._estimated_tokens, usage.input)
 
-    def _shorten(self, fault: ModelServerFault, items: Sequence[Item], body: Json) -> bool:
-        self._shortenings += 1
-        longest = max((len(item.text) for item in items if item.kind == "output"), default=0)
-        answer = max(body.get(field, 0) for field in OUTPUT_LIMIT_FIELDS)
-        if self._shortenings > MAX_SHORTENINGS:
+    def _shorten(self, fault: ModelServerFault, transcript: Sequence[Item], body: Json) -> bool:
+        """Fit the request to the size that the server names, or to half, once in a round."""
+        if self._is_shortened:
             return False
-        if answer > MIN_OUTPUT_CHARACTERS and ANSWER_LIMIT_PATTERN.search(fault.message):
-            self._server.max_output_tokens = answer // 4
-        elif len(find_turn_starts(items)) > 1:
-            half = min(self.limit, estimate_tokens(items)) // 2
-            self.limit = half if self._shortenings <= MAX_HALVINGS else 0
-        elif longest > MIN_OUTPUT_CHARACTERS:
-            self._output_characters = max(longest // 4, MIN_OUTPUT_CHARACTERS)
-        else:
-            return self._refuse_files(body)
-        return True
+        self._is_shortened = True
+        before = (list(self.choose(transcript)), self.request)
+        sent, server = self.sent_tokens, self._server
+        answer = max(body.get(field, 0) for field in OUTPUT_LIMIT_FIELDS)
+        if size := told_size(fault, max(sent + answer, MIN_REQUEST_TOKENS)):
+            server.sizes.record_refusal(self.model, size)
+            self.choose(transcript)
+            return True
+        if fault.status == 413 and self._refuse_files(body):
+            return True
+        self._halved_tokens, self._most_items = sent // 2, estimate_tokens(before[0]) // 2
+        self._most_tokens = max(self._estimated_tokens // 2, MIN_REQUEST_TOKENS)
+        with suppress(TooLong):
+            if (list(self.choose(transcript)), self.request) != before:
+                return True
+        return self._refuse_files(body)
 
     def _refuse_files(self, body: Json) -> bool:
         file_ids = self._server.input.refuse_files(body)
@@ -142,9 +166,6 @@ class RoundHistory:
 
 RESPONSES_PATH = "/responses"
 MAX_OUTPUT_FIELD = "max_output_tokens"
-MIN_WINDOW_TOKENS = 1_000
-"""Tokens of history that each server takes. What is less was refused for another reason, such as
-one long message, and says nothing about other conversations."""
 START_EVENTS = ("response.created", "response.queued", "response.in_progress")
 END_EVENTS = (
     "response.completed", "response.incomplete", "response.failed", "response.cancelled",
@@ -268,12 +289,13 @@ class OwnHistoryApi:
         """
         server, tries = self._server, Counter[str]()
         transcript = [*await ask.history(), *ask.input]
-        history = RoundHistory(server, ask.thread.id, server.window_tokens)
+        history = RoundHistory(server, ask)
         while True:
             items = history.choose(transcript)
-            body = server.without_refused_fields(await self.build_body(ask, items))
+            body = server.without_refused_fields(await self.build_body(history.request, items))
             if ask.payment and (most := await ask.payment(estimate_max_tokens(body))) is not None:
-                server.limit_output(body, self.max_tokens_field, most)
+                room = server.sizes.of(history.model).tokens - history.sent_tokens
+                server.limit_output(body, self.max_tokens_field, min(most, room))
             model = body["model"]
             tool_names = [tool.name for tool in ask.tools]
             holds_start = model in server.thinking_models
@@ -303,9 +325,7 @@ class OwnHistoryApi:
             server.thinking_models.add(model)
         else:
             server.thinking_models.discard(model)
-        history.on_answer()
-        if MIN_WINDOW_TOKENS <= history.limit < server.window_tokens and not server.official:
-            server.window_tokens = history.limit
+        history.on_answer(answer.usage)
         yield server.complete_round(ask, body, reader.response, answer)
 
     async def _events(self, body: Json, reader: AnswerReader) -> AsyncGenerator[ModelEvent, None]:
@@ -366,7 +386,8 @@ def build_response_body(server: ModelServer, ask: RoundRequest, input: Sequence[
         body["reasoning"] = {"effort": effort}
     if server.official:
         body["truncation"] = "auto"
-        compaction = {"type": "compaction", "compact_threshold": COMPACT_TOKENS}
+        room = server.sizes.of(body["model"]).room // 2
+        compaction = {"type": "compaction", "compact_threshold": min(COMPACT_TOKENS, room)}
         body["context_management"] = [compaction]
         body["stream_options"] = {"include_obfuscation": False}
     return body

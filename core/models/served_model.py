@@ -12,18 +12,17 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import structlog
 
 from core.base.errors import ModelDown, ModelError, NoKey, PonteError, UnknownModel
-from core.base.i18n import say
+from core.base.i18n import format_number, say
 from core.base.openai import ModelServerClient, ModelServerFault
 from core.domain.messages import Item, Person, Usage
-from core.domain.ports import Model
 from core.domain.records import (
     DoctorFinding,
     Health,
@@ -36,6 +35,7 @@ from core.domain.records import (
     Thread,
     ToolSpec,
 )
+from core.models.context_size import TOOLS_CONTEXT_TOKENS, ContextSize, describe_size
 from core.models.conversations_api import ConversationsApi
 from core.models.model_input import ReadFile
 from core.models.model_server import (
@@ -65,6 +65,16 @@ TRIAL_TOOL = ToolSpec(
     },
 )
 ONE_PIECE = "the text arrives in one piece, so people see an answer only when it is complete"
+CONTEXT_QUESTION = "What is the code word of Lisbon? It is at the beginning of this message"
+FILLER = "Nothing else is decided yet. "
+MAX_TRIAL_TEXT_TOKENS = 9_000
+"""Estimated tokens of the longest test text: more than the context with which Ollama and LM Studio
+load a model, unless somebody chose another one."""
+CONTEXT = "model context"
+BEGINNING_UNREAD = (
+    "the model does not know the beginning of a text of about {tokens} tokens, so its context is "
+    "probably smaller. Load it with a larger one, or set PONTE_MODEL_CONTEXT"
+)
 STREAM, CALL, RESULT, USAGE = "model stream", "model tool call", "model tool result", "model usage"
 
 
@@ -91,18 +101,18 @@ class OnePayment:
 class Trial:
     """A short test thread with the model. `remotes` are what the server stores for it."""
 
-    model: Model
+    model: ServedModel
     thread: Thread = field(default_factory=lambda: Thread("doctor", "doctor"))
     transcript: tuple[Item, ...] = ()
     remotes: list[Remote] = field(default_factory=list)
     usages: list[Usage] = field(default_factory=list)
 
     async def check(self) -> AsyncIterator[DoctorFinding]:
-        """Send the three requests and yield what works and what does not. After the first failure,
+        """Send the requests and yield what works and what does not. After the first failure,
         no further request is sent."""
-        failing = ""
+        failing = STREAM
+        self.model.start()
         try:
-            failing = STREAM
             _, pieces = await self._ask(Item("message", "user", TEXT_QUESTION), turn=1)
             if pieces > 1:
                 words = say("the text arrives in {count} pieces", count=pieces)
@@ -125,6 +135,9 @@ class Trial:
                 else:
                     words = say("the answer does not contain the test tool's result")
                     yield DoctorFinding(RESULT, "failing", words)
+            if self.model.context_size.source != "table":
+                failing = CONTEXT
+                yield await self._check_context(self.model.context_size)
         except PonteError as error:
             yield DoctorFinding(failing, "failing", error.words())
         if any(usage.is_estimated for usage in self.usages):
@@ -137,6 +150,19 @@ class Trial:
                 output=sum(usage.output for usage in self.usages),
             )
             yield DoctorFinding(USAGE, "on", words)
+
+    async def _check_context(self, size: ContextSize) -> DoctorFinding:
+        """Return whether the model reads a long text from its beginning. Some servers drop what
+        does not fit without a word."""
+        most = min(size.room, MAX_TRIAL_TEXT_TOKENS) * 3 // 4
+        filler, tokens = FILLER * (most * 3 // len(FILLER)), format_number(most)
+        self.transcript = ()
+        question = Item("message", "user", f"{TOOL_RESULT}\n{filler}\n{CONTEXT_QUESTION}")
+        items, _ = await self._ask(question, turn=3)
+        if CODE_WORD in " ".join(item.text for item in items).lower():
+            words = say("the model reads a text of about {tokens} tokens whole", tokens=tokens)
+            return DoctorFinding(CONTEXT, "on", words)
+        return DoctorFinding(CONTEXT, "failing", say(BEGINNING_UNREAD, tokens=tokens))
 
     async def erase(self) -> None:
         """Erase what the server stores."""
@@ -251,6 +277,8 @@ class ServedModel:
             "responses": ResponsesApi(self._server),
             "chat": ChatCompletionsApi(self._server),
         }
+        self.list_tools: Callable[[], Awaitable[Sequence[ToolSpec]]] | None = None
+        """Returns the tools that are on, so that `health` can tell whether they fit."""
         self._fixed_level = level
         self._level = level
         self._trouble: PonteError | None = None
@@ -267,6 +295,11 @@ class ServedModel:
         """The level in use. Until it is known, the one that OpenAI itself offers."""
         return self._level or "conversations"
 
+    @property
+    def context_size(self) -> ContextSize:
+        """The size of the model's context, as far as it is known."""
+        return self._server.sizes.of(self.name)
+
     def start(self) -> None:
         """Start the probe in the background."""
         if self._probing is None or self._probing.done():
@@ -281,6 +314,8 @@ class ServedModel:
                 await asyncio.shield(self._probing)
         if self._level is None:
             raise self._trouble or NoEndpoint()
+        if self._probing is not None or ask.model:
+            await self._server.sizes.wait(ask.model or self.name)
         level = self._level
         if ask.for_title and level == "conversations":
             level = "responses"
@@ -317,7 +352,13 @@ class ServedModel:
         about = {"model": self.name, "host": self._client.place.host}
         if self._level is None:
             return Health("model", "failing", say(PROBING, **about))
-        return Health("model", "on", say(LEVEL_DESCRIPTIONS[self._level], **about))
+        words, size = say(LEVEL_DESCRIPTIONS[self._level], **about), self.context_size
+        tools = list[ToolSpec]()
+        if self.list_tools and size.tokens < 2 * TOOLS_CONTEXT_TOKENS:
+            with suppress(PonteError):
+                tools.extend(await self.list_tools())
+        note = describe_size(size, tools)
+        return Health("model", "on", f"{words}; {note}" if note else words)
 
     async def erase(self, remote: Remote) -> bool:
         """Erase an object on the server. Return False if it may still exist, so that the caller
@@ -341,6 +382,7 @@ class ServedModel:
         if self._probing is not None:
             self._probing.cancel()
             await asyncio.gather(self._probing, return_exceptions=True)
+        await self._server.sizes.close()
         await self._conversations.close()
         await self._client.close()
 
@@ -350,6 +392,7 @@ class ServedModel:
                 self._level = await probe_level(self._client, self._options.model)
                 log.info("selected the model API", api=self._level, host=self._client.place.host)
             self._trouble = await self._find_unlisted_model()
+            await self._server.sizes.wait(self.name)
         except ModelServerFault as fault:
             if fault.is_loading and await self._server.wait_before_retry(fault, tries):
                 await self._probe(tries)

@@ -256,12 +256,11 @@ class PlacePostSource:
         """Do nothing."""
 
     async def post_message(self, ctx: ToolContext, to: str, text: str) -> Outcome:
-        """Propose to post a text in another channel, or to a person, if the asker wants that.
-        Nothing is posted before they approve it on a card.
+        """Propose to post a text in another channel or to a person, if the asker wants that.
 
         Args:
-            to: the channel or person as the asker's message mentions it, as #sales or @Ana.
-            text: at most 1000 characters.
+            to: as the asker's message mentions it: #sales, @Ana
+            text: at most 1000 characters
         """
         messenger = self._messengers.get(ctx.asker.platform)
         if messenger is None or ctx.asker.is_bot:

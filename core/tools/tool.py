@@ -109,6 +109,16 @@ def nullable(schema: Schema) -> Schema:
     return {"anyOf": [*inner.pop("anyOf", [inner]), {"type": "null"}], **outer}
 
 
+def _without_null(schema: Schema) -> Schema:
+    """Return the schema of a parameter that is left out instead of null."""
+    kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
+    if len(kinds) == 1:
+        return dict(kinds[0])
+    kind = schema.get("type")
+    is_pair = isinstance(kind, list) and len(kind) == 2 and kind[1] == "null"
+    return {**schema, "type": kind[0]} if kind and is_pair else schema
+
+
 class SchemaCloser:
     """Converts pydantic's `schema` to the form that model servers accept.
 
@@ -155,6 +165,8 @@ class SchemaCloser:
             others = [kind for kind in kinds if kind != {"type": "null"}]
             if len(others) == 1 and len(kinds) == 2:  # fewer tokens than a union
                 result.update(nullable(others[0]))
+            elif not self._strict and all(kind.keys() == {"type"} for kind in kinds):
+                result["type"] = [kind["type"] for kind in kinds]
             else:
                 result["anyOf"] = kinds
         if schema.get("type") != "object":
@@ -166,19 +178,16 @@ class SchemaCloser:
                 raise UnfitSchema("an open map needs strict=False")
             values = schema["additionalProperties"]
             is_typed = isinstance(values, Mapping) and values
-            return {**result, "additionalProperties": not is_typed or self.node(values, inside)}
+            open_map = {"additionalProperties": self.node(values, inside)} if is_typed else {}
+            return {**result, **open_map}
         properties: Schema = {}
         for name, each in schema.get("properties", {}).items():
             properties[name] = self.node(each, inside)
             # A closed object requires every property, so a model sends null for the default.
             if name not in schema.get("required", ()) and not _takes_null(properties[name]):
                 raise UnfitSchema(f"{name!r} has a default, so its type must admit None")
-        return {
-            **result,
-            "properties": properties,
-            "required": list(properties),
-            "additionalProperties": False,
-        }
+        closed = {"additionalProperties": False} if self._strict else {}
+        return {**result, "properties": properties, "required": list(properties), **closed}
 
 
 @functools.lru_cache(maxsize=512)
@@ -213,9 +222,9 @@ class Parameter:
             schema = SchemaCloser(own, strict).node(own, ())
         except UnfitSchema as error:
             raise UnfitSchema(f"parameter {self.name!r}: {error}") from None
-        if self.description:
-            schema["description"] = self.description
-        return nullable(schema) if strict and self.optional else schema
+        if self.optional:
+            schema = nullable(schema) if strict else _without_null(schema)
+        return {**schema, "description": self.description} if self.description else schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -492,6 +501,10 @@ class Toolbox:
         near = difflib.get_close_matches(name, tools, 1)
         hint = f"did you mean `{near[0]}`?" if near else ""
         raise ToolError("Tool not found.", code="unknown_tool", hint=hint)
+
+    async def list_specs(self) -> Sequence[ToolSpec]:
+        """Return what the model sees of all tools, regardless of rights."""
+        return [tool.spec for tool in (await self._all(Viewer())).values()]
 
     async def health(self) -> Sequence[Health]:
         """Return the state of each source. A source that raises an error or does not respond is

@@ -160,7 +160,7 @@ class CodeSource:
         """Run Python.
 
         Args:
-            code: the Python code; null runs the code block in the person's own message
+            code: null runs the code block in the person's message
         """
         run = await self.runner.run(ctx, code, ctx.message.text)
         ran = run.ran

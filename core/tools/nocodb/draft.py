@@ -21,17 +21,16 @@ from core.domain.records import Outcome, ToolContext, Viewer
 from core.tools.nocodb.api import Ids, NocoError, TableApi
 from core.tools.nocodb.driver import LinkableRow, RestDriver, RowImage, TableDriver, TableSchema
 from core.tools.nocodb.fieldtypes import Field, in_time_zone, linked_ids, parse_value, without_empty
-from core.tools.nocodb.filters import Filter, Match, RowSelection
+from core.tools.nocodb.filters import Filter, LooseFilters, Match, RowSelection
 from core.tools.nocodb.read import ColumnChoice, RowReader, check_not_withheld
 from core.tools.nocodb.schema import Schemas, TableDescription
 from core.tools.tool import FunctionTool
 
 _ID = re.compile(r"[^\s\"'/\\?#%(),<>]{1,100}")
 
-_PROPOSES = "It only proposes, which ends your turn. Never say that it is done."
 _ENTRIES = (
-    "Fields by their names; dates as 2026-11-20, moments as 2026-11-20 14:30 in the asker's time "
-    "zone, numbers as 1234.5, select options as the table has them, links as lists of ids."
+    "Dates as 2026-11-20, moments as 2026-11-20 14:30 in the asker's time zone, numbers as 1234.5, "
+    "select options as the table has them, links as lists of ids."
 )
 _DOING = "is preparing a change…"
 _NO_CHANGE_HINT = "tell the person that nothing has to change"
@@ -267,17 +266,16 @@ class WriteTools:
     def tools(self) -> Sequence[Tool]:
         """Return the write tools."""
         functions = (
-            (self.nocodb_create, False, f"Propose new rows in a table. {_ENTRIES} {_PROPOSES}"),
+            (self.nocodb_create, False, f"Propose new rows: values by field.\n\n{_ENTRIES}"),
             (self.nocodb_update, False,
-             "Propose new values for rows: either `changes`, each with a row's id and its new "
-             "fields, or `filters` (as in nocodb_query) and what to `set` in every row that fits. "
-             f"Values as in nocodb_create; null clears a field. {_PROPOSES}"),
-            (self.nocodb_delete, True,
-             "Propose to delete rows: by `ids` (for duplicates, look with nocodb_query first "
-             f"and name the rows to go), or by `filters`. {_PROPOSES}"),
-            (self.nocodb_link, True,
-             "Propose to change what a link field of one row leads to: ids of rows of the other "
-             f"table. {_PROPOSES}"),
+             "Propose new values: `changes` have a row's id and its fields; or `filters` (as in "
+             "nocodb_query) select the rows that get `set`. Values as in nocodb_create; null "
+             "clears a field"),
+            (self.nocodb_delete, False,
+             "Propose to delete rows: by `ids` (of duplicates: look first, and name the rows), or "
+             "by `filters` as in nocodb_query"),
+            (self.nocodb_link, False,
+             "Propose to link a row to rows of the other table, or to unlink them, by their ids"),
         )  # fmt: skip
         return [
             FunctionTool(function, effect="write", doing=_DOING, strict=strict, description=text)
@@ -285,12 +283,7 @@ class WriteTools:
         ]
 
     async def nocodb_create(self, ctx: ToolContext, table: str, rows: Sequence[Values]) -> Outcome:
-        """Propose new rows.
-
-        Args:
-            table: its name
-            rows: one object for each new row, values by field
-        """
+        """Propose new rows."""
         check_row_count(len(rows))
         names = (name for row in rows for name in row)
         layout = await self._find_writable_table(ctx.viewer, table, names)
@@ -303,19 +296,11 @@ class WriteTools:
         ctx: ToolContext,
         table: str,
         changes: Sequence[RowChange] = (),
-        filters: Sequence[Filter] = (),
+        filters: LooseFilters = (),
         match: Match = "all",
         set: Values | None = None,
     ) -> Outcome:
-        """Propose new values for rows.
-
-        Args:
-            table: its name
-            changes: a row's id and its new values by field; leave out filters and set then
-            filters: which rows get the values in set
-            match: whether rows must fit all filters, or any
-            set: new values by field, for all rows that fit the filters
-        """
+        """Propose new values for rows."""
         if bool(changes) == bool(filters or set) or bool(filters) != bool(set):
             raise ToolError(
                 "Give either `changes`, or `filters` with `set`. You can't change all rows "
@@ -345,17 +330,10 @@ class WriteTools:
         ctx: ToolContext,
         table: str,
         ids: Sequence[Id] = (),
-        filters: Sequence[Filter] = (),
+        filters: LooseFilters = (),
         match: Match = "all",
     ) -> Outcome:
-        """Propose to delete rows.
-
-        Args:
-            table: its name
-            ids: the rows that go; leave out filters then
-            filters: the rows that go are those that fit
-            match: whether rows must fit all filters, or any
-        """
+        """Propose to delete rows."""
         if bool(ids) == bool(filters):
             raise ToolError(
                 "Give either `ids` or `filters`. You can't delete all rows of a table at once.",
@@ -377,15 +355,7 @@ class WriteTools:
         add: Sequence[Id] = (),
         remove: Sequence[Id] = (),
     ) -> Outcome:
-        """Propose to change what a row links to.
-
-        Args:
-            table: the name of the table that the row is in
-            id: the row's id
-            link_field: the name of the link
-            add: ids of rows in the other table to link
-            remove: ids of rows in the other table to unlink
-        """
+        """Propose to change what a row links to."""
         layout = await self._find_writable_table(ctx.viewer, table, [link_field])
         row, new, old = parse_row_id(id), parse_row_ids(list(add)), parse_row_ids(list(remove))
         field = layout.field(link_field)

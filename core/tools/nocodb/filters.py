@@ -85,11 +85,11 @@ _TRUTH = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0"
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 FILTER_GUIDE = (
-    f"On dates a value is a day (2026-11-20), month (2026-11), year, moment (2026-11-20T09:30) or "
-    f"one of {DATE_WORDS}; eq means within it, between takes [first, last] and includes both; "
-    "weeks begin on Monday; all in the asker's time zone. Links compare with titles of linked "
-    "rows. contains ignores case; in takes a list; checkboxes take true or false; blank and "
-    "notblank take null."
+    "A date is compared with a day (2026-11-20), month (2026-11), year, moment (2026-11-20T09:30), "
+    "today, yesterday, tomorrow, this_week (last_, next_; month, quarter, year), last_N_days, or "
+    "next_N_days, in the asker's time zone; eq means within it, between takes [first, last] "
+    "and includes both; weeks begin on Monday. Links compare with titles of linked rows. contains "
+    "ignores case; in takes a list; blank and notblank take null"
 )
 """What the descriptions of tools say about filters."""
 
@@ -257,9 +257,18 @@ class FilterCondition:
 class Filter:
     """One condition on one field, as the model gives it."""
 
-    field: Annotated[str, pydantic.Field(description="the field's name")]
+    field: str
     op: Op
-    value: Annotated[Value, pydantic.Field(description="null for blank and notblank")]
+    value: Value
+
+
+LooseFilters = Annotated[
+    Sequence[Filter],
+    pydantic.WithJsonSchema(
+        {"type": "array", "items": {"type": "object", "additionalProperties": True}}
+    ),
+]
+"""Filters whose form the model reads in `nocodb_query` alone: it is long."""
 
 
 @dataclass(frozen=True, slots=True)

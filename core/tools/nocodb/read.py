@@ -266,14 +266,8 @@ class QueryTools:
         """Rows of a table that fit filters.
 
         Args:
-            table: its name, as nocodb_tables tells it
-            filters: none for every row
-            match: whether rows must fit all filters or any; null means all
-            fields: the columns to bring; null means all but CreatedAt and UpdatedAt
-            sort: the first counts most
-            limit: rows to read now, at most 50; null means 20
-            page: from 1, in steps of limit
-            export: true sends the person a CSV file of all rows that fit, up to 5,000
+            fields: null: all but CreatedAt and UpdatedAt
+            export: true: send a CSV file of all rows that fit, up to 5,000
         """
         names = [*fields, *(each.field for each in sort)]
         query = await self.resolve_question(ctx, table, filters, match, names)
@@ -321,12 +315,7 @@ class QueryTools:
         return Outcome("ok", compact_json(result), files=files, sources=sources)
 
     async def nocodb_get(self, ctx: ToolContext, table: str, id: str | int) -> Outcome:
-        """One row of a table with all its fields, longer texts and every linked row.
-
-        Args:
-            table: its name, as nocodb_tables tells it
-            id: of the row, as nocodb_query tells it
-        """
+        """One row of a table with all its fields, longer texts and every linked row."""
         api, now = self.api, self.current_time(ctx)
         layout = await self.schemas.describe_table(ctx.viewer, table)
         field_ids = [each.id for each in layout.fields]

@@ -394,10 +394,12 @@ _EVERYWHERE = {"ID", "CreatedTime", "LastModifiedTime"}
 """Types of the fields that every table has."""
 
 _DESCRIPTION = """\
-{what} with their columns: `Name*:text` stands for the row, \
-`select(a|b)` takes one of these, `Orders->Orders` links to rows of that table. Each has Id, and \
-mostly CreatedAt and UpdatedAt. Tables: {tables}. Other tools take tables and fields by these \
-names, as they are written. {writing}"""
+{what}. Tables: {tables}. Use names of tables and fields as they are written.
+
+Columns: `Name*:text` names the row, `select(a|b)` takes one of these, `Orders->Orders` links to \
+rows of that table. Each has Id, and mostly CreatedAt and UpdatedAt.
+
+{writing}"""
 _UNKNOWN = "(ask for them)"
 
 
@@ -449,7 +451,7 @@ def build_tables_tool(
         """The tables of the team's NocoDB base.
 
         Args:
-            tables: names of tables to see all columns of, at most 10; null for all tables in short
+            tables: null: all tables in short
         """
         viewer, rules = ctx.viewer, schemas.config.table_rules
 

@@ -577,7 +577,7 @@ class SampleSource(TableSource):
     name = "sample"
     description = (
         f"The tables of {SAMPLE_TABLES_PHRASE}: invented data of a small shop, for trying Ponte. "
-        "Say that figures from it are sample data. They come"
+        "Say that figures from it are sample data"
     )
 
     def __init__(

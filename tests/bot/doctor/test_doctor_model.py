@@ -12,7 +12,13 @@ from bot.config.ponte_toml import Config
 from bot.doctor.checks import try_model
 from bot.home import Home, Start
 from bot.settings import Settings
-from core.models.served_model import CODE_WORD, TEXT_QUESTION, TOOL_QUESTION, TRIAL_TOOL
+from core.models.served_model import (
+    CODE_WORD,
+    CONTEXT_QUESTION,
+    TEXT_QUESTION,
+    TOOL_QUESTION,
+    TRIAL_TOOL,
+)
 from tests.bot.conftest import Shell
 from tests.fakes.openai import FakeOpenAI, Script
 
@@ -171,3 +177,29 @@ def test_a_person_at_a_terminal_is_asked_first(
     assert questions == ["Send them?"] * is_asked
     assert "Ponte will send three short requests to gpt-6-luna at api.openai.com" in ponte.out
     assert ("FAIL  model stream: No model is set up." in ponte.out) is not is_asked
+
+
+@pytest.mark.parametrize("kind", ["Ollama", ""])
+async def test_a_fourth_request_tests_the_context(tmp_path: Path, kind: str) -> None:
+    """A server may drop the beginning of a text without a word. OpenAI's models need no test."""
+    scripts = (COUNTS, CALLS, ANSWERS, Script(f"It is {CODE_WORD}.", match=CONTEXT_QUESTION))
+    lines: list[str] = []
+    async with FakeOpenAI(without={"conversations", "responses"}, models=["mine"]) as fake:
+        fake.kind, fake.context = kind, 4_096 if kind else 900_000
+        fake.say(*scripts)
+        settings = Settings.model_validate({
+            "openai_base_url": fake.base_url, "ponte_home": tmp_path / "home",
+            "ponte_model": "mine", "ponte_model_context": 16_384 if kind else None,
+        })  # fmt: skip
+        start = Start(settings, Config(), Home(tmp_path / "home"))
+        code = await try_model(start, lines.append, lambda: None)
+        assert count_paid(fake) == 4
+    assert "A fourth request has up to about 7,000 tokens" in lines[0]
+    (context,) = [line for line in lines if "model context" in line]
+    if kind:
+        assert (code, context[:21]) == (1, "FAIL  model context: ")
+        assert "set PONTE_MODEL_CONTEXT" in context
+    else:
+        assert (code, context) == (
+            0, "ok    model context: the model reads a text of about 6,750 tokens whole"
+        )  # fmt: skip

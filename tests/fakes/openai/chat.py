@@ -12,7 +12,6 @@ from aiohttp import web
 from tests.fakes.openai import odd
 from tests.fakes.openai.errors import (
     OpenAIErrorResponse,
-    too_long,
     unknown_model,
     unknown_parameter,
 )
@@ -33,14 +32,15 @@ FIELDS = {
 
 
 async def create(state: State, request: web.Request, body: Json) -> web.StreamResponse:
-    _check(state, body)
+    most = body.get("max_completion_tokens", body.get("max_tokens"))
+    room = _check(state, body, most)
     messages = body["messages"]
     if "max_tokens" in body and "max_completion_tokens" in body:
         raise OpenAIErrorResponse(
             400, "Setting both is not supported.", code="invalid_parameter_combination"
         )
-    most = body.get("max_completion_tokens", body.get("max_tokens"))
-    script = state.scripts.choose(_last_text(messages)).within(most)
+    chosen = state.scripts.choose(_last_text(messages))
+    script = state.script_within(chosen, most, room, body)
     if script.status:
         message = script.message or "The server had an error."
         raise OpenAIErrorResponse(
@@ -167,7 +167,8 @@ def _usage(body: Json, script: Script) -> Json:
     }
 
 
-def _check(state: State, body: Json) -> None:
+def _check(state: State, body: Json, most: object) -> int:
+    """Return how many tokens an answer can have. Raise for a wrong request."""
     for name in body:
         if name not in FIELDS or name in state.rejects:
             raise OpenAIErrorResponse(
@@ -190,8 +191,7 @@ def _check(state: State, body: Json) -> None:
     ):
         raise OpenAIErrorResponse(400, refusal)
     state.check_words(body["messages"])
-    if tokens(body["messages"]) > state.context:
-        raise too_long()
+    return state.check_size(body.get("tools"), body["messages"], most=most)
 
 
 def _check_messages(messages: Sequence[Json]) -> None:

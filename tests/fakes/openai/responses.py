@@ -13,7 +13,6 @@ from tests.fakes.openai import code, odd
 from tests.fakes.openai.errors import (
     OpenAIErrorResponse,
     conversation_locked,
-    too_long,
     unknown_model,
     unknown_parameter,
 )
@@ -47,11 +46,13 @@ class Creation:
         self._context = [*before, *self._input]
         check_pairs(self._context)
         state.check_words(self._context)
-        if not state.check_size(self._context, body.get("truncation") == "auto"):
-            raise too_long()
+        told, most = (body.get("instructions"), body.get("tools")), body.get("max_output_tokens")
+        room = state.context
+        if body.get("truncation") != "auto":
+            room = state.check_size(*told, self._context, most=most)
         self._container = code.container_of(state, body)
         chosen = self._choose_script(text_to_answer(self._context))
-        self.script = chosen.within(body.get("max_output_tokens"))
+        self.script = state.script_within(chosen, most, room, body)
         self._response: Json = {}
         self._ended = False
 

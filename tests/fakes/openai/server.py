@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from tests.fakes.openai import chat, containers, control, conversations, responses
+from tests.fakes.openai.context import Refused, model_entry, native_answer
 from tests.fakes.openai.errors import OpenAIErrorResponse, no_endpoint, unknown_model, wrong_key
 from tests.fakes.openai.items import has_lone_surrogate
 from tests.fakes.openai.state import Json, Request, State
@@ -81,6 +82,8 @@ async def _answering(request: web.Request, handler: Handler) -> web.StreamRespon
         answer = refused.answer()
         answer.headers["x-request-id"] = "req_refused"
         return answer
+    except Refused as refused:
+        return refused.error.answer()
     except Cut:
         cut(request)
         return web.Response()
@@ -104,7 +107,8 @@ async def _body(request: web.Request) -> Json:
 
 @routes.get("/v1/models")
 async def _models(request: web.Request) -> web.StreamResponse:
-    models = [_model(name) for name in request.app[STATE].models]
+    state = request.app[STATE]
+    models = [model_entry(state.kind, name, state.context) for name in state.models]
     return web.json_response({"object": "list", "data": models})
 
 
@@ -113,11 +117,14 @@ async def _one_model(request: web.Request) -> web.StreamResponse:
     name = request.match_info["id"]
     if name not in request.app[STATE].models:
         raise unknown_model(name)
-    return web.json_response(_model(name))
+    return web.json_response(model_entry("", name, 0))
 
 
-def _model(name: str) -> Json:
-    return {"id": name, "object": "model", "created": 1790000000, "owned_by": "system"}
+@routes.get("/{path:props|api/ps|api/v0/models|v1/model/info}")
+@routes.post("/{path:api/show}")
+async def _native(request: web.Request) -> web.StreamResponse:
+    state = request.app[STATE]
+    return native_answer(state.kind, request.path, state.models, state.context, state.loads)
 
 
 @routes.post("/v1/conversations")

@@ -6,11 +6,17 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from tests.fakes.openai.errors import GatewayError, OpenAIErrorResponse, unknown_conversation
+from tests.fakes.openai.context import EXCEEDED, LOST, Refused, count_tokens
+from tests.fakes.openai.errors import (
+    GatewayError,
+    OpenAIErrorResponse,
+    too_long,
+    unknown_conversation,
+)
 from tests.fakes.openai.hostile import Hostile
 from tests.fakes.openai.items import has_lone_surrogate, new_id, tokens
 from tests.fakes.openai.script import Script, Scripts
@@ -51,7 +57,9 @@ class State:
     `forgets`: takes `conversation` and ignores it, as llama.cpp does. `rejects`: top-level
     fields that it does not know. `odd`: kinds of `tests.fakes.openai.odd`, or "all".
     `blind`: refuses images. `taboo`: words that are against its
-    policies, wherever they stand. `context`: tokens (characters / 4).
+    policies, wherever they stand. `context`: the tokens of a request, with its instructions and
+    tools, of `characters` each; `kind`: whose server tells and exceeds it
+    (`tests.fakes.openai.context`); `loads`: the model is in memory.
     `gone`: the HTTP status for an unknown conversation. `ill`: answers everything with that
     status. `hostile`: how it answers at the paths `hostile_at`. `slow`: answers nothing until its
     release. `refuses`: returns an error for some bodies, at the paths `hostile_at` and where items
@@ -73,6 +81,11 @@ class State:
     refuses: Callable[[Json], GatewayError | None] | None = None
     slow: bool = False
     context: int = 900_000
+    characters: float = 4
+    kind: str = ""
+    loads: bool = True
+    dropped: list[int] = field(default_factory=list)
+    """Tokens that were dropped silently, of each request that did not fit."""
     gone: int = 404
     locked: dict[str, int] = field(default_factory=dict)
     scripts: Scripts = field(default_factory=Scripts)
@@ -121,9 +134,31 @@ class State:
                 400, "Your prompt was flagged.", code="invalid_prompt", param="input"
             )
 
-    def check_size(self, items: Sequence[Json], truncates: bool) -> bool:
-        """Whether it fits; with truncation it is made to."""
-        return truncates or tokens(items) <= self.context
+    def check_size(self, *parts: object, most: object = None) -> int:
+        """Return how many tokens an answer can have. Raise if the request does not fit."""
+        count = count_tokens(parts, self.characters)
+        over = count + (most if isinstance(most, int) and self.kind else 0) - self.context
+        if over > 0 and self.kind.startswith("Ollama"):
+            self.dropped.append(over)
+        elif over > 0:
+            raise Refused(EXCEEDED[self.kind](count, self.context)) if self.kind else too_long()
+        return self.context - count
+
+    def script_within(self, script: Script, most: object, room: int, body: Json) -> Script:
+        """Return what of a script is said, where `room` tokens are left for the answer. A model
+        whose tools were dropped or are not there calls none."""
+        script = script.within(most)
+        if not self.kind:
+            return script
+        count = self.context - room
+        names = {(tool.get("function") or tool)["name"] for tool in body.get("tools") or ()}
+        if room < 0 or any(name not in names for name, _ in script.calls):
+            seen = self.context // 2 if room < 0 else count
+            return replace(script, text=LOST, calls=(), usage={"input": seen})
+        said = tokens([script.text, script.calls])
+        if said > room and self.kind.startswith("Ollama"):
+            self.dropped.append(said - room)
+        return replace(script.within(max(room, 16)), usage={"input": count, **script.usage})
 
     def emit(self, kind: str, value: Json) -> Json:
         if self.keep and not has_lone_surrogate(value):

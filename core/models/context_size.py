@@ -1,0 +1,406 @@
+"""How many tokens the context of a model has, and what of a request fits into it.
+
+The size is that of PONTE_MODEL_CONTEXT, or what the server tells, or that of OpenAI's model, or an
+assumption. Tokens are estimated from bytes, on the safe side, and what the server counted corrects
+the estimate. Some servers (Ollama) drop the beginning of what is too long without an error: the
+instructions. So nothing is sent that may not fit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from core.base.errors import TooLong
+from core.base.i18n import format_number, say
+from core.base.openai import Json, ModelServerClient, ModelServerFault
+from core.domain.messages import CONTEXT_NAME, Item
+from core.domain.records import RoundRequest, ToolSpec
+from core.models.answer_reader import read_objects
+from core.models.model_input import (
+    LEFT_OUT_NOTE,
+    count_tokens,
+    describe_files,
+    estimate_tokens,
+    file_tokens,
+    find_turn_starts,
+    keep_newest_turns,
+)
+
+ASSUMED_CONTEXT_TOKENS = 128_000
+"""The size if nothing tells it."""
+UNLOADED_CONTEXT_TOKENS = 4_096
+"""The context with which Ollama and LM Studio load a model, unless somebody chose another one
+(docs.ollama.com/context-length)."""
+TOOLS_CONTEXT_TOKENS = 8_192
+"""A context that has room for all tools, with their whole descriptions, and a conversation."""
+INSTRUCTION_TOKENS = 300
+"""Tokens of instructions beside the tools."""
+OPENAI_CONTEXT_TOKENS = {
+    "gpt-3.5": 16_385, "gpt-4": 8_192, "gpt-4-turbo": 128_000, "gpt-4o": 128_000,
+    "gpt-4.1": 1_047_576, "gpt-5": 400_000, "gpt-6": 1_050_000,
+    "o1": 200_000, "o3": 200_000, "o4": 200_000,
+}  # fmt: skip
+"""The context of OpenAI's models by the beginning of their names; the longest one counts
+(developers.openai.com, Models)."""
+HISTORY_WINDOW_TOKENS = 200_000
+"""Tokens of a conversation that are sent at most. Over 272,000 gpt-6-luna doubles its price."""
+ANSWER_SHARE = 4
+"""A quarter of the context is left for the answer, and at most `MAX_ANSWER_TOKENS`."""
+MAX_ANSWER_TOKENS = 16_000
+FIXED_SHARE = 0.6
+"""The share of the room for instructions and tools; the rest is for the conversation."""
+MIN_CONTEXT_TOKENS = 256
+"""The least number that is taken as the size of a context."""
+MIN_REQUEST_TOKENS = 1_000
+"""Tokens that each server takes. A smaller request was refused for another reason, such as the
+bytes of a file."""
+CONTEXT_ASK_SECONDS, CONTEXT_WAIT_SECONDS = 5.0, 1.0
+"""How long the server may take to tell its size, and how long a turn waits for that."""
+MIN_SCALE, MAX_SCALE = 0.75, 3.0
+"""Limits for the correction of estimates. Servers that dropped a part, or had it in their cache,
+count too little."""
+SIZE_FIELDS = {
+    "context_length", "context_window", "loaded_context_length", "max_context_length",
+    "max_input_tokens", "max_model_len", "max_total_tokens", "n_ctx",
+}  # fmt: skip
+"""Fields with the size: vLLM and SGLang (max_model_len), OpenRouter, Together and Moonshot
+(context_length), Groq (context_window), Mistral (max_context_length), LM Studio
+(loaded_context_length), LiteLLM (max_input_tokens), llama.cpp (n_ctx)."""
+TOLD_SIZE_PATTERNS = (
+    re.compile(
+        r"(?i)(?:n_ctx|context (?:length|window|size)|model length|max_\w+)"
+        r"(?: is| of| only|:| |\(|=)*(\d[\d,]{2,8})\b"
+    ),
+    re.compile(
+        r"(?i)(?:max\w*|at most|limit|allowed|<=|>|less than)"
+        r"(?:(?!\bby\b)[^\d.]){0,40}?(?<!limit \()(?<!\[)(\d[\d,]{2,8})\b"
+    ),
+    re.compile(r"(?:\[1, |for model with )(\d+)"),
+)
+"""How servers name their size when they refuse a request that is too long."""
+NUM_CTX_PATTERN = re.compile(r"(?m)^num_ctx\s+(\d+)")
+"""Ollama's parameter in the text of a Modelfile."""
+
+SIZE_KNOWN = "its context has {tokens} tokens"
+SIZE_ASSUMED = (
+    "the size of its context is not known, so {tokens} tokens are assumed. Set PONTE_MODEL_CONTEXT"
+)
+SIZE_SMALL = (
+    "its context of {tokens} tokens is too small for all tools that are on, so they are described "
+    "in short, or left out until a message names them. Load the model with {needed} tokens or more "
+    "(Ollama: OLLAMA_CONTEXT_LENGTH, llama.cpp: --ctx-size, vLLM: --max-model-len), or turn off "
+    "tools that you do not need"
+)
+REST_LEFT_OUT = "[The rest was left out: it is too long for your context. Ask for less at a time.]"
+OWN_MESSAGE_TOO_LONG = (
+    "Your message is too long for the model: it has about {size} tokens, and at most {limit} fit "
+    "beside the instructions and the answer. Shorten it, or send it in parts."
+)
+SOME_TOOLS_LEFT_OUT = (
+    "\n\nYour context is too small for these tools now: {names}. If one of them is needed, tell "
+    "the person to name it in the message."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ContextSize:
+    """The tokens of a model's context, and who says so."""
+
+    tokens: int
+    source: Literal["setting", "server", "table", "assumed"]
+
+    @property
+    def room(self) -> int:
+        """The tokens of a request, which leaves room for an answer."""
+        return self.tokens - min(self.tokens // ANSWER_SHARE, MAX_ANSWER_TOKENS)
+
+
+class ContextSizes:
+    """The sizes of a server's models. `tokens` is PONTE_MODEL_CONTEXT, for the model of that name;
+    0 if it is not set."""
+
+    def __init__(self, client: ModelServerClient, model: str, tokens: int) -> None:
+        self._client = client
+        self._model = model
+        self._setting = tokens
+        self.listed: Json = {}
+        """What the server lists at `/models`."""
+        self._told: dict[str, int] = {}
+        self._refused: dict[str, int] = {}
+        self._scales: dict[str, float] = {}
+        self._asking: dict[str, asyncio.Task[None]] = {}
+
+    def of(self, model: str) -> ContextSize:
+        """Return the size as it is known now. It is never larger than what the server accepted."""
+        name = model.rpartition("/")[2]
+        known = [prefix for prefix in OPENAI_CONTEXT_TOKENS if name.startswith(prefix)]
+        if self._setting and model == self._model:
+            size = ContextSize(self._setting, "setting")
+        elif model in self._told:
+            size = ContextSize(self._told[model], "server")
+        elif known:
+            is_chat = "chat" in name
+            tokens = 128_000 if is_chat else OPENAI_CONTEXT_TOKENS[max(known, key=len)]
+            size = ContextSize(tokens, "table")
+        else:
+            size = ContextSize(self._setting or ASSUMED_CONTEXT_TOKENS, "assumed")
+        refused = self._refused.get(model, size.tokens)
+        return ContextSize(refused, "server") if refused < size.tokens else size
+
+    async def wait(self, model: str) -> None:
+        """Ask the server for the size of a model, once, and wait shortly for its answer."""
+        if self._client.place.is_official or (self._setting and model == self._model):
+            return
+        if model not in self._asking:
+            self._asking[model] = asyncio.create_task(self._ask(model))
+        if model not in self._told:
+            await asyncio.wait({self._asking[model]}, timeout=CONTEXT_WAIT_SECONDS)
+
+    async def close(self) -> None:
+        """Stop asking."""
+        for task in self._asking.values():
+            task.cancel()
+        await asyncio.gather(*self._asking.values(), return_exceptions=True)
+
+    def scale(self, model: str) -> float:
+        """Return the tokens that the server counts for an estimated one."""
+        return self._scales.get(model, 1.0)
+
+    def record_count(self, model: str, estimate: int, counted: int) -> None:
+        """Correct later estimates by what the server counted for a request."""
+        scale = min(1.1 * counted / max(estimate, 1), MAX_SCALE)
+        self._scales[model] = max(scale, self.scale(model) * 0.95, MIN_SCALE)
+
+    def record_refusal(self, model: str, tokens: int) -> None:
+        """Record that a server refuses more than `tokens`."""
+        self._refused[model] = min(tokens, self.of(model).tokens)
+
+    async def _ask(self, model: str) -> None:
+        """Ask all paths where servers tell the size. A model that is not loaded yet is asked for
+        again, because only then its size is sure."""
+        try:
+            async with asyncio.timeout(CONTEXT_ASK_SECONDS):
+                self.listed = listed = self.listed or await self._get("/models")
+                tokens = find_size(_entry_of(listed, model))
+                is_sure = bool(listed)
+                if not tokens:
+                    tokens, is_loaded = await self._ask_native(model)
+                    is_sure = is_loaded if tokens else is_sure
+        except (TimeoutError, RecursionError):
+            return
+        if tokens:
+            self._told[model] = tokens
+        if not is_sure:
+            del self._asking[model]
+
+    async def _ask_native(self, model: str) -> tuple[int, bool]:
+        """Return what the server's own API tells, and whether that is sure."""
+        props, running, shown, studio, proxy = await asyncio.gather(
+            self._get("/../props"), self._get("/../api/ps"),
+            self._get("/../api/show", {"model": model}), self._get("/../api/v0/models"),
+            self._get("/model/info"),
+        )  # fmt: skip
+        sizes = map(find_size, (props, _entry_of(running, model), _entry_of(proxy, model)))
+        if tokens := next(filter(None, sizes), 0):
+            return tokens, True
+        if own := NUM_CTX_PATTERN.search(str(shown.get("parameters"))):
+            return int(own[1]), True
+        entry = _entry_of(studio, model)
+        is_loaded = "loaded_context_length" in entry or "remote_host" in shown
+        tokens = find_size(entry) or find_size(shown.get("model_info"))
+        return tokens if is_loaded else min(tokens, UNLOADED_CONTEXT_TOKENS), is_loaded
+
+    async def _get(self, path: str, body: Json | None = None) -> Json:
+        """Return a JSON object; {} if the server has none there."""
+        try:
+            return await (self._client.post(path, body) if body else self._client.get(path))
+        except ModelServerFault:
+            return {}
+
+
+def describe_size(size: ContextSize, tools: Sequence[ToolSpec] | None = None) -> str:
+    """Return what the operator should know about a size; "" if it is large enough, and known.
+    `tools` are those that are on; None for all that Ponte has."""
+    needed = TOOLS_CONTEXT_TOKENS
+    if tools is not None:
+        share = FIXED_SHARE * (ANSWER_SHARE - 1) / ANSWER_SHARE
+        needed = -(-int((tool_tokens(tools) + INSTRUCTION_TOKENS) / share) // 1024) * 1024
+    if size.tokens < needed:
+        return say(SIZE_SMALL, tokens=format_number(size.tokens), needed=format_number(needed))
+    if size.source == "table":
+        return ""
+    words = SIZE_ASSUMED if size.source == "assumed" else SIZE_KNOWN
+    return say(words, tokens=format_number(size.tokens))
+
+
+def find_size(value: object) -> int:
+    """Return the smallest size in an answer of a server; 0 if there is none."""
+    if isinstance(value, list):
+        value = dict(enumerate(value))
+    if not isinstance(value, Mapping):
+        return 0
+    sizes = [
+        each for key, each in value.items()
+        if str(key).rpartition(".")[2] in SIZE_FIELDS
+        and type(each) is int and each >= MIN_CONTEXT_TOKENS
+    ]  # fmt: skip
+    sizes += filter(None, map(find_size, value.values()))
+    return min(sizes, default=0)
+
+
+def _entry_of(listed: Json, model: str) -> Json:
+    """Return what a list of models says of one."""
+    names = (model, f"{model}:latest")
+    for entry in read_objects(listed.get("data") or listed.get("models")):
+        if any(entry.get(key) in names for key in ("id", "name", "model", "model_name")):
+            return entry
+    return {}
+
+
+def told_size(fault: ModelServerFault, sent: int) -> int:
+    """Return the size that a refusal names, if the request was larger; else 0."""
+    found = (n for pattern in TOLD_SIZE_PATTERNS for n in pattern.findall(fault.message))
+    numbers = (int(number.replace(",", "")) for number in found)
+    return next((n for n in numbers if MIN_CONTEXT_TOKENS <= n < sent), 0)
+
+
+def shorten_tool(tool: ToolSpec) -> ToolSpec:
+    """Return a tool without the second paragraph of its description, which has details, and without
+    descriptions in its schema."""
+    first, *more = tool.description.split("\n\n")
+    parameters = _without_descriptions(tool.parameters)
+    return replace(tool, description="\n\n".join([first, *more[1:]]), parameters=parameters)
+
+
+def _without_descriptions(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_without_descriptions(each) for each in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    return {
+        key: {name: _without_descriptions(each) for name, each in value.items()}
+        if key == "properties" else _without_descriptions(value)
+        for key, value in schema.items() if key != "description"
+    }  # fmt: skip
+
+
+def tool_tokens(tools: Iterable[ToolSpec]) -> int:
+    """Return the estimated tokens of tools."""
+    return sum(
+        16 + count_tokens(tool.name + tool.description + json.dumps(tool.parameters))
+        for tool in tools
+    )
+
+
+def fit_request(
+    ask: RoundRequest, items: Sequence[Item], room: int, most_items: int
+) -> tuple[RoundRequest, Sequence[Item], int]:
+    """Return a request and items that fit into `room` tokens together, and their tokens. Raise
+    TooLong. The items have at most `most_items` tokens, unless the last message has more."""
+    own = [item for item in keep_newest_turns(items, 0) if not is_cuttable(item)]
+    message = estimate_tokens(own)
+    ask = fit_tools(ask, items, min(int(room * FIXED_SHARE), max(room - message, room // 4)))
+    fixed = tool_tokens(ask.tools) + count_tokens(ask.instructions + ask.preface)
+    items = fit_items(items, min(room - fixed, max(most_items, message)))
+    return ask, items, fixed + estimate_tokens(items)
+
+
+def fit_tools(ask: RoundRequest, items: Sequence[Item], most: int) -> RoundRequest:
+    """Return the request with tools that fit, together with its instructions, into `most` tokens.
+
+    All of them are shortened if they are too long. If that is not enough, some are left out: first
+    those that this conversation neither used nor named, by the fewest words that it shares with
+    their description. The instructions name them.
+    """
+    room = most - count_tokens(ask.instructions + ask.preface)
+    if tool_tokens(ask.tools) <= room:
+        return ask
+    tools = [shorten_tool(tool) for tool in ask.tools]
+    if tool_tokens(tools) <= room:
+        return replace(ask, tools=tuple(tools))
+    used = {item.name for item in items if item.kind == "call"}
+    words = _words_of(*(item.text for item in items if item.role == "user"))
+
+    def rank(tool: ToolSpec) -> tuple[bool, int]:
+        return tool.name not in used, -len(words & _words_of(tool.name, tool.description))
+
+    left_out = [tool.name for tool in tools]
+    room -= count_tokens(SOME_TOOLS_LEFT_OUT.format(names=", ".join(left_out)))
+    for tool in sorted(tools, key=rank):
+        if (size := tool_tokens([tool])) <= room:
+            room -= size
+            left_out.remove(tool.name)
+    words_left_out = SOME_TOOLS_LEFT_OUT.format(names=", ".join(left_out))
+    chosen = tuple(tool for tool in tools if tool.name not in left_out)
+    return replace(ask, tools=chosen, instructions=ask.instructions + words_left_out)
+
+
+def _words_of(*texts: str) -> set[str]:
+    return set(re.findall(r"[^\W_]{5,}", " ".join(texts).lower()))
+
+
+def fit_items(items: Sequence[Item], room: int) -> list[Item]:
+    """Return the items that fit into `room` tokens. Raise TooLong if the last message does not.
+
+    First, results and quotes of the last turn are cut to half of the room. Results of earlier turns
+    become one line, the oldest first. Then the oldest turns are left out.
+    """
+    items = [
+        describe_files(item) if sum(map(file_tokens, item.files)) > room // 2 else item
+        for item in items
+    ]
+    if estimate_tokens(items) <= room:
+        return items
+    last = (find_turn_starts(items) or [0])[-1]
+    items[last:] = _cut_long_texts(items[last:], room // 2)
+    names = {item.call_id: item.name for item in items if item.kind == "call"}
+    excess = estimate_tokens(items) - room
+    for number, item in enumerate(items[:last]):
+        if excess > 0 and item.kind == "output":
+            begin, name = " ".join(item.text[:120].split()), names.get(item.call_id, "")
+            words = f"[Left out: an earlier result of {name}. It began: {begin}]"
+            line = replace(item, text=words if len(words) < len(item.text) else item.text)
+            items[number], excess = line, excess - estimate_tokens([item]) + estimate_tokens([line])
+    if excess > 0:
+        own = [item for item in items[last:] if not is_cuttable(item)]
+        rest = room - estimate_tokens(own)
+        if rest < 0:
+            size = sum(count_tokens(item.text) for item in own if item.kind == "message")
+            raise TooLong(
+                OWN_MESSAGE_TOO_LONG, size=format_number(size),
+                limit=format_number(max(rest + size, 0)),
+            )  # fmt: skip
+        items[last:] = _cut_long_texts(items[last:], rest)
+        kept = keep_newest_turns(items, room - estimate_tokens([LEFT_OUT_NOTE]))
+        items = [LEFT_OUT_NOTE, *kept] if len(kept) < len(items) else list(kept)
+    return items
+
+
+def is_cuttable(item: Item) -> bool:
+    """Return whether the text of an item can be cut: a tool's result, or quotes."""
+    return item.kind == "output" or item.name == CONTEXT_NAME
+
+
+def _cut_long_texts(items: Sequence[Item], most: int) -> list[Item]:
+    """Return the items with results and quotes that have at most `most` tokens together. Long ones
+    are cut, a result to its beginning and a quote to its end."""
+    texts = [item for item in items if is_cuttable(item)]
+    if estimate_tokens(texts) <= most:
+        return list(items)
+    share = most // len(texts)
+    size = max(3 * (share - 40), 60)
+
+    def cut(item: Item) -> Item:
+        if not is_cuttable(item) or estimate_tokens([item]) <= share:
+            return item
+        data = item.text.encode(errors="replace")
+        if item.kind == "output":
+            return replace(item, text=f"{data[:size].decode(errors='ignore')}\n{REST_LEFT_OUT}")
+        return replace(item, text=f"{REST_LEFT_OUT}\n{data[-size:].decode(errors='ignore')}")
+
+    return list(map(cut, items))

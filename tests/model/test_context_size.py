@@ -1,0 +1,258 @@
+"""How large a model's context is, and what of a request fits into it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from core.base.errors import TooLong
+from core.domain.messages import Item, Person
+from core.domain.records import RoundRequest, Thread, ToolSpec
+from core.models.context_size import ContextSizes, fit_items, fit_tools, tool_tokens
+from core.models.model_input import LEFT_OUT_NOTE, estimate_tokens, find_turn_starts
+from core.models.served_model import Level, ServedModel
+from tests.fakes.openai import FakeOpenAI, Script
+from tests.fakes.openai.context import EXCEEDED
+from tests.model.conftest import Make
+from tests.model.talk import TABLES, Talk
+
+LEVELS: tuple[Level, ...] = ("conversations", "responses", "chat")
+every_level = pytest.mark.parametrize("level", LEVELS)
+SMALL = "my-model"
+
+
+async def known_size(model: ServedModel) -> tuple[int, str]:
+    model.start()
+    await model.health()
+    return model.context_size.tokens, model.context_size.source
+
+
+@pytest.mark.parametrize(
+    "kind", ["vLLM", "OpenRouter", "llama.cpp", "Ollama", "Ollama, num_ctx", "LM Studio", "LiteLLM"]
+)
+async def test_the_server_tells_the_size(make: Make, fake: FakeOpenAI, kind: str) -> None:
+    fake.kind, fake.context, fake.models = kind, 6_000, [SMALL]
+    assert await known_size(await make("chat", model=SMALL)) == (6_000, "server")
+
+
+@pytest.mark.parametrize("kind", ["Ollama", "LM Studio"])
+async def test_a_model_that_is_not_loaded_gets_the_usual_size_and_is_asked_for_again(
+    make: Make, fake: FakeOpenAI, kind: str
+) -> None:
+    fake.kind, fake.context, fake.models, fake.loads = kind, 16_000, [SMALL], False
+    model = await make("chat", model=SMALL)
+    assert await known_size(model) == (4_096, "server")
+    fake.loads = True
+    for _ in range(2):
+        await Talk(model).say("hello")
+        await model.health()
+    assert model.context_size.tokens == 16_000
+
+
+async def test_the_order_of_what_tells_the_size(make: Make, fake: FakeOpenAI) -> None:
+    fake.models = [SMALL, "gpt-4.1-mini"]
+    assert await known_size(await make("chat", model=SMALL)) == (128_000, "assumed")
+    assert await known_size(await make("chat", model="gpt-4.1-mini")) == (1_047_576, "table")
+    fake.kind, fake.context = "vLLM", 6_000
+    assert await known_size(await make("chat", model="gpt-4.1-mini")) == (6_000, "server")
+    chosen = await make("chat", model=SMALL, context=5_000)
+    assert await known_size(chosen) == (5_000, "setting")
+    assert [request.path for request in fake.requests[-1:]] == ["/models"]
+
+
+async def test_each_channels_model_has_its_own_size(make: Make, fake: FakeOpenAI) -> None:
+    fake.kind, fake.context, fake.models = "vLLM", 6_000, [SMALL, "other"]
+    model = await make("chat", model=SMALL, context=5_000)
+    await model._server.sizes.wait("other")
+    sizes = model._server.sizes
+    assert (sizes.of(SMALL).tokens, sizes.of("other").tokens) == (5_000, 6_000)
+
+
+async def test_openai_itself_is_not_asked(make: Make, fake: FakeOpenAI) -> None:
+    model = await make("responses", official=True)
+    await model._server.sizes.wait("gpt-6-luna")
+    assert model.context_size.tokens == 1_050_000
+    assert fake.requests == []
+
+
+async def test_a_server_that_does_not_answer_delays_no_turn(
+    make: Make, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.models.context_size.CONTEXT_WAIT_SECONDS", 0.01)
+    fake.slow, fake.models = True, [SMALL]
+    model = await make("chat", model=SMALL)
+    await model._server.sizes.wait(SMALL)
+    assert model.context_size.source == "assumed"
+
+
+@every_level
+@pytest.mark.parametrize("kind", EXCEEDED)
+async def test_a_request_that_is_too_long_is_fitted_once(
+    make: Make, fake: FakeOpenAI, level: Level, kind: str
+) -> None:
+    """The server refuses, also inside of a stream before any text, and is asked once more."""
+    fake.models = [SMALL]
+    talk = Talk(await make(level, model=SMALL), preface="")
+    for number in range(8):
+        await talk.say(f"message {number} " + "word " * 200)
+    if level == "conversations":
+        talk.thread = Thread("web:c", "T1")  # its conversation is lost, and sent anew
+        fake.characters = 1
+    before = len(fake.request_bodies("/responses") + fake.request_bodies("/chat/completions"))
+    fake.kind, fake.context = kind, 4_200
+    fake.say("Short.")
+    if level == "conversations":
+        with pytest.raises(TooLong):
+            await talk.say("hello " + "word " * 3_000)
+        return
+    assert await talk.say("hello") == "Short."
+    bodies = fake.request_bodies("/responses") + fake.request_bodies("/chat/completions")
+    assert len(bodies) == before + 2
+    assert "message 7" in json.dumps(bodies[-1])
+    await talk.say("again")
+    assert len(fake.request_bodies("/responses") + fake.request_bodies("/chat/completions")) == (
+        before + 3
+    )
+
+
+async def test_a_message_that_is_too_long_is_refused_with_its_size_and_nothing_is_lost(
+    make: Make, fake: FakeOpenAI
+) -> None:
+    fake.models, fake.kind, fake.context = [SMALL], "Ollama", 4_096
+    talk = Talk(await make("chat", model=SMALL, context=4_096))
+    fake.say("Noted, it is 7.")
+    await talk.say("The number is 7.")
+    sent = len(fake.requests)
+    with pytest.raises(TooLong) as caught:
+        await talk.say("word " * 4_000)
+    assert "it has about 6,667 tokens, and at most 2," in caught.value.words()
+    assert len(fake.requests) == sent, "nothing is sent, and nothing paid"
+    fake.say("7.")
+    assert await talk.say("Which number?") == "7."
+    assert "The number is 7." in json.dumps(fake.requests[-1].body)
+    assert fake.dropped == []
+
+
+async def test_an_answer_always_has_room(make: Make, fake: FakeOpenAI) -> None:
+    class Payment:
+        async def __call__(self, tokens: int) -> int:
+            return 16_000
+
+        def on_refused_request(self) -> None:
+            return None
+
+    fake.models, fake.kind, fake.context = [SMALL], "vLLM", 4_096
+    talk = Talk(await make("chat", model=SMALL, context=4_096), payment=Payment())
+    for number in range(20):
+        await talk.say(f"message {number} " + "word " * 100)
+    assert min(body["max_tokens"] for body in fake.request_bodies("/chat/completions")) >= 1_000
+
+
+async def test_what_the_server_counts_corrects_the_estimate(make: Make) -> None:
+    sizes: ContextSizes = (await make("chat"))._server.sizes
+    sizes.record_count("m", 1_000, 1_500)
+    assert sizes.scale("m") == pytest.approx(1.65)
+    for _ in range(40):
+        sizes.record_count("m", 1_000, 20)
+    assert sizes.scale("m") == 0.75, "a server that dropped the rest counts too little"
+
+
+def message(text: str, role: Any = "user") -> Item:
+    return Item("message", role, text)
+
+
+def turn(number: int, result: str = "") -> list[Item]:
+    call = Item("call", call_id=f"c{number}", name="rows", arguments="{}")
+    calls = [call, Item("output", call_id=f"c{number}", text=result)] if result else []
+    return [message(f"question {number}"), *calls, message(f"answer {number}", "assistant")]
+
+
+def check_pairs(items: Sequence[Item]) -> None:
+    calls = [item.call_id for item in items if item.kind == "call"]
+    assert calls == [item.call_id for item in items if item.kind == "output"]
+
+
+def test_items_are_fitted_in_order() -> None:
+    items = [*turn(1, "a " * 900), *turn(2, "b " * 900), *turn(3, "c " * 300), message("now?")]
+    assert fit_items(items, 5_000) == items
+    lines = fit_items(items, 1_200)
+    assert [item.text[:12] for item in lines if item.kind == "output"] == [
+        "[Left out: a", "b b b b b b ", "c c c c c c ",
+    ]  # fmt: skip
+    for room in range(40, 1_500, 7):
+        fitted = fit_items(items, room)
+        check_pairs(fitted)
+        assert estimate_tokens(fitted) <= room
+        assert fitted[-1] == items[-1]
+        assert fitted[0] in (LEFT_OUT_NOTE, items[0])
+        assert find_turn_starts(fitted)[0] == 0
+
+
+def test_results_of_the_last_turn_are_cut_to_half() -> None:
+    call = [Item("call", call_id="x", name="rows"), Item("output", call_id="x", text="r " * 9_000)]
+    fitted = fit_items([*turn(1), message("which rows?"), *call], 1_000)
+    assert "left out" in fitted[-1].text
+    assert estimate_tokens(fitted) <= 1_000
+    assert fitted[0].text == "question 1", "the conversation before it stays"
+
+
+def request_with(*tools: ToolSpec) -> RoundRequest:
+    async def history() -> Sequence[Item]:
+        return ()
+
+    return RoundRequest(
+        Thread("web:c", "T1"), "t", 1, (), history, "Instructions.", "", Person("web", "ana"), tools
+    )
+
+
+def test_tools_are_fitted_in_steps() -> None:
+    schema = {"type": "object", "properties": {"x": {"type": "string", "description": "d " * 200}}}
+    tools = [
+        ToolSpec(name, f"Does {name}.\n\n" + "More. " * 200, schema)
+        for name in ("rows_query", "rows_write", "run_python")
+    ]
+    ask = request_with(*tools)
+    assert fit_tools(ask, [], 10_000) == ask
+    short = fit_tools(ask, [], 500)
+    assert [tool.name for tool in short.tools] == [tool.name for tool in tools]
+    assert "d d" not in json.dumps([tool.parameters for tool in short.tools])
+    one = fit_tools(ask, [message("Use python, please")], 130)
+    assert [tool.name for tool in one.tools] == ["run_python"]
+    assert "rows_query, rows_write" in one.instructions
+    none = fit_tools(ask, [], 60)
+    assert none.tools == ()
+    assert "rows_query, rows_write, run_python" in none.instructions
+    assert tool_tokens([TABLES]) > 30
+
+
+async def test_a_context_that_is_too_small_is_named(make: Make, fake: FakeOpenAI) -> None:
+    fake.models, fake.kind, fake.context = [SMALL], "Ollama", 2_048
+    model = await make("chat", model=SMALL)
+
+    async def tools() -> Sequence[ToolSpec]:
+        return [ToolSpec(f"tool_{n}", "Does much. " * 20, {}) for n in range(12)]
+
+    model.list_tools = tools
+    await known_size(model)
+    words = (await model.health()).words
+    assert "its context of 2,048 tokens is too small for all tools that are on" in words
+    assert "OLLAMA_CONTEXT_LENGTH" in words
+
+
+async def test_a_size_that_is_not_known_is_named(make: Make, fake: FakeOpenAI) -> None:
+    fake.models = [SMALL]
+    model = await make("chat", model=SMALL)
+    await known_size(model)
+    assert "128,000 tokens are assumed. Set PONTE_MODEL_CONTEXT" in (await model.health()).words
+
+
+async def test_without_tools_in_the_request_nothing_is_said_about_them(
+    make: Make, fake: FakeOpenAI
+) -> None:
+    fake.models, fake.kind, fake.context = [SMALL], "Ollama", 4_096
+    fake.say(Script(text="Hello."))
+    assert await Talk(await make("chat", model=SMALL), tools=()).say("hi") == "Hello."
+    assert "too small" not in json.dumps(fake.requests[-1].body)
