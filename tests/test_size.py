@@ -11,8 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("bot", "adapters", "core")
-MAX_CODE_LINES = 51_267
-MAX_FILES = 226
+MAX_CODE_LINES = 51_650
+MAX_FILES = 227
 MAX_PARAMETERS = 8
 MAX_FILES_WITH_SETTINGS = 15
 

@@ -78,8 +78,8 @@ class WebSettings(SettingsPart):
         return value
 
     def page_url(self, listening: str = "") -> str:
-        """Return the address of the page that listens at `listening`, as a browser opens it. Without
-        it, return the address at which the settings let it listen.
+        """Return the address of the page that listens at `listening`, as a browser opens it.
+        Without it, return the address at which the settings let it listen.
 
         It is the public origin if one is set. Port 0 stands for a port that the system chooses.
         """
