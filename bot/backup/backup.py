@@ -221,12 +221,8 @@ def _read_archive(
             while entry := tar.next():
                 member, entry_name = missing.pop(entry.name, None), repr(entry.name[:80])
                 if member is None or not BACKUP_NAMES.fullmatch(entry.name):
-                    raise DamagedBackup(
-                        file=name,
-                        why=say(
-                            "it contains {what}, which does not belong in a backup", what=entry_name
-                        ),
-                    )
+                    words = "it contains {what}, which does not belong in a backup"
+                    raise DamagedBackup(file=name, why=say(words, what=entry_name))
                 is_same = entry.isreg() and not entry.issparse() and entry.size == member.size
                 if is_same:
                     with put(entry.name) as write:
@@ -245,12 +241,8 @@ def _read_archive(
 
 def _read_manifest(tar: tarfile.TarFile, name: str) -> Manifest:
     entry = tar.next()
-    if (
-        entry is None
-        or entry.name != MANIFEST_NAME
-        or not entry.isreg()
-        or entry.size > _MAX_MANIFEST_BYTES
-    ):
+    is_plain = entry is not None and entry.name == MANIFEST_NAME and entry.isreg()
+    if entry is None or not is_plain or entry.size > _MAX_MANIFEST_BYTES:
         raise DamagedBackup(file=name, why=say(_SAYS_NOTHING))
     manifest_file = tar.extractfile(entry)
     try:
@@ -283,16 +275,9 @@ _RESTORED = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ClosedCounts:
-    """The numbers of unfinished turns and open proposals that were closed."""
-
-    turns: int
-    proposals: int
-
-
-async def close_unfinished(database: Database) -> ClosedCounts:
-    """Close all unfinished turns, open proposals and changes that are being applied.
+async def close_unfinished(database: Database) -> tuple[int, int]:
+    """Close all unfinished turns, open proposals and changes that are being applied. Return how
+    many turns and proposals were closed.
 
     Call it before anything else uses the database. Raises NotStored.
     """
@@ -323,7 +308,7 @@ async def close_unfinished(database: Database) -> ClosedCounts:
     await database.write(_mark_unknown)
     # Since the backup, runs may have taken place, and schedules may have been deleted.
     await database.write(lambda c: close_schedules(c, time.time()))
-    return ClosedCounts(len(open_turns), len(waiting))
+    return len(open_turns), len(waiting)
 
 
 def _mark_unknown(connection: SqlConnection) -> None:
@@ -458,7 +443,9 @@ def backup(begun: Start, file: str, keep: int = 0) -> int:
         collected = [path for path in folder.iterdir() if _DATED_NAME.fullmatch(path.name)]
         for old in sorted(collected, reverse=True)[keep:]:
             old.unlink(missing_ok=True)
-    _report_backup(manifest, STANDARD_STREAM if file == STANDARD_STREAM else str(path))
+    report = _report_backup(manifest, STANDARD_STREAM if file == STANDARD_STREAM else str(path))
+    # To stderr, since the backup itself may go to stdout.
+    sys.stderr.writelines(f"{line}\n" for line in report)
     return 0
 
 
@@ -503,7 +490,8 @@ def restore(begun: Start, file: str, *, replace: bool, resume: bool) -> int:
             sync_folder(each)
         aside = f"{ASIDE_PREFIX}{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
         home.replace(staged, aside)
-    _report_restored(manifest, closed_counts, home.path / aside if former else None)
+    report = _report_restored(manifest, closed_counts, home.path / aside if former else None)
+    sys.stdout.writelines(f"{line}\n" for line in report)
     return 0
 
 
@@ -631,9 +619,8 @@ def _check_database(staged: Path, manifest: Manifest, name: str) -> None:
         manifest_version = (manifest.schema, manifest.fingerprint)
         same = version == manifest_version and snapshot.count_rows(database) == manifest.rows
         ids = _list_file_ids(database)
-        missing = {id for id in ids if not (staged / "files" / id[:2] / id).exists()} - set(
-            manifest.lost_files
-        )
+        lost_ids = {id for id in ids if not (staged / "files" / id[:2] / id).exists()}
+        missing = lost_ids.difference(manifest.lost_files)
     except sqlite3.Error as error:
         raise DamagedBackup(file=name, why=str(error)) from None
     strange = any(not BACKUP_NAMES.fullmatch(f"files/{id[:2]}/{id}") for id in ids)
@@ -641,50 +628,44 @@ def _check_database(staged: Path, manifest: Manifest, name: str) -> None:
         raise DamagedBackup(file=name, why=say("its parts come from different backups"))
 
 
-async def _close_unfinished_work(staged: Path, manifest: Manifest, *, resume: bool) -> ClosedCounts:
+async def _close_unfinished_work(
+    staged: Path, manifest: Manifest, *, resume: bool
+) -> tuple[int, int]:
     """Open the staged home, which migrates it to the newest schema, and close what was
     under way."""
-    stores = await Stores.open_in_home(staged, keeps=False)
+    stores, closed = await Stores.open_in_home(staged, keeps=False), (0, 0)
     try:
-        closed_counts = ClosedCounts(0, 0) if resume else await close_unfinished(stores.database)
         if not resume:
+            closed = await close_unfinished(stores.database)
             for face in FACES:
                 if isinstance(face, ChatIntegration):
                     await face.prepare_restored(stores.database)
         await stores.audit.write_note("backup-restored", OPERATOR, backup_time=manifest.created_at)
     finally:
         await stores.close()
-    return closed_counts
+    return closed
 
 
-def _report_backup(manifest: Manifest, file: str) -> None:
-    """Write a report to stderr, since the backup itself may go to stdout."""
-    lines = [_describe_manifest(manifest)]
+def _report_backup(manifest: Manifest, file: str) -> Iterator[str]:
+    """Yield the lines of a report on a backup."""
+    yield _describe_manifest(manifest)
     if file == STANDARD_STREAM:
-        lines.append(
-            say(
-                "To check that it arrived complete, run `ponte restore` with it in an empty data "
-                "folder."
-            )
+        yield say(
+            "To check that it arrived complete, run `ponte restore` with it in an empty data "
+            "folder."
         )
     else:
-        lines.append(say("The backup was verified: {file}.", file=file))
-    if manifest.lost_files:
-        count = len(manifest.lost_files)
-        lines.append(
-            plural(
-                "The content of {count} file was already missing in the data folder.",
-                "The content of {count} files was already missing in the data folder.",
-                count,
-            )
+        yield say("The backup was verified: {file}.", file=file)
+    if count := len(manifest.lost_files):
+        yield plural(
+            "The content of {count} file was already missing in the data folder.",
+            "The content of {count} files was already missing in the data folder.",
+            count,
         )
-    lines.append(
-        say(
-            "Keep it as secret as the data folder. It does not contain .env, ponte.toml or the "
-            "sandbox's Python."
-        )
+    yield say(
+        "Keep it as secret as the data folder. It does not contain .env, ponte.toml or the "
+        "sandbox's Python."
     )
-    sys.stderr.write("".join(f"{line}\n" for line in lines))
 
 
 def _describe_manifest(manifest: Manifest) -> str:
@@ -696,29 +677,25 @@ def _describe_manifest(manifest: Manifest) -> str:
     )  # fmt: skip
 
 
-def _report_restored(manifest: Manifest, closed: ClosedCounts, aside: Path | None) -> None:
-    lines = [_describe_manifest(manifest), say("The backup was verified and restored.")]
-    if closed.turns or closed.proposals:
-        lines.append(
-            say(
-                "Unfinished work was closed, because Ponte may have finished it after the "
-                    "backup. Messages without an answer: {turns}. Undecided requests: "
-                    "{proposals}.",
-                turns=closed.turns, proposals=closed.proposals,
-            )
+def _report_restored(
+    manifest: Manifest, closed: tuple[int, int], aside: Path | None
+) -> Iterator[str]:
+    """Yield the lines of a report on a restore. `closed` is what `close_unfinished` returned."""
+    yield _describe_manifest(manifest)
+    yield say("The backup was verified and restored.")
+    turns, proposals = closed
+    if turns or proposals:
+        yield say(
+            "Unfinished work was closed, because Ponte may have finished it after the "
+            "backup. Messages without an answer: {turns}. Undecided requests: "
+            "{proposals}.",
+            turns=turns, proposals=proposals,
         )  # fmt: skip
-    lines.append(
-        say(
-            "Data deleted after {at} is back, and people removed after that can sign in "
-            "again. Delete and remove them again.",
-            at=manifest.created_at,
-        )
+    yield say(
+        "Data deleted after {at} is back, and people removed after that can sign in "
+        "again. Delete and remove them again.",
+        at=manifest.created_at,
     )
     if aside:
-        lines.append(
-            say(
-                "The previous data folder is in {path}. Delete it when you no longer need it.",
-                path=aside,
-            )
-        )
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
+        words = "The previous data folder is in {path}. Delete it when you no longer need it."
+        yield say(words, path=aside)
