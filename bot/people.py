@@ -69,12 +69,6 @@ class WrongTokenDays(BadInput):
     sentence = "Give a number of days from 1 to {limit}, or 0 for a token that does not expire."
 
 
-class OwnersName(BadInput):
-    """The name `owner` cannot be given to another person."""
-
-    sentence = "`owner` is the person with the page's own token, which `ponte link` prints."
-
-
 async def _ignore_departure(person: str, turns: Sequence[int]) -> None:
     return None
 
@@ -173,9 +167,10 @@ class PageAccountService(SqlPageAccounts):
 
     def person(self, name: str, *, owner: bool = False) -> Person:
         """Return the person of an account's name. `owner`: that may be the owner. Raise WrongName,
-        OwnersName."""
+        BadInput."""
         if name == OWNER_ID and not owner:
-            raise OwnersName
+            words = "`owner` is the person with the page's own token, which `ponte link` prints."
+            raise BadInput(words)
         if not re.fullmatch(WEB.ids, name):
             raise WrongName(name=repr(name[:40]))
         return Person(WEB.name, name)

@@ -24,10 +24,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from adapters.web import http_io
-from adapters.web.errors import BadRequest, StaleForm, UnknownPath, status_of
+from adapters.web.errors import BadRequest, UnknownPath, status_of
 from adapters.web.http_io import RequestBody, RouteGroup, endpoint, visitor_of
 from adapters.web.sign_in import Visitor, Visitors
-from core.base.errors import BadInput, SettingsError
+from core.base.errors import BadInput, Refusal, SettingsError
 from core.base.i18n import (
     LANGUAGE,
     format_date,
@@ -184,7 +184,7 @@ class AdminView:
     async def submit(self, request: Request, tab: str) -> Response:
         """Do what a form asks for, and return its tab with the result.
 
-        Raise AccountsOwnerOnly, StaleForm for a form that is not of this visitor's session,
+        Raise NotAllowed, Refusal for a form that is not of this visitor's session,
         UnknownPath, TooLarge, BadRequest.
         """
         body = await http_io.limit_body(request, MAX_FORM_BYTES).body()
@@ -194,7 +194,7 @@ class AdminView:
             raise BadRequest(why="it has too many fields") from None
         form = {name: values[0] for name, values in fields.items()}
         if not hmac.compare_digest(form.get("form", "").encode(), self._form_token.encode()):
-            raise StaleForm
+            raise Refusal("This form is no longer valid. Open the page again and repeat the step.")
         status = 200
         try:
             notice = await self._run_action(tab, form)
@@ -204,7 +204,7 @@ class AdminView:
         return await self.show(tab, notice, status)
 
     async def _run_action(self, tab: str, form: Mapping[str, str]) -> str:
-        """Do what a form asks for and return HTML about the result. Raise AccountsOwnerOnly,
+        """Do what a form asks for and return HTML about the result. Raise NotAllowed,
         UnknownPath, BadInput, SettingsError."""
         name, do = form.get("name", "").strip(), form.get("do", "")
         words = f"{tab} {do}" if tab != "config" else do

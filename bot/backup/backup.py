@@ -343,62 +343,10 @@ class StoredInPostgres(PonteError):
     )
 
 
-class OpenToOthers(PonteError):
-    """Standard output goes to a file that other users can read."""
-
-    sentence = (
-        "Other users can read the file that standard output goes to, and a backup contains "
-        "the page's token. Give a file name instead, for example `ponte backup ponte.tar.gz`."
-    )
-
-
-class HomeOfAnotherUser(PonteError):
-    """The data folder belongs to another user."""
-
-    sentence = "The folder {home} belongs to another user. Run this command as that user."
-
-
-class HomeIsEmpty(PonteError):
-    """There is nothing to back up."""
-
-    sentence = "{home} has no data yet."
-
-
 class NotWritten(PonteError):
     """The backup file could not be written."""
 
     sentence = "Cannot write {file} ({cause}). No backup was made."
-
-
-class ForeignSchema(PonteError):
-    """The database has tables or columns that Ponte did not create."""
-
-    code = "foreign_schema"
-    sentence = (
-        "The schema of {path} differs from the one Ponte created: {name}. A backup of it "
-        "could not be restored, so none was written. Undo that change in the database, then "
-        "try again."
-    )
-
-
-class HomeNotEmpty(PonteError):
-    """A restore would replace existing data, and `--replace` is not given."""
-
-    code = "not_empty"
-    sentence = (
-        "{home} already has data. To replace it with the backup, add --replace. The current "
-        "data is moved aside, not deleted."
-    )
-
-
-class NotStopped(PonteError):
-    """`--resume` is given, but the backup was made while Ponte was running."""
-
-    code = "not_stopped"
-    sentence = (
-        "{file} was made while Ponte was running, so some of its unfinished work may be done "
-        "already. Restore without --resume, so that nothing is done twice."
-    )
 
 
 def backup(begun: Start, file: str, keep: int = 0) -> int:
@@ -408,16 +356,21 @@ def backup(begun: Start, file: str, keep: int = 0) -> int:
     """
     home = begun.home
     if not (home.path / "ponte.db").exists():
-        raise HomeIsEmpty(home=home.path)
+        raise PonteError("{home} has no data yet.", home=home.path)
     if home.path.stat().st_uid != os.geteuid():
-        raise HomeOfAnotherUser(home=home.path)
+        words = "The folder {home} belongs to another user. Run this command as that user."
+        raise PonteError(words, home=home.path)
     if file == STANDARD_STREAM:
         # The shell created the file with its umask, and somebody may already have opened it, so
         # changing its mode now is too late.
         status = os.fstat(sys.stdout.fileno())
         is_open = status.st_mode & 0o077 or status.st_uid != os.geteuid()
         if stat.S_ISREG(status.st_mode) and is_open:
-            raise OpenToOthers
+            raise PonteError(
+                "Other users can read the file that standard output goes to, and a backup contains "
+                "the page's token. Give a file name instead, for example `ponte backup "
+                "ponte.tar.gz`."
+            )
     folder = Path(file) if file != STANDARD_STREAM and Path(file).is_dir() else None
     if keep and folder is None:
         raise BadInput("--keep works only with a folder of backups.")
@@ -470,14 +423,22 @@ def restore(begun: Start, file: str, *, replace: bool, resume: bool) -> int:
         stack.enter_context(home.take())
         former = home.entries()
         if former and not replace:
-            raise HomeNotEmpty(home=home.path)
+            raise PonteError(
+                "{home} already has data. To replace it with the backup, add --replace. The "
+                "current data is moved aside, not deleted.",
+                home=home.path,
+            )
         staged = stack.enter_context(home.staging("restore"))
 
         def begin(manifest: Manifest) -> None:
             if SCHEMA.find_pending(manifest.schema, manifest.fingerprint) is None:
                 raise DifferentBackup(file=name, version=manifest.version[:40])
             if resume and not manifest.is_ponte_stopped:
-                raise NotStopped(file=name)
+                raise PonteError(
+                    "{file} was made while Ponte was running, so some of its unfinished work may "
+                    "be done already. Restore without --resume, so that nothing is done twice.",
+                    file=name,
+                )
             snapshot.check_room(home.path, 2 * manifest.size, say("a restored data folder"))
 
         try:
@@ -545,7 +506,12 @@ def _collect_files(home: Path, staged: Path, now: datetime, *, stopped: bool) ->
     if SCHEMA.find_pending(version, fingerprint) is None:
         raise DifferentSchema(path=database)
     if name := find_foreign_entry(copy, SCHEMA):
-        raise ForeignSchema(path=database, name=name)
+        raise PonteError(
+            "The schema of {path} differs from the one Ponte created: {name}. A backup of it "
+            "could not be restored, so none was written. Undo that change in the database, then "
+            "try again.",
+            path=database, name=name,
+        )  # fmt: skip
     return Manifest(
         FORMAT_VERSION, __version__, version, fingerprint, now.isoformat(timespec="seconds"),
         stopped, snapshot.count_rows(copy), members(staged), tuple(sorted(missing_ids)),

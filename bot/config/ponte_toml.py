@@ -251,11 +251,6 @@ class SchedulesConfig:
     per_person: Count = 20
     """active and paused schedules of one person"""
 
-    @property
-    def limits(self) -> ScheduleLimits:
-        """The limits for `core`."""
-        return ScheduleLimits(self.shortest_minutes, self.per_person)
-
 
 @dataclass(frozen=True, slots=True)
 class HookConfig:
@@ -571,7 +566,8 @@ class LiveConfig:
 
     @property
     def schedule_limits(self) -> ScheduleLimits:
-        return self.current.schedules.limits
+        schedules = self.current.schedules
+        return ScheduleLimits(schedules.shortest_minutes, schedules.per_person)
 
     @property
     def table_rules(self) -> TableRules:
