@@ -49,7 +49,7 @@ from core.models.served_model import ServedModel
 from core.money.budget import Budget
 from core.observability import metrics, tracing
 from core.people.directory import SqlDirectory
-from core.people.page_accounts import SqlOwnerName, SqlPageAccounts
+from core.people.page_accounts import SqlOwnerName
 from core.people.policy import DailyCaps, PlatformPeople, Policy
 from core.schedules.tools import ScheduleSource
 from core.tools.posting import PlacePostSource
@@ -128,7 +128,7 @@ async def compose(
         approval = Approval(policy, KINDS, live, canonical_person)
         owner = OwnerName(SqlOwnerName(database), peers)
         await owner.load()
-        accounts = PageAccountService(SqlPageAccounts(database), peers, audit)
+        accounts = PageAccountService(database, peers, audit)
 
         async def caps(person: Person, address: Address) -> tuple[int, int]:
             daily_caps = DailyCaps(settings.ponte_daily_turns)
@@ -172,7 +172,7 @@ async def compose(
         accounts.on_left = engine.end_work_of
         facts.departures[WEB.name] = accounts.has_left
         board.views = engine.changes.views
-        engine.on_cards_change(board.announce_requests)
+        engine.on_cards_change = board.announce_requests
         reloader = Reloader(settings, live, audit, peers)
 
         own_surfaces = Surfaces(accepts)

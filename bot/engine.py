@@ -77,7 +77,8 @@ class Engine:
         self.platforms = platforms = Platforms()
 
         self._redraw_due = asyncio.Event()
-        self._card_listeners: list[Callable[[], None]] = []
+        self.on_cards_change: Callable[[], None] = lambda: None
+        """Called whenever a card no longer shows the state of its change."""
         ledger = SqlLedger(database, *peers.claims)
         posts = PlacePosts(platforms.messengers)
         appliers = {applier.name: applier for applier in (*tools.appliers, posts)}
@@ -139,14 +140,9 @@ class Engine:
             asyncio.create_task(self.schedules.run(), name="schedules"),
         ]
 
-    def on_cards_change(self, listener: Callable[[], None]) -> None:
-        """Call `listener` whenever a card no longer shows the state of its change."""
-        self._card_listeners.append(listener)
-
     def _note_card_change(self) -> None:
         self._redraw_due.set()
-        for listener in self._card_listeners:
-            listener()
+        self.on_cards_change()
 
     @property
     def at_work(self) -> frozenset[str] | None:

@@ -12,7 +12,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,14 +81,15 @@ class Home:
         to others.
         """
         self._ensure_private_folder()
-        try:
+        with self._explain_errors():
             # Not inherited by programs that we start (PEP 446), so none of them keeps the lock.
             lock = os.open(self.path / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        except OSError as error:
-            raise self._unusable(error) from None
         try:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with self._explain_errors():
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise HomeTaken(pid=self.holder() or "unknown", home=self.path) from None
                 os.ftruncate(lock, 0)
                 os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
                 # What a killed process left is removed, and a restore that it began is finished.
@@ -97,10 +98,6 @@ class Home:
                     self._finish_replace()
                     log.warning("finished an interrupted restore")
                 self._remove_old_staging()
-            except BlockingIOError:
-                raise HomeTaken(pid=self.holder() or "unknown", home=self.path) from None
-            except OSError as error:
-                raise self._unusable(error) from None
             try:
                 yield
             finally:
@@ -114,20 +111,17 @@ class Home:
 
         Folders that killed processes left are removed by the next one. Raise HomeUnusable.
         """
-        try:
+        with self._explain_errors():
             self._remove_old_staging()
             folder = Path(tempfile.mkdtemp(prefix=f"{kind}-", dir=self.path))
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError as error:
-            raise self._unusable(error) from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield folder
         finally:
             os.close(descriptor)
-            if not (
-                self.path / REPLACE_PLAN_FILE
-            ).exists():  # else it is what the home is to become
+            # With a plan, the folder is what the home is to become.
+            if not (self.path / REPLACE_PLAN_FILE).exists():
                 shutil.rmtree(folder, ignore_errors=True)
 
     def entries(self) -> list[str]:
@@ -151,10 +145,8 @@ class Home:
         new = sorted(entry.name for entry in staged.iterdir())
         plan = {"from": staged.name, "aside": aside, "old": self.entries(), "new": new}
         self._write_secret(REPLACE_PLAN_FILE, json.dumps(plan).encode())
-        try:
+        with self._explain_errors():
             self._finish_replace()
-        except OSError as error:
-            raise self._unusable(error) from None
 
     def is_served(self) -> bool:
         """Return whether a process accepts connections on the socket."""
@@ -185,20 +177,14 @@ class Home:
         The caller holds the home. Raise HomeUnusable, and SettingsError if a person wrote a bad
         token there.
         """
-        return self._check_token(
-            self._read_or_make_secret(
-                WEB_TOKEN_FILE, f"{secrets.token_urlsafe(_KEY_BYTES)}\n".encode()
-            )
-        )
+        fresh = f"{secrets.token_urlsafe(_KEY_BYTES)}\n".encode()
+        return self._check_token(self._read_or_make_secret(WEB_TOKEN_FILE, fresh))
 
     def kept_web_token(self) -> str:
         """Return the page's stored token, "" if there is none. The home need not be held."""
-        try:
+        with self._explain_errors(), suppress(FileNotFoundError):
             return self._check_token((self.path / WEB_TOKEN_FILE).read_bytes())
-        except FileNotFoundError:
-            return ""
-        except OSError as error:
-            raise self._unusable(error) from None
+        return ""
 
     def secrets(self) -> dict[str, bytes]:
         """Return the generated secrets by name. Other processes of the same Ponte need the same
@@ -227,24 +213,20 @@ class Home:
         The socket file of a killed process is removed: the lock proves that nobody serves it.
         """
         self._remove_socket()
-        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
+        with self._explain_errors(), ExitStack() as closing:
+            listening = closing.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
             # Before bind, so that it is never open to others: bind(2) takes the mode from here.
             os.fchmod(listening.fileno(), 0o600)
             with self.address() as address:
                 listening.bind(address)
             listening.listen(_BACKLOG)
             listening.setblocking(False)
-        except OSError as error:
-            listening.close()
-            raise self._unusable(error) from None
+            closing.pop_all()
         return listening
 
     def _remove_socket(self) -> None:
-        try:
+        with self._explain_errors():
             (self.path / SOCKET_FILE).unlink(missing_ok=True)
-        except OSError as error:
-            raise self._unusable(error) from None
 
     @contextmanager
     def address(self) -> Iterator[str]:
@@ -298,22 +280,18 @@ class Home:
     def check(self) -> None:
         """Check, without a change, that a process could take this folder. Raise HomeUnusable."""
         self._ensure_private_folder(changes=False)
-        try:
+        with self._explain_errors():
             if (self.path / LOCK_FILE).exists():
                 os.close(os.open(self.path / LOCK_FILE, os.O_RDWR | os.O_NOFOLLOW))
-        except OSError as error:
-            raise self._unusable(error) from None
 
     def _ensure_private_folder(self, *, changes: bool = True) -> None:
         """Make the folder if needed, and check that it is ours and closed to others. Raise
         HomeUnusable."""
-        try:
+        with self._explain_errors(), ExitStack() as closing:
             if changes:
                 self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError as error:
-            raise self._unusable(error) from None
-        try:
+            closing.callback(os.close, folder)
             status = os.fstat(folder)
             if status.st_uid != os.geteuid():
                 raise HomeNotOurs(home=self.path, cause="belongs to another user")
@@ -325,10 +303,6 @@ class Home:
                     raise HomeNotOurs(home=self.path, cause="is shared with other users")
                 if changes:
                     os.fchmod(folder, 0o700)
-        except OSError as error:
-            raise self._unusable(error) from None
-        finally:
-            os.close(folder)
 
     def _read_or_make_secret(self, name: str, fresh: bytes) -> bytes:
         """Return the contents of a secret file, which only this user can read. A missing file is
@@ -337,21 +311,19 @@ class Home:
         Raise HomeUnusable.
         """
         path = self.path / name
-        try:
+        with self._explain_errors():
             if not path.exists():
                 self._write_secret(name, fresh)
             with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
                 if os.fstat(file.fileno()).st_mode & 0o077:
                     os.fchmod(file.fileno(), 0o600)
                 return file.read()
-        except OSError as error:
-            raise self._unusable(error) from None
 
     def _write_secret(self, name: str, secret: bytes) -> None:
         """Write a secret file completely or not at all, readable by this user only. Raise
         HomeUnusable."""
         new_path = self.path / f"{name}.new"
-        try:
+        with self._explain_errors():
             new_path.touch(mode=0o600)
             with new_path.open("wb") as file:
                 file.write(secret)
@@ -359,14 +331,17 @@ class Home:
                 os.fsync(file.fileno())
             new_path.rename(self.path / name)
             sync_folder(self.path)
-        except OSError as error:
-            raise self._unusable(error) from None
 
-    def _unusable(self, error: OSError) -> HomeUnusable:
-        cause = error.strerror or type(error).__name__
-        if isinstance(error.filename, str | os.PathLike) and Path(error.filename) != self.path:
-            cause = f"{Path(error.filename).name}: {cause}"
-        return HomeUnusable(home=self.path, cause=cause)
+    @contextmanager
+    def _explain_errors(self) -> Iterator[None]:
+        """Raise HomeUnusable with its cause for an OSError in the block."""
+        try:
+            yield
+        except OSError as error:
+            cause = error.strerror or type(error).__name__
+            if isinstance(error.filename, str | os.PathLike) and Path(error.filename) != self.path:
+                cause = f"{Path(error.filename).name}: {cause}"
+            raise HomeUnusable(home=self.path, cause=cause) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from adapters.slack import SLACK
 from adapters.terminal import TERMINAL
 from adapters.web import WEB
 from core.changes.kinds import Kind
-from core.integrations import ChatIntegration, Integration
+from core.integrations import ChatIntegration, Integration, OwnerIntegration
 from core.models import MODEL_INTEGRATION
 from core.people.rules import OWNER_ID, PlatformRights
 from core.schedules.kind import SCHEDULE_CHANGE, SCHEDULE_KIND
@@ -50,12 +50,19 @@ def collect_rights(faces: Faces) -> Mapping[str, PlatformRights]:
 def is_place(name: str, faces: Faces) -> bool:
     """Return whether `platform:ID` has the form of a workspace or a channel."""
     platform, _, id = name.partition(":")
-    forms = [
-        face.place_ids
-        for face in faces
-        if isinstance(face, ChatIntegration) and face.name == platform
-    ]
+    chats = [face for face in faces if isinstance(face, ChatIntegration)]
+    forms = (face.place_ids for face in chats if face.name == platform)
     return any(form and re.fullmatch(form, id) for form in forms)
+
+
+def list_person_forms(faces: Faces) -> tuple[list[str], list[str], list[str]]:
+    """Return the names of chat platforms, the patterns of people's keys, the names of the owner's
+    surfaces."""
+    chats = [face for face in faces if isinstance(face, ChatIntegration)]
+    owners = [face for face in faces if isinstance(face, OwnerIntegration)]
+    forms = [f"{face.name}:({face.ids})" for face in chats]
+    forms += [f"{face.name}:({face.ids})" for face in owners]
+    return [face.name for face in chats], forms, [face.name for face in owners]
 
 
 PLATFORM_RIGHTS = collect_rights(FACES)

@@ -44,25 +44,13 @@ _TOKENS = re.compile(
 _LEVEL_ABOVE_ALL = logging.CRITICAL + 10
 """A level above everything that is logged."""
 _LIBRARY_LEVELS = {
-    "discord": logging.INFO,
-    "discord.http": logging.INFO,
-    "slack_bolt": logging.INFO,
-    "slack_sdk": logging.INFO,
-    "openai": logging.INFO,
-    "aiohttp": logging.WARNING,
-    "httpx": logging.WARNING,
-    "httpcore": logging.WARNING,
-    "httpx2": logging.WARNING,
-    "httpcore2": logging.WARNING,
-    "uvicorn": logging.WARNING,
-    "asyncio": logging.INFO,
-    "markdown_it": logging.INFO,
-    "sqlitedict": logging.WARNING,
-    "opentelemetry": _LEVEL_ABOVE_ALL,
+    logging.INFO: "discord discord.http slack_bolt slack_sdk openai asyncio markdown_it",
+    logging.WARNING: "aiohttp httpx httpcore httpx2 httpcore2 uvicorn sqlitedict",
+    _LEVEL_ABOVE_ALL: "opentelemetry",
 }
-"""Lowest level that is logged of each library. Below it they log message texts, tokens or whole
-addresses. `bot.tracing` logs once what OpenTelemetry would log for each batch that it cannot
-export."""
+"""The libraries by the lowest level that is logged of them. Below it they log message texts, tokens
+or whole addresses. `bot.tracing` logs once what OpenTelemetry would log for each batch that it
+cannot export."""
 
 
 _is_json = False
@@ -81,12 +69,8 @@ class Redaction:
     """Masks the given secrets, those of `mask_also`, and everything that looks like a token."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        values = {
-            form
-            for secret in secrets
-            for form in _written_forms(secret)
-            if len(form) >= _MIN_SECRET_CHARS
-        }
+        forms = {form for secret in secrets for form in _written_forms(secret)}
+        values = (form for form in forms if len(form) >= _MIN_SECRET_CHARS)
         longest_first = sorted(values, key=len, reverse=True)
         # Without a secret, a pattern that matches nothing.
         self._secrets = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
@@ -179,8 +163,9 @@ def set_up_logging(
         )
     )
     logging.basicConfig(handlers=[handler], level=level, force=True)
-    for name, least in _LIBRARY_LEVELS.items():
-        logging.getLogger(name).setLevel(max(level, least))
+    for least, names in _LIBRARY_LEVELS.items():
+        for name in names.split():
+            logging.getLogger(name).setLevel(max(level, least))
     logging.captureWarnings(True)
     threading.excepthook = _log_thread_exception
 

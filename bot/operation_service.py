@@ -14,11 +14,12 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, ConfigDict, create_model
 from pydantic_core import to_jsonable_python
 
-from adapters.web.errors import AccountsOwnerOnly, UnknownPath
+from adapters.web.errors import UnknownPath
 from bot.home import Start
 from bot.operation_texts import TEXTS, ResultText, View, format_plainly
 from bot.operations import OPERATIONS, Operation
 from bot.ponte import Ponte
+from core.base.errors import NotAllowed
 from core.base.i18n import say
 from core.domain.messages import Person
 from core.people.audit import OPERATOR
@@ -41,7 +42,7 @@ class OperationService:
         """Return the result as JSON. Raise UnknownPath, BadInput, NotAllowed, PonteError."""
         operation = self._find_operation(name)
         if operation.right == "own" and actor.id not in (OPERATOR.id, OWNER_ID):
-            raise AccountsOwnerOnly
+            raise NotAllowed("Only the owner of this Ponte can invite, renew and remove people.")
         ponte = self.ponte
         from adapters.web.http_io import validate
 

@@ -394,7 +394,7 @@ _PERSON_FACT: Callable[[Any], Json] = lambda done: {"person": done.person}  # no
 async def add_person(ponte: Ponte, name: PersonName) -> results.SignInLink:
     """Let a person use the page. Prints their sign-in link once."""
     page, person = ponte.page_for_links(), ponte.accounts.person(name)
-    token = await ponte.accounts.add(person)
+    token = await ponte.accounts.invite(person)
     earlier = await ponte.engine.conversations.journal.list_conversations_of(person.key)
     return ponte.sign_in_link(person, page, token, len(earlier))
 
@@ -415,7 +415,7 @@ async def list_accounts(ponte: Ponte) -> Sequence[results.ListedAccount]:
 async def renew_person(ponte: Ponte, name: PersonName) -> results.SignInLink:
     """Create a new sign-in link for a person; the old link and its sessions stop working."""
     page, person = ponte.page_for_links(), ponte.accounts.person(name)
-    return ponte.sign_in_link(person, page, await ponte.accounts.renew(person))
+    return ponte.sign_in_link(person, page, await ponte.accounts.renew_link(person))
 
 
 @operation(

@@ -29,7 +29,7 @@ from core.base.i18n import say, use_locale
 from core.base.text import to_one_line
 from core.domain.messages import Address, Person
 from core.domain.ports import ChatPlatform
-from core.domain.records import ApiToken, EndedToken, PageAccount
+from core.domain.records import ApiToken
 from core.erasure import KnownPerson, SqlPersonalData
 from core.journal.jobs import Peers
 from core.people.audit import Audit
@@ -41,6 +41,7 @@ from core.people.page_accounts import (
     new_token,
 )
 from core.people.rules import OWNER_ID
+from core.store.database import Database
 from core.store.remembered import FORGOTTEN_ID, select_ids
 
 if TYPE_CHECKING:
@@ -68,24 +69,18 @@ class WrongTokenDays(BadInput):
     sentence = "Give a number of days from 1 to {limit}, or 0 for a token that does not expire."
 
 
-class OwnersName(BadInput):
-    """The name `owner` cannot be given to another person."""
-
-    sentence = "`owner` is the person with the page's own token, which `ponte link` prints."
-
-
 async def _ignore_departure(person: str, turns: Sequence[int]) -> None:
     return None
 
 
-class PageAccountService:
+class PageAccountService(SqlPageAccounts):
     """The `PageAccounts` port, with changes.
 
     Every process is notified of each change.
     """
 
-    def __init__(self, store: SqlPageAccounts, peers: Peers, audit: Audit) -> None:
-        self._store = store
+    def __init__(self, database: Database, peers: Peers, audit: Audit) -> None:
+        super().__init__(database)
         self._audit = audit
         self.on_left = _ignore_departure
         """Called with the key of each person whose account is removed, and the turns that run for
@@ -94,14 +89,6 @@ class PageAccountService:
         self._listeners: list[Callable[[], None]] = []
         peers.on(ACCOUNTS_CHANGED_TOPIC, self._notify_listeners)
 
-    async def list_all(self) -> Sequence[PageAccount]:
-        """Return all accounts."""
-        return await self._store.list_all()
-
-    async def find(self, person: str) -> PageAccount | None:
-        """Return the account of a person (a key), or None."""
-        return await self._store.find(person)
-
     async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
         """Return whether the person has left since then (`DepartureLookup`).
 
@@ -109,41 +96,13 @@ class PageAccountService:
         """
         if person.id == OWNER_ID:
             return False
-        account = await self._store.find(person.key)
+        account = await self.find(person.key)
         return account is None or account.added_at > since
-
-    async def record_visit(self, person: str, day: str) -> None:
-        """Store `day` (YYYY-MM-DD) as the last day on which the person used the page."""
-        await self._store.record_visit(person, day)
 
     async def end_session(self, session: str, until: float) -> None:
         """End a browser's session in every process. It would expire at `until` (Unix seconds)."""
-        await self._store.end_session(session, until)
+        await super().end_session(session, until)
         await self._notify_all()
-
-    async def is_session_ended(self, session: str) -> bool:
-        """Return True if the session was ended by its user."""
-        return await self._store.is_session_ended(session)
-
-    async def find_ended_token(self, token_hash: str) -> EndedToken | None:
-        """Return the sign-in token with this hash if it was replaced or removed lately."""
-        return await self._store.find_ended_token(token_hash)
-
-    async def list_ended_tokens(self, person: str) -> Sequence[EndedToken]:
-        """Return the sign-in tokens of a person that were replaced or removed lately."""
-        return await self._store.list_ended_tokens(person)
-
-    async def find_api_token(self, token_hash: str) -> ApiToken | None:
-        """Return the API token with this hash, or None."""
-        return await self._store.find_api_token(token_hash)
-
-    async def record_api_token_use(self, id: str, day: str) -> None:
-        """Store `day` (YYYY-MM-DD) as the last day on which the API token was used."""
-        await self._store.record_api_token_use(id, day)
-
-    async def list_api_tokens(self, person: str = "") -> Sequence[ApiToken]:
-        """Return the API tokens of a person, or of everybody."""
-        return await self._store.list_api_tokens(person)
 
     async def create_api_token(
         self, person: str, name: str, days: int, by: Person | None = None
@@ -154,7 +113,7 @@ class PageAccountService:
         Return the token's record and its text. Raise NotFound, TooManyApiTokens, WrongTokenDays.
         """
         platform, _, id = person.partition(":")
-        if id != OWNER_ID and await self._store.find(person) is None:
+        if id != OWNER_ID and await self.find(person) is None:
             raise NotFound(what=id)
         if not 0 <= days <= MAX_API_TOKEN_DAYS:
             raise WrongTokenDays(limit=MAX_API_TOKEN_DAYS)
@@ -162,7 +121,7 @@ class PageAccountService:
         name = to_one_line(name, MAX_API_TOKEN_NAME_CHARACTERS)
         expires = now + 86_400 * days if days else 0.0
         token = ApiToken(secrets.token_hex(4), person, hash_token(text), name, now, expires)
-        await self._store.add_api_token(token, notifies=by is not None)
+        await self.add_api_token(token, notifies=by is not None)
         actor = by or Person(platform, id)
         await self._audit.write_note("api-token-added", actor, person=person, api_token=token.id)
         return token, text
@@ -174,31 +133,33 @@ class PageAccountService:
 
         Requests that it began end. Raise NotFound.
         """
-        token = await self._store.revoke_api_token(id, person, notifies=by is not None)
+        token = await self.delete_api_token(id, person, notifies=by is not None)
         await self._notify_all()
         platform, _, name = token.person.partition(":")
         actor = by or Person(platform, name)
         await self._audit.write_note("api-token-revoked", actor, person=token.person, api_token=id)
         return token
 
-    async def add(self, person: Person) -> str:
+    async def invite(self, person: Person) -> str:
         """Create an account and return its token. Raise NameTaken, NotStored."""
         token = new_token()
-        await self._store.add(person.key, hash_token(token))
+        await self.add(person.key, hash_token(token))
         return token
 
-    async def renew(self, person: Person) -> str:
+    async def renew_link(self, person: Person) -> str:
         """Return a new token; the one before and its sessions end. Raise NotFound."""
         token = new_token()
-        await self._store.renew(person.key, hash_token(token))
+        await self.renew(person.key, hash_token(token))
         await self._notify_all()
         return token
 
-    async def remove(self, person: str) -> None:
-        """Delete an account and end what its person began. Raise NotFound."""
-        turns = await self._store.remove(person)
+    async def remove(self, person: str) -> Sequence[int]:
+        """Delete an account and end what its person began. Return the `seq` of the ended turns.
+        Raise NotFound."""
+        turns = await super().remove(person)
         await self._notify_all()
         await self.on_left(person, turns)
+        return turns
 
     def on_change(self, heard: Callable[[], None]) -> None:
         """Call `heard` after each change of an account or session, also by another process."""
@@ -206,9 +167,10 @@ class PageAccountService:
 
     def person(self, name: str, *, owner: bool = False) -> Person:
         """Return the person of an account's name. `owner`: that may be the owner. Raise WrongName,
-        OwnersName."""
+        BadInput."""
         if name == OWNER_ID and not owner:
-            raise OwnersName
+            words = "`owner` is the person with the page's own token, which `ponte link` prints."
+            raise BadInput(words)
         if not re.fullmatch(WEB.ids, name):
             raise WrongName(name=repr(name[:40]))
         return Person(WEB.name, name)

@@ -234,11 +234,10 @@ def _describe_rule(rule: Rule) -> str:
 
 def _named_rights(config: Config, policy: Policy) -> Iterator[str]:
     """Return the rights to single things that are in the file."""
-    names: dict[str, None] = {}
-    for name in config.tables:
-        names |= dict.fromkeys(f"{kind}:{name}" for kind in ("read", "propose", "approve"))
-    names |= dict.fromkeys(f"command:{slug}" for slug in config.quick_commands)
-    names |= dict.fromkeys(f"agent:{name}" for name in config.agents)
+    kinds = ("read", "propose", "approve")
+    names = [f"{kind}:{name}" for name in config.tables for kind in kinds]
+    names += [f"command:{slug}" for slug in config.quick_commands]
+    names += [f"agent:{name}" for name in config.agents]
     for rule in (*config.rule_book.rules, *config.rule_book.channels.values()):
-        names |= dict.fromkeys(each for each in (*rule.allow, *rule.deny) if ":" in each)
-    return (each for each in names if "*" not in each)
+        names += [each for each in (*rule.allow, *rule.deny) if ":" in each]
+    return (each for each in dict.fromkeys(names) if "*" not in each)

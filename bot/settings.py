@@ -37,13 +37,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from adapters.discord import DiscordSettings
 from adapters.slack import SlackSettings
 from adapters.web import WebSettings
-from bot.integrations import ADMINS, FACES, Faces
+from bot.integrations import ADMINS, FACES, Faces, list_person_forms
 from core.base.errors import SettingsError
 from core.base.http import Proxies
 from core.base.i18n import LOCALES, Locale, nearest_locale, say
 from core.integrations import (
     ChatIntegration,
-    OwnerIntegration,
     ProxyUrl,
     SettingsPart,
     Url,
@@ -175,15 +174,9 @@ class _SharedSettings(SettingsPart):
         """Names as the platforms have them; `*` only to be allowed, a surface's only to decide."""
         if not isinstance(value, str):
             return value
-        chats = [face for face in cls.faces if isinstance(face, ChatIntegration)]
-        owners = [face for face in cls.faces if isinstance(face, OwnerIntegration)]
-        forms = [f"{face.name}:({face.ids})" for face in chats]
-        forms += [f"{face.name}:({face.ids})" for face in owners]
-        write = [f"{face.name}:ID" for face in chats]
-        bare = [face.name for face in owners]
-        if info.field_name == "ponte_allow":
-            bare = [EVERYBODY_NAME]
-        write += bare
+        chats, forms, owners = list_person_forms(cls.faces)
+        bare = [EVERYBODY_NAME] if info.field_name == "ponte_allow" else owners
+        write = [*(f"{chat}:ID" for chat in chats), *bare]
         names = [name.strip() for name in value.split(",") if name.strip()]
         for name in names:
             if name not in bare and not re.fullmatch("|".join(forms), name):

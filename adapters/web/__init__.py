@@ -119,7 +119,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         people: People, board: OperatorBoard, operator: Operator, notices: PersonNoticeService,
         routes: Mapping[str, HttpHandler], hooks: HookReceiver,
     ) -> Platform:  # fmt: skip
-        from adapters.web.hub import Hub, ListenAddress, WebAdapter
+        from adapters.web.hub import Hub, WebAdapter
         from adapters.web.sign_in import TokenAuthentication, Visitors
 
         own, shared = deps.own, deps.shared
@@ -131,7 +131,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         )  # fmt: skip
         visitors = Visitors(auth, people.policy, shared.ponte_locale, shared.ponte_timezone)
         hub = Hub(visitors, conversations, board, deps.peers)
-        listener = ListenAddress(own.ponte_web_host, own.ponte_web_port)
+        listener = (own.ponte_web_host, own.ponte_web_port)
         return WebAdapter(hub, board, operator, notices, listener, people, routes, hooks)
 
     def link(self, own: WebSettings, platform: Any, home: HomeFolder) -> tuple[str, str]:

@@ -24,10 +24,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from adapters.web import http_io
-from adapters.web.errors import BadRequest, StaleForm, UnknownPath, status_of
+from adapters.web.errors import BadRequest, UnknownPath, status_of
 from adapters.web.http_io import RequestBody, RouteGroup, endpoint, visitor_of
 from adapters.web.sign_in import Visitor, Visitors
-from core.base.errors import BadInput, SettingsError
+from core.base.errors import BadInput, Refusal, SettingsError
 from core.base.i18n import (
     LANGUAGE,
     format_date,
@@ -184,7 +184,7 @@ class AdminView:
     async def submit(self, request: Request, tab: str) -> Response:
         """Do what a form asks for, and return its tab with the result.
 
-        Raise AccountsOwnerOnly, StaleForm for a form that is not of this visitor's session,
+        Raise NotAllowed, Refusal for a form that is not of this visitor's session,
         UnknownPath, TooLarge, BadRequest.
         """
         body = await http_io.limit_body(request, MAX_FORM_BYTES).body()
@@ -194,7 +194,7 @@ class AdminView:
             raise BadRequest(why="it has too many fields") from None
         form = {name: values[0] for name, values in fields.items()}
         if not hmac.compare_digest(form.get("form", "").encode(), self._form_token.encode()):
-            raise StaleForm
+            raise Refusal("This form is no longer valid. Open the page again and repeat the step.")
         status = 200
         try:
             notice = await self._run_action(tab, form)
@@ -204,7 +204,7 @@ class AdminView:
         return await self.show(tab, notice, status)
 
     async def _run_action(self, tab: str, form: Mapping[str, str]) -> str:
-        """Do what a form asks for and return HTML about the result. Raise AccountsOwnerOnly,
+        """Do what a form asks for and return HTML about the result. Raise NotAllowed,
         UnknownPath, BadInput, SettingsError."""
         name, do = form.get("name", "").strip(), form.get("do", "")
         words = f"{tab} {do}" if tab != "config" else do
@@ -269,25 +269,23 @@ class AdminView:
             words = say("ponte.toml has errors. Ponte works with the version that it read before.")
             link = f'<a href="/admin/config">{escape(say("Show the errors"))}</a>'
             warning = f'<p class="notice bad">{escape(words)} {link}</p>'
+        connections = _table((say("part"), say("state"), say("details")), rows)
+        request_heads = (
+            say("ID"), say("request"), say("requested by"), say("place"), say("time"),
+            say("expires"),
+        )  # fmt: skip
+        requests = _table(request_heads, waiting, empty=say("No request is waiting."))
+        running_rows, no_turn = [row[:4] for row in listed[False]], say("No turn is running.")
+        running = _table(turn_heads[:4], running_rows, empty=no_turn)
+        failed_turns = _table(turn_heads, listed[True], empty=say("No turn has failed lately."))
+        used = _limits_table(limits, names)
         return "".join([
             warning,
-            _section(say("Connections"),
-                     _table((say("part"), say("state"), say("details")), rows),
-                     _hint("ponte status")),
-            _section(say("Requests that wait for approval"),
-                     _table((say("ID"), say("request"), say("requested by"), say("place"),
-                             say("time"), say("expires")), waiting,
-                            empty=say("No request is waiting.")),
-                     _hint("ponte changes pending")),
-            _section(say("Limits that are nearly used"), _limits_table(limits, names),
-                     _hint("ponte usage")) if limits else "",
-            _section(say("Running and waiting turns"),
-                     _table(turn_heads[:4], [row[:4] for row in listed[False]],
-                            empty=say("No turn is running.")),
-                     _hint("ponte turns")),
-            _section(say("Failed turns"),
-                     _table(turn_heads, listed[True], empty=say("No turn has failed lately.")),
-                     _hint("ponte turns --failed")),
+            _section(say("Connections"), connections, "ponte status"),
+            _section(say("Requests that wait for approval"), requests, "ponte changes pending"),
+            _section(say("Limits that are nearly used"), used, "ponte usage") if limits else "",
+            _section(say("Running and waiting turns"), running, "ponte turns"),
+            _section(say("Failed turns"), failed_turns, "ponte turns --failed"),
         ])  # fmt: skip
 
     async def _checks(self) -> str:
@@ -298,7 +296,7 @@ class AdminView:
             for one in sorted(findings, key=lambda one: order[one["state"]])
         ]
         heads = (say("state"), say("part"), say("details"))
-        return _section(say("Checks"), _table(heads, rows), _hint("ponte doctor"))
+        return _section(say("Checks"), _table(heads, rows), "ponte doctor")
 
     async def _usage(self) -> str:
         since, problem = self._query.get("since", ""), ""
@@ -317,7 +315,7 @@ class AdminView:
             '<form class="filter" method="get" action="/admin/usage">'
             + _field("since", say("First day"), first, "date")
             + f"<button>{escape(say('Show'))}</button></form>",
-            _section(say("Limits"), _limits_table(limits, names), _hint("ponte usage")),
+            _section(say("Limits"), _limits_table(limits, names), "ponte usage"),
         ]
         labels = {
             "person": say("By person"), "day": say("By day"), "channel": say("By channel"),
@@ -346,18 +344,15 @@ class AdminView:
                 note += f"<p>{escape(describe_server_costs(map(str, models)))}</p>"
             table = _table(heads, cells, numbers={1, 2, 3}, empty=say("Nothing was used yet."))
             command = f"ponte usage --by {by} --since {first}"
-            sections.append(_section(labels[by], table + note, _hint(command)))
+            sections.append(_section(labels[by], table + note, command))
         return "".join(sections)
 
     async def _people(self) -> str:
         rows, tokens = [], await self._run("people tokens")
         for one in await self._run("people list"):
-            name, last_visit = str(one["name"]), str(one["seen"] or "")
-            visited = (
-                format_date(datetime.fromisoformat(last_visit)) if last_visit else say("never")
-            )
-            count = sum(token["person"] == name for token in tokens)
-            cells = [name, self._moment(one["added"]), visited, format_number(count)]
+            name = str(one["name"])
+            count = format_number(sum(token["person"] == name for token in tokens))
+            cells = [name, self._moment(one["added"]), _day_or_never(one["seen"]), count]
             if self._is_owner:
                 renew = self._form("renew", name, say("Create a new link"), say("New link"))
                 remove = self._form("remove", name, say("Remove {name}", name=name), say("Remove"))
@@ -370,11 +365,10 @@ class AdminView:
         token_rows = []
         for one in tokens:
             token_name, id = to_one_line(str(one["name"])) or "–", str(one["id"])
-            last_use, expires = str(one["seen"] or ""), float(one["expires"])
+            expires = self._moment(one["expires"]) if one["expires"] else say("never")
             cells = [
                 str(one["person"]), token_name, id, self._moment(one["added"]),
-                format_date(datetime.fromisoformat(last_use)) if last_use else say("never"),
-                self._moment(expires) if expires else say("never"),
+                _day_or_never(one["seen"]), expires,
             ]  # fmt: skip
             if self._is_owner:
                 button = say("Revoke {name}", name=id)
@@ -385,20 +379,16 @@ class AdminView:
         ]  # fmt: skip
         token_heads += [say("actions")] if self._is_owner else []
         token_table = _table(token_heads, token_rows, empty=say("Nobody has an API token."))
-        api_tokens = _section(say("API tokens"), token_table, _hint("ponte people tokens"))
+        api_tokens = _section(say("API tokens"), token_table, "ponte people tokens")
         if not self._is_owner:
-            return _section(say("People"), table, _hint("ponte people list")) + api_tokens
-        invite = (
-            '<form class="filter" method="post" action="/admin/people">'
-            + self._hidden_fields("add")
-            + _field("name", say("Name"), "", "text", 'required maxlength="32" autocomplete="off"')
-            + f'<button class="approve">{escape(say("Invite"))}</button></form>'
-        )
+            return _section(say("People"), table, "ponte people list") + api_tokens
+        name = _field("name", say("Name"), "", "text", 'required maxlength="32" autocomplete="off"')
+        invite = self._post_form("people", "add", name, say("Invite"), "approve", "filter")
         note = say("Lowercase letters, digits, dots, hyphens and underscores.")
         return (
             _section(say("Invite a person"), f"<p>{escape(note)}</p>{invite}",
-                     _hint("ponte people add NAME"))
-            + _section(say("People"), table, _hint("ponte people list"))
+                     "ponte people add NAME")
+            + _section(say("People"), table, "ponte people list")
             + api_tokens
         )  # fmt: skip
 
@@ -429,11 +419,8 @@ class AdminView:
             once = f'<input type="hidden" name="once" value="{secrets.token_hex(8)}">'
             forms = ""
             for action in actions.get(one["state"], ()):
-                forms += (
-                    f'<form method="post" action="/admin/schedules">{self._hidden_fields(action)}'
-                    f'<input type="hidden" name="name" value="{one["id"]}">{once}'
-                    f"<button>{escape(words[action])}</button></form>"
-                )
+                fields = f'<input type="hidden" name="name" value="{one["id"]}">{once}'
+                forms += self._post_form("schedules", action, fields, words[action])
             button = say("Delete {id}", id=one["id"])
             forms += self._form("delete", one["id"], button, say("Delete"), "schedules")
             rows.append((
@@ -445,7 +432,7 @@ class AdminView:
         heads = (say("ID"), say("state"), say("rule"), say("next run"), say("last run"),
                  say("owner"), say("place"), say("text"), say("actions"))  # fmt: skip
         table = _table(heads, rows, empty=say("There are no schedules."))
-        section = _section(say("Schedules"), table, _hint("ponte schedules list"))
+        section = _section(say("Schedules"), table, "ponte schedules list")
         return f'<div class="wide">{section}</div>'
 
     def _form(self, action: str, name: str, button: str, summary: str, tab: str = "people") -> str:
@@ -465,18 +452,20 @@ class AdminView:
             "revoke": say("Programs that use this token are refused at once."),
             "delete": say("The schedule is deleted with the list of its runs."),
         }
-        return (
-            f'<details><summary>{escape(summary)}</summary><form method="post"'
-            f' action="/admin/{tab}">{self._hidden_fields(action)}'
-            f'<input type="hidden" name="name" value="{escape(name)}">'
-            f'<p>{escape(words[action])}</p><button class="{style}">{escape(button)}</button>'
-            "</form></details>"
-        )
+        fields = f'<input type="hidden" name="name" value="{escape(name)}">'
+        fields += f"<p>{escape(words[action])}</p>"
+        form = self._post_form(tab, action, fields, button, style)
+        return f"<details><summary>{escape(summary)}</summary>{form}</details>"
 
-    def _hidden_fields(self, action: str) -> str:
+    def _post_form(
+        self, tab: str, action: str, fields: str, button: str, style: str = "", kind: str = ""
+    ) -> str:
+        """Return a form whose button has the class `style`. `kind` is the class of the form."""
         return (
+            f'<form class="{kind}" method="post" action="/admin/{tab}">'
             f'<input type="hidden" name="do" value="{action}">'
             f'<input type="hidden" name="form" value="{escape(self._form_token)}">'
+            f'{fields}<button class="{style}">{escape(button)}</button></form>'
         )
 
     async def _audit(self) -> str:
@@ -519,7 +508,7 @@ class AdminView:
         heads = (say("time"), say("event"), say("details"))
         table = _table(heads, rows, empty=say("No entries."))
         command = f"ponte audit --since {filters['since']}" if filters["since"] else "ponte audit"
-        return problem + form + _section(say("Audit log"), table + more, _hint(command))
+        return problem + form + _section(say("Audit log"), table + more, command)
 
     async def _config(self) -> str:
         faults = await self._run("config check")
@@ -533,11 +522,8 @@ class AdminView:
             "Rules, limits and prices are edited in the file only. Reload to apply it; a file with "
             "errors changes nothing."
         )
-        form = (
-            f'<form method="post" action="/admin/config">{self._hidden_fields("reload")}'
-            f'<button class="approve">{escape(say("Reload"))}</button></form>'
-        )
-        return _section("ponte.toml", f"{state}<p>{escape(words)}</p>{form}", _hint("ponte reload"))
+        form = self._post_form("config", "reload", "", say("Reload"), "approve")
+        return _section("ponte.toml", f"{state}<p>{escape(words)}</p>{form}", "ponte reload")
 
     async def _operations(self) -> str:
         """Return a form for each operation that no other tab shows."""
@@ -551,13 +537,9 @@ class AdminView:
                 else:
                     more = "required" if field["required"] else ""
                     fields += _field(name, field["help"], "", "text", more)
-            form = (
-                '<form class="filter" method="post" action="/admin/operations">'
-                f"{self._hidden_fields(one['name'])}{fields}"
-                f"<button>{escape(say('Run'))}</button></form>"
-            )
+            form = self._post_form("operations", one["name"], fields, say("Run"), kind="filter")
             words = f"<p>{escape(one['help'])}</p>"
-            sections.append(_section(one["name"], words + form, _hint(f"ponte {one['name']}")))
+            sections.append(_section(one["name"], words + form, f"ponte {one['name']}"))
         return "".join(sections)
 
     def _forms(self) -> Sequence[Json]:
@@ -580,19 +562,20 @@ class AdminView:
         return format_moment(datetime.fromtimestamp(at, self._zone))
 
 
-def _section(title: str, body: str, hint: str = "") -> str:
-    return f"<section><h2>{escape(title)}</h2>{body}{hint}</section>"
-
-
-def _hint(command: str) -> str:
-    """Return the note that names the command in the shell with the same result."""
+def _section(title: str, body: str, command: str) -> str:
+    """Return a section. Its last line names the command in the shell with the same result."""
     words = escape(say("In a shell: {command}", command="\0"))
-    return f'<p class="hint">{words.replace(chr(0), f"<code>{escape(command)}</code>")}</p>'
+    hint = words.replace("\0", f"<code>{escape(command)}</code>")
+    return f'<section><h2>{escape(title)}</h2>{body}<p class="hint">{hint}</p></section>'
 
 
 def _notice(kind: str, *lines: str) -> str:
     words = "<br>".join(map(_to_html, lines))
     return f'<p class="notice {kind}" role="status">{words}</p>'
+
+
+def _day_or_never(day: str) -> str:
+    return format_date(date.fromisoformat(day)) if day else say("never")
 
 
 def _field(name: str, label: str, value: str, type: str = "text", more: str = "") -> str:

@@ -6,7 +6,7 @@ import re
 from html import escape
 from pathlib import Path
 
-from core.base.errors import BadInput, NotAllowed, NotStored, PonteError, Refusal
+from core.base.errors import BadInput, NotStored, PonteError, Refusal
 from core.base.i18n import LANGUAGE, say
 from core.people.notices import ACCESS_REMOVED, SENTENCES
 
@@ -240,18 +240,6 @@ class ForeignHost(Refusal):
         "This Ponte does not answer requests for {host}. If that is its public name, set "
         "PONTE_WEB_URL."
     )
-
-
-class StaleForm(Refusal):
-    """A form was not sent by the page in the visitor's session (403)."""
-
-    sentence = "This form is no longer valid. Open the page again and repeat the step."
-
-
-class AccountsOwnerOnly(NotAllowed):
-    """A person other than the owner tried to change accounts of the page."""
-
-    sentence = "Only the owner of this Ponte can invite, renew and remove people."
 
 
 class ForeignOrigin(Refusal):

@@ -393,20 +393,12 @@ HOOKS_PREFIX = "/hooks/"
 HOOKS_PATH = "/hooks/{name}"
 
 
-@dataclass(frozen=True, slots=True)
-class ListenAddress:
-    """The address to listen on. Port 0 means a free port."""
-
-    host: str = "127.0.0.1"
-    port: int = 8080
-
-
 class WebAdapter:
     """One HTTP server, and the platform that answers through it.
 
-    With a `ListenAddress` and `people` it serves the page, the platform "web": their accounts may
-    sign in, and admins find the operations on `/admin`. With a listening Unix socket it is the
-    platform "terminal", which has the operations as routes.
+    With a host and port to listen on (port 0 means a free one) and `people` it serves the page, the
+    platform "web": their accounts may sign in, and admins find the operations on `/admin`. With a
+    listening Unix socket it is the platform "terminal", which has the operations as routes.
 
     `routes` are the handlers of other adapters' POST routes by path. They authenticate their
     callers themselves.
@@ -414,7 +406,7 @@ class WebAdapter:
 
     def __init__(
         self, hub: Hub, board: OperatorBoard, operator: Operator, notices: PersonNoticeService,
-        listener: ListenAddress | socket.socket, people: People | None = None,
+        listener: tuple[str, int] | socket.socket, people: People | None = None,
         routes: Mapping[str, HttpHandler] | None = None, hooks: HookReceiver | None = None,
     ) -> None:  # fmt: skip
         self.address = ""
@@ -461,7 +453,7 @@ class WebAdapter:
         if isinstance(self._listener, socket.socket):
             self.address = str(self._listener.getsockname())
             return self._listener
-        listening: socket.socket = server.bind_socket(self._listener.host, self._listener.port)
+        listening: socket.socket = server.bind_socket(*self._listener)
         host, port = listening.getsockname()[:2]
         self.address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         return listening

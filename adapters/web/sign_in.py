@@ -94,8 +94,11 @@ def owner_visitor(platform: str, owner: OwnerNames) -> Visitor:
     return Visitor(Person(platform, OWNER_ID, name=owner.current))
 
 
-class TokenLogin:
-    """Checks the tokens of the page's owner and of the people with accounts, and seals sessions.
+class TokenAuthentication:
+    """Authentication on the port, for requests of the platform "web".
+
+    It checks the tokens of the page's owner and of the people with accounts, and seals sessions.
+    The token is needed on loopback too: every user of this machine can connect from there.
 
     All tokens are compared, in constant time. Wrong tokens are counted, and above the limit nothing
     is answered. A correct token that Ponte generated is accepted even then, since it cannot be
@@ -107,11 +110,15 @@ class TokenLogin:
     and when its person signs out.
     """
 
+    platform = WEB_PLATFORM
+
     def __init__(
-        self, token: str, people: PageAccounts, owner: OwnerNames, *, is_generated: bool = False,
+        self, host: str, token: str, url: str, people: PageAccounts, owner: OwnerNames, *,
+        is_generated: bool = False,
         clock: Callable[[], float] = time.monotonic, now: Callable[[], float] = time.time,
     ) -> None:  # fmt: skip
-        """`is_generated` says that Ponte generated the owner's token."""
+        """`host` is the listen address, `url` the public origin behind a proxy, `token` the owner's
+        token, and `people` the accounts. `is_generated` says that Ponte generated that token."""
         if not token:
             raise ValueError("the page needs a token")
         self._token = token.encode()
@@ -124,6 +131,70 @@ class TokenLogin:
         self._people = people
         self._owner_name = owner
         self._tries: deque[tuple[float, str]] = deque()
+        public = urlsplit(url)
+        self.secure = public.scheme == "https"
+        self._hosts = {host.lower(), (public.hostname or "").lower()} - {""}
+        self.origin = f"{public.scheme}://{public.netloc}".lower() if public.netloc else ""
+
+    async def admit(self, visit: Visit) -> Visitor | None:
+        """Return the visitor, or None on a path that is open to everybody.
+
+        Raise the Refusal that the visitor reads, or NotStored if accounts cannot be read.
+        """
+        if visit.path in HEALTH_PATHS:
+            return None
+        host = visit.headers.get("host", "")
+        match = _HOST.fullmatch(host.lower())
+        name = match[1].strip("[]") if match else ""
+        if not name or not (is_loopback(name) or name in self._hosts):
+            raise errors.ForeignHost(host=host[:100] or "?")
+        # `Sec-Fetch-Site` marks requests of other sites that carry no Origin (fetch metadata).
+        origin = visit.headers.get("origin", "").lower()
+        own_host = visit.headers.get("host", "").lower()
+        if origin and origin not in {f"http://{own_host}", f"https://{own_host}", self.origin}:
+            raise errors.ForeignOrigin(origin=origin[:100])
+        foreign = visit.headers.get("sec-fetch-site", "") in {"cross-site", "same-site"}
+        walks_in = visit.headers.get("sec-fetch-mode", "") == "navigate" and visit.method == "GET"
+        if foreign and not walks_in:  # a form of theirs navigates too, with a POST
+            raise errors.ForeignOrigin(origin=origin[:100] or "?")
+        if visit.path in OPEN_PATHS or visit.path.startswith(ASSETS_PREFIX):
+            return None
+        visitor = await self.find_visitor(visit.headers, self._client_address(visit))
+        is_for_programs = visit.path.startswith(COMPATIBLE_PREFIX)
+        if visitor.is_program and not is_for_programs:
+            raise Refusal("API tokens work only for `/v1`. Use the page for this.")
+        if is_for_programs and not visitor.is_program:
+            raise Refusal(
+                "Use an API token for `/v1`. Create one on the page or with `ponte people token`."
+            )
+        return visitor
+
+    async def identify(self, visit: Visit) -> Visitor | None:
+        """Return the visitor on an open path, or None for a stranger."""
+        try:
+            visitor = await self.find_visitor(visit.headers, self._client_address(visit))
+        except (Refusal, NotStored):
+            return None
+        return None if visitor.is_program else visitor
+
+    async def sign_in(self, token: str, visit: Visit) -> str:
+        """Return the cookie value of a new session for the person whose token this is.
+
+        Raise WrongToken, TooManyTries, NotStored, and Unauthorized for an API token.
+        """
+        visitor = await self.find_token_visitor(token, self._client_address(visit))
+        if visitor.is_program:
+            raise Unauthorized(
+                "This is an API token. It works only in programs that use `/v1`. Sign in with "
+                "your link to the page."
+            )
+        return self.new_session(visitor)
+
+    def _client_address(self, visit: Visit) -> str:
+        """Return the address whose wrong tokens are counted. A proxy on this machine appends its
+        client's address to X-Forwarded-For."""
+        forwarded = visit.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
+        return forwarded if self.origin and forwarded and is_loopback(visit.peer) else visit.peer
 
     async def find_visitor(self, headers: Mapping[str, str], address: str) -> Visitor:
         """Return the visitor of a session cookie or a bearer token.
@@ -364,88 +435,6 @@ class SocketAuthentication:
     def form_token(self, visitor: Visitor) -> str:
         """Return "": there are no forms."""
         return ""
-
-
-class TokenAuthentication(TokenLogin):
-    """Authentication on the port, for requests of the platform "web".
-
-    `host` is the listen address, `url` the public origin behind a proxy, `token` the owner's token,
-    `people` the accounts. The token is needed on loopback too: every user of this machine can
-    connect from there.
-    """
-
-    platform = WEB_PLATFORM
-
-    def __init__(
-        self, host: str, token: str, url: str, people: PageAccounts, owner: OwnerNames, *,
-        is_generated: bool = False,
-    ) -> None:  # fmt: skip
-        """`is_generated` says that Ponte generated the owner's token."""
-        super().__init__(token, people, owner, is_generated=is_generated)
-        public = urlsplit(url)
-        self.secure = public.scheme == "https"
-        self._hosts = {host.lower(), (public.hostname or "").lower()} - {""}
-        self.origin = f"{public.scheme}://{public.netloc}".lower() if public.netloc else ""
-
-    async def admit(self, visit: Visit) -> Visitor | None:
-        """Return the visitor, or None on a path that is open to everybody.
-
-        Raise the Refusal that the visitor reads, or NotStored if accounts cannot be read.
-        """
-        if visit.path in HEALTH_PATHS:
-            return None
-        host = visit.headers.get("host", "")
-        match = _HOST.fullmatch(host.lower())
-        name = match[1].strip("[]") if match else ""
-        if not name or not (is_loopback(name) or name in self._hosts):
-            raise errors.ForeignHost(host=host[:100] or "?")
-        # `Sec-Fetch-Site` marks requests of other sites that carry no Origin (fetch metadata).
-        origin = visit.headers.get("origin", "").lower()
-        own_host = visit.headers.get("host", "").lower()
-        if origin and origin not in {f"http://{own_host}", f"https://{own_host}", self.origin}:
-            raise errors.ForeignOrigin(origin=origin[:100])
-        foreign = visit.headers.get("sec-fetch-site", "") in {"cross-site", "same-site"}
-        walks_in = visit.headers.get("sec-fetch-mode", "") == "navigate" and visit.method == "GET"
-        if foreign and not walks_in:  # a form of theirs navigates too, with a POST
-            raise errors.ForeignOrigin(origin=origin[:100] or "?")
-        if visit.path in OPEN_PATHS or visit.path.startswith(ASSETS_PREFIX):
-            return None
-        visitor = await self.find_visitor(visit.headers, self._client_address(visit))
-        is_for_programs = visit.path.startswith(COMPATIBLE_PREFIX)
-        if visitor.is_program and not is_for_programs:
-            raise Refusal("API tokens work only for `/v1`. Use the page for this.")
-        if is_for_programs and not visitor.is_program:
-            raise Refusal(
-                "Use an API token for `/v1`. Create one on the page or with `ponte people token`."
-            )
-        return visitor
-
-    async def identify(self, visit: Visit) -> Visitor | None:
-        """Return the visitor on an open path, or None for a stranger."""
-        try:
-            visitor = await self.find_visitor(visit.headers, self._client_address(visit))
-        except (Refusal, NotStored):
-            return None
-        return None if visitor.is_program else visitor
-
-    async def sign_in(self, token: str, visit: Visit) -> str:
-        """Return the cookie value of a new session for the person whose token this is.
-
-        Raise WrongToken, TooManyTries, NotStored, and Unauthorized for an API token.
-        """
-        visitor = await self.find_token_visitor(token, self._client_address(visit))
-        if visitor.is_program:
-            raise Unauthorized(
-                "This is an API token. It works only in programs that use `/v1`. Sign in with "
-                "your link to the page."
-            )
-        return self.new_session(visitor)
-
-    def _client_address(self, visit: Visit) -> str:
-        """Return the address whose wrong tokens are counted. A proxy on this machine appends its
-        client's address to X-Forwarded-For."""
-        forwarded = visit.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
-        return forwarded if self.origin and forwarded and is_loopback(visit.peer) else visit.peer
 
 
 Authentication = TokenAuthentication | SocketAuthentication

@@ -221,12 +221,8 @@ def _read_archive(
             while entry := tar.next():
                 member, entry_name = missing.pop(entry.name, None), repr(entry.name[:80])
                 if member is None or not BACKUP_NAMES.fullmatch(entry.name):
-                    raise DamagedBackup(
-                        file=name,
-                        why=say(
-                            "it contains {what}, which does not belong in a backup", what=entry_name
-                        ),
-                    )
+                    words = "it contains {what}, which does not belong in a backup"
+                    raise DamagedBackup(file=name, why=say(words, what=entry_name))
                 is_same = entry.isreg() and not entry.issparse() and entry.size == member.size
                 if is_same:
                     with put(entry.name) as write:
@@ -245,12 +241,8 @@ def _read_archive(
 
 def _read_manifest(tar: tarfile.TarFile, name: str) -> Manifest:
     entry = tar.next()
-    if (
-        entry is None
-        or entry.name != MANIFEST_NAME
-        or not entry.isreg()
-        or entry.size > _MAX_MANIFEST_BYTES
-    ):
+    is_plain = entry is not None and entry.name == MANIFEST_NAME and entry.isreg()
+    if entry is None or not is_plain or entry.size > _MAX_MANIFEST_BYTES:
         raise DamagedBackup(file=name, why=say(_SAYS_NOTHING))
     manifest_file = tar.extractfile(entry)
     try:
@@ -283,16 +275,9 @@ _RESTORED = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ClosedCounts:
-    """The numbers of unfinished turns and open proposals that were closed."""
-
-    turns: int
-    proposals: int
-
-
-async def close_unfinished(database: Database) -> ClosedCounts:
-    """Close all unfinished turns, open proposals and changes that are being applied.
+async def close_unfinished(database: Database) -> tuple[int, int]:
+    """Close all unfinished turns, open proposals and changes that are being applied. Return how
+    many turns and proposals were closed.
 
     Call it before anything else uses the database. Raises NotStored.
     """
@@ -323,7 +308,7 @@ async def close_unfinished(database: Database) -> ClosedCounts:
     await database.write(_mark_unknown)
     # Since the backup, runs may have taken place, and schedules may have been deleted.
     await database.write(lambda c: close_schedules(c, time.time()))
-    return ClosedCounts(len(open_turns), len(waiting))
+    return len(open_turns), len(waiting)
 
 
 def _mark_unknown(connection: SqlConnection) -> None:
@@ -358,62 +343,10 @@ class StoredInPostgres(PonteError):
     )
 
 
-class OpenToOthers(PonteError):
-    """Standard output goes to a file that other users can read."""
-
-    sentence = (
-        "Other users can read the file that standard output goes to, and a backup contains "
-        "the page's token. Give a file name instead, for example `ponte backup ponte.tar.gz`."
-    )
-
-
-class HomeOfAnotherUser(PonteError):
-    """The data folder belongs to another user."""
-
-    sentence = "The folder {home} belongs to another user. Run this command as that user."
-
-
-class HomeIsEmpty(PonteError):
-    """There is nothing to back up."""
-
-    sentence = "{home} has no data yet."
-
-
 class NotWritten(PonteError):
     """The backup file could not be written."""
 
     sentence = "Cannot write {file} ({cause}). No backup was made."
-
-
-class ForeignSchema(PonteError):
-    """The database has tables or columns that Ponte did not create."""
-
-    code = "foreign_schema"
-    sentence = (
-        "The schema of {path} differs from the one Ponte created: {name}. A backup of it "
-        "could not be restored, so none was written. Undo that change in the database, then "
-        "try again."
-    )
-
-
-class HomeNotEmpty(PonteError):
-    """A restore would replace existing data, and `--replace` is not given."""
-
-    code = "not_empty"
-    sentence = (
-        "{home} already has data. To replace it with the backup, add --replace. The current "
-        "data is moved aside, not deleted."
-    )
-
-
-class NotStopped(PonteError):
-    """`--resume` is given, but the backup was made while Ponte was running."""
-
-    code = "not_stopped"
-    sentence = (
-        "{file} was made while Ponte was running, so some of its unfinished work may be done "
-        "already. Restore without --resume, so that nothing is done twice."
-    )
 
 
 def backup(begun: Start, file: str, keep: int = 0) -> int:
@@ -423,16 +356,21 @@ def backup(begun: Start, file: str, keep: int = 0) -> int:
     """
     home = begun.home
     if not (home.path / "ponte.db").exists():
-        raise HomeIsEmpty(home=home.path)
+        raise PonteError("{home} has no data yet.", home=home.path)
     if home.path.stat().st_uid != os.geteuid():
-        raise HomeOfAnotherUser(home=home.path)
+        words = "The folder {home} belongs to another user. Run this command as that user."
+        raise PonteError(words, home=home.path)
     if file == STANDARD_STREAM:
         # The shell created the file with its umask, and somebody may already have opened it, so
         # changing its mode now is too late.
         status = os.fstat(sys.stdout.fileno())
         is_open = status.st_mode & 0o077 or status.st_uid != os.geteuid()
         if stat.S_ISREG(status.st_mode) and is_open:
-            raise OpenToOthers
+            raise PonteError(
+                "Other users can read the file that standard output goes to, and a backup contains "
+                "the page's token. Give a file name instead, for example `ponte backup "
+                "ponte.tar.gz`."
+            )
     folder = Path(file) if file != STANDARD_STREAM and Path(file).is_dir() else None
     if keep and folder is None:
         raise BadInput("--keep works only with a folder of backups.")
@@ -458,7 +396,9 @@ def backup(begun: Start, file: str, keep: int = 0) -> int:
         collected = [path for path in folder.iterdir() if _DATED_NAME.fullmatch(path.name)]
         for old in sorted(collected, reverse=True)[keep:]:
             old.unlink(missing_ok=True)
-    _report_backup(manifest, STANDARD_STREAM if file == STANDARD_STREAM else str(path))
+    report = _report_backup(manifest, STANDARD_STREAM if file == STANDARD_STREAM else str(path))
+    # To stderr, since the backup itself may go to stdout.
+    sys.stderr.writelines(f"{line}\n" for line in report)
     return 0
 
 
@@ -483,14 +423,22 @@ def restore(begun: Start, file: str, *, replace: bool, resume: bool) -> int:
         stack.enter_context(home.take())
         former = home.entries()
         if former and not replace:
-            raise HomeNotEmpty(home=home.path)
+            raise PonteError(
+                "{home} already has data. To replace it with the backup, add --replace. The "
+                "current data is moved aside, not deleted.",
+                home=home.path,
+            )
         staged = stack.enter_context(home.staging("restore"))
 
         def begin(manifest: Manifest) -> None:
             if SCHEMA.find_pending(manifest.schema, manifest.fingerprint) is None:
                 raise DifferentBackup(file=name, version=manifest.version[:40])
             if resume and not manifest.is_ponte_stopped:
-                raise NotStopped(file=name)
+                raise PonteError(
+                    "{file} was made while Ponte was running, so some of its unfinished work may "
+                    "be done already. Restore without --resume, so that nothing is done twice.",
+                    file=name,
+                )
             snapshot.check_room(home.path, 2 * manifest.size, say("a restored data folder"))
 
         try:
@@ -503,7 +451,8 @@ def restore(begun: Start, file: str, *, replace: bool, resume: bool) -> int:
             sync_folder(each)
         aside = f"{ASIDE_PREFIX}{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
         home.replace(staged, aside)
-    _report_restored(manifest, closed_counts, home.path / aside if former else None)
+    report = _report_restored(manifest, closed_counts, home.path / aside if former else None)
+    sys.stdout.writelines(f"{line}\n" for line in report)
     return 0
 
 
@@ -557,7 +506,12 @@ def _collect_files(home: Path, staged: Path, now: datetime, *, stopped: bool) ->
     if SCHEMA.find_pending(version, fingerprint) is None:
         raise DifferentSchema(path=database)
     if name := find_foreign_entry(copy, SCHEMA):
-        raise ForeignSchema(path=database, name=name)
+        raise PonteError(
+            "The schema of {path} differs from the one Ponte created: {name}. A backup of it "
+            "could not be restored, so none was written. Undo that change in the database, then "
+            "try again.",
+            path=database, name=name,
+        )  # fmt: skip
     return Manifest(
         FORMAT_VERSION, __version__, version, fingerprint, now.isoformat(timespec="seconds"),
         stopped, snapshot.count_rows(copy), members(staged), tuple(sorted(missing_ids)),
@@ -631,9 +585,8 @@ def _check_database(staged: Path, manifest: Manifest, name: str) -> None:
         manifest_version = (manifest.schema, manifest.fingerprint)
         same = version == manifest_version and snapshot.count_rows(database) == manifest.rows
         ids = _list_file_ids(database)
-        missing = {id for id in ids if not (staged / "files" / id[:2] / id).exists()} - set(
-            manifest.lost_files
-        )
+        lost_ids = {id for id in ids if not (staged / "files" / id[:2] / id).exists()}
+        missing = lost_ids.difference(manifest.lost_files)
     except sqlite3.Error as error:
         raise DamagedBackup(file=name, why=str(error)) from None
     strange = any(not BACKUP_NAMES.fullmatch(f"files/{id[:2]}/{id}") for id in ids)
@@ -641,50 +594,44 @@ def _check_database(staged: Path, manifest: Manifest, name: str) -> None:
         raise DamagedBackup(file=name, why=say("its parts come from different backups"))
 
 
-async def _close_unfinished_work(staged: Path, manifest: Manifest, *, resume: bool) -> ClosedCounts:
+async def _close_unfinished_work(
+    staged: Path, manifest: Manifest, *, resume: bool
+) -> tuple[int, int]:
     """Open the staged home, which migrates it to the newest schema, and close what was
     under way."""
-    stores = await Stores.open_in_home(staged, keeps=False)
+    stores, closed = await Stores.open_in_home(staged, keeps=False), (0, 0)
     try:
-        closed_counts = ClosedCounts(0, 0) if resume else await close_unfinished(stores.database)
         if not resume:
+            closed = await close_unfinished(stores.database)
             for face in FACES:
                 if isinstance(face, ChatIntegration):
                     await face.prepare_restored(stores.database)
         await stores.audit.write_note("backup-restored", OPERATOR, backup_time=manifest.created_at)
     finally:
         await stores.close()
-    return closed_counts
+    return closed
 
 
-def _report_backup(manifest: Manifest, file: str) -> None:
-    """Write a report to stderr, since the backup itself may go to stdout."""
-    lines = [_describe_manifest(manifest)]
+def _report_backup(manifest: Manifest, file: str) -> Iterator[str]:
+    """Yield the lines of a report on a backup."""
+    yield _describe_manifest(manifest)
     if file == STANDARD_STREAM:
-        lines.append(
-            say(
-                "To check that it arrived complete, run `ponte restore` with it in an empty data "
-                "folder."
-            )
+        yield say(
+            "To check that it arrived complete, run `ponte restore` with it in an empty data "
+            "folder."
         )
     else:
-        lines.append(say("The backup was verified: {file}.", file=file))
-    if manifest.lost_files:
-        count = len(manifest.lost_files)
-        lines.append(
-            plural(
-                "The content of {count} file was already missing in the data folder.",
-                "The content of {count} files was already missing in the data folder.",
-                count,
-            )
+        yield say("The backup was verified: {file}.", file=file)
+    if count := len(manifest.lost_files):
+        yield plural(
+            "The content of {count} file was already missing in the data folder.",
+            "The content of {count} files was already missing in the data folder.",
+            count,
         )
-    lines.append(
-        say(
-            "Keep it as secret as the data folder. It does not contain .env, ponte.toml or the "
-            "sandbox's Python."
-        )
+    yield say(
+        "Keep it as secret as the data folder. It does not contain .env, ponte.toml or the "
+        "sandbox's Python."
     )
-    sys.stderr.write("".join(f"{line}\n" for line in lines))
 
 
 def _describe_manifest(manifest: Manifest) -> str:
@@ -696,29 +643,25 @@ def _describe_manifest(manifest: Manifest) -> str:
     )  # fmt: skip
 
 
-def _report_restored(manifest: Manifest, closed: ClosedCounts, aside: Path | None) -> None:
-    lines = [_describe_manifest(manifest), say("The backup was verified and restored.")]
-    if closed.turns or closed.proposals:
-        lines.append(
-            say(
-                "Unfinished work was closed, because Ponte may have finished it after the "
-                    "backup. Messages without an answer: {turns}. Undecided requests: "
-                    "{proposals}.",
-                turns=closed.turns, proposals=closed.proposals,
-            )
+def _report_restored(
+    manifest: Manifest, closed: tuple[int, int], aside: Path | None
+) -> Iterator[str]:
+    """Yield the lines of a report on a restore. `closed` is what `close_unfinished` returned."""
+    yield _describe_manifest(manifest)
+    yield say("The backup was verified and restored.")
+    turns, proposals = closed
+    if turns or proposals:
+        yield say(
+            "Unfinished work was closed, because Ponte may have finished it after the "
+            "backup. Messages without an answer: {turns}. Undecided requests: "
+            "{proposals}.",
+            turns=turns, proposals=proposals,
         )  # fmt: skip
-    lines.append(
-        say(
-            "Data deleted after {at} is back, and people removed after that can sign in "
-            "again. Delete and remove them again.",
-            at=manifest.created_at,
-        )
+    yield say(
+        "Data deleted after {at} is back, and people removed after that can sign in "
+        "again. Delete and remove them again.",
+        at=manifest.created_at,
     )
     if aside:
-        lines.append(
-            say(
-                "The previous data folder is in {path}. Delete it when you no longer need it.",
-                path=aside,
-            )
-        )
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
+        words = "The previous data folder is in {path}. Delete it when you no longer need it."
+        yield say(words, path=aside)

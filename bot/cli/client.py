@@ -48,32 +48,12 @@ class HolderLost(PonteError):
     )
 
 
-class HolderSilent(PonteError):
-    """The process that holds the home does not accept connections."""
-
-    code = "holder_silent"
-    sentence = (
-        "Ponte (process {pid}) is using {home} but does not respond. It may be starting or "
-        "stopping. Try again in a moment."
-    )
-
-
 class AnswerLost(HolderLost):
     """The connection broke before a prompt was answered."""
 
     sentence = (
         "Ponte stopped responding. Your prompt is saved and is answered when Ponte runs again. "
         "`ponte threads list` shows the conversation."
-    )
-
-
-class OutcomeUnknown(PonteError):
-    """A command that changes something was sent, and its answer was lost."""
-
-    code = "outcome_unknown"
-    sentence = (
-        "The answer to this command was lost. The command may have taken effect. Check with "
-        "`ponte {command}` before you try again."
     )
 
 
@@ -236,10 +216,18 @@ class LocalClient:
             raise _holder_error(error) from None
         except HttpError as error:
             if shown_by and error.sent:
-                raise OutcomeUnknown(command=shown_by) from error
+                raise PonteError(
+                    "The answer to this command was lost. The command may have taken effect. Check "
+                    "with `ponte {command}` before you try again.",
+                    command=shown_by,
+                ) from error
             if isinstance(error, HttpDown | HttpTimeout):
                 home = self._start.home
-                raise HolderSilent(pid=home.holder() or "unknown", home=home.path) from error
+                raise PonteError(
+                    "Ponte (process {pid}) is using {home} but does not respond. It may be "
+                    "starting or stopping. Try again in a moment.",
+                    pid=home.holder() or "unknown", home=home.path,
+                ) from error  # fmt: skip
             raise PonteError(
                 "Ponte sent an unexpected response ({why}).", why=error.reason
             ) from None

@@ -325,20 +325,6 @@ def _print_all(lines: Iterable[str]) -> None:
         sys.stdout.write(line + "\n")
 
 
-class NoFolder(PonteError):
-    """The folder of an export cannot be written."""
-
-    sentence = "Cannot write to the folder {folder} ({cause})."
-
-
-class AlreadyThere(PonteError):
-    """An export would overwrite a file."""
-
-    sentence = (
-        "{path} already exists, and an export does not overwrite files. Choose another folder."
-    )
-
-
 def person_export(key: str, folder: Path | None) -> int:
     """Write the export to stdout, or with a `folder` into `person.json` there, with their files."""
 
@@ -357,7 +343,8 @@ def person_export(key: str, folder: Path | None) -> int:
                         out.write(piece.encode())
                 count = await _write_files(one, str(counts["person"]), folder, top)
         except OSError as error:
-            raise NoFolder(folder=folder, cause=describe_read_error(error)) from None
+            words = "Cannot write to the folder {folder} ({cause})."
+            raise PonteError(words, folder=folder, cause=describe_read_error(error)) from None
         words = plural(
             "Saved {folder}/person.json and {count} file.",
             "Saved {folder}/person.json and {count} files.",
@@ -446,4 +433,7 @@ def _refuse_existing(path: Path) -> Iterator[None]:
     try:
         yield
     except FileExistsError:
-        raise AlreadyThere(path=path) from None
+        raise PonteError(
+            "{path} already exists, and an export does not overwrite files. Choose another folder.",
+            path=path,
+        ) from None

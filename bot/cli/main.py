@@ -388,7 +388,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except ImportError as error:  # a package is missing, too old or of another distribution
-        from bot.doctor import safety as installation
+        from bot import doctor as installation
 
         report = installation.inspect_installation()
         words = str(error) if report.is_complete else installation.describe(report, _say)

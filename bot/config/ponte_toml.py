@@ -251,11 +251,6 @@ class SchedulesConfig:
     per_person: Count = 20
     """active and paused schedules of one person"""
 
-    @property
-    def limits(self) -> ScheduleLimits:
-        """The limits for `core`."""
-        return ScheduleLimits(self.shortest_minutes, self.per_person)
-
 
 @dataclass(frozen=True, slots=True)
 class HookConfig:
@@ -560,7 +555,8 @@ class LiveConfig:
         self.turn_allowances, self.quick_commands = config.turn_allowances, config.quick_commands
         self.price_list = replace(config.price_list, official=self._has_official_prices)
         self.retention = replace(self._retention, places=config.retention)
-        self.schedule_limits, limits = config.schedules.limits, config.limits
+        limits, schedules = config.limits, config.schedules
+        self.schedule_limits = ScheduleLimits(schedules.shortest_minutes, schedules.per_person)
         self.sender_limits = SenderLimits(limits.messages_per_minute, limits.waiting_per_person)
 
     @property

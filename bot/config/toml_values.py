@@ -13,12 +13,12 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictInt
 from pydantic_core.core_schema import ValidationInfo
 
-from bot.integrations import FACES, Faces
+from bot.integrations import FACES, list_person_forms
 from core.base.errors import BadInput
 from core.base.i18n import LOCALES
 from core.changes.approval import ASKER
 from core.commands.grammar import SLUG_PATTERN
-from core.integrations import ChatIntegration, OwnerIntegration, must_match
+from core.integrations import must_match
 from core.people.rules import PEOPLE_SETS, RIGHT_KINDS, check_right_name, is_right
 
 MAX_CALLS_OF_TURN = 1000
@@ -49,14 +49,7 @@ def _parse_duration(value: object) -> float:
 
 
 def _platform_forms(info: ValidationInfo) -> tuple[list[str], list[str], list[str]]:
-    """Return the names of chat platforms, the patterns of people's keys, the names of the owner's
-    surfaces."""
-    faces: Faces = (info.context or {}).get("faces", FACES)
-    chats = [face for face in faces if isinstance(face, ChatIntegration)]
-    owners = [face for face in faces if isinstance(face, OwnerIntegration)]
-    forms = [f"{face.name}:({face.ids})" for face in chats]
-    forms += [f"{face.name}:({face.ids})" for face in owners]
-    return [face.name for face in chats], forms, [face.name for face in owners]
+    return list_person_forms((info.context or {}).get("faces", FACES))
 
 
 def _check_place(value: str, info: ValidationInfo) -> str:

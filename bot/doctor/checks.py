@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from bot import doctor as installation
 from bot.cli.client import connect
 from bot.compose import NO_POSTGRES_SENTENCE, dependencies, model_client
 from bot.config.reload import check_file
-from bot.doctor import safety as installation
 from bot.doctor.safety import list_findings
 from bot.home import Start
 from bot.logs import Redaction

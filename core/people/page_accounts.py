@@ -316,7 +316,7 @@ class SqlPageAccounts(SqlStore):
         return _api_token_of(row) if row else None
 
     @transaction
-    def revoke_api_token(
+    def delete_api_token(
         self, connection: SqlConnection, id: str, person: str = "", *, notifies: bool = False
     ) -> ApiToken:
         """Delete an API token, of that person if one is given, and return it. `notifies`: store a

@@ -134,8 +134,7 @@ def _message(text: str, place: Address) -> Message:
 def make_service(engine: Embedded) -> PageAccountService:
     peers = engine.jobs if isinstance(engine, Shared) else Alone()
     audit = Audit(FileAuditLines(engine.home / "audit.log"), SqlPseudonyms(engine.database))
-    store = SqlPageAccounts(engine.database)
-    service = PageAccountService(store, peers, audit)
+    service = PageAccountService(engine.database, peers, audit)
 
     async def stop_turns(person: str, turns: Sequence[int]) -> None:
         for seq in turns:
@@ -149,7 +148,7 @@ async def test_what_still_runs_for_who_is_removed_is_stopped(database_engine: Em
     worker = Worker(database_engine, held=True).start()
     service = make_service(database_engine)
     ana = service.person("ana")
-    await service.add(ana)
+    await service.invite(ana)
     place = Address("web", "main", person="ana")
     running = await database_engine.inbox.accept(_message("think", place))
     await worker.until_begun(1)
@@ -172,8 +171,8 @@ async def test_every_process_hears_of_it(on_postgres: Shared) -> None:
     ours.on_change(heard[0].set)
     theirs.on_change(heard[1].set)
     ana = ours.person("ana")
-    await ours.add(ana)
-    for change in (lambda: ours.renew(ana), lambda: ours.remove(ana.key)):
+    await ours.invite(ana)
+    for change in (lambda: ours.renew_link(ana), lambda: ours.remove(ana.key)):
         for event in heard:
             event.clear()
         await change()
@@ -210,7 +209,7 @@ async def test_api_tokens_come_and_go(database_engine: Embedded) -> None:
     service = make_service(database_engine)
     changes, ana = list[str](), service.person("ana")
     service.on_change(lambda: changes.append("told"))
-    await service.add(ana)
+    await service.invite(ana)
     _, hers = await service.create_api_token(ana.key, "a note\nbook", 30, OPERATOR)
     own, _ = await service.create_api_token("web:owner", "", 0, OPERATOR)
     found = await service.find_api_token(hash_token(hers))
@@ -257,8 +256,8 @@ async def test_a_person_is_notified_of_what_the_owner_does(database_engine: Embe
     service = make_service(database_engine)
     outbox = Outbox(database_engine.database)
     notices = PersonNoticeService(outbox, str, lambda: None)
-    first = await service.add(ANA)
-    await service.renew(ANA)
+    first = await service.invite(ANA)
+    await service.renew_link(ANA)
     own, _ = await service.create_api_token(ANA.key, "hers", 0)
     await service.revoke_api_token(own.id, ANA.key)
     given, _ = await service.create_api_token(ANA.key, "for the shop", 0, OPERATOR)
@@ -276,9 +275,9 @@ async def test_a_person_is_notified_of_what_the_owner_does(database_engine: Embe
     assert await notices.dismiss(ANA, waiting[1].id)
     assert not await notices.dismiss(ANA, waiting[1].id)
     assert [one.id for one in await notices.list_waiting(ANA)] == [waiting[0].id, waiting[2].id]
-    second = await service.renew(ANA)
+    second = await service.renew_link(ANA)
     await service.remove(ANA.key)
-    await service.add(ANA)
+    await service.invite(ANA)
     assert await notices.list_waiting(ANA) == [], "that is another person"
     ended = await service.find_ended_token(hash_token(second))
     assert ended == EndedToken(hash_token(second), was_removed=True)

@@ -29,7 +29,6 @@ from core.money.allowances import Allowance, SpendingConfig
 from core.money.budget import Budget, DailyCapLookup, IsMeant, means_everybody, no_daily_caps
 from core.money.usage import Prices
 from core.people.directory import SqlDirectory
-from core.people.page_accounts import SqlPageAccounts
 from core.people.policy import GroupLookup, GuestLookup, PlatformPeople, Policy
 from core.people.rules import RuleBook, StandIns
 from core.schedules.schedule import ScheduleLimits
@@ -115,7 +114,7 @@ async def open_engine(home: Path, made: Choices, stores: Stores | None = None) -
     await load_parsers()
     database, spending = stores.database, made.spending
     owner: Any = SimpleNamespace(current="")
-    accounts = PageAccountService(SqlPageAccounts(database), stores.peers, stores.audit)
+    accounts = PageAccountService(database, stores.peers, stores.audit)
     budget = Budget(
         database, spending.config, spending.caps, ZoneInfo(made.profile.zone),
         spending.canonical_person, is_meant=spending.is_meant,

@@ -8,7 +8,7 @@ from typing import Any
 from unittest.mock import Mock
 
 from adapters.web.http_io import DeclaredRoute
-from adapters.web.hub import Hub, ListenAddress, WebAdapter
+from adapters.web.hub import Hub, WebAdapter
 from adapters.web.server import list_routes, make_application
 from adapters.web.sign_in import SocketAuthentication, TokenAuthentication, Visitors
 from bot.engine import Engine
@@ -26,7 +26,7 @@ def make_page(engine: Engine, token: str, accounts: PageAccounts | None = None) 
     accounts = accounts or MemoryPageAccounts()
     people = replace(engine.people, accounts=accounts, owner=MemoryOwnerName())
     auth = TokenAuthentication("127.0.0.1", token, "", accounts, people.owner)
-    return _make_adapter(engine, Visitors(auth, people.policy), ListenAddress(port=0), people)
+    return _make_adapter(engine, Visitors(auth, people.policy), ("127.0.0.1", 0), people)
 
 
 def make_terminal(engine: Engine, listener: socket.socket) -> WebAdapter:
@@ -35,12 +35,18 @@ def make_terminal(engine: Engine, listener: socket.socket) -> WebAdapter:
 
 
 def _make_adapter(
-    engine: Engine, visitors: Visitors, listener: ListenAddress | socket.socket,
+    engine: Engine, visitors: Visitors, listener: tuple[str, int] | socket.socket,
     people: People | None = None,
 ) -> WebAdapter:  # fmt: skip
     board = HealthBoard([], engine.assistant.quick)
     board.views = engine.changes.views
-    engine.on_cards_change(board.announce_requests)
+    earlier = engine.on_cards_change  # of the other surface of this engine
+
+    def announce() -> None:
+        earlier()
+        board.announce_requests()
+
+    engine.on_cards_change = announce
     hub = Hub(visitors, engine.conversations, board, Alone())
     web = WebAdapter(hub, board, MemoryOperator(), engine.notices, listener, people)
     engine.platforms.replies[visitors.auth.platform] = web.reply

@@ -17,7 +17,6 @@ from adapters.web.sign_in import (
     SESSION_SECONDS,
     WRONG_TOKEN_WINDOW_SECONDS,
     TokenAuthentication,
-    TokenLogin,
     Visit,
 )
 from core.base.errors import Refusal
@@ -202,8 +201,10 @@ class Guesses:
 
     def __init__(self) -> None:
         self.time = 0.0
-        self.login = TokenLogin(
+        self.login = TokenAuthentication(
+            "127.0.0.1",
             TOKEN,
+            "",
             MemoryPageAccounts(),
             MemoryOwnerName(),
             clock=lambda: self.time,
@@ -284,7 +285,9 @@ async def test_a_session_ends_by_itself_and_with_a_new_token() -> None:
     auth = Guesses()
     value = auth.login.new_session()
     kept = {"cookie": f"{auth.login.cookie}={value}"}
-    other = TokenLogin("another-token-that-is-long", MemoryPageAccounts(), MemoryOwnerName())
+    other = TokenAuthentication(
+        "127.0.0.1", "another-token-that-is-long", "", MemoryPageAccounts(), MemoryOwnerName()
+    )
     with pytest.raises(Unauthorized):
         await other.find_visitor(kept, "")
     longer = f"{int(value.split('-')[0], 16) * 2:x}-{value.partition('-')[2]}"

@@ -16,7 +16,7 @@ import pytest
 from adapters.web.sign_in import (
     MAX_WRONG_TOKENS,
     MAX_WRONG_TOKENS_OF_ADDRESS,
-    TokenLogin,
+    TokenAuthentication,
 )
 from bot.home import Home
 from core.base.errors import Refusal
@@ -34,8 +34,14 @@ class Doors:
     def __init__(self, token: str, *, is_generated: bool) -> None:
         self.people = MemoryPageAccounts()
         self.ana = self.people.add("ana")
-        self.login = TokenLogin(
-            token, self.people, MemoryOwnerName(), clock=lambda: 0.0, is_generated=is_generated
+        self.login = TokenAuthentication(
+            "127.0.0.1",
+            token,
+            "",
+            self.people,
+            MemoryOwnerName(),
+            clock=lambda: 0.0,
+            is_generated=is_generated,
         )
 
     async def offer(self, token: str, address: str = HERE) -> str:

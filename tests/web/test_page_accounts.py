@@ -26,7 +26,7 @@ from adapters.web.sign_in import (
     COMPATIBLE_PREFIX,
     MAX_WRONG_TOKENS_OF_ADDRESS,
     SESSION_SECONDS,
-    TokenLogin,
+    TokenAuthentication,
 )
 from bot.integrations import ADMINS
 from core.base.errors import NotStored
@@ -477,8 +477,14 @@ class Doors:
     def __init__(self) -> None:
         self.time = 0.0
         self.people = MemoryPageAccounts()
-        self.login = TokenLogin(
-            TOKEN, self.people, MemoryOwnerName(), clock=lambda: self.time, now=lambda: self.time
+        self.login = TokenAuthentication(
+            "127.0.0.1",
+            TOKEN,
+            "",
+            self.people,
+            MemoryOwnerName(),
+            clock=lambda: self.time,
+            now=lambda: self.time,
         )
 
     async def offer(self, token: str, address: str = "10.0.0.1") -> str:
@@ -506,7 +512,9 @@ async def test_a_session_is_its_person_s_alone() -> None:
     for value in forged:
         with pytest.raises(Unauthorized):
             await doors.login.find_visitor(doors.session(value), "")
-    other = TokenLogin("another-token-that-is-long", doors.people, MemoryOwnerName())
+    other = TokenAuthentication(
+        "127.0.0.1", "another-token-that-is-long", "", doors.people, MemoryOwnerName()
+    )
     with pytest.raises(Unauthorized):
         await other.find_visitor({"cookie": f"{other.cookie}={kept}"}, "")
     doors.time = SESSION_SECONDS + 1

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from adapters.web.hub import Hub, ListenAddress, WebAdapter
+from adapters.web.hub import Hub, WebAdapter
 from adapters.web.sign_in import SocketAuthentication, TokenAuthentication, Visitors
 from core.chat.approval_notices import PersonNoticeService
 from core.chat.people import Conversations, People
@@ -165,7 +165,7 @@ class WebPonte:
 
     async def open(self) -> None:
         self.inbox = MemoryInbox(self.rows)
-        self.web = self._adapter(self._authentication(), ListenAddress("127.0.0.1", self._port))
+        self.web = self._adapter(self._authentication(), ("127.0.0.1", self._port))
         self.terminal = None
         if self.home is not None:
             self.terminal = self._adapter(
@@ -193,7 +193,7 @@ class WebPonte:
     @asynccontextmanager
     async def second_process(self) -> AsyncIterator[httpx.AsyncClient]:
         """Yield a client of another process that serves the same page and runs no turn."""
-        web = self._adapter(self._authentication(), ListenAddress("127.0.0.1", 0))
+        web = self._adapter(self._authentication(), ("127.0.0.1", 0))
         await web.start()
         headers = {"Authorization": f"Bearer {self.token}"}
         async with httpx.AsyncClient(base_url=web.address, headers=headers, timeout=20) as client:
@@ -241,7 +241,7 @@ class WebPonte:
     def _adapter(
         self,
         auth: TokenAuthentication | SocketAuthentication,
-        listener: ListenAddress | socket.socket,
+        listener: tuple[str, int] | socket.socket,
     ) -> WebAdapter:
         nowhere: Any = None
         rows: Any = self.inbox

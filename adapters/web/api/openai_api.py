@@ -234,10 +234,8 @@ MAX_REQUESTS, MAX_REQUESTS_OF_PERSON = 500, 50
 """Requests that are under way at once: of all people, and of one."""
 SMALL_BODY_BYTES = 1_000_000
 """Bodies up to this size do not count for MAX_UNSTORED_BYTES."""
-MAX_UNSTORED_BYTES, MAX_UNSTORED_BYTES_OF_PERSON = (
-    2 * MAX_COMPATIBLE_BODY_BYTES,
-    MAX_COMPATIBLE_BODY_BYTES,
-)
+MAX_UNSTORED_BYTES_OF_PERSON = MAX_COMPATIBLE_BODY_BYTES
+MAX_UNSTORED_BYTES = 2 * MAX_UNSTORED_BYTES_OF_PERSON
 """Bytes of bodies that are read at once: of all people, and of one. Until its text and files are
 stored, a body takes about three times its size in memory."""
 API_KEY_PREFIX = "v1/"

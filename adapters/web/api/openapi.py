@@ -107,9 +107,8 @@ def describe_handler(route: DeclaredRoute) -> str:
 
 def is_open(path: str) -> bool:
     """Return whether requests for this path need no token."""
-    return path in sign_in.OPEN_PATHS | sign_in.HEALTH_PATHS or path.startswith(
-        sign_in.ASSETS_PREFIX
-    )
+    is_asset = path.startswith(sign_in.ASSETS_PREFIX)
+    return is_asset or path in sign_in.OPEN_PATHS | sign_in.HEALTH_PATHS
 
 
 def _describe_route(route: DeclaredRoute, path: str, schemas: Any) -> Json:

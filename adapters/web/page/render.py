@@ -187,16 +187,14 @@ _LANGUAGE = re.compile(r"language-[A-Za-z0-9+#.-]{1,20}")
 _TEXT_TAGS = ("p", "li", "blockquote", "td", "th", "h3", "h4", "h5", "h6")
 _TAGS = {*_TEXT_TAGS, "a", "br", "code", "del", "div", "em", "hr", "img", "ol", "pre", "s",
          "strong", "span", "sup", "table", "tbody", "thead", "tr", "ul"}  # fmt: skip
-_ATTRIBUTES = {
-    "a": {"href", "title"},
-    "img": {"src", "alt"},
-    "code": {"class"},
-    "div": {"class"},
-    "span": {"class"},
-    "li": {"class"},
-    "ol": {"start", "class"},
-    "td": {"class"},
-    "th": {"class"},
+_CELL_CLASSES = {"left", "center", "right", "long"}
+_CLASSES = {
+    "div": {"table", "math"}, "span": {"math"}, "li": {"task"}, "ol": {"footnotes"},
+    "td": _CELL_CLASSES, "th": _CELL_CLASSES,
+}  # fmt: skip
+"""The classes that elements may have, besides the language of `code`."""
+_ATTRIBUTES = {"a": {"href", "title"}, "img": {"src", "alt"}, "code": {"class"}} | {
+    tag: {"class", "start"} if tag == "ol" else {"class"} for tag in _CLASSES
 }
 _FIXED = {
     "a": {"target": "_blank"},
@@ -288,16 +286,8 @@ def _filter_attribute(tag: str, name: str, value: str) -> str | None:
             return value if OWN_FILE_PATTERN.fullmatch(value) else None
         case "code", "class":
             return value if _LANGUAGE.fullmatch(value) else None
-        case "div", "class":
-            return value if value in ("table", "math") else None
-        case "span", "class":
-            return value if value == "math" else None
-        case "li", "class":
-            return value if value == "task" else None
-        case "ol", "class":
-            return value if value == "footnotes" else None
-        case (("td" | "th"), "class"):
-            return value if {*value.split()} <= {"left", "center", "right", "long"} else None
+        case _, "class":
+            return value if {*value.split()} <= _CLASSES[tag] else None
     return value
 
 

@@ -448,8 +448,8 @@ def test_what_may_be_spent_and_what_it_costs(tmp_path: Path) -> None:
 
 def test_what_is_written_about_schedules(tmp_path: Path) -> None:
     config = read(tmp_path, "[schedules]\nshortest_minutes = 5\nper_person = 3")
-    assert config.schedules.limits == ScheduleLimits(5, 3)
-    assert read(tmp_path, "").schedules.limits == ScheduleLimits()
+    assert LiveConfig(config).schedule_limits == ScheduleLimits(5, 3)
+    assert LiveConfig(read(tmp_path, "")).schedule_limits == ScheduleLimits()
     assert refusal(tmp_path, "[schedules]\nshortest_minutes = 0") == [
         "ponte.toml:2: 'shortest_minutes': write a number that is at least 1."
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import subprocess
 import sys
 import tomllib
 from importlib import metadata
@@ -13,8 +14,8 @@ from types import ModuleType
 import pytest
 
 from bot import __version__
-from bot.doctor import safety as installation
-from bot.doctor.safety import (
+from bot import doctor as installation
+from bot.doctor import (
     DISTRIBUTION,
     INSTALL_FOLDER,
     Installation,
@@ -117,6 +118,22 @@ def test_a_command_that_cannot_be_imported_says_what_is_missing(
     ponte("doctor")
     assert (ponte.code, ponte.out) == (1, "")
     assert ponte.err == f"ponte: ponte-dreams>=4 is missing{ANEW}\n"
+
+
+@pytest.mark.parametrize("missing", ["pydantic", "structlog"])
+def test_advice_needs_no_package(missing: str) -> None:
+    """The module that explains a failed import must not fail in the same way."""
+    script = (
+        f"import sys; sys.modules[{missing!r}] = None\n"
+        "from bot.cli.main import main; sys.exit(main(['doctor']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=INSTALL_FOLDER, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("ponte: ")
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_it_is_said_in_english_where_core_is_somebody_elses(
