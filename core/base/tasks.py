@@ -164,11 +164,7 @@ async def retry(
 
 
 def retry_blocking(
-    call: Callable[[], A],
-    errors: type[E] | tuple[type[E], ...],
-    wait: Wait[E],
-    *,
-    sleep: Callable[[float], object] = time.sleep,
+    call: Callable[[], A], errors: type[E] | tuple[type[E], ...], wait: Wait[E]
 ) -> A:
     """Return the result of `call`, with the rules of `retry`. Blocks, so run it in a thread."""
     failed = 0
@@ -180,7 +176,7 @@ def retry_blocking(
             seconds = wait(error, failed)
             if seconds is None:
                 raise
-        sleep(seconds)
+        time.sleep(seconds)
 
 
 def wait_after_each(

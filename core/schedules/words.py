@@ -247,8 +247,7 @@ _HOLIDAYS = "Holidays are not taken into account."
 
 def build_schedule_title(draft: ScheduleDraft) -> str:
     """Return what the schedule does, as one line."""
-    what = to_one_line(draft.text, MAX_CARD_TITLE_CHARACTERS)
-    return say(_TITLES[draft.kind], what=what)
+    return say(_TITLES[draft.kind], what=to_one_line(draft.text, MAX_CARD_TITLE_CHARACTERS))
 
 
 def build_inert_title(draft: ScheduleDraft) -> str:
@@ -298,10 +297,8 @@ def describe_state(id: str, state: ScheduleState, reason: PauseReason = "") -> s
 
 def describe_schedule(schedule: Schedule) -> str:
     """Return one line for a list: id, title, rule, and the state or the next date."""
-    rule, state = (
-        describe_rule(schedule.draft),
-        describe_state(schedule.id, schedule.state, schedule.reason),
-    )
+    rule = describe_rule(schedule.draft)
+    state = describe_state(schedule.id, schedule.state, schedule.reason)
     if schedule.state == "active" and schedule.next_due_at:
         when = local_time(schedule.next_due_at, schedule.draft.time_zone)
         state = say("Next: {when}.", when=describe_date(when))
