@@ -428,10 +428,9 @@ class TerminalChat:
             self._update_progress(say("Connection lost. Reconnecting…"))
             return pause
 
-        uploads = [("file", file) for file in files]
         try:
             await retry(
-                lambda: self._show_turn(body, uploads), HttpError,
+                lambda: self._show_turn(body, [("file", file) for file in files]), HttpError,
                 wait_after_each(RECONNECT_PAUSES_SECONDS, wait),
             )  # fmt: skip
         except HttpAnswer as refused:

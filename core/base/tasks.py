@@ -192,14 +192,8 @@ def wait_after_each(
 class Pacer:
     """Spaces calls at least `interval` seconds apart. An interval of 0 disables it."""
 
-    def __init__(
-        self,
-        interval: float,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Sleep = asyncio.sleep,
-    ) -> None:
+    def __init__(self, interval: float, sleep: Sleep = asyncio.sleep) -> None:
         self._interval = interval
-        self._clock = clock
         self._sleep = sleep
         self._due = 0.0
 
@@ -207,7 +201,7 @@ class Pacer:
         """Wait until the next call is due."""
         if not self._interval:
             return
-        now = self._clock()
+        now = time.monotonic()
         due = max(now, self._due)
         self._due = due + self._interval
         if due > now:

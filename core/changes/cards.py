@@ -203,8 +203,7 @@ def describe_whole(card: Card) -> str:
 def is_short(texts: Sequence[str]) -> bool:
     """Return whether every platform has room for cards with these texts in full, in one message and
     beside the longest answer."""
-    size = len(escape("".join(texts)).encode())
-    return len(texts) <= MAX_SHORT_CARDS and size <= MAX_SHORT_BYTES
+    return len(texts) <= MAX_SHORT_CARDS and len(escape("".join(texts)).encode()) <= MAX_SHORT_BYTES
 
 
 def describe_proposals(count: int) -> str:

@@ -396,14 +396,12 @@ class Policy:
         Names of places do not match. The name of a platform matches only its owner. Raises
         StatusUnknown.
         """
-        facts = self._cached_facts(person, names)
-        if self.is_one(names, person, address, facts, "people") is None:
-            facts = (
-                await self._look_up_rights(
-                    person, address, names, max_age=MAX_CONFIRMED_AGE_SECONDS
-                )
-            ).known
-        is_one = self.is_one(names, person, address, facts, "people")
+        is_one = self.is_one(names, person, address, self._cached_facts(person, names), "people")
+        if is_one is None:
+            rights = await self._look_up_rights(
+                person, address, names, max_age=MAX_CONFIRMED_AGE_SECONDS
+            )
+            is_one = self.is_one(names, person, address, rights.known, "people")
         if is_one is None:
             raise StatusUnknown
         return is_one

@@ -323,7 +323,7 @@ def explain_verdict(verdict: Verdict) -> str:
     """Return a sentence that says which rule decided, for the reply to `why`."""
     if verdict.allowed:
         words = _ALLOWED_SENTENCES.get(verdict.rule, "`{right}`: allowed by the rule `{rule}`.")
-    else:
-        words = "`{right}`: denied by the rule `{rule}`." if verdict.rule else _DENIED_SENTENCE
-    reason = "" if verdict.allowed else verdict.words()
+        return say(words, right=verdict.right, rule=verdict.rule)
+    words = "`{right}`: denied by the rule `{rule}`." if verdict.rule else _DENIED_SENTENCE
+    reason = verdict.words()
     return say(words, right=verdict.right, rule=verdict.rule, reason=reason)
