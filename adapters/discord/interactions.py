@@ -110,8 +110,7 @@ class DiscordInteraction:
         self._message = Message(
             event_key=key, text=clean_text(request.text), author=author, address=address,
             reply_to=ReplyTo(address, author, source, turn_id(key), token.text(), expires_at),
-            attachments=request.files, context=request.context,
-            locale=str(interaction.locale),
+            attachments=request.files, context=request.context, locale=str(interaction.locale),
             sent_at=interaction.created_at.timestamp(), is_click=self._is_click,
         )  # fmt: skip
         # Only interactions tell the language; it is remembered for the person's later messages.

@@ -328,8 +328,7 @@ class Approval:
         # The platform guarantees that a click comes from a place that shows the card. The
         # conversations can differ in one channel, because each person may have one of their own.
         # Where no person began the conversation, it has no thread before its answer is posted.
-        is_by_person = change.proposal.origin.is_by_person
-        same_thread = not is_by_person or address.thread == there.thread
+        same_thread = not change.proposal.origin.is_by_person or address.thread == there.thread
         if decision.is_click and address.is_same_channel(there) and same_thread:
             return True
         if reached:

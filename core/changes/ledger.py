@@ -284,8 +284,7 @@ class SqlLedger(SqlStore):
         """Store that a person approves an open proposal, in place of their earlier approval. Return
         the change. A decided or expired one stays as it is."""
         change = _get_locked(connection, id)
-        late = change.proposal.expires_at <= consent.approved_at
-        if change.state == "open" and not late:
+        if change.state == "open" and change.proposal.expires_at > consent.approved_at:
             person, address = encode_json(consent.person), encode_json(consent.address)
             connection.execute(
                 "INSERT INTO consents (change, person, approver, address, approved_at)"

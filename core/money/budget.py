@@ -513,8 +513,7 @@ class Budget(SqlStore):
             unit: Unit | None = allowance.exceeded_unit(each.spent)
             if unit is not None:
                 before: int = getattr(each.spent, unit) - getattr(bound, unit)
-                remaining = getattr(allowance, unit) - before
-                raise OverAllowance(each, unit, remaining, zone, self.zone)
+                raise OverAllowance(each, unit, getattr(allowance, unit) - before, zone, self.zone)
 
 
 def settle_round(

@@ -60,8 +60,7 @@ AUDIT_KEYS_TABLE = TableDeclaration(
     key=("pseudonym",), indexes=(Index("audit_keys_person", "person"),),
 )  # fmt: skip
 AUDIT_TABLE = TableDeclaration(
-    name="audit", whose="person", shared=True,
-    not_exported="the section `audit` has the lines",
+    name="audit", whose="person", shared=True, not_exported="the section `audit` has the lines",
     erased="its lines name nobody once their `audit_keys` are deleted",
     contents="Postgres: as `audit.log` below",
     kept="`PONTE_AUDIT_DAYS`; 0, the default, is for ever",

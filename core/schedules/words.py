@@ -263,8 +263,7 @@ def describe_times(draft: ScheduleDraft, now: float) -> list[str]:
     except BadSchedule:
         dates = []
     if draft.rule.cron and dates:
-        named = "; ".join(map(describe_date, dates))
-        lines.append(say("Next dates: {dates}.", dates=named))
+        lines.append(say("Next dates: {dates}.", dates="; ".join(map(describe_date, dates))))
         if changes := find_clock_changes(draft, now):
             named = "; ".join(map(describe_date, changes))
             lines.append(say("When the clocks change: {dates}.", dates=named))
