@@ -101,8 +101,7 @@ class Discord(ChatIntegration[DiscordSettings]):
     ) -> ChatPlatform:  # fmt: skip
         """Return an adapter that is not started yet."""
         own = deps.own
-        name = "adapters.discord.adapter"
-        discord: Any = await asyncio.to_thread(importlib.import_module, name)
+        discord: Any = await asyncio.to_thread(importlib.import_module, "adapters.discord.adapter")
         adapter: ChatPlatform = discord.DiscordAdapter(
             plain_value(own.discord_token), conversations, people, board, deps.peers, deps.config,
             discord.DiscordOptions(

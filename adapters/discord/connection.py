@@ -134,8 +134,7 @@ class GatewayConnection:
         if client is None or not self._connected.is_set():
             return Health("discord", "failing", self._trouble or say("not connected yet"))
         if client.is_closed():
-            words = self._trouble or say("the connection is closed")
-            return Health("discord", "failing", words)
+            return Health("discord", "failing", self._trouble or say("the connection is closed"))
         if not self._listens:
             return Health("discord", "on", say("sends replies; another process receives messages"))
         silent = time.monotonic() - client.last_frame

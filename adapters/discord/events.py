@@ -92,9 +92,7 @@ class Locations:
         """
         if location.guild and not location.thread and self.settings_of(location).threads is False:
             return location.address()
-        alias = 0
-        if not location.thread:
-            alias = self.state.find_alias(location.channel, str(person)) or 0
+        alias = 0 if location.thread else self.state.find_alias(location.channel, str(person)) or 0
         return location.address(person, alias)
 
     def _of_guild_channel(self, channel: object, guild: int, id: int = 0) -> Location:
@@ -190,7 +188,6 @@ def to_message(
     if thread:
         address = location.address("", thread)
     author = person_of(message.author)
-    at = message.edited_at or message.created_at
     # `message.mentions` also has the author of the message that this one replies to.
     mentioned_ids = {int(id) for id in _USER.findall(message.content)} - {me}
     mentioned = [user for user in message.mentions if user.id in mentioned_ids]
@@ -214,7 +211,7 @@ def to_message(
         attachments=files,
         context=quotes_of(message, me),
         locale=locations.language_of(message),
-        sent_at=at.timestamp(),
+        sent_at=(message.edited_at or message.created_at).timestamp(),
         mentions=tuple((text.clean_text(words), str(id)) for words, id in (*people, *channels)),
     )
 

@@ -224,10 +224,8 @@ class DiscordIntake:
         content, post a hint and return False."""
         if not location.guild:
             return True
-        has_content, settings = (
-            not events.is_withheld(message),
-            self.locations.settings_of(location),
-        )
+        has_content = not events.is_withheld(message)
+        settings = self.locations.settings_of(location)
         if events.is_ours(message, me, settings):
             if has_content and location.thread:
                 self._join_thread(message, location)
@@ -363,8 +361,7 @@ class CatchUp:
             if skipped:
                 locations.state.note_taken(channel, skipped[-1].id)
                 # The notice is a reply to the newest of them.
-                language = locations.language_of(skipped[-1])
-                words = plural(*MESSAGES_MISSED, len(skipped), language)
+                words = plural(*MESSAGES_MISSED, len(skipped), locations.language_of(skipped[-1]))
                 await self.intake.notices.post(skipped[-1], words, "away")
             if missed:
                 counts = {"messages": len(missed), "skipped_messages": len(skipped)}

@@ -110,8 +110,7 @@ class DiscordInteraction:
         self._message = Message(
             event_key=key, text=clean_text(request.text), author=author, address=address,
             reply_to=ReplyTo(address, author, source, turn_id(key), token.text(), expires_at),
-            attachments=request.files, context=request.context,
-            locale=str(interaction.locale),
+            attachments=request.files, context=request.context, locale=str(interaction.locale),
             sent_at=interaction.created_at.timestamp(), is_click=self._is_click,
         )  # fmt: skip
         # Only interactions tell the language; it is remembered for the person's later messages.
@@ -215,9 +214,7 @@ class DiscordHandlers:
     ) -> None:
         """Handle `/ask`. Without a prompt and a file, show a form with room for several lines."""
         if not prompt and file is None:
-            with use_locale(str(interaction.locale)):
-                form = render.ask_form()
-            await self._show_form(interaction, form)
+            await self._show_form(interaction, render.ask_form)
         else:
             await self._submit(interaction, InteractionRequest(prompt, files=_as_files(file)))
 
@@ -234,9 +231,8 @@ class DiscordHandlers:
             await self.locations.state.flush()
         text = events.quote_of(message, me).text
         names = [file.name for file in files]
-        with use_locale(str(interaction.locale)):
-            form = render.about_form(text, message.id if files else 0, names)
-        await self._show_form(interaction, form)
+        id = message.id if files else 0
+        await self._show_form(interaction, lambda: render.about_form(text, id, names))
 
     async def run_quick_command(
         self, interaction: Interaction, slug: str, input: str, file: discord.Attachment | None
@@ -251,17 +247,14 @@ class DiscordHandlers:
             )
             command = next((each for each in commands if each.slug == slug), None)
             if command is None or command.inputs:
-                with use_locale(str(interaction.locale)):
-                    form = render.quick_form(slug, command)
-                await self._show_form(interaction, form)
+                await self._show_form(interaction, lambda: render.quick_form(slug, command))
                 return
         text = _quick_command_text(slug, input)
         await self._submit(interaction, InteractionRequest(text, "spend", files=_as_files(file)))
 
     async def run_word(self, interaction: Interaction, word: str) -> None:
         """Handle a command without options, such as `/status`."""
-        request = InteractionRequest(word, is_private=word in PRIVATE_WORDS)
-        await self._submit(interaction, request)
+        await self._submit(interaction, InteractionRequest(word, is_private=word in PRIVATE_WORDS))
 
     async def undo(self, interaction: Interaction, change: str) -> None:
         """Handle `/undo`."""
@@ -302,11 +295,15 @@ class DiscordHandlers:
     ) -> bool:
         return await self.interactions.submit(self._make_interaction(interaction, asker), request)
 
-    async def _show_form(self, interaction: Interaction, form: discord.ui.Modal) -> None:
-        """Show a form. Nothing is sent before it, because a form must be the first response to an
-        interaction."""
+    async def _show_form(
+        self, interaction: Interaction, build: Callable[[], discord.ui.Modal]
+    ) -> None:
+        """Show a form in the person's language. Nothing is sent before it, because a form must be
+        the first response to an interaction."""
 
         async def show() -> str:
+            with use_locale(str(interaction.locale)):
+                form = build()
             await interaction.response.send_modal(form)
             return ""
 

@@ -73,8 +73,7 @@ async def find_labels(client: discord.Client, names: Collection[str]) -> Mapping
         if role := next(filter(None, roles), None):
             labels[name] = DisplayName(role.name, is_group=True)
     try:
-        unknown = [name for name in names if name not in labels]
-        people = await find_people(client, unknown)
+        people = await find_people(client, [name for name in names if name not in labels])
         labels |= {one.key: DisplayName(one.name) for one in people if one.name}
     except (PonteError, *IN_DOUBT) as error:
         log.info("could not look up the names of users", error=type(error).__name__)

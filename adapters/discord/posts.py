@@ -16,13 +16,11 @@ from adapters.discord import render
 from adapters.discord.client import FilesTooLarge, attempt, history, own_id
 from adapters.discord.render import LIMIT, Sheet, paginate
 from core.base import text
-from core.base.errors import NotFound, PonteError, PostRemoved, Undeliverable
-from core.base.i18n import format_size as size_of
-from core.base.i18n import say
+from core.base.errors import PonteError, PostRemoved, Undeliverable
+from core.base.i18n import format_size, say
 from core.base.tasks import BoundedDict
 from core.base.text import run_off_loop
 from core.domain.messages import Answer, Attachment, File
-from core.domain.ports import Files
 from core.journal.journal import Journal
 
 FILE_DOWNLOAD_SECONDS = 120.0
@@ -85,56 +83,6 @@ async def send_with_sheets(call: Call, sheets: Sequence[Sheet]) -> discord.Messa
         return await attempt(lambda: call([], notes))
 
 
-async def put_files(
-    put: Put,
-    text: str,
-    sheets: Sequence[Sheet],
-    files: Sequence[File],
-    *,
-    store: Files,
-    largest: int,
-    tries: int,
-) -> None:
-    """Attach files to an existing post.
-
-    `largest` is the largest size of one file in bytes in this place. A file that does not fit gets
-    a sentence instead, and so does every file once `tries` is over MAX_UPLOAD_TRIES.
-    """
-    # What cannot be attached is left out before the call, because one file that Discord refuses
-    # would cost all of them.
-    fits: list[Sheet] = []
-    notes: list[str] = []
-    limit = min(largest, MAX_REQUEST_BYTES)
-    room = MAX_REQUEST_BYTES - sum(len(sheet.data) for sheet in sheets)
-    for file in files:
-        if file.size > limit or tries > MAX_UPLOAD_TRIES:
-            notes.append(explain_too_large(file, limit))
-        elif file.size > room or len(fits) + len(sheets) >= MAX_FILES_IN_POST:
-            notes.append(say(
-                "{name} ({size}) doesn't fit in this message. A message can have {count} files and "
-                "{limit} in total. Ask me for this file alone.",
-                name=f"`{file.name}`", size=size_of(file.size), count=MAX_FILES_IN_POST,
-                limit=size_of(MAX_REQUEST_BYTES),
-            ))  # fmt: skip
-        else:
-            try:
-                _, data = await store.get(file.id)
-            except NotFound:
-                notes.append(NotFound(what=f"`{file.name}`").words())
-            else:
-                fits.append(Sheet(file.name, data))
-                room -= file.size
-    attached = (*sheets, *fits)
-    try:
-        await attempt(lambda: put(append_notes(text, notes), attachments(attached)))
-    except FilesTooLarge:
-        notes = [explain_too_large(file, limit) for file in files]
-        await attempt(lambda: put(append_notes(text, notes), attachments(sheets)))
-    except Undeliverable as refused:
-        notes = explain_refusal(refused, [sheet.name for sheet in attached])
-        await attempt(lambda: put(append_notes(text, notes), []))
-
-
 def attachments(sheets: Sequence[Sheet]) -> list[discord.File]:
     """Return the files for one call. They are made again for each call, because the SDK reads a
     File only once."""
@@ -166,9 +114,19 @@ def explain_too_large(file: File, limit: int) -> str:
     return say(
         "{name} ({size}) is too large for Discord, which accepts files of up to {limit} here.",
         name=f"`{file.name}`",
-        size=size_of(file.size),
-        limit=size_of(limit),
+        size=format_size(file.size),
+        limit=format_size(limit),
     )
+
+
+def explain_no_room(file: File) -> str:
+    """Return the sentence about a file for which a message has no room beside its other files."""
+    return say(
+        "{name} ({size}) doesn't fit in this message. A message can have {count} files and "
+        "{limit} in total. Ask me for this file alone.",
+        name=f"`{file.name}`", size=format_size(file.size), count=MAX_FILES_IN_POST,
+        limit=format_size(MAX_REQUEST_BYTES),
+    )  # fmt: skip
 
 
 def files_of(message: discord.Message) -> tuple[Attachment, ...]:

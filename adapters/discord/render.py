@@ -306,8 +306,7 @@ def build_embed(card: Card, room: int = MAX_EMBEDS_CHARACTERS) -> discord.Embed:
         lines.append(plural("…and {count} more row.", "…and {count} more rows.", more))
     if card.expires_at and card.state == "open":
         # Discord shows the moment in the reader's own language and time zone.
-        when = f"<t:{int(card.expires_at)}:R>"
-        lines.append(say("Expires {when}.", when=when))
+        lines.append(say("Expires {when}.", when=f"<t:{int(card.expires_at)}:R>"))
     card_embed = discord.Embed(
         title=_make_safe(card.title)[:MAX_EMBED_TITLE_CHARACTERS],
         description="\n".join(lines).strip()[:most],

@@ -13,11 +13,12 @@ from weakref import WeakValueDictionary
 
 import discord
 
-from adapters.discord import render
+from adapters.discord import posts, render
 from adapters.discord.client import (
     IN_DOUBT,
     MENTION_NOBODY,
     NO_HISTORY,
+    FilesTooLarge,
     TokenOver,
     attempt,
     code_of,
@@ -25,24 +26,10 @@ from adapters.discord.client import (
     message_at,
 )
 from adapters.discord.intake import DiscordThreads
-from adapters.discord.posts import (
-    DEFAULT_FILE_BYTES,
-    Call,
-    PostOwners,
-    Put,
-    Renderer,
-    answered_id,
-    append_notes,
-    own_posts_since,
-    post_content,
-    posts_with_text,
-    put_files,
-    send_with_sheets,
-)
 from adapters.discord.presence import DiscordSigns
 from adapters.discord.render import LIMIT, MAX_POSTS_OF_ANSWER, Sheet, disable_markup, paginate
 from adapters.discord.state import Acks, OriginalResponse, Token
-from core.base.errors import PlatformBusy, PonteError, PostRemoved, Undeliverable
+from core.base.errors import NotFound, PlatformBusy, PonteError, PostRemoved, Undeliverable
 from core.domain.messages import Answer, Card, File, ReplyTo
 from core.domain.ports import AnswerPart, Files
 
@@ -78,7 +65,7 @@ class DiscordSurface:
         self._to = to
         self.signs = signs
         self.files = files
-        self._renderer = Renderer(self.max_posts)
+        self._renderer = posts.Renderer(self.max_posts)
         self._last: tuple[str, str, Answer] | None = None
         self._uploads = 0
 
@@ -95,17 +82,46 @@ class DiscordSurface:
         """Stop the typing indicator and the delayed work of this turn."""
         await self.signs.end(self._to.turn)
 
-    async def _put_files(self, put: Put, files: Sequence[File], largest: int) -> str:
-        """Add the files to the answer's last post with `put`, and return the post's id."""
+    async def _put_files(self, put: posts.Put, files: Sequence[File], largest: int) -> str:
+        """Add the files to the answer's last post with `put`, and return the post's id.
+
+        `largest` is the largest size of one file in bytes in this place. A file that does not fit
+        gets a sentence instead, and so does every file after MAX_UPLOAD_TRIES tries.
+        """
         if self._last is None:
             raise Undeliverable(reason="files before their answer")
         post, part, answer = self._last
         self._uploads += 1
+        text = posts.post_content(part, answer)
         sheets = (await self._renderer.rendering(answer)).sheets
-        await put_files(
-            put, post_content(part, answer), sheets, files,
-            store=self.files, largest=largest, tries=self._uploads,
-        )  # fmt: skip
+        # What cannot be attached is left out before the call, because one file that Discord refuses
+        # would cost all of them.
+        fits: list[Sheet] = []
+        notes: list[str] = []
+        limit = min(largest, posts.MAX_REQUEST_BYTES)
+        room = posts.MAX_REQUEST_BYTES - sum(len(sheet.data) for sheet in sheets)
+        for file in files:
+            if file.size > limit or self._uploads > posts.MAX_UPLOAD_TRIES:
+                notes.append(posts.explain_too_large(file, limit))
+            elif file.size > room or len(fits) + len(sheets) >= posts.MAX_FILES_IN_POST:
+                notes.append(posts.explain_no_room(file))
+            else:
+                try:
+                    _, data = await self.files.get(file.id)
+                except NotFound:
+                    notes.append(NotFound(what=f"`{file.name}`").words())
+                else:
+                    fits.append(Sheet(file.name, data))
+                    room -= file.size
+        attached = (*sheets, *fits)
+        try:
+            await attempt(lambda: put(posts.append_notes(text, notes), posts.attachments(attached)))
+        except FilesTooLarge:
+            notes = [posts.explain_too_large(file, limit) for file in files]
+            await attempt(lambda: put(posts.append_notes(text, notes), posts.attachments(sheets)))
+        except Undeliverable as refused:
+            notes = posts.explain_refusal(refused, [sheet.name for sheet in attached])
+            await attempt(lambda: put(posts.append_notes(text, notes), []))
         return post
 
 
@@ -121,7 +137,7 @@ class ChannelSurface(DiscordSurface):
 
     def __init__(
         self, to: ReplyTo, signs: DiscordSigns, files: Files, threads: DiscordThreads,
-        owners: PostOwners, source: int | None,
+        owners: posts.PostOwners, source: int | None,
     ) -> None:  # fmt: skip
         super().__init__(to, signs, files)
         self.client = threads.client
@@ -146,8 +162,7 @@ class ChannelSurface(DiscordSurface):
         client, address = await self.client(), self._to.address
         thread = int(address.thread or 0)
         is_there = thread in self._threads.locations.state.parents
-        channel = thread if is_there else int(address.channel)
-        await client.get_partial_messageable(channel).typing()
+        await client.get_partial_messageable(thread if is_there else int(address.channel)).typing()
 
     async def post(self, key: str, part: AnswerPart) -> str:
         """Post a part and return its id as `channel:message`.
@@ -162,8 +177,9 @@ class ChannelSurface(DiscordSurface):
         self.signs.marks.clear(self._to.turn)
         channel = await self._channel()
         if part.number in self._doubtful_parts:
-            posts = posts_with_text(await self._find_own(channel), part.text, self._source)
-            if existing_post := await self._owners.find(posts, self._to.turn):
+            own = await self._find_own(channel)
+            same = posts.posts_with_text(own, part.text, self._source)
+            if existing_post := await self._owners.find(same, self._to.turn):
                 await self.edit(existing_post, part)
                 return existing_post
         answer = part.answer
@@ -203,7 +219,7 @@ class ChannelSurface(DiscordSurface):
             )
 
         async def send(files: list[discord.File], notes: Sequence[str]) -> discord.Message:
-            arguments = form | {"content": append_notes(form["content"], notes)}
+            arguments = form | {"content": posts.append_notes(form["content"], notes)}
             arguments |= {"nonce": key, "files": files, "mention_author": False}
             return await channel.send(**arguments, **reference)
 
@@ -251,7 +267,7 @@ class ChannelSurface(DiscordSurface):
             async def change(files: list[discord.File], notes: Sequence[str]) -> discord.Message:
                 more: dict[str, Any] = {"attachments": files} if answer else {}
                 if notes:
-                    more["content"] = append_notes(form["content"], notes)
+                    more["content"] = posts.append_notes(form["content"], notes)
                 return await message.edit(**form | more, allowed_mentions=MENTION_NOBODY)
 
             await self._with_sheets(change, answer)
@@ -277,7 +293,7 @@ class ChannelSurface(DiscordSurface):
         own = await self._find_own(channel)
         # In a thread that was made from the source, our posts reply to nothing.
         target = None if channel.id == self._source else self._source
-        mine = [post for post in own if answered_id(post) == target]
+        mine = [post for post in own if posts.answered_id(post) == target]
         return await self._owners.find(mine, self._to.turn)
 
     async def upload(self, key: str, files: Sequence[File]) -> str:
@@ -292,7 +308,7 @@ class ChannelSurface(DiscordSurface):
         if server and guild is None:
             with suppress(PonteError, *IN_DOUBT):
                 guild = await attempt(lambda: client.fetch_guild(server, with_counts=False))
-        largest = guild.filesize_limit if guild else DEFAULT_FILE_BYTES
+        largest = guild.filesize_limit if guild else posts.DEFAULT_FILE_BYTES
 
         async def put(text: str, attachments: list[discord.File]) -> None:
             await message.edit(
@@ -301,11 +317,11 @@ class ChannelSurface(DiscordSurface):
 
         return await self._put_files(put, files, largest)
 
-    async def _with_sheets(self, call: Call, answer: Answer | None) -> discord.Message:
+    async def _with_sheets(self, call: posts.Call, answer: Answer | None) -> discord.Message:
         if answer is None:
             return await attempt(lambda: call([], ()))
         rendering = await self._renderer.rendering(answer)
-        return await send_with_sheets(call, rendering.sheets)
+        return await posts.send_with_sheets(call, rendering.sheets)
 
     async def _end_answer(self, post: str, part: AnswerPart) -> None:
         """After the final part was sent, remember it and remove the stop button from all earlier
@@ -325,7 +341,7 @@ class ChannelSurface(DiscordSurface):
 
     async def _find_own(self, channel: discord.PartialMessageable) -> Sequence[discord.Message]:
         since = self._source or int(self._to.source)  # the id of a command or click is a time, too
-        return await own_posts_since(await self.client(), channel, since)
+        return await posts.own_posts_since(await self.client(), channel, since)
 
 
 class TokenSurface(DiscordSurface):
@@ -453,10 +469,10 @@ class ResponseSurface(TokenSurface):
             sheets = (await self._renderer.rendering(answer)).sheets
 
         async def edit(files: list[discord.File], notes: Sequence[str]) -> discord.Message:
-            arguments = form | {"content": append_notes(form["content"], notes)}
+            arguments = form | {"content": posts.append_notes(form["content"], notes)}
             return await original.edit(**arguments, attachments=files)
 
-        message = await send_with_sheets(edit, sheets)
+        message = await posts.send_with_sheets(edit, sheets)
         post = f"{self._where}:{message.id}"
         if answer is not None:
             self._last = (post, part, answer)

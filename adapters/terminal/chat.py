@@ -180,7 +180,7 @@ class DownloadFolder:
         """Download a file and save it. A file that cannot be downloaded or saved has no `path`."""
         name, size = safe_file_name(str(file["name"])), int(file["size"])
         try:
-            data = await self._http.get_bytes(f"{SOCKET_ORIGIN}{file['url']}", headers=headers)
+            data = await self._http.get_bytes(f"{SOCKET_ORIGIN}{file['url']}", headers)
         except HttpError:
             return DownloadedFile(name, size)
         if file["type"] == CODE_FILE_TYPE:
@@ -428,10 +428,9 @@ class TerminalChat:
             self._update_progress(say("Connection lost. Reconnecting…"))
             return pause
 
-        uploads = [("file", file) for file in files]
         try:
             await retry(
-                lambda: self._show_turn(body, uploads), HttpError,
+                lambda: self._show_turn(body, [("file", file) for file in files]), HttpError,
                 wait_after_each(RECONNECT_PAUSES_SECONDS, wait),
             )  # fmt: skip
         except HttpAnswer as refused:

@@ -202,8 +202,7 @@ class Screen:
 
     def _render_block(self, text: str, last: bool = False) -> None:
         """Render the part of `text` that is not rendered yet and will not change any more."""
-        rendered_block = render_markdown(text[self._rendered :]) + ("\n" if last else "\n\n")
-        self._replace_preview(rendered_block)
+        self._replace_preview(render_markdown(text[self._rendered :]) + ("\n" if last else "\n\n"))
         self._shown, self._rendered, self._preview = text, len(text), ""
 
     def _replace_preview(self, text: str) -> None:

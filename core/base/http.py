@@ -276,11 +276,9 @@ class HttpClient:
         except ValueError:
             raise HttpUnreadable("not JSON") from None
 
-    async def get_bytes(
-        self, url: str, *, headers: Mapping[str, str] | None = None, timeout: float = 60.0
-    ) -> bytes:
+    async def get_bytes(self, url: str, headers: Mapping[str, str]) -> bytes:
         """Send a GET request and return the body of the response. Raises HttpError."""
-        return await self._fetch("GET", url, {"headers": headers}, timeout)
+        return await self._fetch("GET", url, {"headers": headers}, timeout=60.0)
 
     async def _fetch(self, method: str, url: str, sent: Mapping[str, Any], timeout: float) -> bytes:
         try:
@@ -352,13 +350,11 @@ class HttpClient:
         try:
             yield
         except library.TimeoutException as error:
-            reason = type(error).__name__
-            raise HttpTimeout(reason, sent=not isinstance(error, unsent)) from None
+            raise HttpTimeout(type(error).__name__, sent=not isinstance(error, unsent)) from None
         except library.DecodingError:
             raise HttpUnreadable("its compression is broken") from None
         except library.TransportError as error:
-            reason = type(error).__name__
-            raise HttpDown(reason, sent=not isinstance(error, unsent)) from None
+            raise HttpDown(type(error).__name__, sent=not isinstance(error, unsent)) from None
         except library.InvalidURL:
             raise HttpDown("InvalidURL", sent=False) from None
 

@@ -206,14 +206,12 @@ def babel_locale(locale: str | None = None) -> str:
     return nearest_locale(LANGUAGE.get() if locale is None else locale).replace("-", "_")
 
 
-def translate_word(text: str, locale: str | None = None) -> str:
+def translate_word(text: str) -> str:
     """Return the translation of `text`, or `text` itself if the catalogue does not contain it.
 
     Used for text that an error quotes.
     """
-    return _load_catalogue(nearest_locale(LANGUAGE.get() if locale is None else locale)).gettext(
-        text
-    )
+    return catalogue(nearest_locale(LANGUAGE.get())).gettext(text)
 
 
 @functools.cache

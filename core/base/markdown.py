@@ -24,16 +24,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from core.base.commonmark import (
-    StrayTicks,
-    find_code_lines,
-    find_targets,
-    normalize_url,
-    parse_blocks,
-    parse_link_target,
-    parser,
-    unescape,
-)
+from core.base import commonmark
 from core.base.text import clean_text, to_one_line
 
 if TYPE_CHECKING:
@@ -123,10 +114,9 @@ def is_too_complex(text: str) -> bool:
 
 def escape_markdown(text: str) -> str:
     """Return names and values on one line, with all Markdown escaped and addresses as code."""
-    pieces = _ADDRESS.split(to_one_line(text))
     return "".join(
         f"`{piece}`" if number % 2 else _MARKUP.sub(r"\\\1", piece)
-        for number, piece in enumerate(pieces)
+        for number, piece in enumerate(_ADDRESS.split(to_one_line(text)))
     )
 
 
@@ -140,7 +130,7 @@ def to_plain_text(text: str) -> str:
     if is_too_complex(text) or _is_json(text):
         return text
     lines = text.split("\n")
-    for token in parser().parse(text):
+    for token in commonmark.parser().parse(text):
         if token.type != "inline" or not token.map or _FORMULA.search(token.content):
             continue
         words, target, label_start = "", "", 0
@@ -262,8 +252,7 @@ class Trust:
         """
         if url in self.written:
             return True
-        scheme = _SCHEME.match(url)
-        whole = url if scheme and "://" in url else f"https://{url}"
+        whole = url if _SCHEME.match(url) and "://" in url else f"https://{url}"
         if _NEVER.search(whole) or whole.startswith(("https:///", "http:///")):
             return False
         try:
@@ -282,7 +271,7 @@ class Trust:
             return False
         return any(host == one or host.endswith(f".{one}") for one in self.hosts)
 
-    def sanitize(self, text: str, astray: StrayTicks = 0) -> str:
+    def sanitize(self, text: str, astray: commonmark.StrayTicks = 0) -> str:
         """Return the text with all addresses disabled that are not allowed.
 
         The function is idempotent.
@@ -297,7 +286,7 @@ class Trust:
         if not self.coded:
             # Code blocks are left as they are, so that people can copy them from a terminal.
             lines = source.split("\n")
-            code = find_code_lines(source, lines, astray)
+            code = commonmark.find_code_lines(source, lines, astray)
             for at, line in enumerate(lines):
                 if at not in code.lines:
                     lines[at] = self._defang_terminal_line(line)
@@ -305,7 +294,7 @@ class Trust:
             return text if sanitized == source else sanitized
         for _ in range(_MAX_PASSES):
             lines = before.split("\n")
-            code = find_code_lines(before, lines, astray)
+            code = commonmark.find_code_lines(before, lines, astray)
             for at, line in enumerate(lines):
                 if at in code.lines:
                     continue
@@ -372,13 +361,13 @@ class Trust:
             if self.allows(chunk[start:end]) and len(chunk) - end <= MAX_TRAILING_MARKS:
                 return "".join([*out, chunk[at:]])
             if "&" in chunk[start:] or "\\" in chunk[start:]:
-                chunk = chunk[:start] + unescape(chunk[start:])
+                chunk = chunk[:start] + commonmark.unescape(chunk[start:])
             other = _NOT_IN_ADDRESS.search(chunk, max(match.end(), start + 1))
             end = min(end, other.start()) if other else _address_end(chunk, start)
             out += [chunk[at:start], _break_address(chunk[start:end])]
             at = end
         safe = "".join([*out, chunk[at:]])
-        visible = unescape(safe).translate(_MARKS)
+        visible = commonmark.unescape(safe).translate(_MARKS)
         if visible == safe or (match := _HOT_IN_TERMINAL.search(visible)) is None:
             return safe
         start = _address_start(visible, match.start())
@@ -413,7 +402,7 @@ class Trust:
                 case "link":
                     label = self._sanitize_prose(piece["label"], sure, whole=whole)
                     image, where = piece[0].startswith("!"), piece["target"]
-                    where = unescape(where[1:-1] if where.startswith("<") else where)
+                    where = commonmark.unescape(where[1:-1] if where.startswith("<") else where)
                     # A platform loads an image without a click, so only Ponte's files may be one.
                     is_file = bool(_FILE.fullmatch(where))
                     if whole and self._allows_target(where) and (is_file or not image):
@@ -453,7 +442,7 @@ class Trust:
         """Return the end of an allowed link target that begins after `](`; 0 if there is none."""
         while text[start : start + 1] in (" ", "\t"):
             start += 1
-        target = parse_link_target(text, start)
+        target = commonmark.parse_link_target(text, start)
         if target is None or not self._allows_target(target[0]):
             return 0
         return target[1] if text[target[1] : target[1] + 1] in (")", " ") else 0
@@ -471,7 +460,7 @@ class Trust:
         """
         if not _may_hold_address(chunk):
             return chunk
-        plain = unescape(chunk) if "&" in chunk or "\\" in chunk else chunk
+        plain = commonmark.unescape(chunk) if "&" in chunk or "\\" in chunk else chunk
         start = self._find_address(chunk)
         if start is None or plain != chunk:
             hidden = start if plain == chunk else self._find_address(plain)
@@ -499,8 +488,7 @@ class Trust:
         Only simple marks around the address stay outside the code.
         """
         end = _address_end(chunk, start)
-        around = chunk[:start] + chunk[end:]
-        if around.strip("(),.;!?\"'"):
+        if (chunk[:start] + chunk[end:]).strip("(),.;!?\"'"):
             safe = self._disable_address(chunk, code)
         else:
             safe = chunk[:start] + self._disable_address(chunk[start:end], code) + chunk[end:]
@@ -509,14 +497,13 @@ class Trust:
     def _disable_address(self, address: str, code: bool) -> str:
         """Return the address as code, or broken where code is not read as code or where the address
         has characters that mean something in Markdown."""
-        if code and _SIMPLE.fullmatch(address):
-            return f"`{address}`"
-        return _break_address(address)
+        return f"`{address}`" if code and _SIMPLE.fullmatch(address) else _break_address(address)
 
     def _has_only_allowed_targets(self, text: str) -> bool:
         """Return True if the CommonMark parser finds only allowed links."""
-        own_urls = {normalize_url(url) for url in self.written}
-        return all(self._allows_target(where) or where in own_urls for where in find_targets(text))
+        own_urls = {commonmark.normalize_url(url) for url in self.written}
+        targets = commonmark.find_targets(text)
+        return all(self._allows_target(where) or where in own_urls for where in targets)
 
 
 _NO_TRUST = Trust()
@@ -534,7 +521,7 @@ class GrowingMarkdown:
         self._source = ""
         """The blocks that have ended. `_done` is their sanitized form."""
         self._done = ""
-        self._astray: StrayTicks = 0
+        self._astray: commonmark.StrayTicks = 0
         self._shown = ""
         self._length = 0
 
@@ -557,7 +544,7 @@ class GrowingMarkdown:
         if end := ended_blocks_length(tail) or self._last_line_start(tail):
             block = tail[:end]
             self._done += trust.sanitize(block, self._astray)
-            self._astray = find_code_lines(block, block.split("\n"), self._astray).astray
+            self._astray = commonmark.find_code_lines(block, block.split("\n"), self._astray).astray
             self._source += block
             tail = tail[end:]
         self._shown = self._done + trust.sanitize(tail[: settled_length(tail)], self._astray)
@@ -575,7 +562,7 @@ class GrowingMarkdown:
         before = text[:end]
         if not before or is_too_complex(before) or settled_length(before) < end:
             return 0
-        code = find_code_lines(before, before.split("\n"), self._astray)
+        code = commonmark.find_code_lines(before, before.split("\n"), self._astray)
         return 0 if code.astray or code.unsure else end
 
 
@@ -619,7 +606,9 @@ def ended_blocks_length(text: str) -> int:
     if is_too_complex(text):
         return 0
     # A token that closes a block has the nesting -1.
-    starts = [t.map[0] for t in parse_blocks(text) if t.map and t.level == 0 and t.nesting >= 0]
+    starts = [
+        t.map[0] for t in commonmark.parse_blocks(text) if t.map and t.level == 0 and t.nesting >= 0
+    ]
     if len(starts) < 2:
         return 0
     return sum(len(line) + 1 for line in text.split("\n")[: starts[-1]])

@@ -164,11 +164,7 @@ async def retry(
 
 
 def retry_blocking(
-    call: Callable[[], A],
-    errors: type[E] | tuple[type[E], ...],
-    wait: Wait[E],
-    *,
-    sleep: Callable[[float], object] = time.sleep,
+    call: Callable[[], A], errors: type[E] | tuple[type[E], ...], wait: Wait[E]
 ) -> A:
     """Return the result of `call`, with the rules of `retry`. Blocks, so run it in a thread."""
     failed = 0
@@ -180,7 +176,7 @@ def retry_blocking(
             seconds = wait(error, failed)
             if seconds is None:
                 raise
-        sleep(seconds)
+        time.sleep(seconds)
 
 
 def wait_after_each(
@@ -196,14 +192,8 @@ def wait_after_each(
 class Pacer:
     """Spaces calls at least `interval` seconds apart. An interval of 0 disables it."""
 
-    def __init__(
-        self,
-        interval: float,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Sleep = asyncio.sleep,
-    ) -> None:
+    def __init__(self, interval: float, sleep: Sleep = asyncio.sleep) -> None:
         self._interval = interval
-        self._clock = clock
         self._sleep = sleep
         self._due = 0.0
 
@@ -211,7 +201,7 @@ class Pacer:
         """Wait until the next call is due."""
         if not self._interval:
             return
-        now = self._clock()
+        now = time.monotonic()
         due = max(now, self._due)
         self._due = due + self._interval
         if due > now:

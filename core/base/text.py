@@ -403,22 +403,18 @@ def _settled_length(text: str) -> int:
     return 0
 
 
-def truncate_with_note(
-    text: str, limit: int, note: str = TRUNCATION_NOTE, locale: str = "en"
-) -> str:
+def truncate_with_note(text: str, limit: int) -> str:
     """Return `text`, or its beginning and a line that says how much was cut.
 
-    The result has at most `limit` characters. `note` is an English source sentence; it may use
-    {shown} and {total}, in characters.
+    The result has at most `limit` characters.
     """
     total = len(text)
     if total <= limit:
         return text
-    longest = (
-        len(say(note, shown=total, total=total)) + 1
-    )  # `shown` has no more digits than `total`
+    # `shown` has no more digits than `total`.
+    longest = len(say(TRUNCATION_NOTE, shown=total, total=total)) + 1
     end = find_character_boundary(text, max(0, limit - longest))
-    line = say(note, shown=end, total=total)
+    line = say(TRUNCATION_NOTE, shown=end, total=total)
     return f"{text[:end]}\n{line}" if end else line[:limit]
 
 
@@ -484,8 +480,7 @@ def fold_to_letters(text: str) -> str:
 
     Invisible characters are removed too.
     """
-    line = " ".join(fold_case(clean_text(text)).split())
-    letters = unicodedata.normalize("NFD", line)
+    letters = unicodedata.normalize("NFD", " ".join(fold_case(clean_text(text)).split()))
     return "".join(each for each in letters if unicodedata.category(each) != "Mn")
 
 
@@ -724,8 +719,7 @@ def encode_csv(rows: Iterable[Iterable[str]]) -> bytes:
 
 def escape_formula(cell: str) -> str:
     """Return `cell`, after an apostrophe if a spreadsheet would execute it as a formula."""
-    starts = cell.lstrip(" \n").startswith(_FORMULA)
-    return f"'{cell}" if starts and not is_number(cell) else cell
+    return f"'{cell}" if cell.lstrip(" \n").startswith(_FORMULA) and not is_number(cell) else cell
 
 
 def is_number(cell: str) -> bool:

@@ -348,8 +348,7 @@ def _judge_step(step: ChangeStep, row: RowCheck, sure: bool) -> ChangeStep:
     if row.state == "failed":
         return replace(step, state="failed")
     # A created row that exists was written, even if some of its fields differ.
-    is_creation = step.write.before is None
-    if (sure or is_creation) and row.current is not None:
+    if (sure or step.write.before is None) and row.current is not None:  # None: a creation
         if step.write.after is None:
             return replace(step, state="failed", explanation=_STILL_THERE)
         return replace(step, state="differs", explanation=", ".join(row.differing_fields))

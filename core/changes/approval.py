@@ -201,7 +201,7 @@ class Approval:
         """Check that the person may propose this draft here and that its table can be changed.
         Raise ToolError."""
         hint = "tell the person; do not look for another way"
-        if not self._changeable(draft):
+        if self.rule_for(draft).access in ("hidden", "read"):
             raise ToolError(_READ_ONLY, code="read_only", hint=hint)
         for needed in self.rights_to_propose(draft):
             verdict = await self.policy.may(person, address, *needed)
@@ -329,8 +329,7 @@ class Approval:
         # The platform guarantees that a click comes from a place that shows the card. The
         # conversations can differ in one channel, because each person may have one of their own.
         # Where no person began the conversation, it has no thread before its answer is posted.
-        is_by_person = change.proposal.origin.is_by_person
-        same_thread = not is_by_person or address.thread == there.thread
+        same_thread = not change.proposal.origin.is_by_person or address.thread == there.thread
         if decision.is_click and address.is_same_channel(there) and same_thread:
             return True
         if reached:
@@ -341,8 +340,7 @@ class Approval:
             verdicts.append(await self.policy.may(person, address, *right))
         if any(verdict.allowed for verdict in verdicts):
             return True
-        names = self.approvers(change.proposal).names
-        if await self._is_named(person, address, change, names):
+        if await self._is_named(person, address, change, self.approvers(change.proposal).names):
             return True
         if any(verdict.is_unknown for verdict in verdicts):
             raise StatusUnknown
@@ -380,7 +378,7 @@ class Approval:
     ) -> None:
         """Check that the person may approve or undo the change, and that its asker may still ask
         for it. `reached`: the card was sent to the person. Raise NotAllowed or StatusUnknown."""
-        if not self._changeable(change.draft):
+        if self.rule_for(change.draft).access in ("hidden", "read"):
             raise NotAllowed(_READ_ONLY)
         await self._check_person(person, address, change, reached)
         proposal = change.proposal
@@ -507,10 +505,6 @@ class Approval:
         """Return whether the person owns a platform that has exactly one owner."""
         has_owner = self.policy.platforms.get(person.platform, NO_RIGHTS).has_one_owner
         return has_owner and person.id == OWNER_ID
-
-    def _changeable(self, draft: Draft) -> bool:
-        """Return whether the draft's table may be changed at all."""
-        return self.rule_for(draft).access in ("ask", "auto")
 
 
 def _same_place(address: Address, change: Change) -> bool:

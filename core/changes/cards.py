@@ -203,8 +203,7 @@ def describe_whole(card: Card) -> str:
 def is_short(texts: Sequence[str]) -> bool:
     """Return whether every platform has room for cards with these texts in full, in one message and
     beside the longest answer."""
-    size = len(escape("".join(texts)).encode())
-    return len(texts) <= MAX_SHORT_CARDS and size <= MAX_SHORT_BYTES
+    return len(texts) <= MAX_SHORT_CARDS and len(escape("".join(texts)).encode()) <= MAX_SHORT_BYTES
 
 
 def describe_proposals(count: int) -> str:
@@ -312,10 +311,9 @@ class ChangeViews:
     async def list_requests(self, person: Person, address: Address) -> Sequence[PendingRequest]:
         """Return the changes that wait for this person, with the cards as they see them at
         `address`, oldest first; at most MAX_LISTED_CHANGES."""
-        waiting = await self.waiting_for(person, address)
         return [
             PendingRequest(change, await self.card(change, person, address))
-            for change in waiting[:MAX_LISTED_CHANGES]
+            for change in (await self.waiting_for(person, address))[:MAX_LISTED_CHANGES]
         ]
 
     def name_of_asker(self, change: Change, viewer: Person, address: Address) -> str:
@@ -370,13 +368,11 @@ class ChangeViews:
         words = [label for label in all_labels if label]
         if named and not words:
             return ""
-        if not self.approval.needs_admin(change):
-            asker = proposal.asker
-            # Without the approvals so far: the asker stays a decider after giving theirs.
-            if await self._may_use(
-                "approve", replace(change, consents=()), asker, proposal.address
-            ):
-                words.append(self.name_of_asker(change, viewer, address) or say("you"))
+        # Without the approvals so far: the asker stays a decider after giving theirs.
+        if not self.approval.needs_admin(change) and await self._may_use(
+            "approve", replace(change, consents=()), proposal.asker, proposal.address
+        ):
+            words.append(self.name_of_asker(change, viewer, address) or say("you"))
         if not words:
             return ""
         words = list(dict.fromkeys(words))

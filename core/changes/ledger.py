@@ -177,8 +177,7 @@ def forget_changes(connection: SqlConnection, conversation: str) -> None:
         "SELECT seq, answer FROM inbox WHERE seq > ? AND conversation <> ?"
         " AND answer LIKE '%\"cards\"%'"
     )
-    values = (first_seq, conversation)
-    for row in connection.execute(sql, values).fetchall() if rows else ():
+    for row in connection.execute(sql, (first_seq, conversation)).fetchall() if rows else ():
         answer = decode_json(Answer, row["answer"])
         if ids.isdisjoint(card.id for card in answer.cards):
             continue
@@ -219,11 +218,9 @@ def has_irrevocable_work(connection: SqlConnection, seq: int) -> bool:
 
 def withdraw_proposals(connection: SqlConnection, seq: int) -> None:
     """Withdraw those proposals of the turn that nobody has decided."""
-    rows = connection.execute(
-        "SELECT id FROM changes WHERE seq = ? AND state = 'open'", (seq,)
-    ).fetchall()
-    for row in rows:
-        _set_state(connection, row["id"], "withdrawn", ended_at=time.time())
+    sql = "SELECT id FROM changes WHERE seq = ? AND state = 'open'"
+    for id in select_values(connection, sql, seq):
+        _set_state(connection, id, "withdrawn", ended_at=time.time())
 
 
 class SqlLedger(SqlStore):
@@ -287,8 +284,7 @@ class SqlLedger(SqlStore):
         """Store that a person approves an open proposal, in place of their earlier approval. Return
         the change. A decided or expired one stays as it is."""
         change = _get_locked(connection, id)
-        late = change.proposal.expires_at <= consent.approved_at
-        if change.state == "open" and not late:
+        if change.state == "open" and change.proposal.expires_at > consent.approved_at:
             person, address = encode_json(consent.person), encode_json(consent.address)
             connection.execute(
                 "INSERT INTO consents (change, person, approver, address, approved_at)"

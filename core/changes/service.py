@@ -131,11 +131,8 @@ class Proposals:
 
     async def withdraw_drafts_of(self, applier: str) -> int:
         """Withdraw the open proposals for a system whose data was replaced. Return how many."""
-        drafted = [
-            change
-            for change in await self.lifecycle.ledger.list_waiting_for_people()
-            if change.draft.applier == applier
-        ]
+        waiting = await self.lifecycle.ledger.list_waiting_for_people()
+        drafted = [change for change in waiting if change.draft.applier == applier]
         for change in drafted:
             await self.lifecycle.close(change, "withdrawn", None)
         return len(drafted)
@@ -193,9 +190,8 @@ class Undo:
         if undo.state == "applying":
             undo, unaudited = await self.lifecycle.apply(undo, "")
         change = await self.views.ledger.get(change.id)
-        sentence = _NOT_UNDONE if undo.state == "failed" else _UNDONE
-        id = change.id if undo.state == "failed" else undo.id
-        words = [say(sentence, id=id)]
+        has_failed = undo.state == "failed"
+        words = [say(_NOT_UNDONE, id=change.id) if has_failed else say(_UNDONE, id=undo.id)]
         if undo.state == "done":  # the card of `change` says the rest
             return await self.views.build_answer([*words, unaudited], [change], decision)
         words.append(self.views.builder.describe_outcome(undo))
@@ -298,8 +294,7 @@ class Decisions:
                 here = decision.address
                 # Values are not shown to the readers of another place.
                 if here.is_shared and not here.is_same_channel(change.proposal.address):
-                    sentence = say(_READ_ELSEWHERE, id=change.id)
-                    return Answer(sentence, "failed", is_private=True)
+                    return Answer(say(_READ_ELSEWHERE, id=change.id), "failed", is_private=True)
                 card = await self.views.card(change, decision.person, here, reached)
                 hint = f"approve {change.id}-{_code(change, decision)}"
                 words = say(_READ_FIRST, id=change.id, hint=hint)

@@ -157,8 +157,7 @@ class ApprovalNotices:
         """Store the notices for the approvers of a new proposal."""
         change = await self.changes.ledger.get(id)
         if self.messengers and change.proposal.address.platform in self.replies:
-            people = await self._people(change)
-            copies = [ApprovalNotice(id, "copy", person) for person in people]
+            copies = [ApprovalNotice(id, "copy", person) for person in await self._people(change)]
             await self.outbox.record_notices(id, "asked", copies)
 
     async def _people(self, change: Change) -> Sequence[Person]:

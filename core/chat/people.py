@@ -65,8 +65,7 @@ class People:
     def list_keys(self, key: str) -> Sequence[str]:
         """Return all keys of the person with this key: the page's owner is the terminal's owner
         too."""
-        platforms = self.policy.platforms
-        owned = sorted(name for name, own in platforms.items() if own.has_one_owner)
+        owned = sorted(name for name, own in self.policy.platforms.items() if own.has_one_owner)
         return [f"{name}:{OWNER_ID}" for name in owned] if self._is_owner(key) else [key]
 
     def _is_owner(self, key: str) -> bool:

@@ -269,8 +269,7 @@ class GrowingReply:
                 # Without an id, it may have been made by a process that crashed before it knew.
                 id = post.id or await self._find_post(post)
                 if id:
-                    delete = partial(self._surface.delete, id)
-                    await self._call(post, delete, ignore_removed=True)
+                    await self._call(post, partial(self._surface.delete, id), ignore_removed=True)
                 await self._posts.record_removed(post.number)
                 del self._known[post.number]
         if not answer.files:

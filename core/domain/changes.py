@@ -207,8 +207,7 @@ class Proposal:
 
     def __post_init__(self) -> None:
         key = f"{self.asker.platform}:{self.asker.id}"
-        draft = replace(self.draft, asker_key=key, change_id=self.id)
-        object.__setattr__(self, "draft", draft)
+        object.__setattr__(self, "draft", replace(self.draft, asker_key=key, change_id=self.id))
 
 
 @dataclass(frozen=True, slots=True)

@@ -359,8 +359,7 @@ class Usage:
 def turn_id(event_key: str) -> str:
     """Return the id of a turn in logs, posts and URLs: 16 characters of base32. It is a hash of the
     event key, so it is known before the message is accepted."""
-    digest = hashlib.sha256(event_key.encode()).digest()[:10]
-    return base64.b32encode(digest).decode().lower()
+    return base64.b32encode(hashlib.sha256(event_key.encode()).digest()[:10]).decode().lower()
 
 
 def encode_json(value: object) -> str:

@@ -384,8 +384,7 @@ def describe_server_costs(models: Iterable[str]) -> str:
 def period_end(period: str, zone: tzinfo) -> datetime:
     """Return the end of a day (`2026-11-21`) or a month (`2026-11`) in a time zone."""
     if len(period) == len("2026-11"):
-        first = date.fromisoformat(f"{period}-01")
-        following = (first + timedelta(days=32)).replace(day=1)
+        following = (date.fromisoformat(f"{period}-01") + timedelta(days=32)).replace(day=1)
     else:
         following = date.fromisoformat(period) + timedelta(days=1)
     return datetime.combine(following, time(), zone)

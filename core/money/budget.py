@@ -186,8 +186,7 @@ class Budget(SqlStore):
                 self._check_limits(counts, Spend(1), zone)
             if call is None:
                 return tuple(counts), None
-            grant = self._reserve_call(connection, turn, person, scopes, call, zone)
-            return tuple(counts), grant
+            return tuple(counts), self._reserve_call(connection, turn, person, scopes, call, zone)
 
         return SqlReservation(work)
 
@@ -230,9 +229,8 @@ class Budget(SqlStore):
         if not begun:
             await self._database.write(lambda c: _release_part(c, seq, f"call:{call_id}"))
         elif (price := self.config.price_list.run_cost(paid)) is not None:
-            usage = Usage(cost=price)
             await self._database.write(
-                lambda c: settle_call(c, seq, call_id, paid.report_name, usage)
+                lambda c: settle_call(c, seq, call_id, paid.report_name, Usage(cost=price))
             )
 
     @transaction
@@ -515,8 +513,7 @@ class Budget(SqlStore):
             unit: Unit | None = allowance.exceeded_unit(each.spent)
             if unit is not None:
                 before: int = getattr(each.spent, unit) - getattr(bound, unit)
-                remaining = getattr(allowance, unit) - before
-                raise OverAllowance(each, unit, remaining, zone, self.zone)
+                raise OverAllowance(each, unit, getattr(allowance, unit) - before, zone, self.zone)
 
 
 def settle_round(

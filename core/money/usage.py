@@ -71,10 +71,9 @@ class Price:
 
         It assumes the most expensive kind of input, whatever the cache does.
         """
-        input_cost = (
-            input * max(self.input, self.cached, self.written) * self._long_factors(input)[0]
-        )
-        output_cost = output * self.output * self._long_factors(input)[1]
+        input_factor, output_factor = self.long_factors(input)
+        input_cost = input * max(self.input, self.cached, self.written) * input_factor
+        output_cost = output * self.output * output_factor
         return math.ceil(round((input_cost + output_cost) * NANODOLLARS_PER_DOLLAR / 1_000_000, 6))
 
     def affordable_output(self, money: int, input: int) -> int:
@@ -82,12 +81,12 @@ class Price:
 
         `money` is in billionths of a dollar.
         """
-        each = self.output * self._long_factors(input)[1] * NANODOLLARS_PER_DOLLAR / 1_000_000
+        each = self.output * self.long_factors(input)[1] * NANODOLLARS_PER_DOLLAR / 1_000_000
         # `max_cost` rounds up, so one billionth of a dollar stays unspent.
         remaining = money - self.max_cost(input, 0) - 1
         return 10**9 if each <= 0 else max(0, math.floor(remaining / each))
 
-    def _long_factors(self, input: int) -> tuple[float, float]:
+    def long_factors(self, input: int) -> tuple[float, float]:
         return (self.long_input, self.long_output) if input > LONG_REQUEST_TOKENS else (1.0, 1.0)
 
 
@@ -203,14 +202,12 @@ class Prices:
         price = self.find(model)
         if price is None:
             return None
-        long = usage.input > LONG_REQUEST_TOKENS
+        input_factor, output_factor = price.long_factors(usage.input)
         plain = max(0, usage.input - usage.cached - usage.cache_writes)
         input_cost = (
             plain * price.input + usage.cached * price.cached + usage.cache_writes * price.written
         )
-        input_cost *= price.long_input if long else 1.0
-        output_cost = usage.output * price.output * (price.long_output if long else 1.0)
-        return (input_cost + output_cost) / 1_000_000
+        return (input_cost * input_factor + usage.output * price.output * output_factor) / 1_000_000
 
     def run_cost(self, paid: PaidRun) -> float | None:
         """Return the cost of one run in US dollars. None: unknown."""

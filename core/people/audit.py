@@ -60,8 +60,7 @@ AUDIT_KEYS_TABLE = TableDeclaration(
     key=("pseudonym",), indexes=(Index("audit_keys_person", "person"),),
 )  # fmt: skip
 AUDIT_TABLE = TableDeclaration(
-    name="audit", whose="person", shared=True,
-    not_exported="the section `audit` has the lines",
+    name="audit", whose="person", shared=True, not_exported="the section `audit` has the lines",
     erased="its lines name nobody once their `audit_keys` are deleted",
     contents="Postgres: as `audit.log` below",
     kept="`PONTE_AUDIT_DAYS`; 0, the default, is for ever",
@@ -109,11 +108,11 @@ class Audit:
             "undone_change": proposal.undone_change,
             "state": change.state,
             "asker": proposal.asker.key,
-            "decider": _key_of(change.decider),
-            "undo_asker": _key_of(undo_asker),
+            "decider": change.decider.key if change.decider else "",
+            "undo_asker": undo_asker.key if undo_asker else "",
             "rule": rule,
             "place": place_of(proposal.address),
-            **_program_fact(proposal.asker),
+            "api_token": proposal.asker.api_token,
             "system": draft.applier,
             "kind": draft.kind,
             "table": view.table_id or channel,
@@ -176,7 +175,6 @@ class Audit:
             # A person may be named without their workspace, as in `slack:U1`.
             if person in (key, f"{parts[0]}:{parts[-1]}"):
                 theirs.append(f'"{pseudonym}"')
-        event_text = f'"event": {json.dumps(event)}'
 
         def is_wanted(line: str) -> bool:
             # The time has a fixed place: {"at": "2026-11-20T08:30:00.000+00:00"
@@ -184,7 +182,7 @@ class Audit:
             return (
                 since <= at
                 and (not until or at < until)
-                and (not event or event_text in line)
+                and (not event or f'"event": {json.dumps(event)}' in line)
                 and (not person or any(name in line for name in theirs))
             )
 
@@ -220,7 +218,8 @@ class Audit:
     ) -> Mapping[str, object]:  # fmt: skip
         line = self._start_line(event) | {"asker": asker.key, "person": person}
         line |= {name: value[:_MAX_FACT_CHARACTERS] for name, value in facts.items()}
-        return line | {"place": place_of(address) if address else "", **_program_fact(asker)}
+        place = place_of(address) if address else ""
+        return line | {"place": place, "api_token": asker.api_token}
 
     async def _write_durably(self, line: Mapping[str, object]) -> None:
         try:
@@ -252,11 +251,6 @@ class Audit:
             )
 
 
-def _program_fact(asker: Person) -> Mapping[str, str]:
-    """Return the id of the API token with which a program acts for the asker."""
-    return {"api_token": asker.api_token} if asker.api_token else {}
-
-
 def place_of(address: Address) -> str:
     """Return the place of an event as `platform:workspace:channel:thread`.
 
@@ -266,10 +260,6 @@ def place_of(address: Address) -> str:
     parts = [address.platform, address.workspace]
     parts += [address.channel, address.thread] if address.is_shared else ["direct"]
     return ":".join(filter(None, parts))
-
-
-def _key_of(person: Person | None) -> str:
-    return person.key if person else ""
 
 
 def _parse_line(line: str) -> Mapping[str, Any]:
@@ -337,8 +327,7 @@ class FileAuditLines:
     async def purge(self, is_old: Callable[[str], bool]) -> int:
         """Drop the old lines at the beginning of the log, and return how many there were. A file
         that loses some of its lines is replaced completely or not at all."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._purge, is_old)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._purge, is_old)
 
     async def close(self) -> None:
         """Wait for the thread's last write, and end it."""

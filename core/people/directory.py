@@ -45,8 +45,7 @@ DIRECTORY_TABLE = TableDeclaration(
     columns=(
         text("platform"), text("scope"), text("id"), text("person"), text("name"),
         text("locale"), text("time_zone"), integer("is_guest"), integer("is_bot"),
-        text("belongs_to"),
-        real("confirmed_at"),
+        text("belongs_to"), real("confirmed_at"),
     ),
     key=("platform", "scope", "id"),
     indexes=(

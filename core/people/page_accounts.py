@@ -311,8 +311,7 @@ class SqlPageAccounts(SqlStore):
     @query
     def find_api_token(self, connection: SqlConnection, token_hash: str) -> ApiToken | None:
         """Return the API token with this hash, None if there is none."""
-        statement = f"{_SELECT_API_TOKENS} WHERE token = ?"
-        row = connection.execute(statement, (token_hash,)).fetchone()
+        row = connection.execute(f"{_SELECT_API_TOKENS} WHERE token = ?", (token_hash,)).fetchone()
         return _api_token_of(row) if row else None
 
     @transaction
@@ -327,8 +326,7 @@ class SqlPageAccounts(SqlStore):
             raise NotFound(what="API token")
         connection.execute(f"DELETE FROM api_tokens WHERE {theirs}", (id, person)).close()  # noqa: S608
         if notifies:
-            name = row["name"] or row["id"]
-            _notify(connection, row["person"], "api-token-revoked", name=name)
+            _notify(connection, row["person"], "api-token-revoked", name=row["name"] or row["id"])
         return _api_token_of(row)
 
     async def record_api_token_use(self, id: str, day: str) -> None:

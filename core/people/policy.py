@@ -41,34 +41,8 @@ from core.base.errors import StatusUnknown
 from core.base.tasks import BoundedDict, run_together
 from core.domain.messages import Address, Person
 from core.domain.records import Verdict
-from core.people.rules import (
-    ADMINS_RULE,
-    ALLOW_RULE,
-    BASIC_RIGHTS,
-    DECISION_RIGHTS,
-    DEFAULT_REASONS,
-    DEFAULT_RULE,
-    EVERYBODY_NAME,
-    GUEST_DECISION_REASON,
-    GUEST_REASON,
-    NAME_TOO_LONG,
-    NAMED_RIGHTS,
-    NO_RIGHTS,
-    OWNER_ID,
-    PEOPLE_SETS,
-    PROGRAM_DECISION_REASON,
-    RULE_REASONS,
-    STAND_IN_REASON,
-    UNKNOWN_STATUS_REASON,
-    AccessConfig,
-    DailyTurns,
-    PlaceReading,
-    PlatformRights,
-    Rule,
-    RuleBook,
-    is_there,
-    place_names,
-)
+from core.people import rules
+from core.people.rules import BASIC_RIGHTS, DECISION_RIGHTS, NO_RIGHTS, PlaceReading, Rule, RuleBook
 
 GroupLookup = Callable[[Person, float], Awaitable[frozenset[str] | None]]
 """Return the ids of a person's groups and roles, from data at most this many seconds old.
@@ -224,7 +198,7 @@ class Rights:
         decision = self.decide(right, *names)
         verdict = decision.verdict
         if False in decision.others or (decision.others and not verdict.allowed):
-            return replace(verdict, allowed=False, reason=UNKNOWN_STATUS_REASON, is_unknown=True)
+            return replace(verdict, allowed=False, reason=StatusUnknown.sentence, is_unknown=True)
         return verdict
 
     def decide(self, right: str, *names: str) -> _Decision:
@@ -247,7 +221,7 @@ class Rights:
     def is_owner(self) -> bool:
         """True for the person who runs this Ponte, on their page or terminal."""
         own = self.policy.platforms.get(self.person.platform)
-        return own is not None and own.has_one_owner and self.person.id == OWNER_ID
+        return own is not None and own.has_one_owner and self.person.id == rules.OWNER_ID
 
     def may_know(self, right: str, *names: str) -> bool:
         """Return True if the person may read what somebody got with this right.
@@ -298,8 +272,8 @@ class Policy:
     `allow` (PONTE_ALLOW) only adds to the defaults of a platform.
     """
 
-    platforms: Mapping[str, PlatformRights]
-    config: AccessConfig
+    platforms: Mapping[str, rules.PlatformRights]
+    config: rules.AccessConfig
     allow: frozenset[str] = frozenset()
     admins: frozenset[str] = frozenset()
     people: PlatformPeople = field(default_factory=PlatformPeople)
@@ -316,15 +290,18 @@ class Policy:
 
     def __post_init__(self) -> None:
         owners = {name for name, own in self.platforms.items() if own.has_one_owner}
-        self.admins = frozenset(f"{n}:{OWNER_ID}" if n in owners else n for n in self.admins if n)
+        self.admins = frozenset(
+            f"{n}:{rules.OWNER_ID}" if n in owners else n for n in self.admins if n
+        )
         everything = tuple(sorted(BASIC_RIGHTS))
-        last = [Rule(ADMINS_RULE, frozenset({"admins"}), allow=(*everything, *DECISION_RIGHTS))]
+        all_rights = (*everything, *DECISION_RIGHTS)
+        last = [Rule(rules.ADMINS_RULE, frozenset({"admins"}), allow=all_rights)]
         if named := self.allow - {""}:
-            last.append(Rule(ALLOW_RULE, named, allow=everything))
+            last.append(Rule(rules.ALLOW_RULE, named, allow=everything))
         for platform, own in self.platforms.items():
             who = frozenset({"members" if own.own_workspace else platform})
             allow = tuple(sorted(own.default_rights))
-            last.append(Rule(DEFAULT_RULE, who, frozenset({platform}), allow=allow))
+            last.append(Rule(rules.DEFAULT_RULE, who, frozenset({platform}), allow=allow))
         self._default_rules = tuple(last)
 
     async def may(self, person: Person, address: Address, right: str, *names: str) -> Verdict:
@@ -417,14 +394,12 @@ class Policy:
         Names of places do not match. The name of a platform matches only its owner. Raises
         StatusUnknown.
         """
-        facts = self._cached_facts(person, names)
-        if self.is_one(names, person, address, facts, "people") is None:
-            facts = (
-                await self._look_up_rights(
-                    person, address, names, max_age=MAX_CONFIRMED_AGE_SECONDS
-                )
-            ).known
-        is_one = self.is_one(names, person, address, facts, "people")
+        is_one = self.is_one(names, person, address, self._cached_facts(person, names), "people")
+        if is_one is None:
+            rights = await self._look_up_rights(
+                person, address, names, max_age=MAX_CONFIRMED_AGE_SECONDS
+            )
+            is_one = self.is_one(names, person, address, rights.known, "people")
         if is_one is None:
             raise StatusUnknown
         return is_one
@@ -446,14 +421,14 @@ class Policy:
         rights = await self._look_up_rights(person, address)
         ruled = (rule.who for rule in self.config.rule_book.rules if rule.allow)
         names = frozenset({"admins"}).union(
-            self.allow, frozenset().union(*ruled) - set(PEOPLE_SETS)
+            self.allow, frozenset().union(*ruled) - set(rules.PEOPLE_SETS)
         )
         return self.is_one(names, person, address, rights.known)
 
     async def is_stranger(self, person: Person, address: Address) -> bool | None:
         """Return True if the platform is open to everybody and no rule names the person; None if
         the platform does not report their groups now."""
-        if self.platforms.get(person.platform, NO_RIGHTS).stranger_cap == DailyTurns():
+        if self.platforms.get(person.platform, NO_RIGHTS).stranger_cap == rules.DailyTurns():
             return False
         named = await self.is_named_anywhere(person, address)
         return None if named is None else not named
@@ -463,11 +438,10 @@ class Policy:
 
         None: the platform did not answer in time, or does not disclose it.
         """
-        if person.platform not in self.people.guests:
-            return False
-        return (
-            await self._look_up_guest(person, MAX_CONFIRMED_AGE_SECONDS, _LOOKUP_TIMEOUT_SECONDS)
-        )[0]
+        guest, _ = await self._look_up_guest(
+            person, MAX_CONFIRMED_AGE_SECONDS, _LOOKUP_TIMEOUT_SECONDS
+        )
+        return guest
 
     async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
         """Return True if a person who was active there at `since` has been removed after it.
@@ -494,26 +468,26 @@ class Policy:
         is_account = person.platform in self.platforms
         programs = None if is_account else book.stand_ins.get(person.platform)
         if programs and (right not in programs.rights or person.id not in programs.groups):
-            return _Decision(Verdict(False, STAND_IN_REASON, right=right))
+            return _Decision(Verdict(False, rules.STAND_IN_REASON, right=right))
         decision = self._decide_by_rules(rights, book, right, names)
         guest, right_name = rights.known.guest, decision.verdict.right
         if right not in DECISION_RIGHTS or not decision.verdict.allowed:
             return decision
         if person.is_bot:
-            return _Decision(Verdict(False, PROGRAM_DECISION_REASON, right=right_name))
+            return _Decision(Verdict(False, rules.PROGRAM_DECISION_REASON, right=right_name))
         if guest:
-            return _Decision(Verdict(False, GUEST_DECISION_REASON, right=right_name))
+            return _Decision(Verdict(False, rules.GUEST_DECISION_REASON, right=right_name))
         return replace(decision, others=decision.others | {False}) if guest is None else decision
 
     def _decide_by_rules(
         self, rights: Rights, book: RuleBook, right: str, names: Sequence[str]
     ) -> _Decision:
         if any(len(name) > MAX_RIGHT_NAME_CHARACTERS for name in names):
-            return _Decision(Verdict(False, NAME_TOO_LONG, right=right))
+            return _Decision(Verdict(False, rules.NAME_TOO_LONG, right=right))
         right_name = f"{right}:{names[0]}" if names else right
-        for place in place_names(rights.address) if book.channels else ():
+        for place in rules.place_names(rights.address) if book.channels else ():
             if (rule := book.channels.get(place)) and not rule.leaves_right(right, names):
-                return _Decision(Verdict(False, RULE_REASONS[right], rule.source, right_name))
+                return _Decision(Verdict(False, rules.RULE_REASONS[right], rule.source, right_name))
         others: frozenset[bool] = frozenset()
         for rule in rights.rules:
             ruling = rule.decide(right, names)
@@ -527,25 +501,25 @@ class Policy:
             )
             fits = rights.fits(rule.who, reading)
             if fits:
-                reason = "" if allows else RULE_REASONS[right]
+                reason = "" if allows else rules.RULE_REASONS[right]
                 return _Decision(Verdict(allows, reason, rule.source, right_name), others)
             if fits is None:  # the rule may or may not match, so a later one decides for now
                 others |= {allows}
         # A webhook may chat, and things with a name of their own may be used, unless a rule denies
         # it.
         may_chat = right == "chat" and rights.person.platform in book.stand_ins
-        if right in NAMED_RIGHTS or may_chat:
-            return _Decision(Verdict(True, rule=DEFAULT_RULE, right=right_name), others)
-        reason = DEFAULT_REASONS[right]
+        if right in rules.NAMED_RIGHTS or may_chat:
+            return _Decision(Verdict(True, rule=rules.DEFAULT_RULE, right=right_name), others)
+        reason = rules.DEFAULT_REASONS[right]
         if rights.known.guest:  # say so if that is the only reason
             member = replace(rights, known=replace(rights.known, guest=False))
-            reason = GUEST_REASON if member.may(right, *names).allowed else reason
+            reason = rules.GUEST_REASON if member.may(right, *names).allowed else reason
         return _Decision(Verdict(False, reason, right=right_name), others)
 
     def rules_at(self, address: Address) -> tuple[Rule, ...]:
         """Return the rules that apply at the address, in order."""
-        rules = (*self.config.rule_book.rules, *self._default_rules)
-        return tuple(rule for rule in rules if is_there(rule.where, address))
+        all_rules = (*self.config.rule_book.rules, *self._default_rules)
+        return tuple(rule for rule in all_rules if rules.is_there(rule.where, address))
 
     def is_one(
         self,
@@ -564,7 +538,7 @@ class Policy:
             # What concerns everybody counts only where a rule denies or limits something.
             if not names.isdisjoint({person.key, programs.groups.get(person.id, "")}):
                 return True
-            everybody = {EVERYBODY_NAME, "everybody", "members"}
+            everybody = {rules.EVERYBODY_NAME, "everybody", "members"}
             return reading == "all" and (not names or not names.isdisjoint(everybody))
         if not names:
             return reading != "people"
@@ -590,7 +564,7 @@ class Policy:
             return self.is_one(self.admins, person, address, known, "people")
         if (members := self.config.rule_book.groups.get(name)) is not None:
             return self.is_one(members, person, address, known, reading)
-        if name in PEOPLE_SETS or name == EVERYBODY_NAME:
+        if name in rules.PEOPLE_SETS or name == rules.EVERYBODY_NAME:
             if reading == "people":
                 return False
             if name == "outsiders":
@@ -607,7 +581,7 @@ class Policy:
             return False
         if not id:
             if reading == "people":
-                return own.has_one_owner and person.id == OWNER_ID
+                return own.has_one_owner and person.id == rules.OWNER_ID
             return reading == "all" or self._is_home_member(person, address, known)
         if id == person.id:
             return True
@@ -719,9 +693,9 @@ class Policy:
 class DailyCaps:
     """The daily caps of turns. `chosen` is PONTE_DAILY_TURNS; None uses each platform's default."""
 
-    chosen: DailyTurns | None = None
+    chosen: rules.DailyTurns | None = None
 
-    async def cap_for(self, person: Person, address: Address, named: Policy) -> DailyTurns:
+    async def cap_for(self, person: Person, address: Address, named: Policy) -> rules.DailyTurns:
         """Return the cap of turns for the person at the address.
 
         A platform's default cap does not apply to people that `is_named_anywhere` finds.
@@ -729,5 +703,5 @@ class DailyCaps:
         if self.chosen is not None:
             return self.chosen
         if await named.is_stranger(person, address) is False:
-            return DailyTurns()
+            return rules.DailyTurns()
         return named.platforms[person.platform].stranger_cap

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, Protocol
 
-from core.base.errors import BadInput, StatusUnknown
+from core.base.errors import BadInput
 from core.base.i18n import say
 from core.base.text import fold_case
 from core.domain.messages import Address
@@ -220,9 +220,8 @@ def place_names(address: Address) -> tuple[str, ...]:
 
     A thread has the names of its channel.
     """
-    platform, workspace, channel = address.platform, address.workspace, address.channel
-    home = f"{platform}:{workspace}"
-    return platform, home, f"{home}:{channel}"
+    home = f"{address.platform}:{address.workspace}"
+    return address.platform, home, f"{home}:{address.channel}"
 
 
 def is_there(where: frozenset[str], address: Address) -> bool:
@@ -308,7 +307,6 @@ PROGRAM_DECISION_REASON = (
     "Programs can't decide on changes and can't be admins. A person must do this themselves."
 )
 """The reason for a denial of `DECISION_RIGHTS` to a bot, or to a request with an API token."""
-UNKNOWN_STATUS_REASON = StatusUnknown.sentence
 NAME_TOO_LONG = "That name is too long. Names can have up to 1,000 characters."
 _ALLOWED_SENTENCES: Mapping[str, str] = {
     ADMINS_RULE: "`{right}`: allowed, because the person is an admin (PONTE_ADMINS).",
@@ -325,7 +323,7 @@ def explain_verdict(verdict: Verdict) -> str:
     """Return a sentence that says which rule decided, for the reply to `why`."""
     if verdict.allowed:
         words = _ALLOWED_SENTENCES.get(verdict.rule, "`{right}`: allowed by the rule `{rule}`.")
-    else:
-        words = "`{right}`: denied by the rule `{rule}`." if verdict.rule else _DENIED_SENTENCE
-    reason = "" if verdict.allowed else verdict.words()
+        return say(words, right=verdict.right, rule=verdict.rule)
+    words = "`{right}`: denied by the rule `{rule}`." if verdict.rule else _DENIED_SENTENCE
+    reason = verdict.words()
     return say(words, right=verdict.right, rule=verdict.rule, reason=reason)

@@ -171,8 +171,7 @@ class Schedules(SqlStore):
                 "state": "paused", "reason": "person", "created_at": now, "updated_at": now,
                 **_draft_values(draft),
             }  # fmt: skip
-            names = ", ".join(values)
-            marks = ", ".join(f":{name}" for name in values)
+            names, marks = ", ".join(values), ", ".join(f":{name}" for name in values)
             connection.execute(f"INSERT INTO schedules ({names}) VALUES ({marks})", values)  # noqa: S608
         if schedule.state == "ended":
             _update(connection, id, now, state="ended", reason="", next_due_at=0)
@@ -188,8 +187,7 @@ class Schedules(SqlStore):
     @_schedule_transaction
     def pause(self, connection: SqlConnection, id: str, reason: PauseReason) -> Schedule:
         """Pause an active schedule."""
-        schedule = _lock_live_schedule(connection, id)
-        if schedule.state == "active":
+        if _lock_live_schedule(connection, id).state == "active":
             _pause_schedule(connection, id, reason, self._clock())
         return _schedule_of(_find_row(connection, id))
 

@@ -437,8 +437,7 @@ SCHEDULES_TABLE = TableDeclaration(
     contents="each schedule: what it does and where, when it is due, the time zone, who owns it",
     kept="until its owner deletes it",
     columns=(
-        text("id"),
-        text("person"), text("owner", json=True), text("conversation"),
+        text("id"), text("person"), text("owner", json=True), text("conversation"),
         text("reply_to", json=True), text("kind"), text("text"), text("cron", default=""),
         Column("run_at", "REAL", 0), text("time_zone"), text("locale", default=""),
         text("state"),  # active, paused or ended
@@ -452,8 +451,7 @@ SCHEDULES_TABLE = TableDeclaration(
     key=("id",),
     indexes=(
         Index("schedules_due", "next_due_at", "state = 'active'"),
-        Index("schedules_person", "person"),
-        Index("schedules_conversation", "conversation"),
+        Index("schedules_person", "person"), Index("schedules_conversation", "conversation"),
     ),
     deleted_by=("person",),
 )  # fmt: skip

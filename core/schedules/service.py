@@ -201,8 +201,7 @@ class ScheduleService:
         """Return a schedule that the person may see: their own, one of this channel, or any
         if they are an admin. Raise NotFound."""
         schedule = await self.schedules.get(id)
-        is_here = schedule.address.is_same_channel(address)
-        if is_here or self.is_owner(schedule, by):
+        if schedule.address.is_same_channel(address) or self.is_owner(schedule, by):
             return schedule
         if (await self.people.policy.may(by, address, "administer")).allowed:
             return schedule
@@ -263,9 +262,8 @@ def to_json(schedule: Schedule) -> Mapping[str, Any]:
         "id": schedule.id, "state": schedule.state, "reason": schedule.reason,
         "owner": schedule.owner.key, "place": place_names(schedule.address)[-1],
         "kind": draft.kind, "text": draft.text, "cron": draft.rule.cron,
-        "run_at": draft.rule.run_at,
-        "time_zone": draft.time_zone, "next_due_at": schedule.next_due_at,
-        "last_due_at": schedule.last_due_at,
+        "run_at": draft.rule.run_at, "time_zone": draft.time_zone,
+        "next_due_at": schedule.next_due_at, "last_due_at": schedule.last_due_at,
         "runs": schedule.runs, "failures": schedule.failures, "created_at": schedule.created_at,
     }  # fmt: skip
 
@@ -341,24 +339,21 @@ class Scheduling:
         match command.slug:
             case "show":
                 schedule, runs = await service.get(id, *who), await service.list_runs(id, *who)
-                words = f"{describe_whole(schedule, self.clock())}\n"
+                lines = [describe_whole(schedule, self.clock()), ""]
                 for run in runs:
                     due = describe_date(local_time(run.due_at, schedule.draft.time_zone))
                     result = describe_result(run.state, run.missed_count, is_late=run.is_late)
-                    words += f"\n- {due}: {result}"
-                words = words.strip()
-                return Answer(words, is_private=message.address.is_shared)
+                    lines.append(f"- {due}: {result}")
+                return Answer("\n".join(lines).strip(), is_private=message.address.is_shared)
             case "delete":
                 schedule = await service.delete(id, *who)
                 words = f"**{build_inert_title(schedule.draft)}**\n\n{say('Deleted.')}"
             case "run":
                 await service.run_now(id, *who, once=message.event_key)
                 return Answer(say("It runs now."), is_private=message.address.is_shared)
-            case "pause":
-                schedule = await service.pause(id, *who)
-                words = describe_whole(schedule, self.clock())
-            case _:
-                schedule = await service.resume(id, *who)
+            case word:
+                change_state = service.pause if word == "pause" else service.resume
+                schedule = await change_state(id, *who)
                 words = describe_whole(schedule, self.clock())
         # Other people may read this place, so schedules of private places stay out.
         is_elsewhere = not schedule.address.is_same_channel(message.address)
@@ -400,8 +395,8 @@ class Scheduling:
 
     async def list_all(self) -> Sequence[Mapping[str, Any]]:
         """Return everybody's schedules, each with its last run."""
-        states: Sequence[ScheduleState] = ("active", "paused", "ended")
-        schedules = await self.store.list_matching(ScheduleFilter(states=tuple(states)))
+        every = ScheduleFilter(states=("active", "paused", "ended"))
+        schedules = await self.store.list_matching(every)
         last = await self.store.find_last_runs() if schedules else {}
         return [
             {**to_json(one), "last_run": asdict(last[one.id]) if one.id in last else None}
@@ -464,8 +459,8 @@ class ScheduleApplier:
     def revert(self, change: Change) -> Draft:
         """Return the draft that restores the schedule as it was before the change."""
         write = change.steps[0].write
-        state = {"revision": change.id, "state": read_state(write.applier_data)}
-        target = {**change.draft.target, **state}
+        state = read_state(write.applier_data)
+        target = {**change.draft.target, "revision": change.id, "state": state}
         row = replace(write, before=write.after, after=write.before)
         return replace(change.draft, target=target, rows=(row,))
 

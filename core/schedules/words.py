@@ -247,8 +247,7 @@ _HOLIDAYS = "Holidays are not taken into account."
 
 def build_schedule_title(draft: ScheduleDraft) -> str:
     """Return what the schedule does, as one line."""
-    what = to_one_line(draft.text, MAX_CARD_TITLE_CHARACTERS)
-    return say(_TITLES[draft.kind], what=what)
+    return say(_TITLES[draft.kind], what=to_one_line(draft.text, MAX_CARD_TITLE_CHARACTERS))
 
 
 def build_inert_title(draft: ScheduleDraft) -> str:
@@ -264,8 +263,7 @@ def describe_times(draft: ScheduleDraft, now: float) -> list[str]:
     except BadSchedule:
         dates = []
     if draft.rule.cron and dates:
-        named = "; ".join(map(describe_date, dates))
-        lines.append(say("Next dates: {dates}.", dates=named))
+        lines.append(say("Next dates: {dates}.", dates="; ".join(map(describe_date, dates))))
         if changes := find_clock_changes(draft, now):
             named = "; ".join(map(describe_date, changes))
             lines.append(say("When the clocks change: {dates}.", dates=named))
@@ -298,10 +296,8 @@ def describe_state(id: str, state: ScheduleState, reason: PauseReason = "") -> s
 
 def describe_schedule(schedule: Schedule) -> str:
     """Return one line for a list: id, title, rule, and the state or the next date."""
-    rule, state = (
-        describe_rule(schedule.draft),
-        describe_state(schedule.id, schedule.state, schedule.reason),
-    )
+    rule = describe_rule(schedule.draft)
+    state = describe_state(schedule.id, schedule.state, schedule.reason)
     if schedule.state == "active" and schedule.next_due_at:
         when = local_time(schedule.next_due_at, schedule.draft.time_zone)
         state = say("Next: {when}.", when=describe_date(when))

@@ -65,8 +65,7 @@ class SqlFiles(SqlStore):
 
     async def get(self, file: str) -> tuple[File, bytes]:
         """Return a file with its bytes. Raise NotFound."""
-        row = await self._row(file)
-        return _file_of(row), await self._bytes.get(file)
+        return _file_of(await self._row(file)), await self._bytes.get(file)
 
     async def conversation_of(self, file: str) -> str:
         """Return the key of the file's conversation. Raise NotFound."""

@@ -437,10 +437,9 @@ def _connect(url: str, autocommit: bool = False) -> Iterator[psycopg.Connection[
     from psycopg.rows import dict_row
 
     options: dict[str, Any] = {"row_factory": dict_row, **CONNECTION_OPTIONS}
-    timeout = int(POSTGRES_TIMEOUT_SECONDS)
     try:
         with psycopg.connect(
-            url, autocommit=autocommit, connect_timeout=timeout, **options
+            url, autocommit=autocommit, connect_timeout=int(POSTGRES_TIMEOUT_SECONDS), **options
         ) as connection:
             yield connection
     except psycopg.Error as error:

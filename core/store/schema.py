@@ -296,16 +296,13 @@ def read_schema_version(connection: sqlite3.Connection) -> tuple[int, str]:
 def count_rows(path: Path) -> Mapping[str, int]:
     """Return the number of rows of each table."""
     with closing(sqlite3.connect(path)) as connection:
-        names = [
-            name
-            for (name,) in connection.execute(
-                "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
-                " ORDER BY name"
-            )
-        ]
+        rows = connection.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+            " ORDER BY name"
+        ).fetchall()
         return {
             name: connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0]  # noqa: S608
-            for name in names
+            for (name,) in rows
         }
 
 

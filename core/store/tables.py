@@ -189,8 +189,7 @@ FILES_TABLE = TableDeclaration(
     deleted_by=("person",),
 )  # fmt: skip
 PIECES_TABLE = TableDeclaration(
-    name="pieces", whose="person", shared=True,
-    not_exported="the bytes of the files: `--files`",
+    name="pieces", whose="person", shared=True, not_exported="the bytes of the files: `--files`",
     contents="Postgres: the bytes of files", kept="as `files`",
     columns=(text("file"), integer("number"), real("created_at"), blob("data")),
     key=("file", "number"), deleted_by=("file",),

@@ -12,10 +12,11 @@ import pytest
 
 from adapters.slack.client import WAITING_REACTION
 from adapters.slack.people import SlackPeople
+from core.base.errors import StatusUnknown
 from core.domain.messages import Answer, Card
 from core.domain.ports import Tool
 from core.domain.records import Effect, Health, Outcome, QuickCommand, ToolContext, Viewer
-from core.people.rules import GUEST_REASON, UNKNOWN_STATUS_REASON
+from core.people.rules import GUEST_REASON
 from core.tools.tool import FunctionTool
 from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.models import EchoModel
@@ -130,7 +131,7 @@ async def test_where_slack_refuses_to_say_who_somebody_is_they_are_asked_to_try_
     async with workplace(tmp_path, replace(setting(), listed=False)) as w:
         w.slack.api.faults.add("users.info", how, 0)
         w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        await wait_for_refusal(w, w.alice, UNKNOWN_STATUS_REASON)
+        await wait_for_refusal(w, w.alice, StatusUnknown.sentence)
         await no_refusal_is_noted(w)
         w.slack.api.faults.end("users.info")
         again = w.slack.say(w.alice, w.general, f"{w.slack.bot} and now?")
@@ -177,7 +178,7 @@ async def test_who_is_not_known_in_time_is_asked_to_try_again(
     async with workplace(tmp_path, replace(setting(), listed=False)) as w:
         held = w.slack.api.hold("users.info")
         w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        await wait_for_refusal(w, w.alice, UNKNOWN_STATUS_REASON)
+        await wait_for_refusal(w, w.alice, StatusUnknown.sentence)
         await no_refusal_is_noted(w)
         held.release()
 
@@ -249,7 +250,7 @@ async def test_while_slack_is_silent_members_go_on_and_are_offered_no_code(
         offered = [[tool.name for tool in asked.tools] for asked in model.asks]
         assert offered == [["look", "compute", "pay"], ["look"]]
         w.slack.say(w.alice, w.general, f"{w.slack.bot} quick-command joke")
-        await wait_for_refusal(w, w.alice, UNKNOWN_STATUS_REASON)
+        await wait_for_refusal(w, w.alice, StatusUnknown.sentence)
         now[0] += 2 * 3600
         w.slack.say(w.bob, w.general, ask)
         await w.slack.wait_until(lambda: len(w.slack.ephemeral_posts(w.general.id)) == 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -252,7 +253,10 @@ def test_only_nocodbs_own_cloud_is_asked_slowly(url: str, seconds: float) -> Non
     assert seconds_between_calls(url) == seconds
 
 
-async def test_calls_leave_at_four_a_second(sleeper: Sleeper) -> None:
-    pace = Pacer(0.25, lambda: 100.0, sleeper)
+async def test_calls_leave_at_four_a_second(
+    sleeper: Sleeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.base.tasks.time", SimpleNamespace(monotonic=lambda: 100.0))
+    pace = Pacer(0.25, sleeper)
     await asyncio.gather(*(pace.wait() for _ in range(4)))
     assert sleeper.slept == [0.25, 0.5, 0.75]

@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -18,7 +18,7 @@ from core.base.http import HttpClient
 class Plots:
     """Answers each request with the same bytes."""
 
-    async def get_bytes(self, url: str, **_: Any) -> bytes:
+    async def get_bytes(self, url: str, _: object) -> bytes:
         return b"a plot"
 
 

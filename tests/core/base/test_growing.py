@@ -45,8 +45,8 @@ class Counter:
         self.read = 0
         self.steps: list[int] = []
         for module, name in (
-            (commonmark, "parse_blocks"), (markdown, "parse_blocks"), (markdown, "find_targets"),
-            (markdown, "settled_length"), (text, "clean_text"), (markdown, "find_code_lines"),
+            (commonmark, "parse_blocks"), (commonmark, "find_targets"),
+            (commonmark, "find_code_lines"), (markdown, "settled_length"), (text, "clean_text"),
         ):  # fmt: skip
             patch.setattr(module, name, self._count_reads(getattr(module, name)))
 

@@ -169,7 +169,7 @@ async def test_a_silent_server_and_a_slow_one_are_given_up(tmp_path: Path) -> No
     for serve, reason in ((silent, "ReadTimeout"), (slow, "deadline")):
         async with server(serve, path) as url, HttpClient(socket=path) as http:
             for call in (
-                http.post_json(url, {}, timeout=100.0), http.get_bytes(url, timeout=100.0)
+                http.post_json(url, {}, timeout=100.0), http.get_bytes(url, {})
             ):  # fmt: skip
                 with pytest.raises(HttpTimeout, match=reason) as caught:
                     await call

@@ -108,15 +108,14 @@ async def test_a_cancellation_ends_the_pause() -> None:
     assert failing.calls == 1
 
 
-def test_a_thread_repeats_in_the_same_way() -> None:
+def test_a_thread_repeats_in_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
+    monkeypatch.setattr("core.base.tasks.time.sleep", slept.append)
     failing = Failing(2, OSError())
-    assert retry_blocking(failing.now, OSError, Backoff(1.0), sleep=slept.append) == 3
+    assert retry_blocking(failing.now, OSError, Backoff(1.0)) == 3
     assert slept == [1, 2]
     with pytest.raises(OSError):
-        retry_blocking(
-            Failing(9, OSError()).now, OSError, wait_after_each([1.0]), sleep=slept.append
-        )
+        retry_blocking(Failing(9, OSError()).now, OSError, wait_after_each([1.0]))
     assert slept == [1, 2, 1]
 
 

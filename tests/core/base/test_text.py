@@ -76,10 +76,7 @@ def test_a_clipped_text_says_what_was_cut() -> None:
 
 @given(st.text(max_size=300), st.integers(0, 200))
 def test_a_clipped_text_fits(text: str, limit: int) -> None:
-    assert (
-        len(truncate_with_note(text, limit, "[{shown} of {total} bytes {{raw}}]")) <= limit
-        or len(text) <= limit
-    )
+    assert len(truncate_with_note(text, limit)) <= limit or len(text) <= limit
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,6 @@ from core.people.rules import (
     GUEST_DECISION_REASON,
     GUEST_REASON,
     NAME_TOO_LONG,
-    UNKNOWN_STATUS_REASON,
     DailyTurns,
     Rule,
     RuleBook,
@@ -280,7 +279,7 @@ async def test_where_it_is_not_known_who_is_a_guest_nobody_is_a_member(
     policy = allow_list(guests={"slack": silent})
     for id in ("U1", "U2"):
         verdict = await policy.may(Person("slack", id, "T1"), CHANNEL, "chat")
-        assert (verdict.allowed, verdict.reason) == (False, UNKNOWN_STATUS_REASON)
+        assert (verdict.allowed, verdict.reason) == (False, StatusUnknown.sentence)
     assert (await policy.may(WEB, PAGE, "chat")).allowed
     named = allow_list(frozenset({"slack:C1"}), guests={"slack": silent})
     assert (await named.may(ANA, CHANNEL, "chat")).allowed
@@ -437,7 +436,7 @@ async def test_no_rule_lets_a_guest_decide(person: Person) -> None:
     for right in ("approve", "administer"):
         verdict = await policy.may(person, CHANNEL, right)
         assert (verdict.allowed, verdict.reason) == (
-            False, GUEST_DECISION_REASON if person is EVE else UNKNOWN_STATUS_REASON,
+            False, GUEST_DECISION_REASON if person is EVE else StatusUnknown.sentence,
         )  # fmt: skip
     assert not (await policy.may(person, CHANNEL, "approve", "Orders")).allowed
 
@@ -570,7 +569,7 @@ async def test_while_the_platform_does_not_answer_only_chat_and_reads_go_on_for_
     )
     for right in ALL - frozenset(may):
         verdict = rights.may(right)
-        assert (verdict.is_unknown, verdict.reason) == (True, UNKNOWN_STATUS_REASON)
+        assert (verdict.is_unknown, verdict.reason) == (True, StatusUnknown.sentence)
         with pytest.raises(StatusUnknown):
             verdict.raise_if_denied()
     assert rights.may("tool", "nocodb_query").allowed
