@@ -130,7 +130,7 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
     async def check(self, deps: IntegrationDependencies[ModelSettings]) -> Sequence[Health]:
         """Ask the server for its models. Raise PonteError if it refuses or lacks PONTE_MODEL."""
         from core.models.answer_reader import read_objects
-        from core.models.context_size import ContextSizes, describe_size
+        from core.models.context_size import CONTEXT_ASK_SECONDS, ContextSizes, describe_size
 
         own, key = deps.own, plain_value(deps.own.openai_api_key)
         if own.demo:
@@ -159,7 +159,7 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
             raise PonteError(NO_SUCH_MODEL, name=own.ponte_model, some=some)
         sizes = ContextSizes(deps.client, own.ponte_model, own.ponte_model_context or 0)
         sizes.listed = {**listed}
-        await sizes.wait(own.ponte_model)
+        await sizes.wait(own.ponte_model, CONTEXT_ASK_SECONDS)
         await sizes.close()
         words = say("{model} is available", model=own.ponte_model)
         note = describe_size(sizes.of(own.ponte_model))

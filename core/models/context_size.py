@@ -152,14 +152,15 @@ class ContextSizes:
         refused = self._refused.get(model, size.tokens)
         return ContextSize(refused, "server") if refused < size.tokens else size
 
-    async def wait(self, model: str) -> None:
-        """Ask the server for the size of a model, once, and wait shortly for its answer."""
+    async def wait(self, model: str, seconds: float = CONTEXT_WAIT_SECONDS) -> None:
+        """Ask the server for the size of a model, once, and wait so long for its answer."""
         if self._client.place.is_official or (self._setting and model == self._model):
             return
+        await self._client.load_sdk()  # not within `seconds`: each request needs it
         if model not in self._asking:
             self._asking[model] = asyncio.create_task(self._ask(model))
         if model not in self._told:
-            await asyncio.wait({self._asking[model]}, timeout=CONTEXT_WAIT_SECONDS)
+            await asyncio.wait({self._asking[model]}, timeout=seconds)
 
     async def close(self) -> None:
         """Stop asking."""
