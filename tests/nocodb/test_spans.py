@@ -40,6 +40,7 @@ def days(text: str, now: datetime = FRIDAY) -> tuple[str, str]:
         ("last_1_days", "2026-11-20", "2026-11-21"),
         ("last_7_days", "2026-11-14", "2026-11-21"),
         ("next_7_days", "2026-11-20", "2026-11-27"),
+        ("last_3660_days", "2016-11-13", "2026-11-21"),
         ("2024", "2024-01-01", "2025-01-01"),
         ("2024-02", "2024-02-01", "2024-03-01"),
         ("2024-02-29", "2024-02-29", "2024-03-01"),
@@ -81,6 +82,8 @@ def test_a_moment_keeps_its_own_offset() -> None:
         ("today", "2026-11-20"),
         ("last_week", "2026-11-09 – 2026-11-15"),
         ("this_quarter", "2026-10-01 – 2026-12-31"),
+        ("last_1_days", "2026-11-20"),
+        ("2026-11-20T09:30", "2026-11-20 09:30"),
     ],
 )
 def test_a_span_is_described_by_its_dates(text: str, words: str) -> None:
@@ -91,7 +94,7 @@ def test_a_span_is_described_by_its_dates(text: str, words: str) -> None:
     "text",
     [
         *("", "soon", "03/04/2026", "2026-13", "2026-02-30", "0000", "9999", "last_0_days"),
-        *("last_99999_days", "2026-11-20T25:00", '2026-11-20" ~or (Id,gt,0', "٢٠٢٦-11-20"),
+        *("last_3661_days", "0001", "2026-11-20T25:00", '2026-11-20" ~or (Id,gt,0', "٢٠٢٦-11-20"),
     ],
 )
 def test_what_is_no_date_is_told(text: str) -> None:
