@@ -64,9 +64,7 @@ async def posts(limiter: RateLimiter, channel: str, most: int) -> int:
     return most
 
 
-async def test_three_processes_on_one_database_keep_to_a_channels_pace(
-    on_postgres: Shared,
-) -> None:
+async def test_three_processes_on_one_database_keep_to_a_channels_pace(on_postgres: Shared) -> None:
     limiters = [RateLimiter(pace=SharedPace(on_postgres.database)) for _ in range(3)]
     left = [await posts(limiter, "C1", 20) for limiter in limiters]
     assert sum(left) <= SHARED_CHANNEL_BURST + 3 + 3  # a place may come free meanwhile

@@ -6,15 +6,13 @@ from tests.contract.engines import Embedded
 from tests.contract.test_journal_threads import talk
 
 
-async def test_a_title_is_made_once_and_never_over_a_person_s(
-    database_engine: Embedded,
-) -> None:
-    journal = database_engine.journal
+async def test_a_title_is_made_once_and_never_over_a_person_s(stores: Embedded) -> None:
+    journal = stores.journal
 
     async def titles() -> list[str]:
         return [one.title for one in await journal.list_conversations("web")]
 
-    await talk(database_engine, "hello", "C1")
+    await talk(stores, "hello", "C1")
     thread = (await journal.current_thread("web:C1")).id
     assert [await journal.claim_title(thread) for _ in range(2)] == [True, False]
     assert await titles() == [""], "a process that dies now leaves the first words"
@@ -26,7 +24,7 @@ async def test_a_title_is_made_once_and_never_over_a_person_s(
     await journal.set_listing("web:C1", "", None)
     assert await titles() == ["Late"]
     newer = (await journal.new_thread("web:C1")).id
-    await talk(database_engine, "anew", "C1")
+    await talk(stores, "anew", "C1")
     assert await titles() == [""], "each thread has its own"
     await journal.set_listing("web:C1", "Mine", None)
     assert await journal.claim_title(newer) is False
