@@ -35,15 +35,10 @@ async def test_what_is_accepted_is_stored(engine: Engine) -> None:
     assert worker.said == ["hello"]
 
 
-async def test_a_receipt_has_the_id_of_the_turn(engine: Engine) -> None:
+async def test_a_message_is_known_by_its_event_and_its_turn(engine: Engine) -> None:
     hello = says("hello")
     receipt = await engine.inbox.accept(hello)
     assert (receipt.turn, receipt.is_new) == (turn_id(hello.event_key), True)
-
-
-async def test_the_inbox_knows_which_events_it_stored(engine: Engine) -> None:
-    hello = says("hello")
-    await engine.inbox.accept(hello)
     times = await engine.inbox.find_times((hello.event_key, "web:unknown"))
     assert set(times) == {hello.event_key}
 
@@ -244,7 +239,7 @@ async def test_what_is_put_off_holds_up_nobody_else(
     assert worker.ended == [other.seq]
 
 
-async def test_an_answer_is_waited_for(engine: Engine) -> None:
+async def test_an_answer_is_waited_for_and_there_after_a_restart(engine: Engine) -> None:
     worker = Worker(engine, held=True).start()
     seq = (await engine.inbox.accept(says("hello"))).seq
     waiting = [asyncio.create_task(engine.inbox.wait_for_answer(seq)) for _ in range(3)]
@@ -253,12 +248,6 @@ async def test_an_answer_is_waited_for(engine: Engine) -> None:
     worker.let_go(seq)
     assert {answer.text for answer in await asyncio.gather(*waiting)} == {"re: hello"}
     assert (await engine.inbox.wait_for_answer(seq)).text == "re: hello"
-
-
-async def test_an_answer_is_there_after_a_restart(engine: Engine) -> None:
-    worker = Worker(engine).start()
-    seq = (await engine.inbox.accept(says("hello"))).seq
-    await worker.until_ended(1)
     heir = await engine.kill()
     assert (await heir.inbox.wait_for_answer(seq)).text == "re: hello"
 

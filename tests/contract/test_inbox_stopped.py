@@ -149,14 +149,6 @@ async def test_a_drain_without_grace_leaves_the_rest_to_the_next(engine: Engine)
         assert [seq for seq in heir.ended if (seq - seqs[0]) % 4 == channel] == seqs[channel::4]
 
 
-async def test_run_returns_when_it_is_drained(engine: Engine) -> None:
-    worker = Worker(engine).start()
-    await engine.inbox.accept(says("hello"))
-    await worker.until_ended(1)
-    await engine.inbox.drain(1)
-    await engine.runs[0]
-
-
 async def test_a_drain_takes_no_decision_up(stores: Embedded) -> None:
     worker = Worker(stores).start()
     await stores.inbox.drain(0)

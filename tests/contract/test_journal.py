@@ -235,15 +235,6 @@ async def test_a_process_whose_turn_another_one_has_records_no_post(stores: Embe
     assert (await again(stores, turn.seq)).posts == (Post(1, "k1", "p2", "posted"),)
 
 
-async def test_a_process_that_may_count_as_dead_calls_no_platform(sqlite: Embedded) -> None:
-    lease = ["held"]
-    journal = Journal(sqlite.database, is_alive=lambda: bool(lease))
-    journal.check_ownership()
-    lease.clear()
-    with pytest.raises(TakenOver):
-        journal.check_ownership()
-
-
 async def test_a_post_that_is_known_is_not_in_doubt_again(stores: Embedded) -> None:
     turn, journal = await begin_turn(stores), stores.journal
     await journal.record_posting(turn, 1, "k1")

@@ -96,14 +96,6 @@ def test_whatever_steps_come_can_be_read(steps: list[dict[str, Any]]) -> None:
     assert len(status.steps) == len(steps)
 
 
-async def test_the_last_step_speaks_where_there_is_no_result(
-    fake: FakeStackSpot, stackspot: StackSpot
-) -> None:
-    steps = ({"step_name": "A", "execution_order": 1, "step_result": {"answer": "from the step"}},)
-    fake.go(Run((Look("COMPLETED"),), result="", steps=steps))
-    assert (await stackspot.run("echo", "a")).text == "from the step"
-
-
 async def test_an_object_as_the_result_is_json(fake: FakeStackSpot, stackspot: StackSpot) -> None:
     fake.answer("status", 200, body={"progress": {"status": "completed"}, "result": {"sum": 3}})
     result = await stackspot.run("echo", "a")
