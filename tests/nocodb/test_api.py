@@ -101,8 +101,7 @@ async def test_a_filter_counts_matching_rows(place: Place, where: str, count: in
 
 
 @pytest.mark.parametrize(
-    "where",
-    ["(Nope,eq,1)", "(Name,eq", "(Name,zzz,1)", "(Value,gt,abc)", "(Name,eq,a)(Name,eq,b)"],
+    "where", ["(Nope,eq,1)", "(Name,eq", "(Name,zzz,1)", "(Value,gt,abc)", "(Name,eq,a)(Name,eq,b)"]
 )
 async def test_an_invalid_filter_is_refused(place: Place, where: str) -> None:
     api, table = await customers(place)

@@ -210,10 +210,7 @@ async def test_an_agent_that_nobody_named_is_not_asked(
     source = StackSpotSource(stackspot, Running(), AGENTS)
     with pytest.raises(ToolError) as caught:
         await call(source, CommandScene().ctx(), "stackspot_agent", agent=agent, prompt="Hm?")
-    assert (caught.value.code, caught.value.hint) == (
-        "unknown_agent",
-        "these may be asked: legal",
-    )
+    assert (caught.value.code, caught.value.hint) == ("unknown_agent", "these may be asked: legal")
     assert fake.requests == []
 
 

@@ -16,15 +16,7 @@ from structlog.testing import capture_logs
 
 from bot.engine import Engine
 from core.base.errors import ModelDown, NoQuota, TakenOver, ToolError
-from core.domain.messages import (
-    Answer,
-    Attachment,
-    Card,
-    Item,
-    Post,
-    Progress,
-    Usage,
-)
+from core.domain.messages import Answer, Attachment, Card, Item, Post, Progress, Usage
 from core.domain.ports import Model, Tool
 from core.domain.records import (
     Effect,
