@@ -161,6 +161,14 @@ async def test_every_other_call_spends(source: StackSpotSource, arguments: str) 
     assert running.effect_of(arguments) == "spend"
 
 
+async def test_a_run_from_before_a_crash_goes_on(
+    fake: FakeStackSpot, stackspot: StackSpot, source: StackSpotSource
+) -> None:
+    handle = await stackspot.create("echo", "a")
+    outcome = await command(source, CommandScene().ctx(handle), "echo", "a")
+    assert (outcome.text, fake.count_executions("a")) == ("echo: a", 1)
+
+
 async def test_a_lost_answer_is_not_a_plain_failure(
     fake: FakeStackSpot, source: StackSpotSource
 ) -> None:
