@@ -14,24 +14,17 @@ from core.tools.nocodb.api import (
     FieldAggregate,
     NocoApi,
     NocoBase,
-    NocoError,
     NocoRecord,
     PageQuery,
     SortField,
     TableId,
 )
 from core.tools.nocodb.schema import TableDescription
-from tests.nocodb.places import Place
+from tests.nocodb.places import Place, refusal
 
 
 async def customers(place: Place) -> tuple[NocoApi, TableDescription]:
     return place.api(), await place.schemas().describe_table(Viewer(), "Customers")
-
-
-async def refusal(asked: Awaitable[object]) -> NocoError:
-    with pytest.raises(NocoError) as caught:
-        await asked
-    return caught.value
 
 
 async def test_bases_tables_and_the_role_there(place: Place) -> None:
