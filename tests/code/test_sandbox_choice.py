@@ -112,8 +112,6 @@ async def test_none_on_an_unknown_processor(
 
 
 class Broken:
-    """A sandbox that cannot be started."""
-
     name: Literal["bubblewrap"] = "bubblewrap"
 
     def __init__(self, cause: str) -> None:

@@ -106,8 +106,6 @@ async def test_what_nobody_confirms_any_more_goes(directory: SqlDirectory) -> No
 
 
 class SlowRows(NoRows):
-    """A store that takes its time to write."""
-
     def __init__(self) -> None:
         self.writes, self.may_end = asyncio.Event(), asyncio.Event()
 
@@ -118,8 +116,6 @@ class SlowRows(NoRows):
 
 
 class Answering:
-    """A platform that tells of anybody at once."""
-
     async def wait_for_place(self) -> None:
         return None
 
@@ -160,8 +156,6 @@ async def test_a_row_that_could_not_be_stored_is_stored_the_next_time(
 
 
 class NeverAnswering(Answering):
-    """A platform that keeps everybody waiting."""
-
     def __init__(self) -> None:
         self.asked, self.is_stopped = asyncio.Event(), False
 

@@ -62,7 +62,6 @@ async def order(engine: Embedded, *messages: Message) -> Sequence[str]:
 
 
 async def position(engine: Embedded, seq: int) -> int:
-    """Of a turn that waits."""
     if isinstance(engine, Shared):
         select = "SELECT position FROM inbox WHERE seq = ?"
         row = await engine.database.read(lambda c: c.execute(select, (seq,)).fetchone())

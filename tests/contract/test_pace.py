@@ -15,7 +15,6 @@ POST = "chat.postMessage"
 
 
 async def places(limiter: RateLimiter, method: str, most: int, channel: str = "") -> int:
-    """How many calls may leave at once."""
     for number in range(most):
         try:
             await limiter.turn(method, channel, 0.0)

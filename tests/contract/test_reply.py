@@ -30,8 +30,6 @@ FILES = (File("f1", "plot.png", "image/png", 9), File("f2", "rows.csv", "text/cs
 
 
 class Place:
-    """Where the answer to one message goes: the platform, and what is journalled of it."""
-
     def __init__(self) -> None:
         self.recorder = Recorder()
         self.posts = KeptPosts()

@@ -49,8 +49,6 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> list[sqlite3.Connection]:
 
 
 class Lock:
-    """Another process that holds the file."""
-
     def __init__(self, path: Path) -> None:
         self._connection = sqlite3.connect(path, isolation_level=None)
         self._connection.execute("BEGIN IMMEDIATE")

@@ -26,7 +26,6 @@ def write_tools(fake: FakeNocoDB, http: HttpClient) -> WriteTools:
 
 
 def count_descriptions(fake: FakeNocoDB) -> int:
-    """Times that a table's description was read."""
     return sum("/meta/" in call.path and "/tables/" in call.path for call in fake.calls)
 
 

@@ -28,8 +28,6 @@ AGENTS = FixedConfig(known_agents={"legal": ("01AGENT", "Legal", "Knows contract
 
 @dataclass(slots=True)
 class Running(RegisteredCommands):
-    """A registry whose commands run at StackSpot."""
-
     stackspot: StackSpotCommands | None = None
 
     async def run(self, ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> Outcome:
@@ -39,8 +37,6 @@ class Running(RegisteredCommands):
 
 @dataclass
 class Proposals:
-    """Keeps what was proposed."""
-
     drafts: list[Draft] = field(default_factory=list)
 
     async def propose(self, draft: Draft) -> Outcome:

@@ -209,8 +209,6 @@ async def test_a_reply_without_words_takes_what_it_replies_to() -> None:
 
 
 class Kept:
-    """Keeps files by name."""
-
     def __init__(self) -> None:
         self.data: dict[str, bytes] = {}
 

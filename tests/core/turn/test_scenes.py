@@ -38,8 +38,6 @@ def _spending(act: Act) -> FunctionTool:
 
 
 def _once(name: str = "order") -> Scripted:
-    """Calls the tool, then says what came of it."""
-
     def script(ask: RoundRequest) -> Sequence[ModelEvent]:
         last = ask.input[-1]
         return (

@@ -48,8 +48,6 @@ Fn = Callable[..., Coroutine[Any, Any, Any]]
 
 
 class Scripted(EchoModel):
-    """Each round answers what `script` says."""
-
     def __init__(self, script: Script) -> None:
         super().__init__()
         self._script = script
@@ -77,8 +75,6 @@ class Tools:
 
 
 class Watched:
-    """A reply that keeps what was shown."""
-
     def __init__(self) -> None:
         self.shown: list[Progress] = []
 
@@ -592,8 +588,6 @@ async def test_what_a_tool_leaves_on_a_server_is_erased_with_the_conversation(
 
 
 class Corrected(Watched):
-    """A reply that notes with which answer its late posts are corrected."""
-
     def __init__(self) -> None:
         super().__init__()
         self.answers: list[str] = []
