@@ -96,10 +96,7 @@ async def test_none_on_another_system(
 ) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     chosen = await choose_sandbox(PYTHON, RuntimeFolder())
-    assert (chosen.sandbox, chosen.words) == (
-        None,
-        "the sandbox needs Linux; this is darwin",
-    )
+    assert (chosen.sandbox, chosen.words) == (None, "the sandbox needs Linux; this is darwin")
 
 
 async def test_none_on_an_unknown_processor(
@@ -115,8 +112,6 @@ async def test_none_on_an_unknown_processor(
 
 
 class Broken:
-    """A sandbox that cannot be started."""
-
     name: Literal["bubblewrap"] = "bubblewrap"
 
     def __init__(self, cause: str) -> None:

@@ -56,7 +56,6 @@ class Case:
         return Draft(self.applier.name, kind, self.target, "People", tuple(rows))
 
     def update(self, **values: Any) -> Draft:
-        """Of both rows."""
         rows = [
             RowWrite(id, {name: self.rows()[id][name] for name in values}, values)
             for id in ("1", "2")

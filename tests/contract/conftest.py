@@ -34,7 +34,7 @@ async def on_postgres(
 
 
 @pytest.fixture(params=["sqlite", "on_postgres"], ids=["sqlite", "postgres"])
-def database_engine(request: pytest.FixtureRequest) -> Embedded:
+def stores(request: pytest.FixtureRequest) -> Embedded:
     """The stores over both databases."""
     engine: Embedded = request.getfixturevalue(request.param)
     return engine

@@ -57,14 +57,12 @@ class Registrar(Policy):
 
 
 @pytest.fixture
-def registrar(database_engine: Embedded, monkeypatch: pytest.MonkeyPatch) -> Registrar:
+def registrar(stores: Embedded, monkeypatch: pytest.MonkeyPatch) -> Registrar:
     monkeypatch.setattr(jobs, "ADMISSION_WAIT_SECONDS", 0.02)
     monkeypatch.setattr(stalled_turns, "FIRST_POSTPONED_SECONDS", 0.05)
     monkeypatch.setattr(stalled_turns, "MAX_POSTPONED_SECONDS", 0.1)
     found = Registrar()
-    database_engine.inbox.set_admission(
-        Admission(database_engine.inbox.find_unstarted, found).admit
-    )
+    stores.inbox.set_admission(Admission(stores.inbox.find_unstarted, found).admit)
     return found
 
 
@@ -74,15 +72,15 @@ def says(text: str, name: str, channel: str = "") -> Message:
 
 
 async def test_who_is_not_known_waits_and_holds_up_nobody(
-    database_engine: Embedded, registrar: Registrar, monkeypatch: pytest.MonkeyPatch
+    stores: Embedded, registrar: Registrar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jobs, "MAX_WORKER_TURNS", 3)
     await registrar.tell("known")
-    worker = Worker(database_engine).start()
+    worker = Worker(stores).start()
     for n in range(8):
-        await database_engine.inbox.accept(says("hello", f"new{n}"))
+        await stores.inbox.accept(says("hello", f"new{n}"))
     for n in range(3):
-        await database_engine.inbox.accept(says(f"still {n}", "known", f"K{n}"))
+        await stores.inbox.accept(says(f"still {n}", "known", f"K{n}"))
     await worker.until_ended(3)
     assert set(worker.said) == {"still 0", "still 1", "still 2"}
     await registrar.tell(*(f"new{n}" for n in range(8)))
@@ -90,13 +88,13 @@ async def test_who_is_not_known_waits_and_holds_up_nobody(
 
 
 async def test_a_conversation_keeps_its_order_while_its_first_waits(
-    database_engine: Embedded, registrar: Registrar
+    stores: Embedded, registrar: Registrar
 ) -> None:
     await registrar.tell("ana")
-    worker = Worker(database_engine).start()
-    await database_engine.inbox.accept(says("first", "new", "C1"))
-    await database_engine.inbox.accept(says("second", "ana", "C1"))
-    await database_engine.inbox.accept(says("beside", "ana", "C2"))
+    worker = Worker(stores).start()
+    await stores.inbox.accept(says("first", "new", "C1"))
+    await stores.inbox.accept(says("second", "ana", "C1"))
+    await stores.inbox.accept(says("beside", "ana", "C2"))
     await worker.until_ended(1)
     await registrar.tell("new")
     await worker.until_ended(3)
@@ -104,21 +102,21 @@ async def test_a_conversation_keeps_its_order_while_its_first_waits(
 
 
 async def test_after_its_time_a_turn_begins_all_the_same(
-    database_engine: Embedded, registrar: Registrar, monkeypatch: pytest.MonkeyPatch
+    stores: Embedded, registrar: Registrar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(admission, "WAIT_SECONDS", 0.3)
-    worker = Worker(database_engine).start()
-    await database_engine.inbox.accept(says("hello", "nobody"))
+    worker = Worker(stores).start()
+    await stores.inbox.accept(says("hello", "nobody"))
     await worker.until_ended(1)
 
 
 @pytest.mark.parametrize("text", ["hello", "quick-command"], ids=["chat", "a wrong command"])
 async def test_a_message_waits_for_its_author_though_it_needs_no_confirmed_status(
-    database_engine: Embedded, registrar: Registrar, monkeypatch: pytest.MonkeyPatch, text: str
+    stores: Embedded, registrar: Registrar, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     monkeypatch.setattr(admission, "CONFIRM_SECONDS", 0.0)
-    receipt = await database_engine.inbox.accept(says(text, "new"))
-    waits = Admission(database_engine.inbox.find_unstarted, registrar)
+    receipt = await stores.inbox.accept(says(text, "new"))
+    waits = Admission(stores.inbox.find_unstarted, registrar)
     assert not await waits.admit(receipt.seq, 0.0)
     await registrar.tell("new", confirmed=False)
     assert await waits.admit(receipt.seq, 0.0)
@@ -147,15 +145,15 @@ async def test_a_database_that_fails_during_the_look_up_holds_up_no_turn(
 
 
 async def test_chat_goes_on_unconfirmed_and_a_decision_waits_for_it(
-    database_engine: Embedded, registrar: Registrar, monkeypatch: pytest.MonkeyPatch
+    stores: Embedded, registrar: Registrar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(admission, "CONFIRM_SECONDS", 0.0)
     await registrar.tell("ana", confirmed=False)
-    worker = Worker(database_engine).start()
-    await database_engine.inbox.accept(says("good morning", "ana"))
+    worker = Worker(stores).start()
+    await stores.inbox.accept(says("good morning", "ana"))
     await worker.until_ended(1)  # decisions found at its start would go first
-    await database_engine.inbox.accept(says("approve abc234", "ana"))
-    await database_engine.inbox.accept(says("hello", "ana"))
+    await stores.inbox.accept(says("approve abc234", "ana"))
+    await stores.inbox.accept(says("hello", "ana"))
     await worker.until_ended(2)
     assert worker.said == ["good morning", "hello"]
     await registrar.tell("ana")
@@ -163,40 +161,40 @@ async def test_chat_goes_on_unconfirmed_and_a_decision_waits_for_it(
 
 
 async def test_a_decision_that_a_former_process_left_and_that_waits_holds_up_no_turn(
-    database_engine: Embedded, registrar: Registrar, monkeypatch: pytest.MonkeyPatch
+    stores: Embedded, registrar: Registrar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(admission, "CONFIRM_SECONDS", 0.0)
     monkeypatch.setattr(turn_runner, "DECISIONS_FIRST_SECONDS", 3600.0)
     await registrar.tell("ana", confirmed=False)
-    await database_engine.inbox.accept(says("approve abc234", "ana"))
-    await database_engine.inbox.accept(says("hello", "ana"))
-    worker = Worker(database_engine).start()
+    await stores.inbox.accept(says("approve abc234", "ana"))
+    await stores.inbox.accept(says("hello", "ana"))
+    worker = Worker(stores).start()
     await worker.until_ended(1)
     assert worker.said == ["hello"]
 
 
 async def test_a_message_that_is_withdrawn_while_it_waits_never_begins(
-    database_engine: Embedded, registrar: Registrar
+    stores: Embedded, registrar: Registrar
 ) -> None:
-    worker = Worker(database_engine).start()
+    worker = Worker(stores).start()
     said = says("hello", "new")
-    await database_engine.inbox.accept(said)
+    await stores.inbox.accept(said)
     await registrar.was_waited_for.wait()
-    assert await database_engine.inbox.amend(said.event_key, None) == "unstarted"
+    assert await stores.inbox.amend(said.event_key, None) == "unstarted"
     await registrar.tell("new", "ana")
-    await database_engine.inbox.accept(says("beside", "ana"))
+    await stores.inbox.accept(says("beside", "ana"))
     await worker.until_ended(1)
     assert worker.said == ["beside"]
 
 
 async def test_a_drain_does_not_wait_for_it_and_the_next_process_goes_on(
-    database_engine: Embedded, registrar: Registrar
+    stores: Embedded, registrar: Registrar
 ) -> None:
-    Worker(database_engine).start()
-    await database_engine.inbox.accept(says("hello", "new"))
+    Worker(stores).start()
+    await stores.inbox.accept(says("hello", "new"))
     await registrar.was_asked.wait()
-    other = await database_engine.beside()
-    await database_engine.inbox.drain(100_000)
+    other = await stores.beside()
+    await stores.inbox.drain(100_000)
     worker = Worker(other).start()
     await worker.until_ended(1)
     assert worker.said == ["hello"]

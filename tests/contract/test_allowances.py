@@ -89,41 +89,39 @@ async def books(engine: Embedded) -> Books:
     return await engine.database.read(read)
 
 
-async def test_what_was_used_takes_the_place_of_the_bound(database_engine: Embedded) -> None:
-    budget = budget_of(database_engine, *PERSON_AND_CHANNEL_ALLOWANCES)
-    turn = await begin_turn(database_engine)
-    grant = await record_question(database_engine, budget, turn)
+async def test_what_was_used_takes_the_place_of_the_bound(stores: Embedded) -> None:
+    budget = budget_of(stores, *PERSON_AND_CHANNEL_ALLOWANCES)
+    turn = await begin_turn(stores)
+    grant = await record_question(stores, budget, turn)
     assert grant
-    counters, held, *_ = await books(database_engine)
+    counters, held, *_ = await books(stores)
     assert held == 1
     assert set(counters.values()) == {(grant.bound.tokens, grant.bound.money)}
-    await record_answer(database_engine, turn, Usage(1000, 400, 50, 20))
-    counters, held, usage, spendings = await books(database_engine)
+    await record_answer(stores, turn, Usage(1000, 400, 50, 20))
+    counters, held, usage, spendings = await books(stores)
     money = round((600 * 1.0 + 400 * 0.1 + 50 * 4.0) / 10**6 * NANODOLLARS_PER_DOLLAR)
     assert (held, usage, spendings) == (0, (1050, money), (1050, money))
     assert set(counters.values()) == {(1050, money)}
 
 
-async def test_a_refusal_leaves_nothing(database_engine: Embedded) -> None:
+async def test_a_refusal_leaves_nothing(stores: Embedded) -> None:
     budget = budget_of(
-        database_engine, *PERSON_AND_CHANNEL_ALLOWANCES, Allowance("each workspace", tokens=500)
+        stores, *PERSON_AND_CHANNEL_ALLOWANCES, Allowance("each workspace", tokens=500)
     )
-    turn = await begin_turn(database_engine)
+    turn = await begin_turn(stores)
     with pytest.raises(OverAllowance):
-        await record_question(database_engine, budget, turn)
-    assert await books(database_engine) == ({}, 0, (0, 0), (0, 0))
-    assert await database_engine.journal.transcript(turn.thread) == []
+        await record_question(stores, budget, turn)
+    assert await books(stores) == ({}, 0, (0, 0), (0, 0))
+    assert await stores.journal.transcript(turn.thread) == []
 
 
-async def test_many_at_once_over_two_processes_hold_no_more_than_there_is(
-    database_engine: Embedded,
-) -> None:
+async def test_many_at_once_over_two_processes_hold_no_more_than_there_is(stores: Embedded) -> None:
     """Each holds up to 16,000 tokens of answer and some 700 of what it hears: six whole ones, and
     one with what is left."""
     rule = Allowance("everybody", tokens=110_000)
-    two = (database_engine, await database_engine.beside())
+    two = (stores, await stores.beside())
     budgets = [budget_of(each, rule, *PERSON_AND_CHANNEL_ALLOWANCES) for each in two]
-    turns = [await begin_turn(database_engine, Person("web", f"p{n}")) for n in range(100)]
+    turns = [await begin_turn(stores, Person("web", f"p{n}")) for n in range(100)]
     found = await asyncio.gather(
         *(record_question(two[n % 2], budgets[n % 2], turn) for n, turn in enumerate(turns)),
         return_exceptions=True,
@@ -134,21 +132,18 @@ async def test_many_at_once_over_two_processes_hold_no_more_than_there_is(
     went = [turn for turn, each in zip(turns, found, strict=True) if isinstance(each, Grant)]
     used = [Usage(grant.input, 0, grant.output) for grant in grants]
     await asyncio.gather(*(record_answer(two[n % 2], turn, used[n]) for n, turn in enumerate(went)))
-    counters, open_holds, usage, spendings = await books(database_engine)
+    counters, open_holds, usage, spendings = await books(stores)
     assert open_holds == 0
     assert usage == spendings
     assert counters[rule.key] == usage
     assert usage[0] <= 110_000
 
 
-async def test_what_a_killed_process_held_is_settled_by_the_next(database_engine: Embedded) -> None:
-    budget = budget_of(database_engine, *PERSON_AND_CHANNEL_ALLOWANCES)
-    lost, goes_on = (
-        await begin_turn(database_engine),
-        await begin_turn(database_engine, channel="C2"),
-    )
-    grants = [await record_question(database_engine, budget, turn) for turn in (lost, goes_on)]
-    heir = await database_engine.kill()
+async def test_what_a_killed_process_held_is_settled_by_the_next(stores: Embedded) -> None:
+    budget = budget_of(stores, *PERSON_AND_CHANNEL_ALLOWANCES)
+    lost, goes_on = (await begin_turn(stores), await begin_turn(stores, channel="C2"))
+    grants = [await record_question(stores, budget, turn) for turn in (lost, goes_on)]
+    heir = await stores.kill()
     budget = budget_of(heir, *PERSON_AND_CHANNEL_ALLOWANCES)
     await heir.journal.end_turn(await again(heir, lost.seq), "removed")
     assert await budget.settle_ended_turns() == 1, "the other one goes on"
@@ -165,17 +160,15 @@ async def test_what_a_killed_process_held_is_settled_by_the_next(database_engine
     assert counters[PERSON_AND_CHANNEL_ALLOWANCES[2].key] == usage
 
 
-async def test_erasing_a_person_charges_for_their_call_under_way(
-    database_engine: Embedded,
-) -> None:
+async def test_erasing_a_person_charges_for_their_call_under_way(stores: Embedded) -> None:
     """Otherwise, its tokens would be free for everybody else."""
-    budget = budget_of(database_engine, *PERSON_AND_CHANNEL_ALLOWANCES)
-    turn = await begin_turn(database_engine)
-    grant = await record_question(database_engine, budget, turn)
+    budget = budget_of(stores, *PERSON_AND_CHANNEL_ALLOWANCES)
+    turn = await begin_turn(stores)
+    grant = await record_question(stores, budget, turn)
     assert grant
-    people = SqlPersonalData(database_engine.database)
+    people = SqlPersonalData(stores.database)
     await people.erase(people.by_key(ANA.key), ())
-    counters, held, usage, spendings = await books(database_engine)
+    counters, held, usage, spendings = await books(stores)
     assert (held, usage) == (0, spendings)
     assert usage == (grant.bound.tokens, grant.bound.money)
     assert counters[PERSON_AND_CHANNEL_ALLOWANCES[2].key] == usage
@@ -191,35 +184,35 @@ async def test_erasing_a_person_charges_for_their_call_under_way(
     ],
 )
 async def test_the_bound_of_a_call_counts_the_files_of_its_thread(
-    database_engine: Embedded, type: str, size: int, tokens: int
+    stores: Embedded, type: str, size: int, tokens: int
 ) -> None:
-    budget = budget_of(database_engine, *PERSON_AND_CHANNEL_ALLOWANCES)
-    turn = await begin_turn(database_engine)
+    budget = budget_of(stores, *PERSON_AND_CHANNEL_ALLOWANCES)
+    turn = await begin_turn(stores)
     bare = max_item_tokens(encode_json(HELLO))
     reserve = await budget.make_reservation(turn, budget.model_call(1, "m", 100))
     item = replace(HELLO, files=(File("f1", "one", type, size),))
-    await database_engine.journal.record_user_message(turn, [item], reserve)
+    await stores.journal.record_user_message(turn, [item], reserve)
     assert reserve.grant
     assert tokens <= reserve.grant.input - 100 - bare < tokens + 1_000
 
 
-async def test_a_lost_call_is_charged_when_its_round_is_recorded(database_engine: Embedded) -> None:
+async def test_a_lost_call_is_charged_when_its_round_is_recorded(stores: Embedded) -> None:
     """The turn goes on, so nothing else settles the call yet."""
-    budget = budget_of(database_engine, *PERSON_AND_CHANNEL_ALLOWANCES)
-    turn = await begin_turn(database_engine)
-    lost = await record_question(database_engine, budget, turn)
+    budget = budget_of(stores, *PERSON_AND_CHANNEL_ALLOWANCES)
+    turn = await begin_turn(stores)
+    lost = await record_question(stores, budget, turn)
     assert lost
     assert await budget.reserve_model_call(turn, budget.model_call(1, "m", 100))
     priced = replace(Usage(100, 0, 10), cost=PRICES.cost("m", Usage(100, 0, 10)))
-    await database_engine.journal.record_round(turn, RoundOutput(1, (SAID,), priced, "m"))
-    _, held, usage, spendings = await books(database_engine)
+    await stores.journal.record_round(turn, RoundOutput(1, (SAID,), priced, "m"))
+    _, held, usage, spendings = await books(stores)
     assert (held, usage) == (0, spendings)
     assert usage[0] == lost.bound.tokens + 110
 
 
-async def test_what_a_tools_run_costs_is_held_once_and_settled(database_engine: Embedded) -> None:
-    budget = budget_of(database_engine, Allowance("each person", money=NANODOLLARS_PER_DOLLAR // 2))
-    turn = await begin_turn(database_engine)
+async def test_what_a_tools_run_costs_is_held_once_and_settled(stores: Embedded) -> None:
+    budget = budget_of(stores, Allowance("each person", money=NANODOLLARS_PER_DOLLAR // 2))
+    turn = await begin_turn(stores)
     await budget.reserve(turn)
     for _ in range(2):
         await budget.reserve_run(turn, "c1", PaidRun("quick_commands", "fix"))
@@ -227,29 +220,29 @@ async def test_what_a_tools_run_costs_is_held_once_and_settled(database_engine: 
     with pytest.raises(OverAllowance, match=r"What is left \(\$0\.00\) is not enough"):
         await budget.reserve_run(turn, "c3", PaidRun("quick_commands", "fix"))
     await budget.release(turn, "call:c2")
-    await database_engine.journal.record_call_start(
+    await stores.journal.record_call_start(
         turn, ToolCall("c1", "stackspot_quick_command", "{}", "spend")
     )
     outcome = Outcome("ok", "4", usage=Usage(cost=0.25), paid="quick-command fix")
     for _ in range(2):
-        await database_engine.journal.record_call_end(turn, "c1", outcome)
+        await stores.journal.record_call_end(turn, "c1", outcome)
     await budget.reserve_run(turn, "c1", PaidRun("quick_commands", "fix"))  # taken up again
-    counters, held, usage, _ = await books(database_engine)
+    counters, held, usage, _ = await books(stores)
     assert (held, usage) == (0, (0, NANODOLLARS_PER_DOLLAR // 4))
     assert list(counters.values()) == [(0, NANODOLLARS_PER_DOLLAR // 4)]
     (row,) = await budget.report("tool", "2000-01-01")
     assert (row["name"], row["calls"], row["cost"]) == ("quick-command fix", 1, 0.25)
 
 
-async def test_an_operator_sees_all_counters_and_turns(database_engine: Embedded) -> None:
+async def test_an_operator_sees_all_counters_and_turns(stores: Embedded) -> None:
     rules = (
         Allowance("each person", "month", tokens=10**6), Allowance("everybody", turns=5),
         Allowance("each channel", turns=9, where=frozenset({"slack"})),
     )  # fmt: skip
-    budget = budget_of(database_engine, *rules)
+    budget = budget_of(stores, *rules)
     for person in (ANA, Person("web", "bob")):
-        turn = await begin_turn(database_engine, person)
-        assert await record_question(database_engine, budget, turn) is not None
+        turn = await begin_turn(stores, person)
+        assert await record_question(stores, budget, turn) is not None
     counts = await budget.list_counters(ANA, turn.message.address)
     shown = [
         (one.scope.allowance.of, one.scope.person, one.spent.turns)
@@ -258,43 +251,43 @@ async def test_an_operator_sees_all_counters_and_turns(database_engine: Embedded
     ]
     assert shown[2:] == [("each person", "web:bob", 1)], "after those of who asks"
     assert sorted(shown[:2]) == [("each person", ANA.key, 1), ("everybody", "", 2)]
-    await database_engine.journal.end_turn(turn, "failed", "model_down")
-    turns = await database_engine.journal.list_recent_turns()
+    await stores.journal.end_turn(turn, "failed", "model_down")
+    turns = await stores.journal.list_recent_turns()
     assert [(one.person, one.state, one.reason, one.failed) for one in turns] == [
         (ANA.key, "running", "", False), ("web:bob", "failed", "model_down", True),
     ]  # fmt: skip
 
 
-async def test_a_new_allowance_counts_what_was_spent_before_it(database_engine: Embedded) -> None:
-    budget = budget_of(database_engine)
+async def test_a_new_allowance_counts_what_was_spent_before_it(stores: Embedded) -> None:
+    budget = budget_of(stores)
     for person in (ANA, Person("web", "bob")):
-        turn = await begin_turn(database_engine, person)
-        assert await record_question(database_engine, budget, turn) is None
-        await record_answer(database_engine, turn, Usage(1000, 0, 50))
+        turn = await begin_turn(stores, person)
+        assert await record_question(stores, budget, turn) is None
+        await record_answer(stores, turn, Usage(1000, 0, 50))
     rules = (
         Allowance("each person", "month", tokens=10**6),
         Allowance("each channel", tokens=10**6, where=frozenset({"web"})),
         Allowance("everybody", "month", tokens=10**6),
     )
     budget.config = FixedConfig(turn_allowances=rules)
-    turn = await begin_turn(database_engine)
+    turn = await begin_turn(stores)
     standing = await budget.list_counts(ANA, turn.message.address)
     counted = {c.scope.allowance.of: c.spent for c in standing if c.scope.allowance in rules}
     assert {of: (s.turns, s.tokens) for of, s in counted.items()} == {
         "each person": (1, 1050), "each channel": (1, 1050), "everybody": (2, 2100),
     }  # fmt: skip
-    await record_question(database_engine, budget, turn)
-    await record_answer(database_engine, turn, Usage(10, 0, 5))
-    counters, _, usage, _ = await books(database_engine)
+    await record_question(stores, budget, turn)
+    await record_answer(stores, turn, Usage(10, 0, 5))
+    counters, _, usage, _ = await books(stores)
     assert counters[rules[2].key] == usage
     assert usage[0] == 2115
 
 
-async def test_a_notice_is_claimed_once(database_engine: Embedded) -> None:
-    two = (database_engine, await database_engine.beside())
+async def test_a_notice_is_claimed_once(stores: Embedded) -> None:
+    two = (stores, await stores.beside())
     budgets = [budget_of(each, PERSON_AND_CHANNEL_ALLOWANCES[0]) for each in two]
-    turn = await begin_turn(database_engine)
-    grant = await record_question(database_engine, budgets[0], turn)
+    turn = await begin_turn(stores)
+    grant = await record_question(stores, budgets[0], turn)
     assert grant
     claims = await asyncio.gather(*(b.claim_notice(grant.counts[0], 1) for b in budgets * 3))
     assert claims.count(True) == 1
@@ -317,10 +310,10 @@ STEPS = st.lists(
 )  # fmt: skip
 @given(steps=STEPS)
 async def test_the_books_agree_whatever_happens(
-    database_engine: Embedded, steps: list[tuple[str, int, int]]
+    stores: Embedded, steps: list[tuple[str, int, int]]
 ) -> None:
     """Turns are heard, paid for, answered, ended without an answer, and repeated in any order."""
-    _, _, _, past = await books(database_engine)  # what the examples before this one spent
+    _, _, _, past = await books(stores)  # what the examples before this one spent
     rule = Allowance(
         "everybody",
         "month",
@@ -328,15 +321,15 @@ async def test_the_books_agree_whatever_happens(
         past[0] + 60_000,
         name=f"{past}",
     )
-    budget, open_turns = budget_of(database_engine, rule), dict[int, Turn]()
+    budget, open_turns = budget_of(stores, rule), dict[int, Turn]()
     for step, which, size in steps:
         turn = open_turns.get(which)
         if turn is None:
-            turn = await begin_turn(database_engine, channel=f"C{random.Random(size).random()}")
+            turn = await begin_turn(stores, channel=f"C{random.Random(size).random()}")
             try:
-                await record_question(database_engine, budget, turn)
+                await record_question(stores, budget, turn)
             except OverAllowance:
-                await database_engine.journal.end_turn(turn, "failed")
+                await stores.journal.end_turn(turn, "failed")
                 continue
             open_turns[which] = turn
         try:
@@ -346,30 +339,28 @@ async def test_the_books_agree_whatever_happens(
                         turn, budget.model_call(1 + size % 2, "m", size)
                     )
                 case "answer":
-                    await record_answer(
-                        database_engine, turn, Usage(size // 8, size // 16, size // 32)
-                    )
+                    await record_answer(stores, turn, Usage(size // 8, size // 16, size // 32))
                     del open_turns[which]
-                    await database_engine.journal.end_turn(turn, "done")
+                    await stores.journal.end_turn(turn, "done")
                 case "call":
                     await budget.reserve_run(turn, f"c{size % 2}", PaidRun("container"))
                 case "lose":
-                    await database_engine.journal.end_turn(turn, "removed")
+                    await stores.journal.end_turn(turn, "removed")
                     del open_turns[which]
                 case "kill":
-                    turn = await again(database_engine, turn.seq)
+                    turn = await again(stores, turn.seq)
                     open_turns[which] = turn
                 case _:
                     await budget.settle_ended_turns()
         except OverAllowance:
             pass
-        counters, _, usage, spendings = await books(database_engine)
+        counters, _, usage, spendings = await books(stores)
         assert usage == pytest.approx(spendings, abs=20)
-        held = await database_engine.database.read(_read_holds)
+        held = await stores.database.read(_read_holds)
         ours = counters.get(rule.key, past)
         assert ours == (spendings[0] + held[0], spendings[1] + held[1])
     for turn in open_turns.values():
-        await database_engine.journal.end_turn(turn, "removed")
+        await stores.journal.end_turn(turn, "removed")
     await budget.settle_ended_turns()
 
 

@@ -46,9 +46,9 @@ async def every(log: Audit, **wanted: str) -> list[tuple[str, str]]:
 
 
 async def test_what_is_written_is_read_page_by_page(
-    database_engine: Embedded, monkeypatch: pytest.MonkeyPatch
+    stores: Embedded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log = log_of(database_engine)
+    log = log_of(stores)
     for number in range(7):
         log.note(f"event {number}", ANA if number % 3 else BIA, HERE)
     await log.write_note("last", OPERATOR)
@@ -64,17 +64,17 @@ async def test_what_is_written_is_read_page_by_page(
     await log.close()
 
 
-async def test_two_processes_make_one_pseudonym_for_a_person(database_engine: Embedded) -> None:
-    keys = SqlPseudonyms((await database_engine.beside()).database)
-    both = (SqlPseudonyms(database_engine.database), keys)
+async def test_two_processes_make_one_pseudonym_for_a_person(stores: Embedded) -> None:
+    keys = SqlPseudonyms((await stores.beside()).database)
+    both = (SqlPseudonyms(stores.database), keys)
     found = await asyncio.gather(*(both[n % 2].assign([ANA.key, BIA.key]) for n in range(8)))
     assert all(one == found[0] for one in found)
     assert len(set(found[0].values())) == 2
     assert {key: name for name, key in (await keys.list_people()).items()} == found[0]
 
 
-async def test_the_log_does_not_know_a_forgotten_person(database_engine: Embedded) -> None:
-    log = log_of(database_engine)
+async def test_the_log_does_not_know_a_forgotten_person(stores: Embedded) -> None:
+    log = log_of(stores)
     await log.write_note("one", ANA, HERE)
     await log.write_note("two", BIA, HERE)
     await log.forget(ANA.key)
@@ -83,18 +83,16 @@ async def test_the_log_does_not_know_a_forgotten_person(database_engine: Embedde
     await log.write_note("three", ANA, HERE)
     assert (await every(log, person=ANA.key)) == [("three", ANA.key)], "another pseudonym"
     await log.forget(ANA.key)
-    await database_engine.database.scrub()
+    await stores.database.scrub()
     await log.close()
-    assert not await database_engine.holds(ANA.key)
+    assert not await stores.holds(ANA.key)
 
 
-async def test_old_lines_are_purged(
-    database_engine: Embedded, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_old_lines_are_purged(stores: Embedded, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file of which all is old goes whole; of the others the beginning."""
     monkeypatch.setattr(audit, "MAX_SCANNED_LINES", 3)
     moment = datetime(2026, 11, 1, tzinfo=UTC)
-    log = log_of(database_engine)
+    log = log_of(stores)
     log._now = lambda: moment
     if isinstance(log._lines, FileAuditLines):
         log._lines._max_bytes = 450  # some four lines
@@ -104,7 +102,7 @@ async def test_old_lines_are_purged(
     assert await log.purge(datetime(2026, 11, 1, 12, tzinfo=UTC)) == 0, "written at that moment"
     assert await log.purge(datetime(2026, 11, 8, tzinfo=UTC)) == 7
     assert [event for event, _ in await every(log)] == ["day 8", "day 9", "day 10"]
-    assert len(list_audit_files(database_engine.home / "audit.log")) <= 2
+    assert len(list_audit_files(stores.home / "audit.log")) <= 2
     assert await log.purge(datetime(2026, 11, 8, tzinfo=UTC)) == 0
     await log.write_note("day 11", BIA, HERE)
     assert await log.purge(datetime(2026, 12, 1, tzinfo=UTC)) == 4
@@ -114,9 +112,9 @@ async def test_old_lines_are_purged(
     await log.close()
 
 
-async def test_what_cannot_be_kept_is_refused(database_engine: Embedded, tmp_path: Path) -> None:
-    log = log_of(database_engine)
-    await database_engine.database.close()
+async def test_what_cannot_be_kept_is_refused(stores: Embedded, tmp_path: Path) -> None:
+    log = log_of(stores)
+    await stores.database.close()
     with pytest.raises(AuditRefused):
         await log.write_note("one", ANA, HERE)
     await log.close()

@@ -49,58 +49,58 @@ async def begin_turn(engine: Embedded, person: Person = ANA) -> Turn:
     return await again(engine, (await engine.inbox.accept(message)).seq)
 
 
-async def test_a_turn_counts_once_however_often_it_resumes(database_engine: Embedded) -> None:
-    turn = await begin_turn(database_engine)
+async def test_a_turn_counts_once_however_often_it_resumes(stores: Embedded) -> None:
+    turn = await begin_turn(stores)
     for _ in range(2):
-        await make_budget(database_engine, own=1).reserve(turn)
-    heir = await database_engine.kill()
+        await make_budget(stores, own=1).reserve(turn)
+    heir = await stores.kill()
     await make_budget(heir, own=1).reserve(await again(heir, turn.seq))
     assert (await make_budget(heir).usage_today()).turns == 1
 
 
-async def test_a_person_who_used_up_theirs_is_refused_alone(database_engine: Embedded) -> None:
-    counting = make_budget(database_engine, own=2)
+async def test_a_person_who_used_up_theirs_is_refused_alone(stores: Embedded) -> None:
+    counting = make_budget(stores, own=2)
     for _ in range(2):
-        await counting.reserve(await begin_turn(database_engine))
+        await counting.reserve(await begin_turn(stores))
     with pytest.raises(OverBudget, match="limit of 2 messages per person is reached"):
-        await counting.reserve(await begin_turn(database_engine))
-    await counting.reserve(await begin_turn(database_engine, BOB))
+        await counting.reserve(await begin_turn(stores))
+    await counting.reserve(await begin_turn(stores, BOB))
     assert (await counting.usage_today(ANA.key)).turns == 2
     assert (await counting.usage_today()).turns == 3
 
 
-async def test_all_together_have_a_cap_too(database_engine: Embedded) -> None:
-    counting = make_budget(database_engine, everybody=2)
+async def test_all_together_have_a_cap_too(stores: Embedded) -> None:
+    counting = make_budget(stores, everybody=2)
     for person in (ANA, BOB):
-        await counting.reserve(await begin_turn(database_engine, person))
+        await counting.reserve(await begin_turn(stores, person))
     with pytest.raises(OverBudget, match="messages for everyone together is reached"):
-        await counting.reserve(await begin_turn(database_engine, BOB))
+        await counting.reserve(await begin_turn(stores, BOB))
 
 
-async def test_a_cap_holds_for_many_at_once(database_engine: Embedded) -> None:
-    counting = make_budget(database_engine, own=5)
-    turns = [await begin_turn(database_engine) for _ in range(20)]
+async def test_a_cap_holds_for_many_at_once(stores: Embedded) -> None:
+    counting = make_budget(stores, own=5)
+    turns = [await begin_turn(stores) for _ in range(20)]
     results = await asyncio.gather(*(counting.reserve(t) for t in turns), return_exceptions=True)
     assert sum(result is None for result in results) == 5
     assert sum(isinstance(result, OverBudget) for result in results) == 15
 
 
 async def test_a_day_begins_at_midnight_where_the_people_are(
-    database_engine: Embedded, clock: Clock
+    stores: Embedded, clock: Clock
 ) -> None:
-    counting = make_budget(database_engine, own=1)
+    counting = make_budget(stores, own=1)
     clock.now = datetime(2026, 11, 20, 23, 59, tzinfo=LISBON)
-    await counting.reserve(await begin_turn(database_engine))
+    await counting.reserve(await begin_turn(stores))
     with pytest.raises(OverBudget):
-        await counting.reserve(await begin_turn(database_engine))
+        await counting.reserve(await begin_turn(stores))
     clock.now += timedelta(minutes=2)
     assert (await counting.usage_today()).turns == 0
-    await counting.reserve(await begin_turn(database_engine))
+    await counting.reserve(await begin_turn(stores))
 
 
-async def test_what_models_count_is_added_up(database_engine: Embedded) -> None:
-    counting, journal = make_budget(database_engine), database_engine.journal
-    first, second = await begin_turn(database_engine), await begin_turn(database_engine, BOB)
+async def test_what_models_count_is_added_up(stores: Embedded) -> None:
+    counting, journal = make_budget(stores), stores.journal
+    first, second = await begin_turn(stores), await begin_turn(stores, BOB)
     for turn in (first, second):
         await counting.reserve(turn)
     assert await counting.usage_today() == UsageTotal(2, Usage())
@@ -112,9 +112,9 @@ async def test_what_models_count_is_added_up(database_engine: Embedded) -> None:
     assert await counting.usage_today(BOB.key) == UsageTotal(1, Usage(1, 0, 1, 0, cost=0.5))
 
 
-async def test_what_a_tools_run_cost_is_added_once(database_engine: Embedded) -> None:
-    counting, journal = make_budget(database_engine), database_engine.journal
-    turn = await begin_turn(database_engine)
+async def test_what_a_tools_run_cost_is_added_once(stores: Embedded) -> None:
+    counting, journal = make_budget(stores), stores.journal
+    turn = await begin_turn(stores)
     await counting.reserve(turn)
     await journal.record_call_start(turn, ToolCall("c1", "run_python", "{}", "code"))
     for _ in range(2):
@@ -122,23 +122,23 @@ async def test_what_a_tools_run_cost_is_added_once(database_engine: Embedded) ->
     assert await counting.usage_today() == UsageTotal(1, Usage(9, cost=0.03))
 
 
-async def test_what_was_used_is_still_counted_after_forgetting(database_engine: Embedded) -> None:
-    counting = make_budget(database_engine, own=1)
-    await counting.reserve(await begin_turn(database_engine))
-    await database_engine.journal.forget("web:ana")
+async def test_what_was_used_is_still_counted_after_forgetting(stores: Embedded) -> None:
+    counting = make_budget(stores, own=1)
+    await counting.reserve(await begin_turn(stores))
+    await stores.journal.forget("web:ana")
     with pytest.raises(OverBudget):
-        await counting.reserve(await begin_turn(database_engine))
+        await counting.reserve(await begin_turn(stores))
 
 
-async def test_who_comes_by_two_ways_is_counted_once(database_engine: Embedded) -> None:
+async def test_who_comes_by_two_ways_is_counted_once(stores: Embedded) -> None:
     page, terminal = Person("web", "owner"), Person("terminal", "owner")
     counting = Budget(
-        database_engine.database, FixedConfig(), choices.fixed_caps(2, 0), LISBON, canonical_person
+        stores.database, FixedConfig(), choices.fixed_caps(2, 0), LISBON, canonical_person
     )
     for person in (page, terminal):
-        await counting.reserve(await begin_turn(database_engine, person))
+        await counting.reserve(await begin_turn(stores, person))
     with pytest.raises(OverBudget):
-        await counting.reserve(await begin_turn(database_engine, page))
+        await counting.reserve(await begin_turn(stores, page))
     assert (await counting.usage_today(page.key)).turns == 2
     assert (await counting.usage_today(terminal.key)).turns == 2
     assert (await counting.usage_today("slack:owner")).turns == 0

@@ -102,14 +102,12 @@ async def crashed_often(engine: Embedded, text: str) -> tuple[Embedded, int]:
     return engine, receipt.seq
 
 
-async def test_a_poisonous_message_costs_nobody_else_their_answer(
-    database_engine: Embedded,
-) -> None:
+async def test_a_poisonous_message_costs_nobody_else_their_answer(stores: Embedded) -> None:
     seqs = []
     for number in range(41):
         text = "poison" if number == 17 else f"hello {number}"
-        seqs.append((await database_engine.inbox.accept(says(text, f"C{number}"))).seq)
-    lives = Lives(database_engine, lambda _, text: text == "poison")
+        seqs.append((await stores.inbox.accept(says(text, f"C{number}"))).seq)
+    lives = Lives(stores, lambda _, text: text == "poison")
     await lives.live(seqs, 8)
     assert lives.given_up == ["poison"]
     assert len(lives.all) == CRASHES_BEFORE_ALONE + MAX_CRASHES_ALONE + 1
@@ -117,12 +115,12 @@ async def test_a_poisonous_message_costs_nobody_else_their_answer(
     assert beside[CRASHES_BEFORE_ALONE:] == [0] * (MAX_CRASHES_ALONE + 1), "it ran alone"
 
 
-async def test_two_poisonous_messages_are_both_found(database_engine: Embedded) -> None:
+async def test_two_poisonous_messages_are_both_found(stores: Embedded) -> None:
     seqs = []
     for number in range(12):
         text = f"poison {number}" if number in (3, 8) else f"hello {number}"
-        seqs.append((await database_engine.inbox.accept(says(text, f"C{number}"))).seq)
-    lives = Lives(database_engine, lambda _, text: "poison" in text)
+        seqs.append((await stores.inbox.accept(says(text, f"C{number}"))).seq)
+    lives = Lives(stores, lambda _, text: "poison" in text)
     await lives.live(seqs, 20)
     assert sorted(lives.given_up) == ["poison 3", "poison 8"]
 
@@ -161,17 +159,15 @@ async def kill_at_random(engine: Embedded, chance: random.Random, kills: int, tu
     assert kills - left > kills / 2, "the process was killed often"
 
 
-async def test_an_answer_whose_delivery_ends_the_process_is_not_delivered(
-    database_engine: Embedded,
-) -> None:
+async def test_an_answer_whose_delivery_ends_the_process_is_not_delivered(stores: Embedded) -> None:
     """Everybody else goes on, and the next answer says that this one did not arrive."""
-    receipt = await database_engine.inbox.accept(says("poison"))
-    turn = await database_engine.journal.begin(receipt.seq)
+    receipt = await stores.inbox.accept(says("poison"))
+    turn = await stores.journal.begin(receipt.seq)
     assert turn
-    await database_engine.journal.record_answer(turn, Answer("42"))
-    database_engine = await database_engine.kill()
-    lives = Lives(database_engine, lambda _, text: text == "poison")
-    hello = await database_engine.inbox.accept(says("hello", "C2"))
+    await stores.journal.record_answer(turn, Answer("42"))
+    stores = await stores.kill()
+    lives = Lives(stores, lambda _, text: text == "poison")
+    hello = await stores.inbox.accept(says("hello", "C2"))
     await lives.live([receipt.seq, hello.seq], CRASHES_BEFORE_ALONE + MAX_CRASHES_ALONE)
     # The process may be killed after the other turn ended and before this test saw it.
     assert set(lives.ended_turns) <= {hello.seq}
@@ -182,10 +178,10 @@ async def test_an_answer_whose_delivery_ends_the_process_is_not_delivered(
     assert [why for life in lives.all for why in life.undelivered] == [CRASHED_REASON]
 
 
-async def test_an_apology_that_ends_the_process_is_given_up_too(database_engine: Embedded) -> None:
-    receipt = await database_engine.inbox.accept(says("poison"))
-    lives = Lives(database_engine, lambda _, text: text in ("poison", "sorry"))
-    hello = await database_engine.inbox.accept(says("hello", "C2"))
+async def test_an_apology_that_ends_the_process_is_given_up_too(stores: Embedded) -> None:
+    receipt = await stores.inbox.accept(says("poison"))
+    lives = Lives(stores, lambda _, text: text in ("poison", "sorry"))
+    hello = await stores.inbox.accept(says("hello", "C2"))
     await lives.live([receipt.seq, hello.seq], 12)
     # The process may be killed after the other turn ended and before this test saw it.
     assert set(lives.ended_turns) <= {hello.seq}
@@ -193,8 +189,8 @@ async def test_an_apology_that_ends_the_process_is_given_up_too(database_engine:
     assert await column(lives.engine, "state", receipt.seq) == "undeliverable"
 
 
-async def test_others_wait_while_a_suspect_runs_and_no_longer(database_engine: Embedded) -> None:
-    engine, suspect = await crashed_often(database_engine, "poison")
+async def test_others_wait_while_a_suspect_runs_and_no_longer(stores: Embedded) -> None:
+    engine, suspect = await crashed_often(stores, "poison")
     worker = Worker(engine, held=True).start("web")
     await worker.until_begun(1)
     assert worker.began == [suspect]
@@ -209,9 +205,9 @@ async def test_others_wait_while_a_suspect_runs_and_no_longer(database_engine: E
 
 
 async def test_others_wait_for_a_long_turn_only_so_long(
-    database_engine: Embedded, monkeypatch: pytest.MonkeyPatch
+    stores: Embedded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine, suspect = await crashed_often(database_engine, "long")
+    engine, suspect = await crashed_often(stores, "long")
     monkeypatch.setattr(turn_runner, "RUN_ALONE_SECONDS", 0.2)
     worker = Worker(engine, held=True).start("web")
     await worker.until_begun(1)
@@ -222,9 +218,9 @@ async def test_others_wait_for_a_long_turn_only_so_long(
 
 
 async def test_a_suspect_waits_for_the_others_only_so_long(
-    database_engine: Embedded, monkeypatch: pytest.MonkeyPatch
+    stores: Embedded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine, suspect = await crashed_often(database_engine, "unlucky")
+    engine, suspect = await crashed_often(stores, "unlucky")
     monkeypatch.setattr(turn_runner, "RUN_ALONE_SECONDS", 0.0)
     keep_busy(engine)
     worker = Worker(engine, held=True).start("web")
@@ -233,8 +229,8 @@ async def test_a_suspect_waits_for_the_others_only_so_long(
     assert await column(engine, "solo_crashes", suspect) == 0, "it does not run alone"
 
 
-async def test_a_suspect_that_waits_can_be_stopped(database_engine: Embedded) -> None:
-    engine, suspect = await crashed_often(database_engine, "unlucky")
+async def test_a_suspect_that_waits_can_be_stopped(stores: Embedded) -> None:
+    engine, suspect = await crashed_often(stores, "unlucky")
     runner = keep_busy(engine)
     worker = Worker(engine).start("web")
     while suspect not in runner._admitting:  # noqa: ASYNC110 (nothing tells that it waits)
@@ -244,8 +240,8 @@ async def test_a_suspect_that_waits_can_be_stopped(database_engine: Embedded) ->
     assert worker.said == []
 
 
-async def test_a_suspect_that_a_drain_puts_back_is_not_blamed(database_engine: Embedded) -> None:
-    engine, suspect = await crashed_often(database_engine, "unlucky")
+async def test_a_suspect_that_a_drain_puts_back_is_not_blamed(stores: Embedded) -> None:
+    engine, suspect = await crashed_often(stores, "unlucky")
     heir = await engine.beside()
     worker = Worker(engine, held=True).start("web")
     await worker.until_begun(1)

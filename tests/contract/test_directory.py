@@ -20,8 +20,8 @@ def hash_name(name: str) -> str:
 
 
 @pytest.fixture
-def directory(database_engine: Embedded) -> SqlDirectory:
-    return SqlDirectory(database_engine.database, hash_name)
+def directory(stores: Embedded) -> SqlDirectory:
+    return SqlDirectory(stores.database, hash_name)
 
 
 def member(id: str, at: float = 100.0, scope: str = "", *belongs_to: str) -> PlatformMember:
@@ -78,7 +78,7 @@ async def test_who_left_is_removed_and_may_come_back(directory: SqlDirectory) ->
 
 
 async def test_who_was_forgotten_is_not_brought_back_and_no_id_of_theirs_stays(
-    directory: SqlDirectory, database_engine: Embedded
+    directory: SqlDirectory, stores: Embedded
 ) -> None:
     await directory.put("chat", [member("UANA77"), member("U2")])
     await directory.forget("chat", ["UANA77"])
@@ -87,8 +87,8 @@ async def test_who_was_forgotten_is_not_brought_back_and_no_id_of_theirs_stays(
     assert await find_ids(directory, "UANA77", "U2") == ["U2"]
     assert await directory.put("other", [member("UANA77")]) == frozenset(), "somebody else"
     await directory.remove("other", ["UANA77"])
-    await database_engine.database.scrub(whole=True)
-    assert not await database_engine.holds("UANA77")
+    await stores.database.scrub(whole=True)
+    assert not await stores.holds("UANA77")
 
 
 async def test_who_is_forgotten_while_a_list_is_put_stays_away(directory: SqlDirectory) -> None:
@@ -106,8 +106,6 @@ async def test_what_nobody_confirms_any_more_goes(directory: SqlDirectory) -> No
 
 
 class SlowRows(NoRows):
-    """A store that takes its time to write."""
-
     def __init__(self) -> None:
         self.writes, self.may_end = asyncio.Event(), asyncio.Event()
 
@@ -118,8 +116,6 @@ class SlowRows(NoRows):
 
 
 class Answering:
-    """A platform that tells of anybody at once."""
-
     async def wait_for_place(self) -> None:
         return None
 
@@ -160,8 +156,6 @@ async def test_a_row_that_could_not_be_stored_is_stored_the_next_time(
 
 
 class NeverAnswering(Answering):
-    """A platform that keeps everybody waiting."""
-
     def __init__(self) -> None:
         self.asked, self.is_stopped = asyncio.Event(), False
 

@@ -62,7 +62,6 @@ async def order(engine: Embedded, *messages: Message) -> Sequence[str]:
 
 
 async def position(engine: Embedded, seq: int) -> int:
-    """Of a turn that waits."""
     if isinstance(engine, Shared):
         select = "SELECT position FROM inbox WHERE seq = ?"
         row = await engine.database.read(lambda c: c.execute(select, (seq,)).fetchone())
@@ -72,95 +71,79 @@ async def position(engine: Embedded, seq: int) -> int:
     return runner._queue._open[seq].position
 
 
-async def test_a_flood_delays_each_other_person_by_one_message(database_engine: Embedded) -> None:
+async def test_a_flood_delays_each_other_person_by_one_message(stores: Embedded) -> None:
     flood = [says("Ana", "C1") for _ in range(5)]
-    said = await order(
-        database_engine, *flood, says("Bob", "C2"), says("Cleo", "C3"), says("Dan", "C1")
-    )
+    said = await order(stores, *flood, says("Bob", "C2"), says("Cleo", "C3"), says("Dan", "C1"))
     assert said == [
         "Ana in C1", "Bob in C2", "Cleo in C3", "Dan in C1",
         "Ana in C1", "Ana in C1", "Ana in C1", "Ana in C1",
     ]  # fmt: skip
 
 
-async def test_a_flood_over_many_channels_delays_nobody_more(database_engine: Embedded) -> None:
-    said = await order(
-        database_engine, *(says("Ana", f"C{n}") for n in range(5)), says("Bob", "C9")
-    )
+async def test_a_flood_over_many_channels_delays_nobody_more(stores: Embedded) -> None:
+    said = await order(stores, *(says("Ana", f"C{n}") for n in range(5)), says("Bob", "C9"))
     assert said[:2] == ["Ana in C0", "Bob in C9"]
     assert said[2:] == [f"Ana in C{n}" for n in range(1, 5)]
 
 
 async def test_a_crowd_in_one_channel_delays_another_channel_by_one_message(
-    database_engine: Embedded,
+    stores: Embedded,
 ) -> None:
     crowd = [says(f"Person {n}", "C1") for n in range(5)]
-    said = await order(database_engine, *crowd, says("Zoe", "C2"))
+    said = await order(stores, *crowd, says("Zoe", "C2"))
     assert said[:2] == ["Person 0 in C1", "Zoe in C2"]
 
 
-async def test_who_writes_while_a_flood_is_answered_is_next(database_engine: Embedded) -> None:
-    places_of(database_engine).total = 1
-    worker = Worker(database_engine, held=True).start("web")
-    flood = await accept(database_engine, *(says("Ana", "C1") for _ in range(6)))
+async def test_who_writes_while_a_flood_is_answered_is_next(stores: Embedded) -> None:
+    places_of(stores).total = 1
+    worker = Worker(stores, held=True).start("web")
+    flood = await accept(stores, *(says("Ana", "C1") for _ in range(6)))
     for number in range(3):
         await worker.until_begun(number + 1)
         worker.let_go(flood[number])
     await worker.until_begun(4)
-    (late,) = await accept(database_engine, says("Bob", "C2"))
+    (late,) = await accept(stores, says("Bob", "C2"))
     worker.let_go(flood[3])
     await worker.until_begun(5)
     assert worker.began == [*flood[:4], late]
 
 
-async def test_newcomers_overtake_who_has_more_to_say_only_so_often(
-    database_engine: Embedded,
-) -> None:
-    places_of(database_engine).total = 1
-    worker = Worker(database_engine, held=True).start("web")
-    _, waits = await accept(database_engine, says("Ana", "C1"), says("Ana", "C1"))
+async def test_newcomers_overtake_who_has_more_to_say_only_so_often(stores: Embedded) -> None:
+    places_of(stores).total = 1
+    worker = Worker(stores, held=True).start("web")
+    _, waits = await accept(stores, says("Ana", "C1"), says("Ana", "C1"))
     await worker.until_begun(1)
     new = await accept(
-        database_engine, *(says(f"P{n}", f"D{n}") for n in range(MAX_OVERTAKING_MESSAGES + 2))
+        stores, *(says(f"P{n}", f"D{n}") for n in range(MAX_OVERTAKING_MESSAGES + 2))
     )
-    before = [
-        seq
-        for seq in new
-        if await position(database_engine, seq) < await position(database_engine, waits)
-    ]
+    before = [seq for seq in new if await position(stores, seq) < await position(stores, waits)]
     assert before == list(new[:MAX_OVERTAKING_MESSAGES])
 
 
-async def test_a_conversation_keeps_its_order_whoever_speaks_in_it(
-    database_engine: Embedded,
-) -> None:
+async def test_a_conversation_keeps_its_order_whoever_speaks_in_it(stores: Embedded) -> None:
     flood = [says("Ana", "C1", thread=False) for _ in range(3)]
     both = [says("Bob", "C1", thread=False), says("Ana", "C1", thread=False)]
-    said = await order(database_engine, *flood, *both)
+    said = await order(stores, *flood, *both)
     assert said == ["Ana in C1"] * 3 + ["Bob in C1", "Ana in C1"]
 
 
-async def test_one_person_has_so_many_turns_under_way_in_a_channel(
-    database_engine: Embedded,
-) -> None:
+async def test_one_person_has_so_many_turns_under_way_in_a_channel(stores: Embedded) -> None:
     """Those that only wait for the channel's pace count, too: they hold no place."""
-    worker = Worker(database_engine, held=True).start("web")
+    worker = Worker(stores, held=True).start("web")
     flood = await accept(
-        database_engine, *(says("Ana", "C1") for _ in range(MAX_PERSON_TURNS_IN_CHANNEL + 5))
+        stores, *(says("Ana", "C1") for _ in range(MAX_PERSON_TURNS_IN_CHANNEL + 5))
     )
-    others = await accept(database_engine, says("Bob", "C1"), says("Ana", "C2"))
+    others = await accept(stores, says("Bob", "C1"), says("Ana", "C2"))
     await worker.until_begun(MAX_PERSON_TURNS_IN_CHANNEL + 2)
     assert worker.now == {*flood[:MAX_PERSON_TURNS_IN_CHANNEL], *others}
-    database_engine.inbox.leave_place(flood[0])
+    stores.inbox.leave_place(flood[0])
     worker.let_go(flood[3])
     await worker.until(lambda: flood[MAX_PERSON_TURNS_IN_CHANNEL] in worker.began)
     worker.let_go(*flood, *others)
     await worker.until(lambda: set(worker.ended) >= {*flood, *others})
 
 
-async def begin_turn_that_returns(
-    engine: Embedded,
-) -> tuple[Worker, int, int, asyncio.Task[None]]:
+async def begin_turn_that_returns(engine: Embedded) -> tuple[Worker, int, int, asyncio.Task[None]]:
     """Begin two turns with one place. The first one left the place to the second and takes it back.
 
     Return the worker, both turns, and the task that takes the place back.
@@ -174,9 +157,9 @@ async def begin_turn_that_returns(
     return worker, first, second, asyncio.create_task(engine.inbox.take_place(first))
 
 
-async def test_a_turn_that_waits_for_its_platform_holds_no_place(database_engine: Embedded) -> None:
-    worker, first, second, back = await begin_turn_that_returns(database_engine)
-    (third,) = await accept(database_engine, says("Cleo", "C3"))
+async def test_a_turn_that_waits_for_its_platform_holds_no_place(stores: Embedded) -> None:
+    worker, first, second, back = await begin_turn_that_returns(stores)
+    (third,) = await accept(stores, says("Cleo", "C3"))
     await asyncio.sleep(0)
     assert not back.done(), "the place is the second one's"
     worker.let_go(second)
@@ -187,19 +170,17 @@ async def test_a_turn_that_waits_for_its_platform_holds_no_place(database_engine
     assert worker.began[2] == third
 
 
-async def test_a_cancelled_turn_takes_no_place_any_more(database_engine: Embedded) -> None:
-    worker, _, second, back = await begin_turn_that_returns(database_engine)
+async def test_a_cancelled_turn_takes_no_place_any_more(stores: Embedded) -> None:
+    worker, _, second, back = await begin_turn_that_returns(stores)
     await asyncio.sleep(0)
     back.cancel()
     await asyncio.wait({back})
-    (third,) = await accept(database_engine, says("Cleo", "C3"))
+    (third,) = await accept(stores, says("Cleo", "C3"))
     worker.let_go(second)
     await worker.until(lambda: third in worker.began)
 
 
-async def test_a_decision_that_waits_for_its_platform_holds_no_place(
-    on_postgres: Shared,
-) -> None:
+async def test_a_decision_that_waits_for_its_platform_holds_no_place(on_postgres: Shared) -> None:
     on_postgres.jobs._decision_places.total = 1
     worker = Worker(on_postgres, held=True).start("web")
     first, second = await accept(on_postgres, asks("help", "C1"), asks("status", "C2"))
@@ -209,9 +190,7 @@ async def test_a_decision_that_waits_for_its_platform_holds_no_place(
     await worker.until(lambda: worker.now == {first, second})
 
 
-async def test_a_turn_that_waits_for_its_platform_holds_no_connection(
-    on_postgres: Shared,
-) -> None:
+async def test_a_turn_that_waits_for_its_platform_holds_no_connection(on_postgres: Shared) -> None:
     """Many more wait than the process has connections."""
     worker = Worker(on_postgres, held=True).start("web")
     seqs = await accept(on_postgres, *(says(f"Person {n}", f"C{n}") for n in range(40)))

@@ -54,8 +54,8 @@ class FileStore:
 
 
 @pytest.fixture
-def drawer(database_engine: Embedded) -> FileStore:
-    return FileStore(database_engine)
+def drawer(stores: Embedded) -> FileStore:
+    return FileStore(stores)
 
 
 @pytest.fixture

@@ -14,13 +14,7 @@ import pytest
 
 from core.base.errors import Forgotten, TooManyDeliveries
 from core.base.tasks import Backoff
-from core.domain.messages import (
-    Address,
-    Message,
-    MessageOrigin,
-    Person,
-    turn_id,
-)
+from core.domain.messages import Address, Message, MessageOrigin, Person, turn_id
 from core.domain.records import ConversationArea, Receipt
 from core.journal.inbox import SenderLimits
 from core.observability import metrics
@@ -41,31 +35,26 @@ async def test_what_is_accepted_is_stored(engine: Engine) -> None:
     assert worker.said == ["hello"]
 
 
-async def test_a_receipt_has_the_id_of_the_turn(engine: Engine) -> None:
+async def test_a_message_is_known_by_its_event_and_its_turn(engine: Engine) -> None:
     hello = says("hello")
     receipt = await engine.inbox.accept(hello)
     assert (receipt.turn, receipt.is_new) == (turn_id(hello.event_key), True)
-
-
-async def test_the_inbox_knows_which_events_it_stored(engine: Engine) -> None:
-    hello = says("hello")
-    await engine.inbox.accept(hello)
     times = await engine.inbox.find_times((hello.event_key, "web:unknown"))
     assert set(times) == {hello.event_key}
 
 
-async def test_messages_at_once_do_not_exceed_what_may_wait(database_engine: Embedded) -> None:
+async def test_messages_at_once_do_not_exceed_what_may_wait(stores: Embedded) -> None:
     config = SimpleNamespace(sender_limits=SenderLimits(waiting=3))
-    vars(database_engine.inbox)["_config"] = config
-    sent = [database_engine.inbox.accept(says("hello", f"C{number}")) for number in range(10)]
+    vars(stores.inbox)["_config"] = config
+    sent = [stores.inbox.accept(says("hello", f"C{number}")) for number in range(10)]
     receipts = await asyncio.gather(*sent)
     assert sorted(receipt.refusal for receipt in receipts) == [""] * 3 + ["waiting:3"] * 7
 
 
 async def test_deliveries_at_once_over_two_processes_do_not_exceed_the_webhook_s_limit(
-    database_engine: Embedded, monkeypatch: pytest.MonkeyPatch
+    stores: Embedded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine, now = database_engine, time.time()
+    engine, now = stores, time.time()
     monkeypatch.setattr("core.journal.inbox.time", SimpleNamespace(time=lambda: now))
     inboxes = [engine.inbox, (await engine.beside()).inbox]
 
@@ -230,27 +219,27 @@ async def test_a_place_that_nobody_serves_now_waits_for_one_who_does(engine: Eng
 
 
 @pytest.mark.usefixtures("at_once")
-async def test_a_handler_that_raises_is_tried_again_in_its_place(database_engine: Embedded) -> None:
-    worker = Worker(database_engine, broken=3).start()
+async def test_a_handler_that_raises_is_tried_again_in_its_place(stores: Embedded) -> None:
+    worker = Worker(stores, broken=3).start()
     for text in ("first", "second", "third"):
-        await database_engine.inbox.accept(says(text))
+        await stores.inbox.accept(says(text))
     await worker.until_ended(3)
     assert worker.said == ["first"] * 4 + ["second", "third"]
 
 
 async def test_what_is_put_off_holds_up_nobody_else(
-    database_engine: Embedded, monkeypatch: pytest.MonkeyPatch
+    stores: Embedded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.journal.turn_runner.TURN_BACKOFF", Backoff(3600.0))
-    worker = Worker(database_engine, broken=1).start()
-    first = await database_engine.inbox.accept(says("first"))
+    worker = Worker(stores, broken=1).start()
+    first = await stores.inbox.accept(says("first"))
     await worker.until(lambda: first.seq in worker.began)
-    other = await database_engine.inbox.accept(says("elsewhere", "C2"))
+    other = await stores.inbox.accept(says("elsewhere", "C2"))
     await worker.until_ended(1)
     assert worker.ended == [other.seq]
 
 
-async def test_an_answer_is_waited_for(engine: Engine) -> None:
+async def test_an_answer_is_waited_for_and_there_after_a_restart(engine: Engine) -> None:
     worker = Worker(engine, held=True).start()
     seq = (await engine.inbox.accept(says("hello"))).seq
     waiting = [asyncio.create_task(engine.inbox.wait_for_answer(seq)) for _ in range(3)]
@@ -259,24 +248,16 @@ async def test_an_answer_is_waited_for(engine: Engine) -> None:
     worker.let_go(seq)
     assert {answer.text for answer in await asyncio.gather(*waiting)} == {"re: hello"}
     assert (await engine.inbox.wait_for_answer(seq)).text == "re: hello"
-
-
-async def test_an_answer_is_there_after_a_restart(engine: Engine) -> None:
-    worker = Worker(engine).start()
-    seq = (await engine.inbox.accept(says("hello"))).seq
-    await worker.until_ended(1)
     heir = await engine.kill()
     assert (await heir.inbox.wait_for_answer(seq)).text == "re: hello"
 
 
-async def test_a_turn_that_ended_without_an_answer_keeps_nobody_waiting(
-    database_engine: Embedded,
-) -> None:
-    seq = (await database_engine.inbox.accept(says("hello"))).seq
-    turn = await database_engine.journal.begin(seq)
+async def test_a_turn_that_ended_without_an_answer_keeps_nobody_waiting(stores: Embedded) -> None:
+    seq = (await stores.inbox.accept(says("hello"))).seq
+    turn = await stores.journal.begin(seq)
     assert turn
-    await database_engine.journal.end_turn(turn, "removed")
-    answer = await database_engine.inbox.wait_for_answer(seq)
+    await stores.journal.end_turn(turn, "removed")
+    answer = await stores.inbox.wait_for_answer(seq)
     assert (answer.text, answer.status) == ("", "stopped")
 
 

@@ -85,35 +85,35 @@ async def test_a_deletion_told_twice_says_the_same(engine: Engine) -> None:
     assert await engine.inbox.amend(secret.event_key, None) == "unstarted"
 
 
-async def test_a_deleted_message_is_not_brought_back_by_an_edit(database_engine: Embedded) -> None:
+async def test_a_deleted_message_is_not_brought_back_by_an_edit(stores: Embedded) -> None:
     secret, started = says("my password"), says("my other password")
-    worker = Worker(database_engine, held=True).start()
-    running = await database_engine.inbox.accept(started)
+    worker = Worker(stores, held=True).start()
+    running = await stores.inbox.accept(started)
     await worker.until(lambda: running.seq in worker.now)
-    await database_engine.inbox.accept(secret)
+    await stores.inbox.accept(secret)
     for message in (secret, started):
-        await database_engine.inbox.amend(message.event_key, None)
+        await stores.inbox.amend(message.event_key, None)
         edited = replace(message, text="again", sent_at=9.0)
-        assert await database_engine.inbox.amend(message.event_key, edited) == "unknown"
-        assert (await database_engine.journal.history_entry(message.turn)).message.text == ""
+        assert await stores.inbox.amend(message.event_key, edited) == "unknown"
+        assert (await stores.journal.history_entry(message.turn)).message.text == ""
 
 
-async def test_a_deletion_that_comes_too_late_still_blanks(database_engine: Embedded) -> None:
-    worker, secret = Worker(database_engine, held=True).start(), says("my password")
-    receipt = await database_engine.inbox.accept(secret)
+async def test_a_deletion_that_comes_too_late_still_blanks(stores: Embedded) -> None:
+    worker, secret = Worker(stores, held=True).start(), says("my password")
+    receipt = await stores.inbox.accept(secret)
     await worker.until_begun(1)
-    assert await database_engine.inbox.amend(secret.event_key, None) == "started"
+    assert await stores.inbox.amend(secret.event_key, None) == "started"
     worker.let_go(receipt.seq)
     await worker.until_ended(1)
-    assert (await database_engine.journal.history_entry(secret.turn)).message.text == ""
+    assert (await stores.journal.history_entry(secret.turn)).message.text == ""
 
 
-async def test_a_file_alone_can_be_given_words(database_engine: Embedded) -> None:
+async def test_a_file_alone_can_be_given_words(stores: Embedded) -> None:
     picture = replace(says(""), attachments=(Attachment("cat.png", "image/png", 9),))
-    await database_engine.inbox.accept(picture)
+    await stores.inbox.accept(picture)
     words = replace(picture, text="what is this?")
-    assert await database_engine.inbox.amend(picture.event_key, words) == "unstarted"
-    worker = Worker(database_engine).start()
+    assert await stores.inbox.amend(picture.event_key, words) == "unstarted"
+    worker = Worker(stores).start()
     await worker.until_ended(1)
     assert worker.said == ["what is this?"]
 
@@ -154,16 +154,14 @@ async def test_a_deletion_and_the_start_never_cross(engine: Engine) -> None:
     await asyncio.gather(*(delete_at_start(number) for number in range(60)))
 
 
-async def test_a_token_does_not_outlive_a_message_that_never_runs(
-    database_engine: Embedded,
-) -> None:
+async def test_a_token_does_not_outlive_a_message_that_never_runs(stores: Embedded) -> None:
     for withdraw in ("deleted", "stopped"):
         hello = says("hello")
         hello = replace(hello, reply_to=replace(hello.reply_to, token="secret-of-slack"))
-        receipt = await database_engine.inbox.accept(hello)
+        receipt = await stores.inbox.accept(hello)
         if withdraw == "deleted":
-            await database_engine.inbox.amend(hello.event_key, None)
+            await stores.inbox.amend(hello.event_key, None)
         else:
-            await database_engine.inbox.cancel(receipt.seq)
-        shown = await database_engine.journal.history_entry(hello.turn)
+            await stores.inbox.cancel(receipt.seq)
+        shown = await stores.journal.history_entry(hello.turn)
         assert (shown.state, shown.message.reply_to.token) == ("withdrawn", "")

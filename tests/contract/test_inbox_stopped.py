@@ -61,21 +61,21 @@ async def test_what_is_over_cannot_be_stopped(engine: Engine) -> None:
 
 
 @pytest.mark.usefixtures("at_once")
-async def test_a_stop_at_the_moment_of_the_start_is_heard(database_engine: Embedded) -> None:
-    worker = Worker(database_engine, held=True).start()
+async def test_a_stop_at_the_moment_of_the_start_is_heard(stores: Embedded) -> None:
+    worker = Worker(stores, held=True).start()
     states: list[TurnState] = []
 
     async def stop_at_start(number: int) -> None:
         hello = says("hello", f"C{number}")
-        seq = (await database_engine.inbox.accept(hello)).seq
+        seq = (await stores.inbox.accept(hello)).seq
         for _ in range(number % 12):
             await asyncio.sleep(0)
-        assert await database_engine.inbox.cancel(seq)
+        assert await stores.inbox.cancel(seq)
         try:
-            assert (await database_engine.inbox.wait_for_answer(seq)).text == "stopped"
+            assert (await stores.inbox.wait_for_answer(seq)).text == "stopped"
         except Forgotten:
             assert seq not in worker.began
-        states.append((await database_engine.journal.history_entry(hello.turn)).state)
+        states.append((await stores.journal.history_entry(hello.turn)).state)
 
     await asyncio.gather(*(stop_at_start(number) for number in range(48)))
     assert len(states) == 48
@@ -84,40 +84,40 @@ async def test_a_stop_at_the_moment_of_the_start_is_heard(database_engine: Embed
 
 
 @pytest.mark.usefixtures("at_once")
-async def test_a_handler_that_drops_a_stop_is_asked_again(database_engine: Embedded) -> None:
+async def test_a_handler_that_drops_a_stop_is_asked_again(stores: Embedded) -> None:
     told: list[bool] = []
     begun, done = asyncio.Event(), asyncio.Event()
 
     async def careless(seq: int) -> None:
-        told.append(database_engine.inbox.is_stopped(seq))
+        told.append(stores.inbox.is_stopped(seq))
         begun.set()
         if len(told) == 1:
             await asyncio.Event().wait()
-        await database_engine.end(seq, "stopped", "stopped")
+        await stores.end(seq, "stopped", "stopped")
         done.set()
 
-    running = asyncio.create_task(database_engine.inbox.run(careless))
-    seq = (await database_engine.inbox.accept(says("think hard"))).seq
+    running = asyncio.create_task(stores.inbox.run(careless))
+    seq = (await stores.inbox.accept(says("think hard"))).seq
     await begun.wait()
-    await database_engine.inbox.cancel(seq)
+    await stores.inbox.cancel(seq)
     await done.wait()
     assert told == [False, True]
-    await database_engine.inbox.drain(1)
+    await stores.inbox.drain(1)
     await running
 
 
 async def test_a_stop_reaches_what_is_put_off(
-    database_engine: Embedded, monkeypatch: pytest.MonkeyPatch
+    stores: Embedded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.journal.turn_runner.TURN_BACKOFF", Backoff(0.05, max_seconds=30.0))
-    worker = Worker(database_engine, broken=1).start()
-    seq = (await database_engine.inbox.accept(says("hello"))).seq
+    worker = Worker(stores, broken=1).start()
+    seq = (await stores.inbox.accept(says("hello"))).seq
     await worker.until_begun(1)
     for _ in range(5):
         await asyncio.sleep(0)
-    assert await database_engine.inbox.running_turn(CONVERSATION) == seq
-    assert await database_engine.inbox.cancel(seq)
-    assert (await database_engine.inbox.wait_for_answer(seq)).text == "stopped"
+    assert await stores.inbox.running_turn(CONVERSATION) == seq
+    assert await stores.inbox.cancel(seq)
+    assert (await stores.inbox.wait_for_answer(seq)).text == "stopped"
 
 
 async def test_a_drain_lets_turns_finish_and_starts_none(engine: Engine) -> None:
@@ -149,19 +149,11 @@ async def test_a_drain_without_grace_leaves_the_rest_to_the_next(engine: Engine)
         assert [seq for seq in heir.ended if (seq - seqs[0]) % 4 == channel] == seqs[channel::4]
 
 
-async def test_run_returns_when_it_is_drained(engine: Engine) -> None:
-    worker = Worker(engine).start()
-    await engine.inbox.accept(says("hello"))
-    await worker.until_ended(1)
-    await engine.inbox.drain(1)
-    await engine.runs[0]
-
-
-async def test_a_drain_takes_no_decision_up(database_engine: Embedded) -> None:
-    worker = Worker(database_engine).start()
-    await database_engine.inbox.drain(0)
-    stop = await database_engine.inbox.accept(says("stop"))
+async def test_a_drain_takes_no_decision_up(stores: Embedded) -> None:
+    worker = Worker(stores).start()
+    await stores.inbox.drain(0)
+    stop = await stores.inbox.accept(says("stop"))
     assert worker.began == []
-    heir = Worker(await database_engine.kill()).start()
+    heir = Worker(await stores.kill()).start()
     await heir.until_ended(1)
     assert heir.ended == [stop.seq]

@@ -45,8 +45,6 @@ class RecordedInbox:
 
 @dataclass
 class RecordedPeople:
-    """The rights of people, and the refusals that were noted."""
-
     policy: Policy
     events: list[str]
 
@@ -80,8 +78,6 @@ class RecordedInteraction:
 
 
 class InteractionSetting:
-    """One `Interactions` and what it did, in order."""
-
     def __init__(self, allow: frozenset[str] = frozenset({"*"}), trouble: str = "") -> None:
         self.events: list[str] = []
         self.tasks = BackgroundTasks("test")

@@ -47,20 +47,20 @@ async def rows(engine: Embedded) -> dict[str, list[dict[str, object]]]:
     )
 
 
-async def test_only_a_new_process_is_a_new_attempt(database_engine: Embedded) -> None:
-    turn = await begin_turn(database_engine)
+async def test_only_a_new_process_is_a_new_attempt(stores: Embedded) -> None:
+    turn = await begin_turn(stores)
     assert (turn.attempt, turn.state) == (1, "running")
-    assert (await again(database_engine, turn.seq)).attempt == 1
-    heir = await database_engine.kill()
+    assert (await again(stores, turn.seq)).attempt == 1
+    heir = await stores.kill()
     assert (await again(heir, turn.seq)).attempt == 2
     assert (await again(heir, turn.seq)).attempt == 2
     assert (await again(await heir.kill(), turn.seq)).attempt == 3
 
 
-async def test_a_process_that_may_count_as_dead_is_told_to_stop(database_engine: Embedded) -> None:
+async def test_a_process_that_may_count_as_dead_is_told_to_stop(stores: Embedded) -> None:
     alive = True
-    journal = Journal(database_engine.database, "p1", lambda: alive)
-    turn = await journal.begin((await database_engine.inbox.accept(says("hello"))).seq)
+    journal = Journal(stores.database, "p1", lambda: alive)
+    turn = await journal.begin((await stores.inbox.accept(says("hello"))).seq)
     assert turn
     await journal.record_user_message(turn, [HELLO])
     journal.check_ownership()
@@ -71,10 +71,10 @@ async def test_a_process_that_may_count_as_dead_is_told_to_stop(database_engine:
         await journal.record_answer(turn, Answer("hi"), key="k1")
 
 
-async def test_an_older_attempt_records_no_post(database_engine: Embedded) -> None:
-    turn = await begin_turn(database_engine)
-    await database_engine.journal.record_answer(turn, Answer("hi", parts=("hi",)), key="k1")
-    heir = await database_engine.kill()
+async def test_an_older_attempt_records_no_post(stores: Embedded) -> None:
+    turn = await begin_turn(stores)
+    await stores.journal.record_answer(turn, Answer("hi", parts=("hi",)), key="k1")
+    heir = await stores.kill()
     newer = await again(heir, turn.seq)
     with pytest.raises(TakenOver):
         await heir.journal.record_posted(turn, 1, "late")
@@ -83,11 +83,9 @@ async def test_an_older_attempt_records_no_post(database_engine: Embedded) -> No
     assert [row["post"] for row in (await rows(heir))["posts"]] == ["p1"]
 
 
-async def test_a_thread_keeps_that_something_from_outside_is_in_it(
-    database_engine: Embedded,
-) -> None:
-    turn = await begin_turn(database_engine)
-    journal, ana = database_engine.journal, turn.message.author.key
+async def test_a_thread_keeps_that_something_from_outside_is_in_it(stores: Embedded) -> None:
+    turn = await begin_turn(stores)
+    journal, ana = stores.journal, turn.message.author.key
     await journal.record_user_message(
         turn, [replace(HELLO, text="see https://mine.test", is_authored=True)]
     )
@@ -96,7 +94,7 @@ async def test_a_thread_keeps_that_something_from_outside_is_in_it(
     )
     assert await journal.provenance(turn.thread, "web:somebody", turn.seq) == Provenance(True)
     await journal.record_call_start(turn, CALL)
-    heir = await database_engine.kill()
+    heir = await stores.kill()
     assert (await heir.journal.provenance(turn.thread, ana, turn.seq)).has_outside_text
     fresh = await heir.journal.new_thread(turn.message.address.conversation)
     assert await heir.journal.provenance(fresh.id, ana, turn.seq) == Provenance(False)
@@ -104,45 +102,45 @@ async def test_a_thread_keeps_that_something_from_outside_is_in_it(
 
 
 @pytest.mark.parametrize("files", [False, True])
-async def test_a_file_or_a_quote_is_from_outside(database_engine: Embedded, files: bool) -> None:
-    turn = await begin_turn(database_engine)
+async def test_a_file_or_a_quote_is_from_outside(stores: Embedded, files: bool) -> None:
+    turn = await begin_turn(stores)
     brought = (Attachment("a.csv", "text/csv", 3),) if files else ()
     quoted = () if files else (Quote("Bo", "look"),)
     told = replace(turn.message, attachments=brought, context=quoted)
-    await database_engine.journal.record_user_message(replace(turn, message=told), [HELLO])
+    await stores.journal.record_user_message(replace(turn, message=told), [HELLO])
     ana = turn.message.author.key
-    assert (await database_engine.journal.provenance(turn.thread, ana, turn.seq)).has_outside_text
+    assert (await stores.journal.provenance(turn.thread, ana, turn.seq)).has_outside_text
 
 
-async def test_a_begin_whose_caller_left_counts_once(database_engine: Embedded) -> None:
-    receipt = await database_engine.inbox.accept(says("hello"))
-    caller = asyncio.create_task(database_engine.journal.begin(receipt.seq))
+async def test_a_begin_whose_caller_left_counts_once(stores: Embedded) -> None:
+    receipt = await stores.inbox.accept(says("hello"))
+    caller = asyncio.create_task(stores.journal.begin(receipt.seq))
     await asyncio.sleep(0)
     caller.cancel()
     await asyncio.wait({caller})
     assert caller.cancelled()
-    assert (await again(database_engine, receipt.seq)).attempt == 1
+    assert (await again(stores, receipt.seq)).attempt == 1
 
 
-async def test_a_turn_that_is_put_back_does_not_count_an_attempt(database_engine: Embedded) -> None:
-    turn = await begin_turn(database_engine)
-    await database_engine.journal.record_user_message(turn, [HELLO])
-    await database_engine.journal.put_back(turn)
-    assert (await database_engine.journal.history_entry(turn.id)).state == "new"
-    resumed = await again(await database_engine.kill(), turn.seq)
+async def test_a_turn_that_is_put_back_does_not_count_an_attempt(stores: Embedded) -> None:
+    turn = await begin_turn(stores)
+    await stores.journal.record_user_message(turn, [HELLO])
+    await stores.journal.put_back(turn)
+    assert (await stores.journal.history_entry(turn.id)).state == "new"
+    resumed = await again(await stores.kill(), turn.seq)
     assert (resumed.attempt, resumed.items) == (1, (HELLO,))
 
 
-async def test_an_ended_turn_does_not_begin_again(database_engine: Embedded) -> None:
-    turn = await begin_turn(database_engine)
-    await database_engine.journal.record_answer(turn, Answer("hi"))
-    await database_engine.journal.end_turn(turn, "done")
-    assert await database_engine.journal.begin(turn.seq) is None
-    assert await database_engine.journal.begin(4711) is None
+async def test_an_ended_turn_does_not_begin_again(stores: Embedded) -> None:
+    turn = await begin_turn(stores)
+    await stores.journal.record_answer(turn, Answer("hi"))
+    await stores.journal.end_turn(turn, "done")
+    assert await stores.journal.begin(turn.seq) is None
+    assert await stores.journal.begin(4711) is None
 
 
-async def test_the_next_process_finds_everything(database_engine: Embedded) -> None:
-    turn, journal = await begin_turn(database_engine), database_engine.journal
+async def test_the_next_process_finds_everything(stores: Embedded) -> None:
+    turn, journal = await begin_turn(stores), stores.journal
     await journal.record_user_message(turn, [HELLO])
     await journal.record_response(turn, 1, "resp_1")
     await journal.record_round(turn, RoundOutput(1, (LOOK,), USAGE, "m"))
@@ -151,7 +149,7 @@ async def test_the_next_process_finds_everything(database_engine: Embedded) -> N
     await journal.record_response(turn, 2, "resp_2")
     await journal.record_posting(turn, 1, "k1")
     await journal.record_posted(turn, 1, "p1")
-    found = await again(await database_engine.kill(), turn.seq)
+    found = await again(await stores.kill(), turn.seq)
     output = Item("output", call_id="c1", text="3 rows")
     assert found == replace(
         turn, attempt=2, is_thread_new=False,
@@ -161,148 +159,133 @@ async def test_the_next_process_finds_everything(database_engine: Embedded) -> N
     )  # fmt: skip
 
 
-async def test_an_answer_is_final_and_its_posting_follows(database_engine: Embedded) -> None:
-    turn, answer = await begin_turn(database_engine), Answer("hi you", parts=("hi", "you"))
-    await database_engine.journal.record_posting(turn, 1, "k1")
-    assert (await again(database_engine, turn.seq)).state == "running"
-    await database_engine.journal.record_answer(turn, answer)
-    assert (await again(database_engine, turn.seq)).state == "answered"
-    await database_engine.journal.record_posting(turn, 2, "k2")
-    await database_engine.journal.record_answer(turn, Answer("no, wait"))
-    found = await again(await database_engine.kill(), turn.seq)
+async def test_an_answer_is_final_and_its_posting_follows(stores: Embedded) -> None:
+    turn, answer = await begin_turn(stores), Answer("hi you", parts=("hi", "you"))
+    await stores.journal.record_posting(turn, 1, "k1")
+    assert (await again(stores, turn.seq)).state == "running"
+    await stores.journal.record_answer(turn, answer)
+    assert (await again(stores, turn.seq)).state == "answered"
+    await stores.journal.record_posting(turn, 2, "k2")
+    await stores.journal.record_answer(turn, Answer("no, wait"))
+    found = await again(await stores.kill(), turn.seq)
     assert (found.state, found.answer) == ("posting", answer)
 
 
-async def test_a_turn_that_answers_leaves_no_call_open(database_engine: Embedded) -> None:
-    turn = await begin_turn(database_engine)
-    await database_engine.journal.record_user_message(turn, [HELLO])
-    await database_engine.journal.record_round(turn, RoundOutput(1, (LOOK,), USAGE, "m"))
-    await database_engine.journal.record_call_start(turn, CALL)
-    await database_engine.journal.record_answer(turn, Answer("_Stopped._", status="stopped"))
-    entries = await database_engine.journal.transcript(turn.thread)
+async def test_a_turn_that_answers_leaves_no_call_open(stores: Embedded) -> None:
+    turn = await begin_turn(stores)
+    await stores.journal.record_user_message(turn, [HELLO])
+    await stores.journal.record_round(turn, RoundOutput(1, (LOOK,), USAGE, "m"))
+    await stores.journal.record_call_start(turn, CALL)
+    await stores.journal.record_answer(turn, Answer("_Stopped._", status="stopped"))
+    entries = await stores.journal.transcript(turn.thread)
     lost = Item("output", call_id="c1", text="error: interrupted, result unknown")
     said = Item("message", role="assistant", text="_Stopped._")
     assert [entry.item for entry in entries] == [HELLO, LOOK, lost, said]
 
 
-async def test_what_was_heard_is_written_once(database_engine: Embedded) -> None:
-    turn = await begin_turn(database_engine)
+async def test_what_was_heard_is_written_once(stores: Embedded) -> None:
+    turn = await begin_turn(stores)
     for _ in range(2):
-        await database_engine.journal.record_user_message(turn, [HELLO])
-    assert (await again(database_engine, turn.seq)).items == (HELLO,)
+        await stores.journal.record_user_message(turn, [HELLO])
+    assert (await again(stores, turn.seq)).items == (HELLO,)
 
 
-async def test_a_round_is_written_once(database_engine: Embedded) -> None:
-    turn = await begin_turn(database_engine)
-    await database_engine.budget.reserve(turn)
+async def test_a_round_is_written_once(stores: Embedded) -> None:
+    turn = await begin_turn(stores)
+    await stores.budget.reserve(turn)
     for _ in range(2):
-        await database_engine.journal.record_round(turn, RoundOutput(1, (SAID,), USAGE, "m"))
-    assert (await again(database_engine, turn.seq)).items == (SAID,)
-    assert (await database_engine.budget.usage_today()).usage == USAGE
-    await database_engine.journal.record_round(turn, RoundOutput(2, (SAID,), USAGE, "m"))
-    assert (await database_engine.budget.usage_today()).usage.input == 20
+        await stores.journal.record_round(turn, RoundOutput(1, (SAID,), USAGE, "m"))
+    assert (await again(stores, turn.seq)).items == (SAID,)
+    assert (await stores.budget.usage_today()).usage == USAGE
+    await stores.journal.record_round(turn, RoundOutput(2, (SAID,), USAGE, "m"))
+    assert (await stores.budget.usage_today()).usage.input == 20
 
 
-async def test_the_first_outcome_of_a_call_stands(database_engine: Embedded) -> None:
-    turn, journal = await begin_turn(database_engine), database_engine.journal
+async def test_the_first_outcome_of_a_call_stands(stores: Embedded) -> None:
+    turn, journal = await begin_turn(stores), stores.journal
     await journal.record_round(turn, RoundOutput(1, (LOOK,), USAGE, "m"))
     await journal.record_call_start(turn, CALL)
     await journal.record_call_end(turn, "c1", Outcome("ok", "3 rows"))
     await journal.record_call_start(turn, CALL)
     await journal.record_call_end(turn, "c1", Outcome("error", "late"))
-    found = await again(database_engine, turn.seq)
+    found = await again(stores, turn.seq)
     assert [item.text for item in found.items] == ["", "3 rows"]
     assert found.calls[0].outcome == Outcome("ok", "3 rows")
 
 
-async def test_a_removed_post_stays_removed(database_engine: Embedded) -> None:
-    turn, journal = await begin_turn(database_engine), database_engine.journal
+async def test_a_removed_post_stays_removed(stores: Embedded) -> None:
+    turn, journal = await begin_turn(stores), stores.journal
     await journal.record_posting(turn, 1, "k1")
     await journal.record_posted(turn, 1, "p1")
     assert await journal.seq_of_post("p1") == turn.seq
     await journal.record_post_removal("p1")
     await journal.record_posting(turn, 1, "k1")
     await journal.record_posted(turn, 1, "p2")
-    assert (await again(database_engine, turn.seq)).posts == (Post(1, "k1", "p1", "removed"),)
+    assert (await again(stores, turn.seq)).posts == (Post(1, "k1", "p1", "removed"),)
 
 
-async def test_a_process_whose_turn_another_one_has_records_no_post(
-    database_engine: Embedded,
-) -> None:
-    turn, journal = await begin_turn(database_engine), database_engine.journal
+async def test_a_process_whose_turn_another_one_has_records_no_post(stores: Embedded) -> None:
+    turn, journal = await begin_turn(stores), stores.journal
     await journal.record_posting(turn, 1, "k1")
-    later = await Journal(database_engine.database, "another").begin(turn.seq)
+    later = await Journal(stores.database, "another").begin(turn.seq)
     assert later
     with pytest.raises(TakenOver):
         await journal.record_posted(turn, 1, "p1")
     await journal.record_posted(later, 1, "p2")
-    assert (await again(database_engine, turn.seq)).posts == (Post(1, "k1", "p2", "posted"),)
+    assert (await again(stores, turn.seq)).posts == (Post(1, "k1", "p2", "posted"),)
 
 
-async def test_a_process_that_may_count_as_dead_calls_no_platform(sqlite: Embedded) -> None:
-    lease = ["held"]
-    journal = Journal(sqlite.database, is_alive=lambda: bool(lease))
-    journal.check_ownership()
-    lease.clear()
-    with pytest.raises(TakenOver):
-        journal.check_ownership()
-
-
-async def test_a_post_that_is_known_is_not_in_doubt_again(database_engine: Embedded) -> None:
-    turn, journal = await begin_turn(database_engine), database_engine.journal
+async def test_a_post_that_is_known_is_not_in_doubt_again(stores: Embedded) -> None:
+    turn, journal = await begin_turn(stores), stores.journal
     await journal.record_posting(turn, 1, "k1")
     await journal.record_posted(turn, 1, "p1")
     await journal.record_posting(turn, 1, "k1")
-    assert (await again(database_engine, turn.seq)).posts == (Post(1, "k1", "p1", "posted"),)
+    assert (await again(stores, turn.seq)).posts == (Post(1, "k1", "p1", "posted"),)
 
 
-async def test_an_end_erases_the_token_and_keeps_a_late_edit(database_engine: Embedded) -> None:
+async def test_an_end_erases_the_token_and_keeps_a_late_edit(stores: Embedded) -> None:
     helo = says("helo")
     helo = replace(helo, reply_to=replace(helo.reply_to, token="secret", token_expires_at=9.0))
-    turn = await again(database_engine, (await database_engine.inbox.accept(helo)).seq)
+    turn = await again(stores, (await stores.inbox.accept(helo)).seq)
     assert turn.message.reply_to.token == "secret"
-    await database_engine.inbox.amend(helo.event_key, replace(helo, text="hello"))
-    await database_engine.journal.end_turn(turn, "done")
-    shown = await database_engine.journal.history_entry(turn.id)
+    await stores.inbox.amend(helo.event_key, replace(helo, text="hello"))
+    await stores.journal.end_turn(turn, "done")
+    shown = await stores.journal.history_entry(turn.id)
     assert (shown.state, shown.message.text, shown.message.reply_to.token) == ("done", "hello", "")
-    assert not await database_engine.holds("secret")
+    assert not await stores.holds("secret")
 
 
-async def test_what_could_not_be_posted_is_told_once(database_engine: Embedded) -> None:
+async def test_what_could_not_be_posted_is_told_once(stores: Embedded) -> None:
     for reason in ("dm_closed", "channel_gone"):
-        await database_engine.journal.end_turn(
-            await begin_turn(database_engine), "undeliverable", reason
-        )
-    assert (await begin_turn(database_engine, channel="elsewhere")).undelivered_reason == ""
-    turn = await begin_turn(database_engine)
+        await stores.journal.end_turn(await begin_turn(stores), "undeliverable", reason)
+    assert (await begin_turn(stores, channel="elsewhere")).undelivered_reason == ""
+    turn = await begin_turn(stores)
     assert turn.undelivered_reason == "channel_gone"
-    assert (await again(database_engine, turn.seq)).undelivered_reason == "channel_gone", (
+    assert (await again(stores, turn.seq)).undelivered_reason == "channel_gone", (
         "it was not told yet"
     )
-    await database_engine.journal.record_answer(turn, Answer("told"))
-    assert (await begin_turn(database_engine)).undelivered_reason == ""
+    await stores.journal.record_answer(turn, Answer("told"))
+    assert (await begin_turn(stores)).undelivered_reason == ""
 
 
-async def test_an_abandoned_turn_is_undeliverable_unless_it_has_ended(
-    database_engine: Embedded,
-) -> None:
-    journal, ended = database_engine.journal, await begin_turn(database_engine)
+async def test_an_abandoned_turn_is_undeliverable_unless_it_has_ended(stores: Embedded) -> None:
+    journal, ended = stores.journal, await begin_turn(stores)
     await journal.end_turn(ended, "done")
-    lost = await begin_turn(database_engine)
+    lost = await begin_turn(stores)
     for turn in (ended, lost):
         await journal.abandon(turn.seq, "internal")
     assert (await journal.history_entry(ended.id)).state == "done"
     assert (await journal.history_entry(lost.id)).state == "undeliverable"
-    assert (await begin_turn(database_engine)).undelivered_reason == "internal"
+    assert (await begin_turn(stores)).undelivered_reason == "internal"
 
 
-async def test_who_asked_and_what_is_unknown(database_engine: Embedded) -> None:
-    turn = await begin_turn(database_engine)
-    assert await database_engine.journal.author(turn.seq) == turn.message.author.key
-    assert await database_engine.journal.author(4711) == ""
-    assert await database_engine.journal.seq_of_post("p1") is None
+async def test_who_asked_and_what_is_unknown(stores: Embedded) -> None:
+    turn = await begin_turn(stores)
+    assert await stores.journal.author(turn.seq) == turn.message.author.key
+    assert await stores.journal.author(4711) == ""
+    assert await stores.journal.seq_of_post("p1") is None
     with pytest.raises(NotFound):
-        await database_engine.journal.history_entry("nobodys")
+        await stores.journal.history_entry("nobodys")
 
 
 Write = Callable[[Embedded, Turn], Awaitable[object]]
@@ -319,23 +302,23 @@ WRITES: dict[str, Write] = {
 }
 
 
-async def test_an_older_attempt_writes_nothing(database_engine: Embedded) -> None:
-    turn = await begin_turn(database_engine)
-    heir = await database_engine.kill()
+async def test_an_older_attempt_writes_nothing(stores: Embedded) -> None:
+    turn = await begin_turn(stores)
+    heir = await stores.kill()
     await again(heir, turn.seq)
     await assert_superseded(heir, turn, TakenOver)
 
 
-async def test_a_forgotten_turn_writes_nothing(database_engine: Embedded) -> None:
-    turn = await begin_turn(database_engine)
-    await database_engine.journal.forget(turn.message.address.conversation)
-    await assert_superseded(database_engine, turn)
+async def test_a_forgotten_turn_writes_nothing(stores: Embedded) -> None:
+    turn = await begin_turn(stores)
+    await stores.journal.forget(turn.message.address.conversation)
+    await assert_superseded(stores, turn)
 
 
-async def test_a_turn_that_ended_writes_nothing(database_engine: Embedded) -> None:
-    turn = await begin_turn(database_engine)
-    await database_engine.journal.end_turn(turn, "removed")
-    await assert_superseded(database_engine, turn)
+async def test_a_turn_that_ended_writes_nothing(stores: Embedded) -> None:
+    turn = await begin_turn(stores)
+    await stores.journal.end_turn(turn, "removed")
+    await assert_superseded(stores, turn)
 
 
 async def assert_superseded(
@@ -349,14 +332,14 @@ async def assert_superseded(
         assert await rows(engine) == before, name
 
 
-async def test_a_post_of_a_forgotten_turn_is_still_recorded(database_engine: Embedded) -> None:
-    turn, journal = await begin_turn(database_engine), database_engine.journal
+async def test_a_post_of_a_forgotten_turn_is_still_recorded(stores: Embedded) -> None:
+    turn, journal = await begin_turn(stores), stores.journal
     for number in (1, 2):
         await journal.record_posting(turn, number, f"k{number}")
     await journal.forget(turn.message.address.conversation)
     await journal.record_posted(turn, 1, "p1")
     await journal.record_removed(turn, 2)
-    posts = (await rows(database_engine))["posts"]
+    posts = (await rows(stores))["posts"]
     assert [(row["number"], row["post"], row["state"]) for row in posts] == [
         (1, "p1", "posted"),
         (2, "", "removed"),

@@ -30,15 +30,15 @@ CONTENT = {
 TOPIC = "my operation next week"
 
 
-async def test_nothing_of_what_was_said_is_left(database_engine: Embedded) -> None:
+async def test_nothing_of_what_was_said_is_left(stores: Embedded) -> None:
     full = replace(
         says(TOPIC),
         attachments=(Attachment(f"{TOPIC}.pdf", "application/pdf", 9),),
         context=(Quote("Bob", f"about {TOPIC}"),),
     )
     full = replace(full, reply_to=replace(full.reply_to, token=f"token of {TOPIC}"))
-    turn = await again(database_engine, (await database_engine.inbox.accept(full)).seq)
-    journal = database_engine.journal
+    turn = await again(stores, (await stores.inbox.accept(full)).seq)
+    journal = stores.journal
     await journal.record_user_message(turn, [Item("message", role="user", text=TOPIC)])
     call = ToolCall("c1", "look", f'{{"for": "{TOPIC}"}}', "read")
     asked = Item("call", call_id="c1", name="look", arguments=call.arguments)
@@ -47,92 +47,86 @@ async def test_nothing_of_what_was_said_is_left(database_engine: Embedded) -> No
     await journal.record_call_end(turn, "c1", Outcome("ok", f"found {TOPIC}"))
     await journal.record_answer(turn, Answer(f"about {TOPIC}", parts=(f"about {TOPIC}",)))
     await journal.end_turn(turn, "undeliverable", TOPIC)
-    await database_engine.inbox.accept(says(f"and {TOPIC}?"))
+    await stores.inbox.accept(says(f"and {TOPIC}?"))
     assert (await journal.forget("web:C1")).messages == 2
-    assert not await database_engine.holds(TOPIC)
+    assert not await stores.holds(TOPIC)
 
 
-async def test_a_new_generation_begins(database_engine: Embedded) -> None:
-    old = await begin_turn(database_engine)
-    forgot = await database_engine.journal.forget("web:C1")
+async def test_a_new_generation_begins(stores: Embedded) -> None:
+    old = await begin_turn(stores)
+    forgot = await stores.journal.forget("web:C1")
     assert (forgot.generation, forgot.running) == (1, (old.seq,))
-    thread = await database_engine.journal.current_thread("web:C1")
+    thread = await stores.journal.current_thread("web:C1")
     assert thread.generation == 1
     assert thread.id != old.thread
-    turn = await talk(database_engine, "hello again")
+    turn = await talk(stores, "hello again")
     assert (turn.generation, turn.thread) == (1, thread.id)
-    assert (await database_engine.journal.forget("web:C1")).generation == 2
+    assert (await stores.journal.forget("web:C1")).generation == 2
 
 
-async def test_waiting_messages_are_withdrawn(database_engine: Embedded) -> None:
-    waiting = await database_engine.inbox.accept(says("waits"))
-    elsewhere = await database_engine.inbox.accept(says("elsewhere", "C2"))
-    await database_engine.journal.forget("web:C1")
-    assert await database_engine.journal.begin(waiting.seq) is None
-    assert (await again(database_engine, elsewhere.seq)).message.text == "elsewhere"
+async def test_waiting_messages_are_withdrawn(stores: Embedded) -> None:
+    waiting = await stores.inbox.accept(says("waits"))
+    elsewhere = await stores.inbox.accept(says("elsewhere", "C2"))
+    await stores.journal.forget("web:C1")
+    assert await stores.journal.begin(waiting.seq) is None
+    assert (await again(stores, elsewhere.seq)).message.text == "elsewhere"
     with pytest.raises(Forgotten):
-        await database_engine.inbox.wait_for_answer(waiting.seq)
+        await stores.inbox.wait_for_answer(waiting.seq)
 
 
-async def test_a_forgotten_event_is_still_known(database_engine: Embedded) -> None:
+async def test_a_forgotten_event_is_still_known(stores: Embedded) -> None:
     hello = says("hello")
-    first = await database_engine.inbox.accept(hello)
-    await database_engine.journal.forget("web:C1")
-    again_ = await database_engine.inbox.accept(hello)
+    first = await stores.inbox.accept(hello)
+    await stores.journal.forget("web:C1")
+    again_ = await stores.inbox.accept(hello)
     assert (again_.seq, again_.is_new) == (first.seq, False)
-    assert (
-        await database_engine.inbox.amend(hello.event_key, replace(hello, sent_at=9.0)) == "unknown"
-    )
+    assert await stores.inbox.amend(hello.event_key, replace(hello, sent_at=9.0)) == "unknown"
 
 
-async def test_the_command_itself_goes_on(database_engine: Embedded) -> None:
+async def test_the_command_itself_goes_on(stores: Embedded) -> None:
     forget = says("forget")
-    turn = await again(database_engine, (await database_engine.inbox.accept(forget)).seq)
-    await database_engine.journal.forget("web:C1")
-    await database_engine.inbox.amend(
-        forget.event_key, replace(forget, text="no, do not", sent_at=9.0)
-    )
-    await database_engine.journal.record_answer(turn, Answer("Forgotten."))
-    await database_engine.journal.end_turn(turn, "done")
-    assert (await database_engine.journal.history_entry(turn.id)).state == "done"
+    turn = await again(stores, (await stores.inbox.accept(forget)).seq)
+    await stores.journal.forget("web:C1")
+    await stores.inbox.amend(forget.event_key, replace(forget, text="no, do not", sent_at=9.0))
+    await stores.journal.record_answer(turn, Answer("Forgotten."))
+    await stores.journal.end_turn(turn, "done")
+    assert (await stores.journal.history_entry(turn.id)).state == "done"
 
 
-async def test_the_conversation_starts_from_nothing(database_engine: Embedded) -> None:
-    old = await talk(database_engine, "one")
-    await database_engine.journal.forget("web:C1")
-    assert await database_engine.journal.list_entries("web:C1") == []
-    assert await database_engine.journal.transcript(old.thread) == []
-    assert await database_engine.journal.owner("web:C1") == ""
+async def test_the_conversation_starts_from_nothing(stores: Embedded) -> None:
+    old = await talk(stores, "one")
+    await stores.journal.forget("web:C1")
+    assert await stores.journal.list_entries("web:C1") == []
+    assert await stores.journal.transcript(old.thread) == []
+    assert await stores.journal.owner("web:C1") == ""
 
 
-async def test_older_threads_go_too_also_where_their_rows_were_purged(
-    database_engine: Embedded,
-) -> None:
-    old = await talk(database_engine, TOPIC)
-    await database_engine.journal.new_thread("web:C1")
-    await talk(database_engine, "two")
-    assert await database_engine.inbox.purge(time.time() + 60) == 2
-    assert len(await database_engine.journal.transcript(old.thread)) == 2
-    await database_engine.journal.forget("web:C1")
-    assert await database_engine.journal.transcript(old.thread) == []
-    assert not await database_engine.holds(TOPIC)
+async def test_older_threads_go_too_also_where_their_rows_were_purged(stores: Embedded) -> None:
+    old = await talk(stores, TOPIC)
+    await stores.journal.new_thread("web:C1")
+    await talk(stores, "two")
+    assert await stores.inbox.purge(time.time() + 60) == 2
+    assert len(await stores.journal.transcript(old.thread)) == 2
+    await stores.journal.forget("web:C1")
+    assert await stores.journal.transcript(old.thread) == []
+    assert not await stores.holds(TOPIC)
 
 
 async def test_a_purge_deletes_in_several_transactions(
-    database_engine: Embedded, monkeypatch: pytest.MonkeyPatch
+    stores: Embedded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.journal.inbox.PURGED_MESSAGES_PER_TRANSACTION", 2)
     for number in range(5):
-        await talk(database_engine, f"{number}")
-    waiting = await begin_turn(database_engine)
-    assert await database_engine.inbox.purge(time.time() + 60) == 5
-    assert await database_engine.inbox.purge(time.time() + 60) == 0
-    assert await again(database_engine, waiting.seq) is not None
+        await talk(stores, f"{number}")
+    waiting = await begin_turn(stores)
+    assert await stores.inbox.purge(time.time() + 60) == 5
+    assert await stores.inbox.purge(time.time() + 60) == 0
+    assert await again(stores, waiting.seq) is not None
 
 
-async def test_what_servers_keep_is_listed_for_erasing(database_engine: Embedded) -> None:
-    journal, turn = database_engine.journal, await begin_turn(database_engine)
-    elsewhere = await begin_turn(database_engine, channel="C2")
+async def test_what_servers_keep_is_listed_for_erasing(stores: Embedded) -> None:
+    journal, turn = stores.journal, await begin_turn(stores)
+    elsewhere = await begin_turn(stores, channel="C2")
     await journal.record_remote("", Remote("conversation", "conv_1"))
     await journal.record_response(turn, 1, "resp_1", [Remote("conversation", "conv_1")])
     await journal.record_response(turn, 1, "resp_1")
@@ -147,8 +141,8 @@ async def test_what_servers_keep_is_listed_for_erasing(database_engine: Embedded
     }  # fmt: skip
 
 
-async def test_an_id_that_comes_late_is_listed_too(database_engine: Embedded) -> None:
-    journal, turn = database_engine.journal, await begin_turn(database_engine)
+async def test_an_id_that_comes_late_is_listed_too(stores: Embedded) -> None:
+    journal, turn = stores.journal, await begin_turn(stores)
     await journal.forget("web:C1")
     await journal.record_remote(turn.thread, Remote("conversation", "conv_1"))
     with pytest.raises(Superseded):
@@ -162,9 +156,9 @@ async def test_an_id_that_comes_late_is_listed_too(database_engine: Embedded) ->
     assert await journal.list_remotes_to_erase() == [Remote("conversation", "conv_1")]
 
 
-async def test_the_response_of_an_older_attempt_is_listed_too(database_engine: Embedded) -> None:
-    turn = await begin_turn(database_engine)
-    heir = await database_engine.kill()
+async def test_the_response_of_an_older_attempt_is_listed_too(stores: Embedded) -> None:
+    turn = await begin_turn(stores)
+    heir = await stores.kill()
     await again(heir, turn.seq)
     with pytest.raises(Superseded):
         await heir.journal.record_response(turn, 1, "resp_1")
@@ -172,8 +166,8 @@ async def test_the_response_of_an_older_attempt_is_listed_too(database_engine: E
     assert await heir.journal.list_remotes_to_erase() == [Remote("response", "resp_1")]
 
 
-async def test_erasing_is_tried_again_but_not_for_ever(database_engine: Embedded) -> None:
-    journal, turn = database_engine.journal, await begin_turn(database_engine)
+async def test_erasing_is_tried_again_but_not_for_ever(stores: Embedded) -> None:
+    journal, turn = stores.journal, await begin_turn(stores)
     stubborn, easy = Remote("conversation", "conv_1"), Remote("response", "resp_1")
     for remote in (stubborn, easy):
         await journal.record_remote(turn.thread, remote)
@@ -183,23 +177,23 @@ async def test_erasing_is_tried_again_but_not_for_ever(database_engine: Embedded
     await journal.record_erasure(easy, is_erased=True)
     for _ in range(threads.MAX_ERASURE_TRIES - 2):
         await journal.record_erasure(stubborn, is_erased=False)
-    assert await (await database_engine.kill()).journal.list_remotes_to_erase() == [stubborn]
-    heir = await database_engine.kill()
+    assert await (await stores.kill()).journal.list_remotes_to_erase() == [stubborn]
+    heir = await stores.kill()
     await heir.journal.record_erasure(stubborn, is_erased=False)
     assert await heir.journal.list_remotes_to_erase() == []
 
 
-async def test_idle_conversations_are_found(database_engine: Embedded) -> None:
-    journal = database_engine.journal
+async def test_idle_conversations_are_found(stores: Embedded) -> None:
+    journal = stores.journal
     for channel in ("C1", "C2", "C3", "C4"):
-        await talk(database_engine, "hello", channel)
+        await talk(stores, "hello", channel)
     await journal.forget("web:C2")
-    await database_engine.inbox.accept(says("a new question", "C3"))
+    await stores.inbox.accept(says("a new question", "C3"))
     begin = time.time()
-    await talk(database_engine, "hello", "C4")
+    await talk(stores, "hello", "C4")
     assert await journal.list_idle_conversations(begin) == ["web:C1"]
     assert await journal.list_idle_conversations(begin - 60) == []
-    await talk(database_engine, "hello", "C11")
+    await talk(stores, "hello", "C11")
     late = time.time() + 60
 
     async def old(place: str, *but: str) -> set[str]:
@@ -210,26 +204,26 @@ async def test_idle_conversations_are_found(database_engine: Embedded) -> None:
     assert await old("", "web:C1", "web:C4") == {"web:C11"}
     assert await old("web:C1") == {"web:C1"}
     assert await old("we") == await old("web", "web") == set()
-    await talk(database_engine, "hello", f"{ONE_REQUEST_PREFIX}a")
+    await talk(stores, "hello", f"{ONE_REQUEST_PREFIX}a")
     assert await journal.list_idle_conversations(
         time.time() + 60, ConversationArea(is_one_request=True)
     ) == [f"web:{ONE_REQUEST_PREFIX}a"]
-    await database_engine.inbox.purge(time.time() + 60, ConversationArea(is_one_request=True))
-    await database_engine.inbox.purge(begin)
+    await stores.inbox.purge(time.time() + 60, ConversationArea(is_one_request=True))
+    await stores.inbox.purge(begin)
     assert await journal.list_idle_conversations(begin) == ["web:C1"]
 
 
-async def test_a_person_is_found_wherever_they_spoke(database_engine: Embedded) -> None:
-    await talk(database_engine, "hello", "C1", ANA)
-    await talk(database_engine, "hello", "C2", BOB)
-    await talk(database_engine, "hello", "C3", BOB)
-    await talk(database_engine, "hello", "C3", ANA)
-    assert await database_engine.journal.list_conversations_of(ANA.key) == ["web:C1", "web:C3"]
-    await database_engine.inbox.purge(time.time() + 60)
-    assert await database_engine.journal.list_conversations_of(ANA.key) == ["web:C1", "web:C3"]
-    await database_engine.journal.forget("web:C1")
-    assert await database_engine.journal.list_conversations_of(ANA.key) == ["web:C3"]
-    assert await database_engine.journal.list_conversations_of("web:nobody") == []
+async def test_a_person_is_found_wherever_they_spoke(stores: Embedded) -> None:
+    await talk(stores, "hello", "C1", ANA)
+    await talk(stores, "hello", "C2", BOB)
+    await talk(stores, "hello", "C3", BOB)
+    await talk(stores, "hello", "C3", ANA)
+    assert await stores.journal.list_conversations_of(ANA.key) == ["web:C1", "web:C3"]
+    await stores.inbox.purge(time.time() + 60)
+    assert await stores.journal.list_conversations_of(ANA.key) == ["web:C1", "web:C3"]
+    await stores.journal.forget("web:C1")
+    assert await stores.journal.list_conversations_of(ANA.key) == ["web:C3"]
+    assert await stores.journal.list_conversations_of("web:nobody") == []
 
 
 async def test_every_row_of_a_person_can_be_found_by_their_key(sqlite: Embedded) -> None:
@@ -250,9 +244,9 @@ async def test_every_row_of_a_person_can_be_found_by_their_key(sqlite: Embedded)
     assert {name for name in of_people if "person" not in indexed[name]} == set()
 
 
-async def test_a_spare_conversation_is_its_first_threads(database_engine: Embedded) -> None:
+async def test_a_spare_conversation_is_its_first_threads(stores: Embedded) -> None:
     """Made for nobody it is not erased while the process runs; taken, it goes with its thread."""
-    journal, spare = database_engine.journal, Remote("conversation", "c1")
+    journal, spare = stores.journal, Remote("conversation", "c1")
     await journal.record_remote("", spare)
     assert await journal.list_remotes_to_erase() == []
     thread = await journal.current_thread("web:C1")
@@ -276,10 +270,8 @@ async def test_spares_of_a_former_process_are_erased(tmp_path: Path) -> None:
     await heir.close()
 
 
-async def test_a_spare_that_comes_to_a_forgotten_thread_is_erased(
-    database_engine: Embedded,
-) -> None:
-    journal, spare = database_engine.journal, Remote("conversation", "c1")
+async def test_a_spare_that_comes_to_a_forgotten_thread_is_erased(stores: Embedded) -> None:
+    journal, spare = stores.journal, Remote("conversation", "c1")
     await journal.record_remote("", spare)
     thread = await journal.current_thread("web:C1")
     await journal.forget("web:C1")

@@ -30,58 +30,56 @@ async def talk(engine: Embedded, text: str, channel: str = "C1", person: Person 
     return turn
 
 
-async def test_a_conversation_has_one_thread_until_a_new_one(database_engine: Embedded) -> None:
-    journal = database_engine.journal
+async def test_a_conversation_has_one_thread_until_a_new_one(stores: Embedded) -> None:
+    journal = stores.journal
     first = await journal.current_thread("web:C1")
     assert (await journal.current_thread("web:C1")).id == first.id
     second = await journal.new_thread("web:C1")
     assert second.id != first.id
-    heir = await database_engine.kill()
+    heir = await stores.kill()
     assert (await heir.journal.current_thread("web:C1")).id == second.id
     assert (await heir.journal.current_thread("web:C2")).id not in (first.id, second.id)
 
 
-async def test_a_transcript_is_what_was_said_in_order(database_engine: Embedded) -> None:
-    first = await talk(database_engine, "one")
-    second = await talk(database_engine, "two", person=BOB)
-    entries = await database_engine.journal.transcript(first.thread)
+async def test_a_transcript_is_what_was_said_in_order(stores: Embedded) -> None:
+    first = await talk(stores, "one")
+    second = await talk(stores, "two", person=BOB)
+    entries = await stores.journal.transcript(first.thread)
     assert [(entry.seq, entry.person, entry.item.text) for entry in entries] == [
         (first.seq, ANA.key, "one"), (first.seq, "", "re: one"),
         (second.seq, BOB.key, "two"), (second.seq, "", "re: two"),
     ]  # fmt: skip
-    before = await database_engine.journal.transcript(first.thread, before=second.seq)
+    before = await stores.journal.transcript(first.thread, before=second.seq)
     assert before == entries[:2]
 
 
-async def test_a_new_thread_remembers_nothing_and_the_old_one_stays(
-    database_engine: Embedded,
-) -> None:
-    old = await talk(database_engine, "one")
-    new = await database_engine.journal.new_thread("web:C1")
-    assert await database_engine.journal.transcript(new.id) == []
-    turn = await talk(database_engine, "two")
+async def test_a_new_thread_remembers_nothing_and_the_old_one_stays(stores: Embedded) -> None:
+    old = await talk(stores, "one")
+    new = await stores.journal.new_thread("web:C1")
+    assert await stores.journal.transcript(new.id) == []
+    turn = await talk(stores, "two")
     assert turn.thread == new.id
-    assert len(await database_engine.journal.transcript(old.thread)) == 2
+    assert len(await stores.journal.transcript(old.thread)) == 2
 
 
-async def test_a_turn_that_resumes_stays_in_its_thread(database_engine: Embedded) -> None:
-    turn = await begin_turn(database_engine)
-    await database_engine.journal.new_thread("web:C1")
-    heir = await database_engine.kill()
+async def test_a_turn_that_resumes_stays_in_its_thread(stores: Embedded) -> None:
+    turn = await begin_turn(stores)
+    await stores.journal.new_thread("web:C1")
+    heir = await stores.kill()
     assert (await again(heir, turn.seq)).thread == turn.thread
 
 
-async def test_a_person_reads_one_thread_again(database_engine: Embedded) -> None:
-    journal = database_engine.journal
-    old = await talk(database_engine, "one")
-    await talk(database_engine, "help")
-    await talk(database_engine, "elsewhere", "C2")
+async def test_a_person_reads_one_thread_again(stores: Embedded) -> None:
+    journal = stores.journal
+    old = await talk(stores, "one")
+    await talk(stores, "help")
+    await talk(stores, "elsewhere", "C2")
     await journal.new_thread("web:C1")
-    await talk(database_engine, "two")
-    await database_engine.inbox.accept(says("waits"))
+    await talk(stores, "two")
+    await stores.inbox.accept(says("waits"))
     withdrawn = says("oops")
-    await database_engine.inbox.accept(withdrawn)
-    await database_engine.inbox.amend(withdrawn.event_key, None)
+    await stores.inbox.accept(withdrawn)
+    await stores.inbox.amend(withdrawn.event_key, None)
     shown = await journal.list_entries("web:C1")
     assert [(s.message.text, s.state, s.answer and s.answer.text) for s in shown] == [
         ("two", "done", "re: two"), ("waits", "new", None),
@@ -89,38 +87,36 @@ async def test_a_person_reads_one_thread_again(database_engine: Embedded) -> Non
     assert [s.message.text for s in await journal.list_entries("web:C1", old.thread)] == ["one"]
 
 
-async def test_a_message_shows_before_any_turn_began(database_engine: Embedded) -> None:
-    await database_engine.inbox.accept(says("waits"))
-    assert [s.message.text for s in await database_engine.journal.list_entries("web:C1")] == [
-        "waits"
-    ]
+async def test_a_message_shows_before_any_turn_began(stores: Embedded) -> None:
+    await stores.inbox.accept(says("waits"))
+    assert [s.message.text for s in await stores.journal.list_entries("web:C1")] == ["waits"]
 
 
-async def test_a_thread_belongs_to_who_began_it(database_engine: Embedded) -> None:
-    journal = database_engine.journal
+async def test_a_thread_belongs_to_who_began_it(stores: Embedded) -> None:
+    journal = stores.journal
     assert await journal.owner("web:C1") == ""
-    await talk(database_engine, "one", person=ANA)
-    await talk(database_engine, "two", person=BOB)
+    await talk(stores, "one", person=ANA)
+    await talk(stores, "two", person=BOB)
     assert await journal.owner("web:C1") == ANA.key
     await journal.new_thread("web:C1")
     assert await journal.owner("web:C1") == ""
-    await talk(database_engine, "three", person=BOB)
+    await talk(stores, "three", person=BOB)
     assert await journal.owner("web:C1") == BOB.key
 
 
-async def test_threads_are_listed_by_their_last_use(database_engine: Embedded) -> None:
+async def test_threads_are_listed_by_their_last_use(stores: Embedded) -> None:
     for channel in ("C1", "C2", "C3", "C1"):
-        await talk(database_engine, "hello", channel)
-    threads = await database_engine.journal.list_threads()
+        await talk(stores, "hello", channel)
+    threads = await stores.journal.list_threads()
     assert [thread.conversation for thread in threads] == ["web:C1", "web:C3", "web:C2"]
 
 
-async def test_a_list_has_what_is_said_in_and_the_pinned_first(database_engine: Embedded) -> None:
-    journal = database_engine.journal
+async def test_a_list_has_what_is_said_in_and_the_pinned_first(stores: Embedded) -> None:
+    journal = stores.journal
     assert await journal.list_conversations("web") == []
     for channel in ("C1", "C2", "C3"):
-        await talk(database_engine, f"hello {channel}", channel)
-    await talk(database_engine, "more", "C1")
+        await talk(stores, f"hello {channel}", channel)
+    await talk(stores, "more", "C1")
     await journal.current_thread("web:empty")
     await journal.set_listing("web:C2", None, True)
     await journal.set_listing("web:C3", "My name", None)
@@ -134,16 +130,16 @@ async def test_a_list_has_what_is_said_in_and_the_pinned_first(database_engine: 
     assert "web:C3" not in [one.conversation for one in await journal.list_threads()]
     await journal.new_thread("web:C1")
     assert [one.conversation for one in await journal.list_conversations("web")] == ["web:C2"]
-    await talk(database_engine, "anew", "C3")
+    await talk(stores, "anew", "C3")
     assert (await journal.list_conversations("web"))[1].title == "", "its name was forgotten, too"
     with pytest.raises(NotFound):
         await journal.set_listing("web:nowhere", "x", None)
 
 
-async def test_words_are_found_in_what_both_said(database_engine: Embedded) -> None:
-    journal = database_engine.journal
-    first = await talk(database_engine, "Où est São Paulo?", "C1")
-    await talk(database_engine, "hello", "C2")
+async def test_words_are_found_in_what_both_said(stores: Embedded) -> None:
+    journal = stores.journal
+    first = await talk(stores, "Où est São Paulo?", "C1")
+    await talk(stores, "hello", "C2")
     hits = await journal.search("web", "SÃO paulo")
     assert hits == {"web:C1": SearchHit(first.id, "Où est ", "São", " Paulo?")}
     assert set(await journal.search("web", "paulo RE:")) == {"web:C1"}, "all of the words"
@@ -151,12 +147,12 @@ async def test_words_are_found_in_what_both_said(database_engine: Embedded) -> N
     assert set(await journal.search("web", "re:")) == {"web:C1", "web:C2"}
     assert await journal.search("web", "absent") == {}
     assert await journal.search("terminal", "hello") == {}
-    long = await talk(database_engine, f"{'word ' * 200}needle {'after ' * 200}", "C3")
+    long = await talk(stores, f"{'word ' * 200}needle {'after ' * 200}", "C3")
     (hit,) = (await journal.search("web", "needle")).values()
     assert (hit.turn, hit.match, hit.before[:6], hit.before[-6:]) == (
         long.id, "needle", "…word ", " word ",
     )  # fmt: skip
-    await talk(database_engine, "İstanbul and the haystack", "C4")
+    await talk(stores, "İstanbul and the haystack", "C4")
     (hit,) = (await journal.search("web", "HAYSTACK")).values()
     assert (hit.before, hit.match) == ("İstanbul and the ", "haystack"), "folding moved letters"
     await journal.forget("web:C1")
@@ -168,45 +164,72 @@ async def asked_again(engine: Embedded, old: Turn, text: str, person: Person = A
     return await again(engine, (await engine.inbox.accept(message)).seq)
 
 
-async def test_what_is_asked_again_is_left_out_from_then_on(database_engine: Embedded) -> None:
-    journal = database_engine.journal
-    kept, old = await talk(database_engine, "one"), await talk(database_engine, "tow")
-    new = await asked_again(database_engine, old, "two")
+async def test_what_is_asked_again_is_left_out_from_then_on(stores: Embedded) -> None:
+    journal = stores.journal
+    kept, old = await talk(stores, "one"), await talk(stores, "tow")
+    new = await asked_again(stores, old, "two")
     assert [one.turn for one in await journal.list_entries("web:C1")] == [kept.id, new.id]
     entries = await journal.transcript(new.thread)
     assert [entry.item.text for entry in entries] == ["one", "re: one"]
     known = await journal.provenance(new.thread, ANA.key, new.seq)
     assert known.previous_seq == kept.seq
-    heir = await database_engine.kill()
+    heir = await stores.kill()
     resumed = await again(heir, new.seq)
     assert resumed.attempt == 2
     assert [one.turn for one in await heir.journal.list_entries("web:C1")] == [kept.id, new.id]
 
 
-async def test_every_address_that_the_asker_wrote_is_known(database_engine: Embedded) -> None:
+async def test_every_address_that_the_asker_wrote_is_known(stores: Embedded) -> None:
     written = ("see http://localhost/plan", "mailto:ana@intranet", "tel:5550199", "docs.example/a")
-    turns = [await talk(database_engine, text) for text in ("no address", *written)]
-    known = await database_engine.journal.provenance(turns[-1].thread, ANA.key, 1 << 62)
+    turns = [await talk(stores, text) for text in ("no address", *written)]
+    known = await stores.journal.provenance(turns[-1].thread, ANA.key, 1 << 62)
     assert set(written) <= set(known.asker_texts), known
 
 
-async def test_nobody_replaces_what_is_not_theirs_or_not_there(database_engine: Embedded) -> None:
-    journal = database_engine.journal
-    old = await talk(database_engine, "one")
-    await asked_again(database_engine, old, "mine", BOB)
+async def test_nobody_replaces_what_is_not_theirs_or_not_there(stores: Embedded) -> None:
+    journal = stores.journal
+    old = await talk(stores, "one")
+    await asked_again(stores, old, "mine", BOB)
     elsewhere = replace(says("other", "C2"), author=ANA, replaced_turn=old.id)
-    await again(database_engine, (await database_engine.inbox.accept(elsewhere)).seq)
+    await again(stores, (await stores.inbox.accept(elsewhere)).seq)
     assert (await journal.list_entries("web:C1"))[0].turn == old.id
 
 
-async def test_what_was_paid_for_stays_beside_the_new_turn(database_engine: Embedded) -> None:
-    journal = database_engine.journal
-    old = await begin_turn(database_engine, "run it")
+async def test_what_was_paid_for_stays_beside_the_new_turn(stores: Embedded) -> None:
+    journal = stores.journal
+    old = await begin_turn(stores, "run it")
     old = replace(old, message=replace(old.message))
     await journal.record_user_message(old, [Item("message", role="user", text="run it")])
     await journal.record_call_start(old, ToolCall("c1", "quick", "{}", "spend"))
     await journal.record_call_end(old, "c1", Outcome("ok", "done"))
     await journal.record_answer(old, Answer("done"))
     await journal.end_turn(old, "done")
-    new = await asked_again(database_engine, old, "run it", old.message.author)
+    new = await asked_again(stores, old, "run it", old.message.author)
     assert [one.turn for one in await journal.list_entries("web:C1")] == [old.id, new.id]
+
+
+async def test_a_title_is_made_once_and_never_over_a_person_s(stores: Embedded) -> None:
+    journal = stores.journal
+
+    async def titles() -> list[str]:
+        return [one.title for one in await journal.list_conversations("web")]
+
+    await talk(stores, "hello", "C1")
+    thread = (await journal.current_thread("web:C1")).id
+    assert [await journal.claim_title(thread) for _ in range(2)] == [True, False]
+    assert await titles() == [""], "a process that dies now leaves the first words"
+    await journal.set_title(thread, "Greetings")
+    assert (await titles(), await journal.claim_title(thread)) == (["Greetings"], False)
+    await journal.set_listing("web:C1", "Mine", None)
+    await journal.set_title(thread, "Late")
+    assert await titles() == ["Mine"]
+    await journal.set_listing("web:C1", "", None)
+    assert await titles() == ["Late"]
+    newer = (await journal.new_thread("web:C1")).id
+    await talk(stores, "anew", "C1")
+    assert await titles() == [""], "each thread has its own"
+    await journal.set_listing("web:C1", "Mine", None)
+    assert await journal.claim_title(newer) is False
+    await journal.forget("web:C1")
+    await journal.set_title(newer, "Late")
+    assert (await journal.claim_title(thread), await titles()) == (False, [])

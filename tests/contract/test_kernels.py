@@ -6,12 +6,12 @@ from core.journal.kernels import KernelRows, SharedKernelRows
 from tests.contract.engines import Embedded
 
 
-async def test_a_thread_had_a_kernel_until_it_is_forgotten(database_engine: Embedded) -> None:
-    places = KernelRows(database_engine.database)
+async def test_a_thread_had_a_kernel_until_it_is_forgotten(stores: Embedded) -> None:
+    places = KernelRows(stores.database)
     assert not await places.record_start("a")
     await places.record_end("a")
     assert await places.record_start("a")
-    heir = await database_engine.kill()
+    heir = await stores.kill()
     places = KernelRows(heir.database)
     assert await places.record_start("a")
     await places.forget("a")

@@ -32,14 +32,14 @@ ROWS = (RowWrite(after={"Name": "Ada"}), RowWrite("7", {"Name": "B"}, {"Name": "
 
 
 @pytest.fixture
-async def ledger(database_engine: Embedded) -> SqlLedger:
+async def ledger(stores: Embedded) -> SqlLedger:
     """Every ledger passes the same suite; a new one is added here."""
-    return SqlLedger(database_engine.database)
+    return SqlLedger(stores.database)
 
 
 @pytest.fixture
-async def outbox(database_engine: Embedded) -> Outbox:
-    return Outbox(database_engine.database)
+async def outbox(stores: Embedded) -> Outbox:
+    return Outbox(stores.database)
 
 
 def draft(*rows: RowWrite) -> Draft:
@@ -192,37 +192,33 @@ async def test_a_card_is_to_be_drawn_when_it_moved(ledger: SqlLedger) -> None:
     assert await ledger.list_undrawn() == []
 
 
-async def test_a_change_whose_event_ended_is_abandoned(
-    ledger: SqlLedger, database_engine: Embedded
-) -> None:
-    event = (await database_engine.inbox.accept(says("approve abcde2"))).seq
+async def test_a_change_whose_event_ended_is_abandoned(ledger: SqlLedger, stores: Embedded) -> None:
+    event = (await stores.inbox.accept(says("approve abcde2"))).seq
     change = await ledger.claim((await open_(ledger)).id, event, ANA, 150.0)
     assert await ledger.list_abandoned() == []
-    await database_engine.end(event)
+    await stores.end(event)
     assert [one.id for one in await ledger.list_abandoned()] == [change.id]
 
 
-async def test_a_note_waits_for_the_threads_next_turn(
-    ledger: SqlLedger, database_engine: Embedded
-) -> None:
-    turn = await talk(database_engine, "hello")
+async def test_a_note_waits_for_the_threads_next_turn(ledger: SqlLedger, stores: Embedded) -> None:
+    turn = await talk(stores, "hello")
     for number, note in enumerate(("first", "second")):
         asked = replace(proposal(f"c{number}"), thread=turn.thread)
         await ledger.close((await ledger.propose(asked)).id, "denied", ANA, note, 150.0)
-    await talk(database_engine, "and now")
-    texts = [e.item.text for e in await database_engine.journal.transcript(turn.thread)]
+    await talk(stores, "and now")
+    texts = [e.item.text for e in await stores.journal.transcript(turn.thread)]
     assert texts.index("first") < texts.index("second") < texts.index("and now")
-    await talk(database_engine, "again")
-    texts = [e.item.text for e in await database_engine.journal.transcript(turn.thread)]
+    await talk(stores, "again")
+    texts = [e.item.text for e in await stores.journal.transcript(turn.thread)]
     assert texts.count("first") == 1
 
 
-async def test_forgetting(ledger: SqlLedger, database_engine: Embedded) -> None:
-    turn = await talk(database_engine, "hello")
+async def test_forgetting(ledger: SqlLedger, stores: Embedded) -> None:
+    turn = await talk(stores, "hello")
     asked = replace(proposal("w"), thread=turn.thread)
     waiting, ended = await ledger.propose(asked), await finish_change(ledger)
     applying = await ledger.claim((await open_(ledger, "c3")).id, 9, ANA, 150.0)
-    await database_engine.journal.forget("web:C1")
+    await stores.journal.forget("web:C1")
     assert (await ledger.get(waiting.id)).state == "withdrawn"
     after = await ledger.get(ended.id)
     assert (after.state, after.is_forgotten, after.proposal.asker.name) == ("done", True, "")
@@ -305,17 +301,17 @@ async def test_approvals_that_do_not_count_are_withdrawn(ledger: SqlLedger) -> N
 
 
 async def test_approvals_are_forgotten_and_go_with_their_change(
-    ledger: SqlLedger, database_engine: Embedded
+    ledger: SqlLedger, stores: Embedded
 ) -> None:
     change = await open_(ledger)
     await ledger.consent(change.id, Consent(BOB, HERE, 150.0))
-    await database_engine.journal.forget("web:C1")
+    await stores.journal.forget("web:C1")
     (consent,) = (await ledger.get(change.id)).consents
     assert (consent.person.key, consent.person.name) == (BOB.key, "")
     await ledger.purge(9e12)
     with pytest.raises(NotFound):
         await ledger.get(change.id)
-    rows = await database_engine.database.read(
+    rows = await stores.database.read(
         lambda c: c.execute("SELECT count(*) AS n FROM consents").fetchone()
     )
     assert rows["n"] == 0
@@ -371,13 +367,13 @@ async def test_a_copy_is_known_where_it_stands(ledger: SqlLedger, outbox: Outbox
 
 
 async def test_what_is_forgotten_keeps_no_words(
-    ledger: SqlLedger, outbox: Outbox, database_engine: Embedded
+    ledger: SqlLedger, outbox: Outbox, stores: Embedded
 ) -> None:
     change = await open_(ledger)
     await outbox.record_notices(change.id, "asked", [copy(change), copy(change, ANA)])
     one = replace(copy(change), text="Ana asks", state="posted", post="D1:7")
     await outbox.put(one)
-    await database_engine.journal.forget("web:C1")
+    await stores.journal.forget("web:C1")
     assert await outbox.list_unposted() == [], "what was not begun is not posted"
     (left,) = await outbox.list_outdated()
     assert (left.text, left.person.name, left.post) == ("", "", "D1:7")
@@ -389,11 +385,9 @@ async def test_what_is_forgotten_keeps_no_words(
     assert await outbox.list_copies(change.id) == [], "there is nothing that it is about"
 
 
-async def test_a_process_that_may_count_as_dead_writes_nothing_more(
-    database_engine: Embedded,
-) -> None:
+async def test_a_process_that_may_count_as_dead_writes_nothing_more(stores: Embedded) -> None:
     lease = ["held"]
-    ledger = SqlLedger(database_engine.database, is_alive=lambda: bool(lease))
+    ledger = SqlLedger(stores.database, is_alive=lambda: bool(lease))
     change = await ledger.claim((await open_(ledger)).id, 8, ANA, 150.0)
     await ledger.record(change.id, 8, change.steps)
     lease.clear()
@@ -402,14 +396,14 @@ async def test_a_process_that_may_count_as_dead_writes_nothing_more(
 
 
 async def test_a_change_whose_event_another_process_has_is_not_applied_here(
-    database_engine: Embedded,
+    stores: Embedded,
 ) -> None:
-    ledger = SqlLedger(database_engine.database, owner="this")
-    seq = (await database_engine.inbox.accept(says("approve"))).seq
+    ledger = SqlLedger(stores.database, owner="this")
+    seq = (await stores.inbox.accept(says("approve"))).seq
     change = await ledger.claim((await open_(ledger)).id, seq, ANA, 150.0)
 
     async def give(owner: str) -> None:
-        await database_engine.database.write(
+        await stores.database.write(
             lambda connection: connection.execute(
                 "UPDATE inbox SET owner = ?, state = 'running' WHERE seq = ?", (owner, seq)
             ).close()

@@ -11,12 +11,13 @@ from core.journal.jobs import SharedPace
 from tests.contract.engines import Shared
 from tests.fakes.clock import Clock
 
+POST = "chat.postMessage"
 
-async def places(limiter: RateLimiter, method: str, most: int) -> int:
-    """How many calls may leave at once."""
+
+async def places(limiter: RateLimiter, method: str, most: int, channel: str = "") -> int:
     for number in range(most):
         try:
-            await limiter.turn(method, "", 0.0)
+            await limiter.turn(method, channel, 0.0)
         except PlatformBusy:
             return number
     return most
@@ -54,47 +55,35 @@ class CountedPace(SharedPace):
         return await super().run(*arguments)
 
 
-async def posts(limiter: RateLimiter, channel: str, most: int) -> int:
-    """How many posts may leave at once."""
-    for number in range(most):
-        try:
-            await limiter.turn("chat.postMessage", channel, 0.0)
-        except PlatformBusy:
-            return number
-    return most
-
-
-async def test_three_processes_on_one_database_keep_to_a_channels_pace(
-    on_postgres: Shared,
-) -> None:
+async def test_three_processes_on_one_database_keep_to_a_channels_pace(on_postgres: Shared) -> None:
     limiters = [RateLimiter(pace=SharedPace(on_postgres.database)) for _ in range(3)]
-    left = [await posts(limiter, "C1", 20) for limiter in limiters]
+    left = [await places(limiter, POST, 20, "C1") for limiter in limiters]
     assert sum(left) <= SHARED_CHANNEL_BURST + 3 + 3  # a place may come free meanwhile
     await limiters[0].hold("chat.postMessage", "C2", 60)
-    assert await posts(limiters[1], "C2", 5) <= 1
-    assert await posts(limiters[0], "C2", 5) == 0
+    assert await places(limiters[1], POST, 5, "C2") <= 1
+    assert await places(limiters[0], POST, 5, "C2") == 0
 
 
 async def test_a_post_in_a_quiet_channel_asks_no_database(on_postgres: Shared) -> None:
     clock, pace = Clock(), CountedPace(on_postgres.database)
     limiter = RateLimiter(clock, pace)
     for channel in ("C1", "C2", "C3"):
-        assert await posts(limiter, channel, 1) == 1
+        assert await places(limiter, POST, 1, channel) == 1
     assert pace.asked == 0
-    assert await posts(limiter, "C1", 1) == 1
+    assert await places(limiter, POST, 1, "C1") == 1
     assert pace.asked == 1
     clock.now += QUIET_SECONDS + 1
-    assert await posts(limiter, "C1", 1) == 1
+    assert await places(limiter, POST, 1, "C1") == 1
     assert pace.asked == 1
 
 
 async def test_the_paces_of_channels_do_not_stay(on_postgres: Shared) -> None:
     limiter = RateLimiter(pace=SharedPace(on_postgres.database))
-    await posts(limiter, "C1", 2)
+    await places(limiter, POST, 2, "C1")
     await on_postgres.database.write(
         lambda c: c.execute("UPDATE paces SET due_at = due_at - 7200").close()
     )
-    await posts(limiter, "C2", 2)
+    await places(limiter, POST, 2, "C2")
     await on_postgres.jobs.sweep()
     names = await on_postgres.database.read(
         lambda c: [row["name"] for row in c.execute("SELECT name FROM paces")]

@@ -32,8 +32,8 @@ ANA = Person("web", "ana", name="ana")
 
 
 @pytest.fixture
-def people(database_engine: Embedded) -> SqlPageAccounts:
-    return SqlPageAccounts(database_engine.database)
+def people(stores: Embedded) -> SqlPageAccounts:
+    return SqlPageAccounts(stores.database)
 
 
 async def test_people_are_added_once_and_found(people: SqlPageAccounts) -> None:
@@ -73,13 +73,11 @@ async def test_the_last_day_is_kept(people: SqlPageAccounts) -> None:
     await people.record_visit("web:nobody", "2026-11-21")
 
 
-async def test_a_token_is_stored_only_as_a_hash(
-    database_engine: Embedded, people: SqlPageAccounts
-) -> None:
+async def test_a_token_is_stored_only_as_a_hash(stores: Embedded, people: SqlPageAccounts) -> None:
     token = new_token()
     await people.add("web:ana", hash_token(token))
     assert len(token) >= 43
-    assert not await database_engine.holds(token)
+    assert not await stores.holds(token)
 
 
 async def test_an_ended_session_stays_ended(people: SqlPageAccounts) -> None:
@@ -90,30 +88,28 @@ async def test_an_ended_session_stays_ended(people: SqlPageAccounts) -> None:
     assert not await people.is_session_ended("two")
 
 
-async def test_an_ended_session_is_dropped_when_it_would_have_ended(
-    database_engine: Embedded,
-) -> None:
-    people = SqlPageAccounts(database_engine.database)
+async def test_an_ended_session_is_dropped_when_it_would_have_ended(stores: Embedded) -> None:
+    people = SqlPageAccounts(stores.database)
     await people.end_session("old", time.time() - 1)
     await people.end_session("new", time.time() + 60)
-    rows = await database_engine.database.read(
+    rows = await stores.database.read(
         lambda c: [row["session"] for row in c.execute("SELECT session FROM ended_sessions")]
     )
     assert rows == ["new"]
 
 
-async def test_a_list_has_one_s_own(database_engine: Embedded) -> None:
+async def test_a_list_has_one_s_own(stores: Embedded) -> None:
     """Also where a name ends as another does, or has signs that SQL takes for others."""
     places = {name: Address("web", "main", person=name) for name in ("", "ana", "diana", "a_a")}
     for name, place in places.items():
-        await _talk(database_engine, f"of {name or 'owner'}", place)
+        await _talk(stores, f"of {name or 'owner'}", place)
     for name, place in places.items():
-        (list_conversations,) = await database_engine.journal.list_conversations("web", name)
+        (list_conversations,) = await stores.journal.list_conversations("web", name)
         assert list_conversations.conversation == place.conversation
-        search = await database_engine.journal.search("web", "of", name)
+        search = await stores.journal.search("web", "of", name)
         assert search.keys() == {place.conversation}
-    assert await database_engine.journal.list_conversations("web", "iana") == []
-    assert await database_engine.journal.list_conversations("slack", "ana") == []
+    assert await stores.journal.list_conversations("web", "iana") == []
+    assert await stores.journal.list_conversations("slack", "ana") == []
 
 
 async def _talk(embedded: Embedded, text: str, place: Address) -> None:
@@ -144,23 +140,23 @@ def make_service(engine: Embedded) -> PageAccountService:
     return service
 
 
-async def test_what_still_runs_for_who_is_removed_is_stopped(database_engine: Embedded) -> None:
-    worker = Worker(database_engine, held=True).start()
-    service = make_service(database_engine)
+async def test_what_still_runs_for_who_is_removed_is_stopped(stores: Embedded) -> None:
+    worker = Worker(stores, held=True).start()
+    service = make_service(stores)
     ana = service.person("ana")
     await service.invite(ana)
     place = Address("web", "main", person="ana")
-    running = await database_engine.inbox.accept(_message("think", place))
+    running = await stores.inbox.accept(_message("think", place))
     await worker.until_begun(1)
-    waiting = await database_engine.inbox.accept(
+    waiting = await stores.inbox.accept(
         replace(says("and then"), author=ANA, address=place, event_key="web@ana:2")
     )
-    other = await database_engine.inbox.accept(says("another's", "C9"))
+    other = await stores.inbox.accept(says("another's", "C9"))
     await worker.until_begun(2)
     await service.remove(ana.key)
-    assert (await database_engine.inbox.wait_for_answer(running.seq)).text == "stopped"
+    assert (await stores.inbox.wait_for_answer(running.seq)).text == "stopped"
     worker.let_go()
-    assert (await database_engine.inbox.wait_for_answer(other.seq)).text == "re: another's"
+    assert (await stores.inbox.wait_for_answer(other.seq)).text == "re: another's"
     assert waiting.seq not in worker.began
 
 
@@ -205,8 +201,8 @@ async def test_the_owner_s_name_is_theirs(sqlite: Embedded) -> None:
         make_service(sqlite).person("owner")
 
 
-async def test_api_tokens_come_and_go(database_engine: Embedded) -> None:
-    service = make_service(database_engine)
+async def test_api_tokens_come_and_go(stores: Embedded) -> None:
+    service = make_service(stores)
     changes, ana = list[str](), service.person("ana")
     service.on_change(lambda: changes.append("told"))
     await service.invite(ana)
@@ -230,11 +226,11 @@ async def test_api_tokens_come_and_go(database_engine: Embedded) -> None:
     assert changes
     await service.remove(ana.key)
     assert await service.find_api_token(hash_token(hers)) is None, "hers go with her"
-    assert not await database_engine.holds(hers), "only its hash was stored"
+    assert not await stores.holds(hers), "only its hash was stored"
 
 
-async def test_api_tokens_are_bounded(database_engine: Embedded) -> None:
-    service = make_service(database_engine)
+async def test_api_tokens_are_bounded(stores: Embedded) -> None:
+    service = make_service(stores)
     for days in (-1, 4000):
         with pytest.raises(BadInput, match="days"):
             await service.create_api_token("web:owner", "", days)
@@ -244,17 +240,17 @@ async def test_api_tokens_are_bounded(database_engine: Embedded) -> None:
     with pytest.raises(TooManyApiTokens):
         await service.create_api_token("web:owner", "", 0)
     await service.revoke_api_token(made[0][0].id)
-    store = SqlPageAccounts(database_engine.database)
+    store = SqlPageAccounts(stores.database)
     old = replace(made[0][0], id="old", token_hash="x", added_at=1.0, expires_at=2.0)
     await store.add_api_token(old)
     await service.create_api_token("web:owner", "", 0)
     assert "old" not in [one.id for one in await store.list_api_tokens()], "expired ones go"
 
 
-async def test_a_person_is_notified_of_what_the_owner_does(database_engine: Embedded) -> None:
+async def test_a_person_is_notified_of_what_the_owner_does(stores: Embedded) -> None:
     """Durably, until they close the notice; nobody is notified of what they do themselves."""
-    service = make_service(database_engine)
-    outbox = Outbox(database_engine.database)
+    service = make_service(stores)
+    outbox = Outbox(stores.database)
     notices = PersonNoticeService(outbox, str, lambda: None)
     first = await service.invite(ANA)
     await service.renew_link(ANA)
@@ -283,5 +279,5 @@ async def test_a_person_is_notified_of_what_the_owner_does(database_engine: Embe
     assert ended == EndedToken(hash_token(second), was_removed=True)
     assert await service.find_ended_token(hash_token(first)) is None
     late = replace(PersonNotice.new("n1", LINK_RENEWED), created_at=time.time() + 91 * 86_400)
-    await database_engine.database.write(lambda c: put_person_notice(c, ANA, late))
+    await stores.database.write(lambda c: put_person_notice(c, ANA, late))
     assert await service.find_ended_token(hash_token(second)) is None, "it waited long enough"

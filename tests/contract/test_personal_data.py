@@ -151,8 +151,8 @@ class Team:
 
 
 @pytest.fixture
-async def team(database_engine: Embedded) -> Team:
-    engine, ledger = database_engine, SqlLedger(database_engine.database)
+async def team(stores: Embedded) -> Team:
+    engine, ledger = stores, SqlLedger(stores.database)
     await talk(engine, "aubergine one", ANA, DIRECT)
     first = await talk(engine, "aubergine two", ANA, CHANNEL)
     hers = await change_of(ledger, first, BEA, "aubergine row")
@@ -247,8 +247,8 @@ async def everything(engine: Embedded) -> str:
     return await engine.database.read(read)
 
 
-async def test_every_table_and_column_is_declared(database_engine: Embedded) -> None:
-    shared = isinstance(database_engine, Shared)
+async def test_every_table_and_column_is_declared(stores: Embedded) -> None:
+    shared = isinstance(stores, Shared)
 
     def read(connection: SqlConnection) -> dict[str, set[str]]:
         if shared:
@@ -275,7 +275,7 @@ async def test_every_table_and_column_is_declared(database_engine: Embedded) -> 
         for table in SCHEMA.declarations
         if shared or not table.shared
     }
-    assert await database_engine.database.read(read) == declared
+    assert await stores.database.read(read) == declared
 
 
 def test_each_table_is_exported_or_says_why_not() -> None:
@@ -346,27 +346,27 @@ async def test_who_was_only_listed_is_found_exported_and_erased_and_not_among_th
         await persons.find(ZOE.key)
 
 
-async def test_a_waiting_message_shows_no_token(database_engine: Embedded) -> None:
-    await database_engine.inbox.accept(says("hello", ANA, DIRECT))
-    persons = persons_of(database_engine)
+async def test_a_waiting_message_shows_no_token(stores: Embedded) -> None:
+    await stores.inbox.accept(says("hello", ANA, DIRECT))
+    persons = persons_of(stores)
     (row,) = await persons.read_rows(await persons.find(ANA.key), "messages")
     assert row["message"]["reply_to"]["token"] is True
 
 
-async def test_of_a_page_account_only_that_it_exists(database_engine: Embedded) -> None:
-    people, persons = SqlPageAccounts(database_engine.database), persons_of(database_engine)
+async def test_of_a_page_account_only_that_it_exists(stores: Embedded) -> None:
+    people, persons = SqlPageAccounts(stores.database), persons_of(stores)
     await people.add("web:ana", hash_token("her token"))
     (row,) = await persons.read_rows(await persons.find("web:ana"), "page_account")
     assert (row["person"], row["token"]) == ("web:ana", True)
 
 
 async def test_a_long_export_comes_in_pages(
-    database_engine: Embedded, monkeypatch: pytest.MonkeyPatch
+    stores: Embedded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.erasure.EXPORT_PAGE_ROWS", 2)
     for number in range(5):
-        await database_engine.inbox.accept(says(f"number {number}", ANA, DIRECT))
-    persons = persons_of(database_engine)
+        await stores.inbox.accept(says(f"number {number}", ANA, DIRECT))
+    persons = persons_of(stores)
     who = await persons.find(ANA.key)
     pages = [await persons.read_rows(who, "messages", begin) for begin in (0, 2, 4, 6)]
     assert [[row["message"]["text"] for row in page] for page in pages] == [
@@ -454,15 +454,13 @@ async def test_a_thread_with_others_goes_on_without_her(team: Team) -> None:
     assert turn.thread == thread.id
 
 
-async def test_a_turn_under_way_can_write_nothing_any_more(database_engine: Embedded) -> None:
-    turn = await again(
-        database_engine, (await database_engine.inbox.accept(says("aub", ANA, CHANNEL))).seq
-    )
-    await talk(database_engine, "hello", BEA, CHANNEL)
-    await forget(database_engine, ANA.key)
+async def test_a_turn_under_way_can_write_nothing_any_more(stores: Embedded) -> None:
+    turn = await again(stores, (await stores.inbox.accept(says("aub", ANA, CHANNEL))).seq)
+    await talk(stores, "hello", BEA, CHANNEL)
+    await forget(stores, ANA.key)
     with pytest.raises(Superseded):
-        await database_engine.journal.record_user_message(turn, build_items(turn.message, ()))
-    assert not [each for each in (await everything(database_engine)).split() if "UANA77" in each]
+        await stores.journal.record_user_message(turn, build_items(turn.message, ()))
+    assert not [each for each in (await everything(stores)).split() if "UANA77" in each]
 
 
 async def test_nothing_is_erased_while_a_change_of_theirs_is_applied(team: Team) -> None:
@@ -513,14 +511,8 @@ def test_what_platforms_remember() -> None:
     }  # fmt: skip
 
 
-async def test_what_discords_side_remembers_is_forgotten_in_memory_too(
-    database_engine: Embedded,
-) -> None:
-    peers = (
-        database_engine.jobs
-        if isinstance(database_engine, Shared)
-        else Alone(database_engine.database)
-    )
+async def test_what_discords_side_remembers_is_forgotten_in_memory_too(stores: Embedded) -> None:
+    peers = stores.jobs if isinstance(stores, Shared) else Alone(stores.database)
     state = DiscordState(peers)
     await state.open()
     for person, thread in ((7, 99), (8, 98)):

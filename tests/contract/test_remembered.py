@@ -10,11 +10,7 @@ import pytest
 
 from core.base.errors import NotStored
 from core.store.database import Database
-from core.store.remembered import (
-    RememberedState,
-    SharedRememberedState,
-    rewrite_remembered,
-)
+from core.store.remembered import RememberedState, SharedRememberedState, rewrite_remembered
 from tests.contract.engines import Embedded, Shared
 
 NAME = "notes.json"
@@ -62,10 +58,10 @@ async def test_changes_that_are_flushed_together_share_a_write(
     assert len(await row.read()) == 100
 
 
-async def test_it_is_there_after_a_restart(database_engine: Embedded) -> None:
+async def test_it_is_there_after_a_restart(stores: Embedded) -> None:
     data = {"languages": {"7": "fr"}, "commands": "abc"}
-    await state(database_engine, lambda: data).flush()
-    heir = await database_engine.kill()
+    await state(stores, lambda: data).flush()
+    heir = await stores.kill()
     assert await state(heir, dict).read() == data
 
 
@@ -83,9 +79,9 @@ async def test_two_processes_keep_each_other_s_entries(on_postgres: Shared) -> N
     assert await other.read() == {"languages": {"7": "fr", "9": "pt"}}
 
 
-async def test_a_row_is_rewritten_if_there_is_one(database_engine: Embedded) -> None:
-    await rewrite_remembered(database_engine.database, NAME, lambda data: {**data, "new": 1})
-    assert await state(database_engine, dict).read() == {}
-    await state(database_engine, lambda: {"old": 1}).flush()
-    await rewrite_remembered(database_engine.database, NAME, lambda data: {**data, "new": 1})
-    assert await state(database_engine, dict).read() == {"old": 1, "new": 1}
+async def test_a_row_is_rewritten_if_there_is_one(stores: Embedded) -> None:
+    await rewrite_remembered(stores.database, NAME, lambda data: {**data, "new": 1})
+    assert await state(stores, dict).read() == {}
+    await state(stores, lambda: {"old": 1}).flush()
+    await rewrite_remembered(stores.database, NAME, lambda data: {**data, "new": 1})
+    assert await state(stores, dict).read() == {"old": 1, "new": 1}

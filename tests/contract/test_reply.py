@@ -30,8 +30,6 @@ FILES = (File("f1", "plot.png", "image/png", 9), File("f2", "rows.csv", "text/cs
 
 
 class Place:
-    """Where the answer to one message goes: the platform, and what is journalled of it."""
-
     def __init__(self) -> None:
         self.recorder = Recorder()
         self.posts = KeptPosts()
@@ -325,31 +323,29 @@ async def test_a_post_that_arrives_after_the_turn_was_taken_over_is_deleted(
 
 
 async def test_the_last_post_of_a_turn_that_goes_back_to_the_queue_is_not_made_twice(
-    database_engine: Embedded,
+    stores: Embedded,
 ) -> None:
     """Its id would have been stored with the end of the turn, which did not come."""
-    recorder, turn = Recorder(), await begin_turn(database_engine)
+    recorder, turn = Recorder(), await begin_turn(stores)
     for _ in range(2):
-        posts = TurnPosts(database_engine.journal, turn)
+        posts = TurnPosts(stores.journal, turn)
         surface = RecordingSurface(recorder, turn.message.reply_to)
         await GrowingReply(surface, posts, turn.id).finish(answer("hello"))
         await posts.keep()
-        turn = await again(database_engine, turn.seq)
+        turn = await again(stores, turn.seq)
         assert [post.id for post in turn.posts] == ["p1"]
     assert recorder.visible(turn.message.reply_to.source) == ["hello"]
     assert (recorder.calls.count("post"), recorder.calls.count("find")) == (1, 0)
 
 
-async def test_an_old_generation_posts_nothing_new(database_engine: Embedded) -> None:
-    recorder, turn = Recorder(), await begin_turn(database_engine)
+async def test_an_old_generation_posts_nothing_new(stores: Embedded) -> None:
+    recorder, turn = Recorder(), await begin_turn(stores)
     surface = RecordingSurface(recorder, turn.message.reply_to)
-    await database_engine.journal.record_posting(turn, 1, "k1")
-    await database_engine.journal.record_posted(
-        turn, 1, await surface.post("k1", AnswerPart(1, "my secr"))
-    )
-    turn = await again(database_engine, turn.seq)
-    await database_engine.journal.forget("web:C1")
-    reply = GrowingReply(surface, TurnPosts(database_engine.journal, turn), turn.id)
+    await stores.journal.record_posting(turn, 1, "k1")
+    await stores.journal.record_posted(turn, 1, await surface.post("k1", AnswerPart(1, "my secr")))
+    turn = await again(stores, turn.seq)
+    await stores.journal.forget("web:C1")
+    reply = GrowingReply(surface, TurnPosts(stores.journal, turn), turn.id)
     with pytest.raises(Superseded):
         await reply.finish(answer("Forgotten.", "And more."))
     assert recorder.visible(turn.message.reply_to.source) == ["Forgotten."]

@@ -88,10 +88,10 @@ class Book:
 
 
 @pytest.fixture
-def book(database_engine: Embedded) -> Book:
+def book(stores: Embedded) -> Book:
     clock = Clock(MONDAY)
-    schedules = Schedules(database_engine.database, database_engine.inbox, clock)
-    return Book(database_engine, clock, schedules)
+    schedules = Schedules(stores.database, stores.inbox, clock)
+    return Book(stores, clock, schedules)
 
 
 async def test_a_draft_replaces_the_revision_that_it_was_made_for(book: Book) -> None:
@@ -254,9 +254,7 @@ async def test_the_limit_for_each_person_holds_at_once(book: Book) -> None:
     assert sum(isinstance(result, BadSchedule) for result in results) == 2
 
 
-async def test_after_the_clock_was_set_back_nothing_runs_twice_or_stays_away(
-    book: Book,
-) -> None:
+async def test_after_the_clock_was_set_back_nothing_runs_twice_or_stays_away(book: Book) -> None:
     one = await book.start()
     assert (await book.end_run(one)).state == "done"
     book.clock.now += 400 * DAY + 8 * HOUR  # a wrong clock

@@ -49,8 +49,6 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> list[sqlite3.Connection]:
 
 
 class Lock:
-    """Another process that holds the file."""
-
     def __init__(self, path: Path) -> None:
         self._connection = sqlite3.connect(path, isolation_level=None)
         self._connection.execute("BEGIN IMMEDIATE")
@@ -167,12 +165,10 @@ async def test_a_file_that_cannot_be_opened_is_told(tmp_path: Path, bad: str) ->
         await FileThreadMap.open(path)
 
 
-async def test_a_map_that_is_deleted_loses_nothing(
-    database_engine: Embedded, tmp_path: Path
-) -> None:
+async def test_a_map_that_is_deleted_loses_nothing(stores: Embedded, tmp_path: Path) -> None:
     path = tmp_path / "threads.db"
-    journal, threads = database_engine.journal, await FileThreadMap.open(path)
-    turn = await talk(database_engine, "hello")
+    journal, threads = stores.journal, await FileThreadMap.open(path)
+    turn = await talk(stores, "hello")
     await journal.forget("web:C2")
     record = Thread("web:C1", turn.thread, turn.generation, remote="conv_1", remote_upto=turn.seq)
     await threads.put(record)

@@ -26,8 +26,8 @@ ROUNDS = 12
 
 
 @pytest.fixture
-async def two(database_engine: Embedded) -> tuple[Embedded, Embedded]:
-    return database_engine, await database_engine.beside()
+async def two(stores: Embedded) -> tuple[Embedded, Embedded]:
+    return stores, await stores.beside()
 
 
 Two = tuple[Embedded, Embedded]
@@ -155,8 +155,7 @@ async def test_an_edit_and_a_beginning(two: Two) -> None:
         told = says("helo", f"C{number}")
         seq = (await ours.inbox.accept(told)).seq
         amended, turn = await asyncio.gather(
-            theirs.inbox.amend(told.event_key, replace(told, text="hello")),
-            ours.journal.begin(seq),
+            theirs.inbox.amend(told.event_key, replace(told, text="hello")), ours.journal.begin(seq)
         )
         assert turn
         assert turn.message.text == ("hello" if amended == "unstarted" else "helo")

@@ -20,9 +20,7 @@ HALF, LOST = "\ud83d", "\N{REPLACEMENT CHARACTER}"
 HALVES = (HALF, "\ude00", f"a{HALF}", f"{HALF}b", f"\ude00{HALF}", "\udfff\ud800")
 
 
-async def test_halves_of_characters_are_replaced_wherever_they_come_in(
-    database_engine: Embedded,
-) -> None:
+async def test_halves_of_characters_are_replaced_wherever_they_come_in(stores: Embedded) -> None:
     """A platform's event, a model's answer, a call, its outcome, a post's id."""
     bare = says(f"hello {HALF}", channel=f"C{HALF}")
     ana = Person("web", f"ana{HALF}", name=f"Ana {HALF}")
@@ -33,62 +31,60 @@ async def test_halves_of_characters_are_replaced_wherever_they_come_in(
         context=(Quote(f"Bo {HALF}", HALF),), program_context=(Quote("system", HALF),),
         event_key=f"web:k{HALF}", locale=HALF, time_zone=HALF,
     )  # fmt: skip
-    receipt = await database_engine.inbox.accept(message)
-    assert not (await database_engine.inbox.accept(message)).is_new, "it is known by its key"
-    turn = await database_engine.journal.begin(receipt.seq)
+    receipt = await stores.inbox.accept(message)
+    assert not (await stores.inbox.accept(message)).is_new, "it is known by its key"
+    turn = await stores.journal.begin(receipt.seq)
     assert turn
     assert turn.message.text == f"hello {LOST}"
     assert (turn.message.author.name, turn.message.context[0].name) == (f"Ana {LOST}", f"Bo {LOST}")
     told = Item("message", "user", f"hello {HALF}", name=HALF)
-    (heard,) = (await database_engine.journal.record_user_message(turn, [told])).items
+    (heard,) = (await stores.journal.record_user_message(turn, [told])).items
     assert heard.text == f"hello {LOST}"
-    await database_engine.journal.record_response(turn, 1, f"resp{HALF}")
+    await stores.journal.record_response(turn, 1, f"resp{HALF}")
     call = ToolCall(f"c{HALF}", f"look{HALF}", f'{{"a": "{HALF}"}}', "read")
     asked = Item("call", call_id=call.call_id, name=call.name, arguments=call.arguments)
     opaque = Item("opaque", raw={"item": {"x": [HALF, {"y": HALF}]}})
-    await database_engine.journal.record_round(
-        turn, RoundOutput(1, (opaque, asked), Usage(1), f"m{HALF}")
-    )
-    await database_engine.journal.record_call_start(turn, call)
-    await database_engine.journal.record_call_handle(turn, call.call_id, f"h{HALF}")
-    await database_engine.journal.record_call_end(
+    await stores.journal.record_round(turn, RoundOutput(1, (opaque, asked), Usage(1), f"m{HALF}"))
+    await stores.journal.record_call_start(turn, call)
+    await stores.journal.record_call_handle(turn, call.call_id, f"h{HALF}")
+    await stores.journal.record_call_end(
         turn, call.call_id, Outcome("ok", HALF, sources=(HALF,), paid=f"p{HALF}")
     )
-    await database_engine.journal.record_remote(turn.thread, Remote("container", f"cntr{HALF}"))
-    await database_engine.journal.set_listing(address.conversation, f"title {HALF}", None)
+    await stores.journal.record_remote(turn.thread, Remote("container", f"cntr{HALF}"))
+    await stores.journal.set_listing(address.conversation, f"title {HALF}", None)
     card = Card("a", "change", HALF, HALF, (card_row({HALF: HALF}, {}),))
     said = RoundOutput(2, (Item("message", "assistant", HALF),), Usage(1), "m")
-    await database_engine.journal.record_answer(
+    await stores.journal.record_answer(
         turn, Answer(f"hi {HALF}", cards=(card,)), said, f"key{HALF}"
     )
-    await database_engine.journal.record_posted(turn, 1, f"post{HALF}")
-    assert await database_engine.journal.seq_of_post(f"post{HALF}") == receipt.seq
-    (found,) = [one for one in (await database_engine.journal.begin(receipt.seq),) if one]
+    await stores.journal.record_posted(turn, 1, f"post{HALF}")
+    assert await stores.journal.seq_of_post(f"post{HALF}") == receipt.seq
+    (found,) = [one for one in (await stores.journal.begin(receipt.seq),) if one]
     assert found.answer
     assert found.answer.text == f"hi {LOST}"
     assert [c.outcome.text for c in found.calls if c.outcome] == [LOST]
-    await database_engine.journal.end_turn(turn, "done", f"why {HALF}")
-    shown = await database_engine.journal.list_entries(address.conversation)
+    await stores.journal.end_turn(turn, "done", f"why {HALF}")
+    shown = await stores.journal.list_entries(address.conversation)
     assert [one.seq for one in shown] == [receipt.seq]
 
 
-async def test_random_texts_are_stored_and_read_back(database_engine: Embedded) -> None:
+async def test_random_texts_are_stored_and_read_back(stores: Embedded) -> None:
     """Zero characters, halves in any order, noncharacters: what was stored reads the same again."""
     numbers = random.Random(29)
     signs = [*map(chr, range(0x20)), *HALVES, "é", "\U0001f600", "\ufffe", "\U0010ffff", "a"]
     for n in range(30):
         text = "".join(numbers.choice(signs) for _ in range(40))
-        receipt = await database_engine.inbox.accept(says(text, channel=f"C{n}"))
-        turn = await database_engine.journal.begin(receipt.seq)
+        receipt = await stores.inbox.accept(says(text, channel=f"C{n}"))
+        turn = await stores.journal.begin(receipt.seq)
         assert turn
-        recorded = await database_engine.journal.record_user_message(
+        recorded = await stores.journal.record_user_message(
             turn, [Item("message", "user", turn.message.text)]
         )
         assert recorded.items[0].text == turn.message.text
         recorded.items[0].text.encode()
 
 
-async def test_a_number_that_no_column_takes_is_unstorable(database_engine: Embedded) -> None:
+async def test_a_number_that_no_column_takes_is_unstorable(stores: Embedded) -> None:
     def write(connection: SqlConnection) -> None:
         connection.execute(
             "INSERT INTO counters (scope, period, person, turns, tokens, money)"
@@ -98,8 +94,8 @@ async def test_a_number_that_no_column_takes_is_unstorable(database_engine: Embe
 
     for number in (2**63, -(2**63) - 1, 10**30, 10**400):
         with pytest.raises(Unstorable):
-            pytest.fail(f"{number} was stored: {await database_engine.database.write(write)}")
-        receipt = await database_engine.inbox.accept(says("the next one is stored"))
+            pytest.fail(f"{number} was stored: {await stores.database.write(write)}")
+        receipt = await stores.inbox.accept(says("the next one is stored"))
         assert receipt.is_new
 
 
@@ -112,7 +108,7 @@ async def test_a_name_too_long_for_an_index_is_unstorable(on_postgres: Shared) -
     await on_postgres.inbox.accept(says("the next one is stored"))
 
 
-async def test_many_rows_at_once_are_stored_once_each(database_engine: Embedded) -> None:
+async def test_many_rows_at_once_are_stored_once_each(stores: Embedded) -> None:
     rows = [(f"s{n}", "p", f"ana{n}", n) for n in range(5)]
     rows[3] = (f"s3{HALF}", "p", f"ana{HALF}", 3)
 
@@ -125,13 +121,7 @@ async def test_many_rows_at_once_are_stored_once_each(database_engine: Embedded)
         found = connection.execute("SELECT person FROM counters ORDER BY turns").fetchall()
         return [row["person"] for row in found]
 
-    assert await database_engine.database.write(write) == [
-        "ana0",
-        "ana1",
-        "ana2",
-        f"ana{LOST}",
-        "ana4",
-    ]
+    assert await stores.database.write(write) == ["ana0", "ana1", "ana2", f"ana{LOST}", "ana4"]
 
 
 def nest_lists(levels: int) -> object:
@@ -141,14 +131,14 @@ def nest_lists(levels: int) -> object:
     return value
 
 
-async def test_what_is_stored_can_be_read_again(database_engine: Embedded) -> None:
+async def test_what_is_stored_can_be_read_again(stores: Embedded) -> None:
     """JSON may be nested so deeply that it can be written and not be read: its conversation would
     never get an answer again."""
-    journal = database_engine.journal
+    journal = stores.journal
     text = Item("message", "assistant", "[" * 1000 + '{"' * 1000)
     for levels in (1, 50, 90, 110, 199, 220, 250, 260, 400, 2000):
         message = says("hello", channel=f"C{levels}")
-        turn = await journal.begin((await database_engine.inbox.accept(message)).seq)
+        turn = await journal.begin((await stores.inbox.accept(message)).seq)
         assert turn, levels
         deep = Item("opaque", raw={"item": nest_lists(levels)})
         try:

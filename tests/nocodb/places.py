@@ -3,10 +3,13 @@ base."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
 
+import pytest
+
 from core.base.http import HttpClient
-from core.tools.nocodb.api import NocoApi, TableApi
+from core.tools.nocodb.api import NocoApi, NocoError, TableApi
 from core.tools.nocodb.schema import Schemas
 from core.tools.sample.base import SampleApi
 
@@ -34,3 +37,9 @@ class Place:
 
     def schemas(self, base: str = "") -> Schemas:
         return Schemas(self.tables, base or self.base)
+
+
+async def refusal(asked: Awaitable[object]) -> NocoError:
+    with pytest.raises(NocoError) as caught:
+        await asked
+    return caught.value

@@ -19,8 +19,6 @@ from tests.nocodb.tables import NOW
 
 
 class Reader:
-    """Asks at `now`, in its zone. `last` is the last outcome."""
-
     def __init__(self, api: TableApi, schemas: Schemas, now: datetime = NOW, most: int = 5_000):
         made = build_read_tools(api, schemas, clock=now.timestamp, most=most)
         self._tools: Mapping[str, Tool] = {tool.spec.name: tool for tool in made}

@@ -14,24 +14,17 @@ from core.tools.nocodb.api import (
     FieldAggregate,
     NocoApi,
     NocoBase,
-    NocoError,
     NocoRecord,
     PageQuery,
     SortField,
     TableId,
 )
 from core.tools.nocodb.schema import TableDescription
-from tests.nocodb.places import Place
+from tests.nocodb.places import Place, refusal
 
 
 async def customers(place: Place) -> tuple[NocoApi, TableDescription]:
     return place.api(), await place.schemas().describe_table(Viewer(), "Customers")
-
-
-async def refusal(asked: Awaitable[object]) -> NocoError:
-    with pytest.raises(NocoError) as caught:
-        await asked
-    return caught.value
 
 
 async def test_bases_tables_and_the_role_there(place: Place) -> None:
@@ -101,8 +94,7 @@ async def test_a_filter_counts_matching_rows(place: Place, where: str, count: in
 
 
 @pytest.mark.parametrize(
-    "where",
-    ["(Nope,eq,1)", "(Name,eq", "(Name,zzz,1)", "(Value,gt,abc)", "(Name,eq,a)(Name,eq,b)"],
+    "where", ["(Nope,eq,1)", "(Name,eq", "(Name,zzz,1)", "(Value,gt,abc)", "(Name,eq,a)(Name,eq,b)"]
 )
 async def test_an_invalid_filter_is_refused(place: Place, where: str) -> None:
     api, table = await customers(place)

@@ -29,8 +29,6 @@ WRITES: list[Write] = [
 
 
 class Sleeper:
-    """Sleeps at once, and remembers for how long."""
-
     def __init__(self) -> None:
         self.slept: list[float] = []
 

@@ -26,7 +26,6 @@ def write_tools(fake: FakeNocoDB, http: HttpClient) -> WriteTools:
 
 
 def count_descriptions(fake: FakeNocoDB) -> int:
-    """Times that a table's description was read."""
     return sum("/meta/" in call.path and "/tables/" in call.path for call in fake.calls)
 
 
@@ -53,7 +52,7 @@ async def test_an_approved_change_reads_the_description_once_for_each_batch(
 ) -> None:
     """Four calls: the description, the rows, the write, the rows again. It made six."""
     asked = changes(*range(1, rows + 1))
-    draft = await write_tools.draft("nocodb_update", table="Customers", changes=asked)
+    draft = await write_tools.draft("nocodb_update", changes=asked)
     fake.calls.clear()
     steps = await apply_draft(write_tools, draft)
     assert [step.state for step in steps] == ["done"] * rows
@@ -66,7 +65,7 @@ async def test_an_approved_change_reads_the_description_once_for_each_batch(
 async def test_a_batch_that_is_opened_again_reads_the_description_again(
     write_tools: WriteTools, fake: FakeNocoDB
 ) -> None:
-    draft = await write_tools.draft("nocodb_update", table="Customers", changes=changes(1, 2))
+    draft = await write_tools.draft("nocodb_update", changes=changes(1, 2))
     before = count_descriptions(fake)
     batch = write_tools.rows.open(draft)
     assert count_descriptions(fake) == before, "nothing is asked before it is needed"
@@ -82,7 +81,7 @@ async def test_a_batch_that_is_opened_again_reads_the_description_again(
 async def test_a_description_that_could_not_be_read_is_asked_for_again(
     write_tools: WriteTools, fake: FakeNocoDB
 ) -> None:
-    draft = await write_tools.draft("nocodb_update", table="Customers", changes=changes(1))
+    draft = await write_tools.draft("nocodb_update", changes=changes(1))
     batch = write_tools.rows.open(draft)
     fake.drop("before")
     with pytest.raises(ToolError):
@@ -93,9 +92,7 @@ async def test_a_description_that_could_not_be_read_is_asked_for_again(
 async def test_a_table_that_changed_between_two_batches(
     write_tools: WriteTools, fake: FakeNocoDB
 ) -> None:
-    draft = await write_tools.draft(
-        "nocodb_update", table="Customers", changes=changes(*range(1, 21))
-    )
+    draft = await write_tools.draft("nocodb_update", changes=changes(*range(1, 21)))
     first, second = draft.rows[:10], draft.rows[10:]
     batch = write_tools.rows.open(draft)
     await batch.check(first)
@@ -113,7 +110,7 @@ async def test_a_table_that_changed_between_two_batches(
 async def test_a_lost_answer_is_looked_for_on_the_same_description(
     write_tools: WriteTools, fake: FakeNocoDB
 ) -> None:
-    draft = await write_tools.draft("nocodb_update", table="Customers", changes=changes(1))
+    draft = await write_tools.draft("nocodb_update", changes=changes(1))
     batch = write_tools.rows.open(draft)
     await batch.check(draft.rows)
     before = count_descriptions(fake)
@@ -125,7 +122,7 @@ async def test_a_lost_answer_is_looked_for_on_the_same_description(
 
 
 async def test_an_empty_cell_that_has_been_filled_keeps_its_row(write_tools: WriteTools) -> None:
-    draft = await write_tools.draft("nocodb_delete", table="Customers", ids=[1])
+    draft = await write_tools.draft("nocodb_delete", ids=[1])
     (row,) = draft.rows
     known = {name: value for name, value in (row.before or {}).items() if name != "Value"}
     assert await write_tools.standing(draft, [RowWrite("1", before=known)]) == ["other"]

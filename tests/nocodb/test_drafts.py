@@ -49,7 +49,7 @@ async def test_new_values_stand_beside_the_old_with_the_rows_name(write_tools: W
 
 async def test_moments_are_the_askers(write_tools: WriteTools) -> None:
     draft = await write_tools.draft(
-        "nocodb_update", table="Customers",
+        "nocodb_update",
         changes=[{"id": 1, "fields": {"Seen": "2026-11-20 14:30"}}],
     )  # fmt: skip
     ((_, before, after),) = sides(draft)
@@ -59,37 +59,31 @@ async def test_moments_are_the_askers(write_tools: WriteTools) -> None:
 
 async def test_rows_that_hold_it_already_are_left_out(write_tools: WriteTools) -> None:
     changes = [{"id": n, "fields": {"Status": "Active"}} for n in (1, 2, 3, 4)]
-    said = await write_tools.call_tool("nocodb_update", table="Customers", changes=changes)
+    said = await write_tools.call_tool("nocodb_update", changes=changes)
     assert said == "Proposed. 2 more rows hold these values already and are left out."
     assert [row.id for row in write_tools.drafts[-1].rows] == ["2", "3"]
-    refused = await write_tools.error_of_call(
-        "nocodb_update", table="Customers", changes=changes[:1]
-    )
+    refused = await write_tools.error_of_call("nocodb_update", changes=changes[:1])
     assert refused.code == "no_change"
 
 
 async def test_filters_become_ids_now(write_tools: WriteTools) -> None:
     lead = [{"field": "Status", "op": "eq", "value": "Lead"}]
-    draft = await write_tools.draft(
-        "nocodb_update", table="Customers", filters=lead, set={"Value": 0}
-    )
+    draft = await write_tools.draft("nocodb_update", filters=lead, set={"Value": 0})
     assert [row.id for row in draft.rows] == [str(n) for n in range(3, 31, 3)]
-    draft = await write_tools.draft("nocodb_delete", table="Customers", filters=lead)
+    draft = await write_tools.draft("nocodb_delete", filters=lead)
     assert len(draft.rows) == 10
     none = [{"field": "Name", "op": "eq", "value": "nobody"}]
-    refused = await write_tools.error_of_call("nocodb_delete", table="Customers", filters=none)
+    refused = await write_tools.error_of_call("nocodb_delete", filters=none)
     assert refused.code == "no_rows"
 
 
 async def test_any_quote_names_one_row(own_write_tools: WriteTools) -> None:
     names = ["it's", 'say "x"', "both \" and '", "a, b) ~or (c", "100%", "null"]
     rows = [{"Name": name} for name in names]
-    steps = (await own_write_tools.all_done(
-        await own_write_tools.draft("nocodb_create", table="Customers", rows=rows)
-    )).steps  # fmt: skip
+    steps = (await own_write_tools.done("nocodb_create", rows=rows)).steps  # fmt: skip
     for name, step in zip(names, steps, strict=True):
         mine = [{"field": "Name", "op": "eq", "value": name}]
-        draft = await own_write_tools.draft("nocodb_delete", table="Customers", filters=mine)
+        draft = await own_write_tools.draft("nocodb_delete", filters=mine)
         assert sides(draft)[0][0] == step.write.id
         assert [(row.before or {})["Name"] for row in draft.rows] == [name]
 
@@ -115,9 +109,7 @@ async def test_any_quote_names_one_row(own_write_tools: WriteTools) -> None:
 async def test_a_write_without_filters_or_ids_is_refused(
     write_tools: WriteTools, tool: str, arguments: dict[str, Any]
 ) -> None:
-    assert (
-        await write_tools.error_of_call(tool, table="Customers", **arguments)
-    ).code == "bad_arguments"
+    assert (await write_tools.error_of_call(tool, **arguments)).code == "bad_arguments"
 
 
 @pytest.mark.parametrize(
@@ -151,31 +143,28 @@ async def test_what_nocodb_would_ignore_guess_or_refuse(
         ("nocodb_update", {"changes": [{"id": 3, "fields": fields}]}),
         ("nocodb_create", {"rows": [fields]}),
     ):
-        refused = await write_tools.error_of_call(tool, table="Customers", **arguments)
+        refused = await write_tools.error_of_call(tool, **arguments)
         assert (refused.code, hint in refused.hint) == (code, True), refused.hint
 
 
 async def test_rows_that_are_not_there_and_rows_that_come_twice(write_tools: WriteTools) -> None:
-    refused = await write_tools.error_of_call("nocodb_delete", table="Customers", ids=[1, 999, 998])
+    refused = await write_tools.error_of_call("nocodb_delete", ids=[1, 999, 998])
     assert str(refused) == "Row 999, 998 not found in Customers."
     twice = [{"id": 3, "fields": {"Value": 1}}, {"id": "3", "fields": {"Value": 2}}]
-    refused = await write_tools.error_of_call("nocodb_update", table="Customers", changes=twice)
+    refused = await write_tools.error_of_call("nocodb_update", changes=twice)
     assert str(refused) == "These rows appear twice: 3."
 
 
 async def test_a_hundred_rows_at_most(write_tools: WriteTools) -> None:
     rows = [{"Name": f"n{n}"} for n in range(101)]
-    refused = await write_tools.error_of_call("nocodb_create", table="Customers", rows=rows)
+    refused = await write_tools.error_of_call("nocodb_create", rows=rows)
     assert (refused.code, refused.values["count"]) == ("too_many_rows", 101)
-    assert (
-        len((await write_tools.draft("nocodb_create", table="Customers", rows=rows[1:])).rows)
-        == 100
-    )
+    assert len((await write_tools.draft("nocodb_create", rows=rows[1:])).rows) == 100
 
 
 async def test_links_come_and_go_by_writes_of_their_own(write_tools: WriteTools) -> None:
     draft = await write_tools.draft(
-        "nocodb_link", table="Customers", id=1, link_field="orders", add=[7], remove=[2, 40]
+        "nocodb_link", id=1, link_field="orders", add=[7], remove=[2, 40]
     )
     going, coming = draft.rows
     assert going.before == {"Name": "Customer 01", "Orders": [{"id": "2", "title": "Order 02"}]}
@@ -183,32 +172,26 @@ async def test_links_come_and_go_by_writes_of_their_own(write_tools: WriteTools)
     assert coming.before == {"Name": "Customer 01", "Orders": []}
     assert link_labels((coming.after or {})["Orders"]) == ["7 Order 07"]
     assert draft.row_count == 1
-    refused = await write_tools.error_of_call(
-        "nocodb_link", table="Customers", id=1, link_field="Orders", add=[1, 2]
-    )
+    refused = await write_tools.error_of_call("nocodb_link", id=1, link_field="Orders", add=[1, 2])
     assert refused.code == "no_change"
     assert (await write_tools.error_of_call(
-        "nocodb_link", table="Customers", id=1, link_field="Name", add=[1]
+        "nocodb_link", id=1, link_field="Name", add=[1]
     )).code == "bad_field"  # fmt: skip
 
 
 async def test_a_row_that_changes_its_owner_is_shown_with_both(write_tools: WriteTools) -> None:
-    draft = await write_tools.draft(
-        "nocodb_link", table="Customers", id=2, link_field="Orders", add=[1, 9]
-    )
+    draft = await write_tools.draft("nocodb_link", id=2, link_field="Orders", add=[1, 9])
     given, taken = draft.rows
     assert (given.id, given.after) == ("1", {"Orders": []})
     assert link_labels((given.before or {})["Orders"]) == ["1 Order 01"]
     assert link_labels((taken.after or {})["Orders"]) == ["1 Order 01", "9 Order 09"]
-    refused = await write_tools.error_of_call(
-        "nocodb_create", table="Customers", rows=[{"Name": "C", "Orders": [1]}]
-    )
+    refused = await write_tools.error_of_call("nocodb_create", rows=[{"Name": "C", "Orders": [1]}])
     assert str(refused) == "Order 01 already belongs to Customer 01 (row 1)."
 
 
 async def test_a_link_among_the_fields_is_set_whole(write_tools: WriteTools) -> None:
     draft = await write_tools.draft(
-        "nocodb_update", table="Customers",
+        "nocodb_update",
         changes=[{"id": 1, "fields": {"Value": 1, "Orders": [2, 3]}}],
     )  # fmt: skip
     assert [dict(row.after or {}) for row in draft.rows] == [
@@ -231,10 +214,10 @@ async def test_a_link_among_the_fields_is_set_whole(write_tools: WriteTools) -> 
 
 async def test_a_row_to_be_deleted_is_kept_whole(own_write_tools: WriteTools) -> None:
     orders = list(range(3, 43))
-    await own_write_tools.all_done(await own_write_tools.draft(
-        "nocodb_link", table="Customers", id=1, link_field="Orders", add=orders
-    ))  # fmt: skip
-    draft = await own_write_tools.draft("nocodb_delete", table="Customers", ids=[1])
+    await own_write_tools.done(
+        "nocodb_link", id=1, link_field="Orders", add=orders
+    )  # fmt: skip
+    draft = await own_write_tools.draft("nocodb_delete", ids=[1])
     (row,) = draft.rows
     assert row.before
     assert len(row.before["Orders"]) == 42, "NocoDB's own cell is cut at 25"
@@ -252,10 +235,8 @@ async def test_a_table_that_may_only_be_read(place: Place) -> None:
     )  # fmt: skip
     refused = await write_tools.error_of_call("nocodb_delete", table="Orders", ids=[1])
     assert str(refused) == "The table Orders is read-only here. This is set in ponte.toml."
-    await write_tools.draft("nocodb_delete", table="Customers", ids=[2])
-    refused = await write_tools.error_of_call(
-        "nocodb_link", table="Customers", id=2, link_field="Orders", add=[9]
-    )
+    await write_tools.draft("nocodb_delete", ids=[2])
+    refused = await write_tools.error_of_call("nocodb_link", id=2, link_field="Orders", add=[9])
     assert refused.code == "read_only", "a link is written there too"
 
 

@@ -12,6 +12,7 @@ from core.tools.nocodb.fieldtypes import (
     Field,
     in_time_zone,
     is_same_entry,
+    is_same_value,
     linked_ids,
     normalise_cell,
     parse_value,
@@ -150,3 +151,30 @@ def test_entries_are_converted_for_nocodb_and_for_people() -> None:
     assert in_time_zone(field("Date"), "2026-11-20", ZONE) == "2026-11-20"
     assert linked_ids([{"id": 1}, {"id": "2"}]) == {"1", "2"}
     assert linked_ids(None) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ("a", "a"), (1, 1), ("79", 79), (79, "79.0"), (" 7 ", 7), (1e3, "1000"),
+        (None, ""), ("", None), ([], None), (True, 1), ("true", True), (False, "false"),
+        ("2026-11-20", "2026-11-20 00:00:00+00:00"), ("2026-11-20", "2026-11-20"),
+        ("2026-11-20T10:00:00Z", "2026-11-20 11:00:00+01:00"),
+        ("2026-11-20T10:00", "2026-11-20 10:00:00+00:00"),
+        ([1, 2], [1, 2]), ({"a": [1]}, {"a": [1]}),
+    ],
+)  # fmt: skip
+def test_values_that_count_as_the_same(wanted: Any, found: Any) -> None:
+    assert is_same_value(wanted, found)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ("a", "A"), ("a", None), (0, None), (False, None), (0, ""), (79, 78), ("nan", "nan1"),
+        (True, "yes it is"), (True, 2), ("2026-11-20", "2026-11-21"), ("2026-11-20", "20 Nov"),
+        ([1], [2]), ({"a": 1}, {}), ({"a": 1}, "a"), (1, [1]), ("1e400", "2e400"),
+    ],
+)  # fmt: skip
+def test_values_that_count_as_different(wanted: Any, found: Any) -> None:
+    assert not is_same_value(wanted, found)

@@ -33,16 +33,12 @@ def change(id: int, **fields: Any) -> dict[str, Any]:
 async def test_a_field_of_each_kind_is_written_read_back_and_taken_back(
     write_tools: WriteTools,
 ) -> None:
-    created = await write_tools.all_done(
-        await write_tools.draft("nocodb_create", table="Customers", rows=[WHOLE])
-    )
+    created = await write_tools.done("nocodb_create", rows=[WHOLE])
     (step,) = created.steps
     assert (step.write.id, (step.current or {})["Tags"]) == ("31", ["vip", "new"])
     other = {"Name": "C", "Email": None, "Status": "Lost", "Tags": ["late payer"], "Value": None,
              "Active": False, "Since": None, "Seen": "2026-11-21 00:00", "Notes": None}  # fmt: skip
-    updated = await write_tools.all_done(
-        await write_tools.draft("nocodb_update", table="Customers", changes=[change(31, **other)])
-    )
+    updated = await write_tools.done("nocodb_update", changes=[change(31, **other)])
     image = await write_tools.image("Customers", "31")
     assert image
     assert (image["Status"], image["Email"], image["Active"]) == ("Lost", None, False)
@@ -54,35 +50,23 @@ async def test_a_field_of_each_kind_is_written_read_back_and_taken_back(
 
 async def test_only_cells_that_still_hold_it_are_given_back(write_tools: WriteTools) -> None:
     changes = [change(1, Name="X", Value=1), change(2, Name="X", Value=2)]
-    done = await write_tools.all_done(
-        await write_tools.draft("nocodb_update", table="Customers", changes=changes)
-    )
-    await write_tools.all_done(
-        await write_tools.draft(
-            "nocodb_update", table="Customers", changes=[change(1, Name="Bob's own")]
-        )
-    )
+    done = await write_tools.done("nocodb_update", changes=changes)
+    await write_tools.done("nocodb_update", changes=[change(1, Name="Bob's own")])
     undone = await write_tools.undone(done)
     assert sorted(step.state for step in undone.steps) == ["changed", "done", "done", "done"]
-    one, two = await write_tools.image("Customers", "1"), await write_tools.image("Customers", "2")
-    assert one
-    assert two
-    assert [one["Name"], one["Value"], two["Name"], two["Value"]] == [
-        "Bob's own", 10.5, "Customer 02", 21,
-    ]  # fmt: skip
+    cells = [
+        await write_tools.cell("Customers", id, name) for id in "12" for name in ("Name", "Value")
+    ]
+    assert cells == ["Bob's own", 10.5, "Customer 02", 21]
 
 
 async def test_rows_that_changed_or_went_meanwhile(write_tools: WriteTools) -> None:
     rows = [change(n, Status="Lost") for n in (1, 3, 4)]
-    update = await write_tools.draft("nocodb_update", table="Customers", changes=rows)
-    delete = await write_tools.draft("nocodb_delete", table="Customers", ids=[1, 3, 4])
+    update = await write_tools.draft("nocodb_update", changes=rows)
+    delete = await write_tools.draft("nocodb_delete", ids=[1, 3, 4])
     renamed = [change(3, Name="Another")]
-    await write_tools.apply_draft(
-        await write_tools.draft("nocodb_update", table="Customers", changes=renamed)
-    )
-    await write_tools.apply_draft(
-        await write_tools.draft("nocodb_delete", table="Customers", ids=[4])
-    )
+    await write_tools.apply_draft(await write_tools.draft("nocodb_update", changes=renamed))
+    await write_tools.apply_draft(await write_tools.draft("nocodb_delete", ids=[4]))
     assert await write_tools.standing(update) == ["before", "other", "other"]
     assert await write_tools.standing(delete) == ["before", "other", "after"]
     linked = await write_tools.draft(
@@ -96,14 +80,12 @@ async def test_what_was_created_is_taken_back_where_nobody_touched_it(
     write_tools: WriteTools,
 ) -> None:
     rows = [{"Name": "C", "Orders": [8]}, {"Name": "D"}, {"Name": "E"}]
-    draft = await write_tools.draft("nocodb_create", table="Customers", rows=rows)
+    draft = await write_tools.draft("nocodb_create", rows=rows)
     assert write_tools.rows.batch(draft) == 1, "links are calls of their own"
     created = await write_tools.all_done(draft)
     assert await write_tools.links("Customers", "31", "Orders") == ["8"]
     await write_tools.apply_draft(
-        await write_tools.draft(
-            "nocodb_link", table="Customers", id=32, link_field="Orders", add=[9]
-        )
+        await write_tools.draft("nocodb_link", id=32, link_field="Orders", add=[9])
     )
     undone = await write_tools.undone(created)
     assert sorted(step.state for step in undone.steps) == ["changed", "done", "done"]
@@ -115,16 +97,10 @@ async def test_deleted_rows_come_back_with_all_their_links_and_files(
     write_tools: WriteTools,
 ) -> None:
     more = list(range(3, 43))
-    await write_tools.all_done(
-        await write_tools.draft(
-            "nocodb_link", table="Customers", id=1, link_field="Orders", add=more
-        )
-    )
+    await write_tools.done("nocodb_link", id=1, link_field="Orders", add=more)
     before = await write_tools.image("Customers", "1")
     assert before
-    deleted = await write_tools.all_done(
-        await write_tools.draft("nocodb_delete", table="Customers", ids=[1, 2])
-    )
+    deleted = await write_tools.done("nocodb_delete", ids=[1, 2])
     assert await write_tools.links("Orders", "42", "Customers") == []
     undone = await write_tools.undone(deleted)
     new, _ = undone.steps
@@ -135,14 +111,10 @@ async def test_deleted_rows_come_back_with_all_their_links_and_files(
 
 
 async def test_links_that_cannot_come_back_are_named(write_tools: WriteTools) -> None:
-    deleted = await write_tools.all_done(
-        await write_tools.draft("nocodb_delete", table="Customers", ids=[1])
-    )
+    deleted = await write_tools.done("nocodb_delete", ids=[1])
     await write_tools.apply_draft(await write_tools.draft("nocodb_delete", table="Orders", ids=[1]))
     await write_tools.apply_draft(
-        await write_tools.draft(
-            "nocodb_link", table="Customers", id=5, link_field="Orders", add=[2]
-        )
+        await write_tools.draft("nocodb_link", id=5, link_field="Orders", add=[2])
     )
     (step,) = (await write_tools.undone(deleted)).steps
     assert step.state == "differs"
@@ -152,9 +124,7 @@ async def test_links_that_cannot_come_back_are_named(write_tools: WriteTools) ->
 
 
 async def test_links_are_changed_and_given_back(write_tools: WriteTools) -> None:
-    draft = await write_tools.draft(
-        "nocodb_link", table="Customers", id=2, link_field="Orders", add=[1, 9], remove=[]
-    )
+    draft = await write_tools.draft("nocodb_link", id=2, link_field="Orders", add=[1, 9], remove=[])
     done = await write_tools.all_done(draft)
     assert await write_tools.links("Customers", "2", "Orders") == ["1", "9"]
     assert await write_tools.links("Customers", "1", "Orders") == ["2"], "it was the first one's"
@@ -176,36 +146,22 @@ async def test_a_link_to_one_row_is_replaced_and_given_back(write_tools: WriteTo
 
 
 async def test_a_row_that_found_another_owner_is_not_taken_from_it(write_tools: WriteTools) -> None:
-    draft = await write_tools.draft(
-        "nocodb_link", table="Customers", id=2, link_field="Orders", add=[9]
-    )
-    await write_tools.all_done(
-        await write_tools.draft(
-            "nocodb_link", table="Customers", id=3, link_field="Orders", add=[9]
-        )
-    )
+    draft = await write_tools.draft("nocodb_link", id=2, link_field="Orders", add=[9])
+    await write_tools.done("nocodb_link", id=3, link_field="Orders", add=[9])
     assert await write_tools.standing(draft) == ["other"]
 
 
 async def test_a_file_that_was_removed_is_given_back(write_tools: WriteTools) -> None:
     before = await write_tools.image("Customers", "1")
-    cleared = await write_tools.all_done(
-        await write_tools.draft(
-            "nocodb_update", table="Customers", changes=[change(1, Contract=None)]
-        )
-    )
-    image = await write_tools.image("Customers", "1")
-    assert image
-    assert image["Contract"] is None
+    cleared = await write_tools.done("nocodb_update", changes=[change(1, Contract=None)])
+    assert await write_tools.cell("Customers", "1", "Contract") is None
     undone = await write_tools.undone(cleared)
     assert [step.state for step in undone.steps] == ["done"]
     assert await write_tools.image("Customers", "1") == before
 
 
 async def test_an_undo_can_be_undone(write_tools: WriteTools) -> None:
-    deleted = await write_tools.all_done(
-        await write_tools.draft("nocodb_delete", table="Customers", ids=[1])
-    )
+    deleted = await write_tools.done("nocodb_delete", ids=[1])
     undone = await write_tools.undone(deleted)
     again = await write_tools.undone(undone)
     assert [step.state for step in again.steps] == ["done"]
@@ -216,10 +172,8 @@ async def test_a_created_row_whose_answer_was_lost_is_found_among_its_likes(
     write_tools: WriteTools,
 ) -> None:
     rows = [{"Name": "Same"}, {"Name": "Same"}]
-    first = await write_tools.all_done(
-        await write_tools.draft("nocodb_create", table="Customers", rows=rows)
-    )
-    draft = await write_tools.draft("nocodb_create", table="Customers", rows=rows)
+    first = await write_tools.done("nocodb_create", rows=rows)
+    draft = await write_tools.draft("nocodb_create", rows=rows)
     ready = [one.write for one in await write_tools.rows.open(draft).check(draft.rows)]
     assert await write_tools.standing(draft, ready) == ["before", "before"], (
         "those were there before"
@@ -234,9 +188,7 @@ async def test_a_created_row_whose_answer_was_lost_is_found_among_its_likes(
 async def test_a_row_that_was_found_stays_found_while_the_others_are_looked_for(
     write_tools: WriteTools,
 ) -> None:
-    draft = await write_tools.draft(
-        "nocodb_create", table="Customers", rows=[{"Name": "Same"}, {"Name": "Same"}]
-    )
+    draft = await write_tools.draft("nocodb_create", rows=[{"Name": "Same"}, {"Name": "Same"}])
     first, second = [one.write for one in await write_tools.rows.open(draft).check(draft.rows)]
     written = await write_tools.rows.open(draft).write([first])
     seen = await write_tools.rows.open(draft).check([*written, second])
@@ -244,12 +196,8 @@ async def test_a_row_that_was_found_stays_found_while_the_others_are_looked_for(
 
 
 async def test_there_is_no_undo_where_all_cells_were_changed_since(write_tools: WriteTools) -> None:
-    done = await write_tools.all_done(
-        await write_tools.draft("nocodb_update", table="Customers", changes=[change(1, Value=1)])
-    )
-    await write_tools.all_done(
-        await write_tools.draft("nocodb_update", table="Customers", changes=[change(1, Value=2)])
-    )
+    done = await write_tools.done("nocodb_update", changes=[change(1, Value=1)])
+    await write_tools.done("nocodb_update", changes=[change(1, Value=2)])
     now = await write_tools.image("Customers", "1")
     step = replace(done.steps[0], state="differs", current=now)
     with pytest.raises(ToolError, match=r"^Nothing that was saved there can be undone\.$"):
@@ -258,33 +206,27 @@ async def test_there_is_no_undo_where_all_cells_were_changed_since(write_tools: 
 
 async def test_ten_rows_in_a_call(write_tools: WriteTools) -> None:
     rows = [change(n, Value=1000 + n) for n in range(1, 31)]
-    draft = await write_tools.draft("nocodb_update", table="Customers", changes=rows)
+    draft = await write_tools.draft("nocodb_update", changes=rows)
     assert write_tools.rows.batch(draft) == MAX_ROWS_PER_WRITE == 10
     done = await write_tools.all_done(draft)
     assert all((step.current or {})["Value"] == 1000 + int(step.write.id) for step in done.steps)
     await write_tools.undone(done)
-    image = await write_tools.image("Customers", "30")
-    assert image
-    assert image["Value"] == 315
+    assert await write_tools.cell("Customers", "30", "Value") == 315
 
 
 async def test_a_row_that_went_in_the_last_moment_refuses_its_batch_whole(
     write_tools: WriteTools,
 ) -> None:
     rows = [change(n, Value=1) for n in (1, 2)]
-    draft = await write_tools.draft("nocodb_update", table="Customers", changes=rows)
+    draft = await write_tools.draft("nocodb_update", changes=rows)
     gone = [draft.rows[0], replace(draft.rows[1], id="999")]
     with pytest.raises(ToolError, match=r"^Row 999 not found in this table\.$"):
         await write_tools.rows.open(draft).write(gone)
-    image = await write_tools.image("Customers", "1")
-    assert image
-    assert image["Value"] == 10.5
+    assert await write_tools.cell("Customers", "1", "Value") == 10.5
 
 
 async def test_what_nocodb_ignores_without_a_word_is_seen(write_tools: WriteTools) -> None:
-    draft = await write_tools.draft(
-        "nocodb_update", table="Customers", changes=[change(1, Value=1)]
-    )
+    draft = await write_tools.draft("nocodb_update", changes=[change(1, Value=1)])
     row = RowWrite("1", draft.rows[0].before, {"Value": 1, "value": 2})
     (written,) = await write_tools.rows.open(draft).write([row])
     (seen,) = await write_tools.rows.open(draft).check([written])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
 from dataclasses import replace
 
 import pytest
@@ -30,7 +29,7 @@ from tests.fakes.config import FixedConfig
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.fakes.nocodb.tables import FakeField, FakeTable
-from tests.nocodb.places import Place
+from tests.nocodb.places import Place, refusal
 
 
 @pytest.fixture
@@ -42,12 +41,6 @@ def clock() -> Clock:
 def schemas(fake: FakeNocoDB, http: HttpClient, clock: Clock) -> Schemas:
     api = NocoApi(fake.origin, filled.OWNER, http, pauses=())
     return Schemas(api, filled.CRM, clock=clock)
-
-
-async def refusal(asked: Awaitable[object]) -> NocoError:
-    with pytest.raises(NocoError) as caught:
-        await asked
-    return caught.value
 
 
 def tables(fake: FakeNocoDB) -> dict[str, FakeTable]:

@@ -6,13 +6,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
 from core.base.errors import ToolError
 from core.base.http import HttpClient
 from core.changes.approval import TableRules
-from core.domain.changes import Change, ChangeStep, Draft, Proposal, Row, RowCheck, RowWrite
+from core.domain.changes import Change, ChangeStep, Draft, Proposal, Row, RowWrite, StepState
 from core.domain.messages import Address, Person
 from core.domain.records import Outcome, Viewer
 from core.tools.nocodb import draft
@@ -55,11 +56,11 @@ class WriteTools:
     def of(cls, place: Place) -> WriteTools:
         return cls(place.url, place.token, place.base, place.http, sample=place.sample)
 
-    async def call_tool(self, tool: str, **arguments: Any) -> str:
+    async def call_tool(self, tool: str, table: str = "Customers", **arguments: Any) -> str:
         """What the model reads of its call."""
-        scene = make_tool_context(ANA, HERE, self._doing, ZONE)
+        scene = make_tool_context(ANA, HERE, AsyncMock(), ZONE)
         ctx = with_controls(scene, propose=self._propose)
-        return (await self._tools[tool].run(ctx, json.dumps(arguments))).text
+        return (await self._tools[tool].run(ctx, json.dumps({"table": table, **arguments}))).text
 
     async def draft(self, tool: str, **arguments: Any) -> Draft:
         await self.call_tool(tool, **arguments)
@@ -83,14 +84,21 @@ class WriteTools:
             left = [one for one in seen if one.state != "before"]
             writes = await batch.write(ready) if ready else ()
             steps += [ChangeStep(0, one.write, "changed", one.current) for one in left]
-            steps += [_step(one) for one in await batch.check(writes)]
+            for one in await batch.check(writes):
+                state: StepState = "done" if one.state == "after" else "differs"
+                differing = "" if state == "done" else ", ".join(one.differing_fields)
+                steps.append(ChangeStep(0, one.write, state, one.current, differing))
         numbered = [replace(step, number=number) for number, step in enumerate(steps, 1)]
-        return Change(_proposal(draft), "done", tuple(numbered), ANA)
+        proposal = Proposal("abcde2", draft, ANA, HERE, 1, "c1", "t1", 0, "en", 0.0, 1.0)
+        return Change(proposal, "done", tuple(numbered), ANA)
 
     async def all_done(self, draft: Draft) -> Change:
         change = await self.apply_draft(draft)
         assert [step.state for step in change.steps] == ["done"] * len(draft.rows), change.steps
         return change
+
+    async def done(self, tool: str, **arguments: Any) -> Change:
+        return await self.all_done(await self.draft(tool, **arguments))
 
     async def undone(self, change: Change) -> Change:
         return await self.apply_draft(self.rows.revert(change))
@@ -104,23 +112,13 @@ class WriteTools:
         return (await self.rows.driver.rows(schema, [id])).get(id)
 
     async def links(self, table: str, id: str, field: str) -> list[str]:
+        return [one["id"] for one in await self.cell(table, id, field)]
+
+    async def cell(self, table: str, id: str, field: str) -> Any:
         image = await self.image(table, id)
         assert image is not None
-        return [one["id"] for one in image[field]]
+        return image[field]
 
     async def _propose(self, draft: Draft) -> Outcome:
         self.drafts.append(replace(draft, asker_key="slack:U1"))
         return Outcome("proposed", "Proposed.")
-
-    async def _doing(self, text: str) -> None:
-        return None
-
-
-def _step(seen: RowCheck) -> ChangeStep:
-    if seen.state == "after":
-        return ChangeStep(0, seen.write, "done", seen.current)
-    return ChangeStep(0, seen.write, "differs", seen.current, ", ".join(seen.differing_fields))
-
-
-def _proposal(draft: Draft) -> Proposal:
-    return Proposal("abcde2", draft, ANA, HERE, 1, "c1", "t1", 0, "en", 0.0, 1.0)

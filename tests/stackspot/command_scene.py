@@ -35,7 +35,6 @@ def client(
 
 
 async def error_of(doing: Awaitable[Any]) -> StackSpotError:
-    """The error that it ends in."""
     with pytest.raises(StackSpotError) as caught:
         await doing
     return caught.value
@@ -43,8 +42,6 @@ async def error_of(doing: Awaitable[Any]) -> StackSpotError:
 
 @dataclass
 class CommandScene:
-    """What a scene tells while something runs in it."""
-
     seen: Seen = field(default_factory=Seen)
     files: MemoryContextFiles = field(default_factory=MemoryContextFiles)
     handles: list[str] = field(default_factory=list)

@@ -146,13 +146,6 @@ async def test_what_is_no_json_is_told_and_not_sent(
     assert fake.requests == []
 
 
-async def test_twenty_commands_share_one_token(fake: FakeStackSpot, stackspot: StackSpot) -> None:
-    results = await asyncio.gather(*(stackspot.run("echo", str(n)) for n in range(20)))
-    assert [result.text for result in results] == [f"echo: {n}" for n in range(20)]
-    assert len({result.execution for result in results}) == 20
-    assert (fake.count("token"), fake.count("create")) == (1, 20)
-
-
 async def test_twenty_commands_outlive_a_revoked_token(
     fake: FakeStackSpot, stackspot: StackSpot
 ) -> None:

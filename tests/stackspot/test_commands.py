@@ -15,7 +15,7 @@ from core.tools.stackspot.source import StackSpotCommands, conversation_ulid, de
 from tests.fakes.stackspot import FakeStackSpot, Look, Run, Trouble
 from tests.fakes.stackspot.clock import SteppedClock
 from tests.fakes.stackspot.ids import is_ulid
-from tests.stackspot.command_scene import CommandScene, client, error_of
+from tests.stackspot.command_scene import CommandScene, client
 
 
 async def test_the_execution_id_is_journalled_before_the_first_poll(
@@ -130,15 +130,6 @@ async def test_json_comes_out_of_its_fence_and_nothing_is_told_in_words(
     assert (await commands.run(ctx, "echo", "a")).text == '{"a": 1}'
     outcome = await commands.run(ctx, "echo", "a")
     assert outcome.text == "StackSpot finished `echo` without a result."
-
-
-async def test_a_lost_beginning_is_an_error_that_is_not_sure(
-    fake: FakeStackSpot, stackspot: StackSpot
-) -> None:
-    fake.fail("create", Trouble("reset", after=True))
-    scene = CommandScene()
-    error = await error_of(StackSpotCommands(stackspot).run(scene.ctx(), "echo", "a"))
-    assert (error.unsure, scene.handles, fake.count_executions("a")) == (True, [], 1)
 
 
 KEYS = st.lists(

@@ -44,11 +44,6 @@ async def test_no_such_command_and_no_such_agent(fake: FakeStackSpot, stackspot:
     assert str(agent).startswith("StackSpot found no agent 01NOBODY for this account.")
 
 
-async def test_an_execution_that_is_gone(fake: FakeStackSpot, stackspot: StackSpot) -> None:
-    error = await error_of(stackspot.wait("01JGONE"))
-    assert error.code == "unknown_run"
-
-
 @pytest.mark.parametrize(
     ("status", "code"),
     [

@@ -1,4 +1,4 @@
-"""What a quick command said: a text, JSON with or without a fence, code, a file."""
+"""How an execution stands, and what a quick command said: a text, JSON, code, a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.base.text import make_code_block
-from core.tools.stackspot.client import Result, build_document, parse_json_text
+from core.tools.stackspot import StackSpot
+from core.tools.stackspot.client import (
+    Result,
+    RunStep,
+    build_document,
+    parse_json_text,
+    parse_status,
+)
+from tests.fakes.stackspot import FakeStackSpot, Look, Run
+from tests.stackspot.command_scene import error_of
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -95,3 +104,113 @@ def test_any_text_can_be_read_and_kept(text: str) -> None:
     assert result.without_fence.strip() in text
     assert result.data is None or json.dumps(result.data)
     assert build_document(text, "x").name.startswith("x.")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+FIELDS = ("progress", "steps", "result", "conversation_id", "quick_command_slug")
+STEP = {"step_name", "step_result", "execution_order"}
+
+
+def read(**answer: Any) -> Any:
+    return parse_status("01J", answer)
+
+
+def test_a_whole_answer() -> None:
+    status = read(
+        progress={"status": "RUNNING", "execution_percentage": 0.5, "start": "…"},
+        steps=[
+            {"step_name": "Second", "execution_order": 2, "step_result": None},
+            {"step_name": "First", "execution_order": 1, "step_result": {"answer": "one"}},
+        ],
+        quick_command_slug="echo",
+        conversation_id="01C",
+        result=None,
+    )
+    assert (status.state, status.share, status.slug, status.conversation) == (
+        *("RUNNING", 0.5, "echo", "01C"),
+    )
+    assert status.steps == (RunStep("First", "one"), RunStep("Second"))
+    assert status.step == "Second"
+
+
+@pytest.mark.parametrize(
+    ("told", "share"),
+    [(0, 0.0), (0.42, 0.42), (1, 1.0), (42, 0.42), (100, 1.0), (101, None), (-1, None),
+     (True, None), ("0.5", None), (None, None), (float("inf"), None)],
+)  # fmt: skip
+def test_progress_is_read_as_a_share(told: object, share: float | None) -> None:
+    assert read(progress={"execution_percentage": told}).share == share
+
+
+@pytest.mark.parametrize(
+    ("result", "steps", "answer"),
+    [
+        ("said", [{"step_result": {"answer": "step"}}], "said"),
+        ("", [{"step_result": {"answer": "step"}}], "step"),
+        (" \n", [{"step_result": {"answer": "one"}}, {"step_result": {"answer": "two"}}], "two"),
+        (None, [{"step_result": {"answer": "one"}}, {"step_result": {"answer": ""}}], "one"),
+        (None, [{"step_result": {"status_code": 200, "json_data": {"a": "é"}}}], '{"a": "é"}'),
+        (None, [{"step_result": {"status_code": 200, "data": "plain"}}], "plain"),
+        (None, [{"step_result": "bare"}], "bare"),
+        ({"a": 1}, [], '{"a": 1}'),
+        (None, [], ""),
+        (None, "odd", ""),
+        (None, ["odd", None, 3], ""),
+    ],
+)
+def test_the_answer_is_the_result_or_the_last_step_s(
+    result: object, steps: object, answer: str
+) -> None:
+    assert read(result=result, steps=steps).answer == answer
+
+
+def test_a_step_s_name_is_one_short_line() -> None:
+    steps = [{"step_name": "a\n\x1b[2Jb\u202e" + "c" * 500}]
+    assert read(steps=steps).step == "a b" + "c" * 56 + "…"
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), JSON))
+def test_any_status_answer_can_be_read(answer: dict[str, Any]) -> None:
+    status = parse_status("01J", answer)
+    assert isinstance(status.answer, str)
+    assert status.share is None or 0 <= status.share <= 1
+    assert len(status.step) <= 60
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(sorted(STEP)), JSON)))
+def test_whatever_steps_come_can_be_read(steps: list[dict[str, Any]]) -> None:
+    status = read(steps=steps, progress={"status": "COMPLETED"})
+    assert status.state == "COMPLETED"
+    assert len(status.steps) == len(steps)
+
+
+async def test_an_object_as_the_result_is_json(fake: FakeStackSpot, stackspot: StackSpot) -> None:
+    fake.answer("status", 200, body={"progress": {"status": "completed"}, "result": {"sum": 3}})
+    result = await stackspot.run("echo", "a")
+    assert json.loads(result.text) == result.data == {"sum": 3}
+
+
+@pytest.mark.parametrize("body", [["COMPLETED"], "COMPLETED", 1])
+async def test_a_state_that_cannot_be_read_is_asked_for_again(
+    fake: FakeStackSpot, stackspot: StackSpot, body: Any
+) -> None:
+    fake.go(Run((Look("COMPLETED"),), result="done"))
+    fake.answer("status", 200, 200, body=body)
+    execution = await stackspot.create("echo", "a")
+    assert (await error_of(stackspot.status(execution))).code == "unreadable"
+    assert (await stackspot.wait(execution)).text == "done"
+    assert fake.count("status") == 3
+
+
+def test_halves_of_characters_do_not_come_through() -> None:
+    told = {"progress": {"status": "COMPLETED"}, "result": "a\ud83d b", "steps": [
+        {"step_name": "\udc00", "step_result": {"json_data": {"a": "\ud800"}}},
+    ]}  # fmt: skip
+    status = parse_status("01A", told)
+    assert status.answer == "a\ufffd b"
+    assert status.steps[0].answer == '{"a": "\ufffd"}'
+    assert parse_status("01A", {"result": "\ud83d\ude00"}).answer == "\U0001f600", "a whole pair"

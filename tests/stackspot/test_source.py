@@ -28,8 +28,6 @@ AGENTS = FixedConfig(known_agents={"legal": ("01AGENT", "Legal", "Knows contract
 
 @dataclass(slots=True)
 class Running(RegisteredCommands):
-    """A registry whose commands run at StackSpot."""
-
     stackspot: StackSpotCommands | None = None
 
     async def run(self, ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> Outcome:
@@ -39,8 +37,6 @@ class Running(RegisteredCommands):
 
 @dataclass
 class Proposals:
-    """Keeps what was proposed."""
-
     drafts: list[Draft] = field(default_factory=list)
 
     async def propose(self, draft: Draft) -> Outcome:
@@ -218,10 +214,7 @@ async def test_an_agent_that_nobody_named_is_not_asked(
     source = StackSpotSource(stackspot, Running(), AGENTS)
     with pytest.raises(ToolError) as caught:
         await call(source, CommandScene().ctx(), "stackspot_agent", agent=agent, prompt="Hm?")
-    assert (caught.value.code, caught.value.hint) == (
-        "unknown_agent",
-        "these may be asked: legal",
-    )
+    assert (caught.value.code, caught.value.hint) == ("unknown_agent", "these may be asked: legal")
     assert fake.requests == []
 
 

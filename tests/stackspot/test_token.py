@@ -67,25 +67,6 @@ async def test_it_is_replaced_a_minute_before_its_end(
     assert fake.count("token") == 2
 
 
-async def test_a_revoked_one_is_replaced_in_the_middle_of_a_run(
-    fake: FakeStackSpot, stackspot: StackSpot
-) -> None:
-    execution = await stackspot.create("echo", "a")
-    await stackspot.status(execution)
-    fake.revoke()
-    assert (await stackspot.wait(execution)).text == "echo: a"
-    assert (fake.count("token"), fake.count("create")) == (2, 1)
-
-
-async def test_many_who_are_refused_at_once_ask_for_one_new_token(
-    fake: FakeStackSpot, stackspot: StackSpot
-) -> None:
-    executions = [await stackspot.create("echo", str(n)) for n in range(10)]
-    fake.revoke()
-    await asyncio.gather(*(stackspot.status(execution) for execution in executions))
-    assert fake.count("token") == 2
-
-
 async def test_a_second_refusal_is_final(fake: FakeStackSpot, stackspot: StackSpot) -> None:
     fake.answer("create", 401, 401)
     error = await error_of(stackspot.create("echo", "a"))

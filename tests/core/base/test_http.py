@@ -8,12 +8,15 @@ import logging
 import sys
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from core.base.http import (
+    MAX_PARSED_RETRY_AFTER_SECONDS,
     HttpAnswer,
     HttpClient,
     HttpDown,
@@ -22,6 +25,7 @@ from core.base.http import (
     HttpTooLarge,
     HttpUnreadable,
     Proxies,
+    parse_retry_after,
 )
 from tests.fakes.loop_clock import LoopClock
 
@@ -260,9 +264,7 @@ async def test_the_environment_is_not_read(monkeypatch: pytest.MonkeyPatch) -> N
         assert await http.get_json(url) == "direct"
 
 
-async def test_requests_are_logged_by_their_callers_alone(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+async def test_requests_are_logged_by_their_callers_alone(caplog: pytest.LogCaptureFixture) -> None:
     """The library logs whole addresses, which can contain secrets."""
     caplog.set_level(logging.DEBUG)
     for library in ("httpx", "httpcore"):
@@ -290,3 +292,57 @@ async def test_the_library_is_imported_by_nobody_before_the_first_request() -> N
     code = "import core.base.http, sys; assert not {'httpx', 'httpcore'} & sys.modules.keys()"
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", code)
     assert await process.wait() == 0
+
+
+PROXIES = Proxies("http://secure:1", "http://plain:2", "internal.example, .corp,h:8080, [::1]")
+
+
+@pytest.mark.parametrize(
+    ("url", "proxy"),
+    [
+        ("https://slack.com/api/", "http://secure:1"),
+        ("wss://gateway.discord.gg/", "http://secure:1"),
+        ("http://example.org/", "http://plain:2"),
+        ("https://internal.example/x", None),
+        ("https://a.internal.example/x", None),
+        ("https://notinternal.example/x", "http://secure:1"),
+        ("https://HOST.CORP/", None),
+        ("http://h:8080/", None),
+        ("http://h/", "http://plain:2"),
+        ("http://[::1]:3000/", None),
+    ],
+)
+def test_no_proxy_is_kept_to(url: str, proxy: str | None) -> None:
+    assert PROXIES.for_url(url) == proxy
+
+
+def test_star_and_nothing_set_connect_directly() -> None:
+    assert Proxies("http://p", "http://p", "*").for_url("https://a") is None
+    assert Proxies().for_url("https://a") is None
+
+
+def test_a_proxys_password_is_not_shown() -> None:
+    assert "hunter2" not in repr(Proxies("http://u:hunter2@p"))
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [
+        ("30", 30.0), (" 1.5 ", 1.5), ("0", 0.0), ("", None), ("soon", None), ("-5", None),
+        ("٣", None), ("1e999", None), ("9" * 400, MAX_PARSED_RETRY_AFTER_SECONDS),
+    ],
+)  # fmt: skip
+def test_retry_after_with_a_number_is_seconds(told: str, seconds: float | None) -> None:
+    assert parse_retry_after({"retry-after": told}) == seconds
+
+
+def test_a_date_is_when() -> None:
+    now = datetime.now(UTC)
+    soon = format_datetime(now + timedelta(seconds=30), usegmt=True)
+    past = format_datetime(now - timedelta(days=1), usegmt=True)
+    assert 25 < (parse_retry_after({"retry-after": soon}) or 0) <= 30
+    assert parse_retry_after({"retry-after": past}) == 0
+
+
+def test_retry_after_may_be_missing() -> None:
+    assert parse_retry_after({}) is None

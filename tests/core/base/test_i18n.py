@@ -13,8 +13,6 @@ from core.base.tasks import run_together
 
 
 class Tagged(gettext.NullTranslations):
-    """Each sentence with the locale that it is said in."""
-
     def __init__(self, locale: str) -> None:
         super().__init__()
         self._locale = locale

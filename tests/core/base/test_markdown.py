@@ -1,10 +1,12 @@
-"""Names that somebody else gave, in Markdown of ours."""
+"""Markdown of ours and of others: names in it, and which links stay links."""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from core.base.markdown import MAX_BRACKETS, ended_blocks_length, escape_markdown
+from core.base.markdown import MAX_BRACKETS, Trust, ended_blocks_length, escape_markdown
 
 
 @pytest.mark.parametrize(
@@ -24,3 +26,58 @@ def test_of_a_text_that_is_shown_unformatted_no_block_has_ended() -> None:
     text = "One.\n\nTwo.\n\n"
     assert ended_blocks_length(text) == len("One.\n\n")
     assert ended_blocks_length("[" * MAX_BRACKETS + "]\n\n" + text) == 0
+
+
+TRUST = Trust(frozenset({"example.com"}), frozenset())
+EVIL = "https://evil.test/?q=secret"
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("see https://example.com/a_(b).", "see https://example.com/a_(b)."),
+        ("[ours](https://docs.example.com/x)", "[ours](https://docs.example.com/x)"),
+        (f"see {EVIL}.", f"see `{EVIL}`."),
+        (f"[click me]({EVIL})", f"click me (`{EVIL}`)"),
+        (f'[click me]({EVIL} "title")', f"click me (`{EVIL}`)"),
+        ("[a [b]]( \thttps://example.com/x)", "[a [b]]( \thttps://example.com/x)"),
+        (f"[a [b]]( {EVIL})", f"[a [b]] ( `{EVIL}`)"),
+        (
+            f"a ` b\n\n```\n` {EVIL}\n```\n",
+            "a ` b\n\n```\n` https[:]//evil[.]test/?q=secret\n```\n",
+        ),
+        (f"![]({EVIL})", f"(`{EVIL}`)"),
+        ("![chart](https://example.com/c.png)", "chart (`https://example.com/c.png`)"),
+        (f"<{EVIL}>", f"`{EVIL}`"),
+        ("www.evil.test/x", "`www.evil.test/x`"),
+        ("[x](javascript:alert(1))", "x (`javascript:alert(1)`)"),
+        (f"`curl {EVIL}`", f"`curl {EVIL}`"),
+        (f"```\n{EVIL}\n```\n", f"```\n{EVIL}\n```\n"),
+        (f"[1]: {EVIL}", f"[1] : `{EVIL}`"),
+        ("a | b (see note): c", "a | b (see note): c"),
+    ],
+)
+def test_only_allowed_links_stay_links(said: str, shown: str) -> None:
+    assert TRUST.sanitize(said) == shown
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://example.com.evil.test/",
+        "https://evil.test/example.com",
+        "https://example.com@evil.test/",
+        "https://notexample.com/",
+        "javascript:alert(1)",
+        "data:text/html,x",
+        "https://[::1",
+    ],
+)
+def test_a_host_that_only_looks_like_ours(url: str) -> None:
+    assert not TRUST.allows(url)
+
+
+@given(st.text(max_size=200))
+def test_text_without_addresses_stays(text: str) -> None:
+    if not any(mark in text for mark in (":", ".", "@", "&", "\\", "](", "。", "．", "｡")):
+        assert TRUST.sanitize(text) == text

@@ -20,7 +20,6 @@ from tests.fakes.gate import Gate
 from tests.fakes.null_ledger import NullLedger
 
 ANA = Person("slack", "U1", "T1", "Ana")
-CARDS = CardBuilder(KINDS)
 
 
 class OneRow:
@@ -93,10 +92,14 @@ def change(name: str, fields: list[str]) -> Change:
     return replace(Change(proposal), state="applying", steps=(ChangeStep(1, row),))
 
 
+def make_runner(table: OneRow, ledger: NullLedger) -> ChangeRunner:
+    return ChangeRunner(cast(SqlLedger, ledger), {"one": table}, CardBuilder(KINDS))
+
+
 async def test_a_row_that_two_changes_want_is_one_ones() -> None:
     table = OneRow()
     changes = (change("A", ["Name"]), change("B", ["Name", "Added since"]))
-    applying = ChangeRunner(cast(SqlLedger, NullLedger(*changes)), {"one": table}, CARDS)
+    applying = make_runner(table, NullLedger(*changes))
     first, second = await asyncio.gather(*(applying.run(each) for each in changes))
     assert (first.steps[0].state, second.steps[0].state) == ("done", "changed")
     assert table.value == "A"
@@ -107,9 +110,7 @@ async def test_a_write_without_an_answer_is_read_back_by_its_own_batch() -> None
     table = OneRow()
     table.is_answer_lost = True
     wanted = change("A", ["Name"])
-    done = await ChangeRunner(
-        cast(SqlLedger, NullLedger(wanted)), {"one": table}, CardBuilder(KINDS)
-    ).run(wanted)
+    done = await make_runner(table, NullLedger(wanted)).run(wanted)
     assert (done.steps[0].state, table.value, table.opened) == ("done", "A", 1)
 
 
@@ -118,9 +119,7 @@ async def test_a_write_that_takes_effect_after_the_row_was_read_back_is_done() -
     table = OneRow()
     table.is_late = True
     wanted = change("A", ["Name"])
-    ended = await ChangeRunner(
-        cast(SqlLedger, NullLedger(wanted)), {"one": table}, CardBuilder(KINDS)
-    ).run(wanted)
+    ended = await make_runner(table, NullLedger(wanted)).run(wanted)
     assert (ended.state, ended.steps[0].state, table.value, table.written) == (
         "done",
         "done",
@@ -132,12 +131,12 @@ async def test_a_write_that_takes_effect_after_the_row_was_read_back_is_done() -
 async def test_after_a_stop_no_further_batch_begins_and_the_next_process_goes_on() -> None:
     table, wanted = OneRow(), change("A", ["Name"])
     ledger = NullLedger(wanted)
-    stopped = ChangeRunner(cast(SqlLedger, ledger), {"one": table}, CARDS)
+    stopped = make_runner(table, ledger)
     stopped.stop_batches()
     with pytest.raises(Draining):
         await stopped.run(wanted)
     assert (table.opened, table.value) == (0, "old")
-    ended = await ChangeRunner(cast(SqlLedger, ledger), {"one": table}, CARDS).run(wanted)
+    ended = await make_runner(table, ledger).run(wanted)
     assert (ended.state, table.value) == ("done", "A")
 
 
@@ -145,7 +144,7 @@ async def test_a_stop_waits_for_the_record_of_a_write_that_nobody_waits_for_any_
     """A turn that is cancelled twice does not wait for its write."""
     table, wanted = OneRow(), change("A", ["Name"])
     table.gate = Gate()
-    applying = ChangeRunner(cast(SqlLedger, NullLedger(wanted)), {"one": table}, CARDS)
+    applying = make_runner(table, NullLedger(wanted))
     turn = asyncio.create_task(applying.run(wanted))
     await table.gate.wait_until_reached()
     for _ in range(2):
@@ -173,9 +172,7 @@ async def test_a_row_that_cannot_be_read_in_time_or_because_of_a_bug_is_not_writ
 ) -> None:
     table, wanted = OneRow(), change("A", ["Name"])
     table.fault, table.patience = fault, 0.0
-    ended = await ChangeRunner(
-        cast(SqlLedger, NullLedger(wanted)), {"one": table}, CardBuilder(KINDS)
-    ).run(wanted)
+    ended = await make_runner(table, NullLedger(wanted)).run(wanted)
     (step,) = ended.steps
     assert (ended.state, step.state, table.written) == ("failed", "failed", 0)
     assert step.explanation == f"They could not be read again, so nothing was written. {words}"

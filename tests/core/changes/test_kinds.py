@@ -132,7 +132,6 @@ class Desk:
         return card
 
     async def approve(self) -> tuple[Change, Answer]:
-        """Return a change that was just approved, and the answer."""
         card, person = await self.propose(), BO if KINDS[self.kind].is_personal else None
         answer = await self._ask(f"approve {card.id}", person)
         if code := re.search(rf"approve {card.id}-\d+", answer.text):
@@ -260,7 +259,6 @@ async def other_approver(desk: Desk) -> str:
 
 
 async def program(desk: Desk) -> str:
-    """Propose from a message that a program sent with a token of Bo's."""
     author = replace(BO, is_bot=True)
     sent = make_message(f'call propose {{"kind": "{desk.kind}"}}', "program", "all", author)
     answer = await desk.bot.ask_message(replace(sent, origin=PROGRAM))

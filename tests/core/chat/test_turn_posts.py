@@ -15,9 +15,7 @@ import pytest
 
 from core.base.errors import ModelDown, NotStored, PostRemoved, ToolError
 from core.chat.reply import GrowingReply
-from core.domain.messages import (
-    Progress,
-)
+from core.domain.messages import Progress
 from core.domain.records import (
     ModelEvent,
     Remote,
@@ -64,10 +62,7 @@ async def test_links_in_text_that_a_tool_brought_cannot_be_clicked(
     assert all("](" not in progress.text for progress in reply.shown)
     async with _bot(
         tmp_path_factory.mktemp("other"), Scripted(lambda ask: [_completed_with(said)])
-    ) as (
-        engine,
-        _,
-    ):
+    ) as (engine, _):
         assert (await _answer(engine)).text == said, "no tool spoke"
 
 

@@ -42,8 +42,6 @@ DONE = Change(PROPOSAL, "done", (ChangeStep(1, ROW, "done"),), POLICY_PERSON, de
 
 
 class Clock:
-    """A minute later each time."""
-
     def __init__(self) -> None:
         self.at = datetime(2026, 11, 20, 8, 29, tzinfo=UTC)
 

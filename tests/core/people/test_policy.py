@@ -102,8 +102,6 @@ async def test_allow_and_admin_lists_decide_the_rights(
 
 
 class Directory:
-    """A platform's groups, and how often they were asked for."""
-
     def __init__(self, *groups: str) -> None:
         self.groups = frozenset(groups)
         self.asked = 0

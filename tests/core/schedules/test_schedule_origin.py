@@ -82,10 +82,7 @@ class Bot:
         """Change the stored schedule, past all checks."""
 
         def write(connection: Any) -> None:
-            connection.execute(
-                f"UPDATE schedules SET {column} = ? WHERE id = ?",
-                (value, one.id),
-            )
+            connection.execute(f"UPDATE schedules SET {column} = ? WHERE id = ?", (value, one.id))
 
         await vars(self.store)["_database"].write(write)
 

@@ -16,11 +16,7 @@ from typing import Any
 import pytest
 
 from core.base.errors import NotStored, Unstorable
-from core.store.database import (
-    SqlConnection,
-    SqliteDatabase,
-    inspect_file,
-)
+from core.store.database import SqlConnection, SqliteDatabase, inspect_file
 from core.store.schema import Schema
 
 NOTES = Schema("CREATE TABLE notes (text TEXT UNIQUE)")

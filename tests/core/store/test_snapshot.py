@@ -40,7 +40,6 @@ async def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def next_schema(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ponte has a migration."""
     monkeypatch.setattr("bot.stores.SCHEMA", NEXT)
 
 

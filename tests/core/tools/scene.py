@@ -13,8 +13,6 @@ ADA = Person("terminal", "ada", name="Ada")
 
 
 class Seen:
-    """What the person was shown while a tool ran."""
-
     def __init__(self) -> None:
         self.texts: list[str] = []
 

@@ -36,8 +36,6 @@ class Held:
 
 
 class Shelf:
-    """A source with the tools that it is given."""
-
     def __init__(self, name: str, *tools: Tool, breaks: bool = False, hangs: bool = False) -> None:
         self.name = name
         self.offered: Sequence[Tool] = tools

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bot.engine import Engine
-from core.domain.messages import Answer, Attachment, Item, Message
+from core.domain.messages import Answer, Attachment, Item, Message, Usage
 from core.domain.records import (
     ModelEvent,
     Outcome,
@@ -24,7 +23,7 @@ from core.domain.records import (
 )
 from core.tools.tool import FunctionTool
 from core.turn.context import zone_of
-from tests.core.turn.test_turn import Scripted, _bot, _call, _completed_with, _then
+from tests.core.turn.test_turn import Scripted, _begin, _bot, _call, _completed_with, _then
 from tests.fakes.choices import ANA, make_message
 
 Act = Callable[[ToolContext], Awaitable[Outcome]]
@@ -39,8 +38,6 @@ def _spending(act: Act) -> FunctionTool:
 
 
 def _once(name: str = "order") -> Scripted:
-    """Calls the tool, then says what came of it."""
-
     def script(ask: RoundRequest) -> Sequence[ModelEvent]:
         last = ask.input[-1]
         return (
@@ -187,19 +184,15 @@ async def test_a_container_is_the_threads_and_is_erased_with_it(tmp_path: Path) 
 
 async def test_a_second_call_keeps_the_first_ones_handle(tmp_path: Path) -> None:
     async with _bot(tmp_path, Scripted(lambda ask: [_completed_with("ok")])) as (engine, _):
-        await engine.drain(0)
-        receipt = await engine.conversations.inbox.accept(make_message("go", "k1"))
-        turn = await engine.conversations.journal.begin(receipt.seq)
-        assert turn
-        call = ToolCall("c0", "order", json.dumps({}), "spend")
-        await engine.conversations.journal.record_round(
-            turn, RoundOutput(1, (Item("call", call_id="c0"),), RoundCompleted(()).usage, "m")
-        )
-        await engine.conversations.journal.record_call_start(turn, call)
-        await engine.conversations.journal.record_call_handle(turn, "c0", "run-7")
-        await engine.conversations.journal.record_call_start(turn, call)
-        await engine.conversations.journal.put_back(turn)
-        again = await engine.conversations.journal.begin(receipt.seq)
+        turn, journal = await _begin(engine), engine.conversations.journal
+        call = ToolCall("c0", "order", "{}", "spend")
+        asked = Item("call", call_id="c0")
+        await journal.record_round(turn, RoundOutput(1, (asked,), Usage(), "m"))
+        await journal.record_call_start(turn, call)
+        await journal.record_call_handle(turn, "c0", "run-7")
+        await journal.record_call_start(turn, call)
+        await journal.put_back(turn)
+        again = await journal.begin(turn.seq)
         assert again
         assert again.calls == (replace(call, handle="run-7"),)
 

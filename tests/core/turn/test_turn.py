@@ -16,15 +16,7 @@ from structlog.testing import capture_logs
 
 from bot.engine import Engine
 from core.base.errors import ModelDown, NoQuota, TakenOver, ToolError
-from core.domain.messages import (
-    Answer,
-    Attachment,
-    Card,
-    Item,
-    Post,
-    Progress,
-    Usage,
-)
+from core.domain.messages import Answer, Attachment, Card, Item, Post, Progress, Usage
 from core.domain.ports import Model, Tool
 from core.domain.records import (
     Effect,
@@ -56,8 +48,6 @@ Fn = Callable[..., Coroutine[Any, Any, Any]]
 
 
 class Scripted(EchoModel):
-    """Each round answers what `script` says."""
-
     def __init__(self, script: Script) -> None:
         super().__init__()
         self._script = script
@@ -85,8 +75,6 @@ class Tools:
 
 
 class Watched:
-    """A reply that keeps what was shown."""
-
     def __init__(self) -> None:
         self.shown: list[Progress] = []
 
@@ -152,6 +140,15 @@ async def _bot(
 async def _answer(engine: Engine, text: str = "go", key: str = "k1") -> Answer:
     receipt = await engine.conversations.inbox.accept(make_message(text, key))
     return await engine.conversations.inbox.wait_for_answer(receipt.seq)
+
+
+async def _begin(engine: Engine, text: str = "go") -> Turn:
+    """Begin the turn of the message k1 in a process that ends without going on with it."""
+    await engine.drain(0)
+    receipt = await engine.conversations.inbox.accept(make_message(text, "k1"))
+    turn = await engine.conversations.journal.begin(receipt.seq)
+    assert turn
+    return turn
 
 
 @pytest.mark.parametrize(
@@ -503,17 +500,6 @@ async def test_a_tool_that_is_not_there_and_arguments_that_are_wrong(tmp_path: P
     assert "table" in wrong.text
 
 
-async def test_what_a_tool_gives_is_capped(tmp_path: Path) -> None:
-    async def flood() -> str:
-        """Too much."""
-        return "x" * 100_000
-
-    model = Scripted(_then([RoundCompleted((_call("flood"),))], [_completed_with("done")]))
-    async with _bot(tmp_path, model, _tool(flood)) as (engine, _):
-        await _answer(engine)
-    assert len(model.asks[1].input[0].text) <= 16_000
-
-
 async def test_a_fault_in_mid_answer_keeps_what_was_said(tmp_path: Path) -> None:
     def script(ask: RoundRequest) -> Sequence[ModelEvent]:
         if ask.number == 1:
@@ -543,20 +529,10 @@ async def test_an_interrupted_call_is_repeated_only_where_nothing_is_done_twice(
 
     call = _call("act")
     async with _bot(tmp_path, EchoModel(), _tool(act, effect)) as (engine, _):
-        await engine.drain(0)
-        receipt = await engine.conversations.inbox.accept(make_message("go", "k1"))
-        turn = await engine.conversations.journal.begin(receipt.seq)
-        assert turn
-        await engine.conversations.journal.record_user_message(
-            turn, [Item("message", role="user", text="go")]
-        )
-        await engine.conversations.journal.record_round(
-            turn, RoundOutput(1, (call,), RoundCompleted(()).usage, "m")
-        )
-        await engine.conversations.journal.record_call_start(
-            turn, ToolCall("c0", "act", "{}", effect)
-        )
-
+        turn, journal = await _begin(engine), engine.conversations.journal
+        await journal.record_user_message(turn, [Item("message", role="user", text="go")])
+        await journal.record_round(turn, RoundOutput(1, (call,), Usage(), "m"))
+        await journal.record_call_start(turn, ToolCall("c0", "act", "{}", effect))
     model = Scripted(lambda ask: [_completed_with(ask.input[-1].text)])
     async with _bot(tmp_path, model, _tool(act, effect)) as (engine, _):
         answer = await _answer(engine)
@@ -575,14 +551,10 @@ async def test_the_demo_model_tells_a_person_of_python_that_was_killed(tmp_path:
     tool = _tool(run_python, "code")
     call = Item("call", call_id="c0", name="run_python", arguments='{"code": "1 + 1"}')
     async with _bot(tmp_path, DemoModel(), tool) as (engine, _):
-        await engine.drain(0)
         journal, said = engine.conversations.journal, "run python 1 + 1"
-        receipt = await engine.conversations.inbox.accept(make_message(said, "k1"))
-        turn = await journal.begin(receipt.seq)
-        assert turn
+        turn = await _begin(engine, said)
         await journal.record_user_message(turn, [Item("message", role="user", text=said)])
-        usage = RoundCompleted(()).usage
-        await journal.record_round(turn, RoundOutput(1, (call,), usage, "demo"))
+        await journal.record_round(turn, RoundOutput(1, (call,), Usage(), "demo"))
         begun = ToolCall("c0", "run_python", call.arguments, "code")
         await journal.record_call_start(turn, begun)
     async with _bot(tmp_path, DemoModel(), tool) as (engine, _):
@@ -616,8 +588,6 @@ async def test_what_a_tool_leaves_on_a_server_is_erased_with_the_conversation(
 
 
 class Corrected(Watched):
-    """A reply that notes with which answer its late posts are corrected."""
-
     def __init__(self) -> None:
         super().__init__()
         self.answers: list[str] = []
@@ -661,15 +631,11 @@ async def test_a_turn_that_another_process_has_waits_for_its_answer_to_correct_l
 
 async def test_typed_python_that_was_interrupted_is_not_run_again(tmp_path: Path) -> None:
     async with _bot(tmp_path, EchoModel()) as (engine, _):
-        await engine.drain(0)
-        message = make_message("```python\nprint(1)\n```", "k1")
-        receipt = await engine.conversations.inbox.accept(message)
-        turn = await engine.conversations.journal.begin(receipt.seq)
-        assert turn
+        turn = await _begin(engine, "```python\nprint(1)\n```")
         call = ToolCall("run_python", "run_python", "{}", "code")
         await engine.conversations.journal.record_call_start(turn, call)
     async with _bot(tmp_path, EchoModel()) as (engine, _):
-        answer = await engine.conversations.inbox.wait_for_answer(receipt.seq)
+        answer = await engine.conversations.inbox.wait_for_answer(turn.seq)
     assert (answer.status, answer.code) == ("failed", "unknown")
     assert answer.text.startswith("I was interrupted while this code ran")
     runs = [json.loads(line) for line in (tmp_path / "audit.log").read_text().splitlines()]

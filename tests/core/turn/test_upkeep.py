@@ -59,8 +59,6 @@ class Eraser(EchoModel):
 
 @dataclass
 class Clock:
-    """Days go by as a test says."""
-
     now: float = 1_800_000_000.0
 
     def time(self) -> float:

@@ -59,8 +59,6 @@ class Letters:
 
 
 class Storing:
-    """An inbox that stores each event once, or nothing at all."""
-
     def __init__(self) -> None:
         self.stored: dict[str, Message] = {}
         self.is_full = self.has_too_many = False
@@ -87,8 +85,6 @@ class Noted:
 
 
 class Desk:
-    """An intake with a clock of its own."""
-
     def __init__(self) -> None:
         self.now, self.inbox, self.audit = NOW, Storing(), Noted()
         services: Any = ({"slack": Letters()}, self.inbox, self.audit)

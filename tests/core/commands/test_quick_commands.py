@@ -1,16 +1,28 @@
-"""What stands after a slug: how it is read, and what is said when it cannot be."""
+"""Quick commands: how inputs are read, from words and files, and what a person gets."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import given as drawn
 from hypothesis import strategies as st
 
 from core.base.errors import BadInput
-from core.commands.quick_commands import check_inputs, parse_input
+from core.commands import quick_commands
+from core.commands.quick_commands import (
+    MAX_RESULT_CHARACTERS,
+    Inputs,
+    check_inputs,
+    parse_input,
+    render_result,
+)
+from core.domain.messages import File, Quote
 from core.domain.records import QuickCommand
+from tests.fakes.choices import make_message
 
 REPORT = QuickCommand(
     "report",
@@ -134,3 +146,110 @@ def test_any_input_fits_or_is_told(given_input: dict[str, Any]) -> None:
         error.words()
     else:
         assert check_inputs(REPORT, checked) == checked
+
+
+PLAIN = QuickCommand("plain", "Plain")
+TWO = QuickCommand("two", "Two", inputs={"a": {"required": True}, "b": {"required": True}})
+SAID = make_message("quick-command x", "k1")
+
+
+async def fill_inputs(command: QuickCommand, typed: Inputs, *files: bytes) -> Inputs:
+    kept = {f"f{n}": data for n, data in enumerate(files)}
+    attached = [File(name, f"{name}.txt", "text/plain", len(kept[name])) for name in kept]
+
+    async def read(file: File) -> bytes:
+        return kept[file.id]
+
+    return await quick_commands.collect_inputs(command, typed, SAID, (attached, ()), read)
+
+
+async def nothing(file: File) -> bytes:
+    raise AssertionError("there is no file to read")
+
+
+@drawn(st.one_of(st.binary(max_size=200), st.text(max_size=200).map(str.encode)))
+async def test_any_bytes_are_an_input_or_told(data: bytes) -> None:
+    told = ""
+    try:
+        whole = await fill_inputs(PLAIN, "", data)
+    except BadInput as error:
+        whole, told = "", str(error)
+    assert "\0" not in json.dumps(whole)
+    assert not told or "f0.txt" in told
+
+
+@drawn(st.dictionaries(st.sampled_from("abc"), st.text(max_size=20), max_size=3))
+async def test_json_is_inputs_where_their_names_are_the_commands(named: dict[str, str]) -> None:
+    text = json.dumps(named)
+    whole = await fill_inputs(TWO, "", text.encode())
+    assert isinstance(whole, str) == bool(named.keys() - TWO.inputs.keys())
+
+
+async def test_the_one_that_is_missing_is_the_file() -> None:
+    assert await fill_inputs(TWO, {"b": "1"}, b"text") == {"b": "1", "a": "text"}
+    for typed in ({"c": "3"}, {"a": "1", "b": "2"}, "words"):
+        with pytest.raises(BadInput, match=r"file `f0\.txt`, so I can't tell which is the input"):
+            await fill_inputs(TWO, typed, b"text")
+
+
+async def test_two_files_and_one_that_could_not_be_fetched() -> None:
+    with pytest.raises(BadInput, match="you sent 2"):
+        await fill_inputs(PLAIN, "", b"a", b"b")
+    with pytest.raises(BadInput, match=r"couldn't download the file `gone\.txt`"):
+        await quick_commands.collect_inputs(PLAIN, "", SAID, ((), ("gone.txt",)), nothing)
+
+
+async def test_a_reply_without_words_takes_what_it_replies_to() -> None:
+    said = replace(SAID, context=(Quote("Bob", "around"), Quote("Bob", "this", is_replied_to=True)))
+    assert await quick_commands.collect_inputs(PLAIN, "", said, ((), ()), nothing) == "this"
+    assert (
+        await quick_commands.collect_inputs(PLAIN, "own words", said, ((), ()), nothing)
+        == "own words"
+    )
+
+
+class Kept:
+    def __init__(self) -> None:
+        self.data: dict[str, bytes] = {}
+
+    async def keep(self, name: str, type: str, data: bytes) -> File:
+        self.data[name] = data
+        return File("f1", name, type, len(data))
+
+
+async def shown_text(result: str) -> str:
+    shown, files = await render_result(result, "x", Kept().keep)
+    assert files == ()
+    return shown
+
+
+async def test_json_is_laid_out_as_code_and_words_are_words() -> None:
+    assert await shown_text('[1, "é"]') == '```json\n[\n  1,\n  "é"\n]\n```'
+    assert await shown_text("12") == "12"
+    assert await shown_text('"a"') == '"a"'
+    assert await shown_text("{not json") == "{not json"
+    assert await shown_text("```python\nprint()\n```") == "```python\nprint()\n```"
+    assert "without a result" in await shown_text(" \n")
+
+
+async def test_fences_within_json_stay_within() -> None:
+    shown = await shown_text(json.dumps({"md": "```\nx\n```"}))
+    assert shown.startswith("````json\n")
+
+
+async def test_words_stay_as_they_are_until_their_surface_is_known() -> None:
+    for words in ("see report.csv and c01@example.com", "[a](https://evil.example/x)"):
+        assert await shown_text(words) == words
+
+
+async def test_a_long_one_is_a_file_with_its_beginning_shown() -> None:
+    kept = Kept()
+    words = "word " * MAX_RESULT_CHARACTERS
+    shown, (file,) = await render_result(words, "Report: 1/2", kept.keep)
+    assert kept.data[file.name] == words.encode()
+    assert f"{len(words):,} characters" in shown
+    assert len(shown) < 2000
+    many = json.dumps({"rows": list(range(4000))})
+    shown, _ = await render_result(many, "x", kept.keep)
+    assert json.loads(kept.data["x.json"]) == {"rows": list(range(4000))}
+    assert shown.count("```") == 2
