@@ -22,7 +22,7 @@ from adapters.web.sign_in import (
 )
 from core.base.errors import Refusal
 from tests.fakes.memory import MemoryOwnerName, MemoryPageAccounts
-from tests.web.web_ponte import TOKEN, WebPonte
+from tests.web.web_ponte import TOKEN, Client, WebPonte
 
 URL = "https://ponte.example"
 BEARER = {"authorization": f"Bearer {TOKEN}"}
@@ -44,7 +44,7 @@ async def public_ponte() -> AsyncIterator[WebPonte]:
     ["evil.example", "127.0.0.1.evil.example", "localhost.evil", "evil@localhost", "", "10.0.0.9",
      "localhost, evil", "[::1", "localhost:x", "evil.localhost", "ponte.localhost:8080"],
 )  # fmt: skip
-async def test_a_foreign_host_header_is_refused(client: httpx.AsyncClient, host: str) -> None:
+async def test_a_foreign_host_header_is_refused(client: Client, host: str) -> None:
     """DNS rebinding: a site lets a name of its own point to 127.0.0.1."""
     said = await client.get("/", headers={"Host": host})
     if said.status_code != 400:  # h11 itself refuses what is no Host at all
@@ -56,7 +56,7 @@ async def test_a_foreign_host_header_is_refused(client: httpx.AsyncClient, host:
 @pytest.mark.parametrize(
     "host", ["localhost", "LOCALHOST:8080", "127.0.0.1:1", "[::1]:8080", "localhost.", "127.1.2.3"]
 )
-async def test_names_of_this_machine_are_ours(client: httpx.AsyncClient, host: str) -> None:
+async def test_names_of_this_machine_are_ours(client: Client, host: str) -> None:
     assert (await client.get("/", headers={"Host": host})).status_code == 200
 
 
@@ -74,20 +74,18 @@ def test_a_page_without_a_token_is_not_opened() -> None:
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-async def test_health_answers_under_any_name(client: httpx.AsyncClient, path: str) -> None:
+async def test_health_answers_under_any_name(client: Client, path: str) -> None:
     assert (await client.get(path, headers={"Host": "10.1.2.3:8080"})).status_code == 200
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost", "http://x"])
-async def test_another_site_cannot_ask(
-    ponte: WebPonte, client: httpx.AsyncClient, origin: str
-) -> None:
+async def test_another_site_cannot_ask(ponte: WebPonte, client: Client, origin: str) -> None:
     said = await client.post("/chat", json={"message": "x"}, headers={"Origin": origin})
     assert (said.status_code, said.json()["error"]["code"]) == (403, "foreign_origin")
     assert not ponte.rows
 
 
-async def test_our_own_page_may_ask(ponte: WebPonte, client: httpx.AsyncClient) -> None:
+async def test_our_own_page_may_ask(ponte: WebPonte, client: Client) -> None:
     said = await client.post("/chat", json={"message": "x"}, headers={"Origin": ponte.web.address})
     assert said.status_code == 200
 
@@ -99,16 +97,14 @@ async def test_our_page_behind_a_proxy_may_ask() -> None:
         await auth.admit(Visit("/chat", {"host": "ponte.example", "origin": f"{URL}.evil"}))
 
 
-async def test_a_picture_in_another_site_is_not_served(client: httpx.AsyncClient) -> None:
+async def test_a_picture_in_another_site_is_not_served(client: Client) -> None:
     headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}
     assert (await client.get("/conversations/main", headers=headers)).status_code == 403
     walking_in = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
     assert (await client.get("/", headers=walking_in)).status_code == 200
 
 
-async def test_a_form_of_another_site_is_refused(
-    ponte: WebPonte, client: httpx.AsyncClient
-) -> None:
+async def test_a_form_of_another_site_is_refused(ponte: WebPonte, client: Client) -> None:
     """It navigates too; a browser that sends no Origin with it is told by the fetch metadata."""
     for site in ("cross-site", "same-site"):
         walking_in = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate"}

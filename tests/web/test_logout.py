@@ -14,10 +14,10 @@ from adapters.web import hub
 from core.base.errors import NotStored
 from tests.bot.test_process import Machine
 from tests.web.test_page_accounts import signed_in
-from tests.web.web_ponte import WebPonte, following, until
+from tests.web.web_ponte import Client, WebPonte, following, until
 
 
-def copy_of(ponte: WebPonte, browser: httpx.AsyncClient) -> httpx.AsyncClient:
+def copy_of(ponte: WebPonte, browser: Client) -> httpx.AsyncClient:
     """Return another browser with the same cookies."""
     (cookie,) = [f"{each.name}={each.value}" for each in browser.cookies.jar]
     return ponte.stranger(Cookie=cookie)
@@ -29,14 +29,12 @@ async def token(ponte: WebPonte, request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def browser(ponte: WebPonte, token: str) -> AsyncIterator[httpx.AsyncClient]:
+async def browser(ponte: WebPonte, token: str) -> AsyncIterator[Client]:
     async with signed_in(ponte, token) as browser:
         yield browser
 
 
-async def test_a_copied_cookie_ends_with_its_session(
-    ponte: WebPonte, browser: httpx.AsyncClient
-) -> None:
+async def test_a_copied_cookie_ends_with_its_session(ponte: WebPonte, browser: Client) -> None:
     async with copy_of(ponte, browser) as thief:
         assert (await thief.get("/me")).status_code == 200
         out = await browser.post("/logout")
@@ -48,7 +46,7 @@ async def test_a_copied_cookie_ends_with_its_session(
 
 
 async def test_other_sessions_of_the_same_person_stay(
-    ponte: WebPonte, browser: httpx.AsyncClient, token: str
+    ponte: WebPonte, browser: Client, token: str
 ) -> None:
     async with signed_in(ponte, token) as other:
         await browser.post("/logout")
@@ -60,7 +58,7 @@ async def test_other_sessions_of_the_same_person_stay(
 @pytest.mark.parametrize("told", [True, False], ids=["told", "not told"])
 async def test_its_event_streams_end(
     ponte: WebPonte,
-    browser: httpx.AsyncClient,
+    browser: Client,
     token: str,
     monkeypatch: pytest.MonkeyPatch,
     told: bool,
@@ -81,9 +79,7 @@ async def test_its_event_streams_end(
         await until(stays, "done")
 
 
-async def test_a_forged_or_ended_session_ends_nothing(
-    ponte: WebPonte, browser: httpx.AsyncClient
-) -> None:
+async def test_a_forged_or_ended_session_ends_nothing(ponte: WebPonte, browser: Client) -> None:
     (cookie,) = browser.cookies.jar
     assert cookie.value
     for value in (cookie.value[:-1] + "x", "", "-", "a-b-c"):
@@ -102,9 +98,7 @@ async def test_a_forged_or_ended_session_ends_nothing(
     assert cookie.value not in str(ended), "who reads the table can use nothing of it"
 
 
-async def test_who_cannot_be_signed_out_is_told(
-    ponte: WebPonte, browser: httpx.AsyncClient
-) -> None:
+async def test_who_cannot_be_signed_out_is_told(ponte: WebPonte, browser: Client) -> None:
     ponte.people.away = True
     out = await browser.post("/logout")
     assert out.status_code == 503
@@ -114,7 +108,7 @@ async def test_who_cannot_be_signed_out_is_told(
 
 
 async def test_while_ended_sessions_cannot_be_read_only_the_owner_comes_in(
-    ponte: WebPonte, browser: httpx.AsyncClient, token: str, monkeypatch: pytest.MonkeyPatch
+    ponte: WebPonte, browser: Client, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The owner must see what is wrong."""
 
@@ -126,7 +120,7 @@ async def test_while_ended_sessions_cannot_be_read_only_the_owner_comes_in(
     assert (await browser.get("/me")).status_code == expected
 
 
-async def test_another_site_signs_nobody_out(ponte: WebPonte, browser: httpx.AsyncClient) -> None:
+async def test_another_site_signs_nobody_out(ponte: WebPonte, browser: Client) -> None:
     said = await browser.post("/logout", headers={"Origin": "https://evil.example"})
     assert said.status_code == 403
     assert (await browser.get("/me")).status_code == 200

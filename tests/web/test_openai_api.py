@@ -386,10 +386,7 @@ async def test_an_invalid_body_is_refused_in_words(
 
 
 async def test_a_request_that_the_model_s_server_refused_is_a_502(ponte: WebPonte) -> None:
-    async def fails(turn: Turn) -> Answer:
-        return Answer("In words.", "failed", code="model")
-
-    ponte.script = fails
+    ponte.answers(Answer("In words.", "failed", code="model"))
     async with ponte.program() as client:
         body = {"model": "ponte", "messages": HELLO}
         got = await client.post("/v1/chat/completions", json=body)
@@ -433,10 +430,7 @@ async def test_a_turn_that_fails_is_an_error_of_its_class_and_not_asked_again(
     ponte: WebPonte, ai: openai.AsyncOpenAI, streams: bool, code: str,
     error: type[openai.APIStatusError], kind: str,
 ) -> None:  # fmt: skip
-    async def fails(turn: Turn) -> Answer:
-        return Answer("In words.", "failed", code=code)
-
-    ponte.script = fails
+    ponte.answers(Answer("In words.", "failed", code=code))
     with pytest.raises(error, match=r"In words\.") as told:
         await ai.chat.completions.create(model="ponte", messages=HELLO, stream=streams)
     assert told.value.type == kind

@@ -35,7 +35,7 @@ from core.domain.records import Health
 from tests.fakes.choices import allow_list
 from tests.fakes.memory import MemoryOwnerName, MemoryPageAccounts
 from tests.fakes.web_surfaces import served_routes
-from tests.web.web_ponte import TOKEN, Turn, WebPonte, events, following, until
+from tests.web.web_ponte import TOKEN, Client, Turn, WebPonte, events, following, until
 
 CARD = Card("abc234", "proposal", "Create 1 row", "In Customers.", (), ("approve", "deny"))
 ABSENT = {
@@ -53,7 +53,7 @@ class Inhabited:
     file. `theirs`: the ids of what is Ana's."""
 
     ponte: WebPonte
-    clients: Mapping[str, httpx.AsyncClient]
+    clients: Mapping[str, Client]
     theirs: Mapping[str, str]
 
 
@@ -88,7 +88,7 @@ async def ponte_with_people() -> AsyncIterator[Inhabited]:
     await ponte.close()
 
 
-Ask = Callable[[httpx.AsyncClient, Mapping[str, str]], Any]
+Ask = Callable[[Client, Mapping[str, str]], Any]
 
 
 def get(path: str) -> Ask:
@@ -99,7 +99,7 @@ def post(path: str, **body: Any) -> Ask:
     return lambda client, ids: client.post(path.format_map(ids), json=body)
 
 
-async def head_of_stream(client: httpx.AsyncClient, ids: Mapping[str, str]) -> httpx.Response:
+async def head_of_stream(client: Client, ids: Mapping[str, str]) -> httpx.Response:
     path = "/conversations/{conversation}/events?after=0".format_map(ids)
     async with client.stream("GET", path) as response:
         if response.status_code != 200:
@@ -337,10 +337,9 @@ async def test_a_stream_tells_of_one_s_own_alone(ponte_with_people: Inhabited) -
 async def test_a_card_is_decided_as_oneself_in_one_s_own_place(
     ponte_with_people: Inhabited,
 ) -> None:
-    async def script(turn: Turn) -> Answer:
-        return Answer(f"{turn.message.author.key} at {turn.message.address.conversation}")
-
-    ponte_with_people.ponte.script = script
+    ponte_with_people.ponte.answers(
+        lambda turn: Answer(f"{turn.message.author.key} at {turn.message.address.conversation}")
+    )
     for name, place in (("bia", "web:work:@bia"), ("owner", "web:work")):
         body = {"action": "approve", "conversation": "work", "event_key": "k"}
         said = await ponte_with_people.clients[name].post(f"/cards/{CARD.id}", json=body)
@@ -348,7 +347,7 @@ async def test_a_card_is_decided_as_oneself_in_one_s_own_place(
 
 
 @asynccontextmanager
-async def signed_in(ponte: WebPonte, token: str) -> AsyncIterator[httpx.AsyncClient]:
+async def signed_in(ponte: WebPonte, token: str) -> AsyncIterator[Client]:
     async with ponte.stranger() as browser:
         assert (await browser.post("/login", json={"token": token})).status_code == 200
         yield browser

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-import httpx
 import pytest
 
 from adapters.web.admin import OperatorRoutes
@@ -15,7 +14,7 @@ from adapters.web.sign_in import COMPATIBLE_PREFIX
 from core.domain.records import ApiToken
 from core.people.page_accounts import API_TOKEN_PREFIX
 from tests.web.test_page_accounts import ROUTES, Inhabited, ponte_with_people
-from tests.web.web_ponte import WebPonte
+from tests.web.web_ponte import Client, WebPonte
 
 __all__ = ["ponte_with_people"]
 
@@ -75,7 +74,7 @@ DECISIONS: Mapping[tuple[str, str], str] = {
 
 
 @pytest.fixture
-async def kinds(ponte_with_people: Inhabited) -> AsyncIterator[Mapping[str, httpx.AsyncClient]]:
+async def kinds(ponte_with_people: Inhabited) -> AsyncIterator[Mapping[str, Client]]:
     ponte = ponte_with_people.ponte
     revoked = ponte.people.add_api_token("ana")
     await ponte.people.revoke_api_token("t1")
@@ -94,7 +93,7 @@ async def kinds(ponte_with_people: Inhabited) -> AsyncIterator[Mapping[str, http
 
 
 async def test_every_route_with_every_kind_of_token(
-    ponte_with_people: Inhabited, kinds: Mapping[str, httpx.AsyncClient]
+    ponte_with_people: Inhabited, kinds: Mapping[str, Client]
 ) -> None:
     assert DECISIONS.keys() == ROUTES.keys(), "a route without a decision"
     login: Any = ponte_with_people.ponte.web.hub.visitors.auth
@@ -132,7 +131,7 @@ async def test_an_admin_reads_what_the_owner_reads(ponte_with_people: Inhabited)
 
 
 async def test_the_command_line_s_routes_are_on_the_socket_alone(
-    ponte_with_people: Inhabited, kinds: Mapping[str, httpx.AsyncClient]
+    ponte_with_people: Inhabited, kinds: Mapping[str, Client]
 ) -> None:
     operator: Any = None
     for route in OperatorRoutes(operator).routes:

@@ -53,9 +53,7 @@ async def test_forget_asks_first_and_then_is_gone(ponte: WebPonte, page: Page) -
     assert ponte.rows[2].message.text == "forget yes"
 
 
-async def test_a_search_keeps_the_open_conversation_and_escape_leaves_it(
-    ponte: WebPonte, page: Page
-) -> None:
+async def test_a_search_keeps_the_open_conversation_and_escape_leaves_it(page: Page) -> None:
     for text in ("apples", "pears"):
         await say(page, text)
     await expect(page.locator(".body")).to_have_text(["You said: apples", "You said: pears"])
@@ -119,7 +117,7 @@ async def test_the_list_is_the_same_in_another_browser(
     await context.close()
 
 
-async def test_one_search_looks_into_all_of_them(ponte: WebPonte, page: Page) -> None:
+async def test_one_search_looks_into_all_of_them(page: Page) -> None:
     await say(page, "about apples")
     await expect(page.locator(".body")).to_have_count(1)
     await page.get_by_role("button", name="New conversation").click()
@@ -160,7 +158,7 @@ async def test_a_conversation_that_is_read_late_neither_takes_the_focus_nor_clos
     await expect(page.locator("nav")).to_be_visible()
 
 
-async def test_search_works_on_a_phone(ponte: WebPonte, page: Page) -> None:
+async def test_search_works_on_a_phone(page: Page) -> None:
     await resize(page, 390)
     await say(page, "about apples")
     await expect(page.locator(".body")).to_have_count(1)

@@ -81,7 +81,7 @@ async def test_a_message_written_while_the_server_is_away_is_one_turn(
     assert len(ponte.rows) == 1
 
 
-async def test_a_reload_shows_everything_again(ponte: WebPonte, page: Page) -> None:
+async def test_a_reload_shows_everything_again(page: Page) -> None:
     await say(page, "one")
     await expect(page.locator(".body")).to_have_text("You said: one")
     await page.reload()

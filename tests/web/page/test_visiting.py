@@ -11,7 +11,7 @@ from playwright.async_api import Page, Request, Route, expect
 from core.domain.messages import Answer, Card
 from core.domain.records import Health, QuickCommand
 from tests.web.page.browser import say, visit
-from tests.web.web_ponte import Turn, WebPonte
+from tests.web.web_ponte import WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -51,10 +51,9 @@ OPEN = Card("abc234", "proposal", "Update 1 row", "In Customers.", (), ("approve
 
 
 async def test_everything_can_be_reached_by_keyboard(ponte: WebPonte, page: Page) -> None:
-    async def script(turn: Turn) -> Answer:
-        return Answer("Denied." if turn.message.is_click else "Shall I?", cards=(OPEN,))
-
-    ponte.script = script
+    ponte.answers(
+        lambda turn: Answer("Denied." if turn.message.is_click else "Shall I?", cards=(OPEN,))
+    )
     await page.locator("#text").focus()
     await page.keyboard.type("one\n")
     await expect(page.locator(".card")).to_be_visible()
@@ -173,7 +172,7 @@ async def test_a_refusal_from_before_signing_in_comes_too_late(tab: Page) -> Non
 async def test_right_to_left_text_is_unharmed(ponte: WebPonte, page: Page) -> None:
     await say(page, "مرحبا بالعالم")
     await expect(page.locator(".said .words")).to_have_css("direction", "rtl")
-    ponte.script = lambda turn: asyncio.sleep(0, Answer("שלום עולם"))
+    ponte.answers(Answer("שלום עולם"))
     await say(page, "again")
     await expect(page.locator(".body p").last).to_have_css("direction", "rtl")
     await expect(page.locator("body")).to_have_css("direction", "ltr")
