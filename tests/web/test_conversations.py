@@ -100,14 +100,6 @@ async def test_an_export_is_a_file(client: Client) -> None:
     assert "Cities" in exported.headers["content-disposition"]
 
 
-async def test_strangers_read_no_list(ponte: WebPonte) -> None:
-    async with ponte.stranger() as stranger:
-        for path in ("/conversations", "/conversations/main/export", "/welcome"):
-            assert (await stranger.get(path)).status_code == 401
-        for method in ("PATCH", "DELETE"):
-            assert (await stranger.request(method, "/conversations/main")).status_code == 401
-
-
 async def test_only_the_last_answered_message_is_asked_again(
     ponte: WebPonte, client: Client
 ) -> None:

@@ -13,37 +13,15 @@ from pathlib import Path
 import httpx
 import pytest
 
-from adapters.web.sign_in import (
-    MAX_WRONG_TOKENS,
-    MAX_WRONG_TOKENS_OF_ADDRESS,
-    TokenLogin,
-)
+from adapters.web.sign_in import MAX_WRONG_TOKENS, MAX_WRONG_TOKENS_OF_ADDRESS
 from bot.home import Home
-from core.base.errors import Refusal
 from core.integrations import has_generated_form
 from tests.bot.test_process import Machine
-from tests.fakes.memory import MemoryOwnerName, MemoryPageAccounts
+from tests.fakes.memory import MemoryPageAccounts
+from tests.web.doors import Doors
 
 CHOSEN = "correct horse battery staple".replace(" ", "-")
 HERE = "10.0.0.1"
-
-
-class Doors:
-    """A login whose clock stands still."""
-
-    def __init__(self, token: str, *, is_generated: bool) -> None:
-        self.people = MemoryPageAccounts()
-        self.ana = self.people.add("ana")
-        self.login = TokenLogin(
-            token, self.people, MemoryOwnerName(), clock=lambda: 0.0, is_generated=is_generated
-        )
-
-    async def offer(self, token: str, address: str = HERE) -> str:
-        try:
-            visitor = await self.login.find_visitor({"authorization": f"Bearer {token}"}, address)
-        except Refusal as refused:
-            return type(refused).__name__
-        return visitor.person.key
 
 
 def guesses() -> list[str]:
@@ -96,7 +74,8 @@ async def test_many_at_once_are_counted_too() -> None:
     """Also guesses of the form of a generated token, which are looked up."""
     doors = Doors(CHOSEN, is_generated=False)
     offers = [
-        doors.offer(secrets.token_urlsafe(32)) for _ in range(5 * MAX_WRONG_TOKENS_OF_ADDRESS)
+        doors.offer(secrets.token_urlsafe(32) if n % 2 else f"guess {n}")
+        for n in range(5 * MAX_WRONG_TOKENS_OF_ADDRESS)
     ]
     told = await asyncio.gather(*offers, doors.offer(doors.ana))
     assert told.count("WrongToken") == MAX_WRONG_TOKENS_OF_ADDRESS
