@@ -8,8 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -25,7 +23,7 @@ from core.base.http import HttpAnswer
 from core.store.database import SqliteDatabase
 from tests.bot.cli.test_client import PROGRESS, Server, run_over
 from tests.bot.conftest import Shell
-from tests.bot.test_process import ROOT, Machine, Process
+from tests.bot.test_process import ROOT, Machine
 from tests.fakes.holder import FakeHolder, chat_answer
 
 RULES = '[[rules]]\nwho = ["everybody"]\ndeny = ["code"]\n'
@@ -46,21 +44,6 @@ def start_process(machine: Machine, **more: str) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-@contextmanager
-def running(machine: Machine) -> Iterator[tuple[Process, list[str]]]:
-    """A ready Ponte and the lines of its start screen."""
-    with machine.start("run") as process:
-        assert process.stdout is not None
-        try:
-            lines: list[str] = []
-            while not lines or not lines[-1].startswith("Ponte is ready"):
-                lines.append(process.stdout.readline())
-                assert lines[-1], lines
-            yield process, lines
-        finally:
-            process.kill()
-
-
 def test_commands_judge_the_running_ponte_wherever_they_are_typed(
     tmp_path: Path, commands: str
 ) -> None:
@@ -71,7 +54,7 @@ def test_commands_judge_the_running_ponte_wherever_they_are_typed(
     file.write_text(RULES)
     (here / "ponte.toml").write_text("nonsense = 1\n")
     asked = ("policy", "check", "--person", "web:owner", "--right", "code")
-    with running(Machine(there, tmp_path / "home", commands)) as (process, lines):
+    with Machine(there, tmp_path / "home", commands).running() as (process, lines):
         assert f"  on     config     {file}\n" in lines
         operator = Machine(here, tmp_path / "home", commands)
         code, out, err = operator.ponte("doctor")
@@ -259,7 +242,7 @@ def test_cards_are_printed_once_and_answers_without_markdown(
 def test_the_way_back_is_a_command_of_the_shell(tmp_path: Path, commands: str) -> None:
     machine = Machine(tmp_path, tmp_path / "home", commands)
     wish = "Which invoices are overdue?\nMark the oldest overdue invoice as paid\n"
-    with running(machine):
+    with machine.running():
         code, out, _ = machine.ponte("chat", typed=wish)
         assert code == 0
         id = out.split("ponte changes approve ")[1][:6]
@@ -272,7 +255,7 @@ def test_the_way_back_is_a_command_of_the_shell(tmp_path: Path, commands: str) -
 def test_a_decision_that_changes_nothing_ends_with_1(tmp_path: Path, commands: str) -> None:
     machine = Machine(tmp_path, tmp_path / "home", commands)
     wish = "Which invoices are overdue?\nMark the oldest overdue invoice as paid\n"
-    with running(machine):
+    with machine.running():
         approved, denied = (
             machine.ponte("chat", typed=wish)[1].split("ponte changes approve ")[1][:6]
             for _ in range(2)

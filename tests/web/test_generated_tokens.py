@@ -112,16 +112,11 @@ def test_a_running_ponte_knows_which_its_own_token_is(
     if chosen:
         (tmp_path / ".env").write_text(f"PONTE_WEB_TOKEN={chosen}\n")
         (tmp_path / ".env").chmod(0o600)
-    with machine.start("run") as process:
-        try:
-            assert process.stdout
-            ready = next(line for line in process.stdout if line.startswith("Ponte is ready"))
-            status = f"{ready.split()[-1].partition('/#')[0]}/status"
-            token = chosen or (machine.home / "web-token").read_text().strip()
-            for _ in range(MAX_WRONG_TOKENS_OF_ADDRESS):
-                wrong = httpx.get(status, headers={"Authorization": "Bearer no"})
-                assert wrong.status_code == 401
-            said = httpx.get(status, headers={"Authorization": f"Bearer {token}"})
-            assert said.status_code == (429 if chosen else 200)
-        finally:
-            process.kill()
+    with machine.running() as (_, lines):
+        status = f"{lines[-1].split()[-1].partition('/#')[0]}/status"
+        token = chosen or (machine.home / "web-token").read_text().strip()
+        for _ in range(MAX_WRONG_TOKENS_OF_ADDRESS):
+            wrong = httpx.get(status, headers={"Authorization": "Bearer no"})
+            assert wrong.status_code == 401
+        said = httpx.get(status, headers={"Authorization": f"Bearer {token}"})
+        assert said.status_code == (429 if chosen else 200)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -134,24 +133,14 @@ async def test_a_script_s_token_is_no_session(ponte: WebPonte) -> None:
 
 def test_a_session_ended_at_a_running_ponte_stays_ended(tmp_path: Path, commands: str) -> None:
     machine = Machine(tmp_path, tmp_path / "home", commands)
-    with running(machine) as page, httpx.Client(base_url=page) as browser:
+    with machine.running() as (_, lines), httpx.Client() as browser:
+        browser.base_url = page = lines[-1].split()[-1].partition("/#")[0]
         token = (machine.home / "web-token").read_text().strip()
         browser.post("/login", json={"token": token})
         (cookie,) = [f"{each.name}={each.value}" for each in browser.cookies.jar]
         assert httpx.get(f"{page}/me", headers={"Cookie": cookie}).status_code == 200
         assert browser.post("/logout").status_code == 200
         assert httpx.get(f"{page}/me", headers={"Cookie": cookie}).status_code == 401
-    with running(machine) as page:
+    with machine.running() as (_, lines):
+        page = lines[-1].split()[-1].partition("/#")[0]
         assert httpx.get(f"{page}/me", headers={"Cookie": cookie}).status_code == 401
-
-
-@contextmanager
-def running(machine: Machine) -> Iterator[str]:
-    """The address of the page of a process that is killed in the end."""
-    with machine.start("run") as process:
-        try:
-            assert process.stdout
-            ready = next(line for line in process.stdout if line.startswith("Ponte is ready"))
-            yield ready.split()[-1].partition("/#")[0]
-        finally:
-            process.kill()
