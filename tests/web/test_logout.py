@@ -33,9 +33,12 @@ async def browser(ponte: WebPonte, token: str) -> AsyncIterator[Client]:
         yield browser
 
 
-async def test_a_copied_cookie_ends_with_its_session(ponte: WebPonte, browser: Client) -> None:
+async def test_a_copied_cookie_ends_with_its_session(
+    ponte: WebPonte, browser: Client, token: str
+) -> None:
     async with copy_of(ponte, browser) as thief:
         assert (await thief.get("/me")).status_code == 200
+        assert token not in str(browser.cookies.jar)
         out = await browser.post("/logout")
         assert (out.status_code, out.json()) == (200, {"status": "signed out"})
         assert not list(browser.cookies.jar)

@@ -10,7 +10,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from core.domain.messages import Answer, Card
-from tests.web.page.browser import say
+from tests.web.page.browser import ask, say
 from tests.web.web_ponte import Turn, WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -110,8 +110,7 @@ async def test_stop_leaves_the_last_message_to_be_asked_again(ponte: WebPonte, p
 
 
 async def test_ones_last_message_is_changed(page: Page) -> None:
-    await say(page, "helo")
-    await expect(page.locator(".body")).to_have_text(["You said: helo"])
+    await ask(page, "helo")
     await page.press("#text", "ArrowUp")
     await expect(page.locator("#text")).to_have_value("helo")
     await expect(page.locator("#editing")).to_be_visible()

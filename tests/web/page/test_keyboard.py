@@ -10,7 +10,7 @@ from playwright.async_api import Page, expect
 from core.domain.messages import Answer, Card, Person
 from core.people.notices import LINK_RENEWED
 from tests.fakes.card_rows import card_row
-from tests.web.page.browser import say
+from tests.web.page.browser import ask, say
 from tests.web.page.test_approvals import decides, waits
 from tests.web.web_ponte import Turn, WebPonte
 
@@ -43,8 +43,7 @@ async def test_an_enter_that_ends_a_composition_sends_nothing(
 
 @pytest.mark.parametrize("key", ["Escape", "ArrowUp"])
 async def test_no_other_key_of_a_composition_acts(page: Page, key: str) -> None:
-    await say(page, "first")
-    await expect(page.locator(".body")).to_have_text("You said: first")
+    await ask(page, "first")
     await page.press("#text", "ArrowUp")
     await expect(page.locator("#editing")).to_be_visible()
     for is_composing, code in ((True, 27), (False, 229)):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from playwright.async_api import FilePayload, Page, Request, Route, expect
 
-from tests.web.page.browser import say, visit
+from tests.web.page.browser import ask, say, visit
 from tests.web.web_ponte import WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -140,8 +140,7 @@ async def test_a_notice_stays_until_it_is_no_longer_true(page: Page) -> None:
     await page.evaluate("location.hash = 'n1'")
     await expect(page.locator("#notice")).to_have_text("Broken.")
     await expect(page.locator("#notice")).to_be_empty()
-    await say(page, "one")
-    await expect(page.locator(".body")).to_have_text("You said: one")
+    await ask(page, "one")
     await page.route("**/chat", fail)
     await page.press("#text", "ArrowUp")
     async with page.expect_response("**/conversations/n1?html=1"):
@@ -202,8 +201,7 @@ async def test_a_file_that_is_too_large_is_refused_before_it_is_sent(
     assert boxes == sorted(boxes), "above the message box"
     row = await page.locator("#attach, #text, #send").evaluate_all(tops)
     assert max(row) - min(row) < 10, "side by side"
-    await say(page, "see")
-    await expect(page.locator(".body")).to_have_text("You said: see")
+    await ask(page, "see")
     await expect(refusal).to_be_empty()
     page.remove_listener("request", on_request)
     assert [one for one in sent if one.startswith("POST")] == [f"POST {ponte.web.address}/chat"]

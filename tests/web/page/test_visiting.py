@@ -10,7 +10,7 @@ from playwright.async_api import Page, Request, Route, expect
 
 from core.domain.messages import Answer, Card
 from core.domain.records import Health, QuickCommand
-from tests.web.page.browser import say, visit
+from tests.web.page.browser import ask, say, visit
 from tests.web.web_ponte import WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -89,8 +89,7 @@ async def test_one_click_opens_it_and_the_token_stays_nowhere(ponte: WebPonte, t
 
     tab.on("request", on_request)
     await visit(tab, ponte.link)
-    await say(tab, "in")
-    await expect(tab.locator(".body")).to_have_text("You said: in")
+    await ask(tab, "in")
     await expect(tab.get_by_role("dialog")).to_be_hidden()
     assert ponte.token not in tab.url
     tab.remove_listener("request", on_request)
@@ -112,8 +111,7 @@ async def test_a_link_pasted_into_an_open_page_signs_in(ponte: WebPonte, tab: Pa
     assert "token" not in tab.url
     await tab.evaluate(f"location.href = {ponte.link!r}")
     await expect(tab.get_by_role("dialog")).to_be_hidden()
-    await say(tab, "in")
-    await expect(tab.locator(".body")).to_have_text("You said: in")
+    await ask(tab, "in")
 
 
 async def test_without_the_link_a_person_signs_in(tab: Page) -> None:
@@ -127,8 +125,7 @@ async def test_without_the_link_a_person_signs_in(tab: Page) -> None:
         await tab.get_by_label("Token", exact=True).fill("s3cret-and-long-enough")
         await tab.keyboard.press("Enter")
         await expect(tab.get_by_role("dialog")).to_be_hidden()
-        await say(tab, "in")
-        await expect(tab.locator(".body")).to_have_text("You said: in")
+        await ask(tab, "in")
         assert ponte.token not in str(await tab.context.cookies())
     finally:
         await tab.goto("about:blank")
