@@ -28,11 +28,9 @@ PAGE = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def alone(ponte: Shell, monkeypatch: pytest.MonkeyPatch) -> Shell:
-    """Without a sandbox, which would be made for it."""
+@pytest.fixture(autouse=True)
+def without_a_sandbox(nothing_set: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PONTE_CODE", "off")
-    return ponte
 
 
 def test_a_line_is_when_what_and_by_whom(
@@ -76,15 +74,13 @@ def test_yesterday_is_a_day(word: str) -> None:
 
 
 @pytest.mark.parametrize("written", ["tomorrow", "2026-13-01", "0001-01-01T00:00+14:00"])
-def test_what_is_no_day_is_told(alone: Shell, written: str) -> None:
-    ponte = alone("audit", "--since", written)
+def test_what_is_no_day_is_told(ponte: Shell, written: str) -> None:
+    ponte("audit", "--since", written)
     assert (ponte.code, ponte.out) == (1, "")
     assert ponte.err.startswith(f"{written!r} is not a date. Write it as 2026-11-01")
 
 
-def test_what_was_done_at_the_machine_is_in_it(alone: Shell) -> None:
-    ponte = alone
-
+def test_what_was_done_at_the_machine_is_in_it(ponte: Shell) -> None:
     async def before() -> None:
         ponte.home.mkdir(mode=0o700)
         stores = await Stores.open_in_home(ponte.home)
@@ -113,8 +109,7 @@ def test_what_was_done_at_the_machine_is_in_it(alone: Shell) -> None:
     assert ponte("person", "forget", "slack:T1/U1", "--yes").code == 1
 
 
-def test_a_reload_that_changes_nothing_is_no_act(alone: Shell) -> None:
-    ponte = alone
+def test_a_reload_that_changes_nothing_is_no_act(ponte: Shell) -> None:
     (ponte.home.parent / "ponte.toml").write_text("")
     assert ponte("usage").code == 0
     (ponte.home.parent / "ponte.toml").write_text("what = 1")

@@ -277,10 +277,14 @@ def test_a_restore_that_cannot_move_the_data_is_told_and_finished_later(tmp_path
         assert (obstacle / "ponte.db").read_text() == "former"
 
 
-def test_a_token_that_cannot_be_read_is_told(tmp_path: Path) -> None:
-    (tmp_path / "web-token").mkdir()
+def test_a_folder_in_the_place_of_a_file_is_told(tmp_path: Path) -> None:
+    for name in ("web-token", "ponte.sock"):
+        (tmp_path / name).mkdir()
     with pytest.raises(HomeUnusable, match="Is a directory"):
         Home(tmp_path).kept_web_token()
+    words = r"\(ponte.sock: Is a directory\)"
+    with pytest.raises(HomeUnusable, match=words), Home(tmp_path).take():
+        Home(tmp_path).listen()
 
 
 def test_a_socket_that_cannot_be_made_is_told_and_closed(tmp_path: Path) -> None:
@@ -291,13 +295,6 @@ def test_a_socket_that_cannot_be_made_is_told_and_closed(tmp_path: Path) -> None
             home.listen()
     del refused
     gc.collect()  # a socket that was left open would be a warning, and so an error
-
-
-def test_a_folder_in_the_place_of_the_socket_is_told(tmp_path: Path) -> None:
-    home = Home(tmp_path)
-    (tmp_path / "ponte.sock").mkdir()
-    with pytest.raises(HomeUnusable, match=r"\(ponte.sock: Is a directory\)"), home.take():
-        home.listen()
 
 
 def test_a_shared_secret_is_stored_whole_or_not_at_all(

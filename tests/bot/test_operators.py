@@ -8,24 +8,21 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
 from bot.cli import client
-from bot.config.ponte_toml import Config
-from bot.doctor.checks import examine
-from bot.home import Home, Start
+from bot.home import Home
 from bot.settings import Settings
 from bot.stores import SCHEMA
 from core.base.http import HttpAnswer
 from core.store.database import SqliteDatabase
 from tests.bot.cli.test_client import PROGRESS, Server, run_over
 from tests.bot.conftest import Shell
-from tests.bot.test_process import ROOT, Machine, Process
+from tests.bot.doctor.test_doctor import doctor
+from tests.bot.test_process import ROOT, Machine
 from tests.fakes.holder import FakeHolder, chat_answer
 
 RULES = '[[rules]]\nwho = ["everybody"]\ndeny = ["code"]\n'
@@ -46,21 +43,6 @@ def start_process(machine: Machine, **more: str) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-@contextmanager
-def running(machine: Machine) -> Iterator[tuple[Process, list[str]]]:
-    """A ready Ponte and the lines of its start screen."""
-    with machine.start("run") as process:
-        assert process.stdout is not None
-        try:
-            lines: list[str] = []
-            while not lines or not lines[-1].startswith("Ponte is ready"):
-                lines.append(process.stdout.readline())
-                assert lines[-1], lines
-            yield process, lines
-        finally:
-            process.kill()
-
-
 def test_commands_judge_the_running_ponte_wherever_they_are_typed(
     tmp_path: Path, commands: str
 ) -> None:
@@ -71,7 +53,7 @@ def test_commands_judge_the_running_ponte_wherever_they_are_typed(
     file.write_text(RULES)
     (here / "ponte.toml").write_text("nonsense = 1\n")
     asked = ("policy", "check", "--person", "web:owner", "--right", "code")
-    with running(Machine(there, tmp_path / "home", commands)) as (process, lines):
+    with Machine(there, tmp_path / "home", commands).running() as (process, lines):
         assert f"  on     config     {file}\n" in lines
         operator = Machine(here, tmp_path / "home", commands)
         code, out, err = operator.ponte("doctor")
@@ -124,14 +106,12 @@ async def test_a_ponte_that_does_not_respond_is_a_failure_and_the_rest_is_checke
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bot.doctor.checks.SILENCE_SECONDS", 0.1)
-    home, lines = Home(tmp_path), list[str]()
-    settings = Settings.model_validate(
-        {"ponte_web": "off", "ponte_code": "off", "ponte_home": tmp_path}
-    )
+    home = Home(tmp_path)
     with home.take(), home.listen():
-        assert await examine(Start(settings, Config(), home), lines.append) == 1
-    assert lines[0].startswith("FAIL  ponte: process ")
-    assert "ok    home: " in "".join(lines)
+        told = await doctor(tmp_path)
+    assert told.code == 1
+    assert told.parts["ponte"].startswith("FAIL  ponte: process ")
+    assert told.parts["home"].startswith("ok    home: ")
 
 
 def is_loading(process: subprocess.Popen[str]) -> bool:
@@ -191,43 +171,32 @@ def test_a_start_that_fails_is_told_in_json_too(tmp_path: Path) -> None:
     assert line["words"].startswith("ponte.toml:1")
 
 
-async def unusable(home: Path) -> str:
-    """Return the line of `ponte doctor` about a home."""
-    lines: list[str] = []
-    settings = Settings.model_validate(
-        {"ponte_web": "off", "ponte_code": "off", "ponte_home": home}
-    )
-    await examine(Start(settings, Config(), Home(home)), lines.append)
-    (line,) = [line for line in lines if " home: " in line and " safety " not in line]
-    return line
-
-
 async def test_a_home_that_cannot_be_used_is_not_ok(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = tmp_path / "home"
     home.mkdir(mode=0o700)
     (home / "ponte.db").write_bytes(b"no database" * 100)
-    assert "file is not a database" in await unusable(home)
+    assert "file is not a database" in (await doctor(home)).parts["home"]
     (home / "ponte.db").unlink()
     database = await SqliteDatabase.open(home / "ponte.db", SCHEMA)
     await database.write(
         lambda c: c.execute("UPDATE database_schema SET fingerprint = 'newer'").close()
     )
     await database.close()
-    assert "was written by another version of Ponte" in await unusable(home)
+    assert "was written by another version of Ponte" in (await doctor(home)).parts["home"]
     (home / "ponte.db").unlink()
     (home / "ponte.lock").symlink_to("/dev/null")
-    assert (await unusable(home)).startswith("FAIL")
+    assert (await doctor(home)).parts["home"].startswith("FAIL")
     (home / "ponte.lock").unlink()
-    assert (await unusable(home)).startswith("ok")
+    assert (await doctor(home)).parts["home"].startswith("ok")
     mine = os.geteuid()
     monkeypatch.setattr("os.geteuid", lambda: mine + 1)
-    assert "belongs to another user" in await unusable(home)
-    assert (await unusable(Path("/tmp"))).startswith("FAIL")
+    assert "belongs to another user" in (await doctor(home)).parts["home"]
+    assert (await doctor(Path("/tmp"))).parts["home"].startswith("FAIL")
     dangling = tmp_path / "dangling"
     dangling.symlink_to(tmp_path / "nowhere")
-    assert (await unusable(dangling)).startswith("FAIL")
+    assert (await doctor(dangling)).parts["home"].startswith("FAIL")
 
 
 def test_doctor_names_the_extra_of_a_driver_that_is_missing(
@@ -259,7 +228,7 @@ def test_cards_are_printed_once_and_answers_without_markdown(
 def test_the_way_back_is_a_command_of_the_shell(tmp_path: Path, commands: str) -> None:
     machine = Machine(tmp_path, tmp_path / "home", commands)
     wish = "Which invoices are overdue?\nMark the oldest overdue invoice as paid\n"
-    with running(machine):
+    with machine.running():
         code, out, _ = machine.ponte("chat", typed=wish)
         assert code == 0
         id = out.split("ponte changes approve ")[1][:6]
@@ -272,7 +241,7 @@ def test_the_way_back_is_a_command_of_the_shell(tmp_path: Path, commands: str) -
 def test_a_decision_that_changes_nothing_ends_with_1(tmp_path: Path, commands: str) -> None:
     machine = Machine(tmp_path, tmp_path / "home", commands)
     wish = "Which invoices are overdue?\nMark the oldest overdue invoice as paid\n"
-    with running(machine):
+    with machine.running():
         approved, denied = (
             machine.ponte("chat", typed=wish)[1].split("ponte changes approve ")[1][:6]
             for _ in range(2)

@@ -62,6 +62,20 @@ class Machine:
             return process.wait(), out, err
 
     @contextmanager
+    def running(self) -> Iterator[tuple[Process, list[str]]]:
+        """Yield a ready `ponte run` and the lines of its start screen. It is killed at the end."""
+        with self.start("run") as process:
+            assert process.stdout is not None
+            try:
+                lines: list[str] = []
+                while not lines or not lines[-1].startswith("Ponte is ready"):
+                    lines.append(process.stdout.readline())
+                    assert lines[-1], lines
+                yield process, lines
+            finally:
+                process.kill()
+
+    @contextmanager
     def at_a_terminal(self) -> Iterator[Iterator[str]]:
         """`ponte run` as a person types it; the lines that they read."""
         ours, theirs = pty.openpty()
@@ -84,12 +98,8 @@ def machine(tmp_path: Path, request: pytest.FixtureRequest) -> Machine:
 
 @pytest.fixture
 def running(machine: Machine) -> Iterator[Process]:
-    with machine.start("run") as process:
-        assert process.stdout is not None
-        said = iter(process.stdout.readline, "")
-        assert any(line.startswith("Ponte is ready") for line in said)
+    with machine.running() as (process, _):
         yield process
-        process.kill()
 
 
 @pytest.mark.parametrize("machine", [OWN_PYTHON, TOO_LONG_NAME], indirect=True)
@@ -168,19 +178,10 @@ def test_the_address_with_its_token_is_for_who_reads_a_terminal(
 
 
 def test_a_log_never_holds_the_token(machine: Machine) -> None:
-    with machine.start("run") as process:
-        assert process.stdout is not None
-        said = []
-        try:
-            for line in process.stdout:
-                said.append(line)
-                if line.startswith("Ponte is ready"):
-                    break
-            token = (machine.home / "web-token").read_text().strip()
-            process.send_signal(signal.SIGTERM)
-            out, err = process.communicate()
-        finally:
-            process.kill()
+    with machine.running() as (process, said):
+        token = (machine.home / "web-token").read_text().strip()
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate()
     assert token not in "".join([*said, out, err])
     assert "`ponte link` prints the page's link with its token.\n" in said
     assert said[-1].split()[-1].startswith("http://127.0.0.1:")
@@ -254,39 +255,33 @@ def test_a_command_prints_its_result_or_one_line_and_logs_only_where_that_is_wan
 def test_the_operators_file_is_taken_over_without_a_restart(tmp_path: Path, commands: str) -> None:
     machine = Machine(tmp_path, tmp_path / "home", commands)
     file = tmp_path / "ponte.toml"
-    with machine.start("run") as process:
-        try:
-            assert process.stdout is not None
-            said = iter(process.stdout.readline, "")
-            assert any(line.startswith("Ponte is ready") for line in said)
-            file.write_text('[[rules]]\nwho = ["terminal"]\ndeny = ["chat"]\n')
-            assert machine.ponte("reload") == (0, f"Reloaded {file}.\n", "")
-            code, _, err = machine.ponte("changes", "list")
-            assert (code, "I can't chat with you here" in err) == (1, True)
-            file.write_text('[[rules]]\nwho = ["terminal"]\ndeny = ["chatter"]\n')
-            code, out, err = machine.ponte("reload")
-            assert (code, out) == (2, "")
-            assert err.startswith("ponte.toml:3: 'deny': write chat, read, ")
-            assert process.stderr is not None
-            logged = iter(process.stderr.readline, "")
-            process.send_signal(signal.SIGHUP)
-            assert any("config is invalid" in line for line in logged), "those of before stand"
-            file.write_text("")
-            process.send_signal(signal.SIGHUP)
-            assert any("config reloaded" in line for line in logged)
-            assert machine.ponte("changes", "list")[0] == 0
-            file.write_text(
-                '[[allowances]]\nof = "everybody"\nturns = 7\n[slack]\nbots = ["B0123456789"]\n'
-            )
-            taken = f"Reloaded {file}.\nRestart Ponte to apply: [slack].\n"
-            assert machine.ponte("reload") == (0, taken, "")
-            _, out, _ = machine.ponte("usage")
-            line = next(one for one in out.splitlines() if one.startswith("everyone together"))
-            assert line.split("  ")[1:3] == ["7 messages a day", "0 messages"]
-            code, out, err = machine.ponte("usage", "--by", "person", "--json")
-            assert (code, json.loads(out)["rows"]) == (0, []), err
-            code, out, err = machine.ponte("usage", "--by", "week")
-            assert (code, out) == (1, "")
-            assert err.startswith("Cannot group by week. Choose one of: person, channel, ")
-        finally:
-            process.kill()
+    with machine.running() as (process, _):
+        file.write_text('[[rules]]\nwho = ["terminal"]\ndeny = ["chat"]\n')
+        assert machine.ponte("reload") == (0, f"Reloaded {file}.\n", "")
+        code, _, err = machine.ponte("changes", "list")
+        assert (code, "I can't chat with you here" in err) == (1, True)
+        file.write_text('[[rules]]\nwho = ["terminal"]\ndeny = ["chatter"]\n')
+        code, out, err = machine.ponte("reload")
+        assert (code, out) == (2, "")
+        assert err.startswith("ponte.toml:3: 'deny': write chat, read, ")
+        assert process.stderr is not None
+        logged = iter(process.stderr.readline, "")
+        process.send_signal(signal.SIGHUP)
+        assert any("config is invalid" in line for line in logged), "those of before stand"
+        file.write_text("")
+        process.send_signal(signal.SIGHUP)
+        assert any("config reloaded" in line for line in logged)
+        assert machine.ponte("changes", "list")[0] == 0
+        file.write_text(
+            '[[allowances]]\nof = "everybody"\nturns = 7\n[slack]\nbots = ["B0123456789"]\n'
+        )
+        taken = f"Reloaded {file}.\nRestart Ponte to apply: [slack].\n"
+        assert machine.ponte("reload") == (0, taken, "")
+        _, out, _ = machine.ponte("usage")
+        line = next(one for one in out.splitlines() if one.startswith("everyone together"))
+        assert line.split("  ")[1:3] == ["7 messages a day", "0 messages"]
+        code, out, err = machine.ponte("usage", "--by", "person", "--json")
+        assert (code, json.loads(out)["rows"]) == (0, []), err
+        code, out, err = machine.ponte("usage", "--by", "week")
+        assert (code, out) == (1, "")
+        assert err.startswith("Cannot group by week. Choose one of: person, channel, ")

@@ -6,7 +6,6 @@ import io
 import json
 import logging
 import threading
-from collections.abc import Iterator
 
 import pytest
 import structlog
@@ -15,18 +14,9 @@ from pydantic import SecretStr
 from bot.logs import Redaction, set_up_logging
 from bot.settings import Settings
 
+pytestmark = pytest.mark.usefixtures("logging_as_it_was")
+
 SECRET = 'hun"ter2é'
-
-
-@pytest.fixture(autouse=True)
-def logging_as_it_was() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level, hook = list(root.handlers), root.level, threading.excepthook
-    yield
-    structlog.reset_defaults()
-    logging.captureWarnings(False)
-    logging.basicConfig(handlers=handlers, level=level, force=True)
-    threading.excepthook = hook
 
 
 def logs(form: str = "text", level: str = "info", *, quiet: bool = False) -> io.StringIO:
@@ -38,6 +28,13 @@ def logs(form: str = "text", level: str = "info", *, quiet: bool = False) -> io.
 
 def fail() -> None:
     raise ValueError(f"the key {SECRET} is bad")
+
+
+def log_failure() -> None:
+    try:
+        fail()
+    except ValueError:
+        structlog.get_logger("test").error("failed", exc_info=True)
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
@@ -82,10 +79,7 @@ def test_bearers_and_passwords_in_urls_are_masked_and_words_are_not() -> None:
 
 def test_a_fault_is_one_line_with_its_place() -> None:
     written = logs()
-    try:
-        fail()
-    except ValueError:
-        structlog.get_logger("test").error("failed", exc_info=True)
+    log_failure()
     (line,) = written.getvalue().splitlines()
     assert 'error   test: failed exception="ValueError: the key [secret] is bad"' in line
     assert "location=test_telemetry.py:" in line
@@ -93,10 +87,7 @@ def test_a_fault_is_one_line_with_its_place() -> None:
 
 def test_tracebacks_are_for_debugging() -> None:
     written = logs(level="debug")
-    try:
-        fail()
-    except ValueError:
-        structlog.get_logger("test").error("failed", exc_info=True)
+    log_failure()
     assert "Traceback (most recent call last):" in written.getvalue()
 
 

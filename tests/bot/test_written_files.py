@@ -78,7 +78,7 @@ def test_a_backup_is_written_into_a_file_that_is_closed_to_others(
     assert (tmp_path / "kept.tar.gz").stat().st_size > 1000
 
 
-def test_a_backup_goes_through_a_pipe(home: Shell, tmp_path: Path) -> None:
+def test_a_backup_goes_through_a_pipe(home: Shell) -> None:
     done = run_in_shell(home, "ponte backup - | cat > kept.tar.gz; wc -c < kept.tar.gz")
     assert int(done.stdout) > 1000, done.stderr
 
@@ -93,32 +93,21 @@ def test_a_backup_is_not_written_into_another_user_s_file(home: Shell, tmp_path:
     assert theirs.read_bytes() == b""
 
 
-def _as_link(place: Path, target: Path) -> None:
-    place.symlink_to(target)
-
-
-def _as_dangling_link(place: Path, target: Path) -> None:
-    place.symlink_to(target.with_name("made-by-the-link"))
-
-
-def _as_hard_link(place: Path, target: Path) -> None:
-    place.hardlink_to(target)
-
-
-def _as_pipe(place: Path, target: Path) -> None:
-    os.mkfifo(place)
-
-
 def _as_their_file(place: Path, target: Path) -> None:
     place.write_text("theirs")
     os.chown(place, SOMEBODY_ELSE, SOMEBODY_ELSE)
 
 
+Plant = Callable[[Path, Path], None]
+LINKS: list[Plant] = [
+    lambda place, target: place.symlink_to(target),
+    lambda place, target: place.symlink_to(target.with_name("made-by-the-link")),
+    lambda place, target: place.hardlink_to(target),
+]
 PLANTED = [
-    _as_link, _as_dangling_link, _as_hard_link, _as_pipe,
+    *LINKS, lambda place, target: os.mkfifo(place),
     pytest.param(_as_their_file, marks=pytest.mark.skipif(os.geteuid() != 0, reason="not root")),
 ]  # fmt: skip
-Plant = Callable[[Path, Path], None]
 
 
 @pytest.fixture
@@ -148,7 +137,7 @@ def test_a_backup_writes_into_nothing_that_was_there(
     assert is_untouched(target)
 
 
-@pytest.mark.parametrize("plant", [_as_link, _as_dangling_link, _as_hard_link])
+@pytest.mark.parametrize("plant", LINKS)
 def test_a_backup_takes_the_place_of_a_link(
     home: Shell, tmp_path: Path, target: Path, plant: Plant
 ) -> None:

@@ -101,8 +101,7 @@ async def test_a_backup_during_conversations_is_complete(ctx: ToolContext, tmp_p
         await again.start()
         for lane in range(LANES):
             asked = make_message("hello again", f"again-{lane}", f"C{lane}")
-            await ctx.people.say(asked)
-            answer = await ctx.people.answer(asked)
+            answer = await ctx.people.ask(asked)
             told = str(Restored()) in answer.text
             assert told is (asked.address.conversation in open_then), answer.text
             assert answer.text.endswith("You said: hello again")

@@ -121,8 +121,7 @@ async def test_a_turn_that_kills_its_process_again_and_again_ends_in_one_apology
     answer = await ctx.people.answer(bomb)
     assert answer.code == "interrupted"
     assert len(ctx.recorder.visible("k1")) == 1
-    await ctx.people.say(next_)
-    assert (await ctx.people.answer(next_)).text == "You said: hello"
+    assert (await ctx.people.ask(next_)).text == "You said: hello"
 
 
 async def test_sigterm_puts_back_what_does_not_finish_in_time(ctx: ToolContext) -> None:

@@ -27,8 +27,7 @@ async def propose(ctx: ToolContext, key: str, tool: str, **args: Any) -> str:
     """The id of a change that waits for a person."""
     call = json.dumps({"tool": tool, "args": {"table_id": CUSTOMERS, **args}})
     asked = make_message(f"call nocodb_execute {call}", key)
-    await ctx.people.say(asked)
-    answer = await ctx.people.answer(asked)
+    answer = await ctx.people.ask(asked)
     assert [card.state for card in answer.cards] == ["open"], answer.text
     return answer.cards[0].id
 
@@ -116,8 +115,7 @@ async def test_three_kills_in_one_decision_are_told(ctx: ToolContext) -> None:
     answer = await ctx.people.answer(approve)
     assert answer.status in ("done", "failed")
     again = make_message(f"approve {id}", "k3")
-    await ctx.people.say(again)
-    assert "` was already decided and is in progress." not in (await ctx.people.answer(again)).text
+    assert "` was already decided and is in progress." not in (await ctx.people.ask(again)).text
     (change,) = await ledger(ctx.victim)
     assert change.state != "applying"
 

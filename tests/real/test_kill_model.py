@@ -50,8 +50,7 @@ async def test_in_mid_stream_and_the_server_has_it(ctx: ToolContext, fake: FakeO
     assert ctx.recorder.visible("k1") == [LONG_ANSWER]
     assert last_item_kinds(fake) == ["message"]
     thanks = make_message("thanks", "k2")
-    await ctx.people.say(thanks)
-    assert (await ctx.people.answer(thanks)).text == "You said: thanks"
+    assert (await ctx.people.ask(thanks)).text == "You said: thanks"
     (conversation,) = fake.conversations.values()
     assert [text_of(item) for item in conversation.items] == [
         "Tell me something long.", LONG_ANSWER, "thanks", "You said: thanks",
@@ -79,8 +78,7 @@ async def test_in_mid_stream_and_the_server_has_less(
     assert answer.text == (LONG_ANSWER if left == "response" else "Again, from the start.")
     assert ctx.recorder.visible("k1") == [answer.text]
     thanks = make_message("thanks", "k2")
-    await ctx.people.say(thanks)
-    await ctx.people.answer(thanks)
+    await ctx.people.ask(thanks)
     # The kill came before the thread's record was stored. Without its response, the next process
     # makes a new conversation; the old one is erased with the thread.
     *_, conversation = fake.conversations.values()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from core.base.http import HttpClient
+from core.domain.changes import Change
 from tests.nocodb.write_tools import WriteTools
 from tests.real.nocodb.seed import Base, ReusedBase, Seeded, call
 
@@ -71,10 +72,12 @@ def make_base(real_nocodb: Seeded) -> Base:
     return Base(base, {"Kinds": kinds["id"], **ids})
 
 
+async def do(write_tools: WriteTools, tool: str, **arguments: Any) -> Change:
+    return await write_tools.all_done(await write_tools.draft(tool, **arguments))
+
+
 async def test_every_kind_of_field(write_tools: WriteTools) -> None:
-    created = await write_tools.all_done(
-        await write_tools.draft("nocodb_create", table="Kinds", rows=[FIRST])
-    )
+    created = await do(write_tools, "nocodb_create", table="Kinds", rows=[FIRST])
     before = await write_tools.image("Kinds", "1")
     assert before
     assert (before["Percent"], before["Duration"], before["Time"]) == (50, 5400, "14:30:00")
@@ -84,16 +87,12 @@ async def test_every_kind_of_field(write_tools: WriteTools) -> None:
         await write_tools.error_of_call("nocodb_update", table="Kinds", changes=again)
     ).code == "no_change"
     changes = [{"id": 1, "fields": SECOND}]
-    updated = await write_tools.all_done(
-        await write_tools.draft("nocodb_update", table="Kinds", changes=changes)
-    )
+    updated = await do(write_tools, "nocodb_update", table="Kinds", changes=changes)
     assert len(updated.steps[0].write.after or {}) == len(SECOND)
     undone = await write_tools.undone(updated)
     assert {step.state for step in undone.steps} == {"done"}
     assert await write_tools.image("Kinds", "1") == before
-    deleted = await write_tools.all_done(
-        await write_tools.draft("nocodb_delete", table="Kinds", ids=[1])
-    )
+    deleted = await do(write_tools, "nocodb_delete", table="Kinds", ids=[1])
     back = await write_tools.undone(deleted)
     assert [step.state for step in back.steps] == ["done"]
     assert created.written_steps
@@ -107,9 +106,7 @@ async def test_every_kind_of_link_to_many(write_tools: WriteTools) -> None:
 async def check_link_to_many(write_tools: WriteTools, field: str, row: int, other_row: int) -> None:
     """Both rows are new to `field`."""
     wanted = [str(n) for n in range(2, 9)]
-    done = await write_tools.all_done(
-        await write_tools.draft("nocodb_link", table="One", id=row, link_field=field, add=wanted)
-    )
+    done = await do(write_tools, "nocodb_link", table="One", id=row, link_field=field, add=wanted)
     assert await write_tools.links("One", str(row), field) == wanted
     shared = field in ("Friends", "Counted")
     taken = await write_tools.draft(
@@ -123,9 +120,7 @@ async def check_link_to_many(write_tools: WriteTools, field: str, row: int, othe
     assert ("2" in await write_tools.links("One", str(row), field)) == shared
     await write_tools.undone(moved)
     assert await write_tools.links("One", str(row), field) == wanted
-    deleted = await write_tools.all_done(
-        await write_tools.draft("nocodb_delete", table="One", ids=[row])
-    )
+    deleted = await do(write_tools, "nocodb_delete", table="One", ids=[row])
     (step,) = (await write_tools.undone(deleted)).steps
     assert (step.state, await write_tools.links("One", step.write.id, field)) == ("done", wanted)
     for other in set(done.draft.target["link_fields"]) - {field}:
@@ -136,10 +131,8 @@ async def check_link_to_many(write_tools: WriteTools, field: str, row: int, othe
 
 async def test_a_link_of_one_to_one(write_tools: WriteTools) -> None:
     for target in (2, 3):
-        done = await write_tools.all_done(
-            await write_tools.draft(
-                "nocodb_link", table="One", id=1, link_field="Only", add=[target]
-            )
+        done = await do(
+            write_tools, "nocodb_link", table="One", id=1, link_field="Only", add=[target]
         )
         assert await write_tools.links("One", "1", "Only") == [str(target)]
     await write_tools.undone(done)
@@ -148,18 +141,14 @@ async def test_a_link_of_one_to_one(write_tools: WriteTools) -> None:
         "nocodb_link", table="One", id=3, link_field="Only", add=[2]
     )
     assert str(refused) == "n2 already belongs to n1 (row 1)."
-    deleted = await write_tools.all_done(
-        await write_tools.draft("nocodb_delete", table="One", ids=[1])
-    )
+    deleted = await do(write_tools, "nocodb_delete", table="One", ids=[1])
     (step,) = (await write_tools.undone(deleted)).steps
     assert (step.state, await write_tools.links("One", step.write.id, "Only")) == ("done", ["2"])
 
 
 async def test_what_nocodb_says_it_did_and_did_not(write_tools: WriteTools) -> None:
     """0.301.3 answers 200 to the end of a link of one to one, and keeps it."""
-    await write_tools.all_done(
-        await write_tools.draft("nocodb_link", table="One", id=1, link_field="Only", add=[2])
-    )
+    await do(write_tools, "nocodb_link", table="One", id=1, link_field="Only", add=[2])
     draft = await write_tools.draft("nocodb_link", table="One", id=1, link_field="Only", remove=[2])
     (step,) = (await write_tools.apply_draft(draft)).steps
     assert (step.state, step.explanation) == ("differs", "Only")

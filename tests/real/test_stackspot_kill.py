@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from core.domain.messages import Answer, Message
+from core.domain.messages import Answer
 from tests.dialogues.stackspot import asks
 from tests.fakes.choices import make_message
 from tests.fakes.stackspot import FakeStackSpot, Trouble
@@ -56,7 +56,7 @@ async def test_a_models_call(ctx: ToolContext, stackspot: FakeStackSpot) -> None
 
 async def test_an_approved_proposal(ctx: ToolContext, stackspot: FakeStackSpot) -> None:
     await start(ctx, stackspot)
-    (card,) = (await ask(ctx, make_message(asks("translate-all", "it"), "k1"))).cards
+    (card,) = (await ctx.people.ask(make_message(asks("translate-all", "it"), "k1"))).cards
     answer = await killed_while_waiting(ctx, stackspot, f"approve {card.id}")
     assert answer.text == "Approved by Ana. Done.\n\ntranslate-all: it"
     assert stackspot.count("create") == 1
@@ -69,7 +69,7 @@ async def test_one_whose_beginning_was_not_recorded(
     """StackSpot has begun it, but its answer was never read: nobody can tell, so nobody repeats."""
     await start(ctx, stackspot)
     if text == "approve":
-        (card,) = (await ask(ctx, make_message(asks("translate-all", "a"), "k1"))).cards
+        (card,) = (await ctx.people.ask(make_message(asks("translate-all", "a"), "k1"))).cards
         text = f"approve {card.id}"
     stackspot.fail("create", Trouble("hang", after=True))
     asked = make_message(text, "asked")
@@ -81,8 +81,3 @@ async def test_one_whose_beginning_was_not_recorded(
     answer = await ctx.people.answer(asked)
     assert "unknown" in answer.text or "I don't know whether" in answer.text, answer.text
     assert stackspot.count("create") == 1
-
-
-async def ask(ctx: ToolContext, said: Message) -> Answer:
-    await ctx.people.say(said)
-    return await ctx.people.answer(said)

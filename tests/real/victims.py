@@ -101,6 +101,10 @@ class People:
             assert reply.status == 200, await reply.text()
             return decode_json(Answer, await reply.read())
 
+    async def ask(self, message: Message) -> Answer:
+        await self.say(message)
+        return await self.answer(message)
+
     async def answers(self, messages: Iterable[Message]) -> list[Answer]:
         return await asyncio.gather(*(self.answer(message) for message in messages))
 

@@ -39,12 +39,16 @@ def record_turn(traces: Traces, turn: str) -> None:
     traces.root(turn, "invoke_agent Ponte", time.time()).end()
 
 
-async def test_spans_arrive_when_the_process_ends(collector: Collector) -> None:
-    headers = "authorization=Bearer%20abc,x-team=ponte"
-    traces = Traces.from_settings(settings(collector.url, otel_exporter_otlp_headers=headers))
+async def send_turn(traces: Traces | None) -> None:
     assert traces
     record_turn(traces, "turn1")
     await traces.close(5.0)
+
+
+async def test_spans_arrive_when_the_process_ends(collector: Collector) -> None:
+    headers = "authorization=Bearer%20abc,x-team=ponte"
+    traces = Traces.from_settings(settings(collector.url, otel_exporter_otlp_headers=headers))
+    await send_turn(traces)
     ((path, sent, request),) = collector.asked
     assert path == "/v1/traces"
     assert (sent["authorization"], sent["x-team"]) == ("Bearer abc", "ponte")
@@ -64,9 +68,7 @@ async def test_the_sdk_s_own_variables_count(
     monkeypatch.setenv("OTEL_SERVICE_NAME", "ours")
     monkeypatch.chdir(tmp_path)
     traces = Traces.from_settings(load())
-    assert traces
-    record_turn(traces, "turn1")
-    await traces.close(5.0)
+    await send_turn(traces)
     ((path, _, request),) = collector.asked
     assert path == "/own/path"
     about = {a.key: a.value.string_value for a in request.resource_spans[0].resource.attributes}
@@ -78,9 +80,7 @@ async def test_what_is_sampled_out_is_not_sent(
 ) -> None:
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
     traces = Traces.from_settings(settings(collector.url))
-    assert traces
-    record_turn(traces, "turn1")
-    await traces.close(5.0)
+    await send_turn(traces)
     assert collector.asked == []
 
 
@@ -120,9 +120,7 @@ async def test_a_redirect_is_not_followed(collector: Collector) -> None:
     traces = Traces.from_settings(
         settings(collector.url, otel_exporter_otlp_headers="x-key=secret")
     )
-    assert traces
-    record_turn(traces, "turn1")
-    await traces.close(1.0)
+    await send_turn(traces)
     assert {path for path, *_ in collector.asked} == {"/v1/traces"}
 
 

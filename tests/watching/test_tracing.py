@@ -62,17 +62,12 @@ class BrokenModel(EchoModel):
 
 
 def by_name(exporter: InMemorySpanExporter) -> dict[str, ReadableSpan]:
-    spans = exporter.get_finished_spans()
-    return {span.name: span for span in spans}
+    return {span.name: span for span in exporter.get_finished_spans()}
 
 
 def trace_of(span: ReadableSpan) -> int:
     assert span.context
     return int(span.context.trace_id)
-
-
-def parent_of(span: ReadableSpan) -> int:
-    return span.parent.span_id if span.parent else 0
 
 
 def lasts(span: ReadableSpan) -> tuple[int, int]:
@@ -103,7 +98,8 @@ async def test_queue_model_tool_and_posting_are_told_apart(
     began, over = lasts(root)
     for span in spans:
         if span is not root:
-            assert parent_of(span) == tracing.root_span_id_of(one.turn)
+            assert span.parent
+            assert span.parent.span_id == tracing.root_span_id_of(one.turn)
         assert began <= lasts(span)[0] <= lasts(span)[1] <= over
     assert facts(root)["ponte.turn.id"] == one.turn
     assert facts(root)["ponte.turn.status"] == "done"

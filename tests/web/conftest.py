@@ -3,11 +3,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.fakes import uvicorn_pauses
-from tests.web.web_ponte import WebPonte
+from tests.web.web_ponte import Client, WebPonte
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -25,6 +24,6 @@ async def ponte(tmp_path: Path) -> AsyncIterator[WebPonte]:
 
 
 @pytest.fixture
-async def client(ponte: WebPonte) -> AsyncIterator[httpx.AsyncClient]:
+async def client(ponte: WebPonte) -> AsyncIterator[Client]:
     async with ponte.client() as client:
         yield client

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-import httpx
-
 from core.domain.messages import Answer, Card, File
 from tests.fakes.card_rows import card_row
-from tests.web.web_ponte import Event, Turn, WebPonte, events, until
+from tests.web.web_ponte import Client, Event, Turn, WebPonte, events, until
 
 STREAM = {"Accept": "text/event-stream"}
 
 
-async def test_a_script_asks_and_is_answered(client: httpx.AsyncClient) -> None:
+async def test_a_script_asks_and_is_answered(client: Client) -> None:
     said = await client.post("/chat", json={"message": "hello"})
     assert said.status_code == 200
     body = said.json()
@@ -27,9 +25,7 @@ async def test_a_script_asks_and_is_answered(client: httpx.AsyncClient) -> None:
     }
 
 
-async def test_the_person_is_the_owner_of_the_page(
-    ponte: WebPonte, client: httpx.AsyncClient
-) -> None:
+async def test_the_person_is_the_owner_of_the_page(ponte: WebPonte, client: Client) -> None:
     await client.post(
         "/chat",
         json={"message": "hi", "conversation": "work-1", "time_zone": "Europe/Lisbon"},
@@ -42,15 +38,13 @@ async def test_the_person_is_the_owner_of_the_page(
     assert message.event_key.startswith("web:")
 
 
-async def test_control_characters_do_not_come_in(
-    ponte: WebPonte, client: httpx.AsyncClient
-) -> None:
+async def test_control_characters_do_not_come_in(ponte: WebPonte, client: Client) -> None:
     body = r'{"message": "a\u0000b\u001b[31mc\ud800\r\nd"}'
     await client.post("/chat", content=body, headers={"Content-Type": "application/json"})
     assert ponte.rows[1].message.text == "abc\ufffd\nd"
 
 
-async def test_the_same_turn_as_events(ponte: WebPonte, client: httpx.AsyncClient) -> None:
+async def test_the_same_turn_as_events(ponte: WebPonte, client: Client) -> None:
     card = Card("abc234", "proposal", "Create", "1 row", (card_row({}, {"a": 1}),))
     begun, shown = asyncio.Event(), asyncio.Event()
 
@@ -83,7 +77,7 @@ async def test_the_same_turn_as_events(ponte: WebPonte, client: httpx.AsyncClien
     assert seen[-2].data["url"] == "/files/f1"
 
 
-async def test_text_that_starts_over_says_so(ponte: WebPonte, client: httpx.AsyncClient) -> None:
+async def test_text_that_starts_over_says_so(ponte: WebPonte, client: Client) -> None:
     told, told_again = asyncio.Event(), asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
@@ -104,12 +98,12 @@ async def test_text_that_starts_over_says_so(ponte: WebPonte, client: httpx.Asyn
     assert again.data["text"] == "Two"
 
 
-async def test_html_is_given_to_whom_asks_for_it(client: httpx.AsyncClient) -> None:
+async def test_html_is_given_to_whom_asks_for_it(client: Client) -> None:
     said = await client.post("/chat?html=1", json={"message": "**x** <b>"})
     assert said.json()["html"].startswith('<p dir="auto">You said: <strong>x</strong> &lt;b&gt;')
 
 
-async def test_an_answer_can_be_left_for_later(ponte: WebPonte, client: httpx.AsyncClient) -> None:
+async def test_an_answer_can_be_left_for_later(ponte: WebPonte, client: Client) -> None:
     free = asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
@@ -126,14 +120,11 @@ async def test_an_answer_can_be_left_for_later(ponte: WebPonte, client: httpx.As
 
 
 async def test_a_failed_turn_says_so_and_a_refused_one_is_its_status(
-    ponte: WebPonte, client: httpx.AsyncClient
+    ponte: WebPonte, client: Client
 ) -> None:
     codes = {"break": "model_down", "too much": "too_many"}
 
-    async def script(turn: Turn) -> Answer:
-        return Answer("No.", "failed", code=codes[turn.message.text])
-
-    ponte.script = script
+    ponte.answers(lambda turn: Answer("No.", "failed", code=codes[turn.message.text]))
     failed = await client.post("/chat", json={"message": "break"})
     assert (failed.status_code, failed.json()["status"]) == (200, "failed")
     assert failed.json()["code"] == "model_down"
@@ -142,7 +133,7 @@ async def test_a_failed_turn_says_so_and_a_refused_one_is_its_status(
     assert refused.json()["error"] == {"code": "too_many", "message": "No."}
 
 
-async def test_what_waits_its_turn_is_told_so(ponte: WebPonte, client: httpx.AsyncClient) -> None:
+async def test_what_waits_its_turn_is_told_so(ponte: WebPonte, client: Client) -> None:
     free = asyncio.Event()
 
     async def script(turn: Turn) -> Answer:

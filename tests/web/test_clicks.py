@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import asyncio
 
-import httpx
 import pytest
 
 from core.domain.messages import Answer, Card
-from tests.web.web_ponte import NoPosts, Turn, WebPonte, events, following, until
+from tests.web.web_ponte import Client, NoPosts, Turn, WebPonte, events, following, until
 
 RESPOND_LATER_HEADERS = {"Prefer": "respond-async"}
 OPEN = Card("abc234", "proposal", "Create a row", "1 row", actions=("approve", "deny"))
 MADE = Card("abc234", "change", "Created a row", "by the owner", actions=("undo",), state="done")
 
 
-async def test_a_click_is_a_message_of_its_own(ponte: WebPonte, client: httpx.AsyncClient) -> None:
-    async def script(turn: Turn) -> Answer:
-        return Answer("Created 1 row.", cards=(MADE,))
-
-    ponte.script = script
-    said = await client.post("/cards/abc234", json={"action": "approve", "conversation": "work"})
+async def test_a_click_is_a_message_of_its_own(ponte: WebPonte, client: Client) -> None:
+    ponte.answers(Answer("Created 1 row.", cards=(MADE,)))
+    async with following(client, "work") as tab:
+        await until(tab, "ready")
+        said = await client.post(
+            "/cards/abc234", json={"action": "approve", "conversation": "work"}
+        )
+        card = (await until(tab, "card"))[-1]
+    assert (card.data["state"], card.data["text"]) == ("done", "by the owner"), "every tab sees it"
     assert said.status_code == 200
     body = said.json()
     assert body.pop("card")["actions"] == ["undo"]
@@ -30,27 +32,12 @@ async def test_a_click_is_a_message_of_its_own(ponte: WebPonte, client: httpx.As
     assert message.address.conversation == "web:work"
 
 
-async def test_every_tab_sees_what_was_decided(ponte: WebPonte, client: httpx.AsyncClient) -> None:
-    async def script(turn: Turn) -> Answer:
-        return Answer("Created 1 row.", cards=(MADE,))
-
-    ponte.script = script
-    async with following(client) as tab:
-        await until(tab, "ready")
-        await client.post("/cards/abc234", json={"action": "approve"})
-        card = (await until(tab, "card"))[-1]
-    assert (card.data["state"], card.data["text"]) == ("done", "by the owner")
-
-
 async def test_a_card_that_was_decided_elsewhere_is_redrawn_in_every_tab(
-    ponte: WebPonte, client: httpx.AsyncClient
+    ponte: WebPonte, client: Client
 ) -> None:
     """In words, on another surface, by the clock: no click of this page tells of it."""
 
-    async def script(turn: Turn) -> Answer:
-        return Answer("Shall I?", cards=(OPEN,))
-
-    ponte.script = script
+    ponte.answers(Answer("Shall I?", cards=(OPEN,)))
     async with following(client) as one, following(client) as two:
         await until(one, "ready"), await until(two, "ready")
         turn = (await client.post("/chat", json={"message": "go"})).json()["turn"]
@@ -64,7 +51,7 @@ async def test_a_card_that_was_decided_elsewhere_is_redrawn_in_every_tab(
 
 
 async def test_two_clicks_are_two_events_but_one_key_is_one(
-    ponte: WebPonte, client: httpx.AsyncClient
+    ponte: WebPonte, client: Client
 ) -> None:
     for _ in range(2):
         await client.post("/cards/abc234", json={"action": "deny"})
@@ -78,12 +65,9 @@ async def test_two_clicks_are_two_events_but_one_key_is_one(
     ("code", "status"), [("forbidden", 403), ("not_found", 404), ("expired", 410)]
 )
 async def test_a_decision_that_was_refused(
-    ponte: WebPonte, client: httpx.AsyncClient, code: str, status: int
+    ponte: WebPonte, client: Client, code: str, status: int
 ) -> None:
-    async def script(turn: Turn) -> Answer:
-        return Answer("No.", "failed", code=code)
-
-    ponte.script = script
+    ponte.answers(Answer("No.", "failed", code=code))
     said = await client.post("/cards/abc234", json={"action": "undo"})
     assert (said.status_code, said.json()["error"]) == (status, {"code": code, "message": "No."})
 
@@ -99,19 +83,14 @@ async def test_a_decision_that_was_refused(
     ],
 )
 async def test_a_click_that_means_nothing(
-    ponte: WebPonte, client: httpx.AsyncClient, id: str, body: dict[str, str], status: int
+    ponte: WebPonte, client: Client, id: str, body: dict[str, str], status: int
 ) -> None:
     assert (await client.post(f"/cards/{id}", json=body)).status_code == status
     assert not ponte.rows
 
 
-async def test_cards_are_shown_as_they_stand_now(
-    ponte: WebPonte, client: httpx.AsyncClient
-) -> None:
-    async def script(turn: Turn) -> Answer:
-        return Answer("Shall I?", cards=(OPEN,))
-
-    ponte.script = script
+async def test_cards_are_shown_as_they_stand_now(ponte: WebPonte, client: Client) -> None:
+    ponte.answers(Answer("Shall I?", cards=(OPEN,)))
     await client.post("/chat", json={"message": "create"})
     assert (await client.get("/conversations/main")).json()["cards"][0]["state"] == "open"
     ponte.board.cards["web:main"] = [MADE]
@@ -120,9 +99,7 @@ async def test_cards_are_shown_as_they_stand_now(
     assert said["messages"][-1]["cards"][0]["actions"] == ["undo"]
 
 
-async def test_stop_goes_to_the_turn_s_own_conversation(
-    ponte: WebPonte, client: httpx.AsyncClient
-) -> None:
+async def test_stop_goes_to_the_turn_s_own_conversation(ponte: WebPonte, client: Client) -> None:
     begun, stopped = asyncio.Event(), asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
@@ -150,7 +127,7 @@ async def test_stop_goes_to_the_turn_s_own_conversation(
 
 
 async def test_a_turn_that_waits_is_withdrawn_and_the_one_before_it_goes_on(
-    ponte: WebPonte, client: httpx.AsyncClient
+    ponte: WebPonte, client: Client
 ) -> None:
     free = asyncio.Event()
 
@@ -173,9 +150,7 @@ async def test_a_turn_that_waits_is_withdrawn_and_the_one_before_it_goes_on(
     assert first.json()["response"] == "did one"
 
 
-async def test_turns_of_others_cannot_be_stopped(
-    ponte: WebPonte, client: httpx.AsyncClient
-) -> None:
+async def test_turns_of_others_cannot_be_stopped(ponte: WebPonte, client: Client) -> None:
     async with ponte.terminal_client() as terminal:
         turn = (await terminal.post("/chat", json={"message": "x"})).json()["turn"]
     for unknown in (turn, "nothing"):
@@ -184,7 +159,7 @@ async def test_turns_of_others_cannot_be_stopped(
 
 
 async def test_a_press_on_the_page_carries_the_revision_of_its_card(
-    ponte: WebPonte, client: httpx.AsyncClient
+    ponte: WebPonte, client: Client
 ) -> None:
     await client.post("/cards/abc234", json={"action": "approve", "revision": 3})
     assert ponte.rows[1].message.text == "approve abc234.3"

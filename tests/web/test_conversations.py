@@ -13,10 +13,10 @@ from adapters.web.page.routes import conversation_title
 from core.domain.messages import PERSON, PROGRAM, Answer, Attachment
 from core.domain.records import ConversationSummary
 from tests.fakes.choices import make_message
-from tests.web.web_ponte import Turn, WebPonte
+from tests.web.web_ponte import Client, Turn, WebPonte
 
 
-async def post_message(client: httpx.AsyncClient, text: str, conversation: str = "main") -> None:
+async def post_message(client: Client, text: str, conversation: str = "main") -> None:
     answer = await client.post("/chat", json={"message": text, "conversation": conversation})
     assert answer.status_code == 200
 
@@ -43,9 +43,7 @@ def test_a_title_is_the_first_words_without_their_marks(text: str, title: str) -
     assert conversation_title(replace(listed, title="*Plans*")) == "*Plans*"
 
 
-async def test_conversations_are_listed_newest_first(
-    ponte: WebPonte, client: httpx.AsyncClient
-) -> None:
+async def test_conversations_are_listed_newest_first(ponte: WebPonte, client: Client) -> None:
     assert (await client.get("/conversations")).json() == {"conversations": []}
     await post_message(client, "about apples", "a")
     await post_message(client, "about pears", "b")
@@ -64,7 +62,7 @@ async def test_conversations_are_listed_newest_first(
     ]
 
 
-async def test_what_is_not_there_or_not_understood(client: httpx.AsyncClient) -> None:
+async def test_what_is_not_there_or_not_understood(client: Client) -> None:
     for method, path in (
         ("PATCH", "/conversations/none"), ("DELETE", "/conversations/none"),
         ("GET", "/conversations/none/export"),
@@ -81,7 +79,7 @@ async def test_what_is_not_there_or_not_understood(client: httpx.AsyncClient) ->
     ["See:\n```python\nx = 1", "~~~\nx", "````md\n```\nx\n```", "- a\n  ```\n  x", "> ```\n> x",
      "```\nx\n```\n\n```js\ny", "``` \nclosed\n```", "    ```\n    x", "```"],
 )  # fmt: skip
-async def test_an_export_survives_an_open_code_block(text: str, client: httpx.AsyncClient) -> None:
+async def test_an_export_survives_an_open_code_block(text: str, client: Client) -> None:
     for message in (text, "the next one"):
         await client.post("/chat", json={"message": message})
     exported = (await client.get("/conversations/main/export")).text
@@ -89,7 +87,7 @@ async def test_an_export_survives_an_open_code_block(text: str, client: httpx.As
     assert len(headings) == 5, exported
 
 
-async def test_an_export_is_a_file(client: httpx.AsyncClient) -> None:
+async def test_an_export_is_a_file(client: Client) -> None:
     await post_message(client, "Où est *São Paulo*?")
     exported = await client.get("/conversations/main/export")
     assert exported.headers["content-type"] == "text/markdown; charset=utf-8"
@@ -102,16 +100,8 @@ async def test_an_export_is_a_file(client: httpx.AsyncClient) -> None:
     assert "Cities" in exported.headers["content-disposition"]
 
 
-async def test_strangers_read_no_list(ponte: WebPonte) -> None:
-    async with ponte.stranger() as stranger:
-        for path in ("/conversations", "/conversations/main/export", "/welcome"):
-            assert (await stranger.get(path)).status_code == 401
-        for method in ("PATCH", "DELETE"):
-            assert (await stranger.request(method, "/conversations/main")).status_code == 401
-
-
 async def test_only_the_last_answered_message_is_asked_again(
-    ponte: WebPonte, client: httpx.AsyncClient
+    ponte: WebPonte, client: Client
 ) -> None:
     await post_message(client, "one")
     await post_message(client, "two")
@@ -132,7 +122,7 @@ async def test_only_the_last_answered_message_is_asked_again(
 
 @pytest.mark.parametrize("may_be_command", [False, True])
 async def test_what_nobody_typed_stays_so_when_it_is_asked_again(
-    ponte: WebPonte, client: httpx.AsyncClient, may_be_command: bool
+    ponte: WebPonte, client: Client, may_be_command: bool
 ) -> None:
     """A press of the button repeats the text of a program or a schedule, and writes nothing."""
     await post_message(client, "approve abc234")
@@ -146,7 +136,7 @@ async def test_what_nobody_typed_stays_so_when_it_is_asked_again(
 
 
 async def test_a_message_that_still_runs_is_not_asked_again(
-    ponte: WebPonte, client: httpx.AsyncClient
+    ponte: WebPonte, client: Client
 ) -> None:
     async def script(turn: Turn) -> Answer:
         await asyncio.Event().wait()

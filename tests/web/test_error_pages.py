@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 
-import httpx
 import pytest
 
 from tests.fakes.choices import allow_list
-from tests.web.web_ponte import WebPonte
+from tests.web.web_ponte import Client, WebPonte
 
 BROWSER = {
     "Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8",
@@ -62,7 +61,7 @@ async def test_a_browser_gets_a_readable_page(
 
 
 @pytest.mark.parametrize("accept", PROGRAMS)
-async def test_a_program_gets_json(client: httpx.AsyncClient, accept: str) -> None:
+async def test_a_program_gets_json(client: Client, accept: str) -> None:
     for method, path, status in (("GET", "/nothing", 404), ("PUT", "/me", 405)):
         answer = await client.request(method, path, headers={"Accept": accept})
         assert answer.status_code == status

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import httpx
 import pytest
 
 from adapters.web import http_io
 from core.domain.messages import Answer, File, Person
-from tests.web.web_ponte import Turn, WebPonte
+from tests.web.web_ponte import Client, WebPonte
 
 OWNER = Person("web", "owner")
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-async def test_a_file_comes_with_its_message(ponte: WebPonte, client: httpx.AsyncClient) -> None:
+async def test_a_file_comes_with_its_message(ponte: WebPonte, client: Client) -> None:
     said = await client.post(
         "/chat",
         data={"message": "what is this?", "conversation": "work"},
@@ -29,7 +28,7 @@ async def test_a_file_comes_with_its_message(ponte: WebPonte, client: httpx.Asyn
     assert ponte.files.kept[message.attachments[0].file][2] == "web:work"
 
 
-async def test_a_file_may_come_without_words(ponte: WebPonte, client: httpx.AsyncClient) -> None:
+async def test_a_file_may_come_without_words(ponte: WebPonte, client: Client) -> None:
     said = await client.post("/chat", files={"file": ("a.txt", b"x")})
     assert said.status_code == 200
     assert len(ponte.rows[1].message.attachments) == 1
@@ -40,13 +39,13 @@ async def test_a_file_may_come_without_words(ponte: WebPonte, client: httpx.Asyn
     [("../../etc/passwd", "passwd"), ("a\u202egnp.exe", "agnp.exe"), ("<b>.txt", "_b_.txt")],
 )
 async def test_names_of_files_are_made_safe(
-    ponte: WebPonte, client: httpx.AsyncClient, name: str, kept: str
+    ponte: WebPonte, client: Client, name: str, kept: str
 ) -> None:
     await client.post("/chat", files={"file": (name, b"x")})
     assert ponte.rows[1].message.attachments[0].name == kept
 
 
-async def test_what_is_too_large_or_not_a_form(ponte: WebPonte, client: httpx.AsyncClient) -> None:
+async def test_what_is_too_large_or_not_a_form(ponte: WebPonte, client: Client) -> None:
     large = await client.post("/chat", files={"file": ("a", b"x" * (http_io.MAX_FILE_BYTES + 1))})
     assert (large.status_code, large.json()["error"]["code"]) == (413, "too_large")
     text = await client.post(
@@ -68,7 +67,7 @@ async def test_what_is_too_large_or_not_a_form(ponte: WebPonte, client: httpx.As
 
 
 async def test_the_text_of_a_form_is_not_read_beyond_its_limit(
-    ponte: WebPonte, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    ponte: WebPonte, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http_io, "MAX_TEXT_BYTES", 1000)
     form = {"message": "x" * 2001}
@@ -77,7 +76,7 @@ async def test_the_text_of_a_form_is_not_read_beyond_its_limit(
     assert not ponte.rows
 
 
-async def test_a_full_disk_refuses_the_file(ponte: WebPonte, client: httpx.AsyncClient) -> None:
+async def test_a_full_disk_refuses_the_file(ponte: WebPonte, client: Client) -> None:
     ponte.files.refusing = True
     said = await client.post("/chat", files={"file": ("a", b"x")})
     assert (said.status_code, said.json()["error"]["code"]) == (503, "not_stored")
@@ -90,13 +89,10 @@ async def store_file(
     return await ponte.files.put("e", name, kind, data, OWNER, where)
 
 
-async def test_a_picture_is_shown(ponte: WebPonte, client: httpx.AsyncClient) -> None:
+async def test_a_picture_is_shown(ponte: WebPonte, client: Client) -> None:
     file = await store_file(ponte, "plot.png", "image/png", PNG)
 
-    async def script(turn: Turn) -> Answer:
-        return Answer("Here.", files=(file,))
-
-    ponte.script = script
+    ponte.answers(Answer("Here.", files=(file,)))
     shown = (await client.post("/chat", json={"message": "draw"})).json()["files"][0]
     assert shown == {"name": "plot.png", "url": f"/files/{file.id}", "type": "image/png", "size": 8}
     said = await client.get(shown["url"])
@@ -108,9 +104,7 @@ async def test_a_picture_is_shown(ponte: WebPonte, client: httpx.AsyncClient) ->
 
 
 @pytest.mark.parametrize("kind", ["image/svg+xml", "text/html", "application/pdf", "x/y"])
-async def test_active_file_types_are_downloads(
-    ponte: WebPonte, client: httpx.AsyncClient, kind: str
-) -> None:
+async def test_active_file_types_are_downloads(ponte: WebPonte, client: Client, kind: str) -> None:
     file = await store_file(ponte, 'rés"umé\r\n.html', kind, b"<script>alert(1)</script>")
     said = await client.get(f"/files/{file.id}")
     assert said.headers["content-type"] == "application/octet-stream"
@@ -121,9 +115,7 @@ async def test_active_file_types_are_downloads(
     )
 
 
-async def test_files_of_other_platforms_are_not_served(
-    ponte: WebPonte, client: httpx.AsyncClient
-) -> None:
+async def test_files_of_other_platforms_are_not_served(ponte: WebPonte, client: Client) -> None:
     file = await store_file(ponte, "x", "text/plain", b"slack's", "slack:T1:C1:1.2")
     for id in (file.id, "nothing", "a" * 65, "%2e%2e"):
         said = await client.get(f"/files/{id}")

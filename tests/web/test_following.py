@@ -15,12 +15,21 @@ from core.domain.changes import PendingRequest
 from core.domain.messages import Address, Answer, Card, Person
 from tests.fakes.link import parse_page_link
 from tests.fakes.memory import InboxRow
-from tests.web.web_ponte import Event, MemoryPeers, NoPosts, Turn, WebPonte, following, until
+from tests.web.web_ponte import (
+    Client,
+    Event,
+    MemoryPeers,
+    NoPosts,
+    Turn,
+    WebPonte,
+    following,
+    until,
+)
 
 RESPOND_LATER_HEADERS = {"Prefer": "respond-async"}
 
 
-async def test_two_tabs_see_the_same(ponte: WebPonte, client: httpx.AsyncClient) -> None:
+async def test_two_tabs_see_the_same(ponte: WebPonte, client: Client) -> None:
     begun = asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
@@ -42,7 +51,7 @@ async def test_two_tabs_see_the_same(ponte: WebPonte, client: httpx.AsyncClient)
     assert first[-1].data["response"] == "Done."
 
 
-async def test_another_conversation_hears_nothing(client: httpx.AsyncClient) -> None:
+async def test_another_conversation_hears_nothing(client: Client) -> None:
     async with following(client, "other") as other:
         await until(other, "ready")
         await client.post("/chat", json={"message": "secret", "conversation": "main"})
@@ -51,9 +60,7 @@ async def test_another_conversation_hears_nothing(client: httpx.AsyncClient) -> 
     assert [event.data.get("text") for event in seen if event.name == "message"] == ["mine"]
 
 
-async def test_a_tab_that_comes_late_sees_the_text_so_far(
-    ponte: WebPonte, client: httpx.AsyncClient
-) -> None:
+async def test_a_tab_that_comes_late_sees_the_text_so_far(ponte: WebPonte, client: Client) -> None:
     shown, free = asyncio.Event(), asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
@@ -84,10 +91,7 @@ async def test_a_restart_in_mid_answer_shows_the_answer_once(ponte: WebPonte) ->
         await client.post("/chat", json={"message": "go"}, headers=RESPOND_LATER_HEADERS)
         await until(tab, "delta")
 
-        async def whole(turn: Turn) -> Answer:
-            return Answer("Half of it, and the rest.")
-
-        ponte.script = whole
+        ponte.answers(Answer("Half of it, and the rest."))
         await ponte.restart()
     async with ponte.client() as client:
         async with following(client, last=last) as tab:
@@ -124,7 +128,7 @@ async def test_a_tab_that_opens_after_a_restart_sees_what_waits_and_how_it_ends(
     assert done.data["response"] == "Done."
 
 
-async def test_what_ended_while_a_tab_was_away_is_told(client: httpx.AsyncClient) -> None:
+async def test_what_ended_while_a_tab_was_away_is_told(client: Client) -> None:
     async with following(client) as tab:
         last = (await until(tab, "ready"))[-1].id
     for text in ("one", "two"):
@@ -136,14 +140,14 @@ async def test_what_ended_while_a_tab_was_away_is_told(client: httpx.AsyncClient
         assert [e.name for e in await until(tab, "ready")] == ["ready"]
 
 
-async def test_a_cursor_that_is_none_starts_now(client: httpx.AsyncClient) -> None:
+async def test_a_cursor_that_is_none_starts_now(client: Client) -> None:
     await client.post("/chat", json={"message": "one"})
     async with following(client, last="'; DROP TABLE") as tab:
         assert [e.name for e in await until(tab, "ready")] == ["ready"]
 
 
 async def test_a_decision_overtakes_and_nothing_is_told_twice(
-    ponte: WebPonte, client: httpx.AsyncClient
+    ponte: WebPonte, client: Client
 ) -> None:
     free = asyncio.Event()
 
@@ -170,7 +174,7 @@ async def test_a_decision_overtakes_and_nothing_is_told_twice(
 
 
 async def test_a_page_that_is_read_while_a_turn_runs_is_told_how_it_ends(
-    ponte: WebPonte, client: httpx.AsyncClient
+    ponte: WebPonte, client: Client
 ) -> None:
     """Also if a later turn has already ended, as a decision on a card does."""
     free = asyncio.Event()
@@ -192,7 +196,7 @@ async def test_a_page_that_is_read_while_a_turn_runs_is_told_how_it_ends(
 
 
 async def test_a_malformed_command_neither_ends_the_stream_nor_resets_the_page(
-    client: httpx.AsyncClient,
+    client: Client,
 ) -> None:
     async with following(client) as tab:
         await until(tab, "ready")
@@ -203,7 +207,7 @@ async def test_a_malformed_command_neither_ends_the_stream_nor_resets_the_page(
             assert seen[-1].data["response"] == f"You said: {text}"
 
 
-async def test_a_slow_tab_holds_nobody_up(ponte: WebPonte, client: httpx.AsyncClient) -> None:
+async def test_a_slow_tab_holds_nobody_up(ponte: WebPonte, client: Client) -> None:
     """It reads nothing while 20 MB of text go by, and then gets the end alone."""
 
     async def script(turn: Turn) -> Answer:
@@ -224,7 +228,7 @@ async def test_a_slow_tab_holds_nobody_up(ponte: WebPonte, client: httpx.AsyncCl
 
 
 async def test_a_tab_that_slept_through_many_turns_hears_of_each_once(
-    ponte: WebPonte, client: httpx.AsyncClient
+    ponte: WebPonte, client: Client
 ) -> None:
     async with following(client) as slow:
         await until(slow, "ready")
@@ -239,7 +243,7 @@ async def test_a_tab_that_slept_through_many_turns_hears_of_each_once(
 
 
 async def test_a_turn_that_nobody_follows_is_not_kept_in_memory(
-    ponte: WebPonte, client: httpx.AsyncClient
+    ponte: WebPonte, client: Client
 ) -> None:
     card = Card("abcde2", "change", "Customers", "3 rows")
 
@@ -255,9 +259,7 @@ async def test_a_turn_that_nobody_follows_is_not_kept_in_memory(
     assert ponte.web.hub._channels == {}
 
 
-async def test_new_and_forget_tell_tabs_to_read_again(
-    ponte: WebPonte, client: httpx.AsyncClient
-) -> None:
+async def test_new_and_forget_tell_tabs_to_read_again(client: Client) -> None:
     async with following(client) as tab:
         await until(tab, "ready")
         await client.post("/chat", json={"message": "forget"})
@@ -320,7 +322,7 @@ async def test_a_tab_at_another_process_sees_a_turn_as_it_happens(ponte: WebPont
 
 
 async def test_the_answer_of_a_process_that_took_the_turn_over_is_the_one_that_tabs_see(
-    ponte: WebPonte, client: httpx.AsyncClient
+    ponte: WebPonte, client: Client
 ) -> None:
     async def script(turn: Turn) -> Answer:
         await turn.reply.correct_late_posts(Answer("Of the other process."), ())
@@ -334,7 +336,7 @@ async def test_the_answer_of_a_process_that_took_the_turn_over_is_the_one_that_t
 
 
 async def test_one_stream_too_many_is_refused_and_its_message_is_not_stored(
-    ponte: WebPonte, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    ponte: WebPonte, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hub, "MAX_OPEN_STREAMS", 2)
     headers = {"Accept": "text/event-stream"}
@@ -351,9 +353,7 @@ async def test_one_stream_too_many_is_refused_and_its_message_is_not_stored(
         assert not ponte.rows
 
 
-async def test_a_server_that_stops_opens_no_stream(
-    ponte: WebPonte, client: httpx.AsyncClient
-) -> None:
+async def test_a_server_that_stops_opens_no_stream(ponte: WebPonte, client: Client) -> None:
     await ponte.web.hub.close()  # the server itself still accepts connections for a moment
     async with client.stream("GET", "/conversations/main/events") as refused:
         assert refused.status_code == 503
@@ -396,7 +396,7 @@ async def test_a_stream_ends_when_the_server_stops(
         await ponte.open()
 
 
-async def test_the_conversation_so_far(ponte: WebPonte, client: httpx.AsyncClient) -> None:
+async def test_the_conversation_so_far(client: Client) -> None:
     await client.post("/chat", json={"message": "**one**"})
     await client.post("/chat", json={"message": "elsewhere", "conversation": "other"})
     said = (await client.get("/conversations/main?html=1")).json()

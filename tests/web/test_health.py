@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from adapters.web.errors import UnknownPath
@@ -17,18 +16,16 @@ from core.domain.messages import Person
 from core.domain.records import Health
 from core.people.audit import OPERATOR
 from tests.fakes.operator import MemoryOperator
-from tests.web.web_ponte import WebPonte
+from tests.web.web_ponte import Client, WebPonte
 
 
-async def test_alive_and_ready(client: httpx.AsyncClient) -> None:
+async def test_alive_and_ready(client: Client) -> None:
     assert (await client.get("/healthz")).json() == {"status": "alive"}
     said = await client.get("/readyz")
     assert (said.status_code, said.json()) == (200, {"status": "ready", "reasons": []})
 
 
-async def test_not_ready_says_why_to_whom_it_trusts(
-    ponte: WebPonte, client: httpx.AsyncClient
-) -> None:
+async def test_not_ready_says_why_to_whom_it_trusts(ponte: WebPonte, client: Client) -> None:
     ponte.board.parts = [
         Health("slack", "failing", "no frame for 95 s"),
         Health("discord", "off"),
@@ -42,13 +39,13 @@ async def test_not_ready_says_why_to_whom_it_trusts(
     assert (stranger.status_code, stranger.json()) == (503, {"status": "not ready"})
 
 
-async def test_metrics_are_prometheus_text(client: httpx.AsyncClient) -> None:
+async def test_metrics_are_prometheus_text(client: Client) -> None:
     said = await client.get("/metrics")
     assert said.text == "ponte_up 1\n"
     assert said.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
 
 
-async def test_the_page_reads_what_is_connected(ponte: WebPonte, client: httpx.AsyncClient) -> None:
+async def test_the_page_reads_what_is_connected(ponte: WebPonte, client: Client) -> None:
     ponte.board.parts = [Health("model", "on", "demo model")]
     said = await client.get("/status")
     assert said.json() == {"parts": [{"name": "model", "state": "on", "words": "demo model"}]}

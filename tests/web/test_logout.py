@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -14,10 +13,10 @@ from adapters.web import hub
 from core.base.errors import NotStored
 from tests.bot.test_process import Machine
 from tests.web.test_page_accounts import signed_in
-from tests.web.web_ponte import WebPonte, following, until
+from tests.web.web_ponte import Client, WebPonte, following, until
 
 
-def copy_of(ponte: WebPonte, browser: httpx.AsyncClient) -> httpx.AsyncClient:
+def copy_of(ponte: WebPonte, browser: Client) -> httpx.AsyncClient:
     """Return another browser with the same cookies."""
     (cookie,) = [f"{each.name}={each.value}" for each in browser.cookies.jar]
     return ponte.stranger(Cookie=cookie)
@@ -29,16 +28,17 @@ async def token(ponte: WebPonte, request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def browser(ponte: WebPonte, token: str) -> AsyncIterator[httpx.AsyncClient]:
+async def browser(ponte: WebPonte, token: str) -> AsyncIterator[Client]:
     async with signed_in(ponte, token) as browser:
         yield browser
 
 
 async def test_a_copied_cookie_ends_with_its_session(
-    ponte: WebPonte, browser: httpx.AsyncClient
+    ponte: WebPonte, browser: Client, token: str
 ) -> None:
     async with copy_of(ponte, browser) as thief:
         assert (await thief.get("/me")).status_code == 200
+        assert token not in str(browser.cookies.jar)
         out = await browser.post("/logout")
         assert (out.status_code, out.json()) == (200, {"status": "signed out"})
         assert not list(browser.cookies.jar)
@@ -48,7 +48,7 @@ async def test_a_copied_cookie_ends_with_its_session(
 
 
 async def test_other_sessions_of_the_same_person_stay(
-    ponte: WebPonte, browser: httpx.AsyncClient, token: str
+    ponte: WebPonte, browser: Client, token: str
 ) -> None:
     async with signed_in(ponte, token) as other:
         await browser.post("/logout")
@@ -60,7 +60,7 @@ async def test_other_sessions_of_the_same_person_stay(
 @pytest.mark.parametrize("told", [True, False], ids=["told", "not told"])
 async def test_its_event_streams_end(
     ponte: WebPonte,
-    browser: httpx.AsyncClient,
+    browser: Client,
     token: str,
     monkeypatch: pytest.MonkeyPatch,
     told: bool,
@@ -81,9 +81,7 @@ async def test_its_event_streams_end(
         await until(stays, "done")
 
 
-async def test_a_forged_or_ended_session_ends_nothing(
-    ponte: WebPonte, browser: httpx.AsyncClient
-) -> None:
+async def test_a_forged_or_ended_session_ends_nothing(ponte: WebPonte, browser: Client) -> None:
     (cookie,) = browser.cookies.jar
     assert cookie.value
     for value in (cookie.value[:-1] + "x", "", "-", "a-b-c"):
@@ -102,9 +100,7 @@ async def test_a_forged_or_ended_session_ends_nothing(
     assert cookie.value not in str(ended), "who reads the table can use nothing of it"
 
 
-async def test_who_cannot_be_signed_out_is_told(
-    ponte: WebPonte, browser: httpx.AsyncClient
-) -> None:
+async def test_who_cannot_be_signed_out_is_told(ponte: WebPonte, browser: Client) -> None:
     ponte.people.away = True
     out = await browser.post("/logout")
     assert out.status_code == 503
@@ -114,7 +110,7 @@ async def test_who_cannot_be_signed_out_is_told(
 
 
 async def test_while_ended_sessions_cannot_be_read_only_the_owner_comes_in(
-    ponte: WebPonte, browser: httpx.AsyncClient, token: str, monkeypatch: pytest.MonkeyPatch
+    ponte: WebPonte, browser: Client, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The owner must see what is wrong."""
 
@@ -126,7 +122,7 @@ async def test_while_ended_sessions_cannot_be_read_only_the_owner_comes_in(
     assert (await browser.get("/me")).status_code == expected
 
 
-async def test_another_site_signs_nobody_out(ponte: WebPonte, browser: httpx.AsyncClient) -> None:
+async def test_another_site_signs_nobody_out(ponte: WebPonte, browser: Client) -> None:
     said = await browser.post("/logout", headers={"Origin": "https://evil.example"})
     assert said.status_code == 403
     assert (await browser.get("/me")).status_code == 200
@@ -140,24 +136,14 @@ async def test_a_script_s_token_is_no_session(ponte: WebPonte) -> None:
 
 def test_a_session_ended_at_a_running_ponte_stays_ended(tmp_path: Path, commands: str) -> None:
     machine = Machine(tmp_path, tmp_path / "home", commands)
-    with running(machine) as page, httpx.Client(base_url=page) as browser:
+    with machine.running() as (_, lines), httpx.Client() as browser:
+        browser.base_url = page = lines[-1].split()[-1].partition("/#")[0]
         token = (machine.home / "web-token").read_text().strip()
         browser.post("/login", json={"token": token})
         (cookie,) = [f"{each.name}={each.value}" for each in browser.cookies.jar]
         assert httpx.get(f"{page}/me", headers={"Cookie": cookie}).status_code == 200
         assert browser.post("/logout").status_code == 200
         assert httpx.get(f"{page}/me", headers={"Cookie": cookie}).status_code == 401
-    with running(machine) as page:
+    with machine.running() as (_, lines):
+        page = lines[-1].split()[-1].partition("/#")[0]
         assert httpx.get(f"{page}/me", headers={"Cookie": cookie}).status_code == 401
-
-
-@contextmanager
-def running(machine: Machine) -> Iterator[str]:
-    """The address of the page of a process that is killed in the end."""
-    with machine.start("run") as process:
-        try:
-            assert process.stdout
-            ready = next(line for line in process.stdout if line.startswith("Ponte is ready"))
-            yield ready.split()[-1].partition("/#")[0]
-        finally:
-            process.kill()

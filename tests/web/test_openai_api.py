@@ -385,17 +385,6 @@ async def test_an_invalid_body_is_refused_in_words(
     assert not {"Input", "Field", "Value error", "pydantic"} & set(error["message"].split())
 
 
-async def test_a_request_that_the_model_s_server_refused_is_a_502(ponte: WebPonte) -> None:
-    async def fails(turn: Turn) -> Answer:
-        return Answer("In words.", "failed", code="model")
-
-    ponte.script = fails
-    async with ponte.program() as client:
-        body = {"model": "ponte", "messages": HELLO}
-        got = await client.post("/v1/chat/completions", json=body)
-    assert got.status_code == 502
-
-
 async def test_models_are_ponte_and_those_that_a_rule_gives(ponte: WebPonte) -> None:
     rule = Rule("1", frozenset({"web:ana"}), allow=("model:gpt-6-sol", "model:gpt-5*"))
     assert isinstance(ponte.policy, Policy)
@@ -427,20 +416,20 @@ FAILURES = [
 ]
 
 
+STATUSES = {"not_known_here": 500, "model": 502}
+
+
 @pytest.mark.parametrize("streams", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize(("code", "error", "kind"), FAILURES, ids=[each[0] for each in FAILURES])
 async def test_a_turn_that_fails_is_an_error_of_its_class_and_not_asked_again(
     ponte: WebPonte, ai: openai.AsyncOpenAI, streams: bool, code: str,
     error: type[openai.APIStatusError], kind: str,
 ) -> None:  # fmt: skip
-    async def fails(turn: Turn) -> Answer:
-        return Answer("In words.", "failed", code=code)
-
-    ponte.script = fails
+    ponte.answers(Answer("In words.", "failed", code=code))
     with pytest.raises(error, match=r"In words\.") as told:
         await ai.chat.completions.create(model="ponte", messages=HELLO, stream=streams)
     assert told.value.type == kind
-    assert code != "not_known_here" or told.value.status_code == 500
+    assert code not in STATUSES or told.value.status_code == STATUSES[code]
     assert told.value.code == openai_api.OPENAI_CODES.get(code, code)
     waits = told.value.status_code in (429, 503)
     assert ("retry-after" in told.value.response.headers) is waits

@@ -17,7 +17,7 @@ from adapters.web.api.answers import Error, OpenAiError
 from adapters.web.hub import HOOKS_PATH
 from core.domain.messages import Answer, Card
 from tests.fakes.web_surfaces import all_routes, served_routes
-from tests.web.web_ponte import Turn, WebPonte
+from tests.web.web_ponte import Client, WebPonte
 
 CARD = Card("abc234", "proposal", "Create 1 row", "In Customers.", (), ("approve", "deny"))
 
@@ -26,10 +26,7 @@ CARD = Card("abc234", "proposal", "Create 1 row", "In Customers.", (), ("approve
 async def ponte(tmp_path: Path) -> Any:
     ponte = WebPonte(home=tmp_path)
 
-    async def proposes(turn: Turn) -> Answer:
-        return Answer("One change waits.", cards=(CARD,))
-
-    ponte.script = proposes
+    ponte.answers(Answer("One change waits.", cards=(CARD,)))
     await ponte.open()
     yield ponte
     await ponte.close()
@@ -131,7 +128,7 @@ def check_form(form: Any, answer: httpx.Response) -> None:
 async def test_answers_have_the_forms_that_are_promised(ponte: WebPonte) -> None:
     forms = {(one.declaration.method, one.path): openapi.answer_type(one) for one in all_routes()}
 
-    async def check(client: httpx.AsyncClient, method: str, path: str, **body: Any) -> None:
+    async def check(client: Client, method: str, path: str, **body: Any) -> None:
         template = path.partition("?")[0].replace("/work", "/{id}").replace("abc234", "{id}")
         template = template.replace("/models/ponte", "/models/{model:path}")
         template = re.sub(r"/turns/[a-z0-9]{16}", "/turns/{turn}", template)

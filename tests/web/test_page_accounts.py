@@ -18,12 +18,9 @@ from adapters.web.errors import (
     AccessRemoved,
     LinkRenewed,
     SessionEnded,
-    TooManyTries,
     Unauthorized,
-    WrongToken,
 )
 from adapters.web.sign_in import (
-    COMPATIBLE_PREFIX,
     MAX_WRONG_TOKENS_OF_ADDRESS,
     SESSION_SECONDS,
     TokenAuthentication,
@@ -33,9 +30,10 @@ from core.base.errors import NotStored
 from core.domain.messages import Answer, Card, Person
 from core.domain.records import Health
 from tests.fakes.choices import allow_list
-from tests.fakes.memory import MemoryOwnerName, MemoryPageAccounts
+from tests.fakes.memory import MemoryOwnerName
 from tests.fakes.web_surfaces import served_routes
-from tests.web.web_ponte import TOKEN, Turn, WebPonte, events, following, until
+from tests.web.doors import Doors
+from tests.web.web_ponte import TOKEN, Client, Turn, WebPonte, events, following, until
 
 CARD = Card("abc234", "proposal", "Create 1 row", "In Customers.", (), ("approve", "deny"))
 ABSENT = {
@@ -53,7 +51,7 @@ class Inhabited:
     file. `theirs`: the ids of what is Ana's."""
 
     ponte: WebPonte
-    clients: Mapping[str, httpx.AsyncClient]
+    clients: Mapping[str, Client]
     theirs: Mapping[str, str]
 
 
@@ -88,7 +86,7 @@ async def ponte_with_people() -> AsyncIterator[Inhabited]:
     await ponte.close()
 
 
-Ask = Callable[[httpx.AsyncClient, Mapping[str, str]], Any]
+Ask = Callable[[Client, Mapping[str, str]], Any]
 
 
 def get(path: str) -> Ask:
@@ -99,7 +97,7 @@ def post(path: str, **body: Any) -> Ask:
     return lambda client, ids: client.post(path.format_map(ids), json=body)
 
 
-async def head_of_stream(client: httpx.AsyncClient, ids: Mapping[str, str]) -> httpx.Response:
+async def head_of_stream(client: Client, ids: Mapping[str, str]) -> httpx.Response:
     path = "/conversations/{conversation}/events?after=0".format_map(ids)
     async with client.stream("GET", path) as response:
         if response.status_code != 200:
@@ -109,64 +107,68 @@ async def head_of_stream(client: httpx.AsyncClient, ids: Mapping[str, str]) -> h
         return httpx.Response(200, json=[event.data for event in told])
 
 
-ROUTES: dict[tuple[str, str], Ask] = {
-    ("GET", "/"): get("/"),
-    ("GET", "/healthz"): get("/healthz"),
-    ("GET", "/readyz"): get("/readyz"),
-    ("GET", "/metrics"): get("/metrics"),
-    ("GET", "/status"): get("/status"),
-    ("GET", "/admin"): get("/admin"),
-    ("GET", "/admin/{tab}"): get("/admin/people"),
-    ("POST", "/admin/{tab}"): lambda client, ids: client.post("/admin/people", data={"do": "add"}),
-    ("GET", "/me"): get("/me"),
-    ("PATCH", "/me"): lambda client, ids: client.patch("/me", json={"name": "Maya"}),
-    ("DELETE", "/me/notices/{id}"): lambda client, ids: client.delete(
-        f"/me/notices/{ids['notice']}"
+ROUTES: dict[tuple[str, str], tuple[str, Ask]] = {
+    ("GET", "/"): ("open", get("/")),
+    ("GET", "/healthz"): ("open", get("/healthz")),
+    ("GET", "/readyz"): ("health", get("/readyz")),
+    ("GET", "/metrics"): ("operator", get("/metrics")),
+    ("GET", "/status"): ("operator", get("/status")),
+    ("GET", "/admin"): ("operator", get("/admin")),
+    ("GET", "/admin/{tab}"): ("operator", get("/admin/people")),
+    ("POST", "/admin/{tab}"): (
+        "form",
+        lambda client, ids: client.post("/admin/people", data={"do": "add"}),
     ),
-    ("GET", "/me/tokens"): get("/me/tokens"),
-    ("POST", "/me/tokens"): post("/me/tokens", name="notebook"),
-    ("DELETE", "/me/tokens/{id}"): lambda client, ids: client.delete(f"/me/tokens/{ids['token']}"),
-    ("GET", "/welcome"): get("/welcome"),
-    ("GET", "/page/words.json"): get("/page/words.json"),
-    ("GET", "/page/{name}"): get("/page/ponte.js"),
-    ("GET", "/page/{version}/{name}"): get("/page/1/ponte.js"),
-    ("POST", "/login"): post("/login", token="wrong"),
-    ("POST", "/logout"): post("/logout"),
-    ("POST", "/chat"): post("/chat", message="hi", conversation="other"),
-    ("POST", "/cards/{id}"): post("/cards/abc234", action="approve", conversation="work"),
-    ("POST", "/turns/{turn}/stop"): post("/turns/{turn}/stop"),
-    ("GET", "/quick-commands"): get("/quick-commands?conversation=work"),
-    ("GET", "/conversations"): get("/conversations?search=of"),
-    ("GET", "/conversations/{id}"): get("/conversations/{conversation}"),
-    ("PATCH", "/conversations/{id}"): lambda client, ids: client.patch(
-        f"/conversations/{ids['conversation']}", json={"pinned": True}
+    ("GET", "/me"): ("page", get("/me")),
+    ("PATCH", "/me"): ("operator", lambda client, ids: client.patch("/me", json={"name": "Maya"})),
+    ("DELETE", "/me/notices/{id}"): (
+        "page",
+        lambda client, ids: client.delete(f"/me/notices/{ids['notice']}"),
     ),
-    ("DELETE", "/conversations/{id}"): lambda client, ids: client.delete(
-        f"/conversations/{ids['conversation']}"
+    ("GET", "/me/tokens"): ("page", get("/me/tokens")),
+    ("POST", "/me/tokens"): ("page", post("/me/tokens", name="notebook")),
+    ("DELETE", "/me/tokens/{id}"): (
+        "page",
+        lambda client, ids: client.delete(f"/me/tokens/{ids['token']}"),
     ),
-    ("GET", "/conversations/{id}/export"): get("/conversations/{conversation}/export"),
-    ("GET", "/approvals"): get("/approvals"),
-    ("GET", "/turns/{turn}"): get("/turns/{turn}"),
-    ("GET", "/turns/{turn}/usage"): get("/turns/{turn}/usage"),
-    ("GET", "/conversations/{id}/events"): head_of_stream,
-    ("GET", "/files/{id}"): get("/files/{file}"),
-    ("GET", "/openapi.json"): get("/openapi.json"),
-    ("GET", "/v1/models"): get("/v1/models"),
-    ("GET", "/v1/models/{model:path}"): get("/v1/models/ponte"),
-    ("POST", "/v1/chat/completions"): post(
-        "/v1/chat/completions", model="ponte", messages=[{"role": "user", "content": "hi"}]
+    ("GET", "/welcome"): ("page", get("/welcome")),
+    ("GET", "/page/words.json"): ("open", get("/page/words.json")),
+    ("GET", "/page/{name}"): ("open", get("/page/ponte.js")),
+    ("GET", "/page/{version}/{name}"): ("open", get("/page/1/ponte.js")),
+    ("POST", "/login"): ("sign in", post("/login", token="wrong")),
+    ("POST", "/logout"): ("open", post("/logout")),
+    ("POST", "/chat"): ("page", post("/chat", message="hi", conversation="other")),
+    ("POST", "/cards/{id}"): ("page", post("/cards/abc234", action="approve", conversation="work")),
+    ("POST", "/turns/{turn}/stop"): ("page", post("/turns/{turn}/stop")),
+    ("GET", "/quick-commands"): ("page", get("/quick-commands?conversation=work")),
+    ("GET", "/conversations"): ("page", get("/conversations?search=of")),
+    ("GET", "/conversations/{id}"): ("page", get("/conversations/{conversation}")),
+    ("PATCH", "/conversations/{id}"): (
+        "page",
+        lambda client, ids: client.patch(
+            f"/conversations/{ids['conversation']}", json={"pinned": True}
+        ),
+    ),
+    ("DELETE", "/conversations/{id}"): (
+        "page",
+        lambda client, ids: client.delete(f"/conversations/{ids['conversation']}"),
+    ),
+    ("GET", "/conversations/{id}/export"): ("page", get("/conversations/{conversation}/export")),
+    ("GET", "/approvals"): ("page", get("/approvals")),
+    ("GET", "/turns/{turn}"): ("page", get("/turns/{turn}")),
+    ("GET", "/turns/{turn}/usage"): ("page", get("/turns/{turn}/usage")),
+    ("GET", "/conversations/{id}/events"): ("page", head_of_stream),
+    ("GET", "/files/{id}"): ("page", get("/files/{file}")),
+    ("GET", "/openapi.json"): ("page", get("/openapi.json")),
+    ("GET", "/v1/models"): ("program", get("/v1/models")),
+    ("GET", "/v1/models/{model:path}"): ("program", get("/v1/models/ponte")),
+    ("POST", "/v1/chat/completions"): (
+        "program",
+        post("/v1/chat/completions", model="ponte", messages=[{"role": "user", "content": "hi"}]),
     ),
 }
-"""How each route is asked. A new route has its line here, and its row in `ANSWERS`."""
-NEEDS_NOBODY = {
-    ("GET", "/"), ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/page/words.json"),
-    ("GET", "/page/{name}"), ("GET", "/page/{version}/{name}"),
-    ("POST", "/login"), ("POST", "/logout"),
-}  # fmt: skip
-OPERATORS = {
-    ("GET", "/metrics"), ("GET", "/status"), ("PATCH", "/me"),
-    ("GET", "/admin"), ("GET", "/admin/{tab}"), ("POST", "/admin/{tab}"),
-}  # fmt: skip
+"""The decision about each route (who may use it), and how it is asked. A new route fails the test
+below until it has its line here."""
 OF_SOMEBODY = {
     ("POST", "/turns/{turn}/stop"): "turn",
     ("GET", "/files/{id}"): "file",
@@ -182,16 +184,13 @@ def test_every_route_of_the_page_is_looked_at() -> None:
     assert known == ROUTES.keys()
 
 
-@pytest.mark.parametrize("who", ["stranger", "gone"])
-async def test_strangers_and_who_was_removed_get_nothing(
-    ponte_with_people: Inhabited, who: str
-) -> None:
+async def test_who_was_removed_gets_nothing(ponte_with_people: Inhabited) -> None:
     rows = len(ponte_with_people.ponte.rows)
-    for route, ask in ROUTES.items():
-        said = await ask(ponte_with_people.clients[who], ponte_with_people.theirs)
+    for route, (decision, ask) in ROUTES.items():
+        said = await ask(ponte_with_people.clients["gone"], ponte_with_people.theirs)
         if route == ("GET", "/readyz"):
             assert (said.status_code, said.json()) == (503, {"status": "not ready"})
-        elif route in NEEDS_NOBODY - {("POST", "/login")}:
+        elif decision == "open":
             assert said.status_code == 200, route
         else:
             assert (said.status_code, said.json()["error"]["code"]) == (401, "unauthorized"), route
@@ -200,11 +199,11 @@ async def test_strangers_and_who_was_removed_get_nothing(
 
 
 async def test_a_person_reaches_only_their_own_data(ponte_with_people: Inhabited) -> None:
-    for route, ask in ROUTES.items():
+    for route, (decision, ask) in ROUTES.items():
         said = await ask(ponte_with_people.clients["ana"], ponte_with_people.theirs)
         if route == ("GET", "/readyz"):
             assert (said.status_code, said.json()) == (503, {"status": "not ready"})
-        elif route in OPERATORS or route[1].startswith(COMPATIBLE_PREFIX):
+        elif decision in ("operator", "form", "program"):
             assert (said.status_code, said.json()["error"]["code"]) == (403, "forbidden"), route
         elif route != ("POST", "/login"):
             assert said.status_code in (200, 201), route
@@ -217,23 +216,13 @@ async def test_the_owner_reaches_the_operators_routes(
 ) -> None:
     ponte_with_people.ponte.policy = allow_list(admins=admins)
     await ponte_with_people.ponte.restart()
-    for route, ask in ROUTES.items():
+    for route, (decision, ask) in ROUTES.items():
         said = await ask(ponte_with_people.clients["owner"], ponte_with_people.theirs)
         if route == ("GET", "/readyz"):
             assert said.json()["reasons"] == [{"name": "model", "words": "no answer"}]
-        elif route in OPERATORS:
-            form = route == ("POST", "/admin/{tab}")  # refused without the value in its form
-            assert said.status_code == (403 if form else 200), route
+        elif decision in ("operator", "form"):  # a form is refused without the value in it
+            assert said.status_code == (403 if decision == "form" else 200), route
         assert not any(f"of {other}" in said.text for other in ("ana", "bia", "gone")), route
-
-
-async def test_an_admin_reads_what_is_wrong(ponte_with_people: Inhabited) -> None:
-    ponte_with_people.ponte.policy = allow_list(admins=frozenset({"web:bia"}))
-    await ponte_with_people.ponte.restart()
-    bia = ponte_with_people.clients["bia"]
-    for path in ("/metrics", "/status"):
-        assert (await bia.get(path)).status_code == 200
-    assert (await bia.get("/readyz")).json()["reasons"]
 
 
 @pytest.mark.parametrize("who", ["bia", "owner"])
@@ -241,7 +230,7 @@ async def test_what_is_another_s_is_as_if_it_were_not(
     ponte_with_people: Inhabited, who: str
 ) -> None:
     for route, kind in OF_SOMEBODY.items():
-        client, ask = ponte_with_people.clients[who], ROUTES[route]
+        client, (_, ask) = ponte_with_people.clients[who], ROUTES[route]
         theirs = await ask(client, ponte_with_people.theirs)
         absent = await ask(client, {**ponte_with_people.theirs, kind: ABSENT[kind]})
         assert (theirs.status_code, theirs.json()) == (404, absent.json()), route
@@ -252,7 +241,7 @@ async def test_a_conversation_of_that_name_is_each_one_s_own(ponte_with_people: 
     """Bia asks for one that Ana has and she has not: as for one that nobody has."""
     ana, bia = ponte_with_people.clients["ana"], ponte_with_people.clients["bia"]
     await ana.post("/chat", json={"message": "a secret", "conversation": "private"})
-    for route, ask in ROUTES.items():
+    for route, (_, ask) in ROUTES.items():
         if not route[1].startswith("/conversations/{id}"):
             continue
         theirs = await ask(bia, {"conversation": "private"})
@@ -337,10 +326,9 @@ async def test_a_stream_tells_of_one_s_own_alone(ponte_with_people: Inhabited) -
 async def test_a_card_is_decided_as_oneself_in_one_s_own_place(
     ponte_with_people: Inhabited,
 ) -> None:
-    async def script(turn: Turn) -> Answer:
-        return Answer(f"{turn.message.author.key} at {turn.message.address.conversation}")
-
-    ponte_with_people.ponte.script = script
+    ponte_with_people.ponte.answers(
+        lambda turn: Answer(f"{turn.message.author.key} at {turn.message.address.conversation}")
+    )
     for name, place in (("bia", "web:work:@bia"), ("owner", "web:work")):
         body = {"action": "approve", "conversation": "work", "event_key": "k"}
         said = await ponte_with_people.clients[name].post(f"/cards/{CARD.id}", json=body)
@@ -348,23 +336,10 @@ async def test_a_card_is_decided_as_oneself_in_one_s_own_place(
 
 
 @asynccontextmanager
-async def signed_in(ponte: WebPonte, token: str) -> AsyncIterator[httpx.AsyncClient]:
+async def signed_in(ponte: WebPonte, token: str) -> AsyncIterator[Client]:
     async with ponte.stranger() as browser:
         assert (await browser.post("/login", json={"token": token})).status_code == 200
         yield browser
-
-
-async def test_a_person_signs_in_and_out(ponte: WebPonte) -> None:
-    token = ponte.people.add("ana")
-    async with signed_in(ponte, token) as ana:
-        assert (await ana.get("/me")).json()["name"] == "ana"
-        (cookie,) = ana.cookies.jar
-        assert token not in str(cookie)
-        out = await ana.post("/logout")
-        assert (out.status_code, "Max-Age=0" in out.headers["set-cookie"]) == (200, True)
-        assert (await ana.get("/me")).status_code == 401
-    async with signed_in(ponte, ponte.token) as owner:
-        assert (await owner.get("/me")).json()["person"] == "web:owner"
 
 
 @pytest.mark.parametrize("how", ["renewed", "removed"])
@@ -450,14 +425,13 @@ async def test_who_is_let_in_while_they_are_removed_follows_nothing(ponte: WebPo
 async def test_who_has_an_ended_link_reads_why_it_ended() -> None:
     """The token or its session proves who asks; anybody else reads the same as before."""
     doors = Doors()
-    tokens = [doors.people.add("ana")]
+    tokens = [doors.ana]
     sessions = [doors.login.new_session(await doors.login.find_token_visitor(tokens[0], ""))]
     tokens.append(doors.people.add("ana"))
     sessions.append(doors.login.new_session(await doors.login.find_token_visitor(tokens[1], "")))
     doors.people.remove("ana")
     for token, session, error in zip(tokens, sessions, (LinkRenewed, AccessRemoved), strict=True):
-        with pytest.raises(error):
-            await doors.offer(token)
+        assert await doors.offer(token) == error.__name__
         for value, sentence in (
             (session, error.sentence), (f"{session[:-1]}x", SessionEnded.sentence),
             (session.replace("-ana-", "-bia-"), SessionEnded.sentence),
@@ -466,38 +440,13 @@ async def test_who_has_an_ended_link_reads_why_it_ended() -> None:
                 await doors.login.find_visitor(doors.session(value), "")
             assert refused.value.words() == sentence, value
     doors.people.add("ana")
-    with pytest.raises(AccessRemoved):
-        await doors.offer(tokens[1])
+    assert await doors.offer(tokens[1]) == AccessRemoved.__name__
     assert not doors.login._tries, "nobody guesses a token that was valid"
-
-
-class Doors:
-    """A login whose clock stands still until a test moves it."""
-
-    def __init__(self) -> None:
-        self.time = 0.0
-        self.people = MemoryPageAccounts()
-        self.login = TokenAuthentication(
-            "127.0.0.1",
-            TOKEN,
-            "",
-            self.people,
-            MemoryOwnerName(),
-            clock=lambda: self.time,
-            now=lambda: self.time,
-        )
-
-    async def offer(self, token: str, address: str = "10.0.0.1") -> str:
-        visitor = await self.login.find_visitor({"authorization": f"Bearer {token}"}, address)
-        return visitor.person.key
-
-    def session(self, value: str) -> dict[str, str]:
-        return {"cookie": f"{self.login.cookie}={value}"}
 
 
 async def test_a_session_is_its_person_s_alone() -> None:
     doors = Doors()
-    ana = await doors.login.find_token_visitor(doors.people.add("ana"), "")
+    ana = await doors.login.find_token_visitor(doors.ana, "")
     bia = await doors.login.find_token_visitor(doors.people.add("bia"), "")
     kept = doors.login.new_session(ana)
     assert (await doors.login.find_visitor(doors.session(kept), "")).person == ana.person
@@ -524,51 +473,37 @@ async def test_a_session_is_its_person_s_alone() -> None:
 
 async def test_guesses_are_counted_for_all_tokens_together() -> None:
     doors = Doors()
-    token = doors.people.add("ana")
     for _ in range(MAX_WRONG_TOKENS_OF_ADDRESS):
-        with pytest.raises(WrongToken):
-            await doors.offer("guess")
+        assert await doors.offer("guess") == "WrongToken"
     read = doors.people.read
     for other in (TOKEN, "guess"):
-        with pytest.raises(TooManyTries):
-            await doors.offer(other)
+        assert await doors.offer(other) == "TooManyTries"
     assert doors.people.read == read, "nothing is read for what is no token of a person"
-    assert await doors.offer(token) == "web:ana", "no number of guesses finds a generated one"
+    assert await doors.offer(doors.ana) == "web:ana", "no number of guesses finds a generated one"
 
 
 async def test_much_at_once_with_the_right_token_is_no_guessing() -> None:
     doors = Doors()
-    token = doors.people.add("ana")
-    offers = [doors.offer(each) for each in [token, TOKEN] * (2 * MAX_WRONG_TOKENS_OF_ADDRESS)]
+    offers = [doors.offer(each) for each in [doors.ana, TOKEN] * (2 * MAX_WRONG_TOKENS_OF_ADDRESS)]
     assert set(await asyncio.gather(*offers)) == {"web:ana", "web:owner"}
-
-
-async def test_many_guesses_at_once_are_counted_too() -> None:
-    doors = Doors()
-    doors.people.add("ana")
-    told = await asyncio.gather(
-        *(doors.offer(f"guess {n}") for n in range(5 * MAX_WRONG_TOKENS_OF_ADDRESS)),
-        return_exceptions=True,
-    )
-    assert [type(one) for one in told].count(WrongToken) == MAX_WRONG_TOKENS_OF_ADDRESS
 
 
 async def test_without_the_database_the_owner_comes_in() -> None:
     doors = Doors()
-    token = doors.people.add("ana")
-    kept = doors.login.new_session(await doors.login.find_token_visitor(token, ""))
+    kept = doors.login.new_session(await doors.login.find_token_visitor(doors.ana, ""))
     doors.people.away = True
     assert await doors.offer(TOKEN) == "web:owner"
     await doors.login.find_visitor(doors.session(doors.login.new_session()), "")
-    for headers in ({"authorization": f"Bearer {token}"}, doors.session(kept)):
+    for headers in ({"authorization": f"Bearer {doors.ana}"}, doors.session(kept)):
         with pytest.raises(NotStored):
             await doors.login.find_visitor(headers, "")
 
 
 async def test_the_day_that_they_came_is_kept_once() -> None:
     doors = Doors()
-    token = doors.people.add("ana")
-    kept = doors.session(doors.login.new_session(await doors.login.find_token_visitor(token, "")))
+    kept = doors.session(
+        doors.login.new_session(await doors.login.find_token_visitor(doors.ana, ""))
+    )
     assert doors.people.accounts["web:ana"].last_visit == "1970-01-01"
     read = doors.people.read
     await doors.login.find_visitor(kept, "")

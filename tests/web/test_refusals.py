@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from adapters.web import http_io
-from tests.web.web_ponte import Turn, WebPonte, events
+from tests.web.web_ponte import Client, Turn, WebPonte, events
 
 
 def error_of(response: httpx.Response) -> tuple[int, str]:
@@ -45,14 +45,14 @@ LATER = {"Prefer": "respond-async"}
     ],
 )
 async def test_a_body_that_cannot_be_taken(
-    ponte: WebPonte, client: httpx.AsyncClient, body: Any, status: int, code: str
+    ponte: WebPonte, client: Client, body: Any, status: int, code: str
 ) -> None:
     said = await client.post("/chat", content=body, headers=JSON)
     assert error_of(said) == (status, code)
     assert not ponte.rows
 
 
-async def test_nearly_two_megabytes_are_taken(client: httpx.AsyncClient) -> None:
+async def test_nearly_two_megabytes_are_taken(client: Client) -> None:
     said = await client.post("/chat", json={"message": "x" * (http_io.MAX_TEXT_BYTES - 1)})
     assert said.status_code == 200
 
@@ -86,7 +86,7 @@ async def test_a_body_without_a_length_is_cut_off_too(ponte: WebPonte) -> None:
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
-async def test_only_json_and_forms_with_files_come_in(client: httpx.AsyncClient, kind: str) -> None:
+async def test_only_json_and_forms_with_files_come_in(client: Client, kind: str) -> None:
     """A form of another site could send the others without asking (CORS simple requests)."""
     said = await client.post("/chat", content='{"message": "x"}', headers={"Content-Type": kind})
     assert error_of(said) == (415, "unsupported_media_type")
@@ -95,17 +95,17 @@ async def test_only_json_and_forms_with_files_come_in(client: httpx.AsyncClient,
 @pytest.mark.parametrize(
     "path", ["/nothing", "/conversations/a%2Fb", "/files/../x", "/chat/", "/page/none.js"]
 )
-async def test_unknown_paths_are_not_found(client: httpx.AsyncClient, path: str) -> None:
+async def test_unknown_paths_are_not_found(client: Client, path: str) -> None:
     assert error_of(await client.get(path)) == (404, "not_found")
 
 
-async def test_another_method_is_not_allowed(client: httpx.AsyncClient) -> None:
+async def test_another_method_is_not_allowed(client: Client) -> None:
     said = await client.get("/chat")
     assert error_of(said) == (405, "method_not_allowed")
     assert said.headers["allow"] == "POST"
 
 
-async def test_a_full_disk_takes_nothing(ponte: WebPonte, client: httpx.AsyncClient) -> None:
+async def test_a_full_disk_takes_nothing(ponte: WebPonte, client: Client) -> None:
     ponte.inbox.refusing = True
     said = await client.post("/chat", json={"message": "x", "event_key": "k"})
     assert error_of(said) == (503, "not_stored")
@@ -116,7 +116,7 @@ async def test_a_full_disk_takes_nothing(ponte: WebPonte, client: httpx.AsyncCli
 
 
 async def test_a_full_disk_is_told_to_who_wants_a_stream_too(
-    ponte: WebPonte, client: httpx.AsyncClient
+    ponte: WebPonte, client: Client
 ) -> None:
     ponte.inbox.refusing = True
     said = await client.post(
@@ -125,7 +125,7 @@ async def test_a_full_disk_is_told_to_who_wants_a_stream_too(
     assert error_of(said) == (503, "not_stored")
 
 
-async def test_a_ponte_that_stops_takes_nothing(ponte: WebPonte, client: httpx.AsyncClient) -> None:
+async def test_a_ponte_that_stops_takes_nothing(ponte: WebPonte, client: Client) -> None:
     await ponte.web.stop_intake()
     said = await client.post("/chat", json={"message": "x"})
     assert error_of(said) == (503, "not_stored")
@@ -134,7 +134,7 @@ async def test_a_ponte_that_stops_takes_nothing(ponte: WebPonte, client: httpx.A
 
 
 async def test_refusals_are_worded_in_the_language_of_the_browser(
-    client: httpx.AsyncClient,
+    client: Client,
 ) -> None:
     english = await client.post("/chat", json={"message": ""})
     assert english.json()["error"]["message"] == (
@@ -143,7 +143,7 @@ async def test_refusals_are_worded_in_the_language_of_the_browser(
 
 
 async def test_a_broken_part_is_an_error_without_details(
-    ponte: WebPonte, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    ponte: WebPonte, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def raise_error(turn: str) -> None:
         raise RuntimeError("secret detail")
@@ -155,7 +155,7 @@ async def test_a_broken_part_is_an_error_without_details(
     assert said.headers["x-content-type-options"] == "nosniff"
 
 
-async def test_a_forgotten_turn_is_gone(ponte: WebPonte, client: httpx.AsyncClient) -> None:
+async def test_a_forgotten_turn_is_gone(ponte: WebPonte, client: Client) -> None:
     async def script(turn: Turn) -> Any:
         await ponte.inbox.amend(turn.message.event_key, None)
         await ponte.inbox.forget("web:main")
@@ -165,9 +165,7 @@ async def test_a_forgotten_turn_is_gone(ponte: WebPonte, client: httpx.AsyncClie
     assert error_of(said) == (410, "forgotten")
 
 
-async def test_a_withdrawn_turn_is_gone_at_its_address(
-    ponte: WebPonte, client: httpx.AsyncClient
-) -> None:
+async def test_a_withdrawn_turn_is_gone_at_its_address(ponte: WebPonte, client: Client) -> None:
     async def script(turn: Turn) -> Any:
         await asyncio.Event().wait()
 
@@ -183,7 +181,7 @@ async def test_a_withdrawn_turn_is_gone_at_its_address(
     assert (await client.get(f"/turns/{turns[0]}")).json()["state"] == "running"
 
 
-async def test_a_forgotten_turn_ends_its_stream(ponte: WebPonte, client: httpx.AsyncClient) -> None:
+async def test_a_forgotten_turn_ends_its_stream(ponte: WebPonte, client: Client) -> None:
     async def script(turn: Turn) -> Any:
         await ponte.inbox.forget("web:main")
 

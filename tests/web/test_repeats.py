@@ -4,38 +4,33 @@ from __future__ import annotations
 
 import asyncio
 
-import httpx
+import pytest
 
 from core.domain.messages import Answer
-from tests.web.web_ponte import Turn, WebPonte, events
+from tests.web.web_ponte import Client, Turn, WebPonte, events
 
 
-async def test_a_repeat_gets_the_first_answer(ponte: WebPonte, client: httpx.AsyncClient) -> None:
+@pytest.mark.parametrize("text", ["two", ""])
+async def test_a_repeat_gets_the_first_answer(ponte: WebPonte, client: Client, text: str) -> None:
     first = await client.post(
         "/chat", json={"message": "one", "event_key": "k", "conversation": "a"}
     )
     again = await client.post(
-        "/chat", json={"message": "two", "event_key": "k", "conversation": "b"}
+        "/chat", json={"message": text, "event_key": "k", "conversation": "b"}
     )
     assert again.json() == first.json()
     assert again.json()["conversation"] == "a"
     assert [row.message.event_key for row in ponte.rows.values()] == ["web:k"]
 
 
-async def test_a_repeat_may_carry_nothing(ponte: WebPonte, client: httpx.AsyncClient) -> None:
-    first = await client.post("/chat", json={"message": "one", "event_key": "k"})
-    again = await client.post("/chat", json={"message": "", "event_key": "k"})
-    assert again.json() == first.json()
-
-
-async def test_two_at_once_are_one_turn(ponte: WebPonte, client: httpx.AsyncClient) -> None:
+async def test_two_at_once_are_one_turn(ponte: WebPonte, client: Client) -> None:
     said = {"message": "one", "event_key": "k"}
     both = await asyncio.gather(client.post("/chat", json=said), client.post("/chat", json=said))
     assert both[0].json() == both[1].json()
     assert len(ponte.rows) == 1
 
 
-async def test_a_repeat_as_a_stream(client: httpx.AsyncClient) -> None:
+async def test_a_repeat_as_a_stream(client: Client) -> None:
     first = await client.post("/chat", json={"message": "one", "event_key": "k"})
     headers = {"Accept": "text/event-stream"}
     async with client.stream(
@@ -69,23 +64,21 @@ async def test_a_repeat_after_a_restart_waits_for_the_same_turn(ponte: WebPonte)
     assert (again["turn"], again["response"]) == (turn, "at last")
 
 
-async def test_a_repeated_upload_adds_no_file(ponte: WebPonte, client: httpx.AsyncClient) -> None:
+async def test_a_repeated_upload_adds_no_file(ponte: WebPonte, client: Client) -> None:
     form = {"message": "see", "event_key": "k"}
     await client.post("/chat", data=form, files={"file": ("a.txt", b"one")})
     await client.post("/chat", data=form, files={"file": ("b.txt", b"two")})
     assert [file.name for file, _, _ in ponte.files.kept.values()] == ["a.txt"]
 
 
-async def test_the_terminal_has_keys_of_its_own(ponte: WebPonte, client: httpx.AsyncClient) -> None:
+async def test_the_terminal_has_keys_of_its_own(ponte: WebPonte, client: Client) -> None:
     await client.post("/chat", json={"message": "one", "event_key": "k"})
     async with ponte.terminal_client() as terminal:
         said = await terminal.post("/chat", json={"message": "two", "event_key": "k"})
     assert said.json()["response"] == "You said: two"
 
 
-async def test_a_key_in_the_header_counts_as_the_event_key(
-    ponte: WebPonte, client: httpx.AsyncClient
-) -> None:
+async def test_a_key_in_the_header_counts_as_the_event_key(ponte: WebPonte, client: Client) -> None:
     header = {"Idempotency-Key": "order-66"}
     first = await client.post("/chat", json={"message": "one"}, headers=header)
     again = await client.post("/chat", json={"message": "two"}, headers=header)

@@ -9,7 +9,6 @@ import tracemalloc
 from collections.abc import AsyncIterator, Callable, MutableMapping
 from typing import Any
 
-import httpx
 import pytest
 from starlette.requests import Request
 
@@ -28,7 +27,7 @@ from adapters.web.server import MOUNTED_BODY_LIMIT_BYTES, serve_mounted
 from core.base.text import check_json
 from core.domain.messages import Answer
 from tests.fakes.choices import allow_list
-from tests.web.web_ponte import Turn, WebPonte
+from tests.web.web_ponte import Client, Turn, WebPonte
 
 HELLO = {"role": "user", "content": "Hello"}
 PATH = "/v1/chat/completions"
@@ -258,7 +257,7 @@ async def test_so_many_bytes_are_read_at_once(
         await go.wait()
         yield large[MiB:]
 
-    async def post(web: httpx.AsyncClient, body: object) -> int:
+    async def post(web: Client, body: object) -> int:
         kind = {"Content-Type": "application/json", "Content-Length": str(len(large))}
         if isinstance(body, bytes):
             kind["Content-Length"] = str(len(body))

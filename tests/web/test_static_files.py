@@ -5,17 +5,16 @@ from __future__ import annotations
 import gzip
 import re
 
-import httpx
 import pytest
 
 from adapters.web.page.routes import PAGE_FOLDER, PAGE_MEDIA_TYPES
-from tests.web.web_ponte import WebPonte
+from tests.web.web_ponte import Client, WebPonte
 
 GZIP = {"Accept-Encoding": "gzip"}
 FILES = sorted(one.name for one in PAGE_FOLDER.iterdir() if one.suffix in PAGE_MEDIA_TYPES)
 
 
-async def prefix_of(client: httpx.AsyncClient) -> str:
+async def prefix_of(client: Client) -> str:
     """Return the folder from which the page loads its script."""
     found = re.search(r'src="(/page/[^"]*)ponte\.js"', (await client.get("/")).text)
     assert found
@@ -60,9 +59,7 @@ async def test_files_of_another_version_are_not_kept(ponte: WebPonte) -> None:
     assert answer.headers["cache-control"] == "no-cache"
 
 
-async def test_nothing_that_may_hold_a_secret_is_compressed(
-    ponte: WebPonte, client: httpx.AsyncClient
-) -> None:
+async def test_nothing_that_may_hold_a_secret_is_compressed(client: Client) -> None:
     """An attacker could guess it from the size (BREACH)."""
     await client.post("/chat", json={"message": "x" * 5000})
     paths = (

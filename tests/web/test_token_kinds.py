@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-import httpx
 import pytest
 
 from adapters.web.admin import OperatorRoutes
@@ -15,7 +14,7 @@ from adapters.web.sign_in import COMPATIBLE_PREFIX
 from core.domain.records import ApiToken
 from core.people.page_accounts import API_TOKEN_PREFIX
 from tests.web.test_page_accounts import ROUTES, Inhabited, ponte_with_people
-from tests.web.web_ponte import WebPonte
+from tests.web.web_ponte import Client, WebPonte
 
 __all__ = ["ponte_with_people"]
 
@@ -31,51 +30,10 @@ ANSWERS: Mapping[str, tuple[int, ...]] = {
     "program": (*STRANGERS, 200, 200, 403, 403),
 }
 """The status for each of KINDS, by the decision about a route. 200 stands for 201, too."""
-DECISIONS: Mapping[tuple[str, str], str] = {
-    ("GET", "/"): "open",
-    ("GET", "/healthz"): "open",
-    ("GET", "/readyz"): "health",
-    ("GET", "/metrics"): "operator",
-    ("GET", "/status"): "operator",
-    ("GET", "/admin"): "operator",
-    ("GET", "/admin/{tab}"): "operator",
-    ("POST", "/admin/{tab}"): "form",
-    ("GET", "/me"): "page",
-    ("PATCH", "/me"): "operator",
-    ("DELETE", "/me/notices/{id}"): "page",
-    ("GET", "/me/tokens"): "page",
-    ("POST", "/me/tokens"): "page",
-    ("DELETE", "/me/tokens/{id}"): "page",
-    ("GET", "/welcome"): "page",
-    ("GET", "/page/words.json"): "open",
-    ("GET", "/page/{name}"): "open",
-    ("GET", "/page/{version}/{name}"): "open",
-    ("POST", "/login"): "sign in",
-    ("POST", "/logout"): "open",
-    ("POST", "/chat"): "page",
-    ("POST", "/cards/{id}"): "page",
-    ("POST", "/turns/{turn}/stop"): "page",
-    ("GET", "/quick-commands"): "page",
-    ("GET", "/conversations"): "page",
-    ("GET", "/conversations/{id}"): "page",
-    ("PATCH", "/conversations/{id}"): "page",
-    ("DELETE", "/conversations/{id}"): "page",
-    ("GET", "/conversations/{id}/export"): "page",
-    ("GET", "/approvals"): "page",
-    ("GET", "/turns/{turn}"): "page",
-    ("GET", "/turns/{turn}/usage"): "page",
-    ("GET", "/conversations/{id}/events"): "page",
-    ("GET", "/files/{id}"): "page",
-    ("GET", "/openapi.json"): "page",
-    ("GET", "/v1/models"): "program",
-    ("GET", "/v1/models/{model:path}"): "program",
-    ("POST", "/v1/chat/completions"): "program",
-}
-"""Who may use each route. A new route fails the test below until it has its line here."""
 
 
 @pytest.fixture
-async def kinds(ponte_with_people: Inhabited) -> AsyncIterator[Mapping[str, httpx.AsyncClient]]:
+async def kinds(ponte_with_people: Inhabited) -> AsyncIterator[Mapping[str, Client]]:
     ponte = ponte_with_people.ponte
     revoked = ponte.people.add_api_token("ana")
     await ponte.people.revoke_api_token("t1")
@@ -94,13 +52,12 @@ async def kinds(ponte_with_people: Inhabited) -> AsyncIterator[Mapping[str, http
 
 
 async def test_every_route_with_every_kind_of_token(
-    ponte_with_people: Inhabited, kinds: Mapping[str, httpx.AsyncClient]
+    ponte_with_people: Inhabited, kinds: Mapping[str, Client]
 ) -> None:
-    assert DECISIONS.keys() == ROUTES.keys(), "a route without a decision"
     login: Any = ponte_with_people.ponte.web.hub.visitors.auth
-    for route, ask in ROUTES.items():
+    for route, (decision, ask) in ROUTES.items():
         ids = dict(ponte_with_people.theirs)
-        for kind, expected in zip(KINDS, ANSWERS[DECISIONS[route]], strict=True):
+        for kind, expected in zip(KINDS, ANSWERS[decision], strict=True):
             if kind == "owner":  # ids are the person's
                 (own,) = [
                     one.message for one in ponte_with_people.ponte.rows.values()
@@ -124,15 +81,16 @@ async def test_every_route_with_every_kind_of_token(
 async def test_an_admin_reads_what_the_owner_reads(ponte_with_people: Inhabited) -> None:
     token = ponte_with_people.ponte.people.add("admin")
     async with ponte_with_people.ponte.person(token) as admin:
-        for route, decision in DECISIONS.items():
+        assert (await admin.get("/readyz")).json()["reasons"]
+        for route, (decision, ask) in ROUTES.items():
             if decision in ("operator", "form"):
-                said = await ROUTES[route](admin, ponte_with_people.theirs)
+                said = await ask(admin, ponte_with_people.theirs)
                 status = 200 if route[0] == "GET" else 403
                 assert said.status_code == status, route
 
 
 async def test_the_command_line_s_routes_are_on_the_socket_alone(
-    ponte_with_people: Inhabited, kinds: Mapping[str, httpx.AsyncClient]
+    ponte_with_people: Inhabited, kinds: Mapping[str, Client]
 ) -> None:
     operator: Any = None
     for route in OperatorRoutes(operator).routes:

@@ -68,6 +68,7 @@ class Turn:
 
 
 Script = Callable[[Turn], Awaitable[Answer]]
+Client = httpx.AsyncClient
 
 
 async def echo(turn: Turn) -> Answer:
@@ -162,6 +163,18 @@ class WebPonte:
         self.operator: Operator = MemoryOperator()
         self.host, self.url, self.token = "127.0.0.1", "", token
         self._port = 0
+
+    def answers(
+        self, answer: Answer | Callable[[Turn], Answer], click: Answer | None = None
+    ) -> None:
+        """Answer each message with this, at once; a press of a button with `click`, if given."""
+
+        async def script(turn: Turn) -> Answer:
+            if click and turn.message.is_click:
+                return click
+            return answer(turn) if callable(answer) else answer
+
+        self.script = script
 
     async def open(self) -> None:
         self.inbox = MemoryInbox(self.rows)

@@ -72,16 +72,16 @@ function draw(card, conversation) {
   return drawn;
 }
 
-/** The text of a card, with lines that begin with `>` as a quote. */
+/** The text of a card; lines with `>` are a quote. */
 function blocks(text) {
-  return text.split(/((?:^>.*\n*)+)/m).flatMap((part, number) => (number % 2
-    ? make("blockquote", { dir: "auto", text: part.trim().replace(/^> ?/gm, "") })
+  return text.split(/((?:^>.*\n*)+)/m).flatMap((part, at) => (at % 2
+    ? make("blockquote", { text: part.trim().replace(/^> ?/gm, "") })
     : words(part)));
 }
 
-/** The text of a card, with what stands between backticks as code. */
+/** The text; what stands between backticks is code. */
 function words(text) {
-  return text.split(/`([^`\n]+)`/).map((part, number) => (number % 2 ? make("code", { text: part }) : part));
+  return text.split(/`([^`\n]+)`/).map((part, at) => (at % 2 ? make("code", { text: part }) : part));
 }
 
 function expiry(card) {

@@ -28,13 +28,10 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_version_is_the_projects(ponte: Shell) -> None:
-    assert ponte("version").out == f"{__version__}\n"
+    for words in ("version", "--version"):
+        assert ponte(words).out == f"{__version__}\n"
+        assert ponte.code == 0
     assert f'\nversion = "{__version__}"\n' in (ROOT / "pyproject.toml").read_text()
-
-
-def test_version_is_an_option_too(ponte: Shell) -> None:
-    assert ponte("--version").out == f"{__version__}\n"
-    assert ponte.code == 0
 
 
 @pytest.mark.parametrize(
@@ -212,10 +209,12 @@ def test_a_quick_command_is_typed_as_in_a_chat(
 def test_a_quick_commands_result_as_json_and_its_failure(
     ponte: Shell, fake_holder: FakeHolder
 ) -> None:
-    fake_holder.answers["POST /chat"] = chat_answer("It did not work.", "failed")
+    fake_holder.answers["POST /chat"] = chat_answer("It did\n\nnot work.", "failed")
     ponte("quick-command", "sum-up", "--json")
     assert ponte.code == 1
     assert json.loads(ponte.out)["status"] == "failed"
+    assert ponte("quick-command", "sum-up").code == 1
+    assert (ponte.out, ponte.err) == ("", "It did not work.\n")
 
 
 def test_a_result_file_that_cannot_be_read_is_told(ponte: Shell, fake_holder: FakeHolder) -> None:
@@ -237,25 +236,22 @@ def test_a_file_goes_along(ponte: Shell, fake_holder: FakeHolder, tmp_path: Path
     assert ponte.err == "Cannot read the file b.csv (No such file or directory).\n"
 
 
-def test_an_input_that_is_given_twice_is_told(ponte: Shell, fake_holder: FakeHolder) -> None:
-    assert ponte("quick-command", "sum-up", "day=1", "day=2").code == 1
-    assert ponte.err == "day appears twice. Give it once.\n"
-    assert fake_holder.asked == []
-
-
-@pytest.mark.parametrize("slug", ["Sum Up", "sum up", "../../oidc/x", "", "-"])
-def test_a_slug_that_is_none_is_told_before_anything_is_asked(
-    ponte: Shell, fake_holder: FakeHolder, slug: str
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        *(([slug], "is not a quick command's name") for slug in (
+            "Sum Up", "sum up", "../../oidc/x", "", "-",
+        )),
+        (["sum-up", "day=1", "day=2"], "day appears twice. Give it once.\n"),
+        (["sum-up", "day=two words", "and more"], "'and more' is not in the form KEY=VALUE.\n"),
+    ],
+)  # fmt: skip
+def test_a_slug_or_input_that_is_none_is_told_before_anything_is_asked(
+    ponte: Shell, fake_holder: FakeHolder, words: list[str], told: str
 ) -> None:
-    assert ponte("quick-command", slug).code == 1
-    assert "is not a quick command's name" in ponte.err
+    assert ponte("quick-command", *words).code == 1
+    assert told in ponte.err
     assert ponte.err.count("\n") == 1
-    assert fake_holder.asked == []
-
-
-def test_what_is_no_input_is_named_as_it_was_given(ponte: Shell, fake_holder: FakeHolder) -> None:
-    assert ponte("quick-command", "sum-up", "day=two words", "and more").code == 1
-    assert ponte.err == "'and more' is not in the form KEY=VALUE.\n"
     assert fake_holder.asked == []
 
 
@@ -265,12 +261,6 @@ async def test_what_is_no_change_is_never_said_to_the_model(running_ponte: Runni
         assert (code, "`ponte changes list` shows the IDs" in error) == (1, True)
     assert await running_ponte.run("turns") == ["No turn is running or has failed."]
     assert await running_ponte.run("threads", "list") == ["No conversations yet."]
-
-
-def test_a_failure_is_one_line(ponte: Shell, fake_holder: FakeHolder) -> None:
-    fake_holder.answers["POST /chat"] = chat_answer("It did\n\nnot work.", "failed")
-    assert ponte("quick-command", "sum-up").code == 1
-    assert (ponte.out, ponte.err) == ("", "It did not work.\n")
 
 
 def test_threads_are_listed_shown_and_forgotten(ponte: Shell, fake_holder: FakeHolder) -> None:
@@ -429,9 +419,7 @@ def test_the_slack_manifest_is_json_to_paste(ponte: Shell, monkeypatch: pytest.M
 TOKEN = "a-long-random-text-2"
 
 
-def test_the_page_s_link_is_asked_of_who_serves_it(
-    ponte: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_page_s_link_is_asked_of_who_serves_it(ponte: Shell) -> None:
     """Whatever token that process was given, and at whatever port it listens."""
     with serving(ponte.home, {"link": "http://127.0.0.1:4711/#token=its-own"}) as asked:
         ponte("link")

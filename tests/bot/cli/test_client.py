@@ -49,51 +49,39 @@ def run_over(server: Server, monkeypatch: pytest.MonkeyPatch) -> client.SingleTu
     return client.SingleTurn(None, Screen(io.StringIO()))  # type: ignore[arg-type]
 
 
-async def test_a_restart_is_waited_out_with_the_same_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    server = Server(503, 503, 200)
+@pytest.mark.parametrize(
+    ("answers", "requests"),
+    [((503, 503, 200), 3), (([PROGRESS], 503, 200), 3)],
+    ids=["a restart", "a stream that breaks off"],
+)
+async def test_an_interrupted_answer_is_followed_with_the_same_key(
+    monkeypatch: pytest.MonkeyPatch, answers: tuple[int | list[Event], ...], requests: int
+) -> None:
+    server = Server(*answers)
     answer = await run_over(server, monkeypatch).run("quick-command a", [], "command")
     assert answer["response"] == "Done."
-    assert len(server.keys) == 3
+    assert len(server.keys) == requests
     assert len(set(server.keys)) == 1, "it runs once"
 
 
-async def test_a_refusal_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    server = Server(403)
-    with pytest.raises(HttpAnswer):
+@pytest.mark.parametrize(
+    ("answers", "error", "words", "requests"),
+    [
+        ((403,), HttpAnswer, None, 1),
+        (([PROGRESS], 503, 503, 503), client.HolderLost, None, 4),
+        (([], 200), HttpError, "the stream ended early", 1),
+        (([PROGRESS, ("error", {"message": "Stopping."})],), client.TurnRefused, "Stopping", 1),
+    ],
+    ids=["a refusal", "a restart without end", "broken off before a turn is known", "an error"],
+)
+async def test_what_is_given_up_is_not_asked_again(
+    monkeypatch: pytest.MonkeyPatch, answers: tuple[int | list[Event], ...],
+    error: type[Exception], words: str | None, requests: int,
+) -> None:  # fmt: skip
+    server = Server(*answers)
+    with pytest.raises(error, match=words):
         await run_over(server, monkeypatch).run("quick-command a", [], "command")
-    assert len(server.keys) == 1
-
-
-async def test_a_restart_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    server = Server([PROGRESS], 503, 503, 503)
-    with pytest.raises(client.HolderLost):
-        await run_over(server, monkeypatch).run("quick-command a", [], "command")
-    assert len(server.keys) == 4, "one attempt after each pause"
-
-
-async def test_a_stream_that_breaks_off_is_followed_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    server = Server([PROGRESS], 503, 200)
-    answer = await run_over(server, monkeypatch).run("quick-command a", [], "command")
-    assert answer["response"] == "Done."
-    assert len(set(server.keys)) == 1, "it runs once"
-
-
-async def test_a_stream_that_breaks_off_before_a_turn_is_known_is_not_asked_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    server = Server([], 200)
-    with pytest.raises(HttpError, match="the stream ended early"):
-        await run_over(server, monkeypatch).run("quick-command a", [], "command")
-    assert len(server.keys) == 1
-
-
-async def test_a_turn_that_is_refused_while_it_waits_tells_why(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    server = Server([PROGRESS, ("error", {"message": "Ponte is stopping."})])
-    with pytest.raises(client.TurnRefused, match="Ponte is stopping"):
-        await run_over(server, monkeypatch).run("quick-command a", [], "command")
-    assert len(server.keys) == 1
+    assert len(server.keys) == requests, "one attempt after each pause of a restart"
 
 
 class WaitingServer:

@@ -238,6 +238,20 @@ WRONG = [
         "[groups]\na = []",
         "1: 'x': write template or instruction, and not both.",
     ),
+    ("[tables.m1]\napprovals = 3", "2: 'approvals' must be one of 1 or 2"),
+    ('[tables.m1]\napprovers = ["clerks"]', "2: 'approvers': no group is called 'clerks'"),
+    ('[tools.x]\napprovers = ["members"]', "2: 'approvers': write web"),
+    ('[groups]\nasker = ["slack:U1"]', "2: 'asker': choose another name: lowercase letters"),
+    ("[changes]\nremind_after = 4", "2: 'remind_after': write minutes or hours"),
+    (
+        "[tables.m1]\napprovers_only = true",
+        "1: 'm1': approvers_only needs approvers, and not access = \"auto\"",
+    ),
+    (
+        '[tables.m1]\naccess = "auto"\napprovers = ["asker"]\napprovers_only = true',
+        "1: 'm1': approvers_only needs approvers, and not access = \"auto\"",
+    ),
+    ("[tools.x]\naccess = 1", "2: 'access' is not known here; known are approvers, approvals"),
     ("a = 1\na = 2", "2: not TOML: Cannot overwrite a value."),
     ("a = 1\n\nb = [1,\n", "3: not TOML: "),
 ]
@@ -279,30 +293,6 @@ def test_what_is_written_about_approvers(tmp_path: Path) -> None:
     live = LiveConfig(Config())
     live.current = config
     assert (live.table_rules.tools, live.table_rules.remind_after) == (rules.tools, 1800.0)
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("[tables.m1]\napprovals = 3", "2: 'approvals' must be one of 1 or 2"),
-        ('[tables.m1]\napprovers = ["clerks"]', "2: 'approvers': no group is called 'clerks'"),
-        ('[tools.x]\napprovers = ["members"]', "2: 'approvers': write web"),
-        ('[groups]\nasker = ["slack:U1"]', "2: 'asker': choose another name: lowercase letters"),
-        ("[changes]\nremind_after = 4", "2: 'remind_after': write minutes or hours"),
-        (
-            "[tables.m1]\napprovers_only = true",
-            "1: 'm1': approvers_only needs approvers, and not access = \"auto\"",
-        ),
-        (
-            '[tables.m1]\naccess = "auto"\napprovers = ["asker"]\napprovers_only = true',
-            "1: 'm1': approvers_only needs approvers, and not access = \"auto\"",
-        ),
-        ("[tools.x]\naccess = 1", "2: 'access' is not known here; known are approvers, approvals"),
-    ],
-)
-def test_what_is_wrong_with_approvers(tmp_path: Path, text: str, words: str) -> None:
-    (line,) = refusal(tmp_path, text)
-    assert line.startswith(f"ponte.toml:{words}")
 
 
 def test_agents_have_names_here_and_ids_there(tmp_path: Path) -> None:

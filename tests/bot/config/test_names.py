@@ -220,11 +220,7 @@ def test_policy_check_names_them_beside_its_answer(ponte: Shell) -> None:
 
 def test_a_reload_names_them(tmp_path: Path, commands: str) -> None:
     machine = Machine(tmp_path, tmp_path / "home", commands)
-    with machine.start("run") as running:
-        assert running.stdout is not None
-        for line in running.stdout:
-            if line.startswith("Ponte is ready"):
-                break
+    with machine.running() as (running, _):
         (tmp_path / "ponte.toml").write_text(FILE)
         code, out, _ = machine.ponte("reload")
         assert (code, out.splitlines()) == (0, [f"Reloaded {tmp_path}/ponte.toml.", *TOLD])

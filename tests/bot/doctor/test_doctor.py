@@ -182,25 +182,18 @@ async def test_nocodb_is_asked_for_its_base_and_the_role_there(tmp_path: Path) -
     assert "wrong-token" not in told.parts["nocodb"]
 
 
-async def test_a_rule_for_a_table_that_is_not_there_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [("customers", "Salaries"), ("Custmers", "Custmers (did you mean Customers?), Salaries")],
+)
+async def test_a_rule_for_a_table_that_is_not_there_is_told_with_the_nearest(
+    tmp_path: Path, table: str, words: str
+) -> None:
     async with FakeNocoDB() as nocodb:
-        config = Config(
-            tables={"customers": TableConfig("read"), "Salaries": TableConfig("hidden")}
-        )
+        config = Config(tables={table: TableConfig("read"), "Salaries": TableConfig("hidden")})
         told = await doctor(tmp_path, config, nocodb_url=nocodb.origin, nocodb_token=filled.VIEWER)
     assert told.code == 1
-    assert told.parts["nocodb"].endswith("do not exist and so protect nothing: Salaries")
-
-
-async def test_a_misspelt_table_is_told_with_the_nearest(tmp_path: Path) -> None:
-    async with FakeNocoDB() as nocodb:
-        config = Config(
-            tables={"Custmers": TableConfig("hidden"), "Salaries": TableConfig("hidden")}
-        )
-        told = await doctor(tmp_path, config, nocodb_url=nocodb.origin, nocodb_token=filled.VIEWER)
-    assert told.parts["nocodb"].endswith(
-        "do not exist and so protect nothing: Custmers (did you mean Customers?), Salaries"
-    )
+    assert told.parts["nocodb"].endswith(f"do not exist and so protect nothing: {words}")
 
 
 @pytest.mark.parametrize("base", ["", BASE])

@@ -144,11 +144,7 @@ def test_a_warning_tells_that_somebody_had_the_name_before(
 
 def test_a_running_ponte_lets_them_in_and_out(tmp_path: Path, commands: str) -> None:
     machine = Machine(tmp_path, tmp_path / "home", commands)
-    with machine.start("run") as running:
-        assert running.stdout
-        for line in running.stdout:
-            if line.startswith("Ponte is ready"):
-                break
+    with machine.running() as (running, _):
         code, link, _ = machine.ponte("people", "add", "ana")
         token = token_of(link)
         page = LINK.fullmatch(link)

@@ -11,7 +11,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from datetime import UTC
 from pathlib import Path
@@ -204,25 +204,11 @@ def test_killed_in_the_middle_it_is_ended_by_doing_it_again(recorded_ponte: Shel
     assert sums(ponte.home) == before
 
 
-@pytest.fixture
-def running(tmp_path: Path, commands: str) -> Iterator[tuple[Machine, str]]:
-    """A running Ponte with a page, and its address with Ana's token."""
+def test_a_running_ponte_forgets_and_goes_on(tmp_path: Path, commands: str) -> None:
     machine = Machine(tmp_path, tmp_path / "home", commands)
-    with machine.start("run") as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith("Ponte is ready"):
-                break
-        yield machine, machine.ponte("people", "add", "ana")[1].strip()
-        process.terminate()
-        process.communicate()
-
-
-def test_a_running_ponte_forgets_and_goes_on(running: tuple[Machine, str]) -> None:
-    machine, link = running
-    page, _, token = link.partition("/#token=")
-    headers = {"Authorization": f"Bearer {token}"}
-    with httpx.Client(base_url=page, headers=headers, timeout=None) as ana:
+    with machine.running() as (process, _), httpx.Client(timeout=None) as ana:
+        page, _, token = machine.ponte("people", "add", "ana")[1].strip().partition("/#token=")
+        ana.base_url, ana.headers["Authorization"] = httpx.URL(page), f"Bearer {token}"
         for text in ("aubergines for all", "and more of them"):
             assert ana.post("/chat", json={"message": text}).json()["status"] == "done"
         sent = ana.post(
@@ -233,6 +219,8 @@ def test_a_running_ponte_forgets_and_goes_on(running: tuple[Machine, str]) -> No
         code, out, err = machine.ponte("person", "forget", "web:ana", "--yes")
         assert (code, out.splitlines()[0], err) == (0, "Deleted: web:ana.", "")
         assert ana.get("/me").status_code == 401, "she does not come in any more"
+        process.terminate()
+        process.communicate()
     for word in ("aubergine", "web:ana", "@ana"):
         assert holding(machine.home, word) == []
     with closing(sqlite3.connect(machine.home / "ponte.db")) as connection:

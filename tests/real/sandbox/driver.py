@@ -30,13 +30,13 @@ LEFT = "processes and folders left"
 
 
 def attacks(module: ModuleType) -> list[str]:
-    """The names of its attacks, in the order that they are written."""
-    found = {
-        name: each.__code__.co_firstlineno
+    """Return the names of its attacks: its functions, and the entries of its two tables."""
+    functions = [
+        name
         for name, each in vars(module).items()
         if isinstance(each, FunctionType) and each.__module__ == module.__name__ and name[0] != "_"
-    }
-    return sorted(found, key=found.__getitem__)
+    ]
+    return [*functions, *getattr(module, "EXPRESSIONS", ()), *getattr(module, "CALLS", ())]
 
 
 def title(module: ModuleType, name: str) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
 from typing import Any
 
 HOME = os.getcwd()
@@ -28,17 +27,20 @@ def main() -> None:
         else:
             if request.get("announced"):
                 os.write(pipe, b"begins\n")
-            came = attempt(names[request["attack"]], request["outside"])
+            came = attempt(names, request["attack"], request["outside"])
         os.write(pipe, json.dumps({"came": came}).encode() + b"\n")
 
 
-def attempt(attack: Callable[[object], str | None], outside: object) -> str:
+def attempt(names: dict[str, Any], attack: str, outside: object) -> str:
     os.chdir(HOME)
-    folder = f"{attack.__name__}-files"
+    folder = f"{attack}-files"
     os.mkdir(folder)
     os.chdir(folder)
+    words, call = names.get("CALLS", {}).get(attack, ("", None))
+    call = call or names.get("EXPRESSIONS", {}).get(attack) or names[attack]
     try:
-        return attack(outside) or ""
+        came = call(outside)
+        return words or came or ""
     except (OSError, MemoryError):
         return ""
     except Exception as error:

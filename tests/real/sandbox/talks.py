@@ -37,7 +37,8 @@ async def one(sandbox: Sandbox, python: Path, name: str, ctx: Scenery) -> str:
     try:
         told = {**ctx.what, "secret": ""}
         async with asyncio.timeout(HANG_SECONDS):
-            runs = [await session.run(f"{inspect.getsource(talk)}\n{name}({told!r})", ())]
+            attack = f"EXPRESSIONS[{name!r}]" if name in talk.EXPRESSIONS else name
+            runs = [await session.run(f"{inspect.getsource(talk)}\n{attack}({told!r})", ())]
             if not runs[-1].is_state_lost:
                 runs += await _run_until_it_ends(session, "1 + 1")
         return _wrong(runs, ctx, session.alive)

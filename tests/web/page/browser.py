@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from platformdirs import user_cache_path
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 AXE = "4.11.0"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), "")
@@ -92,3 +92,9 @@ async def resize(page: Page, width: int, height: int = 800, *, dark: bool = Fals
 async def say(page: Page, text: str) -> None:
     await page.fill("#text", text)
     await page.press("#text", "Enter")
+
+
+async def ask(page: Page, text: str) -> None:
+    """Say it, and wait for the echo, which is the first answer on the page."""
+    await say(page, text)
+    await expect(page.locator(".body")).to_have_text(f"You said: {text}")

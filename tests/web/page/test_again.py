@@ -10,19 +10,20 @@ import pytest
 from playwright.async_api import Page, expect
 
 from core.domain.messages import Answer, Card
-from tests.web.page.browser import say
+from tests.web.page.browser import ask, say
 from tests.web.web_ponte import Turn, WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_what_failed_is_tried_again_in_its_place(ponte: WebPonte, page: Page) -> None:
-    async def script(turn: Turn) -> Answer:
-        if turn.message.replaced_turn:
-            return Answer("Now it works.")
-        return Answer("The model is away.", "failed", code="model_down")
-
-    ponte.script = script
+    ponte.answers(
+        lambda turn: (
+            Answer("Now it works.")
+            if turn.message.replaced_turn
+            else Answer("The model is away.", "failed", code="model_down")
+        )
+    )
     await say(page, "hello")
     await page.get_by_role("button", name="Try again").click()
     await expect(page.locator(".body")).to_have_text(["Now it works."])
@@ -51,7 +52,7 @@ async def test_the_last_answer_alone_can_be_asked_again(ponte: WebPonte, page: P
 
 async def test_asking_again_keeps_the_earlier_answer(ponte: WebPonte, page: Page) -> None:
     numbers = itertools.count(1)
-    ponte.script = lambda turn: asyncio.sleep(0, Answer(f"Answer **{next(numbers)}**"))
+    ponte.answers(lambda _: Answer(f"Answer **{next(numbers)}**"))
     await say(page, "how many?")
     again = page.get_by_role("button", name="Ask again")
     for number in (2, 3):
@@ -73,12 +74,10 @@ async def test_a_click_leaves_the_last_message_to_be_asked_again(
     card = Card("abc234", "proposal", "Change a row", "", (), ("approve", "deny"))
     denied = replace(card, state="denied", actions=(), text="Denied by you.")
 
-    async def script(turn: Turn) -> Answer:
-        if turn.message.is_click:
-            return Answer("Denied by you.", cards=(denied,))
-        return Answer("Again." if turn.message.replaced_turn else "Shall I?", cards=(card,))
-
-    ponte.script = script
+    ponte.answers(
+        lambda turn: Answer("Again." if turn.message.replaced_turn else "Shall I?", cards=(card,)),
+        click=Answer("Denied by you.", cards=(denied,)),
+    )
     await say(page, "change it")
     await page.get_by_role("button", name="Deny").click()
     await expect(page.locator(".card .words")).to_have_text("Denied by you.")
@@ -110,9 +109,8 @@ async def test_stop_leaves_the_last_message_to_be_asked_again(ponte: WebPonte, p
         await expect(page.get_by_role("button", name=word)).to_have_count(1)
 
 
-async def test_ones_last_message_is_changed(ponte: WebPonte, page: Page) -> None:
-    await say(page, "helo")
-    await expect(page.locator(".body")).to_have_text(["You said: helo"])
+async def test_ones_last_message_is_changed(page: Page) -> None:
+    await ask(page, "helo")
     await page.press("#text", "ArrowUp")
     await expect(page.locator("#text")).to_have_value("helo")
     await expect(page.locator("#editing")).to_be_visible()
@@ -127,7 +125,7 @@ async def test_ones_last_message_is_changed(ponte: WebPonte, page: Page) -> None
 
 async def test_code_is_coloured_and_ones_own_is_shown_as_code(ponte: WebPonte, page: Page) -> None:
     code = '```python\nfor n in range(3):  # all\n    print("n", n)\n```'
-    ponte.script = lambda turn: asyncio.sleep(0, Answer(code))
+    ponte.answers(Answer(code))
     await say(page, f"what is this?\n{code}\nthanks")
     for place in (".body", ".said .words"):
         await expect(page.locator(f"{place} pre .keyword")).to_have_text(["for", "in"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from playwright.async_api import Page, expect
 
@@ -80,10 +78,7 @@ async def test_requests_are_counted_listed_and_decided(ponte: WebPonte, page: Pa
 async def test_a_card_in_the_log_and_in_the_list_is_decided_in_both(
     ponte: WebPonte, page: Page
 ) -> None:
-    async def script(turn: Turn) -> Answer:
-        return Answer("Shall I?", cards=(request("abc234", Address("web", "main")).card,))
-
-    ponte.script = script
+    ponte.answers(Answer("Shall I?", cards=(request("abc234", Address("web", "main")).card,)))
     await page.fill("#text", "change it")
     await page.keyboard.press("Enter")
     await expect(page.locator("#log .card")).to_have_count(1)
@@ -102,9 +97,7 @@ async def test_a_card_in_the_log_and_in_the_list_is_decided_in_both(
         await expect(page.locator(f"{place} .card .state strong")).to_have_text("done")
 
 
-async def test_the_list_looks_right_and_axe_finds_nothing(
-    ponte: WebPonte, axe_tab: Page, tmp_path: Path
-) -> None:
+async def test_the_list_looks_right_and_axe_finds_nothing(ponte: WebPonte, axe_tab: Page) -> None:
     source, page = axe_source(), axe_tab
     await visit(page, ponte.link)
     waits(ponte, "abc234", "def567")
@@ -114,7 +107,6 @@ async def test_the_list_looks_right_and_axe_finds_nothing(
             await resize(page, width)
             await page.locator("#approvals").click()
             await expect(page.locator("#requests .card")).to_have_count(2)
-            await page.screenshot(path=tmp_path / f"approvals-{theme}-{width}.png")
             assert await findings(page, source) == []
             wide = "document.querySelector('#requests').scrollWidth <= innerWidth"
             assert await page.evaluate(wide)

@@ -27,10 +27,7 @@ async def clipboard(page: Page) -> str:
 
 
 async def test_an_answer_and_its_tables_can_be_copied(ponte: WebPonte, page: Page) -> None:
-    async def script(turn: Turn) -> Answer:
-        return Answer(TABLE)
-
-    ponte.script = script
+    ponte.answers(Answer(TABLE))
     await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     await say(page, "rows?")
     await page.get_by_role("button", name="Copy answer").click()
@@ -55,9 +52,7 @@ async def test_an_answer_and_its_tables_can_be_copied(ponte: WebPonte, page: Pag
     assert await clipboard(page) == TABLE
 
 
-async def test_a_draft_survives_a_reload_in_its_own_conversation(
-    ponte: WebPonte, page: Page
-) -> None:
+async def test_a_draft_survives_a_reload_in_its_own_conversation(page: Page) -> None:
     await page.fill("#text", "not sent\nyet")
     await page.reload()
     await expect(page.locator("#text")).to_have_value("not sent\nyet")

@@ -9,15 +9,14 @@ import pytest
 from playwright.async_api import Browser, Page, Route, expect
 
 from core.domain.messages import Answer
-from tests.web.page.browser import resize, say, visit, wait_until
+from tests.web.page.browser import ask, resize, say, visit, wait_until
 from tests.web.web_ponte import Turn, WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_the_side_list_deep_links_and_new(ponte: WebPonte, page: Page) -> None:
-    await say(page, "first talk")
-    await expect(page.locator(".body")).to_have_text("You said: first talk")
+    await ask(page, "first talk")
     await page.get_by_role("button", name="New conversation").click()
     await expect(page.locator("#welcome")).to_be_visible()
     await say(page, "second talk")
@@ -53,9 +52,7 @@ async def test_forget_asks_first_and_then_is_gone(ponte: WebPonte, page: Page) -
     assert ponte.rows[2].message.text == "forget yes"
 
 
-async def test_a_search_keeps_the_open_conversation_and_escape_leaves_it(
-    ponte: WebPonte, page: Page
-) -> None:
+async def test_a_search_keeps_the_open_conversation_and_escape_leaves_it(page: Page) -> None:
     for text in ("apples", "pears"):
         await say(page, text)
     await expect(page.locator(".body")).to_have_text(["You said: apples", "You said: pears"])
@@ -94,8 +91,7 @@ async def test_the_list_is_the_same_in_another_browser(
     await say(page, "**apples** and `pears` of [ours](https://example.com)")
     await expect(page.locator(".body")).to_have_count(1)
     await page.get_by_role("button", name="New conversation").click()
-    await say(page, "plums")
-    await expect(page.locator(".body")).to_have_text("You said: plums")
+    await ask(page, "plums")
     context = await browser.new_context()
     other = await context.new_page()
     await visit(other, ponte.link)
@@ -119,12 +115,11 @@ async def test_the_list_is_the_same_in_another_browser(
     await context.close()
 
 
-async def test_one_search_looks_into_all_of_them(ponte: WebPonte, page: Page) -> None:
+async def test_one_search_looks_into_all_of_them(page: Page) -> None:
     await say(page, "about apples")
     await expect(page.locator(".body")).to_have_count(1)
     await page.get_by_role("button", name="New conversation").click()
-    await say(page, "about pears")
-    await expect(page.locator(".body")).to_have_text("You said: about pears")
+    await ask(page, "about pears")
     await page.get_by_role("searchbox").fill("APPLE")
     hit = page.locator("nav li a")
     await expect(hit.locator("span").first).to_have_text("about apples")
@@ -160,7 +155,7 @@ async def test_a_conversation_that_is_read_late_neither_takes_the_focus_nor_clos
     await expect(page.locator("nav")).to_be_visible()
 
 
-async def test_search_works_on_a_phone(ponte: WebPonte, page: Page) -> None:
+async def test_search_works_on_a_phone(page: Page) -> None:
     await resize(page, 390)
     await say(page, "about apples")
     await expect(page.locator(".body")).to_have_count(1)

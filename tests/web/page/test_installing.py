@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from core.domain.messages import Answer
-from tests.web.page.browser import say, visit
+from tests.web.page.browser import ask, say, visit
 from tests.web.page.test_approvals import waits
 from tests.web.web_ponte import Turn, WebPonte
 
@@ -44,8 +44,7 @@ async def test_only_files_of_the_page_are_kept(ponte: WebPonte, browser: Browser
     await page.evaluate("navigator.serviceWorker.ready.then(() => true)")
     await page.evaluate("caches.open('/page/0123456789abcdef/')")
     await page.reload()
-    await say(page, "a secret")
-    await expect(page.locator(".body")).to_have_text("You said: a secret")
+    await ask(page, "a secret")
     kept = await page.evaluate("""async () => {
         const [version, ...others] = await caches.keys();
         if (others.length) throw new Error("files of another version are kept");

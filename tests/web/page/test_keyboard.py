@@ -10,7 +10,7 @@ from playwright.async_api import Page, expect
 from core.domain.messages import Answer, Card, Person
 from core.people.notices import LINK_RENEWED
 from tests.fakes.card_rows import card_row
-from tests.web.page.browser import say
+from tests.web.page.browser import ask, say
 from tests.web.page.test_approvals import decides, waits
 from tests.web.web_ponte import Turn, WebPonte
 
@@ -31,7 +31,7 @@ COMPOSED_ENTER = """([isComposing, keyCode]) => {
 
 @pytest.mark.parametrize(("is_composing", "code"), [(False, 229), (True, 229), (True, 13)])
 async def test_an_enter_that_ends_a_composition_sends_nothing(
-    ponte: WebPonte, page: Page, is_composing: bool, code: int
+    page: Page, is_composing: bool, code: int
 ) -> None:
     """Safari ends the composition first, so that only the key code 229 is left of it."""
     await page.fill("#text", "日本")
@@ -42,9 +42,8 @@ async def test_an_enter_that_ends_a_composition_sends_nothing(
 
 
 @pytest.mark.parametrize("key", ["Escape", "ArrowUp"])
-async def test_no_other_key_of_a_composition_acts(ponte: WebPonte, page: Page, key: str) -> None:
-    await say(page, "first")
-    await expect(page.locator(".body")).to_have_text("You said: first")
+async def test_no_other_key_of_a_composition_acts(page: Page, key: str) -> None:
+    await ask(page, "first")
     await page.press("#text", "ArrowUp")
     await expect(page.locator("#editing")).to_be_visible()
     for is_composing, code in ((True, 27), (False, 229)):
@@ -84,12 +83,10 @@ async def test_the_focus_stays_on_the_card_that_a_key_decided(ponte: WebPonte, p
 
 
 async def test_after_a_refusal_the_focus_is_on_the_same_button(ponte: WebPonte, page: Page) -> None:
-    async def script(turn: Turn) -> Answer:
-        if turn.message.is_click:
-            return Answer("An admin must decide this.", "failed", code="forbidden")
-        return Answer("Shall I?", cards=(OPEN,))
-
-    ponte.script = script
+    ponte.answers(
+        Answer("Shall I?", cards=(OPEN,)),
+        click=Answer("An admin must decide this.", "failed", code="forbidden"),
+    )
     await say(page, "rename")
     await page.locator(".card .deny").focus()
     await page.keyboard.press("Space")
@@ -98,12 +95,13 @@ async def test_after_a_refusal_the_focus_is_on_the_same_button(ponte: WebPonte, 
 
 
 async def test_a_card_that_others_decide_keeps_the_focus(ponte: WebPonte, page: Page) -> None:
-    async def script(turn: Turn) -> Answer:
-        if turn.message.text != "ask":
-            return Answer("Changed.", cards=(DONE,))
-        return Answer("Shall I?", cards=(OPEN,))
-
-    ponte.script = script
+    ponte.answers(
+        lambda turn: (
+            Answer("Changed.", cards=(DONE,))
+            if turn.message.text != "ask"
+            else Answer("Shall I?", cards=(OPEN,))
+        )
+    )
     await say(page, "ask")
     await page.locator(".card .deny").focus()
     async with ponte.client() as client:
@@ -130,9 +128,7 @@ async def test_the_focus_stays_in_the_list_of_approvals(ponte: WebPonte, page: P
     await expect(page.locator("#requests form button")).to_be_focused()
 
 
-async def test_buttons_that_vanish_hand_the_focus_to_the_message_box(
-    ponte: WebPonte, page: Page
-) -> None:
+async def test_buttons_that_vanish_hand_the_focus_to_the_message_box(page: Page) -> None:
     text = page.locator("#text")
     await expect(page.locator("#tries button")).to_have_count(3)
     await page.locator("#tries button").first.focus()

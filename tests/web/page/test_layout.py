@@ -9,7 +9,7 @@ from core.domain.messages import Answer, Card
 from core.domain.records import Health
 from tests.fakes.card_rows import card_row
 from tests.web.page.browser import resize, say, visit
-from tests.web.web_ponte import Turn, WebPonte
+from tests.web.web_ponte import WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -39,17 +39,14 @@ def card_of(rows: int, name: str = "Ann") -> Card:
 
 
 async def answer_with(ponte: WebPonte, page: Page, answer: Answer) -> None:
-    async def script(turn: Turn) -> Answer:
-        return answer
-
-    ponte.script = script
+    ponte.answers(answer)
     await say(page, "show")
     await expect(page.locator(".answer[aria-busy=false]").last).to_be_visible()
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 async def test_a_long_line_of_code_in_ones_own_message_scrolls_in_its_box(
-    ponte: WebPonte, page: Page, width: int
+    page: Page, width: int
 ) -> None:
     await resize(page, width)
     await say(page, CODE)

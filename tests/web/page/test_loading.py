@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from playwright.async_api import FilePayload, Page, Request, Route, expect
 
-from tests.web.page.browser import say, visit
+from tests.web.page.browser import ask, say, visit
 from tests.web.web_ponte import WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -60,9 +60,7 @@ async def test_a_message_sent_while_a_conversation_loads_stands_below_the_older_
         await expect(page.locator("#welcome")).to_be_hidden()
 
 
-async def test_the_first_message_of_a_conversation_that_loads_ends_the_welcome(
-    ponte: WebPonte, page: Page
-) -> None:
+async def test_the_first_message_of_a_conversation_that_loads_ends_the_welcome(page: Page) -> None:
     ready, sent = asyncio.Event(), asyncio.Event()
     await page.route("**/conversations/new1?html=1", hold_until(ready))
     await page.route("**/chat", hold_until(sent))
@@ -115,9 +113,7 @@ async def test_a_message_that_fails_after_the_page_moved_on_is_a_draft_again(
     await expect(page.locator("#text")).to_have_value("precious")
 
 
-async def test_a_refused_message_survives_a_page_that_was_drawn_again(
-    ponte: WebPonte, page: Page
-) -> None:
+async def test_a_refused_message_survives_a_page_that_was_drawn_again(page: Page) -> None:
     ready = asyncio.Event()
 
     async def refuse(route: Route) -> None:
@@ -134,7 +130,7 @@ async def test_a_refused_message_survives_a_page_that_was_drawn_again(
     await expect(page.get_by_role("button", name="Try again")).to_be_visible()
 
 
-async def test_a_notice_stays_until_it_is_no_longer_true(ponte: WebPonte, page: Page) -> None:
+async def test_a_notice_stays_until_it_is_no_longer_true(page: Page) -> None:
     """An error of reading ends with the next reading. A refused edit is still not sent."""
 
     async def fail(route: Route) -> None:
@@ -144,8 +140,7 @@ async def test_a_notice_stays_until_it_is_no_longer_true(ponte: WebPonte, page: 
     await page.evaluate("location.hash = 'n1'")
     await expect(page.locator("#notice")).to_have_text("Broken.")
     await expect(page.locator("#notice")).to_be_empty()
-    await say(page, "one")
-    await expect(page.locator(".body")).to_have_text("You said: one")
+    await ask(page, "one")
     await page.route("**/chat", fail)
     await page.press("#text", "ArrowUp")
     async with page.expect_response("**/conversations/n1?html=1"):
@@ -206,16 +201,13 @@ async def test_a_file_that_is_too_large_is_refused_before_it_is_sent(
     assert boxes == sorted(boxes), "above the message box"
     row = await page.locator("#attach, #text, #send").evaluate_all(tops)
     assert max(row) - min(row) < 10, "side by side"
-    await say(page, "see")
-    await expect(page.locator(".body")).to_have_text("You said: see")
+    await ask(page, "see")
     await expect(refusal).to_be_empty()
     page.remove_listener("request", on_request)
     assert [one for one in sent if one.startswith("POST")] == [f"POST {ponte.web.address}/chat"]
 
 
-async def test_too_many_files_and_too_many_bytes_are_refused_too(
-    ponte: WebPonte, page: Page
-) -> None:
+async def test_too_many_files_and_too_many_bytes_are_refused_too(page: Page) -> None:
     await page.set_input_files("#files", [file(f"{n}.txt", 1) for n in range(12)])
     await expect(page.locator("#refused")).to_have_text(
         "Left out: 10.txt, 11.txt. A message can have 10 files, 100 MB in all."
@@ -237,9 +229,7 @@ async def test_too_many_files_and_too_many_bytes_are_refused_too(
 
 
 @pytest.mark.parametrize("status", [400, 403, 413, 415, 422])
-async def test_what_would_be_refused_again_can_be_edited_instead(
-    ponte: WebPonte, page: Page, status: int
-) -> None:
+async def test_what_would_be_refused_again_can_be_edited_instead(page: Page, status: int) -> None:
     async def refuse(route: Route) -> None:
         body = {"error": {"code": "x", "message": "Too much."}}
         await route.fulfill(status=status, json=body)

@@ -51,7 +51,7 @@ async def test_a_model_that_no_rule_gives_is_refused(ponte: WebPonte) -> None:
             assert answer.status_code == status, (name, answer.text)
 
 
-async def test_an_answer_says_what_it_used_when_asked(ponte: WebPonte, page: Page) -> None:
+async def test_an_answer_says_what_it_used_when_asked(page: Page) -> None:
     await say(page, "hello")
     button = page.get_by_role("button", name="Tokens and cost")
     await button.click()
@@ -61,7 +61,7 @@ async def test_an_answer_says_what_it_used_when_asked(ponte: WebPonte, page: Pag
     await expect(page.locator(".usage")).to_have_count(0)
 
 
-async def test_a_button_leads_to_the_newest_message(ponte: WebPonte, page: Page) -> None:
+async def test_a_button_leads_to_the_newest_message(page: Page) -> None:
     for number in range(12):
         await say(page, f"message {number}\n" * 5)
         await expect(page.locator(".body")).to_have_count(number + 1)

@@ -7,7 +7,7 @@ from playwright.async_api import FilePayload, Page, Request, expect
 
 from core.domain.messages import Answer, Card, File
 from tests.fakes.card_rows import card_row
-from tests.web.page.browser import say
+from tests.web.page.browser import ask, say
 from tests.web.web_ponte import Turn, WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -32,8 +32,7 @@ async def test_files_by_button_drop_and_paste(ponte: WebPonte, page: Page) -> No
     names = page.locator("#attached bdi")
     await expect(names).to_have_text(["a.csv", "drop.txt", "paste.txt"])
     await page.get_by_role("button", name="Remove drop.txt").click()
-    await say(page, "see")
-    await expect(page.locator(".body")).to_have_text("You said: see")
+    await ask(page, "see")
     await expect(page.locator(".said .files a")).to_have_text(["a.csv", "paste.txt"])
     await expect(names).to_have_count(0)
     assert [a.name for a in ponte.rows[1].message.attachments] == ["a.csv", "paste.txt"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from tests.web.page.browser import say, visit
+from tests.web.page.browser import ask, say, visit
 from tests.web.web_ponte import WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -15,8 +15,7 @@ async def test_two_people_see_different_lists(
     ponte: WebPonte, page: Page, browser: Browser
 ) -> None:
     await expect(page.locator("#who")).to_have_text("Signed in as owner")
-    await say(page, "of the owner")
-    await expect(page.locator(".body")).to_have_text("You said: of the owner")
+    await ask(page, "of the owner")
     tokens = {name: ponte.people.add(name) for name in ("ana", "bia")}
     context = await browser.new_context(viewport={"width": 1280, "height": 800})
     other = await context.new_page()
@@ -53,8 +52,7 @@ async def test_the_owner_changes_their_name_on_the_page(ponte: WebPonte, tab: Pa
     await expect(tab.locator("#who")).to_have_text("Signed in as Maya")
     await expect(tab.locator("#naming")).not_to_be_visible()
     assert ponte.owner_name.current == "Maya"
-    await say(tab, "hello")
-    await expect(tab.locator(".body")).to_have_text("You said: hello")
+    await ask(tab, "hello")
     assert [row.message.author.name for row in ponte.rows.values()] == ["Maya"]
 
 

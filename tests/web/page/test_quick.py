@@ -10,7 +10,7 @@ from core.domain.messages import Answer, Card
 from core.domain.records import QuickCommand
 from tests.fakes.quick_commands import ECHO, SUMMARY
 from tests.web.page.browser import axe_source, findings, resize, say, visit
-from tests.web.web_ponte import Turn, WebPonte
+from tests.web.web_ponte import WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -30,7 +30,7 @@ async def open_commands(ponte: WebPonte, page: Page, *commands: QuickCommand) ->
     await page.get_by_role("button", name="Quick commands").click()
 
 
-async def test_the_button_is_hidden_without_quick_commands(ponte: WebPonte, page: Page) -> None:
+async def test_the_button_is_hidden_without_quick_commands(page: Page) -> None:
     await expect(page.locator("#tries button")).to_have_count(3)
     await expect(page.locator("#quick")).to_be_hidden()
 
@@ -106,12 +106,10 @@ async def test_the_result_of_one_that_was_approved_is_a_message(
 ) -> None:
     asked = Card("abc234", "proposal", "Run Echo", "Requested by you.", (), ("approve", "deny"))
 
-    async def script(turn: Turn) -> Answer:
-        if turn.message.is_click:
-            return Answer("Done.\n\n```json\n[1]\n```", has_own_post=True)
-        return Answer("Shall I?", cards=(asked,))
-
-    ponte.script = script
+    ponte.answers(
+        Answer("Shall I?", cards=(asked,)),
+        click=Answer("Done.\n\n```json\n[1]\n```", has_own_post=True),
+    )
     await say(page, "echo")
     await page.get_by_role("button", name="Approve").click()
     await expect(page.locator(".answer:visible")).to_have_count(2)

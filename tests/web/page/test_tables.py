@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -13,7 +10,7 @@ from playwright.async_api import Page, expect
 
 from core.domain.messages import Answer, Card
 from tests.fakes.card_rows import card_row
-from tests.web.page.browser import axe_source, chromium, findings, resize, say, visit
+from tests.web.page.browser import axe_source, findings, resize, say, visit
 from tests.web.web_ponte import Turn, WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -54,8 +51,8 @@ async def ponte() -> AsyncIterator[WebPonte]:
     await ponte.close()
 
 
-async def open_page(ponte: WebPonte, page: Page, width: int, dark: bool = False) -> None:
-    await resize(page, width, dark=dark)
+async def open_page(ponte: WebPonte, page: Page, width: int) -> None:
+    await resize(page, width)
     await visit(page, ponte.link)
 
 
@@ -102,35 +99,10 @@ async def test_a_card_with_several_rows_is_as_readable(ponte: WebPonte, tab: Pag
     assert await tab.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-async def main(folder: Path) -> None:
-    """The same as pictures, for who looks: `python -m tests.web.page.test_tables FOLDER`."""
-    ponte = WebPonte(script)
-    await ponte.open()
-    async with chromium() as browser:
-        for width in WIDTHS:
-            for dark in (False, True):
-                page = await browser.new_page()
-                await open_page(ponte, page, width, dark)
-                for asked in (*map(str, COLUMNS), "card"):
-                    await say(page, asked)
-                await expect(page.locator(".card").first).to_be_visible()
-                await page.screenshot(
-                    path=folder / f"tables-{width}-{'dark' if dark else 'light'}.png",
-                    full_page=True,
-                )
-                await page.close()
-    await ponte.close()
-
-
-if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
-
-
 async def test_a_wide_table_uses_the_window_and_keeps_its_header_in_sight(
     ponte: WebPonte, tab: Page
 ) -> None:
-    await resize(tab, 1800)
-    await visit(tab, ponte.link)
+    await open_page(ponte, tab, 1800)
     for columns, wide in (("2", False), ("8", True)):
         await say(tab, columns)
         frame = tab.locator(".body .table").last
@@ -147,7 +119,7 @@ async def test_a_wide_table_uses_the_window_and_keeps_its_header_in_sight(
 
 
 async def test_figures_stand_to_the_right_and_all_of_it_in_the_whole_window(
-    ponte: WebPonte, axe_tab: Page, tmp_path: Path
+    ponte: WebPonte, axe_tab: Page
 ) -> None:
     tab = axe_tab
     await open_page(ponte, tab, 1280)
@@ -160,12 +132,9 @@ async def test_figures_stand_to_the_right_and_all_of_it_in_the_whole_window(
     await frame.evaluate("e => { e.scrollTo(400, 0); }")
     source = axe_source()
     assert await findings(tab, source) == []
-    await tab.screenshot(path=tmp_path / "wide.png")
     await resize(tab, 390, dark=True)
     assert await findings(tab, source) == []
-    await tab.screenshot(path=tmp_path / "wide-phone.png")
     await tab.keyboard.press("Escape")
     await expect(frame).to_be_hidden()
-    await tab.screenshot(path=tmp_path / "table-phone.png")
     header = tab.locator(".body .table thead th").first
     assert await header.evaluate("e => getComputedStyle(e).position") == "sticky"

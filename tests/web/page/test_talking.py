@@ -81,15 +81,6 @@ async def test_a_message_written_while_the_server_is_away_is_one_turn(
     assert len(ponte.rows) == 1
 
 
-async def test_a_reload_shows_everything_again(ponte: WebPonte, page: Page) -> None:
-    await say(page, "one")
-    await expect(page.locator(".body")).to_have_text("You said: one")
-    await page.reload()
-    await expect(page.locator(".body")).to_have_text(["You said: one"])
-    await say(page, "two")
-    await expect(page.locator(".body")).to_have_text(["You said: one", "You said: two"])
-
-
 async def test_the_stop_button_ends_a_turn(ponte: WebPonte, page: Page) -> None:
     stopped = asyncio.Event()
 

@@ -10,8 +10,8 @@ from playwright.async_api import Page, Request, Route, expect
 
 from core.domain.messages import Answer, Card
 from core.domain.records import Health, QuickCommand
-from tests.web.page.browser import say, visit
-from tests.web.web_ponte import Turn, WebPonte
+from tests.web.page.browser import ask, say, visit
+from tests.web.web_ponte import WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -51,10 +51,9 @@ OPEN = Card("abc234", "proposal", "Update 1 row", "In Customers.", (), ("approve
 
 
 async def test_everything_can_be_reached_by_keyboard(ponte: WebPonte, page: Page) -> None:
-    async def script(turn: Turn) -> Answer:
-        return Answer("Denied." if turn.message.is_click else "Shall I?", cards=(OPEN,))
-
-    ponte.script = script
+    ponte.answers(
+        lambda turn: Answer("Denied." if turn.message.is_click else "Shall I?", cards=(OPEN,))
+    )
     await page.locator("#text").focus()
     await page.keyboard.type("one\n")
     await expect(page.locator(".card")).to_be_visible()
@@ -90,8 +89,7 @@ async def test_one_click_opens_it_and_the_token_stays_nowhere(ponte: WebPonte, t
 
     tab.on("request", on_request)
     await visit(tab, ponte.link)
-    await say(tab, "in")
-    await expect(tab.locator(".body")).to_have_text("You said: in")
+    await ask(tab, "in")
     await expect(tab.get_by_role("dialog")).to_be_hidden()
     assert ponte.token not in tab.url
     tab.remove_listener("request", on_request)
@@ -113,8 +111,7 @@ async def test_a_link_pasted_into_an_open_page_signs_in(ponte: WebPonte, tab: Pa
     assert "token" not in tab.url
     await tab.evaluate(f"location.href = {ponte.link!r}")
     await expect(tab.get_by_role("dialog")).to_be_hidden()
-    await say(tab, "in")
-    await expect(tab.locator(".body")).to_have_text("You said: in")
+    await ask(tab, "in")
 
 
 async def test_without_the_link_a_person_signs_in(tab: Page) -> None:
@@ -128,8 +125,7 @@ async def test_without_the_link_a_person_signs_in(tab: Page) -> None:
         await tab.get_by_label("Token", exact=True).fill("s3cret-and-long-enough")
         await tab.keyboard.press("Enter")
         await expect(tab.get_by_role("dialog")).to_be_hidden()
-        await say(tab, "in")
-        await expect(tab.locator(".body")).to_have_text("You said: in")
+        await ask(tab, "in")
         assert ponte.token not in str(await tab.context.cookies())
     finally:
         await tab.goto("about:blank")
@@ -173,7 +169,7 @@ async def test_a_refusal_from_before_signing_in_comes_too_late(tab: Page) -> Non
 async def test_right_to_left_text_is_unharmed(ponte: WebPonte, page: Page) -> None:
     await say(page, "مرحبا بالعالم")
     await expect(page.locator(".said .words")).to_have_css("direction", "rtl")
-    ponte.script = lambda turn: asyncio.sleep(0, Answer("שלום עולם"))
+    ponte.answers(Answer("שלום עולם"))
     await say(page, "again")
     await expect(page.locator(".body p").last).to_have_css("direction", "rtl")
     await expect(page.locator("body")).to_have_css("direction", "ltr")

@@ -16,6 +16,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.real.sandbox.outside import Outside
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -78,14 +80,6 @@ def loop_deaf_to_signals(outside: Outside) -> None:
         time.sleep(0)
 
 
-def loop_in_c(outside: Outside) -> None:
-    sum(range(10**12))
-
-
-def loop_in_search(outside: Outside) -> None:
-    re.match("(a*)*b", "a" * 60)
-
-
 def loop_in_all_threads(outside: Outside) -> None:
     sys.setswitchinterval(0.001)  # so that each of them has begun soon
     for _ in range(20):
@@ -95,10 +89,6 @@ def loop_in_all_threads(outside: Outside) -> None:
 
 def sleep(outside: Outside) -> None:
     time.sleep(10**6)
-
-
-def stop_itself(outside: Outside) -> None:
-    os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def sleep_in_finally(outside: Outside) -> None:
@@ -117,10 +107,6 @@ def close_life(outside: Outside) -> None:
     time.sleep(10**6)
 
 
-def thread_that_stays(outside: Outside) -> None:
-    threading.Thread(target=sleep, args=(outside,), daemon=False).start()
-
-
 def deep_recursion(outside: Outside) -> None:
     with suppress(RecursionError):
         deep_recursion(outside)
@@ -134,26 +120,6 @@ def deep_recursion_in_c(outside: Outside) -> None:
     repr(nested)
 
 
-def abort(outside: Outside) -> None:
-    os.abort()
-
-
-def exit(outside: Outside) -> None:
-    sys.exit(3)
-
-
-def exit_at_once(outside: Outside) -> None:
-    os._exit(3)
-
-
-def kill_itself(outside: Outside) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def crash(outside: Outside) -> None:
-    ctypes.string_at(0)
-
-
 def other_architecture(outside: Outside) -> None:
     """`int 0x80`: the calls of 32 bit programs, under other numbers; here getpid, harmless."""
     code = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
@@ -162,32 +128,8 @@ def other_architecture(outside: Outside) -> None:
     ctypes.CFUNCTYPE(ctypes.c_int)(address)()
 
 
-def flood_output(outside: Outside) -> None:
-    _flood(1)
-
-
-def flood_errors(outside: Outside) -> None:
-    _flood(2)
-
-
-def flood_frames(outside: Outside) -> None:
-    _flood(int(sys.argv[1]))
-
-
-def flood_without_line(outside: Outside) -> None:
-    _flood(int(sys.argv[1]), b"x" * MiB)
-
-
 def say_ready_again(outside: Outside) -> None:
     os.write(_life(), b"1")
-
-
-def flood_life(outside: Outside) -> None:
-    _flood(_life())
-
-
-def fill_disk(outside: Outside) -> str:
-    return _fill(outside, keep=True)
 
 
 def fill_disk_with_removed(outside: Outside) -> str:
@@ -297,3 +239,24 @@ def _fill(outside: Outside, keep: bool) -> str:
             for _ in range(8):
                 size += os.write(file, bytes(8 * MiB))
     return f"wrote {size}" if size > outside["disk"] else ""
+
+
+EXPRESSIONS: dict[str, Callable[[Outside], object]] = {
+    "loop_in_c": lambda outside: sum(range(10**12)),
+    "loop_in_search": lambda outside: re.match("(a*)*b", "a" * 60),
+    "stop_itself": lambda outside: os.kill(os.getpid(), signal.SIGSTOP),
+    "thread_that_stays": lambda outside: threading.Thread(
+        target=sleep, args=(outside,), daemon=False
+    ).start(),
+    "abort": lambda outside: os.abort(),
+    "exit": lambda outside: sys.exit(3),
+    "exit_at_once": lambda outside: os._exit(3),
+    "kill_itself": lambda outside: os.kill(os.getpid(), signal.SIGKILL),
+    "crash": lambda outside: ctypes.string_at(0),
+    "flood_output": lambda outside: _flood(1),
+    "flood_errors": lambda outside: _flood(2),
+    "flood_frames": lambda outside: _flood(int(sys.argv[1])),
+    "flood_without_line": lambda outside: _flood(int(sys.argv[1]), b"x" * MiB),
+    "flood_life": lambda outside: _flood(_life()),
+    "fill_disk": lambda outside: _fill(outside, keep=True),
+}

@@ -9,27 +9,11 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.real.sandbox.outside import Outside
 
 libc = ctypes.CDLL(None, use_errno=True)
-
-
-def write_outside(outside: Outside) -> str:
-    return _writes(outside["folder"] + "/new")
-
-
-def change_outside(outside: Outside) -> str:
-    return _writes(outside["file"])
-
-
-def empty_outside(outside: Outside) -> str:
-    os.truncate(outside["file"], 0)
-    return "emptied a file outside"
-
-
-def empty_by_reading(outside: Outside) -> str:
-    os.open(sys.executable, os.O_RDONLY | os.O_TRUNC)
-    return "opened the interpreter to empty it"
 
 
 def empty_by_neither(outside: Outside) -> str:
@@ -38,20 +22,10 @@ def empty_by_neither(outside: Outside) -> str:
     return "" if os.stat(outside["file"]).st_size else "emptied a file outside"
 
 
-def delete_outside(outside: Outside) -> str:
-    os.unlink(outside["file"])
-    return "deleted a file outside"
-
-
 def rename_outside(outside: Outside) -> str:
     os.rename(outside["file"], outside["folder"] + "/renamed")
     os.rename(outside["folder"] + "/renamed", outside["file"])
     return "renamed a file outside"
-
-
-def move_inside(outside: Outside) -> str:
-    os.rename(outside["file"], "mine")
-    return "took a file from outside"
 
 
 def move_outside(outside: Outside) -> str:
@@ -66,16 +40,6 @@ def link_outside(outside: Outside) -> str:
     return "linked a file outside"
 
 
-def folder_outside(outside: Outside) -> str:
-    os.mkdir(outside["folder"] + "/made")
-    return "made a folder outside"
-
-
-def symbolic_link_outside(outside: Outside) -> str:
-    os.symlink("/", outside["folder"] + "/link")
-    return "made a link outside"
-
-
 def permissions_outside(outside: Outside) -> str:
     """May seem to succeed; the outside looks whether anything changed."""
     os.chmod(outside["file"], 0)
@@ -85,16 +49,6 @@ def permissions_outside(outside: Outside) -> str:
 def times_outside(outside: Outside) -> str:
     os.utime(outside["file"], (0, 0))
     return ""
-
-
-def owner_outside(outside: Outside) -> str:
-    os.chown(outside["file"], os.getuid(), -1)
-    return "changed an owner"
-
-
-def attributes_outside(outside: Outside) -> str:
-    os.setxattr(outside["file"], "user.x", b"1")
-    return "set an attribute"
 
 
 def write_to_system(outside: Outside) -> str:
@@ -128,10 +82,6 @@ def write_to_programs(outside: Outside) -> str:
     return ""
 
 
-def write_to_interpreter(outside: Outside) -> str:
-    return _writes(os.path.realpath(sys.executable))
-
-
 def system_settings(outside: Outside) -> str:
     for path in ("core_pattern", "modprobe", "hostname", "randomize_va_space", "panic"):
         if said := _writes("/proc/sys/kernel/" + path, b"0"):
@@ -144,29 +94,6 @@ def control_groups(outside: Outside) -> str:
         if said := _writes(path, b""):
             return said
     return ""
-
-
-def out_of_memory_score(outside: Outside) -> str:
-    return _writes("/proc/self/oom_score_adj", b"-1000")
-
-
-def user_map(outside: Outside) -> str:
-    return _writes("/proc/self/uid_map", b"0 0 1")
-
-
-def named_pipe(outside: Outside) -> str:
-    os.mkfifo("pipe")
-    return "made a named pipe"
-
-
-def character_device(outside: Outside) -> str:
-    os.mknod("memory", 0o600 | stat.S_IFCHR, os.makedev(1, 1))
-    return "made a device"
-
-
-def block_device(outside: Outside) -> str:
-    os.mknod("disk", 0o600 | stat.S_IFBLK, os.makedev(8, 0))
-    return "made a disk"
 
 
 def devices(outside: Outside) -> str:
@@ -208,20 +135,6 @@ def locked_folder(outside: Outside) -> str:
     return "made a folder that cannot be entered"
 
 
-def mount_memory(outside: Outside) -> str:
-    return _describe_success(libc.mount(b"none", b"/tmp", b"tmpfs", 0, None), "mounted")
-
-
-def mount_writable(outside: Outside) -> str:
-    return _describe_success(
-        libc.mount(b"none", b"/usr", None, 32 | 4096, None), "mounted /usr anew"
-    )
-
-
-def unmount(outside: Outside) -> str:
-    return _describe_success(libc.umount2(b"/proc", 2), "unmounted /proc")
-
-
 def new_mounts(outside: Outside) -> str:
     for number in (428, 429, 430, 431, 432, 433, 442):
         if libc.syscall(number, b"tmpfs", 0, 0, 0, 0) >= 0:
@@ -235,10 +148,6 @@ def change_root(outside: Outside) -> str:
     return "changed the root"
 
 
-def pivot_root(outside: Outside) -> str:
-    return _describe_success(libc.syscall(155, b".", b"."), "changed the root")
-
-
 def _describe_success(result: int, what: str) -> str:
     return what if result >= 0 else ""
 
@@ -250,3 +159,57 @@ def _writes(path: str, content: bytes = b"x") -> str:
     except OSError:
         return ""
     return f"wrote to {path}"
+
+
+EXPRESSIONS: dict[str, Callable[[Outside], object]] = {
+    "write_outside": lambda outside: _writes(outside["folder"] + "/new"),
+    "change_outside": lambda outside: _writes(outside["file"]),
+    "write_to_interpreter": lambda outside: _writes(os.path.realpath(sys.executable)),
+    "out_of_memory_score": lambda outside: _writes("/proc/self/oom_score_adj", b"-1000"),
+    "user_map": lambda outside: _writes("/proc/self/uid_map", b"0 0 1"),
+    "mount_memory": lambda outside: _describe_success(
+        libc.mount(b"none", b"/tmp", b"tmpfs", 0, None), "mounted"
+    ),
+    "mount_writable": lambda outside: _describe_success(
+        libc.mount(b"none", b"/usr", None, 32 | 4096, None), "mounted /usr anew"
+    ),
+    "unmount": lambda outside: _describe_success(libc.umount2(b"/proc", 2), "unmounted /proc"),
+    "pivot_root": lambda outside: _describe_success(
+        libc.syscall(155, b".", b"."), "changed the root"
+    ),
+}
+CALLS: dict[str, tuple[str, Callable[[Outside], object]]] = {
+    "empty_outside": ("emptied a file outside", lambda outside: os.truncate(outside["file"], 0)),
+    "empty_by_reading": (
+        "opened the interpreter to empty it",
+        lambda outside: os.open(sys.executable, os.O_RDONLY | os.O_TRUNC),
+    ),
+    "delete_outside": ("deleted a file outside", lambda outside: os.unlink(outside["file"])),
+    "move_inside": ("took a file from outside", lambda outside: os.rename(outside["file"], "mine")),
+    "folder_outside": (
+        "made a folder outside",
+        lambda outside: os.mkdir(outside["folder"] + "/made"),
+    ),
+    "symbolic_link_outside": (
+        "made a link outside",
+        lambda outside: os.symlink("/", outside["folder"] + "/link"),
+    ),
+    "owner_outside": (
+        "changed an owner",
+        lambda outside: os.chown(outside["file"], os.getuid(), -1),
+    ),
+    "attributes_outside": (
+        "set an attribute",
+        lambda outside: os.setxattr(outside["file"], "user.x", b"1"),
+    ),
+    "named_pipe": ("made a named pipe", lambda outside: os.mkfifo("pipe")),
+    "character_device": (
+        "made a device",
+        lambda outside: os.mknod("memory", 0o600 | stat.S_IFCHR, os.makedev(1, 1)),
+    ),
+    "block_device": (
+        "made a disk",
+        lambda outside: os.mknod("disk", 0o600 | stat.S_IFBLK, os.makedev(8, 0)),
+    ),
+}
+"""Calls, with what was done if they return."""

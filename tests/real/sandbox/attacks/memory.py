@@ -15,30 +15,13 @@ from multiprocessing import shared_memory
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.real.sandbox.outside import Outside
 
 libc = ctypes.CDLL(None, use_errno=True)
 INTEL = platform.machine() == "x86_64"
 MiB = 1 << 20
-
-
-def one_large(outside: Outside) -> str:
-    return f"took {len(bytearray(outside['memory']))}"
-
-
-def one_large_map(outside: Outside) -> str:
-    mmap.mmap(-1, outside["memory"])
-    return "mapped the cap"
-
-
-def unreserved_map(outside: Outside) -> str:
-    mmap.mmap(-1, outside["memory"], flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000)
-    return "mapped the cap"
-
-
-def shared_map(outside: Outside) -> str:
-    mmap.mmap(-1, outside["memory"], flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS)
-    return "mapped the cap"
 
 
 def many_pieces(outside: Outside) -> str:
@@ -51,10 +34,6 @@ def many_small(outside: Outside) -> str:
     return f"took {len(kept)} MiB in small objects"
 
 
-def text(outside: Outside) -> str:
-    return str(len("x" * outside["memory"]))
-
-
 def by_break(outside: Outside) -> str:
     libc.sbrk.restype = ctypes.c_void_p
     end = libc.sbrk(ctypes.c_long(outside["memory"]))
@@ -65,19 +44,6 @@ def by_growing(outside: Outside) -> str:
     grown = mmap.mmap(-1, MiB)
     grown.resize(outside["memory"])
     return "grew a map"
-
-
-def by_memory_file(outside: Outside) -> str:
-    os.memfd_create("x")
-    return "has a file in memory"
-
-
-def by_secret_memory_file(outside: Outside) -> str:
-    return "has a secret file in memory" if libc.syscall(447, 0) >= 0 else ""
-
-
-def by_old_shared_memory(outside: Outside) -> str:
-    return "has shared memory" if libc.shmget(0, MiB, 0o1600) >= 0 else ""
 
 
 def by_shared_memory(outside: Outside) -> str:
@@ -93,10 +59,6 @@ def by_shared_memory(outside: Outside) -> str:
     for each in kept:
         each.unlink()
     return f"took {size} beside the cap" if size > 64 * MiB else ""
-
-
-def by_locking(outside: Outside) -> str:
-    return "locked its memory" if libc.mlockall(3) == 0 else ""
 
 
 def by_stacks(outside: Outside) -> str:
@@ -247,3 +209,33 @@ def open_files(outside: Outside) -> str:
 def watched_memory(outside: Outside) -> str:
     number = 323 if INTEL else 282
     return "handles page faults" if libc.syscall(number, 0) >= 0 else ""
+
+
+EXPRESSIONS: dict[str, Callable[[Outside], object]] = {
+    "one_large": lambda outside: f"took {len(bytearray(outside['memory']))}",
+    "text": lambda outside: str(len("x" * outside["memory"])),
+    "by_secret_memory_file": lambda outside: (
+        "has a secret file in memory" if libc.syscall(447, 0) >= 0 else ""
+    ),
+    "by_old_shared_memory": lambda outside: (
+        "has shared memory" if libc.shmget(0, MiB, 0o1600) >= 0 else ""
+    ),
+    "by_locking": lambda outside: "locked its memory" if libc.mlockall(3) == 0 else "",
+}
+CALLS: dict[str, tuple[str, Callable[[Outside], object]]] = {
+    "one_large_map": ("mapped the cap", lambda outside: mmap.mmap(-1, outside["memory"])),
+    "unreserved_map": (
+        "mapped the cap",
+        lambda outside: mmap.mmap(
+            -1, outside["memory"], flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000
+        ),
+    ),
+    "shared_map": (
+        "mapped the cap",
+        lambda outside: mmap.mmap(
+            -1, outside["memory"], flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS
+        ),
+    ),
+    "by_memory_file": ("has a file in memory", lambda outside: os.memfd_create("x")),
+}
+"""Calls, with what was done if they return."""

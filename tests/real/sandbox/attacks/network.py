@@ -10,6 +10,8 @@ import urllib.request
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.real.sandbox.outside import Outside
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -25,30 +27,6 @@ def every_family(outside: Outside) -> str:
                 made.append((family, kind))
                 os.close(file)
     return f"made {made}" if made else ""
-
-
-def socket_by_number(outside: Outside) -> str:
-    return "made a socket" if libc.syscall(SOCKET, 2, 1, 0) >= 0 else ""
-
-
-def raw_packets(outside: Outside) -> str:
-    socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0x0300)
-    return "reads the network"
-
-
-def kernel_messages(outside: Outside) -> str:
-    socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
-    return "talks to the kernel"
-
-
-def to_this_machine(outside: Outside) -> str:
-    socket.create_connection(("127.0.0.1", outside["port"]), 1).close()
-    return "connected to a server of this machine"
-
-
-def to_this_machine_by_name(outside: Outside) -> str:
-    socket.create_connection(("localhost", outside["port"]), 1).close()
-    return "connected to a server of this machine"
 
 
 def to_this_machine_by_6(outside: Outside) -> str:
@@ -70,18 +48,9 @@ def datagram(outside: Outside) -> str:
     return "sent a datagram"
 
 
-def names(outside: Outside) -> str:
-    return f"resolved {socket.getaddrinfo('example.com', 80)}"
-
-
 def web(outside: Outside) -> str:
     with urllib.request.urlopen("http://127.0.0.1:" + str(outside["port"]), timeout=0.5):
         return "fetched a page"
-
-
-def serve(outside: Outside) -> str:
-    socket.create_server(("127.0.0.1", 0)).close()
-    return "serves"
 
 
 def by_socket_file(outside: Outside) -> str:
@@ -123,9 +92,33 @@ def message_queue(outside: Outside) -> str:
     return "made a message queue" if made >= 0 else ""
 
 
-def old_message_queue(outside: Outside) -> str:
-    return "made a message queue" if libc.msgget(0, 0o1600) >= 0 else ""
-
-
-def old_semaphores(outside: Outside) -> str:
-    return "made semaphores" if libc.semget(0, 1, 0o1600) >= 0 else ""
+EXPRESSIONS: dict[str, Callable[[Outside], object]] = {
+    "socket_by_number": lambda outside: (
+        "made a socket" if libc.syscall(SOCKET, 2, 1, 0) >= 0 else ""
+    ),
+    "names": lambda outside: f"resolved {socket.getaddrinfo('example.com', 80)}",
+    "old_message_queue": lambda outside: (
+        "made a message queue" if libc.msgget(0, 0o1600) >= 0 else ""
+    ),
+    "old_semaphores": lambda outside: "made semaphores" if libc.semget(0, 1, 0o1600) >= 0 else "",
+}
+CALLS: dict[str, tuple[str, Callable[[Outside], object]]] = {
+    "raw_packets": (
+        "reads the network",
+        lambda outside: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0x0300),
+    ),
+    "kernel_messages": (
+        "talks to the kernel",
+        lambda outside: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0),
+    ),
+    "to_this_machine": (
+        "connected to a server of this machine",
+        lambda outside: socket.create_connection(("127.0.0.1", outside["port"]), 1).close(),
+    ),
+    "to_this_machine_by_name": (
+        "connected to a server of this machine",
+        lambda outside: socket.create_connection(("localhost", outside["port"]), 1).close(),
+    ),
+    "serve": ("serves", lambda outside: socket.create_server(("127.0.0.1", 0)).close()),
+}
+"""Calls, with what was done if they return."""

@@ -15,6 +15,8 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.real.sandbox.outside import Outside
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -54,39 +56,11 @@ def fork_bomb(outside: Outside) -> str:
     return f"made {made} processes" if made else ""
 
 
-def clone_new_process(outside: Outside) -> str:
-    return _clone(0x11)
-
-
-def clone_new_user(outside: Outside) -> str:
-    return _clone(0x1000_0011)
-
-
-def clone_thread_in_new_namespace(outside: Outside) -> str:
-    return _clone(0x0001_0900 | 0x1000_0000)
-
-
-def clone_thread_with_files_of_its_own(outside: Outside) -> str:
-    return _clone(0x0001_0900)
-
-
 def clone_by_structure(outside: Outside) -> str:
     arguments = (ctypes.c_uint64 * 8)(0, 0, 0, 0, 17, 0, 0, 0)
     if libc.syscall(435, arguments, ctypes.sizeof(arguments)) == 0:
         os._exit(0)
     return "" if ctypes.get_errno() else "forked"
-
-
-def run_program(outside: Outside) -> str:
-    return subprocess.run(["/bin/ls", "/"], capture_output=True, check=False).stdout.decode()
-
-
-def run_shell(outside: Outside) -> str:
-    return "ran a shell" if os.system("exit 3") >> 8 == 3 else ""
-
-
-def run_by_spawn(outside: Outside) -> str:
-    return f"ran {os.posix_spawn('/bin/true', ['true'], {})}"
 
 
 def run_in_terminal(outside: Outside) -> str:
@@ -119,26 +93,6 @@ def gain_by_set_user_programs(outside: Outside) -> str:
     return ""
 
 
-def trace_parent(outside: Outside) -> str:
-    return _describe_success(libc.ptrace(16, os.getppid(), 0, 0), "traces its parent")
-
-
-def trace_bot(outside: Outside) -> str:
-    return _describe_success(libc.ptrace(0x4206, outside["bot"], 0, 0), "traces the bot")
-
-
-def be_traced(outside: Outside) -> str:
-    return _describe_success(libc.ptrace(0, 0, 0, 0), "is traced")
-
-
-def read_memory_of_bot(outside: Outside) -> str:
-    return _vector(310 if INTEL else 270, outside["bot"])
-
-
-def write_memory_of_parent(outside: Outside) -> str:
-    return _vector(311 if INTEL else 271, os.getppid())
-
-
 def descriptor_of_bot(outside: Outside) -> str:
     for pid in (outside["bot"], os.getppid(), 1):
         if libc.syscall(434, pid, 0) >= 0:
@@ -146,37 +100,11 @@ def descriptor_of_bot(outside: Outside) -> str:
     return _describe_success(libc.syscall(438, 0, 1, 0), "took a file of another process")
 
 
-def compare_with_bot(outside: Outside) -> str:
-    return _describe_success(
-        libc.syscall(312 if INTEL else 272, outside["bot"], os.getpid(), 0, 0, 0), "compared"
-    )
-
-
-def signal_to_bot(outside: Outside) -> str:
-    os.kill(outside["bot"], 0)
-    return "can signal the bot"
-
-
-def signal_to_parent(outside: Outside) -> str:
-    os.kill(os.getppid(), signal.SIGSTOP)
-    return "stopped its parent"
-
-
 def signal_to_first(outside: Outside) -> str:
     if os.getpid() != 1:
         os.kill(1, signal.SIGKILL)
         return "killed process 1"
     return ""
-
-
-def signal_to_all(outside: Outside) -> str:
-    os.kill(-1, signal.SIGKILL)
-    return "killed everything"
-
-
-def signal_to_group(outside: Outside) -> str:
-    os.kill(0, signal.SIGCONT)
-    return "signalled its group"
 
 
 def signal_by_thread(outside: Outside) -> str:
@@ -194,10 +122,6 @@ def signal_by_queue(outside: Outside) -> str:
     )
 
 
-def signal_by_descriptor(outside: Outside) -> str:
-    return _describe_success(libc.syscall(424, 0, 0, None, 0), "signalled by a descriptor")
-
-
 def signal_by_file(outside: Outside) -> str:
     """The kernel sends SIGIO, or any other signal, to the owner of a pipe."""
     read, _ = os.pipe()
@@ -209,23 +133,6 @@ def signal_by_file_control(outside: Outside) -> str:
     read, _ = os.pipe()
     fcntl.ioctl(read, 0x8901, outside["bot"].to_bytes(4, sys.byteorder))
     return "made the bot the owner of a pipe"
-
-
-def choose_signal_of_file(outside: Outside) -> str:
-    fcntl.fcntl(0, 10, signal.SIGKILL)
-    return "chose a signal"
-
-
-def outlive_bot(outside: Outside) -> str:
-    return _describe_success(libc.prctl(1, 0, 0, 0, 0), "lives on when the bot has ended")
-
-
-def allow_tracers(outside: Outside) -> str:
-    return _describe_success(libc.prctl(0x59616D61, -1, 0, 0, 0), "may be traced")
-
-
-def become_undumpable(outside: Outside) -> str:
-    return _describe_success(libc.prctl(4, 0, 0, 0, 0), "hid itself")
 
 
 def new_privileges(outside: Outside) -> str:
@@ -245,20 +152,6 @@ def become_root(outside: Outside) -> str:
             continue
         return f"{attempt.__name__} worked"
     return ""
-
-
-def become_root_by_three(outside: Outside) -> str:
-    os.setresuid(0, 0, 0)
-    return "is root"
-
-
-def join_groups(outside: Outside) -> str:
-    os.setgroups([0])
-    return "is of root's group"
-
-
-def is_root(outside: Outside) -> str:
-    return "is root" if 0 in (*os.getresuid(), *os.getresgid(), *os.getgroups()) else ""
 
 
 def capabilities(outside: Outside) -> str:
@@ -299,21 +192,6 @@ def namespaces_of_others(outside: Outside) -> str:
     return _describe_success(libc.setns(0, 0), "entered")
 
 
-def leave_session(outside: Outside) -> str:
-    os.setsid()
-    return "has a session of its own"
-
-
-def leave_group(outside: Outside) -> str:
-    os.setpgid(0, 0)
-    return "has a group of its own"
-
-
-def limits_of_bot(outside: Outside) -> str:
-    resource.prlimit(outside["bot"], resource.RLIMIT_NOFILE, (0, 0))
-    return "changed the bot's limits"
-
-
 def more_limits(outside: Outside) -> str:
     for kind in (
         resource.RLIMIT_AS,
@@ -327,27 +205,6 @@ def more_limits(outside: Outside) -> str:
             continue
         return "raised a limit"
     return ""
-
-
-def priority_of_all(outside: Outside) -> str:
-    os.setpriority(os.PRIO_USER, 0, 19)
-    return "slowed down a user's processes"
-
-
-def priority_of_disk(outside: Outside) -> str:
-    return _describe_success(
-        libc.syscall(251 if INTEL else 30, 1, 0, 1 << 13), "is first at the disk"
-    )
-
-
-def processor_of_bot(outside: Outside) -> str:
-    os.sched_setaffinity(outside["bot"], {0})
-    return "moved the bot"
-
-
-def real_time(outside: Outside) -> str:
-    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-    return "is first at the processor"
 
 
 def _clone(flags: int) -> str:
@@ -368,3 +225,75 @@ def _vector(number: int, pid: int) -> str:
 
 def _describe_success(result: int, what: str) -> str:
     return what if result >= 0 else ""
+
+
+EXPRESSIONS: dict[str, Callable[[Outside], object]] = {
+    "clone_new_process": lambda outside: _clone(0x11),
+    "clone_new_user": lambda outside: _clone(0x1000_0011),
+    "clone_thread_in_new_namespace": lambda outside: _clone(0x0001_0900 | 0x1000_0000),
+    "clone_thread_with_files_of_its_own": lambda outside: _clone(0x0001_0900),
+    "run_program": lambda outside: subprocess.run(
+        ["/bin/ls", "/"], capture_output=True, check=False
+    ).stdout.decode(),
+    "run_shell": lambda outside: "ran a shell" if os.system("exit 3") >> 8 == 3 else "",
+    "run_by_spawn": lambda outside: f"ran {os.posix_spawn('/bin/true', ['true'], {})}",
+    "trace_parent": lambda outside: _describe_success(
+        libc.ptrace(16, os.getppid(), 0, 0), "traces its parent"
+    ),
+    "trace_bot": lambda outside: _describe_success(
+        libc.ptrace(0x4206, outside["bot"], 0, 0), "traces the bot"
+    ),
+    "be_traced": lambda outside: _describe_success(libc.ptrace(0, 0, 0, 0), "is traced"),
+    "read_memory_of_bot": lambda outside: _vector(310 if INTEL else 270, outside["bot"]),
+    "write_memory_of_parent": lambda outside: _vector(311 if INTEL else 271, os.getppid()),
+    "compare_with_bot": lambda outside: _describe_success(
+        libc.syscall(312 if INTEL else 272, outside["bot"], os.getpid(), 0, 0, 0), "compared"
+    ),
+    "signal_by_descriptor": lambda outside: _describe_success(
+        libc.syscall(424, 0, 0, None, 0), "signalled by a descriptor"
+    ),
+    "outlive_bot": lambda outside: _describe_success(
+        libc.prctl(1, 0, 0, 0, 0), "lives on when the bot has ended"
+    ),
+    "allow_tracers": lambda outside: _describe_success(
+        libc.prctl(0x59616D61, -1, 0, 0, 0), "may be traced"
+    ),
+    "become_undumpable": lambda outside: _describe_success(libc.prctl(4, 0, 0, 0, 0), "hid itself"),
+    "is_root": lambda outside: (
+        "is root" if 0 in (*os.getresuid(), *os.getresgid(), *os.getgroups()) else ""
+    ),
+    "priority_of_disk": lambda outside: _describe_success(
+        libc.syscall(251 if INTEL else 30, 1, 0, 1 << 13), "is first at the disk"
+    ),
+}
+CALLS: dict[str, tuple[str, Callable[[Outside], object]]] = {
+    "signal_to_bot": ("can signal the bot", lambda outside: os.kill(outside["bot"], 0)),
+    "signal_to_parent": (
+        "stopped its parent",
+        lambda outside: os.kill(os.getppid(), signal.SIGSTOP),
+    ),
+    "signal_to_all": ("killed everything", lambda outside: os.kill(-1, signal.SIGKILL)),
+    "signal_to_group": ("signalled its group", lambda outside: os.kill(0, signal.SIGCONT)),
+    "choose_signal_of_file": ("chose a signal", lambda outside: fcntl.fcntl(0, 10, signal.SIGKILL)),
+    "become_root_by_three": ("is root", lambda outside: os.setresuid(0, 0, 0)),
+    "join_groups": ("is of root's group", lambda outside: os.setgroups([0])),
+    "leave_session": ("has a session of its own", lambda outside: os.setsid()),
+    "leave_group": ("has a group of its own", lambda outside: os.setpgid(0, 0)),
+    "limits_of_bot": (
+        "changed the bot's limits",
+        lambda outside: resource.prlimit(outside["bot"], resource.RLIMIT_NOFILE, (0, 0)),
+    ),
+    "priority_of_all": (
+        "slowed down a user's processes",
+        lambda outside: os.setpriority(os.PRIO_USER, 0, 19),
+    ),
+    "processor_of_bot": (
+        "moved the bot",
+        lambda outside: os.sched_setaffinity(outside["bot"], {0}),
+    ),
+    "real_time": (
+        "is first at the processor",
+        lambda outside: os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1)),
+    ),
+}
+"""Calls, with what was done if they return."""

@@ -8,6 +8,8 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.real.sandbox.outside import Outside
 
 
@@ -17,19 +19,11 @@ def own_environment(outside: Outside) -> str:
     return f"found {more}" if more else ""
 
 
-def own_proc_environment(outside: Outside) -> str:
-    return _says(outside, "/proc/self/environ")
-
-
 def first_process_environment(outside: Outside) -> str:
     if os.getpid() == 1:
         return ""
     content = _read("/proc/1/environ")
     return f"read {content[:50]!r}" if content else ""
-
-
-def bot_environment(outside: Outside) -> str:
-    return _says(outside, f"/proc/{outside['bot']}/environ")
 
 
 def parent_environment(outside: Outside) -> str:
@@ -64,21 +58,9 @@ def parent_memory(outside: Outside) -> str:
         return "opened the parent's memory"
 
 
-def root_of_first_process(outside: Outside) -> str:
-    return _says(outside, f"/proc/1/root{outside['file']}")
-
-
-def root_of_bot(outside: Outside) -> str:
-    return _says(outside, f"/proc/{outside['bot']}/root{outside['file']}")
-
-
 def files_of_bot(outside: Outside) -> str:
     found = os.listdir(f"/proc/{outside['bot']}/fd")
     return f"listed the bot's files: {found}"
-
-
-def own_root(outside: Outside) -> str:
-    return _says(outside, f"/proc/self/root{outside['file']}")
 
 
 def kernel_memory(outside: Outside) -> str:
@@ -99,14 +81,6 @@ def passwords(outside: Outside) -> str:
         if _opens(path):
             return f"read {path}"
     return ""
-
-
-def file_of_all(outside: Outside) -> str:
-    return _says(outside, outside["file"])
-
-
-def file_by_dots(outside: Outside) -> str:
-    return _says(outside, "../" * 30 + outside["file"].lstrip("/"))
 
 
 def file_by_symbolic_link(outside: Outside) -> str:
@@ -255,3 +229,14 @@ def _says(outside: Outside, path: str) -> str:
 
 def _pids() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+EXPRESSIONS: dict[str, Callable[[Outside], object]] = {
+    "own_proc_environment": lambda outside: _says(outside, "/proc/self/environ"),
+    "bot_environment": lambda outside: _says(outside, f"/proc/{outside['bot']}/environ"),
+    "root_of_first_process": lambda outside: _says(outside, f"/proc/1/root{outside['file']}"),
+    "root_of_bot": lambda outside: _says(outside, f"/proc/{outside['bot']}/root{outside['file']}"),
+    "own_root": lambda outside: _says(outside, f"/proc/self/root{outside['file']}"),
+    "file_of_all": lambda outside: _says(outside, outside["file"]),
+    "file_by_dots": lambda outside: _says(outside, "../" * 30 + outside["file"].lstrip("/")),
+}

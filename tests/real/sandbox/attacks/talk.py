@@ -21,11 +21,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.real.sandbox.outside import Outside
-
-
-def forged_end(outside: Outside) -> None:
-    _send({"done": "0" * 16, "value": "forged", "error": ""})
 
 
 def forged_end_with_the_runs_name(outside: Outside) -> None:
@@ -35,33 +33,9 @@ def forged_end_with_the_runs_name(outside: Outside) -> None:
             _send({"done": found["run"], "value": "forged", "error": ""})
 
 
-def forged_start(outside: Outside) -> None:
-    _send({"ready": ["numpy"] * 1000})
-
-
-def forged_file_with_dots(outside: Outside) -> None:
-    _send({"file": "../" * 20 + outside["folder"] + "/forged", "data": _b64(b"forged")})
-
-
-def forged_file_with_path(outside: Outside) -> None:
-    _send({"file": outside["folder"] + "/forged", "data": _b64(b"forged")})
-
-
-def forged_file_over_another(outside: Outside) -> None:
-    _send({"file": outside["file"], "data": _b64(b"forged")})
-
-
-def forged_file_with_control_characters(outside: Outside) -> None:
-    _send({"file": "a\0b\n\x1b[2J\r\u202egnp.exe", "data": _b64(b"forged")})
-
-
 def forged_file_without_name(outside: Outside) -> None:
     for name in ("", ".", "..", "/", "\0"):
         _send({"file": name, "data": _b64(b"forged")})
-
-
-def forged_file_with_long_name(outside: Outside) -> None:
-    _send({"file": "x" * 1_000_000, "data": ""})
 
 
 def forged_files_without_end(outside: Outside) -> None:
@@ -69,53 +43,9 @@ def forged_files_without_end(outside: Outside) -> None:
         _send({"file": f"{number}.bin", "data": _b64(bytes(100_000))})
 
 
-def forged_data(outside: Outside) -> None:
-    _send({"file": "a", "data": "no base64 !!"})
-
-
-def forged_types(outside: Outside) -> None:
-    _send({"file": ["a"], "data": {"b": 1}})
-
-
-def forged_extra(outside: Outside) -> None:
-    _send({"file": "a", "data": "", "__class__": "os.system", "mode": "0777"})
-
-
-def no_json(outside: Outside) -> None:
-    _write(b"GET / HTTP/1.1\r\n\r\n")
-
-
-def no_text(outside: Outside) -> None:
-    _write(b'{"file": "\xff\xfe\xed\xa0\x80", "data": ""}\n')
-
-
-def send_pickle(outside: Outside) -> None:
-    _write(pickle.dumps(_Evil()) + b"\n")
-
-
-def deep_json(outside: Outside) -> None:
-    _write(b'{"file":' + b"[" * 100_000 + b"]" * 100_000 + b"}\n")
-
-
-def large_number(outside: Outside) -> None:
-    _write(b'{"done": ' + b"9" * 1_000_000 + b"}\n")
-
-
-def not_a_number(outside: Outside) -> None:
-    _write(b'{"done": NaN, "value": Infinity, "error": -Infinity}\n')
-
-
 def line_without_end(outside: Outside) -> None:
     for _ in range(40):
         _write(b"x" * (1 << 20))
-
-
-def half_a_frame(outside: Outside) -> None:
-    _write(b'{"file": "a", "data": "')
-
-
-def many_empty_lines(outside: Outside) -> None:
-    _write(b"\n" * 1_000_000)
 
 
 def forged_mark(outside: Outside) -> None:
@@ -148,10 +78,6 @@ def steal_requests(outside: Outside) -> None:
 
     for _ in range(4):
         threading.Thread(target=steal, daemon=True).start()
-
-
-def close_pipes(outside: Outside) -> None:
-    os.closerange(0, 256)
 
 
 def swap_pipes(outside: Outside) -> None:
@@ -360,3 +286,38 @@ def _write(data: bytes) -> None:
         sent = 0
         while sent < len(data):
             sent += os.write(frames, data[sent:])
+
+
+EXPRESSIONS: dict[str, Callable[[Outside], object]] = {
+    "forged_end": lambda outside: _send({"done": "0" * 16, "value": "forged", "error": ""}),
+    "forged_start": lambda outside: _send({"ready": ["numpy"] * 1000}),
+    "forged_file_with_dots": lambda outside: _send(
+        {"file": "../" * 20 + outside["folder"] + "/forged", "data": _b64(b"forged")}
+    ),
+    "forged_file_with_path": lambda outside: _send(
+        {"file": outside["folder"] + "/forged", "data": _b64(b"forged")}
+    ),
+    "forged_file_over_another": lambda outside: _send(
+        {"file": outside["file"], "data": _b64(b"forged")}
+    ),
+    "forged_file_with_control_characters": lambda outside: _send(
+        {"file": "a\0b\n\x1b[2J\r\u202egnp.exe", "data": _b64(b"forged")}
+    ),
+    "forged_file_with_long_name": lambda outside: _send({"file": "x" * 1_000_000, "data": ""}),
+    "forged_data": lambda outside: _send({"file": "a", "data": "no base64 !!"}),
+    "forged_types": lambda outside: _send({"file": ["a"], "data": {"b": 1}}),
+    "forged_extra": lambda outside: _send(
+        {"file": "a", "data": "", "__class__": "os.system", "mode": "0777"}
+    ),
+    "no_json": lambda outside: _write(b"GET / HTTP/1.1\r\n\r\n"),
+    "no_text": lambda outside: _write(b'{"file": "\xff\xfe\xed\xa0\x80", "data": ""}\n'),
+    "send_pickle": lambda outside: _write(pickle.dumps(_Evil()) + b"\n"),
+    "deep_json": lambda outside: _write(b'{"file":' + b"[" * 100_000 + b"]" * 100_000 + b"}\n"),
+    "large_number": lambda outside: _write(b'{"done": ' + b"9" * 1_000_000 + b"}\n"),
+    "not_a_number": lambda outside: _write(
+        b'{"done": NaN, "value": Infinity, "error": -Infinity}\n'
+    ),
+    "half_a_frame": lambda outside: _write(b'{"file": "a", "data": "'),
+    "many_empty_lines": lambda outside: _write(b"\n" * 1_000_000),
+    "close_pipes": lambda outside: os.closerange(0, 256),
+}
