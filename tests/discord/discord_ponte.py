@@ -54,6 +54,10 @@ class Speaker(EchoModel):
             yield TextDelta(delta)
         yield RoundCompleted((Item(kind="message", role="assistant", text="".join(deltas)),))
 
+    def say_in_steps(self, script: dict[str, Sequence[str]]) -> None:
+        """Follow `script`, and wait for `go_on` before each delta after the first."""
+        self.script, self.pauses = script, asyncio.Queue()
+
     def go_on(self) -> None:
         assert self.pauses is not None
         self.pauses.put_nowait(None)

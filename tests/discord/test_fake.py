@@ -23,7 +23,14 @@ from tests.fakes.discord.interactions import (
     MODAL_SUBMIT,
 )
 from tests.fakes.discord.limits import ACK_SECONDS, CODES, NONCE_SECONDS
-from tests.fakes.discord.world import ADD_REACTIONS, PUBLIC_THREADS, READ_HISTORY, SEND, VIEW
+from tests.fakes.discord.world import (
+    ADD_REACTIONS,
+    PUBLIC_THREADS,
+    READ_HISTORY,
+    SEND,
+    VIEW,
+    Channel,
+)
 
 Told = tuple[int, int]
 """HTTP status and Discord's code."""
@@ -259,9 +266,8 @@ async def test_limits_come_with_what_discord_py_reads(bot: Bot, ana: DiscordPers
 
 
 async def test_the_content_of_what_is_not_addressed_is_withheld(
-    bot: Bot, discord: FakeDiscord, ana: DiscordPerson
+    bot: Bot, discord: FakeDiscord, ana: DiscordPerson, channel: Channel
 ) -> None:
-    channel = discord.text_channel(discord.guild("Bolts", ana), "general")
     quoted = await ana.say("among us", channel, files=[("a.png", b"a")])
     await ana.mention("hello", channel, reply_to=quoted)
     await ana.mention_role("hello", channel)
@@ -280,9 +286,8 @@ async def test_the_content_of_what_is_not_addressed_is_withheld(
 
 
 async def test_what_is_forwarded_is_withheld_with_the_forward(
-    bot: Bot, discord: FakeDiscord, ana: DiscordPerson
+    bot: Bot, ana: DiscordPerson, channel: Channel
 ) -> None:
-    channel = discord.text_channel(discord.guild("Bolts", ana), "general")
     said = await ana.say("among us", channel, files=[("a.png", b"a")])
     await ana.forward(said, channel)
     await ana.forward(said)
