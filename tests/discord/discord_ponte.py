@@ -89,6 +89,11 @@ class Drawer:
         return None
 
 
+def bot_messages(discord: FakeDiscord) -> list[str]:
+    """The texts of Ponte's messages, oldest first."""
+    return [message["content"] for message in discord.world.messages_by(discord.world.me.id)]
+
+
 def make_adapter(
     engine: Engine, chosen: Choices, token: str, options: DiscordOptions,
     places: ConfiguredPlaces, inbox: Callable[[Inbox], Inbox] = lambda inbox: inbox,

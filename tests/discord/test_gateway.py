@@ -15,16 +15,12 @@ from adapters.discord.state import DiscordState, SeenChannel
 from core.base.errors import SettingsError
 from core.base.tasks import BackgroundTasks, Backoff
 from core.journal.jobs import Alone
-from tests.discord.discord_ponte import DiscordPonte
+from tests.discord.discord_ponte import DiscordPonte, bot_messages
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.world import Channel
 from tests.fakes.timeouts import HANG_TIMEOUT_SECONDS
 
 HOUR = 3600.0
-
-
-def bot_messages(discord: FakeDiscord) -> list[str]:
-    return [m["content"] for m in discord.world.messages_by(discord.world.me.id)]
 
 
 @pytest.mark.parametrize("fault", ["abort", "close", "reconnect"])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.discord.discord_ponte import bot_messages
 from tests.discord.process import Process
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.limits import NONCE_SECONDS
@@ -21,10 +22,6 @@ async def bot(discord: FakeDiscord, tmp_path: Path) -> AsyncIterator[Process]:
     process = Process(discord, tmp_path / "home")
     yield process
     await process.kill()
-
-
-def bot_messages(discord: FakeDiscord) -> list[str]:
-    return [m["content"] for m in discord.world.messages_by(discord.world.me.id)]
 
 
 async def test_a_turn_that_was_killed_is_answered_after_the_restart(

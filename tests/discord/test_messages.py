@@ -135,21 +135,21 @@ async def test_a_preview_that_discord_adds_is_no_edit(
     await ana.wait_for_text("You said: see")
 
 
-async def test_a_queued_message_that_is_deleted_is_dropped(
-    ponte: DiscordPonte, ana: DiscordPerson
+async def test_queued_messages_that_are_deleted_alone_or_in_bulk_are_dropped(
+    live: DiscordPonte, ana: DiscordPerson
 ) -> None:
-
-    ponte.model.say_in_steps({"first": ["one", " done"]})
-    await ponte.open()
+    live.model.say_in_steps({"first": ["one", " done"]})
     await ana.say("first")
-    dropped = await ana.say("second")
     await ana.wait_for_text("one")
-    await ana.delete(dropped)
-    await ana.say("third")
-    await ponte.wait_until_stored("third")
-    ponte.model.go_on()
-    await ana.wait_for_text("You said: third")
-    assert [ask.input[-1].text for ask in ponte.model.asks] == ["first", "third"]
+    alone, *bulk = [await ana.say(text) for text in ("second", "third", "fourth")]
+    await ana.delete(alone)
+    data = {"ids": [m["id"] for m in bulk], "channel_id": str(ana.dm.id)}
+    await ana.discord.gateway.send("MESSAGE_DELETE_BULK", lambda _: data)
+    await ana.say("fifth")
+    await live.wait_until_stored("fifth")
+    live.model.go_on()
+    await ana.wait_for_text("You said: fifth")
+    assert [ask.input[-1].text for ask in live.model.asks] == ["first", "fifth"]
 
 
 async def test_an_answer_that_someone_deletes_is_never_posted_again(
@@ -210,23 +210,6 @@ async def test_a_mention_that_is_edited_away_is_taken_back(
     ponte.model.go_on()
     await ana.wait_for_text("You said: third", channel)
     assert [ask.input[-1].text for ask in ponte.model.asks] == ["first", "third"]
-
-
-async def test_messages_that_a_moderator_removes_in_bulk_are_dropped(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
-) -> None:
-    ponte.model.say_in_steps({"first": ["one", " done"]})
-    await ponte.open()
-    await ana.say("first")
-    await ana.wait_for_text("one")
-    gone = [await ana.say(text) for text in ("second", "third")]
-    data = {"ids": [m["id"] for m in gone], "channel_id": str(ana.dm.id)}
-    await discord.gateway.send("MESSAGE_DELETE_BULK", lambda _: data)
-    await ana.say("fourth")
-    await ponte.wait_until_stored("fourth")
-    ponte.model.go_on()
-    await ana.wait_for_text("You said: fourth")
-    assert [ask.input[-1].text for ask in ponte.model.asks] == ["first", "fourth"]
 
 
 async def test_a_forwarded_message_comes_as_context(live: DiscordPonte, ana: DiscordPerson) -> None:

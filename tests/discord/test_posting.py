@@ -12,21 +12,13 @@ from core.base.errors import Undeliverable
 from core.chat.reply import GrowingReply
 from core.domain.messages import Address, Answer, File, Person, ReplyTo, turn_id
 from core.domain.ports import AnswerPart
-from tests.discord.discord_ponte import DiscordPonte
+from tests.discord.discord_ponte import DiscordPonte, bot_messages
 from tests.fakes.discord import DiscordPerson, FakeDiscord
-from tests.fakes.discord.world import ATTACH, READ_HISTORY, Payload
+from tests.fakes.discord.world import ATTACH, READ_HISTORY
 from tests.fakes.loop_clock import LoopClock, run_ready
 from tests.fakes.posts import KeptPosts
 
 MESSAGES = "/channels/*/messages"
-
-
-def texts(messages: list[Payload]) -> list[str]:
-    return [message["content"] for message in messages]
-
-
-def bot_messages(discord: FakeDiscord) -> list[str]:
-    return texts(discord.world.messages_by(discord.world.me.id))
 
 
 async def test_an_answer_whose_http_answer_was_lost_stands_once(
