@@ -271,7 +271,7 @@ async def test_a_private_outcome_after_the_clicks_token_is_undeliverable(
 
 
 async def test_a_card_whose_embed_a_moderator_removed_is_drawn_again(
-    discord: FakeDiscord, ponte: DiscordPonte, deciding: Deciding, ana: DiscordPerson
+    ponte: DiscordPonte, deciding: Deciding, ana: DiscordPerson
 ) -> None:
     message = await post_cards(ponte, ana, OPEN)
     await (await ana.click(message, "Approve")).wait_for_ack()
@@ -281,7 +281,7 @@ async def test_a_card_whose_embed_a_moderator_removed_is_drawn_again(
 
 
 async def test_a_card_that_changes_after_the_answer_to_its_click_is_redrawn(
-    discord: FakeDiscord, ponte: DiscordPonte, deciding: Deciding, ana: DiscordPerson
+    ponte: DiscordPonte, deciding: Deciding, ana: DiscordPerson
 ) -> None:
     message = await post_cards(ponte, ana, OPEN)
     await (await ana.click(message, "Approve")).wait_for_ack()
@@ -312,7 +312,7 @@ async def test_an_answer_for_everybody_to_a_click_grows_in_a_post_with_its_files
 
 
 async def test_an_outcome_on_the_card_has_no_place_for_files(
-    discord: FakeDiscord, ponte: DiscordPonte, deciding: Deciding, ana: DiscordPerson
+    ponte: DiscordPonte, deciding: Deciding, ana: DiscordPerson
 ) -> None:
     message = await post_cards(ponte, ana, OPEN)
     await (await ana.click(message, "Approve")).wait_for_ack()

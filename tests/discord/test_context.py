@@ -113,7 +113,7 @@ async def test_an_alert_of_another_app_is_read(
 
 
 async def test_what_an_app_says_in_components_and_what_a_poll_asks_is_read(
-    discord: FakeDiscord, ponte_with_content: DiscordPonte, channel: Channel, ana: DiscordPerson
+    ponte_with_content: DiscordPonte, channel: Channel, ana: DiscordPerson
 ) -> None:
     text = {"type": 10, "id": 2, "content": "Disk full"}
     box = {"type": 17, "id": 1, "components": [text], "spoiler": False, "accent_color": None}
@@ -177,7 +177,7 @@ async def test_a_reply_in_a_direct_message_brings_a_file_again(
 
 
 async def test_a_reply_to_a_plot_of_ours_shows_it_and_one_to_a_text_of_ours_brings_nothing(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+    ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     ponte.give("plot.png", b"png")
     await ponte.open()

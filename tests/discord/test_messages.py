@@ -155,7 +155,6 @@ async def test_queued_messages_that_are_deleted_alone_or_in_bulk_are_dropped(
 async def test_an_answer_that_someone_deletes_is_never_posted_again(
     ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
-
     ponte.model.say_in_steps({"tell me": ["one", " two", " three"]})
     await ponte.open()
     await ana.say("tell me")

@@ -90,7 +90,7 @@ async def test_text_that_does_not_grow_is_no_sign(
 
 
 async def test_an_answer_that_comes_at_once_needs_no_sign(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(presence, "SIGN_AFTER_SECONDS", 60.0)
     await ponte.open()
