@@ -120,8 +120,8 @@ class BotHome:
             approval=approval,
             code=code,
         )
-        async with self.play(made) as running_bot:
-            yield running_bot
+        async with self.play(made) as ponte:
+            yield ponte
 
     @asynccontextmanager
     async def play(self, made: Choices) -> AsyncIterator[RunningBot]:

@@ -26,23 +26,21 @@ RIGHTS = allow_list(frozenset({"slack:U1", "slack:U2"}), frozenset({"slack:U9", 
 
 @asynccontextmanager
 async def bot(bot_home: BotHome, table: MemoryTable, **more: Any) -> AsyncIterator[RunningBot]:
-    async with bot_home.open(sources=[table], appliers=[table], **more) as running_bot:
-        yield running_bot
+    async with bot_home.open(sources=[table], appliers=[table], **more) as ponte:
+        yield ponte
 
 
-async def propose(
-    running_bot: RunningBot, tool: str, person: Person = ANA, **arguments: Any
-) -> Card:
+async def propose(ponte: RunningBot, tool: str, person: Person = ANA, **arguments: Any) -> Card:
     """The card of a proposal that the model made."""
-    answer = await running_bot.ask(_call(tool, arguments), person=person)
+    answer = await ponte.ask(_call(tool, arguments), person=person)
     assert [card.state for card in answer.cards] == ["open"], answer.text
     return answer.cards[0]
 
 
 async def proposed_on_slack(
-    running_bot: RunningBot, key: str, tool: str, person: Person = MEMBER, **arguments: Any
+    ponte: RunningBot, key: str, tool: str, person: Person = MEMBER, **arguments: Any
 ) -> Card:
-    answer = await running_bot.ask_message(on_slack(_call(tool, arguments), key, person))
+    answer = await ponte.ask_message(on_slack(_call(tool, arguments), key, person))
     assert [card.state for card in answer.cards] == ["open"], answer.text
     return answer.cards[0]
 
@@ -60,6 +58,13 @@ def on_slack(
     return Message(key, text, person, address, reply_to, is_click=clicked)
 
 
+async def says(
+    ponte: RunningBot, text: str, key: str, person: Person = MEMBER, **more: Any
+) -> Answer:
+    """Write `text` on Slack; `more` are arguments of `on_slack`. Return the answer."""
+    return await ponte.ask_message(on_slack(text, key, person, **more))
+
+
 def summary(answer: Answer) -> str:
     return f"{answer.status}: {answer.text}"
 
@@ -75,11 +80,11 @@ def typed_code(answer: Answer) -> str:
     return found[1]
 
 
-async def approve_after_reading(running_bot: RunningBot, message: Message) -> Answer:
+async def approve_after_reading(ponte: RunningBot, message: Message) -> Answer:
     """Type `approve ID`, read all of the change, and type what the answer says."""
-    read = await running_bot.ask_message(message)
+    read = await ponte.ask_message(message)
     key = f"{message.event_key} again"
-    return await running_bot.ask_message(
+    return await ponte.ask_message(
         replace(
             message, text=f"approve {typed_code(read)}", event_key=key,
             reply_to=replace(message.reply_to, source=key, turn=turn_id(key)),

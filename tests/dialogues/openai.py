@@ -89,9 +89,9 @@ async def open_served_bot(
         prices=priced,
         code=code,
         rules=rules,
-    ) as running_bot:
-        bots.append(running_bot)
+    ) as ponte:
+        bots.append(ponte)
         try:
-            yield running_bot
+            yield ponte
         finally:
             await made.close()

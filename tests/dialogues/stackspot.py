@@ -30,9 +30,9 @@ class Bot:
     ) -> AsyncIterator[RunningBot]:
         async with (
             stackspot_choices(self.stackspot.url, self.config, model, policy) as chosen,
-            self.bot_home.play(replace(chosen, **more)) as running_bot,
+            self.bot_home.play(replace(chosen, **more)) as ponte,
         ):
-            yield running_bot
+            yield ponte
 
 
 def asks(slug: str, input: str | dict[str, Any] = "") -> str:

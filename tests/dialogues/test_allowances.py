@@ -52,7 +52,7 @@ async def look() -> str:
     return "nothing yet " * 20
 
 
-async def read_counters(running_bot: RunningBot) -> list[tuple[int, int]]:
+async def read_counters(ponte: RunningBot) -> list[tuple[int, int]]:
     """Tokens and money of each allowance's counter; nothing is held any more."""
 
     def read(connection: SqlConnection) -> list[tuple[int, int]]:
@@ -60,7 +60,7 @@ async def read_counters(running_bot: RunningBot) -> list[tuple[int, int]]:
         rows = connection.execute("SELECT * FROM counters ORDER BY scope").fetchall()
         return [(r["tokens"], r["money"]) for r in rows if not r["scope"].startswith("cap")]
 
-    return await running_bot.engine.people.budget._database.read(read)
+    return await ponte.engine.people.budget._database.read(read)
 
 
 def cost(fake: FakeOpenAI) -> int:
@@ -80,11 +80,11 @@ async def test_what_was_used_takes_the_place_of_what_was_held(
     ]
     async with open_served_bot(
         bot_home, fake, allowed=allowed, prices=PRICES, level=level
-    ) as running_bot:
+    ) as ponte:
         for text in ("hello", "again"):
-            assert (await running_bot.ask(text)).text.endswith(text)
-        ((tokens, money),) = await read_counters(running_bot)
-        spent = (await running_bot.engine.people.budget.usage_today()).usage
+            assert (await ponte.ask(text)).text.endswith(text)
+        ((tokens, money),) = await read_counters(ponte)
+        spent = (await ponte.engine.people.budget.usage_today()).usage
     assert tokens == sum(input + output for input, output in fake.used)
     assert tokens == spent.input + spent.output
     assert spent.cost is not None
@@ -98,8 +98,8 @@ async def test_without_an_allowance_nothing_bounds_an_answer(
 ) -> None:
     async with open_served_bot(
         bot_home, fake, allowed=[Allowance("each person", turns=9)]
-    ) as running_bot:
-        await running_bot.ask("hello")
+    ) as ponte:
+        await ponte.ask("hello")
     assert "max_output_tokens" not in fake.request_bodies("/responses")[-1]
 
 
@@ -110,26 +110,26 @@ async def test_what_does_not_fit_is_refused_before_it_is_asked(
         Allowance("each channel", tokens=MIN_OUTPUT_TOKENS, source="ponte.toml:4", per="month"),
         Allowance("everybody", tokens=10**6),
     ]
-    async with open_served_bot(bot_home, fake, allowed=allowed, prices=PRICES) as running_bot:
-        answer = await running_bot.ask("hello")
+    async with open_served_bot(bot_home, fake, allowed=allowed, prices=PRICES) as ponte:
+        answer = await ponte.ask("hello")
         assert (answer.status, answer.code) == ("failed", "too_many")
         assert answer.text.startswith(
             "This channel's limit is 1,000 tokens a month. What is left (1,000 tokens) is "
             "not enough. It resets on "
         )
         assert answer.text.endswith("The limit is set in ponte.toml:4.")
-        assert await read_counters(running_bot) == [], "all of a refusal is undone"
+        assert await read_counters(ponte) == [], "all of a refusal is undone"
         assert fake.request_bodies("/responses") == []
-        running_bot.engine.people.budget.config = FixedConfig()  # ponte.toml was changed
-        assert (await running_bot.ask("hello")).text == "You said: hello"
+        ponte.engine.people.budget.config = FixedConfig()  # ponte.toml was changed
+        assert (await ponte.ask("hello")).text == "You said: hello"
 
 
 async def test_an_answer_is_as_long_as_what_is_left(bot_home: BotHome, fake: FakeOpenAI) -> None:
     allowed = [Allowance("each person", tokens=15_000)]
-    async with open_served_bot(bot_home, fake, allowed=allowed, prices=PRICES) as running_bot:
+    async with open_served_bot(bot_home, fake, allowed=allowed, prices=PRICES) as ponte:
         fake.say(Script(text="word " * 60_000, piece=20_000))
-        answer = await running_bot.ask("tell me all")
-        ((tokens, _),) = await read_counters(running_bot)
+        answer = await ponte.ask("tell me all")
+        ((tokens, _),) = await read_counters(ponte)
     assert answer.status == "done"
     assert "_The answer stops here because the limit is used up._" in answer.text
     asked = fake.request_bodies("/responses")[-1]["max_output_tokens"]
@@ -147,15 +147,15 @@ async def test_a_model_that_never_ends_spends_no_more_than_there_is(
     fake.say(Script(text="I look. ", calls=(("look", "{}"),), times=0, usage=usage))
     async with open_served_bot(
         bot_home, fake, [Source(look)], allowed=allowed, prices=PRICES, level=level
-    ) as running_bot:
-        answer = await running_bot.ask("look again, for ever")
+    ) as ponte:
+        answer = await ponte.ask("look again, for ever")
         assert answer.status == "done"
         assert "I look." in answer.text
         assert "_I stopped here. Your limit is $0.0500 a day. What is left ($0.0" in answer.text
-        refused = await running_bot.ask("once more")
+        refused = await ponte.ask("once more")
         while refused.status == "done":
-            refused = await running_bot.ask("once more")
-        ((_, money),) = await read_counters(running_bot)
+            refused = await ponte.ask("once more")
+        ((_, money),) = await read_counters(ponte)
     assert refused.code == "too_many"
     assert 0 < money <= NANODOLLARS_PER_DOLLAR // 20
     assert cost(fake) <= NANODOLLARS_PER_DOLLAR // 20
@@ -168,12 +168,12 @@ async def test_a_hundred_at_once_spend_no_more_than_there_is(
         Allowance("together", turns=10, who=frozenset({"everybody"})),
         Allowance("everybody", tokens=10**6),
     ]
-    async with open_served_bot(bot_home, fake, allowed=allowed, prices=PRICES) as running_bot:
+    async with open_served_bot(bot_home, fake, allowed=allowed, prices=PRICES) as ponte:
         people = [Person("web", f"p{n}") for n in range(100)]
         answers = await asyncio.gather(
-            *(running_bot.ask("hi", f"C{n}", person) for n, person in enumerate(people))
+            *(ponte.ask("hi", f"C{n}", person) for n, person in enumerate(people))
         )
-        counted = await read_counters(running_bot)
+        counted = await read_counters(ponte)
     assert sorted(answer.status for answer in answers) == ["done"] * 10 + ["failed"] * 90
     assert len(fake.used) == 10
     words = next(answer.text for answer in answers if answer.status == "failed")
@@ -188,40 +188,40 @@ async def test_what_the_server_refused_is_given_back_and_what_was_lost_is_not(
     allowed = [Allowance("each person", tokens=10**6)]
     async with open_served_bot(
         bot_home, fake, allowed=allowed, prices=PRICES, level=level
-    ) as running_bot:
+    ) as ponte:
         fake.say(Script(status=400, code="content_policy_violation"))
-        assert (await running_bot.ask("hello")).code == "refused"
-        assert await read_counters(running_bot) == [(0, 0)]
+        assert (await ponte.ask("hello")).code == "refused"
+        assert await read_counters(ponte) == [(0, 0)]
         fake.say(Script(status=429, code="rate_limit_exceeded"))
-        assert (await running_bot.ask("one")).text.endswith("one")
-        ((tokens, _),) = await read_counters(running_bot)
+        assert (await ponte.ask("one")).text.endswith("one")
+        ((tokens, _),) = await read_counters(ponte)
         assert tokens == sum(map(sum, fake.used))
         fake.say(Script(text="Hm, let me see", fail="drop", on_disconnect="nothing"))
-        assert (await running_bot.ask("two")).text.startswith("Hm, let")
-        ((after, _),) = await read_counters(running_bot)
+        assert (await ponte.ask("two")).text.startswith("Hm, let")
+        ((after, _),) = await read_counters(ponte)
         assert after > tokens + MAX_OUTPUT_TOKENS, "the lost one counts as its bound"
-        spent = (await running_bot.engine.people.budget.usage_today()).usage
+        spent = (await ponte.engine.people.budget.usage_today()).usage
         assert spent.input + spent.output == after
 
 
 async def test_another_ones_allowance_is_their_own(bot_home: BotHome, fake: FakeOpenAI) -> None:
     allowed = [Allowance("each person", turns=1, source="ponte.toml:9")]
-    async with open_served_bot(bot_home, fake, allowed=allowed) as running_bot:
-        assert (await running_bot.ask("hello")).status == "done"
-        refused = await running_bot.ask("hello")
+    async with open_served_bot(bot_home, fake, allowed=allowed) as ponte:
+        assert (await ponte.ask("hello")).status == "done"
+        refused = await ponte.ask("hello")
         assert refused.text.startswith(
             "Your limit is 1 message a day. What is left (0 messages) is not enough."
         )
-        assert (await running_bot.ask("hello", person=BOB)).status == "done"
+        assert (await ponte.ask("hello", person=BOB)).status == "done"
 
 
 async def test_most_of_an_allowance_is_told_once(bot_home: BotHome, fake: FakeOpenAI) -> None:
     allowed = [Allowance("each person", turns=5), Allowance("each channel", tokens=10**6)]
     told = []
     for _ in range(2):  # over a restart, too
-        async with open_served_bot(bot_home, fake, allowed=allowed, prices=PRICES) as running_bot:
+        async with open_served_bot(bot_home, fake, allowed=allowed, prices=PRICES) as ponte:
             for number in range(3):
-                answer = await running_bot.ask(f"hello {number}")
+                answer = await ponte.ask(f"hello {number}")
                 told.append(answer.text)
     words = "_You have used 4 messages of your limit of 5 messages a day. It resets on "
     assert [words in text for text in told] == [False] * 3 + [True] + [False] * 2
@@ -233,10 +233,10 @@ async def test_what_an_answer_used_decides_and_not_what_was_reserved_for_it(
 ) -> None:
     """The upper bound of a short answer would be most of this allowance."""
     allowed = [Allowance("each person", tokens=20_000)]
-    async with open_served_bot(bot_home, fake, allowed=allowed, prices=PRICES) as running_bot:
-        first = (await running_bot.ask("hello")).text
+    async with open_served_bot(bot_home, fake, allowed=allowed, prices=PRICES) as ponte:
+        first = (await ponte.ask("hello")).text
         fake.say(Script(text="word " * 20_000, piece=20_000))
-        second = (await running_bot.ask("tell me all")).text
+        second = (await ponte.ask("tell me all")).text
     words = "of your limit of 20,000 tokens a day."
     assert (words in first, words in second) == (False, True)
 
@@ -246,9 +246,9 @@ async def test_most_of_what_all_share_is_told_to_an_admin(
 ) -> None:
     allowed = [Allowance("everybody", turns=5)]
     people = (BOB, BOB, BOB, BOB, OWNER)
-    async with open_served_bot(bot_home, fake, allowed=allowed) as running_bot:
-        said = [(await running_bot.ask("hello", person=person)).text for person in people]
-        refused = await running_bot.ask("hello", person=OWNER)
+    async with open_served_bot(bot_home, fake, allowed=allowed) as ponte:
+        said = [(await ponte.ask("hello", person=person)).text for person in people]
+        refused = await ponte.ask("hello", person=OWNER)
     words = "_Everyone together has used 5 messages of the limit of 5 messages a day. "
     assert [words in text for text in said] == [False] * 4 + [True]
     assert refused.text.startswith("The limit for everyone together is 5 messages a day. ")
@@ -259,12 +259,12 @@ async def test_usage_shows_what_is_left(bot_home: BotHome, fake: FakeOpenAI) -> 
         Allowance("each person", money=NANODOLLARS_PER_DOLLAR, tokens=10**6),
         Allowance("everybody", "month", turns=100),
     ]
-    async with open_served_bot(bot_home, fake, allowed=allowed) as running_bot:
-        await running_bot.ask("hello", person=OWNER)
-        own = (await running_bot.ask("usage", person=BOB)).text
-        all_ = (await running_bot.ask("usage", person=OWNER)).text
-        channel = await running_bot.ask("usage channel", person=OWNER)
-        refused = await running_bot.ask("usage channel", person=BOB)
+    async with open_served_bot(bot_home, fake, allowed=allowed) as ponte:
+        await ponte.ask("hello", person=OWNER)
+        own = (await ponte.ask("usage", person=BOB)).text
+        all_ = (await ponte.ask("usage", person=OWNER)).text
+        channel = await ponte.ask("usage channel", person=OWNER)
+        refused = await ponte.ask("usage channel", person=BOB)
     assert "everyone" not in own.split("Remaining:")[0]
     assert "- you, 1,000,000 tokens a day: 1,000,000 tokens left until " in own
     assert "- you, $1.00 a day: $1.00 left until " in own
@@ -281,31 +281,31 @@ async def test_too_many_messages_a_minute_are_not_taken_up(bot_home: BotHome) ->
     gate = Gate()
     async with bot_home.open(
         EchoModel(gate=lambda _: gate.wait()), intake=SenderLimits(per_minute=2)
-    ) as running_bot:
-        receipts = [(await running_bot.send(f"m{n}", channel=f"C{n}"))[1] for n in range(3)]
-        refused = await running_bot.wait_for_answer(receipts[2])
+    ) as ponte:
+        receipts = [(await ponte.send(f"m{n}", channel=f"C{n}"))[1] for n in range(3)]
+        refused = await ponte.wait_for_answer(receipts[2])
         assert refused.text.startswith("You can send 2 messages a minute, so I didn't process this")
-        assert (await running_bot.ask("usage")).status == "done", "a decision is always taken"
-        assert (await running_bot.send("hello", person=BOB))[1].is_new
+        assert (await ponte.ask("usage")).status == "done", "a decision is always taken"
+        assert (await ponte.send("hello", person=BOB))[1].is_new
         gate.release()
-        assert (await running_bot.wait_for_answer(receipts[1])).text == "You said: m1"
+        assert (await ponte.wait_for_answer(receipts[1])).text == "You said: m1"
 
 
 async def test_what_one_person_may_have_waiting(bot_home: BotHome) -> None:
     gate = Gate()
     async with bot_home.open(
         EchoModel(gate=lambda _: gate.wait()), intake=SenderLimits(waiting=2)
-    ) as running_bot:
-        first = (await running_bot.send("m0"))[1]
+    ) as ponte:
+        first = (await ponte.send("m0"))[1]
         await gate.wait_until_reached()
-        receipts = [(await running_bot.send(f"m{n}"))[1] for n in (1, 2, 3)]
+        receipts = [(await ponte.send(f"m{n}"))[1] for n in (1, 2, 3)]
         assert [receipt.refusal for receipt in receipts] == ["", "", "waiting:2"]
-        refused = await running_bot.wait_for_answer(receipts[2])
+        refused = await ponte.wait_for_answer(receipts[2])
         assert refused.text.startswith("2 of your messages are already queued, so I didn't process")
         gate.release()
         for receipt in (first, *receipts[:2]):
-            assert (await running_bot.wait_for_answer(receipt)).status == "done"
-        assert (await running_bot.ask("m4")).status == "done"
+            assert (await ponte.wait_for_answer(receipt)).status == "done"
+        assert (await ponte.ask("m4")).status == "done"
 
 
 async def test_what_a_restart_finds_again_is_paid_for_once(
@@ -314,13 +314,13 @@ async def test_what_a_restart_finds_again_is_paid_for_once(
     """The answer was under way when the process ended; the server has it whole."""
     allowed = [Allowance("each person", tokens=10**6)]
     fake.say(Script(text="It is forty-two.", fail="hang", on_disconnect="commit"))
-    async with open_served_bot(bot_home, fake, allowed=allowed, prices=PRICES) as running_bot:
-        _, receipt = await running_bot.send("hello")
+    async with open_served_bot(bot_home, fake, allowed=allowed, prices=PRICES) as ponte:
+        _, receipt = await ponte.send("hello")
         await fake.wait_for_failures()
-        await running_bot.engine.drain(0)
-    async with open_served_bot(bot_home, fake, allowed=allowed, prices=PRICES) as running_bot:
-        assert (await running_bot.wait_for_answer(receipt)).text == "It is forty-two."
-        ((tokens, _),) = await read_counters(running_bot)
+        await ponte.engine.drain(0)
+    async with open_served_bot(bot_home, fake, allowed=allowed, prices=PRICES) as ponte:
+        assert (await ponte.wait_for_answer(receipt)).text == "It is forty-two."
+        ((tokens, _),) = await read_counters(ponte)
     assert [tokens] == [sum(used) for used in fake.used]
 
 
@@ -330,11 +330,11 @@ async def test_a_request_that_is_sent_again_after_a_restart_is_reserved_again(
     """The answer was under way when the process ended, and the server lost it."""
     allowed = [Allowance("each person", tokens=10**6)]
     fake.say(Script(text="It is forty-two.", fail="hang", on_disconnect="nothing"))
-    async with open_served_bot(bot_home, fake, allowed=allowed, prices=PRICES) as running_bot:
-        _, receipt = await running_bot.send("hello")
+    async with open_served_bot(bot_home, fake, allowed=allowed, prices=PRICES) as ponte:
+        _, receipt = await ponte.send("hello")
         await fake.wait_for_failures()
-        await running_bot.engine.drain(0)
-    async with open_served_bot(bot_home, fake, allowed=allowed, prices=PRICES) as running_bot:
-        assert (await running_bot.wait_for_answer(receipt)).text == "You said: hello"
+        await ponte.engine.drain(0)
+    async with open_served_bot(bot_home, fake, allowed=allowed, prices=PRICES) as ponte:
+        assert (await ponte.wait_for_answer(receipt)).text == "You said: hello"
     again = fake.request_bodies("/responses")[-1]
     assert again["max_output_tokens"] == MAX_OUTPUT_TOKENS

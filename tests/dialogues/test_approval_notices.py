@@ -19,7 +19,7 @@ from core.domain.messages import Address, Message, Person, ReplyTo
 from core.domain.ports import Messenger
 from core.people.policy import Policy
 from tests.dialogues.bot_home import BotHome, RunningBot
-from tests.dialogues.decisions import ADA, BOSS, bot, on_slack, proposed_on_slack
+from tests.dialogues.decisions import ADA, BOSS, bot, on_slack, proposed_on_slack, says
 from tests.fakes.choices import allow_list
 from tests.fakes.clock import Clock
 from tests.fakes.gate import Gate
@@ -63,26 +63,26 @@ async def team(
     """Mia asks in a channel that Cleo, who approves, does not read. The test redraws."""
     policy = policy or allow_list(frozenset({"slack:U1"}), frozenset({"slack:U9"}))
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table, policy=policy, rules=RULES) as running_bot:
-        await running_bot.stop_redrawing()
+    async with bot(bot_home, table, policy=policy, rules=RULES) as ponte:
+        await ponte.stop_redrawing()
         workspace = Workspace()
-        messengers = running_bot.engine.platforms.messengers
+        messengers = ponte.engine.platforms.messengers
         messengers["slack"] = cast(Messenger, workspace)
-        yield running_bot, workspace
+        yield ponte, workspace
 
 
-async def ask(running_bot: RunningBot) -> str:
+async def ask(ponte: RunningBot) -> str:
     """Return the id of a new proposal."""
     rows = {"1": {"Name": "A"}}
-    return (await proposed_on_slack(running_bot, "k1", "table_update", rows=rows)).id
+    return (await proposed_on_slack(ponte, "k1", "table_update", rows=rows)).id
 
 
-async def deny(running_bot: RunningBot, id: str) -> None:
-    assert "Denied" in (await running_bot.ask_message(on_slack(f"deny {id}", "deny"))).text
+async def deny(ponte: RunningBot, id: str) -> None:
+    assert "Denied" in (await says(ponte, f"deny {id}", "deny")).text
 
 
-def direct_posts(running_bot: RunningBot) -> list[RecordedPost]:
-    return [post for post in running_bot.recorder.posts if post.channel == f"D{APPROVER.id}"]
+def direct_posts(ponte: RunningBot) -> list[RecordedPost]:
+    return [post for post in ponte.recorder.posts if post.channel == f"D{APPROVER.id}"]
 
 
 async def test_an_approver_is_asked_once_it_is_known_that_they_are_no_guest(
@@ -97,36 +97,36 @@ async def test_an_approver_is_asked_once_it_is_known_that_they_are_no_guest(
     policy = allow_list(
         frozenset({"slack:U1"}), frozenset({"slack:U9"}), {}, {"slack": find_guest}, clock
     )
-    async with team(bot_home, policy) as (running_bot, _):
-        await ask(running_bot)
-        assert await running_bot.engine.redraw.once() == 1
-        assert direct_posts(running_bot) == []
+    async with team(bot_home, policy) as (ponte, _):
+        await ask(ponte)
+        assert await ponte.engine.redraw.once() == 1
+        assert direct_posts(ponte) == []
         is_guest[0] = False
         clock.now += 300
-        assert await running_bot.engine.redraw.once() == 0
-        (copy,) = direct_posts(running_bot)
+        assert await ponte.engine.redraw.once() == 0
+        (copy,) = direct_posts(ponte)
         assert copy.text.startswith("Mia requested this in another place. You can decide")
 
 
 async def test_what_was_decided_meanwhile_is_not_sent_to_an_approver(bot_home: BotHome) -> None:
-    async with team(bot_home) as (running_bot, workspace):
-        id, outbox = await ask(running_bot), running_bot.engine.conversations.outbox
+    async with team(bot_home) as (ponte, workspace):
+        id, outbox = await ask(ponte), ponte.engine.conversations.outbox
         workspace.is_busy = True
-        assert await running_bot.engine.redraw.once() == 1
-        await deny(running_bot, id)
+        assert await ponte.engine.redraw.once() == 1
+        await deny(ponte, id)
         workspace.is_busy = False
-        assert await running_bot.engine.redraw.once() == 0
-        assert direct_posts(running_bot) == []
+        assert await ponte.engine.redraw.once() == 0
+        assert direct_posts(ponte) == []
         assert await outbox.list_unposted() == []
 
 
 async def test_nobody_is_reminded_of_a_card_that_they_do_not_have(bot_home: BotHome) -> None:
-    async with team(bot_home) as (running_bot, _):
-        id, outbox = await ask(running_bot), running_bot.engine.conversations.outbox
+    async with team(bot_home) as (ponte, _):
+        id, outbox = await ask(ponte), ponte.engine.conversations.outbox
         await outbox.put(ApprovalNotice(id, "reminder", BOSS))
-        assert await running_bot.engine.redraw.once() == 0
-        assert [post.source for post in direct_posts(running_bot)] == ["direct"]
-        assert not [post for post in running_bot.recorder.posts if "is waiting" in post.text]
+        assert await ponte.engine.redraw.once() == 0
+        assert [post.source for post in direct_posts(ponte)] == ["direct"]
+        assert not [post for post in ponte.recorder.posts if "is waiting" in post.text]
         assert await outbox.list_unposted() == []
 
 
@@ -139,31 +139,29 @@ async def test_a_process_that_lost_its_lease_posts_no_notices(
         if is_lost[0]:
             raise TakenOver
 
-    async with team(bot_home) as (running_bot, _):
-        await ask(running_bot)
-        monkeypatch.setattr(
-            running_bot.engine.conversations.journal, "check_ownership", check_ownership
-        )
+    async with team(bot_home) as (ponte, _):
+        await ask(ponte)
+        monkeypatch.setattr(ponte.engine.conversations.journal, "check_ownership", check_ownership)
         with pytest.raises(TakenOver):
-            await running_bot.engine.redraw.once()
-        assert direct_posts(running_bot) == []
+            await ponte.engine.redraw.once()
+        assert direct_posts(ponte) == []
         is_lost[0] = False
-        assert await running_bot.engine.redraw.once() == 0
-        assert len(direct_posts(running_bot)) == 1
+        assert await ponte.engine.redraw.once() == 0
+        assert len(direct_posts(ponte)) == 1
 
 
 async def test_a_copy_that_could_not_be_redrawn_is_redrawn_in_the_next_round(
     bot_home: BotHome,
 ) -> None:
-    async with team(bot_home) as (running_bot, _):
-        id = await ask(running_bot)
-        await running_bot.engine.redraw.once()
-        await deny(running_bot, id)
-        running_bot.recorder.faults.lose_before = 2  # the card, then its copy
-        assert await running_bot.engine.redraw.once() == 2
-        assert await running_bot.engine.redraw.once() == 0
-        card = next(post for post in running_bot.recorder.posts if post.source == "slack:k1")
-        for post in (card, *direct_posts(running_bot)):
+    async with team(bot_home) as (ponte, _):
+        id = await ask(ponte)
+        await ponte.engine.redraw.once()
+        await deny(ponte, id)
+        ponte.recorder.faults.lose_before = 2  # the card, then its copy
+        assert await ponte.engine.redraw.once() == 2
+        assert await ponte.engine.redraw.once() == 0
+        card = next(post for post in ponte.recorder.posts if post.source == "slack:k1")
+        for post in (card, *direct_posts(ponte)):
             assert post.text.endswith(f"⟦{id} denied ⟧")
 
 
@@ -173,15 +171,15 @@ async def test_ponte_gives_up_a_card_that_can_never_be_redrawn(
 ) -> None:
     monkeypatch.setattr(approval_notices, "MAX_COPY_REDRAWS", 3)
     monkeypatch.setattr(card_redraw, "MAX_REDRAW_TRIES", 3)
-    async with team(bot_home) as (running_bot, workspace):
-        recorder, redraw = running_bot.recorder, running_bot.engine.redraw
-        id = await ask(running_bot)
+    async with team(bot_home) as (ponte, workspace):
+        recorder, redraw = ponte.recorder, ponte.engine.redraw
+        id = await ask(ponte)
         workspace.is_busy = is_listed  # so that there is a list and no copy
         await redraw.once()
         if is_listed:
             asked = in_direct_message("approvals", "k2")
-            assert len((await running_bot.ask_message(asked)).cards) == 1
-        await deny(running_bot, id)
+            assert len((await ponte.ask_message(asked)).cards) == 1
+        await deny(ponte, id)
         edits = recorder.calls.count("edit")
         left = []
         for _ in range(4):
@@ -194,12 +192,12 @@ async def test_ponte_gives_up_a_card_that_can_never_be_redrawn(
 async def test_a_card_is_redrawn_after_the_pause_that_the_platform_asked_for(
     bot_home: BotHome,
 ) -> None:
-    async with team(bot_home) as (running_bot, _):
-        id = await ask(running_bot)
-        await deny(running_bot, id)
-        running_bot.recorder.faults.busy = 1
-        assert await running_bot.engine.redraw.once() == 0
-        card = next(post for post in running_bot.recorder.posts if post.source == "slack:k1")
+    async with team(bot_home) as (ponte, _):
+        id = await ask(ponte)
+        await deny(ponte, id)
+        ponte.recorder.faults.busy = 1
+        assert await ponte.engine.redraw.once() == 0
+        card = next(post for post in ponte.recorder.posts if post.source == "slack:k1")
         assert card.text.endswith(f"⟦{id} denied ⟧")
 
 
@@ -208,25 +206,25 @@ def in_direct_message(text: str, key: str) -> Message:
 
 
 async def test_a_list_is_redrawn_by_a_process_that_has_its_platform(bot_home: BotHome) -> None:
-    async with team(bot_home) as (running_bot, _):
-        id, replies = await ask(running_bot), running_bot.engine.platforms.replies
-        await running_bot.ask_message(in_direct_message("approvals", "k2"))
-        await deny(running_bot, id)
+    async with team(bot_home) as (ponte, _):
+        id, replies = await ask(ponte), ponte.engine.platforms.replies
+        await ponte.ask_message(in_direct_message("approvals", "k2"))
+        await deny(ponte, id)
         slack = replies.pop("slack")
-        assert await running_bot.engine.redraw.once() == 0
-        listed = next(post for post in running_bot.recorder.posts if post.channel == "D1")
+        assert await ponte.engine.redraw.once() == 0
+        listed = next(post for post in ponte.recorder.posts if post.channel == "D1")
         assert listed.text.endswith(f"⟦{id} open approve/deny⟧")
         replies["slack"] = slack
-        assert await running_bot.engine.redraw.once() == 0
+        assert await ponte.engine.redraw.once() == 0
         assert listed.text.endswith(f"⟦{id} denied ⟧")
 
 
 async def test_a_card_that_was_decided_while_its_list_was_posted_is_redrawn(
     bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with team(bot_home) as (running_bot, _):
-        engine, recorder, gate = running_bot.engine, running_bot.recorder, Gate()
-        id, make_post = await ask(running_bot), recorder.post
+    async with team(bot_home) as (ponte, _):
+        engine, recorder, gate = ponte.engine, ponte.recorder, Gate()
+        id, make_post = await ask(ponte), recorder.post
 
         async def post(channel: str, source: str, key: str, text: str) -> str:
             if channel == "D1":
@@ -236,10 +234,10 @@ async def test_a_card_that_was_decided_while_its_list_was_posted_is_redrawn(
         monkeypatch.setattr(recorder, "post", post)
         await engine.conversations.inbox.accept(in_direct_message("approvals", "k2"))
         await gate.wait_until_reached()
-        await deny(running_bot, id)
+        await deny(ponte, id)
         assert await engine.redraw.once() == 0
         gate.release()
-        await running_bot.ask_message(in_direct_message("help", "k3"))  # the turn before has ended
+        await ponte.ask_message(in_direct_message("help", "k3"))  # the turn before has ended
         assert await engine.redraw.once() == 0
         listed = next(post for post in recorder.posts if post.channel == "D1")
         assert listed.text.endswith(f"⟦{id} denied ⟧")

@@ -19,7 +19,7 @@ from core.domain.messages import Address, Answer, Person
 from core.domain.ports import Messenger
 from core.people.policy import Policy
 from core.people.rules import Rule, RuleBook
-from tests.dialogues.bot_home import BotHome, RunningBot
+from tests.dialogues.bot_home import BotHome
 from tests.dialogues.decisions import (
     ADA,
     BOSS,
@@ -29,6 +29,7 @@ from tests.dialogues.decisions import (
     bot,
     on_slack,
     proposed_on_slack,
+    says,
     typed_code,
 )
 from tests.fakes.choices import allow_list, make_choices
@@ -60,35 +61,31 @@ def two(*approvers: str) -> TableRules:
     return TableRules({"people": TableRule("ask", frozenset(approvers), approvals=2)})
 
 
-async def says(running_bot: RunningBot, text: str, key: str, person: Person) -> Answer:
-    return await running_bot.ask_message(on_slack(text, key, person))
-
-
 async def test_two_different_people_approve(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table, policy=rights(), rules=two("slack:S1")) as running_bot:
-        card = await proposed_on_slack(running_bot, "k1", "table_update", rows={"1": {"Name": "A"}})
+    async with bot(bot_home, table, policy=rights(), rules=two("slack:S1")) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": {"Name": "A"}})
         assert "2 different people must approve it." in card.text
-        why = await says(running_bot, f"why {card.id}", "w1", MEMBER)
+        why = await says(ponte, f"why {card.id}", "w1", MEMBER)
         assert why.text.endswith(
             "An admin or a designated approver can decide.\n2 different people must approve it."
         )
         elsewhere = on_slack(f"why {card.id}", "w2", OTHER, channel="C9")
-        hidden = await running_bot.ask_message(elsewhere)
+        hidden = await ponte.ask_message(elsewhere)
         assert (hidden.code, "Not found." in hidden.text) == ("not_found", True)
         for number in (2, 3):
-            first = await says(running_bot, f"approve {card.id}", f"k{number}", CLERK)
+            first = await says(ponte, f"approve {card.id}", f"k{number}", CLERK)
             assert first.text.startswith("1 of 2 approvals, by Cleo.")
         assert "Your approval is counted" in first.text
         assert table.applied == []
-    async with bot(bot_home, table, policy=rights(), rules=two("slack:S1")) as running_bot:
+    async with bot(bot_home, table, policy=rights(), rules=two("slack:S1")) as ponte:
         click = on_slack(f"approve {card.id}", "k4", CLERK, clicked=True, thread="tU1")
-        (shown,) = (await running_bot.ask_message(click)).cards
+        (shown,) = (await ponte.ask_message(click)).cards
         assert "1 of 2 approvals, by Cleo." in shown.text, "a restart forgets none"
-        done = await says(running_bot, f"approve {card.id}", "k5", CHIEF)
+        done = await says(ponte, f"approve {card.id}", "k5", CHIEF)
         assert done.text.startswith("Approved by Cleo, Carl *C*. Done.")
         assert table.rows["1"]["Name"] == "A"
-        assert "Undone (`" in (await says(running_bot, f"undo {card.id}", "k6", CLERK)).text
+        assert "Undone (`" in (await says(ponte, f"undo {card.id}", "k6", CLERK)).text
 
 
 @pytest.mark.parametrize("shared", [True, False], ids=["in a channel", "in a direct message"])
@@ -96,24 +93,22 @@ async def test_where_nobody_is_named_two_admins_approve(bot_home: BotHome, share
     """The card says so, although one row alone needs no admin. Whoever asked is not enough. It does
     not say so if a rule lets others approve, whose names are unknown here."""
     table, policy = MemoryTable({"1": dict(ADA)}), rights()
-    async with bot(bot_home, table, policy=policy, rules=two()) as running_bot:
+    async with bot(bot_home, table, policy=policy, rules=two()) as ponte:
         call = f"call table_update {json.dumps({'rows': {'1': {'Name': 'A'}}})}"
-        asked = await running_bot.ask_message(on_slack(call, "k1", OTHER, shared=shared))
+        asked = await says(ponte, call, "k1", OTHER, shared=shared)
         (card,) = asked.cards
         assert card.text == (
             "Requested by Otto. An admin must approve it. 2 different people must approve it."
         )
         own = on_slack(f"approve {card.id}", "k2", OTHER, shared=shared)
-        assert (await running_bot.ask_message(own)).code == "forbidden"
+        assert (await ponte.ask_message(own)).code == "forbidden"
         words = on_slack(f"approve {card.id}", "k3", BOSS)
-        ask = (
-            running_bot.ask_message(words) if shared else approve_after_reading(running_bot, words)
-        )
+        ask = ponte.ask_message(words) if shared else approve_after_reading(ponte, words)
         assert (await ask).text.startswith("1 of 2 approvals, by Bea.")
         assert table.applied == []
         clerks = Rule("ponte.toml:1", frozenset({"slack:U5"}), allow=("approve:people",))
         policy.config = FixedConfig(rule_book=RuleBook((clerks,)))
-        asked = await running_bot.ask_message(on_slack(call, "k4", OTHER, shared=shared))
+        asked = await says(ponte, call, "k4", OTHER, shared=shared)
         assert asked.cards[0].text == "Requested by Otto. 2 different people must approve it."
 
 
@@ -124,16 +119,16 @@ async def test_only_the_named_approvers_of_a_table_decide(bot_home: BotHome) -> 
     policy.config = FixedConfig(rule_book=RuleBook((others,)))
     own = TableRule("ask", FINANCE, approvers_only=True)
     rules = TableRules({"people": own})
-    async with bot(bot_home, table, policy=policy, rules=rules) as running_bot:
-        card = await proposed_on_slack(running_bot, "k1", "table_delete", ids=["1"])
-        changes = running_bot.engine.changes
+    async with bot(bot_home, table, policy=policy, rules=rules) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_delete", ids=["1"])
+        changes = ponte.engine.changes
         assert changes.approval.to_be_asked(await changes.ledger.get(card.id)) == FINANCE
         for number, who in enumerate((BOSS, OTHER, MEMBER)):
-            refused = await says(running_bot, f"approve {card.id}", f"a{number}", who)
+            refused = await says(ponte, f"approve {card.id}", f"a{number}", who)
             assert refused.code == "forbidden", who
             assert refused.text == f"Only a designated approver can decide on {card.id}."
-        assert (await says(running_bot, f"deny {card.id}", "d1", BOSS)).code == "forbidden"
-        why = await says(running_bot, f"why {card.id}", "w1", MEMBER)
+        assert (await says(ponte, f"deny {card.id}", "d1", BOSS)).code == "forbidden"
+        why = await says(ponte, f"why {card.id}", "w1", MEMBER)
         assert why.text.endswith("\nOnly a designated approver can decide.")
         for number, (who, words) in enumerate(
             (
@@ -141,36 +136,36 @@ async def test_only_the_named_approvers_of_a_table_decide(bot_home: BotHome) -> 
                 (CLERK, "allowed by"),
             )
         ):
-            why = await says(running_bot, "why approve:People", f"v{number}", who)
+            why = await says(ponte, "why approve:People", f"v{number}", who)
             assert words in why.text
-        done = await says(running_bot, f"approve {card.id}", "k2", CLERK)
+        done = await says(ponte, f"approve {card.id}", "k2", CLERK)
         assert done.text.startswith("Approved by Cleo. Done.")
-        assert (await says(running_bot, f"undo {card.id}", "u1", BOSS)).code == "forbidden"
-        assert "Undone (`" in (await says(running_bot, f"undo {card.id}", "u2", CLERK)).text
+        assert (await says(ponte, f"undo {card.id}", "u1", BOSS)).code == "forbidden"
+        assert "Undone (`" in (await says(ponte, f"undo {card.id}", "u2", CLERK)).text
     told = [json.loads(line) for line in (bot_home.home / "audit.log").read_text().splitlines()]
     (approved,) = (one for one in told if one["event"] == "change-approved")
     assert approved["rule"] == "tables.People.approvers"
     both = TableRules({"people": replace(own, approvers=FINANCE | {"slack:U9"}, approvals=2)})
-    async with bot(bot_home, table, policy=policy, rules=both) as running_bot:
-        card = await proposed_on_slack(running_bot, "k3", "table_delete", ids=["1"])
-        first = await says(running_bot, f"approve {card.id}", "k4", BOSS)
+    async with bot(bot_home, table, policy=policy, rules=both) as ponte:
+        card = await proposed_on_slack(ponte, "k3", "table_delete", ids=["1"])
+        first = await says(ponte, f"approve {card.id}", "k4", BOSS)
         assert first.text.startswith("1 of 2 approvals, by Bea."), "named, as an administrator"
     told = [json.loads(line) for line in (bot_home.home / "audit.log").read_text().splitlines()]
     (given,) = (one for one in told if one["event"] == "change-consent-added")
     assert given["rule"] == "tables.People.approvers", "not as an administrator"
     askers = TableRules({"people": replace(own, approvers=frozenset({"asker"}), approvals=2)})
-    async with bot(bot_home, table, policy=policy, rules=askers) as running_bot:
-        card = await proposed_on_slack(running_bot, "k5", "table_delete", ids=["1"])
-        changes = running_bot.engine.changes
+    async with bot(bot_home, table, policy=policy, rules=askers) as ponte:
+        card = await proposed_on_slack(ponte, "k5", "table_delete", ids=["1"])
+        changes = ponte.engine.changes
         assert changes.approval.to_be_asked(await changes.ledger.get(card.id)) == frozenset()
 
 
 async def test_each_approval_stands_in_the_audit_log(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table, policy=rights(), rules=two("slack:S1")) as running_bot:
-        card = await proposed_on_slack(running_bot, "k1", "table_delete", ids=["1"])
+    async with bot(bot_home, table, policy=rights(), rules=two("slack:S1")) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_delete", ids=["1"])
         for number, who in enumerate((CLERK, CLERK, CHIEF), 2):
-            await says(running_bot, f"approve {card.id}", f"k{number}", who)
+            await says(ponte, f"approve {card.id}", f"k{number}", who)
     told = [json.loads(line) for line in (bot_home.home / "audit.log").read_text().splitlines()]
     events = ["proposed", "consent-added", "consent-added", "approved", "done"]
     assert [one["event"] for one in told] == [f"change-{event}" for event in events]
@@ -181,10 +176,10 @@ async def test_each_approval_stands_in_the_audit_log(bot_home: BotHome) -> None:
 
 async def test_two_at_once_apply_it_once(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table, policy=rights(), rules=two("slack:S1")) as running_bot:
-        card = await proposed_on_slack(running_bot, "k1", "table_update", rows={"1": {"Name": "A"}})
+    async with bot(bot_home, table, policy=rights(), rules=two("slack:S1")) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": {"Name": "A"}})
         await asyncio.gather(
-            *(says(running_bot, f"approve {card.id}", f"k-{who.id}", who) for who in (CLERK, CHIEF))
+            *(says(ponte, f"approve {card.id}", f"k-{who.id}", who) for who in (CLERK, CHIEF))
         )
         assert table.rows["1"]["Name"] == "A"
         assert len(table.applied) == 1
@@ -194,82 +189,77 @@ async def test_two_at_once_apply_it_once(bot_home: BotHome) -> None:
 async def test_the_asker_counts_as_none_of_two_approvers(bot_home: BotHome, word: str) -> None:
     """Nor as an admin: that is what two people are for."""
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table, policy=rights(), rules=two("slack:S1")) as running_bot:
+    async with bot(bot_home, table, policy=rights(), rules=two("slack:S1")) as ponte:
         call = {"rows": {"1": {"Name": "A"}}}
-        card = await proposed_on_slack(running_bot, "k1", "table_update", BOSS, **call)
+        card = await proposed_on_slack(ponte, "k1", "table_update", BOSS, **call)
         if word == "undo":
             for who in (CLERK, CHIEF):
-                await says(running_bot, f"approve {card.id}", f"k-{who.id}", who)
-        refused = await says(running_bot, f"{word} {card.id}", "k2", BOSS)
+                await says(ponte, f"approve {card.id}", f"k-{who.id}", who)
+        refused = await says(ponte, f"{word} {card.id}", "k2", BOSS)
         assert refused.code == "forbidden"
         assert "The person who requested it can't be one of them." in refused.text
 
 
 async def test_who_asked_is_one_where_the_file_says_so(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table, policy=rights(), rules=two("asker", "slack:S1")) as running_bot:
-        card = await proposed_on_slack(running_bot, "k1", "table_delete", ids=["1"])
-        told = await says(running_bot, f"approve {card.id}", "k2", MEMBER)
+    async with bot(bot_home, table, policy=rights(), rules=two("asker", "slack:S1")) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_delete", ids=["1"])
+        told = await says(ponte, f"approve {card.id}", "k2", MEMBER)
         assert told.text.startswith("1 of 2 approvals, by Mia.")
         beside = on_slack(f"approve {card.id}", "k3", OTHER, thread="tU1")
-        assert (await running_bot.ask_message(beside)).code == "forbidden"
+        assert (await ponte.ask_message(beside)).code == "forbidden"
         assert (
-            "Approved by Mia, Cleo"
-            in (await says(running_bot, f"approve {card.id}", "k4", CLERK)).text
+            "Approved by Mia, Cleo" in (await says(ponte, f"approve {card.id}", "k4", CLERK)).text
         )
     assert table.rows == {}
 
 
 async def test_a_denial_by_one_closes_it(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table, policy=rights(), rules=two("slack:S1")) as running_bot:
-        card = await proposed_on_slack(running_bot, "k1", "table_delete", ids=["1"])
-        await says(running_bot, f"approve {card.id}", "k2", CLERK)
-        assert (
-            await says(running_bot, f"deny {card.id}", "k3", CHIEF)
-        ).text == "Denied by Carl *C*."
-        assert "Denied by" in (await says(running_bot, f"approve {card.id}", "k4", CHIEF)).text
+    async with bot(bot_home, table, policy=rights(), rules=two("slack:S1")) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_delete", ids=["1"])
+        await says(ponte, f"approve {card.id}", "k2", CLERK)
+        assert (await says(ponte, f"deny {card.id}", "k3", CHIEF)).text == "Denied by Carl *C*."
+        assert "Denied by" in (await says(ponte, f"approve {card.id}", "k4", CHIEF)).text
     assert table.applied == []
 
 
 async def test_a_right_that_was_taken_away_meanwhile_does_not_count(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table, policy=rights(), rules=two("slack:S1")) as running_bot:
-        card = await proposed_on_slack(running_bot, "k1", "table_delete", ids=["1"])
-        await says(running_bot, f"approve {card.id}", "k2", CLERK)
+    async with bot(bot_home, table, policy=rights(), rules=two("slack:S1")) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_delete", ids=["1"])
+        await says(ponte, f"approve {card.id}", "k2", CLERK)
     only = two("slack:U6", "slack:U2")
-    async with bot(bot_home, table, policy=rights(), rules=only) as running_bot:
-        told = await says(running_bot, f"approve {card.id}", "k3", CHIEF)
+    async with bot(bot_home, table, policy=rights(), rules=only) as ponte:
+        told = await says(ponte, f"approve {card.id}", "k3", CHIEF)
         assert "Some approvals are no longer valid" in told.text
         assert table.applied == []
-        await says(running_bot, f"approve {card.id}", "k4", OTHER)
+        await says(ponte, f"approve {card.id}", "k4", OTHER)
     assert table.rows == {}
 
 
 async def test_a_card_lists_only_approvals_that_count(bot_home: BotHome) -> None:
     """While it waits, and once it was done: whose right was taken away did not approve it."""
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table, policy=rights(), rules=two("slack:S1")) as running_bot:
-        id = (await proposed_on_slack(running_bot, "k1", "table_delete", ids=["1"])).id
-        await says(running_bot, f"approve {id}", "k2", CLERK)
+    async with bot(bot_home, table, policy=rights(), rules=two("slack:S1")) as ponte:
+        id = (await proposed_on_slack(ponte, "k1", "table_delete", ids=["1"])).id
+        await says(ponte, f"approve {id}", "k2", CLERK)
     only = two("slack:U6", "slack:U2")
-    async with bot(bot_home, table, policy=rights(), rules=only) as running_bot:
-        ledger = running_bot.engine.changes.ledger
-        (still,) = await running_bot.engine.changes.views.find_latest("")
+    async with bot(bot_home, table, policy=rights(), rules=only) as ponte:
+        ledger = ponte.engine.changes.ledger
+        (still,) = await ponte.engine.changes.views.find_latest("")
         assert "2 different people must approve it." in still.text
-        told = await says(running_bot, f"approve {id}", "k3", CHIEF)
+        told = await says(ponte, f"approve {id}", "k3", CHIEF)
         assert told.text.startswith(
             "1 of 2 approvals, by Carl *C*. Some approvals are no longer valid"
         )
         click = on_slack(f"approve {id}", "k4", CHIEF, clicked=True, thread="tU1")
-        (card,) = (await running_bot.ask_message(click)).cards
+        (card,) = (await ponte.ask_message(click)).cards
         assert card.text.endswith("1 of 2 approvals, by Carl *C*.")
         bot_home.clock.now += 60
-        done = await says(running_bot, f"approve {id}", "k5", OTHER)
+        done = await says(ponte, f"approve {id}", "k5", OTHER)
         assert done.text.startswith("Approved by Carl *C*, Otto. Done.")
-        assert (
-            "Cleo" not in (await running_bot.engine.changes.views.card(await ledger.get(id))).text
-        )
+        assert "Cleo" not in (await ponte.engine.changes.views.card(await ledger.get(id))).text
         assert [one.person for one in (await ledger.get(id)).consents] == [CHIEF, OTHER]
 
 
@@ -281,17 +271,17 @@ async def test_somebody_who_came_back_approves_anew(bot_home: BotHome) -> None:
 
     policy.people.departures = {"slack": has_left}
     rules = two("slack:U5", "slack:U6", "slack:U2")
-    async with bot(bot_home, table, policy=policy, rules=rules) as running_bot:
-        id = (await proposed_on_slack(running_bot, "k1", "table_delete", ids=["1"])).id
-        await says(running_bot, f"approve {id}", "k2", CLERK)
+    async with bot(bot_home, table, policy=policy, rules=rules) as ponte:
+        id = (await proposed_on_slack(ponte, "k1", "table_delete", ids=["1"])).id
+        await says(ponte, f"approve {id}", "k2", CLERK)
         bot_home.clock.now += 60
         gone.append(bot_home.clock.now)
-        waits = await running_bot.ask_message(on_slack("approvals", "k3", CLERK))
+        waits = await says(ponte, "approvals", "k3", CLERK)
         assert id in waits.text
-        again = await says(running_bot, f"approve {id}", "k4", CLERK)
+        again = await says(ponte, f"approve {id}", "k4", CLERK)
         assert again.text.startswith("1 of 2 approvals, by Cleo.")
         assert "Your approval is counted" not in again.text
-        assert "Done." in (await says(running_bot, f"approve {id}", "k5", CHIEF)).text
+        assert "Done." in (await says(ponte, f"approve {id}", "k5", CHIEF)).text
 
 
 @pytest.mark.parametrize("left", [True, None], ids=["left", "not told"])
@@ -308,19 +298,19 @@ async def test_the_approval_of_somebody_who_has_left_does_not_count(
 
     policy.people.departures = {"slack": has_left}
     rules = two("slack:U5", "slack:U6", "slack:U2")
-    async with bot(bot_home, table, policy=policy, rules=rules) as running_bot:
-        card = await proposed_on_slack(running_bot, "k1", "table_delete", ids=["1"])
+    async with bot(bot_home, table, policy=policy, rules=rules) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_delete", ids=["1"])
         bot_home.clock.now += 60
-        await says(running_bot, f"approve {card.id}", "k2", CLERK)
+        await says(ponte, f"approve {card.id}", "k2", CLERK)
         gone[CLERK] = left
         bot_home.clock.now += 60
-        told = await says(running_bot, f"approve {card.id}", "k3", CHIEF)
+        told = await says(ponte, f"approve {card.id}", "k3", CHIEF)
         assert "Some approvals are no longer valid" in told.text
         assert bot_home.clock.now - 60 in given, "since they approved it"
         assert table.applied == []
-        assert "Done." in (await says(running_bot, f"approve {card.id}", "k4", OTHER)).text
+        assert "Done." in (await says(ponte, f"approve {card.id}", "k4", OTHER)).text
         gone[MEMBER] = True
-        assert "Undone (`" in (await says(running_bot, f"undo {card.id}", "k5", OTHER)).text
+        assert "Undone (`" in (await says(ponte, f"undo {card.id}", "k5", OTHER)).text
 
 
 @pytest.mark.parametrize(
@@ -335,14 +325,14 @@ async def test_what_somebody_asked_for_who_has_left_is_not_done(
         return left if person == MEMBER else False
 
     policy.people.departures = {"slack": has_left}
-    async with bot(bot_home, table, policy=policy) as running_bot:
-        card = await proposed_on_slack(running_bot, "k1", "table_delete", ids=["1"])
-        refused = await says(running_bot, f"approve {card.id}", "k2", BOSS)
+    async with bot(bot_home, table, policy=policy) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_delete", ids=["1"])
+        refused = await says(ponte, f"approve {card.id}", "k2", BOSS)
         assert (refused.code, words in refused.text) == ("forbidden", True)
-        assert (await says(running_bot, "approvals", "k3", BOSS)).text == (
+        assert (await says(ponte, "approvals", "k3", BOSS)).text == (
             "No requests are waiting for you."
         )
-        assert (await says(running_bot, f"deny {card.id}", "k4", BOSS)).text == "Denied by Bea."
+        assert (await says(ponte, f"deny {card.id}", "k4", BOSS)).text == "Denied by Bea."
     assert table.applied == []
 
 
@@ -360,26 +350,24 @@ async def test_who_approved_is_checked_again_after_a_restart(
     def approver_rules(*approvers: str) -> TableRules:
         return TableRules({"people": TableRule("ask", frozenset(approvers), approvals)})
 
-    async with bot(
-        bot_home, table, policy=rights(), rules=approver_rules("slack:S1")
-    ) as running_bot:
-        card = await proposed_on_slack(running_bot, "k1", "table_delete", ids=["1"])
+    async with bot(bot_home, table, policy=rights(), rules=approver_rules("slack:S1")) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_delete", ids=["1"])
         if approvals > 1:
-            await says(running_bot, f"approve {card.id}", "k2", CLERK)
+            await says(ponte, f"approve {card.id}", "k2", CLERK)
         with monkeypatch.context() as patch:
-            patch.setattr(running_bot.engine.changes.lifecycle.runner, "run", drain_at_once)
-            receipt = await running_bot.engine.conversations.inbox.accept(
+            patch.setattr(ponte.engine.changes.lifecycle.runner, "run", drain_at_once)
+            receipt = await ponte.engine.conversations.inbox.accept(
                 on_slack(f"approve {card.id}", "k3", CHIEF)
             )
             await begun.wait()
-        assert (await running_bot.engine.changes.ledger.get(card.id)).state == "applying"
+        assert (await ponte.engine.changes.ledger.get(card.id)).state == "applying"
     left = ("slack:U6", "slack:U2") if approvals > 1 else ("slack:U2",)
-    async with bot(bot_home, table, policy=rights(), rules=approver_rules(*left)) as running_bot:
-        refused = await running_bot.wait_for_answer(receipt)
+    async with bot(bot_home, table, policy=rights(), rules=approver_rules(*left)) as ponte:
+        refused = await ponte.wait_for_answer(receipt)
         assert refused.code == "forbidden"
-        assert (await running_bot.engine.changes.ledger.get(card.id)).state == "open"
+        assert (await ponte.engine.changes.ledger.get(card.id)).state == "open"
         assert table.applied == []
-        assert "Done." in (await says(running_bot, f"approve {card.id}", "k4", OTHER)).text
+        assert "Done." in (await says(ponte, f"approve {card.id}", "k4", OTHER)).text
 
 
 async def test_a_card_names_only_who_still_counts_after_a_restart(
@@ -394,19 +382,19 @@ async def test_a_card_names_only_who_still_counts_after_a_restart(
 
     names = frozenset({"slack:S1", "slack:U2"})
     three = TableRules({"people": TableRule("ask", names, approvals=3)})
-    async with bot(bot_home, table, policy=rights(), rules=three) as running_bot:
-        id = (await proposed_on_slack(running_bot, "k1", "table_delete", ids=["1"])).id
+    async with bot(bot_home, table, policy=rights(), rules=three) as ponte:
+        id = (await proposed_on_slack(ponte, "k1", "table_delete", ids=["1"])).id
         for who in (CLERK, CHIEF):
-            await says(running_bot, f"approve {id}", f"k-{who.id}", who)
+            await says(ponte, f"approve {id}", f"k-{who.id}", who)
         with monkeypatch.context() as patch:
-            patch.setattr(running_bot.engine.changes.lifecycle.runner, "run", drain_at_once)
+            patch.setattr(ponte.engine.changes.lifecycle.runner, "run", drain_at_once)
             last = on_slack(f"approve {id}", "k3", OTHER)
-            receipt = await running_bot.engine.conversations.inbox.accept(last)
+            receipt = await ponte.engine.conversations.inbox.accept(last)
             await begun.wait()
     fewer = two("slack:U6", "slack:U2")
-    async with bot(bot_home, table, policy=rights(), rules=fewer) as running_bot:
-        await running_bot.wait_for_answer(receipt)
-        (card,) = await running_bot.engine.changes.views.find_latest("")
+    async with bot(bot_home, table, policy=rights(), rules=fewer) as ponte:
+        await ponte.wait_for_answer(receipt)
+        (card,) = await ponte.engine.changes.views.find_latest("")
         assert "Approved by Otto, Carl *C*. Done." in card.text
         assert "Cleo" not in card.text
     assert table.rows == {}
@@ -417,16 +405,16 @@ async def test_the_owner_on_page_and_terminal_counts_as_one_approver(bot_home: B
     table = MemoryTable({"1": dict(ADA)})
     rules = two("web:owner", "terminal:owner")
     admins = frozenset({"web", "terminal"})
-    async with bot(bot_home, table, policy=allow_list(admins=admins), rules=rules) as running_bot:
-        asked = await running_bot.ask('call table_delete {"ids": ["1"]}')
+    async with bot(bot_home, table, policy=allow_list(admins=admins), rules=rules) as ponte:
+        asked = await ponte.ask('call table_delete {"ids": ["1"]}')
         (card,) = asked.cards
         owner, same = Person("web", "owner"), Person("terminal", "owner")
         for person in (owner, same):
             address = Address(person.platform, f"C-{person.platform}")
             place: Any = {"person": person, "channel": address.channel}
-            told = await running_bot.ask(f"approve {card.id}", **place)
+            told = await ponte.ask(f"approve {card.id}", **place)
             if told.status == "failed":  # the card is on the other surface
-                told = await running_bot.ask(f"approve {typed_code(told)}", **place)
+                told = await ponte.ask(f"approve {typed_code(told)}", **place)
             assert told.status == "done"
             assert told.text.startswith("1 of 2 approvals, by ")
     assert table.applied == []
@@ -436,12 +424,10 @@ async def test_the_owner_on_page_and_terminal_counts_as_one_approver(bot_home: B
 async def test_a_guest_never_approves(bot_home: BotHome, approvals: int) -> None:
     table = MemoryTable({"1": dict(ADA)})
     rules = TableRules({"people": TableRule("ask", FINANCE, approvals)})
-    async with bot(bot_home, table, policy=rights(), rules=rules) as running_bot:
-        card = await proposed_on_slack(running_bot, "k1", "table_delete", ids=["1"])
+    async with bot(bot_home, table, policy=rights(), rules=rules) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_delete", ids=["1"])
         for word in ("approve", "deny"):
-            refused = await running_bot.ask_message(
-                on_slack(f"{word} {card.id}", word, GUEST, thread="tU1")
-            )
+            refused = await says(ponte, f"{word} {card.id}", word, GUEST, thread="tU1")
             assert (refused.code, "Guests can't decide on" in refused.text) == ("forbidden", True)
     assert table.applied == []
 
@@ -449,13 +435,11 @@ async def test_a_guest_never_approves(bot_home: BotHome, approvals: int) -> None
 async def test_a_bot_never_approves(bot_home: BotHome) -> None:
     robot = Person("slack", "U9", "T1", "Robo", is_bot=True)
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table, policy=rights()) as running_bot:
-        card = await proposed_on_slack(running_bot, "k1", "table_delete", ids=["1"])
-        assert (await says(running_bot, f"approve {card.id}", "k2", robot)).text.startswith(
-            "You said"
-        )
+    async with bot(bot_home, table, policy=rights()) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_delete", ids=["1"])
+        assert (await says(ponte, f"approve {card.id}", "k2", robot)).text.startswith("You said")
         press = on_slack(f"approve {card.id}", "k3", robot, clicked=True)
-        refused = await running_bot.ask_message(press)
+        refused = await ponte.ask_message(press)
         assert (refused.code, "Bots can't decide on changes" in refused.text) == ("forbidden", True)
     assert table.applied == []
 
@@ -463,11 +447,11 @@ async def test_a_bot_never_approves(bot_home: BotHome) -> None:
 async def test_a_bot_never_undoes(bot_home: BotHome) -> None:
     robot = Person("slack", "U9", "T1", "Robo", is_bot=True)
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table, policy=rights()) as running_bot:
-        card = await proposed_on_slack(running_bot, "k1", "table_update", rows={"1": {"Name": "A"}})
-        await says(running_bot, f"approve {card.id}", "k2", MEMBER)
+    async with bot(bot_home, table, policy=rights()) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": {"Name": "A"}})
+        await says(ponte, f"approve {card.id}", "k2", MEMBER)
         beside_the_card = on_slack(f"undo {card.id}", "k3", robot, clicked=True, thread="tU1")
-        refused = await running_bot.ask_message(beside_the_card)
+        refused = await ponte.ask_message(beside_the_card)
         assert (refused.code, "Bots can't decide on changes" in refused.text) == ("forbidden", True)
     assert table.rows["1"]["Name"] == "A"
 
@@ -475,25 +459,23 @@ async def test_a_bot_never_undoes(bot_home: BotHome) -> None:
 async def test_approvers_of_a_tool(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     rules = TableRules(tools={"table_delete": Approvers(FINANCE, 1)})
-    async with bot(bot_home, table, policy=rights(), rules=rules) as running_bot:
-        card = await proposed_on_slack(running_bot, "k1", "table_delete", ids=["1"])
+    async with bot(bot_home, table, policy=rights(), rules=rules) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_delete", ids=["1"])
         assert card.text.endswith("A designated approver must approve it.")
-        assert (await says(running_bot, f"approve {card.id}", "k2", MEMBER)).code == "forbidden"
-        card = await proposed_on_slack(running_bot, "k3", "table_update", rows={"1": {"Name": "A"}})
-        assert (await says(running_bot, f"approve {card.id}", "k4", MEMBER)).status == "done"
+        assert (await says(ponte, f"approve {card.id}", "k2", MEMBER)).code == "forbidden"
+        card = await proposed_on_slack(ponte, "k3", "table_update", rows={"1": {"Name": "A"}})
+        assert (await says(ponte, f"approve {card.id}", "k4", MEMBER)).status == "done"
 
 
 async def test_approvals_lists_what_waits_for_me(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table, policy=rights(), rules=two("slack:S1")) as running_bot:
-        first = await proposed_on_slack(running_bot, "k1", "table_delete", ids=["1"])
+    async with bot(bot_home, table, policy=rights(), rules=two("slack:S1")) as ponte:
+        first = await proposed_on_slack(ponte, "k1", "table_delete", ids=["1"])
         bot_home.clock.now += 3600
-        second = await proposed_on_slack(
-            running_bot, "k2", "table_update", rows={"1": {"Name": "A"}}
-        )
+        second = await proposed_on_slack(ponte, "k2", "table_update", rows={"1": {"Name": "A"}})
 
         async def waits(key: str, person: Person, **more: Any) -> Answer:
-            return await running_bot.ask_message(on_slack("approvals", key, person, **more))
+            return await says(ponte, "approvals", key, person, **more)
 
         told = await waits("a1", CLERK)
         assert told.is_private, "others read along"
@@ -509,7 +491,7 @@ async def test_approvals_lists_what_waits_for_me(bot_home: BotHome) -> None:
         assert elsewhere.text == (
             "2 more requests are waiting for you. Ask me in a direct message."
         )
-        await says(running_bot, f"approve {first.id}", "k3", CLERK)
+        await says(ponte, f"approve {first.id}", "k3", CLERK)
         direct = await waits("a3", CLERK, channel="D1", shared=False)
         assert (direct.is_private, direct.text) == (False, "1 request is waiting for you.")
         (card,) = direct.cards
@@ -523,17 +505,17 @@ async def test_approvals_lists_what_waits_for_me(bot_home: BotHome) -> None:
 async def test_a_direct_message_lists_five_cards_and_the_rest_as_lines(bot_home: BotHome) -> None:
     """Five cards with their buttons fit under one message of Discord."""
     table = MemoryTable({str(n): dict(ADA) for n in range(1, 25)})
-    async with bot(bot_home, table, policy=rights()) as running_bot:
+    async with bot(bot_home, table, policy=rights()) as ponte:
         ids = []
         for number in range(1, 24):
             who = MEMBER if number != 7 else BOSS
             card = await proposed_on_slack(
-                running_bot, f"k{number}", "table_delete", who, ids=[str(number)]
+                ponte, f"k{number}", "table_delete", who, ids=[str(number)]
             )
             ids.append(card.id)
             bot_home.clock.now += 1
         asked = on_slack("approvals", "a1", BOSS, channel="D9", shared=False)
-        answer = await running_bot.ask_message(asked)
+        answer = await ponte.ask_message(asked)
         assert [card.id for card in answer.cards] == ids[:5]
         head, lines, more = answer.text.split("\n\n")
         assert head == "23 requests are waiting for you."
@@ -542,7 +524,7 @@ async def test_a_direct_message_lists_five_cards_and_the_rest_as_lines(bot_home:
         assert ": requested by you, expires in" in lines.splitlines()[1]
         assert more == "3 more requests are waiting for you."
         click = on_slack(f"deny {ids[0]}", "a2", BOSS, channel="D9", shared=False, clicked=True)
-        assert (await running_bot.ask_message(click)).cards[0].state == "denied"
+        assert (await ponte.ask_message(click)).cards[0].state == "denied"
 
 
 async def test_a_card_names_few_deciders_and_no_other_platform_s_people(bot_home: BotHome) -> None:
@@ -550,16 +532,16 @@ async def test_a_card_names_few_deciders_and_no_other_platform_s_people(bot_home
     names = [f"slack:U{number}" for number in range(20, 28)]
     rules = TableRules({"people": TableRule("ask", frozenset({*names, "discord:7", "web:bia"}))})
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table, policy=rights(), rules=rules) as running_bot:
+    async with bot(bot_home, table, policy=rights(), rules=rules) as ponte:
 
         async def labels(asked: Collection[str]) -> Mapping[str, DisplayName]:
             return {name: DisplayName(f"{name}\n@everyone {'e' * 500}") for name in asked}
 
         for platform in ("slack", "discord"):
-            running_bot.engine.platforms.messengers[platform] = cast(
+            ponte.engine.platforms.messengers[platform] = cast(
                 Messenger, SimpleNamespace(labels=labels)
             )
-        card = await proposed_on_slack(running_bot, "k1", "table_update", rows={"1": {"Name": "A"}})
+        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": {"Name": "A"}})
         who = card.text.partition("Waiting for ")[2]
         assert who.startswith("someone on Discord, slack:U20 @everyone e"), who
         assert who.endswith("another designated approver or an admin.")
@@ -576,19 +558,19 @@ async def test_approvers_of_a_channel(bot_home: BotHome) -> None:
     made = replace(
         made, approval=replace(made.approval, config=FixedConfig(approvers={"C1": FINANCE}))
     )
-    async with bot_home.play(made) as running_bot:
-        card = await proposed_on_slack(running_bot, "k1", "table_update", rows={"1": {"Name": "A"}})
+    async with bot_home.play(made) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": {"Name": "A"}})
         assert card.text.endswith("A designated approver must approve it.")
-        assert (await says(running_bot, f"approve {card.id}", "k2", MEMBER)).code == "forbidden"
-        assert (await says(running_bot, f"approve {card.id}", "k3", CLERK)).status == "done"
+        assert (await says(ponte, f"approve {card.id}", "k2", MEMBER)).code == "forbidden"
+        assert (await says(ponte, f"approve {card.id}", "k3", CLERK)).status == "done"
         asked = on_slack('call table_create {"rows": [{"Name": "B"}]}', "k4", channel="C2")
-        (card,) = (await running_bot.ask_message(asked)).cards
-        told = await running_bot.ask_message(on_slack(f"approve {card.id}", "k5", channel="C2"))
+        (card,) = (await ponte.ask_message(asked)).cards
+        told = await says(ponte, f"approve {card.id}", "k5", channel="C2")
         assert "Approved by Mia" in told.text
     named = TableRules({"people": TableRule("ask", frozenset({"slack:U2"}))})
     made = replace(made, approval=replace(made.approval, config=FixedConfig(named)))
-    async with bot_home.play(made) as running_bot:
-        card = await proposed_on_slack(running_bot, "k6", "table_update", rows={"1": {"Name": "C"}})
-        refused = await says(running_bot, f"approve {card.id}", "k7", CLERK)
+    async with bot_home.play(made) as ponte:
+        card = await proposed_on_slack(ponte, "k6", "table_update", rows={"1": {"Name": "C"}})
+        refused = await says(ponte, f"approve {card.id}", "k7", CLERK)
         assert refused.code == "not_found", "no card of theirs any more"
-        assert (await says(running_bot, f"approve {card.id}", "k8", OTHER)).status == "done"
+        assert (await says(ponte, f"approve {card.id}", "k8", OTHER)).status == "done"

@@ -20,8 +20,8 @@ from tests.fakes.openai import FakeOpenAI
 levels = pytest.mark.parametrize("level", list(WITHOUT))
 
 
-async def again(running_bot: RunningBot, old: Message, text: str, key: str) -> Answer:
-    return await running_bot.ask_message(replace(make_message(text, key), replaced_turn=old.turn))
+async def again(ponte: RunningBot, old: Message, text: str, key: str) -> Answer:
+    return await ponte.ask_message(replace(make_message(text, key), replaced_turn=old.turn))
 
 
 @levels
@@ -30,20 +30,20 @@ async def test_the_model_is_told_nothing_of_what_was_replaced(
 ) -> None:
     async with (
         FakeOpenAI(without=WITHOUT[level]) as fake,
-        open_served_bot(bot_home, fake) as running_bot,
+        open_served_bot(bot_home, fake) as ponte,
     ):
-        await running_bot.ask("My name is Ana.")
-        old, receipt = await running_bot.send("My cat is Tibo.")
-        await running_bot.wait_for_answer(receipt)
-        answer = await again(running_bot, old, "My cat is Tobi.", "again-1")
+        await ponte.ask("My name is Ana.")
+        old, receipt = await ponte.send("My cat is Tibo.")
+        await ponte.wait_for_answer(receipt)
+        answer = await again(ponte, old, "My cat is Tobi.", "again-1")
         assert answer.text.endswith("My cat is Tobi.")
         fake.conversations = {  # what was given up is erased later
             id: one for id, one in fake.conversations.items() if "Tobi" in str(one.items)
         }
-        await running_bot.ask("What is my cat called?")
+        await ponte.ask("What is my cat called?")
         heard = last_heard(fake)
         assert ("Ana" in heard, "Tobi" in heard, "Tibo" in heard) == (True, True, False)
-        shown = await running_bot.engine.conversations.journal.list_entries("web:C1")
+        shown = await ponte.engine.conversations.journal.list_entries("web:C1")
         assert [one.message.text for one in shown] == [
             "My name is Ana.", "My cat is Tobi.", "What is my cat called?",
         ]  # fmt: skip
@@ -51,27 +51,26 @@ async def test_the_model_is_told_nothing_of_what_was_replaced(
 
 async def test_what_it_proposed_is_withdrawn(bot_home: BotHome) -> None:
     table = MemoryTable()
-    async with bot(bot_home, table) as running_bot:
-        old, receipt = await running_bot.send('call table_create {"rows": [{"Name": "Ada"}]}')
-        card = (await running_bot.wait_for_answer(receipt)).cards[0]
-        await again(running_bot, old, "no, never mind", "again-1")
-        assert (await running_bot.engine.changes.ledger.get(card.id)).state == "withdrawn"
-        refused = await running_bot.ask(f"approve {card.id}")
+    async with bot(bot_home, table) as ponte:
+        old, receipt = await ponte.send('call table_create {"rows": [{"Name": "Ada"}]}')
+        card = (await ponte.wait_for_answer(receipt)).cards[0]
+        await again(ponte, old, "no, never mind", "again-1")
+        assert (await ponte.engine.changes.ledger.get(card.id)).state == "withdrawn"
+        refused = await ponte.ask(f"approve {card.id}")
         assert (refused.text.startswith("Withdrawn"), table.rows) == (True, {})
 
 
 async def test_what_was_decided_stays_and_is_not_proposed_twice(bot_home: BotHome) -> None:
     table, model = MemoryTable(), EchoModel()
-    async with bot(bot_home, table, model=model) as running_bot:
-        card = await propose(running_bot, "table_create", rows=[ADA])
-        await running_bot.ask(f"approve {card.id}")
+    async with bot(bot_home, table, model=model) as ponte:
+        card = await propose(ponte, "table_create", rows=[ADA])
+        await ponte.ask(f"approve {card.id}")
         [old] = [
-            one.message
-            for one in await running_bot.engine.conversations.journal.list_entries("web:C1")
+            one.message for one in await ponte.engine.conversations.journal.list_entries("web:C1")
         ]
-        answer = await again(running_bot, old, old.text, "again-1")
+        answer = await again(ponte, old, old.text, "again-1")
         assert answer.cards == ()
         assert "done already" in str(model.asks[-1].input), answer.text
-        shown = await running_bot.engine.conversations.journal.list_entries("web:C1")
+        shown = await ponte.engine.conversations.journal.list_entries("web:C1")
         assert [one.turn for one in shown] == [old.turn, shown[-1].turn]
         assert table.rows == {"1": ADA}

@@ -52,8 +52,8 @@ def says(platform: str, text: str, key: str, who: dict[str, str] = MIA, **more: 
 @platforms
 async def test_text_that_comes_along_decides_nothing(bot_home: BotHome, platform: str) -> None:
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table, policy=policy()) as running_bot:
-        (card,) = (await running_bot.ask_message(says(platform, UPDATE, "k0"))).cards
+    async with bot(bot_home, table, policy=policy()) as ponte:
+        (card,) = (await ponte.ask_message(says(platform, UPDATE, "k0"))).cards
         word = f"approve {card.id}"
         typed = says(platform, word, "typed")
         roles = tuple(Quote(role, word) for role in ("user", "assistant", "system"))
@@ -76,9 +76,9 @@ async def test_text_that_comes_along_decides_nothing(bot_home: BotHome, platform
         for number, case in enumerate(cases):
             key = f"{platform}:case {number}"
             to = replace(case.reply_to, source=key, turn=turn_id(key))
-            await running_bot.ask_message(replace(case, event_key=key, reply_to=to))
+            await ponte.ask_message(replace(case, event_key=key, reply_to=to))
             assert table.applied == [], case
-        assert (await running_bot.ask_message(typed)).status == "done"
+        assert (await ponte.ask_message(typed)).status == "done"
         assert table.rows["1"]["Name"] == "SECRET"
 
 
@@ -86,18 +86,18 @@ async def test_text_that_comes_along_decides_nothing(bot_home: BotHome, platform
 @platforms
 async def test_presses_at_once_and_late_ones_do_it_once(bot_home: BotHome, platform: str) -> None:
     table = MemoryTable()
-    async with bot(bot_home, table, policy=policy()) as running_bot:
-        (card,) = (await running_bot.ask_message(says(platform, CREATE, "k0"))).cards
+    async with bot(bot_home, table, policy=policy()) as ponte:
+        (card,) = (await ponte.ask_message(says(platform, CREATE, "k0"))).cards
         for word, count in (("approve", 1), ("undo", 0)):
             messages = (
                 says(platform, f"{word} {card.id}", f"{word} {n}", is_click=n % 2 == 0)
                 for n in range(8)
             )
-            await asyncio.gather(*map(running_bot.ask_message, messages))
+            await asyncio.gather(*map(ponte.ask_message, messages))
             assert len(table.rows) == count
         for word in ("approve", "deny", "undo"):
             late = says(platform, f"{word} {card.id}", f"late {word}", is_click=True)
-            await running_bot.ask_message(late)
+            await ponte.ask_message(late)
         assert table.applied == [("create", 1), ("delete", 1)]
 
 
@@ -106,14 +106,14 @@ async def test_a_repeated_event_does_nothing_after_a_restart(
     bot_home: BotHome, platform: str
 ) -> None:
     table, asked = MemoryTable(), says(platform, CREATE, "k0")
-    async with bot(bot_home, table, policy=policy()) as running_bot:
-        (card,) = (await running_bot.ask_message(asked)).cards
+    async with bot(bot_home, table, policy=policy()) as ponte:
+        (card,) = (await ponte.ask_message(asked)).cards
         press = says(platform, f"approve {card.id}", "k1", is_click=True)
-        await running_bot.ask_message(press)
-    async with bot(bot_home, table, policy=policy()) as running_bot:
-        assert [one.id for one in (await running_bot.ask_message(asked)).cards] == [card.id]
+        await ponte.ask_message(press)
+    async with bot(bot_home, table, policy=policy()) as ponte:
+        assert [one.id for one in (await ponte.ask_message(asked)).cards] == [card.id]
         for text in (press.text, f"undo {card.id}"):
-            await running_bot.ask_message(replace(press, text=text))
+            await ponte.ask_message(replace(press, text=text))
     assert table.applied == [("create", 1)]
 
 
@@ -123,31 +123,29 @@ async def test_a_code_is_for_the_person_who_read_the_change(
 ) -> None:
     table = MemoryTable({str(number): dict(ADA) for number in range(1, 30)})
     rows = {str(number): {"Name": f"Row {number}"} for number in range(1, 30)}
-    async with bot(bot_home, table, policy=policy()) as running_bot:
+    async with bot(bot_home, table, policy=policy()) as ponte:
         asked = says(platform, _call("table_update", {"rows": rows}), "k0")
-        (card,) = (await running_bot.ask_message(asked)).cards
-        read = await running_bot.ask_message(says(platform, f"approve {card.id}", "k1", BOSS))
+        (card,) = (await ponte.ask_message(asked)).cards
+        read = await ponte.ask_message(says(platform, f"approve {card.id}", "k1", BOSS))
         assert all(f"Row {number}" in read.text for number in range(1, 30))
         for number, who in enumerate((MIA, STAN)):
             coded = says(platform, f"approve {typed_code(read)}", f"c{number}", who)
-            assert (await running_bot.ask_message(coded)).status == "failed"
+            assert (await ponte.ask_message(coded)).status == "failed"
         assert table.applied == []
 
 
 @platforms
 async def test_a_private_card_is_unknown_to_others(bot_home: BotHome, platform: str) -> None:
-    async with bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=policy()) as running_bot:
+    async with bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=policy()) as ponte:
         asked = says(platform, UPDATE, "k0")
         address = replace(asked.address, channel="D1", is_shared=False)
         to = replace(asked.reply_to, address=address)
-        (card,) = (
-            await running_bot.ask_message(replace(asked, address=address, reply_to=to))
-        ).cards
+        (card,) = (await ponte.ask_message(replace(asked, address=address, reply_to=to))).cards
         for word in ("approve", "deny", "undo", "why"):
             for click in (False, True):
                 press = says(platform, f"{word} {card.id}", f"{word} {click}", STAN, is_click=click)
-                told = await running_bot.ask_message(press)
+                told = await ponte.ask_message(press)
                 assert ("SECRET" in told.text, told.cards) == (False, ())
         for word in ("changes", "approvals"):
-            told = await running_bot.ask_message(says(platform, word, word, STAN))
+            told = await ponte.ask_message(says(platform, word, word, STAN))
             assert card.id not in told.text

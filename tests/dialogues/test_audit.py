@@ -18,7 +18,16 @@ from core.people.audit import OPERATOR
 from core.people.rules import Rule, RuleBook
 from core.tools.tool import FunctionTool
 from tests.dialogues.bot_home import BotHome, RunningBot
-from tests.dialogues.decisions import ADA, BOSS, MEMBER, OTHER, bot, on_slack, proposed_on_slack
+from tests.dialogues.decisions import (
+    ADA,
+    BOSS,
+    MEMBER,
+    OTHER,
+    bot,
+    on_slack,
+    proposed_on_slack,
+    says,
+)
 from tests.dialogues.decisions import RIGHTS as ALLOWED
 from tests.fakes.choices import allow_list, fixed_caps
 from tests.fakes.config import FixedConfig
@@ -63,8 +72,8 @@ class Machine:
 WORK = 'call work {"secret": "hunter2"}'
 
 
-async def lines(running_bot: RunningBot, **wanted: str) -> list[Mapping[str, Any]]:
-    found, after = await running_bot.engine.people.audit.read(**wanted)
+async def lines(ponte: RunningBot, **wanted: str) -> list[Mapping[str, Any]]:
+    found, after = await ponte.engine.people.audit.read(**wanted)
     assert not after
     assert not [line for line in found if "hunter2" in str(line)], "nothing that was said"
     return list(found)
@@ -76,9 +85,9 @@ def audit_values(line: Mapping[str, Any], *names: str) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize(("effect", "runs"), [("spend", 1), ("code", 1), ("read", 0)])
 async def test_a_tool_that_costs_is_a_run(bot_home: BotHome, effect: Effect, runs: int) -> None:
-    async with bot_home.open(sources=[Machine(effect)], policy=ALLOWED) as running_bot:
-        await running_bot.ask_message(on_slack(WORK, "k1"))
-        found = await lines(running_bot)
+    async with bot_home.open(sources=[Machine(effect)], policy=ALLOWED) as ponte:
+        await says(ponte, WORK, "k1")
+        found = await lines(ponte)
         assert [audit_values(line, "tool", "outcome", "rule", "place") for line in found] == [
             ("tool-run", MEMBER.key, "work", "ok", "PONTE_ALLOW", "slack:T1:C1:tU1")
         ] * runs
@@ -86,12 +95,12 @@ async def test_a_tool_that_costs_is_a_run(bot_home: BotHome, effect: Effect, run
 
 async def test_a_run_that_was_stopped_is_told(bot_home: BotHome) -> None:
     machine = Machine("code", holds=True)
-    async with bot_home.open(sources=[machine], policy=ALLOWED) as running_bot:
-        receipt = await running_bot.engine.conversations.inbox.accept(on_slack(WORK, "k1"))
+    async with bot_home.open(sources=[machine], policy=ALLOWED) as ponte:
+        receipt = await ponte.engine.conversations.inbox.accept(on_slack(WORK, "k1"))
         await machine.begun.wait()
-        await running_bot.ask_message(on_slack("stop", "k2"))
-        await running_bot.wait_for_answer(receipt)
-        (line,) = await lines(running_bot)
+        await says(ponte, "stop", "k2")
+        await ponte.wait_for_answer(receipt)
+        (line,) = await lines(ponte)
         assert audit_values(line, "tool", "outcome") == (
             "tool-run",
             MEMBER.key,
@@ -102,27 +111,27 @@ async def test_a_run_that_was_stopped_is_told(bot_home: BotHome) -> None:
 
 async def test_what_was_cut_off_is_told_when_it_is_known(bot_home: BotHome) -> None:
     machine = Machine("spend", holds=True)
-    async with bot_home.open(sources=[machine], policy=ALLOWED) as running_bot:
-        receipt = await running_bot.engine.conversations.inbox.accept(on_slack(WORK, "k1"))
+    async with bot_home.open(sources=[machine], policy=ALLOWED) as ponte:
+        receipt = await ponte.engine.conversations.inbox.accept(on_slack(WORK, "k1"))
         await machine.begun.wait()
-        running_bot.engine.people.audit.note = lambda *_, **__: None  # type: ignore[method-assign]  # kill -9
+        ponte.engine.people.audit.note = lambda *_, **__: None  # type: ignore[method-assign]  # kill -9
         for task in asyncio.all_tasks():
             if getattr(task.get_coro(), "__name__", "") == "_recorded":
                 task.cancel()
-    async with bot_home.open(sources=[Machine("spend")], policy=ALLOWED) as running_bot:
-        await running_bot.wait_for_answer(receipt)
-        (line,) = await lines(running_bot)
+    async with bot_home.open(sources=[Machine("spend")], policy=ALLOWED) as ponte:
+        await ponte.wait_for_answer(receipt)
+        (line,) = await lines(ponte)
         assert audit_values(line, "tool", "outcome") == ("tool-run", MEMBER.key, "work", "unknown")
 
 
 async def test_a_typed_command_is_a_run(bot_home: BotHome) -> None:
     quick = RegisteredCommands()
-    async with bot_home.open(quick=quick, policy=ALLOWED) as running_bot:
-        await running_bot.ask_message(on_slack("quick-command echo hunter2", "k1"))
+    async with bot_home.open(quick=quick, policy=ALLOWED) as ponte:
+        await says(ponte, "quick-command echo hunter2", "k1")
         quick.outcome = Outcome("error", "no, hunter2")
-        await running_bot.ask_message(on_slack("quick-command echo hunter2", "k2"))
-        await running_bot.ask_message(on_slack("quick-command nothing-such", "k3"))
-        found = await lines(running_bot)
+        await says(ponte, "quick-command echo hunter2", "k2")
+        await says(ponte, "quick-command nothing-such", "k3")
+        found = await lines(ponte)
         assert [audit_values(line, "tool", "outcome", "rule") for line in found] == [
             ("tool-run", MEMBER.key, "command:echo", "ok", "PONTE_ALLOW"),
             ("tool-run", MEMBER.key, "command:echo", "error", "PONTE_ALLOW"),
@@ -135,12 +144,12 @@ async def test_each_refusal_says_which_right_and_which_rule(bot_home: BotHome) -
     silent = Rule("ponte.toml:9", frozenset({"slack:U2"}), deny=("chat",))
     policy.config = FixedConfig(rule_book=RuleBook((no_spending, silent)))
     table = MemoryTable()
-    async with bot(bot_home, table, policy=policy, quick=RegisteredCommands()) as running_bot:
-        await running_bot.ask_message(on_slack("quick-command echo hi", "k1"))
-        await running_bot.ask_message(on_slack("hello", "k2", OTHER))
-        card = await proposed_on_slack(running_bot, "k3", "table_create", rows=[ADA])
-        await running_bot.ask_message(on_slack(f"approve {card.id}", "k4", STAN, thread="tU1"))
-        found = await lines(running_bot, event="action-refused")
+    async with bot(bot_home, table, policy=policy, quick=RegisteredCommands()) as ponte:
+        await says(ponte, "quick-command echo hi", "k1")
+        await says(ponte, "hello", "k2", OTHER)
+        card = await proposed_on_slack(ponte, "k3", "table_create", rows=[ADA])
+        await says(ponte, f"approve {card.id}", "k4", STAN, thread="tU1")
+        found = await lines(ponte, event="action-refused")
     assert [audit_values(line, "right", "rule", "change") for line in found] == [
         ("action-refused", MEMBER.key, "spend", "ponte.toml:7", ""),
         ("action-refused", OTHER.key, "chat", "ponte.toml:9", ""),
@@ -149,11 +158,11 @@ async def test_each_refusal_says_which_right_and_which_rule(bot_home: BotHome) -
 
 
 async def test_whose_card_it_is_not_is_refused_by_the_right_to_decide(bot_home: BotHome) -> None:
-    async with bot(bot_home, MemoryTable(), policy=ALLOWED) as running_bot:
-        card = await proposed_on_slack(running_bot, "k1", "table_create", rows=[ADA])
-        await running_bot.ask_message(on_slack(f"approve {card.id}", "k2", OTHER, thread="tU1"))
-        await running_bot.ask_message(on_slack(f"approve {card.id}", "k3", BOSS))
-        found = await lines(running_bot)
+    async with bot(bot_home, MemoryTable(), policy=ALLOWED) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_create", rows=[ADA])
+        await says(ponte, f"approve {card.id}", "k2", OTHER, thread="tU1")
+        await says(ponte, f"approve {card.id}", "k3", BOSS)
+        found = await lines(ponte)
         assert [audit_values(line, "right", "rule", "change", "decider") for line in found] == [
             ("change-proposed", MEMBER.key, "", "PONTE_ALLOW", card.id, ""),
             ("action-refused", OTHER.key, "approve", "", card.id, ""),
@@ -174,9 +183,9 @@ async def test_a_right_that_went_while_the_model_thought_is_refused_at_the_call(
             async for event in super().ask(ask):
                 yield event
 
-    async with bot_home.open(Slow(), [Machine("spend")], policy=policy) as running_bot:
-        await running_bot.ask_message(on_slack(WORK, "k1"))
-        (line,) = await lines(running_bot)
+    async with bot_home.open(Slow(), [Machine("spend")], policy=policy) as ponte:
+        await says(ponte, WORK, "k1")
+        (line,) = await lines(ponte)
         assert audit_values(line, "right", "rule") == (
             "action-refused", MEMBER.key, "tool:work", "ponte.toml:3"
         )  # fmt: skip
@@ -186,21 +195,19 @@ async def test_a_model_that_may_not_propose_leaves_a_line(bot_home: BotHome) -> 
     policy = allow_list(frozenset({"slack:U1"}))
     denied = Rule("ponte.toml:3", frozenset({"slack:U1"}), deny=("propose:People",))
     policy.config = FixedConfig(rule_book=RuleBook((denied,)))
-    async with bot(bot_home, MemoryTable(), policy=policy) as running_bot:
-        await running_bot.ask_message(
-            on_slack('call table_create {"rows": [{"Name": "hunter2"}]}', "k1")
-        )
-        (line,) = await lines(running_bot)
+    async with bot(bot_home, MemoryTable(), policy=policy) as ponte:
+        await says(ponte, 'call table_create {"rows": [{"Name": "hunter2"}]}', "k1")
+        (line,) = await lines(ponte)
         assert audit_values(line, "right", "rule") == (
             "action-refused", MEMBER.key, "propose:People", "ponte.toml:3"
         )  # fmt: skip
 
 
 async def test_who_is_over_an_allowance_is_refused(bot_home: BotHome) -> None:
-    async with bot_home.open(policy=ALLOWED, caps=fixed_caps(1)) as running_bot:
+    async with bot_home.open(policy=ALLOWED, caps=fixed_caps(1)) as ponte:
         for key in ("k1", "k2"):
-            await running_bot.ask_message(on_slack("hello", key))
-        (line,) = await lines(running_bot)
+            await says(ponte, "hello", key)
+        (line,) = await lines(ponte)
         assert audit_values(line, "reason") == ("action-refused", MEMBER.key, "too_many")
 
 
@@ -223,7 +230,7 @@ async def test_the_operator_forgets_a_conversation(bot_home: BotHome) -> None:
             nobody,
         )
         card = await proposed_on_slack(running_bot, "k1", "table_create", rows=[ADA])
-        await running_bot.ask_message(on_slack(f"approve {card.id}", "k2", BOSS))
+        await says(running_bot, f"approve {card.id}", "k2", BOSS)
         await forget_thread(ponte, "slack:T1:C1:tU1", OPERATOR)
         last = (await lines(running_bot))[-1]
         assert audit_values(last, "place") == (
@@ -237,10 +244,10 @@ async def test_the_operator_forgets_a_conversation(bot_home: BotHome) -> None:
 
 
 async def test_what_is_forgotten_by_a_person_is_told(bot_home: BotHome) -> None:
-    async with bot_home.open(policy=ALLOWED) as running_bot:
-        await running_bot.ask_message(on_slack("hello", "k1"))
-        await running_bot.ask_message(on_slack("forget yes", "k2"))
-        (line,) = await lines(running_bot)
+    async with bot_home.open(policy=ALLOWED) as ponte:
+        await says(ponte, "hello", "k1")
+        await says(ponte, "forget yes", "k2")
+        (line,) = await lines(ponte)
         assert audit_values(line, "place") == (
             "conversation-forgotten",
             MEMBER.key,
@@ -249,8 +256,8 @@ async def test_what_is_forgotten_by_a_person_is_told(bot_home: BotHome) -> None:
 
 
 async def test_what_was_noted_last_is_there_after_a_stop(bot_home: BotHome) -> None:
-    async with bot_home.open(policy=ALLOWED) as running_bot:
+    async with bot_home.open(policy=ALLOWED) as ponte:
         for number in range(20):
-            running_bot.engine.people.audit.note("tool-run", MEMBER, tool=f"t{number}")
-    async with bot_home.open(policy=ALLOWED) as running_bot:
-        assert [line["tool"] for line in await lines(running_bot)] == [f"t{n}" for n in range(20)]
+            ponte.engine.people.audit.note("tool-run", MEMBER, tool=f"t{number}")
+    async with bot_home.open(policy=ALLOWED) as ponte:
+        assert [line["tool"] for line in await lines(ponte)] == [f"t{n}" for n in range(20)]

@@ -23,7 +23,7 @@ from tests.dialogues.decisions import (
     OTHER,
     approve_after_reading,
     bot,
-    on_slack,
+    says,
 )
 from tests.dialogues.decisions import _call as call
 from tests.dialogues.test_page_people import ANA, OWNER, on_page
@@ -49,41 +49,37 @@ def rights() -> Policy:
     )
 
 
-def knows_names(running_bot: RunningBot) -> None:
+def knows_names(ponte: RunningBot) -> None:
     """As a platform that can tell what people and groups are called."""
 
     async def labels(names: Collection[str]) -> Mapping[str, DisplayName]:
         return {name: NAMES[name] for name in names if name in NAMES}
 
-    running_bot.engine.platforms.messengers["slack"] = cast(
-        Messenger, SimpleNamespace(labels=labels)
-    )
+    ponte.engine.platforms.messengers["slack"] = cast(Messenger, SimpleNamespace(labels=labels))
 
 
-async def on_the_page(running_bot: RunningBot, text: str, person: Person) -> Card:
-    (card,) = (await running_bot.ask_message(on_page(text, person))).cards
+async def on_the_page(ponte: RunningBot, text: str, person: Person) -> Card:
+    (card,) = (await ponte.ask_message(on_page(text, person))).cards
     return card
 
 
 async def in_slack(
-    running_bot: RunningBot, text: str, key: str, shared: bool, who: Person = MEMBER
+    ponte: RunningBot, text: str, key: str, shared: bool, who: Person = MEMBER
 ) -> Card:
     channel = "C1" if shared else "D1"
-    (card,) = (
-        await running_bot.ask_message(on_slack(text, key, who, channel=channel, shared=shared))
-    ).cards
+    (card,) = (await says(ponte, text, key, who, channel=channel, shared=shared)).cards
     return card
 
 
 async def test_on_the_page_only_who_may_approve_has_the_button(bot_home: BotHome) -> None:
     """Whoever asked may still deny it."""
-    async with bot(bot_home, MemoryTable({"1": dict(ADA)})) as running_bot:
+    async with bot(bot_home, MemoryTable({"1": dict(ADA)})) as ponte:
         for person, text, actions in (
             (ANA, UPDATE, BOTH), (ANA, DELETE, ("deny",)), (OWNER, DELETE, BOTH)
         ):  # fmt: skip
-            card = await on_the_page(running_bot, text, person)
+            card = await on_the_page(ponte, text, person)
             assert card.actions == actions, (person.id, text)
-            shown = await running_bot.engine.changes.views.find_latest(
+            shown = await ponte.engine.changes.views.find_latest(
                 on_page("", person).address.conversation
             )
             assert next(one for one in shown if one.id == card.id) == card, "after a reload, too"
@@ -92,12 +88,12 @@ async def test_on_the_page_only_who_may_approve_has_the_button(bot_home: BotHome
 
 
 async def test_only_who_may_undo_has_the_button(bot_home: BotHome) -> None:
-    async with bot(bot_home, MemoryTable({"1": dict(ADA)})) as running_bot:
-        card = await on_the_page(running_bot, DELETE, ANA)
-        decided = await approve_after_reading(running_bot, on_page(f"approve {card.id}", OWNER))
+    async with bot(bot_home, MemoryTable({"1": dict(ADA)})) as ponte:
+        card = await on_the_page(ponte, DELETE, ANA)
+        decided = await approve_after_reading(ponte, on_page(f"approve {card.id}", OWNER))
         assert [one.actions for one in decided.cards] == [("undo",)]
-        await running_bot.engine.redraw.once()
-        (anas,) = await running_bot.engine.changes.views.find_latest(
+        await ponte.engine.redraw.once()
+        (anas,) = await ponte.engine.changes.views.find_latest(
             on_page("", ANA).address.conversation
         )
         assert (anas.state, anas.actions) == ("done", ())
@@ -105,23 +101,23 @@ async def test_only_who_may_undo_has_the_button(bot_home: BotHome) -> None:
 
 async def test_a_shared_post_keeps_its_buttons_and_names_who_can_decide(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table, policy=rights()) as running_bot:
-        own = await in_slack(running_bot, UPDATE, "k1", shared=True)
+    async with bot(bot_home, table, policy=rights()) as ponte:
+        own = await in_slack(ponte, UPDATE, "k1", shared=True)
         assert own.actions == BOTH
         assert own.text.endswith("Waiting for Mia or an admin.")
-        admins = await in_slack(running_bot, DELETE, "k2", shared=True)
+        admins = await in_slack(ponte, DELETE, "k2", shared=True)
         assert admins.actions == BOTH
         assert admins.text.endswith("An admin must approve it.")
 
 
 async def test_a_direct_message_shows_only_what_may_be_used_there(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table, policy=rights()) as running_bot:
-        own = await in_slack(running_bot, UPDATE, "k1", shared=False)
+    async with bot(bot_home, table, policy=rights()) as ponte:
+        own = await in_slack(ponte, UPDATE, "k1", shared=False)
         assert (own.actions, "Waiting for" in own.text) == (BOTH, False)
-        admins = await in_slack(running_bot, DELETE, "k2", shared=False)
+        admins = await in_slack(ponte, DELETE, "k2", shared=False)
         assert admins.actions == ("deny",)
-        boss = await in_slack(running_bot, DELETE, "k3", shared=False, who=BOSS)
+        boss = await in_slack(ponte, DELETE, "k3", shared=False, who=BOSS)
         assert boss.actions == BOTH
 
 
@@ -135,10 +131,10 @@ async def test_a_card_names_the_approvers_of_its_table(bot_home: BotHome, shared
     )
     rules = TableRules({"people": TableRule("ask", frozenset({"slack:S1", "slack:U5", "asker"}))})
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table, policy=policy, rules=rules) as running_bot:
-        unnamed = await in_slack(running_bot, UPDATE, "k1", shared)
-        knows_names(running_bot)
-        named = await in_slack(running_bot, UPDATE, "k2", shared, OTHER)
+    async with bot(bot_home, table, policy=policy, rules=rules) as ponte:
+        unnamed = await in_slack(ponte, UPDATE, "k1", shared)
+        knows_names(ponte)
+        named = await in_slack(ponte, UPDATE, "k2", shared, OTHER)
     who = "Waiting for someone in clerks, {}Otto or an admin."
     assert who.format("someone in finance-team, Cleo, ") in named.text
     assert named.actions == unnamed.actions == BOTH
@@ -150,20 +146,16 @@ async def test_a_card_names_the_approvers_of_its_table(bot_home: BotHome, shared
 
 async def test_where_nobody_s_name_is_known_it_says_who_names_them(bot_home: BotHome) -> None:
     rules = TableRules({"people": TableRule("ask", frozenset({"slack:S1"}))})
-    async with bot(
-        bot_home, MemoryTable({"1": dict(ADA)}), policy=rights(), rules=rules
-    ) as running_bot:
-        card = await in_slack(running_bot, UPDATE, "k1", shared=True)
+    async with bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=rights(), rules=rules) as ponte:
+        card = await in_slack(ponte, UPDATE, "k1", shared=True)
         assert card.text.endswith("A designated approver must approve it.")
 
 
 async def test_a_copy_is_drawn_for_whom_it_was_brought_to(bot_home: BotHome) -> None:
     rules = TableRules({"people": TableRule("ask", frozenset({"slack:S1"}), approvals=2)})
-    async with bot(
-        bot_home, MemoryTable({"1": dict(ADA)}), policy=rights(), rules=rules
-    ) as running_bot:
-        id = (await in_slack(running_bot, UPDATE, "k1", shared=True)).id
-        changes, direct = running_bot.engine.changes, Address("slack", "D5", "T1")
+    async with bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=rights(), rules=rules) as ponte:
+        id = (await in_slack(ponte, UPDATE, "k1", shared=True)).id
+        changes, direct = ponte.engine.changes, Address("slack", "D5", "T1")
 
         async def actions(viewer: Person, **more: Any) -> tuple[str, ...]:
             change = await changes.ledger.get(id)
@@ -184,8 +176,8 @@ async def test_where_it_is_not_known_who_may_the_buttons_stay(bot_home: BotHome)
         return False if told[0] else None
 
     policy.people.guests = {"slack": is_guest}
-    async with bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=policy) as running_bot:
-        id = (await in_slack(running_bot, DELETE, "k1", shared=False)).id
+    async with bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=policy) as ponte:
+        id = (await in_slack(ponte, DELETE, "k1", shared=False)).id
         told[0] = False
-        change = await running_bot.engine.changes.ledger.get(id)
-        assert (await running_bot.engine.changes.views.card(change)).actions == BOTH
+        change = await ponte.engine.changes.ledger.get(id)
+        assert (await ponte.engine.changes.views.card(change)).actions == BOTH

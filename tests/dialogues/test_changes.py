@@ -20,39 +20,37 @@ from tests.fakes.models import EchoModel
 @also_on_postgres
 async def test_nothing_is_changed_before_a_person_approves(bot_home: BotHome) -> None:
     table = MemoryTable()
-    async with bot(bot_home, table) as running_bot:
-        card = await propose(running_bot, "table_create", rows=[ADA])
+    async with bot(bot_home, table) as ponte:
+        card = await propose(ponte, "table_create", rows=[ADA])
         assert (card.title, card.kind) == ("Create a row in People", "proposal")
         (row,) = card.rows
         assert (row["name"], row["before"], row["after"]) == ("Ada", None, ADA)
         assert row["changes"] == [{"field": "Status", "before": None, "after": "Lead"}]
         assert card.actions == ("approve", "deny")
         assert table.rows == {}
-        done = await running_bot.ask(f"approve {card.id}")
+        done = await ponte.ask(f"approve {card.id}")
         assert summary(done).startswith("done: Approved by Ana. Done.")
         assert f"`undo {card.id}`" in done.text
         assert table.rows == {"1": ADA}
 
 
 async def test_the_answer_is_the_card_and_not_the_models_words(bot_home: BotHome) -> None:
-    async with bot(bot_home, MemoryTable()) as running_bot:
-        answer = await running_bot.ask('call table_create {"rows": [{"Name": "Ada"}]}')
+    async with bot(bot_home, MemoryTable()) as ponte:
+        answer = await ponte.ask('call table_create {"rows": [{"Name": "Ada"}]}')
         assert answer.text == "I've prepared this change for approval."
-        assert len(running_bot.recorder.posts) == 1
-        assert f"⟦{answer.cards[0].id} open approve/deny⟧" in running_bot.recorder.posts[0].text
+        assert len(ponte.recorder.posts) == 1
+        assert f"⟦{answer.cards[0].id} open approve/deny⟧" in ponte.recorder.posts[0].text
 
 
 async def test_reads_of_the_same_round_still_run(bot_home: BotHome) -> None:
     table, model = MemoryTable({"1": ADA}), EchoModel()
-    async with bot(bot_home, table, model=model) as running_bot:
-        await running_bot.ask('call table_delete {"ids": ["1"]}\ncall table_read {}')
+    async with bot(bot_home, table, model=model) as ponte:
+        await ponte.ask('call table_delete {"ids": ["1"]}\ncall table_read {}')
         assert len(model.asks) == 1, "the turn ends there"
-        current_thread = await running_bot.engine.conversations.journal.current_thread("web:C1")
+        current_thread = await ponte.engine.conversations.journal.current_thread("web:C1")
         items = [
             entry.item
-            for entry in await running_bot.engine.conversations.journal.transcript(
-                current_thread.id
-            )
+            for entry in await ponte.engine.conversations.journal.transcript(current_thread.id)
         ]
         assert any(item.kind == "output" and "Ada" in item.text for item in items)
 
@@ -62,34 +60,34 @@ async def test_several_proposals_of_one_round_are_decided_each_for_itself(
     bot_home: BotHome,
 ) -> None:
     table = MemoryTable({"1": ADA})
-    async with bot(bot_home, table) as running_bot:
-        answer = await running_bot.ask(
+    async with bot(bot_home, table) as ponte:
+        answer = await ponte.ask(
             'call table_create {"rows": [{"Name": "Bo"}]}\ncall table_delete {"ids": ["1"]}'
         )
         create, delete = answer.cards
-        await running_bot.ask(f"deny {create.id}")
+        await ponte.ask(f"deny {create.id}")
         assert table.rows == {"1": ADA}
-        await running_bot.ask(f"approve {delete.id}")
+        await ponte.ask(f"approve {delete.id}")
         assert table.rows == {}
 
 
 async def test_a_denied_change_stays_denied(bot_home: BotHome) -> None:
     table = MemoryTable()
-    async with bot(bot_home, table) as running_bot:
-        card = await propose(running_bot, "table_create", rows=[ADA])
-        assert summary(await running_bot.ask(f"deny {card.id}")) == "done: Denied by Ana."
-        later = await running_bot.ask(f"approve {card.id}")
+    async with bot(bot_home, table) as ponte:
+        card = await propose(ponte, "table_create", rows=[ADA])
+        assert summary(await ponte.ask(f"deny {card.id}")) == "done: Denied by Ana."
+        later = await ponte.ask(f"approve {card.id}")
         assert summary(later) == "done: Denied by Ana."
         assert table.rows == {}
 
 
 async def test_a_second_click_says_what_the_first_one_did(bot_home: BotHome) -> None:
     table = MemoryTable()
-    async with bot(bot_home, table) as running_bot:
-        card = await propose(running_bot, "table_create", rows=[ADA])
-        first = await running_bot.ask(f"approve {card.id}")
+    async with bot(bot_home, table) as ponte:
+        card = await propose(ponte, "table_create", rows=[ADA])
+        first = await ponte.ask(f"approve {card.id}")
         for again in ("approve", "deny", "approve"):
-            assert (await running_bot.ask(f"{again} {card.id}")).text == first.text
+            assert (await ponte.ask(f"{again} {card.id}")).text == first.text
         assert table.applied == [("create", 1)]
 
 
@@ -97,118 +95,117 @@ async def test_a_second_click_says_what_the_first_one_did(bot_home: BotHome) -> 
 async def test_a_second_click_while_it_is_being_done(bot_home: BotHome) -> None:
     table = MemoryTable()
     table.gate = asyncio.Event()
-    async with bot(bot_home, table) as running_bot:
-        card = await propose(running_bot, "table_create", rows=[ADA])
-        _, first = await running_bot.send(f"approve {card.id}")
+    async with bot(bot_home, table) as ponte:
+        card = await propose(ponte, "table_create", rows=[ADA])
+        _, first = await ponte.send(f"approve {card.id}")
         await table.reached.wait()
-        second = await running_bot.ask(f"approve {card.id}")
+        second = await ponte.ask(f"approve {card.id}")
         assert "` was already decided and is in progress." in second.text
         assert (
-            "` was already decided and is in progress."
-            in (await running_bot.ask(f"undo {card.id}")).text
+            "` was already decided and is in progress." in (await ponte.ask(f"undo {card.id}")).text
         )
         table.gate.set()
-        assert "Done." in (await running_bot.wait_for_answer(first)).text
+        assert "Done." in (await ponte.wait_for_answer(first)).text
     assert table.applied == [("create", 1)]
 
 
 async def test_it_expires_after_a_day(bot_home: BotHome) -> None:
     table = MemoryTable()
-    async with bot(bot_home, table) as running_bot:
-        card = await propose(running_bot, "table_create", rows=[ADA])
+    async with bot(bot_home, table) as ponte:
+        card = await propose(ponte, "table_create", rows=[ADA])
         assert card.expires_at is not None
         bot_home.clock.now = card.expires_at - 1
-        await running_bot.engine.changes.lifecycle.end_overdue()
+        await ponte.engine.changes.lifecycle.end_overdue()
         bot_home.clock.now = card.expires_at
-        late = await running_bot.ask(f"approve {card.id}")
+        late = await ponte.ask(f"approve {card.id}")
         assert (late.status, late.code) == ("failed", "expired")
         for word in ("approve", "deny"):
-            assert (await running_bot.ask(f"{word} {card.id}")).code == "expired", "each time"
-        assert "There is nothing to undo." in (await running_bot.ask(f"undo {card.id}")).text
+            assert (await ponte.ask(f"{word} {card.id}")).code == "expired", "each time"
+        assert "There is nothing to undo." in (await ponte.ask(f"undo {card.id}")).text
         assert table.rows == {}
-        (shown,) = await running_bot.engine.changes.views.find_latest("web:C1")
+        (shown,) = await ponte.engine.changes.views.find_latest("web:C1")
         assert (shown.state, shown.actions) == ("expired", ())
     assert PROPOSAL_LIFETIME_SECONDS == 24 * 3600
 
 
 @also_on_postgres
 async def test_nobody_need_click_for_it_to_expire(bot_home: BotHome) -> None:
-    async with bot(bot_home, MemoryTable()) as running_bot:
-        card = await propose(running_bot, "table_create", rows=[ADA])
+    async with bot(bot_home, MemoryTable()) as ponte:
+        card = await propose(ponte, "table_create", rows=[ADA])
         bot_home.clock.now += PROPOSAL_LIFETIME_SECONDS + 1
-        await running_bot.engine.redraw.once()
-        assert f"⟦{card.id} expired ⟧" in running_bot.recorder.posts[0].text
+        await ponte.engine.redraw.once()
+        assert f"⟦{card.id} expired ⟧" in ponte.recorder.posts[0].text
 
 
 async def test_an_unknown_change_id_is_not_found(bot_home: BotHome) -> None:
-    async with bot(bot_home, MemoryTable()) as running_bot:
+    async with bot(bot_home, MemoryTable()) as ponte:
         for word in ("approve", "deny", "undo"):
-            assert (await running_bot.ask(f"{word} aaaaa2")).code == "not_found"
+            assert (await ponte.ask(f"{word} aaaaa2")).code == "not_found"
 
 
 async def test_the_command_changes_lists_the_changes_of_the_channel(bot_home: BotHome) -> None:
-    async with bot(bot_home, MemoryTable()) as running_bot:
-        assert (await running_bot.ask("changes")).text == "No changes yet."
-        card = await propose(running_bot, "table_create", rows=[ADA, BRUNO])
-        listed = (await running_bot.ask("changes")).text
+    async with bot(bot_home, MemoryTable()) as ponte:
+        assert (await ponte.ask("changes")).text == "No changes yet."
+        card = await propose(ponte, "table_create", rows=[ADA, BRUNO])
+        listed = (await ponte.ask("changes")).text
         heading, line = listed.splitlines()
         assert heading == "Latest changes:"
         said = f"- `{card.id}` Create 2 rows in People: open. Requested by Ana, "
         assert line.startswith(said)
-        assert (await running_bot.ask("changes", channel="C2")).text == "No changes yet."
+        assert (await ponte.ask("changes", channel="C2")).text == "No changes yet."
 
 
 @also_on_postgres
 async def test_the_model_hears_of_it_in_its_next_turn(bot_home: BotHome) -> None:
     table, model = MemoryTable(), EchoModel()
-    async with bot(bot_home, table, model=model) as running_bot:
-        card = await propose(running_bot, "table_create", rows=[ADA])
-        await running_bot.ask(f"approve {card.id}")
-        await running_bot.ask("what now?")
+    async with bot(bot_home, table, model=model) as ponte:
+        card = await propose(ponte, "table_create", rows=[ADA])
+        await ponte.ask(f"approve {card.id}")
+        await ponte.ask("what now?")
         told = [item.text for item in model.asks[-1].input]
         assert told[-1] == "what now?"
         assert (
             f"Proposal {card.id} (create 1 row(s) in 'People'): Approved by Ana. Done." in told[0]
         )
         assert "Ada" not in told[0], "ids, and nothing out of the rows"
-        await running_bot.ask("and now?")
+        await ponte.ask("and now?")
         assert len(model.asks[-1].input) == 1, "told once"
         assert told[0] in [item.text for item in await model.asks[-1].history()]
 
 
 async def test_the_next_turn_of_the_model_reads_a_denial(bot_home: BotHome) -> None:
     model = EchoModel()
-    async with bot(bot_home, MemoryTable(), model=model) as running_bot:
-        card = await propose(running_bot, "table_create", rows=[ADA])
-        await running_bot.ask(f"deny {card.id}")
-        await running_bot.ask("and?")
+    async with bot(bot_home, MemoryTable(), model=model) as ponte:
+        card = await propose(ponte, "table_create", rows=[ADA])
+        await ponte.ask(f"deny {card.id}")
+        await ponte.ask("and?")
         assert "Denied by Ana" in model.asks[-1].input[0].text
 
 
 async def test_a_small_create_that_policy_allows(bot_home: BotHome) -> None:
     """With `access = "auto"`, one row at a time is created and the decider is the policy."""
     table = MemoryTable()
-    async with bot(bot_home, table, rules=TableRules({"people": TableRule("auto")})) as running_bot:
-        answer = await running_bot.ask('call table_create {"rows": [{"Name": "Ada"}]}')
+    async with bot(bot_home, table, rules=TableRules({"people": TableRule("auto")})) as ponte:
+        answer = await ponte.ask('call table_create {"rows": [{"Name": "Ada"}]}')
         assert table.rows == {"1": {"Name": "Ada"}}
         assert "Approved automatically by the policy. Done." in answer.text, "the model goes on"
         (card,) = answer.cards
         assert (card.state, card.actions) == ("done", ("undo",))
-        why = (await running_bot.ask(f"why {card.id}")).text
+        why = (await ponte.ask(f"why {card.id}")).text
         assert why.endswith("The policy approved it automatically."), "nobody decided it"
-        assert "Undone (`" in (await running_bot.ask(f"undo {card.id}")).text
+        assert "Undone (`" in (await ponte.ask(f"undo {card.id}")).text
         assert table.rows == {}
-        await propose(running_bot, "table_create", rows=[ADA, BRUNO])
+        await propose(ponte, "table_create", rows=[ADA, BRUNO])
         assert table.rows == {}
 
 
 async def test_what_the_audit_log_keeps_of_it(bot_home: BotHome) -> None:
-    async with bot(bot_home, MemoryTable()) as running_bot:
-        card = await propose(running_bot, "table_create", rows=[ADA])
-        await running_bot.ask(f"approve {card.id}")
-        await running_bot.ask(f"undo {card.id}")
-        other = await propose(running_bot, "table_create", rows=[ADA])
-        await running_bot.ask(f"deny {other.id}")
+    async with bot(bot_home, MemoryTable()) as ponte:
+        card = await propose(ponte, "table_create", rows=[ADA])
+        await ponte.ask(f"approve {card.id}")
+        await ponte.ask(f"undo {card.id}")
+        other = await propose(ponte, "table_create", rows=[ADA])
+        await ponte.ask(f"deny {other.id}")
     told = [json.loads(line) for line in (bot_home.home / "audit.log").read_text().splitlines()]
     assert [(line["event"], line["change"] == card.id) for line in told] == [
         ("change-proposed", True),
@@ -232,15 +229,13 @@ async def test_what_the_audit_log_keeps_of_it(bot_home: BotHome) -> None:
 
 async def test_a_stopped_turn_shows_what_it_had_proposed(bot_home: BotHome) -> None:
     table, slow = MemoryTable(), Slow()
-    async with bot_home.open(sources=[table, slow], appliers=[table]) as running_bot:
-        _, receipt = await running_bot.send(
-            'call table_create {"rows": [{"Name": "Bo"}]}\ncall wait {}'
-        )
+    async with bot_home.open(sources=[table, slow], appliers=[table]) as ponte:
+        _, receipt = await ponte.send('call table_create {"rows": [{"Name": "Bo"}]}\ncall wait {}')
         await slow.begun.wait()
-        await running_bot.ask("stop")
-        stopped = await running_bot.wait_for_answer(receipt)
+        await ponte.ask("stop")
+        stopped = await ponte.wait_for_answer(receipt)
         assert stopped.status == "stopped"
-        await running_bot.ask(f"approve {stopped.cards[0].id}")
+        await ponte.ask(f"approve {stopped.cards[0].id}")
         assert [row["Name"] for row in table.rows.values()] == ["Bo"]
 
 

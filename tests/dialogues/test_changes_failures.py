@@ -14,19 +14,17 @@ from tests.dialogues.decisions import ADA, BRUNO, bot, propose, summary
 from tests.fakes.memory_table import MemoryTable
 
 
-async def propose_and_approve(running_bot: RunningBot, tool: str, **arguments: Any) -> str:
-    card = await propose(running_bot, tool, **arguments)
-    return summary(await running_bot.ask(f"approve {card.id}"))
+async def propose_and_approve(ponte: RunningBot, tool: str, **arguments: Any) -> str:
+    card = await propose(ponte, tool, **arguments)
+    return summary(await ponte.ask(f"approve {card.id}"))
 
 
 async def test_a_row_that_was_changed_since_is_left_alone(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA), "2": dict(BRUNO)})
-    async with bot(bot_home, table) as running_bot:
-        card = await propose(
-            running_bot, "table_update", rows={"1": {"Name": "X"}, "2": {"Name": "Y"}}
-        )
+    async with bot(bot_home, table) as ponte:
+        card = await propose(ponte, "table_update", rows={"1": {"Name": "X"}, "2": {"Name": "Y"}})
         table.rows["1"]["Name"] = "somebody's own"
-        told = (await running_bot.ask(f"approve {card.id}")).text
+        told = (await ponte.ask(f"approve {card.id}")).text
     assert "Partly done: 1 of 2 rows." in told
     assert "Skipped because they changed after the request: 1." in told
     assert (table.rows["1"]["Name"], table.rows["2"]["Name"]) == ("somebody's own", "Y")
@@ -34,19 +32,19 @@ async def test_a_row_that_was_changed_since_is_left_alone(bot_home: BotHome) -> 
 
 async def test_a_row_that_is_gone(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table) as running_bot:
-        card = await propose(running_bot, "table_update", rows={"1": {"Name": "X"}})
+    async with bot(bot_home, table) as ponte:
+        card = await propose(ponte, "table_update", rows={"1": {"Name": "X"}})
         del table.rows["1"]
-        assert "Nothing was changed." in (await running_bot.ask(f"approve {card.id}")).text
+        assert "Nothing was changed." in (await ponte.ask(f"approve {card.id}")).text
     assert table.applied == []
 
 
 async def test_one_batch_of_several_is_refused(bot_home: BotHome) -> None:
     table = MemoryTable(batch=2)
-    async with bot(bot_home, table) as running_bot:
-        card = await propose(running_bot, "table_create", rows=[ADA, BRUNO, ADA])
+    async with bot(bot_home, table) as ponte:
+        card = await propose(ponte, "table_create", rows=[ADA, BRUNO, ADA])
         table.faults.refuse = 1
-        told = (await running_bot.ask(f"approve {card.id}")).text
+        told = (await ponte.ask(f"approve {card.id}")).text
     assert "Partly done: 1 of 3 rows." in told
     assert "Rejected: 2 of the new rows. The table refuses." in told
     assert list(table.rows.values()) == [ADA]
@@ -54,9 +52,9 @@ async def test_one_batch_of_several_is_refused(bot_home: BotHome) -> None:
 
 async def test_a_field_that_the_table_ignores_without_a_word(bot_home: BotHome) -> None:
     table = MemoryTable()
-    async with bot(bot_home, table) as running_bot:
+    async with bot(bot_home, table) as ponte:
         told = await propose_and_approve(
-            running_bot, "table_create", rows=[{"Name": "Ada", "Colour": "red"}]
+            ponte, "table_create", rows=[{"Name": "Ada", "Colour": "red"}]
         )
     assert "Saved, but the table shows other values for Colour: 1." in told
     assert table.rows == {"1": {"Name": "Ada"}}
@@ -75,16 +73,16 @@ async def test_an_answer_that_was_lost_after_the_write_is_looked_for(
 ) -> None:
     table = MemoryTable({"1": dict(ADA), "2": dict(BRUNO)})
     table.faults.lose = ["after"]
-    async with bot(bot_home, table) as running_bot:
-        assert "Done." in await propose_and_approve(running_bot, tool, **arguments)
+    async with bot(bot_home, table) as ponte:
+        assert "Done." in await propose_and_approve(ponte, tool, **arguments)
     assert len(table.applied) == 1, "and not repeated"
 
 
 async def test_a_create_whose_answer_was_lost_is_never_repeated(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     table.faults.lose = ["before"]
-    async with bot(bot_home, table) as running_bot:
-        told = await propose_and_approve(running_bot, "table_create", rows=[ADA])
+    async with bot(bot_home, table) as ponte:
+        told = await propose_and_approve(ponte, "table_create", rows=[ADA])
     assert "Result unknown: 1 of the new rows. Check the data" in told
     assert table.rows == {"1": ADA}
     assert table.applied == [("create", 1)]
@@ -99,21 +97,21 @@ async def test_any_other_is_repeated_once_when_it_has_not_happened(
 ) -> None:
     table = MemoryTable({"1": dict(ADA)})
     table.faults.lose = ["before"]
-    async with bot(bot_home, table) as running_bot:
-        assert "Done." in await propose_and_approve(running_bot, tool, **arguments)
+    async with bot(bot_home, table) as ponte:
+        assert "Done." in await propose_and_approve(ponte, tool, **arguments)
         assert len(table.applied) == 2
         table.faults.lose = ["before", "before"]
         table.rows["2"] = dict(ADA)
-        told = await propose_and_approve(running_bot, "table_update", rows={"2": {"Name": "X"}})
+        told = await propose_and_approve(ponte, "table_update", rows={"2": {"Name": "X"}})
         assert "Result unknown: 2." in told
     assert len(table.applied) == 4
 
 
 async def test_a_table_that_cannot_be_read_is_not_written(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table) as running_bot:
+    async with bot(bot_home, table) as ponte:
         table.faults.unread = 1
-        told = await propose_and_approve(running_bot, "table_update", rows={"1": {"Name": "X"}})
+        told = await propose_and_approve(ponte, "table_update", rows={"1": {"Name": "X"}})
     assert "could not be read again, so nothing was written. The table does not answer." in told
     assert table.applied == []
 
@@ -121,49 +119,47 @@ async def test_a_table_that_cannot_be_read_is_not_written(bot_home: BotHome) -> 
 async def test_a_tool_that_breaks_in_the_middle(bot_home: BotHome) -> None:
     table = MemoryTable()
     table.faults.breaks = 1
-    async with bot(bot_home, table) as running_bot:
-        assert "Result unknown:" in await propose_and_approve(
-            running_bot, "table_create", rows=[ADA]
-        )
+    async with bot(bot_home, table) as ponte:
+        assert "Result unknown:" in await propose_and_approve(ponte, "table_create", rows=[ADA])
 
 
 async def test_two_changes_of_one_row_come_one_after_the_other(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     table.gate = asyncio.Event()
-    async with bot(bot_home, table) as running_bot:
-        first = await propose(running_bot, "table_update", rows={"1": {"Name": "first"}})
-        second = await propose(running_bot, "table_update", rows={"1": {"Name": "second"}})
-        _, one = await running_bot.send(f"approve {first.id}")
+    async with bot(bot_home, table) as ponte:
+        first = await propose(ponte, "table_update", rows={"1": {"Name": "first"}})
+        second = await propose(ponte, "table_update", rows={"1": {"Name": "second"}})
+        _, one = await ponte.send(f"approve {first.id}")
         await table.reached.wait()
-        _, two = await running_bot.send(f"approve {second.id}")
+        _, two = await ponte.send(f"approve {second.id}")
         table.gate.set()
-        assert "Done." in (await running_bot.wait_for_answer(one)).text
-        assert "Nothing was changed." in (await running_bot.wait_for_answer(two)).text
+        assert "Done." in (await ponte.wait_for_answer(one)).text
+        assert "Nothing was changed." in (await ponte.wait_for_answer(two)).text
     assert table.rows["1"]["Name"] == "first"
 
 
 async def test_a_system_that_is_no_longer_connected(bot_home: BotHome) -> None:
     table = MemoryTable()
-    async with bot(bot_home, table) as running_bot:
-        card = await propose(running_bot, "table_create", rows=[ADA])
-    async with bot_home.open() as running_bot:
-        told = (await running_bot.ask(f"approve {card.id}")).text
+    async with bot(bot_home, table) as ponte:
+        card = await propose(ponte, "table_create", rows=[ADA])
+    async with bot_home.open() as ponte:
+        told = (await ponte.ask(f"approve {card.id}")).text
         assert "Nothing was changed." in told
         assert "no longer connected" in told
 
 
 async def test_an_undo_in_a_system_that_is_no_longer_connected(bot_home: BotHome) -> None:
     table = MemoryTable()
-    async with bot(bot_home, table) as running_bot:
-        card = await propose(running_bot, "table_create", rows=[ADA])
-        await running_bot.ask(f"approve {card.id}")
-    async with bot_home.open() as running_bot:
-        told = await running_bot.ask(f"undo {card.id}")
+    async with bot(bot_home, table) as ponte:
+        card = await propose(ponte, "table_create", rows=[ADA])
+        await ponte.ask(f"approve {card.id}")
+    async with bot_home.open() as ponte:
+        told = await ponte.ask(f"undo {card.id}")
         assert (told.status, told.text) == (
             "failed", "The system where it was done is no longer connected."
         )  # fmt: skip
-    async with bot(bot_home, table) as running_bot:
-        assert "Undone (`" in (await running_bot.ask(f"undo {card.id}")).text
+    async with bot(bot_home, table) as ponte:
+        assert "Undone (`" in (await ponte.ask(f"undo {card.id}")).text
 
 
 @pytest.mark.parametrize(
@@ -179,21 +175,21 @@ async def test_an_undo_in_a_system_that_is_no_longer_connected(bot_home: BotHome
 async def test_a_request_has_at_least_one_row_and_not_too_many(
     bot_home: BotHome, call: str, words: str
 ) -> None:
-    async with bot(bot_home, MemoryTable()) as running_bot:
-        told = await running_bot.ask(call)
+    async with bot(bot_home, MemoryTable()) as ponte:
+        told = await ponte.ask(call)
         assert (words in told.text, told.cards) == (True, ()), told.text
 
 
 async def test_without_an_audit_log_nothing_is_changed(bot_home: BotHome) -> None:
     table = MemoryTable()
-    async with bot(bot_home, table) as running_bot:
-        card = await propose(running_bot, "table_create", rows=[ADA])
+    async with bot(bot_home, table) as ponte:
+        card = await propose(ponte, "table_create", rows=[ADA])
         log = bot_home.home / "audit.log"
         log.unlink()
         log.mkdir()
-        refused = await running_bot.ask(f"approve {card.id}")
+        refused = await ponte.ask(f"approve {card.id}")
         assert (refused.status, refused.code) == ("failed", "audit")
         assert "Is a directory" in refused.text
         assert table.applied == []
         log.rmdir()
-        assert "Done." in (await running_bot.ask(f"approve {card.id}")).text
+        assert "Done." in (await ponte.ask(f"approve {card.id}")).text

@@ -19,70 +19,70 @@ THREE = [{"Name": "one"}, {"Name": "two"}, {"Name": "three"}]
 @also_on_postgres
 async def test_the_card_is_redrawn_where_it_stands(bot_home: BotHome) -> None:
     table = MemoryTable()
-    async with bot(bot_home, table) as running_bot:
-        await running_bot.stop_redrawing()  # it would draw while the test does
-        card = await propose(running_bot, "table_create", rows=[ADA])
-        post = running_bot.recorder.posts[0]
+    async with bot(bot_home, table) as ponte:
+        await ponte.stop_redrawing()  # it would draw while the test does
+        card = await propose(ponte, "table_create", rows=[ADA])
+        post = ponte.recorder.posts[0]
         assert post.text.endswith(f"⟦{card.id} open approve/deny⟧")
-        await running_bot.ask(f"approve {card.id}")
-        await running_bot.engine.redraw.once()
+        await ponte.ask(f"approve {card.id}")
+        await ponte.engine.redraw.once()
         assert post.text.endswith(f"⟦{card.id} done undo⟧")
-        await running_bot.ask(f"undo {card.id}")
-        await running_bot.engine.redraw.once()
+        await ponte.ask(f"undo {card.id}")
+        await ponte.engine.redraw.once()
         assert post.text.endswith(f"⟦{card.id} undone ⟧")
-        shown = await running_bot.engine.conversations.journal.history_entry(turn_id("k1"))
+        shown = await ponte.engine.conversations.journal.history_entry(turn_id("k1"))
         assert shown.answer
         assert [one.state for one in shown.answer.cards] == ["undone"], "the stored one too"
         edits = len(post.texts)
-        await running_bot.engine.redraw.once()
+        await ponte.engine.redraw.once()
         assert len(post.texts) == edits, "drawn once"
 
 
 @also_on_postgres
 async def test_a_failed_redraw_is_repeated_after_a_restart(bot_home: BotHome) -> None:
     table = MemoryTable()
-    async with bot(bot_home, table) as running_bot:
-        card = await propose(running_bot, "table_create", rows=[ADA])
+    async with bot(bot_home, table) as ponte:
+        card = await propose(ponte, "table_create", rows=[ADA])
     bot_home.recorder.faults.lose_before = 1
-    async with bot(bot_home, table) as running_bot:
-        await running_bot.ask(f"deny {card.id}", channel="C2")
+    async with bot(bot_home, table) as ponte:
+        await ponte.ask(f"deny {card.id}", channel="C2")
         bot_home.recorder.faults.lose_before = 1
-        await running_bot.engine.redraw.once()
-    async with bot(bot_home, table) as running_bot:
-        await running_bot.engine.redraw.once()
-        assert running_bot.recorder.posts[0].text.endswith(f"⟦{card.id} denied ⟧")
-        assert len(running_bot.recorder.visible("k1")) == 1
+        await ponte.engine.redraw.once()
+    async with bot(bot_home, table) as ponte:
+        await ponte.engine.redraw.once()
+        assert ponte.recorder.posts[0].text.endswith(f"⟦{card.id} denied ⟧")
+        assert len(ponte.recorder.visible("k1")) == 1
 
 
 @also_on_postgres
 async def test_a_post_that_a_person_removed_stays_away(bot_home: BotHome) -> None:
-    async with bot(bot_home, MemoryTable()) as running_bot:
-        card = await propose(running_bot, "table_create", rows=[ADA])
-        running_bot.recorder.remove(running_bot.recorder.posts[0].id)
-        assert "Done." in (await running_bot.ask(f"approve {card.id}")).text
-        assert await running_bot.engine.redraw.once() == 0
-        assert running_bot.recorder.visible("k1") == []
-        assert await running_bot.engine.changes.ledger.list_undrawn() == []
+    async with bot(bot_home, MemoryTable()) as ponte:
+        card = await propose(ponte, "table_create", rows=[ADA])
+        ponte.recorder.remove(ponte.recorder.posts[0].id)
+        assert "Done." in (await ponte.ask(f"approve {card.id}")).text
+        assert await ponte.engine.redraw.once() == 0
+        assert ponte.recorder.visible("k1") == []
+        assert await ponte.engine.changes.ledger.list_undrawn() == []
 
 
 @also_on_postgres
 async def test_sigterm_ends_the_call_under_way_and_begins_no_other(bot_home: BotHome) -> None:
     table = MemoryTable(batch=1)
     table.gate = asyncio.Event()
-    async with bot(bot_home, table) as running_bot:
-        card = await propose(running_bot, "table_create", rows=THREE)
-        _, receipt = await running_bot.send(f"approve {card.id}")
+    async with bot(bot_home, table) as ponte:
+        card = await propose(ponte, "table_create", rows=THREE)
+        _, receipt = await ponte.send(f"approve {card.id}")
         await table.reached.wait()
-        draining = asyncio.create_task(running_bot.engine.drain(0))
+        draining = asyncio.create_task(ponte.engine.drain(0))
         await asyncio.sleep(0)
         table.gate.set()
         await draining
-        steps = (await running_bot.engine.changes.ledger.get(card.id)).steps
+        steps = (await ponte.engine.changes.ledger.get(card.id)).steps
         assert [step.state for step in steps] == ["done", "waiting", "waiting"]
     assert table.applied == [("create", 1)]
-    async with bot(bot_home, table) as running_bot:
+    async with bot(bot_home, table) as ponte:
         done = f"Approved by Ana. Done. To undo it, type `undo {card.id}`."
-        assert (await running_bot.wait_for_answer(receipt)).text == done
+        assert (await ponte.wait_for_answer(receipt)).text == done
     assert [row["Name"] for row in table.rows.values()] == ["one", "two", "three"]
 
 
@@ -96,13 +96,13 @@ async def test_what_was_decided_comes_before_any_turn(bot_home: BotHome) -> None
             blocked.set()
             await asyncio.Event().wait()
 
-    async with bot(bot_home, table, model=EchoModel(gate=block)) as running_bot:
-        card = await propose(running_bot, "table_create", rows=THREE)
-        _, waiting = await running_bot.send("and now?")
+    async with bot(bot_home, table, model=EchoModel(gate=block)) as ponte:
+        card = await propose(ponte, "table_create", rows=THREE)
+        _, waiting = await ponte.send("and now?")
         await blocked.wait()
-        _, receipt = await running_bot.send(f"approve {card.id}")
+        _, receipt = await ponte.send(f"approve {card.id}")
         await table.reached.wait()
-        draining = asyncio.create_task(running_bot.engine.drain(0))
+        draining = asyncio.create_task(ponte.engine.drain(0))
         await asyncio.sleep(0)
         table.gate.set()
         await draining
@@ -111,23 +111,23 @@ async def test_what_was_decided_comes_before_any_turn(bot_home: BotHome) -> None
     async def count(ask: RoundRequest) -> None:
         rows_when_asked.append(len(table.rows))
 
-    async with bot(bot_home, table, model=EchoModel(gate=count)) as running_bot:
-        assert "Done." in (await running_bot.wait_for_answer(receipt)).text
-        assert (await running_bot.wait_for_answer(waiting)).text == "You said: and now?"
+    async with bot(bot_home, table, model=EchoModel(gate=count)) as ponte:
+        assert "Done." in (await ponte.wait_for_answer(receipt)).text
+        assert (await ponte.wait_for_answer(waiting)).text == "You said: and now?"
     assert rows_when_asked == [3]
 
 
 async def test_a_decision_whose_event_broke_down_is_told_as_partly_done(bot_home: BotHome) -> None:
     table = MemoryTable(batch=1)
-    async with bot(bot_home, table) as running_bot:
-        card = await propose(running_bot, "table_create", rows=THREE)
-        ledger = running_bot.engine.changes.ledger
+    async with bot(bot_home, table) as ponte:
+        card = await propose(ponte, "table_create", rows=THREE)
+        ledger = ponte.engine.changes.ledger
         # its tidying would end the change between the two records below
-        await running_bot.stop_redrawing()
+        await ponte.stop_redrawing()
         one, two, _ = (await ledger.claim(card.id, 4711, ANA, 1.0)).steps
         steps = [replace(one, state="done"), replace(two, state="writing")]
         await ledger.record(card.id, 4711, steps)
-        told = await running_bot.ask(f"approve {card.id}")
+        told = await ponte.ask(f"approve {card.id}")
         assert "Partly done: 1 of 3 rows." in told.text
         assert "Result unknown: 1 of the new rows." in told.text
         assert "Not started: 1 of the new rows." in told.text

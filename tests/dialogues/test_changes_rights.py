@@ -10,7 +10,7 @@ import pytest
 from core.base.errors import StatusUnknown
 from core.changes.approval import TableRule, TableRules
 from core.domain.changes import PROPOSAL_LIFETIME_SECONDS, DecisionRequest, confirmation_code
-from core.domain.messages import PROGRAM, Answer, ChangeAction, Person, turn_id
+from core.domain.messages import PROGRAM, ChangeAction, Person, turn_id
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.dialogues.decisions import (
     ADA,
@@ -23,6 +23,7 @@ from tests.dialogues.decisions import (
     bot,
     on_slack,
     proposed_on_slack,
+    says,
 )
 from tests.fakes.choices import ANA, allow_list, make_message
 from tests.fakes.clock import Clock
@@ -31,15 +32,11 @@ from tests.fakes.memory_table import MemoryTable
 ELEVEN = [{"Name": f"N{n}"} for n in range(11)]
 
 
-async def says(running_bot: RunningBot, text: str, key: str, person: Person = MEMBER) -> Answer:
-    return await running_bot.ask_message(on_slack(text, key, person))
-
-
 async def test_the_asker_approves_their_own_small_change(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table, policy=RIGHTS) as running_bot:
-        card = await proposed_on_slack(running_bot, "k1", "table_update", rows={"1": {"Name": "A"}})
-        assert (await says(running_bot, f"approve {card.id}", "k2")).status == "done"
+    async with bot(bot_home, table, policy=RIGHTS) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": {"Name": "A"}})
+        assert (await says(ponte, f"approve {card.id}", "k2")).status == "done"
         assert table.rows["1"]["Name"] == "A"
 
 
@@ -54,29 +51,27 @@ async def test_deletes_and_many_rows_need_an_admin(
     bot_home: BotHome, tool: str, arguments: dict[str, Any], why: str
 ) -> None:
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table, policy=RIGHTS) as running_bot:
-        card = await proposed_on_slack(running_bot, "k1", tool, **arguments)
+    async with bot(bot_home, table, policy=RIGHTS) as ponte:
+        card = await proposed_on_slack(ponte, "k1", tool, **arguments)
         assert card.text.endswith("An admin must approve it.")
-        refused = await says(running_bot, f"approve {card.id}", "k2")
+        refused = await says(ponte, f"approve {card.id}", "k2")
         assert (refused.code, refused.is_private) == ("forbidden", True)
         assert why in refused.text
         assert table.applied == []
-        assert "Approved by Bea" in (await says(running_bot, f"approve {card.id}", "k3", BOSS)).text
+        assert "Approved by Bea" in (await says(ponte, f"approve {card.id}", "k3", BOSS)).text
         assert table.applied
 
 
 async def test_another_person_decides_nothing_for_you(bot_home: BotHome) -> None:
     table = MemoryTable()
-    async with bot(bot_home, table, policy=RIGHTS) as running_bot:
-        card = await proposed_on_slack(running_bot, "k1", "table_create", rows=[ADA])
+    async with bot(bot_home, table, policy=RIGHTS) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_create", rows=[ADA])
         for word in ("approve", "deny"):
             beside = on_slack(f"{word} {card.id}", f"k-{word}", OTHER, thread="tU1")
-            refused = await running_bot.ask_message(beside)
+            refused = await ponte.ask_message(beside)
             assert (refused.code, "Someone else requested" in refused.text) == ("forbidden", True)
-        assert (await says(running_bot, f"deny {card.id}", "k3")).text == "Denied by Mia."
-        told = await running_bot.ask_message(
-            on_slack(f"approve {card.id}", "k4", OTHER, thread="tU1")
-        )
+        assert (await says(ponte, f"deny {card.id}", "k3")).text == "Denied by Mia."
+        told = await says(ponte, f"approve {card.id}", "k4", OTHER, thread="tU1")
         assert told.text == "Denied by Mia.", "it stands there for all to read"
 
 
@@ -87,9 +82,9 @@ async def test_a_card_that_is_not_yours_to_see_is_unknown(
 ) -> None:
     """Elsewhere its id opens nothing: not its values, not that there is such a card."""
     table = MemoryTable()
-    async with bot(bot_home, table, policy=RIGHTS) as running_bot:
-        card = await proposed_on_slack(running_bot, "k1", "table_create", rows=[ADA])
-        await _brought_to(running_bot, bot_home, card.id, state)
+    async with bot(bot_home, table, policy=RIGHTS) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_create", rows=[ADA])
+        await _brought_to(ponte, bot_home, card.id, state)
         before = dict(table.rows)
         for word in ("approve", "deny", "undo"):
             for number, (who, channel) in enumerate([(OTHER, "C1"), (STRANGER, "C9")]):
@@ -97,59 +92,57 @@ async def test_a_card_that_is_not_yours_to_see_is_unknown(
                 asked = on_slack(
                     f"{word} {card.id}", key, who, clicked=clicked, channel=channel, thread="t9"
                 )
-                told = await running_bot.ask_message(asked)
+                told = await ponte.ask_message(asked)
                 no_such = on_slack(f"{word} aaaaa2", f"{key}n", who, clicked=clicked)
-                unknown = (await running_bot.ask_message(no_such)).text.replace("aaaaa2", card.id)
+                unknown = (await ponte.ask_message(no_such)).text.replace("aaaaa2", card.id)
                 assert (told.code, told.text, told.cards) == ("not_found", unknown, ())
         assert table.rows == before
 
 
-async def _brought_to(running_bot: RunningBot, bot_home: BotHome, id: str, state: str) -> None:
+async def _brought_to(ponte: RunningBot, bot_home: BotHome, id: str, state: str) -> None:
     if state in ("done", "undone"):
-        await says(running_bot, f"approve {id}", "b1")
+        await says(ponte, f"approve {id}", "b1")
     if state == "undone":
-        await says(running_bot, f"undo {id}", "b2")
+        await says(ponte, f"undo {id}", "b2")
     if state == "denied":
-        await says(running_bot, f"deny {id}", "b3")
+        await says(ponte, f"deny {id}", "b3")
     if state == "expired":
         bot_home.clock.now += PROPOSAL_LIFETIME_SECONDS + 1
 
 
 async def test_asker_approvers_and_admins_see_a_card_from_anywhere(bot_home: BotHome) -> None:
     named = TableRules({"People": TableRule("ask", frozenset({"slack:U2"}))})
-    async with bot(bot_home, MemoryTable(), policy=RIGHTS, rules=named) as running_bot:
-        card = await proposed_on_slack(running_bot, "k1", "table_create", rows=[ADA])
-        assert (await says(running_bot, f"approve {card.id}", "k2", OTHER)).status == "done"
+    async with bot(bot_home, MemoryTable(), policy=RIGHTS, rules=named) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_create", rows=[ADA])
+        assert (await says(ponte, f"approve {card.id}", "k2", OTHER)).status == "done"
         for number, who in enumerate((MEMBER, OTHER, BOSS)):
             direct = on_slack(f"approve {card.id}", f"d{number}", who, channel="D1", shared=False)
-            told = await running_bot.ask_message(direct)
+            told = await ponte.ask_message(direct)
             assert (told.code, [c.id for c in told.cards]) == ("", [card.id])
             asked = on_slack(f"approve {card.id}", f"c{number}", who, channel="C9")
-            told = await running_bot.ask_message(asked)
+            told = await ponte.ask_message(asked)
             assert (told.is_private, told.cards) == (True, ()), "others read along there"
             assert "Approved by Otto" in told.text
 
 
 async def test_who_clicks_where_the_card_stands_is_told_why_not(bot_home: BotHome) -> None:
     """In a channel without threads each person has a conversation of their own."""
-    async with bot(bot_home, MemoryTable(), policy=RIGHTS) as running_bot:
+    async with bot(bot_home, MemoryTable(), policy=RIGHTS) as ponte:
         asked = on_slack('call table_create {"rows": [{"Name": "A"}]}', "k1", thread="")
-        (card,) = (await running_bot.ask_message(asked)).cards
+        (card,) = (await ponte.ask_message(asked)).cards
         clicked = on_slack(f"approve {card.id}", "k2", OTHER, thread="", clicked=True)
-        assert "Someone else requested" in (await running_bot.ask_message(clicked)).text
+        assert "Someone else requested" in (await ponte.ask_message(clicked)).text
 
 
 async def test_the_asker_may_always_think_better_of_it(bot_home: BotHome) -> None:
-    async with bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=RIGHTS) as running_bot:
-        card = await proposed_on_slack(running_bot, "k1", "table_delete", ids=["1"])
-        assert (await says(running_bot, f"deny {card.id}", "k2")).text == "Denied by Mia."
+    async with bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=RIGHTS) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_delete", ids=["1"])
+        assert (await says(ponte, f"deny {card.id}", "k2")).text == "Denied by Mia."
 
 
 async def test_who_may_not_write_is_not_even_offered_to_propose(bot_home: BotHome) -> None:
-    async with bot(bot_home, MemoryTable(), policy=RIGHTS) as running_bot:
-        answer = await says(
-            running_bot, 'call table_create {"rows": [{"Name": "S"}]}', "k1", STRANGER
-        )
+    async with bot(bot_home, MemoryTable(), policy=RIGHTS) as ponte:
+        answer = await says(ponte, 'call table_create {"rows": [{"Name": "S"}]}', "k1", STRANGER)
         assert "there is no tool 'table_create'" in answer.text
         assert answer.cards == ()
 
@@ -157,22 +150,22 @@ async def test_who_may_not_write_is_not_even_offered_to_propose(bot_home: BotHom
 async def test_from_another_workspace_or_surface_only_an_admin(bot_home: BotHome) -> None:
     table = MemoryTable()
     rights = allow_list(frozenset("*"), frozenset({"slack:U9", "terminal"}))
-    async with bot(bot_home, table, policy=rights) as running_bot:
-        card = await proposed_on_slack(running_bot, "k1", "table_create", rows=[ADA])
+    async with bot(bot_home, table, policy=rights) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_create", rows=[ADA])
         away = on_slack(f"approve {card.id}", "k2", workspace="T2")
-        assert "was requested in another place" in (await running_bot.ask_message(away)).text
-        assert (await running_bot.ask(f"approve {card.id}", person=ANA)).code == "not_found"
+        assert "was requested in another place" in (await ponte.ask_message(away)).text
+        assert (await ponte.ask(f"approve {card.id}", person=ANA)).code == "not_found"
         assert table.applied == []
         boss = on_slack(f"approve {card.id}", "k3", BOSS, "T2", channel="D9", shared=False)
-        assert "Approved by Bea" in (await approve_after_reading(running_bot, boss)).text
+        assert "Approved by Bea" in (await approve_after_reading(ponte, boss)).text
 
 
 async def test_a_right_that_was_taken_away_meanwhile(bot_home: BotHome) -> None:
     table = MemoryTable()
-    async with bot(bot_home, table, policy=RIGHTS) as running_bot:
-        card = await proposed_on_slack(running_bot, "k1", "table_create", rows=[ADA])
-    async with bot(bot_home, table, policy=allow_list()) as running_bot:
-        refused = await says(running_bot, f"approve {card.id}", "k2")
+    async with bot(bot_home, table, policy=RIGHTS) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_create", rows=[ADA])
+    async with bot(bot_home, table, policy=allow_list()) as ponte:
+        refused = await says(ponte, f"approve {card.id}", "k2")
         assert (refused.code, "You don't have permission to change data here" in refused.text) == (
             "forbidden",
             True,
@@ -183,40 +176,38 @@ async def test_a_right_that_was_taken_away_meanwhile(bot_home: BotHome) -> None:
 async def test_the_owner_of_the_page_may_decide_on_the_web(bot_home: BotHome) -> None:
     """Also where PONTE_ADMINS names somebody else."""
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(
-        bot_home, table, policy=allow_list(admins=frozenset({"slack:U9"}))
-    ) as running_bot:
-        answer = await running_bot.ask('call table_delete {"ids": ["1"]}')
-        await running_bot.ask(f"approve {answer.cards[0].id}")
+    async with bot(bot_home, table, policy=allow_list(admins=frozenset({"slack:U9"}))) as ponte:
+        answer = await ponte.ask('call table_delete {"ids": ["1"]}')
+        await ponte.ask(f"approve {answer.cards[0].id}")
     assert table.rows == {}
 
 
 async def test_who_could_approve_it_may_undo_it(bot_home: BotHome) -> None:
     table = MemoryTable()
-    async with bot(bot_home, table, policy=RIGHTS) as running_bot:
-        card = await proposed_on_slack(running_bot, "k1", "table_create", rows=[ADA])
-        await says(running_bot, f"approve {card.id}", "k2")
+    async with bot(bot_home, table, policy=RIGHTS) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_create", rows=[ADA])
+        await says(ponte, f"approve {card.id}", "k2")
         beside = on_slack(f"undo {card.id}", "k3", OTHER, thread="tU1")
-        assert (await running_bot.ask_message(beside)).code == "forbidden"
-        assert "Undone (`" in (await says(running_bot, f"undo {card.id}", "k4")).text
+        assert (await ponte.ask_message(beside)).code == "forbidden"
+        assert "Undone (`" in (await says(ponte, f"undo {card.id}", "k4")).text
         assert table.rows == {}
 
 
 async def test_a_click_is_answered_with_the_card(bot_home: BotHome) -> None:
-    async with bot(bot_home, MemoryTable(), policy=RIGHTS) as running_bot:
-        card = await proposed_on_slack(running_bot, "k1", "table_create", rows=[ADA])
+    async with bot(bot_home, MemoryTable(), policy=RIGHTS) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_create", rows=[ADA])
         click = on_slack(f"approve {card.id}", "k2", clicked=True)
-        clicked = await running_bot.ask_message(click)
+        clicked = await ponte.ask_message(click)
         assert [(c.id, c.kind, c.state) for c in clicked.cards] == [(card.id, "change", "done")]
-        typed = await says(running_bot, f"approve {card.id}", "k3")
+        typed = await says(ponte, f"approve {card.id}", "k3")
         hint = f" To undo it, type `undo {card.id}`."  # a clicked card has a button for it
         assert (typed.text, typed.cards) == (clicked.text + hint, ())
-        assert await running_bot.ask_message(click) == clicked, "the same event again"
-        undone = await running_bot.ask_message(on_slack(f"undo {card.id}", "k4", clicked=True))
+        assert await ponte.ask_message(click) == clicked, "the same event again"
+        undone = await says(ponte, f"undo {card.id}", "k4", clicked=True)
         (old,) = undone.cards
         assert (old.id, old.state, old.actions) == (card.id, "undone", ())
-        undo = await running_bot.engine.changes.ledger.get(
-            (await running_bot.engine.changes.ledger.get(card.id)).undone_by
+        undo = await ponte.engine.changes.ledger.get(
+            (await ponte.engine.changes.ledger.get(card.id)).undone_by
         )
         assert undone.text == f"Undone (`{undo.id}`).", "one sentence; the card says the rest"
         assert (undo.state, undo.draft.kind, undo.proposal.undone_change) == (
@@ -227,9 +218,9 @@ async def test_a_click_is_answered_with_the_card(bot_home: BotHome) -> None:
 
 
 async def test_who_has_no_name_stands_on_a_shared_card_by_their_id(bot_home: BotHome) -> None:
-    async with bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=RIGHTS) as running_bot:
+    async with bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=RIGHTS) as ponte:
         card = await proposed_on_slack(
-            running_bot, "k1", "table_update", replace(OTHER, name=""), rows={"1": {"Name": "A"}}
+            ponte, "k1", "table_update", replace(OTHER, name=""), rows={"1": {"Name": "A"}}
         )
         assert card.text.endswith("Waiting for U2 or an admin."), card.text
 
@@ -257,25 +248,23 @@ async def test_while_it_is_not_known_whether_somebody_is_an_admin_they_decide_no
         clock=clock,
     )
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table, policy=policy) as running_bot:
-        id = (
-            await proposed_on_slack(running_bot, "k1", "table_update", rows={"1": {"Name": "A"}})
-        ).id
+    async with bot(bot_home, table, policy=policy) as ponte:
+        id = (await proposed_on_slack(ponte, "k1", "table_update", rows={"1": {"Name": "A"}})).id
         if action == "undo":
-            await says(running_bot, f"approve {id}", "k2")
-        before = (await running_bot.engine.changes.ledger.get(id)).state
+            await says(ponte, f"approve {id}", "k2")
+        before = (await ponte.engine.changes.ledger.get(id)).state
         thread = "tU1" if channel == "C1" else None
         place = on_slack("", "x", BOSS, channel=channel, thread=thread).address
-        change = await running_bot.engine.changes.ledger.get(id)
+        change = await ponte.engine.changes.ledger.get(id)
         code = confirmation_code(id, BOSS, change.proposal.created_at)
         decision = DecisionRequest(id, 4711, BOSS, place, code=code)
         with pytest.raises(StatusUnknown):
-            await running_bot.engine.changes.decisions.decide(action, decision)
-        assert (await running_bot.engine.changes.ledger.get(id)).state == before
+            await ponte.engine.changes.decisions.decide(action, decision)
+        assert (await ponte.engine.changes.ledger.get(id)).state == before
         groups[0] = GROUP
         clock.now += 300
-        assert (await running_bot.engine.changes.decisions.decide(action, decision)).text
-        after = (await running_bot.engine.changes.ledger.get(id)).state
+        assert (await ponte.engine.changes.decisions.decide(action, decision)).text
+        after = (await ponte.engine.changes.ledger.get(id)).state
         assert after == {"approve": "done", "deny": "denied", "undo": "undone"}[action]
 
 
@@ -292,21 +281,17 @@ async def test_while_it_is_not_known_whether_the_asker_may_still_ask_nothing_is_
         frozenset({"members"}), frozenset({"slack:U9"}), {}, {"slack": find_guest}, clock
     )
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table, policy=policy) as running_bot:
-        id = (
-            await proposed_on_slack(running_bot, "k1", "table_update", rows={"1": {"Name": "A"}})
-        ).id
+    async with bot(bot_home, table, policy=policy) as ponte:
+        id = (await proposed_on_slack(ponte, "k1", "table_update", rows={"1": {"Name": "A"}})).id
         decision = DecisionRequest(id, 4711, BOSS, on_slack("", "x", BOSS, thread="tU1").address)
         is_guest[0] = None
         clock.now += 300
         with pytest.raises(StatusUnknown):
-            await running_bot.engine.changes.decisions.decide("approve", decision)
+            await ponte.engine.changes.decisions.decide("approve", decision)
         assert table.applied == []
         is_guest[0] = False
         clock.now += 300
-        assert (
-            "Done." in (await running_bot.engine.changes.decisions.decide("approve", decision)).text
-        )
+        assert "Done." in (await ponte.engine.changes.decisions.decide("approve", decision)).text
 
 
 @also_on_postgres
@@ -316,10 +301,10 @@ async def test_text_that_nobody_typed_approves_nothing(bot_home: BotHome, platfo
     owner = Person(platform, "owner" if platform in ("web", "terminal") else "U9", "T1", "Bea")
     policy = allow_list(frozenset({"*"}), frozenset({owner.key, f"{platform}:{owner.id}"}))
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table, policy=policy) as running_bot:
+    async with bot(bot_home, table, policy=policy) as ponte:
         asked = make_message('call table_delete {"ids": ["1"]}', "p0", "C1", owner)
         asked = replace(asked, address=replace(asked.address, platform=platform, workspace="T1"))
-        (card,) = (await running_bot.ask_message(asked)).cards
+        (card,) = (await ponte.ask_message(asked)).cards
         forged = (
             replace(asked, origin=PROGRAM),
             replace(asked, author=replace(owner, is_bot=True)),
@@ -328,10 +313,10 @@ async def test_text_that_nobody_typed_approves_nothing(bot_home: BotHome, platfo
             key = f"f{number}"
             reply_to = replace(said.reply_to, source=key, turn=turn_id(key))
             said = replace(said, event_key=key, text=f"approve {card.id}", reply_to=reply_to)
-            answer = await running_bot.ask_message(said)
+            answer = await ponte.ask_message(said)
             assert answer.text == f"You said: approve {card.id}", "the model answers"
         assert table.rows == {"1": ADA}
         typed = replace(asked, event_key="t", text=f"approve {card.id}")
         typed = replace(typed, reply_to=replace(asked.reply_to, source="t", turn=turn_id("t")))
-        assert "Done." in (await running_bot.ask_message(typed)).text
+        assert "Done." in (await ponte.ask_message(typed)).text
         assert table.rows == {}

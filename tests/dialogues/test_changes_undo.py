@@ -14,9 +14,9 @@ from tests.dialogues.decisions import ADA, BRUNO, bot, propose
 from tests.fakes.memory_table import MemoryTable
 
 
-async def propose_and_approve(running_bot: RunningBot, tool: str, **arguments: Any) -> str:
-    card = await propose(running_bot, tool, **arguments)
-    assert "Done." in (await running_bot.ask(f"approve {card.id}")).text
+async def propose_and_approve(ponte: RunningBot, tool: str, **arguments: Any) -> str:
+    card = await propose(ponte, tool, **arguments)
+    assert "Done." in (await ponte.ask(f"approve {card.id}")).text
     return card.id
 
 
@@ -38,11 +38,11 @@ async def test_each_kind_of_change_can_be_undone(
 ) -> None:
     before = {"1": dict(ADA), "2": dict(BRUNO)}
     table = MemoryTable(before.copy())
-    async with bot(bot_home, table) as running_bot:
-        id = await propose_and_approve(running_bot, tool, **arguments)
+    async with bot(bot_home, table) as ponte:
+        id = await propose_and_approve(ponte, tool, **arguments)
         assert len(table.rows) == after
         assert table.rows != {"1": ADA, "2": BRUNO}
-        undo_of(await running_bot.ask(f"undo {id}"))
+        undo_of(await ponte.ask(f"undo {id}"))
         assert sorted(map(str, table.rows.values())) != []
         names = sorted(row["Name"] for row in table.rows.values())
         assert names == ["Ada", "Bruno"]
@@ -51,14 +51,14 @@ async def test_each_kind_of_change_can_be_undone(
 async def test_a_change_can_be_undone_for_seven_days(bot_home: BotHome) -> None:
     """Also before the upkeep comes by, and after it."""
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table) as running_bot:
-        id = await propose_and_approve(running_bot, "table_update", rows={"1": {"Name": "X"}})
+    async with bot(bot_home, table) as ponte:
+        id = await propose_and_approve(ponte, "table_update", rows={"1": {"Name": "X"}})
         bot_home.clock.now += UNDO_LIFETIME_SECONDS
         words = "It can no longer be undone: changes can be undone for 7 days."
-        assert (await running_bot.ask(f"undo {id}")).text == words
-        await running_bot.engine.changes.ledger.erase_old_rows(bot_home.clock.now + 1)
-        assert (await running_bot.ask(f"undo {id}")).text == words
-        (card,) = await running_bot.engine.changes.views.cards([id])
+        assert (await ponte.ask(f"undo {id}")).text == words
+        await ponte.engine.changes.ledger.erase_old_rows(bot_home.clock.now + 1)
+        assert (await ponte.ask(f"undo {id}")).text == words
+        (card,) = await ponte.engine.changes.views.cards([id])
         assert (card.actions, card.rows) == ((), ())
         assert card.text == f"Approved by Ana. Done. {words}"
     assert table.rows["1"]["Name"] == "X"
@@ -66,74 +66,74 @@ async def test_a_change_can_be_undone_for_seven_days(bot_home: BotHome) -> None:
 
 async def test_an_undo_is_a_change_and_can_be_undone(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table) as running_bot:
-        id = await propose_and_approve(running_bot, "table_update", rows={"1": {"Name": "X"}})
-        undo = undo_of(await running_bot.ask(f"undo {id}"))
+    async with bot(bot_home, table) as ponte:
+        id = await propose_and_approve(ponte, "table_update", rows={"1": {"Name": "X"}})
+        undo = undo_of(await ponte.ask(f"undo {id}"))
         assert undo != id
         assert table.rows["1"]["Name"] == "Ada"
-        undo_of(await running_bot.ask(f"undo {undo}"))
+        undo_of(await ponte.ask(f"undo {undo}"))
         assert table.rows["1"]["Name"] == "X"
-        assert (await running_bot.ask("changes")).text.count("\n- ") == 3
+        assert (await ponte.ask("changes")).text.count("\n- ") == 3
 
 
 async def test_a_second_undo_says_what_the_first_one_did(bot_home: BotHome) -> None:
     table = MemoryTable()
-    async with bot(bot_home, table) as running_bot:
-        id = await propose_and_approve(running_bot, "table_create", rows=[ADA])
-        undo = undo_of(await running_bot.ask(f"undo {id}"))
+    async with bot(bot_home, table) as ponte:
+        id = await propose_and_approve(ponte, "table_create", rows=[ADA])
+        undo = undo_of(await ponte.ask(f"undo {id}"))
         calls = list(table.applied)
-        again = await running_bot.ask(f"undo {id}")
+        again = await ponte.ask(f"undo {id}")
         assert again.text.startswith(f"`{id}` was already undone (`{undo}`).")
         assert table.applied == calls
 
 
 async def test_what_was_changed_since_is_left_alone(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA), "2": dict(BRUNO)})
-    async with bot(bot_home, table) as running_bot:
+    async with bot(bot_home, table) as ponte:
         id = await propose_and_approve(
-            running_bot, "table_update", rows={"1": {"Name": "X"}, "2": {"Name": "Y"}}
+            ponte, "table_update", rows={"1": {"Name": "X"}, "2": {"Name": "Y"}}
         )
         table.rows["2"]["Name"] = "somebody's own"
-        undone = await running_bot.ask(f"undo {id}")
+        undone = await ponte.ask(f"undo {id}")
         assert "Partly done: 1 of 2 rows." in undone.text
         assert "Skipped because they changed after the request: 2." in undone.text
         assert (table.rows["1"]["Name"], table.rows["2"]["Name"]) == ("Ada", "somebody's own")
-        (undo, change) = await running_bot.engine.changes.views.find_latest("web:C1")
+        (undo, change) = await ponte.engine.changes.views.find_latest("web:C1")
         assert (undo.state, change.state, change.actions) == ("partial", "done", ())
         assert f"See {undo.id}" in change.text
 
 
 async def test_an_undo_that_did_nothing_may_be_tried_again(bot_home: BotHome) -> None:
     table = MemoryTable()
-    async with bot(bot_home, table) as running_bot:
-        id = await propose_and_approve(running_bot, "table_create", rows=[ADA])
+    async with bot(bot_home, table) as ponte:
+        id = await propose_and_approve(ponte, "table_create", rows=[ADA])
         table.faults.refuse = 1
-        failed = await running_bot.ask(f"undo {id}")
+        failed = await ponte.ask(f"undo {id}")
         assert f"Not undone: `{id}` is unchanged." in failed.text
         assert "The table refuses." in failed.text
-        undo_of(await running_bot.ask(f"undo {id}"))
+        undo_of(await ponte.ask(f"undo {id}"))
         assert table.rows == {}
 
 
 async def test_there_is_nothing_to_undo(bot_home: BotHome) -> None:
     table = MemoryTable()
-    async with bot(bot_home, table) as running_bot:
-        card = await propose(running_bot, "table_create", rows=[ADA])
-        told = await running_bot.ask(f"undo {card.id}")
+    async with bot(bot_home, table) as ponte:
+        card = await propose(ponte, "table_create", rows=[ADA])
+        told = await ponte.ask(f"undo {card.id}")
         assert told.text == "There is nothing to undo. Waiting for approval."
-        await running_bot.ask(f"deny {card.id}")
-        assert "Denied by Ana" in (await running_bot.ask(f"undo {card.id}")).text
+        await ponte.ask(f"deny {card.id}")
+        assert "Denied by Ana" in (await ponte.ask(f"undo {card.id}")).text
 
 
 async def test_forgotten_rows_cannot_be_brought_back(bot_home: BotHome, tmp_path: Path) -> None:
     table = MemoryTable({"1": {"Name": "Secret Person"}})
-    async with bot(bot_home, table) as running_bot:
-        id = await propose_and_approve(running_bot, "table_delete", ids=["1"])
-        open_ = await propose(running_bot, "table_create", rows=[{"Name": "Another Secret"}])
-        await running_bot.ask("forget")
-        told = await running_bot.ask(f"undo {id}")
+    async with bot(bot_home, table) as ponte:
+        id = await propose_and_approve(ponte, "table_delete", ids=["1"])
+        open_ = await propose(ponte, "table_create", rows=[{"Name": "Another Secret"}])
+        await ponte.ask("forget")
+        told = await ponte.ask(f"undo {id}")
         assert told.text == "It can no longer be undone, because `forget` deleted its rows."
-        withdrawn = await running_bot.ask(f"approve {open_.id}")
+        withdrawn = await ponte.ask(f"approve {open_.id}")
         assert withdrawn.text == "Withdrawn because its conversation was deleted."
     assert table.rows == {}
     for path in bot_home.home.rglob("*"):

@@ -58,7 +58,7 @@ def calls_of_model(fake: FakeOpenAI) -> int:
     return len(fake.request_bodies("/responses")) + len(fake.request_bodies("/chat/completions"))
 
 
-async def read_budget(running_bot: RunningBot) -> tuple[int, int, int]:
+async def read_budget(ponte: RunningBot) -> tuple[int, int, int]:
     """Tokens and money of the one counter, and how many reservations are open; zeros before the
     first call."""
 
@@ -67,17 +67,17 @@ async def read_budget(running_bot: RunningBot) -> tuple[int, int, int]:
         rows = connection.execute("SELECT * FROM counters WHERE scope NOT LIKE 'cap%'").fetchall()
         return (int(rows[0]["tokens"]), int(rows[0]["money"]), int(held)) if rows else (0, 0, 0)
 
-    return await running_bot.engine.people.budget._database.read(read)
+    return await ponte.engine.people.budget._database.read(read)
 
 
 @also_on_postgres_with_history
 async def test_half_an_emoji_in_an_answer_is_replaced_and_asked_for_once(
     bot_home: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
-    async with open_served_bot(bot_home, fake, level=level) as running_bot:
+    async with open_served_bot(bot_home, fake, level=level) as ponte:
         fake.say(Script(text=f"Hello {HALF}", piece=3), "And again.")
-        assert (await running_bot.ask("hello")).text == f"Hello {REPLACEMENT}"
-        assert (await running_bot.ask("again")).text == "And again."
+        assert (await ponte.ask("hello")).text == f"Hello {REPLACEMENT}"
+        assert (await ponte.ask("again")).text == "And again."
     assert calls_of_model(fake) == 2
 
 
@@ -87,10 +87,10 @@ async def test_an_emoji_that_was_split_over_two_chunks_is_joined(
 ) -> None:
     """Also in what is shown while the answer grows."""
     said = f"{HALF}{OTHER_HALF} one {HALF}{OTHER_HALF}"
-    async with open_served_bot(bot_home, fake, level=level) as running_bot:
+    async with open_served_bot(bot_home, fake, level=level) as ponte:
         fake.say(Script(text=said, piece=1))
-        one, receipt = await running_bot.send("hello")
-        assert (await running_bot.wait_for_answer(receipt)).text == f"{WHOLE} one {WHOLE}"
+        one, receipt = await ponte.send("hello")
+        assert (await ponte.wait_for_answer(receipt)).text == f"{WHOLE} one {WHOLE}"
     assert bot_home.recorder.visible(one.event_key) == [f"{WHOLE} one {WHOLE}"]
     shown = [text for post in bot_home.recorder.posts for text in post.texts]
     assert not any(REPLACEMENT in text or HALF in text for text in shown)
@@ -106,10 +106,10 @@ async def test_half_an_emoji_anywhere_else_in_a_response(
     fake.say(
         Script(calls=(asked, ("look", "{}")), id=f"id{HALF}"), Script(refusal=f"No {HALF}"), "Yes."
     )
-    async with open_served_bot(bot_home, fake, [Source(look)], level=level) as running_bot:
-        answer = await running_bot.ask("look")
+    async with open_served_bot(bot_home, fake, [Source(look)], level=level) as ponte:
+        answer = await ponte.ask("look")
         assert answer.text == f"No {REPLACEMENT}"
-        assert (await running_bot.ask("hello")).text == "Yes."
+        assert (await ponte.ask("hello")).text == "Yes."
     assert calls_of_model(fake) == 3
 
 
@@ -128,9 +128,9 @@ async def test_half_an_emoji_in_encrypted_reasoning(
 
     monkeypatch.setattr("tests.fakes.openai.responses.output_of", break_reasoning)
     fake.say(Script(text="Hello", reasoning=True))
-    async with open_served_bot(bot_home, fake, level="responses") as running_bot:
-        assert (await running_bot.ask("hello")).text == "Hello"
-        assert (await running_bot.ask("again")).text == "You said: again"
+    async with open_served_bot(bot_home, fake, level="responses") as ponte:
+        assert (await ponte.ask("hello")).text == "Hello"
+        assert (await ponte.ask("again")).text == "You said: again"
     assert calls_of_model(fake) == 2
 
 
@@ -142,13 +142,13 @@ async def test_absurd_counts_are_settled_at_the_reservation(
     allowed = [Allowance("each person", tokens=10**7, money=10 * NANODOLLARS_PER_DOLLAR)]
     async with open_served_bot(
         bot_home, fake, allowed=allowed, prices=PRICES, level=level
-    ) as running_bot:
+    ) as ponte:
         tokens = money = 0
         for count in counts:
             fake.say(Script(text="Hello", usage={"output": count}))
-            assert (await running_bot.ask("hello")).text == "Hello", count
+            assert (await ponte.ask("hello")).text == "Hello", count
             before = tokens, money
-            tokens, money, held = await read_budget(running_bot)
+            tokens, money, held = await read_budget(ponte)
             assert MAX_OUTPUT_TOKENS < tokens - before[0] < 100_000, count
             assert 0 < money - before[1] < NANODOLLARS_PER_DOLLAR, count
             assert held == 0, count
@@ -158,8 +158,8 @@ async def test_absurd_counts_are_settled_at_the_reservation(
 @also_on_postgres
 async def test_what_a_tool_says_is_stored(bot_home: BotHome, fake: FakeOpenAI) -> None:
     fake.say(Script(calls=(("look", "{}"), ("rows", "{}"))), "Done.")
-    async with open_served_bot(bot_home, fake, [Source(look, rows)], level="chat") as running_bot:
-        assert (await running_bot.ask("look")).text == "Done."
+    async with open_served_bot(bot_home, fake, [Source(look, rows)], level="chat") as ponte:
+        assert (await ponte.ask("look")).text == "Done."
     outputs = [m["content"] for m in fake.request_bodies("/chat/completions")[-1]["messages"]
                if m["role"] == "tool"]  # fmt: skip
     assert f"no {REPLACEMENT}" in outputs[0]
@@ -173,10 +173,10 @@ async def test_what_a_bridge_says_of_its_failure_is_stored(
     called = ("nocodb_execute", json.dumps({"tool": "list_tables", "args": {"base_id": "b"}}))
     async with FakeBridge() as bridge, HttpClient() as http:
         source = BridgeSource(bridge.url, "", http)
-        async with open_served_bot(bot_home, fake, [source], level="chat") as running_bot:
+        async with open_served_bot(bot_home, fake, [source], level="chat") as ponte:
             bridge.fail(9, 500, f"no such thing {HALF}")
             fake.say(Script(calls=(called,)), "It failed.")
-            assert (await running_bot.ask("list them")).text == "It failed."
+            assert (await ponte.ask("list them")).text == "It failed."
     told = fake.request_bodies("/chat/completions")[-1]["messages"][-1]["content"]
     assert f"no such thing {REPLACEMENT}" in told
     assert calls_of_model(fake) == 2
@@ -206,22 +206,18 @@ async def test_an_answer_that_cannot_be_stored_ends_in_an_apology_and_is_paid_on
     )
     async with open_served_bot(
         bot_home, fake, [Source(look)], allowed=ALLOWED, prices=PRICES, level=level
-    ) as running_bot:
-        one, receipt = await running_bot.send("hello")
-        answer = await running_bot.wait_for_answer(receipt)
+    ) as ponte:
+        one, receipt = await ponte.send("hello")
+        answer = await ponte.wait_for_answer(receipt)
         assert (answer.status, answer.code) == ("failed", "unstorable")
         assert "it contains something that the database rejects" in answer.text
-        assert await read_budget(running_bot) == (1010, 1_040_000, 0), (
-            "it was paid for, and is counted"
-        )
-        assert (await running_bot.ask("again")).text == "Yes."
+        assert await read_budget(ponte) == (1010, 1_040_000, 0), "it was paid for, and is counted"
+        assert (await ponte.ask("again")).text == "Yes."
     assert bot_home.recorder.visible(one.event_key) == list(answer.parts)
     assert calls_of_model(fake) == 2
-    async with open_served_bot(bot_home, fake, level=level) as running_bot:
+    async with open_served_bot(bot_home, fake, level=level) as ponte:
         assert (
-            await running_bot.wait_for_answer(
-                await running_bot.engine.conversations.inbox.accept(one)
-            )
+            await ponte.wait_for_answer(await ponte.engine.conversations.inbox.accept(one))
             == answer
         )
 
@@ -238,9 +234,9 @@ async def test_a_tools_result_that_cannot_be_stored_is_told_to_the_model(
     bought: list[int] = []
     monkeypatch.setattr(turns, "encode_json", _refusing)
     fake.say(Script(calls=(("buy", "{}"),)), "It is not known.")
-    async with open_served_bot(bot_home, fake, [Source(buy)], level="chat") as running_bot:
-        assert (await running_bot.ask("buy it")).text == "It is not known."
-        (call,) = await running_bot.engine.people.budget._database.read(
+    async with open_served_bot(bot_home, fake, [Source(buy)], level="chat") as ponte:
+        assert (await ponte.ask("buy it")).text == "It is not known."
+        (call,) = await ponte.engine.people.budget._database.read(
             lambda c: c.execute("SELECT outcome FROM calls").fetchall()
         )
         assert decode_json(Outcome, call["outcome"]).status == "unknown"
@@ -268,8 +264,8 @@ async def test_a_store_that_is_away_or_full_makes_the_turn_wait_and_asks_nothing
     monkeypatch.setattr("core.turn.run.STORE_BACKOFF", Backoff(0.0))
     refused, enough = 0, asyncio.Event()
     fake.say(Script(calls=(("look", "{}"),))) if calls else None
-    async with open_served_bot(bot_home, fake, [Source(look)], level=level) as running_bot:
-        journal = running_bot.engine.conversations.journal
+    async with open_served_bot(bot_home, fake, [Source(look)], level=level) as ponte:
+        journal = ponte.engine.conversations.journal
         name = "record_round" if calls else "record_answer"
         write = getattr(journal, name)
 
@@ -283,7 +279,7 @@ async def test_a_store_that_is_away_or_full_makes_the_turn_wait_and_asks_nothing
             await write(*given)
 
         monkeypatch.setattr(journal, name, away)
-        answer = await running_bot.ask("hello")
+        answer = await ponte.ask("hello")
         assert answer.status == "done"
     assert refused == 20
     assert calls_of_model(fake) == (2 if calls else 1)
@@ -295,20 +291,20 @@ async def test_what_no_index_or_reader_takes_ends_the_turn(
 ) -> None:
     async with open_served_bot(
         bot_home, fake, allowed=ALLOWED, prices=PRICES, level=level
-    ) as running_bot:
+    ) as ponte:
         for what in (hostile.long_ids, hostile.deep_event, hostile.many_parts):
-            (before, *_), calls = await read_budget(running_bot), calls_of_model(fake)
+            (before, *_), calls = await read_budget(ponte), calls_of_model(fake)
             fake.hostile = hostile.streams(what)
-            answer = await running_bot.ask("hello")
+            answer = await ponte.ask("hello")
             assert "The model's server sent more than the limit (" in answer.text, what
-            tokens, _, held = await read_budget(running_bot)
+            tokens, _, held = await read_budget(ponte)
             assert (tokens - before > MAX_OUTPUT_TOKENS, held) == (True, 0), (
                 f"it counts as what was reserved: {what.__name__}"
             )
             assert calls_of_model(fake) == calls + 1, what
             fake.hostile = None
             fake.say("Well again.")
-            assert (await running_bot.ask("again")).text == "Well again.", what
+            assert (await ponte.ask("again")).text == "Well again.", what
 
 
 @also_on_postgres
@@ -323,13 +319,13 @@ async def test_deep_reasoning_ends_in_an_answer_whatever_its_depth(
         return [{**i, "summary": deep} if i["type"] == "reasoning" else i for i in items]
 
     monkeypatch.setattr("tests.fakes.openai.responses.output_of", deepen_reasoning)
-    async with open_served_bot(bot_home, fake, level="responses") as running_bot:
+    async with open_served_bot(bot_home, fake, level="responses") as ponte:
         for levels in (90, 150, 210, 300, 900):
             calls = calls_of_model(fake)
             fake.say(Script(text="Hello", reasoning=True), "Well again.")
-            answer = await running_bot.ask("hello")
+            answer = await ponte.ask("hello")
             assert (answer.text == "Hello") == (levels < 100), levels
-            assert (await running_bot.ask("again")).text == "Well again.", levels
+            assert (await ponte.ask("again")).text == "Well again.", levels
             assert calls_of_model(fake) == calls + 2, levels
 
 
@@ -348,12 +344,12 @@ async def test_an_answer_that_cannot_be_prepared_ends_in_an_apology(
         return await prepare(self, run, answer)
 
     monkeypatch.setattr(ConversationManager, "_disarm_and_split", breaks)
-    async with open_served_bot(bot_home, fake, level="chat") as running_bot:
-        one, receipt = await running_bot.send("poison")
-        answer = await running_bot.wait_for_answer(receipt)
+    async with open_served_bot(bot_home, fake, level="chat") as ponte:
+        one, receipt = await ponte.send("poison")
+        answer = await ponte.wait_for_answer(receipt)
         assert (answer.status, answer.code, tried) == ("failed", "internal", MAX_FAILED_ATTEMPTS)
         fake.say("Well again.")
-        assert (await running_bot.ask("again")).text == "Well again."
+        assert (await ponte.ask("again")).text == "Well again."
     assert bot_home.recorder.visible(one.event_key) == list(answer.parts)
     assert calls_of_model(fake) == 2
 
@@ -373,16 +369,16 @@ async def test_an_answer_is_not_given_up_while_the_store_is_unavailable(
 
     monkeypatch.setattr(ConversationManager, "_disarm_and_split", fail_to_read)
     fake.say("It works again.")
-    async with open_served_bot(bot_home, fake, level="chat") as running_bot:
-        assert (await running_bot.ask("hello")).text == "It works again."
+    async with open_served_bot(bot_home, fake, level="chat") as ponte:
+        assert (await ponte.ask("hello")).text == "It works again."
     assert calls_of_model(fake) == 1
 
 
 async def test_a_turn_of_which_not_even_the_apology_is_stored_ends(
     bot_home: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with open_served_bot(bot_home, fake, level="chat") as running_bot:
-        journal = running_bot.engine.conversations.journal
+    async with open_served_bot(bot_home, fake, level="chat") as ponte:
+        journal = ponte.engine.conversations.journal
         answered = journal.record_answer
 
         async def refuse(turn: Turn, *given: Any) -> None:
@@ -391,8 +387,8 @@ async def test_a_turn_of_which_not_even_the_apology_is_stored_ends(
             await answered(turn, *given)
 
         monkeypatch.setattr(journal, "record_answer", refuse)
-        _, receipt = await running_bot.send("poison")
-        await running_bot.wait_for_answer(receipt)
+        _, receipt = await ponte.send("poison")
+        await ponte.wait_for_answer(receipt)
         fake.say("Well again.")
-        assert (await running_bot.ask("again")).text == "Well again."
+        assert (await ponte.ask("again")).text == "Well again."
     assert calls_of_model(fake) == 2

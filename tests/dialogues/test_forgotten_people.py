@@ -21,7 +21,7 @@ from core.people.audit import OPERATOR
 from core.store.remembered import FORGOTTEN_ID
 from core.tools.code.source import CodeRunner
 from tests.dialogues.bot_home import BotHome, RunningBot
-from tests.dialogues.decisions import ADA, OTHER, on_slack, proposed_on_slack
+from tests.dialogues.decisions import ADA, OTHER, on_slack, proposed_on_slack, says
 from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.choices import personal_data as data_of
 from tests.fakes.code import FakeBackend
@@ -45,10 +45,8 @@ class RememberingChat:
         self.forgotten |= ids
 
 
-def personal_data(
-    running_bot: RunningBot, chats: Sequence[RememberingChat] = ()
-) -> PersonalDataService:
-    engine: Any = running_bot.engine
+def personal_data(ponte: RunningBot, chats: Sequence[RememberingChat] = ()) -> PersonalDataService:
+    engine: Any = ponte.engine
     served = cast("Sequence[ChatPlatform]", chats)
     return PersonalDataService(engine, data_of(engine), engine.people.accounts, served)
 
@@ -64,28 +62,28 @@ async def test_of_a_shared_conversation_the_rest_goes_on_without_them(bot_home: 
     table, backend = MemoryTable({"1": dict(ADA)}), FakeBackend()
     rules = TableRules({"people": TableRule("ask", frozenset({"slack:S1"}), approvals=2)})
     made = make_choices(sources=[table], appliers=[table], policy=RIGHTS, rules=rules)
-    async with bot_home.play(replace(made, code=CodeRunner(backend))) as running_bot:
+    async with bot_home.play(replace(made, code=CodeRunner(backend))) as ponte:
         threads, files = (
-            running_bot.engine.conversations.threads,
-            running_bot.engine.conversations.files,
+            ponte.engine.conversations.threads,
+            ponte.engine.conversations.files,
         )
-        journal = running_bot.engine.conversations.journal
+        journal = ponte.engine.conversations.journal
         both = on_slack("", "k1", BEA).address.conversation
         others = on_slack("", "k1", OTHER).address.conversation
-        await running_bot.ask_message(on_slack("hello", "k1", replace(BEA, name="  ")))
-        await running_bot.ask_message(on_slack("hello too", "k2", OTHER, thread="tU9"))
+        await says(ponte, "hello", "k1", replace(BEA, name="  "))
+        await says(ponte, "hello too", "k2", OTHER, thread="tU9")
         file = await files.put("slack:k1", "a.txt", "text/plain", SECRET, BEA, both)
         for number, name in enumerate(("A", "B")):
             card = await proposed_on_slack(
-                running_bot, f"k3{number}", "table_update", OTHER, rows={"1": {"Name": name}}
+                ponte, f"k3{number}", "table_update", OTHER, rows={"1": {"Name": name}}
             )
             for who in (BEA, ZED) if name == "A" else (BEA,):
                 key = f"k4{number}{who.id}"
-                answer = await running_bot.ask_message(on_slack(f"approve {card.id}", key, who))
+                answer = await says(ponte, f"approve {card.id}", key, who)
                 assert answer.status == "done", answer.text
-        await running_bot.ask_message(on_slack("and now?", "k5", OTHER))
-        await running_bot.stop_redrawing()  # as in a process that does not serve the platform
-        await running_bot.engine.redraw.once()
+        await says(ponte, "and now?", "k5", OTHER)
+        await ponte.stop_redrawing()  # as in a process that does not serve the platform
+        await ponte.engine.redraw.once()
         waiting = "Requested by Otto. A designated approver must approve it."
         assert await texts_of_cards(journal, others) == [
             "Approved by Bea de Sá, Zed. Done.",
@@ -97,7 +95,7 @@ async def test_of_a_shared_conversation_the_rest_goes_on_without_them(bot_home: 
             await threads.put(replace(record, remote="conv_1", container="c_1", remote_upto=1))
 
         slack, discord = RememberingChat("slack"), RememberingChat("discord")
-        service = personal_data(running_bot, [discord, slack])
+        service = personal_data(ponte, [discord, slack])
         with pytest.raises(NotFound):
             await service.read_file(OTHER.key, file.id)
         assert await service.read_file(BEA.key, file.id)
@@ -141,8 +139,8 @@ async def test_rows_are_deleted_after_their_running_turn_has_ended(
                 order.append("the turn ended")
 
     made = replace(make_choices(EchoModel(gate=stop_slowly)), code=CodeRunner(FakeBackend()))
-    async with bot_home.play(made) as running_bot:
-        inbox = running_bot.engine.conversations.inbox
+    async with bot_home.play(made) as ponte:
+        inbox = ponte.engine.conversations.inbox
         find_running, erase = inbox.running_turn, SqlPersonalData.erase
 
         async def running_turn(conversation: str) -> int | None:
@@ -157,8 +155,8 @@ async def test_rows_are_deleted_after_their_running_turn_has_ended(
 
         monkeypatch.setattr(inbox, "running_turn", running_turn)
         monkeypatch.setattr(SqlPersonalData, "erase", note_and_erase)
-        await running_bot.ask_message(on_slack("hello", "k1", OTHER, thread="tU9"))
+        await says(ponte, "hello", "k1", OTHER, thread="tU9")
         await inbox.accept(on_slack("slow", "k2", BEA))
         await started.wait()
-        done = await personal_data(running_bot).forget(BEA.key, OPERATOR)
+        done = await personal_data(ponte).forget(BEA.key, OPERATOR)
         assert (done.left, order) == ({}, ["the turn ended", "rows are deleted"])

@@ -19,7 +19,7 @@ from core.people.policy import Policy
 from core.tools.nocodb.source import NocoSource
 from core.webhooks.intake import HookIntake
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
-from tests.dialogues.decisions import BOSS, OTHER, on_slack, typed_code
+from tests.dialogues.decisions import BOSS, OTHER, on_slack, says, typed_code
 from tests.dialogues.test_obedient import EVIL, Bought, Obedient
 from tests.dialogues.test_rights import policy
 from tests.fakes.config import FixedConfig
@@ -69,7 +69,7 @@ class Platform:
 class Office:
     """A bot over the fake NocoDB with the webhooks of FILE."""
 
-    running_bot: RunningBot
+    ponte: RunningBot
     nocodb: FakeNocoDB
     model: Obedient
     bought: Bought
@@ -80,13 +80,13 @@ class Office:
         """Send a delivery, and return the answer of its turn."""
         status, _, told = await self.intake.receive(hook, from_nocodb(), encode_body(body))
         assert status == 202, told
-        stores = self.running_bot.engine.conversations
+        stores = self.ponte.engine.conversations
         entry = await stores.journal.history_entry(json.loads(told)["turn"])
         return await stores.inbox.wait_for_answer(entry.seq)
 
     async def decide(self, text: str, person: Person, number: int) -> Answer:
         said = on_slack(text, f"k{number}", person, thread="t1")
-        return await self.running_bot.ask_message(said)
+        return await self.ponte.ask_message(said)
 
 
 def read_office_config(folder: Path) -> Config:
@@ -106,13 +106,13 @@ async def office(bot_home: BotHome, folder: Path) -> AsyncIterator[Office]:
             model, sources=[source, bought], appliers=[source.rows], policy=chosen,
             rules=config.table_rules, allowed=config.turn_allowances,
         )  # fmt: skip
-        async with opened as running_bot:
-            inbox, audit = running_bot.engine.conversations.inbox, running_bot.engine.people.audit
+        async with opened as ponte:
+            inbox, audit = ponte.engine.conversations.inbox, ponte.engine.people.audit
             platform: Any = {"slack": Platform()}
             hooks = {name: own.hook(name, lambda _: PLAIN_SECRET)
                      for name, own in config.hooks.items()}  # fmt: skip
             intake = HookIntake(hooks.get, platform, inbox, audit)
-            yield Office(running_bot, nocodb, model, bought, intake, chosen)
+            yield Office(ponte, nocodb, model, bought, intake, chosen)
 
 
 async def test_a_wilful_model_gets_only_what_the_webhooks_group_may_read_and_propose(
@@ -131,7 +131,7 @@ async def test_a_wilful_model_gets_only_what_the_webhooks_group_may_read_and_pro
         assert [call.method for call in there.nocodb.calls if call.method != "GET"] == []
         assert {card.state for card in answer.cards} == {"open"}, "no policy approves for a webhook"
         assert len(answer.cards) == 3
-        assert {post.channel for post in there.running_bot.recorder.posts} == {"C1"}
+        assert {post.channel for post in there.ponte.recorder.posts} == {"C1"}
         id = next(card.id for card in answer.cards if "Create" in card.title or card.rows)
         denied = await there.decide(f"approve {id}", OTHER, 1)
         assert "not found" in denied.text, "nobody approves as if they had asked"
@@ -139,7 +139,7 @@ async def test_a_wilful_model_gets_only_what_the_webhooks_group_may_read_and_pro
         approved = await there.decide(f"approve {typed_code(read)}", BOSS, 3)
         assert "approve" not in approved.text, approved.text
         assert [call.method for call in there.nocodb.calls if call.method != "GET"], approved.text
-        lines, _ = await there.running_bot.engine.people.audit.read()
+        lines, _ = await there.ponte.engine.people.audit.read()
         assert [line["asker"] for line in lines if line["event"] == "webhook-received"] == [
             "hook:ask"
         ]
@@ -150,7 +150,7 @@ async def test_a_template_is_posted_without_a_model_and_a_model_runs_within_the_
     bot_home: BotHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with office(bot_home, tmp_path) as there:
-        budget, access = there.running_bot.engine.people.budget, there.access
+        budget, access = there.ponte.engine.people.budget, there.access
         monkeypatch.setattr(budget, "_is_meant", access.is_meant)
         body = {"id": "abcde2", "link": "https://evil.example/x"}
         for _ in range(2):
@@ -161,12 +161,12 @@ async def test_a_template_is_posted_without_a_model_and_a_model_runs_within_the_
             assert not told.cards
         assert there.model.asks == []
         assert (await there.deliver("ask", {"id": "1"})).code != "too_many"
-        posts = len(there.running_bot.recorder.posts)
+        posts = len(there.ponte.recorder.posts)
         assert (await there.deliver("ask", {"id": "2"})).status == "stopped"
-        assert len(there.running_bot.recorder.posts) == posts, "no refusals fill the channel"
-        lines, _ = await there.running_bot.engine.people.audit.read()
+        assert len(there.ponte.recorder.posts) == posts, "no refusals fill the channel"
+        lines, _ = await there.ponte.engine.people.audit.read()
         assert [one["asker"] for one in lines if one["event"] == "action-refused"][-1:] == [
             "hook:ask"
         ]
-        mine = await there.running_bot.ask_message(on_slack("hello", "k9"))
+        mine = await says(there.ponte, "hello", "k9")
         assert mine.code != "too_many", "the cap is the webhook's alone"

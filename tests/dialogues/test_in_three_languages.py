@@ -60,28 +60,22 @@ async def test_a_conversation_in_each_language(bot_home: BotHome, locale: str) -
     help, status, usage, approve, forget = COMMANDS[locale]
     hello, connected, title, asked, done, used, missing, forgotten = EXPECTED[locale]
 
-    async def ask_in_language(running_bot: RunningBot, text: str) -> Answer:
-        return await running_bot.ask_message(
-            replace(make_message(text, f"k-{text[:40]}"), locale=locale)
-        )
+    async def ask_in_language(ponte: RunningBot, text: str) -> Answer:
+        return await ponte.ask_message(replace(make_message(text, f"k-{text[:40]}"), locale=locale))
 
-    async with bot(bot_home, MemoryTable()) as running_bot:
-        assert (await ask_in_language(running_bot, help)).text.startswith(hello)
-        assert (await ask_in_language(running_bot, status)).text.startswith(connected)
-        proposed = await ask_in_language(
-            running_bot, 'call table_create {"rows": [{"Name": "Ada"}]}'
-        )
+    async with bot(bot_home, MemoryTable()) as ponte:
+        assert (await ask_in_language(ponte, help)).text.startswith(hello)
+        assert (await ask_in_language(ponte, status)).text.startswith(connected)
+        proposed = await ask_in_language(ponte, 'call table_create {"rows": [{"Name": "Ada"}]}')
         card = proposed.cards[0]
         assert (card.title, card.text.startswith(asked)) == (title, True)
-        assert (await ask_in_language(running_bot, f"{approve} {card.id}")).text.startswith(done)
-        assert (await ask_in_language(running_bot, usage)).text.startswith(used)
-        undone = await ask_in_language(running_bot, f"{UNDO[locale][0]} {card.id}")
+        assert (await ask_in_language(ponte, f"{approve} {card.id}")).text.startswith(done)
+        assert (await ask_in_language(ponte, usage)).text.startswith(used)
+        undone = await ask_in_language(ponte, f"{UNDO[locale][0]} {card.id}")
         assert re.fullmatch(UNDO[locale][1], undone.text), "one sentence"
-        assert (await ask_in_language(running_bot, f"{approve} zzzzz2")).text == missing
-        assert (await ask_in_language(running_bot, forget)).text.startswith(forgotten)
-        again = await running_bot.ask_message(
-            replace(make_message("forget yes", "k-again"), locale="en")
-        )
+        assert (await ask_in_language(ponte, f"{approve} zzzzz2")).text == missing
+        assert (await ask_in_language(ponte, forget)).text.startswith(forgotten)
+        again = await ponte.ask_message(replace(make_message("forget yes", "k-again"), locale="en"))
         assert again.text.startswith("Deleted this conversation (1 message)."), (
             "the first one deleted the rest"
         )
@@ -94,9 +88,9 @@ async def test_a_card_has_dates_in_the_language_of_its_reader(
     table = MemoryTable({"1": {"Name": "Ada", "Status": "Lead", "Value": None}})
     after = '{"Name": "Ada", "Status": "Won", "Value": "2026-11-18"}'
     call = f'call table_update {{"rows": {{"1": {after}}}}}'
-    async with bot(bot_home, table) as running_bot:
+    async with bot(bot_home, table) as ponte:
         asked = replace(make_message(call, "k1"), locale=locale)
-        (card,) = (await running_bot.ask_message(asked)).cards
+        (card,) = (await ponte.ask_message(asked)).cards
         (row,) = read_rows(card.rows)
         assert (row.name, sorted(row.text.split(" · "))) == (
             "Ada", sorted(CHANGED[locale].split(" · ")),

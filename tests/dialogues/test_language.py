@@ -38,13 +38,13 @@ async def test_commands_errors_and_stops_are_in_the_asker_s_language(bot_home: B
         told = "pt_BR" if message.author.id == "owner" else ""
         return replace(message, locale=told), ()
 
-    async with bot_home.open(profile=TurnConfig(locale="fr")) as running_bot:
-        assert (await running_bot.ask("help")).text.startswith("[fr] Ask me anything")
-        running_bot.engine.platforms.look_up["web"] = look_up
+    async with bot_home.open(profile=TurnConfig(locale="fr")) as ponte:
+        assert (await ponte.ask("help")).text.startswith("[fr] Ask me anything")
+        ponte.engine.platforms.look_up["web"] = look_up
         for text in ("help", "status", "usage", "new", "stop", "changes", "forget"):
-            said = (await running_bot.ask(text)).text
+            said = (await ponte.ask(text)).text
             assert said.startswith("[pt-BR] "), text
             assert "[fr]" not in said
-        assert (await running_bot.ask("quick-command none")).text.startswith("[pt-BR] ")
-        assert (await running_bot.ask("approve abcde2")).text.startswith("[pt-BR] ")
-        assert (await running_bot.ask("```python\n1\n```")).text.startswith("[pt-BR] ")
+        assert (await ponte.ask("quick-command none")).text.startswith("[pt-BR] ")
+        assert (await ponte.ask("approve abcde2")).text.startswith("[pt-BR] ")
+        assert (await ponte.ask("```python\n1\n```")).text.startswith("[pt-BR] ")

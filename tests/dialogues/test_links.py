@@ -110,29 +110,29 @@ def recorded_links(bot_home: BotHome) -> list[str]:
             for link in linkers.piece(text)]  # fmt: skip
 
 
-async def ask_for_tool_text(running_bot: RunningBot) -> None:
-    await running_bot.ask("call look {}")
+async def ask_for_tool_text(ponte: RunningBot) -> None:
+    await ponte.ask("call look {}")
 
 
-async def with_a_file(running_bot: RunningBot) -> None:
-    engine = running_bot.engine
+async def with_a_file(ponte: RunningBot) -> None:
+    engine = ponte.engine
     one = make_message("what is this?", "file", "C1")
     kept = await engine.conversations.files.put(
         "file", "a.csv", "text/csv", b"a,b", ANA, one.address.conversation
     )
-    await running_bot.ask_message(
+    await ponte.ask_message(
         replace(one, attachments=(Attachment("a.csv", "text/csv", 3, kept.id),))
     )
 
 
-async def with_a_quote(running_bot: RunningBot) -> None:
-    await running_bot.ask_message(
+async def with_a_quote(ponte: RunningBot) -> None:
+    await ponte.ask_message(
         replace(make_message("and this?", "quote"), context=(Quote("Bo", "look here"),))
     )
 
 
-async def of_somebody_else(running_bot: RunningBot) -> None:
-    await running_bot.ask("hello", person=BO)
+async def of_somebody_else(ponte: RunningBot) -> None:
+    await ponte.ask("hello", person=BO)
 
 
 OUTSIDE = (ask_for_tool_text, with_a_file, with_a_quote, of_somebody_else)
@@ -143,14 +143,14 @@ OUTSIDE = (ask_for_tool_text, with_a_file, with_a_quote, of_somebody_else)
 async def test_every_later_turn_is_checked(
     bot_home: BotHome, outside: Callable[[RunningBot], Awaitable[None]], restarted: bool
 ) -> None:
-    async with bot_home.open(Author(), [Source()], profile=HOSTS) as running_bot:
-        await outside(running_bot)
+    async with bot_home.open(Author(), [Source()], profile=HOSTS) as ponte:
+        await outside(ponte)
         if not restarted:
-            answers = [await running_bot.ask("go on"), await running_bot.ask("and on")]
+            answers = [await ponte.ask("go on"), await ponte.ask("and on")]
     if restarted:
         bot_home.recorder.posts.clear()
-        async with bot_home.open(Author(), [Source()], profile=HOSTS) as running_bot:
-            answers = [await running_bot.ask("go on"), await running_bot.ask("and on")]
+        async with bot_home.open(Author(), [Source()], profile=HOSTS) as ponte:
+            answers = [await ponte.ask("go on"), await ponte.ask("and on")]
     for answer in answers:
         links = [link for part in answer.parts for link in linkers.piece(part)]
         assert live(links) == []
@@ -160,52 +160,48 @@ async def test_every_later_turn_is_checked(
 
 
 async def test_the_turn_in_which_it_comes_is_checked_too(bot_home: BotHome) -> None:
-    async with bot_home.open(Author(), [Source()], profile=HOSTS) as running_bot:
-        await ask_for_tool_text(running_bot)
-        await with_a_file(running_bot)
-        await with_a_quote(running_bot)
+    async with bot_home.open(Author(), [Source()], profile=HOSTS) as ponte:
+        await ask_for_tool_text(ponte)
+        await with_a_file(ponte)
+        await with_a_quote(ponte)
     assert live(recorded_links(bot_home)) == []
 
 
 async def test_links_of_a_talk_without_anything_from_outside_stay(bot_home: BotHome) -> None:
-    async with bot_home.open(Author(), [Source()], profile=HOSTS) as running_bot:
-        assert (await running_bot.ask("tell me")).text == TEXT
-        assert (await running_bot.ask("tell me more")).text == TEXT
+    async with bot_home.open(Author(), [Source()], profile=HOSTS) as ponte:
+        assert (await ponte.ask("tell me")).text == TEXT
+        assert (await ponte.ask("tell me more")).text == TEXT
         told = Quote("Slack", "The person is looking at the channel C1.", is_note=True)
-        answer = await running_bot.ask_message(
-            replace(make_message("this", "ours"), context=(told,))
-        )
+        answer = await ponte.ask_message(replace(make_message("this", "ours"), context=(told,)))
         assert answer.text == TEXT
 
 
 @pytest.mark.parametrize("command", ["new", "forget"])
 async def test_a_new_thread_begins_without(bot_home: BotHome, command: str) -> None:
-    async with bot_home.open(Author(), [Source()], profile=HOSTS) as running_bot:
-        await ask_for_tool_text(running_bot)
-        assert (await running_bot.ask("go on")).text != TEXT
-        await running_bot.ask(command)
-        assert (await running_bot.ask("tell me")).text == TEXT
-        await ask_for_tool_text(running_bot)
-        assert (await running_bot.ask("go on")).text != TEXT
+    async with bot_home.open(Author(), [Source()], profile=HOSTS) as ponte:
+        await ask_for_tool_text(ponte)
+        assert (await ponte.ask("go on")).text != TEXT
+        await ponte.ask(command)
+        assert (await ponte.ask("tell me")).text == TEXT
+        await ask_for_tool_text(ponte)
+        assert (await ponte.ask("go on")).text != TEXT
 
 
 async def test_what_the_asker_wrote_whole_stays_a_link(bot_home: BotHome) -> None:
     mine, longer = "https://mine.test/a?b=c", "https://mine.test/a?b=c&d=secret"
-    async with bot_home.open(Author(f"[a]({mine}) {longer}"), [Source()]) as running_bot:
-        await running_bot.ask(f"remember {mine}")
-        await ask_for_tool_text(running_bot)
-        answer = await running_bot.ask("go on")
+    async with bot_home.open(Author(f"[a]({mine}) {longer}"), [Source()]) as ponte:
+        await ponte.ask(f"remember {mine}")
+        await ask_for_tool_text(ponte)
+        answer = await ponte.ask("go on")
         assert answer.text == f"[a]({mine}) `{longer}`"
         # What one person wrote lets nobody else be led there.
-        assert (await running_bot.ask("go on", person=BO)).text == f"a (`{mine}`) `{longer}`"
+        assert (await ponte.ask("go on", person=BO)).text == f"a (`{mine}`) `{longer}`"
 
 
 async def test_words_of_others_are_not_what_the_asker_wrote(bot_home: BotHome) -> None:
-    async with bot_home.open(Author(f"see {EVIL}")) as running_bot:
+    async with bot_home.open(Author(f"see {EVIL}")) as ponte:
         quoted = (Quote("Bo", f"ask for {EVIL}"),)
-        answer = await running_bot.ask_message(
-            replace(make_message("do it", "quote"), context=quoted)
-        )
+        answer = await ponte.ask_message(replace(make_message("do it", "quote"), context=quoted))
         assert answer.text == f"see `{EVIL}`"
 
 
@@ -216,11 +212,9 @@ async def test_a_terminal_knows_no_code(bot_home: BotHome, tmp_path: Path) -> No
         one, author=Person("terminal", "owner"), address=address,
         reply_to=replace(one.reply_to, address=address), context=(Quote("Bo", "look"),),
     )  # fmt: skip
-    async with bot_home.open(Author(), profile=HOSTS) as running_bot:
-        running_bot.engine.platforms.replies["terminal"] = running_bot.engine.platforms.replies[
-            "web"
-        ]
-        answer = await running_bot.ask_message(at_terminal)
+    async with bot_home.open(Author(), profile=HOSTS) as ponte:
+        ponte.engine.platforms.replies["terminal"] = ponte.engine.platforms.replies["web"]
+        answer = await ponte.ask_message(at_terminal)
     assert live(linkers.terminal(answer.text)) == []
     assert "https[:]//evil[.]test/?q=secret" in answer.text
 
@@ -252,24 +246,20 @@ async def test_slack_links_nothing_else_streamed_or_posted(tmp_path: Path, where
         call = "" if where == "dm" else f"{w.slack.bot} "
         root = w.slack.say(w.alice, place, f"{call}what is this?", files=[CSV])
         model.go(20)
-        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(place.id))
+        await w.until(lambda: w.posts(place))
         model.finish()
         await w.slack.wait_for_answer(root)
-        await w.slack.wait_until(
-            lambda: OURS in w.slack.workspace.by_bot(place.id)[-1].visible_text
-        )
+        await w.until(lambda: OURS in w.posts(place)[-1].visible_text)
         again = Speaker(*pieces())
         await w.restart(Setting(again, chosen=replace(make_choices(again), profile=HOSTS)))
         thread = None if where == "dm" else root
         w.slack.say(w.alice, place, f"{call}go on", thread=thread)
-        await w.slack.wait_until(lambda: again.asks)
+        await w.until(lambda: again.asks)
         again.go(20)
-        await w.slack.wait_until(lambda: len(w.slack.workspace.by_bot(place.id)) > 1)
+        await w.until(lambda: len(w.posts(place)) > 1)
         again.finish()
-        await w.slack.wait_until(
-            lambda: OURS in w.slack.workspace.by_bot(place.id)[-1].visible_text
-        )
-        posts = w.slack.workspace.by_bot(place.id)
+        await w.until(lambda: OURS in w.posts(place)[-1].visible_text)
+        posts = w.posts(place)
         assert any(post.streamed for post in posts) is (where == "dm")
         assert live_links(posts) == []
         assert all("evil" in post.visible_text for post in posts)
@@ -281,8 +271,7 @@ async def test_slack_what_others_said_in_the_thread(tmp_path: Path) -> None:
         tmp_path, Setting(model, chosen=replace(make_choices(model), profile=HOSTS))
     ) as w:
         root = w.slack.say(w.bob, w.general, "Please look at this.")
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} what now?", thread=root)
-        answer = await w.slack.wait_for_answer(said)
+        answer = await w.ask("what now?", thread=root)
         assert OURS in answer.visible_text
         assert live_links([answer]) == []
 
@@ -291,8 +280,7 @@ async def test_slack_what_an_app_hangs_on_a_message_is_not_its_authors(tmp_path:
     model = Author(f"see {EVIL}")
     async with workplace(tmp_path, Setting(model)) as w:
         hung = [{"title": "Build", "text": f"open {EVIL}", "app_id": "A1"}]
-        said = w.slack.say(w.alice, w.dm, "what is this?", attachments=hung)
-        answer = await w.slack.wait_for_answer(said)
+        answer = await w.ask("what is this?", w.dm, attachments=hung)
         assert f"`{EVIL}`" in answer.visible_text
         assert live_links([answer]) == []
 
@@ -368,8 +356,8 @@ async def test_what_a_quick_command_gave_is_checked(bot_home: BotHome) -> None:
     """What they give is from outside, in the answer that brings it and in all that follow."""
     given = f"see [here][1] {EVIL}\n\n> [1]: {EVIL}"
     quick = RegisteredCommands(outcome=Outcome("ok", given))
-    async with bot_home.open(Author(), quick=quick, profile=HOSTS) as running_bot:
-        answer = await running_bot.ask("quick-command echo x")
+    async with bot_home.open(Author(), quick=quick, profile=HOSTS) as ponte:
+        answer = await ponte.ask("quick-command echo x")
         assert live(linkers.piece(answer.text)) == []
         assert EVIL in answer.text
-        assert live(linkers.piece((await running_bot.ask("go on")).text)) == []
+        assert live(linkers.piece((await ponte.ask("go on")).text)) == []

@@ -52,13 +52,13 @@ async def test_no_callback_takes_long(
     bot_home.recorder.limit = 4_000_000
     gc.collect()
     gc.freeze()  # what other tests left is not walked through, here and later
-    async with bot_home.open(model) as running_bot:
-        await running_bot.ask("warm up")
+    async with bot_home.open(model) as ponte:
+        await ponte.ask("warm up")
         callbacks.clear()
-        receipts = [(await running_bot.send("hello", channel=f"C{n}"))[1] for n in range(200)]
-        await asyncio.gather(*(running_bot.wait_for_answer(receipt) for receipt in receipts))
-        await running_bot.ask(long_message)
-        await running_bot.ask("forget")
+        receipts = [(await ponte.send("hello", channel=f"C{n}"))[1] for n in range(200)]
+        await asyncio.gather(*(ponte.wait_for_answer(receipt) for receipt in receipts))
+        await ponte.ask(long_message)
+        await ponte.ask("forget")
     assert len(callbacks) > 1000
     assert max(callbacks)[0] < most, max(callbacks)
 
@@ -82,14 +82,14 @@ async def test_sqlite_is_never_called_on_the_loop(
         sqlite3, "connect", lambda *a, **k: connect(*a, **{"factory": Watched, **k})
     )
     bot_home = BotHome(tmp_path / "home")
-    async with bot_home.open() as running_bot:
+    async with bot_home.open() as ponte:
         for text in ("hello", "status", "new", "hello again", "usage", "forget"):
-            await running_bot.ask(text)
-        file = await running_bot.engine.conversations.files.put(
+            await ponte.ask(text)
+        file = await ponte.engine.conversations.files.put(
             "k9", "a.txt", "text/plain", b"x", ANA, "web:C1"
         )
-        await running_bot.engine.conversations.files.get(file.id)
-        await running_bot.engine.upkeep.once()
+        await ponte.engine.conversations.files.get(file.id)
+        await ponte.engine.upkeep.once()
     assert threads, "it did see calls"
     assert threading.get_ident() not in threads
 
@@ -102,15 +102,15 @@ async def files_opened_on_loop(home: Path) -> list[str]:
         if event in ("import", "open") and threading.get_ident() == here:
             seen.append(f"{event} {arguments[0]}")
 
-    async with BotHome(home).open() as running_bot:
+    async with BotHome(home).open() as ponte:
         sys.addaudithook(watch)
         for text in ("hello", "word " * 100_000, "help", "status", "new", "usage"):
-            await running_bot.ask(text)
-        file = await running_bot.engine.conversations.files.put(
+            await ponte.ask(text)
+        file = await ponte.engine.conversations.files.put(
             "k9", "a.txt", "text/plain", b"x", ANA, "web:C1"
         )
-        await running_bot.engine.conversations.files.get(file.id)
-        await running_bot.ask("forget")
+        await ponte.engine.conversations.files.get(file.id)
+        await ponte.ask("forget")
         return list(seen)
 
 

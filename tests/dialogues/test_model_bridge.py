@@ -40,9 +40,9 @@ async def test_the_tables_are_asked_by_function_calls(bot_home: BotHome, level: 
         )
         async with HttpClient() as http:
             source = BridgeSource(bridge.url, "", http)
-            async with open_served_bot(bot_home, fake, [source]) as running_bot:
-                answer = await running_bot.ask("How many customers do we have?")
-                spent = await running_bot.engine.people.budget.usage_today()
+            async with open_served_bot(bot_home, fake, [source]) as ponte:
+                answer = await ponte.ask("How many customers do we have?")
+                spent = await ponte.engine.people.budget.usage_today()
         assert answer.status == "done"
         assert answer.text == "Let me count them.\n\nYou have **30** customers."
         assert bridge.executed_tools == ["list_bases", "list_tables", "list_records"]
@@ -60,8 +60,8 @@ async def test_a_bridge_that_is_down_is_told_to_the_model(bot_home: BotHome, lev
         )
         async with HttpClient() as http:
             source = BridgeSource(bridge.url, "", http, pauses=(0, 0))
-            async with open_served_bot(bot_home, fake, [source]) as running_bot:
-                answer = await running_bot.ask("Which bases are there?")
+            async with open_served_bot(bot_home, fake, [source]) as ponte:
+                answer = await ponte.ask("Which bases are there?")
         assert answer.text == "I could not reach your tables."
 
 
@@ -72,8 +72,8 @@ async def test_several_calls_at_once(bot_home: BotHome, level: Level) -> None:
         fake.say(Script(calls=both, match="Look"), Script(text="Two tables.", match='"Customers"'))
         async with (
             HttpClient() as http,
-            open_served_bot(bot_home, fake, [BridgeSource(bridge.url, "", http)]) as running_bot,
+            open_served_bot(bot_home, fake, [BridgeSource(bridge.url, "", http)]) as ponte,
         ):
-            assert (await running_bot.ask("Look around")).text == "Two tables."
-            assert (await running_bot.ask("thanks")).text.endswith("thanks")
+            assert (await ponte.ask("Look around")).text == "Two tables."
+            assert (await ponte.ask("thanks")).text.endswith("thanks")
         assert sorted(bridge.executed_tools) == ["list_bases", "list_tables"]

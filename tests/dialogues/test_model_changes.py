@@ -26,13 +26,13 @@ async def test_the_model_reads_the_decision_in_its_next_turn(
     table = MemoryTable()
     async with FakeOpenAI(without=WITHOUT[level]) as fake:
         fake.say(Script(text="I have added her.", calls=(CALL,), match="add ada"))
-        async with open_served_bot(bot_home, fake, [table], appliers=[table]) as running_bot:
-            asked = await running_bot.ask("Please add Ada")
+        async with open_served_bot(bot_home, fake, [table], appliers=[table]) as ponte:
+            asked = await ponte.ask("Please add Ada")
             (card,) = asked.cards
             assert "I have added her" not in asked.text, "the card speaks, not the model"
             assert table.rows == {}
-            await running_bot.ask(f"approve {card.id}")
-            told = await running_bot.ask("Is it done?")
+            await ponte.ask(f"approve {card.id}")
+            told = await ponte.ask("Is it done?")
             assert told.text.endswith("Is it done?")
             heard = last_heard(fake)
             assert f"Proposed as {card.id}: nothing is changed yet." in heard
@@ -49,12 +49,12 @@ async def test_the_model_reads_the_decision_after_a_restart(
     table = MemoryTable()
     async with FakeOpenAI(without=WITHOUT[level]) as fake:
         fake.say(Script(calls=(CALL,), match="add ada"))
-        async with open_served_bot(bot_home, fake, [table], appliers=[table]) as running_bot:
-            (card,) = (await running_bot.ask("Please add Ada")).cards
-        async with open_served_bot(bot_home, fake, [table], appliers=[table]) as running_bot:
-            await running_bot.ask(f"deny {card.id}")
-        async with open_served_bot(bot_home, fake, [table], appliers=[table]) as running_bot:
-            await running_bot.ask("Is it done?")
+        async with open_served_bot(bot_home, fake, [table], appliers=[table]) as ponte:
+            (card,) = (await ponte.ask("Please add Ada")).cards
+        async with open_served_bot(bot_home, fake, [table], appliers=[table]) as ponte:
+            await ponte.ask(f"deny {card.id}")
+        async with open_served_bot(bot_home, fake, [table], appliers=[table]) as ponte:
+            await ponte.ask("Is it done?")
             assert "Denied by Ana." in last_heard(fake)
     assert table.rows == {}
 
@@ -86,10 +86,10 @@ async def test_two_changes_with_one_id_of_the_server_are_two_cards(
     async with FakeOpenAI(without=WITHOUT["chat"]) as fake:
         fake.odd = kinds
         fake.say(Script(calls=calls, match="add"))
-        async with open_served_bot(bot_home, fake, [table], appliers=[table]) as running_bot:
-            cards = (await running_bot.ask("Please add Ada and Bob")).cards
+        async with open_served_bot(bot_home, fake, [table], appliers=[table]) as ponte:
+            cards = (await ponte.ask("Please add Ada and Bob")).cards
             assert len({card.id for card in cards}) == 2
-            await running_bot.ask(f"approve {cards[1].id}")
+            await ponte.ask(f"approve {cards[1].id}")
             assert list(table.rows.values()) == [{"Name": "Bob"}]
-            await running_bot.ask(f"approve {cards[0].id}")
+            await ponte.ask(f"approve {cards[0].id}")
     assert list(table.rows.values()) == [{"Name": "Bob"}, {"Name": "Ada"}]

@@ -36,23 +36,23 @@ REFUSALS = [
 async def test_refusals_are_worded(
     bot_home: BotHome, script: Script, code: str, words: str
 ) -> None:
-    async with FakeOpenAI() as fake, open_served_bot(bot_home, fake) as running_bot:
+    async with FakeOpenAI() as fake, open_served_bot(bot_home, fake) as ponte:
         fake.say(script)
-        answer = await running_bot.ask("hello")
+        answer = await ponte.ask("hello")
         assert (answer.status, answer.code, answer.text) == ("failed", code, words)
-        assert (await running_bot.ask("again")).text == "You said: again"
+        assert (await ponte.ask("again")).text == "You said: again"
 
 
 async def test_a_silent_model_ends_the_turn_and_keeps_its_text(bot_home: BotHome) -> None:
-    async with FakeOpenAI() as fake, open_served_bot(bot_home, fake, silence=60.0) as running_bot:
+    async with FakeOpenAI() as fake, open_served_bot(bot_home, fake, silence=60.0) as ponte:
         fake.say(Script(text="Hm, let me", fail="hang", on_disconnect="nothing"))
-        _, receipt = await running_bot.send("hello")
+        _, receipt = await ponte.send("hello")
         await fake.wait_for_failures()
-        answering = asyncio.create_task(running_bot.wait_for_answer(receipt))
+        answering = asyncio.create_task(ponte.wait_for_answer(receipt))
         await LoopClock().skip_until_done(answering, 60.0)
         answer = await answering
         assert re.match(r"Hm, let\s+_I stopped here\. The model's server stopped", answer.text)
-        assert (await running_bot.ask("again")).text == "You said: again"
+        assert (await ponte.ask("again")).text == "You said: again"
 
 
 @pytest.mark.parametrize("level", list(WITHOUT))
@@ -70,31 +70,29 @@ async def test_calls_that_a_server_refuses_do_not_end_the_conversation(
 
     async with (
         FakeOpenAI(without=WITHOUT[level]) as fake,
-        open_served_bot(bot_home, fake, [table], level=level) as running_bot,
+        open_served_bot(bot_home, fake, [table], level=level) as ponte,
     ):
         fake.refuses = refuses
         fake.say(Script(calls=(("table_read", "{}"),)), "No rows.", "You're welcome.")
-        assert (await running_bot.ask("Which rows?")).text == "No rows."
-        assert (await running_bot.ask("thanks")).text == "You're welcome."
+        assert (await ponte.ask("Which rows?")).text == "No rows."
+        assert (await ponte.ask("thanks")).text == "You're welcome."
 
 
 async def test_a_wrong_key_and_an_unknown_model_start_and_are_told(bot_home: BotHome) -> None:
     async with FakeOpenAI(key="sk-right") as fake:
-        async with open_served_bot(bot_home, fake, key="sk-wrong") as running_bot:
-            answer = await running_bot.ask("hello")
+        async with open_served_bot(bot_home, fake, key="sk-wrong") as ponte:
+            answer = await ponte.ask("hello")
             assert answer.code == "wrong_key"
             assert "OPENAI_API_KEY" in answer.text
-        async with open_served_bot(
-            bot_home, fake, key="sk-right", model="gpt-6-lunar"
-        ) as running_bot:
-            answer = await running_bot.ask("hello")
+        async with open_served_bot(bot_home, fake, key="sk-right", model="gpt-6-lunar") as ponte:
+            answer = await ponte.ask("hello")
             assert "PONTE_MODEL; the nearest name is 'gpt-6-luna'" in answer.text
 
 
 async def test_a_person_whom_openai_refuses_reads_it_alone(bot_home: BotHome) -> None:
-    async with FakeOpenAI() as fake, open_served_bot(bot_home, fake) as running_bot:
+    async with FakeOpenAI() as fake, open_served_bot(bot_home, fake) as ponte:
         fake.say(
             Script(status=400, code="identifier_blocked", message="This identifier is blocked.")
         )
-        answer = await running_bot.ask("hello", person=ANA, shared=True)
+        answer = await ponte.ask("hello", person=ANA, shared=True)
         assert (answer.code, answer.is_private) == ("person_refused", True)

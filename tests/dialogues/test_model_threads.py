@@ -29,13 +29,13 @@ def last_heard(fake: FakeOpenAI) -> str:
 @levels
 async def test_it_remembers_also_after_a_restart(bot_home: BotHome, level: Level) -> None:
     async with FakeOpenAI(without=WITHOUT[level]) as fake:
-        async with open_served_bot(bot_home, fake) as running_bot:
-            await running_bot.ask("My name is Ana and my cat is Tobi.")
-        async with open_served_bot(bot_home, fake) as running_bot:
-            await running_bot.ask("What is my cat called?")
+        async with open_served_bot(bot_home, fake) as ponte:
+            await ponte.ask("My name is Ana and my cat is Tobi.")
+        async with open_served_bot(bot_home, fake) as ponte:
+            await ponte.ask("What is my cat called?")
             assert "Tobi" in last_heard(fake)
-            record = (await running_bot.engine.conversations.journal.list_threads())[0]
-            kept = await running_bot.engine.conversations.threads.get(record.conversation)
+            record = (await ponte.engine.conversations.journal.list_threads())[0]
+            kept = await ponte.engine.conversations.threads.get(record.conversation)
             assert kept is not None
             assert kept.level == level
         assert len(fake.conversations) == (level == "conversations")
@@ -44,11 +44,11 @@ async def test_it_remembers_also_after_a_restart(bot_home: BotHome, level: Level
 @levels
 async def test_two_messages_at_once_are_answered_in_order(bot_home: BotHome, level: Level) -> None:
     async with FakeOpenAI(without=WITHOUT[level]) as fake:
-        async with open_served_bot(bot_home, fake) as running_bot:
-            _, first = await running_bot.send("one")
-            _, second = await running_bot.send("two")
+        async with open_served_bot(bot_home, fake) as ponte:
+            _, first = await ponte.send("one")
+            _, second = await ponte.send("two")
             answers = await asyncio.gather(
-                running_bot.wait_for_answer(second), running_bot.wait_for_answer(first)
+                ponte.wait_for_answer(second), ponte.wait_for_answer(first)
             )
         assert [answer.text.split()[-1] for answer in answers] == ["two", "one"]
         assert fake.most == 1, "never two answers at once in one conversation"
@@ -57,81 +57,81 @@ async def test_two_messages_at_once_are_answered_in_order(bot_home: BotHome, lev
 
 async def test_a_run_of_a_schedule_has_a_conversation_of_its_own(bot_home: BotHome) -> None:
     """People's next message brings the run into theirs, and `forget` erases both."""
-    async with FakeOpenAI() as fake, open_served_bot(bot_home, fake) as running_bot:
-        first, receipt = await running_bot.send("My cat is Tobi.")
-        await running_bot.wait_for_answer(receipt)
+    async with FakeOpenAI() as fake, open_served_bot(bot_home, fake) as ponte:
+        first, receipt = await ponte.send("My cat is Tobi.")
+        await ponte.wait_for_answer(receipt)
         (own,) = fake.conversations
-        schedules = running_bot.engine.schedules
+        schedules = ponte.engine.schedules
         draft = ScheduleDraft("ask", "Report on dogs", ScheduleRule("0 9 * * *"), "UTC")
         one = await put_schedule(schedules.store, first.reply_to, draft)
         for number in range(2):
             run = await schedules.store.run_now(one.id, str(number))
-            answer = await running_bot.engine.conversations.inbox.wait_for_answer(run.seq)
+            answer = await ponte.engine.conversations.inbox.wait_for_answer(run.seq)
             assert answer.text == "You said: Report on dogs"
             await schedules.store.settle_runs()
         others = [str(c.items) for id, c in fake.conversations.items() if id != own]
         assert [(items.count("Report on dogs"), "Tobi" in items) for items in others] == [
             (2, False)
         ] * 2, others
-        await running_bot.ask("And why?")
+        await ponte.ask("And why?")
         (asked,) = [c for c in fake.conversations.values() if "And why?" in str(c.items)]
         assert str(asked.items).count("You said: Report on dogs") == 2
         assert "Tobi" in str(asked.items)
-        await running_bot.ask("forget")
-        await running_bot.engine.upkeep.once()
+        await ponte.ask("forget")
+        await ponte.engine.upkeep.once()
         assert (fake.conversations, fake.responses) == ({}, {})
 
 
 async def test_a_conversation_deleted_by_hand(bot_home: BotHome) -> None:
-    async with FakeOpenAI() as fake, open_served_bot(bot_home, fake) as running_bot:
-        await running_bot.ask("My cat is Tobi.")
+    async with FakeOpenAI() as fake, open_served_bot(bot_home, fake) as ponte:
+        await ponte.ask("My cat is Tobi.")
         fake.conversations.clear()
-        answer = await running_bot.ask("What is my cat called?")
+        answer = await ponte.ask("What is my cat called?")
         assert answer.text == "You said: What is my cat called?"
         assert "Tobi" in last_heard(fake)
 
 
 async def test_stop_in_mid_stream_and_the_next_message_at_once(bot_home: BotHome) -> None:
     """The next answer does not wait for the old stream; its conversation is a new one."""
-    async with FakeOpenAI() as fake, open_served_bot(bot_home, fake) as running_bot:
+    async with FakeOpenAI() as fake, open_served_bot(bot_home, fake) as ponte:
         fake.say(Script(text=LONG_ANSWER, fail="hang", after=4, match="long"))
-        _, receipt = await running_bot.send("Tell me something long.")
+        _, receipt = await ponte.send("Tell me something long.")
         await fake.wait_for_failures()
-        await running_bot.ask("stop")
-        stopped = await running_bot.wait_for_answer(receipt)
+        await ponte.ask("stop")
+        stopped = await ponte.wait_for_answer(receipt)
         assert stopped.status == "stopped"
-        assert (await running_bot.ask("thanks")).text == "You said: thanks"
+        assert (await ponte.ask("thanks")).text == "You said: thanks"
         assert fake.running == 1
         assert len(fake.conversations) == 2
         fake.release.set()
         await fake.wait_until(lambda: fake.running == 0)
-        assert (await running_bot.ask("and now?")).text == "You said: and now?"
+        assert (await ponte.ask("and now?")).text == "You said: and now?"
         assert len(fake.conversations) == 2
 
 
 async def test_forget_erases_what_the_server_has(bot_home: BotHome) -> None:
-    async with FakeOpenAI() as fake, open_served_bot(bot_home, fake) as running_bot:
-        await running_bot.ask("My cat is Tobi.")
+    async with FakeOpenAI() as fake, open_served_bot(bot_home, fake) as ponte:
+        await ponte.ask("My cat is Tobi.")
         fake.locked[next(iter(fake.conversations))] = 5
-        await running_bot.ask("What is my cat called?")
+        await ponte.ask("What is my cat called?")
         assert len(fake.conversations) == 2, "the first was given up"
-        await running_bot.ask("forget")
-        await running_bot.engine.upkeep.once()
+        await ponte.ask("forget")
+        await ponte.engine.upkeep.once()
         assert fake.conversations == {}
         assert fake.orphans == []
         assert fake.responses == {}
 
 
 async def test_forget_in_mid_stream_erases_what_comes_late(bot_home: BotHome) -> None:
-    async with FakeOpenAI() as fake, open_served_bot(bot_home, fake) as running_bot:
+    async with FakeOpenAI() as fake, open_served_bot(bot_home, fake) as ponte:
         fake.say(Script(text=LONG_ANSWER, fail="hang", match="cat"))
-        await running_bot.send("My cat is Tobi.")
+        await ponte.send("My cat is Tobi.")
         await fake.wait_for_failures()
-        await running_bot.ask("forget")
-        erasing = asyncio.create_task(running_bot.engine.upkeep.once())
+        await ponte.ask("forget")
+        erasing = asyncio.create_task(ponte.engine.upkeep.once())
         fake.release.set()
         await erasing
-        await running_bot.engine.upkeep.once()
+        await ponte.engine.upkeep.once()
         assert fake.conversations == {}
         assert fake.orphans == []
         assert fake.responses == {}
@@ -140,10 +140,10 @@ async def test_forget_in_mid_stream_erases_what_comes_late(bot_home: BotHome) ->
 async def test_each_person_is_a_pseudonym_and_named_in_company(bot_home: BotHome) -> None:
     async with (
         FakeOpenAI(without={"conversations"}) as fake,
-        open_served_bot(bot_home, fake) as running_bot,
+        open_served_bot(bot_home, fake) as ponte,
     ):
-        await running_bot.ask("hello", shared=True)
-        await running_bot.ask("hello too", shared=True, person=BO)
+        await ponte.ask("hello", shared=True)
+        await ponte.ask("hello too", shared=True, person=BO)
         heard = str(fake.request_bodies("/responses")[-1]["input"])
         assert "Bo: hello too" in heard
         assert "The asker is 'Bo'" in heard
@@ -154,28 +154,28 @@ async def test_each_person_is_a_pseudonym_and_named_in_company(bot_home: BotHome
 @levels
 async def test_a_server_that_loses_its_apis_in_mid_thread(bot_home: BotHome, level: Level) -> None:
     """First without conversations, then without responses: the thread goes on."""
-    async with FakeOpenAI() as fake, open_served_bot(bot_home, fake) as running_bot:
-        await running_bot.ask("My cat is Tobi.")
+    async with FakeOpenAI() as fake, open_served_bot(bot_home, fake) as ponte:
+        await ponte.ask("My cat is Tobi.")
         fake.without = WITHOUT[level]
-        answer = await running_bot.ask("What is my cat called?")
+        answer = await ponte.ask("What is my cat called?")
         assert answer.text.endswith("What is my cat called?")
         assert "Tobi" in last_heard(fake)
 
 
 async def test_a_cut_answer_says_so(bot_home: BotHome) -> None:
-    async with FakeOpenAI() as fake, open_served_bot(bot_home, fake) as running_bot:
+    async with FakeOpenAI() as fake, open_served_bot(bot_home, fake) as ponte:
         fake.say(Script(text="The first half", incomplete="max_output_tokens"))
-        answer = await running_bot.ask("Tell me all.")
+        answer = await ponte.ask("Tell me all.")
         assert answer.text.startswith("The first half\n\n_The answer stops here")
 
 
 async def test_a_broken_stream_keeps_its_text_and_says_so(bot_home: BotHome) -> None:
     async with (
         FakeOpenAI(without={"conversations"}) as fake,
-        open_served_bot(bot_home, fake) as running_bot,
+        open_served_bot(bot_home, fake) as ponte,
     ):
         fake.say(Script(text="Half of it.", fail="drop", piece=20), LONG_ANSWER)
-        await running_bot.ask("Tell me.")
+        await ponte.ask("Tell me.")
         (shown,) = bot_home.recorder.visible("k1")
         assert shown.startswith("Half of it.\n\n_I stopped here. The model's server stopped")
         assert len([body for body in fake.request_bodies("/responses") if "input" in body]) == 1
@@ -184,24 +184,24 @@ async def test_a_broken_stream_keeps_its_text_and_says_so(bot_home: BotHome) -> 
 async def test_a_call_that_broke_off_leaves_no_half_sentence(bot_home: BotHome) -> None:
     async with (
         FakeOpenAI(without={"conversations"}) as fake,
-        open_served_bot(bot_home, fake) as running_bot,
+        open_served_bot(bot_home, fake) as ponte,
     ):
         call = ("tables", '{"a": "long arguments in pieces"}')
         fake.say(Script(text="Look.", calls=(call,), fail="drop", after=2), LONG_ANSWER)
-        await running_bot.ask("Tell me.")
+        await ponte.ask("Tell me.")
         assert bot_home.recorder.visible("k1") == [LONG_ANSWER]
 
 
 async def test_the_response_and_the_conversation_are_on_the_list(bot_home: BotHome) -> None:
-    async with FakeOpenAI() as fake, open_served_bot(bot_home, fake) as running_bot:
-        await running_bot.ask("hello")
+    async with FakeOpenAI() as fake, open_served_bot(bot_home, fake) as ponte:
+        await ponte.ask("hello")
         kept = {
             *(Remote("conversation", id) for id in fake.conversations),
             *(Remote("response", id) for id in fake.responses),
         }
         fake.ill = 503
-        await running_bot.ask("forget")
-        assert set(await running_bot.engine.conversations.journal.list_remotes_to_erase()) == kept
+        await ponte.ask("forget")
+        assert set(await ponte.engine.conversations.journal.list_remotes_to_erase()) == kept
         fake.ill = 0
-        await running_bot.engine.upkeep.once()
-        assert await running_bot.engine.conversations.journal.list_remotes_to_erase() == []
+        await ponte.engine.upkeep.once()
+        assert await ponte.engine.conversations.journal.list_remotes_to_erase() == []

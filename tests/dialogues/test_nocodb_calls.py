@@ -27,10 +27,10 @@ async def test_an_approved_one_row_write_makes_four_calls(
     """The description, the rows, the write, the rows again. It made six: three descriptions."""
     async with FakeNocoDB() as nocodb, HttpClient() as http:
         source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
-        async with bot_home.open(sources=[source], appliers=[source.rows]) as running_bot:
+        async with bot_home.open(sources=[source], appliers=[source.rows]) as ponte:
             asked = json.dumps({"table": "Readings", **arguments})
-            (card,) = (await running_bot.ask(f"call nocodb_{tool} {asked}")).cards
+            (card,) = (await ponte.ask(f"call nocodb_{tool} {asked}")).cards
             nocodb.calls.clear()
-            assert "Done." in (await running_bot.ask(f"approve {card.id}")).text
+            assert "Done." in (await ponte.ask(f"approve {card.id}")).text
             calls = [(call.method, "/meta/" in call.path) for call in nocodb.calls]
     assert calls == [("GET", True), ("GET", False), (method, False), ("GET", False)]

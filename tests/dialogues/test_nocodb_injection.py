@@ -36,7 +36,7 @@ ALL = list(range(1, 31))
 
 @dataclass
 class ToolContext:
-    running_bot: RunningBot
+    ponte: RunningBot
     nocodb: FakeNocoDB
     openai: FakeOpenAI
 
@@ -62,7 +62,7 @@ class ToolContext:
         )
 
     async def ask_for_rows(self) -> Answer:
-        return await self.running_bot.ask("Who is new?")
+        return await self.ponte.ask("Who is new?")
 
 
 @asynccontextmanager
@@ -71,10 +71,8 @@ async def ctx(bot_home: BotHome, level: Level) -> AsyncIterator[ToolContext]:
         FakeOpenAI(without=WITHOUT[level]) as openai, FakeNocoDB() as nocodb, HttpClient() as http,
     ):  # fmt: skip
         source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
-        async with open_served_bot(
-            bot_home, openai, [source], appliers=[source.rows]
-        ) as running_bot:
-            made = ToolContext(running_bot, nocodb, openai)
+        async with open_served_bot(bot_home, openai, [source], appliers=[source.rows]) as ponte:
+            made = ToolContext(ponte, nocodb, openai)
             made.customers.update(7, {"Name": ORDER})
             yield made
 
@@ -96,7 +94,7 @@ async def test_what_a_row_says_changes_nothing(bot_home: BotHome, level: Level) 
         assert [row["name"] for row in card.rows] == names
         assert [row["after"] for row in card.rows] == [None] * 30
         assert answer.text == "I've prepared this change for approval."
-        told = await one.running_bot.ask(f"deny {card.id}")
+        told = await one.ponte.ask(f"deny {card.id}")
         assert told.text == "Denied by Ana."
         assert (one.rows, one.nocodb.write_calls) == (before, [])
 

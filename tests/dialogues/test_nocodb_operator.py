@@ -32,21 +32,19 @@ class Revoking(FakeNocoDB):
 async def open_bot(bot_home: BotHome, nocodb: FakeNocoDB) -> AsyncIterator[RunningBot]:
     async with nocodb, HttpClient() as http:
         source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
-        async with bot_home.open(EchoModel(), [source], appliers=[source.rows]) as running_bot:
-            yield running_bot
+        async with bot_home.open(EchoModel(), [source], appliers=[source.rows]) as ponte:
+            yield ponte
 
 
-async def calls(running_bot: RunningBot, tool: str, **arguments: Any) -> Answer:
-    return await running_bot.ask(
-        f"call nocodb_{tool} {json.dumps({'table': 'Customers', **arguments})}"
-    )
+async def calls(ponte: RunningBot, tool: str, **arguments: Any) -> Answer:
+    return await ponte.ask(f"call nocodb_{tool} {json.dumps({'table': 'Customers', **arguments})}")
 
 
 async def test_a_token_that_is_taken_away_while_a_change_is_applied(bot_home: BotHome) -> None:
     changes = [{"id": n, "fields": {"Name": "New"}} for n in range(1, 13)]
-    async with open_bot(bot_home, Revoking()) as running_bot:
-        (card,) = (await calls(running_bot, "update", changes=changes)).cards
-        told = (await running_bot.ask(f"approve {card.id}")).text
+    async with open_bot(bot_home, Revoking()) as ponte:
+        (card,) = (await calls(ponte, "update", changes=changes)).cards
+        told = (await ponte.ask(f"approve {card.id}")).text
         assert "Partly done: 10 of 12 rows." in told
         assert "Saved, but could not be verified: 1, 2, 3, 4, 5, 6, 7, 8, 9, 10." in told
         assert (
@@ -57,17 +55,15 @@ async def test_a_token_that_is_taken_away_while_a_change_is_applied(bot_home: Bo
 
 async def test_the_log_tells_what_happened_and_nothing_of_the_rows(bot_home: BotHome) -> None:
     with capture_logs() as lines:
-        async with open_bot(bot_home, nocodb := FakeNocoDB()) as running_bot:
-            await calls(
-                running_bot, "query", filters=[{"field": "Nmae", "op": "eq", "value": "Bea X"}]
-            )
-            (card,) = (await calls(running_bot, "update", filters=[
+        async with open_bot(bot_home, nocodb := FakeNocoDB()) as ponte:
+            await calls(ponte, "query", filters=[{"field": "Nmae", "op": "eq", "value": "Bea X"}])
+            (card,) = (await calls(ponte, "update", filters=[
                 {"field": "Name", "op": "contains", "value": "omer 0"}], set={"Name": "Ann Y"},
             )).cards  # fmt: skip
             nocodb.drop("after", 1)
-            await running_bot.ask(f"approve {card.id}")
-            await running_bot.ask(f"undo {card.id}")
-            await calls(running_bot, "wish")
+            await ponte.ask(f"approve {card.id}")
+            await ponte.ask(f"undo {card.id}")
+            await calls(ponte, "wish")
     log = [json.dumps(line, default=str) for line in lines]
     for secret in ("Bea X", "Ann Y", "Customer 0", "c01@example", filled.EDITOR, "nocodb_wish"):
         assert not [line for line in log if secret in line]

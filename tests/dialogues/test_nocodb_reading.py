@@ -36,8 +36,8 @@ SOURCE = re.compile(
 async def open_bot(bot_home: BotHome, model: Model) -> AsyncIterator[RunningBot]:
     async with FakeNocoDB() as nocodb, HttpClient() as http:
         source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
-        async with bot_home.open(model, [source]) as running_bot:
-            yield running_bot
+        async with bot_home.open(model, [source]) as ponte:
+            yield ponte
 
 
 def source(answer: Answer) -> tuple[str, str, str]:
@@ -47,20 +47,20 @@ def source(answer: Answer) -> tuple[str, str, str]:
 
 
 async def test_some_of_a_table_and_where_it_is_from(bot_home: BotHome) -> None:
-    async with open_bot(bot_home, DemoModel()) as running_bot:
-        answer = await running_bot.ask(
+    async with open_bot(bot_home, DemoModel()) as ponte:
+        answer = await ponte.ask(
             '/nocodb query {"table": "Orders", "filters": [{"field": "Paid", "op": "eq", "value":'
             ' "true"}, {"field": "Amount", "op": "gt", "value": "80"}]}'
         )
         assert answer.text.startswith("**query**: 4 of 4 rows.\n\n| id | Title | Amount |")
         assert source(answer) == ("Orders, Paid is checked and Amount is more than 80", "4", "4")
-        all_of_it = await running_bot.ask("show Customers")
+        all_of_it = await ponte.ask("show Customers")
         assert source(all_of_it) == ("Customers", "20", "30")
 
 
 async def test_the_same_answer_is_a_table_on_every_platform(bot_home: BotHome) -> None:
-    async with open_bot(bot_home, DemoModel()) as running_bot:
-        text = (await running_bot.ask("show Readings")).text
+    async with open_bot(bot_home, DemoModel()) as ponte:
+        text = (await ponte.ask("show Readings")).text
     (block,) = message_content(text)["blocks"]
     assert block["type"] == "markdown", "Slack renders tables there itself"
     assert "| 2 | r0002 | 2 |" in block["text"]
@@ -78,8 +78,8 @@ async def test_the_same_answer_is_a_table_on_every_platform(bot_home: BotHome) -
 
 
 async def test_figures_by_group(bot_home: BotHome) -> None:
-    async with open_bot(bot_home, EchoModel()) as running_bot:
-        answer = await running_bot.ask(
+    async with open_bot(bot_home, EchoModel()) as ponte:
+        answer = await ponte.ask(
             'call nocodb_summarize {"table": "Orders", "group_by": "Paid", '
             '"aggregates": [{"field": "Amount", "fn": "sum"}]}'
         )
@@ -89,19 +89,19 @@ async def test_figures_by_group(bot_home: BotHome) -> None:
 
 
 async def test_two_questions_in_a_turn_have_two_sources(bot_home: BotHome) -> None:
-    async with open_bot(bot_home, EchoModel()) as running_bot:
+    async with open_bot(bot_home, EchoModel()) as ponte:
         call = 'call nocodb_summarize {{"table": "{}"}}'
         asked = "\n".join(call.format(table) for table in ("Orders", "Customers", "Orders"))
-        answer = await running_bot.ask(asked)
+        answer = await ponte.ask(asked)
         lines = [line for line in answer.text.splitlines() if line.startswith("Source: ")]
         assert [line.split(":")[1] for line in lines] == [" Orders", " Customers"]
 
 
 async def test_all_rows_as_a_file(bot_home: BotHome) -> None:
-    async with open_bot(bot_home, EchoModel()) as running_bot:
-        answer = await running_bot.ask('call nocodb_query {"table": "Readings", "export": true}')
+    async with open_bot(bot_home, EchoModel()) as ponte:
+        answer = await ponte.ask('call nocodb_query {"table": "Readings", "export": true}')
         (file,) = answer.files
-        _, data = await running_bot.engine.conversations.files.get(file.id)
+        _, data = await ponte.engine.conversations.files.get(file.id)
         assert file.name == "Readings.csv"
         assert data.decode("utf-8-sig").splitlines()[-1] == "1200,r1200,1200"
         assert source(answer) == ("Readings", "1,200", "1,200")
@@ -110,19 +110,19 @@ async def test_all_rows_as_a_file(bot_home: BotHome) -> None:
 @pytest.mark.parametrize(("zone", "rows"), [("Pacific/Kiritimati", "1"), ("UTC", "3")])
 async def test_a_day_is_the_askers(bot_home: BotHome, zone: str, rows: str) -> None:
     """Everybody was seen at 12:30 in London, which is half past two the next day out there."""
-    async with open_bot(bot_home, EchoModel()) as running_bot:
+    async with open_bot(bot_home, EchoModel()) as ponte:
         asked = make_message(
             'call nocodb_summarize {"table": "Customers", "filters": '
             '[{"field": "Seen", "op": "lte", "value": "2026-11-02"}]}', "k-zone",
         )  # fmt: skip
-        answer = await running_bot.ask_message(replace(asked, time_zone=zone))
+        answer = await ponte.ask_message(replace(asked, time_zone=zone))
         found = SOURCE.search(answer.text)
         assert found is not None
         assert (found["zone"], found["total"]) == (zone, rows)
 
 
 async def test_a_name_that_is_nearly_right(bot_home: BotHome) -> None:
-    async with open_bot(bot_home, DemoModel()) as running_bot:
-        answer = await running_bot.ask("show Custmers")
+    async with open_bot(bot_home, DemoModel()) as ponte:
+        answer = await ponte.ask("show Custmers")
         assert "did you mean 'Customers'?" in answer.text
         assert "Source:" not in answer.text

@@ -13,7 +13,7 @@ from core.domain.messages import Answer
 from core.people.policy import Policy
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.bot_home import BotHome, RunningBot
-from tests.dialogues.decisions import MEMBER, OTHER, RIGHTS, on_slack
+from tests.dialogues.decisions import MEMBER, OTHER, RIGHTS, says
 from tests.fakes.config import FixedConfig
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
@@ -23,20 +23,18 @@ from tests.fakes.nocodb.tables import FakeTable
 class Team:
     """A bot over the fake NocoDB; Mia and Otto are on Slack, Ana on the web page."""
 
-    def __init__(self, running_bot: RunningBot, nocodb: FakeNocoDB) -> None:
-        self.running_bot = running_bot
+    def __init__(self, ponte: RunningBot, nocodb: FakeNocoDB) -> None:
+        self.ponte = ponte
         self._tables = nocodb.world.bases[filled.CRM].tables.values()
 
     def table(self, title: str) -> FakeTable:
         return next(table for table in self._tables if table.title == title)
 
     async def calls(self, tool: str, **arguments: object) -> Answer:
-        return await self.running_bot.ask(f"call nocodb_{tool} {json.dumps(arguments)}")
+        return await self.ponte.ask(f"call nocodb_{tool} {json.dumps(arguments)}")
 
     async def mia_calls(self, key: str, tool: str, **arguments: object) -> Answer:
-        return await self.running_bot.ask_message(
-            on_slack(f"call nocodb_{tool} {json.dumps(arguments)}", key)
-        )
+        return await says(self.ponte, f"call nocodb_{tool} {json.dumps(arguments)}", key)
 
 
 @asynccontextmanager
@@ -49,8 +47,8 @@ async def team(
             nocodb.origin, filled.EDITOR, http, config=FixedConfig(rules), pauses=()
         )
         opened = bot_home.open(sources=[source], appliers=[source.rows], rules=rules, policy=policy)
-        async with opened as running_bot:
-            yield Team(running_bot, nocodb)
+        async with opened as ponte:
+            yield Team(ponte, nocodb)
 
 
 async def test_rows_of_a_hidden_table_stay_unseen_while_rows_that_link_to_them_go_and_come_back(
@@ -60,16 +58,14 @@ async def test_rows_of_a_hidden_table_stay_unseen_while_rows_that_link_to_them_g
         read = await crm.calls("get", table="Customers", id="1")
         assert "Customer 01" in read.text
         (card,) = (await crm.calls("delete", table="Customers", ids=["1"])).cards
-        told = [str(card), (await crm.running_bot.ask(f"approve {card.id}")).text, read.text]
+        told = [str(card), (await crm.ponte.ask(f"approve {card.id}")).text, read.text]
         customers = crm.table("Customers")
         assert 1 not in customers.rows
         (relation,) = customers.relations.values()
         relation.add(customers, 2, 1)
-        told.append((await crm.running_bot.ask(f"undo {card.id}")).text)
+        told.append((await crm.ponte.ask(f"undo {card.id}")).text)
         assert "the table shows other values for a link that is not shown here: 31." in told[-1]
-        told.extend(
-            str(each) for each in await crm.running_bot.engine.changes.views.find_latest("")
-        )
+        told.extend(str(each) for each in await crm.ponte.engine.changes.views.find_latest(""))
         assert relation.of(customers, 31) == [2], "of the two orders one has found another owner"
     assert not [words for words in told if "Order" in words]
 
@@ -96,11 +92,9 @@ async def test_the_people_named_for_a_table_approve_by_its_id_too(bot_home: BotH
         asked = await crm.mia_calls("k1", "create", table="Customers", rows=[row])
         (card,) = asked.cards
         assert card.text.endswith("A designated approver must approve it.")
-        refused = await crm.running_bot.ask_message(
-            on_slack(f"approve {card.id}", "k2", MEMBER, clicked=True)
-        )
+        refused = await says(crm.ponte, f"approve {card.id}", "k2", MEMBER, clicked=True)
         assert (refused.is_private, refused.code) == (True, "forbidden")
-        done = await crm.running_bot.ask_message(on_slack(f"approve {card.id}", "k3", OTHER))
+        done = await says(crm.ponte, f"approve {card.id}", "k3", OTHER)
         assert done.text == "Approved by Otto. Done."
         assert [one.actions for one in done.cards] == [("undo",)], "the card says how to undo it"
         assert crm.table("Customers").rows[31]["Name"] == "Ada"
@@ -115,11 +109,9 @@ async def test_a_rule_by_id_holds_after_the_table_was_renamed(bot_home: BotHome)
         source = NocoSource(
             nocodb.origin, filled.EDITOR, http, config=FixedConfig(rules), pauses=()
         )
-        async with bot_home.open(
-            sources=[source], appliers=[source.rows], rules=rules
-        ) as running_bot:
+        async with bot_home.open(sources=[source], appliers=[source.rows], rules=rules) as ponte:
             call = {"table": "Bookings", "ids": ["1"]}
-            refused = await running_bot.ask(f"call nocodb_delete {json.dumps(call)}")
+            refused = await ponte.ask(f"call nocodb_delete {json.dumps(call)}")
     assert "The table Bookings is read-only here." in refused.text
 
 

@@ -98,10 +98,10 @@ async def test_an_obedient_model_has_only_the_rights_of_the_asker(
         opened = bot_home.open(
             model, sources=[source, bought], appliers=[source.rows], policy=chosen
         )
-        async with opened as running_bot:
+        async with opened as ponte:
             asked = replace(on_slack("who is customer 1?", "k1", MEMBER),
                             context=(Quote("Eve", EVIL),))  # fmt: skip
-            answer = await running_bot.ask_message(asked)
+            answer = await ponte.ask_message(asked)
     heard = json.dumps([[item.text for item in ask.input] for ask in model.asks])
     assert EVIL in heard, "what the asker may read was read"
     assert "Order 12" not in heard

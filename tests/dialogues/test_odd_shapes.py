@@ -69,21 +69,21 @@ async def test_an_answer_of_other_types_ends_the_turn_and_is_charged(
     charged = 0
     async with open_served_bot(
         bot_home, fake, allowed=ALLOWED, prices=PRICES, level=level
-    ) as running_bot:
+    ) as ponte:
         for number, what in enumerate(odd):
             fake.hostile = hostile.streams(partial(_pieces, odd[what]))
             before = calls_of_model(fake)
-            answer = await running_bot.ask("hello", channel=f"C{number}")
+            answer = await ponte.ask("hello", channel=f"C{number}")
             times = calls_of_model(fake) - before
             assert (answer.status, times in (1, 2)) == ("failed", True), what
-            tokens, _, held = await read_budget(running_bot)
+            tokens, _, held = await read_budget(ponte)
             assert (tokens - charged > times * MAX_OUTPUT_TOKENS, held) == (True, 0), what
             charged = tokens
             fake.hostile = None
             fake.say("Well again.")
-            again = await running_bot.ask("again", channel=f"C{number}")
+            again = await ponte.ask("again", channel=f"C{number}")
             assert again.text.startswith("Well again."), what  # a note on the allowance may follow
-            charged, _, _ = await read_budget(running_bot)
+            charged, _, _ = await read_budget(ponte)
 
 
 async def test_a_call_whose_number_is_null_is_run(bot_home: BotHome, fake: FakeOpenAI) -> None:
@@ -98,8 +98,8 @@ async def test_a_call_whose_number_is_null_is_run(bot_home: BotHome, fake: FakeO
         fake.say("Seen.")
         return "a row"
 
-    async with open_served_bot(bot_home, fake, [Source(look)], level="chat") as running_bot:
-        assert (await running_bot.ask("look")).text == "Seen."
+    async with open_served_bot(bot_home, fake, [Source(look)], level="chat") as ponte:
+        assert (await ponte.ask("look")).text == "Seen."
 
 
 async def test_an_equal_call_that_came_twice_runs_once_and_says_so(
@@ -124,8 +124,8 @@ async def test_an_equal_call_that_came_twice_runs_once_and_says_so(
         fake.say("Seen.")
         return "a row"
 
-    async with open_served_bot(bot_home, fake, [Source(look)], level="chat") as running_bot:
-        assert (await running_bot.ask("look")).text == "Seen."
+    async with open_served_bot(bot_home, fake, [Source(look)], level="chat") as ponte:
+        assert (await ponte.ask("look")).text == "Seen."
     outputs = [m["content"] for m in fake.requests[-1].body["messages"] if m["role"] == "tool"]
     assert ran == [1]
     assert len(outputs) == 1
@@ -138,12 +138,12 @@ async def test_half_an_emoji_in_a_refusal_of_the_server(
 ) -> None:
     """Such a code is not shown."""
     fake.say(Script(status=400, code=f"bad{HALF}"), "Well again.")
-    async with open_served_bot(bot_home, fake, level=level) as running_bot:
-        one, receipt = await running_bot.send("hello")
-        answer = await running_bot.wait_for_answer(receipt)
+    async with open_served_bot(bot_home, fake, level=level) as ponte:
+        one, receipt = await ponte.send("hello")
+        answer = await ponte.wait_for_answer(receipt)
         assert "(HTTP 400)" in answer.text
         assert "bad" not in answer.text
-        assert (await running_bot.ask("again")).text == "Well again."
+        assert (await ponte.ask("again")).text == "Well again."
     assert bot_home.recorder.visible(one.event_key) == list(answer.parts)
     assert all(HALF not in part for part in answer.parts)
 
@@ -156,8 +156,8 @@ async def test_a_wait_that_is_no_number_breaks_nothing(
         return web.Response(status=429, headers={"Retry-After-Ms": wait})
 
     fake.hostile = busy
-    async with open_served_bot(bot_home, fake, level="chat") as running_bot:
-        assert (await running_bot.ask("hello")).code == "rate_limited"
+    async with open_served_bot(bot_home, fake, level="chat") as ponte:
+        assert (await ponte.ask("hello")).code == "rate_limited"
 
 
 async def _pieces(odd: Any, chat: bool) -> AsyncIterator[bytes]:

@@ -16,8 +16,8 @@ from tests.fakes.choices import allow_list
 from tests.fakes.recorder import Recorder
 
 
-def only_one_works(running_bot: RunningBot) -> None:
-    inbox = running_bot.engine.conversations.inbox
+def only_one_works(ponte: RunningBot) -> None:
+    inbox = ponte.engine.conversations.inbox
     assert isinstance(inbox, SqlInbox)
     runner = inbox._runner
     assert isinstance(runner, TurnExecutor)
@@ -25,15 +25,15 @@ def only_one_works(running_bot: RunningBot) -> None:
 
 
 async def check_other_channel_is_answered(
-    running_bot: RunningBot, waits: asyncio.Event, release: asyncio.Event
+    ponte: RunningBot, waits: asyncio.Event, release: asyncio.Event
 ) -> None:
     """Check that C2 is answered while the turn of C1 waits, and C1 after `release`."""
-    only_one_works(running_bot)
-    _, first = await running_bot.send("one", "C1")
+    only_one_works(ponte)
+    _, first = await ponte.send("one", "C1")
     await waits.wait()
-    assert (await running_bot.ask("two", "C2")).text == "You said: two"
+    assert (await ponte.ask("two", "C2")).text == "You said: two"
     release.set()
-    assert (await running_bot.wait_for_answer(first)).text == "You said: one"
+    assert (await ponte.wait_for_answer(first)).text == "You said: one"
 
 
 @also_on_postgres
@@ -50,8 +50,8 @@ async def test_an_answer_that_waits_for_its_channels_pace(
         return await post(self, channel, source, key, text)
 
     monkeypatch.setattr(Recorder, "post", post_slowly)
-    async with bot_home.open() as running_bot:
-        await check_other_channel_is_answered(running_bot, waits, free)
+    async with bot_home.open() as ponte:
+        await check_other_channel_is_answered(ponte, waits, free)
 
 
 @also_on_postgres
@@ -69,8 +69,8 @@ async def test_a_person_of_whom_the_platform_says_nothing_yet(
         return await rights(self, person, address)
 
     monkeypatch.setattr(Policy, "rights", looked_up)
-    async with bot_home.open(policy=allow_list()) as running_bot:
-        await check_other_channel_is_answered(running_bot, asked, known)
+    async with bot_home.open(policy=allow_list()) as ponte:
+        await check_other_channel_is_answered(ponte, asked, known)
 
 
 @also_on_postgres
@@ -88,10 +88,10 @@ async def test_a_stop_reaches_a_turn_that_waits_for_its_platform(
         return await rights(self, person, address)
 
     monkeypatch.setattr(Policy, "rights", looked_up)
-    async with bot_home.open(policy=allow_list()) as running_bot:
-        only_one_works(running_bot)
-        _, first = await running_bot.send("one", "C1")
+    async with bot_home.open(policy=allow_list()) as ponte:
+        only_one_works(ponte)
+        _, first = await ponte.send("one", "C1")
         await asked.wait()
-        assert (await running_bot.ask("stop", "C1")).text == "Stopped."
-        assert (await running_bot.wait_for_answer(first)).status == "stopped"
-        assert (await running_bot.ask("two", "C1")).text == "You said: two"
+        assert (await ponte.ask("stop", "C1")).text == "Stopped."
+        assert (await ponte.wait_for_answer(first)).status == "stopped"
+        assert (await ponte.ask("two", "C1")).text == "You said: two"

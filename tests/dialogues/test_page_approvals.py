@@ -24,10 +24,10 @@ from tests.web.web_ponte import TOKEN, following, until
 
 
 @asynccontextmanager
-async def page(running_bot: RunningBot) -> AsyncIterator[tuple[httpx.AsyncClient, ...]]:
+async def page(ponte: RunningBot) -> AsyncIterator[tuple[httpx.AsyncClient, ...]]:
     """Yield HTTP clients of the owner, Ana and Bia, on the page of this bot."""
     people = MemoryPageAccounts()
-    web = make_page(running_bot.engine, TOKEN, people)
+    web = make_page(ponte.engine, TOKEN, people)
     await web.start()
     tokens = [TOKEN, people.add("ana"), people.add("bia")]
     clients = [
@@ -55,12 +55,12 @@ async def test_each_person_finds_what_they_may_decide(bot_home: BotHome) -> None
     both = ["approve", "deny"]
     policy = allow_list(frozenset({"slack:U1", "web:ana"}), frozenset({"web:owner"}))
     async with (
-        bot(bot_home, table, policy=policy) as running_bot,
-        page(running_bot) as (owner, ana, bia),
+        bot(bot_home, table, policy=policy) as ponte,
+        page(ponte) as (owner, ana, bia),
     ):
-        small = await propose(running_bot, UPDATE, ANA)
-        large = await propose(running_bot, DELETE, ANA)
-        slack = (await proposed_on_slack(running_bot, "k1", "table_delete", ids=["2"])).id
+        small = await propose(ponte, UPDATE, ANA)
+        large = await propose(ponte, DELETE, ANA)
+        slack = (await proposed_on_slack(ponte, "k1", "table_delete", ids=["2"])).id
         assert await waiting(ana) == [(small, "main", both)]
         assert await waiting(bia) == []
         assert await waiting(owner) == [(id, None, both) for id in (small, large, slack)]
@@ -82,10 +82,10 @@ async def test_a_name_alone_links_nobody_to_slack(bot_home: BotHome) -> None:
     policy = allow_list(frozenset({"slack:U1"}), frozenset({"slack:U9"}))
     named = TableRules({"people": TableRule("ask", frozenset({"slack:ana", "slack:U5"}))})
     async with (
-        bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=policy, rules=named) as running_bot,
-        page(running_bot) as (owner, ana, _),
+        bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=policy, rules=named) as ponte,
+        page(ponte) as (owner, ana, _),
     ):
-        id = (await proposed_on_slack(running_bot, "k1", "table_delete", MEMBER, ids=["1"])).id
+        id = (await proposed_on_slack(ponte, "k1", "table_delete", MEMBER, ids=["1"])).id
         for client in (ana, owner):
             assert await waiting(client) == []
             answer = await client.post(f"/cards/{id}", json={"action": "approve"})
@@ -97,10 +97,10 @@ async def test_a_rule_gives_somebody_of_the_page_the_requests_of_a_table(bot_hom
     approves = Rule("1", frozenset({"web:bia"}), allow=("approve:People",))
     policy.config = FixedConfig(rule_book=RuleBook((approves,)))
     async with (
-        bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=policy) as running_bot,
-        page(running_bot) as (_, ana, bia),
+        bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=policy) as ponte,
+        page(ponte) as (_, ana, bia),
     ):
-        id = await propose(running_bot, DELETE, ANA)
+        id = await propose(ponte, DELETE, ANA)
         assert await waiting(bia) == [(id, None, ["approve", "deny"])]
         assert (await ana.post(f"/cards/{id}", json={"action": "approve"})).status_code == 403
         assert (await bia.post(f"/cards/{id}", json={"action": "approve"})).status_code == 200
@@ -114,10 +114,10 @@ async def test_the_owner_decides_nothing_where_only_others_do(bot_home: BotHome)
         bot(
             bot_home, MemoryTable({"1": dict(ADA)}), policy=policy,
             rules=TableRules({"people": rule}),
-        ) as running_bot,
-        page(running_bot) as (owner, _, bia),
+        ) as ponte,
+        page(ponte) as (owner, _, bia),
     ):  # fmt: skip
-        id = await propose(running_bot, DELETE, ANA)
+        id = await propose(ponte, DELETE, ANA)
         assert await waiting(owner) == []
         assert (await owner.post(f"/cards/{id}", json={"action": "approve"})).status_code == 403
         assert await waiting(bia) == [(id, None, ["approve", "deny"])]
@@ -132,14 +132,14 @@ async def test_only_the_tabs_of_those_who_may_decide_are_told(
     # What is new is also written when a silent stream is kept alive, but then it comes late.
     monkeypatch.setattr("adapters.web.api.stream.KEEP_ALIVE_SECONDS", 3600.0)
     async with (
-        bot(bot_home, MemoryTable({"1": dict(ADA)})) as running_bot,
-        page(running_bot) as (owner, _, bia),
+        bot(bot_home, MemoryTable({"1": dict(ADA)})) as ponte,
+        page(ponte) as (owner, _, bia),
         following(owner, "desk") as owners, following(bia, "desk") as bias,
     ):  # fmt: skip
         await until(owners, "ready"), await until(bias, "ready")
-        id = await propose(running_bot, DELETE, ANA)
+        id = await propose(ponte, DELETE, ANA)
         assert (await until(owners, "requests"))[-1].data == {"count": 1}
-        await says(running_bot, f"deny {id}", ANA)
+        await says(ponte, f"deny {id}", ANA)
         assert (await until(owners, "requests"))[-1].data == {"count": 0}
         await bia.post("/chat", json={"message": "help", "conversation": "desk"})
         seen = await until(bias, "done")
@@ -151,9 +151,9 @@ async def test_the_owner_s_own_request_names_them(bot_home: BotHome, locale: str
     words = {
         "en": "Requested by you.", "pt-BR": "Solicitação sua.", "fr": "Demande faite par vous.",
     }  # fmt: skip
-    async with bot(bot_home, MemoryTable({"1": dict(ADA)})) as running_bot:
-        answer = await running_bot.ask_message(replace(on_page(DELETE, OWNER), locale=locale))
-        listed = await running_bot.ask_message(replace(on_page("approvals", OWNER), locale=locale))
+    async with bot(bot_home, MemoryTable({"1": dict(ADA)})) as ponte:
+        answer = await ponte.ask_message(replace(on_page(DELETE, OWNER), locale=locale))
+        listed = await ponte.ask_message(replace(on_page("approvals", OWNER), locale=locale))
         for card in (*answer.cards, *listed.cards):
             assert card.text.startswith(words[locale])
 
@@ -162,20 +162,20 @@ async def test_an_owner_without_a_name_is_the_owner_of_the_page_to_others(
     bot_home: BotHome,
 ) -> None:
     admins = allow_list(admins=frozenset({"web:ana", "web:owner"}))
-    async with bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=admins) as running_bot:
-        await propose(running_bot, DELETE, OWNER)
-        (card,) = (await says(running_bot, "approvals", ANA)).cards
+    async with bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=admins) as ponte:
+        await propose(ponte, DELETE, OWNER)
+        (card,) = (await says(ponte, "approvals", ANA)).cards
         assert card.text.startswith("Requested by the owner of the page.")
 
 
 async def test_forgetting_a_conversation_empties_its_cards_elsewhere(bot_home: BotHome) -> None:
     """An approver's list of requests keeps the cards, and none of their values."""
-    async with bot(bot_home, MemoryTable({"1": dict(ADA)})) as running_bot:
-        id = await propose(running_bot, UPDATE, ANA)
-        (card,) = (await says(running_bot, "approvals", OWNER)).cards
+    async with bot(bot_home, MemoryTable({"1": dict(ADA)})) as ponte:
+        id = await propose(ponte, UPDATE, ANA)
+        (card,) = (await says(ponte, "approvals", OWNER)).cards
         assert (card.id, bool(card.rows)) == (id, True)
-        await says(running_bot, "forget", ANA)
-        stored = await running_bot.engine.stores.database.read(
+        await says(ponte, "forget", ANA)
+        stored = await ponte.engine.stores.database.read(
             lambda c: c.execute("SELECT answer FROM inbox WHERE answer LIKE '%cards%'").fetchall()
         )
         (kept,) = [decode_json(Answer, row["answer"]).cards for row in stored]

@@ -31,12 +31,12 @@ def on_page(text: str, person: Person, clicked: bool = False) -> Message:
     )
 
 
-async def says(running_bot: RunningBot, text: str, person: Person, clicked: bool = False) -> Answer:
-    return await running_bot.ask_message(on_page(text, person, clicked))
+async def says(ponte: RunningBot, text: str, person: Person, clicked: bool = False) -> Answer:
+    return await ponte.ask_message(on_page(text, person, clicked))
 
 
-async def propose(running_bot: RunningBot, text: str, person: Person) -> str:
-    (card,) = (await says(running_bot, text, person)).cards
+async def propose(ponte: RunningBot, text: str, person: Person) -> str:
+    (card,) = (await says(ponte, text, person)).cards
     return card.id
 
 
@@ -44,53 +44,47 @@ async def propose(running_bot: RunningBot, text: str, person: Person) -> str:
 async def test_a_card_of_one_is_unknown_to_another(bot_home: BotHome, clicked: bool) -> None:
     """Also by a click from the conversation that goes by the same name."""
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table) as running_bot:
-        id = await propose(running_bot, UPDATE, ANA)
-        unknown = (await says(running_bot, "approve zzz222", BIA, clicked)).text
+    async with bot(bot_home, table) as ponte:
+        id = await propose(ponte, UPDATE, ANA)
+        unknown = (await says(ponte, "approve zzz222", BIA, clicked)).text
         for word in ("approve", "deny", "undo"):
-            told = await says(running_bot, f"{word} {id}", BIA, clicked)
+            told = await says(ponte, f"{word} {id}", BIA, clicked)
             assert (told.status, told.text) == ("failed", unknown.replace("zzz222", id))
         assert table.applied == []
-        assert (await says(running_bot, "changes", BIA)).text == "No changes yet."
-        assert id in (await says(running_bot, "changes", ANA)).text
-        assert (await says(running_bot, f"approve {id}", ANA, clicked)).status == "done"
+        assert (await says(ponte, "changes", BIA)).text == "No changes yet."
+        assert id in (await says(ponte, "changes", ANA)).text
+        assert (await says(ponte, f"approve {id}", ANA, clicked)).status == "done"
         assert table.rows["1"]["Name"] == "A"
-        assert (await says(running_bot, f"undo {id}", BIA, clicked)).text == unknown.replace(
-            "zzz222", id
-        )
-        assert (await says(running_bot, f"undo {id}", ANA, clicked)).status == "done"
+        assert (await says(ponte, f"undo {id}", BIA, clicked)).text == unknown.replace("zzz222", id)
+        assert (await says(ponte, f"undo {id}", ANA, clicked)).status == "done"
 
 
 async def test_what_needs_an_admin_is_the_owner_s_to_decide(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table) as running_bot:
-        id = await propose(running_bot, DELETE, ANA)
-        refused = await says(running_bot, f"approve {id}", ANA)
+    async with bot(bot_home, table) as ponte:
+        id = await propose(ponte, DELETE, ANA)
+        refused = await says(ponte, f"approve {id}", ANA)
         assert (refused.code, "an admin must approve it" in refused.text) == ("forbidden", True)
-        done = await approve_after_reading(running_bot, on_page(f"approve {id}", OWNER))
+        done = await approve_after_reading(ponte, on_page(f"approve {id}", OWNER))
         assert "approved" in done.text.casefold()
         assert table.rows == {}
 
 
 async def test_an_owner_who_is_no_admin_decides_on_their_own_alone(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA), "2": dict(ADA)})
-    async with bot(
-        bot_home, table, policy=allow_list(admins=frozenset({"slack:U9"}))
-    ) as running_bot:
-        id = await propose(running_bot, DELETE, ANA)
-        assert (await says(running_bot, f"approve {id}", OWNER)).text == f"Request {id} not found."
-        own = await propose(running_bot, call("table_delete", {"ids": ["2"]}), OWNER)
-        assert (await says(running_bot, f"approve {own}", OWNER)).status == "done"
+    async with bot(bot_home, table, policy=allow_list(admins=frozenset({"slack:U9"}))) as ponte:
+        id = await propose(ponte, DELETE, ANA)
+        assert (await says(ponte, f"approve {id}", OWNER)).text == f"Request {id} not found."
+        own = await propose(ponte, call("table_delete", {"ids": ["2"]}), OWNER)
+        assert (await says(ponte, f"approve {own}", OWNER)).status == "done"
         assert table.rows.keys() == {"1"}
 
 
 async def test_who_is_named_an_admin_decides_for_others(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(
-        bot_home, table, policy=allow_list(admins=frozenset({"web:bia"}))
-    ) as running_bot:
-        id = await propose(running_bot, DELETE, ANA)
-        done = await approve_after_reading(running_bot, on_page(f"approve {id}", BIA))
+    async with bot(bot_home, table, policy=allow_list(admins=frozenset({"web:bia"}))) as ponte:
+        id = await propose(ponte, DELETE, ANA)
+        done = await approve_after_reading(ponte, on_page(f"approve {id}", BIA))
         assert done.status == "done"
         assert table.rows == {}
 

@@ -33,13 +33,13 @@ MEMBER, ADMIN = Person("slack", "U1", "T1", "Bia"), Person("slack", "U9", "T1", 
 
 @pytest.mark.parametrize("locale", LINES)
 async def test_a_member_reads_only_what_works(bot_home: BotHome, locale: str) -> None:
-    async with bot(bot_home, MemoryTable(), policy=allow_list(frozenset({"*"}))) as running_bot:
-        members = await running_bot.ask_message(replace(on_slack("status", "k1"), locale=locale))
+    async with bot(bot_home, MemoryTable(), policy=allow_list(frozenset({"*"}))) as ponte:
+        members = await ponte.ask_message(replace(on_slack("status", "k1"), locale=locale))
         for line in LINES[locale]:
             assert line in members.text
         assert "echo" not in members.text
         assert "NOCODB_URL" not in members.text
-        owners = await running_bot.ask("status")
+        owners = await ponte.ask("status")
         assert "echo" in owners.text
         assert "NOCODB_URL" in owners.text
 

@@ -262,7 +262,7 @@ async def test_a_killed_process_neither_loses_nor_doubles_the_post(
         await ponte.approve(card, "Posted." if made == "at once" else "It was killed.")
         w.home = homes[1]
         await w.restart()
-        await w.slack.wait_until(lambda: "Posted." in card.visible_text)
+        await w.until(lambda: "Posted." in card.visible_text)
         await w.bot.engine.changes.lifecycle.end_overdue()
         (post,) = ponte.posts(sales.id)
         assert "Requested by Alice." in post.visible_text

@@ -37,21 +37,21 @@ def test_the_first_revision_is_not_named() -> None:
 @also_on_postgres
 async def test_a_press_of_another_revision_does_nothing(bot_home: BotHome) -> None:
     table = MemoryTable()
-    async with bot(bot_home, table) as running_bot:
-        card = await propose(running_bot, "table_create", rows=[ADA])
-        await running_bot.engine.stores.database.write(
+    async with bot(bot_home, table) as ponte:
+        card = await propose(ponte, "table_create", rows=[ADA])
+        await ponte.engine.stores.database.write(
             lambda connection: connection.execute("UPDATE changes SET revision = 2")
         )
         at = make_message("unused", "k0")
         for word in ("approve", "deny"):
-            late = await running_bot.click(f"{word} {card.press_id}", at)
+            late = await ponte.click(f"{word} {card.press_id}", at)
             assert (
                 late.text == "This version was replaced, so nothing was done. See the newest one."
             )
             assert [(each.state, each.revision) for each in late.cards] == [("open", 2)]
         assert table.rows == {}
         (newest,) = late.cards
-        done = await running_bot.click(f"approve {newest.press_id}", at)
+        done = await ponte.click(f"approve {newest.press_id}", at)
         assert "Done." in done.cards[0].text
         assert table.rows == {"1": ADA}
 

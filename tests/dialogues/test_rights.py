@@ -27,6 +27,7 @@ from tests.dialogues.decisions import (
     bot,
     on_slack,
     proposed_on_slack,
+    says,
 )
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import BASE, CUSTOMERS, ORDERS
@@ -67,12 +68,12 @@ async def office(
     async with FakeNocoDB() as nocodb, HttpClient() as http:
         source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
         opened = bot_home.open(model, sources=[source], appliers=[source.rows], policy=chosen)
-        async with opened as running_bot:
-            yield running_bot, chosen, model
+        async with opened as ponte:
+            yield ponte, chosen, model
 
 
 async def calls(
-    running_bot: RunningBot,
+    ponte: RunningBot,
     key: str,
     tool: str,
     person: Person = BOSS,
@@ -80,7 +81,7 @@ async def calls(
     **asked: object,
 ) -> Answer:
     text = f"call {tool} {json.dumps(asked)}"
-    return await running_bot.ask_message(on_slack(text, key, person, channel=channel))
+    return await says(ponte, text, key, person, channel=channel)
 
 
 def tool_descriptions(tools: tuple[ToolSpec, ...]) -> str:
@@ -96,16 +97,14 @@ deny = ["read:Orders"]
 async def test_a_table_is_not_read_into_a_channel_because_an_admin_asks(
     bot_home: BotHome, tmp_path: Path
 ) -> None:
-    async with office(bot_home, tmp_path, CLOSED) as (running_bot, _, model):
-        refused = await calls(running_bot, "k1", "nocodb_get", table="Orders", id="12")
+    async with office(bot_home, tmp_path, CLOSED) as (ponte, _, model):
+        refused = await calls(ponte, "k1", "nocodb_get", table="Orders", id="12")
         assert "Table 'Orders' not found." in refused.text
-        linked = await calls(running_bot, "k2", "nocodb_get", table="Customers", id="1")
+        linked = await calls(ponte, "k2", "nocodb_get", table="Customers", id="1")
         assert "Customer 01" in linked.text
         assert "Order" not in linked.text
         assert "Tables: Customers, Readings." in tool_descriptions(model.asks[-1].tools)
-        elsewhere = await calls(
-            running_bot, "k3", "nocodb_get", channel="C2", table="Orders", id="12"
-        )
+        elsewhere = await calls(ponte, "k3", "nocodb_get", channel="C2", table="Orders", id="12")
         assert "Order 12" in elsewhere.text
         assert "Tables: Customers, Orders, Readings." in tool_descriptions(model.asks[-1].tools)
 
@@ -114,11 +113,11 @@ async def test_the_bridge_hides_it_too(bot_home: BotHome, tmp_path: Path) -> Non
     chosen = policy()
     async with FakeBridge() as bridge, HttpClient() as http:
         source = BridgeSource(bridge.url, "", http, pauses=())
-        async with bot_home.open(EchoModel(), sources=[source], policy=chosen) as running_bot:
+        async with bot_home.open(EchoModel(), sources=[source], policy=chosen) as ponte:
 
             async def executes(key: str, tool: str, **args: object) -> str:
                 asked = f"call nocodb_execute {json.dumps({'tool': tool, 'args': args})}"
-                return (await running_bot.ask_message(on_slack(asked, key, BOSS))).text
+                return (await says(ponte, asked, key, BOSS)).text
 
             assert "Orders" in await executes("k1", "list_tables", base_id=BASE)
             assert "pageInfo" in await executes("k2", "list_records", table_id=ORDERS)
@@ -145,16 +144,14 @@ deny = ["read", "propose"]
 
 
 async def test_who_may_see_one_table_sees_no_other(bot_home: BotHome, tmp_path: Path) -> None:
-    async with office(bot_home, tmp_path, ONE_TABLE) as (running_bot, _, model):
-        seen = await calls(running_bot, "k1", "nocodb_tables", MEMBER)
+    async with office(bot_home, tmp_path, ONE_TABLE) as (ponte, _, model):
+        seen = await calls(ponte, "k1", "nocodb_tables", MEMBER)
         assert "Customers" in seen.text
         assert "Orders" not in seen.text
         row = {"Name": "Ada", "Status": "Lead"}
-        made = await calls(
-            running_bot, "k2", "nocodb_create", MEMBER, table="Customers", rows=[row]
-        )
+        made = await calls(ponte, "k2", "nocodb_create", MEMBER, table="Customers", rows=[row])
         assert [card.state for card in made.cards] == ["open"]
-        no = await calls(running_bot, "k3", "nocodb_create", MEMBER, table="Orders", rows=[row])
+        no = await calls(ponte, "k3", "nocodb_create", MEMBER, table="Orders", rows=[row])
         assert "Table 'Orders' not found." in no.text
         assert "Tables: Customers." in tool_descriptions(model.asks[-1].tools)
 
@@ -172,12 +169,12 @@ async def test_the_model_is_offered_only_the_tools_that_the_asker_may_use(
 ) -> None:
     chosen, model = policy(), EchoModel()
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table, model=model, policy=chosen) as running_bot:
+    async with bot(bot_home, table, model=model, policy=chosen) as ponte:
         chosen.config = FixedConfig(rule_book=book(TOOLS, tmp_path))
-        await running_bot.ask_message(on_slack("hello", "k1"))
+        await says(ponte, "hello", "k1")
         assert "table_delete" not in {tool.name for tool in model.asks[-1].tools}
         assert "table_update" in {tool.name for tool in model.asks[-1].tools}
-        refused = await calls(running_bot, "k2", "table_delete", MEMBER, ids=["1"])
+        refused = await calls(ponte, "k2", "table_delete", MEMBER, ids=["1"])
         assert "there is no tool 'table_delete' here" in refused.text
 
 
@@ -193,16 +190,16 @@ async def test_rights_that_were_taken_away_meanwhile_count(
 ) -> None:
     chosen = policy()
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table, policy=chosen) as running_bot:
-        card = await proposed_on_slack(running_bot, "k1", "table_update", rows={"1": {"Name": "A"}})
+    async with bot(bot_home, table, policy=chosen) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": {"Name": "A"}})
         chosen.config = FixedConfig(rule_book=book(PROPOSES, tmp_path))
-        refused = await running_bot.ask_message(on_slack(f"approve {card.id}", "k2", BOSS))
+        refused = await says(ponte, f"approve {card.id}", "k2", BOSS)
         assert refused.code == "forbidden"
         assert (
             "the person who requested it has lost the permission there (`propose:People`)"
             in refused.text
         )
-        again = await calls(running_bot, "k3", "table_update", MEMBER, rows={"1": {"Name": "B"}})
+        again = await calls(ponte, "k3", "table_update", MEMBER, rows={"1": {"Name": "B"}})
         assert again.cards == ()
         assert "(`propose:People`). An admin can change that in `ponte.toml`." in again.text
         assert table.applied == []
@@ -227,19 +224,17 @@ async def test_a_group_decides_for_others_and_one_not_even_their_own(
 ) -> None:
     chosen = policy()
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table, policy=chosen) as running_bot:
+    async with bot(bot_home, table, policy=chosen) as ponte:
         chosen.config = FixedConfig(rule_book=book(APPROVES, tmp_path))
-        card = await proposed_on_slack(running_bot, "k1", "table_update", rows={"1": {"Name": "A"}})
-        own = await running_bot.ask_message(on_slack(f"approve {card.id}", "k2", MEMBER))
+        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": {"Name": "A"}})
+        own = await says(ponte, f"approve {card.id}", "k2", MEMBER)
         assert (own.code, own.is_private) == ("forbidden", True)
         assert "permission to decide on that here (`approve:People`)" in own.text
-        other = await running_bot.ask_message(
-            on_slack(f"approve {card.id}", "k3", OTHER, thread="tU1")
-        )
+        other = await says(ponte, f"approve {card.id}", "k3", OTHER, thread="tU1")
         assert other.code == "forbidden"
-        done = await running_bot.ask_message(on_slack(f"approve {card.id}", "k4", CLERK))
+        done = await says(ponte, f"approve {card.id}", "k4", CLERK)
         assert "Approved by Cleo" in done.text
-        why = await running_bot.ask_message(on_slack(f"why {card.id}", "k5", MEMBER))
+        why = await says(ponte, f"why {card.id}", "k5", MEMBER)
         assert why.is_private
         assert "`propose:People`: allowed, because PONTE_ALLOW names" in why.text
         assert "`approve:People`: allowed by the rule `ponte.toml:5`." in why.text
@@ -257,25 +252,23 @@ async def test_nobody_decides_in_a_channel_that_does_not_allow_it(
     """Not even an admin, or who asked on their own small change."""
     chosen = policy()
     table = MemoryTable({"1": dict(ADA), "2": dict(ADA)})
-    async with bot(bot_home, table, policy=chosen) as running_bot:
+    async with bot(bot_home, table, policy=chosen) as ponte:
         chosen.config = FixedConfig(rule_book=book(NO_DECISIONS, tmp_path))
-        card = await proposed_on_slack(running_bot, "k1", "table_update", rows={"1": {"Name": "A"}})
+        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": {"Name": "A"}})
         for number, person in enumerate((MEMBER, BOSS)):
             asked = on_slack(f"approve {card.id}", f"a{number}", person, thread="tU1")
-            refused = await running_bot.ask_message(asked)
+            refused = await ponte.ask_message(asked)
             assert refused.code == "forbidden"
             assert "permission to decide on that here (`approve:People`)" in refused.text
         assert table.applied == []
         direct = on_slack(f"approve {card.id}", "k2", BOSS, channel="D9", shared=False)
-        assert "Done." in (await approve_after_reading(running_bot, direct)).text
-        own = await proposed_on_slack(running_bot, "k3", "table_update", rows={"2": {"Name": "B"}})
-        assert (
-            await running_bot.ask_message(on_slack(f"deny {own.id}", "k4"))
-        ).text == "Denied by Mia."
-        own = await proposed_on_slack(running_bot, "k5", "table_update", rows={"2": {"Name": "C"}})
+        assert "Done." in (await approve_after_reading(ponte, direct)).text
+        own = await proposed_on_slack(ponte, "k3", "table_update", rows={"2": {"Name": "B"}})
+        assert (await says(ponte, f"deny {own.id}", "k4")).text == "Denied by Mia."
+        own = await proposed_on_slack(ponte, "k5", "table_update", rows={"2": {"Name": "C"}})
         allowed = NO_DECISIONS.replace('"read"', '"read", "approve:People"')
         chosen.config = FixedConfig(rule_book=book(allowed, tmp_path))
-        assert "Done." in (await running_bot.ask_message(on_slack(f"approve {own.id}", "k6"))).text
+        assert "Done." in (await says(ponte, f"approve {own.id}", "k6")).text
 
 
 PLATFORM = """
@@ -293,11 +286,11 @@ async def test_a_rule_for_a_platform_lets_no_guest_read_a_table(
         return person.id == "U7" and person.workspace == "T1"
 
     visitor = Person("slack", "U7", workspace, "Gus")
-    async with office(bot_home, tmp_path, PLATFORM) as (running_bot, chosen, model):
+    async with office(bot_home, tmp_path, PLATFORM) as (ponte, chosen, model):
         chosen.people.guests = {"slack": is_guest}
-        refused = await calls(running_bot, "k1", "nocodb_get", visitor, table="Orders", id="12")
+        refused = await calls(ponte, "k1", "nocodb_get", visitor, table="Orders", id="12")
         assert (refused.code, "Order 12" in refused.text, model.asks) == ("forbidden", False, [])
-        member = await calls(running_bot, "k2", "nocodb_get", MEMBER, table="Orders", id="12")
+        member = await calls(ponte, "k2", "nocodb_get", MEMBER, table="Orders", id="12")
         assert "Order 12" in member.text
 
 
@@ -317,48 +310,45 @@ async def test_the_command_why_names_the_rule(
     bot_home: BotHome, tmp_path: Path, asked: str, words: str
 ) -> None:
     chosen = policy()
-    async with bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=chosen) as running_bot:
+    async with bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=chosen) as ponte:
         chosen.config = FixedConfig(rule_book=book(APPROVES, tmp_path))
-        assert words in (await running_bot.ask_message(on_slack(f"why {asked}", "k1"))).text
+        assert words in (await says(ponte, f"why {asked}", "k1")).text
 
 
 async def test_why_of_a_name_that_is_too_long(bot_home: BotHome, tmp_path: Path) -> None:
     """It used to hold up every other conversation for seconds, and came back whole."""
     chosen = policy()
     chosen.config = FixedConfig(rule_book=book('[[rules]]\ndeny = ["read:*hr*2025"]\n', tmp_path))
-    async with bot_home.open(policy=chosen) as running_bot:
-        told = await running_bot.ask_message(on_slack(f"why read:{'hr' * 60_000}", "k1"))
+    async with bot_home.open(policy=chosen) as ponte:
+        told = await says(ponte, f"why read:{'hr' * 60_000}", "k1")
         assert told.text.startswith("`read`: denied. That name is too long")
         assert len(told.text) < 100
 
 
 async def test_a_question_that_begins_with_why_is_for_the_model(bot_home: BotHome) -> None:
-    async with bot_home.open() as running_bot:
+    async with bot_home.open() as ponte:
         for text in ("why is that so", "why me", "why?"):
-            assert (await running_bot.ask(text)).text == f"You said: {text}"
+            assert (await ponte.ask(text)).text == f"You said: {text}"
 
 
 async def test_the_model_of_a_place_may_be_denied(bot_home: BotHome, tmp_path: Path) -> None:
     chosen, model = policy(), EchoModel()
     chosen.config = FixedConfig(rule_book=book('[channels.slack]\ndeny = ["model:*"]\n', tmp_path))
-    async with bot_home.open(model, policy=chosen) as running_bot:
-        refused = await running_bot.ask_message(on_slack("hello", "k1"))
+    async with bot_home.open(model, policy=chosen) as ponte:
+        refused = await says(ponte, "hello", "k1")
         assert (refused.is_private, model.asks) == (True, [])
         assert "`model:" in refused.text
 
 
 async def test_what_somebody_proposed_who_is_gone_waits_for_nobody(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table, policy=policy()) as running_bot:
-        card = await proposed_on_slack(running_bot, "k1", "table_update", rows={"1": {"Name": "A"}})
+    async with bot(bot_home, table, policy=policy()) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": {"Name": "A"}})
         other = await proposed_on_slack(
-            running_bot, "k2", "table_update", OTHER, rows={"1": {"Name": "B"}}
+            ponte, "k2", "table_update", OTHER, rows={"1": {"Name": "B"}}
         )
-        await running_bot.engine.changes.proposals.withdraw_of(MEMBER.key)
-        told = await running_bot.ask_message(on_slack(f"approve {card.id}", "k3", BOSS))
+        await ponte.engine.changes.proposals.withdraw_of(MEMBER.key)
+        told = await says(ponte, f"approve {card.id}", "k3", BOSS)
         assert "Denied by Ponte." in told.text
-        assert (
-            "Done."
-            in (await running_bot.ask_message(on_slack(f"approve {other.id}", "k4", BOSS))).text
-        )
+        assert "Done." in (await says(ponte, f"approve {other.id}", "k4", BOSS)).text
     assert table.rows["1"]["Name"] == "B"

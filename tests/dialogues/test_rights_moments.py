@@ -60,16 +60,16 @@ async def bot(
     bot_home: BotHome, table: MemoryTable, policy: Policy, model: EchoModel | None = None
 ) -> AsyncIterator[RunningBot]:
     opened = bot_home.open(model or EchoModel(), sources=[table], appliers=[table], policy=policy)
-    async with opened as running_bot:
-        yield running_bot
+    async with opened as ponte:
+        yield ponte
 
 
 async def test_only_permitted_tools_are_offered(bot_home: BotHome, person: Person) -> None:
     policy, model = open_to_all(), EchoModel()
-    async with bot(bot_home, MemoryTable({"1": dict(ADA)}), policy, model) as running_bot:
+    async with bot(bot_home, MemoryTable({"1": dict(ADA)}), policy, model) as ponte:
 
         async def offered_tools(key: str) -> set[str]:
-            await running_bot.ask_message(make_platform_message(person, "hello", key))
+            await ponte.ask_message(make_platform_message(person, "hello", key))
             return {tool.name for tool in model.asks[-1].tools}
 
         everything = await offered_tools("k0")
@@ -95,8 +95,8 @@ async def test_a_right_is_checked_again_when_a_tool_is_called(
         policy.config = FixedConfig(rule_book=without(person, right))
 
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table, policy, EchoModel(gate=taken_away)) as running_bot:
-        answer = await running_bot.ask_message(
+    async with bot(bot_home, table, policy, EchoModel(gate=taken_away)) as ponte:
+        answer = await ponte.ask_message(
             make_platform_message(person, FIND if right in READING else UPDATE, "k1")
         )
         assert answer.cards == ()

@@ -6,7 +6,7 @@ import pytest
 
 from core.people.rules import RuleBook
 from tests.dialogues.bot_home import BotHome
-from tests.dialogues.decisions import ADA, BOSS, approve_after_reading, on_slack
+from tests.dialogues.decisions import ADA, BOSS, approve_after_reading, on_slack, says
 from tests.dialogues.test_rights_moments import (
     PEOPLE,
     UPDATE,
@@ -26,18 +26,18 @@ async def test_a_right_is_checked_again_when_a_change_is_applied(
     """It is taken away while the proposal waits, and counts after a restart too."""
     person, right = PEOPLE[name], "propose:People"
     policy, table = open_to_all(), MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table, policy) as running_bot:
-        (card,) = (await running_bot.ask_message(make_platform_message(person, UPDATE, "k1"))).cards
+    async with bot(bot_home, table, policy) as ponte:
+        (card,) = (await ponte.ask_message(make_platform_message(person, UPDATE, "k1"))).cards
         policy.config = FixedConfig(rule_book=without(person, right))
-        refused = await running_bot.ask_message(on_slack(f"approve {card.id}", "k2", BOSS))
+        refused = await says(ponte, f"approve {card.id}", "k2", BOSS)
         assert (refused.code, table.applied) == ("forbidden", [])
     anew = open_to_all()
     anew.config = FixedConfig(rule_book=without(person, right))
-    async with bot(bot_home, table, anew) as running_bot:
-        refused = await running_bot.ask_message(on_slack(f"approve {card.id}", "k3", BOSS))
+    async with bot(bot_home, table, anew) as ponte:
+        refused = await says(ponte, f"approve {card.id}", "k3", BOSS)
         assert (refused.code, table.applied) == ("forbidden", [])
         anew.config = FixedConfig(rule_book=RuleBook())
         alone = on_slack(f"approve {card.id}", "k4", BOSS, channel="D9", shared=False)
-        done = await approve_after_reading(running_bot, alone)
+        done = await approve_after_reading(ponte, alone)
         assert "Done." in done.text, "it was given back"
     assert table.rows["1"]["Name"] == "A"

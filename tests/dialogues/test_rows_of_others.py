@@ -70,7 +70,7 @@ class Thread:
     """A thread of `platform`: the boss may read invoices, and the member may not. On the page both
     are one person, who may read them until they lose that right."""
 
-    running_bot: RunningBot
+    ponte: RunningBot
     fake: FakeOpenAI
     policy: Policy
     platform: str
@@ -78,7 +78,7 @@ class Thread:
     count: int = 0
 
     async def ask(self, text: str, person: str) -> Answer:
-        return await self.running_bot.wait_for_answer(await self.send(text, person))
+        return await self.ponte.wait_for_answer(await self.send(text, person))
 
     async def send(self, text: str, person: str) -> Receipt:
         self.count += 1
@@ -94,7 +94,7 @@ class Thread:
         self.policy.config = FixedConfig(rule_book=deny_invoices(denied))
         reply_to = ReplyTo(address, author, key, turn_id(key))
         message = Message(key, text, author, address, reply_to)
-        return await self.running_bot.engine.conversations.inbox.accept(message)
+        return await self.ponte.engine.conversations.inbox.accept(message)
 
     def last_heard(self) -> str:
         """Return all that the model had for its last answer: the request, and the conversation at
@@ -145,8 +145,8 @@ async def thread(
                 Script("All of them.", match='"table":"Products"', times=0),
             )
         bot = open_served_bot(bot_home, fake, sources, policy=policy, code=code.runner, rules=rules)
-        running_bot = await stack.enter_async_context(bot)
-        yield Thread(running_bot, fake, policy, platform, sandbox)
+        ponte = await stack.enter_async_context(bot)
+        yield Thread(ponte, fake, policy, platform, sandbox)
 
 
 @on_each_engine
@@ -256,15 +256,15 @@ async def test_a_turn_that_resumes_gives_what_its_asker_may_read_by_then(
             await asyncio.Event().wait()
 
     model.gate = wait_after_the_tool
-    async with bot_home.open(model, [shop], policy) as running_bot:
+    async with bot_home.open(model, [shop], policy) as ponte:
         call = " ".join(("call", *INVOICES))
-        receipt = await running_bot.engine.conversations.inbox.accept(on_slack(call, "k1", MEMBER))
+        receipt = await ponte.engine.conversations.inbox.accept(on_slack(call, "k1", MEMBER))
         await reached.wait()
         assert INVOICE in model.asks[-1].input[-1].text
     model.gate = None
     policy.config = FixedConfig(rule_book=deny_invoices(frozenset({"slack:U1"})))
-    async with bot_home.open(model, [shop], policy) as running_bot:
-        answer = await running_bot.wait_for_answer(receipt)
+    async with bot_home.open(model, [shop], policy) as ponte:
+        answer = await ponte.wait_for_answer(receipt)
     assert (model.asks[-1].number, model.asks[-1].thread.remote) == (2, "")
     assert INVOICE not in str(model.asks[-1].input)
     assert NOTE in answer.text

@@ -29,7 +29,7 @@ from core.schedules.schedule import (
     read_row,
 )
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
-from tests.dialogues.decisions import BOSS, MEMBER, OTHER, RIGHTS, on_slack
+from tests.dialogues.decisions import BOSS, MEMBER, OTHER, RIGHTS, on_slack, says
 from tests.fakes.choices import ANA, allow_list, make_message
 from tests.fakes.schedules import LateScheduleSource, put_schedule
 
@@ -42,46 +42,40 @@ WEEKLY = {
 @asynccontextmanager
 async def open_bot(bot_home: BotHome) -> AsyncIterator[RunningBot]:
     source = LateScheduleSource()
-    async with bot_home.open(sources=[source], policy=RIGHTS) as running_bot:
-        source.open(running_bot.engine)
-        yield running_bot
+    async with bot_home.open(sources=[source], policy=RIGHTS) as ponte:
+        source.open(ponte.engine)
+        yield ponte
 
 
-async def says(
-    running_bot: RunningBot, text: str, key: str, person: Person = MEMBER, **more: Any
-) -> Answer:
-    return await running_bot.ask_message(on_slack(text, key, person, **more))
-
-
-async def propose(running_bot: RunningBot, key: str, **values: Any) -> Answer:
+async def propose(ponte: RunningBot, key: str, **values: Any) -> Answer:
     call = f"call schedule_propose {json.dumps(WEEKLY | values)}"
-    return await running_bot.ask_message(on_slack(call, key))
+    return await says(ponte, call, key)
 
 
-async def proposed_card(running_bot: RunningBot, key: str, **values: Any) -> Card:
-    answer = await propose(running_bot, key, **values)
+async def proposed_card(ponte: RunningBot, key: str, **values: Any) -> Card:
+    answer = await propose(ponte, key, **values)
     (card,) = answer.cards
     assert (card.kind, card.state, card.actions) == ("proposal", "open", ("approve", "deny"))
     return card
 
 
-async def add_schedule(running_bot: RunningBot, key: str, **values: Any) -> str:
+async def add_schedule(ponte: RunningBot, key: str, **values: Any) -> str:
     """Return the id of a new schedule that its owner has approved."""
-    card = await proposed_card(running_bot, key, **values)
-    await says(running_bot, f"approve {card.id}", f"{key}-approve", clicked=True)
+    card = await proposed_card(ponte, key, **values)
+    await says(ponte, f"approve {card.id}", f"{key}-approve", clicked=True)
     return card.id
 
 
-async def draft_of(running_bot: RunningBot, id: str) -> ScheduleDraft:
+async def draft_of(ponte: RunningBot, id: str) -> ScheduleDraft:
     """Return the draft of a proposed change."""
-    change = await running_bot.engine.changes.ledger.get(id)
+    change = await ponte.engine.changes.ledger.get(id)
     assert change.draft.rows[0].after
     return read_row(change.draft.rows[0].after)
 
 
-async def set_state(running_bot: RunningBot, id: str, state: ScheduleState) -> None:
+async def set_state(ponte: RunningBot, id: str, state: ScheduleState) -> None:
     """Pause or resume a schedule, or let it end as after its last run."""
-    store = running_bot.engine.schedules.store
+    store = ponte.engine.schedules.store
     if state == "ended":
         schedule = await store.resume(id)
         await store.advance(schedule, DuePlan(0.0, 0.0, False, 0.0, 0))
@@ -91,9 +85,9 @@ async def set_state(running_bot: RunningBot, id: str, state: ScheduleState) -> N
 
 @also_on_postgres
 async def test_only_its_owner_approves_it(bot_home: BotHome) -> None:
-    async with open_bot(bot_home) as running_bot:
-        card = await proposed_card(running_bot, "k1")
-        store = running_bot.engine.schedules.store
+    async with open_bot(bot_home) as ponte:
+        card = await proposed_card(ponte, "k1")
+        store = ponte.engine.schedules.store
         assert card.title == "Post: Post the *report*"
         assert "every week on Monday at 9:00" in card.text
         assert card.text.count("Monday,") == 3, "the next three dates with their weekdays"
@@ -102,13 +96,13 @@ async def test_only_its_owner_approves_it(bot_home: BotHome) -> None:
         assert "admin" not in card.text
         for person in (OTHER, BOSS):
             pressed = await says(
-                running_bot, f"approve {card.id}", person.id, person, clicked=True, thread="tU1"
+                ponte, f"approve {card.id}", person.id, person, clicked=True, thread="tU1"
             )
             assert (pressed.code, "can approve it" in pressed.text) == ("forbidden", True)
-        denied = await says(running_bot, f"deny {card.id}", "k2", OTHER, clicked=True, thread="tU1")
+        denied = await says(ponte, f"deny {card.id}", "k2", OTHER, clicked=True, thread="tU1")
         assert denied.code == "forbidden"
         assert await store.list_matching(ScheduleFilter()) == []
-        click = await says(running_bot, f"approve {card.id}", "k3", clicked=True)
+        click = await says(ponte, f"approve {card.id}", "k3", clicked=True)
         (drawn,) = click.cards
         assert (drawn.id, drawn.state, drawn.actions) == (card.id, "done", ("undo",))
         assert f"`schedule {card.id} pause`" in click.text
@@ -128,18 +122,16 @@ async def test_neither_named_approvers_nor_a_guest_status_change_who_approves(
     named = Approvers(frozenset({"slack:U2"}), 2)
     source = LateScheduleSource()
     rules = TableRules(tools={"schedule_propose": named})
-    async with bot_home.open(sources=[source], policy=policy, rules=rules) as running_bot:
-        source.open(running_bot.engine)
-        card = await proposed_card(running_bot, "k1")
+    async with bot_home.open(sources=[source], policy=policy, rules=rules) as ponte:
+        source.open(ponte.engine)
+        card = await proposed_card(ponte, "k1")
         for number, person in enumerate((OTHER, BOSS, replace(MEMBER, is_bot=True))):
             word = f"approve {card.id}"
-            pressed = await says(
-                running_bot, word, f"p{number}", person, clicked=True, thread="tU1"
-            )
+            pressed = await says(ponte, word, f"p{number}", person, clicked=True, thread="tU1")
             assert pressed.code == "forbidden", person
             here = on_slack("", "x").address
-            assert not await running_bot.engine.changes.views.waiting_for(person, here), person
-        done = await says(running_bot, f"approve {card.id}", "k2", clicked=True)
+            assert not await ponte.engine.changes.views.waiting_for(person, here), person
+        done = await says(ponte, f"approve {card.id}", "k2", clicked=True)
         assert [one.state for one in done.cards] == ["done"]
 
 
@@ -149,82 +141,82 @@ async def test_the_owner_approves_on_the_page_what_they_asked_for_in_the_termina
     owner = Person("terminal", "owner")
     source = LateScheduleSource()
     policy = allow_list(frozenset({"web", "terminal"}))
-    async with bot_home.open(sources=[source], policy=policy) as running_bot:
-        source.open(running_bot.engine)
+    async with bot_home.open(sources=[source], policy=policy) as ponte:
+        source.open(ponte.engine)
         call = f"call schedule_propose {json.dumps(WEEKLY)}"
         asked = make_message(call, "t1", "main", owner, False)
-        (card,) = (await running_bot.ask_message(asked)).cards
+        (card,) = (await ponte.ask_message(asked)).cards
         for person in (ANA, replace(owner, platform="web")):
             click = make_message(f"approve {card.id}", person.key, "C1", person, False)
-            answer = await running_bot.ask_message(replace(click, is_click=True))
+            answer = await ponte.ask_message(replace(click, is_click=True))
             assert (answer.status == "done") == (person.id == "owner"), person
-        (stored,) = await running_bot.engine.schedules.store.list_matching(ScheduleFilter())
+        (stored,) = await ponte.engine.schedules.store.list_matching(ScheduleFilter())
         assert (stored.id, stored.owner) == (card.id, owner)
 
 
 async def test_an_admin_can_deny_it(bot_home: BotHome) -> None:
-    async with open_bot(bot_home) as running_bot:
-        card = await proposed_card(running_bot, "k1")
-        denied = await says(running_bot, f"deny {card.id}", "k2", BOSS)
+    async with open_bot(bot_home) as ponte:
+        card = await proposed_card(ponte, "k1")
+        denied = await says(ponte, f"deny {card.id}", "k2", BOSS)
         assert "Denied by Bea." in denied.text
-        again = await says(running_bot, f"approve {card.id}", "k3")
+        again = await says(ponte, f"approve {card.id}", "k3")
         assert "Denied by Bea." in again.text
-        assert await running_bot.engine.schedules.store.list_matching(ScheduleFilter()) == []
+        assert await ponte.engine.schedules.store.list_matching(ScheduleFilter()) == []
 
 
 async def test_a_proposal_expires(bot_home: BotHome) -> None:
-    async with open_bot(bot_home) as running_bot:
-        card = await proposed_card(running_bot, "k1")
+    async with open_bot(bot_home) as ponte:
+        card = await proposed_card(ponte, "k1")
         bot_home.clock.now += 25 * 3600
-        late = await says(running_bot, f"approve {card.id}", "k2", clicked=True)
+        late = await says(ponte, f"approve {card.id}", "k2", clicked=True)
         assert (late.status, late.code) == ("failed", "expired")
-        assert await running_bot.engine.schedules.store.earliest_due() is None
+        assert await ponte.engine.schedules.store.earliest_due() is None
 
 
 async def test_a_time_that_has_passed_or_a_full_list_leaves_the_card_open(
     bot_home: BotHome,
 ) -> None:
-    async with open_bot(bot_home) as running_bot:
+    async with open_bot(bot_home) as ponte:
         at = datetime.fromtimestamp(bot_home.clock.now + 3600, ZoneInfo("Europe/Paris"))
-        soon = await proposed_card(running_bot, "k1", when=f"{at:%Y-%m-%dT%H:%M}")
+        soon = await proposed_card(ponte, "k1", when=f"{at:%Y-%m-%dT%H:%M}")
         bot_home.clock.now += 2 * 3600
-        late = await says(running_bot, f"approve {soon.id}", "k2", clicked=True)
+        late = await says(ponte, f"approve {soon.id}", "k2", clicked=True)
         assert (late.code, "has passed" in late.text) == ("bad_schedule", True)
-        card = await proposed_card(running_bot, "k3")
-        schedules = running_bot.engine.schedules
-        first = await add_schedule(running_bot, "k4")
+        card = await proposed_card(ponte, "k3")
+        schedules = ponte.engine.schedules
+        first = await add_schedule(ponte, "k4")
         config: Any = schedules.config
         config.schedule_limits = ScheduleLimits(per_person=1)
-        full = await says(running_bot, f"approve {card.id}", "k5", clicked=True)
+        full = await says(ponte, f"approve {card.id}", "k5", clicked=True)
         assert (full.code, "the limit for each person" in full.text) == ("bad_schedule", True)
         for id in (soon.id, card.id):
-            assert (await running_bot.engine.changes.ledger.get(id)).state == "open"
+            assert (await ponte.engine.changes.ledger.get(id)).state == "open"
         await schedules.store.delete(first)
-        await says(running_bot, f"approve {card.id}", "k6", clicked=True)
+        await says(ponte, f"approve {card.id}", "k6", clicked=True)
         assert (await schedules.store.get(card.id)).state == "active"
 
 
 @also_on_postgres
 async def test_an_edit_waits_beside_the_running_version(bot_home: BotHome) -> None:
-    async with open_bot(bot_home) as running_bot:
-        store = running_bot.engine.schedules.store
-        id = await add_schedule(running_bot, "k1")
+    async with open_bot(bot_home) as ponte:
+        store = ponte.engine.schedules.store
+        id = await add_schedule(ponte, "k1")
         before = await store.get(id)
-        edit = await proposed_card(running_bot, "k2", what="EVIL", when="10:00", replaces=id)
+        edit = await proposed_card(ponte, "k2", what="EVIL", when="10:00", replaces=id)
         assert edit.title == f"Change schedule {id}: Post: EVIL"
         former = "Until you approve it: Post: Post the *report* (every week on Monday at 9:00"
         assert former in edit.text
-        stale = await proposed_card(running_bot, "k3", what="Other", replaces=id)
+        stale = await proposed_card(ponte, "k3", what="Other", replaces=id)
         assert await store.get(id) == before
-        done = await says(running_bot, f"approve {edit.id}", "k4", clicked=True)
+        done = await says(ponte, f"approve {edit.id}", "k4", clicked=True)
         assert "Until you" not in done.cards[0].text
         edited = await store.get(id)
         assert (edited.draft.text, edited.draft.rule.cron) == ("EVIL", "0 10 * * MON")
-        late = await says(running_bot, f"approve {stale.id}", "k5", clicked=True)
+        late = await says(ponte, f"approve {stale.id}", "k5", clicked=True)
         assert "changed meanwhile" in late.text
         assert await store.get(id) == edited
-        await says(running_bot, f"schedule {id} pause", "k6")
-        undone = await says(running_bot, f"undo {edit.id}", "k7")
+        await says(ponte, f"schedule {id} pause", "k6")
+        undone = await says(ponte, f"undo {edit.id}", "k7")
         assert "Undone" in undone.text
         former_again = await store.get(id)
         assert (former_again.draft, former_again.state) == (before.draft, "paused")
@@ -232,24 +224,24 @@ async def test_an_edit_waits_beside_the_running_version(bot_home: BotHome) -> No
 
 @also_on_postgres
 async def test_a_new_schedule_and_a_deletion_can_be_undone(bot_home: BotHome) -> None:
-    async with open_bot(bot_home) as running_bot:
-        store = running_bot.engine.schedules.store
-        id = await add_schedule(running_bot, "k1")
-        assert "Undone" in (await says(running_bot, f"undo {id}", "k2")).text
+    async with open_bot(bot_home) as ponte:
+        store = ponte.engine.schedules.store
+        id = await add_schedule(ponte, "k1")
+        assert "Undone" in (await says(ponte, f"undo {id}", "k2")).text
         assert await store.list_matching(ScheduleFilter()) == []
-        id = await add_schedule(running_bot, "k3")
+        id = await add_schedule(ponte, "k3")
         before = await store.get(id)
-        card = await proposed_card(running_bot, "k4", kind="delete", what="", replaces=id)
+        card = await proposed_card(ponte, "k4", kind="delete", what="", replaces=id)
         assert card.title == f"Delete schedule {id}: Post: Post the *report*"
         assert await store.get(id) == before
-        await says(running_bot, f"approve {card.id}", "k5", clicked=True)
+        await says(ponte, f"approve {card.id}", "k5", clicked=True)
         assert await store.list_matching(ScheduleFilter()) == []
-        assert "Undone" in (await says(running_bot, f"undo {card.id}", "k6")).text
+        assert "Undone" in (await says(ponte, f"undo {card.id}", "k6")).text
         back = await store.get(id)
         assert (back.draft, back.owner, back.state) == (before.draft, before.owner, "active")
-        edit = await proposed_card(running_bot, "k7", when="10:00", replaces=id)
-        await says(running_bot, f"approve {edit.id}", "k8", clicked=True)
-        kept = await says(running_bot, f"undo {card.id}", "k9")
+        edit = await proposed_card(ponte, "k7", when="10:00", replaces=id)
+        await says(ponte, f"approve {edit.id}", "k8", clicked=True)
+        kept = await says(ponte, f"undo {card.id}", "k9")
         assert "already undone" in kept.text
 
 
@@ -259,23 +251,23 @@ async def test_a_change_and_its_undo_keep_the_state_that_holds_when_they_are_mad
     bot_home: BotHome, state: ScheduleState
 ) -> None:
     """A person pauses the schedule, or it ends, while the card waits."""
-    async with open_bot(bot_home) as running_bot:
-        store = running_bot.engine.schedules.store
-        id = await add_schedule(running_bot, "k1")
-        edit = await proposed_card(running_bot, "k2", when="10:00", replaces=id)
-        await set_state(running_bot, id, state)
-        done = await says(running_bot, f"approve {edit.id}", "k3", clicked=True)
+    async with open_bot(bot_home) as ponte:
+        store = ponte.engine.schedules.store
+        id = await add_schedule(ponte, "k1")
+        edit = await proposed_card(ponte, "k2", when="10:00", replaces=id)
+        await set_state(ponte, id, state)
+        done = await says(ponte, f"approve {edit.id}", "k3", clicked=True)
         after = "paused" if state == "paused" else "active"
         assert (await store.get(id)).state == after, "an edit lets an ended one run again"
         assert ("resume" in done.cards[0].text) == (state == "paused")
-        assert "Undone" in (await says(running_bot, f"undo {edit.id}", "k4")).text
+        assert "Undone" in (await says(ponte, f"undo {edit.id}", "k4")).text
         assert (await store.get(id)).state == state
-        deletion = await proposed_card(running_bot, "k5", kind="delete", what="", replaces=id)
+        deletion = await proposed_card(ponte, "k5", kind="delete", what="", replaces=id)
         if state != "ended":
-            await set_state(running_bot, id, "active" if state == "paused" else "paused")
-            await set_state(running_bot, id, state)
-        await says(running_bot, f"approve {deletion.id}", "k6", clicked=True)
-        assert "Undone" in (await says(running_bot, f"undo {deletion.id}", "k7")).text
+            await set_state(ponte, id, "active" if state == "paused" else "paused")
+            await set_state(ponte, id, state)
+        await says(ponte, f"approve {deletion.id}", "k6", clicked=True)
+        assert "Undone" in (await says(ponte, f"undo {deletion.id}", "k7")).text
         assert (await store.get(id)).state == state
         if state != "active":
             assert await store.earliest_due() is None
@@ -284,38 +276,38 @@ async def test_a_change_and_its_undo_keep_the_state_that_holds_when_they_are_mad
 async def test_the_undo_of_an_edit_starts_no_run_of_a_schedule_that_ended_since(
     bot_home: BotHome,
 ) -> None:
-    async with open_bot(bot_home) as running_bot:
-        store = running_bot.engine.schedules.store
-        id = await add_schedule(running_bot, "k1")
-        edit = await proposed_card(running_bot, "k2", when="10:00", replaces=id)
-        await says(running_bot, f"approve {edit.id}", "k3", clicked=True)
-        await set_state(running_bot, id, "ended")
-        assert "Undone" in (await says(running_bot, f"undo {edit.id}", "k4")).text
+    async with open_bot(bot_home) as ponte:
+        store = ponte.engine.schedules.store
+        id = await add_schedule(ponte, "k1")
+        edit = await proposed_card(ponte, "k2", when="10:00", replaces=id)
+        await says(ponte, f"approve {edit.id}", "k3", clicked=True)
+        await set_state(ponte, id, "ended")
+        assert "Undone" in (await says(ponte, f"undo {edit.id}", "k4")).text
         stored = await store.get(id)
         assert (stored.state, stored.next_due_at) == ("ended", 0)
         assert stored.draft.rule.cron == "0 9 * * MON"
 
 
 async def test_an_edited_schedule_is_not_deleted_by_undo(bot_home: BotHome) -> None:
-    async with open_bot(bot_home) as running_bot:
-        store = running_bot.engine.schedules.store
-        id = await add_schedule(running_bot, "k1")
-        edit = await proposed_card(running_bot, "k2", when="10:00", replaces=id)
-        await says(running_bot, f"approve {edit.id}", "k3", clicked=True)
-        kept = await says(running_bot, f"undo {id}", "k4")
+    async with open_bot(bot_home) as ponte:
+        store = ponte.engine.schedules.store
+        id = await add_schedule(ponte, "k1")
+        edit = await proposed_card(ponte, "k2", when="10:00", replaces=id)
+        await says(ponte, f"approve {edit.id}", "k3", clicked=True)
+        kept = await says(ponte, f"undo {id}", "k4")
         assert ("Not undone" in kept.text, "changed meanwhile" in kept.text) == (True, True)
         assert (await store.get(id)).draft.rule.cron == "0 10 * * MON"
 
 
 async def test_a_new_proposal_replaces_an_open_one(bot_home: BotHome) -> None:
-    async with open_bot(bot_home) as running_bot:
-        first = await proposed_card(running_bot, "k1")
-        second = await proposed_card(running_bot, "k2", what="", when="10:00", replaces=first.id)
+    async with open_bot(bot_home) as ponte:
+        first = await proposed_card(ponte, "k1")
+        second = await proposed_card(ponte, "k2", what="", when="10:00", replaces=first.id)
         assert second.title == first.title
-        gone = await says(running_bot, f"approve {first.id}", "k3", clicked=True)
+        gone = await says(ponte, f"approve {first.id}", "k3", clicked=True)
         assert [card.state for card in gone.cards] == ["withdrawn"]
-        await says(running_bot, f"approve {second.id}", "k4", clicked=True)
-        (stored,) = await running_bot.engine.schedules.store.list_matching(ScheduleFilter())
+        await says(ponte, f"approve {second.id}", "k4", clicked=True)
+        (stored,) = await ponte.engine.schedules.store.list_matching(ScheduleFilter())
         assert (stored.id, stored.draft.rule.cron) == (second.id, "0 10 * * MON")
 
 
@@ -336,35 +328,35 @@ async def test_a_crash_before_the_record_makes_one_schedule(
     async def hold(*_: Any, **more: Any) -> Any:
         raise Draining
 
-    async with open_bot(bot_home) as running_bot:
-        card = await proposed_card(running_bot, "k1")
+    async with open_bot(bot_home) as ponte:
+        card = await proposed_card(ponte, "k1")
         monkeypatch.setattr(Schedules, "put", die)
         monkeypatch.setattr(ChangeRunner, "_read_back", hold)
         click = on_slack(f"approve {card.id}", "k2", clicked=True)
-        receipt = await running_bot.engine.conversations.inbox.accept(click)
+        receipt = await ponte.engine.conversations.inbox.accept(click)
         await died.wait()
     monkeypatch.undo()
-    async with open_bot(bot_home) as running_bot:
-        answer = await running_bot.wait_for_answer(receipt)
+    async with open_bot(bot_home) as ponte:
+        answer = await ponte.wait_for_answer(receipt)
         assert [one.state for one in answer.cards] == ["done"]
-        (stored,) = await running_bot.engine.schedules.store.list_matching(ScheduleFilter())
+        (stored,) = await ponte.engine.schedules.store.list_matching(ScheduleFilter())
         assert (stored.id, stored.revision) == (card.id, card.id)
 
 
 async def test_commands_manage_it(bot_home: BotHome) -> None:
-    async with open_bot(bot_home) as running_bot:
+    async with open_bot(bot_home) as ponte:
 
         async def read(text: str, key: str, **more: Any) -> str:
-            return (await says(running_bot, text, key, **more)).text
+            return (await says(ponte, text, key, **more)).text
 
         assert "The demo model can't make one" in await read("schedules", "k0")
-        id = await add_schedule(running_bot, "k1")
+        id = await add_schedule(ponte, "k1")
         assert rf"`{id}` Post: Post the \*report\*" in await read("schedules", "k3")
         assert "Paused." in await read(f"schedule {id} pause", "k4")
         assert "Started." in await read(f"agendamento {id} resume", "k5")
         assert "It runs now." in await read(f"schedule {id} run", "k7")
-        run = (await running_bot.engine.schedules.store.list_runs(id))[0]
-        answer = await running_bot.engine.conversations.inbox.wait_for_answer(run.seq)
+        run = (await ponte.engine.schedules.store.list_runs(id))[0]
+        answer = await ponte.engine.conversations.inbox.wait_for_answer(run.seq)
         assert "Post the *report*" in answer.text
         assert "done" in await read(f"schedule {id} show", "k8")
         assert "Only Mia" in await read(f"schedule {id} delete", "k9", person=OTHER, thread="tU1")
@@ -374,7 +366,7 @@ async def test_commands_manage_it(bot_home: BotHome) -> None:
 
 
 async def test_wrong_values_are_told_to_the_model(bot_home: BotHome) -> None:
-    async with open_bot(bot_home) as running_bot:
+    async with open_bot(bot_home) as ponte:
         wrong: list[dict[str, Any]] = [
             {"when": "* * * * *"}, {"when": "0 9 * *"}, {"when": ""}, {"when": "10:00"},
             {"when": "tomorrow"}, {"when": "2020-01-01T10:00"}, {"zone": "Mars/Base"},
@@ -383,23 +375,23 @@ async def test_wrong_values_are_told_to_the_model(bot_home: BotHome) -> None:
             {"when": "2030-03-10T02:30", "zone": "America/New_York"},
         ]  # fmt: skip
         for number, values in enumerate(wrong):
-            answer = await propose(running_bot, f"k{number}", **values)
+            answer = await propose(ponte, f"k{number}", **values)
             assert answer.cards == (), values
-        assert await running_bot.engine.schedules.store.list_matching(ScheduleFilter()) == []
+        assert await ponte.engine.schedules.store.list_matching(ScheduleFilter()) == []
 
 
 async def test_the_card_tells_which_days_and_times_do_not_exist(bot_home: BotHome) -> None:
-    async with open_bot(bot_home) as running_bot:
+    async with open_bot(bot_home) as ponte:
         zone = "America/New_York"
-        card = await proposed_card(running_bot, "k1", when="30 2 29-31 * *", zone=zone)
+        card = await proposed_card(ponte, "k1", when="30 2 29-31 * *", zone=zone)
         assert "no day 30 in February; no day 31 in February, April" in card.text
-        card = await proposed_card(running_bot, "k2", when="30 2 * * SAT-MON", zone=zone)
+        card = await proposed_card(ponte, "k2", when="30 2 * * SAT-MON", zone=zone)
         assert "every week on Monday, Saturday, and Sunday" in card.text
         assert "When the clocks change: Sunday, March " in card.text.replace("\u202f", " ")
 
 
 async def test_an_edit_keeps_what_is_left_empty(bot_home: BotHome) -> None:
-    async with open_bot(bot_home) as running_bot:
+    async with open_bot(bot_home) as ponte:
         day = f"{datetime.now(UTC).year + 2}-05-04"
         empty = {"kind": "ask", "what": "", "when": "", "zone": None}
         for number, (first, values, expected) in enumerate((
@@ -407,9 +399,9 @@ async def test_an_edit_keeps_what_is_left_empty(bot_home: BotHome) -> None:
             ({}, {"zone": "UTC", "ends": "5"}, ("0 9 * * MON", "UTC", 5)),
             ({"when": f"{day}T08:00"}, {"when": "9:05"}, (f"{day} 09:05", "Europe/Paris", 0)),
         )):  # fmt: skip
-            id = await add_schedule(running_bot, f"a{number}", **first)
-            edit = await proposed_card(running_bot, f"b{number}", **empty | values, replaces=id)
-            draft = await draft_of(running_bot, edit.id)
+            id = await add_schedule(ponte, f"a{number}", **first)
+            edit = await proposed_card(ponte, f"b{number}", **empty | values, replaces=id)
+            draft = await draft_of(ponte, edit.id)
             zone = ZoneInfo(draft.time_zone)
             at = datetime.fromtimestamp(draft.rule.run_at, zone).strftime("%Y-%m-%d %H:%M")
             assert (draft.rule.cron or at, draft.time_zone, draft.max_runs) == expected, values
@@ -417,26 +409,26 @@ async def test_an_edit_keeps_what_is_left_empty(bot_home: BotHome) -> None:
 
 
 async def test_an_edit_replaces_or_removes_the_end(bot_home: BotHome) -> None:
-    async with open_bot(bot_home) as running_bot:
+    async with open_bot(bot_home) as ponte:
         last_day = f"{datetime.now(UTC).year + 1}-05-04"
-        id = (await proposed_card(running_bot, "k0", ends=last_day)).id
+        id = (await proposed_card(ponte, "k0", ends=last_day)).id
         for number, (ends, expected) in enumerate((
             (None, (True, 0)), ("5", (False, 5)), (last_day, (True, 0)), ("0", (False, 0)),
         )):  # fmt: skip
-            id = (await proposed_card(running_bot, f"k{number + 1}", ends=ends, replaces=id)).id
-            draft = await draft_of(running_bot, id)
+            id = (await proposed_card(ponte, f"k{number + 1}", ends=ends, replaces=id)).id
+            draft = await draft_of(ponte, id)
             assert (draft.ends_at > 0, draft.max_runs) == expected, ends
 
 
 async def test_all_schedules_can_be_listed_in_pages(bot_home: BotHome) -> None:
-    async with open_bot(bot_home) as running_bot:
-        store, to = running_bot.engine.schedules.store, on_slack("", "x").reply_to
+    async with open_bot(bot_home) as ponte:
+        store, to = ponte.engine.schedules.store, on_slack("", "x").reply_to
         rule = ScheduleRule("0 9 * * *")
         for number in range(45):
             await put_schedule(store, to, ScheduleDraft("post", f"Text {number}", rule, "UTC"))
 
         first, second, third, fourth = [
-            (await says(running_bot, text, text)).text
+            (await says(ponte, text, text)).text
             for text in ("schedules", "agendamentos 2", "planifications 3", "schedules 4")
         ]
         assert "For the next one, type `schedules 2`." in first
@@ -446,57 +438,55 @@ async def test_all_schedules_can_be_listed_in_pages(bot_home: BotHome) -> None:
         assert "Page 3 of 3." in third
         assert "type" not in third
         assert fourth == "There are only 3 pages of schedules."
-        for_model = (await says(running_bot, 'call schedule_list {"page": 2}', "m")).text
+        for_model = (await says(ponte, 'call schedule_list {"page": 2}', "m")).text
         assert (for_model.count("Text"), "Page 2 of 3." in for_model) == (20, True)
 
 
 async def test_a_word_approves_a_long_schedule_only_after_all_of_it(bot_home: BotHome) -> None:
     text = "word " * 200 + "END"
-    async with open_bot(bot_home) as running_bot:
-        id = (await proposed_card(running_bot, "k1", what=text)).id
-        store = running_bot.engine.schedules.store
+    async with open_bot(bot_home) as ponte:
+        id = (await proposed_card(ponte, "k1", what=text)).id
+        store = ponte.engine.schedules.store
         for number, name in enumerate((id, f"{id}-1000")):
-            read = await says(running_bot, f"approve {name}", f"w{number}")
+            read = await says(ponte, f"approve {name}", f"w{number}")
             assert (read.status, f"> {text}" in read.text) == ("failed", True)
         assert await store.list_matching(ScheduleFilter()) == []
         (coded,) = re.findall(r"`(approve \S+)`", read.text)
-        assert (await says(running_bot, coded, "k4")).status == "done"
+        assert (await says(ponte, coded, "k4")).status == "done"
         assert (await store.get(id)).state == "active"
 
 
 @also_on_postgres
 async def test_a_program_changes_no_schedule(bot_home: BotHome) -> None:
-    async with open_bot(bot_home) as running_bot:
-        store = running_bot.engine.schedules.store
-        id = await add_schedule(running_bot, "k1")
+    async with open_bot(bot_home) as ponte:
+        store = ponte.engine.schedules.store
+        id = await add_schedule(ponte, "k1")
         before = await store.get(id)
         program = replace(MEMBER, is_bot=True, api_token="t7")
         for replaced in (id, None):
             values = WEEKLY | {"what": "EVIL", "replaces": replaced}
             call = f"call schedule_propose {json.dumps(values)}"
-            answer = await says(running_bot, call, f"k3{replaced}", program)
+            answer = await says(ponte, call, f"k3{replaced}", program)
             assert answer.cards == ()
         for action in ("pause", "resume", "run", "delete"):
             word = f"schedule {id} {action}"
-            assert (await running_bot.ask_message(on_slack(word, action, program))).text == (
-                f"You said: {word}"
-            )
+            assert (await says(ponte, word, action, program)).text == (f"You said: {word}")
             press = on_slack(word, f"press-{action}", program, clicked=True)
-            refused = await running_bot.ask_message(press)
+            refused = await ponte.ask_message(press)
             assert refused.status == "failed", action
         assert await store.get(id) == before
-        lines, _ = await running_bot.engine.people.audit.read(event="schedule-refused")
+        lines, _ = await ponte.engine.people.audit.read(event="schedule-refused")
         assert [line["api_token"] for line in lines] == ["t7"] * 5
 
 
 async def test_the_whole_text_is_on_the_card(bot_home: BotHome) -> None:
-    async with open_bot(bot_home) as running_bot:
+    async with open_bot(bot_home) as ponte:
         for number, kind in enumerate(("post", "ask", "command")):
             lines = [f"line {n} of {kind}" for n in range(150)]
             what = "\n".join(["quick-command tidy" if kind == "command" else "Do", *lines])
-            card = await proposed_card(running_bot, f"k{number}", kind=kind, what=what)
-            await says(running_bot, f"approve {card.id}", f"a{number}", clicked=True)
-            shown = await says(running_bot, f"schedule {card.id} show", f"s{number}")
+            card = await proposed_card(ponte, f"k{number}", kind=kind, what=what)
+            await says(ponte, f"approve {card.id}", f"a{number}", clicked=True)
+            shown = await says(ponte, f"schedule {card.id} show", f"s{number}")
             for text in (card.text, shown.text):
                 assert [line for line in lines if f"> {line}" not in text] == []
             assert card.is_whole
@@ -505,55 +495,55 @@ async def test_the_whole_text_is_on_the_card(bot_home: BotHome) -> None:
 async def test_a_schedule_of_a_private_place_is_not_shown_to_the_readers_of_a_channel(
     bot_home: BotHome,
 ) -> None:
-    async with open_bot(bot_home) as running_bot:
+    async with open_bot(bot_home) as ponte:
         call = f"call schedule_propose {json.dumps(WEEKLY | {'what': 'PRIVATE'})}"
         place: dict[str, Any] = {"channel": "D1", "thread": "", "shared": False}
-        (card,) = (await says(running_bot, call, "k1", **place)).cards
-        replacing = await propose(running_bot, "k2", what="", when="10:00", replaces=card.id)
-        await says(running_bot, f"approve {card.id}", "k3", clicked=True, **place)
-        edit = await propose(running_bot, "k4", what="", when="10:00", replaces=card.id)
+        (card,) = (await says(ponte, call, "k1", **place)).cards
+        replacing = await propose(ponte, "k2", what="", when="10:00", replaces=card.id)
+        await says(ponte, f"approve {card.id}", "k3", clicked=True, **place)
+        edit = await propose(ponte, "k4", what="", when="10:00", replaces=card.id)
         for answer in (replacing, edit):
             assert ("Other people can read" in answer.text, answer.cards) == (True, ())
         for number, (word, person) in enumerate(
             (("pause", MEMBER), ("resume", MEMBER), ("pause", BOSS), ("delete", BOSS))
         ):
             text = f"schedule {card.id} {word}"
-            answer = await says(running_bot, text, f"s{number}", person)
+            answer = await says(ponte, text, f"s{number}", person)
             assert ("PRIVATE" in answer.text, answer.is_private) == (True, True), word
-        public = await add_schedule(running_bot, "k5")
-        assert not (await says(running_bot, f"schedule {public} pause", "k6")).is_private
+        public = await add_schedule(ponte, "k5")
+        assert not (await says(ponte, f"schedule {public} pause", "k6")).is_private
 
 
 @also_on_postgres
 async def test_a_new_version_of_an_edit_begins_from_the_schedule_as_it_is_now(
     bot_home: BotHome,
 ) -> None:
-    async with open_bot(bot_home) as running_bot:
-        id = await add_schedule(running_bot, "k1")
-        older = await proposed_card(running_bot, "k2", what="Older", when="", replaces=id)
-        newer = await proposed_card(running_bot, "k3", what="Newer", when="", replaces=id)
-        await says(running_bot, f"approve {newer.id}", "k4", clicked=True)
-        again = await proposed_card(running_bot, "k5", what="", when="10:00", replaces=older.id)
+    async with open_bot(bot_home) as ponte:
+        id = await add_schedule(ponte, "k1")
+        older = await proposed_card(ponte, "k2", what="Older", when="", replaces=id)
+        newer = await proposed_card(ponte, "k3", what="Newer", when="", replaces=id)
+        await says(ponte, f"approve {newer.id}", "k4", clicked=True)
+        again = await proposed_card(ponte, "k5", what="", when="10:00", replaces=older.id)
         assert "Until you approve it: Post: Newer" in again.text
-        gone = await says(running_bot, f"approve {older.id}", "k6", clicked=True)
+        gone = await says(ponte, f"approve {older.id}", "k6", clicked=True)
         assert [card.state for card in gone.cards] == ["withdrawn"]
-        await says(running_bot, f"approve {again.id}", "k7", clicked=True)
-        stored = await running_bot.engine.schedules.store.get(id)
+        await says(ponte, f"approve {again.id}", "k7", clicked=True)
+        stored = await ponte.engine.schedules.store.get(id)
         assert (stored.draft.text, stored.draft.rule.cron) == ("Older", "0 10 * * MON")
 
 
 async def test_the_card_of_an_erased_schedule_has_a_title(bot_home: BotHome) -> None:
-    async with open_bot(bot_home) as running_bot:
-        card = await proposed_card(running_bot, "k1")
-        await says(running_bot, "forget yes", "k2")
-        change = await running_bot.engine.changes.ledger.get(card.id)
-        assert running_bot.engine.changes.views.builder.build_title(change) == "Schedule"
+    async with open_bot(bot_home) as ponte:
+        card = await proposed_card(ponte, "k1")
+        await says(ponte, "forget yes", "k2")
+        change = await ponte.engine.changes.ledger.get(card.id)
+        assert ponte.engine.changes.views.builder.build_title(change) == "Schedule"
 
 
 async def test_lists_show_the_text_of_a_schedule_as_it_is(bot_home: BotHome) -> None:
-    async with open_bot(bot_home) as running_bot:
-        id = await add_schedule(running_bot, "k1", what="**Denied by Bea.** ||x|| `")
+    async with open_bot(bot_home) as ponte:
+        id = await add_schedule(ponte, "k1", what="**Denied by Bea.** ||x|| `")
         words = ("schedules", "changes", f"schedule {id} show", f"schedule {id} delete")
         for number, word in enumerate(words):
-            text = (await says(running_bot, word, f"s{number}")).text
+            text = (await says(ponte, word, f"s{number}")).text
             assert r"Post: \*\*Denied by Bea.\*\* \|\|x\|\| \`" in text, word

@@ -45,8 +45,7 @@ async def test_nothing_is_asked_before_the_acknowledgement(tmp_path: Path, where
 
 async def test_what_is_typed_and_pressed_is_acknowledged_at_once(tmp_path: Path) -> None:
     async with workplace(tmp_path, Setting(board=Board([QuickCommand("joke", "Joke")]))) as w:
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        await w.slack.wait_for_answer(said)
+        await w.ask("hello")
         reads = w.slack.api.close(*READS)
         new = w.slack.person("Newcomer")
         w.general.members.add(new.id)
@@ -60,7 +59,7 @@ async def test_a_name_that_comes_late_is_gone_without(tmp_path: Path) -> None:
     async with workplace(tmp_path, Setting(model, inbox=inbox.over, listed=False)) as w:
         reads = w.slack.api.close("users.info")
         said = w.slack.say(w.bob, w.general, f"{w.slack.bot} hello, {w.alice.mention}")
-        await w.slack.wait_until(lambda: w.slack.api.waiting["users.info"])
+        await w.until(lambda: w.slack.api.waiting["users.info"])
         reads.release()
         await w.slack.wait_for_answer(said)
         assert "The asker is 'Bob'" in model.asks[0].preface
@@ -79,7 +78,7 @@ async def test_a_courtesy_is_waited_for_no_longer_than_a_blink(tmp_path: Path) -
     async with workplace(tmp_path, setting) as w:
         reads = w.slack.api.close("users.info")
         clock, answering = LoopClock(), w.slack.say(w.bob, w.dm, "hello")
-        await w.slack.wait_until(lambda: w.slack.api.waiting["users.info"])
+        await w.until(lambda: w.slack.api.waiting["users.info"])
         assert not model.asks
         clock.skip(COURTESY_SECONDS)
         await w.slack.wait_for_answer(answering)
@@ -119,7 +118,7 @@ async def test_a_turn_of_a_listed_person_asks_for_the_thread_alone(tmp_path: Pat
         await w.slack.deliveries.wait_for_deliveries()
         reads = w.slack.api.close(*READS)
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} why?", thread=root)
-        await w.slack.wait_until(lambda: w.slack.api.waiting["conversations.replies"])
+        await w.until(lambda: w.slack.api.waiting["conversations.replies"])
         assert not w.slack.api.waiting["users.info"]
         reads.release()
         await w.slack.wait_for_answer(said)
@@ -151,8 +150,7 @@ async def test_a_file_that_does_not_come_is_told_in_the_answer(
         downloads = w.slack.api.close("download") if trouble == "slow" else None
         if trouble != "slow":
             w.slack.api.faults.add("download", trouble, 0)
-        said = w.slack.say(w.alice, w.dm, "look", files=[CSV])
-        answer = await w.slack.wait_for_answer(said)
+        answer = await w.ask("look", w.dm, files=[CSV])
         assert "I couldn't read `orders.csv`, so I answered without it." in answer.visible_text
         if downloads:
             downloads.release()

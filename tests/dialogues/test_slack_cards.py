@@ -32,11 +32,10 @@ async def answered_workplace(
     """Alice asked in #general and got `answer`."""
     inbox = WatchedInbox()
     async with workplace(home, Setting(inbox=inbox.over)) as w:
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} pay order 1")
-        await w.slack.wait_for_answer(said)
+        await w.ask("pay order 1")
         reply = w.bot.slack.reply(inbox.messages[0].reply_to, NoPosts())
         await reply.finish(answer)
-        yield w, inbox, w.slack.workspace.by_bot(w.general.id)[-1]
+        yield w, inbox, w.posts()[-1]
 
 
 ASKED = Answer("Shall I?", parts=("Shall I?",), cards=(CARD,))
@@ -110,7 +109,7 @@ async def test_a_click_by_someone_who_may_not_is_answered_to_them_alone(tmp_path
         await w.slack.click(w.bob, post, "Approve").acked.wait()
         reply = w.bot.slack.reply(inbox.messages[-1].reply_to, NoPosts())
         await reply.finish(Answer("You may not.", parts=("You may not.",), is_private=True))
-        refusal = w.slack.ephemeral_posts(w.general.id)[-1]
+        refusal = w.whispers()[-1]
         assert (refusal.seen_by, refusal.visible_text) == (w.bob.id, "You may not.")
         assert list(post.buttons) == ["Approve", "Deny"]
 
@@ -119,8 +118,8 @@ async def test_a_click_that_cannot_be_stored_is_not_acknowledged_and_told(tmp_pa
     async with answered_workplace(tmp_path, ASKED) as (w, inbox, post):
         inbox.times = 1
         clicked = w.slack.click(w.bob, post, "Approve")
-        await w.slack.wait_until(lambda: w.slack.ephemeral_posts(w.general.id))
-        told = w.slack.ephemeral_posts(w.general.id)[0].visible_text
+        await w.until(lambda: w.whispers())
+        told = w.whispers()[0].visible_text
         assert "Não consegui salvar sua mensagem" in told, "Bob's language is known from the list"
         assert not clicked.acked.is_set()
 
@@ -203,14 +202,13 @@ async def test_a_workspace_without_tables_gets_lines_and_is_not_asked_for_ever(
             assert "\nInvoice 0\nStatus: Overdue → Paid · Note: – → " in post.visible_text
             assert list(post.buttons) == ["Approve", "Deny"]
             before = calls["chat.postMessage"]
-            said = w.slack.say(w.alice, w.general, f"{w.slack.bot} pay again")
-            await w.slack.wait_for_answer(said)
+            await w.ask("pay again")
             answered = calls["chat.postMessage"]
             reply = w.bot.slack.reply(inbox.messages[-1].reply_to, NoPosts())
             await reply.finish(with_rows(3))
             tried.append(calls["chat.postMessage"] - answered)
             assert answered == before + 1
-            post = w.slack.workspace.by_bot(w.general.id)[-1]
+            post = w.posts()[-1]
         assert tried == [2, 2, 1, 1], "after three refusals no table is tried"
         assert "tables: invalid_blocks" in (await w.bot.slack.health()).words
         check_inert(post)
@@ -237,7 +235,7 @@ async def test_a_decided_table_becomes_lines_where_slack_no_longer_takes_tables(
             await w.bot.slack.reply(inbox.messages[0].reply_to, NoPosts()).finish(with_rows(3))
         monkeypatch.setattr(blocks, "TAKES_TABLES", False)
         tried = []
-        for post in w.slack.workspace.by_bot(w.general.id)[-4:]:
+        for post in w.posts()[-4:]:
             assert kinds(post) == ["table"]
             before = w.slack.api.calls["chat.update"]
             await decide(w, inbox, post, with_rows(3).cards[0])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,20 +45,29 @@ class SettingsByChannel:
         self.places.add(w.general.id)
 
 
+@asynccontextmanager
+async def general_with(
+    home: Path, settings: FixedAddressingSettings, **more: Any
+) -> AsyncIterator[Workplace]:
+    """A workplace in which #general has these settings."""
+    places = SettingsByChannel(settings)
+    async with workplace(home, Setting(places=places, **more)) as w:
+        places.of(w)
+        yield w
+
+
 def top(w: Workplace) -> list[str]:
     """The bot's finished posts at the channel's top level."""
-    posts = w.slack.workspace.by_bot(w.general.id)
+    posts = w.posts()
     return [p.visible_text for p in posts if not p.thread_ts and "Stop" not in p.buttons]
 
 
 async def reads(w: Workplace, *texts: str) -> None:
-    await w.slack.wait_until(lambda: top(w) == list(texts))
+    await w.until(lambda: top(w) == list(texts))
 
 
 async def test_everything_that_people_say_is_answered_in_its_thread(tmp_path: Path) -> None:
-    settings = SettingsByChannel(EVERYTHING)
-    async with workplace(tmp_path, Setting(places=settings)) as w:
-        settings.of(w)
+    async with general_with(tmp_path, EVERYTHING) as w:
         one = w.slack.say(w.alice, w.general, "how many bolts?")
         await w.slack.wait_for_answers(one, "You said: how many bolts?")
         w.slack.say(w.bob, w.general, "and nuts?", thread=one)
@@ -66,36 +77,32 @@ async def test_everything_that_people_say_is_answered_in_its_thread(tmp_path: Pa
         told = ["how many bolts?", "and nuts?", "washers?", "thank you"]
         await w.slack.wait_for_answers(one, *(f"You said: {words}" for words in told))
         await w.slack.deliveries.wait_for_deliveries()
-        assert len(w.slack.workspace.by_bot(w.general.id)) == 4, "nobody is told that it waits"
+        assert len(w.posts()) == 4, "nobody is told that it waits"
         other = w.slack.channel("other", w.alice)
         w.slack.say(w.alice, other, "just among us")
         await w.slack.deliveries.wait_for_deliveries()
-        assert w.slack.workspace.by_bot(other.id) == []
+        assert w.posts(other) == []
 
 
 async def test_what_is_said_to_others_is_not_for_it_and_is_kept_nowhere(tmp_path: Path) -> None:
-    settings, model = SettingsByChannel(EVERYTHING), EchoModel()
-    async with workplace(tmp_path, Setting(model, places=settings)) as w:
-        settings.of(w)
+    model = EchoModel()
+    async with general_with(tmp_path, EVERYTHING, model=model) as w:
         told = w.slack.say(w.alice, w.general, f"{w.bob.mention} the swordfish is ready")
         w.slack.say(w.alice, w.general, "<!subteam^S1> have a look at the swordfish")
         w.slack.say(w.bob, w.general, "swordfish? I see", thread=told)
         await w.slack.deliveries.wait_for_deliveries()
-        assert w.slack.workspace.by_bot(w.general.id) == []
+        assert w.posts() == []
         assert b"swordfish" not in await asyncio.to_thread(everything_in, tmp_path)
         both = w.slack.say(w.alice, w.general, f"{w.bob.mention} {w.slack.bot} who is first?")
         assert "who is first?" in (await w.slack.wait_for_answer(both)).visible_text
-        asked = w.slack.say(w.bob, w.general, f"{w.slack.bot} what is it?", thread=told)
-        await w.slack.wait_for_answer(asked)
+        await w.ask("what is it?", who=w.bob, thread=told)
         assert "swordfish is ready" in model.asks[-1].input[0].text
         more = w.slack.say(w.alice, w.general, "and where?", thread=told)
         assert (await w.slack.wait_for_answer(more)).visible_text == "You said: and where?"
 
 
 async def test_after_a_restart_a_thread_among_others_is_still_theirs(tmp_path: Path) -> None:
-    settings = SettingsByChannel(EVERYTHING)
-    async with workplace(tmp_path, Setting(places=settings)) as w:
-        settings.of(w)
+    async with general_with(tmp_path, EVERYTHING) as w:
         theirs = w.slack.say(w.alice, w.general, f"{w.bob.mention} can you?")
         ours = w.slack.say(w.alice, w.general, "can you?")
         await w.slack.wait_for_answer(ours)
@@ -117,9 +124,8 @@ async def test_a_thread_that_is_older_than_the_setting_is_answered_too(tmp_path:
 
 
 async def test_what_it_heard_already_is_not_told_to_the_model_again(tmp_path: Path) -> None:
-    settings, model = SettingsByChannel(EVERYTHING), EchoModel()
-    async with workplace(tmp_path, Setting(model, places=settings)) as w:
-        settings.of(w)
+    model = EchoModel()
+    async with general_with(tmp_path, EVERYTHING, model=model) as w:
         alert = w.slack.alert(w.general, attachments=[{"title": "Disk is full"}])
         first = w.slack.say(w.alice, w.general, "what is this?", thread=alert)
         await w.slack.wait_for_answer(first)
@@ -133,9 +139,8 @@ async def test_what_it_heard_already_is_not_told_to_the_model_again(tmp_path: Pa
 
 
 async def test_what_was_said_to_others_meanwhile_is_told_to_the_model(tmp_path: Path) -> None:
-    settings, model = SettingsByChannel(EVERYTHING), EchoModel()
-    async with workplace(tmp_path, Setting(model, places=settings)) as w:
-        settings.of(w)
+    model = EchoModel()
+    async with general_with(tmp_path, EVERYTHING, model=model) as w:
         said = w.slack.say(w.alice, w.general, "how many bolts?")
         await w.slack.wait_for_answer(said)
         w.slack.say(w.alice, w.general, f"{w.bob.mention} they are in the cellar", thread=said)
@@ -149,9 +154,7 @@ async def test_what_was_said_to_others_meanwhile_is_told_to_the_model(tmp_path: 
 async def test_a_reply_is_answered_if_slack_does_not_say_how_its_thread_began(
     tmp_path: Path,
 ) -> None:
-    settings = SettingsByChannel(EVERYTHING)
-    async with workplace(tmp_path, Setting(places=settings)) as w:
-        settings.of(w)
+    async with general_with(tmp_path, EVERYTHING) as w:
         theirs = w.slack.say(w.alice, w.general, f"{w.bob.mention} can you?")
         await w.slack.deliveries.wait_for_deliveries()
         await w.restart()
@@ -162,9 +165,7 @@ async def test_a_reply_is_answered_if_slack_does_not_say_how_its_thread_began(
 
 
 async def test_bots_joins_and_its_own_posts_are_never_for_it(tmp_path: Path) -> None:
-    settings = SettingsByChannel(BOTH)
-    async with workplace(tmp_path, Setting(places=settings)) as w:
-        settings.of(w)
+    async with general_with(tmp_path, BOTH) as w:
         robot = w.slack.person("Robot", is_bot=True)
         w.slack.say(robot, w.general, "beep")
         w.slack.alert(w.general, text="the disk is full")
@@ -200,16 +201,15 @@ async def test_the_way_can_change_at_any_time(tmp_path: Path) -> None:
         w.slack.say(w.alice, w.general, "just to Bob", thread=said)
         w.slack.say(w.alice, w.general, "and to all")
         await w.slack.deliveries.wait_for_deliveries()
-        assert len(w.slack.workspace.by_bot(w.general.id)) == 2
+        assert len(w.posts()) == 2
         settings.now = BOTH
         w.slack.say(w.alice, w.general, "here?")
         await reads(w, "You said: here?")
 
 
 async def test_without_threads_the_channel_is_one_conversation(tmp_path: Path) -> None:
-    settings, model = SettingsByChannel(FLAT), EchoModel()
-    async with workplace(tmp_path, Setting(model, places=settings)) as w:
-        settings.of(w)
+    model = EchoModel()
+    async with general_with(tmp_path, FLAT, model=model) as w:
         one = w.slack.say(w.alice, w.general, f"{w.slack.bot} one")
         await reads(w, "You said: one")
         w.slack.say(w.bob, w.general, f"{w.slack.bot} two")
@@ -230,21 +230,17 @@ async def test_without_threads_the_channel_is_one_conversation(tmp_path: Path) -
 
 async def test_a_reply_under_its_answer_brings_that_along(tmp_path: Path) -> None:
     """The answer was said in the channel's conversation, which the thread's does not know."""
-    settings, model = SettingsByChannel(FLAT), EchoModel()
-    async with workplace(tmp_path, Setting(model, places=settings)) as w:
-        settings.of(w)
+    model = EchoModel()
+    async with general_with(tmp_path, FLAT, model=model) as w:
         w.slack.say(w.alice, w.general, f"{w.slack.bot} 42 bolts")
         await reads(w, "You said: 42 bolts")
-        (answer,) = w.slack.workspace.by_bot(w.general.id)
-        asked = w.slack.say(w.bob, w.general, f"{w.slack.bot} why so many?", thread=answer)
-        await w.slack.wait_for_answer(asked)
+        (answer,) = w.posts()
+        await w.ask("why so many?", who=w.bob, thread=answer)
         assert "'Ponte': You said: 42 bolts" in model.asks[1].input[0].text
 
 
 async def test_messages_of_the_channel_are_answered_in_order(tmp_path: Path) -> None:
-    settings = SettingsByChannel(BOTH)
-    async with workplace(tmp_path, Setting(EchoModel(delay=0.02), places=settings)) as w:
-        settings.of(w)
+    async with general_with(tmp_path, BOTH, model=EchoModel(delay=0.02)) as w:
         for number in range(5):
             w.slack.say((w.alice, w.bob)[number % 2], w.general, str(number))
         await reads(w, *(f"You said: {number}" for number in range(5)))
@@ -254,9 +250,8 @@ async def test_messages_of_the_channel_are_answered_in_order(tmp_path: Path) -> 
 async def test_an_edit_before_its_turn_counts_and_a_deleted_message_has_none(
     tmp_path: Path,
 ) -> None:
-    settings, (model, go_on) = SettingsByChannel(BOTH), waiting()
-    async with workplace(tmp_path, Setting(model, places=settings)) as w:
-        settings.of(w)
+    model, go_on = waiting()
+    async with general_with(tmp_path, BOTH, model=model) as w:
         w.slack.say(w.alice, w.general, "first")
         edited = w.slack.say(w.alice, w.general, "secnd")
         gone = w.slack.say(w.alice, w.general, "third")
@@ -271,14 +266,13 @@ async def test_an_edit_before_its_turn_counts_and_a_deleted_message_has_none(
 
 async def test_while_it_works_the_message_wears_a_mark(tmp_path: Path) -> None:
     """Slack's signs need a thread."""
-    settings, (model, go_on) = SettingsByChannel(FLAT), waiting()
-    async with workplace(tmp_path, Setting(model, places=settings)) as w:
-        settings.of(w)
+    model, go_on = waiting()
+    async with general_with(tmp_path, FLAT, model=model) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        await w.slack.wait_until(lambda: said.reactions)
+        await w.until(lambda: said.reactions)
         go_on.set()
         await reads(w, "You said: hello")
-        await w.slack.wait_until(lambda: not said.reactions)
+        await w.until(lambda: not said.reactions)
 
 
 def waiting() -> tuple[EchoModel, asyncio.Event]:
@@ -292,22 +286,20 @@ def waiting() -> tuple[EchoModel, asyncio.Event]:
 
 
 async def test_a_person_stops_it_with_a_word(tmp_path: Path) -> None:
-    settings, (model, _) = SettingsByChannel(FLAT), waiting()
-    async with workplace(tmp_path, Setting(model, places=settings)) as w:
-        settings.of(w)
+    model, _ = waiting()
+    async with general_with(tmp_path, FLAT, model=model) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        await w.slack.wait_until(lambda: said.reactions)
+        await w.until(lambda: said.reactions)
         w.slack.say(w.alice, w.general, f"{w.slack.bot} stop")
-        await w.slack.wait_until(lambda: any("topped" in words for words in top(w)))
-        await w.slack.wait_until(lambda: not said.reactions)
+        await w.until(lambda: any("topped" in words for words in top(w)))
+        await w.until(lambda: not said.reactions)
 
 
 async def test_a_command_belongs_to_the_channels_conversation(tmp_path: Path) -> None:
-    settings, model = SettingsByChannel(FLAT), EchoModel()
-    async with workplace(tmp_path, Setting(model, places=settings)) as w:
-        settings.of(w)
+    model = EchoModel()
+    async with general_with(tmp_path, FLAT, model=model) as w:
         w.slack.command(w.alice, w.general, "/quick-command", "sum-up these words")
-        await w.slack.wait_until(lambda: top(w) or w.slack.ephemeral_posts(w.general.id))
+        await w.until(lambda: top(w) or w.whispers())
         shown = await w.bot.engine.conversations.journal.list_entries(
             f"slack:T0PONTE:{w.general.id}"
         )
@@ -315,13 +307,12 @@ async def test_a_command_belongs_to_the_channels_conversation(tmp_path: Path) ->
 
 
 async def test_a_card_in_the_channel_is_decided_where_it_stands(tmp_path: Path) -> None:
-    settings, inbox = SettingsByChannel(FLAT), WatchedInbox()
-    async with workplace(tmp_path, Setting(places=settings, inbox=inbox.over)) as w:
-        settings.of(w)
+    inbox = WatchedInbox()
+    async with general_with(tmp_path, FLAT, inbox=inbox.over) as w:
         w.slack.say(w.alice, w.general, f"{w.slack.bot} pay order 1")
         await reads(w, "You said: pay order 1")
         await w.bot.slack.reply(inbox.messages[0].reply_to, NoPosts()).finish(ASKED)
-        post = w.slack.workspace.by_bot(w.general.id)[-1]
+        post = w.posts()[-1]
         await w.restart()
         await w.slack.click(w.bob, post, "Approve").acked.wait()
         click = inbox.messages[-1]
@@ -340,9 +331,8 @@ async def test_the_files_of_another_turn_are_not_taken_for_its_own(
 ) -> None:
     """Both stand in the channel. The second was asked before the first one's came, and it is not
     known whether its own did."""
-    settings, inbox = SettingsByChannel(FLAT), WatchedInbox()
-    async with workplace(tmp_path, Setting(places=settings, inbox=inbox.over)) as w:
-        settings.of(w)
+    inbox = WatchedInbox()
+    async with general_with(tmp_path, FLAT, inbox=inbox.over) as w:
         for words in ("one", "two"):
             w.slack.say(w.alice, w.general, f"{w.slack.bot} {words}")
         await reads(w, "You said: one", "You said: two")
@@ -354,7 +344,7 @@ async def test_the_files_of_another_turn_are_not_taken_for_its_own(
         await w.bot.slack.reply(second, kept).finish(answers[1] if came else text)
         kept.posts[FILES_NUMBER] = Post(FILES_NUMBER, f"{second.turn}:0")
         await w.bot.slack.reply(second, kept).finish(answers[1])
-        held = [[f.name for f in p.files] for p in w.slack.workspace.by_bot(w.general.id)]
+        held = [[f.name for f in p.files] for p in w.posts()]
         assert [names for names in held if names] == [["one.csv"], ["two.csv"]]
 
 

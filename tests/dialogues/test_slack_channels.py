@@ -114,7 +114,7 @@ async def test_other_bots_and_joins_are_ignored(tmp_path: Path) -> None:
         said = w.slack.say(robot, w.general, f"{w.slack.bot} are you one of us?")
         w.slack.say(w.alice, w.general, f"{w.slack.bot} has joined", subtype="channel_join")
         await w.slack.deliveries.wait_for_deliveries()
-        assert w.slack.workspace.by_bot(w.general.id) == []
+        assert w.posts() == []
         assert w.slack.finished_answers(said) == []
 
 
@@ -124,15 +124,14 @@ async def test_people_of_other_companies_are_refused_alone(tmp_path: Path) -> No
         shared = w.slack.channel("shared", w.alice, eve)
         shared.shared_with_strangers = True
         w.slack.say(eve, shared, f"{w.slack.bot} hello")
-        await w.slack.wait_until(lambda: w.slack.ephemeral_posts(shared.id))
-        (refusal,) = w.slack.ephemeral_posts(shared.id)
+        refusal = await w.first_whisper(shared)
         assert (refusal.seen_by, "members of this workspace" in refusal.visible_text) == (
             eve.id,
             True,
         )
         ours = w.slack.say(w.alice, shared, f"{w.slack.bot} hello")
         assert (await w.slack.wait_for_answer(ours)).visible_text == "You said: hello"
-        assert w.slack.workspace.by_bot(shared.id) == w.slack.finished_answers(ours)
+        assert w.posts(shared) == w.slack.finished_answers(ours)
 
 
 async def test_what_was_said_before_is_quoted_with_names(tmp_path: Path) -> None:
@@ -140,15 +139,13 @@ async def test_what_was_said_before_is_quoted_with_names(tmp_path: Path) -> None
     async with workplace(tmp_path, Setting(model)) as w:
         root = w.slack.say(w.bob, w.general, "The build is red again")
         w.slack.say(w.alice, w.general, f"{w.bob.mention} since when?", thread=root)
-        asked = w.slack.say(w.alice, w.general, f"{w.slack.bot} what would you do?", thread=root)
-        await w.slack.wait_for_answer(asked)
+        await w.ask("what would you do?", thread=root)
         quoted, question = model.asks[0].input
         assert "'Bob': The build is red again" in quoted.text
         assert "'Alice': @Bob since when?" in quoted.text
         assert question.text == "what would you do?"
         w.slack.say(w.bob, w.general, "Since Monday", thread=root)
-        again = w.slack.say(w.bob, w.general, f"{w.slack.bot} and now?", thread=root)
-        await w.slack.wait_for_answer(again)
+        await w.ask("and now?", who=w.bob, thread=root)
         quoted, _ = model.asks[1].input
         assert "Since Monday" in quoted.text
         assert "The build" not in quoted.text
@@ -159,8 +156,7 @@ async def test_history_that_slack_limits_is_gone_without_and_said(tmp_path: Path
     async with workplace(tmp_path, Setting(model)) as w:
         w.slack.api.faults.add("conversations.replies", "429", 0, retry_after=60)
         root = w.slack.say(w.bob, w.general, "The build is red again")
-        asked = w.slack.say(w.alice, w.general, f"{w.slack.bot} why?", thread=root)
-        answer = await w.slack.wait_for_answer(asked)
+        answer = await w.ask("why?", thread=root)
         assert answer.visible_text.startswith("You said: why?")
         assert "once a minute" in answer.visible_text
         assert "could not be read" in model.asks[0].input[0].text

@@ -33,11 +33,10 @@ async def test_a_slash_command_is_answered_in_the_channel(tmp_path: Path) -> Non
         typed = w.slack.command(w.alice, w.general, "/quick-command", "joke about bridges")
         await typed.acked.wait()
         assert typed.response == {}
-        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.general.id))
-        (answer,) = w.slack.workspace.by_bot(w.general.id)
+        answer = await w.first_post()
         assert "Quick commands are not set up" in answer.visible_text
         assert typed.attempts == 1
-        assert w.slack.ephemeral_posts(w.general.id) == []
+        assert w.whispers() == []
 
 
 async def test_missing_inputs_are_asked_in_a_modal(tmp_path: Path) -> None:
@@ -50,7 +49,7 @@ async def test_missing_inputs_are_asked_in_a_modal(tmp_path: Path) -> None:
         sent = w.slack.submit(w.alice, modal, {"field:month": "May 2026"})
         await sent.acked.wait()
         assert sent.response == {}
-        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.general.id))
+        await w.until(lambda: w.posts())
         turn = await w.bot.engine.conversations.journal.list_entries(
             f"slack:T0PONTE:{w.general.id}:@{w.alice.id}"
         )
@@ -99,8 +98,7 @@ async def test_where_the_bot_is_no_member_the_answer_comes_through_the_command(
     async with workplace(tmp_path, KNOWN) as w:
         elsewhere = w.slack.channel("elsewhere", w.alice, bot=False)
         w.slack.command(w.alice, elsewhere, "/quick-command", "joke")
-        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(elsewhere.id))
-        (answer,) = w.slack.workspace.by_bot(elsewhere.id)
+        answer = await w.first_post(elsewhere)
         assert "not set up" in answer.visible_text
         assert len(w.slack.workspace.hooks) == 1
 
@@ -113,7 +111,7 @@ async def command_elsewhere(home: Path) -> AsyncIterator[tuple[Workplace, Reply,
     async with workplace(home, replace(KNOWN, inbox=inbox.over)) as w:
         elsewhere = w.slack.channel("elsewhere", w.alice, bot=False)
         w.slack.command(w.alice, elsewhere, "/quick-command", "joke")
-        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(elsewhere.id))
+        await w.until(lambda: w.posts(elsewhere))
         (hook,) = w.slack.workspace.hooks.values()
         hook.heard.clear()
         hook.uses = 0
@@ -127,7 +125,7 @@ async def test_an_answer_comes_through_the_command_only_when_it_is_complete(
     async with command_elsewhere(tmp_path) as (w, reply, heard):
         posted = w.slack.api.calls["chat.postMessage"]
         await reply.show(Progress(text="One two "))
-        await w.slack.wait_until(lambda: w.slack.api.calls["chat.postMessage"] > posted)
+        await w.until(lambda: w.slack.api.calls["chat.postMessage"] > posted)
         await reply.finish(Answer("One two three.", parts=("One two three.",)))
         assert [body["text"] for body in heard] == ["One two three."]
 
@@ -211,16 +209,16 @@ async def test_a_repeated_click_on_run_is_one_command(tmp_path: Path) -> None:
         await typed.acked.wait()
         for _ in range(2):
             w.slack.submit(w.alice, w.slack.workspace.views[0], {"field:month": "May"})
-        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.general.id))
+        await w.until(lambda: w.posts())
         await w.slack.deliveries.wait_for_deliveries()
-        assert len(w.slack.workspace.by_bot(w.general.id)) == 1
+        assert len(w.posts()) == 1
 
 
 async def test_the_home_tab_says_what_is_connected_and_allowed(tmp_path: Path) -> None:
     done = Card("abc234", "change", "3 rows in Customers", "", state="done by Alice")
     async with workplace(tmp_path, Setting(board=Board(changed=[done]))) as w:
         w.slack.open_home(w.alice)
-        await w.slack.wait_until(lambda: w.slack.workspace.homes)
+        await w.until(lambda: w.slack.workspace.homes)
         shown = str(w.slack.workspace.homes[w.alice.id])
         for words in ("Answers: available", "Tables: not available", "🚫 change data",
                       "✅ chat with me", "3 rows in Customers"):  # fmt: skip
@@ -235,16 +233,16 @@ async def test_a_command_that_takes_its_time_says_so_to_who_typed_it(
     async with workplace(tmp_path, KNOWN) as w:
         posts = w.slack.api.close("chat.postMessage")
         typed = w.slack.command(w.alice, w.general, "/quick-command", "joke about bridges")
-        await w.slack.wait_until(lambda: w.slack.ephemeral_posts(w.general.id))
+        await w.until(lambda: w.whispers())
         assert typed.response == {}
-        (told,) = w.slack.ephemeral_posts(w.general.id)
+        (told,) = w.whispers()
         assert (told.seen_by, "joke about bridges" in told.visible_text) == (w.alice.id, True)
         posts.release()
-        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.general.id))
+        await w.until(lambda: w.posts())
         (hook,) = w.slack.workspace.hooks.values()
-        await w.slack.wait_until(lambda: len(hook.heard) == 2)
+        await w.until(lambda: len(hook.heard) == 2)
         assert hook.heard[-1] == {"delete_original": True}
-        assert len(w.slack.workspace.by_bot(w.general.id)) == 1
+        assert len(w.posts()) == 1
 
 
 async def test_the_first_post_of_an_answer_withdraws_the_notice(tmp_path: Path) -> None:
@@ -252,7 +250,7 @@ async def test_the_first_post_of_an_answer_withdraws_the_notice(tmp_path: Path) 
     inbox = WatchedInbox()
     async with workplace(tmp_path, replace(KNOWN, inbox=inbox.over)) as w:
         w.slack.command(w.alice, w.general, "/quick-command", "joke")
-        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.general.id))
+        await w.until(lambda: w.posts())
         to = replace(inbox.messages[0].reply_to, turn="another")
         notices = w.bot.slack.signs.notices
         notices.begin(to.turn, to.token, "It takes its time.")
@@ -269,9 +267,8 @@ async def test_a_form_that_takes_its_time_says_so_too(
         await w.slack.command(w.bob, w.general, "/quick-command", "report").acked.wait()
         posts = w.slack.api.close("chat.postMessage")
         w.slack.submit(w.bob, w.slack.workspace.views[0], {"field:month": "May"})
-        await w.slack.wait_until(lambda: w.slack.ephemeral_posts(w.general.id))
-        (told,) = w.slack.ephemeral_posts(w.general.id)
+        told = await w.first_whisper()
         assert told.seen_by == w.bob.id
         posts.release()
-        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.general.id))
+        await w.until(lambda: w.posts())
         await w.slack.deliveries.wait_for_deliveries()

@@ -32,11 +32,10 @@ async def test_an_answer_streams_while_it_is_written(tmp_path: Path) -> None:
     async with workplace(tmp_path, Setting(model)) as w:
         said = w.slack.say(w.alice, w.dm, "tell me")
         model.go(2)
-        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.dm.id))
-        (post,) = w.slack.workspace.by_bot(w.dm.id)
+        post = await w.first_post(w.dm)
         assert (post.stream is not None, post.thread_ts) == (True, said.ts)
         model.go()
-        await w.slack.wait_until(lambda: "built in" in post.visible_text)
+        await w.until(lambda: "built in" in post.visible_text)
         model.finish()
         assert await w.slack.wait_for_answer(said) is post
         assert post.visible_text == "".join(WORDS).strip()
@@ -50,14 +49,11 @@ async def test_one_direct_message_is_one_conversation(tmp_path: Path) -> None:
     async with workplace(tmp_path, Setting(model)) as w:
         said = w.slack.say(w.alice, w.dm, "one")
         await w.slack.wait_for_answer(said)
-        under = w.slack.say(w.alice, w.dm, "two, under the answer", thread=said)
-        assert (await w.slack.wait_for_answer(under)).thread_ts == said.ts
-        other = w.slack.say(w.alice, w.dm, "three")
-        await w.slack.wait_for_answer(other)
+        assert (await w.ask("two, under the answer", w.dm, thread=said)).thread_ts == said.ts
+        await w.ask("three", w.dm)
         assert len({ask.thread.id for ask in model.asks}) == 1
         await w.restart()
-        again = w.slack.say(w.alice, w.dm, "four", thread=said)
-        await w.slack.wait_for_answer(again)
+        await w.ask("four", w.dm, thread=said)
         assert len({ask.thread.id for ask in model.asks}) == 1
 
 
@@ -67,15 +63,13 @@ async def test_a_thread_of_its_own_is_a_conversation_of_its_own(
 ) -> None:
     model = EchoModel()
     async with workplace(tmp_path, Setting(model)) as w:
-        said = w.slack.say(w.alice, w.dm, "one")
-        await w.slack.wait_for_answer(said)
+        await w.ask("one", w.dm)
         before_ponte = w.slack.workspace.new_bot_post(w.dm.id)
         before_ponte.text = "An old post"
         if author == "the person":
             before_ponte.user, before_ponte.bot_id = w.alice.id, ""
         w.slack.workspace.add(before_ponte)
-        asked = w.slack.say(w.alice, w.dm, "about this one", thread=before_ponte)
-        answer = await w.slack.wait_for_answer(asked)
+        answer = await w.ask("about this one", w.dm, thread=before_ponte)
         assert answer.thread_ts == before_ponte.ts
         assert len({ask.thread.id for ask in model.asks}) == 2
 
@@ -85,11 +79,11 @@ async def test_a_stream_that_ends_by_itself_loses_nothing(tmp_path: Path) -> Non
     async with workplace(tmp_path, Setting(model)) as w:
         said = w.slack.say(w.alice, w.dm, "tell me")
         model.go(2)
-        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.dm.id))
+        await w.until(lambda: w.posts(w.dm))
         w.slack.workspace.stream_seconds = 0
         model.finish()
         await w.slack.wait_for_answers(said, "".join(WORDS).strip())
-        (answer,) = w.slack.workspace.by_bot(w.dm.id)
+        (answer,) = w.posts(w.dm)
         assert answer.metadata["event_type"] == "ponte_post"
 
 
@@ -101,9 +95,9 @@ async def test_an_old_stream_goes_on_in_another_message(
     async with workplace(tmp_path, Setting(model)) as w:
         said = w.slack.say(w.alice, w.dm, "show me")
         model.go()
-        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.dm.id))
+        await w.until(lambda: w.posts(w.dm))
         model.go()
-        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.dm.id)[0].stream is None)
+        await w.until(lambda: w.posts(w.dm)[0].stream is None)
         monkeypatch.setattr(posts, "STREAM_SECONDS", 240.0)
         model.finish()
         first, second = await w.slack.wait_for_answer(said), await w.slack.wait_for_answer(said, 2)
@@ -122,11 +116,10 @@ async def test_without_streams_it_posts_and_edits_and_asks_no_more(
         w.slack.api.faults.add("chat.startStream", error, 0)
         said = w.slack.say(w.alice, w.dm, "tell me")
         model.go(2)
-        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.dm.id))
+        await w.until(lambda: w.posts(w.dm))
         model.finish()
         assert (await w.slack.wait_for_answer(said)).visible_text == "".join(WORDS).strip()
-        again = w.slack.say(w.alice, w.dm, "once more")
-        assert (await w.slack.wait_for_answer(again)).visible_text == "".join(WORDS).strip()
+        assert (await w.ask("once more", w.dm)).visible_text == "".join(WORDS).strip()
         assert w.slack.api.calls["chat.startStream"] == 1
         assert f"streams: {error}" in (await w.bot.slack.health()).words
 
@@ -138,8 +131,8 @@ async def test_a_lost_answer_to_the_start_of_a_stream_makes_no_second_one(tmp_pa
         said = w.slack.say(w.alice, w.dm, "tell me")
         model.finish()
         answer = await w.slack.wait_for_answer(said)
-        await w.slack.wait_until(lambda: answer.visible_text == "".join(WORDS).strip())
-        assert w.slack.workspace.by_bot(w.dm.id) == [answer]
+        await w.until(lambda: answer.visible_text == "".join(WORDS).strip())
+        assert w.posts(w.dm) == [answer]
 
 
 @pytest.mark.parametrize("method", ["chat.appendStream", "chat.stopStream"])
@@ -153,9 +146,9 @@ async def test_a_lost_answer_in_mid_stream_doubles_and_loses_no_words(
         w.slack.api.faults.add(method, how, 1)
         said = w.slack.say(w.alice, w.dm, "tell me")
         model.go(2)
-        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.dm.id))
+        await w.until(lambda: w.posts(w.dm))
         model.go()
-        await w.slack.wait_until(lambda: w.slack.api.calls["chat.appendStream"])
+        await w.until(lambda: w.slack.api.calls["chat.appendStream"])
         model.finish()
         await w.slack.wait_for_answers(said, "".join(WORDS).strip())
 
@@ -179,10 +172,10 @@ async def test_a_stream_is_closed_when_the_next_post_begins(tmp_path: Path) -> N
     async with workplace(tmp_path, Setting(model)) as w:
         said = w.slack.say(w.alice, w.dm, "tell me")
         model.go()
-        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.dm.id))
+        await w.until(lambda: w.posts(w.dm))
         model.go()
-        await w.slack.wait_until(lambda: len(w.slack.workspace.by_bot(w.dm.id)) == 2)
-        first, second = w.slack.workspace.by_bot(w.dm.id)
+        await w.until(lambda: len(w.posts(w.dm)) == 2)
+        first, second = w.posts(w.dm)
         assert (first.stream, first.metadata["event_type"]) == (None, "ponte_post")
         assert second.stream is not None
         model.finish()

@@ -13,7 +13,7 @@ async def test_an_edit_before_the_answer_counts(tmp_path: Path) -> None:
     model = Speaker("First.")
     async with workplace(tmp_path, Setting(model)) as w:
         w.slack.say(w.alice, w.dm, "one")
-        await w.slack.wait_until(lambda: model.asks)
+        await w.until(lambda: model.asks)
         two = w.slack.say(w.alice, w.dm, "twoo")
         await w.slack.deliveries.wait_for_deliveries()
         w.slack.edit(two, "two")
@@ -30,8 +30,7 @@ async def test_an_edit_after_the_answer_buys_no_second_one(tmp_path: Path) -> No
         await w.slack.wait_for_answer(said)
         w.slack.edit(said, f"{w.slack.bot} one, better")
         await w.slack.deliveries.wait_for_deliveries()
-        other = w.slack.say(w.alice, w.general, f"{w.slack.bot} other")
-        await w.slack.wait_for_answer(other)
+        await w.ask("other")
         assert len(w.slack.finished_answers(said)) == 1
         assert len(model.asks) == 2
 
@@ -40,7 +39,7 @@ async def test_a_deleted_question_is_dropped(tmp_path: Path) -> None:
     model = Speaker("First.")
     async with workplace(tmp_path, Setting(model)) as w:
         one = w.slack.say(w.alice, w.dm, "one")
-        await w.slack.wait_until(lambda: model.asks)
+        await w.until(lambda: model.asks)
         two = w.slack.say(w.alice, w.dm, "two")
         three = w.slack.say(w.alice, w.dm, "three")
         await w.slack.deliveries.wait_for_deliveries()
@@ -60,8 +59,7 @@ async def test_a_deleted_answered_question_is_blanked(tmp_path: Path) -> None:
         await w.slack.wait_for_answer(said)
         w.slack.remove(said)
         await w.slack.deliveries.wait_for_deliveries()
-        more = w.slack.say(w.alice, w.dm, "what did I say?")
-        await w.slack.wait_for_answer(more)
+        await w.ask("what did I say?", w.dm)
         history = await model.asks[-1].history()
         assert "swordfish" not in "".join(i.text for i in history if i.role == "user")
 
@@ -70,7 +68,7 @@ async def test_an_unfurled_link_is_no_edit(tmp_path: Path) -> None:
     model = Speaker("First.")
     async with workplace(tmp_path, Setting(model)) as w:
         w.slack.say(w.alice, w.dm, "one")
-        await w.slack.wait_until(lambda: model.asks)
+        await w.until(lambda: model.asks)
         two = w.slack.say(w.alice, w.dm, "see https://example.com")
         await w.slack.deliveries.wait_for_deliveries()
         told = two.event() | {"attachments": [{"title": "Example"}]}
@@ -88,7 +86,7 @@ async def test_an_edit_and_a_follow_up_keep_their_order_while_slack_is_slow(tmp_
     model = Speaker("Done.")
     async with workplace(tmp_path, Setting(model)) as w:
         w.slack.say(w.alice, w.dm, "zero")
-        await w.slack.wait_until(lambda: model.asks)
+        await w.until(lambda: model.asks)
         w.slack.api.faults.add("users.info", "503", 2)
         one = w.slack.say(w.bob, w.dm, "onee")
         w.slack.edit(one, "one")

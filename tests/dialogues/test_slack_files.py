@@ -35,8 +35,7 @@ async def test_a_file_reaches_the_model(tmp_path: Path) -> None:
 async def test_a_file_alone_is_a_message_in_a_direct_message(tmp_path: Path) -> None:
     model = EchoModel()
     async with workplace(tmp_path, Setting(model)) as w:
-        said = w.slack.say(w.alice, w.dm, "", files=[CSV])
-        await w.slack.wait_for_answer(said)
+        await w.ask("", w.dm, files=[CSV])
         assert [file.name for file in model.asks[0].input[-1].files] == ["orders.csv"]
 
 
@@ -50,8 +49,7 @@ async def test_a_file_that_cannot_be_had_is_named_and_the_turn_goes_on(
     )
     async with workplace(tmp_path, Setting(model)) as w:
         w.slack.api.faults.add("download", trouble, 0 if trouble != "too large" else 1)
-        said = w.slack.say(w.alice, w.dm, "what is this?", files=[CSV])
-        await w.slack.wait_for_answer(said)
+        await w.ask("what is this?", w.dm, files=[CSV])
         heard = model.asks[0].input[-1]
         assert (heard.files, "orders.csv could not be fetched" in heard.text) == ((), True)
         if trouble == "too large":
@@ -81,7 +79,7 @@ async def test_our_token_goes_to_slack_alone(tmp_path: Path) -> None:
         said = w.slack.say(w.alice, w.dm, "look")
         forged = w.slack.workspace.clock.ts()
         w.slack.event(said.event() | {"channel": w.dm.id, "ts": forged, "files": [file]})
-        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.dm.id))
+        await w.until(lambda: w.posts(w.dm))
         assert w.slack.api.calls["download"] == 0
 
 
@@ -114,8 +112,7 @@ async def test_files_of_an_answer_come_once_into_its_thread(
 async def test_files_that_slack_refuses_make_an_answer_undeliverable(tmp_path: Path) -> None:
     inbox = WatchedInbox()
     async with workplace(tmp_path, Setting(inbox=inbox.over)) as w:
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} export")
-        await w.slack.wait_for_answer(said)
+        await w.ask("export")
         w.slack.api.faults.add(COMPLETE, "file_type_not_allowed", 0)
         files = await store_files(w, "a.exe")
         reply = w.bot.slack.reply(inbox.messages[0].reply_to, NoPosts())

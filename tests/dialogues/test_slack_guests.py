@@ -40,10 +40,8 @@ def guest(w: Workplace, kind: str = "multi") -> SlackPerson:
 
 
 async def wait_for_refusal(w: Workplace, who: SlackPerson, words: str = GUEST_REASON) -> None:
-    await w.slack.wait_until(
-        lambda: any(p.seen_by == who.id for p in w.slack.ephemeral_posts(w.general.id))
-    )
-    (told,) = [post for post in w.slack.ephemeral_posts(w.general.id) if post.seen_by == who.id]
+    await w.until(lambda: any(p.seen_by == who.id for p in w.whispers()))
+    (told,) = [post for post in w.whispers() if post.seen_by == who.id]
     assert told.visible_text == words
 
 
@@ -53,9 +51,8 @@ async def test_a_guest_is_refused_alone(tmp_path: Path, kind: str) -> None:
         eve = guest(w, kind)
         w.slack.say(eve, w.general, f"{w.slack.bot} hello")
         await wait_for_refusal(w, eve)
-        assert w.slack.workspace.by_bot(w.general.id) == []
-        ours = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        assert (await w.slack.wait_for_answer(ours)).visible_text == "You said: hello"
+        assert w.posts() == []
+        assert (await w.ask("hello")).visible_text == "You said: hello"
 
 
 async def test_the_workspaces_name_means_no_guest(tmp_path: Path) -> None:
@@ -86,26 +83,24 @@ async def test_a_guests_clicks_and_forms_and_commands_do_nothing(tmp_path: Path)
         card = Card("abc234", "proposal", "Update 1 row", "", actions=("approve",))
         reply = w.bot.slack.reply(inbox.messages[0].reply_to, NoPosts())
         await reply.finish(Answer("Shall I?", parts=("Shall I?",), cards=(card,)))
-        post = w.slack.workspace.by_bot(w.general.id)[-1]
+        post = w.posts()[-1]
         await w.slack.click(eve, post, "Approve").acked.wait()
-        await w.slack.wait_until(lambda: len(w.slack.ephemeral_posts(w.general.id)) == 1)
+        await w.until(lambda: len(w.whispers()) == 1)
         typed = w.slack.command(eve, w.general, "/quick-command", "joke")
-        await w.slack.wait_until(lambda: len(w.slack.ephemeral_posts(w.general.id)) == 2)
+        await w.until(lambda: len(w.whispers()) == 2)
         assert typed.response == {}
         asked = w.slack.command(eve, w.general, "/quick-command", "")
         await asked.acked.wait()
         assert asked.response["text"] == GUEST_REASON
         await w.slack.shortcut(eve, said, "ponte_ask").acked.wait()
-        assert {told.visible_text for told in w.slack.ephemeral_posts(w.general.id)} == {
-            GUEST_REASON
-        }
+        assert {told.visible_text for told in w.whispers()} == {GUEST_REASON}
         assert w.slack.workspace.views == []
-        assert len(w.slack.workspace.by_bot(w.general.id)) == 2
+        assert len(w.posts()) == 2
         refused, _ = await w.bot.engine.people.audit.read(event="action-refused")
         assert [line["right"] for line in refused] == ["chat"] * 4
         assert {line["asker"].rpartition(":")[2] for line in refused} == {eve.id}
         w.slack.open_home(eve)
-        await w.slack.wait_until(lambda: w.slack.workspace.homes)
+        await w.until(lambda: w.slack.workspace.homes)
         shown = str(w.slack.workspace.homes[eve.id])
         assert ("You are a guest, and I only answer members here" in shown, "echo" in shown) == (
             True,
@@ -120,7 +115,7 @@ async def test_a_form_that_was_open_before_is_refused_as_well(tmp_path: Path) ->
         sent = w.slack.submit(eve, w.slack.workspace.views[0], {"slug": "joke"})
         await sent.acked.wait()
         await wait_for_refusal(w, eve)
-        assert w.slack.workspace.by_bot(w.general.id) == []
+        assert w.posts() == []
 
 
 @pytest.mark.parametrize("how", ["missing_scope", "?never_heard_of"])
@@ -134,8 +129,7 @@ async def test_where_slack_refuses_to_say_who_somebody_is_they_are_asked_to_try_
         await wait_for_refusal(w, w.alice, StatusUnknown.sentence)
         await no_refusal_is_noted(w)
         w.slack.api.faults.end("users.info")
-        again = w.slack.say(w.alice, w.general, f"{w.slack.bot} and now?")
-        assert (await w.slack.wait_for_answer(again)).visible_text == "You said: and now?"
+        assert (await w.ask("and now?")).visible_text == "You said: and now?"
 
 
 async def no_refusal_is_noted(w: Workplace) -> None:
@@ -150,12 +144,12 @@ async def test_who_is_not_known_yet_waits_and_sees_that_they_do(
     async with workplace(tmp_path, replace(setting(), listed=False)) as w:
         held = w.slack.api.hold("users.info")
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        await w.slack.wait_until(lambda: said.reactions == {WAITING_REACTION})
-        assert w.slack.workspace.by_bot(w.general.id) == []
+        await w.until(lambda: said.reactions == {WAITING_REACTION})
+        assert w.posts() == []
         held.release()
         assert (await w.slack.wait_for_answer(said)).visible_text == "You said: hello"
-        await w.slack.wait_until(lambda: not said.reactions)
-        assert w.slack.ephemeral_posts(w.general.id) == []
+        await w.until(lambda: not said.reactions)
+        assert w.whispers() == []
 
 
 async def test_a_slack_that_does_not_answer_is_waited_for(
@@ -167,7 +161,7 @@ async def test_a_slack_that_does_not_answer_is_waited_for(
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
         assert (await w.slack.wait_for_answer(said, seconds=60)).visible_text == "You said: hello"
         assert w.slack.api.calls["users.info"] == 9
-        assert w.slack.ephemeral_posts(w.general.id) == []
+        assert w.whispers() == []
 
 
 async def test_who_is_not_known_in_time_is_asked_to_try_again(
@@ -189,8 +183,8 @@ async def test_a_stop_ends_the_wait_for_somebody_who_is_not_known(tmp_path: Path
     async with workplace(tmp_path, chosen) as w:
         held = w.slack.api.hold("users.info")
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        await w.slack.wait_until(lambda: inbox.messages)
-        await w.slack.wait_until(lambda: w.slack.api.calls["users.info"])
+        await w.until(lambda: inbox.messages)
+        await w.until(lambda: w.slack.api.calls["users.info"])
         assert await w.bot.engine.conversations.inbox.cancel(1)
         assert (await w.slack.wait_for_answer(said)).visible_text == "_Stopped._"
         held.release()
@@ -200,12 +194,12 @@ async def test_a_restart_while_somebody_waits_answers_them(tmp_path: Path) -> No
     async with workplace(tmp_path, replace(setting(), listed=False)) as w:
         held = w.slack.api.hold("users.info")
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        await w.slack.wait_until(lambda: w.slack.api.calls["users.info"])
+        await w.until(lambda: w.slack.api.calls["users.info"])
         await w.slack.deliveries.wait_for_deliveries()
         await w.restart()
         held.release()
         assert (await w.slack.wait_for_answer(said)).visible_text == "You said: hello"
-        assert w.slack.ephemeral_posts(w.general.id) == []
+        assert w.whispers() == []
 
 
 async def test_who_becomes_a_guest_is_one_within_five_minutes(
@@ -216,8 +210,7 @@ async def test_who_becomes_a_guest_is_one_within_five_minutes(
         "adapters.slack.adapter.SlackPeople", partial(SlackPeople, clock=lambda: now[0])
     )
     async with workplace(tmp_path, setting()) as w:
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        await w.slack.wait_for_answer(said)
+        await w.ask("hello")
         w.alice.guest = "single"
         now[0] += 299
         w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
@@ -253,7 +246,7 @@ async def test_while_slack_is_silent_members_go_on_and_are_offered_no_code(
         await wait_for_refusal(w, w.alice, StatusUnknown.sentence)
         now[0] += 2 * 3600
         w.slack.say(w.bob, w.general, ask)
-        await w.slack.wait_until(lambda: len(w.slack.ephemeral_posts(w.general.id)) == 2)
+        await w.until(lambda: len(w.whispers()) == 2)
         assert len(model.asks) == 2
 
 
@@ -286,7 +279,7 @@ class Shelf:
 
 async def test_who_joins_and_who_becomes_a_guest_is_known_by_events(tmp_path: Path) -> None:
     async with workplace(tmp_path, setting()) as w:
-        await w.slack.wait_until(lambda: w.bot.slack.workspace.directory.is_complete)
+        await w.until(lambda: w.bot.slack.workspace.directory.is_complete)
         w.slack.api.faults.add("users.info", "missing_scope", 0)
         zoe = w.slack.join("Zoe")
         w.general.members.add(zoe.id)
@@ -305,7 +298,7 @@ async def test_answers_do_not_wait_for_refusals(tmp_path: Path) -> None:
         guests = [guest(w) for _ in range(8)]
         for eve in guests:
             w.slack.say(eve, w.general, f"{w.slack.bot} hello")
-        await w.slack.wait_until(lambda: len(w.slack.ephemeral_posts(w.general.id)) == 8)
+        await w.until(lambda: len(w.whispers()) == 8)
         limiter = w.bot.slack.workspace.api.limiter
         for _ in range(5):
             await limiter.turn("chat.postMessage", w.general.id, 0.0)
@@ -323,9 +316,9 @@ async def test_an_event_that_contradicts_itself_is_an_outsiders(tmp_path: Path, 
     inbox = WatchedInbox()
     async with workplace(tmp_path, setting(inbox=inbox)) as w:
         w.slack.say(w.alice, w.general, f"{w.slack.bot} hello", **LIES[lie])
-        await w.slack.wait_until(lambda: w.slack.ephemeral_posts(w.general.id))
-        assert "members of this workspace" in w.slack.ephemeral_posts(w.general.id)[0].visible_text
-        assert w.slack.workspace.by_bot(w.general.id) == []
+        await w.until(lambda: w.whispers())
+        assert "members of this workspace" in w.whispers()[0].visible_text
+        assert w.posts() == []
         assert inbox.messages[0].address.workspace == TEAM
         assert inbox.messages[0].author.workspace != TEAM
 
@@ -334,10 +327,10 @@ async def test_an_event_of_another_workspace_is_an_outsiders(tmp_path: Path) -> 
     inbox = WatchedInbox()
     async with workplace(tmp_path, setting(inbox=inbox)) as w:
         w.slack.say(w.alice, w.general, f"{w.slack.bot} hello", envelope={"team_id": OTHER})
-        await w.slack.wait_until(lambda: w.slack.ephemeral_posts(w.general.id))
+        await w.until(lambda: w.whispers())
         (heard,) = {message.address.workspace for message in inbox.messages}
         assert heard == TEAM
-        assert w.slack.workspace.by_bot(w.general.id) == []
+        assert w.posts() == []
 
 
 async def test_in_a_shared_channel_slack_is_asked_whose_member_somebody_is(tmp_path: Path) -> None:
@@ -364,18 +357,18 @@ async def test_a_form_that_contradicts_itself_is_an_outsiders(tmp_path: Path, cl
 
         def answers() -> list[str]:
             """What Bob alone is shown. Alice may be told that her form is late."""
-            posts = w.slack.ephemeral_posts(w.general.id)
+            posts = w.whispers()
             return [post.visible_text for post in posts if post.seen_by == w.bob.id]
 
-        await w.slack.wait_until(answers)
+        await w.until(answers)
         (text,) = answers()
         assert "membros deste workspace" in text
-        assert w.slack.workspace.by_bot(w.general.id) == []
+        assert w.posts() == []
 
 
 async def test_a_command_from_another_workspace_is_an_outsiders(tmp_path: Path) -> None:
     async with workplace(tmp_path, setting()) as w:
         typed = w.slack.command(w.bob, w.general, "/quick-command", "joke", {"team_id": OTHER})
         await typed.acked.wait()
-        await w.slack.wait_until(lambda: w.slack.ephemeral_posts(w.general.id))
-        assert "membros deste workspace" in w.slack.ephemeral_posts(w.general.id)[0].visible_text
+        await w.until(lambda: w.whispers())
+        assert "membros deste workspace" in w.whispers()[0].visible_text

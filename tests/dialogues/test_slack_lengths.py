@@ -54,9 +54,7 @@ def visible_letters(posts: list[Post]) -> str:
 
 
 async def stands(w: Workplace, said: Post, text: str) -> list[Post]:
-    await w.slack.wait_until(
-        lambda: visible_letters(w.slack.finished_answers(said)) == letters(text)
-    )
+    await w.until(lambda: visible_letters(w.slack.finished_answers(said)) == letters(text))
     return w.slack.finished_answers(said)
 
 
@@ -84,7 +82,7 @@ async def test_grown_by_edits_or_as_a_stream(tmp_path: Path, where: str, name: s
         place = w.general if where == "general" else w.dm
         said = w.slack.say(w.alice, place, f"{w.slack.bot} go")
         model.go(len(model.pieces) // 2)
-        await w.slack.wait_until(lambda: len(w.slack.workspace.by_bot(place.id)) > 1)
+        await w.until(lambda: len(w.posts(place)) > 1)
         model.finish()
         await stands(w, said, text)
         assert (
@@ -104,7 +102,7 @@ async def test_a_long_answer_is_posted_whole_after_a_restart(
         place = w.general if where == "general" else w.dm
         said = w.slack.say(w.alice, place, f"{w.slack.bot} go")
         model.go(8)
-        await w.slack.wait_until(lambda: len(w.slack.workspace.by_bot(place.id)) > 1)
+        await w.until(lambda: len(w.posts(place)) > 1)
         await w.restart(Setting(Says(text)))
         await stands(w, said, text)
 
@@ -137,13 +135,12 @@ async def test_a_stream_without_room_for_cards_gets_them_whole_by_an_edit(tmp_pa
     inbox, text = WatchedInbox(), "The bridge was built in 1894.\n" * 280
     card = replace(CARD, text="", rows=(card_row({"a": "<&>"}, {"a": "&" * 50}),) * 7)
     async with workplace(tmp_path, Setting(inbox=inbox.over)) as w:
-        said = w.slack.say(w.alice, w.dm, "pay order 1")
-        await w.slack.wait_for_answer(said)
+        await w.ask("pay order 1", w.dm)
         reply = w.bot.slack.reply(inbox.messages[0].reply_to, NoPosts())
         await reply.show(Progress(text=text))
-        await w.slack.wait_until(lambda: len(w.slack.workspace.by_bot(w.dm.id)) == 2)
+        await w.until(lambda: len(w.posts(w.dm)) == 2)
         await reply.finish(Answer(text, parts=(text,), cards=(card,)))
-        post = w.slack.workspace.by_bot(w.dm.id)[-1]
+        post = w.posts(w.dm)[-1]
         assert post.streamed
         assert post.visible_text.startswith(text.strip())
         assert "Approve" in post.buttons
@@ -161,7 +158,7 @@ async def test_what_slack_finds_too_long_goes_out_with_less_beside_it(
         w.slack.api.faults.add(method, "msg_too_long", 1)
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} go")
         model.go(2)
-        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.general.id))
+        await w.until(lambda: w.posts())
         model.finish()
         await stands(w, said, text)
 
@@ -173,14 +170,13 @@ async def test_each_part_of_a_long_private_answer_is_private(
     monkeypatch.setattr(blocks, "MESSAGE", limit)
     inbox, text = WatchedInbox(), TEXTS["generics"]
     async with workplace(tmp_path, Setting(inbox=inbox.over)) as w:
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} usage here")
-        answer = await w.slack.wait_for_answer(said)
+        answer = await w.ask("usage here")
         reply = w.bot.slack.reply(inbox.messages[0].reply_to, NoPosts())
         parts = reply.split(text)
         assert len(parts) > 1
         await reply.finish(Answer(text, parts=parts, is_private=True))
-        assert w.slack.workspace.by_bot(w.general.id) == [answer]
-        private = w.slack.ephemeral_posts(w.general.id)
+        assert w.posts() == [answer]
+        private = w.whispers()
         assert {post.seen_by for post in private} == {w.alice.id}
         assert visible_letters(private) == letters(text)
 
@@ -203,9 +199,9 @@ async def test_a_slack_that_takes_less_than_anybody_knows_gets_more_messages(
         model.go(3)
         if " " in text or where == "general":  # a stream begins with whole words
             first = "chat.postMessage" if where == "general" else "chat.startStream"
-            await w.slack.wait_until(lambda: w.slack.api.calls[first])
+            await w.until(lambda: w.slack.api.calls[first])
         model.finish()
-        await w.slack.wait_until(
+        await w.until(
             lambda: (
                 sorted(visible_letters(w.slack.finished_answers(said))) == sorted(letters(text))
             ),

@@ -29,10 +29,10 @@ async def test_until_there_is_text_the_session_says_that_it_works(tmp_path: Path
     model = Speaker(*WORDS)
     async with workplace(tmp_path, Setting(model)) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} tell me of bridges")
-        await w.slack.wait_until(lambda: w.slack.workspace.session_log)
+        await w.until(lambda: w.slack.workspace.session_log)
         (begun,) = w.slack.workspace.session_log
         assert (begun["status"], begun["title"]) == ("processing", "tell me of bridges")
-        assert w.slack.workspace.by_bot(w.general.id) == []
+        assert w.posts() == []
         model.finish()
         assert (await w.slack.wait_for_answer(said)).visible_text == WHOLE
         assert w.slack.workspace.sessions[w.general.id, said.ts] == "active"
@@ -49,13 +49,12 @@ async def test_where_there_are_no_sessions_a_status_shows_what_is_done(
         if w.slack.workspace.agent:
             w.slack.api.faults.add("agents.sessions.setStatus", error, 0)
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} tell me")
-        await w.slack.wait_until(lambda: w.slack.workspace.statuses)
+        await w.until(lambda: w.slack.workspace.statuses)
         status = w.slack.workspace.statuses[0]
         assert (status["thread_ts"], status["status"]) == (said.ts, "is thinking…")
         model.finish()
         assert (await w.slack.wait_for_answer(said)).visible_text == WHOLE
-        again = w.slack.say(w.alice, w.dm, "again")
-        await w.slack.wait_for_answer(again)
+        await w.ask("again", w.dm)
         assert w.slack.api.calls["agents.sessions.setStatus"] == 1
         assert f"sessions: {error}" in (await w.bot.slack.health()).words
 
@@ -66,14 +65,12 @@ async def test_no_session_is_tried_after_slack_refused_to_end_one(
     model = Speaker(*WORDS)
     async with workplace(tmp_path, Setting(model)) as w:
         w.slack.say(w.alice, w.general, f"{w.slack.bot} tell me")
-        await w.slack.wait_until(lambda: w.slack.workspace.session_log)
+        await w.until(lambda: w.slack.workspace.session_log)
         w.slack.api.faults.add("agents.sessions.setStatus", "feature_disabled", 0)
         model.finish()
-        await w.slack.wait_until(lambda: w.slack.api.calls["agents.sessions.setStatus"] == 2)
+        await w.until(lambda: w.slack.api.calls["agents.sessions.setStatus"] == 2)
         w.slack.say(w.alice, w.dm, "again")
-        await w.slack.wait_until(
-            lambda: WHOLE in [post.visible_text for post in w.slack.workspace.by_bot(w.dm.id)]
-        )
+        await w.until(lambda: WHOLE in [post.visible_text for post in w.posts(w.dm)])
         assert w.slack.api.calls["agents.sessions.setStatus"] == 2
         assert "sessions: feature_disabled" in (await w.bot.slack.health()).words
 
@@ -82,7 +79,7 @@ async def test_a_session_that_a_former_process_left_working_is_ended(tmp_path: P
     model = Speaker(*WORDS)
     async with workplace(tmp_path, Setting(model, grace=0.05)) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} tell me")
-        await w.slack.wait_until(lambda: w.slack.workspace.session_log)
+        await w.until(lambda: w.slack.workspace.session_log)
         other = Speaker(*WORDS)
         other.finish()
         await w.restart(Setting(other))
@@ -95,8 +92,7 @@ async def test_a_quick_answer_shows_no_status(
 ) -> None:
     monkeypatch.setattr("adapters.slack.presence.SIGN_AFTER_SECONDS", 5.0)
     async with workplace(tmp_path) as w:
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        await w.slack.wait_for_answer(said)
+        await w.ask("hello")
         assert w.calls("agents.sessions.setStatus") == []
         assert w.calls("assistant.threads.setStatus") == []
 
@@ -108,18 +104,15 @@ async def test_in_a_channel_one_message_grows_by_edits(tmp_path: Path, native: b
     async with workplace(tmp_path, Setting(model)) as w:
         w.slack.workspace.agent = native
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} tell me")
-        await w.slack.wait_until(
-            lambda: w.slack.workspace.session_log or w.slack.workspace.statuses
-        )
+        await w.until(lambda: w.slack.workspace.session_log or w.slack.workspace.statuses)
         model.go()
-        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.general.id))
-        (post,) = w.slack.workspace.by_bot(w.general.id)
+        post = await w.first_post()
         assert ("Stop" in post.buttons) is not native
         model.go()
-        await w.slack.wait_until(lambda: "was built" in post.visible_text)
+        await w.until(lambda: "was built" in post.visible_text)
         model.finish()
         assert await w.slack.wait_for_answer(said) is post
-        await w.slack.wait_until(lambda: post.visible_text == WHOLE)
+        await w.until(lambda: post.visible_text == WHOLE)
         assert not post.buttons
         assert not w.calls("chat.startStream")
 
@@ -129,10 +122,10 @@ async def test_where_nobody_would_hear_slacks_stop_there_is_ours(tmp_path: Path)
     async with workplace(tmp_path, Setting(model)) as w:
         w.slack.workspace.stop_subscribed = False
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} tell me")
-        await w.slack.wait_until(lambda: w.slack.workspace.session_log)
+        await w.until(lambda: w.slack.workspace.session_log)
         model.go()
-        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.general.id))
-        assert "Stop" in w.slack.workspace.by_bot(w.general.id)[0].buttons
+        await w.until(lambda: w.posts())
+        assert "Stop" in w.posts()[0].buttons
         model.finish()
         await w.slack.wait_for_answers(said, WHOLE)
 
@@ -147,17 +140,14 @@ async def test_the_stop_that_is_there_ends_it(tmp_path: Path, where: str, native
         if not native:  # a stream has no button of ours
             w.slack.api.faults.add("chat.startStream", "unknown_method", 0)
         said = w.slack.say(w.alice, place, f"{w.slack.bot} tell me")
-        await w.slack.wait_until(
-            lambda: w.slack.workspace.session_log or w.slack.workspace.statuses
-        )
+        await w.until(lambda: w.slack.workspace.session_log or w.slack.workspace.statuses)
         model.go()
-        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(place.id))
-        (post,) = w.slack.workspace.by_bot(place.id)
+        post = await w.first_post(place)
         if native:
             w.slack.stop(w.alice, place, said.ts)
         else:
             w.slack.click(w.alice, post, "Stop")
-        await w.slack.wait_until(
+        await w.until(
             lambda: "Stopped." in post.visible_text and post in w.slack.finished_answers(said)
         )
         assert post.visible_text.startswith("The bridge")
@@ -172,19 +162,18 @@ async def test_a_stop_that_only_the_stream_is_told_of_ends_it_too(
     model = Speaker(*WORDS)
     async with workplace(tmp_path, Setting(model)) as w:
         said = w.slack.say(w.alice, w.dm, "tell me")
-        await w.slack.wait_until(lambda: w.slack.workspace.session_log)
+        await w.until(lambda: w.slack.workspace.session_log)
         model.go()
-        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.dm.id))
-        (post,) = w.slack.workspace.by_bot(w.dm.id)
+        post = await w.first_post(w.dm)
         w.slack.stop_streams(w.dm, said.ts)  # the event is lost on its way
         if method == "chat.appendStream":
             model.go()
-            await w.slack.wait_until(lambda: "Stopped." in post.visible_text)
+            await w.until(lambda: "Stopped." in post.visible_text)
             assert not post.visible_text.endswith("stone by stone.")
         else:
             model.finish()
-        await w.slack.wait_until(lambda: w.slack.finished_answers(said) == [post])
-        assert len(w.slack.workspace.by_bot(w.dm.id)) == 1
+        await w.until(lambda: w.slack.finished_answers(said) == [post])
+        assert len(w.posts(w.dm)) == 1
 
 
 async def test_a_stop_where_nothing_runs_ends_the_session(tmp_path: Path) -> None:
@@ -194,9 +183,7 @@ async def test_a_stop_where_nothing_runs_ends_the_session(tmp_path: Path) -> Non
         await w.bot.engine.conversations.inbox.wait_for_answer(1)  # posted, and ended
         w.slack.workspace.show_session(w.general.id, said.ts, "processing")  # left by a crash
         w.slack.stop(w.alice, w.general, said.ts)
-        await w.slack.wait_until(
-            lambda: w.slack.workspace.sessions[w.general.id, said.ts] == "active"
-        )
+        await w.until(lambda: w.slack.workspace.sessions[w.general.id, said.ts] == "active")
 
 
 async def test_signs_of_an_attempt_that_died_with_its_answer_go(tmp_path: Path) -> None:
@@ -214,7 +201,7 @@ async def test_signs_of_an_attempt_that_died_with_its_answer_go(tmp_path: Path) 
         await reply.finish(Answer("Hello.", parts=("Hello.",)))
         await reply.wait_for_updates()
         assert w.slack.workspace.sessions[w.general.id, said.ts] == "active"
-        await w.slack.wait_until(lambda: not said.reactions)
+        await w.until(lambda: not said.reactions)
         calls = w.slack.api.calls.total()
         await reply.wait_for_updates()
         assert w.slack.api.calls.total() == calls, "each turn waits twice"
@@ -224,12 +211,11 @@ async def test_only_who_asked_may_stop_and_others_are_told_alone(tmp_path: Path)
     model = Speaker(*WORDS)
     async with workplace(tmp_path, Setting(model)) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} tell me")
-        await w.slack.wait_until(lambda: w.slack.workspace.session_log)
+        await w.until(lambda: w.slack.workspace.session_log)
         model.go()
-        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.general.id))
+        await w.until(lambda: w.posts())
         w.slack.stop(w.bob, w.general, said.ts)
-        await w.slack.wait_until(lambda: w.slack.ephemeral_posts(w.general.id))
-        (refusal,) = w.slack.ephemeral_posts(w.general.id)
+        refusal = await w.first_whisper()
         assert refusal.seen_by == w.bob.id
         model.finish()
         await w.slack.wait_for_answers(said, WHOLE)
@@ -239,12 +225,12 @@ async def test_what_waits_its_turn_is_marked_until_then(tmp_path: Path) -> None:
     model = Speaker(*WORDS)
     async with workplace(tmp_path, Setting(model)) as w:
         w.slack.say(w.alice, w.dm, "one")
-        await w.slack.wait_until(lambda: model.asks)
+        await w.until(lambda: model.asks)
         two = w.slack.say(w.alice, w.dm, "two")
-        await w.slack.wait_until(lambda: two.reactions)
+        await w.until(lambda: two.reactions)
         model.finish()
         assert (await w.slack.wait_for_answer(two)).visible_text == WHOLE
-        await w.slack.wait_until(lambda: not two.reactions)
+        await w.until(lambda: not two.reactions)
 
 
 @pytest.mark.parametrize(
@@ -261,7 +247,7 @@ async def test_a_sign_that_slack_does_not_know_is_tried_once(tmp_path: Path, met
         w.slack.api.faults.add(method, "unknown_method", 0)
         w.slack.say(w.alice, w.dm, "one")
         two = w.slack.say(w.alice, w.dm, "two")
-        await w.slack.wait_until(lambda: w.slack.api.calls[method])
+        await w.until(lambda: w.slack.api.calls[method])
         go_on.set()
         await w.slack.wait_for_answer(two)
         tried = w.slack.api.calls[method]
@@ -276,20 +262,19 @@ async def test_an_answer_that_somebody_deleted_is_never_posted_again(tmp_path: P
     async with workplace(tmp_path, Setting(model)) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} tell me")
         model.go()
-        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.general.id))
-        (post,) = w.slack.workspace.by_bot(w.general.id)
+        post = await w.first_post()
         model.go()
         # Ponte edits the post only once it has recorded which turn it belongs to.
-        await w.slack.wait_until(lambda: "was built" in post.visible_text)
+        await w.until(lambda: "was built" in post.visible_text)
         w.slack.remove(post)
         await w.slack.deliveries.wait_for_deliveries()
         again = w.slack.say(w.alice, w.general, f"{w.slack.bot} and now?", thread=said)
         # the turn has stopped, although its model has said nothing since
-        await w.slack.wait_until(lambda: len(model.asks) == 2)
+        await w.until(lambda: len(model.asks) == 2)
         model.finish()
         await w.slack.wait_for_answer(again)
-        assert {post.user for post in w.slack.workspace.by_bot(w.general.id)} == {BOT_USER}
-        assert len(w.slack.workspace.by_bot(w.general.id)) == 1
+        assert {post.user for post in w.posts()} == {BOT_USER}
+        assert len(w.posts()) == 1
 
 
 async def test_a_post_that_somebody_deleted_cannot_be_deleted_again(tmp_path: Path) -> None:
@@ -316,8 +301,7 @@ async def test_an_answer_that_was_deleted_when_done_stays_away_after_a_restart(
         w.slack.remove(await w.slack.wait_for_answer(said))
         await w.slack.deliveries.wait_for_deliveries()
         await w.restart()
-        other = w.slack.say(w.alice, w.general, f"{w.slack.bot} else")
-        await w.slack.wait_for_answer(other)
+        await w.ask("else")
         assert w.slack.finished_answers(said) == []
 
 
@@ -329,9 +313,9 @@ async def test_when_too_many_ask_at_once_answers_come_whole_and_none_is_refused(
     async with workplace(tmp_path, Setting(model)) as w:
         places = [w.slack.channel(str(number), w.alice) for number in range(40)]
         said = [w.slack.say(w.alice, place, f"{w.slack.bot} tell me") for place in places]
-        await w.slack.wait_until(lambda: len(model.asks) == 40)
+        await w.until(lambda: len(model.asks) == 40)
         model.go(40)
-        await w.slack.wait_until(
+        await w.until(
             lambda: any("The bridge" in p.visible_text for p in w.slack.workspace.posts.values())
         )
         model.finish()

@@ -47,8 +47,7 @@ async def test_an_alert_whose_text_is_empty_is_read(tmp_path: Path, question: st
     model = EchoModel()
     async with workplace(tmp_path, Setting(model)) as w:
         root = alert(w, w.general)
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} {question}", thread=root)
-        await w.slack.wait_for_answer(said)
+        await w.ask(question, thread=root)
         assert [words for words in ALERT if words not in input_text(model.asks[0])] == []
         assert "'Alerts':" in input_text(model.asks[0])
 
@@ -58,8 +57,7 @@ async def test_an_alert_within_a_thread_is_read_too(tmp_path: Path) -> None:
     async with workplace(tmp_path, Setting(model)) as w:
         root = w.slack.say(w.bob, w.general, "What is this?")
         alert(w, w.general, root)
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} well?", thread=root)
-        await w.slack.wait_for_answer(said)
+        await w.ask("well?", thread=root)
         assert "Disk is full" in input_text(model.asks[0])
         assert "'Bob': What is this?" in input_text(model.asks[0])
 
@@ -88,8 +86,7 @@ async def test_no_more_files_than_ten_and_none_too_large(
     async with workplace(tmp_path, Setting(model)) as w:
         many = [(f"{n}.txt", "text/plain", b"x" * (200 if n == 11 else n)) for n in range(1, 12)]
         root = w.slack.say(w.bob, w.general, "all of it", files=many)
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} which?", thread=root)
-        answer = await w.slack.wait_for_answer(said)
+        answer = await w.ask("which?", thread=root)
         assert files(model.asks[0]) == [f"{n}.txt" for n in range(2, 11)]
         assert "only the newest 10 files" in answer.visible_text
         assert "`11.txt` (200 B) is too large" in answer.visible_text
@@ -106,8 +103,7 @@ async def test_a_forwarded_message_is_read_with_its_files(tmp_path: Path) -> Non
             "from_url": "https://ponte.slack.com/archives/C1/p1",
             "files": [{"id": file.id, "name": file.name, "mimetype": file.mimetype, "size": 13}],
         }  # fmt: skip
-        said = w.slack.say(w.alice, w.dm, "", attachments=[shared])
-        await w.slack.wait_for_answer(said)
+        await w.ask("", w.dm, attachments=[shared])
         assert "'Bob': Please <pay>" in input_text(model.asks[0])
         assert files(model.asks[0]) == ["orders.csv"]
 
@@ -146,14 +142,13 @@ async def test_where_the_bot_is_no_member_the_shortcut_brings_the_text_and_says_
         about = w.slack.say(w.bob, elsewhere, "What do you make of this?")
         await w.slack.shortcut(w.alice, about, "ponte_ask").acked.wait()
         w.slack.submit(w.alice, w.slack.workspace.views[0], {"question": "Well?"})
-        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(elsewhere.id))
-        (answer,) = w.slack.workspace.by_bot(elsewhere.id)
+        answer = await w.first_post(elsewhere)
         assert "'Bob': What do you make of this?" in input_text(model.asks[0])
         assert "only the text of that message" in answer.visible_text
         of_an_app = alert(w, elsewhere)
         await w.slack.shortcut(w.alice, of_an_app, "ponte_ask").acked.wait()
         w.slack.submit(w.alice, w.slack.workspace.views[-1], {"question": "And this?"})
-        await w.slack.wait_until(lambda: len(model.asks) == 2)
+        await w.until(lambda: len(model.asks) == 2)
         assert "'Alerts': Disk is full" in input_text(model.asks[1])
 
 
@@ -177,8 +172,7 @@ async def test_what_the_person_has_open_is_told_as_data(tmp_path: Path) -> None:
         assert "the message 1700000000.000100 in the channel C0INCIDENTS" in quoted.text
         assert "the canvas F0CANVAS" in quoted.text
         assert "rules" not in quoted.text
-        other = w.slack.say(w.alice, w.general, f"{w.slack.bot} this?", app_context=context)
-        await w.slack.wait_for_answer(other)
+        await w.ask("this?", app_context=context)
         assert "C0INCIDENTS" not in input_text(model.asks[1])
 
 
@@ -188,6 +182,5 @@ async def test_a_file_in_a_channel_shared_with_others_has_its_name_from_slack(
     model = EchoModel()
     async with workplace(tmp_path, Setting(model)) as w:
         w.general.shared_with_strangers = True
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} look", files=[CSV])
-        await w.slack.wait_for_answer(said)
+        await w.ask("look", files=[CSV])
         assert files(model.asks[0]) == ["orders.csv"]

@@ -47,9 +47,9 @@ async def test_an_event_that_cannot_be_stored_is_not_acknowledged_and_comes_agai
     async with workplace(tmp_path, Setting(inbox=inbox.over)) as w:
         w.slack.deliveries.retry_delays = (0.0, 0.0, 0.0)
         said = w.slack.say(w.alice, w.dm, "hello")
-        await w.slack.wait_until(lambda: inbox.refused == 1)
+        await w.until(lambda: inbox.refused == 1)
         w.slack.deliveries.give_up()
-        await w.slack.wait_until(lambda: inbox.refused == 2)
+        await w.until(lambda: inbox.refused == 2)
         w.slack.deliveries.give_up()
         assert (await w.slack.wait_for_answer(said)).visible_text == "You said: hello"
         (delivery,) = [d for d in w.slack.deliveries.all if d.payload["event"]["ts"] == said.ts]
@@ -107,7 +107,7 @@ async def test_blocks_that_slack_refuses_cost_only_the_layout(tmp_path: Path) ->
         w.slack.api.faults.add("chat.postMessage", "invalid_blocks", 1)
         w.slack.api.faults.add("chat.update", "invalid_blocks", 1)
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} go")
-        await w.slack.wait_until(
+        await w.until(
             lambda: any(
                 a.visible_text.count("word") == 1000 for a in w.slack.finished_answers(said)
             )
@@ -120,10 +120,9 @@ async def test_a_channel_that_takes_no_posts_ends_the_turn_and_is_told_later(
     async with workplace(tmp_path, Setting(EchoModel())) as w:
         w.general.archived = True
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} one")
-        await w.slack.wait_until(lambda: w.slack.api.calls["chat.postMessage"])
+        await w.until(lambda: w.slack.api.calls["chat.postMessage"])
         w.general.archived = False
-        again = w.slack.say(w.alice, w.general, f"{w.slack.bot} two", thread=said)
-        assert "is_archived" in (await w.slack.wait_for_answer(again)).visible_text
+        assert "is_archived" in (await w.ask("two", thread=said)).visible_text
 
 
 @pytest.fixture
@@ -158,27 +157,27 @@ async def test_a_passing_error_is_retried_until_the_answer_is_posted(
         place = w.dm if "Stream" in method else w.general
         said = w.slack.say(w.alice, place, f"{w.slack.bot} count")
         model.go(2)
-        await w.slack.wait_until(lambda: w.slack.api.calls["chat.postMessage"]
+        await w.until(lambda: w.slack.api.calls["chat.postMessage"]
                             or w.slack.api.calls["chat.startStream"])  # fmt: skip
         model.finish()
         await w.slack.wait_for_answers(said, "One two three.")
-        assert len(w.slack.workspace.by_bot(place.id)) == 1
+        assert len(w.posts(place)) == 1
 
 
 async def test_a_token_that_was_revoked_and_comes_back_costs_no_answer(tmp_path: Path) -> None:
     model = Speaker("One ", "two ", "three.")
     async with workplace(tmp_path, Setting(model)) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} count")
-        await w.slack.wait_until(lambda: model.asks)
+        await w.until(lambda: model.asks)
         w.slack.api.revoked = True
         model.finish()
         api = w.bot.slack.workspace.api
-        await w.slack.wait_until(lambda: api.refused)
+        await w.until(lambda: api.refused)
         health = await w.bot.slack.health()
         assert (health.state, "token_revoked" in health.words) == ("failing", True)
         w.slack.api.revoked = False
         await w.slack.wait_for_answers(said, "One two three.")
-        await w.slack.wait_until(lambda: not api.refused)
+        await w.until(lambda: not api.refused)
         assert (await w.bot.slack.health()).state == "on"
 
 
@@ -188,10 +187,10 @@ async def test_an_answer_that_waited_for_its_token_is_posted_by_the_next_process
     model = Speaker("One ", "two ", "three.")
     async with workplace(tmp_path, Setting(model, grace=0.05)) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} count")
-        await w.slack.wait_until(lambda: model.asks)
+        await w.until(lambda: model.asks)
         w.slack.api.revoked = True
         model.finish()
-        await w.slack.wait_until(lambda: w.slack.api.calls["chat.postMessage"])
+        await w.until(lambda: w.slack.api.calls["chat.postMessage"])
         w.slack.api.revoked = False
         await w.restart()
         await w.slack.wait_for_answers(said, "One two three.")
@@ -207,15 +206,15 @@ async def test_a_refusal_that_nobody_has_heard_of_ends_worded(tmp_path: Path, me
         first = "chat.startStream" if place is w.dm else "chat.postMessage"
         said = w.slack.say(w.alice, place, f"{w.slack.bot} count")
         model.go(2)
-        await w.slack.wait_until(lambda: w.slack.api.calls[first])
+        await w.until(lambda: w.slack.api.calls[first])
         model.finish()
-        await w.slack.wait_until(lambda: w.slack.api.calls[method] > 1 or method != first)
+        await w.until(lambda: w.slack.api.calls[method] > 1 or method != first)
         await wait_for_turn_end(w, said)
         tried = w.slack.api.calls[method]
         w.slack.api.faults.end(method)
         again = w.slack.say(w.alice, place, f"{w.slack.bot} and?", thread=said)
         answer = await w.slack.wait_for_answer(again)
-        await w.slack.wait_until(lambda: "the_moon_is_full" in answer.visible_text)
+        await w.until(lambda: "the_moon_is_full" in answer.visible_text)
         assert w.slack.api.calls[method] <= tried + 2
 
 
@@ -256,9 +255,9 @@ async def test_an_answer_to_what_was_deleted_does_not_stand_in_the_channel(tmp_p
     model = Speaker("One ", "two ", "three.")
     async with workplace(tmp_path, Setting(model)) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} count")
-        await w.slack.wait_until(lambda: model.asks)
+        await w.until(lambda: model.asks)
         w.slack.remove(said)
         await w.slack.deliveries.wait_for_deliveries()
         model.finish()
         await wait_for_turn_end(w, said)
-        assert w.slack.workspace.by_bot(w.general.id) == []
+        assert w.posts() == []

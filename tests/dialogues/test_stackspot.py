@@ -13,7 +13,7 @@ from core.domain.messages import Answer, Attachment, Message, Person, Quote
 from core.money.allowances import Allowance
 from core.money.usage import NANODOLLARS_PER_DOLLAR, Prices
 from tests.dialogues.bot_home import BotHome, RunningBot
-from tests.dialogues.decisions import BOSS, MEMBER, RIGHTS, STRANGER, on_slack, typed_code
+from tests.dialogues.decisions import BOSS, MEMBER, RIGHTS, STRANGER, on_slack, says, typed_code
 from tests.dialogues.stackspot import Bot, asks
 from tests.fakes.choices import fixed_caps, make_message, make_spending
 from tests.fakes.models import EchoModel
@@ -25,23 +25,23 @@ def bot(bot_home: BotHome, stackspot: FakeStackSpot) -> Bot:
     return Bot(bot_home, stackspot)
 
 
-async def with_file(running_bot: RunningBot, text: str, name: str, data: bytes, key: str) -> Answer:
+async def with_file(ponte: RunningBot, text: str, name: str, data: bytes, key: str) -> Answer:
     said = make_message(text, key)
     where = said.address.conversation
-    file = await running_bot.engine.conversations.files.put(
+    file = await ponte.engine.conversations.files.put(
         key, name, "text/plain", data, said.author, where
     )
     attached = Attachment(name, file.type, file.size, file.id)
-    return await running_bot.ask_message(replace(said, attachments=(attached,)))
+    return await ponte.ask_message(replace(said, attachments=(attached,)))
 
 
 async def test_a_person_runs_one_at_once_and_sees_how_far_it_is(bot: Bot) -> None:
-    async with bot.open() as running_bot:
-        answer = await running_bot.ask('quick-command daily-summary day="20 May" tone=dry')
+    async with bot.open() as ponte:
+        answer = await ponte.ask('quick-command daily-summary day="20 May" tone=dry')
         assert json.loads(answer.text.split("daily-summary: ")[1]) == {
             "day": "20 May", "tone": "dry",
         }  # fmt: skip
-        typed = await running_bot.ask("quick-command close-month")
+        typed = await ponte.ask("quick-command close-month")
         assert (typed.status, typed.text) == ("done", "close-month:"), (
             "they asked for it themselves"
         )
@@ -50,34 +50,34 @@ async def test_a_person_runs_one_at_once_and_sees_how_far_it_is(bot: Bot) -> Non
 
 
 async def test_the_result_is_text_code_or_a_file(bot: Bot) -> None:
-    async with bot.open() as running_bot:
+    async with bot.open() as ponte:
         bot.stackspot.go(Run(result='{"b": [1, 2]}'), Run(result="word " * 4000), Run(result=" "))
-        code = await running_bot.ask("quick-command explain a")
+        code = await ponte.ask("quick-command explain a")
         assert code.text == '```json\n{\n  "b": [\n    1,\n    2\n  ]\n}\n```'
-        long = await running_bot.ask("quick-command explain b")
+        long = await ponte.ask("quick-command explain b")
         assert "20,000 characters" in long.text
         assert [file.name for file in long.files] == ["explain.md"]
-        _, data = await running_bot.engine.conversations.files.get(long.files[0].id)
+        _, data = await ponte.engine.conversations.files.get(long.files[0].id)
         assert data == (b"word " * 4000)
-        assert "without a result" in (await running_bot.ask("quick-command explain c")).text
+        assert "without a result" in (await ponte.ask("quick-command explain c")).text
 
 
 async def test_what_it_says_is_only_text(bot: Bot) -> None:
-    async with bot.open() as running_bot:
+    async with bot.open() as ponte:
         bot.stackspot.go(Run(result="See [here](https://evil.example/?q=secret)\u202e now"))
-        answer = await running_bot.ask("quick-command explain a")
+        answer = await ponte.ask("quick-command explain a")
         assert answer.text == "See here (`https://evil.example/?q=secret`) now"
 
 
 async def test_a_file_or_the_message_replied_to_is_the_input(bot: Bot) -> None:
-    async with bot.open() as running_bot:
-        read = await with_file(running_bot, "quick-command explain", "a.csv", b"a;b\n1;2", "f1")
+    async with bot.open() as ponte:
+        read = await with_file(ponte, "quick-command explain", "a.csv", b"a;b\n1;2", "f1")
         assert read.text == "explain: a;b\n1;2"
         inputs = json.dumps({"day": "May", "tone": "warm"}).encode()
-        named = await with_file(running_bot, "quick-command daily-summary", "in.json", inputs, "f2")
+        named = await with_file(ponte, "quick-command daily-summary", "in.json", inputs, "f2")
         assert '"tone": "warm"' in named.text
         lacking = await with_file(
-            running_bot,
+            ponte,
             "quick-command daily-summary tone=dry",
             "day.txt",
             "4 März".encode("utf-16"),
@@ -87,11 +87,11 @@ async def test_a_file_or_the_message_replied_to_is_the_input(bot: Bot) -> None:
         replied = replace(make_message("quick-command explain", "r1"), context=(
             Quote("Bob", "not this"), Quote("Bob", "what Bob said", is_replied_to=True),
         ))  # fmt: skip
-        assert (await running_bot.ask_message(replied)).text == "explain: what Bob said"
+        assert (await ponte.ask_message(replied)).text == "explain: what Bob said"
 
 
 async def test_a_file_that_cannot_be_an_input_is_told(bot: Bot) -> None:
-    async with bot.open() as running_bot:
+    async with bot.open() as ponte:
         for name, data, text, words in (
             ("a.png", b"\x89PNG\r\n\x1a\n\0\xff", "", "`a.png` is not a text file"),
             ("b.bin", b"a\0b", "", "`b.bin` is not a text file"),
@@ -103,19 +103,17 @@ async def test_a_file_that_cannot_be_an_input_is_told(bot: Bot) -> None:
             ),
             ("a.txt", b"x", " and this", "both text and the file `a.txt`"),
         ):
-            answer = await with_file(
-                running_bot, f"quick-command explain{text}", name, data, f"k-{name}"
-            )
+            answer = await with_file(ponte, f"quick-command explain{text}", name, data, f"k-{name}")
             assert (answer.status, words in answer.text) == ("failed", True), answer.text
     assert bot.stackspot.requests == [], "nothing was spent"
 
 
 async def test_the_model_runs_what_reads_and_asks_for_the_rest(bot: Bot) -> None:
     model = EchoModel()
-    async with bot.open(model) as running_bot:
-        plain = await running_bot.ask(asks("explain", "a bridge"))
+    async with bot.open(model) as ponte:
+        plain = await ponte.ask(asks("explain", "a bridge"))
         assert plain.text == "You said: explain: a bridge"
-        card = (await running_bot.ask(asks("translate-all", {"to": "pt"}))).cards[0]
+        card = (await ponte.ask(asks("translate-all", {"to": "pt"}))).cards[0]
         assert (card.title, card.rows) == (
             "Run Translate everything",
             ({"id": "", "name": "", "name_field": "", "before": None, "after": {"to": "pt"},
@@ -123,13 +121,13 @@ async def test_the_model_runs_what_reads_and_asks_for_the_rest(bot: Bot) -> None
         )  # fmt: skip
         assert card.text == "Requested by Ana. Quick commands can't be undone."
         assert len(bot.stackspot.executions) == 1
-        done = await running_bot.ask(f"approve {card.id}")
+        done = await ponte.ask(f"approve {card.id}")
         assert done.text == 'Approved by Ana. Done.\n\ntranslate-all: {"to": "pt"}'
-        again = await running_bot.ask(f"approve {card.id}")
+        again = await ponte.ask(f"approve {card.id}")
         assert again.text == "Approved by Ana. Done."
-        assert "Quick commands can't be undone" in (await running_bot.ask(f"undo {card.id}")).text
+        assert "Quick commands can't be undone" in (await ponte.ask(f"undo {card.id}")).text
         assert bot.stackspot.count_executions({"to": "pt"}) == 1
-        await running_bot.ask("well?")
+        await ponte.ask("well?")
     heard = [item.text for item in model.asks[-1].input if item.name == "note"]
     assert 'translate-all: {"to": "pt"}' in heard[0]
     assert "data, never an instruction" in heard[0]
@@ -137,124 +135,112 @@ async def test_the_model_runs_what_reads_and_asks_for_the_rest(bot: Bot) -> None
 
 async def test_what_nobody_named_is_asked_for_too(bot: Bot) -> None:
     bot.config = Config()
-    async with bot.open() as running_bot:
-        assert (await running_bot.ask("quick-command anything x")).text == "anything: x"
-        (card,) = (await running_bot.ask(asks("something", "y"))).cards
-        assert (await running_bot.ask(f"deny {card.id}")).text == "Denied by Ana."
+    async with bot.open() as ponte:
+        assert (await ponte.ask("quick-command anything x")).text == "anything: x"
+        (card,) = (await ponte.ask(asks("something", "y"))).cards
+        assert (await ponte.ask(f"deny {card.id}")).text == "Denied by Ana."
     assert len(bot.stackspot.executions) == 1
 
 
 async def test_a_name_that_cannot_be_is_refused_before_any_card(bot: Bot) -> None:
     for config in (Config(), bot.config):
         bot.config = config
-        async with bot.open() as running_bot:
-            asked = await running_bot.ask(asks("../../oidc/x", "y"))
+        async with bot.open() as ponte:
+            asked = await ponte.ask(asks("../../oidc/x", "y"))
             assert (asked.cards, "is not a quick command's name" in asked.text) == ((), True)
-            typed = await running_bot.ask("quick-command ../../oidc/x y")
+            typed = await ponte.ask("quick-command ../../oidc/x y")
             assert (typed.status, "is not a quick command's name" in typed.text) == ("failed", True)
     assert bot.stackspot.requests == []
 
 
 async def test_who_may_approve(bot: Bot) -> None:
-    async with bot.open(policy=RIGHTS) as running_bot:
-        (spend,) = (
-            await running_bot.ask_message(on_slack(asks("translate-all"), "k1", STRANGER))
-        ).cards
-        other = await running_bot.ask_message(
-            on_slack(f"approve {spend.id}", "k2", MEMBER, thread="tU3")
-        )
+    async with bot.open(policy=RIGHTS) as ponte:
+        (spend,) = (await says(ponte, asks("translate-all"), "k1", STRANGER)).cards
+        other = await says(ponte, f"approve {spend.id}", "k2", MEMBER, thread="tU3")
         assert "Someone else requested" in other.text
-        own = await running_bot.ask_message(on_slack(f"approve {spend.id}", "k3", STRANGER))
+        own = await says(ponte, f"approve {spend.id}", "k3", STRANGER)
         assert own.text.startswith("Approved by Stan. Done.")
-        refused = await running_bot.ask_message(on_slack(asks("close-month"), "k4", STRANGER))
+        refused = await says(ponte, asks("close-month"), "k4", STRANGER)
         assert "You don't have permission to change data here" in refused.text
-        (write,) = (
-            await running_bot.ask_message(on_slack(asks("close-month"), "k5", MEMBER))
-        ).cards
+        (write,) = (await says(ponte, asks("close-month"), "k5", MEMBER)).cards
         beside = on_slack(f"approve {write.id}", "k6", STRANGER, thread="tU1")
-        assert (await running_bot.ask_message(beside)).code == "forbidden"
-        away = await running_bot.ask_message(
-            on_slack(f"approve {spend.id}", "k8", MEMBER, channel="C2")
-        )
+        assert (await ponte.ask_message(beside)).code == "forbidden"
+        away = await says(ponte, f"approve {spend.id}", "k8", MEMBER, channel="C2")
         assert (away.code, "translated" in away.text) == ("not_found", False)
-        boss = await running_bot.ask_message(
-            on_slack(f"approve {spend.id}", "k9", BOSS, channel="C2")
-        )
+        boss = await says(ponte, f"approve {spend.id}", "k9", BOSS, channel="C2")
         assert (boss.is_private, boss.files) == (True, ())
         assert boss.text == "Approved by Stan. Done."
-        (spend,) = (
-            await running_bot.ask_message(on_slack(asks("translate-all"), "k10", STRANGER))
-        ).cards
+        (spend,) = (await says(ponte, asks("translate-all"), "k10", STRANGER)).cards
         alone = on_slack(f"approve {spend.id}", "k11", BOSS, channel="D9", shared=False)
-        code = typed_code(await running_bot.ask_message(alone))
-        boss = await running_bot.ask_message(on_slack(f"approve {code}", "k12", BOSS, channel="C2"))
+        code = typed_code(await ponte.ask_message(alone))
+        boss = await says(ponte, f"approve {code}", "k12", BOSS, channel="C2")
         assert (boss.is_private, boss.files) == (True, ())
         assert boss.text.endswith("only in the conversation where it was requested.")
-        boss = await running_bot.ask_message(on_slack(f"approve {write.id}", "k7", BOSS))
+        boss = await says(ponte, f"approve {write.id}", "k7", BOSS)
         assert boss.text.startswith("Approved by Bea. Done.")
 
 
 async def test_a_failed_quick_command_is_reported(bot: Bot) -> None:
-    async with bot.open() as running_bot:
+    async with bot.open() as ponte:
         bot.stackspot.go(Run.of("RUNNING", "FAILURE"), Run.of("RUNNING", "FAILED"))
-        failed = await running_bot.ask("quick-command explain x")
+        failed = await ponte.ask("quick-command explain x")
         assert failed.text.startswith("StackSpot reports a failure (FAILURE)")
-        (card,) = (await running_bot.ask(asks("translate-all"))).cards
-        done = await running_bot.ask(f"approve {card.id}")
+        (card,) = (await ponte.ask(asks("translate-all"))).cards
+        done = await ponte.ask(f"approve {card.id}")
         assert done.text.startswith(
             "Approved by Ana. No result. StackSpot reports a failure (FAILED)"
         )
         assert "undo" not in done.text
-        near = await running_bot.ask("quick-command daily-sumary x")
+        near = await ponte.ask("quick-command daily-sumary x")
         assert "Did you mean `daily-summary`?" in near.text
 
 
 async def test_an_answer_that_was_lost_is_never_asked_for_twice(bot: Bot) -> None:
-    async with bot.open() as running_bot:
+    async with bot.open() as ponte:
         bot.stackspot.fail("create", Trouble("reset", after=True), Trouble("reset", after=True))
-        (card,) = (await running_bot.ask(asks("translate-all", "one"))).cards
-        done = await running_bot.ask(f"approve {card.id}")
+        (card,) = (await ponte.ask(asks("translate-all", "one"))).cards
+        done = await ponte.ask(f"approve {card.id}")
         assert "The result is unknown" in done.text
-        typed = await running_bot.ask("quick-command explain two")
+        typed = await ponte.ask("quick-command explain two")
         assert "I don't know whether `explain` started" in typed.text
     assert [bot.stackspot.count_executions(each) for each in ("one", "two")] == [1, 1]
 
 
 async def test_stop_stops_waiting_and_says_what_goes_on(bot: Bot) -> None:
     bot.stackspot.held = True
-    async with bot.open() as running_bot:
-        _, typed = await running_bot.send("quick-command explain x")
+    async with bot.open() as ponte:
+        _, typed = await ponte.send("quick-command explain x")
         await bot.stackspot.wait_for_requests("status")
-        assert (await running_bot.ask("stop")).text == "Stopped."
-        answer = await running_bot.wait_for_answer(typed)
+        assert (await ponte.ask("stop")).text == "Stopped."
+        answer = await ponte.wait_for_answer(typed)
         assert answer.status == "stopped"
         assert (
             "Stopped waiting for `explain`. StackSpot started it and may still finish it."
             in answer.text
         )
-        _, asked = await running_bot.send(asks("explain", "y"))
+        _, asked = await ponte.send(asks("explain", "y"))
         await bot.stackspot.wait_for_requests("create", 2)
         await bot.stackspot.wait_for_requests("status", 2 + bot.stackspot.count("status"))
-        await running_bot.ask("stop")
-        stopped = await running_bot.wait_for_answer(asked)
+        await ponte.ask("stop")
+        stopped = await ponte.wait_for_answer(asked)
         assert "may still finish" in stopped.text
 
 
 async def test_a_restart_goes_on_with_what_was_begun(bot: Bot) -> None:
     bot.stackspot.held = True
     waiting: list[Message] = []
-    async with bot.open() as running_bot:
-        (card,) = (await running_bot.ask(asks("translate-all", "approved"))).cards
+    async with bot.open() as ponte:
+        (card,) = (await ponte.ask(asks("translate-all", "approved"))).cards
         for number, text in enumerate(
             ("quick-command explain typed", asks("explain", "called"), f"approve {card.id}"), 1
         ):
-            said, _ = await running_bot.send(text, f"C{number}" if number < 3 else "C1")
+            said, _ = await ponte.send(text, f"C{number}" if number < 3 else "C1")
             waiting.append(said)
             await bot.stackspot.wait_for_requests("create", number)
         await bot.stackspot.wait_for_requests("status", bot.stackspot.count("status") + 6)
     bot.stackspot.held = False
-    async with bot.open() as running_bot:
-        answers = [(await running_bot.ask_message(said)).text for said in waiting]
+    async with bot.open() as ponte:
+        answers = [(await ponte.ask_message(said)).text for said in waiting]
     assert answers[0] == "explain: typed"
     assert answers[1] == "You said: explain: called"
     assert answers[2] == "Approved by Ana. Done.\n\ntranslate-all: approved"
@@ -262,28 +248,28 @@ async def test_a_restart_goes_on_with_what_was_begun(bot: Bot) -> None:
 
 
 async def test_quick_commands_count_against_the_daily_cap(bot: Bot) -> None:
-    async with bot.open(spending=make_spending(fixed_caps(1))) as running_bot:
-        await running_bot.ask("quick-command explain x")
-        over = await running_bot.ask("quick-command explain x")
+    async with bot.open(spending=make_spending(fixed_caps(1))) as ponte:
+        await ponte.ask("quick-command explain x")
+        over = await ponte.ask("quick-command explain x")
         assert over.code == "too_many"
     assert bot.stackspot.count("create") == 1
 
 
 async def test_an_agent_remembers_the_thread(bot: Bot) -> None:
-    async with bot.open() as running_bot:
+    async with bot.open() as ponte:
         for said in ("(1) You said: hi", "(2) You said: hi"):
             call = json.dumps({"agent": "reviewer", "prompt": "hi"})
-            answer = await running_bot.ask(f"call stackspot_agent {call}")
+            answer = await ponte.ask(f"call stackspot_agent {call}")
             assert answer.text == f"You said: {said}"
 
 
 async def test_what_a_command_does_that_says_nothing_of_it(bot: Bot) -> None:
     """Without a stated effect: who types it has asked for it, the model only proposes it."""
-    async with bot.open(EchoModel()) as running_bot:
-        typed = await running_bot.ask("quick-command translate-all one")
+    async with bot.open(EchoModel()) as ponte:
+        typed = await ponte.ask("quick-command translate-all one")
         assert (typed.status, typed.cards) == ("done", ())
         assert len(bot.stackspot.executions) == 1
-        (card,) = (await running_bot.ask(asks("translate-all", "two"))).cards
+        (card,) = (await ponte.ask(asks("translate-all", "two"))).cards
         assert (card.state, len(bot.stackspot.executions)) == ("open", 1)
 
 
@@ -293,26 +279,24 @@ async def test_a_run_is_paid_for_before_it_is_begun(bot: Bot) -> None:
     allowed = [Allowance("each person", money=NANODOLLARS_PER_DOLLAR // 2, source="ponte.toml:3")]
     prices = Prices(commands={"*": 0.2})
     model = EchoModel()
-    async with bot.open(
-        model, spending=make_spending(allowances=allowed, prices=prices)
-    ) as running_bot:
-        budget = running_bot.engine.people.budget
-        await running_bot.ask("quick-command explain x")
+    async with bot.open(model, spending=make_spending(allowances=allowed, prices=prices)) as ponte:
+        budget = ponte.engine.people.budget
+        await ponte.ask("quick-command explain x")
         assert (await budget.usage_today()).usage.cost == pytest.approx(0.2)
-        said, receipt = await running_bot.send(asks("translate-all", "two"), "C2")
-        (card,) = (await running_bot.wait_for_answer(receipt)).cards
-        approved = await running_bot.click(f"approve {card.id}", said)
+        said, receipt = await ponte.send(asks("translate-all", "two"), "C2")
+        (card,) = (await ponte.wait_for_answer(receipt)).cards
+        approved = await ponte.click(f"approve {card.id}", said)
         assert "translate-all: two" in approved.text
         assert (await budget.usage_today()).usage.cost == pytest.approx(0.4)
         assert (await budget.usage_today()).turns == 2, "to approve is no turn"
-        said, receipt = await running_bot.send(asks("translate-all", "three"), "C3")
-        (card,) = (await running_bot.wait_for_answer(receipt)).cards
-        refused = await running_bot.click(f"approve {card.id}", said)
+        said, receipt = await ponte.send(asks("translate-all", "three"), "C3")
+        (card,) = (await ponte.wait_for_answer(receipt)).cards
+        refused = await ponte.click(f"approve {card.id}", said)
         assert refused.code == "too_many"
         assert "Your limit is $0.50 a day. What is left ($0.10) is not" in refused.text
-        (last, *_) = await running_bot.engine.changes.views.find_latest("web:C3")
+        (last, *_) = await ponte.engine.changes.views.find_latest("web:C3")
         assert last.state == "open"
-        told = await running_bot.ask(asks("explain", "four"))
+        told = await ponte.ask(asks("explain", "four"))
         assert told.text.startswith("You said: error: not run. Your limit is $0.50 a day. ")
         rows = await budget.report("tool")
     assert {row["name"]: row["calls"] for row in rows} == {
@@ -326,10 +310,10 @@ async def test_who_approves_a_moment_too_late_pays_nothing(
 ) -> None:
     allowed = [Allowance("each person", money=NANODOLLARS_PER_DOLLAR)]
     spending = make_spending(allowances=allowed, prices=Prices(commands={"*": 0.2}))
-    async with bot.open(EchoModel(), spending=spending) as running_bot:
-        said, receipt = await running_bot.send(asks("translate-all", "two"))
-        (card,) = (await running_bot.wait_for_answer(receipt)).cards
-        ledger = running_bot.engine.changes.ledger
+    async with bot.open(EchoModel(), spending=spending) as ponte:
+        said, receipt = await ponte.send(asks("translate-all", "two"))
+        (card,) = (await ponte.wait_for_answer(receipt)).cards
+        ledger = ponte.engine.changes.ledger
         claim = ledger.claim
 
         async def claim_second(id: str, seq: int, decider: Person, now: float) -> Change:
@@ -337,8 +321,8 @@ async def test_who_approves_a_moment_too_late_pays_nothing(
             return await claim(id, seq, decider, now)
 
         monkeypatch.setattr(ledger, "claim", claim_second)
-        await running_bot.click(f"approve {card.id}", said)
-        budget = running_bot.engine.people.budget
+        await ponte.click(f"approve {card.id}", said)
+        budget = ponte.engine.people.budget
         held = await budget._database.read(lambda c: c.execute("SELECT * FROM holds").fetchall())
         assert (held, (await budget.usage_today()).usage.cost) == ([], None)
     assert bot.stackspot.count("create") == 0

@@ -66,8 +66,7 @@ async def test_a_file_or_the_message_replied_to_is_the_input(
 ) -> None:
     exchange = await ana.slash("quick-command", slug="explain", file=("a.csv", b"a;b"))
     await exchange.wait_until(lambda e: e.text == "explain: a;b")
-    await ana.say("hello")
-    ours = await ana.wait_for_text("You said: hello")
+    ours = await ana.ask("hello")
     await ana.say("!quick-command explain", reply_to=ours)
     await ana.wait_for_text("explain: You said: hello")
 

@@ -43,9 +43,7 @@ async def test_progress_shows_as_a_status_and_then_the_result(tmp_path: Path) ->
         fake.go(Run((Look("COMPLETED"),), '{"a": 1}'))
         asked = mention_bot(w, "quick-command explain a bridge")
         shown = "is running the quick command… 90 % · Waits"
-        await w.slack.wait_until(
-            lambda: any(s["status"] == shown for s in w.slack.workspace.statuses)
-        )
+        await w.until(lambda: any(s["status"] == shown for s in w.slack.workspace.statuses))
         fake.held = False
         answer = await w.slack.wait_for_answer(asked)
         assert answer.visible_text == '```json\n{\n  "a": 1\n}\n```'
@@ -79,7 +77,7 @@ async def test_the_modal_speaks_the_persons_language(tmp_path: Path) -> None:
         asking = modal | chosen.response["view"]
         assert asking["blocks"][0]["text"]["text"] == "O que aconteceu num dia"
         w.slack.submit(w.bob, asking, {"field:day": "20 May", "field:tone": "dry"})
-        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.general.id))
+        await w.until(lambda: w.posts())
         assert fake.count_executions({"day": "20 May", "tone": "dry"}) == 1
 
 
@@ -92,7 +90,7 @@ async def test_what_the_model_wants_to_spend_is_approved_by_a_click(tmp_path: Pa
         await w.slack.click(w.alice, card, "Approve").acked.wait()
         result = await w.slack.wait_for_answer(asked, 2)
         assert "Done.\n\ntranslate-all: all of it" in result.visible_text
-        await w.slack.wait_until(lambda: not card.buttons)
+        await w.until(lambda: not card.buttons)
         assert "Approved by Alice. Done." in card.visible_text
         assert fake.count("create") == 1
 
@@ -102,7 +100,7 @@ async def test_a_long_result_is_a_file_in_the_thread(tmp_path: Path) -> None:
         fake.go(Run(result="word " * 4000))
         asked = mention_bot(w, "quick-command explain x")
         await w.slack.wait_for_answer(asked)
-        await w.slack.wait_until(
+        await w.until(
             lambda: any(p.files for p in w.slack.workspace.by_bot(w.general.id, asked.ts))
         )
         (post,) = [p for p in w.slack.workspace.by_bot(w.general.id, asked.ts) if p.files]
@@ -115,7 +113,7 @@ async def test_stop_says_what_goes_on(tmp_path: Path) -> None:
         asked = mention_bot(w, "quick-command explain x")
         await fake.wait_for_requests("status")
         mention_bot(w, "stop", asked)
-        await w.slack.wait_until(
+        await w.until(
             lambda: any(
                 "may still finish it" in p.visible_text for p in w.slack.finished_answers(asked)
             )
@@ -130,13 +128,9 @@ async def test_an_approved_run_shows_how_far_it_is_and_can_be_stopped(tmp_path: 
         card = await w.slack.wait_for_answer(asked)
         await w.slack.click(w.alice, card, "Approve").acked.wait()
         shown = "is running the quick command… 90 % · Waits"
-        await w.slack.wait_until(
-            lambda: any(s["status"] == shown for s in w.slack.workspace.statuses)
-        )
+        await w.until(lambda: any(s["status"] == shown for s in w.slack.workspace.statuses))
         mention_bot(w, "stop", asked)
-        await w.slack.wait_until(
-            lambda: "I stopped waiting because you asked me to stop" in card.visible_text
-        )
-        await w.slack.wait_until(lambda: w.slack.workspace.statuses[-1]["status"] == "")
+        await w.until(lambda: "I stopped waiting because you asked me to stop" in card.visible_text)
+        await w.until(lambda: w.slack.workspace.statuses[-1]["status"] == "")
         assert not card.buttons
         assert fake.count("create") == 1

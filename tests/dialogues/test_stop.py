@@ -32,10 +32,10 @@ class Gate:
 
 
 async def _begin_turn(
-    running_bot: RunningBot, gate: Gate, text: str = "long work", shared: bool = False
+    ponte: RunningBot, gate: Gate, text: str = "long work", shared: bool = False
 ) -> int:
     gate.reached.clear()
-    _, receipt = await running_bot.send(text, shared=shared)
+    _, receipt = await ponte.send(text, shared=shared)
     await gate.reached.wait()
     return receipt.seq
 
@@ -43,28 +43,26 @@ async def _begin_turn(
 @also_on_postgres
 async def test_stop_ends_the_turn_and_the_next_one_starts(bot_home: BotHome) -> None:
     gate = Gate()
-    async with bot_home.open(EchoModel(gate=gate)) as running_bot:
-        seq = await _begin_turn(running_bot, gate)
-        _, next_ = await running_bot.send("next")
-        assert (await running_bot.ask("stop")).text == "Stopped."
-        stopped = await running_bot.engine.conversations.inbox.wait_for_answer(seq)
+    async with bot_home.open(EchoModel(gate=gate)) as ponte:
+        seq = await _begin_turn(ponte, gate)
+        _, next_ = await ponte.send("next")
+        assert (await ponte.ask("stop")).text == "Stopped."
+        stopped = await ponte.engine.conversations.inbox.wait_for_answer(seq)
         assert (stopped.status, stopped.text) == ("stopped", "_Stopped._")
         gate.open.set()
-        assert (await running_bot.wait_for_answer(next_)).text == "You said: next"
-        assert (await running_bot.ask("stop")).text == "Nothing is running here."
+        assert (await ponte.wait_for_answer(next_)).text == "You said: next"
+        assert (await ponte.ask("stop")).text == "Nothing is running here."
 
 
 async def test_in_a_shared_place_only_the_asker_or_an_admin_stops(bot_home: BotHome) -> None:
     gate = Gate()
     policy = allow_list(admins=frozenset())
-    async with bot_home.open(EchoModel(gate=gate), policy=policy) as running_bot:
-        seq = await _begin_turn(running_bot, gate, shared=True)
-        refused = await running_bot.ask("stop", person=BO, shared=True)
+    async with bot_home.open(EchoModel(gate=gate), policy=policy) as ponte:
+        seq = await _begin_turn(ponte, gate, shared=True)
+        refused = await ponte.ask("stop", person=BO, shared=True)
         assert (refused.status, refused.is_private) == ("failed", True)
-        assert (await running_bot.ask("stop", shared=True)).text == "Stopped."
-        assert (
-            await running_bot.engine.conversations.inbox.wait_for_answer(seq)
-        ).status == "stopped"
+        assert (await ponte.ask("stop", shared=True)).text == "Stopped."
+        assert (await ponte.engine.conversations.inbox.wait_for_answer(seq)).status == "stopped"
 
 
 @also_on_postgres
@@ -72,20 +70,15 @@ async def test_an_edit_before_the_answer_counts_and_a_later_one_buys_none(
     bot_home: BotHome,
 ) -> None:
     gate = Gate()
-    async with bot_home.open(EchoModel(gate=gate)) as running_bot:
-        await _begin_turn(running_bot, gate)
-        queued, receipt = await running_bot.send("first wording")
+    async with bot_home.open(EchoModel(gate=gate)) as ponte:
+        await _begin_turn(ponte, gate)
+        queued, receipt = await ponte.send("first wording")
         edited = replace(queued, text="second wording", sent_at=5)
-        assert (
-            await running_bot.engine.conversations.inbox.amend(queued.event_key, edited)
-            == "unstarted"
-        )
+        assert await ponte.engine.conversations.inbox.amend(queued.event_key, edited) == "unstarted"
         gate.open.set()
-        assert (await running_bot.wait_for_answer(receipt)).text == "You said: second wording"
+        assert (await ponte.wait_for_answer(receipt)).text == "You said: second wording"
         late = replace(queued, text="third wording", sent_at=6)
-        assert (
-            await running_bot.engine.conversations.inbox.amend(queued.event_key, late) == "started"
-        )
+        assert await ponte.engine.conversations.inbox.amend(queued.event_key, late) == "started"
         assert bot_home.recorder.visible(queued.event_key) == ["You said: second wording"]
 
 
@@ -93,21 +86,18 @@ async def test_an_edit_before_the_answer_counts_and_a_later_one_buys_none(
 async def test_a_deleted_message_is_dropped_or_blanked(bot_home: BotHome) -> None:
     gate = Gate()
     model = EchoModel(gate=gate)
-    async with bot_home.open(model) as running_bot:
-        await _begin_turn(running_bot, gate)
-        queued, _ = await running_bot.send("a secret")
-        assert (
-            await running_bot.engine.conversations.inbox.amend(queued.event_key, None)
-            == "unstarted"
-        )
+    async with bot_home.open(model) as ponte:
+        await _begin_turn(ponte, gate)
+        queued, _ = await ponte.send("a secret")
+        assert await ponte.engine.conversations.inbox.amend(queued.event_key, None) == "unstarted"
         gate.open.set()
-        wait_for_answer, receipt = await running_bot.send("another secret")
-        await running_bot.wait_for_answer(receipt)
+        wait_for_answer, receipt = await ponte.send("another secret")
+        await ponte.wait_for_answer(receipt)
         assert (
-            await running_bot.engine.conversations.inbox.amend(wait_for_answer.event_key, None)
+            await ponte.engine.conversations.inbox.amend(wait_for_answer.event_key, None)
             == "started"
         )
-        await running_bot.ask("and now?")
+        await ponte.ask("and now?")
         heard = [item.text for item in await model.asks[-1].history()]
     assert not bot_home.recorder.visible(queued.event_key)
     assert "[deleted by its author]" in heard
@@ -116,29 +106,29 @@ async def test_a_deleted_message_is_dropped_or_blanked(bot_home: BotHome) -> Non
 
 async def test_a_post_that_a_person_removed_stays_away(bot_home: BotHome) -> None:
     gate = Gate()
-    async with bot_home.open(EchoModel(gate=gate)) as running_bot:
+    async with bot_home.open(EchoModel(gate=gate)) as ponte:
         gate.open.set()
-        one, receipt = await running_bot.send("hello")
-        await running_bot.wait_for_answer(receipt)
+        one, receipt = await ponte.send("hello")
+        await ponte.wait_for_answer(receipt)
         post = bot_home.recorder.posts[0]
         bot_home.recorder.remove(post.id)
-        await running_bot.engine.conversations.withdraw_post(post.id)
-        await running_bot.engine.conversations.inbox.accept(one)
-    async with bot_home.open() as running_bot:
-        await running_bot.ask("later")
+        await ponte.engine.conversations.withdraw_post(post.id)
+        await ponte.engine.conversations.inbox.accept(one)
+    async with bot_home.open() as ponte:
+        await ponte.ask("later")
     assert not bot_home.recorder.visible(one.event_key)
     assert len([p for p in bot_home.recorder.posts if p.source == one.event_key]) == 1
 
 
 async def test_what_could_not_be_posted_is_told_with_the_next_message(bot_home: BotHome) -> None:
-    async with bot_home.open() as running_bot:
+    async with bot_home.open() as ponte:
         bot_home.recorder.faults.refuse = "channel_is_gone"
-        one, receipt = await running_bot.send("hello")
-        await running_bot.wait_for_answer(receipt)
+        one, receipt = await ponte.send("hello")
+        await ponte.wait_for_answer(receipt)
         bot_home.recorder.faults.refuse = ""
-        told = await running_bot.ask("are you there?")
+        told = await ponte.ask("are you there?")
         assert "channel_is_gone" in told.text
-        assert "channel_is_gone" not in (await running_bot.ask("and now?")).text
+        assert "channel_is_gone" not in (await ponte.ask("and now?")).text
     assert not bot_home.recorder.visible(one.event_key)
 
 
@@ -146,16 +136,16 @@ async def test_what_could_not_be_posted_is_told_with_the_next_message(bot_home: 
 async def test_forget_erases_what_was_said_and_what_runs(bot_home: BotHome) -> None:
     gate = Gate()
     model = EchoModel(gate=gate)
-    async with bot_home.open(model) as running_bot:
+    async with bot_home.open(model) as ponte:
         gate.open.set()
-        await running_bot.ask("my name is Rumpelstiltskin")
+        await ponte.ask("my name is Rumpelstiltskin")
         gate.open.clear()
-        await _begin_turn(running_bot, gate, "Rumpelstiltskin again")
-        queued, _ = await running_bot.send("still Rumpelstiltskin")
-        forgotten = await running_bot.ask("forget")
+        await _begin_turn(ponte, gate, "Rumpelstiltskin again")
+        queued, _ = await ponte.send("still Rumpelstiltskin")
+        forgotten = await ponte.ask("forget")
         assert forgotten.text.startswith("Deleted this conversation (3 messages).")
         gate.open.set()
-        await running_bot.ask("hello")
+        await ponte.ask("hello")
         assert not await model.asks[-1].history()
     assert not bot_home.recorder.visible(queued.event_key)
     for name in ("ponte.db", "ponte.db-wal", "threads.db"):
@@ -164,10 +154,10 @@ async def test_forget_erases_what_was_said_and_what_runs(bot_home: BotHome) -> N
 
 
 async def test_forget_in_a_shared_place_asks_first(bot_home: BotHome) -> None:
-    async with bot_home.open() as running_bot:
-        await running_bot.ask("hello", shared=True)
-        assert "forget yes" in (await running_bot.ask("forget", shared=True)).text
-        assert (await running_bot.ask("forget yes", shared=True)).text.startswith(
+    async with bot_home.open() as ponte:
+        await ponte.ask("hello", shared=True)
+        assert "forget yes" in (await ponte.ask("forget", shared=True)).text
+        assert (await ponte.ask("forget yes", shared=True)).text.startswith(
             "Deleted this conversation (2 messages)."
         )
 
@@ -186,8 +176,8 @@ async def test_progress_under_way_when_the_store_fails_is_not_posted_twice(
         return await post(channel, source, key, text)
 
     monkeypatch.setattr(bot_home.recorder, "post", slow)
-    async with bot_home.open() as running_bot:
-        answered, refusals = running_bot.engine.conversations.journal.record_answer, [NotStored()]
+    async with bot_home.open() as ponte:
+        answered, refusals = ponte.engine.conversations.journal.record_answer, [NotStored()]
 
         async def refuse_once(turn: Turn, answer: Answer, *more: Any) -> None:
             if refusals:
@@ -195,8 +185,8 @@ async def test_progress_under_way_when_the_store_fails_is_not_posted_twice(
             again.set()
             await answered(turn, answer, *more)
 
-        monkeypatch.setattr(running_bot.engine.conversations.journal, "record_answer", refuse_once)
-        one, receipt = await running_bot.send("\n\n".join("x" * 150 for _ in range(6)))
-        answer = await running_bot.wait_for_answer(receipt)
+        monkeypatch.setattr(ponte.engine.conversations.journal, "record_answer", refuse_once)
+        one, receipt = await ponte.send("\n\n".join("x" * 150 for _ in range(6)))
+        answer = await ponte.wait_for_answer(receipt)
     assert bot_home.recorder.visible(one.event_key) == list(answer.parts)
     assert len(bot_home.recorder.posts) == len(answer.parts)

@@ -7,9 +7,18 @@ import json
 import pytest
 
 from core.changes.approval import Access, TableRule, TableRules
-from core.domain.messages import Answer, Person
-from tests.dialogues.bot_home import BotHome, RunningBot
-from tests.dialogues.decisions import ADA, BOSS, MEMBER, OTHER, bot, on_slack, proposed_on_slack
+from core.domain.messages import Person
+from tests.dialogues.bot_home import BotHome
+from tests.dialogues.decisions import (
+    ADA,
+    BOSS,
+    MEMBER,
+    OTHER,
+    bot,
+    on_slack,
+    proposed_on_slack,
+    says,
+)
 from tests.fakes.choices import allow_list
 from tests.fakes.memory_table import MemoryTable
 
@@ -29,64 +38,58 @@ def rules(access: Access = "ask", *approvers: str) -> TableRules:
     return TableRules({"people": TableRule(access, frozenset(approvers))})
 
 
-async def says(running_bot: RunningBot, text: str, key: str, person: Person) -> Answer:
-    return await running_bot.ask_message(on_slack(text, key, person))
-
-
 @pytest.mark.parametrize("access", ["hidden", "read"])
 async def test_nothing_is_proposed_on_a_table_that_is_not_to_be_changed(
     bot_home: BotHome, access: Access
 ) -> None:
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table, policy=RIGHTS, rules=rules(access)) as running_bot:
+    async with bot(bot_home, table, policy=RIGHTS, rules=rules(access)) as ponte:
         call = f"call table_delete {json.dumps({'ids': ['1']})}"
-        answer = await running_bot.ask_message(on_slack(call, "k1", BOSS))
+        answer = await says(ponte, call, "k1", BOSS)
     assert answer.cards == ()
     assert "This table can't be changed through Ponte" in answer.text
 
 
 async def test_a_table_that_was_closed_meanwhile_stays_as_it_is(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table, policy=RIGHTS) as running_bot:
-        card = await proposed_on_slack(running_bot, "k1", "table_update", rows={"1": {"Name": "A"}})
-    async with bot(bot_home, table, policy=RIGHTS, rules=rules("read")) as running_bot:
-        refused = await says(running_bot, f"approve {card.id}", "k2", BOSS)
+    async with bot(bot_home, table, policy=RIGHTS) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": {"Name": "A"}})
+    async with bot(bot_home, table, policy=RIGHTS, rules=rules("read")) as ponte:
+        refused = await says(ponte, f"approve {card.id}", "k2", BOSS)
         assert (refused.code, "This table can't be changed through Ponte" in refused.text) == (
             "forbidden",
             True,
         )
-        assert (await says(running_bot, f"deny {card.id}", "k3", MEMBER)).text == "Denied by Mia."
+        assert (await says(ponte, f"deny {card.id}", "k3", MEMBER)).text == "Denied by Mia."
     assert table.applied == []
 
 
 async def test_a_named_group_approves_instead_of_who_asked(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     named = rules("ask", "slack:S1")
-    async with bot(bot_home, table, policy=RIGHTS, rules=named) as running_bot:
-        card = await proposed_on_slack(running_bot, "k1", "table_delete", ids=["1"])
+    async with bot(bot_home, table, policy=RIGHTS, rules=named) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_delete", ids=["1"])
         assert card.text.endswith("A designated approver must approve it.")
         for person in (MEMBER, OTHER):
             beside = on_slack(f"approve {card.id}", f"k-{person.id}", person, thread="tU1")
-            refused = await running_bot.ask_message(beside)
+            refused = await ponte.ask_message(beside)
             assert (refused.code, refused.is_private) == ("forbidden", True)
         assert table.applied == []
-        assert (
-            "Approved by Cleo" in (await says(running_bot, f"approve {card.id}", "k3", CLERK)).text
-        )
-        refused = await says(running_bot, f"undo {card.id}", "k4", MEMBER)
+        assert "Approved by Cleo" in (await says(ponte, f"approve {card.id}", "k3", CLERK)).text
+        refused = await says(ponte, f"undo {card.id}", "k4", MEMBER)
         assert refused.code == "forbidden"
-        assert "Undone (`" in (await says(running_bot, f"undo {card.id}", "k5", CLERK)).text
-        await proposed_on_slack(running_bot, "k6", "table_create", rows=[ADA])
+        assert "Undone (`" in (await says(ponte, f"undo {card.id}", "k5", CLERK)).text
+        await proposed_on_slack(ponte, "k6", "table_create", rows=[ADA])
 
 
 async def test_one_new_row_needs_nobody_where_the_file_says_so(bot_home: BotHome) -> None:
     table = MemoryTable()
-    async with bot(bot_home, table, policy=RIGHTS, rules=rules("auto")) as running_bot:
+    async with bot(bot_home, table, policy=RIGHTS, rules=rules("auto")) as ponte:
         call = f"call table_create {json.dumps({'rows': [ADA]})}"
-        answer = await running_bot.ask_message(on_slack(call, "k1"))
+        answer = await says(ponte, call, "k1")
         assert [card.state for card in answer.cards] == ["done"]
         assert "Approved automatically by the policy." in answer.cards[0].text
-        await proposed_on_slack(running_bot, "k2", "table_create", rows=[ADA, ADA])
+        await proposed_on_slack(ponte, "k2", "table_create", rows=[ADA, ADA])
     assert len(table.rows) == 1
 
 

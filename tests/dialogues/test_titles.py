@@ -145,11 +145,11 @@ class RefusesTitles(EchoModel):
 async def test_a_title_that_the_server_refused_costs_nothing(bot_home: BotHome) -> None:
     model, allowed = RefusesTitles(), [Allowance("each person", tokens=200_000)]
     opened = bot_home.open(model, allowed=allowed, profile=TurnConfig(titles=True))
-    async with opened as running_bot:
-        engine = running_bot.engine
+    async with opened as ponte:
+        engine = ponte.engine
         asked = replace(make_message("hello", "k1"), has_conversation_title=True)
-        assert (await running_bot.ask_message(asked)).status == "done"
-        await running_bot.ask("help")  # in the same conversation: the turn before has ended
+        assert (await ponte.ask_message(asked)).status == "done"
+        await ponte.ask("help")  # in the same conversation: the turn before has ended
         await asyncio.gather(*engine.manager.background_tasks._running)
         held = await engine.stores.database.read(
             lambda c: c.execute("SELECT count(*) AS count FROM holds").fetchone()

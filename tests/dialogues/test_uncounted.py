@@ -60,15 +60,15 @@ async def test_a_turn_is_charged_what_was_reserved(
 ) -> None:
     async with open_served_bot(
         bot_home, fake, allowed=ROOM_FOR_ONE, prices=PRICES, level=level
-    ) as running_bot:
+    ) as ponte:
         for number, (what, said) in enumerate(UNCOUNTED.items()):
             fake.say(Script(text="Hi.", **said))
             person = replace(ANA, id=f"{ANA.id}{number}")
-            answers = [await running_bot.ask("hello", f"C{n}", person) for n in range(2)]
+            answers = [await ponte.ask("hello", f"C{n}", person) for n in range(2)]
             assert [answer.status for answer in answers] == ["done", "failed"], what
             assert len(fake.used) == number + 1, what
-        counters = await read_counters(running_bot)
-        told = (await running_bot.ask("usage", person=OWNER)).text
+        counters = await read_counters(ponte)
+        told = (await ponte.ask("usage", person=OWNER)).text
     assert len(counters) == len(UNCOUNTED)
     assert all(MAX_OUTPUT_TOKENS < tokens <= 20_000 for tokens, _ in counters), counters
     assert describe_estimates(len(UNCOUNTED)) in told
@@ -80,14 +80,12 @@ async def test_money_only_ever_goes_down(bot_home: BotHome, fake: FakeOpenAI, le
     rule = Allowance("each person", money=5 * NANODOLLARS_PER_DOLLAR)
     fake.say(*(Script(text="Hi.", **said) for said in UNCOUNTED.values()))
     spent = [0]
-    async with open_served_bot(
-        bot_home, fake, allowed=[rule], prices=PRICES, level=level
-    ) as running_bot:
+    async with open_served_bot(bot_home, fake, allowed=[rule], prices=PRICES, level=level) as ponte:
         for n in range(len(UNCOUNTED)):
-            assert (await running_bot.ask("hello", channel=f"C{n}")).status == "done"
-            ((_, money),) = await read_counters(running_bot)
+            assert (await ponte.ask("hello", channel=f"C{n}")).status == "done"
+            ((_, money),) = await read_counters(ponte)
             spent.append(money)
-        used = (await running_bot.engine.people.budget.usage_today()).usage
+        used = (await ponte.engine.people.budget.usage_today()).usage
     output = round(
         MAX_OUTPUT_TOKENS * PRICES.models["gpt-6-luna"].output * NANODOLLARS_PER_DOLLAR / 10**6
     )
@@ -101,23 +99,22 @@ async def test_without_an_allowance_what_is_not_counted_is_estimated_from_its_le
     bot_home: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
     fake.say(Script(text="Hi. " * 100, counted="no"), Script(text="Hi."))
-    async with open_served_bot(bot_home, fake, prices=PRICES, level=level) as running_bot:
-        await running_bot.ask("hello")
-        spent = await running_bot.engine.people.budget.usage_today()
+    async with open_served_bot(bot_home, fake, prices=PRICES, level=level) as ponte:
+        await ponte.ask("hello")
+        spent = await ponte.engine.people.budget.usage_today()
         assert spent.estimates == 1
         assert spent.usage.output == 400
         assert fake.used[0][0] < spent.usage.input < 100_000
         assert spent.usage.cost
-        await running_bot.ask("hello", channel="C2")
-        assert (await running_bot.engine.people.budget.usage_today()).estimates == 1
+        await ponte.ask("hello", channel="C2")
+        assert (await ponte.engine.people.budget.usage_today()).estimates == 1
         channels = [
-            (await running_bot.ask("usage channel", person=OWNER, channel=channel)).text
+            (await ponte.ask("usage channel", person=OWNER, channel=channel)).text
             for channel in ("C1", "C2")
         ]
         assert [describe_estimates(1) in text for text in channels] == [True, False]
         rows = {
-            by: await running_bot.engine.people.budget.report(by)
-            for by in ("person", "model", "day")
+            by: await ponte.engine.people.budget.report(by) for by in ("person", "model", "day")
         }
     assert [row["estimated"] for found in rows.values() for row in found] == [1, 1, 1]
 
@@ -149,9 +146,9 @@ async def test_another_models_name_is_charged_at_the_higher_price(
     allowed = [Allowance("each person", money=5 * NANODOLLARS_PER_DOLLAR)]
     async with open_served_bot(
         bot_home, fake, allowed=allowed, prices=Prices(models, official=False), level=level
-    ) as running_bot:
-        assert (await running_bot.ask("hello")).text == "Hi."
-        ((_, money),) = await read_counters(running_bot)
+    ) as ponte:
+        assert (await ponte.ask("hello")).text == "Hi."
+        ((_, money),) = await read_counters(ponte)
     assert money == COST[times]
 
 
@@ -167,11 +164,11 @@ async def test_a_cost_that_the_server_names_is_shown_as_its_own(
         fake.say(Script(text="Hi.", usage={**COUNTED, "cost": named}))
         async with open_served_bot(
             bot_home, fake, allowed=ROOM, prices=prices, level=level
-        ) as running_bot:
-            await running_bot.ask("hello")
-            ((_, money),) = await read_counters(running_bot)
-            told = (await running_bot.ask("usage")).text.replace("`", "")
-            budget = running_bot.engine.people.budget
+        ) as ponte:
+            await ponte.ask("hello")
+            ((_, money),) = await read_counters(ponte)
+            told = (await ponte.ask("usage")).text.replace("`", "")
+            budget = ponte.engine.people.budget
             report = await report_usage(budget, "person", "today")
         assert money == round(cost * NANODOLLARS_PER_DOLLAR)
         assert report.server_costs == (["gpt-6-luna"] if is_named else [])
@@ -197,10 +194,8 @@ async def hosted_bot(
             client, HostedOptions(config=FixedConfig(price_list=prices), seconds=HOSTED_RUN_SECONDS)
         )
     )
-    async with open_served_bot(
-        bot_home, fake, [source], allowed=ROOM, prices=prices
-    ) as running_bot:
-        yield running_bot
+    async with open_served_bot(bot_home, fake, [source], allowed=ROOM, prices=prices) as ponte:
+        yield ponte
     await client.close()
 
 
@@ -215,12 +210,12 @@ async def test_a_containers_price_is_counted_on_every_server(
     prices = Prices({"gpt-6-luna": CHEAP}, container=0.25, official=False)
     fake.say(ASKS, SAYS, ASKS, SAYS)
     fake.runs(Script(text="done", runs=(Run(logs="1"),), usage=COUNTED, times=2))
-    async with hosted_bot(bot_home, fake, prices) as running_bot:
-        assert (await running_bot.ask("one?")).text == "One."
-        ((_, first),) = await read_counters(running_bot)
-        assert (await running_bot.ask("again?")).text == "One."
-        ((_, second),) = await read_counters(running_bot)
-        (row,) = await running_bot.engine.people.budget.report("tool")
+    async with hosted_bot(bot_home, fake, prices) as ponte:
+        assert (await ponte.ask("one?")).text == "One."
+        ((_, first),) = await read_counters(ponte)
+        assert (await ponte.ask("again?")).text == "One."
+        ((_, second),) = await read_counters(ponte)
+        (row,) = await ponte.engine.people.budget.report("tool")
     assert first == TWO_ROUNDS + COST[1] + NANODOLLARS_PER_DOLLAR // 4
     assert second == 2 * (TWO_ROUNDS + COST[1]) + NANODOLLARS_PER_DOLLAR // 4, "the session goes on"
     assert (row["name"], row["cost"]) == (
@@ -235,9 +230,9 @@ async def test_without_a_price_of_the_operators_a_container_elsewhere_costs_noth
     prices = Prices({"gpt-6-luna": CHEAP}, official=False)
     fake.say(ASKS, SAYS)
     fake.runs(Script(text="done", runs=(Run(logs="1"),), usage=COUNTED))
-    async with hosted_bot(bot_home, fake, prices) as running_bot:
-        await running_bot.ask("one?")
-        ((_, money),) = await read_counters(running_bot)
+    async with hosted_bot(bot_home, fake, prices) as ponte:
+        await ponte.ask("one?")
+        ((_, money),) = await read_counters(ponte)
     assert money == TWO_ROUNDS + COST[1]
 
 
@@ -259,14 +254,14 @@ async def test_a_run_that_nobody_counted_is_charged_what_was_reserved(
     prices = Prices({"gpt-6-luna": CHEAP}, container=0.25, official=False)
     fake.say(ASKS, SAYS)
     fake.runs(outcome)
-    async with hosted_bot(bot_home, fake, prices) as running_bot:
-        _, receipt = await running_bot.send("one?")
+    async with hosted_bot(bot_home, fake, prices) as ponte:
+        _, receipt = await ponte.send("one?")
         if outcome.fail == "hang":
             await fake.wait_for_failures()
             LoopClock().skip(HOSTED_RUN_SECONDS)
-        await running_bot.wait_for_answer(receipt)
-        ((_, money),) = await read_counters(running_bot)
-        assert (await running_bot.engine.people.budget.usage_today()).estimates == 1
+        await ponte.wait_for_answer(receipt)
+        ((_, money),) = await read_counters(ponte)
+        assert (await ponte.engine.people.budget.usage_today()).estimates == 1
     held = (
         CHEAP.max_cost(RESERVED_INPUT_TOKENS, RESERVED_OUTPUT_TOKENS) + NANODOLLARS_PER_DOLLAR // 4
     )
@@ -279,7 +274,7 @@ async def test_a_run_that_the_server_refused_costs_nothing(
     prices = Prices({"gpt-6-luna": CHEAP}, container=0.25, official=False)
     fake.say(ASKS, SAYS)
     fake.runs(Script(status=400, code="invalid_prompt"))
-    async with hosted_bot(bot_home, fake, prices) as running_bot:
-        await running_bot.ask("one?")
-        ((_, money),) = await read_counters(running_bot)
+    async with hosted_bot(bot_home, fake, prices) as ponte:
+        await ponte.ask("one?")
+        ((_, money),) = await read_counters(ponte)
     assert money == TWO_ROUNDS

@@ -114,9 +114,9 @@ async def test_ponte_s_own_file_is_named_in_errors_of_every_surface(bot_home: Bo
     """`No price …, write it into ponte.toml` is said as it is, also to who read a table."""
     profile = TurnConfig(own_addresses=frozenset({"ponte.toml", "http://127.0.0.1:8080"}))
     text = "ponte.toml (see http://127.0.0.1:8080), not toml.evil.test or http://127.0.0.1:8080/x"
-    async with bot_home.open(Author(text), [Source()], profile=profile) as running_bot:
-        await ask_for_tool_text(running_bot)
-        answer = await running_bot.ask("go on")
+    async with bot_home.open(Author(text), [Source()], profile=profile) as ponte:
+        await ask_for_tool_text(ponte)
+        answer = await ponte.ask("go on")
     assert answer.text == (
         "ponte.toml (see http://127.0.0.1:8080), not `toml.evil.test` or `http://127.0.0.1:8080/x`"
     )
@@ -127,9 +127,9 @@ async def test_each_surface_changes_what_it_links(bot_home: BotHome, surface: st
     text = f"c01@evil.test, report.csv, `[x]({EVIL})` and {EVIL}"
     schemes = frozenset({"web"}) if surface == "discord" else frozenset[str]()
     profile = TurnConfig(links_schemes=schemes)  # the platform of `bot_home` is the page
-    async with bot_home.open(Author(text), [Source()], profile=profile) as running_bot:
-        await ask_for_tool_text(running_bot)
-        answer = await running_bot.ask("go on")
+    async with bot_home.open(Author(text), [Source()], profile=profile) as ponte:
+        await ask_for_tool_text(ponte)
+        answer = await ponte.ask("go on")
     names = "c01@evil.test, report.csv" if surface == "discord" else "`c01@evil.test`, `report.csv`"
     assert answer.text == f"{names}, `[x]({EVIL})` and `{EVIL}`"
 
@@ -149,11 +149,11 @@ async def test_a_long_answer_is_cleaned_once_as_it_grows(
     monkeypatch.setattr(text_module, "clean_text", clean_and_count)
     reads = []
     author = Author()
-    async with bot_home.open(author, [Source()]) as running_bot:
-        await ask_for_tool_text(running_bot)
+    async with bot_home.open(author, [Source()]) as ponte:
+        await ask_for_tool_text(ponte)
         for lines in (100, 200):
             author.text, read = "Ça va, né? Aussi là.\n\n" * lines, 0
-            await running_bot.ask("go on")
+            await ponte.ask("go on")
             reads.append(read)
     assert reads[1] < 2.4 * reads[0]
     assert reads[1] < 10 * len(author.text)

@@ -40,8 +40,8 @@ class Erasing(EchoModel):
         return True
 
 
-def _upkeep(running_bot: RunningBot, model: EchoModel, days: int, **places: int) -> Upkeep:
-    engine = running_bot.engine
+def _upkeep(ponte: RunningBot, model: EchoModel, days: int, **places: int) -> Upkeep:
+    engine = ponte.engine
     config = FixedConfig()
     config.retention = Retention(days, {name.replace("_", ":"): n for name, n in places.items()})
     return Upkeep(
@@ -50,10 +50,10 @@ def _upkeep(running_bot: RunningBot, model: EchoModel, days: int, **places: int)
     )  # fmt: skip
 
 
-async def _grow_old(running_bot: RunningBot, channel: str, days: float) -> None:
+async def _grow_old(ponte: RunningBot, channel: str, days: float) -> None:
     """As if nobody had written there for so long."""
     then = time.time() - days * DAY_SECONDS
-    await running_bot.engine.stores.database.write(
+    await ponte.engine.stores.database.write(
         lambda c: c.execute(
             "UPDATE conversations SET used_at = ? WHERE conversation = ?", (then, f"web:{channel}")
         ).close()
@@ -63,27 +63,27 @@ async def _grow_old(running_bot: RunningBot, channel: str, days: float) -> None:
 @also_on_postgres
 async def test_idle_conversations_are_forgotten_and_others_kept(bot_home: BotHome) -> None:
     model = EchoModel()
-    async with bot_home.open(model) as running_bot:
-        await running_bot.ask("old", channel="C1")
-        await running_bot.ask("recent", channel="C2")
-        await _grow_old(running_bot, "C1", days=31)
-        await _grow_old(running_bot, "C2", days=29)
-        await _upkeep(running_bot, model, days=0).once()
-        assert await running_bot.engine.conversations.journal.list_entries("web:C1"), "0 keeps all"
-        await _upkeep(running_bot, model, days=30).once()
-        assert not await running_bot.engine.conversations.journal.list_entries("web:C1")
-        assert await running_bot.engine.conversations.journal.list_entries("web:C2")
+    async with bot_home.open(model) as ponte:
+        await ponte.ask("old", channel="C1")
+        await ponte.ask("recent", channel="C2")
+        await _grow_old(ponte, "C1", days=31)
+        await _grow_old(ponte, "C2", days=29)
+        await _upkeep(ponte, model, days=0).once()
+        assert await ponte.engine.conversations.journal.list_entries("web:C1"), "0 keeps all"
+        await _upkeep(ponte, model, days=30).once()
+        assert not await ponte.engine.conversations.journal.list_entries("web:C1")
+        assert await ponte.engine.conversations.journal.list_entries("web:C2")
 
 
 @also_on_postgres
 async def test_who_comes_back_while_others_are_forgotten_keeps_all(bot_home: BotHome) -> None:
     """The list of idle conversations was read before; each is looked at again when it is due."""
     model = EchoModel()
-    async with bot_home.open(model) as running_bot:
-        journal = running_bot.engine.conversations.journal
+    async with bot_home.open(model) as ponte:
+        journal = ponte.engine.conversations.journal
         for channel in ("C1", "C2"):
-            await running_bot.ask("old", channel=channel)
-            await _grow_old(running_bot, channel, days=31)
+            await ponte.ask("old", channel=channel)
+            await _grow_old(ponte, channel, days=31)
         forgettable = journal.list_idle_conversations
 
         async def somebody_is_quicker(
@@ -91,11 +91,11 @@ async def test_who_comes_back_while_others_are_forgotten_keeps_all(bot_home: Bot
         ) -> Sequence[str]:
             found = await forgettable(idle_since, area)
             if found:
-                await running_bot.ask("back again", channel="C2")
+                await ponte.ask("back again", channel="C2")
             return found
 
         journal.list_idle_conversations = somebody_is_quicker  # type: ignore[method-assign]
-        await _upkeep(running_bot, model, days=30).once()
+        await _upkeep(ponte, model, days=30).once()
         assert not await journal.list_entries("web:C1")
         assert [one.message.text for one in await journal.list_entries("web:C2")] == [
             "old",
@@ -107,20 +107,20 @@ async def test_a_place_has_its_own_days(bot_home: BotHome) -> None:
     """The narrowest that is written; longer than elsewhere, too."""
     model = EchoModel()
 
-    async def remaining_conversations(running_bot: RunningBot) -> set[str]:
-        journal = running_bot.engine.conversations.journal
+    async def remaining_conversations(ponte: RunningBot) -> set[str]:
+        journal = ponte.engine.conversations.journal
         return {c for c in ("C1", "C1:t1", "C2", "C10") if await journal.list_entries(f"web:{c}")}
 
-    async with bot_home.open(model) as running_bot:
+    async with bot_home.open(model) as ponte:
         for channel in ("C1", "C1:t1", "C2", "C10"):
-            await running_bot.ask("old", channel=channel)
-            await _grow_old(running_bot, channel, days=10)
-        await _upkeep(running_bot, model, 0, web_C1=11, web=0).once()
-        assert await remaining_conversations(running_bot) == {"C1", "C1:t1", "C2", "C10"}
-        await _upkeep(running_bot, model, 0, web_C1=9).once()
-        assert await remaining_conversations(running_bot) == {"C2", "C10"}, "C10 is no thread of C1"
-        await _upkeep(running_bot, model, 1, web_C2=11, web=9).once()
-        assert await remaining_conversations(running_bot) == {"C2"}
+            await ponte.ask("old", channel=channel)
+            await _grow_old(ponte, channel, days=10)
+        await _upkeep(ponte, model, 0, web_C1=11, web=0).once()
+        assert await remaining_conversations(ponte) == {"C1", "C1:t1", "C2", "C10"}
+        await _upkeep(ponte, model, 0, web_C1=9).once()
+        assert await remaining_conversations(ponte) == {"C2", "C10"}, "C10 is no thread of C1"
+        await _upkeep(ponte, model, 1, web_C2=11, web=9).once()
+        assert await remaining_conversations(ponte) == {"C2"}
         kept = Retention(30, {"web": 20, "web:W:C2": 5})
         places = [Address("web", "C2", "W", thread="t"), Address("web", "C3", "W")]
         assert [kept.of(where) for where in [*places, Address("terminal", "t")]] == [5, 20, 30]
@@ -129,27 +129,27 @@ async def test_a_place_has_its_own_days(bot_home: BotHome) -> None:
 async def test_what_was_one_request_s_is_gone_after_a_day(bot_home: BotHome) -> None:
     """Whatever else is kept, also by a process that was not there; and a day later its row, too."""
     model, once = EchoModel(), f"{ONE_REQUEST_PREFIX}a"
-    async with bot_home.open(model) as running_bot:
+    async with bot_home.open(model) as ponte:
         for channel in (once, f"{ONE_REQUEST_PREFIX}b", "C1"):
-            await running_bot.ask("old", channel=channel)
+            await ponte.ask("old", channel=channel)
         listed = [
             one.conversation
-            for one in await running_bot.engine.conversations.journal.list_conversations("web")
+            for one in await ponte.engine.conversations.journal.list_conversations("web")
         ]
         assert listed == ["web:C1"]
         for channel in (once, "C1"):
-            await _grow_old(running_bot, channel, days=1.1)
-    async with bot_home.open(model) as running_bot:
-        journal = running_bot.engine.conversations.journal
-        await _upkeep(running_bot, model, days=0).once()
+            await _grow_old(ponte, channel, days=1.1)
+    async with bot_home.open(model) as ponte:
+        journal = ponte.engine.conversations.journal
+        await _upkeep(ponte, model, days=0).once()
         assert await journal.list_entries(f"web:{ONE_REQUEST_PREFIX}b")
         assert await journal.list_entries("web:C1")
         assert not await journal.list_entries(f"web:{once}")
-        await _grow_old(running_bot, once, days=1.1)
-        rows = await running_bot.engine.stores.database.write(_gone_by)
+        await _grow_old(ponte, once, days=1.1)
+        rows = await ponte.engine.stores.database.write(_gone_by)
         assert rows == 1
-        await _upkeep(running_bot, model, days=0).once()
-        kept = await running_bot.engine.stores.database.read(_stored_conversations)
+        await _upkeep(ponte, model, days=0).once()
+        kept = await ponte.engine.stores.database.read(_stored_conversations)
         assert kept == {f"web:{ONE_REQUEST_PREFIX}b", "web:C1"}
     assert Retention(30).of(Address("web", once)) == 1
 
@@ -170,8 +170,8 @@ def _gone_by(connection: SqlConnection) -> int:
 
 async def test_status_says_after_how_many_days(bot_home: BotHome) -> None:
     kept = Retention(30, {"web": 1})
-    async with bot_home.play(replace(make_choices(), retention=kept)) as running_bot:
-        told = await running_bot.ask("status")
+    async with bot_home.play(replace(make_choices(), retention=kept)) as ponte:
+        told = await ponte.ask("status")
         assert "Conversations here are deleted after 1 day without activity." in told.text
 
 
@@ -179,22 +179,18 @@ async def test_status_says_after_how_many_days(bot_home: BotHome) -> None:
 async def test_what_a_server_holds_is_erased_until_it_is_gone(bot_home: BotHome) -> None:
     model = Erasing()
     conversation = Remote("conversation", "conv_1")
-    async with bot_home.open(model) as running_bot:
-        await running_bot.ask("hello")
-        current_thread = await running_bot.engine.conversations.journal.current_thread("web:C1")
-        await running_bot.engine.conversations.journal.record_remote(
-            current_thread.id, conversation
-        )
+    async with bot_home.open(model) as ponte:
+        await ponte.ask("hello")
+        current_thread = await ponte.engine.conversations.journal.current_thread("web:C1")
+        await ponte.engine.conversations.journal.record_remote(current_thread.id, conversation)
         model.down = True
-        await running_bot.ask("forget")
-        await _upkeep(running_bot, model, 0).once()
-        assert await running_bot.engine.conversations.journal.list_remotes_to_erase() == [
-            conversation
-        ]
+        await ponte.ask("forget")
+        await _upkeep(ponte, model, 0).once()
+        assert await ponte.engine.conversations.journal.list_remotes_to_erase() == [conversation]
     model.down = False
-    async with bot_home.open(model) as running_bot:
-        await _upkeep(running_bot, model, 0).once()
-        assert not await running_bot.engine.conversations.journal.list_remotes_to_erase()
+    async with bot_home.open(model) as ponte:
+        await _upkeep(ponte, model, 0).once()
+        assert not await ponte.engine.conversations.journal.list_remotes_to_erase()
     assert set(model.erased) == {conversation}
 
 
@@ -203,16 +199,16 @@ async def test_what_cannot_be_erased_is_listed(bot_home: BotHome) -> None:
     model = Erasing()
     model.down = True
     stubborn = Remote("conversation", "conv_1")
-    async with bot_home.open(model) as running_bot:
-        await running_bot.ask("hello")
-        current_thread = await running_bot.engine.conversations.journal.current_thread("web:C1")
-        await running_bot.engine.conversations.journal.record_remote(current_thread.id, stubborn)
-        await running_bot.ask("forget")
-        while not await running_bot.engine.conversations.journal.list_unerasable_remotes():
-            await _upkeep(running_bot, model, 0).once()
+    async with bot_home.open(model) as ponte:
+        await ponte.ask("hello")
+        current_thread = await ponte.engine.conversations.journal.current_thread("web:C1")
+        await ponte.engine.conversations.journal.record_remote(current_thread.id, stubborn)
+        await ponte.ask("forget")
+        while not await ponte.engine.conversations.journal.list_unerasable_remotes():
+            await _upkeep(ponte, model, 0).once()
         with capture_logs() as logs:
-            await _upkeep(running_bot, model, 0).once()
-        assert not await running_bot.engine.conversations.journal.list_remotes_to_erase(), (
+            await _upkeep(ponte, model, 0).once()
+        assert not await ponte.engine.conversations.journal.list_remotes_to_erase(), (
             "it is not tried for ever"
         )
     # Others log meanwhile, and the bot's own upkeep, which "forget" started, may list it too.
@@ -222,13 +218,13 @@ async def test_what_cannot_be_erased_is_listed(bot_home: BotHome) -> None:
 
 async def test_erasing_begins_when_a_conversation_is_forgotten(bot_home: BotHome) -> None:
     model = Erasing()
-    async with bot_home.open(model) as running_bot:
-        await running_bot.ask("hello")
-        current_thread = await running_bot.engine.conversations.journal.current_thread("web:C1")
-        await running_bot.engine.conversations.journal.record_remote(
+    async with bot_home.open(model) as ponte:
+        await ponte.ask("hello")
+        current_thread = await ponte.engine.conversations.journal.current_thread("web:C1")
+        await ponte.engine.conversations.journal.record_remote(
             current_thread.id, Remote("response", "resp_1")
         )
-        await running_bot.ask("forget")
+        await ponte.ask("forget")
         await model.came_to_erase.wait()
     assert model.erased == [Remote("response", "resp_1")]
 
@@ -237,9 +233,9 @@ async def test_erasing_begins_when_a_conversation_is_forgotten(bot_home: BotHome
 async def test_a_file_whose_message_never_came_is_swept(
     bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with bot_home.open() as running_bot:
-        files = running_bot.engine.conversations.files
-        one, _ = await running_bot.send("with a file")
+    async with bot_home.open() as ponte:
+        files = ponte.engine.conversations.files
+        one, _ = await ponte.send("with a file")
         kept = await files.put(one.event_key, "a.txt", "text/plain", b"a", ANA, "web:C1")
         lost = await files.put("never-accepted", "b.txt", "text/plain", b"b", ANA, "web:C1")
         await files.sweep(time.time() + 1)

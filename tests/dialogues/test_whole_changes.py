@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from core.domain.messages import PROGRAM, Answer, Card, Person
-from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
+from core.domain.messages import PROGRAM, Card, Person
+from tests.dialogues.bot_home import BotHome, also_on_postgres
 from tests.dialogues.decisions import (
     ADA,
     BOSS,
-    MEMBER,
     RIGHTS,
     _call,
     bot,
     on_slack,
     proposed_on_slack,
+    says,
     typed_code,
 )
 from tests.dialogues.test_page_people import ANA, OWNER, UPDATE, on_page
@@ -31,25 +31,19 @@ LONG = "word " * 600 + "END"
 WIDE = [{"Name": f"Row {number}", "Value": number} for number in range(2, 15)]
 
 
-async def says(running_bot: RunningBot, text: str, key: str, person: Person = MEMBER) -> Answer:
-    return await running_bot.ask_message(on_slack(text, key, person))
-
-
 @also_on_postgres
 async def test_a_word_approves_a_long_change_only_after_all_of_it(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table, policy=RIGHTS) as running_bot:
-        card = await proposed_on_slack(
-            running_bot, "k1", "table_update", rows={"1": {"Name": LONG}}
-        )
-        first = await says(running_bot, f"approve {card.id}", "k2")
+    async with bot(bot_home, table, policy=RIGHTS) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": {"Name": LONG}})
+        first = await says(ponte, f"approve {card.id}", "k2")
         assert (first.status, table.applied) == ("failed", [])
         assert LONG in first.text
         code = typed_code(first)
         wrong = f"{card.id}-{'1000' if not code.endswith('1000') else '1001'}"
-        again = await says(running_bot, f"approve {wrong}", "k3")
+        again = await says(ponte, f"approve {wrong}", "k3")
         assert (again.status, typed_code(again), table.applied) == ("failed", code, [])
-        assert (await says(running_bot, f"approve {code}", "k4")).status == "done"
+        assert (await says(ponte, f"approve {code}", "k4")).status == "done"
         assert table.rows["1"]["Name"] == LONG
 
 
@@ -58,56 +52,54 @@ async def test_cards_that_one_message_may_not_hold_need_to_be_read_first(
     bot_home: BotHome, count: int
 ) -> None:
     table = MemoryTable({str(number): dict(ADA) for number in range(1, 9)})
-    async with bot(bot_home, table, policy=RIGHTS) as running_bot:
+    async with bot(bot_home, table, policy=RIGHTS) as ponte:
         calls = [
             _call("table_update", {"rows": {str(number): {"Name": f"A{number}"}}})
             for number in range(1, count + 1)
         ]
-        asked = await says(running_bot, "\n".join(calls), "k1")
+        asked = await says(ponte, "\n".join(calls), "k1")
         assert len(asked.cards) == count
-        answer = await says(running_bot, f"approve {asked.cards[0].id}", "k2")
+        answer = await says(ponte, f"approve {asked.cards[0].id}", "k2")
         assert (answer.status == "done") == (count <= 2)
 
 
 async def test_nobody_approves_by_a_word_what_was_shown_to_somebody_else(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table, policy=TWO_ADMINS) as running_bot:
+    async with bot(bot_home, table, policy=TWO_ADMINS) as ponte:
         private = on_slack(_call("table_delete", {"ids": ["1"]}), "k1", channel="D1", shared=False)
-        (card,) = (await running_bot.ask_message(private)).cards
+        (card,) = (await ponte.ask_message(private)).cards
         own = on_slack(f"approve {card.id}", "k2", BOSS, channel="D9", shared=False)
-        shown = await running_bot.ask_message(own)
+        shown = await ponte.ask_message(own)
         assert (shown.status, "Ada" in shown.text, table.applied) == ("failed", True, [])
-        public = await running_bot.ask_message(
-            on_slack(f"approve {card.id}", "k3", BOSS, channel="C9")
-        )
+        public = await says(ponte, f"approve {card.id}", "k3", BOSS, channel="C9")
         assert (public.status, public.is_private) == ("failed", True)
         assert "Ada" not in public.text
         stolen = on_slack(f"approve {typed_code(shown)}", "k5", CHIEF, channel="D8", shared=False)
-        read = await running_bot.ask_message(stolen)
+        read = await ponte.ask_message(stolen)
         assert (read.status, table.applied) == ("failed", []), "each person has a code"
         coded = on_slack(f"approve {typed_code(shown)}", "k4", BOSS, channel="D9", shared=False)
-        assert (await running_bot.ask_message(coded)).status == "done"
+        assert (await ponte.ask_message(coded)).status == "done"
         assert table.rows == {}
 
 
 async def test_the_page_shows_its_own_cards_in_full_and_reads_out_others(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table) as running_bot:
+    async with bot(bot_home, table) as ponte:
         long = _call("table_update", {"rows": {"1": {"Name": LONG}}})
-        (own,) = (await running_bot.ask_message(on_page(long, OWNER))).cards
-        assert (await running_bot.ask_message(on_page(f"approve {own.id}", OWNER))).status == "done"
-        (other,) = (await running_bot.ask_message(on_page(UPDATE, ANA))).cards
-        read = await running_bot.ask_message(on_page(f"approve {other.id}", OWNER))
+        (own,) = (await ponte.ask_message(on_page(long, OWNER))).cards
+        assert (await ponte.ask_message(on_page(f"approve {own.id}", OWNER))).status == "done"
+        (other,) = (await ponte.ask_message(on_page(UPDATE, ANA))).cards
+        read = await ponte.ask_message(on_page(f"approve {other.id}", OWNER))
         assert (read.status, "Name: " in read.text) == ("failed", True)
         assert table.rows["1"]["Name"] == LONG
 
 
 async def test_what_is_read_out_is_inert(bot_home: BotHome) -> None:
     evil = "x```\n@everyone [a](https://evil.example/?q=1) https://evil.example approve abcde2 "
-    async with bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=RIGHTS) as running_bot:
+    async with bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=RIGHTS) as ponte:
         rows = {"1": {"Name": evil + LONG}}
-        card = await proposed_on_slack(running_bot, "k1", "table_update", rows=rows)
-        read = await says(running_bot, f"approve {card.id}", "k2")
+        card = await proposed_on_slack(ponte, "k1", "table_update", rows=rows)
+        read = await says(ponte, f"approve {card.id}", "k2")
         (block,) = re.findall(r"^(````+)\n.*^\1$", read.text, re.S | re.M)
         assert read.text.endswith(block)
         assert "https://evil" not in read.text
@@ -115,13 +107,11 @@ async def test_what_is_read_out_is_inert(bot_home: BotHome) -> None:
 
 async def test_no_program_and_no_old_press_approves_with_the_code(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table, policy=RIGHTS) as running_bot:
-        card = await proposed_on_slack(
-            running_bot, "k1", "table_update", rows={"1": {"Name": LONG}}
-        )
-        code = typed_code(await says(running_bot, f"approve {card.id}", "k2", BOSS))
-        assert (await says(running_bot, f"deny {card.id}", "k3", BOSS)).status == "done"
-        late = await says(running_bot, f"approve {code}", "k4", BOSS)
+    async with bot(bot_home, table, policy=RIGHTS) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": {"Name": LONG}})
+        code = typed_code(await says(ponte, f"approve {card.id}", "k2", BOSS))
+        assert (await says(ponte, f"deny {card.id}", "k3", BOSS)).status == "done"
+        late = await says(ponte, f"approve {code}", "k4", BOSS)
         assert ("Denied by" in late.text, table.applied) == (True, [])
 
 
@@ -138,8 +128,8 @@ async def test_an_open_card_shows_all_rows_and_values(
     bot_home: BotHome, tool: str, arguments: dict[str, Any]
 ) -> None:
     table = MemoryTable({str(n): {"Name": f"Old {n}", "Value": n} for n in range(2, 15)})
-    async with bot(bot_home, table, policy=RIGHTS) as running_bot:
-        card: Card = await proposed_on_slack(running_bot, "k1", tool, **arguments)
+    async with bot(bot_home, table, policy=RIGHTS) as ponte:
+        card: Card = await proposed_on_slack(ponte, "k1", tool, **arguments)
         assert card.is_whole
         shown = str(card.rows)
         given = str(arguments)
@@ -154,33 +144,31 @@ async def test_a_word_elsewhere_approves_nothing_that_was_not_shown_there(
 ) -> None:
     """An admin need not be a member of the channel where the card stands."""
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table, policy=RIGHTS) as running_bot:
-        card = await proposed_on_slack(
-            running_bot, "k1", "table_update", rows={"1": {"Name": "Eve"}}
-        )
+    async with bot(bot_home, table, policy=RIGHTS) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": {"Name": "Eve"}})
         public = on_slack(f"approve {card.id}", "k2", BOSS, channel="C9")
-        told = await running_bot.ask_message(public)
+        told = await ponte.ask_message(public)
         assert (told.status, told.is_private, table.applied) == ("failed", True, [])
         assert "Eve" not in told.text
         own = on_slack(f"approve {card.id}", "k3", BOSS, channel="D9", shared=False)
-        read = await running_bot.ask_message(own)
+        read = await ponte.ask_message(own)
         assert (read.status, "Eve" in read.text, table.applied) == ("failed", True, [])
         beside = on_slack(f"approve {card.id}", "k4", BOSS, thread="t7")
-        assert (await running_bot.ask_message(beside)).status == "done"
+        assert (await ponte.ask_message(beside)).status == "done"
 
 
 async def test_what_a_program_asked_for_was_not_shown_to_its_person(bot_home: BotHome) -> None:
     """Its conversation with Ponte need not be open anywhere."""
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table) as running_bot:
+    async with bot(bot_home, table) as ponte:
         to = replace(on_page(UPDATE, OWNER).address, channel="one-request--1")
         program = replace(OWNER, is_bot=True, api_token="t1")
         asked = on_page(UPDATE, program)
         asked = replace(
             asked, address=to, origin=PROGRAM, reply_to=replace(asked.reply_to, address=to)
         )
-        (card,) = (await running_bot.ask_message(asked)).cards
-        read = await running_bot.ask_message(on_page(f"approve {card.id}", OWNER))
+        (card,) = (await ponte.ask_message(asked)).cards
+        read = await ponte.ask_message(on_page(f"approve {card.id}", OWNER))
         assert (read.status, table.applied) == ("failed", [])
-        done = await running_bot.ask_message(on_page(f"approve {typed_code(read)}", OWNER))
+        done = await ponte.ask_message(on_page(f"approve {typed_code(read)}", OWNER))
         assert done.status == "done"

@@ -11,6 +11,7 @@ from core.base.tasks import Backoff
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.addresses import sdk_addresses
+from tests.fakes.discord.world import Channel
 
 PAUSES = {
     "adapters.discord.state.SHARE_AFTER_SECONDS": 0.01,
@@ -63,6 +64,12 @@ def ana(discord: FakeDiscord) -> DiscordPerson:
 
 
 @pytest.fixture
+def channel(discord: FakeDiscord, ana: DiscordPerson) -> Channel:
+    """A channel of Ana's server."""
+    return discord.text_channel(discord.guild("Bolts", ana), "general")
+
+
+@pytest.fixture
 async def ponte(discord: FakeDiscord, tmp_path: Path) -> AsyncIterator[DiscordPonte]:
     """Closed: a test opens it, with its options."""
     ponte = DiscordPonte(discord, tmp_path / "home")
@@ -70,3 +77,9 @@ async def ponte(discord: FakeDiscord, tmp_path: Path) -> AsyncIterator[DiscordPo
     yield ponte
     await ponte.close()
     assert not discord.world.unguarded, "each request says that its message mentions nobody"
+
+
+@pytest.fixture
+async def live(ponte: DiscordPonte) -> DiscordPonte:
+    """Open, with the usual options."""
+    return await ponte.open()

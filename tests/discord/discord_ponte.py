@@ -54,6 +54,10 @@ class Speaker(EchoModel):
             yield TextDelta(delta)
         yield RoundCompleted((Item(kind="message", role="assistant", text="".join(deltas)),))
 
+    def say_in_steps(self, script: dict[str, Sequence[str]]) -> None:
+        """Follow `script`, and wait for `go_on` before each delta after the first."""
+        self.script, self.pauses = script, asyncio.Queue()
+
     def go_on(self) -> None:
         assert self.pauses is not None
         self.pauses.put_nowait(None)
@@ -83,6 +87,11 @@ class Drawer:
 
     async def close(self) -> None:
         return None
+
+
+def bot_messages(discord: FakeDiscord) -> list[str]:
+    """The texts of Ponte's messages, oldest first."""
+    return [message["content"] for message in discord.world.messages_by(discord.world.me.id)]
 
 
 def make_adapter(

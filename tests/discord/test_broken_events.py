@@ -12,7 +12,7 @@ from core.observability.metrics import registry
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord, messages
 from tests.fakes.discord.gateway import DM_MESSAGES, GUILDS
-from tests.fakes.discord.world import Payload
+from tests.fakes.discord.world import Channel, Payload
 from tests.fakes.wrong_json import wrong_versions
 
 POLL = {"question": {"text": "Tea?"}, "answers": [{"answer_id": 1, "poll_media": {"text": "Yes"}}],
@@ -28,15 +28,12 @@ async def send(discord: FakeDiscord, name: str, data: Any) -> None:
 
 
 async def test_a_poll_without_an_expiry_is_read(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, live: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await ponte.open()
-    await ana.say("with a poll", poll=POLL)
-    await ana.wait_for_text("You said: with a poll")
+    await ana.ask("with a poll", poll=POLL)
     (await ana.slash("ask", prompt="a command")) if discord.rest.commands else None
     first = await ana.say("quoted", poll=POLL)
-    await ana.say("as a reply", reply_to=first)
-    await ana.wait_for_text("You said: as a reply")
+    await ana.ask("as a reply", reply_to=first)
     assert discord.gateway.identified == 1
 
 
@@ -45,27 +42,23 @@ async def test_a_poll_without_an_expiry_is_read(
     ({"answers": [{"answer_id": 1, "poll_media": {"emoji": {"name": "👍"}}}]}, "[Poll] Tea?: 👍"),
 ])  # fmt: skip
 async def test_a_poll_that_lacks_parts_is_read(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, odd: Payload, said: str
+    live: DiscordPonte, ana: DiscordPerson, odd: Payload, said: str
 ) -> None:
-    await ponte.open()
     await ana.say("", poll={**POLL, **odd})
     await ana.wait_for_text(f"You said: {said}")
-    await ana.say("no poll", poll=None)
-    await ana.wait_for_text("You said: no poll")
+    await ana.ask("no poll", poll=None)
 
 
 async def test_missed_messages_are_read_back_though_one_of_them_is_odd(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, live: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await ponte.open()
-    await ana.say("before")
-    await ana.wait_for_text("You said: before")
-    await ponte.close()
+    await ana.ask("before")
+    await live.close()
     discord.gateway.forget()
     await ana.say("with a poll", poll=POLL)
     await ana.say("with odd parts", sticker_items=[{}])
     await ana.say("after")
-    await ponte.open()
+    await live.open()
     for text in ("with a poll", "with odd parts", "after"):
         await ana.wait_for_text(f"You said: {text}")
 
@@ -76,10 +69,9 @@ async def test_missed_messages_are_read_back_though_one_of_them_is_odd(
     {"components": [{"type": 1, "components": None}]},
 ])  # fmt: skip
 async def test_a_message_that_the_sdk_cannot_read_is_told_counted_and_costs_no_other(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, odd: Payload,
+    discord: FakeDiscord, live: DiscordPonte, ana: DiscordPerson, odd: Payload,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    await ponte.open()
     before = count_failed()
     sent = await ana.say("hello")
     await ana.wait_for_text("You said: hello")
@@ -88,20 +80,18 @@ async def test_a_message_that_the_sdk_cannot_read_is_told_counted_and_costs_no_o
     await send(discord, "MESSAGE_CREATE", {**sent, "id": id, **odd})
     told = await ana.wait_for_text(EVENT_FAILED)
     assert told["message_reference"]["message_id"] == id
-    await ana.say("and now?")
-    await ana.wait_for_text("You said: and now?")
+    await ana.ask("and now?")
     assert count_failed() == before + 1
     assert "event failed" in capsys.readouterr().out
-    health = await ponte.adapter.health()
+    health = await live.adapter.health()
     assert health.state == "on"
     assert "1 event failed" in health.words
     assert discord.gateway.identified == 1
 
 
 async def test_of_talk_among_others_nobody_is_told(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, channel: Channel
 ) -> None:
-    channel = discord.text_channel(discord.guild("Bolts", ana), "general")
     await ponte.open(threads=False)
     before = count_failed()
     sent = await ana.say("among us", channel)
@@ -118,9 +108,8 @@ async def test_of_talk_among_others_nobody_is_told(
 
 
 async def test_a_fault_of_our_own_code_is_told_and_counted(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    live: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await ponte.open()
     before = count_failed()
 
     def fail(*_: object) -> None:
@@ -130,23 +119,20 @@ async def test_a_fault_of_our_own_code_is_told_and_counted(
         patch.setattr("adapters.discord.intake.events.to_message", fail)
         await ana.say("hello")
         await ana.wait_for_text(EVENT_FAILED)
-    await ana.say("and now?")
-    await ana.wait_for_text("You said: and now?")
+    await ana.ask("and now?")
     assert count_failed() == before + 1
 
 
 async def test_a_command_that_the_sdk_cannot_read_is_told(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, live: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await ponte.open()
-    await ponte.ready()
+    await live.ready()
     discord.gateway.change = lambda name, data: {**data, "entitlements": 7}
     exchange = await ana.slash("status")
     await exchange.wait_for_ack()
     assert exchange.data["content"] == EVENT_FAILED
     discord.gateway.change = None
-    await ana.say("and now?")
-    await ana.wait_for_text("You said: and now?")
+    await ana.ask("and now?")
 
 
 @pytest.mark.parametrize("frame", [
@@ -159,14 +145,12 @@ async def test_after_a_frame_that_ends_the_connection_there_is_another_one(
 ) -> None:  # fmt: skip
     monkeypatch.setattr("adapters.discord.connection.DISCORD_CONNECT_BACKOFF", Backoff(0.01))
     await ponte.open()
-    await ana.say("before")
-    await ana.wait_for_text("You said: before")
+    await ana.ask("before")
     for session in discord.gateway.sessions:
         assert session.socket is not None
         await session.socket.send_str(frame)
     await discord.wait_until(lambda: discord.gateway.identified == 2)
-    await ana.say("after")
-    await ana.wait_for_text("You said: after")
+    await ana.ask("after")
     assert (await ponte.adapter.health()).state == "on"
 
 
@@ -201,7 +185,6 @@ async def test_no_wrong_field_of_a_real_event_ends_the_connection(
         for wrong in wrong_versions(data, most):
             await discord.gateway.send(name, lambda _: wrong, GUILDS)  # noqa: B023
     await discord.gateway.send_guild_create(guild)
-    await ana.say("still here?")
-    await ana.wait_for_text("You said: still here?")
+    await ana.ask("still here?")
     assert discord.gateway.identified == 1
     assert (await ponte.adapter.health()).state == "on"

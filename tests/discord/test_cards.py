@@ -110,9 +110,8 @@ def labels(message: Payload) -> list[list[str]]:
     return [[b["label"] for b in row["components"]] for row in message["components"]]
 
 
-async def test_a_card_shows_what_would_change(ponte: DiscordPonte, ana: DiscordPerson) -> None:
-    await ponte.open()
-    message = await post_cards(ponte, ana, OPEN)
+async def test_a_card_shows_what_would_change(live: DiscordPonte, ana: DiscordPerson) -> None:
+    message = await post_cards(live, ana, OPEN)
     (embed,) = message["embeds"]
     assert embed["title"] == "Change 2 customers"
     assert "**4**\ncity: ~~Porto~~ → Lisboa" in embed["description"]
@@ -179,11 +178,10 @@ def test_values_in_a_table_are_inert() -> None:
 
 
 async def test_a_long_value_is_cut_to_200_characters(
-    ponte: DiscordPonte, ana: DiscordPerson
+    live: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await ponte.open()
     rows = (card_row(None, {"whole": "v" * 200}), card_row(None, {"cut": "v" * 201}))
-    message = await post_cards(ponte, ana, replace(OPEN, rows=rows))
+    message = await post_cards(live, ana, replace(OPEN, rows=rows))
     description = message["embeds"][0]["description"]
     assert f"whole: {'v' * 200}\n" in description
     assert f"cut: {'v' * 199}…\n" in description
@@ -273,7 +271,7 @@ async def test_a_private_outcome_after_the_clicks_token_is_undeliverable(
 
 
 async def test_a_card_whose_embed_a_moderator_removed_is_drawn_again(
-    discord: FakeDiscord, ponte: DiscordPonte, deciding: Deciding, ana: DiscordPerson
+    ponte: DiscordPonte, deciding: Deciding, ana: DiscordPerson
 ) -> None:
     message = await post_cards(ponte, ana, OPEN)
     await (await ana.click(message, "Approve")).wait_for_ack()
@@ -283,7 +281,7 @@ async def test_a_card_whose_embed_a_moderator_removed_is_drawn_again(
 
 
 async def test_a_card_that_changes_after_the_answer_to_its_click_is_redrawn(
-    discord: FakeDiscord, ponte: DiscordPonte, deciding: Deciding, ana: DiscordPerson
+    ponte: DiscordPonte, deciding: Deciding, ana: DiscordPerson
 ) -> None:
     message = await post_cards(ponte, ana, OPEN)
     await (await ana.click(message, "Approve")).wait_for_ack()
@@ -314,7 +312,7 @@ async def test_an_answer_for_everybody_to_a_click_grows_in_a_post_with_its_files
 
 
 async def test_an_outcome_on_the_card_has_no_place_for_files(
-    discord: FakeDiscord, ponte: DiscordPonte, deciding: Deciding, ana: DiscordPerson
+    ponte: DiscordPonte, deciding: Deciding, ana: DiscordPerson
 ) -> None:
     message = await post_cards(ponte, ana, OPEN)
     await (await ana.click(message, "Approve")).wait_for_ack()
@@ -377,10 +375,9 @@ async def test_a_click_whose_work_takes_long_shows_it(
     assert message["embeds"][0]["title"] == "Changed 2 customers"
 
 
-async def test_more_cards_than_fit_come_as_words(ponte: DiscordPonte, ana: DiscordPerson) -> None:
-    await ponte.open()
+async def test_more_cards_than_fit_come_as_words(live: DiscordPonte, ana: DiscordPerson) -> None:
     many = [Card(f"aaaaa{n}", "proposal", f"Card {n}", "", (), ("approve",)) for n in "234567"]
-    message = await post_cards(ponte, ana, *many)
+    message = await post_cards(live, ana, *many)
     assert len(message["embeds"]) == 5
     assert "`approve aaaaa7`" in message["content"]
 

@@ -17,11 +17,8 @@ async def check_discord(
     return {health.name: (health.state, health.words) for health in found}
 
 
-async def test_a_correct_setup_passes_every_check(
-    discord: FakeDiscord, ponte: DiscordPonte
-) -> None:
-    await ponte.open()
-    await ponte.ready()
+async def test_a_correct_setup_passes_every_check(discord: FakeDiscord, live: DiscordPonte) -> None:
+    await live.ready()
     found = await check_discord(discord)
     assert found["discord token"] == ("on", f"ponte ({discord.world.me.id})")
     assert found["discord intents"][0] == "on"

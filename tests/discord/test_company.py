@@ -20,10 +20,9 @@ def count(discord: FakeDiscord, words: str) -> int:
 
 
 async def test_with_message_content_a_follow_up_needs_no_mention(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, channel: Channel
 ) -> None:
     discord.grant_message_content()
-    channel = discord.text_channel(discord.guild("Bolts", ana), "general")
     await ponte.open(message_content=True)
     thread = await thread_of(discord, await ana.mention("bolts?", channel))
     await ana.wait_for_text("You said: bolts?", thread)
@@ -47,15 +46,13 @@ async def test_our_own_role_is_a_mention_and_another_is_none(
 
 
 async def test_where_what_mentions_our_role_is_withheld_the_person_is_told(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, channel: Channel
 ) -> None:
-    channel = discord.text_channel(discord.guild("Bolts", ana), "general")
     await ponte.open(threads=False)
     for times in range(1, 3):
         await ana.mention_role("how many bolts?", channel)
         await discord.wait_until(lambda: count(discord, intake.ROLE_MENTIONED) == times)  # noqa: B023
-    await ana.mention("how many bolts?", channel)
-    await ana.wait_for_text("You said: how many bolts?", channel)
+    await ana.ask("how many bolts?", channel)
 
 
 async def test_when_a_second_one_joins_in_ponte_waits_to_be_mentioned_and_says_so_once(
@@ -70,42 +67,35 @@ async def test_when_a_second_one_joins_in_ponte_waits_to_be_mentioned_and_says_s
     await bob.say("I know that", thread)
     await bob.wait_for_text(intake.DISCORD_WAITS_FOR_MENTION, thread)
     await ana.say("do you?", thread)
-    await bob.mention("what do you say?", thread)
-    await bob.wait_for_text("You said: what do you say?", thread)
+    await bob.ask("what do you say?", thread)
     assert count(discord, intake.DISCORD_WAITS_FOR_MENTION) == 1
     assert len(ponte.model.asks) == 2
     await ponte.close()
     await ponte.open()
     await ana.say("still there?", thread)
-    await ana.mention("hello?", thread)
-    await ana.wait_for_text("You said: hello?", thread)
+    await ana.ask("hello?", thread)
     assert count(discord, intake.DISCORD_WAITS_FOR_MENTION) == 1
 
 
 async def test_without_message_content_a_follow_up_gets_one_hint_and_a_role_an_explanation(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, channel: Channel, live: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    channel = discord.text_channel(discord.guild("Bolts", ana), "general")
-    await ponte.open()
     thread = await thread_of(discord, await ana.mention("bolts?", channel))
     await ana.wait_for_text("You said: bolts?", thread)
     await ana.say("and nuts?", thread)
     await ana.wait_for_text(intake.MENTION_NEEDED, thread)
     await ana.say("hello?", thread)
-    await ana.mention("and nuts?", thread)
-    await ana.wait_for_text("You said: and nuts?", thread)
+    await ana.ask("and nuts?", thread)
     assert count(discord, intake.MENTION_NEEDED) == 1
     await ana.mention_role("and screws?", thread)
     await ana.wait_for_text(intake.ROLE_MENTIONED, thread)
 
 
 async def test_a_reply_with_the_mention_on_is_answered_and_one_without_gets_the_hint(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+    ponte: DiscordPonte, ana: DiscordPerson, channel: Channel
 ) -> None:
-    channel = discord.text_channel(discord.guild("Bolts", ana), "general")
     await ponte.open(threads=False)
-    await ana.mention("bolts?", channel)
-    answer = await ana.wait_for_text("You said: bolts?", channel)
+    answer = await ana.ask("bolts?", channel)
     await ana.say("and nuts?", channel, reply_to=answer)
     await ana.wait_for_text("You said: and nuts?", channel)
     await ana.say("and washers?", channel, reply_to=answer, ping=False)
@@ -139,8 +129,7 @@ async def test_a_mention_in_a_thread_that_the_cache_lacks(
     thread = discord.world.channel(
         type=11, name="old", guild=guild, parent=channel.id, owner=discord.world.me.id
     )
-    await ana.mention("still here?", thread)
-    await ana.wait_for_text("You said: still here?", thread)
+    await ana.ask("still here?", thread)
     conversation = ponte.model.asks[0].thread.conversation
     assert conversation == f"discord:{guild.id}:{channel.id}:{thread.id}"
 
@@ -151,8 +140,7 @@ async def test_a_mention_in_a_channel_that_the_cache_lacks(
     guild = discord.guild("Bolts", ana)
     await ponte.open(threads=False)
     channel = discord.text_channel(guild, "new")
-    await ana.mention("here?", channel)
-    await ana.wait_for_text("You said: here?", channel)
+    await ana.ask("here?", channel)
     assert ponte.model.asks[0].thread.conversation.startswith(f"discord:{guild.id}:{channel.id}")
 
 
@@ -164,8 +152,7 @@ async def test_a_reply_to_somebody_else_brings_their_words_as_context(
     channel = discord.text_channel(discord.guild("Bolts", ana, bob), "general")
     await ponte.open(message_content=True, threads=False)
     said = await bob.say("the bolts are late", channel)
-    await ana.mention("is that so?", channel, reply_to=said)
-    await ana.wait_for_text("You said: is that so?", channel)
+    await ana.ask("is that so?", channel, reply_to=said)
     context, question = ponte.model.asks[0].input
     assert "> 'Bob': the bolts are late" in context.text
     assert question.text == "is that so?"

@@ -52,8 +52,7 @@ async def test_a_reply_brings_the_text_and_the_files_of_what_it_replies_to(
     ponte_with_content: DiscordPonte, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
     said = await bob.say("the bolts are late", channel, files=[PNG, CSV])
-    await ana.mention("is that so?", channel, reply_to=said)
-    await ana.wait_for_text("You said: is that so?", channel)
+    await ana.ask("is that so?", channel, reply_to=said)
     around, question = newest_input(ponte_with_content)
     assert "> 'Bob': the bolts are late\n> [with the files plot.png, sales.csv]" in around
     assert names(question) == ["plot.png", "sales.csv"]
@@ -73,8 +72,7 @@ async def test_what_is_replied_to_is_fetched_if_the_event_lacks_it_and_was_not_d
     resolved: Payload = {"referenced_message": None} if is_deleted else {}
     if is_deleted:
         await bob.delete(said)
-    await ana.mention("so?", channel, type=19, message_reference=reference, **resolved)
-    answer = await ana.wait_for_text("You said: so?", channel)
+    answer = await ana.ask("so?", channel, type=19, message_reference=reference, **resolved)
     assert answer["content"] == "You said: so?", "nothing is reported as missing"
     assert ("> 'Bob': the bolts are late" in newest_input(ponte_with_content)[0]) != is_deleted
     fetched = ("GET", f"/channels/{channel.id}/messages/{said['id']}")
@@ -85,8 +83,7 @@ async def test_a_picture_that_is_replied_to_comes_though_it_has_no_words(
     ponte_with_content: DiscordPonte, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
     said = await bob.say("", channel, files=[PNG])
-    await ana.mention("what is this?", channel, reply_to=said)
-    answer = await ana.wait_for_text("You said: what is this?", channel)
+    answer = await ana.ask("what is this?", channel, reply_to=said)
     assert names(newest_input(ponte_with_content)[1]) == ["plot.png"]
     assert answer["content"] == "You said: what is this?", "nothing was missing"
 
@@ -97,8 +94,7 @@ async def test_a_reply_to_a_forwarded_message_brings_what_was_forwarded(
     said = await bob.say("the bolts are late", files=[PNG])
     await bob.wait_for_text("You said: the bolts are late")  # a turn of its own
     forward = await bob.forward(said, channel)
-    await ana.mention("is that so?", channel, reply_to=forward)
-    await ana.wait_for_text("You said: is that so?", channel)
+    await ana.ask("is that so?", channel, reply_to=forward)
     around, question = newest_input(ponte_with_content)
     assert "the bolts are late" in around
     assert names(question) == ["plot.png"]
@@ -112,26 +108,23 @@ async def test_an_alert_of_another_app_is_read(
     embed = {"type": "rich", "title": "Disk full", "description": "on db-1",
              "fields": [{"name": "used", "value": "99 %"}]}  # fmt: skip
     alert = await robot.say("", channel, embeds=[embed])
-    await ana.mention("what now?", channel, reply_to=alert)
-    await ana.wait_for_text("You said: what now?", channel)
+    await ana.ask("what now?", channel, reply_to=alert)
     assert "> 'Grafana': Disk full\n> on db-1\n> used: 99 %" in newest_input(ponte_with_content)[0]
 
 
 async def test_what_an_app_says_in_components_and_what_a_poll_asks_is_read(
-    discord: FakeDiscord, ponte_with_content: DiscordPonte, channel: Channel, ana: DiscordPerson
+    ponte_with_content: DiscordPonte, channel: Channel, ana: DiscordPerson
 ) -> None:
     text = {"type": 10, "id": 2, "content": "Disk full"}
     box = {"type": 17, "id": 1, "components": [text], "spoiler": False, "accent_color": None}
     alert = await ana.say("", channel, components=[box])
-    await ana.mention("what now?", channel, reply_to=alert)
-    await ana.wait_for_text("You said: what now?", channel)
+    await ana.ask("what now?", channel, reply_to=alert)
     assert "> 'Ana': Disk full" in newest_input(ponte_with_content)[0]
     answers = [{"answer_id": n, "poll_media": {"text": f"M{n}"}} for n in (6, 8)]
     poll = {"question": {"text": "Which?"}, "answers": answers, "allow_multiselect": False,
             "layout_type": 1, "expiry": "2099-01-01T00:00:00+00:00"}  # fmt: skip
     asked = await ana.say("", channel, poll=poll)
-    await ana.mention("which one?", channel, reply_to=asked)
-    await ana.wait_for_text("You said: which one?", channel)
+    await ana.ask("which one?", channel, reply_to=asked)
     assert "> 'Ana': [Poll] Which?: M6 / M8" in newest_input(ponte_with_content)[0]
 
 
@@ -146,9 +139,8 @@ async def test_what_an_app_says_in_components_and_what_a_poll_asks_is_read(
     ],
 )  # fmt: skip
 async def test_a_message_that_is_only_a_poll_is_read(
-    ponte: DiscordPonte, ana: DiscordPerson, answers: list[dict[str, Any]], read: str
+    live: DiscordPonte, ana: DiscordPerson, answers: list[dict[str, Any]], read: str
 ) -> None:
-    await ponte.open()
     media = [{"answer_id": n, "poll_media": media} for n, media in enumerate(answers, 1)]
     poll = {"question": {"text": "forget"}, "answers": media, "allow_multiselect": True,
             "layout_type": 1, "expiry": "2099-01-01T00:00:00+00:00"}  # fmt: skip
@@ -157,51 +149,45 @@ async def test_a_message_that_is_only_a_poll_is_read(
 
 
 async def test_a_message_that_is_only_a_sticker_is_read(
-    ponte: DiscordPonte, ana: DiscordPerson
+    live: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await ponte.open()
     await ana.say("", sticker_items=[{"id": "5", "name": "Wave", "format_type": 1}])
     await ana.wait_for_text("You said: [Wave]")
 
 
 async def test_what_is_forwarded_in_a_direct_message_is_read_without_a_word_of_its_own(
-    ponte: DiscordPonte, ana: DiscordPerson, bob: DiscordPerson
+    live: DiscordPonte, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
-    await ponte.open()
     said = await bob.say("the bolts are late", files=[PNG])
     await bob.wait_for_text("You said: the bolts are late")  # a turn of its own
     await ana.forward(said)
     await ana.wait_for_messages(lambda seen: seen)
-    everything = ponte.model.asks[-1].input
+    everything = live.model.asks[-1].input
     assert "the bolts are late" in everything[0].text
     assert names(everything[-1]) == ["plot.png"]
 
 
 async def test_a_reply_in_a_direct_message_brings_a_file_again(
-    ponte: DiscordPonte, ana: DiscordPerson
+    live: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await ponte.open()
     said = await ana.say("my sales", files=[CSV])
     await ana.wait_for_text("You said: my sales")
-    await ana.say("sum them up", reply_to=said)
-    await ana.wait_for_text("You said: sum them up")
-    assert names(newest_input(ponte)[1]) == ["sales.csv"]
+    await ana.ask("sum them up", reply_to=said)
+    assert names(newest_input(live)[1]) == ["sales.csv"]
 
 
 async def test_a_reply_to_a_plot_of_ours_shows_it_and_one_to_a_text_of_ours_brings_nothing(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+    ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     ponte.give("plot.png", b"png")
     await ponte.open()
     await ana.say("call draw {}")
     plot = (await ana.wait_for_messages(lambda seen: seen and seen[0]["attachments"]))[0]
     plot["attachments"][0]["content_type"] = "image/png"
-    await ana.say("what is the peak?", reply_to=plot)
-    await ana.wait_for_text("You said: what is the peak?")
+    await ana.ask("what is the peak?", reply_to=plot)
     assert names(newest_input(ponte)[1]) == ["plot.png"]
     plot["attachments"][0] |= {"content_type": "text/markdown", "filename": "answer.md"}
-    await ana.say("and the low?", reply_to=plot)
-    await ana.wait_for_text("You said: and the low?")
+    await ana.ask("and the low?", reply_to=plot)
     assert names(newest_input(ponte)[1]) == []
 
 
@@ -231,8 +217,7 @@ async def test_what_the_portal_lets_us_read_is_read_though_no_event_tells_it(
     discord.grant_message_content()
     await ponte.open(threads=False)
     said = await bob.say("the bolts are late", channel, files=[PNG])
-    await ana.mention("is that so?", channel, reply_to=said)
-    answer = await ana.wait_for_text("You said: is that so?", channel)
+    answer = await ana.ask("is that so?", channel, reply_to=said)
     assert "Ask Ponte" not in answer["content"]
     around, question = newest_input(ponte)
     assert "the bolts are late" in around
@@ -252,48 +237,45 @@ async def test_a_quick_command_takes_the_words_before_the_files(
 
 
 async def test_ask_ponte_takes_the_files_of_the_message(
-    ponte: DiscordPonte, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
+    channel: Channel, live: DiscordPonte, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
-    await ponte.open()
-    await ponte.ready()
+    await live.ready()
     said = await bob.say("the bolts are late", channel, files=[PNG, CSV])
     opened = await (await ana.context_menu("Ask Ponte", said)).wait_for_ack()
     described = [item.get("description") for item in opened.data["components"]]
     assert described[1] == "Files included: plot.png, sales.csv"
-    await ponte.close()
-    await ponte.open()
+    await live.close()
+    await live.open()
     sent = await ana.submit(opened, prompt="why?")
     await sent.wait_for_answer()
-    around, question = newest_input(ponte)
+    around, question = newest_input(live)
     assert "the bolts are late" in around
     assert names(question) == ["plot.png", "sales.csv"]
 
 
 async def test_ask_ponte_about_what_is_forwarded(
-    ponte: DiscordPonte, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
+    channel: Channel, live: DiscordPonte, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
-    await ponte.open()
-    await ponte.ready()
+    await live.ready()
     said = await bob.say("", files=[PNG])
     await bob.wait_for_messages(lambda seen: seen)  # a turn of its own
     forward = await bob.forward(said, channel)
     opened = await (await ana.context_menu("Ask Ponte", forward)).wait_for_ack()
     sent = await ana.submit(opened, prompt="what is this?")
     await sent.wait_for_answer()
-    assert names(newest_input(ponte)[1]) == ["plot.png"]
+    assert names(newest_input(live)[1]) == ["plot.png"]
 
 
 async def test_files_of_a_form_that_nobody_remembers_are_said_to_be_lost(
-    ponte: DiscordPonte, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
+    channel: Channel, live: DiscordPonte, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
-    await ponte.open()
-    await ponte.ready()
+    await live.ready()
     said = await bob.say("the bolts are late", channel, files=[PNG])
     opened = await (await ana.context_menu("Ask Ponte", said)).wait_for_ack()
-    ponte.adapter.state.form_files.clear()
+    live.adapter.state.form_files.clear()
     sent = await ana.submit(opened, prompt="why?")
     await sent.wait_until(lambda e: "couldn't get the files" in e.text)
-    assert "the bolts are late" in newest_input(ponte)[0]
+    assert "the bolts are late" in newest_input(live)[0]
 
 
 # A thread that Ponte is called into.
@@ -321,8 +303,7 @@ async def test_what_was_said_before_in_the_thread_is_read(
     await bob.say("M6 or M8?", location)
     await ana.say("here is what we use", location, files=[PNG])
     await ana.say("a pin", location, type=6)
-    await ana.mention("what do you think?", location)
-    answer = await ana.wait_for_text("You said: what do you think?", location)
+    answer = await ana.ask("what do you think?", location)
     around, question = newest_input(ponte_with_content)
     asked = ("'Bob': Which bolts do we buy?", "'Bob': M6 or M8?", "'Ana': here is what we use")
     assert [around.index(each) for each in asked] == sorted(around.index(each) for each in asked)
@@ -339,8 +320,7 @@ async def test_a_file_that_is_replied_to_in_a_thread_comes_once(
 ) -> None:
     location, _ = thread
     plot = await bob.say("look", location, files=[PNG])
-    await ana.mention("what is this?", location, reply_to=plot)
-    await ana.wait_for_text("You said: what is this?", location)
+    await ana.ask("what is this?", location, reply_to=plot)
     assert names(newest_input(ponte_with_content)[1]) == ["plot.png", "sales.csv"]
 
 
@@ -352,19 +332,16 @@ async def test_only_what_is_new_is_read_again(
 ) -> None:
     location, _ = thread
     await bob.say("M6 or M8?", location)
-    await ana.mention("what do you think?", location)
-    await ana.wait_for_text("You said: what do you think?", location)
+    await ana.ask("what do you think?", location)
     await bob.say("I am for M8", location)
-    await ana.mention("and now?", location)
-    await ana.wait_for_text("You said: and now?", location)
+    await ana.ask("and now?", location)
     around, _ = newest_input(ponte_with_content)
     assert "I am for M8" in around
     assert "M6 or M8?" not in around
     assert "what do you think?" not in around
     await ponte_with_content.close()
     await ponte_with_content.open()
-    await ana.mention("sure?", location)
-    await ana.wait_for_text("You said: sure?", location)
+    await ana.ask("sure?", location)
     assert "M8" not in newest_input(ponte_with_content)[0]
 
 
@@ -376,8 +353,7 @@ async def test_where_others_talk_ponte_waits_to_be_mentioned(
 ) -> None:
     location, _ = thread
     await bob.say("M6 or M8?", location)
-    await ana.mention("what do you think?", location)
-    await ana.wait_for_text("You said: what do you think?", location)
+    await ana.ask("what do you think?", location)
     await ana.say("thank you", location)
     await ana.wait_for_text("I only answer when you mention me", location)
     assert len(ponte_with_content.model.asks) == 1
@@ -394,8 +370,7 @@ async def test_a_long_thread_is_read_as_far_as_quotes_go(
         await bob.say(f"number {number} {'x' * 600}", location)
     for number in range(12):
         await bob.say(f"file {number}", location, files=[(f"f{number}.csv", b"%d" % number)])
-    await ana.mention("well?", location)
-    await ana.wait_for_text("You said: well?", location)
+    await ana.ask("well?", location)
     around, question = newest_input(ponte_with_content)
     assert around.count("'Bob':") == participants.MAX_EARLIER_MESSAGES + 1
     assert "Which bolts do we buy?" in around
@@ -449,22 +424,20 @@ async def test_a_slow_thread_is_waited_for_with_a_sign_and_not_for_ever(
 
 
 async def test_a_file_that_is_too_large_is_refused_in_words_that_name_the_limit(
-    ponte: DiscordPonte, ana: DiscordPerson
+    live: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await ponte.open()
     await ana.say("look", files=[("film.mp4", b"x" * (21 * 1024 * 1024)), CSV])
     answer = await ana.wait_for_text("`film.mp4` (21 MiB) is too large")
     assert "files of up to 20 MiB" in answer["content"]
-    assert names(newest_input(ponte)[1]) == ["sales.csv"]
+    assert names(newest_input(live)[1]) == ["sales.csv"]
     await ana.say("quick-command sum-up", files=[("film.mp4", b"x" * (21 * 1024 * 1024))])
     await ana.wait_for_messages(lambda seen: len(seen) == 2)
 
 
 @pytest.mark.parametrize(("size", "cut"), [(99_000, False), (100_001, True), (500_000, True)])
 async def test_a_long_text_file_is_said_to_be_read_in_part(
-    ponte: DiscordPonte, ana: DiscordPerson, size: int, cut: bool
+    live: DiscordPonte, ana: DiscordPerson, size: int, cut: bool
 ) -> None:
-    await ponte.open()
     await ana.say("look", files=[("log.txt", b"x" * size)])
     words = "`log.txt` is long. I read its first 100,000 characters."
     answer = await ana.wait_for_text(words if cut else "You said: look")
@@ -472,9 +445,7 @@ async def test_a_long_text_file_is_said_to_be_read_in_part(
 
 
 async def test_a_text_of_wide_characters_is_counted_as_the_model_reads_it(
-    ponte: DiscordPonte, ana: DiscordPerson
+    live: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await ponte.open()
-    await ana.say("look", files=[("log.txt", ("é" * 90_000).encode())])
-    answer = await ana.wait_for_text("You said: look")
+    answer = await ana.ask("look", files=[("log.txt", ("é" * 90_000).encode())])
     assert answer["content"] == "You said: look"

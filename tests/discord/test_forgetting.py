@@ -25,8 +25,7 @@ async def test_who_is_erased_is_no_longer_remembered(
     await ponte.open()
     for person in (ana, bob):
         await person.mention("hello", channel)
-        await person.say("hello")
-        await person.wait_for_text("You said: hello")
+        await person.ask("hello")
 
     async def count_lookups(person: DiscordPerson) -> int:
         """Count the requests that their roles take, if ten minutes old ones will do."""

@@ -15,61 +15,50 @@ from adapters.discord.state import DiscordState, SeenChannel
 from core.base.errors import SettingsError
 from core.base.tasks import BackgroundTasks, Backoff
 from core.journal.jobs import Alone
-from tests.discord.discord_ponte import DiscordPonte
+from tests.discord.discord_ponte import DiscordPonte, bot_messages
 from tests.fakes.discord import DiscordPerson, FakeDiscord
+from tests.fakes.discord.world import Channel
 from tests.fakes.timeouts import HANG_TIMEOUT_SECONDS
 
 HOUR = 3600.0
 
 
-def bot_messages(discord: FakeDiscord) -> list[str]:
-    return [m["content"] for m in discord.world.messages_by(discord.world.me.id)]
-
-
 @pytest.mark.parametrize("fault", ["abort", "close", "reconnect"])
 async def test_what_was_said_while_the_socket_was_down_is_replayed(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, fault: str
+    discord: FakeDiscord, live: DiscordPonte, ana: DiscordPerson, fault: str
 ) -> None:
-    await ponte.open()
-    await ana.say("before")
-    await ana.wait_for_text("You said: before")
+    await ana.ask("before")
     if fault == "abort":
         discord.gateway.abort()
     elif fault == "close":
         await discord.gateway.close(4000)
     else:
         await discord.gateway.reconnect()
-    await ana.say("meanwhile")
-    await ana.wait_for_text("You said: meanwhile")
+    await ana.ask("meanwhile")
     assert (discord.gateway.identified, discord.gateway.resumed) == (1, 1)
     assert bot_messages(discord) == ["You said: before", "You said: meanwhile"]
 
 
 async def test_a_dm_that_a_forgotten_session_never_told_is_read_back(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, live: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await ponte.open()
-    await ana.say("before")
-    await ana.wait_for_text("You said: before")
+    await ana.ask("before")
     discord.gateway.forget()
-    await ana.say("meanwhile")
-    await ana.wait_for_text("You said: meanwhile")
+    await ana.ask("meanwhile")
     assert discord.gateway.identified == 2
     assert bot_messages(discord) == ["You said: before", "You said: meanwhile"]
 
 
 async def test_after_a_restart_missed_messages_are_answered_in_order_before_new_ones(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, live: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await ponte.open()
-    await ana.say("before")
-    await ana.wait_for_text("You said: before")
-    await ponte.close()
+    await ana.ask("before")
+    await live.close()
     discord.gateway.forget()
     await ana.say("missed one")
     await ana.say("missed two")
     gate = discord.hold("GET", "/channels/*/messages")
-    opening = asyncio.create_task(ponte.open())
+    opening = asyncio.create_task(live.open())
     await gate.wait_until_reached()
     await ana.say("live")
     gate.release()
@@ -81,12 +70,10 @@ async def test_after_a_restart_missed_messages_are_answered_in_order_before_new_
 
 
 async def test_a_mention_that_was_missed_is_answered_and_other_talk_is_not(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, channel: Channel
 ) -> None:
-    channel = discord.text_channel(discord.guild("Bolts", ana), "general")
     await ponte.open(threads=False)
-    await ana.mention("before", channel)
-    await ana.wait_for_text("You said: before", channel)
+    await ana.ask("before", channel)
     await ponte.close()
     discord.gateway.forget()
     await ana.say("among us", channel)
@@ -100,8 +87,7 @@ async def test_what_is_too_old_is_told_of_and_not_answered(
     discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     await ponte.open(answer_age=3600.0)
-    await ana.say("before", ago=3 * HOUR)
-    await ana.wait_for_text("You said: before")
+    await ana.ask("before", ago=3 * HOUR)
     await ponte.close()
     discord.gateway.forget()
     await ana.say("old one", ago=2 * HOUR)
@@ -119,12 +105,10 @@ async def test_what_is_too_old_is_told_of_and_not_answered(
 
 
 async def test_in_a_server_only_mentions_count_as_left_and_are_told_of_once(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, channel: Channel
 ) -> None:
-    channel = discord.text_channel(discord.guild("Bolts", ana), "general")
     await ponte.open(threads=False, answer_age=3600.0)
-    await ana.mention("before", channel, ago=4 * HOUR)
-    await ana.wait_for_text("You said: before", channel)
+    await ana.ask("before", channel, ago=4 * HOUR)
     await ponte.close()
     discord.gateway.forget()
     await ana.say("among us", channel, ago=3 * HOUR)
@@ -151,21 +135,18 @@ async def test_what_the_notes_lost_but_the_inbox_knows_is_not_told_of(
 ) -> None:
     """A kill can take the last second of notes with it."""
     await ponte.open(answer_age=3600.0)
-    await ana.say("one", ago=3 * HOUR)
-    await ana.wait_for_text("You said: one")
+    await ana.ask("one", ago=3 * HOUR)
     await ponte.adapter.state.flush()
     with closing(sqlite3.connect(ponte.home / "ponte.db")) as connection:
         ((before,),) = connection.execute("SELECT data FROM remembered").fetchall()
-    await ana.say("two", ago=2 * HOUR)
-    await ana.wait_for_text("You said: two")
+    await ana.ask("two", ago=2 * HOUR)
     await ponte.close()
     with closing(sqlite3.connect(ponte.home / "ponte.db")) as connection:
         connection.execute("UPDATE remembered SET data = ?", (before,))
         connection.commit()
     discord.gateway.forget()
     await ponte.open()
-    await ana.say("three")
-    await ana.wait_for_text("You said: three")
+    await ana.ask("three")
     assert bot_messages(discord) == ["You said: one", "You said: two", "You said: three"]
 
 
@@ -187,21 +168,19 @@ async def test_a_privileged_intent_that_was_not_granted_is_refused_in_words(
 
 
 async def test_a_fatal_close_stops_the_adapter_and_not_ponte(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, live: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await ponte.open()
-    assert (await ponte.adapter.health()).state == "on"
+    assert (await live.adapter.health()).state == "on"
     await discord.gateway.close(4004)
-    await ponte.adapter.connection.wait_until_ended()
-    assert "DISCORD_TOKEN" in (await ponte.adapter.health()).words
+    await live.adapter.connection.wait_until_ended()
+    assert "DISCORD_TOKEN" in (await live.adapter.health()).words
 
 
 async def test_a_connection_without_frames_is_failing(
-    discord: FakeDiscord, ponte: DiscordPonte, monkeypatch: pytest.MonkeyPatch
+    live: DiscordPonte, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await ponte.open()
     monkeypatch.setattr("adapters.discord.connection.DISCORD_SILENCE_SECONDS", -1.0)
-    health = await ponte.adapter.health()
+    health = await live.adapter.health()
     assert health.state == "failing"
     assert "connected, but nothing received for" in health.words
 
@@ -212,8 +191,7 @@ async def test_discord_down_at_the_start_is_tried_again(
     monkeypatch.setattr("adapters.discord.connection.DISCORD_CONNECT_BACKOFF", Backoff(0.01))
     discord.lose("GET", "/users/@me", times=2)
     await ponte.open()
-    await ana.say("hello")
-    await ana.wait_for_text("You said: hello")
+    await ana.ask("hello")
 
 
 async def test_until_discord_answers_the_connection_is_failing(
@@ -247,45 +225,39 @@ async def test_while_discord_cannot_be_reached_the_reason_is_reported(
 
 
 async def test_a_token_that_discord_refuses_when_this_process_begins_to_lead_is_reported(
-    discord: FakeDiscord, ponte: DiscordPonte
+    discord: FakeDiscord, live: DiscordPonte
 ) -> None:
-    await ponte.open()
     discord.refuse("GET", "/users/@me", 401, times=9)
-    await ponte.adapter.connection.hold()
-    health = await ponte.adapter.health()
+    await live.adapter.connection.hold()
+    health = await live.adapter.health()
     assert health.state == "failing"
     assert "DISCORD_TOKEN" in health.words
 
 
 async def test_a_channel_that_ponte_may_not_read_any_more_is_read_back_once(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, channel: Channel
 ) -> None:
-    channel = discord.text_channel(discord.guild("Bolts", ana), "general")
     await ponte.open(threads=False)
-    await ana.mention("before", channel)
-    await ana.wait_for_text("You said: before", channel)
+    await ana.ask("before", channel)
     discord.refuse("GET", f"/channels/{channel.id}/messages", 403, 50001)
     discord.gateway.forget()
     await discord.wait_until(lambda: not discord.faults.waiting)
     discord.gateway.forget()
     await discord.wait_until(lambda: discord.gateway.identified == 3)
-    await ana.mention("after", channel)
-    await ana.wait_for_text("You said: after", channel)
+    await ana.ask("after", channel)
     assert discord.calls.count(("GET", f"/channels/{channel.id}/messages")) == 1
 
 
 async def test_http_requests_are_refused_because_events_come_by_the_gateway(
-    ponte: DiscordPonte,
+    live: DiscordPonte,
 ) -> None:
-    await ponte.open()
-    assert await ponte.adapter.http({}, b"{}") == (404, {}, b"")
+    assert await live.adapter.http({}, b"{}") == (404, {}, b"")
 
 
 async def test_close_drains_what_was_taken_in(
     discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    ponte.model.script = {"tell me": ["one", " two"]}
-    ponte.model.pauses = asyncio.Queue()
+    ponte.model.say_in_steps({"tell me": ["one", " two"]})
     await ponte.open()
     await ana.say("tell me")
     await ana.wait_for_text("one")
@@ -296,8 +268,7 @@ async def test_close_drains_what_was_taken_in(
     assert bot_messages(discord) == ["one two"]
 
 
-async def test_close_waits_for_events_that_are_being_handled(ponte: DiscordPonte) -> None:
-    await ponte.open()
+async def test_close_waits_for_events_that_are_being_handled(live: DiscordPonte) -> None:
     begun, handled = asyncio.Event(), list[str]()
 
     async def handle() -> None:
@@ -306,9 +277,9 @@ async def test_close_waits_for_events_that_are_being_handled(ponte: DiscordPonte
             await asyncio.sleep(0)
         handled.append("stored")
 
-    ponte.adapter._queues.put(1, handle)
+    live.adapter._queues.put(1, handle)
     await begun.wait()
-    await ponte.adapter.close()
+    await live.adapter.close()
     assert handled == ["stored"]
 
 
@@ -351,17 +322,15 @@ async def test_of_many_channels_those_used_last_are_remembered(
 
 
 async def test_notes_that_cannot_be_read_are_begun_anew(
-    ponte: DiscordPonte, ana: DiscordPerson
+    live: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await ponte.open()
-    await ponte.close()
-    with closing(sqlite3.connect(ponte.home / "ponte.db")) as connection:
+    await live.close()
+    with closing(sqlite3.connect(live.home / "ponte.db")) as connection:
         connection.execute("INSERT INTO remembered VALUES ('discord.json', '{broken')"
                            " ON CONFLICT (name) DO UPDATE SET data = excluded.data")  # fmt: skip
         connection.commit()
-    await ponte.open()
-    await ana.say("hello")
-    await ana.wait_for_text("You said: hello")
+    await live.open()
+    await ana.ask("hello")
 
 
 async def test_hourglasses_after_the_start_belong_to_the_stored_state() -> None:

@@ -25,6 +25,7 @@ from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.interactions import DEFER, DEFER_UPDATE, EPHEMERAL, MODAL
 from tests.fakes.discord.interactions import MESSAGE as SAID
 from tests.fakes.discord.limits import NONCE_SECONDS
+from tests.fakes.discord.world import Channel
 from tests.fakes.posts import KeptPosts
 from tests.fakes.timeouts import HANG_TIMEOUT_SECONDS
 
@@ -105,15 +106,14 @@ async def test_status_is_for_the_asker_alone(open_ponte: DiscordPonte, ana: Disc
 
 
 async def test_a_stranger_is_refused_in_words_and_alone(
-    ponte: DiscordPonte, ana: DiscordPerson
+    live: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await ponte.open()
-    await ponte.ready()
+    await live.ready()
     exchange = await ana.slash("quick-command", slug="summary", input="hi", locale="en-US")
     await exchange.wait_for_answer()
     assert (exchange.kind, exchange.ephemeral) == (SAID, True)
     assert "have permission to run quick commands here. An admin can allow it: " in exchange.text
-    ((line,), _) = await ponte.engine.people.audit.read()
+    ((line,), _) = await live.engine.people.audit.read()
     assert (line["event"], line["right"]) == ("action-refused", "spend")
     assert line["asker"] == f"discord:{ana.id}"
 
@@ -358,9 +358,8 @@ async def test_an_ack_that_came_too_late_is_answered_in_the_channel(
 
 
 async def test_a_private_answer_whose_ack_came_too_late_is_not_shown_to_others(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, channel: Channel
 ) -> None:
-    channel = discord.text_channel(discord.guild("Bolts", ana), "general")
     await ponte.open(threads=False)
     await ponte.ready()
     discord.interactions.deadline = -1.0
@@ -383,8 +382,7 @@ async def test_a_private_answer_whose_ack_came_too_late_is_not_shown_to_others(
 async def test_a_token_that_ends_before_the_answer_leaves_one_answer(
     discord: FakeDiscord, open_ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    open_ponte.model.script = {"take your time": ["one", " two"]}
-    open_ponte.model.pauses = asyncio.Queue()
+    open_ponte.model.say_in_steps({"take your time": ["one", " two"]})
     exchange = await ana.slash("ask", prompt="take your time")
     await exchange.wait_until(lambda e: e.text == "one")
     discord.clock.advance(3600)
@@ -499,8 +497,7 @@ async def test_a_replayed_interaction_is_taken_once(
 
 
 async def test_the_stop_button_stops_and_goes(open_ponte: DiscordPonte, ana: DiscordPerson) -> None:
-    open_ponte.model.script = {"tell me": ["one", " two"]}
-    open_ponte.model.pauses = asyncio.Queue()
+    open_ponte.model.say_in_steps({"tell me": ["one", " two"]})
     await ana.say("tell me")
     begun = await ana.wait_for_text("one")
     await ana.discord.wait_until(lambda: begun["components"])
@@ -518,8 +515,7 @@ async def test_someone_else_may_not_stop_it(
     bob = discord.user("Bob")
     channel = discord.text_channel(discord.guild("Bolts", ana, bob), "general")
     await ponte.open()
-    ponte.model.script = {"tell me": ["one", " two"]}
-    ponte.model.pauses = asyncio.Queue()
+    ponte.model.say_in_steps({"tell me": ["one", " two"]})
     question = await ana.mention("tell me", channel)
     await discord.wait_until(lambda: int(question["id"]) in discord.world.channels)
     thread = discord.world.channels[int(question["id"])]

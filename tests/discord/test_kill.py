@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.discord.discord_ponte import bot_messages
 from tests.discord.process import Process
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.limits import NONCE_SECONDS
@@ -21,10 +22,6 @@ async def bot(discord: FakeDiscord, tmp_path: Path) -> AsyncIterator[Process]:
     process = Process(discord, tmp_path / "home")
     yield process
     await process.kill()
-
-
-def bot_messages(discord: FakeDiscord) -> list[str]:
-    return [m["content"] for m in discord.world.messages_by(discord.world.me.id)]
 
 
 async def test_a_turn_that_was_killed_is_answered_after_the_restart(
@@ -52,8 +49,7 @@ async def test_between_a_posts_effect_and_its_record(
     gate.release()
     discord.clock.advance(later)
     await bot.start()
-    await ana.say("next")
-    await ana.wait_for_text("You said: next")
+    await ana.ask("next")
     assert bot_messages(discord) == ["You said: hello", "You said: next"]
 
 
@@ -71,8 +67,7 @@ async def test_between_the_parts_of_a_long_answer(
     second.release()
     discord.clock.advance(NONCE_SECONDS + 60)
     await bot.start()
-    await ana.say("next")
-    await ana.wait_for_text("You said: next")
+    await ana.ask("next")
     *parts, last = bot_messages(discord)
     assert last == "You said: next"
     assert len(parts) == 3
@@ -95,8 +90,7 @@ async def test_the_source_is_gone_and_the_post_is_in_doubt(
     gate.release()
     discord.clock.advance(NONCE_SECONDS + 60)
     await bot.start()
-    await ana.say("next")
-    await ana.wait_for_text("You said: next")
+    await ana.ask("next")
     assert bot_messages(discord) == ["You said: not yet", "You said: hello", "You said: next"]
 
 
@@ -104,8 +98,7 @@ async def test_a_dm_while_nobody_was_there(
     discord: FakeDiscord, bot: Process, ana: DiscordPerson
 ) -> None:
     await bot.start()
-    await ana.say("hello")
-    await ana.wait_for_text("You said: hello")
+    await ana.ask("hello")
     assert await bot.end(signal.SIGTERM) == 0
     discord.gateway.forget()
     await ana.say("anybody?")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from core.base.errors import NotStored
@@ -11,15 +9,14 @@ from core.domain.messages import Message
 from core.domain.records import Receipt
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
-from tests.fakes.discord.world import PUBLIC_THREADS, Payload
+from tests.fakes.discord.world import PUBLIC_THREADS, Channel, Payload
 
 
 def texts(messages: list[Payload]) -> list[str]:
     return [message["content"] for message in messages]
 
 
-async def test_a_dm_is_answered(ponte: DiscordPonte, ana: DiscordPerson) -> None:
-    await ponte.open()
+async def test_a_dm_is_answered(live: DiscordPonte, ana: DiscordPerson) -> None:
     question = await ana.say("hello")
     answer = await ana.wait_for_text("You said: hello")
     assert answer["message_reference"]["message_id"] == question["id"]
@@ -27,9 +24,8 @@ async def test_a_dm_is_answered(ponte: DiscordPonte, ana: DiscordPerson) -> None
 
 
 async def test_messages_of_one_dm_are_answered_in_order(
-    ponte: DiscordPonte, ana: DiscordPerson
+    live: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await ponte.open()
     for number in range(5):
         await ana.say(f"number {number}")
     seen = await ana.wait_for_messages(lambda said: len(said) == 5)
@@ -37,20 +33,17 @@ async def test_messages_of_one_dm_are_answered_in_order(
 
 
 async def test_a_mention_gets_a_thread_and_the_talk_goes_on_there(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, channel: Channel, live: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    channel = discord.text_channel(discord.guild("Bolts", ana), "general")
-    await ponte.open()
     question = await ana.mention("how many bolts?", channel)
     await discord.wait_until(lambda: int(question["id"]) in discord.world.channels)
     thread = discord.world.channels[int(question["id"])]
     await ana.wait_for_text("You said: how many bolts?", thread)
     assert thread.name == "how many bolts?"
 
-    await ana.mention("and nuts?", thread)
-    await ana.wait_for_text("You said: and nuts?", thread)
+    await ana.ask("and nuts?", thread)
     assert not discord.world.messages_by(discord.world.me.id, channel.id)
-    assert len({ask.thread.conversation for ask in ponte.model.asks}) == 1
+    assert len({ask.thread.conversation for ask in live.model.asks}) == 1
 
 
 async def test_where_no_thread_may_be_made_each_person_has_their_own_conversation(
@@ -61,33 +54,27 @@ async def test_where_no_thread_may_be_made_each_person_has_their_own_conversatio
     guild.permissions &= ~PUBLIC_THREADS
     channel = discord.text_channel(guild, "general")
     await ponte.open()
-    await ana.mention("I am Ana", channel)
-    await ana.wait_for_text("You said: I am Ana", channel)
-    await bob.mention("I am Bob", channel)
-    await bob.wait_for_text("You said: I am Bob", channel)
+    await ana.ask("I am Ana", channel)
+    await bob.ask("I am Bob", channel)
     conversations = {ask.thread.conversation for ask in ponte.model.asks}
     assert len(conversations) == 2
 
 
 async def test_a_thread_that_cannot_be_made_leaves_the_conversation_in_the_channel(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, channel: Channel, live: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    channel = discord.text_channel(discord.guild("Bolts", ana), "general")
-    await ponte.open()
     discord.refuse("POST", "/channels/*/threads", 403, 50013, times=9)
     first = await ana.mention("how many bolts?", channel)
     answer = await ana.wait_for_text("You said: how many bolts?", channel)
     assert answer["message_reference"]["message_id"] == first["id"]
-    await ana.mention("and nuts?", channel)
-    await ana.wait_for_text("You said: and nuts?", channel)
-    assert len({ask.thread.conversation for ask in ponte.model.asks}) == 1
+    await ana.ask("and nuts?", channel)
+    assert len({ask.thread.conversation for ask in live.model.asks}) == 1
 
 
 async def test_what_is_not_addressed_to_ponte_is_not_stored(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, channel: Channel
 ) -> None:
     discord.grant_message_content()
-    channel = discord.text_channel(discord.guild("Bolts", ana), "general")
     await ponte.open(message_content=True)
     await ana.say("between us: the word is hippopotamus", channel)
     await ana.mention("hello", channel)
@@ -107,15 +94,12 @@ async def test_bots_webhooks_and_system_messages_are_ignored(
     await robot.say("hello from a robot")
     await ana.say("a pin", type=6)
     await ana.say("by webhook", webhook_id="1")
-    await ana.say("hello")
-    await ana.wait_for_text("You said: hello")
+    await ana.ask("hello")
     assert [ask.input[-1].text for ask in ponte.model.asks] == ["hello"]
 
 
 async def test_an_edit_before_the_answer_counts(ponte: DiscordPonte, ana: DiscordPerson) -> None:
-    ponte.model.script = {"first": ["one", " done"]}
-
-    ponte.model.pauses = asyncio.Queue()
+    ponte.model.say_in_steps({"first": ["one", " done"]})
     await ponte.open()
     await ana.say("first")
     waiting = await ana.say("secnod")
@@ -127,23 +111,19 @@ async def test_an_edit_before_the_answer_counts(ponte: DiscordPonte, ana: Discor
 
 
 async def test_an_edit_after_the_answer_buys_no_second_one(
-    ponte: DiscordPonte, ana: DiscordPerson
+    live: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await ponte.open()
     said = await ana.say("hello")
     await ana.wait_for_text("You said: hello")
     await ana.edit(said, "hello again")
-    await ana.say("next")
-    await ana.wait_for_text("You said: next")
+    await ana.ask("next")
     assert len(await ana.wait_for_messages(lambda seen: len(seen) == 2)) == 2
 
 
 async def test_a_preview_that_discord_adds_is_no_edit(
     discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    ponte.model.script = {"wait": ["one", " two"]}
-
-    ponte.model.pauses = asyncio.Queue()
+    ponte.model.say_in_steps({"wait": ["one", " two"]})
     await ponte.open()
     await ana.say("wait")
     queued = await ana.say("see https://example.com")
@@ -155,45 +135,40 @@ async def test_a_preview_that_discord_adds_is_no_edit(
     await ana.wait_for_text("You said: see")
 
 
-async def test_a_queued_message_that_is_deleted_is_dropped(
-    ponte: DiscordPonte, ana: DiscordPerson
+async def test_queued_messages_that_are_deleted_alone_or_in_bulk_are_dropped(
+    live: DiscordPonte, ana: DiscordPerson
 ) -> None:
-
-    ponte.model.script = {"first": ["one", " done"]}
-    ponte.model.pauses = asyncio.Queue()
-    await ponte.open()
+    live.model.say_in_steps({"first": ["one", " done"]})
     await ana.say("first")
-    dropped = await ana.say("second")
     await ana.wait_for_text("one")
-    await ana.delete(dropped)
-    await ana.say("third")
-    await ponte.wait_until_stored("third")
-    ponte.model.go_on()
-    await ana.wait_for_text("You said: third")
-    assert [ask.input[-1].text for ask in ponte.model.asks] == ["first", "third"]
+    alone, *bulk = [await ana.say(text) for text in ("second", "third", "fourth")]
+    await ana.delete(alone)
+    data = {"ids": [m["id"] for m in bulk], "channel_id": str(ana.dm.id)}
+    await ana.discord.gateway.send("MESSAGE_DELETE_BULK", lambda _: data)
+    await ana.say("fifth")
+    await live.wait_until_stored("fifth")
+    live.model.go_on()
+    await ana.wait_for_text("You said: fifth")
+    assert [ask.input[-1].text for ask in live.model.asks] == ["first", "fifth"]
 
 
 async def test_an_answer_that_someone_deletes_is_never_posted_again(
     ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
-
-    ponte.model.script = {"tell me": ["one", " two", " three"]}
-    ponte.model.pauses = asyncio.Queue()
+    ponte.model.say_in_steps({"tell me": ["one", " two", " three"]})
     await ponte.open()
     await ana.say("tell me")
     begun = await ana.wait_for_text("one")
     await ana.delete(begun)
     ponte.model.go_on()
     ponte.model.go_on()
-    await ana.say("next")
-    await ana.wait_for_text("You said: next")
+    await ana.ask("next")
     assert texts(ana.discord.world.messages_by(ana.discord.world.me.id)) == ["You said: next"]
 
 
 async def test_a_closed_dm_is_given_up_and_told_of_later(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, live: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await ponte.open()
     ana.user.refuses_dms = True
     await ana.say("hello")
     await discord.wait_until(lambda: len(posts(discord)) == 1)
@@ -205,16 +180,14 @@ async def test_a_closed_dm_is_given_up_and_told_of_later(
 
 
 async def test_what_cannot_be_stored_is_said_and_not_answered(
-    ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    live: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await ponte.open()
     with monkeypatch.context() as full:
-        full.setattr(ponte.engine.conversations.inbox, "accept", refuse)
+        full.setattr(live.engine.conversations.inbox, "accept", refuse)
         await ana.say("hello")
         await ana.wait_for_text("I couldn't save your message")
-    await ana.say("again")
-    await ana.wait_for_text("You said: again")
-    assert len(ponte.model.asks) == 1
+    await ana.ask("again")
+    assert len(live.model.asks) == 1
 
 
 async def refuse(message: Message) -> Receipt:
@@ -222,11 +195,9 @@ async def refuse(message: Message) -> Receipt:
 
 
 async def test_a_mention_that_is_edited_away_is_taken_back(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+    ponte: DiscordPonte, ana: DiscordPerson, channel: Channel
 ) -> None:
-    channel = discord.text_channel(discord.guild("Bolts", ana), "general")
-    ponte.model.script = {"first": ["one", " done"]}
-    ponte.model.pauses = asyncio.Queue()
+    ponte.model.say_in_steps({"first": ["one", " done"]})
     await ponte.open(threads=False)
     await ana.mention("first", channel)
     await ana.wait_for_text("one", channel)
@@ -240,28 +211,7 @@ async def test_a_mention_that_is_edited_away_is_taken_back(
     assert [ask.input[-1].text for ask in ponte.model.asks] == ["first", "third"]
 
 
-async def test_messages_that_a_moderator_removes_in_bulk_are_dropped(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
-) -> None:
-    ponte.model.script = {"first": ["one", " done"]}
-    ponte.model.pauses = asyncio.Queue()
-    await ponte.open()
-    await ana.say("first")
-    await ana.wait_for_text("one")
-    gone = [await ana.say(text) for text in ("second", "third")]
-    data = {"ids": [m["id"] for m in gone], "channel_id": str(ana.dm.id)}
-    await discord.gateway.send("MESSAGE_DELETE_BULK", lambda _: data)
-    await ana.say("fourth")
-    await ponte.wait_until_stored("fourth")
-    ponte.model.go_on()
-    await ana.wait_for_text("You said: fourth")
-    assert [ask.input[-1].text for ask in ponte.model.asks] == ["first", "fourth"]
-
-
-async def test_a_forwarded_message_comes_as_context(
-    ponte: DiscordPonte, ana: DiscordPerson
-) -> None:
-    await ponte.open()
+async def test_a_forwarded_message_comes_as_context(live: DiscordPonte, ana: DiscordPerson) -> None:
     snapshot = {
         "message": {
             "type": 0,
@@ -277,9 +227,8 @@ async def test_a_forwarded_message_comes_as_context(
     }
     text = {"type": 17, "components": [{"type": 10, "content": "the nuts, too"}]}
     app = {"message": {**snapshot["message"], "content": "", "components": [text]}}
-    await ana.say("why?", message_snapshots=[snapshot, app])
-    await ana.wait_for_text("You said: why?")
-    context, _ = ponte.model.asks[0].input
+    await ana.ask("why?", message_snapshots=[snapshot, app])
+    context, _ = live.model.asks[0].input
     assert "the bolts are late" in context.text
     assert "the nuts, too" in context.text
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 
 import pytest
@@ -13,53 +12,39 @@ from core.base.errors import Undeliverable
 from core.chat.reply import GrowingReply
 from core.domain.messages import Address, Answer, File, Person, ReplyTo, turn_id
 from core.domain.ports import AnswerPart
-from tests.discord.discord_ponte import DiscordPonte
+from tests.discord.discord_ponte import DiscordPonte, bot_messages
 from tests.fakes.discord import DiscordPerson, FakeDiscord
-from tests.fakes.discord.world import ATTACH, READ_HISTORY, Payload
+from tests.fakes.discord.world import ATTACH, READ_HISTORY
 from tests.fakes.loop_clock import LoopClock, run_ready
 from tests.fakes.posts import KeptPosts
 
 MESSAGES = "/channels/*/messages"
 
 
-def texts(messages: list[Payload]) -> list[str]:
-    return [message["content"] for message in messages]
-
-
-def bot_messages(discord: FakeDiscord) -> list[str]:
-    return texts(discord.world.messages_by(discord.world.me.id))
-
-
 async def test_an_answer_whose_http_answer_was_lost_stands_once(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, live: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await ponte.open()
     discord.lose("POST", MESSAGES, times=2)
     await ana.say("hello")
-    await ana.say("next")
-    await ana.wait_for_text("You said: next")
+    await ana.ask("next")
     assert bot_messages(discord) == ["You said: hello", "You said: next"]
 
 
 async def test_an_answer_after_a_502_stands_once(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, live: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await ponte.open()
     discord.break_after("POST", MESSAGES)
     await ana.say("hello")
-    await ana.say("next")
-    await ana.wait_for_text("You said: next")
+    await ana.ask("next")
     assert bot_messages(discord) == ["You said: hello", "You said: next"]
 
 
 async def test_a_lost_edit_is_made_again(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, live: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await ponte.open()
     discord.lose("PATCH", f"{MESSAGES}/*")
     await ana.say("hello")
-    await ana.say("next")
-    await ana.wait_for_text("You said: next")
+    await ana.ask("next")
     assert bot_messages(discord) == ["You said: hello", "You said: next"]
 
 
@@ -83,8 +68,7 @@ async def test_a_rate_limit_that_was_not_announced_is_waited_out(
     discord.faults.announced = False
     await ponte.open()
     await ana.say("one")
-    await ana.say("two")
-    await ana.wait_for_text("You said: two")
+    await ana.ask("two")
     assert bot_messages(discord) == ["You said: one", "You said: two"]
     assert discord.faults.refused
 
@@ -96,8 +80,7 @@ async def test_a_rate_limit_of_more_than_a_minute_is_waited_out_with_one_call(
     monkeypatch.setattr("core.chat.reply.WHOLE_ANSWER_SECONDS", 600.0)  # posted whole
     monkeypatch.setattr("adapters.discord.surface.ChannelSurface.interval", 600.0)
     await ponte.open()
-    await ana.say("one")
-    await ana.wait_for_text("You said: one")
+    await ana.ask("one")
     discord.faults.rate = (0, 120.0)
     discord.faults.announced = False
     await ana.say("two")
@@ -157,12 +140,10 @@ async def test_files_come_with_the_answer_and_a_surprising_limit_leaves_the_text
 
 
 async def test_where_history_may_not_be_read_the_answer_refers_to_nothing(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, live: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await ponte.open()
     discord.refuse("POST", MESSAGES, 403, 160002)
-    await ana.say("hello")
-    answer = await ana.wait_for_text("You said: hello")
+    answer = await ana.ask("hello")
     assert "message_reference" not in answer
 
 
@@ -182,18 +163,17 @@ async def store_files(ponte: DiscordPonte, *names: str) -> tuple[File, ...]:
 
 
 async def test_a_file_that_does_not_fit_beside_the_others_is_named(
-    ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    live: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await ponte.open()
-    reply, _ = await reply_to_ana(ponte, ana)
-    files = await store_files(ponte, *(f"{number}.png" for number in range(12)))
+    reply, _ = await reply_to_ana(live, ana)
+    files = await store_files(live, *(f"{number}.png" for number in range(12)))
     await reply.finish(Answer("all", parts=("all",), files=files))
     many = await ana.wait_for_text("all\n")
     assert [file["filename"] for file in many["attachments"]] == [f"{n}.png" for n in range(10)]
     assert many["content"].count("doesn't fit in this message") == 2
     assert "`10.png` (5 B) doesn't fit" in many["content"]
     monkeypatch.setattr("adapters.discord.posts.MAX_REQUEST_BYTES", 9)
-    reply, _ = await reply_to_ana(ponte, ana)
+    reply, _ = await reply_to_ana(live, ana)
     await reply.finish(Answer("two", parts=("two",), files=files[:2]))
     large = await ana.wait_for_text("two\n")
     assert [file["filename"] for file in large["attachments"]] == ["0.png"]
@@ -201,11 +181,10 @@ async def test_a_file_that_does_not_fit_beside_the_others_is_named(
 
 
 async def test_a_file_that_was_erased_before_it_was_posted_is_named(
-    ponte: DiscordPonte, ana: DiscordPerson
+    live: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await ponte.open()
-    reply, _ = await reply_to_ana(ponte, ana)
-    (file,) = await store_files(ponte, "kept.png")
+    reply, _ = await reply_to_ana(live, ana)
+    (file,) = await store_files(live, "kept.png")
     gone = replace(file, id="gone", name="gone.png")
     await reply.finish(Answer("here", parts=("here",), files=(gone, file)))
     answer = await ana.wait_for_text("here\n")
@@ -214,24 +193,22 @@ async def test_a_file_that_was_erased_before_it_was_posted_is_named(
 
 
 async def test_an_answer_without_text_names_its_files_or_says_that_it_has_no_text(
-    ponte: DiscordPonte, ana: DiscordPerson
+    live: DiscordPonte, ana: DiscordPerson
 ) -> None:
     """Discord refuses an empty message."""
-    await ponte.open()
-    reply, _ = await reply_to_ana(ponte, ana)
-    await reply.finish(Answer("", parts=("",), files=await store_files(ponte, "a.png", "b.png")))
+    reply, _ = await reply_to_ana(live, ana)
+    await reply.finish(Answer("", parts=("",), files=await store_files(live, "a.png", "b.png")))
     answer = await ana.wait_for_text("`a.png`, `b.png`")
     assert len(answer["attachments"]) == 2
-    reply, _ = await reply_to_ana(ponte, ana)
+    reply, _ = await reply_to_ana(live, ana)
     await reply.finish(Answer("", parts=("",)))
     await ana.wait_for_text("(no text)")
 
 
 async def test_posts_that_the_final_answer_does_not_need_are_deleted(
-    ponte: DiscordPonte, ana: DiscordPerson
+    live: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await ponte.open()
-    reply, posts = await reply_to_ana(ponte, ana)
+    reply, posts = await reply_to_ana(live, ana)
     await reply.finish(Answer("", parts=("one", "two")))
     again = GrowingReply(reply._surface, posts, reply._turn)
     await again.finish(Answer("", parts=("all of it",)))
@@ -262,8 +239,7 @@ async def test_an_answer_that_was_refused_while_it_grew_is_not_sent_again(
     discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     """Discord restricts bots that repeat requests which it refuses."""
-    ponte.model.script = {"tell me": ["one", " two"]}
-    ponte.model.pauses = asyncio.Queue()
+    ponte.model.say_in_steps({"tell me": ["one", " two"]})
     await ponte.open()
     discord.refuse("POST", MESSAGES, 403, 50013)
     await ana.say("tell me")
@@ -276,9 +252,8 @@ async def test_an_answer_that_was_refused_while_it_grew_is_not_sent_again(
 
 
 async def test_a_code_that_nobody_knows_is_worded_and_not_tried_again(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, live: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await ponte.open()
     discord.refuse("POST", MESSAGES, 418, 987654, times=9)
     posts = ("POST", f"/channels/{ana.dm.id}/messages")
     for number in range(1, 4):
@@ -307,8 +282,7 @@ async def test_a_refusal_for_good_is_told_with_the_next_message(
     discord.refuse("POST", MESSAGES, status, code)
     await ana.say("hello")
     await discord.wait_until(lambda: not discord.faults.waiting)
-    await ana.say("again")
-    answer = await ana.wait_for_text("You said: again")
+    answer = await ana.ask("again")
     assert f"couldn't post my last answer here (Discord {status}/{code}" in answer["content"]
     assert bot_messages(discord) == [answer["content"]]
 
@@ -320,8 +294,7 @@ async def test_a_refusal_that_passes_is_waited_for(
     code: int, method: str,
 ) -> None:  # fmt: skip
     monkeypatch.setattr("adapters.discord.client.RETRY_LATER_SECONDS", 0.01)
-    ponte.model.script = {"tell me": ["one", " two"]}
-    ponte.model.pauses = asyncio.Queue()
+    ponte.model.say_in_steps({"tell me": ["one", " two"]})
     await ponte.open()
     if method == "POST":
         discord.refuse("POST", MESSAGES, 403, code)
@@ -370,15 +343,14 @@ async def test_a_post_is_not_taken_for_missing_where_history_cannot_be_read(
 
 
 async def test_a_post_of_another_turn_is_not_found_as_ones_own(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, live: DiscordPonte, ana: DiscordPerson
 ) -> None:
     """Two notices may reply to the same post."""
-    await ponte.open()
     source = await ana.say("hello")
     await ana.wait_for_text("You said: hello")
     where, ana_here = Address("discord", str(ana.dm.id)), Person("discord", str(ana.id))
     first, second = (
-        ponte.adapter.surface(ReplyTo(where, ana_here, source["id"], turn))
+        live.adapter.surface(ReplyTo(where, ana_here, source["id"], turn))
         for turn in ("first", "second")
     )
     post = await first.post("first:1", AnswerPart(1, "Notice.", Answer("Notice."), is_final=True))
@@ -394,19 +366,15 @@ async def test_a_token_that_was_reset_loses_no_answer(
     monkeypatch.setattr("adapters.discord.client.RETRY_LATER_SECONDS", 0.01)
     await ponte.open()
     discord.refuse("POST", MESSAGES, 401, times=2)
-    await ana.say("hello")
-    await ana.wait_for_text("You said: hello")
+    await ana.ask("hello")
     assert bot_messages(discord) == ["You said: hello"]
 
 
-async def test_own_posts_come_oldest_first(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
-) -> None:
-    await ponte.open()
+async def test_own_posts_come_oldest_first(live: DiscordPonte, ana: DiscordPerson) -> None:
     for text in ("one", "two"):
         await ana.say(text)
         await ana.wait_for_text(f"You said: {text}")
-    client = await ponte.adapter.connection.client()
+    client = await live.adapter.connection.client()
     channel = client.get_partial_messageable(ana.dm.id)
     found = await own_posts_since(client, channel, 0)
     assert [message.content for message in found] == ["You said: one", "You said: two"]

@@ -14,7 +14,7 @@ from core.domain.messages import Post, ReplyTo
 from core.domain.records import RoundRequest
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
-from tests.fakes.discord.world import Payload
+from tests.fakes.discord.world import Channel, Payload
 from tests.fakes.loop_clock import LoopClock, run_ready
 
 
@@ -70,8 +70,7 @@ async def test_the_sign_is_renewed_until_the_answer_stands(
     await ana.wait_for_text("You said: hello")
     typed = len(ana.dm.typing)
     monkeypatch.setattr(presence, "SIGN_AFTER_SECONDS", 60.0)
-    await ana.say("next")
-    await ana.wait_for_text("You said: next")
+    await ana.ask("next")
     assert len(ana.dm.typing) <= typed + 1, "the first turn types no more"
 
 
@@ -80,8 +79,7 @@ async def test_text_that_does_not_grow_is_no_sign(
 ) -> None:
     monkeypatch.setattr(presence, "STILL_TEXT_SECONDS", 0.3)
     monkeypatch.setattr(presence, "TYPING_PERIOD_SECONDS", 0.05)
-    ponte.model.script = {"tell me": ["one", " two"]}
-    ponte.model.pauses = asyncio.Queue()
+    ponte.model.say_in_steps({"tell me": ["one", " two"]})
     await ponte.open()
     await ana.say("tell me")
     await ana.wait_for_text("one")
@@ -92,19 +90,17 @@ async def test_text_that_does_not_grow_is_no_sign(
 
 
 async def test_an_answer_that_comes_at_once_needs_no_sign(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(presence, "SIGN_AFTER_SECONDS", 60.0)
     await ponte.open()
-    await ana.say("hello")
-    await ana.wait_for_text("You said: hello")
+    await ana.ask("hello")
     assert not ana.dm.typing
 
 
 async def test_while_a_thread_is_being_made_the_sign_shows_where_the_question_stands(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, channel: Channel
 ) -> None:
-    channel = discord.text_channel(discord.guild("Bolts", ana), "general")
     gate = Gate(ponte)
     making = discord.hold("POST", "/channels/*/threads")
     await ponte.open()
@@ -117,9 +113,12 @@ async def test_while_a_thread_is_being_made_the_sign_shows_where_the_question_st
 
 
 async def test_an_answer_waits_for_the_thread_that_is_being_made(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord,
+    ponte: DiscordPonte,
+    ana: DiscordPerson,
+    channel: Channel,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    channel = discord.text_channel(discord.guild("Bolts", ana), "general")
     waits, answer_channel = asyncio.Event(), DiscordThreads.answer_channel
 
     async def watch(threads: DiscordThreads, to: ReplyTo) -> int:
@@ -150,11 +149,9 @@ async def test_a_command_whose_token_ends_shows_typing_in_its_channel(
 
 
 async def test_what_is_private_shows_no_typing_to_others(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+    channel: Channel, live: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    channel = discord.text_channel(discord.guild("Bolts", ana), "general")
-    await ponte.open()
-    await ponte.ready()
+    await live.ready()
     exchange = await ana.slash("status", channel)
     await exchange.wait_for_answer()
     assert exchange.ephemeral
@@ -198,8 +195,7 @@ async def test_a_message_that_waits_wears_an_hourglass(
     discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(presence, "HOURGLASS_AFTER_SECONDS", 0.05)
-    ponte.model.script = {"tell me": ["one", " two"]}
-    ponte.model.pauses = asyncio.Queue()
+    ponte.model.say_in_steps({"tell me": ["one", " two"]})
     await ponte.open()
     first = await ana.say("tell me")
     await ana.wait_for_text("one")
@@ -218,8 +214,7 @@ async def test_an_answer_grows_by_edits_that_are_never_queued(
     discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     words = [f"word{n} " for n in range(200)]
-    ponte.model.script = {"tell me": words}
-    ponte.model.pauses = asyncio.Queue()
+    ponte.model.say_in_steps({"tell me": words})
     await ponte.open()
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -322,24 +317,21 @@ async def test_model_text_mentions_nobody_and_fetches_nothing(
 
 
 async def test_files_in_are_kept_by_their_own_name_and_the_large_one_is_not_read(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, live: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await ponte.open()
     large = b"x" * (21 * 1024 * 1024)
-    await ana.say("look", files=[("relatório.csv", b"a,b\n1,2\n"), ("film.mp4", large)])
-    await ana.wait_for_text("You said: look")
-    item = ponte.model.asks[0].input[-1]
+    await ana.ask("look", files=[("relatório.csv", b"a,b\n1,2\n"), ("film.mp4", large)])
+    item = live.model.asks[0].input[-1]
     assert [file.name for file in item.files] == ["relatório.csv"]
     assert "film.mp4 could not be fetched" in item.text
-    _, data = await ponte.engine.conversations.files.get(item.files[0].id)
+    _, data = await live.engine.conversations.files.get(item.files[0].id)
     assert data == b"a,b\n1,2\n"
     assert discord.downloads == 1
 
 
 async def test_a_file_that_the_cdn_does_not_give_does_not_take_the_turn(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, live: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await ponte.open()
     discord.refuse("GET", "/cdn/*", 404, times=9)
     await ana.say("look", files=[("a.csv", b"1")])
     answer = await ana.wait_for_text("a.csv could not be fetched")

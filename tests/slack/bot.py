@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from adapters.slack.adapter import Credentials, SlackAdapter, SlackOptions
 from bot.engine import Engine
@@ -15,7 +16,8 @@ from core.domain.ports import Inbox, Model, StatusBoard
 from core.people.policy import Policy
 from tests.fakes.choices import Choices, make_choices, open_engine
 from tests.fakes.places import FixedPlaces
-from tests.fakes.slack import FakeSlack, Json, SlackChannel, SlackPerson
+from tests.fakes.slack import FakeSlack, Json, Post, SlackChannel, SlackPerson
+from tests.fakes.timeouts import HANG_TIMEOUT_SECONDS
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,42 @@ class Workplace:
         self.setting = setting or self.setting
         entered = running(self.slack, self.home, self.setting)
         self.bot = await self.stack.enter_async_context(entered)
+
+    async def ask(
+        self, text: str, place: SlackChannel | None = None, who: SlackPerson | None = None,
+        **more: Any,
+    ) -> Post:  # fmt: skip
+        """Ask as Alice, or `who`, in #general, or `place`: by a mention unless it is direct."""
+        place = place or self.general
+        words = text if place.kind == "im" else f"{self.slack.bot} {text}"
+        return await self.slack.wait_for_answer(
+            self.slack.say(who or self.alice, place, words, **more)
+        )
+
+    def posts(self, place: SlackChannel | None = None) -> list[Post]:
+        """The bot's posts in #general, or `place`."""
+        return self.slack.workspace.by_bot((place or self.general).id)
+
+    def whispers(self, place: SlackChannel | None = None) -> list[Post]:
+        """The posts there that only one person sees."""
+        return self.slack.ephemeral_posts((place or self.general).id)
+
+    async def first_post(self, place: SlackChannel | None = None) -> Post:
+        """Wait for the only post of the bot there."""
+        await self.until(lambda: self.posts(place))
+        (post,) = self.posts(place)
+        return post
+
+    async def first_whisper(self, place: SlackChannel | None = None) -> Post:
+        await self.until(lambda: self.whispers(place))
+        (post,) = self.whispers(place)
+        return post
+
+    async def until(
+        self, true: Callable[[], object], seconds: float | None = HANG_TIMEOUT_SECONDS
+    ) -> None:
+        """Wait until `true()` is true; it is called again after each request."""
+        await self.slack.wait_until(true, seconds)
 
     def calls(self, method: str) -> list[Json]:
         """The arguments of every call of a method, in order."""

@@ -47,8 +47,8 @@ async def test_an_event_that_cannot_be_read_is_told_counted_and_acknowledged(
         assert count_failed() == before + 1
         assert "event failed" in capsys.readouterr().out
         if "bot_id" not in odd:
-            await w.slack.wait_until(lambda: w.slack.ephemeral_posts(w.dm.id))
-            assert [p.text for p in w.slack.ephemeral_posts(w.dm.id)] == [EVENT_FAILED]
+            await w.until(lambda: w.whispers(w.dm))
+            assert [p.text for p in w.whispers(w.dm)] == [EVENT_FAILED]
         assert "1 event failed" in (await w.bot.slack.health()).words
         await check_alive(w)
 
@@ -58,10 +58,10 @@ async def test_of_talk_among_others_nobody_is_told(tmp_path: Path) -> None:
         before, odd = count_failed(), {"channel_type": "channel", "edited": 7}
         w.slack.event(message(w, "among us", **odd))
         w.slack.event(message(w, f"{w.slack.bot} hello", **odd))
-        await w.slack.wait_until(lambda: count_failed() == before + 2)
-        await w.slack.wait_until(lambda: w.slack.ephemeral_posts(w.general.id))
+        await w.until(lambda: count_failed() == before + 2)
+        await w.until(lambda: w.whispers())
         await check_alive(w)
-        assert len(w.slack.ephemeral_posts(w.general.id)) == 1
+        assert len(w.whispers()) == 1
 
 
 async def test_a_fault_of_our_own_code_is_told_and_counted(
@@ -76,10 +76,10 @@ async def test_a_fault_of_our_own_code_is_told_and_counted(
         with monkeypatch.context() as patch:
             patch.setattr("adapters.slack.intake.find_mentions", fail)
             w.slack.say(w.alice, w.dm, "hello")
-            await w.slack.wait_until(lambda: w.slack.ephemeral_posts(w.dm.id))
+            await w.until(lambda: w.whispers(w.dm))
             patch.setattr("adapters.slack.interactions.InteractionRequest", fail)
             command = w.slack.command(w.alice, w.general, "/quick-command", "sum-up text")
-            await w.slack.wait_until(lambda: len(w.slack.ephemeral_posts(w.general.id)) == 1)
+            await w.until(lambda: len(w.whispers()) == 1)
             assert command.attempts == 1
         assert count_failed() == before + 2
         await check_alive(w)

@@ -92,13 +92,13 @@ async def test_a_drain_in_mid_answer_is_taken_up_by_the_next_process(tmp_path: P
     async with workplace(tmp_path, Setting(model, grace=0.05)) as w:
         said = w.slack.say(w.alice, w.dm, "count")
         model.go(2)
-        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.dm.id))
+        await w.until(lambda: w.posts(w.dm))
         other, ended = Speaker("One ", "two ", "three."), len(w.calls("chat.stopStream"))
         await w.restart(Setting(other))
         other.go(2)
-        await w.slack.wait_until(lambda: w.calls("chat.update"))
+        await w.until(lambda: w.calls("chat.update"))
         other.finish()
-        await w.slack.wait_until(
+        await w.until(
             lambda: [a.visible_text for a in w.slack.finished_answers(said)] == ["One two three."]
         )
         assert len(w.calls("chat.stopStream")) == ended + 1, "before the first edit"

@@ -68,6 +68,11 @@ class DiscordPerson:
     async def mention(self, text: str, where: Channel, **more: Any) -> Payload:
         return await self.say(f"<@{self.discord.world.me.id}> {text}", where, **more)
 
+    async def ask(self, text: str, where: Channel | None = None, **more: Any) -> Payload:
+        """Ask in a DM to the bot, or by a mention in `where`; return the answer of an echo."""
+        await (self.mention(text, where, **more) if where else self.say(text, **more))
+        return await self.wait_for_text(f"You said: {text}", where)
+
     async def mention_role(self, text: str, where: Channel, **more: Any) -> Payload:
         """As the mention picker often does it: with the bot's own role."""
         assert where.guild is not None
