@@ -79,7 +79,7 @@ function blocks(text) {
     : words(part)));
 }
 
-/** The text; what stands between backticks is code. */
+/** The text; `x` is code. */
 function words(text) {
   return text.split(/`([^`\n]+)`/).map((part, at) => (at % 2 ? make("code", { text: part }) : part));
 }
