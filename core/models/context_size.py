@@ -97,6 +97,8 @@ SIZE_SMALL = (
     "tools that you do not need"
 )
 REST_LEFT_OUT = "[The rest was left out: it is too long for your context. Ask for less at a time.]"
+SHORT_LEFT_OUT = "[Left out.]"
+OUTPUT_LIMIT_REACHED = "The model ran out of space before it could answer. Ask for less at a time."
 OWN_MESSAGE_TOO_LONG = (
     "Your message is too long for the model: it has about {size} tokens, and at most {limit} fit "
     "beside the instructions and the answer. Shorten it, or send it in parts."
@@ -368,9 +370,11 @@ def fit_items(items: Sequence[Item], room: int) -> list[Item]:
             items[number], excess = line, excess - estimate_tokens([item]) + estimate_tokens([line])
     if excess > 0:
         own = [item for item in items[last:] if not is_cuttable(item)]
-        rest = room - estimate_tokens(own)
+        rest = room - estimate_tokens([LEFT_OUT_NOTE, *own])
         if rest < 0:
             size = sum(count_tokens(item.text) for item in own if item.kind == "message")
+            if room > estimate_tokens([item for item in own if item.kind == "message"]):
+                raise TooLong(OUTPUT_LIMIT_REACHED)
             raise TooLong(
                 OWN_MESSAGE_TOO_LONG, size=format_number(size),
                 limit=format_number(max(rest + size, 0)),
@@ -378,6 +382,8 @@ def fit_items(items: Sequence[Item], room: int) -> list[Item]:
         items[last:] = _cut_long_texts(items[last:], rest)
         kept = keep_newest_turns(items, room - estimate_tokens([LEFT_OUT_NOTE]))
         items = [LEFT_OUT_NOTE, *kept] if len(kept) < len(items) else list(kept)
+        if estimate_tokens(items) > room:
+            raise TooLong(OUTPUT_LIMIT_REACHED)
     return items
 
 
@@ -393,11 +399,13 @@ def _cut_long_texts(items: Sequence[Item], most: int) -> list[Item]:
     if estimate_tokens(texts) <= most:
         return list(items)
     share = most // len(texts)
-    size = max(3 * (share - 40), 60)
 
     def cut(item: Item) -> Item:
         if not is_cuttable(item) or estimate_tokens([item]) <= share:
             return item
+        size = 3 * (share - estimate_tokens([replace(item, text=REST_LEFT_OUT)]) - 1)
+        if size <= 0:
+            return replace(item, text=SHORT_LEFT_OUT)
         data = item.text.encode(errors="replace")
         if item.kind == "output":
             return replace(item, text=f"{data[:size].decode(errors='ignore')}\n{REST_LEFT_OUT}")

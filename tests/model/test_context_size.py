@@ -199,6 +199,20 @@ def test_results_of_the_last_turn_are_cut_to_half() -> None:
     assert fitted[0].text == "question 1", "the conversation before it stays"
 
 
+@pytest.mark.parametrize("count", [1, 2, 30, 60])
+def test_many_results_of_the_last_turn_never_exceed_the_room(count: int) -> None:
+    calls = [Item("call", call_id=f"x{n}", name="rows", arguments="{}") for n in range(count)]
+    outputs = [Item("output", call_id=each.call_id, text="r " * 4_000) for each in calls]
+    items = [*turn(1), message("which rows?"), *calls, *outputs]
+    for room in (1_536, 2_400, 3_072):
+        fitted = fit_items(items, room)
+        check_pairs(fitted)
+        assert estimate_tokens(fitted) <= room
+    with pytest.raises(TooLong) as caught:
+        fit_items([message("go on"), *calls, *outputs], 12 * count)
+    assert "Ask for less at a time" in caught.value.words(), "the message is short: it is not that"
+
+
 def request_with(*tools: ToolSpec) -> RoundRequest:
     async def history() -> Sequence[Item]:
         return ()
