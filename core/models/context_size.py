@@ -396,7 +396,7 @@ def _cut_long_texts(items: Sequence[Item], most: int) -> list[Item]:
     """Return the items with results and quotes that have at most `most` tokens together. Long ones
     are cut, a result to its beginning and a quote to its end."""
     texts = [item for item in items if is_cuttable(item)]
-    if estimate_tokens(texts) <= most:
+    if not texts or estimate_tokens(texts) <= most:
         return list(items)
     share = most // len(texts)
 

@@ -213,6 +213,12 @@ def test_many_results_of_the_last_turn_never_exceed_the_room(count: int) -> None
     assert "Ask for less at a time" in caught.value.words(), "the message is short: it is not that"
 
 
+def test_instructions_that_leave_no_room_are_no_crash() -> None:
+    for room in (0, -1, -500):
+        with pytest.raises(TooLong):
+            fit_items([message("hi")], room)
+
+
 def request_with(*tools: ToolSpec) -> RoundRequest:
     async def history() -> Sequence[Item]:
         return ()
