@@ -80,10 +80,10 @@ TOLD_SIZE_PATTERNS = (
         r"(?i)(?:max\w*|at most|limit|allowed|<=|>|less than)"
         r"(?:(?!\bby\b)[^\d.]){0,40}?(?<!limit \()(?<!\[)(\d[\d,]{2,8})\b"
     ),
-    re.compile(r"(?:\[1, |for model with )(\d+)"),
+    re.compile(r"(?:\[1, |for model with )(\d{1,12})\b"),
 )
 """How servers name their size when they refuse a request that is too long."""
-NUM_CTX_PATTERN = re.compile(r"(?m)^num_ctx\s+(\d+)")
+NUM_CTX_PATTERN = re.compile(r"(?m)^num_ctx\s+(\d{1,12})\b")
 """Ollama's parameter in the text of a Modelfile."""
 
 SIZE_KNOWN = "its context has {tokens} tokens"
@@ -136,6 +136,8 @@ class ContextSizes:
         self._refused: dict[str, int] = {}
         self._scales: dict[str, float] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
+        self._is_refused = False
+        """The server refused a question, so that it is reached, and may have no such path."""
 
     def of(self, model: str) -> ContextSize:
         """Return the size as it is known now. It is never larger than what the server accepted."""
@@ -189,7 +191,7 @@ class ContextSizes:
             async with asyncio.timeout(CONTEXT_ASK_SECONDS):
                 self.listed = listed = self.listed or await self._get("/models")
                 tokens = find_size(_entry_of(listed, model))
-                is_sure = bool(listed)
+                is_sure = bool(listed) or self._is_refused
                 if not tokens:
                     tokens, is_loaded = await self._ask_native(model)
                     is_sure = is_loaded if tokens else is_sure
@@ -210,7 +212,8 @@ class ContextSizes:
         sizes = map(find_size, (props, _entry_of(running, model), _entry_of(proxy, model)))
         if tokens := next(filter(None, sizes), 0):
             return tokens, True
-        if own := NUM_CTX_PATTERN.search(str(shown.get("parameters"))):
+        own = NUM_CTX_PATTERN.search(str(shown.get("parameters")))
+        if own and int(own[1]) >= MIN_CONTEXT_TOKENS:
             return int(own[1]), True
         entry = _entry_of(studio, model)
         is_loaded = "loaded_context_length" in entry or "remote_host" in shown
@@ -221,7 +224,8 @@ class ContextSizes:
         """Return a JSON object; {} if the server has none there."""
         try:
             return await (self._client.post(path, body) if body else self._client.get(path))
-        except ModelServerFault:
+        except ModelServerFault as fault:
+            self._is_refused = self._is_refused or 400 <= fault.status < 500
             return {}
 
 
@@ -268,7 +272,7 @@ def told_size(fault: ModelServerFault, sent: int) -> int:
     """Return the size that a refusal names, if the request was larger; else 0."""
     found = (n for pattern in TOLD_SIZE_PATTERNS for n in pattern.findall(fault.message))
     numbers = (int(number.replace(",", "")) for number in found)
-    return next((n for n in numbers if MIN_CONTEXT_TOKENS <= n < sent), 0)
+    return next((n for n in numbers if MIN_REQUEST_TOKENS <= n < sent), 0)
 
 
 def shorten_tool(tool: ToolSpec) -> ToolSpec:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from core.base.errors import TooLong
+from core.base.openai import ModelServerFault
 from core.domain.messages import Item, Person
 from core.domain.records import RoundRequest, Thread, ToolSpec
 from core.models.context_size import ContextSizes, fit_items, fit_tools, tool_tokens
@@ -16,6 +17,7 @@ from core.models.model_input import LEFT_OUT_NOTE, estimate_tokens, find_turn_st
 from core.models.served_model import Level, ServedModel
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.context import EXCEEDED
+from tests.fakes.openai.errors import GatewayError
 from tests.model.conftest import Make
 from tests.model.talk import TABLES, Talk
 
@@ -158,6 +160,49 @@ async def test_what_the_server_counts_corrects_the_estimate(make: Make) -> None:
     for _ in range(40):
         sizes.record_count("m", 1_000, 20)
     assert sizes.scale("m") == 0.75, "a server that dropped the rest counts too little"
+
+
+@pytest.mark.parametrize(("setting", "size"), [("1", 4_096), ("9" * 5_000, 4_096), ("512", 512)])
+async def test_an_absurd_num_ctx_is_no_size(
+    make: Make, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch, setting: str, size: int
+) -> None:
+    fake.models = [SMALL]
+    model = await make("chat", model=SMALL)
+
+    async def show(path: str, body: dict[str, Any]) -> dict[str, Any]:
+        assert path == "/../api/show"
+        return {"parameters": f"num_ctx {setting}", "model_info": {"x.context_length": 131_072}}
+
+    monkeypatch.setattr(model._client, "post", show)
+    await model._server.sizes.wait(SMALL)
+    assert model.context_size.tokens == size
+
+
+async def test_an_absurd_size_in_a_refusal_does_not_stay(make: Make, fake: FakeOpenAI) -> None:
+    fake.models, fake.hostile_at = [SMALL], {"/chat/completions"}
+    words = {"error": {"message": "prompt is too long: maximum context length is 300 tokens"}}
+    refusals = [GatewayError(400, words)]
+    fake.refuses = lambda body: refusals.pop() if refusals else None
+    model = await make("chat", model=SMALL)
+    talk = Talk(model, instructions="You are Ponte. " * 200)
+    with pytest.raises(TooLong):
+        await talk.say("hi")
+    assert await Talk(model, instructions="You are Ponte. " * 200).say("hi")
+
+
+async def test_a_server_without_a_list_of_models_is_asked_once(
+    make: Make, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, asked = await make("chat", model=SMALL), list[str]()
+
+    async def refuse(path: str) -> dict[str, Any]:
+        asked.append(path)
+        raise ModelServerFault("refused", status=404)
+
+    monkeypatch.setattr(model._client, "get", refuse)
+    for _ in range(3):
+        await model._server.sizes.wait(SMALL)
+    assert asked.count("/models") == 1
 
 
 def message(text: str, role: Any = "user") -> Item:
