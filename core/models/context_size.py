@@ -180,6 +180,11 @@ class ContextSizes:
         scale = min(1.1 * counted / max(estimate, 1), MAX_SCALE)
         self._scales[model] = max(scale, self.scale(model) * 0.95, MIN_SCALE)
 
+    def doubt_count(self, model: str) -> None:
+        """Correct estimates less: nothing fits, so no answer would take a wrong count back."""
+        if (scale := self.scale(model)) > 1:
+            self._scales[model] = max(scale * 0.8, 1.0)
+
     def record_refusal(self, model: str, tokens: int) -> None:
         """Record that a server refuses more than `tokens`."""
         self._refused[model] = min(tokens, self.of(model).tokens)

@@ -205,6 +205,37 @@ async def test_a_server_without_a_list_of_models_is_asked_once(
     assert asked.count("/models") == 1
 
 
+async def test_a_wrong_count_does_not_refuse_messages_for_ever(
+    make: Make, fake: FakeOpenAI
+) -> None:
+    fake.models = [SMALL]
+    model = await make("chat", model=SMALL, context=4_096)
+    talk = Talk(model, instructions="You are Ponte. " * 200)
+    fake.say(Script(text="Hello.", usage={"input": 9_000}))
+    assert await talk.say("hi") == "Hello."
+    refused = 0
+    while True:
+        try:
+            assert await talk.say("hi")
+            break
+        except TooLong:
+            refused += 1
+            assert refused < 6
+
+
+async def test_a_long_result_told_in_words_is_cut(make: Make, fake: FakeOpenAI) -> None:
+    fake.models = [SMALL]
+    model = await make("chat", model=SMALL, context=4_096)
+    talk = Talk(model, run=lambda name, arguments: "row " * 4_000)
+    model._server.omissions[talk.thread.id] = 1
+    fake.say(Script(calls=(("tables", "{}"),)), "Done.")
+    assert await talk.say("which rows?") == "Done."
+    sent = json.dumps(fake.requests[-1].body)
+    assert "You called the tool" in sent
+    assert "</tool_output>" in sent
+    assert len(sent) < 10_500
+
+
 def message(text: str, role: Any = "user") -> Item:
     return Item("message", role, text)
 
