@@ -341,14 +341,23 @@ def fit_tools(ask: RoundRequest, items: Sequence[Item], most: int) -> RoundReque
         return tool.name not in used, -len(words & _words_of(tool.name, tool.description))
 
     left_out = [tool.name for tool in tools]
-    room -= count_tokens(SOME_TOOLS_LEFT_OUT.format(names=", ".join(left_out)))
+    most_names = max(room, 100)
+    room -= count_tokens(_name_left_out(left_out, most_names))
     for tool in sorted(tools, key=rank):
         if (size := tool_tokens([tool])) <= room:
             room -= size
             left_out.remove(tool.name)
-    words_left_out = SOME_TOOLS_LEFT_OUT.format(names=", ".join(left_out))
+    words_left_out = _name_left_out(left_out, most_names)
     chosen = tuple(tool for tool in tools if tool.name not in left_out)
     return replace(ask, tools=chosen, instructions=ask.instructions + words_left_out)
+
+
+def _name_left_out(names: Sequence[str], most: int) -> str:
+    """Return the sentence about tools that are left out, with at most `most` bytes of names."""
+    words = ", ".join(names)
+    if len(words) > most:
+        words = words[:most].rpartition(", ")[0] + ", …"
+    return SOME_TOOLS_LEFT_OUT.format(names=words)
 
 
 def _words_of(*texts: str) -> set[str]:

@@ -324,6 +324,13 @@ def test_tools_are_fitted_in_steps() -> None:
     assert tool_tokens([TABLES]) > 30
 
 
+def test_the_names_of_many_tools_leave_room_for_the_tools() -> None:
+    tools = [ToolSpec(f"quick_command_with_a_long_name_{n}", "Runs it.", {}) for n in range(120)]
+    fitted = fit_tools(request_with(*tools), [], 900)
+    assert len(fitted.tools) > 10
+    assert tool_tokens(fitted.tools) + len(fitted.instructions) // 3 <= 900
+
+
 async def test_a_context_that_is_too_small_is_named(make: Make, fake: FakeOpenAI) -> None:
     fake.models, fake.kind, fake.context = [SMALL], "Ollama", 2_048
     model = await make("chat", model=SMALL)
