@@ -80,10 +80,10 @@ TOLD_SIZE_PATTERNS = (
         r"(?i)(?:max\w*|at most|limit|allowed|<=|>|less than)"
         r"(?:(?!\bby\b)[^\d.]){0,40}?(?<!limit \()(?<!\[)(\d[\d,]{2,8})\b"
     ),
-    re.compile(r"(?:\[1, |for model with )(\d+)"),
+    re.compile(r"(?:\[1, |for model with )(\d{1,12})\b"),
 )
 """How servers name their size when they refuse a request that is too long."""
-NUM_CTX_PATTERN = re.compile(r"(?m)^num_ctx\s+(\d+)")
+NUM_CTX_PATTERN = re.compile(r"(?m)^num_ctx\s+(\d{1,12})\b")
 """Ollama's parameter in the text of a Modelfile."""
 
 SIZE_KNOWN = "its context has {tokens} tokens"
@@ -97,6 +97,8 @@ SIZE_SMALL = (
     "tools that you do not need"
 )
 REST_LEFT_OUT = "[The rest was left out: it is too long for your context. Ask for less at a time.]"
+SHORT_LEFT_OUT = "[Left out.]"
+OUTPUT_LIMIT_REACHED = "The model ran out of space before it could answer. Ask for less at a time."
 OWN_MESSAGE_TOO_LONG = (
     "Your message is too long for the model: it has about {size} tokens, and at most {limit} fit "
     "beside the instructions and the answer. Shorten it, or send it in parts."
@@ -134,6 +136,8 @@ class ContextSizes:
         self._refused: dict[str, int] = {}
         self._scales: dict[str, float] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
+        self._is_refused = False
+        """The server refused a question, so that it is reached, and may have no such path."""
 
     def of(self, model: str) -> ContextSize:
         """Return the size as it is known now. It is never larger than what the server accepted."""
@@ -177,6 +181,11 @@ class ContextSizes:
         scale = min(1.1 * counted / max(estimate, 1), MAX_SCALE)
         self._scales[model] = max(scale, self.scale(model) * 0.95, MIN_SCALE)
 
+    def doubt_count(self, model: str) -> None:
+        """Correct estimates less: nothing fits, so no answer would take a wrong count back."""
+        if (scale := self.scale(model)) > 1:
+            self._scales[model] = max(scale * 0.8, 1.0)
+
     def record_refusal(self, model: str, tokens: int) -> None:
         """Record that a server refuses more than `tokens`."""
         self._refused[model] = min(tokens, self.of(model).tokens)
@@ -188,7 +197,7 @@ class ContextSizes:
             async with asyncio.timeout(CONTEXT_ASK_SECONDS):
                 self.listed = listed = self.listed or await self._get("/models")
                 tokens = find_size(_entry_of(listed, model))
-                is_sure = bool(listed)
+                is_sure = bool(listed) or self._is_refused
                 if not tokens:
                     tokens, is_loaded = await self._ask_native(model)
                     is_sure = is_loaded if tokens else is_sure
@@ -209,7 +218,8 @@ class ContextSizes:
         sizes = map(find_size, (props, _entry_of(running, model), _entry_of(proxy, model)))
         if tokens := next(filter(None, sizes), 0):
             return tokens, True
-        if own := NUM_CTX_PATTERN.search(str(shown.get("parameters"))):
+        own = NUM_CTX_PATTERN.search(str(shown.get("parameters")))
+        if own and int(own[1]) >= MIN_CONTEXT_TOKENS:
             return int(own[1]), True
         entry = _entry_of(studio, model)
         is_loaded = "loaded_context_length" in entry or "remote_host" in shown
@@ -220,7 +230,8 @@ class ContextSizes:
         """Return a JSON object; {} if the server has none there."""
         try:
             return await (self._client.post(path, body) if body else self._client.get(path))
-        except ModelServerFault:
+        except ModelServerFault as fault:
+            self._is_refused = self._is_refused or 400 <= fault.status < 500
             return {}
 
 
@@ -267,7 +278,7 @@ def told_size(fault: ModelServerFault, sent: int) -> int:
     """Return the size that a refusal names, if the request was larger; else 0."""
     found = (n for pattern in TOLD_SIZE_PATTERNS for n in pattern.findall(fault.message))
     numbers = (int(number.replace(",", "")) for number in found)
-    return next((n for n in numbers if MIN_CONTEXT_TOKENS <= n < sent), 0)
+    return next((n for n in numbers if MIN_REQUEST_TOKENS <= n < sent), 0)
 
 
 def shorten_tool(tool: ToolSpec) -> ToolSpec:
@@ -331,14 +342,23 @@ def fit_tools(ask: RoundRequest, items: Sequence[Item], most: int) -> RoundReque
         return tool.name not in used, -len(words & _words_of(tool.name, tool.description))
 
     left_out = [tool.name for tool in tools]
-    room -= count_tokens(SOME_TOOLS_LEFT_OUT.format(names=", ".join(left_out)))
+    most_names = max(room, 100)
+    room -= count_tokens(_name_left_out(left_out, most_names))
     for tool in sorted(tools, key=rank):
         if (size := tool_tokens([tool])) <= room:
             room -= size
             left_out.remove(tool.name)
-    words_left_out = SOME_TOOLS_LEFT_OUT.format(names=", ".join(left_out))
+    words_left_out = _name_left_out(left_out, most_names)
     chosen = tuple(tool for tool in tools if tool.name not in left_out)
     return replace(ask, tools=chosen, instructions=ask.instructions + words_left_out)
+
+
+def _name_left_out(names: Sequence[str], most: int) -> str:
+    """Return the sentence about tools that are left out, with at most `most` bytes of names."""
+    words = ", ".join(names)
+    if len(words) > most:
+        words = words[:most].rpartition(", ")[0] + ", …"
+    return SOME_TOOLS_LEFT_OUT.format(names=words)
 
 
 def _words_of(*texts: str) -> set[str]:
@@ -369,9 +389,11 @@ def fit_items(items: Sequence[Item], room: int) -> list[Item]:
             items[number], excess = line, excess - estimate_tokens([item]) + estimate_tokens([line])
     if excess > 0:
         own = [item for item in items[last:] if not is_cuttable(item)]
-        rest = room - estimate_tokens(own)
+        rest = room - estimate_tokens([LEFT_OUT_NOTE, *own])
         if rest < 0:
             size = sum(count_tokens(item.text) for item in own if item.kind == "message")
+            if room > estimate_tokens([item for item in own if item.kind == "message"]):
+                raise TooLong(OUTPUT_LIMIT_REACHED)
             raise TooLong(
                 OWN_MESSAGE_TOO_LONG, size=format_number(size),
                 limit=format_number(max(rest + size, 0)),
@@ -379,6 +401,8 @@ def fit_items(items: Sequence[Item], room: int) -> list[Item]:
         items[last:] = _cut_long_texts(items[last:], rest)
         kept = keep_newest_turns(items, room - estimate_tokens([LEFT_OUT_NOTE]))
         items = [LEFT_OUT_NOTE, *kept] if len(kept) < len(items) else list(kept)
+        if estimate_tokens(items) > room:
+            raise TooLong(OUTPUT_LIMIT_REACHED)
     return items
 
 
@@ -391,14 +415,16 @@ def _cut_long_texts(items: Sequence[Item], most: int) -> list[Item]:
     """Return the items with results and quotes that have at most `most` tokens together. Long ones
     are cut, a result to its beginning and a quote to its end."""
     texts = [item for item in items if is_cuttable(item)]
-    if estimate_tokens(texts) <= most:
+    if not texts or estimate_tokens(texts) <= most:
         return list(items)
     share = most // len(texts)
-    size = max(3 * (share - 40), 60)
 
     def cut(item: Item) -> Item:
         if not is_cuttable(item) or estimate_tokens([item]) <= share:
             return item
+        size = 3 * (share - estimate_tokens([replace(item, text=REST_LEFT_OUT)]) - 1)
+        if size <= 0:
+            return replace(item, text=SHORT_LEFT_OUT)
         data = item.text.encode(errors="replace")
         if item.kind == "output":
             return replace(item, text=f"{data[:size].decode(errors='ignore')}\n{REST_LEFT_OUT}")

@@ -47,7 +47,7 @@ from core.base.tasks import Backoff, BoundedDict
 from core.base.text import make_storable
 from core.domain.records import Remote, RoundCompleted, RoundRequest, Thread, ToolSpec
 from core.models.answer_reader import ModelAnswer, read_objects
-from core.models.context_size import ContextSizes
+from core.models.context_size import OUTPUT_LIMIT_REACHED, ContextSizes
 from core.models.model_input import ModelInput, ReadFile, estimate_max_tokens, find_data_urls
 from core.money.allowances import MAX_OUTPUT_TOKENS
 from core.money.usage import DEFAULT_PRICES, PriceConfig
@@ -150,7 +150,6 @@ BAD_CALL = "The model wrote a tool call that its server could not read. Ask agai
 UNREADABLE_PICTURE = "The model couldn't read your picture. Send it as PNG or JPEG."
 STOPPED_EARLY = "The model's server stopped before the end. Ask me to continue."
 EMPTY_ANSWER = "The model returned an empty answer. Ask again."
-OUTPUT_LIMIT_REACHED = "The model ran out of space before it could answer. Ask for less at a time."
 
 COMPACT_TOKENS = 100_000
 """Tokens of history from which on OpenAI compacts it itself, if the context is large enough."""

@@ -91,15 +91,24 @@ class RoundHistory:
             items = [LEFT_OUT_NOTE, *last] if len(last) < len(items) else items
         elif self.omission >= FAILED_TURNS:
             items = drop_unanswered_turns(items)
-        return self.fit(describe_calls(items) if self.omission else items)
+        if self.omission:
+            with suppress(TooLong):
+                return self.fit(describe_calls(items))
+            # Only as items of their own can results be cut.
+            return describe_calls(self.fit(items))
+        return self.fit(items)
 
     def fit(self, items: Sequence[Item]) -> Sequence[Item]:
         """Return the items that fit, and set `request`. Raise TooLong."""
         sizes = self._server.sizes
         room = int(min(sizes.of(self.model).room / sizes.scale(self.model), self._most_tokens))
-        self.request, items, self._estimated_tokens = fit_request(
-            self._full_request, items, room, self._most_items
-        )
+        try:
+            self.request, items, self._estimated_tokens = fit_request(
+                self._full_request, items, room, self._most_items
+            )
+        except TooLong:
+            sizes.doubt_count(self.model)
+            raise
         return items
 
     @property

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from core.base.errors import TooLong
+from core.base.openai import ModelServerFault
 from core.domain.messages import Item, Person
 from core.domain.records import RoundRequest, Thread, ToolSpec
 from core.models.context_size import ContextSizes, fit_items, fit_tools, tool_tokens
@@ -16,6 +17,7 @@ from core.models.model_input import LEFT_OUT_NOTE, estimate_tokens, find_turn_st
 from core.models.served_model import Level, ServedModel
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.context import EXCEEDED
+from tests.fakes.openai.errors import GatewayError
 from tests.model.conftest import Make
 from tests.model.talk import TABLES, Talk
 
@@ -160,6 +162,80 @@ async def test_what_the_server_counts_corrects_the_estimate(make: Make) -> None:
     assert sizes.scale("m") == 0.75, "a server that dropped the rest counts too little"
 
 
+@pytest.mark.parametrize(("setting", "size"), [("1", 4_096), ("9" * 5_000, 4_096), ("512", 512)])
+async def test_an_absurd_num_ctx_is_no_size(
+    make: Make, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch, setting: str, size: int
+) -> None:
+    fake.models = [SMALL]
+    model = await make("chat", model=SMALL)
+
+    async def show(path: str, body: dict[str, Any]) -> dict[str, Any]:
+        assert path == "/../api/show"
+        return {"parameters": f"num_ctx {setting}", "model_info": {"x.context_length": 131_072}}
+
+    monkeypatch.setattr(model._client, "post", show)
+    await model._server.sizes.wait(SMALL)
+    assert model.context_size.tokens == size
+
+
+async def test_an_absurd_size_in_a_refusal_does_not_stay(make: Make, fake: FakeOpenAI) -> None:
+    fake.models, fake.hostile_at = [SMALL], {"/chat/completions"}
+    words = {"error": {"message": "prompt is too long: maximum context length is 300 tokens"}}
+    refusals = [GatewayError(400, words)]
+    fake.refuses = lambda body: refusals.pop() if refusals else None
+    model = await make("chat", model=SMALL)
+    talk = Talk(model, instructions="You are Ponte. " * 200)
+    with pytest.raises(TooLong):
+        await talk.say("hi")
+    assert await Talk(model, instructions="You are Ponte. " * 200).say("hi")
+
+
+async def test_a_server_without_a_list_of_models_is_asked_once(
+    make: Make, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, asked = await make("chat", model=SMALL), list[str]()
+
+    async def refuse(path: str) -> dict[str, Any]:
+        asked.append(path)
+        raise ModelServerFault("refused", status=404)
+
+    monkeypatch.setattr(model._client, "get", refuse)
+    for _ in range(3):
+        await model._server.sizes.wait(SMALL)
+    assert asked.count("/models") == 1
+
+
+async def test_a_wrong_count_does_not_refuse_messages_for_ever(
+    make: Make, fake: FakeOpenAI
+) -> None:
+    fake.models = [SMALL]
+    model = await make("chat", model=SMALL, context=4_096)
+    talk = Talk(model, instructions="You are Ponte. " * 200)
+    fake.say(Script(text="Hello.", usage={"input": 9_000}))
+    assert await talk.say("hi") == "Hello."
+    refused = 0
+    while True:
+        try:
+            assert await talk.say("hi")
+            break
+        except TooLong:
+            refused += 1
+            assert refused < 6
+
+
+async def test_a_long_result_told_in_words_is_cut(make: Make, fake: FakeOpenAI) -> None:
+    fake.models = [SMALL]
+    model = await make("chat", model=SMALL, context=4_096)
+    talk = Talk(model, run=lambda name, arguments: "row " * 4_000)
+    model._server.omissions[talk.thread.id] = 1
+    fake.say(Script(calls=(("tables", "{}"),)), "Done.")
+    assert await talk.say("which rows?") == "Done."
+    sent = json.dumps(fake.requests[-1].body)
+    assert "You called the tool" in sent
+    assert "</tool_output>" in sent
+    assert len(sent) < 10_500
+
+
 def message(text: str, role: Any = "user") -> Item:
     return Item("message", role, text)
 
@@ -199,6 +275,26 @@ def test_results_of_the_last_turn_are_cut_to_half() -> None:
     assert fitted[0].text == "question 1", "the conversation before it stays"
 
 
+@pytest.mark.parametrize("count", [1, 2, 30, 60])
+def test_many_results_of_the_last_turn_never_exceed_the_room(count: int) -> None:
+    calls = [Item("call", call_id=f"x{n}", name="rows", arguments="{}") for n in range(count)]
+    outputs = [Item("output", call_id=each.call_id, text="r " * 4_000) for each in calls]
+    items = [*turn(1), message("which rows?"), *calls, *outputs]
+    for room in (1_536, 2_400, 3_072):
+        fitted = fit_items(items, room)
+        check_pairs(fitted)
+        assert estimate_tokens(fitted) <= room
+    with pytest.raises(TooLong) as caught:
+        fit_items([message("go on"), *calls, *outputs], 12 * count)
+    assert "Ask for less at a time" in caught.value.words(), "the message is short: it is not that"
+
+
+def test_instructions_that_leave_no_room_are_no_crash() -> None:
+    for room in (0, -1, -500):
+        with pytest.raises(TooLong):
+            fit_items([message("hi")], room)
+
+
 def request_with(*tools: ToolSpec) -> RoundRequest:
     async def history() -> Sequence[Item]:
         return ()
@@ -226,6 +322,13 @@ def test_tools_are_fitted_in_steps() -> None:
     assert none.tools == ()
     assert "rows_query, rows_write, run_python" in none.instructions
     assert tool_tokens([TABLES]) > 30
+
+
+def test_the_names_of_many_tools_leave_room_for_the_tools() -> None:
+    tools = [ToolSpec(f"quick_command_with_a_long_name_{n}", "Runs it.", {}) for n in range(120)]
+    fitted = fit_tools(request_with(*tools), [], 900)
+    assert len(fitted.tools) > 10
+    assert tool_tokens(fitted.tools) + len(fitted.instructions) // 3 <= 900
 
 
 async def test_a_context_that_is_too_small_is_named(make: Make, fake: FakeOpenAI) -> None:
