@@ -107,8 +107,9 @@ def _check_home(home: Home) -> Iterator[SafetyFinding]:
     try:
         status = home.path.stat()
     except FileNotFoundError:
-        words = say("{path} will be created for this user only", path=home.path)
-        yield SafetyFinding("home", words)
+        yield SafetyFinding(
+            "home", say("{path} will be created for this user only", path=home.path)
+        )
         return
     except OSError as error:
         words = say("cannot check {path} ({why})", path=home.path, why=error.strerror)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -61,6 +62,8 @@ MIN_REQUEST_TOKENS = 1_000
 bytes of a file."""
 CONTEXT_ASK_SECONDS, CONTEXT_WAIT_SECONDS = 5.0, 1.0
 """How long the server may take to tell its size, and how long a turn waits for that."""
+CONTEXT_KNOWN_SECONDS = 600.0
+"""After this time a turn asks again: the server may have been restarted with another context."""
 MIN_SCALE, MAX_SCALE = 0.75, 3.0
 """Limits for the correction of estimates. Servers that dropped a part, or had it in their cache,
 count too little."""
@@ -136,6 +139,7 @@ class ContextSizes:
         self._refused: dict[str, int] = {}
         self._scales: dict[str, float] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
+        self._asked_at: dict[str, float] = {}
         self._is_refused = False
         """The server refused a question, so that it is reached, and may have no such path."""
 
@@ -157,13 +161,19 @@ class ContextSizes:
         return ContextSize(refused, "server") if refused < size.tokens else size
 
     async def wait(self, model: str, seconds: float = CONTEXT_WAIT_SECONDS) -> None:
-        """Ask the server for the size of a model, once, and wait so long for its answer."""
+        """Ask the server for the size of a model, unless it told it lately, and wait so long for
+        its answer."""
         if self._client.place.is_official or (self._setting and model == self._model):
             return
         await self._client.load_sdk()  # not within `seconds`: each request needs it
-        if model not in self._asking:
+        now = time.monotonic()
+        is_old = now - self._asked_at.get(model, now) > CONTEXT_KNOWN_SECONDS
+        if is_old:
+            self.listed = {}
+        if model not in self._asking or is_old:
+            self._asked_at[model] = now
             self._asking[model] = asyncio.create_task(self._ask(model))
-        if model not in self._told:
+        if model not in self._told or is_old:
             await asyncio.wait({self._asking[model]}, timeout=seconds)
 
     async def close(self) -> None:
@@ -204,9 +214,11 @@ class ContextSizes:
         except (TimeoutError, RecursionError):
             return
         if tokens:
+            if tokens != self._told.get(model):  # what it refused before no longer counts
+                self._refused.pop(model, None)
             self._told[model] = tokens
         if not is_sure:
-            del self._asking[model]
+            self._asking.pop(model, None)
 
     async def _ask_native(self, model: str) -> tuple[int, bool]:
         """Return what the server's own API tells, and whether that is sure."""

@@ -12,6 +12,7 @@ from core.base.errors import TooLong
 from core.base.openai import ModelServerFault
 from core.domain.messages import Item, Person
 from core.domain.records import RoundRequest, Thread, ToolSpec
+from core.models import context_size
 from core.models.context_size import ContextSizes, fit_items, fit_tools, tool_tokens
 from core.models.model_input import LEFT_OUT_NOTE, estimate_tokens, find_turn_starts
 from core.models.served_model import Level, ServedModel
@@ -71,6 +72,24 @@ async def test_each_channels_model_has_its_own_size(make: Make, fake: FakeOpenAI
     await model._server.sizes.wait("other")
     sizes = model._server.sizes
     assert (sizes.of(SMALL).tokens, sizes.of("other").tokens) == (5_000, 6_000)
+
+
+async def test_a_server_that_was_restarted_with_a_smaller_context_is_asked_again(
+    make: Make, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.kind, fake.context, fake.models = "Ollama", 16_000, [SMALL]
+    model = await make("chat", model=SMALL)
+    assert await known_size(model) == (16_000, "server")
+    talk = Talk(model)
+    await talk.say("hello " * 2_000)
+    asked = len(fake.requests)
+    await talk.say("again")
+    assert [request.path for request in fake.requests[asked:]] == ["/chat/completions"]
+    monkeypatch.setattr(context_size, "CONTEXT_KNOWN_SECONDS", -1.0)
+    fake.context = 4_096
+    await talk.say("and again")
+    assert model.context_size.tokens == 4_096
+    assert fake.dropped == []
 
 
 async def test_openai_itself_is_not_asked(make: Make, fake: FakeOpenAI) -> None:
