@@ -327,7 +327,7 @@ def fit_request(
     """Return a request and items that fit into `room` tokens together, and their tokens. Raise
     TooLong. The items have at most `most_items` tokens, unless the last message has more."""
     own = [item for item in keep_newest_turns(items, 0) if not is_cuttable(item)]
-    message = estimate_tokens(own)
+    message = estimate_tokens([LEFT_OUT_NOTE, *own])
     ask = fit_tools(ask, items, min(int(room * FIXED_SHARE), max(room - message, room // 4)))
     fixed = tool_tokens(ask.tools) + count_tokens(ask.instructions + ask.preface)
     items = fit_items(items, min(room - fixed, max(most_items, message)))
