@@ -87,6 +87,7 @@ class Price:
         return 10**9 if each <= 0 else max(0, math.floor(remaining / each))
 
     def long_factors(self, input: int) -> tuple[float, float]:
+        """Return by what the prices of input and output are multiplied for so much input."""
         return (self.long_input, self.long_output) if input > LONG_REQUEST_TOKENS else (1.0, 1.0)
 
 

@@ -39,7 +39,7 @@ from tests.fakes.openai.script import Run
 
 every_level = pytest.mark.parametrize("level", LEVELS)
 ROOM = [Allowance("each person", money=5 * NANODOLLARS_PER_DOLLAR)]
-ROOM_FOR_ONE = [Allowance("each person", tokens=20_000)]
+ROOM_FOR_ONE = [Allowance("each person", tokens=18_500)]
 """A reservation is 16,000 tokens of answer and what the thread weighs."""
 UNCOUNTED: Mapping[str, dict[str, Any]] = {
     "missing": {"counted": "no"},
@@ -70,7 +70,7 @@ async def test_a_turn_is_charged_what_was_reserved(
         counters = await read_counters(ponte)
         told = (await ponte.ask("usage", person=OWNER)).text
     assert len(counters) == len(UNCOUNTED)
-    assert all(MAX_OUTPUT_TOKENS < tokens <= 20_000 for tokens, _ in counters), counters
+    assert all(MAX_OUTPUT_TOKENS < tokens <= 18_500 for tokens, _ in counters), counters
     assert describe_estimates(len(UNCOUNTED)) in told
 
 

@@ -80,7 +80,7 @@ async def test_filters_become_ids_now(write_tools: WriteTools) -> None:
 async def test_any_quote_names_one_row(own_write_tools: WriteTools) -> None:
     names = ["it's", 'say "x"', "both \" and '", "a, b) ~or (c", "100%", "null"]
     rows = [{"Name": name} for name in names]
-    steps = (await own_write_tools.done("nocodb_create", rows=rows)).steps  # fmt: skip
+    steps = (await own_write_tools.write("nocodb_create", rows=rows)).steps  # fmt: skip
     for name, step in zip(names, steps, strict=True):
         mine = [{"field": "Name", "op": "eq", "value": name}]
         draft = await own_write_tools.draft("nocodb_delete", filters=mine)
@@ -214,7 +214,7 @@ async def test_a_link_among_the_fields_is_set_whole(write_tools: WriteTools) -> 
 
 async def test_a_row_to_be_deleted_is_kept_whole(own_write_tools: WriteTools) -> None:
     orders = list(range(3, 43))
-    await own_write_tools.done(
+    await own_write_tools.write(
         "nocodb_link", id=1, link_field="Orders", add=orders
     )  # fmt: skip
     draft = await own_write_tools.draft("nocodb_delete", ids=[1])

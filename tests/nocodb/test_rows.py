@@ -33,12 +33,12 @@ def change(id: int, **fields: Any) -> dict[str, Any]:
 async def test_a_field_of_each_kind_is_written_read_back_and_taken_back(
     write_tools: WriteTools,
 ) -> None:
-    created = await write_tools.done("nocodb_create", rows=[WHOLE])
+    created = await write_tools.write("nocodb_create", rows=[WHOLE])
     (step,) = created.steps
     assert (step.write.id, (step.current or {})["Tags"]) == ("31", ["vip", "new"])
     other = {"Name": "C", "Email": None, "Status": "Lost", "Tags": ["late payer"], "Value": None,
              "Active": False, "Since": None, "Seen": "2026-11-21 00:00", "Notes": None}  # fmt: skip
-    updated = await write_tools.done("nocodb_update", changes=[change(31, **other)])
+    updated = await write_tools.write("nocodb_update", changes=[change(31, **other)])
     image = await write_tools.image("Customers", "31")
     assert image
     assert (image["Status"], image["Email"], image["Active"]) == ("Lost", None, False)
@@ -50,8 +50,8 @@ async def test_a_field_of_each_kind_is_written_read_back_and_taken_back(
 
 async def test_only_cells_that_still_hold_it_are_given_back(write_tools: WriteTools) -> None:
     changes = [change(1, Name="X", Value=1), change(2, Name="X", Value=2)]
-    done = await write_tools.done("nocodb_update", changes=changes)
-    await write_tools.done("nocodb_update", changes=[change(1, Name="Bob's own")])
+    done = await write_tools.write("nocodb_update", changes=changes)
+    await write_tools.write("nocodb_update", changes=[change(1, Name="Bob's own")])
     undone = await write_tools.undone(done)
     assert sorted(step.state for step in undone.steps) == ["changed", "done", "done", "done"]
     cells = [
@@ -97,10 +97,10 @@ async def test_deleted_rows_come_back_with_all_their_links_and_files(
     write_tools: WriteTools,
 ) -> None:
     more = list(range(3, 43))
-    await write_tools.done("nocodb_link", id=1, link_field="Orders", add=more)
+    await write_tools.write("nocodb_link", id=1, link_field="Orders", add=more)
     before = await write_tools.image("Customers", "1")
     assert before
-    deleted = await write_tools.done("nocodb_delete", ids=[1, 2])
+    deleted = await write_tools.write("nocodb_delete", ids=[1, 2])
     assert await write_tools.links("Orders", "42", "Customers") == []
     undone = await write_tools.undone(deleted)
     new, _ = undone.steps
@@ -111,7 +111,7 @@ async def test_deleted_rows_come_back_with_all_their_links_and_files(
 
 
 async def test_links_that_cannot_come_back_are_named(write_tools: WriteTools) -> None:
-    deleted = await write_tools.done("nocodb_delete", ids=[1])
+    deleted = await write_tools.write("nocodb_delete", ids=[1])
     await write_tools.apply_draft(await write_tools.draft("nocodb_delete", table="Orders", ids=[1]))
     await write_tools.apply_draft(
         await write_tools.draft("nocodb_link", id=5, link_field="Orders", add=[2])
@@ -147,13 +147,13 @@ async def test_a_link_to_one_row_is_replaced_and_given_back(write_tools: WriteTo
 
 async def test_a_row_that_found_another_owner_is_not_taken_from_it(write_tools: WriteTools) -> None:
     draft = await write_tools.draft("nocodb_link", id=2, link_field="Orders", add=[9])
-    await write_tools.done("nocodb_link", id=3, link_field="Orders", add=[9])
+    await write_tools.write("nocodb_link", id=3, link_field="Orders", add=[9])
     assert await write_tools.standing(draft) == ["other"]
 
 
 async def test_a_file_that_was_removed_is_given_back(write_tools: WriteTools) -> None:
     before = await write_tools.image("Customers", "1")
-    cleared = await write_tools.done("nocodb_update", changes=[change(1, Contract=None)])
+    cleared = await write_tools.write("nocodb_update", changes=[change(1, Contract=None)])
     assert await write_tools.cell("Customers", "1", "Contract") is None
     undone = await write_tools.undone(cleared)
     assert [step.state for step in undone.steps] == ["done"]
@@ -161,7 +161,7 @@ async def test_a_file_that_was_removed_is_given_back(write_tools: WriteTools) ->
 
 
 async def test_an_undo_can_be_undone(write_tools: WriteTools) -> None:
-    deleted = await write_tools.done("nocodb_delete", ids=[1])
+    deleted = await write_tools.write("nocodb_delete", ids=[1])
     undone = await write_tools.undone(deleted)
     again = await write_tools.undone(undone)
     assert [step.state for step in again.steps] == ["done"]
@@ -172,7 +172,7 @@ async def test_a_created_row_whose_answer_was_lost_is_found_among_its_likes(
     write_tools: WriteTools,
 ) -> None:
     rows = [{"Name": "Same"}, {"Name": "Same"}]
-    first = await write_tools.done("nocodb_create", rows=rows)
+    first = await write_tools.write("nocodb_create", rows=rows)
     draft = await write_tools.draft("nocodb_create", rows=rows)
     ready = [one.write for one in await write_tools.rows.open(draft).check(draft.rows)]
     assert await write_tools.standing(draft, ready) == ["before", "before"], (
@@ -196,8 +196,8 @@ async def test_a_row_that_was_found_stays_found_while_the_others_are_looked_for(
 
 
 async def test_there_is_no_undo_where_all_cells_were_changed_since(write_tools: WriteTools) -> None:
-    done = await write_tools.done("nocodb_update", changes=[change(1, Value=1)])
-    await write_tools.done("nocodb_update", changes=[change(1, Value=2)])
+    done = await write_tools.write("nocodb_update", changes=[change(1, Value=1)])
+    await write_tools.write("nocodb_update", changes=[change(1, Value=2)])
     now = await write_tools.image("Customers", "1")
     step = replace(done.steps[0], state="differs", current=now)
     with pytest.raises(ToolError, match=r"^Nothing that was saved there can be undone\.$"):

@@ -97,7 +97,7 @@ class WriteTools:
         assert [step.state for step in change.steps] == ["done"] * len(draft.rows), change.steps
         return change
 
-    async def done(self, tool: str, **arguments: Any) -> Change:
+    async def write(self, tool: str, **arguments: Any) -> Change:
         return await self.all_done(await self.draft(tool, **arguments))
 
     async def undone(self, change: Change) -> Change:
