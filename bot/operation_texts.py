@@ -232,7 +232,7 @@ def format_schedule(result: Row, view: View) -> Iterator[str]:
     facts = (
         (say("ID"), one["id"]),
         (say("state"), say(STATE_SENTENCES[one["state"]]) + (f": {say(reason)}" if reason else "")),
-        (say("rule"), f"{_describe_rule(one, view)} ({one['time_zone']})"),
+        (say("rule"), f"{_describe_schedule(one, view)} ({one['time_zone']})"),
         (say("next run"), _time(one["next_due_at"], view)),
         (say("owner"), _person(one["owner"], view)),
         (say("place"), to_one_line(one["place"])),
@@ -263,7 +263,7 @@ def _excerpt(text: Any, view: View) -> str:
     return to_one_line(text)[:MAX_LISTED_TEXT_CHARACTERS]
 
 
-def _describe_rule(one: Row, view: View) -> str:
+def _describe_schedule(one: Row, view: View) -> str:
     rule = ScheduleRule(one["cron"], one["run_at"])
     return describe_rule(ScheduleDraft(one["kind"], one["text"], rule, one["time_zone"]))
 
@@ -437,7 +437,7 @@ _API_TOKENS = _list(
 )  # fmt: skip
 _SCHEDULES = _list(
     "There are no schedules.", ListColumn("ID", "id"),
-    ListColumn("state", "state", _schedule_state), ListColumn("rule", "", _describe_rule),
+    ListColumn("state", "state", _schedule_state), ListColumn("rule", "", _describe_schedule),
     ListColumn("next run", "next_due_at", _time), ListColumn("owner", "owner", _person),
     ListColumn("place", "place"), ListColumn("text", "text", _excerpt),
 )  # fmt: skip

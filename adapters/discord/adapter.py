@@ -128,10 +128,11 @@ class DiscordAdapter:
         process can build the surface, also after a restart."""
         token, since = Token.read(to), to.source.startswith(SINCE)
         to = replace(to, source=to.source.removeprefix(SINCE))
+        # An interaction has no message to reply to, and a post after `since` replies to none.
+        replied_to = None if token or since else int(to.source)
         channel = ChannelSurface(
-            to, self._signs, self._files, self._threads, self._owners,
-            None if token or since else int(to.source),
-        )  # fmt: skip
+            to, self._signs, self._files, self._threads, self._owners, replied_to
+        )
         if token is None:
             return channel
         surface = ClickSurface if token.kind == "click" else ResponseSurface
@@ -208,13 +209,13 @@ class DiscordAdapter:
         """Return the display names of people and roles by their names (`discord:ID`)."""
         return await discord_people.find_labels(await self.connection.client(), names)
 
-    async def reads(self, person: Person, address: Address) -> bool | None:
+    async def can_read(self, person: Person, address: Address) -> bool | None:
         """Return whether the person can read the channel of `address`; None if that is not
         known."""
         client = await self.connection.client()
         return await discord_people.can_read_channel(client, person, address)
 
-    async def writes(self, person: Person, address: Address) -> bool | None:
+    async def can_write(self, person: Person, address: Address) -> bool | None:
         """Return whether the person can read the channel and post there; None if not known. False
         in a direct message, which has no server."""
         if not (address.workspace and address.channel.isdecimal()):
@@ -222,7 +223,7 @@ class DiscordAdapter:
         client = await self.connection.client()
         return await discord_people.can_read_channel(client, person, address, posts=True)
 
-    async def writes_to(self, person: Person, other: Person, address: Address) -> bool | None:
+    async def can_write_to(self, person: Person, other: Person, address: Address) -> bool | None:
         """Return whether the other person is a member of the server of `address`, where the person
         writes; None if Discord does not tell. False in a direct message, which has no server."""
         if not address.workspace:
@@ -252,20 +253,20 @@ class DiscordAdapter:
         channel = guild.get_channel(int(address.channel)) if guild else None
         return f"#{channel.name} ({guild.name})" if guild and channel else ""
 
-    async def direct(self, person: Person) -> tuple[ReplyTo, str]:
+    async def open_direct_message(self, person: Person) -> tuple[ReplyTo, str]:
         """Open a direct message with the person. Return where to post in it, and the person's
         locale ("" if not known). Raise as `attempt` does."""
         client = await self.connection.client()
         channel = await attempt(lambda: client.create_dm(discord.Object(int(person.id))))
         await self.state.note_channel(channel.id, snowflake(), 0)
-        to = self.into(Address(PLATFORM, str(channel.id)), person)
+        to = self.destination_in(Address(PLATFORM, str(channel.id)), person)
         return to, self.state.language_of(person.id, None, "")
 
-    def into(self, address: Address, person: Person) -> ReplyTo:
+    def destination_in(self, address: Address, person: Person) -> ReplyTo:
         """Return where to make a new post in a channel."""
         return ReplyTo(address, person, f"{SINCE}{snowflake()}", "")
 
-    def after(self, to: ReplyTo, post: str = "") -> ReplyTo:
+    def destination_after(self, to: ReplyTo, post: str = "") -> ReplyTo:
         """Return where to post something that replies to no message, or that replies to our post
         `post`."""
         source = post.rpartition(":")[2] or f"{SINCE}{snowflake()}"

@@ -248,7 +248,7 @@ class SlackAdapter:
         """Return the display names of people and user groups, as far as Slack returns them soon."""
         return await self.workspace.directory.labels(names)
 
-    async def reads(self, person: Person, address: Address) -> bool | None:
+    async def can_read(self, person: Person, address: Address) -> bool | None:
         """Return whether a person is a member of a shared channel; False for a direct message, None
         if Slack does not tell, or if the first 10,000 members of a larger channel do not include
         them."""
@@ -260,7 +260,7 @@ class SlackAdapter:
             log.info("could not check membership of a channel", error=str(failure))
         return None
 
-    async def writes(self, person: Person, address: Address) -> bool | None:
+    async def can_write(self, person: Person, address: Address) -> bool | None:
         """Return whether a person can post in a channel, as its members do; None if Slack does not
         tell."""
         try:
@@ -270,7 +270,7 @@ class SlackAdapter:
         except FAILURES:
             return None
 
-    async def writes_to(self, person: Person, other: Person, address: Address) -> bool | None:
+    async def can_write_to(self, person: Person, other: Person, address: Address) -> bool | None:
         """Return whether both are members of our workspace and the person is no guest; None if
         Slack does not tell. Guests can write to few people, which Slack does not list."""
         if person.workspace != self.workspace.team:
@@ -303,7 +303,7 @@ class SlackAdapter:
         name = str((response.get("channel") or {}).get("name") or "")
         return f"#{name}" if name else ""
 
-    async def direct(self, person: Person) -> tuple[ReplyTo, str]:
+    async def open_direct_message(self, person: Person) -> tuple[ReplyTo, str]:
         """Return where to post into a direct message with a person, and their locale ("" if
         unknown). Slack opens the direct message if there is none.
 
@@ -317,16 +317,16 @@ class SlackAdapter:
         channel = str((response.get("channel") or {}).get("id", ""))
         where = Address("slack", channel, self.workspace.team)
         profiles = await self.workspace.directory.profiles([person.id])
-        return self.into(where, person), profiles[person.id].locale
+        return self.destination_in(where, person), profiles[person.id].locale
 
-    def into(self, address: Address, person: Person) -> ReplyTo:
+    def destination_in(self, address: Address, person: Person) -> ReplyTo:
         """Return where to make a new post at the top level of a channel."""
         # The time is that of the oldest post that a search may find; "command": nothing is there
         # that a reaction could mark.
         source = Source(f"{time.time() - _CLOCK_DIFFERENCE_SECONDS:.6f}", "", "command")
         return ReplyTo(address, person, str(source), "")
 
-    def after(self, to: ReplyTo, post: str = "") -> ReplyTo:
+    def destination_after(self, to: ReplyTo, post: str = "") -> ReplyTo:
         """Return where to post something that answers no message: beside the answer to `to`, or in
         a thread under our `post`."""
         source = Source.read(to.source)

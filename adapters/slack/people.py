@@ -306,11 +306,12 @@ class SlackPeople:
             # Those whom the new list confirms are not asked for any more; the rest wait here.
             await self._api.limiter.turn("users.info", "", sys.float_info.max)
 
-    async def ask(self, place: MemberKey) -> PlatformMember:
-        """Call users.info for one person and return their record. Raises NoMember for an unknown,
-        deactivated or refused person, else the errors of `SlackApi.call`."""
-        _, user = place
+    async def ask(self, key: MemberKey) -> PlatformMember:
+        """Call users.info for one person and return their record. Raises NoMember for an unknown or
+        deactivated person and after a refused call, else the errors of `SlackApi.call`."""
+        _, user = key
         try:
+            # `claimed`: the caller has waited for a turn of the limiter already.
             response = await self._api.call(
                 "users.info", user=user, include_locale=True, patience=0.0, claimed=True
             )

@@ -68,13 +68,15 @@ class WebSettings(SettingsPart):
             raise ValueError(wrong)
         if info.data.get("ponte_web") != "on" or value is not None:
             return value
+        # Without a token, Ponte creates one, which is enough while only this machine can connect.
         why = ""
         if not is_loopback(host):
             why = f"PONTE_WEB_HOST={host} accepts connections from other machines"
         if url and not is_loopback(urlsplit(url).hostname or ""):
             why = f"PONTE_WEB_URL={url} opens the page to others"
         if why:
-            raise ValueError(f"set it ({token_fault('')}), because {why}")
+            rule = token_fault("")  # the sentence about a token that is too short
+            raise ValueError(f"set it ({rule}), because {why}")
         return value
 
     def page_url(self, listening: str = "") -> str:

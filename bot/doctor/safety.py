@@ -33,6 +33,7 @@ def list_findings(settings: Settings, config: Config, home: Home) -> list[Safety
     findings = [*_check_home(home), *_check_files(settings)]
     findings += _check_rights_and_caps(settings, config)
     for face in settings.faces:
+        # An integration's own settings are a part of all settings.
         findings += face.safety(settings, settings, home)
     misspelt = misspelt_names(config, settings)
     findings += [SafetyFinding("rights", words, "unsafe") for words in misspelt]

@@ -292,12 +292,14 @@ class Trust:
                     lines[at] = self._defang_terminal_line(line)
             sanitized = "\n".join(lines)
             return text if sanitized == source else sanitized
+        # A disabled address can change what the text around it means, so it is read again.
         for _ in range(_MAX_PASSES):
             lines = before.split("\n")
             code = commonmark.find_code_lines(before, lines, astray)
             for at, line in enumerate(lines):
                 if at in code.lines:
                     continue
+                # Platforms disagree about which parts of these lines are code.
                 if code.astray or at in code.unsure:
                     lines[at] = self._sanitize_prose(line, sure=False)
                     continue

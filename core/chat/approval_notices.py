@@ -177,7 +177,7 @@ class ApprovalNotices:
                 # A platform can tell only of its own channels who reads them. An unknown answer
                 # (None) counts as no: a second card is better than an approver without one.
                 here = platform == proposal.address.platform
-                if not here or not await messenger.reads(person, proposal.address):
+                if not here or not await messenger.can_read(person, proposal.address):
                     people[person.key] = person
         if len(people) > MAX_COPIES:
             log.warning(
@@ -313,7 +313,7 @@ class ApprovalNotices:
         """Return the destination of a notice and the locale of its reader. None if the place was
         forgotten or the notice is not needed any more."""
         if change is None or one.kind == "copy":
-            return await self.messengers[one.person.platform].direct(one.person)
+            return await self.messengers[one.person.platform].open_direct_message(one.person)
         proposal = change.proposal
         if one.kind == "reminder":
             # An approver is reminded below the copy of the card, where its buttons are.
@@ -321,14 +321,14 @@ class ApprovalNotices:
             copy = next((each for each in copies if each.person.key == one.person.key), None)
             if copy is not None and copy.reply_to is not None:
                 messenger = self.messengers[one.person.platform]
-                return messenger.after(copy.reply_to, copy.post), copy.locale
+                return messenger.destination_after(copy.reply_to, copy.post), copy.locale
             if one.person.key != proposal.asker.key:
                 return None  # the person's copy was removed, so no reminder is needed
         turn = await self.journal.replace_cards(proposal.seq)  # replaces none: it reads the turn
         if turn is None:
             return None
         messenger = self.messengers[proposal.address.platform]
-        return messenger.after(turn.message.reply_to), proposal.locale
+        return messenger.destination_after(turn.message.reply_to), proposal.locale
 
     async def _redraw(self, one: ApprovalNotice) -> None:
         """Redraw a copy with the current state of its change. A copy that the platform refuses for

@@ -454,14 +454,14 @@ class Messenger(Protocol):
         groups, as far as the platform reports them. Programs are left out. Raise PlatformBusy if
         they are not known now."""
 
-    async def reads(self, person: Person, address: Address) -> bool | None:
+    async def can_read(self, person: Person, address: Address) -> bool | None:
         """Return whether the person can read the messages of that place; None if that is not
         known."""
 
-    async def writes(self, person: Person, address: Address) -> bool | None:
+    async def can_write(self, person: Person, address: Address) -> bool | None:
         """Return whether the person can post in that shared place; None if that is not known."""
 
-    async def writes_to(self, person: Person, other: Person, address: Address) -> bool | None:
+    async def can_write_to(self, person: Person, other: Person, address: Address) -> bool | None:
         """Return whether the person can write to the other one, as a member of the workspace of
         `address`; None if that is not known."""
 
@@ -472,15 +472,15 @@ class Messenger(Protocol):
     async def title(self, address: Address) -> str:
         """Return the display name of a shared place; "" if the platform reports none."""
 
-    async def direct(self, person: Person) -> tuple[ReplyTo, str]:
+    async def open_direct_message(self, person: Person) -> tuple[ReplyTo, str]:
         """Return the destination of a direct message to the person, and their locale ("" if
         unknown). Raise Undeliverable, PlatformBusy, or another error if the outcome is unknown."""
 
-    def into(self, address: Address, person: Person) -> ReplyTo:
+    def destination_in(self, address: Address, person: Person) -> ReplyTo:
         """Return the destination of a new post at `address` that answers no message. `person` is
         who asked for it."""
 
-    def after(self, to: ReplyTo, post: str = "") -> ReplyTo:
+    def destination_after(self, to: ReplyTo, post: str = "") -> ReplyTo:
         """Return the destination of a post that does not answer a message: the place where `to` is
         answered, or below Ponte's own post `post` there."""
 

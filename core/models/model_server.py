@@ -82,6 +82,7 @@ SCHEMA_KEYS = (
 )  # fmt: skip
 """Keys of tool definitions that can be left out if the server refuses them."""
 OUTPUT_LIMIT_FIELDS = ("max_output_tokens", "max_completion_tokens", "max_tokens")
+"""The names of an answer's limit: of the Responses API first, then both of Chat Completions."""
 MIN_OUTPUT_LIMIT = 256
 """The least number in a refusal that is taken as a limit of the answer's tokens."""
 UNKNOWN_FIELD_PATTERN = re.compile(
@@ -523,7 +524,7 @@ class ModelServer:
             return False
         numbers = (int(number.replace(",", "")) for number in re.findall(r"\d[\d,]{2,8}", words))
         limits = [number for number in numbers if MIN_OUTPUT_LIMIT <= number < body[field]]
-        if limits:
+        if limits:  # a message may name smaller numbers too, such as those of the request
             self.max_output_tokens = max(limits)
         elif field != OUTPUT_LIMIT_FIELDS[0] and not self.output_limit_field:
             self.output_limit_field = next(n for n in OUTPUT_LIMIT_FIELDS[1:] if n != field)

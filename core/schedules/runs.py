@@ -128,6 +128,7 @@ class Scheduler:
         still due, until it is too old to be caught up."""
         try:
             plan = plan_due(schedule.draft, schedule.next_due_at, now)
+            # Without `due_at`, the due time is too old to be caught up, and no run starts.
             if plan.due_at and not await self.policy.prepare(
                 schedule.owner, schedule.address, confirmed=False, seconds=0.0
             ):
@@ -181,7 +182,7 @@ class ScheduleOrigin(Origin):
                     UNKNOWN_STATUS_BACKOFF, max_wait_seconds=MAX_STATUS_WAIT_SECONDS,
                 )  # fmt: skip
             except NotAllowed:
-                raise RunSkipped("rights", "rights") from None
+                raise RunSkipped("rights", pause="rights") from None
             except StatusUnknown:
                 raise RunSkipped("unknown") from None
             try:
@@ -209,7 +210,7 @@ class ScheduleOrigin(Origin):
             return
         try:
             # None does not count: Slack never reports all members of a large channel.
-            if await messenger.reads(person, address) is False:
+            if await messenger.can_read(person, address) is False:
                 raise NotAllowed
         except PlatformBusy:
             raise StatusUnknown from None

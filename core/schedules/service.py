@@ -415,7 +415,7 @@ class Scheduling:
     def _find_destination(self, to: ReplyTo) -> ReplyTo:
         """Return where a run in the place of `to` posts. It answers no message there."""
         messenger = self.platforms.messengers.get(to.address.platform)
-        return messenger.after(to) if messenger else to
+        return messenger.destination_after(to) if messenger else to
 
     def _note_change(self) -> None:
         self.wake()

@@ -130,10 +130,10 @@ class _PostBatch:
         if not row.applier_data:
             turn = turn_id(f"post:{secrets.token_hex(16)}")
             if self._person is None:
-                to = self._messenger.into(self._address, self._asker)
+                to = self._messenger.destination_in(self._address, self._asker)
             else:
                 try:
-                    to, _ = await self._messenger.direct(self._person)
+                    to, _ = await self._messenger.open_direct_message(self._person)
                 except PonteError as error:
                     sentence = NO_MEMBER if isinstance(error, Undeliverable) else NOT_KNOWN
                     raise ToolError(sentence, code="drift") from error
@@ -201,8 +201,8 @@ async def may_write(
     try:
         async with asyncio.timeout(PLACE_CHECK_SECONDS):
             if other is not None:
-                return await messenger.writes_to(person, other, address)
-            return await messenger.writes(person, address)
+                return await messenger.can_write_to(person, other, address)
+            return await messenger.can_write(person, address)
     except (PlatformBusy, TimeoutError):
         return None
 

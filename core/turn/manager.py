@@ -385,7 +385,7 @@ class ConversationManager:
         provenance = provenance or await self._journal.provenance(
             run.turn.thread, message.author.key, run.turn.seq
         )
-        outside, trust = await self._trust(run, provenance)
+        outside, trust = await self._find_trust(run, provenance)
         since = provenance.previous_seq
         await self._find_readable_part(run, provenance)
         if not message.origin.reads_history:
@@ -478,7 +478,7 @@ class ConversationManager:
             trust = replace(trust, written=trust.written | rounds.own_links)
         else:
             turn = run.turn
-            outside, trust = await self._trust(
+            outside, trust = await self._find_trust(
                 run, await self._journal.provenance(turn.thread, turn.message.author.key, turn.seq)
             )
         if not outside and run.is_for_model:
@@ -486,7 +486,7 @@ class ConversationManager:
         safe, parts = await text.run_off_loop(lambda t: trust.split_sanitized(t, split), cleaned)
         return replace(answer, text=safe, parts=parts)
 
-    async def _trust(self, run: TurnRun, provenance: Provenance) -> tuple[bool, Trust]:
+    async def _find_trust(self, run: TurnRun, provenance: Provenance) -> tuple[bool, Trust]:
         """Return whether the turn's thread contains text from outside, and which links are allowed
         in that case: the configured hosts, Ponte's own addresses, and those that the asker wrote.
         """
@@ -496,6 +496,7 @@ class ConversationManager:
         addresses = await text.run_off_loop(find_addresses, "\n".join(texts))
         addresses = addresses | config.own_addresses | run.origin.addresses(message)
         platform = message.address.platform
+        # Terminals and other platforms differ in what they make a link of; see `Trust`.
         trust = Trust(
             config.link_hosts, addresses,
             coded=platform not in config.links_code,

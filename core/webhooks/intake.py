@@ -284,7 +284,9 @@ class HookIntake:
         else:
             reply_to = self._direct.get((hook.platform, hook.person))
             if reply_to is None:
-                reply_to, _ = await messenger.direct(Person(hook.platform, hook.person))
+                reply_to, _ = await messenger.open_direct_message(
+                    Person(hook.platform, hook.person)
+                )
                 self._direct[hook.platform, hook.person] = reply_to
             place = reply_to.address
         # A conversation for each delivery: `person` keeps apart those of one channel.
@@ -292,7 +294,7 @@ class HookIntake:
             place.platform, place.channel, place.workspace,
             person=f"{HOOK_PLATFORM}-{turn}", is_shared=place.is_shared,
         )  # fmt: skip
-        to = messenger.into(address, author)
+        to = messenger.destination_in(address, author)
         return ReplyTo(to.address, to.asker, to.source, turn)
 
 

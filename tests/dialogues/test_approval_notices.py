@@ -38,7 +38,7 @@ class Workspace:
     async def members(self, names: Collection[str]) -> Sequence[Person]:
         return [APPROVER] if f"slack:{APPROVER.id}" in names else []
 
-    async def reads(self, person: Person, address: Address) -> bool | None:
+    async def can_read(self, person: Person, address: Address) -> bool | None:
         return False
 
     async def labels(self, names: Collection[str]) -> Mapping[str, DisplayName]:
@@ -47,12 +47,12 @@ class Workspace:
     async def title(self, address: Address) -> str:
         return ""
 
-    async def direct(self, person: Person) -> tuple[ReplyTo, str]:
+    async def open_direct_message(self, person: Person) -> tuple[ReplyTo, str]:
         if self.is_busy:
             raise PlatformBusy(1.0)
         return ReplyTo(Address("slack", f"D{person.id}", "T1"), person, "direct", ""), "en"
 
-    def after(self, to: ReplyTo, post: str = "") -> ReplyTo:
+    def destination_after(self, to: ReplyTo, post: str = "") -> ReplyTo:
         return replace(to, source=f"after {post}")
 
 

@@ -61,7 +61,7 @@ template = "approve {id} at {link}"
 class Platform:
     """The part of a chat platform that says where to post."""
 
-    def into(self, address: Address, person: Person) -> ReplyTo:
+    def destination_in(self, address: Address, person: Person) -> ReplyTo:
         return ReplyTo(address, person, "since", "")
 
 

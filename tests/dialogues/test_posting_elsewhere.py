@@ -365,18 +365,18 @@ class Places:
         self.refusal: Exception | None = None
         """Why no direct message can begin."""
 
-    async def writes(self, person: Person, address: Address) -> bool | None:
+    async def can_write(self, person: Person, address: Address) -> bool | None:
         return True
 
-    async def writes_to(self, person: Person, other: Person, address: Address) -> bool | None:
+    async def can_write_to(self, person: Person, other: Person, address: Address) -> bool | None:
         return True
 
-    async def direct(self, person: Person) -> tuple[ReplyTo, str]:
+    async def open_direct_message(self, person: Person) -> tuple[ReplyTo, str]:
         if self.refusal:
             raise self.refusal
         return ReplyTo(SALES, person, "direct", ""), "en"
 
-    def into(self, address: Address, person: Person) -> ReplyTo:
+    def destination_in(self, address: Address, person: Person) -> ReplyTo:
         return ReplyTo(address, person, "into", "")
 
     def surface(self, to: ReplyTo) -> RecordingSurface:

@@ -188,11 +188,11 @@ async def test_a_person_who_is_forgotten_has_no_language_and_no_roles_in_memory(
                                locale="pt-BR")  # fmt: skip
     await exchange.wait_for_answer()
     person, lookup = Person("discord", str(ana.id)), ("GET", f"/guilds/{guild.id}/members/{ana.id}")
-    assert (await ponte.adapter.direct(person))[1] == "pt-BR"
+    assert (await ponte.adapter.open_direct_message(person))[1] == "pt-BR"
     assert await ponte.adapter.membership(person, 3600.0) == frozenset({"77"})
     assert lookup not in discord.calls, "the command told her roles"
     await ponte.engine.people.directory.forget("discord", [person.id])
     await ponte.adapter.forget(frozenset({person.id}))
-    assert (await ponte.adapter.direct(person))[1] == ""
+    assert (await ponte.adapter.open_direct_message(person))[1] == ""
     assert await ponte.adapter.membership(person, 3600.0) == frozenset({"77"})
     assert discord.calls.count(lookup) == 1

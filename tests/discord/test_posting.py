@@ -330,7 +330,7 @@ async def test_a_post_is_not_taken_for_missing_where_history_cannot_be_read(
     channel = discord.text_channel(guild, "general")
     await ponte.open()
     find, ana_here = ponte.adapter.find_post, Person("discord", str(ana.id))
-    to = ponte.adapter.into(Address("discord", str(channel.id), str(guild.id)), ana_here)
+    to = ponte.adapter.destination_in(Address("discord", str(channel.id), str(guild.id)), ana_here)
     assert await find(to, "key", "hello") is None
     discord.refuse("GET", MESSAGES, 403, 50001)
     with pytest.raises(Undeliverable, match="Discord 403/50001"):

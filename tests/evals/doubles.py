@@ -206,13 +206,13 @@ class CasePlatform:
         ids = {name.partition(":")[2] for name in names}
         return [as_person(each) for each in self._people.values() if each.id in ids]
 
-    async def reads(self, person: Person, address: object) -> bool:
+    async def can_read(self, person: Person, address: object) -> bool:
         return True
 
-    async def writes(self, person: Person, address: object) -> bool:
+    async def can_write(self, person: Person, address: object) -> bool:
         return True
 
-    async def writes_to(self, person: Person, other: Person, address: object) -> bool:
+    async def can_write_to(self, person: Person, other: Person, address: object) -> bool:
         return True
 
     async def labels(self, names: Collection[str]) -> Mapping[str, DisplayName]:
@@ -222,13 +222,13 @@ class CasePlatform:
     async def title(self, address: object) -> str:
         return "sales"
 
-    async def direct(self, person: Person) -> tuple[ReplyTo, str]:
+    async def open_direct_message(self, person: Person) -> tuple[ReplyTo, str]:
         raise Undeliverable(reason="nobody reads direct messages in an evaluation")
 
-    def into(self, address: Address, person: Person) -> ReplyTo:
+    def destination_in(self, address: Address, person: Person) -> ReplyTo:
         return ReplyTo(address, person, "", "")
 
-    def after(self, to: ReplyTo, post: str = "") -> ReplyTo:
+    def destination_after(self, to: ReplyTo, post: str = "") -> ReplyTo:
         return to
 
     def surface(self, to: ReplyTo) -> BoardSurface:

@@ -27,7 +27,7 @@ BODY = encode_body({"ref": "main"})
 class Platform:
     """The part of a chat platform that says where to post."""
 
-    def into(self, address: Address, person: Person) -> ReplyTo:
+    def destination_in(self, address: Address, person: Person) -> ReplyTo:
         return ReplyTo(address, person, "since", "")
 
 

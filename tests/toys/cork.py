@@ -147,13 +147,13 @@ class CorkAdapter:
     async def members(self, names: Collection[str]) -> Sequence[Person]:
         return [Person("cork", name.partition(":")[2], "W1") for name in names]
 
-    async def reads(self, person: Person, address: Address) -> bool:
+    async def can_read(self, person: Person, address: Address) -> bool:
         return True
 
-    async def writes(self, person: Person, address: Address) -> bool:
+    async def can_write(self, person: Person, address: Address) -> bool:
         return True
 
-    async def writes_to(self, person: Person, other: Person, address: Address) -> bool:
+    async def can_write_to(self, person: Person, other: Person, address: Address) -> bool:
         return True
 
     async def labels(self, names: Collection[str]) -> Mapping[str, DisplayName]:
@@ -162,13 +162,13 @@ class CorkAdapter:
     async def title(self, address: Address) -> str:
         return "the hall"
 
-    async def direct(self, person: Person) -> tuple[ReplyTo, str]:
+    async def open_direct_message(self, person: Person) -> tuple[ReplyTo, str]:
         raise Undeliverable(reason="a board has no letters")
 
-    def into(self, address: Address, person: Person) -> ReplyTo:
+    def destination_in(self, address: Address, person: Person) -> ReplyTo:
         return ReplyTo(address, person, "", "")
 
-    def after(self, to: ReplyTo, post: str = "") -> ReplyTo:
+    def destination_after(self, to: ReplyTo, post: str = "") -> ReplyTo:
         return to
 
     def surface(self, to: ReplyTo) -> RecordingSurface:

@@ -131,7 +131,7 @@ class SlackOffice(Office):
         self.engine, self.adapter = bot.engine, bot.slack
 
     async def find_place(self) -> ReplyTo:
-        return (await self.adapter.direct(Person("slack", self.alice.id)))[0]
+        return (await self.adapter.open_direct_message(Person("slack", self.alice.id)))[0]
 
     async def write(self, text: str) -> None:
         before = len(self.slack.workspace.by_bot(self.dm.id))
@@ -163,7 +163,9 @@ class DiscordOffice(Office):
         self.engine = self.ponte.engine
 
     async def find_place(self) -> ReplyTo:
-        return (await self.ponte.adapter.direct(Person("discord", str(self.ana.id))))[0]
+        return (await self.ponte.adapter.open_direct_message(Person("discord", str(self.ana.id))))[
+            0
+        ]
 
     async def write(self, text: str) -> None:
         before = len(await self.posts())

@@ -74,6 +74,7 @@ class DraftBuilder:
                 hint = "create the row without it, then move it with nocodb_link"
                 _check_unowned(owned.values(), hint)
                 values[field.title] = [owned[id].row for id in ids]
+            # Where types are not known, an empty value may differ from a missing one.
             after = without_empty(values) if self._driver.typed else values
             if not after:
                 raise _bad_call("a new row has no values")

@@ -411,6 +411,7 @@ def format_outline(
     The field with * names a row. `Id`, CreatedAt and UpdatedAt are left out. `read_only` is marked
     after the id. The outline is cut to whole fields, with the number of missing ones.
     """
+    # In a short outline no select may take the room of other fields.
     room = MAX_OPTIONS_CHARACTERS if longest == SHORT_OUTLINE_CHARACTERS else longest
     fields = [each for each in table.fields if each.type not in _EVERYWHERE]
     outlines = []

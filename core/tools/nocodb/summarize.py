@@ -273,7 +273,8 @@ class ReadTools(QueryTools):
         selection, summary = query.selection, None
         # NocoDB computes the figures if it can.
         if not group and (not pairs or can_aggregate(selection, pairs, exact=False)):
-            # The count comes first: it refuses a filter that the aggregates would ignore.
+            # The count comes first: it refuses a filter that the aggregates would ignore. NocoDB
+            # counts only what its filter selects exactly; else the rows are read and checked here.
             if selection.is_exact:
                 total = await self.api.count_rows(selection.table.at, selection.where.v3)
                 rows = SelectedRows((), total)
@@ -281,12 +282,13 @@ class ReadTools(QueryTools):
                 rows = await self.reading.fetch_all(
                     selection, ColumnChoice(selection.checked_fields)
                 )
-            # Its sums of floats are used only where there are too many rows to read.
-            exact = not pairs or can_aggregate(selection, pairs, exact=True)
-            if exact or rows.total > self.reading.max_rows:
+            # NocoDB rounds sums of floats, so they are used only where there are too many rows to
+            # read.
+            has_exact_sums = not pairs or can_aggregate(selection, pairs, exact=True)
+            if has_exact_sums or rows.total > self.reading.max_rows:
                 figures = await fetch_figures(self.api, selection, pairs, query.zone)
                 if figures is not None:
-                    summary = RowSummary(rows, figures, is_rounded=not exact)
+                    summary = RowSummary(rows, figures, is_rounded=not has_exact_sums)
         if summary is None:
             fields = [each for each, _ in pairs] + ([group] if group else [])
             rows = await self.reading.fetch_all(selection, ColumnChoice(tuple(fields)))

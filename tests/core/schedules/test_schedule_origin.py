@@ -318,7 +318,7 @@ class Room:
     is_reader: bool | None = True
     is_busy = False
 
-    async def reads(self, person: Person, address: Address) -> bool | None:
+    async def can_read(self, person: Person, address: Address) -> bool | None:
         if self.is_busy:
             raise PlatformBusy(5.0)
         return self.is_reader
@@ -326,7 +326,7 @@ class Room:
     async def members(self, names: Collection[str]) -> Sequence[Person]:
         return [Person("web", name.partition(":")[2]) for name in names]
 
-    def after(self, to: ReplyTo, post: str = "") -> ReplyTo:
+    def destination_after(self, to: ReplyTo, post: str = "") -> ReplyTo:
         return replace(to, source="since:1")
 
 

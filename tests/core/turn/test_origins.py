@@ -64,7 +64,7 @@ def make_tool(effect: Any) -> FunctionTool:
 class Posting:
     """The part of a chat platform that says where to post."""
 
-    def into(self, address: Address, person: Person) -> ReplyTo:
+    def destination_in(self, address: Address, person: Person) -> ReplyTo:
         return ReplyTo(address, person, "since", "")
 
 

@@ -51,10 +51,10 @@ HOOKS = {
 class Letters:
     """The part of a chat platform that says where to post."""
 
-    async def direct(self, person: Person) -> tuple[ReplyTo, str]:
-        return self.into(Address("slack", f"D{person.id}", "T1"), person), ""
+    async def open_direct_message(self, person: Person) -> tuple[ReplyTo, str]:
+        return self.destination_in(Address("slack", f"D{person.id}", "T1"), person), ""
 
-    def into(self, address: Address, person: Person) -> ReplyTo:
+    def destination_in(self, address: Address, person: Person) -> ReplyTo:
         return ReplyTo(address, person, "since", "")
 
 
