@@ -34,7 +34,7 @@ from core.base.i18n import LANGUAGE, say, translate_word
 from core.base.tasks import run_together
 from core.changes.cards import ChangeViews
 from core.commands.grammar import parse_command, render_command, split_change_id
-from core.domain.changes import SAMPLE_APPLIER, ChangeState, PendingRequest
+from core.domain.changes import SAMPLE_APPLIER, ChangeForm, ChangeState, PendingRequest
 from core.domain.messages import Address, Card, ChangeAction, Message, Person, ReplyTo, turn_id
 from core.domain.ports import ChatPlatform, Platform, QuickCommands
 from core.domain.records import (
@@ -122,6 +122,9 @@ class HealthBoard:
     async def changes(self, conversation: str) -> Sequence[Card]:
         return await self.views.find_latest(conversation)
 
+    async def find_form(self, press_id: str, person: Person, address: Address) -> ChangeForm:
+        return await self.views.find_form(press_id, person, address)
+
     async def requests(self, person: Person, address: Address) -> Sequence[PendingRequest]:
         return await self.views.list_requests(person, address)
 
@@ -202,7 +205,7 @@ SETTINGS_READ_SENTENCE = "Settings: environment and {path}"
 SETTINGS_UNREAD_SENTENCE = "Settings: environment; {path} is not used ({why})"
 
 _STATE_AFTER: Mapping[ChangeAction, ChangeState] = {
-    "approve": "done", "deny": "denied", "undo": "undone",
+    "approve": "done", "change": "open", "deny": "denied", "undo": "undone",
 }  # fmt: skip
 
 

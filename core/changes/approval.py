@@ -484,6 +484,24 @@ class Approval:
         elif person.key != change.proposal.asker.key or not _same_place(address, change):
             await self._check_person(person, address, change, reached)
 
+    async def check_change(
+        self, person: Person, address: Address, change: Change, reached: bool = False
+    ) -> None:
+        """Check that the person may change the open proposal: who changes it becomes its asker.
+        Raise NotAllowed or StatusUnknown."""
+        await self._check_member(person, change)
+        if self._is_personal(change) and not self._is_asker(person, change):
+            raise NotAllowed(_ONLY_ASKER, id=change.id)
+        if not _same_place(address, change):
+            raise NotAllowed(_ELSEWHERE, id=change.id)
+        there = change.proposal.address
+        for place in (there,) if reached or address == there else (there, address):
+            for needed in self.rights_to_propose(change.draft):
+                verdict = await self.policy.may(person, place, *needed)
+                if verdict.is_unknown:
+                    raise StatusUnknown
+                verdict.raise_if_denied()
+
     def is_decided_by_policy(self, proposal: Proposal) -> bool:
         """Return whether the operator's policy approves this proposal without a person."""
         draft = proposal.draft

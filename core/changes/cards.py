@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from html import escape
 
-from core.base.errors import NotAllowed, StatusUnknown
+from core.base.errors import BadInput, Expired, NotAllowed, NotFound, StatusUnknown
 from core.base.i18n import plural, say, use_locale
 from core.base.markdown import defang
 from core.base.text import clean_text, clip_line, make_code_block
@@ -18,9 +18,11 @@ from core.changes.card_rows import read_rows
 from core.changes.kinds import Kind, Kinds
 from core.changes.ledger import SqlLedger
 from core.domain.changes import (
+    NO_PROPOSAL_SENTENCE,
     POLICY_PERSON,
     UNDO_LIFETIME_SECONDS,
     Change,
+    ChangeForm,
     Consent,
     DecisionRequest,
     DisplayName,
@@ -38,6 +40,8 @@ the longest part of an answer, and a card takes 500 bytes beside its text."""
 _UNDO = "Undo {id}: {what}"
 ERASED = "It can no longer be undone, because `forget` deleted its rows."
 _LAPSED = "It can no longer be undone: changes can be undone for {days} days."
+REPLACED = "This version was replaced, so nothing was done. See the newest one."
+NOT_CHANGEABLE = "`{id}` can't be changed."
 _CLOSED = {
     "open": "Waiting for approval.",
     "denied": "Denied by {name}.",
@@ -293,6 +297,31 @@ class ChangeViews:
         changes = await self.ledger.list_of_conversation(conversation, MAX_LISTED_CHANGES)
         return [await self.card(change) for change in changes]
 
+    async def find_form(
+        self, press_id: str, person: Person, address: Address, reached: bool = False
+    ) -> ChangeForm:
+        """Return the form that changes the proposal, from the ledger alone. `press_id` has the
+        revision that the person sees; without one it is the newest.
+
+        Raise NotFound (also if the person may not see the card), NotAllowed, StatusUnknown, Expired
+        or BadInput."""
+        id, _, revision = press_id.partition(".")
+        change = await self.ledger.get(id)
+        decision = DecisionRequest(id, 0, person, address, is_click=True)
+        reached = reached or await self.outbox.has_reached(id, person.key)
+        if not await self.approval.may_see(decision, change, reached):
+            raise NotFound(NO_PROPOSAL_SENTENCE, id=id)
+        if change.state == "open" and change.proposal.expires_at <= self.clock():
+            raise Expired(id=id)
+        if revision not in ("", str(change.proposal.revision)):
+            raise BadInput(REPLACED)
+        fields = self.builder.kind(change).form_fields(change)
+        if change.state != "open" or not fields:
+            raise BadInput(NOT_CHANGEABLE, id=id)
+        await self.approval.check_change(person, address, change, reached)
+        title = self.builder.build_title(change)
+        return ChangeForm(id, change.proposal.revision, title, tuple(fields))
+
     async def waiting_for(self, person: Person, address: Address) -> Sequence[Change]:
         """Return the open changes that this person may approve now and has not approved yet, oldest
         first."""
@@ -341,6 +370,7 @@ class ChangeViews:
         reached = reached or await self.outbox.has_reached(change.id, viewer.key)
         checks = {
             "approve": self.approval.check_approval,
+            "change": self.approval.check_change,
             "deny": self.approval.check_denial,
             "undo": self.approval.check,
         }

@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 from core.base.i18n import say
 from core.base.text import clip_line, to_one_line
 from core.changes.card_rows import build_rows
-from core.domain.changes import OWN_ROWS, Change, Draft, RowCheck, RowWrite
+from core.domain.changes import OWN_ROWS, Change, Draft, FormField, RowCheck, RowWrite
 from core.domain.records import NOTE_TEMPLATE
 from core.money.usage import PaidRun
 
@@ -153,6 +153,11 @@ class Kind:
     def build_rows(self, change: Change) -> tuple[dict[str, Any], ...]:
         """Return the rows of the card, as `card_rows.build_rows` does."""
         return build_rows(change)
+
+    def form_fields(self, change: Change) -> Sequence[FormField]:
+        """Return the inputs of the form that changes the proposal; () if nothing can be changed.
+        They come from the stored draft only."""
+        return ()
 
     def describe_outcome(self, change: Change, *, shows_names: bool) -> list[str]:
         """Return the sentences about the result of a decided change. `shows_names`: the readers may

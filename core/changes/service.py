@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from core.base.errors import Expired, NotAllowed, NotFound, StatusUnknown, ToolError
+from core.base.errors import BadInput, Expired, NotAllowed, NotFound, StatusUnknown, ToolError
 from core.base.i18n import LANGUAGE, say
 from core.changes import cards
 from core.changes.apply import ChangeLifecycle
@@ -223,7 +223,6 @@ _READ_ELSEWHERE = (
     "Not everybody here may read all of `{id}`. Type `approve {id}` where it was requested, or in "
     "a direct message."
 )
-_REPLACED = "This version was replaced, so nothing was done. See the newest one."
 _ONE_MORE = "Your approval is counted. Someone else must approve it too."
 _UNCOUNTED = (
     "Some approvals are no longer valid. Each must come from a different person who can "
@@ -258,7 +257,7 @@ class Decisions:
             # The same words as for an unknown id, so that they do not reveal that it exists.
             raise NotFound(NO_PROPOSAL_SENTENCE, id=decision.id)
         if decision.revision not in (0, change.proposal.revision):
-            return await self.views.build_answer([say(_REPLACED)], [change], decision)
+            return await self.views.build_answer([say(cards.REPLACED)], [change], decision)
         is_others = change.state == "applying" and change.decision_seq != decision.seq
         if is_others and change.id in [one.id for one in await self.ledger.list_abandoned()]:
             change = await self.lifecycle.end_abandoned(change)
@@ -271,6 +270,8 @@ class Decisions:
             match action:
                 case "approve":
                     return await self._approve(change, decision, reached)
+                case "change":
+                    raise BadInput(cards.NOT_CHANGEABLE, id=change.id)
                 case "deny":
                     if change.state == "open":
                         person, address = decision.person, decision.address

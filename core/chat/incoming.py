@@ -34,6 +34,7 @@ from core.base.errors import Forgotten, NotStored, PonteError
 from core.base.i18n import plural, say, use_locale
 from core.base.tasks import BackgroundTasks
 from core.chat.people import People
+from core.domain.changes import ChangeForm
 from core.domain.messages import (
     MAX_ATTACHMENT_BYTES,
     MAX_FILE_TEXT_CHARACTERS,
@@ -367,6 +368,8 @@ class FailedEvents:
         return replace(health, words=f"{health.words}; {words}")
 
 
+FORM_LATE = "The form could not be opened in time. Try again."
+"""The sentence for a person whose form was not found within the platform's time."""
 RESTARTING = "I'm about to restart. Try again in a minute."
 
 
@@ -497,6 +500,23 @@ class Interactions:
                 return await self.board.commands(interaction.person, interaction.address)
         except TimeoutError:
             return ()
+
+    async def find_form(
+        self, interaction: ChatInteraction, press_id: str, seconds: float
+    ) -> ChangeForm | str:
+        """Return the form that changes the proposal, or a sentence for the person if they may not
+        change it, if it was replaced or decided, or if it is not known within `seconds`."""
+        try:
+            async with asyncio.timeout(seconds):
+                person, address = interaction.person, interaction.address
+                if words := await self._find_refusal(interaction, "chat"):
+                    return words
+                return await self.board.find_form(press_id, person, address)
+        except TimeoutError:
+            return say(FORM_LATE, interaction.locale)
+        except PonteError as error:
+            with use_locale(interaction.locale):
+                return error.words()
 
     async def _find_refusal(
         self, interaction: ChatInteraction, action: Action, while_unknown: str = ""

@@ -8,6 +8,7 @@ People with another language can also use the names in `TRANSLATED`, with or wit
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -15,12 +16,24 @@ from dataclasses import dataclass
 
 from core.base.errors import BadInput, UnknownCommand
 from core.base.text import clean_text, fence_after_line, make_code_block
-from core.commands.quick_commands import Inputs, parse_input, render_input
+from core.commands.quick_commands import Inputs, check_unique_names, parse_input, render_input
 from core.domain.messages import Message
 from core.people.rules import RIGHT_KINDS
 
 IMMEDIATE_COMMANDS = frozenset(
-    {"stop", "approve", "deny", "undo", "forget", "help", "status", "usage", "changes", "why"}
+    {
+        "stop",
+        "approve",
+        "change",
+        "deny",
+        "undo",
+        "forget",
+        "help",
+        "status",
+        "usage",
+        "changes",
+        "why",
+    }
     | {"approvals", "schedules", "schedule"}
 )
 """Commands that run as soon as they are stored. All others wait for their turn in the queue."""
@@ -33,7 +46,8 @@ TRANSLATED: Mapping[str, Mapping[str, str]] = {
         "ajuda": "help", "estado": "status", "uso": "usage",
         "uso do canal": "usage channel", "nova conversa": "new",
         "esquecer sim": "forget yes", "parar": "stop", "alteracoes": "changes",
-        "aprovar": "approve", "recusar": "deny", "desfazer": "undo", "aprovacoes": "approvals",
+        "aprovar": "approve", "alterar": "change", "recusar": "deny",
+        "desfazer": "undo", "aprovacoes": "approvals",
         "porque": "why", "comando-rapido": "quick-command",
         "agendamentos": "schedules", "agendamento": "schedule",
     },
@@ -41,7 +55,8 @@ TRANSLATED: Mapping[str, Mapping[str, str]] = {
         "aide": "help", "etat": "status", "utilisation": "usage",
         "utilisation du canal": "usage channel", "nouvelle conversation": "new",
         "oublier oui": "forget yes", "arreter": "stop", "modifications": "changes",
-        "approuver": "approve", "refuser": "deny", "annuler": "undo", "approbations": "approvals",
+        "approuver": "approve", "modifier": "change", "refuser": "deny",
+        "annuler": "undo", "approbations": "approvals",
         "pourquoi": "why", "commande-rapide": "quick-command",
         "planifications": "schedules", "planification": "schedule",
     },
@@ -74,6 +89,8 @@ _ID = re.compile(r"(?=[a-z]*[2-7])[a-z2-7]{6}")
 command."""
 _ID_AND_CODE = re.compile(rf"({_ID.pattern})(?:\.([1-9][0-9]{{0,3}}))?(?:-([0-9]{{4}}))?")
 """An id, the revision in a button, and the digits under a change that was shown in full."""
+_CHANGE = re.compile(rf"({_ID.pattern}(?:\.[1-9][0-9]{{0,3}})?)(?:\s+(.+))?", re.I | re.DOTALL)
+_VALUE_LINE = re.compile(r"([^=]+?)[ \t]*=[ \t]*(.*)")
 _WHY = re.compile(
     rf"{_ID.pattern}|[a-z]+(_[a-z]+)+|{'|'.join(RIGHT_KINDS[:7])}|({'|'.join(RIGHT_KINDS)}):\S.*",
     re.DOTALL,
@@ -99,7 +116,7 @@ class TypedCommand:
     - `id`: the argument of approve, deny, undo and why, the id after schedule, or the page
       of schedules.
     - `slug`: the name of the quick command, the argument of usage, or the action of schedule.
-    - `input`: the inputs of the quick command.
+    - `input`: the inputs of the quick command, or the new values for change.
     - `confirmed`: True for `forget yes`.
     - `code`: the Python of a message that consists of one code block.
     """
@@ -140,6 +157,8 @@ def parse_command(text: str) -> TypedCommand | None:
     if name in _WITH_ID:
         word = rest.lower()
         return TypedCommand(name, id=word) if _ID_AND_CODE.fullmatch(word) else None
+    if name == "change":
+        return _parse_change(rest)
     if name == "schedule":
         match = _SCHEDULE.fullmatch(rest)
         action = _ACTION_NAMES.get(_fold(match["action"])) if match else None
@@ -167,7 +186,7 @@ def is_decision(message: Message) -> bool:
     """Return whether the message is a command that runs at once, before the messages that wait in
     its conversation."""
     text = message.text.strip()
-    if len(text) > _LONGEST_DECISION:
+    if len(text) > _LONGEST_DECISION and not _is_change(text):
         return False
     try:
         command = parse_message(message)
@@ -193,9 +212,43 @@ def render_command(command: TypedCommand) -> str:
     """Return the text that `parse_command` reads as `command`."""
     if command.name == RUN_PYTHON:
         return make_code_block(command.code, "python")
+    if command.name == "change" and isinstance(command.input, dict):
+        return render_change(command.id, command.input)
     words = [command.name, command.id, "yes" if command.confirmed else "", command.slug]
     words.append(render_input(command.input) if command.input != "" else "")
     return " ".join(word for word in words if word)
+
+
+def render_change(press_id: str, values: Mapping[str, str]) -> str:
+    """Return the text of a submitted form: the new values of a proposal, by `FormField.key`."""
+    return f"change {press_id} {json.dumps(values, ensure_ascii=False)}"
+
+
+def _is_change(text: str) -> bool:
+    """Return whether the message begins with the name of the command `change`."""
+    start = clean_text(text[:_LONGEST_DECISION])
+    head = _HEAD.match(_translate_name(start, start))
+    return head is not None and head[1].lower() == "change"
+
+
+def _parse_change(rest: str) -> TypedCommand | None:
+    """Return the command with its values: a JSON object, or lines such as `Status = Paid`. A line
+    without `=` continues the value above it. Raise BadInput."""
+    match = _CHANGE.fullmatch(rest)
+    if match is None:
+        return None
+    id, text = match[1].lower(), match[2] or ""
+    if text.startswith("{"):
+        return TypedCommand("change", id=id, input=parse_input(text))
+    pairs: list[tuple[str, str]] = []
+    for line in text.splitlines():
+        if pair := _VALUE_LINE.fullmatch(line.strip()):
+            pairs.append((pair[1], pair[2]))
+        elif pairs:
+            pairs[-1] = (pairs[-1][0], f"{pairs[-1][1]}\n{line}")
+        else:
+            return None
+    return TypedCommand("change", id=id, input=check_unique_names(pairs))
 
 
 def _translate_name(text: str, start: str) -> str:

@@ -14,7 +14,16 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from core.domain.messages import PERSON, Address, Card, CardKind, MessageOrigin, Person, ReplyTo
+from core.domain.messages import (
+    PERSON,
+    Address,
+    Card,
+    CardKind,
+    MessageOrigin,
+    Person,
+    ReplyTo,
+    make_press_id,
+)
 
 Row = Mapping[str, Any]
 """A row's values by field name, as plain JSON."""
@@ -282,6 +291,42 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class FormField:
+    """One input of the form that changes a proposal. `label` and `row` are untrusted text.
+
+    - `key`: the field's title; where the proposal has several rows, the row's number on the card
+      comes first: `2.Status`.
+    - `value`: the proposed value as a person types it: `2026-11-20`, `12.5`, `true`; several
+      options or links as `A, B`; "" for none.
+    - `options`: those of a single select. A multi select, a link and a person are `text`.
+    - `row`: the row's name; "" where the proposal has one row.
+    """
+
+    key: str
+    label: str
+    type: Literal["text", "lines", "number", "date", "moment", "select", "checkbox"]
+    value: str = ""
+    options: tuple[str, ...] = ()
+    row: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeForm:
+    """The form that changes a proposal. `revision` is the one that it shows, `title` the title of
+    the card."""
+
+    id: str
+    revision: int
+    title: str
+    fields: tuple[FormField, ...]
+
+    @property
+    def press_id(self) -> str:
+        """The id that the form's button carries, as a card's (`Card.press_id`)."""
+        return make_press_id(self.id, self.revision)
+
+
+@dataclass(frozen=True, slots=True)
 class DisplayName:
     """The name by which a platform shows a person, or a group of people (`is_group`)."""
 
@@ -348,6 +393,8 @@ class DecisionRequest:
     revision: int = 0
     """The revision that the card showed under whose button this is; 0 where a person typed."""
     show_progress: Callable[[str], Awaitable[None]] | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """The new values of a change, by `FormField.key`."""
 
 
 def new_change_id() -> str:

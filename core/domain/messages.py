@@ -39,7 +39,7 @@ _adapter_of: Callable[[Any], TypeAdapter[Any]] = functools.cache(TypeAdapter)
 """Returns the pydantic adapter of a type. Each is built once."""
 
 CardKind = Literal["proposal", "change"]
-ChangeAction = Literal["approve", "deny", "undo"]
+ChangeAction = Literal["approve", "change", "deny", "undo"]
 Status = Literal["done", "stopped", "failed"]
 
 
@@ -241,6 +241,11 @@ class File:
     size: int
 
 
+def make_press_id(id: str, revision: int) -> str:
+    """Return the id of a change with the revision that a card or a form shows."""
+    return id if revision == 1 else f"{id}.{revision}"
+
+
 @dataclass(frozen=True, slots=True)
 class Card:
     """A proposal or a change as people see it, built from stored data. Each of `rows`
@@ -264,7 +269,7 @@ class Card:
     def press_id(self) -> str:
         """The id that a button of the card carries, with the revision: `abc234`, then
         `abc234.2`."""
-        return self.id if self.revision == 1 else f"{self.id}.{self.revision}"
+        return make_press_id(self.id, self.revision)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from core.base.errors import PonteError
-from core.domain.changes import DisplayName, PendingRequest
+from core.domain.changes import ChangeForm, DisplayName, PendingRequest
 from core.domain.messages import (
     Address,
     Answer,
@@ -302,6 +302,10 @@ class StatusBoard(Protocol):
 
         `conversation` is a conversation key, or "" for all.
         """
+
+    async def find_form(self, press_id: str, person: Person, address: Address) -> ChangeForm:
+        """Return the form by which the person changes the proposal under whose card they pressed.
+        Raise what `ChangeViews.find_form` raises."""
 
 
 class RequestBoard(Protocol):

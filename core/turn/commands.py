@@ -59,7 +59,9 @@ MAX_APPROVAL_CARDS = 5
 Discord, which has five rows of buttons."""
 QUICK_COMMAND_TOOL = "quick-command"
 """The name under which journal and metrics count a quick command that a person typed."""
-_ACTIONS: dict[str, ChangeAction] = {"approve": "approve", "deny": "deny", "undo": "undo"}
+_ACTIONS: dict[str, ChangeAction] = {
+    "approve": "approve", "change": "change", "deny": "deny", "undo": "undo"
+}  # fmt: skip
 _RESULT_THERE = "Its result is available only in the conversation where it was requested."
 _NO_SANDBOX = "I can't run code: no sandbox is available. Type `status` for the reason."
 _CODE_LOST = (
@@ -249,7 +251,7 @@ class CommandService:
             case grammar.RUN_PYTHON:
                 code = CodeCommand(self.stores.journal, self.people, self.assistant)
                 return await code.run(turn, command.code, show, rights)
-            case "approve" | "deny" | "undo":
+            case "approve" | "change" | "deny" | "undo":
                 return await self._decide(turn, command, show)
             case "help":
                 return Answer(say(HELP))
@@ -485,8 +487,9 @@ class CommandService:
         if message.is_click and not revision:
             revision = 1
         decision = DecisionRequest(
-            id, turn.seq, message.author, message.address, message.is_click, code, revision, doing
-        )
+            id, turn.seq, message.author, message.address, message.is_click, code, revision, doing,
+            command.input if isinstance(command.input, dict) else {},
+        )  # fmt: skip
         answer = await self.changes.decisions.decide(_ACTIONS[command.name], decision)
         result, title = await self.changes.decisions.result(id, turn.seq)
         if not result:

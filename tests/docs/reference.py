@@ -51,6 +51,10 @@ TYPED: Mapping[str, tuple[str, str]] = {
     "changes": ("list the changes made here; at the terminal, the changes of all places",
                 "everyone"),
     "approvals": ("list the requests that wait for you", "everyone"),
+    "change": (
+        "`change ID FIELD = VALUE`: change a request that waits; one field a line",
+        "anyone who can see the request and could ask for it",
+    ),
     "approve": ("`approve ID`: approve a request", "anyone who can approve it"),
     "deny": ("`deny ID`: deny a request", "anyone who can approve it"),
     "undo": ("`undo ID`: undo a change, for 7 days", "anyone who can approve it"),

@@ -17,9 +17,11 @@ from bot.integrations import ADMINS, KINDS, PLATFORM_RIGHTS, canonical_person
 from bot.people import PageAccountService
 from bot.ponte import HealthBoard
 from bot.stores import Stores
+from core.base.errors import NotFound
 from core.changes.approval import Approval, TableRules
 from core.changes.kinds import Applier
 from core.chat.people import People
+from core.domain.changes import ChangeForm
 from core.domain.messages import Address, Card, Message, Person, ReplyTo, turn_id
 from core.domain.ports import Model, QuickCommands, StatusBoard, ToolSource
 from core.domain.records import Health, QuickCommand
@@ -57,6 +59,9 @@ class EmptyStatusBoard:
 
     async def changes(self, conversation: str) -> Sequence[Card]:
         return ()
+
+    async def find_form(self, press_id: str, person: Person, address: Address) -> ChangeForm:
+        raise NotFound(what="card")
 
 
 def allow_list(

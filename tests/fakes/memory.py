@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from core.base.errors import Forgotten, NotFound, NotStored
 from core.commands import grammar
-from core.domain.changes import PendingRequest
+from core.domain.changes import ChangeForm, PendingRequest
 from core.domain.messages import (
     ONE_REQUEST_PREFIX,
     Address,
@@ -438,6 +438,7 @@ class MemoryBoard:
         self.parts: list[Health] = []
         self.known: list[QuickCommand] = []
         self.cards: dict[str, list[Card]] = {}
+        self.forms: dict[str, ChangeForm] = {}
         self.pending: dict[str, list[PendingRequest]] = {}
         self.listeners: list[Callable[[], None]] = []
         self.titles: list[str] = []
@@ -460,6 +461,9 @@ class MemoryBoard:
 
     async def changes(self, conversation: str) -> Sequence[Card]:
         return self.cards.get(conversation, [])
+
+    async def find_form(self, press_id: str, person: Person, address: Address) -> ChangeForm:
+        return self.forms[press_id]
 
     async def requests(self, person: Person, address: Address) -> Sequence[PendingRequest]:
         return self.pending.get(person.key, [])
