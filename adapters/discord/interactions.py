@@ -30,7 +30,13 @@ from adapters.discord.state import TOKEN_SECONDS, Acks, DiscordState, Token
 from core.base.i18n import LOCALES, nearest_locale, say, use_locale
 from core.base.tasks import BackgroundTasks
 from core.base.text import clean_text
-from core.chat.incoming import FileDownloads, InteractionLimits, InteractionRequest, Interactions
+from core.chat.incoming import (
+    FORM_UNREADABLE,
+    FileDownloads,
+    InteractionLimits,
+    InteractionRequest,
+    Interactions,
+)
 from core.commands import grammar
 from core.commands.grammar import TypedCommand
 from core.domain.messages import Address, Attachment, Message, Person, Quote, ReplyTo, turn_id
@@ -46,6 +52,10 @@ Discord wants the acknowledgement within 3 seconds
 network."""
 QUICK_COMMAND_LOOKUP_SECONDS = 0.5
 """How long the look-up of a quick command may delay the form that asks for its inputs."""
+CHANGE_FORM_SECONDS = 0.8
+"""Seconds that the look-up of a proposal may delay the form that changes it, and the storing of
+what was filled in."""
+_CHOOSE_FIELDS = "Choose up to {count} fields to change."
 PRIVATE_WORDS = frozenset({"new", "status", "stop", "usage"})
 """Commands with an answer that only the person sees."""
 
@@ -68,7 +78,8 @@ class DiscordInteraction:
 
     @property
     def _is_click(self) -> bool:
-        return self.interaction.type is discord.InteractionType.component
+        # A form that a click has opened carries the message of the click, too.
+        return self.interaction.message is not None
 
     @property
     def limits(self) -> InteractionLimits:
@@ -176,7 +187,13 @@ class DiscordHandlers:
         if interaction.type is discord.InteractionType.component and interaction.message:
             if match := render.CARD_BUTTON_ID.fullmatch(id):
                 press = match["card"] + (match["revision"] or "")
+                if match["action"] == "change":
+                    await self._show_change_form(interaction, press)
+                    return
                 await self._submit(interaction, InteractionRequest(f"{match['action']} {press}"))
+                return
+            if match := render.FIELD_MENU_ID.fullmatch(id):
+                await self._show_change_form(interaction, match["press"], data.get("values") or [])
                 return
             match, request = render.STOP_BUTTON_ID.fullmatch(id), InteractionRequest("stop")
             if match and await self._submit(interaction, request, int(match["asker"])):
@@ -201,6 +218,10 @@ class DiscordHandlers:
                 context = (quote,) if quoted else ()
                 request = InteractionRequest(prompt, context=context, files=attachments)
                 await self._submit(interaction, request)
+            elif match := render.CARD_BUTTON_ID.fullmatch(id):
+                await self._submit_change_form(
+                    interaction, id.removeprefix("ponte:change:"), values
+                )
             elif match := render.QUICK_ID.fullmatch(id):
                 text = _quick_command_text(match["slug"], values.get(render.INPUT_FIELD, ""))
                 if match["named"]:
@@ -294,6 +315,45 @@ class DiscordHandlers:
         self, interaction: Interaction, request: InteractionRequest, asker: int = 0
     ) -> bool:
         return await self.interactions.submit(self._make_interaction(interaction, asker), request)
+
+    async def _show_change_form(
+        self, interaction: Interaction, press_id: str, chosen: Sequence[str] = ()
+    ) -> None:
+        """Show the form that changes a proposal, with the fields at the positions `chosen`. Without
+        these, show menus of the fields if there are too many for one form."""
+        asking = self._make_interaction(interaction)
+        form = await self.interactions.find_form(asking, press_id, CHANGE_FORM_SECONDS)
+        if isinstance(form, str):
+            await asking.notify(form)
+            return
+        positions, left_out = render.split_fields(form)
+        if chosen:
+            positions = [at for at in positions if str(at) in chosen][: render.MAX_FORM_FIELDS]
+        with use_locale(str(interaction.locale)):
+            note = render.describe_left_out(form, left_out)
+            if not positions:
+                await asking.notify(note or say(FORM_UNREADABLE))
+            elif len(positions) <= render.MAX_FORM_FIELDS and (chosen or not note):
+                await interaction.response.send_modal(render.change_form(form, positions))
+            else:
+                words = say(_CHOOSE_FIELDS, count=render.MAX_FORM_FIELDS)
+                view = render.build_field_menus(form, positions)
+                await interaction.response.send_message(
+                    f"{words}\n{note}".strip(), view=view, ephemeral=True
+                )
+
+    async def _submit_change_form(
+        self, interaction: Interaction, press_id: str, values: Mapping[str, str]
+    ) -> None:
+        """Submit the form that changes a proposal, and delete the menus from which it was opened:
+        the card itself is redrawn in its own message."""
+        submitted = await self.interactions.submit_form(
+            self._make_interaction(interaction), press_id, values, CHANGE_FORM_SECONDS
+        )
+        message = interaction.message
+        if submitted and message is not None and message.flags.ephemeral:
+            with suppress(discord.HTTPException, *IN_DOUBT):
+                await interaction.delete_original_response()
 
     async def _show_form(
         self, interaction: Interaction, build: Callable[[], discord.ui.Modal]

@@ -31,6 +31,8 @@ from core.base.text import (
 )
 from core.changes.card_rows import NO_VALUE, read_rows, tabulate
 from core.chat.approval_notices import LABELS, must_fit, without_approval
+from core.chat.incoming import describe_fields_left_out
+from core.domain.changes import ChangeForm, FormField
 from core.domain.messages import Card, ChangeAction
 from core.domain.records import QuickCommand
 
@@ -120,6 +122,11 @@ QUICK_ID = re.compile(r"ponte:quick:(?P<slug>[a-z0-9][a-z0-9_-]{0,79})(?P<named>
 """The id of the form for a quick command. A longer slug does not fit into an id, so its command
 runs without a form."""
 PROMPT_FIELD, QUOTE_FIELD, INPUT_FIELD = "prompt", "quote", "input"
+FIELD_MENU_ID = re.compile(r"ponte:fields:(?P<press>[a-z2-7]{6}(?:\.\d{1,4})?):\d")
+"""The id of a menu that offers the fields of a form with more than MAX_FORM_FIELDS. The form itself
+has the id of its button."""
+# components/reference.mdx: #string-select-string-select-structure, #select-option-structure.
+MAX_MENU_OPTIONS, MAX_OPTION_CHARACTERS, MAX_MENUS = 25, 100, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -475,11 +482,64 @@ def quick_form(slug: str, command: QuickCommand | None) -> discord.ui.Modal:
     return _build_modal(title, f"ponte:quick:{slug}:named", fields)
 
 
+def split_fields(form: ChangeForm) -> tuple[list[int], list[FormField]]:
+    """Return the positions of the fields that a form or its menus can offer, and the other
+    fields."""
+    fitting = [
+        at for at, field in enumerate(form.fields) if len(field.value) <= MAX_INPUT_CHARACTERS
+    ]
+    offered = fitting[: MAX_MENU_OPTIONS * MAX_MENUS]
+    return offered, [field for at, field in enumerate(form.fields) if at not in offered]
+
+
+def change_form(form: ChangeForm, positions: Sequence[int]) -> discord.ui.Modal:
+    """Return the form with the fields at up to MAX_FORM_FIELDS positions. The id of each input is
+    the position of its field."""
+    labels = []
+    for at in positions:
+        field = form.fields[at]
+        labels.append(discord.ui.Label(
+            text=to_one_line(field.label, MAX_LABEL_CHARACTERS) or "…",
+            description=to_one_line(field.row, MAX_HINT_CHARACTERS) or None,
+            component=_build_input(field, str(at)),
+        ))  # fmt: skip
+    title = to_one_line(form.title, MAX_FORM_TITLE_CHARACTERS) or form.id
+    return _build_modal(title, f"ponte:change:{form.press_id}", labels)
+
+
+def describe_left_out(form: ChangeForm, left_out: Sequence[FormField]) -> str:
+    """Return the sentence on the fields that the form cannot hold; "" if there are none."""
+    return describe_fields_left_out(form, left_out, lambda name: _escape_cell(name, None))
+
+
+def build_field_menus(form: ChangeForm, positions: Sequence[int]) -> discord.ui.View:
+    """Return menus that offer the fields at these positions, to choose those of the form."""
+    menus: list[discord.ui.Select[Any]] = []
+    for start in range(0, len(positions), MAX_MENU_OPTIONS):
+        options = [
+            discord.SelectOption(
+                label=to_one_line(form.fields[at].label, MAX_OPTION_CHARACTERS) or "…",
+                description=to_one_line(form.fields[at].row, MAX_OPTION_CHARACTERS) or None,
+                value=str(at),
+            )
+            for at in positions[start : start + MAX_MENU_OPTIONS]
+        ]
+        id = f"ponte:fields:{form.press_id}:{len(menus)}"
+        most = min(MAX_FORM_FIELDS, len(options))
+        menus.append(discord.ui.Select(custom_id=id, options=options, max_values=most))
+    return _build_view(menus)
+
+
 def read_form_values(interaction: Interaction) -> dict[str, str]:
     """Return the values of a submitted form by the ids of their fields."""
     data: Mapping[str, Any] = interaction.data or {}
-    items = _list_components(data.get("components") or [])
-    return {str(item["custom_id"]): str(item["value"]) for item in items if "value" in item}
+    values = {}
+    for item in _list_components(data.get("components") or []):
+        if "value" in item or "values" in item:
+            value = item.get("value", "".join(item.get("values") or ()))
+            is_ticked = isinstance(value, bool)
+            values[str(item["custom_id"])] = str(value).lower() if is_ticked else str(value)
+    return values
 
 
 def _build_card_buttons(card: Card, row: int) -> list[discord.ui.Button[Any]]:
@@ -559,12 +619,12 @@ def _prevent_previews(text: str) -> str:
     return disable_markup(_BARE_URL.sub(r"<\g<0>>", text))
 
 
-def _build_view(buttons: Iterable[discord.ui.Button[Any]]) -> discord.ui.View:
-    """Return a view that the SDK does not track: clicks are handled by the ids of their buttons, so
-    that they work after a restart."""
+def _build_view(items: Iterable[discord.ui.Item[Any]]) -> discord.ui.View:
+    """Return a view that the SDK does not track: clicks are handled by the ids of their buttons and
+    menus, so that they work after a restart."""
     view = discord.ui.View(timeout=None)
-    for button in buttons:
-        view.add_item(button)
+    for item in items:
+        view.add_item(item)
     view.stop()
     return view
 
@@ -614,6 +674,29 @@ def _build_text_field(
         max_length=MAX_INPUT_CHARACTERS,
     )
     return discord.ui.Label(text=label[:MAX_LABEL_CHARACTERS], component=field)
+
+
+def _build_input(field: FormField, id: str) -> discord.ui.Item[Any]:
+    """Return the input for a field. It is a text input if no other can hold the field's value."""
+    options = tuple(dict.fromkeys(field.options))
+    if field.type == "checkbox":
+        return discord.ui.Checkbox(custom_id=id, default=field.value == "true")
+    if field.type == "select" and field.value in ("", *options):
+        fits = all(option.strip() and len(option) <= MAX_OPTION_CHARACTERS for option in options)
+        if fits and 0 < len(options) <= MAX_MENU_OPTIONS:
+            offered = [
+                discord.SelectOption(label=option, value=option, default=option == field.value)
+                for option in options
+            ]
+            return discord.ui.Select(custom_id=id, options=offered, min_values=0, required=False)
+    is_long = field.type == "lines" or "\n" in field.value
+    return discord.ui.TextInput(
+        custom_id=id,
+        style=discord.TextStyle.paragraph if is_long else discord.TextStyle.short,
+        default=field.value or None,
+        required=False,
+        max_length=MAX_INPUT_CHARACTERS,
+    )
 
 
 def _list_components(components: list[Any]) -> list[Mapping[str, Any]]:

@@ -18,14 +18,14 @@ import structlog
 from slack_bolt.app.async_app import AsyncApp
 from slack_bolt.context.ack.async_ack import AsyncAck
 
-from adapters.slack import events, render
+from adapters.slack import change_form, events, render
 from adapters.slack.client import FAILURES, InDoubt
 from adapters.slack.events import ParsedMessage, Payload, Source, is_direct, reply_to
 from adapters.slack.intake import SlackLocations
 from adapters.slack.presence import CommandNotices, Workspace
 from core.base.errors import BadInput, UnknownCommand
 from core.base.i18n import nearest_locale, say, use_locale
-from core.chat.incoming import InteractionLimits, InteractionRequest, Interactions
+from core.chat.incoming import FORM_LATE, InteractionLimits, InteractionRequest, Interactions
 from core.commands.grammar import TypedCommand, parse_command, render_command
 from core.commands.quick_commands import check_inputs
 from core.domain.messages import Address, Attachment, Message, Person, Quote
@@ -267,12 +267,22 @@ class SlackHandlers:
             body["user"]["id"], self._home_of(body), memory["channel"], memory["thread"],
             memory["url"],
         )  # fmt: skip
-        field = render.QUESTION_BLOCK  # where `notify` shows an error
+        inputs = [block["block_id"] for block in view["blocks"] if block["type"] == "input"]
+        field = next(iter(inputs), "")  # where `notify` shows an error
 
         async def notify(words: str) -> None:
             await ack(**_field_error(field, words))
 
         key = f"slack:{self.workspace.team}:{place.channel}:view:{view['id']}"
+        if view["callback_id"] == change_form.CHANGE_FORM:
+            # The answer is shown on the card, as that of a click.
+            source = Source(memory["ts"], place.thread, "card")
+            interaction = self._make_interaction(place, key, ack, notify, source)
+            new_values = change_form.read_new_values(view)
+            await self.interactions.submit_form(
+                interaction, memory["press"], new_values, SLACK_FORM_SECONDS
+            )
+            return
         interaction = self._make_interaction(place, key, ack, notify, notices=self.notices)
         if view["callback_id"] == render.ASK_FORM:
             by = str(memory.get("by") or "?")
@@ -307,6 +317,10 @@ class SlackHandlers:
                            body.get("response_url", ""))  # fmt: skip
         pressed = f"{action['action_id']}:{action['action_ts']}"
         key = f"slack:{self.workspace.team}:{channel}:{ts}:{pressed}:{place.user}"
+        if action["action_id"] == change_form.CHANGE_FORM:
+            memory = _memory(place) | {"ts": ts, "press": action["value"]}
+            await self._show_change_form(ack, body["trigger_id"], place, memory)
+            return
         is_stop = action["action_id"] == render.STOP_ACTION
         word = "stop" if is_stop else action["action_id"].removeprefix(render.CARD_ACTION_PREFIX)
         text = word if is_stop else f"{word} {action.get('value', '')}"
@@ -319,6 +333,24 @@ class SlackHandlers:
 
         interaction = self._make_interaction(place, key, ack, notify, source)
         await self.interactions.submit(interaction, InteractionRequest(text))
+
+    async def _show_change_form(
+        self, ack: AsyncAck, trigger: str, place: SlackPlace, memory: dict[str, Any]
+    ) -> None:
+        """Open the form that changes the proposal whose button was pressed. It stores nothing."""
+        interaction = self._make_interaction(
+            place, "", ack, lambda words: self._respond(place, words)
+        )
+        form = await self.interactions.find_form(interaction, memory["press"], SLACK_FORM_SECONDS)
+        if isinstance(form, str):
+            words = form
+        else:
+            with use_locale(interaction.locale):
+                view = change_form.build_change_form(form, memory)
+                words = await self._open_form(trigger, view, FORM_LATE)
+        if words:
+            await interaction.notify(words)
+        await ack()
 
     async def ignore(self, ack: AsyncAck) -> None:
         """Acknowledge a button that does nothing here, such as a link, or a closed form."""
@@ -368,13 +400,14 @@ class SlackHandlers:
         form = render.inputs_form(command, memory, missing if inputs else "")
         return typed_command, {"response_action": "update", "view": form}, field
 
-    async def _open_form(self, trigger: str, view: Payload) -> str:
-        """Open a form. If it is too late for that, return a sentence that says what to type."""
+    async def _open_form(self, trigger: str, view: Payload, late: str = _TYPE_IT) -> str:
+        """Open a form. If Slack refuses it, because it is too late, return `late` for the
+        person."""
         try:
             await self.workspace.api.call("views.open", trigger_id=trigger, view=view, patience=1)
         except FAILURES as error:
             log.warning("could not open a modal", error=str(error))
-            return say(_TYPE_IT)
+            return say(late)
         return ""
 
     async def _respond(self, place: SlackPlace, words: str) -> None:

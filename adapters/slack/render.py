@@ -111,7 +111,7 @@ number of fields (None for all)."""
 _HIDDEN = "…and {count} more. Type `changes` to list them."
 _STYLES: Mapping[ChangeAction, str] = {"approve": "primary", "deny": "danger"}
 
-_HEADER = 150
+MAX_HEADER_BYTES = 150
 """The maximum bytes of a header (docs.slack.dev/reference/block-kit/blocks/header-block)."""
 _HEALTH_MARKS = {"on": "🟢", "off": "⚪", "failing": "🔴"}
 _MAY: tuple[tuple[Action, str], ...] = (
@@ -130,12 +130,12 @@ QUESTION_BLOCK, SLUG_BLOCK, INPUT_BLOCK = "question", "slug", "input"
 FIELD_PREFIX = "field:"
 """The prefix of the block ids of a quick command's own inputs."""
 _ELEMENT = "value"
-_TYPED = _MEMORY = 2900
+MAX_INITIAL_BYTES = _MEMORY = 2900
 """The maximum bytes of an input's initial text, and of `private_metadata`. Slack allows 3,000
 (docs.slack.dev/reference/block-kit/block-elements/plain-text-input-element, reference/views)."""
-_BUTTON = 24
+MAX_BUTTON_BYTES = 24
 """The maximum bytes of a modal's title and buttons (docs.slack.dev/reference/views/modal-views)."""
-_LABEL, _OPTIONS, _OPTION, _VALUE = 2000, 100, 75, 150
+MAX_LABEL_BYTES, MAX_OPTIONS, MAX_OPTION_BYTES, MAX_OPTION_VALUE_BYTES = 2000, 100, 75, 150
 """The limits of form fields: bytes of a label, number of options, bytes of an option's text and of
 its value.
 
@@ -483,7 +483,7 @@ def inputs_form(command: QuickCommand, memory: Json, wrong: str = "") -> Json:
     blocks: list[Json] = []
     title, description = command.title_and_description()
     if above := wrong or description:
-        blocks.append({"type": "section", "text": _plain_text(above, SECTION_BYTES)})
+        blocks.append({"type": "section", "text": make_plain_text(above, SECTION_BYTES)})
     for name, kind in list(command.inputs.items())[:_FIELDS]:
         choices = [(str(choice), str(choice)) for choice in kind.get("choices") or ()]
         optional = not kind.get("required")
@@ -686,8 +686,9 @@ def _build_modal(callback: str, title: str, submit: str, blocks: list[Json], dat
         data = data | {"about": data["about"][: len(data["about"]) // 2]}
         memory = json.dumps(data)
     return {
-        "type": "modal", "callback_id": callback, "title": _plain_text(title, _BUTTON),
-        "submit": _plain_text(submit, _BUTTON), "close": _plain_text(say("Cancel"), _BUTTON),
+        "type": "modal", "callback_id": callback, "title": make_plain_text(title, MAX_BUTTON_BYTES),
+        "submit": make_plain_text(submit, MAX_BUTTON_BYTES),
+        "close": make_plain_text(say("Cancel"), MAX_BUTTON_BYTES),
         "blocks": blocks, "private_metadata": memory,
     }  # fmt: skip
 
@@ -700,17 +701,21 @@ def _build_input(
     else a text input. A choice is a pair of the words shown and the value."""
     element: Json = {"type": "plain_text_input", "action_id": _ELEMENT, "multiline": multiline}
     if initial:
-        element["initial_value"] = cut_unescaped(initial, _TYPED)
-    if 0 < len(choices) <= _OPTIONS and all(escaped_size(value) <= _VALUE for _, value in choices):
-        options = [{"text": _plain_text(words, _OPTION), "value": v} for words, v in choices]
+        element["initial_value"] = cut_unescaped(initial, MAX_INITIAL_BYTES)
+    if 0 < len(choices) <= MAX_OPTIONS and all(
+        escaped_size(value) <= MAX_OPTION_VALUE_BYTES for _, value in choices
+    ):
+        options = [
+            {"text": make_plain_text(words, MAX_OPTION_BYTES), "value": v} for words, v in choices
+        ]
         element = {"type": "static_select", "action_id": _ELEMENT, "options": options}
-    words = _plain_text(label, _LABEL)
+    words = make_plain_text(label, MAX_LABEL_BYTES)
     field = {"type": "input", "block_id": name, "label": words, "element": element}
     return field | {"optional": optional}
 
 
 def _build_header(text: str) -> Json:
-    return {"type": "header", "text": _plain_text(text, _HEADER)}
+    return {"type": "header", "text": make_plain_text(text, MAX_HEADER_BYTES)}
 
 
 def _build_paragraph(text: str) -> Json:
@@ -721,5 +726,6 @@ def _build_section(mrkdwn: str) -> Json:
     return {"type": "section", "text": {"type": "mrkdwn", "text": mrkdwn}}
 
 
-def _plain_text(text: str, limit: int) -> Json:
+def make_plain_text(text: str, limit: int) -> Json:
+    """Return a text object without markup of at most `limit` bytes."""
     return {"type": "plain_text", "text": cut_unescaped(text, limit) or "…"}

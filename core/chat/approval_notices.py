@@ -386,7 +386,7 @@ CARD_STATES = ("open", "approved", "applying", "done", "partial", "failed", "den
           "withdrawn", "undone")  # fmt: skip
 """The states that a card can show. `done` and `failed` can also be states of a post."""
 LABELS: Mapping[ChangeAction, str] = {
-    "approve": "Approve", "change": "Change", "deny": "Deny", "undo": "Undo",
+    "approve": "Approve", "change": "Change…", "deny": "Deny", "undo": "Undo",
 }  # fmt: skip
 """The English labels of the buttons under a card; `say` translates them."""
 _NOT_WHOLE = "There is no room here for all of it. To read it and to confirm it, type `{hint}`."

@@ -15,6 +15,7 @@ it notifies the person at once.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import (
     Awaitable,
     Callable,
@@ -26,15 +27,18 @@ from collections.abc import (
 )
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Any, Protocol
 
 import structlog
 
-from core.base.errors import Forgotten, NotStored, PonteError
+from core.base.errors import BadInput, Forgotten, NotStored, PonteError
 from core.base.i18n import plural, say, use_locale
 from core.base.tasks import BackgroundTasks
+from core.base.text import clip_line
 from core.chat.people import People
-from core.domain.changes import ChangeForm
+from core.commands.grammar import render_change
+from core.domain.changes import ChangeForm, FormField
 from core.domain.messages import (
     MAX_ATTACHMENT_BYTES,
     MAX_FILE_TEXT_CHARACTERS,
@@ -370,6 +374,60 @@ class FailedEvents:
 
 FORM_LATE = "The form could not be opened in time. Try again."
 """The sentence for a person whose form was not found within the platform's time."""
+FORM_UNREADABLE = "I couldn't read this form. Open it again."
+FORM_UNCHANGED = "You didn't change any value."
+MAX_FORM_VALUE_CHARACTERS = 4000
+"""Characters of one value of a form. No platform has an input that takes more."""
+_NUMBER = re.compile(r"-?\d{1,100}(\.\d{1,100})?")
+_MAX_NAMED_FIELDS = 5
+_NOT_IN_FORM = "Not in this form: {names}. To change one of them, type `change {id} {example}`."
+
+
+def describe_fields_left_out(
+    form: ChangeForm, fields: Sequence[FormField], escape: Callable[[str], str] = str
+) -> str:
+    """Return how to change the fields that a platform's form cannot hold; "" if there are none.
+    `escape` makes the names of the fields, which are untrusted, safe on the platform."""
+    names = [
+        escape(clip_line(f"{field.row}: {field.label}".removeprefix(": "))) for field in fields
+    ]
+    if len(names) > _MAX_NAMED_FIELDS:
+        names[_MAX_NAMED_FIELDS:] = ["…"]
+    example = say("FIELD = VALUE")
+    words = say(_NOT_IN_FORM, names=", ".join(names), id=form.id, example=example)
+    return words if names else ""
+
+
+def find_new_values(form: ChangeForm, values: Mapping[str, str]) -> dict[str, str]:
+    """Return the values that differ from those of the form, by `FormField.key`. `values` are those
+    of the inputs that the person saw, by the position of the field in the form. Raise BadInput if
+    none differs, or if the form has no such field."""
+    fields = {str(at): field for at, field in enumerate(form.fields)}
+    if not values.keys() <= fields.keys() or any(
+        len(value) > MAX_FORM_VALUE_CHARACTERS for value in values.values()
+    ):
+        raise BadInput(FORM_UNREADABLE)
+    new_values = {
+        fields[at].key: value
+        for at, value in values.items()
+        if _normalize(fields[at], value) != _normalize(fields[at], fields[at].value)
+    }
+    if not new_values:
+        raise BadInput(FORM_UNCHANGED)
+    return new_values
+
+
+def _normalize(field: FormField, value: str) -> object:
+    """Return a value for a comparison. Platforms change the line ends and the outer spaces of a
+    text and the zeros of a number, and an empty checkbox is not ticked."""
+    value = value.replace("\r\n", "\n").strip()
+    if field.type == "checkbox":
+        return value == "true"
+    if field.type == "number" and _NUMBER.fullmatch(value):
+        return Decimal(value)
+    return value
+
+
 RESTARTING = "I'm about to restart. Try again in a minute."
 
 
@@ -505,7 +563,9 @@ class Interactions:
         self, interaction: ChatInteraction, press_id: str, seconds: float
     ) -> ChangeForm | str:
         """Return the form that changes the proposal, or a sentence for the person if they may not
-        change it, if it was replaced or decided, or if it is not known within `seconds`."""
+        change it, if it was replaced or decided, or if it is not known within `seconds`.
+        `press_id` is that of a button; without a revision it means the first one."""
+        press_id = press_id if "." in press_id else f"{press_id}.1"
         try:
             async with asyncio.timeout(seconds):
                 person, address = interaction.person, interaction.address
@@ -517,6 +577,25 @@ class Interactions:
         except PonteError as error:
             with use_locale(interaction.locale):
                 return error.words()
+
+    async def submit_form(
+        self, interaction: ChatInteraction, press_id: str, values: Mapping[str, str], seconds: float
+    ) -> bool:
+        """Submit the values that a person changed in the form of `find_form`, as `submit` does. If
+        the form is not valid any more, or no value was changed, notify the person.
+
+        `values` are by the position of their field in the form.
+        """
+        words = form = await self.find_form(interaction, press_id, seconds)
+        if isinstance(form, ChangeForm):
+            try:
+                text = render_change(press_id, find_new_values(form, values))
+                return await self.submit(interaction, InteractionRequest(text))
+            except BadInput as error:
+                with use_locale(interaction.locale):
+                    words = error.words()
+        await interaction.notify(str(words))
+        return False
 
     async def _find_refusal(
         self, interaction: ChatInteraction, action: Action, while_unknown: str = ""

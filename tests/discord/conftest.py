@@ -25,6 +25,7 @@ PAUSES = {
 }
 DEADLINES = {
     "adapters.discord.interactions.AUTOCOMPLETE_SECONDS": 60.0,
+    "adapters.discord.interactions.CHANGE_FORM_SECONDS": 60.0,
     "adapters.discord.interactions.QUICK_COMMAND_LOOKUP_SECONDS": 60.0,
     "adapters.discord.interactions.DISCORD_RIGHTS_SECONDS": 60.0,
     "adapters.discord.interactions.DISCORD_STORE_SECONDS": 60.0,

@@ -175,13 +175,13 @@ async def discord_form(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
     asked = await studio.maya.slash("quick-command", studio.server, slug="release-notes")
     await asked.wait_for_ack()
     values = {"version": "4.2", "readers": "customers"}
-    named = dict(fields(asked.data["components"]))
+    inputs = fields(asked.data["components"])
     shown = [
         {"label": component.get("label") or component["component"]["label"],
          "required": component.get("component", component).get("required", True),
          "about": component.get("description") or "",
-         "value": values.get(id, default)}
-        for component, (id, default) in zip(asked.data["components"], named.items(), strict=True)
+         "value": values.get(item["custom_id"], item.get("value") or "")}
+        for component, item in zip(asked.data["components"], inputs, strict=True)
     ]  # fmt: skip
     drawing = {"kind": "discord form", "theme": "dark", "width": 460,
                "modal": {"title": asked.data["title"], "fields": shown}}  # fmt: skip

@@ -26,6 +26,7 @@ FITTING = {
     AUTOCOMPLETE: {CHOICES},
     MODAL_SUBMIT: {MESSAGE, DEFER},
 }
+"""A modal that a component opened may also be answered like that component, by its message."""
 
 
 @dataclass
@@ -115,6 +116,7 @@ class Interactions:
         installed = guild is not None and guild.with_bot
         largest = max(limits.BOOSTED[guild.tier if guild else 0], self.largest)
         exchange = Exchange(id, secrets.token_hex(20), type, channel, user, now, largest)
+        exchange.original = more.get("message")
         self.exchanges[exchange.token] = exchange
         event: Payload = {
             "id": str(id),
@@ -175,7 +177,10 @@ class Interactions:
     def _check(
         self, exchange: Exchange, kind: int, data: Payload, files: list[tuple[str, bytes]]
     ) -> None:
-        if kind not in FITTING[exchange.type]:
+        fitting = set(FITTING[exchange.type])
+        if exchange.type == MODAL_SUBMIT and exchange.original is not None:
+            fitting |= {DEFER_UPDATE, UPDATE}
+        if kind not in fitting:
             raise DiscordErrorResponse(
                 50035, f"type {kind} for an interaction of type {exchange.type}"
             )
@@ -240,7 +245,7 @@ class Interactions:
         if exchange.kind is None:
             raise DiscordErrorResponse(10015)
         gone = exchange.original is None or (
-            not exchange.ephemeral
+            not exchange.original["flags"] & EPHEMERAL
             and exchange.type != COMPONENT
             and int(exchange.original["id"]) not in exchange.channel.messages
         )

@@ -12,6 +12,8 @@ from typing import Any
 Payload = dict[str, Any]
 Files = Sequence[tuple[str, bytes]]
 MIB = 1024 * 1024
+SELECT, TEXT_INPUT, CHECKBOX = 3, 4, 23
+"""Types of components (components/reference.mdx#component-object-component-types)."""
 
 # resources/message.mdx#create-message-jsonform-params. Characters are code points (#1315).
 CONTENT, NONCE, EMBEDS = 2000, 25, 10
@@ -36,6 +38,8 @@ ROWS, BUTTONS, LABEL, CUSTOM_ID = 5, 5, 80, 100
 # interactions/receiving-and-responding.mdx#interaction-response-object-modal, and
 # components/reference.mdx: #label-label-structure, #text-input-text-input-structure.
 MODAL_TITLE, MODAL_FIELDS, FIELD_LABEL, FIELD_ABOUT, INPUT = 45, 5, 45, 100, 4000
+# components/reference.mdx: #string-select, #select-option-structure.
+OPTIONS, OPTION, PLACEHOLDER = 25, 100, 150
 # interactions/application-commands.mdx: #autocomplete, #application-command-object (structures),
 # #registering-a-command, #slash-commands (characters of one command in all).
 CHOICES, CHOICE_NAME, CHOICE_VALUE = 25, 100, 100
@@ -135,8 +139,18 @@ def check_modal(data: Payload) -> None:
             raise DiscordErrorResponse(50035, "label of a modal's field")
         if len(item.get("description") or "") > FIELD_ABOUT:
             raise DiscordErrorResponse(50035, "description of a modal's field")
+        if text["type"] not in (TEXT_INPUT, SELECT, CHECKBOX):
+            raise DiscordErrorResponse(50035, "type of a modal's field")
         if len(text.get("value") or "") > INPUT or not 1 <= text.get("max_length", 1) <= INPUT:
             raise DiscordErrorResponse(50035, "value or max_length of a text input")
+        if text["type"] == TEXT_INPUT and text.get("style") not in (1, 2):
+            raise DiscordErrorResponse(50035, "style of a text input")
+        if len(text.get("value") or "") > text.get("max_length", INPUT):
+            raise DiscordErrorResponse(50035, "value of a text input")
+        if text["type"] == SELECT:
+            _check_select(text)
+            if text.get("required", True) and text.get("min_values", 1) == 0:
+                raise DiscordErrorResponse(50035, "min_values of a required select")
 
 
 def check_choices(choices: Sequence[Payload]) -> None:
@@ -198,12 +212,39 @@ def _embed_parts(embed: Payload) -> Iterator[tuple[str, str, int]]:
 
 
 def _check_components(rows: Sequence[Payload]) -> None:
-    buttons = [button for row in rows for button in row["components"]]
+    items = [item for row in rows for item in row["components"]]
     if len(rows) > ROWS or not all(1 <= len(row["components"]) <= BUTTONS for row in rows):
         raise DiscordErrorResponse(50035, "components: at most 5 rows of 1 to 5 buttons")
+    for row in rows:
+        selects = [item for item in row["components"] if item.get("type") == SELECT]
+        if selects and len(row["components"]) > 1:
+            raise DiscordErrorResponse(50035, "a select fills its row")
+        for select in selects:
+            _check_select(select)
+    buttons = [item for item in items if item.get("type") != SELECT]
     if not all(1 <= len(button.get("label") or "") <= LABEL for button in buttons):
         raise DiscordErrorResponse(50035, "label of a button")
-    _check_ids([button.get("custom_id") for button in buttons])
+    _check_ids([item.get("custom_id") for item in items])
+
+
+def _check_select(select: Payload) -> None:
+    options = select.get("options") or []
+    values = {option["value"] for option in options}
+    if not 1 <= len(options) <= OPTIONS or len(values) < len(options):
+        raise DiscordErrorResponse(50035, "options of a select: 1 to 25, each value once")
+    for option in options:
+        texts = option.get("label") or "", option["value"]
+        if not all(1 <= len(text) <= OPTION for text in texts):
+            raise DiscordErrorResponse(50035, "label or value of an option")
+        if len(option.get("description") or "") > OPTION:
+            raise DiscordErrorResponse(50035, "description of an option")
+    if len(select.get("placeholder") or "") > PLACEHOLDER:
+        raise DiscordErrorResponse(50035, "placeholder of a select")
+    least, most = select.get("min_values", 1), select.get("max_values", 1)
+    if not 0 <= least <= most <= len(options) or most < 1:
+        raise DiscordErrorResponse(50035, "min_values or max_values of a select")
+    if sum(bool(option.get("default")) for option in options) > most:
+        raise DiscordErrorResponse(50035, "more defaults than max_values")
 
 
 def _check_ids(ids: Sequence[str | None]) -> None:

@@ -13,6 +13,7 @@ from tests.fakes.discord.interactions import (
     MODAL_SUBMIT,
     Exchange,
 )
+from tests.fakes.discord.limits import CHECKBOX, SELECT, TEXT_INPUT
 from tests.fakes.discord.world import Channel, Payload, User
 
 if TYPE_CHECKING:
@@ -178,30 +179,55 @@ class DiscordPerson:
         buttons = [item for row in message["components"] for item in row["components"]]
         button = next(b for b in buttons if b.get("label") == label and not b.get("disabled"))
         data = {"custom_id": button["custom_id"], "component_type": 2}
-        exchange = await self.discord.interactions.begin(
+        return await self.discord.interactions.begin(
             COMPONENT, self.user, channel, data, locale, message=message
         )
-        exchange.original = message
-        return exchange
 
-    async def submit(self, modal: Exchange, **values: str) -> Exchange:
-        """Fill in and send the modal that an interaction was answered with."""
-        rows: list[Payload] = []
-        for id, default in fields(modal.data["components"]):
-            item = {"type": 4, "custom_id": id, "value": values.get(id, default)}
-            rows.append({"type": 18, "component": item})
-        data = {"custom_id": modal.data["custom_id"], "components": rows}
+    async def select(self, message: Payload, *values: str, menu: int = 0) -> Exchange:
+        """Choose these options of a select menu under `message`."""
+        channel = self.discord.world.channels[int(message["channel_id"])]
+        menus = [item for row in message["components"] for item in row["components"]
+                 if item["type"] == SELECT]  # fmt: skip
+        data = {"custom_id": menus[menu]["custom_id"], "component_type": SELECT,
+                "values": list(values)}  # fmt: skip
         return await self.discord.interactions.begin(
-            MODAL_SUBMIT, self.user, modal.channel, data, "en-US"
+            COMPONENT, self.user, channel, data, "en-US", message=message
+        )
+
+    async def submit(self, modal: Exchange, **values: object) -> Exchange:
+        """Fill in and send the modal that an interaction was answered with. A checkbox has a bool,
+        a select its option. The message under whose component it was opened comes along."""
+        rows: list[Payload] = []
+        for item in fields(modal.data["components"]):
+            id, default = item["custom_id"], read_default(item)
+            value = values.get(id, default)
+            sent = {"type": item["type"], "custom_id": id}
+            sent |= (
+                {"values": [value] if value else []} if item["type"] == SELECT else {"value": value}
+            )
+            rows.append({"type": 18, "component": sent})
+        data = {"custom_id": modal.data["custom_id"], "components": rows}
+        more = {} if modal.original is None else {"message": modal.original}
+        return await self.discord.interactions.begin(
+            MODAL_SUBMIT, self.user, modal.channel, data, "en-US", **more
         )
 
 
-def fields(components: list[Payload]) -> list[tuple[str, str]]:
-    """(custom id, prefilled value) of each text input of a modal."""
-    found: list[tuple[str, str]] = []
+def fields(components: list[Payload]) -> list[Payload]:
+    """The inputs of a modal."""
+    found: list[Payload] = []
     for item in components:
-        if item["type"] == 4:
-            found.append((item["custom_id"], item.get("value") or ""))
+        if item["type"] in (SELECT, TEXT_INPUT, CHECKBOX):
+            found.append(item)
         inner = item.get("components") or ([item["component"]] if "component" in item else [])
         found.extend(fields(inner))
     return found
+
+
+def read_default(item: Payload) -> object:
+    """What an input holds that nobody touched."""
+    if item["type"] == CHECKBOX:
+        return bool(item.get("default"))
+    if item["type"] == SELECT:
+        return next((one["value"] for one in item["options"] if one.get("default")), "")
+    return item.get("value") or ""

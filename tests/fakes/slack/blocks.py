@@ -6,7 +6,10 @@ escaped (openclaw/openclaw/pull/115027 and /143882): so does this, for every lim
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
+from datetime import date
 from typing import Any
 
 from .records import Json, SlackErrorResponse
@@ -24,8 +27,8 @@ STREAM = 10_000
 """In a streamed message; between 10,600 and 11,300 were refused (openclaw/openclaw/pull/143882)."""
 BLOCKS, VIEW_BLOCKS = 50, 100
 """reference/block-kit/blocks."""
-MODAL_TITLE, METADATA = 24, 3000
-"""reference/views/modal-views."""
+MODAL_TITLE, METADATA, VIEW_BYTES = 24, 3000, 250_000
+"""reference/views/modal-views; `view_too_large` of reference/methods/views.open."""
 SECTION, FIELDS, FIELD = 3000, 10, 2000
 """reference/block-kit/blocks/section-block."""
 CONTEXT, BUTTONS, HEADER, LABEL = 10, 25, 150, 2000
@@ -33,9 +36,10 @@ CONTEXT, BUTTONS, HEADER, LABEL = 10, 25, 150, 2000
 input-block); 2,000 of one text in a context is ours."""
 BUTTON, BUTTON_VALUE, NAME = 75, 2000, 255
 """reference/block-kit/block-elements/button-element; NAME is a block_id's and an action_id's."""
-OPTIONS, OPTION, OPTION_VALUE, INITIAL = 100, 75, 150, 3000
+OPTIONS, OPTION, OPTION_VALUE, INITIAL, CHECKBOXES = 100, 75, 150, 3000, 10
 """reference/block-kit/block-elements/select-menu-element, composition-objects/option-object,
-block-elements/plain-text-input-element."""
+block-elements/plain-text-input-element, block-elements/checkboxes-element."""
+_NUMBER = re.compile(r"-?\d{1,16}(\.\d+)?")
 TABLE_ROWS, TABLE_CELLS = 100, 20
 """reference/block-kit/blocks/table-block; a message has one table at most."""
 TAKES_TABLES = True
@@ -98,8 +102,15 @@ def check_view(view: Json) -> None:
             raise SlackErrorResponse("invalid_arguments") from None
         if any(block["type"] == "input" for block in view["blocks"]) and "submit" not in view:
             raise SlackErrorResponse("invalid_arguments")
+        if not view["blocks"] or not 1 <= size(view.get("callback_id", "x")) <= NAME:
+            raise SlackErrorResponse("invalid_arguments")
+        for name in ("submit", "close"):
+            if name in view:
+                _check_text(view[name], MODAL_TITLE, "plain_text")
     if size(view.get("private_metadata", "")) > METADATA:
         raise SlackErrorResponse("invalid_arguments")
+    if len(json.dumps(view)) > VIEW_BYTES:
+        raise SlackErrorResponse("view_too_large")
 
 
 def _check(blocks: list[Json], allowed: set[str], most: int, error: str) -> None:
@@ -183,15 +194,63 @@ def _actions(block: Json) -> None:
 
 def _input(block: Json) -> None:
     _check_text(block["label"], LABEL, "plain_text")
+    if "hint" in block:
+        _check_text(block["hint"], LABEL, "plain_text")
     element = block["element"]
-    if element["type"] == "static_select" and not 1 <= len(element["options"]) <= OPTIONS:
+    if element["type"] not in _INPUTS:
         raise SlackErrorResponse("invalid_blocks")
-    for option in element.get("options", []):
-        _check_text(option["text"], OPTION, "plain_text")
-        if size(option["value"]) > OPTION_VALUE:
+    _INPUTS[element["type"]](element)
+
+
+def _text_input(element: Json) -> None:
+    most = element.get("max_length", INITIAL)
+    if not 1 <= most <= INITIAL or size(element.get("initial_value", "")) > INITIAL:
+        raise SlackErrorResponse("invalid_blocks")
+    if len(element.get("initial_value", "")) > most:
+        raise SlackErrorResponse("invalid_blocks")
+    if not element.get("multiline") and "\n" in element.get("initial_value", ""):
+        raise SlackErrorResponse("invalid_blocks")
+
+
+def _number_input(element: Json) -> None:
+    """`is_decimal_allowed` is required (block-elements/number-input-element)."""
+    initial = element.get("initial_value", "0")
+    if not isinstance(element.get("is_decimal_allowed"), bool) or not _NUMBER.fullmatch(initial):
+        raise SlackErrorResponse("invalid_blocks")
+    if "." in initial and not element["is_decimal_allowed"]:
+        raise SlackErrorResponse("invalid_blocks")
+
+
+def _datepicker(element: Json) -> None:
+    try:
+        if len(element.get("initial_date", "2026-01-01")) != len("2026-01-01"):
             raise SlackErrorResponse("invalid_blocks")
-    if size(element.get("initial_value", "")) > INITIAL:
+        date.fromisoformat(element.get("initial_date", "2026-01-01"))
+    except ValueError:
+        raise SlackErrorResponse("invalid_blocks") from None
+
+
+def _options(element: Json) -> None:
+    options = element["options"]
+    most = CHECKBOXES if element["type"] == "checkboxes" else OPTIONS
+    if not 1 <= len(options) <= most or len({one["value"] for one in options}) < len(options):
         raise SlackErrorResponse("invalid_blocks")
+    for option in options:
+        _check_text(option["text"], OPTION)
+        if element["type"] == "static_select" and option["text"]["type"] != "plain_text":
+            raise SlackErrorResponse("invalid_blocks")
+        if not 1 <= size(option["value"]) <= OPTION_VALUE:
+            raise SlackErrorResponse("invalid_blocks")
+    chosen = element.get("initial_options", [{}])
+    if not chosen or any(one not in options for one in chosen if one):
+        raise SlackErrorResponse("invalid_blocks")
+    if element.get("initial_option", options[0]) not in options:
+        raise SlackErrorResponse("invalid_blocks")
+
+
+_INPUTS = {"plain_text_input": _text_input, "number_input": _number_input,
+           "datepicker": _datepicker, "static_select": _options,
+           "checkboxes": _options}  # fmt: skip
 
 
 def _header(block: Json) -> None:

@@ -217,15 +217,14 @@ class PeopleActions:
     def submit(
         self, someone: SlackPerson, view: Json, values: dict[str, str], lies: Json | None = None
     ) -> Delivery:
-        """Fill a modal: block id → what is typed or chosen."""
+        """Fill a modal: block id → what is typed or chosen. Slack sends every input, those that
+        nobody touched with their initial values, empty ones as null."""
         state = {}
         for block in view["blocks"]:
-            if block["type"] == "input" and block["block_id"] in values:
-                element, value = block["element"], values[block["block_id"]]
-                kept: Json = {"type": element["type"], "value": value}
-                if element["type"] == "static_select":
-                    kept = {"type": "static_select", "selected_option": {"value": value}}
-                state[block["block_id"]] = {element["action_id"]: kept}
+            if block["type"] == "input":
+                element = block["element"]
+                sent = read_input(element, values.get(block["block_id"]))
+                state[block["block_id"]] = {element["action_id"]: sent}
         return self._interact(someone, {
             "type": "view_submission", "trigger_id": self.workspace.trigger(),
             "view": {**view, "state": {"values": state}, "app_installed_team_id": TEAM},
@@ -262,3 +261,24 @@ class PeopleActions:
         id = new_id("hook-")
         self.workspace.hooks[id] = Hook(channel, someone.id, command)
         return f"{self.workspace.origin}/response/{id}"
+
+
+def read_input(element: Json, value: str | None) -> Json:
+    """The state of an input with this value; None: as it was opened. A checkbox's is "true"."""
+    kind = element["type"]
+    options = {one["value"]: one for one in element.get("options", [])}
+    if kind == "static_select":
+        chosen = element.get("initial_option") if value is None else {"value": value}
+        return {"type": kind, "selected_option": chosen}
+    if kind == "checkboxes":
+        ticked = element.get("initial_options", [])
+        if value is not None:
+            ticked = list(options.values()) if value == "true" else []
+        return {"type": kind, "selected_options": ticked}
+    if kind == "datepicker":
+        given = element.get("initial_date") if value is None else value
+        return {"type": kind, "selected_date": given or None}
+    return {
+        "type": kind,
+        "value": (element.get("initial_value") if value is None else value) or None,
+    }

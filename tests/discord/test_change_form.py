@@ -1,0 +1,224 @@
+"""The form that changes a proposal: opened from a card's button, filled in, sent."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from core.base.errors import BadInput, NotAllowed
+from core.changes.cards import REPLACED
+from core.domain.changes import ChangeForm, FormField
+from core.domain.messages import Address, Card, Person
+from tests.discord.discord_ponte import DiscordPonte
+from tests.discord.test_cards import Deciding, post_cards
+from tests.fakes.choices import EmptyStatusBoard, make_choices
+from tests.fakes.discord import DiscordPerson, Exchange
+from tests.fakes.discord.interactions import DEFER_UPDATE, EPHEMERAL, MESSAGE, MODAL
+from tests.fakes.discord.limits import CHECKBOX, SELECT, TEXT_INPUT
+from tests.fakes.discord.people import fields
+from tests.fakes.discord.world import Payload
+
+FIELDS = (
+    FormField("Status", "Status", "select", "Open", ("Open", "Paid")),
+    FormField("Amount", "Amount", "number", "12.50"),
+    FormField("Due", "Due", "date", "2026-11-20"),
+    FormField("Done", "Done", "checkbox", "false"),
+    FormField("Notes", "*Notes* @everyone", "lines", "first\nsecond <@1>"),
+)
+FORM = ChangeForm("abcde2", 2, "Update 1 row", FIELDS)
+CARD = Card("abcde2", "proposal", "Update 1 row", "Requested by Ana.",
+            actions=("approve", "change", "deny"), state="open", revision=2)  # fmt: skip
+
+
+class FormBoard(EmptyStatusBoard):
+    """Knows the form of one proposal, or raises `error`. `gate` delays its answer."""
+
+    def __init__(self) -> None:
+        self.form = FORM
+        self.error: Exception | None = None
+        self.gate: asyncio.Event | None = None
+        self.presses: list[str] = []
+
+    async def find_form(self, press_id: str, person: Person, address: Address) -> ChangeForm:
+        self.presses.append(press_id)
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        return self.form
+
+
+@pytest.fixture
+def board() -> FormBoard:
+    return FormBoard()
+
+
+@pytest.fixture
+async def deciding(ponte: DiscordPonte, board: FormBoard) -> Deciding:
+    deciding = Deciding(ponte)
+    ponte.inbox = deciding.before
+    ponte.choices = replace(make_choices(ponte.model, policy=ponte.policy), board=board)
+    await ponte.open()
+    return deciding
+
+
+def types(modal: Exchange) -> list[int]:
+    return [item["type"] for item in fields(modal.data["components"])]
+
+
+async def open_form(ana: DiscordPerson, message: Payload) -> Exchange:
+    opened = await (await ana.click(message, "Change…")).wait_for_ack()
+    assert opened.kind == MODAL, opened.data
+    return opened
+
+
+async def test_the_button_opens_a_form_and_stores_nothing(
+    deciding: Deciding, board: FormBoard, ana: DiscordPerson
+) -> None:
+    message = await post_cards(deciding.ponte, ana, CARD)
+    (row,) = message["components"]
+    assert [button["label"] for button in row["components"]] == ["Approve", "Change…", "Deny"]
+    opened = await open_form(ana, message)
+    assert board.presses == ["abcde2.2"]
+    assert types(opened) == [SELECT, TEXT_INPUT, TEXT_INPUT, CHECKBOX, TEXT_INPUT]
+    assert opened.data["components"][4]["label"] == "*Notes* @everyone"
+    assert opened.data["title"] == "Update 1 row"
+    assert deciding.taken == []
+
+
+async def test_only_changed_values_are_sent_and_answered_on_the_card(
+    deciding: Deciding, ana: DiscordPerson
+) -> None:
+    message = await post_cards(deciding.ponte, ana, CARD)
+    opened = await open_form(ana, message)
+    values: dict[str, object] = {"0": "Paid", "1": "12.5", "2": "", "3": True}
+    sent = await (await ana.submit(opened, **values)).wait_for_ack()
+    assert sent.kind == DEFER_UPDATE
+    (stored,) = deciding.taken
+    word, press, text = stored.text.split(" ", 2)
+    assert (word, press) == ("change", "abcde2.2")
+    assert json.loads(text) == {"Status": "Paid", "Due": "", "Done": "true"}
+    assert stored.is_click
+    assert stored.reply_to.source == message["id"]
+
+
+async def test_a_form_that_changes_nothing_is_not_sent(
+    deciding: Deciding, ana: DiscordPerson
+) -> None:
+    opened = await open_form(ana, await post_cards(deciding.ponte, ana, CARD))
+    sent = await (await ana.submit(opened)).wait_for_ack()
+    assert (sent.data["content"], sent.ephemeral) == ("You didn't change any value.", True)
+    assert deciding.taken == []
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [(NotAllowed("Only members may."), "Only members may."), (BadInput(REPLACED), "replaced")],
+)  # fmt: skip
+async def test_who_may_not_gets_a_sentence(
+    deciding: Deciding, board: FormBoard, ana: DiscordPerson, error: Exception, words: str
+) -> None:
+    message = await post_cards(deciding.ponte, ana, CARD)
+    opened = await open_form(ana, message)
+    board.error = error
+    for exchange in (await ana.click(message, "Change…"), await ana.submit(opened, Status="Paid")):
+        await exchange.wait_for_ack()
+        assert (exchange.kind, exchange.ephemeral) == (MESSAGE, True)
+        assert words in exchange.data["content"]
+    assert deciding.taken == []
+
+
+async def test_a_form_that_is_not_known_in_time_is_not_opened(
+    deciding: Deciding, board: FormBoard, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = await post_cards(deciding.ponte, ana, CARD)
+    monkeypatch.setattr("adapters.discord.interactions.CHANGE_FORM_SECONDS", 0.01)
+    board.gate = asyncio.Event()
+    pressed = await (await ana.click(message, "Change…")).wait_for_ack()
+    assert "could not be opened in time" in pressed.data["content"]
+    assert pressed.ephemeral
+
+
+async def test_more_than_five_fields_are_chosen_first(
+    deciding: Deciding, board: FormBoard, ana: DiscordPerson
+) -> None:
+    rows = [
+        FormField(f"{n}.Name", "Name", "text", f"v{n}", (), f"Row *{n}*") for n in range(1, 131)
+    ]
+    long = FormField("131.Story", "Sto`ry`", "lines", "x" * 4001, (), "@everyone")
+    board.form = replace(FORM, fields=(long, *rows))
+    message = await post_cards(deciding.ponte, ana, CARD)
+    pressed = await (await ana.click(message, "Change…")).wait_for_ack()
+    assert (pressed.kind, pressed.ephemeral) == (MESSAGE, True)
+    assert pressed.original is not None
+    menus = [row["components"][0] for row in pressed.original["components"]]
+    assert [len(menu["options"]) for menu in menus] == [25] * 5
+    assert menus[0]["options"][0]["description"] == "Row *1*"
+    text = pressed.original["content"]
+    assert text.startswith("Choose up to 5 fields to change.\nNot in this form: ")
+    assert "@everyone" not in text
+    assert "Sto\\`ry\\`" in text
+    assert "`change abcde2 FIELD = VALUE`" in text
+
+    chosen = [option["value"] for option in menus[1]["options"][:5]]
+    modal = await (await ana.select(pressed.original, *chosen, menu=1)).wait_for_ack()
+    assert modal.kind == MODAL
+    assert modal.data["components"][0]["description"] == "Row *26*"
+    sent = await (await ana.submit(modal, **{chosen[1]: "new"})).wait_for_ack()
+    await sent.wait_until(lambda exchange: exchange.original is None)  # the menus are gone
+    (stored,) = deciding.taken
+    assert stored.text == 'change abcde2.2 {"27.Name": "new"}'
+
+
+async def test_a_forged_choice_is_refused(
+    deciding: Deciding, board: FormBoard, ana: DiscordPerson
+) -> None:
+    board.form = replace(FORM, fields=FIELDS * 2)
+    message = await post_cards(deciding.ponte, ana, CARD)
+    pressed = await (await ana.click(message, "Change…")).wait_for_ack()
+    assert pressed.original is not None
+    chosen = await (await ana.select(pressed.original, "99", "x")).wait_for_ack()
+    assert (chosen.kind, chosen.data["flags"]) == (MESSAGE, EPHEMERAL)
+    assert "couldn't read this form" in chosen.data["content"]
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        lambda item: item | {"custom_id": "17"},
+        lambda item: item | {"custom_id": "Secret"},
+        lambda item: item | {"value": "x" * 2_000_000},
+    ],
+)
+async def test_a_forged_form_is_refused(
+    deciding: Deciding, ana: DiscordPerson, forge: Callable[[Payload], Payload]
+) -> None:
+    opened = await open_form(ana, await post_cards(deciding.ponte, ana, CARD))
+    for item in opened.data["components"]:
+        item["component"] = (
+            forge(item["component"]) if item["component"]["type"] == 4 else {"type": 0}
+        )
+    sent = await (await ana.submit(opened)).wait_for_ack()
+    assert "couldn't read this form" in sent.data["content"]
+    assert deciding.taken == []
+
+
+async def test_odd_fields_open_as_text(
+    deciding: Deciding, board: FormBoard, ana: DiscordPerson
+) -> None:
+    odd = (
+        FormField("a", "a" * 5000, "select", "Gone", ("Open", "Paid")),
+        FormField("b", "", "select", "1", tuple(map(str, range(26)))),
+        FormField("c", "c", "select", "", ("x" * 101, "y")),
+        FormField("d", "d", "select", "", ()),
+        FormField("e", "e", "text", "two\nlines"),
+    )
+    board.form = replace(FORM, title="", fields=odd)
+    opened = await open_form(ana, await post_cards(deciding.ponte, ana, CARD))
+    assert types(opened) == [TEXT_INPUT] * 5
+    sent = await (await ana.submit(opened)).wait_for_ack()
+    assert sent.data["content"] == "You didn't change any value."

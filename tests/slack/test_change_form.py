@@ -1,0 +1,235 @@
+"""The form that changes a proposal: opened from a card's button, filled in, sent."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from adapters.slack.change_form import build_change_form, read_new_values
+from core.base.errors import BadInput, NotAllowed
+from core.changes.cards import REPLACED
+from core.domain.changes import ChangeForm, FormField
+from core.domain.messages import Address, Answer, Card, Person
+from tests.fakes.slack import Json, Post
+from tests.fakes.slack.blocks import check_view
+from tests.fakes.slack.people import read_input
+from tests.slack.bot import Setting, Workplace, workplace
+from tests.slack.doubles import Board, NoPosts, WatchedInbox
+
+FIELDS = (
+    FormField("Status", "Status", "select", "Open", ("Open", "Paid")),
+    FormField("Amount", "Amount", "number", "12.50"),
+    FormField("Due", "Due", "date", "2026-11-20"),
+    FormField("Done", "Done", "checkbox", "false"),
+    FormField("Notes", "*Notes* <!channel>", "lines", "first\nsecond <@U1>"),
+)
+FORM = ChangeForm("abc234", 2, "Update 1 row", FIELDS)
+CARD = Card("abc234", "proposal", "Update 1 row", "Requested by Alice.",
+            actions=("approve", "change", "deny"), state="open", revision=2)  # fmt: skip
+
+
+class FormBoard(Board):
+    """Knows the form of one proposal, or raises `error`. `gate` delays its answer."""
+
+    def __init__(self, form: ChangeForm = FORM) -> None:
+        super().__init__()
+        self.form = form
+        self.error: Exception | None = None
+        self.gate: asyncio.Event | None = None
+        self.presses: list[str] = []
+
+    async def find_form(self, press_id: str, person: Person, address: Address) -> ChangeForm:
+        self.presses.append(press_id)
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        return self.form
+
+
+@asynccontextmanager
+async def card_shown(
+    home: Path, form: ChangeForm = FORM
+) -> AsyncIterator[tuple[Workplace, FormBoard, WatchedInbox, Post]]:
+    """A workplace with a card in a thread of #general. The inbox records what was submitted."""
+    board, inbox = FormBoard(form), WatchedInbox()
+    async with workplace(home, Setting(board=board, inbox=inbox.over)) as w:
+        await w.ask("change it")
+        reply = w.bot.slack.reply(inbox.messages.pop().reply_to, NoPosts())
+        await reply.finish(Answer("", parts=("",), cards=(CARD,)))
+        await w.until(lambda: any(post.buttons for post in w.posts()))
+        yield w, board, inbox, next(post for post in w.posts() if post.buttons)
+
+
+async def open_form(w: Workplace, card: Post) -> Json:
+    pressed = w.slack.click(w.alice, card, "Change…")
+    await pressed.acked.wait()
+    assert w.slack.workspace.views, [post.visible_text for post in w.whispers()]
+    return w.slack.workspace.views[-1]
+
+
+def inputs(view: Json) -> list[Json]:
+    return [block for block in view["blocks"] if block["type"] == "input"]
+
+
+async def test_the_button_opens_a_form_and_stores_nothing(tmp_path: Path) -> None:
+    async with card_shown(tmp_path) as (w, board, inbox, card):
+        assert list(card.buttons) == ["Approve", "Change…", "Deny"]
+        view = await open_form(w, card)
+        assert board.presses == ["abc234.2"]
+        kinds = [block["element"]["type"] for block in inputs(view)]
+        assert kinds == [
+            "static_select", "number_input", "datepicker", "checkboxes", "plain_text_input",
+        ]  # fmt: skip
+        assert inputs(view)[4]["label"] == {"type": "plain_text", "text": "*Notes* <!channel>"}
+        assert inbox.messages == []
+
+
+async def test_only_changed_values_are_sent(tmp_path: Path) -> None:
+    async with card_shown(tmp_path) as (w, _, inbox, card):
+        view = await open_form(w, card)
+        ids = [block["block_id"] for block in inputs(view)]
+        values = {ids[0]: "Paid", ids[1]: "12.5", ids[2]: "", ids[3]: "true"}
+        sent = w.slack.submit(w.alice, view, values)
+        await sent.acked.wait()
+        assert sent.response == {}
+        (message,) = inbox.messages
+        word, press, text = message.text.split(" ", 2)
+        assert (word, press) == ("change", "abc234.2")
+        assert json.loads(text) == {"Status": "Paid", "Due": "", "Done": "true"}
+        assert message.is_click
+        assert message.address.thread == card.thread_ts
+
+
+async def test_a_form_that_changes_nothing_is_not_sent(tmp_path: Path) -> None:
+    async with card_shown(tmp_path) as (w, _, inbox, card):
+        view = await open_form(w, card)
+        sent = w.slack.submit(w.alice, view, {})
+        await sent.acked.wait()
+        assert list(sent.response["errors"].values()) == ["You didn't change any value."]
+        assert list(sent.response["errors"]) == [inputs(view)[0]["block_id"]]
+        assert inbox.messages == []
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [(NotAllowed("Only members may."), "Only members may."), (BadInput(REPLACED), "replaced")],
+)  # fmt: skip
+async def test_who_may_not_gets_a_sentence(tmp_path: Path, error: Exception, words: str) -> None:
+    async with card_shown(tmp_path) as (w, board, inbox, card):
+        view = await open_form(w, card)
+        board.error = error
+        pressed = w.slack.click(w.alice, card, "Change…")
+        await pressed.acked.wait()
+        assert words in (await w.first_whisper()).visible_text
+        assert len(w.slack.workspace.views) == 1
+        sent = w.slack.submit(w.alice, view, {inputs(view)[0]["block_id"]: "Paid"})
+        await sent.acked.wait()
+        assert words in str(sent.response["errors"])
+        assert inbox.messages == []
+
+
+async def test_a_trigger_that_is_over_is_answered_with_a_sentence(tmp_path: Path) -> None:
+    async with card_shown(tmp_path) as (w, _, inbox, card):
+        w.slack.workspace.trigger_seconds = -1.0
+        pressed = w.slack.click(w.alice, card, "Change…")
+        await pressed.acked.wait()
+        assert "could not be opened in time" in (await w.first_whisper()).visible_text
+        assert w.slack.workspace.views == []
+        assert inbox.messages == []
+
+
+async def test_a_form_that_is_not_known_in_time_is_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with card_shown(tmp_path) as (w, board, _, card):
+        monkeypatch.setattr("adapters.slack.interactions.SLACK_FORM_SECONDS", 0.01)
+        board.gate = asyncio.Event()
+        pressed = w.slack.click(w.alice, card, "Change…")
+        await pressed.acked.wait()
+        assert "could not be opened in time" in (await w.first_whisper()).visible_text
+        assert w.slack.workspace.views == []
+
+
+@pytest.mark.parametrize("forged", ["change:17", "Secret", "change:4"])
+async def test_a_forged_form_is_refused(tmp_path: Path, forged: str) -> None:
+    async with card_shown(tmp_path) as (w, _, inbox, card):
+        view = await open_form(w, card)
+        typed = {"type": "plain_text_input", "value": "x" * 2_000_000 if forged[-1] == "4" else "x"}
+        state = {"values": {forged: {"value": typed}}}
+        sent = w.slack.submit(w.alice, view, {}, {"view": view | {"state": state}})
+        await sent.acked.wait()
+        assert "couldn't read this form" in str(sent.response["errors"])
+        assert inbox.messages == []
+
+
+def read_untouched(view: Json) -> dict[str, str]:
+    """The values of a form that nobody touched."""
+    values = {
+        block["block_id"]: {"value": read_input(block["element"], None)} for block in inputs(view)
+    }
+    return read_new_values(view | {"state": {"values": values}})
+
+
+ODD: list[FormField] = [
+    FormField("a", "a" * 5000, "number", "about 12"),
+    FormField("b", "", "number", "1" * 30),
+    FormField("c", "c", "date", "tomorrow"),
+    FormField("d", "d", "select", "Gone", ("Open", "Paid")),
+    FormField("e", "e", "select", "1", tuple(map(str, range(101)))),
+    FormField("f", "f", "select", "", ("x" * 151, "y")),
+    FormField("g", "g", "moment", "2026-11-20 14:30"),
+    FormField("h", "h", "text", "two\nlines"),
+    FormField("i", "i", "checkbox", ""),
+    FormField("j", "j", "select", "", ()),
+    FormField("k", "k", "select", "", ("", "A", "A")),
+    FormField("l", "l", "lines", "&" * 500),
+]
+
+
+def test_slack_takes_every_form_and_untouched_values_stay() -> None:
+    form = ChangeForm("abc234", 1, "<&>" * 2000, tuple(ODD))
+    view = build_change_form(form, {"press": "abc234"})
+    check_view(view)
+    read = read_untouched(view)
+    for at, field in enumerate(ODD):
+        assert read[str(at)] == (field.value or ("false" if field.type == "checkbox" else ""))
+
+
+@pytest.mark.parametrize("value", ["x" * 2901, "&" * 601, "語" * 968])
+def test_a_text_that_no_input_holds_is_named_and_left_out(value: str) -> None:
+    form = ChangeForm("abc234", 1, "T", (FormField("Story", "Story", "lines", value), FIELDS[0]))
+    view = build_change_form(form, {})
+    check_view(view)
+    (only,) = inputs(view)
+    assert only["label"]["text"] == "Status"
+    assert "Not in this form: Story" in view["blocks"][1]["text"]["text"]
+    assert "`change abc234 FIELD = VALUE`" in view["blocks"][1]["text"]["text"]
+    alone = build_change_form(replace(form, fields=form.fields[:1]), {})
+    check_view(alone)
+    assert "submit" not in alone
+
+
+def test_many_rows_have_headers_and_the_rest_is_left_out() -> None:
+    options = tuple(f"{'wide ' * 20}{n}" for n in range(90))
+    fields: list[FormField] = []
+    for row in range(1, 101):
+        fields.append(
+            FormField(f"{row}.Status", "Status", "select", options[3], options, f"R{row}")
+        )
+        fields.append(FormField(f"{row}.Name", "Name", "text", "n" * 2900, (), f"R{row}"))
+    view = build_change_form(ChangeForm("abc234", 1, "T", tuple(fields)), {})
+    check_view(view)
+    headers = [block["text"]["text"] for block in view["blocks"] if block["type"] == "header"]
+    assert headers[:2] == ["R1", "R2"]
+    assert "…" in view["blocks"][1]["text"]["text"]
+    short = [FormField(f"{n}.Name", "Name", "text", "", (), f"R{n}") for n in range(1, 101)]
+    view = build_change_form(ChangeForm("abc234", 1, "T", tuple(short)), {})
+    check_view(view)
+    assert len(inputs(view)) == 49
