@@ -98,22 +98,26 @@ class Proposals:
             tool=ctx.call.name,
             origin=origin,
         )
-        by_policy = self.approval.is_decided_by_policy(proposal)
+        policy_rule = await self.approval.find_policy(proposal)
         named = self.approval.names_approvers(proposal)
-        proposal = replace(proposal, has_named_approvers=named, is_decided_by_policy=by_policy)
+        proposal = replace(
+            proposal, has_named_approvers=named, is_decided_by_policy=bool(policy_rule)
+        )
         asks_nobody = not self.approval.to_be_asked(Change(proposal))
-        change = await self.lifecycle.ledger.propose(proposal, asks_nobody=asks_nobody)
+        per_hour = self.approval.rule_for(draft).auto_per_hour
+        change = await self.lifecycle.ledger.propose(
+            proposal, asks_nobody=asks_nobody, updates_per_hour=per_hour
+        )
         if change.proposal.created_at == proposal.created_at:
             rule = await self.approval.rule_of_draft(ctx.asker, ctx.address, draft)
             await self.lifecycle.record_event("proposed", change, rule)
-        if not by_policy:
+        if not policy_rule or not change.proposal.is_decided_by_policy:
             return Outcome("proposed", _PROPOSED.format(id=change.id), proposal=change.id)
         change = await self.lifecycle.ledger.claim(
             change.id, ctx.seq, POLICY_PERSON, self.lifecycle.clock()
         )
         if change.state == "applying" and change.decision_seq == ctx.seq:
-            rule = f"tables.{change.draft.title}.access"
-            change, _ = await self.lifecycle.apply(change, rule)
+            change, _ = await self.lifecycle.apply(change, policy_rule)
         note = self.lifecycle.builder.build_note(change)
         return Outcome("ok" if change.state == "done" else "error", note, proposal=change.id)
 

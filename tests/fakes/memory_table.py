@@ -50,6 +50,8 @@ class MemoryTable:
     def __init__(self, rows: dict[str, Values] | None = None, batch: int = 2) -> None:
         self.rows = rows if rows is not None else {}
         self.fields = {"Name", "Status", "Value"}
+        self.target: Values = {}
+        """The target of the drafts."""
         self.faults = Faults()
         self.applied: list[tuple[str, int]] = []
         """Each call that came in: its kind and how many rows."""
@@ -162,7 +164,7 @@ class MemoryTable:
         return await self._propose(ctx, "delete", writes)
 
     async def _propose(self, ctx: ToolContext, kind: str, rows: list[RowWrite]) -> Outcome:
-        return await ctx.turn.propose(Draft(self.name, kind, {}, "People", tuple(rows)))
+        return await ctx.turn.propose(Draft(self.name, kind, self.target, "People", tuple(rows)))
 
     def write(self, kind: str, row: RowWrite) -> RowWrite:
         if kind == "delete":
