@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from core.base.errors import Expired, NotAllowed, NotFound, StatusUnknown, ToolError
+from core.base.errors import (
+    AuditRefused,
+    BadInput,
+    Expired,
+    NotAllowed,
+    NotFound,
+    OverBudget,
+    StatusUnknown,
+    ToolError,
+)
 from core.base.i18n import LANGUAGE, say
 from core.changes import cards
 from core.changes.apply import ChangeLifecycle
@@ -228,6 +237,11 @@ _READ_ELSEWHERE = (
     "a direct message."
 )
 _REPLACED = "This version was replaced, so nothing was done. See the newest one."
+_NOT_AS_SHOWN = (
+    "Nothing was approved, because these were changed, decided or have expired: {ids}. See the "
+    "newest cards."
+)
+_NOT_REACHED = "Not approved: {ids}."
 _ONE_MORE = "Your approval is counted. Someone else must approve it too."
 _UNCOUNTED = (
     "Some approvals are no longer valid. Each must come from a different person who can "
@@ -288,24 +302,92 @@ class Decisions:
             error.values.setdefault("right", "approve")
             raise
 
+    async def approve_all(self, requests: Sequence[DecisionRequest]) -> Answer:
+        """Approve changes of one message in their order, each as `decide` does, up to the first
+        that fails. Return one answer that says what was done and what not.
+
+        Nothing is approved if one of them was replaced, decided or has expired, or if the person
+        may not approve each. Raise BadInput for the former, else as `decide`.
+        """
+        self.approval.check_no_program(requests[0])
+        changes = [await self.ledger.get(request.id) for request in requests]
+        # An event that continues after a crash has passed these checks before.
+        if all(change.decision_seq != requests[0].seq for change in changes):
+            refusal = await self._check_all(changes, requests)
+            if refusal is not None:
+                return refusal
+        lines, rest = list[str](), list(requests)
+        while rest:
+            request = rest.pop(0)
+            words = ""
+            try:
+                await self.decide("approve", request)
+            except (AuditRefused, Expired, NotAllowed, NotFound, OverBudget, StatusUnknown,
+                    ToolError) as error:  # fmt: skip
+                words = error.words()
+            change = await self.views.without_void(await self.ledger.get(request.id))
+            count = self.approval.approvers(change.proposal).count
+            words = words or self.views.builder.describe_outcome(change, count)
+            lines.append(f"- `{change.id}`: {words}")
+            is_ours = change.decision_seq == request.seq or any(
+                consent.person.key == request.person.key for consent in change.consents
+            )
+            if not is_ours or change.state not in ("open", "done", "undone"):
+                break
+        if rest:
+            ids = ", ".join(f"`{request.id}`" for request in rest)
+            lines.append(f"- {say(_NOT_REACHED, ids=ids)}")
+        return Answer("\n".join(lines), has_own_post=True)
+
+    async def _check_all(
+        self, changes: Sequence[Change], requests: Sequence[DecisionRequest]
+    ) -> Answer | None:
+        """Check that each change is as it was shown and that the person may approve it. Return the
+        answer that shows a change of which they cannot have seen all."""
+        replaced, now = list[str](), self.lifecycle.clock()
+        for change, request in zip(changes, requests, strict=True):
+            reached = await self.views.outbox.has_reached(change.id, request.person.key)
+            if not await self.approval.may_see(request, change, reached):
+                raise NotFound(NO_PROPOSAL_SENTENCE, id=request.id)
+            is_shown = request.revision in (0, change.proposal.revision)
+            if change.state != "open" or not is_shown or change.proposal.expires_at <= now:
+                replaced.append(f"`{change.id}`")
+        if replaced:
+            raise BadInput(_NOT_AS_SHOWN, ids=", ".join(replaced))
+        for change, request in zip(changes, requests, strict=True):
+            reached = await self.views.outbox.has_reached(change.id, request.person.key)
+            if (answer := await self._check_approval(change, request, reached)) is not None:
+                return answer
+        return None
+
+    async def _check_approval(
+        self, change: Change, decision: DecisionRequest, reached: bool
+    ) -> Answer | None:
+        """Check the person's rights to approve, and the asker's in the other system. Return the
+        answer that shows the change, if they cannot have seen all of it. Raise NotAllowed or
+        StatusUnknown."""
+        await self.approval.check_approval(decision.person, decision.address, change, reached)
+        if not decision.is_click and not await self._is_seen(change, decision, reached):
+            here = decision.address
+            # Values are not shown to the readers of another place.
+            if here.is_shared and not here.is_same_channel(change.proposal.address):
+                return Answer(say(_READ_ELSEWHERE, id=change.id), "failed", is_private=True)
+            card = await self.views.card(change, decision.person, here, reached)
+            hint = f"approve {change.id}-{_code(change, decision)}"
+            words = say(_READ_FIRST, id=change.id, hint=hint)
+            return Answer(f"{words}\n\n{cards.describe_whole(card)}", "failed")
+        applier = self.appliers.get(change.draft.applier)
+        if isinstance(applier, CheckedApplier):
+            await applier.check_asker(change.draft)
+        return None
+
     async def _approve(self, change: Change, decision: DecisionRequest, reached: bool) -> Answer:
         """Record the approval. Claim and apply the change once enough people have approved it."""
         if change.is_untouched and change.decision_seq == decision.seq:
             await self._check_again(change, decision, reached)
         if change.state == "open":
-            await self.approval.check_approval(decision.person, decision.address, change, reached)
-            if not decision.is_click and not await self._is_seen(change, decision, reached):
-                here = decision.address
-                # Values are not shown to the readers of another place.
-                if here.is_shared and not here.is_same_channel(change.proposal.address):
-                    return Answer(say(_READ_ELSEWHERE, id=change.id), "failed", is_private=True)
-                card = await self.views.card(change, decision.person, here, reached)
-                hint = f"approve {change.id}-{_code(change, decision)}"
-                words = say(_READ_FIRST, id=change.id, hint=hint)
-                return Answer(f"{words}\n\n{cards.describe_whole(card)}", "failed")
-            applier = self.appliers.get(change.draft.applier)
-            if isinstance(applier, CheckedApplier):
-                await applier.check_asker(change.draft)
+            if (answer := await self._check_approval(change, decision, reached)) is not None:
+                return answer
             count = self.approval.approvers(change.proposal).count
             if count > 1 or change.consents:
                 before = await self.views.without_void(change)

@@ -51,7 +51,8 @@ TYPED: Mapping[str, tuple[str, str]] = {
     "changes": ("list the changes made here; at the terminal, the changes of all places",
                 "everyone"),
     "approvals": ("list the requests that wait for you", "everyone"),
-    "approve": ("`approve ID`: approve a request", "anyone who can approve it"),
+    "approve": ("`approve ID`: approve a request; `approve ID ID …`: several",
+                "anyone who can approve it"),
     "deny": ("`deny ID`: deny a request", "anyone who can approve it"),
     "undo": ("`undo ID`: undo a change, for 7 days", "anyone who can approve it"),
     "schedules": ("list your schedules and reminders, and those of this place; `schedules 2`: "
