@@ -30,7 +30,13 @@ from core.base.text import (
     truncate,
 )
 from core.changes.card_rows import NO_VALUE, read_rows, tabulate
-from core.chat.approval_notices import LABELS, must_fit, without_approval
+from core.chat.approval_notices import (
+    APPROVE_ALL,
+    LABELS,
+    must_fit,
+    together_id,
+    without_approval,
+)
 from core.domain.messages import Card, ChangeAction
 from core.domain.records import QuickCommand
 
@@ -72,6 +78,10 @@ DISCORD_CELL_CHARACTERS = 200
 CARD_BUTTON_ID = re.compile(
     rf"ponte:(?P<action>{'|'.join(LABELS)}):(?P<card>[a-z2-7]{{6}})(?P<revision>\.\d{{1,4}})?"
 )
+APPROVE_ALL_BUTTON_ID = re.compile(r"ponte:together:(?P<ids>[a-z2-7.,0-9]{13,})")
+"""The button that approves several cards. Its ids are separated by commas."""
+MAX_CUSTOM_ID_CHARACTERS = 100
+"""Characters of a button's id (docs.discord.com/developers/components/reference)."""
 STOP_BUTTON_ID = re.compile(r"ponte:stop:(?P<asker>\d+)")
 
 _STYLES: Mapping[ChangeAction, discord.ButtonStyle] = {
@@ -386,8 +396,16 @@ def describe_cards(cards: Sequence[Card]) -> list[str]:
 def build_buttons(cards: Sequence[Card]) -> discord.ui.View:
     """Return the buttons of the first MAX_CARDS cards, in a row for each card."""
     room = _divide_characters(min(len(cards), MAX_CARDS))
-    rows = enumerate(_drop_unfit_approval(card, room) for card in cards[:MAX_CARDS])
-    return _build_view(button for row, card in rows for button in _build_card_buttons(card, row))
+    shown = [_drop_unfit_approval(card, room) for card in cards[:MAX_CARDS]]
+    rows = enumerate(shown)
+    buttons = [button for row, card in rows for button in _build_card_buttons(card, row)]
+    # Under cards that are not in this message no press could count as seen.
+    if (ids := together_id(shown)) and len(shown) == len(cards):
+        label = say(APPROVE_ALL, count=len(ids.split()))
+        id, row = f"ponte:together:{ids.replace(' ', ',')}", min(len(shown), MAX_CARDS - 1)
+        if len(id) <= MAX_CUSTOM_ID_CHARACTERS:
+            buttons.append(discord.ui.Button(label=label, custom_id=id, row=row))
+    return _build_view(buttons)
 
 
 def build_stop_view(asker: str) -> discord.ui.View:

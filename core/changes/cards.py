@@ -100,6 +100,7 @@ class CardBuilder:
             expires_at=change.proposal.expires_at if change.state == "open" else None,
             is_whole=change.state == "open",
             revision=change.proposal.revision,
+            seq=change.proposal.seq,
         )
 
     def build_title(self, change: Change) -> str:

@@ -8,7 +8,7 @@ by name.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Any, Protocol, runtime_checkable
@@ -157,6 +157,11 @@ class Kind:
 
     def may_be_automatic(self, draft: Draft) -> bool:
         """Return whether the operator's policy may approve the draft without a person."""
+        return False
+
+    def changes_only(self, draft: Draft, fields: Collection[str]) -> bool:
+        """Return whether the draft only updates select, checkbox and date fields with these names,
+        and so few rows that the operator's policy may approve it without a person."""
         return False
 
     def paid_run(self, draft: Draft) -> PaidRun | None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from core.base.errors import NotFound, Superseded, TakenOver
 from core.domain.changes import (
+    MAX_AUTO_UPDATES,
     NO_PROPOSAL_SENTENCE,
     Change,
     ChangeState,
@@ -150,6 +151,8 @@ _PROPOSAL_COLUMNS = (
     *("seq", "call_id", "thread", "generation", "locale", "created_at", "expires_at"),
     *("undone_change", "tool", "revision", "revision_seqs"),
 )
+AUTO_UPDATES_SECONDS = 3600.0
+"""Seconds for which updates that the policy approves are counted."""
 _DRAFT_COLUMNS = ("applier", "kind", "title", "note")
 """Fields of a proposal and of its draft that are stored as they are, in columns of these names."""
 
@@ -243,11 +246,19 @@ class SqlLedger(SqlStore):
 
     @transaction
     def propose(
-        self, connection: SqlConnection, proposal: Proposal, *, asks_nobody: bool = False
+        self,
+        connection: SqlConnection,
+        proposal: Proposal,
+        *,
+        asks_nobody: bool = False,
+        updates_per_hour: int | None = None,
     ) -> Change:
         """Store an open proposal and return it, or return the one that this call stored before.
-        With `asks_nobody`, approvers get no first notice of it. Raise Superseded if the
-        conversation was forgotten meanwhile."""
+
+        With `asks_nobody`, approvers get no first notice of it. A person decides on an update if
+        the policy has updated enough rows in this turn, or `updates_per_hour` rows of its table in
+        the last hour. Raise Superseded if the conversation was forgotten meanwhile.
+        """
         connection.lock_key(proposal.address.conversation)
         if earlier := _find_of_call(connection, proposal):
             return earlier
@@ -257,6 +268,10 @@ class SqlLedger(SqlStore):
         ).fetchone()
         if row is not None and row["generation"] != proposal.generation:
             raise Superseded
+        is_update = proposal.is_decided_by_policy and proposal.draft.kind == "update"
+        if is_update and updates_per_hour is not None:
+            allowed = _may_update_alone(connection, proposal, updates_per_hour)
+            proposal = replace(proposal, is_decided_by_policy=allowed)
         # 'never' suppresses all notices, 'asked' only the first one (core/people/notices.py).
         last_notice = "never" if proposal.is_decided_by_policy else "asked" if asks_nobody else ""
         return _insert(connection, Change(proposal), last_notice)
@@ -575,6 +590,28 @@ def _get_locked(connection: SqlConnection, id: str) -> Change:
     if connection.lock_key(change.proposal.address.conversation):
         change = _get_change(connection, id)
     return change
+
+
+def _may_update_alone(connection: SqlConnection, proposal: Proposal, per_hour: int) -> bool:
+    """Return whether the policy may update the rows of this proposal too. Rows count also where
+    their update failed or was undone."""
+    draft = proposal.draft
+    # Conversations share the limit of a table.
+    connection.lock_key(f"auto {draft.applier} {draft.title}")
+    rows = connection.execute(
+        "SELECT c.seq, c.applier, c.title, s.change, s.row FROM changes c JOIN steps s"
+        " ON s.change = c.id WHERE c.created_at > ? AND c.kind = 'update'"
+        " AND c.last_notice = 'never'",
+        (proposal.created_at - AUTO_UPDATES_SECONDS,),
+    ).fetchall()
+    turn = {(row["change"], row["row"]) for row in rows if row["seq"] == proposal.seq}
+    hour = {
+        (row["change"], row["row"])
+        for row in rows
+        if (row["applier"], row["title"]) == (draft.applier, draft.title)
+    }
+    count = draft.row_count
+    return len(turn) + count <= MAX_AUTO_UPDATES and len(hour) + count <= per_hour
 
 
 def _insert(connection: SqlConnection, change: Change, last_notice: str = "") -> Change:

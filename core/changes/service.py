@@ -11,7 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from core.base.errors import BadInput, Expired, NotAllowed, NotFound, StatusUnknown, ToolError
+from core.base.errors import (
+    AuditRefused,
+    BadInput,
+    Expired,
+    NotAllowed,
+    NotFound,
+    OverBudget,
+    StatusUnknown,
+    ToolError,
+)
 from core.base.i18n import LANGUAGE, say
 from core.base.text import clip_line, fold_case
 from core.changes import cards
@@ -102,22 +111,26 @@ class Proposals:
             tool=ctx.call.name,
             origin=origin,
         )
-        by_policy = self.approval.is_decided_by_policy(proposal)
+        policy_rule = await self.approval.find_policy(proposal)
         named = self.approval.names_approvers(proposal)
-        proposal = replace(proposal, has_named_approvers=named, is_decided_by_policy=by_policy)
+        proposal = replace(
+            proposal, has_named_approvers=named, is_decided_by_policy=bool(policy_rule)
+        )
         asks_nobody = not self.approval.to_be_asked(Change(proposal))
-        change = await self.lifecycle.ledger.propose(proposal, asks_nobody=asks_nobody)
+        per_hour = self.approval.rule_for(draft).auto_per_hour
+        change = await self.lifecycle.ledger.propose(
+            proposal, asks_nobody=asks_nobody, updates_per_hour=per_hour
+        )
         if change.proposal.created_at == proposal.created_at:
             rule = await self.approval.rule_of_draft(ctx.asker, ctx.address, draft)
             await self.lifecycle.record_event("proposed", change, rule)
-        if not by_policy:
+        if not policy_rule or not change.proposal.is_decided_by_policy:
             return Outcome("proposed", _PROPOSED.format(id=change.id), proposal=change.id)
         change = await self.lifecycle.ledger.claim(
             change.id, ctx.seq, POLICY_PERSON, self.lifecycle.clock()
         )
         if change.state == "applying" and change.decision_seq == ctx.seq:
-            rule = f"tables.{change.draft.title}.access"
-            change, _ = await self.lifecycle.apply(change, rule)
+            change, _ = await self.lifecycle.apply(change, policy_rule)
         note = self.lifecycle.builder.build_note(change)
         return Outcome("ok" if change.state == "done" else "error", note, proposal=change.id)
 
@@ -232,6 +245,11 @@ _REVISED_NOTE = "A person changed its values. It waits for approval."
 _NO_VALUES = "Write the new values, one a line: `Field = value`. Fields: {names}."
 _NO_FIELD = "There is no field {field} here. Fields: {names}."
 _MAX_LISTED_FIELDS = 12
+_NOT_AS_SHOWN = (
+    "Nothing was approved, because these were changed, decided or have expired: {ids}. See the "
+    "newest cards."
+)
+_NOT_REACHED = "Not approved: {ids}."
 _ONE_MORE = "Your approval is counted. Someone else must approve it too."
 _UNCOUNTED = (
     "Some approvals are no longer valid. Each must come from a different person who can "
@@ -267,7 +285,7 @@ class Decisions:
             raise NotFound(NO_PROPOSAL_SENTENCE, id=decision.id)
         ours |= change.proposal.is_revised_by(decision.seq)
         if decision.revision not in (0, change.proposal.revision) and not ours:
-            return await self._replaced(change, decision)
+            return await self._answer_replaced(change, decision)
         is_others = change.state == "applying" and change.decision_seq != decision.seq
         if is_others and change.id in [one.id for one in await self.ledger.list_abandoned()]:
             change = await self.lifecycle.end_abandoned(change)
@@ -289,7 +307,7 @@ class Decisions:
                         rule = await self.approval.rule_of(person, address, change)
                         change = await self.lifecycle.close(change, "denied", person, rule)
                         if change.state == "open":
-                            return await self._replaced(change, decision)
+                            return await self._answer_replaced(change, decision)
                     return await self.views.describe_state(change, decision)
                 case "undo":
                     return await self.undo.undo(change, decision, reached)
@@ -297,24 +315,92 @@ class Decisions:
             error.values.setdefault("right", "approve")
             raise
 
+    async def approve_all(self, requests: Sequence[DecisionRequest]) -> Answer:
+        """Approve changes of one message in their order, each as `decide` does, up to the first
+        that fails. Return one answer that says what was done and what not.
+
+        Nothing is approved if one of them was replaced, decided or has expired, or if the person
+        may not approve each. Raise BadInput for the former, else as `decide`.
+        """
+        self.approval.check_no_program(requests[0])
+        changes = [await self.ledger.get(request.id) for request in requests]
+        # An event that continues after a crash has passed these checks before.
+        if all(change.decision_seq != requests[0].seq for change in changes):
+            refusal = await self._check_all(changes, requests)
+            if refusal is not None:
+                return refusal
+        lines, rest = list[str](), list(requests)
+        while rest:
+            request = rest.pop(0)
+            words = ""
+            try:
+                await self.decide("approve", request)
+            except (AuditRefused, Expired, NotAllowed, NotFound, OverBudget, StatusUnknown,
+                    ToolError) as error:  # fmt: skip
+                words = error.words()
+            change = await self.views.without_void(await self.ledger.get(request.id))
+            count = self.approval.approvers(change.proposal).count
+            words = words or self.views.builder.describe_outcome(change, count)
+            lines.append(f"- `{change.id}`: {words}")
+            is_ours = change.decision_seq == request.seq or any(
+                consent.person.key == request.person.key for consent in change.consents
+            )
+            if not is_ours or change.state not in ("open", "done", "undone"):
+                break
+        if rest:
+            ids = ", ".join(f"`{request.id}`" for request in rest)
+            lines.append(f"- {say(_NOT_REACHED, ids=ids)}")
+        return Answer("\n".join(lines), has_own_post=True)
+
+    async def _check_all(
+        self, changes: Sequence[Change], requests: Sequence[DecisionRequest]
+    ) -> Answer | None:
+        """Check that each change is as it was shown and that the person may approve it. Return the
+        answer that shows a change of which they cannot have seen all."""
+        replaced, now = list[str](), self.lifecycle.clock()
+        for change, request in zip(changes, requests, strict=True):
+            reached = await self.views.outbox.has_reached(change.id, request.person.key)
+            if not await self.approval.may_see(request, change, reached):
+                raise NotFound(NO_PROPOSAL_SENTENCE, id=request.id)
+            is_shown = request.revision in (0, change.proposal.revision)
+            if change.state != "open" or not is_shown or change.proposal.expires_at <= now:
+                replaced.append(f"`{change.id}`")
+        if replaced:
+            raise BadInput(_NOT_AS_SHOWN, ids=", ".join(replaced))
+        for change, request in zip(changes, requests, strict=True):
+            reached = await self.views.outbox.has_reached(change.id, request.person.key)
+            if (answer := await self._check_approval(change, request, reached)) is not None:
+                return answer
+        return None
+
+    async def _check_approval(
+        self, change: Change, decision: DecisionRequest, reached: bool
+    ) -> Answer | None:
+        """Check the person's rights to approve, and the asker's in the other system. Return the
+        answer that shows the change, if they cannot have seen all of it. Raise NotAllowed or
+        StatusUnknown."""
+        await self.approval.check_approval(decision.person, decision.address, change, reached)
+        if not decision.is_click and not await self._is_seen(change, decision, reached):
+            here = decision.address
+            # Values are not shown to the readers of another place.
+            if here.is_shared and not here.is_same_channel(change.proposal.address):
+                return Answer(say(_READ_ELSEWHERE, id=change.id), "failed", is_private=True)
+            card = await self.views.card(change, decision.person, here, reached)
+            hint = f"approve {change.id}-{_code(change, decision)}"
+            words = say(_READ_FIRST, id=change.id, hint=hint)
+            return Answer(f"{words}\n\n{cards.describe_whole(card)}", "failed")
+        applier = self.appliers.get(change.draft.applier)
+        if isinstance(applier, CheckedApplier):
+            await applier.check_asker(change.draft)
+        return None
+
     async def _approve(self, change: Change, decision: DecisionRequest, reached: bool) -> Answer:
         """Record the approval. Claim and apply the change once enough people have approved it."""
         if change.is_untouched and change.decision_seq == decision.seq:
             await self._check_again(change, decision, reached)
         if change.state == "open":
-            await self.approval.check_approval(decision.person, decision.address, change, reached)
-            if not decision.is_click and not await self._is_seen(change, decision, reached):
-                here = decision.address
-                # Values are not shown to the readers of another place.
-                if here.is_shared and not here.is_same_channel(change.proposal.address):
-                    return Answer(say(_READ_ELSEWHERE, id=change.id), "failed", is_private=True)
-                card = await self.views.card(change, decision.person, here, reached)
-                hint = f"approve {change.id}-{_code(change, decision)}"
-                words = say(_READ_FIRST, id=change.id, hint=hint)
-                return Answer(f"{words}\n\n{cards.describe_whole(card)}", "failed")
-            applier = self.appliers.get(change.draft.applier)
-            if isinstance(applier, CheckedApplier):
-                await applier.check_asker(change.draft)
+            if (answer := await self._check_approval(change, decision, reached)) is not None:
+                return answer
             count = self.approval.approvers(change.proposal).count
             if count > 1 or change.consents:
                 before = await self.views.without_void(change)
@@ -329,7 +415,7 @@ class Decisions:
                 change = await self.ledger.consent(change.id, consent, revision)
                 self.lifecycle.on_change()
                 if change.proposal.revision != revision:
-                    return await self._replaced(change, decision)
+                    return await self._answer_replaced(change, decision)
                 counted = await self._count_consents(change, decision)
                 if change.state == "open" and len(counted) < count:
                     earlier_approvers = [one.person.key for one in before.consents]
@@ -350,7 +436,7 @@ class Decisions:
             if change.decision_seq != decision.seq:  # another event claimed it first
                 await self.lifecycle.settle_payment(change, decision.seq)
             if change.proposal.revision != revision:
-                return await self._replaced(change, decision)
+                return await self._answer_replaced(change, decision)
         unaudited = ""
         if change.state == "applying" and change.decision_seq == decision.seq:
             rule = await self.approval.rule_of(decision.person, decision.address, change)
@@ -390,10 +476,10 @@ class Decisions:
         change = await self.ledger.revise(revised, note, asks_nobody=asks_nobody)
         self.lifecycle.on_change()
         if not change.proposal.is_revised_by(decision.seq):
-            return await self._replaced(change, decision)
+            return await self._answer_replaced(change, decision)
         return await self.views.describe_state(change, decision, say(_REVISED, id=change.id))
 
-    async def _replaced(self, change: Change, decision: DecisionRequest) -> Answer:
+    async def _answer_replaced(self, change: Change, decision: DecisionRequest) -> Answer:
         """Return the answer for a person who decided on a version that somebody has changed."""
         return await self.views.build_answer([say(cards.REPLACED)], [change], decision)
 

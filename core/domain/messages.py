@@ -264,6 +264,8 @@ class Card:
     to cut them shows no button to approve."""
     revision: int = 1
     """The revision of the proposal that the card shows."""
+    seq: int = 0
+    """The turn that proposed it. Open cards of one turn can be approved together."""
 
     @property
     def press_id(self) -> str:

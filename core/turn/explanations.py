@@ -78,6 +78,8 @@ async def _explain_change(policy: Policy, changes: ChangeService, turn: Turn, id
     if (count := changes.approval.approvers(proposal).count) > 1:
         lines.append(say(_DIFFERENT, count=count))
     if change.decider and change.decider.platform == "policy":
+        if rule := await changes.approval.find_policy(proposal):
+            lines += [say(_DECIDED), f"- {rule}"]
         lines.append(say(_BY_POLICY))
     elif change.decider:
         right = changes.approval.right_to_approve(change.draft)

@@ -51,6 +51,8 @@ class MemoryTable:
     def __init__(self, rows: dict[str, Values] | None = None, batch: int = 2) -> None:
         self.rows = rows if rows is not None else {}
         self.fields = {"Name", "Status", "Value"}
+        self.target: Values = {}
+        """The target of the drafts."""
         self.faults = Faults()
         self.applied: list[tuple[str, int]] = []
         """Each call that came in: its kind and how many rows."""
@@ -166,7 +168,7 @@ class MemoryTable:
 
     async def _propose(self, ctx: ToolContext, kind: str, rows: list[RowWrite]) -> Outcome:
         inputs = {name: ["text", []] for row in rows for name in row.after or ()}
-        target = {"inputs": inputs} if self.is_editable else {}
+        target = {**self.target, **({"inputs": inputs} if self.is_editable else {})}
         return await ctx.turn.propose(Draft(self.name, kind, target, "People", tuple(rows)))
 
     # The EditableApplier port.

@@ -9,6 +9,7 @@ import { locale, say } from "./words.js";
 const LONG = 36; // characters of a cell that is read in several lines,
 const LONG_NAME = 18; // and of one in the first column, which stays in sight
 const WIDE = 6; // columns of a table with several rows
+const TOGETHER = 10; // cards that one press approves
 const shown = new Map(); // id → {card, copies}: the elements that show it, in the log and in the list of requests
 
 export function clear() {
@@ -33,6 +34,19 @@ export function place(card, home, conversation) {
   }
   for (const copy of copies) copy.querySelector(".note").textContent = beyond(said, card);
   shown.set(card.id, { card, copies });
+  for (const copy of copies) offerAll(copy.parentElement, conversation);
+}
+
+/** Offer one button for all open cards in `home`, if they are of one turn and each can be approved here. */
+function offerAll(home, conversation) {
+  home.querySelector(":scope > .together")?.remove();
+  const cards = [...home.querySelectorAll(":scope > .card")].map((one) => shown.get(one.dataset.card)?.card);
+  const open = cards.filter((one) => one?.state === "open");
+  const possible = open.every((one) => one.actions.includes("approve") && one.seq === open[0].seq);
+  if (open.length < 2 || open.length > TOGETHER || !possible) return;
+  home.append(make("div", { class: "together actions" }, make("button", { type: "button", class: "approve",
+    text: say("approve_all", { count: open.length }),
+    on: { click: (event) => decide(open[0].id, "approve", conversation, event.currentTarget, open.slice(1)) } })));
 }
 
 export function within(id, home) {
@@ -139,20 +153,24 @@ function cell(...content) {
 }
 
 /** Shows at once what was decided; the event stream then brings the card as it stands. */
-async function decide(id, action, conversation, button) {
+async function decide(id, action, conversation, button, others = []) {
   const { card } = shown.get(id);
   const enable = (enabled) => {
     for (const copy of shown.get(id).copies) {
       for (const button of copy.querySelectorAll(".actions button")) button.disabled = !enabled;
     }
   };
-  const home = button.closest(".card");
+  const home = button.closest(".card") ?? shown.get(id).copies[0];
+  if (others.length) button.disabled = true;
   home.focus({ preventScroll: true }); // a button that is disabled or replaced loses the focus
   enable(false);
   tell(id, say("deciding"));
   try {
-    const decided = await post(`/cards/${id}`, { action, conversation, revision: card.revision });
+    const body = { action, conversation, revision: card.revision };
+    if (others.length) body.others = others.map((one) => `${one.id}.${one.revision}`);
+    const decided = await post(`/cards/${id}`, body);
     tell(id, decided.aloud ? "" : decided.text);
+    if (others.length) return; // the answer says what was done, and the event stream brings the cards
     const known = shown.get(id);
     const { state } = decided;
     if (known?.card === card) {
@@ -162,6 +180,7 @@ async function decide(id, action, conversation, button) {
   } catch (error) {
     tell(id, error.message);
     enable(error.status !== 404 && error.status !== 410);
+    if (others.length) button.disabled = false;
     if (document.activeElement === home) button.focus();
   }
 }

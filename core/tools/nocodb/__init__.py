@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
@@ -12,10 +12,18 @@ from pydantic import AfterValidator, SecretStr, model_validator
 
 from core.base.errors import PonteError
 from core.base.i18n import plural, say
-from core.base.text import clip_line, to_one_line
+from core.base.text import clip_line, fold_case, to_one_line
 from core.changes.card_rows import name_rows
 from core.changes.kinds import Kind
-from core.domain.changes import SAMPLE_APPLIER, WRITTEN_STATES, Change, ChangeStep, Draft, FormField
+from core.domain.changes import (
+    MAX_AUTO_UPDATES,
+    SAMPLE_APPLIER,
+    WRITTEN_STATES,
+    Change,
+    ChangeStep,
+    Draft,
+    FormField,
+)
 from core.domain.records import NOTE_TEMPLATE, Health, Viewer
 from core.integrations import (
     CHECK_TIMEOUT_SECONDS,
@@ -314,6 +322,14 @@ class UpdateRows(_EditableRows):
     """The kind of change that writes values, links and files of existing rows."""
 
     titles = ("Change a row in {table}", "Change {count} rows in {table}")
+
+    def changes_only(self, draft: Draft, fields: Collection[str]) -> bool:
+        """Return whether all new values are of these fields, and each is a select, checkbox or
+        date."""
+        folded = {fold_case(name) for name in fields}
+        allowed = {name for name in draft.view.choice_fields if fold_case(name) in folded}
+        names = {name for row in draft.rows for name in row.after or {}}
+        return draft.row_count <= MAX_AUTO_UPDATES and bool(names) and names <= allowed
 
 
 class DeleteRows(RowsKind):
