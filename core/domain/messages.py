@@ -259,6 +259,8 @@ class Card:
     to cut them shows no button to approve."""
     revision: int = 1
     """The revision of the proposal that the card shows."""
+    decided_at: float | None = None
+    """The moment of the decision, or of the undo, in Unix seconds."""
 
     @property
     def press_id(self) -> str:
