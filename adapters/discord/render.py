@@ -317,12 +317,14 @@ def build_embed(card: Card, room: int = MAX_EMBEDS_CHARACTERS) -> discord.Embed:
     if card.expires_at and card.state == "open":
         # Discord shows the moment in the reader's own language and time zone.
         lines.append(say("Expires {when}.", when=f"<t:{int(card.expires_at)}:R>"))
+    elif card.decided_at:
+        lines.append(f"-# <t:{int(card.decided_at)}:f>")
     card_embed = discord.Embed(
         title=_make_safe(card.title)[:MAX_EMBED_TITLE_CHARACTERS],
         description="\n".join(lines).strip()[:most],
         colour=_COLOURS.get(card.state, _GREY),
     )
-    return card_embed.set_footer(text=f"{card.id} · {say(card.state)}")
+    return card_embed.set_footer(text=f"{say(card.state)} · {card.id}")
 
 
 def _describe_card(card: Card, most: int) -> list[str]:
@@ -419,8 +421,8 @@ def redraw_card(
 ) -> tuple[list[discord.Embed], discord.ui.View]:
     """Return the embeds and buttons of `message` with `card` in its current state. All other cards
     stay unchanged."""
-    # The footer of an embed begins with the id of its card.
-    ids = [(old.footer.text or "").split(" ")[0] for old in message.embeds]
+    # The footer of an embed ends with the id of its card.
+    ids = [(old.footer.text or "").split(" ")[-1] for old in message.embeds]
     mine = [at for at, id in enumerate(ids) if id == card.id]
     card_embeds = list(message.embeds)
     card = _drop_unfit_approval(card, _divide_characters(len(card_embeds)))

@@ -342,15 +342,15 @@ def card_blocks(card: Card, room: int = ALL_BLOCKS_BYTES) -> list[Json]:
     that does not fit is cut: rows first, down to half of the bytes for text and rows; at least one
     row is shown. The blocks fit with their table and with lines in its place.
     """
-    if card.state != "open":
-        note = cut_escaped(f"`{card.id}` · {escape_text(say(card.state))}", _NOTE)
-    elif card.expires_at is None:
-        note = f"`{card.id}`"
+    # Slack shows a moment in the reader's time zone
+    # (docs.slack.dev/messaging/formatting-message-text).
+    moment = card.expires_at if card.state == "open" else card.decided_at
+    at = f"<!date^{int(moment)}^{{date_short_pretty}} {{time}}|…>" if moment else ""
+    if card.state == "open":
+        words = say("Can be decided until {at}", at=at) if at else ""
     else:
-        # Slack shows the time in the reader's time zone
-        # (docs.slack.dev/messaging/formatting-message-text).
-        at = f"<!date^{int(card.expires_at)}^{{date_short_pretty}} {{time}}|…>"
-        note = say("{id} · can be decided until {at}", id=f"`{card.id}`", at=at)
+        words = cut_escaped(escape_text(say(card.state)), _NOTE - 80)
+    note = " · ".join(filter(None, [words, at if card.state != "open" else "", f"`{card.id}`"]))
     under: list[Json] = [{"type": "context", "block_id": f"{CARD_BLOCK}{card.id}:note",
                           "elements": [{"type": "mrkdwn", "text": note}]}]  # fmt: skip
     if card.actions:

@@ -47,6 +47,7 @@ from core.store.database import (
     area_condition,
     in_batches,
     query,
+    select_value,
     select_values,
     transaction,
 )
@@ -476,6 +477,19 @@ class SqlLedger(SqlStore):
         ).fetchone()
         if self._owner and elsewhere:
             raise TakenOver
+
+    @query
+    def has_open(self, connection: SqlConnection, conversation: str) -> bool:
+        """Return whether a proposal of that conversation waits for a decision."""
+        # `state IN ('open', 'applying')` as in `list_waiting_for_people`.
+        return bool(
+            select_value(
+                connection,
+                "SELECT 1 FROM changes WHERE conversation = ?"
+                " AND state IN ('open', 'applying') AND state = 'open' LIMIT 1",
+                conversation,
+            )
+        )
 
     @query
     def list_waiting_runs(
