@@ -73,13 +73,15 @@ class Engine:
         inbox, journal = SqlInbox(database, peers.runner, config), stores.journal
         outbox = Outbox(database)
         inbox.set_admission(Admission(inbox.find_unstarted, people.policy).admit)
-        self.conversations = Conversations(inbox, journal, stores.threads, stores.files, outbox)
+        ledger = SqlLedger(database, *peers.claims)
+        self.conversations = Conversations(
+            inbox, journal, stores.threads, stores.files, outbox, ledger
+        )
         self.platforms = platforms = Platforms()
 
         self._redraw_due = asyncio.Event()
         self.on_cards_change: Callable[[], None] = lambda: None
         """Called whenever a card no longer shows the state of its change."""
-        ledger = SqlLedger(database, *peers.claims)
         posts = PlacePosts(platforms.messengers)
         appliers = {applier.name: applier for applier in (*tools.appliers, posts)}
         builder = CardBuilder(approval.kinds)

@@ -221,6 +221,14 @@ async def _judge_right(
     for place, rule in book.channels.items():
         rules[rule.source] = f"[channels] {place}: {_describe_rule(rule)}"
     why = rules.get(verdict.rule, "" if verdict.allowed else verdict.words())
+    approval = Approval(policy, {}, config)
+    if (
+        verdict.allowed
+        and right == "propose"
+        and await approval.updates_alone(who, where, table, ("approve", name))
+    ):
+        fields = ", ".join(sorted(table.auto_fields))
+        why = "; ".join(filter(None, [why, say("without approval: {fields}", fields=fields)]))
     return RightVerdict(asked, verdict.allowed, verdict.rule or "none", why)
 
 

@@ -195,6 +195,10 @@ class DiscordHandlers:
             if match := render.FIELD_MENU_ID.fullmatch(id):
                 await self._show_change_form(interaction, match["press"], data.get("values") or [])
                 return
+            if match := render.APPROVE_ALL_BUTTON_ID.fullmatch(id):
+                words = f"approve {match['ids'].replace(',', ' ')}"
+                await self._submit(interaction, InteractionRequest(words))
+                return
             match, request = render.STOP_BUTTON_ID.fullmatch(id), InteractionRequest("stop")
             if match and await self._submit(interaction, request, int(match["asker"])):
                 # If the post does not grow any more, no later edit removes the button.

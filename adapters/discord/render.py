@@ -30,7 +30,13 @@ from core.base.text import (
     truncate,
 )
 from core.changes.card_rows import NO_VALUE, read_rows, tabulate
-from core.chat.approval_notices import LABELS, must_fit, without_approval
+from core.chat.approval_notices import (
+    APPROVE_ALL,
+    LABELS,
+    must_fit,
+    together_id,
+    without_approval,
+)
 from core.chat.incoming import describe_fields_left_out
 from core.domain.changes import ChangeForm, FormField
 from core.domain.messages import Card, ChangeAction
@@ -74,6 +80,10 @@ DISCORD_CELL_CHARACTERS = 200
 CARD_BUTTON_ID = re.compile(
     rf"ponte:(?P<action>{'|'.join(LABELS)}):(?P<card>[a-z2-7]{{6}})(?P<revision>\.\d{{1,4}})?"
 )
+APPROVE_ALL_BUTTON_ID = re.compile(r"ponte:together:(?P<ids>[a-z2-7.,0-9]{13,})")
+"""The button that approves several cards. Its ids are separated by commas."""
+MAX_CUSTOM_ID_CHARACTERS = 100
+"""Characters of a button's id (docs.discord.com/developers/components/reference)."""
 STOP_BUTTON_ID = re.compile(r"ponte:stop:(?P<asker>\d+)")
 
 _STYLES: Mapping[ChangeAction, discord.ButtonStyle] = {
@@ -314,12 +324,14 @@ def build_embed(card: Card, room: int = MAX_EMBEDS_CHARACTERS) -> discord.Embed:
     if card.expires_at and card.state == "open":
         # Discord shows the moment in the reader's own language and time zone.
         lines.append(say("Expires {when}.", when=f"<t:{int(card.expires_at)}:R>"))
+    elif card.decided_at:
+        lines.append(f"-# <t:{int(card.decided_at)}:f>")
     card_embed = discord.Embed(
         title=_make_safe(card.title)[:MAX_EMBED_TITLE_CHARACTERS],
         description="\n".join(lines).strip()[:most],
         colour=_COLOURS.get(card.state, _GREY),
     )
-    return card_embed.set_footer(text=f"{card.id} · {say(card.state)}")
+    return card_embed.set_footer(text=f"{say(card.state)} · {card.id}")
 
 
 def _describe_card(card: Card, most: int) -> list[str]:
@@ -393,8 +405,16 @@ def describe_cards(cards: Sequence[Card]) -> list[str]:
 def build_buttons(cards: Sequence[Card]) -> discord.ui.View:
     """Return the buttons of the first MAX_CARDS cards, in a row for each card."""
     room = _divide_characters(min(len(cards), MAX_CARDS))
-    rows = enumerate(_drop_unfit_approval(card, room) for card in cards[:MAX_CARDS])
-    return _build_view(button for row, card in rows for button in _build_card_buttons(card, row))
+    shown = [_drop_unfit_approval(card, room) for card in cards[:MAX_CARDS]]
+    rows = enumerate(shown)
+    buttons = [button for row, card in rows for button in _build_card_buttons(card, row)]
+    # Under cards that are not in this message no press could count as seen.
+    if (ids := together_id(shown)) and len(shown) == len(cards):
+        label = say(APPROVE_ALL, count=len(ids.split()))
+        id, row = f"ponte:together:{ids.replace(' ', ',')}", min(len(shown), MAX_CARDS - 1)
+        if len(id) <= MAX_CUSTOM_ID_CHARACTERS:
+            buttons.append(discord.ui.Button(label=label, custom_id=id, row=row))
+    return _build_view(buttons)
 
 
 def build_stop_view(asker: str) -> discord.ui.View:
@@ -408,8 +428,8 @@ def redraw_card(
 ) -> tuple[list[discord.Embed], discord.ui.View]:
     """Return the embeds and buttons of `message` with `card` in its current state. All other cards
     stay unchanged."""
-    # The footer of an embed begins with the id of its card.
-    ids = [(old.footer.text or "").split(" ")[0] for old in message.embeds]
+    # The footer of an embed ends with the id of its card.
+    ids = [(old.footer.text or "").split(" ")[-1] for old in message.embeds]
     mine = [at for at, id in enumerate(ids) if id == card.id]
     card_embeds = list(message.embeds)
     card = _drop_unfit_approval(card, _divide_characters(len(card_embeds)))

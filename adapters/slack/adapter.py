@@ -105,7 +105,7 @@ class SlackAdapter:
         api = SlackApi(credentials.bot_token, options.api_url, self._proxies, peers.pace)
         directory = SlackPeople(api, people.directory, peers=peers)
         workspace = self.workspace = Workspace(api, directory, options.bots)
-        self.signs = SlackSigns(workspace, tasks)
+        self.signs = SlackSigns(workspace, tasks, conversations.ledger.has_open)
         self._downloads = incoming.FileDownloads(
             "slack", conversations.files, SlackFiles(api).read, (InDoubt, SlackRefused)
         )

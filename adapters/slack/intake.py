@@ -304,7 +304,7 @@ class SlackIntake:
                 # (reference/events/agent_session_stopped). A turn that runs does that itself.
                 works = f"{channel}:{thread}" in self.signs.working
                 if not works or not await inbox.running_turn(where.conversation):
-                    self.signs.tasks.start(self.signs.end_session(channel, thread))
+                    self.signs.tasks.start(self.signs.end_session(where, thread))
 
     def _in_order(self, channel: str, message: Payload, is_flat: bool) -> asyncio.Lock:
         """Return the lock of one conversation. It keeps messages in the order of their arrival,

@@ -176,7 +176,8 @@ class SlackHandlers:
         app.shortcut(render.ASK_FORM)(self.on_shortcut)
         app.shortcut(render.QUICK_COMMAND_FORM)(self.on_shortcut)
         app.view(re.compile("^ponte_"))(self.on_form)
-        card_or_stop = f"^(?:{render.CARD_ACTION_PREFIX}|{render.STOP_ACTION}$)"
+        others = f"(?:{render.STOP_ACTION}|{render.TOGETHER_ACTION})"
+        card_or_stop = f"^(?:{render.CARD_ACTION_PREFIX}|{others}$)"
         app.action(re.compile(card_or_stop))(self.on_click)
         app.action(re.compile(".*"))(self.ignore)
         app.view_closed(re.compile(".*"))(self.ignore)
@@ -323,6 +324,7 @@ class SlackHandlers:
             return
         is_stop = action["action_id"] == render.STOP_ACTION
         word = "stop" if is_stop else action["action_id"].removeprefix(render.CARD_ACTION_PREFIX)
+        word = "approve" if word == render.TOGETHER_ACTION else word
         text = word if is_stop else f"{word} {action.get('value', '')}"
         # What "stop" did is of interest to this person only; a decision is shown on the card.
         source = Source(ts, thread, "quiet" if is_stop else "card")

@@ -86,13 +86,13 @@ class SlackStream:
         return is_accepted
 
     async def stop(
-        self, text: str, blocks: list[Json], session: str = "", claimed: bool = False
+        self, text: str, blocks: list[Json], session: str, claimed: bool = False
     ) -> bool:
         """Close the stream with the final `text` and `blocks`. Return False if an edit must still
         bring them into the post.
 
-        `session` is the status of the thread's session afterwards; with "", Slack sets it to
-        "active". Raises StoppedByUser and the errors of `SlackApi.call`.
+        `session` is the status of the thread's session afterwards. Raises StoppedByUser and
+        the errors of `SlackApi.call`.
         """
         # A stream only appends, so changed text and blocks that do not fit are left to an edit.
         follows = text.startswith(self.sent_text)
@@ -104,7 +104,7 @@ class SlackStream:
         is_accepted = await self._try_call(
             "chat.stopStream", chunks=_build_chunks(rest), metadata=post_metadata(self._key),
             blocks=blocks if follows and fits and blocks else None,
-            session_status=session or None, claimed=claimed,
+            session_status=session, claimed=claimed,
         )  # fmt: skip
         return is_accepted and follows and (fits or not blocks)
 

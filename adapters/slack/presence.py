@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,11 +16,11 @@ from adapters.slack.client import FAILURES, Feature, InDoubt, SlackApi, SlackRef
 from adapters.slack.events import Source
 from adapters.slack.people import SlackPeople
 from adapters.slack.render import ANSWER_PART_BYTES, Json, mentioned_ids, to_readable
-from core.base.errors import PlatformBusy
+from core.base.errors import NotStored, PlatformBusy
 from core.base.i18n import say
 from core.base.tasks import BackgroundTasks, BoundedDict, retry, wait_after_each
 from core.chat.incoming import SIGN_AFTER_SECONDS, WaitingMarks
-from core.domain.messages import ReplyTo
+from core.domain.messages import Address, ReplyTo
 
 
 @dataclass(slots=True)
@@ -131,16 +132,24 @@ class SlackSigns:
 
     `working` has for each thread (`CHANNEL:THREAD`) the turn that last set its session to
     "processing". `titles` has for each turn the title of a session that it starts: the first words
-    of its message.
+    of its message. `suspended` has the threads whose session this process has set to "suspended".
     """
 
-    def __init__(self, workspace: Workspace, tasks: BackgroundTasks) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        tasks: BackgroundTasks,
+        has_open: Callable[[str], Awaitable[bool]],
+    ) -> None:
+        """`has_open` returns whether a request in a conversation waits for a decision."""
         self._workspace = workspace
+        self._has_open = has_open
         self.tasks = tasks
         self.started = time.time()
         """The start of this process, in Unix seconds."""
         self.working: BoundedDict[str, str] = BoundedDict()
         self.titles: BoundedDict[str, str] = BoundedDict()
+        self.suspended: BoundedDict[str, bool] = BoundedDict()
         self.notices = CommandNotices(workspace.api, tasks)
         self.marks = WaitingMarks(tasks, self.mark, self.unmark, BoundedDict())
 
@@ -183,11 +192,26 @@ class SlackSigns:
         flags.note_success(feature)
         return response
 
-    async def end_session(self, channel: str, thread: str) -> None:
-        """Set a thread's session to "active". Raises nothing that Slack causes."""
+    async def resting_status(self, address: Address, thread: str) -> str:
+        """Return the status of a thread's session without a turn: "suspended" while a request
+        there waits for a decision, else "active"."""
+        where = f"{address.channel}:{thread}"
+        try:
+            is_suspended = await self._has_open(address.conversation)
+        except NotStored:
+            is_suspended = where in self.suspended
+        if is_suspended:
+            self.suspended[where] = True
+        else:
+            self.suspended.pop(where, None)
+        return "suspended" if is_suspended else "active"
+
+    async def end_session(self, address: Address, thread: str) -> None:
+        """Set a thread's session to its resting status. Raises nothing that Slack causes."""
+        status = await self.resting_status(address, thread)
         with suppress(*FAILURES):
             await self._workspace.api.call(
-                _SESSION, channel_id=channel, thread_ts=thread, status="active"
+                _SESSION, channel_id=address.channel, thread_ts=thread, status=status
             )
 
 
@@ -272,9 +296,10 @@ class Presence:
             self._line.cancel()
         self._signs.marks.clear(self._to.turn)
 
-    async def end(self, released: bool = False) -> None:
+    async def end(self, released: bool = False, has_cards: bool = False) -> None:
         """Remove all signs at the end of the turn. `released` means that its stream ended, which
-        also ended the session."""
+        also ended the session. `has_cards`: the answer has cards, so the session may be suspended.
+        """
         self._signs.notices.end(self._to.turn)
         if self._ended:
             return
@@ -288,7 +313,9 @@ class Presence:
         self._released = self._signs.working.get(self._where) == self._to.turn
         if self._released and released:
             del self._signs.working[self._where]
-        elif self._released:
+        elif self._released or (
+            self._thread and not released and (has_cards or self._where in self._signs.suspended)
+        ):
             await self._start_release()
 
     async def remove_old_signs(self) -> None:
@@ -335,13 +362,13 @@ class Presence:
                 self._line = self._signs.tasks.start(self._keep_line())
 
     async def _start_release(self) -> None:
-        """Set the session to "active" in the background, and wait up to 2 seconds for it."""
+        """Set the session to its resting status in the background; wait up to 2 seconds for it."""
         if release := self._signs.tasks.start(self._release()):
             await asyncio.wait({release}, timeout=_SIGN_PATIENCE)
 
     async def _release(self) -> None:
-        """Set the session to "active", with retries. Otherwise Slack would show the turn as in
-        progress for up to an hour."""
+        """Set the session to its resting status, with retries. Otherwise Slack would show the turn
+        as in progress for up to an hour."""
         flags = self._workspace.flags
 
         async def release() -> None:
@@ -349,9 +376,10 @@ class Presence:
                 return
             if self._signs.working.get(self._where, self._to.turn) != self._to.turn:
                 return  # another turn works in this thread now
+            status = await self._signs.resting_status(self._to.address, self._thread)
             try:
                 await self._workspace.api.call(
-                    _SESSION, status="active", claimed=self._reserved, **self._there
+                    _SESSION, status=status, claimed=self._reserved, **self._there
                 )
             except SlackRefused as refused:
                 flags.note_refusal("sessions", refused.error)

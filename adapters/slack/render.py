@@ -25,7 +25,13 @@ from core.base.text import (
     split_text,
 )
 from core.changes.card_rows import MAX_CHANGE_ROWS_SHOWN
-from core.chat.approval_notices import LABELS, must_fit, without_approval
+from core.chat.approval_notices import (
+    APPROVE_ALL,
+    LABELS,
+    must_fit,
+    together_id,
+    without_approval,
+)
 from core.domain.messages import Address, Card, ChangeAction, Person
 from core.domain.ports import StatusBoard
 from core.domain.records import Action, QuickCommand
@@ -90,6 +96,8 @@ _MARKS = re.compile(
 )
 
 CARD_ACTION_PREFIX = "ponte_card_"
+TOGETHER_ACTION = "ponte_together"
+"""The button that approves all open cards of a message."""
 """The prefix of the action ids of a card's buttons. The card action follows it; the button's value
 is the card's id."""
 STOP_ACTION = "ponte_stop"
@@ -334,15 +342,15 @@ def card_blocks(card: Card, room: int = ALL_BLOCKS_BYTES) -> list[Json]:
     that does not fit is cut: rows first, down to half of the bytes for text and rows; at least one
     row is shown. The blocks fit with their table and with lines in its place.
     """
-    if card.state != "open":
-        note = cut_escaped(f"`{card.id}` · {escape_text(say(card.state))}", _NOTE)
-    elif card.expires_at is None:
-        note = f"`{card.id}`"
+    # Slack shows a moment in the reader's time zone
+    # (docs.slack.dev/messaging/formatting-message-text).
+    moment = card.expires_at if card.state == "open" else card.decided_at
+    at = f"<!date^{int(moment)}^{{date_short_pretty}} {{time}}|…>" if moment else ""
+    if card.state == "open":
+        words = say("Can be decided until {at}", at=at) if at else ""
     else:
-        # Slack shows the time in the reader's time zone
-        # (docs.slack.dev/messaging/formatting-message-text).
-        at = f"<!date^{int(card.expires_at)}^{{date_short_pretty}} {{time}}|…>"
-        note = say("{id} · can be decided until {at}", id=f"`{card.id}`", at=at)
+        words = cut_escaped(escape_text(say(card.state)), _NOTE - 80)
+    note = " · ".join(filter(None, [words, at if card.state != "open" else "", f"`{card.id}`"]))
     under: list[Json] = [{"type": "context", "block_id": f"{CARD_BLOCK}{card.id}:note",
                           "elements": [{"type": "mrkdwn", "text": note}]}]  # fmt: skip
     if card.actions:
@@ -382,7 +390,7 @@ def cards_blocks(cards: Sequence[Card], room: int = ALL_BLOCKS_BYTES) -> list[Js
     Cards that do not fit are counted in a last line. The answer's text names those that wait for a
     person.
     """
-    most = min(_CARDS, max(1, room // _LEAST))
+    most, all_room = min(_CARDS, max(1, room // _LEAST)), room
     drawn = [card_blocks(card) for card in cards[:most]]
     sizes = [_weight_in_any_form(each) for each in drawn]
     # The smallest come first. What one of them does not need is divided among the larger ones.
@@ -396,6 +404,17 @@ def cards_blocks(cards: Sequence[Card], room: int = ALL_BLOCKS_BYTES) -> list[Js
         if size > share:
             drawn[number] = card_blocks(cards[number], share)
     blocks = row_blocks.with_one_table([block for each in drawn for block in each])
+    buttons = [each for block in blocks if block["type"] == "actions" for each in block["elements"]]
+    approve = f"{CARD_ACTION_PREFIX}approve"
+    pressed = {each["value"] for each in buttons if each["action_id"] == approve}
+    ids = together_id(cards)
+    if ids and pressed.issuperset(ids.split()):
+        text = say(APPROVE_ALL, count=len(ids.split()))
+        button = {"type": "button", "action_id": TOGETHER_ACTION, "value": ids,
+                  "text": {"type": "plain_text", "text": text}}  # fmt: skip
+        together = {"type": "actions", "block_id": TOGETHER_ACTION, "elements": [button]}
+        fits = _weight_in_any_form([*blocks, together]) <= all_room
+        blocks += [together] if fits else []
     if len(cards) > most:
         hidden = say(_HIDDEN, count=len(cards) - most)
         blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": hidden}]})

@@ -140,7 +140,7 @@ class SlackSurface:
         if part.answer is None:
             self._signs.notices.end(self._to.turn)
         else:
-            await self._presence.end()
+            await self._presence.end(has_cards=bool(part.answer.cards))
         return id
 
     async def edit(self, post: str, part: AnswerPart) -> None:
@@ -156,7 +156,7 @@ class SlackSurface:
         except SlackRefused as refused:
             raise _as_delivery_error(refused) from refused
         if part.answer is not None:
-            await self._presence.end(released)
+            await self._presence.end(released, bool(part.answer.cards))
 
     async def delete(self, post: str) -> None:
         """Delete a post. Raises PostRemoved if somebody has deleted it already; other refusals are
@@ -310,7 +310,10 @@ class SlackSurface:
         turn continues in an edit or another message, so its session stays "processing"."""
         claimed = "chat.stopStream" in self._claims
         self._claims.discard("chat.stopStream")
-        session = "processing" if goes_on and self._presence.native_stop else ""
+        if goes_on and self._presence.native_stop:
+            session = "processing"
+        else:
+            session = await self._signs.resting_status(self._to.address, self._thread)
         return await stream.stop(text, cards, session, claimed)
 
     async def _stop_turn(self, ts: str) -> None:

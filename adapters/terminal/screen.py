@@ -277,10 +277,12 @@ class Screen:
                 sized = zip(line_cells, widths, strict=True)
                 padded = [cell + " " * (width - cell_len(cell)) for cell, width in sized]
                 self.write_line(self._without_links(f"    {'  '.join(padded).rstrip()}"))
-        if card["state"] == "open" and (expires := card.get("expires_at")):
+        is_open, last = card["state"] == "open", ""
+        if moment := card.get("expires_at" if is_open else "decided_at"):
             # In the time zone of this machine, which is the reader's.
-            when = format_moment(datetime.fromtimestamp(expires, UTC).astimezone())
-            self._card_line(4, say("Expires {when}.", when=when))
+            when = format_moment(datetime.fromtimestamp(moment, UTC).astimezone())
+            last = f"{say('Expires {when}.', when=when) if is_open else when} "
+        self._card_line(4, f"{last}({card['id']})")
         if card["actions"]:
             # Text after `ponte chat` is never a command.
             before = "ponte changes " if self._shows_shell_commands else ""

@@ -122,6 +122,7 @@ PAGE_SENTENCES = {
     "ran": "Code that ran",
     "link": "Link to this message",
     "approve": "Approve",
+    "approve_all": "Approve {count}",
     "deny": "Deny",
     "undo": "Undo",
     "deciding": "One moment…",

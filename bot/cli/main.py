@@ -10,8 +10,10 @@ import inspect
 import os
 import re
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -161,9 +163,17 @@ PersonKeyArgument = Annotated[str, _make_typed("key", PersonKey.__metadata__[0])
 
 
 def _print_version(asked: bool) -> None:
-    if asked:
-        typer.echo(__version__)
-        raise typer.Exit
+    """Print the version, in a checkout also the commit, marked if files differ from it."""
+    if not asked:
+        return
+    root, commit = Path(__file__).parents[2], ""
+    if (root / ".git").exists():
+        with suppress(OSError):  # git is not installed
+            command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude=*"]
+            done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603
+            commit = done.stdout.strip()
+    typer.echo(f"{__version__} ({commit})" if commit else __version__)
+    raise typer.Exit
 
 
 @cli.callback()
@@ -345,8 +355,8 @@ def person_export(
 
 @cli.command(epilog="Example: ponte version")
 def version() -> None:
-    """Print the version of Ponte."""
-    typer.echo(__version__)
+    """Print the version of Ponte, in a checkout also its commit."""
+    _print_version(True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -50,7 +50,15 @@ from bot.config.toml_values import (
 from bot.integrations import FACES, Faces, is_place
 from core.base.errors import SettingsError
 from core.base.i18n import nearest_locale
-from core.changes.approval import ASKER, REMIND_AFTER, Access, Approvers, TableRule, TableRules
+from core.changes.approval import (
+    ASKER,
+    AUTO_PER_HOUR,
+    REMIND_AFTER,
+    Access,
+    Approvers,
+    TableRule,
+    TableRules,
+)
 from core.domain.messages import Address
 from core.integrations import ChatIntegration, describe_read_error
 from core.journal.inbox import SenderLimits
@@ -199,10 +207,22 @@ class TableConfig:
     """how many different people must approve"""
     approvers_only: StrictBool = False
     """true: only `approvers` decide and undo, so admins do only if `approvers` names them"""
+    auto_fields: tuple[str, ...] = ()
+    """with `auto`: select, checkbox and date fields that `auto_people` update without an approval,
+    at most five rows in a turn"""
+    auto_people: tuple[Approver, ...] = ()
+    """people and groups who do so; left out: nobody. Guests, programs, schedules and webhooks
+    never do"""
+    auto_per_hour: Positive = AUTO_PER_HOUR
+    """rows of this table that they may update so in an hour, all together; others get a card"""
 
     def __post_init__(self) -> None:
         if self.approvers_only and (not self.approvers or self.access == "auto"):
             raise ValueError('approvers_only needs approvers, and not access = "auto"')
+        if (self.auto_fields or self.auto_people) and self.access != "auto":
+            raise ValueError('auto_fields and auto_people need access = "auto"')
+        if ASKER in self.auto_people:
+            raise ValueError("auto_people names people and groups, not asker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -429,7 +449,13 @@ class Config:
         """The rules of tables and tools, for proposals and approvals."""
         tables = {
             name: TableRule(
-                table.access, frozenset(table.approvers), table.approvals, table.approvers_only
+                table.access,
+                frozenset(table.approvers),
+                table.approvals,
+                table.approvers_only,
+                frozenset(table.auto_fields),
+                frozenset(table.auto_people),
+                table.auto_per_hour,
             )
             for name, table in self.tables.items()
         }
@@ -650,17 +676,21 @@ def _cross_check(config: Config, faces: Faces) -> Iterator[tuple[KeyPath, str]]:
         members = (one for name in names for one in config.groups.get(name, (name,)))
         return next((one for one in members if one in known_places or is_place(one, faces)), "")
 
-    for section in ("tables", "tools", "channels"):
-        for key, own in getattr(config, section).items():
-            path = (section, key, "approvers")
-            for name in own.approvers:
-                if ":" not in name and name not in {ASKER, *surfaces, *config.groups}:
-                    yield no_group(path, name)
-            words = "'approvers': only people and groups approve, and"
-            if place := first_place(own.approvers):
-                yield path, f"{words} {place} is {_A_PLACE}"
-            for name in sorted(chats.intersection(own.approvers)):
-                yield path, f"{words} {name} is all of its people"
+    lists = [
+        ((section, key, field), getattr(own, field))
+        for section in ("tables", "tools", "channels")
+        for key, own in getattr(config, section).items()
+        for field in ("approvers", *(("auto_people",) if section == "tables" else ()))
+    ]
+    for path, names in lists:
+        for name in names:
+            if ":" not in name and name not in {ASKER, *surfaces, *config.groups}:
+                yield no_group(path, name)
+        words = f"{path[-1]!r}: only people and groups approve, and"
+        if place := first_place(names):
+            yield path, f"{words} {place} is {_A_PLACE}"
+        for name in sorted(chats.intersection(names)):
+            yield path, f"{words} {name} is all of its people"
     for hook_name, hook in config.hooks.items():
         if hook.as_ not in config.groups:
             yield no_group(("hooks", hook_name, "as"), hook.as_)

@@ -96,6 +96,16 @@ def _check_rules(config: Config) -> Iterator[SafetyFinding]:
     if open_tables:
         words = "creating one row at a time needs no approval in {tables}"
         yield SafetyFinding("rights", say(words, tables=", ".join(open_tables)), "note")
+    for name, table in config.tables.items():
+        if table.auto_fields and table.auto_people:
+            text = (
+                "{table}: {names} update {fields} without approval, {count} rows an hour ({rule})"
+            )
+            words = say(
+                text, table=name, names=", ".join(table.auto_people), count=table.auto_per_hour,
+                fields=", ".join(table.auto_fields), rule=config.location("tables", name),
+            )  # fmt: skip
+            yield SafetyFinding("rights", words, "note")
     # Tables on which admins do not decide.
     for name, table in config.tables.items():
         if table.approvers_only:

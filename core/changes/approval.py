@@ -38,7 +38,10 @@ _READ_ONLY = "This table can't be changed through Ponte. This is set in ponte.to
 
 Access = Literal["hidden", "read", "ask", "auto"]
 """The ways in which a table may be used. `hidden`: not even read. `read`: never changed. `ask`: a
-person approves each change. `auto`: like `ask`, but a create of one row needs no approval."""
+person approves each change. `auto`: like `ask`, but a create of one row needs no approval, and
+neither do the updates that `TableRule.auto_fields` and `auto_people` name."""
+AUTO_PER_HOUR = 20
+"""The default number of rows of a table that the policy updates in an hour."""
 _SOON = 20.0
 """Seconds after which an unknown status of a person is looked up again."""
 ASKER = "asker"
@@ -67,12 +70,19 @@ _ASKER_ALONE = Approvers(is_exclusive=True)
 @dataclass(frozen=True, slots=True)
 class TableRule:
     """The operator's rule for one table. For `approvers`, `approvals` and `approvers_only` see
-    `Approvers`."""
+    `Approvers`.
+
+    With access `auto`, the people and groups in `auto_people` update the fields in `auto_fields`
+    without an approval: at most `auto_per_hour` rows of the table an hour, all people together.
+    """
 
     access: Access = "ask"
     approvers: frozenset[str] = frozenset()
     approvals: int = 1
     approvers_only: bool = False
+    auto_fields: frozenset[str] = frozenset()
+    auto_people: frozenset[str] = frozenset()
+    auto_per_hour: int = AUTO_PER_HOUR
 
 
 _DEFAULT = TableRule()
@@ -502,12 +512,38 @@ class Approval:
                     raise StatusUnknown
                 verdict.raise_if_denied()
 
-    def is_decided_by_policy(self, proposal: Proposal) -> bool:
-        """Return whether the operator's policy approves this proposal without a person."""
-        draft = proposal.draft
-        may_be_automatic = self.kinds[draft.kind].may_be_automatic(draft)
-        is_attended = proposal.origin.is_attended
-        return may_be_automatic and is_attended and self.rule_for(draft).access == "auto"
+    async def find_policy(self, proposal: Proposal) -> str:
+        """Return the operator's rule that approves this proposal without a person, unless its limit
+        is reached; "" if there is none."""
+        draft, kind = proposal.draft, self.kinds[proposal.draft.kind]
+        rule = self.rule_for(draft)
+        if rule.access != "auto" or not proposal.origin.is_attended or proposal.revision > 1:
+            return ""
+        if kind.may_be_automatic(draft):
+            return f"tables.{draft.title}.access"
+        is_by_person = proposal.origin.is_by_person and not proposal.asker.is_bot
+        if not is_by_person or not kind.changes_only(draft, rule.auto_fields):
+            return ""
+        right = self.right_to_approve(draft)
+        is_named = await self.updates_alone(proposal.asker, proposal.address, rule, right)
+        return f"tables.{draft.title}.auto_people" if is_named else ""
+
+    async def updates_alone(
+        self, person: Person, address: Address, rule: TableRule, right: tuple[str, ...]
+    ) -> bool:
+        """Return whether the rule lets the person update its `auto_fields` without an approval.
+        Nobody may whose status is unknown, or whom another rule denies `right`, the right to
+        approve."""
+        if rule.access != "auto" or not rule.auto_fields or not rule.auto_people:
+            return False
+        verdict = await self.policy.may(person, address, *right)
+        if verdict.is_unknown or (verdict.rule and not verdict.allowed):
+            return False
+        try:
+            is_named = await self.policy.is_named(person, address, rule.auto_people)
+        except StatusUnknown:
+            return False
+        return is_named and await self.policy.is_guest(person) is False
 
     def needs_admin(self, change: Change, named: Approvers | None = None) -> bool:
         """Return whether an admin must approve the change, because the asker cannot. `named` are

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from html import escape
+from typing import Any
 
 from core.base.errors import BadInput, Expired, NotAllowed, NotFound, StatusUnknown
 from core.base.i18n import plural, say, use_locale
@@ -52,6 +53,7 @@ _WITHDRAWN = "Withdrawn. If you still want it, ask again."
 _APPROVED = "Approved by {name}."
 _ALLOWED = "Approved automatically by the policy."
 _UNDO_BY = "Requested by {name}."
+_UNDONE_BY = "Undone by {name}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ class CardBuilder:
         needs_admin: bool = False,
         count: int = 1,
         asker: str | None = None,
+        undo: Change | None = None,
     ) -> Card:
         """Return the card of a change.
 
@@ -81,6 +84,8 @@ class CardBuilder:
         - `count`: the number of people who must approve it.
         - `asker`: the name of the person who asked for it; "" for the reader; None for the one that
           the proposal stores.
+        - `undo`: the change that has undone this one. The card then shows its rows, which hold the
+          values as they are now, and who undid it and when.
         """
         kind, is_erased = self.kind(change), change.is_forgotten or change.has_lapsed
         # What a person approves comes first, so that a platform cuts other sentences.
@@ -88,19 +93,32 @@ class CardBuilder:
         if change.state == "open":
             sentences = _describe_request(change, deciders, needs_admin, count, asker)
         else:
-            sentences = self._describe_decision(change, shows_names=True)
+            sentences = self._describe_decision(change, shows_names=True, undo=undo)
         return Card(
             id=change.id,
             kind=change.kind,
             title=self.build_title(change),
             text="\n\n".join(filter(None, [first, " ".join(sentences)])),
-            rows=() if is_erased else kind.build_rows(change),
+            rows=() if is_erased else self._build_rows(change, undo),
             actions=self.possible_actions(change) if actions is None else actions,
             state=change.state,
             expires_at=change.proposal.expires_at if change.state == "open" else None,
             is_whole=change.state == "open",
             revision=change.proposal.revision,
+            seq=change.proposal.seq,
+            decided_at=(undo or change).decided_at or None,
         )
+
+    def _build_rows(self, change: Change, undo: Change | None) -> tuple[dict[str, Any], ...]:
+        """Return the rows of the card; those of `undo` if there is one, with the names that the
+        change has for them, because an undo stores only the fields that it restores."""
+        rows = self.kind(change).build_rows(change)
+        if undo is None:
+            return rows
+        names = {row["id"]: {key: row[key] for key in ("name", "name_field")} for row in rows}
+        return tuple([
+            row | names.get(row["id"], {}) for row in self.kind(undo).build_rows(undo)
+        ])  # fmt: skip
 
     def build_title(self, change: Change) -> str:
         """Return what the change does, as one line."""
@@ -131,7 +149,9 @@ class CardBuilder:
             return ("approve", "deny")
         return ("undo",) if self.is_undoable(change) else ()
 
-    def _describe_decision(self, change: Change, *, shows_names: bool) -> list[str]:
+    def _describe_decision(
+        self, change: Change, *, shows_names: bool, undo: Change | None = None
+    ) -> list[str]:
         """Return the sentences about the decision and its result."""
         if change.kind == "proposal":
             if change.state == "withdrawn" and not change.is_forgotten:
@@ -142,6 +162,10 @@ class CardBuilder:
         who = _UNDO_BY if change.proposal.undone_change else _APPROVED
         is_policy, kind = change.decider == POLICY_PERSON, self.kind(change)
         sentences = [say(_ALLOWED) if is_policy else say(who, name=_list_approvers(change))]
+        if change.proposal.revision > 1:
+            sentences.append(describe_revision(change))
+        if undo:
+            return [*sentences, say(_UNDONE_BY, name=_list_approvers(undo))]
         sentences += kind.describe_outcome(change, shows_names=shows_names)
         if change.state == "applying" or not kind.can_be_undone:
             return sentences
@@ -163,6 +187,8 @@ def _describe_request(
     asker = change.proposal.asker
     name = clip_line(asker.name or asker.id) if name is None else name
     sentences = [say("Requested by {name}.", name=name) if name else say("Requested by you.")]
+    if change.proposal.revision > 1:
+        sentences = [describe_revision(change, name)]
     sentences += _describe_note(change)
     if deciders:
         sentences.append(say("Waiting for {names}.", names=deciders))
@@ -175,6 +201,13 @@ def _describe_request(
     elif needed > 1:
         sentences.append(say("{count} different people must approve it.", count=needed))
     return sentences
+
+
+def describe_revision(change: Change, name: str = "") -> str:
+    """Return the sentence about who wrote the version of a changed proposal."""
+    asker = change.proposal.asker
+    name = name or clip_line(asker.name or asker.id)
+    return say("Version {number}, changed by {name}.", number=change.proposal.revision, name=name)
 
 
 def _describe_approvals(change: Change, needed: int) -> str:
@@ -279,7 +312,9 @@ class ChangeViews:
                 if await self._may_use(action, change, viewer, address, reached)
             ])  # fmt: skip
         if change.state != "open":
-            return self.builder.build(change, actions)
+            is_undone = change.state == "undone" and change.undone_by
+            undo = await self.ledger.get(change.undone_by) if is_undone else None
+            return self.builder.build(change, actions, undo=undo)
         is_named = bool(self.approval.named_deciders(change))
         deciders = ""
         # A person who can decide alone, in private, needs no names.

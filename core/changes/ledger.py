@@ -15,6 +15,7 @@ from typing import Any
 
 from core.base.errors import NotFound, Superseded, TakenOver
 from core.domain.changes import (
+    MAX_AUTO_UPDATES,
     NO_PROPOSAL_SENTENCE,
     Change,
     ChangeState,
@@ -46,6 +47,7 @@ from core.store.database import (
     area_condition,
     in_batches,
     query,
+    select_value,
     select_values,
     transaction,
 )
@@ -70,6 +72,7 @@ CHANGES_TABLE = TableDeclaration(
         # The last notification that Ponte sent about the change: 'asked', 'reminded' or
         # 'expired', in this order. 'never': Ponte sends none about this change.
         text("last_notice", default=""),
+        text("revision_seqs", default=""),
     ),
     key=("id",), unique=("seq", "call_id"),
     indexes=(
@@ -147,8 +150,10 @@ _UNCHANGED_COLUMNS = {"decision_seq": None, "decider": None, "decided_by": None,
 """The columns that `_set_state` can set. None leaves a column unchanged."""
 _PROPOSAL_COLUMNS = (
     *("seq", "call_id", "thread", "generation", "locale", "created_at", "expires_at"),
-    *("undone_change", "tool", "revision"),
+    *("undone_change", "tool", "revision", "revision_seqs"),
 )
+AUTO_UPDATES_SECONDS = 3600.0
+"""Seconds for which updates that the policy approves are counted."""
 _DRAFT_COLUMNS = ("applier", "kind", "title", "note")
 """Fields of a proposal and of its draft that are stored as they are, in columns of these names."""
 
@@ -242,11 +247,19 @@ class SqlLedger(SqlStore):
 
     @transaction
     def propose(
-        self, connection: SqlConnection, proposal: Proposal, *, asks_nobody: bool = False
+        self,
+        connection: SqlConnection,
+        proposal: Proposal,
+        *,
+        asks_nobody: bool = False,
+        updates_per_hour: int | None = None,
     ) -> Change:
         """Store an open proposal and return it, or return the one that this call stored before.
-        With `asks_nobody`, approvers get no first notice of it. Raise Superseded if the
-        conversation was forgotten meanwhile."""
+
+        With `asks_nobody`, approvers get no first notice of it. A person decides on an update if
+        the policy has updated enough rows in this turn, or `updates_per_hour` rows of its table in
+        the last hour. Raise Superseded if the conversation was forgotten meanwhile.
+        """
         connection.lock_key(proposal.address.conversation)
         if earlier := _find_of_call(connection, proposal):
             return earlier
@@ -256,6 +269,10 @@ class SqlLedger(SqlStore):
         ).fetchone()
         if row is not None and row["generation"] != proposal.generation:
             raise Superseded
+        is_update = proposal.is_decided_by_policy and proposal.draft.kind == "update"
+        if is_update and updates_per_hour is not None:
+            allowed = _may_update_alone(connection, proposal, updates_per_hour)
+            proposal = replace(proposal, is_decided_by_policy=allowed)
         # 'never' suppresses all notices, 'asked' only the first one (core/people/notices.py).
         last_notice = "never" if proposal.is_decided_by_policy else "asked" if asks_nobody else ""
         return _insert(connection, Change(proposal), last_notice)
@@ -266,11 +283,19 @@ class SqlLedger(SqlStore):
 
     @transaction
     def claim(
-        self, connection: SqlConnection, id: str, seq: int, decider: Person, now: float
+        self,
+        connection: SqlConnection,
+        id: str,
+        seq: int,
+        decider: Person,
+        now: float,
+        revision: int = 1,
     ) -> Change:
-        """Begin to apply an open proposal for the event `seq`, or expire it if it is too old.
-        Return the change. A second caller gets the change as the first one left it."""
+        """Begin to apply this revision of an open proposal for the event `seq`, or expire it if it
+        is too old. Return the change. A second caller gets the change as the first one left it."""
         change = _get_locked(connection, id)
+        if change.proposal.revision != revision:
+            return change
         if change.state == "open" and change.proposal.expires_at <= now:
             _set_state(connection, id, "expired", ended_at=now)
         elif change.state == "open":
@@ -280,11 +305,14 @@ class SqlLedger(SqlStore):
         return _get_change(connection, id)
 
     @transaction
-    def consent(self, connection: SqlConnection, id: str, consent: Consent) -> Change:
-        """Store that a person approves an open proposal, in place of their earlier approval. Return
-        the change. A decided or expired one stays as it is."""
+    def consent(
+        self, connection: SqlConnection, id: str, consent: Consent, revision: int = 1
+    ) -> Change:
+        """Store that a person approves this revision of an open proposal, in place of their earlier
+        approval. Return the change. A decided, expired or replaced one stays as it is."""
         change = _get_locked(connection, id)
-        if change.state == "open" and change.proposal.expires_at > consent.approved_at:
+        is_current = change.state == "open" and change.proposal.revision == revision
+        if is_current and change.proposal.expires_at > consent.approved_at:
             person, address = encode_json(consent.person), encode_json(consent.address)
             connection.execute(
                 "INSERT INTO consents (change, person, approver, address, approved_at)"
@@ -331,15 +359,47 @@ class SqlLedger(SqlStore):
         decider: Person | None,
         note: str,
         now: float,
+        revision: int = 1,
     ) -> Change:
-        """Give an open proposal this final state, and store `note` for the model's next turn.
-        Return the change. Any other change stays as it is."""
+        """Give this revision of an open proposal this final state, and store `note` for the model's
+        next turn. Return the change. Any other change stays as it is."""
         change = _get_locked(connection, id)
-        if change.state == "open":
+        if change.state == "open" and change.proposal.revision == revision:
             by = _decision_columns(decider, now) if decider else {}
             _set_state(connection, id, state, ended_at=now, **by)
             _add_note(connection, change, note)
         return _get_change(connection, id)
+
+    @transaction
+    def revise(
+        self, connection: SqlConnection, proposal: Proposal, note: str, *, asks_nobody: bool
+    ) -> Change:
+        """Store the next revision of an open proposal, without the approvals of the former one, and
+        `note` for the model's next turn. Return the change: as it was if it has expired, or if
+        another event changed or decided it first."""
+        change = _get_locked(connection, proposal.id)
+        former = change.proposal
+        is_next = former.revision + 1 == proposal.revision
+        if change.state != "open" or not is_next or former.expires_at <= proposal.created_at:
+            return change
+        values = {
+            "id": proposal.id, "person": proposal.asker.key, "asker": encode_json(proposal.asker),
+            "target": json.dumps(dict(proposal.draft.target)), "note": proposal.draft.note,
+            "title": proposal.draft.title, "created_at": proposal.created_at,
+            "expires_at": proposal.expires_at, "revision": proposal.revision,
+            "revision_seqs": proposal.revision_seqs,
+            "has_named_approvers": proposal.has_named_approvers,
+            "last_notice": "asked" if asks_nobody else "",
+        }  # fmt: skip
+        columns = ", ".join(f"{name} = :{name}" for name in values if name != "id")
+        connection.execute(f"UPDATE changes SET {columns} WHERE id = :id", values)  # noqa: S608
+        for table in ("steps", "consents"):
+            connection.execute(f"DELETE FROM {table} WHERE change = ?", (change.id,))  # noqa: S608
+        steps = [ChangeStep(n, row) for n, row in enumerate(proposal.draft.rows, 1)]
+        _put_steps(connection, replace(change, proposal=proposal), steps)
+        _set_state(connection, change.id, "open")
+        _add_note(connection, change, note)
+        return _get_change(connection, change.id)
 
     @transaction
     def release(self, connection: SqlConnection, id: str, seq: int) -> None:
@@ -417,6 +477,19 @@ class SqlLedger(SqlStore):
         ).fetchone()
         if self._owner and elsewhere:
             raise TakenOver
+
+    @query
+    def has_open(self, connection: SqlConnection, conversation: str) -> bool:
+        """Return whether a proposal of that conversation waits for a decision."""
+        # `state IN ('open', 'applying')` as in `list_waiting_for_people`.
+        return bool(
+            select_value(
+                connection,
+                "SELECT 1 FROM changes WHERE conversation = ?"
+                " AND state IN ('open', 'applying') AND state = 'open' LIMIT 1",
+                conversation,
+            )
+        )
 
     @query
     def list_waiting_runs(
@@ -531,6 +604,28 @@ def _get_locked(connection: SqlConnection, id: str) -> Change:
     if connection.lock_key(change.proposal.address.conversation):
         change = _get_change(connection, id)
     return change
+
+
+def _may_update_alone(connection: SqlConnection, proposal: Proposal, per_hour: int) -> bool:
+    """Return whether the policy may update the rows of this proposal too. Rows count also where
+    their update failed or was undone."""
+    draft = proposal.draft
+    # Conversations share the limit of a table.
+    connection.lock_key(f"auto {draft.applier} {draft.title}")
+    rows = connection.execute(
+        "SELECT c.seq, c.applier, c.title, s.change, s.row FROM changes c JOIN steps s"
+        " ON s.change = c.id WHERE c.created_at > ? AND c.kind = 'update'"
+        " AND c.last_notice = 'never'",
+        (proposal.created_at - AUTO_UPDATES_SECONDS,),
+    ).fetchall()
+    turn = {(row["change"], row["row"]) for row in rows if row["seq"] == proposal.seq}
+    hour = {
+        (row["change"], row["row"])
+        for row in rows
+        if (row["applier"], row["title"]) == (draft.applier, draft.title)
+    }
+    count = draft.row_count
+    return len(turn) + count <= MAX_AUTO_UPDATES and len(hour) + count <= per_hour
 
 
 def _insert(connection: SqlConnection, change: Change, last_notice: str = "") -> Change:

@@ -30,6 +30,7 @@ from core.base.tasks import retry
 from core.base.text import clip_line
 from core.changes.service import ChangeService
 from core.chat.reply import TurnPosts
+from core.commands.grammar import MAX_APPROVED_TOGETHER
 from core.domain.changes import ApprovalNotice, Change
 from core.domain.messages import Answer, Card, ChangeAction, Person, Post, ReplyTo, turn_id
 from core.domain.ports import Messenger, Reply, ReplyFactory
@@ -389,6 +390,8 @@ LABELS: Mapping[ChangeAction, str] = {
     "approve": "Approve", "change": "Change…", "deny": "Deny", "undo": "Undo",
 }  # fmt: skip
 """The English labels of the buttons under a card; `say` translates them."""
+APPROVE_ALL = "Approve {count}"
+"""The English label of the button that approves all open cards of a message."""
 _NOT_WHOLE = "There is no room here for all of it. To read it and to confirm it, type `{hint}`."
 REDRAW_RETRY_SECONDS = 20.0
 """Seconds before a failed redraw is retried."""
@@ -403,6 +406,18 @@ _POSTED_STATES = ("done", "stopped", "failed")
 def must_fit(card: Card) -> bool:
     """Return whether the card has a button that may only be shown beside all of its text."""
     return card.is_whole and "approve" in card.actions
+
+
+def together_id(cards: Sequence[Card]) -> str:
+    """Return the argument of `approve` for all open cards of a message; "" if they are not approved
+    together: there are fewer than two, they are of several turns, or one of them has no button to
+    approve. `cards` are as they are shown, so a card that was cut has none."""
+    open_cards = [card for card in cards if card.state == "open"]
+    turns = {card.seq for card in open_cards}
+    is_offered = 2 <= len(open_cards) <= MAX_APPROVED_TOGETHER and len(turns) == 1
+    if not is_offered or not all(must_fit(card) for card in open_cards):
+        return ""
+    return " ".join(card.press_id for card in open_cards)
 
 
 def without_approval(card: Card) -> Card:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from core.changes.ledger import SqlLedger
 from core.domain.messages import Address, Person
 from core.domain.ports import Files, Inbox, ThreadMap
 from core.domain.records import Verdict
@@ -22,13 +23,15 @@ from core.people.rules import NO_RIGHTS, OWNER_ID
 
 @dataclass(frozen=True, slots=True)
 class Conversations:
-    """The stores of conversations over one database. `outbox` stores notices to people."""
+    """The stores of conversations over one database. `outbox` stores notices to people, `ledger`
+    the changes."""
 
     inbox: Inbox
     journal: Journal
     threads: ThreadMap
     files: Files
     outbox: Outbox
+    ledger: SqlLedger
 
     async def withdraw_post(self, post: str) -> None:
         """Record that a person deleted a post of Ponte (an id), so that it is not posted again.

@@ -98,7 +98,9 @@ _WHY = re.compile(
 """The possible arguments of `why`. With any other argument, the message is for the model."""
 SLUG_PATTERN = r"[a-z0-9][a-z0-9_-]{0,99}"
 """The form of a quick command's name."""
-_LONGEST_DECISION = 64
+MAX_APPROVED_TOGETHER = 10
+"""The largest number of changes that one `approve` decides on."""
+_LONGEST_DECISION = 176
 """Characters of the longest immediate command. A command's name is searched for only in as many
 characters at the beginning of a message."""
 
@@ -114,7 +116,7 @@ class TypedCommand:
     """A parsed command.
 
     - `id`: the argument of approve, deny, undo and why, the id after schedule, or the page
-      of schedules.
+      of schedules. For approve, several ids can be separated by spaces.
     - `slug`: the name of the quick command, the argument of usage, or the action of schedule.
     - `input`: the inputs of the quick command, or the new values for change.
     - `confirmed`: True for `forget yes`.
@@ -155,8 +157,10 @@ def parse_command(text: str) -> TypedCommand | None:
         check_slug(slug)
         return TypedCommand(name, slug=slug, input=parse_input(more[0]) if more else "")
     if name in _WITH_ID:
-        word = rest.lower()
-        return TypedCommand(name, id=word) if _ID_AND_CODE.fullmatch(word) else None
+        ids = rest.lower().split()
+        most = MAX_APPROVED_TOGETHER if name == "approve" else 1
+        is_command = 1 <= len(ids) <= most and all(map(_ID_AND_CODE.fullmatch, ids))
+        return TypedCommand(name, id=" ".join(dict.fromkeys(ids))) if is_command else None
     if name == "change":
         return _parse_change(rest)
     if name == "schedule":

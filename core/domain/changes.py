@@ -11,6 +11,7 @@ import hashlib
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, tzinfo
 from functools import cached_property
 from typing import Any, Literal
 
@@ -49,6 +50,8 @@ UNDO_LIFETIME_SECONDS = 7 * 86_400.0
 """Seconds for which a change can be undone (7 days); after that its stored rows are erased."""
 OWN_ROWS = 10
 """The number of rows up to which askers approve their own creates and updates."""
+MAX_AUTO_UPDATES = 5
+"""The largest number of rows that the policy updates in one turn without a person."""
 MAX_PROPOSAL_ROWS = 100
 """The largest number of rows in one proposal."""
 PONTE_PERSON = Person("ponte", "", name="Ponte")
@@ -91,6 +94,7 @@ class TargetView:
     - `display_field`: the field whose value names a row; "" if not known.
     - `formats`: how values are shown by field: `date`, `moment`, `number`, `percent`; "" as they
       are. A field without an entry is not known.
+    - `choice_fields`: fields whose type is select, checkbox or date.
     - `slug`: the command that runs.
     - `place`: the channel or person of a `post` as rules name it, as in `slack:T1:C1`.
     """
@@ -102,6 +106,7 @@ class TargetView:
     system_fields: tuple[str, ...] = ()
     display_field: str = ""
     formats: Mapping[str, str] = field(default_factory=dict)
+    choice_fields: frozenset[str] = frozenset()
     slug: str = ""
     place: str = ""
 
@@ -115,6 +120,7 @@ class TargetView:
             system_fields=tuple(map(str, target.get("system_fields", ()))),
             display_field=str(target.get("display_field", "")),
             formats=dict(target.get("formats", {})),
+            choice_fields=frozenset(target.get("choice_fields", ())),
             slug=str(target.get("slug", "")), place=str(target.get("place", "")),
         )  # fmt: skip
 
@@ -213,6 +219,13 @@ class Proposal:
     """Where the message comes from whose turn proposed it."""
     revision: int = 1
     """The number of the draft. An approval counts for one revision only."""
+    revision_seqs: str = ""
+    """The `seq` of each event that changed the draft, as ` 12 15 `, so that a repeat changes
+    nothing."""
+
+    def is_revised_by(self, seq: int) -> bool:
+        """Return whether this event changed the draft."""
+        return f" {seq} " in self.revision_seqs
 
     def __post_init__(self) -> None:
         key = f"{self.asker.platform}:{self.asker.id}"
@@ -395,6 +408,8 @@ class DecisionRequest:
     show_progress: Callable[[str], Awaitable[None]] | None = None
     values: Mapping[str, Any] = field(default_factory=dict)
     """The new values of a change, by `FormField.key`."""
+    zone: tzinfo = UTC
+    """The time zone in which the person writes times."""
 
 
 def new_change_id() -> str:

@@ -264,6 +264,10 @@ class Card:
     to cut them shows no button to approve."""
     revision: int = 1
     """The revision of the proposal that the card shows."""
+    seq: int = 0
+    """The turn that proposed it. Open cards of one turn can be approved together."""
+    decided_at: float | None = None
+    """The moment of the decision, or of the undo, in Unix seconds."""
 
     @property
     def press_id(self) -> str:

@@ -49,6 +49,7 @@ HELP = """Ask me anything. You can also type one of these commands:
 - `forget`: delete this conversation everywhere (in shared places: `forget yes`)
 - `stop`: stop what I am doing
 - `changes`: list changes; `approve ID`, `deny ID`, `undo ID`: decide on a change
+- `change ID FIELD = VALUE`: change a request before it is approved
 - `approvals`: list the requests that wait for you
 - `schedules`: list schedules and reminders; `schedule ID pause`, `schedule ID delete`: manage one
 - `quick-command SLUG …`: run a quick command
@@ -476,21 +477,36 @@ class CommandService:
         return say("`{id}` {title}: requested by {name}, expires in {left}.", name=name, **values)
 
     async def _decide(self, turn: Turn, command: TypedCommand, show: Show) -> Answer:
-        """Approve, deny or undo a change and return the answer, with the result of an approved
-        run."""
+        """Approve, deny or undo a change, or approve several, and return the answer, with the
+        result of each approved run."""
 
         async def doing(words: str) -> None:
             await show(Progress(current_step=words))
 
         message = turn.message
-        id, revision, code = grammar.split_change_id(command.id)
-        if message.is_click and not revision:
-            revision = 1
-        decision = DecisionRequest(
-            id, turn.seq, message.author, message.address, message.is_click, code, revision, doing,
-            command.input if isinstance(command.input, dict) else {},
-        )  # fmt: skip
-        answer = await self.changes.decisions.decide(_ACTIONS[command.name], decision)
+        requests = []
+        for word in command.id.split():
+            id, revision, code = grammar.split_change_id(word)
+            if message.is_click and not revision:
+                revision = 1
+            decision = DecisionRequest(
+                id, turn.seq, message.author, message.address, message.is_click, code, revision,
+                doing, command.input if isinstance(command.input, dict) else {},
+                self.people.budget.zone_of(message),
+            )  # fmt: skip
+            requests.append(decision)
+        decisions = self.changes.decisions
+        if len(requests) > 1:
+            answer = await decisions.approve_all(requests)
+        else:
+            answer = await decisions.decide(_ACTIONS[command.name], requests[0])
+        for request in requests:
+            answer = await self._add_run_result(turn, answer, request.id)
+        return answer
+
+    async def _add_run_result(self, turn: Turn, answer: Answer, id: str) -> Answer:
+        """Return the answer with the result of the run `id`, if this turn approved one."""
+        message = turn.message
         result, title = await self.changes.decisions.result(id, turn.seq)
         if not result:
             return answer

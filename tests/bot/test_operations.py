@@ -14,6 +14,7 @@ import pytest
 import typer
 
 from adapters.web.errors import ServerStopping
+from bot import __version__
 from bot.cli.main import cli
 from bot.compose import compose
 from bot.config.ponte_toml import Config
@@ -198,3 +199,15 @@ async def test_a_ponte_that_stops_stores_no_command(tmp_path: Path) -> None:
             await ponte.run_command("changes", linked=False)
         assert await ponte.engine.conversations.journal.list_recent_turns() == []
         await ponte.stop()
+
+
+def test_the_version_names_the_commit_of_a_checkout(ponte: Shell) -> None:
+    git = subprocess.run(
+        ["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
+    for words in (["version"], ["--version"]):
+        assert ponte(*words).code == 0
+        number, _, commit = ponte.out.strip().partition(" ")
+        assert number == __version__
+        if git.returncode == 0:
+            assert git.stdout.startswith(commit.strip("()").removesuffix("-dirty"))

@@ -123,7 +123,7 @@ async def test_a_change_waits_for_who_asked_and_can_be_taken_back(tmp_path: Path
         await second.wait_for_ack()
         assert (orders[12]["Paid"], here.team.writes()) == (True, ["PATCH"])
         assert labels(card) == ["Undo"]
-        await here.decides(here.ana, card, "Undo", "Done, then undone by")
+        await here.decides(here.ana, card, "Undo", "Undone by Ana.")
         assert orders[12]["Paid"] is False
 
 

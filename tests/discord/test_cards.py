@@ -117,7 +117,7 @@ async def test_a_card_shows_what_would_change(live: DiscordPonte, ana: DiscordPe
     assert "**4**\ncity: ~~Porto~~ → Lisboa" in embed["description"]
     assert "@everyone" not in embed["description"]
     assert "\\*" in embed["description"], "a value is no markup"
-    assert embed["footer"]["text"] == "abcde2 · open"
+    assert embed["footer"]["text"] == "open · abcde2"
     assert labels(message) == [["Approve", "Deny"]]
 
 
@@ -287,9 +287,10 @@ async def test_a_card_that_changes_after_the_answer_to_its_click_is_redrawn(
     await (await ana.click(message, "Approve")).wait_for_ack()
     reply = await deciding.answer(Answer("", parts=("",), cards=(DONE,)))
     assert labels(message) == [["Undo"]]
-    undone = replace(DONE, state="undone", actions=())
+    undone = replace(DONE, state="undone", actions=(), decided_at=1_800_000_000.5)
     await reply.refresh(Answer("", parts=("",), cards=(undone,)))
-    assert message["embeds"][0]["footer"]["text"] == "abcde2 · undone"
+    assert message["embeds"][0]["footer"]["text"] == "undone · abcde2"
+    assert "-# <t:1800000000:f>" in message["embeds"][0]["description"]
     assert labels(message) == []
 
 

@@ -55,7 +55,8 @@ TYPED: Mapping[str, tuple[str, str]] = {
         "`change ID FIELD = VALUE`: change a request that waits; one field a line",
         "anyone who can see the request and could ask for it",
     ),
-    "approve": ("`approve ID`: approve a request", "anyone who can approve it"),
+    "approve": ("`approve ID`: approve a request; `approve ID ID …`: several",
+                "anyone who can approve it"),
     "deny": ("`deny ID`: deny a request", "anyone who can approve it"),
     "undo": ("`undo ID`: undo a change, for 7 days", "anyone who can approve it"),
     "schedules": ("list your schedules and reminders, and those of this place; `schedules 2`: "

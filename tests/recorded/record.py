@@ -168,7 +168,7 @@ async def second(day: Day) -> None:
     await day.decides(await day.slack_card("undo", pay_request(14)), "Approve", "Done.")
     undone = await day.slack_card("undone", pay_request(15))
     await day.decides(undone, "Approve", "Done.")
-    await day.decides(undone, "Undo", "then undone by")
+    await day.decides(undone, "Undo", "Undone by")
     await day.decides(await day.slack_card("denied", pay_request(16)), "Deny", "Denied")
     for name, text, order in (("failed", pay_request(17), 17), ("partial", TWO, 42)):
         card = await day.slack_card(name, text)

@@ -166,7 +166,7 @@ async def press_the_cards_on_slack(here: Found) -> None:
     slack.click(alice, file, "Approve")
     await slack.wait_until(lambda: "Approved by Alice. Done." in card.visible_text)
     await slack.wait_until(lambda: "Denied" in denied.visible_text)
-    await slack.wait_until(lambda: "Done, then undone by" in undo.visible_text)
+    await slack.wait_until(lambda: "Undone by" in undo.visible_text)
     await slack.wait_until(lambda: "Approved by Alice. Done." in file.visible_text)
     assert {31, 32, 33} <= here.team.rows("Customers").keys()
     slack.click(bea, admins, "Approve")
@@ -219,7 +219,7 @@ async def press_the_cards_on_discord(here: Found) -> None:
     await first.wait_for_ack()
     await second.wait_for_ack()
     for shown, words in (
-        (card, "Approved by Ana. Done."), (denied, "Denied"), (undo, "Done, then undone by"),
+        (card, "Approved by Ana. Done."), (denied, "Denied"), (undo, "Undone by"),
         (race, "Approved by Ana. Done."),
     ):  # fmt: skip
         await here.discord.wait_until(lambda m=shown, words=words: words in json.dumps(m["embeds"]))  # type: ignore[misc]

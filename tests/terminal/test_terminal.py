@@ -236,7 +236,7 @@ async def test_cards_say_what_to_type(ponte: WebPonte) -> None:
         "    In Customers",
         "    of Sales",
         "    Ann: Age: 3 → 4",
-        "    Expires Nov 21, 2026, 2:05\u202fPM.",
+        "    Expires Nov 21, 2026, 2:05\u202fPM. (abc234)",
         "    Type: ponte changes approve abc234 · ponte changes deny abc234",
         "  [plot.png, 5 kB] it could not be saved",
     ]

@@ -32,6 +32,17 @@ async def test_a_click_is_a_message_of_its_own(ponte: WebPonte, client: Client) 
     assert message.address.conversation == "web:work"
 
 
+async def test_one_click_approves_several_cards(ponte: WebPonte, client: Client) -> None:
+    body: dict[str, object] = {"action": "approve", "others": ["abc235", "abc236.2"]}
+    assert (await client.post("/cards/abc234", json=body)).status_code == 200
+    assert ponte.rows[1].message.text == "approve abc234 abc235 abc236.2"
+    await client.post("/cards/abc234", json=body | {"action": "deny"})
+    assert ponte.rows[2].message.text == "deny abc234"
+    for wrong in ("abc235 yes", "ABC235", "abc235-1234"):
+        refused = await client.post("/cards/abc234", json=body | {"others": [wrong]})
+        assert refused.status_code == 400
+
+
 async def test_a_card_that_was_decided_elsewhere_is_redrawn_in_every_tab(
     ponte: WebPonte, client: Client
 ) -> None:

@@ -258,7 +258,7 @@ class WebPonte:
     ) -> WebAdapter:
         nowhere: Any = None
         rows: Any = self.inbox
-        conversations = Conversations(rows, rows, nowhere, self.files, nowhere)
+        conversations = Conversations(rows, rows, nowhere, self.files, nowhere, nowhere)
         people = People(nowhere, nowhere, nowhere, nowhere, self.people, self.owner_name)
         hub = Hub(Visitors(auth, self.policy), conversations, self.board, self.peers or Alone())
         if auth.platform == "web":

@@ -49,10 +49,10 @@ class StoredFile(TypedDict):
 
 
 class CardState(TypedDict):
-    """A card. `expires_at` is in seconds since the epoch. Each of `rows` has the raw values
-    `before` and `after`, and its `name`, `name_field` and `changes` in words. `is_whole`: offer
-    no approval where `text` is cut. `conversation` is set in a list of requests if the reader can
-    open it."""
+    """A card. `expires_at` and `decided_at` are in seconds since the epoch. Each of `rows` has the
+    raw values `before` and `after`, and its `name`, `name_field` and `changes` in words.
+    `is_whole`: offer no approval where `text` is cut. `seq` is the same for all cards of one turn.
+    `conversation` is set in a list of requests if the reader can open it."""
 
     id: str
     kind: Literal["proposal", "change"]
@@ -62,8 +62,10 @@ class CardState(TypedDict):
     actions: list[ChangeAction]
     state: str
     expires_at: float | None
+    decided_at: float | None
     is_whole: bool
     revision: int
+    seq: int
     conversation: NotRequired[str]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 from pydantic import Field
 from starlette.requests import Request
@@ -32,14 +33,17 @@ from core.domain.records import FINAL_STATES, HistoryEntry, Receipt
 REFUSAL_CODES = ("forbidden", "too_many", "forgotten")
 """Codes of a failed answer that set the HTTP status too: the turn was refused and did not run."""
 _CARD = re.compile(r"[a-z2-7]{6}(-\d{1,4})?")
+_PRESS_ID = r"^[a-z2-7]{6}(\.[1-9]\d{0,3})?$"
 
 
 class CardDecision(http_io.RequestBody):
     """The body of `POST /cards/{id}`. `revision` is that of the card, `conversation` the one where
-    it was shown. A repeated click with the same `event_key` counts once."""
+    it was shown. A repeated click with the same `event_key` counts once. `others`: further cards to
+    approve, as `abc234` or with their revision, `abc234.2`."""
 
     action: ChangeAction
     revision: int = Field(1, ge=1, le=9999)
+    others: list[Annotated[str, Field(pattern=_PRESS_ID)]] = Field([], max_length=9)
     conversation: http_io.ConversationId = "main"
     event_key: http_io.EventKey | None = None
 
@@ -102,7 +106,8 @@ class ChatRoutes(MessageRoutes):
         if not _CARD.fullmatch(id):
             raise NotFound(what="card")
         press_id = id if body.revision == 1 else f"{id}.{body.revision}"
-        words = f"{body.action} {press_id}"
+        others = body.others if body.action == "approve" else []
+        words = " ".join([body.action, press_id, *others])
         answer = await self.send_click(request, words, body.conversation, body.event_key)
         card = next((one for one in answer.cards if one.id == id), None)
         change = next((one.id for one in answer.cards if one.kind == "change"), None)

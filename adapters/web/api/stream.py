@@ -398,7 +398,8 @@ def card_json(card: Card) -> CardState:
     return {
         "id": card.id, "kind": card.kind, "title": card.title, "text": card.text, "rows": rows,
         "actions": list(card.actions), "state": card.state, "expires_at": card.expires_at,
-        "is_whole": card.is_whole, "revision": card.revision,
+        "decided_at": card.decided_at,
+        "is_whole": card.is_whole, "revision": card.revision, "seq": card.seq,
     }  # fmt: skip
 
 

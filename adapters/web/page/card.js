@@ -8,7 +8,9 @@ import { locale, say } from "./words.js";
 
 const LONG = 36; // characters of a cell that is read in several lines,
 const LONG_NAME = 18; // and of one in the first column, which stays in sight
+const SHORT = 120; // characters of a text that a decided card shows unopened
 const WIDE = 6; // columns of a table with several rows
+const TOGETHER = 10; // cards that one press approves
 const shown = new Map(); // id → {card, copies}: the elements that show it, in the log and in the list of requests
 
 export function clear() {
@@ -33,6 +35,19 @@ export function place(card, home, conversation) {
   }
   for (const copy of copies) copy.querySelector(".note").textContent = beyond(said, card);
   shown.set(card.id, { card, copies });
+  for (const copy of copies) offerAll(copy.parentElement, conversation);
+}
+
+/** Offer one button for all open cards in `home`, if they are of one turn and each can be approved here. */
+function offerAll(home, conversation) {
+  home.querySelector(":scope > .together")?.remove();
+  const cards = [...home.querySelectorAll(":scope > .card")].map((one) => shown.get(one.dataset.card)?.card);
+  const open = cards.filter((one) => one?.state === "open");
+  const possible = open.every((one) => one.actions.includes("approve") && one.seq === open[0].seq);
+  if (open.length < 2 || open.length > TOGETHER || !possible) return;
+  home.append(make("div", { class: "together actions" }, make("button", { type: "button", class: "approve",
+    text: say("approve_all", { count: open.length }),
+    on: { click: (event) => decide(open[0].id, "approve", conversation, event.currentTarget, open.slice(1)) } })));
 }
 
 export function within(id, home) {
@@ -61,9 +76,9 @@ function draw(card, conversation) {
   const drawn = make("section", { class: "card", tabindex: "-1", "aria-label": card.title, "data-state": card.state,
     "data-card": card.id, "data-conversation": conversation },
     make("h3", { dir: "auto", text: card.title }),
-    make("p", { class: "state" }, make("strong", { text: state }), ` ${card.id}`, expiry(card)),
-    make("div", { dir: "auto", class: "words" }, ...blocks(card.text)),
-    ...rows(card.rows), note, buttons);
+    make("p", { class: "state" }, make("strong", { text: state }), moment(card)),
+    make("div", { dir: "auto", class: "words" }, ...blocks(card.text, card.state)),
+    ...rows(card.rows, card.state), note, buttons, make("small", { text: card.id }));
   for (const action of card.actions) {
     const label = `${say(action)}: ${card.title}`;
     buttons.append(make("button", { type: "button", class: action, "data-action": action, text: say(action), "aria-label": label,
@@ -73,10 +88,16 @@ function draw(card, conversation) {
 }
 
 /** The text of a card; lines with `>` are a quote. */
-function blocks(text) {
+function blocks(text, state) {
   return text.split(/((?:^>.*\n*)+)/m).flatMap((part, at) => (at % 2
-    ? make("blockquote", { text: part.trim().replace(/^> ?/gm, "") })
+    ? make("blockquote", {}, shorten(part.trim().replace(/^> ?/gm, ""), state))
     : words(part)));
+}
+
+/** A text; a long one of a decided card behind its beginning, which opens it. Who decides sees all. */
+function shorten(text, state) {
+  if (state === "open" || text.length <= SHORT) return text;
+  return make("details", {}, make("summary", { text: `${text.slice(0, SHORT)}…` }), text);
 }
 
 /** The text; `x` is code. */
@@ -84,40 +105,44 @@ function words(text) {
   return text.split(/`([^`\n]+)`/).map((part, at) => (at % 2 ? make("code", { text: part }) : part));
 }
 
-function expiry(card) {
-  if (!card.expires_at || card.state !== "open") return "";
-  const when = new Date(card.expires_at * 1000).toLocaleString(locale, { dateStyle: "medium", timeStyle: "short" });
-  return ` · ${say("expires", { when })}`;
+/** When an open card expires, or when the other was decided. */
+function moment(card) {
+  const open = card.state === "open";
+  const at = open ? card.expires_at : card.decided_at;
+  if (!at) return "";
+  const when = new Date(at * 1000).toLocaleString(locale, { dateStyle: "medium", timeStyle: "short" });
+  return ` · ${open ? say("expires", { when }) : when}`;
 }
 
 /** Draw the rows of a card: few of them as lines, more of them as one table. */
-function rows(all) {
+function rows(all, state) {
   const fields = [...new Set(all.flatMap((row) => row.changes.map((change) => change.field)))];
   const deletion = all.every((row) => row.changes.every((change) => change.after === null));
-  if (all.length < (deletion ? 2 : 3) || fields.length >= WIDE) return all.map(row);
+  if (all.length < (deletion ? 2 : 3) || fields.length >= WIDE) return all.map((each) => row(each, state));
   const head = [all[0].name_field || say("row"), ...fields];
   return [table(head, all.map((each) => [
     heading(each.name, "row", LONG_NAME),
-    ...fields.map((field) => cell(...values(each.changes.find((change) => change.field === field)))),
+    ...fields.map((field) => cell(...values(each.changes.find((change) => change.field === field), state))),
   ]))];
 }
 
 /** Draw one row: its name, then each field that changes. */
-function row({ name, changes }) {
+function row({ name, changes }, state) {
   const fields = changes.flatMap((change, number) =>
-    [number ? " · " : "", `${change.field}: `, ...values(change)]);
+    [number ? " · " : "", `${change.field}: `, ...values(change, state)]);
   return make("div", { class: "row", dir: "auto" },
     ...(name ? [make("strong", { dir: "auto", text: name })] : []),
-    ...(fields.length ? [make("p", { dir: "auto" }, ...fields)] : []));
+    ...(fields.length ? [make("div", { dir: "auto" }, ...fields)] : []));
 }
 
 /** The old value crossed out and the new one, or the only value. */
-function values(change) {
+function values(change, state) {
   if (!change) return ["–"];
   const sides = [["del", change.before], ["ins", change.after]].filter(([, text]) => text !== null);
-  if (sides.length < 2) return [sides[0]?.[1] ?? "–"];
+  if (sides.length < 2) return [shorten(sides[0]?.[1] ?? "–", state)];
   const [[, before], [, after]] = sides;
-  return [before === "–" ? before : make("del", { text: before }), " → ", make("ins", { text: after })];
+  const old = before === "–" ? before : make("del", {}, shorten(before, state));
+  return [old, " → ", make("ins", {}, shorten(after, state))];
 }
 
 function table(head, body) {
@@ -139,20 +164,24 @@ function cell(...content) {
 }
 
 /** Shows at once what was decided; the event stream then brings the card as it stands. */
-async function decide(id, action, conversation, button) {
+async function decide(id, action, conversation, button, others = []) {
   const { card } = shown.get(id);
   const enable = (enabled) => {
     for (const copy of shown.get(id).copies) {
       for (const button of copy.querySelectorAll(".actions button")) button.disabled = !enabled;
     }
   };
-  const home = button.closest(".card");
+  const home = button.closest(".card") ?? shown.get(id).copies[0];
+  if (others.length) button.disabled = true;
   home.focus({ preventScroll: true }); // a button that is disabled or replaced loses the focus
   enable(false);
   tell(id, say("deciding"));
   try {
-    const decided = await post(`/cards/${id}`, { action, conversation, revision: card.revision });
+    const body = { action, conversation, revision: card.revision };
+    if (others.length) body.others = others.map((one) => `${one.id}.${one.revision}`);
+    const decided = await post(`/cards/${id}`, body);
     tell(id, decided.aloud ? "" : decided.text);
+    if (others.length) return; // the answer says what was done, and the event stream brings the cards
     const known = shown.get(id);
     const { state } = decided;
     if (known?.card === card) {
@@ -162,6 +191,7 @@ async function decide(id, action, conversation, button) {
   } catch (error) {
     tell(id, error.message);
     enable(error.status !== 404 && error.status !== 410);
+    if (others.length) button.disabled = false;
     if (document.activeElement === home) button.focus();
   }
 }

@@ -50,6 +50,8 @@ CARD_FORMATS = {
     "Date": "date", "DateTime": "moment", "CreatedTime": "moment", "LastModifiedTime": "moment",
 }  # fmt: skip
 """How a card shows the values of a field by its type; all others as they are."""
+CHOICE_TYPES = frozenset({"SingleSelect", "MultiSelect", "Checkbox", "Date"})
+"""Types of fields that hold no free text, so that the policy may update them without a person."""
 CONCEALED_LINK = "a link that is not shown here"
 """Replaces the name of a link to a hidden table."""
 
@@ -88,6 +90,7 @@ class TableSchema:
             "system_fields": [f.title for f in table.fields if f.field_type.differs_by_row],
             "display_field": display.title if display else "",
             "formats": {each.title: CARD_FORMATS.get(each.type, "") for each in table.fields},
+            "choice_fields": [each.title for each in table.fields if each.type in CHOICE_TYPES],
         }
         name = display if display and display.title in own else None
         return cls(table.at, table.title, own, links, key, name, target)

@@ -117,7 +117,7 @@ WRONG = [
     ('[tables.Orders]\naccess = "closed"', "2: 'access' must be one of 'hidden', 'read', 'ask' or"),
     (
         "[tables.Orders]\nrows = 1",
-        "2: 'rows' is not known here; known are access, approvers, approvals, approvers_only.",
+        "2: 'rows' is not known here; known are access, approvers, approvals, approvers_only",
     ),
     ('[tables.Orders]\napprovers = ["Ana"]', "2: 'approvers': write web, terminal, web:NAME"),
     ('channels."slack:T1:C1" = 1', "1: 'slack:T1:C1' must be a table."),
@@ -250,6 +250,18 @@ WRONG = [
     (
         '[tables.m1]\naccess = "auto"\napprovers = ["asker"]\napprovers_only = true',
         "1: 'm1': approvers_only needs approvers, and not access = \"auto\"",
+    ),
+    (
+        '[tables.m1]\nauto_fields = ["Status"]\nauto_people = ["slack:U1"]',
+        "1: 'm1': auto_fields and auto_people need access = \"auto\"",
+    ),
+    (
+        '[tables.m1]\naccess = "auto"\nauto_people = ["asker"]',
+        "1: 'm1': auto_people names people and groups, not asker",
+    ),
+    (
+        '[tables.m1]\naccess = "auto"\nauto_people = ["clerks"]',
+        "3: 'auto_people': no group is called 'clerks'",
     ),
     ("[tools.x]\naccess = 1", "2: 'access' is not known here; known are approvers, approvals"),
     ("a = 1\na = 2", "2: not TOML: Cannot overwrite a value."),

@@ -246,3 +246,32 @@ def test_the_sample_tables_are_only_the_owners_in_each_language(
     monkeypatch.setenv("NOCODB_URL", "https://nocodb.example")
     monkeypatch.setenv("NOCODB_TOKEN", "x" * 40)
     assert check("web:ana")[1].startswith("read  yes")
+
+
+ALONE = """
+[[rules]]
+who = ["slack:U1"]
+allow = ["chat", "propose:Tickets"]
+
+[tables.Tickets]
+access = "auto"
+auto_fields = ["Status"]
+auto_people = ["slack:S1"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("--group", "slack:S1"), "without approval: Status"),
+        ((), ""),
+        (("--group", "slack:S1", "--guest"), ""),
+    ],
+)
+def test_who_updates_which_fields_without_approval(
+    ponte: Shell, words: tuple[str, ...], why: str
+) -> None:
+    Path("ponte.toml").write_text(ALONE)
+    asked = ("--person", "slack:U1", "--right", "propose:Tickets", "--json", *words)
+    (line,) = json.loads(ponte("policy", "check", *asked).out)
+    assert (line["allowed"], line["why"]) == (True, why)

@@ -195,9 +195,14 @@ def test_who_may_do_what_is_told_by_surface(tmp_path: Path) -> None:
 
 
 def test_what_happens_without_a_person_is_told(tmp_path: Path) -> None:
-    config = Config(tables={"Visits": TableConfig("auto"), "Orders": TableConfig()})
+    alone = TableConfig("auto", auto_fields=("Status",), auto_people=("slack:U1",))
+    config = Config(
+        tables={"Visits": TableConfig("auto"), "Orders": TableConfig(), "Tickets": alone}
+    )
     notes = finding_texts("note", tmp_path / "home", config)
-    assert "creating one row at a time needs no approval in Visits" in notes
+    assert "creating one row at a time needs no approval in Visits, Tickets" in notes
+    words = "Tickets: slack:U1 update Status without approval, 20 rows an hour (ponte.toml"
+    assert words in notes
 
 
 @pytest.mark.parametrize(

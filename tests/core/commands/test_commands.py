@@ -196,9 +196,9 @@ def test_any_text_is_read_or_told(head: str, rest: str) -> None:
         assert command is None or parse_command(render_command(command)) == command
 
 
-def test_a_decision_has_at_most_64_characters() -> None:
-    assert is_decision_text(f"{'approve':58}abc234")
-    assert not is_decision_text(f"{'approve':59}abc234")
+def test_a_decision_has_at_most_176_characters() -> None:
+    assert is_decision_text(f"{'approve':170}abc234")
+    assert not is_decision_text(f"{'approve':171}abc234")
 
 
 def test_two_megabytes_are_no_decision() -> None:

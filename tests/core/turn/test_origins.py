@@ -47,6 +47,7 @@ OWN, FOREIGN = "https://own.example/x", "https://other.example/x"
 """An address that a schedule's owner wrote, and one that they did not."""
 ADD = f"call table_create {json.dumps({'rows': [{'Name': 'Ada'}]})}"
 UPDATE = f"call table_update {json.dumps({'rows': {'1': {'Name': 'A'}}})}"
+ALONE = f"call table_update {json.dumps({'rows': {'1': {'Status': 'Won'}}})}"
 WEEKLY = {
     "kind": "post", "what": "Good morning", "when": "0 9 * * MON", "zone": "Europe/Paris",
     "ends": None, "replaces": None,
@@ -164,11 +165,13 @@ async def open_bench(home: Path, allowances: Sequence[Allowance]) -> AsyncIterat
     config = FixedConfig(rule_book=RuleBook((rule,), stand_ins={HOOK_PLATFORM: groups}))
     policy.config = config
     table = MemoryTable({"1": {"Name": "Bea"}})
+    table.target = {"choice_fields": ["Status"]}
+    table_rule = TableRule("auto", auto_fields=frozenset({"Status"}), auto_people=PEOPLE)
     source = LateScheduleSource()
     effects = Tools(*map(make_tool, ("read", "write", "spend", "code", "chat")))
     choices = make_choices(
         model, [table, source, effects], policy, [table],
-        rules=TableRules({"people": TableRule("auto")}),
+        rules=TableRules({"people": table_rule}),
         spending=make_spending(allowances=allowances),
     )  # fmt: skip
     engine = await open_engine(home, replace(choices, clock=clock))
@@ -281,6 +284,11 @@ async def automatic(bench: Bench, origin: str) -> str:
     return {"done": "is applied", "open": "waits for a person"}[card.state]
 
 
+async def automatic_update(bench: Bench, origin: str) -> str:
+    (card,) = (await bench.send(origin, ALONE)).cards
+    return {"done": "is applied", "open": "waits for a person"}[card.state]
+
+
 async def approver(bench: Bench, origin: str) -> str:
     (card,) = (await bench.send(origin, UPDATE)).cards
     change = await bench.engine.changes.ledger.get(card.id)
@@ -329,6 +337,9 @@ TABLE: dict[str, tuple[Probe, tuple[str, ...]]] = {
     "preface": (preface, ("none", "none", "a schedule sent it", "a webhook brought it")),
     "a new row where `access` is `auto`": (
         automatic, ("is applied", "is applied", "waits for a person", "waits for a person"),
+    ),
+    "an update that `auto_people` make alone": (
+        automatic_update, ("is applied", *["waits for a person"] * 3),
     ),
     "who approves a change of one row": (approver, (*["the account or an admin"] * 3, "an admin")),
     "may propose schedules": (proposes_schedule, ("yes", "no", "no", "no")),

@@ -89,7 +89,8 @@ class UpkeepSetup:
             unused,
         )
         return Upkeep(
-            Conversations(engine.inbox, engine.journal, threads, self.files, unused), people,
+            Conversations(engine.inbox, engine.journal, threads, self.files, unused, unused),
+            people,
             cast(Any, SimpleNamespace(ledger=SqlLedger(engine.database))),
             Assistant(cast(Any, self.model), unused, unused, unused), engine.database, Alone(),
             config,

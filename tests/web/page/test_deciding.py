@@ -30,7 +30,7 @@ async def test_a_card_is_decided_and_every_tab_sees_by_whom(ponte: WebPonte, pag
     await say(page, "rename Ann")
     card = page.locator(".card")
     await expect(card.locator(".row strong")).to_have_text("Ann")
-    await expect(card.locator(".row p")).to_have_text("City: Lisbon → Porto")
+    await expect(card.locator(".row > div")).to_have_text("City: Lisbon → Porto")
     await expect(card.locator("del")).to_have_text("Lisbon")
     await expect(card.locator("ins")).to_have_text("Porto")
     await card.get_by_role("button", name="Approve").click()
@@ -142,3 +142,26 @@ async def test_what_the_card_says_itself_is_said_once(ponte: WebPonte, page: Pag
     await page.get_by_role("button", name="Approve").click()
     await expect(page.locator(".card .words")).to_contain_text("Approved by Ana.")
     await expect(page.locator(".card .note")).to_be_empty()
+
+
+async def test_a_long_value_is_whole_until_the_decision_and_opens_after_it(
+    ponte: WebPonte, page: Page
+) -> None:
+    """The moment of the decision is at the top, and the id of the change is last."""
+    long = "Call her before noon. " * 20 + "The end"
+    rows = (card_row(BEFORE, AFTER | {"Note": long}),)
+    at = 1_800_000_000.0
+    done = replace(DONE, rows=rows, decided_at=at)
+    ponte.answers(Answer("Shall I?", cards=(replace(OPEN, rows=rows),)),
+                  click=Answer("Updated 1 row.", cards=(done,)))  # fmt: skip
+    await say(page, "rename Ann")
+    card = page.locator(".card")
+    await expect(card.get_by_text("The end")).to_be_visible()
+    await expect(card.locator("details")).to_have_count(0)
+    await card.get_by_role("button", name="Approve").click()
+    await expect(card.locator(".state")).to_contain_text("done · Jan 15, 2027")
+    await expect(card.locator("details")).not_to_have_attribute("open", "")
+    await expect(card.locator("details summary")).to_have_text(f"{long[:120]}…")
+    await card.locator("summary").click()
+    await expect(card.get_by_text("The end")).to_be_visible()
+    assert (await card.inner_text()).rstrip().endswith("abc234")

@@ -1,0 +1,187 @@
+"""Updates of named select, checkbox and date fields that the operator's file lets named people make
+without an approval."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+
+import pytest
+
+from core.base.http import HttpClient
+from core.changes.approval import TableRule, TableRules
+from core.domain.messages import Person
+from core.people.policy import PlatformPeople
+from core.tools.nocodb.source import NocoSource
+from tests.dialogues.bot_home import BotHome, also_on_postgres
+from tests.dialogues.decisions import BOSS, MEMBER, OTHER, RIGHTS, bot, on_slack, says
+from tests.dialogues.test_nocodb_rules import Team
+from tests.fakes.config import FixedConfig
+from tests.fakes.memory_table import MemoryTable
+from tests.fakes.nocodb import filled
+from tests.fakes.nocodb.server import FakeNocoDB
+
+RULE = TableRule("auto", auto_fields=frozenset({"status"}), auto_people=frozenset({"slack:U1"}))
+
+
+def people(rows: int = 30) -> MemoryTable:
+    table = MemoryTable(
+        {str(id): {"Name": f"N{id}", "Status": "Lead"} for id in range(1, rows + 1)}
+    )
+    table.target = {"choice_fields": ["Status", "Paid"]}
+    return table
+
+
+def update(*ids: int, **values: object) -> str:
+    values = values or {"Status": "Won"}
+    return f"call table_update {json.dumps({'rows': {str(id): values for id in ids}})}"
+
+
+def rules(rule: TableRule = RULE) -> TableRules:
+    return TableRules({"People": rule})
+
+
+@also_on_postgres
+async def test_a_named_person_updates_a_named_field_and_can_undo_it(bot_home: BotHome) -> None:
+    table = people()
+    async with bot(bot_home, table, policy=RIGHTS, rules=rules()) as ponte:
+        answer = await says(ponte, update(1, 2), "k1")
+        (card,) = answer.cards
+        assert (card.state, card.actions) == ("done", ("undo",))
+        assert card.text == "Approved automatically by the policy. Done."
+        assert [table.rows[id]["Status"] for id in "123"] == ["Won", "Won", "Lead"]
+        why = (await says(ponte, f"why {card.id}", "k2")).text
+        assert "- `tables.People.auto_people`\n" in why
+        assert "Undone (`" in (await says(ponte, f"undo {card.id}", "k3")).text
+        assert table.rows["1"]["Status"] == "Lead"
+
+
+async def test_the_audit_log_names_the_rule(bot_home: BotHome) -> None:
+    async with bot(bot_home, people(), policy=RIGHTS, rules=rules()) as ponte:
+        await says(ponte, update(1), "k1")
+    lines = [json.loads(line) for line in (bot_home.home / "audit.log").read_text().splitlines()]
+    assert [(each["event"], each.get("rule", "")) for each in lines][1:3] == [
+        ("change-approved", "tables.People.auto_people"), ("change-done", ""),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        update(1, Name="Z"),
+        update(1, Status="Won", Name="Z"),
+        update(1, Paid="yes"),
+        update(*range(1, 7)),
+        'call table_delete {"ids": ["1"]}',
+    ],
+    ids=["free text", "free text beside it", "a field that is not named", "six rows", "deletion"],
+)
+async def test_everything_else_gets_a_card(bot_home: BotHome, call: str) -> None:
+    table = people()
+    async with bot(bot_home, table, policy=RIGHTS, rules=rules()) as ponte:
+        assert [card.state for card in (await says(ponte, call, "k1")).cards] == ["open"]
+    assert table.applied == []
+
+
+async def test_a_named_field_of_another_type_gets_a_card(bot_home: BotHome) -> None:
+    table = people()
+    named = replace(RULE, auto_fields=frozenset({"Status", "Name"}))
+    async with bot(bot_home, table, policy=RIGHTS, rules=rules(named)) as ponte:
+        answer = await says(ponte, update(1, Name="Z"), "k1")
+        assert [card.state for card in answer.cards] == ["open"]
+
+
+@also_on_postgres
+async def test_an_obedient_model_updates_five_rows_of_a_turn(bot_home: BotHome) -> None:
+    """The calls of one turn count together, also where they run at the same time."""
+    table = people()
+    calls = "\n".join([update(1, 2), update(3, 4), update(5, 6), update(7)])
+    async with bot(bot_home, table, policy=RIGHTS, rules=rules()) as ponte:
+        answer = await says(ponte, calls, "k1")
+        assert sorted(card.state for card in answer.cards) == ["done", "done", "done", "open"]
+        assert sum(count for _, count in table.applied) == 5
+        assert [row["Status"] for row in table.rows.values()].count("Won") == 5
+
+
+@also_on_postgres
+async def test_the_limit_of_an_hour_holds_for_all_conversations(bot_home: BotHome) -> None:
+    table = people()
+    named = replace(RULE, auto_people=frozenset({"slack:U1", "slack:U2"}), auto_per_hour=4)
+    async with bot(bot_home, table, policy=RIGHTS, rules=rules(named)) as ponte:
+        answers = await asyncio.gather(
+            says(ponte, update(1, 2, 3), "k1"), says(ponte, update(4, 5, 6), "k2", OTHER)
+        )
+        states = [card.state for answer in answers for card in answer.cards]
+        assert sorted(states) == ["done", "open"]
+        (done,) = [card for answer in answers for card in answer.cards if card.state == "done"]
+        await says(ponte, f"undo {done.id}", "k3", BOSS)
+        last = [(await says(ponte, update(id), f"k{id}")).cards[0].state for id in (7, 8)]
+        assert last == ["done", "open"], "an undone update counts"
+
+
+async def test_a_person_who_is_not_named_gets_a_card_in_the_thread_of_one_who_is(
+    bot_home: BotHome,
+) -> None:
+    table = people()
+    async with bot(bot_home, table, policy=RIGHTS, rules=rules()) as ponte:
+        assert (await says(ponte, update(1), "k1", thread="t1")).cards[0].state == "done"
+        theirs = await ponte.ask_message(on_slack(update(2), "k2", OTHER, thread="t1"))
+        boss = await ponte.ask_message(on_slack(update(3), "k3", BOSS, thread="t1"))
+        program = replace(MEMBER, is_bot=True)
+        of_program = await ponte.ask_message(on_slack(update(4), "k4", program, thread="t1"))
+        states = [card.state for each in (theirs, boss, of_program) for card in each.cards]
+        assert states == ["open", "open", "open"]
+
+
+@pytest.mark.parametrize("is_guest", [True, None])
+async def test_a_guest_who_is_named_gets_a_card(bot_home: BotHome, is_guest: bool | None) -> None:
+    async def guest(person: Person, max_age: float) -> bool | None:
+        return is_guest
+
+    policy = replace(RIGHTS, people=PlatformPeople({}, {"slack": guest}))
+    async with bot(bot_home, people(), policy=policy, rules=rules()) as ponte:
+        assert [card.state for card in (await says(ponte, update(1), "k1")).cards] == ["open"]
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        replace(RULE, auto_people=frozenset()),
+        replace(RULE, auto_people=frozenset({"slack:U2"})),
+        replace(RULE, access="ask"),
+    ],
+)
+async def test_without_their_name_in_the_rule_nobody_updates_alone(
+    bot_home: BotHome, rule: TableRule
+) -> None:
+    async with bot(bot_home, people(), policy=RIGHTS, rules=rules(rule)) as ponte:
+        assert [card.state for card in (await says(ponte, update(1), "k1")).cards] == ["open"]
+
+
+async def test_the_types_are_those_of_the_table(bot_home: BotHome) -> None:
+    """Selects, checkboxes and dates of NocoDB are updated; a text, a number and a link get a card,
+    also where the file names them."""
+    tries = {
+        "done": {"Status": "Lost", "Tags": ["new"], "Active": True, "Since": "2026-11-20"},
+        "open": {
+            "Name": "Z", "Email": "z@example.com", "Value": 7, "Notes": "Z", "Orders": ["12"],
+            "Seen": "2026-11-20 10:00",
+        },
+    }  # fmt: skip
+    fields = frozenset(name for values in tries.values() for name in values) | {"Contract"}
+    rule = TableRule("auto", auto_fields=fields, auto_people=frozenset({"slack:U1"}))
+    table_rules = TableRules({"Customers": rule})
+    async with FakeNocoDB() as nocodb, HttpClient() as http:
+        source = NocoSource(
+            nocodb.origin, filled.EDITOR, http, config=FixedConfig(table_rules), pauses=()
+        )
+        async with bot_home.open(
+            sources=[source], appliers=[source.rows], rules=table_rules, policy=RIGHTS
+        ) as ponte:
+            crm = Team(ponte, nocodb)
+            for state, values in tries.items():
+                for name, value in values.items():
+                    changes = [{"id": "3", "fields": {name: value}}]
+                    answer = await crm.mia_calls(name, "update", table="Customers", changes=changes)
+                    assert [card.state for card in answer.cards] == [state], (name, answer.text)
