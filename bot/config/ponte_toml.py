@@ -50,7 +50,7 @@ from bot.config.toml_values import (
 from bot.integrations import FACES, Faces, is_place
 from core.base.errors import SettingsError
 from core.base.i18n import nearest_locale
-from core.changes.approval import ASKER, REMIND_AFTER, Access, Approvers, TableRule, TableRules
+from core.changes.approval import ASKER, Access, Approvers, TableRule, TableRules
 from core.domain.messages import Address
 from core.integrations import ChatIntegration, describe_read_error
 from core.journal.inbox import SenderLimits
@@ -181,8 +181,8 @@ class ChangesConfig:
     """Settings for all proposals."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    remind_after: Duration = REMIND_AFTER
-    """approvers are reminded after this time, once"""
+    remind_after: Duration = 0.0
+    """approvers are reminded once, after this time, as in `"4h"`; left out: never"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from typing import Any
 from core.base.errors import NotFound, Superseded, TakenOver
 from core.domain.changes import (
     NO_PROPOSAL_SENTENCE,
+    ApprovalNotice,
     Change,
     ChangeState,
     ChangeStep,
@@ -54,7 +55,8 @@ from core.store.tables import Column, Index, TableDeclaration, count, integer, r
 
 CHANGES_TABLE = TableDeclaration(
     name="changes", whose="person", section="changes", seen_at="created_at",
-    contents="what somebody asked to have changed, who decided", kept="as `inbox`",
+    contents="what somebody asked to have changed, who decided, why it was denied",
+    kept="as `inbox`; the reason of a denial 7 days after it",
     columns=(
         text("id"), integer("seq"), text("call_id"), text("person"), text("asker", json=True),
         text("conversation"), text("address", json=True), text("thread"), integer("generation"),
@@ -70,6 +72,7 @@ CHANGES_TABLE = TableDeclaration(
         # The last notification that Ponte sent about the change: 'asked', 'reminded' or
         # 'expired', in this order. 'never': Ponte sends none about this change.
         text("last_notice", default=""),
+        text("denial_reason", default=""),
     ),
     key=("id",), unique=("seq", "call_id"),
     indexes=(
@@ -143,7 +146,7 @@ _FORGOTTEN, _LAPSED = 1, 2
 """Values of the column `erasure_reason`: why the row contents are erased. A person forgot the
 conversation, or the contents became too old."""
 _UNCHANGED_COLUMNS = {"decision_seq": None, "decider": None, "decided_by": None, "decided_at": None,
-              "ended_at": None, "undone_by": None}  # fmt: skip
+              "ended_at": None, "undone_by": None, "denial_reason": None}  # fmt: skip
 """The columns that `_set_state` can set. None leaves a column unchanged."""
 _PROPOSAL_COLUMNS = (
     *("seq", "call_id", "thread", "generation", "locale", "created_at", "expires_at"),
@@ -331,14 +334,28 @@ class SqlLedger(SqlStore):
         decider: Person | None,
         note: str,
         now: float,
+        reason: str = "",
     ) -> Change:
         """Give an open proposal this final state, and store `note` for the model's next turn.
-        Return the change. Any other change stays as it is."""
+        `reason` is that of a denial. Return the change. Any other change stays as it is."""
         change = _get_locked(connection, id)
         if change.state == "open":
             by = _decision_columns(decider, now) if decider else {}
             _set_state(connection, id, state, ended_at=now, **by)
             _add_note(connection, change, note)
+            _put_reason(connection, change, decider, reason)
+        return _get_change(connection, id)
+
+    @transaction
+    def add_reason(self, connection: SqlConnection, id: str, reason: str, note: str) -> Change:
+        """Store the reason of a denial that has none yet, and `note` in place of a note that the
+        model has not read. Return the change. Any other change stays as it is."""
+        change = _get_locked(connection, id)
+        is_erased = change.is_forgotten or change.has_lapsed
+        if change.state == "denied" and not change.denial_reason and not is_erased:
+            connection.execute("DELETE FROM notes WHERE change = ?", (id,))
+            _add_note(connection, change, note)
+            _put_reason(connection, change, change.decider, reason)
         return _get_change(connection, id)
 
     @transaction
@@ -591,8 +608,8 @@ def _set_state(
         " decider = coalesce(:decider, decider),"
         " decided_by = coalesce(:decided_by, decided_by), decided_at = coalesce(:decided_at,"
         " decided_at),"
-        " ended_at = coalesce(:ended_at, ended_at), undone_by = coalesce(:undone_by, undone_by)"
-        " WHERE id = :id",
+        " ended_at = coalesce(:ended_at, ended_at), undone_by = coalesce(:undone_by, undone_by),"
+        " denial_reason = coalesce(:denial_reason, denial_reason) WHERE id = :id",
         _UNCHANGED_COLUMNS | {"id": id, "state": state, **columns},
     )
 
@@ -606,6 +623,18 @@ def _add_note(connection: SqlConnection, change: Change, note: str) -> None:
         " SELECT id, ?, ?, ?, ? FROM threads WHERE id = ?",
         (change.id, change.proposal.asker.key, note, time.time(), change.proposal.thread),
     )
+
+
+def _put_reason(
+    connection: SqlConnection, change: Change, decider: Person | None, reason: str
+) -> None:
+    """Store the reason of a denial, if there is one, and a notice of it to an asker who did not
+    write it."""
+    if reason:
+        _set_state(connection, change.id, "denied", denial_reason=reason)
+        asker = change.proposal.asker
+        if decider is not None and decider.key != asker.key:
+            outbox.put_notice(connection, ApprovalNotice(change.id, "denied", asker))
 
 
 def _erase_contents(connection: SqlConnection, id: str) -> None:
@@ -633,7 +662,9 @@ def _decision_columns(decider: Person | None, at: float) -> dict[str, str | int 
 
 
 def _erase_rows(connection: SqlConnection, id: str) -> None:
-    """Erase the row contents of all steps of a change, except the rows' ids."""
+    """Erase the row contents of all steps of a change, except the rows' ids, and the reason of a
+    denial."""
+    connection.execute("UPDATE changes SET denial_reason = '' WHERE id = ?", (id,))
     connection.execute(
         "UPDATE steps SET before = NULL, after = NULL, current = NULL, applier_data = '',"
         " explanation = '' WHERE change = ?",
@@ -685,7 +716,7 @@ def _select(connection: SqlConnection, statement: str, values: object) -> list[C
             decided_at=row["decided_at"], decision_seq=row["decision_seq"],
             undone_by=row["undone_by"], is_forgotten=row["erasure_reason"] == _FORGOTTEN,
             has_lapsed=row["erasure_reason"] == _LAPSED, version=row["version"],
-            consents=tuple(consents),
+            consents=tuple(consents), denial_reason=row["denial_reason"],
         )  # fmt: skip
         changes.append(change)
     return changes

@@ -118,6 +118,7 @@ class TypedCommand:
     - `slug`: the name of the quick command, the argument of usage, or the action of schedule.
     - `input`: the inputs of the quick command, or the new values for change.
     - `confirmed`: True for `forget yes`.
+    - `reason`: the text after the id of `deny`.
     - `code`: the Python of a message that consists of one code block.
     """
 
@@ -127,6 +128,7 @@ class TypedCommand:
     input: Inputs = ""
     confirmed: bool = False
     code: str = ""
+    reason: str = ""
 
 
 def parse_command(text: str) -> TypedCommand | None:
@@ -155,8 +157,10 @@ def parse_command(text: str) -> TypedCommand | None:
         check_slug(slug)
         return TypedCommand(name, slug=slug, input=parse_input(more[0]) if more else "")
     if name in _WITH_ID:
-        word = rest.lower()
-        return TypedCommand(name, id=word) if _ID_AND_CODE.fullmatch(word) else None
+        word, *more = rest.split(maxsplit=1) or ("",)
+        if not _ID_AND_CODE.fullmatch(word.lower()) or (more and name != "deny"):
+            return None
+        return TypedCommand(name, id=word.lower(), reason=more[0] if more else "")
     if name == "change":
         return _parse_change(rest)
     if name == "schedule":
@@ -186,7 +190,7 @@ def is_decision(message: Message) -> bool:
     """Return whether the message is a command that runs at once, before the messages that wait in
     its conversation."""
     text = message.text.strip()
-    if len(text) > _LONGEST_DECISION and not _is_change(text):
+    if len(text) > _LONGEST_DECISION and not _may_be_long(text):
         return False
     try:
         command = parse_message(message)
@@ -215,7 +219,7 @@ def render_command(command: TypedCommand) -> str:
     if command.name == "change" and isinstance(command.input, dict):
         return render_change(command.id, command.input)
     words = [command.name, command.id, "yes" if command.confirmed else "", command.slug]
-    words.append(render_input(command.input) if command.input != "" else "")
+    words += [render_input(command.input) if command.input != "" else "", command.reason]
     return " ".join(word for word in words if word)
 
 
@@ -224,11 +228,11 @@ def render_change(press_id: str, values: Mapping[str, str]) -> str:
     return f"change {press_id} {json.dumps(values, ensure_ascii=False)}"
 
 
-def _is_change(text: str) -> bool:
-    """Return whether the message begins with the name of the command `change`."""
+def _may_be_long(text: str) -> bool:
+    """Return whether the message begins with the name of an immediate command with free text."""
     start = clean_text(text[:_LONGEST_DECISION])
     head = _HEAD.match(_translate_name(start, start))
-    return head is not None and head[1].lower() == "change"
+    return head is not None and head[1].lower() in ("change", "deny")
 
 
 def _parse_change(rest: str) -> TypedCommand | None:

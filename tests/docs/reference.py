@@ -56,7 +56,7 @@ TYPED: Mapping[str, tuple[str, str]] = {
         "anyone who can see the request and could ask for it",
     ),
     "approve": ("`approve ID`: approve a request", "anyone who can approve it"),
-    "deny": ("`deny ID`: deny a request", "anyone who can approve it"),
+    "deny": ("`deny ID`, `deny ID REASON`: deny a request; also adds the reason of your denial", "anyone who can approve it"),
     "undo": ("`undo ID`: undo a change, for 7 days", "anyone who can approve it"),
     "schedules": ("list your schedules and reminders, and those of this place; `schedules 2`: "
                   "the second page", "everyone"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from pydantic import Field
 from starlette.requests import Request
@@ -25,7 +26,8 @@ from core.base.errors import Empty, Forgotten, NotFound
 from core.base.i18n import say
 from core.base.text import clean_text
 from core.commands.grammar import is_decision
-from core.domain.messages import PROGRAM, Answer, ChangeAction, Message
+from core.domain.changes import MAX_REASON_CHARACTERS
+from core.domain.messages import PROGRAM, Answer, Message
 from core.domain.ports import StatusBoard
 from core.domain.records import FINAL_STATES, HistoryEntry, Receipt
 
@@ -36,10 +38,12 @@ _CARD = re.compile(r"[a-z2-7]{6}(-\d{1,4})?")
 
 class CardDecision(http_io.RequestBody):
     """The body of `POST /cards/{id}`. `revision` is that of the card, `conversation` the one where
-    it was shown. A repeated click with the same `event_key` counts once."""
+    it was shown. `reason` says why a change is denied. A repeated click with the same `event_key`
+    counts once."""
 
-    action: ChangeAction
+    action: Literal["approve", "deny", "undo"]
     revision: int = Field(1, ge=1, le=9999)
+    reason: str = Field("", max_length=MAX_REASON_CHARACTERS)
     conversation: http_io.ConversationId = "main"
     event_key: http_io.EventKey | None = None
 
@@ -103,6 +107,8 @@ class ChatRoutes(MessageRoutes):
             raise NotFound(what="card")
         press_id = id if body.revision == 1 else f"{id}.{body.revision}"
         words = f"{body.action} {press_id}"
+        if body.action == "deny" and body.reason.strip():
+            words += f" {body.reason}"
         answer = await self.send_click(request, words, body.conversation, body.event_key)
         card = next((one for one in answer.cards if one.id == id), None)
         change = next((one.id for one in answer.cards if one.kind == "change"), None)
