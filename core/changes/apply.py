@@ -384,8 +384,12 @@ class ChangeLifecycle:
     ) -> Change:  # fmt: skip
         """Deny or expire an open proposal, record that, and return it."""
         closed = replace(change, state=state, decider=decider, denial_reason=reason)
-        note = self.builder.build_note(closed)
-        result = await self.ledger.close(change.id, state, decider, note, self.clock(), reason)
+        note, revision = self.builder.build_note(closed), change.proposal.revision
+        result = await self.ledger.close(
+            change.id, state, decider, note, self.clock(), revision, reason
+        )
+        if result.state == "open":  # it was changed meanwhile
+            return result
         await self.record_event(result.state, result, rule)
         return result
 

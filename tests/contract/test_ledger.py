@@ -110,7 +110,7 @@ async def test_a_denial_gets_its_reason_at_once_or_once_later(
     ledger: SqlLedger, outbox: Outbox
 ) -> None:
     id = (await open_(ledger)).id
-    denied = await ledger.close(id, "denied", BOB, "", 150.0, "Too early.")
+    denied = await ledger.close(id, "denied", BOB, "", 150.0, reason="Too early.")
     assert (denied.denial_reason, denied.decider) == ("Too early.", BOB)
     assert await ledger.add_reason(id, "Another.", "") == denied
     (notice,) = [one for one in await outbox.list_unposted() if one.change == id]
