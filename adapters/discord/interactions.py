@@ -68,7 +68,8 @@ class DiscordInteraction:
 
     @property
     def _is_click(self) -> bool:
-        return self.interaction.type is discord.InteractionType.component
+        # A form that a click has opened carries the message of the click, too.
+        return self.interaction.message is not None
 
     @property
     def limits(self) -> InteractionLimits:
@@ -176,6 +177,9 @@ class DiscordHandlers:
         if interaction.type is discord.InteractionType.component and interaction.message:
             if match := render.CARD_BUTTON_ID.fullmatch(id):
                 press = match["card"] + (match["revision"] or "")
+                if match["action"] == "reason":
+                    await self._show_form(interaction, lambda: render.reason_form(press))
+                    return
                 await self._submit(interaction, InteractionRequest(f"{match['action']} {press}"))
                 return
             if match := render.APPROVE_ALL_BUTTON_ID.fullmatch(id):
@@ -205,6 +209,9 @@ class DiscordHandlers:
                 context = (quote,) if quoted else ()
                 request = InteractionRequest(prompt, context=context, files=attachments)
                 await self._submit(interaction, request)
+            elif match := render.REASON_ID.fullmatch(id):
+                text = f"deny {match['press']} {values.get(render.REASON_FIELD, '')}"
+                await self._submit(interaction, InteractionRequest(text))
             elif match := render.QUICK_ID.fullmatch(id):
                 text = _quick_command_text(match["slug"], values.get(render.INPUT_FIELD, ""))
                 if match["named"]:

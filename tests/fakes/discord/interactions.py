@@ -175,7 +175,11 @@ class Interactions:
     def _check(
         self, exchange: Exchange, kind: int, data: Payload, files: list[tuple[str, bytes]]
     ) -> None:
-        if kind not in FITTING[exchange.type]:
+        fitting = FITTING[exchange.type]
+        if exchange.type == MODAL_SUBMIT and exchange.original is not None:
+            # A component opened it: its message can be updated (the SDK's `defer`, `edit_message`).
+            fitting = fitting | {DEFER_UPDATE, UPDATE}
+        if kind not in fitting:
             raise DiscordErrorResponse(
                 50035, f"type {kind} for an interaction of type {exchange.type}"
             )

@@ -191,9 +191,15 @@ class DiscordPerson:
             item = {"type": 4, "custom_id": id, "value": values.get(id, default)}
             rows.append({"type": 18, "component": item})
         data = {"custom_id": modal.data["custom_id"], "components": rows}
-        return await self.discord.interactions.begin(
-            MODAL_SUBMIT, self.user, modal.channel, data, "en-US"
+        # interactions/receiving-and-responding.mdx#interaction-object: a modal that a component has
+        # opened comes back with the component's message.
+        message = modal.original if modal.type == COMPONENT else None
+        more = {"message": message} if message is not None else {}
+        exchange = await self.discord.interactions.begin(
+            MODAL_SUBMIT, self.user, modal.channel, data, "en-US", **more
         )
+        exchange.original = message
+        return exchange
 
 
 def fields(components: list[Payload]) -> list[tuple[str, str]]:
