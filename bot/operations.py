@@ -222,9 +222,14 @@ async def approve_change(ponte: Ponte, id: ChangeId, linked: bool = True) -> Cha
 
 
 @operation("changes deny", is_chat=True, shown_by="changes list", example="abc234")
-async def deny_change(ponte: Ponte, id: ChangeId, linked: bool = True) -> ChatAnswer:
-    """Deny one change."""
-    return await ponte.decide("deny", id, linked)
+async def deny_change(
+    ponte: Ponte,
+    id: ChangeId,
+    reason: Annotated[str, ShellOption("Why, as the asker and the model will read it.")] = "",
+    linked: bool = True,
+) -> ChatAnswer:
+    """Deny one change, or add the reason of your denial."""
+    return await ponte.decide("deny", id, linked, reason)
 
 
 @operation("changes undo", is_chat=True, shown_by="changes list", example="abc234")

@@ -342,10 +342,15 @@ class Ponte:
         link = add_token(page, token) if page else ""
         return SignInLink(person.id, person.key, token, link, earlier)
 
-    async def decide(self, action: ChangeAction, id: str, linked: bool) -> ChatAnswer:
-        """Approve, deny or undo a change as the owner. The answer's status is "failed" unless this
-        decided something and all of it was done. Raise NotFound, and BadInput for an ID of another
-        form, which would make the command a message for the model."""
+    async def decide(
+        self, action: ChangeAction, id: str, linked: bool, reason: str = ""
+    ) -> ChatAnswer:
+        """Approve, deny or undo a change as the owner. `reason` says why it is denied.
+
+        The answer's status is "failed" unless this decided something and all of it was done. Raise
+        NotFound, and BadInput for an ID of another form, which would make the command a message for
+        the model.
+        """
         command = parse_command(f"{action} {id}")
         if command is None or command.id != id.lower():
             raise BadInput(
@@ -353,9 +358,11 @@ class Ponte:
             )
         ledger, change_id = self.engine.changes.ledger, split_change_id(command.id)[0]
         before = await ledger.get(change_id)
-        answer = await self.run_command(render_command(command), linked)
+        words = render_command(replace(command, reason=reason.strip()))
+        answer = await self.run_command(words, linked)
         after = await ledger.get(change_id)
         is_decided = after.state == _STATE_AFTER[action] and after.state != before.state
+        is_decided |= after.denial_reason != before.denial_reason
         is_counted = after.state == "open" and len(after.consents) > len(before.consents)
         return answer if is_decided or is_counted else {**answer, "status": "failed"}
 

@@ -190,6 +190,9 @@ class DiscordHandlers:
                 if match["action"] == "change":
                     await self._show_change_form(interaction, press)
                     return
+                if match["action"] == "reason":
+                    await self._show_form(interaction, lambda: render.reason_form(press))
+                    return
                 await self._submit(interaction, InteractionRequest(f"{match['action']} {press}"))
                 return
             if match := render.FIELD_MENU_ID.fullmatch(id):
@@ -226,6 +229,9 @@ class DiscordHandlers:
                 await self._submit_change_form(
                     interaction, id.removeprefix("ponte:change:"), values
                 )
+            elif match := render.REASON_ID.fullmatch(id):
+                text = f"deny {match['press']} {values.get(render.REASON_FIELD, '')}"
+                await self._submit(interaction, InteractionRequest(text))
             elif match := render.QUICK_ID.fullmatch(id):
                 text = _quick_command_text(match["slug"], values.get(render.INPUT_FIELD, ""))
                 if match["named"]:

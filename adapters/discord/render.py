@@ -33,12 +33,15 @@ from core.changes.card_rows import NO_VALUE, read_rows, tabulate
 from core.chat.approval_notices import (
     APPROVE_ALL,
     LABELS,
+    REASON_LABEL,
+    REASON_TITLE,
+    list_typed,
     must_fit,
     together_id,
     without_approval,
 )
 from core.chat.incoming import describe_fields_left_out
-from core.domain.changes import ChangeForm, FormField
+from core.domain.changes import MAX_REASON_CHARACTERS, ChangeForm, FormField
 from core.domain.messages import Card, ChangeAction
 from core.domain.records import QuickCommand
 
@@ -131,7 +134,8 @@ ABOUT_ID = re.compile(r"ponte:about(?::(?P<message>\d{1,20}))?")
 QUICK_ID = re.compile(r"ponte:quick:(?P<slug>[a-z0-9][a-z0-9_-]{0,79})(?P<named>:named)?")
 """The id of the form for a quick command. A longer slug does not fit into an id, so its command
 runs without a form."""
-PROMPT_FIELD, QUOTE_FIELD, INPUT_FIELD = "prompt", "quote", "input"
+REASON_ID = re.compile(r"ponte:reason:(?P<press>[a-z2-7]{6}(?:\.\d{1,4})?)")
+PROMPT_FIELD, QUOTE_FIELD, INPUT_FIELD, REASON_FIELD = "prompt", "quote", "input", "reason"
 FIELD_MENU_ID = re.compile(r"ponte:fields:(?P<press>[a-z2-7]{6}(?:\.\d{1,4})?):\d")
 """The id of a menu that offers the fields of a form with more than MAX_FORM_FIELDS. The form itself
 has the id of its button."""
@@ -397,7 +401,7 @@ def describe_cards(cards: Sequence[Card]) -> list[str]:
     cards = [without_approval(card) if must_fit(card) else card for card in cards]
     return [
         f"{_make_safe(card.title)}: "
-        + ", ".join(f"`{action} {card.id}`" for action in card.actions)
+        + ", ".join(f"`{hint}`" for hint in list_typed(card.id, card.actions))
         for card in cards
     ]
 
@@ -550,6 +554,13 @@ def build_field_menus(form: ChangeForm, positions: Sequence[int]) -> discord.ui.
     return _build_view(menus)
 
 
+def reason_form(press_id: str) -> discord.ui.Modal:
+    """Return the form that asks why a change was denied."""
+    most = MAX_REASON_CHARACTERS
+    field = _build_text_field(say(REASON_LABEL), REASON_FIELD, max_characters=most)
+    return _build_modal(say(REASON_TITLE), f"ponte:reason:{press_id}", [field])
+
+
 def read_form_values(interaction: Interaction) -> dict[str, str]:
     """Return the values of a submitted form by the ids of their fields."""
     data: Mapping[str, Any] = interaction.data or {}
@@ -684,14 +695,18 @@ def _build_modal(title: str, id: str, fields: Sequence[discord.ui.Label[Any]]) -
 
 
 def _build_text_field(
-    label: str, id: str, default: str = "", required: bool = True
+    label: str,
+    id: str,
+    default: str = "",
+    required: bool = True,
+    max_characters: int = MAX_INPUT_CHARACTERS,
 ) -> discord.ui.Label[Any]:
     field: discord.ui.TextInput[Any] = discord.ui.TextInput(
         style=discord.TextStyle.paragraph,
         custom_id=id[:MAX_FIELD_ID_CHARACTERS],
         default=default or None,
         required=required,
-        max_length=MAX_INPUT_CHARACTERS,
+        max_length=max_characters,
     )
     return discord.ui.Label(text=label[:MAX_LABEL_CHARACTERS], component=field)
 

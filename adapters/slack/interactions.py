@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -45,6 +45,7 @@ expires after three seconds (docs.slack.dev/interactivity, "trigger_id")."""
 _MAX_REMEMBERED_FILES = 5
 """The number of a message's files that a form carries, because of its 3,000 characters."""
 _TYPE_IT = "Type `/quick-command SLUG`, then its text or key=value."
+_TYPE_REASON = "Type `deny ID`, then the reason."
 _ON_IT = "Running `/quick-command {given}`"
 
 Ack = Callable[[], Awaitable[object]]
@@ -84,6 +85,8 @@ class SlackInteraction:
     show_privately: Notify
     source: Source | None = None
     notices: CommandNotices | None = None
+    without_form: str = _TYPE_IT
+    """What to do if the form cannot be shown, in English."""
 
     @property
     def limits(self) -> InteractionLimits:
@@ -92,7 +95,7 @@ class SlackInteraction:
         # because the response_url is valid for half an hour.
         return InteractionLimits(
             SLACK_FORM_SECONDS, checks_rights_before_storing=False,
-            without_rights=say(_TYPE_IT, self.locale),
+            without_rights=say(self.without_form, self.locale),
         )  # fmt: skip
 
     @property
@@ -270,22 +273,27 @@ class SlackHandlers:
         )  # fmt: skip
         inputs = [block["block_id"] for block in view["blocks"] if block["type"] == "input"]
         field = next(iter(inputs), "")  # where `notify` shows an error
+        is_reason = view["callback_id"] == render.REASON_FORM
 
         async def notify(words: str) -> None:
             await ack(**_field_error(field, words))
 
         key = f"slack:{self.workspace.team}:{place.channel}:view:{view['id']}"
-        if view["callback_id"] == change_form.CHANGE_FORM:
-            # The answer is shown on the card, as that of a click.
-            source = Source(memory["ts"], place.thread, "card")
-            interaction = self._make_interaction(place, key, ack, notify, source)
+        is_change = view["callback_id"] == change_form.CHANGE_FORM
+        # The forms of a card are answered on the card, as a click.
+        is_on_card = is_change or is_reason
+        source = Source(memory["ts"], place.thread, "card") if is_on_card else None
+        notices = None if is_on_card else self.notices
+        interaction = self._make_interaction(place, key, ack, notify, source, notices)
+        if is_change:
             new_values = change_form.read_new_values(view)
             await self.interactions.submit_form(
                 interaction, memory["press"], new_values, SLACK_FORM_SECONDS
             )
             return
-        interaction = self._make_interaction(place, key, ack, notify, notices=self.notices)
-        if view["callback_id"] == render.ASK_FORM:
+        if is_reason:
+            request = InteractionRequest(f"deny {memory['press']} {values.get(field, '')}")
+        elif view["callback_id"] == render.ASK_FORM:
             by = str(memory.get("by") or "?")
             name = self.workspace.directory.cached_member(by).name or by
             quote = Quote(
@@ -324,6 +332,9 @@ class SlackHandlers:
             return
         is_stop = action["action_id"] == render.STOP_ACTION
         word = "stop" if is_stop else action["action_id"].removeprefix(render.CARD_ACTION_PREFIX)
+        if word == "reason":
+            await self._ask_for_reason(ack, body["trigger_id"], place, ts, action["value"])
+            return
         word = "approve" if word == render.TOGETHER_ACTION else word
         text = word if is_stop else f"{word} {action.get('value', '')}"
         # What "stop" did is of interest to this person only; a decision is shown on the card.
@@ -352,6 +363,23 @@ class SlackHandlers:
                 words = await self._open_form(trigger, view, FORM_LATE)
         if words:
             await interaction.notify(words)
+        await ack()
+
+    async def _ask_for_reason(
+        self, ack: AsyncAck, trigger: str, place: SlackPlace, ts: str, press_id: str
+    ) -> None:
+        """Open the form that asks why a change was denied. `ts` is the post with its card."""
+        interaction = replace(
+            self._make_interaction(place, "", ack, lambda words: self._respond(place, words)),
+            without_form=_TYPE_REASON,
+        )
+
+        async def show() -> str:
+            with use_locale(interaction.locale):
+                view = render.reason_form(_memory(place) | {"ts": ts, "press": press_id})
+                return await self._open_form(trigger, view, _TYPE_REASON)
+
+        await self.interactions.show_form(interaction, show)
         await ack()
 
     async def ignore(self, ack: AsyncAck) -> None:
@@ -402,14 +430,13 @@ class SlackHandlers:
         form = render.inputs_form(command, memory, missing if inputs else "")
         return typed_command, {"response_action": "update", "view": form}, field
 
-    async def _open_form(self, trigger: str, view: Payload, late: str = _TYPE_IT) -> str:
-        """Open a form. If Slack refuses it, because it is too late, return `late` for the
-        person."""
+    async def _open_form(self, trigger: str, view: Payload, words: str = _TYPE_IT) -> str:
+        """Open a form. If it is too late for that, return a sentence that says what to type."""
         try:
             await self.workspace.api.call("views.open", trigger_id=trigger, view=view, patience=1)
         except FAILURES as error:
             log.warning("could not open a modal", error=str(error))
-            return say(late)
+            return say(words)
         return ""
 
     async def _respond(self, place: SlackPlace, words: str) -> None:

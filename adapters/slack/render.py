@@ -28,10 +28,13 @@ from core.changes.card_rows import MAX_CHANGE_ROWS_SHOWN
 from core.chat.approval_notices import (
     APPROVE_ALL,
     LABELS,
+    REASON_LABEL,
+    REASON_TITLE,
     must_fit,
     together_id,
     without_approval,
 )
+from core.domain.changes import MAX_REASON_CHARACTERS
 from core.domain.messages import Address, Card, ChangeAction, Person
 from core.domain.ports import StatusBoard
 from core.domain.records import Action, QuickCommand
@@ -132,8 +135,9 @@ _MAY: tuple[tuple[Action, str], ...] = (
 )
 
 ASK_FORM, QUICK_COMMAND_FORM, INPUTS_FORM = "ponte_ask", "ponte_quick", "ponte_inputs"
+REASON_FORM = "ponte_reason"
 """The callback ids of the forms. The first two are also those of the message shortcuts."""
-QUESTION_BLOCK, SLUG_BLOCK, INPUT_BLOCK = "question", "slug", "input"
+QUESTION_BLOCK, SLUG_BLOCK, INPUT_BLOCK, REASON_BLOCK = "question", "slug", "input", "reason"
 """The block ids of the input fields, by which `read_form_values` returns their values."""
 FIELD_PREFIX = "field:"
 """The prefix of the block ids of a quick command's own inputs."""
@@ -511,6 +515,14 @@ def inputs_form(command: QuickCommand, memory: Json, wrong: str = "") -> Json:
         ))  # fmt: skip
     data = memory | {"slug": command.slug}
     return _build_modal(INPUTS_FORM, title or command.slug, say("Run"), blocks, data)
+
+
+def reason_form(memory: Json) -> Json:
+    """Return the form that asks why a change was denied. `memory` holds the place, the post with
+    the card, and what its button carries."""
+    block = _build_input(REASON_BLOCK, say(REASON_LABEL), multiline=True)
+    block["element"]["max_length"] = MAX_REASON_CHARACTERS
+    return _build_modal(REASON_FORM, say(REASON_TITLE), say("Send"), [block], memory)
 
 
 def read_form_values(view: Mapping[str, Any]) -> dict[str, str]:

@@ -36,6 +36,7 @@ from core.base.markdown import (
 )
 from core.base.text import clean_text, to_one_line
 from core.changes.card_rows import CardTable, read_rows, tabulate
+from core.chat.approval_notices import list_typed
 from core.commands.grammar import COMMAND_NAMES, TRANSLATED
 
 if TYPE_CHECKING:
@@ -286,7 +287,7 @@ class Screen:
         if card["actions"]:
             # Text after `ponte chat` is never a command.
             before = "ponte changes " if self._shows_shell_commands else ""
-            hints = " · ".join(f"{before}{action} {card['id']}" for action in card["actions"])
+            hints = " · ".join(before + hint for hint in list_typed(card["id"], card["actions"]))
             self._card_line(4, say("Type: {hints}", hints=hints))
 
     def _card_line(self, indent: int, text: str) -> None:

@@ -53,7 +53,6 @@ from core.base.i18n import nearest_locale
 from core.changes.approval import (
     ASKER,
     AUTO_PER_HOUR,
-    REMIND_AFTER,
     Access,
     Approvers,
     TableRule,
@@ -189,8 +188,8 @@ class ChangesConfig:
     """Settings for all proposals."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    remind_after: Duration = REMIND_AFTER
-    """approvers are reminded after this time, once"""
+    remind_after: Duration = 0.0
+    """approvers are reminded once, after this time, as in `"4h"`; left out: never"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -204,13 +204,17 @@ def defang(text: str) -> str:
 
 def quote_inert(text: str) -> str:
     """Return all of a text as a quote in which no platform hides, links or mentions anything."""
+    return "\n".join(f"> {line}".rstrip() for line in make_inert(text).split("\n"))
+
+
+def make_inert(text: str) -> str:
+    """Return all of a text in a form in which no platform hides, links or mentions anything."""
     words = defang(clean_text(text)).strip()
     # `||` hides text on Discord. Characters of no width would be invisible on a card, so the marks
     # of mentions are replaced by wide ones.
     for mark, wide in (("||", "｜｜"), ("<!", "‹!"), ("<@", "‹@"), ("<#", "‹#")):
         words = words.replace(mark, wide)
-    words = _EVERYBODY.sub("＠", words)
-    return "\n".join(f"> {line}".rstrip() for line in words.split("\n"))
+    return _EVERYBODY.sub("＠", words)
 
 
 def defang_for_discord(text: str) -> str:

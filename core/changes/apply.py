@@ -379,16 +379,25 @@ class ChangeLifecycle:
     purse: Budget | None = None
 
     async def close(
-        self, change: Change, state: ChangeState, decider: Person | None, rule: str = ""
-    ) -> Change:
+        self, change: Change, state: ChangeState, decider: Person | None, rule: str = "",
+        reason: str = "",
+    ) -> Change:  # fmt: skip
         """Deny or expire an open proposal, record that, and return it."""
-        note = self.builder.build_note(replace(change, state=state, decider=decider))
+        closed = replace(change, state=state, decider=decider, denial_reason=reason)
+        note, revision = self.builder.build_note(closed), change.proposal.revision
         result = await self.ledger.close(
-            change.id, state, decider, note, self.clock(), change.proposal.revision
+            change.id, state, decider, note, self.clock(), revision, reason
         )
         if result.state == "open":  # it was changed meanwhile
             return result
         await self.record_event(result.state, result, rule)
+        return result
+
+    async def add_reason(self, change: Change, reason: str) -> Change:
+        """Store the reason of a denial that has none, and return the change."""
+        note = self.builder.build_note(replace(change, denial_reason=reason))
+        result = await self.ledger.add_reason(change.id, reason, note)
+        self.on_change()
         return result
 
     async def end_overdue(self) -> None:

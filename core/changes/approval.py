@@ -18,6 +18,7 @@ from core.people.rules import NO_RIGHTS, OWNER_ID, place_names
 
 _ELSEWHERE = "{id} was requested in another place. Decide on it there, or ask an admin."
 _ADMIN = "An admin must approve {id}."
+_NOT_DECIDER = "Someone else denied {id}. Only they can say why."
 _NOT_YOURS = "Someone else requested {id}. They or an admin can approve it."
 _NOT_NAMED = "Only an admin or a designated approver can decide on {id}."
 _ONLY_NAMED = "Only a designated approver can decide on {id}."
@@ -46,8 +47,6 @@ _SOON = 20.0
 """Seconds after which an unknown status of a person is looked up again."""
 ASKER = "asker"
 """The name among approvers that means the person who asked for the change."""
-REMIND_AFTER = 4 * 3600.0
-"""Seconds after which the approvers of an open proposal are reminded of it (four hours)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +93,13 @@ class TableRules:
 
     - `named`: tables that a right elsewhere in ponte.toml mentions.
     - `tools`: the approvers of proposals that a tool makes, by the tool's name.
-    - `remind_after`: seconds until approvers are reminded; 0 for never.
+    - `remind_after`: seconds until approvers are reminded once; 0 for never.
     """
 
     tables: Mapping[str, TableRule] = field(default_factory=dict)
     named: Collection[str] = ()
     tools: Mapping[str, Approvers] = field(default_factory=dict)
-    remind_after: float = REMIND_AFTER
+    remind_after: float = 0.0
 
     def find_rule(self, *names: str) -> TableRule:
         """Return the rule of the table with one of these names; the default rule if there is
@@ -511,6 +510,14 @@ class Approval:
                 if verdict.is_unknown:
                     raise StatusUnknown
                 verdict.raise_if_denied()
+
+    async def check_reason(
+        self, person: Person, address: Address, change: Change, reached: bool = False
+    ) -> None:
+        """Check that the person denied the change, so that they may say why. Raise NotAllowed."""
+        decider = change.decider.key if change.decider else ""
+        if self.canonical_person(person.key) != self.canonical_person(decider):
+            raise NotAllowed(_NOT_DECIDER, id=change.id)
 
     async def find_policy(self, proposal: Proposal) -> str:
         """Return the operator's rule that approves this proposal without a person, unless its limit

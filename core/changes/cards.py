@@ -12,7 +12,7 @@ from typing import Any
 
 from core.base.errors import BadInput, Expired, NotAllowed, NotFound, StatusUnknown
 from core.base.i18n import plural, say, use_locale
-from core.base.markdown import defang
+from core.base.markdown import defang, make_inert
 from core.base.text import clean_text, clip_line, make_code_block
 from core.changes.approval import ASKER_UNKNOWN, Approval
 from core.changes.card_rows import read_rows
@@ -21,6 +21,7 @@ from core.changes.ledger import SqlLedger
 from core.domain.changes import (
     NO_PROPOSAL_SENTENCE,
     POLICY_PERSON,
+    PONTE_PERSON,
     UNDO_LIFETIME_SECONDS,
     Change,
     ChangeForm,
@@ -31,6 +32,7 @@ from core.domain.changes import (
 )
 from core.domain.messages import Address, Answer, Card, ChangeAction, Person
 from core.domain.ports import Platforms
+from core.domain.records import REASON_HEADING
 from core.people.notices import Outbox
 from core.people.page_accounts import OwnerNames
 from core.people.rules import NO_RIGHTS, OWNER_ID
@@ -49,11 +51,13 @@ _CLOSED = {
     "expired": "Expired: no one approved it within 24 hours.",
     "withdrawn": "Withdrawn because its conversation was deleted.",
 }
+_DENIED_BECAUSE = "Denied by {name}: “{reason}”"
 _WITHDRAWN = "Withdrawn. If you still want it, ask again."
 _APPROVED = "Approved by {name}."
 _ALLOWED = "Approved automatically by the policy."
 _UNDO_BY = "Requested by {name}."
 _UNDONE_BY = "Undone by {name}."
+_QUOTE_MARKS = str.maketrans("`“”«»", '\'""""')
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +132,10 @@ class CardBuilder:
     def build_note(self, change: Change) -> str:
         """Return the note for the model's next turn."""
         with use_locale("en"):
-            return self.kind(change).build_note(change, self.describe_outcome(change))
+            note = self.kind(change).build_note(change, self.describe_outcome(change))
+        if not change.denial_reason:
+            return note
+        return f"{note}\n{REASON_HEADING}\n{make_code_block(change.denial_reason)}"
 
     def describe_outcome(self, change: Change, count: int = 1) -> str:
         """Return sentences about the decision and its result, without values of the rows. `count`:
@@ -147,6 +154,10 @@ class CardBuilder:
         """Return the actions that are possible in this state, regardless of who may take them."""
         if change.state == "open":
             return ("approve", "deny")
+        if change.state == "denied":
+            is_erased = change.is_forgotten or change.has_lapsed
+            can_explain = change.decider not in (None, PONTE_PERSON) and not change.denial_reason
+            return ("reason",) if can_explain and not is_erased else ()
         return ("undo",) if self.is_undoable(change) else ()
 
     def _describe_decision(
@@ -158,6 +169,9 @@ class CardBuilder:
                 return [say(_WITHDRAWN)]
             decider = change.decider
             name = clip_line(decider.name or decider.id) if decider else "?"
+            if change.denial_reason and shows_names:
+                reason = show_reason(change.denial_reason)
+                return [say(_DENIED_BECAUSE, name=name, reason=reason)]
             return [say(_CLOSED[change.state], name=name)]
         who = _UNDO_BY if change.proposal.undone_change else _APPROVED
         is_policy, kind = change.decider == POLICY_PERSON, self.kind(change)
@@ -229,6 +243,12 @@ def _describe_note(change: Change) -> list[str]:
     fills in itself."""
     names = ", ".join(clip_line(name, 80) for name in change.draft.view.system_fields)
     return [say(change.draft.note, names=names)] if change.draft.note else []
+
+
+def show_reason(reason: str) -> str:
+    """Return the reason of a denial so that nothing in it ends the quote or is a link, a mention or
+    code."""
+    return make_inert(reason).translate(_QUOTE_MARKS)
 
 
 def describe_whole(card: Card) -> str:
@@ -408,6 +428,7 @@ class ChangeViews:
             "change": self.approval.check_change,
             "deny": self.approval.check_denial,
             "undo": self.approval.check,
+            "reason": self.approval.check_reason,
         }
         try:
             await checks[action](viewer, address, change, reached)

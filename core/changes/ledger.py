@@ -17,6 +17,7 @@ from core.base.errors import NotFound, Superseded, TakenOver
 from core.domain.changes import (
     MAX_AUTO_UPDATES,
     NO_PROPOSAL_SENTENCE,
+    ApprovalNotice,
     Change,
     ChangeState,
     ChangeStep,
@@ -56,7 +57,8 @@ from core.store.tables import Column, Index, TableDeclaration, count, integer, r
 
 CHANGES_TABLE = TableDeclaration(
     name="changes", whose="person", section="changes", seen_at="created_at",
-    contents="what somebody asked to have changed, who decided", kept="as `inbox`",
+    contents="what somebody asked to have changed, who decided, why it was denied",
+    kept="as `inbox`; the reason of a denial 7 days after it",
     columns=(
         text("id"), integer("seq"), text("call_id"), text("person"), text("asker", json=True),
         text("conversation"), text("address", json=True), text("thread"), integer("generation"),
@@ -72,6 +74,7 @@ CHANGES_TABLE = TableDeclaration(
         # The last notification that Ponte sent about the change: 'asked', 'reminded' or
         # 'expired', in this order. 'never': Ponte sends none about this change.
         text("last_notice", default=""),
+        text("denial_reason", default=""),
         text("revision_seqs", default=""),
     ),
     key=("id",), unique=("seq", "call_id"),
@@ -146,7 +149,7 @@ _FORGOTTEN, _LAPSED = 1, 2
 """Values of the column `erasure_reason`: why the row contents are erased. A person forgot the
 conversation, or the contents became too old."""
 _UNCHANGED_COLUMNS = {"decision_seq": None, "decider": None, "decided_by": None, "decided_at": None,
-              "ended_at": None, "undone_by": None}  # fmt: skip
+              "ended_at": None, "undone_by": None, "denial_reason": None}  # fmt: skip
 """The columns that `_set_state` can set. None leaves a column unchanged."""
 _PROPOSAL_COLUMNS = (
     *("seq", "call_id", "thread", "generation", "locale", "created_at", "expires_at"),
@@ -360,14 +363,29 @@ class SqlLedger(SqlStore):
         note: str,
         now: float,
         revision: int = 1,
+        reason: str = "",
     ) -> Change:
         """Give this revision of an open proposal this final state, and store `note` for the model's
-        next turn. Return the change. Any other change stays as it is."""
+        next turn. `reason` is that of a denial. Return the change. Any other change stays as it
+        is."""
         change = _get_locked(connection, id)
         if change.state == "open" and change.proposal.revision == revision:
             by = _decision_columns(decider, now) if decider else {}
             _set_state(connection, id, state, ended_at=now, **by)
             _add_note(connection, change, note)
+            _put_reason(connection, change, decider, reason)
+        return _get_change(connection, id)
+
+    @transaction
+    def add_reason(self, connection: SqlConnection, id: str, reason: str, note: str) -> Change:
+        """Store the reason of a denial that has none yet, and `note` in place of a note that the
+        model has not read. Return the change. Any other change stays as it is."""
+        change = _get_locked(connection, id)
+        is_erased = change.is_forgotten or change.has_lapsed
+        if change.state == "denied" and not change.denial_reason and not is_erased:
+            connection.execute("DELETE FROM notes WHERE change = ?", (id,))
+            _add_note(connection, change, note)
+            _put_reason(connection, change, change.decider, reason)
         return _get_change(connection, id)
 
     @transaction
@@ -686,8 +704,8 @@ def _set_state(
         " decider = coalesce(:decider, decider),"
         " decided_by = coalesce(:decided_by, decided_by), decided_at = coalesce(:decided_at,"
         " decided_at),"
-        " ended_at = coalesce(:ended_at, ended_at), undone_by = coalesce(:undone_by, undone_by)"
-        " WHERE id = :id",
+        " ended_at = coalesce(:ended_at, ended_at), undone_by = coalesce(:undone_by, undone_by),"
+        " denial_reason = coalesce(:denial_reason, denial_reason) WHERE id = :id",
         _UNCHANGED_COLUMNS | {"id": id, "state": state, **columns},
     )
 
@@ -701,6 +719,18 @@ def _add_note(connection: SqlConnection, change: Change, note: str) -> None:
         " SELECT id, ?, ?, ?, ? FROM threads WHERE id = ?",
         (change.id, change.proposal.asker.key, note, time.time(), change.proposal.thread),
     )
+
+
+def _put_reason(
+    connection: SqlConnection, change: Change, decider: Person | None, reason: str
+) -> None:
+    """Store the reason of a denial, if there is one, and a notice of it to an asker who did not
+    write it."""
+    if reason:
+        _set_state(connection, change.id, "denied", denial_reason=reason)
+        asker = change.proposal.asker
+        if decider is not None and decider.key != asker.key:
+            outbox.put_notice(connection, ApprovalNotice(change.id, "denied", asker))
 
 
 def _erase_contents(connection: SqlConnection, id: str) -> None:
@@ -728,7 +758,9 @@ def _decision_columns(decider: Person | None, at: float) -> dict[str, str | int 
 
 
 def _erase_rows(connection: SqlConnection, id: str) -> None:
-    """Erase the row contents of all steps of a change, except the rows' ids."""
+    """Erase the row contents of all steps of a change, except the rows' ids, and the reason of a
+    denial."""
+    connection.execute("UPDATE changes SET denial_reason = '' WHERE id = ?", (id,))
     connection.execute(
         "UPDATE steps SET before = NULL, after = NULL, current = NULL, applier_data = '',"
         " explanation = '' WHERE change = ?",
@@ -780,7 +812,7 @@ def _select(connection: SqlConnection, statement: str, values: object) -> list[C
             decided_at=row["decided_at"], decision_seq=row["decision_seq"],
             undone_by=row["undone_by"], is_forgotten=row["erasure_reason"] == _FORGOTTEN,
             has_lapsed=row["erasure_reason"] == _LAPSED, version=row["version"],
-            consents=tuple(consents),
+            consents=tuple(consents), denial_reason=row["denial_reason"],
         )  # fmt: skip
         changes.append(change)
     return changes

@@ -300,15 +300,8 @@ class Decisions:
                     return await self._approve(change, decision, reached)
                 case "change":
                     return await self._change(change, decision, reached)
-                case "deny":
-                    if change.state == "open":
-                        person, address = decision.person, decision.address
-                        await self.approval.check_denial(person, address, change, reached)
-                        rule = await self.approval.rule_of(person, address, change)
-                        change = await self.lifecycle.close(change, "denied", person, rule)
-                        if change.state == "open":
-                            return await self._answer_replaced(change, decision)
-                    return await self.views.describe_state(change, decision)
+                case "deny" | "reason":  # the form of "reason" is sent as a denial
+                    return await self._deny(change, decision, reached)
                 case "undo":
                     return await self.undo.undo(change, decision, reached)
         except NotAllowed as error:
@@ -393,6 +386,20 @@ class Decisions:
         if isinstance(applier, CheckedApplier):
             await applier.check_asker(change.draft)
         return None
+
+    async def _deny(self, change: Change, decision: DecisionRequest, reached: bool) -> Answer:
+        """Deny an open proposal, or store the reason of a denial that has none."""
+        person, address, reason = decision.person, decision.address, decision.reason
+        if change.state == "open":
+            await self.approval.check_denial(person, address, change, reached)
+            rule = await self.approval.rule_of(person, address, change)
+            change = await self.lifecycle.close(change, "denied", person, rule, reason)
+            if change.state == "open":
+                return await self._answer_replaced(change, decision)
+        elif change.state == "denied" and reason and not change.denial_reason:
+            await self.approval.check_reason(person, address, change)
+            change = await self.lifecycle.add_reason(change, reason)
+        return await self.views.describe_state(change, decision)
 
     async def _approve(self, change: Change, decision: DecisionRequest, reached: bool) -> Answer:
         """Record the approval. Claim and apply the change once enough people have approved it."""

@@ -28,6 +28,7 @@ from core.base.i18n import format_duration, nearest_locale, say, use_locale
 from core.base.markdown import escape_markdown
 from core.base.tasks import retry
 from core.base.text import clip_line
+from core.changes.cards import show_reason
 from core.changes.service import ChangeService
 from core.chat.reply import TurnPosts
 from core.commands.grammar import MAX_APPROVED_TOGETHER
@@ -57,6 +58,7 @@ _EXPIRED = (
     "`{id}` expired because no one approved it within 24 hours: {title}. Nothing was "
     "changed. If you still want it, ask again."
 )
+_DENIED = "{name} denied `{id}`: {title}. Reason: “{reason}”"
 
 
 class OutgoingPosts:
@@ -221,13 +223,19 @@ class ApprovalNotices:
         if change is not None and one.kind != "copy":
             platform = change.proposal.address.platform
         if platform not in self.messengers:
-            return  # only a process with this platform can post there
+            # Only a process with this platform can post there. Where Ponte sends no messages of its
+            # own, the card shows the reason of a denial.
+            if one.kind == "denied" and platform in self.replies:
+                await self.outbox.put(replace(one, state="removed"))
+            return
         # The reply of a post that timed out knows the call that may still be under way. A new one
         # could post a second time.
         posts, reply = self._begun.get(one.key, (None, None))
         if posts is None or reply is None:
             posts = OutgoingPosts(self.outbox, one, self.journal.check_ownership)
             is_late = change is not None and one.kind != "expired" and change.state != "open"
+            if change is not None and one.kind == "denied":
+                is_late = not change.denial_reason  # erased meanwhile
             if one.state == "new" and is_late:  # decided before anybody was notified
                 await posts.record_removed(1)  # so that no later round posts it
                 return
@@ -292,6 +300,10 @@ class ApprovalNotices:
                 title = escape_markdown(self.changes.views.builder.build_title(change))
                 if one.kind == "expired":
                     text = say(_EXPIRED, id=id, title=title)
+                elif one.kind == "denied" and (decider := change.decider):
+                    name = escape_markdown(clip_line(decider.name or decider.id))
+                    reason = escape_markdown(show_reason(change.denial_reason))
+                    text = say(_DENIED, id=id, title=title, name=name, reason=reason)
                 elif one.kind == "reminder":
                     seconds = proposal.expires_at - self.changes.views.clock()
                     remaining = format_duration(max(60, seconds))  # not "0 minutes"
@@ -388,10 +400,21 @@ CARD_STATES = ("open", "approved", "applying", "done", "partial", "failed", "den
 """The states that a card can show. `done` and `failed` can also be states of a post."""
 LABELS: Mapping[ChangeAction, str] = {
     "approve": "Approve", "change": "Change…", "deny": "Deny", "undo": "Undo",
+    "reason": "Say why…",
 }  # fmt: skip
 """The English labels of the buttons under a card; `say` translates them."""
 APPROVE_ALL = "Approve {count}"
 """The English label of the button that approves all open cards of a message."""
+REASON_TITLE, REASON_LABEL = "Say why", "Reason"
+"""The English title and label of the form that asks for the reason of a denial."""
+
+
+def list_typed(id: str, actions: Sequence[str]) -> list[str]:
+    """Return what a person types for each of these actions of the card with this id."""
+    hints = {"reason": say("deny {id} REASON", id=id)}
+    return [hints.get(action, f"{action} {id}") for action in actions]
+
+
 _NOT_WHOLE = "There is no room here for all of it. To read it and to confirm it, type `{hint}`."
 REDRAW_RETRY_SECONDS = 20.0
 """Seconds before a failed redraw is retried."""

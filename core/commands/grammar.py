@@ -120,6 +120,7 @@ class TypedCommand:
     - `slug`: the name of the quick command, the argument of usage, or the action of schedule.
     - `input`: the inputs of the quick command, or the new values for change.
     - `confirmed`: True for `forget yes`.
+    - `reason`: the text after the id of `deny`.
     - `code`: the Python of a message that consists of one code block.
     """
 
@@ -129,6 +130,7 @@ class TypedCommand:
     input: Inputs = ""
     confirmed: bool = False
     code: str = ""
+    reason: str = ""
 
 
 def parse_command(text: str) -> TypedCommand | None:
@@ -157,6 +159,11 @@ def parse_command(text: str) -> TypedCommand | None:
         check_slug(slug)
         return TypedCommand(name, slug=slug, input=parse_input(more[0]) if more else "")
     if name in _WITH_ID:
+        if name == "deny":
+            word, *more = rest.split(maxsplit=1) or ("",)
+            is_command = bool(_ID_AND_CODE.fullmatch(word.lower()))
+            reason = more[0] if more else ""
+            return TypedCommand(name, id=word.lower(), reason=reason) if is_command else None
         ids = rest.lower().split()
         most = MAX_APPROVED_TOGETHER if name == "approve" else 1
         is_command = 1 <= len(ids) <= most and all(map(_ID_AND_CODE.fullmatch, ids))
@@ -190,7 +197,7 @@ def is_decision(message: Message) -> bool:
     """Return whether the message is a command that runs at once, before the messages that wait in
     its conversation."""
     text = message.text.strip()
-    if len(text) > _LONGEST_DECISION and not _is_change(text):
+    if len(text) > _LONGEST_DECISION and not _may_be_long(text):
         return False
     try:
         command = parse_message(message)
@@ -219,7 +226,7 @@ def render_command(command: TypedCommand) -> str:
     if command.name == "change" and isinstance(command.input, dict):
         return render_change(command.id, command.input)
     words = [command.name, command.id, "yes" if command.confirmed else "", command.slug]
-    words.append(render_input(command.input) if command.input != "" else "")
+    words += [render_input(command.input) if command.input != "" else "", command.reason]
     return " ".join(word for word in words if word)
 
 
@@ -228,11 +235,11 @@ def render_change(press_id: str, values: Mapping[str, str]) -> str:
     return f"change {press_id} {json.dumps(values, ensure_ascii=False)}"
 
 
-def _is_change(text: str) -> bool:
-    """Return whether the message begins with the name of the command `change`."""
+def _may_be_long(text: str) -> bool:
+    """Return whether the message begins with the name of an immediate command with free text."""
     start = clean_text(text[:_LONGEST_DECISION])
     head = _HEAD.match(_translate_name(start, start))
-    return head is not None and head[1].lower() == "change"
+    return head is not None and head[1].lower() in ("change", "deny")
 
 
 def _parse_change(rest: str) -> TypedCommand | None:

@@ -52,6 +52,8 @@ OWN_ROWS = 10
 """The number of rows up to which askers approve their own creates and updates."""
 MAX_AUTO_UPDATES = 5
 """The largest number of rows that the policy updates in one turn without a person."""
+MAX_REASON_CHARACTERS = 500
+"""The largest number of characters of the reason for a denial. A longer one is cut."""
 MAX_PROPOSAL_ROWS = 100
 """The largest number of rows in one proposal."""
 PONTE_PERSON = Person("ponte", "", name="Ponte")
@@ -263,6 +265,8 @@ class Change:
     """Increases whenever the visible state changes; the card is then redrawn."""
     consents: tuple[Consent, ...] = ()
     """The approvals so far, in their order, if several people must approve."""
+    denial_reason: str = ""
+    """Why the decider denied it, on one line. It is untrusted text; "" for none."""
 
     @cached_property
     def id(self) -> str:
@@ -357,7 +361,7 @@ class PendingRequest:
 
 NoticeStage = Literal["asked", "reminded", "expired"]
 """The stages at which people are notified of a proposal unasked, in this order."""
-NoticeKind = Literal["copy", "reminder", "expired", "person", "list"]
+NoticeKind = Literal["copy", "reminder", "expired", "denied", "person", "list"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,9 +369,10 @@ class ApprovalNotice:
     """One post that nobody asked for. There is one for each change, kind and person.
 
     - `kind`: `copy` is the card in a direct message with an approver, `reminder` a reminder of the
-      open proposal, `expired` the notice that it has expired. `person` is a notice that is about no
-      change (`core.people.notices`); `change` is then its own id. `list` is the card in the newest
-      answer to the person's command `approvals`; `text` is then the `seq` of that turn.
+      open proposal, `expired` the notice that it has expired, `denied` the reason why somebody
+      denied it. `person` is a notice that is about no change (`core.people.notices`); `change` is
+      then its own id. `list` is the card in the newest answer to the person's command `approvals`;
+      `text` is then the `seq` of that turn.
     - `reply_to`: where it is posted; None until that is known.
     - `text`: the text above the card.
     - `drawn_version`: the version of the change that a copy or a list shows.
@@ -405,6 +410,8 @@ class DecisionRequest:
     """The digits after the id that the person typed. See `confirmation_code`."""
     revision: int = 0
     """The revision that the card showed under whose button this is; 0 where a person typed."""
+    reason: str = ""
+    """Why the person denies it, on one line of at most MAX_REASON_CHARACTERS."""
     show_progress: Callable[[str], Awaitable[None]] | None = None
     values: Mapping[str, Any] = field(default_factory=dict)
     """The new values of a change, by `FormField.key`."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from core.base.errors import BadInput, NotFound, PonteError
 from core.base.text import clip_line
+from core.changes.cards import show_reason
 from core.domain.messages import (
     CONTEXT_NAME,
     NOTE_NAME,
@@ -287,7 +288,10 @@ class SqlPersonalData(SqlStore):
         """
         columns: Sequence[Column] = ()
         if section == "decisions":
-            sql = f"SELECT id, kind, title, state, decided_at {_DECIDED} ORDER BY decided_at, id"
+            sql = (
+                f"SELECT id, kind, title, state, decided_at, denial_reason {_DECIDED}"
+                " ORDER BY decided_at, id"
+            )
         else:
             table = next(
                 each for each in self._database.schema.export_tables if each.section == section
@@ -352,6 +356,7 @@ class SqlPersonalData(SqlStore):
         work.decided = work.select_ids(f"SELECT id {_DECIDED}") | (
             work.select_ids("SELECT change FROM consents WHERE person = :person") - work.gone
         )
+        work.reasons = work.select_ids(f"SELECT denial_reason {_DECIDED} AND denial_reason <> ''")
         applying = work.select_ids(
             "SELECT conversation FROM changes WHERE state = 'applying'"
             " AND :person IN (person, decider)"
@@ -377,6 +382,7 @@ class SqlPersonalData(SqlStore):
         for id in sorted(work.decided):
             work.connection.execute(
                 "UPDATE changes SET version = version + 1,"
+                " denial_reason = CASE WHEN decider = :person THEN '' ELSE denial_reason END,"
                 " decided_by = CASE WHEN decider = :person THEN :nobody ELSE decided_by END,"
                 " decider = CASE WHEN decider = :person THEN :key ELSE decider END WHERE id = :id",
                 {
@@ -479,6 +485,7 @@ class _ErasureWork:
     seqs: Sequence[int] = ()
     gone: frozenset[str] = frozenset()
     decided: frozenset[str] = frozenset()
+    reasons: frozenset[str] = frozenset()
     rows: int = 0
 
     def select_ids(self, sql: str) -> frozenset[Any]:
@@ -550,11 +557,9 @@ def _remove_from_other_texts(work: _ErasureWork) -> None:
             answer = Answer("", code="forgotten")
         elif ids & work.decided:
             answer = replace(
-                answer, text=_without_names(answer.text, work.who),
-                parts=tuple(_without_names(part, work.who) for part in answer.parts),
-                cards=tuple(
-                    replace(c, text=_without_names(c.text, work.who)) for c in answer.cards
-                ),
+                answer, text=_without_person(answer.text, work),
+                parts=tuple(_without_person(part, work) for part in answer.parts),
+                cards=tuple(replace(c, text=_without_person(c.text, work)) for c in answer.cards),
             )  # fmt: skip
         else:
             continue
@@ -570,7 +575,7 @@ def _remove_from_other_texts(work: _ErasureWork) -> None:
         if named & work.gone:
             work.run_for_each("DELETE FROM items WHERE id = ?", [number])
         elif named:
-            bare = encode_json(replace(item, text=_without_names(item.text, work.who)))
+            bare = encode_json(replace(item, text=_without_person(item.text, work)))
             _update(work, "UPDATE items SET item = ? WHERE id = ?", bare, number)
     # Quotes of the person's messages.
     names = work.who.names | {work.who.id}
@@ -614,12 +619,16 @@ def _update(work: _ErasureWork, sql: str, *values: object) -> None:
     work.rows += work.connection.execute(sql, values).rowcount
 
 
-def _without_names(text: str, who: KnownPerson) -> str:
-    """Return the text with the person's names and id replaced.
+def _without_person(text: str, work: _ErasureWork) -> str:
+    """Return the text with the person's reasons for denials, names and id replaced.
 
     Only for texts that Ponte wrote, because they contain these names verbatim or, on cards and in
     notes, as `clip_line` returns them.
     """
+    for reason in work.reasons:  # on cards in quotation marks, in notes on a line of its own
+        for form in {reason, show_reason(reason)}:
+            text = re.sub(rf"(?<=[“\xa0\n]){re.escape(form)}(?=[”\xa0\n])", "–", text)
+    who = work.who
     # The longest name first, so that a name that begins with a shorter one is replaced whole.
     own_names = who.names | {who.id}
     names = sorted(filter(None, own_names.union(map(clip_line, own_names))), key=len, reverse=True)

@@ -142,7 +142,7 @@ class Outbox(SqlStore):
         # The UPDATE matches once, so only the first caller stores the notices of a stage.
         if connection.execute(due, (stage, change)).rowcount:
             for one in outgoing:
-                _put_notice(connection, one)
+                put_notice(connection, one)
 
     async def list_unposted(self) -> Sequence[ApprovalNotice]:
         """Return the notices that are not posted yet, oldest first."""
@@ -181,11 +181,11 @@ class Outbox(SqlStore):
         sql, id = "SELECT conversation FROM changes WHERE id = ?", outgoing.change
         if (conversation := select_value(connection, sql, id)) is None:
             if outgoing.kind == "person":
-                _put_notice(connection, outgoing)
+                put_notice(connection, outgoing)
             return
         connection.lock_key(conversation)
         reason = select_value(connection, "SELECT erasure_reason FROM changes WHERE id = ?", id)
-        _put_notice(connection, without_names(outgoing) if reason else outgoing)
+        put_notice(connection, without_names(outgoing) if reason else outgoing)
 
     @query
     def list_person_notices(self, connection: SqlConnection, person: str) -> Sequence[PersonNotice]:
@@ -213,7 +213,7 @@ def put_person_notice(connection: SqlConnection, person: Person, notice: PersonN
         "DELETE FROM outbox WHERE kind = 'person' AND created_at < ?",
         (notice.created_at - PERSON_NOTICE_SECONDS,),
     ).close()
-    _put_notice(connection, ApprovalNotice(notice.id, "person", person, text=notice.stored_text))
+    put_notice(connection, ApprovalNotice(notice.id, "person", person, text=notice.stored_text))
 
 
 def forget_notices(connection: SqlConnection, change: str) -> None:
@@ -221,7 +221,7 @@ def forget_notices(connection: SqlConnection, change: str) -> None:
     others."""
     connection.execute("DELETE FROM outbox WHERE change = ? AND state = 'new'", (change,))
     for row in connection.execute("SELECT * FROM outbox WHERE change = ?", (change,)).fetchall():
-        _put_notice(connection, without_names(_notice_of(row)))
+        put_notice(connection, without_names(_notice_of(row)))
 
 
 def without_names(one: ApprovalNotice) -> ApprovalNotice:
@@ -231,7 +231,8 @@ def without_names(one: ApprovalNotice) -> ApprovalNotice:
     return replace(one, person=person, reply_to=to, text="")
 
 
-def _put_notice(connection: SqlConnection, one: ApprovalNotice) -> None:
+def put_notice(connection: SqlConnection, one: ApprovalNotice) -> None:
+    """Store a notice, in place of an earlier one of its kind about the change to that person."""
     connection.execute(
         "INSERT INTO outbox (change, kind, person, recipient, reply_to, locale, text, post, state,"
         " drawn_version, created_at) VALUES (:change, :kind, :person, :recipient, :reply_to,"

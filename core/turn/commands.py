@@ -17,14 +17,14 @@ from core.base import text
 from core.base.errors import NotAllowed, NotFound, PonteError
 from core.base.i18n import LANGUAGE, format_duration, format_moment, format_money, plural, say
 from core.base.markdown import escape_markdown
-from core.base.text import clip_line
+from core.base.text import clip_line, to_one_line
 from core.changes.cards import MAX_LISTED_CHANGES
 from core.changes.service import ChangeService
 from core.chat.people import Conversations, People
 from core.commands import grammar, quick_commands
 from core.commands.grammar import TypedCommand
 from core.commands.quick_commands import check_inputs, render_result
-from core.domain.changes import ApprovalNotice, Change, DecisionRequest
+from core.domain.changes import MAX_REASON_CHARACTERS, ApprovalNotice, Change, DecisionRequest
 from core.domain.messages import Address, Answer, ChangeAction, Person, Progress, Usage
 from core.domain.ports import StatusBoard
 from core.domain.records import Action, Outcome, PlaceRights, ToolCall, Turn, UsageTotal
@@ -491,7 +491,8 @@ class CommandService:
                 revision = 1
             decision = DecisionRequest(
                 id, turn.seq, message.author, message.address, message.is_click, code, revision,
-                doing, command.input if isinstance(command.input, dict) else {},
+                to_one_line(command.reason, MAX_REASON_CHARACTERS), doing,
+                command.input if isinstance(command.input, dict) else {},
                 self.people.budget.zone_of(message),
             )  # fmt: skip
             requests.append(decision)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 
 import pytest
@@ -103,6 +104,27 @@ async def test_what_is_denied_stays_denied(ledger: SqlLedger) -> None:
     assert (denied.state, denied.decider) == ("denied", BOB)
     assert await ledger.claim(id, 8, ANA, 151.0) == denied
     assert await ledger.close(id, "expired", None, "", 152.0) == denied
+
+
+async def test_a_denial_gets_its_reason_at_once_or_once_later(
+    ledger: SqlLedger, outbox: Outbox
+) -> None:
+    id = (await open_(ledger)).id
+    denied = await ledger.close(id, "denied", BOB, "", 150.0, reason="Too early.")
+    assert (denied.denial_reason, denied.decider) == ("Too early.", BOB)
+    assert await ledger.add_reason(id, "Another.", "") == denied
+    (notice,) = [one for one in await outbox.list_unposted() if one.change == id]
+    assert (notice.kind, notice.person) == ("denied", ANA)
+    later = (await open_(ledger, "c2")).id
+    assert (await ledger.add_reason(later, "Still open.", "")).denial_reason == ""
+    denied = await ledger.close(later, "denied", ANA, "", 150.0)
+    given = await ledger.add_reason(later, "My mistake.", "")
+    assert (given.denial_reason, given.decided_at) == ("My mistake.", denied.decided_at)
+    assert given.version > denied.version
+    assert later not in [one.change for one in await outbox.list_unposted()], "she wrote it"
+    await ledger.erase_old_rows(time.time())
+    assert {(await ledger.get(each)).denial_reason for each in (id, later)} == {""}
+    assert (await ledger.add_reason(id, "Again.", "")).denial_reason == ""
 
 
 async def test_steps_are_stored_while_a_change_is_applied(ledger: SqlLedger) -> None:

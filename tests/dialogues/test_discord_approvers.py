@@ -69,7 +69,7 @@ async def team(discord: FakeDiscord, tmp_path: Path) -> AsyncIterator[Team]:
     channel = discord.text_channel(guild, "general")
     names = frozenset({f"discord:{cleo.id}", f"discord:{role}"})
     ponte.policy = allow_list(frozenset({"*"}), frozenset())
-    rules = TableRules({"people": TableRule("ask", names)})
+    rules = TableRules({"people": TableRule("ask", names)}, remind_after=4 * 3600.0)
     chosen = make_choices(ponte.model, [table], ponte.policy, [table], rules=rules)
     ponte.choices = replace(chosen, clock=clock)
     await ponte.open(threads=False)

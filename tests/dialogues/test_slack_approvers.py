@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from core.changes.approval import REMIND_AFTER, TableRule, TableRules
+from core.changes.approval import TableRule, TableRules
 from core.domain.changes import PROPOSAL_LIFETIME_SECONDS
 from core.domain.messages import Person
 from tests.fakes.choices import allow_list, make_choices
@@ -75,7 +75,7 @@ def are_decided(*posts: Post) -> bool:
 
 @asynccontextmanager
 async def team(
-    home: Path, approvals: int = 1, remind_after: float = REMIND_AFTER,
+    home: Path, approvals: int = 1, remind_after: float = 4 * 3600.0,
     approvers_only: bool = False, **options: Any,
 ) -> AsyncIterator[Team]:  # fmt: skip
     table, clock = MemoryTable({"1": {"Name": "Ada"}}), Clock(time.time())

@@ -43,8 +43,7 @@ LIMITS: dict[str, list[Limit]] = {
         ("approvers who get a direct message", "core.chat.approval_notices:MAX_COPIES"),
         ("characters of a post in another place, with the line that names the asker",
          "core.tools.posting:MAX_POST_CHARACTERS"),
-        ("first reminder of approvers (`[changes] remind_after`)",
-         "core.changes.approval:REMIND_AFTER"),
+        ("characters of the reason of a denial", "core.domain.changes:MAX_REASON_CHARACTERS"),
     ],
     "Schedules": [
         ("shortest time between two runs, in minutes (`[schedules] shortest_minutes`)",
@@ -135,7 +134,7 @@ def value(place: str) -> str:
     if not colon:
         return place
     number = getattr(importlib.import_module(module), name)
-    if name.endswith("SECONDS") or name == "REMIND_AFTER":
+    if name.endswith("SECONDS"):
         return duration(number)
     if name.endswith("BYTES"):
         return f"{number / 2**20:g} MiB" if number % 2**20 == 0 else f"{number:,} bytes"

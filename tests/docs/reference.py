@@ -57,7 +57,8 @@ TYPED: Mapping[str, tuple[str, str]] = {
     ),
     "approve": ("`approve ID`: approve a request; `approve ID ID …`: several",
                 "anyone who can approve it"),
-    "deny": ("`deny ID`: deny a request", "anyone who can approve it"),
+    "deny": ("`deny ID`, `deny ID REASON`: deny a request; also adds the reason of your denial",
+             "anyone who can approve it"),
     "undo": ("`undo ID`: undo a change, for 7 days", "anyone who can approve it"),
     "schedules": ("list your schedules and reminders, and those of this place; `schedules 2`: "
                   "the second page", "everyone"),
@@ -211,7 +212,7 @@ def _keys(kind: type[Any]) -> Iterator[Row]:
         elif field.default_factory is not MISSING:
             default = "–"
         if str(field.type) == "Duration":
-            default = '`"4h"`'
+            default = "–"  # a time that is left out means never
         yield f"`{field.name.rstrip('_')}`", _type(str(field.type)), default, words[field.name]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 from starlette.requests import Request
@@ -26,7 +26,8 @@ from core.base.errors import Empty, Forgotten, NotFound
 from core.base.i18n import say
 from core.base.text import clean_text
 from core.commands.grammar import is_decision
-from core.domain.messages import PROGRAM, Answer, ChangeAction, Message
+from core.domain.changes import MAX_REASON_CHARACTERS
+from core.domain.messages import PROGRAM, Answer, Message
 from core.domain.ports import StatusBoard
 from core.domain.records import FINAL_STATES, HistoryEntry, Receipt
 
@@ -39,11 +40,13 @@ _PRESS_ID = r"^[a-z2-7]{6}(\.[1-9]\d{0,3})?$"
 class CardDecision(http_io.RequestBody):
     """The body of `POST /cards/{id}`. `revision` is that of the card, `conversation` the one where
     it was shown. A repeated click with the same `event_key` counts once. `others`: further cards to
-    approve, as `abc234` or with their revision, `abc234.2`."""
+    approve, as `abc234` or with their revision, `abc234.2`. `reason` says why a change is
+    denied."""
 
-    action: ChangeAction
+    action: Literal["approve", "deny", "undo"]
     revision: int = Field(1, ge=1, le=9999)
     others: list[Annotated[str, Field(pattern=_PRESS_ID)]] = Field([], max_length=9)
+    reason: str = Field("", max_length=MAX_REASON_CHARACTERS)
     conversation: http_io.ConversationId = "main"
     event_key: http_io.EventKey | None = None
 
@@ -108,6 +111,8 @@ class ChatRoutes(MessageRoutes):
         press_id = id if body.revision == 1 else f"{id}.{body.revision}"
         others = body.others if body.action == "approve" else []
         words = " ".join([body.action, press_id, *others])
+        if body.action == "deny" and body.reason.strip():
+            words += f" {body.reason}"
         answer = await self.send_click(request, words, body.conversation, body.event_key)
         card = next((one for one in answer.cards if one.id == id), None)
         change = next((one.id for one in answer.cards if one.kind == "change"), None)

@@ -1,7 +1,7 @@
 // Proposals and changes: what was, what will be, and the buttons that decide. A card is drawn from
 // the ledger's data alone; nothing that a model writes can look like one.
 
-import { make } from "./element.js";
+import { $, make } from "./element.js";
 import { post } from "./server.js";
 import { alignFigures } from "./tables.js";
 import { locale, say } from "./words.js";
@@ -82,7 +82,7 @@ function draw(card, conversation) {
   for (const action of card.actions) {
     const label = `${say(action)}: ${card.title}`;
     buttons.append(make("button", { type: "button", class: action, "data-action": action, text: say(action), "aria-label": label,
-      on: { click: (event) => decide(card.id, action, conversation, event.currentTarget) } }));
+      on: { click: ({ currentTarget }) => (action === "reason" ? askWhy : decide)(card.id, action, conversation, currentTarget) } }));
   }
   return drawn;
 }
@@ -163,8 +163,20 @@ function cell(...content) {
   return made;
 }
 
+/** Open the form for the reason of a denial, and send it. */
+function askWhy(id, _action, conversation, button) {
+  $("reason-cancel").onclick = () => $("reason").close();
+  $("reason").querySelector("form").onsubmit = (event) => {
+    event.preventDefault();
+    $("reason").close();
+    decide(id, "deny", conversation, button, [], $("why").value);
+  };
+  $("why").value = "";
+  $("reason").showModal();
+}
+
 /** Shows at once what was decided; the event stream then brings the card as it stands. */
-async function decide(id, action, conversation, button, others = []) {
+async function decide(id, action, conversation, button, others = [], reason = "") {
   const { card } = shown.get(id);
   const enable = (enabled) => {
     for (const copy of shown.get(id).copies) {
@@ -177,7 +189,7 @@ async function decide(id, action, conversation, button, others = []) {
   enable(false);
   tell(id, say("deciding"));
   try {
-    const body = { action, conversation, revision: card.revision };
+    const body = { action, conversation, revision: card.revision, reason };
     if (others.length) body.others = others.map((one) => `${one.id}.${one.revision}`);
     const decided = await post(`/cards/${id}`, body);
     tell(id, decided.aloud ? "" : decided.text);

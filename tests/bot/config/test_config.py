@@ -300,7 +300,7 @@ def test_what_is_written_about_approvers(tmp_path: Path) -> None:
     rules = config.table_rules
     assert rules.find_rule("m1") == TableRule("ask", frozenset({"asker", "finance"}), 2)
     assert rules.tools == {"stackspot_quick_command": Approvers(frozenset({"slack:U1"}))}
-    assert (rules.remind_after, Config().table_rules.remind_after) == (1800.0, 4 * 3600.0)
+    assert (rules.remind_after, Config().table_rules.remind_after) == (1800.0, 0.0)
     assert read(tmp_path, '[changes]\nremind_after = "0"').table_rules.remind_after == 0
     live = LiveConfig(Config())
     live.current = config

@@ -177,9 +177,10 @@ class Interactions:
     def _check(
         self, exchange: Exchange, kind: int, data: Payload, files: list[tuple[str, bytes]]
     ) -> None:
-        fitting = set(FITTING[exchange.type])
+        fitting = FITTING[exchange.type]
         if exchange.type == MODAL_SUBMIT and exchange.original is not None:
-            fitting |= {DEFER_UPDATE, UPDATE}
+            # A component opened it: its message can be updated (the SDK's `defer`, `edit_message`).
+            fitting = fitting | {DEFER_UPDATE, UPDATE}
         if kind not in fitting:
             raise DiscordErrorResponse(
                 50035, f"type {kind} for an interaction of type {exchange.type}"
