@@ -122,6 +122,7 @@ PAGE_SENTENCES = {
     "ran": "Code that ran",
     "link": "Link to this message",
     "approve": "Approve",
+    "change": "Change…",
     "deny": "Deny",
     "undo": "Undo",
     "deciding": "One moment…",

@@ -21,9 +21,13 @@ export function place(card, home, conversation) {
   const said = old[0]?.querySelector(".note").textContent ?? "";
   const copies = old.map((copy) => {
     const drawn = draw(card, copy.dataset.conversation);
-    const focused = copy.contains(document.activeElement) && document.activeElement.dataset.action;
+    const active = document.activeElement;
+    const focused = copy.contains(active);
+    const form = card.actions.includes("change") && copy.querySelector("form");
+    if (form) drawn.querySelector(".note").before(form);
     copy.replaceWith(drawn);
-    if (focused !== false) (drawn.querySelector(`[data-action="${focused}"]`) ?? drawn).focus({ preventScroll: true });
+    const same = drawn.contains(active) ? active : drawn.querySelector(`[data-action="${active.dataset.action}"]`);
+    if (focused) (same ?? drawn).focus({ preventScroll: true });
     return drawn;
   });
   const frame = home.closest("dialog, main");
@@ -138,9 +142,11 @@ function cell(...content) {
   return made;
 }
 
-/** Shows at once what was decided; the event stream then brings the card as it stands. */
-async function decide(id, action, conversation, button) {
+/** Shows at once what was decided; the event stream then brings the card as it stands. Of a filled-in
+    `form`, return whether it made a new version; undefined if it was refused. */
+export async function decide(id, action, conversation, button, form) {
   const { card } = shown.get(id);
+  if (action === "change" && !form) return (await import("./change.js")).open(id, conversation, button.closest("dialog, main"));
   const enable = (enabled) => {
     for (const copy of shown.get(id).copies) {
       for (const button of copy.querySelectorAll(".actions button")) button.disabled = !enabled;
@@ -151,7 +157,8 @@ async function decide(id, action, conversation, button) {
   enable(false);
   tell(id, say("deciding"));
   try {
-    const decided = await post(`/cards/${id}`, { action, conversation, revision: card.revision });
+    const decided = await post(`/cards/${id}`, { action, conversation, revision: card.revision, ...form });
+    if (form && !decided.card) throw new Error(decided.text);
     tell(id, decided.aloud ? "" : decided.text);
     const known = shown.get(id);
     const { state } = decided;
@@ -159,6 +166,7 @@ async function decide(id, action, conversation, button) {
       const actions = state === "open" ? card.actions : [];
       place(decided.card ?? { ...card, state, actions }, known.copies[0].parentElement, conversation);
     }
+    return decided.card?.revision > card.revision;
   } catch (error) {
     tell(id, error.message);
     enable(error.status !== 404 && error.status !== 410);
