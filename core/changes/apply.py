@@ -383,7 +383,11 @@ class ChangeLifecycle:
     ) -> Change:
         """Deny or expire an open proposal, record that, and return it."""
         note = self.builder.build_note(replace(change, state=state, decider=decider))
-        result = await self.ledger.close(change.id, state, decider, note, self.clock())
+        result = await self.ledger.close(
+            change.id, state, decider, note, self.clock(), change.proposal.revision
+        )
+        if result.state == "open":  # it was changed meanwhile
+            return result
         await self.record_event(result.state, result, rule)
         return result
 

@@ -142,6 +142,8 @@ class CardBuilder:
         who = _UNDO_BY if change.proposal.undone_change else _APPROVED
         is_policy, kind = change.decider == POLICY_PERSON, self.kind(change)
         sentences = [say(_ALLOWED) if is_policy else say(who, name=_list_approvers(change))]
+        if change.proposal.revision > 1:
+            sentences.append(describe_revision(change))
         sentences += kind.describe_outcome(change, shows_names=shows_names)
         if change.state == "applying" or not kind.can_be_undone:
             return sentences
@@ -163,6 +165,8 @@ def _describe_request(
     asker = change.proposal.asker
     name = clip_line(asker.name or asker.id) if name is None else name
     sentences = [say("Requested by {name}.", name=name) if name else say("Requested by you.")]
+    if change.proposal.revision > 1:
+        sentences = [describe_revision(change, name)]
     sentences += _describe_note(change)
     if deciders:
         sentences.append(say("Waiting for {names}.", names=deciders))
@@ -175,6 +179,13 @@ def _describe_request(
     elif needed > 1:
         sentences.append(say("{count} different people must approve it.", count=needed))
     return sentences
+
+
+def describe_revision(change: Change, name: str = "") -> str:
+    """Return the sentence about who wrote the version of a changed proposal."""
+    asker = change.proposal.asker
+    name = name or clip_line(asker.name or asker.id)
+    return say("Version {number}, changed by {name}.", number=change.proposal.revision, name=name)
 
 
 def _describe_approvals(change: Change, needed: int) -> str:

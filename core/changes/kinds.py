@@ -9,13 +9,16 @@ by name.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
 from typing import Any, Protocol, runtime_checkable
 
 from core.base.i18n import say
 from core.base.text import clip_line, to_one_line
 from core.changes.card_rows import build_rows
 from core.domain.changes import OWN_ROWS, Change, Draft, FormField, RowCheck, RowWrite
-from core.domain.records import NOTE_TEMPLATE
+from core.domain.messages import Address, Person
+from core.domain.records import NOTE_TEMPLATE, Viewer
 from core.money.usage import PaidRun
 
 Doing = Callable[[str], Awaitable[None]]
@@ -81,6 +84,25 @@ class WatchedBatch(Batch, Protocol):
 
     async def watch(self, rows: Sequence[RowWrite], doing: Doing) -> Sequence[RowCheck]:
         """Check a run like `check`, and call `doing` with each new state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changer:
+    """The person who changes a proposal, with what they may read in the place of its card."""
+
+    person: Person
+    address: Address
+    viewer: Viewer
+    zone: tzinfo
+
+
+@runtime_checkable
+class EditableApplier(Applier, Protocol):
+    """An applier whose proposals a person can change."""
+
+    async def revise(self, change: Change, values: Mapping[str, str], changer: Changer) -> Draft:
+        """Return the draft with these values, by `FormField.key`. Rows and choices are read again
+        with the changer's rights. Raise ToolError or BadInput."""
 
 
 _ADMIN_ROWS = "{id} changes more than {rows} rows, so an admin must approve it."

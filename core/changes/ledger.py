@@ -70,6 +70,7 @@ CHANGES_TABLE = TableDeclaration(
         # The last notification that Ponte sent about the change: 'asked', 'reminded' or
         # 'expired', in this order. 'never': Ponte sends none about this change.
         text("last_notice", default=""),
+        text("revision_seqs", default=""),
     ),
     key=("id",), unique=("seq", "call_id"),
     indexes=(
@@ -147,7 +148,7 @@ _UNCHANGED_COLUMNS = {"decision_seq": None, "decider": None, "decided_by": None,
 """The columns that `_set_state` can set. None leaves a column unchanged."""
 _PROPOSAL_COLUMNS = (
     *("seq", "call_id", "thread", "generation", "locale", "created_at", "expires_at"),
-    *("undone_change", "tool", "revision"),
+    *("undone_change", "tool", "revision", "revision_seqs"),
 )
 _DRAFT_COLUMNS = ("applier", "kind", "title", "note")
 """Fields of a proposal and of its draft that are stored as they are, in columns of these names."""
@@ -266,11 +267,19 @@ class SqlLedger(SqlStore):
 
     @transaction
     def claim(
-        self, connection: SqlConnection, id: str, seq: int, decider: Person, now: float
+        self,
+        connection: SqlConnection,
+        id: str,
+        seq: int,
+        decider: Person,
+        now: float,
+        revision: int = 1,
     ) -> Change:
-        """Begin to apply an open proposal for the event `seq`, or expire it if it is too old.
-        Return the change. A second caller gets the change as the first one left it."""
+        """Begin to apply this revision of an open proposal for the event `seq`, or expire it if it
+        is too old. Return the change. A second caller gets the change as the first one left it."""
         change = _get_locked(connection, id)
+        if change.proposal.revision != revision:
+            return change
         if change.state == "open" and change.proposal.expires_at <= now:
             _set_state(connection, id, "expired", ended_at=now)
         elif change.state == "open":
@@ -280,11 +289,14 @@ class SqlLedger(SqlStore):
         return _get_change(connection, id)
 
     @transaction
-    def consent(self, connection: SqlConnection, id: str, consent: Consent) -> Change:
-        """Store that a person approves an open proposal, in place of their earlier approval. Return
-        the change. A decided or expired one stays as it is."""
+    def consent(
+        self, connection: SqlConnection, id: str, consent: Consent, revision: int = 1
+    ) -> Change:
+        """Store that a person approves this revision of an open proposal, in place of their earlier
+        approval. Return the change. A decided, expired or replaced one stays as it is."""
         change = _get_locked(connection, id)
-        if change.state == "open" and change.proposal.expires_at > consent.approved_at:
+        is_current = change.state == "open" and change.proposal.revision == revision
+        if is_current and change.proposal.expires_at > consent.approved_at:
             person, address = encode_json(consent.person), encode_json(consent.address)
             connection.execute(
                 "INSERT INTO consents (change, person, approver, address, approved_at)"
@@ -331,15 +343,47 @@ class SqlLedger(SqlStore):
         decider: Person | None,
         note: str,
         now: float,
+        revision: int = 1,
     ) -> Change:
-        """Give an open proposal this final state, and store `note` for the model's next turn.
-        Return the change. Any other change stays as it is."""
+        """Give this revision of an open proposal this final state, and store `note` for the model's
+        next turn. Return the change. Any other change stays as it is."""
         change = _get_locked(connection, id)
-        if change.state == "open":
+        if change.state == "open" and change.proposal.revision == revision:
             by = _decision_columns(decider, now) if decider else {}
             _set_state(connection, id, state, ended_at=now, **by)
             _add_note(connection, change, note)
         return _get_change(connection, id)
+
+    @transaction
+    def revise(
+        self, connection: SqlConnection, proposal: Proposal, note: str, *, asks_nobody: bool
+    ) -> Change:
+        """Store the next revision of an open proposal, without the approvals of the former one, and
+        `note` for the model's next turn. Return the change: as it was if it has expired, or if
+        another event changed or decided it first."""
+        change = _get_locked(connection, proposal.id)
+        former = change.proposal
+        is_next = former.revision + 1 == proposal.revision
+        if change.state != "open" or not is_next or former.expires_at <= proposal.created_at:
+            return change
+        values = {
+            "id": proposal.id, "person": proposal.asker.key, "asker": encode_json(proposal.asker),
+            "target": json.dumps(dict(proposal.draft.target)), "note": proposal.draft.note,
+            "title": proposal.draft.title, "created_at": proposal.created_at,
+            "expires_at": proposal.expires_at, "revision": proposal.revision,
+            "revision_seqs": proposal.revision_seqs,
+            "has_named_approvers": proposal.has_named_approvers,
+            "last_notice": "asked" if asks_nobody else "",
+        }  # fmt: skip
+        columns = ", ".join(f"{name} = :{name}" for name in values if name != "id")
+        connection.execute(f"UPDATE changes SET {columns} WHERE id = :id", values)  # noqa: S608
+        for table in ("steps", "consents"):
+            connection.execute(f"DELETE FROM {table} WHERE change = ?", (change.id,))  # noqa: S608
+        steps = [ChangeStep(n, row) for n, row in enumerate(proposal.draft.rows, 1)]
+        _put_steps(connection, replace(change, proposal=proposal), steps)
+        _set_state(connection, change.id, "open")
+        _add_note(connection, change, note)
+        return _get_change(connection, change.id)
 
     @transaction
     def release(self, connection: SqlConnection, id: str, seq: int) -> None:

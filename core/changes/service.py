@@ -6,16 +6,19 @@ of its own: it claims the proposal, which is then applied.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from core.base.errors import BadInput, Expired, NotAllowed, NotFound, StatusUnknown, ToolError
 from core.base.i18n import LANGUAGE, say
+from core.base.text import clip_line, fold_case
 from core.changes import cards
 from core.changes.apply import ChangeLifecycle
 from core.changes.approval import Approval
 from core.changes.cards import MAX_LISTED_CHANGES, ChangeViews
-from core.changes.kinds import Applier, CheckedApplier
+from core.changes.kinds import Applier, Changer, CheckedApplier, EditableApplier
 from core.changes.ledger import SqlLedger
 from core.domain.changes import (
     MAX_PROPOSAL_ROWS,
@@ -28,12 +31,13 @@ from core.domain.changes import (
     Consent,
     DecisionRequest,
     Draft,
+    FormField,
     Proposal,
     confirmation_code,
     new_change_id,
 )
 from core.domain.messages import Answer, ChangeAction
-from core.domain.records import Outcome, ToolContext, add_model_instruction
+from core.domain.records import Outcome, ToolContext, Viewer, add_model_instruction
 from core.people.rules import NO_RIGHTS
 
 _PROPOSED = (
@@ -223,6 +227,11 @@ _READ_ELSEWHERE = (
     "Not everybody here may read all of `{id}`. Type `approve {id}` where it was requested, or in "
     "a direct message."
 )
+_REVISED = "`{id}` has the new values."
+_REVISED_NOTE = "A person changed its values. It waits for approval."
+_NO_VALUES = "Write the new values, one a line: `Field = value`. Fields: {names}."
+_NO_FIELD = "There is no field {field} here. Fields: {names}."
+_MAX_LISTED_FIELDS = 12
 _ONE_MORE = "Your approval is counted. Someone else must approve it too."
 _UNCOUNTED = (
     "Some approvals are no longer valid. Each must come from a different person who can "
@@ -232,7 +241,7 @@ _UNCOUNTED = (
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """Carries out what people decide: approve, deny or undo."""
+    """Carries out what people decide: approve, change, deny or undo."""
 
     ledger: SqlLedger
     approval: Approval
@@ -242,7 +251,7 @@ class Decisions:
     undo: Undo
 
     async def decide(self, action: ChangeAction, decision: DecisionRequest) -> Answer:
-        """Approve, deny or undo a change and return the answer for the person.
+        """Approve, change, deny or undo a change and return the answer for the person.
 
         Raise NotFound (also if the person may not see the card), NotAllowed, Expired, AuditRefused,
         ToolError, Draining or NotStored.
@@ -256,8 +265,9 @@ class Decisions:
         if not ours and not await self.approval.may_see(decision, change, reached):
             # The same words as for an unknown id, so that they do not reveal that it exists.
             raise NotFound(NO_PROPOSAL_SENTENCE, id=decision.id)
-        if decision.revision not in (0, change.proposal.revision):
-            return await self.views.build_answer([say(cards.REPLACED)], [change], decision)
+        ours |= change.proposal.is_revised_by(decision.seq)
+        if decision.revision not in (0, change.proposal.revision) and not ours:
+            return await self._replaced(change, decision)
         is_others = change.state == "applying" and change.decision_seq != decision.seq
         if is_others and change.id in [one.id for one in await self.ledger.list_abandoned()]:
             change = await self.lifecycle.end_abandoned(change)
@@ -271,13 +281,15 @@ class Decisions:
                 case "approve":
                     return await self._approve(change, decision, reached)
                 case "change":
-                    raise BadInput(cards.NOT_CHANGEABLE, id=change.id)
+                    return await self._change(change, decision, reached)
                 case "deny":
                     if change.state == "open":
                         person, address = decision.person, decision.address
                         await self.approval.check_denial(person, address, change, reached)
                         rule = await self.approval.rule_of(person, address, change)
                         change = await self.lifecycle.close(change, "denied", person, rule)
+                        if change.state == "open":
+                            return await self._replaced(change, decision)
                     return await self.views.describe_state(change, decision)
                 case "undo":
                     return await self.undo.undo(change, decision, reached)
@@ -313,8 +325,11 @@ class Decisions:
                     with_theirs = replace(change, decider=consent.person, decision_seq=decision.seq)
                     rule = await self.approval.rule_of(consent.person, consent.address, change)
                     await self.lifecycle.audit.write("change-consent-added", with_theirs, rule)
-                change = await self.ledger.consent(change.id, consent)
+                revision = change.proposal.revision
+                change = await self.ledger.consent(change.id, consent, revision)
                 self.lifecycle.on_change()
+                if change.proposal.revision != revision:
+                    return await self._replaced(change, decision)
                 counted = await self._count_consents(change, decision)
                 if change.state == "open" and len(counted) < count:
                     earlier_approvers = [one.person.key for one in before.consents]
@@ -328,17 +343,59 @@ class Decisions:
         if change.state == "open":
             # Reserve before the claim: if the budget refuses, the proposal stays open.
             await self.lifecycle.reserve_payment(change, decision.seq)
+            revision = change.proposal.revision
             change = await self.ledger.claim(
-                change.id, decision.seq, decision.person, self.lifecycle.clock()
+                change.id, decision.seq, decision.person, self.lifecycle.clock(), revision
             )
             if change.decision_seq != decision.seq:  # another event claimed it first
                 await self.lifecycle.settle_payment(change, decision.seq)
+            if change.proposal.revision != revision:
+                return await self._replaced(change, decision)
         unaudited = ""
         if change.state == "applying" and change.decision_seq == decision.seq:
             rule = await self.approval.rule_of(decision.person, decision.address, change)
             change, unaudited = await self.lifecycle.apply(change, rule, decision.show_progress)
             await self.lifecycle.settle_payment(change, decision.seq)
         return await self.views.describe_state(change, decision, unaudited)
+
+    async def _change(self, change: Change, decision: DecisionRequest, reached: bool) -> Answer:
+        """Store the proposal with other values, as a new revision whose asker is the person."""
+        person, proposal = decision.person, change.proposal
+        if change.state != "open" or proposal.is_revised_by(decision.seq):
+            return await self.views.describe_state(change, decision)
+        applier = self.appliers.get(change.draft.applier)
+        fields = self.views.builder.kind(change).form_fields(change)
+        if not isinstance(applier, EditableApplier) or not fields or proposal.is_decided_by_policy:
+            raise BadInput(cards.NOT_CHANGEABLE, id=change.id)
+        await self.approval.check_change(person, decision.address, change, reached)
+        values = _match_values(fields, decision.values)
+        viewer = Viewer(await self.approval.policy.rights(person, proposal.address))
+        changer = Changer(person, proposal.address, viewer, decision.zone)
+        draft = await applier.revise(change, values, changer)
+        await self.approval.check_draft(person, proposal.address, draft)
+        now = self.lifecycle.clock()
+        revised = replace(
+            proposal, draft=draft, asker=person, revision=proposal.revision + 1,
+            revision_seqs=f"{proposal.revision_seqs} {decision.seq} ", created_at=now,
+            expires_at=now + PROPOSAL_LIFETIME_SECONDS,
+        )  # fmt: skip
+        named = self.approval.names_approvers(revised)
+        revised = replace(revised, has_named_approvers=named)
+        after = Change(revised)
+        rule = await self.approval.rule_of_draft(person, proposal.address, draft)
+        # The audit log comes first: if it cannot be written, the proposal stays as it was.
+        await self.lifecycle.audit.write("change-revised", after, rule)
+        note = self.views.builder.kind(after).build_note(after, _REVISED_NOTE)
+        asks_nobody = not self.approval.to_be_asked(after)
+        change = await self.ledger.revise(revised, note, asks_nobody=asks_nobody)
+        self.lifecycle.on_change()
+        if not change.proposal.is_revised_by(decision.seq):
+            return await self._replaced(change, decision)
+        return await self.views.describe_state(change, decision, say(_REVISED, id=change.id))
+
+    async def _replaced(self, change: Change, decision: DecisionRequest) -> Answer:
+        """Return the answer for a person who decided on a version that somebody has changed."""
+        return await self.views.build_answer([say(cards.REPLACED)], [change], decision)
 
     async def _is_seen(self, change: Change, decision: DecisionRequest, reached: bool) -> bool:
         """Return whether the person who typed `approve` can have seen all of the change where they
@@ -348,6 +405,8 @@ class Decisions:
             return decision.code == _code(change, decision)
         # What a program asked for with a token of theirs, they need not have seen.
         is_asker = not proposal.asker.is_bot and proposal.asker.key == decision.person.key
+        if proposal.revision > 1 and not is_asker:  # they may have seen an earlier version
+            return False
         is_here = origin_address.is_shared and origin_address.is_same_channel(here)
         if not (is_asker or is_here or reached or origin_address.conversation == here.conversation):
             return False
@@ -410,6 +469,21 @@ class Decisions:
         if change.decision_seq != seq:
             return "", ""
         return self.views.builder.kind(change).read_result(change), change.draft.title
+
+
+def _match_values(fields: Sequence[FormField], values: Mapping[str, Any]) -> dict[str, str]:
+    """Return the values by the keys of the form, as text. Raise BadInput for an unknown field, and
+    if there is none."""
+    keys = {fold_case(each.key): each.key for each in fields}
+    names = ", ".join(clip_line(each.key) for each in fields[:_MAX_LISTED_FIELDS])
+    if not values:
+        raise BadInput(_NO_VALUES, names=names)
+    matched: dict[str, str] = {}
+    for name, value in values.items():
+        if (key := keys.get(fold_case(name.strip()))) is None:
+            raise BadInput(_NO_FIELD, field=clip_line(name), names=names)
+        matched[key] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return matched
 
 
 def _code(change: Change, decision: DecisionRequest) -> str:

@@ -11,6 +11,7 @@ import hashlib
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, tzinfo
 from functools import cached_property
 from typing import Any, Literal
 
@@ -213,6 +214,13 @@ class Proposal:
     """Where the message comes from whose turn proposed it."""
     revision: int = 1
     """The number of the draft. An approval counts for one revision only."""
+    revision_seqs: str = ""
+    """The `seq` of each event that changed the draft, as ` 12 15 `, so that a repeat changes
+    nothing."""
+
+    def is_revised_by(self, seq: int) -> bool:
+        """Return whether this event changed the draft."""
+        return f" {seq} " in self.revision_seqs
 
     def __post_init__(self) -> None:
         key = f"{self.asker.platform}:{self.asker.id}"
@@ -395,6 +403,8 @@ class DecisionRequest:
     show_progress: Callable[[str], Awaitable[None]] | None = None
     values: Mapping[str, Any] = field(default_factory=dict)
     """The new values of a change, by `FormField.key`."""
+    zone: tzinfo = UTC
+    """The time zone in which the person writes times."""
 
 
 def new_change_id() -> str:

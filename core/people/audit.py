@@ -105,6 +105,7 @@ class Audit:
         row_ids = dict.fromkeys(step.write.id for step in change.written_steps)
         line |= {
             "change": change.id,
+            "revision": proposal.revision,
             "undone_change": proposal.undone_change,
             "state": change.state,
             "asker": proposal.asker.key,

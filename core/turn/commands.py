@@ -49,6 +49,7 @@ HELP = """Ask me anything. You can also type one of these commands:
 - `forget`: delete this conversation everywhere (in shared places: `forget yes`)
 - `stop`: stop what I am doing
 - `changes`: list changes; `approve ID`, `deny ID`, `undo ID`: decide on a change
+- `change ID FIELD = VALUE`: change a request before it is approved
 - `approvals`: list the requests that wait for you
 - `schedules`: list schedules and reminders; `schedule ID pause`, `schedule ID delete`: manage one
 - `quick-command SLUG …`: run a quick command
@@ -489,6 +490,7 @@ class CommandService:
         decision = DecisionRequest(
             id, turn.seq, message.author, message.address, message.is_click, code, revision, doing,
             command.input if isinstance(command.input, dict) else {},
+            self.people.budget.zone_of(message),
         )  # fmt: skip
         answer = await self.changes.decisions.decide(_ACTIONS[command.name], decision)
         result, title = await self.changes.decisions.result(id, turn.seq)

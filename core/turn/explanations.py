@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from core.base.errors import NotFound, ToolError
 from core.base.i18n import say
 from core.changes.approval import Approval
+from core.changes.cards import describe_revision
 from core.changes.service import ChangeService
 from core.domain.changes import Change, DecisionRequest
 from core.domain.records import RIGHT_OF_EFFECT, Health, Turn
@@ -68,7 +69,8 @@ async def _explain_change(policy: Policy, changes: ChangeService, turn: Turn, id
     if not await changes.approval.may_see(decision, change, reached):
         raise NotFound(_NOTHING)
     proposal = change.proposal
-    lines = [say(_ASKED)]
+    lines = [describe_revision(change)] if proposal.revision > 1 else []
+    lines.append(say(_ASKED))
     for needed in changes.approval.rights_to_propose(change.draft):
         verdict = await policy.may(proposal.asker, proposal.address, *needed)
         lines.append(f"- {explain_verdict(verdict)}")

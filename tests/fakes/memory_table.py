@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from core.base.errors import ToolError, WriteUnsure
+from core.changes.kinds import Changer
 from core.domain.changes import Change, Draft, RowCheck, RowWrite
 from core.domain.ports import Tool
 from core.domain.records import Health, Outcome, ToolContext, Viewer
@@ -53,6 +54,8 @@ class MemoryTable:
         self.faults = Faults()
         self.applied: list[tuple[str, int]] = []
         """Each call that came in: its kind and how many rows."""
+        self.is_editable = False
+        """Whether people can change what was proposed."""
         self.gate: asyncio.Event | None = None
         """When set, a call waits for it before it writes; `reached` is set meanwhile."""
         self.reached = asyncio.Event()
@@ -162,7 +165,26 @@ class MemoryTable:
         return await self._propose(ctx, "delete", writes)
 
     async def _propose(self, ctx: ToolContext, kind: str, rows: list[RowWrite]) -> Outcome:
-        return await ctx.turn.propose(Draft(self.name, kind, {}, "People", tuple(rows)))
+        inputs = {name: ["text", []] for row in rows for name in row.after or ()}
+        target = {"inputs": inputs} if self.is_editable else {}
+        return await ctx.turn.propose(Draft(self.name, kind, target, "People", tuple(rows)))
+
+    # The EditableApplier port.
+
+    async def revise(self, change: Change, values: Mapping[str, str], changer: Changer) -> Draft:
+        rows = []
+        for number, row in enumerate(change.draft.rows, 1):
+            after = dict(row.after or {})
+            for name in after:
+                key = name if len(change.draft.rows) == 1 else f"{number}.{name}"
+                after[name] = values.get(key, after[name])
+                if after[name] == "wrong":
+                    raise ToolError("{name} takes no such value.", name=name)
+            before = None
+            if row.before is not None:
+                before = {name: self.rows.get(row.id, {}).get(name) for name in row.before}
+            rows.append(replace(row, before=before, after=after))
+        return replace(change.draft, rows=tuple(rows))
 
     def write(self, kind: str, row: RowWrite) -> RowWrite:
         if kind == "delete":

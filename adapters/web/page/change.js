@@ -67,12 +67,12 @@ function draw({ id, revision, title, fields }, copy, conversation, frame, typed)
   inputs[0][1].focus();
 }
 
-/** The labelled inputs; those of one row of several are a group with its name. */
+/** The labelled inputs; those of one row of several are a group with its name, or its number. */
 function groups(fields, inputs) {
   const rows = new Map();
   fields.forEach(({ key, label, row }, at) => {
-    const number = row && key.split(".")[0];
-    if (!rows.has(number)) rows.set(number, row ? [make("legend", { dir: "auto", text: row })] : []);
+    const number = key === label ? "" : /^(\d+)\./.exec(key)?.[1] ?? "";
+    if (!rows.has(number)) rows.set(number, number ? [make("legend", { dir: "auto", text: row || `${say("row")} ${number}` })] : []);
     const name = make("span", { dir: "auto", text: label });
     const isBox = inputs[at].type === "checkbox";
     rows.get(number).push(make("label", { class: isBox && "check" }, ...(isBox ? [inputs[at], name] : [name, inputs[at]])));

@@ -15,7 +15,7 @@ from core.base.i18n import plural, say
 from core.base.text import clip_line, to_one_line
 from core.changes.card_rows import name_rows
 from core.changes.kinds import Kind
-from core.domain.changes import SAMPLE_APPLIER, WRITTEN_STATES, Change, ChangeStep, Draft
+from core.domain.changes import SAMPLE_APPLIER, WRITTEN_STATES, Change, ChangeStep, Draft, FormField
 from core.domain.records import NOTE_TEMPLATE, Health, Viewer
 from core.integrations import (
     CHECK_TIMEOUT_SECONDS,
@@ -267,7 +267,39 @@ class RowsKind(Kind):
         return NOTE_TEMPLATE.format(words=" ".join(lines))
 
 
-class CreateRows(RowsKind):
+class _EditableRows(RowsKind):
+    """The rows whose proposed values can be changed."""
+
+    def form_fields(self, change: Change) -> Sequence[FormField]:
+        """Return an input for each proposed value; () for a draft that changes links of existing
+        rows, because such a draft may take them from other rows."""
+        draft = change.draft
+        inputs: Mapping[str, Any] = draft.target.get("inputs", {})
+        is_update, rows, fields = draft.kind == "update", change.rows, list[FormField]()
+        names = [str(row["name"]) for row in self.build_rows(change)]
+        links = any(inputs.get(name, [""])[0] == "link" for name in inputs)
+        if change.proposal.undone_change or (is_update and links):
+            return ()
+        for number, (row_name, steps) in enumerate(zip(names, rows, strict=True), 1):
+            for title, value in (steps[0].write.after or {}).items():
+                kind: Any
+                kind, options = inputs.get(title, ["", ()])
+                if not kind:
+                    return ()
+                key, row = (title, "") if len(rows) == 1 else (f"{number}.{title}", row_name)
+                kind = "text" if kind == "link" else kind
+                fields.append(FormField(key, title, kind, _type_value(value), tuple(options), row))
+        return fields
+
+
+def _type_value(value: Any) -> str:
+    """Return a proposed value as a person types it."""
+    if isinstance(value, list):
+        return ", ".join(str(one["title"] if isinstance(one, Mapping) else one) for one in value)
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+class CreateRows(_EditableRows):
     """The kind of change that creates rows."""
 
     titles = ("Create a row in {table}", "Create {count} rows in {table}")
@@ -278,7 +310,7 @@ class CreateRows(RowsKind):
         return len(draft.rows) <= 1
 
 
-class UpdateRows(RowsKind):
+class UpdateRows(_EditableRows):
     """The kind of change that writes values, links and files of existing rows."""
 
     titles = ("Change a row in {table}", "Change {count} rows in {table}")

@@ -15,7 +15,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from core.base.errors import ToolError
-from core.domain.changes import MAX_PROPOSAL_ROWS, Draft, RowWrite
+from core.changes.kinds import Changer
+from core.domain.changes import MAX_PROPOSAL_ROWS, Change, Draft, RowWrite
 from core.domain.ports import Tool
 from core.domain.records import Outcome, ToolContext, Viewer
 from core.tools.nocodb.api import Ids, NocoError, TableApi
@@ -129,7 +130,11 @@ class DraftBuilder:
         return self._build_draft(schema, "update", writes)
 
     def _build_draft(self, schema: TableSchema, kind: str, writes: Sequence[RowWrite]) -> Draft:
-        return Draft(self._driver.name, kind, schema.target, schema.title, tuple(writes))
+        names = dict.fromkeys(name for write in writes for name in write.after or ())
+        fields = {name: schema.fields[name] for name in names if name in schema.fields}
+        inputs = {name: [_input_type(each), each.options] for name, each in fields.items()}
+        target = {**schema.target, "inputs": inputs}
+        return Draft(self._driver.name, kind, target, schema.title, tuple(writes))
 
     def _parse_value(self, field: Field, value: object, zone: tzinfo) -> Any:
         return parse_value(field, value, zone) if self._driver.typed else value
@@ -199,6 +204,15 @@ class DraftBuilder:
                 ids=", ".join(missing[:5]), table=field.related_title or field.title,
             )  # fmt: skip
         return rows
+
+
+def _input_type(field: Field) -> str:
+    """Return the `FormField.type` of a field; "" for links and files."""
+    if field.is_link or field.type == "Attachment":
+        return "" if field.type == "Attachment" else "link"
+    by_type = {"LongText": "lines", "SingleSelect": "select", "Duration": "text"}
+    by_kind = {"check": "checkbox", "day": "date", "moment": "moment", "number": "number"}
+    return by_type.get(field.type) or by_kind.get(field.kind, "text")
 
 
 def parse_row_ids(value: object) -> list[str]:
@@ -371,6 +385,29 @@ class WriteTools:
         draft = await self._drafts.draft_link(TableSchema.of(layout), row, field, new, old)
         return await ctx.turn.propose(draft)
 
+    async def revise(self, change: Change, values: Mapping[str, str], changer: Changer) -> Draft:
+        """Return the draft of a proposal with other values, by `FormField.key`."""
+        draft = change.draft
+        rows: list[tuple[str, dict[str, Any]]] = []
+        for number, steps in enumerate(change.rows, 1):
+            cells = dict(steps[0].write.after or {})
+            for name, old in cells.items():
+                new = values.get(name if len(change.rows) == 1 else f"{number}.{name}")
+                if new is not None and draft.target["inputs"][name][0] == "link":
+                    cells[name] = _read_links(new, old)
+                elif new is not None:
+                    is_list = isinstance(old, list)
+                    cells[name] = [each.strip() for each in new.split(",")] if is_list else new
+            rows.append((steps[0].write.id, cells))
+        names = dict.fromkeys(name for _, cells in rows for name in cells)
+        layout = await self._find_writable_table(changer.viewer, draft.view.table_id, names)
+        schema = TableSchema.of(layout)
+        parsed = [(id, parse_cells(layout, cells)) for id, cells in rows]
+        if draft.kind == "create":
+            cells_of_rows = [cells for _, cells in parsed]
+            return await self._drafts.draft_create(schema, cells_of_rows, changer.zone)
+        return (await self._drafts.draft_update(schema, dict(parsed), changer.zone))[0]
+
     async def _find_writable_table(
         self, viewer: Viewer, name: str, fields: Iterable[str]
     ) -> TableDescription:
@@ -407,6 +444,13 @@ class WriteTools:
         if not rows.is_complete or rows.total > MAX_PROPOSAL_ROWS:
             check_row_count(max(rows.total, MAX_PROPOSAL_ROWS + 1))
         return [record.id for record in rows.records]
+
+
+def _read_links(text: str, proposed: Sequence[RowImage]) -> list[str]:
+    """Return the ids in a form's links: ids, or titles of rows that the proposal links to."""
+    ids = {str(row["title"]): str(row["id"]) for row in proposed}
+    words = [word.strip() for word in text.split(",")]
+    return [ids.get(word, word) for word in words if word]
 
 
 def _check_unowned(rows: Iterable[LinkableRow], hint: str) -> None:

@@ -132,7 +132,8 @@ class TableSource:
         self._clock = clock
         self._tables_api = api
         self._reading = build_read_tools(api, self.schemas, clock=now)
-        self._writing = WriteTools(api, self.schemas, drafting, now).tools()
+        writing = WriteTools(api, self.schemas, drafting, now)
+        self._writing, self.rows.revise_draft = writing.tools(), writing.revise
         self._overview = BaseOverview()
         self._tables_tools = BoundedDict[VisibleBase, Tool](MAX_VISIBLE_SETS)
         self._until = 0.0

@@ -8,7 +8,7 @@ by cell and leaves later work of other people alone.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 
 from core.base.errors import ToolError
+from core.changes.kinds import Changer
 from core.domain.changes import Change, Draft, RowCheck, RowWrite
 from core.tools.nocodb.driver import (
     CONCEALED_LINK,
@@ -42,6 +43,8 @@ class TableWriter:
     def __init__(self, driver: TableDriver) -> None:
         self.driver = driver
         self.name = driver.name
+        self.revise_draft: Callable[..., Awaitable[Draft]] | None = None
+        """Makes the draft of a changed proposal; None where the driver describes no fields."""
 
     def batch(self, draft: Draft) -> int:
         """Return how many rows one call writes."""
@@ -50,6 +53,12 @@ class TableWriter:
     def open(self, draft: Draft) -> TableBatch:
         """Return the batch that applies a draft."""
         return TableBatch(self.driver, draft)
+
+    async def revise(self, change: Change, values: Mapping[str, str], changer: Changer) -> Draft:
+        """Return the draft with other values. Raise ToolError."""
+        if self.revise_draft is None:
+            raise ToolError("`{id}` can't be changed.", id=change.id)
+        return await self.revise_draft(change, values, changer)
 
     def revert(self, change: Change) -> Draft:
         """Return the draft that undoes the written rows. Raises ToolError where nothing can be

@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar, TypeVar
@@ -29,7 +31,7 @@ from hypothesis.stateful import (
 
 from bot.integrations import KINDS
 from bot.stores import SCHEMA
-from core.base.errors import Expired, NotAllowed, ToolError, WriteUnsure
+from core.base.errors import BadInput, NotAllowed, ToolError, WriteUnsure
 from core.changes.apply import ChangeLifecycle, ChangeRunner
 from core.changes.approval import ASKER, Approval, TableRule, TableRules
 from core.changes.cards import CardBuilder, ChangeViews
@@ -111,8 +113,8 @@ def end_at(name: str) -> Callable[..., Any]:
 
 
 for name in (
-    "propose", "claim", "consent", "withdraw_consents", "close", "release", "undo", "record",
-    "finish",
+    "propose", "revise", "claim", "consent", "withdraw_consents", "close", "release", "undo",
+    "record", "finish",
 ):  # fmt: skip
     setattr(MortalLedger, name, end_at(name))
 
@@ -204,6 +206,8 @@ class Machine(RuleBasedStateMachine):
         asked for it."""
         self.closed: set[int] = set()
         """The proposals that were denied or have expired."""
+        self.replaced: set[str] = set()
+        """The values of earlier revisions."""
         self.violations: list[str] = []
         self.open()
         self.start()
@@ -258,6 +262,16 @@ class Machine(RuleBasedStateMachine):
     def read(self) -> list[Change]:
         """Return all changes, and remember which of them were closed."""
         known = list(self.run(self.ledger.list_of_conversation("", 1000)))
+        for change in known:
+            before = self.changes.get(change.id)
+            if before and before.proposal.revision < change.proposal.revision:
+                self.counts["revisions"] += 1
+                approvers = {consent.person.key for consent in change.consents}
+                if change.state == "open":
+                    self.deciders[number_of(change.draft)] = approvers
+                words = {str(step.write.after["Name"]) for step in before.steps if step.write.after}
+                kept = {str(step.write.after["Name"]) for step in change.steps if step.write.after}
+                self.replaced |= words - kept
         self.changes = {change.id: change for change in known}
         self.closed |= {
             number_of(change.draft) for change in known if change.state in ("denied", "expired")
@@ -278,7 +292,8 @@ class Machine(RuleBasedStateMachine):
     def propose(self, kind: Any, rows: list[RowWrite], title: str, kills: Sequence[int]) -> None:
         number = self.counts["proposals"] = self.counts["proposals"] + 1
         self.deciders[number] = set()
-        draft = Draft(self.table.name, kind, {"number": number}, title, tuple(rows))
+        target = {"number": number, "inputs": {} if kind == "delete" else {"Name": ["text", []]}}
+        draft = Draft(self.table.name, kind, target, title, tuple(rows))
         proposal = Proposal(
             new_change_id(), draft, ANA, HERE, 1, next(self.keys), "t1", 0, "en", self.now,
             self.now + 1.0,
@@ -348,7 +363,7 @@ class Machine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.changes)
     @rule(
-        data=st.data(), action=st.sampled_from(["approve", "deny", "undo"]),
+        data=st.data(), action=st.sampled_from(["approve", "change", "deny", "undo"]),
         who=st.sampled_from((ANA, *PEOPLE)), kills=KILLS, jump=st.sampled_from([0.0, 0.0, 1.0]),
     )  # fmt: skip
     def anything(
@@ -358,7 +373,7 @@ class Machine(RuleBasedStateMachine):
         self.decide(action, data.draw(st.sampled_from(list(self.changes))), who, [], kills, True)
 
     @precondition(lambda self: self.of("open"))
-    @rule(data=st.data(), second=st.sampled_from(["approve", "deny"]))
+    @rule(data=st.data(), second=st.sampled_from(["approve", "change", "deny"]))
     def two_decide_at_once(self, data: st.DataObject, second: ChangeAction) -> None:
         id = data.draw(st.sampled_from(self.of("open")))
         decisions = [self.ask("approve", id, ANA), self.ask(second, id, BIA)]
@@ -369,6 +384,11 @@ class Machine(RuleBasedStateMachine):
 
         self.until_done(both)
         self.end(seqs)
+
+    @precondition(lambda self: self.of("open"))
+    @rule(data=st.data(), who=st.sampled_from((ANA, *PEOPLE)), kills=KILLS, stays=st.booleans())
+    def change(self, data: st.DataObject, who: Person, kills: list[int], stays: bool) -> None:
+        self.decide("change", data.draw(st.sampled_from(self.of("open"))), who, [], kills, stays)
 
     def of(self, *states: str) -> list[str]:
         return [id for id, change in self.changes.items() if change.state in states]
@@ -383,11 +403,18 @@ class Machine(RuleBasedStateMachine):
             self.closed.add(number)
         elif action == "approve" and change.state == "open":
             self.deciders[number].add(who.key)
+        rows = change.draft.rows
+        key = "Name" if len(change.rows) == 1 else f"{len(change.rows)}.Name"
+        values = {key: next(self.words)} if rows and rows[-1].after else {}
         event = self.run(self.engine.inbox.accept(make_message(action, f"{id}-{next(self.keys)}")))
 
         async def decide() -> None:
-            with suppress(NotAllowed, Expired):
-                await self.decisions.decide(action, DecisionRequest(id, event.seq, who, HERE))
+            decision = DecisionRequest(id, event.seq, who, HERE, values=values)
+            with suppress(NotAllowed, BadInput):
+                answer = await self.decisions.decide(action, decision)
+                if action == "approve" and answer.status == "failed" and "-" in answer.text:
+                    code = confirmation_of(answer.text)
+                    await self.decisions.decide(action, replace(decision, code=code))
 
         return event.seq, decide
 
@@ -423,6 +450,7 @@ class Machine(RuleBasedStateMachine):
     def the_ledger_says_what_the_table_holds(self) -> None:
         assert self.violations == []
         assert self.table.trampled == []
+        assert self.replaced.isdisjoint(self.table.wrote), "only the approved revision is applied"
         known = self.read()
         for change in known:
             assert change.state != "applying", "an answered decision has come to its end"
@@ -442,6 +470,13 @@ class Machine(RuleBasedStateMachine):
             assert word not in wrote, f"{step.state}, but it was written"
         again = count_restored(known, word)
         assert wrote.count(word) <= 1 + again, "nothing is written twice"
+
+
+def confirmation_of(text: str) -> str:
+    """Return the code in the answer that reads out a whole change."""
+    found = re.search(r"`approve [a-z2-7]{6}-(\d{4})`", text)
+    assert found, text
+    return found[1]
 
 
 def number_of(draft: Draft) -> int:

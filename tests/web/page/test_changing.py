@@ -186,14 +186,14 @@ async def test_rows_are_groups_and_labels_stay_text(ponte: WebPonte, page: Page)
     """Nothing that a table holds becomes HTML or takes the place of a property of the form."""
     evil = "<img src=x onerror=alert(1)>"
     fields = tuple(
-        FormField(f"{number}.{label}", label, "text", evil, row="Ann" if number < 3 else evil)
-        for number in (1, 2, 3)
+        FormField(f"{number}.{label}", label, "text", evil, row=row)
+        for number, row in enumerate(("Ann", "Ann", "", evil), 1)
         for label in (evil, "remove", "querySelectorAll")
     )
     changes(ponte, Answer("x"), replace(FORM, title=evil, fields=fields))
     form = await open_form(page)
-    await expect(form.get_by_role("group")).to_have_count(3)
-    await expect(form.locator("legend")).to_have_text(["Ann", "Ann", evil])
+    await expect(form.get_by_role("group")).to_have_count(4)
+    await expect(form.locator("legend")).to_have_text(["Ann", "Ann", "Row 3", evil])
     await expect(form.locator("label").first).to_have_text(evil)
     await expect(form.locator("input").first).to_have_value(evil)
     assert await page.locator(".card img").count() == 0

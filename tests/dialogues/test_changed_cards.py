@@ -1,0 +1,147 @@
+"""A person changes a proposal before it is approved: whose it is then, and which version counts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+
+import pytest
+
+from core.commands.grammar import render_change
+from core.domain.messages import Person
+from tests.dialogues.bot_home import BotHome, also_on_postgres
+from tests.dialogues.decisions import (
+    ADA,
+    BOSS,
+    MEMBER,
+    OTHER,
+    STRANGER,
+    approve_after_reading,
+    bot,
+    on_slack,
+    proposed_on_slack,
+    says,
+)
+from tests.dialogues.test_approvals import CHIEF, CLERK, GUEST, rights, two
+from tests.fakes.memory_table import MemoryTable
+
+NEW = {"Name": "Ada L.", "Status": "Won", "Value": "7"}
+
+
+def editable(**rows: dict[str, str]) -> MemoryTable:
+    table = MemoryTable({"1": {**ADA, "Value": "1"}, **rows})
+    table.is_editable = True
+    return table
+
+
+@also_on_postgres
+async def test_one_of_three_values_is_changed_and_somebody_else_approves(bot_home: BotHome) -> None:
+    table = editable()
+    rules = two("slack:S1")
+    async with bot(bot_home, table, policy=rights(), rules=rules) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
+        await says(ponte, f"approve {card.id}", "k2", CLERK)
+        changed = await says(ponte, f"change {card.id} status = Lost", "k3", OTHER, thread="tU1")
+        assert "has the new values" in changed.text
+        assert table.applied == []
+    async with bot(bot_home, table, policy=rights(), rules=rules) as ponte:
+        views, ledger = ponte.engine.changes.views, ponte.engine.changes.ledger
+        change = await ledger.get(card.id)
+        assert (change.proposal.asker, change.proposal.revision) == (OTHER, 2)
+        assert change.consents == (), "approvals of the former version do not count"
+        assert "Version 2, changed by Otto." in (await views.card(change)).text
+        old = await says(ponte, f"approve {card.id}", "k4", CHIEF, clicked=True, thread="tU1")
+        assert "This version was replaced" in old.text
+        own = await says(ponte, f"approve {card.id}", "k5", OTHER, thread="tU1")
+        assert own.code == "forbidden", "who changed it counts as its asker"
+        for key, who in (("k6", CLERK), ("k7", CHIEF)):
+            click = on_slack(f"approve {card.id}.2", key, who, clicked=True, thread="tU1")
+            done = await ponte.ask_message(click)
+        assert "Version 2, changed by Otto." in done.text
+        assert table.rows["1"] == {**NEW, "Status": "Lost"}
+        why = await says(ponte, f"why {card.id}", "k8")
+        assert "Version 2, changed by Otto." in why.text
+    if not (bot_home.home / "audit.log").exists():  # it is in the database
+        return
+    lines = [json.loads(line) for line in (bot_home.home / "audit.log").read_text().splitlines()]
+    (revised,) = (line for line in lines if line["event"] == "change-revised")
+    assert revised["revision"] == 2
+    assert revised["asker"] != lines[0]["asker"]
+
+
+@also_on_postgres
+async def test_two_change_it_at_once(bot_home: BotHome) -> None:
+    table = editable()
+    async with bot(bot_home, table, policy=rights()) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
+        answers = await asyncio.gather(*(
+            says(ponte, render_change(card.press_id, {"Name": who.name}), f"k-{who.id}", who,
+                 clicked=True, thread="tU1")
+            for who in (MEMBER, OTHER)
+        ))  # fmt: skip
+        assert sorted("was replaced" in answer.text for answer in answers) == [False, True]
+        change = await ponte.engine.changes.ledger.get(card.id)
+        assert change.proposal.revision == 2
+        assert change.steps[0].write.after == {**NEW, "Name": change.proposal.asker.name}
+
+
+async def test_a_change_after_a_row_moved_shows_the_row_as_it_is(bot_home: BotHome) -> None:
+    table = editable()
+    async with bot(bot_home, table, policy=rights()) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
+        table.rows["1"]["Status"] = "Elsewhere"
+        await says(ponte, f"change {card.id} Value = 8", "k2")
+        (shown,) = await ponte.engine.changes.views.cards([card.id])
+        assert shown.rows[0]["before"]["Status"] == "Elsewhere"
+        await says(ponte, f"approve {card.id}", "k3")
+        assert table.rows["1"] == {**NEW, "Value": "8"}
+
+
+@pytest.mark.parametrize(
+    "who",
+    [STRANGER, GUEST, replace(OTHER, is_bot=True), replace(OTHER, api_token="t", is_bot=True)],
+    ids=["no right", "guest", "bot", "program"],
+)  # fmt: skip
+async def test_who_may_not_ask_for_it_may_not_change_it(bot_home: BotHome, who: Person) -> None:
+    table = editable()
+    async with bot(bot_home, table, policy=rights()) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
+        text = render_change(card.press_id, {"Name": "x"})
+        await says(ponte, text, "k2", who, clicked=True, thread="tU1")
+        change = await ponte.engine.changes.ledger.get(card.id)
+        assert (change.proposal.revision, change.proposal.asker) == (1, MEMBER)
+
+
+async def test_wrong_values_change_nothing_and_say_why(bot_home: BotHome) -> None:
+    table = editable()
+    async with bot(bot_home, table, policy=rights()) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
+        asked = await says(ponte, f"change {card.id}", "k2")
+        assert "Fields: Name, Status, Value." in asked.text
+        unknown = await says(ponte, f"change {card.id} Age = 4", "k3")
+        assert unknown.text.startswith("There is no field Age here.")
+        wrong = await says(ponte, f"change {card.id} Name = wrong", "k4")
+        assert "takes no such value" in wrong.text
+        assert (await ponte.engine.changes.ledger.get(card.id)).proposal.revision == 1
+
+
+async def test_what_a_model_writes_changes_nothing(bot_home: BotHome) -> None:
+    table = editable()
+    async with bot(bot_home, table, policy=rights()) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
+        answer = await says(ponte, f"say: change {card.id} Name = x", "k2")
+        assert f"change {card.id} Name = x" in answer.text
+        assert (await ponte.engine.changes.ledger.get(card.id)).proposal.revision == 1
+
+
+async def test_a_changed_proposal_is_read_before_a_typed_approval(bot_home: BotHome) -> None:
+    table = editable()
+    async with bot(bot_home, table, policy=rights()) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
+        await says(ponte, f"change {card.id} Value = 8", "k2", OTHER, thread="tU1")
+        done = await approve_after_reading(
+            ponte, on_slack(f"approve {card.id}", "k3", BOSS, thread="tU1")
+        )
+        assert "Done." in done.text
+        assert table.rows["1"]["Value"] == "8"
