@@ -221,6 +221,19 @@ async def approve_change(ponte: Ponte, id: ChangeId, linked: bool = True) -> Cha
     return await ponte.decide("approve", id, linked)
 
 
+@operation(
+    "changes change", is_chat=True, shown_by="changes list", example="abc234 'Status = Paid'"
+)  # fmt: skip
+async def change_change(
+    ponte: Ponte,
+    id: ChangeId,
+    values: Annotated[Sequence[str], ShellArgument("A new value, as in 'Status = Paid'.")] = (),
+    linked: bool = True,
+) -> ChatAnswer:
+    """Change the proposed values before they are approved. Without values, it names the fields."""
+    return await ponte.decide("change", id, linked, values=values)
+
+
 @operation("changes deny", is_chat=True, shown_by="changes list", example="abc234")
 async def deny_change(
     ponte: Ponte,

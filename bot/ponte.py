@@ -343,15 +343,17 @@ class Ponte:
         return SignInLink(person.id, person.key, token, link, earlier)
 
     async def decide(
-        self, action: ChangeAction, id: str, linked: bool, reason: str = ""
-    ) -> ChatAnswer:
-        """Approve, deny or undo a change as the owner. `reason` says why it is denied.
+        self, action: ChangeAction, id: str, linked: bool, reason: str = "",
+        values: Sequence[str] = (),
+    ) -> ChatAnswer:  # fmt: skip
+        """Approve, change, deny or undo a change as the owner. `reason` says why it is denied.
+        `values` are lines such as `Status = Paid`.
 
         The answer's status is "failed" unless this decided something and all of it was done. Raise
         NotFound, and BadInput for an ID of another form, which would make the command a message for
         the model.
         """
-        command = parse_command(f"{action} {id}")
+        command = parse_command("\n".join((f"{action} {id}", *values)))
         if command is None or command.id != id.lower():
             raise BadInput(
                 "Change {id} not found. `ponte changes list` shows the IDs.", id=repr(id[:40])
@@ -364,7 +366,8 @@ class Ponte:
         is_decided = after.state == _STATE_AFTER[action] and after.state != before.state
         is_decided |= after.denial_reason != before.denial_reason
         is_counted = after.state == "open" and len(after.consents) > len(before.consents)
-        return answer if is_decided or is_counted else {**answer, "status": "failed"}
+        is_revised = after.proposal.revision > before.proposal.revision
+        return answer if is_decided or is_counted or is_revised else {**answer, "status": "failed"}
 
     async def run_command(self, text: str, linked: bool) -> ChatAnswer:
         """Run a typed command of the owner and return its answer. `linked`: the display turns

@@ -6,6 +6,7 @@ import functools
 import io
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ from core.base.markdown import (
     to_plain_text,
 )
 from core.base.text import clean_text, to_one_line
-from core.changes.card_rows import CardTable, read_rows, tabulate
+from core.changes.card_rows import CardRow, CardTable, read_rows, tabulate
 from core.chat.approval_notices import list_typed
 from core.commands.grammar import COMMAND_NAMES, TRANSLATED
 
@@ -287,8 +288,21 @@ class Screen:
         if card["actions"]:
             # Text after `ponte chat` is never a command.
             before = "ponte changes " if self._shows_shell_commands else ""
-            hints = " · ".join(before + hint for hint in list_typed(card["id"], card["actions"]))
+            typed = list_typed(card["id"], card["actions"])
+            if "change" in card["actions"]:
+                typed[card["actions"].index("change")] += self._change_example(rows)
+            hints = " · ".join(before + hint for hint in typed)
             self._card_line(4, say("Type: {hints}", hints=hints))
+
+    def _change_example(self, rows: Sequence[CardRow]) -> str:
+        """Return the first field of the card as `change` reads it; "" without one: then the answer
+        to `change` names the fields."""
+        change = next(iter(rows[0].changes), None) if rows else None
+        if change is None:
+            return ""
+        number = "1." if len(rows) > 1 else ""
+        example = f"{number}{to_one_line(change.field)} = …"
+        return f" {shlex.quote(example) if self._shows_shell_commands else example}"
 
     def _card_line(self, indent: int, text: str) -> None:
         """Write text of a card, indented by `indent` columns. A terminal gets more lines if the

@@ -123,6 +123,7 @@ PAGE_SENTENCES = {
     "link": "Link to this message",
     "approve": "Approve",
     "approve_all": "Approve {count}",
+    "change": "Change…",
     "deny": "Deny",
     "undo": "Undo",
     "reason": "Say why…",

@@ -66,7 +66,7 @@ cli = typer.Typer(
 )
 COMMAND_GROUPS = {
     "threads": typer.Typer(help="List, show and delete conversations."),
-    "changes": typer.Typer(help="List, approve, deny and undo changes to your data."),
+    "changes": typer.Typer(help="List, approve, change, deny and undo changes to your data."),
     "schedules": typer.Typer(help="List, show, pause, resume, run and delete schedules."),
     "people": typer.Typer(help="Manage the people who can use the page besides its owner."),
     "person": typer.Typer(help="List, export and delete the data about one person."),

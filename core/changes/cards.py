@@ -153,7 +153,8 @@ class CardBuilder:
     def possible_actions(self, change: Change) -> tuple[ChangeAction, ...]:
         """Return the actions that are possible in this state, regardless of who may take them."""
         if change.state == "open":
-            return ("approve", "deny")
+            has_fields = bool(self.kind(change).form_fields(change))
+            return ("approve", "change", "deny") if has_fields else ("approve", "deny")
         if change.state == "denied":
             is_erased = change.is_forgotten or change.has_lapsed
             can_explain = change.decider not in (None, PONTE_PERSON) and not change.denial_reason

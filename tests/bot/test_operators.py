@@ -9,15 +9,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
 
 from bot.cli import client
 from bot.home import Home
+from bot.ponte import Ponte
 from bot.settings import Settings
 from bot.stores import SCHEMA
 from core.base.http import HttpAnswer
+from core.commands.grammar import render_change
 from core.store.database import SqliteDatabase
 from tests.bot.cli.test_client import PROGRESS, Server, run_over
 from tests.bot.conftest import Shell
@@ -236,6 +240,34 @@ def test_the_way_back_is_a_command_of_the_shell(tmp_path: Path, commands: str) -
     assert (code, err) == (0, "")
     assert out.count("# Change a row") == 1
     assert out.count(f"undo {id}") == out.count(f"ponte changes undo {id}") == 1
+
+
+async def test_a_request_is_changed_in_the_shell() -> None:
+    """Each value is a line of the command. A new version is a success, and nothing else is."""
+    typed: list[str] = []
+    for revision, status in ((2, "done"), (1, "failed")):
+        states = [
+            SimpleNamespace(state="open", consents=(), proposal=SimpleNamespace(revision=number))
+            for number in (1, revision)
+        ]
+
+        async def get(id: str, states: list[Any] = states) -> Any:
+            return states.pop(0)
+
+        async def run_command(text: str, linked: bool) -> dict[str, str]:
+            typed.append(text)
+            return {"status": "done"}
+
+        changes = SimpleNamespace(ledger=SimpleNamespace(get=get))
+        ponte: Any = SimpleNamespace(
+            engine=SimpleNamespace(changes=changes), run_command=run_command
+        )
+        values = ("Status = Paid", "1.Due=2026-11-20")
+        assert (await Ponte.decide(ponte, "change", "abc234", True, values=values))[
+            "status"
+        ] == status
+    expected = {"Status": "Paid", "1.Due": "2026-11-20"}
+    assert typed == [render_change("abc234", expected)] * 2
 
 
 def test_a_decision_that_changes_nothing_ends_with_1(tmp_path: Path, commands: str) -> None:

@@ -180,3 +180,35 @@ async def test_forgetting_a_conversation_empties_its_cards_elsewhere(bot_home: B
         )
         (kept,) = [decode_json(Answer, row["answer"]).cards for row in stored]
         assert [(one.id, one.rows, one.actions) for one in kept] == [(id, (), ())]
+
+
+async def test_only_people_who_may_ask_for_it_get_the_form_of_a_card(bot_home: BotHome) -> None:
+    """The form is of the version of its card, and what it sends is checked again."""
+    table = MemoryTable({"1": dict(ADA)})
+    table.is_editable = True
+    policy = allow_list(frozenset({"web:ana"}), frozenset({"web:owner"}))
+    async with (
+        bot(bot_home, table, policy=policy) as ponte,
+        page(ponte) as (owner, ana, bia),
+    ):
+        id = await propose(ponte, UPDATE, ANA)
+        body = {"action": "change", "values": {"Name": "Grace"}}
+        assert (await bia.get(f"/cards/{id}/form")).status_code == 404
+        assert (await bia.post(f"/cards/{id}", json=body)).status_code == 404
+        large = await propose(ponte, DELETE, ANA)
+        assert (await owner.get(f"/cards/{large}/form")).status_code == 400, "nothing to change"
+        form = (await ana.get(f"/cards/{id}/form")).json()
+        assert (form["revision"], [field["key"] for field in form["fields"]]) == (1, ["Name"])
+        wrong = await ana.post(f"/cards/{id}", json={**body, "values": {"Name": "wrong"}})
+        assert "takes no such value" in wrong.json()["text"]
+        assert "card" not in wrong.json()
+        changed = (await ana.post(f"/cards/{id}", json=body)).json()
+        assert changed["card"]["revision"] == 2
+        old = (await ana.post(f"/cards/{id}", json=body)).json()
+        assert "This version was replaced" in old["text"]
+        form = (await ana.get(f"/cards/{id}/form")).json()
+        assert [form["revision"], form["fields"][0]["value"]] == [2, "Grace"]
+        await ana.post(f"/cards/{id}", json={"action": "deny", "revision": 2})
+        decided = await ana.get(f"/cards/{id}/form")
+        assert (decided.status_code, "can't be changed" in decided.text) == (400, True)
+        assert table.applied == []

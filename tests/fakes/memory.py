@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from core.base.errors import Forgotten, NotFound, NotStored
+from core.base.errors import Forgotten, NotFound, NotStored, PonteError
 from core.commands import grammar
-from core.domain.changes import ChangeForm, PendingRequest
+from core.domain.changes import NO_PROPOSAL_SENTENCE, ChangeForm, PendingRequest
 from core.domain.messages import (
     ONE_REQUEST_PREFIX,
     Address,
@@ -438,7 +438,7 @@ class MemoryBoard:
         self.parts: list[Health] = []
         self.known: list[QuickCommand] = []
         self.cards: dict[str, list[Card]] = {}
-        self.forms: dict[str, ChangeForm] = {}
+        self.forms: dict[str, ChangeForm | PonteError] = {}
         self.pending: dict[str, list[PendingRequest]] = {}
         self.listeners: list[Callable[[], None]] = []
         self.titles: list[str] = []
@@ -463,7 +463,11 @@ class MemoryBoard:
         return self.cards.get(conversation, [])
 
     async def find_form(self, press_id: str, person: Person, address: Address) -> ChangeForm:
-        return self.forms[press_id]
+        """Return the form of this card, or raise the error that is stored for it."""
+        form = self.forms.get(press_id, NotFound(NO_PROPOSAL_SENTENCE, id=press_id))
+        if isinstance(form, PonteError):
+            raise form
+        return form
 
     async def requests(self, person: Person, address: Address) -> Sequence[PendingRequest]:
         return self.pending.get(person.key, [])

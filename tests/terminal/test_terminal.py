@@ -6,6 +6,7 @@ import asyncio
 import io
 import os
 import re
+import shlex
 import signal
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
@@ -240,6 +241,32 @@ async def test_cards_say_what_to_type(ponte: WebPonte) -> None:
         "    Type: ponte changes approve abc234 · ponte changes deny abc234",
         "  [plot.png, 5 kB] it could not be saved",
     ]
+
+
+@pytest.mark.parametrize("names", [("Ann",), ("Ann", "Bo")])
+async def test_a_card_that_can_be_changed_shows_how(
+    ponte: WebPonte, names: tuple[str, ...]
+) -> None:
+    """The example has the card's first field; in the shell it is one word."""
+    rows = tuple(
+        card_row({"Name": n, "It's\x1b[2J": 3}, {"Name": n, "It's\x1b[2J": 4}) for n in names
+    )
+    card = Card("abc234", "proposal", "Update", "", rows, ("change",))
+    ponte.answers(Answer("Shall I?", cards=(card,)))
+    _, out = await run_piped(ponte, "rename\n")
+    field = "It's" if len(names) == 1 else "1.It's"
+    hint = out.splitlines()[-1].partition(": ")[2]
+    assert shlex.split(hint) == ["ponte", "changes", "change", "abc234", f"{field} = …"]
+    here = io.StringIO()
+    Screen(here).show_extras([card_json(card)], [])
+    assert here.getvalue().splitlines()[-1] == f"    Type: change abc234 {field} = …"
+
+
+async def test_a_card_without_rows_says_which_word_changes_it(ponte: WebPonte) -> None:
+    card = Card("abc234", "proposal", "Post", "> Hello", (), ("approve", "change"))
+    ponte.answers(Answer("Shall I?", cards=(card,)))
+    _, out = await run_piped(ponte, "post\n")
+    assert out.endswith("Type: ponte changes approve abc234 · ponte changes change abc234\n")
 
 
 @pytest.mark.parametrize("live", [True, False])

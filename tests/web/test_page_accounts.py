@@ -27,6 +27,7 @@ from adapters.web.sign_in import (
 )
 from bot.integrations import ADMINS
 from core.base.errors import NotStored
+from core.domain.changes import ChangeForm
 from core.domain.messages import Answer, Card, Person
 from core.domain.records import Health
 from tests.fakes.choices import allow_list
@@ -61,6 +62,7 @@ async def ponte_with_people() -> AsyncIterator[Inhabited]:
     ponte.policy = allow_list(admins=ADMINS | {"web:admin"})
     await ponte.open()
     ponte.board.parts = [Health("model", "failing", "no answer")]
+    ponte.board.forms["abc234"] = ChangeForm("abc234", 1, "Update 1 row", ())
     tokens = {name: ponte.people.add(name) for name in ("ana", "bia", "gone")}
     async with AsyncExitStack() as stack:
         clients = {name: ponte.person(token) for name, token in tokens.items()}
@@ -139,6 +141,7 @@ ROUTES: dict[tuple[str, str], tuple[str, Ask]] = {
     ("POST", "/logout"): ("open", post("/logout")),
     ("POST", "/chat"): ("page", post("/chat", message="hi", conversation="other")),
     ("POST", "/cards/{id}"): ("page", post("/cards/abc234", action="approve", conversation="work")),
+    ("GET", "/cards/{id}/form"): ("page", get("/cards/abc234/form?conversation=work")),
     ("POST", "/turns/{turn}/stop"): ("page", post("/turns/{turn}/stop")),
     ("GET", "/quick-commands"): ("page", get("/quick-commands?conversation=work")),
     ("GET", "/conversations"): ("page", get("/conversations?search=of")),

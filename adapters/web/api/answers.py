@@ -69,6 +69,27 @@ class CardState(TypedDict):
     conversation: NotRequired[str]
 
 
+class CardFormField(TypedDict):
+    """An input of the form of a card. `key` names its value. `row` is the name of its row, "" if
+    there is one row. `value` is as a person types it: `2026-11-20`, `12.5`, `true`."""
+
+    key: str
+    label: str
+    type: Literal["text", "lines", "number", "date", "moment", "select", "checkbox"]
+    value: str
+    options: list[str]
+    row: str
+
+
+class CardForm(TypedDict):
+    """The form that changes a proposal. `revision` is that of the proposal that it shows."""
+
+    id: str
+    revision: int
+    title: str
+    fields: list[CardFormField]
+
+
 class RequestList(TypedDict):
     """The requests that wait for the reader's decision, oldest first."""
 

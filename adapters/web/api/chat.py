@@ -25,9 +25,9 @@ from adapters.web.page.render import render
 from core.base.errors import Empty, Forgotten, NotFound
 from core.base.i18n import say
 from core.base.text import clean_text
-from core.commands.grammar import is_decision
+from core.commands.grammar import is_decision, render_change
 from core.domain.changes import MAX_REASON_CHARACTERS
-from core.domain.messages import PROGRAM, Answer, Message
+from core.domain.messages import PROGRAM, Answer, Message, make_press_id
 from core.domain.ports import StatusBoard
 from core.domain.records import FINAL_STATES, HistoryEntry, Receipt
 
@@ -38,15 +38,17 @@ _PRESS_ID = r"^[a-z2-7]{6}(\.[1-9]\d{0,3})?$"
 
 
 class CardDecision(http_io.RequestBody):
-    """The body of `POST /cards/{id}`. `revision` is that of the card, `conversation` the one where
-    it was shown. A repeated click with the same `event_key` counts once. `others`: further cards to
+    """The body of `POST /cards/{id}`. `revision` is that of the card, or of the form for `change`,
+    whose `values` are the new ones by the field's `key`. `conversation` is the one where the card
+    was shown. A repeated click with the same `event_key` counts once. `others`: further cards to
     approve, as `abc234` or with their revision, `abc234.2`. `reason` says why a change is
     denied."""
 
-    action: Literal["approve", "deny", "undo"]
+    action: Literal["approve", "change", "deny", "undo"]
     revision: int = Field(1, ge=1, le=9999)
     others: list[Annotated[str, Field(pattern=_PRESS_ID)]] = Field([], max_length=9)
     reason: str = Field("", max_length=MAX_REASON_CHARACTERS)
+    values: dict[str, str] = Field(default_factory=dict)
     conversation: http_io.ConversationId = "main"
     event_key: http_io.EventKey | None = None
 
@@ -100,19 +102,45 @@ class ChatRoutes(MessageRoutes):
             return JSONResponse(body, STATUS_BY_CODE[answer.code])
         return body
 
-    @endpoint("POST", "/cards/{id}", refuses=(404, 410, 503))
+    @endpoint(
+        "GET",
+        "/cards/{id}/form",
+        query={"conversation": "the conversation where the card was shown"},
+        refuses=(403, 404, 410),
+    )
+    async def form(self, request: Request) -> answers.CardForm:
+        """The inputs that change an open proposal. `POST /cards/{id}` with the action `change`
+        sends them back."""
+        conversation = request.query_params.get("conversation", "main")
+        if not http_io.ID_PATTERN.fullmatch(conversation):
+            raise NotFound(what="conversation")
+        person = visitor_of(request).person
+        place = self.visitors.address_of(person, conversation)
+        form = await self.board.find_form(_read_card_id(request), person, place)
+        fields: list[answers.CardFormField] = [
+            {
+                "key": field.key, "label": field.label, "type": field.type, "value": field.value,
+                "options": list(field.options), "row": field.row,
+            }
+            for field in form.fields
+        ]  # fmt: skip
+        return {"id": form.id, "revision": form.revision, "title": form.title, "fields": fields}
+
+    @endpoint("POST", "/cards/{id}", refuses=(404, 410, 413, 503))
     async def decide(
         self, request: Request, body: CardDecision
     ) -> answers.DecisionResult | Response:
-        """Approve or deny a card, or undo a change."""
-        id = str(request.path_params["id"])
-        if not _CARD.fullmatch(id):
-            raise NotFound(what="card")
-        press_id = id if body.revision == 1 else f"{id}.{body.revision}"
-        others = body.others if body.action == "approve" else []
-        words = " ".join([body.action, press_id, *others])
-        if body.action == "deny" and body.reason.strip():
-            words += f" {body.reason}"
+        """Approve, change or deny a card, or undo a change."""
+        id = _read_card_id(request)
+        press_id = make_press_id(id, body.revision)
+        words = f"{body.action} {press_id}"
+        match body.action:
+            case "approve":
+                words = " ".join([words, *body.others])
+            case "change":
+                words = await http_io.clean_message_text(render_change(press_id, body.values))
+            case "deny" if body.reason.strip():
+                words += f" {body.reason}"
         answer = await self.send_click(request, words, body.conversation, body.event_key)
         card = next((one for one in answer.cards if one.id == id), None)
         change = next((one.id for one in answer.cards if one.kind == "change"), None)
@@ -265,3 +293,11 @@ class ChatRoutes(MessageRoutes):
         if entry.state == "withdrawn":
             raise Forgotten
         return entry
+
+
+def _read_card_id(request: Request) -> str:
+    """Return the id in the path. Raise NotFound if it is of another form."""
+    id = str(request.path_params["id"])
+    if not _CARD.fullmatch(id):
+        raise NotFound(what="card")
+    return id

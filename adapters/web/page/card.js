@@ -23,9 +23,13 @@ export function place(card, home, conversation) {
   const said = old[0]?.querySelector(".note").textContent ?? "";
   const copies = old.map((copy) => {
     const drawn = draw(card, copy.dataset.conversation);
-    const focused = copy.contains(document.activeElement) && document.activeElement.dataset.action;
+    const active = document.activeElement;
+    const focused = copy.contains(active);
+    const form = card.actions.includes("change") && copy.querySelector("form");
+    if (form) drawn.querySelector(".note").before(form);
     copy.replaceWith(drawn);
-    if (focused !== false) (drawn.querySelector(`[data-action="${focused}"]`) ?? drawn).focus({ preventScroll: true });
+    const same = drawn.contains(active) ? active : drawn.querySelector(`[data-action="${active.dataset.action}"]`);
+    if (focused) (same ?? drawn).focus({ preventScroll: true });
     return drawn;
   });
   const frame = home.closest("dialog, main");
@@ -47,7 +51,8 @@ function offerAll(home, conversation) {
   if (open.length < 2 || open.length > TOGETHER || !possible) return;
   home.append(make("div", { class: "together actions" }, make("button", { type: "button", class: "approve",
     text: say("approve_all", { count: open.length }),
-    on: { click: (event) => decide(open[0].id, "approve", conversation, event.currentTarget, open.slice(1)) } })));
+    on: { click: ({ currentTarget }) => decide(open[0].id, "approve", conversation, currentTarget,
+      { others: open.slice(1).map((one) => `${one.id}.${one.revision}`) }) } })));
 }
 
 export function within(id, home) {
@@ -169,41 +174,43 @@ function askWhy(id, _action, conversation, button) {
   $("reason").querySelector("form").onsubmit = (event) => {
     event.preventDefault();
     $("reason").close();
-    decide(id, "deny", conversation, button, [], $("why").value);
+    decide(id, "deny", conversation, button, { reason: $("why").value });
   };
   $("why").value = "";
   $("reason").showModal();
 }
 
-/** Shows at once what was decided; the event stream then brings the card as it stands. */
-async function decide(id, action, conversation, button, others = [], reason = "") {
+/** Shows at once what was decided; the event stream then brings the card as it stands. `more` goes with the
+    request. Return whether there is a new version; undefined if it was refused. */
+export async function decide(id, action, conversation, button, more = {}) {
   const { card } = shown.get(id);
+  if (action === "change" && !more.values) return (await import("./change.js")).open(id, conversation, button.closest("dialog, main"));
   const enable = (enabled) => {
     for (const copy of shown.get(id).copies) {
       for (const button of copy.querySelectorAll(".actions button")) button.disabled = !enabled;
     }
   };
   const home = button.closest(".card") ?? shown.get(id).copies[0];
-  if (others.length) button.disabled = true;
+  if (more.others) button.disabled = true;
   home.focus({ preventScroll: true }); // a button that is disabled or replaced loses the focus
   enable(false);
   tell(id, say("deciding"));
   try {
-    const body = { action, conversation, revision: card.revision, reason };
-    if (others.length) body.others = others.map((one) => `${one.id}.${one.revision}`);
-    const decided = await post(`/cards/${id}`, body);
+    const decided = await post(`/cards/${id}`, { action, conversation, revision: card.revision, ...more });
+    if (more.values && !decided.card) throw new Error(decided.text);
     tell(id, decided.aloud ? "" : decided.text);
-    if (others.length) return; // the answer says what was done, and the event stream brings the cards
+    if (more.others) return; // the answer says what was done, and the event stream brings the cards
     const known = shown.get(id);
     const { state } = decided;
     if (known?.card === card) {
       const actions = state === "open" ? card.actions : [];
       place(decided.card ?? { ...card, state, actions }, known.copies[0].parentElement, conversation);
     }
+    return decided.card?.revision > card.revision;
   } catch (error) {
     tell(id, error.message);
     enable(error.status !== 404 && error.status !== 410);
-    if (others.length) button.disabled = false;
+    if (more.others) button.disabled = false;
     if (document.activeElement === home) button.focus();
   }
 }

@@ -7,6 +7,11 @@ import { request } from "./server.js";
 import * as tables from "./tables.js";
 import { locale, say } from "./words.js";
 
+await new Promise((resolve) => {
+  const href = new URL("details.css", import.meta.url);
+  document.head.append(make("link", { rel: "stylesheet", href, on: { load: resolve, error: resolve } }));
+});
+
 /** Show the answers that stood here before, or hide them. */
 export async function toggleEarlier(shown, button) {
   const old = shown.answer.querySelectorAll(".earlier");
