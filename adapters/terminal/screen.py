@@ -285,11 +285,11 @@ class Screen:
         if card["actions"]:
             # Text after `ponte chat` is never a command.
             before = "ponte changes " if self._shows_shell_commands else ""
+            examples = {"change": self._change_example(rows)}
             hints = " · ".join(
-                f"{before}{action} {card['id']}{self._change_example(rows)}"
-                if action == "change" else f"{before}{action} {card['id']}"
+                f"{before}{action} {card['id']}{examples.get(action, '')}"
                 for action in card["actions"]
-            )  # fmt: skip
+            )
             self._card_line(4, say("Type: {hints}", hints=hints))
 
     def _change_example(self, rows: Sequence[CardRow]) -> str:
