@@ -64,7 +64,7 @@ async def test_creating_rows_makes_a_draft() -> None:
     async with asking() as ask:
         one = await ask("create_record", record_data={"Name": "Ada", "Status": "Lead"})
         assert (one.applier, one.kind, one.title) == ("nocodb-bridge", "create", "Customers")
-        assert one.target == {"table_id": CUSTOMERS, "key": "Id", "computed": ["Id"]}
+        assert one.target == {"table_id": CUSTOMERS, "key": "Id", "computed": ["Id"], "inputs": {}}
         assert [row.after for row in one.rows] == [{"Name": "Ada", "Status": "Lead"}]
         for tool, name in (("create_record", "record_data"), ("bulk_create_records", "records")):
             many = await ask(tool, **{name: [{"Name": "A"}, {"Name": "B"}]})
