@@ -225,13 +225,12 @@ class DiscordHandlers:
                 context = (quote,) if quoted else ()
                 request = InteractionRequest(prompt, context=context, files=attachments)
                 await self._submit(interaction, request)
-            elif match := render.CARD_BUTTON_ID.fullmatch(id):
-                await self._submit_change_form(
-                    interaction, id.removeprefix("ponte:change:"), values
-                )
             elif match := render.REASON_ID.fullmatch(id):
                 text = f"deny {match['press']} {values.get(render.REASON_FIELD, '')}"
                 await self._submit(interaction, InteractionRequest(text))
+            elif match := render.CARD_BUTTON_ID.fullmatch(id):  # the form has its button's id
+                press = match["card"] + (match["revision"] or "")
+                await self._submit_change_form(interaction, press, values)
             elif match := render.QUICK_ID.fullmatch(id):
                 text = _quick_command_text(match["slug"], values.get(render.INPUT_FIELD, ""))
                 if match["named"]:

@@ -13,9 +13,10 @@ import pytest
 
 from adapters.slack.change_form import build_change_form, read_new_values
 from core.base.errors import BadInput, NotAllowed
-from core.changes.cards import REPLACED
+from core.changes.cards import REPLACED, CardBuilder
 from core.domain.changes import ChangeForm, FormField
 from core.domain.messages import Address, Answer, Card, Person
+from tests.dialogues.test_slack_approvers import team
 from tests.fakes.slack import Json, Post
 from tests.fakes.slack.blocks import check_view
 from tests.fakes.slack.people import read_input
@@ -233,3 +234,38 @@ def test_many_rows_have_headers_and_the_rest_is_left_out() -> None:
     view = build_change_form(ChangeForm("abc234", 1, "T", tuple(short)), {})
     check_view(view)
     assert len(inputs(view)) == 49
+
+
+async def test_a_changed_card_is_redrawn_in_place_and_somebody_else_approves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        CardBuilder,
+        "possible_actions",
+        lambda self, change: ("approve", "change", "deny") if change.state == "open" else (),
+    )
+    board = FormBoard()
+    async with team(tmp_path, approvers_only=True, board=board) as t:
+        monkeypatch.setattr(board, "find_form", t.w.bot.engine.changes.views.find_form)
+        t.table.is_editable = True
+        w, values = t.w, {"Name": "Ada L.", "Status": "Won", "Value": "7"}
+        card = await t.asks(f"call table_update {json.dumps({'rows': {'1': values}})}")
+        before = len(w.posts())
+        await w.slack.click(w.alice, card, "Change…").acked.wait()
+        (view,) = w.slack.workspace.views
+        labels = {block["label"]["text"]: block["block_id"] for block in inputs(view)}
+        sent = w.slack.submit(w.alice, view, {labels["Status"]: "Lost"})
+        await sent.acked.wait()
+        assert sent.response == {}
+        await t.until(lambda: "Lost" in card.visible_text and card.buttons)
+        assert "Version 2, changed by Alice." in card.visible_text
+        assert len(w.posts()) == before, "no post was added"
+        old = w.slack.submit(w.alice, view, {labels["Status"]: "Open"})
+        await old.acked.wait()
+        assert "This version was replaced" in str(old.response["errors"])
+        await w.slack.click(w.bob, card, "Approve").acked.wait()
+        await t.until(lambda: t.table.rows["1"].get("Status") == "Lost")
+        await t.until(lambda: not card.buttons)
+        late = w.slack.submit(w.alice, view, {labels["Status"]: "Open"})
+        await late.acked.wait()
+        assert late.response["errors"]
