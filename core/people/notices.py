@@ -13,7 +13,15 @@ from typing import Any
 from core.base.i18n import say
 from core.domain.changes import ApprovalNotice, NoticeKind, NoticeStage
 from core.domain.messages import Person, ReplyTo, decode_json, encode_json
-from core.store.database import SqlConnection, SqlRow, SqlStore, query, select_value, transaction
+from core.store.database import (
+    SqlConnection,
+    SqlRow,
+    SqlStore,
+    query,
+    select_value,
+    select_values,
+    transaction,
+)
 
 LINK_RENEWED, ACCESS_REMOVED = "link-renewed", "access-removed"
 """Kinds of notices whose id is the SHA-256 of the sign-in token that ended."""
@@ -133,7 +141,7 @@ class Outbox(SqlStore):
         outgoing: Sequence[ApprovalNotice],
     ) -> None:
         """Store the notices of a stage for a change, once: a second call for the stage stores
-        nothing."""
+        nothing. A person's copy of the card that is stored already stays."""
         sql = "SELECT conversation FROM changes WHERE id = ?"
         if (conversation := select_value(connection, sql, change)) is None:
             return
@@ -141,8 +149,12 @@ class Outbox(SqlStore):
         due = f"UPDATE changes SET last_notice = ? WHERE id = ? AND {_DUE_CONDITIONS[stage]}"  # noqa: S608 - ours
         # The UPDATE matches once, so only the first caller stores the notices of a stage.
         if connection.execute(due, (stage, change)).rowcount:
+            # People are asked again about a changed proposal. Their copies are redrawn.
+            sql = "SELECT person FROM outbox WHERE change = ? AND kind = 'copy'"
+            have_copies = select_values(connection, sql, change)
             for one in outgoing:
-                put_notice(connection, one)
+                if one.kind != "copy" or one.person.key not in have_copies:
+                    put_notice(connection, one)
 
     async def list_unposted(self) -> Sequence[ApprovalNotice]:
         """Return the notices that are not posted yet, oldest first."""

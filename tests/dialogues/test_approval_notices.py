@@ -63,6 +63,7 @@ async def team(
     """Mia asks in a channel that Cleo, who approves, does not read. The test redraws."""
     policy = policy or allow_list(frozenset({"slack:U1"}), frozenset({"slack:U9"}))
     table = MemoryTable({"1": dict(ADA)})
+    table.is_editable = True
     async with bot(bot_home, table, policy=policy, rules=RULES) as ponte:
         await ponte.stop_redrawing()
         workspace = Workspace()
@@ -106,6 +107,19 @@ async def test_an_approver_is_asked_once_it_is_known_that_they_are_no_guest(
         assert await ponte.engine.redraw.once() == 0
         (copy,) = direct_posts(ponte)
         assert copy.text.startswith("Mia requested this in another place. You can decide")
+
+
+async def test_an_approvers_copy_shows_the_version_that_was_changed(bot_home: BotHome) -> None:
+    async with team(bot_home) as (ponte, _):
+        id = await ask(ponte)
+        await ponte.engine.redraw.once()
+        changed = await says(ponte, f"change {id} Name = B", "change")
+        assert "has the new values" in changed.text
+        await ponte.engine.redraw.once()
+        assert len(direct_posts(ponte)) == 1, "the copy is redrawn, and no second one is posted"
+        (copy,) = await ponte.engine.conversations.outbox.list_copies(id)
+        change = await ponte.engine.changes.ledger.get(id)
+        assert (change.proposal.revision, copy.drawn_version) == (2, change.version)
 
 
 async def test_what_was_decided_meanwhile_is_not_sent_to_an_approver(bot_home: BotHome) -> None:
