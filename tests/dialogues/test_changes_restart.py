@@ -50,7 +50,7 @@ async def test_a_failed_redraw_is_repeated_after_a_restart(bot_home: BotHome) ->
         await ponte.engine.redraw.once()
     async with bot(bot_home, table) as ponte:
         await ponte.engine.redraw.once()
-        assert ponte.recorder.posts[0].text.endswith(f"⟦{card.id} denied ⟧")
+        assert ponte.recorder.posts[0].text.endswith(f"⟦{card.id} denied reason⟧")
         assert len(ponte.recorder.visible("k1")) == 1
 
 
