@@ -176,7 +176,7 @@ async def test_a_copy_that_could_not_be_redrawn_is_redrawn_in_the_next_round(
         assert await ponte.engine.redraw.once() == 0
         card = next(post for post in ponte.recorder.posts if post.source == "slack:k1")
         for post in (card, *direct_posts(ponte)):
-            assert post.text.endswith(f"⟦{id} denied reason⟧")
+            assert f"⟦{id} denied" in post.text
 
 
 @pytest.mark.parametrize("is_listed", [False, True], ids=["a copy", "a card in a list"])
@@ -212,7 +212,7 @@ async def test_a_card_is_redrawn_after_the_pause_that_the_platform_asked_for(
         ponte.recorder.faults.busy = 1
         assert await ponte.engine.redraw.once() == 0
         card = next(post for post in ponte.recorder.posts if post.source == "slack:k1")
-        assert card.text.endswith(f"⟦{id} denied reason⟧")
+        assert f"⟦{id} denied" in card.text
 
 
 def in_direct_message(text: str, key: str) -> Message:
@@ -230,7 +230,7 @@ async def test_a_list_is_redrawn_by_a_process_that_has_its_platform(bot_home: Bo
         assert listed.text.endswith(f"⟦{id} open approve/deny⟧")
         replies["slack"] = slack
         assert await ponte.engine.redraw.once() == 0
-        assert listed.text.endswith(f"⟦{id} denied reason⟧")
+        assert f"⟦{id} denied" in listed.text
 
 
 async def test_a_card_that_was_decided_while_its_list_was_posted_is_redrawn(
@@ -254,4 +254,4 @@ async def test_a_card_that_was_decided_while_its_list_was_posted_is_redrawn(
         await ponte.ask_message(in_direct_message("help", "k3"))  # the turn before has ended
         assert await engine.redraw.once() == 0
         listed = next(post for post in recorder.posts if post.channel == "D1")
-        assert listed.text.endswith(f"⟦{id} denied reason⟧")
+        assert f"⟦{id} denied" in listed.text
