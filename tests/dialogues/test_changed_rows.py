@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
+from adapters.slack.change_form import build_change_form
 from core.commands.grammar import render_change
 from tests.dialogues.bot_home import BotHome
-from tests.dialogues.decisions import says
+from tests.dialogues.decisions import on_slack, says
 from tests.dialogues.test_nocodb_rules import team
 
 VALUES = {
@@ -40,3 +43,21 @@ async def test_links_with_one_title_stay_apart(bot_home: BotHome) -> None:
         change = await crm.ponte.engine.changes.ledger.get(card.id)
         after = change.steps[0].write.after or {}
         assert [each["id"] for each in after["Orders"]] == ["41", "42", "43"], answer.text
+
+
+@pytest.mark.parametrize("values", [{"Name": "Ada", "Status": "Lead"}, {"Status": "Lead"}])
+async def test_forms_tell_rows_with_one_name_apart(
+    bot_home: BotHome, values: dict[str, str]
+) -> None:
+    async with team(bot_home, "Orders", "ask") as crm:
+        made = await crm.mia_calls("k1", "create", table="Customers", rows=[values, values])
+        (card,) = made.cards
+        at = on_slack("x", "k2")
+        views = crm.ponte.engine.changes.views
+        form = await views.find_form(card.press_id, at.author, at.address)
+        name = values.get("Name", "")
+        assert [field.row for field in form.fields if field.label == "Status"] == [
+            f"1. {name}".strip(), f"2. {name}".strip(),
+        ]  # fmt: skip
+        view = build_change_form(form, {})
+        assert [one["type"] for one in view["blocks"]].count("header") == 2
