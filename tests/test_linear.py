@@ -118,6 +118,7 @@ FUNCTIONS: dict[str, Work] = {
     "tamed links": lambda said: TRUST.sanitize(said),
     "csv": lambda said: text.encode_csv([[said, said]]),
     "typed command": grammar.parse_command,
+    "new value": lambda said: grammar.parse_command(f"change abc234 a{said}b"),
     "typed input": lambda said: quick_commands.parse_input(f"a={said}"),
     "withheld": lambda said: redact({said: [said]}),
     "system's error": withhold_secrets,

@@ -126,6 +126,12 @@ class BadInput(PonteError):
     code = "bad_request"
 
 
+class GivenTwice(BadInput):
+    """A name that may occur once occurs twice."""
+
+    sentence = "{key} appears twice. Give it once."
+
+
 class Empty(BadInput):
     """The message has no text, file or quote."""
 

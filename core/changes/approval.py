@@ -528,8 +528,8 @@ class Approval:
             return ""
         if kind.may_be_automatic(draft):
             return f"tables.{draft.title}.access"
-        is_by_person = proposal.origin.is_by_person and not proposal.asker.is_bot
-        if not is_by_person or not kind.changes_only(draft, rule.auto_fields):
+        is_typed = proposal.origin.is_by_person and proposal.origin.is_authored
+        if proposal.asker.is_bot or not is_typed or not kind.changes_only(draft, rule.auto_fields):
             return ""
         right = self.right_to_approve(draft)
         is_named = await self.updates_alone(proposal.asker, proposal.address, rule, right)

@@ -15,6 +15,7 @@ from core.base.errors import (
     AuditRefused,
     BadInput,
     Expired,
+    GivenTwice,
     NotAllowed,
     NotFound,
     OverBudget,
@@ -22,7 +23,7 @@ from core.base.errors import (
     ToolError,
 )
 from core.base.i18n import LANGUAGE, say
-from core.base.text import clip_line, fold_case
+from core.base.text import clean_text, clip_line, fold_case
 from core.changes import cards
 from core.changes.apply import ChangeLifecycle
 from core.changes.approval import Approval
@@ -567,15 +568,19 @@ class Decisions:
 def _match_values(fields: Sequence[FormField], values: Mapping[str, Any]) -> dict[str, str]:
     """Return the values by the keys of the form, as text. Raise BadInput for an unknown field, and
     if there is none."""
-    keys = {fold_case(each.key): each.key for each in fields}
+    exact = {clean_text(each.key): each.key for each in fields}  # as in the text of a command
+    keys = {fold_case(name.strip()): key for name, key in exact.items()} | exact
     names = ", ".join(clip_line(each.key) for each in fields[:_MAX_LISTED_FIELDS])
     if not values:
         raise BadInput(_NO_VALUES, names=names)
     matched: dict[str, str] = {}
     for name, value in values.items():
-        if (key := keys.get(fold_case(name.strip()))) is None:
+        if (key := keys.get(name) or keys.get(fold_case(name.strip()))) is None:
             raise BadInput(_NO_FIELD, field=clip_line(name), names=names)
-        matched[key] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        if key in matched:
+            raise GivenTwice(key=clip_line(name))
+        text = "" if value is None else json.dumps(value, ensure_ascii=False)
+        matched[key] = value if isinstance(value, str) else text
     return matched
 
 

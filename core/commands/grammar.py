@@ -90,7 +90,6 @@ command."""
 _ID_AND_CODE = re.compile(rf"({_ID.pattern})(?:\.([1-9][0-9]{{0,3}}))?(?:-([0-9]{{4}}))?")
 """An id, the revision in a button, and the digits under a change that was shown in full."""
 _CHANGE = re.compile(rf"({_ID.pattern}(?:\.[1-9][0-9]{{0,3}})?)(?:\s+(.+))?", re.I | re.DOTALL)
-_VALUE_LINE = re.compile(r"([^=]+?)[ \t]*=[ \t]*(.*)")
 _WHY = re.compile(
     rf"{_ID.pattern}|[a-z]+(_[a-z]+)+|{'|'.join(RIGHT_KINDS[:7])}|({'|'.join(RIGHT_KINDS)}):\S.*",
     re.DOTALL,
@@ -232,7 +231,8 @@ def render_command(command: TypedCommand) -> str:
 
 def render_change(press_id: str, values: Mapping[str, str]) -> str:
     """Return the text of a submitted form: the new values of a proposal, by `FormField.key`."""
-    return f"change {press_id} {json.dumps(values, ensure_ascii=False)}"
+    # Escaped, so that cleaning the text neither changes a field's title nor breaks the JSON.
+    return f"change {press_id} {json.dumps(values)}"
 
 
 def _may_be_long(text: str) -> bool:
@@ -253,8 +253,9 @@ def _parse_change(rest: str) -> TypedCommand | None:
         return TypedCommand("change", id=id, input=parse_input(text))
     pairs: list[tuple[str, str]] = []
     for line in text.splitlines():
-        if pair := _VALUE_LINE.fullmatch(line.strip()):
-            pairs.append((pair[1], pair[2]))
+        name, equals, value = line.partition("=")
+        if equals and name.strip():
+            pairs.append((name.strip(), value.strip()))
         elif pairs:
             pairs[-1] = (pairs[-1][0], f"{pairs[-1][1]}\n{line}")
         else:

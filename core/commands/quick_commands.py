@@ -23,7 +23,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from core.base.errors import BadInput, TooLarge
+from core.base.errors import BadInput, GivenTwice, TooLarge
 from core.base.i18n import format_number, say
 from core.base.text import clean_text, make_code_block, run_off_loop, split_text
 from core.domain.messages import File, Message, too_large
@@ -69,7 +69,6 @@ _STRAY = (
     "{word} is not in the form key=value. Put values with spaces in quotes, for example "
     'key="two words". Put plain text in "double quotes" as a whole.'
 )
-_TWICE = "{key} appears twice. Give it once."
 _TAKES = "`{slug}` has these inputs: {names}. Example: {example}."
 _MISSING = "`{slug}` also needs {names}. Example: {example}."
 _UNKNOWN = "`{slug}` has no input {name}. Its inputs are: {names}."
@@ -257,7 +256,7 @@ async def render_result(result: str, name: str, keep: Keep) -> tuple[str, Sequen
 def _add(inputs: dict[str, Any], name: str, value: Any) -> None:
     """Add one input. Raise BadInput if its name is already there."""
     if name in inputs:
-        raise BadInput(_TWICE, key=name[:40])
+        raise GivenTwice(key=name[:40])
     inputs[name] = value
 
 

@@ -316,7 +316,7 @@ class FormField:
     - `value`: the proposed value as a person types it: `2026-11-20`, `12.5`, `true`; several
       options or links as `A, B`; "" for none.
     - `options`: those of a single select. A multi select, a link and a person are `text`.
-    - `row`: the row's name; "" where the proposal has one row.
+    - `row`: the row's number and name; "" where the proposal has one row.
     """
 
     key: str

@@ -11,7 +11,7 @@ import pytest
 
 from core.base.http import HttpClient
 from core.changes.approval import TableRule, TableRules
-from core.domain.messages import Person
+from core.domain.messages import PROGRAM, Person
 from core.people.policy import PlatformPeople
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.bot_home import BotHome, also_on_postgres
@@ -130,8 +130,10 @@ async def test_a_person_who_is_not_named_gets_a_card_in_the_thread_of_one_who_is
         boss = await ponte.ask_message(on_slack(update(3), "k3", BOSS, thread="t1"))
         program = replace(MEMBER, is_bot=True)
         of_program = await ponte.ask_message(on_slack(update(4), "k4", program, thread="t1"))
-        states = [card.state for each in (theirs, boss, of_program) for card in each.cards]
-        assert states == ["open", "open", "open"]
+        sent = replace(on_slack(update(5), "k5", thread="t1"), origin=PROGRAM)
+        of_file = await ponte.ask_message(sent)
+        answers = (theirs, boss, of_program, of_file)
+        assert [card.state for each in answers for card in each.cards] == ["open"] * 4
 
 
 @pytest.mark.parametrize("is_guest", [True, None])

@@ -145,3 +145,35 @@ async def test_a_changed_proposal_is_read_before_a_typed_approval(bot_home: BotH
         )
         assert "Done." in done.text
         assert table.rows["1"]["Value"] == "8"
+
+
+TITLES = ["Name", "name", " Name", "2.Status", "a=b", "{x", "two\nlines", "Status\u200b",
+          "\u202eabc", "x\u2028y", "\U0001f469\u200d\U0001f469", "İ",
+          "e\u0301", "a'\"\\`"]  # fmt: skip
+
+
+@pytest.mark.parametrize("title", TITLES)
+async def test_a_form_changes_the_field_with_exactly_this_title(
+    bot_home: BotHome, title: str
+) -> None:
+    table = MemoryTable({"1": {}})
+    table.is_editable = True
+    proposed = dict.fromkeys(TITLES, "old")
+    async with bot(bot_home, table, policy=rights()) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": proposed})
+        text = render_change(card.press_id, {title: "new\u2028 value"})
+        await says(ponte, text, "k2", clicked=True)
+        change = await ponte.engine.changes.ledger.get(card.id)
+        assert change.steps[0].write.after == {**proposed, title: "new\n value"}
+
+
+async def test_a_field_that_is_given_twice_changes_nothing_and_null_clears_one(
+    bot_home: BotHome,
+) -> None:
+    async with bot(bot_home, editable(), policy=rights()) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
+        twice = await says(ponte, f"change {card.id} Name = A\nname = B", "k2")
+        assert twice.text == "name appears twice. Give it once."
+        await says(ponte, f'change {card.id} {{"Name": null}}', "k3")
+        change = await ponte.engine.changes.ledger.get(card.id)
+        assert change.steps[0].write.after == {**NEW, "Name": ""}

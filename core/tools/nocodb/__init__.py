@@ -294,7 +294,9 @@ class _EditableRows(RowsKind):
                 kind, options = inputs.get(title, ["", ()])
                 if not kind:
                     return ()
-                key, row = (title, "") if len(rows) == 1 else (f"{number}.{title}", row_name)
+                # Rows can have one name, or none. The number is that of the key.
+                named = f"{number}. {row_name}".strip()
+                key, row = (title, "") if len(rows) == 1 else (f"{number}.{title}", named)
                 kind = "text" if kind == "link" else kind
                 fields.append(FormField(key, title, kind, _type_value(value), tuple(options), row))
         return fields

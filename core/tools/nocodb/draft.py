@@ -396,8 +396,8 @@ class WriteTools:
                 if new is not None and draft.target["inputs"][name][0] == "link":
                     cells[name] = _read_links(new, old)
                 elif new is not None:
-                    is_list = isinstance(old, list)
-                    cells[name] = [each.strip() for each in new.split(",")] if is_list else new
+                    words = [word for each in new.split(",") if (word := each.strip())]
+                    cells[name] = words if isinstance(old, list) else new
             rows.append((steps[0].write.id, cells))
         names = dict.fromkeys(name for _, cells in rows for name in cells)
         layout = await self._find_writable_table(changer.viewer, draft.view.table_id, names)
@@ -448,9 +448,11 @@ class WriteTools:
 
 def _read_links(text: str, proposed: Sequence[RowImage]) -> list[str]:
     """Return the ids in a form's links: ids, or titles of rows that the proposal links to."""
-    ids = {str(row["title"]): str(row["id"]) for row in proposed}
+    ids: dict[str, list[str]] = {}  # several rows can have one title
+    for row in proposed:
+        ids.setdefault(str(row["title"]), []).append(str(row["id"]))
     words = [word.strip() for word in text.split(",")]
-    return [ids.get(word, word) for word in words if word]
+    return [ids[word].pop(0) if ids.get(word) else word for word in words if word]
 
 
 def _check_unowned(rows: Iterable[LinkableRow], hint: str) -> None:

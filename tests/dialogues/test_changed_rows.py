@@ -1,0 +1,63 @@
+"""A person changes proposed rows of NocoDB: other values of the same row stay as proposed."""
+
+from __future__ import annotations
+
+import pytest
+
+from adapters.slack.change_form import build_change_form
+from core.commands.grammar import render_change
+from tests.dialogues.bot_home import BotHome
+from tests.dialogues.decisions import on_slack, says
+from tests.dialogues.test_nocodb_rules import team
+
+VALUES = {
+    "Name": " Ana\u200d \u202e& co ", "Status": "Lead", "Tags": ["new"], "Active": True,
+    "Since": "2026-11-20", "Email": "z@example.com", "Value": 7.25, "Notes": "a\nb = c\n\n d",
+    "Seen": "2026-11-20 10:00",
+}  # fmt: skip
+
+
+async def test_values_that_a_person_does_not_change_stay_as_proposed(bot_home: BotHome) -> None:
+    async with team(bot_home, "Orders", "ask") as crm:
+        (card,) = (await crm.mia_calls("k1", "create", table="Customers", rows=[VALUES])).cards
+        ledger = crm.ponte.engine.changes.ledger
+        before = (await ledger.get(card.id)).steps[0].write.after
+        answer = await says(crm.ponte, render_change(card.press_id, {"Value": "8"}), "k2")
+        after = (await ledger.get(card.id)).steps[0].write.after
+        assert after == {**(before or {}), "Value": 8}, answer.text
+        answer = await says(crm.ponte, f"change {card.id} Tags =\nSeen =\nNotes =", "k3")
+        after = (await ledger.get(card.id)).steps[0].write.after
+        assert not {"Tags", "Seen", "Notes"} & (after or {}).keys(), answer.text
+
+
+async def test_links_with_one_title_stay_apart(bot_home: BotHome) -> None:
+    async with team(bot_home, "Orders", "ask") as crm:
+        orders = crm.table("Orders")
+        like = orders.rows[12]
+        (display,) = (title for title, value in like.items() if value == "Order 12")
+        for id in (41, 42, 43):
+            orders.rows[id] = {**like, display: "Twin", "Id": id}
+        row = {"Name": "Z", "Orders": [41, 42]}
+        (card,) = (await crm.mia_calls("k1", "create", table="Customers", rows=[row])).cards
+        answer = await says(crm.ponte, f"change {card.id} Orders = Twin, Twin, 43", "k2")
+        change = await crm.ponte.engine.changes.ledger.get(card.id)
+        after = change.steps[0].write.after or {}
+        assert [each["id"] for each in after["Orders"]] == ["41", "42", "43"], answer.text
+
+
+@pytest.mark.parametrize("values", [{"Name": "Ada", "Status": "Lead"}, {"Status": "Lead"}])
+async def test_forms_tell_rows_with_one_name_apart(
+    bot_home: BotHome, values: dict[str, str]
+) -> None:
+    async with team(bot_home, "Orders", "ask") as crm:
+        made = await crm.mia_calls("k1", "create", table="Customers", rows=[values, values])
+        (card,) = made.cards
+        at = on_slack("x", "k2")
+        views = crm.ponte.engine.changes.views
+        form = await views.find_form(card.press_id, at.author, at.address)
+        name = values.get("Name", "")
+        assert [field.row for field in form.fields if field.label == "Status"] == [
+            f"1. {name}".strip(), f"2. {name}".strip(),
+        ]  # fmt: skip
+        view = build_change_form(form, {})
+        assert [one["type"] for one in view["blocks"]].count("header") == 2
