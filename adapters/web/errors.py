@@ -127,6 +127,7 @@ PAGE_SENTENCES = {
     "deny": "Deny",
     "undo": "Undo",
     "reason": "Say why…",
+    "card_again": "Propose again",
     "reason_title": "Say why",
     "reason_label": "Reason",
     "deciding": "One moment…",

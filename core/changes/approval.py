@@ -19,6 +19,8 @@ from core.people.rules import NO_RIGHTS, OWNER_ID, place_names
 _ELSEWHERE = "{id} was requested in another place. Decide on it there, or ask an admin."
 _ADMIN = "An admin must approve {id}."
 _NOT_DECIDER = "Someone else denied {id}. Only they can say why."
+_NOT_ASKER = "Someone else requested {id}. Only they can propose it again."
+_AGAIN_ELSEWHERE = "{id} was requested in another place. Propose it again there."
 _NOT_YOURS = "Someone else requested {id}. They or an admin can approve it."
 _NOT_NAMED = "Only an admin or a designated approver can decide on {id}."
 _ONLY_NAMED = "Only a designated approver can decide on {id}."
@@ -510,6 +512,20 @@ class Approval:
                 if verdict.is_unknown:
                     raise StatusUnknown
                 verdict.raise_if_denied()
+
+    async def check_repeat(
+        self, person: Person, address: Address, change: Change, reached: bool = False
+    ) -> None:
+        """Check that the person asked for the change, in this place, so that they may propose it
+        again. Raise NotAllowed or StatusUnknown."""
+        proposal = change.proposal
+        if not self._is_asker(person, change):
+            raise NotAllowed(_NOT_ASKER, id=change.id)
+        # Where no person began the conversation, it has no thread before its answer is posted.
+        is_here = not proposal.origin.is_by_person and address.is_same_channel(proposal.address)
+        if not is_here and address.conversation != proposal.address.conversation:
+            raise NotAllowed(_AGAIN_ELSEWHERE, id=change.id)
+        await self.check_change(person, address, change, reached)
 
     async def check_reason(
         self, person: Person, address: Address, change: Change, reached: bool = False

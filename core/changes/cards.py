@@ -155,10 +155,12 @@ class CardBuilder:
         if change.state == "open":
             has_fields = bool(self.kind(change).form_fields(change))
             return ("approve", "change", "deny") if has_fields else ("approve", "deny")
-        if change.state == "denied":
+        if change.state in ("denied", "expired"):
             is_erased = change.is_forgotten or change.has_lapsed
             can_explain = change.decider not in (None, PONTE_PERSON) and not change.denial_reason
-            return ("reason",) if can_explain and not is_erased else ()
+            can_repeat = not change.repeated_by and bool(self.kind(change).form_fields(change))
+            again: tuple[ChangeAction, ...] = ("again",) if can_repeat and not is_erased else ()
+            return ("reason", *again) if can_explain and not is_erased else again
         return ("undo",) if self.is_undoable(change) else ()
 
     def _describe_decision(
@@ -430,6 +432,7 @@ class ChangeViews:
             "deny": self.approval.check_denial,
             "undo": self.approval.check,
             "reason": self.approval.check_reason,
+            "again": self.approval.check_repeat,
         }
         try:
             await checks[action](viewer, address, change, reached)

@@ -105,6 +105,8 @@ class EditableApplier(Applier, Protocol):
         with the changer's rights. Raise ToolError or BadInput."""
 
 
+TEXT_KEY = "Text"
+"""The key of the form's field for a whole text."""
 _ADMIN_ROWS = "{id} changes more than {rows} rows, so an admin must approve it."
 _OUTCOMES: Mapping[str, str] = {
     "applying": "In progress.",

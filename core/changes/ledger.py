@@ -75,7 +75,7 @@ CHANGES_TABLE = TableDeclaration(
         # 'expired', in this order. 'never': Ponte sends none about this change.
         text("last_notice", default=""),
         text("denial_reason", default=""),
-        text("revision_seqs", default=""),
+        text("revision_seqs", default=""), text("repeated_by", default=""),
     ),
     key=("id",), unique=("seq", "call_id"),
     indexes=(
@@ -418,6 +418,22 @@ class SqlLedger(SqlStore):
         _set_state(connection, change.id, "open")
         _add_note(connection, change, note)
         return _get_change(connection, change.id)
+
+    @transaction
+    def propose_again(
+        self, connection: SqlConnection, proposal: Proposal, former_id: str, *, asks_nobody: bool
+    ) -> Change:
+        """Store an open proposal that repeats a denied or expired one. Return it, or the one that
+        an earlier call stored. Raise Superseded if the rows of the former one were erased."""
+        former = _get_locked(connection, former_id)
+        if former.repeated_by:
+            return _get_change(connection, former.repeated_by)
+        if former.is_forgotten or former.has_lapsed:
+            raise Superseded
+        change = _insert(connection, Change(proposal), "asked" if asks_nobody else "")
+        sql = "UPDATE changes SET repeated_by = ?, version = version + 1 WHERE id = ?"
+        connection.execute(sql, (change.id, former_id))
+        return change
 
     @transaction
     def release(self, connection: SqlConnection, id: str, seq: int) -> None:
@@ -813,6 +829,7 @@ def _select(connection: SqlConnection, statement: str, values: object) -> list[C
             undone_by=row["undone_by"], is_forgotten=row["erasure_reason"] == _FORGOTTEN,
             has_lapsed=row["erasure_reason"] == _LAPSED, version=row["version"],
             consents=tuple(consents), denial_reason=row["denial_reason"],
+            repeated_by=row["repeated_by"],
         )  # fmt: skip
         changes.append(change)
     return changes

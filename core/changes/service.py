@@ -245,6 +245,8 @@ _REVISED = "`{id}` has the new values."
 _REVISED_NOTE = "A person changed its values. It waits for approval."
 _NO_VALUES = "Write the new values, one a line: `Field = value`. Fields: {names}."
 _NO_FIELD = "There is no field {field} here. Fields: {names}."
+_NOT_AGAIN = "`{id}` can't be proposed again. Write what you want changed in a message."
+_REPEATED = "`{id}` was already proposed again as `{new}`."
 _MAX_LISTED_FIELDS = 12
 _NOT_AS_SHOWN = (
     "Nothing was approved, because these were changed, decided or have expired: {ids}. See the "
@@ -270,7 +272,8 @@ class Decisions:
     undo: Undo
 
     async def decide(self, action: ChangeAction, decision: DecisionRequest) -> Answer:
-        """Approve, change, deny or undo a change and return the answer for the person.
+        """Approve, change, deny or undo a change, or propose it again. Return the answer for the
+        person.
 
         Raise NotFound (also if the person may not see the card), NotAllowed, Expired, AuditRefused,
         ToolError, Draining or NotStored.
@@ -293,7 +296,7 @@ class Decisions:
         # Expiry is checked here, too, because the periodic check may not have run yet.
         if change.state == "open" and change.proposal.expires_at <= self.lifecycle.clock():
             change = await self.lifecycle.close(change, "expired", None)
-        if change.state == "expired" and action != "undo":
+        if change.state == "expired" and action not in ("undo", "again"):
             raise Expired(id=change.id)
         try:
             match action:
@@ -305,6 +308,8 @@ class Decisions:
                     return await self._deny(change, decision, reached)
                 case "undo":
                     return await self.undo.undo(change, decision, reached)
+                case "again":
+                    return await self._propose_again(change, decision, reached)
         except NotAllowed as error:
             error.values.setdefault("right", "approve")
             raise
@@ -457,16 +462,11 @@ class Decisions:
         person, proposal = decision.person, change.proposal
         if change.state != "open" or proposal.is_revised_by(decision.seq):
             return await self.views.describe_state(change, decision)
-        applier = self.appliers.get(change.draft.applier)
         fields = self.views.builder.kind(change).form_fields(change)
-        if not isinstance(applier, EditableApplier) or not fields or proposal.is_decided_by_policy:
+        if not fields or proposal.is_decided_by_policy:
             raise BadInput(cards.NOT_CHANGEABLE, id=change.id)
         await self.approval.check_change(person, decision.address, change, reached)
-        values = _match_values(fields, decision.values)
-        viewer = Viewer(await self.approval.policy.rights(person, proposal.address))
-        changer = Changer(person, proposal.address, viewer, decision.zone)
-        draft = await applier.revise(change, values, changer)
-        await self.approval.check_draft(person, proposal.address, draft)
+        draft = await self._revise(change, _match_values(fields, decision.values), decision)
         now = self.lifecycle.clock()
         revised = replace(
             proposal, draft=draft, asker=person, revision=proposal.revision + 1,
@@ -486,6 +486,53 @@ class Decisions:
         if not change.proposal.is_revised_by(decision.seq):
             return await self._answer_replaced(change, decision)
         return await self.views.describe_state(change, decision, say(_REVISED, id=change.id))
+
+    async def _revise(
+        self, change: Change, values: Mapping[str, str], decision: DecisionRequest
+    ) -> Draft:
+        """Return the draft with these values, read again with the person's rights."""
+        applier, person = self.appliers.get(change.draft.applier), decision.person
+        if not isinstance(applier, EditableApplier):
+            raise BadInput(cards.NOT_CHANGEABLE, id=change.id)
+        address = change.proposal.address
+        viewer = Viewer(await self.approval.policy.rights(person, address))
+        changer = Changer(person, address, viewer, decision.zone)
+        draft = await applier.revise(change, values, changer)
+        await self.approval.check_draft(person, address, draft)
+        return draft
+
+    async def _propose_again(
+        self, change: Change, decision: DecisionRequest, reached: bool
+    ) -> Answer:
+        """Store a new proposal with the values of a denied or expired one. A person decides on it,
+        also where the operator's policy would."""
+        person, address = decision.person, change.proposal.address
+        is_offered = "again" in self.views.builder.possible_actions(change)
+        if not is_offered and not change.repeated_by:
+            raise BadInput(_NOT_AGAIN, id=change.id)
+        await self.approval.check_repeat(person, decision.address, change, reached)
+        if is_offered:
+            draft, now = await self._revise(change, {}, decision), self.lifecycle.clock()
+            proposal = replace(
+                change.proposal, id=new_change_id(), draft=draft, asker=person, seq=decision.seq,
+                call_id="again", locale=LANGUAGE.get(), created_at=now, revision=1,
+                expires_at=now + PROPOSAL_LIFETIME_SECONDS, revision_seqs="",
+                is_decided_by_policy=False,
+            )  # fmt: skip
+            named = self.approval.names_approvers(proposal)
+            proposal = replace(proposal, has_named_approvers=named)
+            asks_nobody = not self.approval.to_be_asked(Change(proposal))
+            new = await self.ledger.propose_again(proposal, change.id, asks_nobody=asks_nobody)
+            if new.proposal.seq == decision.seq:
+                rule = await self.approval.rule_of_draft(person, address, draft)
+                await self.lifecycle.record_event("proposed", new, rule)
+        else:
+            new = await self.ledger.get(change.repeated_by)
+        if new.proposal.seq != decision.seq:  # another event did
+            words = [say(_REPEATED, id=change.id, new=new.id)]
+            return await self.views.build_answer(words, [new], decision)
+        card = await self.views.card(new, person, decision.address)
+        return Answer(cards.describe_proposals(1), cards=(card,), has_own_post=True)
 
     async def _answer_replaced(self, change: Change, decision: DecisionRequest) -> Answer:
         """Return the answer for a person who decided on a version that somebody has changed."""

@@ -58,6 +58,7 @@ _EXPIRED = (
     "`{id}` expired because no one approved it within 24 hours: {title}. Nothing was "
     "changed. If you still want it, ask again."
 )
+_AGAIN = "To propose it again, type `again {id}`."
 _DENIED = "{name} denied `{id}`: {title}. Reason: “{reason}”"
 
 
@@ -300,6 +301,8 @@ class ApprovalNotices:
                 title = escape_markdown(self.changes.views.builder.build_title(change))
                 if one.kind == "expired":
                     text = say(_EXPIRED, id=id, title=title)
+                    if "again" in self.changes.views.builder.possible_actions(change):
+                        text += " " + say(_AGAIN, id=id)
                 elif one.kind == "denied" and (decider := change.decider):
                     name = escape_markdown(clip_line(decider.name or decider.id))
                     reason = escape_markdown(show_reason(change.denial_reason))
@@ -400,7 +403,7 @@ CARD_STATES = ("open", "approved", "applying", "done", "partial", "failed", "den
 """The states that a card can show. `done` and `failed` can also be states of a post."""
 LABELS: Mapping[ChangeAction, str] = {
     "approve": "Approve", "change": "Change…", "deny": "Deny", "undo": "Undo",
-    "reason": "Say why…",
+    "reason": "Say why…", "again": "Propose again",
 }  # fmt: skip
 """The English labels of the buttons under a card; `say` translates them."""
 APPROVE_ALL = "Approve {count}"

@@ -27,6 +27,7 @@ IMMEDIATE_COMMANDS = frozenset(
         "change",
         "deny",
         "undo",
+        "again",
         "forget",
         "help",
         "status",
@@ -46,7 +47,7 @@ TRANSLATED: Mapping[str, Mapping[str, str]] = {
         "ajuda": "help", "estado": "status", "uso": "usage",
         "uso do canal": "usage channel", "nova conversa": "new",
         "esquecer sim": "forget yes", "parar": "stop", "alteracoes": "changes",
-        "aprovar": "approve", "alterar": "change", "recusar": "deny",
+        "aprovar": "approve", "alterar": "change", "repropor": "again", "recusar": "deny",
         "desfazer": "undo", "aprovacoes": "approvals",
         "porque": "why", "comando-rapido": "quick-command",
         "agendamentos": "schedules", "agendamento": "schedule",
@@ -55,7 +56,7 @@ TRANSLATED: Mapping[str, Mapping[str, str]] = {
         "aide": "help", "etat": "status", "utilisation": "usage",
         "utilisation du canal": "usage channel", "nouvelle conversation": "new",
         "oublier oui": "forget yes", "arreter": "stop", "modifications": "changes",
-        "approuver": "approve", "modifier": "change", "refuser": "deny",
+        "approuver": "approve", "modifier": "change", "reproposer": "again", "refuser": "deny",
         "annuler": "undo", "approbations": "approvals",
         "pourquoi": "why", "commande-rapide": "quick-command",
         "planifications": "schedules", "planification": "schedule",
@@ -70,7 +71,7 @@ RUN_PYTHON = "run-python"
 
 USAGE_OF_CHANNEL = "channel"
 """The argument of `usage` that asks for the usage of the channel."""
-_WITH_ID = frozenset({"approve", "deny", "undo"})
+_WITH_ID = frozenset({"approve", "deny", "undo", "again"})
 SCHEDULE_ACTIONS = ("pause", "resume", "run", "delete", "show")
 """The words after `schedule ID`."""
 _ACTION_NAMES: Mapping[str, str] = {
@@ -114,7 +115,7 @@ _WRONG_SLUG = (
 class TypedCommand:
     """A parsed command.
 
-    - `id`: the argument of approve, deny, undo and why, the id after schedule, or the page
+    - `id`: the argument of approve, deny, undo, again and why, the id after schedule, or the page
       of schedules. For approve, several ids can be separated by spaces.
     - `slug`: the name of the quick command, the argument of usage, or the action of schedule.
     - `input`: the inputs of the quick command, or the new values for change.
@@ -207,7 +208,7 @@ def is_decision(message: Message) -> bool:
 
 def split_change_id(id: str) -> tuple[str, int, str]:
     """Return the id, the revision (0 for none) and the code ("" for none) in the argument of
-    approve, deny or undo."""
+    approve, deny, undo or again."""
     match = _ID_AND_CODE.fullmatch(id)
     return (match[1], int(match[2] or 0), match[3] or "") if match else (id, 0, "")
 

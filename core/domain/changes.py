@@ -267,6 +267,8 @@ class Change:
     """The approvals so far, in their order, if several people must approve."""
     denial_reason: str = ""
     """Why the decider denied it, on one line. It is untrusted text; "" for none."""
+    repeated_by: str = ""
+    """The id of the proposal that its asker made of it once more; "" for none."""
 
     @cached_property
     def id(self) -> str:

@@ -39,7 +39,7 @@ _adapter_of: Callable[[Any], TypeAdapter[Any]] = functools.cache(TypeAdapter)
 """Returns the pydantic adapter of a type. Each is built once."""
 
 CardKind = Literal["proposal", "change"]
-ChangeAction = Literal["approve", "change", "deny", "undo", "reason"]
+ChangeAction = Literal["approve", "change", "deny", "undo", "reason", "again"]
 Status = Literal["done", "stopped", "failed"]
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from core.base.i18n import say
 from core.base.markdown import quote_inert
-from core.changes.kinds import Kind
-from core.domain.changes import Change, Draft
+from core.changes.kinds import TEXT_KEY, Kind
+from core.domain.changes import Change, Draft, FormField
 from core.schedules.schedule import SCHEDULE_CHANGED, read_row, read_state
 from core.schedules.words import (
     build_schedule_title,
@@ -16,12 +16,15 @@ from core.schedules.words import (
     describe_rule,
     describe_state,
     describe_times,
+    local_time,
 )
 
 SCHEDULE_KIND = "schedule"
 """The name of the kind in drafts."""
 SCHEDULE_APPLIER = SCHEDULE_KIND
 """The name of the applier in the ledger."""
+WHEN_KEY = "When"
+"""The key of the form's field for the time or rule."""
 _EDIT = "Change schedule {id}: {what}"
 _DELETION = "Delete schedule {id}: {what}"
 
@@ -70,6 +73,17 @@ class ScheduleChange(Kind):
     def build_rows(self, change: Change) -> tuple[dict[str, Any], ...]:
         """Return no rows: the text says all."""
         return ()
+
+    def form_fields(self, change: Change) -> Sequence[FormField]:
+        """Return the text and the time, as the tool takes them; () for a deletion."""
+        if (row := change.steps[0].write.after) is None:
+            return ()
+        draft = read_row(row)
+        when = draft.rule.cron or f"{local_time(draft.rule.run_at, draft.time_zone):%Y-%m-%dT%H:%M}"
+        return [
+            FormField(TEXT_KEY, say("Text"), "lines", draft.text),
+            FormField(WHEN_KEY, say("When"), "text", when),
+        ]
 
     def describe_outcome(self, change: Change, *, shows_names: bool) -> list[str]:
         """Return the result, and how to manage a schedule that runs now."""

@@ -17,11 +17,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, cast
+from zoneinfo import ZoneInfo
 
 from core.base.errors import NotAllowed, NotFound, NotStored, StatusUnknown, ToolError
 from core.base.i18n import plural, say
+from core.base.markdown import find_addresses
 from core.base.tasks import BackgroundTasks, Backoff, retry
-from core.changes.kinds import Batch
+from core.changes.kinds import TEXT_KEY, Batch, Changer
 from core.changes.service import ChangeService
 from core.chat.approval_notices import PersonNoticeService
 from core.chat.people import Conversations, People
@@ -34,7 +36,7 @@ from core.domain.records import Turn
 from core.journal.inbox import SqlInbox
 from core.journal.jobs import Peers
 from core.people.rules import place_names
-from core.schedules.kind import SCHEDULE_APPLIER, SCHEDULE_KIND
+from core.schedules.kind import SCHEDULE_APPLIER, SCHEDULE_KIND, WHEN_KEY
 from core.schedules.rows import Schedules
 from core.schedules.schedule import (
     BadSchedule,
@@ -455,6 +457,27 @@ class ScheduleApplier:
             await self._schedules.service.check(
                 read_row(row.after), to.asker, to.address, is_new=row.before is None
             )
+
+    async def revise(self, change: Change, values: Mapping[str, str], changer: Changer) -> Draft:
+        """Return the draft with another text or time; an edit begins from the schedule as it is
+        now. Raise ToolError, BadSchedule, NotFound, NotAllowed or StatusUnknown."""
+        from core.schedules.tools import read_rule
+
+        service = self._schedules.service
+        base = await service.find_base(change.id, changer.person, changer.address)
+        (row,) = base.rows
+        draft, to = read_row(row.after or {}), decode_json(ReplyTo, row.applier_data)
+        text, when = values.get(TEXT_KEY, draft.text), values.get(WHEN_KEY, "").strip()
+        zone = ZoneInfo(draft.time_zone)
+        # A person wrote the new text. A model may have written the addresses of the former one.
+        new = find_addresses(text)
+        own = new - (find_addresses(draft.text) - set(draft.addresses))
+        draft = replace(
+            draft, text=text, addresses=tuple(sorted(own)),
+            rule=read_rule(when, draft.rule, zone) if when else draft.rule,
+        )  # fmt: skip
+        draft = await service.check(draft, to.asker, to.address, is_new=row.before is None)
+        return replace(base, title=draft.kind, rows=(replace(row, after=make_row(draft)),))
 
     def revert(self, change: Change) -> Draft:
         """Return the draft that restores the schedule as it was before the change."""

@@ -101,7 +101,7 @@ class ScheduleSource:
                     words, hint = "There is no time zone of this name.", "use an IANA name"
                     raise ToolError(words, hint=hint) from None
                 if when.strip() or not former:
-                    draft = replace(draft, rule=_read_rule(when.strip(), draft.rule, tz))
+                    draft = replace(draft, rule=read_rule(when.strip(), draft.rule, tz))
                 if ends and ends.isdecimal():
                     draft = replace(draft, ends_at=0.0, max_runs=int(ends[:9]))
                 elif ends:
@@ -134,7 +134,7 @@ class ScheduleSource:
             return "\n".join([*map(describe_schedule, schedules), f"{last}{_MANAGED_BY}"])
 
 
-def _read_rule(when: str, before: ScheduleRule, zone: ZoneInfo) -> ScheduleRule:
+def read_rule(when: str, before: ScheduleRule, zone: ZoneInfo) -> ScheduleRule:
     """Return the rule that `when` is: a rule with five fields, a local date and time, or a time of
     day on the days of the rule `before`. Raise ToolError."""
     if len(when.split()) > 2:  # a date and time has at most one space

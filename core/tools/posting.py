@@ -31,8 +31,8 @@ from core.base.i18n import say
 from core.base.markdown import escape_markdown, quote_inert
 from core.base.tasks import retry
 from core.base.text import clean_text, clip_line, fold_case, to_one_line
-from core.changes.kinds import Batch, Kind
-from core.domain.changes import Change, Draft, RowCheck, RowWrite
+from core.changes.kinds import TEXT_KEY, Batch, Changer, Kind
+from core.domain.changes import Change, Draft, FormField, RowCheck, RowWrite
 from core.domain.messages import (
     Address,
     Answer,
@@ -96,6 +96,16 @@ class PlacePosts:
     def revert(self, change: Change) -> Draft:
         """Raise ToolError: a post cannot be undone."""
         raise ToolError(NO_UNDO)
+
+    async def revise(self, change: Change, values: Mapping[str, str], changer: Changer) -> Draft:
+        """Return the draft with another text, as a post of the changer. Raise ToolError unless they
+        can write in the place, also if that is not known."""
+        draft, asker = change.draft, changer.person
+        text = values.get(TEXT_KEY, str((draft.rows[0].after or {}).get("typed", "")))
+        target = {**draft.target, "asker": encode_json(replace(asker, name=""))}
+        revised = replace(draft, target=target, rows=(_build_row(text, asker),))
+        await _PostBatch(revised, self._messengers).check_asker()
+        return revised
 
 
 class _PostBatch:
@@ -186,6 +196,19 @@ class _PostBatch:
         to = decode_json(ReplyTo, row.applier_data)
         # There is one part: `MAX_POST_CHARACTERS` is below the lengths at which platforms split.
         return to, self._messenger.surface(to).split(str((row.after or {})["text"]))[0]
+
+
+def _build_row(text: str, asker: Person) -> RowWrite:
+    """Return the row of a post with this text. Raise ToolError if it is empty or too long."""
+    if not clean_text(text).strip():
+        raise ToolError("The text is empty.")
+    # The text is a quote, so that no line of it can be taken for the last line.
+    by = escape_markdown(to_one_line(asker.name or asker.id, 80)).replace("@", "＠")
+    body = f"{quote_inert(text)}\n\n{say('Requested by {name}.', name=by)}"
+    is_long = len(body) > MAX_POST_CHARACTERS
+    if is_long or len(html.escape(body, quote=False).encode()) > MAX_POST_BYTES:
+        raise ToolError(_TOO_LONG, hint="write at most 1000 characters")
+    return RowWrite(after={"text": body, "typed": text})
 
 
 def _key(to: ReplyTo) -> str:
@@ -279,14 +302,7 @@ class PlacePostSource:
         words, id = min(matches)
         if id == ctx.address.channel:
             raise ToolError(_HERE, hint="answer here")
-        if not clean_text(text).strip():
-            raise ToolError("The text is empty.")
-        # The text is a quote, so that no line of it can be taken for the last line.
-        by = escape_markdown(to_one_line(ctx.asker.name or ctx.asker.id, 80)).replace("@", "＠")
-        body = f"{quote_inert(text)}\n\n{say('Requested by {name}.', name=by)}"
-        is_long = len(body) > MAX_POST_CHARACTERS
-        if is_long or len(html.escape(body, quote=False).encode()) > MAX_POST_BYTES:
-            raise ToolError(_TOO_LONG, hint="write at most 1000 characters")
+        row = _build_row(text, ctx.asker)
         address = Address(ctx.address.platform, id, ctx.address.workspace, is_shared=True)
         person = None
         if words.startswith("@"):
@@ -312,7 +328,6 @@ class PlacePostSource:
             "asker": encode_json(replace(ctx.asker, name="")), "address": encode_json(address),
             "person": encode_json(replace(person, name="")) if person else "", "place": place,
         }  # fmt: skip
-        row = RowWrite(after={"text": body})
         title = to_one_line(words, 80)
         return await ctx.turn.propose(Draft(POST_APPLIER, "post", target, title, (row,), NO_UNDO))
 
@@ -344,6 +359,11 @@ class PlacePost(Kind):
     def build_rows(self, change: Change) -> tuple[dict[str, Any], ...]:
         """Return no rows: the text says all."""
         return ()
+
+    def form_fields(self, change: Change) -> Sequence[FormField]:
+        """Return the text as it was proposed."""
+        text = (change.steps[0].write.after or {}).get("typed")
+        return [FormField(TEXT_KEY, say("Text"), "lines", str(text))] if text else []
 
     def build_note(self, change: Change, outcome: str) -> str:
         """Return the outcome with the name of the place."""

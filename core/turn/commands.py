@@ -50,6 +50,7 @@ HELP = """Ask me anything. You can also type one of these commands:
 - `stop`: stop what I am doing
 - `changes`: list changes; `approve ID`, `deny ID`, `undo ID`: decide on a change
 - `change ID FIELD = VALUE`: change a request before it is approved
+- `again ID`: propose your denied or expired request again
 - `approvals`: list the requests that wait for you
 - `schedules`: list schedules and reminders; `schedule ID pause`, `schedule ID delete`: manage one
 - `quick-command SLUG …`: run a quick command
@@ -61,7 +62,8 @@ Discord, which has five rows of buttons."""
 QUICK_COMMAND_TOOL = "quick-command"
 """The name under which journal and metrics count a quick command that a person typed."""
 _ACTIONS: dict[str, ChangeAction] = {
-    "approve": "approve", "change": "change", "deny": "deny", "undo": "undo"
+    "approve": "approve", "change": "change", "deny": "deny", "undo": "undo",
+    "again": "again",
 }  # fmt: skip
 _RESULT_THERE = "Its result is available only in the conversation where it was requested."
 _NO_SANDBOX = "I can't run code: no sandbox is available. Type `status` for the reason."
@@ -252,7 +254,7 @@ class CommandService:
             case grammar.RUN_PYTHON:
                 code = CodeCommand(self.stores.journal, self.people, self.assistant)
                 return await code.run(turn, command.code, show, rights)
-            case "approve" | "change" | "deny" | "undo":
+            case "approve" | "change" | "deny" | "undo" | "again":
                 return await self._decide(turn, command, show)
             case "help":
                 return Answer(say(HELP))

@@ -101,7 +101,7 @@ CONFIRM_SECONDS = 2.0
 needs no confirmed status then begins without it. It may chat and read, and is offered nothing else.
 """
 NEED_CONFIRMATION = frozenset(
-    {"approve", "change", "deny", "undo", "schedule", "quick-command", grammar.RUN_PYTHON}
+    {"approve", "change", "deny", "undo", "again", "schedule", "quick-command", grammar.RUN_PYTHON}
 )
 """Commands that cannot run without a confirmed status of their author."""
 

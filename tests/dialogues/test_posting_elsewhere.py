@@ -9,13 +9,15 @@ import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from core.base.errors import NotAllowed, PlatformBusy, ToolError, Undeliverable
-from core.domain.changes import Draft, RowWrite
+from core.changes.kinds import Changer
+from core.domain.changes import Change, ChangeStep, Draft, Proposal, RowWrite
 from core.domain.messages import (
     PERSON,
     Address,
@@ -364,9 +366,10 @@ class Places:
         self.recorder = Recorder()
         self.refusal: Exception | None = None
         """Why no direct message can begin."""
+        self.may: bool | None = True
 
     async def can_write(self, person: Person, address: Address) -> bool | None:
-        return True
+        return self.may
 
     async def can_write_to(self, person: Person, other: Person, address: Address) -> bool | None:
         return True
@@ -474,3 +477,30 @@ async def test_only_people_of_a_chat_platform_are_offered_the_tool() -> None:
         asked = replace(message, author=author, origin=origin)
         assert bool(offered_tools([tool], asked)) == is_offered, case
     assert await PlacePostSource({}).tools(Viewer()) == ()
+
+
+async def test_the_text_of_a_proposed_post_is_changed_by_who_can_write_there(
+    places: Places,
+) -> None:
+    first = make_post()
+    row = RowWrite(after={"text": "> Hello", "typed": "Hello"}, applier_data="old")
+    first = replace(first, rows=(row,))
+    proposal = Proposal("abcde2", first, ALICE, SALES, 1, "c1", "t1", 0, "en", 0.0, 1.0)
+    change = Change(proposal, steps=(ChangeStep(1, row),))
+    (field,) = elsewhere.PLACE_POST.form_fields(change)
+    assert (field.key, field.type, field.value) == ("Text", "lines", "Hello")
+    posts = PlacePosts({"slack": cast(Messenger, places)})
+    changer = Changer(BOB, SALES, Viewer(), UTC)
+    made = await posts.revise(change, {"Text": "**Bye** <!here>"}, changer)
+    (new,) = made.rows
+    assert new.after
+    assert new.after["text"].endswith("Requested by Bob.")
+    assert "<!here>" not in new.after["text"]
+    assert (new.after["typed"], new.applier_data) == ("**Bye** <!here>", "")
+    assert json.loads(made.target["asker"])["id"] == BOB.id
+    for text, words in ((" ", "empty"), ("x" * 2_000, "too long")):
+        with pytest.raises(ToolError, match=words):
+            await posts.revise(change, {"Text": text}, changer)
+    places.may = False
+    with pytest.raises(ToolError, match="write yourself"):
+        await posts.revise(change, {}, changer)

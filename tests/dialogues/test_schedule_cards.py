@@ -49,17 +49,17 @@ async def test_the_buttons_on_slack(tmp_path: Path) -> None:
             await slack.wait_until(is_there)
 
         card = await ask(proposal())
-        assert list(card.buttons) == ["Approve", "Deny"]
+        assert list(card.buttons) == ["Approve", "Change…", "Deny"]
         id = card.buttons["Approve"]["value"]
         await press(bob, card, "Approve", "Só a pessoa que solicitou")
-        assert list(card.buttons) == ["Approve", "Deny"], "nobody else approves it"
+        assert list(card.buttons) == ["Approve", "Change…", "Deny"], "nobody else approves it"
         await press(alice, card, "Approve", "Started")
         assert list(card.buttons) == ["Undo"]
         changed = await ask(proposal(replaces=id, when="10:00"))
         await press(alice, changed, "Approve", "Started")
         other = await ask(proposal(what="Lunch"))
         await press(alice, other, "Deny", "Denied")
-        assert not other.buttons
+        assert list(other.buttons) == ["Say why…", "Propose again"]
         (stored,) = await work.bot.engine.schedules.store.list_matching(ScheduleFilter())
         assert (stored.id, stored.state, stored.draft.rule.cron) == (id, "active", "0 10 * * *")
 
@@ -98,9 +98,9 @@ async def test_the_buttons_on_discord(discord: FakeDiscord, tmp_path: Path) -> N
         await exchange.wait_until(lambda e: words in str(e.followups))
 
     card = await ask(proposal())
-    assert labels(card) == ["Approve", "Deny"]
+    assert labels(card) == ["Approve", "Change…", "Deny"]
     await press_in_vain(rui, card, "Approve", "can approve it")
-    assert labels(card) == ["Approve", "Deny"], "nobody else approves it"
+    assert labels(card) == ["Approve", "Change…", "Deny"], "nobody else approves it"
     await press(ana, card, "Approve", "Started")
     (stored,) = await ponte.engine.schedules.store.list_matching(ScheduleFilter())
     changed = await ask(proposal(replaces=stored.id, when="10:00"))

@@ -362,7 +362,7 @@ class CaseCommands(ToolIntegration[SettingsPart]):
         if not deps.config.quick_commands:
             return None
         source = StackSpotSource(client, quick, deps.config)
-        return ToolBundle(source, [StackSpotRuns(client)])
+        return ToolBundle(source, [StackSpotRuns(client, quick)])
 
     def rule_names(self, own: SettingsPart, config: OperatorConfig) -> RuleNames:
         return {"tool": ("stackspot_quick_command",), "command": config.quick_commands}

@@ -176,6 +176,8 @@ class MemoryTable:
     async def revise(self, change: Change, values: Mapping[str, str], changer: Changer) -> Draft:
         rows = []
         for number, row in enumerate(change.draft.rows, 1):
+            if row.before is not None and row.id not in self.rows:
+                raise ToolError("There is no row {id}.", id=row.id)
             after = dict(row.after or {})
             for name in after:
                 key = name if len(change.draft.rows) == 1 else f"{number}.{name}"

@@ -47,10 +47,9 @@ class WriteTools:
         self.schemas = Schemas(self.api, base, config=FixedConfig(rules or TableRules()))
         self.rows = TableWriter(SampleDriver(sample) if sample else RestDriver(self.api))
         self.drafts: list[Draft] = []
-        self._tools = {
-            tool.spec.name: tool
-            for tool in draft.WriteTools(self.api, self.schemas, self.rows.driver).tools()
-        }
+        writing = draft.WriteTools(self.api, self.schemas, self.rows.driver)
+        self.rows.revise_draft = writing.revise
+        self._tools = {tool.spec.name: tool for tool in writing.tools()}
 
     @classmethod
     def of(cls, place: Place) -> WriteTools:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from datetime import UTC
+from typing import Any
 
 import pytest
 
-from core.base.errors import ToolError, WriteUnsure
+from core.base.errors import BadInput, NotAllowed, ToolError, WriteUnsure
 from core.base.i18n import use_locale
-from core.changes.kinds import WatchedBatch
-from core.domain.changes import Change, Draft, Proposal
-from core.domain.records import QuickCommand
-from core.tools.stackspot import StackSpot
+from core.changes.kinds import Changer, WatchedBatch
+from core.domain.changes import Change, ChangeStep, Draft, Proposal
+from core.domain.records import QuickCommand, Viewer
+from core.tools.stackspot import QUICK_COMMAND_RUN, StackSpot
 from core.tools.stackspot.source import RUN_MARGIN_SECONDS, StackSpotRuns, draft_run
 from tests.fakes.choices import ANA
+from tests.fakes.quick_commands import RegisteredCommands
 from tests.fakes.stackspot import FakeStackSpot, Run, Trouble
 from tests.stackspot.command_scene import CommandScene
 
@@ -37,7 +41,7 @@ async def test_a_draft_names_the_command_in_the_askers_language() -> None:
 async def test_it_is_begun_with_its_input_and_waited_for(
     stackspot: StackSpot, fake: FakeStackSpot, given: str | dict[str, object]
 ) -> None:
-    runs, one = StackSpotRuns(stackspot), draft(given)
+    runs, one = StackSpotRuns(stackspot, RegisteredCommands()), draft(given)
     assert (runs.batch(one), runs.patience) == (1, stackspot.deadline + RUN_MARGIN_SECONDS)
     (seen,) = await runs.open(one).check(one.rows)
     assert seen.state == "before"
@@ -54,7 +58,7 @@ async def test_it_is_begun_with_its_input_and_waited_for(
 async def test_failed_and_endless_runs_are_reported(
     stackspot: StackSpot, fake: FakeStackSpot
 ) -> None:
-    runs, one = StackSpotRuns(stackspot), draft()
+    runs, one = StackSpotRuns(stackspot, RegisteredCommands()), draft()
     fake.go(Run.of("RUNNING", "FAILURE"), Run.of("RUNNING"))
     for standing, words in (("failed", "reports a failure"), ("other", "may still finish")):
         (row,) = await runs.open(one).write(one.rows)
@@ -67,7 +71,7 @@ async def test_failed_and_endless_runs_are_reported(
 async def test_a_lost_start_is_unsure_and_a_refused_one_is_not(
     stackspot: StackSpot, fake: FakeStackSpot
 ) -> None:
-    runs, one = StackSpotRuns(stackspot), draft()
+    runs, one = StackSpotRuns(stackspot, RegisteredCommands()), draft()
     fake.fail("create", Trouble("reset", after=True))
     with pytest.raises(WriteUnsure, match="don't know whether `summary` started"):
         await runs.open(one).write(one.rows)
@@ -81,11 +85,11 @@ async def test_a_run_cannot_be_undone(stackspot: StackSpot) -> None:
     ctx = CommandScene().ctx()
     proposal = Proposal("abcde2", draft(), ANA, ctx.address, 1, "c1", "t1", 0, "en", 0.0, 1.0)
     with pytest.raises(ToolError, match="can't be undone"):
-        StackSpotRuns(stackspot).revert(Change(proposal, "done"))
+        StackSpotRuns(stackspot, RegisteredCommands()).revert(Change(proposal, "done"))
 
 
 async def test_who_watches_sees_how_far_it_is(stackspot: StackSpot, fake: FakeStackSpot) -> None:
-    runs, one = StackSpotRuns(stackspot), draft()
+    runs, one = StackSpotRuns(stackspot, RegisteredCommands()), draft()
     assert isinstance(runs.open(one), WatchedBatch)
     told: list[str] = []
 
@@ -101,3 +105,38 @@ async def test_who_watches_sees_how_far_it_is(stackspot: StackSpot, fake: FakeSt
     ]
     (before,) = await runs.open(one).watch(one.rows, doing)
     assert before.state == "before"
+
+
+async def test_the_inputs_of_a_proposed_run_are_changed_as_the_changer_may(
+    stackspot: StackSpot,
+) -> None:
+    declared: Any = {"day": {"type": "text", "required": True},
+                "tone": {"type": "choice", "choices": ("dry", "warm")},
+                "rows": {"type": "number"}, "now": {"type": "boolean"}}  # fmt: skip
+    command = QuickCommand("day", "Day", effect="spend", inputs=declared)
+    ctx = CommandScene().ctx()
+
+    def proposed(made: Draft) -> Change:
+        proposal = Proposal("abcde2", made, ANA, ctx.address, 1, "c1", "t1", 0, "en", 0.0, 1.0)
+        return Change(proposal, steps=(ChangeStep(1, made.rows[0]),))
+
+    first = draft_run(ctx, command, {"day": "May", "tone": "dry", "now": True})
+    change = proposed(replace(first, target=json.loads(json.dumps(first.target))))
+    assert [(f.key, f.type, f.value, f.options) for f in QUICK_COMMAND_RUN.form_fields(change)] == [
+        ("day", "lines", "May", ()), ("tone", "select", "dry", ("dry", "warm")),
+        ("rows", "number", "", ()), ("now", "checkbox", "true", ()),
+    ]  # fmt: skip
+    changer = Changer(ANA, ctx.address, Viewer(), UTC)
+    runs = StackSpotRuns(stackspot, RegisteredCommands([command, SUMMARY]))
+    made = await runs.revise(change, {"tone": "", "rows": "3", "now": "false"}, changer)
+    assert made.rows[0].after == {"day": "May", "rows": 3, "now": False}
+    assert made.target["conversation"] == first.target["conversation"]
+    with pytest.raises(BadInput, match="tone must be one of: dry, warm"):
+        await runs.revise(change, {"tone": "sour"}, changer)
+    gone = StackSpotRuns(stackspot, RegisteredCommands([command], frozenset({"day"})))
+    with pytest.raises(NotAllowed):
+        await gone.revise(change, {}, changer)
+    plain = proposed(draft())
+    (field,) = QUICK_COMMAND_RUN.form_fields(plain)
+    assert (field.key, field.type, field.value) == ("input", "lines", "a bridge")
+    assert (await runs.revise(plain, {"input": "x"}, changer)).rows[0].after == {"input": "x"}

@@ -44,7 +44,7 @@ class CardDecision(http_io.RequestBody):
     approve, as `abc234` or with their revision, `abc234.2`. `reason` says why a change is
     denied."""
 
-    action: Literal["approve", "change", "deny", "undo"]
+    action: Literal["approve", "change", "deny", "undo", "again"]
     revision: int = Field(1, ge=1, le=9999)
     others: list[Annotated[str, Field(pattern=_PRESS_ID)]] = Field([], max_length=9)
     reason: str = Field("", max_length=MAX_REASON_CHARACTERS)
@@ -130,7 +130,7 @@ class ChatRoutes(MessageRoutes):
     async def decide(
         self, request: Request, body: CardDecision
     ) -> answers.DecisionResult | Response:
-        """Approve, change or deny a card, or undo a change."""
+        """Approve, change or deny a card, undo a change, or propose it again."""
         id = _read_card_id(request)
         press_id = make_press_id(id, body.revision)
         words = f"{body.action} {press_id}"

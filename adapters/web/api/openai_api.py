@@ -226,7 +226,7 @@ def decode_file(url: str, name: str, param: str) -> UploadedFile:
 
 EARLY_FAILURE_SECONDS = 2.0
 """How long a stream waits before it answers 200: a turn that fails until then gets a status."""
-DECISION_COMMANDS = ("approve", "change", "deny", "undo", "schedule")
+DECISION_COMMANDS = ("approve", "change", "deny", "undo", "again", "schedule")
 """Commands that this API refuses: a program may send words that no person has read."""
 COMMANDS_NOT_FOR_PROGRAMS = ("forget", "approvals")
 """More commands that this API refuses."""

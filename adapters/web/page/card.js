@@ -85,8 +85,8 @@ function draw(card, conversation) {
     make("div", { dir: "auto", class: "words" }, ...blocks(card.text, card.state)),
     ...rows(card.rows, card.state), note, buttons, make("small", { text: card.id }));
   for (const action of card.actions) {
-    const label = `${say(action)}: ${card.title}`;
-    buttons.append(make("button", { type: "button", class: action, "data-action": action, text: say(action), "aria-label": label,
+    const text = say(action === "again" ? "card_again" : action), label = `${text}: ${card.title}`;
+    buttons.append(make("button", { type: "button", class: action, "data-action": action, text, "aria-label": label,
       on: { click: ({ currentTarget }) => (action === "reason" ? askWhy : decide)(card.id, action, conversation, currentTarget) } }));
   }
   return drawn;
@@ -199,7 +199,7 @@ export async function decide(id, action, conversation, button, more = {}) {
     const decided = await post(`/cards/${id}`, { action, conversation, revision: card.revision, ...more });
     if (more.values && !decided.card) throw new Error(decided.text);
     tell(id, decided.aloud ? "" : decided.text);
-    if (more.others) return; // the answer says what was done, and the event stream brings the cards
+    if (more.others || action === "again") return; // the answer says what was done, and the event stream brings the cards
     const known = shown.get(id);
     const { state } = decided;
     if (known?.card === card) {

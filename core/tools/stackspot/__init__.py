@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import ClassVar
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from pydantic import SecretStr
 
@@ -13,7 +14,7 @@ from core.base.http import HttpClient, Proxies
 from core.base.i18n import say
 from core.base.text import clean_text, clip_line, make_code_block, truncate_with_note
 from core.changes.kinds import Kind
-from core.domain.changes import Change, Draft
+from core.domain.changes import Change, Draft, FormField
 from core.domain.records import Health
 from core.integrations import (
     CHECK_TIMEOUT_SECONDS,
@@ -114,7 +115,7 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
         client = deps.own.client(deps.http, clock)
         quick.connect(StackSpotCommands(client).run)
         source = StackSpotSource(client, quick, deps.config)
-        return ToolBundle(source, [StackSpotRuns(client)], close=client.close)
+        return ToolBundle(source, [StackSpotRuns(client, quick)], close=client.close)
 
     def rule_names(self, own: StackSpotSettings, config: OperatorConfig) -> RuleNames:
         """Return the names of tools, commands and agents that rules may use."""
@@ -162,6 +163,10 @@ _RESULT = (
 )
 
 
+_FORM_TYPES: Mapping[str, Any] = {"number": "number", "boolean": "checkbox", "choice": "select"}
+"""The type of a form's input by the type of a command's input; another one is text."""
+
+
 class QuickCommandRun(Kind):
     """The kind of change that runs a quick command once. The command's input is its only row."""
 
@@ -180,6 +185,18 @@ class QuickCommandRun(Kind):
         """Return the run as ponte.toml prices it."""
         return PaidRun("quick_commands", draft.view.slug)
 
+    def form_fields(self, change: Change) -> Sequence[FormField]:
+        """Return the inputs that the command declared when it was proposed; else those given."""
+        given, inputs = change.steps[0].write.after or {}, change.draft.target.get("inputs")
+        if inputs is None or not given:
+            return ()
+        declared = inputs or {name: ["text", []] for name in given}
+        return [
+            FormField(name, name, _FORM_TYPES.get(type, "lines"), _type_input(given.get(name)),
+                      tuple(choices))
+            for name, (type, choices) in declared.items()
+        ]  # fmt: skip
+
     def build_note(self, change: Change, outcome: str) -> str:
         """Return the outcome, and the run's result in a code block."""
         title = clip_line(change.draft.title)
@@ -194,6 +211,13 @@ class QuickCommandRun(Kind):
         step = change.steps[0]
         result = step.current.get("result") if step.current and step.state == "done" else None
         return result if isinstance(result, str) else ""
+
+
+def _type_input(value: Any) -> str:
+    """Return an input as a person types it."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    return json.dumps(value, ensure_ascii=False)
 
 
 QUICK_COMMAND_RUN = QuickCommandRun()

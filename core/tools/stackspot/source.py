@@ -14,7 +14,7 @@ from core.base.errors import BadInput, Refusal, ToolError
 from core.base.i18n import say
 from core.base.tasks import BoundedDict
 from core.base.text import run_off_loop, to_one_line, truncate_with_note
-from core.changes.kinds import Doing
+from core.changes.kinds import Changer, Doing
 from core.commands.quick_commands import Inputs, check_inputs
 from core.domain.changes import Change, Draft, RowCheck, RowWrite
 from core.domain.ports import Tool
@@ -176,8 +176,8 @@ class StackSpotRuns:
 
     name = STACKSPOT_NAME
 
-    def __init__(self, stackspot: StackSpot) -> None:
-        self._stackspot = stackspot
+    def __init__(self, stackspot: StackSpot, commands: QuickRegistry) -> None:
+        self._stackspot, self._commands = stackspot, commands
         self.patience = stackspot.deadline + RUN_MARGIN_SECONDS
 
     def batch(self, draft: Draft) -> int:
@@ -191,6 +191,16 @@ class StackSpotRuns:
     def revert(self, change: Change) -> Draft:
         """Raise ToolError: a run cannot be undone."""
         raise ToolError(NO_WAY_BACK)
+
+    async def revise(self, change: Change, values: Mapping[str, str], changer: Changer) -> Draft:
+        """Return the draft with other inputs, checked against the command as the changer may use it
+        now. An empty value is no input. Raise BadInput, or a Refusal if they may not."""
+        target, given = change.draft.target, dict(change.draft.rows[0].after or {})
+        command = await self._commands.find(changer.person, changer.address, str(target["slug"]))
+        given = {name: value for name, value in (given | dict(values)).items() if value != ""}
+        text = str(given.get(_FREE_TEXT_INPUT, ""))
+        inputs = check_inputs(command, text if target["is_plain_text"] else given)
+        return _draft_run(command, inputs, str(target["conversation"]))
 
 
 class RunBatch:
@@ -239,9 +249,17 @@ class RunBatch:
 
 def draft_run(ctx: ToolContext, command: QuickCommand, inputs: Inputs) -> Draft:
     """Return the proposal to run `command` in the thread's conversation at StackSpot."""
+    return _draft_run(command, inputs, conversation_ulid(ctx))
+
+
+def _draft_run(command: QuickCommand, inputs: Inputs, conversation: str) -> Draft:
     plain = isinstance(inputs, str)
+    declared = {
+        name: [str(about.get("type", "text")), [str(each) for each in about.get("choices", ())]]
+        for name, about in command.inputs.items()
+    }
     target = {"slug": command.slug, "effect": command.effect, "is_plain_text": plain,
-              "conversation": conversation_ulid(ctx), "key": "execution"}  # fmt: skip
+              "conversation": conversation, "key": "execution", "inputs": declared}  # fmt: skip
     row: Mapping[str, Any] = {_FREE_TEXT_INPUT: inputs} if isinstance(inputs, str) else inputs
     title, _ = command.title_and_description()
     rows = (RowWrite(after=row),)

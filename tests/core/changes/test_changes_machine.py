@@ -11,7 +11,7 @@ import os
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +35,7 @@ from core.base.errors import BadInput, NotAllowed, ToolError, WriteUnsure
 from core.changes.apply import ChangeLifecycle, ChangeRunner
 from core.changes.approval import ASKER, Approval, TableRule, TableRules
 from core.changes.cards import CardBuilder, ChangeViews
+from core.changes.kinds import Changer
 from core.changes.ledger import SqlLedger
 from core.changes.service import Decisions, Undo
 from core.domain.changes import (
@@ -113,8 +114,8 @@ def end_at(name: str) -> Callable[..., Any]:
 
 
 for name in (
-    "propose", "revise", "claim", "consent", "withdraw_consents", "close", "release", "undo",
-    "record", "finish",
+    "propose", "propose_again", "revise", "claim", "consent", "withdraw_consents", "close",
+    "add_reason", "release", "undo", "record", "finish",
 ):  # fmt: skip
     setattr(MortalLedger, name, end_at(name))
 
@@ -122,8 +123,9 @@ for name in (
 class Table(MemoryTable):
     """`plan` is what the next calls end in; `wrote` every value that came into the table."""
 
-    def __init__(self, check: Callable[[Draft], None]) -> None:
+    def __init__(self, check: Callable[[Draft], None], new_number: Callable[[], int]) -> None:
         super().__init__({}, batch=2)
+        self.new_number = new_number
         self.plan: list[str] = []
         self.wrote: list[str] = []
         self.trampled: list[RowWrite] = []
@@ -155,6 +157,12 @@ class Table(MemoryTable):
             case "unread":
                 self.faults.unread = 1
         return written
+
+    async def revise(self, change: Change, values: Mapping[str, str], changer: Changer) -> Draft:
+        draft = await super().revise(change, values, changer)
+        if values:
+            return draft
+        return replace(draft, target={**draft.target, "number": self.new_number()})
 
     def effect(self, draft: Draft, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
         for row in rows:
@@ -196,7 +204,7 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.table = Table(self.check_write)
+        self.table = Table(self.check_write, self.new_number)
         self.words = (f"w{n}" for n in itertools.count())
         self.keys = (f"k{n}" for n in itertools.count())
         self.now = 0.0
@@ -289,9 +297,13 @@ class Machine(RuleBasedStateMachine):
             self.violations.append(f"proposal {number} was not approved, and was applied")
         self.counts["writes"] += 1
 
-    def propose(self, kind: Any, rows: list[RowWrite], title: str, kills: Sequence[int]) -> None:
+    def new_number(self) -> int:
         number = self.counts["proposals"] = self.counts["proposals"] + 1
         self.deciders[number] = set()
+        return number
+
+    def propose(self, kind: Any, rows: list[RowWrite], title: str, kills: Sequence[int]) -> None:
+        number = self.new_number()
         target = {"number": number, "inputs": {} if kind == "delete" else {"Name": ["text", []]}}
         draft = Draft(self.table.name, kind, target, title, tuple(rows))
         proposal = Proposal(
@@ -363,7 +375,7 @@ class Machine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.changes)
     @rule(
-        data=st.data(), action=st.sampled_from(["approve", "change", "deny", "undo"]),
+        data=st.data(), action=st.sampled_from(["approve", "change", "deny", "undo", "again"]),
         who=st.sampled_from((ANA, *PEOPLE)), kills=KILLS, jump=st.sampled_from([0.0, 0.0, 1.0]),
     )  # fmt: skip
     def anything(
@@ -390,6 +402,12 @@ class Machine(RuleBasedStateMachine):
     def change(self, data: st.DataObject, who: Person, kills: list[int], stays: bool) -> None:
         self.decide("change", data.draw(st.sampled_from(self.of("open"))), who, [], kills, stays)
 
+    @precondition(lambda self: self.of("denied", "expired"))
+    @rule(data=st.data(), who=st.sampled_from((ANA, ANA, BIA)), kills=KILLS, stays=st.booleans())
+    def again(self, data: st.DataObject, who: Person, kills: list[int], stays: bool) -> None:
+        id = data.draw(st.sampled_from(self.of("denied", "expired")))
+        self.decide("again", id, who, [], kills, stays)
+
     def of(self, *states: str) -> list[str]:
         return [id for id, change in self.changes.items() if change.state in states]
 
@@ -409,8 +427,10 @@ class Machine(RuleBasedStateMachine):
         event = self.run(self.engine.inbox.accept(make_message(action, f"{id}-{next(self.keys)}")))
 
         async def decide() -> None:
-            decision = DecisionRequest(id, event.seq, who, HERE, values=values)
-            with suppress(NotAllowed, BadInput):
+            decision = DecisionRequest(
+                id, event.seq, who, HERE, values=values, reason="why"
+            )  # fmt: skip
+            with suppress(NotAllowed, BadInput, ToolError):
                 answer = await self.decisions.decide(action, decision)
                 if action == "approve" and answer.status == "failed" and "-" in answer.text:
                     code = confirmation_of(answer.text)
@@ -466,7 +486,7 @@ class Machine(RuleBasedStateMachine):
             return
         if step.state == "done":
             assert word in wrote
-        elif step.state != "unknown":
+        elif step.state != "unknown" and not change.repeated_by:
             assert word not in wrote, f"{step.state}, but it was written"
         again = count_restored(known, word)
         assert wrote.count(word) <= 1 + again, "nothing is written twice"

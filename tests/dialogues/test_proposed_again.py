@@ -1,0 +1,168 @@
+"""The asker of a denied or expired request proposes it again."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from core.changes.approval import TableRule, TableRules
+from core.domain.changes import PROPOSAL_LIFETIME_SECONDS
+from core.domain.messages import Card, Person
+from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
+from tests.dialogues.decisions import (
+    BOSS,
+    MEMBER,
+    OTHER,
+    STRANGER,
+    bot,
+    proposed_on_slack,
+    says,
+)
+from tests.dialogues.test_approvals import GUEST, rights
+from tests.dialogues.test_changed_cards import NEW, editable
+from tests.fakes.memory_table import MemoryTable
+
+
+async def denied(ponte: RunningBot, tool: str = "table_update", **arguments: Any) -> Card:
+    """A request of Mia that Bea denied."""
+    card = await proposed_on_slack(ponte, "k1", tool, **arguments or {"rows": {"1": NEW}})
+    await says(ponte, f"deny {card.id} Not now.", "k2", BOSS)
+    return card
+
+
+@also_on_postgres
+async def test_a_denied_request_is_proposed_with_its_values_and_the_rows_as_they_are(
+    bot_home: BotHome,
+) -> None:
+    table = editable()
+    async with bot(bot_home, table, policy=rights()) as ponte:
+        old = await denied(ponte)
+        views = ponte.engine.changes.views
+        assert (await views.cards([old.id]))[0].actions == ("again",)
+        table.rows["1"]["Status"] = "Elsewhere"
+        answer = await says(ponte, f"again {old.id}", "k3")
+        (new,) = answer.cards
+        assert (new.id != old.id, new.state, new.revision) == (True, "open", 1)
+        assert new.rows[0]["before"]["Status"] == "Elsewhere"
+        assert new.rows[0]["after"] == NEW
+        assert (await views.cards([old.id]))[0].actions == (), "it is proposed again once"
+    async with bot(bot_home, table, policy=rights()) as ponte:
+        ledger = ponte.engine.changes.ledger
+        change = await ledger.get(new.id)
+        assert (change.proposal.asker, change.denial_reason) == (MEMBER, "")
+        await says(ponte, f"approve {new.id}", "k4", clicked=True)
+        assert table.rows["1"] == NEW
+        assert (await ledger.get(old.id)).state == "denied"
+
+
+@also_on_postgres
+async def test_it_is_proposed_again_once_also_by_two_presses_at_once(bot_home: BotHome) -> None:
+    async with bot(bot_home, editable(), policy=rights()) as ponte:
+        old = await denied(ponte)
+        presses = [says(ponte, f"again {old.id}", f"k{n}", clicked=True) for n in (3, 4)]
+        answers = await asyncio.gather(*presses)
+        ids = {card.id for answer in answers for card in answer.cards}
+        assert len(ids) == 1
+        assert sorted("already proposed again" in one.text for one in answers) == [False, True]
+        later = await says(ponte, f"again {old.id}", "k5")
+        assert later.text.endswith(f"already proposed again as `{ids.pop()}`.")
+
+
+async def test_an_event_that_is_handled_twice_finds_its_proposal(bot_home: BotHome) -> None:
+    table = editable()
+    async with bot(bot_home, table, policy=rights()) as ponte:
+        old = await denied(ponte)
+        stored = ponte.engine.changes.ledger.propose_again
+        crashes = [True]
+
+        async def crash(*values: object, **more: object) -> object:
+            change = await stored(*values, **more)  # type: ignore[arg-type]
+            if crashes:
+                crashes.clear()
+                raise RuntimeError("a crash before the answer")
+            return change
+
+        ponte.engine.changes.ledger.propose_again = crash  # type: ignore[method-assign,assignment]
+        decisions, request = ponte.engine.changes.decisions, None
+        real = type(decisions).decide
+
+        async def twice(self: object, action: object, decision: object) -> object:
+            nonlocal request
+            request = decision
+            with pytest.raises(RuntimeError):
+                await real(self, action, decision)  # type: ignore[arg-type]
+            table.rows.clear()  # the second time reads no rows
+            return await real(self, action, decision)  # type: ignore[arg-type]
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(type(decisions), "decide", twice)
+            answer = await says(ponte, f"again {old.id}", "k3")
+        (new,) = answer.cards
+        assert new.state == "open"
+        changes = await ponte.engine.changes.ledger.list_of_conversation("", 20)
+        assert {one.id for one in changes} == {old.id, new.id}
+
+
+async def test_an_expired_request_is_proposed_again(bot_home: BotHome) -> None:
+    table = editable()
+    async with bot(bot_home, table, policy=rights()) as ponte:
+        old = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
+        bot_home.clock.now += PROPOSAL_LIFETIME_SECONDS + 1
+        await ponte.engine.changes.lifecycle.end_overdue()
+        (expired,) = await ponte.engine.changes.views.cards([old.id])
+        assert (expired.state, expired.actions) == ("expired", ("again",))
+        (new,) = (await says(ponte, f"again {old.id}", "k2", clicked=True)).cards
+        assert new.expires_at == bot_home.clock.now + PROPOSAL_LIFETIME_SECONDS
+        await says(ponte, f"approve {new.id}", "k3", clicked=True)
+        assert table.rows["1"] == NEW
+
+
+async def test_the_policy_never_decides_what_is_proposed_again(bot_home: BotHome) -> None:
+    table = editable()
+    async with bot(bot_home, table, policy=rights()) as ponte:
+        old = await denied(ponte, "table_create", rows=[NEW])
+    rules = TableRules({"People": TableRule("auto")})
+    async with bot(bot_home, table, policy=rights(), rules=rules) as ponte:
+        (new,) = (await says(ponte, f"again {old.id}", "k3")).cards
+        assert new.state == "open"
+        assert table.applied == []
+
+
+@pytest.mark.parametrize(
+    "who",
+    [OTHER, BOSS, STRANGER, GUEST, replace(MEMBER, is_bot=True)],
+    ids=["member", "admin", "stranger", "guest", "program"],
+)  # fmt: skip
+async def test_nobody_but_its_asker_proposes_it_again(bot_home: BotHome, who: Person) -> None:
+    async with bot(bot_home, editable(), policy=rights()) as ponte:
+        old = await denied(ponte)
+        answer = await says(ponte, f"again {old.id}", "k3", who, clicked=True, thread="tU1")
+        assert answer.cards == ()
+        changes = await ponte.engine.changes.ledger.list_of_conversation("", 20)
+        assert [one.id for one in changes] == [old.id]
+
+
+async def test_what_cannot_be_proposed_again_says_why(bot_home: BotHome) -> None:
+    table = editable()
+    async with bot(bot_home, table, policy=rights()) as ponte:
+        old = await denied(ponte)
+        elsewhere = await says(ponte, f"again {old.id}", "k3", thread="t9")
+        assert "requested in another place" in elsewhere.text
+        del table.rows["1"]
+        gone = await says(ponte, f"again {old.id}", "k4")
+        assert gone.text.startswith("There is no row 1.")
+        await says(ponte, "forget yes", "k5")
+        erased = await says(ponte, f"again {old.id}", "k6")
+        assert "can't be proposed again" in erased.text
+
+
+async def test_where_nothing_can_be_read_again_it_is_not_offered(bot_home: BotHome) -> None:
+    table = MemoryTable({"1": dict(NEW)})
+    async with bot(bot_home, table, policy=rights()) as ponte:
+        old = await denied(ponte, rows={"1": {"Name": "A"}})
+        assert (await ponte.engine.changes.views.cards([old.id]))[0].actions == ()
+        answer = await says(ponte, f"again {old.id}", "k3")
+        assert "can't be proposed again" in answer.text

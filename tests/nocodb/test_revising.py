@@ -1,0 +1,157 @@
+"""A person changes a proposal for NocoDB: what they type becomes a draft as the rows are now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from core.base.errors import ToolError
+from core.base.http import HttpClient
+from core.changes.approval import TableRule, TableRules
+from core.changes.kinds import Changer
+from core.domain.changes import Change, ChangeStep, Draft, FormField, Proposal
+from core.domain.records import Viewer
+from core.tools.nocodb import ROW_KINDS
+from tests.fakes.config import FixedConfig
+from tests.fakes.nocodb import filled
+from tests.fakes.nocodb.server import FakeNocoDB
+from tests.nocodb.write_tools import ANA, HERE, ZONE, WriteTools
+
+CHANGER = Changer(ANA, HERE, Viewer(), ZoneInfo(ZONE))
+
+
+@pytest.fixture
+def write_tools(fake: FakeNocoDB, http: HttpClient) -> WriteTools:
+    return WriteTools(fake.origin, filled.OWNER, filled.CRM, http)
+
+
+def proposed(draft: Draft) -> Change:
+    proposal = Proposal("abcde2", draft, ANA, HERE, 1, "c1", "t1", 0, "en", 0.0, 1.0)
+    steps = tuple(ChangeStep(number, row) for number, row in enumerate(draft.rows, 1))
+    return Change(proposal, steps=steps)
+
+
+def form(draft: Draft) -> dict[str, FormField]:
+    change = proposed(draft)
+    return {field.key: field for field in ROW_KINDS[draft.kind].form_fields(change)}
+
+
+async def revise(tools: WriteTools, draft: Draft, **values: str) -> Draft:
+    return await tools.rows.revise(proposed(draft), values, CHANGER)
+
+
+async def update_draft(tools: WriteTools, **fields: Any) -> Draft:
+    return await tools.draft("nocodb_update", changes=[{"id": 4, "fields": fields}])
+
+
+async def test_one_of_three_values(write_tools: WriteTools) -> None:
+    draft = await update_draft(write_tools, Status="Lead", Value="12.5", Name="Zoe")
+    fields = form(draft)
+    assert {key: (one.type, one.value) for key, one in fields.items()} == {
+        "Status": ("select", "Lead"), "Value": ("number", "12.5"), "Name": ("text", "Zoe"),
+    }  # fmt: skip
+    assert fields["Status"].options == ("Lead", "Active", "Lost")
+    made = await revise(write_tools, draft, Status="Lost")
+    assert made.rows[0].after == {"Status": "Lost", "Value": 12.5, "Name": "Zoe"}
+    assert form(made)["Status"].value == "Lost", "it can be changed again"
+    await write_tools.all_done(made)
+    assert await write_tools.cell("Customers", "4", "Status") == "Lost"
+
+
+@pytest.mark.parametrize(
+    ("field", "proposed_value", "type", "text", "value"),
+    [
+        ("Active", False, "checkbox", "true", None),
+        ("Active", None, "checkbox", "true", None),
+        ("Since", "2026-11-20", "date", "2026-12-01", "2026-12-01"),
+        ("Seen", "2026-11-20 14:30", "moment", "2026-12-01 08:00", "2026-12-01 08:00:00-03:00"),
+        ("Tags", ["vip"], "text", "new, vip", ["new", "vip"]),
+        ("Notes", "a\nb", "lines", "c\nd", "c\nd"),
+        ("Value", 3, "number", "", None),
+    ],
+)  # fmt: skip
+async def test_each_type_of_value(
+    write_tools: WriteTools, field: str, proposed_value: object, type: str, text: str, value: object
+) -> None:
+    values: Mapping[str, Any] = {"Name": "Zoe", field: proposed_value}
+    draft = await update_draft(write_tools, **values)
+    assert form(draft)[field].type == type
+    made = await revise(write_tools, draft, **{field: text})
+    if value is None and field == "Active":  # row 4 is active already
+        assert (made.rows[0].after or {}).get("Active", True) is True
+    else:
+        assert (made.rows[0].after or {})[field] == value
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "text"),
+    [("Status", "Lead", "Gone"), ("Since", "2026-11-20", "soon"), ("Value", 3, "much"),
+     ("Active", False, "perhaps"), ("Tags", ["vip"], "vip, nobody")],
+)  # fmt: skip
+async def test_a_wrong_value_says_what_is_wrong(
+    write_tools: WriteTools, field: str, value: object, text: str
+) -> None:
+    draft = await update_draft(write_tools, **{field: value})
+    with pytest.raises(ToolError, match=field):
+        await revise(write_tools, draft, **{field: text})
+
+
+@pytest.mark.parametrize("text", ["8", "Order 07", ""])
+async def test_a_link_of_a_new_row_by_id_by_name_and_none(
+    write_tools: WriteTools, text: str
+) -> None:
+    rows = [{"Name": "Zoe", "Orders": [7]}]
+    draft = await write_tools.draft("nocodb_create", rows=rows)
+    assert (form(draft)["Orders"].type, form(draft)["Orders"].value) == ("text", "Order 07")
+    made = await revise(write_tools, draft, Name="Zoé", Orders=text)
+    after = made.rows[0].after or {}
+    assert after["Name"] == "Zoé"
+    links = [str(one["id"]) for one in after.get("Orders") or ()]
+    assert links == {"8": ["8"], "Order 07": ["7"], "": []}[text]
+    with pytest.raises(ToolError):
+        await revise(write_tools, draft, Orders="Order 09")  # only proposed links have names
+
+
+async def test_a_row_that_moved_is_shown_as_it_is(
+    write_tools: WriteTools, fake: FakeNocoDB
+) -> None:
+    draft = await update_draft(write_tools, Status="Lead", Value="12.5")
+    tables = fake.world.bases[filled.CRM].tables.values()
+    customers = next(table for table in tables if table.title == "Customers")
+    customers.rows[4]["Value"] = 99
+    made = await revise(write_tools, draft)
+    assert (made.rows[0].before or {})["Value"] == 99
+    assert made.rows[0].after == {"Status": "Lead", "Value": 12.5}
+    del customers.rows[4]
+    with pytest.raises(ToolError) as gone:
+        await revise(write_tools, draft, Value="1")
+    assert gone.value.code == "not_found"
+
+
+async def test_several_rows_and_a_closed_table(write_tools: WriteTools) -> None:
+    changes = [{"id": n, "fields": {"Status": "Lost"}} for n in (3, 4)]
+    draft = await write_tools.draft("nocodb_update", changes=changes)
+    assert [(key, one.row) for key, one in form(draft).items()] == [
+        ("1.Status", "Customer 03"), ("2.Status", "Customer 04")
+    ]  # fmt: skip
+    made = await write_tools.rows.revise(proposed(draft), {"2.Status": "Lead"}, CHANGER)
+    assert [row.after for row in made.rows] == [{"Status": "Lost"}, {"Status": "Lead"}]
+    rules = TableRules({"Customers": TableRule("read")})
+    write_tools.schemas.config = FixedConfig(rules)
+    with pytest.raises(ToolError) as closed:
+        await revise(write_tools, draft)
+    assert closed.value.code == "read_only"
+
+
+async def test_a_changer_who_may_not_read_the_table_learns_nothing(
+    write_tools: WriteTools,
+) -> None:
+    draft = await update_draft(write_tools, Status="Lead")
+    write_tools.schemas.config = FixedConfig(TableRules({"Customers": TableRule("hidden")}))
+    with pytest.raises(ToolError) as hidden:
+        await write_tools.rows.revise(proposed(draft), {}, replace(CHANGER))
+    assert "Lead" not in str(hidden.value)
