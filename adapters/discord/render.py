@@ -18,10 +18,10 @@ import discord
 from adapters.discord.client import Interaction
 from core.base.i18n import plural, say
 from core.base.markdown import defang_for_discord, is_too_complex
+from core.base.spreadsheets import ExportColumn, encode_table
 from core.base.text import (
     Fence,
     change_outside_code,
-    encode_csv,
     fence_after_line,
     find_code_spans,
     is_number,
@@ -199,7 +199,9 @@ class TextTable:
 
     def csv(self) -> bytes:
         """Return the table as the bytes of a CSV file."""
-        return encode_csv([tuple(map(_strip_ticks, row)) for row in (self.header, *self.rows)])
+        columns = [ExportColumn(_strip_ticks(title)) for title in self.header]
+        rows = (tuple(map(_strip_ticks, row)) for row in self.rows)
+        return encode_table(columns, rows, "csv").data
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,9 @@ import pydantic
 from core.base.errors import ToolError
 from core.base.i18n import LANGUAGE, format_moment, plural, say
 from core.base.markdown import escape_markdown
+from core.base.spreadsheets import ExportColumn, ExportedTable, ExportFormat, encode_table
 from core.base.tasks import run_together
-from core.base.text import CSV_TYPE, encode_csv, redact, safe_file_name
+from core.base.text import redact, safe_file_name
 from core.domain.messages import File
 from core.domain.records import Outcome, ToolContext
 from core.tools.nocodb.api import (
@@ -32,7 +33,7 @@ from core.tools.nocodb.api import (
     SortField,
     TableApi,
 )
-from core.tools.nocodb.fieldtypes import Field, format_csv_row, format_label, format_row
+from core.tools.nocodb.fieldtypes import Field, describe_unit, export_row, format_label, format_row
 from core.tools.nocodb.filters import Filter, Match, RowSelection, describe_selection
 from core.tools.nocodb.schema import Schemas, TableDescription, check_titles
 from core.tools.tool import compact_json, rows_that_fit
@@ -98,20 +99,18 @@ class SortBy:
     direction: Literal["asc", "desc"]
 
 
-def build_csv(records: Iterable[NocoRecord], fields: Sequence[Field], zone: tzinfo | None) -> bytes:
-    """Return the bytes of a CSV file. The rows' ids come first if no field holds them."""
-    keyed = any(each.type == "ID" for each in fields)
-    heads = [each.title for each in fields]
-    rows = [heads if keyed else ["id", *heads]]
-    for record in records:
-        cells = format_csv_row(record, fields, zone)
-        rows.append([*cells] if keyed else [record.id, *cells])
-    return encode_csv(rows)
-
-
-def csv_name(table: TableDescription) -> str:
-    """Return the name of a table's CSV file."""
-    return safe_file_name(f"{table.title}.csv")
+def export_rows(
+    records: Iterable[NocoRecord],
+    fields: Sequence[Field],
+    zone: tzinfo | None,
+    form: ExportFormat,
+    title: str = "",
+) -> ExportedTable:
+    """Return rows as a file. Their ids come first if no field holds them."""
+    if not any(each.type == "ID" for each in fields):
+        fields = [Field("", "id", "ID"), *fields]
+    columns = [ExportColumn(each.title, each.format) for each in fields]
+    return encode_table(columns, (export_row(each, fields, zone) for each in records), form, title)
 
 
 class RowReader:
@@ -261,13 +260,13 @@ class QueryTools:
         sort: Sequence[SortBy] = (),
         limit: Limit = DEFAULT_PAGE_ROWS,
         page: Number = 1,
-        export: bool = False,
+        export: ExportFormat | None = None,
     ) -> Outcome:
         """Rows of a table that fit filters.
 
         Args:
             fields: null: all but CreatedAt and UpdatedAt
-            export: true: send a CSV file of all rows that fit, up to 5,000
+            export: send a file of all rows that fit, up to 5,000. xlsx: Excel
         """
         names = [*fields, *(each.field for each in sort)]
         query = await self.resolve_question(ctx, table, filters, match, names)
@@ -276,6 +275,7 @@ class QueryTools:
         wish = ColumnChoice(tuple(map(find, fields)), order)
         columns = wish.columns(query.table)
         files: tuple[File, ...] = ()
+        cut_cells = 0
         if export:
             if ctx.files is None:
                 raise ToolError(
@@ -285,8 +285,13 @@ class QueryTools:
             rows = await self.reading.fetch_all(query.selection, wish)
             records = rows.records
             if records:
-                data = await asyncio.to_thread(build_csv, records, columns, query.zone)
-                files = (await ctx.files.save(csv_name(query.table), CSV_TYPE, data),)
+                title = query.table.title
+                exported = await asyncio.to_thread(
+                    export_rows, records, columns, query.zone, export, title
+                )
+                name = safe_file_name(f"{title}.{export}")
+                files = (await ctx.files.save(name, exported.type, exported.data),)
+                cut_cells = exported.cut_cells
             start = (page - 1) * limit
             rows = replace(rows, records=records[start : start + limit])
         else:
@@ -307,9 +312,15 @@ class QueryTools:
             result["cut"] = cut
         if not rows.is_complete:
             result["read"] = f"only the first {rows.read_count} rows were looked at"
+        if units := {format_label(f.title): unit for f in columns if (unit := describe_unit(f))}:
+            result["units"] = units
         result |= {"note": UNTRUSTED_CELLS_NOTE, "rows": head}
         for file in files:
-            result["file"] = f"{file.name} is sent to the person with your answer"
+            count = f"{len(records)} of {rows.total} rows"
+            result["file"] = f"{file.name} is sent to the person with your answer: {count}"
+            if cut_cells:
+                cut = f"{cut_cells} cells are cut to the 32,767 characters that Excel holds"
+                result["file_note"] = f"{cut}; csv and json hold them whole. Tell the person"
         # With a file, the answer is based on all its rows.
         sources = (query.describe_source(rows, len(records) if files else len(head)),)
         return Outcome("ok", compact_json(result), files=files, sources=sources)
