@@ -551,7 +551,7 @@ def _remove_from_other_texts(work: _ErasureWork) -> None:
         elif ids & work.decided:
             answer = replace(
                 answer, text=_without_names(answer.text, work.who),
-                parts=tuple(_without_names(part, work.who) for part in answer.parts),
+                parts=tuple(_without_names(part, work.who) for part in answer.parts), placed=(),
                 cards=tuple(
                     replace(c, text=_without_names(c.text, work.who)) for c in answer.cards
                 ),
