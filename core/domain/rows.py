@@ -73,6 +73,18 @@ class Chart:
     labels: tuple[str, ...]
     series: tuple[Series, ...]
 
+    def to_rows(self) -> RowsResult:
+        """Return the values of the chart as rows: a column of labels, and one of each series."""
+        columns = (RowColumn(each.name, "number") for each in self.series)
+        texts = zip(*(each.texts for each in self.series), strict=True)
+        values = zip(*(each.values for each in self.series), strict=True)
+        return RowsResult(
+            self.title,
+            (RowColumn(""), *columns),
+            tuple((label, *cells) for label, cells in zip(self.labels, texts, strict=True)),
+            tuple((None, *cells) for cells in values),
+        )
+
     def to_markdown(self) -> str:
         """Return the chart as a list of bars, in a code block."""
         lines = list[tuple[str, str, float]]()

@@ -12,6 +12,7 @@ from html import unescape
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -22,7 +23,7 @@ from adapters.web.page.render import to_html
 from core.base.http import HttpClient
 from core.domain.messages import Answer, Item, decode_json, encode_json
 from core.domain.records import ModelEvent, Outcome, RoundCompleted, RoundRequest, TextDelta
-from core.domain.rows import Placed, RowColumn, RowsResult, place_results
+from core.domain.rows import Chart, Placed, RowColumn, RowsResult, Series, place_results
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.test_slack_cards import answered_workplace
@@ -258,3 +259,81 @@ async def test_slack_shows_a_sortable_table(tmp_path: Path) -> None:
     answer = replace(make_answer(make_rows("a", "b")), cards=())
     async with answered_workplace(tmp_path, answer) as (_, _, post):
         assert [block["type"] for block in post.blocks] == ["markdown", "data_table", "markdown"]
+
+
+BY_TITLE = {"result": "r1", "kind": "bar", "title": "Amounts", "x": "Title", "y": ["Amount"]}
+
+
+async def test_a_chart_of_rows_that_were_read(bot_home: BotHome) -> None:
+    model = PlacingModel("[chart: r2]")
+    async with open_bot(bot_home, model) as ponte:
+        answer = await ponte.ask(f"{QUERY}\ncall chart {json.dumps(BY_TITLE)}")
+    (placed,) = answer.placed
+    assert isinstance(placed.data, Chart)
+    assert len(placed.data.labels) == 20
+    assert answer.text.startswith("```\nAmounts\n")
+    content = message_content(answer.text, placed=answer.placed)
+    blocks.check_message(content["blocks"], "chat.postMessage")
+    kinds = [block["type"] for block in content["blocks"]]
+    assert kinds == ["data_visualization", "markdown"]
+    page = to_html(answer.text, answer.placed)
+    assert '<svg viewBox="0 0 640 300" role="img" aria-label="Amounts">' in page
+    assert page.count("<tr>") == 21, "the values are a table too"
+    assert "Source: Orders" in page
+    assert "█" in to_discord(answer.text).text
+
+
+@pytest.mark.parametrize(("change", "hint"), [
+    ({"result": "r9"}, "r1"), ({"x": "Nothing"}, "the columns are Title, Amount, Paid"),
+    ({"y": ["Title"]}, "has no numbers"), ({"y": []}, "it needs numbers"),
+    ({"x": "Paid"}, "sum them up by group"),
+    ({"series": "Paid", "y": ["Amount", "Amount"]}, "one column"),
+])  # fmt: skip
+async def test_a_chart_that_cannot_be_drawn_says_why(
+    bot_home: BotHome, change: dict[str, Any], hint: str
+) -> None:
+    model = PlacingModel("no chart")
+    async with open_bot(bot_home, model) as ponte:
+        await ponte.ask(f"{QUERY}\ncall chart {json.dumps(BY_TITLE | change)}")
+    outputs = [item.text for item in model.asks[2].input if item.kind == "output"]
+    assert hint in outputs[-1]
+
+
+def make_chart(kind: Any, labels: int, names: int, values: Any = lambda n: n + 1.0) -> Chart:
+    return Chart(
+        kind, "Title with <b> & \"quotes\" of more than fifty characters, to be cut",
+        tuple(f"Label {n} ```|<i>" for n in range(labels)),
+        tuple(
+            Series(f"Series {n}", tuple(map(values, range(labels))),
+                   tuple(str(values(at)) for at in range(labels)))
+            for n in range(names)
+        ),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["bar", "line", "area", "pie"])
+@pytest.mark.parametrize(
+    ("labels", "names"), [(1, 1), (12, 1), (20, 1), (20, 6), (20, 12), (50, 2)]
+)
+@pytest.mark.parametrize(
+    "values",
+    [lambda n: n + 1.0, lambda n: 0.0, lambda n: -n - 1.0, lambda n: None, lambda n: 2.0**53],
+)
+def test_every_chart_arrives_on_every_platform(
+    kind: Any, labels: int, names: int, values: Any
+) -> None:
+    data = make_chart(kind, labels, 1 if kind == "pie" else names, values)
+    text = f"Before\n\n{data.to_markdown()}\n\nAfter"
+    placed = (Placed(data.to_markdown(), data),)
+    content = message_content(text, placed=placed)
+    if any(block["type"] == "data_visualization" for block in content["blocks"]):
+        blocks.check_message(content["blocks"], "chat.postMessage")
+    else:
+        assert content["blocks"] == [{"type": "markdown", "text": safe_markdown(text)}]
+    page = to_html(text, placed)
+    root = ElementTree.fromstring(re.search(r"<svg.*</svg>", page, re.DOTALL)[0])  # type: ignore[index]
+    assert root.get("role") == "img"
+    assert page.count("<tr>") == labels + 1
+    assert "nan" not in page
+    assert page.startswith("<p")
+    assert len(to_discord(text).text.splitlines()) >= labels

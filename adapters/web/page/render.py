@@ -26,6 +26,7 @@ from markdown_it.rules_core import StateCore
 from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 
+from adapters.web.page.chart import draw_chart
 from core.base.markdown import ended_blocks_length, is_too_complex, split_web_addresses
 from core.domain.rows import Chart, Placed, RowsResult, split_placed, to_number
 
@@ -255,9 +256,12 @@ def to_html(text: str, placed: tuple[Placed, ...] = ()) -> str:
 
 
 def _render_data(text: str, data: RowsResult | Chart | None) -> str:
-    """Return Markdown, or the rows that it shows, as HTML."""
+    """Return Markdown, or the rows or the chart in its place, as HTML."""
+    if isinstance(data, Chart):
+        rows = data.to_rows()
+        return draw_chart(data, _render_data(rows.to_markdown(), rows))
     page = to_html(text)
-    if not isinstance(data, RowsResult):
+    if data is None:
         return page
     numbers = (to_number(value) for row in data.values for value in row)
 

@@ -1,4 +1,4 @@
-// Tables of answers: figures to the right, a wide view, and the values for a spreadsheet.
+// Tables of answers: figures to the right, and buttons.
 
 import { details, make } from "./element.js";
 import { copied, csv } from "./files.js";
@@ -7,36 +7,13 @@ import { say } from "./words.js";
 
 const FIGURE = /^[(+−-]?\s?(\p{Sc}|[A-Z]{1,3}\$?)?\s?[+−-]?\d[\d.,'’\u00a0\u202f ]*\s?(%|‰|\p{Sc}|[A-Z]{3})?\)?$/u;
 
-const collator = new Intl.Collator(undefined, { numeric: true });
-
-/** A click on a heading sorts the rows by their column; another one turns the order around. */
-document.addEventListener("click", ({ target }) => {
-  const head = target.closest?.(".table th button")?.parentElement;
-  if (!head) return;
-  const order = head.ariaSort === "ascending" ? -1 : 1;
-  for (const other of head.parentElement.cells) other.ariaSort = null;
-  head.ariaSort = order > 0 ? "ascending" : "descending";
-  const key = (row) => row.cells[head.cellIndex];
-  const body = head.closest("table").tBodies[0];
-  body.append(...[...body.rows].sort((a, b) => order * compare(key(a), key(b))));
-});
-
-/** Numbers come before texts. */
-function compare(one, other) {
-  const [a, b] = [one, other].map((cell) => parseFloat(cell?.dataset.value ?? "NaN"));
-  if (!isNaN(a) || !isNaN(b)) return isNaN(a) ? 1 : isNaN(b) ? -1 : a - b;
-  return collator.compare(one?.textContent, other?.textContent);
-}
-
 /** Label the tables of an answer, and put their buttons under them. */
 export function dress(body) {
   for (const frame of body.querySelectorAll("div.table")) {
     frame.setAttribute("role", "group");
     frame.setAttribute("aria-label", say("table"));
     alignFigures(frame.querySelector("table"));
-    for (const head of frame.querySelectorAll("th")) {
-      if (head.textContent.trim()) head.replaceChildren(make("button", { type: "button" }, ...head.childNodes));
-    }
+    details((one) => one.makeSortable(frame));
     frame.after(make("p", { class: "tools" },
       copyButton("copy", "copy_table", () => copied(csv(frame, "\t"))),
       iconButton("download", "download_csv", () => details((one) => one.download(frame))),

@@ -11,11 +11,11 @@ from adapters.web.page.routes import PAGE_FOLDER, PAGE_MEDIA_TYPES
 
 LATER_FILES = {
     "math.js", "math.css", "temml.min.js", "tokens.js", "tokens.css", "naming.js", "options.js",
-    "highlight.js", "details.js", "admin.css", "print.css",
+    "highlight.js", "details.js", "admin.css", "print.css", "data.css",
     "error.html",
 }  # fmt: skip
-"""Files that the first view does not need: for formulas, for three dialogs, for a search, for an
-answer's cost, for the operator's page, and for printing."""
+"""Files that the first view does not need: for formulas, for tables and charts, for three dialogs,
+for a search, for an answer's cost, for the operator's page, and for printing."""
 
 
 def own_scripts() -> str:
