@@ -115,6 +115,7 @@ _INFO = re.compile(r"[\w+.#-]*")
 _TICKS = re.compile(r"`(?=``)")
 # What only Discord reads as markup: spoilers, and small text at the beginning of a line.
 _OWN_MARKUP = re.compile(r"(\\.)|\|(?=\|)|^-(?=# )", re.MULTILINE | re.DOTALL)
+_ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
 _RULE = re.compile(r" {0,3}([-*_])(\s*\1){2,}\s*")
 _TASK = re.compile(r"^(\s*[-*+] )\[([ xX])\] ")
 # Text that Discord turns into a mention or a command: reference.mdx#message-formatting.
@@ -605,8 +606,9 @@ def _split_cells(line: str) -> tuple[str, ...]:
 
 
 def _strip_ticks(cell: str) -> str:
-    """Return a cell without backticks: they could close the code block that contains the table."""
-    return cell.replace("`", "")
+    """Return a cell as plain text, without backticks: they could close the code block that contains
+    the table."""
+    return change_outside_code(cell, lambda text: _ESCAPE.sub(r"\1", text)).replace("`", "")
 
 
 def _pad_row(cells: tuple[str, ...], widths: list[int]) -> str:

@@ -43,6 +43,7 @@ _CHUNK = re.compile(r"[^\s<>\[\]`|]+")
 _WEB = re.compile(r"(?:https?://|www\.)[^\W_]", re.IGNORECASE)
 _EVERYBODY = re.compile(r"@(?=(?:everyone|here|channel)\b)", re.IGNORECASE)
 _MARKUP = re.compile(r"([\\`*_\[\]<>|~#])")
+_CELL_MARKUP = re.compile(r"([\\`*_\]<>|~#]|&(?=[#\w]{1,32};)|\$(?=.*\$))")
 _FORMULA = re.compile(
     r"(?ms)\\\(.{1,2000}?\\\)|^ {0,3}\\\[|\$\$|\$(?![\s$])[^$\n]{1,1000}?(?<![\s\\])\$(?!\w)"
 )
@@ -116,6 +117,16 @@ def escape_markdown(text: str) -> str:
     """Return names and values on one line, with all Markdown escaped and addresses as code."""
     return "".join(
         f"`{piece}`" if number % 2 else _MARKUP.sub(r"\\\1", piece)
+        for number, piece in enumerate(_ADDRESS.split(to_one_line(text)))
+    )
+
+
+def escape_cell(text: str) -> str:
+    """Return a value for a cell of a table, as `escape_markdown` does. Entities, which are shown as
+    other characters, are escaped too, and dollars that could begin a formula. An opening bracket is
+    not, because `\\[` begins a formula on the page."""
+    return "".join(
+        "`{}`".format(piece.replace("|", r"\|")) if number % 2 else _CELL_MARKUP.sub(r"\\\1", piece)
         for number, piece in enumerate(_ADDRESS.split(to_one_line(text)))
     )
 

@@ -24,7 +24,7 @@ from tests.fakes.nocodb.server import FakeNocoDB
 from tests.fakes.nocodb.tables import FakeField, FakeTable
 from tests.nocodb.places import Place
 
-READS = ["nocodb_tables", "nocodb_query", "nocodb_summarize", "nocodb_get"]
+READS = ["nocodb_tables", "nocodb_query", "nocodb_summarize", "nocodb_get", "chart"]
 WRITES = ["nocodb_create", "nocodb_update", "nocodb_delete", "nocodb_link"]
 
 

@@ -85,3 +85,37 @@ function drawNotice({ id, text, at }) {
   const item = make("li", {}, make("span", { text }), make("time", { datetime: when.toISOString(), text: when.toLocaleDateString(locale) }), close);
   return item;
 }
+
+const collator = new Intl.Collator(locale, { numeric: true });
+
+/** Sort the rows of a table by the column of a heading, at the second time the other way round. */
+function sort(head) {
+  const order = head.ariaSort === "ascending" ? -1 : 1;
+  for (const other of head.parentElement.cells) other.ariaSort = null;
+  head.ariaSort = order > 0 ? "ascending" : "descending";
+  const body = head.closest("table").tBodies[0], cell = (row) => row.cells[head.cellIndex];
+  body.append(...[...body.rows].sort((a, b) => order * compare(cell(a), cell(b))));
+}
+
+/** Numbers come before texts. */
+function compare(one, other) {
+  const [a, b] = [one, other].map((cell) => parseFloat(cell?.dataset.value ?? "NaN"));
+  if (!isNaN(a) || !isNaN(b)) return isNaN(a) ? 1 : isNaN(b) ? -1 : a - b;
+  return collator.compare(one?.textContent, other?.textContent);
+}
+
+/** Make buttons of the headings. A table of a chart stands under it, so their style is loaded too. */
+export function makeSortable(frame) {
+  if (!document.querySelector("link[href$='data.css']")) {
+    document.head.append(make("link", { rel: "stylesheet", href: new URL("data.css", import.meta.url) }));
+  }
+  for (const head of frame.querySelectorAll("th")) {
+    if (!head.textContent.trim() || head.querySelector("button")) continue;
+    head.replaceChildren(make("button", { type: "button" }, ...head.childNodes));
+  }
+}
+
+document.addEventListener("click", ({ target }) => {
+  const head = target.closest?.(".table th button")?.parentElement;
+  if (head) sort(head);
+});

@@ -1,4 +1,4 @@
-// Tables of answers: figures to the right, a wide view, and the values for a spreadsheet.
+// Tables of answers: figures to the right, and buttons.
 
 import { details, make } from "./element.js";
 import { copied, csv } from "./files.js";
@@ -13,6 +13,7 @@ export function dress(body) {
     frame.setAttribute("role", "group");
     frame.setAttribute("aria-label", say("table"));
     alignFigures(frame.querySelector("table"));
+    details((one) => one.makeSortable(frame));
     frame.after(make("p", { class: "tools" },
       copyButton("copy", "copy_table", () => copied(csv(frame, "\t"))),
       iconButton("download", "download_csv", () => details((one) => one.download(frame))),

@@ -21,9 +21,10 @@ from core.base.i18n import LANGUAGE, format_moment, plural, say
 from core.base.markdown import escape_markdown
 from core.base.spreadsheets import ExportColumn, ExportedTable, ExportFormat, encode_table
 from core.base.tasks import run_together
-from core.base.text import redact, safe_file_name
+from core.base.text import redact, safe_file_name, truncate
 from core.domain.messages import File
 from core.domain.records import Outcome, ToolContext
+from core.domain.rows import RowColumn, RowsResult
 from core.tools.nocodb.api import (
     MAX_PAGE_ROWS,
     NocoError,
@@ -33,7 +34,16 @@ from core.tools.nocodb.api import (
     SortField,
     TableApi,
 )
-from core.tools.nocodb.fieldtypes import Field, describe_unit, export_row, format_label, format_row
+from core.tools.nocodb.fieldtypes import (
+    MAX_CELL_CHARACTERS,
+    Field,
+    describe_unit,
+    export_row,
+    format_display_row,
+    format_label,
+    format_row,
+    is_blank,
+)
 from core.tools.nocodb.filters import Filter, Match, RowSelection, describe_selection
 from core.tools.nocodb.schema import Schemas, TableDescription, check_titles
 from core.tools.tool import compact_json, rows_that_fit
@@ -57,6 +67,11 @@ _SOURCE = (
 _SOURCE_AT_LEAST = (
     "Source: {what}: {shown} of at least {count} row, {time} ({zone}).",
     "Source: {what}: {shown} of at least {count} rows, {time} ({zone}).",
+)
+_CAPTION = ("{what}: {shown} of {count} row", "{what}: {shown} of {count} rows")
+_CAPTION_AT_LEAST = (
+    "{what}: {shown} of at least {count} row",
+    "{what}: {shown} of at least {count} rows",
 )
 _SOURCE_OF_ROW = "Source: {what}: row {id}, {time} ({zone})."
 
@@ -111,6 +126,34 @@ def export_rows(
         fields = [Field("", "id", "ID"), *fields]
     columns = [ExportColumn(each.title, each.format) for each in fields]
     return encode_table(columns, (export_row(each, fields, zone) for each in records), form, title)
+
+
+def build_table(
+    records: Sequence[NocoRecord], fields: Sequence[Field], zone: tzinfo | None, caption: str
+) -> RowsResult:
+    """Return rows for people. Long cells are cut. A column without a type is one of numbers if it
+    holds nothing else."""
+    texts = [format_display_row(record, fields, zone) for record in records]
+    open_cells = [redact(dict(record.fields)) for record in records]
+    columns, values = [], []
+    for field in fields:
+        cells = [cell.get(field.title) for cell in open_cells]
+        types = {type(cell) for cell in cells if not is_blank(field, cell)}
+        is_number = field.kind == "number" or (bool(types) and types <= {int, float})
+        columns.append(RowColumn(format_label(field.title), "number" if is_number else "words"))
+        kinds = (int, float, str) if is_number else ()
+        values.append([cell if type(cell) in kinds else None for cell in cells])
+    return RowsResult(
+        caption,
+        tuple(columns),
+        tuple(tuple(truncate(cell, MAX_CELL_CHARACTERS) for cell in row) for row in texts),
+        tuple(zip(*values, strict=True)),
+    )
+
+
+def describe_placing(ctx: ToolContext) -> str:
+    """Return what the model reads about how to show the rows of this call."""
+    return f"[table: {ctx.result_id}] alone on a line of your answer shows these rows"
 
 
 class RowReader:
@@ -199,13 +242,23 @@ class TableQuestion:
 
         `row_count` is the number of rows that the answer is based on.
         """
-        description = describe_selection(self.selection)
-        what = f"{self.table.title}, {description}" if description else self.table.title
         sentence = plural(
             *(_SOURCE if rows.is_counted else _SOURCE_AT_LEAST), rows.total,
-            what=escape_markdown(what), shown=row_count, **_describe_time(self.now),
+            what=escape_markdown(self.describe()), shown=row_count, **_describe_time(self.now),
         )  # fmt: skip
         return f"{sentence} {self.link}"
+
+    def describe(self) -> str:
+        """Return the table and the filter in words."""
+        description = describe_selection(self.selection)
+        return f"{self.table.title}, {description}" if description else self.table.title
+
+    def describe_rows(self, rows: SelectedRows, row_count: int) -> str:
+        """Return the caption of a table: what `describe_source` says, without time and link."""
+        return plural(
+            *(_CAPTION if rows.is_counted else _CAPTION_AT_LEAST), rows.total,
+            what=self.describe(), shown=row_count,
+        )  # fmt: skip
 
 
 def check_not_withheld(field: Field) -> None:
@@ -323,7 +376,12 @@ class QueryTools:
                 result["file_note"] = f"{cut}; csv and json hold them whole. Tell the person"
         # With a file, the answer is based on all its rows.
         sources = (query.describe_source(rows, len(records) if files else len(head)),)
-        return Outcome("ok", compact_json(result), files=files, sources=sources)
+        rows_result: RowsResult | None = None
+        if head and columns and ctx.result_id:
+            result["show"] = describe_placing(ctx)
+            caption = query.describe_rows(rows, len(head))
+            rows_result = build_table(rows.records[: len(head)], columns, query.zone, caption)
+        return Outcome("ok", compact_json(result), files=files, sources=sources, data=rows_result)
 
     async def nocodb_get(self, ctx: ToolContext, table: str, id: str | int) -> Outcome:
         """One row of a table with all its fields, longer texts and every linked row."""
