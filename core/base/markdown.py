@@ -99,6 +99,7 @@ _GLUED = re.compile(r"[\[<]|[\]>](?![.,:;!?)]{0,3}(?:\s|$))")
 _TARGET = re.compile(r"[ \t]{0,9}(\S{1,2000})")
 _EMPHASIS = str.maketrans("", "", "*_~")
 _MARKS = str.maketrans("", "", "*_~`")
+_QUOTE_MARKS = str.maketrans("`“”«»", '\'""""')
 _TAME = str.maketrans("`<>", "'‹›")
 _SUSPICIOUS = re.compile(r"[.:@&\\\u3002\uff0e\uff61]|\]\(")
 """Every address and link contains one of these characters, and so does every way to hide one."""
@@ -216,6 +217,12 @@ def defang(text: str) -> str:
 def quote_inert(text: str) -> str:
     """Return all of a text as a quote in which no platform hides, links or mentions anything."""
     return "\n".join(f"> {line}".rstrip() for line in make_inert(text).split("\n"))
+
+
+def show_reason(reason: str) -> str:
+    """Return the reason of a denial so that nothing in it ends the quote or is a link, a mention or
+    code."""
+    return make_inert(reason).translate(_QUOTE_MARKS)
 
 
 def make_inert(text: str) -> str:

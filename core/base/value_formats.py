@@ -11,6 +11,7 @@ places than its column shows all of them.
 
 from __future__ import annotations
 
+import decimal
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 
@@ -18,6 +19,8 @@ from core.base.i18n import babel_locale, format_date, format_moment
 
 NUMBER_KINDS = frozenset({"number", "plain", "currency", "percent", "duration"})
 """Formats of columns whose values are numbers. They are aligned to the right."""
+MAX_DIGITS = 400
+"""Digits of a number before or after the decimal sign; more are text. Floats have up to 325."""
 
 
 def format_kind(format: str | None) -> str:
@@ -26,15 +29,19 @@ def format_kind(format: str | None) -> str:
 
 
 def parse_number(value: object) -> Decimal | None:
-    """Return a number, or the text of one, as an exact number, else None. A float counts by its
-    shortest form, which tables show."""
+    """Return a number, or the text of one, as an exact number, else None, also if it has more than
+    `MAX_DIGITS`. A float counts by its shortest form, which tables show."""
     if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
         return None
     try:
-        number = Decimal(str(value).strip())
-    except InvalidOperation:
+        text = str(value).strip()
+        number = Decimal(text)
+    except (InvalidOperation, ValueError):
         return None
-    return number if number.is_finite() else None
+    is_short = (
+        number.is_finite() and len(text) <= MAX_DIGITS and abs(number.adjusted()) < MAX_DIGITS
+    )
+    return number if is_short else None
 
 
 def decimal_places(format: str) -> int:
@@ -46,11 +53,15 @@ def decimal_places(format: str) -> int:
 def format_amount(number: Decimal, format: str, locale: str | None = None) -> str:
     """Return a number in one of the `NUMBER_KINDS`."""
     kind = format_kind(format)
-    if kind == "duration":
-        return format_duration(number, format)
+    with decimal.localcontext(prec=2 * MAX_DIGITS):
+        if kind == "duration":
+            return format_duration(number, format)
+        return _format_number(number, kind, format, babel_locale(locale))
+
+
+def _format_number(number: Decimal, kind: str, format: str, cldr: str) -> str:
     from babel.numbers import format_currency, format_decimal
 
-    cldr = babel_locale(locale)
     exponent = number.normalize().as_tuple().exponent
     places = max(decimal_places(format), -exponent if isinstance(exponent, int) else 0)
     digits = ("0" if kind == "plain" else "#,##0") + ("." + "0" * places if places else "")
@@ -64,11 +75,14 @@ def format_amount(number: Decimal, format: str, locale: str | None = None) -> st
 
 def format_value(value: object, format: str, locale: str | None = None) -> str:
     """Return a value as text in the language: a number by its format, a day or a moment as such,
-    all else as it is. A moment has no zone."""
+    all else as it is. A number without a format has the decimal sign of the language. A moment has
+    no zone."""
     if isinstance(value, datetime):
         return format_moment(value, locale, "medium" if value.second else "short")
     if isinstance(value, date):
         return format_date(value, locale)
+    if not isinstance(value, str):
+        format = format or "plain"
     number = parse_number(value) if format_kind(format) in NUMBER_KINDS else None
     return str(value) if number is None else format_amount(number, format, locale)
 

@@ -49,7 +49,7 @@ class RowsResult:
 
     def to_markdown(self) -> str:
         """Return the rows as a table in Markdown. Markup in cells is escaped."""
-        marks = ["---:" if column.kind == "number" else "---" for column in self.columns]
+        marks = ["---:" if column.kind == "number" else ":---" for column in self.columns]
         titles = [escape_cell(column.title) for column in self.columns]
         cells = [titles, marks, *([escape_cell(cell) for cell in row] for row in self.rows)]
         return "\n".join(f"| {' | '.join(line)} |" for line in cells)

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from core.base.errors import BadInput, NotFound, PonteError
+from core.base.markdown import show_reason
 from core.base.text import clip_line
-from core.changes.cards import show_reason
 from core.domain.messages import (
     CONTEXT_NAME,
     NOTE_NAME,

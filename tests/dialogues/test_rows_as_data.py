@@ -124,6 +124,8 @@ async def test_figures_by_group_are_rows_too(bot_home: BotHome) -> None:
     assert [column.title for column in data.columns] == ["Paid", "Rows", "Amount: sum"]
     assert sum(int(row[1] or 0) for row in data.values) == 60
     assert data.caption == "Orders: 60 of 60 rows"
+    assert [row[2] for row in data.rows] == ["1,395", "1,350"], "in the reader's language"
+    assert sorted(row[2] or 0 for row in data.values) == [1350, 1395]
 
 
 async def test_an_unknown_id_is_a_note_and_a_table_that_the_model_types_stays(

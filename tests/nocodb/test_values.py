@@ -10,6 +10,7 @@ from decimal import Decimal
 import pytest
 
 from core.base.http import HttpClient
+from core.base.i18n import use_locale
 from core.base.text import redact
 from core.domain.messages import Person
 from core.tools.nocodb.api import NocoApi, NocoRecord
@@ -17,6 +18,7 @@ from core.tools.nocodb.fieldtypes import Field, format_row
 from core.tools.nocodb.read import (
     SelectedRows,
     TableQuestion,
+    build_table,
     describe_row_source,
     export_rows,
 )
@@ -107,6 +109,33 @@ def test_a_sheet_holds_whole_cells_after_a_byte_order_mark() -> None:
 def test_a_sheet_without_an_id_field_begins_with_the_ids() -> None:
     data = export_rows([ROW], [Field("c1", "Name", "SingleLineText")], PARIS, "csv").data
     assert data.decode("utf-8-sig").splitlines() == ["id,Name", "7,Ana"]
+
+
+def test_rows_for_people_have_the_numbers_of_their_texts() -> None:
+    fields = (
+        Field("", "id", "ID"), Field("a", "Phone", "PhoneNumber"), Field("b", "Total", "Formula"),
+        Field("c", "Sum", "Currency", format="currency BRL 2"),
+        Field("d", "Day", "Date", format="date"),
+    )  # fmt: skip
+    records = [
+        NocoRecord("1", {"Phone": "0012", "Total": 1.5, "Sum": "1234.5", "Day": "2026-11-20"}),
+        NocoRecord("2", {"Phone": "7", "Total": None, "Sum": -3, "Day": "soon"}),
+    ]
+    with use_locale("pt-BR"):
+        data = build_table(records, fields, PARIS, "Things")
+    assert [column.kind for column in data.columns] == [
+        "words",
+        "words",
+        "number",
+        "number",
+        "words",
+    ]
+    assert data.values == ((None, None, 1.5, "1234.5", None), (None, None, None, -3, None))
+    assert data.rows == (
+        ("1", "0012", "1,5", "R$\u00a01.234,50", "20 de nov. de 2026"),
+        ("2", "7", "", "-R$\u00a03,00", "soon"),
+    )
+    assert data.to_markdown().splitlines()[1] == "| :--- | :--- | ---: | ---: | :--- |"
 
 
 def test_a_source_tells_table_filter_rows_time_and_place() -> None:

@@ -1,7 +1,6 @@
 // What is asked of an answer now and then: its tokens and cost, the answer before it, a table alone.
 
 import { $, make, notice, stick } from "./element.js";
-import { csv } from "./files.js";
 import { grow } from "./growing.js";
 import { request } from "./server.js";
 import * as tables from "./tables.js";
@@ -53,6 +52,19 @@ export async function showUsage(shown, button) {
   } catch (error) {
     line.textContent = error.message;
   }
+}
+
+const FORMULA = /^[ \n]*[=+\-@\t\r]/;
+const NUMBER = /^[+-]?\d[\d.,\u00a0\u202f ]*(e[+-]?\d+)?%?$/i;
+
+/** A spreadsheet runs what begins as a formula: an apostrophe before it, as in exports. */
+export function csv(table, between) {
+  const quoted = (text) => {
+    const safe = FORMULA.test(text) && !NUMBER.test(text) ? `'${text}` : text;
+    return /["\n\r,\t]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+  };
+  return [...table.querySelectorAll("tr")]
+    .map((row) => [...row.cells].map((cell) => quoted(cell.textContent)).join(between)).join("\r\n");
 }
 
 /** A file that a spreadsheet opens: the mark at its beginning says that it is UTF-8. */

@@ -27,13 +27,13 @@ async def chart(
     y: Sequence[str],
     series: str | None = None,
 ) -> Outcome:
-    """A chart of rows read before, without Python.
+    """A chart of rows read before.
 
     Args:
         result: such as r1
-        x: the column of labels
-        y: columns of numbers
-        series: a column that splits one y
+        x: column of labels
+        y: of numbers
+        series: column that splits y
     """
     source = ctx.results.get(result)
     if source is None or not isinstance(source.data, RowsResult):

@@ -319,7 +319,7 @@ class QueryTools:
 
         Args:
             fields: null: all but CreatedAt and UpdatedAt
-            export: send a file of all rows that fit, up to 5,000. xlsx: Excel
+            export: send all that fit as a file, up to 5,000
         """
         names = [*fields, *(each.field for each in sort)]
         query = await self.resolve_question(ctx, table, filters, match, names)

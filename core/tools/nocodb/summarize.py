@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from core.base.errors import ToolError
 from core.base.i18n import say
+from core.base.value_formats import format_value
 from core.domain.ports import Tool
 from core.domain.records import Outcome, ToolContext
 from core.domain.rows import RowColumn, RowsResult
@@ -76,8 +77,8 @@ _FLOAT_DIGITS = 15
 
 _QUERY = (
     "Gives total (how many fit) and a page of rows with ids; long cells are cut. For counts and "
-    "sums take nocodb_summarize. To show rows, place the table by its id instead of typing it; the "
-    "source is added by code.\n\n"
+    "sums take nocodb_summarize. To show rows, place the table by its id, never type it; code adds "
+    "the source.\n\n"
 )
 _SUMMARY = (
     "Figures are exact: never work them out from rows yourself. Filters are as in nocodb_query."
@@ -397,16 +398,32 @@ def _build_table(
         columns[name] = RowColumn(
             title, "number" if fn in _ANY_FNS or not column.is_time else "words", name
         )
-    cells = [[row[name] for name in columns] for row in rows]
+    formats = ["date" if group.is_time else "", "", *(_figure_format(*pair) for pair in pairs)]
     return RowsResult(
         caption,
         tuple(columns.values()),
-        tuple(tuple("" if cell is None else str(cell) for cell in row) for row in cells),
+        tuple(
+            tuple(
+                _format_cell(row[name], form) for name, form in zip(columns, formats, strict=True)
+            )
+            for row in rows
+        ),
         tuple(
             tuple(cell if columns[name].kind == "number" else None for name, cell in row.items())
             for row in rows
         ),
     )
+
+
+def _figure_format(column: Field, fn: Fn) -> str:
+    return "plain" if fn in _ANY_FNS else column.format or "plain"
+
+
+def _format_cell(cell: object, form: str) -> str:
+    """Return a figure or the label of a group in the reader's language."""
+    if form == "date" and isinstance(cell, str) and len(cell) == len("2026-11-20"):
+        cell = fieldtypes.parse_day(cell) or cell
+    return "" if cell is None else format_value(cell, form)
 
 
 def _format_figures(pairs: Sequence[FieldFunction], figures: Sequence[Figure]) -> dict[str, object]:
