@@ -37,6 +37,7 @@ from core.base.markdown import (
     escape_markdown,
     is_too_complex,
 )
+from core.base.spreadsheets import ExportColumn, encode_table
 from core.base.text import redact
 from core.commands import grammar, quick_commands
 from core.models.answer_reader import GrowingAnswer, remove_thoughts
@@ -116,7 +117,7 @@ FUNCTIONS: dict[str, Work] = {
     "markless": escape_markdown,
     "addresses": markdown.find_addresses,
     "tamed links": lambda said: TRUST.sanitize(said),
-    "csv": lambda said: text.encode_csv([[said, said]]),
+    "csv": lambda said: encode_table([ExportColumn(said)], [[said]], "csv"),
     "typed command": grammar.parse_command,
     "new value": lambda said: grammar.parse_command(f"change abc234 a{said}b"),
     "typed input": lambda said: quick_commands.parse_input(f"a={said}"),

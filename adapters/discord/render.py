@@ -18,10 +18,10 @@ import discord
 from adapters.discord.client import Interaction
 from core.base.i18n import plural, say
 from core.base.markdown import defang_for_discord, is_too_complex
+from core.base.spreadsheets import ExportColumn, encode_table
 from core.base.text import (
     Fence,
     change_outside_code,
-    encode_csv,
     fence_after_line,
     find_code_spans,
     is_number,
@@ -115,6 +115,7 @@ _INFO = re.compile(r"[\w+.#-]*")
 _TICKS = re.compile(r"`(?=``)")
 # What only Discord reads as markup: spoilers, and small text at the beginning of a line.
 _OWN_MARKUP = re.compile(r"(\\.)|\|(?=\|)|^-(?=# )", re.MULTILINE | re.DOTALL)
+_ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
 _RULE = re.compile(r" {0,3}([-*_])(\s*\1){2,}\s*")
 _TASK = re.compile(r"^(\s*[-*+] )\[([ xX])\] ")
 # Text that Discord turns into a mention or a command: reference.mdx#message-formatting.
@@ -149,6 +150,8 @@ class TextTable:
 
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    marks: tuple[str, ...]
+    """The cells of the delimiter row, such as `---:`."""
 
     @property
     def width(self) -> int:
@@ -172,9 +175,9 @@ class TextTable:
 
     def code_block(self) -> str:
         """Return the table as a code block with aligned columns."""
-        widths = self.widths
-        lines = [_pad_row(self.header, widths), "  ".join("─" * width for width in widths)]
-        lines += [_pad_row(row, widths) for row in self.rows]
+        widths, marks = self.widths, self.marks
+        lines = [_pad_row(self.header, widths, marks), "  ".join("─" * width for width in widths)]
+        lines += [_pad_row(row, widths, marks) for row in self.rows]
         return "\n".join(["```", *lines, "```"])
 
     def records(self, most: int | None = None) -> str:
@@ -199,7 +202,9 @@ class TextTable:
 
     def csv(self) -> bytes:
         """Return the table as the bytes of a CSV file."""
-        return encode_csv([tuple(map(_strip_ticks, row)) for row in (self.header, *self.rows)])
+        columns = [ExportColumn(_strip_ticks(title)) for title in self.header]
+        rows = (tuple(map(_strip_ticks, row)) for row in self.rows)
+        return encode_table(columns, rows, "csv").data
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,15 +297,15 @@ def read_table(lines: list[str]) -> TextTable | None:
     if len(lines) < 2 or "|" not in lines[0] or not _DELIMITER.fullmatch(lines[1].strip()):
         return None
     header = _split_cells(lines[0])
-    width = len(header)
-    if len(_split_cells(lines[1])) != width or width > MAX_TEXT_TABLE_COLUMNS:
+    width, marks = len(header), _split_cells(lines[1])
+    if len(marks) != width or width > MAX_TEXT_TABLE_COLUMNS:
         return None
     rows = []
     for line in lines[2:]:
         cells = _split_cells(line)
         cells += ("",) * (width - len(cells))
         rows.append((*cells[: width - 1], " | ".join(cells[width - 1 :])))  # none of them is lost
-    return TextTable(header, tuple(rows))
+    return TextTable(header, tuple(rows), marks)
 
 
 def count_columns(text: str) -> int:
@@ -357,7 +362,7 @@ def _describe_card(card: Card, most: int) -> list[str]:
             )
             for texts in (table.header, *texts_of_rows)
         )
-        text_table = TextTable(header, tuple(cells))
+        text_table = TextTable(header, tuple(cells), ("-",) * len(header))
         # It must fit whole: a cut code block would show the rest of the card as code.
         free_characters = most - sum(len(line) + 1 for line in lines) - _AFTER_ROWS
         if text_table.is_narrow and len(block := text_table.code_block()) <= free_characters:
@@ -603,15 +608,17 @@ def _split_cells(line: str) -> tuple[str, ...]:
 
 
 def _strip_ticks(cell: str) -> str:
-    """Return a cell without backticks: they could close the code block that contains the table."""
-    return cell.replace("`", "")
+    """Return a cell as plain text, without backticks: they could close the code block that contains
+    the table."""
+    return change_outside_code(cell, lambda text: _ESCAPE.sub(r"\1", text)).replace("`", "")
 
 
-def _pad_row(cells: tuple[str, ...], widths: list[int]) -> str:
+def _pad_row(cells: tuple[str, ...], widths: list[int], marks: tuple[str, ...]) -> str:
     padded = []
-    for cell, width in zip(map(_strip_ticks, cells), widths, strict=True):
+    for cell, width, mark in zip(map(_strip_ticks, cells), widths, marks, strict=True):
         space = " " * (width - count_columns(cell))
-        padded.append(space + cell if is_number(cell) else cell + space)
+        is_right = mark[0] != ":" == mark[-1] if ":" in mark else is_number(cell)
+        padded.append(space + cell if is_right else cell + space)
     return "  ".join(padded).rstrip()
 
 

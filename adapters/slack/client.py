@@ -196,9 +196,9 @@ _FORMS = frozenset({
 """Methods that accept form data only, no JSON bodies (docs.slack.dev/apis/web-api, "POST
 bodies")."""
 
-Feature = Literal["streams", "status", "sessions", "reactions", "tables"]
+Feature = Literal["streams", "status", "sessions", "reactions", "tables", "data"]
 """An optional feature of Slack: streamed messages, the status line, agent sessions, reactions,
-table blocks."""
+table blocks, and the blocks of `data_blocks`."""
 
 WAITING_REACTION = "hourglass_flowing_sand"
 """The emoji reaction that marks a message waiting for its turn."""

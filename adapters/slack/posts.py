@@ -12,6 +12,7 @@ import structlog
 
 from adapters.slack import client, render
 from adapters.slack.client import InDoubt, SlackApi, SlackRefused
+from adapters.slack.data_blocks import has_data
 from adapters.slack.events import private_url
 from adapters.slack.presence import Workspace
 from adapters.slack.render import Json
@@ -296,6 +297,8 @@ class SlackPosts:
         Raises SlackRefused if Slack accepts no form.
         """
         most = self._workspace.part
+        if has_data(body["blocks"]) and not self._workspace.flags.is_on("data"):
+            body = body | {"blocks": render.message_content(part, cards)["blocks"]}
         if not self._workspace.flags.is_on("tables"):
             body = body | {"blocks": without_tables(body["blocks"])}
         last_refusal: SlackRefused | None = None
@@ -309,14 +312,15 @@ class SlackPosts:
                 continue
             try:
                 await send(variant)
-                if has_table(variant["blocks"]):
-                    self._workspace.flags.note_success("tables")
+                for feature in _features(variant["blocks"]):
+                    self._workspace.flags.note_success(feature)
                 self._workspace.part = min(most, limit)  # later answers begin with this size
                 return rest
             except SlackRefused as error:
                 last_refusal = error
-                if error.error in client.SHAPE_REFUSED and has_table(variant["blocks"]):
-                    self._workspace.flags.note_refusal("tables", error.error)
+                for feature in _features(variant["blocks"]):
+                    if error.error in client.SHAPE_REFUSED:
+                        self._workspace.flags.note_refusal(feature, error.error)
                 if error.error not in client.MESSAGE_TOO_LONG | client.SHAPE_REFUSED:
                     raise
         raise last_refusal or ValueError("nothing to post")
@@ -423,11 +427,23 @@ def _attempts(
             yield render.plain_message(first), limit, tuple(rest)
 
 
+def _features(blocks: Sequence[Json]) -> list[client.Feature]:
+    """Return the features that the blocks need."""
+    uses: list[tuple[client.Feature, bool]] = [
+        ("tables", has_table(blocks)), ("data", has_data(blocks)),
+    ]  # fmt: skip
+    return [feature for feature, is_used in uses if is_used]
+
+
 def _list_variants(body: Json, part: str, cards: tuple[Card, ...]) -> Iterator[Json]:
-    """Yield forms of one message: complete, with a shorter `text`, without tables, and as plain
-    sections. A message with cards has no plain form, because it would lose them."""
+    """Yield forms of one message: complete, with a shorter `text`, with rows and charts as
+    Markdown, without tables, and as plain sections. A message with cards has no plain form, because
+    it would lose them."""
     yield body
-    yield body | {"text": render.cut_escaped(str(body["text"]), render.SHORT_TEXT_BYTES)}
+    body = body | {"text": render.cut_escaped(str(body["text"]), render.SHORT_TEXT_BYTES)}
+    yield body
+    if has_data(body["blocks"]):
+        yield body | {"blocks": render.message_content(part, cards)["blocks"]}
     if (blocks := without_tables(body["blocks"])) != body["blocks"]:
         yield body | {"blocks": blocks}
     if part.strip() and not cards:

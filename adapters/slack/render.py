@@ -6,12 +6,14 @@ from __future__ import annotations
 import json
 import re
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import unescape
 from typing import Any
 from urllib.parse import urlsplit
 
 from adapters.slack import row_blocks
+from adapters.slack.data_blocks import MAX_OF_KIND, build_data_block
 from adapters.slack.row_blocks import CARD_BLOCK, neutralize, neutralize_markdown
 from core.base.i18n import say
 from core.base.markdown import defang, length_before_open_address
@@ -38,6 +40,7 @@ from core.domain.changes import MAX_REASON_CHARACTERS
 from core.domain.messages import Address, Card, ChangeAction, Person
 from core.domain.ports import StatusBoard
 from core.domain.records import Action, QuickCommand
+from core.domain.rows import Placed, split_placed
 from core.people.policy import Policy
 from core.turn.explanations import describe_parts
 
@@ -300,11 +303,16 @@ def split_answer(text: str, most: int = ANSWER_PART_BYTES) -> tuple[str, ...]:
     return tuple(fitting)
 
 
-def message_content(part: str, cards: Sequence[Card] = (), stop: bool = False) -> Json:
+def message_content(
+    part: str, cards: Sequence[Card] = (), stop: bool = False, placed: Sequence[Placed] = ()
+) -> Json:
     """Return `text` and `blocks` of a post or an edit: the Markdown, its cards, and a Stop button
-    if `stop` is set."""
+    if `stop` is set. Rows and charts of `placed` become blocks of their own, unless there are
+    cards."""
     words = safe_markdown(part)
-    blocks: list[Json] = [{"type": "markdown", "text": words}] if words.strip() else []
+    blocks: list[Json] = [] if cards else _build_data_blocks(part, placed)
+    if not blocks:
+        blocks = [{"type": "markdown", "text": words}] if words.strip() else []
     blocks += cards_blocks(cards, ALL_BLOCKS_BYTES - blocks_size(blocks)) if cards else []
     if stop:
         label = {"type": "plain_text", "text": say("Stop")}
@@ -313,6 +321,23 @@ def message_content(part: str, cards: Sequence[Card] = (), stop: bool = False) -
     cards_text = "\n".join(card_text(card) for card in cards)
     spoken = to_plain_text(part) if part.strip() else cards_text or "…"
     return {"text": cut_escaped(spoken, MESSAGE_TEXT_BYTES), "blocks": blocks}
+
+
+def _build_data_blocks(part: str, placed: Sequence[Placed]) -> list[Json]:
+    """Return a part with its rows and charts as blocks; none if nothing is gained or allowed. What
+    Slack takes no more of in one message remains Markdown."""
+    blocks, counts, words = list[Json](), Counter[str](), ""
+    for text, data in split_placed(part, placed):
+        block = build_data_block(data)
+        if block is None or counts[block["type"]] == MAX_OF_KIND[block["type"]]:
+            words = f"{words}\n\n{text}" if words else text
+            continue
+        counts[block["type"]] += 1
+        blocks += [{"type": "markdown", "text": safe_markdown(words)}] if words.strip() else []
+        blocks.append(block)
+        words = ""
+    blocks += [{"type": "markdown", "text": safe_markdown(words)}] if words.strip() else []
+    return blocks if counts and blocks_size(blocks) <= ALL_BLOCKS_BYTES else []
 
 
 def plain_message(part: str) -> Json:

@@ -10,6 +10,7 @@ import structlog
 
 from adapters.slack import posts, render
 from adapters.slack.client import GONE, MESSAGE_TOO_LONG, STREAM_OVER, STREAM_STOPPED, SlackRefused
+from adapters.slack.data_blocks import has_data
 from adapters.slack.events import Source, stop_message
 from adapters.slack.posts import PostLookup, SlackPosts, SlackStream, StoppedByUser, upload
 from adapters.slack.presence import Presence, SlackSigns, Workspace
@@ -234,7 +235,7 @@ class SlackSurface:
         shows its own."""
         stops = part.is_growing and not self._presence.native_stop
         cards = part.answer.cards if part.answer else ()
-        return render.message_content(part.text, cards, stops)
+        return render.message_content(part.text, cards, stops, part.placed)
 
     async def _start_stream(self, key: str, part: str) -> str | None:
         """Start a stream, and return the id of its post. Return None if an ordinary post must be
@@ -289,6 +290,12 @@ class SlackSurface:
                 return False
             self._stream = None
             answer, text = part.answer, render.safe_markdown(part.text)
+            # A stream shows rows and charts as Markdown; an edit replaces them by their blocks.
+            if self._workspace.flags.is_on("data") and has_data(
+                self._build_content(part)["blocks"]
+            ):
+                await self._stop_stream(stream, stream.sent_text, [], goes_on=answer is None)
+                return False
             room = render.STREAM_BYTES - render.escaped_size(text)
             # The end of a stream is tried in one form only, so it has no table, which Slack may
             # refuse.

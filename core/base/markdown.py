@@ -43,6 +43,7 @@ _CHUNK = re.compile(r"[^\s<>\[\]`|]+")
 _WEB = re.compile(r"(?:https?://|www\.)[^\W_]", re.IGNORECASE)
 _EVERYBODY = re.compile(r"@(?=(?:everyone|here|channel)\b)", re.IGNORECASE)
 _MARKUP = re.compile(r"([\\`*_\[\]<>|~#])")
+_CELL_MARKUP = re.compile(r"([\\`*_\]<>|~#]|&(?=[#\w]{1,32};)|\$(?=.*\$))")
 _FORMULA = re.compile(
     r"(?ms)\\\(.{1,2000}?\\\)|^ {0,3}\\\[|\$\$|\$(?![\s$])[^$\n]{1,1000}?(?<![\s\\])\$(?!\w)"
 )
@@ -98,6 +99,7 @@ _GLUED = re.compile(r"[\[<]|[\]>](?![.,:;!?)]{0,3}(?:\s|$))")
 _TARGET = re.compile(r"[ \t]{0,9}(\S{1,2000})")
 _EMPHASIS = str.maketrans("", "", "*_~")
 _MARKS = str.maketrans("", "", "*_~`")
+_QUOTE_MARKS = str.maketrans("`“”«»", '\'""""')
 _TAME = str.maketrans("`<>", "'‹›")
 _SUSPICIOUS = re.compile(r"[.:@&\\\u3002\uff0e\uff61]|\]\(")
 """Every address and link contains one of these characters, and so does every way to hide one."""
@@ -116,6 +118,16 @@ def escape_markdown(text: str) -> str:
     """Return names and values on one line, with all Markdown escaped and addresses as code."""
     return "".join(
         f"`{piece}`" if number % 2 else _MARKUP.sub(r"\\\1", piece)
+        for number, piece in enumerate(_ADDRESS.split(to_one_line(text)))
+    )
+
+
+def escape_cell(text: str) -> str:
+    """Return a value for a cell of a table, as `escape_markdown` does. Entities, which are shown as
+    other characters, are escaped too, and dollars that could begin a formula. An opening bracket is
+    not, because `\\[` begins a formula on the page."""
+    return "".join(
+        "`{}`".format(piece.replace("|", r"\|")) if number % 2 else _CELL_MARKUP.sub(r"\\\1", piece)
         for number, piece in enumerate(_ADDRESS.split(to_one_line(text)))
     )
 
@@ -205,6 +217,12 @@ def defang(text: str) -> str:
 def quote_inert(text: str) -> str:
     """Return all of a text as a quote in which no platform hides, links or mentions anything."""
     return "\n".join(f"> {line}".rstrip() for line in make_inert(text).split("\n"))
+
+
+def show_reason(reason: str) -> str:
+    """Return the reason of a denial so that nothing in it ends the quote or is a link, a mention or
+    code."""
+    return make_inert(reason).translate(_QUOTE_MARKS)
 
 
 def make_inert(text: str) -> str:

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import codecs
-import csv
 import functools
-import io
 import json
 import re
 import unicodedata
 from collections import defaultdict, deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
 from itertools import islice
 from typing import Any, TypeVar, cast
@@ -698,23 +696,10 @@ def _skip(pattern: re.Pattern[str], text: str, start: int) -> int:
     return match.end() if match else start
 
 
-CSV_TYPE = "text/csv"
-"""The media type of CSV."""
-
 # A spreadsheet treats a cell that begins with one of these as a formula
 # (https://owasp.org/www-community/attacks/CSV_Injection). A number may keep its sign.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 _NUMBER = re.compile(r"[+-]?\d[\d.,\u00a0\u202f ]*(e[+-]?\d+)?%?", re.IGNORECASE)
-
-
-def encode_csv(rows: Iterable[Iterable[str]]) -> bytes:
-    """Encode rows as CSV (RFC 4180) in UTF-8 with a byte order mark.
-
-    Without the mark, Excel reads accents as ANSI. Each cell passes through `escape_formula`.
-    """
-    out = io.StringIO()
-    csv.writer(out).writerows([escape_formula(cell) for cell in row] for row in rows)
-    return out.getvalue().encode("utf-8-sig")
 
 
 def escape_formula(cell: str) -> str:

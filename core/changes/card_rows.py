@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import Any, Literal
 
-from core.base.i18n import format_date, format_moment, format_number, format_percent, plural, say
+from core.base.i18n import format_date, format_moment, plural, say
 from core.base.text import clean_text, redact, to_one_line, truncate
+from core.base.value_formats import format_value
 from core.domain.changes import Change, ChangeStep, Row, TargetView
 
 MAX_CHANGE_ROWS_SHOWN = 10
@@ -207,18 +208,15 @@ def _compare(
 def _format(value: Any, format: str | None) -> str:
     """Return a value in words, in the date and number format of the current language.
 
-    `format` is one of `date`, `moment`, `number` and `percent`, or "" for values that are shown as
-    they are. None means that the table's fields are not known: dates are then recognised by their
-    form, and numbers stay as they are.
+    `format`: see `core/base/value_formats.py`. None means that the table's fields are not known:
+    dates are then recognised by their form, and numbers stay as they are.
     """
     if value is None or value in ("", []):
         return NO_VALUE
     if isinstance(value, bool):
         return say("Yes") if value else say("No")
     if isinstance(value, int | float):
-        if format == "percent":
-            return format_percent(value)
-        return format_number(value) if format == "number" else str(value)
+        return format_value(value, format or "")
     words = str(value)
     if format in (None, "date", "moment"):
         try:

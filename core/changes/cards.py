@@ -12,7 +12,7 @@ from typing import Any
 
 from core.base.errors import BadInput, Expired, NotAllowed, NotFound, StatusUnknown
 from core.base.i18n import plural, say, use_locale
-from core.base.markdown import defang, make_inert
+from core.base.markdown import defang, show_reason
 from core.base.text import clean_text, clip_line, make_code_block
 from core.changes.approval import ASKER_UNKNOWN, Approval
 from core.changes.card_rows import read_rows
@@ -57,7 +57,6 @@ _APPROVED = "Approved by {name}."
 _ALLOWED = "Approved automatically by the policy."
 _UNDO_BY = "Requested by {name}."
 _UNDONE_BY = "Undone by {name}."
-_QUOTE_MARKS = str.maketrans("`“”«»", '\'""""')
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,12 +245,6 @@ def _describe_note(change: Change) -> list[str]:
     fills in itself."""
     names = ", ".join(clip_line(name, 80) for name in change.draft.view.system_fields)
     return [say(change.draft.note, names=names)] if change.draft.note else []
-
-
-def show_reason(reason: str) -> str:
-    """Return the reason of a denial so that nothing in it ends the quote or is a link, a mention or
-    code."""
-    return make_inert(reason).translate(_QUOTE_MARKS)
 
 
 def describe_whole(card: Card) -> str:

@@ -25,10 +25,9 @@ from core.base.errors import (
     Undeliverable,
 )
 from core.base.i18n import format_duration, nearest_locale, say, use_locale
-from core.base.markdown import escape_markdown
+from core.base.markdown import escape_markdown, show_reason
 from core.base.tasks import retry
 from core.base.text import clip_line
-from core.changes.cards import show_reason
 from core.changes.service import ChangeService
 from core.chat.reply import TurnPosts
 from core.commands.grammar import MAX_APPROVED_TOGETHER

@@ -174,7 +174,9 @@ class GrowingReply:
         post = (await self._load_posts()).get(number)
         if not number or post is None or not post.id or post.state == "removed":
             return
-        part = AnswerPart(number, answer.parts[-1], answer=answer, is_final=True)
+        part = AnswerPart(
+            number, answer.parts[-1], answer=answer, is_final=True, placed=answer.placed
+        )
         await self._call(post, lambda: self._surface.edit(post.id, part), ignore_removed=True)
 
     async def correct_late_posts(self, answer: Answer, posts: Sequence[Post]) -> None:
@@ -197,7 +199,8 @@ class GrowingReply:
                 ends = answer if number == last else None
                 with suppress(PostRemoved):
                     await self._surface.edit(
-                        id, AnswerPart(number, text_of_part, ends, is_final=True)
+                        id,
+                        AnswerPart(number, text_of_part, ends, is_final=True, placed=answer.placed),
                     )
 
     async def wait_for_updates(self) -> None:
@@ -261,7 +264,14 @@ class GrowingReply:
         for number, part in enumerate(answer.parts, 1):
             ends = answer if number == last else None
             await self._put_part(
-                AnswerPart(number, part, ends, is_final=True, is_private=answer.is_private)
+                AnswerPart(
+                    number,
+                    part,
+                    ends,
+                    is_final=True,
+                    is_private=answer.is_private,
+                    placed=answer.placed,
+                )
             )
         await self._load_posts()
         for post in list(self._known.values()):

@@ -94,8 +94,8 @@ class TargetView:
     - `hidden_fields`: fields that nobody here may know of.
     - `system_fields`: fields that the system fills in by itself, with a new value for each row.
     - `display_field`: the field whose value names a row; "" if not known.
-    - `formats`: how values are shown by field: `date`, `moment`, `number`, `percent`; "" as they
-      are. A field without an entry is not known.
+    - `formats`: how values are written by field (`core/base/value_formats.py`). A field without an
+      entry is not known.
     - `choice_fields`: fields whose type is select, checkbox or date.
     - `slug`: the command that runs.
     - `place`: the channel or person of a `post` as rules name it, as in `slack:T1:C1`.

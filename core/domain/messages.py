@@ -24,6 +24,7 @@ from core.base.errors import TooLarge, Unstorable
 from core.base.i18n import format_size
 from core.base.markdown import Trust
 from core.base.text import clean_text, is_deeper, make_storable, safe_file_name
+from core.domain.rows import Placed
 
 T = TypeVar("T")
 CONTEXT_NAME, NOTE_NAME = "context", "note"
@@ -295,6 +296,8 @@ class Answer:
     has_own_post: bool = False
     is_cut: bool = False
     """True if the answer ends early: at the limit of tokens, or because an allowance is used up."""
+    placed: tuple[Placed, ...] = ()
+    """Rows and charts in the text, for platforms that show them in a form of their own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,7 @@ from core.domain.records import (
     ToolSpec,
     Viewer,
 )
+from core.domain.rows import Placed
 
 TransactionStep = Callable[[Any], None]
 """Runs on a connection, as part of another store's transaction."""
@@ -551,6 +552,8 @@ class AnswerPart:
     is_growing: bool = False
     is_final: bool = False
     is_private: bool = False
+    placed: tuple[Placed, ...] = ()
+    """The rows and charts of the answer, once it is known."""
 
 
 class Surface(Protocol):

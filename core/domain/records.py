@@ -14,6 +14,7 @@ from core.base.errors import ModelError, NotAllowed, StatusUnknown, ToolError
 from core.base.i18n import LANGUAGE, say
 from core.domain.changes import Draft
 from core.domain.messages import Address, Answer, File, Item, Message, Person, Post, Usage
+from core.domain.rows import Chart, RowsResult
 
 FINAL_STATES = ("done", "stopped", "failed", "undeliverable", "removed", "withdrawn")
 """States of a turn that has ended."""
@@ -409,6 +410,8 @@ class Outcome:
     paid: str = ""
     """The name in reports of what was paid for; "" for the tool itself."""
     needs: frozenset[Need] = frozenset()
+    data: RowsResult | Chart | None = None
+    """The rows or the chart that the model can place in its answer."""
 
 
 class ContextFiles(Protocol):
@@ -477,6 +480,10 @@ class ToolContext:
     """The addresses that the asker wrote in the conversation. A model may have written others."""
     own_memory: str = ""
     """See `memory_id`; "" for the memory of the thread."""
+    result_id: str = ""
+    """The id by which the model places the result of this call; "" if there is no model."""
+    results: Mapping[str, Outcome] = field(default_factory=dict)
+    """The results of earlier calls of the turn that the model can place, by id."""
 
     @property
     def asker(self) -> Person:

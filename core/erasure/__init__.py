@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from core.base.errors import BadInput, NotFound, PonteError
+from core.base.markdown import show_reason
 from core.base.text import clip_line
-from core.changes.cards import show_reason
 from core.domain.messages import (
     CONTEXT_NAME,
     NOTE_NAME,
@@ -558,7 +558,7 @@ def _remove_from_other_texts(work: _ErasureWork) -> None:
         elif ids & work.decided:
             answer = replace(
                 answer, text=_without_person(answer.text, work),
-                parts=tuple(_without_person(part, work) for part in answer.parts),
+                parts=tuple(_without_person(part, work) for part in answer.parts), placed=(),
                 cards=tuple(replace(c, text=_without_person(c.text, work)) for c in answer.cards),
             )  # fmt: skip
         else:

@@ -195,7 +195,11 @@ def answer_step(step: TourStep, turn: DemoTurn) -> Decision | None:
         case "overdue" | "export" if turn.is_sample:
             filters = [] if step == "export" else [_equals("Status", "Overdue")]
             if (reply := turn.find_reply(QUERY_TOOL)) is None:
-                more = {"filters": filters, "limit": MAX_ROWS, "export": step == "export"}
+                more = {
+                    "filters": filters,
+                    "limit": MAX_ROWS,
+                    "export": "csv" if step == "export" else None,
+                }
                 return [PlannedCall(QUERY_TOOL, {**_INVOICES, **more})]
             if not reply.error and not reply.rows:
                 return say(_NONE_OVERDUE)

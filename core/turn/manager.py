@@ -437,7 +437,13 @@ class ConversationManager:
             elif item.kind != "opaque" or not unreadable:
                 items.append(item)
         needs = frozenset[Need]().union(*filter(may_know, provenance.needs))
-        run.turn = replace(turn, items=tuple(items), needs=needs)
+        calls = tuple(
+            replace(call, outcome=replace(call.outcome, data=None, sources=()))
+            if call.outcome and call.call_id in unreadable
+            else call
+            for call in turn.calls
+        )
+        run.turn = replace(turn, items=tuple(items), calls=calls, needs=needs)
 
     async def _claim_notices(self, run: TurnRun, briefing: ModelBriefing) -> Sequence[str]:
         """Return sentences about allowances that are nearly used up, each of them only once. The
@@ -484,7 +490,8 @@ class ConversationManager:
         if not outside and run.is_for_model:
             return replace(answer, text=cleaned, parts=await text.run_off_loop(split, cleaned))
         safe, parts = await text.run_off_loop(lambda t: trust.split_sanitized(t, split), cleaned)
-        return replace(answer, text=safe, parts=parts)
+        placed = tuple(replace(each, text=trust.sanitize(each.text)) for each in answer.placed)
+        return replace(answer, text=safe, parts=parts, placed=placed)
 
     async def _find_trust(self, run: TurnRun, provenance: Provenance) -> tuple[bool, Trust]:
         """Return whether the turn's thread contains text from outside, and which links are allowed

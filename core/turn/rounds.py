@@ -59,6 +59,7 @@ from core.domain.records import (
     Viewer,
     add_model_instruction,
 )
+from core.domain.rows import Chart, RowsResult, place_results
 from core.journal.journal import Journal
 from core.money.usage import PaidRun
 from core.observability import metrics, tracing
@@ -415,7 +416,7 @@ class Rounds:
         """The output of the round that called no tool. The journal stores it together with the
         answer."""
         self._growing, self._cleaning = markdown.GrowingMarkdown(), text.GrowingText()
-        self.visible_text = ""
+        self._streamed_text = ""
         self.tokens = 0
 
     async def answer(self) -> Answer:
@@ -426,7 +427,7 @@ class Rounds:
                 self._append_text(item.text)
             elif item.kind == "output":
                 self._files.extend(item.files)
-        self.visible_text = self._text
+        self._streamed_text = self._text
         number = 1 + sum(round_.is_complete for round_ in self._run.turn.rounds)
         # A resumed turn whose last stored round called no tool already has its complete answer.
         if number > 1 and not self._open_calls() and self._items[-1].kind != "output":
@@ -457,6 +458,11 @@ class Rounds:
         """True if a run that a call began in another system may still finish, although nothing
         waits for it."""
         return self._calls.may_finish_elsewhere
+
+    @property
+    def visible_text(self) -> str:
+        """The text so far, with the rows and charts that it places."""
+        return place_results(self._streamed_text, self._placeable(), is_growing=True)[0]
 
     @property
     def provenance(self) -> tuple[bool, markdown.Trust]:
@@ -495,8 +501,20 @@ class Rounds:
         if self._over is not None:
             cut = [f"_{say(ENDED_EARLY_NOTE, why=self._over.words())}_"]
         notes = [*cut, *used_up, *self._source_lines(), *self._model_sources()]
-        whole_text = "\n\n".join([self._text, *notes]) if self._text or used_up else ""
-        return Answer(text=whole_text, cards=cards, files=files, is_cut=bool(cut))
+        own_text, placed = place_results(self._text, self._placeable())
+        whole_text = "\n\n".join([own_text, *notes]) if own_text or used_up else ""
+        return Answer(whole_text, cards=cards, files=files, is_cut=bool(cut), placed=placed)
+
+    def _results(self) -> dict[str, Outcome]:
+        """Return the outcomes with data, by id. The id is the number of the call in the transcript,
+        which a resumed turn does not change."""
+        calls = [item.call_id for item in self._items if item.kind == "call"]
+        outcomes = ((f"r{n}", self._calls.outcomes.get(id)) for n, id in enumerate(calls, 1))
+        return {id: outcome for id, outcome in outcomes if outcome and outcome.data}
+
+    def _placeable(self) -> dict[str, RowsResult | Chart]:
+        """Return the rows and charts that the model can place, by id."""
+        return {id: each.data for id, each in self._results().items() if each.data}
 
     def _source_lines(self) -> list[str]:
         """Return the lines that name the sources of figures, without duplicates, in the order of
@@ -582,7 +600,7 @@ class Rounds:
         for item in items:
             if item.role == "assistant":
                 self._append_text(item.text)
-        self.visible_text = self._text
+        self._streamed_text = self._text
 
     def describe_unread(self) -> list[str]:
         """Return a sentence on the files of the message that neither the model nor code read."""
@@ -623,21 +641,21 @@ class Rounds:
                 async for event in events:
                     match event:
                         case ResponseStarted(response):
-                            self.visible_text = self._text
+                            self._streamed_text = self._text
                             write = partial(
                                 journal.record_response, turn, number, response, tuple(listed)
                             )
                             begin(until_stored(write))
                             listed.clear()
                         case TextWithdrawn():
-                            self.visible_text = self._text
+                            self._streamed_text = self._text
                         case TextDelta(piece):
                             if not spoke:
                                 spoke, waited = True, time.perf_counter() - asked_at
                                 metrics.first_token_seconds.labels(self._model_name).observe(waited)
                                 span.note("gen_ai.response.time_to_first_chunk", waited)
                             await wait_for_writes()
-                            self.visible_text += piece
+                            self._streamed_text += piece
                             await self._show_progress()
                         case RemoteStored(remote, thread, is_listed):
                             if is_listed:
@@ -733,8 +751,12 @@ class Rounds:
                 return Outcome("error", _EARLIER_PROPOSAL.format(id=earlier))
             return await self._changes.proposals.propose(ctx, draft)
 
-        controls = replace(ctx.turn, propose=propose)
-        return replace(ctx, turn=controls, written_addresses=self._briefing.trust.written)
+        calls = [item.call_id for item in self._items if item.kind == "call"]
+        return replace(
+            ctx, turn=replace(ctx.turn, propose=propose), results=self._results(),
+            written_addresses=self._briefing.trust.written,
+            result_id=f"r{calls.index(call.call_id) + 1}",
+        )  # fmt: skip
 
     async def _record_remote(self, remote: Remote) -> None:
         """Journal an object that the model's server now stores. Put a container into the thread's

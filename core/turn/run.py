@@ -297,8 +297,6 @@ class Assistant:
 class ModelRounds(Protocol):
     """The model's side of a turn so far (`core.turn.rounds.Rounds`)."""
 
-    visible_text: str
-    """The text that the person sees so far."""
     tokens: int
     """Input and output tokens of the rounds of this attempt."""
     last: RoundOutput | None
@@ -307,6 +305,10 @@ class ModelRounds(Protocol):
     """The thread's record before the turn."""
     thread: Thread
     """The thread's record now."""
+
+    @property
+    def visible_text(self) -> str:
+        """The text that the person sees so far."""
 
     @property
     def provenance(self) -> tuple[bool, Trust]:

@@ -121,7 +121,7 @@ def _scripts() -> tuple[Script, ...]:
         _calls(DUPLICATES, "query", table="Customers", filters=twins, fields=["Name"]),
         _calls('"Name":"Customer 28"', "delete", table="Customers", ids=[29, 30]),
         _calls(ATTACHED, "create", table="Customers", rows=NEW),
-        _calls(EVERYTHING, "query", table="Readings", export=True, limit=5),
+        _calls(EVERYTHING, "query", table="Readings", export="csv", limit=5),
         Script(EXPORTED, match="Readings.csv is sent"),
     )
 

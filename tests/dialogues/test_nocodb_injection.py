@@ -53,7 +53,7 @@ class ToolContext:
         """The model looks at the row, and then does as it says."""
         look = json.dumps({
             "table": "Customers", "match": "all", "fields": [], "sort": [], "limit": 5, "page": 1,
-            "filters": [{"field": "Name", "op": "contains", "value": "ignore"}], "export": False,
+            "filters": [{"field": "Name", "op": "contains", "value": "ignore"}], "export": None,
         })  # fmt: skip
         told = tuple((tool, json.dumps(arguments)) for tool, arguments in calls)
         self.openai.say(

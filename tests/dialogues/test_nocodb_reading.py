@@ -99,7 +99,7 @@ async def test_two_questions_in_a_turn_have_two_sources(bot_home: BotHome) -> No
 
 async def test_all_rows_as_a_file(bot_home: BotHome) -> None:
     async with open_bot(bot_home, EchoModel()) as ponte:
-        answer = await ponte.ask('call nocodb_query {"table": "Readings", "export": true}')
+        answer = await ponte.ask('call nocodb_query {"table": "Readings", "export": "csv"}')
         (file,) = answer.files
         _, data = await ponte.engine.conversations.files.get(file.id)
         assert file.name == "Readings.csv"

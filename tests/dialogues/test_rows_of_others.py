@@ -39,7 +39,7 @@ INVOICE = "INV-"
 PRODUCT = "Coffee mug"
 ANSWERED = "Most of them are paid."
 NOTE = "I left out earlier results in this conversation that you can't read."
-INVOICES = ("nocodb_query", json.dumps({"table": "Invoices", "export": True}))
+INVOICES = ("nocodb_query", json.dumps({"table": "Invoices", "export": "csv"}))
 PRODUCTS = ("nocodb_query", json.dumps({"table": "Products"}))
 TABLES = ("nocodb_tables", "{}")
 CODE = ("run_python", json.dumps({"code": "rows = 1"}))

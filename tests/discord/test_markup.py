@@ -59,6 +59,16 @@ def test_a_narrow_table_is_a_code_block_with_aligned_columns() -> None:
     assert render_text(table) == "```\nName  Qty\n────  ───\nBolt   12\n日本    3\n```"
 
 
+def test_columns_stand_as_the_table_says() -> None:
+    table = (
+        "| Name | Sum | No. |\n| :--- | ---: | :--- |\n| A | R$ 12,00 | 5 |\n| B | R$ 3,50 | 123 |"
+    )
+    assert render_text(table).split("\n")[1:] == [
+        "Name       Sum  No.", "────  ────────  ───", "A     R$ 12,00  5",
+        "B      R$ 3,50  123", "```",
+    ]  # fmt: skip
+
+
 def test_a_table_of_more_columns_is_a_record_per_paragraph() -> None:
     table = "a|b|c|d\n-|-|-|-\n1|2|3|4\n5|6||8"
     assert render_text(table) == "**a: 1**\nb: 2\nc: 3\nd: 4\n\n**a: 5**\nb: 6\nd: 8"

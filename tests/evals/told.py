@@ -40,15 +40,15 @@ instructions = "Amounts are in euros."
 """
 SAID = "How many orders do we have?"
 BUDGETS: Mapping[str, tuple[Step, bool, int]] = {
-    "Slack channel": (Step(SAID), True, 2_600),
-    "Slack channel, reader": (Step(SAID, who="stan"), True, 1_900),
+    "Slack channel": (Step(SAID), True, 2_800),
+    "Slack channel, reader": (Step(SAID, who="stan"), True, 2_100),
     "Slack channel, no tools": (Step(SAID), False, 600),
-    "Slack DM": (Step(SAID, where="slack-dm"), True, 2_600),
-    "Discord DM": (Step(SAID, who="dora", where="discord-dm"), True, 2_600),
+    "Slack DM": (Step(SAID, where="slack-dm"), True, 2_800),
+    "Discord DM": (Step(SAID, who="dora", where="discord-dm"), True, 2_800),
     "Discord DM, stranger": (Step(SAID, who="zoe", where="discord-dm"), True, 500),
-    "page": (Step(SAID, who="owner", where="page"), True, 2_600),
-    "terminal": (Step(SAID, who="typist", where="terminal"), True, 2_600),
-    "/v1": (Step(SAID, who="owner", where="v1"), True, 2_600),
+    "page": (Step(SAID, who="owner", where="page"), True, 2_800),
+    "terminal": (Step(SAID, who="typist", where="terminal"), True, 2_800),
+    "/v1": (Step(SAID, who="owner", where="v1"), True, 2_800),
 }
 """For each kind of place: the message there, whether there are tools, and the most tokens that the
 instructions, the preface and the tools may have."""

@@ -156,7 +156,7 @@ async def test_an_answer_says_that_only_the_first_rows_were_read(table_place: Pl
 
 
 async def test_all_rows_go_into_a_file(reader: Reader) -> None:
-    told = await reader.query("Readings", fields=["Label", "Value"], limit=5, export=True)
+    told = await reader.query("Readings", fields=["Label", "Value"], limit=5, export="csv")
     assert (told["total"], told["returned"], told["truncated"]) == (1_200, 5, True)
     (file,) = reader.last.files
     assert (file.name, file.type) == ("Readings.csv", "text/csv")
@@ -166,7 +166,7 @@ async def test_all_rows_go_into_a_file(reader: Reader) -> None:
 
 
 async def test_no_rows_make_no_file(reader: Reader) -> None:
-    told = await reader.query("Orders", ("Title", "eq", "none"), export=True)
+    told = await reader.query("Orders", ("Title", "eq", "none"), export="csv")
     assert (told["total"], reader.last.files, "file" in told) == (0, (), False)
 
 

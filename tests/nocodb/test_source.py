@@ -24,7 +24,7 @@ from tests.fakes.nocodb.server import FakeNocoDB
 from tests.fakes.nocodb.tables import FakeField, FakeTable
 from tests.nocodb.places import Place
 
-READS = ["nocodb_tables", "nocodb_query", "nocodb_summarize", "nocodb_get"]
+READS = ["nocodb_tables", "nocodb_query", "nocodb_summarize", "nocodb_get", "chart"]
 WRITES = ["nocodb_create", "nocodb_update", "nocodb_delete", "nocodb_link"]
 
 
@@ -188,7 +188,7 @@ async def test_a_role_that_could_not_be_read_is_a_failure(
 async def test_no_file_is_made_where_none_can_be_sent(fake: FakeNocoDB, http: HttpClient) -> None:
     source = NocoSource(fake.origin, filled.EDITOR, http)
     with pytest.raises(ToolError, match=r"^Files can't be sent here\.$"):
-        await call_tool(source, "nocodb_query", table="Customers", export=True)
+        await call_tool(source, "nocodb_query", table="Customers", export="csv")
 
 
 async def test_the_tables_of_few_sets_of_rights_are_kept_in_memory(

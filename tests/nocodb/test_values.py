@@ -10,6 +10,7 @@ from decimal import Decimal
 import pytest
 
 from core.base.http import HttpClient
+from core.base.i18n import use_locale
 from core.base.text import redact
 from core.domain.messages import Person
 from core.tools.nocodb.api import NocoApi, NocoRecord
@@ -17,9 +18,9 @@ from core.tools.nocodb.fieldtypes import Field, format_row
 from core.tools.nocodb.read import (
     SelectedRows,
     TableQuestion,
-    build_csv,
-    csv_name,
+    build_table,
     describe_row_source,
+    export_rows,
 )
 from core.tools.nocodb.schema import TableDescription
 from core.tools.nocodb.summarize import Fn, compute_figure, group_records
@@ -71,9 +72,9 @@ def test_links_that_may_lack_some_say_so(count: int, cut: bool) -> None:
     rows = [{"id": n, "fields": {"Title": f"O{n}"}} for n in range(count)]
     told = format_row(NocoRecord("1", {"Orders": rows}), DEALS.fields, PARIS)["Orders"]
     assert told.endswith(f"O{count - 1}" + (" …" if cut else ""))
-    written = build_csv([NocoRecord("1", {"Orders": rows})], DEALS.fields, PARIS).decode(
-        "utf-8-sig"
-    )
+    written = export_rows(
+        [NocoRecord("1", {"Orders": rows})], DEALS.fields, PARIS, "csv"
+    ).data.decode("utf-8-sig")
     assert ("…" in written) == cut
     whole = format_row(NocoRecord("1", {"Orders": tuple(rows)}), DEALS.fields, PARIS)["Orders"]
     assert whole.endswith(f"O{count - 1}")
@@ -90,12 +91,12 @@ def test_a_secret_column_is_withheld() -> None:
     assert format_row(row, fields, PARIS) == {
         "id": "1", "API key": "[withheld]", "id (field)": "own",
     }  # fmt: skip
-    assert b"sk-123" not in build_csv([row], fields, PARIS)
+    assert b"sk-123" not in export_rows([row], fields, PARIS, "csv").data
 
 
 def test_a_sheet_holds_whole_cells_after_a_byte_order_mark() -> None:
     long = NocoRecord("8", {"Name": "é" * 500, "Value": -5, "Due": None})
-    data = build_csv([ROW, long], DEALS.fields[:8], PARIS)
+    data = export_rows([ROW, long], DEALS.fields[:8], PARIS, "csv").data
     assert data.startswith(b"\xef\xbb\xbf")
     head, first, second = csv.reader(io.StringIO(data.decode("utf-8-sig")))
     assert head == ["Id", "Name", "Stage", "Tags", "Value", "Paid", "Due", "Seen"]
@@ -106,12 +107,35 @@ def test_a_sheet_holds_whole_cells_after_a_byte_order_mark() -> None:
 
 
 def test_a_sheet_without_an_id_field_begins_with_the_ids() -> None:
-    data = build_csv([ROW], [Field("c1", "Name", "SingleLineText")], PARIS)
+    data = export_rows([ROW], [Field("c1", "Name", "SingleLineText")], PARIS, "csv").data
     assert data.decode("utf-8-sig").splitlines() == ["id,Name", "7,Ana"]
 
 
-def test_a_file_is_named_after_its_table() -> None:
-    assert csv_name(TableDescription("m1", "../Deals/2026", "p1", ())) == "2026.csv"
+def test_rows_for_people_have_the_numbers_of_their_texts() -> None:
+    fields = (
+        Field("", "id", "ID"), Field("a", "Phone", "PhoneNumber"), Field("b", "Total", "Formula"),
+        Field("c", "Sum", "Currency", format="currency BRL 2"),
+        Field("d", "Day", "Date", format="date"),
+    )  # fmt: skip
+    records = [
+        NocoRecord("1", {"Phone": "0012", "Total": 1.5, "Sum": "1234.5", "Day": "2026-11-20"}),
+        NocoRecord("2", {"Phone": "7", "Total": None, "Sum": -3, "Day": "soon"}),
+    ]
+    with use_locale("pt-BR"):
+        data = build_table(records, fields, PARIS, "Things")
+    assert [column.kind for column in data.columns] == [
+        "words",
+        "words",
+        "number",
+        "number",
+        "words",
+    ]
+    assert data.values == ((None, None, 1.5, "1234.5", None), (None, None, None, -3, None))
+    assert data.rows == (
+        ("1", "0012", "1,5", "R$\u00a01.234,50", "20 de nov. de 2026"),
+        ("2", "7", "", "-R$\u00a03,00", "soon"),
+    )
+    assert data.to_markdown().splitlines()[1] == "| :--- | :--- | ---: | ---: | :--- |"
 
 
 def test_a_source_tells_table_filter_rows_time_and_place() -> None:

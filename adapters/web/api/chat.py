@@ -95,7 +95,7 @@ class ChatRoutes(MessageRoutes):
             accepted = {"conversation": conversation, "turn": receipt.turn, "status": "accepted"}
             return JSONResponse(accepted, 202, {"Preference-Applied": "respond-async"})
         answer = await self.conversations.inbox.wait_for_answer(receipt.seq)
-        html = await render(answer.text) if wants_html(request) else None
+        html = await render(answer.text, answer.placed) if wants_html(request) else None
         body = answer_json(answer, conversation, message.turn, html)
         if answer.status == "failed" and answer.code in REFUSAL_CODES:
             body["error"] = {"code": answer.code, "message": answer.text}
@@ -181,7 +181,7 @@ class ChatRoutes(MessageRoutes):
             "state": entry.state, "at": entry.created_at, "replaces": entry.message.replaced_turn,
         }  # fmt: skip
         if wants_html(request):
-            body["html"] = await render(text)
+            body["html"] = await render(text, entry.answer.placed if entry.answer else ())
         return body
 
     @endpoint("GET", "/turns/{turn}/usage", refuses=(404, 410))

@@ -172,7 +172,7 @@ class PageWriter:
             yield format_event("card", {**card_json(card), "turn": self._turn})
         for file in outcome.files:
             yield format_event("file", {**file_json(file), "turn": self._turn})
-        html = await render(outcome.text) if self._has_html else None
+        html = await render(outcome.text, outcome.placed) if self._has_html else None
         body = answer_json(outcome, self._conversation, self._turn, html)
         yield format_event("done", body, id)
 

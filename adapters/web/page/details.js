@@ -1,7 +1,6 @@
 // What is asked of an answer now and then: its tokens and cost, the answer before it, a table alone.
 
 import { $, make, notice, stick } from "./element.js";
-import { csv } from "./files.js";
 import { grow } from "./growing.js";
 import { request } from "./server.js";
 import * as tables from "./tables.js";
@@ -55,6 +54,19 @@ export async function showUsage(shown, button) {
   }
 }
 
+const FORMULA = /^[ \n]*[=+\-@\t\r]/;
+const NUMBER = /^[+-]?\d[\d.,\u00a0\u202f ]*(e[+-]?\d+)?%?$/i;
+
+/** A spreadsheet runs what begins as a formula: an apostrophe before it, as in exports. */
+export function csv(table, between) {
+  const quoted = (text) => {
+    const safe = FORMULA.test(text) && !NUMBER.test(text) ? `'${text}` : text;
+    return /["\n\r,\t]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+  };
+  return [...table.querySelectorAll("tr")]
+    .map((row) => [...row.cells].map((cell) => quoted(cell.textContent)).join(between)).join("\r\n");
+}
+
 /** A file that a spreadsheet opens: the mark at its beginning says that it is UTF-8. */
 export function download(frame) {
   const title = $("title").textContent.trim().replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-+|-+$/g, "").slice(0, 60);
@@ -85,3 +97,37 @@ function drawNotice({ id, text, at }) {
   const item = make("li", {}, make("span", { text }), make("time", { datetime: when.toISOString(), text: when.toLocaleDateString(locale) }), close);
   return item;
 }
+
+const collator = new Intl.Collator(locale, { numeric: true });
+
+/** Sort the rows of a table by the column of a heading, at the second time the other way round. */
+function sort(head) {
+  const order = head.ariaSort === "ascending" ? -1 : 1;
+  for (const other of head.parentElement.cells) other.ariaSort = null;
+  head.ariaSort = order > 0 ? "ascending" : "descending";
+  const body = head.closest("table").tBodies[0], cell = (row) => row.cells[head.cellIndex];
+  body.append(...[...body.rows].sort((a, b) => order * compare(cell(a), cell(b))));
+}
+
+/** Numbers come before texts. */
+function compare(one, other) {
+  const [a, b] = [one, other].map((cell) => parseFloat(cell?.dataset.value ?? "NaN"));
+  if (!isNaN(a) || !isNaN(b)) return isNaN(a) ? 1 : isNaN(b) ? -1 : a - b;
+  return collator.compare(one?.textContent, other?.textContent);
+}
+
+/** Make buttons of the headings. A table of a chart stands under it, so their style is loaded too. */
+export function makeSortable(frame) {
+  if (!document.querySelector("link[href$='data.css']")) {
+    document.head.append(make("link", { rel: "stylesheet", href: new URL("data.css", import.meta.url) }));
+  }
+  for (const head of frame.querySelectorAll("th")) {
+    if (!head.textContent.trim() || head.querySelector("button")) continue;
+    head.replaceChildren(make("button", { type: "button" }, ...head.childNodes));
+  }
+}
+
+document.addEventListener("click", ({ target }) => {
+  const head = target.closest?.(".table th button")?.parentElement;
+  if (head) sort(head);
+});

@@ -43,16 +43,3 @@ export async function copied(text) {
   document.execCommand("copy");
   area.remove();
 }
-
-const FORMULA = /^[ \n]*[=+\-@\t\r]/;
-const NUMBER = /^[+-]?\d[\d.,\u00a0\u202f ]*(e[+-]?\d+)?%?$/i;
-
-/** A spreadsheet runs what begins as a formula: an apostrophe before it, as in exports. */
-export function csv(table, between) {
-  const quoted = (text) => {
-    const safe = FORMULA.test(text) && !NUMBER.test(text) ? `'${text}` : text;
-    return /["\n\r,\t]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
-  };
-  return [...table.querySelectorAll("tr")]
-    .map((row) => [...row.cells].map((cell) => quoted(cell.textContent)).join(between)).join("\r\n");
-}

@@ -6,7 +6,6 @@ import * as conversations from "./conversations.js";
 import { $, details, isComposing, make, notice, randomKey, reconnected, scrollPage } from "./element.js";
 import { icon } from "./icons.js";
 import * as log from "./log.js";
-import * as quick from "./quick.js";
 import * as notices from "./notices.js";
 import { post, request } from "./server.js";
 import * as stream from "./stream.js";
@@ -14,6 +13,7 @@ import { say, translate } from "./words.js";
 
 const AGAIN = 1500; // milliseconds before a conversation that could not be read is read again
 let current = "";
+let commands = [];
 let opened = ""; // the conversation that is drawn
 
 async function linked() {
@@ -111,7 +111,8 @@ async function read(id) {
     reconnected();
     highlight();
     stream.follow(id, body.cursor, () => read(id));
-    await quick.turnTo(id);
+    commands = (await request(`/quick-commands?conversation=${id}`)).commands;
+    $("quick").hidden = commands.length === 0;
     await welcome(id);
     if (isOther && log.isEmpty()) scrollPage(0);
   } catch (error) {
@@ -216,7 +217,7 @@ function start() {
   translate();
   composer.start();
   approvals.start();
-  quick.start();
+  $("quick").addEventListener("click", async () => (await import("./quick.js")).open(commands));
   stream.start(() => read(current));
   addEventListener("hashchange", open);
   addEventListener("reread", () => read(current));

@@ -3,17 +3,10 @@
 
 import { submit } from "./composer.js";
 import { $, make } from "./element.js";
-import { request } from "./server.js";
 import { say } from "./words.js";
 
 const NAME = /^[\p{L}_][\p{L}\p{N}_.-]*$/u;
-let commands = [];
-
-/** Ask which there are here; without any there is no button. */
-export async function turnTo(conversation) {
-  commands = (await request(`/quick-commands?conversation=${conversation}`)).commands;
-  $("quick").hidden = commands.length === 0;
-}
+let commands;
 
 function choose() {
   const command = chosen();
@@ -61,19 +54,18 @@ function quoted(text) {
   return `"${text.replace(/[\\"]/g, "\\$&")}"`;
 }
 
-export function start() {
-  const dialog = $("quick-form");
-  $("quick").addEventListener("click", () => {
-    $("quick-slug").replaceChildren(...commands.map(({ slug, title }) => make("option", { value: slug, text: title })));
-    choose();
-    dialog.showModal();
-  });
-  $("quick-slug").addEventListener("change", choose);
-  $("quick-cancel").addEventListener("click", () => dialog.close());
-  dialog.querySelector("form").addEventListener("submit", (event) => {
-    event.preventDefault();
-    dialog.close();
-    run();
-    $("text").focus();
-  });
+$("quick-slug").addEventListener("change", choose);
+$("quick-cancel").addEventListener("click", () => $("quick-form").close());
+$("quick-form").querySelector("form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  $("quick-form").close();
+  run();
+  $("text").focus();
+});
+
+export function open(those) {
+  commands = those;
+  $("quick-slug").replaceChildren(...commands.map(({ slug, title }) => make("option", { value: slug, text: title })));
+  choose();
+  $("quick-form").showModal();
 }

@@ -26,7 +26,9 @@ from markdown_it.rules_core import StateCore
 from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 
+from adapters.web.page.chart import draw_chart
 from core.base.markdown import ended_blocks_length, is_too_complex, split_web_addresses
+from core.domain.rows import Chart, Placed, RowsResult, split_placed, to_number
 
 MAX_FORMULA_CHARS = 2_000
 """A longer formula stays as it was written."""
@@ -204,11 +206,11 @@ _FIXED = {
 } | {tag: {"dir": "auto"} for tag in _TEXT_TAGS}
 
 
-async def render(text: str) -> str:
+async def render(text: str, placed: tuple[Placed, ...] = ()) -> str:
     """Return `text` as HTML. Long text is rendered in a thread."""
     if len(text) <= MAX_CHARS_WITHOUT_THREAD:
-        return to_html(text)
-    return await asyncio.to_thread(to_html, text)
+        return to_html(text, placed)
+    return await asyncio.to_thread(to_html, text, placed)
 
 
 class GrowingHtml:
@@ -235,8 +237,11 @@ class GrowingHtml:
 
 
 @functools.lru_cache(maxsize=256)
-def to_html(text: str) -> str:
-    """Return `text` as clean HTML."""
+def to_html(text: str, placed: tuple[Placed, ...] = ()) -> str:
+    """Return `text` as clean HTML. Cells of the rows in `placed` carry their numbers, by which the
+    page sorts them."""
+    if placed:
+        return "".join(_render_data(*piece) for piece in split_placed(text, placed))
     if is_too_complex(text):
         return f'<pre tabindex="0" dir="auto">{html.escape(text)}</pre>'
     return nh3.clean(
@@ -248,6 +253,24 @@ def to_html(text: str) -> str:
         url_schemes={"http", "https", "mailto"},
         link_rel="noopener nofollow noreferrer",
     )
+
+
+def _render_data(text: str, data: RowsResult | Chart | None) -> str:
+    """Return Markdown, or the rows or the chart in its place, as HTML."""
+    if isinstance(data, Chart):
+        rows = data.to_rows()
+        return draw_chart(data, _render_data(rows.to_markdown(), rows))
+    page = to_html(text)
+    if data is None:
+        return page
+    numbers = (to_number(value) for row in data.values for value in row)
+
+    def add_value(cell: re.Match[str]) -> str:
+        number = next(numbers, None)
+        return cell[0] if number is None else f'{cell[0]} data-value="{number!r}"'
+
+    # Markup in cells is escaped, so these are the cells of the rows, in their order.
+    return re.sub("<td", add_value, page)
 
 
 LONG_CELL_CHARS, LONG_FIRST_CELL_CHARS = 36, 18

@@ -176,11 +176,13 @@ class ConversationRoutes(MessageRoutes):
         key = address.conversation
         entries = await self.conversations.journal.list_entries(key)
         changed = {card.id: card for card in await self.board.changes(key)}
-        texts = {one.turn: one.answer.text for one in entries if one.answer is not None}
+        answers_by_turn = {one.turn: one.answer for one in entries if one.answer is not None}
         rendered: dict[str, str] = {}
         if http_io.wants_html(request):  # a long conversation takes seconds
             rendered = await asyncio.to_thread(
-                lambda: {turn: to_html(text) for turn, text in texts.items()}
+                lambda: {
+                    turn: to_html(one.text, one.placed) for turn, one in answers_by_turn.items()
+                }
             )
         messages: list[Json] = []
         for one in entries:

@@ -1,7 +1,7 @@
-// Tables of answers: figures to the right, a wide view, and the values for a spreadsheet.
+// Tables of answers: figures to the right, and buttons.
 
 import { details, make } from "./element.js";
-import { copied, csv } from "./files.js";
+import { copied } from "./files.js";
 import { copyButton, iconButton } from "./icons.js";
 import { say } from "./words.js";
 
@@ -13,8 +13,9 @@ export function dress(body) {
     frame.setAttribute("role", "group");
     frame.setAttribute("aria-label", say("table"));
     alignFigures(frame.querySelector("table"));
+    details((one) => one.makeSortable(frame));
     frame.after(make("p", { class: "tools" },
-      copyButton("copy", "copy_table", () => copied(csv(frame, "\t"))),
+      copyButton("copy", "copy_table", async () => copied((await import("./details.js")).csv(frame, "\t"))),
       iconButton("download", "download_csv", () => details((one) => one.download(frame))),
       iconButton("wide", "wide", () => details((one) => one.widen(frame)))));
   }

@@ -97,7 +97,7 @@ class NocodbSettings(SettingsPart):
 
 
 REST_TOOLS = frozenset({
-    "nocodb_tables", "nocodb_query", "nocodb_summarize", "nocodb_get",
+    "nocodb_tables", "nocodb_query", "nocodb_summarize", "nocodb_get", "chart",
     "nocodb_create", "nocodb_update", "nocodb_delete", "nocodb_link",
 })  # fmt: skip
 """The names of the tools over NocoDB's REST API, and of those over the sample tables."""

@@ -45,11 +45,6 @@ MAX_NEWEST_ROWS = 100
 """The newest rows, among which a created row is looked for."""
 EXCLUSIVE_RELATIONS = frozenset({"hm", "om", "oo"})
 """Relations in which a linked row has one owner. Linking it to another row removes it there."""
-CARD_FORMATS = {
-    "Number": "number", "Decimal": "number", "Currency": "number", "Percent": "percent",
-    "Date": "date", "DateTime": "moment", "CreatedTime": "moment", "LastModifiedTime": "moment",
-}  # fmt: skip
-"""How a card shows the values of a field by its type; all others as they are."""
 CHOICE_TYPES = frozenset({"SingleSelect", "MultiSelect", "Checkbox", "Date"})
 """Types of fields that hold no free text, so that the policy may update them without a person."""
 CONCEALED_LINK = "a link that is not shown here"
@@ -89,7 +84,7 @@ class TableSchema:
             "hidden_fields": sorted(each.title for each in table.concealed),
             "system_fields": [f.title for f in table.fields if f.field_type.differs_by_row],
             "display_field": display.title if display else "",
-            "formats": {each.title: CARD_FORMATS.get(each.type, "") for each in table.fields},
+            "formats": {each.title: each.format for each in table.fields},
             "choice_fields": [each.title for each in table.fields if each.type in CHOICE_TYPES],
         }
         name = display if display and display.title in own else None

@@ -15,12 +15,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, tzinfo
-from decimal import Decimal, InvalidOperation
 from functools import partial
 from typing import Any, Literal
 
 from core.base.errors import ToolError
+from core.base.i18n import say
+from core.base.spreadsheets import Cell
 from core.base.text import clean_text, fold_to_letters, redact, to_one_line, truncate
+from core.base.value_formats import NUMBER_KINDS, format_kind, format_value
+from core.base.value_formats import parse_number as parse_number
 from core.tools.nocodb.api import NocoRecord
 
 MAX_CELL_CHARACTERS = 200
@@ -39,6 +42,9 @@ _STORED_TIME = re.compile(r"\d{2}:\d{2}:\d{2}")
 _LENGTH = re.compile(r"(?P<hours>\d{1,4}):(?P<minutes>[0-5]\d)(:(?P<seconds>[0-5]\d))?")
 _MAIL = re.compile(r"[^@\s,;<>]+@[^@\s,;<>]+\.[^@\s,;<>.]+")
 _URL = re.compile(r"(https?://)?[^\s/:@][^\s/:@.]*\.[^\s]+|https?://[^\s]+", re.IGNORECASE)
+_CURRENCY = re.compile(r"[A-Z]{3}")
+_DURATION_FORMAT = re.compile(r"h:mm(:ss(\.s{1,3})?)?")
+_DATE_FORMATS: Mapping[str, str] = {"day": "date", "moment": "moment"}
 _EXACT = 2**53
 """From here on whole numbers are rounded, because JSON numbers are doubles."""
 _LONGEST = 100_000
@@ -61,7 +67,7 @@ class Field:
     `options`: the titles that a select accepts; NocoDB compares them case-sensitively. `related_id`
     and `related_title`: the table that a link leads to. `relation`: NocoDB's name of the relation
     (hm, bt, mm, oo). `holds_one`: the link holds one row at most. `link_id`: the id of the link
-    that a lookup or rollup uses.
+    that a lookup or rollup uses. `format`: how values are written (`core/base/value_formats.py`).
     """
 
     id: str
@@ -73,6 +79,7 @@ class Field:
     holds_one: bool = False
     link_id: str = ""
     relation: str = ""
+    format: str = ""
 
     @property
     def field_type(self) -> FieldType:
@@ -99,6 +106,39 @@ class Field:
         """Return True if NocoDB computes the field, so that it cannot be written. A link is not
         computed."""
         return self.field_type.is_computed
+
+
+def build_format(type: str, options: Mapping[str, Any]) -> str:
+    """Return how a field's values are written, from its options in NocoDB's description.
+
+    NocoDB 0.301.3 names a currency `currency_code`, its documentation of v3 `code`. A currency
+    without one has no sign.
+    """
+    precision = options.get("precision")
+    places = f" {precision}" if isinstance(precision, int) and 0 <= precision <= 15 else ""
+    match type:
+        case "Currency":
+            code = str(options.get("currency_code") or options.get("code") or "")
+            if not _CURRENCY.fullmatch(code):
+                return f"number{places or ' 2'}"
+            from babel.numbers import get_currency_precision
+
+            return f"currency {code}{places or f' {get_currency_precision(code)}'}"
+        case "Number" | "Decimal" | "Rollup":
+            has_separators = options.get("locale_string") is not False
+            return ("number" if has_separators else "plain") + places
+        case "Percent":
+            return f"percent{places}"
+        case "Duration":
+            form = str(options.get("duration_format"))
+            return f"duration {form if _DURATION_FORMAT.fullmatch(form) else 'h:mm'}"
+    return _DATE_FORMATS.get(FIELD_TYPES.get(type, _UNKNOWN).kind, "")
+
+
+def describe_unit(field: Field) -> str:
+    """Return what a model must know to read a raw number of the field, "" if nothing."""
+    kind, _, rest = field.format.partition(" ")
+    return {"currency": rest[:3], "percent": "%", "duration": "seconds"}.get(kind, "")
 
 
 def parse_checkbox(field: Field, value: object, zone: Zone = None) -> bool:
@@ -475,18 +515,6 @@ def may_be_incomplete(field: Field, cell: object) -> bool:
     return field.is_link and isinstance(cell, list) and len(cell) in LINK_CELL_LIMITS
 
 
-def parse_number(cell: object) -> Decimal | None:
-    """Return a cell as an exact number, or None. A float counts by its shortest form, which tables
-    show."""
-    if isinstance(cell, bool) or not isinstance(cell, int | float | str):
-        return None
-    try:
-        number = Decimal(str(cell).strip())
-    except InvalidOperation:
-        return None
-    return number if number.is_finite() else None
-
-
 def parse_moment(cell: object, zone: Zone) -> datetime | None:
     """Return a cell as a date and time in `zone`, or None. NocoDB returns UTC."""
     if not isinstance(cell, str):
@@ -561,13 +589,52 @@ def format_row(
     return row
 
 
-def format_csv_row(record: NocoRecord, fields: Sequence[Field], zone: Zone) -> list[str]:
-    """Return a row for a spreadsheet: whole cells as text."""
+def format_display_row(record: NocoRecord, fields: Sequence[Field], zone: Zone) -> list[str]:
+    """Return a row for people: whole cells as text in the reader's language."""
+
+    def format(field: Field, cell: object) -> str:
+        value = export_cell(field, cell, zone)
+        return (
+            format_value(value, field.format) if not isinstance(value, bool | None)
+            else "" if value is None else say("Yes") if value else say("No")
+        )  # fmt: skip
+
     open_cells = redact(dict(record.fields))
     return [
-        record.id if field.type == "ID" else _format_cell(field, open_cells.get(field.title), zone)
+        record.id if field.type == "ID" else format(field, open_cells.get(field.title))
         for field in fields
     ]
+
+
+def export_row(record: NocoRecord, fields: Sequence[Field], zone: Zone) -> list[Cell]:
+    """Return a row for a file: whole cells with their own types, as `export_cell` does."""
+    open_cells = redact(dict(record.fields))
+    return [
+        _parse_id(record.id) if field.type == "ID"
+        else export_cell(field, open_cells.get(field.title), zone)
+        for field in fields
+    ]  # fmt: skip
+
+
+def export_cell(field: Field, cell: object, zone: Zone) -> Cell:
+    """Return a cell as a number, truth value, day, moment (in `zone`) or text; None if it is
+    empty. A text is a number only in a field of numbers."""
+    if field.kind == "check" and cell is not None:
+        return bool(normalise_cell(field, cell))
+    if cell in _EMPTY:
+        return None
+    if field.kind == "moment":
+        return parse_moment(cell, zone) or _format_cell(field, cell, zone)
+    if field.kind == "day":
+        return parse_day(cell) or _format_cell(field, cell, zone)
+    if isinstance(cell, bool | int | float):
+        return cell
+    number = parse_number(cell) if format_kind(field.format) in NUMBER_KINDS else None
+    return number if number is not None else _format_cell(field, cell, zone)
+
+
+def _parse_id(id: str) -> Cell:
+    return int(id) if id.isascii() and id.isdecimal() and str(int(id)) == id else id
 
 
 def format_label(text: str, max_characters: int = MAX_CELL_CHARACTERS) -> str:
@@ -587,5 +654,7 @@ def _format_cell(field: Field, cell: object, zone: Zone) -> str:
     """
     if field.kind == "moment" and (moment := parse_moment(cell, zone)):
         return format_moment(moment)
+    if field.type == "Time":  # NocoDB puts a day before it
+        cell = _stored_time(cell)
     mark = " …" if may_be_incomplete(field, cell) else ""
     return clean_text(", ".join(cell_texts(cell))) + mark

@@ -19,10 +19,12 @@ import pydantic
 from core.base.errors import ToolError
 from core.base.i18n import LANGUAGE, format_moment, plural, say
 from core.base.markdown import escape_markdown
+from core.base.spreadsheets import ExportColumn, ExportedTable, ExportFormat, encode_table
 from core.base.tasks import run_together
-from core.base.text import CSV_TYPE, encode_csv, redact, safe_file_name
+from core.base.text import redact, safe_file_name, truncate
 from core.domain.messages import File
 from core.domain.records import Outcome, ToolContext
+from core.domain.rows import RowColumn, RowsResult
 from core.tools.nocodb.api import (
     MAX_PAGE_ROWS,
     NocoError,
@@ -32,7 +34,16 @@ from core.tools.nocodb.api import (
     SortField,
     TableApi,
 )
-from core.tools.nocodb.fieldtypes import Field, format_csv_row, format_label, format_row
+from core.tools.nocodb.fieldtypes import (
+    MAX_CELL_CHARACTERS,
+    Field,
+    describe_unit,
+    export_row,
+    format_display_row,
+    format_label,
+    format_row,
+    is_blank,
+)
 from core.tools.nocodb.filters import Filter, Match, RowSelection, describe_selection
 from core.tools.nocodb.schema import Schemas, TableDescription, check_titles
 from core.tools.tool import compact_json, rows_that_fit
@@ -56,6 +67,11 @@ _SOURCE = (
 _SOURCE_AT_LEAST = (
     "Source: {what}: {shown} of at least {count} row, {time} ({zone}).",
     "Source: {what}: {shown} of at least {count} rows, {time} ({zone}).",
+)
+_CAPTION = ("{what}: {shown} of {count} row", "{what}: {shown} of {count} rows")
+_CAPTION_AT_LEAST = (
+    "{what}: {shown} of at least {count} row",
+    "{what}: {shown} of at least {count} rows",
 )
 _SOURCE_OF_ROW = "Source: {what}: row {id}, {time} ({zone})."
 
@@ -98,20 +114,46 @@ class SortBy:
     direction: Literal["asc", "desc"]
 
 
-def build_csv(records: Iterable[NocoRecord], fields: Sequence[Field], zone: tzinfo | None) -> bytes:
-    """Return the bytes of a CSV file. The rows' ids come first if no field holds them."""
-    keyed = any(each.type == "ID" for each in fields)
-    heads = [each.title for each in fields]
-    rows = [heads if keyed else ["id", *heads]]
-    for record in records:
-        cells = format_csv_row(record, fields, zone)
-        rows.append([*cells] if keyed else [record.id, *cells])
-    return encode_csv(rows)
+def export_rows(
+    records: Iterable[NocoRecord],
+    fields: Sequence[Field],
+    zone: tzinfo | None,
+    form: ExportFormat,
+    title: str = "",
+) -> ExportedTable:
+    """Return rows as a file. Their ids come first if no field holds them."""
+    if not any(each.type == "ID" for each in fields):
+        fields = [Field("", "id", "ID"), *fields]
+    columns = [ExportColumn(each.title, each.format) for each in fields]
+    return encode_table(columns, (export_row(each, fields, zone) for each in records), form, title)
 
 
-def csv_name(table: TableDescription) -> str:
-    """Return the name of a table's CSV file."""
-    return safe_file_name(f"{table.title}.csv")
+def build_table(
+    records: Sequence[NocoRecord], fields: Sequence[Field], zone: tzinfo | None, caption: str
+) -> RowsResult:
+    """Return rows for people. Long cells are cut. A column without a type is one of numbers if it
+    holds nothing else."""
+    texts = [format_display_row(record, fields, zone) for record in records]
+    open_cells = [redact(dict(record.fields)) for record in records]
+    columns, values = [], []
+    for field in fields:
+        cells = [cell.get(field.title) for cell in open_cells]
+        types = {type(cell) for cell in cells if not is_blank(field, cell)}
+        is_number = field.kind == "number" or (bool(types) and types <= {int, float})
+        columns.append(RowColumn(format_label(field.title), "number" if is_number else "words"))
+        kinds = (int, float, str) if is_number else ()
+        values.append([cell if type(cell) in kinds else None for cell in cells])
+    return RowsResult(
+        caption,
+        tuple(columns),
+        tuple(tuple(truncate(cell, MAX_CELL_CHARACTERS) for cell in row) for row in texts),
+        tuple(zip(*values, strict=True)),
+    )
+
+
+def describe_placing(ctx: ToolContext) -> str:
+    """Return what the model reads about how to show the rows of this call."""
+    return f"[table: {ctx.result_id}] alone on a line of your answer shows these rows"
 
 
 class RowReader:
@@ -200,13 +242,23 @@ class TableQuestion:
 
         `row_count` is the number of rows that the answer is based on.
         """
-        description = describe_selection(self.selection)
-        what = f"{self.table.title}, {description}" if description else self.table.title
         sentence = plural(
             *(_SOURCE if rows.is_counted else _SOURCE_AT_LEAST), rows.total,
-            what=escape_markdown(what), shown=row_count, **_describe_time(self.now),
+            what=escape_markdown(self.describe()), shown=row_count, **_describe_time(self.now),
         )  # fmt: skip
         return f"{sentence} {self.link}"
+
+    def describe(self) -> str:
+        """Return the table and the filter in words."""
+        description = describe_selection(self.selection)
+        return f"{self.table.title}, {description}" if description else self.table.title
+
+    def describe_rows(self, rows: SelectedRows, row_count: int) -> str:
+        """Return the caption of a table: what `describe_source` says, without time and link."""
+        return plural(
+            *(_CAPTION if rows.is_counted else _CAPTION_AT_LEAST), rows.total,
+            what=self.describe(), shown=row_count,
+        )  # fmt: skip
 
 
 def check_not_withheld(field: Field) -> None:
@@ -261,13 +313,13 @@ class QueryTools:
         sort: Sequence[SortBy] = (),
         limit: Limit = DEFAULT_PAGE_ROWS,
         page: Number = 1,
-        export: bool = False,
+        export: ExportFormat | None = None,
     ) -> Outcome:
         """Rows of a table that fit filters.
 
         Args:
             fields: null: all but CreatedAt and UpdatedAt
-            export: true: send a CSV file of all rows that fit, up to 5,000
+            export: send all that fit as a file, up to 5,000
         """
         names = [*fields, *(each.field for each in sort)]
         query = await self.resolve_question(ctx, table, filters, match, names)
@@ -276,6 +328,7 @@ class QueryTools:
         wish = ColumnChoice(tuple(map(find, fields)), order)
         columns = wish.columns(query.table)
         files: tuple[File, ...] = ()
+        cut_cells = 0
         if export:
             if ctx.files is None:
                 raise ToolError(
@@ -285,8 +338,13 @@ class QueryTools:
             rows = await self.reading.fetch_all(query.selection, wish)
             records = rows.records
             if records:
-                data = await asyncio.to_thread(build_csv, records, columns, query.zone)
-                files = (await ctx.files.save(csv_name(query.table), CSV_TYPE, data),)
+                title = query.table.title
+                exported = await asyncio.to_thread(
+                    export_rows, records, columns, query.zone, export, title
+                )
+                name = safe_file_name(f"{title}.{export}")
+                files = (await ctx.files.save(name, exported.type, exported.data),)
+                cut_cells = exported.cut_cells
             start = (page - 1) * limit
             rows = replace(rows, records=records[start : start + limit])
         else:
@@ -307,12 +365,23 @@ class QueryTools:
             result["cut"] = cut
         if not rows.is_complete:
             result["read"] = f"only the first {rows.read_count} rows were looked at"
+        if units := {format_label(f.title): unit for f in columns if (unit := describe_unit(f))}:
+            result["units"] = units
         result |= {"note": UNTRUSTED_CELLS_NOTE, "rows": head}
         for file in files:
-            result["file"] = f"{file.name} is sent to the person with your answer"
+            count = f"{len(records)} of {rows.total} rows"
+            result["file"] = f"{file.name} is sent to the person with your answer: {count}"
+            if cut_cells:
+                cut = f"{cut_cells} cells are cut to the 32,767 characters that Excel holds"
+                result["file_note"] = f"{cut}; csv and json hold them whole. Tell the person"
         # With a file, the answer is based on all its rows.
         sources = (query.describe_source(rows, len(records) if files else len(head)),)
-        return Outcome("ok", compact_json(result), files=files, sources=sources)
+        rows_result: RowsResult | None = None
+        if head and columns and ctx.result_id:
+            result["show"] = describe_placing(ctx)
+            caption = query.describe_rows(rows, len(head))
+            rows_result = build_table(rows.records[: len(head)], columns, query.zone, caption)
+        return Outcome("ok", compact_json(result), files=files, sources=sources, data=rows_result)
 
     async def nocodb_get(self, ctx: ToolContext, table: str, id: str | int) -> Outcome:
         """One row of a table with all its fields, longer texts and every linked row."""

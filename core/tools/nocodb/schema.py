@@ -19,7 +19,7 @@ from core.base.text import clean_text, find_character_boundary, fold_case, fold_
 from core.changes.approval import NO_TABLE_RULES, TableRulesConfig
 from core.domain.records import ToolContext, Viewer, add_model_instruction
 from core.tools.nocodb.api import Json, NamedTable, NocoBase, NocoError, Records, TableApi, TableId
-from core.tools.nocodb.fieldtypes import Field, format_label
+from core.tools.nocodb.fieldtypes import Field, build_format, describe_unit, format_label
 from core.tools.tool import FunctionTool
 
 DESCRIPTION_SECONDS = 300.0
@@ -190,6 +190,7 @@ def parse_table(
             holds_one=relation in ("bt", "oo"),  # belongs to, one to one
             link_id=str(options.get("related_field_id") or ""),
             relation=relation,
+            format=build_format(str(each.get("type") or ""), options),
         )
         fields.append(parsed)
     concealed = tuple(f for f in fields if f.is_link and f.related_id and f.related_id not in by_id)
@@ -201,7 +202,11 @@ def parse_table(
     ]
     if body.get("source_id") not in foreign:
         titles = {each.title for each in usable}
-        usable += [Field(title, title, type) for title, type in _TIME_FIELDS if title not in titles]
+        usable += [
+            Field(title, title, type, format="moment")
+            for title, type in _TIME_FIELDS
+            if title not in titles
+        ]
     return TableDescription(
         id=str(body["id"]),
         title=str(body.get("title") or body["id"]),
@@ -423,7 +428,8 @@ def format_outline(
         kind = f"{name}:{each.field_type.word or each.type.lower()}"
         labels = [format_label(option, MAX_TITLE_CHARACTERS) for option in each.options]
         options = _join_fitting(labels, "|", room, "|…", f"{len(labels)} options")
-        outlines.append(f"{kind}({options})" if labels else kind)
+        unit = options if labels else describe_unit(each)
+        outlines.append(f"{kind}({unit})" if unit else kind)
     head = f"{format_title(table.title)} [{table.id}]{READ_ONLY_MARK if read_only else ''}: "
     none_fits = f"{len(outlines)} fields"
     return head + _join_fitting(outlines, ", ", longest - len(head), ", and {} more", none_fits)

@@ -16,6 +16,7 @@ from core.domain.changes import MAX_PROPOSAL_ROWS
 from core.domain.ports import Tool
 from core.domain.records import Health, Viewer
 from core.tools.nocodb.api import READ_PAUSES_SECONDS, NamedTable, NocoApi, NocoError, TableApi
+from core.tools.nocodb.charts import chart
 from core.tools.nocodb.draft import WriteTools
 from core.tools.nocodb.driver import APPLYING_PAUSES_SECONDS, RestDriver, TableDriver
 from core.tools.nocodb.schema import (
@@ -157,7 +158,7 @@ class TableSource:
             what = self.description.format(base=format_title(sight.base))
             self._tables_tools[sight] = build_tables_tool(self.schemas, what, sight.titles, writing)
         write_tools = () if sight.is_read_only else self._writing
-        return [self._tables_tools[sight], *self._reading, *write_tools]
+        return [self._tables_tools[sight], *self._reading, chart, *write_tools]
 
     async def titles(self, viewer: Viewer) -> Sequence[str]:
         """Return the titles of the tables that this person may see, as last read."""

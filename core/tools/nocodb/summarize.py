@@ -14,8 +14,11 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from core.base.errors import ToolError
+from core.base.i18n import say
+from core.base.value_formats import format_value
 from core.domain.ports import Tool
 from core.domain.records import Outcome, ToolContext
+from core.domain.rows import RowColumn, RowsResult
 from core.tools.nocodb import fieldtypes
 from core.tools.nocodb.api import FieldAggregate, NocoRecord, TableApi
 from core.tools.nocodb.fieldtypes import Field, format_label, format_moment
@@ -29,6 +32,7 @@ from core.tools.nocodb.read import (
     RowReader,
     SelectedRows,
     TableQuestion,
+    describe_placing,
 )
 from core.tools.nocodb.schema import Schemas
 from core.tools.tool import Function, FunctionTool, compact_json, parse_docstring, rows_that_fit
@@ -55,13 +59,26 @@ _BUCKETS: Mapping[Bucket, Callable[[date], str]] = {
     "year": lambda day: f"{day.year:04}",
 }
 
+_FIGURES: Mapping[Fn, str] = {
+    "count": "{field}: rows",
+    "filled": "{field}: filled",
+    "empty": "{field}: empty",
+    "unique": "{field}: different values",
+    "sum": "{field}: sum",
+    "avg": "{field}: average",
+    "min": "{field}: smallest",
+    "max": "{field}: largest",
+    "median": "{field}: median",
+}
+"""The titles of columns with figures, for people."""
 _FILLED = "count_filled"
 _FLOAT_DIGITS = 15
 """Digits that a float represents exactly (IEEE 754)."""
 
 _QUERY = (
     "Gives total (how many fit) and a page of rows with ids; long cells are cut. For counts and "
-    "sums take nocodb_summarize. Show rows as a table; their source is added by code.\n\n"
+    "sums take nocodb_summarize. To show rows, place the table by its id, never type it; code adds "
+    "the source.\n\n"
 )
 _SUMMARY = (
     "Figures are exact: never work them out from rows yourself. Filters are as in nocodb_query."
@@ -297,7 +314,12 @@ class ReadTools(QueryTools):
         data = _build_outcome(query, pairs, summary, group)
         rows = summary.rows
         counted = rows.total if rows.is_complete else len(rows.records)
-        return Outcome("ok", compact_json(data), sources=(query.describe_source(rows, counted),))
+        sources = (query.describe_source(rows, counted),)
+        result: RowsResult | None = None
+        if group and data["rows"] and ctx.result_id:
+            data["show"] = describe_placing(ctx)
+            result = _build_table(pairs, group, data["rows"], query.describe_rows(rows, counted))
+        return Outcome("ok", compact_json(data), sources=sources, data=result)
 
 
 def build_read_tools(
@@ -362,6 +384,46 @@ def _build_outcome(
     if len(head) < len(rows_of):
         data["cut"] = f"the first {len(head)} of {len(rows_of)} groups"
     return {**data, "note": UNTRUSTED_CELLS_NOTE, "rows": head}
+
+
+def _build_table(
+    pairs: Sequence[FieldFunction], group: Field, rows: Sequence[Any], caption: str
+) -> RowsResult:
+    """Return the groups for people. `rows` are those that the model reads."""
+    columns = {format_label(group.title): RowColumn(format_label(group.title))}
+    columns["rows"] = RowColumn(say("Rows"), "number", "rows")
+    for column, fn in pairs:
+        name = f"{fn} of {format_label(column.title)}"
+        title = format_label(say(_FIGURES[fn], field=column.title))
+        columns[name] = RowColumn(
+            title, "number" if fn in _ANY_FNS or not column.is_time else "words", name
+        )
+    formats = ["date" if group.is_time else "", "", *(_figure_format(*pair) for pair in pairs)]
+    return RowsResult(
+        caption,
+        tuple(columns.values()),
+        tuple(
+            tuple(
+                _format_cell(row[name], form) for name, form in zip(columns, formats, strict=True)
+            )
+            for row in rows
+        ),
+        tuple(
+            tuple(cell if columns[name].kind == "number" else None for name, cell in row.items())
+            for row in rows
+        ),
+    )
+
+
+def _figure_format(column: Field, fn: Fn) -> str:
+    return "plain" if fn in _ANY_FNS else column.format or "plain"
+
+
+def _format_cell(cell: object, form: str) -> str:
+    """Return a figure or the label of a group in the reader's language."""
+    if form == "date" and isinstance(cell, str) and len(cell) == len("2026-11-20"):
+        cell = fieldtypes.parse_day(cell) or cell
+    return "" if cell is None else format_value(cell, form)
 
 
 def _format_figures(pairs: Sequence[FieldFunction], figures: Sequence[Figure]) -> dict[str, object]:

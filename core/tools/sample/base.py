@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from core.base.errors import WriteUnsure
 from core.base.i18n import say
 from core.base.private_files import create_file
+from core.base.value_formats import parse_number
 from core.changes.approval import NO_TABLE_RULES, TableRulesConfig
 from core.domain.changes import SAMPLE_APPLIER
 from core.domain.ports import SAMPLE_TABLES_PHRASE, Tool
@@ -39,7 +40,6 @@ from core.tools.nocodb.api import (
     TableId,
 )
 from core.tools.nocodb.driver import RestDriver, TableSchema
-from core.tools.nocodb.fieldtypes import parse_number
 from core.tools.nocodb.source import BaseOverview, TableSource
 from core.tools.sample import SAMPLE_SENTENCE
 

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from core.base.text import (
     clean_text,
-    encode_csv,
     escape_formula,
     safe_file_name,
     to_one_line,
@@ -128,14 +127,6 @@ def test_words_on_one_line_are_clean_and_end_in_a_dot_where_they_are_cut() -> No
     assert to_one_line("abcdef", 4) == "abc…"
     assert truncate("abcd", 4) == "abcd"
     assert truncate("ab👩‍🚀cd", 4) == "ab…", "an emoji is not torn"
-
-
-def test_accents_are_read_and_cells_are_quoted() -> None:
-    assert encode_csv([["né", "a,b"]]) == b'\xef\xbb\xbfn\xc3\xa9,"a,b"\r\n'
-
-
-def test_no_cell_is_a_formula() -> None:
-    assert encode_csv([["=1", "-5"], ["@x"]]).decode("utf-8-sig") == "'=1,-5\r\n'@x\r\n"
 
 
 @pytest.mark.parametrize(

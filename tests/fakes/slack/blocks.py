@@ -44,8 +44,19 @@ TABLE_ROWS, TABLE_CELLS = 100, 20
 """reference/block-kit/blocks/table-block; a message has one table at most."""
 TAKES_TABLES = True
 """False: a workspace that does not know the table block."""
+TAKES_DATA = True
+"""False: a workspace that does not know data_table and data_visualization."""
+DATA_ROWS, DATA_CHARACTERS, DATA_NUMBER = 101, 10_000, 2**53
+"""reference/block-kit/blocks/data-table-block: rows with the header, characters of all cells. A
+number beyond the last would be another one for JSON readers that use floats; this limit is ours."""
+CHARTS, CHART_TITLE, CHART_LABEL = 2, 50, 20
+"""Charts of a message (seen, not documented), and reference/block-kit/blocks/
+data-visualization-block: characters of a title and an axis, and of a label and a series' name."""
+CHART_SERIES, CHART_LINES, CHART_POINTS = 12, 6, 20
+"""Series (segments of a pie); series of a line chart by one client library; points of a series."""
 _MESSAGE_BLOCKS = {"markdown", "section", "context", "divider", "actions", "header",
-                   "context_actions", "rich_text", "table"}  # fmt: skip
+                   "context_actions", "rich_text", "table", "data_table",
+                   "data_visualization"}  # fmt: skip
 _VIEW_BLOCKS = {"section", "context", "divider", "actions", "header", "input"}
 TOO_LONG = {"chat.update": "msg_too_long", "chat.postEphemeral": "msg_too_long"}
 """What a method says of too many bytes in blocks; the others say `msg_blocks_too_long`."""
@@ -67,8 +78,13 @@ def check_message(blocks: list[Json], method: str) -> None:
     _check(blocks, _MESSAGE_BLOCKS, BLOCKS, "invalid_blocks")
     if not TAKES_TABLES and any(block["type"] == "table" for block in blocks):
         raise SlackErrorResponse("invalid_blocks")
-    if sum(block["type"] == "table" for block in blocks) > 1:
+    kinds = [block["type"] for block in blocks]
+    if not TAKES_DATA and {"data_table", "data_visualization"} & {*kinds}:
+        raise SlackErrorResponse("invalid_blocks")
+    if kinds.count("table") + kinds.count("data_table") > 1:
         raise SlackErrorResponse("invalid_attachments")
+    if kinds.count("data_visualization") > CHARTS:
+        raise SlackErrorResponse("invalid_blocks")
     markdown = sum(size(block["text"]) for block in blocks if block["type"] == "markdown")
     if markdown > MARKDOWN or weight(blocks) > MESSAGE:
         raise SlackErrorResponse(TOO_LONG.get(method, "msg_blocks_too_long"))
@@ -162,6 +178,63 @@ def _table(block: Json) -> None:
                 _rich_text(cell)
             elif cell["type"] != "raw_text" or not cell.get("text"):
                 raise SlackErrorResponse("invalid_blocks")
+
+
+def _data_table(block: Json) -> None:
+    rows = block["rows"]
+    if not block.get("caption") or not 2 <= len(rows) <= DATA_ROWS:
+        raise SlackErrorResponse("invalid_blocks")
+    if not 1 <= block.get("page_size", 5) <= 100 or len({len(row) for row in rows}) > 1:
+        raise SlackErrorResponse("invalid_blocks")
+    if not 1 <= len(rows[0]) <= TABLE_CELLS:
+        raise SlackErrorResponse("invalid_blocks")
+    if sum(len(cell["text"]) for row in rows for cell in row) > DATA_CHARACTERS:
+        raise SlackErrorResponse("invalid_blocks")
+    for number, row in enumerate(rows):
+        for cell in row:
+            keys = {"type", "text", "value"} if cell["type"] == "raw_number" else {"type", "text"}
+            if cell["type"] not in ("raw_text", "raw_number") or set(cell) != keys:
+                raise SlackErrorResponse("invalid_blocks")
+            if not cell["text"] or (cell["type"] == "raw_number" and not number):
+                raise SlackErrorResponse("invalid_blocks")
+            if not abs(_number(cell.get("value", 0))) <= DATA_NUMBER:
+                raise SlackErrorResponse("invalid_blocks")
+
+
+def _data_visualization(block: Json) -> None:
+    chart = block["chart"]
+    if not 1 <= len(block["title"]) <= CHART_TITLE:
+        raise SlackErrorResponse("invalid_blocks")
+    if chart["type"] == "pie":
+        _labels([each["label"] for each in chart["segments"]], CHART_SERIES)
+        if not all(_number(each["value"]) > 0 for each in chart["segments"]):
+            raise SlackErrorResponse("invalid_blocks")
+        return
+    if chart["type"] not in ("bar", "area", "line"):
+        raise SlackErrorResponse("invalid_blocks")
+    most = CHART_LINES if chart["type"] == "line" else CHART_SERIES
+    _labels([each["name"] for each in chart["series"]], most)
+    axis = chart["axis_config"]
+    _labels(axis["categories"], CHART_POINTS)
+    if any(len(axis.get(name, "")) > CHART_TITLE for name in ("x_label", "y_label")):
+        raise SlackErrorResponse("invalid_blocks")
+    for each in chart["series"]:
+        if [point["label"] for point in each["data"]] != axis["categories"]:
+            raise SlackErrorResponse("invalid_blocks")
+        for point in each["data"]:
+            _number(point["value"])
+
+
+def _labels(labels: list[str], most: int) -> None:
+    fit = all(1 <= len(label) <= CHART_LABEL for label in labels)
+    if not fit or not 1 <= len(labels) <= most or len({*labels}) < len(labels):
+        raise SlackErrorResponse("invalid_blocks")
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise SlackErrorResponse("invalid_blocks")
+    return value
 
 
 def _markdown(block: Json) -> None:
@@ -259,7 +332,8 @@ def _header(block: Json) -> None:
 
 _CHECKS = {"section": _section, "markdown": _markdown, "context": _context, "actions": _actions,
            "input": _input, "header": _header, "rich_text": _rich_text,
-           "table": _table}  # fmt: skip
+           "table": _table, "data_table": _data_table,
+           "data_visualization": _data_visualization}  # fmt: skip
 
 
 def _check_text(text: Json, limit: int, kind: str = "") -> None:

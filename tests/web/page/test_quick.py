@@ -80,6 +80,7 @@ async def test_a_file_goes_along(ponte: WebPonte, page: Page) -> None:
 
 async def test_escape_and_cancel_send_nothing(ponte: WebPonte, page: Page) -> None:
     await open_commands(ponte, page, SUMMARY)
+    await expect(page.locator("#quick-form")).to_be_visible()
     await page.keyboard.press("Escape")
     await expect(page.locator("#quick-form")).to_be_hidden()
     await page.get_by_role("button", name="Quick commands").click()

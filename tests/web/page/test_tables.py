@@ -9,6 +9,7 @@ import pytest_asyncio
 from playwright.async_api import Page, expect
 
 from core.domain.messages import Answer, Card
+from core.domain.rows import Chart, Placed, RowColumn, RowsResult, Series
 from tests.fakes.card_rows import card_row
 from tests.web.page.browser import axe_source, findings, resize, say, visit
 from tests.web.web_ponte import Turn, WebPonte
@@ -32,10 +33,20 @@ def table(columns: int) -> str:
     return "\n".join([line(HEADS), line(["---"]), *rows])
 
 
+SIZES = RowsResult(
+    "Things", (RowColumn("Name"), RowColumn("Size", "number")),
+    (("b", "9 kg"), ("c", "10 kg"), ("a", "–")), ((None, 9), (None, 10), (None, None)),
+)  # fmt: skip
+
+
 async def script(turn: Turn) -> Answer:
     asked = turn.message.text
     if asked.isdigit():
         return Answer(f"Here they are:\n\n{table(int(asked))}")
+    if asked == "sales":
+        chart = Chart("bar", "Sales", ("a", "b"), (Series("Sum", (9.0, 10.0), ("9", "10")),))
+        placed = (Placed(SIZES.to_markdown(), SIZES), Placed(chart.to_markdown(), chart))
+        return Answer("\n\n".join(each.text for each in placed), placed=placed)
     cells = dict(zip(HEADS, CELLS, strict=True))
     rows = [card_row(cells, {**cells, "City": "Porto"})] * 3
     return Answer("Please look.", cards=(
@@ -138,3 +149,21 @@ async def test_figures_stand_to_the_right_and_all_of_it_in_the_whole_window(
     await expect(frame).to_be_hidden()
     header = tab.locator(".body .table thead th").first
     assert await header.evaluate("e => getComputedStyle(e).position") == "sticky"
+
+
+async def test_rows_are_sorted_by_their_numbers_and_a_chart_is_readable(
+    ponte: WebPonte, tab: Page
+) -> None:
+    await open_page(ponte, tab, 1280)
+    await say(tab, "sales")
+    names = tab.locator("#log .body > .table tbody td:first-child")
+    heading = tab.locator("#log .body > .table th").nth(1)
+    await heading.get_by_role("button").click()
+    await expect(names).to_have_text(["b", "c", "a"])
+    await expect(heading).to_have_attribute("aria-sort", "ascending")
+    await heading.get_by_role("button").click()
+    await expect(heading).to_have_attribute("aria-sort", "descending")
+    await expect(names).to_have_text(["a", "c", "b"])
+    await expect(tab.get_by_role("img", name="Sales")).to_be_visible()
+    await expect(tab.locator(".chart path.bar")).to_have_css("stroke", "none")
+    assert await findings(tab, axe_source()) == []

@@ -1,0 +1,236 @@
+"""Tables as files: CSV, XLSX and JSON.
+
+CSV has the separator and the decimal sign that spreadsheets expect in the reader's language: `,`
+and `.` in English, `;` and `,` in Portuguese and French. Days and times are ISO 8601, which
+spreadsheets of all languages read. XLSX and CSV never contain a formula or a link.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Literal, get_args
+
+from core.base.i18n import babel_locale, say
+from core.base.text import escape_formula, find_character_boundary
+from core.base.value_formats import NUMBER_KINDS, format_kind, parse_number, spreadsheet_format
+
+ExportFormat = Literal["csv", "xlsx", "json"]
+EXPORT_FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
+MEDIA_TYPES: dict[ExportFormat, str] = {
+    "csv": "text/csv",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "json": "application/json",
+}
+MAX_XLSX_CELL_UNITS = 32_767
+"""UTF-16 units that a cell of Excel holds (https://support.microsoft.com, "Excel specifications and
+limits")."""
+MAX_XLSX_ROWS, MAX_XLSX_COLUMNS = 1_048_576, 16_384
+"""Rows, with the header, and columns that a sheet of Excel holds."""
+MAX_XLSX_DIGITS = 15
+"""Digits of a number that Excel keeps. Longer ones are written as text."""
+MIN_XLSX_YEAR = 1900
+_MAX_WIDTH = 60
+_MEASURED_ROWS = 200
+_SHEET_NAME = re.compile(r"[\[\]:*?/\\\x00-\x1f]+")
+
+Cell = str | int | float | bool | date | datetime | Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExportColumn:
+    """A column of a file. `format`: see `core/base/value_formats.py`. Text is a number only in a
+    column of numbers."""
+
+    title: str
+    format: str = ""
+
+    @property
+    def is_number(self) -> bool:
+        """Return True if the column holds numbers."""
+        return format_kind(self.format) in NUMBER_KINDS
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedTable:
+    """A file. `cut_cells` counts the cells of which Excel holds only the beginning."""
+
+    data: bytes
+    type: str
+    cut_cells: int = 0
+
+
+def encode_table(
+    columns: Sequence[ExportColumn],
+    rows: Iterable[Sequence[Cell]],
+    form: ExportFormat,
+    title: str = "",
+) -> ExportedTable:
+    """Return a table as a file. `title` names the sheet. Raise ValueError if the table is larger
+    than a sheet of Excel."""
+    if form == "xlsx":
+        data, cut_cells = _encode_xlsx(columns, rows, title)
+        return ExportedTable(data, MEDIA_TYPES[form], cut_cells)
+    encode = _encode_csv if form == "csv" else _encode_json
+    return ExportedTable(encode(columns, rows), MEDIA_TYPES[form])
+
+
+def _number(column: ExportColumn, cell: Cell) -> Decimal | None:
+    """Return the cell as a number, or None if it is none. Digits in a column of text are text."""
+    return None if isinstance(cell, str) and not column.is_number else parse_number(cell)
+
+
+def _plain_text(cell: Cell) -> str:
+    """Return the cell as text without lone surrogates, which no file can hold."""
+    if isinstance(cell, bool):
+        return str(cell).lower()
+    if isinstance(cell, datetime):
+        return cell.replace(tzinfo=None).isoformat(" ", "seconds")
+    text = "" if cell is None else cell.isoformat() if isinstance(cell, date) else str(cell)
+    return text.encode(errors="replace").decode()
+
+
+def _encode_csv(columns: Sequence[ExportColumn], rows: Iterable[Sequence[Cell]]) -> bytes:
+    """Return CSV (RFC 4180) in UTF-8 with a byte order mark, without which Excel reads accents as
+    ANSI."""
+    is_english = babel_locale() == "en"
+    out = io.StringIO()
+    writer = csv.writer(out, delimiter="," if is_english else ";")
+    writer.writerow([escape_formula(_plain_text(column.title)) for column in columns])
+
+    def encode(column: ExportColumn, cell: Cell) -> str:
+        if (number := _number(column, cell)) is None:
+            return escape_formula(_plain_text(cell))
+        return f"{number:f}" if is_english else f"{number:f}".replace(".", ",")
+
+    for row in rows:
+        writer.writerow(list(map(encode, columns, row)))
+    return out.getvalue().encode("utf-8-sig")
+
+
+def _encode_json(columns: Sequence[ExportColumn], rows: Iterable[Sequence[Cell]]) -> bytes:
+    """Return a list of objects. A title that repeats gets a number."""
+    names: list[str] = []
+    for column in columns:
+        name, count = _plain_text(column.title), 2
+        while name in names:
+            name, count = f"{_plain_text(column.title)} ({count})", count + 1
+        names.append(name)
+
+    def encode(column: ExportColumn, cell: Cell) -> Any:
+        if cell is None or isinstance(cell, bool | int | float):
+            return cell if cell == cell else None  # NaN is no JSON
+        number = _number(column, cell)
+        if number is None:
+            return _plain_text(cell)
+        # A text of digits that a float cannot hold stays text.
+        value = int(number) if number == number.to_integral_value() else float(number)
+        return value if Decimal(str(value)) == number else str(number)
+
+    lines = [
+        json.dumps(dict(zip(names, map(encode, columns, row), strict=True)), ensure_ascii=False)
+        for row in rows
+    ]
+    return ("[" + ",\n".join(lines) + "]\n").encode()
+
+
+def _encode_xlsx(
+    columns: Sequence[ExportColumn], rows: Iterable[Sequence[Cell]], title: str
+) -> tuple[bytes, int]:
+    """Return a workbook with one sheet, and how many cells were cut."""
+    import xlsxwriter
+
+    if len(columns) > MAX_XLSX_COLUMNS:
+        raise ValueError("too many columns for a sheet")
+    out, cut_cells = io.BytesIO(), 0
+    # Rows are written to a temporary file one by one, so that the memory does not grow with them.
+    book = xlsxwriter.Workbook(out, {
+        "constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False,
+        "strings_to_numbers": False,
+    })  # fmt: skip
+    sheet = book.add_worksheet(_sheet_name(title))
+    sheet.freeze_panes(1, 0)
+    bold = book.add_format({"bold": True})
+    text_format = book.add_format({"num_format": "@"})
+    formats = [book.add_format({"num_format": spreadsheet_format(each.format)}) for each in columns]
+    day_format = book.add_format({"num_format": spreadsheet_format("date")})
+    moment_format = book.add_format({"num_format": spreadsheet_format("moment")})
+
+    def write_text(row: int, at: int, text: str, style: Any) -> None:
+        nonlocal cut_cells
+        text = text.replace("\r\n", "\n").replace("\r", "\n")  # the line break of Excel
+        if _count_units(text) > MAX_XLSX_CELL_UNITS:
+            cut_cells += 1
+            mark = " " + say("[cut: the limit of Excel is {limit} characters]", limit="32767")
+            text = _cut_to_units(text, MAX_XLSX_CELL_UNITS - _count_units(mark)) + mark
+        if text:
+            sheet.write_string(row, at, text, style)
+
+    def write(row: int, at: int, cell: Cell) -> None:
+        column = columns[at]
+        if isinstance(cell, bool):
+            sheet.write_boolean(row, at, cell)
+        elif isinstance(cell, date) and cell.year >= MIN_XLSX_YEAR:
+            is_moment = isinstance(cell, datetime)
+            value = cell.replace(tzinfo=None) if isinstance(cell, datetime) else cell
+            sheet.write_datetime(row, at, value, moment_format if is_moment else day_format)
+        elif (number := _number(column, cell)) is not None and _fits_excel(number, cell):
+            factor = {"percent": 100, "duration": 86_400}.get(format_kind(column.format), 1)
+            sheet.write_number(row, at, float(number / factor), formats[at])
+        else:
+            write_text(row, at, _plain_text(cell), text_format)
+
+    head: list[Sequence[Cell]] = []
+    iterator = iter(rows)
+    for row in iterator:  # the widths stand before the rows
+        head.append(row)
+        if len(head) == _MEASURED_ROWS:
+            break
+    for at, column in enumerate(columns):
+        longest = max([len(column.title), *(len(_plain_text(row[at])) for row in head)])
+        room = 6 if column.is_number else 2
+        sheet.set_column(at, at, min(longest + room, _MAX_WIDTH))
+    for at, column in enumerate(columns):
+        write_text(0, at, _plain_text(column.title), bold)
+    number = 0
+    for source in (head, iterator):
+        for row in source:
+            number += 1
+            if number >= MAX_XLSX_ROWS:
+                raise ValueError("too many rows for a sheet")
+            for at, cell in enumerate(row):
+                write(number, at, cell)
+    book.close()
+    return out.getvalue(), cut_cells
+
+
+def _fits_excel(number: Decimal, cell: Cell) -> bool:
+    """Return True if Excel keeps the number. It rounds a float to 15 digits, which is as exact as
+    the sum that it often is."""
+    if isinstance(cell, float):
+        return abs(cell) < 1e15
+    exponent = number.as_tuple().exponent
+    places = -exponent if isinstance(exponent, int) and exponent < 0 else 0
+    digits = len(str(abs(int(number)))) + places
+    return digits <= MAX_XLSX_DIGITS
+
+
+def _count_units(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-16-le")) // 2
+
+
+def _cut_to_units(text: str, units: int) -> str:
+    head = text.encode("utf-16-le")[: units * 2].decode("utf-16-le", errors="ignore")
+    return text[: find_character_boundary(text, len(head))]
+
+
+def _sheet_name(title: str) -> str:
+    """Return a name that Excel accepts."""
+    name = _cut_to_units(_SHEET_NAME.sub(" ", _plain_text(title)), 31).strip("' ")
+    return name if name and name.casefold() != "history" else "Table"

@@ -1,0 +1,166 @@
+"""Rows and charts as data: a tool returns them, a model places them, and a platform shows them.
+
+A model places a result of its turn by a line of its own, such as `[table: r1]`, and types no cell.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from core.base.i18n import say
+from core.base.markdown import escape_cell
+from core.base.text import fence_after_line, make_code_block
+
+MAX_EXACT_NUMBER = 2**53
+"""Larger numbers are not exact as floats, which Slack and browsers use."""
+MAX_FENCE_CHARACTERS = 100
+BAR_CHARACTERS = 20
+_REFERENCE = re.compile(r"[ \t]*\[(?:table|chart): ?(r\d{1,3})\][ \t]*")
+_OPEN_REFERENCE = re.compile(r"[ \t]*\[(?:[tc][a-z]{0,4}(?::[ r\d]*\]?[ \t]*)?)?")
+"""A line that may become a reference, or is one and may go on."""
+_GONE = "_These rows are not available any more. Ask for them again._"
+
+Value = int | float | str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RowColumn:
+    """A column of rows. `kind` is "number" for numbers, "words" for other values. `name` is the one
+    that the model reads, "" if it is the title."""
+
+    title: str
+    kind: Literal["number", "words"] = "words"
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RowsResult:
+    """Rows that a tool read. `rows` are the texts of the cells, `values` the numbers of number
+    columns as their source writes them (None for other cells). `caption` is plain text: the source,
+    and how many rows of how many these are."""
+
+    caption: str
+    columns: tuple[RowColumn, ...]
+    rows: tuple[tuple[str, ...], ...]
+    values: tuple[tuple[Value, ...], ...]
+
+    def to_markdown(self) -> str:
+        """Return the rows as a table in Markdown. Markup in cells is escaped."""
+        marks = ["---:" if column.kind == "number" else ":---" for column in self.columns]
+        titles = [escape_cell(column.title) for column in self.columns]
+        cells = [titles, marks, *([escape_cell(cell) for cell in row] for row in self.rows)]
+        return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The values of one series of a chart, and their texts. A missing value is None."""
+
+    name: str
+    values: tuple[float | None, ...]
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A chart. Each series has one value for each of the `labels`."""
+
+    kind: Literal["bar", "line", "area", "pie"]
+    title: str
+    labels: tuple[str, ...]
+    series: tuple[Series, ...]
+
+    def to_rows(self) -> RowsResult:
+        """Return the values of the chart as rows: a column of labels, and one of each series."""
+        columns = (RowColumn(each.name, "number") for each in self.series)
+        texts = zip(*(each.texts for each in self.series), strict=True)
+        values = zip(*(each.values for each in self.series), strict=True)
+        return RowsResult(
+            self.title,
+            (RowColumn(""), *columns),
+            tuple((label, *cells) for label, cells in zip(self.labels, texts, strict=True)),
+            tuple((None, *cells) for cells in values),
+        )
+
+    def to_markdown(self) -> str:
+        """Return the chart as a list of bars, in a code block."""
+        lines = list[tuple[str, str, float]]()
+        for at, label in enumerate(self.labels):
+            for each in self.series:
+                name = f"{label} · {each.name}" if len(self.series) > 1 else label
+                lines.append((name, each.texts[at], abs(each.values[at] or 0)))
+        longest = max(value for _, _, value in lines) or 1
+        names, texts = max(len(name) for name, *_ in lines), max(len(line[1]) for line in lines)
+        bars = [
+            f"{name:<{names}}  {text:>{texts}}  {'█' * round(BAR_CHARACTERS * value / longest)}"
+            for name, text, value in lines
+        ]
+        block = "\n".join([self.title, *map(str.rstrip, bars)])
+        return make_code_block(block.replace("`", "'"))
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Rows or a chart in an answer. `text` is its Markdown, exactly as in the text of the answer;
+    a platform may show `data` in its place."""
+
+    text: str
+    data: RowsResult | Chart
+
+
+def to_number(value: Value) -> float | None:
+    """Return a number for sorting and drawing; None for a text, and if a float is not exact."""
+    try:
+        number = float(value) if value is not None else None
+    except (ValueError, OverflowError):
+        return None
+    return number if number is not None and abs(number) <= MAX_EXACT_NUMBER else None
+
+
+def place_results(
+    text: str, results: Mapping[str, RowsResult | Chart], is_growing: bool = False
+) -> tuple[str, tuple[Placed, ...]]:
+    """Return the text with the results in place of the lines that name them, and the results.
+
+    Each is placed once; another line that names it is removed. In a text that is growing, a last
+    line that may become such a line is left out. Lines of code blocks stay as they are.
+    """
+    if is_growing and _OPEN_REFERENCE.fullmatch(text, text.rfind("\n") + 1):
+        text = text[: max(0, text.rfind("\n"))]
+    if "[table:" not in text and "[chart:" not in text:
+        return text, ()
+    source, lines = text.split("\n"), list[str]()
+    placed, fence = dict[str, Placed](), None
+    ends_with_result = False
+    for line in source:
+        match = None if fence else _REFERENCE.fullmatch(line)
+        fence = fence_after_line(line, fence, MAX_FENCE_CHARACTERS)
+        if match is None:
+            lines += [""] if ends_with_result and line.strip() else []
+            lines.append(line)
+            ends_with_result = False
+        elif (id := match[1]) not in placed:
+            lines += [""] if lines and lines[-1].strip() else []
+            data = results.get(id)
+            lines.append(data.to_markdown() if data else say(_GONE))
+            ends_with_result = True
+            if data:
+                placed[id] = Placed(lines[-1], data)
+    return "\n".join(lines), tuple(placed.values())
+
+
+def split_placed(
+    text: str, placed: Sequence[Placed]
+) -> list[tuple[str, RowsResult | Chart | None]]:
+    """Return the text in pieces of Markdown, each with the data that was placed there, or None. A
+    result whose Markdown is cut or changed has no piece of its own."""
+    pieces = list[tuple[str, RowsResult | Chart | None]]()
+    for each in placed:
+        before, found, after = f"\n{text}\n".partition(f"\n{each.text}\n")
+        if found:
+            pieces += [(before.strip("\n"), None), (each.text, each.data)]
+            text = after.strip("\n")
+    return [piece for piece in [*pieces, (text, None)] if piece[0]]

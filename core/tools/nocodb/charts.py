@@ -1,0 +1,94 @@
+"""`chart`: a chart of rows that an earlier call of the turn read. It needs no sandbox."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from core.base.errors import ToolError
+from core.base.text import to_one_line
+from core.domain.records import Outcome, ToolContext
+from core.domain.rows import Chart, RowsResult, Series, Value, to_number
+from core.tools.tool import compact_json, tool
+
+MAX_CHART_LABEL_CHARACTERS = 40
+"""Characters of a label, a series' name and a title."""
+
+MAX_CHART_SERIES = 12
+
+
+@tool(effect="read", doing="is drawing a chart…", strict=False)
+async def chart(
+    ctx: ToolContext,
+    result: str,
+    kind: Literal["bar", "line", "area", "pie"],
+    title: str,
+    x: str,
+    y: Sequence[str],
+    series: str | None = None,
+) -> Outcome:
+    """A chart of rows read before.
+
+    Args:
+        result: such as r1
+        x: column of labels
+        y: of numbers
+        series: column that splits y
+    """
+    source = ctx.results.get(result)
+    if source is None or not isinstance(source.data, RowsResult):
+        known = [id for id, one in ctx.results.items() if isinstance(one.data, RowsResult)]
+        raise _refuse(f"`result` is one of {', '.join(known) or 'none: read rows first'}")
+    rows = source.data
+    ctx.viewer.needs.update(source.needs)
+    labels = [row[_find_column(rows, x)] for row in rows.rows]
+    groups: dict[str, dict[str, tuple[Value, str]]] = {}
+    if series and len(y) != 1:
+        raise _refuse("with `series`, give one column `y`")
+    for column in y:
+        at = _find_column(rows, column)
+        if rows.columns[at].kind != "number":
+            raise _refuse(f"`{column}` has no numbers")
+        names = [row[_find_column(rows, series)] for row in rows.rows] if series else []
+        for number, label in enumerate(labels):
+            group = groups.setdefault(names[number] if series else rows.columns[at].title, {})
+            if label in group:
+                raise _refuse("rows share a label: sum them up by group first, or give `series`")
+            group[label] = rows.values[number][at], rows.rows[number][at]
+    distinct = list(dict.fromkeys(labels))
+    data = Chart(
+        kind,
+        _shorten(title),
+        tuple(map(_shorten, distinct)),
+        tuple(
+            Series(
+                _shorten(name),
+                tuple(to_number(group.get(label, (None, ""))[0]) for label in distinct),
+                tuple(group.get(label, (None, "–"))[1] or "–" for label in distinct),
+            )
+            for name, group in groups.items()
+        ),
+    )
+    values = [value for each in data.series for value in each.values if value is not None]
+    if not values or len(data.series) > MAX_CHART_SERIES:
+        raise _refuse(f"it needs numbers, in at most {MAX_CHART_SERIES} series")
+    if kind == "pie" and (len(data.series) > 1 or min(values) < 0):
+        raise _refuse("a pie needs one series without negative numbers")
+    show = f"[chart: {ctx.result_id}] alone on a line of your answer shows it"
+    return Outcome("ok", compact_json({"show": show}), data=data)
+
+
+def _find_column(rows: RowsResult, name: str) -> int:
+    """Return the index of a column by the name that the model reads. Raise ToolError."""
+    names = [column.name or column.title for column in rows.columns]
+    if name not in names:
+        raise _refuse(f"the columns are {', '.join(names)}")
+    return names.index(name)
+
+
+def _shorten(text: str) -> str:
+    return to_one_line(text, MAX_CHART_LABEL_CHARACTERS) or "–"
+
+
+def _refuse(hint: str) -> ToolError:
+    return ToolError("The chart can't be drawn.", code="bad_chart", hint=hint)
