@@ -11,8 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("bot", "adapters", "core")
-MAX_CODE_LINES = 51_370
-MAX_FILES = 227
+MAX_CODE_LINES = 53_605
+MAX_FILES = 234
 MAX_PARAMETERS = 8
 MAX_FILES_WITH_SETTINGS = 15
 
