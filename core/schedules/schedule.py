@@ -19,7 +19,7 @@ from itertools import islice
 from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from core.base.errors import BadInput
+from core.base.errors import BadInput, ToolError
 from core.base.text import clean_text
 from core.domain.messages import (
     Address,
@@ -430,6 +430,41 @@ def _split_range(part: str, first: int, count: int, names: Sequence[str]) -> str
     if begin is None or end is None or not first <= end < begin < first + count + (count == 7):
         return part
     return ",".join(str(first + (n - first) % count) for n in range(begin, end + count + 1))
+
+
+_CLOCK = re.compile(r"(\d{1,2}):(\d{2})", re.ASCII)
+
+
+def read_rule(when: str, before: ScheduleRule, zone: ZoneInfo) -> ScheduleRule:
+    """Return the rule that `when` is: a rule with five fields, a local date and time, or a time of
+    day on the days of the rule `before`. Raise ToolError."""
+    if len(when.split()) > 2:  # a date and time has at most one space
+        return ScheduleRule(cron=when)
+    clock = _CLOCK.fullmatch(when)
+    if clock and before.cron:
+        days = before.cron.split()[2:]
+        return ScheduleRule(" ".join([str(int(clock[2])), str(int(clock[1])), *days]))
+    if clock and before.run_at:
+        day = datetime.fromtimestamp(before.run_at, zone).date()
+        when = f"{day}T{clock[1]:0>2}:{clock[2]}"
+    return ScheduleRule(run_at=read_time(when, zone))
+
+
+def read_time(words: str, zone: ZoneInfo) -> float:
+    """Return a local time as seconds since the epoch. Raise ToolError."""
+    try:
+        moment = datetime.fromisoformat(words)
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=zone)
+        at = moment.timestamp()
+    except (ValueError, OverflowError) as error:
+        raise ToolError(
+            "This is not a date and time.", hint=f"{error}; write it as 2026-11-24T14:00"
+        ) from None
+    if datetime.fromtimestamp(at, moment.tzinfo) != moment:
+        raise ToolError(
+            "This time does not exist: the clocks skip it on that day.", hint="ask for another one"
+        )
+    return at
 
 
 SCHEDULES_TABLE = TableDeclaration(

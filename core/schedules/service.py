@@ -50,6 +50,7 @@ from core.schedules.schedule import (
     check_draft,
     make_row,
     read_row,
+    read_rule,
     read_state,
 )
 from core.schedules.words import (
@@ -461,8 +462,6 @@ class ScheduleApplier:
     async def revise(self, change: Change, values: Mapping[str, str], changer: Changer) -> Draft:
         """Return the draft with another text or time; an edit begins from the schedule as it is
         now. Raise ToolError, BadSchedule, NotFound, NotAllowed or StatusUnknown."""
-        from core.schedules.tools import read_rule
-
         service = self._schedules.service
         base = await service.find_base(change.id, changer.person, changer.address)
         (row,) = base.rows

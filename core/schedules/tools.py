@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -17,13 +15,19 @@ from core.domain.messages import ReplyTo, decode_json, encode_json
 from core.domain.ports import Tool
 from core.domain.records import Health, Outcome, ToolContext, Viewer
 from core.schedules.kind import SCHEDULE_APPLIER, SCHEDULE_KIND
-from core.schedules.schedule import ScheduleDraft, ScheduleRule, make_row, read_row
+from core.schedules.schedule import (
+    ScheduleDraft,
+    ScheduleRule,
+    make_row,
+    read_row,
+    read_rule,
+    read_time,
+)
 from core.schedules.service import Scheduling
 from core.schedules.words import describe_schedule
 from core.tools.tool import FunctionTool
 
 _MANAGED_BY = "The person manages one by typing `schedule ID pause`, `resume`, `run` or `delete`."
-_CLOCK = re.compile(r"(\d{1,2}):(\d{2})", re.ASCII)
 
 
 class _ProposingTool(FunctionTool):
@@ -105,7 +109,7 @@ class ScheduleSource:
                 if ends and ends.isdecimal():
                     draft = replace(draft, ends_at=0.0, max_runs=int(ends[:9]))
                 elif ends:
-                    end = _read_time(f"{ends[:10]}T23:59:59", tz)
+                    end = read_time(f"{ends[:10]}T23:59:59", tz)
                     draft = replace(draft, ends_at=end, max_runs=0)
                 own = ctx.written_addresses.union(draft.addresses) & find_addresses(draft.text)
                 draft = replace(draft, addresses=tuple(sorted(own)))
@@ -132,35 +136,3 @@ class ScheduleSource:
                 return f"There are no schedules on page {page}."
             last = f"Page {page} of {pages}. " if pages > 1 else ""
             return "\n".join([*map(describe_schedule, schedules), f"{last}{_MANAGED_BY}"])
-
-
-def read_rule(when: str, before: ScheduleRule, zone: ZoneInfo) -> ScheduleRule:
-    """Return the rule that `when` is: a rule with five fields, a local date and time, or a time of
-    day on the days of the rule `before`. Raise ToolError."""
-    if len(when.split()) > 2:  # a date and time has at most one space
-        return ScheduleRule(cron=when)
-    clock = _CLOCK.fullmatch(when)
-    if clock and before.cron:
-        days = before.cron.split()[2:]
-        return ScheduleRule(" ".join([str(int(clock[2])), str(int(clock[1])), *days]))
-    if clock and before.run_at:
-        day = datetime.fromtimestamp(before.run_at, zone).date()
-        when = f"{day}T{clock[1]:0>2}:{clock[2]}"
-    return ScheduleRule(run_at=_read_time(when, zone))
-
-
-def _read_time(words: str, zone: ZoneInfo) -> float:
-    """Return a local time as seconds since the epoch. Raise ToolError."""
-    try:
-        moment = datetime.fromisoformat(words)
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=zone)
-        at = moment.timestamp()
-    except (ValueError, OverflowError) as error:
-        raise ToolError(
-            "This is not a date and time.", hint=f"{error}; write it as 2026-11-24T14:00"
-        ) from None
-    if datetime.fromtimestamp(at, moment.tzinfo) != moment:
-        raise ToolError(
-            "This time does not exist: the clocks skip it on that day.", hint="ask for another one"
-        )
-    return at
