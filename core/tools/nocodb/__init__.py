@@ -33,6 +33,7 @@ from core.integrations import (
     RuleNames,
     SettingsPart,
     SharedSettings,
+    Switch,
     ToolBundle,
     ToolIntegration,
     add_scheme,
@@ -73,6 +74,11 @@ class NocodbSettings(SettingsPart):
     )
     nocodb_base_id: str | None = setting(
         None, "ID of NocoDB's base; required if the token can read several bases"
+    )
+    ponte_sample: Switch | None = setting(
+        None,
+        "sample tables until NocoDB is set up: on (also for people whom you invite), off "
+        "(docs/guides/nocodb.md)",
     )
 
     @model_validator(mode="before")
