@@ -77,7 +77,7 @@ class NocodbSettings(SettingsPart):
     )
     ponte_sample: Switch | None = setting(
         None,
-        "sample tables until NocoDB is set up: on (also for people whom you invite), off "
+        "sample tables until NocoDB is set up: on (also for invited people), off "
         "(docs/guides/nocodb.md)",
     )
 
