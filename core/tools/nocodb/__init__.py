@@ -164,7 +164,7 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
         from core.tools.nocodb.bridge import list_table_names
         from core.tools.nocodb.bridge_api import BridgeApi
         from core.tools.nocodb.schema import Schemas, ids_and_titles
-        from core.tools.nocodb.source import fetch_overview
+        from core.tools.nocodb.source import fetch_overview, find_gaps
 
         own, rules_file = deps.own, deps.shared.ponte_config.name
         url, token = plain_value(own.nocodb_url), plain_value(own.nocodb_token)
@@ -191,7 +191,7 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
         words = say("NocoDB responds; {sight}", sight=sight.describe())
         if sight.is_read_only:
             words += "; " + say("read-only")
-        return [Health("nocodb", "on", words)]
+        return [Health("nocodb", "on", words), *await find_gaps(api, overview)]
 
 
 def _check_names(file: str, unknown: Sequence[str], tables: Sequence[NamedTable]) -> None:
