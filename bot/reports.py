@@ -33,7 +33,7 @@ from core.people.rules import (
     is_right,
     place_names,
 )
-from core.tools.sample import SAMPLE_INTEGRATION
+from core.tools.sample import SAMPLE_INTEGRATION, may_use_sample
 
 
 async def report_usage(budget: Budget, by: str, since: str) -> UsageReport:
@@ -175,9 +175,16 @@ async def check_rights(
     )  # fmt: skip
     right_names = dict.fromkeys(rights or (*PLAIN_RIGHTS, *_named_rights(config, policy)))
     lines = [await _judge_right(policy, config, who, where, right) for right in right_names]
-    has_samples = SAMPLE_INTEGRATION.is_used(settings, settings)
-    if has_samples and who.platform == WEB.name and who.id != OWNER_ID:
-        why = say("Only the owner can use the sample tables.")
+    for_invited = settings.ponte_sample == "on"
+    if (
+        SAMPLE_INTEGRATION.is_used(settings, settings)
+        and (who.platform == WEB.name or for_invited)
+        and not may_use_sample(await policy.rights(who, where), for_invited=for_invited)
+    ):
+        why = say(
+            "The sample tables are only for the owner and, with PONTE_SAMPLE=on, for people who "
+            "are invited."
+        )
         lines = [
             replace(one, allowed=False, rule="none", why=why)
             if one.allowed and one.right.partition(":")[0] == "read" else one for one in lines

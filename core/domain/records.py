@@ -610,6 +610,11 @@ class PlaceRights(Protocol):
     def is_owner(self) -> bool:
         """True for the person who runs this Ponte, on their page or terminal."""
 
+    @property
+    def is_invited(self) -> bool:
+        """True for people with an account on the page, and for people of chat platforms that
+        PONTE_ADMINS or PONTE_ALLOW names."""
+
 
 @dataclass(frozen=True, slots=True)
 class Viewer:

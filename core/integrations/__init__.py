@@ -261,6 +261,8 @@ class SharedSettings(Protocol):
     """The path of ponte.toml."""
     ponte_web: Switch
     """Whether the page is turned on."""
+    database_url: SecretStr | None
+    """The Postgres database. None means the SQLite file of the data folder."""
 
     @property
     def ponte_model_api(self) -> str:

@@ -316,12 +316,13 @@ _UNDERSTOOD = (
 _NO_NOCODB = (
     "That NocoDB tool is not available here{near}. Either NocoDB is not connected "
     "(`NOCODB_URL`, `NOCODB_TOKEN`; a bridge's URL ends in /execute), or you don't have "
-    "permission. Only the owner can use the sample tables."
+    "permission. The sample tables are only for the owner and, with `PONTE_SAMPLE=on`, for people "
+    "who are invited."
 )
 _NO_TABLES = (
     "No tables are available here. Either NocoDB is not connected (`NOCODB_URL`, "
-    "`NOCODB_TOKEN`), or you don't have permission to read them. Only the owner can use "
-    "the sample tables."
+    "`NOCODB_TOKEN`), or you don't have permission to read them. The sample tables are only for "
+    "the owner and, with `PONTE_SAMPLE=on`, for people who are invited."
 )
 _IN_BASE = "I couldn't read the base {base}: {problem}"
 

@@ -223,6 +223,16 @@ class Rights:
         own = self.policy.platforms.get(self.person.platform)
         return own is not None and own.has_one_owner and self.person.id == rules.OWNER_ID
 
+    @property
+    def is_invited(self) -> bool:
+        """True for people with an account on the page, and for people of chat platforms that
+        PONTE_ADMINS or PONTE_ALLOW names."""
+        own = self.policy.platforms.get(self.person.platform)
+        names = self.policy.admins | self.policy.allow
+        return own is not None and (
+            own.has_one_owner or bool(names and self.fits(names, "members"))
+        )
+
     def may_know(self, right: str, *names: str) -> bool:
         """Return True if the person may read what somebody got with this right.
 

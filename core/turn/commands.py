@@ -37,7 +37,7 @@ from core.people.policy import Policy
 from core.people.rules import place_names
 from core.tools.code.source import RUN_PYTHON_TOOL, RUNNING_PYTHON, format_for_person
 from core.tools.tool import compact_json
-from core.turn.context import LEFT_OUT, Show, TurnFiles
+from core.turn.context import LEFT_OUT, Show, TurnFiles, has_tables
 from core.turn.explanations import describe_parts, explain_right
 from core.turn.run import Assistant
 from core.turn.upkeep import Upkeep
@@ -55,6 +55,7 @@ HELP = """Ask me anything. You can also type one of these commands:
 - `schedules`: list schedules and reminders; `schedule ID pause`, `schedule ID delete`: manage one
 - `quick-command SLUG …`: run a quick command
 - `why ID`: show which rule decides on a change, a tool or a permission"""
+NO_TABLES = "No tables are connected that you can ask about."
 HEALTH_WORDS = {"on": "on", "off": "off", "failing": "FAILING"}
 MAX_APPROVAL_CARDS = 5
 """Cards with buttons that `approvals` shows; others are lines. Five fit under one message of
@@ -257,7 +258,7 @@ class CommandService:
             case "approve" | "change" | "deny" | "undo" | "again":
                 return await self._decide(turn, command, show)
             case "help":
-                return Answer(say(HELP))
+                return Answer(await self._describe_help(rights))
             case "status":
                 return Answer(await self._describe_status(turn))
             case "usage" if command.slug:
@@ -286,6 +287,11 @@ class CommandService:
     @property
     def _quick(self) -> QuickCommandHandler:
         return QuickCommandHandler(self.stores.journal, self.people, self.assistant)
+
+    async def _describe_help(self, rights: PlaceRights | None) -> str:
+        """Return the commands, and a sentence if the person can ask about no tables."""
+        tools = await self.assistant.toolbox.tools(rights) if rights else ()
+        return say(HELP) if has_tables(tools) else f"{say(HELP)}\n\n{say(NO_TABLES)}"
 
     async def _describe_status(self, turn: Turn) -> str:
         """Return the state of each connected system, and the days after which conversations are

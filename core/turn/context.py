@@ -30,7 +30,7 @@ from core.domain.messages import (
     Progress,
     render_quote,
 )
-from core.domain.ports import FetchAttachment
+from core.domain.ports import FetchAttachment, Tool
 from core.domain.records import (
     Need,
     PlaceRights,
@@ -287,10 +287,21 @@ UNREADABLE = "[The file {name} could not be fetched from the platform.]"
 """The note in the message's text for a file that could not be downloaded."""
 
 
-def build_preface(message: Message, now: float, zone: str, origin: str = "") -> str:
+TABLE_TOOLS_PREFIX = "nocodb_"
+NO_TABLES_SENTENCE = "No tables are connected for the asker: say so if asked about tables."
+
+
+def has_tables(tools: Sequence[Tool]) -> bool:
+    """Return True if one of the tools reads tables."""
+    return any(tool.spec.name.startswith(TABLE_TOOLS_PREFIX) for tool in tools)
+
+
+def build_preface(
+    message: Message, now: float, zone: str, origin: str = "", *, tables: bool = True
+) -> str:
     """Return the date and time at the asker's place, their name and their language, as sentences.
     `now` is in seconds since the epoch; `zone` applies if the message has no time zone. `origin` is
-    a sentence about where the message comes from."""
+    a sentence about where the message comes from. `tables`: the asker has tools for tables."""
     place = message.time_zone or zone
     try:
         here = datetime.fromtimestamp(now, ZoneInfo(place))
@@ -300,7 +311,7 @@ def build_preface(message: Message, now: float, zone: str, origin: str = "") -> 
     asker = f"The asker is {name!r}; their" if name else "The asker's"
     return (
         f"It is {here:%A, %Y-%m-%d, %H:%M} ({place}). {asker} language setting is {LANGUAGE.get()}."
-        f" {origin}"
+        f" {origin if tables else f'{NO_TABLES_SENTENCE} {origin}'}"
     ).rstrip()
 
 

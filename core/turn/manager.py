@@ -351,12 +351,15 @@ class ConversationManager:
         message, config, settings = run.turn.message, run.config, run.settings
         assistant, budget = self._assistant, self._people.budget
         tools = await assistant.toolbox.tools(run.rights) if run.rights else ()
+        tables = prompt.has_tables(tools)
         tools = run.origin.offer(offered_tools(tools, message))
         chosen = message.model or settings.model
         model = chosen or assistant.model.name
         if run.rights and model:
             run.rights.may("model", model).raise_if_denied()
-        preface = prompt.build_preface(message, config.now(), config.zone, run.origin.preface)
+        preface = prompt.build_preface(
+            message, config.now(), config.zone, run.origin.preface, tables=tables
+        )
         own, channel = config.instructions, settings.instructions
         instructions = f"{own}\n\n{channel}" if channel else own
         # The demo model costs nothing.

@@ -12,16 +12,25 @@ from core.base.i18n import use_locale
 from core.base.markdown import defang
 from core.domain.messages import Address, Person
 from core.domain.records import Health
+from core.tools.sample import open_sample_base
+from core.tools.sample.base import SampleSource
+from core.turn.explanations import describe_parts
 from tests.dialogues.bot_home import BotHome
 from tests.dialogues.decisions import bot, on_slack
 from tests.fakes.choices import allow_list
 from tests.fakes.memory import MemoryBoard
 from tests.fakes.memory_table import MemoryTable
+from tests.fakes.models import EchoModel
 
 LINES = {
     "en": ("Answers: available", "Tables: not available"),
     "pt-BR": ("Respostas: funcionando", "Tabelas: fora do ar"),
     "fr": ("Réponses\u00a0: en service", "Tables\u00a0: hors service"),
+}
+WITHOUT_A_BASE = {
+    "en": ("Tables: none connected", "Tables: only sample tables"),
+    "pt-BR": ("Tabelas: nenhuma conectada", "Tabelas: só tabelas de exemplo"),
+    "fr": ("Tables\u00a0: aucune connectée", "Tables\u00a0: seulement des tables d’exemple"),
 }
 FACTS = [
     Health("model", "on", "http://10.0.0.1:11434"), Health("nocodb", "failing", "ECONNREFUSED"),
@@ -35,13 +44,47 @@ MEMBER, ADMIN = Person("slack", "U1", "T1", "Bia"), Person("slack", "U9", "T1", 
 async def test_a_member_reads_only_what_works(bot_home: BotHome, locale: str) -> None:
     async with bot(bot_home, MemoryTable(), policy=allow_list(frozenset({"*"}))) as ponte:
         members = await ponte.ask_message(replace(on_slack("status", "k1"), locale=locale))
-        for line in LINES[locale]:
+        for line in (LINES[locale][0], WITHOUT_A_BASE[locale][0]):
             assert line in members.text
         assert "echo" not in members.text
         assert "NOCODB_URL" not in members.text
         owners = await ponte.ask("status")
         assert "echo" in owners.text
         assert "NOCODB_URL" in owners.text
+
+
+@pytest.mark.parametrize("locale", LINES)
+def test_no_base_and_sample_tables_are_told_apart(locale: str) -> None:
+    off, sample = Health("nocodb", "off", "set NOCODB_URL"), Health("sample", "on")
+    with use_locale(locale):
+        found = (describe_parts([off]), describe_parts([off, sample]))
+    assert found == tuple([line] for line in WITHOUT_A_BASE[locale])
+
+
+NO_TABLES = {
+    "en": "No tables are connected that you can ask about.",
+    "pt-BR": "Nenhuma tabela que você possa consultar está conectada.",
+    "fr": "Aucune table que vous puissiez consulter n’est connectée.",
+}
+
+
+@pytest.mark.parametrize("locale", LINES)
+async def test_help_and_the_model_say_that_no_tables_are_connected(
+    bot_home: BotHome, locale: str
+) -> None:
+    model, everybody = EchoModel(), allow_list(frozenset({"*"}))
+    tables = SampleSource(open_sample_base(bot_home.home, "UTC"), "Shop", [], for_invited=True)
+    async with bot_home.open(model, policy=everybody) as ponte:
+        answer = await ponte.ask_message(replace(on_slack("help", "k1"), locale=locale))
+        assert answer.text.endswith(NO_TABLES[locale])
+        await ponte.ask_message(on_slack("how many orders?", "k2"))
+    async with bot_home.open(model, [tables], policy=everybody) as ponte:
+        answer = await ponte.ask_message(replace(on_slack("help", "k3"), locale=locale))
+        assert NO_TABLES[locale] not in answer.text
+        await ponte.ask_message(on_slack("how many orders?", "k4"))
+    without, with_tables = (request.preface for request in model.asks)
+    assert "No tables are connected for the asker" in without
+    assert "No tables" not in with_tables
 
 
 @pytest.mark.parametrize("locale", LINES)

@@ -179,3 +179,10 @@ async def test_no_row_is_read_where_nocodb_can_tell(fake: FakeNocoDB, http: Http
     await reader.summary("Readings", ("Value", "sum"))
     assert [call.path for call in fake.calls if call.path.endswith("/records")] == []
     assert [call.path for call in fake.calls if call.path.endswith("/aggregate")]
+
+
+async def test_without_a_route_for_sums_they_are_computed_over_pages(http: HttpClient) -> None:
+    async with FakeNocoDB(lacks=("/aggregate",)) as nocodb:
+        api = NocoApi(nocodb.origin, filled.OWNER, http, pauses=())
+        told = await Reader(api, Schemas(api, filled.CRM)).summary("Readings", ("Value", "sum"))
+    assert (told["total"], told["all"]) == (1_200, {"sum of Value": sum(range(1, 1_201))})

@@ -33,6 +33,7 @@ from core.integrations import (
     RuleNames,
     SettingsPart,
     SharedSettings,
+    Switch,
     ToolBundle,
     ToolIntegration,
     add_scheme,
@@ -73,6 +74,11 @@ class NocodbSettings(SettingsPart):
     )
     nocodb_base_id: str | None = setting(
         None, "ID of NocoDB's base; required if the token can read several bases"
+    )
+    ponte_sample: Switch | None = setting(
+        None,
+        "sample tables until NocoDB is set up: on (also for invited people), off "
+        "(docs/guides/nocodb.md)",
     )
 
     @model_validator(mode="before")
@@ -158,7 +164,7 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
         from core.tools.nocodb.bridge import list_table_names
         from core.tools.nocodb.bridge_api import BridgeApi
         from core.tools.nocodb.schema import Schemas, ids_and_titles
-        from core.tools.nocodb.source import fetch_overview
+        from core.tools.nocodb.source import fetch_overview, find_gaps
 
         own, rules_file = deps.own, deps.shared.ponte_config.name
         url, token = plain_value(own.nocodb_url), plain_value(own.nocodb_token)
@@ -185,7 +191,7 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
         words = say("NocoDB responds; {sight}", sight=sight.describe())
         if sight.is_read_only:
             words += "; " + say("read-only")
-        return [Health("nocodb", "on", words)]
+        return [Health("nocodb", "on", words), *await find_gaps(api, overview)]
 
 
 def _check_names(file: str, unknown: Sequence[str], tables: Sequence[NamedTable]) -> None:

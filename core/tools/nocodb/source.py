@@ -15,7 +15,15 @@ from core.changes.approval import NO_TABLE_RULES, TableRules, TableRulesConfig
 from core.domain.changes import MAX_PROPOSAL_ROWS
 from core.domain.ports import Tool
 from core.domain.records import Health, Viewer
-from core.tools.nocodb.api import READ_PAUSES_SECONDS, NamedTable, NocoApi, NocoError, TableApi
+from core.tools.nocodb.api import (
+    READ_PAUSES_SECONDS,
+    FieldAggregate,
+    NamedTable,
+    NocoApi,
+    NocoError,
+    TableApi,
+    TableId,
+)
 from core.tools.nocodb.charts import chart
 from core.tools.nocodb.draft import WriteTools
 from core.tools.nocodb.driver import APPLYING_PAUSES_SECONDS, RestDriver, TableDriver
@@ -102,6 +110,22 @@ async def fetch_overview(api: TableApi, schemas: Schemas) -> BaseOverview:
     own = await schemas.find_base()
     every, role = await run_together(schemas.all_tables(), api.fetch_role(own.id))
     return BaseOverview(own.title, tuple(every), role)
+
+
+async def find_gaps(api: TableApi, overview: BaseOverview) -> Sequence[Health]:
+    """Return a line for each optional route that this version of NocoDB lacks."""
+    gaps = []
+    if not overview.role:
+        words = say("NocoDB does not report the role of Ponte's user; check that it is Editor")
+        gaps.append(Health("nocodb role", "off", words))
+    for table in overview.all_tables[:1]:
+        try:
+            await api.fetch_aggregates(TableId("", table.id), [FieldAggregate("", "count")])
+        except NocoError as error:
+            if error.code == "nocodb_missing":
+                words = say("NocoDB has no route for sums; Ponte computes them over pages of rows")
+                gaps.append(Health("nocodb sums", "off", words))
+    return gaps
 
 
 class TableSource:

@@ -20,7 +20,7 @@ from core.domain.ports import Tool
 from core.domain.records import Outcome, ToolContext
 from core.domain.rows import RowColumn, RowsResult
 from core.tools.nocodb import fieldtypes
-from core.tools.nocodb.api import FieldAggregate, NocoRecord, TableApi
+from core.tools.nocodb.api import FieldAggregate, NocoError, NocoRecord, TableApi
 from core.tools.nocodb.fieldtypes import Field, format_label, format_moment
 from core.tools.nocodb.filters import FILTER_GUIDE, LooseFilters, Match, RowSelection
 from core.tools.nocodb.read import (
@@ -220,7 +220,13 @@ async def fetch_figures(
     aggregates = list(dict.fromkeys(FieldAggregate(field.id, type) for field, type in types))
     if not aggregates:
         return []
-    answer = await api.fetch_aggregates(selection.table.at, aggregates, selection.where.v2 or "")
+    try:
+        where = selection.where.v2 or ""
+        answer = await api.fetch_aggregates(selection.table.at, aggregates, where)
+    except NocoError as error:
+        if error.code != "nocodb_missing":
+            raise
+        return None  # this version has no such route
     cells: dict[FieldAggregate, object] = {}
     titles = {field.id: field.title for field, _ in pairs}
     for each in aggregates:

@@ -1,6 +1,7 @@
 """The sample base: tables of an invented shop, for trying Ponte before NocoDB is connected.
 
-It is offered to the owner alone, and only while no chat platform, NocoDB or Postgres is configured.
+It is offered only while neither NocoDB nor Postgres is configured: to the owner while no chat
+platform is configured either, and with PONTE_SAMPLE to the people whom the owner invited.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.base.i18n import plural, say
-from core.domain.records import Health
+from core.domain.records import Health, PlaceRights
 from core.integrations import (
     IntegrationDependencies,
     OperatorConfig,
@@ -39,16 +40,24 @@ def open_sample_base(home: Path, zone: str) -> SampleApi:
     return SampleApi(home / SAMPLE_FILE, BASE_TITLE, SHOP_TABLES, lambda: make_shop(zone))
 
 
+def may_use_sample(rights: PlaceRights, *, for_invited: bool) -> bool:
+    """Return True for the owner, and with `for_invited` for people whom the owner invited."""
+    return rights.is_owner or (for_invited and rights.is_invited)
+
+
 class SampleIntegration(ToolIntegration[NocodbSettings]):
-    """Builds and checks the tools over the sample base. It has no settings of its own."""
+    """Builds and checks the tools over the sample base. Its settings are those of NocoDB."""
 
     name = "sample"
     settings = NocodbSettings
 
     def is_used(self, own: NocodbSettings, shared: SharedSettings) -> bool:
-        """Return True if nothing is configured that other people or real tables come with."""
-        nocodb_values = (own.nocodb_url, own.nocodb_token, own.nocodb_base_id)
-        return shared.is_personal and not any(nocodb_values)
+        """Return True if neither real tables nor several processes are configured, and either no
+        chat platform is or PONTE_SAMPLE is on."""
+        others = (own.nocodb_url, own.nocodb_token, own.nocodb_base_id, shared.database_url)
+        if any(others) or own.ponte_sample == "off":
+            return False
+        return shared.is_personal or own.ponte_sample == "on"
 
     def summary(self, own: NocodbSettings, shared: SharedSettings) -> Health | None:
         """Return the line about the sample base on the start screen; None if it is off."""
@@ -71,6 +80,7 @@ class SampleIntegration(ToolIntegration[NocodbSettings]):
             BASE_TITLE,
             [NamedTable(each.id, each.title) for each in SHOP_TABLES],
             deps.config,
+            for_invited=deps.own.ponte_sample == "on",
         )
         return ToolBundle(source, [source.rows])
 

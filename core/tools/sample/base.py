@@ -41,7 +41,7 @@ from core.tools.nocodb.api import (
 )
 from core.tools.nocodb.driver import RestDriver, TableSchema
 from core.tools.nocodb.source import BaseOverview, TableSource
-from core.tools.sample import SAMPLE_SENTENCE
+from core.tools.sample import SAMPLE_SENTENCE, may_use_sample
 
 LOCK_TIMEOUT_SECONDS = 5.0
 """How long a call waits for another process that writes."""
@@ -572,7 +572,8 @@ class SampleDriver(RestDriver):
 
 
 class SampleSource(TableSource):
-    """The tools over the sample base. Nobody but the owner sees them, on the page or a terminal."""
+    """The tools over the sample base. Only the owner sees them, on the page or a terminal.
+    `for_invited`: people whom the owner invited see them too."""
 
     name = "sample"
     description = (
@@ -586,25 +587,27 @@ class SampleSource(TableSource):
         title: str,
         tables: Sequence[NamedTable],
         config: TableRulesConfig = NO_TABLE_RULES,
+        *,
+        for_invited: bool = False,
     ) -> None:
         driver = SampleDriver(api)
+        self._for_invited = for_invited
         super().__init__(api, driver, drafting=driver, config=config)
         # The tables are known, so that a turn that uses none of them does not create the file.
         self._overview = BaseOverview(title, tuple(tables))
         self._until = float("inf")
 
     async def tools(self, viewer: Viewer) -> Sequence[Tool]:
-        """Return the tools for the owner, otherwise none."""
-        return await super().tools(viewer) if _is_owner(viewer) else ()
+        """Return the tools for people who see the tables, otherwise none."""
+        return await super().tools(viewer) if self._is_offered(viewer) else ()
 
     async def titles(self, viewer: Viewer) -> Sequence[str]:
-        """Return the titles of the tables for the owner, otherwise none."""
-        return await super().titles(viewer) if _is_owner(viewer) else ()
+        """Return the titles of the tables for people who see them, otherwise none."""
+        return await super().titles(viewer) if self._is_offered(viewer) else ()
 
     async def health(self) -> Health:
         """Return "on", without opening the file."""
         return Health(self.name, "on", say(SAMPLE_SENTENCE))
 
-
-def _is_owner(viewer: Viewer) -> bool:
-    return viewer.rights is None or viewer.rights.is_owner
+    def _is_offered(self, viewer: Viewer) -> bool:
+        return viewer.rights is None or may_use_sample(viewer.rights, for_invited=self._for_invited)

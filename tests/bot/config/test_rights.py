@@ -235,14 +235,22 @@ def test_the_sample_tables_are_only_the_owners_in_each_language(
 
     head, line = check("web:ana")
     assert head.startswith("web:ana in a direct message, by no ponte.toml")
-    assert line == "read  no   none  Only the owner can use the sample tables."
+    assert line == (
+        "read  no   none  The sample tables are only for the owner and, with PONTE_SAMPLE=on, for "
+        "people who are invited."
+    )
     assert check("web:owner")[1].startswith("read  yes")
     for locale, place in (("pt-BR", "em uma mensagem direta"), ("fr", "dans un message direct")):
         monkeypatch.setenv("PONTE_LOCALE", locale)
         head, line = check("web:ana")
         assert head.startswith(f"web:ana {place}")
-        assert "Only the owner" not in line
+        assert "The sample tables" not in line
     monkeypatch.setenv("PONTE_LOCALE", "en")
+    monkeypatch.setenv("PONTE_SAMPLE", "on")
+    monkeypatch.setenv("PONTE_ALLOW", "slack:U1,slack:S1")
+    assert check("web:ana")[1].startswith("read  yes")
+    assert check("slack:T1:U1")[1].startswith("read  yes")
+    assert check("slack:T1:U2")[1].startswith("read  no")
     monkeypatch.setenv("NOCODB_URL", "https://nocodb.example")
     monkeypatch.setenv("NOCODB_TOKEN", "x" * 40)
     assert check("web:ana")[1].startswith("read  yes")

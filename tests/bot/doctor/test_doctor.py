@@ -159,6 +159,37 @@ async def test_a_bridge_that_does_not_list_its_tools_is_asked_whether_it_lives(
         assert told.parts["nocodb"].endswith("the bridge responds, but does not list its tools")
 
 
+@pytest.mark.parametrize(
+    ("lacks", "lines"),
+    [
+        ((), {}),
+        (
+            ("/aggregate",),
+            {"nocodb sums": "NocoDB has no route for sums; Ponte computes them over pages of rows"},
+        ),
+        (
+            ("/user/me",),
+            {"nocodb role": "NocoDB does not report the role of Ponte's user; "
+                            "check that it is Editor"},
+        ),
+    ],
+)  # fmt: skip
+async def test_what_a_version_of_nocodb_lacks_has_a_line(
+    tmp_path: Path, lacks: tuple[str, ...], lines: dict[str, str]
+) -> None:
+    async with FakeNocoDB(lacks=lacks) as nocodb:
+        told = await doctor(tmp_path, nocodb_url=nocodb.origin, nocodb_token=filled.EDITOR)
+    assert told.parts["nocodb"].startswith("ok    nocodb: NocoDB responds; base CRM: 3 tables")
+    found = {name: line for name, line in told.parts.items() if name.startswith("nocodb ")}
+    assert found == {name: f"off   {name}: {words}" for name, words in lines.items()}
+
+
+async def test_a_nocodb_without_api_v3_fails_with_the_version_it_needs(tmp_path: Path) -> None:
+    async with FakeNocoDB(lacks=("/tables",)) as nocodb:
+        told = await doctor(tmp_path, nocodb_url=nocodb.origin, nocodb_token=filled.EDITOR)
+    assert "NocoDB's API v3 was not found" in told.parts["nocodb"]
+
+
 async def test_nocodb_is_asked_for_its_base_and_the_role_there(tmp_path: Path) -> None:
     async with FakeNocoDB() as nocodb:
         given = {"nocodb_url": nocodb.origin, "nocodb_token": filled.VIEWER}

@@ -34,6 +34,10 @@ class Held:
     def is_owner(self) -> bool:
         return False
 
+    @property
+    def is_invited(self) -> bool:
+        return False
+
 
 class Shelf:
     def __init__(self, name: str, *tools: Tool, breaks: bool = False, hangs: bool = False) -> None:

@@ -38,10 +38,12 @@ class NocoDBCall:
 
 
 class FakeNocoDB(FaultyServer):
-    """`calls` are all of them, in order; `world` is what it holds, there to be changed."""
+    """`calls` are all of them, in order; `world` is what it holds, there to be changed. `lacks` are
+    ends of paths that this version does not have."""
 
-    def __init__(self, world: World | None = None) -> None:
+    def __init__(self, world: World | None = None, lacks: tuple[str, ...] = ()) -> None:
         super().__init__()
+        self.lacks = lacks
         self.world = world or make_world()
         self.calls: list[NocoDBCall] = []
 
@@ -82,6 +84,8 @@ class FakeNocoDB(FaultyServer):
         }  # fmt: skip
         for named, answer in each.items():
             method, path = named.split()
+            if self.lacks and path.endswith(self.lacks):
+                continue
             yield web.route(method, path, self._handler(answer))
         yield web.route("*", "/{rest:.*}", self._unknown)
 
