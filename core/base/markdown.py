@@ -42,8 +42,7 @@ _ADDRESS = re.compile(
 _CHUNK = re.compile(r"[^\s<>\[\]`|]+")
 _WEB = re.compile(r"(?:https?://|www\.)[^\W_]", re.IGNORECASE)
 _EVERYBODY = re.compile(r"@(?=(?:everyone|here|channel)\b)", re.IGNORECASE)
-_MARKUP = re.compile(r"([\\`*_\[\]<>|~#])")
-_CELL_MARKUP = re.compile(r"([\\`*_\]<>|~#]|&(?=[#\w]{1,32};)|\$(?=.*\$))")
+_MARKUP = re.compile(r"([\\`*_\]<>|~#]|&(?=[#\w]{1,32};)|\$(?=[^$]{0,2000}\$))")
 _FORMULA = re.compile(
     r"(?ms)\\\(.{1,2000}?\\\)|^ {0,3}\\\[|\$\$|\$(?![\s$])[^$\n]{1,1000}?(?<![\s\\])\$(?!\w)"
 )
@@ -115,7 +114,9 @@ def is_too_complex(text: str) -> bool:
 
 
 def escape_markdown(text: str) -> str:
-    """Return names and values on one line, with all Markdown escaped and addresses as code."""
+    """Return names and values on one line, with all Markdown escaped and addresses as code.
+    Entities, which are shown as other characters, are escaped too, and dollars that could begin a
+    formula. An opening bracket is not, because `\\[` begins a formula on the page."""
     return "".join(
         f"`{piece}`" if number % 2 else _MARKUP.sub(r"\\\1", piece)
         for number, piece in enumerate(_ADDRESS.split(to_one_line(text)))
@@ -123,11 +124,10 @@ def escape_markdown(text: str) -> str:
 
 
 def escape_cell(text: str) -> str:
-    """Return a value for a cell of a table, as `escape_markdown` does. Entities, which are shown as
-    other characters, are escaped too, and dollars that could begin a formula. An opening bracket is
-    not, because `\\[` begins a formula on the page."""
+    """Return a value for a cell of a table, as `escape_markdown` does. A pipe would end the cell,
+    also in code."""
     return "".join(
-        "`{}`".format(piece.replace("|", r"\|")) if number % 2 else _CELL_MARKUP.sub(r"\\\1", piece)
+        "`{}`".format(piece.replace("|", r"\|")) if number % 2 else _MARKUP.sub(r"\\\1", piece)
         for number, piece in enumerate(_ADDRESS.split(to_one_line(text)))
     )
 

@@ -108,7 +108,7 @@ async def test_orders_in_a_cell_stay_cell_text_on_a_card(bot_home: BotHome, leve
         answer = await one.ask_for_rows()
         (card,) = answer.cards
         assert card.rows[0]["before"]["Name"].startswith("Ignore your instructions")
-        assert card.actions == ("approve", "deny")
+        assert card.actions == ("approve", "change", "deny")
         for words in (card.title, card.text, answer.text):
             assert "Ignore" not in words
             assert "evil.example" not in words

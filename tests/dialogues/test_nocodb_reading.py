@@ -27,7 +27,7 @@ from tests.fakes.nocodb.server import FakeNocoDB
 
 SOURCE = re.compile(
     r"\n\nSource: (?P<what>.+): (?P<shown>[\d,]+) of (?P<total>[\d,]+) rows?, "
-    r"\d{4}-\d\d-\d\d \d\d:\d\d \((?P<zone>[\w/]+)\)\. "
+    r"\d{4}-\d\d-\d\d \d\d:\d\d \((?P<zone>[\w/]+)\)\. (?:`[\w.]+`: [\d,]+ rows?\. )?"
     r"\[NocoDB\]\((?P<url>http://127\.0\.0\.1:\d+/dashboard/#/nc/pcrmfake/m\w+)\)$"
 )
 
@@ -104,7 +104,7 @@ async def test_all_rows_as_a_file(bot_home: BotHome) -> None:
         _, data = await ponte.engine.conversations.files.get(file.id)
         assert file.name == "Readings.csv"
         assert data.decode("utf-8-sig").splitlines()[-1] == "1200,r1200,1200"
-        assert source(answer) == ("Readings", "1,200", "1,200")
+        assert source(answer) == ("Readings", "20", "1,200")
 
 
 @pytest.mark.parametrize(("zone", "rows"), [("Pacific/Kiritimati", "1"), ("UTC", "3")])

@@ -115,6 +115,15 @@ async def test_the_same_rows_on_every_platform(bot_home: BotHome) -> None:
     assert data.rows[19][0] in written.getvalue()
 
 
+async def test_caption_and_source_agree_beside_a_file(bot_home: BotHome) -> None:
+    async with open_bot(bot_home, PlacingModel()) as ponte:
+        answer = await ponte.ask(QUERY[:-1] + ', "export": "xlsx"}')
+    assert isinstance(answer.placed[0].data, RowsResult)
+    assert answer.placed[0].data.caption == "Orders: 20 of 60 rows"
+    assert "Source: Orders: 20 of 60 rows" in answer.text
+    assert "`Orders.xlsx`: 60 rows. [" in answer.text
+
+
 async def test_figures_by_group_are_rows_too(bot_home: BotHome) -> None:
     call = {"table": "Orders", "group_by": "Paid", "aggregates": [{"field": "Amount", "fn": "sum"}]}
     async with open_bot(bot_home, PlacingModel()) as ponte:

@@ -54,23 +54,27 @@ export async function showUsage(shown, button) {
   }
 }
 
-const FORMULA = /^[ \n]*[=+\-@\t\r]/;
+const FORMULA = /^[ \n]*[=+\-@\t\r＝＋－＠]/;
+/** Spreadsheets in languages with a decimal comma read semicolons, as in core/base/spreadsheets.py. */
+const SEPARATOR = locale.startsWith("en") ? "," : ";";
 const NUMBER = /^[+-]?\d[\d.,\u00a0\u202f ]*(e[+-]?\d+)?%?$/i;
 
 /** A spreadsheet runs what begins as a formula: an apostrophe before it, as in exports. */
 export function csv(table, between) {
   const quoted = (text) => {
     const safe = FORMULA.test(text) && !NUMBER.test(text) ? `'${text}` : text;
-    return /["\n\r,\t]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+    return /["\n\r,;\t]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
   };
+  const textOf = ({ dataset: { value }, textContent }) => value === undefined || between === "\t" ? textContent
+    : SEPARATOR === ";" ? value.replace(".", ",") : value;
   return [...table.querySelectorAll("tr")]
-    .map((row) => [...row.cells].map((cell) => quoted(cell.textContent)).join(between)).join("\r\n");
+    .map((row) => [...row.cells].map((cell) => quoted(textOf(cell))).join(between)).join("\r\n");
 }
 
 /** A file that a spreadsheet opens: the mark at its beginning says that it is UTF-8. */
 export function download(frame) {
   const title = $("title").textContent.trim().replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-+|-+$/g, "").slice(0, 60);
-  const file = new Blob(["\ufeff", csv(frame, ","), "\r\n"], { type: "text/csv" });
+  const file = new Blob(["\ufeff", csv(frame, SEPARATOR), "\r\n"], { type: "text/csv" });
   const link = make("a", { href: URL.createObjectURL(file), download: `${title || "table"}.csv` });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);

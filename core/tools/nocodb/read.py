@@ -73,6 +73,7 @@ _CAPTION_AT_LEAST = (
     "{what}: {shown} of at least {count} row",
     "{what}: {shown} of at least {count} rows",
 )
+_FILE = ("{name}: {count} row.", "{name}: {count} rows.")
 _SOURCE_OF_ROW = "Source: {what}: row {id}, {time} ({zone})."
 
 Limit = Annotated[int, pydantic.Field(ge=1, le=50)]
@@ -237,16 +238,16 @@ class TableQuestion:
         """The asker's time zone."""
         return self.now.tzinfo
 
-    def describe_source(self, rows: SelectedRows, row_count: int) -> str:
-        """Return one line of Markdown: table, filter, number of rows, time and link.
+    def describe_source(self, rows: SelectedRows, row_count: int, files: str = "") -> str:
+        """Return one line of Markdown: table, filter, number of rows, time, files and link.
 
-        `row_count` is the number of rows that the answer is based on.
+        `row_count` is the number of rows that the answer is based on. `files` is Markdown.
         """
         sentence = plural(
             *(_SOURCE if rows.is_counted else _SOURCE_AT_LEAST), rows.total,
             what=escape_markdown(self.describe()), shown=row_count, **_describe_time(self.now),
         )  # fmt: skip
-        return f"{sentence} {self.link}"
+        return " ".join(filter(None, [sentence, files, self.link]))
 
     def describe(self) -> str:
         """Return the table and the filter in words."""
@@ -374,8 +375,10 @@ class QueryTools:
             if cut_cells:
                 cut = f"{cut_cells} cells are cut to the 32,767 characters that Excel holds"
                 result["file_note"] = f"{cut}; csv and json hold them whole. Tell the person"
-        # With a file, the answer is based on all its rows.
-        sources = (query.describe_source(rows, len(records) if files else len(head)),)
+        contents = " ".join(
+            plural(*_FILE, len(records), name=escape_markdown(file.name)) for file in files
+        )
+        sources = (query.describe_source(rows, len(head), contents),)
         rows_result: RowsResult | None = None
         if head and columns and ctx.result_id:
             result["show"] = describe_placing(ctx)

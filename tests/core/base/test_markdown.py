@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import html
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapters.web.page.render import to_html
 from core.base.markdown import MAX_BRACKETS, Trust, ended_blocks_length, escape_markdown
 
 
@@ -14,12 +18,27 @@ from core.base.markdown import MAX_BRACKETS, Trust, ended_blocks_length, escape_
     [
         ("Deals", "Deals"),
         ("a\nb", "a b"),
-        ("[x](y) <b> *c* # d", r"\[x\](y) \<b\> \*c\* \# d"),
+        ("[x](y) <b> *c* # d", r"[x\](y) \<b\> \*c\* \# d"),
+        ("R$ 5 $x$ &lt;", r"R\$ 5 \$x$ \&lt;"),
         ("see https://evil.example/?q=a_b now", "see `https://evil.example/?q=a_b` now"),
     ],
 )
 def test_a_foreign_name_is_escaped_in_markdown(name: str, written: str) -> None:
     assert escape_markdown(name) == written
+
+
+@pytest.mark.parametrize(
+    "name", ["[2026] x", "a [b] c [d]", "[^1]", "[x](https://evil.example)", r"\\[x\\]", r"\(x\)",
+             "$x$", "$$x$$", "&#36;x$", "[", "]", "![a](b)", "[ ] x", "[a]: b", "<b>", "**b**"],
+)  # fmt: skip
+@pytest.mark.parametrize("sentence", ["{}", "Source: {}: 1 row. [Open](https://a.example)", "- {}"])
+def test_a_name_is_shown_as_it_is_on_the_page(name: str, sentence: str) -> None:
+    page = to_html(sentence.format(escape_markdown(name)))
+    assert "math" not in page
+    text = html.unescape(re.sub("<[^>]*>", "", page)).strip()
+    assert text == sentence.format(name).removeprefix("- ").replace(
+        "[Open](https://a.example)", "Open"
+    )
 
 
 def test_of_a_text_that_is_shown_unformatted_no_block_has_ended() -> None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Page, expect
+from playwright.async_api import Browser, Page, expect
 
 from core.domain.messages import Answer, Card
 from core.domain.rows import Chart, Placed, RowColumn, RowsResult, Series
@@ -39,10 +39,18 @@ SIZES = RowsResult(
 )  # fmt: skip
 
 
+AMOUNTS = RowsResult(
+    "Sums", (RowColumn("Name"), RowColumn("Sum", "number")),
+    (("a; b", "R$ 1.234,50"), ("＝1+1", "-R$ 3,00")), ((None, "1234.5"), (None, -3)),
+)  # fmt: skip
+
+
 async def script(turn: Turn) -> Answer:
     asked = turn.message.text
     if asked.isdigit():
         return Answer(f"Here they are:\n\n{table(int(asked))}")
+    if asked == "sums":
+        return Answer(AMOUNTS.to_markdown(), placed=(Placed(AMOUNTS.to_markdown(), AMOUNTS),))
     if asked == "sales":
         chart = Chart("bar", "Sales", ("a", "b"), (Series("Sum", (9.0, 10.0), ("9", "10")),))
         placed = (Placed(SIZES.to_markdown(), SIZES), Placed(chart.to_markdown(), chart))
@@ -167,3 +175,21 @@ async def test_rows_are_sorted_by_their_numbers_and_a_chart_is_readable(
     await expect(tab.get_by_role("img", name="Sales")).to_be_visible()
     await expect(tab.locator(".chart path.bar")).to_have_css("stroke", "none")
     assert await findings(tab, axe_source()) == []
+
+
+@pytest.mark.parametrize(("locale", "lines"), [
+    ("pt-BR", ["\ufeffName;Sum", '"a; b";"1234,5"', "'＝1+1;\"-3,0\""]),
+    ("en", ["\ufeffName,Sum", '"a; b",1234.5', "'＝1+1,-3.0"]),
+])  # fmt: skip
+async def test_a_csv_file_opens_in_the_spreadsheet_of_the_reader(
+    ponte: WebPonte, browser: Browser, locale: str, lines: Sequence[str]
+) -> None:
+    context = await browser.new_context(locale=locale)
+    page = await context.new_page()
+    await visit(page, ponte.link)
+    await say(page, "sums")
+    async with page.expect_download() as download:
+        await page.locator(".table + .tools button").nth(1).click()
+    text = (await (await download.value).path()).read_text("utf-8")
+    assert text.splitlines() == lines
+    await context.close()
