@@ -100,7 +100,17 @@ async def test_old_lines_are_purged(stores: Embedded, monkeypatch: pytest.Monkey
         moment = datetime(2026, 11, 1 + day, 12, tzinfo=UTC)
         await log.write_note(f"day {day + 1}", BIA, HERE)
     assert await log.purge(datetime(2026, 11, 1, 12, tzinfo=UTC)) == 0, "written at that moment"
-    assert await log.purge(datetime(2026, 11, 8, tzinfo=UTC)) == 7
+    synced_sizes, sync = list[int](), os.fsync
+
+    def watch(file: int) -> None:
+        synced_sizes.append(os.fstat(file).st_size)
+        sync(file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", watch)
+        assert await log.purge(datetime(2026, 11, 8, tzinfo=UTC)) == 7
+    assert all(synced_sizes), "the lines are on the disk before they replace the file"
+    assert bool(synced_sizes) is isinstance(log._lines, FileAuditLines)
     assert [event for event, _ in await every(log)] == ["day 8", "day 9", "day 10"]
     assert len(list_audit_files(stores.home / "audit.log")) <= 2
     assert await log.purge(datetime(2026, 11, 8, tzinfo=UTC)) == 0

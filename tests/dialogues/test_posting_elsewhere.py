@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC
 from pathlib import Path
 from typing import Any, cast
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -432,6 +433,16 @@ async def test_a_post_that_the_platform_rejects_is_certainly_not_made(
     assert [post.text for post in places.recorder.posts] == ["Hello"]
     (found,) = await batch.check([written])
     assert (found.state, found.current) == ("after", written.after)
+
+
+async def test_a_post_of_a_dead_process_that_arrives_during_the_check_is_found(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    posts = PlacePosts({"slack": cast(Messenger, places)})
+    (checked,) = await posts.open(make_post()).check(make_post().rows)
+    monkeypatch.setattr(places, "find_post", AsyncMock(side_effect=[None, "p1"]))
+    (again,) = await posts.open(make_post()).check([checked.write])
+    assert (again.state, again.write.id) == ("after", "p1")
 
 
 @pytest.mark.parametrize(

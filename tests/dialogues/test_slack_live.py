@@ -133,8 +133,8 @@ async def test_where_nobody_would_hear_slacks_stop_there_is_ours(tmp_path: Path)
 @pytest.mark.parametrize("where", ["general", "dm"])
 @pytest.mark.parametrize("native", [True, False])
 async def test_the_stop_that_is_there_ends_it(tmp_path: Path, where: str, native: bool) -> None:
-    model = Speaker(*WORDS)
-    async with workplace(tmp_path, Setting(model)) as w:
+    model, inbox = Speaker(*WORDS), WatchedInbox()
+    async with workplace(tmp_path, Setting(model, inbox=inbox.over)) as w:
         w.slack.workspace.agent = native
         place = w.general if where == "general" else w.dm
         if not native:  # a stream has no button of ours
@@ -153,6 +153,9 @@ async def test_the_stop_that_is_there_ends_it(tmp_path: Path, where: str, native
         assert post.visible_text.startswith("The bridge")
         assert w.slack.finished_answers(said) == [post]
         await w.slack.deliveries.wait_for_deliveries()
+        if native and where == "dm":  # the event and the stream report one press under one key
+            keys = {message.event_key for message in inbox.messages[1:]}
+            assert {key.partition(":stopped:")[2] for key in keys} == {post.ts}
 
 
 @pytest.mark.parametrize("method", ["chat.appendStream", "chat.stopStream"])

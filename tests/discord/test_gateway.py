@@ -13,7 +13,7 @@ from adapters.discord import DISCORD_STATE_NAME
 from adapters.discord.presence import DiscordSigns
 from adapters.discord.state import DiscordState, SeenChannel
 from core.base.errors import SettingsError
-from core.base.tasks import BackgroundTasks, Backoff
+from core.base.tasks import BackgroundTasks, Backoff, cancel_all
 from core.journal.jobs import Alone
 from tests.discord.discord_ponte import DiscordPonte, bot_messages
 from tests.fakes.discord import DiscordPerson, FakeDiscord
@@ -222,6 +222,20 @@ async def test_while_discord_cannot_be_reached_the_reason_is_reported(
     )  # fmt: skip
     gate.release()
     await discord.wait_until(lambda: discord.gateway.is_connected)
+
+
+async def test_until_its_new_session_has_begun_a_process_that_begins_to_lead_is_not_connected(
+    discord: FakeDiscord, live: DiscordPonte
+) -> None:
+    connection = live.adapter.connection
+    before = await connection.client()
+    discord.gateway.muted = True
+    holding = asyncio.create_task(connection.hold())
+    await asyncio.sleep(0)  # it begins
+    assert await connection.client() is not before
+    assert (await live.adapter.health()).words == "not connected yet"
+    discord.gateway.muted = False
+    await cancel_all([holding])
 
 
 async def test_a_token_that_discord_refuses_when_this_process_begins_to_lead_is_reported(

@@ -8,9 +8,10 @@ import pytest
 
 from adapters.discord import presence, surface
 from adapters.discord.intake import DiscordThreads
+from adapters.discord.posts import DiscordFiles
 from core.chat.incoming import SIGN_AFTER_SECONDS
 from core.chat.reply import GrowingReply
-from core.domain.messages import Post, ReplyTo
+from core.domain.messages import Attachment, Post, ReplyTo
 from core.domain.records import RoundRequest
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
@@ -327,6 +328,18 @@ async def test_files_in_are_kept_by_their_own_name_and_the_large_one_is_not_read
     _, data = await live.engine.conversations.files.get(item.files[0].id)
     assert data == b"a,b\n1,2\n"
     assert discord.downloads == 1
+
+
+async def test_a_file_whose_address_has_expired_is_read_at_the_one_that_its_message_has_now(
+    live: DiscordPonte, ana: DiscordPerson
+) -> None:
+    message = await ana.say("look", files=[("a.csv", b"1")])
+    (file,) = message["attachments"]
+    where = f"{message['channel_id']}/{message['id']}/{file['id']}"
+    reference = f"{where} {file['url'].replace('/cdn/', '/expired/')}"
+    expired = Attachment("a.csv", "text/csv", 1, reference=reference)
+    _, data = await DiscordFiles(live.adapter.connection.client).read(expired)
+    assert data == b"1"
 
 
 async def test_a_file_that_the_cdn_does_not_give_does_not_take_the_turn(

@@ -90,6 +90,12 @@ async def test_a_server_that_was_restarted_with_a_smaller_context_is_asked_again
     await talk.say("and again")
     assert model.context_size.tokens == 4_096
     assert fake.dropped == []
+    sizes: ContextSizes = model._server.sizes
+    sizes.record_refusal(SMALL, 3_000)
+    for context, size in ((4_096, 3_000), (8_192, 8_192)):  # a refusal counts until a restart
+        fake.context = context
+        await sizes.wait(SMALL)
+        assert model.context_size.tokens == size
 
 
 async def test_openai_itself_is_not_asked(make: Make, fake: FakeOpenAI) -> None:

@@ -14,6 +14,7 @@ from aiohttp import web
 from core.base.errors import ModelError
 from core.domain.messages import Item
 from core.domain.records import RoundCompleted, TextDelta, TextWithdrawn
+from core.models.answer_reader import MAX_SOURCES
 from core.models.served_model import Level
 from tests.fakes.openai import FakeOpenAI
 from tests.model import more_odd_answers
@@ -256,6 +257,9 @@ RESPONSES: dict[str, tuple[object, str, Calls]] = {
     "no output at the end": ([CREATED, delta("Hel"), delta("lo"), COMPLETED], "Hello", []),
     "no last event": ([CREATED, delta("Hello"), whole(HELLO, output_index=0)], "Hello", []),
     "deltas alone": ([delta("Hel"), delta("lo")], "Hello", []),
+    "no last event, and a call without arguments": (
+        [{"type": "response.output_item.added", "output_index": 0,
+          "item": {**function_call("a", ""), "name": "tables"}}], "", [("tables", {})]),
     "items alone": ([whole(HELLO), whole(function_call("a", ONE))], "Hello", BOTH[:1]),
     "the last event alone": (
         [{"type": "response.completed", "response": response(HELLO)}], "Hello", []),
@@ -534,6 +538,16 @@ async def test_sources_are_kept_with_the_text(
 ) -> None:
     _, completed = await ask(make, fake, "chat", events)
     assert completed.items[-1].raw["sources"] == [["https://a.example/1", "One"]]
+
+
+async def test_an_answer_has_so_many_sources_at_most(make: Make, fake: FakeOpenAI) -> None:
+    """A title that comes later is added all the same."""
+    urls = [f"https://a.example/{number}" for number in range(MAX_SOURCES + 1)]
+    last = chunk({}, "stop", search_results=[{"title": "One", "url": urls[0]}])
+    events = [chunk({"content": "Many [1]."}, citations=urls), last]
+    _, completed = await ask(make, fake, "chat", events)
+    wanted = [[urls[0], "One"], *([url, ""] for url in urls[1:MAX_SOURCES])]
+    assert completed.items[-1].raw["sources"] == wanted
 
 
 async def test_sources_of_a_response(make: Make, fake: FakeOpenAI) -> None:

@@ -13,10 +13,18 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from prompt_toolkit.completion import CompleteEvent
+from prompt_toolkit.document import Document
 from rich.cells import cell_len
 
 from adapters.terminal import chat
-from adapters.terminal.screen import DownloadedFile, Screen, render_markdown, split_rows
+from adapters.terminal.screen import (
+    CommandCompleter,
+    DownloadedFile,
+    Screen,
+    render_markdown,
+    split_rows,
+)
 from core.base.errors import Forgotten
 from core.base.i18n import use_locale
 from core.domain.messages import Answer, Card, File
@@ -591,6 +599,28 @@ def test_nothing_that_the_model_wrote_is_lost(
     """Line breaks, the backslashes of formulas, and the addresses of pictures."""
     shown = on_a_screen(text, [], 80, monkeypatch)
     assert list(filter(None, shown)) == list(filter(None, lines))
+
+
+def test_the_line_of_progress_fits_the_window_and_can_be_erased(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    tty = Tty()
+    screen = Screen(tty)
+    screen.show_progress("is reading the tables " * 3)
+    (line,) = screen_lines(tty.getvalue(), 40)
+    assert line.startswith("is reading")
+    screen.show_progress("")
+    assert screen_lines(tty.getvalue(), 40) == []
+
+
+def test_names_of_quick_commands_are_completed_after_their_command_alone() -> None:
+    completer, event = CommandCompleter(["usual-report"]), CompleteEvent()
+    for text, names in (
+        ("usa", ["usage"]), ("usage us", []), ("quick-command us", ["usual-report"]),
+    ):  # fmt: skip
+        found = completer.get_completions(Document(text), event)
+        assert [completion.text for completion in found] == names, text
 
 
 @pytest.mark.parametrize("text", ["> " * 4000, "- " * 4000 + "x", "[" * 9000, "x" * 40_000])

@@ -158,6 +158,9 @@ def test_a_page_beyond_loopback_without_tls_in_front(
     words = finding_texts("unsafe", tmp_path / "home", ponte_web_token=TOKEN, **given)
     assert words.startswith(unsafe) if unsafe else words == ""
     assert not unsafe or "set PONTE_WEB_URL=https://…, or set PONTE_WEB_HOST=127.0.0.1" in words
+    needs_proxy = "ponte_web_host" in given and "ponte_web_url" in given
+    notes = finding_texts("ok", tmp_path / "home", ponte_web_token=TOKEN, **given)
+    assert ("allow only the proxy to reach port 8080" in notes) is needs_proxy
 
 
 def test_secrets_that_can_be_guessed(tmp_path: Path) -> None:
