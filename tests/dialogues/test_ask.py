@@ -48,7 +48,7 @@ async def test_a_question_and_a_change_from_a_shell(
         code, out, err = await shell(team, commands, locale, "ask", PAID)
         assert (code, "ponte changes" in out) == (0, False)
         assert f"({state})" in err
-        found = re.search(r"ponte changes approve (\w{6}) · ponte changes deny \1\n", err)
+        found = re.search(r"ponte changes approve (\w{6}) · .+ · ponte changes deny \1\n", err)
         assert found is not None, err
         code, out, _ = await shell(team, commands, locale, "changes", "pending")
         assert (code, found[1] in out) == (0, True), out

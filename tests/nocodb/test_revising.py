@@ -136,7 +136,7 @@ async def test_several_rows_and_a_closed_table(write_tools: WriteTools) -> None:
     changes = [{"id": n, "fields": {"Status": "Lost"}} for n in (3, 4)]
     draft = await write_tools.draft("nocodb_update", changes=changes)
     assert [(key, one.row) for key, one in form(draft).items()] == [
-        ("1.Status", "Customer 03"), ("2.Status", "Customer 04")
+        ("1.Status", "1. Customer 03"), ("2.Status", "2. Customer 04")
     ]  # fmt: skip
     made = await write_tools.rows.revise(proposed(draft), {"2.Status": "Lead"}, CHANGER)
     assert [row.after for row in made.rows] == [{"Status": "Lost"}, {"Status": "Lead"}]

@@ -266,14 +266,15 @@ access = "auto"
 auto_fields = ["Status"]
 auto_people = ["slack:S1"]
 """
+RULE = "who slack:U1; allow chat, propose:Tickets"
 
 
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (("--group", "slack:S1"), "without approval: Status"),
-        ((), ""),
-        (("--group", "slack:S1", "--guest"), ""),
+        (("--group", "slack:S1"), f"{RULE}; without approval: Status"),
+        ((), RULE),
+        (("--group", "slack:S1", "--guest"), RULE),
     ],
 )
 def test_who_updates_which_fields_without_approval(

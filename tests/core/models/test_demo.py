@@ -207,7 +207,7 @@ def sample_tools(*, reads: bool, changes: bool) -> Sequence[Tool]:
 
     async def nocodb_query(
         table: str, filters: list[Any], match: str, page: int, fields: list[str], sort: list[Any],
-        limit: int, export: bool | None = None,
+        limit: int, export: str | None = None,
     ) -> dict[str, object]:  # fmt: skip
         if not reads:
             raise ToolError("The disk is full.")
