@@ -311,7 +311,8 @@ class _EditableRows(RowsKind):
 def _type_value(value: Any) -> str:
     """Return a proposed value as a person types it."""
     if isinstance(value, list):
-        return ", ".join(str(one["title"] if isinstance(one, Mapping) else one) for one in value)
+        titles = (one.get("title", one) if isinstance(one, Mapping) else one for one in value)
+        return ", ".join(map(str, titles))
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import json
 import re
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -23,7 +24,8 @@ from core.base.i18n import say
 from core.base.tasks import BoundedDict, run_together
 from core.base.text import redact, remove_signed_urls
 from core.changes.approval import NO_TABLE_RULES, TableRulesConfig
-from core.domain.changes import Draft, Row
+from core.changes.kinds import Changer
+from core.domain.changes import Change, Draft, Row
 from core.domain.ports import Tool
 from core.domain.records import Action, Effect, Health, ToolContext, Viewer
 from core.people.policy import ANY_TABLE
@@ -370,6 +372,7 @@ class BridgeSource:
         self.api = BridgeApi(url, token, http, pauses=pauses)
         self._driver = BridgeDriver(self.api, base_id, lambda: self._listed_names)
         self.rows = TableWriter(self._driver)
+        self.rows.revise_draft = self._revise
         """What does the writes that were approved."""
         self._drafts = DraftBuilder(self._driver)
         self._config = config
@@ -454,6 +457,26 @@ class BridgeSource:
             cells = {id: _cells(row) for id, row in write.items()}
             draft, _ = await self._drafts.draft_update(schema, cells, UTC)
         return await ctx.turn.propose(draft)
+
+    async def _revise(self, change: Change, values: Mapping[str, str], changer: Changer) -> Draft:
+        """Return the draft of a proposal with other values, by `FormField.key`. The bridge names no
+        types, so a new value has the type of the one that it replaces, where it can."""
+        draft, target = change.draft, change.draft.target
+        await self._hiding.check(changer.viewer, "get_record", {"table_id": target["table_id"]})
+        schema = TableSchema(
+            TableId("", target["table_id"]), draft.title, key=Field("", target["key"], "ID"),
+            target=target,
+        )  # fmt: skip
+        rows: dict[str, Cells] = {}
+        for number, row in enumerate(draft.rows, 1):
+            cells = dict(row.after or {})
+            for name, old in cells.items():
+                new = values.get(name if len(draft.rows) == 1 else f"{number}.{name}")
+                cells[name] = old if new is None else _retype(new, old)
+            rows[row.id or str(number)] = _cells(cells)
+        if draft.kind == "create":
+            return await self._drafts.draft_create(schema, list(rows.values()), UTC)
+        return (await self._drafts.draft_update(schema, rows, UTC))[0]
 
     async def nocodb_read(self, ctx: ToolContext, tool: str, args: Data = _NOTHING) -> object:
         """Read tables.
@@ -615,6 +638,14 @@ def _id_text(value: object) -> str:
 
 def _cells(data: Data) -> Cells:
     return [(Field("", name, ""), value) for name, value in data.items()]
+
+
+def _retype(text: str, old: object) -> object:
+    """Return the text of a form as a value like `old`: a number, true or false, a list, or text."""
+    if not isinstance(old, str):
+        with suppress(ValueError):
+            return None if not text else json.loads(text)
+    return text
 
 
 def _parse_write(tool: BridgeTool, kind: str, args: Data) -> dict[str, Data] | list[Data]:

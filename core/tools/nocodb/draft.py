@@ -131,9 +131,9 @@ class DraftBuilder:
 
     def _build_draft(self, schema: TableSchema, kind: str, writes: Sequence[RowWrite]) -> Draft:
         names = dict.fromkeys(name for write in writes for name in write.after or ())
-        fields = {name: schema.fields[name] for name in names if name in schema.fields}
+        fields = {name: schema.fields.get(name, Field("", name, "")) for name in names}
         inputs = {name: [_input_type(each), each.options] for name, each in fields.items()}
-        target = {**schema.target, "inputs": inputs} if self._driver.typed else schema.target
+        target = {**schema.target, "inputs": inputs} if inputs else schema.target
         return Draft(self._driver.name, kind, target, schema.title, tuple(writes))
 
     def _parse_value(self, field: Field, value: object, zone: tzinfo) -> Any:

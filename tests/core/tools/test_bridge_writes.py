@@ -6,15 +6,18 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC
 from typing import Any
 
 import pytest
 
 from core.base.errors import ToolError, WriteUnsure
 from core.base.http import HttpClient
+from core.changes.kinds import Changer
 from core.domain.changes import MAX_PROPOSAL_ROWS, Change, ChangeStep, Draft, Proposal
 from core.domain.messages import Address
 from core.domain.records import Outcome, ToolContext, Viewer
+from core.tools.nocodb import ROW_KINDS
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.bridge_api import BridgeError
 from tests.core.tools.scene import ADA, ctx, with_controls
@@ -64,7 +67,10 @@ async def test_creating_rows_makes_a_draft() -> None:
     async with asking() as ask:
         one = await ask("create_record", record_data={"Name": "Ada", "Status": "Lead"})
         assert (one.applier, one.kind, one.title) == ("nocodb-bridge", "create", "Customers")
-        assert one.target == {"table_id": CUSTOMERS, "key": "Id", "computed": ["Id"], "inputs": {}}
+        inputs = {"Name": ["text", ()], "Status": ["text", ()]}
+        assert one.target == {
+            "table_id": CUSTOMERS, "key": "Id", "computed": ["Id"], "inputs": inputs
+        }  # fmt: skip
         assert [row.after for row in one.rows] == [{"Name": "Ada", "Status": "Lead"}]
         for tool, name in (("create_record", "record_data"), ("bulk_create_records", "records")):
             many = await ask(tool, **{name: [{"Name": "A"}, {"Name": "B"}]})
@@ -84,6 +90,28 @@ async def test_an_update_draft_holds_the_values_before() -> None:
         assert [(row.id, row.after) for row in many.rows] == [("1", {"Name": "X"})], (
             "what stands there already is left out"
         )
+
+
+async def test_a_person_changes_the_proposed_values_of_a_bridge() -> None:
+    async with asking() as ask:
+        draft = await ask("update_record", record_id=3, record_data={"Status": "Lost", "Value": 9})
+        draft = replace(draft, target=json.loads(json.dumps(draft.target)))  # as it is stored
+        here = Address("slack", "C1")
+        proposal = Proposal("abcde2", draft, ADA, here, 1, "c1", "t1", 0, "en", 0, 9)
+        steps = tuple(ChangeStep(number, row) for number, row in enumerate(draft.rows, 1))
+        change = Change(proposal, steps=steps)
+        fields = ROW_KINDS["update"].form_fields(change)
+        assert [(one.key, one.type, one.value) for one in fields] == [
+            ("Status", "text", "Lost"), ("Value", "text", "9")
+        ]  # fmt: skip
+        changer = Changer(ADA, proposal.address, Viewer(), UTC)
+        revised = await ask.source.rows.revise(change, {"Value": "12.5"}, changer)
+        assert revised.rows[0].after == {"Status": "Lost", "Value": 12.5}
+        assert revised.rows[0].before == {"Status": "Lead", "Value": 300}
+        made = await ask("create_record", record_data=[{"Name": "A"}, {"Name": "B", "Value": 5}])
+        two = replace(change, proposal=replace(proposal, draft=made))
+        revised = await ask.source.rows.revise(two, {"2.Value": "7"}, changer)
+        assert [row.after for row in revised.rows] == [{"Name": "A"}, {"Name": "B", "Value": 7}]
 
 
 async def test_deletes_hold_the_whole_row_without_signed_addresses() -> None:
