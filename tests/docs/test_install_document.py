@@ -111,7 +111,7 @@ def reason(line: str) -> str:
 
 SAID = {
     "ls dist": r"ponte_bot-[\d.]+-py3-none-any\.whl\n",
-    "ponte --version": r"[\d.]+\n",
+    "ponte --version": r"[\d.]+( \(.+\))?\n",  # a checkout names its commit
     "ponte doctor": r"ok    ponte: process \d+ is running .*\n(.*\n)*ok    packages: .*\n(.*\n)*",
     "ponte link": r"http://127\.0\.0\.1:\d+/#token=\S{43}\n",
     "echo hello | ponte chat": r"\S.*\n(.*\n)*",

@@ -188,7 +188,8 @@ class Studio:
 
 
 CARD = re.compile(r"ponte_card:([a-z2-7]{6}):|ponte:(?:approve|deny|undo):([a-z2-7]{6})|"
-                  r"\b(?:approve|undo|deny|done) ([a-z2-7]{6})\b|\b([a-z2-7]{6}) ·")  # fmt: skip
+                  r"\b(?:approve|undo|deny|done) ([a-z2-7]{6})\b|\b([a-z2-7]{6}) ·|"
+                  r"· ((?=[a-z]*[2-7])[a-z2-7]{6})\b|\"((?=[a-z]*[2-7])[a-z2-7]{6})\"")  # fmt: skip
 CALLED = ("k3r7wd", "p5m2xa", "t6h4qe", "b2n7vy", "w4c3jz")
 
 

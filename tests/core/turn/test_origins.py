@@ -21,6 +21,7 @@ from core.people.rules import Rule, RuleBook, StandIns
 from core.schedules.runs import ScheduleOrigin
 from core.schedules.schedule import ScheduleDraft, ScheduleFilter, ScheduleRule
 from core.tools.tool import FunctionTool
+from core.turn.context import NO_TABLES_SENTENCE
 from core.webhooks.hook import HOOK_PLATFORM, HOOK_RIGHTS, Hook, WebhookOrigin
 from core.webhooks.intake import HookIntake
 from tests.core.turn.test_turn import Tools, Watched
@@ -272,7 +273,8 @@ async def notes(bench: Bench, origin: str) -> str:
 
 async def preface(bench: Bench, origin: str) -> str:
     await bench.send(origin, "hello")
-    sentence = bench.model.asks[-1].preface.partition("language setting is en.")[2].strip()
+    sentence = bench.model.asks[-1].preface.partition("language setting is en.")[2]
+    sentence = sentence.replace(NO_TABLES_SENTENCE, "").strip()
     return {
         "": "none", ScheduleOrigin.preface: "a schedule sent it",
         WebhookOrigin.preface: "a webhook brought it",
