@@ -225,6 +225,7 @@ def test_cards_are_printed_once_and_answers_without_markdown(
             "Approved by ana_b. Done. 3 < 4 (abcde2)",
             "  # Change a row (done)",
             "    Approved.",
+            "    (abcde2)",
             "    Type: ponte changes undo abcde2",
         ]
 
@@ -247,7 +248,12 @@ async def test_a_request_is_changed_in_the_shell() -> None:
     typed: list[str] = []
     for revision, status in ((2, "done"), (1, "failed")):
         states = [
-            SimpleNamespace(state="open", consents=(), proposal=SimpleNamespace(revision=number))
+            SimpleNamespace(
+                state="open",
+                consents=(),
+                denial_reason="",
+                proposal=SimpleNamespace(revision=number),
+            )
             for number in (1, revision)
         ]
 

@@ -205,7 +205,7 @@ async def test_no_answer_is_lost_to_its_length(room: Room, word: str) -> None:
     await room.reads(letters_of(text))
 
 
-OWN_FILES = {"slack": {"change_form", "row_blocks"}, "discord": {"state"}}
+OWN_FILES = {"slack": {"change_form", "data_blocks", "row_blocks"}, "discord": {"state"}}
 """Files for which the other platform has no counterpart."""
 
 

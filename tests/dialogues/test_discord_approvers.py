@@ -79,7 +79,8 @@ async def team(discord: FakeDiscord, tmp_path: Path) -> AsyncIterator[Team]:
 
 def are_decided(*cards: Payload) -> bool:
     return all(
-        [b["label"] for row in card["components"] for b in row["components"]] in ([], ["Undo"])
+        [b["label"] for row in card["components"] for b in row["components"]]
+        in ([], ["Undo"], ["Say why…"])
         and "In progress" not in card["embeds"][0]["description"]
         for card in cards
     )

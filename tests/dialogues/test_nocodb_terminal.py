@@ -44,7 +44,7 @@ class TerminalSession:
     async def proposes(self, text: str) -> tuple[str, str]:
         """What stands there of the card, and its id."""
         shown = await self.types(text)
-        found = re.search(r"Type: approve (\w{6}) · deny \1\n", shown)
+        found = re.search(r"Type: approve (\w{6}) ·(?: change .* ·)? deny \1\n", shown)
         assert found is not None, shown
         return shown, found[1]
 
@@ -106,7 +106,7 @@ async def test_rows_as_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.chdir(tmp_path)
     async with write_tools(tmp_path) as here:
         shown = await here.types(EVERYTHING)
-        assert shown.startswith(f"{EXPORTED}\n\nSource: Readings: 1,200 of 1,200 rows, ")
+        assert shown.startswith(f"{EXPORTED}\n\nSource: Readings: 5 of 1,200 rows, ")
         found = re.search(r"\n  \[Readings\.csv, \d+ kB\] (\S+)\n$", shown)
         assert found is not None, shown
     lines = (tmp_path / found[1]).read_text("utf-8-sig").splitlines()

@@ -220,7 +220,7 @@ async def test_the_home_tab_says_what_is_connected_and_allowed(tmp_path: Path) -
         w.slack.open_home(w.alice)
         await w.until(lambda: w.slack.workspace.homes)
         shown = str(w.slack.workspace.homes[w.alice.id])
-        for words in ("Answers: available", "Tables: not available", "🚫 change data",
+        for words in ("Answers: available", "Tables: none connected", "🚫 change data",
                       "✅ chat with me", "3 rows in Customers"):  # fmt: skip
             assert words in shown
         assert "set NOCODB_URL" not in shown, "that is for admins"

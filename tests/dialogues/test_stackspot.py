@@ -316,9 +316,11 @@ async def test_who_approves_a_moment_too_late_pays_nothing(
         ledger = ponte.engine.changes.ledger
         claim = ledger.claim
 
-        async def claim_second(id: str, seq: int, decider: Person, now: float) -> Change:
-            await claim(id, receipt.seq, decider, now)
-            return await claim(id, seq, decider, now)
+        async def claim_second(
+            id: str, seq: int, decider: Person, now: float, revision: int
+        ) -> Change:
+            await claim(id, receipt.seq, decider, now, revision)
+            return await claim(id, seq, decider, now, revision)
 
         monkeypatch.setattr(ledger, "claim", claim_second)
         await ponte.click(f"approve {card.id}", said)

@@ -85,7 +85,7 @@ async def test_what_the_model_wants_to_spend_is_approved_by_a_click(tmp_path: Pa
     async with workplace_with_stackspot(tmp_path) as (w, fake):
         asked = mention_bot(w, asks("translate-all", "all of it"))
         card = await w.slack.wait_for_answer(asked)
-        assert list(card.buttons) == ["Approve", "Deny"]
+        assert list(card.buttons) == ["Approve", "Change…", "Deny"]
         assert "Run Translate everything" in card.visible_text
         await w.slack.click(w.alice, card, "Approve").acked.wait()
         result = await w.slack.wait_for_answer(asked, 2)

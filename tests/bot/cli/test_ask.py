@@ -67,6 +67,7 @@ def test_only_the_answer_is_on_stdout(ask: Any, fake_holder: FakeHolder) -> None
     assert (code, out) == (0, "Shall I?\n")
     assert err.splitlines() == [
         "  # Update 1 row (open)",
+        "    (abc234)",
         "    Type: ponte changes approve abc234 · ponte changes deny abc234",
     ]
 
