@@ -69,7 +69,7 @@ class Team:
 
 def are_decided(*posts: Post) -> bool:
     """Nobody can decide there any more, and what became of it stands there."""
-    return all(list(post.buttons) in ([], ["Undo"], ["Say why…"]) and "In progress" not in post.visible_text
+    return all(not {"Approve", "Deny"} & {*post.buttons} and "In progress" not in post.visible_text
                for post in posts)  # fmt: skip
 
 
