@@ -26,7 +26,7 @@ from tests.dialogues.test_changed_cards import NEW, editable
 from tests.fakes.memory_table import MemoryTable
 
 
-async def denied(ponte: RunningBot, tool: str = "table_update", **arguments: Any) -> Card:
+async def denied_card(ponte: RunningBot, tool: str = "table_update", **arguments: Any) -> Card:
     """A request of Mia that Bea denied."""
     card = await proposed_on_slack(ponte, "k1", tool, **arguments or {"rows": {"1": NEW}})
     await says(ponte, f"deny {card.id} Not now.", "k2", BOSS)
@@ -39,7 +39,7 @@ async def test_a_denied_request_is_proposed_with_its_values_and_the_rows_as_they
 ) -> None:
     table = editable()
     async with bot(bot_home, table, policy=rights()) as ponte:
-        old = await denied(ponte)
+        old = await denied_card(ponte)
         views = ponte.engine.changes.views
         assert (await views.cards([old.id]))[0].actions == ("again",)
         table.rows["1"]["Status"] = "Elsewhere"
@@ -61,7 +61,7 @@ async def test_a_denied_request_is_proposed_with_its_values_and_the_rows_as_they
 @also_on_postgres
 async def test_it_is_proposed_again_once_also_by_two_presses_at_once(bot_home: BotHome) -> None:
     async with bot(bot_home, editable(), policy=rights()) as ponte:
-        old = await denied(ponte)
+        old = await denied_card(ponte)
         presses = [says(ponte, f"again {old.id}", f"k{n}", clicked=True) for n in (3, 4)]
         answers = await asyncio.gather(*presses)
         ids = {card.id for answer in answers for card in answer.cards}
@@ -74,7 +74,7 @@ async def test_it_is_proposed_again_once_also_by_two_presses_at_once(bot_home: B
 async def test_an_event_that_is_handled_twice_finds_its_proposal(bot_home: BotHome) -> None:
     table = editable()
     async with bot(bot_home, table, policy=rights()) as ponte:
-        old = await denied(ponte)
+        old = await denied_card(ponte)
         stored = ponte.engine.changes.ledger.propose_again
         crashes = [True]
 
@@ -123,7 +123,7 @@ async def test_an_expired_request_is_proposed_again(bot_home: BotHome) -> None:
 async def test_the_policy_never_decides_what_is_proposed_again(bot_home: BotHome) -> None:
     table = editable()
     async with bot(bot_home, table, policy=rights()) as ponte:
-        old = await denied(ponte, "table_create", rows=[NEW])
+        old = await denied_card(ponte, "table_create", rows=[NEW])
     rules = TableRules({"People": TableRule("auto")})
     async with bot(bot_home, table, policy=rights(), rules=rules) as ponte:
         (new,) = (await says(ponte, f"again {old.id}", "k3")).cards
@@ -138,7 +138,7 @@ async def test_the_policy_never_decides_what_is_proposed_again(bot_home: BotHome
 )  # fmt: skip
 async def test_nobody_but_its_asker_proposes_it_again(bot_home: BotHome, who: Person) -> None:
     async with bot(bot_home, editable(), policy=rights()) as ponte:
-        old = await denied(ponte)
+        old = await denied_card(ponte)
         answer = await says(ponte, f"again {old.id}", "k3", who, clicked=True, thread="tU1")
         assert answer.cards == ()
         changes = await ponte.engine.changes.ledger.list_of_conversation("", 20)
@@ -148,7 +148,7 @@ async def test_nobody_but_its_asker_proposes_it_again(bot_home: BotHome, who: Pe
 async def test_what_cannot_be_proposed_again_says_why(bot_home: BotHome) -> None:
     table = editable()
     async with bot(bot_home, table, policy=rights()) as ponte:
-        old = await denied(ponte)
+        old = await denied_card(ponte)
         elsewhere = await says(ponte, f"again {old.id}", "k3", thread="t9")
         assert "requested in another place" in elsewhere.text
         del table.rows["1"]
@@ -162,7 +162,7 @@ async def test_what_cannot_be_proposed_again_says_why(bot_home: BotHome) -> None
 async def test_where_nothing_can_be_read_again_it_is_not_offered(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(NEW)})
     async with bot(bot_home, table, policy=rights()) as ponte:
-        old = await denied(ponte, rows={"1": {"Name": "A"}})
+        old = await denied_card(ponte, rows={"1": {"Name": "A"}})
         assert (await ponte.engine.changes.views.cards([old.id]))[0].actions == ()
         answer = await says(ponte, f"again {old.id}", "k3")
         assert "can't be proposed again" in answer.text

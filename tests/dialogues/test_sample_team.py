@@ -45,7 +45,7 @@ async def ponte(home: Path, **settings: Any) -> AsyncIterator[None]:
             await app.stop()
 
 
-def paid(home: Path) -> list[str]:
+def is_paid(home: Path) -> list[str]:
     """The status of the two invoices."""
     with closing(sqlite3.connect(home / SAMPLE_FILE)) as connection:
         rows = connection.execute(
@@ -85,9 +85,9 @@ async def test_on_slack_ana_asks_and_bruno_approves(tmp_path: Path, sample: str 
             slack.click(bruno, card, "Approve")
             await slack.wait_until(lambda: "Approved by Bruno" in card.visible_text)
             await slack.wait_until(lambda: "Undo" in card.buttons)
-            assert paid(tmp_path) == ["Paid", "Paid"]
+            assert is_paid(tmp_path) == ["Paid", "Paid"]
             slack.click(ana, card, "Undo")
-            await slack.wait_until(lambda: paid(tmp_path) == ["Overdue", "Overdue"])
+            await slack.wait_until(lambda: is_paid(tmp_path) == ["Overdue", "Overdue"])
 
 
 async def test_on_discord_ana_asks_and_bruno_approves(tmp_path: Path) -> None:
@@ -124,9 +124,9 @@ async def test_on_discord_ana_asks_and_bruno_approves(tmp_path: Path) -> None:
                 await (await bruno.click(card, "Approve")).wait_for_ack()
                 await discord.wait_until(lambda: "Approved by Bruno" in words(card))
                 await discord.wait_until(lambda: "Undo" in json.dumps(card["components"]))
-                assert paid(tmp_path) == ["Paid", "Paid"]
+                assert is_paid(tmp_path) == ["Paid", "Paid"]
                 await (await ana.click(card, "Undo")).wait_for_ack()
-                await discord.wait_until(lambda: paid(tmp_path) == ["Overdue", "Overdue"])
+                await discord.wait_until(lambda: is_paid(tmp_path) == ["Overdue", "Overdue"])
 
 
 @pytest.mark.parametrize(

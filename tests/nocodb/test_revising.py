@@ -29,19 +29,19 @@ def write_tools(fake: FakeNocoDB, http: HttpClient) -> WriteTools:
     return WriteTools(fake.origin, filled.OWNER, filled.CRM, http)
 
 
-def proposed(draft: Draft) -> Change:
+def proposed_change(draft: Draft) -> Change:
     proposal = Proposal("abcde2", draft, ANA, HERE, 1, "c1", "t1", 0, "en", 0.0, 1.0)
     steps = tuple(ChangeStep(number, row) for number, row in enumerate(draft.rows, 1))
     return Change(proposal, steps=steps)
 
 
 def form(draft: Draft) -> dict[str, FormField]:
-    change = proposed(draft)
+    change = proposed_change(draft)
     return {field.key: field for field in ROW_KINDS[draft.kind].form_fields(change)}
 
 
 async def revise(tools: WriteTools, draft: Draft, **values: str) -> Draft:
-    return await tools.rows.revise(proposed(draft), values, CHANGER)
+    return await tools.rows.revise(proposed_change(draft), values, CHANGER)
 
 
 async def update_draft(tools: WriteTools, **fields: Any) -> Draft:
@@ -138,7 +138,7 @@ async def test_several_rows_and_a_closed_table(write_tools: WriteTools) -> None:
     assert [(key, one.row) for key, one in form(draft).items()] == [
         ("1.Status", "1. Customer 03"), ("2.Status", "2. Customer 04")
     ]  # fmt: skip
-    made = await write_tools.rows.revise(proposed(draft), {"2.Status": "Lead"}, CHANGER)
+    made = await write_tools.rows.revise(proposed_change(draft), {"2.Status": "Lead"}, CHANGER)
     assert [row.after for row in made.rows] == [{"Status": "Lost"}, {"Status": "Lead"}]
     rules = TableRules({"Customers": TableRule("read")})
     write_tools.schemas.config = FixedConfig(rules)
@@ -153,5 +153,5 @@ async def test_a_changer_who_may_not_read_the_table_learns_nothing(
     draft = await update_draft(write_tools, Status="Lead")
     write_tools.schemas.config = FixedConfig(TableRules({"Customers": TableRule("hidden")}))
     with pytest.raises(ToolError) as hidden:
-        await write_tools.rows.revise(proposed(draft), {}, replace(CHANGER))
+        await write_tools.rows.revise(proposed_change(draft), {}, replace(CHANGER))
     assert "Lead" not in str(hidden.value)

@@ -116,12 +116,12 @@ async def test_the_inputs_of_a_proposed_run_are_changed_as_the_changer_may(
     command = QuickCommand("day", "Day", effect="spend", inputs=declared)
     ctx = CommandScene().ctx()
 
-    def proposed(made: Draft) -> Change:
+    def proposed_change(made: Draft) -> Change:
         proposal = Proposal("abcde2", made, ANA, ctx.address, 1, "c1", "t1", 0, "en", 0.0, 1.0)
         return Change(proposal, steps=(ChangeStep(1, made.rows[0]),))
 
     first = draft_run(ctx, command, {"day": "May", "tone": "dry", "now": True})
-    change = proposed(replace(first, target=json.loads(json.dumps(first.target))))
+    change = proposed_change(replace(first, target=json.loads(json.dumps(first.target))))
     assert [(f.key, f.type, f.value, f.options) for f in QUICK_COMMAND_RUN.form_fields(change)] == [
         ("day", "lines", "May", ()), ("tone", "select", "dry", ("dry", "warm")),
         ("rows", "number", "", ()), ("now", "checkbox", "true", ()),
@@ -136,7 +136,7 @@ async def test_the_inputs_of_a_proposed_run_are_changed_as_the_changer_may(
     gone = StackSpotRuns(stackspot, RegisteredCommands([command], frozenset({"day"})))
     with pytest.raises(NotAllowed):
         await gone.revise(change, {}, changer)
-    plain = proposed(draft())
+    plain = proposed_change(draft())
     (field,) = QUICK_COMMAND_RUN.form_fields(plain)
     assert (field.key, field.type, field.value) == ("input", "lines", "a bridge")
     assert (await runs.revise(plain, {"input": "x"}, changer)).rows[0].after == {"input": "x"}
