@@ -117,7 +117,7 @@ async def test_in_slack_by_a_click_on_the_post(tmp_path: Path) -> None:
         ask = asking("create_record", record_data={"Name": "Zoé"})
         async with page(bridge, tmp_path, **tokens, **rights):
             post = await slack.wait_for_answer(slack.say(ana, general, f"{slack.bot} {ask}"))
-            await slack.wait_until(lambda: list(post.buttons) == ["Approve", "Deny"])
+            await slack.wait_until(lambda: list(post.buttons) == ["Approve", "Change…", "Deny"])
             await slack.click(bob, post, "Approve").acked.wait()
             await slack.wait_until(lambda: slack.ephemeral_posts(general.id))
             refusal = slack.ephemeral_posts(general.id)[-1].visible_text
