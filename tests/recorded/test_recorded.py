@@ -226,7 +226,7 @@ async def press_the_cards_on_discord(here: Found) -> None:
     await here.discord.wait_until(lambda: _labels(card) == _labels(race) == ["Undo"])
     await here.discord.wait_until(lambda: _labels(undo) == [])  # the card says that it was undone
     await here.discord.wait_until(lambda: "Deny" not in _labels(denied))
-    assert _labels(here.message("expired")) == []
+    assert _labels(here.message("expired")) == ["Propose again"]
     assert (here.amount(21), here.amount(23), here.amount(2) == 1002) == (1021, 1023, False)
     assert here.amount(24) != 1024
 
@@ -251,6 +251,8 @@ async def test_the_stop_buttons(record: Json, tmp_path: Path, database: str) -> 
         await here.discord.wait_until(lambda: "Stopped" in growing["content"])
         assert _labels(growing) == []
         hanging = here.post("hanging")
+        sessions, session = here.slack.workspace.sessions, (here.place.id, hanging.ts)
+        await here.slack.wait_until(lambda: sessions.get(session) == "processing")
         here.slack.stop(here.person("Alice"), here.place, hanging.ts)
         await here.slack.wait_until(
             lambda: any("Stopped" in p.visible_text for p in here.slack.finished_answers(hanging))
