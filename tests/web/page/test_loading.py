@@ -214,6 +214,7 @@ async def test_too_many_files_and_too_many_bytes_are_refused_too(page: Page) -> 
     )
     await expect(page.locator("#attached li")).to_have_count(10)
     await page.reload()
+    await expect(page.locator("#welcome")).to_be_visible()  # the conversation is open
     await page.evaluate(
         """size => {
             const data = new DataTransfer();
