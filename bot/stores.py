@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from bot.home import Home
-from core.changes.ledger import (
+from core.changes.tables import (
     CHANGES_TABLE,
     CONSENTS_TABLE,
     NOTES_TABLE,

@@ -11,8 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("bot", "adapters", "core")
-MAX_CODE_LINES = 53_714
-MAX_FILES = 234
+MAX_CODE_LINES = 53_728
+MAX_FILES = 235
 MAX_PARAMETERS = 8
 MAX_FILES_WITH_SETTINGS = 15
 
