@@ -192,8 +192,11 @@ class ChangeRunner:
             for step, row in zip(steps, rows, strict=True):
                 if row.state == "before":
                     checked.append(replace(step, write=row.write, state="writing"))
-                elif row.state == "after" and step.number in run.repeated:
-                    # The write whose answer was lost has taken effect after it was read back.
+                elif row.state == "after" and (
+                    step.number in run.repeated or row.write.changes_nothing
+                ):
+                    # The write whose answer was lost has taken effect after it was read back, or
+                    # the person who changed the request left this row as it was.
                     done = replace(step, write=row.write, state="done", current=row.current)
                     checked.append(done)
                 else:

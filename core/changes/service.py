@@ -46,7 +46,7 @@ from core.domain.changes import (
     confirmation_code,
     new_change_id,
 )
-from core.domain.messages import Answer, ChangeAction, make_press_id
+from core.domain.messages import Answer, ChangeAction
 from core.domain.records import Outcome, ToolContext, Viewer, add_model_instruction
 from core.people.rules import NO_RIGHTS
 
@@ -244,7 +244,6 @@ _READ_ELSEWHERE = (
 _REVISED = "`{id}` has the new values."
 _REVISED_NOTE = "A person changed its values. It waits for approval."
 _NO_VALUES = "Write the new values, one a line: `Field = value`. Fields: {names}."
-_WHICH_VERSION = "This is not the first version. Read the newest card, then type `change {id} …`."
 _NO_FIELD = "There is no field {field} here. Fields: {names}."
 _NOT_AGAIN = "`{id}` can't be proposed again. Write what you want changed in a message."
 _REPEATED = "`{id}` was already proposed again as `{new}`."
@@ -467,10 +466,6 @@ class Decisions:
         if not fields or proposal.is_decided_by_policy:
             raise BadInput(cards.NOT_CHANGEABLE, id=change.id)
         await self.approval.check_change(person, decision.address, change, reached)
-        # A row that needs no change drops out of a revision, so the numbers of the rows may differ
-        # from those on the card that the person read.
-        if not decision.revision and proposal.revision > 1 and len(change.rows) > 1:
-            raise BadInput(_WHICH_VERSION, id=make_press_id(change.id, proposal.revision))
         draft = await self._revise(change, _match_values(fields, decision.values), decision)
         now = self.lifecycle.clock()
         revised = replace(

@@ -83,6 +83,12 @@ class RowWrite:
     after: Row | None = None
     applier_data: str = ""
 
+    @property
+    def changes_nothing(self) -> bool:
+        """True for an update of a row that had these values when it was proposed."""
+        both = self.before is not None and self.after is not None
+        return both and {**(self.before or {}), **(self.after or {})} == self.before
+
 
 @dataclass(frozen=True, slots=True)
 class TargetView:

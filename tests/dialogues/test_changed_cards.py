@@ -86,6 +86,20 @@ async def test_two_change_it_at_once(bot_home: BotHome) -> None:
         assert change.steps[0].write.after == {**NEW, "Name": change.proposal.asker.name}
 
 
+async def test_a_row_that_is_left_as_it_was_is_no_failure(bot_home: BotHome) -> None:
+    table = editable(**{"2": dict(ADA)})
+    async with bot(bot_home, table, policy=rights()) as ponte:
+        rows = {"1": {"Name": "A"}, "2": {"Name": "B"}}
+        card = await proposed_on_slack(ponte, "k1", "table_update", rows=rows)
+        await says(ponte, f"change {card.id} 1.Name = {ADA['Name']}", "k2")
+        await says(ponte, f"change {card.id} 2.Name = C", "k3")
+        done = await says(ponte, f"approve {card.id}", "k4")
+        assert "Skipped" not in done.text
+        assert (table.rows["1"]["Name"], table.rows["2"]["Name"]) == (ADA["Name"], "C")
+        change = await ponte.engine.changes.ledger.get(card.id)
+        assert [step.state for step in change.steps] == ["done", "done"]
+
+
 async def test_a_change_after_a_row_moved_shows_the_row_as_it_is(bot_home: BotHome) -> None:
     table = editable()
     async with bot(bot_home, table, policy=rights()) as ponte:

@@ -155,3 +155,34 @@ async def test_a_changer_who_may_not_read_the_table_learns_nothing(
     with pytest.raises(ToolError) as hidden:
         await write_tools.rows.revise(proposed_change(draft), {}, replace(CHANGER))
     assert "Lead" not in str(hidden.value)
+
+
+async def test_a_value_that_stands_already_can_be_changed_again(write_tools: WriteTools) -> None:
+    """Rows and fields keep their place and their number in later versions."""
+    standing = await write_tools.cell("Customers", "3", "Value")
+    draft = await write_tools.draft(
+        "nocodb_update", changes=[{"id": n, "fields": {"Value": 7}} for n in (3, 4)]
+    )
+    values = {"1.Value": str(standing)}
+    made = await write_tools.rows.revise(proposed_change(draft), values, CHANGER)
+    assert form(made).keys() == {"1.Value", "2.Value"}
+    made = await write_tools.rows.revise(proposed_change(made), {"2.Value": "8"}, CHANGER)
+    assert [(row.id, row.after) for row in made.rows] == [
+        ("3", {"Value": standing}), ("4", {"Value": 8})
+    ]  # fmt: skip
+    assert [row.changes_nothing for row in made.rows] == [True, False]
+    assert await write_tools.standing(made) == ["after", "before"]
+
+
+async def test_a_field_of_a_new_row_can_be_emptied_and_filled_again(
+    write_tools: WriteTools,
+) -> None:
+    rows = [{"Name": "Zoe", "Status": "Lead"}]
+    draft = await write_tools.draft("nocodb_create", rows=rows)
+    made = await revise(write_tools, draft, Status="")
+    assert form(made)["Status"].value == ""
+    await write_tools.all_done(made)
+    made = await revise(write_tools, made, Status="Lost")
+    assert made.rows[0].after == {"Name": "Zoe", "Status": "Lost"}
+    with pytest.raises(ToolError, match="no values"):
+        await revise(write_tools, draft, Name="", Status="")

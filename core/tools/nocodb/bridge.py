@@ -476,7 +476,7 @@ class BridgeSource:
             rows[row.id or str(number)] = _cells(cells)
         if draft.kind == "create":
             return await self._drafts.draft_create(schema, list(rows.values()), UTC)
-        return (await self._drafts.draft_update(schema, rows, UTC))[0]
+        return (await self._drafts.draft_update(schema, rows, UTC, keeps_all=True))[0]
 
     async def nocodb_read(self, ctx: ToolContext, tool: str, args: Data = _NOTHING) -> object:
         """Read tables.

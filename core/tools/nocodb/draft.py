@@ -58,8 +58,11 @@ class DraftBuilder:
     def __init__(self, driver: TableDriver) -> None:
         self._driver = driver
 
-    async def draft_create(self, schema: TableSchema, rows: Sequence[Cells], zone: tzinfo) -> Draft:
-        """Return a draft that creates these rows."""
+    async def draft_create(
+        self, schema: TableSchema, rows: Sequence[Cells], zone: tzinfo, *, keeps_all: bool = False
+    ) -> Draft:
+        """Return a draft that creates these rows. With `keeps_all`, it also has the fields that are
+        empty."""
         writes: list[RowWrite] = []
         for row in rows:
             values: RowImage = {}
@@ -76,37 +79,42 @@ class DraftBuilder:
                 _check_unowned(owned.values(), hint)
                 values[field.title] = [owned[id].row for id in ids]
             # Where types are not known, an empty value may differ from a missing one.
-            after = without_empty(values) if self._driver.typed else values
-            if not after:
+            filled = without_empty(values) if self._driver.typed else values
+            after = values if keeps_all else filled
+            if not filled:
                 raise _bad_call("a new row has no values")
             writes.append(RowWrite(after=after))
         return self._build_draft(schema, "create", writes)
 
     async def draft_update(
-        self, schema: TableSchema, changes: Mapping[str, Cells], zone: tzinfo
-    ) -> tuple[Draft, int]:
-        """Return a draft that updates these rows, and how many rows need no change."""
+        self, schema: TableSchema, changes: Mapping[str, Cells], zone: tzinfo, *,
+        keeps_all: bool = False,
+    ) -> tuple[Draft, int]:  # fmt: skip
+        """Return a draft that updates these rows, and how many rows need no change. With
+        `keeps_all`, it also has the rows and fields that already have their new values, so that a
+        person can change them again."""
         titles = {field.title for cells in changes.values() for field, _ in cells}
         snapshots = await self._fetch_existing(schema, list(changes), titles)
         holds_value = self._driver.holds_value
         writes: list[RowWrite] = []
         unchanged = 0
         for id, cells in changes.items():
-            snapshot, of_row = snapshots[id], list[RowWrite]()
+            snapshot, links = snapshots[id], list[RowWrite]()
             after = {f.title: self._parse_value(f, v, zone) for f, v in cells if not f.is_link}
-            after = {n: v for n, v in after.items() if not holds_value(v, snapshot.get(n))}
-            if after:
+            new = {n: v for n, v in after.items() if not holds_value(v, snapshot.get(n))}
+            if written := after if keeps_all else new:
                 before = {f.title: in_time_zone(f, snapshot.get(f.title), zone)
-                          for f, _ in cells if f.title in after}  # fmt: skip
-                of_row.append(RowWrite(id, {**schema.display_cell(snapshot), **before}, after))
+                          for f, _ in cells if f.title in new}  # fmt: skip
+                before |= {name: value for name, value in written.items() if name not in new}
+                writes.append(RowWrite(id, {**schema.display_cell(snapshot), **before}, written))
             for field, value in cells:
                 if field.is_link:  # one that is set as a field is set whole
                     new_ids, stand = parse_row_ids(value), linked_ids(snapshot.get(field.title))
                     remove = sorted(stand - set(new_ids))
-                    of_row += await self._link_writes(schema, id, field, new_ids, remove, snapshot)
-            unchanged += not of_row
-            writes += of_row
-        if not writes:
+                    links += await self._link_writes(schema, id, field, new_ids, remove, snapshot)
+            unchanged += not (new or links)
+            writes += links
+        if unchanged == len(changes):
             raise ToolError(
                 "Those rows already have these values.", code="no_change", hint=_NO_CHANGE_HINT
             )
@@ -405,8 +413,11 @@ class WriteTools:
         parsed = [(id, parse_cells(layout, cells)) for id, cells in rows]
         if draft.kind == "create":
             cells_of_rows = [cells for _, cells in parsed]
-            return await self._drafts.draft_create(schema, cells_of_rows, changer.zone)
-        return (await self._drafts.draft_update(schema, dict(parsed), changer.zone))[0]
+            return await self._drafts.draft_create(
+                schema, cells_of_rows, changer.zone, keeps_all=True
+            )
+        update = self._drafts.draft_update(schema, dict(parsed), changer.zone, keeps_all=True)
+        return (await update)[0]
 
     async def _find_writable_table(
         self, viewer: Viewer, name: str, fields: Iterable[str]

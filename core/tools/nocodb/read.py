@@ -331,22 +331,8 @@ class QueryTools:
         files: tuple[File, ...] = ()
         cut_cells = 0
         if export:
-            if ctx.files is None:
-                raise ToolError(
-                    "Files can't be sent here.", code="no_files", hint="leave export out"
-                )
-            await ctx.turn.show_progress(say("is reading rows for a file…"))
-            rows = await self.reading.fetch_all(query.selection, wish)
-            records = rows.records
-            if records:
-                title = query.table.title
-                exported = await asyncio.to_thread(
-                    export_rows, records, columns, query.zone, export, title
-                )
-                name = safe_file_name(f"{title}.{export}")
-                files = (await ctx.files.save(name, exported.type, exported.data),)
-                cut_cells = exported.cut_cells
-            start = (page - 1) * limit
+            rows, files, cut_cells = await self._export(ctx, query, wish, export)
+            records, start = rows.records, (page - 1) * limit
             rows = replace(rows, records=records[start : start + limit])
         else:
             rows = await self.reading.fetch_page(query.selection, wish, number=page, size=limit)
@@ -385,6 +371,25 @@ class QueryTools:
             caption = query.describe_rows(rows, len(head))
             rows_result = build_table(rows.records[: len(head)], columns, query.zone, caption)
         return Outcome("ok", compact_json(result), files=files, sources=sources, data=rows_result)
+
+    async def _export(
+        self, ctx: ToolContext, query: TableQuestion, wish: ColumnChoice, form: ExportFormat
+    ) -> tuple[SelectedRows, tuple[File, ...], int]:
+        """Return all rows that are selected, the file of them (none without rows), and how many of
+        its cells are cut. Raise ToolError where files cannot be sent."""
+        if ctx.files is None:
+            raise ToolError("Files can't be sent here.", code="no_files", hint="leave export out")
+        await ctx.turn.show_progress(say("is reading rows for a file…"))
+        rows, title = await self.reading.fetch_all(query.selection, wish), query.table.title
+        if not rows.records:
+            return rows, (), 0
+        columns = wish.columns(query.table)
+        exported = await asyncio.to_thread(
+            export_rows, rows.records, columns, query.zone, form, title
+        )
+        name = safe_file_name(f"{title}.{form}")
+        file = await ctx.files.save(name, exported.type, exported.data)
+        return rows, (file,), exported.cut_cells
 
     async def nocodb_get(self, ctx: ToolContext, table: str, id: str | int) -> Outcome:
         """One row of a table with all its fields, longer texts and every linked row."""
