@@ -7,9 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from core.changes.cards import CardBuilder
 from tests.dialogues.test_discord_approvers import Team, team
-from tests.discord.test_change_form import FormBoard
+from tests.fakes.change_form import FormBoard
 from tests.fakes.discord.people import fields
 
 __all__ = ["team"]  # the fixture
@@ -18,11 +17,6 @@ __all__ = ["team"]  # the fixture
 async def test_a_changed_card_is_redrawn_in_place_and_somebody_else_approves(
     team: Team, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        CardBuilder,
-        "possible_actions",
-        lambda self, change: ("approve", "change", "deny") if change.state == "open" else (),
-    )
     board = FormBoard()
     assert team.ponte.choices is not None
     team.ponte.choices = replace(team.ponte.choices, board=board)

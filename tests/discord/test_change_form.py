@@ -11,45 +11,16 @@ import pytest
 
 from core.base.errors import BadInput, NotAllowed
 from core.changes.cards import REPLACED
-from core.domain.changes import ChangeForm, FormField
-from core.domain.messages import Address, Card, Person
+from core.domain.changes import FormField
 from tests.discord.discord_ponte import DiscordPonte
 from tests.discord.test_cards import Deciding, post_cards
-from tests.fakes.choices import EmptyStatusBoard, make_choices
+from tests.fakes.change_form import CARD, FIELDS, FORM, FormBoard
+from tests.fakes.choices import make_choices
 from tests.fakes.discord import DiscordPerson, Exchange
 from tests.fakes.discord.interactions import DEFER_UPDATE, EPHEMERAL, MESSAGE, MODAL
 from tests.fakes.discord.limits import CHECKBOX, SELECT, TEXT_INPUT
 from tests.fakes.discord.people import fields
 from tests.fakes.discord.world import Payload
-
-FIELDS = (
-    FormField("Status", "Status", "select", "Open", ("Open", "Paid")),
-    FormField("Amount", "Amount", "number", "12.50"),
-    FormField("Due", "Due", "date", "2026-11-20"),
-    FormField("Done", "Done", "checkbox", "false"),
-    FormField("Notes", "*Notes* @everyone", "lines", "first\nsecond <@1>"),
-)
-FORM = ChangeForm("abcde2", 2, "Update 1 row", FIELDS)
-CARD = Card("abcde2", "proposal", "Update 1 row", "Requested by Ana.",
-            actions=("approve", "change", "deny"), state="open", revision=2)  # fmt: skip
-
-
-class FormBoard(EmptyStatusBoard):
-    """Knows the form of one proposal, or raises `error`. `gate` delays its answer."""
-
-    def __init__(self) -> None:
-        self.form = FORM
-        self.error: Exception | None = None
-        self.gate: asyncio.Event | None = None
-        self.presses: list[str] = []
-
-    async def find_form(self, press_id: str, person: Person, address: Address) -> ChangeForm:
-        self.presses.append(press_id)
-        if self.gate is not None:
-            await self.gate.wait()
-        if self.error is not None:
-            raise self.error
-        return self.form
 
 
 @pytest.fixture
@@ -83,9 +54,9 @@ async def test_the_button_opens_a_form_and_stores_nothing(
     (row,) = message["components"]
     assert [button["label"] for button in row["components"]] == ["Approve", "Change…", "Deny"]
     opened = await open_form(ana, message)
-    assert board.presses == ["abcde2.2"]
+    assert board.presses == ["abc234.2"]
     assert types(opened) == [SELECT, TEXT_INPUT, TEXT_INPUT, CHECKBOX, TEXT_INPUT]
-    assert opened.data["components"][4]["label"] == "*Notes* @everyone"
+    assert opened.data["components"][4]["label"] == "*Notes* <!channel> @everyone"
     assert opened.data["title"] == "Update 1 row"
     assert deciding.taken == []
 
@@ -100,7 +71,7 @@ async def test_only_changed_values_are_sent_and_answered_on_the_card(
     assert sent.kind == DEFER_UPDATE
     (stored,) = deciding.taken
     word, press, text = stored.text.split(" ", 2)
-    assert (word, press) == ("change", "abcde2.2")
+    assert (word, press) == ("change", "abc234.2")
     assert json.loads(text) == {"Status": "Paid", "Due": "", "Done": "true"}
     assert stored.is_click
     assert stored.reply_to.source == message["id"]
@@ -162,7 +133,7 @@ async def test_more_than_five_fields_are_chosen_first(
     assert text.startswith("Choose up to 5 fields to change.\nNot in this form: ")
     assert "@everyone" not in text
     assert "Sto\\`ry\\`" in text
-    assert "`change abcde2 FIELD = VALUE`" in text
+    assert "`change abc234 FIELD = VALUE`" in text
 
     chosen = [option["value"] for option in menus[1]["options"][:5]]
     modal = await (await ana.select(pressed.original, *chosen, menu=1)).wait_for_ack()
@@ -171,7 +142,7 @@ async def test_more_than_five_fields_are_chosen_first(
     sent = await (await ana.submit(modal, **{chosen[1]: "new"})).wait_for_ack()
     await sent.wait_until(lambda exchange: exchange.original is None)  # the menus are gone
     (stored,) = deciding.taken
-    assert stored.text == 'change abcde2.2 {"27.Name": "new"}'
+    assert stored.text == 'change abc234.2 {"27.Name": "new"}'
 
 
 async def test_a_forged_choice_is_refused(

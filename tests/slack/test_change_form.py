@@ -13,45 +13,16 @@ import pytest
 
 from adapters.slack.change_form import build_change_form, read_new_values
 from core.base.errors import BadInput, NotAllowed
-from core.changes.cards import REPLACED, CardBuilder
+from core.changes.cards import REPLACED
 from core.domain.changes import ChangeForm, FormField
-from core.domain.messages import Address, Answer, Card, Person
+from core.domain.messages import Answer
 from tests.dialogues.test_slack_approvers import team
+from tests.fakes.change_form import CARD, FIELDS, FORM, FormBoard
 from tests.fakes.slack import Json, Post
 from tests.fakes.slack.blocks import check_view
 from tests.fakes.slack.people import read_input
 from tests.slack.bot import Setting, Workplace, workplace
-from tests.slack.doubles import Board, NoPosts, WatchedInbox
-
-FIELDS = (
-    FormField("Status", "Status", "select", "Open", ("Open", "Paid")),
-    FormField("Amount", "Amount", "number", "12.50"),
-    FormField("Due", "Due", "date", "2026-11-20"),
-    FormField("Done", "Done", "checkbox", "false"),
-    FormField("Notes", "*Notes* <!channel>", "lines", "first\nsecond <@U1>"),
-)
-FORM = ChangeForm("abc234", 2, "Update 1 row", FIELDS)
-CARD = Card("abc234", "proposal", "Update 1 row", "Requested by Alice.",
-            actions=("approve", "change", "deny"), state="open", revision=2)  # fmt: skip
-
-
-class FormBoard(Board):
-    """Knows the form of one proposal, or raises `error`. `gate` delays its answer."""
-
-    def __init__(self, form: ChangeForm = FORM) -> None:
-        super().__init__()
-        self.form = form
-        self.error: Exception | None = None
-        self.gate: asyncio.Event | None = None
-        self.presses: list[str] = []
-
-    async def find_form(self, press_id: str, person: Person, address: Address) -> ChangeForm:
-        self.presses.append(press_id)
-        if self.gate is not None:
-            await self.gate.wait()
-        if self.error is not None:
-            raise self.error
-        return self.form
+from tests.slack.doubles import NoPosts, WatchedInbox
 
 
 @asynccontextmanager
@@ -88,7 +59,8 @@ async def test_the_button_opens_a_form_and_stores_nothing(tmp_path: Path) -> Non
         assert kinds == [
             "static_select", "number_input", "datepicker", "checkboxes", "plain_text_input",
         ]  # fmt: skip
-        assert inputs(view)[4]["label"] == {"type": "plain_text", "text": "*Notes* <!channel>"}
+        notes = "*Notes* <!channel> @everyone"
+        assert inputs(view)[4]["label"] == {"type": "plain_text", "text": notes}
         assert inbox.messages == []
 
 
@@ -239,11 +211,6 @@ def test_many_rows_have_headers_and_the_rest_is_left_out() -> None:
 async def test_a_changed_card_is_redrawn_in_place_and_somebody_else_approves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        CardBuilder,
-        "possible_actions",
-        lambda self, change: ("approve", "change", "deny") if change.state == "open" else (),
-    )
     board = FormBoard()
     async with team(tmp_path, approvers_only=True, board=board) as t:
         monkeypatch.setattr(board, "find_form", t.w.bot.engine.changes.views.find_form)
