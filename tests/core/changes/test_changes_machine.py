@@ -290,7 +290,9 @@ class Machine(RuleBasedStateMachine):
         """Note a write that too few people approved, or of a closed proposal. An error here would
         be taken for one of the table."""
         number = number_of(draft)
-        needed, enough = (KEYS, 2) if draft.title == TWO else ({ANA.key}, 1)
+        # Who changed a proposal last is its asker, and approves it as their own.
+        askers = {one.key for one in PEOPLE if draft.asker_key == f"{one.platform}:{one.id}"}
+        needed, enough = (KEYS, 2) if draft.title == TWO else ({ANA.key} | askers, 1)
         if number in self.closed:
             self.violations.append(f"proposal {number} was closed, and was applied")
         if len(self.deciders[number] & needed) < enough:
@@ -419,7 +421,7 @@ class Machine(RuleBasedStateMachine):
         number = number_of(change.draft)
         if change.state == "open" and change.proposal.expires_at <= self.now:
             self.closed.add(number)
-        elif action == "approve" and change.state == "open":
+        elif action == "undo" or (action == "approve" and change.state == "open"):
             self.deciders[number].add(who.key)
         rows = change.draft.rows
         key = "Name" if len(change.rows) == 1 else f"{len(change.rows)}.Name"
