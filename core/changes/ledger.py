@@ -722,6 +722,9 @@ def _select(connection: SqlConnection, statement: str, values: object) -> list[C
         fields: dict[str, Any] = {name: row[name] for name in _PROPOSAL_COLUMNS}
         writes = tuple(step.write for step in steps)
         decider = decode_json(Person, row["decided_by"]) if row["decided_by"] else None
+        if row["revision"] > 1:
+            sql = "SELECT person FROM inbox WHERE seq = ?"
+            fields["first_asker"] = select_value(connection, sql, row["seq"]) or ""
         proposal = Proposal(
             id=row["id"],
             draft=Draft(target=json.loads(row["target"]), rows=writes, **draft_fields),

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from core.base.errors import NotAllowed
 from core.commands.grammar import render_change
 from core.domain.messages import Person
 from tests.dialogues.bot_home import BotHome, also_on_postgres
@@ -24,6 +25,7 @@ from tests.dialogues.decisions import (
     says,
 )
 from tests.dialogues.test_approvals import CHIEF, CLERK, GUEST, rights, two
+from tests.fakes.config import FixedConfig
 from tests.fakes.memory_table import MemoryTable
 
 NEW = {"Name": "Ada L.", "Status": "Won", "Value": "7"}
@@ -191,3 +193,36 @@ async def test_a_field_that_is_given_twice_changes_nothing_and_null_clears_one(
         await says(ponte, f'change {card.id} {{"Name": null}}', "k3")
         change = await ponte.engine.changes.ledger.get(card.id)
         assert change.steps[0].write.after == {**NEW, "Name": ""}
+
+
+@also_on_postgres
+@pytest.mark.parametrize("channel", ["C1", "D1"])
+async def test_who_asked_first_can_still_deny_it(bot_home: BotHome, channel: str) -> None:
+    table = editable()
+    async with bot(bot_home, table, policy=rights(), rules=two("slack:S1")) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
+        await says(ponte, f"change {card.id} Status = Lost", "k2", OTHER, thread="tU1")
+        third = Person("slack", "U7", "T1", "Tom")
+        assert (await says(ponte, f"deny {card.id}", "k3", third, thread="tU1")).code == "forbidden"
+        own = await says(ponte, f"approve {card.id}.2", "k4", clicked=True, thread="tU1")
+        assert own.code == "forbidden", "this gives no right to approve"
+        words = on_slack(f"deny {card.id}", "k5", channel=channel, shared=channel == "C1")
+        denied = await ponte.ask_message(words)
+        assert denied.text.startswith("Denied by Mia")
+        assert (await ponte.engine.changes.ledger.get(card.id)).state == "denied"
+
+
+async def test_the_asker_s_other_account_is_no_stranger(bot_home: BotHome) -> None:
+    async with bot(bot_home, editable(), policy=rights()) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
+        change = await ponte.engine.changes.ledger.get(card.id)
+        accounts = {OTHER.key: MEMBER.key}
+        approval = replace(
+            ponte.engine.changes.approval, canonical_person=lambda key: accounts.get(key, key)
+        )
+        here = change.proposal.address
+        await approval.check_approval(OTHER, here, change)
+        await approval.check_denial(OTHER, here, change)
+        two_needed = replace(approval, config=FixedConfig(two("slack:S1")))
+        with pytest.raises(NotAllowed):
+            await two_needed.check_approval(OTHER, here, change)
