@@ -275,14 +275,15 @@ class SqlLedger(SqlStore):
         reason: str = "",
     ) -> Change:
         """Give this revision of an open proposal this final state, and store `note` for the model's
-        next turn. `reason` is that of a denial. Return the change. Any other change stays as it
-        is."""
+        next turn. `reason` is that of a denial. Return the change. Raise Superseded if another
+        event closed, claimed or changed it first."""
         change = _get_locked(connection, id)
-        if change.state == "open" and change.proposal.revision == revision:
-            by = _decision_columns(decider, now) if decider else {}
-            _set_state(connection, id, state, ended_at=now, **by)
-            _add_note(connection, change, note)
-            _put_reason(connection, change, decider, reason)
+        if change.state != "open" or change.proposal.revision != revision:
+            raise Superseded
+        by = _decision_columns(decider, now) if decider else {}
+        _set_state(connection, id, state, ended_at=now, **by)
+        _add_note(connection, change, note)
+        _put_reason(connection, change, decider, reason)
         return _get_change(connection, id)
 
     @transaction

@@ -46,7 +46,7 @@ from core.domain.changes import (
     confirmation_code,
     new_change_id,
 )
-from core.domain.messages import Answer, ChangeAction
+from core.domain.messages import Answer, ChangeAction, Person
 from core.domain.records import Outcome, ToolContext, Viewer, add_model_instruction
 from core.people.rules import NO_RIGHTS
 
@@ -296,6 +296,8 @@ class Decisions:
         # Expiry is checked here, too, because the periodic check may not have run yet.
         if change.state == "open" and change.proposal.expires_at <= self.lifecycle.clock():
             change = await self.lifecycle.close(change, "expired", None)
+            if change.state == "open":
+                return await self._answer_replaced(change, decision)
         if change.state == "expired" and action not in ("undo", "again"):
             raise Expired(id=change.id)
         try:
@@ -341,9 +343,7 @@ class Decisions:
             count = self.approval.approvers(change.proposal).count
             words = words or self.views.builder.describe_outcome(change, count)
             lines.append(f"- `{change.id}`: {words}")
-            is_ours = change.decision_seq == request.seq or any(
-                consent.person.key == request.person.key for consent in change.consents
-            )
+            is_ours = change.decision_seq == request.seq or _has_approved(change, request.person)
             if not is_ours or change.state not in ("open", "done", "undone"):
                 break
         if rest:
@@ -418,14 +418,17 @@ class Decisions:
             if count > 1 or change.consents:
                 before = await self.views.without_void(change)
                 consent = Consent(decision.person, decision.address, self.lifecycle.clock())
-                if consent.person.key not in [one.person.key for one in change.consents]:
+                is_new = not _has_approved(change, consent.person)
+                with_theirs = replace(change, decider=consent.person, decision_seq=decision.seq)
+                rule = await self.approval.rule_of(consent.person, consent.address, change)
+                if is_new:
                     # The audit log comes first: if it cannot be written, the approval is not
                     # recorded.
-                    with_theirs = replace(change, decider=consent.person, decision_seq=decision.seq)
-                    rule = await self.approval.rule_of(consent.person, consent.address, change)
                     await self.lifecycle.audit.write("change-consent-added", with_theirs, rule)
                 revision = change.proposal.revision
                 change = await self.ledger.consent(change.id, consent, revision)
+                if is_new and not _has_approved(change, consent.person):
+                    await self.lifecycle.audit.write("change-consent-not-added", with_theirs, rule)
                 self.lifecycle.on_change()
                 if change.proposal.revision != revision:
                     return await self._answer_replaced(change, decision)
@@ -484,6 +487,7 @@ class Decisions:
         change = await self.ledger.revise(revised, note, asks_nobody=asks_nobody)
         self.lifecycle.on_change()
         if not change.proposal.is_revised_by(decision.seq):
+            await self.lifecycle.audit.write("change-not-revised", after, rule)
             return await self._answer_replaced(change, decision)
         return await self.views.describe_state(change, decision, say(_REVISED, id=change.id))
 
@@ -610,6 +614,11 @@ class Decisions:
         if change.decision_seq != seq:
             return "", ""
         return self.views.builder.kind(change).read_result(change), change.draft.title
+
+
+def _has_approved(change: Change, person: Person) -> bool:
+    """Return whether this account of the person is among those that approved the change."""
+    return person.key in [consent.person.key for consent in change.consents]
 
 
 def _match_values(fields: Sequence[FormField], values: Mapping[str, Any]) -> dict[str, str]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import pytest
 
 from core.base.errors import NotAllowed
 from core.commands.grammar import render_change
+from core.domain.changes import Change, DecisionRequest
 from core.domain.messages import Person
-from tests.dialogues.bot_home import BotHome, also_on_postgres
+from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.dialogues.decisions import (
     ADA,
     BOSS,
@@ -86,6 +89,97 @@ async def test_two_change_it_at_once(bot_home: BotHome) -> None:
         change = await ponte.engine.changes.ledger.get(card.id)
         assert change.proposal.revision == 2
         assert change.steps[0].write.after == {**NEW, "Name": change.proposal.asker.name}
+
+
+async def audited(ponte: RunningBot) -> list[tuple[str, str, int]]:
+    """The lines about changes: event, who asks or decides, revision."""
+    lines, _ = await ponte.engine.changes.lifecycle.audit.read()
+    people = [str(line.get("decider", line["asker"])) for line in lines]
+    return [(line["event"].removeprefix("change-"), who.rpartition(":")[2], line["revision"])
+            for line, who in zip(lines, people, strict=True)]  # fmt: skip
+
+
+@also_on_postgres
+@pytest.mark.parametrize("action", ["change", "approve", "deny"])
+async def test_the_audit_log_says_what_came_too_late(bot_home: BotHome, action: str) -> None:
+    """Otto changes the request between the check of another event and its place in the database."""
+    async with bot(bot_home, editable(), policy=rights(), rules=two("slack:S1")) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
+        changes = ponte.engine.changes
+        proposal = (await changes.ledger.get(card.id)).proposal
+        request = partial(DecisionRequest, card.id, address=proposal.address, is_click=True)
+        audit_write, close = changes.lifecycle.audit.write, changes.ledger.close
+
+        async def change_first() -> None:
+            vars(changes.lifecycle.audit).pop("write", None)
+            vars(changes.ledger).pop("close", None)
+            await changes.decisions.decide(
+                "change", request(901, person=OTHER, values={"Name": "Otto's"})
+            )
+
+        async def write(event: str, *rest: Any) -> None:
+            await audit_write(event, *rest)
+            await change_first()
+
+        async def close_late(*rest: Any) -> Change:
+            await change_first()
+            return await close(*rest)
+
+        vars(changes.lifecycle.audit)["write"] = write
+        if action == "deny":
+            vars(changes.lifecycle.audit).pop("write")
+            vars(changes.ledger)["close"] = close_late
+        values = {"Name": "Cleo's"} if action == "change" else {}
+        who = MEMBER if action == "change" else CLERK
+        answer = await changes.decisions.decide(action, request(902, person=who, values=values))  # type: ignore[arg-type]
+        assert "was replaced" in answer.text
+        assert (await changes.ledger.get(card.id)).proposal.asker == OTHER
+        late = {
+            "change": [("revised", "U1", 2), ("revised", "U2", 2), ("not-revised", "U1", 2)],
+            "approve": [("consent-added", "U5", 1), ("revised", "U2", 2),
+                        ("consent-not-added", "U5", 1)],
+            "deny": [("revised", "U2", 2)],
+        }  # fmt: skip
+        assert await audited(ponte) == [("proposed", "U1", 1), *late[action]]
+
+
+async def test_an_approval_at_the_expiry_does_not_reach_a_new_version(bot_home: BotHome) -> None:
+    """Otto changed the request just before it expired, and his change is stored just after."""
+    table = editable()
+    async with bot(bot_home, table, policy=rights()) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
+        changes, close = ponte.engine.changes, ponte.engine.changes.ledger.close
+        proposal = (await changes.ledger.get(card.id)).proposal
+
+        async def set_expiry(moment: float) -> None:
+            sql = "UPDATE changes SET expires_at = ?"
+            database = ponte.engine.stores.database
+            await database.write(lambda c: c.execute(sql, (moment,)).close())
+
+        async def close_late(*rest: Any) -> Change:
+            del vars(changes.ledger)["close"]
+            await set_expiry(proposal.expires_at)
+            await says(ponte, f"change {card.id} Name = Otto's", "k2", OTHER, thread="tU1")
+            return await close(*rest)
+
+        await set_expiry(1.0)
+        vars(changes.ledger)["close"] = close_late
+        request = DecisionRequest(card.id, 902, BOSS, proposal.address, is_click=True, revision=1)
+        answer = await changes.decisions.decide("approve", request)
+        assert "was replaced" in answer.text
+        assert table.applied == []
+
+
+@also_on_postgres
+async def test_what_is_closed_once_has_one_line(bot_home: BotHome) -> None:
+    async with bot(bot_home, editable(), policy=rights()) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
+        lifecycle, ledger = ponte.engine.changes.lifecycle, ponte.engine.changes.ledger
+        change = await ledger.get(card.id)
+        for state, who in (("expired", None), ("expired", None), ("denied", BOSS)):
+            closed = await lifecycle.close(change, state, who)  # type: ignore[arg-type]
+            assert closed.state == "expired"
+        assert await audited(ponte) == [("proposed", "U1", 1), ("expired", "U1", 1)]
 
 
 async def test_a_row_that_is_left_as_it_was_is_no_failure(bot_home: BotHome) -> None:
