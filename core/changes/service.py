@@ -463,8 +463,10 @@ class Decisions:
     async def _change(self, change: Change, decision: DecisionRequest, reached: bool) -> Answer:
         """Store the proposal with other values, as a new revision whose asker is the person."""
         person, proposal = decision.person, change.proposal
-        if change.state != "open" or proposal.is_revised_by(decision.seq):
-            return await self.views.describe_state(change, decision)
+        words = say(_REVISED, id=change.id)
+        if change.state != "open" or proposal.is_revised_by(decision.seq):  # before a crash
+            words = words if change.state == "open" else ""
+            return await self.views.describe_state(change, decision, words)
         fields = self.views.builder.kind(change).form_fields(change)
         if not fields or proposal.is_decided_by_policy:
             raise BadInput(cards.NOT_CHANGEABLE, id=change.id)
@@ -489,7 +491,7 @@ class Decisions:
         if not change.proposal.is_revised_by(decision.seq):
             await self.lifecycle.audit.write("change-not-revised", after, rule)
             return await self._answer_replaced(change, decision)
-        return await self.views.describe_state(change, decision, say(_REVISED, id=change.id))
+        return await self.views.describe_state(change, decision, words)
 
     async def _revise(
         self, change: Change, values: Mapping[str, str], decision: DecisionRequest
