@@ -23,6 +23,7 @@ from core.base.errors import (
     ToolError,
 )
 from core.base.i18n import LANGUAGE, say
+from core.base.markdown import escape_markdown
 from core.base.text import clean_text, clip_line, fold_case
 from core.changes import cards
 from core.changes.apply import ChangeLifecycle
@@ -503,7 +504,11 @@ class Decisions:
         address = change.proposal.address
         viewer = Viewer(await self.approval.policy.rights(person, address))
         changer = Changer(person, address, viewer, decision.zone)
-        draft = await applier.revise(change, values, changer)
+        try:
+            draft = await applier.revise(change, values, changer)
+        except ToolError as error:  # it names fields, options and rows
+            words = escape_markdown(error.words())
+            raise ToolError("{words}", code=error.code, words=words) from error
         await self.approval.check_draft(person, address, draft)
         return draft
 
@@ -628,18 +633,23 @@ def _match_values(fields: Sequence[FormField], values: Mapping[str, Any]) -> dic
     if there is none."""
     exact = {clean_text(each.key): each.key for each in fields}  # as in the text of a command
     keys = {fold_case(name.strip()): key for name, key in exact.items()} | exact
-    names = ", ".join(clip_line(each.key) for each in fields[:_MAX_LISTED_FIELDS])
+    names = ", ".join(_show_name(each.key) for each in fields[:_MAX_LISTED_FIELDS])
     if not values:
         raise BadInput(_NO_VALUES, names=names)
     matched: dict[str, str] = {}
     for name, value in values.items():
         if (key := keys.get(name) or keys.get(fold_case(name.strip()))) is None:
-            raise BadInput(_NO_FIELD, field=clip_line(name), names=names)
+            raise BadInput(_NO_FIELD, field=_show_name(name), names=names)
         if key in matched:
-            raise GivenTwice(key=clip_line(name))
+            raise GivenTwice(key=_show_name(name))
         text = "" if value is None else json.dumps(value, ensure_ascii=False)
         matched[key] = value if isinstance(value, str) else text
     return matched
+
+
+def _show_name(name: str) -> str:
+    """Return the name of a field, which is untrusted, for a sentence in an answer."""
+    return escape_markdown(clip_line(name))
 
 
 def _code(change: Change, decision: DecisionRequest) -> str:

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from core.base import commonmark
 from core.base.errors import NotAllowed
+from core.base.markdown import to_plain_text
 from core.commands.grammar import render_change
 from core.domain.changes import Change, DecisionRequest
 from core.domain.messages import Person
@@ -234,6 +236,25 @@ async def test_wrong_values_change_nothing_and_say_why(bot_home: BotHome) -> Non
         wrong = await says(ponte, f"change {card.id} Name = wrong", "k4")
         assert "takes no such value" in wrong.text
         assert (await ponte.engine.changes.ledger.get(card.id)).proposal.revision == 1
+
+
+MISLEADING = "**b** [Approve](https://evil.example/x) @everyone"
+
+
+@pytest.mark.parametrize("words", ["", "Age = 4", "{0} = 1\n{0} = 2", "{0} = wrong"])
+async def test_a_title_in_a_sentence_is_only_text(bot_home: BotHome, words: str) -> None:
+    table = MemoryTable({"1": {}})
+    table.is_editable = True
+    async with bot(bot_home, table, policy=rights()) as ponte:
+        proposed = {MISLEADING: "a", "Name": "b"}
+        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": proposed})
+        answer = await says(ponte, f"change {card.id} {words.format(MISLEADING)}", "k2")
+        assert answer.status == "failed"
+        assert "Approve" in answer.text, "the title is in it"
+        html = commonmark.parser().render(answer.text)
+        assert "<strong>" not in html
+        assert "<a " not in html
+        assert MISLEADING.split("(")[0] in to_plain_text(answer.text)
 
 
 async def test_what_a_model_writes_changes_nothing(bot_home: BotHome) -> None:
