@@ -93,7 +93,7 @@ async def test_two_change_it_at_once(bot_home: BotHome) -> None:
         assert change.steps[0].write.after == {**NEW, "Name": change.proposal.asker.name}
 
 
-async def audited(ponte: RunningBot) -> list[tuple[str, str, int]]:
+async def list_audit_lines(ponte: RunningBot) -> list[tuple[str, str, int]]:
     """The lines about changes: event, who asks or decides, revision."""
     lines, _ = await ponte.engine.changes.lifecycle.audit.read()
     people = [str(line.get("decider", line["asker"])) for line in lines]
@@ -142,7 +142,7 @@ async def test_the_audit_log_says_what_came_too_late(bot_home: BotHome, action: 
                         ("consent-not-added", "U5", 1)],
             "deny": [("revised", "U2", 2)],
         }  # fmt: skip
-        assert await audited(ponte) == [("proposed", "U1", 1), *late[action]]
+        assert await list_audit_lines(ponte) == [("proposed", "U1", 1), *late[action]]
 
 
 async def test_an_approval_at_the_expiry_does_not_reach_a_new_version(bot_home: BotHome) -> None:
@@ -181,7 +181,7 @@ async def test_what_is_closed_once_has_one_line(bot_home: BotHome) -> None:
         for state, who in (("expired", None), ("expired", None), ("denied", BOSS)):
             closed = await lifecycle.close(change, state, who)  # type: ignore[arg-type]
             assert closed.state == "expired"
-        assert await audited(ponte) == [("proposed", "U1", 1), ("expired", "U1", 1)]
+        assert await list_audit_lines(ponte) == [("proposed", "U1", 1), ("expired", "U1", 1)]
 
 
 async def test_a_row_that_is_left_as_it_was_is_no_failure(bot_home: BotHome) -> None:

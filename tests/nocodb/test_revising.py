@@ -186,3 +186,12 @@ async def test_a_field_of_a_new_row_can_be_emptied_and_filled_again(
     assert made.rows[0].after == {"Name": "Zoe", "Status": "Lost"}
     with pytest.raises(ToolError, match="no values"):
         await revise(write_tools, draft, Name="", Status="")
+
+
+async def test_a_column_that_was_renamed_or_lost_an_option_is_named(
+    write_tools: WriteTools, fake: FakeNocoDB
+) -> None:
+    draft = await update_draft(write_tools, Status="Lead", Value="12.5")
+    tables = fake.world.bases[filled.CRM].tables.values()
+    customers = next(table for table in tables if table.title == "Customers")
+    print(customers.fields if hasattr(customers, "fields") else vars(customers).keys())
