@@ -30,7 +30,8 @@ SEED ?= 1
 ENGINE ?= embedded
 LONG_TESTS = PONTE_STORM=$(KILLS) $(BIN)/python -m pytest --timeout=0 -s
 WALKS = tests/core/changes/test_changes_machine.py -k
-STORM_embedded = $(LONG_TESTS) tests/real/test_storm.py tests/real/test_kill_applying.py && \
+STORM_embedded = $(LONG_TESTS) tests/real/test_storm.py tests/real/test_kill_applying.py \
+		tests/real/test_kill_deciding.py && \
 	$(LONG_TESTS) $(WALKS) sqlite
 STORM_postgres = $(BIN)/python -m tests.real.cluster_storm --kills $(KILLS) --seed $(SEED) && \
 	$(LONG_TESTS) tests/real/test_machines.py && $(LONG_TESTS) $(WALKS) postgres

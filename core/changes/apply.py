@@ -25,7 +25,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from core.base.errors import AuditRefused, Draining, ToolError, WriteUnsure
+from core.base.errors import AuditRefused, Draining, Superseded, ToolError, WriteUnsure
 from core.base.i18n import say
 from core.changes.cards import CardBuilder
 from core.changes.kinds import Applier, Batch, Doing, Kind, WatchedBatch
@@ -385,14 +385,16 @@ class ChangeLifecycle:
         self, change: Change, state: ChangeState, decider: Person | None, rule: str = "",
         reason: str = "",
     ) -> Change:  # fmt: skip
-        """Deny or expire an open proposal, record that, and return it."""
+        """Deny or expire an open proposal, record that, and return it. If another event decided or
+        changed it first, return it as it is."""
         closed = replace(change, state=state, decider=decider, denial_reason=reason)
         note, revision = self.builder.build_note(closed), change.proposal.revision
-        result = await self.ledger.close(
-            change.id, state, decider, note, self.clock(), revision, reason
-        )
-        if result.state == "open":  # it was changed meanwhile
-            return result
+        try:
+            result = await self.ledger.close(
+                change.id, state, decider, note, self.clock(), revision, reason
+            )
+        except Superseded:
+            return await self.ledger.get(change.id)
         await self.record_event(result.state, result, rule)
         return result
 

@@ -335,7 +335,7 @@ class Approval:
         """
         person, address = decision.person, decision.address
         there = change.proposal.address
-        if address.conversation == there.conversation or self._is_asker(person, change):
+        if address.conversation == there.conversation or self._has_asked(person, change):
             return True
         # The platform guarantees that a click comes from a place that shows the card. The
         # conversations can differ in one channel, because each person may have one of their own.
@@ -439,7 +439,7 @@ class Approval:
             return
         for needed in self.rights_to_propose(change.draft):
             (await self.policy.may(person, address, *needed)).raise_if_denied()
-        if person.key != change.proposal.asker.key:
+        if not self._is_asker(person, change):
             raise NotAllowed(_NOT_YOURS, id=change.id)
         if self.needs_admin(change, named):
             raise NotAllowed(
@@ -481,18 +481,25 @@ class Approval:
         """Return whether the person asked for the change, with any of their accounts."""
         return self.canonical_person(person.key) == self.canonical_person(change.proposal.asker.key)
 
+    def _has_asked(self, person: Person, change: Change) -> bool:
+        """Return whether the person asked for the change, or asked for it before somebody else
+        changed it."""
+        first = self.canonical_person(change.proposal.first_asker)
+        return self._is_asker(person, change) or self.canonical_person(person.key) == first
+
     async def check_denial(
         self, person: Person, address: Address, change: Change, reached: bool = False
     ) -> None:
         """Check that the person may deny the change. Its asker always may, on the platform and in
-        the workspace where they asked. Raise NotAllowed or StatusUnknown."""
+        the workspace where they asked, also after somebody else changed it. Raise NotAllowed or
+        StatusUnknown."""
         if self._is_personal(change) and not self._is_asker(person, change):
             await self._check_member(person, change)
             verdict = await self.policy.may(person, address, "administer")
             if not verdict.allowed and not verdict.is_unknown:
                 raise NotAllowed(_ONLY_ASKER, id=change.id)
             verdict.raise_if_denied()
-        elif person.key != change.proposal.asker.key or not _same_place(address, change):
+        elif not self._has_asked(person, change) or not _same_place(address, change):
             await self._check_person(person, address, change, reached)
 
     async def check_change(

@@ -275,14 +275,15 @@ class SqlLedger(SqlStore):
         reason: str = "",
     ) -> Change:
         """Give this revision of an open proposal this final state, and store `note` for the model's
-        next turn. `reason` is that of a denial. Return the change. Any other change stays as it
-        is."""
+        next turn. `reason` is that of a denial. Return the change. Raise Superseded if another
+        event closed, claimed or changed it first."""
         change = _get_locked(connection, id)
-        if change.state == "open" and change.proposal.revision == revision:
-            by = _decision_columns(decider, now) if decider else {}
-            _set_state(connection, id, state, ended_at=now, **by)
-            _add_note(connection, change, note)
-            _put_reason(connection, change, decider, reason)
+        if change.state != "open" or change.proposal.revision != revision:
+            raise Superseded
+        by = _decision_columns(decider, now) if decider else {}
+        _set_state(connection, id, state, ended_at=now, **by)
+        _add_note(connection, change, note)
+        _put_reason(connection, change, decider, reason)
         return _get_change(connection, id)
 
     @transaction
@@ -722,6 +723,9 @@ def _select(connection: SqlConnection, statement: str, values: object) -> list[C
         fields: dict[str, Any] = {name: row[name] for name in _PROPOSAL_COLUMNS}
         writes = tuple(step.write for step in steps)
         decider = decode_json(Person, row["decided_by"]) if row["decided_by"] else None
+        if row["revision"] > 1:
+            sql = "SELECT person FROM inbox WHERE seq = ?"
+            fields["first_asker"] = select_value(connection, sql, row["seq"]) or ""
         proposal = Proposal(
             id=row["id"],
             draft=Draft(target=json.loads(row["target"]), rows=writes, **draft_fields),

@@ -23,6 +23,7 @@ from core.base.errors import (
     ToolError,
 )
 from core.base.i18n import LANGUAGE, say
+from core.base.markdown import escape_markdown
 from core.base.text import clean_text, clip_line, fold_case
 from core.changes import cards
 from core.changes.apply import ChangeLifecycle
@@ -46,7 +47,7 @@ from core.domain.changes import (
     confirmation_code,
     new_change_id,
 )
-from core.domain.messages import Answer, ChangeAction
+from core.domain.messages import Answer, ChangeAction, Person
 from core.domain.records import Outcome, ToolContext, Viewer, add_model_instruction
 from core.people.rules import NO_RIGHTS
 
@@ -296,6 +297,8 @@ class Decisions:
         # Expiry is checked here, too, because the periodic check may not have run yet.
         if change.state == "open" and change.proposal.expires_at <= self.lifecycle.clock():
             change = await self.lifecycle.close(change, "expired", None)
+            if change.state == "open":
+                return await self._answer_replaced(change, decision)
         if change.state == "expired" and action not in ("undo", "again"):
             raise Expired(id=change.id)
         try:
@@ -341,9 +344,7 @@ class Decisions:
             count = self.approval.approvers(change.proposal).count
             words = words or self.views.builder.describe_outcome(change, count)
             lines.append(f"- `{change.id}`: {words}")
-            is_ours = change.decision_seq == request.seq or any(
-                consent.person.key == request.person.key for consent in change.consents
-            )
+            is_ours = change.decision_seq == request.seq or _has_approved(change, request.person)
             if not is_ours or change.state not in ("open", "done", "undone"):
                 break
         if rest:
@@ -418,14 +419,17 @@ class Decisions:
             if count > 1 or change.consents:
                 before = await self.views.without_void(change)
                 consent = Consent(decision.person, decision.address, self.lifecycle.clock())
-                if consent.person.key not in [one.person.key for one in change.consents]:
+                is_new = not _has_approved(change, consent.person)
+                with_theirs = replace(change, decider=consent.person, decision_seq=decision.seq)
+                rule = await self.approval.rule_of(consent.person, consent.address, change)
+                if is_new:
                     # The audit log comes first: if it cannot be written, the approval is not
                     # recorded.
-                    with_theirs = replace(change, decider=consent.person, decision_seq=decision.seq)
-                    rule = await self.approval.rule_of(consent.person, consent.address, change)
                     await self.lifecycle.audit.write("change-consent-added", with_theirs, rule)
                 revision = change.proposal.revision
                 change = await self.ledger.consent(change.id, consent, revision)
+                if is_new and not _has_approved(change, consent.person):
+                    await self.lifecycle.audit.write("change-consent-not-added", with_theirs, rule)
                 self.lifecycle.on_change()
                 if change.proposal.revision != revision:
                     return await self._answer_replaced(change, decision)
@@ -460,8 +464,10 @@ class Decisions:
     async def _change(self, change: Change, decision: DecisionRequest, reached: bool) -> Answer:
         """Store the proposal with other values, as a new revision whose asker is the person."""
         person, proposal = decision.person, change.proposal
-        if change.state != "open" or proposal.is_revised_by(decision.seq):
-            return await self.views.describe_state(change, decision)
+        words = say(_REVISED, id=change.id)
+        if change.state != "open" or proposal.is_revised_by(decision.seq):  # before a crash
+            words = words if change.state == "open" else ""
+            return await self.views.describe_state(change, decision, words)
         fields = self.views.builder.kind(change).form_fields(change)
         if not fields or proposal.is_decided_by_policy:
             raise BadInput(cards.NOT_CHANGEABLE, id=change.id)
@@ -484,8 +490,9 @@ class Decisions:
         change = await self.ledger.revise(revised, note, asks_nobody=asks_nobody)
         self.lifecycle.on_change()
         if not change.proposal.is_revised_by(decision.seq):
+            await self.lifecycle.audit.write("change-not-revised", after, rule)
             return await self._answer_replaced(change, decision)
-        return await self.views.describe_state(change, decision, say(_REVISED, id=change.id))
+        return await self.views.describe_state(change, decision, words)
 
     async def _revise(
         self, change: Change, values: Mapping[str, str], decision: DecisionRequest
@@ -497,7 +504,11 @@ class Decisions:
         address = change.proposal.address
         viewer = Viewer(await self.approval.policy.rights(person, address))
         changer = Changer(person, address, viewer, decision.zone)
-        draft = await applier.revise(change, values, changer)
+        try:
+            draft = await applier.revise(change, values, changer)
+        except ToolError as error:  # it names fields, options and rows
+            words = escape_markdown(error.words())
+            raise ToolError("{words}", code=error.code, words=words) from error
         await self.approval.check_draft(person, address, draft)
         return draft
 
@@ -612,23 +623,33 @@ class Decisions:
         return self.views.builder.kind(change).read_result(change), change.draft.title
 
 
+def _has_approved(change: Change, person: Person) -> bool:
+    """Return whether this account of the person is among those that approved the change."""
+    return person.key in [consent.person.key for consent in change.consents]
+
+
 def _match_values(fields: Sequence[FormField], values: Mapping[str, Any]) -> dict[str, str]:
     """Return the values by the keys of the form, as text. Raise BadInput for an unknown field, and
     if there is none."""
     exact = {clean_text(each.key): each.key for each in fields}  # as in the text of a command
     keys = {fold_case(name.strip()): key for name, key in exact.items()} | exact
-    names = ", ".join(clip_line(each.key) for each in fields[:_MAX_LISTED_FIELDS])
+    names = ", ".join(_show_name(each.key) for each in fields[:_MAX_LISTED_FIELDS])
     if not values:
         raise BadInput(_NO_VALUES, names=names)
     matched: dict[str, str] = {}
     for name, value in values.items():
         if (key := keys.get(name) or keys.get(fold_case(name.strip()))) is None:
-            raise BadInput(_NO_FIELD, field=clip_line(name), names=names)
+            raise BadInput(_NO_FIELD, field=_show_name(name), names=names)
         if key in matched:
-            raise GivenTwice(key=clip_line(name))
+            raise GivenTwice(key=_show_name(name))
         text = "" if value is None else json.dumps(value, ensure_ascii=False)
         matched[key] = value if isinstance(value, str) else text
     return matched
+
+
+def _show_name(name: str) -> str:
+    """Return the name of a field, which is untrusted, for a sentence in an answer."""
+    return escape_markdown(clip_line(name))
 
 
 def _code(change: Change, decision: DecisionRequest) -> str:

@@ -386,11 +386,9 @@ _NOT_IN_FORM = "Not in this form: {names}. To change one of them, type `change {
 def describe_fields_left_out(
     form: ChangeForm, fields: Sequence[FormField], escape: Callable[[str], str] = str
 ) -> str:
-    """Return how to change the fields that a platform's form cannot hold; "" if there are none.
-    `escape` makes the names of the fields, which are untrusted, safe on the platform."""
-    names = [
-        escape(clip_line(f"{field.row}: {field.label}".removeprefix(": "))) for field in fields
-    ]
+    """Return how to change the fields that a platform's form cannot hold, with the names to type;
+    "" if there are none. `escape` makes the names, which are untrusted, safe on the platform."""
+    names = [escape(clip_line(field.key)) for field in fields]
     if len(names) > _MAX_NAMED_FIELDS:
         names[_MAX_NAMED_FIELDS:] = ["…"]
     example = say("FIELD = VALUE")

@@ -25,6 +25,7 @@ from typing import Any
 
 from core.base.errors import BadInput, GivenTwice, TooLarge
 from core.base.i18n import format_number, say
+from core.base.markdown import escape_markdown
 from core.base.text import clean_text, make_code_block, run_off_loop, split_text
 from core.domain.messages import File, Message, too_large
 from core.domain.records import QuickCommand
@@ -256,7 +257,7 @@ async def render_result(result: str, name: str, keep: Keep) -> tuple[str, Sequen
 def _add(inputs: dict[str, Any], name: str, value: Any) -> None:
     """Add one input. Raise BadInput if its name is already there."""
     if name in inputs:
-        raise GivenTwice(key=name[:40])
+        raise GivenTwice(key=escape_markdown(name[:40]))
     inputs[name] = value
 
 

@@ -230,6 +230,9 @@ class Proposal:
     revision_seqs: str = ""
     """The `seq` of each event that changed the draft, as ` 12 15 `, so that a repeat changes
     nothing."""
+    first_asker: str = ""
+    """The key of the person who asked for revision 1, once the draft was changed. They may still
+    deny it, and have no other right to it."""
 
     def is_revised_by(self, seq: int) -> bool:
         """Return whether this event changed the draft."""

@@ -5,12 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import pytest
 
+from core.base import commonmark
+from core.base.errors import NotAllowed
+from core.base.markdown import to_plain_text
 from core.commands.grammar import render_change
+from core.domain.changes import Change, DecisionRequest
 from core.domain.messages import Person
-from tests.dialogues.bot_home import BotHome, also_on_postgres
+from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.dialogues.decisions import (
     ADA,
     BOSS,
@@ -24,6 +30,7 @@ from tests.dialogues.decisions import (
     says,
 )
 from tests.dialogues.test_approvals import CHIEF, CLERK, GUEST, rights, two
+from tests.fakes.config import FixedConfig
 from tests.fakes.memory_table import MemoryTable
 
 NEW = {"Name": "Ada L.", "Status": "Won", "Value": "7"}
@@ -86,6 +93,97 @@ async def test_two_change_it_at_once(bot_home: BotHome) -> None:
         assert change.steps[0].write.after == {**NEW, "Name": change.proposal.asker.name}
 
 
+async def list_audit_lines(ponte: RunningBot) -> list[tuple[str, str, int]]:
+    """The lines about changes: event, who asks or decides, revision."""
+    lines, _ = await ponte.engine.changes.lifecycle.audit.read()
+    people = [str(line.get("decider", line["asker"])) for line in lines]
+    return [(line["event"].removeprefix("change-"), who.rpartition(":")[2], line["revision"])
+            for line, who in zip(lines, people, strict=True)]  # fmt: skip
+
+
+@also_on_postgres
+@pytest.mark.parametrize("action", ["change", "approve", "deny"])
+async def test_the_audit_log_says_what_came_too_late(bot_home: BotHome, action: str) -> None:
+    """Otto changes the request between the check of another event and its place in the database."""
+    async with bot(bot_home, editable(), policy=rights(), rules=two("slack:S1")) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
+        changes = ponte.engine.changes
+        proposal = (await changes.ledger.get(card.id)).proposal
+        request = partial(DecisionRequest, card.id, address=proposal.address, is_click=True)
+        audit_write, close = changes.lifecycle.audit.write, changes.ledger.close
+
+        async def change_first() -> None:
+            vars(changes.lifecycle.audit).pop("write", None)
+            vars(changes.ledger).pop("close", None)
+            await changes.decisions.decide(
+                "change", request(901, person=OTHER, values={"Name": "Otto's"})
+            )
+
+        async def write(event: str, *rest: Any) -> None:
+            await audit_write(event, *rest)
+            await change_first()
+
+        async def close_late(*rest: Any) -> Change:
+            await change_first()
+            return await close(*rest)
+
+        vars(changes.lifecycle.audit)["write"] = write
+        if action == "deny":
+            vars(changes.lifecycle.audit).pop("write")
+            vars(changes.ledger)["close"] = close_late
+        values = {"Name": "Cleo's"} if action == "change" else {}
+        who = MEMBER if action == "change" else CLERK
+        answer = await changes.decisions.decide(action, request(902, person=who, values=values))  # type: ignore[arg-type]
+        assert "was replaced" in answer.text
+        assert (await changes.ledger.get(card.id)).proposal.asker == OTHER
+        late = {
+            "change": [("revised", "U1", 2), ("revised", "U2", 2), ("not-revised", "U1", 2)],
+            "approve": [("consent-added", "U5", 1), ("revised", "U2", 2),
+                        ("consent-not-added", "U5", 1)],
+            "deny": [("revised", "U2", 2)],
+        }  # fmt: skip
+        assert await list_audit_lines(ponte) == [("proposed", "U1", 1), *late[action]]
+
+
+async def test_an_approval_at_the_expiry_does_not_reach_a_new_version(bot_home: BotHome) -> None:
+    """Otto changed the request just before it expired, and his change is stored just after."""
+    table = editable()
+    async with bot(bot_home, table, policy=rights()) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
+        changes, close = ponte.engine.changes, ponte.engine.changes.ledger.close
+        proposal = (await changes.ledger.get(card.id)).proposal
+
+        async def set_expiry(moment: float) -> None:
+            sql = "UPDATE changes SET expires_at = ?"
+            database = ponte.engine.stores.database
+            await database.write(lambda c: c.execute(sql, (moment,)).close())
+
+        async def close_late(*rest: Any) -> Change:
+            del vars(changes.ledger)["close"]
+            await set_expiry(proposal.expires_at)
+            await says(ponte, f"change {card.id} Name = Otto's", "k2", OTHER, thread="tU1")
+            return await close(*rest)
+
+        await set_expiry(1.0)
+        vars(changes.ledger)["close"] = close_late
+        request = DecisionRequest(card.id, 902, BOSS, proposal.address, is_click=True, revision=1)
+        answer = await changes.decisions.decide("approve", request)
+        assert "was replaced" in answer.text
+        assert table.applied == []
+
+
+@also_on_postgres
+async def test_what_is_closed_once_has_one_line(bot_home: BotHome) -> None:
+    async with bot(bot_home, editable(), policy=rights()) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
+        lifecycle, ledger = ponte.engine.changes.lifecycle, ponte.engine.changes.ledger
+        change = await ledger.get(card.id)
+        for state, who in (("expired", None), ("expired", None), ("denied", BOSS)):
+            closed = await lifecycle.close(change, state, who)  # type: ignore[arg-type]
+            assert closed.state == "expired"
+        assert await list_audit_lines(ponte) == [("proposed", "U1", 1), ("expired", "U1", 1)]
+
+
 async def test_a_row_that_is_left_as_it_was_is_no_failure(bot_home: BotHome) -> None:
     table = editable(**{"2": dict(ADA)})
     async with bot(bot_home, table, policy=rights()) as ponte:
@@ -140,6 +238,25 @@ async def test_wrong_values_change_nothing_and_say_why(bot_home: BotHome) -> Non
         assert (await ponte.engine.changes.ledger.get(card.id)).proposal.revision == 1
 
 
+MISLEADING = "**b** [Approve](https://evil.example/x) @everyone"
+
+
+@pytest.mark.parametrize("words", ["", "Age = 4", "{0} = 1\n{0} = 2", "{0} = wrong"])
+async def test_a_title_in_a_sentence_is_only_text(bot_home: BotHome, words: str) -> None:
+    table = MemoryTable({"1": {}})
+    table.is_editable = True
+    async with bot(bot_home, table, policy=rights()) as ponte:
+        proposed = {MISLEADING: "a", "Name": "b"}
+        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": proposed})
+        answer = await says(ponte, f"change {card.id} {words.format(MISLEADING)}", "k2")
+        assert answer.status == "failed"
+        assert "Approve" in answer.text, "the title is in it"
+        html = commonmark.parser().render(answer.text)
+        assert "<strong>" not in html
+        assert "<a " not in html
+        assert MISLEADING.split("(")[0] in to_plain_text(answer.text)
+
+
 async def test_what_a_model_writes_changes_nothing(bot_home: BotHome) -> None:
     table = editable()
     async with bot(bot_home, table, policy=rights()) as ponte:
@@ -191,3 +308,36 @@ async def test_a_field_that_is_given_twice_changes_nothing_and_null_clears_one(
         await says(ponte, f'change {card.id} {{"Name": null}}', "k3")
         change = await ponte.engine.changes.ledger.get(card.id)
         assert change.steps[0].write.after == {**NEW, "Name": ""}
+
+
+@also_on_postgres
+@pytest.mark.parametrize("channel", ["C1", "D1"])
+async def test_who_asked_first_can_still_deny_it(bot_home: BotHome, channel: str) -> None:
+    table = editable()
+    async with bot(bot_home, table, policy=rights(), rules=two("slack:S1")) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
+        await says(ponte, f"change {card.id} Status = Lost", "k2", OTHER, thread="tU1")
+        third = Person("slack", "U7", "T1", "Tom")
+        assert (await says(ponte, f"deny {card.id}", "k3", third, thread="tU1")).code == "forbidden"
+        own = await says(ponte, f"approve {card.id}.2", "k4", clicked=True, thread="tU1")
+        assert own.code == "forbidden", "this gives no right to approve"
+        words = on_slack(f"deny {card.id}", "k5", channel=channel, shared=channel == "C1")
+        denied = await ponte.ask_message(words)
+        assert denied.text.startswith("Denied by Mia")
+        assert (await ponte.engine.changes.ledger.get(card.id)).state == "denied"
+
+
+async def test_the_asker_s_other_account_is_no_stranger(bot_home: BotHome) -> None:
+    async with bot(bot_home, editable(), policy=rights()) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
+        change = await ponte.engine.changes.ledger.get(card.id)
+        accounts = {OTHER.key: MEMBER.key}
+        approval = replace(
+            ponte.engine.changes.approval, canonical_person=lambda key: accounts.get(key, key)
+        )
+        here = change.proposal.address
+        await approval.check_approval(OTHER, here, change)
+        await approval.check_denial(OTHER, here, change)
+        two_needed = replace(approval, config=FixedConfig(two("slack:S1")))
+        with pytest.raises(NotAllowed):
+            await two_needed.check_approval(OTHER, here, change)

@@ -120,7 +120,7 @@ async def test_more_than_five_fields_are_chosen_first(
     rows = [
         FormField(f"{n}.Name", "Name", "text", f"v{n}", (), f"Row *{n}*") for n in range(1, 131)
     ]
-    long = FormField("131.Story", "Sto`ry`", "lines", "x" * 4001, (), "@everyone")
+    long = FormField("131.@everyone Sto`ry`", "S", "lines", "x" * 4001, (), "131. Ada")
     board.form = replace(FORM, fields=(long, *rows))
     message = await post_cards(deciding.ponte, ana, CARD)
     pressed = await (await ana.click(message, "Change…")).wait_for_ack()
@@ -132,6 +132,7 @@ async def test_more_than_five_fields_are_chosen_first(
     text = pressed.original["content"]
     assert text.startswith("Choose up to 5 fields to change.\nNot in this form: ")
     assert "@everyone" not in text
+    assert "131." in text, "the name to type"
     assert "Sto\\`ry\\`" in text
     assert "`change abc234 FIELD = VALUE`" in text
 

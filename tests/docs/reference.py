@@ -58,7 +58,7 @@ TYPED: Mapping[str, tuple[str, str]] = {
     "approve": ("`approve ID`: approve a request; `approve ID ID …`: several",
                 "anyone who can approve it"),
     "deny": ("`deny ID`, `deny ID REASON`: deny a request; also adds the reason of your denial",
-             "anyone who can approve it"),
+             "anyone who can approve it, and the person who asked"),
     "again": ("`again ID`: propose a denied or expired request again, with rows as they are now",
               "the person who asked"),
     "undo": ("`undo ID`: undo a change, for 7 days", "anyone who can approve it"),

@@ -186,3 +186,33 @@ async def test_a_field_of_a_new_row_can_be_emptied_and_filled_again(
     assert made.rows[0].after == {"Name": "Zoe", "Status": "Lost"}
     with pytest.raises(ToolError, match="no values"):
         await revise(write_tools, draft, Name="", Status="")
+
+
+async def test_a_column_that_was_renamed_or_lost_an_option_is_named(
+    write_tools: WriteTools, fake: FakeNocoDB
+) -> None:
+    """The request stays as it is, and takes values that its table has now."""
+    draft = await update_draft(write_tools, Status="Lead", Value="12.5")
+    tables = fake.world.bases[filled.CRM].tables.values()
+    customers = next(table for table in tables if table.title == "Customers")
+    status = next(field for field in customers.fields if field.title == "Status")
+    status.options = {"choices": [{"title": "Prospect"}, {"title": "Lost"}]}
+    write_tools.schemas.drop()
+    with pytest.raises(ToolError, match="Status has no option 'Lead'"):
+        await revise(write_tools, draft, Value="9")
+    made = await revise(write_tools, draft, Status="Prospect")
+    assert made.rows[0].after == {"Status": "Prospect", "Value": 12.5}
+    assert form(made)["Status"].options == ("Prospect", "Lost")
+    status.title = "Stage"
+    for row in customers.rows.values():
+        row["Stage"] = row.pop("Status", None)
+    write_tools.schemas.drop()
+    for values in ({"Value": "9"}, {"Status": "Lost"}):
+        with pytest.raises(ToolError, match="Field 'Status' not found in the table Customers"):
+            await revise(write_tools, draft, **values)
+    status.title, status.type, status.options = "Status", "Number", None
+    for row in customers.rows.values():
+        row["Status"] = None
+    write_tools.schemas.drop()
+    with pytest.raises(ToolError, match="Status: it holds numbers"):
+        await revise(write_tools, draft, Value="9")

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
@@ -66,7 +67,8 @@ class Victim:
     async def _end(self, by: signal.Signals) -> int:
         assert self._process
         if self._process.returncode is None:
-            os.kill(self._process.pid, by)
+            with suppress(ProcessLookupError):  # it has died by itself
+                os.kill(self._process.pid, by)
         return await self._process.wait()
 
 

@@ -1,0 +1,126 @@
+"""kill -9 while a person changes, denies, repeats or approves: the same event ends as without it.
+
+Each command runs in copies of one data folder. In each, the bot dies at another commit of the
+event: just before it, so that what happened since the commit before is there. `PONTE_STORM`, as in
+`make storm`, adds the death inside a commit and just after it.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import shutil
+import signal
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from core.domain.changes import Change
+from core.domain.messages import Answer
+from tests.fakes.bridge_tables import CUSTOMERS
+from tests.fakes.choices import make_message
+from tests.real.conftest import ToolContext
+from tests.real.storm import ledger
+from tests.real.test_kill_applying import propose
+
+MOMENTS = ("before", "inside", "after") if "PONTE_STORM" in os.environ else ("before",)
+MAX_COMMITS = 40
+WRITTEN_BEFORE = {"change-revised", "change-approved"}
+"""Lines that come first: they are written again if the bot dies before what they announce."""
+WRITTEN_AFTER = {"change-denied", "change-proposed", "change-done"}
+"""Lines of what is in the database already: they are lost if the bot dies just after that."""
+
+
+@dataclass(frozen=True)
+class End:
+    """What is there when it is over."""
+
+    answer: str
+    changes: list[tuple[object, ...]]
+    writes: Counter[str]
+    audit: Counter[tuple[str, str]]
+    """How many lines there are, by event and change."""
+
+
+class Trial:
+    """Runs one command in copies of a data folder, with the rows as they were."""
+
+    def __init__(self, ctx: ToolContext, text: str, ids: dict[str, str]) -> None:
+        self.ctx, self.text, self.ids = ctx, text, ids
+        self._base = ctx.victim.home.with_name("base")
+        self._rows = ctx.bridge.api.rows[CUSTOMERS]
+        self._rows_before = copy.deepcopy(self._rows)
+        shutil.copytree(ctx.victim.home, self._base)
+
+    async def run(self, number: int, moment: str) -> tuple[End, bool]:
+        """Return the end, and whether the bot died at that commit."""
+        ctx, victim = self.ctx, self.ctx.victim
+        shutil.rmtree(victim.home)
+        shutil.copytree(self._base, victim.home)
+        self._rows[:] = copy.deepcopy(self._rows_before)
+        calls = len(ctx.bridge.calls)
+        message = make_message(self.text, f"{moment} {number}")
+        await victim.start("--die-at-commit", f"{number}:{moment}")
+        with suppress(aiohttp.ClientError):  # it is dead
+            if await ctx.people.deliver(message):
+                await ctx.people.answer(message)
+        died = await victim.terminate() == -signal.SIGKILL
+        await victim.start()
+        answer = await ctx.people.ask(message)
+        assert await victim.terminate() == 0
+        (post,) = ctx.recorder.visible(message.event_key)
+        assert post.startswith(answer.text)
+        changes = [self._describe(change) for change in await ledger(victim)]
+        writes = Counter(
+            str(call.args["record_id"])
+            for call in ctx.bridge.calls[calls:]
+            if call.tool == "update_record"
+        )
+        return End(self._answer(answer), changes, writes, self._audit(victim.home)), died
+
+    def _describe(self, change: Change) -> tuple[object, ...]:
+        proposal, steps = change.proposal, change.steps
+        values = [(step.state, step.write.after) for step in steps]
+        return (self._name(change.id), change.state, proposal.revision, change.denial_reason,
+                self._name(change.repeated_by), values)  # fmt: skip
+
+    def _answer(self, answer: Answer) -> str:
+        return f"{answer.status}: {answer.text} {[card.state for card in answer.cards]}"
+
+    def _name(self, id: str) -> str:
+        return self.ids.get(id, "new" if id else "")
+
+    def _audit(self, home: Path) -> Counter[tuple[str, str]]:
+        lines = [json.loads(line) for line in (home / "audit.log").read_text().splitlines()]
+        return Counter((line["event"], self._name(line["change"])) for line in lines)
+
+
+@pytest.mark.parametrize("text", [
+    "change {a} Value = 9", "deny {a} Not yet.", "again {c}", "approve {a} {b}"
+])  # fmt: skip
+async def test_a_kill_at_any_commit_changes_nothing_of_the_end(ctx: ToolContext, text: str) -> None:
+    await ctx.victim.start()
+    ids = {}
+    for name, row in (("a", 3), ("b", 5), ("c", 6)):
+        values = {"Status": "Lost", "Value": 7}
+        ids[name] = await propose(ctx, name, "update_record", record_id=row, record_data=values)
+    await ctx.people.ask(make_message(f"deny {ids['c']}", "d"))
+    assert await ctx.victim.terminate() == 0
+    trial = Trial(ctx, text.format(**ids), {id: name for name, id in ids.items()})
+    whole, _ = await trial.run(0, "before")
+    for moment in MOMENTS:
+        number, died = 0, True
+        while died:
+            number += 1
+            end, died = await trial.run(number, moment)
+            assert replace(end, audit=whole.audit) == whole, (moment, number)
+            extra, missing = end.audit - whole.audit, whole.audit - end.audit
+            assert {event for event, _ in extra} <= WRITTEN_BEFORE
+            assert max(extra.values(), default=0) <= 1
+            assert {event for event, _ in missing} <= WRITTEN_AFTER
+            assert number < MAX_COMMITS
