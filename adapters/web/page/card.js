@@ -181,7 +181,7 @@ function askWhy(id, _action, conversation, button) {
 }
 
 /** Shows at once what was decided; the event stream then brings the card as it stands. `more` goes with the
-    request. Return whether there is a new version; undefined if it was refused. */
+    request. Return whether it counted (not if someone changed the card first); undefined if it was refused. */
 export async function decide(id, action, conversation, button, more = {}) {
   const { card } = shown.get(id);
   if (action === "change" && !more.values) return (await import("./change.js")).open(id, conversation, button.closest("dialog, main"));
@@ -197,7 +197,7 @@ export async function decide(id, action, conversation, button, more = {}) {
   tell(id, say("deciding"));
   try {
     const decided = await post(`/cards/${id}`, { action, conversation, revision: card.revision, ...more });
-    if (more.values && !decided.card) throw new Error(decided.text);
+    if (decided.status === "failed" && !decided.card) throw new Error(decided.text);
     tell(id, decided.aloud ? "" : decided.text);
     if (more.others || action === "again") return; // the answer says what was done, and the event stream brings the cards
     const known = shown.get(id);
@@ -206,7 +206,7 @@ export async function decide(id, action, conversation, button, more = {}) {
       const actions = state === "open" ? card.actions : [];
       place(decided.card ?? { ...card, state, actions }, known.copies[0].parentElement, conversation);
     }
-    return decided.card?.revision > card.revision;
+    return decided.status !== "failed";
   } catch (error) {
     tell(id, error.message);
     enable(error.status !== 404 && error.status !== 410);
