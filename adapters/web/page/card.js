@@ -67,10 +67,10 @@ export function tell(id, text) {
   return Boolean(known);
 }
 
-/** What is said of a card, without what it says itself. */
+/** What is said of a card, without the sentences that it says itself, where it may name what it tells (after a colon). */
 function beyond(text, card) {
-  if (card.text.endsWith(text)) return ""; // a card may begin with a text of its own
-  return text.startsWith(card.text) ? text.slice(card.text.length).trim() : text;
+  const own = card.text.replace(/^>.*$/gm, "");
+  return text.split(/(?<=\.)\s+/).filter((one) => !own.includes(one.split(":")[0].replace(/\.$/, ""))).join(" ");
 }
 
 function draw(card, conversation) {
@@ -78,7 +78,7 @@ function draw(card, conversation) {
   const state = say(`state_${card.state}${forOthers ? "_for_others" : ""}`).replace(/^state_/, "");
   const note = make("p", { class: "note", role: "status", dir: "auto" });
   const buttons = make("div", { class: "actions" });
-  const drawn = make("section", { class: "card", tabindex: "-1", "aria-label": card.title, "data-state": card.state,
+  const drawn = make("article", { class: "card", tabindex: "-1", "aria-label": card.title, "data-state": card.state,
     "data-card": card.id, "data-conversation": conversation },
     make("h3", { dir: "auto", text: card.title }),
     make("p", { class: "state" }, make("strong", { text: state }), moment(card)),
