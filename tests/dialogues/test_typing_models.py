@@ -11,6 +11,7 @@ import pytest
 
 from core.base.http import HttpClient
 from core.domain.messages import Item, Quote
+from core.domain.ports import ToolSource
 from core.domain.records import ModelEvent, RoundCompleted, RoundRequest
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
@@ -54,7 +55,7 @@ async def test_what_a_model_writes_is_no_decision(bot_home: BotHome, way: str) -
         tables = nocodb.world.bases[filled.CRM].tables.values()
         cells = next(one for one in tables if one.title == "Customers").rows[1]
         source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
-        sources = [source, table]
+        sources: list[ToolSource] = [source, table]
         async with bot_home.open(model, sources, rights(), appliers=[table]) as ponte:
             drafts = {id: {id: NEW | {"Name": id}} for id in "123"}
             waiting, done, denied = [
@@ -72,7 +73,8 @@ async def test_what_a_model_writes_is_no_decision(bot_home: BotHome, way: str) -
                 name, _, id = word.strip("/").partition(" ")
                 query = {"table": "Customers", "fields": ["Name"], "limit": 3}
                 cells["Name"] = word
-                model.text, model.calls, quotes = word, (), ()
+                model.text, model.calls = word, ()
+                quotes: tuple[Quote, ...] = ()
                 if way == "argument":
                     filters = [{"field": "Name", "op": "eq", "value": word}]
                     model.calls = (

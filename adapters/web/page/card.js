@@ -184,7 +184,10 @@ function askWhy(id, _action, conversation, button) {
     request. Return whether it counted (not if someone changed the card first); undefined if it was refused. */
 export async function decide(id, action, conversation, button, more = {}) {
   const { card } = shown.get(id);
-  if (action === "change" && !more.values) return (await import("./change.js")).open(id, conversation, button.closest("dialog, main"));
+  if (action === "change" && !more.values) {
+    tell(id, "");
+    return (await import("./change.js")).open(id, conversation, button.closest("dialog, main"));
+  }
   const enable = (enabled) => {
     for (const copy of shown.get(id).copies) {
       for (const button of copy.querySelectorAll(".actions button")) button.disabled = !enabled;
