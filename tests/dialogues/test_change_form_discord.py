@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.dialogues.test_discord_approvers import Team, are_decided, team
+from tests.dialogues.test_discord_approvers import Team, team
 from tests.fakes.change_form import FormBoard
 from tests.fakes.discord.people import fields
 
@@ -44,7 +44,7 @@ async def test_a_changed_card_is_redrawn_in_place_and_somebody_else_approves(
     assert "This version was replaced" in old.data["content"]
     await (await team.cleo.click(card, "Approve")).wait_for_ack()
     await team.discord.wait_until(lambda: team.table.applied)
-    await team.discord.wait_until(lambda: are_decided(card))
+    await team.discord.wait_until(lambda: "Done." in card["embeds"][0]["description"])
     assert team.table.rows["1"]["Status"] == "Lost"
     late = await (await team.ana.submit(opened, **{labels["Status"]: "Open"})).wait_for_ack()
     assert late.ephemeral
