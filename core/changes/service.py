@@ -547,7 +547,8 @@ class Decisions:
 
     async def _answer_replaced(self, change: Change, decision: DecisionRequest) -> Answer:
         """Return the answer for a person who decided on a version that somebody has changed."""
-        return await self.views.build_answer([say(cards.REPLACED)], [change], decision)
+        answer = await self.views.build_answer([say(cards.REPLACED)], [change], decision)
+        return replace(answer, status="failed")
 
     async def _is_seen(self, change: Change, decision: DecisionRequest, reached: bool) -> bool:
         """Return whether the person who typed `approve` can have seen all of the change where they

@@ -206,6 +206,7 @@ async def test_only_people_who_may_ask_for_it_get_the_form_of_a_card(bot_home: B
         assert changed["card"]["revision"] == 2
         old = (await ana.post(f"/cards/{id}", json=body)).json()
         assert "This version was replaced" in old["text"]
+        assert (changed["status"], old["status"]) == ("done", "failed")
         form = (await ana.get(f"/cards/{id}/form")).json()
         assert [form["revision"], form["fields"][0]["value"]] == [2, "Grace"]
         await ana.post(f"/cards/{id}", json={"action": "deny", "revision": 2})

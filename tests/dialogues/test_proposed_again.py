@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from core.domain.changes import PROPOSAL_LIFETIME_SECONDS
 from core.domain.messages import Card, Person
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.dialogues.decisions import (
+    ADA,
     BOSS,
     MEMBER,
     OTHER,
@@ -23,6 +26,12 @@ from tests.dialogues.decisions import (
 )
 from tests.dialogues.test_approvals import GUEST, rights
 from tests.dialogues.test_changed_cards import NEW, editable
+from tests.dialogues.test_discord_approvers import Team
+from tests.dialogues.test_discord_approvers import are_decided as is_decided_on_discord
+from tests.dialogues.test_discord_approvers import team as team
+from tests.dialogues.test_slack_approvers import are_decided
+from tests.dialogues.test_slack_approvers import team as slack_team
+from tests.fakes.discord.world import Payload
 from tests.fakes.memory_table import MemoryTable
 
 
@@ -166,3 +175,69 @@ async def test_where_nothing_can_be_read_again_it_is_not_offered(bot_home: BotHo
         assert (await ponte.engine.changes.views.cards([old.id]))[0].actions == ()
         answer = await says(ponte, f"again {old.id}", "k3")
         assert "can't be proposed again" in answer.text
+
+
+UPDATE = f"call table_update {json.dumps({'rows': {'1': NEW}})}"
+
+
+def put_into(table: MemoryTable) -> None:
+    """Fill the team's table with a row that a proposal can change."""
+    table.rows["1"] = {**ADA, "Value": "1"}
+    table.is_editable = True
+
+
+@pytest.mark.parametrize("end", ["denied", "expired"])
+async def test_on_slack_the_asker_presses_it(tmp_path: Path, end: str) -> None:
+    async with slack_team(tmp_path) as t:
+        put_into(t.table)
+        slack, card = t.w.slack, await t.asks(UPDATE)
+        (copy,) = await t.copies("Carol")
+        if end == "denied":
+            await slack.click(t.people["Carol"], copy, "Deny").acked.wait()
+        else:
+            await t.passes(PROPOSAL_LIFETIME_SECONDS + 1)
+        await t.until(lambda: "Propose again" in card.buttons)
+        await slack.click(t.w.bob, card, "Propose again").acked.wait()
+        there = slack.workspace
+        await t.until(lambda: slack.ephemeral_posts(card.channel))
+        (refused,) = slack.ephemeral_posts(card.channel)
+        assert "Só ela pode propor de novo" in refused.visible_text
+        await t.w.restart()
+        await slack.click(t.w.alice, card, "Propose again").acked.wait()
+        await t.until(lambda: "Propose again" not in card.buttons)
+        await t.until(lambda: len(t.posts_to("Carol")) == 2)
+        (new,) = (post for post in there.by_bot(card.channel) if "Approve" in post.buttons)
+        assert new.thread_ts == card.thread_ts
+        await slack.click(t.people["Carol"], t.posts_to("Carol")[1], "Approve").acked.wait()
+        await t.until(lambda: are_decided(new))
+    assert t.table.rows["1"] == NEW
+
+
+@pytest.mark.parametrize("end", ["denied", "expired"])
+async def test_on_discord_the_asker_presses_it(team: Team, end: str) -> None:
+    put_into(team.table)
+    await team.ana.mention(UPDATE, team.channel)
+    await team.discord.wait_until(lambda: team.cards(team.channel))
+    (card,), copy = team.cards(team.channel), await team.copy()
+    if end == "denied":
+        await (await team.cleo.click(copy, "Deny")).wait_for_ack()
+    else:
+        team.clock.now += PROPOSAL_LIFETIME_SECONDS + 1
+        team.ponte.engine.changes.lifecycle.on_change()
+    await team.discord.wait_until(lambda: "Propose again" in labels(card))
+    refused = await (await team.cleo.click(card, "Propose again")).wait_for_ack()
+    await refused.wait_until(lambda exchange: "Only they can" in repr(exchange.followups))
+    await team.restart()
+    await (await team.ana.click(card, "Propose again")).wait_for_ack()
+    await team.discord.wait_until(
+        lambda: "Propose again" not in labels(card) and len(team.cards(team.channel)) == 2
+    )
+    new = team.cards(team.channel)[1]
+    await team.discord.wait_until(lambda: len(team.cards(team.cleo.dm)) == 2)
+    await (await team.cleo.click(team.cards(team.cleo.dm)[1], "Approve")).wait_for_ack()
+    await team.discord.wait_until(lambda: is_decided_on_discord(new))
+    assert team.table.rows["1"] == NEW
+
+
+def labels(message: Payload) -> list[str]:
+    return [item["label"] for row in message["components"] for item in row["components"]]

@@ -47,7 +47,7 @@ ROOT = Path(__file__).parents[2]
 Json = dict[str, Any]
 Theme = Literal["light", "dark"]
 
-DESK, TALL, PHONE = (1180, 800), (1180, 1190), (390, 844)
+DESK, TALL, FORM, PHONE = (1180, 800), (1180, 1190), (1180, 880), (390, 844)
 COLUMNS = 88
 APART = timedelta(minutes=4)
 """One scene after the other: time stamps of Slack never go back."""
@@ -240,6 +240,23 @@ async def page_on_a_phone(studio: Studio, camera: Camera) -> AsyncIterator[Pictu
         await expect(undo).to_be_hidden()
 
 
+async def form_of_a_card(studio: Studio, camera: Camera) -> AsyncIterator[Picture]:
+    """A request that was changed once, and its form open again."""
+    async with page_of(studio, camera, "change", FORM, "light") as page:
+        await say(page, PAID)
+        card = page.locator(".card")
+        await card.locator(".change").click()
+        await card.get_by_label("Paid on").first.fill("2026-11-17")
+        await card.get_by_role("button", name="Save").click()
+        await expect(card.locator(".words")).to_contain_text("Version 2")
+        await card.locator(".change").click()
+        await expect(card.locator("form")).to_be_visible()
+        yield await photograph_page("page-change", page, camera)
+        await page.reload()
+        await card.locator(".deny").click()
+        await expect(card).to_have_attribute("data-state", "denied")
+
+
 async def at_a_terminal(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
     async with terminal(studio) as written:
         await written.says(OVERDUE, "Source:")
@@ -250,6 +267,7 @@ async def at_a_terminal(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
 SCENES: tuple[Scene, ...] = (
     invoices_on_slack, hello_on_slack, french_on_slack, plot_on_slack, form_on_slack, home_on_slack,
     discord_talk, discord_form, page_on_a_desk, page_on_a_phone, at_a_terminal, progress_on_slack,
+    form_of_a_card,
 )  # fmt: skip
 
 

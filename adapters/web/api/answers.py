@@ -113,10 +113,12 @@ class ChatAnswer(TypedDict):
 
 class DecisionResult(TypedDict):
     """The state of a card after a decision, and the card if it changed. `change` is the id of the
-    change that it became."""
+    change that it became. `status` is `failed` if the decision was refused, for example because
+    somebody else changed the card first."""
 
     id: str
     state: str
+    status: Literal["done", "stopped", "failed"]
     text: str
     card: NotRequired[CardState]
     change: NotRequired[str]

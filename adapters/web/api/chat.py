@@ -145,7 +145,9 @@ class ChatRoutes(MessageRoutes):
         card = next((one for one in answer.cards if one.id == id), None)
         change = next((one.id for one in answer.cards if one.kind == "change"), None)
         state = card.state if card else answer.status
-        result: answers.DecisionResult = {"id": id, "state": state, "text": answer.text}
+        result: answers.DecisionResult = {
+            "id": id, "state": state, "status": answer.status, "text": answer.text,
+        }  # fmt: skip
         if card:
             result["card"] = card_json(card)
         if answer.has_own_post:

@@ -67,10 +67,10 @@ export function tell(id, text) {
   return Boolean(known);
 }
 
-/** What is said of a card, without what it says itself. */
+/** What is said of a card, without the sentences that it says itself, where it may name what it tells (after a colon). */
 function beyond(text, card) {
-  if (card.text.endsWith(text)) return ""; // a card may begin with a text of its own
-  return text.startsWith(card.text) ? text.slice(card.text.length).trim() : text;
+  const own = card.text.replace(/^>.*$/gm, "");
+  return text.split(/(?<=\.)\s+/).filter((one) => !own.includes(one.split(":")[0].replace(/\.$/, ""))).join(" ");
 }
 
 function draw(card, conversation) {
@@ -78,7 +78,7 @@ function draw(card, conversation) {
   const state = say(`state_${card.state}${forOthers ? "_for_others" : ""}`).replace(/^state_/, "");
   const note = make("p", { class: "note", role: "status", dir: "auto" });
   const buttons = make("div", { class: "actions" });
-  const drawn = make("section", { class: "card", tabindex: "-1", "aria-label": card.title, "data-state": card.state,
+  const drawn = make("article", { class: "card", tabindex: "-1", "aria-label": card.title, "data-state": card.state,
     "data-card": card.id, "data-conversation": conversation },
     make("h3", { dir: "auto", text: card.title }),
     make("p", { class: "state" }, make("strong", { text: state }), moment(card)),
@@ -181,10 +181,13 @@ function askWhy(id, _action, conversation, button) {
 }
 
 /** Shows at once what was decided; the event stream then brings the card as it stands. `more` goes with the
-    request. Return whether there is a new version; undefined if it was refused. */
+    request. Return whether it counted (not if someone changed the card first); undefined if it was refused. */
 export async function decide(id, action, conversation, button, more = {}) {
   const { card } = shown.get(id);
-  if (action === "change" && !more.values) return (await import("./change.js")).open(id, conversation, button.closest("dialog, main"));
+  if (action === "change" && !more.values) {
+    tell(id, "");
+    return (await import("./change.js")).open(id, conversation, button.closest("dialog, main"));
+  }
   const enable = (enabled) => {
     for (const copy of shown.get(id).copies) {
       for (const button of copy.querySelectorAll(".actions button")) button.disabled = !enabled;
@@ -197,7 +200,7 @@ export async function decide(id, action, conversation, button, more = {}) {
   tell(id, say("deciding"));
   try {
     const decided = await post(`/cards/${id}`, { action, conversation, revision: card.revision, ...more });
-    if (more.values && !decided.card) throw new Error(decided.text);
+    if (decided.status === "failed" && !decided.card) throw new Error(decided.text);
     tell(id, decided.aloud ? "" : decided.text);
     if (more.others || action === "again") return; // the answer says what was done, and the event stream brings the cards
     const known = shown.get(id);
@@ -206,7 +209,7 @@ export async function decide(id, action, conversation, button, more = {}) {
       const actions = state === "open" ? card.actions : [];
       place(decided.card ?? { ...card, state, actions }, known.copies[0].parentElement, conversation);
     }
-    return decided.card?.revision > card.revision;
+    return decided.status !== "failed";
   } catch (error) {
     tell(id, error.message);
     enable(error.status !== 404 && error.status !== 410);

@@ -44,14 +44,14 @@ function draw({ id, revision, title, fields }, copy, conversation, frame, typed)
       return;
     }
     const focused = form.contains(document.activeElement) ? document.activeElement : event.submitter;
-    const isNewer = await decide(id, "change", conversation, focused, { revision, values: changed });
-    if (isNewer === undefined) { // refused: what was typed stays
+    const isDone = await decide(id, "change", conversation, focused, { revision, values: changed });
+    if (isDone === undefined) { // refused: what was typed stays
       form.nextElementSibling?.scrollIntoView({ block: "nearest" });
       return;
     }
     const isOpen = form.isConnected;
     form.remove();
-    if (isOpen && !isNewer) open(id, conversation, frame, changed); // someone else changed it first
+    if (isOpen && !isDone) open(id, conversation, frame, changed); // someone else changed it first
   };
   const escape = (event) => {
     if (event.key !== "Escape" || isComposing(event)) return;

@@ -218,7 +218,7 @@ export function showAnswer(answer) {
 /** A click's answer belongs to its card; that a turn was stopped is told by the turn. */
 function settled(shown, answer) {
   if (answer.aloud) return false;
-  const [word, id] = shown.text.split(" ");
+  const [word, id] = shown.text.split(/[ .]/); // without the card's revision
   const told = word === "stop" || (!card.within(id, shown.extra) && card.tell(id, answer.text ?? answer.response));
   return told && !answer.cards.some((one) => card.within(one.id, shown.extra));
 }

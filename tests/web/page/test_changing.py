@@ -159,7 +159,8 @@ async def test_a_form_stays_open_while_somebody_else_changes_the_card(
     await expect(form.get_by_label("City")).to_have_value("Faro")
     await expect(form.get_by_label("City")).to_be_focused()
     newest = (replace(FIELDS[0], value="Braga"), replace(FIELDS[1], value="new"), *FIELDS[2:])
-    changes(ponte, Answer(REPLACED, cards=(REVISED,)), replace(FORM, revision=2, fields=newest))
+    late = Answer(REPLACED, "failed", cards=(REVISED,))
+    changes(ponte, late, replace(FORM, revision=2, fields=newest))
     await page.keyboard.press("Enter")
     await expect(page.locator(".card .note")).to_have_text(REPLACED)
     await expect(form.get_by_label("Note")).to_have_value("new")
@@ -169,6 +170,22 @@ async def test_a_form_stays_open_while_somebody_else_changes_the_card(
     await expect(form).to_have_count(0)
     texts = [row.message.text for row in ponte.rows.values() if row.message.is_click]
     assert texts[1:] == ['change abc234 {"City": "Faro"}', 'change abc234.2 {"City": "Faro"}']
+
+
+async def test_the_later_of_two_who_save_at_once_keeps_what_they_typed(
+    ponte: WebPonte, page: Page
+) -> None:
+    """The answer brings the newest version before the event stream does."""
+    newest = (replace(FIELDS[0], value="Braga"), replace(FIELDS[1], value="new"), *FIELDS[2:])
+    changes(ponte, Answer(REPLACED, "failed", cards=(REVISED,)))
+    form = await open_form(page)
+    await form.get_by_label("City").fill("Faro")
+    ponte.board.forms["abc234"] = replace(FORM, revision=2, fields=newest)
+    await page.keyboard.press("Enter")
+    await expect(form.get_by_label("Note")).to_have_value("new")
+    await expect(form.get_by_label("City")).to_have_value("Faro")
+    await expect(form.get_by_label("City")).to_be_focused()
+    await expect(page.locator(".card .note")).to_have_text(REPLACED)
 
 
 async def test_a_decision_of_somebody_else_closes_the_form(ponte: WebPonte, page: Page) -> None:

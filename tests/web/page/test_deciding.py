@@ -67,11 +67,11 @@ async def test_a_card_says_for_whom_it_waits(ponte: WebPonte, page: Page) -> Non
 
     ponte.script = script
     await say(page, "mine")
-    card = page.locator("section.card[data-card=abc234]")
+    card = page.locator("article.card[data-card=abc234]")
     await expect(card.locator(".state strong")).to_have_text("waiting for you")
     await expect(card.get_by_role("button")).to_have_text(["Approve", "Deny"])
     await say(page, "theirs")
-    card = page.locator("section.card[data-card=def567]")
+    card = page.locator("article.card[data-card=def567]")
     await expect(card.locator(".state strong")).to_have_text("waiting for someone else")
     await expect(card.get_by_role("button")).to_have_text(["Deny"])
 
