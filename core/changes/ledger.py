@@ -322,8 +322,7 @@ class SqlLedger(SqlStore):
         connection.execute(f"UPDATE changes SET {columns} WHERE id = :id", values)  # noqa: S608
         for table in ("steps", "consents"):
             connection.execute(f"DELETE FROM {table} WHERE change = ?", (change.id,))  # noqa: S608
-        steps = [ChangeStep(n, row) for n, row in enumerate(proposal.draft.rows, 1)]
-        _put_steps(connection, replace(change, proposal=proposal), steps)
+        _put_steps(connection, replace(change, proposal=proposal), proposal.draft.steps)
         _set_state(connection, change.id, "open")
         _add_note(connection, change, note)
         return _get_change(connection, change.id)
@@ -595,7 +594,7 @@ def _insert(connection: SqlConnection, change: Change, last_notice: str = "") ->
     }
     names, marks = ", ".join(values), ", ".join(f":{name}" for name in values)
     connection.execute(f"INSERT INTO changes ({names}) VALUES ({marks})", values)  # noqa: S608
-    _put_steps(connection, change, [ChangeStep(n, row) for n, row in enumerate(draft.rows, 1)])
+    _put_steps(connection, change, draft.steps)
     return _get_change(connection, change.id)
 
 

@@ -475,7 +475,7 @@ class Decisions:
         )  # fmt: skip
         named = self.approval.names_approvers(revised)
         revised = replace(revised, has_named_approvers=named)
-        after = Change(revised)
+        after = Change(revised, steps=draft.steps)
         rule = await self.approval.rule_of_draft(person, proposal.address, draft)
         # The audit log comes first: if it cannot be written, the proposal stays as it was.
         await self.lifecycle.audit.write("change-revised", after, rule)

@@ -165,6 +165,11 @@ class Draft:
         """The number of rows that the draft affects. Several writes may concern one row."""
         return len({row.id or number for number, row in enumerate(self.rows)})
 
+    @property
+    def steps(self) -> tuple[ChangeStep, ...]:
+        """The steps that write its rows. None of them has begun."""
+        return tuple(ChangeStep(number, row) for number, row in enumerate(self.rows, 1))
+
 
 @dataclass(frozen=True, slots=True)
 class RowCheck:

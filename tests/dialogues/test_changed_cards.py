@@ -25,6 +25,7 @@ from tests.dialogues.decisions import (
 )
 from tests.dialogues.test_approvals import CHIEF, CLERK, GUEST, rights, two
 from tests.fakes.memory_table import MemoryTable
+from tests.fakes.models import EchoModel
 
 NEW = {"Name": "Ada L.", "Status": "Won", "Value": "7"}
 
@@ -66,7 +67,7 @@ async def test_one_of_three_values_is_changed_and_somebody_else_approves(bot_hom
         return
     lines = [json.loads(line) for line in (bot_home.home / "audit.log").read_text().splitlines()]
     (revised,) = (line for line in lines if line["event"] == "change-revised")
-    assert revised["revision"] == 2
+    assert (revised["revision"], revised["row_count"]) == (2, 1)
     assert revised["asker"] != lines[0]["asker"]
 
 
@@ -84,6 +85,16 @@ async def test_two_change_it_at_once(bot_home: BotHome) -> None:
         change = await ponte.engine.changes.ledger.get(card.id)
         assert change.proposal.revision == 2
         assert change.steps[0].write.after == {**NEW, "Name": change.proposal.asker.name}
+
+
+async def test_the_model_is_told_how_many_rows_a_changed_request_has(bot_home: BotHome) -> None:
+    table, model = editable(), EchoModel()
+    async with bot(bot_home, table, model=model, policy=rights()) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
+        await says(ponte, f"change {card.id} Value = 8", "k2")
+        await says(ponte, "what now?", "k3")
+        note = model.asks[-1].input[0].text
+        assert f"Proposal {card.id} (update 1 row(s) in 'People'): A person changed" in note
 
 
 async def test_a_row_that_is_left_as_it_was_is_no_failure(bot_home: BotHome) -> None:
