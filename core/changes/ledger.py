@@ -99,7 +99,8 @@ def forget_changes(connection: SqlConnection, conversation: str) -> None:
         if ids.isdisjoint(card.id for card in answer.cards):
             continue
         cards = tuple(
-            replace(card, rows=(), actions=()) if card.id in ids else card for card in answer.cards
+            replace(card, text="", rows=(), actions=()) if card.id in ids else card
+            for card in answer.cards
         )
         connection.execute(
             "UPDATE inbox SET answer = ? WHERE seq = ?",
