@@ -73,7 +73,8 @@ async def test_two_clicks_are_two_events_but_one_key_is_one(
 
 
 @pytest.mark.parametrize(
-    ("code", "status"), [("forbidden", 403), ("not_found", 404), ("expired", 410)]
+    ("code", "status"),
+    [("forbidden", 403), ("not_found", 404), ("expired", 410), ("nocodb_down", 409), ("", 409)],
 )
 async def test_a_decision_that_was_refused(
     ponte: WebPonte, client: Client, code: str, status: int

@@ -126,7 +126,7 @@ class ChatRoutes(MessageRoutes):
         ]  # fmt: skip
         return {"id": form.id, "revision": form.revision, "title": form.title, "fields": fields}
 
-    @endpoint("POST", "/cards/{id}", refuses=(404, 410, 413, 503))
+    @endpoint("POST", "/cards/{id}", refuses=(404, 409, 410, 413, 503))
     async def decide(
         self, request: Request, body: CardDecision
     ) -> answers.DecisionResult | Response:
@@ -152,9 +152,10 @@ class ChatRoutes(MessageRoutes):
             result["change"], result["aloud"] = id, True
         elif change:
             result["change"] = change
-        if answer.status == "failed" and answer.code in STATUS_BY_CODE:
+        # Without the card, the decision failed and the card stays as it was.
+        if answer.status == "failed" and (answer.code in STATUS_BY_CODE or card is None):
             error = {"code": answer.code, "message": answer.text}
-            return JSONResponse({**result, "error": error}, STATUS_BY_CODE[answer.code])
+            return JSONResponse({**result, "error": error}, STATUS_BY_CODE.get(answer.code, 409))
         return result
 
     @endpoint("POST", "/turns/{turn}/stop", refuses=(404, 410, 503))
