@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -59,6 +60,12 @@ async def test_a_card_that_was_decided_elsewhere_is_redrawn_in_every_tab(
         for tab in (one, two):
             (card,) = await until(tab, "card")
             assert (card.data["state"], card.data["turn"]) == ("done", turn)
+
+
+async def test_again_returns_the_card_of_the_new_request(ponte: WebPonte, client: Client) -> None:
+    ponte.answers(Answer("Proposed.", cards=(replace(OPEN, id="new222"),), has_own_post=True))
+    said = (await client.post("/cards/abc234", json={"action": "again"})).json()
+    assert (said["id"], said["state"], said["card"]["id"]) == ("abc234", "open", "new222")
 
 
 async def test_two_clicks_are_two_events_but_one_key_is_one(

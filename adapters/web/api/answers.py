@@ -112,8 +112,8 @@ class ChatAnswer(TypedDict):
 
 
 class DecisionResult(TypedDict):
-    """The state of a card after a decision, and the card if it changed. `change` is the id of the
-    change that it became."""
+    """The state of a card after a decision, and the card if it changed; after `again` the card of
+    the new request. `change` is the id of the change that it became."""
 
     id: str
     state: str

@@ -142,7 +142,8 @@ class ChatRoutes(MessageRoutes):
             case "deny" if body.reason.strip():
                 words += f" {body.reason}"
         answer = await self.send_click(request, words, body.conversation, body.event_key)
-        card = next((one for one in answer.cards if one.id == id), None)
+        is_new = body.action == "again"
+        card = next((one for one in answer.cards if is_new or one.id == id), None)
         change = next((one.id for one in answer.cards if one.kind == "change"), None)
         state = card.state if card else answer.status
         result: answers.DecisionResult = {"id": id, "state": state, "text": answer.text}
