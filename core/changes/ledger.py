@@ -17,6 +17,7 @@ from core.base.errors import NotFound, Superseded, TakenOver
 from core.domain.changes import (
     MAX_AUTO_UPDATES,
     NO_PROPOSAL_SENTENCE,
+    SHOWS_CHANGES_SQL,
     ApprovalNotice,
     Change,
     ChangeState,
@@ -26,6 +27,7 @@ from core.domain.changes import (
     Proposal,
     Row,
     RowWrite,
+    find_shown_changes,
     new_change_id,
 )
 from core.domain.messages import (
@@ -88,16 +90,19 @@ def forget_changes(connection: SqlConnection, conversation: str) -> None:
         "SELECT id, state, seq FROM changes WHERE conversation = ?", (conversation,)
     ).fetchall()
     ids, first_seq = {str(row["id"]) for row in rows}, min((row["seq"] for row in rows), default=0)
-    # Answers of other conversations can have cards of these changes: `approvals` listed them
-    # there, or somebody decided on them there. No such answer is older than the first change.
+    # Answers of other conversations can show these changes: `approvals` listed them there, or
+    # somebody decided on them there. No such answer is older than the first change.
     sql = (
-        "SELECT seq, answer FROM inbox WHERE seq > ? AND conversation <> ?"
-        " AND answer LIKE '%\"cards\"%'"
+        "SELECT seq, answer FROM inbox WHERE seq > ? AND conversation <> ?"  # noqa: S608
+        f" AND {SHOWS_CHANGES_SQL}"
     )
     for row in connection.execute(sql, (first_seq, conversation)).fetchall() if rows else ():
         answer = decode_json(Answer, row["answer"])
-        if ids.isdisjoint(card.id for card in answer.cards):
+        on_cards, read_out = find_shown_changes(answer)
+        if ids.isdisjoint(on_cards | read_out):
             continue
+        if ids & read_out:
+            answer = Answer("", code="forgotten")
         cards = tuple(
             replace(card, text="", rows=(), actions=()) if card.id in ids else card
             for card in answer.cards

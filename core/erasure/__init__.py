@@ -16,6 +16,7 @@ from typing import Any
 from core.base.errors import BadInput, NotFound, PonteError
 from core.base.markdown import show_reason
 from core.base.text import clip_line
+from core.domain.changes import SHOWS_CHANGES_SQL, find_shown_changes
 from core.domain.messages import (
     CONTEXT_NAME,
     NOTE_NAME,
@@ -543,16 +544,17 @@ def _delete_rows(work: _ErasureWork) -> None:
 def _remove_from_other_texts(work: _ErasureWork) -> None:
     """Remove the person from other people's answers and messages, and from transcripts.
 
-    Answers with cards of the person's own changes are blanked, and the model's notes about these
+    Answers that show the person's own changes are blanked, and the model's notes about these
     are deleted. Where the person only decided on a change, their name is replaced.
     """
     rows = work.connection.execute(
-        "SELECT seq, answer FROM inbox WHERE person <> :person AND answer LIKE '%\"cards\":%'",
+        f"SELECT seq, answer FROM inbox WHERE person <> :person AND {SHOWS_CHANGES_SQL}",  # noqa: S608
         work.who.values,
     ).fetchall()
     for row in rows:
         answer = decode_json(Answer, row["answer"])
-        ids = {card.id for card in answer.cards}
+        on_cards, read_out = find_shown_changes(answer)
+        ids = on_cards | read_out
         if ids & work.gone:
             answer = Answer("", code="forgotten")
         elif ids & work.decided:
