@@ -12,6 +12,7 @@ import pytest
 from bot.people import PersonalDataService
 from core.base.errors import NotFound
 from core.changes.approval import TableRule, TableRules
+from core.domain.changes import ApprovalNotice
 from core.domain.messages import Person
 from core.domain.ports import ChatPlatform
 from core.domain.records import RoundRequest
@@ -73,6 +74,27 @@ async def test_a_change_that_was_read_out_elsewhere_is_forgotten_there_too(
         else:
             await says(ponte, "forget yes", "k3", OTHER)
         assert (await ponte.ask_message(read)).text == ""
+
+
+@also_on_postgres
+async def test_who_asked_for_a_former_version_is_named_nowhere(bot_home: BotHome) -> None:
+    table = MemoryTable({"1": dict(ADA)})
+    table.is_editable = True
+    async with bot_home.open(sources=[table], appliers=[table], policy=RIGHTS) as ponte:
+        rows = {"1": {"Name": "Augusta"}}
+        card = await proposed_on_slack(ponte, "k1", "table_update", OTHER, rows=rows)
+        read = on_slack(f"approve {card.id}", "k2", BEA, channel="D9", thread="", shared=False)
+        assert "Augusta" in (await ponte.ask_message(read)).text
+        outbox = ponte.engine.changes.views.outbox
+        copy = ApprovalNotice(card.id, "copy", BEA, text="Otto requested this", state="posted")
+        await outbox.put(copy)
+        await says(ponte, f"change {card.id} Name = Zoe", "k3", ZED, thread="tU2")
+        await personal_data(ponte).forget(OTHER.key, OPERATOR)
+        (change,) = await ponte.engine.changes.ledger.list_of_conversation("", 9)
+        assert (change.proposal.asker, change.proposal.revision) == (ZED, 2)
+        assert (await ponte.ask_message(read)).text == ""
+        (copy,) = await outbox.list_copies(card.id)
+        assert copy.text == "– requested this"
 
 
 async def test_of_a_shared_conversation_the_rest_goes_on_without_them(bot_home: BotHome) -> None:
