@@ -552,19 +552,22 @@ def _remove_from_other_texts(work: _ErasureWork) -> None:
     """Remove the person from other people's answers and messages, and from transcripts.
 
     Answers that show the person's own changes are blanked, and the model's notes about these
-    are deleted. Where the person only decided on a change, their name is replaced.
+    are deleted. Where an answer only lists them, or the person only decided on a change, their name
+    is replaced.
     """
     rows = work.connection.execute(
-        f"SELECT seq, answer FROM inbox WHERE person <> :person AND {SHOWS_CHANGES_SQL}",  # noqa: S608
+        "SELECT seq, answer FROM inbox WHERE person <> :person AND"  # noqa: S608
+        f" ({SHOWS_CHANGES_SQL} OR answer LIKE '%- `______`%')",
         work.who.values,
     ).fetchall()
     for row in rows:
         answer = decode_json(Answer, row["answer"])
         on_cards, read_out = find_shown_changes(answer)
         ids = on_cards | read_out
+        listed = set(re.findall("^- `(.{6})`", answer.text, re.MULTILINE))
         if ids & work.gone or read_out & work.revised:
             answer = Answer("", code="forgotten")
-        elif ids & work.decided:
+        elif (ids | listed) & (work.decided | work.gone | work.revised):
             answer = replace(
                 answer, text=_without_person(answer.text, work),
                 parts=tuple(_without_person(part, work) for part in answer.parts), placed=(),

@@ -69,8 +69,11 @@ async def test_a_change_that_was_read_out_elsewhere_is_forgotten_there_too(
         read = on_slack(f"approve {card.id}", "k2", BEA, channel="D9", thread="", shared=False)
         assert "Otto" in (told := await ponte.ask_message(read)).text
         assert "Augusta" in told.text
+        listing = on_slack("approvals", "k4", BEA)
+        assert "requested by Otto" in (await ponte.ask_message(listing)).text
         if forgets == "person":
             await personal_data(ponte).forget(OTHER.key, OPERATOR)
+            assert "requested by –" in (await ponte.ask_message(listing)).text
         else:
             await says(ponte, "forget yes", "k3", OTHER)
         assert (await ponte.ask_message(read)).text == ""
