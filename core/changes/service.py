@@ -288,14 +288,15 @@ class Decisions:
             # The same words as for an unknown id, so that they do not reveal that it exists.
             raise NotFound(NO_PROPOSAL_SENTENCE, id=decision.id)
         ours |= change.proposal.is_revised_by(decision.seq)
-        if decision.revision not in (0, change.proposal.revision) and not ours:
-            return await self._answer_replaced(change, decision)
         is_others = change.state == "applying" and change.decision_seq != decision.seq
         if is_others and change.id in [one.id for one in await self.ledger.list_abandoned()]:
             change = await self.lifecycle.end_abandoned(change)
         # Expiry is checked here, too, because the periodic check may not have run yet.
         if change.state == "open" and change.proposal.expires_at <= self.lifecycle.clock():
             change = await self.lifecycle.close(change, "expired", None)
+        # After all that reads the change again, because it may have been changed meanwhile.
+        if decision.revision not in (0, change.proposal.revision) and not ours:
+            return await self._answer_replaced(change, decision)
         if change.state == "expired" and action not in ("undo", "again"):
             raise Expired(id=change.id)
         try:

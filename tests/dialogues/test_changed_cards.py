@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from core.changes.ledger import SqlLedger
 from core.commands.grammar import render_change
+from core.domain.changes import PROPOSAL_LIFETIME_SECONDS, Change
 from core.domain.messages import Person
 from tests.dialogues.bot_home import BotHome, also_on_postgres
 from tests.dialogues.decisions import (
@@ -85,6 +88,27 @@ async def test_two_change_it_at_once(bot_home: BotHome) -> None:
         change = await ponte.engine.changes.ledger.get(card.id)
         assert change.proposal.revision == 2
         assert change.steps[0].write.after == {**NEW, "Name": change.proposal.asker.name}
+
+
+async def test_a_press_at_the_moment_of_expiry_approves_no_later_version(
+    bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, close = editable(), SqlLedger.close
+    async with bot(bot_home, table, policy=rights()) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
+        await ponte.stop_redrawing()
+
+        async def change_before_close(*args: Any) -> Change:
+            bot_home.clock.now -= PROPOSAL_LIFETIME_SECONDS
+            await says(ponte, f"change {card.id} Name = Eve", "k2")
+            bot_home.clock.now += PROPOSAL_LIFETIME_SECONDS - 60
+            return await close(*args)
+
+        monkeypatch.setattr(SqlLedger, "close", change_before_close)
+        bot_home.clock.now += PROPOSAL_LIFETIME_SECONDS
+        pressed = await says(ponte, f"approve {card.id}", "k3", clicked=True)
+        assert "This version was replaced" in pressed.text
+        assert table.applied == []
 
 
 async def test_the_model_is_told_how_many_rows_a_changed_request_has(bot_home: BotHome) -> None:
