@@ -17,6 +17,7 @@ from core.base.errors import NotFound, Superseded, TakenOver
 from core.domain.changes import (
     MAX_AUTO_UPDATES,
     NO_PROPOSAL_SENTENCE,
+    SHOWS_CHANGES_SQL,
     ApprovalNotice,
     Change,
     ChangeState,
@@ -26,6 +27,7 @@ from core.domain.changes import (
     Proposal,
     Row,
     RowWrite,
+    find_shown_changes,
     new_change_id,
 )
 from core.domain.messages import (
@@ -88,18 +90,22 @@ def forget_changes(connection: SqlConnection, conversation: str) -> None:
         "SELECT id, state, seq FROM changes WHERE conversation = ?", (conversation,)
     ).fetchall()
     ids, first_seq = {str(row["id"]) for row in rows}, min((row["seq"] for row in rows), default=0)
-    # Answers of other conversations can have cards of these changes: `approvals` listed them
-    # there, or somebody decided on them there. No such answer is older than the first change.
+    # Answers of other conversations can show these changes: `approvals` listed them there, or
+    # somebody decided on them there. No such answer is older than the first change.
     sql = (
-        "SELECT seq, answer FROM inbox WHERE seq > ? AND conversation <> ?"
-        " AND answer LIKE '%\"cards\"%'"
+        "SELECT seq, answer FROM inbox WHERE seq > ? AND conversation <> ?"  # noqa: S608
+        f" AND {SHOWS_CHANGES_SQL}"
     )
     for row in connection.execute(sql, (first_seq, conversation)).fetchall() if rows else ():
         answer = decode_json(Answer, row["answer"])
-        if ids.isdisjoint(card.id for card in answer.cards):
+        on_cards, read_out = find_shown_changes(answer)
+        if ids.isdisjoint(on_cards | read_out):
             continue
+        if ids & read_out:
+            answer = Answer("", code="forgotten")
         cards = tuple(
-            replace(card, rows=(), actions=()) if card.id in ids else card for card in answer.cards
+            replace(card, text="", rows=(), actions=()) if card.id in ids else card
+            for card in answer.cards
         )
         connection.execute(
             "UPDATE inbox SET answer = ? WHERE seq = ?",
@@ -323,8 +329,7 @@ class SqlLedger(SqlStore):
         connection.execute(f"UPDATE changes SET {columns} WHERE id = :id", values)  # noqa: S608
         for table in ("steps", "consents"):
             connection.execute(f"DELETE FROM {table} WHERE change = ?", (change.id,))  # noqa: S608
-        steps = [ChangeStep(n, row) for n, row in enumerate(proposal.draft.rows, 1)]
-        _put_steps(connection, replace(change, proposal=proposal), steps)
+        _put_steps(connection, replace(change, proposal=proposal), proposal.draft.steps)
         _set_state(connection, change.id, "open")
         _add_note(connection, change, note)
         return _get_change(connection, change.id)
@@ -596,7 +601,7 @@ def _insert(connection: SqlConnection, change: Change, last_notice: str = "") ->
     }
     names, marks = ", ".join(values), ", ".join(f":{name}" for name in values)
     connection.execute(f"INSERT INTO changes ({names}) VALUES ({marks})", values)  # noqa: S608
-    _put_steps(connection, change, [ChangeStep(n, row) for n, row in enumerate(draft.rows, 1)])
+    _put_steps(connection, change, draft.steps)
     return _get_change(connection, change.id)
 
 

@@ -289,16 +289,15 @@ class Decisions:
             # The same words as for an unknown id, so that they do not reveal that it exists.
             raise NotFound(NO_PROPOSAL_SENTENCE, id=decision.id)
         ours |= change.proposal.is_revised_by(decision.seq)
-        if decision.revision not in (0, change.proposal.revision) and not ours:
-            return await self._answer_replaced(change, decision)
         is_others = change.state == "applying" and change.decision_seq != decision.seq
         if is_others and change.id in [one.id for one in await self.ledger.list_abandoned()]:
             change = await self.lifecycle.end_abandoned(change)
         # Expiry is checked here, too, because the periodic check may not have run yet.
         if change.state == "open" and change.proposal.expires_at <= self.lifecycle.clock():
             change = await self.lifecycle.close(change, "expired", None)
-            if change.state == "open":
-                return await self._answer_replaced(change, decision)
+        # After all that reads the change again, because it may have been changed meanwhile.
+        if decision.revision not in (0, change.proposal.revision) and not ours:
+            return await self._answer_replaced(change, decision)
         if change.state == "expired" and action not in ("undo", "again"):
             raise Expired(id=change.id)
         try:
@@ -481,7 +480,7 @@ class Decisions:
         )  # fmt: skip
         named = self.approval.names_approvers(revised)
         revised = replace(revised, has_named_approvers=named)
-        after = Change(revised)
+        after = Change(revised, steps=draft.steps)
         rule = await self.approval.rule_of_draft(person, proposal.address, draft)
         # The audit log comes first: if it cannot be written, the proposal stays as it was.
         await self.lifecycle.audit.write("change-revised", after, rule)

@@ -8,6 +8,7 @@ written.
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from typing import Any, Literal
 from core.domain.messages import (
     PERSON,
     Address,
+    Answer,
     Card,
     CardKind,
     MessageOrigin,
@@ -164,6 +166,11 @@ class Draft:
     def row_count(self) -> int:
         """The number of rows that the draft affects. Several writes may concern one row."""
         return len({row.id or number for number, row in enumerate(self.rows)})
+
+    @property
+    def steps(self) -> tuple[ChangeStep, ...]:
+        """The steps that write its rows. None of them has begun."""
+        return tuple(ChangeStep(number, row) for number, row in enumerate(self.rows, 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -449,3 +456,14 @@ def confirmation_code(id: str, person: Person, created_at: float, revision: int 
     words = f"{id}.{revision} {person.key} {created_at!r}"
     digest = hashlib.blake2b(words.encode(), digest_size=8).digest()
     return str(1000 + int.from_bytes(digest) % 9000)
+
+
+SHOWS_CHANGES_SQL = "(answer LIKE '%\"cards\":%' OR answer LIKE '%`approve ______-____`%')"
+"""The condition for the answers in which `find_shown_changes` may find ids."""
+
+
+def find_shown_changes(answer: Answer) -> tuple[set[str], set[str]]:
+    """Return the ids of the changes on the answer's cards, and of those that its text shows in full
+    to a person who typed `approve`."""
+    read_out = re.findall(r"`approve ([a-z2-7]{6})-\d{4}`", answer.text)
+    return {card.id for card in answer.cards}, set(read_out)

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from core.base.errors import BadInput, NotFound, PonteError
-from core.base.markdown import show_reason
+from core.base.markdown import escape_markdown, show_reason
 from core.base.text import clip_line
+from core.domain.changes import SHOWS_CHANGES_SQL, find_shown_changes
 from core.domain.messages import (
     CONTEXT_NAME,
     NOTE_NAME,
@@ -356,6 +357,7 @@ class SqlPersonalData(SqlStore):
         work.decided = work.select_ids(f"SELECT id {_DECIDED}") | (
             work.select_ids("SELECT change FROM consents WHERE person = :person") - work.gone
         )
+        work.revised = work.select_ids(_REVISED)
         work.reasons = work.select_ids(f"SELECT denial_reason {_DECIDED} AND denial_reason <> ''")
         applying = work.select_ids(
             "SELECT conversation FROM changes WHERE state = 'applying'"
@@ -399,6 +401,11 @@ class SqlPersonalData(SqlStore):
 
 
 _DECIDED = "FROM changes WHERE decider = :person AND person <> :person"
+_REVISED = (
+    "SELECT id FROM changes JOIN inbox ON inbox.person = :person AND (inbox.seq = changes.seq OR"
+    " revision_seqs LIKE '% ' || inbox.seq || ' %')"
+    " WHERE changes.revision > 1 AND changes.person <> :person"
+)
 """The end of an SQL query for other people's changes that the person decided on."""
 
 
@@ -474,8 +481,8 @@ class _ErasureWork:
     """The state of one erasure.
 
     `seqs` are the person's turns. `gone` are the ids of changes that the person asked for,
-    `decided` those of other people's changes that they decided on or approved. `rows` counts the
-    rows that were deleted or changed.
+    `decided` those of other people's changes that they decided on or approved, `revised` those of
+    which they wrote a former version. `rows` counts the rows that were deleted or changed.
     """
 
     connection: SqlConnection
@@ -485,6 +492,7 @@ class _ErasureWork:
     seqs: Sequence[int] = ()
     gone: frozenset[str] = frozenset()
     decided: frozenset[str] = frozenset()
+    revised: frozenset[str] = frozenset()
     reasons: frozenset[str] = frozenset()
     rows: int = 0
 
@@ -543,19 +551,23 @@ def _delete_rows(work: _ErasureWork) -> None:
 def _remove_from_other_texts(work: _ErasureWork) -> None:
     """Remove the person from other people's answers and messages, and from transcripts.
 
-    Answers with cards of the person's own changes are blanked, and the model's notes about these
-    are deleted. Where the person only decided on a change, their name is replaced.
+    Answers that show the person's own changes are blanked, and the model's notes about these
+    are deleted. Where an answer only lists them, or the person only decided on a change, their name
+    is replaced.
     """
     rows = work.connection.execute(
-        "SELECT seq, answer FROM inbox WHERE person <> :person AND answer LIKE '%\"cards\":%'",
+        "SELECT seq, answer FROM inbox WHERE person <> :person AND"  # noqa: S608
+        f" ({SHOWS_CHANGES_SQL} OR answer LIKE '%- `______`%')",
         work.who.values,
     ).fetchall()
     for row in rows:
         answer = decode_json(Answer, row["answer"])
-        ids = {card.id for card in answer.cards}
-        if ids & work.gone:
+        on_cards, read_out = find_shown_changes(answer)
+        ids = on_cards | read_out
+        listed = set(re.findall("^- `(.{6})`", answer.text, re.MULTILINE))
+        if ids & work.gone or read_out & work.revised:
             answer = Answer("", code="forgotten")
-        elif ids & work.decided:
+        elif (ids | listed) & (work.decided | work.gone | work.revised):
             answer = replace(
                 answer, text=_without_person(answer.text, work),
                 parts=tuple(_without_person(part, work) for part in answer.parts), placed=(),
@@ -564,6 +576,13 @@ def _remove_from_other_texts(work: _ErasureWork) -> None:
         else:
             continue
         _update(work, "UPDATE inbox SET answer = ? WHERE seq = ?", encode_json(answer), row["seq"])
+    # The text above an approver's copy of a card names who asked first.
+    for id in sorted(work.revised):
+        sql = "SELECT kind, person, text FROM outbox WHERE change = ? AND text <> ''"
+        for row in work.connection.execute(sql, (id,)).fetchall():
+            sql = "UPDATE outbox SET text = ? WHERE change = ? AND kind = ? AND person = ?"
+            _update(work, sql, _without_person(row["text"], work), id, row["kind"], row["person"])
+        work.run_for_each("UPDATE changes SET version = version + 1 WHERE id = ?", [id])
     # Notes of the model about changes.
     changes = work.gone | work.decided
     threads = set[str]()
@@ -630,7 +649,7 @@ def _without_person(text: str, work: _ErasureWork) -> str:
             text = re.sub(rf"(?<=[“\xa0\n]){re.escape(form)}(?=[”\xa0\n])", "–", text)
     who = work.who
     # The longest name first, so that a name that begins with a shorter one is replaced whole.
-    own_names = who.names | {who.id}
+    own_names = who.names | {who.id} | {escape_markdown(clip_line(name)) for name in who.names}
     names = sorted(filter(None, own_names.union(map(clip_line, own_names))), key=len, reverse=True)
     pattern = "|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in names)
     return re.sub(pattern, FORGOTTEN_PERSON.name, text)

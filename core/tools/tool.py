@@ -278,7 +278,7 @@ class Parameters:
         try:
             # Some models send empty text for calls without arguments.
             raw_values = pydantic_core.from_json(arguments.strip() or "{}", allow_inf_nan=False)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:  # TypeError: half of a surrogate pair
             raise ToolError(
                 "The call's arguments are not valid JSON.", code="bad_json", hint=str(error)[:200]
             ) from None

@@ -501,7 +501,8 @@ class Rounds:
         if self._over is not None:
             cut = [f"_{say(ENDED_EARLY_NOTE, why=self._over.words())}_"]
         notes = [*cut, *used_up, *self._source_lines(), *self._model_sources()]
-        own_text, placed = place_results(self._text, self._placeable())
+        ends_open = bool(cut) and not self._text.endswith("]")
+        own_text, placed = place_results(self._text, self._placeable(), ends_open)
         whole_text = "\n\n".join([own_text, *notes]) if own_text or used_up else ""
         return Answer(whole_text, cards=cards, files=files, is_cut=bool(cut), placed=placed)
 

@@ -13,8 +13,9 @@ import pytest
 from core.base import commonmark
 from core.base.errors import NotAllowed
 from core.base.markdown import to_plain_text
+from core.changes.ledger import SqlLedger
 from core.commands.grammar import render_change
-from core.domain.changes import Change, DecisionRequest
+from core.domain.changes import PROPOSAL_LIFETIME_SECONDS, Change, DecisionRequest
 from core.domain.messages import Person
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.dialogues.decisions import (
@@ -32,6 +33,7 @@ from tests.dialogues.decisions import (
 from tests.dialogues.test_approvals import CHIEF, CLERK, GUEST, rights, two
 from tests.fakes.config import FixedConfig
 from tests.fakes.memory_table import MemoryTable
+from tests.fakes.models import EchoModel
 
 NEW = {"Name": "Ada L.", "Status": "Won", "Value": "7"}
 
@@ -73,7 +75,7 @@ async def test_one_of_three_values_is_changed_and_somebody_else_approves(bot_hom
         return
     lines = [json.loads(line) for line in (bot_home.home / "audit.log").read_text().splitlines()]
     (revised,) = (line for line in lines if line["event"] == "change-revised")
-    assert revised["revision"] == 2
+    assert (revised["revision"], revised["row_count"]) == (2, 1)
     assert revised["asker"] != lines[0]["asker"]
 
 
@@ -146,33 +148,6 @@ async def test_the_audit_log_says_what_came_too_late(bot_home: BotHome, action: 
         assert await list_audit_lines(ponte) == [("proposed", "U1", 1), *late[action]]
 
 
-async def test_an_approval_at_the_expiry_does_not_reach_a_new_version(bot_home: BotHome) -> None:
-    """Otto changed the request just before it expired, and his change is stored just after."""
-    table = editable()
-    async with bot(bot_home, table, policy=rights()) as ponte:
-        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
-        changes, close = ponte.engine.changes, ponte.engine.changes.ledger.close
-        proposal = (await changes.ledger.get(card.id)).proposal
-
-        async def set_expiry(moment: float) -> None:
-            sql = "UPDATE changes SET expires_at = ?"
-            database = ponte.engine.stores.database
-            await database.write(lambda c: c.execute(sql, (moment,)).close())
-
-        async def close_late(*rest: Any) -> Change:
-            del vars(changes.ledger)["close"]
-            await set_expiry(proposal.expires_at)
-            await says(ponte, f"change {card.id} Name = Otto's", "k2", OTHER, thread="tU1")
-            return await close(*rest)
-
-        await set_expiry(1.0)
-        vars(changes.ledger)["close"] = close_late
-        request = DecisionRequest(card.id, 902, BOSS, proposal.address, is_click=True, revision=1)
-        answer = await changes.decisions.decide("approve", request)
-        assert "was replaced" in answer.text
-        assert table.applied == []
-
-
 @also_on_postgres
 async def test_what_is_closed_once_has_one_line(bot_home: BotHome) -> None:
     async with bot(bot_home, editable(), policy=rights()) as ponte:
@@ -183,6 +158,37 @@ async def test_what_is_closed_once_has_one_line(bot_home: BotHome) -> None:
             closed = await lifecycle.close(change, state, who)  # type: ignore[arg-type]
             assert closed.state == "expired"
         assert await list_audit_lines(ponte) == [("proposed", "U1", 1), ("expired", "U1", 1)]
+
+
+async def test_a_press_at_the_moment_of_expiry_approves_no_later_version(
+    bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, close = editable(), SqlLedger.close
+    async with bot(bot_home, table, policy=rights()) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
+        await ponte.stop_redrawing()
+
+        async def change_before_close(*args: Any) -> Change:
+            bot_home.clock.now -= PROPOSAL_LIFETIME_SECONDS
+            await says(ponte, f"change {card.id} Name = Eve", "k2")
+            bot_home.clock.now += PROPOSAL_LIFETIME_SECONDS - 60
+            return await close(*args)
+
+        monkeypatch.setattr(SqlLedger, "close", change_before_close)
+        bot_home.clock.now += PROPOSAL_LIFETIME_SECONDS
+        pressed = await says(ponte, f"approve {card.id}", "k3", clicked=True)
+        assert "This version was replaced" in pressed.text
+        assert table.applied == []
+
+
+async def test_the_model_is_told_how_many_rows_a_changed_request_has(bot_home: BotHome) -> None:
+    table, model = editable(), EchoModel()
+    async with bot(bot_home, table, model=model, policy=rights()) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
+        await says(ponte, f"change {card.id} Value = 8", "k2")
+        await says(ponte, "what now?", "k3")
+        note = model.asks[-1].input[0].text
+        assert f"Proposal {card.id} (update 1 row(s) in 'People'): A person changed" in note
 
 
 async def test_a_row_that_is_left_as_it_was_is_no_failure(bot_home: BotHome) -> None:

@@ -49,13 +49,16 @@ async def test_who_denied_it_can_say_why_later_and_nobody_else(bot_home: BotHome
         assert denied.actions == ("reason",)
         refused = await says(ponte, f"deny {card.id} Mine.", "k3", MEMBER)
         assert (refused.status, "Only they can say why" in refused.text) == ("failed", True)
-        await says(ponte, f"deny {card.id} {'x' * 2_000}", "k4", BOSS)
+        explained = f"deny {card.id} {'x' * 2_000}"
+        assert "xxx" in (await says(ponte, explained, "k4", BOSS)).cards[0].text
         change = await ledger.get(card.id)
         assert len(change.denial_reason) == MAX_REASON_CHARACTERS
         await says(ponte, f"deny {card.id} Something else.", "k5", BOSS)
         assert await ledger.get(card.id) == change
         await says(ponte, "forget yes", "k6")
         assert (await ledger.get(card.id)).denial_reason == ""
+        repeated = await says(ponte, explained, "k4", BOSS)
+        assert "xxx" not in repeated.cards[0].text, "nor in an answer of another conversation"
 
 
 async def test_on_slack_a_form_asks_why_and_the_asker_is_told(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from bot.people import PersonalDataService
 from core.base.errors import NotFound
 from core.changes.approval import TableRule, TableRules
+from core.domain.changes import ApprovalNotice
 from core.domain.messages import Person
 from core.domain.ports import ChatPlatform
 from core.domain.records import RoundRequest
@@ -20,7 +21,7 @@ from core.journal.journal import Journal
 from core.people.audit import OPERATOR
 from core.store.remembered import FORGOTTEN_ID
 from core.tools.code.source import CodeRunner
-from tests.dialogues.bot_home import BotHome, RunningBot
+from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.dialogues.decisions import ADA, OTHER, on_slack, proposed_on_slack, says
 from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.choices import personal_data as data_of
@@ -54,6 +55,49 @@ def personal_data(ponte: RunningBot, chats: Sequence[RememberingChat] = ()) -> P
 async def texts_of_cards(journal: Journal, conversation: str) -> list[str]:
     entries = await journal.list_entries(conversation)
     return [card.text for one in entries if one.answer for card in one.answer.cards]
+
+
+@also_on_postgres
+@pytest.mark.parametrize("forgets", ["person", "conversation"])
+async def test_a_change_that_was_read_out_elsewhere_is_forgotten_there_too(
+    bot_home: BotHome, forgets: str
+) -> None:
+    table = MemoryTable({"1": dict(ADA)})
+    async with bot_home.open(sources=[table], appliers=[table], policy=RIGHTS) as ponte:
+        rows = {"1": {"Name": "Augusta"}}
+        card = await proposed_on_slack(ponte, "k1", "table_update", OTHER, rows=rows)
+        read = on_slack(f"approve {card.id}", "k2", BEA, channel="D9", thread="", shared=False)
+        assert "Otto" in (told := await ponte.ask_message(read)).text
+        assert "Augusta" in told.text
+        listing = on_slack("approvals", "k4", BEA)
+        assert "requested by Otto" in (await ponte.ask_message(listing)).text
+        if forgets == "person":
+            await personal_data(ponte).forget(OTHER.key, OPERATOR)
+            assert "requested by –" in (await ponte.ask_message(listing)).text
+        else:
+            await says(ponte, "forget yes", "k3", OTHER)
+        assert (await ponte.ask_message(read)).text == ""
+
+
+@also_on_postgres
+async def test_who_asked_for_a_former_version_is_named_nowhere(bot_home: BotHome) -> None:
+    table = MemoryTable({"1": dict(ADA)})
+    table.is_editable = True
+    async with bot_home.open(sources=[table], appliers=[table], policy=RIGHTS) as ponte:
+        rows = {"1": {"Name": "Augusta"}}
+        card = await proposed_on_slack(ponte, "k1", "table_update", OTHER, rows=rows)
+        read = on_slack(f"approve {card.id}", "k2", BEA, channel="D9", thread="", shared=False)
+        assert "Augusta" in (await ponte.ask_message(read)).text
+        outbox = ponte.engine.changes.views.outbox
+        copy = ApprovalNotice(card.id, "copy", BEA, text="Otto requested this", state="posted")
+        await outbox.put(copy)
+        await says(ponte, f"change {card.id} Name = Zoe", "k3", ZED, thread="tU2")
+        await personal_data(ponte).forget(OTHER.key, OPERATOR)
+        (change,) = await ponte.engine.changes.ledger.list_of_conversation("", 9)
+        assert (change.proposal.asker, change.proposal.revision) == (ZED, 2)
+        assert (await ponte.ask_message(read)).text == ""
+        (copy,) = await outbox.list_copies(card.id)
+        assert copy.text == "– requested this"
 
 
 async def test_of_a_shared_conversation_the_rest_goes_on_without_them(bot_home: BotHome) -> None:

@@ -39,9 +39,11 @@ QUERY = 'call nocodb_query {"table": "Orders", "fields": ["Title", "Amount", "Pa
 class PlacingModel(EchoModel):
     """Makes the calls of the message, one round for each line, then answers with `text`."""
 
-    def __init__(self, text: str = "Here:\n\n[table: r1]\n\nThat is all.") -> None:
+    def __init__(
+        self, text: str = "Here:\n\n[table: r1]\n\nThat is all.", is_truncated: bool = False
+    ) -> None:
         super().__init__()
-        self.text = text
+        self.text, self.is_truncated = text, is_truncated
 
     async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         self.asks.append(ask)
@@ -52,7 +54,8 @@ class PlacingModel(EchoModel):
             return
         for piece in re.findall(".{1,3}|\n", self.text):
             yield TextDelta(piece)
-        yield RoundCompleted((Item(kind="message", role="assistant", text=self.text),))
+        item = Item(kind="message", role="assistant", text=self.text)
+        yield RoundCompleted((item,), is_truncated=self.is_truncated)
 
 
 @asynccontextmanager
@@ -91,6 +94,15 @@ async def test_the_model_names_rows_and_types_none(bot_home: BotHome) -> None:
     assert [column.kind for column in placed.data.columns] == ["words", "number", "words"]
     assert f"Here:\n\n{placed.text}\n\nThat is all.\n\nSource: Orders: 20 of 60 rows" in answer.text
     assert "[table" not in answer.text
+
+
+@pytest.mark.parametrize("end", ["[ta", "[table: r", "[table: r1", "[table: r1]"])
+async def test_a_cut_answer_shows_no_half_reference(bot_home: BotHome, end: str) -> None:
+    async with open_bot(bot_home, PlacingModel(f"Here:\n\n{end}", is_truncated=True)) as ponte:
+        answer = await ponte.ask(QUERY)
+    assert answer.is_cut
+    assert "[ta" not in answer.text
+    assert len(answer.placed) == end.endswith("]")
 
 
 async def test_the_same_rows_on_every_platform(bot_home: BotHome) -> None:
@@ -328,8 +340,11 @@ def make_chart(kind: Any, labels: int, names: int, values: Any = lambda n: n + 1
 )
 @pytest.mark.parametrize(
     "values",
-    [lambda n: n + 1.0, lambda n: 0.0, lambda n: -n - 1.0, lambda n: None, lambda n: 2.0**53],
-)
+    [
+        lambda n: n + 1.0, lambda n: 0.0, lambda n: -n - 1.0, lambda n: None, lambda n: 2.0**53,
+        lambda n: 5e-324 * n, lambda n: 1e-9 * n,
+    ],
+)  # fmt: skip
 def test_every_chart_arrives_on_every_platform(
     kind: Any, labels: int, names: int, values: Any
 ) -> None:
@@ -345,6 +360,6 @@ def test_every_chart_arrives_on_every_platform(
     root = ElementTree.fromstring(re.search(r"<svg.*</svg>", page, re.DOTALL)[0])  # type: ignore[index]
     assert root.get("role") == "img"
     assert page.count("<tr>") == labels + 1
-    assert "nan" not in page
+    assert not re.search("nan|inf|0{20}", page)
     assert page.startswith("<p")
     assert len(to_discord(text).text.splitlines()) >= labels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -64,6 +65,12 @@ async def test_a_card_that_was_decided_elsewhere_is_redrawn_in_every_tab(
             assert (card.data["state"], card.data["turn"]) == ("done", turn)
 
 
+async def test_again_returns_the_card_of_the_new_request(ponte: WebPonte, client: Client) -> None:
+    ponte.answers(Answer("Proposed.", cards=(replace(OPEN, id="new222"),), has_own_post=True))
+    said = (await client.post("/cards/abc234", json={"action": "again"})).json()
+    assert (said["id"], said["state"], said["card"]["id"]) == ("abc234", "open", "new222")
+
+
 async def test_two_clicks_are_two_events_but_one_key_is_one(
     ponte: WebPonte, client: Client
 ) -> None:
@@ -76,7 +83,8 @@ async def test_two_clicks_are_two_events_but_one_key_is_one(
 
 
 @pytest.mark.parametrize(
-    ("code", "status"), [("forbidden", 403), ("not_found", 404), ("expired", 410)]
+    ("code", "status"),
+    [("forbidden", 403), ("not_found", 404), ("expired", 410), ("nocodb_down", 409), ("", 409)],
 )
 async def test_a_decision_that_was_refused(
     ponte: WebPonte, client: Client, code: str, status: int

@@ -112,8 +112,8 @@ class ChatAnswer(TypedDict):
 
 
 class DecisionResult(TypedDict):
-    """The state of a card after a decision, and the card if it changed. `change` is the id of the
-    change that it became. `status` is `failed` if the decision was refused, for example because
+    """The state of a card after a decision, and the card if it changed; after `again` the card of
+    the new request. `change` is the id of the change that it became. `status` is `failed` if
     somebody else changed the card first."""
 
     id: str

@@ -126,7 +126,7 @@ class ChatRoutes(MessageRoutes):
         ]  # fmt: skip
         return {"id": form.id, "revision": form.revision, "title": form.title, "fields": fields}
 
-    @endpoint("POST", "/cards/{id}", refuses=(404, 410, 413, 503))
+    @endpoint("POST", "/cards/{id}", refuses=(404, 409, 410, 413, 503))
     async def decide(
         self, request: Request, body: CardDecision
     ) -> answers.DecisionResult | Response:
@@ -142,7 +142,8 @@ class ChatRoutes(MessageRoutes):
             case "deny" if body.reason.strip():
                 words += f" {body.reason}"
         answer = await self.send_click(request, words, body.conversation, body.event_key)
-        card = next((one for one in answer.cards if one.id == id), None)
+        is_new = body.action == "again"
+        card = next((one for one in answer.cards if is_new or one.id == id), None)
         change = next((one.id for one in answer.cards if one.kind == "change"), None)
         state = card.state if card else answer.status
         result: answers.DecisionResult = {
@@ -154,9 +155,10 @@ class ChatRoutes(MessageRoutes):
             result["change"], result["aloud"] = id, True
         elif change:
             result["change"] = change
-        if answer.status == "failed" and answer.code in STATUS_BY_CODE:
+        # Without the card, the decision failed and the card stays as it was.
+        if answer.status == "failed" and (answer.code in STATUS_BY_CODE or card is None):
             error = {"code": answer.code, "message": answer.text}
-            return JSONResponse({**result, "error": error}, STATUS_BY_CODE[answer.code])
+            return JSONResponse({**result, "error": error}, STATUS_BY_CODE.get(answer.code, 409))
         return result
 
     @endpoint("POST", "/turns/{turn}/stop", refuses=(404, 410, 503))

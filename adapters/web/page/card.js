@@ -200,7 +200,6 @@ export async function decide(id, action, conversation, button, more = {}) {
   tell(id, say("deciding"));
   try {
     const decided = await post(`/cards/${id}`, { action, conversation, revision: card.revision, ...more });
-    if (decided.status === "failed" && !decided.card) throw new Error(decided.text);
     tell(id, decided.aloud ? "" : decided.text);
     if (more.others || action === "again") return; // the answer says what was done, and the event stream brings the cards
     const known = shown.get(id);

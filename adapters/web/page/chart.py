@@ -13,6 +13,8 @@ from core.domain.rows import Chart
 WIDTH, HEIGHT, LEFT_SPACE, TOP_SPACE, RIGHT_SPACE, BOTTOM_SPACE = 640, 300, 72, 12, 12, 32
 """The drawing in pixels, and the space around its plot."""
 MAX_X_LABELS, X_LABEL_CHARACTERS = 8, 12
+MIN_SPAN = 1e-15
+"""Values that differ by less are drawn as zeros. Smaller spans make long labels, or overflow."""
 COLOURS = 8
 """The number of colours in the style sheet."""
 Scale = Callable[[float], float]
@@ -35,6 +37,8 @@ def draw_chart(chart: Chart, table: str) -> str:
 def _draw_plot(chart: Chart) -> str:
     values = [value for each in chart.series for value in each.values if value is not None]
     low, high = min([0.0, *values]), max([0.0, *values])
+    if high - low < MIN_SPAN:
+        low = high = 0.0
     height = (HEIGHT - TOP_SPACE - BOTTOM_SPACE) / ((high - low) or 1)
     step = (WIDTH - LEFT_SPACE - RIGHT_SPACE) / len(chart.labels)
 

@@ -122,6 +122,7 @@ async def test_arguments_come_typed_and_nulls_mean_the_default() -> None:
         ('{"table":"T","filters":[],"match":"hunter2"}', "bad_arguments", "`match`: "),
         ("[" * 100_000, "bad_json", "recursion"),
         ('{"table":"\\ud800","filters":[]}', "bad_json", ""),
+        ('{"table":"\ud800","filters":[]}', "bad_json", ""),
     ],
 )
 async def test_a_wrong_call_is_told_where_and_never_what(
