@@ -112,6 +112,7 @@ async def test_what_was_decided_is_said_once_by_the_card(tmp_path: Path, tab: Pa
         await expect(first.locator(".note")).to_be_empty()
         await button(first, "Undo").click()
         await expect(first).to_have_attribute("data-state", "undone")
+        await expect(first.locator(".note")).to_be_empty()
         await say(tab, update("2"))
         await expect(button(second, "Approve")).to_be_visible()
         table.rows["2"]["Name"] = "moved"
