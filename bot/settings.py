@@ -126,7 +126,8 @@ class _SharedSettings(SettingsPart):
     faces: ClassVar[Faces] = FACES
 
     ponte_allow: frozenset[str] = setting(
-        frozenset(), "people with all permissions: slack:ID, discord:ID or *; comma-separated"
+        frozenset(),
+        "people who can also change data and run code: slack:ID, discord:ID or *; comma-separated",
     )
     ponte_admins: frozenset[str] = setting(
         ADMINS, "admins: web, terminal, slack:ID or discord:ID; comma-separated"

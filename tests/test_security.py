@@ -1,4 +1,4 @@
-"""docs/explanation/security.md: the tests that it names exist; its tables match the code."""
+"""docs/explanation/security.md: its tables match the code; each dependency is pinned."""
 
 from __future__ import annotations
 
@@ -69,28 +69,6 @@ def test_what_one_turn_may_cost() -> None:
     )
     assert f"at most {MAX_ROUNDS} calls of the model" in section
     assert f"at most {limits.total} tool calls, {limits.costly} of them such as cost" in section
-
-
-def test_the_tests_that_it_names_are_there() -> None:
-    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", TEXT)
-    assert len(named) > 30
-    missing = []
-    for path, name in named:
-        file = ROOT / path
-        defined = (
-            set(re.findall(r"^(?:async )?def (\w+)", file.read_text(), re.M))
-            if file.exists()
-            else set()
-        )
-        if not defined or (name and name not in defined):
-            missing.append(f"{path}::{name}")
-    assert missing == []
-
-
-@pytest.mark.parametrize("number", range(1, 11))
-def test_each_of_the_ten_has_a_line_with_a_test(number: int) -> None:
-    (line,) = [row for row in TEXT.splitlines() if row.startswith(f"| LLM{number:02} ")]
-    assert "`tests/" in line
 
 
 def test_every_dependency_is_pinned_by_hash() -> None:

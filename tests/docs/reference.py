@@ -16,12 +16,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, NotRequired, get_args, get_origin, get_type_hints
 
 import typer
 from pydantic import SecretStr
+from typing_extensions import is_typeddict
 
-from adapters.web.api.openapi import HOOK_SUMMARY, PLATFORM_SUMMARY, describe_handler, is_open
+from adapters.web.api.openapi import HOOK_STATUSES, PLATFORM_STATUSES, answer_type, is_open
+from adapters.web.http_io import DeclaredRoute
 from adapters.web.hub import HOOKS_PATH
 from adapters.web.sign_in import COMPATIBLE_PREFIX
 from bot.cli.main import cli
@@ -335,12 +337,55 @@ def _http() -> Iterator[str]:
         elif route.path.startswith(COMPATIBLE_PREFIX):
             who = "API token"
         elif route.path.startswith("/operator/"):
-            who = "the socket in the data folder"
-        request = f"`{route.declaration.method} {route.path.replace(':path', '')}`"
-        rows.append((request, who, describe_handler(route)))
-    for path, words in (("/slack/events", PLATFORM_SUMMARY), (HOOKS_PATH, HOOK_SUMMARY)):
-        rows.append((f"`POST {path}`", "its own signature", f"{words}."))
-    yield from _table(("request", "who", "answer"), rows)
+            who = "the socket"
+        own = route.declaration
+        request = f"`{own.method} {route.path.replace(':path', '')}`"
+        rows.append((request, who, _sent(route), _answer(route), _numbers(own.refuses)))
+    for path, statuses in (("/slack/events", PLATFORM_STATUSES), (HOOKS_PATH, HOOK_STATUSES)):
+        done, refused = (_numbers(s for s in statuses if (s < 300) == ok) for ok in (True, False))
+        rows.append((f"`POST {path}`", "its own signature", "", done, refused))
+    yield from _table(("request", "who", "sends", "answer", "refusals"), rows)
+
+
+def _numbers(statuses: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(statuses)))
+
+
+def _sent(route: DeclaredRoute) -> str:
+    """Return the fields of the body and the parameters of the query."""
+    parts = [f"`?{name}=`" for name in route.declaration.query]
+    if (body := route.body_model) is not None:
+        fields = [
+            f'"{name}"' + ("" if field.is_required() else "?")
+            for name, field in body.model_fields.items()
+        ]
+        parts.insert(0, f"`{{{', '.join(fields)}}}`" if fields else "JSON")
+    return " ".join(parts)
+
+
+def _answer(route: DeclaredRoute) -> str:
+    """Return the status of a success and the form of its body."""
+    media = [f"`{kind}`" for kind in route.declaration.media]
+    shape = [f"`{_shape(kind)}`"] if (kind := answer_type(route)) is not None else []
+    return " ".join([str(route.declaration.status), " or ".join(shape + media)]).strip()
+
+
+def _shape(kind: Any) -> str:
+    """Return the keys of an object, and those of the objects in its only list."""
+    if get_origin(kind) is list:
+        return f"[{_shape(get_args(kind)[0])}]"
+    if not is_typeddict(kind):
+        return "{…}"
+    keys = []
+    for name, of in get_type_hints(kind, include_extras=True).items():
+        inside = get_args(of)[0] if get_origin(of) is list else None
+        listed = (
+            f": [{_shape(inside)}]"
+            if is_typeddict(inside) and len(kind.__annotations__) == 1
+            else ""
+        )
+        keys.append(f'"{name}"' + ("?" if get_origin(of) is NotRequired else "") + listed)
+    return f"{{{', '.join(keys)}}}"
 
 
 def main() -> int:

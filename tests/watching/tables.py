@@ -36,7 +36,7 @@ SHARED_METRICS = (
     "ponte_queued_messages",
 )
 """Metrics read from the database, so that all processes on one Postgres report equal values."""
-_ROW = re.compile(r"^\| `(.+?)` \| (\w+) \| (.*) \|$", re.MULTILINE)
+_ROW = re.compile(r"^\| `(.+?)` \| (.*) \|$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,16 +155,14 @@ def _labels(name: str) -> Sequence[str]:
 
 
 def event_rows(known: Mapping[str, str]) -> str:
-    lines = ["| line | level | what it means, and what to do |", "| --- | --- | --- |"]
-    told = {event.name: event for event in events()}
-    for name, event in told.items():
-        lines.append(f"| `{name}` | {event.level} | {known.get(name, '')} |")
-    return "\n".join(lines)
+    lines = ["| line | what it means, and what to do |", "| --- | --- |"]
+    names = dict.fromkeys(event.name for event in events())
+    return "\n".join([*lines, *(f"| `{name}` | {known.get(name, '')} |" for name in names)])
 
 
 def known_events(page: str) -> Mapping[str, str]:
     """What the page says of each now."""
-    return {name: words for name, _, words in _ROW.findall(page) if ": " in name}
+    return {name: words for name, words in _ROW.findall(page) if ": " in name}
 
 
 def alert_words() -> str:
