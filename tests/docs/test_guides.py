@@ -1,0 +1,56 @@
+"""What the guides promise is tried as their readers would try it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from bot.config.ponte_toml import Config
+from bot.doctor.checks import try_model
+from bot.home import Home, Start
+from bot.settings import Settings
+from tests.bot.doctor.test_doctor_model import ANSWERS, CALLS, COUNTS
+from tests.docs.conftest import ROOT
+from tests.docs.test_troubleshooting import all_sentences, begins
+from tests.fakes.openai import FakeOpenAI
+
+QUOTING = ["docs/guides/model.md"]
+"""Pages whose quotations are Ponte's own sentences."""
+MODEL = (ROOT / "docs/guides/model.md").read_text("utf-8")
+
+
+def read_rows(text: str, heading: str) -> list[list[str]]:
+    """Return the cells of the table whose head begins with this cell, without backticks."""
+    table = text[text.index(f"| {heading} |") :].partition("\n\n")[0]
+    rows = [line.strip("|").split("|") for line in table.splitlines()[2:]]
+    return [[cell.strip().strip("`") for cell in row] for row in rows]
+
+
+@pytest.mark.parametrize("row", read_rows(MODEL, "server"), ids=lambda row: row[0])
+async def test_each_server_of_the_guide_answers(row: list[str], tmp_path: Path) -> None:
+    """The double takes the place of the server, at the path of the guide's address."""
+    _, url, key, model, _ = ["" if cell == "–" else cell for cell in row]
+    given = {"openai_base_url": url, "openai_api_key": key, "ponte_model": model}
+    settings = Settings.model_validate({k: v for k, v in given.items() if v})
+    assert url == (settings.openai_base_url or ""), "it is complete"
+    async with FakeOpenAI(key=key, without={"conversations", "responses"}) as fake:
+        fake.models.append(settings.ponte_model)
+        fake.say(COUNTS, CALLS, ANSWERS)
+        own = {**given, "openai_base_url": fake.base_url, "ponte_home": tmp_path / "home"}
+        settings = Settings.model_validate({k: v for k, v in own.items() if v})
+        lines: list[str] = []
+        start = Start(settings, Config(), Home(tmp_path / "home"))
+        code = await try_model(start, lines.append, lambda: None)
+    host = f"{settings.ponte_model} at 127.0.0.1"
+    assert any(f"{host}: Chat Completions API, history stored only here" in x for x in lines)
+    assert code == 0, lines
+
+
+@pytest.mark.parametrize("name", QUOTING)
+def test_a_sentence_that_a_page_quotes_can_be_read_from_ponte(name: str) -> None:
+    """`…` stands for what is filled in."""
+    text = (ROOT / name).read_text("utf-8")
+    quotes = [" ".join(quote.split()) for quote in re.findall(r"“([^”]+)”", text)]
+    assert [one for one in quotes if not any(begins(each, one) for each in all_sentences())] == []
