@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -54,3 +55,13 @@ def test_a_sentence_that_a_page_quotes_can_be_read_from_ponte(name: str) -> None
     text = (ROOT / name).read_text("utf-8")
     quotes = [" ".join(quote.split()) for quote in re.findall(r"“([^”]+)”", text)]
     assert [one for one in quotes if not any(begins(each, one) for each in all_sentences())] == []
+
+
+def test_the_steps_of_the_picture_are_those_of_its_page() -> None:
+    folder = ROOT / "docs/explanation"
+    picture = (folder / "how-it-works.svg").read_text("utf-8")
+    groups = ElementTree.fromstring(picture).iterfind(".//{*}g[@class='number']")
+    numbers = [text.text for group in groups for text in group.iterfind("{*}text")]
+    page = (folder / "how-it-works.md").read_text("utf-8")
+    assert numbers == re.findall(r"^(\d)\. ", page, re.MULTILINE)
+    assert len(picture) <= 12_000
