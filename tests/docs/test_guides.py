@@ -12,8 +12,11 @@ from bot.config.ponte_toml import Config
 from bot.doctor.checks import try_model
 from bot.home import Home, Start
 from bot.settings import Settings
+from core.base.i18n import say, use_locale
+from core.commands.grammar import parse_command
 from tests.bot.doctor.test_doctor_model import ANSWERS, CALLS, COUNTS
 from tests.docs.conftest import ROOT
+from tests.docs.test_documents import spans
 from tests.docs.test_troubleshooting import all_sentences, begins
 from tests.fakes.openai import FakeOpenAI
 
@@ -65,3 +68,36 @@ def test_the_steps_of_the_picture_are_those_of_its_page() -> None:
     page = (folder / "how-it-works.md").read_text("utf-8")
     assert numbers == re.findall(r"^(\d)\. ", page, re.MULTILINE)
     assert len(picture) <= 12_000
+
+
+CHAT_PAGES = {"en": "en.md", "pt-BR": "pt-BR.md", "fr": "fr.md"}
+BUTTONS = ("Approve", "Change…", "Deny", "Undo", "Propose again", "Stop")
+
+
+def read_chat_page(locale: str) -> str:
+    return (ROOT / "docs/chat" / CHAT_PAGES[locale]).read_text("utf-8")
+
+
+@pytest.mark.parametrize("locale", CHAT_PAGES)
+def test_what_people_type_is_a_command_as_it_is_written(locale: str) -> None:
+    """In each language the page has the same commands, in the same order."""
+    names = [
+        [
+            command.name
+            for typed in spans(f"docs/chat/{CHAT_PAGES[each]}")
+            if typed != "@Ponte"
+            and ((command := parse_command(typed.replace("ID", "l5wq5u"))) or pytest.fail(typed))
+        ]
+        for each in ("en", locale)
+    ]
+    assert names[0] == names[1]
+    assert "approve" in names[0]
+
+
+@pytest.mark.parametrize("locale", CHAT_PAGES)
+def test_buttons_have_the_labels_that_people_see(locale: str) -> None:
+    page = read_chat_page(locale)
+    with use_locale(locale):
+        labels = [say(button) for button in BUTTONS]
+    assert [label for label in labels if f"**{label}**" not in page] == []
+    assert page.count("\n| ") == read_chat_page("en").count("\n| ")
