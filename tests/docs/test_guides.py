@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree
 
+import httpx
 import pytest
+from pydantic import SecretStr
 
 from bot.config.ponte_toml import Config
 from bot.doctor.checks import try_model
@@ -15,14 +17,24 @@ from bot.settings import Settings
 from core.base.i18n import say, use_locale
 from core.commands.grammar import parse_command
 from tests.bot.doctor.test_doctor_model import ANSWERS, CALLS, COUNTS
+from tests.dialogues.office import PAID, office
+from tests.dialogues.test_nocodb_web import Page
 from tests.docs.conftest import ROOT
 from tests.docs.test_documents import spans
 from tests.docs.test_troubleshooting import all_sentences, begins
+from tests.fakes.link import parse_page_link
+from tests.fakes.nocodb import filled
 from tests.fakes.openai import FakeOpenAI
 
-QUOTING = ["docs/guides/model.md"]
+QUOTING = ["docs/guides/model.md", "docs/guides/secrets.md"]
 """Pages whose quotations are Ponte's own sentences."""
 MODEL = (ROOT / "docs/guides/model.md").read_text("utf-8")
+
+
+def page_client(link: str) -> httpx.AsyncClient:
+    """Return a client that is signed in by this link."""
+    address, bearer = parse_page_link(link)
+    return httpx.AsyncClient(base_url=address, headers=bearer, timeout=20)
 
 
 def read_rows(text: str, heading: str) -> list[list[str]]:
@@ -101,3 +113,20 @@ def test_buttons_have_the_labels_that_people_see(locale: str) -> None:
         labels = [say(button) for button in BUTTONS]
     assert [label for label in labels if f"**{label}**" not in page] == []
     assert page.count("\n| ") == read_chat_page("en").count("\n| ")
+
+
+async def test_a_request_outlives_a_changed_token_of_nocodb(tmp_path: Path) -> None:
+    """As guides/secrets.md says: not if somebody approves it while the token is refused."""
+    async with office(tmp_path) as team:
+        users = team.nocodb.world.users
+        async with team.open() as app, page_client(app.links()[1]) as client:
+            page = Page(client, team)
+            waiting, hasty = await page.card(PAID), await page.card(PAID)
+            users["new-token"] = users.pop(filled.EDITOR)
+            ended = await page.clicks("approve", hasty["id"])
+            assert (ended["state"], "Nothing was changed." in ended["text"]) == ("failed", True)
+            assert "NocoDB rejected the token." in ended["text"]
+        fresh = SecretStr("new-token")
+        async with team.open(nocodb_token=fresh) as app, page_client(app.links()[1]) as client:
+            page = Page(client, team)
+            assert (await page.clicks("approve", waiting["id"]))["state"] == "done"
