@@ -26,7 +26,7 @@ from tests.fakes.link import parse_page_link
 from tests.fakes.nocodb import filled
 from tests.fakes.openai import FakeOpenAI
 
-QUOTING = ["docs/guides/model.md", "docs/guides/secrets.md"]
+QUOTING = ["docs/guides/model.md", "docs/guides/secrets.md", "docs/guides/upgrade.md"]
 """Pages whose quotations are Ponte's own sentences."""
 MODEL = (ROOT / "docs/guides/model.md").read_text("utf-8")
 
