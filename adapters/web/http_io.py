@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, TypeVar, get_type_hints
+from urllib.parse import quote
 
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -53,6 +54,7 @@ from core.domain.messages import (
 from core.domain.records import HistoryEntry, Receipt
 from core.people.rules import OWNER_ID
 
+BYTES_TYPE = "application/octet-stream"
 MAX_TEXT_BYTES = 2_000_000
 """The text of one message must have fewer bytes."""
 MAX_FILE_BYTES = 20 * 1024 * 1024
@@ -147,6 +149,12 @@ def endpoint(method: str, path: str, **more: Any) -> Callable[[H], H]:
         return handler
 
     return declare
+
+
+def format_disposition(how: str, name: str) -> str:
+    """Return the header Content-Disposition of a file with this name."""
+    plain = re.sub(r'[^ -~]|["\\]', "_", name)
+    return f"{how}; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}"
 
 
 class DeclaredRoute(Route):
