@@ -285,10 +285,12 @@ def find_tables(text: str, placed: tuple[Placed, ...] = ()) -> list[ExportSource
     text, without markup."""
     tables: list[ExportSource] = []
     for piece, data in split_placed(text, placed):
+        if is_too_complex(piece):
+            continue
         if data:
             rows = data.to_rows() if isinstance(data, Chart) else data
             tables.append((*rows.to_export(), rows.caption))
-        elif not is_too_complex(piece):
+        else:
             tables += _read_markdown_tables(piece)
     return tables
 

@@ -281,7 +281,9 @@ class ReadTools(QueryTools):
                             most=MAX_FIGURES)  # fmt: skip
         names = [*(each.field for each in aggregates), *([group_by] if group_by else [])]
         query = await self.resolve_question(ctx, table, filters, match, names)
-        pairs = [(query.table.field(each.field), each.fn) for each in aggregates]
+        fields = [query.table.field(each.field) for each in aggregates]
+        fields = await self.schemas.fill_formats(ctx.viewer, query.table, fields)
+        pairs = [(field, each.fn) for field, each in zip(fields, aggregates, strict=True)]
         for column, fn in pairs:
             functions = _ANY_FNS
             if column.kind == "number" or column.field_type.may_hold_numbers:
@@ -315,7 +317,7 @@ class ReadTools(QueryTools):
                 if figures is not None:
                     summary = RowSummary(rows, figures, is_rounded=not has_exact_sums)
         if summary is None:
-            fields = [each for each, _ in pairs] + ([group] if group else [])
+            fields = fields + ([group] if group else [])
             rows = await self.reading.fetch_all(selection, ColumnChoice(tuple(fields)))
             groups = group_records(rows.records, group, bucket, query.zone) if group else {}
             summary = RowSummary(rows, _compute_figures(query, pairs, rows.records), groups)
