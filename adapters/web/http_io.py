@@ -54,7 +54,6 @@ from core.domain.messages import (
 from core.domain.records import HistoryEntry, Receipt
 from core.people.rules import OWNER_ID
 
-BYTES_TYPE = "application/octet-stream"
 MAX_TEXT_BYTES = 2_000_000
 """The text of one message must have fewer bytes."""
 MAX_FILE_BYTES = 20 * 1024 * 1024
@@ -152,7 +151,8 @@ def endpoint(method: str, path: str, **more: Any) -> Callable[[H], H]:
 
 
 def format_disposition(how: str, name: str) -> str:
-    """Return the header Content-Disposition of a file with this name."""
+    """Return the header Content-Disposition of a file with this name, made safe."""
+    name = safe_file_name(name)
     plain = re.sub(r'[^ -~]|["\\]', "_", name)
     return f"{how}; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}"
 

@@ -135,13 +135,13 @@ def ask(text: str, files: Sequence[Path], form: str | None, output: Path | None,
         raise BadInput("The prompt is empty.")
     attached = read_attachments(text) + [_read_attachment(file) for file in files]
     answer, other = Screen(sys.stdout), Screen(sys.stderr, shows_shell_commands=True)
-    growing = None if form else answer
 
     async def ask_one(one: LocalClient) -> tuple[Json, Sequence[DownloadedFile], bytes | None]:
-        body, saved = await one.ask(prompt, attached, growing, other)
-        if not form or body["status"] != "done":
-            return body, saved, None
-        return body, saved, await one.fetch_table(body["turn"], table, form)
+        body, saved = await one.ask(prompt, attached, None if form else answer, other)
+        rows = None
+        if form and body["status"] == "done":
+            rows = await one.fetch_table(body["turn"], table, form)
+        return body, saved, rows
 
     body, saved, rows = ask_holder(ask_one, prepares=True)
     is_answered = body["status"] == "done"
@@ -152,11 +152,7 @@ def ask(text: str, files: Sequence[Path], form: str | None, output: Path | None,
     if rows is not None:
         _write_bytes(rows, output)
     elif form and is_answered:
-        if table > 1:
-            raise PonteError(
-                "The answer has no table {number}. Use a smaller --table.", number=table
-            )
-        raise PonteError("The answer has no table. Ask for a list of rows.")
+        raise PonteError("The answer has no such table. Ask for a list of rows.")
     return 0 if is_answered else 1
 
 
@@ -168,10 +164,8 @@ def _write_bytes(data: bytes, file: Path | None) -> None:
     try:
         file.write_bytes(data)
     except OSError as error:
-        raise PonteError(
-            "Cannot write to the file {file} ({cause}). Check the path.",
-            file=file, cause=describe_read_error(error),
-        ) from None  # fmt: skip
+        words = "Cannot write to the file {file} ({cause}). Check the path."
+        raise PonteError(words, file=file, cause=describe_read_error(error)) from None
 
 
 def link(*, as_json: bool = False) -> int:

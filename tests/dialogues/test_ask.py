@@ -46,10 +46,10 @@ async def test_the_rows_of_an_answer_for_a_program(tmp_path: Path, commands: str
         code, out, err = await shell(team, commands, "en", "ask", SALES, "--format", "csv")
         assert (code, out) == (1, "")
         assert err.startswith(to_plain_text(SALES_FOUND))
-        assert err.endswith("The answer has no table. Ask for a list of rows.\n")
+        assert err.endswith("The answer has no such table. Ask for a list of rows.\n")
         second = await shell(team, commands, "en", "ask", LEADS, "--format", "csv", "--table", "2")
         assert (second[0], second[1]) == (1, "")
-        assert second[2].endswith("The answer has no table 2. Use a smaller --table.\n")
+        assert second[2].endswith("The answer has no such table. Ask for a list of rows.\n")
         words = ("ask", LEADS, "--format", "csv", "--output", "a/b")
         code, out, err = await shell(team, commands, "en", *words)
         assert (code, out, err) == (

@@ -25,8 +25,8 @@ from adapters.web.http_io import MessageRoutes, endpoint, visitor_of, wants_html
 from adapters.web.page.render import find_tables, render
 from core.base.errors import Empty, Forgotten, NotFound
 from core.base.i18n import say
-from core.base.spreadsheets import EXPORT_FORMATS, encode_table
-from core.base.text import clean_text, safe_file_name
+from core.base.spreadsheets import EXPORT_FORMATS, MEDIA_TYPES, encode_table
+from core.base.text import clean_text
 from core.commands.grammar import is_decision, render_change
 from core.domain.changes import MAX_REASON_CHARACTERS
 from core.domain.messages import PROGRAM, Answer, Message, make_press_id
@@ -235,7 +235,7 @@ class ChatRoutes(MessageRoutes):
     @endpoint(
         "GET",
         "/turns/{turn}/tables/{number}",
-        media=(http_io.BYTES_TYPE,),
+        media=tuple(MEDIA_TYPES.values()),
         query={"format": "csv, xlsx or json"},
         refuses=(400, 404, 410),
     )
@@ -253,12 +253,8 @@ class ChatRoutes(MessageRoutes):
         for columns, rows, caption in tables[int(number) - 1 : int(number)]:
             title = caption.rpartition(":")[0].strip() or caption or say("Table")
             file = await asyncio.to_thread(encode_table, columns, rows, form, title)
-            headers = {
-                "Content-Disposition": http_io.format_disposition(
-                    "attachment", safe_file_name(f"{title}.{form}")
-                ),
-                "Cache-Control": "no-store",
-            }
+            disposition = http_io.format_disposition("attachment", f"{title}.{form}")
+            headers = {"Content-Disposition": disposition, "Cache-Control": "no-store"}
             return Response(file.data, headers=headers, media_type=file.type)
         raise NotFound(what="table")
 

@@ -21,20 +21,12 @@ from adapters.web.api import answers, stream
 from adapters.web.api.answers import Json
 from adapters.web.api.stream import ConversationEvents, ReadCursor
 from adapters.web.errors import UnknownPath, translate_page
-from adapters.web.http_io import (
-    BYTES_TYPE,
-    MessageRoutes,
-    RequestBody,
-    RouteGroup,
-    endpoint,
-    format_disposition,
-    visitor_of,
-)
+from adapters.web.http_io import MessageRoutes, RequestBody, RouteGroup, endpoint, visitor_of
 from adapters.web.page.render import to_html
 from adapters.web.sign_in import SESSION_SECONDS, Visitors
 from core.base.errors import NotAllowed, NotFound, NotStored
 from core.base.i18n import LANGUAGE, LOCALES, format_moment, say, use_locale
-from core.base.text import Fence, clean_text, fence_after_line, safe_file_name, to_one_line
+from core.base.text import Fence, clean_text, fence_after_line, to_one_line
 from core.chat.approval_notices import PersonNoticeService
 from core.commands.grammar import TRANSLATED
 from core.domain.messages import Address, Person
@@ -62,6 +54,7 @@ PAGE_SECURITY_POLICY = (
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 """What the page may load and connect to (Content-Security-Policy)."""
+BYTES_TYPE = "application/octet-stream"
 
 
 MAX_SEARCH_CHARS = 200
@@ -169,7 +162,7 @@ class ConversationRoutes(MessageRoutes):
         text = "\n".join(parts)
         headers = {
             "Content-Type": "text/markdown; charset=utf-8",
-            "Content-Disposition": format_disposition("attachment", safe_file_name(f"{title}.md")),
+            "Content-Disposition": http_io.format_disposition("attachment", f"{title}.md"),
             "Cache-Control": "no-store",
         }
         return Response(f"{text}\n".encode(errors="replace"), headers=headers)
@@ -264,7 +257,7 @@ class ConversationRoutes(MessageRoutes):
         how = "inline" if is_picture else "attachment"
         headers |= {
             "Content-Type": file.type if is_picture else BYTES_TYPE,
-            "Content-Disposition": format_disposition(how, safe_file_name(file.name)),
+            "Content-Disposition": http_io.format_disposition(how, file.name),
             "Content-Security-Policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
         }
         return Response(data, headers=headers)

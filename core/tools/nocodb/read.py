@@ -352,14 +352,13 @@ class QueryTools:
         query = await self.resolve_question(ctx, table, filters, match, names)
         find = query.table.field
         order = tuple(SortField(find(each.field).id, each.direction) for each in sort)
-        wish = ColumnChoice(tuple(map(find, fields)), order)
-        columns = await self.schemas.fill_formats(
-            ctx.viewer, query.table, wish.columns(query.table)
-        )
+        columns = ColumnChoice(tuple(map(find, fields))).columns(query.table)
+        columns = await self.schemas.fill_formats(ctx.viewer, query.table, columns)
+        wish = ColumnChoice(tuple(columns), order)
         files: tuple[File, ...] = ()
         cut_cells = 0
         if export:
-            rows, files, cut_cells = await self._export(ctx, query, wish, columns, export)
+            rows, files, cut_cells = await self._export(ctx, query, wish, export)
             records, start = rows.records, (page - 1) * limit
             rows = replace(rows, records=records[start : start + limit])
         else:
@@ -401,12 +400,7 @@ class QueryTools:
         return Outcome("ok", compact_json(result), files=files, sources=sources, data=rows_result)
 
     async def _export(
-        self,
-        ctx: ToolContext,
-        query: TableQuestion,
-        wish: ColumnChoice,
-        columns: Sequence[Field],
-        form: ExportFormat,
+        self, ctx: ToolContext, query: TableQuestion, wish: ColumnChoice, form: ExportFormat
     ) -> tuple[SelectedRows, tuple[File, ...], int]:
         """Return all rows that are selected, the file of them (none without rows), and how many of
         its cells are cut. Raise ToolError where files cannot be sent."""
@@ -416,6 +410,7 @@ class QueryTools:
         rows, title = await self.reading.fetch_all(query.selection, wish), query.table.title
         if not rows.records:
             return rows, (), 0
+        columns = wish.columns(query.table)
         exported = await asyncio.to_thread(
             export_rows, rows.records, columns, query.zone, form, title
         )
