@@ -103,7 +103,7 @@ PAGE_SENTENCES = {
     "copied": "Copied",
     "copy_answer": "Copy answer",
     "copy_table": "Copy table",
-    "download_csv": "Download as CSV",
+    "download_as": "Download as {form}",
     "wide": "Show in the whole window",
     "table": "Table",
     "row": "Row",

@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, TypeVar, get_type_hints
+from urllib.parse import quote
 
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -147,6 +148,13 @@ def endpoint(method: str, path: str, **more: Any) -> Callable[[H], H]:
         return handler
 
     return declare
+
+
+def format_disposition(how: str, name: str) -> str:
+    """Return the header Content-Disposition of a file with this name, made safe."""
+    name = safe_file_name(name)
+    plain = re.sub(r'[^ -~]|["\\]', "_", name)
+    return f"{how}; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}"
 
 
 class DeclaredRoute(Route):

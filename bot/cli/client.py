@@ -164,7 +164,7 @@ class LocalClient:
             return await turn.run(message, [("file", file)] if file else [], "command")
 
     async def ask(
-        self, prompt: str, files: Sequence[tuple[str, bytes]], answer: Screen, other: Screen
+        self, prompt: str, files: Sequence[tuple[str, bytes]], answer: Screen | None, other: Screen
     ) -> tuple[Json, Sequence[DownloadedFile]]:
         """Send a prompt in a conversation of its own. Return the body of `POST /chat`, and the
         files of the answer, which are saved.
@@ -172,12 +172,23 @@ class LocalClient:
         `answer` shows the answer as it grows; progress goes there if it is a terminal, else to
         `other`.
         """
-        progress = answer if answer.live else other
+        progress = answer if answer and answer.live else other
         turn = SingleTurn(self._http, progress, answer, AnswerLost)
         with self._explain_errors("threads list"):
             body = await turn.run(prompt, [("file", file) for file in files], "ask")
         downloads = DownloadFolder(self._http)
         return body, [await downloads.fetch(file, self._headers) for file in body["files"]]
+
+    async def fetch_table(self, turn: str, number: int, form: str) -> bytes | None:
+        """Return a table of an answer as a file, None if the answer has no such table."""
+        url = f"{SOCKET_ORIGIN}/turns/{turn}/tables/{number}?format={form}"
+        with self._explain_errors(""):
+            try:
+                return await self._http.get_bytes(url, self._headers)
+            except HttpAnswer as error:
+                if error.status == 404:
+                    return None
+                raise
 
     async def result(self, body: Json) -> str:
         """Return the result of a run: its text, or the whole file if the result is a file

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from adapters.terminal.screen import DownloadedFile
 from adapters.web import add_token
 from bot import __version__
 from bot.app import start
@@ -101,12 +102,13 @@ def chat() -> int:
     return asyncio.run(talk())
 
 
-def ask(text: str, files: Sequence[Path] = ()) -> int:
+def ask(text: str, files: Sequence[Path], form: str | None, output: Path | None, table: int) -> int:
     """Run `ponte ask`: print the answer to `text` and all of standard input. Return the exit code.
 
-    Stdout gets nothing but the answer. Cards, files, progress and errors go to stderr. `@name` in
-    `text` attaches that file, as in `ponte chat`; on standard input it does not, because that may
-    be somebody else's text.
+    Stdout gets nothing but the answer, or with a format (`form`) the rows of its table of that
+    number, unless they go to the file `output`. Cards, files, progress and errors go to stderr.
+    `@name` in `text` attaches that file, as in `ponte chat`; on standard input it does not, because
+    that may be somebody else's text.
     """
     from adapters.terminal.chat import read_attachments
     from adapters.terminal.screen import Screen
@@ -133,11 +135,37 @@ def ask(text: str, files: Sequence[Path] = ()) -> int:
         raise BadInput("The prompt is empty.")
     attached = read_attachments(text) + [_read_attachment(file) for file in files]
     answer, other = Screen(sys.stdout), Screen(sys.stderr, shows_shell_commands=True)
-    body, saved = ask_holder(lambda one: one.ask(prompt, attached, answer, other), prepares=True)
+
+    async def ask_one(one: LocalClient) -> tuple[Json, Sequence[DownloadedFile], bytes | None]:
+        body, saved = await one.ask(prompt, attached, None if form else answer, other)
+        rows = None
+        if form and body["status"] == "done":
+            rows = await one.fetch_table(body["turn"], table, form)
+        return body, saved, rows
+
+    body, saved, rows = ask_holder(ask_one, prepares=True)
     is_answered = body["status"] == "done"
-    (answer if is_answered or answer.live else other).show_answer({**body, "cards": ()})
+    if rows is None:
+        shows_on_stdout = (is_answered or answer.live) and not form
+        (answer if shows_on_stdout else other).show_answer({**body, "cards": ()})
     other.show_extras(body["cards"], saved)
+    if rows is not None:
+        _write_bytes(rows, output)
+    elif form and is_answered:
+        raise PonteError("The answer has no such table. Ask for a list of rows.")
     return 0 if is_answered else 1
+
+
+def _write_bytes(data: bytes, file: Path | None) -> None:
+    """Write to the file, or to stdout. Raise PonteError if the file cannot be written."""
+    if file is None:
+        sys.stdout.buffer.write(data)
+        return
+    try:
+        file.write_bytes(data)
+    except OSError as error:
+        words = "Cannot write to the file {file} ({cause}). Check the path."
+        raise PonteError(words, file=file, cause=describe_read_error(error)) from None
 
 
 def link(*, as_json: bool = False) -> int:

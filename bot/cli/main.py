@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -217,15 +217,33 @@ def chat(words: PromptWords = None, files: PromptFiles = None) -> int:
 
 
 @cli.command(epilog="Example: git diff | ponte ask review this")
-def ask(words: PromptWords = None, files: PromptFiles = None) -> int:
+def ask(
+    words: PromptWords = None,
+    files: PromptFiles = None,
+    form: Annotated[Literal["csv", "xlsx", "json"] | None, typer.Option(
+        "--format", help="Print only the rows of the answer's table: csv, xlsx or json. Exit code "
+        "1 without a table."
+    )] = None,
+    output: Annotated[Path | None, typer.Option(
+        "--output", help="With --format: write the rows to this file."
+    )] = None,
+    table: Annotated[int, typer.Option(
+        "--table", min=1, help="With --format: which table, if the answer has several."
+    )] = 1,
+) -> int:  # fmt: skip
     """Ask once and print the answer. TEXT and all of standard input are one prompt, and never a
     command. Exit code 1 if there is no answer.
     """
     if not words and not files and (sys.stdin is None or sys.stdin.isatty()):
         raise typer.BadParameter(_say("Give a prompt, as text or on standard input."))
+    if output and not form:
+        raise typer.BadParameter(_say("Use --output together with --format."))
+    if form == "xlsx" and not output and sys.stdout.isatty():
+        raise typer.BadParameter(_say("A terminal can't show XLSX. Add --output FILE."))
     from bot.cli import commands as cli_commands
 
-    return cli_commands.ask(" ".join(words or ()), files or ())
+    prompt = " ".join(words or ())
+    return cli_commands.ask(prompt, files or (), form, output, table)
 
 
 @cli.command(epilog="Example: ponte link")

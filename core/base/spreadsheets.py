@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -105,9 +106,16 @@ def _encode_csv(columns: Sequence[ExportColumn], rows: Iterable[Sequence[Cell]])
     writer.writerow([escape_formula(_plain_text(column.title)) for column in columns])
 
     def encode(column: ExportColumn, cell: Cell) -> str:
-        if (number := _number(column, cell)) is None:
-            return escape_formula(_plain_text(cell))
-        return f"{number:f}" if is_english else f"{number:f}".replace(".", ",")
+        number = _number(column, cell)
+        if number is None:
+            text = escape_formula(_plain_text(cell))
+        else:
+            text = f"{number:f}" if is_english else f"{number:f}".replace(".", ",")
+        # Excel rounds longer numbers, but not text, which a tab makes of them. An apostrophe or
+        # `="…"` would be part of the value for other programs; those that read numbers skip white
+        # space after one.
+        digits = parse_number(cell) if number is None else number
+        return text if digits is None or _fits_excel(digits, cell) else f"{text}\t"
 
     for row in rows:
         writer.writerow(list(map(encode, columns, row)))
@@ -124,8 +132,10 @@ def _encode_json(columns: Sequence[ExportColumn], rows: Iterable[Sequence[Cell]]
         names.append(name)
 
     def encode(column: ExportColumn, cell: Cell) -> Any:
-        if cell is None or isinstance(cell, bool | int | float):
-            return cell if cell == cell else None  # NaN is no JSON
+        if cell is None or isinstance(cell, bool | int):
+            return cell
+        if isinstance(cell, float):
+            return cell if math.isfinite(cell) else None  # JSON has no NaN and no infinity
         number = _number(column, cell)
         if number is None:
             return _plain_text(cell)

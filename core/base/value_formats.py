@@ -12,6 +12,7 @@ places than its column shows all of them.
 from __future__ import annotations
 
 import decimal
+from collections.abc import Iterable
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 
@@ -21,6 +22,8 @@ NUMBER_KINDS = frozenset({"number", "plain", "currency", "percent", "duration"})
 """Formats of columns whose values are numbers. They are aligned to the right."""
 MAX_DIGITS = 400
 """Digits of a number before or after the decimal sign; more are text. Floats have up to 325."""
+
+MAX_FIXED_PLACES = 6
 
 
 def format_kind(format: str | None) -> str:
@@ -48,6 +51,18 @@ def decimal_places(format: str) -> int:
     """Return how many decimal places a format always shows."""
     last = format.rpartition(" ")[2]
     return int(last) if last.isdecimal() else 0
+
+
+def fix_places(format: str, values: Iterable[object]) -> str:
+    """Return the format of a column without a number of decimal places with as many as its values
+    have, but at most `MAX_FIXED_PLACES`: more are an artefact of floats. Other formats are
+    unchanged."""
+    if format not in ("number", "plain", "percent"):
+        return format
+    numbers = (parse_number(value) for value in values)
+    exponents = (each.normalize().as_tuple().exponent for each in numbers if each is not None)
+    places = max((-each for each in exponents if isinstance(each, int)), default=0)
+    return f"{format} {min(places, MAX_FIXED_PLACES)}" if places > 0 else format
 
 
 def format_amount(number: Decimal, format: str, locale: str | None = None) -> str:

@@ -8,11 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Literal
 
 from core.base.i18n import say
 from core.base.markdown import escape_cell
+from core.base.spreadsheets import Cell, ExportColumn
 from core.base.text import fence_after_line, make_code_block
+from core.base.value_formats import parse_number
 
 MAX_EXACT_NUMBER = 2**53
 """Larger numbers are not exact as floats, which Slack and browsers use."""
@@ -23,24 +26,43 @@ _OPEN_REFERENCE = re.compile(r"[ \t]*\[(?:[tc][a-z]{0,4}(?::[ r\d]*\]?[ \t]*)?)?
 """A line that may become a reference, or is one and may go on."""
 _GONE = "_These rows are not available any more. Ask for them again._"
 
-Value = int | float | str | None
+Value = bool | int | float | str | None
 
 
 @dataclass(frozen=True, slots=True)
 class RowColumn:
     """A column of rows. `kind` is "number" for numbers, "words" for other values. `name` is the one
-    that the model reads, "" if it is the title."""
+    that the model reads, "" if it is the title. `format`: see `core/base/value_formats.py`."""
 
     title: str
     kind: Literal["number", "words"] = "words"
     name: str = ""
+    format: str = ""
+
+    def read_cell(self, text: str, value: Value) -> Cell:
+        """Return a cell with its own type: a number, truth value, day, moment or text."""
+        if value is None:
+            return None if self.kind == "number" else text or None
+        if not isinstance(value, str):
+            return value
+        if self.format in ("date", "moment"):
+            return (date if self.format == "date" else datetime).fromisoformat(value)
+        number = parse_number(value)
+        return value if number is None else number
+
+    def sort_number(self, value: Value) -> float | None:
+        """Return a number, day or moment as a number by which it sorts, or None."""
+        if self.format in ("date", "moment") and isinstance(value, str):
+            moment = datetime.fromisoformat(value)
+            return moment.toordinal() + (moment.hour * 60 + moment.minute) / 1440
+        return to_number(value)
 
 
 @dataclass(frozen=True, slots=True)
 class RowsResult:
-    """Rows that a tool read. `rows` are the texts of the cells, `values` the numbers of number
-    columns as their source writes them (None for other cells). `caption` is plain text: the source,
-    and how many rows of how many these are."""
+    """Rows that a tool read. `rows` are the texts of the cells. `values` are the numbers as their
+    source writes them, truth values, and days and moments in ISO 8601; None for cells that are
+    text. `caption` is plain text: the source, and how many rows of how many these are."""
 
     caption: str
     columns: tuple[RowColumn, ...]
@@ -53,6 +75,13 @@ class RowsResult:
         titles = [escape_cell(column.title) for column in self.columns]
         cells = [titles, marks, *([escape_cell(cell) for cell in row] for row in self.rows)]
         return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+
+    def to_export(self) -> tuple[list[ExportColumn], list[list[Cell]]]:
+        """Return the columns and the typed cells for a file."""
+        return [ExportColumn(each.title, each.format) for each in self.columns], [
+            [column.read_cell(*cell) for column, cell in zip(self.columns, cells, strict=True)]
+            for cells in map(zip, self.rows, self.values)
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +141,10 @@ class Placed:
 
 
 def to_number(value: Value) -> float | None:
-    """Return a number for sorting and drawing; None for a text, and if a float is not exact."""
+    """Return a number for sorting and drawing; None for any other value, and if a float is not
+    exact."""
     try:
-        number = float(value) if value is not None else None
+        number = None if value is None or isinstance(value, bool) else float(value)
     except (ValueError, OverflowError):
         return None
     return number if number is not None and abs(number) <= MAX_EXACT_NUMBER else None

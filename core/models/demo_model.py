@@ -25,6 +25,7 @@ from core.models.demo_turn import (
     MAX_ROWS,
     PYTHON_TOOL,
     QUERY_TOOL,
+    REFERENCE,
     Decision,
     DemoTurn,
     PlannedCall,
@@ -383,7 +384,8 @@ def _decide(turn: DemoTurn) -> Decision:
                 name = escape_inline(exchange.name) or say("You")
                 lines.append(f"- **{name}**: {escape_inline(exchange.text)}")
                 if exchange.answer:
-                    lines.append(f"- **{say('I')}**: {escape_inline(exchange.answer)}")
+                    answer = REFERENCE.sub("", exchange.answer)
+                    lines.append(f"- **{say('I')}**: {escape_inline(answer)}")
             return "\n".join(lines)
         case "tables":
             return _list_tables(turn)

@@ -20,6 +20,7 @@ _MAX_COLUMNS = 8
 _MAX_CELL_CHARACTERS = 60
 _MAX_BLOCK_CHARACTERS = 3000
 _MARKUP = re.compile(r"([\\`*\[\]<>|~])")
+REFERENCE = re.compile(r"\[table: r\d+\]")
 _PROBLEM_KEYS = {"error", "message", "detail"}
 """Keys of an answer that describes a problem."""
 _FILE_NOTE = re.compile(r"\n?\[The person has: [^\n]*\]\Z")
@@ -153,7 +154,8 @@ def format_reply(name: str, reply: ToolReply) -> str:
 
 
 def format_rows(name: str, reply: ToolReply) -> str:
-    """Return the rows that a call read as a sentence and a table, or its failure in words."""
+    """Return the rows that a call read as a sentence and a table, or its failure in words. If the
+    call says how, the table is placed and not typed."""
     if reply.error:
         return describe_failure(reply)
     rows, total, title = reply.rows, reply.total, escape_inline(name)
@@ -166,6 +168,9 @@ def format_rows(name: str, reply: ToolReply) -> str:
         head = plural(*_SHOWN_SOME, len(first_rows), name=title)
     else:
         head = plural(*_SHOWN, total, name=title, shown=len(first_rows))
+    shows = reply.value.get("show") if isinstance(reply.value, dict) else ""
+    if reference := REFERENCE.match(str(shows)):
+        return f"{head}\n\n{reference[0]}"
     columns = list(dict.fromkeys(key for row in first_rows for key in row if key != "fields"))
     if len(columns) > _MAX_COLUMNS:
         more = say("It has more than the {columns} columns shown here.", columns=_MAX_COLUMNS)

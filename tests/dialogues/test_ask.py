@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
+import openpyxl
 import pytest
 
 from bot.settings import Settings
 from core.base.markdown import to_plain_text
 from tests.commands import Command
-from tests.dialogues.office import LEADS, LEADS_FOUND, PAID, Office, office
+from tests.dialogues.office import LEADS, LEADS_FOUND, PAID, SALES, SALES_FOUND, Office, office
 
 
 async def shell(
@@ -28,6 +31,39 @@ async def shell(
             return process.wait(), out, err
 
     return await asyncio.to_thread(run)
+
+
+async def test_the_rows_of_an_answer_for_a_program(tmp_path: Path, commands: str) -> None:
+    async with office(tmp_path) as team, team.open(ponte_web="off", ponte_locale="pt-BR"):
+        code, out, err = await shell(team, commands, "pt-BR", "ask", LEADS, "--format", "csv")
+        assert (code, out, err) == (0, "\ufeffName\nCustomer 03\n", "")
+        code, out, err = await shell(team, commands, "en", "ask", LEADS, "--format", "json")
+        assert (code, json.loads(out), err) == (0, [{"Name": "Customer 03"}], "")
+        words = ("ask", LEADS, "--format", "xlsx", "--output", "leads.xlsx")
+        assert await shell(team, commands, "en", *words) == (0, "", "")
+        sheet: Any = openpyxl.load_workbook(team.home / "leads.xlsx").active
+        assert [[cell.value for cell in row] for row in sheet] == [["Name"], ["Customer 03"]]
+        code, out, err = await shell(team, commands, "en", "ask", SALES, "--format", "csv")
+        assert (code, out) == (1, "")
+        assert err.startswith(to_plain_text(SALES_FOUND))
+        assert err.endswith("The answer has no such table. Ask for a list of rows.\n")
+        second = await shell(team, commands, "en", "ask", LEADS, "--format", "csv", "--table", "2")
+        assert (second[0], second[1]) == (1, "")
+        assert second[2].endswith("The answer has no such table. Ask for a list of rows.\n")
+        words = ("ask", LEADS, "--format", "csv", "--output", "a/b")
+        code, out, err = await shell(team, commands, "en", *words)
+        assert (code, out, err) == (
+            1,
+            "",
+            "Cannot write to the file a/b (No such file or directory). Check the path.\n",
+        )
+        for wrong in (
+            ["--format", "pdf"],
+            ["--output", "x.csv"],
+            ["--format", "csv", "--table", "0"],
+        ):
+            code, out, _ = await shell(team, commands, "en", "ask", LEADS, *wrong)
+            assert (code, out) == (2, ""), wrong
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ async def test_some_of_a_table_and_where_it_is_from(bot_home: BotHome) -> None:
             '/nocodb query {"table": "Orders", "filters": [{"field": "Paid", "op": "eq", "value":'
             ' "true"}, {"field": "Amount", "op": "gt", "value": "80"}]}'
         )
-        assert answer.text.startswith("**query**: 4 of 4 rows.\n\n| id | Title | Amount |")
+        assert answer.text.startswith("**query**: 4 of 4 rows.\n\n| Id | Title | Amount |")
         assert source(answer) == ("Orders, Paid is checked and Amount is more than 80", "4", "4")
         all_of_it = await ponte.ask("show Customers")
         assert source(all_of_it) == ("Customers", "20", "30")
@@ -66,7 +66,7 @@ async def test_the_same_answer_is_a_table_on_every_platform(bot_home: BotHome) -
     assert "| 2 | r0002 | 2 |" in block["text"]
     assert "[NocoDB](http://127.0.0.1" in block["text"]
     discord = on_discord(text).text
-    assert "```\nid  Label  Value\n──  ─────  ─────\n 1  r0001      1" in discord
+    assert "```\nId  Label  Value\n──  ─────  ─────\n1   r0001      1" in discord
     assert "NocoDB (<http://127.0.0.1" in discord
     page = to_html(text)
     assert re.search(r'<div class="table"[^>]*><table>', page)

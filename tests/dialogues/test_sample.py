@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sqlite3
 import stat
 from collections.abc import AsyncIterator
@@ -85,6 +86,11 @@ async def test_a_question_a_change_and_its_undo(tmp_path: Path) -> None:
         assert told["response"].startswith("**Invoices**: 10 of 10 rows.")
         assert 'Source: Invoices, Status is "Overdue": 10 of 10 rows, ' in told["response"]
         assert told["response"].endswith(" Sample data.")
+        assert re.search(
+            r"\| INV-2003 \| .* \| €\d+\.\d\d \| Overdue \| \w{3} \d+, 2", told["response"]
+        )
+        shown = await here.ask('/nocodb query {"table": "Orders", "fields": ["Total"]}')
+        assert re.search(r"\| €\d+\.\d\d \|", shown["response"]), "a rollup of amounts"
         assert stat.S_IMODE((tmp_path / SAMPLE_FILE).stat().st_mode) == 0o600
         titles = {"en": "(sample)", "pt-BR": "(exemplo)", "fr": "(exemple)"}
         for locale, label in titles.items():

@@ -130,7 +130,7 @@ def test_rows_for_people_have_the_numbers_of_their_texts() -> None:
         "number",
         "words",
     ]
-    assert data.values == ((None, None, 1.5, "1234.5", None), (None, None, None, -3, None))
+    assert data.values == ((None, None, 1.5, "1234.5", "2026-11-20"), (None, None, None, -3, None))
     assert data.rows == (
         ("1", "0012", "1,5", "R$\u00a01.234,50", "20 de nov. de 2026"),
         ("2", "7", "", "-R$\u00a03,00", "soon"),

@@ -109,6 +109,13 @@ async def head_of_stream(client: Client, ids: Mapping[str, str]) -> httpx.Respon
         return httpx.Response(200, json=[event.data for event in told])
 
 
+async def file_of_table(client: Client, ids: Mapping[str, str]) -> httpx.Response:
+    """Ask for a table, and for its file; who may not ask, for the file of somebody's turn."""
+    body = {"message": "a | b\n--- | ---\n1 | 2", "conversation": "tables"}
+    turn = (await client.post("/chat", json=body)).json().get("turn", ids["turn"])
+    return await client.get(f"/turns/{turn}/tables/1?format=csv")
+
+
 ROUTES: dict[tuple[str, str], tuple[str, Ask]] = {
     ("GET", "/"): ("open", get("/")),
     ("GET", "/healthz"): ("open", get("/healthz")),
@@ -160,6 +167,7 @@ ROUTES: dict[tuple[str, str], tuple[str, Ask]] = {
     ("GET", "/approvals"): ("page", get("/approvals")),
     ("GET", "/turns/{turn}"): ("page", get("/turns/{turn}")),
     ("GET", "/turns/{turn}/usage"): ("page", get("/turns/{turn}/usage")),
+    ("GET", "/turns/{turn}/tables/{number}"): ("page", file_of_table),
     ("GET", "/conversations/{id}/events"): ("page", head_of_stream),
     ("GET", "/files/{id}"): ("page", get("/files/{file}")),
     ("GET", "/openapi.json"): ("page", get("/openapi.json")),

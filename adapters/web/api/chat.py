@@ -7,6 +7,7 @@ message. So a crash in between loses nothing.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -21,9 +22,10 @@ from adapters.web.api import answers
 from adapters.web.api.stream import PageWriter, TurnEvents, answer_json, card_json, stream_events
 from adapters.web.errors import STATUS_BY_CODE, BadRequest, NoSuchModel
 from adapters.web.http_io import MessageRoutes, endpoint, visitor_of, wants_html
-from adapters.web.page.render import render
+from adapters.web.page.render import find_tables, render
 from core.base.errors import Empty, Forgotten, NotFound
 from core.base.i18n import say
+from core.base.spreadsheets import EXPORT_FORMATS, MEDIA_TYPES, encode_table
 from core.base.text import clean_text
 from core.commands.grammar import is_decision, render_change
 from core.domain.changes import MAX_REASON_CHARACTERS
@@ -34,6 +36,7 @@ from core.domain.records import FINAL_STATES, HistoryEntry, Receipt
 REFUSAL_CODES = ("forbidden", "too_many", "forgotten")
 """Codes of a failed answer that set the HTTP status too: the turn was refused and did not run."""
 _CARD = re.compile(r"[a-z2-7]{6}(-\d{1,4})?")
+_TABLE_NUMBER = re.compile(r"[1-9]\d{0,3}", re.ASCII)
 _PRESS_ID = r"^[a-z2-7]{6}(\.[1-9]\d{0,3})?$"
 
 
@@ -228,6 +231,32 @@ class ChatRoutes(MessageRoutes):
                 "description": description, "inputs": inputs,
             })  # fmt: skip
         return {"commands": commands}
+
+    @endpoint(
+        "GET",
+        "/turns/{turn}/tables/{number}",
+        media=tuple(MEDIA_TYPES.values()),
+        query={"format": "csv, xlsx or json"},
+        refuses=(400, 404, 410),
+    )
+    async def table(self, request: Request) -> Response:
+        """A table of an answer as a file; the first one has the number 1. Numbers and dates have
+        types if a tool read the rows."""
+        entry = await self._find_own_turn(request)
+        answer, number = entry.answer, str(request.path_params["number"])
+        form = request.query_params.get("format")
+        if form not in EXPORT_FORMATS:
+            raise BadRequest(why="format is csv, xlsx or json")
+        if answer is None or not _TABLE_NUMBER.fullmatch(number):
+            raise NotFound(what="table")
+        tables = await asyncio.to_thread(find_tables, answer.text, answer.placed)
+        for columns, rows, caption in tables[int(number) - 1 : int(number)]:
+            title = caption.rpartition(":")[0].strip() or caption or say("Table")
+            file = await asyncio.to_thread(encode_table, columns, rows, form, title)
+            disposition = http_io.format_disposition("attachment", f"{title}.{form}")
+            headers = {"Content-Disposition": disposition, "Cache-Control": "no-store"}
+            return Response(file.data, headers=headers, media_type=file.type)
+        raise NotFound(what="table")
 
     async def _accept(
         self, request: Request, body: http_io.ChatRequest, uploads: list[http_io.UploadedFile]

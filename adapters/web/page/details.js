@@ -26,7 +26,7 @@ async function showEarlier(turn, above) {
   try {
     const before = await request(`/turns/${turn}?html=1`);
     grow(body, before.html);
-    tables.dress(body);
+    tables.dress(body, turn);
     if (before.replaces) await showEarlier(before.replaces, home);
   } catch (error) {
     body.textContent = error.message;
@@ -55,29 +55,17 @@ export async function showUsage(shown, button) {
 }
 
 const FORMULA = /^[ \n]*[=+\-@\t\r＝＋－＠]/;
-/** Spreadsheets in languages with a decimal comma read semicolons, as in core/base/spreadsheets.py. */
-const SEPARATOR = locale.startsWith("en") ? "," : ";";
 const NUMBER = /^[+-]?\d[\d.,\u00a0\u202f ]*(e[+-]?\d+)?%?$/i;
 
-/** A spreadsheet runs what begins as a formula: an apostrophe before it, as in exports. */
-export function csv(table, between) {
+/** The cells of a table, as a spreadsheet pastes them. It runs what begins as a formula: an
+    apostrophe before it, as in exports. */
+export function cells(table) {
   const quoted = (text) => {
     const safe = FORMULA.test(text) && !NUMBER.test(text) ? `'${text}` : text;
-    return /["\n\r,;\t]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+    return /["\n\r\t]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
   };
-  const textOf = ({ dataset: { value }, textContent }) => value === undefined || between === "\t" ? textContent
-    : SEPARATOR === ";" ? value.replace(".", ",") : value;
   return [...table.querySelectorAll("tr")]
-    .map((row) => [...row.cells].map((cell) => quoted(textOf(cell))).join(between)).join("\r\n");
-}
-
-/** A file that a spreadsheet opens: the mark at its beginning says that it is UTF-8. */
-export function download(frame) {
-  const title = $("title").textContent.trim().replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-+|-+$/g, "").slice(0, 60);
-  const file = new Blob(["\ufeff", csv(frame, SEPARATOR), "\r\n"], { type: "text/csv" });
-  const link = make("a", { href: URL.createObjectURL(file), download: `${title || "table"}.csv` });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+    .map((row) => [...row.cells].map((cell) => quoted(cell.textContent)).join("\t")).join("\r\n");
 }
 
 export function widen(frame) {

@@ -11,7 +11,6 @@ const LINES = {
   edit: "M4 20h4L19 9l-4-4L4 16zM13 7l4 4",
   again: "M20 12a8 8 0 1 1-2.3-5.7M20 3v4h-4",
   more: "M5 12h.01M12 12h.01M19 12h.01",
-  download: "M12 4v11M7 11l5 5 5-5M5 20h14",
   wide: "M9 4H4v5M4 4l6 6M15 20h5v-5M20 20l-6-6",
   down: "M12 5v14M6 13l6 6 6-6",
   info: "M12 11v6M12 7h.01M12 3a9 9 0 1 0 .01 0",

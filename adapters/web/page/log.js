@@ -195,7 +195,7 @@ export function showAnswer(answer) {
     for (const one of shown.body.querySelectorAll(".tools, .bar")) one.remove();
     grow(shown.body, answer.html);
     if (answer.response !== undefined) $("spoken").textContent = shown.body.textContent;
-    decorate(shown.body);
+    decorate(shown.body, shown.turn);
     const again = iconButton("again", answer.status === "failed" ? "again" : "ask_again", () => asking(shown, "again"));
     again.classList.add("last");
     const copy = copyButton("copy", "copy_answer", () => copied(answer.text ?? answer.response));
@@ -237,8 +237,8 @@ function earlier(shown) {
   return button;
 }
 
-function decorate(body) {
-  tables.dress(body);
+function decorate(body, turn) {
+  tables.dress(body, turn);
   for (const code of body.querySelectorAll("pre > code")) {
     colour(code);
     label(code.parentElement, code);

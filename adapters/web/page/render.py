@@ -28,8 +28,10 @@ from markdown_it.token import Token
 
 from adapters.web.page.chart import draw_chart
 from core.base.markdown import ended_blocks_length, is_too_complex, split_web_addresses
-from core.domain.rows import Chart, Placed, RowsResult, split_placed, to_number
+from core.base.spreadsheets import Cell, ExportColumn
+from core.domain.rows import Chart, Placed, RowsResult, split_placed
 
+ExportSource = tuple[list[ExportColumn], list[list[Cell]], str]
 MAX_FORMULA_CHARS = 2_000
 """A longer formula stays as it was written."""
 MAX_FOOTNOTES = 100
@@ -263,7 +265,11 @@ def _render_data(text: str, data: RowsResult | Chart | None) -> str:
     page = to_html(text)
     if data is None:
         return page
-    numbers = (to_number(value) for row in data.values for value in row)
+    numbers = (
+        column.sort_number(value)
+        for row in data.values
+        for column, value in zip(data.columns, row, strict=True)
+    )
 
     def add_value(cell: re.Match[str]) -> str:
         number = next(numbers, None)
@@ -271,6 +277,35 @@ def _render_data(text: str, data: RowsResult | Chart | None) -> str:
 
     # Markup in cells is escaped, so these are the cells of the rows, in their order.
     return re.sub("<td", add_value, page)
+
+
+def find_tables(text: str, placed: tuple[Placed, ...] = ()) -> list[ExportSource]:
+    """Return the tables of an answer in their order on the page: the columns, the rows and the
+    title of each. The cells of rows that a tool read have types; those of a table in Markdown are
+    text, without markup."""
+    tables: list[ExportSource] = []
+    for piece, data in split_placed(text, placed):
+        if is_too_complex(piece):
+            continue
+        if data:
+            rows = data.to_rows() if isinstance(data, Chart) else data
+            tables.append((*rows.to_export(), rows.caption))
+        else:
+            tables += _read_markdown_tables(piece)
+    return tables
+
+
+def _read_markdown_tables(text: str) -> list[ExportSource]:
+    tables = list[list[list[Cell]]]()
+    tokens = _make_parser().parse(text)
+    for at, token in enumerate(tokens):
+        if token.type == "table_open":
+            tables.append([])
+        elif token.type == "tr_open":
+            tables[-1].append([])
+        elif token.type == "inline" and tokens[at - 1].type in ("th_open", "td_open"):
+            tables[-1][-1].append("".join(each.content for each in token.children or ()))
+    return [([ExportColumn(str(title)) for title in head], rows, "") for head, *rows in tables]
 
 
 LONG_CELL_CHARS, LONG_FIRST_CELL_CHARS = 36, 18

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import re
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
-from urllib.parse import quote
 
 from pydantic import Field
 from starlette.requests import Request
@@ -28,7 +26,7 @@ from adapters.web.page.render import to_html
 from adapters.web.sign_in import SESSION_SECONDS, Visitors
 from core.base.errors import NotAllowed, NotFound, NotStored
 from core.base.i18n import LANGUAGE, LOCALES, format_moment, say, use_locale
-from core.base.text import Fence, clean_text, fence_after_line, safe_file_name, to_one_line
+from core.base.text import Fence, clean_text, fence_after_line, to_one_line
 from core.chat.approval_notices import PersonNoticeService
 from core.commands.grammar import TRANSLATED
 from core.domain.messages import Address, Person
@@ -164,7 +162,7 @@ class ConversationRoutes(MessageRoutes):
         text = "\n".join(parts)
         headers = {
             "Content-Type": "text/markdown; charset=utf-8",
-            "Content-Disposition": _format_disposition("attachment", safe_file_name(f"{title}.md")),
+            "Content-Disposition": http_io.format_disposition("attachment", f"{title}.md"),
             "Cache-Control": "no-store",
         }
         return Response(f"{text}\n".encode(errors="replace"), headers=headers)
@@ -259,7 +257,7 @@ class ConversationRoutes(MessageRoutes):
         how = "inline" if is_picture else "attachment"
         headers |= {
             "Content-Type": file.type if is_picture else BYTES_TYPE,
-            "Content-Disposition": _format_disposition(how, safe_file_name(file.name)),
+            "Content-Disposition": http_io.format_disposition(how, file.name),
             "Content-Security-Policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
         }
         return Response(data, headers=headers)
@@ -453,12 +451,6 @@ def _close_code_block(text: str) -> str:
     for line in text.split("\n"):
         fence = fence_after_line(line, fence, len(line))
     return f"{text}\n{fence.closing}" if fence else text
-
-
-def _format_disposition(how: str, name: str) -> str:
-    """Return the header Content-Disposition of a file with this name."""
-    plain = re.sub(r'[^ -~]|["\\]', "_", name)
-    return f"{how}; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}"
 
 
 class ApiTokenRequest(RequestBody):

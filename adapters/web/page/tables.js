@@ -7,18 +7,22 @@ import { say } from "./words.js";
 
 const FIGURE = /^[(+−-]?\s?(\p{Sc}|[A-Z]{1,3}\$?)?\s?[+−-]?\d[\d.,'’\u00a0\u202f ]*\s?(%|‰|\p{Sc}|[A-Z]{3})?\)?$/u;
 
-/** Label the tables of an answer, and put their buttons under them. */
-export function dress(body) {
-  for (const frame of body.querySelectorAll("div.table")) {
+/** Label the tables of a turn's answer, and put their buttons and files under them. */
+export function dress(body, turn) {
+  body.querySelectorAll("div.table").forEach((frame, at) => {
     frame.setAttribute("role", "group");
     frame.setAttribute("aria-label", say("table"));
     alignFigures(frame.querySelector("table"));
     details((one) => one.makeSortable(frame));
     frame.after(make("p", { class: "tools" },
-      copyButton("copy", "copy_table", async () => copied((await import("./details.js")).csv(frame, "\t"))),
-      iconButton("download", "download_csv", () => details((one) => one.download(frame))),
+      copyButton("copy", "copy_table", async () => copied((await import("./details.js")).cells(frame))),
+      ...["csv", "xlsx", "json"].map((form) => {
+        const label = say("download_as", { form: form.toUpperCase() });
+        return make("a", { class: "quiet-button", href: `/turns/${turn}/tables/${at + 1}?format=${form}`, download: true,
+          "aria-label": label, title: label, text: form.toUpperCase() });
+      }),
       iconButton("wide", "wide", () => details((one) => one.widen(frame)))));
-  }
+  });
 }
 
 /** Columns that hold nothing but figures stand to the right, if the answer says nothing else. Where

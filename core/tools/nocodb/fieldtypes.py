@@ -67,7 +67,8 @@ class Field:
     `options`: the titles that a select accepts; NocoDB compares them case-sensitively. `related_id`
     and `related_title`: the table that a link leads to. `relation`: NocoDB's name of the relation
     (hm, bt, mm, oo). `holds_one`: the link holds one row at most. `link_id`: the id of the link
-    that a lookup or rollup uses. `format`: how values are written (`core/base/value_formats.py`).
+    that a lookup or rollup uses, `source_id` that of the field whose values it shows. `format`: how
+    values are written (`core/base/value_formats.py`).
     """
 
     id: str
@@ -78,6 +79,7 @@ class Field:
     related_title: str = ""
     holds_one: bool = False
     link_id: str = ""
+    source_id: str = ""
     relation: str = ""
     format: str = ""
 
@@ -593,6 +595,8 @@ def format_display_row(record: NocoRecord, fields: Sequence[Field], zone: Zone) 
     """Return a row for people: whole cells as text in the reader's language."""
 
     def format(field: Field, cell: object) -> str:
+        if field.type == "Lookup" and isinstance(cell, list):
+            return ", ".join(format(field, each) for each in cell)
         value = export_cell(field, cell, zone)
         return (
             format_value(value, field.format) if not isinstance(value, bool | None)
@@ -618,14 +622,16 @@ def export_row(record: NocoRecord, fields: Sequence[Field], zone: Zone) -> list[
 
 def export_cell(field: Field, cell: object, zone: Zone) -> Cell:
     """Return a cell as a number, truth value, day, moment (in `zone`) or text; None if it is
-    empty. A text is a number only in a field of numbers."""
+    empty. A text is a number only in a field of numbers. A lookup of one row is its cell."""
+    if field.type == "Lookup" and isinstance(cell, list) and len(cell) == 1:
+        (cell,) = cell
     if field.kind == "check" and cell is not None:
         return bool(normalise_cell(field, cell))
     if cell in _EMPTY:
         return None
-    if field.kind == "moment":
+    if "moment" in (field.kind, field.format):
         return parse_moment(cell, zone) or _format_cell(field, cell, zone)
-    if field.kind == "day":
+    if field.kind == "day" or field.format == "date":
         return parse_day(cell) or _format_cell(field, cell, zone)
     if isinstance(cell, bool | int | float):
         return cell
@@ -652,8 +658,10 @@ def _format_cell(field: Field, cell: object, zone: Zone) -> str:
 
     A link ends in "…" if NocoDB may have left rows out.
     """
-    if field.kind == "moment" and (moment := parse_moment(cell, zone)):
-        return format_moment(moment)
+    if "moment" in (field.kind, field.format):
+        members = cell if isinstance(cell, list) else [cell]
+        moments = [(one, parse_moment(one, zone)) for one in members]
+        cell = [format_moment(moment) if moment else one for one, moment in moments]
     if field.type == "Time":  # NocoDB puts a day before it
         cell = _stored_time(cell)
     mark = " …" if may_be_incomplete(field, cell) else ""

@@ -10,7 +10,8 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, tzinfo
+from datetime import date, datetime, tzinfo
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -19,12 +20,13 @@ import pydantic
 from core.base.errors import ToolError
 from core.base.i18n import LANGUAGE, format_moment, plural, say
 from core.base.markdown import escape_markdown
-from core.base.spreadsheets import ExportColumn, ExportedTable, ExportFormat, encode_table
+from core.base.spreadsheets import Cell, ExportColumn, ExportedTable, ExportFormat, encode_table
 from core.base.tasks import run_together
 from core.base.text import redact, safe_file_name, truncate
+from core.base.value_formats import NUMBER_KINDS, fix_places, format_kind
 from core.domain.messages import File
 from core.domain.records import Outcome, ToolContext
-from core.domain.rows import RowColumn, RowsResult
+from core.domain.rows import RowColumn, RowsResult, Value
 from core.tools.nocodb.api import (
     MAX_PAGE_ROWS,
     NocoError,
@@ -116,7 +118,7 @@ class SortBy:
 
 
 def export_rows(
-    records: Iterable[NocoRecord],
+    records: Sequence[NocoRecord],
     fields: Sequence[Field],
     zone: tzinfo | None,
     form: ExportFormat,
@@ -125,31 +127,55 @@ def export_rows(
     """Return rows as a file. Their ids come first if no field holds them."""
     if not any(each.type == "ID" for each in fields):
         fields = [Field("", "id", "ID"), *fields]
-    columns = [ExportColumn(each.title, each.format) for each in fields]
+    columns = [ExportColumn(each.title, each.format) for each in fix_formats(records, fields)]
     return encode_table(columns, (export_row(each, fields, zone) for each in records), form, title)
+
+
+def fix_formats(records: Sequence[NocoRecord], fields: Sequence[Field]) -> list[Field]:
+    """Return the fields with the same number of decimal places in all cells of a column. A column
+    without a type is one of numbers if it holds nothing else."""
+
+    def fix(field: Field) -> Field:
+        cells = [each.fields.get(field.title) for each in records]
+        types = {type(cell) for cell in cells if not is_blank(field, cell)}
+        is_number = field.kind == "number" or (bool(types) and types <= {int, float})
+        form = field.format or ("plain" if is_number else "")
+        return replace(field, format=fix_places(form, cells))
+
+    return [fix(each) for each in fields]
 
 
 def build_table(
     records: Sequence[NocoRecord], fields: Sequence[Field], zone: tzinfo | None, caption: str
 ) -> RowsResult:
-    """Return rows for people. Long cells are cut. A column without a type is one of numbers if it
-    holds nothing else."""
+    """Return rows for people. Long cells are cut."""
+    fields = fix_formats(records, fields)
     texts = [format_display_row(record, fields, zone) for record in records]
-    open_cells = [redact(dict(record.fields)) for record in records]
-    columns, values = [], []
-    for field in fields:
-        cells = [cell.get(field.title) for cell in open_cells]
-        types = {type(cell) for cell in cells if not is_blank(field, cell)}
-        is_number = field.kind == "number" or (bool(types) and types <= {int, float})
-        columns.append(RowColumn(format_label(field.title), "number" if is_number else "words"))
-        kinds = (int, float, str) if is_number else ()
-        values.append([cell if type(cell) in kinds else None for cell in cells])
+    columns = [
+        RowColumn(
+            format_label(field.title),
+            "number" if format_kind(field.format) in NUMBER_KINDS else "words",
+            format=field.format,
+        )
+        for field in fields
+    ]
     return RowsResult(
         caption,
         tuple(columns),
         tuple(tuple(truncate(cell, MAX_CELL_CHARACTERS) for cell in row) for row in texts),
-        tuple(zip(*values, strict=True)),
+        tuple(
+            tuple(map(_to_value, columns, export_row(record, fields, zone))) for record in records
+        ),
     )
+
+
+def _to_value(column: RowColumn, cell: Cell) -> Value:
+    """Return a cell as `RowsResult` stores it."""
+    if isinstance(cell, date):
+        return cell.isoformat()
+    if isinstance(cell, Decimal):
+        return str(cell)
+    return cell if column.kind == "number" or isinstance(cell, bool) else None
 
 
 def describe_placing(ctx: ToolContext) -> str:
@@ -326,8 +352,9 @@ class QueryTools:
         query = await self.resolve_question(ctx, table, filters, match, names)
         find = query.table.field
         order = tuple(SortField(find(each.field).id, each.direction) for each in sort)
-        wish = ColumnChoice(tuple(map(find, fields)), order)
-        columns = wish.columns(query.table)
+        columns = ColumnChoice(tuple(map(find, fields))).columns(query.table)
+        columns = await self.schemas.fill_formats(ctx.viewer, query.table, columns)
+        wish = ColumnChoice(tuple(columns), order)
         files: tuple[File, ...] = ()
         cut_cells = 0
         if export:

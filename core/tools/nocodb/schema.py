@@ -11,7 +11,7 @@ import difflib
 import re
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 from core.base.tasks import BoundedDict, run_together
@@ -28,6 +28,8 @@ RECENT_DESCRIPTION_SECONDS = 5.0
 """Age below which an unknown name does not cause a new request."""
 MAX_VISIBLE_SETS = 16
 """Sets of visible tables for which a description is cached."""
+MAX_LOOKUP_DEPTH = 3
+"""Lookups of lookups that are followed to find how values are written."""
 MAX_TITLE_CHARACTERS = 60
 """Characters of a name that a model reads."""
 CUT_MARK = "…"
@@ -189,6 +191,7 @@ def parse_table(
             related_title=by_id[related].title if related in by_id else "",
             holds_one=relation in ("bt", "oo"),  # belongs to, one to one
             link_id=str(options.get("related_field_id") or ""),
+            source_id=_find_source(options),
             relation=relation,
             format=build_format(str(each.get("type") or ""), options),
         )
@@ -215,6 +218,14 @@ def parse_table(
         display=str(body.get("display_field_id") or ""),
         concealed=concealed,
     )
+
+
+def _find_source(options: Json) -> str:
+    """Return the id of the field whose values a lookup or rollup shows; "" if it counts rows."""
+    if str(options.get("rollup_function")).startswith("count"):
+        return ""
+    keys = ("related_table_lookup_field_id", "related_table_rollup_field_id")
+    return next((str(options[key]) for key in keys if options.get(key)), "")
 
 
 @dataclass(slots=True)
@@ -318,6 +329,16 @@ class Schemas:
         self._drop_old(self._tables.get(table.id))
         return await self.describe_with_fields(viewer, name, fields)
 
+    async def fill_formats(
+        self, viewer: Viewer, table: TableDescription, fields: Iterable[Field]
+    ) -> list[Field]:
+        """Return fields of a table. A lookup or rollup gets the format of the field whose values it
+        shows, where that can be read."""
+        visible = await self.visible_tables(viewer)
+        return [
+            replace(each, format=await self._find_format(table, each, visible)) for each in fields
+        ]
+
     def drop(self) -> None:
         """Drop the cache."""
         self._base = CachedValue(self._fetch_base, self._clock)
@@ -327,20 +348,41 @@ class Schemas:
     async def _describe(self, viewer: Viewer, named: NamedTable) -> TableDescription:
         """Return a table as this person may see it. All share the cached description."""
         self._drop_after_drift()
-        if named.id not in self._tables:
-
-            async def fetch() -> _RawDescription:
-                base = await self.find_base()
-                at = TableId(base.id, named.id)
-                return _RawDescription(base, await self._api.describe_table(at))
-
-            self._tables[named.id] = CachedValue(fetch, self._clock)
-        described = await self._tables[named.id].value()
+        described = await self._describe_raw(named.id)
         table = described.visible_to(await self.visible_tables(viewer))
         viewer.note_need("read", named.title, named.id)
         for link in table.links:  # they show values of other tables
             viewer.note_need("read", link.related_title, link.related_id)
         return table
+
+    async def _describe_raw(self, id: str) -> _RawDescription:
+        if id not in self._tables:
+
+            async def fetch() -> _RawDescription:
+                base = await self.find_base()
+                return _RawDescription(base, await self._api.describe_table(TableId(base.id, id)))
+
+            self._tables[id] = CachedValue(fetch, self._clock)
+        return await self._tables[id].value()
+
+    async def _find_format(
+        self,
+        table: TableDescription,
+        field: Field,
+        visible: Sequence[NamedTable],
+        depth: int = MAX_LOOKUP_DEPTH,
+    ) -> str:
+        """Return the format of a field, or of the field behind it."""
+        link = next((each for each in table.fields if each.id == field.link_id), None)
+        if not field.source_id or link is None or not depth:
+            return field.format
+        try:
+            other = (await self._describe_raw(link.related_id)).visible_to(visible)
+        except NocoError:
+            return field.format
+        source = next((each for each in other.fields if each.id == field.source_id), None)
+        found = await self._find_format(other, source, visible, depth - 1) if source else ""
+        return found or field.format
 
     async def _fetch_base(self) -> NocoBase:
         bases = await self._api.list_bases()

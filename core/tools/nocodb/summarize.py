@@ -6,6 +6,7 @@ Code computes the figures, in decimal arithmetic, or NocoDB does, so that the mo
 from __future__ import annotations
 
 import decimal
+import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,10 +16,10 @@ from typing import Any, Literal
 
 from core.base.errors import ToolError
 from core.base.i18n import say
-from core.base.value_formats import format_value
+from core.base.value_formats import fix_places, format_value
 from core.domain.ports import Tool
 from core.domain.records import Outcome, ToolContext
-from core.domain.rows import RowColumn, RowsResult
+from core.domain.rows import RowColumn, RowsResult, Value
 from core.tools.nocodb import fieldtypes
 from core.tools.nocodb.api import FieldAggregate, NocoError, NocoRecord, TableApi
 from core.tools.nocodb.fieldtypes import Field, format_label, format_moment
@@ -71,6 +72,7 @@ _FIGURES: Mapping[Fn, str] = {
     "median": "{field}: median",
 }
 """The titles of columns with figures, for people."""
+_DAY_OR_MOMENT = re.compile(r"\d{4}-\d\d-\d\d( [\d:]+)?")
 _FILLED = "count_filled"
 _FLOAT_DIGITS = 15
 """Digits that a float represents exactly (IEEE 754)."""
@@ -279,7 +281,9 @@ class ReadTools(QueryTools):
                             most=MAX_FIGURES)  # fmt: skip
         names = [*(each.field for each in aggregates), *([group_by] if group_by else [])]
         query = await self.resolve_question(ctx, table, filters, match, names)
-        pairs = [(query.table.field(each.field), each.fn) for each in aggregates]
+        fields = [query.table.field(each.field) for each in aggregates]
+        fields = await self.schemas.fill_formats(ctx.viewer, query.table, fields)
+        pairs = [(field, each.fn) for field, each in zip(fields, aggregates, strict=True)]
         for column, fn in pairs:
             functions = _ANY_FNS
             if column.kind == "number" or column.field_type.may_hold_numbers:
@@ -313,7 +317,7 @@ class ReadTools(QueryTools):
                 if figures is not None:
                     summary = RowSummary(rows, figures, is_rounded=not has_exact_sums)
         if summary is None:
-            fields = [each for each, _ in pairs] + ([group] if group else [])
+            fields = fields + ([group] if group else [])
             rows = await self.reading.fetch_all(selection, ColumnChoice(tuple(fields)))
             groups = group_records(rows.records, group, bucket, query.zone) if group else {}
             summary = RowSummary(rows, _compute_figures(query, pairs, rows.records), groups)
@@ -396,40 +400,36 @@ def _build_table(
     pairs: Sequence[FieldFunction], group: Field, rows: Sequence[Any], caption: str
 ) -> RowsResult:
     """Return the groups for people. `rows` are those that the model reads."""
-    columns = {format_label(group.title): RowColumn(format_label(group.title))}
-    columns["rows"] = RowColumn(say("Rows"), "number", "rows")
+    label = format_label(group.title)
+    columns = {label: RowColumn(label, format="date" if group.is_time else "")}
+    columns["rows"] = RowColumn(say("Rows"), "number", "rows", "plain")
     for column, fn in pairs:
         name = f"{fn} of {format_label(column.title)}"
         title = format_label(say(_FIGURES[fn], field=column.title))
-        columns[name] = RowColumn(
-            title, "number" if fn in _ANY_FNS or not column.is_time else "words", name
-        )
-    formats = ["date" if group.is_time else "", "", *(_figure_format(*pair) for pair in pairs)]
+        is_number = fn in _ANY_FNS or not column.is_time
+        form = "plain" if fn in _ANY_FNS else column.format or "plain"
+        form = fix_places(form, [row[name] for row in rows])
+        columns[name] = RowColumn(title, "number" if is_number else "words", name, form)
     return RowsResult(
         caption,
         tuple(columns.values()),
         tuple(
-            tuple(
-                _format_cell(row[name], form) for name, form in zip(columns, formats, strict=True)
-            )
-            for row in rows
+            tuple(_format_cell(each, row[name]) for name, each in columns.items()) for row in rows
         ),
-        tuple(
-            tuple(cell if columns[name].kind == "number" else None for name, cell in row.items())
-            for row in rows
-        ),
+        tuple(tuple(_to_value(each, row[name]) for name, each in columns.items()) for row in rows),
     )
 
 
-def _figure_format(column: Field, fn: Fn) -> str:
-    return "plain" if fn in _ANY_FNS else column.format or "plain"
+def _to_value(column: RowColumn, cell: Any) -> Value:
+    """Return a figure or the label of a group as `RowsResult` stores it."""
+    is_time = bool(column.format) and _DAY_OR_MOMENT.fullmatch(str(cell))
+    return cell if column.kind == "number" or is_time else None
 
 
-def _format_cell(cell: object, form: str) -> str:
+def _format_cell(column: RowColumn, cell: Any) -> str:
     """Return a figure or the label of a group in the reader's language."""
-    if form == "date" and isinstance(cell, str) and len(cell) == len("2026-11-20"):
-        cell = fieldtypes.parse_day(cell) or cell
-    return "" if cell is None else format_value(cell, form)
+    value = column.read_cell(cell, _to_value(column, cell))
+    return "" if value is None else format_value(value, column.format)
 
 
 def _format_figures(pairs: Sequence[FieldFunction], figures: Sequence[Figure]) -> dict[str, object]:

@@ -401,6 +401,15 @@ def test_a_person_reads_at_once_that_the_chat_is_starting(
     assert (ponte("chat").out, ponte.code) == (words, 0)
 
 
+def test_a_terminal_gets_no_xlsx(ponte: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bot.cli.commands.ask", lambda *_: 0)
+    for is_terminal, code in ((True, 2), (False, 0)):
+        monkeypatch.setattr("sys.stdout.isatty", lambda said=is_terminal: said, raising=False)
+        assert ponte("ask", "list", "--format", "xlsx").code == code
+        assert ("Add --output FILE" in ponte.err) == is_terminal
+        assert ponte("ask", "list", "--format", "xlsx", "--output", "x.xlsx").code == 0
+
+
 def test_the_slack_manifest_is_json_to_paste(ponte: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     ponte("slack-manifest")
     assert json.loads(ponte.out)["settings"]["socket_mode_enabled"] is True

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import json
+import re
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
+import openpyxl
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Locator, Page, expect
 
 from core.domain.messages import Answer, Card
 from core.domain.rows import Chart, Placed, RowColumn, RowsResult, Series
@@ -178,8 +183,8 @@ async def test_rows_are_sorted_by_their_numbers_and_a_chart_is_readable(
 
 
 @pytest.mark.parametrize(("locale", "lines"), [
-    ("pt-BR", ["\ufeffName;Sum", '"a; b";"1234,5"', "'＝1+1;\"-3,0\""]),
-    ("en", ["\ufeffName,Sum", '"a; b",1234.5', "'＝1+1,-3.0"]),
+    ("pt-BR", ["\ufeffName;Sum", '"a; b";1234,5', "'＝1+1;-3"]),
+    ("en", ["\ufeffName,Sum", "a; b,1234.5", "'＝1+1,-3"]),
 ])  # fmt: skip
 async def test_a_csv_file_opens_in_the_spreadsheet_of_the_reader(
     ponte: WebPonte, browser: Browser, locale: str, lines: Sequence[str]
@@ -188,8 +193,37 @@ async def test_a_csv_file_opens_in_the_spreadsheet_of_the_reader(
     page = await context.new_page()
     await visit(page, ponte.link)
     await say(page, "sums")
-    async with page.expect_download() as download:
-        await page.locator(".table + .tools button").nth(1).click()
-    text = (await (await download.value).path()).read_text("utf-8")
+    file = page.locator(".table + .tools").get_by_role("link", name=re.compile("CSV$"))
+    text = (await download(page, file)).read_text("utf-8")
     assert text.splitlines() == lines
     await context.close()
+
+
+async def download(page: Page, file: Locator) -> Path:
+    """Follow the link of a file with the keyboard. Return where it was saved."""
+    await file.focus()
+    async with page.expect_download() as saved:
+        await page.keyboard.press("Enter")
+    assert (await saved.value).suggested_filename.endswith(str(await file.text_content()).lower())
+    return await (await saved.value).path()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+async def test_every_table_is_offered_as_a_file(ponte: WebPonte, tab: Page, width: int) -> None:
+    await open_page(ponte, tab, width)
+    await say(tab, "sales")
+    await tab.locator(".chart summary").click()
+    files = tab.get_by_role("link", name="Download as")
+    await expect(files).to_have_text(["CSV", "XLSX", "JSON"] * 2)
+    rows = json.loads((await download(tab, files.nth(2))).read_text("utf-8"))
+    assert rows[0] == {"Name": "b", "Size": 9}
+    book = openpyxl.load_workbook(io.BytesIO((await download(tab, files.nth(4))).read_bytes()))
+    assert [[cell.value for cell in row] for row in book.active] == [
+        [None, "Sum"],
+        ["a", 9],
+        ["b", 10],
+    ]
+    assert await tab.evaluate("document.documentElement.scrollWidth") <= width
+    assert await findings(tab, axe_source()) == []
+    await resize(tab, width, dark=True)
+    assert await findings(tab, axe_source()) == []
