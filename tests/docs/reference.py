@@ -12,6 +12,7 @@ import ast
 import inspect
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from itertools import pairwise
@@ -277,19 +278,34 @@ def _shell() -> Iterator[str]:
         "Exit codes: 0 success, 1 a failure with a message, 2 wrong usage or settings. Add "
         "`--help` to a command to read this in the language of `PONTE_LOCALE`."
     )
+    commands = list(_commands(typer.main.get_command(cli)))
+    counts = Counter(option for _, command in commands for option in _options(command))
+    common = [option for option, count in counts.items() if count >= 3 and option[1]]
     yield ""
-    yield from _table(("command", "what it does"), list(_commands(typer.main.get_command(cli))))
-
-
-def _commands(command: Any, path: str = "ponte") -> Iterator[Row]:
-    under = getattr(command, "commands", {})
-    options = [_option(each) for each in command.params if path != "ponte"]
-    if not under:
-        told = [f"`{usage}` {help}".strip() for usage, help in options if help]
+    yield from (f"- `{usage}`: {help}" for usage, help in common)
+    yield ""
+    rows: list[Row] = []
+    for path, command in commands:
+        options = _options(command)
+        told = [
+            f"`{usage}` {help}" for usage, help in options if help and (usage, help) not in common
+        ]
         call = " ".join([path, *(usage for usage, _ in options)])
-        yield f"`{call}`", "<br>".join([_first(command.help or ""), *told])
+        rows.append((f"`{call}`", "<br>".join([_first(command.help or ""), *told])))
+    yield from _table(("command", "what it does"), rows)
+
+
+def _commands(command: Any, path: str = "ponte") -> Iterator[tuple[str, Any]]:
+    """Yield each command that has no further ones, with the words to call it."""
+    under = getattr(command, "commands", {})
+    if not under:
+        yield path, command
     for name, each in under.items():
         yield from _commands(each, f"{path} {name}")
+
+
+def _options(command: Any) -> list[tuple[str, str]]:
+    return [_option(each) for each in command.params]
 
 
 def _option(parameter: Any) -> tuple[str, str]:
