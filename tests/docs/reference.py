@@ -153,7 +153,7 @@ def _file() -> Iterator[str]:
         yield from _table(("key", "type", "default", "meaning"), list(_keys(kind)))
     yield from ("", "## `[groups]`", "", "Sets of people, for rules and approvers.", "")
     yield from _table(("key", "type"), [("a set name", "list of person key")])
-    yield from ("", "## Types", "", "What the types above mean.", "")
+    yield from ("", "## Types", "")
     forms = {
         name.lower(): words
         for module in (config, config_types)
@@ -166,10 +166,25 @@ def _file() -> Iterator[str]:
 
 
 _FORMS = {
-    "AgentId", "Approver", "Count", "Days", "Dollars", "Duration", "Host", "Language", "Many",
-    "PersonKey", "Place", "PricedName", "Right", "SetName", "Slug", "Texts", "Where", "Who",
-    "FieldPath", "HeaderName", "HookPlace", "Positive", "VariableName",
+    "Approver",
+    "Duration",
+    "HookPlace",
+    "PersonKey",
+    "Place",
+    "Right",
+    "SetName",
+    "Slug",
+    "Texts",
+    "Where",
+    "Who",
+}
+_SIMPLE = {
+    "AgentId": "text", "BotId": "text", "FieldPath": "text", "GroupName": "text",
+    "HeaderName": "text", "Host": "text", "Language": "text", "VariableName": "text", "str": "text",
+    "Days": "number", "Dollars": "number", "Many": "number",
+    "StrictBool": "true or false", "Count": "0 to 1,000", "Positive": "1 to 1,000",
 }  # fmt: skip
+"""Types whose meaning the key says."""
 
 
 _NAMED = {"Place": '"PLACE"', "Slug": "SLUG"}
@@ -246,8 +261,7 @@ def _type(source: str) -> str:
     literal = {"Access", "CountedBy", "PeriodLength", "Approvals", "HookKind"}
     if source in literal:
         return " or ".join(_toml(each) for each in get_args(getattr(config, source)))
-    plain = {"str": "text", "StrictBool": "true or false", "BotId": "id of a bot"}
-    return plain.get(source) or _split(source)
+    return _SIMPLE.get(source) or _split(source)
 
 
 def _is_plain(source: str) -> bool:
@@ -280,7 +294,7 @@ def _shell() -> Iterator[str]:
     )
     commands = list(_commands(typer.main.get_command(cli)))
     counts = Counter(option for _, command in commands for option in _options(command))
-    common = [option for option, count in counts.items() if count >= 3 and option[1]]
+    common = [option for option, count in counts.items() if count >= 3 and option[0][0] == "["]
     yield ""
     yield from (f"- `{usage}`: {help}" for usage, help in common)
     yield ""
