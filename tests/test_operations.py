@@ -23,7 +23,7 @@ from tests.fakes.forker import ForkServer
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs" / "guides" / "operations.md").read_text()
-BLOCKS = re.findall(r"^```sh\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+UPGRADE = (ROOT / "docs" / "guides" / "upgrade.md").read_text()
 PLACES = ("/opt/ponte", "/etc/ponte", "/etc/s", "/var/lib/ponte", "/tmp/")
 
 STUBS = {
@@ -81,10 +81,13 @@ def machine(tmp_path: Path) -> Iterator[Path]:
             os.kill(int(pid.read_text()), 9)
 
 
-@pytest.mark.timeout(180)
-def test_each_command_does_what_is_said(machine: Path) -> None:
-    assert len(BLOCKS) >= 10
-    script = "\n".join(BLOCKS)
+def read_blocks(text: str) -> list[str]:
+    return re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def run_blocks(machine: Path, blocks: list[str]) -> str:
+    """Type the commands of these blocks on this machine, and return what they print."""
+    script = "\n".join(blocks)
     script = re.sub(rf"(?<![\w.])({'|'.join(PLACES)})", rf"{machine}\1", script)
     ours = {k: v for k, v in os.environ.items() if k.lower() not in Settings.model_fields}
     done = subprocess.run(
@@ -97,12 +100,29 @@ def test_each_command_does_what_is_said(machine: Path) -> None:
         },
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.timeout(180)
+def test_each_command_does_what_is_said(machine: Path) -> None:
+    blocks = read_blocks(TEXT)
+    assert len(blocks) >= 10
+    printed = run_blocks(machine, blocks)
     home = machine / "var/lib/ponte"
     assert len(list((machine / "var/lib/ponte-backups").glob("*.tar.gz"))) >= 3
     assert list(home.glob("replaced-*")) == [], "what is said to be deleted is"
-    assert "The backup was verified and restored." in done.stdout
+    assert "The backup was verified and restored." in printed
     assert (home / "ponte.sock").exists(), "it runs in the end"
     assert "error" not in (machine / "logs").read_text() + (machine / "log").read_text()
+
+
+@pytest.mark.timeout(180)
+def test_a_service_is_upgraded_and_goes_back(machine: Path) -> None:
+    installs, names, *_ = read_blocks(TEXT)
+    upgrades, returns = [one for one in read_blocks(UPGRADE) if "systemctl" in one]
+    printed = run_blocks(machine, [installs, names, upgrades, returns])
+    assert "The backup was verified and restored." in printed
+    assert (machine / "var/lib/ponte/ponte.sock").exists(), "it runs in the end"
 
 
 def test_what_is_said_of_postgres_is_what_ponte_says() -> None:

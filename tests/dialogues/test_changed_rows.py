@@ -46,6 +46,24 @@ async def test_links_with_one_title_stay_apart(bot_home: BotHome) -> None:
         assert [each["id"] for each in after["Orders"]] == ["41", "42", "43"], answer.text
 
 
+async def test_links_are_found_by_title(bot_home: BotHome) -> None:
+    """A row that the proposal does not link to, too. Nothing is guessed among several."""
+    async with team(bot_home, "Orders", "ask") as crm:
+        orders = crm.table("Orders")
+        (display,) = (title for title, value in orders.rows[12].items() if value == "Order 12")
+        orders.rows[44] = {**orders.rows[12], display: "Order 14", "Id": 44}
+        row = {"Name": "Z", "Orders": [12]}
+        (card,) = (await crm.mia_calls("k1", "create", table="Customers", rows=[row])).cards
+        links = {"Order 13, 15, Order 12": ["13", "15", "12"], "Order 14": [], "Order 999": []}
+        for number, (text, ids) in enumerate(links.items()):
+            answer = await says(crm.ponte, f"change {card.id} Orders = {text}", f"k{number + 2}")
+            change = await crm.ponte.engine.changes.ledger.get(card.id)
+            after = change.steps[0].write.after or {}
+            got = [each["id"] for each in after["Orders"]]
+            assert got == (ids or ["13", "15", "12"]), answer.text
+            assert ids or "Order 14: 14, 44" in answer.text or "999 not found" in answer.text
+
+
 @pytest.mark.parametrize("values", [{"Name": "Ada", "Status": "Lead"}, {"Status": "Lead"}])
 async def test_forms_tell_rows_with_one_name_apart(
     bot_home: BotHome, values: dict[str, str]

@@ -77,6 +77,7 @@ async def test_what_is_not_addressed_to_ponte_is_not_stored(
     discord.grant_message_content()
     await ponte.open(message_content=True)
     await ana.say("between us: the word is hippopotamus", channel)
+    await ana.say("@everyone the hippopotamus", channel, mention_everyone=True)
     await ana.mention("hello", channel)
     await discord.wait_until(lambda: len(ponte.model.asks) == 1)
     await ponte.close()

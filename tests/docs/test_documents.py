@@ -39,6 +39,7 @@ HISTORY = {"docs/dev/decisions.md"}
 OWN = {
     "docs/guides/install.md": "tests/docs/test_install_document.py",
     "docs/guides/operations.md": "tests/test_operations.py",
+    "docs/guides/upgrade.md": "tests/test_operations.py",
     "docs/explanation/privacy.md": "tests/bot/test_privacy_document.py",
     "docs/tutorials/quick-command.md": "tests/docs/test_tutorials.py",
     "docs/guides/watching.md": "tests/watching/test_tables.py",

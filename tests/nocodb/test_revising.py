@@ -100,7 +100,7 @@ async def test_a_wrong_value_says_what_is_wrong(
         await revise(write_tools, draft, **{field: text})
 
 
-@pytest.mark.parametrize("text", ["8", "Order 07", ""])
+@pytest.mark.parametrize("text", ["8", "Order 07", "Order 09", ""])
 async def test_a_link_of_a_new_row_by_id_by_name_and_none(
     write_tools: WriteTools, text: str
 ) -> None:
@@ -111,9 +111,9 @@ async def test_a_link_of_a_new_row_by_id_by_name_and_none(
     after = made.rows[0].after or {}
     assert after["Name"] == "Zoé"
     links = [str(one["id"]) for one in after.get("Orders") or ()]
-    assert links == {"8": ["8"], "Order 07": ["7"], "": []}[text]
-    with pytest.raises(ToolError):
-        await revise(write_tools, draft, Orders="Order 09")  # only proposed links have names
+    assert links == {"8": ["8"], "Order 07": ["7"], "Order 09": ["9"], "": []}[text]
+    with pytest.raises(ToolError, match="not found"):
+        await revise(write_tools, draft, Orders="Order 999")
 
 
 async def test_a_row_that_moved_is_shown_as_it_is(

@@ -67,10 +67,10 @@ export function tell(id, text) {
   return Boolean(known);
 }
 
-/** What is said of a card, without the sentences that it says itself, where it may name what it tells (after a colon). */
+/** What is said of a card, without the sentences that it says itself, where it may name what it tells (after a colon or in brackets). */
 function beyond(text, card) {
   const own = card.text.replace(/^>.*$/gm, "");
-  return text.split(/(?<=\.)\s+/).filter((one) => !own.includes(one.split(":")[0].replace(/\.$/, ""))).join(" ");
+  return text.split(/(?<=\.)\s+/).filter((one) => !own.includes(one.split(/:| \(/)[0].replace(/\.$/, ""))).join(" ");
 }
 
 function draw(card, conversation) {

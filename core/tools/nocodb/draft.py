@@ -21,7 +21,14 @@ from core.domain.ports import Tool
 from core.domain.records import Outcome, ToolContext, Viewer
 from core.tools.nocodb.api import Ids, NocoError, TableApi
 from core.tools.nocodb.driver import LinkableRow, RestDriver, RowImage, TableDriver, TableSchema
-from core.tools.nocodb.fieldtypes import Field, in_time_zone, linked_ids, parse_value, without_empty
+from core.tools.nocodb.fieldtypes import (
+    Field,
+    in_time_zone,
+    linked_ids,
+    parse_number,
+    parse_value,
+    without_empty,
+)
 from core.tools.nocodb.filters import Filter, LooseFilters, Match, RowSelection
 from core.tools.nocodb.read import ColumnChoice, RowReader, check_not_withheld
 from core.tools.nocodb.schema import Schemas, TableDescription
@@ -206,11 +213,7 @@ class DraftBuilder:
         """Return the rows to link by id. Raise NocoError `not_found` if one is missing."""
         rows = await self._driver.fetch_linkable_rows(schema, field, ids) if ids else {}
         if missing := [id for id in ids if id not in rows]:
-            raise NocoError(
-                "Row {ids} not found in {table}.",
-                code="not_found", hint="find ids with nocodb_query",
-                ids=", ".join(missing[:5]), table=field.related_title or field.title,
-            )  # fmt: skip
+            raise _missing_rows_error(field, missing)
         return rows
 
 
@@ -396,19 +399,20 @@ class WriteTools:
     async def revise(self, change: Change, values: Mapping[str, str], changer: Changer) -> Draft:
         """Return the draft of a proposal with other values, by `FormField.key`."""
         draft = change.draft
-        rows: list[tuple[str, dict[str, Any]]] = []
-        for number, steps in enumerate(change.rows, 1):
-            cells = dict(steps[0].write.after or {})
-            for name, old in cells.items():
-                new = values.get(name if len(change.rows) == 1 else f"{number}.{name}")
-                if new is not None and draft.target["inputs"][name][0] == "link":
-                    cells[name] = _read_links(new, old)
-                elif new is not None:
-                    words = [word for each in new.split(",") if (word := each.strip())]
-                    cells[name] = words if isinstance(old, list) else new
-            rows.append((steps[0].write.id, cells))
-        names = dict.fromkeys(name for _, cells in rows for name in cells)
+        proposed = [steps[0].write for steps in change.rows]
+        names = dict.fromkeys(name for write in proposed for name in write.after or ())
         layout = await self._find_writable_table(changer.viewer, draft.view.table_id, names)
+        rows: list[tuple[str, dict[str, Any]]] = []
+        for number, write in enumerate(proposed, 1):
+            cells = dict(write.after or {})
+            for name, old in cells.items():
+                new = values.get(name if len(proposed) == 1 else f"{number}.{name}")
+                words = [word for each in (new or "").split(",") if (word := each.strip())]
+                if new is not None and draft.target["inputs"][name][0] == "link":
+                    cells[name] = await self._find_link_ids(changer, layout.field(name), words, old)
+                elif new is not None:
+                    cells[name] = words if isinstance(old, list) else new
+            rows.append((write.id, cells))
         schema = TableSchema.of(layout)
         parsed = [(id, parse_cells(layout, cells)) for id, cells in rows]
         if draft.kind == "create":
@@ -418,6 +422,47 @@ class WriteTools:
             )
         update = self._drafts.draft_update(schema, dict(parsed), changer.zone, keeps_all=True)
         return (await update)[0]
+
+    async def _find_link_ids(
+        self, changer: Changer, field: Field, words: Sequence[str], proposed: Sequence[RowImage]
+    ) -> Sequence[str]:
+        """Return the ids in a form's links: titles of rows that the proposal links to, titles of
+        other rows, or ids. Raise ToolError."""
+        known: dict[str, list[str]] = {}  # several proposed rows can have one title
+        for row in proposed:
+            known.setdefault(str(row["title"]), []).append(str(row["id"]))
+        ids = [known[word].pop(0) if known.get(word) else "" for word in words]
+        others = [word for word, id in zip(words, ids, strict=True) if not id]
+        titled = await self._find_titled_rows(changer, field, others)
+        if several := [word for word in others if len(titled.get(word, ())) > 1]:
+            raise ToolError(
+                "Several rows are called {title}: {ids}. Enter the ID instead.",
+                code="bad_value", title=several[0], ids=", ".join(titled[several[0]][:5]),
+            )  # fmt: skip
+        if missing := [word for word in others if word not in titled and not _ID.fullmatch(word)]:
+            raise _missing_rows_error(field, missing)
+        return [id or titled.get(word, [word])[0] for word, id in zip(words, ids, strict=True)]
+
+    async def _find_titled_rows(
+        self, changer: Changer, field: Field, titles: Sequence[str]
+    ) -> Mapping[str, Sequence[str]]:
+        """Return the ids of the rows with these titles in the table that `field` leads to."""
+        table = await self._schemas.describe_table(changer.viewer, field.related_id)
+        display = table.display_field
+        if display is None or display.kind not in ("words", "mixed", "number"):
+            return {}
+        check_not_withheld(display)
+        if display.kind == "number":
+            titles = [title for title in titles if parse_number(title) is not None]
+        ids: dict[str, list[str]] = {}
+        if titles:
+            now = datetime.fromtimestamp(self._now(), changer.zone)
+            filters = [Filter(display.id, "in", list(titles))]
+            selection = RowSelection.of(table, filters, "all", now, self._filters_rows)
+            rows = await self._reading.fetch_all(selection, ColumnChoice((display,)))
+            for row in rows.records:
+                ids.setdefault(str(row.fields.get(display.title)), []).append(row.id)
+        return ids
 
     async def _find_writable_table(
         self, viewer: Viewer, name: str, fields: Iterable[str]
@@ -457,13 +502,12 @@ class WriteTools:
         return [record.id for record in rows.records]
 
 
-def _read_links(text: str, proposed: Sequence[RowImage]) -> list[str]:
-    """Return the ids in a form's links: ids, or titles of rows that the proposal links to."""
-    ids: dict[str, list[str]] = {}  # several rows can have one title
-    for row in proposed:
-        ids.setdefault(str(row["title"]), []).append(str(row["id"]))
-    words = [word.strip() for word in text.split(",")]
-    return [ids[word].pop(0) if ids.get(word) else word for word in words if word]
+def _missing_rows_error(field: Field, rows: Sequence[str]) -> NocoError:
+    return NocoError(
+        "Row {ids} not found in {table}.",
+        code="not_found", hint="find ids with nocodb_query",
+        ids=", ".join(rows[:5]), table=field.related_title or field.title,
+    )  # fmt: skip
 
 
 def _check_unowned(rows: Iterable[LinkableRow], hint: str) -> None:

@@ -28,7 +28,7 @@ def update(*ids: str) -> str:
 
 
 @asynccontextmanager
-async def opened(home: BotHome, table: MemoryTable, tab: Page) -> AsyncIterator[RunningBot]:
+async def open_page(home: BotHome, table: MemoryTable, tab: Page) -> AsyncIterator[RunningBot]:
     """Open a bot, and its page in the tab, signed in as the owner."""
     async with bot(home, table) as ponte:
         web = make_page(ponte.engine, TOKEN)
@@ -48,7 +48,7 @@ def button(card: Locator, name: str) -> Locator:
 async def test_a_request_is_proposed_again(tmp_path: Path, tab: Page, end: str) -> None:
     home, table = BotHome(tmp_path / "home"), MemoryTable({"1": {"Name": "Ada"}})
     table.is_editable = True
-    async with opened(home, table, tab) as ponte:
+    async with open_page(home, table, tab) as ponte:
         await say(tab, update("1"))
         old, new = tab.locator(".card").nth(0), tab.locator(".card").nth(1)
         await expect(button(old, "Deny")).to_be_visible()
@@ -79,7 +79,7 @@ async def test_one_press_approves_all_cards_of_an_answer(
     tmp_path: Path, axe_tab: Page, width: int
 ) -> None:
     table, tab = MemoryTable({id: {"Name": f"N{id}"} for id in "123"}), axe_tab
-    async with opened(BotHome(tmp_path / "home"), table, tab):
+    async with open_page(BotHome(tmp_path / "home"), table, tab):
         await resize(tab, width)
         await say(tab, update("1", "2", "3"))
         together = tab.get_by_role("button", name="Approve 3", exact=True)
@@ -96,7 +96,7 @@ async def test_what_was_decided_is_said_once_by_the_card(tmp_path: Path, tab: Pa
     """Also of a later version, and where the card names rows that the answer has by their id."""
     table = MemoryTable({id: {"Name": "Ada"} for id in "12"})
     table.is_editable = True
-    async with opened(BotHome(tmp_path / "home"), table, tab):
+    async with open_page(BotHome(tmp_path / "home"), table, tab):
         await say(tab, update("1"))
         first, second = tab.locator(".card").nth(0), tab.locator(".card").nth(1)
         await button(first, "Change…").click()
@@ -112,6 +112,7 @@ async def test_what_was_decided_is_said_once_by_the_card(tmp_path: Path, tab: Pa
         await expect(first.locator(".note")).to_be_empty()
         await button(first, "Undo").click()
         await expect(first).to_have_attribute("data-state", "undone")
+        await expect(first.locator(".note")).to_be_empty()
         await say(tab, update("2"))
         await expect(button(second, "Approve")).to_be_visible()
         table.rows["2"]["Name"] = "moved"
