@@ -290,7 +290,8 @@ def _first(docstring: str) -> str:
 def _shell() -> Iterator[str]:
     yield (
         "Exit codes: 0 success, 1 a failure with a message, 2 wrong usage or settings. Add "
-        "`--help` to a command to read this in the language of `PONTE_LOCALE`."
+        "`--help` to a command to read this in the language of `PONTE_LOCALE`. "
+        "`ponte --install-completion` teaches your shell to complete commands."
     )
     commands = list(_commands(typer.main.get_command(cli)))
     counts = Counter(option for _, command in commands for option in _options(command))
