@@ -60,6 +60,8 @@ MAX_PARSED_RETRY_AFTER_SECONDS = 1e9
 _SECONDS_PATTERN = re.compile(r"\d+(\.\d+)?", re.ASCII)
 CONNECT_TIMEOUT_SECONDS = 5.0
 """Timeout of connecting."""
+UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
+"""OpenSSL's reason for a certificate that nobody known has signed."""
 MAX_RESPONSE_BYTES = 8 * 1024 * 1024
 """Maximum size of a response after decompression. A larger one raises HttpTooLarge."""
 MAX_ERROR_BODY_BYTES = 64 * 1024
@@ -68,7 +70,7 @@ _LIBRARY = "httpx"
 # The library raises these before it sends the first byte of a request.
 _UNSENT = (
     *("ConnectError", "ConnectTimeout", "PoolTimeout"),
-    *("ProxyError", "LocalProtocolError", "UnsupportedProtocol"),
+    *("ProxyError", "LocalProtocolError", "UnsupportedProtocol", "InvalidURL"),
 )
 _DEFAULT_PORTS = {"https": 443, "wss": 443, "http": 80, "ws": 80}
 
@@ -353,10 +355,9 @@ class HttpClient:
             raise HttpTimeout(type(error).__name__, sent=not isinstance(error, unsent)) from None
         except library.DecodingError:
             raise HttpUnreadable("its compression is broken") from None
-        except library.TransportError as error:
-            raise HttpDown(type(error).__name__, sent=not isinstance(error, unsent)) from None
-        except library.InvalidURL:
-            raise HttpDown("InvalidURL", sent=False) from None
+        except (library.TransportError, library.InvalidURL) as error:
+            reason = UNTRUSTED if UNTRUSTED in str(error) else type(error).__name__
+            raise HttpDown(reason, sent=not isinstance(error, unsent)) from None
 
 
 def is_loopback(host: str) -> bool:

@@ -154,9 +154,11 @@ class CardBuilder:
         if change.state == "open":
             has_fields = bool(self.kind(change).form_fields(change))
             return ("approve", "change", "deny") if has_fields else ("approve", "deny")
-        if change.state in ("denied", "expired"):
+        has_failed = change.state == "failed" and not change.proposal.undone_change
+        if change.state in ("denied", "expired") or has_failed:
             is_erased = change.is_forgotten or change.has_lapsed
-            can_explain = change.decider not in (None, PONTE_PERSON) and not change.denial_reason
+            is_persons = change.state == "denied" and change.decider != PONTE_PERSON
+            can_explain = is_persons and not change.denial_reason
             can_repeat = not change.repeated_by and bool(self.kind(change).form_fields(change))
             again: tuple[ChangeAction, ...] = ("again",) if can_repeat and not is_erased else ()
             return ("reason", *again) if can_explain and not is_erased else again

@@ -338,8 +338,8 @@ class SqlLedger(SqlStore):
     def propose_again(
         self, connection: SqlConnection, proposal: Proposal, former_id: str, *, asks_nobody: bool
     ) -> Change:
-        """Store an open proposal that repeats a denied or expired one. Return it, or the one that
-        an earlier call stored. Raise Superseded if the rows of the former one were erased."""
+        """Store an open proposal that repeats a denied, expired or failed one. Return it, or the
+        one that an earlier call stored. Raise Superseded if the rows of the former one were erased."""
         former = _get_locked(connection, former_id)
         if former.repeated_by:
             return _get_change(connection, former.repeated_by)

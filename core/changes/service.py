@@ -514,8 +514,8 @@ class Decisions:
     async def _propose_again(
         self, change: Change, decision: DecisionRequest, reached: bool
     ) -> Answer:
-        """Store a new proposal with the values of a denied or expired one. A person decides on it,
-        also where the operator's policy would."""
+        """Store a new proposal with the values of a denied, expired or failed one. A person decides
+        on it, also where the operator's policy would."""
         person, address = decision.person, change.proposal.address
         is_offered = "again" in self.views.builder.possible_actions(change)
         if not is_offered and not change.repeated_by:

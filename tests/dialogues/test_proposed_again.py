@@ -1,4 +1,4 @@
-"""The asker of a denied or expired request proposes it again."""
+"""The asker of a denied, expired or failed request proposes it again."""
 
 from __future__ import annotations
 
@@ -127,6 +127,24 @@ async def test_an_expired_request_is_proposed_again(bot_home: BotHome) -> None:
         assert new.expires_at == bot_home.clock.now + PROPOSAL_LIFETIME_SECONDS
         await says(ponte, f"approve {new.id}", "k3", clicked=True)
         assert table.rows["1"] == NEW
+
+
+async def test_a_request_that_failed_is_proposed_again(bot_home: BotHome) -> None:
+    """For example because the table's server refused its token for a moment."""
+    table = editable()
+    async with bot(bot_home, table, policy=rights()) as ponte:
+        old = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
+        table.rows["1"]["Status"] = "Moved"
+        await says(ponte, f"approve {old.id}", "k2", clicked=True)
+        (failed,) = await ponte.engine.changes.views.cards([old.id])
+        assert (failed.state, failed.actions) == ("failed", ("again",))
+        (new,) = (await says(ponte, f"again {old.id}", "k3", clicked=True)).cards
+        await says(ponte, f"approve {new.id}", "k4", clicked=True)
+        assert table.rows["1"] == NEW
+        table.rows["1"]["Status"] = "Moved"
+        answer = await says(ponte, f"undo {new.id}", "k5", clicked=True)
+        (undo,) = (card for card in answer.cards if card.id != new.id)
+        assert (undo.state, undo.actions) == ("failed", ())
 
 
 async def test_the_policy_never_decides_what_is_proposed_again(bot_home: BotHome) -> None:

@@ -16,13 +16,17 @@ from bot.home import Home, Start
 from bot.settings import Settings
 from core.base.i18n import say, use_locale
 from core.commands.grammar import parse_command
+from core.domain.messages import Answer
 from tests.bot.doctor.test_doctor_model import ANSWERS, CALLS, COUNTS
+from tests.dialogues.bot_home import BotHome
+from tests.dialogues.decisions import bot, propose
 from tests.dialogues.office import PAID, office
 from tests.dialogues.test_nocodb_web import Page
 from tests.docs.conftest import ROOT
 from tests.docs.test_documents import spans
 from tests.docs.test_troubleshooting import all_sentences, begins
 from tests.fakes.link import parse_page_link
+from tests.fakes.memory_table import MemoryTable
 from tests.fakes.nocodb import filled
 from tests.fakes.openai import FakeOpenAI
 
@@ -64,11 +68,10 @@ async def test_each_server_of_the_guide_answers(row: list[str], tmp_path: Path) 
     assert code == 0, lines
 
 
-@pytest.mark.parametrize("name", QUOTING)
-def test_a_sentence_that_a_page_quotes_can_be_read_from_ponte(name: str) -> None:
+def test_a_sentence_that_a_page_quotes_can_be_read_from_ponte() -> None:
     """`…` stands for what is filled in."""
-    text = (ROOT / name).read_text("utf-8")
-    quotes = [" ".join(quote.split()) for quote in re.findall(r"“([^”]+)”", text)]
+    text = "\n".join((ROOT / name).read_text("utf-8") for name in QUOTING)
+    quotes = {" ".join(quote.split()) for quote in re.findall(r"“([^”]+)”", text)}
     assert [one for one in quotes if not any(begins(each, one) for each in all_sentences())] == []
 
 
@@ -113,6 +116,34 @@ def test_buttons_have_the_labels_that_people_see(locale: str) -> None:
         labels = [say(button) for button in BUTTONS]
     assert [label for label in labels if f"**{label}**" not in page] == []
     assert page.count("\n| ") == read_chat_page("en").count("\n| ")
+
+
+@pytest.mark.parametrize("locale", CHAT_PAGES)
+async def test_what_stands_beside_the_buttons_decides_when_it_is_typed(
+    tmp_path: Path, locale: str
+) -> None:
+    heading = re.findall(r"^\| (\w+) \|", read_chat_page(locale), re.MULTILINE)[0]
+    approve, change, deny, undo, again = (
+        row[1] for row in read_rows(read_chat_page(locale), heading)
+    )
+    table = MemoryTable({"1": {"Name": "Ada"}})
+    table.is_editable = True
+    async with bot(BotHome(tmp_path / "home"), table) as ponte:
+
+        async def type_words(words: str, id: str) -> Answer:
+            return await ponte.ask(re.sub(r"ID Statu[st] =", "ID Name =", words).replace("ID", id))
+
+        card = await propose(ponte, "table_update", rows={"1": {"Name": "Bea"}})
+        await type_words(change, card.id)
+        await type_words(approve, card.id)
+        assert table.rows["1"]["Name"] == change.rpartition(" = ")[2]
+        await type_words(undo, card.id)
+        assert table.rows["1"]["Name"] == "Ada"
+        card = await propose(ponte, "table_update", rows={"1": {"Name": "Bea"}})
+        await type_words(deny, card.id)
+        denied = await ponte.engine.changes.ledger.get(card.id)
+        assert (denied.state, denied.denial_reason) == ("denied", deny.partition("ID ")[2])
+        assert (await type_words(again, card.id)).cards[0].state == "open"
 
 
 async def test_a_request_outlives_a_changed_token_of_nocodb(tmp_path: Path) -> None:

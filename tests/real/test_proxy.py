@@ -18,6 +18,7 @@ import pytest
 from adapters.web.http_io import MAX_FILE_BYTES
 from adapters.web.sign_in import MAX_WRONG_TOKENS_OF_ADDRESS
 from bot.settings import Settings
+from core.base.http import HttpClient, HttpDown
 from tests.real import nginx
 from tests.real.nginx import HOST, Nginx
 
@@ -149,3 +150,10 @@ def test_guesses_are_counted_by_who_makes_them(proxy: Nginx, browser: httpx.Clie
             codes.append(guesser.post("/login", json=guess, headers=claimed).status_code)
     assert codes == [401] * MAX_WRONG_TOKENS_OF_ADDRESS + [429]
     assert browser.post("/login", json={"token": TOKEN}).status_code == 200  # another address
+
+
+async def test_a_certificate_that_nobody_knows_is_named_as_the_reason(proxy: Nginx) -> None:
+    async with HttpClient() as http:
+        with pytest.raises(HttpDown) as caught:
+            await http.get_json(f"https://127.0.0.1:{proxy.port}/healthz")
+    assert (caught.value.reason, caught.value.sent) == ("CERTIFICATE_VERIFY_FAILED", False)

@@ -1,0 +1,171 @@
+"""The code that docs/dev/extend.md offers to developers is run as it stands there."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from bot.compose import compose
+from bot.config.ponte_toml import Config
+from bot.doctor.checks import examine
+from bot.engine import ORIGINS
+from bot.home import Home, Start
+from bot.integrations import FACES
+from bot.operations import OPERATIONS
+from bot.settings import Settings, load
+from bot.stores import SCHEMA, TABLES, VIEWS
+from core.base.errors import ToolError
+from core.people.rules import Rule, RuleBook
+from core.store.database import SqliteDatabase
+from core.store.schema import Schema, find_foreign_entry
+from core.store.tables import text
+from core.tools.nocodb import fieldtypes
+from core.tools.nocodb.fieldtypes import Field, parse_value
+from tests.discord.discord_ponte import Speaker
+from tests.docs.conftest import Machine
+from tests.docs.test_documents import blocks
+from tests.docs.test_guides import page_client
+from tests.fakes.choices import allow_list, make_choices
+from tests.fakes.config import FixedConfig
+from tests.fakes.memory_table import MemoryTable
+from tests.toys.offices import make_office
+from tests.toys.test_toys import Scripted
+from tests.web.test_admin import open_desk
+
+PAGE = "docs/dev/extend.md"
+PYTHON = [one for one in blocks() if (one.document, one.language) == (PAGE, "python")]
+
+
+def run_block(part: str) -> dict[str, Any]:
+    """Run the block that contains this text, and return its names."""
+    (block,) = [one for one in PYTHON if part in one.text]
+    names: dict[str, Any] = {"__name__": "extension"}
+    exec(compile(block.text, str(block), "exec", dont_inherit=True), names)
+    return names
+
+
+async def test_a_tool_source_is_called_and_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = web.Application()
+    app.router.add_get("/items/{item}", count_pieces)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    port = runner.addresses[0][1]
+    for name in [one for one in os.environ if one.lower() in Settings.model_fields]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STOCK_URL", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("PONTE_WEB_PORT", "0")
+    others = [face for face in FACES if face.name not in ("model", "code")]
+    faces = (Scripted(Speaker()), *others, run_block("StockIntegration")["STOCK"])
+    home = Home(tmp_path / "home")
+    start = Start(load(faces), Config(), home)
+    lines: list[str] = []
+    assert await examine(start, lines.append) == 0
+    assert "ok    stock: the warehouse responds" in lines
+    with home.take():
+        ponte = await compose(start.settings, start.config, home)
+        await ponte.start()
+        async with page_client(ponte.links()[1]) as client:
+            for item, answer in (("hammer", '{"item": "hammer", "pieces": 7}'), ("saw", "error")):
+                said = {"message": f'call stock_count {{"item": "{item}"}}'}
+                assert answer in (await client.post("/chat", json=said)).json()["response"]
+        await ponte.stop()
+    await runner.cleanup()
+
+
+async def count_pieces(request: web.Request) -> web.Response:
+    item = request.match_info["item"]
+    if item == "saw":
+        return web.Response(status=503)
+    return web.json_response({"item": item, "pieces": 7})
+
+
+def test_a_column_type_checks_what_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fieldtypes, "FIELD_TYPES", run_block("Weekday")["TYPES"])
+    field = Field("f1", "Day", "Weekday")
+    assert parse_value(field, " monday", UTC) == "Monday"
+    assert parse_value(field, "", UTC) is None
+    with pytest.raises(ToolError) as refused:
+        parse_value(field, "Someday", UTC)
+    assert "it holds a day of the week: Monday" in str(refused.value)
+
+
+async def test_an_origin_is_answered_by_its_rules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = run_block("SensorOrigin")
+    monkeypatch.setitem(ORIGINS, "sensor", lambda engine: names["SensorOrigin"]())
+    rules = RuleBook(
+        (Rule("1", frozenset({"sensors"}), allow=("read",)),),
+        stand_ins={"sensor": names["SENSORS"]},
+    )
+    async with make_office("page", tmp_path / "home", "") as office:
+        table = MemoryTable()
+        office.policy = allow_list(frozenset({office.first}), frozenset({office.first}))
+        office.policy.config = FixedConfig(rule_book=rules)
+        office.choices = make_choices(office.model, [table], office.policy, [table])
+        await office.open()
+        inbox, place = office.engine.conversations.inbox, await office.find_place()
+        report = names["make_report"]("r1", "boiler", "help", place)
+        answer = await inbox.wait_for_answer((await inbox.accept(report)).seq)
+        assert answer.text == "You said: help\n\n_Report of boiler_", "its text is no command"
+        assert "a report of a sensor" in office.model.asks[0].preface
+        write = names["make_report"]("r2", "boiler", "call table_create {}", place)
+        answer = await inbox.wait_for_answer((await inbox.accept(write)).seq)
+        assert "there is no tool 'table_create' here" in answer.text
+
+
+@pytest.fixture
+def _own_operations() -> Iterator[None]:
+    before = dict(OPERATIONS)
+    yield
+    OPERATIONS.clear()
+    OPERATIONS.update(before)
+
+
+@pytest.mark.usefixtures("_own_operations")
+async def test_an_operation_answers_on_the_socket(tmp_path: Path) -> None:
+    run_block("list_busy_people")
+    async with open_desk(tmp_path / "home") as desk:
+        assert await desk.act("busy") == []
+        assert "error" in await desk.act("busy", most="few")
+
+
+async def test_a_migration_leads_to_the_schema_of_a_new_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (migration,) = run_block("MIGRATIONS")["MIGRATIONS"]
+    color = text("color", default="")
+    tables = [
+        replace(one, columns=(*one.columns, color)) if one.name == "conversations" else one
+        for one in TABLES
+    ]
+    steps = (replace(migration, fingerprint=SCHEMA.fingerprint),)
+    newer = Schema.of(tables, VIEWS, (), steps)
+    path = tmp_path / "ponte.db"
+    await (await SqliteDatabase.open(path, SCHEMA)).close()
+    await (await SqliteDatabase.open(path, newer)).close()
+    assert find_foreign_entry(path, newer) == ""
+
+
+def test_a_client_of_v1_gets_its_answers(machine: Machine) -> None:
+    scripts = [one for one in blocks() if one.document == "docs/guides/scripts.md"]
+    (client,) = [one.text for one in scripts if one.language == "python"]
+    (token,) = [one.text for one in scripts if "people token owner" in one.text]
+    done = machine.run(f"{token}\n{shlex.join([sys.executable, '-c', client])}")
+    assert done.returncode == 0, done.stderr
+    *streamed, last = done.stdout.splitlines()
+    assert "Invoices" in "\n".join(streamed)
+    assert last.rpartition(" ")[2].isdecimal()
