@@ -62,8 +62,10 @@ TYPED: Mapping[str, tuple[str, str]] = {
                 "anyone who can approve it"),
     "deny": ("`deny ID`, `deny ID REASON`: deny a request; also adds the reason of your denial",
              "anyone who can approve it, and the person who asked"),
-    "again": ("`again ID`: propose a denied or expired request again, with rows as they are now",
-              "the person who asked"),
+    "again": (
+        "`again ID`: propose a denied, expired or failed request again, with rows as they are now",
+        "the person who asked",
+    ),
     "undo": ("`undo ID`: undo a change, for 7 days", "anyone who can approve it"),
     "schedules": ("list your schedules and reminders, and those of this place; `schedules 2`: "
                   "the second page", "everyone"),
